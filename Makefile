@@ -1,0 +1,53 @@
+# What a person does with this folder. `make` alone lists it.
+
+# The first Python 3.11 on the path; name another by `make setup PYTHON=/path/to/python3.11`.
+# (A name that is there may still not run: a version manager's stand-in answers for any version.)
+IS_311 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
+PYTHON ?= $(shell for name in python3.11 python3 python; do \
+	if $$name $(IS_311) 2>/dev/null; then echo $$name; exit; fi; done; echo python3)
+
+BIN := .venv/bin
+# Hands a value to the shell as one word, whatever is in it.
+quoted = '$(subst ','\'',$(1))'
+
+.DEFAULT_GOAL := help
+.PHONY: help setup ready demo test check lock model clean
+
+help: ## List what can be done here
+	@echo "Clamor. What can be done here:"
+	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
+		| sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+setup: ## Make .venv with everything in it; once, or after an update
+	@$(PYTHON) deploy/bootstrap.py
+
+# What the other goals need. Says nothing if it is there.
+ready:
+	@$(PYTHON) deploy/bootstrap.py --quiet
+
+demo: ready ## Listen to a recording, here and now: make demo [FILE=path]
+	@$(BIN)/clamor demo $(if $(FILE),$(call quoted,$(FILE)))
+
+test: ready ## Run the tests: make test [ARGS="-k span -x"]
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: ready ## Lint, format, types, who imports whom, and the migrations
+	@echo "==> Lint: ruff" && $(BIN)/ruff check .
+	@echo "==> Format: ruff" && $(BIN)/ruff format --check .
+	@echo "==> Types: mypy" && $(BIN)/mypy
+	@echo "==> Who imports whom: import-linter" && $(BIN)/lint-imports
+	@echo "==> Migrations: one head, and the same tables as the models" && $(BIN)/clamor migrate --check
+
+# Not by `ready`: what is installed cannot fit a pyproject.toml that asks for something new.
+lock: ## Resolve requirements.lock: make lock [ARGS=--upgrade]
+	@test -x $(BIN)/uv || $(PYTHON) deploy/bootstrap.py
+	@$(BIN)/python deploy/lock.py $(ARGS)
+
+model: ready ## Train the model that ships: make model DATA=folder
+	@test -n $(call quoted,$(DATA)) || { echo "Name the recordings: make model DATA=folder" >&2; exit 2; }
+	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(DATA))
+
+clean: ## Remove .venv and what the tools left behind
+	@echo "Removing .venv and the tools' caches"
+	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

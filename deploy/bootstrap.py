@@ -1,0 +1,277 @@
+"""Make .venv with everything that Clamor and its tests need. Run by `make setup`.
+
+Needs nothing but Python 3.11. What it installs is pinned with hashes in requirements.lock, except
+torch and torchaudio: their builds differ by machine, and the one that the registry gives to Linux
+brings several gigabytes of CUDA that Clamor does not use. A second run finds that all is there
+and ends at once; one that was interrupted is made good by running it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCK = ROOT / "requirements.lock"
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+#: Names what the last complete run installed.
+STAMP = VENV / "setup-complete"
+#: Lies there while pip writes. If it is there at the start, pip was cut short.
+WRITING = VENV / "setup-writing"
+
+TORCH = "torch==2.13.0"
+TORCHAUDIO = "torchaudio==2.11.0"
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+#: How long PyTorch's own index may take to answer before another source is taken.
+PROBE_S = 3.0
+N_STEPS = 6
+
+#: Settings of a person's shell that would make pip write elsewhere than into .venv.
+FOREIGN = ("PYTHONHOME", "PYTHONPATH", "PIP_PREFIX", "PIP_ROOT", "PIP_TARGET", "PIP_USER")
+#: What a CPU build of torch does without, although the registry's metadata may ask for it.
+CUDA = re.compile(r"requires (nvidia|cuda|triton)[^,]*, which is not installed")
+
+#: Run in the new environment: loads what is compiled, which fails where a library is missing.
+IMPORTS = "import av, msgspec, numpy, obstore, psycopg, scipy, sklearn, soundfile, soxr, torch"
+
+
+class SetupError(Exception):
+    """Setup cannot go on; the message says why and what to do."""
+
+
+def main() -> int:
+    quiet = "--quiet" in sys.argv[1:]
+    try:
+        check_interpreter()
+        if is_complete():
+            if not quiet:
+                print("Already set up: .venv matches requirements.lock. Nothing to do.")
+            return 0
+        set_up()
+    except SetupError as error:
+        print(f"\nSetup failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nSetup was interrupted; run `make setup` to begin it again.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def check_interpreter() -> None:
+    if sys.version_info[:2] != (3, 11):
+        found = ".".join(map(str, sys.version_info[:3]))
+        raise SetupError(
+            f"Clamor needs Python 3.11 and this is {found} ({sys.executable}).\n"
+            "Install Python 3.11, or name it: make setup PYTHON=/path/to/python3.11"
+        )
+
+
+def is_complete() -> bool:
+    """Whether a run with these very files has ended well."""
+    try:
+        return STAMP.read_text() == fingerprint() and PYTHON.exists()
+    except OSError:
+        return False
+
+
+def fingerprint() -> str:
+    digest = hashlib.sha256(f"{ROOT}\n{sys.version}\n".encode())
+    for path in (LOCK, ROOT / "pyproject.toml", Path(__file__)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def set_up() -> None:
+    started = time.monotonic()
+    print("Setting up Clamor in .venv. The first time this downloads several hundred megabytes.")
+    make_environment()
+    step(2, "Installing the pinned pip")
+    install_pinned_pip()
+    step(3, "Installing the locked packages (requirements.lock)")
+    pip("install", "--no-deps", "--require-hashes", "-r", str(LOCK))
+    step(4, f"Installing {TORCH} and {TORCHAUDIO}")
+    install_torch()
+    step(5, "Installing Clamor itself, editable")
+    pip("install", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
+    step(6, "Checking that everything is there and loads")
+    verify()
+    STAMP.write_text(fingerprint())
+    print(f"Done in {time.monotonic() - started:.0f} s. Try `make demo`, or `make help`.")
+
+
+def step(number: int, what: str) -> None:
+    print(f"[{number}/{N_STEPS}] {what}", flush=True)
+
+
+def say(what: str) -> None:
+    print(f"      {what}", flush=True)
+
+
+# -- The environment and pip -------------------------------------------------------------------
+
+
+def make_environment() -> None:
+    """Make .venv, or keep the one that is there if it is sound."""
+    if is_sound():
+        step(1, "Keeping the environment .venv that is there")
+        STAMP.unlink(missing_ok=True)
+        return
+    step(1, f"Making the environment .venv with Python {sys.version.split()[0]}")
+    if WRITING.exists():
+        say("an earlier setup was cut short; its environment is made anew")
+    try:
+        import ensurepip  # noqa: F401
+        import venv
+    except ImportError:
+        raise SetupError(
+            "this Python has no venv module. On Debian and Ubuntu: apt-get install python3.11-venv"
+        ) from None
+    try:
+        venv.create(VENV, with_pip=True, clear=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SetupError(f".venv could not be made: {error}") from error
+
+
+def is_sound() -> bool:
+    """Whether .venv runs, is a Python 3.11 with pip, and no pip was cut short in it."""
+    if WRITING.exists() or not PYTHON.exists():
+        return False
+    probe = "import pip, sys; sys.exit(sys.version_info[:2] != (3, 11))"
+    return run_quietly("-c", probe).returncode == 0
+
+
+def pip(*arguments: str) -> None:
+    """Run pip in .venv; it shows its own progress where a person looks on."""
+    # Twice: a machine with indexes of its own gets a warning a package otherwise.
+    quiet = () if sys.stdout.isatty() else ("--quiet", "--quiet")
+    WRITING.touch()
+    # pip is a process of its own, and stays one: it may be replacing itself.
+    command = [str(PYTHON), "-m", "pip", *arguments, *quiet]
+    code = subprocess.run(command, check=False, env=environment()).returncode
+    # Reached also when pip failed in an orderly way; then the next run goes on from here.
+    WRITING.unlink()
+    if code:
+        raise SetupError(
+            "pip could not install what it was asked for; its own message is above.\n"
+            "If it speaks of connections or of names that do not resolve, there is no network, or\n"
+            "a proxy is in the way. Run `make setup` again when that is mended: it goes on there."
+        )
+
+
+def run_quietly(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(PYTHON), *arguments]
+    return subprocess.run(command, check=False, env=environment(), text=True, capture_output=True)
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    return {**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
+
+
+def install_pinned_pip() -> None:
+    """Bring pip to its pinned version by itself: it should not replace itself amid other work."""
+    block = re.search(r"^pip==.*\n(?:[ #].*\n)*", LOCK.read_text(), re.MULTILINE)
+    if block is None:
+        raise SetupError("requirements.lock names no pip; run `make lock`")
+    with tempfile.TemporaryDirectory() as folder:
+        requirements = Path(folder) / "pip.txt"
+        requirements.write_text(block.group())
+        pip("install", "--no-deps", "--require-hashes", "-r", str(requirements))
+
+
+# -- torch -------------------------------------------------------------------------------------
+
+
+def install_torch() -> None:
+    """Install the smallest build of torch that this machine can have."""
+    if cpu_index_answers():
+        say("PyTorch's own CPU index answers: taking both from there")
+        try:
+            pip("install", "--no-deps", "--index-url", CPU_INDEX, TORCH, TORCHAUDIO)
+            return
+        except SetupError:
+            say("that did not work; trying what pip finds by itself")
+    else:
+        say(f"PyTorch's own CPU index does not answer within {PROBE_S:.0f} s")
+    version = version_that_pip_finds(TORCH)
+    if version.endswith("+cpu"):
+        say(f"pip finds a CPU build, torch {version}: taking it, without CUDA")
+        pip("install", "--no-deps", TORCH, TORCHAUDIO)
+        return
+    if sys.platform == "linux":
+        say("WARNING: pip finds no CPU build. Taking the registry's torch with CUDA:")
+        say("this downloads several gigabytes, and may take a long time.")
+    pip("install", TORCH)
+    pip("install", "--no-deps", TORCHAUDIO)
+
+
+def cpu_index_answers() -> bool:
+    """Whether PyTorch's own index of CPU builds can be reached from here, soon."""
+    import threading
+    import urllib.request
+
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(f"{CPU_INDEX}/torch/", timeout=PROBE_S) as response:
+                if response.status == 200:
+                    answered.set()
+        except (OSError, ValueError):
+            pass
+
+    # The time-out of a socket does not cover the look-up of its name; the wait here does.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(PROBE_S)
+    return answered.is_set()
+
+
+def version_that_pip_finds(requirement: str) -> str:
+    """The version, with its local part, that pip would install; empty if it finds none."""
+    options = ("--dry-run", "--ignore-installed", "--no-deps", "--quiet", "--report", "-")
+    answer = run_quietly("-m", "pip", "install", *options, requirement)
+    try:
+        return str(json.loads(answer.stdout)["install"][0]["metadata"]["version"])
+    except (ValueError, LookupError):
+        return ""
+
+
+# -- The check ---------------------------------------------------------------------------------
+
+
+def verify() -> None:
+    """Check that each locked version is there and that the compiled packages load."""
+    listed = run_quietly("-m", "pip", "list", "--format=json")
+    there = {canonical(entry["name"]): entry["version"] for entry in json.loads(listed.stdout)}
+    locked = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", LOCK.read_text(), re.MULTILINE)
+    wrong = [f"{name} {want}" for name, want in locked if there.get(canonical(name)) != want]
+    if wrong:
+        raise SetupError(f"not as locked: {', '.join(wrong)}. Remove .venv and run it again.")
+    complaints = run_quietly("-m", "pip", "check").stdout.splitlines()
+    unmet = [line for line in complaints if "requires" in line and not CUDA.search(line)]
+    if unmet:
+        raise SetupError(
+            "the packages do not fit together. If pyproject.toml was changed, run `make lock`.\n"
+            + "\n".join(unmet)
+        )
+    loaded = run_quietly("-c", IMPORTS)
+    if loaded.returncode:
+        raise SetupError(f"a package is installed but does not load:\n{loaded.stderr.strip()}")
+    say(f"{len(locked)} locked packages and torch {there.get('torch')} are there and load")
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
