@@ -1,0 +1,136 @@
+"""Recordings and their products, in object storage.
+
+One interface over a folder (``file://``) and a bucket (``s3://``). Keys are made by Clamor from
+identifiers; nothing that a client sends becomes part of one.
+"""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.store import LocalStore, ObjectStore, from_url
+
+#: The size of a part of an upload, and what a reader fetches at once: memory against requests.
+PART_BYTES = 5 * 1024 * 1024
+#: Parts of one upload that are under way at once; each holds a part in memory.
+PARTS_AT_ONCE = 2
+READ_BYTES = 1024 * 1024
+
+
+class BlobMissing(Exception):
+    """There is no blob under this key."""
+
+
+def session_prefix(session_id: uuid.UUID) -> str:
+    """Below this lies all that belongs to a session."""
+    return f"sessions/{session_id}/"
+
+
+def recording_key(session_id: uuid.UUID) -> str:
+    """Where a session's recording lies."""
+    return f"{session_prefix(session_id)}recording"
+
+
+def product_key(session_id: uuid.UUID, name: str, *, attempt: int) -> str:
+    """Where one attempt's product lies: a late worker cannot write over its successor's."""
+    return f"{session_prefix(session_id)}{name}-{attempt}"
+
+
+class Blobs:
+    """A blob store.
+
+    Raises :class:`BlobMissing` where a key is not there; any other error of the store (away,
+    full, refused) is passed on as it is, and is worth another try.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._store: ObjectStore
+        if parts.scheme == "file":
+            folder = Path(unquote(parts.path))
+            folder.mkdir(parents=True, exist_ok=True)
+            self._store = LocalStore(folder, automatic_cleanup=True)
+        else:
+            self._store = from_url(url)
+
+    def put(self, key: str, content: bytes | Iterable[bytes]) -> None:
+        """Store a blob; all of it appears at once, or nothing if ``content`` raises."""
+        obstore.put(self._store, key, content, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
+
+    @contextmanager
+    def writer(self, key: str) -> Iterator[IO[bytes]]:
+        """Write a blob piece by piece, in bounded memory."""
+        with obstore.open_writer(
+            self._store, key, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+        ) as writer:
+            yield cast(IO[bytes], writer)
+
+    def get(self, key: str) -> bytes:
+        """A whole blob; only for small ones."""
+        try:
+            return bytes(obstore.get(self._store, key).bytes())
+        except FileNotFoundError:
+            raise BlobMissing(key) from None
+
+    def get_range(self, key: str, *, start: int, length: int) -> bytes:
+        """``length`` bytes from ``start``."""
+        try:
+            return bytes(obstore.get_range(self._store, key, start=start, length=length))
+        except FileNotFoundError:
+            raise BlobMissing(key) from None
+
+    def open(self, key: str) -> io.BufferedReader:
+        """A blob as a seekable file, fetched as it is read."""
+        try:
+            reader = obstore.open_reader(self._store, key, buffer_size=READ_BYTES)
+        except FileNotFoundError:
+            raise BlobMissing(key) from None
+        return io.BufferedReader(_RawReader(reader), buffer_size=READ_BYTES)
+
+    def delete(self, *keys: str) -> None:
+        """Remove blobs; one that is not there is already removed."""
+        for key in keys:
+            try:
+                obstore.delete(self._store, key)
+            except FileNotFoundError:
+                continue
+
+    def keys(self, prefix: str) -> list[str]:
+        """All keys below a prefix."""
+        return [meta["path"] for page in obstore.list(self._store, prefix) for meta in page]
+
+    def check(self) -> None:
+        """Raise unless the store answers."""
+        next(iter(obstore.list(self._store, "health/")), None)
+
+
+class _RawReader(io.RawIOBase):
+    """The store's reader as Python's own kind of file, which decoders expect."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return int(self._reader.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._reader.tell())
+
+    def readinto(self, buffer: Any, /) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._reader.read(len(view))
+        view[: len(data)] = memoryview(data)
+        return len(data)

@@ -1,0 +1,104 @@
+"""Migrations as the product runs them: one at a time, and with a check that nothing drifted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from db.models import Base
+from db.session import driver_url
+
+#: Held by whoever migrates.
+MIGRATION_LOCK = 0x6D696772617465
+#: How long one process waits for another that is migrating.
+LOCK_WAIT_S = 900.0
+LOCK_POLL_S = 0.5
+
+
+class MigrationError(Exception):
+    """The migrations could not be run, or the schema is not what the code expects."""
+
+
+def upgrade(url: str) -> str:
+    """Bring a database to the newest revision, and return that."""
+    engine = sqlalchemy.create_engine(driver_url(url))
+    try:
+        with engine.connect() as connection, _alone(engine):
+            command.upgrade(config(connection), "head")
+            connection.commit()
+            return head()
+    finally:
+        engine.dispose()
+
+
+def sql() -> None:
+    """Print the SQL of every migration, for those who read before they run."""
+    command.upgrade(config(None), "head", sql=True)
+
+
+def head() -> str:
+    """The newest revision that the code knows.
+
+    Raises
+    ------
+    MigrationError
+        If there is not exactly one: two branches were merged without a merge revision.
+    """
+    heads = ScriptDirectory.from_config(config(None)).get_heads()
+    if len(heads) != 1:
+        raise MigrationError(f"one migration head is wanted, there are {len(heads)}: {heads}")
+    return heads[0]
+
+
+def current(connection: Connection) -> str | None:
+    """The revision that a database is at; None if it was never migrated."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def drift(url: str) -> list[str]:
+    """How a migrated database differs from the models; empty if it does not."""
+    engine = sqlalchemy.create_engine(driver_url(url))
+    try:
+        with engine.connect() as connection:
+            context = MigrationContext.configure(
+                connection, opts={"compare_type": True, "compare_server_default": True}
+            )
+            return [repr(difference) for difference in compare_metadata(context, Base.metadata)]
+    finally:
+        engine.dispose()
+
+
+def config(connection: Connection | None) -> Config:
+    """Alembic's configuration, over a connection that is open already."""
+    config = Config()
+    config.set_main_option("script_location", "db:migrations")
+    config.attributes["connection"] = connection
+    return config
+
+
+@contextmanager
+def _alone(engine: sqlalchemy.Engine) -> Iterator[None]:
+    """Hold the migration lock. It is polled: a session that *waits* for an advisory lock holds a
+    snapshot, and a ``CREATE INDEX CONCURRENTLY`` in the running migration would wait for it.
+    """
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while not connection.execute(
+            text("SELECT pg_try_advisory_lock(:key)"), {"key": MIGRATION_LOCK}
+        ).scalar_one():
+            if time.monotonic() > deadline:
+                raise MigrationError("another process has been migrating for too long")
+            time.sleep(LOCK_POLL_S)
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})

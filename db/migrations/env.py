@@ -1,0 +1,53 @@
+"""How Alembic reaches the database: by a connection that ``db.migrate`` hands over, or by the URL
+that a developer who calls Alembic itself gives: ``alembic -x url=postgresql://...``.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy
+from alembic import context
+from sqlalchemy import Connection, text
+
+from db.models import Base
+from db.session import driver_url
+
+#: A migration that cannot have its lock gives way to the traffic, and is run again later.
+LOCK_TIMEOUT = "5s"
+STATEMENT_TIMEOUT = "15min"
+
+
+def _migrate(connection: Connection) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        # Each migration is its own transaction: what is done stays done if a later one fails.
+        transaction_per_migration=True,
+        compare_type=True,
+        compare_server_default=True,
+    )
+    with context.begin_transaction():
+        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+        connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
+        context.run_migrations()
+
+
+def _run() -> None:
+    connection = context.config.attributes.get("connection")
+    if connection is not None:
+        _migrate(connection)
+    elif context.is_offline_mode():
+        context.configure(
+            dialect_name="postgresql", target_metadata=Base.metadata, literal_binds=True
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+    else:
+        engine = sqlalchemy.create_engine(
+            driver_url(context.get_x_argument(as_dictionary=True)["url"])
+        )
+        with engine.connect() as own:
+            _migrate(own)
+            own.commit()
+
+
+_run()

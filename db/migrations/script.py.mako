@@ -1,0 +1,27 @@
+"""${message}
+
+Deploy rule: migrations run before the new code. The old code must work on what this leaves
+behind, so first expand (add, nullable or with a default), and contract in a later release.
+
+Revision: ${up_revision}
+After: ${down_revision | comma,n}
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+${imports if imports else ""}
+
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+branch_labels = ${repr(branch_labels)}
+depends_on = ${repr(depends_on)}
+
+
+def upgrade() -> None:
+    ${upgrades if upgrades else "pass"}
+
+
+def downgrade() -> None:
+    ${downgrades if downgrades else "pass"}

@@ -1,0 +1,265 @@
+"""The tables.
+
+Constraints stand on the table, never inside a column: autogenerate does not see a check that is
+written into a column. Every unit of work (a session's current stage, a span) is *claimable* by
+the same four columns, see :class:`Claimable`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Index,
+    MetaData,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+#: What a session goes through. The first four are work to be done, the others are its end.
+SESSION_STATES = (
+    "queued",
+    "splitting",
+    "detecting",
+    "aggregating",
+    "completed",
+    "partial",
+    "failed",
+    "cancelled",
+)
+UNFINISHED_STATES = SESSION_STATES[:4]
+SPAN_STATES = ("pending", "done", "failed")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+class Base(DeclarativeBase):
+    """Names every constraint by rule, so that a migration can always name it too."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  (SQLAlchemy's own declaration)
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        str: Text,
+    }
+
+
+class Claimable:
+    """A row that is work: one worker at a time holds it, by a lease and a fence.
+
+    ``attempt`` counts the claims and is the fence: a result is written only by the claim that
+    still bears the row's number. ``due_at`` says when the row may be claimed next: the end of the
+    lease while somebody works, the time of the next try after a failure. A row is *quiet* when it
+    is unfinished, due, and was not nudged lately.
+    """
+
+    state: Mapped[str]
+    attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    due_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    nudged_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_error: Mapped[str | None]
+
+
+class User(Base):
+    """Somebody on whose behalf recordings are analysed."""
+
+    __tablename__ = "users"
+    __table_args__ = (UniqueConstraint("email"),)
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    email: Mapped[str]
+    name: Mapped[str]
+    password_hash: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    disabled_at: Mapped[datetime | None]
+
+
+class NoiseModel(Base):
+    """A classifier that has been used: its name, its version and the hash of its file."""
+
+    __tablename__ = "noise_models"
+    __table_args__ = (UniqueConstraint("sha256"),)
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    version: Mapped[str]
+    sha256: Mapped[str]
+    #: Where the file lies in the blob store; null for the model that ships with the package.
+    blob_key: Mapped[str | None]
+    header: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class AudioSession(Claimable, Base):
+    """One recording on its way from upload to answer."""
+
+    __tablename__ = "audio_sessions"
+    __table_args__ = (
+        CheckConstraint(_one_of("state", SESSION_STATES), name="state"),
+        CheckConstraint("spans_finished <= spans_total", name="spans"),
+        Index("ix_audio_sessions_created_at", "created_at"),
+        Index("ix_audio_sessions_user_id", "user_id"),
+        Index("ix_audio_sessions_model_id", "model_id"),
+        Index(
+            "ix_audio_sessions_unfinished",
+            "due_at",
+            postgresql_where=text(_one_of("state", UNFINISHED_STATES)),
+        ),
+        Index(
+            "ix_audio_sessions_untidy",
+            "id",
+            postgresql_where=text("pcm_key IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    #: What the client called the file: shown, never used as a path.
+    file_name: Mapped[str]
+    recording_key: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    #: Set by ``process``: what the recording is, and which model hears it.
+    model_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("noise_models.id"))
+    container: Mapped[str | None]
+    codec: Mapped[str | None]
+    rate_hz: Mapped[int | None]
+    n_channels: Mapped[int | None]
+
+    #: Set by ``split``: the decoded recording.
+    duration_s: Mapped[float | None]
+    missing_s: Mapped[float | None]
+    #: Length at 16 kHz, and the length of a chunk.
+    n_samples: Mapped[int | None] = mapped_column(BigInteger)
+    chunk_samples: Mapped[int | None]
+    pcm_key: Mapped[str | None]
+    levels_key: Mapped[str | None]
+    spans_total: Mapped[int] = mapped_column(server_default=text("0"))
+    spans_finished: Mapped[int] = mapped_column(server_default=text("0"))
+
+    #: Set at the end. ``problem`` is null unless something was lost.
+    summary: Mapped[dict[str, Any] | None]
+    problem: Mapped[dict[str, Any] | None]
+
+
+class SessionSpan(Claimable, Base):
+    """About a minute of one recording: the unit of a message.
+
+    ``scores`` holds the class probabilities of the span's chunks, little-endian float32
+    ``[n_chunks, n_classes]`` in the order of the model's classes.
+    """
+
+    __tablename__ = "session_spans"
+    __table_args__ = (
+        CheckConstraint(_one_of("state", SPAN_STATES), name="state"),
+        CheckConstraint("stop_sample > start_sample", name="samples"),
+        Index(
+            "ix_session_spans_unfinished",
+            "due_at",
+            postgresql_where=text("state = 'pending'"),
+        ),
+    )
+
+    session_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("audio_sessions.id", ondelete="CASCADE"), primary_key=True
+    )
+    span_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    #: Half-open range of 16 kHz samples.
+    start_sample: Mapped[int] = mapped_column(BigInteger)
+    stop_sample: Mapped[int] = mapped_column(BigInteger)
+    scores: Mapped[bytes | None]
+
+
+class NoiseDetection(Base):
+    """One event: what made noise, when, how loud, and how sure the answer is."""
+
+    __tablename__ = "noise_detections"
+    __table_args__ = (
+        CheckConstraint("end_s > start_s", name="times"),
+        CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence"),
+        Index("ix_noise_detections_noise_type", "noise_type"),
+    )
+
+    session_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("audio_sessions.id", ondelete="CASCADE"), primary_key=True
+    )
+    #: 0, 1, 2, ... in the order of the onsets.
+    event_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    start_s: Mapped[float]
+    end_s: Mapped[float]
+    noise_type: Mapped[str]
+    confidence: Mapped[float]
+    #: dB re digital full scale; null where the recording is digitally silent.
+    laeq_db: Mapped[float | None]
+    lafmax_db: Mapped[float | None]
+
+
+class ProcessingMetric(Base):
+    """One run of one step: how long it took, and how it ended."""
+
+    __tablename__ = "processing_metrics"
+    __table_args__ = (
+        Index("ix_processing_metrics_session_id", "session_id"),
+        Index("ix_processing_metrics_recorded_at", "recorded_at"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    session_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("audio_sessions.id", ondelete="CASCADE")
+    )
+    step: Mapped[str]
+    span_index: Mapped[int | None]
+    attempt: Mapped[int] = mapped_column(SmallInteger)
+    #: done, retried, failed, or superseded (another claim was faster).
+    result: Mapped[str]
+    duration_s: Mapped[float]
+    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class APIRequest(Base):
+    """One request to the HTTP API, as its caller would recognise it."""
+
+    __tablename__ = "api_requests"
+    __table_args__ = (
+        Index("ix_api_requests_received_at", "received_at"),
+        Index("ix_api_requests_user_id", "user_id"),
+        Index("ix_api_requests_session_id", "session_id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    request_id: Mapped[str]
+    method: Mapped[str]
+    #: The route's template, such as ``/v1/sessions/{session_id}``.
+    route: Mapped[str]
+    status: Mapped[int] = mapped_column(SmallInteger)
+    duration_s: Mapped[float]
+    bytes_in: Mapped[int] = mapped_column(BigInteger)
+    bytes_out: Mapped[int] = mapped_column(BigInteger)
+    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    #: No foreign key: the record of a request outlives the session it spoke of.
+    session_id: Mapped[uuid.UUID | None]
+    received_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,58 @@
+"""The engine and its transactions.
+
+A :class:`Store` is made by each process for itself, after any fork: connections that two
+processes share gave wrong rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy
+from sqlalchemy.orm import Session, sessionmaker
+
+#: No statement of the product comes near this; one that does is stuck and gives way.
+STATEMENT_TIMEOUT_MS = 30_000
+#: A lock that is held for longer belongs to something that is wrong.
+LOCK_TIMEOUT_MS = 10_000
+CONNECT_TIMEOUT_S = 5
+#: How long a request waits for a free connection before it is told to try again.
+POOL_TIMEOUT_S = 5.0
+
+
+def driver_url(url: str) -> sqlalchemy.URL:
+    """A libpq URL as SQLAlchemy wants it, with the psycopg 3 driver."""
+    return sqlalchemy.make_url(url).set(drivername="postgresql+psycopg")
+
+
+class Store:
+    """One process's way to Postgres."""
+
+    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+        self.engine = sqlalchemy.create_engine(
+            driver_url(url),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=POOL_TIMEOUT_S,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "application_name": "clamor",
+                "options": (
+                    f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
+                    " -c idle_in_transaction_session_timeout=60000 -c timezone=UTC"
+                ),
+            },
+        )
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session whose work is committed at the end, or rolled back by an exception."""
+        with self._sessions.begin() as session:
+            yield session
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()

@@ -1,0 +1,97 @@
+"""Settings: the only reader of the environment.
+
+Everything that an operator may set stands in :class:`Settings`, one field a variable, with its
+default. The variables of the S3 client (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL`` and so on)
+are read by the object store's own library and are not repeated here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+
+class SettingsError(Exception):
+    """A setting is missing or cannot be read."""
+
+
+def _setting(variable: str, default: Any = MISSING, *, parse: Callable[[str], Any] = str) -> Any:
+    metadata = {"variable": variable, "parse": parse}
+    if default is MISSING:
+        return field(metadata=metadata, repr=False)
+    return field(default=default, metadata=metadata)
+
+
+def _positive_float(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise ValueError("must be above zero")
+    return value
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError("must be at least 1")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What an operator decides; made once a process by :func:`from_environment`."""
+
+    #: Postgres, as a libpq URL: ``postgresql://user:password@host/name``.
+    database_url: str = _setting("DATABASE_URL")
+    #: RabbitMQ; ``memory://`` keeps messages inside this process (standalone mode).
+    amqp_url: str = _setting("AMQP_URL")
+    #: Where recordings and their products lie: ``file:///folder`` or ``s3://bucket/prefix``.
+    blob_url: str = _setting("BLOB_URL")
+    #: Put before every queue's name, so that several installations can share a broker.
+    queue_prefix: str = _setting("CLAMOR_QUEUE_PREFIX", "clamor")
+    #: A worker that falls silent for this long loses its claim. Shorter recovers sooner from a
+    #: dead worker; longer forgives a machine that stalls.
+    lease_s: float = _setting("CLAMOR_LEASE_S", 30.0, parse=_positive_float)
+    #: A step that runs for longer than this is no longer renewed, and is given to another worker.
+    deadline_s: float = _setting("CLAMOR_DEADLINE_S", 1_500.0, parse=_positive_float)
+    #: A step is given up after this many claims, whether they failed or killed their worker.
+    max_attempts: int = _setting("CLAMOR_MAX_ATTEMPTS", 5, parse=_positive_int)
+    #: How often the steward looks for rows that are unfinished and quiet.
+    steward_s: float = _setting("CLAMOR_STEWARD_S", 3.0, parse=_positive_float)
+    #: A recording with more bytes than this is refused while it arrives.
+    max_upload_bytes: int = _setting("CLAMOR_MAX_UPLOAD_BYTES", 2 * 1024**3, parse=_positive_int)
+    #: A recording that lasts longer than this is refused while it is decoded.
+    max_duration_s: float = _setting("CLAMOR_MAX_DURATION_S", 24 * 3600.0, parse=_positive_float)
+    #: DEBUG, INFO, WARNING or ERROR.
+    log_level: str = _setting("CLAMOR_LOG_LEVEL", "INFO", parse=lambda text: text.strip().upper())
+
+    @property
+    def in_memory_broker(self) -> bool:
+        """Whether messages stay inside this process."""
+        return self.amqp_url.startswith("memory:")
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings.
+
+    Raises
+    ------
+    SettingsError
+        If a variable that has no default is not set, or one cannot be parsed; the message names
+        the variable and never repeats its value.
+    """
+    values: dict[str, Any] = {}
+    for setting in fields(Settings):
+        variable = setting.metadata["variable"]
+        text = environment.get(variable, "").strip()
+        if not text:
+            if setting.default is MISSING:
+                raise SettingsError(f"{variable} is not set; see README.md, 'Settings'")
+            continue
+        try:
+            values[setting.name] = setting.metadata["parse"](text)
+        except ValueError as error:
+            reason = str(error) if "must be" in str(error) else "it must be a number"
+            raise SettingsError(f"{variable} cannot be read: {reason}") from None
+    return Settings(**values)
