@@ -1,0 +1,1 @@
+"""The main job: one recording from upload to events, in four steps."""

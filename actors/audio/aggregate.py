@@ -1,0 +1,152 @@
+"""``aggregate_session``: merge the chunks of all spans into events, and end the session."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from actors import steps
+from actors.messages import AggregateSession, Nudge
+from actors.runtime import Runtime
+from actors.science import chunks, events
+from actors.science.classifier import Model
+from actors.science.levels import LevelSeries
+from actors.science.types import Chunk, Event
+from db import queries
+from db.models import AudioSession, SessionSpan
+from db.queries import Work
+
+
+def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
+    """Write a session's events, its summary, and what of it was lost."""
+    work = Work(session_id=nudge.session_id, state="aggregating")
+
+    def perform(_attempt: int) -> steps.Outcome:
+        with runtime.store.transaction() as db:
+            session = queries.get_session(db, nudge.session_id)
+            spans = queries.spans_of(db, nudge.session_id)
+        assert session is not None
+        assert session.model_id
+        assert session.levels_key
+        if not any(span.state == "done" for span in spans):
+            raise steps.Permanent("nothing-heard", "no part of the recording could be analysed")
+        model = runtime.model(session.model_id)
+        levels = LevelSeries.from_bytes(runtime.blobs.get(session.levels_key))
+        heard = _merge(session, spans, model, levels)
+        return steps.Outcome(_ending(work, session, spans, _summary(heard, levels, model), heard))
+
+    steps.run(
+        runtime,
+        steps.Step(name="aggregate", work=work, perform=perform, give_up=steps.fail_session(work)),
+    )
+
+
+def _merge(
+    session: AudioSession, spans: Sequence[SessionSpan], model: Model, levels: LevelSeries
+) -> list[Event]:
+    assert session.chunk_samples
+    assert session.duration_s
+    planned: list[Chunk] = []
+    scores: list[NDArray[np.float32]] = []
+    for span in spans:
+        of_span = chunks.plan_chunks(
+            span.start_sample, span.stop_sample, chunk=session.chunk_samples
+        )
+        planned += of_span
+        scores.append(_scores(span, len(of_span), model.classes))
+    return events.merge(
+        np.concatenate(scores),
+        planned,
+        classes=model.classes,
+        levels=levels,
+        duration_s=session.duration_s,
+    )
+
+
+def _scores(span: SessionSpan, n_chunks: int, classes: Sequence[str]) -> NDArray[np.float32]:
+    """The scores of a span [shape=(n_chunks, n_classes)]; one that was lost heard nothing."""
+    if span.scores is not None:
+        return np.frombuffer(span.scores, dtype="<f4").reshape(n_chunks, len(classes))
+    lost = np.zeros((n_chunks, len(classes)), dtype=np.float32)
+    lost[:, classes.index(events.BACKGROUND)] = 1.0
+    return lost
+
+
+def _summary(heard: Sequence[Event], levels: LevelSeries, model: Model) -> dict[str, Any]:
+    by_type: dict[str, dict[str, Any]] = {}
+    for event in heard:
+        entry = by_type.setdefault(
+            event.noise_type, {"events": 0, "total_s": 0.0, "max_confidence": 0.0}
+        )
+        entry["events"] += 1
+        entry["total_s"] = round(entry["total_s"] + event.end_s - event.start_s, 3)
+        entry["max_confidence"] = max(entry["max_confidence"], event.confidence)
+    return {
+        "events": len(heard),
+        "noise_types": by_type,
+        "laeq_db": levels.laeq_db(),
+        "lafmax_db": levels.lafmax_db(),
+        "level_reference": "dBFS",
+        "model": {"name": model.header["name"], "version": model.header["version"]},
+    }
+
+
+def _ending(
+    work: Work,
+    session: AudioSession,
+    spans: Sequence[SessionSpan],
+    summary: dict[str, Any],
+    heard: Sequence[Event],
+) -> steps.Write:
+    missing = _missing(session, spans)
+    problem = None
+    if missing:
+        lost_s = sum(part["end_s"] - part["start_s"] for part in missing)
+        problem = {
+            "code": "seconds-missing",
+            "detail": f"{lost_s:.2f} s of the recording are missing from the answer",
+            "missing": missing,
+        }
+    move_on = steps.move_on(
+        work,
+        to="partial" if missing else "completed",
+        values={"summary": summary, "problem": problem},
+    )
+
+    def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
+        nudges = move_on(db, attempt)
+        if nudges is not None:
+            queries.add_detections(
+                db, work.session_id, [dataclasses.asdict(event) for event in heard]
+            )
+        return nudges
+
+    return write
+
+
+def _missing(session: AudioSession, spans: Sequence[SessionSpan]) -> list[dict[str, Any]]:
+    """Which seconds are not in the answer, and why."""
+    assert session.duration_s is not None
+    missing = [
+        {
+            "start_s": round(span.start_sample / chunks.RATE_HZ, 3),
+            "end_s": round(min(span.stop_sample / chunks.RATE_HZ, session.duration_s), 3),
+            "reason": span.last_error or "unknown",
+        }
+        for span in spans
+        if span.state == "failed"
+    ]
+    if session.missing_s:
+        missing.append(
+            {
+                "start_s": round(session.duration_s, 3),
+                "end_s": round(session.duration_s + session.missing_s, 3),
+                "reason": "the file holds less audio than its header promises",
+            }
+        )
+    return missing

@@ -1,0 +1,104 @@
+"""The wire contract: what may be said between processes.
+
+A message names a row and says "look at it". It is small JSON of identifiers, it carries no state,
+and handling one twice changes nothing. Fields may be added with a default; none may be renamed or
+removed while a message that bears it can still lie in a queue.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, ClassVar, Self
+
+import dramatiq
+import msgspec
+
+
+class Nudge(msgspec.Struct, frozen=True, kw_only=True):
+    """The root of all messages. A subclass states its actor; its fields are the payload."""
+
+    #: The actor's name on the wire.
+    actor: ClassVar[str]
+    #: The queue, without the installation's prefix. One an actor: classes of work that share a
+    #: queue would wait for one another.
+    queue: ClassVar[str]
+
+    def payload(self) -> dict[str, Any]:
+        """The fields, as JSON knows them."""
+        return dict(msgspec.to_builtins(self))
+
+    @classmethod
+    def parse(cls, payload: dict[str, Any]) -> Self:
+        """The message that was sent; raises :class:`msgspec.ValidationError` if it is not one."""
+        return msgspec.convert(payload, cls)
+
+
+class ProcessAudioFile(Nudge, frozen=True, kw_only=True):
+    """A recording has arrived: check it and start the pipeline."""
+
+    actor: ClassVar[str] = "process_audio_file"
+    queue: ClassVar[str] = "audio.process"
+
+    session_id: uuid.UUID
+
+
+class SplitRecording(Nudge, frozen=True, kw_only=True):
+    """A recording was checked: decode it, measure its levels and plan its spans."""
+
+    actor: ClassVar[str] = "split_recording"
+    queue: ClassVar[str] = "audio.split"
+
+    session_id: uuid.UUID
+
+
+class DetectSpan(Nudge, frozen=True, kw_only=True):
+    """A span is waiting: classify its chunks."""
+
+    actor: ClassVar[str] = "detect_span"
+    queue: ClassVar[str] = "audio.detect"
+
+    session_id: uuid.UUID
+    span_index: int
+
+
+class AggregateSession(Nudge, frozen=True, kw_only=True):
+    """All spans are finished: merge them into events."""
+
+    actor: ClassVar[str] = "aggregate_session"
+    queue: ClassVar[str] = "audio.aggregate"
+
+    session_id: uuid.UUID
+
+
+class CheckHealth(Nudge, frozen=True, kw_only=True):
+    """The clock struck: see whether the system is well."""
+
+    actor: ClassVar[str] = "health_check"
+    queue: ClassVar[str] = "maintenance"
+
+
+ALL: tuple[type[Nudge], ...] = (
+    ProcessAudioFile,
+    SplitRecording,
+    DetectSpan,
+    AggregateSession,
+    CheckHealth,
+)
+
+
+def queue_name(nudge: type[Nudge], *, prefix: str) -> str:
+    """The queue's full name on the broker."""
+    return f"{prefix}.{nudge.queue}"
+
+
+def send(nudge: Nudge, *, broker: dramatiq.Broker, prefix: str) -> None:
+    """Publish a message. Raises what the broker raises; see :class:`actors.broker.Publisher`."""
+    broker.enqueue(
+        dramatiq.Message(
+            queue_name=queue_name(type(nudge), prefix=prefix),
+            actor_name=nudge.actor,
+            args=(),
+            kwargs=nudge.payload(),
+            options={},
+        )
+    )

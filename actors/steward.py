@@ -1,0 +1,86 @@
+"""The steward: nudges what is unfinished and quiet, and tidies up behind what is finished.
+
+A thread in every worker process; an advisory lock makes one of them the steward at a time. It is
+the whole of recovery: a lost message, a dead worker, a broker that was purged and a retry that has
+become due all look the same from here, a row that is due and that nobody was told of.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import structlog
+
+from actors import messages
+from actors.messages import Nudge
+from actors.runtime import Runtime
+from db import queries
+from db.blobs import recording_key, session_prefix
+from db.queries import Work
+
+log = structlog.get_logger(__name__)
+
+#: Rows a round: enough to refill every worker, few enough that a long backlog, which is due and
+#: quiet too, does not fill the queues with the same messages again and again.
+ROWS_A_ROUND = 200
+
+
+def nudge_for(work: Work) -> Nudge:
+    """The message that says "look at this row"."""
+    if work.span_index is not None:
+        return messages.DetectSpan(session_id=work.session_id, span_index=work.span_index)
+    of_session: dict[str, type[Nudge]] = {
+        "queued": messages.ProcessAudioFile,
+        "splitting": messages.SplitRecording,
+        "aggregating": messages.AggregateSession,
+    }
+    return of_session[work.state].parse({"session_id": str(work.session_id)})
+
+
+class Steward:
+    """Looks every few seconds, until it is stopped."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="steward", daemon=True)
+
+    def start(self) -> None:
+        """Start looking."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop, after the round that is under way."""
+        self._stopped.set()
+        self._thread.join()
+
+    def round(self) -> list[Nudge]:
+        """Look once; what was nudged."""
+        with self._runtime.store.transaction() as db:
+            if not queries.try_steward_lock(db):
+                return []
+            quiet_s = self._runtime.settings.lease_s
+            found = [
+                *queries.take_quiet_sessions(db, quiet_s=quiet_s, limit=ROWS_A_ROUND),
+                *queries.take_quiet_spans(db, quiet_s=quiet_s, limit=ROWS_A_ROUND),
+            ]
+            untidy = queries.sessions_to_tidy(db, limit=ROWS_A_ROUND)
+        nudges = [nudge_for(work) for work in found]
+        if nudges:
+            log.info("steward_nudges", rows=len(nudges))
+            self._runtime.publisher.send(*nudges)
+        for session_id, levels_key in untidy:
+            kept = {recording_key(session_id), levels_key}
+            keys = self._runtime.blobs.keys(session_prefix(session_id))
+            self._runtime.blobs.delete(*(key for key in keys if key not in kept))
+            with self._runtime.store.transaction() as db:
+                queries.forget_pcm(db, session_id)
+        return nudges
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._runtime.settings.steward_s):
+            try:
+                self.round()
+            except Exception as error:
+                # Postgres or the blob store is away: the next round finds the same rows.
+                log.warning("steward_round_failed", error=type(error).__name__)

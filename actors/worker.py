@@ -1,0 +1,85 @@
+"""Table of contents: every actor, in the order of the pipeline, and how a worker starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import dramatiq
+from dramatiq.middleware import Middleware
+
+from actors import broker, messages, schedule
+from actors.audio.aggregate import aggregate_session
+from actors.audio.detect import detect_span
+from actors.audio.process import process_audio_file
+from actors.audio.split import split_recording
+from actors.logs import configure
+from actors.maintenance.health import health_check
+from actors.messages import Nudge
+from actors.runtime import Runtime
+from actors.steward import Steward
+from db.settings import from_environment
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One actor: what it listens to, what it does, and how long that may take."""
+
+    nudge: type[Nudge]
+    handle: Callable[[Runtime, Any], None]
+    #: RabbitMQ takes a consumer for dead after 30 minutes without an ack; stay well below.
+    limit_s: int
+
+
+ACTORS = (
+    Entry(messages.ProcessAudioFile, process_audio_file, limit_s=300),
+    Entry(messages.SplitRecording, split_recording, limit_s=1_500),
+    Entry(messages.DetectSpan, detect_span, limit_s=600),
+    Entry(messages.AggregateSession, aggregate_session, limit_s=600),
+    Entry(messages.CheckHealth, health_check, limit_s=60),
+)
+
+
+def boot() -> None:
+    """Entry of a worker process, called after the fork."""
+    settings = from_environment()
+    configure(settings.log_level)
+    consuming = broker.setup(settings)
+    dramatiq.set_broker(consuming)
+    declare(consuming, Runtime(settings, consuming))
+
+
+def declare(consuming: dramatiq.Broker, runtime: Runtime) -> None:
+    """Put every actor on the broker, and let the worker's life carry the runtime's."""
+    for entry in ACTORS:
+        dramatiq.actor(
+            broker=consuming,
+            actor_name=entry.nudge.actor,
+            queue_name=messages.queue_name(entry.nudge, prefix=runtime.settings.queue_prefix),
+            time_limit=entry.limit_s * 1_000,
+            **schedule.options_for(entry.nudge),
+        )(_receiver(runtime, entry))
+    consuming.add_middleware(Household(runtime))
+
+
+def _receiver(runtime: Runtime, entry: Entry) -> Callable[..., None]:
+    def receive(**payload: Any) -> None:
+        entry.handle(runtime, entry.nudge.parse(payload))
+
+    return receive
+
+
+class Household(Middleware):
+    """Starts the steward with the worker, and closes what the process holds at its end."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._steward = Steward(runtime)
+
+    def after_worker_boot(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
+        self._steward.start()
+
+    def after_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
+        self._steward.stop()
+        self._runtime.close()
