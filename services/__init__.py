@@ -1,0 +1,1 @@
+"""The HTTP process and the command line: they send, and never work themselves."""

@@ -1,0 +1,87 @@
+"""The HTTP application: its routes, its middleware, and where its settings come from."""
+
+from __future__ import annotations
+
+import atexit
+import re
+import uuid
+from dataclasses import dataclass
+
+import falcon
+import structlog
+
+from actors import broker
+from actors.broker import Publisher
+from actors.logs import configure
+from db.blobs import Blobs
+from db.session import Store
+from db.settings import Settings, from_environment
+from services import errors, health, sessions
+
+
+@dataclass(frozen=True)
+class Collaborators:
+    """What the application needs of the world."""
+
+    settings: Settings
+    store: Store
+    blobs: Blobs
+    publisher: Publisher
+
+
+def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Response]:
+    """Build the application."""
+    app = falcon.App(middleware=[
+        # First, so that whatever fails later can be found in the log by its id.
+        RequestId(),
+    ])  # fmt: skip
+    errors.install(app)
+    store, blobs, publisher = given.store, given.blobs, given.publisher
+    max_bytes = given.settings.max_upload_bytes
+    routes = {
+        "/v1/sessions": sessions.SessionList(store, blobs, publisher, max_upload_bytes=max_bytes),
+        "/v1/sessions/{session_id:uuid}": sessions.SessionItem(store),
+        "/v1/sessions/{session_id:uuid}/detections": sessions.SessionDetections(store),
+        "/v1/sessions/{session_id:uuid}/cancel": sessions.SessionCancel(store),
+        "/health/live": health.Live(),
+        "/health/ready": health.Ready(store, blobs, publisher),
+    }
+    for template, resource in routes.items():
+        app.add_route(template, resource)
+    return app
+
+
+def get_app() -> falcon.App[falcon.Request, falcon.Response]:
+    """Build the application from the environment's settings; called once a server process."""
+    settings = from_environment()
+    configure(settings.log_level)
+    publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
+    # The server stops by SIGTERM; nudges that wait are sent before the process ends.
+    atexit.register(publisher.close)
+    return create_app(
+        Collaborators(
+            settings=settings,
+            store=Store(settings.database_url, pool_size=SERVER_THREADS),
+            blobs=Blobs(settings.blob_url),
+            publisher=publisher,
+        )
+    )
+
+
+#: Requests that one server process works on at once, and so the connections that it may hold.
+SERVER_THREADS = 16
+
+
+class RequestId:
+    """Gives every request an id: the caller's own, if it is a sane one, else a new one."""
+
+    _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Name the request in the answer and in every log line."""
+        given = req.get_header("X-Request-ID") or ""
+        request_id = given if self._SANE.fullmatch(given) else uuid.uuid4().hex
+        req.context.request_id = request_id
+        resp.set_header("X-Request-ID", request_id)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)

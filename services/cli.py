@@ -1,0 +1,204 @@
+"""The ``clamor`` command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from db import migrate
+from db.settings import SettingsError, from_environment
+from services.errors import UserError
+
+#: What an error that the user can mend ends with.
+USAGE_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except KeyboardInterrupt:
+        return 130
+    except (SettingsError, migrate.MigrationError, UserError) as error:
+        print(f"clamor: {error}", file=sys.stderr)
+        return USAGE_ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="clamor", description="Clamor finds out what made noise in a recording, and when."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    process = commands.add_parser("process", help="send recordings and print what was heard")
+    process.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    process.add_argument("--api", metavar="URL", help="an API that runs; else one is started here")
+    process.add_argument("--json", action="store_true", help="print one JSON array and no table")
+    _home(process)
+    process.set_defaults(run=_process)
+
+    demo = commands.add_parser("demo", help="process one recording and draw what was heard")
+    demo.add_argument("file", nargs="?", type=Path, metavar="FILE")
+    demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for the picture")
+    _home(demo)
+    demo.set_defaults(run=_demo)
+
+    up = commands.add_parser("up", help="everything in one process, with an embedded Postgres")
+    _address(up)
+    _home(up)
+    up.add_argument("--until-eof", action="store_true", help="stop when standard input closes")
+    up.set_defaults(run=_up)
+
+    serve = commands.add_parser("serve", help="the HTTP API")
+    _address(serve)
+    serve.add_argument("--processes", type=int, default=1, help="server processes (default: 1)")
+    serve.set_defaults(run=_serve)
+
+    worker = commands.add_parser("worker", help="work on recordings")
+    worker.add_argument("--processes", type=int, default=1, help="worker processes (default: 1)")
+    worker.set_defaults(run=_worker)
+
+    scheduler = commands.add_parser("scheduler", help="send the periodic jobs; run one of these")
+    scheduler.set_defaults(run=_scheduler)
+
+    migration = commands.add_parser("migrate", help="bring the database to the newest schema")
+    how = migration.add_mutually_exclusive_group()
+    how.add_argument("--sql", action="store_true", help="print the SQL and run nothing")
+    how.add_argument(
+        "--check", action="store_true",
+        help="on an embedded database: one head, and a schema that is the models'",
+    )  # fmt: skip
+    migration.set_defaults(run=_migrate)
+    return parser
+
+
+def _address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on (%(default)s)")
+
+
+def _home(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--home", type=Path, help="folder of the standalone service's data")
+
+
+def _process(options: argparse.Namespace) -> int:
+    from services import processing
+    from services.client import Client
+
+    bars = Console(file=sys.stderr, quiet=options.json and not sys.stderr.isatty())
+    with ExitStack() as stack:
+        url = options.api
+        if url is None:
+            from services import standalone
+
+            home = options.home or standalone.default_home()
+            bars.print("Starting a standalone service ...")
+            url = stack.enter_context(standalone.running(home=home, log=home / "up.log"))
+        client = Client(url)
+        stack.callback(client.close)
+        results = processing.process(client, options.files, console=bars)
+    if options.json:
+        print(json.dumps([result.to_json() for result in results]))
+    else:
+        for result in results:
+            if result.error is None:
+                processing.print_table(result, console=Console())
+    failed = [result for result in results if result.error is not None]
+    for result in failed:
+        print(f"clamor: {result.file}: {result.error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from services import demo, standalone
+
+    return demo.run(
+        file=options.file, out=options.out, home=options.home or standalone.default_home()
+    )
+
+
+def _up(options: argparse.Namespace) -> None:
+    from services import standalone
+
+    if options.until_eof:
+        standalone.stop_at_eof()
+    print(f"Clamor listens at http://{options.host}:{options.port}/", file=sys.stderr)
+    standalone.run(
+        home=options.home or standalone.default_home(), host=options.host, port=options.port
+    )
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from services import server
+
+    from_environment()  # A setting that is missing is told here, and not by a dying child.
+    server.serve(
+        "services.app:get_app",
+        host=options.host,
+        port=options.port,
+        processes=options.processes,
+    )
+
+
+def _worker(options: argparse.Namespace) -> None:
+    from_environment()
+    # This process becomes dramatiq's master, so that signals reach it directly. One thread a
+    # process: parallel work comes from processes. Every number that dramatiq would choose for
+    # itself (as many processes as the machine has cores, eight threads, ten minutes to stop) is
+    # chosen here.
+    _become(
+        ["-m", "dramatiq", "actors.worker:boot", "--processes", str(options.processes),
+         "--threads", "1", "--worker-shutdown-timeout", "25000", "--skip-logging"],
+        # One message at a time: a second one would wait here while other workers are idle.
+        dramatiq_queue_prefetch="1",
+    )  # fmt: skip
+
+
+def _scheduler(_options: argparse.Namespace) -> None:
+    from_environment()
+    # periodiq has no module to run, and reckons in local time.
+    program = "from periodiq import entrypoint; entrypoint()"
+    _become(["-c", program, "actors.schedule:boot"], TZ="UTC")
+
+
+def _become(arguments: list[str], **environment: str) -> None:
+    """Replace this process by another Python."""
+    os.execve(
+        sys.executable,
+        [sys.executable, *arguments],
+        {**os.environ, **environment},
+    )
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    if options.sql:
+        migrate.sql()
+        return 0
+    if not options.check:
+        print(f"at revision {migrate.upgrade(from_environment().database_url)}")
+        return 0
+    from services import standalone
+
+    with (
+        tempfile.TemporaryDirectory(prefix="clamor-check-") as folder,
+        standalone.postgres(Path(folder)) as url,
+    ):
+        revision = migrate.upgrade(url)
+        differences = migrate.drift(url)
+    for difference in differences:
+        print(f"not in the migrations: {difference}", file=sys.stderr)
+    print(f"one head, {revision}; {len(differences) or 'no'} differences from the models")
+    return 1 if differences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

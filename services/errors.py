@@ -1,0 +1,172 @@
+"""One table: what went wrong -> what the caller reads (RFC 9457 problem+json).
+
+A problem's ``type`` is a path of this API's documentation and its stable name; ``title`` says the
+same to a person; ``detail`` speaks of this one occurrence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+import msgspec
+import structlog
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+log = structlog.get_logger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+#: What a caller is asked to wait while the database is away.
+RETRY_AFTER_S = 5
+
+
+class UserError(Exception):
+    """Something that the person at the terminal can mend; the message tells what."""
+
+
+class ServiceError(Exception):
+    """A request that cannot be served.
+
+    ::
+
+        ServiceError
+        ├── EmptyUpload        400  the request bears no recording
+        ├── InvalidParameter   400  a parameter is not what it must be
+        ├── SessionNotFound    404
+        ├── AlreadyFinished    409  the session is at its end and cannot be cancelled
+        ├── UploadTooLarge     413
+        ├── UnsupportedUpload  415  neither multipart/form-data nor a raw body
+        └── StoreUnavailable   503  the database or the blob store is away
+    """
+
+    status = 500
+    name = "internal-error"
+    title = "Something went wrong here"
+
+
+class EmptyUpload(ServiceError):
+    """The request bears no recording."""
+
+    status, name, title = 400, "empty-upload", "The request bears no recording"
+
+
+class InvalidParameter(ServiceError):
+    """A parameter is not what it must be."""
+
+    status, name, title = 400, "invalid-parameter", "A parameter is not what it must be"
+
+
+class SessionNotFound(ServiceError):
+    """There is no such session."""
+
+    status, name, title = 404, "session-not-found", "There is no such session"
+
+
+class AlreadyFinished(ServiceError):
+    """The session is at its end and cannot be cancelled."""
+
+    status, name, title = 409, "already-finished", "The session has already finished"
+
+
+class UploadTooLarge(ServiceError):
+    """The recording has more bytes than this server takes."""
+
+    status, name, title = 413, "upload-too-large", "The recording is too large"
+
+
+class UnsupportedUpload(ServiceError):
+    """The body is of a kind that this server does not take."""
+
+    status, name, title = 415, "unsupported-upload", "The body's media type is not supported"
+
+
+class StoreUnavailable(ServiceError):
+    """A store that the answer needs is away for now."""
+
+    status, name, title = 503, "store-unavailable", "A store is away; try again soon"
+
+
+class ProblemDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The body of every error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = ""
+    request_id: str = ""
+
+
+def install(app: falcon.App[Any, Any]) -> None:
+    """Give every error of the application this one shape, whatever the caller accepts."""
+    app.set_error_serializer(_serialize)
+    app.add_error_handler(Exception, _unexpected)
+    app.add_error_handler(falcon.HTTPError, _falcon_error)
+    app.add_error_handler((OperationalError, PoolTimeout), _database_away)
+    app.add_error_handler(ServiceError, _service_error)
+
+
+def _answer(
+    req: falcon.Request, resp: falcon.Response, *, status: int, name: str, title: str, detail: str
+) -> None:
+    problem = ProblemDetails(
+        type=f"/problems/{name}",
+        title=title,
+        status=status,
+        detail=detail,
+        request_id=getattr(req.context, "request_id", ""),
+    )
+    resp.status = status
+    resp.content_type = PROBLEM_JSON
+    resp.text = None
+    resp.data = msgspec.json.encode(problem)
+
+
+def _service_error(
+    req: falcon.Request, resp: falcon.Response, error: ServiceError, _params: object
+) -> None:
+    if error.status == StoreUnavailable.status:
+        resp.set_header("Retry-After", str(RETRY_AFTER_S))
+    _answer(req, resp, status=error.status, name=error.name, title=error.title, detail=str(error))
+
+
+def _database_away(
+    req: falcon.Request, resp: falcon.Response, error: Exception, params: object
+) -> None:
+    log.warning("database_away", error=type(error).__name__)
+    _service_error(req, resp, StoreUnavailable("the database does not answer"), params)
+
+
+def _falcon_error(
+    req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: object
+) -> None:
+    for header, value in dict(error.headers or {}).items():
+        resp.set_header(header, value)
+    title = error.title or "The request cannot be served"
+    name = "-".join(title.lower().split()[1:] if title[:3].isdigit() else title.lower().split())
+    _answer(
+        req,
+        resp,
+        status=error.status_code,
+        name=name,
+        title=title,
+        detail=error.description or "",
+    )
+
+
+def _unexpected(
+    req: falcon.Request, resp: falcon.Response, error: Exception, _params: object
+) -> None:
+    log.error("request_failed", exc_info=error)
+    _answer(
+        req,
+        resp,
+        status=500,
+        name=ServiceError.name,
+        title=ServiceError.title,
+        detail="the request id finds the reason in the server's log",
+    )
+
+
+def _serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
+    _falcon_error(req, resp, error, None)

@@ -1,0 +1,131 @@
+"""``clamor process``: files in, a bar for each, and what was heard in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from services import schemas
+from services.client import ApiError, Client
+
+#: Files that are under way at once: one uploads while others are being worked on.
+FILES_AT_ONCE = 4
+#: The upload's share of a file's bar, in percent.
+UPLOAD_PERCENT = 10
+
+
+@dataclass
+class Result:
+    """What became of one file."""
+
+    file: str
+    session: schemas.Session | None = None
+    detections: list[schemas.Detection] = field(default_factory=list)
+    #: Why there is no answer; None if there is one.
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The file's entry in the ``--json`` answer."""
+        entry: dict[str, Any] = {
+            "file": self.file,
+            "session": msgspec.to_builtins(self.session),
+            "detections": msgspec.to_builtins(self.detections),
+        }
+        return entry if self.error is None else entry | {"error": self.error}
+
+
+def process(client: Client, files: Sequence[Path], *, console: Console) -> list[Result]:
+    """Send every file and wait for its answer; one bad file does not stop the others."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[stage]}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with (
+        Progress(*columns, console=console) as progress,
+        ThreadPoolExecutor(FILES_AT_ONCE) as pool,
+    ):
+        bars = [progress.add_task(file.name, total=100, stage="waiting") for file in files]
+        return list(
+            pool.map(lambda pair: _process_one(client, pair[0], progress, pair[1]),
+                     zip(files, bars, strict=True))
+        )  # fmt: skip
+
+
+def _process_one(client: Client, file: Path, progress: Progress, bar: TaskID) -> Result:
+    result = Result(file=str(file))
+
+    def show(session: schemas.Session) -> None:
+        percent = UPLOAD_PERCENT + session.percent * (100 - UPLOAD_PERCENT) / 100
+        progress.update(bar, completed=percent, stage=session.stage)
+
+    try:
+        share = UPLOAD_PERCENT / max(file.stat().st_size, 1)
+        progress.update(bar, stage="uploading")
+        session = client.upload(
+            file, on_bytes=lambda n_bytes: progress.advance(bar, n_bytes * share)
+        )
+        result.session = client.wait(session, on_change=show)
+        show(result.session)
+        result.detections = client.detections(session.id)
+        if result.session.state not in ("completed", "partial"):
+            problem = result.session.problem
+            result.error = problem.detail if problem else f"the session is {result.session.state}"
+    except ApiError as error:
+        result.error = str(error)
+    except OSError as error:
+        result.error = error.strerror or "the file cannot be read"
+    if result.error is not None:
+        progress.update(bar, stage="failed")
+    return result
+
+
+def print_table(result: Result, *, console: Console) -> None:
+    """Show one file's events."""
+    session = result.session
+    assert session is not None
+    table = Table(title=escape(result.file), title_justify="left", title_style="bold")
+    for heading, justify in (
+        ("start", "right"), ("end", "right"), ("noise type", "left"),
+        ("confidence", "right"), ("LAeq dBFS", "right"), ("LAFmax dBFS", "right"),
+    ):  # fmt: skip
+        table.add_column(heading, justify="right" if justify == "right" else "left")
+    for event in result.detections:
+        table.add_row(
+            _clock(event.start_s), _clock(event.end_s), escape(event.noise_type),
+            f"{event.confidence:.0%}", _level(event.laeq_db), _level(event.lafmax_db),
+        )  # fmt: skip
+    console.print(table)
+    summary = session.summary
+    laeq_db = summary.laeq_db if summary else None
+    console.print(
+        f"{len(result.detections)} events in {session.duration_s or 0:.1f} s; "
+        f"whole recording LAeq {_level(laeq_db)} dBFS"
+    )
+    if session.problem is not None:
+        console.print(f"incomplete: {session.problem.detail}", style="yellow", markup=False)
+        for part in session.problem.missing:
+            console.print(
+                f"  {_clock(part['start_s'])} to {_clock(part['end_s'])}: {part['reason']}",
+                markup=False,
+            )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:05.2f}" if hours else f"{minutes}:{rest:05.2f}"
+
+
+def _level(level_db: float | None) -> str:
+    return "silent" if level_db is None else f"{level_db:.1f}"

@@ -1,0 +1,127 @@
+"""What the API answers. Field names bear their units; null means "not known yet" or "none"."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from db.models import UNFINISHED_STATES, AudioSession, NoiseDetection
+
+#: What each state does, in words, and the share of the work that lies behind it, in percent.
+STAGES = {
+    "queued": ("waiting to be checked", 0),
+    "splitting": ("decoding and measuring levels", 5),
+    "detecting": ("listening for noise", 20),
+    "aggregating": ("merging events", 95),
+}
+
+
+class Problem(msgspec.Struct, kw_only=True):
+    """What was lost, and why."""
+
+    code: str
+    detail: str
+    #: The seconds that are not in the answer: ``start_s``, ``end_s``, ``reason``.
+    missing: list[dict[str, Any]] = []
+
+
+class NoiseTypeSummary(msgspec.Struct, kw_only=True):
+    """One noise type's part in a session."""
+
+    events: int
+    total_s: float
+    max_confidence: float
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """A session in numbers. Levels are A-weighted; ``level_reference`` names their reference."""
+
+    events: int
+    noise_types: dict[str, NoiseTypeSummary]
+    laeq_db: float | None
+    lafmax_db: float | None
+    level_reference: str
+    model: dict[str, str]
+
+
+class Session(msgspec.Struct, kw_only=True):
+    """A recording on its way from upload to answer."""
+
+    id: uuid.UUID
+    state: str
+    stage: str
+    percent: int
+    file_name: str
+    size_bytes: int
+    container: str | None
+    codec: str | None
+    rate_hz: int | None
+    n_channels: int | None
+    duration_s: float | None
+    spans_total: int
+    spans_finished: int
+    spans_failed: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    summary: Summary | None
+    problem: Problem | None
+
+    @classmethod
+    def of(cls, row: AudioSession, spans: Mapping[str, int]) -> Session:
+        """The session of a row; ``spans`` counts its spans by state."""
+        stage, percent = STAGES.get(row.state, (row.state, 100))
+        if row.state == "detecting" and row.spans_total:
+            span_share = STAGES["aggregating"][1] - percent
+            percent += span_share * row.spans_finished // row.spans_total
+        return cls(
+            **{
+                name: getattr(row, name)
+                for name in cls.__struct_fields__
+                if name not in ("stage", "percent", "spans_failed", "summary", "problem")
+            },
+            stage=stage,
+            percent=percent,
+            spans_failed=spans.get("failed", 0),
+            summary=msgspec.convert(row.summary, Summary | None),
+            problem=msgspec.convert(row.problem, Problem | None),
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether the session has come to its end, good or bad."""
+        return self.state not in UNFINISHED_STATES
+
+
+class Detection(msgspec.Struct, kw_only=True):
+    """One event."""
+
+    start_s: float
+    end_s: float
+    noise_type: str
+    confidence: float
+    laeq_db: float | None
+    lafmax_db: float | None
+
+    @classmethod
+    def of(cls, row: NoiseDetection) -> Detection:
+        """The detection of a row."""
+        return cls(**{name: getattr(row, name) for name in cls.__struct_fields__})
+
+
+class DetectionPage(msgspec.Struct, kw_only=True):
+    """A page of events in the order of their onsets; ``next_cursor`` asks for the page behind."""
+
+    items: list[Detection]
+    next_cursor: str | None
+
+
+class Health(msgspec.Struct, kw_only=True):
+    """Whether this process can do its work: ``ok``, or what is wrong with each part."""
+
+    status: str
+    checks: dict[str, str]

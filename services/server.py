@@ -1,0 +1,41 @@
+"""The HTTP server around the application."""
+
+from __future__ import annotations
+
+import multiprocessing
+import socket
+
+from granian import Granian
+from granian.constants import Interfaces
+from granian.log import LogLevels
+
+from services.app import SERVER_THREADS
+
+#: Requests that are under way get this long to end before the process is killed.
+DRAIN_S = 25
+
+
+def serve(factory: str, *, host: str, port: int, processes: int) -> None:
+    """Serve the application that ``factory`` ("module:function") makes, until a signal comes."""
+    # Not forked: connections and threads of this process must not live on in the servers, and a
+    # spawned process runs its exit handlers, which send the nudges that still wait.
+    multiprocessing.set_start_method("spawn", force=True)
+    Granian(
+        factory,
+        factory=True,
+        interface=Interfaces.WSGI,
+        address=host,
+        port=port,
+        workers=processes,
+        blocking_threads=SERVER_THREADS,
+        workers_kill_timeout=DRAIN_S,
+        respawn_failed_workers=True,
+        log_level=LogLevels.error,
+    ).serve()
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,147 @@
+"""``/v1/sessions``: recordings in, their progress and their answers out."""
+
+from __future__ import annotations
+
+import uuid
+
+import falcon
+import msgspec
+
+from actors.broker import Publisher
+from actors.messages import ProcessAudioFile
+from db import queries
+from db.blobs import Blobs, recording_key
+from db.session import Store
+from services import schemas, uploads
+from services.errors import (
+    AlreadyFinished,
+    InvalidParameter,
+    ServiceError,
+    SessionNotFound,
+    StoreUnavailable,
+)
+
+#: A page of detections, unless the caller asks for less or more.
+PAGE_ITEMS = 1_000
+MAX_PAGE_ITEMS = 10_000
+
+
+def answer(resp: falcon.Response, body: object, *, status: int = 200) -> None:
+    """Answer with JSON."""
+    resp.status = status
+    resp.content_type = falcon.MEDIA_JSON
+    resp.data = msgspec.json.encode(body)
+
+
+def load(store: Store, session_id: uuid.UUID) -> schemas.Session:
+    """A session as the API shows it; raises :class:`SessionNotFound`."""
+    with store.transaction() as db:
+        row = queries.get_session(db, session_id)
+        if row is None:
+            raise SessionNotFound(f"no session has the id {session_id}")
+        return schemas.Session.of(row, queries.count_spans(db, session_id))
+
+
+class SessionList:
+    """``POST /v1/sessions``."""
+
+    def __init__(
+        self, store: Store, blobs: Blobs, publisher: Publisher, *, max_upload_bytes: int
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._publisher = publisher
+        self._max_upload_bytes = max_upload_bytes
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Take a recording: store it, write it down, and only then tell the workers."""
+        session_id = uuid.uuid4()
+        key = recording_key(session_id)
+        upload = self._receive(req, key)
+        try:
+            with self._store.transaction() as db:
+                queries.add_session(
+                    db,
+                    id=session_id,
+                    file_name=upload.file_name,
+                    size_bytes=upload.size_bytes,
+                    recording_key=key,
+                )
+        except Exception:
+            self._blobs.delete(key)
+            raise
+        self._publisher.send(ProcessAudioFile(session_id=session_id))
+        resp.location = f"/v1/sessions/{session_id}"
+        answer(resp, load(self._store, session_id), status=202)
+
+    def _receive(self, req: falcon.Request, key: str) -> uploads.Upload:
+        try:
+            return uploads.receive(
+                req, blobs=self._blobs, key=key, max_bytes=self._max_upload_bytes
+            )
+        except (ServiceError, falcon.HTTPError):
+            raise
+        except OSError as error:
+            raise StoreUnavailable("the recording could not be stored") from error
+
+
+class SessionItem:
+    """``GET /v1/sessions/{session_id}``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """State, stage, percent, spans, and at the end the summary."""
+        answer(resp, load(self._store, session_id))
+
+
+class SessionCancel:
+    """``POST /v1/sessions/{session_id}/cancel``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def on_post(self, _req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """End a session early. Cancelling it once more changes nothing."""
+        with self._store.transaction() as db:
+            cancelled = queries.cancel_session(db, session_id)
+        session = load(self._store, session_id)
+        if not cancelled and session.state != "cancelled":
+            raise AlreadyFinished(f"the session is {session.state}")
+        answer(resp, session)
+
+
+class SessionDetections:
+    """``GET /v1/sessions/{session_id}/detections``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """The events, in the order of their onsets; none before the session has finished."""
+        limit = req.get_param_as_int(
+            "limit", min_value=1, max_value=MAX_PAGE_ITEMS, default=PAGE_ITEMS
+        )
+        from_index = _from_cursor(req.get_param("cursor"))
+        with self._store.transaction() as db:
+            if queries.get_session(db, session_id) is None:
+                raise SessionNotFound(f"no session has the id {session_id}")
+            rows = queries.detections_of(db, session_id, from_index=from_index, limit=limit + 1)
+        page = rows[:limit]
+        answer(
+            resp,
+            schemas.DetectionPage(
+                items=[schemas.Detection.of(row) for row in page],
+                next_cursor=str(rows[limit].event_index) if len(rows) > limit else None,
+            ),
+        )
+
+
+def _from_cursor(cursor: str | None) -> int:
+    """The index that a cursor stands for. Callers may not rely on what it looks like."""
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 9):
+        raise InvalidParameter("'cursor' must be a 'next_cursor' of an earlier answer")
+    return int(cursor)
