@@ -1,0 +1,1 @@
+"""Clamor's tests: unit (no server), integration (real servers), acceptance (real processes)."""

@@ -1,0 +1,145 @@
+"""Clamor's own processes over real servers: the answers are the same, whatever happens to them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+from sqlalchemy import text
+
+from db.session import Store
+from db.settings import Settings
+from services.client import Client
+from tests.support import recordings
+from tests.support.cluster import Cluster, Process, eventually
+
+pytestmark = pytest.mark.acceptance
+
+
+def clamor(*arguments: object, exit_code: int = 0) -> str:
+    """Run a command to its end; its standard output."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "services.cli", *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert ended.returncode == exit_code, ended.stderr
+    return ended.stdout
+
+
+def detections(client: Client, file: Path) -> list[Any]:
+    session = client.wait(client.upload(file))
+    assert session.state == "completed", session
+    return client.detections(session.id)
+
+
+def test_standalone_and_cluster_give_the_same_answer(
+    rabbit_settings: Settings, tmp_path: Path
+) -> None:
+    files = [
+        recordings.write(tmp_path / "demo.flac", recordings.encode(recordings.demo())),
+        recordings.write(tmp_path / "long.flac", recordings.encode(recordings.long(2.2))),
+        recordings.write(
+            tmp_path / "b.ogg",
+            recordings.encode(recordings.demo(3), container="OGG", subtype="VORBIS"),
+        ),
+    ]
+    alone = json.loads(clamor("process", *files, "--json", "--home", tmp_path / "home"))
+    with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
+        cluster.worker()
+        cluster.worker()
+        together = json.loads(clamor("process", *files, "--json", "--api", client.url))
+    assert [entry["file"] for entry in alone] == [str(file) for file in files]
+    for one, other in zip(alone, together, strict=True):
+        assert one["session"]["state"] == other["session"]["state"] == "completed"
+        assert one["detections"]
+        assert one["detections"] == other["detections"]
+        assert one["session"]["summary"] == other["session"]["summary"]
+
+
+@pytest.mark.slow
+def test_a_worker_killed_in_the_middle_of_ten_minutes(
+    rabbit_settings: Settings, store: Store, tmp_path: Path
+) -> None:
+    """kill -9 while spans are under way, then a new worker: complete, and each event once."""
+    file = recordings.write(tmp_path / "10.flac", recordings.encode(recordings.long(10)))
+    with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
+        quiet = cluster.worker()
+        wanted = detections(client, file)
+        assert wanted
+        quiet.stop()
+
+        doomed = cluster.worker()
+        session = client.upload(file)
+        eventually(
+            lambda: 1 <= client.session(session.id).spans_finished <= 8,
+            what="the middle of the recording",
+        )
+        doomed.kill()
+        assert not client.session(session.id).finished
+        cluster.worker()
+        finished = client.wait(session)
+        assert finished.state == "completed"
+        assert finished.spans_finished == finished.spans_total == 10
+        assert client.detections(session.id) == wanted
+    with store.transaction() as db:
+        aggregated = db.execute(
+            text(
+                "SELECT count(*) FROM processing_metrics"
+                " WHERE session_id = :id AND step = 'aggregate' AND result = 'done'"
+            ),
+            {"id": session.id},
+        ).scalar_one()
+    assert aggregated == 1
+
+
+@pytest.mark.slow
+def test_purged_queues_lose_nothing(rabbit_settings: Settings, tmp_path: Path) -> None:
+    """Every message is lost before any worker sees it: the steward finds the rows."""
+    file = recordings.write(tmp_path / "a.flac", recordings.encode(recordings.demo()))
+    with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
+        session = client.upload(file)
+        assert purge(rabbit_settings) == 1
+        cluster.worker()
+        assert client.wait(session).state == "completed"
+
+
+def purge(settings: Settings) -> int:
+    """Empty the first queue of the pipeline; how many messages were lost."""
+    connection = pika.BlockingConnection(pika.URLParameters(settings.amqp_url))
+    channel = connection.channel()
+    queue = f"{settings.queue_prefix}.audio.process"
+
+    def purged() -> int:
+        return int(channel.queue_purge(queue).method.message_count)
+
+    lost = eventually(purged, timeout_s=20, what="a message to lose")
+    connection.close()
+    return lost
+
+
+def test_cancel_ends_a_running_session(rabbit_settings: Settings, tmp_path: Path) -> None:
+    file = recordings.write(tmp_path / "10.flac", recordings.encode(recordings.long(10)))
+    with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
+        worker = cluster.worker()
+        session = client.upload(file)
+        eventually(lambda: client.session(session.id).state == "detecting", what="detecting")
+        assert client.cancel(session.id).state == "cancelled"
+        # The worker goes on with the next recording.
+        other = recordings.write(tmp_path / "a.flac", recordings.encode(recordings.demo()))
+        assert detections(client, other)
+        assert client.session(session.id).state == "cancelled"
+        assert client.detections(session.id) == []
+        assert_stops_well(worker)
+
+
+def assert_stops_well(worker: Process) -> None:
+    """SIGTERM ends a worker within Kubernetes' patience."""
+    assert worker.stop(timeout_s=30) == 0

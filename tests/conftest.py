@@ -1,0 +1,78 @@
+"""Real servers for the tests that need them, and a database and queues of their own for each."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pika
+import pytest
+
+from actors import messages
+from db import migrate
+from db.session import Store
+from db.settings import Settings
+from tests.support import servers
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A Postgres on which databases may be made."""
+    with servers.postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def amqp_url() -> Iterator[str]:
+    """A RabbitMQ on which queues may be made."""
+    with servers.rabbitmq() as url:
+        yield url
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> Iterator[str]:
+    """An empty database at the newest revision."""
+    with servers.database(postgres_url) as url:
+        migrate.upgrade(url)
+        yield url
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """A store over a database of its own."""
+    store = Store(database_url, pool_size=10)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def memory_settings(database_url: str, tmp_path: Path) -> Settings:
+    """Settings with a real Postgres and the in-memory broker."""
+    return Settings(
+        database_url=database_url,
+        amqp_url="memory://",
+        blob_url=(tmp_path / "blobs").as_uri(),
+        lease_s=5.0,
+    )
+
+
+@pytest.fixture
+def rabbit_settings(database_url: str, amqp_url: str, tmp_path: Path) -> Iterator[Settings]:
+    """Settings with a real Postgres and a real RabbitMQ; their queues are removed at the end."""
+    settings = Settings(
+        database_url=database_url,
+        amqp_url=amqp_url,
+        blob_url=(tmp_path / "blobs").as_uri(),
+        queue_prefix=f"test-{uuid.uuid4().hex[:12]}",
+        lease_s=3.0,
+        steward_s=0.5,
+    )
+    yield settings
+    connection = pika.BlockingConnection(pika.URLParameters(amqp_url))
+    channel = connection.channel()
+    for nudge in messages.ALL:
+        name = messages.queue_name(nudge, prefix=settings.queue_prefix)
+        for queue in (name, f"{name}.DQ", f"{name}.XQ"):
+            channel.queue_delete(queue)
+    connection.close()

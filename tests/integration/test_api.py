@@ -1,0 +1,187 @@
+"""The HTTP API over a real database and a real blob store; nobody works on the recordings."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import falcon.testing
+import pytest
+from sqlalchemy import text
+
+from actors import broker
+from actors.broker import Publisher
+from db import queries
+from db.blobs import Blobs, recording_key
+from db.queries import Work
+from db.session import Store
+from db.settings import Settings
+from services.app import Collaborators, create_app
+from services.server import free_port
+
+pytestmark = pytest.mark.integration
+
+RECORDING = b"RIFF" + bytes(range(256)) * 2_000
+
+
+@pytest.fixture
+def given(memory_settings: Settings, store: Store) -> Iterator[Collaborators]:
+    settings = replace(memory_settings, max_upload_bytes=1_000_000)
+    publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
+    yield Collaborators(
+        settings=settings, store=store, blobs=Blobs(settings.blob_url), publisher=publisher
+    )
+    publisher.close()
+
+
+@pytest.fixture
+def api(given: Collaborators) -> falcon.testing.TestClient:
+    return falcon.testing.TestClient(create_app(given))
+
+
+def post(api: falcon.testing.TestClient, body: bytes = RECORDING, **options: Any) -> Any:
+    headers = {"Content-Type": "audio/wav"} | options.pop("headers", {})
+    return api.simulate_post("/v1/sessions", body=body, headers=headers, **options)
+
+
+def assert_problem(result: Any, status: int, name: str) -> None:
+    assert result.status_code == status
+    assert result.headers["content-type"] == "application/problem+json"
+    assert result.json["type"] == f"/problems/{name}"
+    assert result.json["status"] == status
+    assert result.json["title"]
+    assert result.json["request_id"] == result.headers["x-request-id"]
+
+
+def test_a_raw_body_is_stored_and_its_session_found(
+    api: falcon.testing.TestClient, given: Collaborators
+) -> None:
+    posted = post(api, query_string="file_name=..%2Fa%0Ab.wav")
+    assert posted.status_code == 202
+    location = posted.headers["location"]
+    assert location == f"/v1/sessions/{posted.json['id']}"
+    assert posted.json["file_name"] == "a b.wav"
+    assert posted.json["size_bytes"] == len(RECORDING)
+    assert api.simulate_get(location).json == posted.json
+    assert given.blobs.get(recording_key(uuid.UUID(posted.json["id"]))) == RECORDING
+
+
+def test_a_form_is_taken_too(api: falcon.testing.TestClient, given: Collaborators) -> None:
+    boundary = "something-between"
+    body = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="x/y.wav"\r\n'
+        "Content-Type: audio/wav\r\n\r\n"
+    ).encode() + RECORDING + f"\r\n--{boundary}--\r\n".encode()  # fmt: skip
+    form = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    posted = post(api, body, headers=form)
+    assert posted.status_code == 202
+    assert posted.json["file_name"] == "y.wav"
+    assert given.blobs.get(recording_key(uuid.UUID(posted.json["id"]))) == RECORDING
+    without = body.replace(b'name="file"', b'name="fail"')
+    assert_problem(post(api, without, headers=form), 400, "empty-upload")
+
+
+def test_what_is_not_a_recording_is_refused_and_nothing_kept(
+    api: falcon.testing.TestClient, given: Collaborators
+) -> None:
+    assert_problem(post(api, b""), 400, "empty-upload")
+    assert_problem(post(api, bytes(1_000_001)), 413, "upload-too-large")
+    json = {"Content-Type": "application/json"}
+    assert_problem(post(api, b"{}", headers=json), 415, "unsupported-upload")
+    cut_off = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert post(api, b"--x\r\nnonsense", headers=cut_off).status_code == 400
+    assert given.blobs.keys("sessions/") == []
+    with given.store.transaction() as db:
+        assert db.execute(text("SELECT count(*) FROM audio_sessions")).scalar_one() == 0
+
+
+def test_an_upload_of_unknown_length_is_cut_at_the_limit(
+    api: falcon.testing.TestClient, given: Collaborators
+) -> None:
+    # What the server hands over for a chunked request: no length, and a stream that ends.
+    chunked: dict[str, Any] = {
+        "headers": {"Content-Length": ""},
+        "extras": {"wsgi.input_terminated": True},
+    }
+    assert_problem(post(api, bytes(1_000_001), **chunked), 413, "upload-too-large")
+    assert given.blobs.keys("sessions/") == []
+    assert post(api, **chunked).json["size_bytes"] == len(RECORDING)
+
+
+@pytest.mark.parametrize("accept", ["*/*", "text/xml", "application/xml", "image/png"])
+def test_every_error_is_problem_json(api: falcon.testing.TestClient, accept: str) -> None:
+    headers = {"Accept": accept}
+    nowhere = f"/v1/sessions/{uuid.uuid4()}"
+    assert_problem(api.simulate_get("/v1/nothing", headers=headers), 404, "not-found")
+    assert_problem(api.simulate_get("/v1/sessions/7", headers=headers), 404, "not-found")
+    assert_problem(api.simulate_put("/v1/sessions", headers=headers), 405, "method-not-allowed")
+    for path in (nowhere, f"{nowhere}/detections"):
+        assert_problem(api.simulate_get(path, headers=headers), 404, "session-not-found")
+    cancel = api.simulate_post(f"{nowhere}/cancel", headers=headers)
+    assert_problem(cancel, 404, "session-not-found")
+
+
+def test_cancel_is_repeatable_and_refused_at_the_end(
+    api: falcon.testing.TestClient, given: Collaborators
+) -> None:
+    location = post(api).headers["location"]
+    for _ in range(2):
+        cancelled = api.simulate_post(f"{location}/cancel")
+        assert cancelled.status_code == 200
+        assert cancelled.json["state"] == "cancelled"
+        assert cancelled.json["percent"] == 100
+    other = post(api)
+    work = Work(session_id=uuid.UUID(other.json["id"]), state="queued")
+    with given.store.transaction() as db:
+        assert queries.claim(db, work, lease_s=30) == 1
+        assert queries.advance(db, work, attempt=1, to="failed")
+    refused = api.simulate_post(f"{other.headers['location']}/cancel")
+    assert_problem(refused, 409, "already-finished")
+
+
+def test_detections_are_paged_in_order(
+    api: falcon.testing.TestClient, given: Collaborators
+) -> None:
+    session_id = uuid.UUID(post(api).json["id"])
+    path = f"/v1/sessions/{session_id}/detections"
+    assert api.simulate_get(path).json == {"items": [], "next_cursor": None}
+    events = [
+        {"start_s": i, "end_s": i + 1, "noise_type": "rain", "confidence": 0.5,
+         "laeq_db": -30.0, "lafmax_db": None}
+        for i in range(5)
+    ]  # fmt: skip
+    with given.store.transaction() as db:
+        queries.add_detections(db, session_id, events)
+    seen, cursor = [], ""
+    for wanted in (2, 2, 1):
+        page = api.simulate_get(path, params={"limit": 2} | ({"cursor": cursor} if cursor else {}))
+        assert len(page.json["items"]) == wanted
+        seen += page.json["items"]
+        cursor = page.json["next_cursor"]
+    assert cursor is None
+    assert seen == events
+    assert_problem(api.simulate_get(path, params={"cursor": "-1"}), 400, "invalid-parameter")
+    assert api.simulate_get(path, params={"limit": "0"}).status_code == 400
+
+
+def test_health(api: falcon.testing.TestClient, given: Collaborators) -> None:
+    assert api.simulate_get("/health/live").json["status"] == "ok"
+    assert api.simulate_get("/health/ready").status_code == 200
+    with given.store.transaction() as db:
+        db.execute(text("UPDATE alembic_version SET version_num = 'old'"))
+    unready = api.simulate_get("/health/ready")
+    assert unready.status_code == 503
+    assert "migrations" in unready.json["checks"]["database"]
+
+
+def test_a_database_that_is_away_is_said_and_no_recording_is_left(given: Collaborators) -> None:
+    away = Store(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
+    api = falcon.testing.TestClient(create_app(replace(given, store=away)))
+    assert_problem(post(api), 503, "store-unavailable")
+    assert post(api).headers["retry-after"]
+    assert api.simulate_get("/health/ready").status_code == 503
+    assert api.simulate_get("/health/live").status_code == 200
+    assert given.blobs.keys("sessions/") == []

@@ -1,0 +1,151 @@
+"""One worker at a time, one answer a span, one end a session: under races."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import text
+
+from db import queries
+from db.queries import Work
+from db.session import Store
+
+pytestmark = pytest.mark.integration
+
+
+def make_session(store: Store, *, state: str = "queued", spans: int = 0) -> uuid.UUID:
+    session_id = uuid.uuid4()
+    with store.transaction() as db:
+        queries.add_session(
+            db, id=session_id, file_name="a.wav", size_bytes=1, recording_key="k",
+        )  # fmt: skip
+        db.execute(
+            text("UPDATE audio_sessions SET state = :state, spans_total = :spans WHERE id = :id"),
+            {"state": state, "spans": spans, "id": session_id},
+        )
+        if spans:
+            queries.add_spans(db, session_id, [(i, i * 10, i * 10 + 10) for i in range(spans)])
+    return session_id
+
+
+def claim(store: Store, work: Work, lease_s: float = 30.0) -> int | None:
+    with store.transaction() as db:
+        return queries.claim(db, work, lease_s=lease_s)
+
+
+def test_of_many_workers_one_claims(store: Store) -> None:
+    work = Work(session_id=make_session(store), state="queued")
+    start = threading.Barrier(8)
+
+    def race(_: int) -> int | None:
+        start.wait()
+        return claim(store, work)
+
+    with ThreadPoolExecutor(8) as pool:
+        claims = list(pool.map(race, range(8)))
+    assert sorted(claims, key=str) == [1] + [None] * 7
+
+
+def test_a_lease_that_ended_is_given_to_the_next_and_fences_off_the_first(store: Store) -> None:
+    work = Work(session_id=make_session(store), state="queued")
+    assert claim(store, work, lease_s=0) == 1
+    assert claim(store, work) == 2
+    with store.transaction() as db:
+        assert not queries.advance(db, work, attempt=1, to="splitting")
+        assert not queries.extend_lease(db, work, attempt=1, lease_s=30)
+        assert queries.extend_lease(db, work, attempt=2, lease_s=30)
+        assert queries.advance(db, work, attempt=2, to="splitting")
+    assert claim(store, work) is None
+
+
+def test_a_late_claim_of_an_earlier_stage_cannot_write_in_a_later_one(store: Store) -> None:
+    session_id = make_session(store)
+    first = Work(session_id=session_id, state="queued")
+    assert claim(store, first) == 1
+    with store.transaction() as db:
+        assert queries.advance(db, first, attempt=1, to="splitting")
+    assert claim(store, Work(session_id=session_id, state="splitting")) == 1
+    with store.transaction() as db:
+        assert not queries.advance(db, first, attempt=1, to="failed")
+
+
+def test_a_failure_that_may_pass_is_due_later_with_its_reason(store: Store) -> None:
+    work = Work(session_id=make_session(store), state="queued")
+    assert claim(store, work) == 1
+    with store.transaction() as db:
+        assert queries.retry_later(db, work, attempt=1, delay_s=60, error="the store is away")
+    assert claim(store, work) is None
+    with store.transaction() as db:
+        session = queries.get_session(db, work.session_id)
+        assert session is not None
+        assert session.last_error == "the store is away"
+
+
+def test_spans_of_a_cancelled_session_are_no_work(store: Store) -> None:
+    session_id = make_session(store, state="detecting", spans=2)
+    first, second = (Work(session_id=session_id, span_index=i, state="pending") for i in (0, 1))
+    assert claim(store, first) == 1
+    with store.transaction() as db:
+        assert queries.cancel_session(db, session_id)
+        assert not queries.cancel_session(db, session_id)
+    assert claim(store, second) is None
+    with store.transaction() as db:
+        assert queries.finish_span(db, first, attempt=1, values={"state": "done"}) is None
+
+
+def test_the_barrier_fires_once_with_duplicates_on_eight_threads(store: Store) -> None:
+    """Every span is offered to two workers, in races; each is counted once, and one is last."""
+    for spans in (1, 2, 7, 40):
+        session_id = make_session(store, state="detecting", spans=spans)
+
+        def handle(index: int, session_id: uuid.UUID = session_id) -> bool | None:
+            work = Work(session_id=session_id, span_index=index, state="pending")
+            attempt = claim(store, work)
+            if attempt is None:
+                return None
+            with store.transaction() as db:
+                return queries.finish_span(db, work, attempt=attempt, values={"state": "done"})
+
+        with ThreadPoolExecutor(8) as pool:
+            outcomes = Counter(pool.map(handle, [i for i in range(spans) for _ in range(2)]))
+        assert outcomes == Counter({True: 1, False: spans - 1, None: spans})
+        with store.transaction() as db:
+            session = queries.get_session(db, session_id)
+            assert session is not None
+            assert (session.state, session.spans_finished) == ("aggregating", spans)
+
+
+def test_the_steward_finds_what_is_due_and_quiet_and_nothing_else(store: Store) -> None:
+    fresh = make_session(store)
+    lost = make_session(store)
+    dead = make_session(store, state="detecting", spans=2)
+    cancelled = make_session(store, state="cancelled")
+    with store.transaction() as db:
+        for session_id in (lost, cancelled):
+            db.execute(
+                text(
+                    "UPDATE audio_sessions SET nudged_at = now() - interval '1 hour' WHERE id = :id"
+                ),
+                {"id": session_id},
+            )
+    # Span 0 was claimed by a worker that died, span 1 is waiting for its message.
+    assert claim(store, Work(session_id=dead, span_index=0, state="pending"), lease_s=0) == 1
+    with store.transaction() as db:
+        sessions = queries.take_quiet_sessions(db, quiet_s=30, limit=10)
+        spans = queries.take_quiet_spans(db, quiet_s=30, limit=10)
+    assert [work.session_id for work in sessions] == [lost]
+    assert fresh != lost
+    assert [(work.session_id, work.span_index) for work in spans] == [(dead, 0)]
+    with store.transaction() as db:
+        assert queries.take_quiet_sessions(db, quiet_s=30, limit=10) == []
+        assert queries.take_quiet_spans(db, quiet_s=30, limit=10) == []
+
+
+def test_one_steward_at_a_time(store: Store) -> None:
+    with store.transaction() as first, store.transaction() as second:
+        assert queries.try_steward_lock(first)
+        assert not queries.try_steward_lock(second)

@@ -1,0 +1,57 @@
+"""The migrations make what the models say, and can be read and undone."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy
+from alembic import command
+from sqlalchemy import CheckConstraint, text
+
+from db import migrate
+from db.models import Base
+from db.session import Store, driver_url
+
+pytestmark = pytest.mark.integration
+
+
+def test_no_drift(database_url: str) -> None:
+    assert migrate.drift(database_url) == []
+
+
+def test_every_check_of_the_models_is_in_the_catalog(store: Store) -> None:
+    """Autogenerate does not compare checks, so the catalog is asked."""
+    wanted = {
+        str(constraint.name)
+        for table in Base.metadata.tables.values()
+        for constraint in table.constraints
+        if isinstance(constraint, CheckConstraint)
+    }
+    with store.transaction() as db:
+        found = set(
+            db.execute(
+                text(
+                    "SELECT conname FROM pg_constraint WHERE contype = 'c'"
+                    " AND connamespace = 'public'::regnamespace"
+                )
+            ).scalars()
+        )
+    assert wanted == found
+    assert wanted
+
+
+def test_up_is_repeatable_and_down_leaves_nothing(database_url: str) -> None:
+    migrate.upgrade(database_url)
+    engine = sqlalchemy.create_engine(driver_url(database_url))
+    with engine.connect() as connection:
+        assert migrate.current(connection) == migrate.head()
+        command.downgrade(migrate.config(connection), "base")
+        connection.commit()
+        tables = sqlalchemy.inspect(connection).get_table_names()
+    engine.dispose()
+    assert tables == ["alembic_version"]
+    assert migrate.upgrade(database_url) == migrate.head()
+
+
+def test_the_sql_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    migrate.sql()
+    assert "CREATE TABLE audio_sessions" in capsys.readouterr().out

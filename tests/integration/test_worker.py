@@ -1,0 +1,194 @@
+"""A worker in this process, over a real Postgres: what the pipeline writes, and when it gives up."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import dramatiq
+import pytest
+from dramatiq.brokers.stub import StubBroker
+from sqlalchemy import text
+
+from actors import broker, messages, steps, worker
+from actors.audio.detect import detect_span
+from actors.audio.process import process_audio_file
+from actors.messages import DetectSpan, ProcessAudioFile
+from actors.runtime import Runtime
+from actors.steward import Steward, nudge_for
+from db import queries
+from db.blobs import recording_key
+from db.models import AudioSession
+from db.queries import Work
+from db.settings import Settings
+from tests.support import recordings
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def memory(memory_settings: Settings) -> StubBroker:
+    made = broker.setup(memory_settings)
+    assert isinstance(made, StubBroker)
+    return made
+
+
+@pytest.fixture
+def runtime(memory_settings: Settings, memory: StubBroker) -> Iterator[Runtime]:
+    runtime = Runtime(memory_settings, memory)
+    yield runtime
+    runtime.close()
+
+
+def add(runtime: Runtime, content: bytes) -> uuid.UUID:
+    """A session as an upload leaves it."""
+    session_id = uuid.uuid4()
+    runtime.blobs.put(recording_key(session_id), content)
+    with runtime.store.transaction() as db:
+        queries.add_session(
+            db,
+            id=session_id,
+            file_name="a.flac",
+            size_bytes=len(content),
+            recording_key=recording_key(session_id),
+        )
+    return session_id
+
+
+def session(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
+    with runtime.store.transaction() as db:
+        found = queries.get_session(db, session_id)
+    assert found is not None
+    return found
+
+
+def run_to_the_end(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
+    """Handle every nudge twice, in the order in which the rows ask for it, until none is left."""
+    handlers = {entry.nudge: entry.handle for entry in worker.ACTORS}
+    for _ in range(20):
+        with runtime.store.transaction() as db:
+            found = [
+                *queries.take_quiet_sessions(db, quiet_s=0, limit=100),
+                *queries.take_quiet_spans(db, quiet_s=0, limit=100),
+            ]
+        for nudge in [nudge_for(work) for work in found] * 2:
+            handlers[type(nudge)](runtime, nudge)
+        if not found:
+            break
+    return session(runtime, session_id)
+
+
+def test_every_message_twice_changes_nothing(runtime: Runtime) -> None:
+    session_id = add(runtime, recordings.encode(recordings.long(2.5)))
+    done = run_to_the_end(runtime, session_id)
+    assert done.state == "completed"
+    assert (done.spans_finished, done.spans_total) == (3, 3)
+    assert done.summary is not None
+    with runtime.store.transaction() as db:
+        events = queries.detections_of(db, session_id, from_index=0, limit=1_000)
+        rows = db.execute(
+            text(
+                "SELECT step, count(*) FROM processing_metrics WHERE result = 'done' GROUP BY step"
+            )
+        )
+        runs = {step: count for step, count in rows}  # noqa: C416
+    assert [event.event_index for event in events] == list(range(done.summary["events"]))
+    assert runs == {"process": 1, "split": 1, "detect": 3, "aggregate": 1}
+
+
+def test_the_steward_tidies_up_behind_a_finished_session(runtime: Runtime) -> None:
+    session_id = add(runtime, recordings.encode(recordings.demo()))
+    done = run_to_the_end(runtime, session_id)
+    assert done.pcm_key in runtime.blobs.keys("sessions/")
+    Steward(runtime).round()
+    assert set(runtime.blobs.keys("sessions/")) == {recording_key(session_id), done.levels_key}
+    assert session(runtime, session_id).pcm_key is None
+
+
+def test_a_poison_session_is_given_up_without_being_run_again(runtime: Runtime) -> None:
+    session_id = add(runtime, recordings.encode(recordings.demo()))
+    work = Work(session_id=session_id, state="queued")
+    for _ in range(runtime.settings.max_attempts):
+        with runtime.store.transaction() as db:
+            # A worker that dies: it claims, and is never heard of again.
+            assert queries.claim(db, work, lease_s=0)
+    runtime.blobs.delete(recording_key(session_id))
+    process_audio_file(runtime, ProcessAudioFile(session_id=session_id))
+    ended = session(runtime, session_id)
+    assert ended.state == "failed"
+    assert ended.problem is not None
+    assert ended.problem["code"] == "given-up"
+
+
+def test_a_lost_span_leaves_a_partial_session_that_says_what_is_missing(runtime: Runtime) -> None:
+    session_id = add(runtime, recordings.encode(recordings.long(2.5)))
+    handlers = {entry.nudge: entry.handle for entry in worker.ACTORS}
+    handlers[ProcessAudioFile](runtime, ProcessAudioFile(session_id=session_id))
+    handlers[messages.SplitRecording](runtime, messages.SplitRecording(session_id=session_id))
+    work = Work(session_id=session_id, span_index=1, state="pending")
+    for _ in range(runtime.settings.max_attempts):
+        with runtime.store.transaction() as db:
+            assert queries.claim(db, work, lease_s=0)
+    detect_span(runtime, DetectSpan(session_id=session_id, span_index=1))
+    done = run_to_the_end(runtime, session_id)
+    assert done.state == "partial"
+    assert done.problem is not None
+    [missing] = done.problem["missing"]
+    assert (missing["start_s"], missing["end_s"]) == (60.0, 120.0)
+    assert "given up" in missing["reason"]
+    with runtime.store.transaction() as db:
+        events = queries.detections_of(db, session_id, from_index=0, limit=1_000)
+    assert events
+    assert not [event for event in events if 60.5 < event.start_s < 119.5]
+
+
+def test_a_failure_that_may_pass_is_tried_again_later(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = add(runtime, recordings.encode(recordings.demo()))
+
+    def full_disk(_key: str) -> None:
+        raise OSError("no space left on the device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runtime.blobs, "open", full_disk)
+        process_audio_file(runtime, ProcessAudioFile(session_id=session_id))
+    waiting = session(runtime, session_id)
+    assert waiting.state == "queued"
+    assert waiting.attempt == 1
+    assert waiting.last_error == "OSError: no space left on the device"
+    assert waiting.due_at > waiting.nudged_at
+    monkeypatch.setattr(steps, "RETRY_BASE_S", 0)
+    with runtime.store.transaction() as db:
+        db.execute(text("UPDATE audio_sessions SET due_at = now()"))
+    assert run_to_the_end(runtime, session_id).state == "completed"
+
+
+def test_a_recording_that_vanished_fails_for_good(runtime: Runtime) -> None:
+    session_id = add(runtime, b"x")
+    runtime.blobs.delete(recording_key(session_id))
+    ended = run_to_the_end(runtime, session_id)
+    assert ended.state == "failed"
+    assert ended.problem is not None
+    assert ended.problem["code"] == "recording-missing"
+
+
+def test_a_message_that_cannot_be_read_becomes_a_dead_letter(
+    runtime: Runtime, memory: StubBroker
+) -> None:
+    worker.declare(memory, runtime)
+    working = dramatiq.Worker(memory, worker_threads=1, worker_timeout=50)
+    queue = messages.queue_name(DetectSpan, prefix=runtime.settings.queue_prefix)
+    memory.enqueue(
+        dramatiq.Message(
+            queue_name=queue,
+            actor_name=DetectSpan.actor,
+            args=(),
+            kwargs={"session_id": "nobody"},
+            options={},
+        )
+    )
+    working.start()
+    memory.join(queue, timeout=20_000)
+    working.stop()
+    assert [message.kwargs for message in memory.dead_letters] == [{"session_id": "nobody"}]

@@ -1,0 +1,123 @@
+"""Clamor's own processes, started as an operator starts them, and killed as fate kills them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self, TypeVar
+
+import psutil
+
+from db.settings import Settings
+from services.client import ApiError, Client
+from services.server import free_port
+
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T | None], *, timeout_s: float = 60.0, what: str = "") -> T:
+    """What ``look`` returns, as soon as it returns something true."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"waited {timeout_s:.0f} s in vain: {what or look}")
+
+
+class Process:
+    """One running ``clamor`` command and its children."""
+
+    def __init__(self, arguments: list[str], *, env: dict[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("ab") as file:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "services.cli", *arguments],
+                env={**os.environ, **env},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """kill -9, with all children."""
+        os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait()
+
+    def stop(self, timeout_s: float = 40.0) -> int:
+        """SIGTERM, as Kubernetes does; the exit code."""
+        self.popen.terminate()
+        return self.popen.wait(timeout_s)
+
+    def memory_bytes(self) -> int:
+        """Resident memory of the process and its children."""
+        process = psutil.Process(self.popen.pid)
+        return sum(
+            child.memory_info().rss for child in [process, *process.children(recursive=True)]
+        )
+
+
+class Cluster:
+    """An API and workers over real servers."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self._folder = folder
+        self._running: list[Process] = []
+        self.env = {
+            "DATABASE_URL": settings.database_url,
+            "AMQP_URL": settings.amqp_url,
+            "BLOB_URL": settings.blob_url,
+            "CLAMOR_QUEUE_PREFIX": settings.queue_prefix,
+            "CLAMOR_LEASE_S": str(settings.lease_s),
+            "CLAMOR_STEWARD_S": str(settings.steward_s),
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        for process in self._running:
+            if process.popen.poll() is None:
+                process.kill()
+
+    def start(self, *arguments: str) -> Process:
+        """Start one ``clamor`` command."""
+        log = self._folder / f"{len(self._running)}-{arguments[0]}.log"
+        process = Process(list(arguments), env=self.env, log=log)
+        self._running.append(process)
+        return process
+
+    def worker(self) -> Process:
+        """Start a worker, and wait until it works."""
+        process = self.start("worker")
+        eventually(
+            lambda: "Worker process is ready" in process.log.read_text(),
+            what=f"a worker; see {process.log}",
+        )
+        return process
+
+    @contextmanager
+    def api(self) -> Iterator[Client]:
+        """Start an API, and wait until it answers."""
+        port = free_port()
+        process = self.start("serve", "--port", str(port))
+        client = Client(f"http://127.0.0.1:{port}")
+
+        def ready() -> bool:
+            assert process.popen.poll() is None, process.log.read_text()
+            try:
+                return client.ready()
+            except ApiError:
+                return False
+
+        eventually(ready, what=f"the API; see {process.log}")
+        yield client
+        client.close()

@@ -1,0 +1,39 @@
+"""Recordings for the tests, made on the spot."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from actors.science import synth
+
+RATE_HZ = synth.DEMO_RATE_HZ
+
+
+def demo(seed: int = 7) -> NDArray[np.float32]:
+    """The demo's recording: half a minute of several noise types."""
+    samples, _truth = synth.demo_recording(seed)
+    return samples
+
+
+def long(minutes: float) -> NDArray[np.float32]:
+    """The demo's recording, again and again."""
+    return np.resize(demo(), int(minutes * 60 * RATE_HZ))
+
+
+def encode(samples: NDArray[np.float32], *, rate_hz: int = RATE_HZ, container: str = "FLAC",
+           subtype: str | None = None) -> bytes:  # fmt: skip
+    """The bytes of a recording."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate_hz, format=container, subtype=subtype)
+    return file.getvalue()
+
+
+def write(path: Path, content: bytes) -> Path:
+    """Put a recording into a file."""
+    path.write_bytes(content)
+    return path

