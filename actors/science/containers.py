@@ -1,0 +1,233 @@
+"""What a file's first bytes and chunk headers say, read without any decoder.
+
+The format is recognised by content alone: a name or a media type is whatever the sender wrote.
+The chunks of WAVE and AIFF files are walked here because decoders quietly shorten what a header
+promises to what the file holds, and a recording that was cut off would pass as whole.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO
+
+from actors.science.errors import EmptyRecording, Undecodable, UnknownFormat
+
+#: Bytes of the front of a file that recognition looks at.
+_HEAD_BYTES = 64
+
+#: A file can have this many chunks before its audio; a crafted one could have millions.
+_MOST_CHUNKS = 1_000
+
+#: Sizes from here up to 2 GiB, and in the last stretch below 4 GiB, are what recorders write that
+#: cannot go back to the header: no file of that very size is likely.
+_UNKNOWN_SIZES = (range(0x7FFF_0000, 0x8000_0001), range(0xFFFF_0000, 0x1_0000_0000))
+
+_W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+
+
+@dataclass(frozen=True)
+class Container:
+    """A recognised file.
+
+    Attributes
+    ----------
+    name
+        ``wav``, ``rf64``, ``w64``, ``aiff``, ``flac``, ``ogg``, ``mp3``, ``mp4``, ``aac`` or
+        ``webm``.
+    demuxer
+        The FFmpeg demuxer for it. It is always named, never probed: probing would let a text
+        file pass as a play list that points elsewhere.
+    codec
+        What the first bytes say of the codec; empty when they do not.
+    held_share
+        The part of the promised audio bytes that the file holds, at most 1; ``None`` when the
+        header promises nothing or the container has no such header.
+    promised_frames
+        The length that an MP3 file's first frame tells; ``None`` when it tells none.
+    patches
+        Header bytes to be read in place of the file's own, by offset.
+    """
+
+    name: str
+    demuxer: str
+    codec: str = ""
+    held_share: float | None = None
+    promised_frames: int | None = None
+    patches: dict[int, bytes] = field(default_factory=dict)
+
+
+_NOTHING = Container("", "")
+
+
+def recognise(file: BinaryIO) -> Container:
+    """Tell the container of a seekable binary file from its content.
+
+    Raises
+    ------
+    EmptyRecording
+        When the file has no bytes.
+    UnknownFormat
+        When it is none of the known containers.
+    Undecodable
+        When a WAVE or AIFF file has no audio chunk.
+    """
+    file.seek(0)
+    head = file.read(_HEAD_BYTES)
+    if not head:
+        raise EmptyRecording("the file is empty")
+    tag_bytes = 0
+    if head[:3] == b"ID3" and len(head) >= 10:
+        # The tag's size has seven bits a byte. MP3, AAC and FLAC files are all seen behind it.
+        tag_bytes = 10 + sum((head[6 + i] & 0x7F) << (21 - 7 * i) for i in range(4))
+        file.seek(tag_bytes)
+        head = file.read(_HEAD_BYTES)
+        found = _tagless(head) or Container("mp3", "mp3", codec="mp3")
+    else:
+        found = _chunked(file, head) or _tagless(head) or _NOTHING
+    if found is _NOTHING:
+        raise UnknownFormat
+    if found.name == "mp3":
+        return replace(found, promised_frames=_mp3_frames(file, tag_bytes))
+    return found
+
+
+def _tagless(head: bytes) -> Container | None:
+    if head[:4] == b"fLaC":
+        return Container("flac", "flac", codec="flac")
+    if head[:4] == b"OggS":
+        return Container("ogg", "ogg", codec=_ogg_codec(head))
+    if head[4:8] == b"ftyp":
+        return Container("mp4", "mov")
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return Container("webm", "matroska")
+    if len(head) < 4 or head[0] != 0xFF:
+        return None
+    if head[1] & 0xF6 == 0xF0:
+        return Container("aac", "aac", codec="aac")
+    return Container("mp3", "mp3", codec="mp3") if _is_mpeg_frame(head) else None
+
+
+def _is_mpeg_frame(head: bytes) -> bool:
+    """Whether four bytes are a frame header of MPEG audio layer II or III."""
+    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
+    bitrate, rate = head[2] >> 4, head[2] >> 2 & 3
+    return (
+        head[1] & 0xE0 == 0xE0
+        and version != 1
+        and layer in (1, 2)
+        and bitrate not in (0, 15)
+        and rate != 3
+    )
+
+
+def _mp3_frames(file: BinaryIO, offset: int) -> int | None:
+    """Frames of audio that the first MPEG frame counts, by the marks that encoders write."""
+    file.seek(offset)
+    frame = file.read(_HEAD_BYTES * 4)
+    if len(frame) < 4 or not _is_mpeg_frame(frame):
+        return None
+    a_frame = 1_152 if frame[1] >> 3 & 3 == 3 else 576
+    for mark, at in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
+        found = frame.find(mark)
+        if found < 0 or found + at + 4 > len(frame):
+            continue
+        if mark == b"VBRI" or frame[found + 7] & 1:
+            count: int = struct.unpack_from(">I", frame, found + at)[0]
+            return count * a_frame or None
+    return None
+
+
+def _ogg_codec(head: bytes) -> str:
+    if len(head) < 28:
+        return ""
+    packet = head[27 + head[26] :]
+    marks = {b"\x01vorbis": "vorbis", b"OpusHead": "opus", b"\x7fFLAC": "flac", b"Speex": "speex"}
+    return next((name for mark, name in marks.items() if packet.startswith(mark)), "")
+
+
+def _chunked(file: BinaryIO, head: bytes) -> Container | None:
+    """WAVE in its three sizes, and AIFF."""
+    if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
+        return _wave(file, "wav" if head[:4] == b"RIFF" else "rf64")
+    if head[:16] == _W64_RIFF and head[24:28] == b"wave":
+        return _w64(file)
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return _aiff(file)
+    return None
+
+
+def _wave(file: BinaryIO, name: str) -> Container:
+    file_bytes = file.seek(0, 2)
+    long_size = 0
+    for chunk, offset, size in _walk(file, 12, file_bytes, layout="<4sI"):
+        if chunk == b"ds64":
+            file.seek(offset)
+            body = file.read(16)
+            long_size = struct.unpack_from("<Q", body, 8)[0] if len(body) == 16 else 0
+        if chunk != b"data":
+            continue
+        held = file_bytes - offset
+        if size == 0xFFFF_FFFF and long_size and name == "rf64":
+            return Container(name, "wav", held_share=_share(held, long_size))
+        if not _is_unknown(size):
+            return Container(name, "wav", held_share=_share(held, size))
+        if name == "rf64":
+            return Container(name, "wav")
+        # Decoders take a size of 0 at its word; give them the size that is there.
+        patches = {
+            4: struct.pack("<I", min(file_bytes - 8, 0xFFFF_FFFF)),
+            offset - 4: struct.pack("<I", min(held, 0xFFFF_FFFF)),
+        }
+        return Container(name, "wav", patches=patches)
+    raise Undecodable("the WAVE file has no data chunk")
+
+
+def _w64(file: BinaryIO) -> Container:
+    file_bytes = file.seek(0, 2)
+    for chunk, offset, size in _walk(file, 40, file_bytes, layout="<16sQ"):
+        if chunk[:4] == b"data":
+            share = _share(file_bytes - offset, size - 24) if 24 < size < 1 << 62 else None
+            return Container("w64", "w64", held_share=share)
+    raise Undecodable("the Wave64 file has no data chunk")
+
+
+def _aiff(file: BinaryIO) -> Container:
+    file_bytes = file.seek(0, 2)
+    for chunk, offset, size in _walk(file, 12, file_bytes, layout=">4sI"):
+        if chunk == b"SSND":
+            share = None if _is_unknown(size) else _share(file_bytes - offset, size)
+            return Container("aiff", "aiff", held_share=share)
+    raise Undecodable("the AIFF file has no sound chunk")
+
+
+def _walk(
+    file: BinaryIO, offset: int, file_bytes: int, *, layout: str
+) -> Iterator[tuple[bytes, int, int]]:
+    """Name, offset of the content, and size of one chunk after the other.
+
+    Chunks of RIFF and AIFF are padded to an even length and their size leaves the header out;
+    those of Wave64 are padded to eight bytes and their size has the header in it.
+    """
+    header = struct.Struct(layout)
+    is_w64 = header.size == 24
+    for _ in range(_MOST_CHUNKS):
+        file.seek(offset)
+        raw = file.read(header.size)
+        if len(raw) < header.size:
+            return
+        name, size = header.unpack(raw)
+        yield name, offset + header.size, size
+        step = max(-(-size // 8) * 8, header.size) if is_w64 else header.size + size + size % 2
+        offset += step
+        if offset >= file_bytes:
+            return
+
+
+def _is_unknown(size: int) -> bool:
+    return size == 0 or any(size in sizes for sizes in _UNKNOWN_SIZES)
+
+
+def _share(held: int, promised: int) -> float | None:
+    return min(held / promised, 1.0) if promised > 0 else None

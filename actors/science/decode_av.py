@@ -1,0 +1,141 @@
+"""FFmpeg behind the decoder, for what libsndfile does not read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any, cast
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.packet import Packet
+from numpy.typing import NDArray
+
+from actors.science.containers import Container
+from actors.science.errors import EmptyRecording, Undecodable
+from actors.science.source import BrokenAudio, Source
+from actors.science.types import AudioFormat
+
+#: Codecs that lose nothing and so pad nothing.
+_LOSSLESS = ("pcm_", "flac", "alac", "wavpack", "tta")
+
+#: Containers whose length is in the header. For the others FFmpeg guesses from the bit rate.
+_KNOW_LENGTH = frozenset({"mp4", "webm", "flac", "aiff"})
+
+#: Streams of frames without a frame around them: behind a bad frame (a tag in the middle of a
+#: joined file) the next good one is found again.
+_SELF_SYNCHRONISING = frozenset({"mp3", "aac"})
+
+_FAILURES = (av.FFmpegError, ValueError, EOFError)
+
+
+class AvBackend:
+    """The first audio track of a file, by FFmpeg.
+
+    The first frame is decoded at once: with spectral band replication the rate in the header is
+    half of what comes out, and only the decoder knows.
+
+    Raises
+    ------
+    BrokenAudio
+        When the file cannot be opened, or its first frame cannot be decoded.
+    Undecodable
+        When there is no audio track.
+    EmptyRecording
+        When the track has not one frame.
+    """
+
+    def __init__(self, source: Source, container: Container) -> None:
+        self._source = source
+        self._packed: av.AudioResampler | None = None
+        try:
+            self._container = av.open(
+                source, mode="r", format=container.demuxer, metadata_errors="ignore"
+            )
+        except _FAILURES as error:
+            source.reraise()
+            raise BrokenAudio from error
+        source.reraise()
+        if not self._container.streams.audio:
+            self._container.close()
+            raise Undecodable("the file has no audio track")
+        self._stream = self._container.streams.audio[0]
+        self._skips_errors = container.name in _SELF_SYNCHRONISING
+        self._frames = self._decoded()
+        try:
+            self._first = next(self._frames, None)
+            if self._first is None:
+                raise EmptyRecording
+            self._describe(container, self._first)
+        except Exception:
+            self._container.close()
+            raise
+
+    def pieces(self) -> Iterator[NDArray[np.float32]]:
+        frame = self._first
+        while frame is not None:
+            for packed in self._resampler(frame).resample(frame):
+                yield self._to_array(packed)
+            frame = next(self._frames, None)
+        if self._packed is not None:
+            for packed in self._packed.resample(None):
+                yield self._to_array(packed)
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _describe(self, container: Container, first: AudioFrame) -> None:
+        codec = self._stream.codec_context.codec.canonical_name
+        rate_hz = first.sample_rate
+        self.is_lossy = not codec.startswith(_LOSSLESS)
+        seconds = self._promised_s() if container.name in _KNOW_LENGTH else None
+        self.promised = round(seconds * rate_hz) if seconds else container.promised_frames
+        self.format = AudioFormat(
+            container=container.name,
+            codec=codec,
+            rate_hz=rate_hz,
+            n_channels=len(first.layout.channels),
+            n_frames=self.promised,
+        )
+
+    def _promised_s(self) -> Fraction | None:
+        if self._stream.duration and self._stream.time_base:
+            return self._stream.duration * Fraction(self._stream.time_base)
+        if self._container.duration:
+            return Fraction(self._container.duration, av.time_base)
+        return None
+
+    def _decoded(self) -> Iterator[AudioFrame]:
+        has_decoded = False
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except _FAILURES as error:
+                self._source.reraise()
+                if self._skips_errors and has_decoded:
+                    continue
+                raise BrokenAudio from error
+            for frame in frames:
+                has_decoded = True
+                yield cast(AudioFrame, frame)
+
+    def _packets(self) -> Iterator[Packet[Any]]:
+        try:
+            yield from self._container.demux(self._stream)
+        except _FAILURES as error:
+            self._source.reraise()
+            raise BrokenAudio from error
+        self._source.reraise()
+
+    def _resampler(self, frame: AudioFrame) -> av.AudioResampler:
+        """To packed float at the first frame's rate and layout, should these change on the way."""
+        if self._packed is None:
+            self._packed = av.AudioResampler(
+                format="flt", layout=frame.layout, rate=frame.sample_rate
+            )
+        return self._packed
+
+    def _to_array(self, packed: AudioFrame) -> NDArray[np.float32]:
+        samples = packed.to_ndarray().reshape(-1, self.format.n_channels)
+        return np.asarray(samples, dtype=np.float32)

@@ -1,0 +1,69 @@
+"""The file as the decoding libraries see it."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+
+class BrokenAudio(Exception):
+    """A library could not go on decoding. Never leaves the science package."""
+
+
+class Source:
+    """A binary file with some of its bytes replaced, that remembers a failing read.
+
+    Decoders call back from C, where an exception is printed and forgotten, and a storage that
+    fails would look like the end of the file. `reraise` brings it back.
+    """
+
+    def __init__(self, file: BinaryIO, *, patches: dict[int, bytes]) -> None:
+        self._file = file
+        self._patches = patches
+        self._failure: BaseException | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        """As of a file; at a failure it returns nothing and remembers."""
+        if self._failure is not None:
+            return b""
+        try:
+            position = self._file.tell()
+            data = self._file.read(size)
+        except BaseException as failure:
+            self._failure = failure
+            return b""
+        first_patch = min(self._patches, default=position + len(data))
+        return self._patched(data, position) if first_patch < position + len(data) else data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """As of a file."""
+        try:
+            return self._file.seek(offset, whence)
+        except BaseException as failure:
+            self._failure = failure
+            return 0
+
+    def tell(self) -> int:
+        """As of a file."""
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def rewind(self) -> None:
+        """Go to the beginning."""
+        self.seek(0)
+        self.reraise()
+
+    def reraise(self) -> None:
+        """Raise what a read or seek raised since the file was opened, if anything."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _patched(self, data: bytes, position: int) -> bytes:
+        changed = bytearray(data)
+        for offset, replacement in self._patches.items():
+            for index, byte in enumerate(replacement, start=offset - position):
+                if 0 <= index < len(changed):
+                    changed[index] = byte
+        return bytes(changed)

@@ -1,0 +1,1 @@
+"""Learning noise types from labelled recordings."""

@@ -1,0 +1,255 @@
+"""Training examples: chunks of labelled clips and of synthesised sounds, with their noise.
+
+A clip is laid over a background bed, at a random gain, with bed alone before and behind it, and
+is cut into chunks of random length at a random offset. What a chunk is called follows from the
+clean sound in it: the clip's label where the sound is about as strong as it gets in the clip,
+``background`` where it is far weaker or far below the bed, and nothing in between: such chunks
+are left out of training.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from actors.science import decode, features, synth
+from actors.science.chunks import HOP, MIN_CHUNK, RATE_HZ
+from actors.science.events import BACKGROUND
+from actors.science.prepare import MonoResampler
+
+Samples = NDArray[np.float32]
+
+#: Copies of each clip; each has its own bed, gain, speed and cut.
+COPIES = 8
+
+#: Synthesised sounds of each type, and beds with nothing over them, of 5 s each.
+SYNTHESISED = 220
+BEDS = 700
+
+#: Signal-to-noise ratios of the copies, in dB; one in four is left clean.
+SNR_DB = (0.0, 30.0)
+
+#: A chunk this far below the clip's loudest one is background...
+FAINT_DB = 30.0
+#: ...and one within this is the clip's label.
+STRONG_DB = 15.0
+#: Sound this far below the bed in its chunk is not to be heard; it is background.
+BURIED_DB = -9.0
+#: Sound from here on is to be learnt.
+AUDIBLE_DB = -3.0
+
+#: Lengths of chunks in seconds, and how often each is used. Most recordings have 1-s chunks.
+LENGTHS_S = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
+LENGTH_SHARES = (0.1, 0.05, 0.55, 0.1, 0.1, 0.05, 0.05)
+
+#: Bed before and behind a clip.
+_PAD_S = 0.8
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A labelled recording: mono at 16 kHz."""
+
+    name: str
+    label: str
+    fold: int
+    samples: Samples
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Chunks, one row each: features, class names, folds, and the clip they were cut from."""
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.str_]
+    folds: NDArray[np.int64]
+    clips: NDArray[np.str_]
+
+    def where(self, mask: NDArray[np.bool_]) -> Examples:
+        """The rows of a mask."""
+        return Examples(self.features[mask], self.labels[mask], self.folds[mask], self.clips[mask])
+
+
+def read_labels(folder: Path) -> list[dict[str, str]]:
+    """The rows of ``labels.csv`` in a data folder."""
+    with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def load_clips(folder: Path, rows: Sequence[dict[str, str]]) -> tuple[list[Clip], str]:
+    """Decode and resample the clips of a folder; also gives the SHA-256 over all the data."""
+    digest = hashlib.sha256()
+    clips: list[Clip] = []
+    for row in rows:
+        path = folder / "clips" / row["file"]
+        digest.update(f"{row['file']},{row['label']},{row['fold']}\n".encode())
+        digest.update(path.read_bytes())
+        clips.append(Clip(row["file"], row["label"], int(row["fold"]), load_mono(path)))
+    return clips, digest.hexdigest()
+
+
+def load_mono(path: Path) -> Samples:
+    """A recording as mono at 16 kHz, the way that the split step makes it."""
+    with path.open("rb") as file, decode.open_recording(file) as decoder:
+        resampler = MonoResampler(rate_hz=decoder.format.rate_hz)
+        pieces = [resampler.push(block) for block in decoder.blocks()]
+        pieces.append(resampler.finish())
+    return np.concatenate(pieces)
+
+
+def training_examples(clips: Sequence[Clip], *, seed: int) -> Examples:
+    """All that a model learns from: clips with noise, synthesised types, and beds alone."""
+    rng = np.random.default_rng(seed)
+    parts = [_of_clip(clip, rng) for clip in clips for _ in range(COPIES)]
+    folds = sorted({clip.fold for clip in clips})
+    for clip in synthesised(rng, folds=folds, each=SYNTHESISED):
+        parts.append(_of_clip(clip, rng))
+    for clip in beds(rng, folds=folds, how_many=BEDS):
+        parts.append(_plain(clip, rng))
+    return _joined([part for part in parts if len(part.labels)])
+
+
+def clean_examples(clips: Sequence[Clip], *, snr_db: float | None, seed: int) -> Examples:
+    """1-s chunks of clips as they are, or over a bed: what accuracy is measured on."""
+    rng = np.random.default_rng(seed)
+    parts: list[Examples] = []
+    for clip in clips:
+        bed = np.zeros_like(clip.samples) if snr_db is None else _bed(rng, clip.samples, snr_db)
+        chunks = list(_grid(clip.samples.size, length=RATE_HZ, first=0))
+        names = [_called(clip, clip.samples[a:b], bed[a:b]) for a, b in chunks]
+        parts.append(_extracted(clip, clip.samples + bed, chunks, names))
+    return _joined([part for part in parts if len(part.labels)])
+
+
+def synthesised(rng: np.random.Generator, *, folds: Sequence[int], each: int) -> Iterator[Clip]:
+    """Synthesised sounds of 5 s, dealt to the folds in turn."""
+    for name, sound in synth.SOUNDS.items():
+        for number in range(each):
+            fold = folds[number % len(folds)]
+            samples = 0.05 * sound(rng, 5 * RATE_HZ, RATE_HZ)
+            yield Clip(f"{name}-{number}", name, fold, samples.astype(np.float32))
+
+
+def beds(rng: np.random.Generator, *, folds: Sequence[int], how_many: int) -> Iterator[Clip]:
+    """Background beds of 5 s, dealt to the folds in turn."""
+    for number in range(how_many):
+        bed = 0.01 * synth.background_bed(rng, 5 * RATE_HZ, RATE_HZ)
+        fold = folds[number % len(folds)]
+        yield Clip(f"bed-{number}", BACKGROUND, fold, bed.astype(np.float32))
+
+
+def _of_clip(clip: Clip, rng: np.random.Generator) -> Examples:
+    """One copy of a clip over a bed."""
+    sound = _varied(clip.samples, rng)
+    padded = np.pad(sound, int(_PAD_S * RATE_HZ))
+    is_clean = rng.random() < 0.25
+    # Even a clean copy has a bed that is barely there: digital silence teaches nothing.
+    snr_db = 60.0 if is_clean else float(rng.uniform(*SNR_DB))
+    bed = _bed(rng, padded, snr_db)
+    length = _length(rng, longest=padded.size)
+    chunks = list(_grid(padded.size, length=length, first=_offset(rng, length)))
+    names = [_called(clip, padded[a:b], bed[a:b], loudest=sound) for a, b in chunks]
+    gain = 10 ** (rng.uniform(-20, 10) / 20)
+    return _extracted(clip, ((padded + bed) * gain).astype(np.float32), chunks, names)
+
+
+def _plain(clip: Clip, rng: np.random.Generator) -> Examples:
+    length = _length(rng, longest=clip.samples.size)
+    chunks = list(_grid(clip.samples.size, length=length, first=0))
+    return _extracted(clip, clip.samples, chunks, [clip.label] * len(chunks))
+
+
+def _varied(samples: Samples, rng: np.random.Generator) -> Samples:
+    """A little faster or slower, and seen through another microphone: a tilted spectrum."""
+    speed = float(np.exp(rng.uniform(-0.1, 0.1)))
+    positions = np.arange(0, samples.size - 1, speed)
+    faster = np.interp(positions, np.arange(samples.size), samples)
+    n_fast = fft.next_fast_len(faster.size, real=True)
+    spectrum = np.fft.rfft(faster, n_fast)
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(n_fast, 1 / RATE_HZ), 60.0) / 1_000.0)
+    tilted = np.fft.irfft(spectrum * 10 ** (rng.uniform(-2, 2) * octaves / 20), n_fast)
+    return tilted[: faster.size].astype(np.float32)
+
+
+def _bed(rng: np.random.Generator, sound: Samples, snr_db: float) -> Samples:
+    """A bed as long as a sound, that far below the rms of the sound's louder parts."""
+    bed = synth.background_bed(rng, sound.size, RATE_HZ)
+    power = np.square(sound[: sound.size // HOP * HOP].reshape(-1, HOP)).mean(axis=1)
+    active = power[power > 0.01 * power.max(initial=0.0)]
+    rms = float(np.sqrt(active.mean())) if active.size else 1e-3
+    return (bed * rms * 10 ** (-snr_db / 20)).astype(np.float32)
+
+
+def _called(
+    clip: Clip, sound: Samples, bed: Samples, *, loudest: Samples | None = None
+) -> str | None:
+    """The class of a chunk, by its clean sound and its bed; ``None`` if it had better not count."""
+    whole = clip.samples if loudest is None else loudest
+    power, top = _power(sound), _loudest_second(whole)
+    if power <= 0:
+        return BACKGROUND if _power(bed) > 0 else None
+    below_top_db = 10 * np.log10(top / power)
+    over_bed_db = 10 * np.log10(power / max(_power(bed), 1e-20))
+    if below_top_db > FAINT_DB or over_bed_db < BURIED_DB:
+        return BACKGROUND
+    return clip.label if below_top_db < STRONG_DB and over_bed_db > AUDIBLE_DB else None
+
+
+def _loudest_second(samples: Samples) -> float:
+    return max(
+        _power(samples[first : first + RATE_HZ]) for first in range(0, samples.size, RATE_HZ)
+    )
+
+
+def _power(samples: Samples) -> float:
+    return float(np.square(samples, dtype=np.float64).mean()) if samples.size else 0.0
+
+
+def _length(rng: np.random.Generator, *, longest: int) -> int:
+    seconds = float(rng.choice(LENGTHS_S, p=LENGTH_SHARES))
+    return min(int(seconds * RATE_HZ), longest) // HOP * HOP
+
+
+def _offset(rng: np.random.Generator, length: int) -> int:
+    return int(rng.integers(0, max(length // HOP // 2, 1))) * HOP
+
+
+def _grid(n_samples: int, *, length: int, first: int) -> Iterator[tuple[int, int]]:
+    """Consecutive chunks of one length; a tail that is long enough is a chunk too."""
+    for start in range(first, n_samples, length):
+        stop = min(start + length, n_samples)
+        if stop - start >= MIN_CHUNK:
+            yield start, stop
+
+
+def _extracted(
+    clip: Clip,
+    samples: Samples,
+    chunks: Sequence[tuple[int, int]],
+    names: Sequence[str | None],
+) -> Examples:
+    kept = [(chunk, name) for chunk, name in zip(chunks, names, strict=True) if name is not None]
+    padded = np.pad(samples, features.MARGIN)
+    rows = features.extract(padded, [chunk for chunk, _ in kept])
+    return Examples(
+        rows,
+        np.array([name for _, name in kept], dtype=np.str_),
+        np.full(len(kept), clip.fold, dtype=np.int64),
+        np.full(len(kept), clip.name, dtype=np.str_ if not kept else None),
+    )
+
+
+def _joined(parts: Sequence[Examples]) -> Examples:
+    return Examples(
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.folds for part in parts]),
+        np.concatenate([part.clips for part in parts]),
+    )

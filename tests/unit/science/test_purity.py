@@ -1,0 +1,27 @@
+"""The science package stands alone."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import actors.science
+
+FORBIDDEN = {"dramatiq", "sqlalchemy", "falcon", "db", "services", "pickle", "logging", "os"}
+
+
+def test_science_imports_nothing_of_the_shell() -> None:
+    for path in Path(actors.science.__path__[0]).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for name in names:
+                assert name.split(".")[0] not in FORBIDDEN, (path.name, name)
+                assert not name.startswith("actors") or name.startswith("actors.science")
+                if path.name != "plots.py":
+                    assert not name.startswith("matplotlib"), path.name
+                if path.name != "torchaudio_cpu.py":
+                    assert name.split(".")[0] != "torchaudio", path.name
