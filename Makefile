@@ -26,7 +26,7 @@ ready:
 	@$(PYTHON) deploy/bootstrap.py --quiet
 
 demo: ready ## Listen to a recording, here and now: make demo [FILE=path]
-	@$(BIN)/clamor demo $(if $(FILE),$(call quoted,$(FILE)))
+	@$(BIN)/clamor demo $(if $(value FILE),$(call quoted,$(value FILE)))
 
 test: ready ## Run the tests: make test [ARGS="-k span -x"]
 	@$(BIN)/python -m pytest $(ARGS)
@@ -44,8 +44,8 @@ lock: ## Resolve requirements.lock: make lock [ARGS=--upgrade]
 	@$(BIN)/python deploy/lock.py $(ARGS)
 
 model: ready ## Train the model that ships: make model DATA=folder
-	@test -n $(call quoted,$(DATA)) || { echo "Name the recordings: make model DATA=folder" >&2; exit 2; }
-	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(DATA))
+	@test -n $(call quoted,$(value DATA)) || { echo "Name the recordings: make model DATA=folder" >&2; exit 2; }
+	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(value DATA))
 
 clean: ## Remove .venv and what the tools left behind
 	@echo "Removing .venv and the tools' caches"

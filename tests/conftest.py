@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pika
@@ -15,19 +16,29 @@ from db.session import Store
 from db.settings import Settings
 from tests.support import servers
 
+pytest_plugins = ["tests.support.servers"]
+
+
+def _url(server: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+    """A server's URL; without one the test is skipped with the reason, and fails in CI."""
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(server())
+        except servers.ServerUnavailable as reason:
+            servers.unavailable(reason)
+        yield url
+
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A Postgres on which databases may be made."""
-    with servers.postgres() as url:
-        yield url
+    yield from _url(servers.postgres)
 
 
 @pytest.fixture(scope="session")
 def amqp_url() -> Iterator[str]:
     """A RabbitMQ on which queues may be made."""
-    with servers.rabbitmq() as url:
-        yield url
+    yield from _url(servers.rabbitmq)
 
 
 @pytest.fixture

@@ -143,3 +143,26 @@ def test_cancel_ends_a_running_session(rabbit_settings: Settings, tmp_path: Path
 def assert_stops_well(worker: Process) -> None:
     """SIGTERM ends a worker within Kubernetes' patience."""
     assert worker.stop(timeout_s=30) == 0
+
+
+@pytest.mark.slow
+def test_a_workers_memory_does_not_grow_with_the_recording(
+    rabbit_settings: Settings, tmp_path: Path
+) -> None:
+    with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
+        worker = cluster.worker()
+        idle = worker.memory_bytes()
+        peaks = []
+        for minutes in (5, 40):
+            file = recordings.write(
+                tmp_path / f"{minutes}.flac", recordings.encode(recordings.long(minutes))
+            )
+            peak = 0
+            session = client.upload(file)
+            while not session.finished:
+                peak = max(peak, worker.memory_bytes())
+                session = client.session(session.id)
+            assert session.state == "completed"
+            peaks.append(peak - idle)
+    assert max(peaks) < 700e6
+    assert peaks[1] - peaks[0] < 100e6

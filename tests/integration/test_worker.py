@@ -1,4 +1,4 @@
-"""A worker in this process, over a real Postgres: what the pipeline writes, and when it gives up."""
+"""A worker in this process, over a real Postgres: what it writes, and when it gives up."""
 
 from __future__ import annotations
 

@@ -143,6 +143,8 @@ class PrivatePostgres:
     def kill(self) -> None:
         """Take it away at once, as a machine that fails does; the next start recovers."""
         process = self._server.get_postmaster_info().process
+        if process is None:
+            raise RuntimeError("this Postgres was never started")
         process.send_signal(signal.SIGQUIT)
         process.wait(STOP_S)
 

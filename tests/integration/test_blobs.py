@@ -1,0 +1,103 @@
+"""The blob store keeps one contract over a folder and over S3."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from db.blobs import PART_BYTES, BlobMissing, Blobs, product_key, recording_key, session_prefix
+from tests.support import s3
+
+pytestmark = pytest.mark.integration
+
+#: More than two parts, and no whole number of them.
+LARGE = bytes(range(251)) * (2 * PART_BYTES // 251 + 1_000)
+
+
+@pytest.fixture(scope="module", params=["file", "s3"])
+def blobs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Blobs]:
+    if request.param == "file":
+        yield Blobs((tmp_path_factory.mktemp("blobs") / "with space").as_uri())
+        return
+    with s3.server() as url, pytest.MonkeyPatch.context() as patched:
+        for name, value in {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "anyone",
+            "AWS_SECRET_ACCESS_KEY": "anything",
+            "AWS_REGION": "us-east-1",
+        }.items():
+            patched.setenv(name, value)
+        yield Blobs("s3://clamor/prefix")
+
+
+@pytest.fixture
+def key() -> str:
+    return recording_key(uuid.uuid4())
+
+
+def test_what_was_put_is_read_whole_in_ranges_and_as_a_file(blobs: Blobs, key: str) -> None:
+    blobs.put(key, iter([LARGE[:10], LARGE[10 : PART_BYTES + 3], LARGE[PART_BYTES + 3 :]]))
+    assert blobs.get(key) == LARGE
+    start = PART_BYTES - 5
+    assert blobs.get_range(key, start=start, length=10) == LARGE[start : start + 10]
+    with blobs.open(key) as file:
+        assert file.seek(-7, io.SEEK_END) == len(LARGE) - 7
+        assert file.read() == LARGE[-7:]
+        assert file.read(1) == b""
+        file.seek(3)
+        assert file.read(2 * 1024 * 1024) == LARGE[3 : 3 + 2 * 1024 * 1024]
+
+
+def test_a_writer_stores_piece_by_piece(blobs: Blobs, key: str) -> None:
+    with blobs.writer(key) as writer:
+        for start in range(0, len(LARGE), 1_000_003):
+            writer.write(LARGE[start : start + 1_000_003])
+    assert blobs.get(key) == LARGE
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(blobs: Blobs, key: str) -> None:
+    def broken() -> Iterator[bytes]:
+        yield LARGE
+        raise ConnectionError("the client is gone")
+
+    with pytest.raises(ConnectionError):
+        blobs.put(key, broken())
+    with pytest.raises(BlobMissing):
+        blobs.get(key)
+
+
+def test_what_is_missing_is_said_to_be(blobs: Blobs, key: str) -> None:
+    for read in (
+        lambda: blobs.get(key),
+        lambda: blobs.get_range(key, start=0, length=1),
+        lambda: blobs.open(key),
+    ):
+        with pytest.raises(BlobMissing):
+            read()
+    blobs.delete(key)
+
+
+def test_keys_below_a_prefix(blobs: Blobs) -> None:
+    session_id, other = uuid.uuid4(), uuid.uuid4()
+    pcm = product_key(session_id, "pcm", attempt=2)
+    for stored in (recording_key(session_id), pcm, recording_key(other)):
+        blobs.put(stored, b"x")
+    assert set(blobs.keys(session_prefix(session_id))) == {recording_key(session_id), pcm}
+    blobs.delete(pcm, recording_key(session_id))
+    assert blobs.keys(session_prefix(session_id)) == []
+    blobs.check()
+
+
+def test_no_key_leaves_the_store(tmp_path: Path) -> None:
+    blobs = Blobs((tmp_path / "inner").as_uri())
+    for key in ("../outside", "a/../../outside", "/../outside"):
+        with pytest.raises(Exception, match=r"(?i)path|segment"):
+            blobs.put(key, b"x")
+    assert list(tmp_path.rglob("outside")) == []
