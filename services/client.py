@@ -53,7 +53,10 @@ class Client:
             "/v1/sessions",
             content=pieces(),
             params={"file_name": path.name},
-            headers={"Content-Type": "application/octet-stream"},
+            headers={
+                "Content-Type": "application/octet-stream",
+                "Content-Length": str(path.stat().st_size),
+            },
         )
         return msgspec.json.decode(response.content, type=schemas.Session)
 

@@ -14,8 +14,9 @@ from actors.science.types import Event
 from services import processing, standalone
 from services.client import Client
 
-#: The demo recording is the same every time.
-SEED = 7
+#: The demo recording is the same every time. How many sounds of others are told rightly stands in
+#: docs/model.md: an alarm of two tones is now and then heard as a siren.
+SEED = 1
 
 
 def run(*, file: Path | None, out: Path, home: Path) -> int:

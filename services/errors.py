@@ -32,9 +32,11 @@ class ServiceError(Exception):
 
         ServiceError
         ├── EmptyUpload        400  the request bears no recording
+        ├── IncompleteUpload   400  the body ended before its announced length
         ├── InvalidParameter   400  a parameter is not what it must be
         ├── SessionNotFound    404
         ├── AlreadyFinished    409  the session is at its end and cannot be cancelled
+        ├── LengthRequired     411  a raw body must announce its length
         ├── UploadTooLarge     413
         ├── UnsupportedUpload  415  neither multipart/form-data nor a raw body
         └── StoreUnavailable   503  the database or the blob store is away
@@ -49,6 +51,12 @@ class EmptyUpload(ServiceError):
     """The request bears no recording."""
 
     status, name, title = 400, "empty-upload", "The request bears no recording"
+
+
+class IncompleteUpload(ServiceError):
+    """The body ended before its announced length."""
+
+    status, name, title = 400, "incomplete-upload", "The body ended too early"
 
 
 class InvalidParameter(ServiceError):
@@ -67,6 +75,12 @@ class AlreadyFinished(ServiceError):
     """The session is at its end and cannot be cancelled."""
 
     status, name, title = 409, "already-finished", "The session has already finished"
+
+
+class LengthRequired(ServiceError):
+    """A raw body must announce its length."""
+
+    status, name, title = 411, "length-required", "A raw body needs a Content-Length"
 
 
 class UploadTooLarge(ServiceError):

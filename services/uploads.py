@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import falcon
 from falcon.typing import ReadableIO
 
 from db.blobs import Blobs
-from services.errors import EmptyUpload, UnsupportedUpload, UploadTooLarge
+from services.errors import (
+    EmptyUpload,
+    IncompleteUpload,
+    LengthRequired,
+    UnsupportedUpload,
+    UploadTooLarge,
+)
 
 #: What is read at once.
 PIECE_BYTES = 256 * 1024
@@ -19,6 +25,9 @@ FIELD = "file"
 #: A client's name for a file is kept up to this length, to be shown.
 NAME_CHARS = 200
 DEFAULT_NAME = "recording"
+
+#: Stands for the length of a form that was not announced; its last boundary ends it.
+UNKNOWN_BYTES = 1 << 62
 
 FORMS = falcon.media.MultipartFormHandler()
 
@@ -36,23 +45,21 @@ def receive(req: falcon.Request, *, blobs: Blobs, key: str, max_bytes: int) -> U
 
     Raises
     ------
-    EmptyUpload, UploadTooLarge, UnsupportedUpload
+    EmptyUpload, IncompleteUpload, LengthRequired, UploadTooLarge, UnsupportedUpload
         Nothing is stored then.
     """
     media_type = (req.content_type or "").partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
-        name, stream = _form_file(req, _body(req))
+        source = _form(req)
     elif media_type in ("application/x-www-form-urlencoded", "application/json"):
         raise UnsupportedUpload(
             f"send the recording as multipart/form-data, in the field '{FIELD}', or as the raw body"
         )
     else:
-        name, stream = req.get_param("file_name") or "", _body(req)
-        if req.content_length and req.content_length > max_bytes:
-            raise UploadTooLarge(f"at most {max_bytes} bytes are taken")
-    counted = _Counted(stream, max_bytes)
+        source = _raw(req, max_bytes)
+    counted = _Counted(source, max_bytes)
     blobs.put(key, counted)
-    return Upload(file_name=display_name(name), size_bytes=counted.n_bytes)
+    return Upload(file_name=display_name(source.name), size_bytes=counted.n_bytes)
 
 
 def display_name(name: str) -> str:
@@ -64,40 +71,67 @@ def display_name(name: str) -> str:
     return " ".join(printable.split())[:NAME_CHARS] or DEFAULT_NAME
 
 
-def _body(req: falcon.Request) -> ReadableIO:
-    """The request's body, up to its end.
+@dataclass(frozen=True)
+class _Source:
+    """Where the bytes of a recording come from."""
 
-    Falcon's bounded stream takes a request without a length for an empty one. A chunked request
-    has none, but the server ends its stream, and says so.
-    """
-    ends_by_itself = req.content_length is None and req.env.get("wsgi.input_terminated")
-    stream = req.stream if ends_by_itself else req.bounded_stream
-    return stream
+    name: str
+    stream: ReadableIO
+    #: Is told how many bytes came, and raises if that is not all.
+    check_end: Callable[[int], None]
 
 
-def _form_file(req: falcon.Request, body: ReadableIO) -> tuple[str, ReadableIO]:
-    for part in FORMS.deserialize(body, req.content_type, req.content_length):
+def _raw(req: falcon.Request, max_bytes: int) -> _Source:
+    length = req.content_length
+    if length is None and req.get_header("Transfer-Encoding"):
+        # A client that vanishes in the middle ends a chunked body just as one that is done.
+        raise LengthRequired("announce the length, or send the recording as a form")
+    if length and length > max_bytes:
+        raise UploadTooLarge(f"at most {max_bytes} bytes are taken")
+
+    def check_end(n_bytes: int) -> None:
+        if n_bytes != length:
+            raise IncompleteUpload(f"{n_bytes} of {length} bytes arrived")
+
+    return _Source(req.get_param("file_name") or "", req.bounded_stream, check_end)
+
+
+def _form(req: falcon.Request) -> _Source:
+    length = req.content_length
+    # Falcon's bounded stream takes a request without a length for an empty one. A chunked form
+    # has none, but the server ends its stream, and says so.
+    ends_by_itself = length is None and req.env.get("wsgi.input_terminated")
+    body = req.stream if ends_by_itself else req.bounded_stream
+    parts = iter(FORMS.deserialize(body, req.content_type, length or UNKNOWN_BYTES))
+
+    def check_end(_n_bytes: int) -> None:
+        # A form that is all there ends with its last boundary; Falcon refuses any other end.
+        for _ in parts:
+            pass
+
+    for part in parts:
         if part.name == FIELD:
-            return part.filename or "", part.stream
+            return _Source(part.filename or "", part.stream, check_end)
     raise EmptyUpload(f"the form has no field '{FIELD}'")
 
 
 class _Counted:
-    """Iterates over a stream's pieces and counts; refuses an empty stream and one too long.
+    """Iterates over a source's pieces and counts; refuses an empty one, a longer, a broken one.
 
     It raises while the blob store reads, so that the store drops what it has of the blob.
     """
 
-    def __init__(self, stream: ReadableIO, max_bytes: int) -> None:
-        self._stream = stream
+    def __init__(self, source: _Source, max_bytes: int) -> None:
+        self._source = source
         self._max_bytes = max_bytes
         self.n_bytes = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        while piece := self._stream.read(PIECE_BYTES):
+        while piece := self._source.stream.read(PIECE_BYTES):
             self.n_bytes += len(piece)
             if self.n_bytes > self._max_bytes:
                 raise UploadTooLarge(f"at most {self._max_bytes} bytes are taken")
             yield piece
         if not self.n_bytes:
             raise EmptyUpload("the recording is empty")
+        self._source.check_end(self.n_bytes)

@@ -16,8 +16,6 @@ from db.session import Store
 from db.settings import Settings
 from tests.support import servers
 
-pytest_plugins = ["tests.support.servers"]
-
 
 def _url(server: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
     """A server's URL; without one the test is skipped with the reason, and fails in CI."""

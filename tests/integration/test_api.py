@@ -98,17 +98,34 @@ def test_what_is_not_a_recording_is_refused_and_nothing_kept(
         assert db.execute(text("SELECT count(*) FROM audio_sessions")).scalar_one() == 0
 
 
-def test_an_upload_of_unknown_length_is_cut_at_the_limit(
+def test_a_form_of_unknown_length_is_cut_at_the_limit(
     api: falcon.testing.TestClient, given: Collaborators
 ) -> None:
+    def form(content: bytes) -> bytes:
+        head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        return head + content + b"\r\n--x--\r\n"
+
     # What the server hands over for a chunked request: no length, and a stream that ends.
     chunked: dict[str, Any] = {
-        "headers": {"Content-Length": ""},
+        "headers": {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": ""},
         "extras": {"wsgi.input_terminated": True},
     }
-    assert_problem(post(api, bytes(1_000_001), **chunked), 413, "upload-too-large")
+    assert_problem(post(api, form(bytes(1_000_001)), **chunked), 413, "upload-too-large")
     assert given.blobs.keys("sessions/") == []
-    assert post(api, **chunked).json["size_bytes"] == len(RECORDING)
+    broken = form(RECORDING)[:-100]
+    assert post(api, broken, **chunked).status_code == 400
+    assert given.blobs.keys("sessions/") == []
+    assert post(api, form(RECORDING), **chunked).json["size_bytes"] == len(RECORDING)
+
+
+def test_a_raw_body_that_breaks_off_is_not_taken_for_a_recording(
+    api: falcon.testing.TestClient, given: Collaborators
+) -> None:
+    short = post(api, headers={"Content-Length": str(len(RECORDING) + 1)})
+    assert_problem(short, 400, "incomplete-upload")
+    chunked = {"Content-Length": "", "Transfer-Encoding": "chunked"}
+    assert_problem(post(api, headers=chunked), 411, "length-required")
+    assert given.blobs.keys("sessions/") == []
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/xml", "application/xml", "image/png"])
