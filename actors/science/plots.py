@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, MultipleLocator, NullFormatter
 from numpy.typing import NDArray
 
 from actors.science.chunks import RATE_HZ
@@ -20,7 +20,7 @@ from actors.science.prepare import MonoResampler
 from actors.science.types import Event
 
 #: Columns of the spectrogram: more than the picture has pixels is wasted.
-MOST_COLUMNS = 1_600
+MOST_COLUMNS = 2_000
 
 #: Bands of the spectrogram, evenly spaced on the logarithmic axis.
 N_BANDS = 160
@@ -41,12 +41,19 @@ _COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#
 _MOST_TEXTS = 60
 _DPI = 110
 
+#: Part of the picture's width that a confidence takes.
+_TEXT_SHARE = 0.03
+
+#: Steps of a time axis that is labelled in minutes and hours.
+_CLOCK_STEPS_S = (30, 60, 120, 300, 600, 1_200, 1_800, 3_600)
+
 
 @dataclass(frozen=True, eq=False)
 class _Picture:
-    """Everything that is drawn: band powers in dB [shape=(N_BANDS, n_columns)] and levels."""
+    """What is drawn: band powers in dB [shape=(N_BANDS, n_columns)], a column's length, levels."""
 
     bands_db: NDArray[np.float32]
+    column_s: float
     levels: LevelSeries
 
 
@@ -110,18 +117,25 @@ def draw(decoder: Decoder, events: Sequence[Event], *, title: str) -> bytes:
 def _draw_lanes(
     axes: Axes, events: Sequence[Event], *, colours: dict[str, str], duration_s: float
 ) -> None:
-    """A row for each noise type, a bar for each event, with its confidence where it fits."""
+    """A row for each noise type, a bar for each event, its confidence in or behind it."""
     names = list(colours)
+    text_s = _TEXT_SHARE * duration_s
     for event in events:
         row = names.index(event.noise_type)
         length_s = event.end_s - event.start_s
         axes.barh(row, length_s, left=event.start_s, height=0.8, color=colours[event.noise_type])
-        if len(events) <= _MOST_TEXTS and length_s > 0.025 * duration_s:
+        fits_inside = length_s > text_s
+        is_free_behind = event.end_s + text_s < duration_s and not any(
+            other.noise_type == event.noise_type
+            and event.end_s - 1e-9 <= other.start_s < event.end_s + text_s
+            for other in events[:_MOST_TEXTS]
+        )
+        if len(events) <= _MOST_TEXTS and (fits_inside or is_free_behind):
             axes.text(
-                event.start_s + length_s / 2,
+                event.start_s + length_s / 2 if fits_inside else event.end_s + 0.1 * text_s,
                 row,
                 f"{event.confidence:.0%}",
-                ha="center",
+                ha="center" if fits_inside else "left",
                 va="center_baseline",
                 fontsize=8,
                 color="black",
@@ -139,7 +153,7 @@ def _draw_lanes(
 def _draw_spectrogram(axes: Axes, picture: _Picture) -> None:
     top_db = float(picture.bands_db.max())
     mesh = axes.pcolormesh(
-        np.linspace(0.0, picture.levels.duration_s, picture.bands_db.shape[1] + 1),
+        np.arange(picture.bands_db.shape[1] + 1) * picture.column_s,
         _band_edges_hz(),
         np.maximum(picture.bands_db - top_db, -_DYNAMIC_DB),
         cmap="magma",
@@ -166,20 +180,13 @@ def _draw_level(axes: Axes, levels: LevelSeries) -> None:
     laeq_db = levels.laeq_db()
     if laeq_db is not None:
         axes.axhline(laeq_db, color="#555555", linewidth=0.9, linestyle="--")
-        axes.annotate(
-            f"LAeq {laeq_db:.1f} dBFS",
-            (1.0, laeq_db),
-            xycoords=("axes fraction", "data"),
-            xytext=(-6, 3),
-            textcoords="offset points",
-            fontsize=9,
-            ha="right",
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0},
-        )
+        axes.set_title(f"dashed: LAeq {laeq_db:.1f} dBFS", loc="right", fontsize=9)
     axes.set_ylim(max(float(level_db.min()) - 3.0, -110.0), max(float(level_db.max()) + 3.0, -100))
     axes.set_ylabel("LAF (dBFS)")
     axes.set_xlabel("Time" if levels.duration_s > 180 else "Time (s)")
     if levels.duration_s > 180:
+        step_s = next((s for s in _CLOCK_STEPS_S if levels.duration_s / s <= 10), 7_200)
+        axes.xaxis.set_major_locator(MultipleLocator(step_s))
         axes.xaxis.set_major_formatter(FuncFormatter(_clock))
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -195,11 +202,12 @@ def _listen(decoder: Decoder) -> _Picture:
         meter.push(block)
         columns.push(resampler.push(block))
     columns.push(resampler.finish())
-    return _Picture(columns.finish(), meter.finish())
+    bands_db = columns.finish()
+    return _Picture(bands_db, columns.column_s, meter.finish())
 
 
 class _Columns:
-    """Columns of band power, of equal length and at most twice `MOST_COLUMNS` of them.
+    """Columns of band power, of equal length and at most `MOST_COLUMNS` of them.
 
     The length of a recording may not be known before its end. So columns start short, and
     whenever there are too many, each two become one.
@@ -226,10 +234,15 @@ class _Columns:
 
     def finish(self) -> NDArray[np.float32]:
         """Band powers in dB [shape=(N_BANDS, n_columns)]."""
-        self.push(np.zeros(_N_FFT, dtype=np.float32))
-        bands = np.array(self._columns or [np.zeros(N_BANDS, dtype=np.float32)])
-        bands_db: NDArray[np.float32] = 10.0 * np.log10(bands.T + 1e-10)
-        return bands_db
+        self.push(np.zeros(_N_FFT // 2, dtype=np.float32))
+        last = [np.max(self._open, axis=0)] if self._open else []
+        bands = np.array([*self._columns, *last] or [np.zeros(N_BANDS, dtype=np.float32)])
+        return np.asarray(10.0 * np.log10(bands.T + 1e-10), dtype=np.float32)
+
+    @property
+    def column_s(self) -> float:
+        """How many seconds a column stands for."""
+        return self._frames_each * _HOP / RATE_HZ
 
     def _add(self, frame: NDArray[np.float32]) -> None:
         self._open.append(frame)
@@ -237,7 +250,7 @@ class _Columns:
             return
         self._columns.append(np.max(self._open, axis=0))
         self._open = []
-        if len(self._columns) >= 2 * MOST_COLUMNS // 2 * 2:
+        if len(self._columns) == MOST_COLUMNS:
             pairs = np.array(self._columns).reshape(-1, 2, N_BANDS)
             self._columns = list(pairs.max(axis=1))
             self._frames_each *= 2

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
@@ -76,8 +78,10 @@ def train(examples: Examples, *, header: dict[str, Any], temperature: float = 1.
     inputs = np.clip((examples.features - mean) / scale, -limit, limit).astype(np.float32)
     networks: list[list[classifier.Layer]] = []
     classes: list[str] = []
-    # One thread: the order in which several add up is not always the same.
-    with threadpool_limits(1):
+    # One thread: the order in which several add up is not always the same. That training stops
+    # before it has converged is meant: it is what keeps the networks from learning by heart.
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
         for number in range(N_NETWORKS):
             network = MLPClassifier(
                 hidden_layer_sizes=(HIDDEN,),
@@ -224,25 +228,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("actors/science/model/base.clamor"))
     parser.add_argument("--cross-validate", action="store_true", help="print tables as well")
     options = parser.parse_args(arguments)
-    say: Callable[[str], object] = lambda text: sys.stdout.write(text + "\n")  # noqa: E731
-
     rows = dataset.read_labels(options.data)
     clips, data_sha256 = dataset.load_clips(options.data, rows)
     examples = dataset.training_examples(clips, seed=SEED)
     classes = sorted(set(examples.labels.tolist()))
-    say(f"{len(clips)} clips, {len(examples.labels)} examples, {len(classes)} classes")
+    print(f"{len(clips)} clips, {len(examples.labels)} examples, {len(classes)} classes")
     # The temperature needs held-out scores, so the folds are gone through in any case.
     measured = cross_validate(clips, examples)
     temperature = fit_temperature(measured["training"], classes=classes)
     if options.cross_validate:
-        say(report(measured, classes=classes))
+        print(report(measured, classes=classes))
     header = make_header(data_sha256=data_sha256, clips=clips)
     model = train(examples, header=header, temperature=temperature)
     data = model.to_bytes()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_bytes(data)
     (options.out.parent / "CREDITS.md").write_text(credits_text(rows), encoding="utf-8")
-    say(f"wrote {options.out}: {len(data)} bytes, temperature {temperature}, {model.sha256}")
+    print(f"wrote {options.out}: {len(data)} bytes, temperature {temperature}, {model.sha256}")
     return 0
 
 

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pika
 import pytest
 from sqlalchemy import text
 
+from actors import broker, messages
 from db.session import Store
 from db.settings import Settings
 from services.client import Client
@@ -105,24 +105,18 @@ def test_purged_queues_lose_nothing(rabbit_settings: Settings, tmp_path: Path) -
     """Every message is lost before any worker sees it: the steward finds the rows."""
     file = recordings.write(tmp_path / "a.flac", recordings.encode(recordings.demo()))
     with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
+        rabbit: Any = broker.setup(rabbit_settings)
+        queue = messages.queue_name(messages.ProcessAudioFile, prefix=rabbit_settings.queue_prefix)
+        rabbit.declare_queue(queue, ensure=True)
         session = client.upload(file)
-        assert purge(rabbit_settings) == 1
+
+        def lose_the_message() -> bool:
+            return bool(rabbit.channel.queue_purge(queue).method.message_count)
+
+        eventually(lose_the_message, timeout_s=20, what="a message to lose")
+        rabbit.close()
         cluster.worker()
         assert client.wait(session).state == "completed"
-
-
-def purge(settings: Settings) -> int:
-    """Empty the first queue of the pipeline; how many messages were lost."""
-    connection = pika.BlockingConnection(pika.URLParameters(settings.amqp_url))
-    channel = connection.channel()
-    queue = f"{settings.queue_prefix}.audio.process"
-
-    def purged() -> int:
-        return int(channel.queue_purge(queue).method.message_count)
-
-    lost = eventually(purged, timeout_s=20, what="a message to lose")
-    connection.close()
-    return lost
 
 
 def test_cancel_ends_a_running_session(rabbit_settings: Settings, tmp_path: Path) -> None:
