@@ -1,8 +1,8 @@
 """Synthesised noise types and background beds, with wide random parameters.
 
-Every function takes a numpy generator and gives mono float32 samples with an rms of 1.0; the caller
-sets the level. The ranges cover what such sources do in the
-field rather than one clean example: a detector that learnt one siren knows one siren.
+Every function takes a numpy generator and gives mono float32 samples with an rms of 1.0; the
+caller sets the level. The ranges cover what such sources do in the field rather than one clean
+example: a detector that learnt one siren knows one siren.
 """
 
 from __future__ import annotations
