@@ -13,6 +13,7 @@ from actors.science import decode, plots, synth
 from actors.science.types import Event
 from services import processing, standalone
 from services.client import Client
+from services.errors import UserError
 
 #: The demo recording is the same every time. How many sounds of others are told rightly stands in
 #: docs/model.md: an alarm of two tones is now and then heard as a siren.
@@ -22,6 +23,8 @@ SEED = 1
 def run(*, file: Path | None, out: Path, home: Path) -> int:
     """Process ``file``, or a recording made for the purpose; the exit code."""
     console = Console(file=sys.stderr)
+    if file is not None and not file.is_file():
+        raise UserError(f"{file}: there is no such file")
     out.mkdir(parents=True, exist_ok=True)
     if file is None:
         file = out / "demo.flac"

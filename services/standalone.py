@@ -24,9 +24,8 @@ import dramatiq
 import falcon
 import platformdirs
 
-from actors import broker, worker
+from actors import broker
 from actors.logs import configure
-from actors.runtime import Runtime
 from db import migrate
 from db.settings import from_environment
 from services import server
@@ -96,6 +95,10 @@ def run(*, home: Path, host: str, port: int) -> None:
 
 def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     """The application with its workers beside it; called in the server process."""
+    # Imported here: torch takes seconds to load, and only this process needs it.
+    from actors import worker
+    from actors.runtime import Runtime
+
     settings = from_environment()
     configure(settings.log_level)
     memory = broker.setup(settings)
