@@ -102,7 +102,11 @@ def test_too_little_for_one_sample_is_an_empty_recording() -> None:
         prepared(data)
 
 
-@pytest.mark.parametrize("seed", [7, 101, 102])
+#: The shipped model hears the alarm of this recording for a fifth of its length only.
+ALARM_MISSED = pytest.param(101, marks=pytest.mark.xfail(reason="alarm heard too briefly"))
+
+
+@pytest.mark.parametrize("seed", [1, 7, ALARM_MISSED, 102])
 def test_the_demonstration_is_heard(seed: int) -> None:
     samples, truth = synth.demo_recording(seed)
     assert samples.dtype == np.float32
@@ -115,10 +119,8 @@ def test_the_demonstration_is_heard(seed: int) -> None:
             for event in found
             if event.noise_type == noise_type
         ]
-        # The seed that is shown must be heard well; of any other each sound is heard at all.
-        least_s = 0.5 * (end_s - start_s) if seed == 7 else 0.5
-        assert max(inside, default=0.0) > least_s, (noise_type, found)
-    assert len(found) <= len(truth) + 3
+        assert max(inside, default=0.0) > 0.5 * (end_s - start_s), (noise_type, found)
+    assert len(found) <= len(truth) + 2
 
 
 @pytest.mark.parametrize("n_samples", [1, 7_999, 8_000, 23_999, 160_000])
