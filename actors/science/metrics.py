@@ -1,0 +1,329 @@
+"""How good detected events are, measured against a reference.
+
+Segments and events are counted as Mesaros, Heittola and Virtanen define it in "Metrics for
+polyphonic sound event detection", Applied Sciences 6(6), 2016; sed_eval 0.2.1 is their program,
+and the counts are the same. Two ratios differ from it, where it departs from the paper:
+
+- F1 is 2 TP / (2 TP + FP + FN), which is 0 when only the estimate or only the reference is empty.
+  sed_eval divides precision and recall first and answers NaN then.
+- The error rate of an empty reference is undefined, NaN. sed_eval adds 2e-16 to the divisor and
+  answers a number of the order of 1e15.
+
+Times are compared as they are, without a tolerance for rounding: 1.1 and 0.6 lie further apart
+than a collar of 0.5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
+
+
+class LabelledEvent(NamedTuple):
+    """A stretch of one label, ``[start_s, end_s)``."""
+
+    start_s: float
+    end_s: float
+    label: str
+
+
+#: The events of recordings by name. The reference names every recording, those without events
+#: too; an estimate may leave out recordings where nothing was found.
+Recordings = Mapping[str, Sequence[LabelledEvent]]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Hits (TP) among what the reference holds (TP + FN) and what was estimated (TP + FP).
+
+    A ratio whose divisor is 0 is NaN.
+    """
+
+    n_hits: int
+    n_reference: int
+    n_estimated: int
+
+    @property
+    def precision(self) -> float:
+        """TP / (TP + FP), in [0, 1]."""
+        return _ratio(self.n_hits, self.n_estimated)
+
+    @property
+    def recall(self) -> float:
+        """TP / (TP + FN), in [0, 1]."""
+        return _ratio(self.n_hits, self.n_reference)
+
+    @property
+    def f1(self) -> float:
+        """2 TP / (2 TP + FP + FN), in [0, 1]: the harmonic mean of precision and recall."""
+        return _ratio(2 * self.n_hits, self.n_reference + self.n_estimated)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentScore(Score):
+    """A score of segments, with their errors: substitutions, deletions and insertions."""
+
+    n_errors: int
+
+    @property
+    def error_rate(self) -> float:
+        """(S + D + I) / (TP + FN), 0 or more; above 1 when there are more errors than events."""
+        return _ratio(self.n_errors, self.n_reference)
+
+
+AnyScore = TypeVar("AnyScore", bound=Score)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores(Generic[AnyScore]):
+    """A score of all labels together (counts are summed, then divided), and one a label."""
+
+    micro: AnyScore
+    per_class: dict[str, AnyScore]
+
+
+def segment_f1(
+    reference: Recordings,
+    estimated: Recordings,
+    *,
+    durations_s: Mapping[str, float] | None = None,
+    segment_s: float = 1.0,
+) -> Scores[SegmentScore]:
+    """Compare which labels are active in each segment of each recording.
+
+    An event is active in the segments from ``floor(start_s / segment_s)`` up to, not including,
+    ``ceil(end_s / segment_s)``. In a segment with R reference labels, E estimated ones and TP in
+    both, S = min(R, E) - TP, D = max(0, R - E) and I = max(0, E - R), hence
+    S + D + I = max(R, E) - TP. For one label alone that is FN + FP.
+
+    Parameters
+    ----------
+    reference
+        The true events of every recording.
+    estimated
+        The events that were found.
+    durations_s
+        How long each recording is evaluated; what lies after that is not counted. Without it, to
+        the end of its last event, true or found.
+    segment_s
+        Length of a segment; the last one of a recording may be shorter.
+
+    Returns
+    -------
+    Scores of SegmentScore
+        Per class for each label that occurs.
+
+    Raises
+    ------
+    ValueError
+        When ``segment_s`` is not positive, an event starts before 0 or ends before it starts, or
+        a recording is found in ``estimated`` and not in ``reference`` or not in ``durations_s``.
+
+    Notes
+    -----
+    Section 3.1.1 and 3.2 of the paper; `SegmentBasedMetrics` of sed_eval.
+    """
+    if not segment_s > 0:
+        raise ValueError("a segment has a positive length")
+    labels = _labels(reference, estimated)
+    n_hits, n_reference, n_estimated = np.zeros((3, len(labels)), dtype=np.int64)
+    n_errors = 0
+    for name, true in reference.items():
+        found = estimated.get(name, ())
+        if durations_s is None:
+            length_s = max((event.end_s for event in (*true, *found)), default=0.0)
+        elif name in durations_s:
+            length_s = durations_s[name]
+        else:
+            raise ValueError(f"how long is {name!r}?")
+        n_segments = math.ceil(length_s / segment_s)
+        is_true = _active(true, labels, n_segments=n_segments, segment_s=segment_s)
+        is_found = _active(found, labels, n_segments=n_segments, segment_s=segment_s)
+        is_hit = is_true & is_found
+        n_hits += is_hit.sum(axis=0)
+        n_reference += is_true.sum(axis=0)
+        n_estimated += is_found.sum(axis=0)
+        most = np.maximum(is_true.sum(axis=1), is_found.sum(axis=1))
+        n_errors += int((most - is_hit.sum(axis=1)).sum())
+    counts = zip(labels, n_hits.tolist(), n_reference.tolist(), n_estimated.tolist(), strict=True)
+    return Scores(
+        micro=SegmentScore(
+            int(n_hits.sum()), int(n_reference.sum()), int(n_estimated.sum()), n_errors
+        ),
+        per_class={
+            label: SegmentScore(hits, true, found, true + found - 2 * hits)
+            for label, hits, true, found in counts
+        },
+    )
+
+
+def activity_f1(
+    reference: Recordings,
+    estimated: Recordings,
+    *,
+    durations_s: Mapping[str, float] | None = None,
+    segment_s: float = 1.0,
+) -> SegmentScore:
+    """Compare in which segments anything is active, whatever its label.
+
+    `segment_f1` with one label for all: overlapping events merge, since a segment is active or
+    not. Parameters and errors are those of `segment_f1`.
+    """
+    merged = segment_f1(
+        _of_one_label(reference),
+        _of_one_label(estimated),
+        durations_s=durations_s,
+        segment_s=segment_s,
+    )
+    return merged.micro
+
+
+def event_f1(
+    reference: Recordings,
+    estimated: Recordings,
+    *,
+    with_offsets: bool = True,
+    collar_s: float = 0.5,
+    length_share: float = 0.5,
+) -> Scores[Score]:
+    """Compare events one to one.
+
+    A found event may stand for a true one of its label when their starts differ by at most
+    ``collar_s`` and, ``with_offsets``, their ends by at most
+    ``max(collar_s, length_share * length)``, with the length of the true event. TP is the size of
+    the largest matching in which each event occurs at most once, so that it does not depend on
+    the order of the events.
+
+    Parameters
+    ----------
+    reference
+        The true events of every recording.
+    estimated
+        The events that were found.
+    with_offsets
+        Whether the ends must fit too.
+    collar_s
+        Tolerance of starts and ends. Short events blur into each other under a wide one.
+    length_share
+        Tolerance of an end as a share of the true event, in [0, 1].
+
+    Returns
+    -------
+    Scores of Score
+        Per class for each label that occurs.
+
+    Raises
+    ------
+    ValueError
+        When the collar is negative, the share outside [0, 1], or the recordings are as
+        `segment_f1` refuses them.
+
+    Notes
+    -----
+    Section 3.1.2 of the paper; `EventBasedMetrics` of sed_eval with its "optimal" matching.
+    """
+    if not collar_s >= 0 or not 0 <= length_share <= 1:
+        raise ValueError("a collar is 0 or more, a share of a length in [0, 1]")
+    labels = _labels(reference, estimated)
+    per_class: dict[str, Score] = {}
+    for label in labels:
+        n_hits = n_reference = n_estimated = 0
+        for name, events in reference.items():
+            true = _times(events, label)
+            found = _times(estimated.get(name, ()), label)
+            n_reference += len(true)
+            n_estimated += len(found)
+            fits = np.abs(true[:, None, 0] - found[:, 0]) <= collar_s
+            if with_offsets:
+                tolerance_s = np.maximum(collar_s, length_share * (true[:, 1] - true[:, 0]))
+                fits &= np.abs(true[:, None, 1] - found[:, 1]) <= tolerance_s[:, None]
+            n_hits += _largest_matching(fits)
+        per_class[label] = Score(n_hits, n_reference, n_estimated)
+    # Only events of one label match, so the matching of all is that of each label.
+    micro = Score(
+        n_hits=sum(score.n_hits for score in per_class.values()),
+        n_reference=sum(score.n_reference for score in per_class.values()),
+        n_estimated=sum(score.n_estimated for score in per_class.values()),
+    )
+    return Scores(micro=micro, per_class=per_class)
+
+
+def false_alarms_per_hour(estimated: Recordings, *, durations_s: Mapping[str, float]) -> float:
+    """Events found per hour of recordings that hold none: n_events * 3600 / sum(durations_s).
+
+    Parameters
+    ----------
+    estimated
+        The events that were found, of whatever label; each counts once.
+    durations_s
+        The length of every background recording, those where nothing was found too.
+
+    Raises
+    ------
+    ValueError
+        When there is nothing to listen to, or a recording is not in ``durations_s``.
+    """
+    total_s = math.fsum(durations_s.values())
+    if not total_s > 0:
+        raise ValueError("a rate needs recordings with a length")
+    _refuse_strangers(estimated, durations_s)
+    return sum(len(events) for events in estimated.values()) * 3600 / total_s
+
+
+def _labels(reference: Recordings, estimated: Recordings) -> list[str]:
+    """The labels that occur, sorted, once the events are known to make sense."""
+    _refuse_strangers(estimated, reference)
+    events = [
+        e for recordings in (reference, estimated) for own in recordings.values() for e in own
+    ]
+    if not all(0 <= event.start_s <= event.end_s < math.inf for event in events):
+        raise ValueError("an event starts at 0 or later and ends no earlier than it starts")
+    return sorted({event.label for event in events})
+
+
+def _refuse_strangers(estimated: Recordings, known: Mapping[str, object]) -> None:
+    # A file name that is spelt in two ways would pass for a poor score.
+    strangers = sorted(estimated.keys() - known.keys())
+    if strangers:
+        raise ValueError(f"recordings without a reference: {strangers}")
+
+
+def _of_one_label(recordings: Recordings) -> Recordings:
+    return {
+        name: [event._replace(label="") for event in events] for name, events in recordings.items()
+    }
+
+
+def _active(
+    events: Sequence[LabelledEvent], labels: Sequence[str], *, n_segments: int, segment_s: float
+) -> NDArray[np.bool_]:
+    """Which labels are active when [shape=(n_segments, n_labels)]."""
+    active = np.zeros((n_segments, len(labels)), dtype=np.bool_)
+    for event in events:
+        first, stop = math.floor(event.start_s / segment_s), math.ceil(event.end_s / segment_s)
+        active[first:stop, labels.index(event.label)] = True
+    return active
+
+
+def _times(events: Sequence[LabelledEvent], label: str) -> NDArray[np.float64]:
+    """Starts and ends of the events of one label [shape=(n_events, 2)]."""
+    times = [(event.start_s, event.end_s) for event in events if event.label == label]
+    return np.array(times, dtype=np.float64).reshape(-1, 2)
+
+
+def _largest_matching(fits: NDArray[np.bool_]) -> int:
+    """The most pairs of ``fits`` in which no row and no column occurs twice (Hopcroft-Karp)."""
+    if not fits.any():
+        return 0
+    return int((maximum_bipartite_matching(csr_array(fits)) >= 0).sum())
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan
