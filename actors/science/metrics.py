@@ -6,8 +6,8 @@ and the counts are the same. Two ratios differ from it, where it departs from th
 
 - F1 is 2 TP / (2 TP + FP + FN), which is 0 when only the estimate or only the reference is empty.
   sed_eval divides precision and recall first and answers NaN then.
-- The error rate of an empty reference is undefined, NaN. sed_eval adds 2e-16 to the divisor and
-  answers a number of the order of 1e15.
+- The error rate of an empty reference is undefined, NaN. sed_eval adds 2e-16 to the divisor, so
+  that a single error makes 4.5e15.
 
 Times are compared as they are, without a tolerance for rounding: 1.1 and 0.6 lie further apart
 than a collar of 0.5.
@@ -16,7 +16,7 @@ than a collar of 0.5.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -273,26 +273,34 @@ def false_alarms_per_hour(estimated: Recordings, *, durations_s: Mapping[str, fl
     total_s = math.fsum(durations_s.values())
     if not total_s > 0:
         raise ValueError("a rate needs recordings with a length")
-    _refuse_strangers(estimated, durations_s)
+    refuse_strangers(estimated, durations_s)
     return sum(len(events) for events in estimated.values()) * 3600 / total_s
+
+
+def refuse_strangers(estimated: Recordings, known: Mapping[str, object]) -> None:
+    """Raise ValueError when a recording of ``estimated`` is not ``known``.
+
+    A file name that is spelt in two ways would pass for a poor score.
+    """
+    strangers = sorted(estimated.keys() - known.keys())
+    if strangers:
+        raise ValueError(f"recordings without a reference: {strangers}")
+
+
+def refuse_nonsense(events: Iterable[LabelledEvent]) -> None:
+    """Raise ValueError unless each event starts at 0 or later and ends no earlier."""
+    if not all(0 <= event.start_s <= event.end_s < math.inf for event in events):
+        raise ValueError("an event starts at 0 or later and ends no earlier than it starts")
 
 
 def _labels(reference: Recordings, estimated: Recordings) -> list[str]:
     """The labels that occur, sorted, once the events are known to make sense."""
-    _refuse_strangers(estimated, reference)
+    refuse_strangers(estimated, reference)
     events = [
         e for recordings in (reference, estimated) for own in recordings.values() for e in own
     ]
-    if not all(0 <= event.start_s <= event.end_s < math.inf for event in events):
-        raise ValueError("an event starts at 0 or later and ends no earlier than it starts")
+    refuse_nonsense(events)
     return sorted({event.label for event in events})
-
-
-def _refuse_strangers(estimated: Recordings, known: Mapping[str, object]) -> None:
-    # A file name that is spelt in two ways would pass for a poor score.
-    strangers = sorted(estimated.keys() - known.keys())
-    if strangers:
-        raise ValueError(f"recordings without a reference: {strangers}")
 
 
 def _of_one_label(recordings: Recordings) -> Recordings:

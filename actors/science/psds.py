@@ -1,10 +1,11 @@
 """The polyphonic sound detection score: how good a detector is at all its thresholds together.
 
 After Bilen, Ferroni, Tuveri, Azcarreta and Krstulović, "A framework for the robust evaluation of
-sound event detection", ICASSP 2020, arXiv:1910.08440; psds_eval 0.5.3 is their program. It does
-not count a detection that lies wholly after the end of its recording; the paper's false positives
-are all detections outside the tolerance, and so they are here. Of a single class it gives no
-number when cross-triggers have a weight; here there is nothing to trigger across then.
+sound event detection", ICASSP 2020, arXiv:1910.08440; psds_eval 0.5.3 is their program, and the
+scores are the same but in two cases. It does not count a detection that lies wholly after the end
+of its recording; the paper's false positives are all detections outside the tolerance. And it
+scores a single class 0, since the mean over no other class is NaN; here a single class has nothing
+to trigger across.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.science import metrics
 from actors.science.metrics import LabelledEvent, Recordings
 
 Array = NDArray[np.float64]
@@ -133,7 +135,8 @@ def psds(
     ------
     ValueError
         When there are no true events or a recording has no length, when events of one label
-        overlap in a recording, or when a recording is not in ``reference``.
+        overlap in a recording, an event starts before 0 or ends before it starts, or a recording
+        is not in ``reference``.
 
     Notes
     -----
@@ -163,8 +166,7 @@ def psds(
 
 def _checked(events: Sequence[LabelledEvent]) -> list[LabelledEvent]:
     """The events that have a length."""
-    if not all(0 <= event.start_s <= event.end_s < math.inf for event in events):
-        raise ValueError("an event starts at 0 or later and ends no earlier than it starts")
+    metrics.refuse_nonsense(events)
     lasting = [event for event in events if event.end_s > event.start_s]
     # What overlaps would be covered twice.
     for one, other in pairwise(sorted(lasting, key=lambda event: (event.label, event.start_s))):
@@ -181,9 +183,7 @@ def _count(
     scenario: Scenario,
 ) -> tuple[Array, Array, Array]:
     """True and false positives [shape=(n_classes,)], cross-triggers [(n_classes, n_classes)]."""
-    strangers = sorted(estimated.keys() - reference.keys())
-    if strangers:
-        raise ValueError(f"recordings without a reference: {strangers}")
+    metrics.refuse_strangers(estimated, reference)
     n_classes = len(classes)
     n_hits, n_false = np.zeros((2, n_classes))
     n_crossed = np.zeros((n_classes, n_classes))
