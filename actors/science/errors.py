@@ -14,7 +14,8 @@ class ScienceError(Exception):
         |   |-- Undecodable           a known container whose audio cannot be decoded
         |   |-- EmptyRecording        not one sample
         |   |-- NonFiniteSamples      NaN, infinity, or values beyond any audio scale
-        |   `-- UnsupportedLayout     a rate or a number of channels outside the limits
+        |   |-- UnsupportedLayout     a rate or a number of channels outside the limits
+        |   `-- NoCalibratorTone      not fit to calibrate by: the code says what is the matter
         `-- ModelError                a model file that is damaged or does not fit this release
 
     The first paragraph of a class's docstring is its default message. Messages are shown to
@@ -68,6 +69,59 @@ class UnsupportedLayout(RecordingError):
     """The sample rate or the number of channels is not supported."""
 
     code = "unsupported-layout"
+
+
+class NoCalibratorTone(RecordingError):
+    """The recording is not that of a calibrator.
+
+    ::
+
+        NoCalibratorTone
+        |-- ToneMissing       no tone of a calibrator's frequency, or little else than noise
+        |-- ToneTooShort      the tone does not last long enough
+        |-- ToneUnsteady      its level wanders
+        |-- ToneClipped       it reaches full scale
+        |-- ToneTooFaint      too little above its own noise and distortion
+        `-- ToneChannels      the channels do not hear the same tone
+    """
+
+    code = "no-calibrator-tone"
+
+
+class ToneMissing(NoCalibratorTone):
+    """There is no steady tone of 250 Hz or 1 kHz in the recording."""
+
+    code = "tone-missing"
+
+
+class ToneTooShort(NoCalibratorTone):
+    """The calibrator's tone does not last long enough."""
+
+    code = "tone-too-short"
+
+
+class ToneUnsteady(NoCalibratorTone):
+    """The level of the calibrator's tone is not steady."""
+
+    code = "tone-unsteady"
+
+
+class ToneClipped(NoCalibratorTone):
+    """The calibrator's tone reaches full scale: record it with less gain."""
+
+    code = "tone-clipped"
+
+
+class ToneTooFaint(NoCalibratorTone):
+    """The calibrator's tone is too faint over its noise and distortion."""
+
+    code = "tone-too-faint"
+
+
+class ToneChannels(NoCalibratorTone):
+    """The channels differ: send the channel of the calibrated microphone alone."""
+
+    code = "tone-channels"
 
 
 class ModelError(ScienceError):

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from actors.science.chunks import RATE_HZ
 from actors.science.decode import Decoder
-from actors.science.levels import STEP_S, LevelMeter, LevelSeries
+from actors.science.levels import STEP_S, LevelSeries
+from actors.science.meter import LevelMeter
 from actors.science.prepare import MonoResampler
 from actors.science.types import Event
 

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from actors.science.chunks import RATE_HZ
 from actors.science.decode import Decoder
 from actors.science.errors import EmptyRecording
-from actors.science.levels import LevelMeter, LevelSeries
+from actors.science.levels import LevelSeries
+from actors.science.meter import LevelMeter
+from actors.science.totals import Totals
 from actors.science.types import AudioFormat
 
 #: Bytes of a sample of the written PCM: int16, little endian.
@@ -26,14 +28,15 @@ _PCM_SCALE = 32_768.0
 class Prepared:
     """What a recording turned into.
 
-    ``n_samples`` counts the written samples at 16 kHz; ``duration_s`` and ``levels`` are of the
-    recording at its own rate; ``missing_s`` is what the header promises beyond ``duration_s``.
+    ``n_samples`` counts the written samples at 16 kHz; ``duration_s``, ``levels`` and ``totals``
+    are of the recording at its own rate; ``missing_s`` is what the header promises beyond it.
     """
 
     format: AudioFormat
     n_samples: int
     duration_s: float
     levels: LevelSeries
+    totals: Totals
     missing_s: float
 
 
@@ -41,6 +44,7 @@ def prepare(
     decoder: Decoder,
     *,
     write: Callable[[bytes], object],
+    third_octaves: bool = False,
     on_progress: Callable[[float], None] | None = None,
 ) -> Prepared:
     """Decode a recording once, in bounded memory.
@@ -51,6 +55,8 @@ def prepare(
         An opened recording, not read yet.
     write
         Takes the mono mix at 16 kHz as int16 little-endian PCM, piece by piece.
+    third_octaves
+        Whether to measure third-octave bands too.
     on_progress
         Is told the seconds that were decoded, after each block; it may raise to stop the work.
 
@@ -60,7 +66,9 @@ def prepare(
         As `Decoder.blocks`, and EmptyRecording when too little is left to make one sample.
     """
     audio = decoder.format
-    meter = LevelMeter(rate_hz=audio.rate_hz, n_channels=audio.n_channels)
+    meter = LevelMeter(
+        rate_hz=audio.rate_hz, n_channels=audio.n_channels, third_octaves=third_octaves
+    )
     resampler = MonoResampler(rate_hz=audio.rate_hz)
     n_frames = n_samples = 0
     for block in decoder.blocks():
@@ -81,6 +89,7 @@ def prepare(
         n_samples=n_samples,
         duration_s=n_frames / audio.rate_hz,
         levels=meter.finish(),
+        totals=meter.totals(),
         missing_s=decoder.missing_s,
     )
 

@@ -1,0 +1,62 @@
+"""Signals, reference tables, and the meter in one call, for the tests of levels."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.science.levels import LevelSeries
+from actors.science.meter import LevelMeter
+from actors.science.totals import Totals
+
+DATA = Path(__file__).parent / "data"
+
+
+def table(name: str) -> list[dict[str, str]]:
+    """The rows of a reference table, as text."""
+    with (DATA / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def rows(name: str) -> list[dict[str, float]]:
+    """The rows of a reference table that holds only numbers; an empty cell is left out."""
+    return [{key: float(value) for key, value in row.items() if value} for row in table(name)]
+
+
+def sine(rate_hz: int, *, hz: float, seconds: float, peak: float = 1.0) -> NDArray[np.float64]:
+    """A sine that begins at zero."""
+    return peak * np.sin(2 * np.pi * hz * np.arange(round(rate_hz * seconds)) / rate_hz)
+
+
+def metered(
+    samples: NDArray[np.floating[Any]],
+    rate_hz: int,
+    *,
+    cuts: Sequence[int] = (),
+    third_octaves: bool = False,
+) -> tuple[LevelSeries, Totals]:
+    """Both answers of the meter, with the samples cut into blocks."""
+    block = samples.astype(np.float32)
+    block = block[:, None] if block.ndim == 1 else block
+    meter = LevelMeter(rate_hz=rate_hz, n_channels=block.shape[1], third_octaves=third_octaves)
+    for part in np.split(block, list(cuts)):
+        meter.push(part)
+    return meter.finish(), meter.totals()
+
+
+def measure(samples: NDArray[np.floating[Any]], rate_hz: int) -> LevelSeries:
+    """The level over time."""
+    return metered(samples, rate_hz)[0]
+
+
+def overall(
+    samples: NDArray[np.floating[Any]], rate_hz: int, *, calibration_db: float = 0.0
+) -> dict[str, float]:
+    """The levels of the whole, none of which is silence."""
+    found = metered(samples, rate_hz)[1].overall_db(calibration_db)
+    return {name: level_db for name, level_db in found.items() if level_db is not None}
