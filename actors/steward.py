@@ -69,8 +69,8 @@ class Steward:
         if nudges:
             log.info("steward_nudges", rows=len(nudges))
             self._runtime.publisher.send(*nudges)
-        for session_id, levels_key in untidy:
-            kept = {recording_key(session_id), levels_key}
+        for session_id, needed in untidy:
+            kept = needed | {recording_key(session_id)}
             keys = self._runtime.blobs.keys(session_prefix(session_id))
             self._runtime.blobs.delete(*(key for key in keys if key not in kept))
             with self._runtime.store.transaction() as db:

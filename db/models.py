@@ -41,8 +41,14 @@ SESSION_STATES = (
 UNFINISHED_STATES = SESSION_STATES[:4]
 SPAN_STATES = ("pending", "done", "failed")
 
+#: What a session may be posted with: dB to add to dB re full scale (from beyond any microphone
+#: and recorder to beyond any other), a calibrator's tone in dB SPL, and the bands to measure.
+CALIBRATION_RANGE_DB = (-100.0, 250.0)
+CALIBRATION_TONES_DB = (94.0, 114.0)
+BANDS = ("third_octave",)
 
-def _one_of(column: str, values: tuple[str, ...]) -> str:
+
+def _one_of(column: str, values: tuple[str, ...] | tuple[float, ...]) -> str:
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
@@ -118,6 +124,11 @@ class AudioSession(Claimable, Base):
     __table_args__ = (
         CheckConstraint(_one_of("state", SESSION_STATES), name="state"),
         CheckConstraint("spans_finished <= spans_total", name="spans"),
+        CheckConstraint(
+            "calibration_db BETWEEN {} AND {}".format(*CALIBRATION_RANGE_DB), name="calibration"
+        ),
+        CheckConstraint(_one_of("calibration_tone_db", CALIBRATION_TONES_DB), name="tone"),
+        CheckConstraint(_one_of("bands", BANDS), name="bands"),
         Index("ix_audio_sessions_created_at", "created_at"),
         Index("ix_audio_sessions_user_id", "user_id"),
         Index("ix_audio_sessions_model_id", "model_id"),
@@ -143,6 +154,12 @@ class AudioSession(Claimable, Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
+    #: What the recording was posted with. ``calibration_db`` turns dB re full scale to dB SPL; of
+    #: a calibrator's recording (``calibration_tone_db`` is its level) ``split`` finds it.
+    calibration_db: Mapped[float | None]
+    calibration_tone_db: Mapped[float | None]
+    bands: Mapped[str | None]
+
     #: Set by ``process``: what the recording is, and which model hears it.
     model_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("noise_models.id"))
     container: Mapped[str | None]
@@ -158,12 +175,21 @@ class AudioSession(Claimable, Base):
     chunk_samples: Mapped[int | None]
     pcm_key: Mapped[str | None]
     levels_key: Mapped[str | None]
+    #: Sums, maxima and the histogram of the whole recording's levels, re full scale.
+    totals: Mapped[dict[str, Any] | None]
     spans_total: Mapped[int] = mapped_column(server_default=text("0"))
     spans_finished: Mapped[int] = mapped_column(server_default=text("0"))
 
     #: Set at the end. ``problem`` is null unless something was lost.
     summary: Mapped[dict[str, Any] | None]
     problem: Mapped[dict[str, Any] | None]
+    #: Where the answer about its levels lies in the blob store.
+    levels_answer_key: Mapped[str | None]
+
+    @property
+    def level_reference(self) -> str:
+        """What the levels that are answered refer to."""
+        return "dBFS" if self.calibration_db is None else "dB SPL"
 
 
 class SessionSpan(Claimable, Base):
@@ -213,7 +239,7 @@ class NoiseDetection(Base):
     end_s: Mapped[float]
     noise_type: Mapped[str]
     confidence: Mapped[float]
-    #: dB re digital full scale; null where the recording is digitally silent.
+    #: dB by the session's ``level_reference``; null where the recording is digitally silent.
     laeq_db: Mapped[float | None]
     lafmax_db: Mapped[float | None]
 

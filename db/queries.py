@@ -355,14 +355,16 @@ def _quiet(
 # --- what is left over -------------------------------------------------------------------------
 
 
-def sessions_to_tidy(db: Session, *, limit: int) -> Sequence[tuple[uuid.UUID, str | None]]:
-    """Sessions at their end that still keep decoded audio, with the key of their levels."""
+def sessions_to_tidy(db: Session, *, limit: int) -> Sequence[tuple[uuid.UUID, set[str | None]]]:
+    """Sessions at their end that still keep decoded audio, with the keys that they go on to need
+    beside their recording's.
+    """
     rows = db.execute(
-        select(AudioSession.id, AudioSession.levels_key)
+        select(AudioSession.id, AudioSession.levels_key, AudioSession.levels_answer_key)
         .where(AudioSession.state.not_in(UNFINISHED_STATES), AudioSession.pcm_key.is_not(None))
         .limit(limit)
     )
-    return [(session_id, levels_key) for session_id, levels_key in rows]
+    return [(session_id, {*keys}) for session_id, *keys in rows]
 
 
 def forget_pcm(db: Session, session_id: uuid.UUID) -> None:

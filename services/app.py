@@ -42,6 +42,7 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
         "/v1/sessions": sessions.SessionList(store, blobs, publisher, max_upload_bytes=max_bytes),
         "/v1/sessions/{session_id:uuid}": sessions.SessionItem(store),
         "/v1/sessions/{session_id:uuid}/detections": sessions.SessionDetections(store),
+        "/v1/sessions/{session_id:uuid}/levels": sessions.SessionLevels(store, blobs),
         "/v1/sessions/{session_id:uuid}/cancel": sessions.SessionCancel(store),
         "/health/live": health.Live(),
         "/health/ready": health.Ready(store, blobs, publisher),

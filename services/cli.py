@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from db import migrate
+from db.models import CALIBRATION_TONES_DB
 from db.settings import SettingsError, from_environment
 from services.errors import UserError
 
@@ -42,6 +43,18 @@ def _parser() -> argparse.ArgumentParser:
     process = commands.add_parser("process", help="send recordings and print what was heard")
     process.add_argument("files", nargs="+", type=Path, metavar="FILE")
     process.add_argument("--api", metavar="URL", help="an API that runs; else one is started here")
+    how_loud = process.add_mutually_exclusive_group()
+    how_loud.add_argument(
+        "--calibration-db", type=float, metavar="DB", help="dB SPL of digital full scale"
+    )
+    how_loud.add_argument(
+        "--calibration-tone", type=Path, metavar="FILE",
+        help="recording of a calibrator, sent first, that says what --calibration-db is",
+    )  # fmt: skip
+    process.add_argument(
+        "--tone-db", type=float, choices=CALIBRATION_TONES_DB, metavar="{94,114}",
+        help="the calibrator's level in dB SPL",
+    )  # fmt: skip
     process.add_argument("--json", action="store_true", help="print one JSON array and no table")
     _home(process)
     process.set_defaults(run=_process)
@@ -94,6 +107,9 @@ def _process(options: argparse.Namespace) -> int:
     from services import processing
     from services.client import Client
 
+    if (options.calibration_tone is None) != (options.tone_db is None):
+        raise UserError("--calibration-tone and --tone-db are given together")
+    calibration_db = options.calibration_db
     bars = Console(file=sys.stderr, quiet=options.json and not sys.stderr.isatty())
     with ExitStack() as stack:
         url = options.api
@@ -105,7 +121,12 @@ def _process(options: argparse.Namespace) -> int:
             url = stack.enter_context(standalone.running(home=home, log=home / "up.log"))
         client = Client(url)
         stack.callback(client.close)
-        results = processing.process(client, options.files, console=bars)
+        if options.calibration_tone is not None:
+            calibration_db = processing.calibrate(
+                client, options.calibration_tone, tone_db=options.tone_db, console=bars
+            )
+        asked = {} if calibration_db is None else {"calibration_db": f"{calibration_db}"}
+        results = processing.process(client, options.files, options=asked, console=bars)
     if options.json:
         print(json.dumps([result.to_json() for result in results]))
     else:

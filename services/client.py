@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,16 @@ class Client:
         return bool(self._call("GET", "/health/ready").is_success)
 
     def upload(
-        self, path: Path, *, on_bytes: Callable[[int], object] | None = None
+        self,
+        path: Path,
+        *,
+        options: Mapping[str, str] | None = None,
+        on_bytes: Callable[[int], object] | None = None,
     ) -> schemas.Session:
-        """Post a recording, in pieces; ``on_bytes`` is told the size of each piece."""
+        """Post a recording, in pieces; ``on_bytes`` is told the size of each piece.
+
+        ``options`` are parameters of the request, such as ``calibration_db``.
+        """
 
         def pieces() -> Iterator[bytes]:
             with path.open("rb") as file:
@@ -52,7 +59,7 @@ class Client:
             "POST",
             "/v1/sessions",
             content=pieces(),
-            params={"file_name": path.name},
+            params={"file_name": path.name, **(options or {})},
             headers={
                 "Content-Type": "application/octet-stream",
                 "Content-Length": str(path.stat().st_size),

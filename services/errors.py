@@ -35,6 +35,8 @@ class ServiceError(Exception):
         ├── IncompleteUpload   400  the body ended before its announced length
         ├── InvalidParameter   400  a parameter is not what it must be
         ├── SessionNotFound    404
+        ├── NoLevels           404  the session ended without levels
+        ├── NotFinished        409  the session has not come to its end
         ├── AlreadyFinished    409  the session is at its end and cannot be cancelled
         ├── LengthRequired     411  a raw body must announce its length
         ├── UploadTooLarge     413
@@ -69,6 +71,18 @@ class SessionNotFound(ServiceError):
     """There is no such session."""
 
     status, name, title = 404, "session-not-found", "There is no such session"
+
+
+class NoLevels(ServiceError):
+    """The session ended without levels."""
+
+    status, name, title = 404, "no-levels", "The session has no levels"
+
+
+class NotFinished(ServiceError):
+    """The session has not come to its end."""
+
+    status, name, title = 409, "not-finished", "The session has not finished"
 
 
 class AlreadyFinished(ServiceError):

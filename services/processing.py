@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,8 +43,36 @@ class Result:
         return entry if self.error is None else entry | {"error": self.error}
 
 
-def process(client: Client, files: Sequence[Path], *, console: Console) -> list[Result]:
-    """Send every file and wait for its answer; one bad file does not stop the others."""
+def calibrate(client: Client, file: Path, *, tone_db: float, console: Console) -> float:
+    """Send a calibrator's recording; the calibration that it says, in dB.
+
+    Raises
+    ------
+    ApiError
+        If the file cannot be read or sent, or is no such recording.
+    """
+    [result] = process(
+        client, [file], options={"calibration_tone_db": f"{tone_db:g}"}, console=console
+    )
+    if result.error is not None:
+        raise ApiError(f"{file}: {result.error}")
+    assert result.session is not None
+    assert result.session.calibration_db is not None
+    console.print(f"{file}: 0 dBFS is {result.session.calibration_db:.2f} dB SPL", markup=False)
+    return result.session.calibration_db
+
+
+def process(
+    client: Client,
+    files: Sequence[Path],
+    *,
+    options: Mapping[str, str] | None = None,
+    console: Console,
+) -> list[Result]:
+    """Send every file and wait for its answer; one bad file does not stop the others.
+
+    ``options`` are parameters of each upload.
+    """
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -57,12 +85,17 @@ def process(client: Client, files: Sequence[Path], *, console: Console) -> list[
     ):
         bars = [progress.add_task(file.name, total=100, stage="waiting") for file in files]
         return list(
-            pool.map(lambda pair: _process_one(client, pair[0], progress, pair[1]),
-                     zip(files, bars, strict=True))
-        )  # fmt: skip
+            pool.map(
+                lambda file, bar: _process_one(client, file, options or {}, progress, bar),
+                files,
+                bars,
+            )
+        )
 
 
-def _process_one(client: Client, file: Path, progress: Progress, bar: TaskID) -> Result:
+def _process_one(
+    client: Client, file: Path, options: Mapping[str, str], progress: Progress, bar: TaskID
+) -> Result:
     result = Result(file=str(file))
 
     def show(session: schemas.Session) -> None:
@@ -73,7 +106,9 @@ def _process_one(client: Client, file: Path, progress: Progress, bar: TaskID) ->
         share = UPLOAD_PERCENT / max(file.stat().st_size, 1)
         progress.update(bar, stage="uploading")
         session = client.upload(
-            file, on_bytes=lambda n_bytes: progress.advance(bar, n_bytes * share)
+            file,
+            options=options,
+            on_bytes=lambda n_bytes: progress.advance(bar, n_bytes * share),
         )
         result.session = client.wait(session, on_change=show)
         show(result.session)
@@ -94,10 +129,13 @@ def print_table(result: Result, *, console: Console) -> None:
     """Show one file's events."""
     session = result.session
     assert session is not None
+    summary = session.summary
+    reference = summary.level_reference if summary else ""
     table = Table(title=escape(result.file), title_justify="left", title_style="bold")
     for heading, justify in (
         ("start", "right"), ("end", "right"), ("noise type", "left"),
-        ("confidence", "right"), ("LAeq dBFS", "right"), ("LAFmax dBFS", "right"),
+        ("confidence", "right"), (f"LAeq {reference}", "right"),
+        (f"LAFmax {reference}", "right"),
     ):  # fmt: skip
         table.add_column(heading, justify="right" if justify == "right" else "left")
     for event in result.detections:
@@ -106,11 +144,10 @@ def print_table(result: Result, *, console: Console) -> None:
             f"{event.confidence:.0%}", _level(event.laeq_db), _level(event.lafmax_db),
         )  # fmt: skip
     console.print(table)
-    summary = session.summary
     laeq_db = summary.laeq_db if summary else None
     console.print(
         f"{len(result.detections)} events in {session.duration_s or 0:.1f} s; "
-        f"whole recording LAeq {_level(laeq_db)} dBFS"
+        f"whole recording LAeq {_level(laeq_db)} {reference}"
     )
     if session.problem is not None:
         console.print(f"incomplete: {session.problem.detail}", style="yellow", markup=False)

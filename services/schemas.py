@@ -38,12 +38,23 @@ class NoiseTypeSummary(msgspec.Struct, kw_only=True):
 
 
 class Summary(msgspec.Struct, kw_only=True):
-    """A session in numbers. Levels are A-weighted; ``level_reference`` names their reference."""
+    """A session in numbers. ``level_reference`` names what all levels refer to."""
 
     events: int
     noise_types: dict[str, NoiseTypeSummary]
     laeq_db: float | None
+    lceq_db: float | None
+    lzeq_db: float | None
+    lae_db: float | None
     lafmax_db: float | None
+    lasmax_db: float | None
+    lafmin_db: float | None
+    lcpeak_db: float | None
+    l5_db: float | None
+    l10_db: float | None
+    l50_db: float | None
+    l90_db: float | None
+    l95_db: float | None
     level_reference: str
     model: dict[str, str]
 
@@ -62,6 +73,9 @@ class Session(msgspec.Struct, kw_only=True):
     rate_hz: int | None
     n_channels: int | None
     duration_s: float | None
+    calibration_db: float | None
+    calibration_tone_db: float | None
+    bands: str | None
     spans_total: int
     spans_finished: int
     spans_failed: int
@@ -117,6 +131,7 @@ class DetectionPage(msgspec.Struct, kw_only=True):
     """A page of events in the order of their onsets; ``next_cursor`` asks for the page behind."""
 
     items: list[Detection]
+    level_reference: str
     next_cursor: str | None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import uuid
 
 import falcon
@@ -10,12 +11,15 @@ import msgspec
 from actors.broker import Publisher
 from actors.messages import ProcessAudioFile
 from db import queries
-from db.blobs import Blobs, recording_key
+from db.blobs import BlobMissing, Blobs, recording_key
+from db.models import UNFINISHED_STATES
 from db.session import Store
-from services import schemas, uploads
+from services import options, schemas, uploads
 from services.errors import (
     AlreadyFinished,
     InvalidParameter,
+    NoLevels,
+    NotFinished,
     ServiceError,
     SessionNotFound,
     StoreUnavailable,
@@ -55,6 +59,7 @@ class SessionList:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Take a recording: store it, write it down, and only then tell the workers."""
+        asked = options.of(req)
         session_id = uuid.uuid4()
         key = recording_key(session_id)
         upload = self._receive(req, key)
@@ -66,6 +71,7 @@ class SessionList:
                     file_name=upload.file_name,
                     size_bytes=upload.size_bytes,
                     recording_key=key,
+                    **asked,
                 )
         except Exception:
             self._blobs.delete(key)
@@ -125,7 +131,8 @@ class SessionDetections:
         )
         from_index = _from_cursor(req.get_param("cursor"))
         with self._store.transaction() as db:
-            if queries.get_session(db, session_id) is None:
+            session = queries.get_session(db, session_id)
+            if session is None:
                 raise SessionNotFound(f"no session has the id {session_id}")
             rows = queries.detections_of(db, session_id, from_index=from_index, limit=limit + 1)
         page = rows[:limit]
@@ -133,9 +140,39 @@ class SessionDetections:
             resp,
             schemas.DetectionPage(
                 items=[schemas.Detection.of(row) for row in page],
+                level_reference=session.level_reference,
                 next_cursor=str(rows[limit].event_index) if len(rows) > limit else None,
             ),
         )
+
+
+class SessionLevels:
+    """``GET /v1/sessions/{session_id}/levels``."""
+
+    def __init__(self, store: Store, blobs: Blobs) -> None:
+        self._store = store
+        self._blobs = blobs
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """The levels of the whole recording and over time, as ``aggregate`` wrote them down."""
+        with self._store.transaction() as db:
+            session = queries.get_session(db, session_id)
+        if session is None:
+            raise SessionNotFound(f"no session has the id {session_id}")
+        if session.state in UNFINISHED_STATES:
+            raise NotFinished(f"the session is {session.state}")
+        if session.levels_answer_key is None:
+            raise NoLevels(f"the session is {session.state}")
+        try:
+            stored = self._blobs.open(session.levels_answer_key)
+            n_bytes = stored.seek(0, io.SEEK_END)
+            stored.seek(0)
+        except BlobMissing:
+            raise NoLevels("the levels are no longer stored") from None
+        except OSError as error:
+            raise StoreUnavailable("the levels cannot be read") from error
+        resp.content_type = falcon.MEDIA_JSON
+        resp.set_stream(stored, n_bytes)
 
 
 def _from_cursor(cursor: str | None) -> int:

@@ -10,9 +10,11 @@ import falcon
 from falcon.typing import ReadableIO
 
 from db.blobs import Blobs
+from services import options
 from services.errors import (
     EmptyUpload,
     IncompleteUpload,
+    InvalidParameter,
     LengthRequired,
     UnsupportedUpload,
     UploadTooLarge,
@@ -45,7 +47,8 @@ def receive(req: falcon.Request, *, blobs: Blobs, key: str, max_bytes: int) -> U
 
     Raises
     ------
-    EmptyUpload, IncompleteUpload, LengthRequired, UploadTooLarge, UnsupportedUpload
+    EmptyUpload, IncompleteUpload, InvalidParameter, LengthRequired, UploadTooLarge,
+    UnsupportedUpload
         Nothing is stored then.
     """
     media_type = (req.content_type or "").partition(";")[0].strip().lower()
@@ -106,13 +109,20 @@ def _form(req: falcon.Request) -> _Source:
 
     def check_end(_n_bytes: int) -> None:
         # A form that is all there ends with its last boundary; Falcon refuses any other end.
-        for _ in parts:
-            pass
+        for part in parts:
+            _check_name(part.name)
 
     for part in parts:
         if part.name == FIELD:
             return _Source(part.filename or "", part.stream, check_end)
+        _check_name(part.name)
     raise EmptyUpload(f"the form has no field '{FIELD}'")
+
+
+def _check_name(name: str | None) -> None:
+    """Refuse a field that means something elsewhere, rather than pass over it in silence."""
+    if name in options.NAMES:
+        raise InvalidParameter(f"'{name}' is a parameter of the query, not a field of the form")
 
 
 class _Counted:

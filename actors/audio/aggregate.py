@@ -6,18 +6,22 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from actors import steps
+from actors.audio import level_answer
 from actors.messages import AggregateSession, Nudge
 from actors.runtime import Runtime
 from actors.science import chunks, events
 from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
+from actors.science.totals import Totals, calibrated
 from actors.science.types import Chunk, Event
 from db import queries
+from db.blobs import product_key
 from db.models import AudioSession, SessionSpan
 from db.queries import Work
 
@@ -26,19 +30,30 @@ def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
     """Write a session's events, its summary, and what of it was lost."""
     work = Work(session_id=nudge.session_id, state="aggregating")
 
-    def perform(_attempt: int) -> steps.Outcome:
+    def perform(attempt: int) -> steps.Outcome:
         with runtime.store.transaction() as db:
             session = queries.get_session(db, nudge.session_id)
             spans = queries.spans_of(db, nudge.session_id)
         assert session is not None
         assert session.model_id
         assert session.levels_key
+        assert session.totals
         if not any(span.state == "done" for span in spans):
             raise steps.Permanent("nothing-heard", "no part of the recording could be analysed")
         model = runtime.model(session.model_id)
         levels = LevelSeries.from_bytes(runtime.blobs.get(session.levels_key))
-        heard = _merge(session, spans, model, levels)
-        return steps.Outcome(_ending(work, session, spans, _summary(heard, levels, model), heard))
+        totals = Totals.from_json(session.totals)
+        heard = _calibrated(_merge(session, spans, model, levels), session.calibration_db)
+        answer_key = product_key(session.id, "levels-answer", attempt=attempt)
+        answer = level_answer.document(session, levels, totals)
+        runtime.blobs.put(answer_key, msgspec.json.encode(answer))
+        values = {
+            "summary": _summary(session, heard, totals, model),
+            "levels_answer_key": answer_key,
+        }
+        return steps.Outcome(
+            _ending(work, session, spans, values, heard), unused_keys=(answer_key,)
+        )
 
     steps.run(
         runtime,
@@ -68,6 +83,17 @@ def _merge(
     )
 
 
+def _calibrated(heard: Sequence[Event], calibration_db: float | None) -> list[Event]:
+    return [
+        dataclasses.replace(
+            event,
+            laeq_db=calibrated(event.laeq_db, calibration_db or 0.0),
+            lafmax_db=calibrated(event.lafmax_db, calibration_db or 0.0),
+        )
+        for event in heard
+    ]
+
+
 def _scores(span: SessionSpan, n_chunks: int, classes: Sequence[str]) -> NDArray[np.float32]:
     """The scores of a span [shape=(n_chunks, n_classes)]; one that was lost heard nothing."""
     if span.scores is not None:
@@ -77,7 +103,9 @@ def _scores(span: SessionSpan, n_chunks: int, classes: Sequence[str]) -> NDArray
     return lost
 
 
-def _summary(heard: Sequence[Event], levels: LevelSeries, model: Model) -> dict[str, Any]:
+def _summary(
+    session: AudioSession, heard: Sequence[Event], totals: Totals, model: Model
+) -> dict[str, Any]:
     by_type: dict[str, dict[str, Any]] = {}
     for event in heard:
         entry = by_type.setdefault(
@@ -89,9 +117,8 @@ def _summary(heard: Sequence[Event], levels: LevelSeries, model: Model) -> dict[
     return {
         "events": len(heard),
         "noise_types": by_type,
-        "laeq_db": levels.laeq_db(),
-        "lafmax_db": levels.lafmax_db(),
-        "level_reference": "dBFS",
+        **level_answer.of_the_whole(totals, session.calibration_db or 0.0),
+        "level_reference": session.level_reference,
         "model": {"name": model.header["name"], "version": model.header["version"]},
     }
 
@@ -100,7 +127,7 @@ def _ending(
     work: Work,
     session: AudioSession,
     spans: Sequence[SessionSpan],
-    summary: dict[str, Any],
+    values: dict[str, Any],
     heard: Sequence[Event],
 ) -> steps.Write:
     missing = _missing(session, spans)
@@ -115,7 +142,7 @@ def _ending(
     move_on = steps.move_on(
         work,
         to="partial" if missing else "completed",
-        values={"summary": summary, "problem": problem},
+        values=values | {"problem": problem},
     )
 
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import uuid
+import dataclasses
 from collections.abc import Sequence
 
+import structlog
 from sqlalchemy.orm import Session
 
 from actors import steps
 from actors.messages import DetectSpan, Nudge, SplitRecording
 from actors.runtime import Runtime
-from actors.science import chunks, decode
+from actors.science import calibration, chunks, decode
 from actors.science.prepare import Prepared, prepare
 from db import queries
-from db.blobs import product_key, recording_key
+from db.blobs import product_key
+from db.models import AudioSession
 from db.queries import Work
+
+log = structlog.get_logger(__name__)
+
+#: Decimals of a calibration in dB that was found: for people to read and to type in again.
+CALIBRATION_DECIMALS = 3
 
 
 def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
@@ -23,9 +30,14 @@ def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
     work = Work(session_id=session_id, state="splitting")
 
     def perform(attempt: int) -> steps.Outcome:
+        with runtime.store.transaction() as db:
+            session = queries.get_session(db, session_id)
+        assert session is not None
+        # First, since a calibrator's recording that is none fails the session.
+        calibration_db = _calibration_db(runtime, session)
         pcm_key = product_key(session_id, "pcm", attempt=attempt)
         levels_key = product_key(session_id, "levels", attempt=attempt)
-        prepared = _decode(runtime, session_id, pcm_key)
+        prepared = _decode(runtime, session, pcm_key)
         runtime.blobs.put(levels_key, prepared.levels.to_bytes())
         chunk = chunks.chunk_samples(prepared.n_samples)
         spans = chunks.plan_spans(prepared.n_samples, chunk=chunk)
@@ -35,6 +47,8 @@ def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
             values={
                 "duration_s": prepared.duration_s,
                 "missing_s": prepared.missing_s,
+                "calibration_db": calibration_db,
+                "totals": prepared.totals.to_json(),
                 "n_samples": prepared.n_samples,
                 "chunk_samples": chunk,
                 "pcm_key": pcm_key,
@@ -60,7 +74,25 @@ def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
     )
 
 
-def _decode(runtime: Runtime, session_id: uuid.UUID, pcm_key: str) -> Prepared:
+def _calibration_db(runtime: Runtime, session: AudioSession) -> float | None:
+    """The calibration that the session was posted with, or that its recording of a tone says."""
+    if session.calibration_tone_db is None:
+        return session.calibration_db
+    with (
+        runtime.blobs.open(session.recording_key) as file,
+        decode.open_recording(file) as decoder,
+    ):
+        rate_hz = decoder.format.rate_hz
+        found = calibration.from_tone(
+            decoder.blocks(calibration.frame_length(rate_hz)),
+            rate_hz=rate_hz,
+            tone_spl_db=session.calibration_tone_db,
+        )
+    log.info("calibrator_heard", session_id=str(session.id), **dataclasses.asdict(found))
+    return round(found.calibration_db, CALIBRATION_DECIMALS)
+
+
+def _decode(runtime: Runtime, session: AudioSession, pcm_key: str) -> Prepared:
     longest_s = runtime.settings.max_duration_s
 
     def check_duration(decoded_s: float) -> None:
@@ -71,11 +103,16 @@ def _decode(runtime: Runtime, session_id: uuid.UUID, pcm_key: str) -> Prepared:
 
     try:
         with (
-            runtime.blobs.open(recording_key(session_id)) as file,
+            runtime.blobs.open(session.recording_key) as file,
             decode.open_recording(file) as decoder,
             runtime.blobs.writer(pcm_key) as pcm,
         ):
-            return prepare(decoder, write=pcm.write, on_progress=check_duration)
+            return prepare(
+                decoder,
+                write=pcm.write,
+                third_octaves=session.bands == "third_octave",
+                on_progress=check_duration,
+            )
     except Exception:
         runtime.blobs.delete(pcm_key)
         raise

@@ -7,7 +7,9 @@ recording is believed it has to look like one.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +23,15 @@ from actors.science.errors import (
     ToneUnsteady,
 )
 
-#: Sound pressure levels of calibrators' tones, dB re 20 micropascal.
-TONE_LEVELS_DB = (94.0, 114.0)
-
 #: Frequencies of calibrators' tones in Hz, and how far one may be off, as a share of it.
 TONES_HZ = (250.0, 1000.0)
 TONE_TOLERANCE = 0.03
 
 #: The recording is looked at in frames of this length. A bin of the spectrum is 10 Hz wide then.
 FRAME_S = 0.1
+
+#: What lies behind this is not looked at.
+LONGEST_S = 600.0
 
 #: Bins on either side of the peak that belong to the tone: all that a Hann window spreads it over.
 _TONE_BINS = 4
@@ -48,6 +50,9 @@ _SETTLING_FRAMES = 2
 #: The least distance of the tone from all else, noise and distortion. At 20 dB they would raise
 #: a level of all the power by 0.04 dB; only the tone's own power is counted anyway.
 LEAST_OVER_NOISE_DB = 20.0
+
+#: The faintest tone that is believed, dB re full scale: below lies the rounding of 16 bits.
+FAINTEST_DB = -80.0
 
 #: Samples this near to full scale are taken for clipped ones.
 CLIPPED = 0.999
@@ -71,7 +76,14 @@ class Calibration:
     end_s: float
 
 
-def from_tone(samples: NDArray[np.float32], *, rate_hz: int, tone_spl_db: float) -> Calibration:
+def frame_length(rate_hz: int) -> int:
+    """Samples of a frame."""
+    return round(rate_hz * FRAME_S)
+
+
+def from_tone(
+    frames: Iterable[NDArray[np.float32]], *, rate_hz: int, tone_spl_db: float
+) -> Calibration:
     """Find the calibration from the recording of a calibrator.
 
     The level is the unweighted one of the tone alone (Z; at 1 kHz A and C are 0 dB, at 250 Hz
@@ -79,10 +91,11 @@ def from_tone(samples: NDArray[np.float32], *, rate_hz: int, tone_spl_db: float)
 
     Parameters
     ----------
-    samples : numpy.ndarray [shape=(n, n_channels)]
-        Full scale = 1.
+    frames
+        The recording in arrays of `frame_length` [shape=(n, n_channels)], full scale = 1. A
+        shorter one at the end does not count.
     rate_hz
-        Their rate.
+        Its sample rate.
     tone_spl_db
         What the calibrator says of itself: 94 or 114 dB re 20 micropascal.
 
@@ -91,7 +104,15 @@ def from_tone(samples: NDArray[np.float32], *, rate_hz: int, tone_spl_db: float)
     NoCalibratorTone
         One of its kinds, if this is no steady, clean tone of a calibrator's frequency.
     """
-    found = [_tone(samples[:, index], rate_hz) for index in range(samples.shape[1])]
+    seen = [
+        _look(frame, rate_hz)
+        for frame in islice(frames, round(LONGEST_S / FRAME_S))
+        if len(frame) == frame_length(rate_hz)
+    ]
+    if not seen:
+        raise ToneMissing
+    of_channels = np.moveaxis(np.array(seen), 0, -1)
+    found = [_tone(_Frames(*of_channel)) for of_channel in of_channels]
     levels_db = [each.tone_db for each in found]
     if max(levels_db) - min(levels_db) > CHANNELS_DB:
         raise ToneChannels
@@ -111,11 +132,14 @@ class _Tone:
 
 @dataclass(frozen=True)
 class _Frames:
-    """Of each frame [shape=(n_frames,)]: the tone's frequency, its power, and that of all else."""
+    """Of each frame [shape=(n_frames,)]: the frequency of the strongest tone in it, its power,
+    that of all else, and the greatest amplitude.
+    """
 
     tone_hz: NDArray[np.float64]
     tone: NDArray[np.float64]
     rest: NDArray[np.float64]
+    peak: NDArray[np.float64]
 
     def tonal(self) -> NDArray[np.bool_]:
         """Which frames hold a calibrator's tone and little else."""
@@ -126,51 +150,53 @@ class _Frames:
         return tonal
 
 
-def _tone(samples: NDArray[np.float32], rate_hz: int) -> _Tone:
-    """The tone of one channel [shape=(n,)]."""
-    n_frame = round(rate_hz * FRAME_S)
-    frames = _frames(samples, n_frame, rate_hz)
+def _look(frame: NDArray[np.float32], rate_hz: int) -> NDArray[np.float64]:
+    """The entries of `_Frames` for each channel of a frame [shape=(n_channels, 4)]."""
+    channels = np.ascontiguousarray(frame.T, dtype=np.float64)
+    window = np.hanning(len(frame) + 1)[:-1]
+    mean = channels.mean(axis=1, keepdims=True)
+    powers = np.abs(np.fft.rfft((channels - mean) * window)) ** 2
+    powers *= 2.0 / (len(frame) * float(window @ window))
+    found = np.zeros((len(channels), 4))
+    for index, power in enumerate(powers):
+        strongest = int(power.argmax())
+        low = max(strongest - _TONE_BINS, 0)
+        around = power[low : strongest + _TONE_BINS + 1]
+        tone = float(around.sum())
+        bin_number = low + float(np.arange(around.size) @ around) / tone if tone else 0.0
+        found[index] = (
+            bin_number * rate_hz / len(frame),
+            tone,
+            float(power.sum()) - tone,
+            float(np.abs(channels[index]).max()),
+        )
+    return found
+
+
+def _tone(frames: _Frames) -> _Tone:
+    """The tone of one channel."""
     tonal = frames.tonal()
     if not tonal.any():
         raise ToneMissing
-    if tonal.sum() * FRAME_S < STEADY_S:
-        raise ToneTooShort(f"{STEADY_S:.0f} s of steady tone are needed")
+    least_frames = round(STEADY_S / FRAME_S)
+    if tonal.sum() < least_frames + 2 * _SETTLING_FRAMES:
+        raise ToneTooShort
     first, last = _steady(frames.tone, tonal)
     first, last = first + _SETTLING_FRAMES, last - _SETTLING_FRAMES
-    if (last - first) * FRAME_S < STEADY_S:
-        raise ToneUnsteady(
-            f"the level of the calibrator's tone does not keep within {STEADY_DB} dB"
-            f" for {STEADY_S:.0f} s"
-        )
-    if (last - first) < tonal.sum() / 2:
+    if last - first < max(least_frames, tonal.sum() / 2):
         raise ToneUnsteady
-    inside = samples[first * n_frame : last * n_frame]
-    if float(np.abs(inside).max()) >= CLIPPED:
+    if float(frames.peak[first:last].max()) >= CLIPPED:
         raise ToneClipped
     power, rest = float(frames.tone[first:last].mean()), float(frames.rest[first:last].mean())
-    if power < rest * 10 ** (LEAST_OVER_NOISE_DB / 10):
+    tone_db = float(10 * np.log10(power))
+    if tone_db < FAINTEST_DB or power < rest * 10 ** (LEAST_OVER_NOISE_DB / 10):
         raise ToneTooFaint
-    start_s, end_s = first * n_frame / rate_hz, last * n_frame / rate_hz
-    tone_hz = float(frames.tone_hz[first:last].mean())
-    return _Tone(tone_hz, float(10 * np.log10(power)), start_s, end_s)
-
-
-def _frames(samples: NDArray[np.float32], n_frame: int, rate_hz: int) -> _Frames:
-    """Look at each frame by itself: find the strongest part of its spectrum, and weigh it."""
-    n_frames = samples.size // n_frame
-    window = np.hanning(n_frame + 1)[:-1]
-    scale = 2.0 / (n_frame * float(window @ window))
-    found = np.zeros((3, n_frames))
-    for index in range(n_frames):
-        frame = samples[index * n_frame : (index + 1) * n_frame].astype(np.float64)
-        power = scale * np.abs(np.fft.rfft((frame - frame.mean()) * window)) ** 2
-        peak = int(power.argmax())
-        low, high = max(peak - _TONE_BINS, 0), peak + _TONE_BINS + 1
-        tone = float(power[low:high].sum())
-        centre = float(np.arange(low, low + power[low:high].size) @ power[low:high])
-        tone_hz = centre / tone * rate_hz / n_frame if tone else 0.0
-        found[:, index] = tone_hz, tone, float(power.sum()) - tone
-    return _Frames(*found)
+    return _Tone(
+        tone_hz=float(frames.tone_hz[first:last].mean()),
+        tone_db=tone_db,
+        start_s=first * FRAME_S,
+        end_s=last * FRAME_S,
+    )
 
 
 def _steady(power: NDArray[np.float64], tonal: NDArray[np.bool_]) -> tuple[int, int]:

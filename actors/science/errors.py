@@ -95,7 +95,7 @@ class ToneMissing(NoCalibratorTone):
 
 
 class ToneTooShort(NoCalibratorTone):
-    """The calibrator's tone does not last long enough."""
+    """The calibrator's tone does not last long enough: record five seconds of it or more."""
 
     code = "tone-too-short"
 

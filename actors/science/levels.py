@@ -79,6 +79,19 @@ class LevelSeries:
         touched = self.fast_max[first:last][weights > 0]
         return to_db(float(touched.max())) if touched.size else None
 
+    def seconds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """A-weighted mean square and greatest fast-weighted one of each second
+        [shape=(n_seconds,)]; the last second may be shorter.
+        """
+        bounds = step_starts(0, self.mean_square.size, rate_hz=self.rate_hz)
+        lengths = np.diff(np.minimum(bounds, self.n_frames))
+        firsts = np.arange(0, self.mean_square.size, STEPS_PER_S)
+        if not firsts.size:
+            return np.zeros(0), np.zeros(0)
+        energies = np.add.reduceat(self.mean_square * lengths, firsts)
+        loudest = np.maximum.reduceat(self.fast_max, firsts).astype(np.float64)
+        return energies / np.add.reduceat(lengths, firsts), loudest
+
     def to_bytes(self) -> bytes:
         """A small header and the two arrays as little-endian float32."""
         header = _HEADER.pack(

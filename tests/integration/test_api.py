@@ -135,10 +135,65 @@ def test_every_error_is_problem_json(api: falcon.testing.TestClient, accept: str
     assert_problem(api.simulate_get("/v1/nothing", headers=headers), 404, "not-found")
     assert_problem(api.simulate_get("/v1/sessions/7", headers=headers), 404, "not-found")
     assert_problem(api.simulate_put("/v1/sessions", headers=headers), 405, "method-not-allowed")
-    for path in (nowhere, f"{nowhere}/detections"):
+    for path in (nowhere, f"{nowhere}/detections", f"{nowhere}/levels"):
         assert_problem(api.simulate_get(path, headers=headers), 404, "session-not-found")
     cancel = api.simulate_post(f"{nowhere}/cancel", headers=headers)
     assert_problem(cancel, 404, "session-not-found")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "calibration_db=loud", "calibration_db=", "calibration_db=nan", "calibration_db=inf",
+        "calibration_db=1e999", "calibration_db=251", "calibration_db=-101", "calibration_db=1_0",
+        "calibration_db=1&calibration_db=2", "calibration_tone_db=100", "calibration_tone_db=",
+        "bands=octave", "bands=",
+    ],
+)  # fmt: skip
+def test_an_option_that_is_no_such_value_is_named(
+    api: falcon.testing.TestClient, given: Collaborators, query: str
+) -> None:
+    refused = post(api, query_string=query)
+    assert_problem(refused, 400, "invalid-parameter")
+    assert query.partition("=")[0] in refused.json["detail"]
+    assert given.blobs.keys("sessions/") == []
+
+
+def test_options_are_kept_and_shown(api: falcon.testing.TestClient) -> None:
+    posted = post(api, query_string="calibration_db=%2B94.25&bands=third_octave")
+    assert posted.json["calibration_db"] == 94.25
+    assert posted.json["bands"] == "third_octave"
+    assert post(api, query_string="calibration_db=+94").json["calibration_db"] == 94
+    assert post(api, query_string="calibration_db=-3.5").json["calibration_db"] == -3.5
+    tone = post(api, query_string="calibration_tone_db=114").json
+    assert (tone["calibration_tone_db"], tone["calibration_db"]) == (114, None)
+    both = post(api, query_string="calibration_tone_db=114&calibration_db=94")
+    assert_problem(both, 400, "invalid-parameter")
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_option_in_a_form_is_refused_rather_than_passed_over(
+    api: falcon.testing.TestClient, given: Collaborators, is_first: bool
+) -> None:
+    fields = [
+        b'Content-Disposition: form-data; name="calibration_db"\r\n\r\n94\r\n',
+        b'Content-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + RECORDING + b"\r\n",
+    ]
+    parts = fields if is_first else fields[::-1]
+    body = b"".join(b"--x\r\n" + part for part in parts) + b"--x--\r\n"
+    refused = post(api, body, headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert_problem(refused, 400, "invalid-parameter")
+    assert "calibration_db" in refused.json["detail"]
+    assert given.blobs.keys("sessions/") == []
+
+
+def test_levels_are_not_there_before_the_end(
+    api: falcon.testing.TestClient, given: Collaborators
+) -> None:
+    location = post(api).headers["location"]
+    assert_problem(api.simulate_get(f"{location}/levels"), 409, "not-finished")
+    api.simulate_post(f"{location}/cancel")
+    assert_problem(api.simulate_get(f"{location}/levels"), 404, "no-levels")
 
 
 def test_cancel_is_repeatable_and_refused_at_the_end(
@@ -164,7 +219,11 @@ def test_detections_are_paged_in_order(
 ) -> None:
     session_id = uuid.UUID(post(api).json["id"])
     path = f"/v1/sessions/{session_id}/detections"
-    assert api.simulate_get(path).json == {"items": [], "next_cursor": None}
+    assert api.simulate_get(path).json == {
+        "items": [],
+        "level_reference": "dBFS",
+        "next_cursor": None,
+    }
     events = [
         {"start_s": i, "end_s": i + 1, "noise_type": "rain", "confidence": 0.5,
          "laeq_db": -30.0, "lafmax_db": None}

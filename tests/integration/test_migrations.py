@@ -52,6 +52,29 @@ def test_up_is_repeatable_and_down_leaves_nothing(database_url: str) -> None:
     assert migrate.upgrade(database_url) == migrate.head()
 
 
+def test_each_migration_takes_rows_of_the_one_before(database_url: str) -> None:
+    engine = sqlalchemy.create_engine(driver_url(database_url))
+    with engine.connect() as connection:
+        command.downgrade(migrate.config(connection), "0001")
+        connection.execute(
+            text(
+                "INSERT INTO audio_sessions (id, file_name, recording_key, size_bytes, state)"
+                " VALUES (gen_random_uuid(), 'a', 'b', 1, 'queued')"
+            )
+        )
+        connection.commit()
+        command.upgrade(migrate.config(connection), "head")
+        connection.commit()
+        [row] = connection.execute(
+            text(
+                "SELECT calibration_db, calibration_tone_db, bands, totals, levels_answer_key"
+                " FROM audio_sessions"
+            )
+        ).all()
+    engine.dispose()
+    assert set(row) == {None}
+
+
 def test_the_sql_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
     migrate.sql()
     assert "CREATE TABLE audio_sessions" in capsys.readouterr().out

@@ -37,7 +37,9 @@ def calibrator(
 def find(samples: NDArray[np.float64], tone_spl_db: float = 94.0) -> calibration.Calibration:
     block = samples.astype(np.float32)
     block = block[:, None] if block.ndim == 1 else block
-    return calibration.from_tone(block, rate_hz=RATE_HZ, tone_spl_db=tone_spl_db)
+    n_frame = calibration.frame_length(RATE_HZ)
+    frames = [block[first : first + n_frame] for first in range(0, len(block), n_frame)]
+    return calibration.from_tone(frames, rate_hz=RATE_HZ, tone_spl_db=tone_spl_db)
 
 
 @pytest.mark.parametrize("hz", [250.0, 990.0, 1000.0, 1000.3, 1015.0])
@@ -86,7 +88,9 @@ def fading() -> NDArray[np.float64]:
         (calibrator(hz=1100.0), ToneMissing),
         (calibrator(noise=0.05), ToneMissing),
         (calibrator(noise=0.012), ToneTooFaint),
+        (calibrator(peak=1e-5, noise=1e-9), ToneTooFaint),
         (calibrator(seconds=1.5), ToneTooShort),
+        (calibrator(seconds=2.2), ToneTooShort),
         (wobbling(), ToneUnsteady),
         (fading(), ToneUnsteady),
         (np.clip(calibrator(peak=1.05), -1, 1), ToneClipped),

@@ -43,6 +43,18 @@ def test_half_a_step_counts_as_half() -> None:
     assert levels.lafmax_db(0.1, 0.3) == pytest.approx(-20.0, abs=1e-5)
 
 
+def test_seconds_are_made_of_steps() -> None:
+    levels = measure(np.random.default_rng(1).normal(0, 0.1, 11_025 * 2 + 3_000), 11_025)
+    mean_square, fast_max = levels.seconds()
+    assert len(mean_square) == len(fast_max) == 3
+    for second in range(3):
+        level_db = levels.laeq_db(second, second + 1)
+        assert 10 * math.log10(mean_square[second]) == pytest.approx(level_db, abs=1e-6)
+        assert 10 * math.log10(fast_max[second]) == levels.lafmax_db(second, second + 1)
+    nothing, _ = measure(np.zeros(0), 8_000).seconds()
+    assert nothing.size == 0
+
+
 def test_levels_survive_storage() -> None:
     levels = measure(np.random.default_rng(1).normal(0, 0.1, 30_011), 16_000)
     again = LevelSeries.from_bytes(levels.to_bytes())
