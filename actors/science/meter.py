@@ -31,9 +31,9 @@ LONGEST_TICK_S = 0.0005
 #: is within 0.002 dB of what it would have been after eight time constants.
 START_UP_S = 8 * FAST_TAU_S
 
-#: Up to this rate a second is measured at a time, beyond it a tenth: small enough for the cache,
-#: large enough that the calls do not cost more than the work.
-_WHOLE_SECONDS_HZ = 100_000
+#: A second is measured at a time, so that the calls do not cost more than the work; a tenth where
+#: a second has more samples than this over all channels (32 MB).
+LARGEST_BLOCK = 8_000_000
 
 
 class LevelMeter:
@@ -53,7 +53,7 @@ class LevelMeter:
 
     def __init__(self, *, rate_hz: int, n_channels: int, third_octaves: bool = False) -> None:
         self._rate_hz = rate_hz
-        by_tenths = rate_hz > _WHOLE_SECONDS_HZ and rate_hz % STEPS_PER_S == 0
+        by_tenths = rate_hz * n_channels > LARGEST_BLOCK and rate_hz % STEPS_PER_S == 0
         n_frames = rate_hz // STEPS_PER_S if by_tenths else rate_hz
         self._block = np.zeros((n_frames, n_channels), dtype=np.float32)
         self._n_waiting = 0
