@@ -1,11 +1,10 @@
-"""The classifier: a file of plain arrays, and the few lines that evaluate it.
+"""The classifier: a file of plain arrays, and the vote of its members.
 
-A model is a small ensemble of feed-forward networks over standardised features. Networks without
-hidden layers are linear models (logistic regression, discriminant analysis), so the one format
-holds all that was compared.
+A model is a weighted vote of members (``members.py``), each turning a window of sound into class
+probabilities.
 
 The file can come from anywhere. It holds no code and nothing that is evaluated: a JSON header,
-arrays whose shapes the header tells, and a checksum. Everything is checked before use.
+arrays whose types and shapes the header tells, and a checksum. Everything is checked before use.
 """
 
 from __future__ import annotations
@@ -21,27 +20,29 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from actors.science import members
 from actors.science.errors import ModelError
-from actors.science.features import FEATURE_VERSION
+from actors.science.features import FEATURE_VERSION, N_FEATURES
+from actors.science.members import AnyArray, Array, Forest, Logits, Member, Network
 
 #: First bytes of a model file; the last one is the version of the format.
-MAGIC = b"CLAMOR\x00\x01"
+MAGIC = b"CLAMOR\x00\x02"
 
 #: No model that this program makes comes near it; a larger file is not read.
 MOST_BYTES = 64 * 1024 * 1024
 
-#: Standardised features beyond this are cut: what was never seen must not shout.
-LARGEST_Z = 6.0
+#: The kinds of members that a file may hold.
+KINDS: Mapping[str, type[Member]] = {kind.kind: kind for kind in (Network, Forest)}
+
+#: The types of arrays that a file may hold, all little-endian.
+_DTYPES = ("f2", "f4", "i2", "i4")
 
 _LENGTH = struct.Struct("<I")
 _DIGEST_BYTES = 32
 _REQUIRED = ("name", "version", "algorithm", "feature_version", "classes")
-
-Array = NDArray[np.float32]
-#: Weights [shape=(n_in, n_out)] and biases [shape=(n_out,)].
-Layer = tuple[Array, Array]
+#: Fields of a file's header that are no part of `Model.header`: how the rest is laid out.
+_LAYOUT = ("arrays", "members")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,64 +58,73 @@ class Model:
         Names of the columns of `scores`.
     sha256
         Of the model file, in hex.
+    members
+        Who votes.
     """
 
     header: Mapping[str, Any]
     classes: tuple[str, ...]
     sha256: str
-    _arrays: Mapping[str, Array]
-    _networks: tuple[tuple[Layer, ...], ...]
+    members: tuple[Member, ...]
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the members are evaluated on: ``features``, ``samples``, or both."""
+        return frozenset(member.needs for member in self.members)
 
     def scores(self, features: Array) -> Array:
-        """Class probabilities of chunks.
+        """Class probabilities of windows, by a model that needs nothing but their features.
 
         Parameters
         ----------
-        features : numpy.ndarray [shape=(n_chunks, N_FEATURES), dtype=float32]
+        features : numpy.ndarray [shape=(n_windows, N_FEATURES), dtype=float32]
             As `features.extract` gives them.
 
         Returns
         -------
-        numpy.ndarray [shape=(n_chunks, n_classes), dtype=float32]
+        numpy.ndarray [shape=(n_windows, n_classes), dtype=float32]
             Rows sum to 1.
 
         Raises
         ------
         ValueError
-            When the features have another width than the model.
+            When the features have another width than the model, or the model needs more.
         """
-        mean, scale = self._arrays["mean"], self._arrays["scale"]
-        if features.ndim != 2 or features.shape[1] != mean.size:
-            raise ValueError(f"features have the shape (n_chunks, {mean.size})")
-        standardised = np.clip((features - mean) / scale, -LARGEST_Z, LARGEST_Z)
-        temperature = float(self._arrays["temperature"][0])
-        total = np.zeros((len(features), len(self.classes)))
-        for network in self._networks:
-            total += _softmax(_forward(network, standardised) / temperature)
-        return (total / len(self._networks)).astype(np.float32)
+        return self.vote({"features": features})
+
+    def vote(self, inputs: Mapping[str, Array]) -> Array:
+        """As `scores`, from everything that the model `needs`, by name, a row a window each."""
+        logits: list[Logits] = []
+        for member in self.members:
+            if member.needs not in inputs:
+                raise ValueError(f"the model needs the {member.needs} of windows")
+            values = inputs[member.needs]
+            if values.ndim != 2 or values.shape[1] != member.width:
+                raise ValueError(f"{member.needs} have the shape (n_windows, {member.width})")
+            logits.append(member.logits(values))
+        return members.vote(self.members, logits).astype(np.float32)
 
     def to_bytes(self) -> bytes:
         """The model file. The same model gives the same bytes."""
-        return _encode(self.header, self._arrays)
+        return _encode(self.header, self.members)
 
     @classmethod
-    def make(cls, header: Mapping[str, Any], *, arrays: Mapping[str, Array]) -> Model:
+    def make(cls, header: Mapping[str, Any], *, members: Sequence[Member]) -> Model:
         """A model from its parts.
 
         Parameters
         ----------
         header
             With at least ``name``, ``version``, ``algorithm``, ``feature_version``, ``classes``.
-        arrays
-            ``mean`` and ``scale`` [shape=(n_features,)], ``temperature`` [shape=(1,)], and for
-            each network ``n`` and layer ``l`` ``n.l.weights`` and ``n.l.biases``.
+        members
+            Who votes; each knows the classes in the header's order.
 
         Raises
         ------
         ModelError
             When the parts do not fit each other.
         """
-        return cls.from_bytes(_encode(header, arrays))
+        return cls.from_bytes(_encode(header, members))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Model:
@@ -125,13 +135,12 @@ class Model:
         ModelError
             When it is damaged, of another format or made for other features.
         """
-        header = _checked_header(data)
-        arrays = _arrays_of(header, data)
+        header, offset = _checked_header(data)
+        arrays = _arrays_of(header.get("arrays"), data=data, offset=offset)
         classes = tuple(header["classes"])
-        networks = _networks_of(arrays, n_classes=len(classes))
-        plain = {name: value for name, value in header.items() if name != "arrays"}
-        digest = hashlib.sha256(data).hexdigest()
-        return cls(plain, classes, digest, arrays, networks)
+        voters = _members_of(header.get("members"), arrays=arrays, n_classes=len(classes))
+        plain = {name: value for name, value in header.items() if name not in _LAYOUT}
+        return cls(plain, classes, hashlib.sha256(data).hexdigest(), voters)
 
 
 @cache
@@ -146,48 +155,32 @@ def shipped() -> Model:
     return Model.from_bytes((resources.files(__package__) / "model" / "base.clamor").read_bytes())
 
 
-def network_arrays(networks: Sequence[Sequence[Layer]]) -> dict[str, Array]:
-    """The arrays of `Model.make` that hold the networks."""
-    arrays: dict[str, Array] = {}
-    for number, network in enumerate(networks):
-        for depth, (weights, biases) in enumerate(network):
-            arrays[f"{number}.{depth}.weights"] = weights.astype(np.float32)
-            arrays[f"{number}.{depth}.biases"] = biases.astype(np.float32)
-    return arrays
-
-
-def _forward(network: Sequence[Layer], values: Array) -> Array:
-    for depth, (weights, biases) in enumerate(network):
-        values = values @ weights + biases
-        if depth + 1 < len(network):
-            values = np.maximum(values, 0.0)
-    return values
-
-
-def _softmax(logits: Array) -> NDArray[np.float64]:
-    shifted = logits.astype(np.float64)
-    shifted = np.exp(shifted - shifted.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
-    return probabilities
-
-
-def _encode(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
+def _encode(header: Mapping[str, Any], members: Sequence[Member]) -> bytes:
+    arrays = {
+        f"{number}.{name}": values
+        for number, member in enumerate(members)
+        for name, values in member.arrays.items()
+    }
+    described = [
+        {
+            "kind": member.kind,
+            "weight": member.weight,
+            "temperature": member.temperature,
+            **member.settings(),
+        }
+        for member in members
+    ]
     ordered = sorted(arrays)
-    table = [[name, list(arrays[name].shape)] for name in ordered]
-    text = json.dumps({**header, "arrays": table}, sort_keys=True, ensure_ascii=False)
-    raw = text.encode()
-    body = b"".join(
-        [
-            MAGIC,
-            _LENGTH.pack(len(raw)),
-            raw,
-            *(arrays[name].astype("<f4").tobytes() for name in ordered),
-        ]
-    )
+    table = [[name, arrays[name].dtype.str[1:], list(arrays[name].shape)] for name in ordered]
+    layout = {"arrays": table, "members": described}
+    raw = json.dumps({**header, **layout}, sort_keys=True, ensure_ascii=False).encode()
+    values = (arrays[name].astype(arrays[name].dtype.newbyteorder("<")) for name in ordered)
+    body = b"".join([MAGIC, _LENGTH.pack(len(raw)), raw, *(each.tobytes() for each in values)])
     return body + hashlib.sha256(body).digest()
 
 
-def _checked_header(data: bytes) -> dict[str, Any]:
+def _checked_header(data: bytes) -> tuple[dict[str, Any], int]:
+    """The header, and where the arrays begin."""
     if data[: len(MAGIC) - 1] != MAGIC[:-1]:
         raise ModelError("this is no model file")
     if data[: len(MAGIC)] != MAGIC:
@@ -197,18 +190,16 @@ def _checked_header(data: bytes) -> dict[str, Any]:
     body, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != digest:
         raise ModelError("the model file is damaged: its checksum does not fit")
+    start = len(MAGIC) + _LENGTH.size
     try:
         (length,) = _LENGTH.unpack_from(data, len(MAGIC))
-        header = json.loads(data[_header_start() : _header_start() + length])
+        header = json.loads(data[start : start + length])
     except (struct.error, ValueError, RecursionError) as error:
         raise ModelError("the model file has no readable header") from error
-    _check_fields(header)
-    assert isinstance(header, dict)
-    header["arrays"] = {"at": _header_start() + length, "table": header.get("arrays")}
-    return header
+    return _with_fields(header), start + length
 
 
-def _check_fields(header: object) -> None:
+def _with_fields(header: object) -> dict[str, Any]:
     if not isinstance(header, dict) or any(field not in header for field in _REQUIRED):
         raise ModelError(f"a model's header has {', '.join(_REQUIRED)}")
     if header["feature_version"] != FEATURE_VERSION:
@@ -220,68 +211,66 @@ def _check_fields(header: object) -> None:
     is_list = isinstance(classes, list) and all(isinstance(c, str) and c for c in classes)
     if not is_list or len(classes) < 2 or len(set(classes)) != len(classes):
         raise ModelError("a model has at least two classes with different names")
+    return header
 
 
-def _arrays_of(header: Mapping[str, Any], data: bytes) -> dict[str, Array]:
-    offset, table = header["arrays"]["at"], header["arrays"]["table"]
+def _arrays_of(table: object, *, data: bytes, offset: int) -> dict[str, AnyArray]:
     end = len(data) - _DIGEST_BYTES
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, AnyArray] = {}
     if not isinstance(table, list):
         raise ModelError("the model file does not say which arrays it holds")
     for entry in table:
-        name, shape = _entry(entry)
-        n_bytes = 4 * math.prod(shape)
-        if offset + n_bytes > end:
+        name, dtype, shape = _entry(entry)
+        count = math.prod(shape)
+        if name in arrays:
+            raise ModelError("the model file holds an array twice")
+        if offset + count * dtype.itemsize > end:
             raise ModelError("the model file holds less than its header tells")
-        values = np.frombuffer(data, dtype="<f4", count=n_bytes // 4, offset=offset)
-        if not np.isfinite(values).all():
-            raise ModelError("the model holds numbers that are not finite")
-        arrays[name] = values.astype(np.float32).reshape(shape)
-        offset += n_bytes
+        values = np.frombuffer(data, dtype=dtype, count=count, offset=offset)
+        # A copy: numbers of the machine's own order, at addresses that suit it.
+        arrays[name] = values.astype(dtype.newbyteorder("=")).reshape(shape)
+        offset += values.nbytes
     if offset != end:
         raise ModelError("the model file holds more than its header tells")
     return arrays
 
 
-def _entry(entry: object) -> tuple[str, tuple[int, ...]]:
-    if isinstance(entry, list) and len(entry) == 2:
-        name, shape = entry
+def _entry(entry: object) -> tuple[str, np.dtype[Any], tuple[int, ...]]:
+    if isinstance(entry, list) and len(entry) == 3:
+        name, dtype, shape = entry
         is_shape = isinstance(shape, list) and all(
             type(size) is int and 0 < size < 1 << 24 for size in shape
         )
-        if isinstance(name, str) and is_shape:
-            return name, tuple(shape)
+        if isinstance(name, str) and dtype in _DTYPES and is_shape:
+            return name, np.dtype(f"<{dtype}"), tuple(shape)
     raise ModelError("the model file describes an array wrongly")
 
 
-def _networks_of(arrays: Mapping[str, Array], *, n_classes: int) -> tuple[tuple[Layer, ...], ...]:
+def _members_of(
+    described: object, *, arrays: Mapping[str, AnyArray], n_classes: int
+) -> tuple[Member, ...]:
+    if not isinstance(described, list) or not described:
+        raise ModelError("the model file does not say who votes")
+    voters: list[Member] = []
+    for number, fields in enumerate(described):
+        parts = (name.partition(".") for name in arrays)
+        own = {rest: arrays[f"{first}.{rest}"] for first, _, rest in parts if first == str(number)}
+        voters.append(_member(fields, arrays=own))
+    if sum(len(member.arrays) for member in voters) != len(arrays):
+        raise ModelError("the model file holds arrays that belong to nobody")
+    for member in voters:
+        if member.n_classes != n_classes:
+            raise ModelError("the model's members do not end in its classes")
+        if member.needs == "features" and member.width != N_FEATURES:
+            raise ModelError("the model's members look at other features")
+    return tuple(voters)
+
+
+def _member(fields: object, *, arrays: Mapping[str, AnyArray]) -> Member:
+    if not isinstance(fields, dict) or fields.get("kind") not in tuple(KINDS):
+        raise ModelError(f"a member of a model is one of {', '.join(KINDS)}")
+    settings = {name: value for name, value in fields.items() if name != "kind"}
     try:
-        mean, scale, temperature = (arrays[name] for name in ("mean", "scale", "temperature"))
-        fits = mean.ndim == 1 and mean.shape == scale.shape and temperature.shape == (1,)
-        if not fits or (scale <= 0).any() or temperature[0] <= 0:
-            raise ModelError("the model's scaling is wrong")
-        networks: list[tuple[Layer, ...]] = []
-        while f"{len(networks)}.0.weights" in arrays:
-            networks.append(_network(arrays, number=len(networks), n_in=mean.size))
-    except KeyError as error:
-        raise ModelError("the model lacks an array") from error
-    if not networks or any(network[-1][1].size != n_classes for network in networks):
-        raise ModelError("the model's networks do not end in its classes")
-    return tuple(networks)
-
-
-def _network(arrays: Mapping[str, Array], *, number: int, n_in: int) -> tuple[Layer, ...]:
-    layers: list[Layer] = []
-    while f"{number}.{len(layers)}.weights" in arrays:
-        depth = len(layers)
-        weights = arrays[f"{number}.{depth}.weights"]
-        biases = arrays[f"{number}.{depth}.biases"]
-        if weights.ndim != 2 or weights.shape[0] != n_in or biases.shape != weights.shape[1:]:
-            raise ModelError("the layers of the model do not fit each other")
-        layers.append((weights, biases))
-        n_in = biases.size
-    return tuple(layers)
-
-
-def _header_start() -> int:
-    return len(MAGIC) + _LENGTH.size
+        return KINDS[fields["kind"]](arrays=arrays, **settings)
+    except TypeError as error:
+        raise ModelError("a member of the model has fields that it cannot have") from error

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,29 +18,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPClassifier
-from threadpoolctl import threadpool_limits
 
-from actors.science import classifier, synth
+from actors.science import synth
 from actors.science.classifier import Model
 from actors.science.events import BACKGROUND
 from actors.science.features import FEATURE_VERSION
-from actors.training import dataset
-from actors.training.dataset import Clip, Examples
+from actors.training import algorithms, dataset
+from actors.training.dataset import Examples, LabelledClip
 
 NAME, VERSION = "clamor-base", "1.0.0"
 SEED = 20_240
 
-#: Networks whose probabilities are averaged. More is steadier and larger.
-N_NETWORKS = 5
-#: Width of the hidden layer, the weight decay, and how often all examples are seen.
-HIDDEN, DECAY, EPOCHS = 128, 0.3, 15
-_BATCH = 256
-
-#: Spread that is added to each feature's own before dividing by it: a feature that hardly moves
-#: in training must not explode on a recording where it does.
-_LEAST_SPREAD = 1e-2
+#: One of `algorithms.ALGORITHMS`.
+ALGORITHM = "mlp"
 
 CITATION = (
     "K. J. Piczak. ESC: Dataset for Environmental Sound Classification. "
@@ -61,7 +50,7 @@ class Measured:
 
 
 def train(examples: Examples, *, header: dict[str, Any], temperature: float = 1.0) -> Model:
-    """Train the networks and pack them into a model.
+    """Train the members and pack them into a model.
 
     Parameters
     ----------
@@ -72,37 +61,16 @@ def train(examples: Examples, *, header: dict[str, Any], temperature: float = 1.
     temperature
         Divides the logits; above 1 makes the model less sure of itself.
     """
-    mean = examples.features.mean(axis=0, dtype=np.float64)
-    scale = examples.features.std(axis=0, dtype=np.float64) + _LEAST_SPREAD
-    limit = classifier.LARGEST_Z
-    inputs = np.clip((examples.features - mean) / scale, -limit, limit).astype(np.float32)
-    networks: list[list[classifier.Layer]] = []
-    classes: list[str] = []
-    # One thread: the order in which several add up is not always the same. That training stops
-    # before it has converged is meant: it is what keeps the networks from learning by heart.
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for number in range(N_NETWORKS):
-            network = MLPClassifier(
-                hidden_layer_sizes=(HIDDEN,),
-                alpha=DECAY,
-                batch_size=_BATCH,
-                max_iter=EPOCHS,
-                n_iter_no_change=EPOCHS,
-                random_state=SEED + number,
-            ).fit(inputs, examples.labels)
-            classes = [str(name) for name in network.classes_]
-            networks.append(list(zip(network.coefs_, network.intercepts_, strict=True)))
-    arrays = {
-        "mean": mean.astype(np.float32),
-        "scale": scale.astype(np.float32),
-        "temperature": np.array([temperature], dtype=np.float32),
-        **classifier.network_arrays(networks),
-    }
-    return Model.make({**header, "classes": classes}, arrays=arrays)
+    voters = algorithms.fit(
+        ALGORITHM, examples.features, examples.labels, groups=examples.groups, seed=SEED
+    )
+    classes = np.unique(examples.labels).tolist()
+    return Model.make(
+        {**header, "classes": classes}, members=algorithms.warmer(voters, temperature)
+    )
 
 
-def cross_validate(clips: Sequence[Clip], examples: Examples) -> dict[str, Measured]:
+def cross_validate(clips: Sequence[LabelledClip], examples: Examples) -> dict[str, Measured]:
     """Scores of each fold by a model that was trained on the others.
 
     Returns
@@ -121,10 +89,10 @@ def cross_validate(clips: Sequence[Clip], examples: Examples) -> dict[str, Measu
     scores = {
         name: np.zeros((len(each.labels), n_classes), np.float32) for name, each in sets.items()
     }
-    for fold in np.unique(examples.folds):
-        model = train(examples.where(examples.folds != fold), header=header)
+    for group in np.unique(examples.groups):
+        model = train(examples.where(examples.groups != group), header=header)
         for name, each in sets.items():
-            is_held_out = each.folds == fold
+            is_held_out = each.groups == group
             scores[name][is_held_out] = model.scores(each.features[is_held_out])
     return {name: Measured(sets[name], scores[name]) for name in sets}
 
@@ -183,13 +151,13 @@ def accuracy(measured: Measured, *, classes: Sequence[str]) -> tuple[float, floa
     return float(by_chunk[is_sound].mean()), float(np.mean(hits))
 
 
-def make_header(*, data_sha256: str, clips: Sequence[Clip]) -> dict[str, Any]:
+def make_header(*, data_sha256: str, clips: Sequence[LabelledClip]) -> dict[str, Any]:
     """What the model file says of itself."""
     libraries = ("numpy", "scikit-learn", "scipy", "soxr", "torch", "torchaudio")
     return {
         "name": NAME,
         "version": VERSION,
-        "algorithm": f"mlp-ensemble {N_NETWORKS} x {HIDDEN}",
+        "algorithm": ALGORITHM,
         "feature_version": FEATURE_VERSION,
         "training": {"data_sha256": data_sha256, "n_clips": len(clips), "seed": SEED},
         "libraries": {name: version(name) for name in libraries},

@@ -54,27 +54,27 @@ _PAD_S = 0.8
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
-    """A labelled recording: mono at 16 kHz."""
+class LabelledClip:
+    """A labelled recording: mono at 16 kHz. Clips of one group sound alike, or may do so."""
 
     name: str
     label: str
-    fold: int
+    group: str
     samples: Samples
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Chunks, one row each: features, class names, folds, and the clip they were cut from."""
+    """Chunks, one row each: features, class names, groups, and the clip they were cut from."""
 
     features: NDArray[np.float32]
     labels: NDArray[np.str_]
-    folds: NDArray[np.int64]
+    groups: NDArray[np.str_]
     clips: NDArray[np.str_]
 
     def where(self, mask: NDArray[np.bool_]) -> Examples:
         """The rows of a mask."""
-        return Examples(self.features[mask], self.labels[mask], self.folds[mask], self.clips[mask])
+        return Examples(self.features[mask], self.labels[mask], self.groups[mask], self.clips[mask])
 
 
 def read_labels(folder: Path) -> list[dict[str, str]]:
@@ -83,15 +83,18 @@ def read_labels(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def load_clips(folder: Path, rows: Sequence[dict[str, str]]) -> tuple[list[Clip], str]:
-    """Decode and resample the clips of a folder; also gives the SHA-256 over all the data."""
+def load_clips(folder: Path, rows: Sequence[dict[str, str]]) -> tuple[list[LabelledClip], str]:
+    """Decode and resample the clips of a folder; also gives the SHA-256 over all the data.
+
+    A clip's group is its fold: clips of one source recording lie in one fold.
+    """
     digest = hashlib.sha256()
-    clips: list[Clip] = []
+    clips: list[LabelledClip] = []
     for row in rows:
         path = folder / "clips" / row["file"]
         digest.update(f"{row['file']},{row['label']},{row['fold']}\n".encode())
         digest.update(path.read_bytes())
-        clips.append(Clip(row["file"], row["label"], int(row["fold"]), load_mono(path)))
+        clips.append(LabelledClip(row["file"], row["label"], row["fold"], load_mono(path)))
     return clips, digest.hexdigest()
 
 
@@ -104,19 +107,19 @@ def load_mono(path: Path) -> Samples:
     return np.concatenate(pieces)
 
 
-def training_examples(clips: Sequence[Clip], *, seed: int) -> Examples:
+def training_examples(clips: Sequence[LabelledClip], *, seed: int) -> Examples:
     """All that a model learns from: clips with noise, synthesised types, and beds alone."""
     rng = np.random.default_rng(seed)
-    parts = [_of_clip(clip, rng) for clip in clips for _ in range(COPIES)]
-    folds = sorted({clip.fold for clip in clips})
-    for clip in synthesised(rng, folds=folds, each=SYNTHESISED):
-        parts.append(_of_clip(clip, rng))
-    for clip in beds(rng, folds=folds, how_many=BEDS):
-        parts.append(_plain(clip, rng))
-    return _joined([part for part in parts if len(part.labels)])
+    parts = [copy(clip, rng) for clip in clips for _ in range(COPIES)]
+    groups = sorted({clip.group for clip in clips})
+    for clip in synthesised(rng, groups=groups, each=SYNTHESISED):
+        parts.append(copy(clip, rng))
+    for clip in beds(rng, groups=groups, how_many=BEDS):
+        parts.append(plain(clip, rng))
+    return joined(parts)
 
 
-def clean_examples(clips: Sequence[Clip], *, snr_db: float | None, seed: int) -> Examples:
+def clean_examples(clips: Sequence[LabelledClip], *, snr_db: float | None, seed: int) -> Examples:
     """1-s chunks of clips as they are, or over a bed: what accuracy is measured on."""
     rng = np.random.default_rng(seed)
     parts: list[Examples] = []
@@ -125,28 +128,32 @@ def clean_examples(clips: Sequence[Clip], *, snr_db: float | None, seed: int) ->
         chunks = list(_grid(clip.samples.size, length=RATE_HZ, first=0))
         names = [_called(clip, clip.samples[a:b], bed[a:b]) for a, b in chunks]
         parts.append(_extracted(clip, clip.samples + bed, chunks, names))
-    return _joined([part for part in parts if len(part.labels)])
+    return joined(parts)
 
 
-def synthesised(rng: np.random.Generator, *, folds: Sequence[int], each: int) -> Iterator[Clip]:
-    """Synthesised sounds of 5 s, dealt to the folds in turn."""
+def synthesised(
+    rng: np.random.Generator, *, groups: Sequence[str], each: int
+) -> Iterator[LabelledClip]:
+    """Synthesised sounds of 5 s, dealt to the groups in turn."""
     for name, sound in synth.SOUNDS.items():
         for number in range(each):
-            fold = folds[number % len(folds)]
+            group = groups[number % len(groups)]
             samples = 0.05 * sound(rng, 5 * RATE_HZ, RATE_HZ)
-            yield Clip(f"{name}-{number}", name, fold, samples.astype(np.float32))
+            yield LabelledClip(f"{name}-{number}", name, group, samples.astype(np.float32))
 
 
-def beds(rng: np.random.Generator, *, folds: Sequence[int], how_many: int) -> Iterator[Clip]:
-    """Background beds of 5 s, dealt to the folds in turn."""
+def beds(
+    rng: np.random.Generator, *, groups: Sequence[str], how_many: int
+) -> Iterator[LabelledClip]:
+    """Background beds of 5 s, dealt to the groups in turn."""
     for number in range(how_many):
         bed = 0.01 * synth.background_bed(rng, 5 * RATE_HZ, RATE_HZ)
-        fold = folds[number % len(folds)]
-        yield Clip(f"bed-{number}", BACKGROUND, fold, bed.astype(np.float32))
+        group = groups[number % len(groups)]
+        yield LabelledClip(f"bed-{number}", BACKGROUND, group, bed.astype(np.float32))
 
 
-def _of_clip(clip: Clip, rng: np.random.Generator) -> Examples:
-    """One copy of a clip over a bed."""
+def copy(clip: LabelledClip, rng: np.random.Generator) -> Examples:
+    """Chunks of one copy of a clip, laid over a bed; there may be none that counts."""
     sound = _varied(clip.samples, rng)
     padded = np.pad(sound, int(_PAD_S * RATE_HZ))
     is_clean = rng.random() < 0.25
@@ -160,7 +167,8 @@ def _of_clip(clip: Clip, rng: np.random.Generator) -> Examples:
     return _extracted(clip, ((padded + bed) * gain).astype(np.float32), chunks, names)
 
 
-def _plain(clip: Clip, rng: np.random.Generator) -> Examples:
+def plain(clip: LabelledClip, rng: np.random.Generator) -> Examples:
+    """Chunks of a clip as it is, all of them of its class."""
     length = _length(rng, longest=clip.samples.size)
     chunks = list(_grid(clip.samples.size, length=length, first=0))
     return _extracted(clip, clip.samples, chunks, [clip.label] * len(chunks))
@@ -188,7 +196,7 @@ def _bed(rng: np.random.Generator, sound: Samples, snr_db: float) -> Samples:
 
 
 def _called(
-    clip: Clip, sound: Samples, bed: Samples, *, loudest: Samples | None = None
+    clip: LabelledClip, sound: Samples, bed: Samples, *, loudest: Samples | None = None
 ) -> str | None:
     """The class of a chunk, by its clean sound and its bed; ``None`` if it had better not count."""
     whole = clip.samples if loudest is None else loudest
@@ -230,7 +238,7 @@ def _grid(n_samples: int, *, length: int, first: int) -> Iterator[tuple[int, int
 
 
 def _extracted(
-    clip: Clip,
+    clip: LabelledClip,
     samples: Samples,
     chunks: Sequence[tuple[int, int]],
     names: Sequence[str | None],
@@ -241,15 +249,16 @@ def _extracted(
     return Examples(
         rows,
         np.array([name for _, name in kept], dtype=np.str_),
-        np.full(len(kept), clip.fold, dtype=np.int64),
-        np.full(len(kept), clip.name, dtype=np.str_ if not kept else None),
+        np.array([clip.group] * len(kept), dtype=np.str_),
+        np.array([clip.name] * len(kept), dtype=np.str_),
     )
 
 
-def _joined(parts: Sequence[Examples]) -> Examples:
+def joined(parts: Sequence[Examples]) -> Examples:
+    """All examples of the parts, in their order."""
     return Examples(
         np.concatenate([part.features for part in parts]),
         np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.folds for part in parts]),
+        np.concatenate([part.groups for part in parts]),
         np.concatenate([part.clips for part in parts]),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.science import synth
-from actors.science.classifier import MAGIC, Array, Model, network_arrays, shipped
+from actors.science.classifier import MAGIC, Model, shipped
 from actors.science.errors import ModelError
 from actors.science.events import BACKGROUND
 from actors.science.features import FEATURE_VERSION, N_FEATURES
+from actors.science.members import LEAF, AnyArray, Forest, Layer, Network
 
-N_IN = 7
 CLASSES = ["background", "bark", "rain"]
 
 
@@ -33,24 +34,38 @@ def header(**changes: Any) -> dict[str, Any]:
     return {**plain, **changes}
 
 
-def arrays(**changes: Array) -> dict[str, Array]:
-    rng = np.random.default_rng(0)
+def network(seed: int = 0) -> Network:
+    rng = np.random.default_rng(seed)
 
-    def layer(n_in: int, n_out: int) -> tuple[Array, Array]:
-        weights = rng.normal(size=(n_in, n_out)).astype(np.float32)
+    def layer(n_in: int, n_out: int) -> Layer:
+        weights = 0.1 * rng.normal(size=(n_in, n_out)).astype(np.float32)
         return weights, rng.normal(size=n_out).astype(np.float32)
 
-    deep = [layer(N_IN, 5), layer(5, 3)]
-    scaling = {
-        "mean": rng.normal(size=N_IN).astype(np.float32),
-        "scale": np.ones(N_IN, dtype=np.float32),
-        "temperature": np.ones(1, dtype=np.float32),
+    return Network.of(
+        [layer(N_FEATURES, 5), layer(5, 3)],
+        mean=rng.normal(size=N_FEATURES),
+        scale=rng.uniform(0.5, 2.0, N_FEATURES),
+    )
+
+
+def forest() -> Forest:
+    """Two trees: one asks twice, the other is a leaf."""
+    arrays: dict[str, AnyArray] = {
+        "roots": np.array([0, 5], dtype=np.int32),
+        "feature": np.array([0, 1, LEAF, LEAF, LEAF, LEAF], dtype=np.int16),
+        "threshold": np.array([0.0, 0.5, 0, 0, 0, 0], dtype=np.float32),
+        "right": np.array([4, 3, 0, 1, 2, 3], dtype=np.int32),
+        "values": np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.25, 0.25]], dtype=np.float16),
     }
-    return {**scaling, **network_arrays([deep, [layer(N_IN, 3)]]), **changes}
+    return Forest(arrays=arrays, n_features=N_FEATURES)
 
 
 def model() -> Model:
-    return Model.make(header(), arrays=arrays())
+    return Model.make(header(), members=[network(), replace(forest(), weight=0.5)])
+
+
+def inputs(n_rows: int) -> Any:
+    return (3 * np.random.default_rng(1).normal(size=(n_rows, N_FEATURES))).astype(np.float32)
 
 
 def sealed(text: bytes, body: bytes = b"") -> bytes:
@@ -66,20 +81,36 @@ def test_a_model_survives_its_file() -> None:
     assert again.sha256 == hashlib.sha256(data).hexdigest()
     assert again.classes == tuple(CLASSES)
     assert dict(again.header) == header()
-    inputs = np.random.default_rng(1).normal(size=(9, N_IN)).astype(np.float32)
-    np.testing.assert_array_equal(again.scores(inputs), model().scores(inputs))
+    np.testing.assert_array_equal(again.scores(inputs(9)), model().scores(inputs(9)))
+    for ours, theirs in zip(again.members, model().members, strict=True):
+        assert type(ours) is type(theirs)
+        for name, values in ours.arrays.items():
+            assert values.dtype == theirs.arrays[name].dtype
+            np.testing.assert_array_equal(values, theirs.arrays[name])
 
 
 def test_scores_are_probabilities() -> None:
-    inputs = (100 * np.random.default_rng(1).normal(size=(50, N_IN))).astype(np.float32)
-    scores = model().scores(inputs)
+    scores = model().scores(100 * inputs(50))
     assert scores.shape == (50, 3)
     assert scores.dtype == np.float32
     assert (scores >= 0).all()
     np.testing.assert_allclose(scores.sum(axis=1), 1.0, atol=1e-5)
-    assert model().scores(inputs[:0]).shape == (0, 3)
+    assert model().scores(inputs(0)).shape == (0, 3)
     with pytest.raises(ValueError, match="shape"):
-        model().scores(inputs[:, 1:])
+        model().scores(inputs(50)[:, 1:])
+
+
+def test_members_vote_by_their_weights() -> None:
+    alone = [Model.make(header(), members=[each]).scores(inputs(20)) for each in model().members]
+    np.testing.assert_allclose(
+        model().scores(inputs(20)), (alone[0] + 0.5 * alone[1]) / 1.5, atol=1e-6
+    )
+
+
+def test_a_model_says_what_it_needs() -> None:
+    assert model().needs == {"features"}
+    with pytest.raises(ValueError, match="needs the features"):
+        model().vote({"samples": inputs(3)})
 
 
 @settings(max_examples=60)
@@ -117,31 +148,52 @@ def test_any_cut_is_noticed(cut: int) -> None:
 )
 def test_headers_that_do_not_fit_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ModelError):
-        Model.make(header(**changes), arrays=arrays())
+        Model.make(header(**changes), members=[network()])
+
+
+def test_members_that_do_not_fit_the_classes_are_refused() -> None:
+    with pytest.raises(ModelError, match="classes"):
+        Model.make(header(classes=[*CLASSES, "siren"]), members=[network()])
+    narrow = replace(forest(), n_features=N_FEATURES - 1)
+    with pytest.raises(ModelError, match="features"):
+        Model.make(header(), members=[narrow])
+    with pytest.raises(ModelError, match="votes"):
+        Model.make(header(), members=[])
+
+
+MEMBER = {"kind": "network", "weight": 1.0, "temperature": 1.0}
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "members",
     [
-        {"scale": np.zeros(N_IN, dtype=np.float32)},
-        {"scale": np.ones(N_IN + 1, dtype=np.float32)},
-        {"mean": np.full(N_IN, np.nan, dtype=np.float32)},
-        {"temperature": np.zeros(1, dtype=np.float32)},
-        {"0.0.weights": np.ones((N_IN, 4), dtype=np.float32)},
-        {"0.1.biases": np.full(3, np.inf, dtype=np.float32)},
-        {"0.0.weights": np.ones((N_IN + 1, 5), dtype=np.float32)},
+        None,
+        [],
+        {},
+        [7],
+        [{}],
+        [{**MEMBER, "kind": "pickle"}],
+        [{**MEMBER, "kind": ["network"]}],
+        [{**MEMBER, "weight": 0.0}],
+        [{**MEMBER, "weight": 1e300}],
+        [{**MEMBER, "weight": float("nan")}],
+        [{**MEMBER, "temperature": "1"}],
+        [{**MEMBER, "temperature": True}],
+        [{**MEMBER, "activation": "eval"}],
+        [{**MEMBER, "activation": {}}],
+        [{**MEMBER, "arrays": {}}],
+        [{**MEMBER, "what": 1}],
+        [MEMBER, MEMBER],
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(changes: dict[str, Array]) -> None:
+def test_crafted_members_are_refused(members: object) -> None:
+    data = Model.make(header(), members=[network()]).to_bytes()
+    (length,) = struct.unpack_from("<I", data, len(MAGIC))
+    start = len(MAGIC) + 4
+    layout = json.loads(data[start : start + length])
+    text = json.dumps({**layout, "members": members}).encode()
     with pytest.raises(ModelError):
-        Model.make(header(), arrays=arrays(**changes))
-
-
-@pytest.mark.parametrize("lacking", ["mean", "temperature", "0.0.weights", "0.1.biases"])
-def test_lacking_arrays_are_refused(lacking: str) -> None:
-    kept = {name: value for name, value in arrays().items() if name != lacking}
-    with pytest.raises(ModelError):
-        Model.make(header(), arrays=kept)
+        Model.from_bytes(sealed(text, data[start + length : -32]))
 
 
 @pytest.mark.parametrize(
@@ -153,9 +205,12 @@ def test_lacking_arrays_are_refused(lacking: str) -> None:
         b"\xff\xfe",
         b"[" * 100_000,
         json.dumps(header()).encode(),
-        json.dumps(header(arrays=[["mean", [-1]]])).encode(),
-        json.dumps(header(arrays=[["mean", [1 << 40]]])).encode(),
-        json.dumps(header(arrays=[["mean", [True]]])).encode(),
+        json.dumps(header(arrays=[["0.mean", "f4", [-1]]])).encode(),
+        json.dumps(header(arrays=[["0.mean", "f4", [1 << 40]]])).encode(),
+        json.dumps(header(arrays=[["0.mean", "f4", [True]]])).encode(),
+        json.dumps(header(arrays=[["0.mean", "O8", [1]]])).encode(),
+        json.dumps(header(arrays=[["0.mean", ["f4"], [1]]])).encode(),
+        json.dumps(header(arrays=[["0.mean", [1]]])).encode(),
         json.dumps(header(arrays=["mean"])).encode(),
         json.dumps(header(arrays={})).encode(),
     ],

@@ -1,0 +1,281 @@
+"""The algorithms that a model of window features can be trained with, each under its name.
+
+Each makes members of a model from features, class names and groups. The same input, seed and
+library versions give the same members, bit for bit on one machine.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.neural_network import MLPClassifier
+from sklearn.svm import LinearSVC
+from threadpoolctl import threadpool_limits
+
+from actors.science import members
+from actors.science.members import Forest, Layer, Logits, Member, Network
+from actors.training import trees
+
+#: Spread that is added to each feature's own before dividing by it: a feature that hardly moves
+#: in training must not explode on a recording where it does.
+_LEAST_SPREAD = 1e-2
+
+#: Trees of a forest, and the fewest windows in a leaf. More trees are steadier and larger;
+#: larger leaves make smaller files.
+N_TREES, LEAF_WINDOWS = 100, 3
+
+#: Networks whose probabilities are averaged. More is steadier and larger.
+N_NETWORKS = 5
+#: Width of the hidden layer, the weight decay, and how often all windows are seen.
+HIDDEN, DECAY, EPOCHS = 128, 0.3, 15
+_BATCH = 256
+
+#: Inverse penalty on the weights of logistic regression, and of the support vector machine.
+PENALTY, SVM_COST = 0.003, 1.0
+
+#: Random Fourier features of the support vector machine, and the width of its Gaussian kernel
+#: relative to the usual distance of two windows.
+N_FOURIER, KERNEL_WIDTH = 1_000, 1.0
+
+#: Rounds of boosting, and the most leaves of each of its trees.
+ROUNDS, BOOSTED_LEAVES = 60, 12
+
+#: Temperatures that calibration chooses from.
+TEMPERATURES = np.exp(np.linspace(np.log(0.1), np.log(5.0), 79))
+
+Features = NDArray[np.float32]
+Names = NDArray[np.str_]
+
+
+class Fit(Protocol):
+    """Trains members; the columns of their logits are the sorted names in ``labels``.
+
+    ``features`` has the shape (n_windows, n_features). Windows of one of the ``groups`` are
+    never on both sides of a split that the algorithm makes for itself.
+    """
+
+    def __call__(
+        self, features: Features, labels: Names, *, groups: Names, seed: int
+    ) -> list[Member]: ...
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One way to train: a line for whoever has to choose, and what does it."""
+
+    help: str
+    fit: Fit
+
+
+class _Scaling(TypedDict):
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+
+def fit(
+    algorithm: str, features: Features, labels: Names, *, groups: Names, seed: int
+) -> list[Member]:
+    """Train by the algorithm of that name, on one thread.
+
+    One thread, since the order in which several add up is not always the same.
+    """
+    with threadpool_limits(1), warnings.catch_warnings():
+        # That some stop before they have converged is meant: it keeps them from learning by heart.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return ALGORITHMS[algorithm].fit(features, labels, groups=groups, seed=seed)
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Members, and their logits for windows that they have not seen, with the true columns."""
+
+    voters: Sequence[Member]
+    logits: Sequence[Logits]
+    truth: NDArray[np.intp]
+
+
+def calibration(held_out: Sequence[HeldOut]) -> float:
+    """The factor on all temperatures that makes the truth of held-out windows most likely."""
+
+    def loss(factor: float) -> float:
+        chosen = [
+            members.vote(each.voters, [logits / factor for logits in each.logits])[
+                np.arange(len(each.truth)), each.truth
+            ]
+            for each in held_out
+        ]
+        return -float(np.log(np.maximum(np.concatenate(chosen), 1e-7)).mean())
+
+    return min((float(step) for step in TEMPERATURES), key=loss)
+
+
+def warmer(voters: Sequence[Member], factor: float) -> list[Member]:
+    """The same members with that factor on their temperatures."""
+    return [replace(each, temperature=each.temperature * factor) for each in voters]
+
+
+def _random_forest(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Member]:
+    return [_grown(RandomForestClassifier, features, labels, seed=seed)]
+
+
+def _extra_trees(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Member]:
+    return [_grown(ExtraTreesClassifier, features, labels, seed=seed)]
+
+
+def _grown(kind: Any, features: Features, labels: Names, *, seed: int) -> Forest:
+    grown = kind(
+        n_estimators=N_TREES,
+        max_features="sqrt",
+        min_samples_leaf=LEAF_WINDOWS,
+        n_jobs=1,
+        random_state=seed,
+    ).fit(features, labels)
+    return trees.of_shares((each.tree_ for each in grown.estimators_), n_features=features.shape[1])
+
+
+def _gradient_boosting(
+    features: Features, labels: Names, *, groups: Names, seed: int
+) -> list[Member]:
+    boosted = HistGradientBoostingClassifier(
+        learning_rate=0.15,
+        max_iter=ROUNDS,
+        max_leaf_nodes=BOOSTED_LEAVES,
+        min_samples_leaf=10,
+        max_features=0.15,
+        l2_regularization=1.0,
+        early_stopping=False,
+        max_bins=63,
+        random_state=seed,
+    ).fit(features, labels)
+    rounds = [[tree.nodes for tree in each] for each in boosted._predictors]
+    return [
+        trees.of_boosting(
+            rounds, baseline=boosted._baseline_prediction.ravel(), n_features=features.shape[1]
+        )
+    ]
+
+
+def _lda(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Member]:
+    scaling, inputs = _scaled(features)
+    found = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(inputs, labels)
+    return [Network.of([_linear(found)], **scaling)]
+
+
+def _logistic_regression(
+    features: Features, labels: Names, *, groups: Names, seed: int
+) -> list[Member]:
+    scaling, inputs = _scaled(features)
+    found = LogisticRegression(C=PENALTY, max_iter=100).fit(inputs, labels)
+    return [Network.of([_linear(found)], **scaling)]
+
+
+def _svm(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Member]:
+    """Linear support vectors over random Fourier features of a Gaussian kernel."""
+    rng = np.random.default_rng(seed)
+    scaling, inputs = _scaled(features)
+    some = inputs[rng.permutation(len(inputs))[:400]].astype(np.float64)
+    distance = np.median(np.linalg.norm(some[:200, None] - some[None, 200:], axis=2))
+    directions = rng.normal(size=(inputs.shape[1], N_FOURIER)) / (KERNEL_WIDTH * distance)
+    phases = rng.uniform(0, 2 * np.pi, N_FOURIER)
+    random = (directions.astype(np.float32), phases.astype(np.float32))
+    unit = np.float32(np.sqrt(2 / N_FOURIER))
+    waves = unit * np.cos(inputs @ random[0] + random[1])
+    found = LinearSVC(C=SVM_COST, dual=False, tol=1e-3).fit(waves, labels)
+    weights, biases = _linear(found)
+    # Margins are about 1: without this they would be taken for a very unsure model's logits.
+    layers = [random, (weights * unit, biases)]
+    return warmer([Network.of(layers, **scaling, activation="cos")], 0.3)
+
+
+def _mlp(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Member]:
+    scaling, inputs = _scaled(features)
+    networks: list[Member] = []
+    for number in range(N_NETWORKS):
+        network = MLPClassifier(
+            hidden_layer_sizes=(HIDDEN,),
+            alpha=DECAY,
+            batch_size=min(_BATCH, len(inputs)),
+            max_iter=EPOCHS,
+            n_iter_no_change=EPOCHS,
+            random_state=seed + number,
+        ).fit(inputs, labels)
+        layers = list(zip(network.coefs_, network.intercepts_, strict=True))
+        layers[-1] = _two_columns(*layers[-1])
+        networks.append(Network.of(layers, **scaling))
+    return networks
+
+
+def _vote(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Member]:
+    """Several algorithms with equal shares, each calibrated on windows that it has not seen."""
+    learns, hears = _split(labels, groups=groups, seed=seed)
+    truth = np.unique(labels, return_inverse=True)[1][hears]
+    voters: list[Member] = []
+    for name in VOTERS:
+        each = ALGORITHMS[name].fit
+        tried = each(features[learns], labels[learns], groups=groups[learns], seed=seed)
+        logits = [member.logits(features[hears]) for member in tried]
+        factor = calibration([HeldOut(tried, logits, truth)])
+        final = warmer(each(features, labels, groups=groups, seed=seed), factor)
+        voters += [replace(member, weight=1.0 / len(final)) for member in final]
+    return voters
+
+
+def _split(labels: Names, *, groups: Names, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows to learn from, with every class among them, and rows of other groups."""
+    folds = StratifiedGroupKFold(n_splits=3, shuffle=True, random_state=seed)
+    n_classes = np.unique(labels).size
+    for learns, hears in folds.split(labels, labels, groups):
+        if np.unique(labels[learns]).size == n_classes:
+            return learns, hears
+    # Too few groups to hold any out. What a model says of its own examples is too sure, and is
+    # put right by the temperature of the whole vote.
+    everything = np.arange(len(labels))
+    return everything, everything
+
+
+def _scaled(features: Features) -> tuple[_Scaling, Features]:
+    """The scaling of a network, and the features after it."""
+    mean = features.mean(axis=0, dtype=np.float64)
+    scale = features.std(axis=0, dtype=np.float64) + _LEAST_SPREAD
+    inputs = members.standardised(features, mean=mean, scale=scale).astype(np.float32)
+    return {"mean": mean, "scale": scale}, inputs
+
+
+def _linear(found: Any) -> Layer:
+    return _two_columns(found.coef_.T, found.intercept_)
+
+
+def _two_columns(weights: NDArray[Any], biases: NDArray[Any]) -> Layer:
+    """A last layer with a column a class; of two classes, scikit-learn tells the second's alone."""
+    if biases.size == 1:
+        return np.pad(weights, ((0, 0), (1, 0))), np.pad(biases, (1, 0))
+    return weights, biases
+
+
+#: Who votes in `vote`.
+VOTERS = ("mlp", "svm", "extra_trees")
+
+ALGORITHMS: Mapping[str, Algorithm] = {
+    "random_forest": Algorithm("decision trees on random parts of the data", _random_forest),
+    "extra_trees": Algorithm("decision trees with random thresholds; quick", _extra_trees),
+    "lda": Algorithm("linear discriminant analysis with shrinkage; the quickest", _lda),
+    "logistic_regression": Algorithm("a linear model; quick and small", _logistic_regression),
+    "svm": Algorithm("support vectors over random features of a Gaussian kernel", _svm),
+    "gradient_boosting": Algorithm("trees that mend each other's errors; slow", _gradient_boosting),
+    "mlp": Algorithm("small neural networks whose answers are averaged", _mlp),
+    "vote": Algorithm("several of the others, calibrated and averaged; slow", _vote),
+}
