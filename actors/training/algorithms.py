@@ -6,6 +6,7 @@ library versions give the same members, bit for bit on one machine.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,7 +43,9 @@ N_TREES, LEAF_WINDOWS = 100, 3
 N_NETWORKS = 5
 #: Width of the hidden layer, the weight decay, and how often all windows are seen.
 HIDDEN, DECAY, EPOCHS = 128, 0.3, 15
-_BATCH = 256
+#: Windows that the weights are moved by at once, and how often they are moved at least: few
+#: windows are seen more often than `EPOCHS` times.
+_BATCH, _LEAST_MOVES = 256, 300
 
 #: Inverse penalty on the weights of logistic regression, and of the support vector machine.
 PENALTY, SVM_COST = 0.003, 1.0
@@ -51,11 +54,20 @@ PENALTY, SVM_COST = 0.003, 1.0
 #: relative to the usual distance of two windows.
 N_FOURIER, KERNEL_WIDTH = 1_000, 1.0
 
-#: Rounds of boosting, and the most leaves of each of its trees.
-ROUNDS, BOOSTED_LEAVES = 60, 12
+#: Boosting: how many rounds, of small trees that each look at a part of the features.
+BOOSTING: Mapping[str, Any] = {
+    "max_iter": 60,
+    "learning_rate": 0.15,
+    "max_leaf_nodes": 12,
+    "min_samples_leaf": 10,
+    "max_features": 0.15,
+    "max_bins": 63,
+    "l2_regularization": 1.0,
+    "early_stopping": False,
+}
 
 #: Temperatures that calibration chooses from.
-TEMPERATURES = np.exp(np.linspace(np.log(0.1), np.log(5.0), 79))
+TEMPERATURES = np.exp(np.linspace(np.log(0.1), np.log(10.0), 93))
 
 Features = NDArray[np.float32]
 Names = NDArray[np.str_]
@@ -150,17 +162,7 @@ def _grown(kind: Any, features: Features, labels: Names, *, seed: int) -> Forest
 def _gradient_boosting(
     features: Features, labels: Names, *, groups: Names, seed: int
 ) -> list[Member]:
-    boosted = HistGradientBoostingClassifier(
-        learning_rate=0.15,
-        max_iter=ROUNDS,
-        max_leaf_nodes=BOOSTED_LEAVES,
-        min_samples_leaf=10,
-        max_features=0.15,
-        l2_regularization=1.0,
-        early_stopping=False,
-        max_bins=63,
-        random_state=seed,
-    ).fit(features, labels)
+    boosted = HistGradientBoostingClassifier(**BOOSTING, random_state=seed).fit(features, labels)
     rounds = [[tree.nodes for tree in each] for each in boosted._predictors]
     return [
         trees.of_boosting(
@@ -188,7 +190,7 @@ def _svm(features: Features, labels: Names, *, groups: Names, seed: int) -> list
     rng = np.random.default_rng(seed)
     scaling, inputs = _scaled(features)
     some = inputs[rng.permutation(len(inputs))[:400]].astype(np.float64)
-    distance = np.median(np.linalg.norm(some[:200, None] - some[None, 200:], axis=2))
+    distance = np.median(np.linalg.norm(some[::2, None] - some[None, 1::2], axis=2))
     directions = rng.normal(size=(inputs.shape[1], N_FOURIER)) / (KERNEL_WIDTH * distance)
     phases = rng.uniform(0, 2 * np.pi, N_FOURIER)
     random = (directions.astype(np.float32), phases.astype(np.float32))
@@ -204,13 +206,14 @@ def _svm(features: Features, labels: Names, *, groups: Names, seed: int) -> list
 def _mlp(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Member]:
     scaling, inputs = _scaled(features)
     networks: list[Member] = []
+    epochs = max(EPOCHS, math.ceil(_LEAST_MOVES / math.ceil(len(inputs) / _BATCH)))
     for number in range(N_NETWORKS):
         network = MLPClassifier(
             hidden_layer_sizes=(HIDDEN,),
             alpha=DECAY,
             batch_size=min(_BATCH, len(inputs)),
-            max_iter=EPOCHS,
-            n_iter_no_change=EPOCHS,
+            max_iter=epochs,
+            n_iter_no_change=epochs,
             random_state=seed + number,
         ).fit(inputs, labels)
         layers = list(zip(network.coefs_, network.intercepts_, strict=True))
@@ -236,11 +239,12 @@ def _vote(features: Features, labels: Names, *, groups: Names, seed: int) -> lis
 
 def _split(labels: Names, *, groups: Names, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows to learn from, with every class among them, and rows of other groups."""
-    folds = StratifiedGroupKFold(n_splits=3, shuffle=True, random_state=seed)
-    n_classes = np.unique(labels).size
-    for learns, hears in folds.split(labels, labels, groups):
-        if np.unique(labels[learns]).size == n_classes:
-            return learns, hears
+    n_classes, n_groups = np.unique(labels).size, np.unique(groups).size
+    if n_groups > 1:
+        folds = StratifiedGroupKFold(min(3, n_groups), shuffle=True, random_state=seed)
+        for learns, hears in folds.split(labels, labels, groups):
+            if hears.size and np.unique(labels[learns]).size == n_classes:
+                return learns, hears
     # Too few groups to hold any out. What a model says of its own examples is too sure, and is
     # put right by the temperature of the whole vote.
     everything = np.arange(len(labels))

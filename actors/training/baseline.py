@@ -26,7 +26,7 @@ from actors.science.features import FEATURE_VERSION
 from actors.training import algorithms, dataset
 from actors.training.dataset import Examples, LabelledClip
 
-NAME, VERSION = "clamor-base", "1.0.0"
+NAME, VERSION = "clamor-base", "1.1.0"
 SEED = 20_240
 
 #: One of `algorithms.ALGORITHMS`.

@@ -124,7 +124,11 @@ def clean_examples(clips: Sequence[LabelledClip], *, snr_db: float | None, seed:
     rng = np.random.default_rng(seed)
     parts: list[Examples] = []
     for clip in clips:
-        bed = np.zeros_like(clip.samples) if snr_db is None else _bed(rng, clip.samples, snr_db)
+        bed = (
+            np.zeros_like(clip.samples)
+            if snr_db is None
+            else bed_under(rng, clip.samples, snr_db=snr_db)
+        )
         chunks = list(_grid(clip.samples.size, length=RATE_HZ, first=0))
         names = [_called(clip, clip.samples[a:b], bed[a:b]) for a, b in chunks]
         parts.append(_extracted(clip, clip.samples + bed, chunks, names))
@@ -159,7 +163,7 @@ def copy(clip: LabelledClip, rng: np.random.Generator) -> Examples:
     is_clean = rng.random() < 0.25
     # Even a clean copy has a bed that is barely there: digital silence teaches nothing.
     snr_db = 60.0 if is_clean else float(rng.uniform(*SNR_DB))
-    bed = _bed(rng, padded, snr_db)
+    bed = bed_under(rng, padded, snr_db=snr_db)
     length = _length(rng, longest=padded.size)
     chunks = list(_grid(padded.size, length=length, first=_offset(rng, length)))
     names = [_called(clip, padded[a:b], bed[a:b], loudest=sound) for a, b in chunks]
@@ -186,7 +190,7 @@ def _varied(samples: Samples, rng: np.random.Generator) -> Samples:
     return tilted[: faster.size].astype(np.float32)
 
 
-def _bed(rng: np.random.Generator, sound: Samples, snr_db: float) -> Samples:
+def bed_under(rng: np.random.Generator, sound: Samples, *, snr_db: float) -> Samples:
     """A bed as long as a sound, that far below the rms of the sound's louder parts."""
     bed = synth.background_bed(rng, sound.size, RATE_HZ)
     power = np.square(sound[: sound.size // HOP * HOP].reshape(-1, HOP)).mean(axis=1)
@@ -200,7 +204,7 @@ def _called(
 ) -> str | None:
     """The class of a chunk, by its clean sound and its bed; ``None`` if it had better not count."""
     whole = clip.samples if loudest is None else loudest
-    power, top = _power(sound), _loudest_second(whole)
+    power, top = _power(sound), loudest_second(whole)
     if power <= 0:
         return BACKGROUND if _power(bed) > 0 else None
     below_top_db = 10 * np.log10(top / power)
@@ -210,10 +214,11 @@ def _called(
     return clip.label if below_top_db < STRONG_DB and over_bed_db > AUDIBLE_DB else None
 
 
-def _loudest_second(samples: Samples) -> float:
-    return max(
-        _power(samples[first : first + RATE_HZ]) for first in range(0, samples.size, RATE_HZ)
-    )
+def loudest_second(samples: Samples) -> float:
+    """Power of the loudest of consecutive seconds; what a shorter sound has, spread over one."""
+    seconds = range(0, samples.size, RATE_HZ)
+    pieces = (samples[first : first + RATE_HZ] for first in seconds)
+    return max((_power(piece) * piece.size / RATE_HZ for piece in pieces), default=0.0)
 
 
 def _power(samples: Samples) -> float:

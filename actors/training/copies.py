@@ -1,0 +1,71 @@
+"""How often each labelled clip is learned from: copies with noise, about as much of each class."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from actors.science.chunks import RATE_HZ
+from actors.science.events import BACKGROUND
+from actors.training import dataset
+from actors.training.dataset import Examples, LabelledClip
+
+#: Seconds of sound that all classes together are learned from, copies counted, and the most
+#: copies of any clip. More takes longer: this much takes a minute to listen to.
+LEARNT_S = 6_000.0
+MOST_COPIES = 8
+
+#: Longer clips are learned from in pieces of this length.
+PIECE = 10 * RATE_HZ
+
+#: Beds of background, as a share of all copies, and the fewest of them.
+BED_SHARE, FEWEST_BEDS = 0.15, 40
+
+
+def make(clips: Sequence[LabelledClip], *, seed: int, tell: Callable[[float], None]) -> Examples:
+    """Chunks of copies of the clips over beds, and of beds alone, which are background.
+
+    ``tell`` is told the part that is done before each copy; what it raises stops the work.
+    """
+    rng = np.random.default_rng(seed)
+    taken = list(_taken(clips, rng))
+    n_beds = max(FEWEST_BEDS, round(BED_SHARE * len(taken)))
+    groups = sorted({clip.group for clip in clips})
+    parts: list[Examples] = []
+    for number, clip in enumerate(taken):
+        tell(number / (len(taken) + n_beds))
+        parts.append(dataset.copy(clip, rng))
+    for number, bed in enumerate(dataset.beds(rng, groups=groups, how_many=n_beds)):
+        tell((len(taken) + number) / (len(taken) + n_beds))
+        parts.append(dataset.plain(bed, rng))
+    return dataset.joined(parts)
+
+
+def _taken(clips: Sequence[LabelledClip], rng: np.random.Generator) -> Iterator[LabelledClip]:
+    """Every class's pieces again and again, until it has had its share of the seconds."""
+    by_class: dict[str, list[LabelledClip]] = defaultdict(list)
+    for clip in clips:
+        by_class[clip.label].extend(_pieces(clip))
+    for label in sorted(by_class):
+        pieces = by_class[label]
+        total_s = sum(piece.samples.size for piece in pieces) / RATE_HZ
+        share = LEARNT_S / len(by_class) / total_s if total_s else 0.0
+        n_taken = max(1, round(min(share, MOST_COPIES) * len(pieces)))
+        order = [rng.permutation(len(pieces)) for _ in range(0, n_taken, len(pieces) or 1)]
+        for number in np.concatenate(order)[:n_taken].tolist():
+            yield pieces[number]
+
+
+def _pieces(clip: LabelledClip) -> Iterator[LabelledClip]:
+    """The clip, or its pieces if it is long; without those where its sound is not to be heard."""
+    if not clip.samples.any():
+        return
+    loudest = dataset.loudest_second(clip.samples)
+    for start in range(0, clip.samples.size, PIECE):
+        piece = clip.samples[start : start + PIECE]
+        below_db = 10 * np.log10(loudest / max(dataset.loudest_second(piece), 1e-20))
+        if clip.label == BACKGROUND or below_db < dataset.STRONG_DB:
+            yield replace(clip, samples=piece)

@@ -1,0 +1,194 @@
+"""Train a model on somebody's labelled clips, and say how good it is on clips it has not heard."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as version_of
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.science.classifier import Model
+from actors.science.errors import ScienceError
+from actors.science.events import BACKGROUND
+from actors.science.features import FEATURE_VERSION
+from actors.training import algorithms, copies, crossval
+from actors.training.crossval import Scores
+from actors.training.dataset import LabelledClip
+
+__all__ = [
+    "ALGORITHMS",
+    "DEFAULT_ALGORITHM",
+    "LabelledClip",
+    "Learnt",
+    "OneClassOnly",
+    "TooFewExamples",
+    "learn",
+]
+
+#: The algorithms to choose from, each with a line of help.
+ALGORITHMS: Mapping[str, str] = {name: each.help for name, each in algorithms.ALGORITHMS.items()}
+
+#: What cross-validation prefers among the quick ones; see docs/model.md.
+DEFAULT_ALGORITHM = "mlp"
+
+#: A class needs this many clips, and this many groups: one to learn from, one to be tried on.
+FEWEST_CLIPS, FEWEST_GROUPS = 4, 2
+
+_LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch", "torchaudio")
+
+#: Parts of the work that are done after the examples are made, and after cross-validation.
+_MADE, _VALIDATED = 0.3, 0.85
+
+
+class TooFewExamples(ScienceError):
+    """A class has too few clips, or clips of too few groups, to learn from and to be tried on."""
+
+    code = "too-few-examples"
+
+
+class OneClassOnly(ScienceError):
+    """All clips are of one class: there is nothing to tell apart."""
+
+    code = "one-class-only"
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """A model, and what models like it make of clips that they have not heard.
+
+    Attributes
+    ----------
+    model
+        Trained on all clips.
+    names, truth
+        Name and label of each clip, in the order that they were given in.
+    scores : numpy.ndarray [shape=(n_clips, n_classes), dtype=float32]
+        Class probabilities of each clip by a model that was trained without its fold; columns as
+        in ``model.classes``, rows sum to 1. Background is 0 in all but clips of background.
+    """
+
+    model: Model
+    names: tuple[str, ...]
+    truth: NDArray[np.str_]
+    scores: Scores
+
+
+def learn(
+    clips: Sequence[LabelledClip],
+    *,
+    algorithm: str,
+    name: str,
+    version: str,
+    seed: int = 0,
+    on_progress: Callable[[float, str], None] | None = None,
+) -> Learnt:
+    """Train a model on labelled clips.
+
+    Parameters
+    ----------
+    clips
+        At least `FEWEST_CLIPS` of each class, of `FEWEST_GROUPS` groups. The class ``background``
+        is always there, and may have clips of its own.
+    algorithm
+        One of `ALGORITHMS`.
+    name, version
+        What the model is called.
+    seed
+        The same clips, seed, machine and library versions give the same model.
+    on_progress
+        Is told the part that is done and the stage; may raise to stop.
+
+    Raises
+    ------
+    TooFewExamples
+    OneClassOnly
+    ValueError
+        When there is no such algorithm.
+    """
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"there is no algorithm {algorithm}")
+    _check(clips)
+    tell = on_progress or (lambda _part, _stage: None)
+    examples = copies.make(clips, seed=seed, tell=lambda part: tell(_MADE * part, "listening"))
+    if unheard := {clip.label for clip in clips} - set(examples.labels.tolist()):
+        raise TooFewExamples(f"nothing is to be heard in the clips of {', '.join(sorted(unheard))}")
+    folds = crossval.deal(clips, seed=seed)
+    trained, factor = crossval.train(
+        examples,
+        folds=folds,
+        algorithm=algorithm,
+        seed=seed,
+        tell=lambda part: tell(_MADE + (_VALIDATED - _MADE) * part, "validating"),
+    )
+    classes = np.unique(examples.labels).tolist()
+    scores = np.zeros((len(clips), len(classes)), dtype=np.float32)
+    for row, clip in enumerate(clips):
+        tell(_VALIDATED, "validating")
+        scores[row] = crossval.score_clip(
+            clip, trained[folds[clip.group]], classes=classes, factor=factor
+        )
+    tell(_VALIDATED, "training")
+    voters = algorithms.fit(
+        algorithm, examples.features, examples.labels, groups=examples.groups, seed=seed
+    )
+    truth = np.array([clip.label for clip in clips])
+    header = {
+        "name": name,
+        "version": version,
+        "algorithm": algorithm,
+        "feature_version": FEATURE_VERSION,
+        "classes": classes,
+        "training": _training(clips, scores=scores, classes=classes, seed=seed),
+        "libraries": {library: version_of(library) for library in _LIBRARIES},
+    }
+    model = Model.make(header, members=algorithms.warmer(voters, factor))
+    tell(1.0, "done")
+    return Learnt(model, tuple(clip.name for clip in clips), truth, scores)
+
+
+def _check(clips: Sequence[LabelledClip]) -> None:
+    """Refuse clips that nothing can be learned from. Silent ones do not count."""
+    n_clips: Counter[str] = Counter()
+    groups: dict[str, set[str]] = {clip.label: set() for clip in clips}
+    for clip in clips:
+        if clip.samples.any():
+            n_clips[clip.label] += 1
+            groups[clip.label].add(clip.group)
+    if len(groups) < 2:
+        raise OneClassOnly
+    few = [
+        f"{label} ({n_clips[label]} clips of {len(groups[label])} groups)"
+        for label in sorted(groups)
+        if label != BACKGROUND
+        and (n_clips[label] < FEWEST_CLIPS or len(groups[label]) < FEWEST_GROUPS)
+    ]
+    if few:
+        raise TooFewExamples(
+            f"a class needs {FEWEST_CLIPS} clips with sound, of {FEWEST_GROUPS} groups; "
+            f"too few are there of {', '.join(few)}"
+        )
+
+
+def _training(
+    clips: Sequence[LabelledClip], *, scores: Scores, classes: Sequence[str], seed: int
+) -> dict[str, Any]:
+    """What the model file says of how it was trained."""
+    labels = [clip.label for clip in clips]
+    digest = hashlib.sha256()
+    for clip in clips:
+        digest.update(json.dumps([clip.name, clip.label, clip.group]).encode())
+        digest.update(clip.samples.astype("<f4").tobytes())
+    hits = np.array(classes)[scores.argmax(axis=1)] == np.array(labels)
+    return {
+        "data_sha256": digest.hexdigest(),
+        "n_clips": len(clips),
+        "clips_by_class": dict(sorted(Counter(labels).items())),
+        "seed": seed,
+        "accuracy": round(float(hits.mean()), 4),
+    }
