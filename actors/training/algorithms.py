@@ -271,7 +271,7 @@ def _two_columns(weights: NDArray[Any], biases: NDArray[Any]) -> Layer:
 
 
 #: Who votes in `vote`.
-VOTERS = ("mlp", "svm", "extra_trees")
+VOTERS = ("lda", "mlp", "gradient_boosting")
 
 ALGORITHMS: Mapping[str, Algorithm] = {
     "random_forest": Algorithm("decision trees on random parts of the data", _random_forest),

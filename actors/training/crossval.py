@@ -59,6 +59,40 @@ class Fold:
         return found
 
 
+def validate(
+    clips: Sequence[LabelledClip], examples: Examples, *, algorithm: str, seed: int, tell: Tell
+) -> tuple[Scores, float]:
+    """Score every clip by what was trained without its fold.
+
+    Parameters
+    ----------
+    clips
+        What is scored.
+    examples
+        What is learned from: copies of the clips, in the same groups.
+
+    Returns
+    -------
+    scores : numpy.ndarray [shape=(n_clips, n_classes), dtype=float32]
+        Columns are the sorted names among the examples' labels.
+    factor
+        As of `train`.
+    """
+    folds = deal(clips, seed=seed)
+    trained, factor = train(
+        examples, folds=folds, algorithm=algorithm, seed=seed, tell=lambda part: tell(0.9 * part)
+    )
+    classes = np.unique(examples.labels).tolist()
+    scores = np.zeros((len(clips), len(classes)), dtype=np.float32)
+    for row, clip in enumerate(clips):
+        tell(0.9 + 0.1 * row / len(clips))
+        windows = windows_of(clip.samples)
+        fold = trained[folds[clip.group]]
+        found = fold.scores(windows.features, n_classes=len(classes), factor=factor)
+        scores[row] = clip_scores(found, windows.is_silent, classes=classes, label=clip.label)
+    return scores, factor
+
+
 def deal(clips: Sequence[LabelledClip], *, seed: int) -> dict[str, int]:
     """The fold of each group, with the classes spread evenly over the folds.
 
@@ -134,15 +168,6 @@ def windows_of(samples: Samples) -> Windows:
     ]
     power = np.array([np.square(whole[at : at + length]).mean(dtype=np.float64) for at in starts])
     return Windows(np.concatenate(rows), power < 10 ** (QUIET_DB / 10))
-
-
-def score_clip(
-    clip: LabelledClip, fold: Fold, *, classes: Sequence[str], factor: float
-) -> NDArray[np.float64]:
-    """A clip's class probabilities by what was trained without its fold."""
-    windows = windows_of(clip.samples)
-    scores = fold.scores(windows.features, n_classes=len(classes), factor=factor)
-    return clip_scores(scores, windows.is_silent, classes=classes, label=clip.label)
 
 
 def clip_scores(

@@ -118,25 +118,18 @@ def learn(
     examples = copies.make(clips, seed=seed, tell=lambda part: tell(_MADE * part, "listening"))
     if unheard := {clip.label for clip in clips} - set(examples.labels.tolist()):
         raise TooFewExamples(f"nothing is to be heard in the clips of {', '.join(sorted(unheard))}")
-    folds = crossval.deal(clips, seed=seed)
-    trained, factor = crossval.train(
+    scores, factor = crossval.validate(
+        clips,
         examples,
-        folds=folds,
         algorithm=algorithm,
         seed=seed,
         tell=lambda part: tell(_MADE + (_VALIDATED - _MADE) * part, "validating"),
     )
-    classes = np.unique(examples.labels).tolist()
-    scores = np.zeros((len(clips), len(classes)), dtype=np.float32)
-    for row, clip in enumerate(clips):
-        tell(_VALIDATED, "validating")
-        scores[row] = crossval.score_clip(
-            clip, trained[folds[clip.group]], classes=classes, factor=factor
-        )
     tell(_VALIDATED, "training")
     voters = algorithms.fit(
         algorithm, examples.features, examples.labels, groups=examples.groups, seed=seed
     )
+    classes = np.unique(examples.labels).tolist()
     truth = np.array([clip.label for clip in clips])
     header = {
         "name": name,

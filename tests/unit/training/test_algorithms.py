@@ -25,6 +25,15 @@ Rows = NDArray[np.float32]
 Names = NDArray[np.str_]
 
 
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few trees, networks and rounds: enough for these problems, and quick."""
+    monkeypatch.setattr(algorithms, "N_TREES", 20)
+    monkeypatch.setattr(algorithms, "N_NETWORKS", 2)
+    monkeypatch.setattr(algorithms, "N_FOURIER", 200)
+    monkeypatch.setattr(algorithms, "BOOSTING", {**algorithms.BOOSTING, "max_iter": 20})
+
+
 def problem(n_rows: int, *, n_classes: int = 3, spread: float = 0.6, seed: int = 0) -> Any:
     """Features around a centre a class, labels, and groups of five rows."""
     rng = np.random.default_rng(seed)
