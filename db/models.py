@@ -170,8 +170,9 @@ class AudioSession(Claimable, Base):
     #: Set by ``split``: the decoded recording.
     duration_s: Mapped[float | None]
     missing_s: Mapped[float | None]
-    #: Length at 16 kHz, and the length of a chunk.
+    #: Length at 16 kHz.
     n_samples: Mapped[int | None] = mapped_column(BigInteger)
+    #: Written by releases whose chunks did not overlap; a later release drops it.
     chunk_samples: Mapped[int | None]
     pcm_key: Mapped[str | None]
     levels_key: Mapped[str | None]
@@ -195,8 +196,8 @@ class AudioSession(Claimable, Base):
 class SessionSpan(Claimable, Base):
     """About a minute of one recording: the unit of a message.
 
-    ``scores`` holds the class probabilities of the span's chunks, little-endian float32
-    ``[n_chunks, n_classes]`` in the order of the model's classes.
+    ``scores`` holds the class probabilities of the span's steps of 0.1 s, little-endian float16
+    ``[n_steps, n_classes]`` in the order of the model's classes.
     """
 
     __tablename__ = "session_spans"
@@ -242,6 +243,8 @@ class NoiseDetection(Base):
     #: dB by the session's ``level_reference``; null where the recording is digitally silent.
     laeq_db: Mapped[float | None]
     lafmax_db: Mapped[float | None]
+    #: The likeliest types, at most five, the likeliest first: ``noise_type`` and ``score``.
+    candidates: Mapped[list[Any]] = mapped_column(JSONB, server_default=text("'[]'"))
 
 
 class ProcessingMetric(Base):

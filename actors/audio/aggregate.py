@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from actors import steps
-from actors.audio import level_answer
+from actors.audio import level_answer, pcm
+from actors.audio.detect import SCORES
 from actors.messages import AggregateSession, Nudge
 from actors.runtime import Runtime
-from actors.science import chunks, events
+from actors.science import chunks, ear, events
+from actors.science.chunks import STEP
 from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
 from actors.science.totals import Totals, calibrated
-from actors.science.types import Chunk, Event
+from actors.science.types import BACKGROUND, Event
 from db import queries
 from db.blobs import product_key
 from db.models import AudioSession, SessionSpan
@@ -43,7 +45,7 @@ def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
         model = runtime.model(session.model_id)
         levels = LevelSeries.from_bytes(runtime.blobs.get(session.levels_key))
         totals = Totals.from_json(session.totals)
-        heard = _calibrated(_merge(session, spans, model, levels), session.calibration_db)
+        heard = _calibrated(_merge(runtime, session, spans, levels), session.calibration_db)
         answer_key = product_key(session.id, "levels-answer", attempt=attempt)
         answer = level_answer.document(session, levels, totals)
         runtime.blobs.put(answer_key, msgspec.json.encode(answer))
@@ -62,24 +64,28 @@ def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
 
 
 def _merge(
-    session: AudioSession, spans: Sequence[SessionSpan], model: Model, levels: LevelSeries
+    runtime: Runtime, session: AudioSession, spans: Sequence[SessionSpan], levels: LevelSeries
 ) -> list[Event]:
-    assert session.chunk_samples
-    assert session.duration_s
-    planned: list[Chunk] = []
-    scores: list[NDArray[np.float32]] = []
-    for span in spans:
-        of_span = chunks.plan_chunks(
-            span.start_sample, span.stop_sample, chunk=session.chunk_samples
+    """The events of a session: stretches by the first look, each named by a second look."""
+    assert session.model_id
+    assert session.pcm_key
+    assert session.n_samples
+    model, key, n_samples = runtime.model(session.model_id), session.pcm_key, session.n_samples
+    scores = np.concatenate([_scores(span, model.classes) for span in spans])
+
+    def look(first: int, stop: int) -> NDArray[np.float32]:
+        start, end = ear.chunk_around(first * STEP, stop * STEP, n_samples=n_samples)
+        samples = pcm.read_around(
+            runtime.blobs, key, start, end, margin=ear.MARGIN, n_samples=n_samples
         )
-        planned += of_span
-        scores.append(_scores(span, len(of_span), model.classes))
+        return ear.second_look(model, samples, first=scores[first:stop])
+
     return events.merge(
-        np.concatenate(scores),
-        planned,
+        scores,
         classes=model.classes,
+        look=look,
         levels=levels,
-        duration_s=session.duration_s,
+        thresholds=model.thresholds,
     )
 
 
@@ -94,12 +100,14 @@ def _calibrated(heard: Sequence[Event], calibration_db: float | None) -> list[Ev
     ]
 
 
-def _scores(span: SessionSpan, n_chunks: int, classes: Sequence[str]) -> NDArray[np.float32]:
-    """The scores of a span [shape=(n_chunks, n_classes)]; one that was lost heard nothing."""
+def _scores(span: SessionSpan, classes: Sequence[str]) -> NDArray[np.float32]:
+    """The scores of a span [shape=(n_steps, n_classes)]; one that was lost heard nothing."""
+    n_steps = chunks.count_steps(span.stop_sample - span.start_sample)
     if span.scores is not None:
-        return np.frombuffer(span.scores, dtype="<f4").reshape(n_chunks, len(classes))
-    lost = np.zeros((n_chunks, len(classes)), dtype=np.float32)
-    lost[:, classes.index(events.BACKGROUND)] = 1.0
+        stored = np.frombuffer(span.scores, dtype=SCORES)
+        return stored.reshape(n_steps, len(classes)).astype(np.float32)
+    lost = np.zeros((n_steps, len(classes)), dtype=np.float32)
+    lost[:, classes.index(BACKGROUND)] = 1.0
     return lost
 
 

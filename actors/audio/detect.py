@@ -1,4 +1,4 @@
-"""``detect_span``: classify the chunks of one span."""
+"""``detect_span``: a first look at one span, step by step."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from actors import steps
+from actors.audio import pcm
 from actors.messages import AggregateSession, DetectSpan, Nudge
 from actors.runtime import Runtime
-from actors.science import chunks, features
-from actors.science.prepare import PCM_BYTES, pcm_to_float
+from actors.science import ear
 from db import queries
 from db.models import AudioSession, SessionSpan
 from db.queries import Work
 
+#: How probabilities are stored on a span's row: half precision is finer than they are.
+SCORES = "<f2"
+
 
 def detect_span(runtime: Runtime, nudge: DetectSpan) -> None:
-    """Give every chunk of a span its class probabilities; the last span starts ``aggregate``."""
+    """Give every step of a span its class probabilities; the last span starts ``aggregate``."""
     work = Work(session_id=nudge.session_id, span_index=nudge.span_index, state="pending")
     aggregate = AggregateSession(session_id=nudge.session_id)
 
@@ -35,7 +38,7 @@ def detect_span(runtime: Runtime, nudge: DetectSpan) -> None:
             span = queries.get_span(db, nudge.session_id, nudge.span_index)
         if session is None or span is None:
             raise steps.Permanent("session-removed", "the session was removed while it ran")
-        scores = _classify(runtime, session, span).astype("<f4").tobytes()
+        scores = _listen(runtime, session, span).astype(SCORES).tobytes()
         return steps.Outcome(lambda db, attempt: finish(db, attempt, state="done", scores=scores))
 
     steps.run(
@@ -52,35 +55,16 @@ def detect_span(runtime: Runtime, nudge: DetectSpan) -> None:
     )
 
 
-def _classify(runtime: Runtime, session: AudioSession, span: SessionSpan) -> NDArray[np.float32]:
-    """Class probabilities [shape=(n_chunks, n_classes)] of a span's chunks."""
-    assert session.chunk_samples
+def _listen(runtime: Runtime, session: AudioSession, span: SessionSpan) -> NDArray[np.float32]:
+    """Class probabilities [shape=(n_steps, n_classes)] of a span's steps."""
     assert session.model_id
-    planned = chunks.plan_chunks(span.start_sample, span.stop_sample, chunk=session.chunk_samples)
-    ranges = [
-        (chunk.start - span.start_sample, chunk.stop - span.start_sample) for chunk in planned
-    ]
-    if ranges[-1][1] < chunks.MIN_CHUNK:
-        # A recording that is shorter than the shortest chunk is heard with silence behind it.
-        ranges = [(0, chunks.MIN_CHUNK)]
-    samples = _read(runtime, session, start=span.start_sample, n_samples=ranges[-1][1])
-    return runtime.model(session.model_id).scores(features.extract(samples, ranges))
-
-
-def _read(
-    runtime: Runtime, session: AudioSession, *, start: int, n_samples: int
-) -> NDArray[np.float32]:
-    """Samples ``[start - MARGIN, start + n_samples + MARGIN)``, silent outside the recording."""
     assert session.pcm_key
     assert session.n_samples
-    first = start - features.MARGIN
-    samples = np.zeros(n_samples + 2 * features.MARGIN, dtype=np.float32)
-    from_sample = max(first, 0)
-    to_sample = min(first + samples.size, session.n_samples)
-    data = runtime.blobs.get_range(
-        session.pcm_key,
-        start=from_sample * PCM_BYTES,
-        length=(to_sample - from_sample) * PCM_BYTES,
+    first = max(0, span.start_sample - ear.CONTEXT)
+    stop = min(span.stop_sample + ear.CONTEXT, session.n_samples)
+    return ear.first_look(
+        runtime.model(session.model_id),
+        pcm.read(runtime.blobs, session.pcm_key, first, stop),
+        lead=span.start_sample - first,
+        n_samples=span.stop_sample - span.start_sample,
     )
-    samples[from_sample - first : to_sample - first] = pcm_to_float(data)
-    return samples

@@ -39,8 +39,7 @@ def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
         levels_key = product_key(session_id, "levels", attempt=attempt)
         prepared = _decode(runtime, session, pcm_key)
         runtime.blobs.put(levels_key, prepared.levels.to_bytes())
-        chunk = chunks.chunk_samples(prepared.n_samples)
-        spans = chunks.plan_spans(prepared.n_samples, chunk=chunk)
+        spans = chunks.plan_spans(prepared.n_samples)
         move_on = steps.move_on(
             work,
             to="detecting",
@@ -50,7 +49,6 @@ def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
                 "calibration_db": calibration_db,
                 "totals": prepared.totals.to_json(),
                 "n_samples": prepared.n_samples,
-                "chunk_samples": chunk,
                 "pcm_key": pcm_key,
                 "levels_key": levels_key,
                 "spans_total": len(spans),

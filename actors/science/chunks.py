@@ -1,47 +1,50 @@
-"""The plan of a recording: which samples make a chunk, which chunks make a span.
+"""The grid of a recording: steps, chunks and spans, all counted in samples at 16 kHz.
 
-A plan is a pure rule of the number of samples. Whoever holds a span's bounds and the chunk size
-derives the very chunks that whoever planned the whole recording derives, so chunks need not be
-stored and a span can be planned again after a crash.
+Scores lie on a grid of `STEP` samples that is fixed to the recording. What is heard at a step
+depends on the sound around it and on nothing else: how a recording is cut into spans changes no
+score, since each span brings its neighbours' sound as context.
 """
 
 from __future__ import annotations
 
 from actors.science.types import Chunk, Span
 
-#: The rate that chunks are counted in.
+#: The rate that everything here is counted in.
 RATE_HZ = 16_000
 
-#: Chunks shorter than this say too little; a shorter recording is padded to it with zeros.
+#: Samples between two feature frames. Every chunk starts on this grid.
+HOP = 200
+
+#: The grid of the scores: 0.1 s. Finer stores and decodes more, coarser blurs onsets.
+STEP = 1_600
+
+#: Chunks shorter than this say too little; a shorter sound is padded to it with zeros.
 MIN_CHUNK = 8_000
 
-#: Chunks longer than this blur the events in them.
+#: Chunks longer than this blur what is in them.
 MAX_CHUNK = 80_000
 
-#: Samples between two feature frames. Every chunk starts on this grid, so that features do not
-#: depend on how a recording is cut into spans.
-HOP = 200
+#: The chunks of the first look: windows of one second, each shared by two steps.
+CHUNK = 16_000
+CHUNK_STEP = 2 * STEP
 
 #: About how much audio a message carries: long enough that the message's cost disappears in the
 #: work, short enough that one recording spreads over many workers.
 SPAN_SAMPLES = 60 * RATE_HZ
 
-#: The size of a chunk until recordings get long: one second.
-USUAL_CHUNK = 16_000
-
-#: The largest planned size. It leaves room for a tail of up to ``MIN_CHUNK - 1`` samples to join
-#: its neighbour within ``MAX_CHUNK``.
-LARGEST_CHUNK = 72_000
-
-#: About how many chunks a recording has at most; chunks grow with the recording beyond that.
-MOST_CHUNKS = 7_200
+#: What is left at the end of a recording joins the last span if it is shorter than this.
+MIN_SPAN = 10 * RATE_HZ
 
 
-def chunk_samples(n_samples: int) -> int:
-    """The chunk size of a recording of ``n_samples`` samples at 16 kHz.
+def count_steps(n_samples: int) -> int:
+    """How many steps it takes to cover ``n_samples`` samples; the last may be cut short."""
+    return -(-n_samples // STEP)
 
-    One second up to two hours, then as long as needed for about `MOST_CHUNKS` chunks, at most
-    `LARGEST_CHUNK`; always a multiple of `HOP`.
+
+def plan_spans(n_samples: int) -> list[Span]:
+    """Cut a recording into spans of `SPAN_SAMPLES`.
+
+    Spans are contiguous, cover everything and start on the grid of `CHUNK_STEP`.
 
     Raises
     ------
@@ -50,58 +53,22 @@ def chunk_samples(n_samples: int) -> int:
     """
     if n_samples < 1:
         raise ValueError("a recording has at least one sample")
-    share = -(-n_samples // MOST_CHUNKS)
-    on_grid = -(-share // HOP) * HOP
-    return min(max(on_grid, USUAL_CHUNK), LARGEST_CHUNK)
-
-
-def plan_chunks(start: int, stop: int, *, chunk: int) -> list[Chunk]:
-    """Cut ``[start, stop)`` into consecutive chunks of ``chunk`` samples.
-
-    What is left at the end is a chunk of its own, or joins its neighbour when it is shorter than
-    `MIN_CHUNK`. A stretch of less than `MIN_CHUNK` samples is one chunk: whoever computes its
-    features pads it with zeros to `MIN_CHUNK`. All other chunks hold between `MIN_CHUNK` and
-    `MAX_CHUNK` samples.
-
-    Raises
-    ------
-    ValueError
-        When the stretch is empty, or the chunk size is off the grid or outside the bounds.
-    """
-    if not 0 <= start < stop:
-        raise ValueError("a stretch of audio starts at 0 or later and is not empty")
-    if not MIN_CHUNK <= chunk <= LARGEST_CHUNK or chunk % HOP:
-        raise ValueError(f"a chunk is {MIN_CHUNK} to {LARGEST_CHUNK} samples, in steps of {HOP}")
-    n_chunks = _n_chunks(stop - start, chunk=chunk)
-    starts = [start + index * chunk for index in range(n_chunks)]
-    return [Chunk(*bounds) for bounds in zip(starts, [*starts[1:], stop], strict=True)]
-
-
-def plan_spans(n_samples: int, *, chunk: int) -> list[Span]:
-    """Group the chunks of a whole recording into spans of about `SPAN_SAMPLES`.
-
-    Spans are contiguous and cover everything. `plan_chunks` of each span, one after the other,
-    is `plan_chunks` of the whole recording: a span boundary is always a chunk boundary, and a
-    tail that joins its neighbour joins it in the same span.
-
-    Raises
-    ------
-    ValueError
-        As `plan_chunks`.
-    """
-    planned = plan_chunks(0, n_samples, chunk=chunk)
-    per_span = max(1, round(SPAN_SAMPLES / chunk))
-    firsts = range(0, len(planned), per_span)
+    whole, tail = divmod(n_samples, SPAN_SAMPLES)
+    n_spans = max(1, whole + (tail >= MIN_SPAN))
+    starts = [index * SPAN_SAMPLES for index in range(n_spans)]
+    stops = [*starts[1:], n_samples]
     return [
-        Span(
-            index=index,
-            start=planned[first].start,
-            stop=planned[min(first + per_span, len(planned)) - 1].stop,
-        )
-        for index, first in enumerate(firsts)
+        Span(index=index, start=start, stop=stop)
+        for index, (start, stop) in enumerate(zip(starts, stops, strict=True))
     ]
 
 
-def _n_chunks(length: int, *, chunk: int) -> int:
-    whole, tail = divmod(length, chunk)
-    return max(1, whole + (tail >= MIN_CHUNK))
+def plan_chunks(n_samples: int) -> list[Chunk]:
+    """The overlapping chunks of a stretch that starts on the grid of `CHUNK_STEP`.
+
+    Chunk ``k`` is centred on the steps ``2 k`` and ``2 k + 1``: the first begins before the
+    stretch and the last ends behind it, so that every step is heard with as much sound before
+    it as after.
+    """
+    reach = (CHUNK - CHUNK_STEP) // 2
+    return [Chunk(start, start + CHUNK) for start in range(-reach, n_samples - reach, CHUNK_STEP)]

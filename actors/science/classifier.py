@@ -22,9 +22,11 @@ from typing import Any
 import numpy as np
 
 from actors.science import members
+from actors.science.cnn import Convolutional
 from actors.science.errors import ModelError
 from actors.science.features import FEATURE_VERSION, N_FEATURES
-from actors.science.members import AnyArray, Array, Forest, Logits, Member, Network
+from actors.science.members import AnyArray, Array, Forest, Member, Network
+from actors.science.types import BACKGROUND, UNCLASSIFIED
 
 #: First bytes of a model file; the last one is the version of the format.
 MAGIC = b"CLAMOR\x00\x02"
@@ -33,7 +35,7 @@ MAGIC = b"CLAMOR\x00\x02"
 MOST_BYTES = 64 * 1024 * 1024
 
 #: The kinds of members that a file may hold.
-KINDS: Mapping[str, type[Member]] = {kind.kind: kind for kind in (Network, Forest)}
+KINDS: Mapping[str, type[Member]] = {kind.kind: kind for kind in (Network, Forest, Convolutional)}
 
 #: The types of arrays that a file may hold, all little-endian.
 _DTYPES = ("f2", "f4", "i2", "i4")
@@ -72,37 +74,42 @@ class Model:
         """What the members are evaluated on: ``features``, ``samples``, or both."""
         return frozenset(member.needs for member in self.members)
 
+    @property
+    def vote_temperature(self) -> float:
+        """Divides the logarithms of what the members vote; below 1 makes the vote surer."""
+        return float(self.header.get("vote_temperature", 1.0))
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The confidence from which on an event of a class counts, where it is not the usual."""
+        return dict(self.header.get("thresholds", {}))
+
     def scores(self, features: Array) -> Array:
-        """Class probabilities of windows, by a model that needs nothing but their features.
+        """Class probabilities of chunks, by the members that need nothing but their features.
 
         Parameters
         ----------
-        features : numpy.ndarray [shape=(n_windows, N_FEATURES), dtype=float32]
+        features : numpy.ndarray [shape=(n_chunks, N_FEATURES), dtype=float32]
             As `features.extract` gives them.
 
         Returns
         -------
-        numpy.ndarray [shape=(n_windows, n_classes), dtype=float32]
+        numpy.ndarray [shape=(n_chunks, n_classes), dtype=float32]
             Rows sum to 1.
 
         Raises
         ------
         ValueError
-            When the features have another width than the model, or the model needs more.
+            When the features have another width than the model, or no member looks at features.
         """
-        return self.vote({"features": features})
-
-    def vote(self, inputs: Mapping[str, Array]) -> Array:
-        """As `scores`, from everything that the model `needs`, by name, a row a window each."""
-        logits: list[Logits] = []
-        for member in self.members:
-            if member.needs not in inputs:
-                raise ValueError(f"the model needs the {member.needs} of windows")
-            values = inputs[member.needs]
-            if values.ndim != 2 or values.shape[1] != member.width:
-                raise ValueError(f"{member.needs} have the shape (n_windows, {member.width})")
-            logits.append(member.logits(values))
-        return members.vote(self.members, logits).astype(np.float32)
+        voters = [member for member in self.members if member.needs == "features"]
+        if not voters:
+            raise ValueError("no member of the model looks at features")
+        width = voters[0].width
+        if features.ndim != 2 or features.shape[1] != width:
+            raise ValueError(f"features have the shape (n_chunks, {width})")
+        logits = [member.logits(features) for member in voters]
+        return members.vote(voters, logits).astype(np.float32)
 
     def to_bytes(self) -> bytes:
         """The model file. The same model gives the same bytes."""
@@ -211,7 +218,19 @@ def _with_fields(header: object) -> dict[str, Any]:
     is_list = isinstance(classes, list) and all(isinstance(c, str) and c for c in classes)
     if not is_list or len(classes) < 2 or len(set(classes)) != len(classes):
         raise ModelError("a model has at least two classes with different names")
+    if BACKGROUND not in classes or UNCLASSIFIED in classes:
+        raise ModelError(f"a model knows {BACKGROUND}, and no class is called {UNCLASSIFIED}")
+    thresholds = header.get("thresholds", {})
+    is_table = isinstance(thresholds, dict) and set(thresholds) <= set(classes)
+    if not is_table or not all(_is_number(each, 0.0, 1.0) for each in thresholds.values()):
+        raise ModelError("a model's thresholds are probabilities of its classes")
+    if not _is_number(header.get("vote_temperature", 1.0), 0.05, 20.0):
+        raise ModelError("a model's vote temperature is a moderate number above 0")
     return header
+
+
+def _is_number(value: object, low: float, high: float) -> bool:
+    return type(value) in (int, float) and low <= value <= high  # type: ignore[operator]
 
 
 def _arrays_of(table: object, *, data: bytes, offset: int) -> dict[str, AnyArray]:

@@ -1,127 +1,286 @@
-"""Class probabilities of chunks to events: what made noise, from when to when, how loud."""
+"""Class probabilities to events: what made noise, from when to when, how loud, how sure.
+
+The scores of the first look are decoded to stretches in which one class sounds: by the most
+likely path through the classes, where every change of class costs something (Viterbi). Each
+stretch is named by a second look at the whole of it. What is louder than its background by much
+and was heard as nothing that the model knows comes out as `UNCLASSIFIED`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science.chunks import RATE_HZ
+from actors.science import exceedance
+from actors.science.chunks import RATE_HZ, STEP
 from actors.science.levels import LevelSeries
-from actors.science.types import Chunk, Event
+from actors.science.types import BACKGROUND, UNCLASSIFIED, Candidate, Event
 
-#: The class of everything that is no event.
-BACKGROUND = "background"
+#: Seconds of a step.
+STEP_S = STEP / RATE_HZ
 
-#: A chunk counts for its best class from this probability on. Lower finds more and errs more.
-THRESHOLD = 0.5
+#: What it costs to begin or end a sound, and to go from one sound to another at once, in natural
+#: logarithms of probability. Dearer changes are fewer and surer.
+ONSET_COST = 3.0
+CHANGE_COST = 8.0
 
-#: A- and time-averaged level in dB re full scale under which a chunk is silence whatever the
+#: A stretch reaches from its decoded part outwards to where something sounds with less than this
+#: probability: a sound is let go later than it is taken up.
+RELEASE = 0.35
+
+#: An event counts from this confidence on, unless the model's file says otherwise for its class.
+THRESHOLD = 0.35
+
+#: Sounds of one type with less than this between them are one event, as a dog's barks are.
+LONGEST_GAP_S = 0.5
+
+#: Shorter events are none.
+SHORTEST_S = 0.2
+
+#: How far the edges of an event may be drawn in, to where its level is this far above the
+#: background; only if its mean level is so far above it that the two can be told apart.
+EDGE_S, EDGE_DB, EDGE_CONTRAST_DB = 0.6, 4.0, 4.0
+
+#: How many of the types that an event may be are kept with it.
+CANDIDATES = 5
+
+#: A- and time-averaged level in dB re full scale under which all is silence whatever the
 #: classifier makes of it: the rounding noise of 16-bit audio lies around -98 dB.
 QUIET_DB = -80.0
 
-#: This many chunks that are no event, between two of the same type, are part of one event.
-LONGEST_GAP = 1
+Scores = NDArray[np.float32]
+#: Gives the class probabilities [shape=(n_classes,)] of the steps ``[first, stop)``.
+SecondLook = Callable[[int, int], Scores]
 
-_NONE = -1
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Steps ``[first, stop)`` in which something sounds."""
+
+    first: int
+    stop: int
 
 
 def merge(
-    scores: NDArray[np.float32],
-    chunks: Sequence[Chunk],
+    scores: Scores,
     *,
     classes: Sequence[str],
+    look: SecondLook,
     levels: LevelSeries,
-    duration_s: float,
+    thresholds: dict[str, float] | None = None,
 ) -> list[Event]:
-    """Merge the chunks of a recording into events.
-
-    A run of chunks with the same best class is an event, when that class is no background and
-    each chunk reaches `THRESHOLD`; gaps of up to `LONGEST_GAP` chunks inside one type are closed.
+    """Turn the scores of a whole recording into events.
 
     Parameters
     ----------
-    scores : numpy.ndarray [shape=(n_chunks, n_classes)]
-        Probabilities, the rows in the order of ``chunks``.
-    chunks
-        Consecutive chunks of the recording.
+    scores : numpy.ndarray [shape=(n_steps, n_classes)]
+        Class probabilities at every step of `STEP_S`.
     classes
-        Names of the columns.
+        Names of the columns; `BACKGROUND` is one of them.
+    look
+        Names a stretch; see `ear.second_look`.
     levels
-        Levels of the same recording.
-    duration_s
-        Its length at its own rate; no event ends later.
+        Levels of the same recording, in dBFS. No event ends after its end.
+    thresholds
+        Confidences from which on an event counts, by class; `THRESHOLD` for others.
 
     Returns
     -------
     list of Event
-        By start. ``confidence`` is the mean probability over the event's chunks, closed gaps
-        included. Events never overlap.
+        By start; they never overlap. ``confidence`` is the probability of the type given the
+        whole stretch; of an `UNCLASSIFIED` event the share of its energy that is not background.
 
     Raises
     ------
     ValueError
-        When the shape of the scores does not fit the chunks and classes.
+        When the shape of the scores does not fit the classes.
     """
-    if scores.shape != (len(chunks), len(classes)):
-        raise ValueError("there is a row of scores for each chunk and a column for each class")
-    best = _best(scores, chunks, classes=classes, levels=levels)
-    found: list[Event] = []
-    for column, first, last in _runs(_close_gaps(best)):
-        start_s = chunks[first].start / RATE_HZ
-        end_s = min(chunks[last].stop / RATE_HZ, duration_s)
-        if end_s <= start_s:
-            continue
-        confidence = float(scores[first : last + 1, column].mean(dtype=np.float64))
-        event = Event(
-            start_s=start_s,
-            end_s=end_s,
-            noise_type=classes[column],
-            confidence=min(max(confidence, 0.0), 1.0),
-            laeq_db=levels.laeq_db(start_s, end_s),
-            lafmax_db=levels.lafmax_db(start_s, end_s),
-        )
-        found.append(event)
+    if scores.ndim != 2 or scores.shape[1] != len(classes):
+        raise ValueError("there is a column of scores for each class")
+    named = [
+        event
+        for stretch in find_stretches(scores, classes=classes)
+        for event in _named(stretch, classes=classes, look=look, thresholds=thresholds or {})
+    ]
+    edges = _Edges(levels)
+    joined = [edges.refined(event) for event in _joined(named)]
+    lasting = (event for event in joined if event.end_s - event.start_s >= SHORTEST_S - 1e-9)
+    audible = [event for event in _measured(lasting, levels) if _is_audible(event)]
+    loud = _unexplained(exceedance.find(levels), audible, levels)
+    return sorted([*audible, *loud], key=lambda event: event.start_s)
+
+
+def find_stretches(scores: Scores, *, classes: Sequence[str]) -> list[Stretch]:
+    """The stretches of a recording in which a class other than `BACKGROUND` sounds.
+
+    Two stretches may touch, where one sound follows another.
+    """
+    background = list(classes).index(BACKGROUND)
+    path = _best_path(scores, background=background)
+    sounds = 1.0 - scores[:, background]
+    changes = np.flatnonzero(np.diff(path)) + 1
+    bounds = [0, *changes.tolist(), len(path)]
+    cores = [
+        Stretch(first, stop)
+        for first, stop in pairwise(bounds)
+        if stop > first and path[first] != background
+    ]
+    return _let_go(cores, sounds)
+
+
+def _best_path(scores: Scores, *, background: int) -> NDArray[np.intp]:
+    """The class of each step on the most likely path, by Viterbi's algorithm."""
+    emissions = np.log(np.maximum(scores, 1e-6), dtype=np.float64)
+    n_steps, n_classes = emissions.shape
+    came_from = np.zeros((n_steps, n_classes), dtype=np.int32)
+    total = np.zeros(n_classes)
+    stay = np.arange(n_classes)
+    for step in range(n_steps):
+        # To any sound from silence, to silence from any sound, or from one sound to another.
+        best_sound = int(np.where(stay == background, -np.inf, total).argmax())
+        options = np.stack(
+            [total, np.full(n_classes, total[background] - ONSET_COST),
+             np.full(n_classes, total[best_sound] - CHANGE_COST)]
+        )  # fmt: skip
+        options[2, background] = total[best_sound] - ONSET_COST
+        chosen = options.argmax(axis=0)
+        came_from[step] = np.choose(chosen, [stay, background, best_sound])
+        total = options.max(axis=0) + emissions[step]
+        total -= total.max()
+    path = np.empty(n_steps, dtype=np.intp)
+    at = int(total.argmax()) if n_steps else 0
+    for step in range(n_steps - 1, -1, -1):
+        path[step] = at
+        at = came_from[step, at]
+    return path
+
+
+def _let_go(cores: Sequence[Stretch], sounds: NDArray[np.float32]) -> list[Stretch]:
+    """Stretches reaching outwards while something still sounds, up to their neighbours."""
+    found: list[Stretch] = []
+    for number, core in enumerate(cores):
+        first, stop = core.first, core.stop
+        lowest = found[-1].stop if found else 0
+        highest = cores[number + 1].first if number + 1 < len(cores) else len(sounds)
+        while first > lowest and sounds[first - 1] >= RELEASE:
+            first -= 1
+        while stop < highest and sounds[stop] >= RELEASE:
+            stop += 1
+        found.append(Stretch(first, stop))
     return found
 
 
-def _best(
-    scores: NDArray[np.float32],
-    chunks: Sequence[Chunk],
-    *,
-    classes: Sequence[str],
-    levels: LevelSeries,
-) -> list[int]:
-    """The column that each chunk counts for, or `_NONE`."""
-    columns = scores.argmax(axis=1)
-    best: list[int] = []
-    for chunk, column, row in zip(chunks, columns.tolist(), scores, strict=True):
-        is_event = classes[column] != BACKGROUND and row[column] >= THRESHOLD
-        if is_event:
-            level_db = levels.laeq_db(chunk.start / RATE_HZ, chunk.stop / RATE_HZ)
-            is_event = level_db is not None and level_db >= QUIET_DB
-        best.append(column if is_event else _NONE)
-    return best
+def _named(
+    stretch: Stretch, *, classes: Sequence[str], look: SecondLook, thresholds: dict[str, float]
+) -> Iterable[Event]:
+    """The event of a stretch; none where it is background after all, or nobody is sure."""
+    shares = look(stretch.first, stretch.stop)
+    order = np.argsort(-shares, kind="stable")
+    best = classes[order[0]]
+    confidence = float(shares[order[0]])
+    if best == BACKGROUND or confidence < thresholds.get(best, THRESHOLD):
+        return
+    kept = [index for index in order if classes[index] != BACKGROUND][:CANDIDATES]
+    yield Event(
+        start_s=round(stretch.first * STEP_S, 3),
+        end_s=round(stretch.stop * STEP_S, 3),
+        noise_type=best,
+        confidence=min(confidence, 1.0),
+        laeq_db=None,
+        lafmax_db=None,
+        candidates=tuple(Candidate(classes[index], float(shares[index])) for index in kept),
+    )
 
 
-def _close_gaps(best: Sequence[int]) -> list[int]:
-    closed = list(best)
-    for column, first, last in _runs(best, of_gaps=True):
-        is_inside = first > 0 and last + 1 < len(best)
-        if column == _NONE and is_inside and last - first < LONGEST_GAP:
-            before, after = best[first - 1], best[last + 1]
-            if before == after:
-                closed[first : last + 1] = [before] * (last - first + 1)
-    return closed
+def _joined(found: Sequence[Event]) -> list[Event]:
+    """Events of one type that follow each other closely are one."""
+    joined: list[Event] = []
+    for event in found:
+        before = joined[-1] if joined else None
+        if (
+            before is not None
+            and before.noise_type == event.noise_type
+            and event.start_s - before.end_s < LONGEST_GAP_S
+        ):
+            surer = max(before, event, key=lambda each: each.confidence)
+            joined[-1] = replace(surer, start_s=before.start_s, end_s=event.end_s)
+        else:
+            joined.append(event)
+    return joined
 
 
-def _runs(best: Sequence[int], *, of_gaps: bool = False) -> Iterator[tuple[int, int, int]]:
-    """Column, first and last index of each run of one column; runs of `_NONE` if asked for."""
-    first = 0
-    for column, members in groupby(best):
-        last = first + sum(1 for _ in members) - 1
-        if column != _NONE or of_gaps:
-            yield column, first, last
-        first = last + 1
+class _Edges:
+    """Draws the edges of events in to where the level rises above the background."""
+
+    def __init__(self, levels: LevelSeries) -> None:
+        self._level_db = exceedance.level_db(levels)
+        self._background_db = exceedance.background_db(self._level_db)
+
+    def refined(self, event: Event) -> Event:
+        """The event without up to `EDGE_S` of background at either side.
+
+        Left as it is where the event does not stand out, as rain that lasts does not.
+        """
+        first, stop = round(event.start_s / STEP_S), round(event.end_s / STEP_S)
+        level_db = self._level_db[first:stop]
+        if not level_db.size:
+            return event
+        above_db = level_db - self._background_db[first:stop]
+        loudness_db = 10.0 * np.log10(np.power(10.0, level_db / 10.0).mean())
+        contrast_db = loudness_db - float(self._background_db[first:stop].mean())
+        if contrast_db < EDGE_CONTRAST_DB:
+            return event
+        counts = np.flatnonzero(above_db >= min(EDGE_DB, contrast_db / 2))
+        most = round(EDGE_S / STEP_S)
+        start = min(int(counts[0]), most) if counts.size else 0
+        end = max(int(counts[-1]) + 1, level_db.size - most) if counts.size else level_db.size
+        if end <= start:
+            return event
+        return replace(
+            event,
+            start_s=round((first + start) * STEP_S, 3),
+            end_s=round((first + end) * STEP_S, 3),
+        )
+
+
+def _measured(found: Iterable[Event], levels: LevelSeries) -> Iterable[Event]:
+    """Events with their levels, ended where the recording ends."""
+    for event in found:
+        end_s = min(event.end_s, levels.duration_s)
+        if end_s > event.start_s:
+            yield replace(
+                event,
+                end_s=end_s,
+                laeq_db=levels.laeq_db(event.start_s, end_s),
+                lafmax_db=levels.lafmax_db(event.start_s, end_s),
+            )
+
+
+def _is_audible(event: Event) -> bool:
+    return event.laeq_db is not None and event.laeq_db >= QUIET_DB
+
+
+def _unexplained(
+    loud: Iterable[exceedance.Exceedance], heard: Sequence[Event], levels: LevelSeries
+) -> Iterable[Event]:
+    """Loud stretches that no event overlaps."""
+    for stretch in loud:
+        if any(e.start_s < stretch.end_s and stretch.start_s < e.end_s for e in heard):
+            continue
+        yield from _measured(
+            [
+                Event(
+                    start_s=stretch.start_s,
+                    end_s=stretch.end_s,
+                    noise_type=UNCLASSIFIED,
+                    confidence=stretch.share,
+                    laeq_db=None,
+                    lafmax_db=None,
+                )
+            ],
+            levels,
+        )

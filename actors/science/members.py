@@ -87,9 +87,9 @@ class Member(ABC):
         """How many probabilities it gives."""
 
     @property
-    @abstractmethod
     def width(self) -> int:
-        """How many values of a window it looks at."""
+        """How many features it looks at; 0 if it hears samples."""
+        return 0
 
     @abstractmethod
     def check(self) -> None:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: The class of everything that is no event.
+BACKGROUND = "background"
+
+#: What is loud and explained by no class.
+UNCLASSIFIED = "unclassified"
+
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
@@ -38,11 +44,21 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A noise type that an event may be, and its probability."""
+
+    noise_type: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A stretch of one noise type.
 
-    ``confidence`` lies in [0, 1]. Levels are A-weighted, in dB re digital full scale (a
-    full-scale sine is -3.01 dB), and ``None`` where nothing was to be measured.
+    ``confidence`` lies in [0, 1]; ``candidates`` are the likeliest types with their
+    probabilities, the likeliest first. Levels are A-weighted, in dB re digital full scale (a
+    full-scale sine is -3.01 dB) unless they were calibrated, and ``None`` where nothing was to
+    be measured.
     """
 
     start_s: float
@@ -51,3 +67,4 @@ class Event:
     confidence: float
     laeq_db: float | None
     lafmax_db: float | None
+    candidates: tuple[Candidate, ...] = ()

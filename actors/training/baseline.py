@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from actors.science import synth
 from actors.science.classifier import Model
-from actors.science.events import BACKGROUND
 from actors.science.features import FEATURE_VERSION
+from actors.science.types import BACKGROUND
 from actors.training import algorithms, dataset
 from actors.training.dataset import Examples, LabelledClip
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.science.classifier import Model
-from actors.science.events import BACKGROUND
 from actors.science.features import FEATURE_VERSION
+from actors.science.types import BACKGROUND
 from actors.training import algorithms, copies, crossval, dataset
 from actors.training.crossval import Fold, Windows
 from actors.training.dataset import Examples, LabelledClip

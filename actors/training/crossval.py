@@ -13,8 +13,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from actors.science import features, members
 from actors.science.chunks import MIN_CHUNK, RATE_HZ
-from actors.science.events import BACKGROUND, QUIET_DB
+from actors.science.events import QUIET_DB
 from actors.science.members import Member
+from actors.science.types import BACKGROUND
 from actors.training import algorithms
 from actors.training.algorithms import HeldOut
 from actors.training.dataset import Examples, LabelledClip, Samples

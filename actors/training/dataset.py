@@ -21,8 +21,8 @@ from scipy import fft
 
 from actors.science import decode, features, synth
 from actors.science.chunks import HOP, MIN_CHUNK, RATE_HZ
-from actors.science.events import BACKGROUND
 from actors.science.prepare import MonoResampler
+from actors.science.types import BACKGROUND
 
 Samples = NDArray[np.float32]
 

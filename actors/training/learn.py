@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from actors.science.classifier import Model
 from actors.science.errors import ScienceError
-from actors.science.events import BACKGROUND
 from actors.science.features import FEATURE_VERSION
+from actors.science.types import BACKGROUND
 from actors.training import algorithms, copies, crossval
 from actors.training.crossval import Scores
 from actors.training.dataset import LabelledClip

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from actors.science import synth
 from actors.science.classifier import MAGIC, Model, shipped
 from actors.science.errors import ModelError
-from actors.science.events import BACKGROUND
 from actors.science.features import FEATURE_VERSION, N_FEATURES
 from actors.science.members import LEAF, AnyArray, Forest, Layer, Network
+from actors.science.types import BACKGROUND
 
 CLASSES = ["background", "bark", "rain"]
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from actors.science import features, synth
 from actors.science.chunks import RATE_HZ
 from actors.science.classifier import Model
-from actors.science.events import BACKGROUND
+from actors.science.types import BACKGROUND
 from actors.training import algorithms, copies, crossval, learn
 from actors.training.learn import LabelledClip, Learnt, OneClassOnly, TooFewExamples
 

@@ -1,0 +1,25 @@
+"""The decoded audio of a session, in the blob store."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.science.prepare import PCM_BYTES, pcm_to_float
+from db.blobs import Blobs
+
+
+def read(blobs: Blobs, key: str, start: int, stop: int) -> NDArray[np.float32]:
+    """Samples ``[start, stop)`` at 16 kHz [shape=(stop - start,)]."""
+    data = blobs.get_range(key, start=start * PCM_BYTES, length=(stop - start) * PCM_BYTES)
+    return pcm_to_float(data)
+
+
+def read_around(
+    blobs: Blobs, key: str, start: int, stop: int, *, margin: int, n_samples: int
+) -> NDArray[np.float32]:
+    """Samples ``[start - margin, stop + margin)``, silent outside the ``n_samples`` there are."""
+    first, last = max(start - margin, 0), min(stop + margin, n_samples)
+    around = np.zeros(stop - start + 2 * margin, dtype=np.float32)
+    around[first - (start - margin) :][: last - first] = read(blobs, key, first, last)
+    return around

@@ -1,0 +1,217 @@
+"""How a model listens: a quick look at every step, and a long look at each sound that was found.
+
+The first look says, ten times a second, how likely each class is. It decides where something
+sounds. A model with a network that hears samples uses that alone; any other model classifies
+overlapping chunks of one second.
+
+The second look says what a stretch is that the first one found: the whole of the stretch, up to
+five seconds at a time, is one chunk, and all members vote. A long look errs less than many short
+ones: with the shipped model's members, 5 s of a clip are told rightly far more often than 1 s.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.science import cnn, events, features, members
+from actors.science.chunks import (
+    CHUNK,
+    HOP,
+    MAX_CHUNK,
+    MIN_CHUNK,
+    STEP,
+    count_steps,
+    plan_chunks,
+    plan_spans,
+)
+from actors.science.classifier import Model
+from actors.science.levels import LevelSeries
+from actors.science.members import Array, Member
+from actors.science.types import Event
+
+#: Samples of context that the first look wants on either side of what it scores, where the
+#: recording has them. A multiple of the grid.
+CONTEXT = cnn.REACH
+
+#: Samples around a stretch that the second look's features want, where the recording has them.
+MARGIN = features.MARGIN
+
+#: Stretches longer than this are looked at in parts, evenly spread over them: more says nothing
+#: new of what sounds, and a rain of hours would take minutes.
+_MOST_PARTS = 6
+
+_LEAST_PROBABILITY = 1e-4
+
+
+def first_look(model: Model, samples: Array, *, lead: int, n_samples: int) -> Array:
+    """Class probabilities at every step of a slice of a recording.
+
+    Parameters
+    ----------
+    model
+        The classifier.
+    samples : numpy.ndarray [shape=(n,), dtype=float32]
+        The slice at 16 kHz, with up to `CONTEXT` samples of the recording before and after it.
+        At the recording's ends there is nothing before and after; it is not made up.
+    lead
+        Samples of context before the slice; a multiple of `CONTEXT`'s grid.
+    n_samples
+        Length of the slice itself.
+
+    Returns
+    -------
+    numpy.ndarray [shape=(count_steps(n_samples), n_classes), dtype=float32]
+        Rows sum to 1.
+    """
+    n_steps = count_steps(n_samples)
+    hearers = [member for member in model.members if member.needs == "samples"]
+    if not hearers:
+        return _by_chunks(model, samples, lead=lead, n_samples=n_samples)
+    # The network's last step may be cut short by the recording's end: silence fills it.
+    missing = lead + n_steps * STEP - samples.size
+    whole = np.pad(samples, (0, max(missing, 0)))
+    first = lead // STEP
+    logits = [member.logits(whole)[first : first + n_steps] for member in hearers]
+    return members.vote(hearers, logits).astype(np.float32)
+
+
+def listen(model: Model, samples: Array) -> Array:
+    """The first look at a whole recording that is in memory, span by span.
+
+    Takes samples [shape=(n,)] at 16 kHz, gives [shape=(count_steps(n), n_classes)]. Memory is
+    bounded: an hour takes no more of it than a minute.
+    """
+    scores: list[Array] = []
+    for span in plan_spans(samples.size):
+        first = max(0, span.start - CONTEXT)
+        piece = samples[first : span.stop + CONTEXT]
+        n_samples = span.stop - span.start
+        scores.append(first_look(model, piece, lead=span.start - first, n_samples=n_samples))
+    return np.concatenate(scores)
+
+
+def hear(model: Model, samples: Array, *, levels: LevelSeries) -> list[Event]:
+    """The events of a recording that is in memory: both looks, as the pipeline takes them.
+
+    Parameters
+    ----------
+    model
+        The classifier.
+    samples : numpy.ndarray [shape=(n,), dtype=float32]
+        Mono at 16 kHz, at least one sample.
+    levels
+        Levels of the same recording.
+    """
+    scores = listen(model, samples)
+    padded = np.pad(samples, MARGIN)
+
+    def look(first: int, stop: int) -> Array:
+        start, end = chunk_around(first * STEP, stop * STEP, n_samples=samples.size)
+        around = padded[start : end + 2 * MARGIN]
+        return second_look(model, around, first=scores[first:stop])
+
+    return events.merge(
+        scores, classes=model.classes, look=look, levels=levels, thresholds=model.thresholds
+    )
+
+
+def name_clip(model: Model, samples: Array) -> Array:
+    """Class probabilities of a clip that holds one sound, or none [shape=(n_classes,)].
+
+    The second look at all from where the first look hears something to where it last does. Where
+    it hears nothing at all, the whole clip is looked at.
+    """
+    scores = listen(model, samples)
+    found = events.find_stretches(scores, classes=model.classes)
+    first, stop = (found[0].first, found[-1].stop) if found else (0, len(scores))
+    heard = np.concatenate([scores[each.first : each.stop] for each in found] or [scores])
+    start, end = chunk_around(first * STEP, stop * STEP, n_samples=samples.size)
+    around = np.pad(samples, MARGIN)[start : end + 2 * MARGIN]
+    return second_look(model, around, first=heard)
+
+
+def second_look(model: Model, samples: Array, *, first: Array) -> Array:
+    """Class probabilities of a stretch that sounds.
+
+    Parameters
+    ----------
+    model
+        The classifier.
+    samples : numpy.ndarray [shape=(n + 2 * MARGIN,), dtype=float32]
+        The stretch at 16 kHz with `MARGIN` samples around it, silent beyond the recording.
+    first : numpy.ndarray [shape=(n_steps, n_classes)]
+        What the first look made of its steps.
+
+    Returns
+    -------
+    numpy.ndarray [shape=(n_classes,), dtype=float32]
+        Sums to 1.
+    """
+    weights = [member.weight for member in model.members]
+    parts = _features_of(samples) if "features" in model.needs else None
+    opinions = [
+        _pooled(first if parts is None or member.needs == "samples" else _of_parts(member, parts))
+        for member in model.members
+    ]
+    voted = np.average(opinions, axis=0, weights=weights)
+    sharpened = np.maximum(voted, _LEAST_PROBABILITY) ** (1.0 / model.vote_temperature)
+    return np.asarray(sharpened / sharpened.sum(), dtype=np.float32)
+
+
+def chunk_around(start: int, stop: int, *, n_samples: int) -> tuple[int, int]:
+    """The samples that the second look takes of a stretch: at least `MIN_CHUNK` of them.
+
+    A sound that is shorter is heard with what lies around it. A recording that is shorter is
+    heard whole.
+    """
+    lacking = max(0, MIN_CHUNK - (stop - start))
+    start = max(0, min(start - lacking // 2, n_samples - MIN_CHUNK))
+    return start, min(max(stop, start + MIN_CHUNK), n_samples)
+
+
+def _pooled(rows: NDArray[np.floating]) -> NDArray[np.float64]:
+    """One opinion of many: the mean of the logarithms, normalised."""
+    mean = np.log(np.maximum(rows, _LEAST_PROBABILITY), dtype=np.float64).mean(axis=0)
+    shares: NDArray[np.float64] = np.exp(mean - mean.max())
+    shares /= shares.sum()
+    return shares
+
+
+def _of_parts(member: Member, parts: Array) -> NDArray[np.float64]:
+    return np.asarray(members.vote([member], [member.logits(parts)]))
+
+
+def _by_chunks(model: Model, samples: Array, *, lead: int, n_samples: int) -> Array:
+    """The first look of a model that knows nothing but features of chunks."""
+    reach = features.MARGIN + CHUNK // 2
+    padded = np.pad(samples, (reach, reach + CHUNK))
+    begin = reach + lead - features.MARGIN - CHUNK // 2
+    planned = plan_chunks(n_samples)
+    # Chunks begin up to half a chunk before the slice.
+    shift = CHUNK // 2
+    ranges = [(chunk.start + shift, chunk.stop + shift) for chunk in planned]
+    window = padded[begin : begin + ranges[-1][1] + 2 * features.MARGIN]
+    scores = model.scores(features.extract(window, ranges))
+    per_chunk = 2
+    return np.repeat(scores, per_chunk, axis=0)[: count_steps(n_samples)]
+
+
+def _features_of(samples: Array) -> NDArray[np.float32]:
+    """Features of a stretch in parts of at most `MAX_CHUNK` samples."""
+    n_samples = (samples.size - 2 * MARGIN) // HOP * HOP
+    if n_samples < MIN_CHUNK:
+        # The recording itself is shorter than the shortest chunk: silence fills it.
+        samples = np.pad(samples, (0, MIN_CHUNK - n_samples + HOP))
+        n_samples = MIN_CHUNK
+    n_parts = -(-n_samples // MAX_CHUNK)
+    length = n_samples // n_parts // HOP * HOP
+    starts = [part * length for part in range(n_parts)]
+    if n_parts > _MOST_PARTS:
+        kept = np.linspace(0, n_parts - 1, _MOST_PARTS).round().astype(int)
+        starts = [starts[part] for part in kept.tolist()]
+    rows = [
+        features.extract(samples[start : start + length + 2 * MARGIN], [(0, length)])
+        for start in starts
+    ]
+    return np.concatenate(rows)
