@@ -11,12 +11,12 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready demo test check lock model clean
+.PHONY: help setup ready demo test check lock bench bench-accuracy model clean
 
 help: ## List what can be done here
 	@echo "Clamor. What can be done here:"
-	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
-		| sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
+		| sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{ printf "%-19s %s\n", $$1, $$2 }'
 
 setup: ## Make .venv with everything in it; once, or after an update
 	@$(PYTHON) deploy/bootstrap.py
@@ -43,9 +43,18 @@ lock: ## Resolve requirements.lock: make lock [ARGS=--upgrade]
 	@test -x $(BIN)/uv || $(PYTHON) deploy/bootstrap.py
 	@$(BIN)/python deploy/lock.py $(ARGS)
 
-model: ready ## Train the model that ships: make model DATA=folder
-	@test -n $(call quoted,$(value DATA)) || { echo "Name the recordings: make model DATA=folder" >&2; exit 2; }
-	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(value DATA))
+bench: ready ## How fast the ear is on one core: make bench [FILE=path]
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.ear $(if $(value FILE),$(call quoted,$(value FILE)))
+
+# Where the recordings are that accuracy is measured on: esc10/ and soundscapes/.
+DATA ?= ../shared/data
+
+bench-accuracy: ready ## Cross-validate the model's recipe into docs/accuracy.md: [DATA=folder]
+	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(value DATA)) --report docs/accuracy.md
+
+model: ready ## The same, and train the model that ships: make model [DATA=folder]
+	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(value DATA)) --report docs/accuracy.md \
+		--model actors/science/model/base.clamor
 
 clean: ## Remove .venv and what the tools left behind
 	@echo "Removing .venv and the tools' caches"

@@ -149,7 +149,7 @@ def second_look(model: Model, samples: Array, *, first: Array) -> Array:
         Sums to 1.
     """
     weights = [member.weight for member in model.members]
-    parts = _features_of(samples) if "features" in model.needs else None
+    parts = chunk_features(samples) if "features" in model.needs else None
     opinions = [
         _pooled(first if parts is None or member.needs == "samples" else _of_parts(member, parts))
         for member in model.members
@@ -197,7 +197,7 @@ def _by_chunks(model: Model, samples: Array, *, lead: int, n_samples: int) -> Ar
     return np.repeat(scores, per_chunk, axis=0)[: count_steps(n_samples)]
 
 
-def _features_of(samples: Array) -> NDArray[np.float32]:
+def chunk_features(samples: Array) -> NDArray[np.float32]:
     """Features of a stretch in parts of at most `MAX_CHUNK` samples."""
     n_samples = (samples.size - 2 * MARGIN) // HOP * HOP
     if n_samples < MIN_CHUNK:

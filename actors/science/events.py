@@ -25,8 +25,8 @@ STEP_S = STEP / RATE_HZ
 
 #: What it costs to begin or end a sound, and to go from one sound to another at once, in natural
 #: logarithms of probability. Dearer changes are fewer and surer.
-ONSET_COST = 3.0
-CHANGE_COST = 8.0
+ONSET_COST = 4.0
+CHANGE_COST = 12.0
 
 #: A stretch reaches from its decoded part outwards to where something sounds with less than this
 #: probability: a sound is let go later than it is taken up.
@@ -43,7 +43,7 @@ SHORTEST_S = 0.2
 
 #: How far the edges of an event may be drawn in, to where its level is this far above the
 #: background; only if its mean level is so far above it that the two can be told apart.
-EDGE_S, EDGE_DB, EDGE_CONTRAST_DB = 0.6, 4.0, 4.0
+EDGE_S, EDGE_DB, EDGE_CONTRAST_DB = 0.6, 1.0, 4.0
 
 #: How many of the types that an event may be are kept with it.
 CANDIDATES = 5
@@ -133,29 +133,38 @@ def find_stretches(scores: Scores, *, classes: Sequence[str]) -> list[Stretch]:
 
 
 def _best_path(scores: Scores, *, background: int) -> NDArray[np.intp]:
-    """The class of each step on the most likely path, by Viterbi's algorithm."""
+    """The class of each step on the most likely path, by Viterbi's algorithm.
+
+    A path stays in its class for nothing, goes from background to any sound and back for
+    `ONSET_COST`, and from one sound to another for `CHANGE_COST`. So there are only two ways into
+    a sound beside staying, and one into background: a step takes a few operations on a row.
+    """
     emissions = np.log(np.maximum(scores, 1e-6), dtype=np.float64)
-    n_steps, n_classes = emissions.shape
-    came_from = np.zeros((n_steps, n_classes), dtype=np.int32)
-    total = np.zeros(n_classes)
-    stay = np.arange(n_classes)
-    for step in range(n_steps):
-        # To any sound from silence, to silence from any sound, or from one sound to another.
-        best_sound = int(np.where(stay == background, -np.inf, total).argmax())
-        options = np.stack(
-            [total, np.full(n_classes, total[background] - ONSET_COST),
-             np.full(n_classes, total[best_sound] - CHANGE_COST)]
-        )  # fmt: skip
-        options[2, background] = total[best_sound] - ONSET_COST
-        chosen = options.argmax(axis=0)
-        came_from[step] = np.choose(chosen, [stay, background, best_sound])
-        total = options.max(axis=0) + emissions[step]
-        total -= total.max()
+    n_steps = len(emissions)
+    stays = np.empty(emissions.shape, dtype=bool)
+    into_sound = np.empty(n_steps, dtype=np.intp)
+    into_background = np.empty(n_steps, dtype=np.intp)
+    total = np.zeros(emissions.shape[1])
+    for step, emission in enumerate(emissions):
+        silence = total[background]
+        total[background] = -np.inf
+        loudest = int(total.argmax())
+        onset, change = silence - ONSET_COST, total[loudest] - CHANGE_COST
+        entry = max(onset, change)
+        into_sound[step] = background if onset >= change else loudest
+        np.greater_equal(total, entry, out=stays[step])
+        np.maximum(total, entry, out=total)
+        offset = total[loudest] - ONSET_COST
+        stays[step, background] = silence >= offset
+        into_background[step] = loudest
+        total[background] = max(silence, offset)
+        total += emission
     path = np.empty(n_steps, dtype=np.intp)
-    at = int(total.argmax()) if n_steps else 0
+    at = int(total.argmax()) if n_steps else background
     for step in range(n_steps - 1, -1, -1):
         path[step] = at
-        at = came_from[step, at]
+        if not stays[step, at]:
+            at = int(into_background[step] if at == background else into_sound[step])
     return path
 
 

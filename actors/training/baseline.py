@@ -1,36 +1,32 @@
-"""Train the model that ships with the package.
+"""Measure the recipe of the shipped model, and make that model.
 
-    python -m actors.training.baseline --data PATH/TO/esc10 [--out FILE] [--cross-validate]
+    python -m actors.training.baseline --data FOLDER [--report FILE] [--model FILE]
 
-The same data, seed and library versions give the same file. Cross-validation is grouped by the
-data's folds: clips of one source recording are never on both sides.
+``FOLDER`` holds ``esc10/`` (``labels.csv`` and ``clips/``) and ``soundscapes/``
+(``annotations.csv`` and recordings). The same data, seed, processor and library versions give the
+same model.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from actors.science import synth
 from actors.science.classifier import Model
+from actors.science.errors import ModelError
 from actors.science.features import FEATURE_VERSION
-from actors.science.types import BACKGROUND
-from actors.training import algorithms, dataset
-from actors.training.dataset import Examples, LabelledClip
+from actors.science.members import Member
+from actors.training import accuracy, dataset, recipe, report
+from actors.training.dataset import LabelledClip
+from actors.training.recipe import EVERYTHING, Material
+from actors.training.report import Measured
 
-NAME, VERSION = "clamor-base", "1.1.0"
-SEED = 20_240
-
-#: One of `algorithms.ALGORITHMS`.
-ALGORITHM = "mlp"
+NAME, VERSION = "clamor-base", "2.0.0"
 
 CITATION = (
     "K. J. Piczak. ESC: Dataset for Environmental Sound Classification. "
@@ -38,117 +34,72 @@ CITATION = (
     "DOI 10.1145/2733373.2806390. CC BY."
 )
 
-Scores = NDArray[np.float32]
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line."""
+    options = _parser().parse_args(arguments)
+    began = time.monotonic()
+    rows = dataset.read_labels(options.data / "esc10")
+    clips, data_sha256 = dataset.load_clips(options.data / "esc10", rows)
+    print(f"{len(clips)} clips; making scenes of them", flush=True)
+    given = recipe.material(clips)
+    print(f"{len(given.groups)} scenes, {len(given.classes)} classes", flush=True)
+    header = make_header(data_sha256=data_sha256, clips=clips)
+    models = _models(given, header=header, kept_in=options.keep)
+    folds = {fold: model for fold, model in models.items() if fold != EVERYTHING}
+    print("Measuring", flush=True)
+    measured = measure(folds, clips, soundscapes=options.data / "soundscapes")
+    text = report.write(measured, took_s=time.monotonic() - began)
+    print(text)
+    if options.report is not None:
+        options.report.write_text(text, encoding="utf-8")
+    if options.model is not None:
+        finished = finish(models[EVERYTHING], measured)
+        options.model.parent.mkdir(parents=True, exist_ok=True)
+        options.model.write_bytes(finished.to_bytes())
+        credits_file = options.model.parent / "CREDITS.md"
+        credits_file.write_text(credits_text(rows), encoding="utf-8")
+        print(f"wrote {options.model}: {len(finished.to_bytes())} bytes, {finished.sha256}")
+    return 0
 
 
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """One set of examples with the scores that a model gave which had not seen their fold."""
-
-    examples: Examples
-    scores: Scores
-
-
-def train(examples: Examples, *, header: dict[str, Any], temperature: float = 1.0) -> Model:
-    """Train the members and pack them into a model.
-
-    Parameters
-    ----------
-    examples
-        What to learn from.
-    header
-        Goes into the model, with the classes added.
-    temperature
-        Divides the logits; above 1 makes the model less sure of itself.
-    """
-    voters = algorithms.fit(
-        ALGORITHM, examples.features, examples.labels, groups=examples.groups, seed=SEED
-    )
-    classes = np.unique(examples.labels).tolist()
-    return Model.make(
-        {**header, "classes": classes}, members=algorithms.warmer(voters, temperature)
-    )
-
-
-def cross_validate(clips: Sequence[LabelledClip], examples: Examples) -> dict[str, Measured]:
-    """Scores of each fold by a model that was trained on the others.
-
-    Returns
-    -------
-    dict
-        ``clean`` and ``10 dB``: 1-s chunks of the clips; ``training``: the examples themselves,
-        synthesised types and beds among them.
-    """
-    header = make_header(data_sha256="", clips=clips)
-    sets = {
-        "clean": dataset.clean_examples(clips, snr_db=None, seed=SEED),
-        "10 dB": dataset.clean_examples(clips, snr_db=10.0, seed=SEED + 1),
-        "training": examples,
+def measure(
+    folds: Mapping[str, Model], clips: Sequence[LabelledClip], *, soundscapes: Path
+) -> Measured:
+    """Measure models that were each trained without one fold."""
+    named = {
+        voters: {
+            condition: accuracy.name_clips(_only(folds, voters), clips, snr_db=snr_db)
+            for condition, snr_db in report.CONDITIONS.items()
+        }
+        for voters in report.VOTERS
     }
-    n_classes = len(np.unique(examples.labels))
-    scores = {
-        name: np.zeros((len(each.labels), n_classes), np.float32) for name, each in sets.items()
+    vote = list(named[report.VOTE].values())
+    temperature = accuracy.fit_temperature(vote)
+    recordings = list(accuracy.read_soundscapes(soundscapes, clips))
+    finished = {fold: _with(model, vote_temperature=temperature) for fold, model in folds.items()}
+    return Measured(
+        named=named,
+        calibration={
+            condition: accuracy.calibration_error(each, vote)
+            for condition, each in named[report.VOTE].items()
+        },
+        temperature=temperature,
+        recordings=recordings,
+        heard=accuracy.hear_soundscapes(finished, recordings),
+        false_alarms_per_hour=accuracy.false_alarms_per_hour(next(iter(finished.values()))),
+    )
+
+
+def finish(model: Model, measured: Measured) -> Model:
+    """The model that ships: as sure as it is right, and saying how good its kind is."""
+    clean, noisy = (measured.named[report.VOTE][name] for name in report.CONDITIONS)
+    training = {
+        **model.header["training"],
+        "clip_accuracy": round(clean.accuracy, 4),
+        "clip_accuracy_10_db": round(noisy.accuracy, 4),
     }
-    for group in np.unique(examples.groups):
-        model = train(examples.where(examples.groups != group), header=header)
-        for name, each in sets.items():
-            is_held_out = each.groups == group
-            scores[name][is_held_out] = model.scores(each.features[is_held_out])
-    return {name: Measured(sets[name], scores[name]) for name in sets}
-
-
-def fit_temperature(measured: Measured, *, classes: Sequence[str]) -> float:
-    """The temperature that makes held-out probabilities most likely, among a few steps."""
-    truth = np.searchsorted(np.array(classes), measured.examples.labels)
-    logits = np.log(np.maximum(measured.scores, 1e-7))
-
-    def loss(temperature: float) -> float:
-        scaled = logits / temperature
-        scaled -= scaled.max(axis=1, keepdims=True)
-        chosen = scaled[np.arange(len(truth)), truth] - np.log(np.exp(scaled).sum(axis=1))
-        return -float(chosen.mean())
-
-    return min((float(step) for step in np.round(np.arange(0.6, 2.01, 0.05), 2)), key=loss)
-
-
-def report(measured: dict[str, Measured], *, classes: Sequence[str]) -> str:
-    """Tables of what cross-validation found."""
-    lines: list[str] = []
-    for name in ("clean", "10 dB"):
-        by_chunk, by_clip = accuracy(measured[name], classes=classes)
-        lines.append(f"ESC-10 classes, {name}: chunk {by_chunk:.3f}, clip {by_clip:.3f}")
-    truth, found = _decided(measured["training"], classes=classes)
-    is_bed = np.char.startswith(measured["training"].examples.clips, "bed-")
-    lines.append(f"events on beds alone: {(found[is_bed] != BACKGROUND).mean():.4f} of chunks")
-    is_synthesised = np.isin(truth, list(synth.SOUNDS))
-    correct = (found == truth)[is_synthesised].mean()
-    lines.append(f"synthesised types, all noise levels: chunk {correct:.3f}")
-    clean_truth, clean_found = _decided(measured["clean"], classes=classes)
-    lines.append(f"{'class':16s} {'recall, clean':>14s} {'recall, noisy':>14s} {'precision':>10s}")
-    for name in classes:
-        clean = _share(clean_found[clean_truth == name] == name)
-        noisy = _share(found[truth == name] == name)
-        precise = _share(truth[found == name] == name)
-        lines.append(f"{name:16s} {clean:>14s} {noisy:>14s} {precise:>10s}")
-    return "\n".join(lines)
-
-
-def accuracy(measured: Measured, *, classes: Sequence[str]) -> tuple[float, float]:
-    """Accuracy by chunk, over all classes, and by clip, by the mean of its chunks' scores.
-
-    Chunks that are background do not count, and a clip is never called background.
-    """
-    examples = measured.examples
-    is_sound = examples.labels != BACKGROUND
-    names = np.array(classes)
-    by_chunk = names[measured.scores.argmax(axis=1)] == examples.labels
-    without = np.where(names == BACKGROUND, 0.0, measured.scores)
-    hits = []
-    for clip in np.unique(examples.clips[is_sound]):
-        member = (examples.clips == clip) & is_sound
-        best = names[without[member].mean(axis=0).argmax()]
-        hits.append(best == examples.labels[member][0])
-    return float(by_chunk[is_sound].mean()), float(np.mean(hits))
+    return _with(model, vote_temperature=measured.temperature, training=training)
 
 
 def make_header(*, data_sha256: str, clips: Sequence[LabelledClip]) -> dict[str, Any]:
@@ -157,9 +108,9 @@ def make_header(*, data_sha256: str, clips: Sequence[LabelledClip]) -> dict[str,
     return {
         "name": NAME,
         "version": VERSION,
-        "algorithm": ALGORITHM,
+        "algorithm": f"cnn x {recipe.N_NETWORKS} + {' + '.join(recipe.ALGORITHMS)}",
         "feature_version": FEATURE_VERSION,
-        "training": {"data_sha256": data_sha256, "n_clips": len(clips), "seed": SEED},
+        "training": {"data_sha256": data_sha256, "n_clips": len(clips), "seed": recipe.SEED},
         "libraries": {name: version(name) for name in libraries},
         "credits": f"Trained on {len(clips)} clips of ESC-10, credited one by one in CREDITS.md, "
         f"and on synthesised sounds. {CITATION}",
@@ -189,41 +140,55 @@ def credits_text(rows: Sequence[dict[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="baseline", description="Train the shipped model.")
-    parser.add_argument("--data", type=Path, required=True, help="folder of labels.csv and clips/")
-    parser.add_argument("--out", type=Path, default=Path("actors/science/model/base.clamor"))
-    parser.add_argument("--cross-validate", action="store_true", help="print tables as well")
-    options = parser.parse_args(arguments)
-    rows = dataset.read_labels(options.data)
-    clips, data_sha256 = dataset.load_clips(options.data, rows)
-    examples = dataset.training_examples(clips, seed=SEED)
-    classes = sorted(set(examples.labels.tolist()))
-    print(f"{len(clips)} clips, {len(examples.labels)} examples, {len(classes)} classes")
-    # The temperature needs held-out scores, so the folds are gone through in any case.
-    measured = cross_validate(clips, examples)
-    temperature = fit_temperature(measured["training"], classes=classes)
-    if options.cross_validate:
-        print(report(measured, classes=classes))
-    header = make_header(data_sha256=data_sha256, clips=clips)
-    model = train(examples, header=header, temperature=temperature)
-    data = model.to_bytes()
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_bytes(data)
-    (options.out.parent / "CREDITS.md").write_text(credits_text(rows), encoding="utf-8")
-    print(f"wrote {options.out}: {len(data)} bytes, temperature {temperature}, {model.sha256}")
-    return 0
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="baseline", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the recordings")
+    parser.add_argument("--report", type=Path, help="write the tables to this file as well")
+    parser.add_argument("--model", type=Path, help="write the model to this file")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR",
+        help="keep the trained models here, and do not train again those that are here",
+    )  # fmt: skip
+    return parser
 
 
-def _decided(
-    measured: Measured, *, classes: Sequence[str]
-) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
-    return measured.examples.labels, np.array(classes)[measured.scores.argmax(axis=1)]
+def _models(given: Material, *, header: dict[str, Any], kept_in: Path | None) -> dict[str, Model]:
+    """A model without each fold, and one of everything."""
+    wanted = [*sorted(set(given.groups.tolist())), EVERYTHING]
+    found = {name: model for name in wanted if (model := _kept(kept_in, name)) is not None}
+    lacking = [name for name in wanted if name not in found]
+    trained = recipe.networks(given, without=lacking) if lacking else {}
+    for name, hearers in trained.items():
+        voters: list[Member] = [*hearers, *recipe.feature_members(given, without=name)]
+        found[name] = Model.make({**header, "classes": list(given.classes)}, members=voters)
+        if kept_in is not None:
+            kept_in.mkdir(parents=True, exist_ok=True)
+            _file(kept_in, name).write_bytes(found[name].to_bytes())
+    return {name: found[name] for name in wanted}
 
 
-def _share(hits: NDArray[np.bool_]) -> str:
-    return f"{hits.mean():.3f}" if hits.size else "-"
+def _kept(folder: Path | None, name: str) -> Model | None:
+    try:
+        return None if folder is None else Model.from_bytes(_file(folder, name).read_bytes())
+    except (OSError, ModelError):
+        return None
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / (f"without-{name}.clamor" if name else "everything.clamor")
+
+
+def _only(folds: Mapping[str, Model], voters: str) -> dict[str, Model]:
+    """The models with some of their members alone."""
+    return {
+        fold: Model.make(model.header, members=kept)
+        for fold, model in folds.items()
+        if (kept := report.VOTERS[voters](model.members))
+    }
+
+
+def _with(model: Model, **changes: Any) -> Model:
+    return Model.make({**model.header, **changes}, members=model.members)
 
 
 if __name__ == "__main__":

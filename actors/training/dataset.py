@@ -1,4 +1,4 @@
-"""Training examples: chunks of labelled clips and of synthesised sounds, with their noise.
+"""Training examples of the feature models: chunks of labelled clips, with their noise.
 
 A clip is laid over a background bed, at a random gain, with bed alone before and behind it, and
 is cut into chunks of random length at a random offset. What a chunk is called follows from the
@@ -25,13 +25,6 @@ from actors.science.prepare import MonoResampler
 from actors.science.types import BACKGROUND
 
 Samples = NDArray[np.float32]
-
-#: Copies of each clip; each has its own bed, gain, speed and cut.
-COPIES = 8
-
-#: Synthesised sounds of each type, and beds with nothing over them, of 5 s each.
-SYNTHESISED = 220
-BEDS = 700
 
 #: Signal-to-noise ratios of the copies, in dB; one in four is left clean.
 SNR_DB = (0.0, 30.0)
@@ -105,45 +98,6 @@ def load_mono(path: Path) -> Samples:
         pieces = [resampler.push(block) for block in decoder.blocks()]
         pieces.append(resampler.finish())
     return np.concatenate(pieces)
-
-
-def training_examples(clips: Sequence[LabelledClip], *, seed: int) -> Examples:
-    """All that a model learns from: clips with noise, synthesised types, and beds alone."""
-    rng = np.random.default_rng(seed)
-    parts = [copy(clip, rng) for clip in clips for _ in range(COPIES)]
-    groups = sorted({clip.group for clip in clips})
-    for clip in synthesised(rng, groups=groups, each=SYNTHESISED):
-        parts.append(copy(clip, rng))
-    for clip in beds(rng, groups=groups, how_many=BEDS):
-        parts.append(plain(clip, rng))
-    return joined(parts)
-
-
-def clean_examples(clips: Sequence[LabelledClip], *, snr_db: float | None, seed: int) -> Examples:
-    """1-s chunks of clips as they are, or over a bed: what accuracy is measured on."""
-    rng = np.random.default_rng(seed)
-    parts: list[Examples] = []
-    for clip in clips:
-        bed = (
-            np.zeros_like(clip.samples)
-            if snr_db is None
-            else bed_under(rng, clip.samples, snr_db=snr_db)
-        )
-        chunks = list(_grid(clip.samples.size, length=RATE_HZ, first=0))
-        names = [_called(clip, clip.samples[a:b], bed[a:b]) for a, b in chunks]
-        parts.append(_extracted(clip, clip.samples + bed, chunks, names))
-    return joined(parts)
-
-
-def synthesised(
-    rng: np.random.Generator, *, groups: Sequence[str], each: int
-) -> Iterator[LabelledClip]:
-    """Synthesised sounds of 5 s, dealt to the groups in turn."""
-    for name, sound in synth.SOUNDS.items():
-        for number in range(each):
-            group = groups[number % len(groups)]
-            samples = 0.05 * sound(rng, 5 * RATE_HZ, RATE_HZ)
-            yield LabelledClip(f"{name}-{number}", name, group, samples.astype(np.float32))
 
 
 def beds(

@@ -70,7 +70,21 @@ def of_clip(clip: LabelledClip, rng: np.random.Generator, *, copies: int) -> Ite
     if not clip.samples.any():
         return
     for number in range(copies):
-        yield _over_bed(clip, rng, is_plain=number == 0)
+        yield of_clip_once(clip, rng, is_plain=number == 0)
+
+
+def of_clip_once(clip: LabelledClip, rng: np.random.Generator, *, is_plain: bool) -> Scene:
+    """One copy of a clip; a plain one is the clip itself over a bed that is barely there."""
+    sound = _placed(clip.samples.astype(np.float64), rng, is_plain=is_plain)
+    is_clean = is_plain or rng.random() < CLEAN_SHARE
+    snr_db = float(rng.uniform(*(CLEAN_DB if is_clean else SNR_DB)))
+    sound, bed = mixed(sound, snr_db=snr_db, rng=rng)
+    steps = _heard(_powers(sound), _powers(bed))
+    level = np.sqrt(np.square(sound).mean()) or 1.0
+    gain = 10 ** (rng.uniform(*_LEVEL_DB) / 20) / level
+    at = np.flatnonzero(steps == SOUND)
+    extent = (int(at[0]) * STEP, (int(at[-1]) + 1) * STEP) if at.size else None
+    return Scene(_digitised((sound + bed) * gain), clip.label, clip.group, clip.name, steps, extent)
 
 
 def of_bed(name: str, group: str, rng: np.random.Generator, *, label: str) -> Scene:
@@ -85,10 +99,10 @@ def mixed(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """A sound and a bed of its length, ``snr_db`` below the mean level of its strong frames."""
     bed = synth.background_bed(rng, sound.size, RATE_HZ).astype(np.float64)
-    power, of_bed_ = _powers(sound), _powers(bed)
+    power, bed_power = _powers(sound), _powers(bed)
     is_strong = _below_top_db(power) < STRONG_DB
     strong = float((power.sum(dim=1) * is_strong).sum() / is_strong.sum())
-    gain = np.sqrt(strong / float(of_bed_.sum(dim=1).mean()) * 10 ** (-snr_db / 10))
+    gain = np.sqrt(strong / float(bed_power.sum(dim=1).mean()) * 10 ** (-snr_db / 10))
     return sound, bed * gain
 
 
@@ -96,19 +110,6 @@ def sounding(sound: NDArray[np.floating]) -> tuple[int, int]:
     """From where to where a clean clip sounds, in samples, half-open."""
     steps = np.flatnonzero(_by_step(_closed(_below_top_db(_powers(sound)) < STRONG_DB)))
     return int(steps[0]) * STEP, min((int(steps[-1]) + 1) * STEP, sound.size)
-
-
-def _over_bed(clip: LabelledClip, rng: np.random.Generator, *, is_plain: bool) -> Scene:
-    sound = _placed(clip.samples.astype(np.float64), rng, is_plain=is_plain)
-    is_clean = is_plain or rng.random() < CLEAN_SHARE
-    snr_db = float(rng.uniform(*(CLEAN_DB if is_clean else SNR_DB)))
-    sound, bed = mixed(sound, snr_db=snr_db, rng=rng)
-    steps = _heard(_powers(sound), _powers(bed))
-    level = np.sqrt(np.square(sound).mean()) or 1.0
-    gain = 10 ** (rng.uniform(*_LEVEL_DB) / 20) / level
-    at = np.flatnonzero(steps == SOUND)
-    extent = (int(at[0]) * STEP, (int(at[-1]) + 1) * STEP) if at.size else None
-    return Scene(_digitised((sound + bed) * gain), clip.label, clip.group, clip.name, steps, extent)
 
 
 def _placed(
@@ -170,10 +171,10 @@ def _excerpt(sound: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np
     return part
 
 
-def _heard(power: Tensor, of_bed_: Tensor) -> NDArray[np.int8]:
+def _heard(power: Tensor, bed_power: Tensor) -> NDArray[np.int8]:
     """What is to be heard at each step, by the powers of the sound and of its bed alone."""
     below_db = _below_top_db(power)
-    ratio = (_in_groups(power) / (_in_groups(of_bed_) + 1e-14)).amax(dim=1)
+    ratio = (_in_groups(power) / (_in_groups(bed_power) + 1e-14)).amax(dim=1)
     is_buried = ratio < 10 ** (-BURIED_DB / 10)
     steps = np.full(power.shape[0], UNSURE, dtype=np.int8)
     steps[((below_db > FAINT_DB) | is_buried).numpy()] = BACKGROUND_STEP

@@ -1,0 +1,234 @@
+"""How good the recipe is, on clips and soundscapes that its models have not heard.
+
+Everything is grouped by the data's folds: a clip, or an event of a soundscape, is judged by a
+model that was trained without its fold, so never on another take of the same recording.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.science import clip_metrics, decode, ear, events, metrics, synth
+from actors.science.chunks import RATE_HZ, STEP
+from actors.science.classifier import Model
+from actors.science.levels import LevelSeries
+from actors.science.meter import LevelMeter
+from actors.science.metrics import LabelledEvent
+from actors.science.prepare import pcm_to_float, prepare
+from actors.science.types import BACKGROUND, Event
+from actors.training import scenes
+from actors.training.dataset import LabelledClip, Samples
+
+#: Signal-to-noise ratio of the noisy clips, in dB.
+NOISY_DB = 10.0
+
+#: Beds of this length, and how many of them, are listened to for false alarms.
+BED_S, N_BEDS = 60, 20
+
+_SEED = 77
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """What held-out models make of clips: ``scores`` [shape=(n_clips, n_classes)]."""
+
+    truth: NDArray[np.str_]
+    folds: NDArray[np.str_]
+    scores: NDArray[np.float64]
+    classes: tuple[str, ...]
+
+    @property
+    def best(self) -> NDArray[np.str_]:
+        """The likeliest class of each clip; a clip is never called background."""
+        sounds = np.where(np.array(self.classes) == BACKGROUND, -1.0, self.scores)
+        return np.array(self.classes)[sounds.argmax(axis=1)]
+
+    @property
+    def accuracy(self) -> float:
+        """The share of clips that are told rightly."""
+        return float((self.best == self.truth).mean())
+
+    def at(self, temperature: float) -> Clips:
+        """The same with the scores at another temperature."""
+        sharpened = np.maximum(self.scores, 1e-9) ** (1.0 / temperature)
+        return replace(self, scores=sharpened / sharpened.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Soundscape:
+    """One annotated recording; each event comes with the fold of the clip that it was made of."""
+
+    name: str
+    snr_db: int
+    samples: Samples
+    levels: LevelSeries
+    reference: tuple[LabelledEvent, ...]
+    folds: tuple[str, ...]
+
+    def fold_at(self, time_s: float) -> str:
+        """The fold of the event that is nearest to a time."""
+        away = [max(e.start_s - time_s, time_s - e.end_s, 0.0) for e in self.reference]
+        return self.folds[int(np.argmin(away))]
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """What was found in soundscapes, beside what is in them."""
+
+    reference: Mapping[str, Sequence[LabelledEvent]]
+    estimated: Mapping[str, Sequence[LabelledEvent]]
+    durations_s: Mapping[str, float]
+
+    def figures(self) -> dict[str, float]:
+        """F1 by segments of 1 s, by onset, by onset and offset, and of activity alone."""
+        given = self.reference, self.estimated
+        segments = metrics.segment_f1(*given, durations_s=self.durations_s).micro
+        return {
+            "segment F1": segments.f1,
+            "segment precision": segments.precision,
+            "segment recall": segments.recall,
+            "onset F1": metrics.event_f1(*given, with_offsets=False).micro.f1,
+            "onset+offset F1": metrics.event_f1(*given).micro.f1,
+            "activity F1": metrics.activity_f1(*given, durations_s=self.durations_s).f1,
+        }
+
+    def where(self, names: set[str]) -> Heard:
+        """Some of the recordings."""
+        kept = (
+            {name: value for name, value in each.items() if name in names}
+            for each in (self.reference, self.estimated, self.durations_s)
+        )
+        return Heard(*kept)  # type: ignore[arg-type]
+
+
+def name_clips(
+    models: Mapping[str, Model], clips: Sequence[LabelledClip], *, snr_db: float | None
+) -> Clips:
+    """Let every clip be named by the model of its fold, as it is or over a bed."""
+    rng = np.random.default_rng(_SEED)
+    classes = next(iter(models.values())).classes
+    rows = []
+    for clip in clips:
+        samples = clip.samples.astype(np.float64)
+        if snr_db is not None:
+            samples = np.sum(scenes.mixed(samples, snr_db=snr_db, rng=rng), axis=0)
+        rows.append(ear.name_clip(models[clip.group], samples.astype(np.float32)))
+    return Clips(
+        np.array([clip.label for clip in clips]),
+        np.array([clip.group for clip in clips]),
+        np.array(rows, dtype=np.float64),
+        classes,
+    )
+
+
+def fit_temperature(measured: Sequence[Clips]) -> float:
+    """The temperature at which the truth is likeliest, among steps of a tenth."""
+
+    def loss(temperature: float) -> float:
+        return float(np.mean([_surprise(each.at(temperature)) for each in measured]))
+
+    return float(min(np.round(np.arange(0.3, 2.01, 0.05), 2), key=loss))
+
+
+def calibration_error(measured: Clips, others: Sequence[Clips]) -> float:
+    """Expected calibration error of clips, with each fold's temperature fitted on the others'."""
+    scores = np.zeros_like(measured.scores)
+    for fold in np.unique(measured.folds):
+        known = [_of(each, each.folds != fold) for each in others]
+        own = measured.folds == fold
+        scores[own] = measured.at(fit_temperature(known)).scores[own]
+    truth = np.array([measured.classes.index(label) for label in measured.truth.tolist()])
+    return clip_metrics.expected_calibration_error(scores, truth)
+
+
+def read_soundscapes(folder: Path, clips: Sequence[LabelledClip]) -> Iterator[Soundscape]:
+    """The recordings of a folder with ``annotations.csv``, by name."""
+    folds = {clip.name: clip.group for clip in clips}
+    with (folder / "annotations.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for name in sorted({row["file"] for row in rows}):
+        own = [row for row in rows if row["file"] == name]
+        pcm = bytearray()
+        with (folder / name).open("rb") as audio, decode.open_recording(audio) as decoder:
+            prepared = prepare(decoder, write=pcm.extend)
+        yield Soundscape(
+            name,
+            int(own[0]["snr_db"]),
+            pcm_to_float(bytes(pcm)),
+            prepared.levels,
+            tuple(
+                LabelledEvent(float(row["onset_s"]), float(row["offset_s"]), row["label"])
+                for row in own
+            ),
+            tuple(folds[row["source_clip"]] for row in own),
+        )
+
+
+def hear_soundscapes(models: Mapping[str, Model], recordings: Sequence[Soundscape]) -> Heard:
+    """Let soundscapes be heard, every moment of them by the model of the nearest event's fold."""
+    return Heard(
+        {each.name: each.reference for each in recordings},
+        {each.name: [_labelled(e) for e in _hear(models, each)] for each in recordings},
+        {each.name: each.samples.size / RATE_HZ for each in recordings},
+    )
+
+
+def false_alarms_per_hour(model: Model) -> float:
+    """Events in beds of background that nobody has heard, `UNCLASSIFIED` ones included."""
+    rng = np.random.default_rng(_SEED)
+    n_found = 0
+    for _ in range(N_BEDS):
+        bed = synth.background_bed(rng, BED_S * RATE_HZ, RATE_HZ)
+        bed = (bed * 10 ** (rng.uniform(-60, -25) / 20)).astype(np.float32)
+        n_found += len(ear.hear(model, bed, levels=_levels(bed)))
+    return n_found * 3_600 / (N_BEDS * BED_S)
+
+
+def _hear(models: Mapping[str, Model], recording: Soundscape) -> list[Event]:
+    by_fold = {fold: ear.listen(model, recording.samples) for fold, model in models.items()}
+    classes = next(iter(models.values())).classes
+    n_steps = len(next(iter(by_fold.values())))
+    judges = [recording.fold_at((step + 0.5) * STEP / RATE_HZ) for step in range(n_steps)]
+    scores = np.stack([by_fold[fold][step] for step, fold in enumerate(judges)])
+    padded = np.pad(recording.samples, ear.MARGIN)
+
+    def look(first: int, stop: int) -> NDArray[np.float32]:
+        start, end = ear.chunk_around(first * STEP, stop * STEP, n_samples=recording.samples.size)
+        model = models[judges[(first + stop) // 2]]
+        return ear.second_look(
+            model, padded[start : end + 2 * ear.MARGIN], first=scores[first:stop]
+        )
+
+    return events.merge(scores, classes=classes, look=look, levels=recording.levels)
+
+
+def _labelled(event: Event) -> LabelledEvent:
+    return LabelledEvent(event.start_s, event.end_s, event.noise_type)
+
+
+def _of(measured: Clips, kept: NDArray[np.bool_]) -> Clips:
+    return replace(
+        measured,
+        truth=measured.truth[kept],
+        folds=measured.folds[kept],
+        scores=measured.scores[kept],
+    )
+
+
+def _surprise(measured: Clips) -> float:
+    columns = [measured.classes.index(label) for label in measured.truth.tolist()]
+    chosen = measured.scores[np.arange(len(columns)), columns]
+    return -float(np.log(np.maximum(chosen, 1e-9)).mean())
+
+
+def _levels(samples: Samples) -> LevelSeries:
+
+    meter = LevelMeter(rate_hz=RATE_HZ, n_channels=1)
+    meter.push(samples[:, None])
+    return meter.finish()

@@ -1,0 +1,172 @@
+"""How the shipped model is made: what it learns from, and who votes in it.
+
+Two convolutional networks give the first look. In the second look they are joined by
+discriminant analysis and support vectors over features of the whole sound. The networks and the
+features err on different clips, and their vote errs least.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actors.science import ear, features, synth
+from actors.science.chunks import MIN_CHUNK, RATE_HZ
+from actors.science.cnn import Convolutional
+from actors.science.members import Member
+from actors.science.types import BACKGROUND
+from actors.training import algorithms, network, scenes
+from actors.training.dataset import LabelledClip
+from actors.training.network import Spectra
+from actors.training.scenes import Scene
+
+SEED = 20_241
+
+#: Scenes of each clip, of each synthesised type, and beds with nothing over them.
+COPIES, SYNTHESISED, BEDS = 10, 250, 500
+
+#: Networks of the first look, and the algorithms that join them in the second.
+N_NETWORKS, ALGORITHMS = 2, ("lda", "svm")
+
+#: Networks are trained on all groups but one, or on all.
+EVERYTHING = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """All that there is to learn from.
+
+    ``spectra`` holds the scenes, in the order of ``groups``. ``features`` are those of the sounds
+    in the scenes, one row a sound, with ``labels`` and ``sound_groups``.
+    """
+
+    classes: tuple[str, ...]
+    spectra: Spectra
+    groups: NDArray[np.str_]
+    features: NDArray[np.float32]
+    labels: NDArray[np.str_]
+    sound_groups: NDArray[np.str_]
+    n_clips: int
+
+
+def material(clips: Sequence[LabelledClip]) -> Material:
+    """Make the scenes and look at them; the same clips give the same material."""
+    made = list(_scenes(clips))
+    classes = tuple(sorted({scene.label for scene in made}))
+    rng = np.random.default_rng(SEED + 1)
+    sounds = [(scene, row) for scene in made for row in _looks(scene, rng)]
+    return Material(
+        classes,
+        network.spectra(made, classes=classes, real={clip.name for clip in clips}),
+        np.array([scene.group for scene in made]),
+        np.stack([row for _, row in sounds]),
+        np.array([scene.label for scene, _ in sounds]),
+        np.array([scene.group for scene, _ in sounds]),
+        len(clips),
+    )
+
+
+def feature_members(given: Material, *, without: str) -> list[Member]:
+    """Train the members that look at features, without the sounds of a group."""
+    kept = given.sound_groups != without
+    voters: list[Member] = []
+    for name in ALGORITHMS:
+        voters += algorithms.fit(
+            name,
+            given.features[kept],
+            given.labels[kept],
+            groups=given.sound_groups[kept],
+            seed=SEED,
+        )
+    return voters
+
+
+def networks(given: Material, *, without: Sequence[str]) -> dict[str, list[Member]]:
+    """Train the networks once without each of some groups, in as many processes as there are
+    processors. Every training uses one thread, so how many run at once changes nothing.
+    """
+    tasks = [(group, number) for group in without for number in range(N_NETWORKS)]
+    with tempfile.TemporaryDirectory(prefix="clamor-scenes-") as folder:
+        _store(given, Path(folder))
+        with ProcessPoolExecutor(
+            os.cpu_count(), mp_context=multiprocessing.get_context("spawn")
+        ) as pool:
+            jobs = [pool.submit(_train, folder, *task) for task in tasks]
+            trained = [job.result() for job in jobs]
+    found: dict[str, list[Member]] = {group: [] for group in without}
+    for (group, _), member in zip(tasks, trained, strict=True):
+        found[group].append(replace(member, weight=1.0))
+    return found
+
+
+def _scenes(clips: Sequence[LabelledClip]) -> list[Scene]:
+    rng = np.random.default_rng(SEED)
+    groups = sorted({clip.group for clip in clips})
+    made = [scene for clip in clips for scene in scenes.of_clip(clip, rng, copies=COPIES)]
+    for name, sound in synth.SOUNDS.items():
+        for number in range(SYNTHESISED):
+            samples = (0.1 * sound(rng, scenes.N_SAMPLES, RATE_HZ)).astype(np.float32)
+            clip = LabelledClip(f"{name}-{number}", name, groups[number % len(groups)], samples)
+            made.append(scenes.of_clip_once(clip, rng, is_plain=number % 6 == 0))
+    for number in range(BEDS):
+        group = groups[number % len(groups)]
+        made.append(scenes.of_bed(f"bed-{number}", group, rng, label=BACKGROUND))
+    return made
+
+
+def _looks(scene: Scene, rng: np.random.Generator) -> list[NDArray[np.float32]]:
+    """The features that the second look takes of a scene's sound, or of a part of a bed."""
+    if scene.extent is not None:
+        start, stop = scene.extent
+    elif scene.label == BACKGROUND:
+        length = int(rng.uniform(MIN_CHUNK, scenes.N_SAMPLES))
+        start = int(rng.integers(0, scenes.N_SAMPLES - length + 1))
+        stop = start + length
+    else:
+        return []
+    start, stop = ear.chunk_around(start, stop, n_samples=scene.samples.size)
+    around = np.pad(scene.samples, features.MARGIN)[start : stop + 2 * features.MARGIN]
+    return [ear.chunk_features(around)[0]]
+
+
+def _store(given: Material, folder: Path) -> None:
+    np.save(folder / "log_mel.npy", given.spectra.log_mel.numpy())
+    np.save(folder / "targets.npy", given.spectra.targets.numpy())
+    np.save(folder / "is_real.npy", given.spectra.is_real.numpy())
+    np.save(folder / "groups.npy", given.groups)
+    np.save(folder / "classes.npy", np.array(given.classes))
+    np.save(folder / "n_clips.npy", np.array(given.n_clips))
+
+
+def _train(folder: str, without: str, number: int) -> Convolutional:
+    """Train one network; runs in a process of its own."""
+    stored = {path.stem: np.load(path) for path in Path(folder).glob("*.npy")}
+    examples = Spectra(
+        *(torch.from_numpy(stored[name]) for name in ("log_mel", "targets", "is_real"))
+    )
+    kept = stored["groups"] != without
+    called = f"network {number + 1} of {N_NETWORKS}, " + (
+        f"without fold {without}" if without else "on everything"
+    )
+
+    def tell(epoch: int, loss: float) -> None:
+        if (epoch + 1) % 5 == 0:
+            print(f"  {called}: epoch {epoch + 1} of {network.EPOCHS}, loss {loss:.3f}", flush=True)
+
+    return network.train(
+        examples.where(kept),
+        classes=stored["classes"].tolist(),
+        # A part of the clips is held out with its scenes.
+        n_clips=round(int(stored["n_clips"]) * float(kept.mean())),
+        seed=SEED + number,
+        on_epoch=tell,
+    )
