@@ -47,7 +47,7 @@ class Clips:
     def best(self) -> NDArray[np.str_]:
         """The likeliest class of each clip; a clip is never called background."""
         sounds = np.where(np.array(self.classes) == BACKGROUND, -1.0, self.scores)
-        return np.array(self.classes)[sounds.argmax(axis=1)]
+        return np.asarray(np.array(self.classes)[sounds.argmax(axis=1)])
 
     @property
     def accuracy(self) -> float:

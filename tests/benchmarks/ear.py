@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -114,7 +115,7 @@ class Bench:
         return features.extract(self._padded, ranges)
 
     def _name(self) -> object:
-        def look(first: int, stop: int) -> ear.Array:
+        def look(first: int, stop: int) -> NDArray[np.float32]:
             start, end = ear.chunk_around(
                 first * chunks.STEP, stop * chunks.STEP, n_samples=self._samples.size
             )
