@@ -28,8 +28,8 @@ from actors.training.dataset import LabelledClip, Samples
 #: Signal-to-noise ratio of the noisy clips, in dB.
 NOISY_DB = 10.0
 
-#: Beds of this length, and how many of them, are listened to for false alarms.
-BED_S, N_BEDS = 60, 20
+#: Beds of this length in seconds, and how many of them, are listened to for false alarms.
+BED_S, N_BEDS = 60, 40
 
 _SEED = 77
 
@@ -53,6 +53,12 @@ class Clips:
     def accuracy(self) -> float:
         """The share of clips that are told rightly."""
         return float((self.best == self.truth).mean())
+
+    @property
+    def missed(self) -> float:
+        """The share of clips whose likeliest class is background all the same."""
+        background = self.classes.index(BACKGROUND)
+        return float((self.scores.argmax(axis=1) == background).mean())
 
     def at(self, temperature: float) -> Clips:
         """The same with the scores at another temperature."""
@@ -181,13 +187,22 @@ def hear_soundscapes(models: Mapping[str, Model], recordings: Sequence[Soundscap
 
 def false_alarms_per_hour(model: Model) -> float:
     """Events in beds of background that nobody has heard, `UNCLASSIFIED` ones included."""
-    rng = np.random.default_rng(_SEED)
-    n_found = 0
-    for _ in range(N_BEDS):
-        bed = synth.background_bed(rng, BED_S * RATE_HZ, RATE_HZ)
-        bed = (bed * 10 ** (rng.uniform(-60, -25) / 20)).astype(np.float32)
-        n_found += len(ear.hear(model, bed, levels=_levels(bed)))
+    n_found = sum(len(ear.hear(model, bed, levels=_levels(bed))) for bed in _beds(BED_S))
     return n_found * 3_600 / (N_BEDS * BED_S)
+
+
+def background_share(model: Model) -> float:
+    """The share of beds of 5 s whose likeliest class is background."""
+    background = model.classes.index(BACKGROUND)
+    named = [ear.name_clip(model, bed).argmax() == background for bed in _beds(5)]
+    return float(np.mean(named))
+
+
+def _beds(length_s: int) -> Iterator[Samples]:
+    rng = np.random.default_rng(_SEED)
+    for _ in range(N_BEDS):
+        bed = synth.background_bed(rng, length_s * RATE_HZ, RATE_HZ)
+        yield (bed * 10 ** (rng.uniform(-60, -25) / 20)).astype(np.float32)
 
 
 def _hear(models: Mapping[str, Model], recording: Soundscape) -> list[Event]:

@@ -87,6 +87,7 @@ def measure(
         temperature=temperature,
         recordings=recordings,
         heard=accuracy.hear_soundscapes(finished, recordings),
+        background_share=accuracy.background_share(next(iter(finished.values()))),
         false_alarms_per_hour=accuracy.false_alarms_per_hour(next(iter(finished.values()))),
     )
 

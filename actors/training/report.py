@@ -44,6 +44,7 @@ class Measured:
     temperature: float
     recordings: Sequence[Soundscape]
     heard: Heard
+    background_share: float
     false_alarms_per_hour: float
 
 
@@ -69,6 +70,10 @@ def write(measured: Measured, *, took_s: float) -> str:
         f" {measured.calibration['10 dB']:.3f} at 10 dB, with each fold's temperature fitted on"
         f" the other folds; the model's own is {measured.temperature:.2f}. Right answers by fold:"
         f" {_by_fold(vote['clean'])} clean, {_by_fold(vote['10 dB'])} at 10 dB.",
+        "",
+        "Accuracy is that of the likeliest class beside background; background is the likeliest of"
+        f" all for {vote['clean'].missed:.1%} of the clips clean and {vote['10 dB'].missed:.1%} at"
+        f" 10 dB, and for {measured.background_share:.0%} of beds of background alone.",
         "",
         *_class_table(vote),
         "",
