@@ -17,7 +17,6 @@ from actors.audio.detect import SCORES
 from actors.messages import AggregateSession, Nudge
 from actors.runtime import Runtime
 from actors.science import chunks, ear, events
-from actors.science.chunks import STEP
 from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
 from actors.science.totals import Totals, calibrated
@@ -73,17 +72,13 @@ def _merge(
     model, key, n_samples = runtime.model(session.model_id), session.pcm_key, session.n_samples
     scores = np.concatenate([_scores(span, model.classes) for span in spans])
 
-    def look(first: int, stop: int) -> NDArray[np.float32]:
-        start, end = ear.chunk_around(first * STEP, stop * STEP, n_samples=n_samples)
-        samples = pcm.read_around(
-            runtime.blobs, key, start, end, margin=ear.MARGIN, n_samples=n_samples
-        )
-        return ear.second_look(model, samples, first=scores[first:stop])
+    def read(start: int, stop: int) -> NDArray[np.float32]:
+        return pcm.read_padded(runtime.blobs, key, start, stop, n_samples=n_samples)
 
     return events.merge(
         scores,
         classes=model.classes,
-        look=look,
+        look=ear.looker(model, scores, read=read, n_samples=n_samples),
         levels=levels,
         thresholds=model.thresholds,
     )

@@ -15,11 +15,9 @@ def read(blobs: Blobs, key: str, start: int, stop: int) -> NDArray[np.float32]:
     return pcm_to_float(data)
 
 
-def read_around(
-    blobs: Blobs, key: str, start: int, stop: int, *, margin: int, n_samples: int
+def read_padded(
+    blobs: Blobs, key: str, start: int, stop: int, *, n_samples: int
 ) -> NDArray[np.float32]:
-    """Samples ``[start - margin, stop + margin)``, silent outside the ``n_samples`` there are."""
-    first, last = max(start - margin, 0), min(stop + margin, n_samples)
-    around = np.zeros(stop - start + 2 * margin, dtype=np.float32)
-    around[first - (start - margin) :][: last - first] = read(blobs, key, first, last)
-    return around
+    """The same, silent outside the ``n_samples`` that there are."""
+    first, last = max(start, 0), min(stop, n_samples)
+    return np.pad(read(blobs, key, first, last), (first - start, stop - last))

@@ -11,6 +11,8 @@ ones: with the shipped model's members, 5 s of a clip are told rightly far more 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +29,7 @@ from actors.science.chunks import (
 )
 from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
-from actors.science.members import Array, Member
+from actors.science.members import Array
 from actors.science.types import Event
 
 #: Samples of context that the first look wants on either side of what it scores, where the
@@ -42,6 +44,9 @@ MARGIN = features.MARGIN
 _MOST_PARTS = 6
 
 _LEAST_PROBABILITY = 1e-4
+
+#: Gives the samples ``[start, stop)`` of a recording at 16 kHz, silent outside of it.
+Read = Callable[[int, int], Array]
 
 
 def first_look(model: Model, samples: Array, *, lead: int, n_samples: int) -> Array:
@@ -104,15 +109,12 @@ def hear(model: Model, samples: Array, *, levels: LevelSeries) -> list[Event]:
         Levels of the same recording.
     """
     scores = listen(model, samples)
-    padded = np.pad(samples, MARGIN)
-
-    def look(first: int, stop: int) -> Array:
-        start, end = chunk_around(first * STEP, stop * STEP, n_samples=samples.size)
-        around = padded[start : end + 2 * MARGIN]
-        return second_look(model, around, first=scores[first:stop])
-
     return events.merge(
-        scores, classes=model.classes, look=look, levels=levels, thresholds=model.thresholds
+        scores,
+        classes=model.classes,
+        look=looker(model, scores, read=in_memory(samples), n_samples=samples.size),
+        levels=levels,
+        thresholds=model.thresholds,
     )
 
 
@@ -126,20 +128,43 @@ def name_clip(model: Model, samples: Array) -> Array:
     found = events.find_stretches(scores, classes=model.classes)
     first, stop = (found[0].first, found[-1].stop) if found else (0, len(scores))
     heard = np.concatenate([scores[each.first : each.stop] for each in found] or [scores])
-    start, end = chunk_around(first * STEP, stop * STEP, n_samples=samples.size)
-    around = np.pad(samples, MARGIN)[start : end + 2 * MARGIN]
-    return second_look(model, around, first=heard)
+    read = in_memory(samples)
+    return second_look(model, _parts(read, first, stop, n_samples=samples.size), first=heard)
 
 
-def second_look(model: Model, samples: Array, *, first: Array) -> Array:
+def looker(model: Model, scores: Array, *, read: Read, n_samples: int) -> events.SecondLook:
+    """The second look at stretches of a recording, as `events.merge` asks for it.
+
+    ``scores`` are those of the first look at the whole recording, which has ``n_samples`` samples.
+    """
+
+    def look(first: int, stop: int) -> Array:
+        parts = _parts(read, first, stop, n_samples=n_samples)
+        return second_look(model, parts, first=scores[first:stop])
+
+    return look
+
+
+def in_memory(samples: Array) -> Read:
+    """Reads from a recording that is in memory."""
+
+    def read(start: int, stop: int) -> Array:
+        before, behind = max(0, -start), max(0, stop - samples.size)
+        return np.pad(samples[max(0, start) : max(0, stop)], (before, behind))
+
+    return read
+
+
+def second_look(model: Model, parts: Sequence[Array], *, first: Array) -> Array:
     """Class probabilities of a stretch that sounds.
 
     Parameters
     ----------
     model
         The classifier.
-    samples : numpy.ndarray [shape=(n + 2 * MARGIN,), dtype=float32]
-        The stretch at 16 kHz with `MARGIN` samples around it, silent beyond the recording.
+    parts
+        The stretch at 16 kHz, or parts of it, as `chunks_of` cuts it, each [shape=(n + 2 *
+        MARGIN,)] with `MARGIN` samples around it.
     first : numpy.ndarray [shape=(n_steps, n_classes)]
         What the first look made of its steps.
 
@@ -149,9 +174,11 @@ def second_look(model: Model, samples: Array, *, first: Array) -> Array:
         Sums to 1.
     """
     weights = [member.weight for member in model.members]
-    parts = chunk_features(samples) if "features" in model.needs else None
+    looks = np.stack([chunk_features(part) for part in parts])
     opinions = [
-        _pooled(first if parts is None or member.needs == "samples" else _of_parts(member, parts))
+        _pooled(first)
+        if member.needs == "samples"
+        else _pooled(members.vote([member], [member.logits(looks)]))
         for member in model.members
     ]
     voted = np.average(opinions, axis=0, weights=weights)
@@ -159,15 +186,40 @@ def second_look(model: Model, samples: Array, *, first: Array) -> Array:
     return np.asarray(sharpened / sharpened.sum(), dtype=np.float32)
 
 
-def chunk_around(start: int, stop: int, *, n_samples: int) -> tuple[int, int]:
-    """The samples that the second look takes of a stretch: at least `MIN_CHUNK` of them.
+def chunks_of(start: int, stop: int, *, n_samples: int) -> list[tuple[int, int]]:
+    """The chunks that the second look takes of a stretch, as sample ranges ``[start, stop)``.
 
-    A sound that is shorter is heard with what lies around it. A recording that is shorter is
-    heard whole.
+    One, or equal parts of at most `MAX_CHUNK` samples, of which at most `_MOST_PARTS` are taken.
+    A stretch that is shorter than `MIN_CHUNK` is heard with what lies around it; a recording that
+    is shorter, whole.
     """
     lacking = max(0, MIN_CHUNK - (stop - start))
     start = max(0, min(start - lacking // 2, n_samples - MIN_CHUNK))
-    return start, min(max(stop, start + MIN_CHUNK), n_samples)
+    stop = min(max(stop, start + MIN_CHUNK), n_samples)
+    n_parts = -(-(stop - start) // MAX_CHUNK)
+    length = (stop - start) // n_parts
+    taken = np.linspace(0, n_parts - 1, min(n_parts, _MOST_PARTS)).round().astype(int)
+    return [(start + part * length, start + (part + 1) * length) for part in taken.tolist()]
+
+
+def chunk_features(samples: Array) -> Array:
+    """Features [shape=(N_FEATURES,)] of a chunk with `MARGIN` samples around it.
+
+    A recording may be shorter than the shortest chunk: silence fills it.
+    """
+    lacking = max(0, MIN_CHUNK + 2 * MARGIN - samples.size)
+    padded = np.pad(samples, (0, lacking))
+    length = (padded.size - 2 * MARGIN) // HOP * HOP
+    found: Array = features.extract(padded, [(0, length)])[0]
+    return found
+
+
+def _parts(read: Read, first: int, stop: int, *, n_samples: int) -> list[Array]:
+    """The chunks of the steps ``[first, stop)``, each with its margin."""
+    return [
+        read(start - MARGIN, end + MARGIN)
+        for start, end in chunks_of(first * STEP, stop * STEP, n_samples=n_samples)
+    ]
 
 
 def _pooled(rows: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -176,10 +228,6 @@ def _pooled(rows: NDArray[np.floating]) -> NDArray[np.float64]:
     shares: NDArray[np.float64] = np.exp(mean - mean.max())
     shares /= shares.sum()
     return shares
-
-
-def _of_parts(member: Member, parts: Array) -> NDArray[np.float64]:
-    return np.asarray(members.vote([member], [member.logits(parts)]))
 
 
 def _by_chunks(model: Model, samples: Array, *, lead: int, n_samples: int) -> Array:
@@ -195,23 +243,3 @@ def _by_chunks(model: Model, samples: Array, *, lead: int, n_samples: int) -> Ar
     scores = model.scores(features.extract(window, ranges))
     per_chunk = 2
     return np.repeat(scores, per_chunk, axis=0)[: count_steps(n_samples)]
-
-
-def chunk_features(samples: Array) -> NDArray[np.float32]:
-    """Features of a stretch in parts of at most `MAX_CHUNK` samples."""
-    n_samples = (samples.size - 2 * MARGIN) // HOP * HOP
-    if n_samples < MIN_CHUNK:
-        # The recording itself is shorter than the shortest chunk: silence fills it.
-        samples = np.pad(samples, (0, MIN_CHUNK - n_samples + HOP))
-        n_samples = MIN_CHUNK
-    n_parts = -(-n_samples // MAX_CHUNK)
-    length = n_samples // n_parts // HOP * HOP
-    starts = [part * length for part in range(n_parts)]
-    if n_parts > _MOST_PARTS:
-        kept = np.linspace(0, n_parts - 1, _MOST_PARTS).round().astype(int)
-        starts = [starts[part] for part in kept.tolist()]
-    rows = [
-        features.extract(samples[start : start + length + 2 * MARGIN], [(0, length)])
-        for start in starts
-    ]
-    return np.concatenate(rows)

@@ -82,7 +82,7 @@ def merge(
     classes
         Names of the columns; `BACKGROUND` is one of them.
     look
-        Names a stretch; see `ear.second_look`.
+        Names a stretch; see `ear.looker`.
     levels
         Levels of the same recording, in dBFS. No event ends after its end.
     thresholds

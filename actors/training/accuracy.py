@@ -211,14 +211,18 @@ def _hear(models: Mapping[str, Model], recording: Soundscape) -> list[Event]:
     n_steps = len(next(iter(by_fold.values())))
     judges = [recording.fold_at((step + 0.5) * STEP / RATE_HZ) for step in range(n_steps)]
     scores = np.stack([by_fold[fold][step] for step, fold in enumerate(judges)])
-    padded = np.pad(recording.samples, ear.MARGIN)
+    lookers = {
+        fold: ear.looker(
+            model,
+            scores,
+            read=ear.in_memory(recording.samples),
+            n_samples=recording.samples.size,
+        )
+        for fold, model in models.items()
+    }
 
     def look(first: int, stop: int) -> NDArray[np.float32]:
-        start, end = ear.chunk_around(first * STEP, stop * STEP, n_samples=recording.samples.size)
-        model = models[judges[(first + stop) // 2]]
-        return ear.second_look(
-            model, padded[start : end + 2 * ear.MARGIN], first=scores[first:stop]
-        )
+        return lookers[judges[(first + stop) // 2]](first, stop)
 
     return events.merge(scores, classes=classes, look=look, levels=recording.levels)
 

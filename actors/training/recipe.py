@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actors.science import ear, features, synth
+from actors.science import ear, synth
 from actors.science.chunks import MIN_CHUNK, RATE_HZ
 from actors.science.cnn import Convolutional
 from actors.science.members import Member
@@ -133,9 +133,11 @@ def _looks(scene: Scene, rng: np.random.Generator) -> list[NDArray[np.float32]]:
         stop = start + length
     else:
         return []
-    start, stop = ear.chunk_around(start, stop, n_samples=scene.samples.size)
-    around = np.pad(scene.samples, features.MARGIN)[start : stop + 2 * features.MARGIN]
-    return [ear.chunk_features(around)[0]]
+    read = ear.in_memory(scene.samples)
+    return [
+        ear.chunk_features(read(first - ear.MARGIN, last + ear.MARGIN))
+        for first, last in ear.chunks_of(start, stop, n_samples=scene.samples.size)
+    ]
 
 
 def _store(given: Material, folder: Path) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -115,15 +114,16 @@ class Bench:
         return features.extract(self._padded, ranges)
 
     def _name(self) -> object:
-        def look(first: int, stop: int) -> NDArray[np.float32]:
-            start, end = ear.chunk_around(
-                first * chunks.STEP, stop * chunks.STEP, n_samples=self._samples.size
-            )
-            around = self._padded[start : end + 2 * features.MARGIN]
-            return ear.second_look(self._model, around, first=self._scores[first:stop])
-
         return events.merge(
-            self._scores, classes=self._model.classes, look=look, levels=self._levels
+            self._scores,
+            classes=self._model.classes,
+            look=ear.looker(
+                self._model,
+                self._scores,
+                read=ear.in_memory(self._samples),
+                n_samples=self._samples.size,
+            ),
+            levels=self._levels,
         )
 
     def _whole(self) -> object:
