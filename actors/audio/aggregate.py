@@ -20,7 +20,7 @@ from actors.science import chunks, ear, events
 from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
 from actors.science.totals import Totals, calibrated
-from actors.science.types import BACKGROUND, Event
+from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
 from db import queries
 from db.blobs import product_key
 from db.models import AudioSession, SessionSpan
@@ -75,13 +75,21 @@ def _merge(
     def read(start: int, stop: int) -> NDArray[np.float32]:
         return pcm.read_padded(runtime.blobs, key, start, stop, n_samples=n_samples)
 
-    return events.merge(
+    found = events.merge(
         scores,
         classes=model.classes,
         look=ear.looker(model, scores, read=read, n_samples=n_samples),
         levels=levels,
         thresholds=model.thresholds,
     )
+    # What nobody listened to is missing from the answer; it is not unclassified.
+    lost = [_times(span) for span in spans if span.scores is None]
+    return [
+        event
+        for event in found
+        if event.noise_type != UNCLASSIFIED
+        or not any(event.start_s < end_s and start_s < event.end_s for start_s, end_s in lost)
+    ]
 
 
 def _calibrated(heard: Sequence[Event], calibration_db: float | None) -> list[Event]:
@@ -93,6 +101,10 @@ def _calibrated(heard: Sequence[Event], calibration_db: float | None) -> list[Ev
         )
         for event in heard
     ]
+
+
+def _times(span: SessionSpan) -> tuple[float, float]:
+    return span.start_sample / chunks.RATE_HZ, span.stop_sample / chunks.RATE_HZ
 
 
 def _scores(span: SessionSpan, classes: Sequence[str]) -> NDArray[np.float32]:
@@ -164,12 +176,13 @@ def _missing(session: AudioSession, spans: Sequence[SessionSpan]) -> list[dict[s
     assert session.duration_s is not None
     missing = [
         {
-            "start_s": round(span.start_sample / chunks.RATE_HZ, 3),
-            "end_s": round(min(span.stop_sample / chunks.RATE_HZ, session.duration_s), 3),
+            "start_s": round(start_s, 3),
+            "end_s": round(min(end_s, session.duration_s), 3),
             "reason": span.last_error or "unknown",
         }
         for span in spans
         if span.state == "failed"
+        for start_s, end_s in [_times(span)]
     ]
     if session.missing_s:
         missing.append(
