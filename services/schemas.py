@@ -111,8 +111,15 @@ class Session(msgspec.Struct, kw_only=True):
         return self.state not in UNFINISHED_STATES
 
 
+class Candidate(msgspec.Struct, kw_only=True):
+    """A noise type that an event may be, and its probability."""
+
+    noise_type: str
+    score: float
+
+
 class Detection(msgspec.Struct, kw_only=True):
-    """One event."""
+    """One event; ``candidates`` are the likeliest types, at most five, the likeliest first."""
 
     start_s: float
     end_s: float
@@ -120,11 +127,12 @@ class Detection(msgspec.Struct, kw_only=True):
     confidence: float
     laeq_db: float | None
     lafmax_db: float | None
+    candidates: list[Candidate]
 
     @classmethod
     def of(cls, row: NoiseDetection) -> Detection:
         """The detection of a row."""
-        return cls(**{name: getattr(row, name) for name in cls.__struct_fields__})
+        return msgspec.convert(row, cls, from_attributes=True)
 
 
 class DetectionPage(msgspec.Struct, kw_only=True):

@@ -226,7 +226,8 @@ def test_detections_are_paged_in_order(
     }
     events = [
         {"start_s": i, "end_s": i + 1, "noise_type": "rain", "confidence": 0.5,
-         "laeq_db": -30.0, "lafmax_db": None}
+         "laeq_db": -30.0, "lafmax_db": None,
+         "candidates": [{"noise_type": "rain", "score": 0.5}, {"noise_type": "wind", "score": 0.3}]}
         for i in range(5)
     ]  # fmt: skip
     with given.store.transaction() as db:

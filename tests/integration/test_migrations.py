@@ -62,6 +62,13 @@ def test_each_migration_takes_rows_of_the_one_before(database_url: str) -> None:
                 " VALUES (gen_random_uuid(), 'a', 'b', 1, 'queued')"
             )
         )
+        connection.execute(
+            text(
+                "INSERT INTO noise_detections"
+                " (session_id, event_index, start_s, end_s, noise_type, confidence)"
+                " SELECT id, 0, 0, 1, 'rain', 0.5 FROM audio_sessions"
+            )
+        )
         connection.commit()
         command.upgrade(migrate.config(connection), "head")
         connection.commit()
@@ -71,6 +78,8 @@ def test_each_migration_takes_rows_of_the_one_before(database_url: str) -> None:
                 " FROM audio_sessions"
             )
         ).all()
+        candidates = connection.execute(text("SELECT candidates FROM noise_detections")).scalars()
+        assert list(candidates) == [[]]
     engine.dispose()
     assert set(row) == {None}
 

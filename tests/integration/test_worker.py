@@ -15,6 +15,7 @@ from actors.audio.detect import detect_span
 from actors.audio.process import process_audio_file
 from actors.messages import DetectSpan, ProcessAudioFile
 from actors.runtime import Runtime
+from actors.science.types import UNCLASSIFIED
 from actors.steward import Steward, nudge_for
 from db import queries
 from db.blobs import recording_key
@@ -93,6 +94,11 @@ def test_every_message_twice_changes_nothing(runtime: Runtime) -> None:
         )
         runs = {step: count for step, count in rows}  # noqa: C416
     assert [event.event_index for event in events] == list(range(done.summary["events"]))
+    for event in events:
+        scores = [candidate["score"] for candidate in event.candidates]
+        assert scores == sorted(scores, reverse=True)
+        assert len(scores) == (0 if event.noise_type == UNCLASSIFIED else 5)
+        assert [each["noise_type"] for each in event.candidates[:1]] in ([], [event.noise_type])
     assert runs == {"process": 1, "split": 1, "detect": 3, "aggregate": 1}
 
 
