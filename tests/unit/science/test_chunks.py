@@ -1,4 +1,4 @@
-"""The plan of chunks and spans: bounds, coverage, and the same plan span by span."""
+"""The grid: steps and chunks and spans cover a recording, and lie on their grids."""
 
 from __future__ import annotations
 
@@ -9,86 +9,83 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from actors.science.chunks import (
+    CHUNK,
+    CHUNK_STEP,
     HOP,
-    LARGEST_CHUNK,
     MAX_CHUNK,
     MIN_CHUNK,
+    MIN_SPAN,
+    RATE_HZ,
     SPAN_SAMPLES,
-    chunk_samples,
+    STEP,
+    count_steps,
     plan_chunks,
     plan_spans,
 )
 
-HOUR = 3_600 * 16_000
+HOUR = 3_600 * RATE_HZ
 
 lengths = st.one_of(
     st.integers(1, 4 * MAX_CHUNK),
-    st.integers(1, 200).flatmap(lambda n: st.integers(-1, 1).map(lambda d: n * 16_000 + d or 1)),
+    st.integers(1, 200).flatmap(lambda n: st.integers(-1, 1).map(lambda d: n * RATE_HZ + d or 1)),
     st.integers(1, 30 * HOUR),
 )
-sizes = st.integers(MIN_CHUNK // HOP, LARGEST_CHUNK // HOP).map(lambda n: n * HOP)
+
+
+def test_the_grids_fit_each_other() -> None:
+    """Steps are whole hops, spans whole steps of chunks, and chunks what features are made of."""
+    assert STEP % HOP == 0
+    assert CHUNK_STEP % STEP == 0
+    assert SPAN_SAMPLES % CHUNK_STEP == 0
+    assert MIN_CHUNK <= CHUNK <= MAX_CHUNK
 
 
 @given(n_samples=lengths)
-@example(n_samples=1)
-@example(n_samples=2 * HOUR)
-@example(n_samples=2 * HOUR + 1)
-def test_chunk_size_is_on_the_grid_and_within_its_bounds(n_samples: int) -> None:
-    chunk = chunk_samples(n_samples)
-    assert chunk % HOP == 0
-    assert 16_000 <= chunk <= 72_000
-    if n_samples <= 2 * HOUR:
-        assert chunk == 16_000
-    if n_samples <= 9 * HOUR:
-        assert n_samples / chunk <= 7_200
+@example(n_samples=STEP)
+@example(n_samples=STEP + 1)
+def test_steps_cover_the_recording(n_samples: int) -> None:
+    n_steps = count_steps(n_samples)
+    assert (n_steps - 1) * STEP < n_samples <= n_steps * STEP
 
 
-@given(n_samples=lengths, chunk=sizes, skipped=st.integers(0, 50))
-@example(n_samples=MIN_CHUNK - 1, chunk=16_000, skipped=0)
-@example(n_samples=16_000 + MIN_CHUNK - 1, chunk=16_000, skipped=0)
-@example(n_samples=16_000 + MIN_CHUNK, chunk=16_000, skipped=0)
-@example(n_samples=LARGEST_CHUNK + MIN_CHUNK - 1, chunk=LARGEST_CHUNK, skipped=0)
-def test_chunks_cover_a_stretch_within_the_bounds(n_samples: int, chunk: int, skipped: int) -> None:
-    n_samples = min(n_samples, 500 * chunk)
-    start = skipped * chunk
-    planned = plan_chunks(start, start + n_samples, chunk=chunk)
-    assert planned[0].start == start
-    assert planned[-1].stop == start + n_samples
-    assert all(a.stop == b.start for a, b in pairwise(planned))
-    assert all(each.stop - each.start == chunk for each in planned[:-1])
-    if n_samples < MIN_CHUNK:
-        assert len(planned) == 1
-    else:
-        assert all(MIN_CHUNK <= each.stop - each.start <= MAX_CHUNK for each in planned)
-
-
-@given(n_samples=st.integers(1, 8 * 60 * 16_000), chunk=sizes)
-def test_spans_plan_the_same_chunks_as_the_whole(n_samples: int, chunk: int) -> None:
-    spans = plan_spans(n_samples, chunk=chunk)
-    by_span = [each for span in spans for each in plan_chunks(span.start, span.stop, chunk=chunk)]
-    assert by_span == plan_chunks(0, n_samples, chunk=chunk)
+@given(n_samples=lengths)
+@example(n_samples=SPAN_SAMPLES + MIN_SPAN - 1)
+@example(n_samples=SPAN_SAMPLES + MIN_SPAN)
+@example(n_samples=2 * SPAN_SAMPLES)
+def test_spans_cover_the_recording_and_are_long_enough(n_samples: int) -> None:
+    spans = plan_spans(n_samples)
     assert [span.index for span in spans] == list(range(len(spans)))
-    assert all(span.start % HOP == 0 for span in spans)
-    assert all(span.stop - span.start <= SPAN_SAMPLES + 2 * MAX_CHUNK for span in spans)
+    assert (spans[0].start, spans[-1].stop) == (0, n_samples)
+    assert all(before.stop == after.start for before, after in pairwise(spans))
+    assert all(span.start % CHUNK_STEP == 0 for span in spans)
+    assert all(span.stop - span.start < SPAN_SAMPLES + MIN_SPAN for span in spans)
+    assert len(spans) == 1 or all(span.stop - span.start >= MIN_SPAN for span in spans)
+
+
+@given(n_samples=lengths)
+def test_spans_have_the_steps_of_the_whole(n_samples: int) -> None:
+    by_span = [count_steps(span.stop - span.start) for span in plan_spans(n_samples)]
+    assert sum(by_span) == count_steps(n_samples)
 
 
 def test_an_hour_is_sixty_spans() -> None:
-    assert len(plan_spans(HOUR, chunk=chunk_samples(HOUR))) == 60
+    assert len(plan_spans(HOUR)) == 60
 
 
-@pytest.mark.parametrize(
-    ("start", "stop", "chunk"),
-    [
-        (0, 0, 16_000),
-        (5, 4, 16_000),
-        (-1, 5, 16_000),
-        (0, 9, 16_001),
-        (0, 9, 7_800),
-        (0, 9, 80_000),
-    ],
-)
-def test_a_plan_that_makes_no_sense_is_refused(start: int, stop: int, chunk: int) -> None:
-    with pytest.raises(ValueError, match=r"chunk|stretch"):
-        plan_chunks(start, stop, chunk=chunk)
+@pytest.mark.parametrize("n_samples", [0, -1])
+def test_a_recording_without_samples_is_refused(n_samples: int) -> None:
     with pytest.raises(ValueError, match="at least one"):
-        chunk_samples(0)
+        plan_spans(n_samples)
+
+
+@given(n_samples=st.integers(1, 70 * RATE_HZ))
+@example(n_samples=1)
+@example(n_samples=CHUNK_STEP)
+@example(n_samples=CHUNK_STEP + 1)
+def test_every_chunk_is_centred_on_its_two_steps(n_samples: int) -> None:
+    planned = plan_chunks(n_samples)
+    assert len(planned) == -(-count_steps(n_samples) // 2)
+    for number, chunk in enumerate(planned):
+        assert chunk.stop - chunk.start == CHUNK
+        assert chunk.start % HOP == 0
+        assert chunk.start + chunk.stop == (2 * number + 1) * CHUNK_STEP

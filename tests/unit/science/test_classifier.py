@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from actors.science import synth
 from actors.science.classifier import MAGIC, Model, shipped
+from actors.science.cnn import Convolutional, Layers
 from actors.science.errors import ModelError
 from actors.science.features import FEATURE_VERSION, N_FEATURES
 from actors.science.members import LEAF, AnyArray, Forest, Layer, Network
@@ -107,10 +108,34 @@ def test_members_vote_by_their_weights() -> None:
     )
 
 
+def network_that_hears() -> Convolutional:
+    layers = Layers(widths=(2, 2, 2), hidden=2, n_classes=3)
+    return Convolutional.of(layers, widths=(2, 2, 2), hidden=2)
+
+
 def test_a_model_says_what_it_needs() -> None:
+    hearing = network_that_hears()
     assert model().needs == {"features"}
-    with pytest.raises(ValueError, match="needs the features"):
-        model().vote({"samples": inputs(3)})
+    assert Model.make(header(), members=[hearing, network()]).needs == {"features", "samples"}
+    deaf = Model.make(header(), members=[hearing])
+    assert deaf.needs == {"samples"}
+    with pytest.raises(ValueError, match="no member"):
+        deaf.scores(inputs(3))
+
+
+def test_chunks_are_scored_by_the_members_that_look_at_features() -> None:
+    both = Model.make(header(), members=[network_that_hears(), network()])
+    alone = Model.make(header(), members=[network()])
+    np.testing.assert_array_equal(both.scores(inputs(9)), alone.scores(inputs(9)))
+
+
+def test_thresholds_and_the_votes_temperature_come_from_the_header() -> None:
+    assert model().thresholds == {}
+    assert model().vote_temperature == 1.0
+    fields = header(thresholds={"bark": 0.5, "background": 0}, vote_temperature=0.4)
+    again = Model.from_bytes(Model.make(fields, members=[network()]).to_bytes())
+    assert again.thresholds == {"bark": 0.5, "background": 0.0}
+    assert again.vote_temperature == 0.4
 
 
 @settings(max_examples=60)
@@ -139,11 +164,24 @@ def test_any_cut_is_noticed(cut: int) -> None:
         {"feature_version": "0"},
         {"feature_version": 7},
         {"classes": []},
-        {"classes": ["a"]},
-        {"classes": ["a", "a", "b"]},
-        {"classes": ["a", "b", 3]},
+        {"classes": ["background"]},
+        {"classes": ["background", "a", "a"]},
+        {"classes": ["background", "a", 3]},
         {"classes": "abc"},
-        {"classes": ["a", "b"]},
+        {"classes": ["background", "bark"]},
+        {"classes": ["a", "b", "c"]},
+        {"classes": ["background", "bark", "unclassified"]},
+        {"thresholds": []},
+        {"thresholds": {"siren": 0.5}},
+        {"thresholds": {"bark": 1.1}},
+        {"thresholds": {"bark": -0.1}},
+        {"thresholds": {"bark": float("nan")}},
+        {"thresholds": {"bark": True}},
+        {"thresholds": {"bark": "0.5"}},
+        {"vote_temperature": 0.0},
+        {"vote_temperature": float("inf")},
+        {"vote_temperature": "1"},
+        {"vote_temperature": True},
     ],
 )
 def test_headers_that_do_not_fit_are_refused(changes: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from actors.science import chunks, classifier, events, features, plots, synth
+from actors.science import classifier, ear, plots, synth
 from actors.science.decode import open_recording
 from actors.science.errors import EmptyRecording
 from actors.science.prepare import PCM_BYTES, Prepared, float_to_pcm, pcm_to_float, prepare
@@ -27,19 +27,7 @@ def prepared(data: bytes) -> tuple[Prepared, NDArray[np.float32]]:
 
 def heard(data: bytes) -> list[Event]:
     result, samples = prepared(data)
-    planned = chunks.plan_chunks(0, result.n_samples, chunk=chunks.chunk_samples(result.n_samples))
-    n_padded = max(result.n_samples, chunks.MIN_CHUNK)
-    padded = np.zeros(n_padded + 2 * features.MARGIN, dtype=np.float32)
-    padded[features.MARGIN : features.MARGIN + samples.size] = samples
-    ranges = [(each.start, max(each.stop, chunks.MIN_CHUNK)) for each in planned]
-    model = classifier.shipped()
-    return events.merge(
-        model.scores(features.extract(padded, ranges)),
-        planned,
-        classes=model.classes,
-        levels=result.levels,
-        duration_s=result.duration_s,
-    )
+    return ear.hear(classifier.shipped(), samples, levels=result.levels)
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050, 44_100, 48_000])
