@@ -41,6 +41,9 @@ LONGEST_GAP_S = 0.5
 #: Shorter events are none.
 SHORTEST_S = 0.2
 
+#: Times are sums of tenths: the same length may differ by a rounding, far less than this.
+_TINY_S = 1e-6
+
 #: How far the edges of an event may be drawn in, to where its level is this far above the
 #: background; only if its mean level is so far above it that the two can be told apart.
 EDGE_S, EDGE_DB, EDGE_CONTRAST_DB = 0.6, 1.0, 4.0
@@ -107,9 +110,9 @@ def merge(
         for event in _named(stretch, classes=classes, look=look, thresholds=thresholds or {})
     ]
     edges = _Edges(levels)
-    joined = [edges.refined(event) for event in _joined(named)]
-    lasting = (event for event in joined if event.end_s - event.start_s >= SHORTEST_S - 1e-9)
-    audible = [event for event in _measured(lasting, levels) if _is_audible(event)]
+    joined = (edges.refined(event) for event in _joined(named))
+    lasting = (event for event in _measured(joined, levels) if _lasts(event))
+    audible = [event for event in lasting if _is_audible(event)]
     loud = _unexplained(exceedance.find(levels), audible, levels)
     return sorted([*audible, *loud], key=lambda event: event.start_s)
 
@@ -213,7 +216,7 @@ def _joined(found: Sequence[Event]) -> list[Event]:
         if (
             before is not None
             and before.noise_type == event.noise_type
-            and event.start_s - before.end_s < LONGEST_GAP_S
+            and event.start_s - before.end_s < LONGEST_GAP_S - _TINY_S
         ):
             surer = max(before, event, key=lambda each: each.confidence)
             joined[-1] = replace(surer, start_s=before.start_s, end_s=event.end_s)
@@ -267,6 +270,10 @@ def _measured(found: Iterable[Event], levels: LevelSeries) -> Iterable[Event]:
                 laeq_db=levels.laeq_db(event.start_s, end_s),
                 lafmax_db=levels.lafmax_db(event.start_s, end_s),
             )
+
+
+def _lasts(event: Event) -> bool:
+    return event.end_s - event.start_s >= SHORTEST_S - _TINY_S
 
 
 def _is_audible(event: Event) -> bool:
