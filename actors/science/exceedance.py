@@ -87,7 +87,7 @@ def background_db(loudness_db: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _exceedance(steps: slice, above_db: NDArray[np.floating]) -> Exceedance:
     return Exceedance(
-        start_s=max(0.0, steps.start * STEP_S - PRE_TRIGGER_S),
-        end_s=steps.stop * STEP_S,
+        start_s=round(max(0.0, steps.start * STEP_S - PRE_TRIGGER_S), 3),
+        end_s=round(steps.stop * STEP_S, 3),
         share=float(1.0 - 1.0 / np.power(10.0, above_db / 10.0).mean()),
     )
