@@ -60,7 +60,7 @@ def first_look(model: Model, samples: Array, *, lead: int, n_samples: int) -> Ar
         The slice at 16 kHz, with up to `CONTEXT` samples of the recording before and after it.
         At the recording's ends there is nothing before and after; it is not made up.
     lead
-        Samples of context before the slice; a multiple of `CONTEXT`'s grid.
+        Samples of context before the slice; a multiple of `STEP`.
     n_samples
         Length of the slice itself.
 
@@ -73,9 +73,9 @@ def first_look(model: Model, samples: Array, *, lead: int, n_samples: int) -> Ar
     hearers = [member for member in model.members if member.needs == "samples"]
     if not hearers:
         return _by_chunks(model, samples, lead=lead, n_samples=n_samples)
-    # The network's last step may be cut short by the recording's end: silence fills it.
-    missing = lead + n_steps * STEP - samples.size
-    whole = np.pad(samples, (0, max(missing, 0)))
+    # Silence fills a step that the recording's end cuts short, be it only context: it is heard
+    # the same from every slice.
+    whole = np.pad(samples, (0, -samples.size % STEP))
     first = lead // STEP
     logits = [member.logits(whole)[first : first + n_steps] for member in hearers]
     return members.vote(hearers, logits).astype(np.float32)
