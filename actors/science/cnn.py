@@ -44,6 +44,9 @@ _LOWEST_DB, _HIGHEST_DB = -70.0, 10.0
 #: A file may ask for a network of this size at most: a crafted one could only cost time.
 _LARGEST_WIDTH = 1_024
 
+#: What layers keep for training only.
+_UNUSED = "num_batches_tracked"
+
 #: Steps of the running means that give a step its context: half a second, one, and three.
 _CONTEXTS = (5, 13, 31)
 
@@ -139,7 +142,7 @@ class Convolutional(Member):
         """A member from trained layers; parameters are kept as float16, statistics as float32."""
         arrays: dict[str, NDArray[Any]] = {}
         for name, tensor in layers.state_dict().items():
-            if not name.endswith("num_batches_tracked"):
+            if not name.endswith(_UNUSED):
                 is_statistic = "running" in name
                 kept = tensor.detach().numpy().astype(np.float32 if is_statistic else np.float16)
                 arrays[name] = kept
@@ -163,16 +166,21 @@ class Convolutional(Member):
             raise ModelError("a convolutional network's arrays are floating-point numbers")
         if any((v < 0).any() for name, v in self.arrays.items() if name.endswith("running_var")):
             raise ModelError("a variance of the model is below zero")
-        layers = Layers(widths=self.widths, hidden=self.hidden, n_classes=self.n_classes)
+        # Without memory of its own: shapes are compared before anything of their size is made.
+        with torch.device("meta"):
+            layers = Layers(widths=self.widths, hidden=self.hidden, n_classes=self.n_classes)
+        wanted = {
+            name: tuple(tensor.shape)
+            for name, tensor in layers.state_dict().items()
+            if not name.endswith(_UNUSED)
+        }
+        if wanted != {name: values.shape for name, values in self.arrays.items()}:
+            raise ModelError("the layers of the model do not fit each other")
         state = {
             name: torch.from_numpy(values.astype(np.float32))
             for name, values in self.arrays.items()
         }
-        counts = {n: v for n, v in layers.state_dict().items() if n.endswith("batches_tracked")}
-        try:
-            layers.load_state_dict(state | counts)
-        except RuntimeError as error:
-            raise ModelError("the layers of the model do not fit each other") from error
+        layers.load_state_dict(state, strict=False, assign=True)
         object.__setattr__(self, "_layers", _fused(layers.eval()))
 
     def logits(self, inputs: Array) -> Logits:
