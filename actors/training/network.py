@@ -101,7 +101,7 @@ def train(
     layers = Layers(widths=WIDTHS, hidden=HIDDEN, n_classes=len(classes), dropout=DROPOUT)
     layers = layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     n_real = n_clips * SCENES_PER_CLIP
-    batches_each = int(n_real * (1 + OTHER_SHARE)) // BATCH
+    batches_each = max(1, int(n_real * (1 + OTHER_SHARE)) // BATCH)
     optimiser = torch.optim.AdamW(layers.parameters(), lr=RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, RATE, total_steps=EPOCHS * batches_each, pct_start=0.15
@@ -208,7 +208,7 @@ def _loss(logits: Tensor, shares: Tensor, counts: Tensor, *, background: int) ->
     weights = torch.ones(logits.shape[2])
     weights[background] = BACKGROUND_WEIGHT
     by_step = -(shares * logits.log_softmax(dim=2) * weights).sum(dim=2)
-    of_steps = (by_step * counts).sum() / counts.sum()
+    of_steps = (by_step * counts).sum() / counts.sum().clamp_min(1)
     is_sound = torch.ones(logits.shape[2])
     is_sound[background] = 0.0
     sounds = shares * is_sound

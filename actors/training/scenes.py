@@ -97,7 +97,10 @@ def of_bed(name: str, group: str, rng: np.random.Generator, *, label: str) -> Sc
 def mixed(
     sound: NDArray[np.float64], *, snr_db: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A sound and a bed of its length, ``snr_db`` below the mean level of its strong frames."""
+    """A sound and a bed of its length, ``snr_db`` below the mean level of its strong frames.
+
+    Levels are those of the bands that the network sees: rumble below 40 Hz does not count.
+    """
     bed = synth.background_bed(rng, sound.size, RATE_HZ).astype(np.float64)
     power, bed_power = _powers(sound), _powers(bed)
     is_strong = _below_top_db(power) < STRONG_DB
@@ -136,13 +139,14 @@ def _placed(
 
 def _faster(samples: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
     """Played faster: shorter and higher by a factor."""
+    length = max(1, int(samples.size / factor))
     n_from = fft.next_fast_len(samples.size, real=True)
-    n_to = fft.next_fast_len(int(samples.size / factor), real=True)
+    n_to = fft.next_fast_len(length, real=True)
     spectrum = np.fft.rfft(samples, n_from)
     kept = min(n_from, n_to) // 2 + 1
     shorter = np.zeros(n_to // 2 + 1, dtype=complex)
     shorter[:kept] = spectrum[:kept]
-    return np.fft.irfft(shorter, n_to)[: int(samples.size / factor)] * n_to / n_from
+    return np.fft.irfft(shorter, n_to)[:length] * n_to / n_from
 
 
 def _filtered(samples: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -159,6 +163,8 @@ def _filtered(samples: NDArray[np.float64], rng: np.random.Generator) -> NDArray
 
 def _excerpt(sound: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     """A part of a sound around one of its strong steps, faded in and out within 10 ms."""
+    if sound.size < 800:
+        return sound
     power = np.square(sound[: sound.size // 800 * 800].reshape(-1, 800)).mean(axis=1)
     strong = np.flatnonzero(power >= power.max() * 10 ** (-STRONG_DB / 10))
     at = int(rng.choice(strong)) * 800
