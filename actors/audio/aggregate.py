@@ -80,6 +80,7 @@ def _merge(
         classes=model.classes,
         look=ear.looker(model, scores, read=read, n_samples=n_samples),
         levels=levels,
+        blur_s=ear.blur_s(model),
         thresholds=model.thresholds,
     )
     # What nobody listened to is missing from the answer; it is not unclassified.

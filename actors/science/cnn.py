@@ -52,7 +52,7 @@ _CONTEXTS = (5, 13, 31)
 
 
 def log_mel(samples: NDArray[np.float32]) -> Tensor:
-    """Log-mel powers in dB re full scale [shape=(n_frames, N_MELS)] of whole hops.
+    """Log-mel powers in dB [shape=(n_frames, N_MELS)] of whole hops; only differences matter.
 
     Frame ``k`` is centred on the samples ``[k * HOP, (k + 1) * HOP)``; beyond the ends there is
     silence.
@@ -181,18 +181,28 @@ class Convolutional(Member):
             for name, values in self.arrays.items()
         }
         layers.load_state_dict(state, strict=False, assign=True)
-        object.__setattr__(self, "_layers", _fused(layers.eval()))
+        fused = _fused(layers.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        object.__setattr__(self, "_layers", fused)
 
     def logits(self, inputs: Array) -> Logits:
         """Logits of every step [shape=(n_steps, n_classes)] of samples [shape=(n,)] at 16 kHz.
 
         Samples behind the last whole step are not looked at.
         """
+        return self.logits_of(frames_of(inputs))
+
+    def logits_of(self, frames: Tensor) -> Logits:
+        """The same of what `frames_of` makes of the samples: several members can share it."""
         layers: Layers = self.__dict__["_layers"]
-        whole = inputs[: inputs.size // STEP * STEP]
         with torch.inference_mode():
-            found: Tensor = layers(relative(log_mel(whole)[None]))[0]
+            found: Tensor = layers(frames)[0]
         return found.numpy().astype(np.float64)
+
+
+def frames_of(samples: Array) -> Tensor:
+    """What a network sees of samples [shape=(1, n_frames, N_MELS)]."""
+    with torch.inference_mode():
+        return relative(log_mel(samples[: samples.size // STEP * STEP])[None])
 
 
 def _convolution(n_in: int, n_out: int, *, size: int = 3, stride: int = 1) -> list[nn.Module]:

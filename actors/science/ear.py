@@ -22,6 +22,7 @@ from actors.science.chunks import (
     HOP,
     MAX_CHUNK,
     MIN_CHUNK,
+    RATE_HZ,
     STEP,
     count_steps,
     plan_chunks,
@@ -70,14 +71,15 @@ def first_look(model: Model, samples: Array, *, lead: int, n_samples: int) -> Ar
         Rows sum to 1.
     """
     n_steps = count_steps(n_samples)
-    hearers = [member for member in model.members if member.needs == "samples"]
+    hearers = [member for member in model.members if isinstance(member, cnn.Convolutional)]
     if not hearers:
         return _by_chunks(model, samples, lead=lead, n_samples=n_samples)
     # Silence fills a step that the recording's end cuts short, be it only context: it is heard
     # the same from every slice.
     whole = np.pad(samples, (0, -samples.size % STEP))
     first = lead // STEP
-    logits = [member.logits(whole)[first : first + n_steps] for member in hearers]
+    frames = cnn.frames_of(whole)
+    logits = [member.logits_of(frames)[first : first + n_steps] for member in hearers]
     return members.vote(hearers, logits).astype(np.float32)
 
 
@@ -114,6 +116,7 @@ def hear(model: Model, samples: Array, *, levels: LevelSeries) -> list[Event]:
         classes=model.classes,
         look=looker(model, scores, read=in_memory(samples), n_samples=samples.size),
         levels=levels,
+        blur_s=blur_s(model),
         thresholds=model.thresholds,
     )
 
@@ -130,6 +133,15 @@ def name_clip(model: Model, samples: Array) -> Array:
     heard = np.concatenate([scores[each.first : each.stop] for each in found] or [scores])
     read = in_memory(samples)
     return second_look(model, _parts(read, first, stop, n_samples=samples.size), first=heard)
+
+
+def blur_s(model: Model) -> float:
+    """How far the first look may reach beyond a sound, in seconds.
+
+    Half a chunk and a step for a model that classifies chunks; a step for one with a network.
+    """
+    by_chunks = "samples" not in model.needs
+    return (STEP + by_chunks * CHUNK // 2) / RATE_HZ
 
 
 def looker(model: Model, scores: Array, *, read: Read, n_samples: int) -> events.SecondLook:

@@ -44,9 +44,10 @@ SHORTEST_S = 0.2
 #: Times are sums of tenths: the same length may differ by a rounding, far less than this.
 _TINY_S = 1e-6
 
-#: How far the edges of an event may be drawn in, to where its level is this far above the
-#: background; only if its mean level is so far above it that the two can be told apart.
-EDGE_S, EDGE_DB, EDGE_CONTRAST_DB = 0.6, 1.0, 4.0
+#: The edges of an event are drawn in to where its level is this far above the background; only if
+#: its mean level is so far above it that the two can be told apart. Less is at the mercy of every
+#: sway of the background.
+EDGE_DB, EDGE_CONTRAST_DB = 4.0, 4.0
 
 #: How many of the types that an event may be are kept with it.
 CANDIDATES = 5
@@ -74,6 +75,7 @@ def merge(
     classes: Sequence[str],
     look: SecondLook,
     levels: LevelSeries,
+    blur_s: float,
     thresholds: dict[str, float] | None = None,
 ) -> list[Event]:
     """Turn the scores of a whole recording into events.
@@ -88,6 +90,8 @@ def merge(
         Names a stretch; see `ear.looker`.
     levels
         Levels of the same recording, in dBFS. No event ends after its end.
+    blur_s
+        How far the scores may reach beyond a sound: its edges are drawn in by up to this.
     thresholds
         Confidences from which on an event counts, by class; `THRESHOLD` for others.
 
@@ -109,7 +113,7 @@ def merge(
         for stretch in find_stretches(scores, classes=classes)
         for event in _named(stretch, classes=classes, look=look, thresholds=thresholds or {})
     ]
-    edges = _Edges(levels)
+    edges = _Edges(levels, blur_s=blur_s)
     joined = (edges.refined(event) for event in _joined(named))
     lasting = (event for event in _measured(joined, levels) if _lasts(event))
     audible = [event for event in lasting if _is_audible(event)]
@@ -228,12 +232,13 @@ def _joined(found: Sequence[Event]) -> list[Event]:
 class _Edges:
     """Draws the edges of events in to where the level rises above the background."""
 
-    def __init__(self, levels: LevelSeries) -> None:
+    def __init__(self, levels: LevelSeries, *, blur_s: float) -> None:
+        self._most = round(blur_s / STEP_S)
         self._level_db = exceedance.level_db(levels)
         self._background_db = exceedance.background_db(self._level_db)
 
     def refined(self, event: Event) -> Event:
-        """The event without up to `EDGE_S` of background at either side.
+        """The event without the background at either side of it.
 
         Left as it is where the event does not stand out, as rain that lasts does not.
         """
@@ -247,9 +252,8 @@ class _Edges:
         if contrast_db < EDGE_CONTRAST_DB:
             return event
         counts = np.flatnonzero(above_db >= min(EDGE_DB, contrast_db / 2))
-        most = round(EDGE_S / STEP_S)
-        start = min(int(counts[0]), most) if counts.size else 0
-        end = max(int(counts[-1]) + 1, level_db.size - most) if counts.size else level_db.size
+        start = min(int(counts[0]), self._most) if counts.size else 0
+        end = max(int(counts[-1]) + 1, level_db.size - self._most) if counts.size else level_db.size
         if end <= start:
             return event
         return replace(

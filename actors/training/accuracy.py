@@ -207,7 +207,6 @@ def _beds(length_s: int) -> Iterator[Samples]:
 
 def _hear(models: Mapping[str, Model], recording: Soundscape) -> list[Event]:
     by_fold = {fold: ear.listen(model, recording.samples) for fold, model in models.items()}
-    classes = next(iter(models.values())).classes
     n_steps = len(next(iter(by_fold.values())))
     judges = [recording.fold_at((step + 0.5) * STEP / RATE_HZ) for step in range(n_steps)]
     scores = np.stack([by_fold[fold][step] for step, fold in enumerate(judges)])
@@ -224,7 +223,15 @@ def _hear(models: Mapping[str, Model], recording: Soundscape) -> list[Event]:
     def look(first: int, stop: int) -> NDArray[np.float32]:
         return lookers[judges[(first + stop) // 2]](first, stop)
 
-    return events.merge(scores, classes=classes, look=look, levels=recording.levels)
+    first = next(iter(models.values()))
+    return events.merge(
+        scores,
+        classes=first.classes,
+        look=look,
+        levels=recording.levels,
+        blur_s=ear.blur_s(first),
+        thresholds=first.thresholds,
+    )
 
 
 def _labelled(event: Event) -> LabelledEvent:

@@ -124,6 +124,7 @@ class Bench:
                 n_samples=self._samples.size,
             ),
             levels=self._levels,
+            blur_s=ear.blur_s(self._model),
         )
 
     def _whole(self) -> object:

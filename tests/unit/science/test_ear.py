@@ -162,11 +162,12 @@ def test_gain_changes_nothing_but_levels(gain_db: float) -> None:
 
 def second(model: Model, samples: Samples, first: int, stop: int, *, seed: int = 0) -> Samples:
     """The second look at the steps ``[first, stop)`` of a recording."""
-    start, end = ear.chunk_around(first * STEP, stop * STEP, n_samples=samples.size)
-    around = np.pad(samples, ear.MARGIN)[start : end + 2 * ear.MARGIN]
+    scores = np.zeros((count_steps(samples.size), len(model.classes)), dtype=np.float32)
     rng = np.random.default_rng(seed)
-    scores = rng.dirichlet(np.ones(len(model.classes)), stop - first).astype(np.float32)
-    return ear.second_look(model, around, first=scores)
+    scores[first:stop] = rng.dirichlet(np.ones(len(model.classes)), stop - first)
+    read = ear.in_memory(samples)
+    look = ear.looker(model, scores, read=read, n_samples=samples.size)
+    return look(first, stop)
 
 
 @pytest.mark.parametrize("model", [shipped(), MODELS["samples"], BOTH])
@@ -188,8 +189,8 @@ def test_the_second_look_without_features_is_the_mean_of_the_first() -> None:
     """Of its logarithms; a step that is repeated changes nothing."""
     model = MODELS["samples"]
     row = np.random.default_rng(1).dirichlet(np.ones(len(model.classes))).astype(np.float32)
-    around = np.zeros(MIN_CHUNK + 2 * ear.MARGIN, dtype=np.float32)
-    found = ear.second_look(model, around, first=np.tile(row, (7, 1)))
+    part = np.zeros(MIN_CHUNK + 2 * ear.MARGIN, dtype=np.float32)
+    found = ear.second_look(model, [part], first=np.tile(row, (7, 1)))
     np.testing.assert_allclose(found, np.maximum(row, 1e-4), rtol=2e-3)
 
 
@@ -219,11 +220,19 @@ def test_the_second_look_takes_the_stretch_and_enough_around_it(
     n_steps = count_steps(n_samples)
     first = data.draw(st.integers(0, n_steps - 1))
     stop = data.draw(st.integers(first + 1, n_steps))
-    start, end = ear.chunk_around(first * STEP, stop * STEP, n_samples=n_samples)
-    assert 0 <= start <= first * STEP
-    assert min(stop * STEP, n_samples) <= end <= n_samples
-    assert end - start >= min(MIN_CHUNK, n_samples)
-    assert end - start <= max(MIN_CHUNK, (stop - first) * STEP)
+    chunks = ear.chunks_of(first * STEP, stop * STEP, n_samples=n_samples)
+    assert 0 <= chunks[0][0] <= first * STEP
+    # Equal parts lose less than one sample each.
+    assert min(stop * STEP, n_samples) - len(chunks) < chunks[-1][1] <= n_samples
+    for start, end in chunks:
+        assert min(MIN_CHUNK, n_samples) <= end - start <= MAX_CHUNK
+    assert all(a[1] <= b[0] for a, b in pairwise(chunks))
+
+
+def test_of_a_sound_of_hours_only_a_few_parts_are_read() -> None:
+    chunks = ear.chunks_of(0, 10 * 3_600 * RATE_HZ, n_samples=11 * 3_600 * RATE_HZ)
+    assert len(chunks) <= 6
+    assert sum(end - start for start, end in chunks) <= 30 * RATE_HZ
 
 
 @pytest.mark.parametrize("n_samples", [1, 799, 1_600, 1_601, 7_999, 8_000, 23_999])

@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from actors.science import events
-from actors.science.events import EDGE_S, LONGEST_GAP_S, SHORTEST_S, STEP_S, THRESHOLD, merge
+from actors.science.events import LONGEST_GAP_S, SHORTEST_S, STEP_S, THRESHOLD, merge
 from actors.science.levels import LevelSeries
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
 
 CLASSES = (BACKGROUND, "bark", "rain", "siren", "engine", "wind", "horn")
 RATE_HZ = 8_000
+
+#: How far the scores may reach beyond a sound.
+BLUR_S = 0.6
 
 #: What a letter stands for: its class and the probability of that; the others share the rest.
 LETTERS = {
@@ -69,6 +72,7 @@ def heard(
         classes=CLASSES,
         look=look,
         levels=levels(series, duration_s=duration_s),
+        blur_s=BLUR_S,
         thresholds=thresholds,
     )
 
@@ -194,7 +198,7 @@ def test_edges_are_drawn_in_to_the_level_but_not_far(lead: int, trail: int) -> N
     level_db = [-60.0] * 30 + [-30.0] * 20 + [-60.0] * 50
     pattern = "." * (30 - lead) + "b" * (20 + lead + trail) + "." * (50 - trail)
     (event,) = heard(scores(pattern), level_db=level_db)
-    most = round(EDGE_S / STEP_S)
+    most = round(BLUR_S / STEP_S)
     assert event.start_s == pytest.approx((30 - max(lead - most, 0)) * STEP_S)
     assert event.end_s == pytest.approx((50 + max(trail - most, 0)) * STEP_S)
 
