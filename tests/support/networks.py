@@ -1,0 +1,52 @@
+"""Small networks that hear samples, for the tests of what is done with a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from actors.science.classifier import Model
+from actors.science.cnn import Convolutional, Layers
+from actors.science.features import FEATURE_VERSION
+from actors.science.types import BACKGROUND
+
+WIDTHS, HIDDEN = (4, 4, 4), 8
+
+
+def hearer(classes: Sequence[str] = ("background", "rain", "sneeze"), *, seed: int = 0) -> Model:
+    """A model of one untrained network: what it hears means nothing, but depends on the sound."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers = _layers(classes)
+        for part in layers.modules():
+            # By torch's own start so little comes through that the answer hardly moves.
+            if isinstance(part, (nn.Conv1d, nn.Conv2d)):
+                nn.init.kaiming_normal_(part.weight)
+    return _model(layers, classes)
+
+
+def deaf(classes: Sequence[str] = ("background", "rain")) -> Model:
+    """A model that takes everything for background."""
+    layers = _layers(classes)
+    assert layers.scores.bias is not None
+    with torch.no_grad():
+        layers.scores.weight.zero_()
+        layers.scores.bias.copy_(torch.tensor([8.0 * (name == BACKGROUND) for name in classes]))
+    return _model(layers, classes)
+
+
+def _layers(classes: Sequence[str]) -> Layers:
+    return Layers(widths=WIDTHS, hidden=HIDDEN, n_classes=len(classes)).eval()
+
+
+def _model(layers: Layers, classes: Sequence[str]) -> Model:
+    header = {
+        "name": "small",
+        "version": "1",
+        "algorithm": "cnn",
+        "feature_version": FEATURE_VERSION,
+        "classes": list(classes),
+    }
+    return Model.make(header, members=[Convolutional.of(layers, widths=WIDTHS, hidden=HIDDEN)])
