@@ -187,7 +187,13 @@ def clip_scores(
         return np.asarray(rows.mean(axis=0))
     is_heard = rows.argmax(axis=1) != background
     mean = (rows[is_heard] if is_heard.any() else rows).mean(axis=0)
-    mean[background] = 0.0
-    if mean.sum() <= 0:
-        mean = (np.arange(len(classes)) != background).astype(np.float64)
-    return np.asarray(mean / mean.sum())
+    return given_sound(mean, classes=classes)
+
+
+def given_sound(shares: NDArray[np.floating], *, classes: Sequence[str]) -> NDArray[np.float64]:
+    """Class probabilities [shape=(n_classes,)] of a clip in which there is a sound for certain."""
+    is_sound = np.array([name != BACKGROUND for name in classes])
+    rest = np.where(is_sound, shares, 0.0).astype(np.float64)
+    if rest.sum() <= 0:
+        rest = is_sound.astype(np.float64)
+    return np.asarray(rest / rest.sum())
