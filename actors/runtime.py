@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import dramatiq
 
 from actors.broker import Publisher
 from actors.science import classifier
-from db import queries
-from db.blobs import Blobs
+from actors.science.errors import ModelError
+from db import model_queries
+from db.blobs import BlobMissing, Blobs, shipped_key
+from db.models import NoiseModel
 from db.session import Store
 from db.settings import Settings
 
@@ -38,11 +41,26 @@ class Runtime:
         self.store.close()
 
     def current_model_id(self) -> uuid.UUID:
-        """The model that new sessions are given: the one that ships with the package."""
-        model = classifier.shipped()
+        """The model that new sessions are given: the promoted one, else the one that ships.
+
+        Asked of the database each time: a promotion takes effect without a restart.
+        """
         with self.store.transaction() as db:
-            return queries.register_model(
+            promoted = model_queries.promoted_model_id(db)
+        return promoted or self.shipped_model_id
+
+    @cached_property
+    def shipped_model_id(self) -> uuid.UUID:
+        """The model that comes with this package; it is registered, and its file is kept."""
+        model = classifier.shipped()
+        data = model.to_bytes()
+        assert hashlib.sha256(data).hexdigest() == model.sha256
+        key = shipped_key(model.sha256)
+        self.blobs.put(key, data)
+        with self.store.transaction() as db:
+            return model_queries.register_shipped(
                 db,
+                blob_key=key,
                 name=str(model.header["name"]),
                 version=str(model.header["version"]),
                 sha256=model.sha256,
@@ -51,14 +69,28 @@ class Runtime:
 
     def _load_model(self, model_id: uuid.UUID) -> Model:
         with self.store.transaction() as db:
-            row = queries.get_model(db, model_id)
+            row = model_queries.get_model(db, model_id)
         if row is None:
             raise LookupError(f"model {model_id} is not in the store")
-        if row.blob_key is not None:
-            model = classifier.Model.from_bytes(self.blobs.get(row.blob_key))
-        else:
-            model = classifier.shipped()
-        if model.sha256 != row.sha256:
-            # Workers of two releases side by side ship two models: another worker has this one.
-            raise LookupError(f"model {row.name} {row.version} is not in this worker")
-        return model
+        if row.blob_key is None:
+            return _of_this_release(row)
+        try:
+            data = self.blobs.get(row.blob_key)
+        except BlobMissing:
+            raise ModelError(
+                f"the file of model {row.name} {row.version} is no longer stored"
+            ) from None
+        if hashlib.sha256(data).hexdigest() != row.sha256:
+            raise ModelError(
+                f"the file of model {row.name} {row.version} is not the one that was registered: "
+                "its hash does not fit"
+            )
+        return classifier.Model.from_bytes(data)
+
+
+def _of_this_release(row: NoiseModel) -> Model:
+    model = classifier.shipped()
+    if model.sha256 != row.sha256:
+        # Workers of two releases side by side ship two models: another worker has this one.
+        raise LookupError(f"model {row.name} {row.version} is not in this worker")
+    return model

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from actors.runtime import Runtime
 from actors.science.errors import ScienceError
 from db import queries
 from db.blobs import BlobMissing
-from db.queries import Work
+from db.queries import Unit
 
 log = structlog.get_logger(__name__)
 
@@ -74,15 +75,15 @@ class Step:
     """One step of the pipeline."""
 
     name: str
-    work: Work
+    work: Unit
     #: Does the work; is given the number of the attempt.
     perform: Callable[[int], Outcome]
     #: Writes the failure that ends the row's life.
     give_up: GiveUp
 
 
-def move_on(work: Work, *, to: str, values: dict[str, Any], then: Sequence[Nudge] = ()) -> Write:
-    """A ``write`` that brings a session to its next state."""
+def move_on(work: Unit, *, to: str, values: dict[str, Any], then: Sequence[Nudge] = ()) -> Write:
+    """A ``write`` that brings a session or a job to its next state."""
 
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
         moved = queries.advance(db, work, attempt=attempt, to=to, values=values)
@@ -91,8 +92,8 @@ def move_on(work: Work, *, to: str, values: dict[str, Any], then: Sequence[Nudge
     return write
 
 
-def fail_session(work: Work) -> GiveUp:
-    """A ``give_up`` that ends a session."""
+def fail(work: Unit) -> GiveUp:
+    """A ``give_up`` that ends a session or a job."""
 
     def give_up(db: Session, attempt: int, problem: Problem) -> Sequence[Nudge] | None:
         values = {"problem": msgspec.to_builtins(problem)}
@@ -112,14 +113,8 @@ def run(runtime: Runtime, step: Step) -> None:
     started = time.monotonic()
     with runtime.store.transaction() as db:
         attempt = queries.claim(db, step.work, lease_s=settings.lease_s)
-        if attempt is not None and step.work.span_index is None:
-            queries.start_session(db, step.work.session_id)
-    bound = log.bind(
-        step=step.name,
-        session_id=str(step.work.session_id),
-        span_index=step.work.span_index,
-        attempt=attempt,
-    )
+    names = {name: _loggable(value) for name, value in step.work.names.items()}
+    bound = log.bind(step=step.name, **names, attempt=attempt)
     if attempt is None:
         bound.info("step_finished", result="nothing_to_do")
         return
@@ -137,6 +132,10 @@ def run(runtime: Runtime, step: Step) -> None:
         _LEVELS[result], "step_finished", result=result,
         duration_s=round(time.monotonic() - started, 3),
     )  # fmt: skip
+
+
+def _loggable(value: object) -> object:
+    return str(value) if isinstance(value, uuid.UUID) else value
 
 
 _LEVELS = {"done": 20, "superseded": 20, "retried": 30, "failed": 30, "given_up": 50}
@@ -202,7 +201,7 @@ def _record(db: Session, step: Step, attempt: int, started: float, result: str) 
 
 
 @contextmanager
-def _lease(runtime: Runtime, work: Work, attempt: int) -> Iterator[None]:
+def _lease(runtime: Runtime, work: Unit, attempt: int) -> Iterator[None]:
     """Renew the claim while the block runs, up to the deadline.
 
     Past the deadline the lease is left to end: the work is given to somebody else, and what this

@@ -38,6 +38,21 @@ def recording_key(session_id: uuid.UUID) -> str:
     return f"{session_prefix(session_id)}recording"
 
 
+def training_prefix(job_id: uuid.UUID) -> str:
+    """Below this lies all that belongs to a training, its model too."""
+    return f"trainings/{job_id}/"
+
+
+def validation_prefix(validation_id: uuid.UUID) -> str:
+    """Below this lies all that belongs to a validation."""
+    return f"validations/{validation_id}/"
+
+
+def shipped_key(sha256: str) -> str:
+    """Where a model lies that came with a release; the same file is the same blob."""
+    return f"models/{sha256}"
+
+
 def product_key(session_id: uuid.UUID, name: str, *, attempt: int) -> str:
     """Where one attempt's product lies: a late worker cannot write over its successor's."""
     return f"{session_prefix(session_id)}{name}-{attempt}"

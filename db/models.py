@@ -1,8 +1,8 @@
-"""The tables.
+"""The tables of recordings and what was heard; ``training_models.py`` has those of training.
 
 Constraints stand on the table, never inside a column: autogenerate does not see a check that is
-written into a column. Every unit of work (a session's current stage, a span) is *claimable* by
-the same four columns, see :class:`Claimable`.
+written into a column. Every unit of work (a session's current stage, a span, a training, a
+validation) is *claimable* by the same four columns, see :class:`Claimable`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ CALIBRATION_TONES_DB = (94.0, 114.0)
 BANDS = ("third_octave",)
 
 
-def _one_of(column: str, values: tuple[str, ...] | tuple[float, ...]) -> str:
+def one_of(column: str, values: tuple[str, ...] | tuple[float, ...]) -> str:
+    """The SQL that holds a column to some values."""
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
@@ -102,19 +103,48 @@ class User(Base):
 
 
 class NoiseModel(Base):
-    """A classifier that has been used: its name, its version and the hash of its file."""
+    """A classifier: its name, its version, the hash of its file, and how good it is."""
 
     __tablename__ = "noise_models"
-    __table_args__ = (UniqueConstraint("sha256"),)
+    __table_args__ = (
+        UniqueConstraint("sha256"),
+        Index("ix_noise_models_created_at", "created_at"),
+    )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     name: Mapped[str]
     version: Mapped[str]
     sha256: Mapped[str]
-    #: Where the file lies in the blob store; null for the model that ships with the package.
+    #: Where the file lies in the blob store. Null only for a model that shipped with a release
+    #: which did not yet keep it there.
     blob_key: Mapped[str | None]
     header: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    #: Whether it came with a release of the package: what is used until one is promoted.
+    is_shipped: Mapped[bool] = mapped_column(server_default=text("false"))
+    #: What training found out about it; null for models that were not trained here.
+    card: Mapped[dict[str, Any] | None]
+    #: The picture of the card's confusion matrix.
+    confusion_key: Mapped[str | None]
+
+    @property
+    def clip_accuracy(self) -> float | None:
+        """The share of clips, held out in cross-validation, that it tells rightly; None if
+        nobody says."""
+        told = self._trained.get("clip_accuracy", self._trained.get("accuracy"))
+        return float(told) if isinstance(told, int | float) and 0 <= told <= 1 else None
+
+    @property
+    def data_sha256(self) -> str | None:
+        """The hash of the clips that it was trained on; None if nobody says."""
+        told = self._trained.get("data_sha256")
+        return told if isinstance(told, str) else None
+
+    @property
+    def _trained(self) -> dict[str, Any]:
+        """Its card; of a model that was not trained here what its file says of its training."""
+        told = self.card or self.header.get("training")
+        return told if isinstance(told, dict) else {}
 
 
 class AudioSession(Claimable, Base):
@@ -122,20 +152,20 @@ class AudioSession(Claimable, Base):
 
     __tablename__ = "audio_sessions"
     __table_args__ = (
-        CheckConstraint(_one_of("state", SESSION_STATES), name="state"),
+        CheckConstraint(one_of("state", SESSION_STATES), name="state"),
         CheckConstraint("spans_finished <= spans_total", name="spans"),
         CheckConstraint(
             "calibration_db BETWEEN {} AND {}".format(*CALIBRATION_RANGE_DB), name="calibration"
         ),
-        CheckConstraint(_one_of("calibration_tone_db", CALIBRATION_TONES_DB), name="tone"),
-        CheckConstraint(_one_of("bands", BANDS), name="bands"),
+        CheckConstraint(one_of("calibration_tone_db", CALIBRATION_TONES_DB), name="tone"),
+        CheckConstraint(one_of("bands", BANDS), name="bands"),
         Index("ix_audio_sessions_created_at", "created_at"),
         Index("ix_audio_sessions_user_id", "user_id"),
         Index("ix_audio_sessions_model_id", "model_id"),
         Index(
             "ix_audio_sessions_unfinished",
             "due_at",
-            postgresql_where=text(_one_of("state", UNFINISHED_STATES)),
+            postgresql_where=text(one_of("state", UNFINISHED_STATES)),
         ),
         Index(
             "ix_audio_sessions_untidy",
@@ -202,7 +232,7 @@ class SessionSpan(Claimable, Base):
 
     __tablename__ = "session_spans"
     __table_args__ = (
-        CheckConstraint(_one_of("state", SPAN_STATES), name="state"),
+        CheckConstraint(one_of("state", SPAN_STATES), name="state"),
         CheckConstraint("stop_sample > start_sample", name="samples"),
         Index(
             "ix_session_spans_unfinished",
@@ -254,12 +284,15 @@ class ProcessingMetric(Base):
     __table_args__ = (
         Index("ix_processing_metrics_session_id", "session_id"),
         Index("ix_processing_metrics_recorded_at", "recorded_at"),
+        CheckConstraint("num_nonnulls(session_id, job_id) = 1", name="subject"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    session_id: Mapped[uuid.UUID] = mapped_column(
+    session_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("audio_sessions.id", ondelete="CASCADE")
     )
+    #: The training or the validation; the step tells which, so it is no foreign key.
+    job_id: Mapped[uuid.UUID | None]
     step: Mapped[str]
     span_index: Mapped[int | None]
     attempt: Mapped[int] = mapped_column(SmallInteger)

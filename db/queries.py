@@ -7,42 +7,74 @@ are always the database's own, so that the clocks of the pods need not agree.
 from __future__ import annotations
 
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import CursorResult, and_, case, exists, func, insert, or_, select, tuple_, update
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.models import (
     UNFINISHED_STATES,
     AudioSession,
+    Claimable,
     NoiseDetection,
-    NoiseModel,
     ProcessingMetric,
     SessionSpan,
 )
 
 
+class Unit(ABC):
+    """The address of a claimable row: a unit of work."""
+
+    #: The state in which the row waits to be worked on.
+    state: str
+
+    @property
+    @abstractmethod
+    def table(self) -> type[Claimable]:
+        """Where the row stands."""
+
+    @property
+    @abstractmethod
+    def names(self) -> dict[str, Any]:
+        """What the log and the metrics call the row."""
+
+    @abstractmethod
+    def waits(self) -> ColumnElement[bool]:
+        """True of the row while the work still waits to be finished."""
+
+    @property
+    def at_claim(self) -> dict[str, Any]:
+        """What else a claim writes into the row."""
+        return {}
+
+
 @dataclass(frozen=True, kw_only=True)
-class Work:
-    """The address of a claimable row: a session in one of its stages, or one of its spans."""
+class Work(Unit):
+    """A session in one of its stages, or one of its spans."""
 
     session_id: uuid.UUID
-    #: The state in which the row waits to be worked on.
     state: str
     #: The span, or None where the session itself is the row.
     span_index: int | None = None
 
     @property
-    def _table(self) -> type[AudioSession] | type[SessionSpan]:
+    def table(self) -> type[AudioSession] | type[SessionSpan]:
         return AudioSession if self.span_index is None else SessionSpan
 
-    def _waits(self) -> ColumnElement[bool]:
-        """True of the row while the work still waits to be finished."""
+    @property
+    def names(self) -> dict[str, Any]:
+        return {"session_id": self.session_id, "span_index": self.span_index}
+
+    @property
+    def at_claim(self) -> dict[str, Any]:
+        return started(AudioSession.started_at) if self.span_index is None else {}
+
+    def waits(self) -> ColumnElement[bool]:
         if self.span_index is None:
             return and_(AudioSession.id == self.session_id, AudioSession.state == self.state)
         return and_(
@@ -54,6 +86,11 @@ class Work:
         )
 
 
+def started(column: InstrumentedAttribute[datetime | None]) -> dict[str, Any]:
+    """Notes when work on a row began; a later claim changes nothing."""
+    return {"started_at": func.coalesce(column, func.clock_timestamp())}
+
+
 def seconds_from_now(seconds: float) -> ColumnElement[datetime]:
     """A point in time on the database's clock."""
     return func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
@@ -62,38 +99,40 @@ def seconds_from_now(seconds: float) -> ColumnElement[datetime]:
 # --- claims ------------------------------------------------------------------------------------
 
 
-def claim(db: Session, work: Work, *, lease_s: float) -> int | None:
+def claim(db: Session, work: Unit, *, lease_s: float) -> int | None:
     """Take a row for ``lease_s`` seconds; the number of the attempt, or None.
 
     Of any number of workers that ask at once exactly one is given the row: the others wait for
     the row's lock, look again, and find it no longer due.
     """
-    table = work._table
+    table = work.table
     return db.execute(
         update(table)
-        .where(work._waits(), table.due_at <= func.clock_timestamp())
-        .values(attempt=table.attempt + 1, due_at=seconds_from_now(lease_s))
+        .where(work.waits(), table.due_at <= func.clock_timestamp())
+        .values(attempt=table.attempt + 1, due_at=seconds_from_now(lease_s), **work.at_claim)
         .returning(table.attempt),
         execution_options={"synchronize_session": False},
     ).scalar_one_or_none()
 
 
-def extend_lease(db: Session, work: Work, *, attempt: int, lease_s: float) -> bool:
+def extend_lease(db: Session, work: Unit, *, attempt: int, lease_s: float) -> bool:
     """Hold on to a claim; False if it was lost."""
-    return _update(db, work, attempt, {"due_at": seconds_from_now(lease_s)})
+    return update_held(db, work, attempt, {"due_at": seconds_from_now(lease_s)})
 
 
-def retry_later(db: Session, work: Work, *, attempt: int, delay_s: float, error: str) -> bool:
+def retry_later(db: Session, work: Unit, *, attempt: int, delay_s: float, error: str) -> bool:
     """Give a claim back, with the reason, to be tried again after ``delay_s`` seconds."""
-    return _update(db, work, attempt, {"due_at": seconds_from_now(delay_s), "last_error": error})
+    return update_held(
+        db, work, attempt, {"due_at": seconds_from_now(delay_s), "last_error": error}
+    )
 
 
 def advance(
-    db: Session, work: Work, *, attempt: int, to: str, values: Mapping[str, Any] | None = None
+    db: Session, work: Unit, *, attempt: int, to: str, values: Mapping[str, Any] | None = None
 ) -> bool:
-    """Move a session to its next state, if this claim still holds it.
+    """Move a session or a job to its next state, if this claim still holds it.
 
-    The session arrives there unclaimed and due at once.
+    The row arrives there unclaimed and due at once.
     """
     fresh = {
         "state": to,
@@ -105,15 +144,15 @@ def advance(
     }
     if to not in UNFINISHED_STATES:
         fresh["finished_at"] = func.clock_timestamp()
-    return _update(db, work, attempt, fresh | dict(values or {}))
+    return update_held(db, work, attempt, fresh | dict(values or {}))
 
 
-def _update(db: Session, work: Work, attempt: int, values: Mapping[str, Any]) -> bool:
+def update_held(db: Session, work: Unit, attempt: int, values: Mapping[str, Any]) -> bool:
     """Write to a row behind the fence: only the claim that bears its number may."""
-    table = work._table
+    table = work.table
     return _changed(
         db.execute(
-            update(table).where(work._waits(), table.attempt == attempt).values(**values),
+            update(table).where(work.waits(), table.attempt == attempt).values(**values),
             execution_options={"synchronize_session": False},
         )
     )
@@ -151,15 +190,6 @@ def cancel_session(db: Session, session_id: uuid.UUID) -> bool:
     )
 
 
-def start_session(db: Session, session_id: uuid.UUID) -> None:
-    """Note when work on a session began; a later try changes nothing."""
-    db.execute(
-        update(AudioSession)
-        .where(AudioSession.id == session_id, AudioSession.started_at.is_(None))
-        .values(started_at=func.clock_timestamp())
-    )
-
-
 # --- spans -------------------------------------------------------------------------------------
 
 
@@ -190,7 +220,7 @@ def finish_span(db: Session, work: Work, *, attempt: int, values: Mapping[str, A
     transaction that finishes the span, behind the span's fence. Exactly one caller can see it
     reach the total, and that one moves the session on.
     """
-    if not _update(db, work, attempt, values):
+    if not update_held(db, work, attempt, values):
         return None
     is_last = AudioSession.spans_finished + 1 >= AudioSession.spans_total
     now = func.now()
@@ -255,33 +285,12 @@ def detections_of(
     ).all()
 
 
-# --- models and metrics ------------------------------------------------------------------------
+# --- metrics -----------------------------------------------------------------------------------
 
 
-def register_model(db: Session, **values: Any) -> uuid.UUID:
-    """The id of the model with this hash; written down if it was not known."""
-    db.execute(
-        postgresql.insert(NoiseModel)
-        .values(id=uuid.uuid4(), **values)
-        .on_conflict_do_nothing(index_elements=["sha256"])
-    )
-    return db.execute(
-        select(NoiseModel.id).where(NoiseModel.sha256 == values["sha256"])
-    ).scalar_one()
-
-
-def get_model(db: Session, model_id: uuid.UUID) -> NoiseModel | None:
-    """One model that is known to the store."""
-    return db.get(NoiseModel, model_id)
-
-
-def add_metric(db: Session, work: Work, *, step: str, **values: Any) -> None:
+def add_metric(db: Session, work: Unit, *, step: str, **values: Any) -> None:
     """Write down one run of a step."""
-    db.execute(
-        insert(ProcessingMetric).values(
-            session_id=work.session_id, span_index=work.span_index, step=step, **values
-        )
-    )
+    db.execute(insert(ProcessingMetric).values(**work.names, step=step, **values))
 
 
 # --- the steward's questions -------------------------------------------------------------------
@@ -303,7 +312,7 @@ def take_quiet_sessions(db: Session, *, quiet_s: float, limit: int) -> list[Work
     due = (
         select(AudioSession.id)
         .where(AudioSession.state.in_(("queued", "splitting", "aggregating")))
-        .where(*_quiet(AudioSession, quiet_s))
+        .where(*quiet(AudioSession, quiet_s))
         .order_by(AudioSession.due_at)
         .limit(limit)
     )
@@ -323,7 +332,7 @@ def take_quiet_spans(db: Session, *, quiet_s: float, limit: int) -> list[Work]:
         select(SessionSpan.session_id, SessionSpan.span_index)
         .join(AudioSession, AudioSession.id == SessionSpan.session_id)
         .where(AudioSession.state == "detecting", SessionSpan.state == "pending")
-        .where(*_quiet(SessionSpan, quiet_s))
+        .where(*quiet(SessionSpan, quiet_s))
         .order_by(SessionSpan.due_at)
         .limit(limit)
     )
@@ -339,9 +348,7 @@ def take_quiet_spans(db: Session, *, quiet_s: float, limit: int) -> list[Work]:
     ]
 
 
-def _quiet(
-    table: type[AudioSession] | type[SessionSpan], quiet_s: float
-) -> tuple[ColumnElement[bool], ...]:
+def quiet(table: type[Claimable], quiet_s: float) -> tuple[ColumnElement[bool], ...]:
     """Due, and either not nudged since it became so, or so long ago that the nudge is lost."""
     return (
         table.due_at <= func.clock_timestamp(),

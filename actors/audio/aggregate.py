@@ -58,7 +58,7 @@ def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
 
     steps.run(
         runtime,
-        steps.Step(name="aggregate", work=work, perform=perform, give_up=steps.fail_session(work)),
+        steps.Step(name="aggregate", work=work, perform=perform, give_up=steps.fail(work)),
     )
 
 

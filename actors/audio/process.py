@@ -20,12 +20,15 @@ def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
             decode.open_recording(file) as decoder,
         ):
             audio = decoder.format
+        model_id = runtime.current_model_id()
+        # A model that cannot be used is told here, rather than by every span.
+        runtime.model(model_id)
         return steps.Outcome(
             steps.move_on(
                 work,
                 to="splitting",
                 values={
-                    "model_id": runtime.current_model_id(),
+                    "model_id": model_id,
                     "container": audio.container,
                     "codec": audio.codec,
                     "rate_hz": audio.rate_hz,
@@ -37,5 +40,5 @@ def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
 
     steps.run(
         runtime,
-        steps.Step(name="process", work=work, perform=perform, give_up=steps.fail_session(work)),
+        steps.Step(name="process", work=work, perform=perform, give_up=steps.fail(work)),
     )

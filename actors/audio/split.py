@@ -68,7 +68,7 @@ def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
 
     steps.run(
         runtime,
-        steps.Step(name="split", work=work, perform=perform, give_up=steps.fail_session(work)),
+        steps.Step(name="split", work=work, perform=perform, give_up=steps.fail(work)),
     )
 
 

@@ -8,6 +8,8 @@ import sqlalchemy
 from alembic import context
 from sqlalchemy import Connection, text
 
+# The tables of training join the metadata by being imported.
+from db import training_models  # noqa: F401
 from db.models import Base
 from db.session import driver_url
 

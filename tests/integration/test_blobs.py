@@ -55,6 +55,12 @@ def test_what_was_put_is_read_whole_in_ranges_and_as_a_file(blobs: Blobs, key: s
         assert file.read(2 * 1024 * 1024) == LARGE[3 : 3 + 2 * 1024 * 1024]
 
 
+def test_an_empty_blob_is_kept(blobs: Blobs, key: str) -> None:
+    blobs.put(key, iter(()))
+    with blobs.open(key) as file:
+        assert file.read() == b""
+
+
 def test_a_writer_stores_piece_by_piece(blobs: Blobs, key: str) -> None:
     with blobs.writer(key) as writer:
         for start in range(0, len(LARGE), 1_000_003):

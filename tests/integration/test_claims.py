@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import text
 
-from db import queries
+from db import model_queries, queries
+from db.model_queries import JobWork
 from db.queries import Work
 from db.session import Store
+from db.training_models import TrainingJob
 
 pytestmark = pytest.mark.integration
 
@@ -143,6 +145,42 @@ def test_the_steward_finds_what_is_due_and_quiet_and_nothing_else(store: Store) 
     with store.transaction() as db:
         assert queries.take_quiet_sessions(db, quiet_s=30, limit=10) == []
         assert queries.take_quiet_spans(db, quiet_s=30, limit=10) == []
+
+
+def test_trainings_of_one_name_that_come_at_once_get_different_versions(store: Store) -> None:
+    start = threading.Barrier(8)
+    clip = {"file_name": "a.wav", "label": "x", "source": "a", "blob_key": "k"}
+
+    def add(_: int) -> int:
+        start.wait()
+        with store.transaction() as db:
+            job = model_queries.add_training(db, [clip], id=uuid.uuid4(), name="hums", seed=0)
+            return job.version
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(add, range(8))) == list(range(1, 9))
+
+
+def test_of_many_workers_one_claims_a_training(store: Store) -> None:
+    with store.transaction() as db:
+        clip = {"file_name": "a.wav", "label": "x", "source": "a", "blob_key": "k"}
+        job = model_queries.add_training(db, [clip], id=uuid.uuid4(), name="hums", seed=0)
+    work = JobWork(job=TrainingJob, id=job.id)
+    start = threading.Barrier(8)
+
+    def race(_: int) -> int | None:
+        start.wait()
+        with store.transaction() as db:
+            return queries.claim(db, work, lease_s=30.0)
+
+    with ThreadPoolExecutor(8) as pool:
+        claims = list(pool.map(race, range(8)))
+    assert sorted(claims, key=str) == [1] + [None] * 7
+    with store.transaction() as db:
+        assert model_queries.take_quiet_jobs(db, TrainingJob, quiet_s=0, limit=10) == []
+        db.execute(text("UPDATE training_jobs SET due_at = now()"))
+    with store.transaction() as db:
+        assert model_queries.take_quiet_jobs(db, TrainingJob, quiet_s=0, limit=10) == [work]
 
 
 def test_one_steward_at_a_time(store: Store) -> None:

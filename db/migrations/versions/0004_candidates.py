@@ -5,7 +5,7 @@ behind, so first expand (add, nullable or with a default), and contract in a lat
 column has a default: the old code neither writes nor reads it.
 
 Revision: 0004
-After: 0002
+After: 0003
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
