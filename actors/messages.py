@@ -70,6 +70,24 @@ class AggregateSession(Nudge, frozen=True, kw_only=True):
     session_id: uuid.UUID
 
 
+class TrainNoiseClassifier(Nudge, frozen=True, kw_only=True):
+    """Labelled recordings have arrived: learn a model from them."""
+
+    actor: ClassVar[str] = "train_noise_classifier"
+    queue: ClassVar[str] = "training.train"
+
+    job_id: uuid.UUID
+
+
+class ValidateModel(Nudge, frozen=True, kw_only=True):
+    """A model is to be looked at: is its file whole, and how good is it?"""
+
+    actor: ClassVar[str] = "validate_model"
+    queue: ClassVar[str] = "training.validate"
+
+    validation_id: uuid.UUID
+
+
 class CheckHealth(Nudge, frozen=True, kw_only=True):
     """The clock struck: see whether the system is well."""
 
@@ -82,6 +100,8 @@ ALL: tuple[type[Nudge], ...] = (
     SplitRecording,
     DetectSpan,
     AggregateSession,
+    TrainNoiseClassifier,
+    ValidateModel,
     CheckHealth,
 )
 

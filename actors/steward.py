@@ -10,13 +10,16 @@ from __future__ import annotations
 import threading
 
 import structlog
+from sqlalchemy.orm import Session
 
 from actors import messages
 from actors.messages import Nudge
 from actors.runtime import Runtime
-from db import queries
+from db import model_queries, queries
 from db.blobs import recording_key, session_prefix
-from db.queries import Work
+from db.model_queries import JobWork
+from db.queries import Unit, Work
+from db.training_models import TrainingJob, Validation
 
 log = structlog.get_logger(__name__)
 
@@ -25,8 +28,13 @@ log = structlog.get_logger(__name__)
 ROWS_A_ROUND = 200
 
 
-def nudge_for(work: Work) -> Nudge:
+def nudge_for(work: Unit) -> Nudge:
     """The message that says "look at this row"."""
+    if isinstance(work, JobWork):
+        if work.job is TrainingJob:
+            return messages.TrainNoiseClassifier(job_id=work.id)
+        return messages.ValidateModel(validation_id=work.id)
+    assert isinstance(work, Work)
     if work.span_index is not None:
         return messages.DetectSpan(session_id=work.session_id, span_index=work.span_index)
     of_session: dict[str, type[Nudge]] = {
@@ -35,6 +43,16 @@ def nudge_for(work: Work) -> Nudge:
         "aggregating": messages.AggregateSession,
     }
     return of_session[work.state].parse({"session_id": str(work.session_id)})
+
+
+def take_quiet(db: Session, *, quiet_s: float, limit: int) -> list[Unit]:
+    """Every row that is unfinished, due, and that nobody was told of lately; now somebody is."""
+    return [
+        *queries.take_quiet_sessions(db, quiet_s=quiet_s, limit=limit),
+        *queries.take_quiet_spans(db, quiet_s=quiet_s, limit=limit),
+        *model_queries.take_quiet_jobs(db, TrainingJob, quiet_s=quiet_s, limit=limit),
+        *model_queries.take_quiet_jobs(db, Validation, quiet_s=quiet_s, limit=limit),
+    ]
 
 
 class Steward:
@@ -60,10 +78,7 @@ class Steward:
             if not queries.try_steward_lock(db):
                 return []
             quiet_s = self._runtime.settings.lease_s
-            found = [
-                *queries.take_quiet_sessions(db, quiet_s=quiet_s, limit=ROWS_A_ROUND),
-                *queries.take_quiet_spans(db, quiet_s=quiet_s, limit=ROWS_A_ROUND),
-            ]
+            found = take_quiet(db, quiet_s=quiet_s, limit=ROWS_A_ROUND)
             untidy = queries.sessions_to_tidy(db, limit=ROWS_A_ROUND)
         nudges = [nudge_for(work) for work in found]
         if nudges:

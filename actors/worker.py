@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dramatiq
+import structlog
 from dramatiq.middleware import Middleware
 
 from actors import broker, messages, schedule
@@ -19,7 +20,11 @@ from actors.maintenance.health import health_check
 from actors.messages import Nudge
 from actors.runtime import Runtime
 from actors.steward import Steward
+from actors.training.train import train_noise_classifier
+from actors.training.validate import validate_model
 from db.settings import from_environment
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ ACTORS = (
     Entry(messages.SplitRecording, split_recording, limit_s=1_500),
     Entry(messages.DetectSpan, detect_span, limit_s=600),
     Entry(messages.AggregateSession, aggregate_session, limit_s=600),
+    Entry(messages.TrainNoiseClassifier, train_noise_classifier, limit_s=1_500),
+    Entry(messages.ValidateModel, validate_model, limit_s=1_500),
     Entry(messages.CheckHealth, health_check, limit_s=60),
 )
 
@@ -71,7 +78,7 @@ def _receiver(runtime: Runtime, entry: Entry) -> Callable[..., None]:
 
 
 class Household(Middleware):
-    """Starts the steward with the worker, and closes what the process holds at its end."""
+    """Starts the steward, makes the shipped model known, and closes everything at the end."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -79,6 +86,11 @@ class Household(Middleware):
 
     def after_worker_boot(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
         self._steward.start()
+        try:
+            _ = self._runtime.shipped_model_id
+        except Exception as error:
+            # Postgres or the blob store is away: it is registered with the first recording.
+            log.warning("model_not_registered", error=type(error).__name__)
 
     def after_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
         self._steward.stop()

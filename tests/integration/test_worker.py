@@ -16,7 +16,7 @@ from actors.audio.process import process_audio_file
 from actors.messages import DetectSpan, ProcessAudioFile
 from actors.runtime import Runtime
 from actors.science.types import UNCLASSIFIED
-from actors.steward import Steward, nudge_for
+from actors.steward import Steward, nudge_for, take_quiet
 from db import queries
 from db.blobs import recording_key
 from db.models import AudioSession
@@ -68,10 +68,7 @@ def run_to_the_end(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
     handlers = {entry.nudge: entry.handle for entry in worker.ACTORS}
     for _ in range(20):
         with runtime.store.transaction() as db:
-            found = [
-                *queries.take_quiet_sessions(db, quiet_s=0, limit=100),
-                *queries.take_quiet_spans(db, quiet_s=0, limit=100),
-            ]
+            found = take_quiet(db, quiet_s=0, limit=100)
         for nudge in [nudge_for(work) for work in found] * 2:
             handlers[type(nudge)](runtime, nudge)
         if not found:

@@ -1,0 +1,178 @@
+"""Labelled audio from the blob store: each recording decoded once, however many stretches of it."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.runtime import Runtime
+from actors.science import decode
+from actors.science.chunks import RATE_HZ
+from actors.science.errors import EmptyRecording, RecordingError
+from actors.science.prepare import MonoResampler
+from actors.steps import Permanent
+from db.blobs import BlobMissing, recording_key
+
+#: What one job takes into memory, in seconds: 64 kB each, so about 460 MB.
+MOST_TOTAL_S = 7_200.0
+#: A clip or a labelled stretch has one label; longer than this it is rather a recording with
+#: events in it. A recording to validate on may fill the whole job.
+MOST_CLIP_S = 300.0
+#: Shorter than this there is nothing to hear.
+LEAST_S = 0.1
+#: A stretch may end this much behind its recording: labels are rounded.
+END_SLACK_S = 0.05
+
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A recording in the blob store, or a stretch of one.
+
+    Either ``blob_key`` or ``session_id`` says where; neither, if a file was not sent. ``end_s``
+    is None for all of it.
+    """
+
+    blob_key: str | None = None
+    session_id: uuid.UUID | None = None
+    start_s: float = 0.0
+    end_s: float | None = None
+
+    @property
+    def key(self) -> str | None:
+        """Where the recording lies."""
+        return recording_key(self.session_id) if self.session_id else self.blob_key
+
+
+@dataclass
+class Read:
+    """What could be read: samples, mono at 16 kHz, by index; and of the rest, why not."""
+
+    samples: dict[int, Samples] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
+    total_s: float = 0.0
+
+
+def read(
+    runtime: Runtime,
+    wanted: Sequence[Wanted],
+    *,
+    longest_s: float = MOST_CLIP_S,
+    on_progress: Callable[[float], None] = lambda _fraction: None,
+) -> Read:
+    """Read what can be read.
+
+    Parameters
+    ----------
+    runtime
+        For its blob store.
+    wanted
+        The recordings or stretches; the answer's indices are those of this list.
+    longest_s
+        A longer one is refused.
+    on_progress
+        Is told the fraction that is done; it may raise to stop the work.
+
+    Raises
+    ------
+    Permanent
+        When all of it together is too long.
+    """
+    result = Read()
+    by_key: dict[str, list[int]] = defaultdict(list)
+    for index, each in enumerate(wanted):
+        if each.key is None:
+            result.refused[index] = "the file was not sent"
+        elif (each.end_s or 0.0) - each.start_s > longest_s:
+            result.refused[index] = f"lasts longer than {longest_s:g} s"
+        else:
+            by_key[each.key].append(index)
+    for number, (key, members) in enumerate(by_key.items()):
+        on_progress(number / len(by_key))
+        _read_one(runtime, key, {index: wanted[index] for index in members}, longest_s, result)
+    return result
+
+
+def _read_one(
+    runtime: Runtime, key: str, wanted: dict[int, Wanted], longest_s: float, result: Read
+) -> None:
+    """Decode one recording and keep the stretches that are wanted of it."""
+    stretches = {
+        index: _Stretch(
+            start=round(each.start_s * RATE_HZ),
+            stop=round((each.start_s + longest_s if each.end_s is None else each.end_s) * RATE_HZ),
+            is_open=each.end_s is None,
+        )
+        for index, each in wanted.items()
+    }
+    last = max(each.stop for each in stretches.values())
+    n_samples = 0
+    try:
+        with runtime.blobs.open(key) as file, decode.open_recording(file) as decoder:
+            for block in _resampled(decoder):
+                for stretch in stretches.values():
+                    stretch.take(block, at=n_samples)
+                n_samples += block.size
+                if n_samples > last:
+                    break
+        if not n_samples:
+            raise EmptyRecording
+    except RecordingError as error:
+        result.refused |= dict.fromkeys(wanted, str(error))
+        return
+    except BlobMissing:
+        result.refused |= dict.fromkeys(wanted, "the recording is not stored")
+        return
+    for index, stretch in stretches.items():
+        reason = stretch.refusal(n_samples, longest_s=longest_s)
+        if reason is not None:
+            result.refused[index] = reason
+            continue
+        result.samples[index] = stretch.samples()
+        result.total_s += result.samples[index].size / RATE_HZ
+        if result.total_s > MOST_TOTAL_S:
+            raise Permanent(
+                "too-much-audio", f"more than {MOST_TOTAL_S:g} s of labelled audio at once"
+            )
+
+
+def _resampled(decoder: decode.Decoder) -> Iterable[Samples]:
+    resampler = MonoResampler(rate_hz=decoder.format.rate_hz)
+    for block in decoder.blocks():
+        yield resampler.push(block)
+    yield resampler.finish()
+
+
+class _Stretch:
+    """Samples ``[start, stop)`` of a recording that comes block by block."""
+
+    def __init__(self, *, start: int, stop: int, is_open: bool) -> None:
+        self.start, self.stop = start, stop
+        #: Whether it goes to the end of the recording, wherever that is up to ``stop``.
+        self.is_open = is_open
+        self._pieces: list[Samples] = []
+
+    def take(self, block: Samples, *, at: int) -> None:
+        piece = block[max(self.start - at, 0) : max(self.stop - at, 0)]
+        if piece.size:
+            self._pieces.append(piece)
+
+    def samples(self) -> Samples:
+        return np.concatenate(self._pieces)
+
+    def refusal(self, n_samples: int, *, longest_s: float) -> str | None:
+        """Why it cannot be used of a recording of ``n_samples``; None if it can."""
+        lasts_s = n_samples / RATE_HZ
+        if self.is_open and n_samples > self.stop:
+            return f"lasts longer than {longest_s:g} s"
+        if not self.is_open and self.stop / RATE_HZ > lasts_s + END_SLACK_S:
+            return f"ends at {self.stop / RATE_HZ:g} s, but the recording lasts {lasts_s:.2f} s"
+        if sum(piece.size for piece in self._pieces) < LEAST_S * RATE_HZ:
+            return f"lasts less than {LEAST_S:g} s"
+        return None

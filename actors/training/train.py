@@ -1,0 +1,165 @@
+"""``train_noise_classifier``: labelled recordings in, a registered model with its card out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from actors import steps
+from actors.messages import Nudge, TrainNoiseClassifier
+from actors.runtime import Runtime
+from actors.science import cards, confusion
+from actors.science.classifier import Model
+from actors.science.errors import ScienceError
+from actors.steps import Permanent, Problem
+from actors.training import learn, recordings
+from actors.training.learn import LabelledClip, Learnt
+from actors.training.progress import Bar
+from actors.training.recordings import Wanted
+from db import model_queries
+from db.blobs import training_prefix
+from db.model_queries import JobWork
+from db.training_models import TrainingClip, TrainingJob
+
+#: The share of the bar that reading takes, and where learning ends.
+READ_SHARE, LEARNT_SHARE = 0.2, 0.95
+
+
+def train_noise_classifier(runtime: Runtime, nudge: TrainNoiseClassifier) -> None:
+    """Read the clips, learn, and register the model; clips that cannot be used are named."""
+    work = JobWork(job=TrainingJob, id=nudge.job_id)
+    refused: dict[int, str] = {}
+
+    def perform(attempt: int) -> steps.Outcome:
+        with runtime.store.transaction() as db:
+            job = model_queries.get_training(db, nudge.job_id)
+            rows = model_queries.clips_of(db, nudge.job_id)
+        assert job is not None
+        bar = Bar(runtime, work, attempt=attempt)
+        clips = _read(runtime, rows, bar, refused)
+        learnt = _learn(job, clips, bar, refused)
+        bar.tell(LEARNT_SHARE, "writing the model card")
+        card = _card(learnt, clips)
+        card["refused"] = [
+            {"file": rows[index].file_name, "reason": refused[index]} for index in sorted(refused)
+        ]
+        outcomes = {row.clip_index: refused.get(row.clip_index) for row in rows}
+        return _outcome(runtime, work, attempt, model=learnt.model, card=card, outcomes=outcomes)
+
+    def give_up(db: Session, attempt: int, problem: Problem) -> Sequence[Nudge] | None:
+        nudges = steps.fail(work)(db, attempt, problem)
+        if nudges is not None:
+            model_queries.note_outcomes(db, nudge.job_id, refused)
+        return nudges
+
+    steps.run(runtime, steps.Step(name="train", work=work, perform=perform, give_up=give_up))
+
+
+def _read(
+    runtime: Runtime, rows: Sequence[TrainingClip], bar: Bar, refused: dict[int, str]
+) -> list[LabelledClip]:
+    tell = bar.part(0.0, READ_SHARE)
+    read = recordings.read(
+        runtime,
+        [Wanted(row.blob_key, row.session_id, row.start_s or 0.0, row.end_s) for row in rows],
+        on_progress=lambda fraction: tell(fraction, "reading the clips"),
+    )
+    refused |= read.refused
+    return [
+        LabelledClip(_name(rows[index]), rows[index].label, rows[index].source, samples)
+        for index, samples in sorted(read.samples.items())
+    ]
+
+
+def _name(row: TrainingClip) -> str:
+    """A clip's name, which no other clip of the job has."""
+    stretch = "" if row.end_s is None else f" {row.start_s:g}-{row.end_s:g} s"
+    return f"{row.clip_index}: {row.file_name}{stretch}"
+
+
+def _learn(
+    job: TrainingJob, clips: list[LabelledClip], bar: Bar, refused: dict[int, str]
+) -> Learnt:
+    algorithm = job.algorithm or learn.DEFAULT_ALGORITHM
+    if algorithm not in learn.ALGORITHMS:
+        raise Permanent(
+            "unknown-algorithm",
+            f"there is no algorithm {algorithm!r}; there is {', '.join(sorted(learn.ALGORITHMS))}",
+        )
+    if not clips:
+        raise Permanent("no-clips", f"none of the {len(refused)} clips can be used")
+    try:
+        return learn.learn(
+            clips,
+            algorithm=algorithm,
+            name=job.name,
+            version=str(job.version),
+            seed=job.seed,
+            on_progress=bar.part(READ_SHARE, LEARNT_SHARE),
+        )
+    except ScienceError as error:
+        counts = sorted(Counter(clip.label for clip in clips).items())
+        told = ", ".join(f"{label}: {count}" for label, count in counts)
+        beside = f"; {len(refused)} more were refused, each with its reason" if refused else ""
+        raise Permanent(error.code, f"{error} (clips: {told}{beside})") from error
+
+
+def _card(learnt: Learnt, clips: Sequence[LabelledClip]) -> dict[str, Any]:
+    # By content, so that the same clips under other names and in another order are the same data.
+    hashes = sorted(
+        hashlib.sha256(f"{clip.label}\n{clip.group}\n".encode() + clip.samples.tobytes()).digest()
+        for clip in clips
+    )
+    return cards.build(
+        learnt.model,
+        truth=learnt.truth,
+        scores=learnt.scores,
+        sources=[clip.group for clip in clips],
+        data_sha256=hashlib.sha256(b"".join(hashes)).hexdigest(),
+    )
+
+
+def _outcome(
+    runtime: Runtime,
+    work: JobWork,
+    attempt: int,
+    *,
+    model: Model,
+    card: dict[str, Any],
+    outcomes: dict[int, str | None],
+) -> steps.Outcome:
+    """Store the model and the picture of its confusion matrix; they count once the row says so."""
+    prefix = training_prefix(work.id)
+    model_key, picture_key = f"{prefix}model-{attempt}", f"{prefix}confusion-{attempt}.png"
+    runtime.blobs.put(model_key, model.to_bytes())
+    picture = confusion.draw(
+        np.array(card["confusion"]),
+        [each["name"] for each in card["classes"]],
+        title=f"{card['name']} {card['version']}: {card['clip_accuracy']:.1%} of clips, held out",
+    )
+    runtime.blobs.put(picture_key, picture)
+    move_on = steps.move_on(work, to="completed", values={"percent": 100, "stage": "done"})
+
+    def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
+        nudges = move_on(db, attempt)
+        if nudges is not None:
+            model_queries.note_outcomes(db, work.id, outcomes)
+            model_id = model_queries.register_model(
+                db,
+                name=card["name"],
+                version=card["version"],
+                sha256=model.sha256,
+                header=dict(model.header),
+                blob_key=model_key,
+                card=card,
+                confusion_key=picture_key,
+            )
+            model_queries.name_model(db, work, model_id)
+        return nudges
+
+    return steps.Outcome(write, unused_keys=(model_key, picture_key))

@@ -1,0 +1,140 @@
+"""``validate_model``: is a model's file whole, and how good is it on a labelled set?"""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from actors import steps
+from actors.messages import Nudge, ValidateModel
+from actors.runtime import Runtime
+from actors.science import integrity
+from actors.science.classifier import Model
+from actors.science.integrity import Check
+from actors.steps import Permanent
+from actors.training import quality, recordings
+from actors.training.progress import Bar
+from actors.training.recordings import Wanted
+from db import model_queries
+from db.blobs import BlobMissing
+from db.model_queries import JobWork
+from db.models import NoiseModel
+from db.training_models import Validation
+
+#: The share of the bar that reading takes.
+READ_SHARE = 0.3
+
+
+def validate_model(runtime: Runtime, nudge: ValidateModel) -> None:
+    """Write a report of a model. A file of an unknown model that passes is registered."""
+    work = JobWork(job=Validation, id=nudge.validation_id)
+
+    def perform(attempt: int) -> steps.Outcome:
+        with runtime.store.transaction() as db:
+            row = model_queries.get_validation(db, nudge.validation_id)
+            assert row is not None
+            registered = model_queries.get_model(db, row.model_id) if row.model_id else None
+        bar = Bar(runtime, work, attempt=attempt)
+        bar.tell(0.0, "checking the file")
+        checks, model = _checks(runtime, row, registered)
+        passed = model is not None and all(check.passed is not False for check in checks)
+        report: dict[str, Any] = {
+            "passed": passed,
+            "checks": [dataclasses.asdict(check) for check in checks],
+        }
+        if model is not None and passed and row.labelled is not None:
+            report |= _quality(runtime, model, row.labelled, bar)
+        return steps.Outcome(_ending(work, row, report, model if passed else None))
+
+    steps.run(
+        runtime,
+        steps.Step(name="validate", work=work, perform=perform, give_up=steps.fail(work)),
+    )
+
+
+def _checks(
+    runtime: Runtime, row: Validation, registered: NoiseModel | None
+) -> tuple[list[Check], Model | None]:
+    key = row.file_key if registered is None else registered.blob_key
+    try:
+        if key is None:
+            raise BlobMissing
+        data = runtime.blobs.get(key)
+    except BlobMissing:
+        return [Check("hash", False, "the file is not stored")], None
+    if registered is None:
+        return integrity.check(data)
+    return integrity.check(
+        data,
+        sha256=registered.sha256,
+        classes=registered.header["classes"],
+        card=registered.card,
+    )
+
+
+def _quality(runtime: Runtime, model: Model, labelled: dict[str, Any], bar: Bar) -> dict[str, Any]:
+    """The part of the report that speaks of a labelled set."""
+    every = labelled["recordings"]
+    tell_read, tell_heard = bar.part(0.0, READ_SHARE), bar.part(READ_SHARE, 1.0)
+    read = recordings.read(
+        runtime,
+        [_wanted(each) for each in every],
+        longest_s=recordings.MOST_TOTAL_S,
+        on_progress=lambda fraction: tell_read(fraction, "reading the recordings"),
+    )
+    refused = [
+        {"file": every[index]["file"], "reason": reason}
+        for index, reason in sorted(read.refused.items())
+    ]
+    if not read.samples:
+        raise Permanent(
+            "nothing-to-hear",
+            f"none of the {len(every)} recordings can be used; "
+            f"{refused[0]['file']}: {refused[0]['reason']}",
+        )
+    measure = quality.of_events if labelled["kind"] == "events" else quality.of_clips
+    measured = measure(
+        model,
+        {index: every[index] for index in read.samples},
+        read.samples,
+        on_progress=lambda fraction: tell_heard(fraction, "listening"),
+    )
+    return measured | {"n_recordings": len(read.samples), "refused": refused}
+
+
+def _wanted(recording: dict[str, Any]) -> Wanted:
+    session_id = recording.get("session_id")
+    return Wanted(
+        recording.get("blob_key"),
+        uuid.UUID(session_id) if session_id else None,
+        recording.get("start_s") or 0.0,
+        recording.get("end_s"),
+    )
+
+
+def _ending(
+    work: JobWork, row: Validation, report: dict[str, Any], passed: Model | None
+) -> steps.Write:
+    move_on = steps.move_on(
+        work, to="completed", values={"percent": 100, "stage": "done", "report": report}
+    )
+
+    def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
+        nudges = move_on(db, attempt)
+        if nudges is not None and passed is not None and row.model_id is None:
+            model_id = model_queries.register_model(
+                db,
+                name=str(passed.header["name"]),
+                version=str(passed.header["version"]),
+                sha256=passed.sha256,
+                header=dict(passed.header),
+                blob_key=row.file_key,
+            )
+            model_queries.name_model(db, work, model_id)
+        return nudges
+
+    return write
