@@ -16,7 +16,7 @@ from actors.logs import configure
 from db.blobs import Blobs
 from db.session import Store
 from db.settings import Settings, from_environment
-from services import errors, health, sessions
+from services import errors, health, models, sessions, trainings, validations
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,22 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
     errors.install(app)
     store, blobs, publisher = given.store, given.blobs, given.publisher
     max_bytes = given.settings.max_upload_bytes
+    validation = validations.ValidationStart(store, blobs, publisher, max_upload_bytes=max_bytes)
     routes = {
         "/v1/sessions": sessions.SessionList(store, blobs, publisher, max_upload_bytes=max_bytes),
         "/v1/sessions/{session_id:uuid}": sessions.SessionItem(store),
         "/v1/sessions/{session_id:uuid}/detections": sessions.SessionDetections(store),
         "/v1/sessions/{session_id:uuid}/levels": sessions.SessionLevels(store, blobs),
         "/v1/sessions/{session_id:uuid}/cancel": sessions.SessionCancel(store),
+        "/v1/models": models.ModelList(store, blobs, publisher, max_upload_bytes=max_bytes),
+        "/v1/models/{model_id:uuid}": models.ModelItem(store),
+        "/v1/models/{model_id:uuid}/confusion.png": models.ModelConfusion(store, blobs),
+        "/v1/models/{model_id:uuid}/file": models.ModelFile(store, blobs),
+        "/v1/models/{model_id:uuid}/promote": models.ModelPromote(store, blobs),
+        "/v1/models/{model_id:uuid}/validate": validation,
+        "/v1/trainings/{job_id:uuid}": trainings.TrainingItem(store),
+        "/v1/validations": validation,
+        "/v1/validations/{validation_id:uuid}": validations.ValidationItem(store),
         "/health/live": health.Live(),
         "/health/ready": health.Ready(store, blobs, publisher),
     }

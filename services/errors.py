@@ -33,11 +33,19 @@ class ServiceError(Exception):
         ServiceError
         ├── EmptyUpload        400  the request bears no recording
         ├── IncompleteUpload   400  the body ended before its announced length
+        ├── InvalidForm        400  a field of a form is missing, strange or twice there
+        ├── InvalidManifest    400  the manifest cannot be used; its lines are named
+        ├── InvalidOptions     400  the options cannot be used
         ├── InvalidParameter   400  a parameter is not what it must be
-        ├── SessionNotFound    404
+        ├── ModelNotFound      404
         ├── NoLevels           404  the session ended without levels
+        ├── SessionNotFound    404
+        ├── TrainingNotFound   404
+        ├── ValidationNotFound 404
         ├── NotFinished        409  the session has not come to its end
         ├── AlreadyFinished    409  the session is at its end and cannot be cancelled
+        ├── ModelDamaged       409  the model's file is not the one that was registered
+        ├── Regression         409  the model is worse than the one in use
         ├── LengthRequired     411  a raw body must announce its length
         ├── UploadTooLarge     413
         ├── UnsupportedUpload  415  neither multipart/form-data nor a raw body
@@ -47,6 +55,8 @@ class ServiceError(Exception):
     status = 500
     name = "internal-error"
     title = "Something went wrong here"
+    #: What the problem bears beside its own members.
+    extension: dict[str, Any] = {}  # noqa: RUF012  (never changed)
 
 
 class EmptyUpload(ServiceError):
@@ -61,16 +71,52 @@ class IncompleteUpload(ServiceError):
     status, name, title = 400, "incomplete-upload", "The body ended too early"
 
 
+class InvalidForm(ServiceError):
+    """A field of a form is missing, strange or twice there."""
+
+    status, name, title = 400, "invalid-form", "The form is not what it must be"
+
+
+class InvalidManifest(ServiceError):
+    """The manifest cannot be used; its lines are named."""
+
+    status, name, title = 400, "invalid-manifest", "The manifest cannot be used"
+
+
+class InvalidOptions(ServiceError):
+    """The options cannot be used."""
+
+    status, name, title = 400, "invalid-options", "The options cannot be used"
+
+
 class InvalidParameter(ServiceError):
     """A parameter is not what it must be."""
 
     status, name, title = 400, "invalid-parameter", "A parameter is not what it must be"
 
 
+class ModelNotFound(ServiceError):
+    """There is no such model."""
+
+    status, name, title = 404, "model-not-found", "There is no such model"
+
+
 class SessionNotFound(ServiceError):
     """There is no such session."""
 
     status, name, title = 404, "session-not-found", "There is no such session"
+
+
+class TrainingNotFound(ServiceError):
+    """There is no such training."""
+
+    status, name, title = 404, "training-not-found", "There is no such training"
+
+
+class ValidationNotFound(ServiceError):
+    """There is no such validation."""
+
+    status, name, title = 404, "validation-not-found", "There is no such validation"
 
 
 class NoLevels(ServiceError):
@@ -89,6 +135,22 @@ class AlreadyFinished(ServiceError):
     """The session is at its end and cannot be cancelled."""
 
     status, name, title = 409, "already-finished", "The session has already finished"
+
+
+class ModelDamaged(ServiceError):
+    """The model's file is not the one that was registered."""
+
+    status, name, title = 409, "model-damaged", "The model's file is damaged"
+
+
+class Regression(ServiceError):
+    """The model is worse than the one in use."""
+
+    status, name, title = 409, "regression", "The model is worse than the one in use"
+
+    def __init__(self, detail: str, *, comparison: dict[str, Any]) -> None:
+        super().__init__(detail)
+        self.extension = {"comparison": comparison}
 
 
 class LengthRequired(ServiceError):
@@ -123,6 +185,8 @@ class ProblemDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
     status: int
     detail: str = ""
     request_id: str = ""
+    #: The figures of a refused promotion.
+    comparison: dict[str, Any] | None = None
 
 
 def install(app: falcon.App[Any, Any]) -> None:
@@ -135,7 +199,14 @@ def install(app: falcon.App[Any, Any]) -> None:
 
 
 def _answer(
-    req: falcon.Request, resp: falcon.Response, *, status: int, name: str, title: str, detail: str
+    req: falcon.Request,
+    resp: falcon.Response,
+    *,
+    status: int,
+    name: str,
+    title: str,
+    detail: str,
+    extension: dict[str, Any] | None = None,
 ) -> None:
     problem = ProblemDetails(
         type=f"/problems/{name}",
@@ -143,6 +214,7 @@ def _answer(
         status=status,
         detail=detail,
         request_id=getattr(req.context, "request_id", ""),
+        **(extension or {}),
     )
     resp.status = status
     resp.content_type = PROBLEM_JSON
@@ -155,7 +227,10 @@ def _service_error(
 ) -> None:
     if error.status == StoreUnavailable.status:
         resp.set_header("Retry-After", str(RETRY_AFTER_S))
-    _answer(req, resp, status=error.status, name=error.name, title=error.title, detail=str(error))
+    _answer(
+        req, resp, status=error.status, name=error.name, title=error.title, detail=str(error),
+        extension=error.extension,
+    )  # fmt: skip
 
 
 def _database_away(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from db.models import UNFINISHED_STATES, AudioSession, NoiseDetection
+from db.models import UNFINISHED_STATES, AudioSession, NoiseDetection, NoiseModel
+from db.training_models import Promotion, TrainingClip, TrainingJob, Validation
 
 #: What each state does, in words, and the share of the work that lies behind it, in percent.
 STAGES = {
@@ -141,6 +142,139 @@ class DetectionPage(msgspec.Struct, kw_only=True):
     items: list[Detection]
     level_reference: str
     next_cursor: str | None
+
+
+class Model(msgspec.Struct, kw_only=True):
+    """A classifier."""
+
+    id: uuid.UUID
+    name: str
+    version: str
+    algorithm: str
+    classes: list[str]
+    sha256: str
+    is_shipped: bool
+    #: Whether new sessions are given this one.
+    in_use: bool
+    created_at: datetime
+    #: Of whole clips, held out in cross-validation; of a model that was not trained here what its
+    #: file says, or null.
+    clip_accuracy: float | None
+    #: Counts, per-class precision and recall, confusion matrix, calibration, hashes, versions.
+    #: Only where one model is asked for.
+    card: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, row: NoiseModel, *, in_use: bool, with_card: bool = False) -> Model:
+        """The model of a row."""
+        own = ("id", "name", "version", "sha256", "is_shipped", "created_at")
+        return cls(
+            **{name: getattr(row, name) for name in own},
+            algorithm=str(row.header.get("algorithm", "")),
+            classes=list(row.header["classes"]),
+            in_use=in_use,
+            clip_accuracy=row.clip_accuracy,
+            card=row.card if with_card else None,
+        )
+
+
+class ModelPage(msgspec.Struct, kw_only=True):
+    """The newest models, newest first."""
+
+    items: list[Model]
+
+
+class RefusedClip(msgspec.Struct, kw_only=True):
+    """A clip that was not used, and why."""
+
+    file: str
+    label: str
+    start_s: float | None
+    end_s: float | None
+    reason: str
+
+
+class _Job(msgspec.Struct, kw_only=True):
+    """Work that takes a while."""
+
+    id: uuid.UUID
+    state: str
+    stage: str
+    percent: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    problem: Problem | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job has come to its end, good or bad."""
+        return self.state != "pending"
+
+
+class Training(_Job, kw_only=True):
+    """A model on its way: ``pending``, then ``completed`` or ``failed``."""
+
+    name: str
+    version: str
+    algorithm: str | None
+    clips_total: int
+    clips_refused: list[RefusedClip]
+    model_id: uuid.UUID | None
+
+    @classmethod
+    def of(cls, row: TrainingJob, *, n_clips: int, refused: Sequence[TrainingClip]) -> Training:
+        """The training of a row; ``refused`` are the clips that could not be used."""
+        own = (*_Job.__struct_fields__, "name", "algorithm", "model_id")
+        values = {name: getattr(row, name) for name in own if name != "problem"}
+        return cls(
+            **values,
+            version=str(row.version),
+            clips_total=n_clips,
+            clips_refused=[
+                RefusedClip(
+                    file=clip.file_name,
+                    label=clip.label,
+                    start_s=clip.start_s,
+                    end_s=clip.end_s,
+                    reason=clip.reason or "",
+                )
+                for clip in refused
+            ],
+            problem=msgspec.convert(row.problem, Problem | None),
+        )
+
+
+class ValidationReport(_Job, kw_only=True):
+    """A look at a model: ``pending``, then ``completed`` or ``failed``.
+
+    ``report`` bears ``passed`` and ``checks``, and where a labelled set was given ``figures`` and
+    what they were counted from. ``model_id`` is null for a file that did not pass.
+    """
+
+    model_id: uuid.UUID | None
+    report: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, row: Validation) -> ValidationReport:
+        """The validation of a row."""
+        own = (*_Job.__struct_fields__, "model_id", "report")
+        values = {name: getattr(row, name) for name in own if name != "problem"}
+        return cls(**values, problem=msgspec.convert(row.problem, Problem | None))
+
+
+class PromotionRecord(msgspec.Struct, kw_only=True):
+    """A model was put to use."""
+
+    model_id: uuid.UUID
+    promoted_at: datetime
+    forced: bool
+    comparison: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: Promotion) -> PromotionRecord:
+        """The promotion of a row."""
+        return cls(**{name: getattr(row, name) for name in cls.__struct_fields__})
 
 
 class Health(msgspec.Struct, kw_only=True):

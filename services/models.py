@@ -1,0 +1,185 @@
+"""``/v1/models``: which models there are, how good they are, and which one is in use."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+
+import falcon
+import msgspec
+from sqlalchemy.orm import Session
+
+from actors.broker import Publisher
+from db import model_queries
+from db.blobs import BlobMissing, Blobs
+from db.models import NoiseModel
+from db.session import Store
+from services import promotion, schemas, trainings
+from services.errors import InvalidParameter, ModelDamaged, ModelNotFound, Regression
+from services.sessions import answer
+
+#: Models that the list shows.
+LISTED = 500
+#: Bytes of a body that says whether to force.
+MOST_BODY_BYTES = 10_000
+
+
+class ModelList:
+    """``GET /v1/models``; ``POST /v1/models`` trains a new one."""
+
+    def __init__(
+        self, store: Store, blobs: Blobs, publisher: Publisher, *, max_upload_bytes: int
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._publisher = publisher
+        self._max_upload_bytes = max_upload_bytes
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """The models, newest first, and which one is in use."""
+        with self._store.transaction() as db:
+            in_use = model_queries.model_in_use(db)
+            rows = model_queries.models(db, limit=LISTED)
+        items = [
+            schemas.Model.of(row, in_use=in_use is not None and row.id == in_use.id) for row in rows
+        ]
+        answer(resp, schemas.ModelPage(items=items))
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Take labelled recordings; a worker learns from them."""
+        training = trainings.start(
+            req,
+            store=self._store,
+            blobs=self._blobs,
+            publisher=self._publisher,
+            max_upload_bytes=self._max_upload_bytes,
+        )
+        resp.location = f"/v1/trainings/{training.id}"
+        answer(resp, training, status=202)
+
+
+class ModelItem:
+    """``GET /v1/models/{model_id}``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
+        """One model with its card."""
+        with self._store.transaction() as db:
+            row = _load(db, model_id)
+            in_use = model_queries.model_in_use(db)
+        is_in_use = in_use is not None and row.id == in_use.id
+        answer(resp, schemas.Model.of(row, in_use=is_in_use, with_card=True))
+
+
+class ModelConfusion:
+    """``GET /v1/models/{model_id}/confusion.png``."""
+
+    def __init__(self, store: Store, blobs: Blobs) -> None:
+        self._store = store
+        self._blobs = blobs
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
+        """The picture of the card's confusion matrix."""
+        with self._store.transaction() as db:
+            key = _load(db, model_id).confusion_key
+        if key is None:
+            raise ModelNotFound("this model was not trained here, and has no confusion matrix")
+        resp.content_type = falcon.MEDIA_PNG
+        try:
+            resp.data = self._blobs.get(key)
+        except BlobMissing:
+            raise ModelNotFound("the picture is no longer stored") from None
+
+
+class ModelFile:
+    """``GET /v1/models/{model_id}/file``."""
+
+    def __init__(self, store: Store, blobs: Blobs) -> None:
+        self._store = store
+        self._blobs = blobs
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
+        """The model's file, if it is whole."""
+        with self._store.transaction() as db:
+            row = _load(db, model_id)
+        resp.data = _file(self._blobs, row)
+        resp.content_type = "application/octet-stream"
+        resp.etag = row.sha256
+        resp.downloadable_as = f"{row.name}-{row.version}.clamor"
+
+
+class ModelPromote:
+    """``POST /v1/models/{model_id}/promote``."""
+
+    def __init__(self, store: Store, blobs: Blobs) -> None:
+        self._store = store
+        self._blobs = blobs
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
+        """Put a model to use, unless it is worse than the one in use and nobody insists.
+
+        Promoting the model that is in use once more changes nothing.
+        """
+        force = _force(req)
+        with self._store.transaction() as db:
+            model_queries.lock_promotions(db)
+            row = _load(db, model_id)
+            latest = model_queries.latest_promotion(db)
+            if latest is not None and latest.model_id == model_id:
+                answer(resp, schemas.PromotionRecord.of(latest))
+                return
+            # Not even by force: a file that is damaged would fail every session.
+            _file(self._blobs, row)
+            in_use = model_queries.model_in_use(db)
+            shared = (
+                model_queries.shared_validations(db, model_id, in_use.id)
+                if in_use is not None
+                else None
+            )
+            comparison = promotion.compare(row, in_use, shared)
+            figures = msgspec.to_builtins(comparison)
+            if comparison.worse and not force:
+                raise Regression(comparison.reason(), comparison=figures)
+            made = model_queries.add_promotion(
+                db, model_id=model_id, forced=bool(comparison.worse), comparison=figures
+            )
+            record = schemas.PromotionRecord.of(made)
+        answer(resp, record)
+
+
+class _Force(msgspec.Struct, forbid_unknown_fields=True):
+    force: bool = False
+
+
+def _force(req: falcon.Request) -> bool:
+    """What the body says; an empty one does not insist."""
+    body = req.bounded_stream.read(MOST_BODY_BYTES)
+    try:
+        return msgspec.json.decode(body or b"{}", type=_Force).force
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidParameter(f'the body must be {{"force": true}} or nothing: {error}') from None
+
+
+def _load(db: Session, model_id: uuid.UUID) -> NoiseModel:
+    row = model_queries.get_model(db, model_id)
+    if row is None:
+        raise ModelNotFound(f"no model has the id {model_id}")
+    return row
+
+
+def _file(blobs: Blobs, row: NoiseModel) -> bytes:
+    """The file of a model; raises :class:`ModelDamaged` unless it is the one registered."""
+    try:
+        data = blobs.get(row.blob_key) if row.blob_key is not None else None
+    except BlobMissing:
+        data = None
+    if data is None:
+        raise ModelDamaged(f"the file of {row.name} {row.version} is not stored")
+    if hashlib.sha256(data).hexdigest() != row.sha256:
+        raise ModelDamaged(
+            f"the file of {row.name} {row.version} is not the one that was registered: "
+            "its hash does not fit"
+        )
+    return data

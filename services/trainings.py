@@ -1,0 +1,141 @@
+"""Trainings: labelled recordings in, a model out after a while."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+import falcon
+import msgspec
+
+from actors.broker import Publisher
+from actors.messages import TrainNoiseClassifier
+from db import model_queries
+from db.blobs import Blobs, training_prefix
+from db.session import Store
+from services import forms, manifests, schemas
+from services.errors import InvalidForm, InvalidManifest, InvalidOptions, TrainingNotFound
+from services.forms import Form
+from services.manifests import ManifestError
+from services.sessions import answer
+from services.uploads import display_name
+
+#: What a model is called unless the caller says.
+DEFAULT_NAME = "noise-classifier"
+MOST_SEED = 2**31 - 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What a caller may decide of a training."""
+
+    name: str = DEFAULT_NAME
+    #: Null for the one that the workers take for the best.
+    algorithm: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in ("name", "algorithm"):
+            value = getattr(self, field)
+            if value is not None and not _NAME.fullmatch(value):
+                raise ValueError(f"{field} must be up to 64 letters, digits, '-', '_' or '.'")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise ValueError(f"seed must lie in 0 to {MOST_SEED}")
+
+
+def start(
+    req: falcon.Request,
+    *,
+    store: Store,
+    blobs: Blobs,
+    publisher: Publisher,
+    max_upload_bytes: int,
+) -> schemas.Training:
+    """Store the clips of a form, write the job down, and only then tell the workers."""
+    job_id = uuid.uuid4()
+    with forms.received(
+        req,
+        blobs=blobs,
+        prefix=training_prefix(job_id),
+        max_bytes=max_upload_bytes,
+        fields=("options", "manifest", forms.CLIP),
+    ) as form:
+        options = _options(form.texts.get("options", b"{}"))
+        clips = _clips(form)
+        with store.transaction() as db:
+            job = model_queries.add_training(
+                db,
+                clips,
+                id=job_id,
+                name=options.name,
+                algorithm=options.algorithm,
+                seed=options.seed,
+            )
+            training = schemas.Training.of(job, n_clips=len(clips), refused=())
+    publisher.send(TrainNoiseClassifier(job_id=job_id))
+    return training
+
+
+class TrainingItem:
+    """``GET /v1/trainings/{job_id}``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, job_id: uuid.UUID) -> None:
+        """State, percent, stage, which clips were refused and why, and the model at the end."""
+        with self._store.transaction() as db:
+            job = model_queries.get_training(db, job_id)
+            if job is None:
+                raise TrainingNotFound(f"no training has the id {job_id}")
+            training = schemas.Training.of(
+                job,
+                n_clips=model_queries.count_clips(db, job_id),
+                refused=model_queries.refused_clips(db, job_id),
+            )
+        answer(resp, training)
+
+
+def _options(data: bytes) -> Options:
+    """The options of a form; raises :class:`InvalidOptions`."""
+    try:
+        return msgspec.json.decode(data, type=Options)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidOptions(str(error)) from None
+
+
+def check_files(names: Iterable[str], form: Form) -> None:
+    """Refuse files that no line of the manifest speaks of: a label was forgotten or misspelt."""
+    known = {forms.wire_name(name) for name in names}
+    strangers = [display_name(name) for name in form.clips if name not in known]
+    if strangers:
+        raise InvalidManifest(
+            f"these files are not in the manifest: {', '.join(strangers[:10])}"
+            + (f" and {len(strangers) - 10} more" if len(strangers) > 10 else "")
+        )
+
+
+def _clips(form: Form) -> list[dict[str, Any]]:
+    """The rows of the clips; a file that was not sent has no key, and the worker says so."""
+    if "manifest" not in form.texts:
+        raise InvalidForm("the form has no field 'manifest'")
+    try:
+        rows = manifests.parse_clips(form.texts["manifest"])
+    except ManifestError as error:
+        raise InvalidManifest(str(error)) from None
+    check_files(manifests.files(rows), form)
+    return [
+        {
+            "file_name": row.file,
+            "label": row.label,
+            "source": row.source,
+            "start_s": row.start_s,
+            "end_s": row.end_s,
+            "session_id": row.session_id,
+            "blob_key": stored.key if stored else None,
+        }
+        for row in rows
+        for stored in [form.clip(row.file) if row.session_id is None else None]
+    ]

@@ -1,0 +1,131 @@
+"""Validations: a model, or the file of one, is looked at closely."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from typing import Any
+
+import falcon
+import msgspec
+
+from actors.broker import Publisher
+from actors.messages import ValidateModel
+from db import model_queries
+from db.blobs import Blobs, validation_prefix
+from db.session import Store
+from services import forms, manifests, schemas
+from services.errors import InvalidForm, InvalidManifest, ModelNotFound, ValidationNotFound
+from services.forms import Form
+from services.manifests import ClipRow, ManifestError
+from services.sessions import answer
+from services.trainings import check_files
+
+
+class ValidationStart:
+    """``POST /v1/validations`` takes the file of a model, ``POST /v1/models/{model_id}/validate``
+    speaks of one that is registered; either may bear a labelled set."""
+
+    def __init__(
+        self, store: Store, blobs: Blobs, publisher: Publisher, *, max_upload_bytes: int
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._publisher = publisher
+        self._max_upload_bytes = max_upload_bytes
+
+    def on_post(
+        self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID | None = None
+    ) -> None:
+        """Store what was sent, write the validation down, and only then tell the workers."""
+        if model_id is not None:
+            with self._store.transaction() as db:
+                if model_queries.get_model(db, model_id) is None:
+                    raise ModelNotFound(f"no model has the id {model_id}")
+        validation_id = uuid.uuid4()
+        if model_id is not None and not req.content_type:
+            validation = self._add(validation_id, model_id=model_id)
+        else:
+            validation = self._receive(req, validation_id, model_id)
+        self._publisher.send(ValidateModel(validation_id=validation_id))
+        resp.location = f"/v1/validations/{validation_id}"
+        answer(resp, validation, status=202)
+
+    def _receive(
+        self, req: falcon.Request, validation_id: uuid.UUID, model_id: uuid.UUID | None
+    ) -> schemas.ValidationReport:
+        fields: tuple[str, ...] = ("manifest", forms.CLIP)
+        with forms.received(
+            req,
+            blobs=self._blobs,
+            prefix=validation_prefix(validation_id),
+            max_bytes=self._max_upload_bytes,
+            fields=fields if model_id is not None else (*fields, forms.MODEL),
+        ) as form:
+            values = _labelled(form)
+            if model_id is not None:
+                values["model_id"] = model_id
+            elif form.model is None:
+                raise InvalidForm(f"the form has no field '{forms.MODEL}'")
+            else:
+                values["file_key"] = form.model.key
+            return self._add(validation_id, **values)
+
+    def _add(self, validation_id: uuid.UUID, **values: Any) -> schemas.ValidationReport:
+        with self._store.transaction() as db:
+            row = model_queries.add_validation(db, id=validation_id, **values)
+            return schemas.ValidationReport.of(row)
+
+
+class ValidationItem:
+    """``GET /v1/validations/{validation_id}``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, validation_id: uuid.UUID) -> None:
+        """State, percent, stage, and the report at the end."""
+        with self._store.transaction() as db:
+            row = model_queries.get_validation(db, validation_id)
+            if row is None:
+                raise ValidationNotFound(f"no validation has the id {validation_id}")
+            validation = schemas.ValidationReport.of(row)
+        answer(resp, validation)
+
+
+def _labelled(form: Form) -> dict[str, Any]:
+    """The labelled set of a form, and its hash; nothing if there is none."""
+    if "manifest" not in form.texts:
+        if form.clips:
+            raise InvalidForm("clips need a field 'manifest' that labels them")
+        return {}
+    try:
+        rows = manifests.parse_set(form.texts["manifest"])
+    except ManifestError as error:
+        raise InvalidManifest(str(error)) from None
+    check_files(manifests.files(rows), form)
+    recordings: list[dict[str, Any]] = []
+    hashed: list[bytes] = []
+    for row in rows:
+        stored = form.clip(row.file) if row.session_id is None else None
+        labels: dict[str, Any] = (
+            {"label": row.label, "start_s": row.start_s, "end_s": row.end_s}
+            if isinstance(row, ClipRow)
+            else {"events": row.events}
+        )
+        recordings.append(
+            {
+                "file": row.file,
+                "session_id": str(row.session_id) if row.session_id else None,
+                "blob_key": stored.key if stored else None,
+                **labels,
+            }
+        )
+        # By content and not by name or key: the same set sent twice is the same set.
+        content = stored.sha256 if stored else str(row.session_id)
+        hashed.append(msgspec.json.encode([content, labels]))
+    kind = "clips" if isinstance(rows[0], ClipRow) else "events"
+    return {
+        "labelled": {"kind": kind, "recordings": recordings},
+        "set_sha256": hashlib.sha256(b"\n".join([kind.encode(), *sorted(hashed)])).hexdigest(),
+    }
