@@ -7,9 +7,11 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -17,6 +19,9 @@ from db import migrate
 from db.models import CALIBRATION_TONES_DB
 from db.settings import SettingsError, from_environment
 from services.errors import UserError
+
+if TYPE_CHECKING:
+    from services.client import Client
 
 #: What an error that the user can mend ends with.
 USAGE_ERROR = 2
@@ -42,7 +47,6 @@ def _parser() -> argparse.ArgumentParser:
 
     process = commands.add_parser("process", help="send recordings and print what was heard")
     process.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    process.add_argument("--api", metavar="URL", help="an API that runs; else one is started here")
     how_loud = process.add_mutually_exclusive_group()
     how_loud.add_argument(
         "--calibration-db", type=float, metavar="DB", help="dB SPL of digital full scale"
@@ -56,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the calibrator's level in dB SPL",
     )  # fmt: skip
     process.add_argument("--json", action="store_true", help="print one JSON array and no table")
-    _home(process)
+    _api(process)
     process.set_defaults(run=_process)
 
     demo = commands.add_parser("demo", help="process one recording and draw what was heard")
@@ -64,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for the picture")
     _home(demo)
     demo.set_defaults(run=_demo)
+
+    _model_commands(commands)
 
     up = commands.add_parser("up", help="everything in one process, with an embedded Postgres")
     _address(up)
@@ -94,6 +100,63 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _model_commands(commands: Any) -> None:
+    train = commands.add_parser(
+        "train",
+        help="learn noise types from labelled recordings",
+        description="Learn a model from labelled recordings, and show how good it is on sources "
+        "that it has not heard.",
+        epilog="The manifest is a CSV file with the header file,label[,group][,start_s,end_s]"
+        "[,session_id]. Paths are relative to it. Clips of one group (by default: of one file) "
+        "come from one source and are kept together; the label 'background' marks what is no "
+        "noise. See docs/training.md.",
+    )
+    train.add_argument("manifest", type=Path, metavar="MANIFEST.csv")
+    train.add_argument("--name", help="what the model is called; its versions are counted")
+    train.add_argument("--algorithm", help="how it learns (default: what the workers prefer)")
+    train.add_argument("--seed", type=int, help="the same clips and seed give the same model")
+    train.add_argument(
+        "--promote", action="store_true",
+        help="hear new sessions with it, unless it is worse than the model in use",
+    )  # fmt: skip
+    _api(train)
+    train.set_defaults(run=_train)
+
+    validate = commands.add_parser(
+        "validate",
+        help="check a model's file and measure it on a labelled set",
+        description="Check that a model is whole, and measure how good it is on a labelled set. "
+        "Exits with 1 if a check fails.",
+        epilog="The manifest labels clips, with the header of 'clamor train', or events, with "
+        "the header file,onset_s,offset_s,label; a line with a file alone is a recording "
+        "without events. Without a manifest only the file is checked. See docs/training.md.",
+    )
+    validate.add_argument("model", metavar="MODEL_ID|FILE", help="a model here, or a model file")
+    validate.add_argument("manifest", type=Path, nargs="?", metavar="MANIFEST.csv")
+    _api(validate)
+    validate.set_defaults(run=_validate)
+
+    models = commands.add_parser("models", help="list the models, and which one is in use")
+    _api(models)
+    models.set_defaults(run=_models)
+
+    promote = commands.add_parser(
+        "promote", help="hear new sessions with a model",
+        description="Hear new sessions with a model. It is compared with the one in use on the "
+        "newest labelled set that both were validated on, else by cross-validation if both were "
+        "trained on the same clips, and refused if it is worse.",
+    )  # fmt: skip
+    promote.add_argument("model", type=uuid.UUID, metavar="MODEL_ID")
+    promote.add_argument("--force", action="store_true", help="even if it is worse")
+    _api(promote)
+    promote.set_defaults(run=_promote)
+
+
+def _api(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--api", metavar="URL", help="an API that runs; else one is started here")
+    _home(parser)
+
+
 def _address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (%(default)s)")
@@ -103,14 +166,11 @@ def _home(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--home", type=Path, help="folder of the standalone service's data")
 
 
-def _process(options: argparse.Namespace) -> int:
-    from services import processing
+@contextmanager
+def _client(options: argparse.Namespace, bars: Console) -> Iterator[Client]:
+    """A client of the API that was named, or of one that is started for the command."""
     from services.client import Client
 
-    if (options.calibration_tone is None) != (options.tone_db is None):
-        raise UserError("--calibration-tone and --tone-db are given together")
-    calibration_db = options.calibration_db
-    bars = Console(file=sys.stderr, quiet=options.json and not sys.stderr.isatty())
     with ExitStack() as stack:
         url = options.api
         if url is None:
@@ -121,6 +181,17 @@ def _process(options: argparse.Namespace) -> int:
             url = stack.enter_context(standalone.running(home=home, log=home / "up.log"))
         client = Client(url)
         stack.callback(client.close)
+        yield client
+
+
+def _process(options: argparse.Namespace) -> int:
+    from services import processing
+
+    if (options.calibration_tone is None) != (options.tone_db is None):
+        raise UserError("--calibration-tone and --tone-db are given together")
+    calibration_db = options.calibration_db
+    bars = Console(file=sys.stderr, quiet=options.json and not sys.stderr.isatty())
+    with _client(options, bars) as client:
         if options.calibration_tone is not None:
             calibration_db = processing.calibrate(
                 client, options.calibration_tone, tone_db=options.tone_db, console=bars
@@ -137,6 +208,50 @@ def _process(options: argparse.Namespace) -> int:
     for result in failed:
         print(f"clamor: {result.file}: {result.error}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from services import manifests, model_commands
+
+    labelled = model_commands.Labelled.read(options.manifest, manifests.parse_clips)
+    given = {name: getattr(options, name) for name in ("name", "algorithm", "seed")}
+    bars = Console(file=sys.stderr)
+    with _client(options, bars) as client:
+        return model_commands.train(
+            client,
+            labelled,
+            options={name: value for name, value in given.items() if value is not None},
+            promote=options.promote,
+            bars=bars,
+        )
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from services import manifests, model_commands
+
+    model = model_commands.which(options.model)
+    labelled = (
+        None
+        if options.manifest is None
+        else model_commands.Labelled.read(options.manifest, manifests.parse_set)
+    )
+    bars = Console(file=sys.stderr)
+    with _client(options, bars) as client:
+        return model_commands.validate(client, model, labelled, bars=bars)
+
+
+def _models(options: argparse.Namespace) -> int:
+    from services import model_commands
+
+    with _client(options, Console(file=sys.stderr)) as client:
+        return model_commands.show_models(client)
+
+
+def _promote(options: argparse.Namespace) -> int:
+    from services import model_commands
+
+    with _client(options, Console(file=sys.stderr)) as client:
+        return model_commands.put_to_use(client, options.model, force=options.force, out=Console())
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol, TypeVar
 
 import httpx
 import msgspec
@@ -19,6 +21,19 @@ POLL_MAX_S = 1.0
 #: A server that restarts may be away for this long before a running wait is given up.
 AWAY_S = 60.0
 READ_BYTES = 256 * 1024
+
+
+class Watched(Protocol):
+    """Something that takes a while and can be looked at by its id."""
+
+    id: uuid.UUID
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has come to its end."""
+
+
+SomeWatched = TypeVar("SomeWatched", bound=Watched)
 
 
 class ApiError(UserError):
@@ -84,19 +99,7 @@ class Client:
         on_change: Callable[[schemas.Session], object] | None = None,
     ) -> schemas.Session:
         """Look at a session until it has finished; a server that is away is asked again."""
-        pause_s, heard_at = POLL_FIRST_S, time.monotonic()
-        while not session.finished:
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, POLL_MAX_S)
-            try:
-                session = self.session(session.id)
-                heard_at = time.monotonic()
-            except ApiError:
-                if time.monotonic() - heard_at > AWAY_S:
-                    raise
-            if on_change is not None:
-                on_change(session)
-        return session
+        return _wait(session, self.session, on_change)
 
     def detections(self, session_id: object) -> list[schemas.Detection]:
         """All events of a session."""
@@ -110,6 +113,79 @@ class Client:
                 return items
             params = {"cursor": page.next_cursor}
 
+    def models(self) -> list[schemas.Model]:
+        """The models, newest first, without their cards."""
+        response = self._call("GET", "/v1/models")
+        return msgspec.json.decode(response.content, type=schemas.ModelPage).items
+
+    def model(self, model_id: object) -> schemas.Model:
+        """A model with its card."""
+        response = self._call("GET", f"/v1/models/{model_id}")
+        return msgspec.json.decode(response.content, type=schemas.Model)
+
+    def train(
+        self,
+        manifest: bytes,
+        clips: Mapping[str, Path],
+        *,
+        options: Mapping[str, Any],
+        on_bytes: Callable[[int], object] | None = None,
+    ) -> schemas.Training:
+        """Send labelled recordings, by the names that the manifest has for them."""
+        response = self._call(
+            "POST",
+            "/v1/models",
+            data={"options": msgspec.json.encode(options).decode()},
+            files=_parts(manifest, clips, on_bytes),
+        )
+        return msgspec.json.decode(response.content, type=schemas.Training)
+
+    def training(self, job_id: object) -> schemas.Training:
+        """A training as it stands."""
+        response = self._call("GET", f"/v1/trainings/{job_id}")
+        return msgspec.json.decode(response.content, type=schemas.Training)
+
+    def wait_for_training(
+        self, training: schemas.Training, *, on_change: Callable[[schemas.Training], object]
+    ) -> schemas.Training:
+        """Look at a training until it has finished."""
+        return _wait(training, self.training, on_change)
+
+    def validate(
+        self,
+        model: uuid.UUID | Path,
+        manifest: bytes | None,
+        clips: Mapping[str, Path],
+        *,
+        on_bytes: Callable[[int], object] | None = None,
+    ) -> schemas.ValidationReport:
+        """Have a model, or the file of one, looked at."""
+        files = _parts(manifest, clips, on_bytes)
+        if isinstance(model, Path):
+            files.append(("model", (model.name, _LazyFile(model, on_bytes))))
+        path = f"/v1/models/{model}/validate" if isinstance(model, uuid.UUID) else "/v1/validations"
+        response = self._call("POST", path, files=files or None)
+        return msgspec.json.decode(response.content, type=schemas.ValidationReport)
+
+    def validation(self, validation_id: object) -> schemas.ValidationReport:
+        """A validation as it stands."""
+        response = self._call("GET", f"/v1/validations/{validation_id}")
+        return msgspec.json.decode(response.content, type=schemas.ValidationReport)
+
+    def wait_for_validation(
+        self,
+        validation: schemas.ValidationReport,
+        *,
+        on_change: Callable[[schemas.ValidationReport], object],
+    ) -> schemas.ValidationReport:
+        """Look at a validation until it has finished."""
+        return _wait(validation, self.validation, on_change)
+
+    def promote(self, model_id: object, *, force: bool = False) -> schemas.PromotionRecord:
+        """Put a model to use; a regression is refused unless forced."""
+        response = self._call("POST", f"/v1/models/{model_id}/promote", json={"force": force})
+        return msgspec.json.decode(response.content, type=schemas.PromotionRecord)
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -122,6 +198,69 @@ class Client:
         if response.is_success:
             return response
         raise ApiError(_reason(response))
+
+
+def _wait(
+    watched: SomeWatched,
+    look: Callable[[object], SomeWatched],
+    on_change: Callable[[SomeWatched], object] | None,
+) -> SomeWatched:
+    """Look at something until it has finished; a server that is away is asked again."""
+    pause_s, heard_at = POLL_FIRST_S, time.monotonic()
+    while not watched.finished:
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.5, POLL_MAX_S)
+        try:
+            watched = look(watched.id)
+            heard_at = time.monotonic()
+        except ApiError:
+            if time.monotonic() - heard_at > AWAY_S:
+                raise
+        if on_change is not None:
+            on_change(watched)
+    return watched
+
+
+def _parts(
+    manifest: bytes | None,
+    clips: Mapping[str, Path],
+    on_bytes: Callable[[int], object] | None,
+) -> list[tuple[str, tuple[str, Any]]]:
+    """The files of a form."""
+    parts: list[tuple[str, tuple[str, Any]]] = []
+    if manifest is not None:
+        parts.append(("manifest", ("manifest.csv", manifest)))
+    parts += [("clip", (name, _LazyFile(path, on_bytes))) for name, path in clips.items()]
+    return parts
+
+
+class _LazyFile:
+    """A file that is open only while it is sent: a form may have more than may be open at once."""
+
+    def __init__(self, path: Path, on_bytes: Callable[[int], object] | None) -> None:
+        self._path = path
+        self._on_bytes = on_bytes
+        self._file: IO[bytes] | None = None
+        self._at = 0
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + (self._path.stat().st_size if whence == os.SEEK_END else 0)
+        return self._at
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        if self._file is None:
+            self._file = self._path.open("rb")
+            self._file.seek(self._at)
+        piece = self._file.read(n_bytes)
+        if piece and self._on_bytes is not None:
+            self._on_bytes(len(piece))
+        if not piece:
+            self._file.close()
+            self._file = None
+        return piece
 
 
 def _reason(response: httpx.Response) -> str:
