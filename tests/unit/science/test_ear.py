@@ -55,15 +55,18 @@ def untrained(n_classes: int) -> Convolutional:
     return Convolutional.of(layers, widths=(4, 6, 8), hidden=8)
 
 
-def hearing(*, with_features: bool) -> Model:
-    """A model with a network that hears samples, alone or before the shipped model's members."""
+def voting(*kinds: str) -> Model:
+    """A model of the shipped one's feature members, an untrained network, or both."""
     plain = shipped()
-    member = untrained(len(plain.classes))
-    return Model.make(plain.header, members=[member, *(plain.members if with_features else ())])
+    of_kind = {
+        "features": [each for each in plain.members if each.needs == "features"],
+        "samples": [untrained(len(plain.classes))],
+    }
+    return Model.make(plain.header, members=[each for kind in kinds for each in of_kind[kind]])
 
 
-MODELS = {"features": shipped(), "samples": hearing(with_features=False)}
-BOTH = hearing(with_features=True)
+MODELS = {"features": voting("features"), "samples": voting("samples")}
+BOTH = voting("samples", "features")
 
 
 def levels(samples: Samples) -> LevelSeries:
@@ -170,7 +173,7 @@ def second(model: Model, samples: Samples, first: int, stop: int, *, seed: int =
     return look(first, stop)
 
 
-@pytest.mark.parametrize("model", [shipped(), MODELS["samples"], BOTH])
+@pytest.mark.parametrize("model", [*MODELS.values(), BOTH])
 @pytest.mark.parametrize(
     ("first", "stop"),
     [(0, 1), (50, 51), (0, 4), (40, 45), (696, 721), (720, 721), (0, 721), (10, 330), (100, 150)],
@@ -236,7 +239,7 @@ def test_of_a_sound_of_hours_only_a_few_parts_are_read() -> None:
 
 
 @pytest.mark.parametrize("n_samples", [1, 799, 1_600, 1_601, 7_999, 8_000, 23_999])
-@pytest.mark.parametrize("model", [shipped(), MODELS["samples"], BOTH])
+@pytest.mark.parametrize("model", [*MODELS.values(), BOTH])
 def test_recordings_of_any_length_are_heard(model: Model, n_samples: int) -> None:
     samples = noise(3 * n_samples + 10)[n_samples : 2 * n_samples]
     scores = ear.listen(model, samples)
