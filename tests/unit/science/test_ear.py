@@ -24,6 +24,7 @@ from actors.science.chunks import (
 from actors.science.classifier import Model, shipped
 from actors.science.cnn import Convolutional, Layers, log_mel, relative
 from actors.science.levels import LevelSeries
+from actors.science.members import Member
 from actors.science.meter import LevelMeter
 from actors.science.types import Event
 
@@ -58,7 +59,7 @@ def untrained(n_classes: int) -> Convolutional:
 def voting(*kinds: str) -> Model:
     """A model of the shipped one's feature members, an untrained network, or both."""
     plain = shipped()
-    of_kind = {
+    of_kind: dict[str, list[Member]] = {
         "features": [each for each in plain.members if each.needs == "features"],
         "samples": [untrained(len(plain.classes))],
     }
