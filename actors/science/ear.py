@@ -202,14 +202,16 @@ def chunks_of(start: int, stop: int, *, n_samples: int) -> list[tuple[int, int]]
     """The chunks that the second look takes of a stretch, as sample ranges ``[start, stop)``.
 
     One, or equal parts of at most `MAX_CHUNK` samples, of which at most `_MOST_PARTS` are taken.
-    A stretch that is shorter than `MIN_CHUNK` is heard with what lies around it; a recording that
-    is shorter, whole.
+    What a stretch has beyond that by less than `MIN_CHUNK` is left out, half of it at either end:
+    it is worth no part of its own. A stretch that is shorter than `MIN_CHUNK` is heard with what
+    lies around it; a recording that is shorter, whole.
     """
     lacking = max(0, MIN_CHUNK - (stop - start))
     start = max(0, min(start - lacking // 2, n_samples - MIN_CHUNK))
     stop = min(max(stop, start + MIN_CHUNK), n_samples)
-    n_parts = -(-(stop - start) // MAX_CHUNK)
-    length = (stop - start) // n_parts
+    n_parts = max(1, -(-(stop - start - MIN_CHUNK) // MAX_CHUNK))
+    length = min((stop - start) // n_parts, MAX_CHUNK)
+    start += (stop - start - n_parts * length) // 2
     taken = np.linspace(0, n_parts - 1, min(n_parts, _MOST_PARTS)).round().astype(int)
     return [(start + part * length, start + (part + 1) * length) for part in taken.tolist()]
 
