@@ -16,7 +16,7 @@ quoted = '$(subst ','\'',$(1))'
 help: ## List what can be done here
 	@echo "Clamor. What can be done here:"
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
-		| sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{ printf "%-19s %s\n", $$1, $$2 }'
+		| sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{ printf "%-21s %s\n", $$1, $$2 }'
 
 setup: ## Make .venv with everything in it; once, or after an update
 	@$(PYTHON) deploy/bootstrap.py

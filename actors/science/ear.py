@@ -4,9 +4,8 @@ The first look says, ten times a second, how likely each class is. It decides wh
 sounds. A model with a network that hears samples uses that alone; any other model classifies
 overlapping chunks of one second.
 
-The second look says what a stretch is that the first one found: the whole of the stretch, up to
-five seconds at a time, is one chunk, and all members vote. A long look errs less than many short
-ones: with the shipped model's members, 5 s of a clip are told rightly far more often than 1 s.
+The second look says what a stretch is that the first one found, by the whole of it: chunks of
+about two seconds, on which all members vote. It errs less than any single step or chunk does.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from actors.science import cnn, events, features, members
 from actors.science.chunks import (
     CHUNK,
     HOP,
-    MAX_CHUNK,
     MIN_CHUNK,
     RATE_HZ,
     STEP,
@@ -40,9 +38,13 @@ CONTEXT = cnn.REACH
 #: Samples around a stretch that the second look's features want, where the recording has them.
 MARGIN = features.MARGIN
 
-#: Stretches longer than this are looked at in parts, evenly spread over them: more says nothing
-#: new of what sounds, and a rain of hours would take minutes.
-_MOST_PARTS = 6
+#: The second look takes a stretch in equal parts of about this many samples, and their mean. One
+#: look at five seconds errs more often than the mean of two or three looks at parts of them.
+PART = 2 * RATE_HZ
+
+#: At most this many parts are looked at, evenly spread over the stretch: more says nothing new of
+#: what sounds, and a rain of hours would take minutes.
+_MOST_PARTS = 12
 
 _LEAST_PROBABILITY = 1e-4
 
@@ -201,17 +203,14 @@ def second_look(model: Model, parts: Sequence[Array], *, first: Array) -> Array:
 def chunks_of(start: int, stop: int, *, n_samples: int) -> list[tuple[int, int]]:
     """The chunks that the second look takes of a stretch, as sample ranges ``[start, stop)``.
 
-    One, or equal parts of at most `MAX_CHUNK` samples, of which at most `_MOST_PARTS` are taken.
-    What a stretch has beyond that by less than `MIN_CHUNK` is left out, half of it at either end:
-    it is worth no part of its own. A stretch that is shorter than `MIN_CHUNK` is heard with what
-    lies around it; a recording that is shorter, whole.
+    Equal parts of about `PART`, of which at most `_MOST_PARTS` are taken. A stretch that is
+    shorter than `MIN_CHUNK` is heard with what lies around it; a recording that is shorter, whole.
     """
     lacking = max(0, MIN_CHUNK - (stop - start))
     start = max(0, min(start - lacking // 2, n_samples - MIN_CHUNK))
     stop = min(max(stop, start + MIN_CHUNK), n_samples)
-    n_parts = max(1, -(-(stop - start - MIN_CHUNK) // MAX_CHUNK))
-    length = min((stop - start) // n_parts, MAX_CHUNK)
-    start += (stop - start - n_parts * length) // 2
+    n_parts = max(1, -(-(stop - start - MIN_CHUNK) // PART))
+    length = (stop - start) // n_parts
     taken = np.linspace(0, n_parts - 1, min(n_parts, _MOST_PARTS)).round().astype(int)
     return [(start + part * length, start + (part + 1) * length) for part in taken.tolist()]
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -38,7 +37,6 @@ CITATION = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line."""
     options = _parser().parse_args(arguments)
-    began = time.monotonic()
     rows = dataset.read_labels(options.data / "esc10")
     clips, data_sha256 = dataset.load_clips(options.data / "esc10", rows)
     print(f"{len(clips)} clips; making scenes of them", flush=True)
@@ -49,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folds = {fold: model for fold, model in models.items() if fold != EVERYTHING}
     print("Measuring", flush=True)
     measured = measure(folds, clips, soundscapes=options.data / "soundscapes")
-    text = report.write(measured, took_s=time.monotonic() - began)
+    text = report.write(measured)
     print(text)
     if options.report is not None:
         options.report.write_text(text, encoding="utf-8")
@@ -148,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, help="write the model to this file")
     parser.add_argument(
         "--keep", type=Path, metavar="DIR",
-        help="keep the trained models here, and do not train again those that are here",
+        help="keep the models here, and do not train again the networks of those that are here",
     )  # fmt: skip
     return parser
 
@@ -156,23 +154,26 @@ def _parser() -> argparse.ArgumentParser:
 def _models(given: Material, *, header: dict[str, Any], kept_in: Path | None) -> dict[str, Model]:
     """A model without each fold, and one of everything."""
     wanted = [*sorted(set(given.groups.tolist())), EVERYTHING]
-    found = {name: model for name in wanted if (model := _kept(kept_in, name)) is not None}
-    lacking = [name for name in wanted if name not in found]
-    trained = recipe.networks(given, without=lacking) if lacking else {}
-    for name, hearers in trained.items():
-        voters: list[Member] = [*hearers, *recipe.feature_members(given, without=name)]
-        found[name] = Model.make({**header, "classes": list(given.classes)}, members=voters)
+    hearers = {name: found for name in wanted if (found := _kept(kept_in, name))}
+    lacking = [name for name in wanted if name not in hearers]
+    hearers |= recipe.networks(given, without=lacking) if lacking else {}
+    models: dict[str, Model] = {}
+    for name in wanted:
+        voters: list[Member] = [*hearers[name], *recipe.feature_members(given, without=name)]
+        models[name] = Model.make({**header, "classes": list(given.classes)}, members=voters)
         if kept_in is not None:
             kept_in.mkdir(parents=True, exist_ok=True)
-            _file(kept_in, name).write_bytes(found[name].to_bytes())
-    return {name: found[name] for name in wanted}
+            _file(kept_in, name).write_bytes(models[name].to_bytes())
+    return models
 
 
-def _kept(folder: Path | None, name: str) -> Model | None:
+def _kept(folder: Path | None, name: str) -> list[Member]:
+    """The networks of a model that was kept; none if there is none."""
     try:
-        return None if folder is None else Model.from_bytes(_file(folder, name).read_bytes())
+        kept = None if folder is None else Model.from_bytes(_file(folder, name).read_bytes())
     except (OSError, ModelError):
-        return None
+        return []
+    return [] if kept is None else [each for each in kept.members if each.needs == "samples"]
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -21,7 +21,7 @@ from actors.training.scenes import Scene
 WIDTHS, HIDDEN = (24, 48, 96), 128
 
 #: Passes over an epoch's scenes, scenes of a batch, and the highest rate of learning.
-EPOCHS, BATCH, RATE = 30, 32, 3e-3
+EPOCHS, BATCH, RATE = 50, 32, 3e-3
 
 #: Real and other scenes of an epoch: as many as there are clips times this, and a share of that.
 SCENES_PER_CLIP, OTHER_SHARE = 4, 0.2

@@ -1,8 +1,8 @@
 """How the shipped model is made: what it learns from, and who votes in it.
 
-Two convolutional networks give the first look. In the second look they are joined by
-discriminant analysis and support vectors over features of the whole sound. The networks and the
-features err on different clips, and their vote errs least.
+A convolutional network gives the first look. In the second look it is joined by discriminant
+analysis and support vectors over features of the sound. The network and the features err on
+different clips, and their vote errs least.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ SEED = 20_241
 COPIES, SYNTHESISED, BEDS = 10, 250, 500
 
 #: Networks of the first look, and the algorithms that join them in the second.
-N_NETWORKS, ALGORITHMS = 2, ("lda", "svm")
+N_NETWORKS, ALGORITHMS = 1, ("lda", "svm")
+
+#: What the networks together weigh in the second look; every algorithm weighs one.
+NETWORK_WEIGHT = 2.0
 
 #: Networks are trained on all groups but one, or on all.
 EVERYTHING = ""
@@ -104,7 +107,7 @@ def networks(given: Material, *, without: Sequence[str]) -> dict[str, list[Membe
             trained = [job.result() for job in jobs]
     found: dict[str, list[Member]] = {group: [] for group in without}
     for (group, _), member in zip(tasks, trained, strict=True):
-        found[group].append(replace(member, weight=1.0))
+        found[group].append(replace(member, weight=NETWORK_WEIGHT / N_NETWORKS))
     return found
 
 

@@ -23,8 +23,7 @@ Choose = Callable[[Sequence[Member]], list[Member]]
 
 #: Who votes: all members, or some of them alone.
 VOTERS: Mapping[str, Choose] = {
-    "the first network": lambda members: [m for m in members if m.needs == "samples"][:1],
-    "the networks": lambda members: [m for m in members if m.needs == "samples"],
+    "the network alone": lambda members: [m for m in members if m.needs == "samples"],
     **{
         f"{name} alone": lambda members, n=number: [  # type: ignore[misc]
             m for m in members if m.needs == "features"
@@ -48,7 +47,7 @@ class Measured:
     false_alarms_per_hour: float
 
 
-def write(measured: Measured, *, took_s: float) -> str:
+def write(measured: Measured) -> str:
     """The whole report."""
     vote = measured.named[VOTE]
     n_clips = len(vote["clean"].truth)
@@ -59,8 +58,7 @@ def write(measured: Measured, *, took_s: float) -> str:
         " [model.md](model.md).",
         "",
         f"Grouped cross-validation over the folds of {n_clips} clips: a clip, or an event of a"
-        " soundscape, is judged by a model that was trained without its fold. This run took"
-        f" {took_s / 60:.0f} minutes.",
+        " soundscape, is judged by a model that was trained without its fold.",
         "",
         "## Clips of 5 s, ten classes",
         "",

@@ -1,7 +1,8 @@
 """How fast the ear is on one core: `make bench`.
 
 Prints a table of times real time (how many seconds of audio a second of work gets through), each
-the median of several runs, from a 44.1 kHz FLAC to events, and what one chunk costs.
+the median of several runs, from a 44.1 kHz FLAC to events, and what one chunk costs. Time is
+that which the processor spent on this process: other work on the machine counts less.
 """
 
 from __future__ import annotations
