@@ -16,7 +16,7 @@ from actors.audio import level_answer, pcm
 from actors.audio.detect import SCORES
 from actors.messages import AggregateSession, Nudge
 from actors.runtime import Runtime
-from actors.science import chunks, ear, events
+from actors.science import chunks, ear
 from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
 from actors.science.totals import Totals, calibrated
@@ -75,14 +75,7 @@ def _merge(
     def read(start: int, stop: int) -> NDArray[np.float32]:
         return pcm.read_padded(runtime.blobs, key, start, stop, n_samples=n_samples)
 
-    found = events.merge(
-        scores,
-        classes=model.classes,
-        look=ear.looker(model, scores, read=read, n_samples=n_samples),
-        levels=levels,
-        blur_s=ear.blur_s(model),
-        thresholds=model.thresholds,
-    )
+    found = ear.find_events(model, scores, read=read, n_samples=n_samples, levels=levels)
     # What nobody listened to is missing from the answer; it is not unclassified.
     lost = [_times(span) for span in spans if span.scores is None]
     return [

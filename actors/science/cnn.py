@@ -33,7 +33,7 @@ _N_FFT = 512
 _MARGIN = (_N_FFT - HOP) // 2
 
 #: Powers below this are taken for nothing: the rounding noise of 16-bit audio lies above it.
-_FLOOR = 1e-11
+FLOOR = 1e-11
 
 #: Frames of the running mean that takes the level out, one second to either side.
 _LEVEL_FRAMES = 2 * RATE_HZ // HOP + 1
@@ -61,7 +61,7 @@ def log_mel(samples: NDArray[np.float32]) -> Tensor:
     waveform = torch.from_numpy(np.ascontiguousarray(samples[: n_frames * HOP], dtype=np.float32))
     padded = nn.functional.pad(waveform, (_MARGIN, _MARGIN))
     power: Tensor = _mel()(padded).T
-    return 10.0 * (power + _FLOOR).log10()
+    return 10.0 * (power + FLOOR).log10()
 
 
 def relative(log_power: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from actors.science import cnn, events, features, members
 from actors.science.chunks import (
     CHUNK,
+    CHUNK_STEP,
     HOP,
     MIN_CHUNK,
     RATE_HZ,
@@ -29,6 +30,7 @@ from actors.science.chunks import (
 from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
 from actors.science.members import Array
+from actors.science.meter import LevelMeter
 from actors.science.types import Event
 
 #: Samples of context that the first look wants on either side of what it scores, where the
@@ -100,7 +102,7 @@ def listen(model: Model, samples: Array) -> Array:
     return np.concatenate(scores)
 
 
-def hear(model: Model, samples: Array, *, levels: LevelSeries) -> list[Event]:
+def hear(model: Model, samples: Array, *, levels: LevelSeries | None = None) -> list[Event]:
     """The events of a recording that is in memory: both looks, as the pipeline takes them.
 
     Parameters
@@ -110,13 +112,29 @@ def hear(model: Model, samples: Array, *, levels: LevelSeries) -> list[Event]:
     samples : numpy.ndarray [shape=(n,), dtype=float32]
         Mono at 16 kHz, at least one sample.
     levels
-        Levels of the same recording.
+        Levels of the same recording; measured at 16 kHz where there is no more of it.
     """
-    scores = listen(model, samples)
+    if levels is None:
+        meter = LevelMeter(rate_hz=RATE_HZ, n_channels=1)
+        meter.push(samples[:, None])
+        levels = meter.finish()
+    return find_events(
+        model,
+        listen(model, samples),
+        read=in_memory(samples),
+        n_samples=samples.size,
+        levels=levels,
+    )
+
+
+def find_events(
+    model: Model, scores: Array, *, read: Read, n_samples: int, levels: LevelSeries
+) -> list[Event]:
+    """The events of a recording of ``n_samples`` samples, by the scores of its first look."""
     return events.merge(
         scores,
         classes=model.classes,
-        look=looker(model, scores, read=in_memory(samples), n_samples=samples.size),
+        look=looker(model, scores, read=read, n_samples=n_samples),
         levels=levels,
         blur_s=blur_s(model),
         thresholds=model.thresholds,
@@ -245,14 +263,10 @@ def _pooled(rows: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def _by_chunks(model: Model, samples: Array, *, lead: int, n_samples: int) -> Array:
     """The first look of a model that knows nothing but features of chunks."""
-    reach = features.MARGIN + CHUNK // 2
-    padded = np.pad(samples, (reach, reach + CHUNK))
-    begin = reach + lead - features.MARGIN - CHUNK // 2
-    planned = plan_chunks(n_samples)
     # Chunks begin up to half a chunk before the slice.
     shift = CHUNK // 2
-    ranges = [(chunk.start + shift, chunk.stop + shift) for chunk in planned]
-    window = padded[begin : begin + ranges[-1][1] + 2 * features.MARGIN]
+    ranges = [(chunk.start + shift, chunk.stop + shift) for chunk in plan_chunks(n_samples)]
+    begin = lead - shift
+    window = in_memory(samples)(begin - MARGIN, begin + ranges[-1][1] + MARGIN)
     scores = model.scores(features.extract(window, ranges))
-    per_chunk = 2
-    return np.repeat(scores, per_chunk, axis=0)[: count_steps(n_samples)]
+    return np.repeat(scores, CHUNK_STEP // STEP, axis=0)[: count_steps(n_samples)]

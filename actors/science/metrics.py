@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from actors.science.types import Event
+
 
 class LabelledEvent(NamedTuple):
     """A stretch of one label, ``[start_s, end_s)``."""
@@ -32,6 +34,11 @@ class LabelledEvent(NamedTuple):
     start_s: float
     end_s: float
     label: str
+
+    @classmethod
+    def of(cls, event: Event) -> LabelledEvent:
+        """What was heard, as it is measured: from when to when, and of which type."""
+        return cls(event.start_s, event.end_s, event.noise_type)
 
 
 #: The events of recordings by name. The reference names every recording, those without events

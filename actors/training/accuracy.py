@@ -18,7 +18,6 @@ from actors.science import clip_metrics, decode, ear, events, metrics, synth
 from actors.science.chunks import RATE_HZ, STEP
 from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
-from actors.science.meter import LevelMeter
 from actors.science.metrics import LabelledEvent
 from actors.science.prepare import pcm_to_float, prepare
 from actors.science.types import BACKGROUND, Event
@@ -134,7 +133,7 @@ def name_clips(
 
 
 def fit_temperature(measured: Sequence[Clips]) -> float:
-    """The temperature at which the truth is likeliest, among steps of a tenth."""
+    """The temperature at which the truth is likeliest, among steps of a twentieth."""
 
     def loss(temperature: float) -> float:
         return float(np.mean([_surprise(each.at(temperature)) for each in measured]))
@@ -180,14 +179,14 @@ def hear_soundscapes(models: Mapping[str, Model], recordings: Sequence[Soundscap
     """Let soundscapes be heard, every moment of them by the model of the nearest event's fold."""
     return Heard(
         {each.name: each.reference for each in recordings},
-        {each.name: [_labelled(e) for e in _hear(models, each)] for each in recordings},
+        {each.name: [LabelledEvent.of(e) for e in _hear(models, each)] for each in recordings},
         {each.name: each.samples.size / RATE_HZ for each in recordings},
     )
 
 
 def false_alarms_per_hour(model: Model) -> float:
     """Events in beds of background that nobody has heard, `UNCLASSIFIED` ones included."""
-    n_found = sum(len(ear.hear(model, bed, levels=_levels(bed))) for bed in _beds(BED_S))
+    n_found = sum(len(ear.hear(model, bed)) for bed in _beds(BED_S))
     return n_found * 3_600 / (N_BEDS * BED_S)
 
 
@@ -234,10 +233,6 @@ def _hear(models: Mapping[str, Model], recording: Soundscape) -> list[Event]:
     )
 
 
-def _labelled(event: Event) -> LabelledEvent:
-    return LabelledEvent(event.start_s, event.end_s, event.noise_type)
-
-
 def _of(measured: Clips, kept: NDArray[np.bool_]) -> Clips:
     return replace(
         measured,
@@ -251,10 +246,3 @@ def _surprise(measured: Clips) -> float:
     columns = [measured.classes.index(label) for label in measured.truth.tolist()]
     chosen = measured.scores[np.arange(len(columns)), columns]
     return -float(np.log(np.maximum(chosen, 1e-9)).mean())
-
-
-def _levels(samples: Samples) -> LevelSeries:
-
-    meter = LevelMeter(rate_hz=RATE_HZ, n_channels=1)
-    meter.push(samples[:, None])
-    return meter.finish()

@@ -39,8 +39,6 @@ BACKGROUND_WEIGHT, SCENE_WEIGHT = 0.5, 0.5
 #: Bands that are masked in half of the scenes, at most.
 _MASKED_BANDS = 10
 
-_FLOOR = 1e-11
-
 
 @dataclass(frozen=True, eq=False)
 class Spectra:
@@ -190,7 +188,7 @@ class _Batches:
         share = torch.where(theirs == self.background, torch.zeros_like(share), share)[..., None]
         of_partner = functional.one_hot(theirs.clamp_min(0), self._n_classes).float()
         counts = ((targets >= 0) & (theirs >= 0)).float()
-        mixed = 10.0 * (both + _FLOOR).log10()
+        mixed = 10.0 * (both + cnn.FLOOR).log10()
         return mixed, shares * (1 - share) + of_partner * share, counts
 
     def _masked(self, frames: Tensor) -> Tensor:
@@ -224,4 +222,4 @@ def _loss(logits: Tensor, shares: Tensor, counts: Tensor, *, background: int) ->
 
 
 def _has_bfloat16() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported())
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))

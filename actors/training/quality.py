@@ -13,9 +13,8 @@ from actors.science import cards, ear, metrics, psds
 from actors.science.cards import number
 from actors.science.chunks import RATE_HZ
 from actors.science.classifier import Model
-from actors.science.meter import LevelMeter
 from actors.science.metrics import LabelledEvent, Score, Scores
-from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
+from actors.science.types import BACKGROUND, UNCLASSIFIED
 from actors.training import crossval
 
 Samples = NDArray[np.float32]
@@ -48,7 +47,9 @@ def of_clips(
         on_progress(row / len(truth))
         scores[row] = _clip_scores(model, samples[index], label=truth[row])
         if truth[row] == BACKGROUND:
-            background[str(index)] = _labelled(_heard(model, samples[index]))
+            background[str(index)] = [
+                LabelledEvent.of(each) for each in ear.hear(model, samples[index])
+            ]
             durations_s[str(index)] = samples[index].size / RATE_HZ
     predicted = [model.classes[column] for column in scores.argmax(axis=1)]
     result = cards.quality(truth, predicted, scores=scores, classes=model.classes)
@@ -90,9 +91,9 @@ def of_events(
     for number_, (index, recording) in enumerate(recordings.items()):
         on_progress(number_ / len(recordings))
         name = str(index)
-        heard = _heard(model, samples[index])
+        heard = ear.hear(model, samples[index])
         reference[name] = [LabelledEvent(*event) for event in recording["events"]]
-        estimated[name] = _labelled(heard)
+        estimated[name] = [LabelledEvent.of(each) for each in heard]
         confidences[name] = [event.confidence for event in heard]
         durations_s[name] = samples[index].size / RATE_HZ
     named = {name: _named(events) for name, events in estimated.items()}
@@ -127,17 +128,6 @@ def _clip_scores(model: Model, samples: Samples, *, label: str) -> NDArray[np.fl
     if label == BACKGROUND:
         return shares
     return crossval.given_sound(shares, classes=model.classes)
-
-
-def _heard(model: Model, samples: Samples) -> list[Event]:
-    """The events of a recording. Its levels are measured at 16 kHz, as there is no more of it."""
-    meter = LevelMeter(rate_hz=RATE_HZ, n_channels=1)
-    meter.push(samples[:, None])
-    return ear.hear(model, samples, levels=meter.finish())
-
-
-def _labelled(events: list[Event]) -> list[LabelledEvent]:
-    return [LabelledEvent(each.start_s, each.end_s, each.noise_type) for each in events]
 
 
 def _named(events: list[LabelledEvent]) -> list[LabelledEvent]:

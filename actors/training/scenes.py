@@ -109,12 +109,6 @@ def mixed(
     return sound, bed * gain
 
 
-def sounding(sound: NDArray[np.floating]) -> tuple[int, int]:
-    """From where to where a clean clip sounds, in samples, half-open."""
-    steps = np.flatnonzero(_by_step(_closed(_below_top_db(_powers(sound)) < STRONG_DB)))
-    return int(steps[0]) * STEP, min((int(steps[-1]) + 1) * STEP, sound.size)
-
-
 def _placed(
     samples: NDArray[np.float64], rng: np.random.Generator, *, is_plain: bool
 ) -> NDArray[np.float64]:
@@ -186,11 +180,6 @@ def _heard(power: Tensor, bed_power: Tensor) -> NDArray[np.int8]:
     steps[((below_db > FAINT_DB) | is_buried).numpy()] = BACKGROUND_STEP
     steps[_closed((below_db < STRONG_DB) & (ratio > 1.0)).numpy()] = SOUND
     return steps[cnn.FRAMES_PER_STEP // 2 :: cnn.FRAMES_PER_STEP]
-
-
-def _by_step(frames: Tensor) -> NDArray[np.bool_]:
-    kept: NDArray[np.bool_] = frames[cnn.FRAMES_PER_STEP // 2 :: cnn.FRAMES_PER_STEP].numpy()
-    return kept
 
 
 def _powers(samples: NDArray[np.floating]) -> Tensor:

@@ -22,7 +22,7 @@ from rich.progress import track
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from actors.science import chunks, classifier, cnn, decode, ear, events, features, synth
+from actors.science import chunks, classifier, cnn, decode, ear, features, synth
 from actors.science.meter import LevelMeter
 from actors.science.prepare import MonoResampler, pcm_to_float, prepare
 
@@ -115,17 +115,12 @@ class Bench:
         return features.extract(self._padded, ranges)
 
     def _name(self) -> object:
-        return events.merge(
+        return ear.find_events(
+            self._model,
             self._scores,
-            classes=self._model.classes,
-            look=ear.looker(
-                self._model,
-                self._scores,
-                read=ear.in_memory(self._samples),
-                n_samples=self._samples.size,
-            ),
+            read=ear.in_memory(self._samples),
+            n_samples=self._samples.size,
             levels=self._levels,
-            blur_s=ear.blur_s(self._model),
         )
 
     def _whole(self) -> object:
