@@ -200,8 +200,9 @@ class AudioSession(Claimable, Base):
     #: Set by ``split``: the decoded recording.
     duration_s: Mapped[float | None]
     missing_s: Mapped[float | None]
-    #: Length at 16 kHz.
+    #: Length at 16 kHz, and how many samples before the recording its grid begins.
     n_samples: Mapped[int | None] = mapped_column(BigInteger)
+    grid_lead: Mapped[int] = mapped_column(server_default=text("0"))
     #: Written by releases whose chunks did not overlap; a later release drops it.
     chunk_samples: Mapped[int | None]
     pcm_key: Mapped[str | None]
@@ -245,7 +246,7 @@ class SessionSpan(Claimable, Base):
         ForeignKey("audio_sessions.id", ondelete="CASCADE"), primary_key=True
     )
     span_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    #: Half-open range of 16 kHz samples.
+    #: Half-open range of 16 kHz samples on the session's grid.
     start_sample: Mapped[int] = mapped_column(BigInteger)
     stop_sample: Mapped[int] = mapped_column(BigInteger)
     scores: Mapped[bytes | None]

@@ -16,7 +16,8 @@ from actors.audio import level_answer, pcm
 from actors.audio.detect import SCORES
 from actors.messages import AggregateSession, Nudge
 from actors.runtime import Runtime
-from actors.science import chunks, ear
+from actors.science import ear
+from actors.science.chunks import RATE_HZ, Grid, count_steps
 from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
 from actors.science.totals import Totals, calibrated
@@ -67,17 +68,12 @@ def _merge(
 ) -> list[Event]:
     """The events of a session: stretches by the first look, each named by a second look."""
     assert session.model_id
-    assert session.pcm_key
-    assert session.n_samples
-    model, key, n_samples = runtime.model(session.model_id), session.pcm_key, session.n_samples
+    model = runtime.model(session.model_id)
     scores = np.concatenate([_scores(span, model.classes) for span in spans])
-
-    def read(start: int, stop: int) -> NDArray[np.float32]:
-        return pcm.read_padded(runtime.blobs, key, start, stop, n_samples=n_samples)
-
-    found = ear.find_events(model, scores, read=read, n_samples=n_samples, levels=levels)
+    grid, read = pcm.grid_of(session), pcm.reader(runtime.blobs, session)
+    found = ear.find_events(model, scores, read=read, grid=grid, levels=levels)
     # What nobody listened to is missing from the answer; it is not unclassified.
-    lost = [_times(span) for span in spans if span.scores is None]
+    lost = [_times(span, grid) for span in spans if span.scores is None]
     return [
         event
         for event in found
@@ -97,13 +93,15 @@ def _calibrated(heard: Sequence[Event], calibration_db: float | None) -> list[Ev
     ]
 
 
-def _times(span: SessionSpan) -> tuple[float, float]:
-    return span.start_sample / chunks.RATE_HZ, span.stop_sample / chunks.RATE_HZ
+def _times(span: SessionSpan, grid: Grid) -> tuple[float, float]:
+    """From when to when a span lasts, in seconds of the recording."""
+    start_s, end_s = span.start_sample / RATE_HZ, span.stop_sample / RATE_HZ
+    return max(0.0, start_s - grid.lead_s), end_s - grid.lead_s
 
 
 def _scores(span: SessionSpan, classes: Sequence[str]) -> NDArray[np.float32]:
     """The scores of a span [shape=(n_steps, n_classes)]; one that was lost heard nothing."""
-    n_steps = chunks.count_steps(span.stop_sample - span.start_sample)
+    n_steps = count_steps(span.stop_sample - span.start_sample)
     if span.scores is not None:
         stored = np.frombuffer(span.scores, dtype=SCORES)
         return stored.reshape(n_steps, len(classes)).astype(np.float32)
@@ -176,7 +174,7 @@ def _missing(session: AudioSession, spans: Sequence[SessionSpan]) -> list[dict[s
         }
         for span in spans
         if span.state == "failed"
-        for start_s, end_s in [_times(span)]
+        for start_s, end_s in [_times(span, pcm.grid_of(session))]
     ]
     if session.missing_s:
         missing.append(

@@ -58,13 +58,10 @@ def detect_span(runtime: Runtime, nudge: DetectSpan) -> None:
 def _listen(runtime: Runtime, session: AudioSession, span: SessionSpan) -> NDArray[np.float32]:
     """Class probabilities [shape=(n_steps, n_classes)] of a span's steps."""
     assert session.model_id
-    assert session.pcm_key
-    assert session.n_samples
-    first = max(0, span.start_sample - ear.CONTEXT)
-    stop = min(span.stop_sample + ear.CONTEXT, session.n_samples)
-    return ear.first_look(
+    return ear.look_at(
         runtime.model(session.model_id),
-        pcm.read(runtime.blobs, session.pcm_key, first, stop),
-        lead=span.start_sample - first,
-        n_samples=span.stop_sample - span.start_sample,
+        pcm.reader(runtime.blobs, session),
+        span.start_sample,
+        span.stop_sample,
+        grid=pcm.grid_of(session),
     )

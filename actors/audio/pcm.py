@@ -5,19 +5,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.science import ear
+from actors.science.chunks import Grid
 from actors.science.prepare import PCM_BYTES, pcm_to_float
 from db.blobs import Blobs
+from db.models import AudioSession
 
 
-def read(blobs: Blobs, key: str, start: int, stop: int) -> NDArray[np.float32]:
-    """Samples ``[start, stop)`` at 16 kHz [shape=(stop - start,)]."""
-    data = blobs.get_range(key, start=start * PCM_BYTES, length=(stop - start) * PCM_BYTES)
-    return pcm_to_float(data)
+def grid_of(session: AudioSession) -> Grid:
+    """The grid that ``split`` gave a session."""
+    assert session.n_samples
+    return Grid(session.n_samples, lead=session.grid_lead)
 
 
-def read_padded(
-    blobs: Blobs, key: str, start: int, stop: int, *, n_samples: int
-) -> NDArray[np.float32]:
-    """The same, silent outside the ``n_samples`` that there are."""
-    first, last = max(start, 0), min(stop, n_samples)
-    return np.pad(read(blobs, key, first, last), (first - start, stop - last))
+def reader(blobs: Blobs, session: AudioSession) -> ear.Read:
+    """Reads the samples of a session at 16 kHz, silent outside of those that there are."""
+    assert session.pcm_key
+    assert session.n_samples
+    key, n_samples = session.pcm_key, session.n_samples
+
+    def read(start: int, stop: int) -> NDArray[np.float32]:
+        first, last = max(start, 0), min(stop, n_samples)
+        data = blobs.get_range(key, start=first * PCM_BYTES, length=(last - first) * PCM_BYTES)
+        return np.pad(pcm_to_float(data), (first - start, stop - last))
+
+    return read

@@ -39,7 +39,7 @@ def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
         levels_key = product_key(session_id, "levels", attempt=attempt)
         prepared = _decode(runtime, session, pcm_key)
         runtime.blobs.put(levels_key, prepared.levels.to_bytes())
-        spans = chunks.plan_spans(prepared.n_samples)
+        spans = chunks.plan_spans(prepared.grid.length)
         move_on = steps.move_on(
             work,
             to="detecting",
@@ -48,7 +48,8 @@ def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
                 "missing_s": prepared.missing_s,
                 "calibration_db": calibration_db,
                 "totals": prepared.totals.to_json(),
-                "n_samples": prepared.n_samples,
+                "n_samples": prepared.grid.n_samples,
+                "grid_lead": prepared.grid.lead,
                 "pcm_key": pcm_key,
                 "levels_key": levels_key,
                 "spans_total": len(spans),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.science import clip_metrics, ear
-from actors.science.chunks import RATE_HZ
+from actors.science.chunks import RATE_HZ, Grid
 from actors.science.classifier import Model
 
 #: Length of the sound whose scores stand in the card, so that a later release, or another
@@ -124,7 +124,7 @@ def probe_scores(model: Model) -> NDArray[np.float32]:
     """
     samples = probe()
     steps = ear.listen(model, samples)
-    look = ear.looker(model, steps, read=ear.in_memory(samples), n_samples=samples.size)
+    look = ear.looker(model, steps, read=ear.in_memory(samples), grid=Grid(samples.size))
     return np.vstack([steps, look(0, len(steps))])
 
 

@@ -1,11 +1,14 @@
 """The grid of a recording: steps, chunks and spans, all counted in samples at 16 kHz.
 
-Scores lie on a grid of `STEP` samples that is fixed to the recording. What is heard at a step
-depends on the sound around it and on nothing else: how a recording is cut into spans changes no
-score, since each span brings its neighbours' sound as context.
+Scores lie on a `Grid` of `STEP` samples that hangs on the recording's loudest sample. What is
+heard at a step depends on the sound around it and on nothing else: how a recording is cut into
+spans changes no score, since each span brings its neighbours' sound as context; and a recording
+that begins earlier or later is heard through the same windows, since its grid moves with it.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from actors.science.types import Chunk, Span
 
@@ -17,6 +20,9 @@ HOP = 200
 
 #: The grid of the scores: 0.1 s. Finer stores and decodes more, coarser blurs onsets.
 STEP = 1_600
+
+#: Seconds of a step.
+STEP_S = STEP / RATE_HZ
 
 #: Chunks shorter than this say too little; a shorter sound is padded to it with zeros.
 MIN_CHUNK = 8_000
@@ -36,13 +42,44 @@ SPAN_SAMPLES = 60 * RATE_HZ
 MIN_SPAN = 10 * RATE_HZ
 
 
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where the steps of a recording of ``n_samples`` samples lie.
+
+    The first one begins ``lead`` samples before the recording, which are silent. Positions on the
+    grid are counted from there: sample ``k`` of the recording is sample ``lead + k`` of the grid.
+    """
+
+    n_samples: int
+    lead: int = 0
+
+    @classmethod
+    def hung_on(cls, loudest_s: float, *, n_samples: int) -> Grid:
+        """The grid that has the recording's loudest sample, at ``loudest_s``, in mid-step.
+
+        Which sample that is must be told at the recording's own rate: after resampling, the
+        greatest of them depends on how the new samples fall between the old ones.
+        """
+        return cls(n_samples, lead=(STEP // 2 - round(loudest_s * RATE_HZ)) % CHUNK_STEP)
+
+    @property
+    def length(self) -> int:
+        """Samples that the grid covers, with its lead."""
+        return self.lead + self.n_samples
+
+    @property
+    def lead_s(self) -> float:
+        """How much earlier than the recording the grid begins, in seconds."""
+        return self.lead / RATE_HZ
+
+
 def count_steps(n_samples: int) -> int:
     """How many steps it takes to cover ``n_samples`` samples; the last may be cut short."""
     return -(-n_samples // STEP)
 
 
 def plan_spans(n_samples: int) -> list[Span]:
-    """Cut a recording into spans of `SPAN_SAMPLES`.
+    """Cut ``n_samples`` samples of a grid into spans of `SPAN_SAMPLES`.
 
     Spans are contiguous, cover everything and start on the grid of `CHUNK_STEP`.
 

@@ -23,6 +23,7 @@ from actors.science.chunks import (
     MIN_CHUNK,
     RATE_HZ,
     STEP,
+    Grid,
     count_steps,
     plan_chunks,
     plan_spans,
@@ -50,11 +51,12 @@ _MOST_PARTS = 12
 
 _LEAST_PROBABILITY = 1e-4
 
-#: Gives the samples ``[start, stop)`` of a recording at 16 kHz, silent outside of it.
+#: Gives the samples ``[start, stop)`` of a recording at 16 kHz, silent outside of it. They are
+#: counted from its beginning, not from that of its grid.
 Read = Callable[[int, int], Array]
 
 
-def first_look(model: Model, samples: Array, *, lead: int, n_samples: int) -> Array:
+def first_look(model: Model, samples: Array, *, before: int, n_samples: int) -> Array:
     """Class probabilities at every step of a slice of a recording.
 
     Parameters
@@ -63,8 +65,8 @@ def first_look(model: Model, samples: Array, *, lead: int, n_samples: int) -> Ar
         The classifier.
     samples : numpy.ndarray [shape=(n,), dtype=float32]
         The slice at 16 kHz, with up to `CONTEXT` samples of the recording before and after it.
-        At the recording's ends there is nothing before and after; it is not made up.
-    lead
+        At the grid's ends there is nothing before and after; it is not made up.
+    before
         Samples of context before the slice; a multiple of `STEP`.
     n_samples
         Length of the slice itself.
@@ -77,32 +79,47 @@ def first_look(model: Model, samples: Array, *, lead: int, n_samples: int) -> Ar
     n_steps = count_steps(n_samples)
     hearers = [member for member in model.members if isinstance(member, cnn.Convolutional)]
     if not hearers:
-        return _by_chunks(model, samples, lead=lead, n_samples=n_samples)
+        return _by_chunks(model, samples, before=before, n_samples=n_samples)
     # Silence fills a step that the recording's end cuts short, be it only context: it is heard
     # the same from every slice.
     whole = np.pad(samples, (0, -samples.size % STEP))
-    first = lead // STEP
+    first = before // STEP
     frames = cnn.frames_of(whole)
     logits = [member.logits_of(frames)[first : first + n_steps] for member in hearers]
     return members.vote(hearers, logits).astype(np.float32)
 
 
-def listen(model: Model, samples: Array) -> Array:
+def look_at(model: Model, read: Read, start: int, stop: int, *, grid: Grid) -> Array:
+    """The first look at the samples ``[start, stop)`` of a grid, with the context it wants.
+
+    Both are multiples of `CHUNK_STEP`, unless ``stop`` is where the grid ends. Gives
+    [shape=(count_steps(stop - start), n_classes)].
+    """
+    first, last = max(0, start - CONTEXT), min(stop + CONTEXT, grid.length)
+    samples = read(first - grid.lead, last - grid.lead)
+    return first_look(model, samples, before=start - first, n_samples=stop - start)
+
+
+def listen(model: Model, samples: Array, *, lead: int = 0) -> Array:
     """The first look at a whole recording that is in memory, span by span.
 
-    Takes samples [shape=(n,)] at 16 kHz, gives [shape=(count_steps(n), n_classes)]. Memory is
-    bounded: an hour takes no more of it than a minute.
+    Takes samples [shape=(n,)] at 16 kHz whose grid begins ``lead`` before them, gives
+    [shape=(count_steps(lead + n), n_classes)]. Memory is bounded: an hour takes no more of it
+    than a minute.
     """
-    scores: list[Array] = []
-    for span in plan_spans(samples.size):
-        first = max(0, span.start - CONTEXT)
-        piece = samples[first : span.stop + CONTEXT]
-        n_samples = span.stop - span.start
-        scores.append(first_look(model, piece, lead=span.start - first, n_samples=n_samples))
-    return np.concatenate(scores)
+    grid, read = Grid(samples.size, lead=lead), in_memory(samples)
+    return np.concatenate(
+        [look_at(model, read, span.start, span.stop, grid=grid) for span in plan_spans(grid.length)]
+    )
 
 
-def hear(model: Model, samples: Array, *, levels: LevelSeries | None = None) -> list[Event]:
+def hear(
+    model: Model,
+    samples: Array,
+    *,
+    levels: LevelSeries | None = None,
+    grid: Grid | None = None,
+) -> list[Event]:
     """The events of a recording that is in memory: both looks, as the pipeline takes them.
 
     Parameters
@@ -113,30 +130,36 @@ def hear(model: Model, samples: Array, *, levels: LevelSeries | None = None) -> 
         Mono at 16 kHz, at least one sample.
     levels
         Levels of the same recording; measured at 16 kHz where there is no more of it.
+    grid
+        Its grid, as `prepare` tells it; by the loudest sample at 16 kHz where nobody does.
     """
+    if grid is None:
+        loudest = int(np.abs(samples).argmax())
+        grid = Grid.hung_on(loudest / RATE_HZ, n_samples=samples.size)
     if levels is None:
         meter = LevelMeter(rate_hz=RATE_HZ, n_channels=1)
         meter.push(samples[:, None])
         levels = meter.finish()
     return find_events(
         model,
-        listen(model, samples),
+        listen(model, samples, lead=grid.lead),
         read=in_memory(samples),
-        n_samples=samples.size,
+        grid=grid,
         levels=levels,
     )
 
 
 def find_events(
-    model: Model, scores: Array, *, read: Read, n_samples: int, levels: LevelSeries
+    model: Model, scores: Array, *, read: Read, grid: Grid, levels: LevelSeries
 ) -> list[Event]:
-    """The events of a recording of ``n_samples`` samples, by the scores of its first look."""
+    """The events of a recording, by the scores of its first look on its grid."""
     return events.merge(
         scores,
         classes=model.classes,
-        look=looker(model, scores, read=read, n_samples=n_samples),
+        look=looker(model, scores, read=read, grid=grid),
         levels=levels,
         blur_s=blur_s(model),
+        lead_s=grid.lead_s,
         thresholds=model.thresholds,
     )
 
@@ -152,7 +175,7 @@ def name_clip(model: Model, samples: Array) -> Array:
     first, stop = (found[0].first, found[-1].stop) if found else (0, len(scores))
     heard = np.concatenate([scores[each.first : each.stop] for each in found] or [scores])
     read = in_memory(samples)
-    return second_look(model, _parts(read, first, stop, n_samples=samples.size), first=heard)
+    return second_look(model, _parts(read, first, stop, grid=Grid(samples.size)), first=heard)
 
 
 def blur_s(model: Model) -> float:
@@ -164,14 +187,14 @@ def blur_s(model: Model) -> float:
     return (STEP + by_chunks * CHUNK // 2) / RATE_HZ
 
 
-def looker(model: Model, scores: Array, *, read: Read, n_samples: int) -> events.SecondLook:
+def looker(model: Model, scores: Array, *, read: Read, grid: Grid) -> events.SecondLook:
     """The second look at stretches of a recording, as `events.merge` asks for it.
 
-    ``scores`` are those of the first look at the whole recording, which has ``n_samples`` samples.
+    ``scores`` are those of the first look at the whole recording, on its grid.
     """
 
     def look(first: int, stop: int) -> Array:
-        parts = _parts(read, first, stop, n_samples=n_samples)
+        parts = _parts(read, first, stop, grid=grid)
         return second_look(model, parts, first=scores[first:stop])
 
     return look
@@ -245,11 +268,11 @@ def chunk_features(samples: Array) -> Array:
     return found
 
 
-def _parts(read: Read, first: int, stop: int, *, n_samples: int) -> list[Array]:
+def _parts(read: Read, first: int, stop: int, *, grid: Grid) -> list[Array]:
     """The chunks of the steps ``[first, stop)``, each with its margin."""
     return [
-        read(start - MARGIN, end + MARGIN)
-        for start, end in chunks_of(first * STEP, stop * STEP, n_samples=n_samples)
+        read(start - grid.lead - MARGIN, end - grid.lead + MARGIN)
+        for start, end in chunks_of(first * STEP, stop * STEP, n_samples=grid.length)
     ]
 
 
@@ -261,12 +284,12 @@ def _pooled(rows: NDArray[np.floating]) -> NDArray[np.float64]:
     return shares
 
 
-def _by_chunks(model: Model, samples: Array, *, lead: int, n_samples: int) -> Array:
+def _by_chunks(model: Model, samples: Array, *, before: int, n_samples: int) -> Array:
     """The first look of a model that knows nothing but features of chunks."""
     # Chunks begin up to half a chunk before the slice.
     shift = CHUNK // 2
     ranges = [(chunk.start + shift, chunk.stop + shift) for chunk in plan_chunks(n_samples)]
-    begin = lead - shift
+    begin = before - shift
     window = in_memory(samples)(begin - MARGIN, begin + ranges[-1][1] + MARGIN)
     scores = model.scores(features.extract(window, ranges))
     return np.repeat(scores, CHUNK_STEP // STEP, axis=0)[: count_steps(n_samples)]

@@ -16,12 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.science import exceedance
-from actors.science.chunks import RATE_HZ, STEP
+from actors.science.chunks import STEP_S
 from actors.science.levels import LevelSeries
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Candidate, Event
-
-#: Seconds of a step.
-STEP_S = STEP / RATE_HZ
 
 #: What it costs to begin or end a sound, and to go from one sound to another at once, in natural
 #: logarithms of probability. Dearer changes are fewer and surer.
@@ -76,6 +73,7 @@ def merge(
     look: SecondLook,
     levels: LevelSeries,
     blur_s: float,
+    lead_s: float = 0.0,
     thresholds: dict[str, float] | None = None,
 ) -> list[Event]:
     """Turn the scores of a whole recording into events.
@@ -92,6 +90,8 @@ def merge(
         Levels of the same recording, in dBFS. No event ends after its end.
     blur_s
         How far the scores may reach beyond a sound: its edges are drawn in by up to this.
+    lead_s
+        How much earlier than the recording the grid of the scores begins.
     thresholds
         Confidences from which on an event counts, by class; `THRESHOLD` for others.
 
@@ -113,11 +113,11 @@ def merge(
         for stretch in find_stretches(scores, classes=classes)
         for event in _named(stretch, classes=classes, look=look, thresholds=thresholds or {})
     ]
-    edges = _Edges(levels, blur_s=blur_s)
-    joined = (edges.refined(event) for event in _joined(named))
+    edges = _Edges(levels, blur_s=blur_s, lead_s=lead_s)
+    joined = (_moved(edges.refined(event), -lead_s) for event in _joined(named))
     lasting = (event for event in _measured(joined, levels) if _lasts(event))
     audible = [event for event in lasting if _is_audible(event)]
-    loud = _unexplained(exceedance.find(levels), audible, levels)
+    loud = _unexplained(exceedance.find(levels, lead_s=lead_s), audible, levels)
     return sorted([*audible, *loud], key=lambda event: event.start_s)
 
 
@@ -229,12 +229,21 @@ def _joined(found: Sequence[Event]) -> list[Event]:
     return joined
 
 
-class _Edges:
-    """Draws the edges of events in to where the level rises above the background."""
+def _moved(event: Event, by_s: float) -> Event:
+    """The event at another time; nothing begins before the recording."""
+    start_s, end_s = max(0.0, event.start_s + by_s), event.end_s + by_s
+    return replace(event, start_s=round(start_s, 3), end_s=round(end_s, 3))
 
-    def __init__(self, levels: LevelSeries, *, blur_s: float) -> None:
+
+class _Edges:
+    """Draws the edges of events in to where the level rises above the background.
+
+    Times are counted from the beginning of the grid.
+    """
+
+    def __init__(self, levels: LevelSeries, *, blur_s: float, lead_s: float) -> None:
         self._most = round(blur_s / STEP_S)
-        self._level_db = exceedance.level_db(levels)
+        self._level_db = exceedance.level_db(levels, lead_s=lead_s)
         self._background_db = exceedance.background_db(self._level_db)
 
     def refined(self, event: Event) -> Event:

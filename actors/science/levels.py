@@ -1,4 +1,4 @@
-"""The A-weighted level of a recording over time, on a grid of 0.1 s.
+"""The A-weighted level of a recording over time, in steps of 10 ms.
 
 Levels are in dB re digital full scale: an rms of 1.0 is 0 dB, so a full-scale sine is -3.01 dB.
 They become sound pressure levels by adding the calibration of the microphone. ``meter`` makes
@@ -8,6 +8,7 @@ IEC 61672-1 above 6 kHz.
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 from actors.science.errors import ScienceError
 from actors.science.totals import to_db
 
-#: The grid on which levels are kept. Finer costs memory, coarser blurs the ends of events.
-STEP_S = 0.1
+#: The steps in which levels are kept. Finer costs memory; coarser blurs the ends of events, and
+#: what is made of them for a grid that begins elsewhere, see `LevelSeries.on_grid`.
+STEP_S = 0.01
 
-#: Steps a second: `STEP_S` as a whole number, so that the grid is exact.
-STEPS_PER_S = 10
+#: Steps a second: `STEP_S` as a whole number, so that they are exact.
+STEPS_PER_S = 100
 
 _MAGIC = b"CLLV"
 _HEADER = struct.Struct("<4sHHIQI")
@@ -91,6 +93,23 @@ class LevelSeries:
         energies = np.add.reduceat(self.mean_square * lengths, firsts)
         loudest = np.maximum.reduceat(self.fast_max, firsts).astype(np.float64)
         return energies / np.add.reduceat(lengths, firsts), loudest
+
+    def on_grid(self, *, step_s: float, lead_s: float) -> NDArray[np.float64]:
+        """A-weighted mean square in steps of ``step_s`` that begin ``lead_s`` before the recording.
+
+        Gives [shape=(n_steps,)]. Where only part of a step is recorded, it is of that part; where
+        none is, 0.
+        """
+        bounds = step_starts(0, self.mean_square.size, rate_hz=self.rate_hz)
+        bounds = np.minimum(bounds, self.n_frames)
+        energy_until = np.append(0.0, np.cumsum(self.mean_square * np.diff(bounds)))
+        n_steps = math.ceil(round((lead_s + self.duration_s) / step_s, 6))
+        wanted = (np.arange(n_steps + 1) * step_s - lead_s) * self.rate_hz
+        wanted = np.clip(wanted, 0, self.n_frames)
+        energies, lengths = np.diff(np.interp(wanted, bounds, energy_until)), np.diff(wanted)
+        found: NDArray[np.float64] = np.zeros(n_steps)
+        np.divide(energies, lengths, out=found, where=lengths > 0)
+        return found
 
     def to_bytes(self) -> bytes:
         """A small header and the two arrays as little-endian float32."""

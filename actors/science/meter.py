@@ -31,7 +31,7 @@ LONGEST_TICK_S = 0.0005
 #: is within 0.002 dB of what it would have been after eight time constants.
 START_UP_S = 8 * FAST_TAU_S
 
-#: A second is measured at a time, so that the calls do not cost more than the work; a tenth where
+#: A second is measured at a time, so that the calls do not cost more than the work; a step where
 #: a second has more samples than this over all channels (32 MB).
 LARGEST_BLOCK = 8_000_000
 
@@ -53,12 +53,12 @@ class LevelMeter:
 
     def __init__(self, *, rate_hz: int, n_channels: int, third_octaves: bool = False) -> None:
         self._rate_hz = rate_hz
-        by_tenths = rate_hz * n_channels > LARGEST_BLOCK and rate_hz % STEPS_PER_S == 0
-        n_frames = rate_hz // STEPS_PER_S if by_tenths else rate_hz
+        by_steps = rate_hz * n_channels > LARGEST_BLOCK and rate_hz % STEPS_PER_S == 0
+        n_frames = rate_hz // STEPS_PER_S if by_steps else rate_hz
         self._block = np.zeros((n_frames, n_channels), dtype=np.float32)
         self._n_waiting = 0
         # Steps of a block; a block begins with a step, since it is a whole number of them.
-        self._steps = step_starts(0, 1 if by_tenths else STEPS_PER_S, rate_hz=rate_hz)
+        self._steps = step_starts(0, 1 if by_steps else STEPS_PER_S, rate_hz=rate_hz)
         self._channels = [
             _Channel(rate_hz=rate_hz, third_octaves=third_octaves) for _ in range(n_channels)
         ]

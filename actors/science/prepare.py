@@ -9,7 +9,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from actors.science.chunks import RATE_HZ
+from actors.science.chunks import RATE_HZ, Grid
 from actors.science.decode import Decoder
 from actors.science.errors import EmptyRecording
 from actors.science.levels import LevelSeries
@@ -28,12 +28,12 @@ _PCM_SCALE = 32_768.0
 class Prepared:
     """What a recording turned into.
 
-    ``n_samples`` counts the written samples at 16 kHz; ``duration_s``, ``levels`` and ``totals``
+    ``grid`` is that of the written samples at 16 kHz; ``duration_s``, ``levels`` and ``totals``
     are of the recording at its own rate; ``missing_s`` is what the header promises beyond it.
     """
 
     format: AudioFormat
-    n_samples: int
+    grid: Grid
     duration_s: float
     levels: LevelSeries
     totals: Totals
@@ -71,8 +71,10 @@ def prepare(
     )
     resampler = MonoResampler(rate_hz=audio.rate_hz)
     n_frames = n_samples = 0
+    loudest = Loudest()
     for block in decoder.blocks():
         n_frames += len(block)
+        loudest.push(block)
         meter.push(block)
         samples = resampler.push(block)
         n_samples += samples.size
@@ -86,12 +88,32 @@ def prepare(
         raise EmptyRecording
     return Prepared(
         format=audio,
-        n_samples=n_samples,
+        grid=Grid.hung_on(loudest.frame / audio.rate_hz, n_samples=n_samples),
         duration_s=n_frames / audio.rate_hz,
         levels=meter.finish(),
         totals=meter.totals(),
         missing_s=decoder.missing_s,
     )
+
+
+class Loudest:
+    """Finds the loudest frame of a recording, block by block: the first of them, if it is many."""
+
+    def __init__(self) -> None:
+        self.frame = 0
+        self._peak = 0.0
+        self._n_frames = 0
+
+    def push(self, block: NDArray[np.float32]) -> None:
+        """Take frames [shape=(n, n_channels)]."""
+        if block.size:
+            magnitudes = np.abs(block)
+            found = int(magnitudes.argmax())
+            peak = float(magnitudes.flat[found])
+            if peak > self._peak:
+                self._peak = peak
+                self.frame = self._n_frames + found // block.shape[1]
+        self._n_frames += len(block)
 
 
 class MonoResampler:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.science import clip_metrics, decode, ear, events, metrics, synth
-from actors.science.chunks import RATE_HZ, STEP
+from actors.science.chunks import RATE_HZ, STEP_S, Grid
 from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
 from actors.science.metrics import LabelledEvent
@@ -73,6 +73,7 @@ class Soundscape:
     snr_db: int
     samples: Samples
     levels: LevelSeries
+    grid: Grid
     reference: tuple[LabelledEvent, ...]
     folds: tuple[str, ...]
 
@@ -167,6 +168,7 @@ def read_soundscapes(folder: Path, clips: Sequence[LabelledClip]) -> Iterator[So
             int(own[0]["snr_db"]),
             pcm_to_float(bytes(pcm)),
             prepared.levels,
+            prepared.grid,
             tuple(
                 LabelledEvent(float(row["onset_s"]), float(row["offset_s"]), row["label"])
                 for row in own
@@ -205,17 +207,15 @@ def _beds(length_s: int) -> Iterator[Samples]:
 
 
 def _hear(models: Mapping[str, Model], recording: Soundscape) -> list[Event]:
-    by_fold = {fold: ear.listen(model, recording.samples) for fold, model in models.items()}
+    grid = recording.grid
+    by_fold = {
+        fold: ear.listen(model, recording.samples, lead=grid.lead) for fold, model in models.items()
+    }
     n_steps = len(next(iter(by_fold.values())))
-    judges = [recording.fold_at((step + 0.5) * STEP / RATE_HZ) for step in range(n_steps)]
+    judges = [recording.fold_at((step + 0.5) * STEP_S - grid.lead_s) for step in range(n_steps)]
     scores = np.stack([by_fold[fold][step] for step, fold in enumerate(judges)])
     lookers = {
-        fold: ear.looker(
-            model,
-            scores,
-            read=ear.in_memory(recording.samples),
-            n_samples=recording.samples.size,
-        )
+        fold: ear.looker(model, scores, read=ear.in_memory(recording.samples), grid=grid)
         for fold, model in models.items()
     }
 
@@ -229,6 +229,7 @@ def _hear(models: Mapping[str, Model], recording: Soundscape) -> list[Event]:
         look=look,
         levels=recording.levels,
         blur_s=ear.blur_s(first),
+        lead_s=grid.lead_s,
         thresholds=first.thresholds,
     )
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -68,9 +69,9 @@ class Bench:
         self.duration_s = sum(map(len, self._blocks)) / self._rate_hz
         pcm = bytearray()
         with decode.open_recording(io.BytesIO(content)) as decoder:
-            self._levels = prepare(decoder, write=pcm.extend).levels
+            self._prepared = prepare(decoder, write=pcm.extend)
         self._samples = pcm_to_float(bytes(pcm))
-        self._scores = ear.listen(self._model, self._samples)
+        self._scores = self._look()
         self._padded = np.pad(self._samples, features.MARGIN)
         self._chunk = features.extract(
             self._padded[: chunks.CHUNK + 2 * features.MARGIN], [(0, chunks.CHUNK)]
@@ -81,7 +82,7 @@ class Bench:
             "resampling": self._resample,
             "features: log-mel": lambda: cnn.log_mel(self._samples),
             "features: chunks of 1 s": self._extract,
-            "first look": lambda: ear.listen(self._model, self._samples),
+            "first look": self._look,
             "second look and events": self._name,
             "the whole": self._whole,
         }
@@ -114,20 +115,24 @@ class Bench:
         ]
         return features.extract(self._padded, ranges)
 
+    def _look(self) -> NDArray[np.float32]:
+        return ear.listen(self._model, self._samples, lead=self._prepared.grid.lead)
+
     def _name(self) -> object:
         return ear.find_events(
             self._model,
             self._scores,
             read=ear.in_memory(self._samples),
-            n_samples=self._samples.size,
-            levels=self._levels,
+            grid=self._prepared.grid,
+            levels=self._prepared.levels,
         )
 
     def _whole(self) -> object:
         pcm = bytearray()
         with decode.open_recording(io.BytesIO(self._content)) as decoder:
             prepared = prepare(decoder, write=pcm.extend)
-        return ear.hear(self._model, pcm_to_float(bytes(pcm)), levels=prepared.levels)
+        samples = pcm_to_float(bytes(pcm))
+        return ear.hear(self._model, samples, levels=prepared.levels, grid=prepared.grid)
 
 
 def _recording() -> bytes:

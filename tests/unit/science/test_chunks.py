@@ -18,6 +18,7 @@ from actors.science.chunks import (
     RATE_HZ,
     SPAN_SAMPLES,
     STEP,
+    Grid,
     count_steps,
     plan_chunks,
     plan_spans,
@@ -89,3 +90,22 @@ def test_every_chunk_is_centred_on_its_two_steps(n_samples: int) -> None:
         assert chunk.stop - chunk.start == CHUNK
         assert chunk.start % HOP == 0
         assert chunk.start + chunk.stop == (2 * number + 1) * CHUNK_STEP
+
+
+@given(n_samples=lengths, frame=st.integers(0, 40 * HOUR), rate_hz=st.sampled_from([8_000, 44_100]))
+def test_a_grid_has_the_loudest_sample_in_mid_step(
+    n_samples: int, frame: int, rate_hz: int
+) -> None:
+    grid = Grid.hung_on(frame / rate_hz, n_samples=n_samples)
+    assert 0 <= grid.lead < CHUNK_STEP
+    assert grid.length == grid.lead + n_samples
+    at = (frame / rate_hz * RATE_HZ + grid.lead) % STEP
+    assert at == pytest.approx(STEP / 2, abs=0.51)
+
+
+@given(loudest=st.integers(0, HOUR), shift=st.integers(0, HOUR))
+def test_a_grid_moves_with_its_recording(loudest: int, shift: int) -> None:
+    """Every sample lies as far from the beginning of its step as before."""
+    plain = Grid.hung_on(loudest / RATE_HZ, n_samples=1)
+    moved = Grid.hung_on((loudest + shift) / RATE_HZ, n_samples=1)
+    assert (moved.lead + shift - plain.lead) % CHUNK_STEP == 0

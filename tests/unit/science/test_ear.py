@@ -17,6 +17,7 @@ from actors.science.chunks import (
     MIN_CHUNK,
     RATE_HZ,
     STEP,
+    Grid,
     count_steps,
     plan_spans,
 )
@@ -84,7 +85,7 @@ def looked_at(model: Model, samples: Samples, start: int, stop: int) -> Samples:
     """The first look at a slice with its context, as a worker takes it."""
     first = max(0, start - ear.CONTEXT)
     piece = samples[first : stop + ear.CONTEXT]
-    return ear.first_look(model, piece, lead=start - first, n_samples=stop - start)
+    return ear.first_look(model, piece, before=start - first, n_samples=stop - start)
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
@@ -92,7 +93,7 @@ def test_listening_span_by_span_is_as_in_one_go(kind: str) -> None:
     samples = noise(N_SAMPLES)
     spans = plan_spans(samples.size)
     by_span = [looked_at(MODELS[kind], samples, span.start, span.stop) for span in spans]
-    whole = ear.first_look(MODELS[kind], samples, lead=0, n_samples=samples.size)
+    whole = ear.first_look(MODELS[kind], samples, before=0, n_samples=samples.size)
     assert len(spans) == 2
     assert whole.shape == (count_steps(N_SAMPLES), len(MODELS[kind].classes))
     assert whole.std(axis=0).max() > 0.1
@@ -107,7 +108,7 @@ def test_no_cut_changes_a_score(kind: str, cuts: set[int]) -> None:
     samples = noise(SHORT)
     bounds = [0, *(cut * CHUNK_STEP for cut in sorted(cuts)), SHORT]
     by_slice = [looked_at(MODELS[kind], samples, first, last) for first, last in pairwise(bounds)]
-    whole = ear.first_look(MODELS[kind], samples, lead=0, n_samples=SHORT)
+    whole = ear.first_look(MODELS[kind], samples, before=0, n_samples=SHORT)
     np.testing.assert_allclose(np.concatenate(by_slice), whole, atol=1e-4)
 
 
@@ -126,18 +127,19 @@ def scene(seed: int, *, lead: int) -> Samples:
 
 
 def assert_same(found: list[Event], expected: list[Event], *, lead_s: float = 0.0) -> None:
-    """Events one to one, of the same types, within a step."""
+    """Events one to one, of the same types, within a step (and the rounding to milliseconds)."""
     assert [event.noise_type for event in found] == [event.noise_type for event in expected]
     for ours, theirs in zip(found, expected, strict=True):
-        assert ours.start_s - lead_s == pytest.approx(theirs.start_s, abs=0.1001)
-        assert ours.end_s - lead_s == pytest.approx(theirs.end_s, abs=0.1001)
+        assert ours.start_s - lead_s == pytest.approx(theirs.start_s, abs=0.102)
+        assert ours.end_s - lead_s == pytest.approx(theirs.end_s, abs=0.102)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 7, 49])
 def test_a_shift_moves_every_event_by_the_same(seed: int) -> None:
     """What comes before is the recording's own bed: nothing new is there to be heard.
 
-    A sound that the model takes for two types by turns may be cut elsewhere; these are not.
+    The last two have a sound that the model takes for two types by turns. Steps that lay
+    elsewhere on it would be cut elsewhere.
     """
     plain = heard(scene(seed, lead=0))
     assert len(plain) >= 3
@@ -170,7 +172,7 @@ def second(model: Model, samples: Samples, first: int, stop: int, *, seed: int =
     rng = np.random.default_rng(seed)
     scores[first:stop] = rng.dirichlet(np.ones(len(model.classes)), stop - first)
     read = ear.in_memory(samples)
-    look = ear.looker(model, scores, read=read, n_samples=samples.size)
+    look = ear.looker(model, scores, read=read, grid=Grid(samples.size))
     return look(first, stop)
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from actors.science import events
-from actors.science.events import LONGEST_GAP_S, SHORTEST_S, STEP_S, THRESHOLD, merge
-from actors.science.levels import LevelSeries
+from actors.science.chunks import STEP_S
+from actors.science.events import LONGEST_GAP_S, SHORTEST_S, THRESHOLD, merge
+from actors.science.levels import STEPS_PER_S, LevelSeries
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
 
 CLASSES = (BACKGROUND, "bark", "rain", "siren", "engine", "wind", "horn")
@@ -47,7 +48,10 @@ def levels(level_db: Sequence[float], *, duration_s: float | None = None) -> Lev
     """One level a step."""
     mean_square = np.power(10.0, np.array(level_db) / 10).astype(np.float32)
     seconds = len(level_db) * STEP_S if duration_s is None else duration_s
-    return LevelSeries(RATE_HZ, round(seconds * RATE_HZ), mean_square, 2 * mean_square)
+    n_frames = round(seconds * RATE_HZ)
+    mean_square = np.repeat(mean_square, round(STEP_S * STEPS_PER_S))
+    mean_square = mean_square[: -(-n_frames * STEPS_PER_S // RATE_HZ)]
+    return LevelSeries(RATE_HZ, n_frames, mean_square, 2 * mean_square)
 
 
 def heard(
@@ -57,6 +61,7 @@ def heard(
     duration_s: float | None = None,
     shares: Sequence[float] | None = None,
     thresholds: dict[str, float] | None = None,
+    lead_s: float = 0.0,
 ) -> list[Event]:
     """The events of scores; the second look is the mean of the first unless ``shares`` are told."""
 
@@ -73,6 +78,7 @@ def heard(
         look=look,
         levels=levels(series, duration_s=duration_s),
         blur_s=BLUR_S,
+        lead_s=lead_s,
         thresholds=thresholds,
     )
 
@@ -283,6 +289,15 @@ def test_silence_before_a_recording_moves_its_events(
         # Of two paths that are equally likely rounding may choose: a step more or less.
         assert after.start_s == pytest.approx(before.start_s + n_lead * STEP_S, abs=1.01 * STEP_S)
         assert after.end_s == pytest.approx(before.end_s + n_lead * STEP_S, abs=1.01 * STEP_S)
+
+
+@given(n_lead=st.integers(0, 3_200), n_steps=st.integers(0, 20))
+def test_events_are_told_in_the_recordings_own_time(n_lead: int, n_steps: int) -> None:
+    """Steps that begin before the recording are steps of silence, and no event begins there."""
+    lead_s = n_lead / 16_000
+    (event,) = heard(scores("." * n_steps + "b" * 10 + "." * 20), lead_s=lead_s)
+    assert event.start_s == pytest.approx(max(n_steps * STEP_S - lead_s, 0.0), abs=1e-3)
+    assert event.end_s == pytest.approx((n_steps + 10) * STEP_S - lead_s, abs=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(4, len(CLASSES) - 1), (len(CLASSES),)])

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.science.chunks import STEP_S
 from actors.science.exceedance import (
     HOLD_DB,
     PRE_TRIGGER_S,
@@ -18,11 +19,12 @@ from actors.science.exceedance import (
     background_db,
     find,
 )
-from actors.science.levels import STEP_S, LevelSeries
+from actors.science.levels import STEPS_PER_S, LevelSeries
 
 
 def levels(level_db: Sequence[float]) -> LevelSeries:
     mean_square = np.power(10.0, np.array(level_db) / 10).astype(np.float32)
+    mean_square = np.repeat(mean_square, round(STEP_S * STEPS_PER_S))
     return LevelSeries(8_000, 800 * len(level_db), mean_square, 2 * mean_square)
 
 

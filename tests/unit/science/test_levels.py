@@ -6,15 +6,17 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from actors.science.levels import LevelDataError, LevelSeries, step_start
+from actors.science.levels import STEP_S, LevelDataError, LevelSeries, step_start
 
 from .metering import measure, sine
 
 
 def test_the_steps_lie_on_the_exact_grid() -> None:
-    assert [step_start(k, rate_hz=11_025) for k in range(4)] == [0, 1_103, 2_205, 3_308]
-    assert step_start(36_000, rate_hz=44_100) == 3_600 * 44_100
+    assert [step_start(k, rate_hz=11_025) for k in range(4)] == [0, 110, 221, 331]
+    assert step_start(360_000, rate_hz=44_100) == 3_600 * 44_100
 
 
 def test_channels_are_averaged_as_powers() -> None:
@@ -37,10 +39,10 @@ def test_silence_and_nothing_have_no_level() -> None:
 
 def test_half_a_step_counts_as_half() -> None:
     mean_square = np.array([1.0, 0.01, 0.01], dtype=np.float32)
-    levels = LevelSeries(1_000, 300, mean_square, mean_square)
-    expected_db = 10 * math.log10((0.05 * 1.0 + 0.1 * 0.01) / 0.15)
-    assert levels.laeq_db(0.05, 0.2) == pytest.approx(expected_db, abs=1e-6)
-    assert levels.lafmax_db(0.1, 0.3) == pytest.approx(-20.0, abs=1e-5)
+    levels = LevelSeries(1_000, 30, mean_square, mean_square)
+    expected_db = 10 * math.log10((0.005 * 1.0 + 0.01 * 0.01) / 0.015)
+    assert levels.laeq_db(0.005, 0.02) == pytest.approx(expected_db, abs=1e-6)
+    assert levels.lafmax_db(0.01, 0.03) == pytest.approx(-20.0, abs=1e-5)
 
 
 def test_seconds_are_made_of_steps() -> None:
@@ -53,6 +55,35 @@ def test_seconds_are_made_of_steps() -> None:
         assert 10 * math.log10(fast_max[second]) == levels.lafmax_db(second, second + 1)
     nothing, _ = measure(np.zeros(0), 8_000).seconds()
     assert nothing.size == 0
+
+
+@given(
+    n_steps=st.integers(0, 300),
+    lead_s=st.floats(0, 0.3),
+    step_s=st.sampled_from([0.01, 0.1, 0.25]),
+)
+def test_a_grid_has_all_the_energy_wherever_it_begins(
+    n_steps: int, lead_s: float, step_s: float
+) -> None:
+    levels = measure(np.random.default_rng(1).normal(0, 0.1, 80 * n_steps), 8_000)
+    found = levels.on_grid(step_s=step_s, lead_s=lead_s)
+    starts_s = np.arange(found.size + 1) * step_s - lead_s
+    lengths_s = np.diff(np.clip(starts_s, 0, levels.duration_s))
+    assert starts_s[-1] >= levels.duration_s - 1e-6
+    energy = float(levels.mean_square.sum()) * STEP_S
+    assert float(found @ lengths_s) == pytest.approx(energy, rel=1e-4)
+    assert (found[lengths_s <= 0] == 0).all()
+
+
+def test_a_grid_of_its_own_steps_is_the_levels_themselves() -> None:
+    levels = measure(np.random.default_rng(2).normal(0, 0.1, 11_025 + 300), 11_025)
+    np.testing.assert_allclose(
+        levels.on_grid(step_s=1.0, lead_s=0.0), levels.seconds()[0], rtol=1e-6
+    )
+    levels = measure(np.random.default_rng(2).normal(0, 0.1, 30_000), 16_000)
+    np.testing.assert_allclose(
+        levels.on_grid(step_s=STEP_S, lead_s=0.0), levels.mean_square, rtol=1e-5
+    )
 
 
 def test_levels_survive_storage() -> None:

@@ -6,12 +6,21 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from actors.science import classifier, ear, plots, synth
 from actors.science.decode import open_recording
 from actors.science.errors import EmptyRecording
-from actors.science.prepare import PCM_BYTES, Prepared, float_to_pcm, pcm_to_float, prepare
+from actors.science.prepare import (
+    PCM_BYTES,
+    Loudest,
+    Prepared,
+    float_to_pcm,
+    pcm_to_float,
+    prepare,
+)
 from actors.science.types import Event
 
 from .sounds import encoded, noise
@@ -21,13 +30,13 @@ def prepared(data: bytes) -> tuple[Prepared, NDArray[np.float32]]:
     pcm = io.BytesIO()
     with open_recording(io.BytesIO(data)) as decoder:
         result = prepare(decoder, write=pcm.write)
-    assert len(pcm.getvalue()) == result.n_samples * PCM_BYTES
+    assert len(pcm.getvalue()) == result.grid.n_samples * PCM_BYTES
     return result, pcm_to_float(pcm.getvalue())
 
 
 def heard(data: bytes) -> list[Event]:
     result, samples = prepared(data)
-    return ear.hear(classifier.shipped(), samples, levels=result.levels)
+    return ear.hear(classifier.shipped(), samples, levels=result.levels, grid=result.grid)
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050, 44_100, 48_000])
@@ -37,7 +46,7 @@ def test_a_tone_keeps_its_pitch_level_and_length(rate_hz: int) -> None:
     data = encoded(tone[:, None], rate_hz=rate_hz, kind="WAV", subtype="FLOAT")
     result, samples = prepared(data)
     assert result.duration_s == pytest.approx(n_frames / rate_hz)
-    assert result.n_samples == pytest.approx(n_frames * 16_000 / rate_hz, abs=1)
+    assert result.grid.n_samples == pytest.approx(n_frames * 16_000 / rate_hz, abs=1)
     spectrum = np.abs(np.fft.rfft(samples[8_000:24_000]))
     assert spectrum.argmax() == 1_000
     assert float(np.sqrt((samples[8_000:24_000] ** 2).mean())) == pytest.approx(0.3536, rel=0.002)
@@ -50,6 +59,40 @@ def test_16_khz_audio_is_kept_bit_by_bit() -> None:
     stored = np.frombuffer(float_to_pcm(samples), dtype="<i2")
     np.testing.assert_array_equal(stored / 32_768, samples)
     np.testing.assert_allclose(samples, sound[:, 0], atol=2**-15)
+
+
+@given(
+    n_frames=st.integers(1, 3_000),
+    n_channels=st.integers(1, 3),
+    cuts=st.lists(st.integers(0, 3_000), max_size=5),
+    at=st.integers(0, 2_999),
+)
+def test_the_loudest_frame_is_found_whatever_the_blocks(
+    n_frames: int, n_channels: int, cuts: list[int], at: int
+) -> None:
+    """Of several that are as loud, the first."""
+    sound = noise(n_frames, n_channels=n_channels)
+    sound[at % n_frames :: 700, -1] = -2.0
+    loudest = Loudest()
+    for block in np.split(sound.astype(np.float32), sorted(cuts)):
+        loudest.push(block)
+    assert loudest.frame == at % n_frames
+
+
+@pytest.mark.parametrize("lead", [1, 137, 799, 5_000, 15_999])
+def test_a_recording_that_begins_earlier_has_the_same_events(lead: int) -> None:
+    """By any number of its own samples, which need not be a whole number at 16 kHz."""
+    rate_hz = 44_100
+    sound, _ = synth.demo_recording(3)
+    sound = sound[: 20 * rate_hz, None]
+    assert rate_hz == synth.DEMO_RATE_HZ
+    late = heard(encoded(sound[16_000:], rate_hz=rate_hz, kind="FLAC"))
+    early = heard(encoded(sound[16_000 - lead :], rate_hz=rate_hz, kind="FLAC"))
+    assert len(late) >= 2
+    assert [event.noise_type for event in early] == [event.noise_type for event in late]
+    for ours, theirs in zip(early, late, strict=True):
+        assert ours.start_s - lead / rate_hz == pytest.approx(theirs.start_s, abs=0.002)
+        assert ours.end_s - lead / rate_hz == pytest.approx(theirs.end_s, abs=0.002)
 
 
 def test_channels_are_mixed_to_their_mean() -> None:
