@@ -1,8 +1,9 @@
 """How every step of the pipeline is run: claim, work, commit behind the fence, nudge.
 
-An actor gives :func:`run` the row to claim and a function that does the work. The work runs
-outside any transaction, under a lease that a thread renews. Its result is a :class:`Outcome`: what
-to write, and whom to nudge once that is committed.
+An actor tells :func:`run` how to claim a row, and what step that row is at. Most claim whichever
+row is next (:mod:`db.turns`), and not the one that the message names: a message only says that
+there is one more. The work runs outside any transaction, under a lease that a thread renews. Its
+result is a :class:`Outcome`: what to write, and whom to nudge once that is committed.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from sqlalchemy.orm import Session
 from actors.messages import Nudge
 from actors.runtime import Runtime
 from actors.science.errors import ScienceError
-from db import queries
+from db import claims, queries
 from db.blobs import BlobMissing
-from db.queries import Unit
+from db.claims import SomeUnit, Take, Unit
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +73,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of the pipeline."""
+    """One step of the pipeline, on a row that was claimed."""
 
     name: str
     work: Unit
@@ -86,7 +87,7 @@ def move_on(work: Unit, *, to: str, values: dict[str, Any], then: Sequence[Nudge
     """A ``write`` that brings a session or a job to its next state."""
 
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
-        moved = queries.advance(db, work, attempt=attempt, to=to, values=values)
+        moved = claims.advance(db, work, attempt=attempt, to=to, values=values)
         return then if moved else None
 
     return write
@@ -102,8 +103,10 @@ def fail(work: Unit) -> GiveUp:
     return give_up
 
 
-def run(runtime: Runtime, step: Step) -> None:
-    """Claim the row and run the step, if it is there to be had.
+def run(
+    runtime: Runtime, nudge: Nudge, take: Take[SomeUnit], step_of: Callable[[SomeUnit], Step]
+) -> None:
+    """Claim a row and run the step that it is at, if there is one to be had.
 
     Whatever the step raises ends here: a permanent failure is written down, a passing one is
     tried again later by the row's own clock. Only a failure to reach Postgres itself leaves this
@@ -112,12 +115,13 @@ def run(runtime: Runtime, step: Step) -> None:
     settings = runtime.settings
     started = time.monotonic()
     with runtime.store.transaction() as db:
-        attempt = queries.claim(db, step.work, lease_s=settings.lease_s)
+        claim = take(db, lease_s=settings.lease_s)
+    if claim is None:
+        log.info("step_finished", actor=nudge.actor, **nudge.payload(), result="nothing_to_do")
+        return
+    step, attempt = step_of(claim.work), claim.attempt
     names = {name: _loggable(value) for name, value in step.work.names.items()}
     bound = log.bind(step=step.name, **names, attempt=attempt)
-    if attempt is None:
-        bound.info("step_finished", result="nothing_to_do")
-        return
     try:
         if attempt > settings.max_attempts:
             raise Permanent(
@@ -164,7 +168,7 @@ def _fail(runtime: Runtime, step: Step, attempt: int, started: float, error: Exc
             held = nudges is not None
         else:
             log.warning("step_error", step=step.name, exc_info=error)
-            held = queries.retry_later(
+            held = claims.retry_later(
                 db,
                 step.work,
                 attempt=attempt,
@@ -217,9 +221,7 @@ def _lease(runtime: Runtime, work: Unit, attempt: int) -> Iterator[None]:
                 return
             try:
                 with runtime.store.transaction() as db:
-                    if not queries.extend_lease(
-                        db, work, attempt=attempt, lease_s=settings.lease_s
-                    ):
+                    if not claims.extend_lease(db, work, attempt=attempt, lease_s=settings.lease_s):
                         return
             except Exception as error:
                 # Postgres is away: the next renewal may come in time.

@@ -15,17 +15,25 @@ from sqlalchemy.orm import Session
 from actors import messages
 from actors.messages import Nudge
 from actors.runtime import Runtime
-from db import model_queries, queries
+from db import claims, model_queries, queries
 from db.blobs import recording_key, session_prefix
+from db.claims import Unit, Work
 from db.model_queries import JobWork
-from db.queries import Unit, Work
 from db.training_models import TrainingJob, Validation
 
 log = structlog.get_logger(__name__)
 
-#: Rows a round: enough to refill every worker, few enough that a long backlog, which is due and
-#: quiet too, does not fill the queues with the same messages again and again.
+#: Rows of a kind a round: enough to refill every worker, few enough that a long backlog, which is
+#: due and quiet too, does not fill the queues with the same messages again and again.
 ROWS_A_ROUND = 200
+
+
+#: The stages in which a session is work itself; while it is detecting, its spans are.
+OF_SESSION: dict[str, type[Nudge]] = {
+    "queued": messages.ProcessAudioFile,
+    "splitting": messages.SplitRecording,
+    "aggregating": messages.AggregateSession,
+}
 
 
 def nudge_for(work: Unit) -> Nudge:
@@ -37,22 +45,22 @@ def nudge_for(work: Unit) -> Nudge:
     assert isinstance(work, Work)
     if work.span_index is not None:
         return messages.DetectSpan(session_id=work.session_id, span_index=work.span_index)
-    of_session: dict[str, type[Nudge]] = {
-        "queued": messages.ProcessAudioFile,
-        "splitting": messages.SplitRecording,
-        "aggregating": messages.AggregateSession,
-    }
-    return of_session[work.state].parse({"session_id": str(work.session_id)})
+    return OF_SESSION[work.state].parse({"session_id": str(work.session_id)})
 
 
 def take_quiet(db: Session, *, quiet_s: float, limit: int) -> list[Unit]:
-    """Every row that is unfinished, due, and that nobody was told of lately; now somebody is."""
-    return [
-        *queries.take_quiet_sessions(db, quiet_s=quiet_s, limit=limit),
-        *queries.take_quiet_spans(db, quiet_s=quiet_s, limit=limit),
-        *model_queries.take_quiet_jobs(db, TrainingJob, quiet_s=quiet_s, limit=limit),
-        *model_queries.take_quiet_jobs(db, Validation, quiet_s=quiet_s, limit=limit),
-    ]
+    """Every row that is unfinished, due, and that nobody was told of lately; now somebody is.
+
+    At most ``limit`` of a kind. Their order says nothing: a nudge for a session or a span stands
+    for the one that is next when a worker reads it.
+    """
+    found: list[Unit] = []
+    for state in OF_SESSION:
+        found += claims.take_quiet_sessions(db, state, quiet_s=quiet_s, limit=limit)
+    found += claims.take_quiet_spans(db, quiet_s=quiet_s, limit=limit)
+    for job in (TrainingJob, Validation):
+        found += model_queries.take_quiet_jobs(db, job, quiet_s=quiet_s, limit=limit)
+    return found
 
 
 class Steward:

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
-from db import queries
+from db import claims
 from db.models import NoiseModel
 from db.training_models import Promotion, TrainingClip, TrainingJob, Validation
 
@@ -24,7 +24,7 @@ Job = type[TrainingJob] | type[Validation]
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobWork(queries.Unit):
+class JobWork(claims.Unit):
     """A training or a validation."""
 
     job: Job
@@ -39,10 +39,6 @@ class JobWork(queries.Unit):
     def names(self) -> dict[str, Any]:
         return {"job_id": self.id}
 
-    @property
-    def at_claim(self) -> dict[str, Any]:
-        return queries.started(self.job.started_at)
-
     def waits(self) -> ColumnElement[bool]:
         return and_(self.job.id == self.id, self.job.state == self.state)
 
@@ -52,21 +48,21 @@ class JobWork(queries.Unit):
 
 def note_progress(db: Session, work: JobWork, *, attempt: int, percent: int, stage: str) -> bool:
     """Say how far a job is; False if the claim was lost."""
-    return queries.update_held(db, work, attempt, {"percent": percent, "stage": stage})
+    return claims.update_held(db, work, attempt, {"percent": percent, "stage": stage})
 
 
 def take_quiet_jobs(db: Session, job: Job, *, quiet_s: float, limit: int) -> list[JobWork]:
     """Trainings or validations that are due and that nobody was told of lately; now somebody is."""
-    due = (
+    waiting = (
         select(job.id)
         .where(job.state == "pending")
-        .where(*queries.quiet(job, quiet_s))
+        .where(*claims.quiet(job, quiet_s))
         .order_by(job.due_at)
         .limit(limit)
     )
     rows = db.scalars(
         update(job)
-        .where(job.id.in_(due))
+        .where(job.id.in_(waiting))
         .values(nudged_at=func.clock_timestamp())
         .returning(job.id),
         execution_options={"synchronize_session": False},

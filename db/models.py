@@ -41,6 +41,12 @@ SESSION_STATES = (
 UNFINISHED_STATES = SESSION_STATES[:4]
 SPAN_STATES = ("pending", "done", "failed")
 
+#: What is worked on first. A row holds the place in this list, so that an index sorts by it.
+PRIORITIES = ("high", "normal", "low")
+NORMAL = PRIORITIES.index("normal")
+#: The lane of all that has neither a user nor a batch.
+NO_LANE = uuid.UUID(int=0)
+
 #: What a session may be posted with: dB to add to dB re full scale (from beyond any microphone
 #: and recorder to beyond any other), a calibrator's tone in dB SPL, and the bands to measure.
 CALIBRATION_RANGE_DB = (-100.0, 250.0)
@@ -159,12 +165,23 @@ class AudioSession(Claimable, Base):
         ),
         CheckConstraint(one_of("calibration_tone_db", CALIBRATION_TONES_DB), name="tone"),
         CheckConstraint(one_of("bands", BANDS), name="bands"),
+        CheckConstraint(one_of("priority", tuple(range(len(PRIORITIES)))), name="priority"),
         Index("ix_audio_sessions_created_at", "created_at"),
         Index("ix_audio_sessions_user_id", "user_id"),
         Index("ix_audio_sessions_model_id", "model_id"),
         Index(
             "ix_audio_sessions_unfinished",
             "due_at",
+            postgresql_where=text(one_of("state", UNFINISHED_STATES)),
+        ),
+        # What is next: see db/claims.py.
+        Index(
+            "ix_audio_sessions_turn",
+            "state",
+            "priority",
+            "lane",
+            "created_at",
+            "id",
             postgresql_where=text(one_of("state", UNFINISHED_STATES)),
         ),
         Index(
@@ -183,6 +200,11 @@ class AudioSession(Claimable, Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+    #: Its place in the order of work: an index of `PRIORITIES`, and whose turn it is part of. The
+    #: lane is the user, else the batch, else `NO_LANE`.
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default=text(str(NORMAL)))
+    lane: Mapped[uuid.UUID] = mapped_column(server_default=text(f"'{NO_LANE}'"))
 
     #: What the recording was posted with. ``calibration_db`` turns dB re full scale to dB SPL; of
     #: a calibrator's recording (``calibration_tone_db`` is its level) ``split`` finds it.
@@ -240,6 +262,13 @@ class SessionSpan(Claimable, Base):
             "due_at",
             postgresql_where=text("state = 'pending'"),
         ),
+        # The first span of a session that waits; the primary key holds those that are done too.
+        Index(
+            "ix_session_spans_pending",
+            "session_id",
+            "span_index",
+            postgresql_where=text("state = 'pending'"),
+        ),
     )
 
     session_id: Mapped[uuid.UUID] = mapped_column(
@@ -250,6 +279,19 @@ class SessionSpan(Claimable, Base):
     start_sample: Mapped[int] = mapped_column(BigInteger)
     stop_sample: Mapped[int] = mapped_column(BigInteger)
     scores: Mapped[bytes | None]
+
+
+class Turn(Base):
+    """Whose turn it was last, of the sessions in one state and of one priority.
+
+    The rows are written by a migration, one for each.
+    """
+
+    __tablename__ = "turns"
+
+    state: Mapped[str] = mapped_column(primary_key=True)
+    priority: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    lane: Mapped[uuid.UUID] = mapped_column(server_default=text(f"'{NO_LANE}'"))
 
 
 class NoiseDetection(Base):

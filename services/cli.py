@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from db import migrate
-from db.models import CALIBRATION_TONES_DB
+from db.models import CALIBRATION_TONES_DB, PRIORITIES
 from db.settings import SettingsError, from_environment
 from services.errors import UserError
 
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         "--tone-db", type=float, choices=CALIBRATION_TONES_DB, metavar="{94,114}",
         help="the calibrator's level in dB SPL",
     )  # fmt: skip
+    _priority(process)
     process.add_argument("--json", action="store_true", help="print one JSON array and no table")
     _api(process)
     process.set_defaults(run=_process)
@@ -157,6 +158,12 @@ def _api(parser: argparse.ArgumentParser) -> None:
     _home(parser)
 
 
+def _priority(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--priority", choices=PRIORITIES, default="normal", help="what is worked on first"
+    )
+
+
 def _address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (%(default)s)")
@@ -196,7 +203,9 @@ def _process(options: argparse.Namespace) -> int:
             calibration_db = processing.calibrate(
                 client, options.calibration_tone, tone_db=options.tone_db, console=bars
             )
-        asked = {} if calibration_db is None else {"calibration_db": f"{calibration_db}"}
+        asked = {"priority": options.priority}
+        if calibration_db is not None:
+            asked["calibration_db"] = f"{calibration_db}"
         results = processing.process(client, options.files, options=asked, console=bars)
     if options.json:
         print(json.dumps([result.to_json() for result in results]))

@@ -7,11 +7,11 @@ from typing import Any
 
 import falcon
 
-from db.models import BANDS, CALIBRATION_RANGE_DB, CALIBRATION_TONES_DB
+from db.models import BANDS, CALIBRATION_RANGE_DB, CALIBRATION_TONES_DB, NORMAL, PRIORITIES
 from services.errors import InvalidParameter
 
 #: The parameters. A form may not bear them as fields: the file could come before them.
-NAMES = ("calibration_db", "calibration_tone_db", "bands")
+NAMES = ("calibration_db", "calibration_tone_db", "bands", "priority")
 
 #: What is taken for a number: no infinities, nothing that is "not a number", no underscores.
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
@@ -35,10 +35,13 @@ def of(req: falcon.Request) -> dict[str, Any]:
         )
     if given["bands"] is not None and given["bands"] not in BANDS:
         raise InvalidParameter(f"'bands' must be {' or '.join(BANDS)}")
+    if given["priority"] is not None and given["priority"] not in PRIORITIES:
+        raise InvalidParameter(f"'priority' must be {' or '.join(PRIORITIES)}")
     return {
         "calibration_db": calibration_db,
         "calibration_tone_db": tone_db,
         "bands": given["bands"],
+        "priority": NORMAL if given["priority"] is None else PRIORITIES.index(given["priority"]),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from db.models import UNFINISHED_STATES, AudioSession, NoiseDetection, NoiseModel
+from db.models import PRIORITIES, UNFINISHED_STATES, AudioSession, NoiseDetection, NoiseModel
 from db.training_models import Promotion, TrainingClip, TrainingJob, Validation
 
 #: What each state does, in words, and the share of the work that lies behind it, in percent.
@@ -77,6 +77,8 @@ class Session(msgspec.Struct, kw_only=True):
     calibration_db: float | None
     calibration_tone_db: float | None
     bands: str | None
+    #: high, normal or low.
+    priority: str
     spans_total: int
     spans_finished: int
     spans_failed: int
@@ -97,8 +99,10 @@ class Session(msgspec.Struct, kw_only=True):
             **{
                 name: getattr(row, name)
                 for name in cls.__struct_fields__
-                if name not in ("stage", "percent", "spans_failed", "summary", "problem")
+                if name
+                not in ("priority", "stage", "percent", "spans_failed", "summary", "problem")
             },
+            priority=PRIORITIES[row.priority],
             stage=stage,
             percent=percent,
             spans_failed=spans.get("failed", 0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,20 +23,23 @@ from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
 from actors.science.totals import Totals, calibrated
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
-from db import queries
+from db import queries, turns
 from db.blobs import product_key
+from db.claims import Work
 from db.models import AudioSession, SessionSpan
-from db.queries import Work
 
 
 def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
     """Write a session's events, its summary, and what of it was lost."""
-    work = Work(session_id=nudge.session_id, state="aggregating")
+    take = partial(turns.next_session, state="aggregating")
+    steps.run(runtime, nudge, take, partial(_aggregate, runtime))
 
+
+def _aggregate(runtime: Runtime, work: Work) -> steps.Step:
     def perform(attempt: int) -> steps.Outcome:
         with runtime.store.transaction() as db:
-            session = queries.get_session(db, nudge.session_id)
-            spans = queries.spans_of(db, nudge.session_id)
+            session = queries.get_session(db, work.session_id)
+            spans = queries.spans_of(db, work.session_id)
         assert session is not None
         assert session.model_id
         assert session.levels_key
@@ -57,10 +61,7 @@ def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
             _ending(work, session, spans, values, heard), unused_keys=(answer_key,)
         )
 
-    steps.run(
-        runtime,
-        steps.Step(name="aggregate", work=work, perform=perform, give_up=steps.fail(work)),
-    )
+    return steps.Step(name="aggregate", work=work, perform=perform, give_up=steps.fail(work))
 
 
 def _merge(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,9 @@ from actors.audio import pcm
 from actors.messages import AggregateSession, DetectSpan, Nudge
 from actors.runtime import Runtime
 from actors.science import ear
-from db import queries
+from db import queries, turns
+from db.claims import Work
 from db.models import AudioSession, SessionSpan
-from db.queries import Work
 
 #: How probabilities are stored on a span's row: half precision is finer than they are.
 SCORES = "<f2"
@@ -23,8 +24,13 @@ SCORES = "<f2"
 
 def detect_span(runtime: Runtime, nudge: DetectSpan) -> None:
     """Give every step of a span its class probabilities; the last span starts ``aggregate``."""
-    work = Work(session_id=nudge.session_id, span_index=nudge.span_index, state="pending")
-    aggregate = AggregateSession(session_id=nudge.session_id)
+    steps.run(runtime, nudge, turns.next_span, partial(_detect, runtime))
+
+
+def _detect(runtime: Runtime, work: Work) -> steps.Step:
+    assert work.span_index is not None
+    session_id, span_index = work.session_id, work.span_index
+    aggregate = AggregateSession(session_id=session_id)
 
     def finish(db: Session, attempt: int, **values: object) -> Sequence[Nudge] | None:
         was_last = queries.finish_span(db, work, attempt=attempt, values=values)
@@ -34,23 +40,20 @@ def detect_span(runtime: Runtime, nudge: DetectSpan) -> None:
 
     def perform(_attempt: int) -> steps.Outcome:
         with runtime.store.transaction() as db:
-            session = queries.get_session(db, nudge.session_id)
-            span = queries.get_span(db, nudge.session_id, nudge.span_index)
+            session = queries.get_session(db, session_id)
+            span = queries.get_span(db, session_id, span_index)
         if session is None or span is None:
             raise steps.Permanent("session-removed", "the session was removed while it ran")
         scores = _listen(runtime, session, span).astype(SCORES).tobytes()
         return steps.Outcome(lambda db, attempt: finish(db, attempt, state="done", scores=scores))
 
-    steps.run(
-        runtime,
-        steps.Step(
-            name="detect",
-            work=work,
-            perform=perform,
-            # A span that is lost is counted as finished: what the others hear is kept.
-            give_up=lambda db, attempt, problem: finish(
-                db, attempt, state="failed", last_error=problem.detail
-            ),
+    return steps.Step(
+        name="detect",
+        work=work,
+        perform=perform,
+        # A span that is lost is counted as finished: what the others hear is kept.
+        give_up=lambda db, attempt, problem: finish(
+            db, attempt, state="failed", last_error=problem.detail
         ),
     )
 

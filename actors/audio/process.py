@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from actors import steps
 from actors.messages import ProcessAudioFile, SplitRecording
 from actors.runtime import Runtime
 from actors.science import decode
+from db import turns
 from db.blobs import recording_key
-from db.queries import Work
+from db.claims import Work
 
 
 def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
     """Find out what a recording is, give it the current model, and hand it to ``split``."""
-    work = Work(session_id=nudge.session_id, state="queued")
+    take = partial(turns.next_session, state="queued")
+    steps.run(runtime, nudge, take, partial(_process, runtime))
 
+
+def _process(runtime: Runtime, work: Work) -> steps.Step:
     def perform(_attempt: int) -> steps.Outcome:
         with (
-            runtime.blobs.open(recording_key(nudge.session_id)) as file,
+            runtime.blobs.open(recording_key(work.session_id)) as file,
             decode.open_recording(file) as decoder,
         ):
             audio = decoder.format
@@ -34,11 +40,8 @@ def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
                     "rate_hz": audio.rate_hz,
                     "n_channels": audio.n_channels,
                 },
-                then=[SplitRecording(session_id=nudge.session_id)],
+                then=[SplitRecording(session_id=work.session_id)],
             )
         )
 
-    steps.run(
-        runtime,
-        steps.Step(name="process", work=work, perform=perform, give_up=steps.fail(work)),
-    )
+    return steps.Step(name="process", work=work, perform=perform, give_up=steps.fail(work))

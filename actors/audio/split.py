@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 from sqlalchemy.orm import Session
@@ -13,10 +14,10 @@ from actors.messages import DetectSpan, Nudge, SplitRecording
 from actors.runtime import Runtime
 from actors.science import calibration, chunks, decode
 from actors.science.prepare import Prepared, prepare
-from db import queries
+from db import queries, turns
 from db.blobs import product_key
+from db.claims import Work
 from db.models import AudioSession
-from db.queries import Work
 
 log = structlog.get_logger(__name__)
 
@@ -26,8 +27,12 @@ CALIBRATION_DECIMALS = 3
 
 def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
     """Turn a recording into spans that many workers can work on at once."""
-    session_id = nudge.session_id
-    work = Work(session_id=session_id, state="splitting")
+    take = partial(turns.next_session, state="splitting")
+    steps.run(runtime, nudge, take, partial(_split, runtime))
+
+
+def _split(runtime: Runtime, work: Work) -> steps.Step:
+    session_id = work.session_id
 
     def perform(attempt: int) -> steps.Outcome:
         with runtime.store.transaction() as db:
@@ -67,10 +72,7 @@ def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
 
         return steps.Outcome(write, unused_keys=(pcm_key, levels_key))
 
-    steps.run(
-        runtime,
-        steps.Step(name="split", work=work, perform=perform, give_up=steps.fail(work)),
-    )
+    return steps.Step(name="split", work=work, perform=perform, give_up=steps.fail(work))
 
 
 def _calibration_db(runtime: Runtime, session: AudioSession) -> float | None:

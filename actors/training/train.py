@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from actors.training import learn, recordings
 from actors.training.learn import LabelledClip, Learnt
 from actors.training.progress import Bar
 from actors.training.recordings import Wanted
-from db import model_queries
+from db import claims, model_queries
 from db.blobs import training_prefix
 from db.model_queries import JobWork
 from db.training_models import TrainingClip, TrainingJob
@@ -32,13 +33,17 @@ READ_SHARE, LEARNT_SHARE = 0.2, 0.95
 
 def train_noise_classifier(runtime: Runtime, nudge: TrainNoiseClassifier) -> None:
     """Read the clips, learn, and register the model; clips that cannot be used are named."""
-    work = JobWork(job=TrainingJob, id=nudge.job_id)
+    take = partial(claims.this, JobWork(job=TrainingJob, id=nudge.job_id))
+    steps.run(runtime, nudge, take, partial(_train, runtime))
+
+
+def _train(runtime: Runtime, work: JobWork) -> steps.Step:
     refused: dict[int, str] = {}
 
     def perform(attempt: int) -> steps.Outcome:
         with runtime.store.transaction() as db:
-            job = model_queries.get_training(db, nudge.job_id)
-            rows = model_queries.clips_of(db, nudge.job_id)
+            job = model_queries.get_training(db, work.id)
+            rows = model_queries.clips_of(db, work.id)
         assert job is not None
         bar = Bar(runtime, work, attempt=attempt)
         clips = _read(runtime, rows, bar, refused)
@@ -54,10 +59,10 @@ def train_noise_classifier(runtime: Runtime, nudge: TrainNoiseClassifier) -> Non
     def give_up(db: Session, attempt: int, problem: Problem) -> Sequence[Nudge] | None:
         nudges = steps.fail(work)(db, attempt, problem)
         if nudges is not None:
-            model_queries.note_outcomes(db, nudge.job_id, refused)
+            model_queries.note_outcomes(db, work.id, refused)
         return nudges
 
-    steps.run(runtime, steps.Step(name="train", work=work, perform=perform, give_up=give_up))
+    return steps.Step(name="train", work=work, perform=perform, give_up=give_up)
 
 
 def _read(

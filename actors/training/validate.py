@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -19,7 +20,7 @@ from actors.steps import Permanent
 from actors.training import quality, recordings
 from actors.training.progress import Bar
 from actors.training.recordings import Wanted
-from db import model_queries
+from db import claims, model_queries
 from db.blobs import BlobMissing
 from db.model_queries import JobWork
 from db.models import NoiseModel
@@ -31,11 +32,14 @@ READ_SHARE = 0.3
 
 def validate_model(runtime: Runtime, nudge: ValidateModel) -> None:
     """Write a report of a model. A file of an unknown model that passes is registered."""
-    work = JobWork(job=Validation, id=nudge.validation_id)
+    take = partial(claims.this, JobWork(job=Validation, id=nudge.validation_id))
+    steps.run(runtime, nudge, take, partial(_validate, runtime))
 
+
+def _validate(runtime: Runtime, work: JobWork) -> steps.Step:
     def perform(attempt: int) -> steps.Outcome:
         with runtime.store.transaction() as db:
-            row = model_queries.get_validation(db, nudge.validation_id)
+            row = model_queries.get_validation(db, work.id)
             assert row is not None
             registered = model_queries.get_model(db, row.model_id) if row.model_id else None
         bar = Bar(runtime, work, attempt=attempt)
@@ -50,10 +54,7 @@ def validate_model(runtime: Runtime, nudge: ValidateModel) -> None:
             report |= _quality(runtime, model, row.labelled, bar)
         return steps.Outcome(_ending(work, row, report, model if passed else None))
 
-    steps.run(
-        runtime,
-        steps.Step(name="validate", work=work, perform=perform, give_up=steps.fail(work)),
-    )
+    return steps.Step(name="validate", work=work, perform=perform, give_up=steps.fail(work))
 
 
 def _checks(

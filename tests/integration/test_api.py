@@ -13,9 +13,9 @@ from sqlalchemy import text
 
 from actors import broker
 from actors.broker import Publisher
-from db import queries
+from db import claims, queries
 from db.blobs import Blobs, recording_key
-from db.queries import Work
+from db.claims import Work
 from db.session import Store
 from db.settings import Settings
 from services.app import Collaborators, create_app
@@ -147,7 +147,7 @@ def test_every_error_is_problem_json(api: falcon.testing.TestClient, accept: str
         "calibration_db=loud", "calibration_db=", "calibration_db=nan", "calibration_db=inf",
         "calibration_db=1e999", "calibration_db=251", "calibration_db=-101", "calibration_db=1_0",
         "calibration_db=1&calibration_db=2", "calibration_tone_db=100", "calibration_tone_db=",
-        "bands=octave", "bands=",
+        "bands=octave", "bands=", "priority=urgent", "priority=", "priority=0",
     ],
 )  # fmt: skip
 def test_an_option_that_is_no_such_value_is_named(
@@ -160,7 +160,9 @@ def test_an_option_that_is_no_such_value_is_named(
 
 
 def test_options_are_kept_and_shown(api: falcon.testing.TestClient) -> None:
-    posted = post(api, query_string="calibration_db=%2B94.25&bands=third_octave")
+    posted = post(api, query_string="calibration_db=%2B94.25&bands=third_octave&priority=high")
+    assert posted.json["priority"] == "high"
+    assert post(api).json["priority"] == "normal"
     assert posted.json["calibration_db"] == 94.25
     assert posted.json["bands"] == "third_octave"
     assert post(api, query_string="calibration_db=+94").json["calibration_db"] == 94
@@ -208,8 +210,8 @@ def test_cancel_is_repeatable_and_refused_at_the_end(
     other = post(api)
     work = Work(session_id=uuid.UUID(other.json["id"]), state="queued")
     with given.store.transaction() as db:
-        assert queries.claim(db, work, lease_s=30) == 1
-        assert queries.advance(db, work, attempt=1, to="failed")
+        assert claims.this(work, db, lease_s=30)
+        assert claims.advance(db, work, attempt=1, to="failed")
     refused = api.simulate_post(f"{other.headers['location']}/cancel")
     assert_problem(refused, 409, "already-finished")
 

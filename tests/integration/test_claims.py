@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import text
 
-from db import model_queries, queries
+from db import claims, model_queries, queries
+from db.claims import Work
 from db.model_queries import JobWork
-from db.queries import Work
 from db.session import Store
 from db.training_models import TrainingJob
 
@@ -35,8 +35,10 @@ def make_session(store: Store, *, state: str = "queued", spans: int = 0) -> uuid
 
 
 def claim(store: Store, work: Work, lease_s: float = 30.0) -> int | None:
+    """Take a row by its name; the number of the attempt."""
     with store.transaction() as db:
-        return queries.claim(db, work, lease_s=lease_s)
+        claimed = claims.this(work, db, lease_s=lease_s)
+    return claimed.attempt if claimed else None
 
 
 def test_of_many_workers_one_claims(store: Store) -> None:
@@ -48,8 +50,8 @@ def test_of_many_workers_one_claims(store: Store) -> None:
         return claim(store, work)
 
     with ThreadPoolExecutor(8) as pool:
-        claims = list(pool.map(race, range(8)))
-    assert sorted(claims, key=str) == [1] + [None] * 7
+        attempts = list(pool.map(race, range(8)))
+    assert sorted(attempts, key=str) == [1] + [None] * 7
 
 
 def test_a_lease_that_ended_is_given_to_the_next_and_fences_off_the_first(store: Store) -> None:
@@ -57,10 +59,10 @@ def test_a_lease_that_ended_is_given_to_the_next_and_fences_off_the_first(store:
     assert claim(store, work, lease_s=0) == 1
     assert claim(store, work) == 2
     with store.transaction() as db:
-        assert not queries.advance(db, work, attempt=1, to="splitting")
-        assert not queries.extend_lease(db, work, attempt=1, lease_s=30)
-        assert queries.extend_lease(db, work, attempt=2, lease_s=30)
-        assert queries.advance(db, work, attempt=2, to="splitting")
+        assert not claims.advance(db, work, attempt=1, to="splitting")
+        assert not claims.extend_lease(db, work, attempt=1, lease_s=30)
+        assert claims.extend_lease(db, work, attempt=2, lease_s=30)
+        assert claims.advance(db, work, attempt=2, to="splitting")
     assert claim(store, work) is None
 
 
@@ -69,17 +71,17 @@ def test_a_late_claim_of_an_earlier_stage_cannot_write_in_a_later_one(store: Sto
     first = Work(session_id=session_id, state="queued")
     assert claim(store, first) == 1
     with store.transaction() as db:
-        assert queries.advance(db, first, attempt=1, to="splitting")
+        assert claims.advance(db, first, attempt=1, to="splitting")
     assert claim(store, Work(session_id=session_id, state="splitting")) == 1
     with store.transaction() as db:
-        assert not queries.advance(db, first, attempt=1, to="failed")
+        assert not claims.advance(db, first, attempt=1, to="failed")
 
 
 def test_a_failure_that_may_pass_is_due_later_with_its_reason(store: Store) -> None:
     work = Work(session_id=make_session(store), state="queued")
     assert claim(store, work) == 1
     with store.transaction() as db:
-        assert queries.retry_later(db, work, attempt=1, delay_s=60, error="the store is away")
+        assert claims.retry_later(db, work, attempt=1, delay_s=60, error="the store is away")
     assert claim(store, work) is None
     with store.transaction() as db:
         session = queries.get_session(db, work.session_id)
@@ -137,14 +139,14 @@ def test_the_steward_finds_what_is_due_and_quiet_and_nothing_else(store: Store) 
     # Span 0 was claimed by a worker that died, span 1 is waiting for its message.
     assert claim(store, Work(session_id=dead, span_index=0, state="pending"), lease_s=0) == 1
     with store.transaction() as db:
-        sessions = queries.take_quiet_sessions(db, quiet_s=30, limit=10)
-        spans = queries.take_quiet_spans(db, quiet_s=30, limit=10)
+        sessions = claims.take_quiet_sessions(db, "queued", quiet_s=30, limit=10)
+        spans = claims.take_quiet_spans(db, quiet_s=30, limit=10)
     assert [work.session_id for work in sessions] == [lost]
     assert fresh != lost
     assert [(work.session_id, work.span_index) for work in spans] == [(dead, 0)]
     with store.transaction() as db:
-        assert queries.take_quiet_sessions(db, quiet_s=30, limit=10) == []
-        assert queries.take_quiet_spans(db, quiet_s=30, limit=10) == []
+        assert claims.take_quiet_sessions(db, "queued", quiet_s=30, limit=10) == []
+        assert claims.take_quiet_spans(db, quiet_s=30, limit=10) == []
 
 
 def test_trainings_of_one_name_that_come_at_once_get_different_versions(store: Store) -> None:
@@ -171,11 +173,12 @@ def test_of_many_workers_one_claims_a_training(store: Store) -> None:
     def race(_: int) -> int | None:
         start.wait()
         with store.transaction() as db:
-            return queries.claim(db, work, lease_s=30.0)
+            claimed = claims.this(work, db, lease_s=30.0)
+            return claimed.attempt if claimed else None
 
     with ThreadPoolExecutor(8) as pool:
-        claims = list(pool.map(race, range(8)))
-    assert sorted(claims, key=str) == [1] + [None] * 7
+        attempts = list(pool.map(race, range(8)))
+    assert sorted(attempts, key=str) == [1] + [None] * 7
     with store.transaction() as db:
         assert model_queries.take_quiet_jobs(db, TrainingJob, quiet_s=0, limit=10) == []
         db.execute(text("UPDATE training_jobs SET due_at = now()"))

@@ -22,7 +22,7 @@ from actors.training import learn
 from actors.training import recordings as training_recordings
 from actors.training.recordings import Wanted
 from actors.training.train import train_noise_classifier
-from db import model_queries, queries
+from db import claims, model_queries
 from db.blobs import recording_key
 from db.model_queries import JobWork
 from db.settings import Settings
@@ -293,7 +293,7 @@ def test_a_poison_training_is_given_up(api: falcon.testing.TestClient, runtime: 
     for _ in range(runtime.settings.max_attempts):
         with runtime.store.transaction() as db:
             # A worker that dies: it claims, and is never heard of again.
-            assert queries.claim(db, unit, lease_s=0)
+            assert claims.this(unit, db, lease_s=0)
     work(runtime)
     failed = api.simulate_get(f"/v1/trainings/{job['id']}").json
     assert (failed["state"], failed["problem"]["code"]) == ("failed", "given-up")
@@ -313,7 +313,7 @@ def test_a_training_that_was_taken_over_stops_and_leaves_nothing(
         with runtime.store.transaction() as db:
             db.execute(text("UPDATE training_jobs SET due_at = now() - interval '1 s'"))
         with runtime.store.transaction() as db:
-            assert queries.claim(db, unit, lease_s=30) == 2
+            assert claims.this(unit, db, lease_s=30) == claims.Claim(unit, 2)
         return learnt
 
     monkeypatch.setattr(learn, "learn", slow)
@@ -607,7 +607,7 @@ def test_progress_is_told(api: falcon.testing.TestClient, runtime: Runtime, trai
     unit = JobWork(job=Validation, id=uuid.uuid4())
     with runtime.store.transaction() as db:
         model_queries.add_validation(db, id=unit.id, model_id=uuid.UUID(trained["model_id"]))
-        assert queries.claim(db, unit, lease_s=30) == 1
+        assert claims.this(unit, db, lease_s=30)
         assert model_queries.note_progress(db, unit, attempt=1, percent=40, stage="listening")
         assert not model_queries.note_progress(db, unit, attempt=2, percent=50, stage="listening")
     shown = api.simulate_get(f"/v1/validations/{unit.id}").json

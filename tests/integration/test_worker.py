@@ -17,10 +17,9 @@ from actors.messages import DetectSpan, ProcessAudioFile
 from actors.runtime import Runtime
 from actors.science.types import UNCLASSIFIED
 from actors.steward import Steward, nudge_for, take_quiet
-from db import queries
+from db import queries, turns
 from db.blobs import recording_key
 from db.models import AudioSession
-from db.queries import Work
 from db.settings import Settings
 from tests.support import recordings
 
@@ -111,11 +110,10 @@ def test_the_steward_tidies_up_behind_a_finished_session(runtime: Runtime) -> No
 
 def test_a_poison_session_is_given_up_without_being_run_again(runtime: Runtime) -> None:
     session_id = add(runtime, recordings.encode(recordings.demo()))
-    work = Work(session_id=session_id, state="queued")
     for _ in range(runtime.settings.max_attempts):
         with runtime.store.transaction() as db:
             # A worker that dies: it claims, and is never heard of again.
-            assert queries.claim(db, work, lease_s=0)
+            assert turns.next_session(db, state="queued", lease_s=0)
     runtime.blobs.delete(recording_key(session_id))
     process_audio_file(runtime, ProcessAudioFile(session_id=session_id))
     ended = session(runtime, session_id)
@@ -129,10 +127,12 @@ def test_a_lost_span_leaves_a_partial_session_that_says_what_is_missing(runtime:
     handlers = {entry.nudge: entry.handle for entry in worker.ACTORS}
     handlers[ProcessAudioFile](runtime, ProcessAudioFile(session_id=session_id))
     handlers[messages.SplitRecording](runtime, messages.SplitRecording(session_id=session_id))
-    work = Work(session_id=session_id, span_index=1, state="pending")
+    detect_span(runtime, DetectSpan(session_id=session_id, span_index=0))
     for _ in range(runtime.settings.max_attempts):
         with runtime.store.transaction() as db:
-            assert queries.claim(db, work, lease_s=0)
+            claim = turns.next_span(db, lease_s=0)
+            assert claim is not None
+            assert claim.work.span_index == 1
     detect_span(runtime, DetectSpan(session_id=session_id, span_index=1))
     done = run_to_the_end(runtime, session_id)
     assert done.state == "partial"

@@ -1,0 +1,231 @@
+"""How long one recording waits behind a batch of another caller: `make bench-fairness`.
+
+A batch of short clips waits for one worker over a real Postgres and a real RabbitMQ; when a few
+are done, one recording more is posted. Twice: by the caller of the batch, who waits behind it as
+everybody would if what came first were served first, and by somebody else. Then what a claim
+costs while very much is waiting. The databases and queues are the benchmark's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pika
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import insert, text
+
+from actors import broker, messages
+from actors.broker import Publisher
+from db import migrate, queries, turns
+from db.blobs import Blobs, recording_key
+from db.models import User
+from db.session import Store
+from db.settings import Settings
+from tests.support import recordings, servers
+from tests.support.cluster import Cluster, eventually
+
+#: Length of a clip, and how many of the batch are done when the single recording comes.
+CLIP_S = 2
+DONE_BEFORE = 5
+#: How long the whole may take.
+PATIENCE_S = 3_600.0
+#: What waits while claims are measured, as sessions and spans of each.
+CROWDS = ((2_000, 50), (100_000, 1))
+LANES = 500
+CLAIMS = 500
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench-fairness", description=__doc__)
+    parser.add_argument("--files", type=int, default=500, help="of the batch (%(default)s)")
+    options = parser.parse_args()
+    out, said = Console(), Console(stderr=True)
+    waits = Table(title=f"one clip behind {options.files}, one worker, seconds until its answer")
+    waits.add_column("order")
+    waits.add_column("s", justify="right")
+    with ExitStack() as stack:
+        postgres, rabbitmq = (
+            stack.enter_context(server()) for server in (servers.postgres, servers.rabbitmq)
+        )
+        for name, is_same_caller in (("first come, first served", True), ("in turns", False)):
+            said.print(name)
+            with installation(postgres, rabbitmq) as bench:
+                wait_s = bench.wait_s(n_files=options.files, is_same_caller=is_same_caller)
+            waits.add_row(name, f"{wait_s:.1f}")
+        claims = Table(title=f"a claim of a span, {LANES} lanes, median of {CLAIMS} in ms")
+        for heading in ("sessions", "spans", "in Postgres", "and commit", "commit alone"):
+            claims.add_column(heading, justify="right")
+        for n_sessions, n_spans in CROWDS:
+            said.print(f"{n_sessions} sessions of {n_spans} spans")
+            with servers.database(postgres) as url:
+                costs_s = claim_costs(url, n_sessions=n_sessions, n_spans=n_spans)
+            claims.add_row(
+                f"{n_sessions:,}", f"{n_sessions * n_spans:,}",
+                *(f"{1e3 * cost_s:.2f}" for cost_s in costs_s),
+            )  # fmt: skip
+    out.print(waits)
+    out.print(claims)
+    return 0
+
+
+class Bench:
+    """One installation with one worker, and two callers."""
+
+    def __init__(self, settings: Settings, store: Store, publisher: Publisher) -> None:
+        self._store = store
+        self._blobs = Blobs(settings.blob_url)
+        self._publisher = publisher
+        self._clip = recordings.encode(recordings.demo()[: CLIP_S * recordings.RATE_HZ])
+        self.callers = [uuid.uuid4() for _ in range(2)]
+        with store.transaction() as db:
+            db.execute(
+                insert(User), [{"id": i, "email": f"{i}@x", "name": "x"} for i in self.callers]
+            )
+
+    def wait_s(self, *, n_files: int, is_same_caller: bool) -> float:
+        """How long a single clip waits for its answer behind a batch."""
+        # The worker has its model loaded before the clock runs.
+        warm = self._post(self.callers[0])
+        self._until(lambda: self._finished(warm) == 1)
+        batch = [self._post(self.callers[0]) for _ in range(n_files)]
+        self._until(lambda: self._finished(*batch) >= DONE_BEFORE)
+        began = time.monotonic()
+        one = self._post(self.callers[0 if is_same_caller else 1])
+        self._until(lambda: self._finished(one) == 1)
+        return time.monotonic() - began
+
+    def _post(self, user_id: uuid.UUID) -> uuid.UUID:
+        """What an upload does, of a known user."""
+        session_id = uuid.uuid4()
+        key = recording_key(session_id)
+        self._blobs.put(key, self._clip)
+        with self._store.transaction() as db:
+            queries.add_session(
+                db, id=session_id, file_name="clip.flac", recording_key=key,
+                size_bytes=len(self._clip), user_id=user_id,
+            )  # fmt: skip
+        self._publisher.send(messages.ProcessAudioFile(session_id=session_id))
+        return session_id
+
+    def _finished(self, *session_ids: uuid.UUID) -> int:
+        with self._store.transaction() as db:
+            n_finished: int = db.execute(
+                text(
+                    "SELECT count(*) FROM audio_sessions"
+                    " WHERE id = ANY(:ids) AND finished_at IS NOT NULL"
+                ),
+                {"ids": list(session_ids)},
+            ).scalar_one()
+        return n_finished
+
+    def _until(self, is_so: Callable[[], bool]) -> None:
+        eventually(is_so, timeout_s=PATIENCE_S)
+
+
+@contextmanager
+def installation(postgres: str, rabbitmq: str) -> Iterator[Bench]:
+    """A database, queues and a worker of this benchmark's own."""
+    with (
+        tempfile.TemporaryDirectory(prefix="clamor-bench-") as folder,
+        servers.database(postgres) as database_url,
+    ):
+        migrate.upgrade(database_url)
+        settings = Settings(
+            database_url=database_url,
+            amqp_url=rabbitmq,
+            blob_url=(Path(folder) / "blobs").as_uri(),
+            queue_prefix=f"bench-{uuid.uuid4().hex[:12]}",
+        )
+        store = Store(database_url)
+        publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
+        try:
+            with Cluster(settings, Path(folder)) as cluster:
+                cluster.worker()
+                yield Bench(settings, store, publisher)
+        finally:
+            publisher.close()
+            store.close()
+            remove_queues(settings)
+
+
+def remove_queues(settings: Settings) -> None:
+    """Leave nothing on the broker."""
+    connection = pika.BlockingConnection(pika.URLParameters(settings.amqp_url))
+    for nudge in messages.ALL:
+        name = messages.queue_name(nudge, prefix=settings.queue_prefix)
+        for queue in (name, f"{name}.DQ", f"{name}.XQ"):
+            connection.channel().queue_delete(queue)
+    connection.close()
+
+
+def claim_costs(url: str, *, n_sessions: int, n_spans: int) -> tuple[float, float, float]:
+    """The median time of a claim in Postgres; of a claim from here, with the commit; and of a
+    commit of one changed row, to compare.
+    """
+    migrate.upgrade(url)
+    store = Store(url)
+    with store.transaction() as db:
+        db.execute(
+            text(
+                "INSERT INTO audio_sessions (id, file_name, recording_key, size_bytes, state,"
+                " priority, lane, created_at, spans_total)"
+                " SELECT gen_random_uuid(), 'a', 'k', 1, 'detecting', 1,"
+                " md5((i % :lanes)::text)::uuid, now() - random() * interval '1 hour', :spans"
+                " FROM generate_series(1, :sessions) AS i"
+            ),
+            {"lanes": LANES, "sessions": n_sessions, "spans": n_spans},
+        )
+        db.execute(
+            text(
+                "INSERT INTO session_spans (session_id, span_index, start_sample, stop_sample,"
+                " state) SELECT id, i, i, i + 1, 'pending'"
+                " FROM audio_sessions, generate_series(0, :spans - 1) AS i"
+            ),
+            {"spans": n_spans},
+        )
+        db.execute(text("ANALYZE audio_sessions, session_spans"))
+
+    def claim() -> None:
+        with store.transaction() as db:
+            assert turns.next_span(db, lease_s=3_600)
+
+    def commit() -> None:
+        with store.transaction() as db:
+            db.execute(text("UPDATE turns SET lane = lane WHERE state = 'queued'"))
+
+    try:
+        in_postgres_s = statistics.median(_claim_s(store) for _ in range(CLAIMS))
+        return in_postgres_s, _median_s(claim), _median_s(commit)
+    finally:
+        store.close()
+
+
+def _claim_s(store: Store) -> float:
+    """How long Postgres says that a claim took, with its planning."""
+    explain = turns.claim("EXPLAIN (ANALYZE, FORMAT JSON) " + turns.NEXT_SPAN.text)
+    with store.transaction() as db:
+        parameters = turns.stretches(db, "detecting") | {"lease_s": 3_600.0}
+        [plan] = db.execute(explain, parameters).scalar_one()
+    return float(plan["Planning Time"] + plan["Execution Time"]) / 1e3
+
+
+def _median_s(action: Callable[[], None]) -> float:
+    taken: list[float] = []
+    for _ in range(CLAIMS):
+        began = time.perf_counter()
+        action()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
