@@ -17,13 +17,17 @@ from sqlalchemy import Connection, text
 # The tables of training join the metadata by being imported.
 from db import training_models  # noqa: F401
 from db.models import Base
-from db.session import driver_url
+from db.session import make_engine
 
 #: Held by whoever migrates.
 MIGRATION_LOCK = 0x6D696772617465
 #: How long one process waits for another that is migrating.
 LOCK_WAIT_S = 900.0
 LOCK_POLL_S = 0.5
+#: A migration that cannot have its lock gives way to the traffic, and is run again later; one that
+#: has it may take its time.
+LOCK_TIMEOUT_MS = 5_000
+STATEMENT_TIMEOUT_MS = 900_000
 
 
 class MigrationError(Exception):
@@ -32,7 +36,7 @@ class MigrationError(Exception):
 
 def upgrade(url: str) -> str:
     """Bring a database to the newest revision, and return that."""
-    engine = sqlalchemy.create_engine(driver_url(url))
+    engine = make_patient_engine(url)
     try:
         with engine.connect() as connection, _alone(engine):
             command.upgrade(config(connection), "head")
@@ -40,6 +44,15 @@ def upgrade(url: str) -> str:
             return head()
     finally:
         engine.dispose()
+
+
+def make_patient_engine(url: str) -> sqlalchemy.Engine:
+    """An engine for migrations. Its timeouts are the connection's: those that are set for one
+    transaction would end with the first migration.
+    """
+    return make_engine(
+        url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, lock_timeout_ms=LOCK_TIMEOUT_MS
+    )
 
 
 def sql() -> None:
@@ -68,7 +81,7 @@ def current(connection: Connection) -> str | None:
 
 def drift(url: str) -> list[str]:
     """How a migrated database differs from the models; empty if it does not."""
-    engine = sqlalchemy.create_engine(driver_url(url))
+    engine = make_engine(url)
     try:
         with engine.connect() as connection:
             context = MigrationContext.configure(

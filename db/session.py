@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import sqlalchemy
 from sqlalchemy.orm import Session, sessionmaker
@@ -17,6 +18,14 @@ STATEMENT_TIMEOUT_MS = 30_000
 #: A lock that is held for longer belongs to something that is wrong.
 LOCK_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_S = 5
+#: A connection whose other end has been silent for about this long is dead; statements that the
+#: server works on keep it alive.
+SILENT_PEER = {
+    "keepalives_idle": 20,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 35_000,
+}
 #: How long a request waits for a free connection before it is told to try again.
 POOL_TIMEOUT_S = 5.0
 
@@ -26,24 +35,43 @@ def driver_url(url: str) -> sqlalchemy.URL:
     return sqlalchemy.make_url(url).set(drivername="postgresql+psycopg")
 
 
+def make_engine(
+    url: str,
+    *,
+    statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
+    lock_timeout_ms: int = LOCK_TIMEOUT_MS,
+    **options: Any,
+) -> sqlalchemy.Engine:
+    """An engine on whose connections nothing waits for ever. There is no other way to make one.
+
+    The server ends a statement that is stuck; that the server itself has gone without a word is
+    noticed by the system, which ends the connection.
+    """
+    return sqlalchemy.create_engine(
+        driver_url(url),
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": "clamor",
+            "options": (
+                f"-c statement_timeout={statement_timeout_ms} -c lock_timeout={lock_timeout_ms}"
+                " -c idle_in_transaction_session_timeout=60000 -c timezone=UTC"
+            ),
+            **SILENT_PEER,
+        },
+        **options,
+    )
+
+
 class Store:
     """One process's way to Postgres."""
 
     def __init__(self, url: str, *, pool_size: int = 5) -> None:
-        self.engine = sqlalchemy.create_engine(
-            driver_url(url),
+        self.engine = make_engine(
+            url,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT_S,
             pool_pre_ping=True,
-            connect_args={
-                "connect_timeout": CONNECT_TIMEOUT_S,
-                "application_name": "clamor",
-                "options": (
-                    f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
-                    " -c idle_in_transaction_session_timeout=60000 -c timezone=UTC"
-                ),
-            },
         )
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 

@@ -4,18 +4,12 @@ that a developer who calls Alembic itself gives: ``alembic -x url=postgresql://.
 
 from __future__ import annotations
 
-import sqlalchemy
 from alembic import context
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 # The tables of training join the metadata by being imported.
-from db import training_models  # noqa: F401
+from db import migrate, training_models  # noqa: F401
 from db.models import Base
-from db.session import driver_url
-
-#: A migration that cannot have its lock gives way to the traffic, and is run again later.
-LOCK_TIMEOUT = "5s"
-STATEMENT_TIMEOUT = "15min"
 
 
 def _migrate(connection: Connection) -> None:
@@ -28,8 +22,6 @@ def _migrate(connection: Connection) -> None:
         compare_server_default=True,
     )
     with context.begin_transaction():
-        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-        connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
         context.run_migrations()
 
 
@@ -44,9 +36,7 @@ def _run() -> None:
         with context.begin_transaction():
             context.run_migrations()
     else:
-        engine = sqlalchemy.create_engine(
-            driver_url(context.get_x_argument(as_dictionary=True)["url"])
-        )
+        engine = migrate.make_patient_engine(context.get_x_argument(as_dictionary=True)["url"])
         with engine.connect() as own:
             _migrate(own)
             own.commit()

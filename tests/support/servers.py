@@ -41,6 +41,8 @@ PROBE_S = 2
 #: A broker boots in about 5 s on two idle cores; a busy machine needs several times that.
 START_S = 90.0
 STOP_S = 30.0
+#: A new database is a copy, which takes its time on a busy machine.
+STATEMENT_TIMEOUT_MS = 120_000
 #: A port that was free may be taken before the broker binds it; then other ports are tried.
 START_TRIES = 3
 
@@ -113,14 +115,21 @@ def database(server_url: str) -> Iterator[str]:
     """The URL of a new, empty database, which is dropped at the end with whoever still uses it."""
     name = f"clamor_test_{os.getpid()}_{secrets.token_hex(4)}"
     identifier = sql.Identifier(name)
-    with psycopg.connect(server_url, autocommit=True) as connection:
+    with _connected(server_url) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
     try:
         yield urlsplit(server_url)._replace(path=f"/{name}").geturl()
     finally:
-        with psycopg.connect(server_url, autocommit=True) as connection:
+        with _connected(server_url) as connection:
             drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
             connection.execute(drop.format(identifier))
+
+
+def _connected(server_url: str) -> psycopg.Connection[Any]:
+    """A connection that makes and drops databases; nothing waits on it for ever."""
+    return psycopg.connect(
+        server_url, autocommit=True, options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS}"
+    )
 
 
 class PrivatePostgres:
