@@ -10,18 +10,25 @@ import io
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.store import LocalStore, ObjectStore, from_url
+
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
 
 #: The size of a part of an upload, and what a reader fetches at once: memory against requests.
 PART_BYTES = 5 * 1024 * 1024
 #: Parts of one upload that are under way at once; each holds a part in memory.
 PARTS_AT_ONCE = 2
 READ_BYTES = 1024 * 1024
+#: How long the store's own library tries again, which no deadline can stop: well below the shortest
+#: one of a step. A store that is away for longer is a failure, and the step is tried again later.
+PATIENCE: RetryConfig = {"max_retries": 8, "retry_timeout": timedelta(seconds=20)}
 
 
 class BlobMissing(Exception):
@@ -68,20 +75,24 @@ class Blobs:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._store: ObjectStore
+        self._folder: Path | None = None
         if parts.scheme == "file":
             folder = Path(unquote(parts.path))
             folder.mkdir(parents=True, exist_ok=True)
             self._store = LocalStore(folder, automatic_cleanup=True)
+            self._folder = folder
         else:
-            self._store = from_url(url)
+            self._store = from_url(url, retry_config=PATIENCE)
 
     def put(self, key: str, content: bytes | Iterable[bytes]) -> None:
         """Store a blob; all of it appears at once, or nothing if ``content`` raises."""
+        self._require_folder()
         obstore.put(self._store, key, content, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
 
     @contextmanager
     def writer(self, key: str) -> Iterator[IO[bytes]]:
         """Write a blob piece by piece, in bounded memory."""
+        self._require_folder()
         with obstore.open_writer(
             self._store, key, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
         ) as writer:
@@ -92,21 +103,21 @@ class Blobs:
         try:
             return bytes(obstore.get(self._store, key).bytes())
         except FileNotFoundError:
-            raise BlobMissing(key) from None
+            raise self._missing(key) from None
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
         """``length`` bytes from ``start``."""
         try:
             return bytes(obstore.get_range(self._store, key, start=start, length=length))
         except FileNotFoundError:
-            raise BlobMissing(key) from None
+            raise self._missing(key) from None
 
     def open(self, key: str) -> io.BufferedReader:
         """A blob as a seekable file, fetched as it is read."""
         try:
             reader = obstore.open_reader(self._store, key, buffer_size=READ_BYTES)
         except FileNotFoundError:
-            raise BlobMissing(key) from None
+            raise self._missing(key) from None
         return io.BufferedReader(_RawReader(reader), buffer_size=READ_BYTES)
 
     def delete(self, *keys: str) -> None:
@@ -119,11 +130,25 @@ class Blobs:
 
     def keys(self, prefix: str) -> list[str]:
         """All keys below a prefix."""
+        self._require_folder()
         return [meta["path"] for page in obstore.list(self._store, prefix) for meta in page]
 
     def check(self) -> None:
         """Raise unless the store answers."""
+        self._require_folder()
         next(iter(obstore.list(self._store, "health/")), None)
+
+    def _missing(self, key: str) -> BlobMissing:
+        """There is nothing under a key, unless it is the whole store that is not there."""
+        self._require_folder()
+        return BlobMissing(key)
+
+    def _require_folder(self) -> None:
+        """A folder that is gone is a disk that was taken away, and may come back: it is not made
+        again, and nothing in it is taken for lost.
+        """
+        if self._folder is not None and not self._folder.is_dir():
+            raise OSError("the folder of the blob store is not there")
 
 
 class _RawReader(io.RawIOBase):
