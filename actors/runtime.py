@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import dramatiq
 
 from actors.broker import Publisher
+from actors.failures import Permanent
 from actors.science import classifier
 from actors.science.errors import ModelError
+from actors.watchdog import Watchdog
 from db import model_queries
 from db.blobs import BlobMissing, Blobs, shipped_key
 from db.models import NoiseModel
@@ -26,13 +28,20 @@ MODELS_KEPT = 4
 
 
 class Runtime:
-    """The collaborators of the actors. Made after a fork, once a process."""
+    """The collaborators of the actors. Made after a fork, once a process.
 
-    def __init__(self, settings: Settings, broker: dramatiq.Broker) -> None:
+    ``owns_process`` says that the process serves nothing but the actors, one run at a time: it
+    may be left when a run is stuck.
+    """
+
+    def __init__(
+        self, settings: Settings, broker: dramatiq.Broker, *, owns_process: bool = False
+    ) -> None:
         self.settings = settings
         self.store = Store(settings.database_url)
         self.blobs = Blobs(settings.blob_url)
         self.publisher = Publisher(broker, prefix=settings.queue_prefix)
+        self.watchdog = Watchdog(leaves=owns_process)
         self.model = lru_cache(maxsize=MODELS_KEPT)(self._load_model)
 
     def close(self) -> None:
@@ -71,7 +80,7 @@ class Runtime:
         with self.store.transaction() as db:
             row = model_queries.get_model(db, model_id)
         if row is None:
-            raise LookupError(f"model {model_id} is not in the store")
+            raise Permanent("unknown-model", f"no model has the id {model_id}")
         if row.blob_key is None:
             return _of_this_release(row)
         try:

@@ -2,17 +2,14 @@
 
 An actor tells :func:`run` how to claim a row, and what step that row is at. Most claim whichever
 row is next (:mod:`db.turns`), and not the one that the message names: a message only says that
-there is one more. The work runs outside any transaction, under a lease that a thread renews. Its
-result is a :class:`Outcome`: what to write, and whom to nudge once that is committed.
+there is one more. The work runs outside any transaction, under a lease that a thread renews, and
+asks its :class:`Hold` now and then whether to go on. Its result is a :class:`Outcome`: what to
+write, and whom to nudge once that is committed.
 """
 
 from __future__ import annotations
 
-import threading
-import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,38 +17,16 @@ import msgspec
 import structlog
 from sqlalchemy.orm import Session
 
+from actors import failures, runs, watchdog
+from actors.failures import ClaimLost, Problem
+from actors.hold import Hold
 from actors.messages import Nudge
+from actors.runs import Run
 from actors.runtime import Runtime
-from actors.science.errors import ScienceError
 from db import claims, queries
-from db.blobs import BlobMissing
 from db.claims import SomeUnit, Take, Unit
 
 log = structlog.get_logger(__name__)
-
-#: The first retry waits for this long, each further one twice as long as the one before.
-RETRY_BASE_S = 2.0
-RETRY_MAX_S = 300.0
-#: The lease is renewed this many times before it would end.
-RENEWALS_PER_LEASE = 3
-#: How much of an error is kept in the row.
-ERROR_CHARS = 500
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """What was lost, for the caller to read: a stable code and a sentence."""
-
-    code: str
-    detail: str
-
-
-class Permanent(Exception):
-    """A failure that another try cannot mend."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.problem = Problem(code=code, detail=detail)
-
 
 #: Writes in one transaction, behind the fence that the number of the attempt is. Returns the
 #: nudges to send after the commit, or None if the claim was lost.
@@ -62,13 +37,9 @@ GiveUp = Callable[[Session, int, Problem], Sequence[Nudge] | None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step found: how to write it down.
-
-    ``unused_keys`` are blobs that nobody needs if the claim was lost.
-    """
+    """What a step found: how to write it down."""
 
     write: Write
-    unused_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +48,8 @@ class Step:
 
     name: str
     work: Unit
-    #: Does the work; is given the number of the attempt.
-    perform: Callable[[int], Outcome]
+    #: Does the work; is given the claim, to ask whether to go on.
+    perform: Callable[[Hold], Outcome]
     #: Writes the failure that ends the row's life.
     give_up: GiveUp
 
@@ -109,128 +80,135 @@ def run(
     """Claim a row and run the step that it is at, if there is one to be had.
 
     Whatever the step raises ends here: a permanent failure is written down, a passing one is
-    tried again later by the row's own clock. Only a failure to reach Postgres itself leaves this
-    function; then the lease ends by itself and the steward nudges.
+    tried again later by the row's own clock. If Postgres cannot be reached to write that, the
+    lease ends by itself and the steward nudges.
     """
     settings = runtime.settings
-    started = time.monotonic()
+    with runs.recorded(nudge.actor, **nudge.payload()) as run:
+        with runtime.store.transaction() as db:
+            claim = take(db, lease_s=settings.lease_s)
+        if claim is None:
+            run.end("nothing_to_do")
+            return
+        step = step_of(claim.work)
+        run.holds(claim.attempt, claim.work.names)
+        hold = Hold(
+            runtime.store,
+            step.work,
+            attempt=claim.attempt,
+            lease_s=settings.lease_s,
+            deadline_s=watchdog.deadline_s(type(nudge), settings),
+        )
+        outcome = None
+        try:
+            outcome = _perform(runtime, step, run, hold)
+            _commit(runtime, step, run, hold, outcome)
+        except failures.RAISED as error:
+            # A commit that failed may have been done all the same: what it speaks of is kept.
+            _fail(runtime, step, run, hold, error, may_be_written=outcome is not None)
+
+
+def _perform(runtime: Runtime, step: Step, run: Run, hold: Hold) -> Outcome:
+    """Do the work, unless it was tried so often that it may be what kills its workers."""
+    if hold.attempt > runtime.settings.max_attempts:
+        with runtime.store.transaction() as db:
+            reason = claims.last_error(db, step.work)
+        raise failures.given_up(step.name, attempts=hold.attempt - 1, reason=reason)
+
+    def give_back(reason: str) -> None:
+        with runtime.store.transaction() as db:
+            _retry_later(db, step, hold, reason)
+
+    with runtime.watchdog.over(run, hold.deadline_s, give_back), hold:
+        return step.perform(hold)
+
+
+def _commit(runtime: Runtime, step: Step, run: Run, hold: Hold, outcome: Outcome) -> None:
     with runtime.store.transaction() as db:
-        claim = take(db, lease_s=settings.lease_s)
-    if claim is None:
-        log.info("step_finished", actor=nudge.actor, **nudge.payload(), result="nothing_to_do")
-        return
-    step, attempt = step_of(claim.work), claim.attempt
-    names = {name: _loggable(value) for name, value in step.work.names.items()}
-    bound = log.bind(step=step.name, **names, attempt=attempt)
-    try:
-        if attempt > settings.max_attempts:
-            raise Permanent(
-                "given-up", f"{step.name} was given up after {settings.max_attempts} attempts"
-            )
-        with _lease(runtime, step.work, attempt):
-            outcome = step.perform(attempt)
-        result = _commit(runtime, step, attempt, started, outcome)
-    except Exception as error:
-        result = _fail(runtime, step, attempt, started, error)
-    bound.log(
-        _LEVELS[result], "step_finished", result=result,
-        duration_s=round(time.monotonic() - started, 3),
-    )  # fmt: skip
-
-
-def _loggable(value: object) -> object:
-    return str(value) if isinstance(value, uuid.UUID) else value
-
-
-_LEVELS = {"done": 20, "superseded": 20, "retried": 30, "failed": 30, "given_up": 50}
-
-
-def _commit(runtime: Runtime, step: Step, attempt: int, started: float, outcome: Outcome) -> str:
-    with runtime.store.transaction() as db:
-        nudges = outcome.write(db, attempt)
-        result = "superseded" if nudges is None else "done"
-        _record(db, step, attempt, started, result)
+        nudges = outcome.write(db, hold.attempt)
+        result = "done" if nudges is not None else _lost(db, step)
+        _record(db, step, run, result)
     if nudges is None:
-        runtime.blobs.delete(*outcome.unused_keys)
+        _discard(runtime, hold)
     else:
         runtime.publisher.send(*nudges)
-    return result
+    run.end(result)
 
 
-def _fail(runtime: Runtime, step: Step, attempt: int, started: float, error: Exception) -> str:
+def _fail(
+    runtime: Runtime,
+    step: Step,
+    run: Run,
+    hold: Hold,
+    error: BaseException,
+    *,
+    may_be_written: bool,
+) -> None:
     """Write a failure down: for good if it is permanent, else with the time of the next try."""
-    problem = _permanent(error)
+    failure = failures.judge(error)
+    problem = failure.problem
+    if problem is None and hold.attempt >= runtime.settings.max_attempts:
+        problem = failures.given_up(step.name, attempts=hold.attempt, reason=failure.reason).problem
     nudges: Sequence[Nudge] | None = None
-    with runtime.store.transaction() as db:
-        if problem is not None:
-            nudges = step.give_up(db, attempt, problem)
-            result = "given_up" if problem.code == "given-up" else "failed"
-            held = nudges is not None
-        else:
-            log.warning("step_error", step=step.name, exc_info=error)
-            held = claims.retry_later(
-                db,
-                step.work,
-                attempt=attempt,
-                delay_s=min(RETRY_BASE_S * 2 ** (attempt - 1), RETRY_MAX_S),
-                error=f"{type(error).__name__}: {error}"[:ERROR_CHARS],
-            )
-            result = "retried"
-        result = result if held else "superseded"
-        _record(db, step, attempt, started, result)
+    try:
+        with runtime.store.transaction() as db:
+            if isinstance(error, ClaimLost):
+                held = False
+            elif problem is not None:
+                nudges = step.give_up(db, hold.attempt, problem)
+                held = nudges is not None
+            else:
+                held = _retry_later(db, step, hold, failure.reason)
+            result = _failed(problem) if held else _lost(db, step)
+            _record(db, step, run, result)
+        may_be_written = may_be_written and not held
+    finally:
+        if not may_be_written:
+            _discard(runtime, hold)
     runtime.publisher.send(*(nudges or ()))
-    return result
+    if not held:
+        run.end(result)
+    else:
+        reason = failure.reason if problem is None else problem.detail
+        run.end(result, error=reason, raised=None if failure.problem else error)
 
 
-def _permanent(error: Exception) -> Problem | None:
-    """The problem that an error stands for, or None if it may pass."""
-    if isinstance(error, Permanent):
-        return error.problem
-    if isinstance(error, ScienceError):
-        return Problem(code=error.code, detail=str(error))
-    if isinstance(error, BlobMissing):
-        return Problem(code="recording-missing", detail="the recording is no longer stored")
-    return None
+def _failed(problem: Problem | None) -> str:
+    if problem is None:
+        return "retried"
+    return "given_up" if problem.code == failures.GIVEN_UP else "failed"
 
 
-def _record(db: Session, step: Step, attempt: int, started: float, result: str) -> None:
+def _lost(db: Session, step: Step) -> str:
+    """What to call a run whose claim was lost."""
+    return "cancelled" if claims.is_cancelled(db, step.work) else "superseded"
+
+
+def _retry_later(db: Session, step: Step, hold: Hold, reason: str) -> bool:
+    return claims.retry_later(
+        db,
+        step.work,
+        attempt=hold.attempt,
+        delay_s=failures.delay_s(hold.attempt),
+        error=reason,
+    )
+
+
+def _discard(runtime: Runtime, hold: Hold) -> None:
+    """Remove what an attempt wrote in vain. The steward removes what stays behind here."""
+    try:
+        runtime.blobs.delete(*hold.keys)
+    except Exception as error:
+        log.warning("blobs_not_removed", keys=hold.keys, error=type(error).__name__)
+
+
+def _record(db: Session, step: Step, run: Run, result: str) -> None:
+    assert run.attempt is not None
     queries.add_metric(
         db,
         step.work,
         step=step.name,
-        attempt=attempt,
+        attempt=run.attempt,
         result=result,
-        duration_s=time.monotonic() - started,
+        duration_s=run.duration_s,
     )
-
-
-@contextmanager
-def _lease(runtime: Runtime, work: Unit, attempt: int) -> Iterator[None]:
-    """Renew the claim while the block runs, up to the deadline.
-
-    Past the deadline the lease is left to end: the work is given to somebody else, and what this
-    worker may still write fails at the fence.
-    """
-    settings = runtime.settings
-    finished = threading.Event()
-    renewals = int(settings.deadline_s / settings.lease_s * RENEWALS_PER_LEASE)
-
-    def renew() -> None:
-        for _ in range(renewals):
-            if finished.wait(settings.lease_s / RENEWALS_PER_LEASE):
-                return
-            try:
-                with runtime.store.transaction() as db:
-                    if not claims.extend_lease(db, work, attempt=attempt, lease_s=settings.lease_s):
-                        return
-            except Exception as error:
-                # Postgres is away: the next renewal may come in time.
-                log.warning("lease_not_renewed", error=type(error).__name__)
-
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        finished.set()
-        thread.join()

@@ -10,7 +10,7 @@ import dramatiq
 import structlog
 from dramatiq.middleware import Middleware
 
-from actors import broker, messages, schedule
+from actors import broker, messages, schedule, watchdog
 from actors.audio.aggregate import aggregate_session
 from actors.audio.detect import detect_span
 from actors.audio.process import process_audio_file
@@ -29,22 +29,20 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """One actor: what it listens to, what it does, and how long that may take."""
+    """One actor: what it listens to, and what it does."""
 
     nudge: type[Nudge]
     handle: Callable[[Runtime, Any], None]
-    #: RabbitMQ takes a consumer for dead after 30 minutes without an ack; stay well below.
-    limit_s: int
 
 
 ACTORS = (
-    Entry(messages.ProcessAudioFile, process_audio_file, limit_s=300),
-    Entry(messages.SplitRecording, split_recording, limit_s=1_500),
-    Entry(messages.DetectSpan, detect_span, limit_s=600),
-    Entry(messages.AggregateSession, aggregate_session, limit_s=600),
-    Entry(messages.TrainNoiseClassifier, train_noise_classifier, limit_s=1_500),
-    Entry(messages.ValidateModel, validate_model, limit_s=1_500),
-    Entry(messages.CheckHealth, health_check, limit_s=60),
+    Entry(messages.ProcessAudioFile, process_audio_file),
+    Entry(messages.SplitRecording, split_recording),
+    Entry(messages.DetectSpan, detect_span),
+    Entry(messages.AggregateSession, aggregate_session),
+    Entry(messages.TrainNoiseClassifier, train_noise_classifier),
+    Entry(messages.ValidateModel, validate_model),
+    Entry(messages.CheckHealth, health_check),
 )
 
 
@@ -54,7 +52,7 @@ def boot() -> None:
     configure(settings.log_level)
     consuming = broker.setup(settings)
     dramatiq.set_broker(consuming)
-    declare(consuming, Runtime(settings, consuming))
+    declare(consuming, Runtime(settings, consuming, owns_process=True))
 
 
 def declare(consuming: dramatiq.Broker, runtime: Runtime) -> None:
@@ -64,7 +62,7 @@ def declare(consuming: dramatiq.Broker, runtime: Runtime) -> None:
             broker=consuming,
             actor_name=entry.nudge.actor,
             queue_name=messages.queue_name(entry.nudge, prefix=runtime.settings.queue_prefix),
-            time_limit=entry.limit_s * 1_000,
+            time_limit=watchdog.limit_s(entry.nudge, runtime.settings) * 1_000,
             **schedule.options_for(entry.nudge),
         )(_receiver(runtime, entry))
     consuming.add_middleware(Household(runtime))

@@ -176,6 +176,25 @@ def changed(result: Any) -> bool:
     return bool(result.rowcount == 1)
 
 
+def is_held(db: Session, work: Unit, *, attempt: int) -> bool:
+    """Whether a claim still holds its row."""
+    row = select(work.table.attempt).where(work.waits(), work.table.attempt == attempt)
+    return db.execute(row).scalar_one_or_none() is not None
+
+
+def is_cancelled(db: Session, work: Unit) -> bool:
+    """Whether a row is no longer work because its session was cancelled."""
+    cancelled = exists().where(
+        AudioSession.id == work.names.get("session_id"), AudioSession.state == "cancelled"
+    )
+    return bool(db.execute(select(cancelled)).scalar_one())
+
+
+def last_error(db: Session, work: Unit) -> str | None:
+    """Why the work failed the last time that anybody could tell."""
+    return db.execute(select(work.table.last_error).where(work.waits())).scalar_one_or_none()
+
+
 # --- what is quiet -----------------------------------------------------------------------------
 
 

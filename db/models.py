@@ -339,7 +339,7 @@ class ProcessingMetric(Base):
     step: Mapped[str]
     span_index: Mapped[int | None]
     attempt: Mapped[int] = mapped_column(SmallInteger)
-    #: done, retried, failed, or superseded (another claim was faster).
+    #: As in the log: ``actors/runs.py`` tells what each one means.
     result: Mapped[str]
     duration_s: Mapped[float]
     recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -53,9 +53,10 @@ class Settings:
     #: A worker that falls silent for this long loses its claim. Shorter recovers sooner from a
     #: dead worker; longer forgives a machine that stalls.
     lease_s: float = _setting("CLAMOR_LEASE_S", 30.0, parse=_positive_float)
-    #: A step that runs for longer than this is no longer renewed, and is given to another worker.
+    #: No step may run for longer than this; most may not for as long (``actors/watchdog.py``).
     deadline_s: float = _setting("CLAMOR_DEADLINE_S", 1_500.0, parse=_positive_float)
-    #: A step is given up after this many claims, whether they failed or killed their worker.
+    #: A step is given up after this many claims, whether they failed or killed their worker. More
+    #: of them outlast a store that is away for longer.
     max_attempts: int = _setting("CLAMOR_MAX_ATTEMPTS", 5, parse=_positive_int)
     #: How often the steward looks for rows that are unfinished and quiet.
     steward_s: float = _setting("CLAMOR_STEWARD_S", 3.0, parse=_positive_float)

@@ -105,6 +105,8 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     runtime = Runtime(settings, memory)
     worker.declare(memory, runtime)
     working = dramatiq.Worker(memory, worker_threads=WORKER_THREADS, worker_timeout=WORKER_IDLE_MS)
+    # Dramatiq's own command tells the middleware so; without it no time limit would be held.
+    memory.emit_after("process_boot")
     working.start()
     atexit.register(working.stop)
     return create_app(

@@ -15,6 +15,8 @@ from sqlalchemy.orm import Session
 from actors import steps
 from actors.audio import level_answer, pcm
 from actors.audio.detect import SCORES
+from actors.failures import Permanent
+from actors.hold import Hold
 from actors.messages import AggregateSession, Nudge
 from actors.runtime import Runtime
 from actors.science import ear
@@ -36,7 +38,7 @@ def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
 
 
 def _aggregate(runtime: Runtime, work: Work) -> steps.Step:
-    def perform(attempt: int) -> steps.Outcome:
+    def perform(hold: Hold) -> steps.Outcome:
         with runtime.store.transaction() as db:
             session = queries.get_session(db, work.session_id)
             spans = queries.spans_of(db, work.session_id)
@@ -45,33 +47,38 @@ def _aggregate(runtime: Runtime, work: Work) -> steps.Step:
         assert session.levels_key
         assert session.totals
         if not any(span.state == "done" for span in spans):
-            raise steps.Permanent("nothing-heard", "no part of the recording could be analysed")
+            raise Permanent(
+                "nothing-heard",
+                f"no part of the recording could be analysed: {spans[0].last_error}",
+            )
         model = runtime.model(session.model_id)
         levels = LevelSeries.from_bytes(runtime.blobs.get(session.levels_key))
         totals = Totals.from_json(session.totals)
-        heard = _calibrated(_merge(runtime, session, spans, levels), session.calibration_db)
-        answer_key = product_key(session.id, "levels-answer", attempt=attempt)
+        heard = _calibrated(_merge(runtime, session, spans, levels, hold), session.calibration_db)
+        answer_key = hold.writes(product_key(session.id, "levels-answer", attempt=hold.attempt))
         answer = level_answer.document(session, levels, totals)
         runtime.blobs.put(answer_key, msgspec.json.encode(answer))
         values = {
             "summary": _summary(session, heard, totals, model),
             "levels_answer_key": answer_key,
         }
-        return steps.Outcome(
-            _ending(work, session, spans, values, heard), unused_keys=(answer_key,)
-        )
+        return steps.Outcome(_ending(work, session, spans, values, heard))
 
     return steps.Step(name="aggregate", work=work, perform=perform, give_up=steps.fail(work))
 
 
 def _merge(
-    runtime: Runtime, session: AudioSession, spans: Sequence[SessionSpan], levels: LevelSeries
+    runtime: Runtime,
+    session: AudioSession,
+    spans: Sequence[SessionSpan],
+    levels: LevelSeries,
+    hold: Hold,
 ) -> list[Event]:
     """The events of a session: stretches by the first look, each named by a second look."""
     assert session.model_id
     model = runtime.model(session.model_id)
     scores = np.concatenate([_scores(span, model.classes) for span in spans])
-    grid, read = pcm.grid_of(session), pcm.reader(runtime.blobs, session)
+    grid, read = pcm.grid_of(session), pcm.reader(runtime.blobs, session, hold)
     found = ear.find_events(model, scores, read=read, grid=grid, levels=levels)
     # What nobody listened to is missing from the answer; it is not unclassified.
     lost = [_times(span, grid) for span in spans if span.scores is None]

@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 
 from actors import steps
 from actors.audio import pcm
+from actors.failures import Permanent
+from actors.hold import Hold
 from actors.messages import AggregateSession, DetectSpan, Nudge
 from actors.runtime import Runtime
 from actors.science import ear
@@ -38,13 +40,13 @@ def _detect(runtime: Runtime, work: Work) -> steps.Step:
             return None
         return [aggregate] if was_last else []
 
-    def perform(_attempt: int) -> steps.Outcome:
+    def perform(hold: Hold) -> steps.Outcome:
         with runtime.store.transaction() as db:
             session = queries.get_session(db, session_id)
             span = queries.get_span(db, session_id, span_index)
         if session is None or span is None:
-            raise steps.Permanent("session-removed", "the session was removed while it ran")
-        scores = _listen(runtime, session, span).astype(SCORES).tobytes()
+            raise Permanent("session-removed", "the session was removed while it ran")
+        scores = _listen(runtime, session, span, hold).astype(SCORES).tobytes()
         return steps.Outcome(lambda db, attempt: finish(db, attempt, state="done", scores=scores))
 
     return steps.Step(
@@ -58,12 +60,14 @@ def _detect(runtime: Runtime, work: Work) -> steps.Step:
     )
 
 
-def _listen(runtime: Runtime, session: AudioSession, span: SessionSpan) -> NDArray[np.float32]:
+def _listen(
+    runtime: Runtime, session: AudioSession, span: SessionSpan, hold: Hold
+) -> NDArray[np.float32]:
     """Class probabilities [shape=(n_steps, n_classes)] of a span's steps."""
     assert session.model_id
     return ear.look_at(
         runtime.model(session.model_id),
-        pcm.reader(runtime.blobs, session),
+        pcm.reader(runtime.blobs, session, hold),
         span.start_sample,
         span.stop_sample,
         grid=pcm.grid_of(session),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.hold import Hold
 from actors.science import ear
 from actors.science.chunks import Grid
 from actors.science.prepare import PCM_BYTES, pcm_to_float
@@ -18,13 +19,17 @@ def grid_of(session: AudioSession) -> Grid:
     return Grid(session.n_samples, lead=session.grid_lead)
 
 
-def reader(blobs: Blobs, session: AudioSession) -> ear.Read:
-    """Reads the samples of a session at 16 kHz, silent outside of those that there are."""
+def reader(blobs: Blobs, session: AudioSession, hold: Hold) -> ear.Read:
+    """Reads the samples of a session at 16 kHz, silent outside of those that there are.
+
+    Each read asks first whether to go on: whoever listens reads piece by piece.
+    """
     assert session.pcm_key
     assert session.n_samples
     key, n_samples = session.pcm_key, session.n_samples
 
     def read(start: int, stop: int) -> NDArray[np.float32]:
+        hold.check()
         first, last = max(start, 0), min(stop, n_samples)
         data = blobs.get_range(key, start=first * PCM_BYTES, length=(last - first) * PCM_BYTES)
         return np.pad(pcm_to_float(data), (first - start, stop - last))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from actors import steps
+from actors.hold import Hold
 from actors.messages import ProcessAudioFile, SplitRecording
 from actors.runtime import Runtime
 from actors.science import decode
@@ -20,12 +21,13 @@ def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
 
 
 def _process(runtime: Runtime, work: Work) -> steps.Step:
-    def perform(_attempt: int) -> steps.Outcome:
+    def perform(hold: Hold) -> steps.Outcome:
         with (
             runtime.blobs.open(recording_key(work.session_id)) as file,
             decode.open_recording(file) as decoder,
         ):
             audio = decoder.format
+        hold.check()
         model_id = runtime.current_model_id()
         # A model that cannot be used is told here, rather than by every span.
         runtime.model(model_id)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from actors import steps
+from actors.failures import Permanent
+from actors.hold import Hold
 from actors.messages import DetectSpan, Nudge, SplitRecording
 from actors.runtime import Runtime
 from actors.science import calibration, chunks, decode
@@ -18,6 +22,8 @@ from db import queries, turns
 from db.blobs import product_key
 from db.claims import Work
 from db.models import AudioSession
+
+Samples = NDArray[np.float32]
 
 log = structlog.get_logger(__name__)
 
@@ -34,15 +40,15 @@ def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
 def _split(runtime: Runtime, work: Work) -> steps.Step:
     session_id = work.session_id
 
-    def perform(attempt: int) -> steps.Outcome:
+    def perform(hold: Hold) -> steps.Outcome:
         with runtime.store.transaction() as db:
             session = queries.get_session(db, session_id)
         assert session is not None
         # First, since a calibrator's recording that is none fails the session.
-        calibration_db = _calibration_db(runtime, session)
-        pcm_key = product_key(session_id, "pcm", attempt=attempt)
-        levels_key = product_key(session_id, "levels", attempt=attempt)
-        prepared = _decode(runtime, session, pcm_key)
+        calibration_db = _calibration_db(runtime, session, hold)
+        pcm_key = hold.writes(product_key(session_id, "pcm", attempt=hold.attempt))
+        levels_key = hold.writes(product_key(session_id, "levels", attempt=hold.attempt))
+        prepared = _decode(runtime, session, pcm_key, hold)
         runtime.blobs.put(levels_key, prepared.levels.to_bytes())
         spans = chunks.plan_spans(prepared.grid.length)
         move_on = steps.move_on(
@@ -70,12 +76,12 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
                 )
             return nudges
 
-        return steps.Outcome(write, unused_keys=(pcm_key, levels_key))
+        return steps.Outcome(write)
 
     return steps.Step(name="split", work=work, perform=perform, give_up=steps.fail(work))
 
 
-def _calibration_db(runtime: Runtime, session: AudioSession) -> float | None:
+def _calibration_db(runtime: Runtime, session: AudioSession, hold: Hold) -> float | None:
     """The calibration that the session was posted with, or that its recording of a tone says."""
     if session.calibration_tone_db is None:
         return session.calibration_db
@@ -85,7 +91,7 @@ def _calibration_db(runtime: Runtime, session: AudioSession) -> float | None:
     ):
         rate_hz = decoder.format.rate_hz
         found = calibration.from_tone(
-            decoder.blocks(calibration.frame_length(rate_hz)),
+            _checked(decoder.blocks(calibration.frame_length(rate_hz)), hold),
             rate_hz=rate_hz,
             tone_spl_db=session.calibration_tone_db,
         )
@@ -93,27 +99,28 @@ def _calibration_db(runtime: Runtime, session: AudioSession) -> float | None:
     return round(found.calibration_db, CALIBRATION_DECIMALS)
 
 
-def _decode(runtime: Runtime, session: AudioSession, pcm_key: str) -> Prepared:
+def _checked(blocks: Iterable[Samples], hold: Hold) -> Iterator[Samples]:
+    for block in blocks:
+        hold.check()
+        yield block
+
+
+def _decode(runtime: Runtime, session: AudioSession, pcm_key: str, hold: Hold) -> Prepared:
     longest_s = runtime.settings.max_duration_s
 
-    def check_duration(decoded_s: float) -> None:
+    def check(decoded_s: float) -> None:
+        hold.check()
         if decoded_s > longest_s:
-            raise steps.Permanent(
-                "too-long", f"the recording lasts longer than {longest_s:.0f} seconds"
-            )
+            raise Permanent("too-long", f"the recording lasts longer than {longest_s:.0f} seconds")
 
-    try:
-        with (
-            runtime.blobs.open(session.recording_key) as file,
-            decode.open_recording(file) as decoder,
-            runtime.blobs.writer(pcm_key) as pcm,
-        ):
-            return prepare(
-                decoder,
-                write=pcm.write,
-                third_octaves=session.bands == "third_octave",
-                on_progress=check_duration,
-            )
-    except Exception:
-        runtime.blobs.delete(pcm_key)
-        raise
+    with (
+        runtime.blobs.open(session.recording_key) as file,
+        decode.open_recording(file) as decoder,
+        runtime.blobs.writer(pcm_key) as pcm,
+    ):
+        return prepare(
+            decoder,
+            write=pcm.write,
+            third_octaves=session.bands == "third_octave",
+            on_progress=check,
+        )

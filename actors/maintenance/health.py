@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import structlog
-
+from actors import failures, runs, watchdog
 from actors.messages import CheckHealth
 from actors.runtime import Runtime
 from db import queries
-
-log = structlog.get_logger(__name__)
 
 #: A session that is unfinished for longer than this deserves an operator's eye.
 WAITING_TOO_LONG_S = 3_600.0
 
 
-def health_check(runtime: Runtime, _nudge: CheckHealth) -> None:
-    """Ask the database and the blob store, and log one line with what they say."""
-    faults: dict[str, str] = {}
-    oldest_s: float | None = None
-    try:
-        with runtime.store.transaction() as db:
-            oldest_s = queries.oldest_unfinished_s(db)
-    except Exception as error:
-        faults["database"] = type(error).__name__
-    try:
-        runtime.blobs.check()
-    except Exception as error:
-        faults["blobs"] = type(error).__name__
-    if oldest_s is not None and oldest_s > WAITING_TOO_LONG_S:
-        faults["sessions"] = "waiting for too long"
-    write = log.error if faults else log.info
-    write("health_check", faults=faults, oldest_unfinished_s=oldest_s)
+def health_check(runtime: Runtime, nudge: CheckHealth) -> None:
+    """Ask the database and the blob store; the line of the run says what they answer."""
+    deadline_s = watchdog.deadline_s(type(nudge), runtime.settings)
+    with runs.recorded(nudge.actor) as run, runtime.watchdog.over(run, deadline_s):
+        faults: dict[str, str] = {}
+        oldest_s: float | None = None
+        try:
+            with runtime.store.transaction() as db:
+                oldest_s = queries.oldest_unfinished_s(db)
+        except Exception as error:
+            faults["database"] = failures.judge(error).reason
+        try:
+            runtime.blobs.check()
+        except Exception as error:
+            faults["blobs"] = failures.judge(error).reason
+        if oldest_s is not None and oldest_s > WAITING_TOO_LONG_S:
+            faults["sessions"] = "waiting for too long"
+        told = "; ".join(f"{what}: {fault}" for what, fault in faults.items())
+        run.end("failed" if faults else "done", error=told or None, oldest_unfinished_s=oldest_s)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import structlog
 
+from actors.failures import ClaimLost
+from actors.hold import Hold
 from actors.runtime import Runtime
 from db import model_queries
 from db.model_queries import JobWork
@@ -17,22 +19,19 @@ log = structlog.get_logger(__name__)
 EVERY_S = 1.0
 
 
-class ClaimLost(Exception):
-    """Another worker has the job now: what is done here would be thrown away."""
-
-
 class Bar:
-    """Tells how far a job is; raises :class:`ClaimLost` to stop one that is another's by now."""
+    """Tells how far a job is, and stops one that is in vain: see :meth:`Hold.check`."""
 
-    def __init__(self, runtime: Runtime, work: JobWork, *, attempt: int) -> None:
+    def __init__(self, runtime: Runtime, work: JobWork, hold: Hold) -> None:
         self._runtime = runtime
         self._work = work
-        self._attempt = attempt
+        self._hold = hold
         self._told_at = 0.0
         self._stage = ""
 
     def tell(self, fraction: float, stage: str) -> None:
         """``fraction`` of the job, in [0, 1], is done, and ``stage`` is under way."""
+        self._hold.check()
         now = time.monotonic()
         if stage == self._stage and now - self._told_at < EVERY_S:
             return
@@ -40,7 +39,7 @@ class Bar:
         try:
             with self._runtime.store.transaction() as db:
                 held = model_queries.note_progress(
-                    db, self._work, attempt=self._attempt,
+                    db, self._work, attempt=self._hold.attempt,
                     percent=round(100 * min(max(fraction, 0.0), 1.0)), stage=stage,
                 )  # fmt: skip
         except Exception as error:

@@ -6,16 +6,17 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.failures import Permanent
 from actors.runtime import Runtime
 from actors.science import decode
 from actors.science.chunks import RATE_HZ
 from actors.science.errors import EmptyRecording, RecordingError
 from actors.science.prepare import MonoResampler
-from actors.steps import Permanent
 from db.blobs import BlobMissing, recording_key
 
 #: What one job takes into memory, in seconds: 64 kB each, so about 460 MB.
@@ -94,15 +95,31 @@ def read(
         else:
             by_key[each.key].append(index)
     for number, (key, members) in enumerate(by_key.items()):
-        on_progress(number / len(by_key))
-        _read_one(runtime, key, {index: wanted[index] for index in members}, longest_s, result)
+        _read_one(
+            runtime,
+            key,
+            {index: wanted[index] for index in members},
+            longest_s,
+            result,
+            tell=partial(on_progress, number / len(by_key)),
+        )
     return result
 
 
 def _read_one(
-    runtime: Runtime, key: str, wanted: dict[int, Wanted], longest_s: float, result: Read
+    runtime: Runtime,
+    key: str,
+    wanted: dict[int, Wanted],
+    longest_s: float,
+    result: Read,
+    *,
+    tell: Callable[[], None],
 ) -> None:
-    """Decode one recording and keep the stretches that are wanted of it."""
+    """Decode one recording and keep the stretches that are wanted of it.
+
+    ``tell`` is called before each block.
+    """
+    tell()
     stretches = {
         index: _Stretch(
             start=round(each.start_s * RATE_HZ),
@@ -116,6 +133,7 @@ def _read_one(
     try:
         with runtime.blobs.open(key) as file, decode.open_recording(file) as decoder:
             for block in _resampled(decoder):
+                tell()
                 for stretch in stretches.values():
                     stretch.take(block, at=n_samples)
                 n_samples += block.size

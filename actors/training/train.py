@@ -12,12 +12,13 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from actors import steps
+from actors.failures import Permanent, Problem
+from actors.hold import Hold
 from actors.messages import Nudge, TrainNoiseClassifier
 from actors.runtime import Runtime
 from actors.science import cards, confusion
 from actors.science.classifier import Model
 from actors.science.errors import ScienceError
-from actors.steps import Permanent, Problem
 from actors.training import learn, recordings
 from actors.training.learn import LabelledClip, Learnt
 from actors.training.progress import Bar
@@ -40,12 +41,12 @@ def train_noise_classifier(runtime: Runtime, nudge: TrainNoiseClassifier) -> Non
 def _train(runtime: Runtime, work: JobWork) -> steps.Step:
     refused: dict[int, str] = {}
 
-    def perform(attempt: int) -> steps.Outcome:
+    def perform(hold: Hold) -> steps.Outcome:
         with runtime.store.transaction() as db:
             job = model_queries.get_training(db, work.id)
             rows = model_queries.clips_of(db, work.id)
         assert job is not None
-        bar = Bar(runtime, work, attempt=attempt)
+        bar = Bar(runtime, work, hold)
         clips = _read(runtime, rows, bar, refused)
         learnt = _learn(job, clips, bar, refused)
         bar.tell(LEARNT_SHARE, "writing the model card")
@@ -54,7 +55,7 @@ def _train(runtime: Runtime, work: JobWork) -> steps.Step:
             {"file": rows[index].file_name, "reason": refused[index]} for index in sorted(refused)
         ]
         outcomes = {row.clip_index: refused.get(row.clip_index) for row in rows}
-        return _outcome(runtime, work, attempt, model=learnt.model, card=card, outcomes=outcomes)
+        return _outcome(runtime, work, hold, model=learnt.model, card=card, outcomes=outcomes)
 
     def give_up(db: Session, attempt: int, problem: Problem) -> Sequence[Nudge] | None:
         nudges = steps.fail(work)(db, attempt, problem)
@@ -132,7 +133,7 @@ def _card(learnt: Learnt, clips: Sequence[LabelledClip]) -> dict[str, Any]:
 def _outcome(
     runtime: Runtime,
     work: JobWork,
-    attempt: int,
+    hold: Hold,
     *,
     model: Model,
     card: dict[str, Any],
@@ -140,7 +141,8 @@ def _outcome(
 ) -> steps.Outcome:
     """Store the model and the picture of its confusion matrix; they count once the row says so."""
     prefix = training_prefix(work.id)
-    model_key, picture_key = f"{prefix}model-{attempt}", f"{prefix}confusion-{attempt}.png"
+    model_key = hold.writes(f"{prefix}model-{hold.attempt}")
+    picture_key = hold.writes(f"{prefix}confusion-{hold.attempt}.png")
     runtime.blobs.put(model_key, model.to_bytes())
     picture = confusion.draw(
         np.array(card["confusion"]),
@@ -167,4 +169,4 @@ def _outcome(
             model_queries.name_model(db, work, model_id)
         return nudges
 
-    return steps.Outcome(write, unused_keys=(model_key, picture_key))
+    return steps.Outcome(write)

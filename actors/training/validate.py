@@ -11,12 +11,13 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from actors import steps
+from actors.failures import Permanent
+from actors.hold import Hold
 from actors.messages import Nudge, ValidateModel
 from actors.runtime import Runtime
 from actors.science import integrity
 from actors.science.classifier import Model
 from actors.science.integrity import Check
-from actors.steps import Permanent
 from actors.training import quality, recordings
 from actors.training.progress import Bar
 from actors.training.recordings import Wanted
@@ -37,12 +38,12 @@ def validate_model(runtime: Runtime, nudge: ValidateModel) -> None:
 
 
 def _validate(runtime: Runtime, work: JobWork) -> steps.Step:
-    def perform(attempt: int) -> steps.Outcome:
+    def perform(hold: Hold) -> steps.Outcome:
         with runtime.store.transaction() as db:
             row = model_queries.get_validation(db, work.id)
             assert row is not None
             registered = model_queries.get_model(db, row.model_id) if row.model_id else None
-        bar = Bar(runtime, work, attempt=attempt)
+        bar = Bar(runtime, work, hold)
         bar.tell(0.0, "checking the file")
         checks, model = _checks(runtime, row, registered)
         passed = model is not None and all(check.passed is not False for check in checks)

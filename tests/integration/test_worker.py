@@ -2,77 +2,24 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
-
 import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 from sqlalchemy import text
 
-from actors import broker, messages, steps, worker
+from actors import failures, messages, worker
 from actors.audio.detect import detect_span
 from actors.audio.process import process_audio_file
 from actors.messages import DetectSpan, ProcessAudioFile
 from actors.runtime import Runtime
 from actors.science.types import UNCLASSIFIED
-from actors.steward import Steward, nudge_for, take_quiet
+from actors.steward import Steward
 from db import queries, turns
 from db.blobs import recording_key
-from db.models import AudioSession
-from db.settings import Settings
 from tests.support import recordings
+from tests.support.pipeline import add, run_to_the_end, session
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def memory(memory_settings: Settings) -> StubBroker:
-    made = broker.setup(memory_settings)
-    assert isinstance(made, StubBroker)
-    return made
-
-
-@pytest.fixture
-def runtime(memory_settings: Settings, memory: StubBroker) -> Iterator[Runtime]:
-    runtime = Runtime(memory_settings, memory)
-    yield runtime
-    runtime.close()
-
-
-def add(runtime: Runtime, content: bytes) -> uuid.UUID:
-    """A session as an upload leaves it."""
-    session_id = uuid.uuid4()
-    runtime.blobs.put(recording_key(session_id), content)
-    with runtime.store.transaction() as db:
-        queries.add_session(
-            db,
-            id=session_id,
-            file_name="a.flac",
-            size_bytes=len(content),
-            recording_key=recording_key(session_id),
-        )
-    return session_id
-
-
-def session(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
-    with runtime.store.transaction() as db:
-        found = queries.get_session(db, session_id)
-    assert found is not None
-    return found
-
-
-def run_to_the_end(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
-    """Handle every nudge twice, in the order in which the rows ask for it, until none is left."""
-    handlers = {entry.nudge: entry.handle for entry in worker.ACTORS}
-    for _ in range(20):
-        with runtime.store.transaction() as db:
-            found = take_quiet(db, quiet_s=0, limit=100)
-        for nudge in [nudge_for(work) for work in found] * 2:
-            handlers[type(nudge)](runtime, nudge)
-        if not found:
-            break
-    return session(runtime, session_id)
 
 
 def test_every_message_twice_changes_nothing(runtime: Runtime) -> None:
@@ -164,7 +111,7 @@ def test_a_failure_that_may_pass_is_tried_again_later(
     assert waiting.attempt == 1
     assert waiting.last_error == "OSError: no space left on the device"
     assert waiting.due_at > waiting.nudged_at
-    monkeypatch.setattr(steps, "RETRY_BASE_S", 0)
+    monkeypatch.setattr(failures, "RETRY_BASE_S", 0)
     with runtime.store.transaction() as db:
         db.execute(text("UPDATE audio_sessions SET due_at = now()"))
     assert run_to_the_end(runtime, session_id).state == "completed"

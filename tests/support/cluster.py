@@ -77,6 +77,8 @@ class Cluster:
             "BLOB_URL": settings.blob_url,
             "CLAMOR_QUEUE_PREFIX": settings.queue_prefix,
             "CLAMOR_LEASE_S": str(settings.lease_s),
+            "CLAMOR_DEADLINE_S": str(settings.deadline_s),
+            "CLAMOR_MAX_ATTEMPTS": str(settings.max_attempts),
             "CLAMOR_STEWARD_S": str(settings.steward_s),
         }
 

@@ -1,0 +1,159 @@
+"""Errors in one place: which can pass, which cannot, and how each is told.
+
+A *permanent* failure (a recording that cannot be decoded, a model that is not known) ends the row
+at once, with a code and a sentence for the caller. A *passing* one (a store that is away, a full
+disk, a deadline) is tried again later, and so is every error that nobody foresaw: it is given up
+only after the last attempt. A claim that was lost is no failure; what was done is thrown away.
+
+The reason that is kept in a row may be shown to callers: it names no host, path or statement.
+The whole error is in the log.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+import sqlalchemy.exc
+from dramatiq.middleware import Interrupt, Shutdown, TimeLimitExceeded
+from obstore.exceptions import BaseError as BlobStoreError
+
+from actors.science.errors import ScienceError
+from db.blobs import BlobMissing
+
+#: The first retry waits for this long, each further one this many times as long as the one
+#: before: five attempts outlast a store that is away for two minutes, and the first of them comes
+#: soon.
+RETRY_BASE_S = 2.0
+RETRY_FACTOR = 4.0
+RETRY_MAX_S = 300.0
+#: What failed together is not tried again together: each wait is longer or shorter by this share.
+RETRY_JITTER = 0.25
+#: How much of an error is kept in the row.
+REASON_CHARS = 300
+
+#: The code of work that was tried too often.
+GIVEN_UP = "given-up"
+
+#: What a run may raise. Dramatiq interrupts a thread by an exception that is no ``Exception``, so
+#: that nobody catches it unawares; whoever handles failures must name it.
+RAISED = (Exception, Interrupt)
+
+_random = random.SystemRandom()
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What was lost, for the caller to read: a stable code and a sentence."""
+
+    code: str
+    detail: str
+
+
+class Permanent(Exception):
+    """A failure that another try cannot mend."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.problem = Problem(code=code, detail=detail)
+
+
+class DeadlineExceeded(Exception):
+    """A run took longer than it may."""
+
+
+class ClaimLost(Exception):
+    """Somebody else has the row by now, or its session has ended: the work would be in vain."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What an error stands for."""
+
+    #: One line: the name of the error and what happened.
+    reason: str
+    #: For the caller, if another try cannot mend it; None if it may pass.
+    problem: Problem | None = None
+
+
+def judge(error: BaseException) -> Failure:
+    """Tell whether an error can pass, and in which words it is kept."""
+    for kind, make in _PERMANENT:
+        if isinstance(error, kind):
+            return Failure(reason=_told(error, str(error)), problem=make(error))
+    for kinds, say in _PASSING:
+        if isinstance(error, kinds):
+            return Failure(reason=_told(error, say(error)))
+    return Failure(reason=_told(error, str(error)))
+
+
+def given_up(name: str, *, attempts: int, reason: str | None) -> Permanent:
+    """The end of work that was tried too often. ``reason`` is the last one that was kept."""
+    last = (
+        f"the last error: {reason}"
+        if reason
+        else "none of them came to its end: its workers were killed, or ran out of memory"
+    )
+    return Permanent(GIVEN_UP, f"{name} was given up after {attempts} attempts; {last}")
+
+
+def delay_s(attempt: int) -> float:
+    """How long the row waits after an attempt that failed."""
+    wait_s = min(RETRY_BASE_S * RETRY_FACTOR ** (attempt - 1), RETRY_MAX_S)
+    return wait_s * _random.uniform(1 - RETRY_JITTER, 1 + RETRY_JITTER)
+
+
+def _by_itself(error: BaseException) -> Problem:
+    assert isinstance(error, Permanent)
+    return error.problem
+
+
+def _by_science(error: BaseException) -> Problem:
+    assert isinstance(error, ScienceError)
+    return Problem(code=error.code, detail=str(error))
+
+
+def _missing(_error: BaseException) -> Problem:
+    return Problem(code="recording-missing", detail="the recording is no longer stored")
+
+
+def _of_the_system(error: BaseException) -> str:
+    """What the system says, without the path that it says it of."""
+    assert isinstance(error, OSError)
+    return error.strerror or str(error)
+
+
+def _of_the_blob_store(error: BaseException) -> str:
+    """The cause stands at the end of the first line, behind URLs and paths."""
+    first_line = str(error).strip().partition("\n")[0]
+    return f"the blob store failed: {first_line.rpartition(': ')[2]}"
+
+
+_PERMANENT: tuple[tuple[type[Exception], Callable[[BaseException], Problem]], ...] = (
+    (Permanent, _by_itself),
+    (ScienceError, _by_science),
+    (BlobMissing, _missing),
+)
+
+_PASSING: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException], str]], ...] = (
+    (
+        (
+            sqlalchemy.exc.OperationalError,
+            sqlalchemy.exc.InterfaceError,
+            sqlalchemy.exc.TimeoutError,
+        ),
+        lambda _error: "the database is away, or did not answer in time",
+    ),
+    # Statements and their values stand in the text of every other error of the database.
+    ((sqlalchemy.exc.SQLAlchemyError,), lambda _error: "the database refused a statement"),
+    ((BlobStoreError,), _of_the_blob_store),
+    ((OSError,), _of_the_system),
+    ((TimeLimitExceeded,), lambda _error: "it ran for longer than it may"),
+    ((Shutdown,), lambda _error: "its worker was stopped"),
+)
+
+
+def _told(error: BaseException, what: str) -> str:
+    line = " ".join(what.split())
+    return f"{type(error).__name__}: {line}"[:REASON_CHARS] if line else type(error).__name__

@@ -1,0 +1,28 @@
+"""A worker's collaborators in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from dramatiq.brokers.stub import StubBroker
+
+from actors import broker
+from actors.runtime import Runtime
+from db.settings import Settings
+
+
+@pytest.fixture
+def memory(memory_settings: Settings) -> StubBroker:
+    """The in-memory broker, with every queue."""
+    made = broker.setup(memory_settings)
+    assert isinstance(made, StubBroker)
+    return made
+
+
+@pytest.fixture
+def runtime(memory_settings: Settings, memory: StubBroker) -> Iterator[Runtime]:
+    """What a worker process holds."""
+    runtime = Runtime(memory_settings, memory)
+    yield runtime
+    runtime.close()

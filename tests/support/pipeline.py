@@ -1,0 +1,71 @@
+"""The pipeline in this process, step by step, over a real Postgres."""
+
+from __future__ import annotations
+
+import uuid
+
+from actors import worker
+from actors.messages import Nudge, ProcessAudioFile, SplitRecording
+from actors.runtime import Runtime
+from actors.steward import nudge_for, take_quiet
+from db import queries
+from db.blobs import recording_key
+from db.models import AudioSession, SessionSpan
+
+
+def add(runtime: Runtime, content: bytes) -> uuid.UUID:
+    """A session as an upload leaves it."""
+    session_id = uuid.uuid4()
+    runtime.blobs.put(recording_key(session_id), content)
+    with runtime.store.transaction() as db:
+        queries.add_session(
+            db,
+            id=session_id,
+            file_name="a.flac",
+            size_bytes=len(content),
+            recording_key=recording_key(session_id),
+        )
+    return session_id
+
+
+def session(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
+    """A session as it stands."""
+    with runtime.store.transaction() as db:
+        found = queries.get_session(db, session_id)
+    assert found is not None
+    return found
+
+
+def span(runtime: Runtime, session_id: uuid.UUID, index: int) -> SessionSpan:
+    """A span as it stands."""
+    with runtime.store.transaction() as db:
+        found = queries.get_span(db, session_id, index)
+    assert found is not None
+    return found
+
+
+def handle(runtime: Runtime, nudge: Nudge) -> None:
+    """Let the actor of a message handle it."""
+    [handler] = [entry.handle for entry in worker.ACTORS if entry.nudge is type(nudge)]
+    handler(runtime, nudge)
+
+
+def split(runtime: Runtime, content: bytes) -> uuid.UUID:
+    """A session whose spans wait to be heard."""
+    session_id = add(runtime, content)
+    handle(runtime, ProcessAudioFile(session_id=session_id))
+    handle(runtime, SplitRecording(session_id=session_id))
+    assert session(runtime, session_id).state == "detecting"
+    return session_id
+
+
+def run_to_the_end(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
+    """Handle every nudge twice, in the order in which the rows ask for it, until none is left."""
+    for _ in range(20):
+        with runtime.store.transaction() as db:
+            found = take_quiet(db, quiet_s=0, limit=100)
+        for nudge in [nudge_for(work) for work in found] * 2:
+            handle(runtime, nudge)
+        if not found:
+            break
+    return session(runtime, session_id)
