@@ -12,7 +12,7 @@ import threading
 import structlog
 from sqlalchemy.orm import Session
 
-from actors import messages
+from actors import messages, watchdog
 from actors.messages import Nudge
 from actors.runtime import Runtime
 from db import claims, model_queries, queries
@@ -68,6 +68,7 @@ class Steward:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._silent_after_s = watchdog.silent_after_s(runtime.settings)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="steward", daemon=True)
 
@@ -87,7 +88,9 @@ class Steward:
                 return []
             quiet_s = self._runtime.settings.lease_s
             found = take_quiet(db, quiet_s=quiet_s, limit=ROWS_A_ROUND)
-            untidy = queries.sessions_to_tidy(db, limit=ROWS_A_ROUND)
+            untidy = queries.sessions_to_tidy(
+                db, silent_after_s=self._silent_after_s, limit=ROWS_A_ROUND
+            )
         nudges = [nudge_for(work) for work in found]
         if nudges:
             log.info("steward_nudges", rows=len(nudges))
@@ -97,7 +100,7 @@ class Steward:
             keys = self._runtime.blobs.keys(session_prefix(session_id))
             self._runtime.blobs.delete(*(key for key in keys if key not in kept))
             with self._runtime.store.transaction() as db:
-                queries.forget_pcm(db, session_id)
+                queries.note_tidied(db, session_id, silent_after_s=self._silent_after_s)
         return nudges
 
     def _run(self) -> None:

@@ -189,6 +189,12 @@ class AudioSession(Claimable, Base):
             "id",
             postgresql_where=text("pcm_key IS NOT NULL"),
         ),
+        # What the steward has yet to tidy for good; a session that is done with is not in it.
+        Index(
+            "ix_audio_sessions_finished",
+            "finished_at",
+            postgresql_where=text("tidied_at IS NULL AND finished_at IS NOT NULL"),
+        ),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -239,6 +245,8 @@ class AudioSession(Claimable, Base):
     problem: Mapped[dict[str, Any] | None]
     #: Where the answer about its levels lies in the blob store.
     levels_answer_key: Mapped[str | None]
+    #: When what was left over in the blob store was removed for good.
+    tidied_at: Mapped[datetime | None]
 
     @property
     def level_reference(self) -> str:

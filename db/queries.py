@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import case, func, insert, select, update
+from sqlalchemy import and_, case, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from db import claims
@@ -169,21 +169,44 @@ def try_steward_lock(db: Session) -> bool:
 # --- what is left over -------------------------------------------------------------------------
 
 
-def sessions_to_tidy(db: Session, *, limit: int) -> Sequence[tuple[uuid.UUID, set[str | None]]]:
-    """Sessions at their end that still keep decoded audio, with the keys that they go on to need
+def sessions_to_tidy(
+    db: Session, *, silent_after_s: float, limit: int
+) -> Sequence[tuple[uuid.UUID, set[str | None]]]:
+    """Sessions at their end that keep what nobody needs, with the keys that they go on to need
     beside their recording's.
+
+    Decoded audio is the most of it and goes at once. Each session is tidied once more, when it
+    has ended for so long that no worker can still be writing for it.
     """
     rows = db.execute(
         select(AudioSession.id, AudioSession.levels_key, AudioSession.levels_answer_key)
-        .where(AudioSession.state.not_in(UNFINISHED_STATES), AudioSession.pcm_key.is_not(None))
+        .where(
+            AudioSession.state.not_in(UNFINISHED_STATES),
+            or_(
+                AudioSession.pcm_key.is_not(None),
+                and_(
+                    AudioSession.tidied_at.is_(None),
+                    AudioSession.finished_at <= claims.seconds_from_now(-silent_after_s),
+                ),
+            ),
+        )
         .limit(limit)
     )
     return [(session_id, {*keys}) for session_id, *keys in rows]
 
 
-def forget_pcm(db: Session, session_id: uuid.UUID) -> None:
-    """Note that a session's decoded audio is gone."""
-    db.execute(update(AudioSession).where(AudioSession.id == session_id).values(pcm_key=None))
+def note_tidied(db: Session, session_id: uuid.UUID, *, silent_after_s: float) -> None:
+    """Note that nothing is left of a session but what it goes on to need."""
+    is_last = AudioSession.finished_at <= claims.seconds_from_now(-silent_after_s)
+    db.execute(
+        update(AudioSession)
+        .where(AudioSession.id == session_id)
+        .values(
+            pcm_key=None,
+            tidied_at=case((is_last, func.clock_timestamp()), else_=AudioSession.tidied_at),
+        ),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def oldest_unfinished_s(db: Session) -> float | None:
