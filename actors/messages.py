@@ -72,6 +72,15 @@ class AggregateSession(Nudge, frozen=True, kw_only=True):
     session_id: uuid.UUID
 
 
+class BatchProcessFiles(Nudge, frozen=True, kw_only=True):
+    """Recordings that lie in the blob store were named: make sessions of the next of them."""
+
+    actor: ClassVar[str] = "batch_process_files"
+    queue: ClassVar[str] = "audio.batch"
+
+    batch_id: uuid.UUID
+
+
 class TrainNoiseClassifier(Nudge, frozen=True, kw_only=True):
     """Labelled recordings have arrived: learn a model from them."""
 
@@ -102,6 +111,7 @@ ALL: tuple[type[Nudge], ...] = (
     SplitRecording,
     DetectSpan,
     AggregateSession,
+    BatchProcessFiles,
     TrainNoiseClassifier,
     ValidateModel,
     CheckHealth,

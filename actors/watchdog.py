@@ -45,6 +45,8 @@ DEADLINES_S: dict[type[Nudge], float] = {
     # A minute of audio, which takes less than a second or two.
     messages.DetectSpan: 120.0,
     messages.AggregateSession: 900.0,
+    # Copies a page of recordings.
+    messages.BatchProcessFiles: 1_500.0,
     messages.TrainNoiseClassifier: 1_500.0,
     messages.ValidateModel: 1_500.0,
     messages.CheckHealth: 60.0,

@@ -12,6 +12,7 @@ from dramatiq.middleware import Middleware
 
 from actors import broker, messages, schedule, watchdog
 from actors.audio.aggregate import aggregate_session
+from actors.audio.batch import batch_process_files
 from actors.audio.detect import detect_span
 from actors.audio.process import process_audio_file
 from actors.audio.split import split_recording
@@ -40,6 +41,7 @@ ACTORS = (
     Entry(messages.SplitRecording, split_recording),
     Entry(messages.DetectSpan, detect_span),
     Entry(messages.AggregateSession, aggregate_session),
+    Entry(messages.BatchProcessFiles, batch_process_files),
     Entry(messages.TrainNoiseClassifier, train_noise_classifier),
     Entry(messages.ValidateModel, validate_model),
     Entry(messages.CheckHealth, health_check),

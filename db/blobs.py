@@ -1,12 +1,16 @@
 """Recordings and their products, in object storage.
 
 One interface over a folder (``file://``) and a bucket (``s3://``). Keys are made by Clamor from
-identifiers; nothing that a client sends becomes part of one.
+identifiers; nothing that a client sends becomes part of one. What a client may name is what the
+operator has put below the inbox, to be read.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
+import re
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -53,6 +57,26 @@ def training_prefix(job_id: uuid.UUID) -> str:
 def validation_prefix(validation_id: uuid.UUID) -> str:
     """Below this lies all that belongs to a validation."""
     return f"validations/{validation_id}/"
+
+
+#: Below this the operator puts recordings, for callers to name. Clamor reads them and changes
+#: nothing there.
+INBOX = "inbox/"
+
+#: A name below the inbox: parts that are not empty, no control characters, no backslashes.
+_INBOX_NAME = re.compile(r"[^/\\\x00-\x1f\x7f]+(/[^/\\\x00-\x1f\x7f]+)*")
+_MOST_KEY_BYTES = 1024
+
+
+def is_inbox_key(key: str) -> bool:
+    """Whether a caller may name this key: it lies below the inbox, and leads nowhere else."""
+    name = key.removeprefix(INBOX)
+    return (
+        key.startswith(INBOX)
+        and len(key.encode(errors="replace")) <= _MOST_KEY_BYTES
+        and _INBOX_NAME.fullmatch(name) is not None
+        and not {".", ".."} & set(name.split("/"))
+    )
 
 
 def shipped_key(sha256: str) -> str:
@@ -128,10 +152,31 @@ class Blobs:
             except FileNotFoundError:
                 continue
 
-    def keys(self, prefix: str) -> list[str]:
-        """All keys below a prefix."""
+    def keys(self, prefix: str, *, limit: int | None = None) -> list[str]:
+        """All keys below a prefix, or the first that are found of them."""
         self._require_folder()
-        return [meta["path"] for page in obstore.list(self._store, prefix) for meta in page]
+        found = (meta["path"] for page in obstore.list(self._store, prefix) for meta in page)
+        return list(itertools.islice(found, limit))
+
+    def size(self, key: str) -> int:
+        """How many bytes a blob has."""
+        try:
+            return int(obstore.head(self._store, key)["size"])
+        except FileNotFoundError:
+            raise self._missing(key) from None
+
+    def copy(self, source: str, to: str) -> None:
+        """Give a blob's content to another key too; the two have nothing to do with each other."""
+        if isinstance(self._store, LocalStore):
+            # Its own way is a second link to one file, which may still be written to by whoever
+            # put it there, and is impossible between two file systems.
+            with self.open(source) as file, self.writer(to) as copy:
+                shutil.copyfileobj(file, copy, READ_BYTES)
+            return
+        try:
+            obstore.copy(self._store, source, to)
+        except FileNotFoundError:
+            raise self._missing(source) from None
 
     def check(self) -> None:
         """Raise unless the store answers."""

@@ -16,7 +16,7 @@ from sqlalchemy import CursorResult, and_, exists, func, or_, select, tuple_, up
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
-from db.models import UNFINISHED_STATES, AudioSession, Claimable, SessionSpan
+from db.models import AudioSession, Claimable, SessionSpan
 
 
 class Unit(ABC):
@@ -154,7 +154,7 @@ def advance(
         "nudged_at": func.now(),
         "last_error": None,
     }
-    if to not in UNFINISHED_STATES:
+    if to not in work.table.unfinished:
         fresh["finished_at"] = func.clock_timestamp()
     return update_held(db, work, attempt, fresh | dict(values or {}))
 

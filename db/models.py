@@ -1,4 +1,5 @@
-"""The tables of recordings and what was heard; ``training_models.py`` has those of training.
+"""The tables of recordings and what was heard; ``training_models.py`` has those of training, and
+``batch_models.py`` those of batches.
 
 Constraints stand on the table, never inside a column: autogenerate does not see a check that is
 written into a column. Every unit of work (a session's current stage, a span, a training, a
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     BigInteger,
@@ -87,6 +88,9 @@ class Claimable:
     is unfinished, due, and was not nudged lately.
     """
 
+    #: The states in which the row is work, or waits for the work of others.
+    unfinished: ClassVar[tuple[str, ...]] = ("pending",)
+
     state: Mapped[str]
     attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     due_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -157,6 +161,7 @@ class AudioSession(Claimable, Base):
     """One recording on its way from upload to answer."""
 
     __tablename__ = "audio_sessions"
+    unfinished = UNFINISHED_STATES
     __table_args__ = (
         CheckConstraint(one_of("state", SESSION_STATES), name="state"),
         CheckConstraint("spans_finished <= spans_total", name="spans"),
@@ -173,6 +178,11 @@ class AudioSession(Claimable, Base):
             "ix_audio_sessions_unfinished",
             "due_at",
             postgresql_where=text(one_of("state", UNFINISHED_STATES)),
+        ),
+        Index(
+            "ix_audio_sessions_batch_id",
+            "batch_id",
+            postgresql_where=text("batch_id IS NOT NULL"),
         ),
         # What is next: see db/claims.py.
         Index(
@@ -211,6 +221,8 @@ class AudioSession(Claimable, Base):
     #: lane is the user, else the batch, else `NO_LANE`.
     priority: Mapped[int] = mapped_column(SmallInteger, server_default=text(str(NORMAL)))
     lane: Mapped[uuid.UUID] = mapped_column(server_default=text(f"'{NO_LANE}'"))
+    #: The batch that it came with.
+    batch_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("batches.id"))
 
     #: What the recording was posted with. ``calibration_db`` turns dB re full scale to dB SPL; of
     #: a calibrator's recording (``calibration_tone_db`` is its level) ``split`` finds it.
@@ -342,7 +354,7 @@ class ProcessingMetric(Base):
     session_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("audio_sessions.id", ondelete="CASCADE")
     )
-    #: The training or the validation; the step tells which, so it is no foreign key.
+    #: The training, the validation or the batch; the step tells which, so it is no foreign key.
     job_id: Mapped[uuid.UUID | None]
     step: Mapped[str]
     span_index: Mapped[int | None]

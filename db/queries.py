@@ -28,8 +28,8 @@ from db.models import (
 
 
 def add_session(db: Session, **values: Any) -> AudioSession:
-    """Write down a recording that has arrived; it is queued, in the lane of its user."""
-    lane = values.get("user_id") or NO_LANE
+    """Write down a recording that has arrived; it is queued, in the lane that it belongs to."""
+    lane = values.get("user_id") or values.get("batch_id") or NO_LANE
     return db.execute(
         insert(AudioSession).values(state="queued", lane=lane, **values).returning(AudioSession)
     ).scalar_one()

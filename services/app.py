@@ -16,7 +16,7 @@ from actors.logs import configure
 from db.blobs import Blobs
 from db.session import Store
 from db.settings import Settings, from_environment
-from services import errors, health, models, sessions, trainings, validations
+from services import batches, errors, health, models, sessions, trainings, validations
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,16 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
         "/v1/sessions/{session_id:uuid}/detections": sessions.SessionDetections(store),
         "/v1/sessions/{session_id:uuid}/levels": sessions.SessionLevels(store, blobs),
         "/v1/sessions/{session_id:uuid}/cancel": sessions.SessionCancel(store),
+        "/v1/batches": batches.BatchList(
+            store,
+            blobs,
+            publisher,
+            max_upload_bytes=max_bytes,
+            max_items=given.settings.max_batch_items,
+        ),
+        "/v1/batches/{batch_id:uuid}": batches.BatchResource(store),
+        "/v1/batches/{batch_id:uuid}/items": batches.BatchItems(store),
+        "/v1/batches/{batch_id:uuid}/cancel": batches.BatchCancel(store, blobs),
         "/v1/models": models.ModelList(store, blobs, publisher, max_upload_bytes=max_bytes),
         "/v1/models/{model_id:uuid}": models.ModelItem(store),
         "/v1/models/{model_id:uuid}/confusion.png": models.ModelConfusion(store, blobs),

@@ -64,6 +64,22 @@ def _parser() -> argparse.ArgumentParser:
     _api(process)
     process.set_defaults(run=_process)
 
+    batch = commands.add_parser(
+        "batch",
+        help="send many recordings in one call",
+        description="Send many recordings in one call, or name those that lie below a prefix of "
+        "the blob store's inbox/, and show what became of each. Exits with 1 if any failed.",
+    )
+    what = batch.add_mutually_exclusive_group(required=True)
+    what.add_argument("files", nargs="*", default=[], type=Path, metavar="FILE")
+    what.add_argument("--prefix", metavar="inbox/FOLDER", help="instead: what lies below this")
+    batch.add_argument(
+        "--calibration-db", type=float, metavar="DB", help="dB SPL of digital full scale"
+    )
+    _priority(batch)
+    _api(batch)
+    batch.set_defaults(run=_batch)
+
     demo = commands.add_parser("demo", help="process one recording and draw what was heard")
     demo.add_argument("file", nargs="?", type=Path, metavar="FILE")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for the picture")
@@ -217,6 +233,21 @@ def _process(options: argparse.Namespace) -> int:
     for result in failed:
         print(f"clamor: {result.file}: {result.error}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _batch(options: argparse.Namespace) -> int:
+    from services import batch_command
+
+    asked = {"priority": options.priority}
+    if options.calibration_db is not None:
+        asked["calibration_db"] = f"{options.calibration_db}"
+    missing = [str(file) for file in options.files if not file.is_file()]
+    if missing:
+        raise UserError(f"no such file: {', '.join(missing)}")
+    bars = Console(file=sys.stderr)
+    with _client(options, bars) as client:
+        what = options.files or options.prefix
+        return batch_command.run(client, what, options=asked, bars=bars)
 
 
 def _train(options: argparse.Namespace) -> int:

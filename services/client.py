@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
 
 import httpx
 import msgspec
 
-from services import schemas
+from services import batch_schemas, schemas
 from services.errors import UserError
 
 #: Between two looks at a session: soon enough for a short clip, seldom enough for a long file.
@@ -108,6 +108,51 @@ class Client:
         while True:
             response = self._call("GET", f"/v1/sessions/{session_id}/detections", params=params)
             page = msgspec.json.decode(response.content, type=schemas.DetectionPage)
+            items += page.items
+            if page.next_cursor is None:
+                return items
+            params = {"cursor": page.next_cursor}
+
+    def send_batch(
+        self,
+        files: Sequence[Path],
+        *,
+        batch_id: uuid.UUID,
+        options: Mapping[str, str],
+        on_bytes: Callable[[int], object],
+    ) -> batch_schemas.Batch:
+        """Post many recordings at once. The id is chosen here, to find the batch if this fails."""
+        response = self._call(
+            "POST",
+            "/v1/batches",
+            params={"batch_id": str(batch_id), **options},
+            files=[("file", (path.name, _LazyFile(path, on_bytes))) for path in files],
+        )
+        return msgspec.json.decode(response.content, type=batch_schemas.Batch)
+
+    def name_batch(self, prefix: str, *, options: Mapping[str, str]) -> batch_schemas.Batch:
+        """Have all recordings below a prefix of the inbox processed."""
+        response = self._call("POST", "/v1/batches", params=dict(options), json={"prefix": prefix})
+        return msgspec.json.decode(response.content, type=batch_schemas.Batch)
+
+    def batch(self, batch_id: object) -> batch_schemas.Batch:
+        """A batch as it stands."""
+        response = self._call("GET", f"/v1/batches/{batch_id}")
+        return msgspec.json.decode(response.content, type=batch_schemas.Batch)
+
+    def wait_for_batch(
+        self, batch: batch_schemas.Batch, *, on_change: Callable[[batch_schemas.Batch], object]
+    ) -> batch_schemas.Batch:
+        """Look at a batch until it has finished."""
+        return _wait(batch, self.batch, on_change)
+
+    def batch_items(self, batch_id: object) -> list[batch_schemas.BatchItem]:
+        """What became of each recording of a batch."""
+        items: list[batch_schemas.BatchItem] = []
+        params: dict[str, str] = {}
+        while True:
+            response = self._call("GET", f"/v1/batches/{batch_id}/items", params=params)
+            page = msgspec.json.decode(response.content, type=batch_schemas.BatchItemPage)
             items += page.items
             if page.next_cursor is None:
                 return items

@@ -31,6 +31,9 @@ class ServiceError(Exception):
     ::
 
         ServiceError
+        ├── BatchNotFound      404
+        ├── BatchExists        409  there is a batch of the id that the caller chose
+        ├── BatchClosed        409  the batch takes no more recordings
         ├── EmptyUpload        400  the request bears no recording
         ├── IncompleteUpload   400  the body ended before its announced length
         ├── InvalidForm        400  a field of a form is missing, strange or twice there
@@ -47,6 +50,7 @@ class ServiceError(Exception):
         ├── ModelDamaged       409  the model's file is not the one that was registered
         ├── Regression         409  the model is worse than the one in use
         ├── LengthRequired     411  a raw body must announce its length
+        ├── TooManyFiles       413  a batch has more recordings than are taken at once
         ├── UploadTooLarge     413
         ├── UnsupportedUpload  415  neither multipart/form-data nor a raw body
         └── StoreUnavailable   503  the database or the blob store is away
@@ -57,6 +61,30 @@ class ServiceError(Exception):
     title = "Something went wrong here"
     #: What the problem bears beside its own members.
     extension: dict[str, Any] = {}  # noqa: RUF012  (never changed)
+
+
+class BatchNotFound(ServiceError):
+    """There is no such batch."""
+
+    status, name, title = 404, "batch-not-found", "There is no such batch"
+
+
+class BatchExists(ServiceError):
+    """There is a batch of the id that the caller chose."""
+
+    status, name, title = 409, "batch-exists", "There is a batch of this id already"
+
+
+class BatchClosed(ServiceError):
+    """The batch takes no more recordings: it was cancelled, or was silent for too long."""
+
+    status, name, title = 409, "batch-closed", "The batch takes no more recordings"
+
+
+class TooManyFiles(ServiceError):
+    """A batch with more recordings than this server takes at once."""
+
+    status, name, title = 413, "too-many-files", "The batch has too many recordings"
 
 
 class EmptyUpload(ServiceError):

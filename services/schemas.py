@@ -79,6 +79,8 @@ class Session(msgspec.Struct, kw_only=True):
     bands: str | None
     #: high, normal or low.
     priority: str
+    #: The batch that it came with.
+    batch_id: uuid.UUID | None
     spans_total: int
     spans_finished: int
     spans_failed: int

@@ -129,7 +129,7 @@ class SessionDetections:
         limit = req.get_param_as_int(
             "limit", min_value=1, max_value=MAX_PAGE_ITEMS, default=PAGE_ITEMS
         )
-        from_index = _from_cursor(req.get_param("cursor"))
+        from_index = from_cursor(req.get_param("cursor"))
         with self._store.transaction() as db:
             session = queries.get_session(db, session_id)
             if session is None:
@@ -175,7 +175,7 @@ class SessionLevels:
         resp.set_stream(stored, n_bytes)
 
 
-def _from_cursor(cursor: str | None) -> int:
+def from_cursor(cursor: str | None) -> int:
     """The index that a cursor stands for. Callers may not rely on what it looks like."""
     if cursor is None:
         return 0

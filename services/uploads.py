@@ -65,6 +65,27 @@ def receive(req: falcon.Request, *, blobs: Blobs, key: str, max_bytes: int) -> U
     return Upload(file_name=display_name(source.name), size_bytes=counted.n_bytes)
 
 
+def receive_part(
+    part: falcon.media.multipart.BodyPart,
+    *,
+    blobs: Blobs,
+    key: str,
+    max_bytes: int,
+    check_end: Callable[[int], None],
+) -> Upload:
+    """Store the recording that one part of a form is; ``check_end`` raises unless it is whole.
+
+    Raises
+    ------
+    EmptyUpload, UploadTooLarge
+        And what ``check_end`` raises. Nothing is stored then.
+    """
+    source = _Source(part.filename or "", part.stream, check_end)
+    counted = _Counted(source, max_bytes)
+    blobs.put(key, counted)
+    return Upload(file_name=display_name(source.name), size_bytes=counted.n_bytes)
+
+
 def display_name(name: str) -> str:
     """A client's file name, fit to be shown: its last part, one line, of bounded length."""
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
@@ -110,16 +131,16 @@ def _form(req: falcon.Request) -> _Source:
     def check_end(_n_bytes: int) -> None:
         # A form that is all there ends with its last boundary; Falcon refuses any other end.
         for part in parts:
-            _check_name(part.name)
+            check_name(part.name)
 
     for part in parts:
         if part.name == FIELD:
             return _Source(part.filename or "", part.stream, check_end)
-        _check_name(part.name)
+        check_name(part.name)
     raise EmptyUpload(f"the form has no field '{FIELD}'")
 
 
-def _check_name(name: str | None) -> None:
+def check_name(name: str | None) -> None:
     """Refuse a field that means something elsewhere, rather than pass over it in silence."""
     if name in options.NAMES:
         raise InvalidParameter(f"'{name}' is a parameter of the query, not a field of the form")

@@ -1,0 +1,268 @@
+"""Every question about batches: how they are filled, how far they are, and how they end.
+
+As in :mod:`db.queries`, each function takes a session and never commits.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, and_, case, func, insert, select, text, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import ColumnElement
+
+from db import claims, queries
+from db.batch_models import OPEN_STATES, Batch, BatchItem
+from db.claims import Claim
+from db.models import UNFINISHED_STATES, AudioSession
+
+#: Items of one message: a transaction's worth, and what is copied again if the worker dies.
+PAGE_ITEMS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchWork(claims.Unit):
+    """A batch at one of its items: the next ones are to become sessions.
+
+    The item is a part of the address, so that a worker which was thought dead cannot write what
+    it found of items that are behind by now: the count of attempts begins anew with each page.
+    """
+
+    id: uuid.UUID
+    state: str
+    next_item: int = 0
+
+    @property
+    def table(self) -> type[Batch]:
+        return Batch
+
+    @property
+    def names(self) -> dict[str, Any]:
+        return {"job_id": self.id}
+
+    def waits(self) -> ColumnElement[bool]:
+        return and_(
+            Batch.id == self.id, Batch.state == self.state, Batch.next_item == self.next_item
+        )
+
+
+def session_id_of(batch_id: uuid.UUID, item_index: int) -> uuid.UUID:
+    """The session of an item: always the same, so that whatever is done twice is done once."""
+    return uuid.uuid5(batch_id, str(item_index))
+
+
+# --- filling -----------------------------------------------------------------------------------
+
+
+def add_batch(db: Session, *, names: Sequence[tuple[str, str]] = (), **values: Any) -> Batch | None:
+    """Write down a batch, with the objects that it names; None if there is one of this id."""
+    batch = db.execute(
+        postgresql.insert(Batch)
+        .values(items_total=len(names), **values)
+        .on_conflict_do_nothing(index_elements=["id"])
+        .returning(Batch)
+    ).scalar_one_or_none()
+    if batch is not None:
+        add_names(db, batch.id, names)
+    return batch
+
+
+def add_names(db: Session, batch_id: uuid.UUID, names: Sequence[tuple[str, str]]) -> None:
+    """Write down objects to be taken, as ``(file_name, source_key)``."""
+    rows = [
+        {"batch_id": batch_id, "item_index": index, "file_name": name, "source_key": key}
+        for index, (name, key) in enumerate(names)
+    ]
+    if rows:
+        db.execute(insert(BatchItem), rows)
+
+
+def take_batch(batch_id: uuid.UUID, db: Session, *, lease_s: float) -> Claim[BatchWork] | None:
+    """Claim a batch, at the item where it is."""
+    batch = db.get(Batch, batch_id)
+    if batch is None or batch.state not in OPEN_STATES:
+        return None
+    return claims.this(work_on(batch), db, lease_s=lease_s)
+
+
+def work_on(batch: Batch) -> BatchWork:
+    """The address of a batch as it stands."""
+    return BatchWork(id=batch.id, state=batch.state, next_item=batch.next_item)
+
+
+def take_item(
+    db: Session, batch: Batch, item_index: int, *, file_name: str, size_bytes: int, key: str
+) -> uuid.UUID:
+    """Make a session of an item's recording, and note it. Fails if it was done before."""
+    session_id = session_id_of(batch.id, item_index)
+    queries.add_session(
+        db,
+        id=session_id,
+        batch_id=batch.id,
+        user_id=batch.user_id,
+        priority=batch.priority,
+        file_name=file_name,
+        size_bytes=size_bytes,
+        recording_key=key,
+        **batch.options,
+    )
+    _note(db, batch.id, item_index, file_name, outcome="taken", session_id=session_id)
+    return session_id
+
+
+def refuse_item(db: Session, batch: Batch, item_index: int, *, file_name: str, reason: str) -> None:
+    """Note why an item becomes no session."""
+    _note(db, batch.id, item_index, file_name, outcome="refused", reason=reason)
+
+
+def _note(db: Session, batch_id: uuid.UUID, index: int, file_name: str, **found: Any) -> None:
+    """What was found of an item: one that was named has a row, one that was uploaded has none."""
+    db.execute(
+        postgresql.insert(BatchItem)
+        .values(batch_id=batch_id, item_index=index, file_name=file_name, **found)
+        .on_conflict_do_update(index_elements=["batch_id", "item_index"], set_=found)
+    )
+
+
+def take_quiet_batches(db: Session, *, quiet_s: float, limit: int) -> list[BatchWork]:
+    """Batches that are due and that nobody was told of lately; now somebody is."""
+    waiting = (
+        select(Batch.id)
+        .where(Batch.state.in_(OPEN_STATES), *claims.quiet(Batch, quiet_s))
+        .order_by(Batch.due_at)
+        .limit(limit)
+    )
+    rows = db.scalars(
+        update(Batch)
+        .where(Batch.id.in_(waiting))
+        .values(nudged_at=func.clock_timestamp())
+        .returning(Batch),
+        execution_options={"synchronize_session": False},
+    )
+    return [work_on(batch) for batch in rows]
+
+
+# --- cancelling --------------------------------------------------------------------------------
+
+
+def lock_batch(db: Session, batch_id: uuid.UUID) -> Batch | None:
+    """One batch, of whose items nobody makes sessions until the end of the transaction."""
+    return db.execute(
+        select(Batch).where(Batch.id == batch_id).with_for_update(key_share=True)
+    ).scalar_one_or_none()
+
+
+def cancel_batch(db: Session, batch: Batch) -> bool:
+    """End a batch that is locked, and all of its sessions that are not at their end; False if
+    there was nothing to end.
+    """
+    ended = db.scalars(
+        update(AudioSession)
+        .where(AudioSession.batch_id == batch.id, AudioSession.state.in_(UNFINISHED_STATES))
+        .values(state="cancelled", finished_at=func.clock_timestamp())
+        .returning(AudioSession.id),
+        execution_options={"synchronize_session": False},
+    ).all()
+    if not ended and batch.state not in OPEN_STATES:
+        return False
+    db.execute(
+        update(Batch)
+        .where(Batch.id == batch.id)
+        .values(state="cancelled", finished_at=func.clock_timestamp()),
+        execution_options={"synchronize_session": False},
+    )
+    return True
+
+
+# --- looking -----------------------------------------------------------------------------------
+
+
+def get_batch(db: Session, batch_id: uuid.UUID) -> Batch | None:
+    """One batch, as it stands."""
+    return db.get(Batch, batch_id)
+
+
+def next_items(db: Session, batch_id: uuid.UUID) -> Sequence[BatchItem]:
+    """The page of a batch that is next: the first items of which nothing is decided yet."""
+    return db.scalars(
+        select(BatchItem)
+        .join(Batch)
+        .where(Batch.id == batch_id, BatchItem.item_index >= Batch.next_item)
+        .order_by(BatchItem.item_index)
+        .limit(PAGE_ITEMS)
+    ).all()
+
+
+def _state() -> ColumnElement[str]:
+    """What an item is at: its session's state, or why it has none."""
+    return case(
+        (BatchItem.outcome == "refused", "refused"),
+        (AudioSession.state.is_not(None), AudioSession.state),
+        (BatchItem.outcome == "taken", "removed"),
+        (Batch.state.in_(OPEN_STATES), "waiting"),
+        else_="not_taken",
+    )
+
+
+def count_items(db: Session, batch_id: uuid.UUID) -> tuple[dict[str, int], float]:
+    """How many items are in each state, and how many seconds of audio they have so far."""
+    state = _state().label("state")
+    rows = db.execute(
+        select(state, func.count(), func.coalesce(func.sum(AudioSession.duration_s), 0.0))
+        .select_from(BatchItem)
+        .join(Batch)
+        .outerjoin(AudioSession, AudioSession.id == BatchItem.session_id)
+        .where(BatchItem.batch_id == batch_id)
+        .group_by(text("1"))
+    ).all()
+    counts = {name: count for name, count, _ in rows}
+    return counts, sum(seconds or 0.0 for _, _, seconds in rows)
+
+
+def noise_types_of(db: Session, batch_id: uuid.UUID) -> Mapping[str, dict[str, Any]]:
+    """The noise types of all of a batch's sessions that have finished, summed up."""
+    rows = db.execute(_NOISE_TYPES, {"batch_id": batch_id}).mappings()
+    return {row["noise_type"]: {k: v for k, v in row.items() if k != "noise_type"} for row in rows}
+
+
+_NOISE_TYPES = text("""
+    SELECT each.key AS noise_type,
+           sum((each.value ->> 'events')::int)::int AS events,
+           round(sum((each.value ->> 'total_s')::numeric), 3)::float AS total_s,
+           max((each.value ->> 'max_confidence')::float) AS max_confidence
+    FROM audio_sessions
+    CROSS JOIN LATERAL jsonb_each(summary -> 'noise_types') AS each
+    WHERE batch_id = :batch_id
+    GROUP BY each.key
+    ORDER BY events DESC, noise_type
+""")
+
+
+def items_of(
+    db: Session, batch_id: uuid.UUID, *, from_index: int, limit: int
+) -> Sequence[Row[Any]]:
+    """A page of a batch's items with what became of each, in their order."""
+    return db.execute(
+        select(
+            BatchItem.item_index.label("index"),
+            BatchItem.file_name,
+            BatchItem.source_key.label("key"),
+            BatchItem.session_id,
+            _state().label("state"),
+            AudioSession.duration_s,
+            AudioSession.summary["events"].as_integer().label("events"),
+            func.coalesce(BatchItem.reason, AudioSession.problem["detail"].as_string()).label(
+                "reason"
+            ),
+        )
+        .select_from(BatchItem)
+        .join(Batch)
+        .outerjoin(AudioSession, AudioSession.id == BatchItem.session_id)
+        .where(BatchItem.batch_id == batch_id, BatchItem.item_index >= from_index)
+        .order_by(BatchItem.item_index)
+        .limit(limit)
+    ).all()

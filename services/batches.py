@@ -1,0 +1,195 @@
+"""``/v1/batches``: many recordings in one call, and what became of each."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import falcon
+import msgspec
+import structlog
+
+from actors.broker import Publisher
+from actors.messages import BatchProcessFiles
+from db import batch_queries
+from db.batch_models import OPEN_STATES
+from db.blobs import INBOX, Blobs, is_inbox_key, recording_key
+from db.session import Store
+from services import batch_schemas, batch_uploads, options
+from services.errors import (
+    AlreadyFinished,
+    BatchExists,
+    BatchNotFound,
+    InvalidParameter,
+    TooManyFiles,
+)
+from services.sessions import answer, from_cursor
+
+log = structlog.get_logger(__name__)
+
+#: A page of items, unless the caller asks for less or more.
+PAGE_ITEMS = 1_000
+MAX_PAGE_ITEMS = 10_000
+#: Bytes of a list of keys, which is held in memory.
+MOST_BODY_BYTES = 16 * 1024 * 1024
+#: Bad keys that are named in one refusal.
+MOST_NAMED = 5
+
+
+def load(store: Store, batch_id: uuid.UUID) -> batch_schemas.Batch:
+    """A batch as the API shows it; raises :class:`BatchNotFound`."""
+    with store.transaction() as db:
+        row = batch_queries.get_batch(db, batch_id)
+        if row is None:
+            raise BatchNotFound(f"no batch has the id {batch_id}")
+        files, duration_s = batch_queries.count_items(db, batch_id)
+        noise_types = batch_queries.noise_types_of(db, batch_id)
+    return batch_schemas.Batch.of(row, files=files, duration_s=duration_s, noise_types=noise_types)
+
+
+class BatchList:
+    """``POST /v1/batches``."""
+
+    def __init__(
+        self,
+        store: Store,
+        blobs: Blobs,
+        publisher: Publisher,
+        *,
+        max_upload_bytes: int,
+        max_items: int,
+    ) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._max_items = max_items
+        self._uploads = batch_uploads.Receiver(
+            store, blobs, publisher, max_upload_bytes=max_upload_bytes, max_items=max_items
+        )
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Take recordings: a form of files, or JSON that names objects in the inbox."""
+        asked = options.of(req)
+        values: dict[str, Any] = {
+            "id": _chosen_id(req),
+            "priority": asked.pop("priority"),
+            "options": asked,
+        }
+        # Told even if the form breaks off: what came before is kept there.
+        resp.location = f"/v1/batches/{values['id']}"
+        media_type = (req.content_type or "").partition(";")[0].strip().lower()
+        if media_type == falcon.MEDIA_JSON:
+            self._take_names(req, values)
+        else:
+            self._uploads.receive(req, values)
+        answer(resp, load(self._store, values["id"]), status=202)
+
+    def _take_names(self, req: falcon.Request, values: dict[str, Any]) -> None:
+        named = _named(req)
+        keys = named.keys or []
+        if len(keys) > self._max_items:
+            raise TooManyFiles(f"at most {self._max_items} recordings are taken at once")
+        if named.prefix is None:
+            values["state"] = "expanding"
+        else:
+            values |= {"state": "listing", "prefix": named.prefix}
+        names = [(key.rpartition("/")[2], key) for key in keys]
+        with self._store.transaction() as db:
+            if batch_queries.add_batch(db, names=names, **values) is None:
+                raise BatchExists(f"{values['id']} is the id of another batch")
+        self._publisher.send(BatchProcessFiles(batch_id=values["id"]))
+
+
+class BatchResource:
+    """``GET /v1/batches/{batch_id}``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
+        """State, percent, how many files are in which state, and what was heard so far."""
+        answer(resp, load(self._store, batch_id))
+
+
+class BatchItems:
+    """``GET /v1/batches/{batch_id}/items``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
+        """What became of each file, in the order in which they came."""
+        limit = req.get_param_as_int(
+            "limit", min_value=1, max_value=MAX_PAGE_ITEMS, default=PAGE_ITEMS
+        )
+        from_index = from_cursor(req.get_param("cursor"))
+        with self._store.transaction() as db:
+            if batch_queries.get_batch(db, batch_id) is None:
+                raise BatchNotFound(f"no batch has the id {batch_id}")
+            rows = batch_queries.items_of(db, batch_id, from_index=from_index, limit=limit + 1)
+        items = [msgspec.convert(row._mapping, batch_schemas.BatchItem) for row in rows]
+        cursor = str(items[limit].index) if len(items) > limit else None
+        answer(resp, batch_schemas.BatchItemPage(items=items[:limit], next_cursor=cursor))
+
+
+class BatchCancel:
+    """``POST /v1/batches/{batch_id}/cancel``."""
+
+    def __init__(self, store: Store, blobs: Blobs) -> None:
+        self._store = store
+        self._blobs = blobs
+
+    def on_post(self, _req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
+        """End a batch early, with all of its sessions. Cancelling it again changes nothing."""
+        with self._store.transaction() as db:
+            row = batch_queries.lock_batch(db, batch_id)
+            if row is None:
+                raise BatchNotFound(f"no batch has the id {batch_id}")
+            was_open = row.state in OPEN_STATES
+            copied = batch_queries.next_items(db, batch_id) if was_open else ()
+            cancelled = batch_queries.cancel_batch(db, row)
+        batch = load(self._store, batch_id)
+        if not cancelled and batch.state != "cancelled":
+            raise AlreadyFinished(f"the batch is {batch.state}")
+        # A worker that died may have copied recordings of which nobody makes sessions now.
+        unused = [batch_queries.session_id_of(batch_id, item.item_index) for item in copied]
+        try:
+            self._blobs.delete(*(recording_key(session_id) for session_id in unused))
+        except OSError as error:
+            log.warning("copies_not_removed", batch_id=str(batch_id), error=type(error).__name__)
+        answer(resp, batch)
+
+
+class _Named(msgspec.Struct, forbid_unknown_fields=True):
+    keys: list[str] | None = None
+    prefix: str | None = None
+
+
+def _named(req: falcon.Request) -> _Named:
+    """The objects that a body names; raises :class:`InvalidParameter`."""
+    body = req.bounded_stream.read(MOST_BODY_BYTES + 1)
+    if len(body) > MOST_BODY_BYTES:
+        raise TooManyFiles(f"a list of keys has at most {MOST_BODY_BYTES} bytes")
+    try:
+        named = msgspec.json.decode(body, type=_Named)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidParameter(f"the body must bear 'keys' or 'prefix': {error}") from None
+    if (named.keys is None) == (named.prefix is None):
+        raise InvalidParameter("the body must bear either 'keys' or 'prefix'")
+    if named.prefix is not None and not (
+        named.prefix == INBOX or is_inbox_key(named.prefix.removesuffix("/"))
+    ):
+        raise InvalidParameter(f"'prefix' must be {INBOX} or a folder below it")
+    if named.keys is not None and not named.keys:
+        raise InvalidParameter("'keys' must name at least one recording")
+    bad = [key for key in named.keys or [] if not is_inbox_key(key)]
+    if bad:
+        shown = ", ".join(repr(key[:100]) for key in bad[:MOST_NAMED])
+        more = f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
+        raise InvalidParameter(f"'keys' must name files below {INBOX}, not {shown}{more}")
+    return named
+
+
+def _chosen_id(req: falcon.Request) -> uuid.UUID:
+    """The id that the caller chose, to find the batch again if the answer does not reach it."""
+    given = req.get_param_as_uuid("batch_id")
+    return uuid.uuid4() if given is None else given
