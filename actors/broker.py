@@ -16,11 +16,12 @@ import structlog
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.rabbitmq import _RabbitmqConsumer as RabbitmqConsumer
 from dramatiq.brokers.stub import StubBroker
+from dramatiq.common import xq_name
 from dramatiq.middleware import Middleware, ShutdownNotifications, TimeLimit
 from periodiq import PeriodiqMiddleware
 
 from actors import messages
-from db.settings import Settings
+from db.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +35,11 @@ SOCKET_TIMEOUT_S = 5
 #: RabbitMQ gives a message that was delivered this often without an answer to the dead letters.
 #: The row it names is not lost: claims are counted in Postgres, and the steward nudges.
 DELIVERY_LIMIT = 5
+#: A dead letter is kept for a week, so that somebody sees it after a holiday, and at most so many
+#: a queue, the oldest going first: a release that cannot read its messages makes one each time
+#: the steward nudges. No row is lost with it; what is lost is the chance to look at it.
+DEAD_LETTER_TTL_MS = 7 * 24 * 3_600 * 1_000
+DEAD_LETTERS_KEPT = 10_000
 #: Threads that publish. Each keeps a connection of its own for good.
 PUBLISHER_THREADS = 2
 
@@ -116,6 +122,28 @@ class QuorumBroker(RabbitmqBroker):
         arguments = super()._build_queue_arguments(queue_name)  # type: ignore[no-untyped-call]
         return dict(arguments) | {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
 
+    def _declare_xq_queue(self, queue_name: str) -> Any:
+        """Declare the queue of dead letters.
+
+        A classic queue on purpose: a quorum queue counts every look at a message (get, and put
+        back) as a delivery, and at its limit drops the message for having been looked at.
+        """
+        try:
+            return self.channel.queue_declare(
+                queue=xq_name(queue_name),
+                durable=True,
+                arguments={
+                    "x-message-ttl": DEAD_LETTER_TTL_MS,
+                    "x-max-length": DEAD_LETTERS_KEPT,
+                },
+            )
+        except pika.exceptions.ChannelClosedByBroker as error:
+            # An earlier release declared it with other bounds, which cannot be changed, or the
+            # one node that has it is down. Work does not wait for a place to put dead letters.
+            log.warning("dead_letter_queue_not_declared", queue=queue_name, code=error.reply_code)
+            del self.channel
+            return None
+
 
 def setup(settings: Settings) -> dramatiq.Broker:
     """The broker that the settings name, with every queue declared; connects to nothing yet."""
@@ -124,12 +152,16 @@ def setup(settings: Settings) -> dramatiq.Broker:
         broker = StubBroker(middleware=middleware(), fail_fast_default=False)
     else:
         logging.getLogger("pika").setLevel(logging.CRITICAL)
-        parameters = pika.URLParameters(settings.amqp_url)
+        try:
+            parameters = pika.URLParameters(settings.amqp_url)
+        except (ValueError, LookupError):
+            # The reason would repeat a part of the URL, and that may be of its password.
+            raise SettingsError("AMQP_URL cannot be read as a URL of RabbitMQ") from None
         parameters.heartbeat = HEARTBEAT_S
         parameters.blocked_connection_timeout = BLOCKED_TIMEOUT_S
         parameters.socket_timeout = SOCKET_TIMEOUT_S
         parameters.stack_timeout = 2 * SOCKET_TIMEOUT_S
-        broker = QuorumBroker(url=settings.amqp_url, confirm_delivery=True, middleware=middleware())
+        broker = QuorumBroker(confirm_delivery=True, middleware=middleware())
         broker.parameters = parameters
     for nudge in messages.ALL:
         broker.declare_queue(messages.queue_name(nudge, prefix=settings.queue_prefix))
@@ -145,7 +177,7 @@ class Publisher:
     """
 
     def __init__(self, broker: dramatiq.Broker, *, prefix: str) -> None:
-        self._broker = broker
+        self.broker = broker
         self._prefix = prefix
         self._pool = ThreadPoolExecutor(PUBLISHER_THREADS, thread_name_prefix="publish")
         self._reachable = True
@@ -165,7 +197,7 @@ class Publisher:
     def _send_all(self, nudges: tuple[messages.Nudge, ...]) -> None:
         for sent, nudge in enumerate(nudges):
             try:
-                messages.send(nudge, broker=self._broker, prefix=self._prefix)
+                messages.send(nudge, broker=self.broker, prefix=self._prefix)
                 self._reachable = True
             except Exception as error:
                 # The broker is away: the rest would wait just as long for the same answer.

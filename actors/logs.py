@@ -45,3 +45,5 @@ def configure(level: str) -> None:
     root.setLevel(level)
     # Alembic tells at every look at the revision which database it is.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # httpx tells of every request that it makes.
+    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -17,11 +17,17 @@ class SettingsError(Exception):
     """A setting is missing or cannot be read."""
 
 
-def _setting(variable: str, default: Any = MISSING, *, parse: Callable[[str], Any] = str) -> Any:
+def _setting(
+    variable: str,
+    default: Any = MISSING,
+    *,
+    parse: Callable[[str], Any] = str,
+    secret: bool = False,
+) -> Any:
     metadata = {"variable": variable, "parse": parse}
     if default is MISSING:
         return field(metadata=metadata, repr=False)
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 def _positive_float(text: str) -> float:
@@ -50,6 +56,9 @@ class Settings:
     blob_url: str = _setting("BLOB_URL")
     #: Put before every queue's name, so that several installations can share a broker.
     queue_prefix: str = _setting("CLAMOR_QUEUE_PREFIX", "clamor")
+    #: RabbitMQ's management API, ``http://user:password@host:15672``, if there is one: it alone
+    #: knows which messages are unacked.
+    rabbitmq_api_url: str = _setting("CLAMOR_RABBITMQ_API_URL", "", secret=True)
     #: A worker that falls silent for this long loses its claim. Shorter recovers sooner from a
     #: dead worker; longer forgives a machine that stalls.
     lease_s: float = _setting("CLAMOR_LEASE_S", 30.0, parse=_positive_float)

@@ -16,7 +16,16 @@ from actors.logs import configure
 from db.blobs import Blobs
 from db.session import Store
 from db.settings import Settings, from_environment
-from services import batches, errors, health, models, sessions, trainings, validations
+from services import (
+    batches,
+    errors,
+    health,
+    metrics,
+    models,
+    sessions,
+    trainings,
+    validations,
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,7 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
         "/v1/validations/{validation_id:uuid}": validations.ValidationItem(store),
         "/health/live": health.Live(),
         "/health/ready": health.Ready(store, blobs, publisher),
+        "/metrics": metrics.Metrics(store, publisher.broker, given.settings),
     }
     for template, resource in routes.items():
         app.add_route(template, resource)

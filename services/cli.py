@@ -106,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     scheduler = commands.add_parser("scheduler", help="send the periodic jobs; run one of these")
     scheduler.set_defaults(run=_scheduler)
 
+    _queue_commands(commands)
+
     migration = commands.add_parser("migrate", help="bring the database to the newest schema")
     how = migration.add_mutually_exclusive_group()
     how.add_argument("--sql", action="store_true", help="print the SQL and run nothing")
@@ -115,6 +117,43 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     migration.set_defaults(run=_migrate)
     return parser
+
+
+def _queue_commands(commands: Any) -> None:
+    queues = commands.add_parser(
+        "queues",
+        help="what waits, what is worked on, and what has died",
+        description="Show every queue of the installation that the environment names. Exits with "
+        "1 if there are dead letters.",
+    )
+    queues.add_argument("--json", action="store_true", help="print one JSON array and no table")
+    queues.set_defaults(run=_queues)
+    of_dead = queues.add_subparsers(title="dead letters", metavar="COMMAND")
+
+    show = of_dead.add_parser("show", help="what the dead letters of a queue say, the oldest first")
+    show.add_argument("queue", metavar="QUEUE", help="such as audio.detect")
+    show.add_argument("--limit", type=_count, default=20, metavar="N", help="(default: 20)")
+    show.add_argument("--json", action="store_true", help="print one JSON array and no table")
+    show.set_defaults(run=_queues_show)
+
+    replay = of_dead.add_parser(
+        "replay",
+        help="bring dead letters back to their queues",
+        description="Bring dead letters back to their queues, the oldest first. One that this "
+        "release cannot read stays dead; then the exit code is 1.",
+    )
+    replay.add_argument("queues", nargs="*", metavar="QUEUE", help="(default: every queue)")
+    replay.add_argument("--limit", type=_count, metavar="N", help="bring at most N back")
+    replay.add_argument(
+        "--drop-unreadable", action="store_true", help="remove those that cannot be read"
+    )
+    replay.set_defaults(run=_queues_replay)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a whole number from 1 on")
+    return int(text)
 
 
 def _model_commands(commands: Any) -> None:
@@ -352,6 +391,31 @@ def _become(arguments: list[str], **environment: str) -> None:
         sys.executable,
         [sys.executable, *arguments],
         {**os.environ, **environment},
+    )
+
+
+def _queues(options: argparse.Namespace) -> int:
+    from services import queue_commands
+
+    return queue_commands.overview(from_environment(), as_json=options.json)
+
+
+def _queues_show(options: argparse.Namespace) -> int:
+    from services import queue_commands
+
+    return queue_commands.show(
+        from_environment(), options.queue, limit=options.limit, as_json=options.json
+    )
+
+
+def _queues_replay(options: argparse.Namespace) -> int:
+    from services import queue_commands
+
+    return queue_commands.replay(
+        from_environment(),
+        options.queues,
+        limit=options.limit,
+        drop_unreadable=options.drop_unreadable,
     )
 
 

@@ -216,18 +216,24 @@ class PrivateRabbitmq:
     the cookie and the port mapper (epmd) of Erlang.
     """
 
-    def __init__(self, script: Path, folder: Path) -> None:
+    def __init__(self, script: Path, folder: Path, *, management: bool = False) -> None:
         self._script = script
         self._folder = folder
-        self._port, self._distribution_port, self._epmd_port = _free_ports(3)
+        self._management = management
+        self._port, self._distribution_port, self._epmd_port, api_port = _free_ports(4)
         self._processes: list[subprocess.Popen[bytes]] = []
         self.url = f"amqp://guest:guest@127.0.0.1:{self._port}"
+        #: Of the management API, where it was asked for.
+        self.api_url = f"http://guest:guest@127.0.0.1:{api_port}"
+        self._api_config = f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {api_port}\n"
 
     def start(self) -> None:
         """Start it, also again after :meth:`stop` or :meth:`kill`, and wait until it answers."""
         for name in ("rabbitmq.conf", "advanced.config", "env.conf", "enabled_plugins"):
             (self._folder / name).touch()
-        (self._folder / "enabled_plugins").write_text("[].\n")
+        plugins = "rabbitmq_management" if self._management else ""
+        (self._folder / "enabled_plugins").write_text(f"[{plugins}].\n")
+        (self._folder / "rabbitmq.conf").write_text(self._api_config if self._management else "")
         (self._folder / "advanced.config").write_text("[].\n")
         # Our own port mapper: one that Erlang starts by itself would outlive the broker.
         self._spawn(_epmd(), "-port", str(self._epmd_port), "-address", "127.0.0.1")
@@ -309,12 +315,12 @@ class PrivateRabbitmq:
 
 
 @contextlib.contextmanager
-def private_rabbitmq() -> Iterator[PrivateRabbitmq]:
+def private_rabbitmq(*, management: bool = False) -> Iterator[PrivateRabbitmq]:
     """A RabbitMQ for this test alone, which it may stop, kill and start again."""
     script = _rabbitmq_script() or _install_rabbitmq()
     with tempfile.TemporaryDirectory(prefix="clamor-rabbitmq-") as folder:
         started = time.monotonic()
-        server = _started_rabbitmq(script, Path(folder))
+        server = _started_rabbitmq(script, Path(folder), management=management)
         say(f"RabbitMQ: a private one, started in {time.monotonic() - started:.1f} s")
         try:
             yield server
@@ -322,11 +328,11 @@ def private_rabbitmq() -> Iterator[PrivateRabbitmq]:
             server.stop()
 
 
-def _started_rabbitmq(script: Path, folder: Path) -> PrivateRabbitmq:
+def _started_rabbitmq(script: Path, folder: Path, *, management: bool) -> PrivateRabbitmq:
     for attempt in range(1, START_TRIES + 1):
         home = folder / str(attempt)
         home.mkdir()
-        server = PrivateRabbitmq(script, home)
+        server = PrivateRabbitmq(script, home, management=management)
         try:
             server.start()
             return server

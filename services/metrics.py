@@ -1,0 +1,203 @@
+"""``GET /metrics``: the queues and the sessions, for Prometheus.
+
+The figures are the installation's and not this process's, so every API process gives the same.
+They are looked up when they are asked for, and kept for some seconds. A witness that does not
+answer in time costs the scrape its figures, and never a thread that waits.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import dramatiq
+import falcon
+import structlog
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from actors import queues
+from actors.queues import Depth
+from db import queries, queue_queries
+from db.queue_queries import Backlog
+from db.session import Store
+from db.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+#: How long an answer is good for. Longer spares the broker and the database; shorter is fresher.
+FRESH_S = 5.0
+#: The same for the sessions that have ended: they are counted by reading their whole table, which
+#: took 0.3 s for 200,000 of them.
+FRESH_FINISHED_S = 60.0
+#: How long a scrape waits for an answer. Prometheus itself waits for ten seconds.
+PATIENCE_S = 2.0
+
+T = TypeVar("T")
+
+
+class Latest(Generic[T]):
+    """The latest answer to a question which may take long, or fail.
+
+    It is asked in a thread of its own, one at a time. Whoever wants the answer waits for a while
+    from when it was asked, and not any longer for having come later.
+    """
+
+    def __init__(self, name: str, question: Callable[[], T], *, fresh_s: float) -> None:
+        self._name = name
+        self._question = question
+        self._fresh_s = fresh_s
+        self._lock = threading.Lock()
+        self._answer: Future[T] | None = None
+        self._asked_at = 0.0
+
+    def ask(self) -> Future[T]:
+        """Ask, unless the question is being asked or its answer is still fresh."""
+        with self._lock:
+            is_old = time.monotonic() - self._asked_at > self._fresh_s
+            if self._answer is None or (self._answer.done() and is_old):
+                self._answer, self._asked_at = Future(), time.monotonic()
+                threading.Thread(
+                    target=self._find_out, args=(self._answer,), name=self._name, daemon=True
+                ).start()
+            return self._answer
+
+    def get(self) -> T | None:
+        """The answer, or None if there is none in time."""
+        answer = self.ask()
+        try:
+            return answer.result(max(self._asked_at + PATIENCE_S - time.monotonic(), 0))
+        except Exception:
+            # What went wrong was logged where it did; that it takes too long shows by itself.
+            return None
+
+    def _find_out(self, answer: Future[T]) -> None:
+        try:
+            answer.set_result(self._question())
+        except Exception as error:
+            log.warning("metrics_unknown", part=self._name, error=type(error).__name__)
+            answer.set_exception(error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What the database says."""
+
+    backlogs: dict[str, Backlog]
+    unfinished: dict[str, int]
+    oldest_unfinished_s: float | None
+
+
+class Figures(Collector):
+    """Asks the witnesses at a scrape."""
+
+    def __init__(self, store: Store, broker: dramatiq.Broker, settings: Settings) -> None:
+        self._store = store
+
+        def depths() -> list[Depth]:
+            return queues.depths(
+                broker, prefix=settings.queue_prefix, api_url=settings.rabbitmq_api_url
+            )
+
+        self._depths = Latest("metrics-broker", depths, fresh_s=FRESH_S)
+        self._rows = Latest("metrics-rows", self._read_rows, fresh_s=FRESH_S)
+        self._finished = Latest("metrics-finished", self._count_ended, fresh_s=FRESH_FINISHED_S)
+
+    def describe(self) -> list[Metric]:
+        """Nothing: registering asks nobody."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Every figure that is known now."""
+        for latest in (self._depths, self._rows, self._finished):
+            # All at once, so that a scrape waits for the slowest of them and not for the sum.
+            latest.ask()
+        depths, rows = self._depths.get(), self._rows.get()
+        yield _one("broker_up", "Whether the broker answers", float(depths is not None))
+        yield _one("database_up", "Whether Postgres answers", float(rows is not None))
+        if depths is not None:
+            yield from _of_broker(depths)
+        if rows is not None:
+            yield from _of_rows(rows, self._finished.get() or {})
+
+    def _read_rows(self) -> Rows:
+        with self._store.transaction() as db:
+            return Rows(
+                backlogs=queue_queries.backlogs(db),
+                unfinished=queue_queries.count_unfinished(db),
+                oldest_unfinished_s=queries.oldest_unfinished_s(db),
+            )
+
+    def _count_ended(self) -> dict[str, int]:
+        with self._store.transaction() as db:
+            return queue_queries.count_finished(db)
+
+
+def _of_broker(depths: list[Depth]) -> Iterator[Metric]:
+    by_queue = {depth.nudge.queue: depth for depth in depths}
+    yield _each(
+        "queue_ready", "Messages that wait for a worker", "queue",
+        {queue: depth.ready for queue, depth in by_queue.items()},
+    )  # fmt: skip
+    yield _each(
+        "queue_dead", "Dead letters, kept to be looked at and replayed", "queue",
+        {queue: depth.dead for queue, depth in by_queue.items()},
+    )  # fmt: skip
+    yield _each(
+        "queue_consumers", "Worker processes that listen to the queue", "queue",
+        {queue: depth.consumers for queue, depth in by_queue.items()},
+    )  # fmt: skip
+    yield _each(
+        "queue_unacked",
+        "Messages that workers have not answered (with CLAMOR_RABBITMQ_API_URL)",
+        "queue",
+        {queue: depth.unacked for queue, depth in by_queue.items() if depth.unacked is not None},
+    )
+
+
+def _of_rows(rows: Rows, finished: dict[str, int]) -> Iterator[Metric]:
+    by_queue = {nudge.queue: rows.backlogs[kind] for nudge, kind in queues.ROWS.items()}
+    yield _each(
+        "queue_held", "Rows that workers hold, or that wait for their next try", "queue",
+        {queue: backlog.held for queue, backlog in by_queue.items()},
+    )  # fmt: skip
+    yield _each(
+        "queue_oldest_seconds", "How long the oldest row has been waiting for a worker", "queue",
+        {queue: backlog.oldest_s or 0.0 for queue, backlog in by_queue.items()},
+    )  # fmt: skip
+    yield _each("sessions", "Sessions by their state", "state", rows.unfinished | finished)
+    yield _one(
+        "unfinished_oldest_seconds", "Age of the oldest session that has not ended",
+        rows.oldest_unfinished_s or 0.0,
+    )  # fmt: skip
+
+
+def _one(name: str, meaning: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"clamor_{name}", meaning, value=value)
+
+
+def _each(name: str, meaning: str, label: str, values: Any) -> Metric:
+    family = GaugeMetricFamily(f"clamor_{name}", meaning, labels=[label])
+    for of, value in values.items():
+        family.add_metric([of], value)
+    return family
+
+
+class Metrics:
+    """``GET /metrics``."""
+
+    def __init__(self, store: Store, broker: dramatiq.Broker, settings: Settings) -> None:
+        # Not the library's global registry: an application knows its own figures.
+        self._registry = CollectorRegistry()
+        self._registry.register(Figures(store, broker, settings))
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """Always 200, with what is known."""
+        resp.content_type = CONTENT_TYPE_LATEST
+        resp.data = generate_latest(self._registry)
