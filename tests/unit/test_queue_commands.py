@@ -17,6 +17,7 @@ from actors.messages import CheckHealth, DetectSpan
 from actors.queues import Depth
 from actors.steward import nudge_for
 from db import queue_queries
+from db.batch_queries import BatchWork
 from db.claims import Unit, Work
 from db.model_queries import JobWork
 from db.queue_queries import Backlog
@@ -95,6 +96,7 @@ def test_the_rows_of_a_queue_are_those_that_the_steward_nudges_it_for() -> None:
         for state in ("queued", "splitting", "aggregating")
     }
     rows["span"] = Work(session_id=some, span_index=0, state="pending")
+    rows["batch"] = BatchWork(id=some, state="expanding")
     rows["training"] = JobWork(job=TrainingJob, id=some)
     rows["validation"] = JobWork(job=Validation, id=some)
     assert {type(nudge_for(row)): kind for kind, row in rows.items()} == queues.ROWS
