@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,42 +17,92 @@ from pathlib import Path
 from services.server import free_port
 
 START_TIMEOUT_S = 60.0
+BUCKET = "clamor"
+
+
+class PrivateS3:
+    """seaweedfs with its S3 gateway; URL and blobs stay the same over restarts."""
+
+    def __init__(self, folder: Path) -> None:
+        ports = {part: free_port() for part in ("master", "volume", "filer", "s3")}
+        grpc = {part: free_port() for part in ports}
+        self._command = [
+            str(Path(sys.executable).with_name("weed")),
+            "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}",
+            "-master.volumeSizeLimitMB=64", "-volume.max=8",
+            *(f"-{part}.port={port}" for part, port in ports.items()),
+            *(f"-{part}.port.grpc={port}" for part, port in grpc.items()),
+        ]  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"http://127.0.0.1:{ports['s3']}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the object store's own library reads."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "anyone",
+            "AWS_SECRET_ACCESS_KEY": "anything",
+            "AWS_REGION": "us-east-1",
+        }
+
+    def start(self) -> None:
+        """Start it, also again after :meth:`kill`, and wait until it has its bucket."""
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._has_bucket():
+            assert self._process.poll() is None, "seaweedfs ended"
+            assert time.monotonic() < deadline, "seaweedfs did not start"
+            time.sleep(0.2)
+
+    def freeze(self) -> None:
+        """Let it hang: connections are taken, and nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Take it away at once."""
+        self._signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait(START_TIMEOUT_S)
+
+    def _signal(self, what: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(what)
+
+    def _has_bucket(self) -> bool:
+        """Make the bucket, which the gateway does as soon as its parts have found each other."""
+        request = urllib.request.Request(f"{self.url}/{BUCKET}", method="PUT")
+        try:
+            urllib.request.urlopen(request, timeout=5)
+        except urllib.error.HTTPError as answer:
+            return answer.code == 409  # It is there already.
+        except OSError:
+            return False
+        return True
+
+
+@contextmanager
+def private_s3() -> Iterator[PrivateS3]:
+    """An S3 server for this test alone, which it may freeze, kill and start again."""
+    folder = Path(tempfile.mkdtemp(prefix="clamor-s3-"))
+    server = PrivateS3(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def server() -> Iterator[str]:
     """Start seaweedfs with its S3 gateway on free ports; the gateway's URL."""
-    weed = Path(sys.executable).with_name("weed")
-    folder = tempfile.mkdtemp(prefix="clamor-s3-")
-    ports = {part: free_port() for part in ("master", "volume", "filer", "s3")}
-    grpc = {part: free_port() for part in ports}
-    process = subprocess.Popen(
-        [
-            str(weed), "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}",
-            "-master.volumeSizeLimitMB=64", "-volume.max=8",
-            *(f"-{part}.port={port}" for part, port in ports.items()),
-            *(f"-{part}.port.grpc={port}" for part, port in grpc.items()),
-        ],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    url = f"http://127.0.0.1:{ports['s3']}"
-    try:
-        _await_bucket(process, f"{url}/clamor")
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _await_bucket(process: subprocess.Popen[bytes], bucket_url: str) -> None:
-    """Make the bucket, which the gateway does as soon as its parts have found each other."""
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "seaweedfs ended"
-        try:
-            urllib.request.urlopen(urllib.request.Request(bucket_url, method="PUT"), timeout=5)
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise AssertionError("seaweedfs did not start")
+    with private_s3() as started:
+        yield started.url

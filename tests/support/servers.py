@@ -157,6 +157,10 @@ class PrivatePostgres:
         process.send_signal(signal.SIGQUIT)
         process.wait(STOP_S)
 
+    def logs(self) -> list[Path]:
+        """What it wrote down, for whoever looks into a failure."""
+        return [self._server.log]
+
     def remove(self) -> None:
         """Stop it and remove its data."""
         self._server.cleanup()
@@ -256,6 +260,29 @@ class PrivateRabbitmq:
         was declared in the last moment, and after the restart it has no leader and hangs.
         """
         self._end(signal.SIGKILL)
+
+    def control(self, *arguments: str) -> str:
+        """Run ``rabbitmqctl`` on this broker alone; what it answers.
+
+        Raises
+        ------
+        subprocess.SubprocessError
+            If it fails, or does not end in time.
+        """
+        return subprocess.run(
+            [str(self._script.with_name("rabbitmqctl")), "--quiet", *arguments],
+            cwd=self._folder,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=START_S,
+        ).stdout
+
+    def logs(self) -> list[Path]:
+        """What it wrote down, for whoever looks into a failure."""
+        return [self._folder / "output.txt", *(self._folder / "log").glob("*.log")]
 
     def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
         with (self._folder / "output.txt").open("ab") as output:

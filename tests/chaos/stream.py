@@ -1,0 +1,171 @@
+"""The recordings of a run, and the client that posts them again and again."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import httpx
+import numpy as np
+import psycopg
+
+from tests.chaos.world import World
+from tests.support import recordings
+
+RATE_HZ = 16_000
+#: Posts that are under way at once.
+POSTERS = 2
+#: So many sessions may be unfinished before the client waits: settling shall stay short.
+BACKLOG = 12
+#: The client waits so long for an answer, and so long before it asks again.
+ANSWER_S = 30.0
+RETRY_S = (0.2, 3.0)
+#: When no more faults come, an answer must come within this time.
+GIVE_UP_S = 240.0
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One of the recordings: its bytes, and how often it is posted among the others."""
+
+    content: bytes
+    share: int
+
+
+def make() -> dict[str, Recording]:
+    """The distinct recordings, by their file names."""
+    demo = recordings.demo()
+    noise = np.random.default_rng(5).normal(0, 0.1, 10 * RATE_HZ).astype(np.float32)
+    # More than a minute and ten seconds is more than one span.
+    two_spans = np.resize(recordings.demo(3)[::3], int(72 * RATE_HZ))
+    whole = recordings.encode(noise, rate_hz=RATE_HZ)
+    return {
+        "short.flac": Recording(recordings.encode(demo[: 3 * recordings.RATE_HZ]), 4),
+        "clip.ogg": Recording(
+            recordings.encode(
+                demo[5 * recordings.RATE_HZ : 14 * recordings.RATE_HZ],
+                container="OGG",
+                subtype="VORBIS",
+            ),
+            4,
+        ),
+        "demo.flac": Recording(recordings.encode(demo), 2),
+        "two-spans.flac": Recording(recordings.encode(two_spans, rate_hz=RATE_HZ), 2),
+        "silence.wav": Recording(recordings.encode(0 * noise, rate_hz=RATE_HZ, container="WAV"), 1),
+        "broken-off.flac": Recording(whole[: len(whole) * 6 // 10], 1),
+        "text.wav": Recording(b"this is not a recording\n" * 50, 1),
+        "header-only.flac": Recording(whole[:60], 1),
+    }
+
+
+class Stream:
+    """Posts recordings in random order until it is stopped, or has posted ``limit``.
+
+    As a sane client does, it posts again when no answer comes, when the server has an error, or
+    when it is told to wait. A post without an answer may have made a session all the same, so
+    there may be more sessions than recordings.
+    """
+
+    def __init__(
+        self, world: World, distinct: Mapping[str, Recording], *, seed: int, limit: int | None
+    ) -> None:
+        self._world = world
+        self._distinct = distinct
+        self._limit = limit
+        self._rng = random.Random(f"{seed} stream")
+        self._deck: list[str] = []
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"poster-{index}", daemon=True)
+            for index in range(POSTERS)
+        ]
+        #: Recordings that were answered with 202, and tries that were not, by the reason.
+        self.posted = 0
+        self.tries: dict[str, int] = {}
+        self.broken: list[BaseException] = []
+
+    def start(self) -> None:
+        """Begin to post."""
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def done(self) -> bool:
+        """Whether no more will be posted."""
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def stop(self) -> None:
+        """Post what was begun, and end."""
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        try:
+            with httpx.Client(base_url=self._world.client.url, timeout=ANSWER_S) as http:
+                while not self._stopped.is_set():
+                    name = self._next()
+                    if name is None:
+                        return
+                    self._await_backlog()
+                    post(http, name, self._distinct[name].content, on_failure=self._count)
+        except BaseException as error:
+            self.broken.append(error)
+
+    def _next(self) -> str | None:
+        with self._lock:
+            if self._limit is not None and self.posted >= self._limit:
+                return None
+            self.posted += 1
+            if not self._deck:
+                self._deck = [
+                    name for name, entry in self._distinct.items() for _ in range(entry.share)
+                ]
+                self._rng.shuffle(self._deck)
+            return self._deck.pop()
+
+    def _await_backlog(self) -> None:
+        """Wait until the workers have caught up; if nobody can tell, wait no longer."""
+        while not self._stopped.wait(0.1):
+            try:
+                [(unfinished,)] = self._world.rows(UNFINISHED)
+            except psycopg.OperationalError:
+                return
+            if unfinished < BACKLOG:
+                return
+
+    def _count(self, reason: str) -> None:
+        with self._lock:
+            self.tries[reason] = self.tries.get(reason, 0) + 1
+
+
+UNFINISHED = (
+    "SELECT count(*) FROM audio_sessions"
+    " WHERE state NOT IN ('completed', 'partial', 'failed', 'cancelled')"
+)
+
+
+def post(
+    http: httpx.Client, name: str, content: bytes, *, on_failure: Callable[[str], object]
+) -> None:
+    """Post a recording until it is answered with 202."""
+    pause_s, deadline = RETRY_S[0], time.monotonic() + GIVE_UP_S
+    while True:
+        try:
+            response = http.post("/v1/sessions", params={"file_name": name}, content=content)
+            if response.status_code == httpx.codes.ACCEPTED:
+                return
+            reason = str(response.status_code)
+            if response.status_code != 429 and response.status_code < 500:
+                raise AssertionError(f"{name} was refused with {reason}: {response.text}")
+        except httpx.TransportError as error:
+            reason = type(error).__name__
+        on_failure(reason)
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{name} could not be posted for {GIVE_UP_S:.0f} s: {reason}")
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, RETRY_S[1])

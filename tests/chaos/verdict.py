@@ -1,0 +1,158 @@
+"""What must hold after the faults: read from the tables, the queues and the blob store."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import psycopg
+
+from services.client import ApiError
+from tests.chaos.world import World
+
+#: The longest that settling may take. Retries grow to minutes in a row that met many faults.
+SETTLE_S = 240.0
+
+#: What the answer to a recording is: all that does not name the session or tell the time.
+ANSWER = """
+    SELECT s.file_name, s.id, s.state, s.problem, s.summary, s.duration_s, s.n_samples,
+           s.spans_total, s.spans_finished,
+           (SELECT jsonb_agg(to_jsonb(d) - 'session_id' ORDER BY d.event_index)
+            FROM noise_detections d WHERE d.session_id = s.id)
+    FROM audio_sessions s ORDER BY s.created_at
+"""
+UNFINISHED = """
+    SELECT state, count(*) FROM audio_sessions
+    WHERE state NOT IN ('completed', 'partial', 'failed', 'cancelled') GROUP BY state
+"""
+#: A span of a cancelled session may stay pending: it is no work.
+STRAY_SPANS = """
+    SELECT count(*) FROM session_spans p JOIN audio_sessions s ON s.id = p.session_id
+    WHERE p.state = 'pending' AND s.state IN ('completed', 'partial', 'failed')
+"""
+AGGREGATES = """
+    SELECT s.id, s.state, count(m.id) FROM audio_sessions s
+    LEFT JOIN processing_metrics m
+        ON m.session_id = s.id AND m.step = 'aggregate' AND m.result = 'done'
+    GROUP BY s.id, s.state
+    HAVING count(m.id) <> CASE WHEN s.state IN ('completed', 'partial') THEN 1 ELSE 0 END
+"""
+#: Every column, of any table, that names a blob.
+KEY_COLUMNS = """
+    SELECT table_name, column_name FROM information_schema.columns
+    WHERE table_schema = 'public' AND right(column_name, 4) = '_key' AND data_type = 'text'
+"""
+
+Answer = tuple[Any, ...]
+
+
+def answers(world: World) -> list[tuple[str, str, Answer]]:
+    """The file name, the id and the answer of every session."""
+    return [(name, str(session), tuple(rest)) for name, session, *rest in world.rows(ANSWER)]
+
+
+def settle(world: World, *, say: Callable[[str], None]) -> float:
+    """Wait until nothing is left to do; how long that took, in seconds.
+
+    Raises
+    ------
+    AssertionError
+        If something is left after `SETTLE_S`; the message says what.
+    """
+    started = time.monotonic()
+    said: list[str] = []
+    while complaints := _unsettled(world):
+        if complaints != said:
+            say(f"{time.monotonic() - started:6.1f} s of settling: {'; '.join(complaints)}")
+            said = complaints
+        if time.monotonic() - started > SETTLE_S:
+            raise AssertionError(f"not settled after {SETTLE_S:.0f} s: {'; '.join(complaints)}")
+        time.sleep(0.5)
+    return time.monotonic() - started
+
+
+def _unsettled(world: World) -> list[str]:
+    """What is left to do; the cheap questions first, the others once those are answered."""
+    try:
+        unfinished = [f"{count} sessions {state}" for state, count in world.rows(UNFINISHED)]
+        return unfinished or orphans(world) or waiting(world)
+    except (psycopg.OperationalError, subprocess.SubprocessError) as error:
+        return [f"no answer ({type(error).__name__})"]
+
+
+def waiting(world: World) -> list[str]:
+    """The queues that hold messages which no one has answered, dead letters excepted."""
+    return [
+        f"{name}: {ready} ready, {unacked} unacked"
+        for name, ready, unacked in _queues(world)
+        if (ready or unacked) and not name.endswith(".XQ")
+    ]
+
+
+def dead_letters(world: World) -> int:
+    """How many messages RabbitMQ gave up."""
+    return sum(ready for name, ready, _unacked in _queues(world) if name.endswith(".XQ"))
+
+
+def _queues(world: World) -> list[tuple[str, int, int]]:
+    columns = ("name", "messages_ready", "messages_unacknowledged")
+    listed = world.rabbitmq.control("list_queues", *columns, "--formatter", "json")
+    return [tuple(queue[column] for column in columns) for queue in json.loads(listed)]
+
+
+def orphans(world: World) -> list[str]:
+    """Blobs that no row names, rows that name no blob, and spans that outlived their session."""
+    named = {
+        key
+        for table, column in world.rows(KEY_COLUMNS)
+        for (key,) in world.table(table, column)
+        if key is not None
+    }
+    stored = world.blob_keys()
+    found = [f"no row names the blob {key}" for key in sorted(stored - named)]
+    found += [f"a row names {key}, which is not stored" for key in sorted(named - stored)]
+    [(spans,)] = world.rows(STRAY_SPANS)
+    return found + ([f"{spans} spans of ended sessions are pending"] if spans else [])
+
+
+def complaints(world: World, expected: Mapping[str, Answer]) -> list[str]:
+    """What does not hold of the answers. All of them are compared exactly, floats too."""
+    found = []
+    for name, session, answer in answers(world):
+        wanted = expected[name]
+        if answer != wanted:
+            differing = [
+                f"{got!r} instead of {want!r}"
+                for got, want in zip(answer, wanted, strict=True)
+                if got != want
+            ]
+            found.append(f"{name}, session {session}: {'; '.join(differing)}")
+    found += [
+        f"session {session} is {state} and has {count} aggregate results"
+        for session, state, count in world.rows(AGGREGATES)
+    ]
+    return found + _not_answered(world)
+
+
+def _not_answered(world: World) -> list[str]:
+    """Sessions of which the API says something else than the tables."""
+    found = []
+    for name, session, answer in answers(world):
+        try:
+            told = world.client.session(session)
+            events = world.client.detections(session)
+        except ApiError as error:
+            found.append(f"{name}, session {session}: {error}")
+            continue
+        if told.state != answer[0] or len(events) != len(answer[-1] or ()):
+            found.append(f"{name}, session {session}: the API tells another story: {told}")
+    return found
+
+
+def counted(world: World) -> Counter[str]:
+    """How many sessions ended in which state."""
+    return Counter(answer[0] for _name, _session, answer in answers(world))

@@ -1,0 +1,175 @@
+"""What a run consists of: its own servers, an API, workers, and somebody who restarts them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from actors import messages
+from db import migrate
+from db.blobs import Blobs
+from db.settings import Settings
+from services.client import ApiError, Client
+from services.server import free_port
+from tests.chaos import stores
+from tests.support import servers
+from tests.support.cluster import Cluster, Process, eventually
+
+WORKERS = 2
+#: Short, so that a run sees many leases end; renewed three times as often, which a busy machine
+#: still manages.
+LEASE_S = 3.0
+STEWARD_S = 0.5
+#: Far more claims than by default: a run kills a worker every few seconds, and what is looked for
+#: is work that is lost, not work that was given up as a poison because it met five kills.
+MAX_ATTEMPTS = 50
+#: A worker loads torch, which takes a while when two others do the same.
+START_S = 180.0
+
+
+class Supervisor:
+    """Starts a process again as soon as it has died, as Kubernetes does."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._running: list[tuple[tuple[str, ...], Process]] = []
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+        #: How often each command was started again.
+        self.restarts: Counter[str] = Counter()
+
+    def add(self, *arguments: str) -> Process:
+        """Start a command, and keep it running."""
+        with self._lock:
+            process = self._cluster.start(*arguments)
+            self._running.append((arguments, process))
+        return process
+
+    def of(self, command: str) -> list[Process]:
+        """The processes that run a command now."""
+        with self._lock:
+            return [process for arguments, process in self._running if arguments[0] == command]
+
+    def start(self) -> None:
+        """Begin to look after what was added."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the dead lie from now on."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(0.05):
+            with self._lock:
+                for slot, (arguments, process) in enumerate(self._running):
+                    if process.popen.poll() is not None:
+                        self._running[slot] = (arguments, self._cluster.start(*arguments))
+                        self.restarts[arguments[0]] += 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """Everything that a run may look at and break."""
+
+    #: Logs, and what else tells what happened.
+    folder: Path
+    settings: Settings
+    postgres: servers.PrivatePostgres
+    rabbitmq: servers.PrivateRabbitmq
+    store: stores.Store
+    supervisor: Supervisor
+    client: Client
+
+    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """The answer of Postgres; raises :class:`psycopg.OperationalError` while it is away."""
+        with psycopg.connect(self.settings.database_url, autocommit=True) as connection:
+            return connection.execute(query.encode(), parameters).fetchall()
+
+    def queues(self) -> list[str]:
+        """The queues that bear work."""
+        prefix = self.settings.queue_prefix
+        return sorted({messages.queue_name(nudge, prefix=prefix) for nudge in messages.ALL})
+
+    def table(self, table: str, columns: str) -> list[Any]:
+        """Every row of a table."""
+        return self.rows(f"SELECT {columns} FROM {table}")  # noqa: S608  (names of our own)
+
+    def blob_keys(self) -> set[str]:
+        """Every key in the blob store."""
+        return set(Blobs(self.store.url).keys(""))
+
+
+@contextmanager
+def world(folder: Path, *, on_s3: bool) -> Iterator[World]:
+    """Start everything, and end all of it."""
+    with ExitStack() as stack:
+        postgres = stack.enter_context(servers.private_postgres())
+        rabbitmq = stack.enter_context(servers.private_rabbitmq())
+        store = stack.enter_context(stores.bucket() if on_s3 else stores.folder(folder))
+        migrate.upgrade(postgres.url)
+        settings = Settings(
+            database_url=postgres.url,
+            amqp_url=rabbitmq.url,
+            blob_url=store.url,
+            lease_s=LEASE_S,
+            steward_s=STEWARD_S,
+            max_attempts=MAX_ATTEMPTS,
+        )
+        cluster = stack.enter_context(Cluster(settings, folder))
+        cluster.env |= {
+            "CLAMOR_MAX_ATTEMPTS": str(settings.max_attempts),
+            "OMP_NUM_THREADS": "1",
+        }
+        supervisor = Supervisor(cluster)
+        stack.callback(supervisor.stop)
+        port = free_port()
+        client = Client(f"http://127.0.0.1:{port}")
+        stack.callback(client.close)
+        supervisor.add("serve", "--port", str(port))
+        for _ in range(WORKERS):
+            supervisor.add("worker")
+        made = World(
+            folder=folder,
+            settings=settings,
+            postgres=postgres,
+            rabbitmq=rabbitmq,
+            store=store,
+            supervisor=supervisor,
+            client=client,
+        )
+        await_ready(made)
+        supervisor.start()
+        yield made
+
+
+def _works(worker: Process) -> bool:
+    return "Worker process is ready" in worker.log.read_text()
+
+
+def await_ready(world: World) -> None:
+    """Wait until the API answers and every worker works."""
+
+    def api() -> bool:
+        try:
+            return world.client.ready()
+        except ApiError:
+            return False
+
+    eventually(api, timeout_s=START_S, what="the API")
+    for worker in world.supervisor.of("worker"):
+        eventually(
+            partial(_works, worker),
+            timeout_s=START_S,
+            what=f"a worker; see {worker.log}",
+        )
