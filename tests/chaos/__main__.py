@@ -15,6 +15,17 @@ from typing import Any
 #: a run takes two to four.
 MINUTES = 1.5
 
+#: What is told of a run, and what it is called.
+TOLD = {
+    "faults": "faults injected",
+    "not_injected": "faults not injected",
+    "restarts": "processes started again",
+    "tries": "posts that were tried again",
+    "sessions": "sessions",
+    "runs": "runs of steps",
+    "dead_letters": "dead letters",
+}
+
 
 def main() -> int:
     """Run the seeds; 0 if every one passes."""
@@ -55,8 +66,8 @@ def _one(options: argparse.Namespace, seed: int) -> int:
     report = run(seed=seed, minutes=options.minutes, limit=options.recordings).to_json()
     if options.report:
         options.report.write_text(json.dumps(report))
-    for name in ("faults", "not_injected", "restarts", "tries", "sessions", "dead_letters"):
-        print(f"{name.replace('_', ' ')}: {report[name]}")
+    for name, title in TOLD.items():
+        print(f"{title}: {report[name]}")
     print(_line(report))
     for complaint in report["complaints"]:
         print(f"  {complaint}")

@@ -54,6 +54,14 @@ def kill_all_workers(world: World, _draw: float) -> str:
     return "all workers"
 
 
+def kill_api(world: World, _draw: float) -> str:
+    """kill -9 of the API, with whatever is being uploaded."""
+    for process in world.supervisor.of("serve"):
+        if process.popen.poll() is None:
+            process.kill()
+    return "the API"
+
+
 def kill_postgres(world: World, _draw: float) -> str:
     """Postgres ends at once, as by ``pg_ctl stop -m immediate``; its next start recovers."""
     world.postgres.kill()
@@ -144,6 +152,7 @@ def fill_store(world: World, _draw: float) -> str:
 FAULTS = (
     Fault(name="kill-worker", lane="processes", hurt=kill_worker),
     Fault(name="kill-all-workers", lane="processes", hurt=kill_all_workers),
+    Fault(name="kill-api", lane="processes", hurt=kill_api),
     Fault(
         name="postgres-killed", lane="processes", hurt=kill_postgres, lasts_s=(0.0, 4.0),
         mend=lambda world: world.postgres.start(),

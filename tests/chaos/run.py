@@ -38,6 +38,7 @@ class Report:
     not_injected: dict[str, str] = field(default_factory=dict)
     restarts: dict[str, int] = field(default_factory=dict)
     tries: dict[str, int] = field(default_factory=dict)
+    runs: dict[str, int] = field(default_factory=dict)
     dead_letters: int = 0
     settled_s: float | None = None
     took_s: float = 0.0
@@ -98,7 +99,7 @@ def _through(opened: World, report: Report, *, minutes: float, limit: int | None
     injector.stop()
     say(f"{time.monotonic() - began:6.1f} s  the faults stop")
     stream.stop()
-    report.recordings, report.tries = stream.posted, stream.tries
+    report.recordings, report.tries = len(distinct) + stream.posted, stream.tries
     report.faults = dict(Counter(entry.name for entry in injector.injected))
     for error in injector.broken + stream.broken:
         traceback.print_exception(error)
@@ -108,6 +109,7 @@ def _through(opened: World, report: Report, *, minutes: float, limit: int | None
     finally:
         report.restarts = dict(opened.supervisor.restarts)
         report.sessions = dict(verdict.counted(opened))
+        report.runs = dict(verdict.runs(opened))
         report.dead_letters = verdict.dead_letters(opened)
     await_ready(opened)
     report.complaints += verdict.complaints(opened, expected)

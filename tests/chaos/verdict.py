@@ -153,6 +153,13 @@ def _not_answered(world: World) -> list[str]:
     return found
 
 
+def runs(world: World) -> Counter[str]:
+    """How many runs of steps ended in which way: what the faults have met."""
+    return Counter(
+        dict(world.rows("SELECT result, count(*) FROM processing_metrics GROUP BY result"))
+    )
+
+
 def counted(world: World) -> Counter[str]:
     """How many sessions ended in which state."""
     return Counter(answer[0] for _name, _session, answer in answers(world))

@@ -31,6 +31,8 @@ STEWARD_S = 0.5
 #: Far more claims than by default: a run kills a worker every few seconds, and what is looked for
 #: is work that is lost, not work that was given up as a poison because it met five kills.
 MAX_ATTEMPTS = 50
+#: Longer than any step of a run takes on a busy machine.
+DEADLINE_S = 15.0
 #: A worker loads torch, which takes a while when two others do the same.
 START_S = 180.0
 
@@ -124,10 +126,12 @@ def world(folder: Path, *, on_s3: bool) -> Iterator[World]:
             blob_url=store.url,
             lease_s=LEASE_S,
             steward_s=STEWARD_S,
+            deadline_s=DEADLINE_S,
             max_attempts=MAX_ATTEMPTS,
         )
         cluster = stack.enter_context(Cluster(settings, folder))
         cluster.env |= {
+            "CLAMOR_DEADLINE_S": str(settings.deadline_s),
             "CLAMOR_MAX_ATTEMPTS": str(settings.max_attempts),
             "OMP_NUM_THREADS": "1",
         }

@@ -30,6 +30,8 @@ class PrivateS3:
             str(Path(sys.executable).with_name("weed")),
             "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}",
             "-master.volumeSizeLimitMB=64", "-volume.max=8",
+            # These two listen on ports of their own, which two servers cannot share.
+            "-s3.port.iceberg=0", "-s3.port.lance=0",
             *(f"-{part}.port={port}" for part, port in ports.items()),
             *(f"-{part}.port.grpc={port}" for part, port in grpc.items()),
         ]  # fmt: skip
@@ -82,7 +84,8 @@ class PrivateS3:
         try:
             urllib.request.urlopen(request, timeout=5)
         except urllib.error.HTTPError as answer:
-            return answer.code == 409  # It is there already.
+            # It is there already: another PUT of it is refused.
+            return answer.code in (403, 409)
         except OSError:
             return False
         return True
