@@ -106,6 +106,13 @@ class CheckHealth(Nudge, frozen=True, kw_only=True):
     queue: ClassVar[str] = "maintenance"
 
 
+class CleanUp(Nudge, frozen=True, kw_only=True):
+    """The clock struck: remove what nobody knows of."""
+
+    actor: ClassVar[str] = "clean_up"
+    queue: ClassVar[str] = "maintenance.cleanup"
+
+
 ALL: tuple[type[Nudge], ...] = (
     ProcessAudioFile,
     SplitRecording,
@@ -115,6 +122,7 @@ ALL: tuple[type[Nudge], ...] = (
     TrainNoiseClassifier,
     ValidateModel,
     CheckHealth,
+    CleanUp,
 )
 
 

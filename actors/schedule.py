@@ -29,7 +29,11 @@ class Job:
     why: str
 
 
-JOBS = (Job(messages.CheckHealth, "0 * * * *", "an operator hears of a fault within the hour"),)
+JOBS = (
+    Job(messages.CheckHealth, "0 * * * *", "an operator hears of a fault within the hour"),
+    # At night, and not on the hour, when every other clock strikes.
+    Job(messages.CleanUp, "23 3 * * *", "a disk does not fill up with what nobody knows of"),
+)
 
 
 def options_for(nudge: type[Nudge]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from actors.audio.detect import detect_span
 from actors.audio.process import process_audio_file
 from actors.audio.split import split_recording
 from actors.logs import configure
+from actors.maintenance.cleanup import clean_up
 from actors.maintenance.health import health_check
 from actors.messages import Nudge
 from actors.runtime import Runtime
@@ -45,6 +46,7 @@ ACTORS = (
     Entry(messages.TrainNoiseClassifier, train_noise_classifier),
     Entry(messages.ValidateModel, validate_model),
     Entry(messages.CheckHealth, health_check),
+    Entry(messages.CleanUp, clean_up),
 )
 
 

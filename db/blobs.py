@@ -11,10 +11,11 @@ import io
 import itertools
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
@@ -33,6 +34,10 @@ READ_BYTES = 1024 * 1024
 #: How long the store's own library tries again, which no deadline can stop: well below the shortest
 #: one of a step. A store that is away for longer is a failure, and the step is tried again later.
 PATIENCE: RetryConfig = {"max_retries": 8, "retry_timeout": timedelta(seconds=20)}
+#: Keys that are listed at once.
+PAGE_KEYS = 1_000
+#: What a folder's library calls a blob that is still being written; no listing shows it.
+UNFINISHED = re.compile(r".+#\d+")
 
 
 class BlobMissing(Exception):
@@ -177,6 +182,26 @@ class Blobs:
             obstore.copy(self._store, source, to)
         except FileNotFoundError:
             raise self._missing(source) from None
+
+    def keys_older_than(self, age_s: float, prefix: str) -> Iterator[list[str]]:
+        """All keys below a prefix that were last written longer ago than that, page by page."""
+        youngest = datetime.now(UTC) - timedelta(seconds=age_s)
+        for page in obstore.list(self._store, prefix, chunk_size=PAGE_KEYS):
+            yield [meta["path"] for meta in page if meta["last_modified"] < youngest]
+
+    def remove_unfinished(self, *, age_s: float) -> int:
+        """Remove what writers left behind that were killed longer ago than that; how many.
+
+        Only of a folder: a bucket keeps the parts of such an upload where no listing shows them,
+        and removes them by a rule of its own.
+        """
+        removed, oldest = 0, time.time() - age_s
+        for path in self._folder.rglob("*#*") if self._folder else ():
+            with suppress(FileNotFoundError):
+                if UNFINISHED.fullmatch(path.name) and path.stat().st_mtime < oldest:
+                    path.unlink()
+                    removed += 1
+        return removed
 
     def check(self) -> None:
         """Raise unless the store answers."""

@@ -209,6 +209,11 @@ def note_tidied(db: Session, session_id: uuid.UUID, *, silent_after_s: float) ->
     )
 
 
+def known_sessions(db: Session, ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
+    """Which of some sessions there are."""
+    return set(db.scalars(select(AudioSession.id).where(AudioSession.id.in_(list(ids)))))
+
+
 def oldest_unfinished_s(db: Session) -> float | None:
     """How long the oldest unfinished session has been waiting, in seconds."""
     age = db.execute(

@@ -69,6 +69,9 @@ class Settings:
     max_attempts: int = _setting("CLAMOR_MAX_ATTEMPTS", 5, parse=_positive_int)
     #: How often the steward looks for rows that are unfinished and quiet.
     steward_s: float = _setting("CLAMOR_STEWARD_S", 3.0, parse=_positive_float)
+    #: A blob of a session that is not in the database is removed when it is as old as this: longer
+    #: than any upload waits for its row.
+    orphan_s: float = _setting("CLAMOR_ORPHAN_S", 3_600.0, parse=_positive_float)
     #: A recording with more bytes than this is refused while it arrives.
     max_upload_bytes: int = _setting("CLAMOR_MAX_UPLOAD_BYTES", 2 * 1024**3, parse=_positive_int)
     #: A recording that lasts longer than this is refused while it is decoded.

@@ -11,6 +11,7 @@ from typing import Any
 import falcon
 import msgspec
 import structlog
+from obstore.exceptions import BaseError as BlobStoreError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -223,6 +224,7 @@ def install(app: falcon.App[Any, Any]) -> None:
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(falcon.HTTPError, _falcon_error)
     app.add_error_handler((OperationalError, PoolTimeout), _database_away)
+    app.add_error_handler(BlobStoreError, _blob_store_away)
     app.add_error_handler(ServiceError, _service_error)
 
 
@@ -266,6 +268,14 @@ def _database_away(
 ) -> None:
     log.warning("database_away", error=type(error).__name__)
     _service_error(req, resp, StoreUnavailable("the database does not answer"), params)
+
+
+def _blob_store_away(
+    req: falcon.Request, resp: falcon.Response, error: Exception, params: object
+) -> None:
+    # Its own words may name hosts and folders: they are for the log alone.
+    log.warning("blob_store_away", error=str(error).partition("\n")[0])
+    _service_error(req, resp, StoreUnavailable("the blob store does not answer"), params)
 
 
 def _falcon_error(

@@ -1,0 +1,331 @@
+"""What becomes of a recording when something fails at the worst moment.
+
+Each test is one row of the table in docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import falcon.testing
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from actors import broker, worker
+from actors.broker import Publisher
+from actors.messages import CleanUp, DetectSpan, Nudge, ProcessAudioFile, SplitRecording
+from actors.runtime import Runtime
+from actors.steward import nudge_for, take_quiet
+from db import queries
+from db.blobs import Blobs, recording_key
+from db.models import AudioSession
+from db.queries import Work
+from db.session import Store
+from db.settings import Settings
+from services.app import Collaborators, create_app
+from tests.support import recordings
+from tests.support.cluster import eventually
+from tests.support.wire import Wire, wire
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def cable(database_url: str) -> Iterator[Wire]:
+    """The wire between Clamor and Postgres."""
+    with wire(database_url) as made:
+        yield made
+
+
+@pytest.fixture
+def settings(memory_settings: Settings, cable: Wire) -> Settings:
+    return replace(memory_settings, database_url=cable.url, lease_s=1.0)
+
+
+def made_runtime(settings: Settings) -> Iterator[Runtime]:
+    runtime = Runtime(settings, broker.setup(settings))
+    yield runtime
+    runtime.close()
+
+
+@pytest.fixture
+def runtime(settings: Settings) -> Iterator[Runtime]:
+    """A worker whose wire to Postgres can be cut."""
+    yield from made_runtime(settings)
+
+
+@pytest.fixture
+def other(memory_settings: Settings) -> Iterator[Runtime]:
+    """Another worker, with a wire of its own."""
+    yield from made_runtime(memory_settings)
+
+
+@pytest.fixture
+def api(settings: Settings) -> Iterator[falcon.testing.TestClient]:
+    store = Store(settings.database_url)
+    publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
+    blobs = Blobs(settings.blob_url)
+    given = Collaborators(settings=settings, store=store, blobs=blobs, publisher=publisher)
+    yield falcon.testing.TestClient(create_app(given))
+    publisher.close()
+    store.close()
+
+
+DEMO = recordings.encode(recordings.demo())
+
+
+def post(api: falcon.testing.TestClient) -> Any:
+    headers = {"Content-Type": "application/octet-stream"}
+    return api.simulate_post("/v1/sessions", body=DEMO, headers=headers)
+
+
+def add(runtime: Runtime, content: bytes = DEMO) -> uuid.UUID:
+    """A session as an upload leaves it."""
+    session_id = uuid.uuid4()
+    runtime.blobs.put(recording_key(session_id), content)
+    with runtime.store.transaction() as db:
+        queries.add_session(
+            db,
+            id=session_id,
+            file_name="a.flac",
+            size_bytes=len(content),
+            recording_key=recording_key(session_id),
+        )
+    return session_id
+
+
+def handle(runtime: Runtime, nudge: Nudge) -> None:
+    """Let the actor of a message handle it."""
+    [handler] = [entry.handle for entry in worker.ACTORS if entry.nudge is type(nudge)]
+    handler(runtime, nudge)
+
+
+def run_to_the_end(runtime: Runtime) -> list[AudioSession]:
+    """Do what the rows ask for until no session is unfinished; all sessions, the oldest first."""
+
+    def ended() -> list[AudioSession] | None:
+        with runtime.store.transaction() as db:
+            found = take_quiet(db, quiet_s=0, limit=100)
+        for work in found:
+            handle(runtime, nudge_for(work))
+        rows = sessions(runtime)
+        return rows if all(row.finished_at for row in rows) else None
+
+    return eventually(ended, timeout_s=120, what="the end of every session")
+
+
+def sessions(runtime: Runtime) -> list[AudioSession]:
+    with runtime.store.transaction() as db:
+        return list(db.query(AudioSession).order_by(AudioSession.created_at))
+
+
+def runs(runtime: Runtime) -> Counter[tuple[str, str]]:
+    """How often each step ended in which way."""
+    with runtime.store.transaction() as db:
+        rows = db.execute(text("SELECT step, result FROM processing_metrics"))
+        return Counter((step, result) for step, result in rows)
+
+
+def stored(runtime: Runtime) -> set[str]:
+    return set(runtime.blobs.keys("sessions/"))
+
+
+# --- the upload --------------------------------------------------------------------------------
+
+
+def test_a_post_whose_commit_was_not_answered_keeps_its_recording(
+    api: falcon.testing.TestClient, other: Runtime, cable: Wire
+) -> None:
+    """The row is there, although nobody told the API so: its recording must be there too."""
+    cable.lose_commit(after="INSERT INTO audio_sessions")
+    assert post(api).status_code == 503
+    assert cable.lost.is_set()
+    [session] = run_to_the_end(other)
+    assert session.state == "completed"
+
+
+def test_a_post_while_postgres_is_away_leaves_nothing(
+    api: falcon.testing.TestClient, other: Runtime, cable: Wire
+) -> None:
+    cable.cut()
+    refused = post(api)
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"]
+    assert stored(other) == set()
+    cable.mend()
+    assert post(api).status_code == 202
+    assert [session.state for session in run_to_the_end(other)] == ["completed"]
+
+
+def test_a_post_while_the_blob_store_is_away_is_told_to_come_again(
+    api: falcon.testing.TestClient, other: Runtime, tmp_path: Path
+) -> None:
+    folder, away = tmp_path / "blobs", tmp_path / "away"
+    folder.rename(away)
+    folder.touch()
+    refused = post(api)
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"]
+    assert str(tmp_path) not in refused.text
+    folder.unlink()
+    away.rename(folder)
+    assert sessions(other) == []
+    assert post(api).status_code == 202
+
+
+def test_a_recording_without_a_row_is_removed_once_it_is_old(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    """An API that dies between the two leaves one; a young one may just be getting its row."""
+    orphan = uuid.uuid4()
+    kept = add(runtime)
+    runtime.blobs.put(recording_key(orphan), DEMO)
+    # A writer that is killed leaves this.
+    half = tmp_path / "blobs" / f"{recording_key(orphan)}#1"
+    half.write_bytes(DEMO[:1_000])
+    strange = "sessions/not-an-id/recording"
+    runtime.blobs.put(strange, b"somebody else's")
+    handle(runtime, CleanUp())
+    assert len(stored(runtime)) == 3
+    assert half.exists()
+
+    runtime.settings = replace(runtime.settings, orphan_s=1e-3)
+    handle(runtime, CleanUp())
+    assert stored(runtime) == {recording_key(kept), strange}
+    assert not half.exists()
+
+
+# --- a worker's step ---------------------------------------------------------------------------
+
+
+def test_postgres_away_at_the_claim_costs_a_message_and_no_work(
+    runtime: Runtime, other: Runtime, cable: Wire
+) -> None:
+    session_id = add(runtime)
+    cable.cut()
+    with pytest.raises(OperationalError):
+        handle(runtime, ProcessAudioFile(session_id=session_id))
+    cable.mend()
+    assert [session.state for session in run_to_the_end(runtime)] == ["completed"]
+    assert runs(other) == dict.fromkeys(
+        [("process", "done"), ("split", "done"), ("detect", "done"), ("aggregate", "done")], 1
+    )
+
+
+def test_a_step_whose_commit_was_not_answered_is_not_done_again(
+    runtime: Runtime, other: Runtime, cable: Wire
+) -> None:
+    session_id = add(runtime)
+    handle(runtime, ProcessAudioFile(session_id=session_id))
+    handle(runtime, SplitRecording(session_id=session_id))
+    # Each run is noted in the transaction that writes what it found.
+    cable.lose_commit(after="INSERT INTO processing_metrics")
+    handle(runtime, DetectSpan(session_id=session_id, span_index=0))
+    assert cable.lost.is_set()
+    [session] = run_to_the_end(other)
+    assert session.state == "completed"
+    assert session.spans_finished == session.spans_total == 1
+    assert runs(other)["detect", "done"] == runs(other)["aggregate", "done"] == 1
+
+
+def test_postgres_away_at_the_commit_has_the_step_run_again(
+    runtime: Runtime, other: Runtime, cable: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = add(runtime)
+    handle(runtime, ProcessAudioFile(session_id=session_id))
+    put = runtime.blobs.put
+
+    def cut_behind(key: str, content: bytes) -> None:
+        put(key, content)
+        cable.cut()
+
+    with monkeypatch.context() as patched:
+        # The last that ``split`` does before it commits.
+        patched.setattr(runtime.blobs, "put", cut_behind)
+        with pytest.raises(OperationalError):
+            handle(runtime, SplitRecording(session_id=session_id))
+    [session] = run_to_the_end(other)
+    assert session.state == "completed"
+    assert runs(other)["split", "done"] == runs(other)["aggregate", "done"] == 1
+
+
+def test_a_zombies_late_commit_is_refused(
+    runtime: Runtime, other: Runtime, cable: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker loses Postgres, and so its lease; another one does the work; the first comes back
+    with a result that nobody waits for.
+    """
+    session_id = add(runtime)
+    handle(runtime, ProcessAudioFile(session_id=session_id))
+    handle(runtime, SplitRecording(session_id=session_id))
+    reading, may_read = threading.Event(), threading.Event()
+    get_range = runtime.blobs.get_range
+
+    def slowly(key: str, *, start: int, length: int) -> bytes:
+        reading.set()
+        assert may_read.wait(60)
+        return get_range(key, start=start, length=length)
+
+    monkeypatch.setattr(runtime.blobs, "get_range", slowly)
+    span = DetectSpan(session_id=session_id, span_index=0)
+    zombie = threading.Thread(target=handle, args=(runtime, span))
+    zombie.start()
+    assert reading.wait(60)
+    cable.cut()
+    [session] = run_to_the_end(other)
+    answer = detections(other, session_id)
+    cable.mend()
+    may_read.set()
+    zombie.join(60)
+    assert not zombie.is_alive()
+    assert session.state == "completed"
+    assert sessions(other)[0].spans_finished == 1
+    assert detections(other, session_id) == answer
+    assert runs(other)["detect", "done"] == runs(other)["aggregate", "done"] == 1
+    assert runs(other)["detect", "superseded"] == 1
+
+
+def detections(runtime: Runtime, session_id: uuid.UUID) -> list[tuple[Any, ...]]:
+    with runtime.store.transaction() as db:
+        events = queries.detections_of(db, session_id, from_index=0, limit=1_000)
+        return [(event.start_s, event.end_s, event.noise_type) for event in events]
+
+
+def test_a_lease_outlives_a_postgres_that_is_away_for_less(
+    runtime: Runtime, other: Runtime, cable: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One renewal fails, the next one comes in time: nobody else is given the work."""
+    runtime.settings = replace(runtime.settings, lease_s=6.0)
+    session_id = add(runtime)
+    handle(runtime, ProcessAudioFile(session_id=session_id))
+    work = Work(session_id=session_id, state="splitting")
+    open_blob = runtime.blobs.open
+
+    def meanwhile(key: str) -> Any:
+        claimed_until = due_at(other, work)
+        cable.cut()
+        # The first renewal is tried in vain a third of the lease after the claim.
+        time.sleep(3.0)
+        cable.mend()
+        eventually(lambda: due_at(other, work) > claimed_until, what="a renewal")
+        return open_blob(key)
+
+    monkeypatch.setattr(runtime.blobs, "open", meanwhile)
+    handle(runtime, SplitRecording(session_id=session_id))
+    assert sessions(other)[0].state == "detecting"
+    assert runs(other) == {("process", "done"): 1, ("split", "done"): 1}
+
+
+def due_at(runtime: Runtime, work: Work) -> Any:
+    with runtime.store.transaction() as db:
+        row = queries.get_session(db, work.session_id)
+    assert row is not None
+    return row.due_at
