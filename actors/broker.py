@@ -13,7 +13,7 @@ import dramatiq
 import msgspec
 import pika
 import structlog
-from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from dramatiq.brokers.rabbitmq import MAX_ENQUEUE_ATTEMPTS, RabbitmqBroker
 from dramatiq.brokers.rabbitmq import _RabbitmqConsumer as RabbitmqConsumer
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import xq_name
@@ -28,8 +28,8 @@ log = structlog.get_logger(__name__)
 #: A worker whose native code holds the GIL sends no heartbeat for a while; RabbitMQ drops a
 #: connection after two that are missed. Shorter notices a dead peer sooner.
 HEARTBEAT_S = 60
-#: While RabbitMQ raises an alarm a confirmed publish hangs; then it fails after this time, and
-#: the steward sends the message again.
+#: While RabbitMQ raises an alarm a confirmed publish hangs; after about this time it is given up,
+#: and the steward sends the message again. A process that stops waits for it.
 BLOCKED_TIMEOUT_S = 10
 SOCKET_TIMEOUT_S = 5
 #: RabbitMQ gives a message that was delivered this often without an answer to the dead letters.
@@ -158,7 +158,8 @@ def setup(settings: Settings) -> dramatiq.Broker:
             # The reason would repeat a part of the URL, and that may be of its password.
             raise SettingsError("AMQP_URL cannot be read as a URL of RabbitMQ") from None
         parameters.heartbeat = HEARTBEAT_S
-        parameters.blocked_connection_timeout = BLOCKED_TIMEOUT_S
+        # Dramatiq tries a publish so often, each time over a new connection, which is blocked too.
+        parameters.blocked_connection_timeout = BLOCKED_TIMEOUT_S / MAX_ENQUEUE_ATTEMPTS
         parameters.socket_timeout = SOCKET_TIMEOUT_S
         parameters.stack_timeout = 2 * SOCKET_TIMEOUT_S
         broker = QuorumBroker(confirm_delivery=True, middleware=middleware())

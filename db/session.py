@@ -6,6 +6,7 @@ processes share gave wrong rows.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -62,25 +63,47 @@ def make_engine(
     )
 
 
+class ForkedStore(Exception):
+    """A store is used by another process than the one that made it."""
+
+
 class Store:
-    """One process's way to Postgres."""
+    """One process's way to Postgres.
+
+    A process that was forked off has the connections of its parent, and would read the answers to
+    the parent's questions: its use of the store raises :class:`ForkedStore`.
+    """
 
     def __init__(self, url: str, *, pool_size: int = 5) -> None:
-        self.engine = make_engine(
+        self._made_by = os.getpid()
+        self._engine = make_engine(
             url,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT_S,
             pool_pre_ping=True,
         )
-        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._sessions = sessionmaker(self._engine, expire_on_commit=False)
+
+    @property
+    def engine(self) -> sqlalchemy.Engine:
+        """The engine, in the process that made it."""
+        self._check_process()
+        return self._engine
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A session whose work is committed at the end, or rolled back by an exception."""
+        self._check_process()
         with self._sessions.begin() as session:
             yield session
 
     def close(self) -> None:
-        """Close every connection."""
-        self.engine.dispose()
+        """Close every connection; in a forked process none, for they are the parent's."""
+        self._engine.dispose(close=os.getpid() == self._made_by)
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._made_by:
+            raise ForkedStore(
+                f"this store was made by process {self._made_by}, before the fork of {os.getpid()}"
+            )

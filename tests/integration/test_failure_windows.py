@@ -26,8 +26,8 @@ from actors.runtime import Runtime
 from actors.steward import nudge_for, take_quiet
 from db import queries
 from db.blobs import Blobs, recording_key
+from db.claims import Work
 from db.models import AudioSession
-from db.queries import Work
 from db.session import Store
 from db.settings import Settings
 from services.app import Collaborators, create_app

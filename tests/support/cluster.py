@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -19,6 +19,9 @@ from services.client import ApiError, Client
 from services.server import free_port
 
 T = TypeVar("T")
+
+#: A worker loads torch, which takes a minute when the machine is busy.
+START_S = 180.0
 
 
 def eventually(look: Callable[[], T | None], *, timeout_s: float = 60.0, what: str = "") -> T:
@@ -51,6 +54,15 @@ class Process:
         """kill -9, with all children."""
         os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()
+
+    def freeze(self) -> None:
+        """Let it stand still, with all children, as a machine does that has no time for it."""
+        os.killpg(self.popen.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on after :meth:`freeze`; nothing happens if it is dead."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGCONT)
 
     def stop(self, timeout_s: float = 40.0) -> int:
         """SIGTERM, as Kubernetes does; the exit code."""
@@ -102,6 +114,7 @@ class Cluster:
         process = self.start("worker")
         eventually(
             lambda: "Worker process is ready" in process.log.read_text(),
+            timeout_s=START_S,
             what=f"a worker; see {process.log}",
         )
         return process
