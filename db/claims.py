@@ -120,10 +120,25 @@ def due(table: type[Claimable]) -> ColumnElement[bool]:
 def at_claim(table: type[Claimable], *, lease_s: float) -> dict[str, Any]:
     """What a claim writes into a row."""
     values = {"attempt": table.attempt + 1, "due_at": seconds_from_now(lease_s)}
-    started_at = getattr(table, "started_at", None)
-    if started_at is not None:
-        # When work on the row began: a later claim changes nothing.
-        values["started_at"] = func.coalesce(started_at, func.clock_timestamp())
+    for name in ("started_at", "stage_since"):
+        began_at = getattr(table, name, None)
+        if began_at is not None:
+            # When work on the row, or on its stage, began: a later claim changes nothing.
+            values[name] = func.coalesce(began_at, func.clock_timestamp())
+    return values
+
+
+def at_move(table: type[Claimable]) -> dict[str, Any]:
+    """What a move to its next state writes into a row, beside the state: nobody has begun it."""
+    values = {
+        "attempt": 0,
+        # One and the same time: the caller nudges right after the commit.
+        "due_at": func.now(),
+        "nudged_at": func.now(),
+        "last_error": None,
+    }
+    if table is AudioSession:
+        values |= {"stage_share": 0, "stage_since": None, "stage_told_at": None}
     return values
 
 
@@ -146,14 +161,7 @@ def advance(
 
     The row arrives there unclaimed and due at once.
     """
-    fresh = {
-        "state": to,
-        "attempt": 0,
-        # One and the same time: the caller nudges right after the commit.
-        "due_at": func.now(),
-        "nudged_at": func.now(),
-        "last_error": None,
-    }
+    fresh = {"state": to, **at_move(work.table)}
     if to not in work.table.unfinished:
         fresh["finished_at"] = func.clock_timestamp()
     return update_held(db, work, attempt, fresh | dict(values or {}))

@@ -165,6 +165,7 @@ class AudioSession(Claimable, Base):
     __table_args__ = (
         CheckConstraint(one_of("state", SESSION_STATES), name="state"),
         CheckConstraint("spans_finished <= spans_total", name="spans"),
+        CheckConstraint("stage_share BETWEEN 0 AND 1", name="stage_share"),
         CheckConstraint(
             "calibration_db BETWEEN {} AND {}".format(*CALIBRATION_RANGE_DB), name="calibration"
         ),
@@ -223,6 +224,13 @@ class AudioSession(Claimable, Base):
     lane: Mapped[uuid.UUID] = mapped_column(server_default=text(f"'{NO_LANE}'"))
     #: The batch that it came with.
     batch_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("batches.id"))
+
+    #: How much of the current stage is done, where spans do not tell it; it never falls while the
+    #: stage lasts, so that a second attempt stands still until it has passed the first.
+    stage_share: Mapped[float] = mapped_column(server_default=text("0"))
+    #: When a worker first took up the stage, and when its share last grew.
+    stage_since: Mapped[datetime | None]
+    stage_told_at: Mapped[datetime | None]
 
     #: What the recording was posted with. ``calibration_db`` turns dB re full scale to dB SPL; of
     #: a calibrator's recording (``calibration_tone_db`` is its level) ``split`` finds it.
@@ -298,6 +306,8 @@ class SessionSpan(Claimable, Base):
     #: Half-open range of 16 kHz samples on the session's grid.
     start_sample: Mapped[int] = mapped_column(BigInteger)
     stop_sample: Mapped[int] = mapped_column(BigInteger)
+    #: When a worker first took it up.
+    started_at: Mapped[datetime | None]
     scores: Mapped[bytes | None]
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, case, func, insert, or_, select, update
+from sqlalchemy import and_, case, func, insert, literal_column, or_, select, update
 from sqlalchemy.orm import Session
 
 from db import claims
@@ -38,6 +39,39 @@ def add_session(db: Session, **values: Any) -> AudioSession:
 def get_session(db: Session, session_id: uuid.UUID) -> AudioSession | None:
     """One session, as it stands."""
     return db.get(AudioSession, session_id)
+
+
+def session_version(db: Session, session_id: uuid.UUID) -> str | None:
+    """A word that is another one after every change of a session's row; None if there is none.
+
+    It is the row's ``xmin``: the cheapest look that misses nothing, since whatever is shown of a
+    session is written together with its row.
+    """
+    return db.execute(
+        select(literal_column("audio_sessions.xmin::text")).where(AudioSession.id == session_id)
+    ).scalar_one_or_none()
+
+
+def clock(db: Session) -> datetime:
+    """What time it is by the database."""
+    now: datetime = db.execute(select(func.clock_timestamp())).scalar_one()
+    return now
+
+
+def note_share(db: Session, work: Work, *, attempt: int, share: float) -> bool:
+    """Say how much of a session's stage is done; False if the claim was lost."""
+    grows = AudioSession.stage_share < share
+    return claims.update_held(
+        db,
+        work,
+        attempt,
+        {
+            "stage_share": func.greatest(AudioSession.stage_share, share),
+            "stage_told_at": case(
+                (grows, func.clock_timestamp()), else_=AudioSession.stage_told_at
+            ),
+        },
+    )
 
 
 def cancel_session(db: Session, session_id: uuid.UUID) -> bool:
@@ -84,13 +118,22 @@ def finish_span(db: Session, work: Work, *, attempt: int, values: Mapping[str, A
     """
     if not claims.update_held(db, work, attempt, values):
         return None
-    is_last = AudioSession.spans_finished + 1 >= AudioSession.spans_total
+    n_finished = AudioSession.spans_finished + 1
+    is_last = n_finished >= AudioSession.spans_total
     now = func.now()
+    begun = select(SessionSpan.started_at).where(
+        SessionSpan.session_id == work.session_id, SessionSpan.span_index == work.span_index
+    )
     state_after = db.execute(
         update(AudioSession)
         .where(AudioSession.id == work.session_id, AudioSession.state == "detecting")
         .values(
-            spans_finished=AudioSession.spans_finished + 1,
+            spans_finished=n_finished,
+            stage_since=case(
+                (is_last, None),
+                else_=func.coalesce(AudioSession.stage_since, begun.scalar_subquery()),
+            ),
+            stage_told_at=case((is_last, None), else_=func.clock_timestamp()),
             state=case((is_last, "aggregating"), else_=AudioSession.state),
             attempt=case((is_last, 0), else_=AudioSession.attempt),
             due_at=case((is_last, now), else_=AudioSession.due_at),

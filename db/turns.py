@@ -127,7 +127,8 @@ NEXT_SESSION = claim("""
     UPDATE audio_sessions AS session
     SET attempt = session.attempt + 1,
         due_at = clock_timestamp() + make_interval(secs => :lease_s),
-        started_at = coalesce(session.started_at, clock_timestamp())
+        started_at = coalesce(session.started_at, clock_timestamp()),
+        stage_since = coalesce(session.stage_since, clock_timestamp())
     FROM found
     WHERE session.id = found.id
     RETURNING found.priority, found.lane, session.id, session.attempt
@@ -159,7 +160,8 @@ NEXT_SPAN = claim("""
     )
     UPDATE session_spans AS span
     SET attempt = span.attempt + 1,
-        due_at = clock_timestamp() + make_interval(secs => :lease_s)
+        due_at = clock_timestamp() + make_interval(secs => :lease_s),
+        started_at = coalesce(span.started_at, clock_timestamp())
     FROM found
     WHERE span.session_id = found.session_id AND span.span_index = found.span_index
     RETURNING found.priority, found.lane, span.session_id, span.span_index, span.attempt

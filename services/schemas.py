@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,14 +12,7 @@ import msgspec
 
 from db.models import PRIORITIES, UNFINISHED_STATES, AudioSession, NoiseDetection, NoiseModel
 from db.training_models import Promotion, TrainingClip, TrainingJob, Validation
-
-#: What each state does, in words, and the share of the work that lies behind it, in percent.
-STAGES = {
-    "queued": ("waiting to be checked", 0),
-    "splitting": ("decoding and measuring levels", 5),
-    "detecting": ("listening for noise", 20),
-    "aggregating": ("merging events", 95),
-}
+from services.progress import Progress
 
 
 class Problem(msgspec.Struct, kw_only=True):
@@ -67,6 +61,10 @@ class Session(msgspec.Struct, kw_only=True):
     state: str
     stage: str
     percent: int
+    #: Seconds of audio heard per second; null unless it is being listened to.
+    speed: float | None
+    #: An estimate; null while nobody can tell, and at the end.
+    time_left_s: float | None
     file_name: str
     size_bytes: int
     container: str | None
@@ -91,22 +89,17 @@ class Session(msgspec.Struct, kw_only=True):
     problem: Problem | None
 
     @classmethod
-    def of(cls, row: AudioSession, spans: Mapping[str, int]) -> Session:
-        """The session of a row; ``spans`` counts its spans by state."""
-        stage, percent = STAGES.get(row.state, (row.state, 100))
-        if row.state == "detecting" and row.spans_total:
-            span_share = STAGES["aggregating"][1] - percent
-            percent += span_share * row.spans_finished // row.spans_total
+    def of(cls, row: AudioSession, spans: Mapping[str, int], *, now: datetime) -> Session:
+        """The session of a row; ``spans`` counts its spans by state, ``now`` is the database's."""
+        told = {field.name for field in dataclasses.fields(Progress)}
+        progress = Progress.of(row, now=now)
         return cls(
             **{
-                name: getattr(row, name)
+                name: getattr(progress if name in told else row, name)
                 for name in cls.__struct_fields__
-                if name
-                not in ("priority", "stage", "percent", "spans_failed", "summary", "problem")
+                if name not in ("priority", "spans_failed", "summary", "problem")
             },
             priority=PRIORITIES[row.priority],
-            stage=stage,
-            percent=percent,
             spans_failed=spans.get("failed", 0),
             summary=msgspec.convert(row.summary, Summary | None),
             problem=msgspec.convert(row.problem, Problem | None),

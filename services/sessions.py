@@ -47,7 +47,8 @@ def load(store: Store, session_id: uuid.UUID) -> schemas.Session:
         row = queries.get_session(db, session_id)
         if row is None:
             raise SessionNotFound(f"no session has the id {session_id}")
-        return schemas.Session.of(row, queries.count_spans(db, session_id))
+        spans = queries.count_spans(db, session_id)
+        return schemas.Session.of(row, spans, now=queries.clock(db))
 
 
 class SessionList:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from actors import steps
-from actors.audio import level_answer, pcm
+from actors.audio import level_answer, pcm, progress
 from actors.audio.detect import SCORES
 from actors.failures import Permanent
 from actors.hold import Hold
@@ -54,7 +54,9 @@ def _aggregate(runtime: Runtime, work: Work) -> steps.Step:
         model = runtime.model(session.model_id)
         levels = LevelSeries.from_bytes(runtime.blobs.get(session.levels_key))
         totals = Totals.from_json(session.totals)
-        heard = _calibrated(_merge(runtime, session, spans, levels, hold), session.calibration_db)
+        tell = progress.of_stage(runtime, work, hold)
+        heard = _merge(runtime, session, spans, levels, hold, tell=tell)
+        heard = _calibrated(heard, session.calibration_db)
         answer_key = hold.writes(product_key(session.id, "levels-answer", attempt=hold.attempt))
         answer = level_answer.document(session, levels, totals)
         runtime.blobs.put(answer_key, msgspec.json.encode(answer))
@@ -73,12 +75,23 @@ def _merge(
     spans: Sequence[SessionSpan],
     levels: LevelSeries,
     hold: Hold,
+    *,
+    tell: Callable[[float], None],
 ) -> list[Event]:
-    """The events of a session: stretches by the first look, each named by a second look."""
+    """The events of a session: stretches by the first look, each named by a second look.
+
+    ``tell`` is told how much of the recording the second look has passed.
+    """
     assert session.model_id
     model = runtime.model(session.model_id)
     scores = np.concatenate([_scores(span, model.classes) for span in spans])
-    grid, read = pcm.grid_of(session), pcm.reader(runtime.blobs, session, hold)
+    grid, read_samples = pcm.grid_of(session), pcm.reader(runtime.blobs, session, hold)
+
+    def read(start: int, stop: int) -> NDArray[np.float32]:
+        # Stretches are looked at in the order of time.
+        tell(start / grid.length)
+        return read_samples(start, stop)
+
     found = ear.find_events(model, scores, read=read, grid=grid, levels=levels)
     # What nobody listened to is missing from the answer; it is not unclassified.
     lost = [_times(span, grid) for span in spans if span.scores is None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from actors import steps
+from actors.audio import progress
 from actors.failures import Permanent
 from actors.hold import Hold
 from actors.messages import DetectSpan, Nudge, SplitRecording
@@ -48,7 +49,8 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
         calibration_db = _calibration_db(runtime, session, hold)
         pcm_key = hold.writes(product_key(session_id, "pcm", attempt=hold.attempt))
         levels_key = hold.writes(product_key(session_id, "levels", attempt=hold.attempt))
-        prepared = _decode(runtime, session, pcm_key, hold)
+        tell = progress.of_stage(runtime, work, hold)
+        prepared = _decode(runtime, session, pcm_key, tell=tell)
         runtime.blobs.put(levels_key, prepared.levels.to_bytes())
         spans = chunks.plan_spans(prepared.grid.length)
         move_on = steps.move_on(
@@ -105,11 +107,13 @@ def _checked(blocks: Iterable[Samples], hold: Hold) -> Iterator[Samples]:
         yield block
 
 
-def _decode(runtime: Runtime, session: AudioSession, pcm_key: str, hold: Hold) -> Prepared:
+def _decode(
+    runtime: Runtime, session: AudioSession, pcm_key: str, *, tell: Callable[[float], None]
+) -> Prepared:
+    """Decode a recording; ``tell`` is told how much of it is decoded."""
     longest_s = runtime.settings.max_duration_s
 
-    def check(decoded_s: float) -> None:
-        hold.check()
+    def check_duration(decoded_s: float) -> None:
         if decoded_s > longest_s:
             raise Permanent("too-long", f"the recording lasts longer than {longest_s:.0f} seconds")
 
@@ -118,9 +122,19 @@ def _decode(runtime: Runtime, session: AudioSession, pcm_key: str, hold: Hold) -
         decode.open_recording(file) as decoder,
         runtime.blobs.writer(pcm_key) as pcm,
     ):
+        promised = decoder.format.n_frames
+
+        def on_progress(decoded_s: float) -> None:
+            check_duration(decoded_s)
+            # Some headers do not know how long the recording is; its file always does.
+            if promised:
+                tell(decoded_s * decoder.format.rate_hz / promised)
+            else:
+                tell(file.tell() / session.size_bytes)
+
         return prepare(
             decoder,
             write=pcm.write,
             third_octaves=session.bands == "third_octave",
-            on_progress=check,
+            on_progress=on_progress,
         )

@@ -6,6 +6,7 @@ import random
 import threading
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session
 from db import claims, model_queries, queries
 from db.claims import Work
 from db.model_queries import JobWork
+from db.models import AudioSession
 from db.session import Store
 from db.training_models import TrainingJob
 
@@ -246,3 +248,80 @@ def test_one_steward_at_a_time(store: Store) -> None:
     with store.transaction() as first, store.transaction() as second:
         assert queries.try_steward_lock(first)
         assert not queries.try_steward_lock(second)
+
+
+def test_a_share_grows_and_a_zombie_cannot_write_it(store: Store) -> None:
+    """A second attempt stands still until it has passed the first; the first is fenced off."""
+    session_id = make_session(store, state="splitting")
+    work = Work(session_id=session_id, state="splitting")
+
+    def note(attempt: int, share: float) -> bool:
+        with store.transaction() as db:
+            return queries.note_share(db, work, attempt=attempt, share=share)
+
+    def row() -> AudioSession:
+        with store.transaction() as db:
+            session = queries.get_session(db, session_id)
+        assert session is not None
+        return session
+
+    assert claim(store, work, lease_s=0) == 1
+    since = row().stage_since
+    assert since is not None
+    assert note(1, 0.4)
+    told_at = row().stage_told_at
+    assert claim(store, work) == 2
+    assert not note(1, 0.9)
+    assert note(2, 0.1)
+    assert (row().stage_share, row().stage_told_at, row().stage_since) == (0.4, told_at, since)
+    assert note(2, 0.5)
+    assert row().stage_share == 0.5
+    assert row().stage_told_at > told_at  # type: ignore[operator]
+    with store.transaction() as db:
+        assert claims.advance(db, work, attempt=2, to="detecting")
+    assert (row().stage_share, row().stage_told_at, row().stage_since) == (0, None, None)
+    assert not note(2, 0.9)
+
+
+def test_spans_tell_since_when_the_session_is_heard(store: Store) -> None:
+    session_id = make_session(store, state="detecting", spans=3)
+    begun, told = [], []
+    for index in range(3):
+        work = Work(session_id=session_id, span_index=index, state="pending")
+        attempt = claim(store, work)
+        assert attempt
+        with store.transaction() as db:
+            span = queries.get_span(db, session_id, index)
+            assert span is not None
+            begun.append(span.started_at)
+            queries.finish_span(db, work, attempt=attempt, values={"state": "done"})
+        with store.transaction() as db:
+            session = queries.get_session(db, session_id)
+            assert session is not None
+            told.append((session.stage_since, session.stage_told_at))
+    assert [since for since, _ in told] == [begun[0], begun[0], None]
+    assert told[1][1] > told[0][1] > begun[0]  # type: ignore[operator]
+    # The last one moved the session on, where nobody has begun yet.
+    assert told[2][1] is None
+
+
+def test_every_change_gives_a_session_another_version(store: Store) -> None:
+    session_id = make_session(store, state="splitting")
+    work = Work(session_id=session_id, state="splitting")
+    versions = []
+    changes: tuple[Callable[[Session], object], ...] = (
+        lambda db: claims.this(work, db, lease_s=30),
+        lambda db: queries.note_share(db, work, attempt=1, share=0.5),
+        lambda db: queries.cancel_session(db, session_id),
+    )
+    for change in changes:
+        with store.transaction() as db:
+            versions.append(queries.session_version(db, session_id))
+        with store.transaction() as db:
+            versions.append(queries.session_version(db, session_id))
+            assert change(db)
+    with store.transaction() as db:
+        versions.append(queries.session_version(db, session_id))
+        assert queries.session_version(db, uuid.uuid4()) is None
+    assert versions[0::2] == [*versions[1::2], versions[-1]]
+    assert len(set(versions)) == 4

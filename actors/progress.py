@@ -1,0 +1,46 @@
+"""Progress, told where the API reads it: now and then, behind the fence, and never at any price."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy.orm import Session
+
+from actors.failures import ClaimLost
+from actors.hold import Hold
+from actors.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+#: Not more often than this: each telling is a transaction.
+EVERY_S = 1.0
+#: After a telling that failed: the work shall not wait for a Postgres that is away each second.
+AWAY_S = 10.0
+
+
+class Teller:
+    """Tells how far some work is, and stops what is in vain: see :meth:`Hold.check`."""
+
+    def __init__(self, runtime: Runtime, hold: Hold) -> None:
+        self._runtime = runtime
+        self._hold = hold
+        self._next_at = 0.0
+
+    def tell(self, note: Callable[[Session], bool], *, at_once: bool = False) -> None:
+        """Write by ``note``, which says whether the claim is still held, if it is time again."""
+        self._hold.check()
+        if time.monotonic() < self._next_at and not at_once:
+            return
+        try:
+            with self._runtime.store.transaction() as db:
+                held = note(db)
+        except Exception as error:
+            # Postgres is away: the work goes on, and a later telling may come through.
+            log.warning("progress_not_told", error=type(error).__name__)
+            self._next_at = time.monotonic() + AWAY_S
+            return
+        self._next_at = time.monotonic() + EVERY_S
+        if not held:
+            raise ClaimLost
