@@ -78,6 +78,8 @@ class Settings:
     max_duration_s: float = _setting("CLAMOR_MAX_DURATION_S", 24 * 3600.0, parse=_positive_float)
     #: A batch with more recordings than this is refused.
     max_batch_items: int = _setting("CLAMOR_MAX_BATCH_ITEMS", 10_000, parse=_positive_int)
+    #: Streams of events that one server process allows at once; each has a thread.
+    event_streams: int = _setting("CLAMOR_EVENT_STREAMS", 16, parse=_positive_int)
     #: DEBUG, INFO, WARNING or ERROR.
     log_level: str = _setting("CLAMOR_LOG_LEVEL", "INFO", parse=lambda text: text.strip().upper())
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import atexit
 import re
+import threading
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import falcon
 import structlog
@@ -19,10 +20,12 @@ from db.settings import Settings, from_environment
 from services import (
     batches,
     errors,
+    events,
     health,
     metrics,
     models,
     sessions,
+    stopping,
     trainings,
     validations,
 )
@@ -36,6 +39,8 @@ class Collaborators:
     store: Store
     blobs: Blobs
     publisher: Publisher
+    #: Set when the process is asked to stop: answers that would go on for minutes end then.
+    stopping: threading.Event = field(default_factory=threading.Event)
 
 
 def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Response]:
@@ -47,12 +52,14 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
     errors.install(app)
     store, blobs, publisher = given.store, given.blobs, given.publisher
     max_bytes = given.settings.max_upload_bytes
+    places = events.Places(given.settings.event_streams, stopping=given.stopping)
     validation = validations.ValidationStart(store, blobs, publisher, max_upload_bytes=max_bytes)
     routes = {
         "/v1/sessions": sessions.SessionList(store, blobs, publisher, max_upload_bytes=max_bytes),
         "/v1/sessions/{session_id:uuid}": sessions.SessionItem(store),
         "/v1/sessions/{session_id:uuid}/detections": sessions.SessionDetections(store),
         "/v1/sessions/{session_id:uuid}/levels": sessions.SessionLevels(store, blobs),
+        "/v1/sessions/{session_id:uuid}/events": events.SessionEvents(store, places),
         "/v1/sessions/{session_id:uuid}/cancel": sessions.SessionCancel(store),
         "/v1/batches": batches.BatchList(
             store,
@@ -95,11 +102,13 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
             store=Store(settings.database_url, pool_size=SERVER_THREADS),
             blobs=Blobs(settings.blob_url),
             publisher=publisher,
+            stopping=stopping.at_signal(),
         )
     )
 
 
-#: Requests that one server process works on at once, and so the connections that it may hold.
+#: Requests that one server process works on at once beside its streams, and the connections to
+#: the database that it may hold. A stream needs one only for a moment.
 SERVER_THREADS = 16
 
 

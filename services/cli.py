@@ -355,12 +355,14 @@ def _up(options: argparse.Namespace) -> None:
 def _serve(options: argparse.Namespace) -> None:
     from services import server
 
-    from_environment()  # A setting that is missing is told here, and not by a dying child.
+    # A setting that is missing is told here, and not by a dying child.
+    settings = from_environment()
     server.serve(
         "services.app:get_app",
         host=options.host,
         port=options.port,
         processes=options.processes,
+        streams=settings.event_streams,
     )
 
 

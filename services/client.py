@@ -20,6 +20,8 @@ POLL_FIRST_S = 0.1
 POLL_MAX_S = 1.0
 #: A server that restarts may be away for this long before a running wait is given up.
 AWAY_S = 60.0
+#: Between a stream of events that ended and the next one.
+STREAM_AGAIN_S = 1.0
 READ_BYTES = 256 * 1024
 
 
@@ -98,8 +100,36 @@ class Client:
         *,
         on_change: Callable[[schemas.Session], object] | None = None,
     ) -> schemas.Session:
-        """Look at a session until it has finished; a server that is away is asked again."""
-        return _wait(session, self.session, on_change)
+        """Follow a session until it has finished; a server that is away is asked again.
+
+        It is told of each change where the server has a stream of events to spare, and asks now
+        and then where it has not.
+        """
+        seen = session
+        try:
+            while not seen.finished:
+                for seen in self._events(session.id):
+                    if on_change is not None:
+                        on_change(seen)
+                if not seen.finished:
+                    # A stream lasts for some minutes; then it ends, and is asked for anew.
+                    time.sleep(STREAM_AGAIN_S)
+        except (httpx.TransportError, ApiError, msgspec.MsgspecError):
+            return _wait(seen, self.session, on_change)
+        return seen
+
+    def _events(self, session_id: object) -> Iterator[schemas.Session]:
+        """A session as it goes on, until it has finished or the stream ends."""
+        path = f"/v1/sessions/{session_id}/events"
+        with self._http.stream("GET", path) as response:
+            if not response.is_success:
+                response.read()
+                raise ApiError(_reason(response))
+            for line in response.iter_lines():
+                # The server writes an event's data as one line of JSON.
+                field, _, value = line.partition(": ")
+                if field == "data":
+                    yield msgspec.json.decode(value, type=schemas.Session)
 
     def detections(self, session_id: object) -> list[schemas.Detection]:
         """All events of a session."""

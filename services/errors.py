@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 log = structlog.get_logger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
-#: What a caller is asked to wait while the database is away.
+#: What a caller is asked to wait where another try may help.
 RETRY_AFTER_S = 5
 
 
@@ -54,7 +54,9 @@ class ServiceError(Exception):
         ├── TooManyFiles       413  a batch has more recordings than are taken at once
         ├── UploadTooLarge     413
         ├── UnsupportedUpload  415  neither multipart/form-data nor a raw body
-        └── StoreUnavailable   503  the database or the blob store is away
+        ├── Stopping           503  this process is about to end
+        ├── StoreUnavailable   503  the database or the blob store is away
+        └── TooManyStreams     503  every place for a stream of events is taken
     """
 
     status = 500
@@ -200,10 +202,22 @@ class UnsupportedUpload(ServiceError):
     status, name, title = 415, "unsupported-upload", "The body's media type is not supported"
 
 
+class Stopping(ServiceError):
+    """This process is about to end; another one answers."""
+
+    status, name, title = 503, "stopping", "This process is about to end; try again soon"
+
+
 class StoreUnavailable(ServiceError):
     """A store that the answer needs is away for now."""
 
     status, name, title = 503, "store-unavailable", "A store is away; try again soon"
+
+
+class TooManyStreams(ServiceError):
+    """Every place for a stream of events is taken."""
+
+    status, name, title = 503, "too-many-streams", "Too many streams of events are under way"
 
 
 class ProblemDetails(msgspec.Struct, kw_only=True, omit_defaults=True):

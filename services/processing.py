@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -78,12 +79,13 @@ def process(
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %  {task.fields[stage]}", markup=False),
         TimeElapsedColumn(),
+        TextColumn("{task.fields[pace]}", markup=False),
     )
     with (
         Progress(*columns, console=console) as progress,
         ThreadPoolExecutor(FILES_AT_ONCE) as pool,
     ):
-        bars = [progress.add_task(file.name, total=100, stage="waiting") for file in files]
+        bars = [progress.add_task(file.name, total=100, stage="waiting", pace="") for file in files]
         return list(
             pool.map(
                 lambda file, bar: _process_one(client, file, options or {}, progress, bar),
@@ -100,7 +102,7 @@ def _process_one(
 
     def show(session: schemas.Session) -> None:
         percent = UPLOAD_PERCENT + session.percent * (100 - UPLOAD_PERCENT) / 100
-        progress.update(bar, completed=percent, stage=session.stage)
+        progress.update(bar, completed=percent, stage=session.stage, pace=pace(session))
 
     try:
         share = UPLOAD_PERCENT / max(file.stat().st_size, 1)
@@ -121,8 +123,18 @@ def _process_one(
     except OSError as error:
         result.error = error.strerror or "the file cannot be read"
     if result.error is not None:
-        progress.update(bar, stage="failed")
+        progress.update(bar, stage="failed", pace="")
     return result
+
+
+def pace(session: schemas.Session) -> str:
+    """How fast a session goes and how long it will still take, for the end of its bar."""
+    told = []
+    if session.speed is not None:
+        told.append(f"{session.speed:.0f}x" if session.speed >= 10 else f"{session.speed:.1f}x")
+    if session.time_left_s is not None:
+        told.append(f"{_whole_clock(session.time_left_s)} left")
+    return ", ".join(told)
 
 
 def print_table(result: Result, *, console: Console) -> None:
@@ -162,6 +174,13 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(int(minutes), 60)
     return f"{hours}:{minutes:02d}:{rest:05.2f}" if hours else f"{minutes}:{rest:05.2f}"
+
+
+def _whole_clock(seconds: float) -> str:
+    """A time for people who wait: whole seconds, never less than is left."""
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _level(level_db: float | None) -> str:

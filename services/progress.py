@@ -21,8 +21,9 @@ STAGES = {
     "detecting": ("listening for noise", 40),
     "aggregating": ("merging events", 75),
 }
-#: Less than this tells nothing about the rest.
+#: Less of a stage than this, in seconds and as a share, tells nothing about the rest.
 TELLING_S = 1.0
+TELLING_SHARE = 0.01
 #: Signs of life may be this far apart before a stage is taken to stand still: the workers tell
 #: every second.
 USUAL_GAP_S = 2.0
@@ -91,7 +92,7 @@ class Pace:
     @property
     def is_telling(self) -> bool:
         """Whether enough is done to tell the rest by."""
-        return self.share > 0 and self.worked_s >= TELLING_S
+        return self.share >= TELLING_SHARE and self.worked_s >= TELLING_S
 
     @property
     def stage_s(self) -> float:

@@ -15,8 +15,11 @@ from services.app import SERVER_THREADS
 DRAIN_S = 25
 
 
-def serve(factory: str, *, host: str, port: int, processes: int) -> None:
-    """Serve the application that ``factory`` ("module:function") makes, until a signal comes."""
+def serve(factory: str, *, host: str, port: int, processes: int, streams: int) -> None:
+    """Serve the application that ``factory`` ("module:function") makes, until a signal comes.
+
+    ``streams`` of events that a process allows have threads of their own beside the requests'.
+    """
     # Not forked: connections and threads of this process must not live on in the servers, and a
     # spawned process runs its exit handlers, which send the nudges that still wait.
     multiprocessing.set_start_method("spawn", force=True)
@@ -27,7 +30,7 @@ def serve(factory: str, *, host: str, port: int, processes: int) -> None:
         address=host,
         port=port,
         workers=processes,
-        blocking_threads=SERVER_THREADS,
+        blocking_threads=SERVER_THREADS + streams,
         workers_kill_timeout=DRAIN_S,
         respawn_failed_workers=True,
         log_level=LogLevels.error,

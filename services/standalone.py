@@ -28,7 +28,7 @@ from actors import broker
 from actors.logs import configure
 from db import migrate
 from db.settings import from_environment
-from services import server
+from services import server, stopping
 from services.app import Collaborators, create_app
 from services.client import ApiError, Client
 from services.errors import UserError
@@ -90,7 +90,13 @@ def run(*, home: Path, host: str, port: int) -> None:
             "AMQP_URL": "memory://",
             "BLOB_URL": (home / "blobs").absolute().as_uri(),
         }
-        server.serve("services.standalone:get_app", host=host, port=port, processes=1)
+        server.serve(
+            "services.standalone:get_app",
+            host=host,
+            port=port,
+            processes=1,
+            streams=from_environment().event_streams,
+        )
 
 
 def get_app() -> falcon.App[falcon.Request, falcon.Response]:
@@ -115,6 +121,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
             store=runtime.store,
             blobs=runtime.blobs,
             publisher=runtime.publisher,
+            stopping=stopping.at_signal(),
         )
     )
 

@@ -6,8 +6,9 @@ import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
-from actors import failures, messages, worker
+from actors import failures, messages, progress, worker
 from actors.audio.detect import detect_span
 from actors.audio.process import process_audio_file
 from actors.messages import DetectSpan, ProcessAudioFile
@@ -16,6 +17,7 @@ from actors.science.types import UNCLASSIFIED
 from actors.steward import Steward
 from db import queries, turns
 from db.blobs import recording_key
+from db.claims import Work
 from tests.support import recordings
 from tests.support.pipeline import add, run_to_the_end, session
 
@@ -145,3 +147,61 @@ def test_a_message_that_cannot_be_read_becomes_a_dead_letter(
     memory.join(queue, timeout=20_000)
     working.stop()
     assert [message.kwargs for message in memory.dead_letters] == [{"session_id": "nobody"}]
+
+
+@pytest.mark.parametrize("container", ["FLAC", "OGG"])
+def test_a_stage_tells_how_far_it_is(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, container: str
+) -> None:
+    """By the length that the header promises (FLAC), or by the bytes that were read (Opus)."""
+    told: dict[str, list[float]] = {}
+
+    def spy(db: Session, work: Work, *, attempt: int, share: float) -> bool:
+        told.setdefault(work.state, []).append(share)
+        return note(db, work, attempt=attempt, share=share)
+
+    note = queries.note_share
+    monkeypatch.setattr(queries, "note_share", spy)
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    subtype, rate_hz = ("OPUS", 48_000) if container == "OGG" else ("PCM_16", recordings.RATE_HZ)
+    content = recordings.encode(
+        recordings.demo(), container=container, subtype=subtype, rate_hz=rate_hz
+    )
+    assert run_to_the_end(runtime, add(runtime, content)).state == "completed"
+    assert set(told) == {"splitting", "aggregating"}
+    for shares in told.values():
+        assert shares == sorted(shares)
+        assert len(shares) > 5
+        assert shares[0] < 0.3
+        assert 0.7 < shares[-1] <= 1.0
+
+
+def test_a_cancelled_recording_is_not_decoded_to_its_end(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+
+    def cancel_after_the_third(db: Session, work: Work, *, attempt: int, share: float) -> bool:
+        told.append(share)
+        if len(told) == 3:
+            queries.cancel_session(db, work.session_id)
+        return note(db, work, attempt=attempt, share=share)
+
+    note = queries.note_share
+    monkeypatch.setattr(queries, "note_share", cancel_after_the_third)
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    session_id = add(runtime, recordings.encode(recordings.demo()))
+    assert run_to_the_end(runtime, session_id).state == "cancelled"
+    assert len(told) == 3
+    assert set(runtime.blobs.keys("sessions/")) == {recording_key(session_id)}
+
+
+def test_the_work_goes_on_where_progress_cannot_be_told(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(db: Session, *_: object, **__: object) -> bool:
+        return bool(db.execute(text("SELECT pg_terminate_backend(pg_backend_pid())")))
+
+    monkeypatch.setattr(queries, "note_share", away)
+    session_id = add(runtime, recordings.encode(recordings.demo()))
+    assert run_to_the_end(runtime, session_id).state == "completed"

@@ -123,6 +123,13 @@ class Cluster:
     def api(self) -> Iterator[Client]:
         """Start an API, and wait until it answers."""
         port = free_port()
+        self.serve(port)
+        client = Client(f"http://127.0.0.1:{port}")
+        yield client
+        client.close()
+
+    def serve(self, port: int) -> Process:
+        """Start an API on a port, and wait until it answers."""
         process = self.start("serve", "--port", str(port))
         client = Client(f"http://127.0.0.1:{port}")
 
@@ -134,5 +141,5 @@ class Cluster:
                 return False
 
         eventually(ready, what=f"the API; see {process.log}")
-        yield client
         client.close()
+        return process

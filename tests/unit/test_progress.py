@@ -108,7 +108,7 @@ def test_splitting_reckons_with_the_stages_behind_it() -> None:
 
 
 @given(
-    share=st.floats(0.001, 1),
+    share=st.floats(0.01, 1),
     worked_s=st.floats(1, 1e5),
     quiet_s=st.floats(-10, 1e6),
     gap_s=st.floats(0, 1e3),
