@@ -1,0 +1,47 @@
+"""Progress as a person watches it: a real recording, real workers, and the stream of a session."""
+
+from __future__ import annotations
+
+import time
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from db.models import UNFINISHED_STATES
+from db.settings import Settings
+from services import schemas
+from tests.support import recordings
+from tests.support.cluster import Cluster
+
+pytestmark = pytest.mark.acceptance
+
+
+@pytest.mark.slow
+def test_events_come_while_the_work_goes_on(rabbit_settings: Settings, tmp_path: Path) -> None:
+    file = recordings.write(tmp_path / "15.flac", recordings.encode(recordings.long(15)))
+    seen: list[tuple[float, schemas.Session]] = []
+    with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
+        cluster.worker()
+        session = client.upload(file)
+        ended = client.wait(session, on_change=lambda told: seen.append((time.monotonic(), told)))
+    assert ended == seen[-1][1]
+    assert ended.state == "completed"
+    told = [each for _, each in seen]
+    states = [state for state, _ in groupby(each.state for each in told)]
+    assert states[-3:] == ["detecting", "aggregating", "completed"]
+    assert states == sorted(states, key=(*UNFINISHED_STATES, "completed").index)
+    percents = [each.percent for each in told]
+    assert percents == sorted(percents)
+    # Not all at the end: in the middle of each long stage somebody was told so.
+    lasted_s = seen[-1][0] - seen[0][0]
+    assert sum(at < seen[0][0] + lasted_s / 2 for at, _ in seen) >= 3
+    assert len({each.percent for each in told if each.state == "splitting"}) >= 2
+    heard = [each for each in told if each.state == "detecting"]
+    assert len({each.percent for each in heard}) >= 3
+    assert heard[-1].speed is not None
+    assert heard[-1].speed > 1
+    # The estimate is no more than one; half way it is right to within the length of the whole.
+    middle = heard[len(heard) // 2]
+    if middle.time_left_s is not None:
+        assert 0 <= middle.time_left_s < 2 * lasted_s
