@@ -32,7 +32,8 @@ LOOK_S = 0.5
 AWAY_S = 2.0
 #: A stream is never silent for longer. A client that vanished is noticed by what is sent to it.
 HEARTBEAT_S = 10.0
-#: After this a stream ends and its client comes back, so that no one keeps a place for ever.
+#: After this a stream ends and its client comes back, so that no one keeps a place for ever: not
+#: even a machine that vanished without a word, or a client that does not read what it is sent.
 LONGEST_S = 600.0
 #: When a client shall come back, in milliseconds.
 RETRY_MS = 1_000

@@ -26,6 +26,7 @@ from db.settings import Settings
 from services import events, schemas
 from services.app import SERVER_THREADS
 from services.client import Client
+from services.errors import Stopping, TooManyStreams
 from services.server import free_port
 from tests.support import servers
 from tests.support.cluster import Cluster, Process, eventually
@@ -212,6 +213,35 @@ def test_streams_have_bounds_and_starve_no_request(
     record_property("median_beside_streams_ms", beside_s * 1e3)
     print(f"GET: median {alone_s * 1e3:.1f} ms, beside {n_streams} streams {beside_s * 1e3:.1f} ms")
     assert beside_s < 0.1
+
+
+def test_a_stream_ends_after_a_while_and_a_place_is_given_back_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = uuid.uuid4()
+    with store.transaction() as db:
+        queries.add_session(
+            db, id=session_id, file_name="a.wav", size_bytes=1, recording_key="k",
+        )  # fmt: skip
+    stopping = threading.Event()
+    places = events.Places(1, stopping=stopping)
+    # Closed before it was begun, as by a client that is gone already.
+    events.Stream(store, session_id, places).close()
+    monkeypatch.setattr(events, "LONGEST_S", 1.0)
+    stream = events.Stream(store, session_id, places)
+    with pytest.raises(TooManyStreams):
+        places.take()
+    pieces = list(stream)
+    assert [b"event: progress" in piece for piece in pieces] == [True]
+    for _ in range(2):
+        stream.close()
+    places.take()
+    with pytest.raises(TooManyStreams):
+        places.take()
+    places.give_back()
+    stopping.set()
+    with pytest.raises(Stopping):
+        places.take()
 
 
 @pytest.mark.slow
