@@ -11,7 +11,8 @@ import msgspec
 
 from db import batch_models as models
 from db.models import PRIORITIES, UNFINISHED_STATES
-from services.schemas import STAGES, NoiseTypeSummary, Problem
+from services.progress import STAGES
+from services.schemas import NoiseTypeSummary, Problem
 
 #: What a file of a batch is at while something is still to be done for it.
 AT_WORK = ("waiting", *UNFINISHED_STATES)
