@@ -11,7 +11,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready demo test check lock bench bench-accuracy bench-fairness model clean
+.PHONY: help setup ready demo test chaos check lock bench bench-accuracy bench-fairness model clean
 
 help: ## List what can be done here
 	@echo "Clamor. What can be done here:"
@@ -30,6 +30,11 @@ demo: ready ## Listen to a recording, here and now: make demo [FILE=path]
 
 test: ready ## Run the tests: make test [ARGS="-k span -x"]
 	@$(BIN)/python -m pytest $(ARGS)
+
+SEED ?= 1
+
+chaos: ready ## Let everything fail, and see that nothing is lost: make chaos [SEED=1..20]
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --seed $(call quoted,$(value SEED)) $(ARGS)
 
 check: ready ## Lint, format, types, who imports whom, and the migrations
 	@echo "==> Lint: ruff" && $(BIN)/ruff check .

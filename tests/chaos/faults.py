@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +14,25 @@ import pika
 import psycopg
 
 from actors import broker, messages
-from tests.chaos.world import World
-from tests.support.cluster import eventually
+from tests.chaos.world import LEASE_S, World
+from tests.support.cluster import Process, eventually
 
 #: Faults of one lane come one after the other, those of two lanes at once. Between two of a lane
 #: there are so many seconds, from and to: a worker that was killed shall get to work again.
-LANES = {"processes": (6.0, 14.0), "servers": (1.0, 4.0)}
+LANES = {"processes": (4.0, 10.0), "servers": (1.0, 4.0)}
+#: However busy the machine is, a process fails no sooner than some step was done since the last
+#: one did, or so long has passed: else a run would only see processes start.
+PROGRESS_S = 15.0
+#: How long a fault waits for the moment to strike at.
+STRIKE_S = 3.0
+#: Finds work that somebody does just now, by the state of its session.
+CLAIMED = {
+    "queued": "SELECT 1 FROM audio_sessions WHERE state = 'queued'",
+    "splitting": "SELECT 1 FROM audio_sessions WHERE state = 'splitting'",
+    "detecting": "SELECT 1 FROM session_spans WHERE state = 'pending'",
+    "aggregating": "SELECT 1 FROM audio_sessions WHERE state = 'aggregating'",
+}
+NOW = " AND attempt > 0 AND due_at > clock_timestamp() LIMIT 1"
 #: How many sessions stray messages speak of.
 STRAY_SESSIONS = 20
 
@@ -39,19 +53,56 @@ class Fault:
 
 def kill_worker(world: World, draw: float) -> str:
     """kill -9 of one worker with all its children."""
-    workers = world.supervisor.of("worker")
-    chosen = workers[int(draw * len(workers))]
+    while_ = _await_work(world, draw)
+    number, chosen = _one_worker(world, draw)
     if chosen.popen.poll() is None:
         chosen.kill()
-    return f"worker {workers.index(chosen)}"
+    return f"worker {number} {while_}"
 
 
-def kill_all_workers(world: World, _draw: float) -> str:
+def kill_all_workers(world: World, draw: float) -> str:
     """kill -9 of every worker at once."""
+    while_ = _await_work(world, draw)
     for worker in world.supervisor.of("worker"):
         if worker.popen.poll() is None:
             worker.kill()
-    return "all workers"
+    return f"all workers {while_}"
+
+
+def freeze_worker(world: World, draw: float) -> str:
+    """One worker stands still for longer than its lease; then it goes on, as a zombie."""
+    while_ = _await_work(world, draw)
+    number, chosen = _one_worker(world, draw)
+    if chosen.popen.poll() is None:
+        chosen.freeze()
+    return f"worker {number} {while_}"
+
+
+def thaw_workers(world: World) -> None:
+    """Every worker goes on."""
+    for worker in world.supervisor.of("worker"):
+        worker.thaw()
+
+
+def _one_worker(world: World, draw: float) -> tuple[int, Process]:
+    workers = world.supervisor.of("worker")
+    # The last digits: the first ones have chosen the state.
+    number = int(1_000 * draw) % len(workers)
+    return number, workers[number]
+
+
+def _await_work(world: World, draw: float) -> str:
+    """Wait a moment for work of a kind that the draw chooses to be under way; says which."""
+    state = list(CLAIMED)[int(draw * len(CLAIMED))]
+    deadline = time.monotonic() + STRIKE_S
+    while time.monotonic() < deadline:
+        try:
+            if world.rows(CLAIMED[state] + NOW):
+                return f"while a session was {state}"
+        except psycopg.OperationalError:
+            break
+        time.sleep(0.01)
+    return f"while none was seen {state}"
 
 
 def kill_api(world: World, _draw: float) -> str:
@@ -62,10 +113,11 @@ def kill_api(world: World, _draw: float) -> str:
     return "the API"
 
 
-def kill_postgres(world: World, _draw: float) -> str:
+def kill_postgres(world: World, draw: float) -> str:
     """Postgres ends at once, as by ``pg_ctl stop -m immediate``; its next start recovers."""
+    while_ = _await_work(world, draw)
     world.postgres.kill()
-    return "stopped at once"
+    return f"stopped at once {while_}"
 
 
 def close_connections(world: World, _draw: float) -> str:
@@ -125,12 +177,7 @@ def stray_messages(world: World, draw: float) -> str:
         ]
     strays *= 2
     rng.shuffle(strays)
-    sending = broker.setup(world.settings)
-    try:
-        for stray in strays:
-            messages.send(stray, broker=sending, prefix=world.settings.queue_prefix)
-    finally:
-        sending.close()
+    world.send(*strays)
     return f"{len(strays)} messages"
 
 
@@ -152,6 +199,10 @@ def fill_store(world: World, _draw: float) -> str:
 FAULTS = (
     Fault(name="kill-worker", lane="processes", hurt=kill_worker),
     Fault(name="kill-all-workers", lane="processes", hurt=kill_all_workers),
+    Fault(
+        name="freeze-worker", lane="processes", hurt=freeze_worker, mend=thaw_workers,
+        lasts_s=(1.2 * LEASE_S, 2.5 * LEASE_S),
+    ),
     Fault(name="kill-api", lane="processes", hurt=kill_api),
     Fault(
         name="postgres-killed", lane="processes", hurt=kill_postgres, lasts_s=(0.0, 4.0),
@@ -181,6 +232,9 @@ FAULTS = (
         mend=lambda world: world.store.empty(),
     ),
 )  # fmt: skip
+
+
+DONE = "SELECT count(*) FROM processing_metrics WHERE result = 'done'"
 
 
 def impossible(world: World) -> dict[str, str]:
@@ -231,7 +285,7 @@ class Injector:
             thread.join()
 
     def _run(self, lane: str) -> None:
-        rng = random.Random(f"{self.seed} {lane}")
+        rng, done = random.Random(f"{self.seed} {lane}"), 0
         try:
             for fault in self._deal(lane, rng):
                 # Drawn in any case, so that the seed decides them all.
@@ -239,9 +293,19 @@ class Injector:
                 draw = rng.random()
                 if self._stopped.wait(gap_s):
                     return
+                if lane == "processes":
+                    done = self._await_progress(beyond=done)
                 self._inject(fault, draw, lasts_s)
         except BaseException as error:
             self.broken.append(error)
+
+    def _await_progress(self, *, beyond: int) -> int:
+        """Wait until more steps than these were done; how many."""
+        deadline, done = time.monotonic() + PROGRESS_S, beyond
+        while done <= beyond and time.monotonic() < deadline and not self._stopped.wait(0.1):
+            with suppress(psycopg.OperationalError):
+                [(done,)] = self.world.rows(DONE)
+        return done
 
     def _deal(self, lane: str, rng: random.Random) -> Iterator[Fault]:
         """The faults of a lane in random order, again and again: none is left out for long."""

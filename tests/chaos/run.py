@@ -18,6 +18,7 @@ import httpx
 from tests.chaos import faults, verdict
 from tests.chaos.stream import Recording, Stream, make, post
 from tests.chaos.world import World, await_ready, world
+from tests.support import servers
 from tests.support.cluster import eventually
 
 #: The tables that are kept of a run that failed.
@@ -43,6 +44,8 @@ class Report:
     settled_s: float | None = None
     took_s: float = 0.0
     complaints: list[str] = field(default_factory=list)
+    #: Why there was no run at all: a server that cannot be had on this machine.
+    unavailable: str | None = None
     #: Where the logs of a run that failed lie.
     kept: str | None = None
 
@@ -66,6 +69,9 @@ def run(*, seed: int, minutes: float, limit: int | None) -> Report:
             finally:
                 if report.complaints or sys.exc_info()[0]:
                     _keep(opened)
+    except servers.ServerUnavailable as reason:
+        report.unavailable = str(reason)
+        report.complaints.append(report.unavailable)
     except Exception as error:
         traceback.print_exc()
         report.complaints.append(f"{type(error).__name__}: {error}")
@@ -149,7 +155,7 @@ def _keep(opened: World) -> None:
         for log in server.logs():
             if log.exists():
                 shutil.copy(log, opened.folder / f"{name}-{log.name}")
-    (opened.folder / "blobs.txt").write_text("\n".join(sorted(opened.blob_keys())))
+    (opened.folder / "blobs.txt").write_text("\n".join(sorted(opened.store.keys())))
     for table in TABLES:
         rows = opened.table(f"{table} t", "to_jsonb(t) - 'scores'")
         (opened.folder / f"{table}.txt").write_text("\n".join(str(row) for (row,) in rows))

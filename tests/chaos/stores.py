@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
+from db.blobs import Blobs
 from tests.support import s3
 
 #: What a disk holds that a run fills up: a few times of what a run stores.
@@ -24,6 +25,10 @@ class Store(ABC):
     url: str
     #: Why the disk cannot be filled up on this machine; None if it can.
     cannot_fill: str | None
+
+    @abstractmethod
+    def keys(self) -> set[str]:
+        """Every key that is stored, and what a listing by the product would not show."""
 
     @abstractmethod
     def take_away(self, draw: float) -> str:
@@ -52,6 +57,10 @@ class FolderStore(Store):
         self.cannot_fill = cannot_fill
         self._away = home / "away"
         self._filler = home / "filler"
+
+    def keys(self) -> set[str]:
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(self.folder)) for path in files}
 
     def take_away(self, draw: float) -> str:
         # Permissions do not bind root, so the folder gives way to a file: reading and writing
@@ -90,6 +99,9 @@ class S3Store(Store):
         self._frozen = False
         self.url = f"s3://{s3.BUCKET}/chaos"
         self.cannot_fill = "this run's blobs lie on an S3 server"
+
+    def keys(self) -> set[str]:
+        return set(Blobs(self.url).keys(""))
 
     def take_away(self, draw: float) -> str:
         self._frozen = draw < 0.5

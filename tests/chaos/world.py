@@ -13,15 +13,14 @@ from typing import Any
 
 import psycopg
 
-from actors import messages
+from actors import broker, messages
 from db import migrate
-from db.blobs import Blobs
 from db.settings import Settings
 from services.client import ApiError, Client
 from services.server import free_port
 from tests.chaos import stores
 from tests.support import servers
-from tests.support.cluster import Cluster, Process, eventually
+from tests.support.cluster import START_S, Cluster, Process, eventually
 
 WORKERS = 2
 #: Short, so that a run sees many leases end; renewed three times as often, which a busy machine
@@ -33,8 +32,8 @@ STEWARD_S = 0.5
 MAX_ATTEMPTS = 50
 #: Longer than any step of a run takes on a busy machine.
 DEADLINE_S = 15.0
-#: A worker loads torch, which takes a while when two others do the same.
-START_S = 180.0
+#: Longer than any post of a run waits for its row.
+ORPHAN_S = 20.0
 
 
 class Supervisor:
@@ -107,9 +106,14 @@ class World:
         """Every row of a table."""
         return self.rows(f"SELECT {columns} FROM {table}")  # noqa: S608  (names of our own)
 
-    def blob_keys(self) -> set[str]:
-        """Every key in the blob store."""
-        return set(Blobs(self.store.url).keys(""))
+    def send(self, *nudges: messages.Nudge) -> None:
+        """Send messages, as the product does."""
+        sending = broker.setup(self.settings)
+        try:
+            for nudge in nudges:
+                messages.send(nudge, broker=sending, prefix=self.settings.queue_prefix)
+        finally:
+            sending.close()
 
 
 @contextmanager
@@ -128,10 +132,12 @@ def world(folder: Path, *, on_s3: bool) -> Iterator[World]:
             steward_s=STEWARD_S,
             deadline_s=DEADLINE_S,
             max_attempts=MAX_ATTEMPTS,
+            orphan_s=ORPHAN_S,
         )
         cluster = stack.enter_context(Cluster(settings, folder))
         cluster.env |= {
             "CLAMOR_DEADLINE_S": str(settings.deadline_s),
+            "CLAMOR_ORPHAN_S": str(settings.orphan_s),
             "CLAMOR_MAX_ATTEMPTS": str(settings.max_attempts),
             "OMP_NUM_THREADS": "1",
         }
