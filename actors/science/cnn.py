@@ -75,6 +75,23 @@ def relative(log_power: Tensor) -> Tensor:
     return (centred.clamp(_LOWEST_DB, _HIGHEST_DB) + 35.0) / 15.0
 
 
+class Dropout(nn.Dropout):
+    """Leaves values out, by a chance of its own if it was given one.
+
+    torch's own is shared by all threads of a process: whatever else is trained there would change
+    what comes of a seed.
+    """
+
+    chance: torch.Generator | None = None
+
+    def forward(self, values: Tensor) -> Tensor:
+        """The values, some of them zero and the others larger for it."""
+        if not self.training or self.chance is None:
+            return super().forward(values)
+        kept = torch.empty_like(values).bernoulli_(1 - self.p, generator=self.chance)
+        return values * kept.div_(1 - self.p)
+
+
 class Layers(nn.Module):
     """The network: three stages that halve time and frequency, then context over time.
 
@@ -101,19 +118,25 @@ class Layers(nn.Module):
             *_convolution(first, second),
             *_convolution(second, second),
             nn.AvgPool2d(2),
-            nn.Dropout(dropout / 3),
+            Dropout(dropout / 3),
             *_convolution(second, third),
             *_convolution(third, third),
         )
         self.pooled = nn.Sequential(
             nn.Conv1d(2 * third, third, 1, bias=False), nn.BatchNorm1d(third), nn.ReLU()
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         n_context = third * (2 + len(_CONTEXTS))
         self.hidden = nn.Sequential(
             nn.Conv1d(n_context, hidden, 1), nn.BatchNorm1d(hidden), nn.ReLU()
         )
         self.scores = nn.Conv1d(hidden, n_classes, 1)
+
+    def draw_from(self, chance: torch.Generator) -> None:
+        """Let what training leaves out be drawn from ``chance``."""
+        for part in self.modules():
+            if isinstance(part, Dropout):
+                part.chance = chance
 
     def forward(self, frames: Tensor) -> Tensor:
         """Logits [shape=(n, n_steps, n_classes)] of frames [shape=(n, n_frames, N_MELS)]."""

@@ -64,6 +64,12 @@ class Clips:
         sharpened = np.maximum(self.scores, 1e-9) ** (1.0 / temperature)
         return replace(self, scores=sharpened / sharpened.sum(axis=1, keepdims=True))
 
+    def where(self, kept: NDArray[np.bool_]) -> Clips:
+        """The clips of a mask."""
+        return replace(
+            self, truth=self.truth[kept], folds=self.folds[kept], scores=self.scores[kept]
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Soundscape:
@@ -139,14 +145,14 @@ def fit_temperature(measured: Sequence[Clips]) -> float:
     def loss(temperature: float) -> float:
         return float(np.mean([_surprise(each.at(temperature)) for each in measured]))
 
-    return float(min(np.round(np.arange(0.3, 2.01, 0.05), 2), key=loss))
+    return float(min(np.round(np.arange(0.3, 4.01, 0.05), 2), key=loss))
 
 
 def calibration_error(measured: Clips, others: Sequence[Clips]) -> float:
     """Expected calibration error of clips, with each fold's temperature fitted on the others'."""
     scores = np.zeros_like(measured.scores)
     for fold in np.unique(measured.folds):
-        known = [_of(each, each.folds != fold) for each in others]
+        known = [each.where(each.folds != fold) for each in others]
         own = measured.folds == fold
         scores[own] = measured.at(fit_temperature(known)).scores[own]
     truth = np.array([measured.classes.index(label) for label in measured.truth.tolist()])
@@ -231,15 +237,6 @@ def _hear(models: Mapping[str, Model], recording: Soundscape) -> list[Event]:
         blur_s=ear.blur_s(first),
         lead_s=grid.lead_s,
         thresholds=first.thresholds,
-    )
-
-
-def _of(measured: Clips, kept: NDArray[np.bool_]) -> Clips:
-    return replace(
-        measured,
-        truth=measured.truth[kept],
-        folds=measured.folds[kept],
-        scores=measured.scores[kept],
     )
 
 

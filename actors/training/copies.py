@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from actors.science.chunks import RATE_HZ
 from actors.science.types import BACKGROUND
 from actors.training import dataset
 from actors.training.dataset import Examples, LabelledClip
+
+Piece = TypeVar("Piece")
 
 #: Seconds of sound that all classes together are learned from, copies counted, and the most
 #: copies of any clip. More takes longer: this much takes a minute to listen to.
@@ -53,19 +56,30 @@ def _taken(clips: Sequence[LabelledClip], rng: np.random.Generator) -> Iterator[
         pieces = by_class[label]
         total_s = sum(piece.samples.size for piece in pieces) / RATE_HZ
         share = LEARNT_S / len(by_class) / total_s if total_s else 0.0
-        n_taken = max(1, round(min(share, MOST_COPIES) * len(pieces)))
-        order = [rng.permutation(len(pieces)) for _ in range(0, n_taken, len(pieces) or 1)]
-        for number in np.concatenate(order)[:n_taken].tolist():
-            yield pieces[number]
+        yield from rounds(pieces, rng, how_often=min(share, MOST_COPIES))
+
+
+def rounds(
+    pieces: Sequence[Piece], rng: np.random.Generator, *, how_often: float
+) -> Iterator[Piece]:
+    """All of the pieces again and again, each so often on average; at least one of them once."""
+    n_taken = max(1, round(how_often * len(pieces)))
+    order = [rng.permutation(len(pieces)) for _ in range(0, n_taken, len(pieces) or 1)]
+    for number in np.concatenate(order)[:n_taken].tolist():
+        yield pieces[number]
 
 
 def _pieces(clip: LabelledClip) -> Iterator[LabelledClip]:
-    """The clip, or its pieces if it is long; without those where its sound is not to be heard."""
+    return parts(clip, starts=range(0, clip.samples.size, PIECE), length=PIECE)
+
+
+def parts(clip: LabelledClip, *, starts: Iterable[int], length: int) -> Iterator[LabelledClip]:
+    """Parts of a clip, but for those of a sound in which it is not to be heard."""
     if not clip.samples.any():
         return
     loudest = dataset.loudest_second(clip.samples)
-    for start in range(0, clip.samples.size, PIECE):
-        piece = clip.samples[start : start + PIECE]
-        below_db = 10 * np.log10(loudest / max(dataset.loudest_second(piece), 1e-20))
+    for start in starts:
+        part = clip.samples[start : start + length]
+        below_db = 10 * np.log10(loudest / max(dataset.loudest_second(part), 1e-20))
         if clip.label == BACKGROUND or below_db < dataset.STRONG_DB:
-            yield replace(clip, samples=piece)
+            yield replace(clip, samples=part)

@@ -94,16 +94,16 @@ def validate(
     return scores, factor
 
 
-def deal(clips: Sequence[LabelledClip], *, seed: int) -> dict[str, int]:
+def deal(clips: Sequence[LabelledClip], *, seed: int, most: int = MOST_FOLDS) -> dict[str, int]:
     """The fold of each group, with the classes spread evenly over the folds.
 
-    Up to `MOST_FOLDS` folds, fewer when a class has fewer groups. A deal that leaves a class out
+    Up to ``most`` folds, fewer when a class has fewer groups. A deal that leaves a class out
     of a fold's training is avoided if there is a better one.
     """
     labels = np.array([clip.label for clip in clips])
     groups = np.array([clip.group for clip in clips])
     sounds = {label for label in labels.tolist() if label != BACKGROUND}
-    n_folds = min(MOST_FOLDS, *(np.unique(groups[labels == label]).size for label in sounds))
+    n_folds = min(most, *(np.unique(groups[labels == label]).size for label in sounds))
     found: dict[str, int] = {}
     for attempt in range(20):
         folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed + attempt)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from actors.science.classifier import Model
 from actors.science.errors import ScienceError
 from actors.science.features import FEATURE_VERSION
+from actors.science.members import Member
 from actors.science.types import BACKGROUND
-from actors.training import algorithms, copies, crossval
+from actors.training import algorithms, copies, crossval, hearers
 from actors.training.crossval import Scores
 from actors.training.dataset import LabelledClip
 
@@ -32,7 +33,10 @@ __all__ = [
 ]
 
 #: The algorithms to choose from, each with a line of help.
-ALGORITHMS: Mapping[str, str] = {name: each.help for name, each in algorithms.ALGORITHMS.items()}
+ALGORITHMS: Mapping[str, str] = {
+    **{name: each.help for name, each in algorithms.ALGORITHMS.items()},
+    **{name: each.help for name, each in hearers.ALGORITHMS.items()},
+}
 
 #: What cross-validation prefers among the quick ones; see docs/model.md.
 DEFAULT_ALGORITHM = "mlp"
@@ -40,10 +44,15 @@ DEFAULT_ALGORITHM = "mlp"
 #: A class needs this many clips, and this many groups: one to learn from, one to be tried on.
 FEWEST_CLIPS, FEWEST_GROUPS = 4, 2
 
+#: Is told what part is done, and the stage.
+_Tell = Callable[[float, str], None]
+
 _LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch", "torchaudio")
 
-#: Parts of the work that are done after the examples are made, and after cross-validation.
+#: Parts of the work that are done after the examples are made, and after cross-validation: of
+#: algorithms that look at features, and of those that hear samples.
 _MADE, _VALIDATED = 0.3, 0.85
+_HEARERS_MADE, _HEARERS_VALIDATED = 0.1, 0.8
 
 
 class TooFewExamples(ScienceError):
@@ -115,9 +124,40 @@ def learn(
         raise ValueError(f"there is no algorithm {algorithm}")
     _check(clips)
     tell = on_progress or (lambda _part, _stage: None)
+    teach = _by_samples if algorithm in hearers.ALGORITHMS else _by_features
+    taught = teach(clips, algorithm=algorithm, seed=seed, tell=tell)
+    truth = np.array([clip.label for clip in clips])
+    header = {
+        "name": name,
+        "version": version,
+        "algorithm": algorithm,
+        "feature_version": FEATURE_VERSION,
+        "classes": taught.classes,
+        "training": _training(clips, scores=taught.scores, classes=taught.classes, seed=seed),
+        "libraries": {library: version_of(library) for library in _LIBRARIES},
+        "vote_temperature": taught.vote_temperature,
+    }
+    model = Model.make(header, members=taught.voters)
+    tell(1.0, "done")
+    return Learnt(model, tuple(clip.name for clip in clips), truth, taught.scores)
+
+
+@dataclass(frozen=True, eq=False)
+class _Taught:
+    """Members that were trained on all clips, and what others like them make of held-out ones."""
+
+    classes: list[str]
+    voters: Sequence[Member]
+    scores: Scores
+    vote_temperature: float = 1.0
+
+
+def _by_features(
+    clips: Sequence[LabelledClip], *, algorithm: str, seed: int, tell: _Tell
+) -> _Taught:
     examples = copies.make(clips, seed=seed, tell=lambda part: tell(_MADE * part, "listening"))
-    if unheard := {clip.label for clip in clips} - set(examples.labels.tolist()):
-        raise TooFewExamples(f"nothing is to be heard in the clips of {', '.join(sorted(unheard))}")
+    classes = np.unique(examples.labels).tolist()
+    _check_heard(clips, classes)
     scores, factor = crossval.validate(
         clips,
         examples,
@@ -129,20 +169,37 @@ def learn(
     voters = algorithms.fit(
         algorithm, examples.features, examples.labels, groups=examples.groups, seed=seed
     )
-    classes = np.unique(examples.labels).tolist()
-    truth = np.array([clip.label for clip in clips])
-    header = {
-        "name": name,
-        "version": version,
-        "algorithm": algorithm,
-        "feature_version": FEATURE_VERSION,
-        "classes": classes,
-        "training": _training(clips, scores=scores, classes=classes, seed=seed),
-        "libraries": {library: version_of(library) for library in _LIBRARIES},
-    }
-    model = Model.make(header, members=algorithms.warmer(voters, factor))
-    tell(1.0, "done")
-    return Learnt(model, tuple(clip.name for clip in clips), truth, scores)
+    return _Taught(classes, algorithms.warmer(voters, factor), scores)
+
+
+def _by_samples(
+    clips: Sequence[LabelledClip], *, algorithm: str, seed: int, tell: _Tell
+) -> _Taught:
+    made, validated, effort = _HEARERS_MADE, _HEARERS_VALIDATED, hearers.EFFORT
+    material = hearers.make(
+        clips,
+        algorithm=algorithm,
+        seed=seed,
+        effort=effort,
+        tell=lambda part: tell(made * part, "listening"),
+    )
+    _check_heard(clips, material.classes)
+    scores, temperature = hearers.validate(
+        clips,
+        material,
+        algorithm=algorithm,
+        seed=seed,
+        effort=effort,
+        tell=lambda part: tell(made + (validated - made) * part, "validating"),
+    )
+    voters = hearers.fit(
+        material,
+        algorithm=algorithm,
+        seed=seed,
+        course=effort.course,
+        tell=lambda part: tell(validated + (1.0 - validated) * part, "training"),
+    )
+    return _Taught(material.classes, voters, scores, temperature)
 
 
 def _check(clips: Sequence[LabelledClip]) -> None:
@@ -166,6 +223,12 @@ def _check(clips: Sequence[LabelledClip]) -> None:
             f"a class needs {FEWEST_CLIPS} clips with sound, of {FEWEST_GROUPS} groups; "
             f"too few are there of {', '.join(few)}"
         )
+
+
+def _check_heard(clips: Sequence[LabelledClip], heard: Sequence[str]) -> None:
+    """Refuse clips of a class of which there are no examples after all."""
+    if unheard := {clip.label for clip in clips} - set(heard):
+        raise TooFewExamples(f"nothing is to be heard in the clips of {', '.join(sorted(unheard))}")
 
 
 def _training(

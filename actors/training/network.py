@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,17 +18,11 @@ from actors.science.types import BACKGROUND
 from actors.training import scenes
 from actors.training.scenes import Scene
 
-#: Channels of the stages and width of the last hidden layer.
-WIDTHS, HIDDEN = (24, 48, 96), 128
+#: The highest rate of learning, and weight decay.
+RATE, DECAY = 3e-3, 0.02
 
-#: Passes over an epoch's scenes, scenes of a batch, and the highest rate of learning.
-EPOCHS, BATCH, RATE = 50, 32, 3e-3
-
-#: Real and other scenes of an epoch: as many as there are clips times this, and a share of that.
-SCENES_PER_CLIP, OTHER_SHARE = 4, 0.2
-
-#: Part of the values left out before the last layers, and weight decay.
-DROPOUT, DECAY = 0.3, 0.02
+#: Other scenes of an epoch, as a share of the real ones.
+OTHER_SHARE = 0.2
 
 #: How many batches are of scenes that were mixed in pairs.
 MIXED_SHARE = 0.3
@@ -38,6 +33,41 @@ BACKGROUND_WEIGHT, SCENE_WEIGHT = 0.5, 0.5
 
 #: Bands that are masked in half of the scenes, at most.
 _MASKED_BANDS = 10
+
+#: Held while torch draws the first weights: it draws them from a chance that threads share.
+_DRAWING = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """How large a network is, and how long it learns.
+
+    Attributes
+    ----------
+    n_real
+        Real scenes of an epoch, whatever the number of those there are. `OTHER_SHARE` times as
+        many others come with them.
+    epochs
+        How often so many scenes are drawn.
+    batch
+        Scenes that the weights are moved by at once.
+    widths, hidden
+        Channels of the stages, and width of the last hidden layer.
+    dropout
+        Part of the values that is left out before the last layers.
+    """
+
+    n_real: int
+    epochs: int = 50
+    batch: int = 32
+    widths: tuple[int, int, int] = (24, 48, 96)
+    hidden: int = 128
+    dropout: float = 0.3
+
+    @property
+    def n_batches(self) -> int:
+        """Batches of an epoch, at most."""
+        return max(1, int(self.n_real * (1 + OTHER_SHARE)) // self.batch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,21 +91,32 @@ class Spectra:
 
 def spectra(made: Sequence[Scene], *, classes: Sequence[str], real: set[str]) -> Spectra:
     """The spectra of scenes; ``real`` names the clips that are recordings."""
-    background = list(classes).index(BACKGROUND)
     log_mel = torch.stack([cnn.log_mel(scene.samples).half() for scene in made])
-    targets = np.full((len(made), scenes.N_STEPS), -1, dtype=np.int64)
-    for row, scene in zip(targets, made, strict=True):
-        row[scene.steps == scenes.SOUND] = list(classes).index(scene.label)
-        row[scene.steps == scenes.BACKGROUND_STEP] = background
+    steps = np.stack([scene.steps for scene in made])
+    labels = [scene.label for scene in made]
     is_real = torch.tensor([scene.clip in real for scene in made])
-    return Spectra(log_mel, torch.from_numpy(targets), is_real)
+    return Spectra(log_mel, targets(steps, labels=labels, classes=classes), is_real)
+
+
+def targets(steps: NDArray[np.int8], *, labels: Sequence[str], classes: Sequence[str]) -> Tensor:
+    """The column of each step's class, -1 where it does not count; see `Spectra`.
+
+    Takes the steps of scenes [shape=(n, N_STEPS)] and their labels. A scene in which no step is
+    of its sound may have a label that is no class.
+    """
+    found = np.full(steps.shape, -1, dtype=np.int64)
+    for row, heard, label in zip(found, steps, labels, strict=True):
+        if (heard == scenes.SOUND).any():
+            row[heard == scenes.SOUND] = list(classes).index(label)
+        row[heard == scenes.BACKGROUND_STEP] = list(classes).index(BACKGROUND)
+    return torch.from_numpy(found)
 
 
 def train(
     examples: Spectra,
     *,
     classes: Sequence[str],
-    n_clips: int,
+    course: Course,
     seed: int,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> Convolutional:
@@ -87,28 +128,24 @@ def train(
         What to learn from.
     classes
         The columns of the targets.
-    n_clips
-        How many recordings the real scenes were made of.
+    course
+        How large the network is, and how long it learns.
     seed
         The same examples and seed give the same network on the same processor.
     on_epoch
-        Is told the number of each epoch that has ended, and its mean loss.
+        Is told the number of each epoch that has ended, and its mean loss; may raise to stop.
     """
-    torch.manual_seed(seed)
     chance = torch.Generator().manual_seed(seed)
-    layers = Layers(widths=WIDTHS, hidden=HIDDEN, n_classes=len(classes), dropout=DROPOUT)
-    layers = layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    n_real = n_clips * SCENES_PER_CLIP
-    batches_each = max(1, int(n_real * (1 + OTHER_SHARE)) // BATCH)
+    layers = _untrained(course, n_classes=len(classes), seed=seed)
     optimiser = torch.optim.AdamW(layers.parameters(), lr=RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, RATE, total_steps=EPOCHS * batches_each, pct_start=0.15
+        optimiser, RATE, total_steps=course.epochs * course.n_batches, pct_start=0.15
     )
-    batches = _Batches(examples, classes=classes, chance=chance, n_real=n_real)
-    for epoch in range(EPOCHS):
+    batches = _Batches(examples, classes=classes, chance=chance, course=course)
+    for epoch in range(course.epochs):
         layers.train()
         losses: list[float] = []
-        for frames, shares, counts in batches.epoch(batches_each):
+        for frames, shares, counts in batches.epoch():
             # Half precision where the processor has it: twice as fast, and no less accurate.
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_has_bfloat16()):
                 logits = layers(frames)
@@ -120,34 +157,49 @@ def train(
             losses.append(loss.item())
         if on_epoch is not None:
             on_epoch(epoch, float(np.mean(losses)))
-    return Convolutional.of(layers.eval(), widths=WIDTHS, hidden=HIDDEN)
+    return Convolutional.of(layers.eval(), widths=course.widths, hidden=course.hidden)
+
+
+def _untrained(course: Course, *, n_classes: int, seed: int) -> Layers:
+    """Layers with their first weights, and a chance of their own from there on."""
+    with _DRAWING:
+        torch.manual_seed(seed)
+        layers = Layers(
+            widths=course.widths,
+            hidden=course.hidden,
+            n_classes=n_classes,
+            dropout=course.dropout,
+        )
+        layers.draw_from(torch.Generator().set_state(torch.get_rng_state()))
+    return layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 class _Batches:
     """Draws batches, each with its variation: moved in time, mixed in pairs, with masked bands."""
 
     def __init__(
-        self, examples: Spectra, *, classes: Sequence[str], chance: torch.Generator, n_real: int
+        self, examples: Spectra, *, classes: Sequence[str], chance: torch.Generator, course: Course
     ) -> None:
         self._examples = examples
         self._chance = chance
         self._n_classes = len(classes)
         self._real = torch.nonzero(examples.is_real)[:, 0]
         self._others = torch.nonzero(~examples.is_real)[:, 0]
-        self._n_real = n_real
+        self._course = course
         self.background = list(classes).index(BACKGROUND)
 
-    def epoch(self, n_batches: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The batches of an epoch.
 
-        Each is what the network sees [shape=(BATCH, n_frames, N_MELS)], the share of each class
-        at each step [shape=(BATCH, N_STEPS, n_classes)], and which steps count, as 0 or 1.
+        Each is what the network sees [shape=(n, n_frames, N_MELS)], the share of each class at
+        each step [shape=(n, N_STEPS, n_classes)], and which steps count, as 0 or 1.
         """
-        real = self._some(self._real, self._n_real)
-        others = self._some(self._others, int(self._n_real * OTHER_SHARE))
+        batch, n_real = self._course.batch, self._course.n_real
+        real = self._some(self._real, n_real)
+        others = self._some(self._others, int(n_real * OTHER_SHARE))
         order = torch.cat([real, others])
         order = order[torch.randperm(len(order), generator=self._chance)]
-        for rows in torch.split(order[: n_batches * BATCH], BATCH):
+        for rows in torch.split(order[: self._course.n_batches * batch], batch):
             yield self._batch(rows)
 
     def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:

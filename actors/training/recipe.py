@@ -19,20 +19,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actors.science import ear, synth
-from actors.science.chunks import MIN_CHUNK, RATE_HZ
+from actors.science import synth
+from actors.science.chunks import RATE_HZ
 from actors.science.cnn import Convolutional
 from actors.science.members import Member
 from actors.science.types import BACKGROUND
 from actors.training import algorithms, network, scenes
 from actors.training.dataset import LabelledClip
-from actors.training.network import Spectra
+from actors.training.network import Course, Spectra
 from actors.training.scenes import Scene
 
 SEED = 20_241
 
 #: Scenes of each clip, of each synthesised type, and beds with nothing over them.
 COPIES, SYNTHESISED, BEDS = 10, 250, 500
+
+#: Real scenes of an epoch, for each clip.
+SCENES_PER_CLIP = 4
 
 #: Networks of the first look, and the algorithms that join them in the second.
 N_NETWORKS, ALGORITHMS = 1, ("lda", "svm")
@@ -66,7 +69,7 @@ def material(clips: Sequence[LabelledClip]) -> Material:
     made = list(_scenes(clips))
     classes = tuple(sorted({scene.label for scene in made}))
     rng = np.random.default_rng(SEED + 1)
-    sounds = [(scene, row) for scene in made for row in _looks(scene, rng)]
+    sounds = [(scene, row) for scene in made for row in scenes.looks(scene, rng)]
     return Material(
         classes,
         network.spectra(made, classes=classes, real={clip.name for clip in clips}),
@@ -126,23 +129,6 @@ def _scenes(clips: Sequence[LabelledClip]) -> list[Scene]:
     return made
 
 
-def _looks(scene: Scene, rng: np.random.Generator) -> list[NDArray[np.float32]]:
-    """The features that the second look takes of a scene's sound, or of a part of a bed."""
-    if scene.extent is not None:
-        start, stop = scene.extent
-    elif scene.label == BACKGROUND:
-        length = int(rng.uniform(MIN_CHUNK, scenes.N_SAMPLES))
-        start = int(rng.integers(0, scenes.N_SAMPLES - length + 1))
-        stop = start + length
-    else:
-        return []
-    read = ear.in_memory(scene.samples)
-    return [
-        ear.chunk_features(read(first - ear.MARGIN, last + ear.MARGIN))
-        for first, last in ear.chunks_of(start, stop, n_samples=scene.samples.size)
-    ]
-
-
 def _store(given: Material, folder: Path) -> None:
     np.save(folder / "log_mel.npy", given.spectra.log_mel.numpy())
     np.save(folder / "targets.npy", given.spectra.targets.numpy())
@@ -163,15 +149,18 @@ def _train(folder: str, without: str, number: int) -> Convolutional:
         f"without fold {without}" if without else "on everything"
     )
 
+    # A part of the clips is held out with its scenes.
+    n_clips = round(int(stored["n_clips"]) * float(kept.mean()))
+    course = Course(n_real=n_clips * SCENES_PER_CLIP)
+
     def tell(epoch: int, loss: float) -> None:
         if (epoch + 1) % 5 == 0:
-            print(f"  {called}: epoch {epoch + 1} of {network.EPOCHS}, loss {loss:.3f}", flush=True)
+            print(f"  {called}: epoch {epoch + 1} of {course.epochs}, loss {loss:.3f}", flush=True)
 
     return network.train(
         examples.where(kept),
         classes=stored["classes"].tolist(),
-        # A part of the clips is held out with its scenes.
-        n_clips=round(int(stored["n_clips"]) * float(kept.mean())),
+        course=course,
         seed=SEED + number,
         on_epoch=tell,
     )

@@ -17,8 +17,9 @@ from scipy import fft
 from torch import Tensor
 from torch.nn import functional
 
-from actors.science import cnn, synth
-from actors.science.chunks import RATE_HZ, STEP
+from actors.science import cnn, ear, synth
+from actors.science.chunks import MIN_CHUNK, RATE_HZ, STEP
+from actors.science.types import BACKGROUND
 from actors.training.dataset import LabelledClip, Samples
 
 #: Length of a scene.
@@ -92,6 +93,23 @@ def of_bed(name: str, group: str, rng: np.random.Generator, *, label: str) -> Sc
     bed = synth.background_bed(rng, N_SAMPLES, RATE_HZ) * 10 ** (rng.uniform(-65, -20) / 20)
     steps = np.full(N_STEPS, BACKGROUND_STEP, dtype=np.int8)
     return Scene(_digitised(bed), label, group, name, steps, None)
+
+
+def looks(scene: Scene, rng: np.random.Generator) -> list[NDArray[np.float32]]:
+    """The features that the second look takes of a scene's sound, or of a part of a bed."""
+    if scene.extent is not None:
+        start, stop = scene.extent
+    elif scene.label == BACKGROUND:
+        length = int(rng.uniform(MIN_CHUNK, N_SAMPLES))
+        start = int(rng.integers(0, N_SAMPLES - length + 1))
+        stop = start + length
+    else:
+        return []
+    read = ear.in_memory(scene.samples)
+    return [
+        ear.chunk_features(read(first - ear.MARGIN, last + ear.MARGIN))
+        for first, last in ear.chunks_of(start, stop, n_samples=scene.samples.size)
+    ]
 
 
 def mixed(

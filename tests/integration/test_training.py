@@ -18,8 +18,10 @@ from actors.messages import TrainNoiseClassifier
 from actors.runtime import Runtime
 from actors.science import classifier, synth
 from actors.steward import nudge_for, take_quiet
-from actors.training import learn
+from actors.training import hearers, learn
 from actors.training import recordings as training_recordings
+from actors.training.hearers import Effort
+from actors.training.network import Course
 from actors.training.recordings import Wanted
 from actors.training.train import train_noise_classifier
 from db import claims, model_queries
@@ -284,6 +286,24 @@ def test_an_unknown_algorithm_is_told_with_those_there_are(
     failed = train(api, runtime, *labelled.clips(), algorithm="divination")
     assert failed["problem"]["code"] == "unknown-algorithm"
     assert "random_forest" in failed["problem"]["detail"]
+
+
+def test_a_network_is_trained_looked_at_and_put_to_use(
+    api: falcon.testing.TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As little of it as there can be: a job has no say in how long a network learns."""
+    course = Course(n_real=16, epochs=2, batch=8, widths=(4, 6, 8), hidden=8)
+    monkeypatch.setattr(hearers, "EFFORT", Effort(course=course, n_scenes=16, n_beds=4, n_folds=2))
+    done = train(api, runtime, *labelled.clips(), algorithm="cnn", name="heard")
+    assert (done["state"], done["percent"], done["problem"]) == ("completed", 100, None)
+    model = api.simulate_get(f"/v1/models/{done['model_id']}").json
+    assert (model["algorithm"], model["card"]["n_clips"]) == ("cnn", 8)
+    assert model["card"]["calibration"]["expected_error"] is not None
+    assert validate(api, runtime, done["model_id"])["report"]["passed"]
+    assert promote(api, done["model_id"]).status_code == 200
+    session = listen(api, runtime)
+    assert session["state"] == "completed"
+    assert session["summary"]["model"] == {"name": "heard", "version": "1"}
 
 
 def test_a_poison_training_is_given_up(api: falcon.testing.TestClient, runtime: Runtime) -> None:

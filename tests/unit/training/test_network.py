@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from actors.science.cnn import Convolutional
 from actors.science.types import BACKGROUND
 from actors.training import network, scenes
 from actors.training.dataset import LabelledClip
-from actors.training.network import Spectra
+from actors.training.network import Course, Spectra
 from actors.training.scenes import BACKGROUND_STEP, SOUND, Scene
 
 TYPES = ("hammering", "mains_hum")
@@ -22,14 +24,10 @@ CLASSES = (BACKGROUND, *TYPES)
 N_CLIPS = 8
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network that is trained in seconds."""
-    monkeypatch.setattr(network, "WIDTHS", (8, 12, 16))
-    monkeypatch.setattr(network, "HIDDEN", 16)
-    monkeypatch.setattr(network, "EPOCHS", 2)
-    monkeypatch.setattr(network, "BATCH", 8)
-    monkeypatch.setattr(network, "DROPOUT", 0.1)
+#: A network that is trained in seconds.
+COURSE = Course(
+    n_real=4 * N_CLIPS, epochs=2, batch=8, widths=(8, 12, 16), hidden=16, dropout=0.1
+)  # fmt: skip
 
 
 def clips(seed: int) -> list[LabelledClip]:
@@ -60,7 +58,7 @@ SCENES, EXAMPLES = examples(1)
 def trained(
     given: Spectra = EXAMPLES,
     *,
-    n_clips: int = N_CLIPS,
+    course: Course = COURSE,
     seed: int = 0,
     losses: list[float] | None = None,
 ) -> Convolutional:
@@ -68,7 +66,7 @@ def trained(
         if losses is not None:
             losses.append(loss)
 
-    return network.train(given, classes=CLASSES, n_clips=n_clips, seed=seed, on_epoch=note)
+    return network.train(given, classes=CLASSES, course=course, seed=seed, on_epoch=note)
 
 
 def right_steps(member: Convolutional, made: Sequence[Scene]) -> float:
@@ -97,10 +95,9 @@ def test_spectra_have_the_labels_of_their_scenes() -> None:
     assert torch.equal(kept.log_mel, EXAMPLES.log_mel[::3])
 
 
-def test_two_types_are_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "EPOCHS", 12)
+def test_two_types_are_learnt() -> None:
     losses: list[float] = []
-    member = trained(losses=losses)
+    member = trained(course=replace(COURSE, epochs=12), losses=losses)
     assert len(losses) == 12
     assert np.mean(losses[-3:]) < 0.85 * np.mean(losses[:3])
     rng = np.random.default_rng(0)
@@ -126,12 +123,57 @@ def test_training_asks_no_chance_of_anybody_else() -> None:
         np.testing.assert_array_equal(values, again.arrays[name])
 
 
+def test_trainings_at_once_do_not_disturb_each_other() -> None:
+    """Threads share torch's own chance; what comes of a seed does not depend on it."""
+    alone = [trained(seed=seed) for seed in (3, 4)]
+    with ThreadPoolExecutor(2) as pool:
+        at_once = list(pool.map(lambda seed: trained(seed=seed), (3, 4)))
+    for first, again in zip(alone, at_once, strict=True):
+        for name, values in first.arrays.items():
+            np.testing.assert_array_equal(values, again.arrays[name])
+
+
+def test_a_course_says_how_much_is_learned_from() -> None:
+    """However many scenes there are: they are drawn again, or left for another epoch."""
+    assert COURSE.n_batches == 4
+    assert replace(COURSE, n_real=540, batch=32).n_batches == 20
+    assert replace(COURSE, n_real=1).n_batches == 1
+    for is_kept in (np.arange(len(SCENES)) % 4 == 0, np.ones(len(SCENES), bool)):
+        batches = network._Batches(
+            EXAMPLES.where(is_kept),
+            classes=CLASSES,
+            chance=torch.Generator().manual_seed(0),
+            course=COURSE,
+        )
+        sizes = [tuple(frames.shape[:1]) for frames, _, _ in batches.epoch()]
+        assert sizes == [(8,)] * 4
+    member = trained(course=replace(COURSE, widths=(2, 3, 4), hidden=5))
+    assert (member.widths, member.hidden) == ((2, 3, 4), 5)
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_training_can_be_stopped_at_every_epoch(at: int) -> None:
+    class Stopped(Exception):
+        pass
+
+    told: list[int] = []
+
+    def stop(epoch: int, _loss: float) -> None:
+        told.append(epoch)
+        if epoch == at:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        network.train(EXAMPLES, classes=CLASSES, course=COURSE, seed=0, on_epoch=stop)
+    assert told == list(range(at + 1))
+
+
 @pytest.mark.parametrize("n_clips", [1, 2])
-def test_a_few_clips_are_enough_for_a_batch(n_clips: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "BATCH", 32)
+def test_a_few_clips_are_enough_for_a_batch(n_clips: int) -> None:
     is_kept = np.arange(len(SCENES)) < 2 * n_clips
     losses: list[float] = []
-    member = trained(EXAMPLES.where(is_kept), n_clips=n_clips, losses=losses)
+    course = replace(COURSE, n_real=4 * n_clips, batch=32)
+    member = trained(EXAMPLES.where(is_kept), course=course, losses=losses)
     assert len(losses) == 2
     assert np.isfinite(losses).all()
     assert member.n_classes == len(CLASSES)
