@@ -17,7 +17,6 @@ from typing import Any
 import falcon.testing
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
 
 from actors import broker, worker
 from actors.broker import Publisher
@@ -211,8 +210,7 @@ def test_postgres_away_at_the_claim_costs_a_message_and_no_work(
 ) -> None:
     session_id = add(runtime)
     cable.cut()
-    with pytest.raises(OperationalError):
-        handle(runtime, ProcessAudioFile(session_id=session_id))
+    handle(runtime, ProcessAudioFile(session_id=session_id))
     cable.mend()
     assert [session.state for session in run_to_the_end(runtime)] == ["completed"]
     assert runs(other) == dict.fromkeys(
@@ -250,8 +248,7 @@ def test_postgres_away_at_the_commit_has_the_step_run_again(
     with monkeypatch.context() as patched:
         # The last that ``split`` does before it commits.
         patched.setattr(runtime.blobs, "put", cut_behind)
-        with pytest.raises(OperationalError):
-            handle(runtime, SplitRecording(session_id=session_id))
+        handle(runtime, SplitRecording(session_id=session_id))
     [session] = run_to_the_end(other)
     assert session.state == "completed"
     assert runs(other)["split", "done"] == runs(other)["aggregate", "done"] == 1
