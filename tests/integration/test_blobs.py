@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -107,3 +107,26 @@ def test_no_key_leaves_the_store(tmp_path: Path) -> None:
         with pytest.raises(Exception, match=r"(?i)path|segment"):
             blobs.put(key, b"x")
     assert list(tmp_path.rglob("outside")) == []
+
+
+def test_a_copy_has_nothing_to_do_with_what_it_was_made_of(blobs: Blobs, key: str) -> None:
+    source = f"inbox/{uuid.uuid4()}/a b.wav"
+    blobs.put(source, LARGE)
+    blobs.copy(source, key)
+    blobs.put(source, b"another")
+    assert (blobs.size(source), blobs.size(key)) == (7, len(LARGE))
+    blobs.delete(source)
+    assert blobs.get(key) == LARGE
+    looks: list[Callable[[str], object]] = [blobs.size, lambda name: blobs.copy(name, key)]
+    for missing in looks:
+        with pytest.raises(BlobMissing):
+            missing(source)
+    assert blobs.get(key) == LARGE
+
+
+def test_only_so_many_keys_are_listed(blobs: Blobs) -> None:
+    folder = f"inbox/{uuid.uuid4()}"
+    for index in range(5):
+        blobs.put(f"{folder}/{index}", b"x")
+    assert len(blobs.keys(folder, limit=3)) == 3
+    assert len(blobs.keys(f"{folder}/")) == 5
