@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from db import claims, model_queries, queries
@@ -325,3 +326,38 @@ def test_every_change_gives_a_session_another_version(store: Store) -> None:
         assert queries.session_version(db, uuid.uuid4()) is None
     assert versions[0::2] == [*versions[1::2], versions[-1]]
     assert len(set(versions)) == 4
+
+
+def test_a_steward_whose_process_dies_is_followed_by_another(store: Store) -> None:
+    """The lock is the connection's: Postgres frees it, whatever becomes of the process."""
+    with store.engine.connect() as dying:
+        assert dying.execute(select(func.pg_try_advisory_xact_lock(queries.STEWARD_LOCK))).scalar()
+        backend = dying.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        with store.transaction() as db:
+            assert not queries.try_steward_lock(db)
+            db.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": backend})
+        with store.transaction() as db:
+            assert queries.try_steward_lock(db)
+        dying.invalidate()
+
+
+def test_leases_and_waits_are_reckoned_by_the_clock_of_the_database(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose clock is a day ahead takes no claim of others and makes none that lasts."""
+    held, free = (Work(session_id=make_session(store), state="queued") for _ in range(2))
+    assert claim(store, held) == 1
+    a_day_ahead = time.time() + 86_400
+    monkeypatch.setattr(time, "time", lambda: a_day_ahead)
+    assert claim(store, held) is None
+    assert claim(store, free, lease_s=30) == 1
+    with store.transaction() as db:
+        assert claims.extend_lease(db, free, attempt=1, lease_s=60)
+        due_in_s = db.execute(
+            text(
+                "SELECT extract(epoch FROM due_at - clock_timestamp()) FROM audio_sessions"
+                " WHERE id = :id"
+            ),
+            {"id": free.session_id},
+        ).scalar_one()
+    assert 0 < due_in_s <= 60
