@@ -136,9 +136,7 @@ def world(folder: Path, *, on_s3: bool) -> Iterator[World]:
         )
         cluster = stack.enter_context(Cluster(settings, folder))
         cluster.env |= {
-            "CLAMOR_DEADLINE_S": str(settings.deadline_s),
             "CLAMOR_ORPHAN_S": str(settings.orphan_s),
-            "CLAMOR_MAX_ATTEMPTS": str(settings.max_attempts),
             "OMP_NUM_THREADS": "1",
         }
         supervisor = Supervisor(cluster)

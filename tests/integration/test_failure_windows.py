@@ -18,11 +18,18 @@ import falcon.testing
 import pytest
 from sqlalchemy import text
 
-from actors import broker, worker
+from actors import broker
 from actors.broker import Publisher
-from actors.messages import CleanUp, DetectSpan, Nudge, ProcessAudioFile, SplitRecording
+from actors.messages import (
+    AggregateSession,
+    CleanUp,
+    DetectSpan,
+    Nudge,
+    ProcessAudioFile,
+    SplitRecording,
+)
 from actors.runtime import Runtime
-from actors.steward import nudge_for, take_quiet
+from actors.steward import Steward, nudge_for, take_quiet
 from db import queries
 from db.blobs import Blobs, recording_key
 from db.claims import Work
@@ -32,6 +39,7 @@ from db.settings import Settings
 from services.app import Collaborators, create_app
 from tests.support import recordings
 from tests.support.cluster import eventually
+from tests.support.pipeline import add, handle
 from tests.support.wire import Wire, wire
 
 pytestmark = pytest.mark.integration
@@ -84,27 +92,6 @@ DEMO = recordings.encode(recordings.demo())
 def post(api: falcon.testing.TestClient) -> Any:
     headers = {"Content-Type": "application/octet-stream"}
     return api.simulate_post("/v1/sessions", body=DEMO, headers=headers)
-
-
-def add(runtime: Runtime, content: bytes = DEMO) -> uuid.UUID:
-    """A session as an upload leaves it."""
-    session_id = uuid.uuid4()
-    runtime.blobs.put(recording_key(session_id), content)
-    with runtime.store.transaction() as db:
-        queries.add_session(
-            db,
-            id=session_id,
-            file_name="a.flac",
-            size_bytes=len(content),
-            recording_key=recording_key(session_id),
-        )
-    return session_id
-
-
-def handle(runtime: Runtime, nudge: Nudge) -> None:
-    """Let the actor of a message handle it."""
-    [handler] = [entry.handle for entry in worker.ACTORS if entry.nudge is type(nudge)]
-    handler(runtime, nudge)
 
 
 def run_to_the_end(runtime: Runtime) -> list[AudioSession]:
@@ -185,7 +172,7 @@ def test_a_recording_without_a_row_is_removed_once_it_is_old(
 ) -> None:
     """An API that dies between the two leaves one; a young one may just be getting its row."""
     orphan = uuid.uuid4()
-    kept = add(runtime)
+    kept = add(runtime, DEMO)
     runtime.blobs.put(recording_key(orphan), DEMO)
     # A writer that is killed leaves this.
     half = tmp_path / "blobs" / f"{recording_key(orphan)}#1"
@@ -202,13 +189,36 @@ def test_a_recording_without_a_row_is_removed_once_it_is_old(
     assert not half.exists()
 
 
+# --- messages ---
+
+
+def test_messages_that_come_too_early_too_late_and_twice_change_nothing(other: Runtime) -> None:
+    """All four of them, forwards and backwards, at each stage of a session."""
+    session_id = add(other, DEMO)
+    each: list[Nudge] = [
+        ProcessAudioFile(session_id=session_id),
+        SplitRecording(session_id=session_id),
+        DetectSpan(session_id=session_id, span_index=0),
+        AggregateSession(session_id=session_id),
+    ]
+    # Of the last a session can make use at last; of each further one of the one before.
+    for nudge in each[::-1] * len(each):
+        handle(other, nudge)
+    assert sessions(other)[0].state == "completed"
+    for nudge in each * 2:
+        handle(other, nudge)
+    assert runs(other) == dict.fromkeys(
+        [("process", "done"), ("split", "done"), ("detect", "done"), ("aggregate", "done")], 1
+    )
+
+
 # --- a worker's step ---------------------------------------------------------------------------
 
 
 def test_postgres_away_at_the_claim_costs_a_message_and_no_work(
     runtime: Runtime, other: Runtime, cable: Wire
 ) -> None:
-    session_id = add(runtime)
+    session_id = add(runtime, DEMO)
     cable.cut()
     handle(runtime, ProcessAudioFile(session_id=session_id))
     cable.mend()
@@ -221,7 +231,7 @@ def test_postgres_away_at_the_claim_costs_a_message_and_no_work(
 def test_a_step_whose_commit_was_not_answered_is_not_done_again(
     runtime: Runtime, other: Runtime, cable: Wire
 ) -> None:
-    session_id = add(runtime)
+    session_id = add(runtime, DEMO)
     handle(runtime, ProcessAudioFile(session_id=session_id))
     handle(runtime, SplitRecording(session_id=session_id))
     # Each run is noted in the transaction that writes what it found.
@@ -237,7 +247,7 @@ def test_a_step_whose_commit_was_not_answered_is_not_done_again(
 def test_postgres_away_at_the_commit_has_the_step_run_again(
     runtime: Runtime, other: Runtime, cable: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session_id = add(runtime)
+    session_id = add(runtime, DEMO)
     handle(runtime, ProcessAudioFile(session_id=session_id))
     put = runtime.blobs.put
 
@@ -252,6 +262,12 @@ def test_postgres_away_at_the_commit_has_the_step_run_again(
     [session] = run_to_the_end(other)
     assert session.state == "completed"
     assert runs(other)["split", "done"] == runs(other)["aggregate", "done"] == 1
+    # What the first attempt wrote is gone with the decoded audio of the second.
+    Steward(other).round()
+    [session] = sessions(other)
+    assert stored(other) == {
+        session.recording_key, session.levels_key, session.levels_answer_key,
+    }  # fmt: skip
 
 
 def test_a_zombies_late_commit_is_refused(
@@ -260,7 +276,7 @@ def test_a_zombies_late_commit_is_refused(
     """A worker loses Postgres, and so its lease; another one does the work; the first comes back
     with a result that nobody waits for.
     """
-    session_id = add(runtime)
+    session_id = add(runtime, DEMO)
     handle(runtime, ProcessAudioFile(session_id=session_id))
     handle(runtime, SplitRecording(session_id=session_id))
     reading, may_read = threading.Event(), threading.Event()
@@ -301,7 +317,7 @@ def test_a_lease_outlives_a_postgres_that_is_away_for_less(
 ) -> None:
     """One renewal fails, the next one comes in time: nobody else is given the work."""
     runtime.settings = replace(runtime.settings, lease_s=6.0)
-    session_id = add(runtime)
+    session_id = add(runtime, DEMO)
     handle(runtime, ProcessAudioFile(session_id=session_id))
     work = Work(session_id=session_id, state="splitting")
     open_blob = runtime.blobs.open

@@ -1,0 +1,30 @@
+"""docs/reliability.md names the test that shows each of its promises: the test must be there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+DOCUMENT = TESTS.parent / "docs" / "reliability.md"
+#: What the document calls the files that it names often.
+SHORT = {
+    "windows": "integration/test_failure_windows.py",
+    "claims": "integration/test_claims.py",
+    "broker": "integration/test_broker_faults.py",
+}
+
+
+def test_every_test_that_the_table_names_is_there() -> None:
+    named, file = [], ""
+    for prefix, test in re.findall(r"`([\w/.]*)::(test_\w+)`", DOCUMENT.read_text()):
+        # Without a file it is the one before.
+        file = SHORT.get(prefix, prefix) or file
+        named.append((file, test))
+    assert len(named) > 20
+    missing = [
+        f"{file}::{test}"
+        for file, test in named
+        if not re.search(rf"^def {test}\b", (TESTS / file).read_text(), re.MULTILINE)
+    ]
+    assert not missing
