@@ -4,7 +4,8 @@
 
 1. :mod:`world` starts a RabbitMQ, a Postgres and a blob store of its own, an API and two workers.
 2. A *quiet run* of the recordings of :mod:`stream` says what is to be heard in each.
-3. A stream of the same recordings is posted while :mod:`faults` are injected, drawn from the seed.
+3. A stream of the same recordings is posted while the :mod:`injector` injects :mod:`faults`, drawn
+   from the seed.
 4. The faults stop, and the system is given time to settle.
 5. :mod:`verdict` looks at the tables, the queues and the blob store, through no code of the
    pipeline.

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from tests.chaos import faults, verdict
+from tests.chaos.injector import Injector
 from tests.chaos.stream import Recording, Stream, make, post
 from tests.chaos.world import World, await_ready, world
 from tests.support import servers
@@ -97,7 +98,7 @@ def _through(opened: World, report: Report, *, minutes: float, limit: int | None
     expected = _quiet_run(opened, distinct)
     stream = Stream(opened, distinct, seed=report.seed, limit=limit)
     began = time.monotonic()
-    injector = faults.Injector(opened, report.seed, clock=lambda: time.monotonic() - began, say=say)
+    injector = Injector(opened, report.seed, clock=lambda: time.monotonic() - began, say=say)
     stream.start()
     injector.start()
     while not stream.done and not injector.broken and time.monotonic() < began + 60 * minutes:
