@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import secrets
 import socket
 
 from granian import Granian
@@ -13,6 +15,10 @@ from services.app import SERVER_THREADS
 
 #: Requests that are under way get this long to end before the process is killed.
 DRAIN_S = 25
+
+#: Where `free_ports` looks: below the ports that a system gives to outgoing connections. One of
+#: those could be taken by any connection before the server that it was found for listens.
+_LISTENING = range(20_000, 32_768)
 
 
 def serve(factory: str, *, host: str, port: int, processes: int, streams: int) -> None:
@@ -39,6 +45,17 @@ def serve(factory: str, *, host: str, port: int, processes: int, streams: int) -
 
 def free_port() -> int:
     """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports that nobody listens on just now."""
+    found: list[int] = []
+    with contextlib.ExitStack() as held:
+        while len(found) < count:
+            probe = held.enter_context(socket.socket())
+            port = secrets.choice(_LISTENING)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                found.append(port)
+    return found

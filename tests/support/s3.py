@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.server import free_port
+from services.server import free_ports
 
 START_TIMEOUT_S = 60.0
 BUCKET = "clamor"
@@ -24,19 +24,19 @@ class PrivateS3:
     """seaweedfs with its S3 gateway; URL and blobs stay the same over restarts."""
 
     def __init__(self, folder: Path) -> None:
-        ports = {part: free_port() for part in ("master", "volume", "filer", "s3")}
-        grpc = {part: free_port() for part in ports}
+        parts = ("master", "volume", "filer", "s3")
+        flags = [f"{part}.{kind}" for part in parts for kind in ("port", "port.grpc")]
+        ports = dict(zip(flags, free_ports(len(flags)), strict=True))
         self._command = [
             str(Path(sys.executable).with_name("weed")),
             "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}",
             "-master.volumeSizeLimitMB=64", "-volume.max=8",
             # These two listen on ports of their own, which two servers cannot share.
             "-s3.port.iceberg=0", "-s3.port.lance=0",
-            *(f"-{part}.port={port}" for part, port in ports.items()),
-            *(f"-{part}.port.grpc={port}" for part, port in grpc.items()),
+            *(f"-{flag}={port}" for flag, port in ports.items()),
         ]  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"http://127.0.0.1:{ports['s3']}"
+        self.url = f"http://127.0.0.1:{ports['s3.port']}"
 
     @property
     def environment(self) -> dict[str, str]:

@@ -34,6 +34,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from services.server import free_ports
+
 LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 LOCAL_RABBITMQ = "amqp://guest:guest@127.0.0.1:5672"
 #: How long a server that may be there gets to answer.
@@ -224,7 +226,7 @@ class PrivateRabbitmq:
         self._script = script
         self._folder = folder
         self._management = management
-        self._port, self._distribution_port, self._epmd_port, api_port = _free_ports(4)
+        self._port, self._distribution_port, self._epmd_port, api_port = free_ports(4)
         self._processes: list[subprocess.Popen[bytes]] = []
         self.url = f"amqp://guest:guest@127.0.0.1:{self._port}"
         #: Of the management API, where it was asked for.
@@ -439,14 +441,6 @@ def _epmd() -> str:
     if found is None:
         raise ServerUnavailable("rabbitmq-server is installed, but Erlang's epmd is not found")
     return found
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _wait_for_group(process: subprocess.Popen[bytes]) -> None:
