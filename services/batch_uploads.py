@@ -6,7 +6,6 @@ before: the batch is closed with what it has.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,7 +30,7 @@ from services.errors import (
     UnsupportedUpload,
     UploadTooLarge,
 )
-from services.uploads import FIELD, UNKNOWN_BYTES, Upload
+from services.uploads import FIELD, UNKNOWN_BYTES
 
 #: A batch that is being uploaded and of which nothing was heard for so long was forgotten by a
 #: server that died, and is closed. No single recording may take longer to arrive.
@@ -112,20 +111,13 @@ class Receiver:
                 self._count(db, batch, index)
                 batch_queries.refuse_item(db, batch, index, file_name=name, reason=reason)
             return
-        try:
-            session_id = self._take(batch, index, upload, key)
-        except Exception:
-            self._blobs.delete(key)
-            raise
-        self._publisher.send(ProcessAudioFile(session_id=session_id))
-
-    def _take(self, batch: Batch, index: int, upload: Upload, key: str) -> uuid.UUID:
-        with self._store.transaction() as db:
+        with uploads.row_of(key, store=self._store, blobs=self._blobs) as db:
             self._count(db, batch, index)
-            return batch_queries.take_item(
+            session_id = batch_queries.take_item(
                 db, batch, index,
                 file_name=upload.file_name, size_bytes=upload.size_bytes, key=key,
             )  # fmt: skip
+        self._publisher.send(ProcessAudioFile(session_id=session_id))
 
     def _count(self, db: Session, batch: Batch, index: int) -> None:
         """Count an item, and hold on to the batch; raises :class:`BatchClosed` if it was lost."""

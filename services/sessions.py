@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import uuid
-from typing import Any
 
 import falcon
 import msgspec
-import structlog
 
 from actors.broker import Publisher
 from actors.messages import ProcessAudioFile
@@ -26,8 +24,6 @@ from services.errors import (
     SessionNotFound,
     StoreUnavailable,
 )
-
-log = structlog.get_logger(__name__)
 
 #: A page of detections, unless the caller asks for less or more.
 PAGE_ITEMS = 1_000
@@ -68,37 +64,14 @@ class SessionList:
         session_id = uuid.uuid4()
         key = recording_key(session_id)
         upload = self._receive(req, key)
-        values = {
-            "id": session_id,
-            "file_name": upload.file_name,
-            "size_bytes": upload.size_bytes,
-            "recording_key": key,
-            **asked,
-        }
-        self._add(values)
+        with uploads.row_of(key, store=self._store, blobs=self._blobs) as db:
+            queries.add_session(
+                db, id=session_id, file_name=upload.file_name, size_bytes=upload.size_bytes,
+                recording_key=key, **asked,
+            )  # fmt: skip
         self._publisher.send(ProcessAudioFile(session_id=session_id))
         resp.location = f"/v1/sessions/{session_id}"
         answer(resp, load(self._store, session_id), status=202)
-
-    def _add(self, values: dict[str, Any]) -> None:
-        """Write the row. Without it nobody needs the recording; but a commit that fails leaves
-        open whether the row is there, and then only ``clean_up`` can tell, later.
-        """
-        at_commit = False
-        try:
-            with self._store.transaction() as db:
-                queries.add_session(db, **values)
-                at_commit = True
-        except Exception:
-            if not at_commit:
-                self._forget(values["recording_key"])
-            raise
-
-    def _forget(self, key: str) -> None:
-        try:
-            self._blobs.delete(key)
-        except Exception as error:
-            log.warning("recording_not_removed", key=key, error=type(error).__name__)
 
     def _receive(self, req: falcon.Request, key: str) -> uploads.Upload:
         try:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import falcon
+import structlog
 from falcon.typing import ReadableIO
+from sqlalchemy.orm import Session
 
 from db.blobs import Blobs
+from db.session import Store
 from services import options
 from services.errors import (
     EmptyUpload,
@@ -19,6 +23,8 @@ from services.errors import (
     UnsupportedUpload,
     UploadTooLarge,
 )
+
+log = structlog.get_logger(__name__)
 
 #: What is read at once.
 PIECE_BYTES = 256 * 1024
@@ -84,6 +90,31 @@ def receive_part(
     counted = _Counted(source, max_bytes)
     blobs.put(key, counted)
     return Upload(file_name=display_name(source.name), size_bytes=counted.n_bytes)
+
+
+@contextmanager
+def row_of(key: str, *, store: Store, blobs: Blobs) -> Iterator[Session]:
+    """The transaction that writes the row of a recording, which has been stored under ``key``.
+
+    Without a row nobody needs the recording, and it is removed. But a commit that fails leaves
+    open whether the row is there, and then only ``clean_up`` can tell, later.
+    """
+    at_commit = False
+    try:
+        with store.transaction() as db:
+            yield db
+            at_commit = True
+    except Exception:
+        if not at_commit:
+            _forget(key, blobs)
+        raise
+
+
+def _forget(key: str, blobs: Blobs) -> None:
+    try:
+        blobs.delete(key)
+    except Exception as error:
+        log.warning("recording_not_removed", key=key, error=type(error).__name__)
 
 
 def display_name(name: str) -> str:

@@ -138,6 +138,20 @@ def test_a_post_whose_commit_was_not_answered_keeps_its_recording(
     assert session.state == "completed"
 
 
+def test_a_batch_in_which_a_commit_was_not_answered_keeps_that_recording(
+    api: falcon.testing.TestClient, other: Runtime, cable: Wire
+) -> None:
+    form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    cable.lose_commit(after="INSERT INTO audio_sessions")
+    assert api.simulate_post(
+        "/v1/batches", body=form + DEMO + b"\r\n--x--\r\n", headers=headers
+    ).status_code == 503  # fmt: skip
+    assert cable.lost.is_set()
+    [session] = run_to_the_end(other)
+    assert session.state == "completed"
+
+
 def test_a_post_while_postgres_is_away_leaves_nothing(
     api: falcon.testing.TestClient, other: Runtime, cable: Wire
 ) -> None:
