@@ -44,9 +44,13 @@ class BlobMissing(Exception):
     """There is no blob under this key."""
 
 
+#: Below each lies a folder for each session, training or validation, named by its id.
+SESSIONS, TRAININGS, VALIDATIONS = "sessions/", "trainings/", "validations/"
+
+
 def session_prefix(session_id: uuid.UUID) -> str:
     """Below this lies all that belongs to a session."""
-    return f"sessions/{session_id}/"
+    return f"{SESSIONS}{session_id}/"
 
 
 def recording_key(session_id: uuid.UUID) -> str:
@@ -56,12 +60,12 @@ def recording_key(session_id: uuid.UUID) -> str:
 
 def training_prefix(job_id: uuid.UUID) -> str:
     """Below this lies all that belongs to a training, its model too."""
-    return f"trainings/{job_id}/"
+    return f"{TRAININGS}{job_id}/"
 
 
 def validation_prefix(validation_id: uuid.UUID) -> str:
     """Below this lies all that belongs to a validation."""
-    return f"validations/{validation_id}/"
+    return f"{VALIDATIONS}{validation_id}/"
 
 
 #: Below this the operator puts recordings, for callers to name. Clamor reads them and changes

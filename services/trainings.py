@@ -15,12 +15,11 @@ from actors.messages import TrainNoiseClassifier
 from db import model_queries
 from db.blobs import Blobs, training_prefix
 from db.session import Store
-from services import forms, manifests, schemas
+from services import forms, manifests, schemas, uploads
 from services.errors import InvalidForm, InvalidManifest, InvalidOptions, TrainingNotFound
 from services.forms import Form
 from services.manifests import ManifestError
 from services.sessions import answer
-from services.uploads import display_name
 
 #: What a model is called unless the caller says.
 DEFAULT_NAME = "noise-classifier"
@@ -64,16 +63,16 @@ def start(
     ) as form:
         options = _options(form.texts.get("options", b"{}"))
         clips = _clips(form)
-        with store.transaction() as db:
-            job = model_queries.add_training(
-                db,
-                clips,
-                id=job_id,
-                name=options.name,
-                algorithm=options.algorithm,
-                seed=options.seed,
-            )
-            training = schemas.Training.of(job, n_clips=len(clips), refused=())
+    with uploads.row_of(*form.keys(), store=store, blobs=blobs) as db:
+        job = model_queries.add_training(
+            db,
+            clips,
+            id=job_id,
+            name=options.name,
+            algorithm=options.algorithm,
+            seed=options.seed,
+        )
+        training = schemas.Training.of(job, n_clips=len(clips), refused=())
     publisher.send(TrainNoiseClassifier(job_id=job_id))
     return training
 
@@ -109,7 +108,7 @@ def _options(data: bytes) -> Options:
 def check_files(names: Iterable[str], form: Form) -> None:
     """Refuse files that no line of the manifest speaks of: a label was forgotten or misspelt."""
     known = {forms.wire_name(name) for name in names}
-    strangers = [display_name(name) for name in form.clips if name not in known]
+    strangers = [uploads.display_name(name) for name in form.clips if name not in known]
     if strangers:
         raise InvalidManifest(
             f"these files are not in the manifest: {', '.join(strangers[:10])}"

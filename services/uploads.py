@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -93,11 +93,11 @@ def receive_part(
 
 
 @contextmanager
-def row_of(key: str, *, store: Store, blobs: Blobs) -> Iterator[Session]:
-    """The transaction that writes the row of a recording, which has been stored under ``key``.
+def row_of(*keys: str, store: Store, blobs: Blobs) -> Iterator[Session]:
+    """The transaction that writes the row of what has been stored under some keys.
 
-    Without a row nobody needs the recording, and it is removed. But a commit that fails leaves
-    open whether the row is there, and then only ``clean_up`` can tell, later.
+    Without a row nobody needs them, and they are removed. But a commit that fails leaves open
+    whether the row is there, and then only ``clean_up`` can tell, later.
     """
     at_commit = False
     try:
@@ -106,15 +106,15 @@ def row_of(key: str, *, store: Store, blobs: Blobs) -> Iterator[Session]:
             at_commit = True
     except Exception:
         if not at_commit:
-            _forget(key, blobs)
+            _forget(keys, blobs)
         raise
 
 
-def _forget(key: str, blobs: Blobs) -> None:
+def _forget(keys: Sequence[str], blobs: Blobs) -> None:
     try:
-        blobs.delete(key)
+        blobs.delete(*keys)
     except Exception as error:
-        log.warning("recording_not_removed", key=key, error=type(error).__name__)
+        log.warning("upload_not_removed", keys=keys, error=type(error).__name__)
 
 
 def display_name(name: str) -> str:

@@ -14,7 +14,7 @@ from actors.messages import ValidateModel
 from db import model_queries
 from db.blobs import Blobs, validation_prefix
 from db.session import Store
-from services import forms, manifests, schemas
+from services import forms, manifests, schemas, uploads
 from services.errors import InvalidForm, InvalidManifest, ModelNotFound, ValidationNotFound
 from services.forms import Form
 from services.manifests import ClipRow, ManifestError
@@ -69,10 +69,10 @@ class ValidationStart:
                 raise InvalidForm(f"the form has no field '{forms.MODEL}'")
             else:
                 values["file_key"] = form.model.key
-            return self._add(validation_id, **values)
+        return self._add(validation_id, *form.keys(), **values)
 
-    def _add(self, validation_id: uuid.UUID, **values: Any) -> schemas.ValidationReport:
-        with self._store.transaction() as db:
+    def _add(self, validation_id: uuid.UUID, *keys: str, **values: Any) -> schemas.ValidationReport:
+        with uploads.row_of(*keys, store=self._store, blobs=self._blobs) as db:
             row = model_queries.add_validation(db, id=validation_id, **values)
             return schemas.ValidationReport.of(row)
 

@@ -1,47 +1,71 @@
-"""``clean_up``: removes blobs that no session knows of.
+"""``clean_up``: removes blobs that no row knows of.
 
-An upload stores its recording first and writes its row then. A process that dies in between, or a
-database that does not answer, leaves a blob without a row; a writer that is killed leaves half a
-blob. What a session leaves that is in the database is the steward's.
+An upload stores its files first and writes its row then. A process that dies in between, or a
+database that does not answer, leaves blobs without a row; a writer that is killed leaves half a
+blob, and a training that is killed at its end leaves a model that was never registered. What a
+session leaves that is in the database is the steward's.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections import defaultdict
+from collections.abc import Callable, Mapping
+
+from sqlalchemy.orm import Session
 
 from actors import runs, watchdog
 from actors.messages import CleanUp
 from actors.runtime import Runtime
-from db import queries
+from db import model_queries, queries
+from db.blobs import SESSIONS, TRAININGS, VALIDATIONS
 
-#: Below this, each session has a folder of its id.
-SESSIONS = "sessions/"
+#: The keys that lie in the folder of each id, by the id.
+Folders = Mapping[uuid.UUID, list[str]]
+#: Gives those of some keys that rows know of.
+Known = Callable[[Session, Folders], set[str]]
+
+#: The files of a form get their row when all of them are there: they may wait for it so many
+#: times as long as a single recording.
+FORM_AGES = 24
 
 
 def clean_up(runtime: Runtime, nudge: CleanUp) -> None:
-    """Remove the blobs of sessions that are not in the database, if they are old enough."""
+    """Remove the blobs that no row knows of, if they are old enough."""
     age_s = runtime.settings.orphan_s
     deadline_s = watchdog.deadline_s(type(nudge), runtime.settings)
     with runs.recorded(nudge.actor) as run, runtime.watchdog.over(run, deadline_s):
-        removed = 0
-        for page in runtime.blobs.keys_older_than(age_s, SESSIONS):
-            orphans = _orphans(runtime, page)
-            runtime.blobs.delete(*orphans)
-            removed += len(orphans)
+        removed = (
+            _remove_orphans(runtime, SESSIONS, _of_sessions, age_s=age_s)
+            + _remove_orphans(runtime, TRAININGS, model_queries.named_keys, age_s=age_s * FORM_AGES)
+            + _remove_orphans(runtime, VALIDATIONS, _of_validations, age_s=age_s * FORM_AGES)
+        )
         unfinished = runtime.blobs.remove_unfinished(age_s=age_s)
         run.end("done", orphans=removed, unfinished=unfinished)
 
 
-def _orphans(runtime: Runtime, keys: list[str]) -> list[str]:
-    """Those of some keys whose session is not in the database."""
-    by_session: defaultdict[uuid.UUID, list[str]] = defaultdict(list)
-    for key in keys:
-        try:
-            by_session[uuid.UUID(key.split("/")[1])].append(key)
-        except ValueError:
-            # Not made by Clamor, which is no reason to remove it.
-            continue
-    with runtime.store.transaction() as db:
-        known = queries.known_sessions(db, by_session)
-    return [key for session, of_it in by_session.items() if session not in known for key in of_it]
+def _remove_orphans(runtime: Runtime, prefix: str, known: Known, *, age_s: float) -> int:
+    """Remove old blobs below a prefix that are not known; how many."""
+    removed = 0
+    for page in runtime.blobs.keys_older_than(age_s, prefix):
+        folders: defaultdict[uuid.UUID, list[str]] = defaultdict(list)
+        for key in page:
+            try:
+                folders[uuid.UUID(key.split("/")[1])].append(key)
+            except ValueError:
+                # Not made by Clamor, which is no reason to remove it.
+                continue
+        with runtime.store.transaction() as db:
+            needed = known(db, folders)
+        orphans = [key for keys in folders.values() for key in keys if key not in needed]
+        runtime.blobs.delete(*orphans)
+        removed += len(orphans)
+    return removed
+
+
+def _of_sessions(db: Session, folders: Folders) -> set[str]:
+    return {key for known in queries.known_sessions(db, folders) for key in folders[known]}
+
+
+def _of_validations(db: Session, folders: Folders) -> set[str]:
+    return {key for known in model_queries.known_validations(db, folders) for key in folders[known]}

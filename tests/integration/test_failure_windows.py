@@ -30,14 +30,14 @@ from actors.messages import (
 )
 from actors.runtime import Runtime
 from actors.steward import Steward, nudge_for, take_quiet
-from db import queries
-from db.blobs import Blobs, recording_key
+from db import model_queries, queries
+from db.blobs import Blobs, recording_key, training_prefix, validation_prefix
 from db.claims import Work
 from db.models import AudioSession
 from db.session import Store
 from db.settings import Settings
 from services.app import Collaborators, create_app
-from tests.support import recordings
+from tests.support import labelled, recordings
 from tests.support.cluster import eventually
 from tests.support.pipeline import add, handle
 from tests.support.wire import Wire, wire
@@ -152,6 +152,18 @@ def test_a_batch_in_which_a_commit_was_not_answered_keeps_that_recording(
     assert session.state == "completed"
 
 
+def test_a_training_whose_commit_was_not_answered_keeps_its_clips(
+    api: falcon.testing.TestClient, other: Runtime, cable: Wire
+) -> None:
+    body, headers = labelled.form({"manifest": "file,label\na.flac,x"}, {"a.flac": DEMO})
+    cable.lose_commit(after="INSERT INTO training_clips")
+    assert api.simulate_post("/v1/models", body=body, headers=headers).status_code == 503
+    assert cable.lost.is_set()
+    with other.store.transaction() as db:
+        [key] = db.scalars(text("SELECT blob_key FROM training_clips"))
+    assert other.blobs.get(key) == DEMO
+
+
 def test_a_post_while_postgres_is_away_leaves_nothing(
     api: falcon.testing.TestClient, other: Runtime, cable: Wire
 ) -> None:
@@ -201,6 +213,32 @@ def test_a_recording_without_a_row_is_removed_once_it_is_old(
     handle(runtime, CleanUp())
     assert stored(runtime) == {recording_key(kept), strange}
     assert not half.exists()
+
+
+def test_files_of_jobs_that_no_row_names_are_removed_once_they_are_old(runtime: Runtime) -> None:
+    """A worker that dies at the end of a training leaves a model that was never registered."""
+    job, stranger = uuid.uuid4(), uuid.uuid4()
+    prefix = training_prefix(job)
+    with runtime.store.transaction() as db:
+        clip = {"file_name": "a", "label": "x", "source": "a", "blob_key": f"{prefix}clips/0"}
+        model_queries.add_training(db, [clip], id=job, name="x", algorithm="lda", seed=0)
+        model_queries.register_model(
+            db, name="x", version="1", sha256="0" * 64, header={},
+            blob_key=f"{prefix}model-2", confusion_key=f"{prefix}confusion-2.png",
+        )  # fmt: skip
+        validation = model_queries.add_validation(db, id=uuid.uuid4(), file_key="a model").id
+    named = {f"{prefix}{name}" for name in ("clips/0", "model-2", "confusion-2.png")}
+    named.add(f"{validation_prefix(validation)}clips/0")
+    lost = {f"{prefix}model-1", f"{training_prefix(stranger)}clips/0",
+            f"{validation_prefix(stranger)}model"}  # fmt: skip
+    for key in named | lost:
+        runtime.blobs.put(key, b"")
+    handle(runtime, CleanUp())
+    assert {*runtime.blobs.keys("")} == named | lost
+
+    runtime.settings = replace(runtime.settings, orphan_s=1e-6)
+    handle(runtime, CleanUp())
+    assert {*runtime.blobs.keys("")} == named
 
 
 # --- messages ---
