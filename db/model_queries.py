@@ -6,7 +6,7 @@ As in :mod:`db.queries`, each function takes a session and never commits.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,14 +153,6 @@ def get_validation(db: Session, validation_id: uuid.UUID) -> Validation | None:
     return db.get(Validation, validation_id)
 
 
-# --- models and promotions ---------------------------------------------------------------------
-
-
-def known_validations(db: Session, ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
-    """Which of some validations there are."""
-    return set(db.scalars(select(Validation.id).where(Validation.id.in_(list(ids)))))
-
-
 def named_keys(db: Session, folders: Mapping[uuid.UUID, Sequence[str]]) -> set[str]:
     """Which of the blobs in the folders of some trainings a clip or a model names."""
     keys = [key for of_job in folders.values() for key in of_job]
@@ -170,6 +162,9 @@ def named_keys(db: Session, folders: Mapping[uuid.UUID, Sequence[str]]) -> set[s
         for column in (NoiseModel.blob_key, NoiseModel.confusion_key)
     )
     return {key for key in db.scalars(clips.union(*models)) if key is not None}
+
+
+# --- models and promotions ---------------------------------------------------------------------
 
 
 def register_model(db: Session, **values: Any) -> uuid.UUID:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import and_, case, func, insert, literal_column, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db import claims
 from db.claims import Unit, Work
@@ -252,9 +252,11 @@ def note_tidied(db: Session, session_id: uuid.UUID, *, silent_after_s: float) ->
     )
 
 
-def known_sessions(db: Session, ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
-    """Which of some sessions there are."""
-    return set(db.scalars(select(AudioSession.id).where(AudioSession.id.in_(list(ids)))))
+def known_ids(
+    db: Session, column: InstrumentedAttribute[uuid.UUID], ids: Iterable[uuid.UUID]
+) -> set[uuid.UUID]:
+    """Which of some ids a column has."""
+    return set(db.scalars(select(column).where(column.in_(list(ids)))))
 
 
 def oldest_unfinished_s(db: Session) -> float | None:

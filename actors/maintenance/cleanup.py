@@ -11,14 +11,17 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import partial
 
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from actors import runs, watchdog
 from actors.messages import CleanUp
 from actors.runtime import Runtime
 from db import model_queries, queries
 from db.blobs import SESSIONS, TRAININGS, VALIDATIONS
+from db.models import AudioSession
+from db.training_models import Validation
 
 #: The keys that lie in the folder of each id, by the id.
 Folders = Mapping[uuid.UUID, list[str]]
@@ -35,10 +38,9 @@ def clean_up(runtime: Runtime, nudge: CleanUp) -> None:
     age_s = runtime.settings.orphan_s
     deadline_s = watchdog.deadline_s(type(nudge), runtime.settings)
     with runs.recorded(nudge.actor) as run, runtime.watchdog.over(run, deadline_s):
-        removed = (
-            _remove_orphans(runtime, SESSIONS, _of_sessions, age_s=age_s)
-            + _remove_orphans(runtime, TRAININGS, model_queries.named_keys, age_s=age_s * FORM_AGES)
-            + _remove_orphans(runtime, VALIDATIONS, _of_validations, age_s=age_s * FORM_AGES)
+        removed = sum(
+            _remove_orphans(runtime, prefix, known, age_s=age_s * ages)
+            for prefix, known, ages in _PLACES
         )
         unfinished = runtime.blobs.remove_unfinished(age_s=age_s)
         run.end("done", orphans=removed, unfinished=unfinished)
@@ -63,9 +65,16 @@ def _remove_orphans(runtime: Runtime, prefix: str, known: Known, *, age_s: float
     return removed
 
 
-def _of_sessions(db: Session, folders: Folders) -> set[str]:
-    return {key for known in queries.known_sessions(db, folders) for key in folders[known]}
+def _in_folders_of(
+    column: InstrumentedAttribute[uuid.UUID], db: Session, folders: Folders
+) -> set[str]:
+    """All that lies in a folder whose id the column has."""
+    return {key for known in queries.known_ids(db, column, folders) for key in folders[known]}
 
 
-def _of_validations(db: Session, folders: Folders) -> set[str]:
-    return {key for known in model_queries.known_validations(db, folders) for key in folders[known]}
+#: Where to look, what is known there, and how many times `orphan_s` a blob has to be old.
+_PLACES: tuple[tuple[str, Known, int], ...] = (
+    (SESSIONS, partial(_in_folders_of, AudioSession.id), 1),
+    (TRAININGS, model_queries.named_keys, FORM_AGES),
+    (VALIDATIONS, partial(_in_folders_of, Validation.id), FORM_AGES),
+)
