@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
@@ -56,12 +57,34 @@ def amqp_url() -> Iterator[str]:
     yield from _url(servers.rabbitmq)
 
 
-@pytest.fixture
-def database_url(postgres_url: str) -> Iterator[str]:
-    """An empty database at the newest revision."""
+@pytest.fixture(scope="session")
+def migrated_url(postgres_url: str) -> Iterator[str]:
+    """A database at the newest revision that nobody writes to, for others to be copies of."""
     with servers.database(postgres_url) as url:
         migrate.upgrade(url)
         yield url
+
+
+@pytest.fixture(scope="session")
+def drop_later(postgres_url: str) -> Iterator[Callable[[str], None]]:
+    """Drops databases while other tests run: each drop waits a second for a checkpoint."""
+    dropped: list[Future[None]] = []
+    with ThreadPoolExecutor(1) as pool:
+        yield lambda url: dropped.append(
+            pool.submit(servers.drop_database, url, server_url=postgres_url)
+        )
+    for each in dropped:
+        each.result()
+
+
+@pytest.fixture
+def database_url(
+    postgres_url: str, migrated_url: str, drop_later: Callable[[str], None]
+) -> Iterator[str]:
+    """A database of this test's own at the newest revision, without a row."""
+    url = servers.new_database(postgres_url, copy_of=migrated_url)
+    yield url
+    drop_later(url)
 
 
 @pytest.fixture

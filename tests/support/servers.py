@@ -115,16 +115,32 @@ def postgres() -> Iterator[str]:
 @contextlib.contextmanager
 def database(server_url: str) -> Iterator[str]:
     """The URL of a new, empty database, which is dropped at the end with whoever still uses it."""
-    name = f"clamor_test_{os.getpid()}_{secrets.token_hex(4)}"
-    identifier = sql.Identifier(name)
-    with _connected(server_url) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
+    url = new_database(server_url)
     try:
-        yield urlsplit(server_url)._replace(path=f"/{name}").geturl()
+        yield url
     finally:
-        with _connected(server_url) as connection:
-            drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
-            connection.execute(drop.format(identifier))
+        drop_database(url, server_url=server_url)
+
+
+def new_database(server_url: str, *, copy_of: str | None = None) -> str:
+    """The URL of a new database: an empty one, or a copy of the one that a URL names."""
+    name = f"clamor_test_{os.getpid()}_{secrets.token_hex(4)}"
+    template = _name(copy_of) if copy_of else "template1"
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+    with _connected(server_url) as connection:
+        connection.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
+    return urlsplit(server_url)._replace(path=f"/{name}").geturl()
+
+
+def drop_database(url: str, *, server_url: str) -> None:
+    """Drop the database that a URL names, with whoever still uses it."""
+    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+    with _connected(server_url) as connection:
+        connection.execute(drop.format(sql.Identifier(_name(url))))
+
+
+def _name(url: str) -> str:
+    return urlsplit(url).path.removeprefix("/")
 
 
 def _connected(server_url: str) -> psycopg.Connection[Any]:
