@@ -8,10 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from services import batch_schemas
+from services.bars import Bars
 from services.client import ApiError, Client
 from services.processing import UPLOAD_PERCENT
 
@@ -23,13 +24,7 @@ def run(
     client: Client, what: Sequence[Path] | str, *, options: Mapping[str, str], bars: Console
 ) -> int:
     """Send files, or name those below a prefix, and wait for all of them; the exit code."""
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %  {task.fields[stage]}", markup=False),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=bars) as progress:
+    with Bars(bars) as progress:
         bar = progress.add_task("batch", total=100, stage="starting")
         if isinstance(what, str):
             sent_percent = 0

@@ -11,10 +11,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from services import manifests, schemas
+from services.bars import Bars
 from services.client import Client
 from services.errors import UserError
 from services.processing import UPLOAD_PERCENT
@@ -168,14 +168,8 @@ Show = Callable[[Any], None]
 @contextmanager
 def _bar(what: str, files: Any, console: Console) -> Iterator[tuple[Callable[[int], None], Show]]:
     """A bar for the upload and the work behind it: whom to tell of bytes, and of the job."""
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %  {task.fields[stage]}", markup=False),
-        TimeElapsedColumn(),
-    )
     n_bytes = sum(path.stat().st_size for path in files)
-    with Progress(*columns, console=console) as progress:
+    with Bars(console) as progress:
         bar = progress.add_task(what, total=100, stage="uploading")
 
         def on_bytes(sent: int) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID, TextColumn
 from rich.table import Table
 
 from services import schemas
+from services.bars import Bars
 from services.client import ApiError, Client
 
 #: Files that are under way at once: one uploads while others are being worked on.
@@ -74,15 +75,8 @@ def process(
 
     ``options`` are parameters of each upload.
     """
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %  {task.fields[stage]}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[pace]}", markup=False),
-    )
     with (
-        Progress(*columns, console=console) as progress,
+        Bars(console, TextColumn("{task.fields[pace]}", markup=False)) as progress,
         ThreadPoolExecutor(FILES_AT_ONCE) as pool,
     ):
         bars = [progress.add_task(file.name, total=100, stage="waiting", pace="") for file in files]

@@ -1,0 +1,200 @@
+"""What can be given to the ``clamor`` command, and its help."""
+
+from __future__ import annotations
+
+import argparse
+import uuid
+from pathlib import Path
+from typing import Any
+
+from db.models import CALIBRATION_TONES_DB, PRIORITIES
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands; ``command`` of what it parses names the one that was given."""
+    whole = argparse.ArgumentParser(
+        prog="clamor", description="Clamor finds out what made noise in a recording, and when."
+    )
+    commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    process = commands.add_parser("process", help="send recordings and print what was heard")
+    process.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    how_loud = process.add_mutually_exclusive_group()
+    how_loud.add_argument(
+        "--calibration-db", type=float, metavar="DB", help="dB SPL of digital full scale"
+    )
+    how_loud.add_argument(
+        "--calibration-tone", type=Path, metavar="FILE",
+        help="recording of a calibrator, sent first, that says what --calibration-db is",
+    )  # fmt: skip
+    process.add_argument(
+        "--tone-db", type=float, choices=CALIBRATION_TONES_DB, metavar="{94,114}",
+        help="the calibrator's level in dB SPL",
+    )  # fmt: skip
+    _priority(process)
+    process.add_argument("--json", action="store_true", help="print one JSON array and no table")
+    _api(process)
+    process.set_defaults(command="process")
+
+    batch = commands.add_parser(
+        "batch",
+        help="send many recordings in one call",
+        description="Send many recordings in one call, or name those that lie below a prefix of "
+        "the blob store's inbox/, and show what became of each. Exits with 1 if any failed.",
+    )
+    what = batch.add_mutually_exclusive_group(required=True)
+    what.add_argument("files", nargs="*", default=[], type=Path, metavar="FILE")
+    what.add_argument("--prefix", metavar="inbox/FOLDER", help="instead: what lies below this")
+    batch.add_argument(
+        "--calibration-db", type=float, metavar="DB", help="dB SPL of digital full scale"
+    )
+    _priority(batch)
+    _api(batch)
+    batch.set_defaults(command="batch")
+
+    demo = commands.add_parser("demo", help="process one recording and draw what was heard")
+    demo.add_argument("file", nargs="?", type=Path, metavar="FILE")
+    demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for the picture")
+    _home(demo)
+    demo.set_defaults(command="demo")
+
+    _model_commands(commands)
+
+    up = commands.add_parser("up", help="everything in one process, with an embedded Postgres")
+    _address(up)
+    _home(up)
+    up.add_argument("--until-eof", action="store_true", help="stop when standard input closes")
+    up.set_defaults(command="up")
+
+    serve = commands.add_parser("serve", help="the HTTP API")
+    _address(serve)
+    serve.add_argument("--processes", type=int, default=1, help="server processes (default: 1)")
+    serve.set_defaults(command="serve")
+
+    worker = commands.add_parser("worker", help="work on recordings")
+    worker.add_argument("--processes", type=int, default=1, help="worker processes (default: 1)")
+    worker.set_defaults(command="worker")
+
+    scheduler = commands.add_parser("scheduler", help="send the periodic jobs; run one of these")
+    scheduler.set_defaults(command="scheduler")
+
+    _queue_commands(commands)
+
+    migration = commands.add_parser("migrate", help="bring the database to the newest schema")
+    how = migration.add_mutually_exclusive_group()
+    how.add_argument("--sql", action="store_true", help="print the SQL and run nothing")
+    how.add_argument(
+        "--check", action="store_true",
+        help="on an embedded database: one head, and a schema that is the models'",
+    )  # fmt: skip
+    migration.set_defaults(command="migrate")
+    return whole
+
+
+def _queue_commands(commands: Any) -> None:
+    queues = commands.add_parser(
+        "queues",
+        help="what waits, what is worked on, and what has died",
+        description="Show every queue of the installation that the environment names. Exits with "
+        "1 if there are dead letters.",
+    )
+    queues.add_argument("--json", action="store_true", help="print one JSON array and no table")
+    queues.set_defaults(command="queues")
+    of_dead = queues.add_subparsers(title="dead letters", metavar="COMMAND")
+
+    show = of_dead.add_parser("show", help="what the dead letters of a queue say, the oldest first")
+    show.add_argument("queue", metavar="QUEUE", help="such as audio.detect")
+    show.add_argument("--limit", type=_count, default=20, metavar="N", help="(default: 20)")
+    show.add_argument("--json", action="store_true", help="print one JSON array and no table")
+    show.set_defaults(command="queues show")
+
+    replay = of_dead.add_parser(
+        "replay",
+        help="bring dead letters back to their queues",
+        description="Bring dead letters back to their queues, the oldest first. One that this "
+        "release cannot read stays dead; then the exit code is 1.",
+    )
+    replay.add_argument("queues", nargs="*", metavar="QUEUE", help="(default: every queue)")
+    replay.add_argument("--limit", type=_count, metavar="N", help="bring at most N back")
+    replay.add_argument(
+        "--drop-unreadable", action="store_true", help="remove those that cannot be read"
+    )
+    replay.set_defaults(command="queues replay")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a whole number from 1 on")
+    return int(text)
+
+
+def _model_commands(commands: Any) -> None:
+    train = commands.add_parser(
+        "train",
+        help="learn noise types from labelled recordings",
+        description="Learn a model from labelled recordings, and show how good it is on sources "
+        "that it has not heard.",
+        epilog="The manifest is a CSV file with the header file,label[,group][,start_s,end_s]"
+        "[,session_id]. Paths are relative to it. Clips of one group (by default: of one file) "
+        "come from one source and are kept together; the label 'background' marks what is no "
+        "noise. See docs/training.md.",
+    )
+    train.add_argument("manifest", type=Path, metavar="MANIFEST.csv")
+    train.add_argument("--name", help="what the model is called; its versions are counted")
+    train.add_argument("--algorithm", help="how it learns (default: what the workers prefer)")
+    train.add_argument("--seed", type=int, help="the same clips and seed give the same model")
+    train.add_argument(
+        "--promote", action="store_true",
+        help="hear new sessions with it, unless it is worse than the model in use",
+    )  # fmt: skip
+    _api(train)
+    train.set_defaults(command="train")
+
+    validate = commands.add_parser(
+        "validate",
+        help="check a model's file and measure it on a labelled set",
+        description="Check that a model is whole, and measure how good it is on a labelled set. "
+        "Exits with 1 if a check fails.",
+        epilog="The manifest labels clips, with the header of 'clamor train', or events, with "
+        "the header file,onset_s,offset_s,label; a line with a file alone is a recording "
+        "without events. Without a manifest only the file is checked. See docs/training.md.",
+    )
+    validate.add_argument("model", metavar="MODEL_ID|FILE", help="a model here, or a model file")
+    validate.add_argument("manifest", type=Path, nargs="?", metavar="MANIFEST.csv")
+    _api(validate)
+    validate.set_defaults(command="validate")
+
+    models = commands.add_parser("models", help="list the models, and which one is in use")
+    _api(models)
+    models.set_defaults(command="models")
+
+    promote = commands.add_parser(
+        "promote", help="hear new sessions with a model",
+        description="Hear new sessions with a model. It is compared with the one in use on the "
+        "newest labelled set that both were validated on, else by cross-validation if both were "
+        "trained on the same clips, and refused if it is worse.",
+    )  # fmt: skip
+    promote.add_argument("model", type=uuid.UUID, metavar="MODEL_ID")
+    promote.add_argument("--force", action="store_true", help="even if it is worse")
+    _api(promote)
+    promote.set_defaults(command="promote")
+
+
+def _api(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--api", metavar="URL", help="an API that runs; else one is started here")
+    _home(parser)
+
+
+def _priority(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--priority", choices=PRIORITIES, default="normal", help="what is worked on first"
+    )
+
+
+def _address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on (%(default)s)")
+
+
+def _home(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--home", type=Path, help="folder of the standalone service's data")
