@@ -26,6 +26,7 @@ from actors.science.cnn import Convolutional
 from actors.science.errors import ModelError
 from actors.science.features import FEATURE_VERSION, N_FEATURES
 from actors.science.members import AnyArray, Array, Forest, Member, Network
+from actors.science.textures import N_TEXTURES
 from actors.science.types import BACKGROUND, UNCLASSIFIED
 
 #: First bytes of a model file; the last one is the version of the format.
@@ -36,6 +37,9 @@ MOST_BYTES = 64 * 1024 * 1024
 
 #: The kinds of members that a file may hold.
 KINDS: Mapping[str, type[Member]] = {kind.kind: kind for kind in (Network, Forest, Convolutional)}
+
+#: The width of what a member is evaluated on.
+_WIDTHS = {"features": N_FEATURES, "textures": N_TEXTURES, "samples": 0}
 
 #: The types of arrays that a file may hold, all little-endian.
 _DTYPES = ("f2", "f4", "i2", "i4")
@@ -71,7 +75,7 @@ class Model:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the members are evaluated on: ``features``, ``samples``, or both."""
+        """What the members are evaluated on: ``features``, ``textures``, ``samples``."""
         return frozenset(member.needs for member in self.members)
 
     @property
@@ -280,8 +284,10 @@ def _members_of(
     for member in voters:
         if member.n_classes != n_classes:
             raise ModelError("the model's members do not end in its classes")
-        if member.needs == "features" and member.width != N_FEATURES:
-            raise ModelError("the model's members look at other features")
+        if member.width != _WIDTHS[member.needs]:
+            raise ModelError(f"the model's members look at other {member.needs}")
+    if all(member.needs == "textures" for member in voters):
+        raise ModelError("no member of the model can tell where something sounds")
     return tuple(voters)
 
 

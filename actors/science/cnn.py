@@ -156,7 +156,6 @@ class Convolutional(Member):
     """A trained network; ``arrays`` are the parameters and statistics of its `Layers`."""
 
     kind = "cnn"
-    needs = "samples"
     widths: tuple[int, int, int] = (24, 48, 96)
     hidden: int = 128
 
@@ -170,6 +169,10 @@ class Convolutional(Member):
                 kept = tensor.detach().numpy().astype(np.float32 if is_statistic else np.float16)
                 arrays[name] = kept
         return cls(arrays=arrays, widths=widths, hidden=hidden)
+
+    @property
+    def needs(self) -> str:
+        return "samples"
 
     @property
     def n_classes(self) -> int:

@@ -10,12 +10,12 @@ about two seconds, on which all members vote. It errs less than any single step 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science import cnn, events, features, members
+from actors.science import cnn, events, features, members, textures
 from actors.science.chunks import (
     CHUNK,
     CHUNK_STEP,
@@ -229,11 +229,15 @@ def second_look(model: Model, parts: Sequence[Array], *, first: Array) -> Array:
         Sums to 1.
     """
     weights = [member.weight for member in model.members]
-    looks = np.stack([chunk_features(part) for part in parts])
+    looks = {
+        view: np.stack([extract(part) for part in parts])
+        for view, extract in VIEWS.items()
+        if view in model.needs
+    }
     opinions = [
         _pooled(first)
         if member.needs == "samples"
-        else _pooled(members.vote([member], [member.logits(looks)]))
+        else _pooled(members.vote([member], [member.logits(looks[member.needs])]))
         for member in model.members
     ]
     voted = np.average(opinions, axis=0, weights=weights)
@@ -257,15 +261,29 @@ def chunks_of(start: int, stop: int, *, n_samples: int) -> list[tuple[int, int]]
 
 
 def chunk_features(samples: Array) -> Array:
-    """Features [shape=(N_FEATURES,)] of a chunk with `MARGIN` samples around it.
-
-    A recording may be shorter than the shortest chunk: silence fills it.
-    """
-    lacking = max(0, MIN_CHUNK + 2 * MARGIN - samples.size)
-    padded = np.pad(samples, (0, lacking))
+    """Features [shape=(N_FEATURES,)] of a chunk with `MARGIN` samples around it."""
+    padded = _filled(samples)
     length = (padded.size - 2 * MARGIN) // HOP * HOP
     found: Array = features.extract(padded, [(0, length)])[0]
     return found
+
+
+def chunk_textures(samples: Array) -> Array:
+    """Textures [shape=(N_TEXTURES,)] of a chunk with `MARGIN` samples around it."""
+    padded = _filled(samples)
+    return textures.extract(padded[MARGIN : padded.size - MARGIN])
+
+
+#: What the second look can take of a chunk with `MARGIN` samples around it.
+VIEWS: Mapping[str, Callable[[Array], Array]] = {
+    "features": chunk_features,
+    "textures": chunk_textures,
+}
+
+
+def _filled(samples: Array) -> Array:
+    """A recording may be shorter than the shortest chunk: silence fills it."""
+    return np.pad(samples, (0, max(0, MIN_CHUNK + 2 * MARGIN - samples.size)))
 
 
 def _parts(read: Read, first: int, stop: int, *, grid: Grid) -> list[Array]:

@@ -36,6 +36,9 @@ _LARGEST_LOGIT = 1e4
 #: Rows times trees times classes that are looked at in one go; bounds the memory.
 _AT_ONCE = 1 << 21
 
+#: What a network may look at: see `actors.science.features` and `actors.science.textures`.
+VIEWS = ("features", "textures")
+
 #: What the field ``feature`` of a leaf holds.
 LEAF = -1
 
@@ -62,9 +65,6 @@ class Member(ABC):
 
     #: The name of the kind in a model file.
     kind: ClassVar[str]
-    #: What it is evaluated on: ``features`` of windows, or their ``samples``.
-    needs: ClassVar[str] = "features"
-
     arrays: Mapping[str, AnyArray]
     weight: float = 1.0
     temperature: float = 1.0
@@ -82,13 +82,18 @@ class Member(ABC):
             raise ModelError("the model lacks an array") from error
 
     @property
+    def needs(self) -> str:
+        """What it is evaluated on: ``features`` or ``textures`` of chunks, or ``samples``."""
+        return "features"
+
+    @property
     @abstractmethod
     def n_classes(self) -> int:
         """How many probabilities it gives."""
 
     @property
     def width(self) -> int:
-        """How many features it looks at; 0 if it hears samples."""
+        """How many features or textures it looks at; 0 if it hears samples."""
         return 0
 
     @abstractmethod
@@ -113,7 +118,7 @@ class Member(ABC):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Network(Member):
-    """Dense layers over standardised features; the last one is linear.
+    """Dense layers over standardised features or textures; the last one is linear.
 
     ``arrays`` holds ``mean`` and ``scale`` [shape=(n_features,)], and for each layer ``n``
     ``n.weights`` and ``n.biases``. With the activation ``cos`` a hidden layer of random weights
@@ -124,6 +129,7 @@ class Network(Member):
 
     kind = "network"
     activation: str = "relu"
+    view: str = "features"
 
     @classmethod
     def of(
@@ -147,13 +153,21 @@ class Network(Member):
         return self.layers[-1][1].size
 
     @property
+    def needs(self) -> str:
+        return self.view
+
+    @property
     def width(self) -> int:
         return self.arrays["mean"].size
 
     def settings(self) -> dict[str, Any]:
-        return {"activation": self.activation}
+        # The usual view goes without saying: releases that know no other can read the file.
+        seen = {} if self.view == "features" else {"view": self.view}
+        return {"activation": self.activation, **seen}
 
     def check(self) -> None:
+        if not isinstance(self.view, str) or self.view not in VIEWS:
+            raise ModelError(f"a network looks at {' or '.join(VIEWS)}")
         if not isinstance(self.activation, str) or self.activation not in _ACTIVATIONS:
             raise ModelError(f"a network's activation is one of {', '.join(_ACTIVATIONS)}")
         if any(values.dtype != np.float32 for values in self.arrays.values()):

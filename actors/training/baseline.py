@@ -25,7 +25,7 @@ from actors.training.dataset import LabelledClip
 from actors.training.recipe import EVERYTHING, Material
 from actors.training.report import Measured
 
-NAME, VERSION = "clamor-base", "2.0.0"
+NAME, VERSION = "clamor-base", "2.1.0"
 
 CITATION = (
     "K. J. Piczak. ESC: Dataset for Environmental Sound Classification. "
@@ -107,7 +107,7 @@ def make_header(*, data_sha256: str, clips: Sequence[LabelledClip]) -> dict[str,
     return {
         "name": NAME,
         "version": VERSION,
-        "algorithm": f"cnn x {recipe.N_NETWORKS} + {' + '.join(recipe.ALGORITHMS)}",
+        "algorithm": f"cnn x {recipe.N_NETWORKS} + {' + '.join(recipe.PARTNERS)}",
         "feature_version": FEATURE_VERSION,
         "training": {"data_sha256": data_sha256, "n_clips": len(clips), "seed": recipe.SEED},
         "libraries": {name: version(name) for name in libraries},
@@ -159,7 +159,7 @@ def _models(given: Material, *, header: dict[str, Any], kept_in: Path | None) ->
     hearers |= recipe.networks(given, without=lacking) if lacking else {}
     models: dict[str, Model] = {}
     for name in wanted:
-        voters: list[Member] = [*hearers[name], *recipe.feature_members(given, without=name)]
+        voters: list[Member] = [*hearers[name], *recipe.partners(given, without=name)]
         models[name] = Model.make({**header, "classes": list(given.classes)}, members=voters)
         if kept_in is not None:
             kept_in.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,15 +18,16 @@ from torch import Tensor
 from actors.science import cnn, ear
 from actors.science.chunks import STEP
 from actors.science.classifier import Model
-from actors.science.features import FEATURE_VERSION, N_FEATURES
+from actors.science.features import FEATURE_VERSION
 from actors.science.members import Member
 from actors.science.types import BACKGROUND
-from actors.training import accuracy, algorithms, copies, crossval, network, recipe, scenes
+from actors.training import accuracy, copies, crossval, network, recipe, scenes
 from actors.training.accuracy import Clips
 from actors.training.crossval import Scores, Tell
 from actors.training.dataset import LabelledClip
 from actors.training.network import Course, Spectra
-from actors.training.scenes import Scene
+from actors.training.recipe import Partner
+from actors.training.scenes import Look, Scene
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,15 @@ class Hearer:
     """One way to train: a line for whoever has to choose, and who joins the network's vote."""
 
     help: str
-    partners: tuple[str, ...] = ()
+    partners: tuple[Partner, ...] = ()
 
 
 #: The algorithms by name. The second one is that of the shipped model.
 ALGORITHMS: Mapping[str, Hearer] = {
     "cnn": Hearer("a convolutional network that hears every tenth of a second; the slowest"),
     "cnn_vote": Hearer(
-        "that network, with lda and svm in its vote; the slowest", recipe.ALGORITHMS
+        "that network, with lda and svm in its vote, which also look at textures; the slowest",
+        tuple(recipe.PARTNERS.values()),
     ),
 }
 
@@ -95,8 +97,9 @@ class Material:
     labels, clips
         The class of each scene, and the row of the clip that it was made of; beds of background
         have none, and are never held out.
-    features : numpy.ndarray [shape=(n_looks, N_FEATURES), dtype=float32]
-        What the second look sees of the sounds; empty if nobody asks for it.
+    looks
+        What the second look sees of the sounds: for each of `ear.VIEWS` an array with a row a
+        look. No rows if nobody asks for them.
     scenes : numpy.ndarray [shape=(n_looks,)]
         The scene of each look.
     """
@@ -105,7 +108,7 @@ class Material:
     steps: NDArray[np.int8]
     labels: NDArray[np.str_]
     clips: NDArray[np.intp]
-    features: NDArray[np.float32]
+    looks: Mapping[str, NDArray[np.float32]]
     scenes: NDArray[np.intp]
 
     @property
@@ -129,7 +132,7 @@ class Material:
             self.steps[kept],
             self.labels[kept],
             self.clips[kept],
-            self.features[seen],
+            {view: rows[seen] for view, rows in self.looks.items()},
             (np.cumsum(kept) - 1)[self.scenes[seen]],
         )
 
@@ -146,7 +149,7 @@ def make(
     log_mel: list[Tensor] = []
     steps: list[NDArray[np.int8]] = []
     labels: list[str] = []
-    looks: list[list[NDArray[np.float32]]] = []
+    looks: list[list[Look]] = []
     # One at a time: the samples of all scenes together would take ten times the memory.
     for scene in _scenes([piece for _, piece in taken], rng, n_beds=effort.n_beds):
         tell(len(labels) / (len(taken) + effort.n_beds))
@@ -159,7 +162,7 @@ def make(
         np.stack(steps),
         np.array(labels),
         np.array([row for row, _ in taken] + [_NO_CLIP] * effort.n_beds),
-        np.array([row for each in looks for row in each], np.float32).reshape(-1, N_FEATURES),
+        {view: np.array([look[view] for each in looks for look in each]) for view in ear.VIEWS},
         np.repeat(np.arange(len(looks)), [len(each) for each in looks]),
     )
 
@@ -229,12 +232,13 @@ def fit(given: Material, *, algorithm: str, seed: int, course: Course, tell: Tel
         seed=seed,
         on_epoch=lambda epoch, _loss: tell((epoch + 1) / course.epochs),
     )
-    voters: list[Member] = [replace(found, weight=recipe.NETWORK_WEIGHT)]
     labels = given.labels[given.scenes]
     groups = given.clips[given.scenes].astype(str)
-    for name in ALGORITHMS[algorithm].partners:
-        voters += algorithms.fit(name, given.features, labels, groups=groups, seed=seed)
-    return voters
+    partners = ALGORITHMS[algorithm].partners
+    return [
+        found,
+        *recipe.fit_partners(partners, given.looks, labels, groups=groups, seed=seed),
+    ]
 
 
 def _taken(

@@ -1,8 +1,8 @@
 """How the shipped model is made: what it learns from, and who votes in it.
 
 A convolutional network gives the first look. In the second look it is joined by discriminant
-analysis and support vectors over features of the sound. The network and the features err on
-different clips, and their vote errs least.
+analysis and support vectors over features of the sound, and by discriminant analysis over its
+textures. The three kinds err on different clips, and their vote errs least.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actors.science import synth
+from actors.science import ear, synth
 from actors.science.chunks import RATE_HZ
 from actors.science.cnn import Convolutional
-from actors.science.members import Member
+from actors.science.members import Member, Network
 from actors.science.types import BACKGROUND
 from actors.training import algorithms, network, scenes
 from actors.training.dataset import LabelledClip
@@ -37,11 +38,23 @@ COPIES, SYNTHESISED, BEDS = 10, 250, 500
 #: Real scenes of an epoch, for each clip.
 SCENES_PER_CLIP = 4
 
-#: Networks of the first look, and the algorithms that join them in the second.
-N_NETWORKS, ALGORITHMS = 1, ("lda", "svm")
+#: Networks of the first look. In the second they weigh as much together as one partner does.
+N_NETWORKS = 1
 
-#: What the networks together weigh in the second look; every algorithm weighs one.
-NETWORK_WEIGHT = 2.0
+
+class Partner(NamedTuple):
+    """Who joins the networks in the second look: an algorithm, and what it looks at."""
+
+    algorithm: str
+    view: str = "features"
+
+
+#: All partners, by the name that reports call them.
+PARTNERS: Mapping[str, Partner] = {
+    "lda": Partner("lda"),
+    "svm": Partner("svm"),
+    "textures": Partner("lda", view="textures"),
+}
 
 #: Networks are trained on all groups but one, or on all.
 EVERYTHING = ""
@@ -51,16 +64,16 @@ EVERYTHING = ""
 class Material:
     """All that there is to learn from.
 
-    ``spectra`` holds the scenes, in the order of ``groups``. ``features`` are those of the sounds
-    in the scenes, one row a sound, with ``labels`` and ``sound_groups``.
+    ``spectra`` holds the scenes, in the order of ``groups``. ``looks`` are those at the sounds in
+    the scenes: for each of `ear.VIEWS` a row a look, with ``labels`` and ``look_groups``.
     """
 
     classes: tuple[str, ...]
     spectra: Spectra
     groups: NDArray[np.str_]
-    features: NDArray[np.float32]
+    looks: Mapping[str, NDArray[np.float32]]
     labels: NDArray[np.str_]
-    sound_groups: NDArray[np.str_]
+    look_groups: NDArray[np.str_]
     n_clips: int
 
 
@@ -69,30 +82,41 @@ def material(clips: Sequence[LabelledClip]) -> Material:
     made = list(_scenes(clips))
     classes = tuple(sorted({scene.label for scene in made}))
     rng = np.random.default_rng(SEED + 1)
-    sounds = [(scene, row) for scene in made for row in scenes.looks(scene, rng)]
+    seen = [(scene, look) for scene in made for look in scenes.looks(scene, rng)]
     return Material(
         classes,
         network.spectra(made, classes=classes, real={clip.name for clip in clips}),
         np.array([scene.group for scene in made]),
-        np.stack([row for _, row in sounds]),
-        np.array([scene.label for scene, _ in sounds]),
-        np.array([scene.group for scene, _ in sounds]),
+        {view: np.stack([look[view] for _, look in seen]) for view in ear.VIEWS},
+        np.array([scene.label for scene, _ in seen]),
+        np.array([scene.group for scene, _ in seen]),
         len(clips),
     )
 
 
-def feature_members(given: Material, *, without: str) -> list[Member]:
-    """Train the members that look at features, without the sounds of a group."""
-    kept = given.sound_groups != without
+def partners(given: Material, *, without: str) -> list[Member]:
+    """Train the partners of the networks without the sounds of a group."""
+    kept = given.look_groups != without
+    looks = {view: rows[kept] for view, rows in given.looks.items()}
+    return fit_partners(
+        PARTNERS.values(), looks, given.labels[kept], groups=given.look_groups[kept], seed=SEED
+    )
+
+
+def fit_partners(
+    wanted: Iterable[Partner],
+    looks: Mapping[str, NDArray[np.float32]],
+    labels: NDArray[np.str_],
+    *,
+    groups: NDArray[np.str_],
+    seed: int,
+) -> list[Member]:
+    """Train partners on looks, each at its own view of them; see `algorithms.Fit`."""
     voters: list[Member] = []
-    for name in ALGORITHMS:
-        voters += algorithms.fit(
-            name,
-            given.features[kept],
-            given.labels[kept],
-            groups=given.sound_groups[kept],
-            seed=SEED,
-        )
+    for algorithm, view in wanted:
+        for member in algorithms.fit(algorithm, looks[view], labels, groups=groups, seed=seed):
+            assert isinstance(member, Network), "a forest looks at features only"
+            voters.append(replace(member, view=view))
     return voters
 
 
@@ -110,7 +134,7 @@ def networks(given: Material, *, without: Sequence[str]) -> dict[str, list[Membe
             trained = [job.result() for job in jobs]
     found: dict[str, list[Member]] = {group: [] for group in without}
     for (group, _), member in zip(tasks, trained, strict=True):
-        found[group].append(replace(member, weight=NETWORK_WEIGHT / N_NETWORKS))
+        found[group].append(replace(member, weight=1.0 / N_NETWORKS))
     return found
 
 

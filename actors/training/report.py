@@ -19,16 +19,18 @@ CONDITIONS: Mapping[str, float | None] = {"clean": None, "10 dB": accuracy.NOISY
 #: Name of the vote of all members.
 VOTE = "the vote of all"
 
-Choose = Callable[[Sequence[Member]], list[Member]]
+Choose = Callable[[Sequence[Member]], Sequence[Member]]
 
 #: Who votes: all members, or some of them alone.
 VOTERS: Mapping[str, Choose] = {
-    "the network alone": lambda members: [m for m in members if m.needs == "samples"],
+    "the network alone": lambda members: members[: recipe.N_NETWORKS],
+    "the vote without the network": lambda members: members[recipe.N_NETWORKS :],
     **{
-        f"{name} alone": lambda members, n=number: [  # type: ignore[misc]
-            m for m in members if m.needs == "features"
-        ][n : n + 1]
-        for number, name in enumerate(recipe.ALGORITHMS)
+        f"the vote without {name}": lambda members, n=number: [  # type: ignore[misc]
+            *members[:n],
+            *members[n + 1 :],
+        ]
+        for number, name in enumerate(recipe.PARTNERS, start=recipe.N_NETWORKS)
     },
     VOTE: list,
 }

@@ -50,6 +50,10 @@ EXCERPT_SHARE = 0.3
 _LEVEL_DB = (-55.0, -15.0)
 
 
+#: What the second look takes of a chunk, by the names of `ear.VIEWS`.
+Look = dict[str, NDArray[np.float32]]
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """Five seconds with one sound in it, or none.
@@ -95,8 +99,8 @@ def of_bed(name: str, group: str, rng: np.random.Generator, *, label: str) -> Sc
     return Scene(_digitised(bed), label, group, name, steps, None)
 
 
-def looks(scene: Scene, rng: np.random.Generator) -> list[NDArray[np.float32]]:
-    """The features that the second look takes of a scene's sound, or of a part of a bed."""
+def looks(scene: Scene, rng: np.random.Generator) -> list[Look]:
+    """What the second look takes of a scene's sound, or of a part of a bed."""
     if scene.extent is not None:
         start, stop = scene.extent
     elif scene.label == BACKGROUND:
@@ -106,10 +110,11 @@ def looks(scene: Scene, rng: np.random.Generator) -> list[NDArray[np.float32]]:
     else:
         return []
     read = ear.in_memory(scene.samples)
-    return [
-        ear.chunk_features(read(first - ear.MARGIN, last + ear.MARGIN))
+    chunks = [
+        read(first - ear.MARGIN, last + ear.MARGIN)
         for first, last in ear.chunks_of(start, stop, n_samples=scene.samples.size)
     ]
+    return [{view: extract(chunk) for view, extract in ear.VIEWS.items()} for chunk in chunks]
 
 
 def mixed(

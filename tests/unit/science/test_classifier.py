@@ -19,6 +19,7 @@ from actors.science.cnn import Convolutional, Layers
 from actors.science.errors import ModelError
 from actors.science.features import FEATURE_VERSION, N_FEATURES
 from actors.science.members import LEAF, AnyArray, Forest, Layer, Network
+from actors.science.textures import N_TEXTURES
 from actors.science.types import BACKGROUND
 
 CLASSES = ["background", "bark", "rain"]
@@ -35,7 +36,7 @@ def header(**changes: Any) -> dict[str, Any]:
     return {**plain, **changes}
 
 
-def network(seed: int = 0) -> Network:
+def network(seed: int = 0, *, width: int = N_FEATURES) -> Network:
     rng = np.random.default_rng(seed)
 
     def layer(n_in: int, n_out: int) -> Layer:
@@ -43,9 +44,9 @@ def network(seed: int = 0) -> Network:
         return weights, rng.normal(size=n_out).astype(np.float32)
 
     return Network.of(
-        [layer(N_FEATURES, 5), layer(5, 3)],
-        mean=rng.normal(size=N_FEATURES),
-        scale=rng.uniform(0.5, 2.0, N_FEATURES),
+        [layer(width, 5), layer(5, 3)],
+        mean=rng.normal(size=width),
+        scale=rng.uniform(0.5, 2.0, width),
     )
 
 
@@ -121,6 +122,27 @@ def test_a_model_says_what_it_needs() -> None:
     assert deaf.needs == {"samples"}
     with pytest.raises(ValueError, match="no member"):
         deaf.scores(inputs(3))
+
+
+def test_a_network_may_look_at_textures() -> None:
+    woven = replace(network(width=N_TEXTURES), view="textures")
+    both = Model.make(header(), members=[network(), woven])
+    assert both.needs == {"features", "textures"}
+    again = Model.from_bytes(both.to_bytes())
+    assert again.to_bytes() == both.to_bytes()
+    assert [each.needs for each in again.members] == ["features", "textures"]
+    alone = Model.make(header(), members=[network()])
+    np.testing.assert_array_equal(both.scores(inputs(9)), alone.scores(inputs(9)))
+
+
+def test_who_cannot_be_asked_is_refused() -> None:
+    woven = replace(network(width=N_TEXTURES), view="textures")
+    with pytest.raises(ModelError, match="where something sounds"):
+        Model.make(header(), members=[woven])
+    with pytest.raises(ModelError, match="other textures"):
+        Model.make(header(), members=[network(), replace(network(), view="textures")])
+    with pytest.raises(ModelError, match="features or textures"):
+        replace(network(), view="samples")
 
 
 def test_chunks_are_scored_by_the_members_that_look_at_features() -> None:

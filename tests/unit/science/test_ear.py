@@ -57,10 +57,11 @@ def untrained(n_classes: int) -> Convolutional:
 
 
 def voting(*kinds: str) -> Model:
-    """A model of the shipped one's feature members, an untrained network, or both."""
+    """A model of some kinds of the shipped one's members; its network is an untrained one."""
     plain = shipped()
     of_kind: dict[str, list[Member]] = {
         "features": [each for each in plain.members if each.needs == "features"],
+        "textures": [each for each in plain.members if each.needs == "textures"],
         "samples": [untrained(len(plain.classes))],
     }
     header = {**plain.header, "vote_temperature": 1.0}
@@ -68,7 +69,7 @@ def voting(*kinds: str) -> Model:
 
 
 MODELS = {"features": voting("features"), "samples": voting("samples")}
-BOTH = voting("samples", "features")
+BOTH = voting("samples", "features", "textures")
 
 
 def levels(samples: Samples) -> LevelSeries:

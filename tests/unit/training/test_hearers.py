@@ -16,6 +16,7 @@ from actors.science.classifier import Model
 from actors.science.cnn import Convolutional
 from actors.science.features import N_FEATURES
 from actors.science.members import Member
+from actors.science.textures import N_TEXTURES
 from actors.science.types import BACKGROUND
 from actors.training import crossval, hearers, learn, recipe, scenes
 from actors.training.hearers import Effort, Material
@@ -120,8 +121,12 @@ def test_a_long_clip_is_learnt_where_its_sound_is() -> None:
 
 
 def test_only_a_vote_takes_looks_at_the_sounds(material: Material) -> None:
-    assert made().features.shape == (0, N_FEATURES)
-    assert np.isfinite(material.features).all()
+    assert all(len(rows) == 0 for rows in made().looks.values())
+    assert {view: rows.shape[1] for view, rows in material.looks.items()} == {
+        "features": N_FEATURES,
+        "textures": N_TEXTURES,
+    }
+    assert all(np.isfinite(rows).all() for rows in material.looks.values())
     labels = material.labels[material.scenes]
     assert set(labels.tolist()) == set(material.classes)
     # Both are of the same scenes: a look draws nothing from where the scenes are drawn.
@@ -140,7 +145,8 @@ def test_what_is_held_out_is_gone_and_the_rest_is_as_it_was(material: Material) 
     kept = (material.clips < 0) | ~held_out[material.clips]
     np.testing.assert_array_equal(left.log_mel.numpy(), material.log_mel.numpy()[kept])
     seen = kept[material.scenes]
-    np.testing.assert_array_equal(left.features, material.features[seen])
+    for view, rows in left.looks.items():
+        np.testing.assert_array_equal(rows, material.looks[view][seen])
     np.testing.assert_array_equal(left.labels[left.scenes], material.labels[material.scenes][seen])
 
 
@@ -268,8 +274,8 @@ def test_the_vote_is_that_of_the_shipped_model(results: dict[str, Learnt]) -> No
     first, *others = results["cnn_vote"].model.members
     assert isinstance(network, Convolutional)
     assert isinstance(first, Convolutional)
-    assert first.weight == recipe.NETWORK_WEIGHT
-    assert [(each.needs, each.weight) for each in others] == [("features", 1.0)] * 2
+    assert [each.needs for each in others] == [each.view for each in recipe.PARTNERS.values()]
+    assert {each.weight for each in (first, *others)} == {1.0}
     for name, values in network.arrays.items():
         np.testing.assert_array_equal(values, first.arrays[name])
 
