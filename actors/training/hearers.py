@@ -67,14 +67,15 @@ class Effort:
     """
 
     course: Course
-    n_scenes: int = 2_000
+    n_scenes: int = 1_500
     most_copies: int = 10
-    n_beds: int = 300
+    n_beds: int = 250
     n_folds: int = 3
 
 
-#: On one core that is about half busy with other work this takes 20 minutes; a step may take 25.
-EFFORT = Effort(course=Course(n_real=540, epochs=35))
+#: Half of the time that a step may take, on an idle core without AVX-512. (With 540 scenes of an
+#: epoch and 35 epochs it took more than all of it on one that was busy.)
+EFFORT = Effort(course=Course(n_real=360, epochs=25))
 
 #: How many scenes hold their clip as it is.
 PLAIN_SHARE = 0.12
