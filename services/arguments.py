@@ -20,9 +20,7 @@ def parser() -> argparse.ArgumentParser:
     process = commands.add_parser("process", help="send recordings and print what was heard")
     process.add_argument("files", nargs="+", type=Path, metavar="FILE")
     how_loud = process.add_mutually_exclusive_group()
-    how_loud.add_argument(
-        "--calibration-db", type=float, metavar="DB", help="dB SPL of digital full scale"
-    )
+    _calibration_db(how_loud)
     how_loud.add_argument(
         "--calibration-tone", type=Path, metavar="FILE",
         help="recording of a calibrator, sent first, that says what --calibration-db is",
@@ -32,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
         help="the calibrator's level in dB SPL",
     )  # fmt: skip
     _priority(process)
-    process.add_argument("--json", action="store_true", help="print one JSON array and no table")
+    _json(process)
     _api(process)
     process.set_defaults(command="process")
 
@@ -45,9 +43,7 @@ def parser() -> argparse.ArgumentParser:
     what = batch.add_mutually_exclusive_group(required=True)
     what.add_argument("files", nargs="*", default=[], type=Path, metavar="FILE")
     what.add_argument("--prefix", metavar="inbox/FOLDER", help="instead: what lies below this")
-    batch.add_argument(
-        "--calibration-db", type=float, metavar="DB", help="dB SPL of digital full scale"
-    )
+    _calibration_db(batch)
     _priority(batch)
     _api(batch)
     batch.set_defaults(command="batch")
@@ -68,11 +64,11 @@ def parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", help="the HTTP API")
     _address(serve)
-    serve.add_argument("--processes", type=int, default=1, help="server processes (default: 1)")
+    _processes(serve, of="server")
     serve.set_defaults(command="serve")
 
     worker = commands.add_parser("worker", help="work on recordings")
-    worker.add_argument("--processes", type=int, default=1, help="worker processes (default: 1)")
+    _processes(worker, of="worker")
     worker.set_defaults(command="worker")
 
     scheduler = commands.add_parser("scheduler", help="send the periodic jobs; run one of these")
@@ -98,14 +94,14 @@ def _queue_commands(commands: Any) -> None:
         description="Show every queue of the installation that the environment names. Exits with "
         "1 if there are dead letters.",
     )
-    queues.add_argument("--json", action="store_true", help="print one JSON array and no table")
+    _json(queues)
     queues.set_defaults(command="queues")
     of_dead = queues.add_subparsers(title="dead letters", metavar="COMMAND")
 
     show = of_dead.add_parser("show", help="what the dead letters of a queue say, the oldest first")
     show.add_argument("queue", metavar="QUEUE", help="such as audio.detect")
     show.add_argument("--limit", type=_count, default=20, metavar="N", help="(default: 20)")
-    show.add_argument("--json", action="store_true", help="print one JSON array and no table")
+    _json(show)
     show.set_defaults(command="queues show")
 
     replay = of_dead.add_parser(
@@ -198,3 +194,17 @@ def _address(parser: argparse.ArgumentParser) -> None:
 
 def _home(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--home", type=Path, help="folder of the standalone service's data")
+
+
+def _calibration_db(parser: Any) -> None:
+    parser.add_argument(
+        "--calibration-db", type=float, metavar="DB", help="dB SPL of digital full scale"
+    )
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON array and no table")
+
+
+def _processes(parser: argparse.ArgumentParser, *, of: str) -> None:
+    parser.add_argument("--processes", type=int, default=1, help=f"{of} processes (default: 1)")

@@ -35,7 +35,7 @@ class Bars(Progress):
     def update(self, task_id: TaskID, **changes: Any) -> None:
         """As `Progress.update`; where no terminal is, each tenth is told in a line."""
         super().update(task_id, **changes)
-        task = self._tasks[task_id]
+        task = self.tasks[task_id]
         tenth = int(task.percentage // _TOLD_PERCENT)
         if not self.console.is_terminal and tenth > self._told.get(task_id, 0):
             self._told[task_id] = tenth

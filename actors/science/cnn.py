@@ -38,7 +38,7 @@ FLOOR = 1e-11
 #: Frames of the running mean that takes the level out, one second to either side.
 _LEVEL_FRAMES = 2 * RATE_HZ // HOP + 1
 
-#: What is further below the running level than this, or above it, is cut, in dB.
+#: What is further below the mean level than this, or above it, is cut, in dB.
 _LOWEST_DB, _HIGHEST_DB = -70.0, 10.0
 
 #: A file may ask for a network of this size at most: a crafted one could only cost time.
@@ -71,8 +71,12 @@ def relative(log_power: Tensor) -> Tensor:
     """
     total = torch.pow(10.0, log_power / 10.0).sum(dim=2) + 1e-9
     level = nn.functional.avg_pool1d(total[:, None], _LEVEL_FRAMES, 1, _LEVEL_FRAMES // 2)[:, 0]
-    centred = log_power - 10.0 * level.log10()[:, :, None]
-    return (centred.clamp(_LOWEST_DB, _HIGHEST_DB) + 35.0) / 15.0
+    return scaled(log_power - 10.0 * level.log10()[:, :, None])
+
+
+def scaled(relative_db: Tensor) -> Tensor:
+    """Levels relative to some mean, cut at both ends, roughly from -2 to 3."""
+    return (relative_db.clamp(_LOWEST_DB, _HIGHEST_DB) + 35.0) / 15.0
 
 
 class Dropout(nn.Dropout):

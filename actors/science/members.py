@@ -37,7 +37,7 @@ _LARGEST_LOGIT = 1e4
 _AT_ONCE = 1 << 21
 
 #: What a network may look at: see `actors.science.features` and `actors.science.textures`.
-VIEWS = ("features", "textures")
+_VIEWS = ("features", "textures")
 
 #: What the field ``feature`` of a leaf holds.
 LEAF = -1
@@ -65,6 +65,7 @@ class Member(ABC):
 
     #: The name of the kind in a model file.
     kind: ClassVar[str]
+
     arrays: Mapping[str, AnyArray]
     weight: float = 1.0
     temperature: float = 1.0
@@ -166,8 +167,8 @@ class Network(Member):
         return {"activation": self.activation, **seen}
 
     def check(self) -> None:
-        if not isinstance(self.view, str) or self.view not in VIEWS:
-            raise ModelError(f"a network looks at {' or '.join(VIEWS)}")
+        if not isinstance(self.view, str) or self.view not in _VIEWS:
+            raise ModelError(f"a network looks at {' or '.join(_VIEWS)}")
         if not isinstance(self.activation, str) or self.activation not in _ACTIVATIONS:
             raise ModelError(f"a network's activation is one of {', '.join(_ACTIVATIONS)}")
         if any(values.dtype != np.float32 for values in self.arrays.values()):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from actors.science.cnn import N_MELS, log_mel
+from actors.science.cnn import N_MELS, log_mel, scaled
 
 #: Frames and bands of a pattern.
 _SIZE = 7
@@ -40,9 +40,6 @@ _STATISTICS = 3
 
 #: A pattern occurs where the response is beyond this; about one standard deviation of it.
 _THRESHOLD = 0.45
-
-#: What is further below the chunk's mean level than this, or above it, is cut, in dB.
-_LOWEST_DB, _HIGHEST_DB = -70.0, 10.0
 
 #: Length of a vector of textures.
 N_TEXTURES = (_SIZE**2 - 1) * len(_DILATIONS) * _ZONES * _STATISTICS
@@ -69,10 +66,9 @@ def extract(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _relative(log_power: Tensor) -> Tensor:
-    """Relative to the mean level of the chunk, roughly from -2 to 3 [shape=(n_frames, N_MELS)]."""
+    """Relative to the mean level of the chunk, as `scaled` [shape=(n_frames, N_MELS)]."""
     mean = torch.pow(10.0, log_power / 10.0).sum(dim=1).mean() + 1e-9
-    centred = log_power - 10.0 * mean.log10()
-    return (centred.clamp(_LOWEST_DB, _HIGHEST_DB) + 35.0) / 15.0
+    return scaled(log_power - 10.0 * mean.log10())
 
 
 def _responses(frames: Tensor, over_time: int, over_bands: int) -> Tensor:

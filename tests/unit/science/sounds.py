@@ -21,6 +21,23 @@ def noise(n_frames: int, *, n_channels: int = 1, seed: int = 0) -> Samples:
     return samples
 
 
+#: Kinds of `extreme` samples.
+EXTREMES = ("silence", "constant", "click", "loud", "faint")
+
+
+def extreme(kind: str, n_samples: int) -> NDArray[np.float32]:
+    """Samples that arithmetic may stumble over: finite, and nothing that was recorded."""
+    samples = np.zeros(n_samples, dtype=np.float32)
+    if kind == "constant":
+        samples[:] = 1.0
+    elif kind == "click":
+        samples[n_samples // 2] = 1.0
+    elif kind != "silence":
+        gain = 1e5 if kind == "loud" else 1e-7
+        samples[:] = gain * np.random.default_rng(0).normal(size=n_samples)
+    return samples
+
+
 def encoded(samples: Samples, *, rate_hz: int, kind: str, subtype: str | None = None) -> bytes:
     """A file by libsndfile."""
     file = io.BytesIO()

@@ -19,6 +19,7 @@ from actors.science.cnn import N_MELS, REACH, Convolutional, Layers, log_mel, re
 from actors.science.errors import ModelError
 from actors.science.features import FEATURE_VERSION
 from actors.science.members import AnyArray
+from tests.unit.science.sounds import EXTREMES, extreme
 
 WIDTHS, HIDDEN = (4, 6, 8), 10
 CLASSES = ("background", "bark", "rain")
@@ -120,16 +121,9 @@ def test_what_is_beyond_its_reach_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("n_samples", "n_steps"), [(STEP, 1), (2 * STEP - 1, 1), (2 * STEP, 2), (31 * STEP + 5, 31)]
 )
-@pytest.mark.parametrize("kind", ["silence", "constant", "click", "loud", "faint"])
+@pytest.mark.parametrize("kind", EXTREMES)
 def test_logits_are_finite_whatever_comes(n_samples: int, n_steps: int, kind: str) -> None:
-    samples = np.zeros(n_samples, dtype=np.float32)
-    if kind == "constant":
-        samples[:] = 1.0
-    elif kind == "click":
-        samples[n_samples // 2] = 1.0
-    elif kind != "silence":
-        gain = 1e5 if kind == "loud" else 1e-7
-        samples[:] = gain * np.random.default_rng(0).normal(size=samples.size)
+    samples = extreme(kind, n_samples)
     found = NETWORK.logits(samples)
     assert found.shape == (n_steps, len(CLASSES))
     assert found.dtype == np.float64

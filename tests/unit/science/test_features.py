@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from actors.science import synth
 from actors.science.chunks import HOP, MAX_CHUNK, MIN_CHUNK
 from actors.science.features import FEATURE_VERSION, MARGIN, N_FEATURES, extract
+from tests.unit.science.sounds import EXTREMES, extreme
 
 N_SAMPLES = 10 * 16_000 + 4_321
 
@@ -45,16 +46,9 @@ def test_any_cut_into_slices_gives_the_same_features(data: st.DataObject, chunk:
 
 
 @pytest.mark.parametrize("length", [MIN_CHUNK, MIN_CHUNK + 1, 16_000, 23_999, MAX_CHUNK])
-@pytest.mark.parametrize("kind", ["silence", "constant", "click", "loud", "faint"])
+@pytest.mark.parametrize("kind", EXTREMES)
 def test_features_are_finite_whatever_comes(length: int, kind: str) -> None:
-    samples = np.zeros(length + 2 * MARGIN, dtype=np.float32)
-    if kind == "constant":
-        samples[:] = 1.0
-    elif kind == "click":
-        samples[length // 2] = 1.0
-    elif kind != "silence":
-        gain = 1e5 if kind == "loud" else 1e-7
-        samples[:] = gain * np.random.default_rng(0).normal(size=samples.size)
+    samples = extreme(kind, length + 2 * MARGIN)
     found = extract(samples, [(0, length)])
     assert found.shape == (1, N_FEATURES)
     assert found.dtype == np.float32

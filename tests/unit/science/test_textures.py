@@ -13,6 +13,7 @@ from actors.science import synth, textures
 from actors.science.chunks import HOP, MAX_CHUNK, MIN_CHUNK, RATE_HZ
 from actors.science.cnn import N_MELS
 from actors.science.textures import N_TEXTURES, extract
+from tests.unit.science.sounds import EXTREMES, extreme
 
 #: Axes of a vector of textures.
 SHAPE = (len(textures._DILATIONS), textures._STATISTICS, textures._SIZE**2 - 1, textures._ZONES)
@@ -25,16 +26,9 @@ def sound(n_samples: int = 2 * RATE_HZ) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("length", [HOP, MIN_CHUNK, MIN_CHUNK + 1, 23_999, MAX_CHUNK])
-@pytest.mark.parametrize("kind", ["silence", "constant", "click", "loud", "faint"])
+@pytest.mark.parametrize("kind", EXTREMES)
 def test_textures_are_finite_whatever_comes(length: int, kind: str) -> None:
-    samples = np.zeros(length, dtype=np.float32)
-    if kind == "constant":
-        samples[:] = 1.0
-    elif kind == "click":
-        samples[length // 2] = 1.0
-    elif kind != "silence":
-        gain = 1e5 if kind == "loud" else 1e-7
-        samples[:] = gain * np.random.default_rng(0).normal(size=samples.size)
+    samples = extreme(kind, length)
     found = extract(samples)
     assert found.shape == (N_TEXTURES,)
     assert found.dtype == np.float32
