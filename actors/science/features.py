@@ -21,7 +21,8 @@ from torch import Tensor
 from actors.science.chunks import HOP, MIN_CHUNK, RATE_HZ
 from actors.science.torchaudio_cpu import functional, transforms
 
-#: Changes whenever a feature changes; a model is bound to the version that it was trained with.
+#: Changes whenever a feature or a texture does; a model is bound to the version that it was trained
+#: with.
 FEATURE_VERSION = "2"
 
 #: Window of the spectrogram: 64 ms tell the harmonics of mains hum apart.
