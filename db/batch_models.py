@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.models import NORMAL, PRIORITIES, Base, Claimable, one_of
+from db.models import NORMAL, PRIORITIES, Base, Claimable, Owned, one_of
 
 #: What a batch goes through while its recordings become sessions. ``receiving``: they are being
 #: uploaded; ``listing``: the names below a prefix are to be read; ``expanding``: named objects
@@ -27,7 +27,7 @@ OPEN_STATES = BATCH_STATES[:3]
 ITEM_OUTCOMES = ("taken", "refused")
 
 
-class Batch(Claimable, Base):
+class Batch(Claimable, Owned, Base):
     """Many recordings that were sent, or named, in one call."""
 
     __tablename__ = "batches"
@@ -43,7 +43,6 @@ class Batch(Claimable, Base):
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
     priority: Mapped[int] = mapped_column(SmallInteger, server_default=text(str(NORMAL)))
     #: What each of its sessions is posted with, beside the priority.
     options: Mapped[dict[str, Any]]

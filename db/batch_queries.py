@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, and_, case, func, insert, select, text, update
+from sqlalchemy import Row, Select, and_, case, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
@@ -149,11 +149,9 @@ def take_quiet_batches(db: Session, *, quiet_s: float, limit: int) -> list[Batch
 # --- cancelling --------------------------------------------------------------------------------
 
 
-def lock_batch(db: Session, batch_id: uuid.UUID) -> Batch | None:
+def lock_batch(db: Session, batch_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> Batch | None:
     """One batch, of whose items nobody makes sessions until the end of the transaction."""
-    return db.execute(
-        select(Batch).where(Batch.id == batch_id).with_for_update(key_share=True)
-    ).scalar_one_or_none()
+    return db.scalars(_batch(batch_id, owner).with_for_update(key_share=True)).one_or_none()
 
 
 def cancel_batch(db: Session, batch: Batch) -> bool:
@@ -181,9 +179,13 @@ def cancel_batch(db: Session, batch: Batch) -> bool:
 # --- looking -----------------------------------------------------------------------------------
 
 
-def get_batch(db: Session, batch_id: uuid.UUID) -> Batch | None:
-    """One batch, as it stands."""
-    return db.get(Batch, batch_id)
+def get_batch(db: Session, batch_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> Batch | None:
+    """One batch, as it stands; with an owner only if it is theirs."""
+    return db.scalars(_batch(batch_id, owner)).one_or_none()
+
+
+def _batch(batch_id: uuid.UUID, owner: uuid.UUID | None) -> Select[Batch]:
+    return select(Batch).where(Batch.id == batch_id, queries.is_of(Batch, owner))
 
 
 def next_items(db: Session, batch_id: uuid.UUID) -> Sequence[BatchItem]:

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, func, insert, select, update
+from sqlalchemy import and_, func, insert, or_, select, true, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db import claims
 from db.models import NoiseModel
+from db.queries import is_of
 from db.training_models import Promotion, TrainingClip, TrainingJob, Validation
 
 #: The table of a job.
@@ -98,9 +99,13 @@ def add_training(
 VERSION_LOCK = 0x76657273
 
 
-def get_training(db: Session, job_id: uuid.UUID) -> TrainingJob | None:
-    """One training, as it stands."""
-    return db.get(TrainingJob, job_id)
+def get_training(
+    db: Session, job_id: uuid.UUID, *, owner: uuid.UUID | None = None
+) -> TrainingJob | None:
+    """One training, as it stands; with an owner only if it is theirs."""
+    return db.scalars(
+        select(TrainingJob).where(TrainingJob.id == job_id, is_of(TrainingJob, owner))
+    ).one_or_none()
 
 
 def clips_of(db: Session, job_id: uuid.UUID) -> Sequence[TrainingClip]:
@@ -148,9 +153,13 @@ def add_validation(db: Session, **values: Any) -> Validation:
     ).scalar_one()
 
 
-def get_validation(db: Session, validation_id: uuid.UUID) -> Validation | None:
-    """One validation, as it stands."""
-    return db.get(Validation, validation_id)
+def get_validation(
+    db: Session, validation_id: uuid.UUID, *, owner: uuid.UUID | None = None
+) -> Validation | None:
+    """One validation, as it stands; with an owner only if it is theirs."""
+    return db.scalars(
+        select(Validation).where(Validation.id == validation_id, is_of(Validation, owner))
+    ).one_or_none()
 
 
 def named_keys(db: Session, folders: Mapping[uuid.UUID, Sequence[str]]) -> set[str]:
@@ -190,15 +199,31 @@ def register_shipped(db: Session, *, blob_key: str, **values: Any) -> uuid.UUID:
     return model_id
 
 
-def get_model(db: Session, model_id: uuid.UUID) -> NoiseModel | None:
-    """One model that is known to the store."""
-    return db.get(NoiseModel, model_id)
+def is_seen_by(owner: uuid.UUID | None) -> ColumnElement[bool]:
+    """Whether a model may be known to a user: it is theirs, or it shipped, or it was promoted and
+    has heard everybody's recordings. Without an owner every model is."""
+    if owner is None:
+        return true()
+    promoted = select(Promotion.model_id).where(Promotion.model_id == NoiseModel.id).exists()
+    return or_(NoiseModel.user_id == owner, NoiseModel.is_shipped, promoted)
 
 
-def models(db: Session, *, limit: int) -> Sequence[NoiseModel]:
-    """The newest models, newest first."""
+def get_model(
+    db: Session, model_id: uuid.UUID, *, owner: uuid.UUID | None = None
+) -> NoiseModel | None:
+    """One model that is known to the store; with an owner only if they may know of it."""
     return db.scalars(
-        select(NoiseModel).order_by(NoiseModel.created_at.desc(), NoiseModel.id).limit(limit)
+        select(NoiseModel).where(NoiseModel.id == model_id, is_seen_by(owner))
+    ).one_or_none()
+
+
+def models(db: Session, *, limit: int, owner: uuid.UUID | None = None) -> Sequence[NoiseModel]:
+    """The newest models that a user may know of, newest first."""
+    return db.scalars(
+        select(NoiseModel)
+        .where(is_seen_by(owner))
+        .order_by(NoiseModel.created_at.desc(), NoiseModel.id)
+        .limit(limit)
     ).all()
 
 

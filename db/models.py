@@ -98,6 +98,13 @@ class Claimable:
     last_error: Mapped[str | None]
 
 
+class Owned:
+    """A row that is a user's; null is what was there before there were users, or what outlived
+    its own."""
+
+    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+
+
 class User(Base):
     """Somebody on whose behalf recordings are analysed."""
 
@@ -112,13 +119,14 @@ class User(Base):
     disabled_at: Mapped[datetime | None]
 
 
-class NoiseModel(Base):
+class NoiseModel(Owned, Base):
     """A classifier: its name, its version, the hash of its file, and how good it is."""
 
     __tablename__ = "noise_models"
     __table_args__ = (
         UniqueConstraint("sha256"),
         Index("ix_noise_models_created_at", "created_at"),
+        Index("ix_noise_models_user_id", "user_id"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -157,7 +165,7 @@ class NoiseModel(Base):
         return told if isinstance(told, dict) else {}
 
 
-class AudioSession(Claimable, Base):
+class AudioSession(Claimable, Owned, Base):
     """One recording on its way from upload to answer."""
 
     __tablename__ = "audio_sessions"
@@ -209,7 +217,6 @@ class AudioSession(Claimable, Base):
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
     #: What the client called the file: shown, never used as a path.
     file_name: Mapped[str]
     recording_key: Mapped[str]

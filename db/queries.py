@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, case, func, insert, literal_column, or_, select, update
+from sqlalchemy import and_, case, func, insert, literal_column, or_, select, true, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.sql.elements import ColumnElement
 
 from db import claims
 from db.claims import Unit, Work
@@ -21,6 +22,7 @@ from db.models import (
     UNFINISHED_STATES,
     AudioSession,
     NoiseDetection,
+    Owned,
     ProcessingMetric,
     SessionSpan,
 )
@@ -36,9 +38,18 @@ def add_session(db: Session, **values: Any) -> AudioSession:
     ).scalar_one()
 
 
-def get_session(db: Session, session_id: uuid.UUID) -> AudioSession | None:
-    """One session, as it stands."""
-    return db.get(AudioSession, session_id)
+def is_of(table: type[Owned], owner: uuid.UUID | None) -> ColumnElement[bool]:
+    """Whether a row is a user's; every row is, where no owner is asked for."""
+    return true() if owner is None else table.user_id == owner
+
+
+def get_session(
+    db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None
+) -> AudioSession | None:
+    """One session, as it stands; with an owner only if it is theirs."""
+    return db.scalars(
+        select(AudioSession).where(AudioSession.id == session_id, is_of(AudioSession, owner))
+    ).one_or_none()
 
 
 def session_version(db: Session, session_id: uuid.UUID) -> str | None:
@@ -74,12 +85,16 @@ def note_share(db: Session, work: Work, *, attempt: int, share: float) -> bool:
     )
 
 
-def cancel_session(db: Session, session_id: uuid.UUID) -> bool:
+def cancel_session(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> bool:
     """End a session that is not yet at its end; False if there was nothing to cancel."""
     return claims.changed(
         db.execute(
             update(AudioSession)
-            .where(AudioSession.id == session_id, AudioSession.state.in_(UNFINISHED_STATES))
+            .where(
+                AudioSession.id == session_id,
+                is_of(AudioSession, owner),
+                AudioSession.state.in_(UNFINISHED_STATES),
+            )
             .values(state="cancelled", finished_at=func.clock_timestamp()),
             execution_options={"synchronize_session": False},
         )
@@ -253,10 +268,15 @@ def note_tidied(db: Session, session_id: uuid.UUID, *, silent_after_s: float) ->
 
 
 def known_ids(
-    db: Session, column: InstrumentedAttribute[uuid.UUID], ids: Iterable[uuid.UUID]
+    db: Session,
+    column: InstrumentedAttribute[uuid.UUID],
+    ids: Iterable[uuid.UUID],
+    *,
+    where: ColumnElement[bool] | None = None,
 ) -> set[uuid.UUID]:
-    """Which of some ids a column has."""
-    return set(db.scalars(select(column).where(column.in_(list(ids)))))
+    """Which of some ids a column has, of the rows that are asked about."""
+    asked = true() if where is None else where
+    return set(db.scalars(select(column).where(column.in_(list(ids)), asked)))
 
 
 def oldest_unfinished_s(db: Session) -> float | None:

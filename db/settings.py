@@ -80,6 +80,9 @@ class Settings:
     max_batch_items: int = _setting("CLAMOR_MAX_BATCH_ITEMS", 10_000, parse=_positive_int)
     #: Streams of events that one server process allows at once; each has a thread.
     event_streams: int = _setting("CLAMOR_EVENT_STREAMS", 16, parse=_positive_int)
+    #: Mixed into the hash of every API key, so that the database alone makes none: random
+    #: characters, the same for all API processes. Another one makes all keys useless.
+    key_pepper: str = _setting("CLAMOR_KEY_PEPPER", "", secret=True)
     #: DEBUG, INFO, WARNING or ERROR.
     log_level: str = _setting("CLAMOR_LOG_LEVEL", "INFO", parse=lambda text: text.strip().upper())
 

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.models import Base, Claimable, one_of
+from db.models import Base, Claimable, Owned, one_of
 
 #: What a training and a validation go through: one piece of work, and its end.
 JOB_STATES = ("pending", "completed", "failed")
@@ -38,7 +38,7 @@ class Job(Claimable):
     problem: Mapped[dict[str, Any] | None]
 
 
-class TrainingJob(Job, Base):
+class TrainingJob(Job, Owned, Base):
     """A model to be learnt from labelled recordings."""
 
     __tablename__ = "training_jobs"
@@ -47,6 +47,7 @@ class TrainingJob(Job, Base):
         CheckConstraint(one_of("state", JOB_STATES), name="state"),
         CheckConstraint("percent BETWEEN 0 AND 100", name="percent"),
         CheckConstraint("version > 0", name="version"),
+        Index("ix_training_jobs_user_id", "user_id"),
         Index("ix_training_jobs_model_id", "model_id"),
         Index(
             "ix_training_jobs_unfinished",
@@ -98,7 +99,7 @@ class TrainingClip(Base):
     reason: Mapped[str | None]
 
 
-class Validation(Job, Base):
+class Validation(Job, Owned, Base):
     """A model, or the file of one, to be looked at closely."""
 
     __tablename__ = "validations"
@@ -107,6 +108,7 @@ class Validation(Job, Base):
         CheckConstraint("percent BETWEEN 0 AND 100", name="percent"),
         CheckConstraint("num_nonnulls(model_id, file_key) > 0", name="model"),
         CheckConstraint("(labelled IS NULL) = (set_sha256 IS NULL)", name="labelled"),
+        Index("ix_validations_user_id", "user_id"),
         # What a promotion asks: the newest results of a model on sets that another has seen too.
         Index("ix_validations_model_id", "model_id", "set_sha256", "finished_at"),
         Index(

@@ -7,6 +7,7 @@ import re
 import threading
 import uuid
 from dataclasses import dataclass, field
+from typing import Any
 
 import falcon
 import structlog
@@ -19,9 +20,11 @@ from db.session import Store
 from db.settings import Settings, from_environment
 from services import (
     batches,
+    contract,
     errors,
     events,
     health,
+    keys,
     metrics,
     models,
     sessions,
@@ -29,6 +32,7 @@ from services import (
     trainings,
     validations,
 )
+from services.access import Access
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,13 @@ class Collaborators:
 
 def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Response]:
     """Build the application."""
-    app = falcon.App(middleware=[
+    middleware: list[Any] = [
         # First, so that whatever fails later can be found in the log by its id.
         RequestId(),
-    ])  # fmt: skip
+        # Before all that looks at rows: it says whose they may be.
+        Access(given.store, keys.Hasher(given.settings.key_pepper)),
+    ]
+    app = falcon.App(middleware=middleware)
     errors.install(app)
     store, blobs, publisher = given.store, given.blobs, given.publisher
     max_bytes = given.settings.max_upload_bytes
@@ -84,6 +91,7 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
         "/health/ready": health.Ready(store, blobs, publisher),
         "/metrics": metrics.Metrics(store, publisher.broker, given.settings),
     }
+    contract.check(routes)
     for template, resource in routes.items():
         app.add_route(template, resource)
     return app

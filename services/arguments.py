@@ -177,7 +177,10 @@ def _model_commands(commands: Any) -> None:
 
 
 def _api(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--api", metavar="URL", help="an API that runs; else one is started here")
+    parser.add_argument(
+        "--api", metavar="URL",
+        help="an API that runs, with a key of it in CLAMOR_API_KEY; else one is started here",
+    )  # fmt: skip
     _home(parser)
 
 

@@ -16,30 +16,32 @@ from db.batch_models import OPEN_STATES
 from db.blobs import INBOX, Blobs, is_inbox_key, recording_key
 from db.session import Store
 from services import batch_schemas, batch_uploads, options
+from services.access import owner, principal
+from services.contract import operation, query_of
 from services.errors import (
     AlreadyFinished,
+    BatchClosed,
     BatchExists,
     BatchNotFound,
+    EmptyUpload,
     InvalidParameter,
     TooManyFiles,
+    UnsupportedUpload,
 )
-from services.sessions import answer, from_cursor
+from services.sessions import Page, answer, from_cursor
 
 log = structlog.get_logger(__name__)
 
-#: A page of items, unless the caller asks for less or more.
-PAGE_ITEMS = 1_000
-MAX_PAGE_ITEMS = 10_000
 #: Bytes of a list of keys, which is held in memory.
 MOST_BODY_BYTES = 16 * 1024 * 1024
 #: Bad keys that are named in one refusal.
 MOST_NAMED = 5
 
 
-def load(store: Store, batch_id: uuid.UUID) -> batch_schemas.Batch:
-    """A batch as the API shows it; raises :class:`BatchNotFound`."""
+def load(store: Store, batch_id: uuid.UUID, *, owner: uuid.UUID | None) -> batch_schemas.Batch:
+    """A batch as the API shows it to an owner; raises :class:`BatchNotFound`."""
     with store.transaction() as db:
-        row = batch_queries.get_batch(db, batch_id)
+        row = batch_queries.get_batch(db, batch_id, owner=owner)
         if row is None:
             raise BatchNotFound(f"no batch has the id {batch_id}")
         files, duration_s = batch_queries.count_items(db, batch_id)
@@ -66,11 +68,21 @@ class BatchList:
             store, blobs, publisher, max_upload_bytes=max_upload_bytes, max_items=max_items
         )
 
+    @operation(
+        scope="sessions:write",
+        answer=batch_schemas.Batch,
+        status=202,
+        problems=(
+            BatchClosed, BatchExists, EmptyUpload, InvalidParameter, TooManyFiles,
+            UnsupportedUpload,
+        ),
+    )  # fmt: skip
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Take recordings: a form of files, or JSON that names objects in the inbox."""
         asked = options.of(req)
         values: dict[str, Any] = {
             "id": _chosen_id(req),
+            "user_id": principal(req).user_id,
             "priority": asked.pop("priority"),
             "options": asked,
         }
@@ -81,7 +93,7 @@ class BatchList:
             self._take_names(req, values)
         else:
             self._uploads.receive(req, values)
-        answer(resp, load(self._store, values["id"]), status=202)
+        answer(resp, load(self._store, values["id"], owner=owner(req)), status=202)
 
     def _take_names(self, req: falcon.Request, values: dict[str, Any]) -> None:
         named = _named(req)
@@ -105,9 +117,10 @@ class BatchResource:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
+    @operation(scope="sessions:read", answer=batch_schemas.Batch, problems=(BatchNotFound,))
+    def on_get(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
         """State, percent, how many files are in which state, and what was heard so far."""
-        answer(resp, load(self._store, batch_id))
+        answer(resp, load(self._store, batch_id, owner=owner(req)))
 
 
 class BatchItems:
@@ -116,14 +129,18 @@ class BatchItems:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    @operation(
+        scope="sessions:read",
+        query=Page,
+        answer=batch_schemas.BatchItemPage,
+        problems=(BatchNotFound, InvalidParameter),
+    )
     def on_get(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
         """What became of each file, in the order in which they came."""
-        limit = req.get_param_as_int(
-            "limit", min_value=1, max_value=MAX_PAGE_ITEMS, default=PAGE_ITEMS
-        )
-        from_index = from_cursor(req.get_param("cursor"))
+        asked = query_of(req, Page)
+        limit, from_index = asked.limit, from_cursor(asked.cursor)
         with self._store.transaction() as db:
-            if batch_queries.get_batch(db, batch_id) is None:
+            if batch_queries.get_batch(db, batch_id, owner=owner(req)) is None:
                 raise BatchNotFound(f"no batch has the id {batch_id}")
             rows = batch_queries.items_of(db, batch_id, from_index=from_index, limit=limit + 1)
         items = [msgspec.convert(row._mapping, batch_schemas.BatchItem) for row in rows]
@@ -138,16 +155,21 @@ class BatchCancel:
         self._store = store
         self._blobs = blobs
 
-    def on_post(self, _req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
+    @operation(
+        scope="sessions:write",
+        answer=batch_schemas.Batch,
+        problems=(BatchNotFound, AlreadyFinished),
+    )
+    def on_post(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
         """End a batch early, with all of its sessions. Cancelling it again changes nothing."""
         with self._store.transaction() as db:
-            row = batch_queries.lock_batch(db, batch_id)
+            row = batch_queries.lock_batch(db, batch_id, owner=owner(req))
             if row is None:
                 raise BatchNotFound(f"no batch has the id {batch_id}")
             was_open = row.state in OPEN_STATES
             copied = batch_queries.next_items(db, batch_id) if was_open else ()
             cancelled = batch_queries.cancel_batch(db, row)
-        batch = load(self._store, batch_id)
+        batch = load(self._store, batch_id, owner=owner(req))
         if not cancelled and batch.state != "cancelled":
             raise AlreadyFinished(f"the batch is {batch.state}")
         # A worker that died may have copied recordings of which nobody makes sessions now.

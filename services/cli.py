@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,9 @@ from services.errors import UserError
 if TYPE_CHECKING:
     from services.client import Client
 
+#: Bears the key by which a command is known to an API that runs. Not an argument: those are seen
+#: by everybody on the machine.
+KEY_VARIABLE = "CLAMOR_API_KEY"
 #: What an error that the user can mend ends with.
 USAGE_ERROR = 2
 
@@ -41,19 +44,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @contextmanager
 def _client(options: argparse.Namespace, bars: Console) -> Iterator[Client]:
     """A client of the API that was named, or of one that is started for the command."""
+    if options.api is None:
+        from services import standalone
+
+        home = options.home or standalone.default_home()
+        bars.print("Starting a standalone service ...")
+        with standalone.running(home=home, log=home / "up.log") as client:
+            yield client
+        return
     from services.client import Client
 
-    with ExitStack() as stack:
-        url = options.api
-        if url is None:
-            from services import standalone
-
-            home = options.home or standalone.default_home()
-            bars.print("Starting a standalone service ...")
-            url = stack.enter_context(standalone.running(home=home, log=home / "up.log"))
-        client = Client(url)
-        stack.callback(client.close)
+    client = Client(options.api, key=os.environ.get(KEY_VARIABLE, "").strip())
+    try:
         yield client
+    finally:
+        client.close()
 
 
 def _process(options: argparse.Namespace) -> int:

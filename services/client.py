@@ -45,9 +45,13 @@ class ApiError(UserError):
 class Client:
     """Speaks to one API. Safe to use from several threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, key: str = "") -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=httpx.Timeout(30.0, write=300.0))
+        self._http = httpx.Client(
+            base_url=self.url,
+            timeout=httpx.Timeout(30.0, write=300.0),
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+        )
 
     def ready(self) -> bool:
         """Whether the API can take a recording now; raises :class:`ApiError` until it answers."""

@@ -12,7 +12,6 @@ from rich.console import Console
 from actors.science import decode, plots, synth
 from actors.science.types import Event
 from services import processing, standalone
-from services.client import Client
 from services.errors import UserError
 
 #: The demo recording is the same every time. How many sounds of others are told rightly stands in
@@ -30,10 +29,8 @@ def run(*, file: Path | None, out: Path, home: Path) -> int:
         file = out / "demo.flac"
         _make_recording(file, console)
     console.print("Starting Postgres, the workers and the API in one process ...")
-    with standalone.running(home=home, log=home / "up.log") as url:
-        client = Client(url)
+    with standalone.running(home=home, log=home / "up.log") as client:
         [result] = processing.process(client, [file], console=console)
-        client.close()
     if result.error is not None:
         console.print(f"{file}: {result.error}", style="red", markup=False)
         return 1

@@ -6,7 +6,8 @@ same to a person; ``detail`` speaks of this one occurrence.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import falcon
 import msgspec
@@ -24,6 +25,13 @@ RETRY_AFTER_S = 5
 
 class UserError(Exception):
     """Something that the person at the terminal can mend; the message tells what."""
+
+
+class FieldError(msgspec.Struct):
+    """What is wrong with one field; an empty name stands for the whole."""
+
+    field: str
+    detail: str
 
 
 class ServiceError(Exception):
@@ -47,12 +55,17 @@ class ServiceError(Exception):
         ├── TrainingNotFound   404
         ├── ValidationNotFound 404
         ├── NotFinished        409  the session has not come to its end
+        ├── InvalidBody        400  the JSON body is not what it must be
+        ├── Unauthenticated    401  no key, or one that is not taken
+        ├── MissingScope       403  the key does not allow this
         ├── AlreadyFinished    409  the session is at its end and cannot be cancelled
         ├── ModelDamaged       409  the model's file is not the one that was registered
         ├── Regression         409  the model is worse than the one in use
         ├── LengthRequired     411  a raw body must announce its length
+        ├── BodyTooLarge       413  a JSON body is too large
         ├── TooManyFiles       413  a batch has more recordings than are taken at once
         ├── UploadTooLarge     413
+        ├── UnsupportedMediaType 415  the body is not JSON
         ├── UnsupportedUpload  415  neither multipart/form-data nor a raw body
         ├── Stopping           503  this process is about to end
         ├── StoreUnavailable   503  the database or the blob store is away
@@ -120,10 +133,56 @@ class InvalidOptions(ServiceError):
     status, name, title = 400, "invalid-options", "The options cannot be used"
 
 
-class InvalidParameter(ServiceError):
+class InvalidFields(ServiceError):
+    """Fields are not what they must be; each is named."""
+
+    status, name, title = 400, "invalid-fields", "A field is not what it must be"
+
+    @classmethod
+    def of(cls, errors: Sequence[FieldError]) -> Self:
+        """The refusal of some fields."""
+        told = "; ".join(
+            f"'{each.field}': {each.detail}" if each.field else each.detail for each in errors
+        )
+        made = cls(told)
+        made.extension = {"errors": list(errors)}
+        return made
+
+
+class InvalidParameter(InvalidFields):
     """A parameter is not what it must be."""
 
     status, name, title = 400, "invalid-parameter", "A parameter is not what it must be"
+
+
+class InvalidBody(InvalidFields):
+    """The JSON body is not what it must be."""
+
+    status, name, title = 400, "invalid-body", "The body is not what it must be"
+
+
+class Unauthenticated(ServiceError):
+    """No key was shown, or one that is not taken."""
+
+    status, name, title = 401, "unauthenticated", "A key is needed"
+
+
+class MissingScope(ServiceError):
+    """The key does not allow this."""
+
+    status, name, title = 403, "missing-scope", "The key does not allow this"
+
+
+class BodyTooLarge(ServiceError):
+    """A JSON body has more bytes than are taken."""
+
+    status, name, title = 413, "body-too-large", "The body is too large"
+
+
+class UnsupportedMediaType(ServiceError):
+    """The body is of another kind than JSON."""
+
+    status, name, title = 415, "unsupported-media-type", "The body is not JSON"
 
 
 class ModelNotFound(ServiceError):
@@ -230,6 +289,8 @@ class ProblemDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
     request_id: str = ""
     #: The figures of a refused promotion.
     comparison: dict[str, Any] | None = None
+    #: What is wrong with which field.
+    errors: list[FieldError] = []
 
 
 def install(app: falcon.App[Any, Any]) -> None:
@@ -271,6 +332,8 @@ def _service_error(
 ) -> None:
     if error.status == StoreUnavailable.status:
         resp.set_header("Retry-After", str(RETRY_AFTER_S))
+    if error.status == Unauthenticated.status:
+        resp.set_header("WWW-Authenticate", 'Bearer realm="clamor"')
     _answer(
         req, resp, status=error.status, name=error.name, title=error.title, detail=str(error),
         extension=error.extension,

@@ -21,6 +21,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from db import queries
 from db.session import Store
 from services import schemas
+from services.access import owner
+from services.contract import operation
 from services.errors import SessionNotFound, Stopping, TooManyStreams
 from services.sessions import load
 
@@ -68,17 +70,22 @@ class SessionEvents:
         self._store = store
         self._places = places
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+    @operation(
+        scope="sessions:read",
+        media="text/event-stream",
+        problems=(SessionNotFound, Stopping, TooManyStreams),
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """``progress`` whenever the session has changed, ``done`` at its end.
 
         ``Last-Event-ID`` is not looked at: a stream always begins with the session as it stands.
         """
-        load(self._store, session_id)
+        load(self._store, session_id, owner=owner(req))
         resp.content_type = "text/event-stream"
         resp.cache_control = ["no-cache"]
         # Asks nginx not to collect the answer before it passes it on.
         resp.set_header("X-Accel-Buffering", "no")
-        resp.stream = Stream(self._store, session_id, self._places)
+        resp.stream = Stream(self._store, session_id, self._places, owner=owner(req))
 
 
 class Stream(Iterator[bytes]):
@@ -88,9 +95,12 @@ class Stream(Iterator[bytes]):
     not begun gives nothing back.
     """
 
-    def __init__(self, store: Store, session_id: uuid.UUID, places: Places) -> None:
+    def __init__(
+        self, store: Store, session_id: uuid.UUID, places: Places, *, owner: uuid.UUID | None = None
+    ) -> None:
         self._store = store
         self._session_id = session_id
+        self._owner = owner
         self._places = places
         self._version = b""
         self._sent: schemas.Session | None = None
@@ -149,7 +159,7 @@ class Stream(Iterator[bytes]):
             version = (queries.session_version(db, self._session_id) or "").encode()
         if version == self._version and not afresh:
             return None
-        session = load(self._store, self._session_id)
+        session = load(self._store, self._session_id, owner=self._owner)
         self._version = version
         return None if session == self._sent else session
 

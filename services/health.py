@@ -12,6 +12,7 @@ from db import migrate
 from db.blobs import Blobs
 from db.session import Store
 from services import schemas
+from services.contract import operation
 from services.sessions import answer
 
 log = structlog.get_logger(__name__)
@@ -20,6 +21,7 @@ log = structlog.get_logger(__name__)
 class Live:
     """``GET /health/live``: this process answers."""
 
+    @operation(scope=None, answer=schemas.Health)
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Always ok: a process that cannot answer is found by its silence."""
         answer(resp, schemas.Health(status="ok", checks={}))
@@ -40,6 +42,7 @@ class Ready:
             "blobs": blobs.check,
         }
 
+    @operation(scope=None, answer=schemas.Health)
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """200 if the database is at the newest migration and the blob store answers, else 503."""
         checks = {name: _outcome(name, check) for name, check in self._needed.items()}

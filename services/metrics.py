@@ -28,6 +28,7 @@ from db import queries, queue_queries
 from db.queue_queries import Backlog
 from db.session import Store
 from db.settings import Settings
+from services.contract import operation
 
 log = structlog.get_logger(__name__)
 
@@ -197,6 +198,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._registry.register(Figures(store, broker, settings))
 
+    @operation(scope=None, media=CONTENT_TYPE_LATEST)
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Always 200, with what is known."""
         resp.content_type = CONTENT_TYPE_LATEST

@@ -15,13 +15,29 @@ from db.blobs import BlobMissing, Blobs
 from db.models import NoiseModel
 from db.session import Store
 from services import promotion, schemas, trainings
-from services.errors import InvalidParameter, ModelDamaged, ModelNotFound, Regression
+from services.access import ADMIN, owner
+from services.contract import body_of, operation
+from services.errors import (
+    InvalidBody,
+    InvalidForm,
+    InvalidManifest,
+    InvalidOptions,
+    ModelDamaged,
+    ModelNotFound,
+    Regression,
+    UnsupportedUpload,
+    UploadTooLarge,
+)
 from services.sessions import answer
 
 #: Models that the list shows.
 LISTED = 500
-#: Bytes of a body that says whether to force.
-MOST_BODY_BYTES = 10_000
+
+
+class Force(msgspec.Struct, forbid_unknown_fields=True):
+    """Whether a model is put to use although it is worse."""
+
+    force: bool = False
 
 
 class ModelList:
@@ -35,16 +51,23 @@ class ModelList:
         self._publisher = publisher
         self._max_upload_bytes = max_upload_bytes
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+    @operation(scope="sessions:read", answer=schemas.ModelPage)
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """The models, newest first, and which one is in use."""
         with self._store.transaction() as db:
             in_use = model_queries.model_in_use(db)
-            rows = model_queries.models(db, limit=LISTED)
+            rows = model_queries.models(db, limit=LISTED, owner=owner(req))
         items = [
             schemas.Model.of(row, in_use=in_use is not None and row.id == in_use.id) for row in rows
         ]
         answer(resp, schemas.ModelPage(items=items))
 
+    @operation(
+        scope="models:write",
+        answer=schemas.Training,
+        status=202,
+        problems=(InvalidForm, InvalidManifest, InvalidOptions, UnsupportedUpload, UploadTooLarge),
+    )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Take labelled recordings; a worker learns from them."""
         training = trainings.start(
@@ -64,10 +87,11 @@ class ModelItem:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
+    @operation(scope="sessions:read", answer=schemas.Model, problems=(ModelNotFound,))
+    def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """One model with its card."""
         with self._store.transaction() as db:
-            row = _load(db, model_id)
+            row = found(db, model_id, owner=owner(req))
             in_use = model_queries.model_in_use(db)
         is_in_use = in_use is not None and row.id == in_use.id
         answer(resp, schemas.Model.of(row, in_use=is_in_use, with_card=True))
@@ -80,10 +104,11 @@ class ModelConfusion:
         self._store = store
         self._blobs = blobs
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
+    @operation(scope="sessions:read", media=falcon.MEDIA_PNG, problems=(ModelNotFound,))
+    def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """The picture of the card's confusion matrix."""
         with self._store.transaction() as db:
-            key = _load(db, model_id).confusion_key
+            key = found(db, model_id, owner=owner(req)).confusion_key
         if key is None:
             raise ModelNotFound("this model was not trained here, and has no confusion matrix")
         resp.content_type = falcon.MEDIA_PNG
@@ -100,10 +125,15 @@ class ModelFile:
         self._store = store
         self._blobs = blobs
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
+    @operation(
+        scope="sessions:read",
+        media="application/octet-stream",
+        problems=(ModelNotFound, ModelDamaged),
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """The model's file, if it is whole."""
         with self._store.transaction() as db:
-            row = _load(db, model_id)
+            row = found(db, model_id, owner=owner(req))
         resp.data = _file(self._blobs, row)
         resp.content_type = "application/octet-stream"
         resp.etag = row.sha256
@@ -117,15 +147,22 @@ class ModelPromote:
         self._store = store
         self._blobs = blobs
 
+    # It decides by what everybody's recordings are heard from now on.
+    @operation(
+        scope=ADMIN,
+        body=Force,
+        answer=schemas.PromotionRecord,
+        problems=(InvalidBody, ModelNotFound, ModelDamaged, Regression),
+    )
     def on_post(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """Put a model to use, unless it is worse than the one in use and nobody insists.
 
         Promoting the model that is in use once more changes nothing.
         """
-        force = _force(req)
+        force = body_of(req, Force).force
         with self._store.transaction() as db:
             model_queries.lock_promotions(db)
-            row = _load(db, model_id)
+            row = found(db, model_id, owner=owner(req))
             latest = model_queries.latest_promotion(db)
             if latest is not None and latest.model_id == model_id:
                 answer(resp, schemas.PromotionRecord.of(latest))
@@ -149,21 +186,9 @@ class ModelPromote:
         answer(resp, record)
 
 
-class _Force(msgspec.Struct, forbid_unknown_fields=True):
-    force: bool = False
-
-
-def _force(req: falcon.Request) -> bool:
-    """What the body says; an empty one does not insist."""
-    body = req.bounded_stream.read(MOST_BODY_BYTES)
-    try:
-        return msgspec.json.decode(body or b"{}", type=_Force).force
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidParameter(f'the body must be {{"force": true}} or nothing: {error}') from None
-
-
-def _load(db: Session, model_id: uuid.UUID) -> NoiseModel:
-    row = model_queries.get_model(db, model_id)
+def found(db: Session, model_id: uuid.UUID, *, owner: uuid.UUID | None) -> NoiseModel:
+    """The row of a model; raises :class:`ModelNotFound`, also if it is somebody else's."""
+    row = model_queries.get_model(db, model_id, owner=owner)
     if row is None:
         raise ModelNotFound(f"no model has the id {model_id}")
     return row

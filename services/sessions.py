@@ -4,30 +4,47 @@ from __future__ import annotations
 
 import io
 import uuid
+from typing import Annotated
 
 import falcon
 import msgspec
+from sqlalchemy.orm import Session
 
 from actors.broker import Publisher
 from actors.messages import ProcessAudioFile
 from db import queries
 from db.blobs import BlobMissing, Blobs, recording_key
-from db.models import UNFINISHED_STATES
+from db.models import UNFINISHED_STATES, AudioSession
 from db.session import Store
 from services import options, schemas, uploads
+from services.access import owner, principal
+from services.contract import operation, query_of
 from services.errors import (
     AlreadyFinished,
+    EmptyUpload,
+    IncompleteUpload,
     InvalidParameter,
+    LengthRequired,
     NoLevels,
     NotFinished,
     ServiceError,
     SessionNotFound,
     StoreUnavailable,
+    UnsupportedUpload,
+    UploadTooLarge,
 )
 
 #: A page of detections, unless the caller asks for less or more.
 PAGE_ITEMS = 1_000
 MAX_PAGE_ITEMS = 10_000
+
+
+class Page(msgspec.Struct, kw_only=True):
+    """Which page of a list is asked for."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE_ITEMS)] = PAGE_ITEMS
+    #: A ``next_cursor`` of an earlier answer.
+    cursor: str | None = None
 
 
 def answer(resp: falcon.Response, body: object, *, status: int = 200) -> None:
@@ -37,14 +54,20 @@ def answer(resp: falcon.Response, body: object, *, status: int = 200) -> None:
     resp.data = msgspec.json.encode(body)
 
 
-def load(store: Store, session_id: uuid.UUID) -> schemas.Session:
-    """A session as the API shows it; raises :class:`SessionNotFound`."""
+def load(store: Store, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Session:
+    """A session as the API shows it to an owner; raises :class:`SessionNotFound`."""
     with store.transaction() as db:
-        row = queries.get_session(db, session_id)
-        if row is None:
-            raise SessionNotFound(f"no session has the id {session_id}")
+        row = found(db, session_id, owner=owner)
         spans = queries.count_spans(db, session_id)
         return schemas.Session.of(row, spans, now=queries.clock(db))
+
+
+def found(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> AudioSession:
+    """The row of a session; raises :class:`SessionNotFound`, also if it is somebody else's."""
+    row = queries.get_session(db, session_id, owner=owner)
+    if row is None:
+        raise SessionNotFound(f"no session has the id {session_id}")
+    return row
 
 
 class SessionList:
@@ -58,6 +81,15 @@ class SessionList:
         self._publisher = publisher
         self._max_upload_bytes = max_upload_bytes
 
+    @operation(
+        scope="sessions:write",
+        answer=schemas.Session,
+        status=202,
+        problems=(
+            EmptyUpload, IncompleteUpload, InvalidParameter, LengthRequired, StoreUnavailable,
+            UnsupportedUpload, UploadTooLarge,
+        ),
+    )  # fmt: skip
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Take a recording: store it, write it down, and only then tell the workers."""
         asked = options.of(req)
@@ -67,11 +99,11 @@ class SessionList:
         with uploads.row_of(key, store=self._store, blobs=self._blobs) as db:
             queries.add_session(
                 db, id=session_id, file_name=upload.file_name, size_bytes=upload.size_bytes,
-                recording_key=key, **asked,
+                recording_key=key, user_id=principal(req).user_id, **asked,
             )  # fmt: skip
         self._publisher.send(ProcessAudioFile(session_id=session_id))
         resp.location = f"/v1/sessions/{session_id}"
-        answer(resp, load(self._store, session_id), status=202)
+        answer(resp, load(self._store, session_id, owner=owner(req)), status=202)
 
     def _receive(self, req: falcon.Request, key: str) -> uploads.Upload:
         try:
@@ -90,9 +122,10 @@ class SessionItem:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+    @operation(scope="sessions:read", answer=schemas.Session, problems=(SessionNotFound,))
+    def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """State, stage, percent, spans, and at the end the summary."""
-        answer(resp, load(self._store, session_id))
+        answer(resp, load(self._store, session_id, owner=owner(req)))
 
 
 class SessionCancel:
@@ -101,11 +134,16 @@ class SessionCancel:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def on_post(self, _req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+    @operation(
+        scope="sessions:write",
+        answer=schemas.Session,
+        problems=(SessionNotFound, AlreadyFinished),
+    )
+    def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """End a session early. Cancelling it once more changes nothing."""
         with self._store.transaction() as db:
-            cancelled = queries.cancel_session(db, session_id)
-        session = load(self._store, session_id)
+            cancelled = queries.cancel_session(db, session_id, owner=owner(req))
+        session = load(self._store, session_id, owner=owner(req))
         if not cancelled and session.state != "cancelled":
             raise AlreadyFinished(f"the session is {session.state}")
         answer(resp, session)
@@ -117,16 +155,18 @@ class SessionDetections:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    @operation(
+        scope="sessions:read",
+        query=Page,
+        answer=schemas.DetectionPage,
+        problems=(SessionNotFound, InvalidParameter),
+    )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """The events, in the order of their onsets; none before the session has finished."""
-        limit = req.get_param_as_int(
-            "limit", min_value=1, max_value=MAX_PAGE_ITEMS, default=PAGE_ITEMS
-        )
-        from_index = from_cursor(req.get_param("cursor"))
+        asked = query_of(req, Page)
+        limit, from_index = asked.limit, from_cursor(asked.cursor)
         with self._store.transaction() as db:
-            session = queries.get_session(db, session_id)
-            if session is None:
-                raise SessionNotFound(f"no session has the id {session_id}")
+            session = found(db, session_id, owner=owner(req))
             rows = queries.detections_of(db, session_id, from_index=from_index, limit=limit + 1)
         page = rows[:limit]
         answer(
@@ -146,12 +186,13 @@ class SessionLevels:
         self._store = store
         self._blobs = blobs
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+    @operation(
+        scope="sessions:read", problems=(SessionNotFound, NotFinished, NoLevels, StoreUnavailable)
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """The levels of the whole recording and over time, as ``aggregate`` wrote them down."""
         with self._store.transaction() as db:
-            session = queries.get_session(db, session_id)
-        if session is None:
-            raise SessionNotFound(f"no session has the id {session_id}")
+            session = found(db, session_id, owner=owner(req))
         if session.state in UNFINISHED_STATES:
             raise NotFinished(f"the session is {session.state}")
         if session.levels_answer_key is None:

@@ -27,8 +27,9 @@ import platformdirs
 from actors import broker
 from actors.logs import configure
 from db import migrate
+from db.session import Store
 from db.settings import from_environment
-from services import server, stopping
+from services import first_key, keys, server, stopping
 from services.app import Collaborators, create_app
 from services.client import ApiError, Client
 from services.errors import UserError
@@ -84,11 +85,19 @@ def run(*, home: Path, host: str, port: int) -> None:
     """Serve until a signal comes."""
     with postgres(home) as database_url:
         migrate.upgrade(database_url)
+        pepper = first_key.pepper(home)
+        store = Store(database_url, pool_size=1)
+        try:
+            key = first_key.ensure(home, store, keys.Hasher(pepper))
+        finally:
+            store.close()
+        print(f"API key: {key}", file=sys.stderr)
         # The server process is spawned and reads its settings as every other process does.
         os.environ |= {
             "DATABASE_URL": database_url,
             "AMQP_URL": "memory://",
             "BLOB_URL": (home / "blobs").absolute().as_uri(),
+            "CLAMOR_KEY_PEPPER": pepper,
         }
         server.serve(
             "services.standalone:get_app",
@@ -127,8 +136,8 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
 
 
 @contextmanager
-def running(*, home: Path, log: Path) -> Iterator[str]:
-    """A standalone service in a process of its own, for as long as the block lasts; its URL.
+def running(*, home: Path, log: Path) -> Iterator[Client]:
+    """A client of a standalone service in a process of its own, for as long as the block lasts.
 
     It ends with this process, however this one ends: its standard input closes then.
 
@@ -148,7 +157,9 @@ def running(*, home: Path, log: Path) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     try:
         _await_ready(process, url, log)
-        yield url
+        client = Client(url, key=first_key.key_of(home))
+        yield client
+        client.close()
     finally:
         assert process.stdin is not None
         process.stdin.close()

@@ -9,13 +9,17 @@ from typing import Any
 
 import falcon
 import msgspec
+from sqlalchemy.orm import Session
 
 from actors.broker import Publisher
 from actors.messages import TrainNoiseClassifier
-from db import model_queries
+from db import model_queries, queries
 from db.blobs import Blobs, training_prefix
+from db.models import AudioSession
 from db.session import Store
 from services import forms, manifests, schemas, uploads
+from services.access import owner, principal
+from services.contract import operation
 from services.errors import InvalidForm, InvalidManifest, InvalidOptions, TrainingNotFound
 from services.forms import Form
 from services.manifests import ManifestError
@@ -24,6 +28,8 @@ from services.sessions import answer
 #: What a model is called unless the caller says.
 DEFAULT_NAME = "noise-classifier"
 MOST_SEED = 2**31 - 1
+#: No session has this id.
+NOWHERE = uuid.UUID(int=0)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -64,10 +70,14 @@ def start(
         options = _options(form.texts.get("options", b"{}"))
         clips = _clips(form)
     with uploads.row_of(*form.keys(), store=store, blobs=blobs) as db:
+        sessions = theirs(db, req, (clip["session_id"] for clip in clips))
+        for clip in clips:
+            clip["session_id"] = sessions[clip["session_id"]]
         job = model_queries.add_training(
             db,
             clips,
             id=job_id,
+            user_id=principal(req).user_id,
             name=options.name,
             algorithm=options.algorithm,
             seed=options.seed,
@@ -83,10 +93,11 @@ class TrainingItem:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response, job_id: uuid.UUID) -> None:
+    @operation(scope="sessions:read", answer=schemas.Training, problems=(TrainingNotFound,))
+    def on_get(self, req: falcon.Request, resp: falcon.Response, job_id: uuid.UUID) -> None:
         """State, percent, stage, which clips were refused and why, and the model at the end."""
         with self._store.transaction() as db:
-            job = model_queries.get_training(db, job_id)
+            job = model_queries.get_training(db, job_id, owner=owner(req))
             if job is None:
                 raise TrainingNotFound(f"no training has the id {job_id}")
             training = schemas.Training.of(
@@ -114,6 +125,20 @@ def check_files(names: Iterable[str], form: Form) -> None:
             f"these files are not in the manifest: {', '.join(strangers[:10])}"
             + (f" and {len(strangers) - 10} more" if len(strangers) > 10 else "")
         )
+
+
+def theirs(
+    db: Session, req: falcon.Request, session_ids: Iterable[uuid.UUID | None]
+) -> dict[uuid.UUID | None, uuid.UUID | None]:
+    """Where a worker looks for sessions that a manifest names: at `NOWHERE` for those that the
+    caller has not. Their sound is nobody else's to learn from, and there is no telling them from
+    sessions that do not exist.
+    """
+    named = set(session_ids)
+    known = queries.known_ids(
+        db, AudioSession.id, filter(None, named), where=queries.is_of(AudioSession, owner(req))
+    )
+    return {each: each if each is None or each in known else NOWHERE for each in named}
 
 
 def _clips(form: Form) -> list[dict[str, Any]]:

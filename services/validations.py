@@ -14,12 +14,21 @@ from actors.messages import ValidateModel
 from db import model_queries
 from db.blobs import Blobs, validation_prefix
 from db.session import Store
-from services import forms, manifests, schemas, uploads
-from services.errors import InvalidForm, InvalidManifest, ModelNotFound, ValidationNotFound
+from services import forms, manifests, models, schemas, uploads
+from services.access import owner, principal
+from services.contract import operation
+from services.errors import (
+    InvalidForm,
+    InvalidManifest,
+    ModelNotFound,
+    UnsupportedUpload,
+    UploadTooLarge,
+    ValidationNotFound,
+)
 from services.forms import Form
 from services.manifests import ClipRow, ManifestError
 from services.sessions import answer
-from services.trainings import check_files
+from services.trainings import check_files, theirs
 
 
 class ValidationStart:
@@ -34,17 +43,24 @@ class ValidationStart:
         self._publisher = publisher
         self._max_upload_bytes = max_upload_bytes
 
+    @operation(
+        scope="models:write",
+        answer=schemas.ValidationReport,
+        status=202,
+        problems=(
+            InvalidForm, InvalidManifest, ModelNotFound, UnsupportedUpload, UploadTooLarge,
+        ),
+    )  # fmt: skip
     def on_post(
         self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID | None = None
     ) -> None:
         """Store what was sent, write the validation down, and only then tell the workers."""
         if model_id is not None:
             with self._store.transaction() as db:
-                if model_queries.get_model(db, model_id) is None:
-                    raise ModelNotFound(f"no model has the id {model_id}")
+                models.found(db, model_id, owner=owner(req))
         validation_id = uuid.uuid4()
         if model_id is not None and not req.content_type:
-            validation = self._add(validation_id, model_id=model_id)
+            validation = self._add(req, validation_id, model_id=model_id)
         else:
             validation = self._receive(req, validation_id, model_id)
         self._publisher.send(ValidateModel(validation_id=validation_id))
@@ -69,11 +85,20 @@ class ValidationStart:
                 raise InvalidForm(f"the form has no field '{forms.MODEL}'")
             else:
                 values["file_key"] = form.model.key
-        return self._add(validation_id, *form.keys(), **values)
+        return self._add(req, validation_id, *form.keys(), **values)
 
-    def _add(self, validation_id: uuid.UUID, *keys: str, **values: Any) -> schemas.ValidationReport:
+    def _add(
+        self, req: falcon.Request, validation_id: uuid.UUID, *keys: str, **values: Any
+    ) -> schemas.ValidationReport:
         with uploads.row_of(*keys, store=self._store, blobs=self._blobs) as db:
-            row = model_queries.add_validation(db, id=validation_id, **values)
+            recordings = (values.get("labelled") or {}).get("recordings", ())
+            sessions = theirs(db, req, (each["session_id"] for each in recordings))
+            for each in recordings:
+                session_id = sessions[each["session_id"]]
+                each["session_id"] = str(session_id) if session_id else None
+            row = model_queries.add_validation(
+                db, id=validation_id, user_id=principal(req).user_id, **values
+            )
             return schemas.ValidationReport.of(row)
 
 
@@ -83,10 +108,13 @@ class ValidationItem:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response, validation_id: uuid.UUID) -> None:
+    @operation(
+        scope="sessions:read", answer=schemas.ValidationReport, problems=(ValidationNotFound,)
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, validation_id: uuid.UUID) -> None:
         """State, percent, stage, and the report at the end."""
         with self._store.transaction() as db:
-            row = model_queries.get_validation(db, validation_id)
+            row = model_queries.get_validation(db, validation_id, owner=owner(req))
             if row is None:
                 raise ValidationNotFound(f"no validation has the id {validation_id}")
             validation = schemas.ValidationReport.of(row)
@@ -116,7 +144,7 @@ def _labelled(form: Form) -> dict[str, Any]:
         recordings.append(
             {
                 "file": row.file,
-                "session_id": str(row.session_id) if row.session_id else None,
+                "session_id": row.session_id,
                 "blob_key": stored.key if stored else None,
                 **labels,
             }

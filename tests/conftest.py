@@ -16,7 +16,7 @@ from actors import messages
 from db import migrate
 from db.session import Store
 from db.settings import Settings
-from tests.support import servers
+from tests.support import accounts, servers
 
 
 def _url(server: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
@@ -45,6 +45,14 @@ def plain_tracebacks() -> None:
     )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def known_to_commands() -> Iterator[None]:
+    """Commands that tests start show the administrator's key."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLAMOR_API_KEY", accounts.ADMIN_KEY)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A Postgres on which databases may be made."""
@@ -59,9 +67,10 @@ def amqp_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def migrated_url(postgres_url: str) -> Iterator[str]:
-    """A database at the newest revision that nobody writes to, for others to be copies of."""
+    """A database at the newest revision with the users of the tests, for others to be copies of."""
     with servers.database(postgres_url) as url:
         migrate.upgrade(url)
+        accounts.add_first(url)
         yield url
 
 
@@ -81,7 +90,7 @@ def drop_later(postgres_url: str) -> Iterator[Callable[[str], None]]:
 def database_url(
     postgres_url: str, migrated_url: str, drop_later: Callable[[str], None]
 ) -> Iterator[str]:
-    """A database of this test's own at the newest revision, without a row."""
+    """A database of this test's own at the newest revision; it has the tests' users alone."""
     url = servers.new_database(postgres_url, copy_of=migrated_url)
     yield url
     drop_later(url)
@@ -103,6 +112,7 @@ def memory_settings(database_url: str, tmp_path: Path) -> Settings:
         amqp_url="memory://",
         blob_url=(tmp_path / "blobs").as_uri(),
         lease_s=5.0,
+        key_pepper=accounts.PEPPER,
     )
 
 
@@ -116,6 +126,7 @@ def rabbit_settings(database_url: str, amqp_url: str, tmp_path: Path) -> Iterato
         queue_prefix=f"test-{uuid.uuid4().hex[:12]}",
         lease_s=3.0,
         steward_s=0.5,
+        key_pepper=accounts.PEPPER,
     )
     yield settings
     connection = pika.BlockingConnection(pika.URLParameters(amqp_url))

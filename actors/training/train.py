@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -55,7 +56,10 @@ def _train(runtime: Runtime, work: JobWork) -> steps.Step:
             {"file": rows[index].file_name, "reason": refused[index]} for index in sorted(refused)
         ]
         outcomes = {row.clip_index: refused.get(row.clip_index) for row in rows}
-        return _outcome(runtime, work, hold, model=learnt.model, card=card, outcomes=outcomes)
+        return _outcome(
+            runtime, work, hold, model=learnt.model, card=card, outcomes=outcomes,
+            user_id=job.user_id,
+        )  # fmt: skip
 
     def give_up(db: Session, attempt: int, problem: Problem) -> Sequence[Nudge] | None:
         nudges = steps.fail(work)(db, attempt, problem)
@@ -138,6 +142,7 @@ def _outcome(
     model: Model,
     card: dict[str, Any],
     outcomes: dict[int, str | None],
+    user_id: uuid.UUID | None,
 ) -> steps.Outcome:
     """Store the model and the picture of its confusion matrix; they count once the row says so."""
     prefix = training_prefix(work.id)
@@ -165,6 +170,7 @@ def _outcome(
                 blob_key=model_key,
                 card=card,
                 confusion_key=picture_key,
+                user_id=user_id,
             )
             model_queries.name_model(db, work, model_id)
         return nudges

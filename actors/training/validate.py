@@ -135,6 +135,7 @@ def _ending(
                 sha256=passed.sha256,
                 header=dict(passed.header),
                 blob_key=row.file_key,
+                user_id=row.user_id,
             )
             model_queries.name_model(db, work, model_id)
         return nudges

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services import standalone
+from services import first_key, standalone
 from tests.support import recordings
 
 pytestmark = pytest.mark.acceptance
@@ -26,12 +26,14 @@ def process(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_calibrator_is_sent_first(tmp_path: Path) -> None:
+def test_a_calibrator_is_sent_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at_s = np.arange(5 * recordings.RATE_HZ) / recordings.RATE_HZ
     sine = (0.1 * np.sin(2 * np.pi * 1000 * at_s)).astype(np.float32)
     tone = recordings.write(tmp_path / "tone.wav", recordings.encode(sine, container="WAV"))
     file = recordings.write(tmp_path / "demo.flac", recordings.encode(recordings.demo()))
-    with standalone.running(home=tmp_path / "home", log=tmp_path / "up.log") as url:
+    with standalone.running(home=tmp_path / "home", log=tmp_path / "up.log") as client:
+        url = client.url
+        monkeypatch.setenv("CLAMOR_API_KEY", first_key.key_of(tmp_path / "home"))
         plain = json.loads(process(file, "--json", "--api", url).stdout)
         by_tone = process(
             file, "--calibration-tone", tone, "--tone-db", "94", "--api", url, "--json"

@@ -19,7 +19,7 @@ from tests.chaos import faults, verdict
 from tests.chaos.injector import Injector
 from tests.chaos.stream import Recording, Stream, make, post
 from tests.chaos.world import World, await_ready, world
-from tests.support import servers
+from tests.support import accounts, servers
 from tests.support.cluster import eventually
 
 #: The tables that are kept of a run that failed.
@@ -125,7 +125,7 @@ def _through(opened: World, report: Report, *, minutes: float, limit: int | None
 def _quiet_run(opened: World, distinct: dict[str, Recording]) -> dict[str, verdict.Answer]:
     """Post each recording once, disturbed by nothing; the answers by file name."""
     started = time.monotonic()
-    with httpx.Client(base_url=opened.client.url, timeout=60.0) as http:
+    with httpx.Client(base_url=opened.client.url, timeout=60.0, headers=accounts.bearer()) as http:
         for name, recording in distinct.items():
             post(http, name, recording.content, on_failure=_not_quiet)
 

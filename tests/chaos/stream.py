@@ -13,7 +13,7 @@ import numpy as np
 import psycopg
 
 from tests.chaos.world import World
-from tests.support import recordings
+from tests.support import accounts, recordings
 
 RATE_HZ = 16_000
 #: Posts that are under way at once.
@@ -106,7 +106,9 @@ class Stream:
 
     def _run(self) -> None:
         try:
-            with httpx.Client(base_url=self._world.client.url, timeout=ANSWER_S) as http:
+            with httpx.Client(
+                base_url=self._world.client.url, timeout=ANSWER_S, headers=accounts.bearer()
+            ) as http:
                 while not self._stopped.is_set():
                     name = self._next()
                     if name is None:

@@ -19,7 +19,7 @@ from db.settings import Settings
 from services.client import ApiError, Client
 from services.server import free_port
 from tests.chaos import stores
-from tests.support import servers
+from tests.support import accounts, servers
 from tests.support.cluster import START_S, Cluster, Process, eventually
 
 WORKERS = 2
@@ -124,6 +124,7 @@ def world(folder: Path, *, on_s3: bool) -> Iterator[World]:
         rabbitmq = stack.enter_context(servers.private_rabbitmq())
         store = stack.enter_context(stores.bucket() if on_s3 else stores.folder(folder))
         migrate.upgrade(postgres.url)
+        accounts.add_first(postgres.url)
         settings = Settings(
             database_url=postgres.url,
             amqp_url=rabbitmq.url,
@@ -133,6 +134,7 @@ def world(folder: Path, *, on_s3: bool) -> Iterator[World]:
             deadline_s=DEADLINE_S,
             max_attempts=MAX_ATTEMPTS,
             orphan_s=ORPHAN_S,
+            key_pepper=accounts.PEPPER,
         )
         cluster = stack.enter_context(Cluster(settings, folder))
         cluster.env |= {
@@ -142,7 +144,7 @@ def world(folder: Path, *, on_s3: bool) -> Iterator[World]:
         supervisor = Supervisor(cluster)
         stack.callback(supervisor.stop)
         port = free_port()
-        client = Client(f"http://127.0.0.1:{port}")
+        client = Client(f"http://127.0.0.1:{port}", key=accounts.KEY)
         stack.callback(client.close)
         supervisor.add("serve", "--port", str(port))
         for _ in range(WORKERS):

@@ -20,6 +20,7 @@ from db.session import Store
 from db.settings import Settings
 from services.app import Collaborators, create_app
 from services.server import free_port
+from tests.support import accounts
 
 pytestmark = pytest.mark.integration
 
@@ -38,7 +39,7 @@ def given(memory_settings: Settings, store: Store) -> Iterator[Collaborators]:
 
 @pytest.fixture
 def api(given: Collaborators) -> falcon.testing.TestClient:
-    return falcon.testing.TestClient(create_app(given))
+    return accounts.client(create_app(given))
 
 
 def post(api: falcon.testing.TestClient, body: bytes = RECORDING, **options: Any) -> Any:
@@ -258,7 +259,7 @@ def test_health(api: falcon.testing.TestClient, given: Collaborators) -> None:
 
 def test_a_database_that_is_away_is_said_and_no_recording_is_left(given: Collaborators) -> None:
     away = Store(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
-    api = falcon.testing.TestClient(create_app(replace(given, store=away)))
+    api = accounts.client(create_app(replace(given, store=away)))
     assert_problem(post(api), 503, "store-unavailable")
     assert post(api).headers["retry-after"]
     assert api.simulate_get("/health/ready").status_code == 503

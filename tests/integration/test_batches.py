@@ -22,7 +22,7 @@ from db import batch_queries, turns
 from db.blobs import is_inbox_key, recording_key
 from db.settings import Settings
 from services.app import Collaborators, create_app
-from tests.support import recordings
+from tests.support import accounts, recordings
 
 pytestmark = pytest.mark.integration
 
@@ -45,7 +45,7 @@ def api(runtime: Runtime) -> falcon.testing.TestClient:
         blobs=runtime.blobs,
         publisher=runtime.publisher,
     )
-    return falcon.testing.TestClient(create_app(given))
+    return accounts.client(create_app(given))
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,9 @@ def test_a_server_that_died_while_it_received_leaves_a_batch_that_is_closed(
     api: falcon.testing.TestClient, runtime: Runtime
 ) -> None:
     with runtime.store.transaction() as db:
-        batch = batch_queries.add_batch(db, id=uuid.uuid4(), state="receiving", options={})
+        batch = batch_queries.add_batch(
+            db, id=uuid.uuid4(), user_id=accounts.TEAM, state="receiving", options={}
+        )
     assert batch is not None
     work(runtime)
     shown = look(api, {"id": batch.id})
@@ -455,11 +457,15 @@ def test_a_finished_batch_cannot_be_cancelled(
     assert_problem(refused, 409, "already-finished")
 
 
-def test_a_batch_is_a_lane_of_its_own(api: falcon.testing.TestClient, runtime: Runtime) -> None:
+def test_a_batch_keeps_no_other_caller_waiting(
+    api: falcon.testing.TestClient, runtime: Runtime
+) -> None:
     send(api, form([("a", b"x")] * 5))
-    single = api.simulate_post(
-        "/v1/sessions", body=b"x", headers={"Content-Type": "audio/wav"}
-    ).json
+    single = (
+        accounts.client(api.app, accounts.ADMIN_KEY)
+        .simulate_post("/v1/sessions", body=b"x", headers={"Content-Type": "audio/wav"})
+        .json
+    )
     with runtime.store.transaction() as db:
         found = [turns.next_session(db, state="queued", lease_s=30) for _ in range(2)]
     assert single["id"] in [str(claim.work.session_id) for claim in found if claim]

@@ -28,7 +28,7 @@ from services.app import SERVER_THREADS
 from services.client import Client
 from services.errors import Stopping, TooManyStreams
 from services.server import free_port
-from tests.support import servers
+from tests.support import accounts, servers
 from tests.support.cluster import Cluster, Process, eventually
 
 pytestmark = pytest.mark.integration
@@ -58,7 +58,8 @@ class Api:
         session_id = uuid.uuid4()
         with self.store.transaction() as db:
             queries.add_session(
-                db, id=session_id, file_name="a.wav", size_bytes=1, recording_key="k",
+                db, id=session_id, user_id=accounts.TEAM, file_name="a.wav", size_bytes=1,
+                recording_key="k",
             )  # fmt: skip
             queued = Work(session_id=session_id, state="queued")
             assert claims.this(queued, db, lease_s=600)
@@ -77,13 +78,17 @@ class Api:
     @contextmanager
     def stream(self, session_id: uuid.UUID, **headers: str) -> Iterator[Iterator[Event]]:
         with httpx.stream(
-            "GET", self.events_url(session_id), headers=headers, timeout=30
+            "GET", self.events_url(session_id), headers=headers | accounts.bearer(), timeout=30
         ) as response:
             assert response.status_code == 200, response.read()
             assert response.headers["content-type"] == "text/event-stream"
             assert response.headers["cache-control"] == "no-cache"
             assert response.headers["x-accel-buffering"] == "no"
             yield parsed(response)
+
+    def session(self, session_id: uuid.UUID) -> Any:
+        url = f"{self.url}/v1/sessions/{session_id}"
+        return httpx.get(url, headers=accounts.bearer()).json()
 
     def events_url(self, session_id: uuid.UUID) -> str:
         return f"{self.url}/v1/sessions/{session_id}/events"
@@ -144,13 +149,16 @@ def test_each_change_is_told_at_once_and_the_end_closes(start: Starter) -> None:
             assert (event.kind, event.session["percent"]) == ("progress", percent)
             # Not collected somewhere: it is here a look later.
             assert event.at - told_at < events.LOOK_S + 1.0
-        asked = httpx.get(f"{api.url}/v1/sessions/{session_id}").json()
+        asked = api.session(session_id)
         assert set(asked) == set(event.session)
         api.cancel(session_id)
         last = next(seen)
         assert (last.kind, last.session["state"]) == ("done", "cancelled")
         assert list(seen) == []
-    assert last.session == httpx.get(f"{api.url}/v1/sessions/{session_id}").json()
+    assert (
+        last.session
+        == httpx.get(f"{api.url}/v1/sessions/{session_id}", headers=accounts.bearer()).json()
+    )
     # Whoever comes back is told the end again, whatever they heard last.
     for known in (last.fields["id"], "7", "no such"):
         with api.stream(session_id, **{"Last-Event-ID": known}) as seen:
@@ -160,7 +168,7 @@ def test_each_change_is_told_at_once_and_the_end_closes(start: Starter) -> None:
 def test_of_an_unknown_session_there_are_no_events(start: Starter) -> None:
     api = start(streams=1)
     for _ in range(3):
-        refused = httpx.get(api.events_url(uuid.uuid4()))
+        refused = httpx.get(api.events_url(uuid.uuid4()), headers=accounts.bearer())
         assert refused.status_code == 404
         assert refused.json()["type"] == "/problems/session-not-found"
 
@@ -176,7 +184,7 @@ def test_a_session_that_is_removed_ends_its_stream(start: Starter) -> None:
 
 
 def latency_s(api: Api, session_id: uuid.UUID) -> float:
-    with httpx.Client() as client:
+    with httpx.Client(headers=accounts.bearer()) as client:
         took = []
         for _ in range(100):
             begun = time.perf_counter()
@@ -197,7 +205,7 @@ def test_streams_have_bounds_and_starve_no_request(
         streams = [stack.enter_context(api.stream(session_id)) for _ in range(n_streams)]
         for stream in streams:
             next(stream)
-        refused = httpx.get(api.events_url(session_id))
+        refused = httpx.get(api.events_url(session_id), headers=accounts.bearer())
         assert refused.status_code == 503
         assert refused.headers["content-type"] == "application/problem+json"
         assert refused.json()["type"] == "/problems/too-many-streams"
@@ -221,7 +229,8 @@ def test_a_stream_ends_after_a_while_and_a_place_is_given_back_once(
     session_id = uuid.uuid4()
     with store.transaction() as db:
         queries.add_session(
-            db, id=session_id, file_name="a.wav", size_bytes=1, recording_key="k",
+            db, id=session_id, user_id=accounts.TEAM, file_name="a.wav", size_bytes=1,
+                recording_key="k",
         )  # fmt: skip
     stopping = threading.Event()
     places = events.Places(1, stopping=stopping)
@@ -254,11 +263,13 @@ def test_a_client_that_vanishes_frees_its_place_within_a_heartbeat(start: Starte
         waited_from = time.monotonic()
         assert next(seen).kind == "comment"
         assert time.monotonic() - waited_from < events.HEARTBEAT_S + 2
-        assert httpx.get(api.events_url(session_id)).status_code == 503
+        assert httpx.get(api.events_url(session_id), headers=accounts.bearer()).status_code == 503
     gone_at = time.monotonic()
 
     def has_a_place() -> bool:
-        with httpx.stream("GET", api.events_url(session_id), timeout=30) as response:
+        with httpx.stream(
+            "GET", api.events_url(session_id), timeout=30, headers=accounts.bearer()
+        ) as response:
             return response.status_code == 200
 
     eventually(has_a_place, timeout_s=events.HEARTBEAT_S + 5, what="the place of who is gone")
@@ -286,6 +297,7 @@ def test_a_database_that_is_away_for_a_moment_ends_no_stream(
         except servers.ServerUnavailable as reason:
             servers.unavailable(reason)
         migrate.upgrade(postgres.url)
+        accounts.add_first(postgres.url)
         start = Starter(replace(rabbit_settings, database_url=postgres.url), tmp_path, stack)
         api = start()
         session_id = api.add()
@@ -330,10 +342,10 @@ class Waiting:
 def test_a_waiting_client_is_told_by_the_stream(start: Starter) -> None:
     api = start(streams=1)
     session_id = api.add()
-    client = Client(api.url)
+    client = Client(api.url, key=accounts.KEY)
     with Waiting(client, client.session(session_id)) as waiting:
         eventually(lambda: waiting.seen, what="the first event")
-        assert httpx.get(api.events_url(session_id)).status_code == 503
+        assert httpx.get(api.events_url(session_id), headers=accounts.bearer()).status_code == 503
         api.tell(session_id, 0.5)
         eventually(lambda: waiting.seen[-1].percent == 20, what="the change")
         api.cancel(session_id)
@@ -344,7 +356,7 @@ def test_a_waiting_client_is_told_by_the_stream(start: Starter) -> None:
 def test_a_client_without_a_stream_asks_now_and_then(start: Starter) -> None:
     api = start(streams=1)
     session_id = api.add()
-    client = Client(api.url)
+    client = Client(api.url, key=accounts.KEY)
     with api.stream(session_id) as taken:
         next(taken)
         with Waiting(client, client.session(session_id)) as waiting:
@@ -359,7 +371,7 @@ def test_a_waiting_client_outlives_a_restart_of_the_server(
 ) -> None:
     api = start()
     session_id = api.add()
-    client = Client(api.url)
+    client = Client(api.url, key=accounts.KEY)
     with Waiting(client, client.session(session_id)) as waiting:
         eventually(lambda: waiting.seen, what="the first event")
         end(api.process)

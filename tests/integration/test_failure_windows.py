@@ -37,7 +37,7 @@ from db.models import AudioSession
 from db.session import Store
 from db.settings import Settings
 from services.app import Collaborators, create_app
-from tests.support import labelled, recordings
+from tests.support import accounts, labelled, recordings
 from tests.support.cluster import eventually
 from tests.support.pipeline import add, handle
 from tests.support.wire import Wire, wire
@@ -81,7 +81,7 @@ def api(settings: Settings) -> Iterator[falcon.testing.TestClient]:
     publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
     blobs = Blobs(settings.blob_url)
     given = Collaborators(settings=settings, store=store, blobs=blobs, publisher=publisher)
-    yield falcon.testing.TestClient(create_app(given))
+    yield accounts.client(create_app(given))
     publisher.close()
     store.close()
 

@@ -23,7 +23,7 @@ from db import queries
 from db.blobs import recording_key
 from db.settings import Settings
 from services.app import Collaborators, create_app
-from tests.support import recordings
+from tests.support import accounts, recordings
 
 pytestmark = pytest.mark.integration
 
@@ -48,7 +48,7 @@ def runtime(memory_settings: Settings) -> Iterator[Runtime]:
 
 @pytest.fixture
 def api(runtime: Runtime) -> falcon.testing.TestClient:
-    return falcon.testing.TestClient(
+    return accounts.client(
         create_app(
             Collaborators(
                 settings=runtime.settings,

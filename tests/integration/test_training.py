@@ -25,12 +25,12 @@ from actors.training.network import Course
 from actors.training.recordings import Wanted
 from actors.training.train import train_noise_classifier
 from db import claims, model_queries
-from db.blobs import recording_key
 from db.model_queries import JobWork
 from db.settings import Settings
 from db.training_models import TrainingJob, Validation
 from services.app import Collaborators, create_app
-from tests.support import labelled, recordings
+from tests.support import accounts, labelled, recordings
+from tests.support.pipeline import add
 
 pytestmark = pytest.mark.integration
 
@@ -50,7 +50,7 @@ def api(runtime: Runtime) -> falcon.testing.TestClient:
         blobs=runtime.blobs,
         publisher=runtime.publisher,
     )
-    return falcon.testing.TestClient(create_app(given))
+    return accounts.client(create_app(given), accounts.ADMIN_KEY)
 
 
 def work(runtime: Runtime) -> None:
@@ -215,13 +215,9 @@ def test_clips_that_cannot_be_used_are_named_and_the_rest_kept(
 def test_stretches_of_sessions_are_clips(api: falcon.testing.TestClient, runtime: Runtime) -> None:
     sessions = []
     for seed in range(2):
-        session_id = uuid.uuid4()
         for_both = [labelled.sound(label, seconds=3, seed=seed) for label in labelled.LABELS]
-        runtime.blobs.put(
-            recording_key(session_id),
-            recordings.encode(np.concatenate(for_both), rate_hz=labelled.RATE_HZ),
-        )
-        sessions.append(session_id)
+        content = recordings.encode(np.concatenate(for_both), rate_hz=labelled.RATE_HZ)
+        sessions.append(add(runtime, content))
     lines = ["session_id,file,label,start_s,end_s"]
     for session_id in sessions:
         lines += [f"{session_id},,mains_hum,{start},{start + 1.5}" for start in (0, 1.5)]
@@ -404,7 +400,7 @@ def test_more_bytes_than_are_taken_are_refused_while_they_arrive(runtime: Runtim
         blobs=runtime.blobs,
         publisher=runtime.publisher,
     )
-    api = falcon.testing.TestClient(create_app(given))
+    api = accounts.client(create_app(given))
     files = {"a.wav": bytes(6_000), "b.wav": bytes(6_000)}
     refused = post(api, "/v1/models", {"manifest": "file,label\na.wav,x\nb.wav,y"}, files)
     assert_problem(refused, 413, "upload-too-large")

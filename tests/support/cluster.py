@@ -17,6 +17,7 @@ import psutil
 from db.settings import Settings
 from services.client import ApiError, Client
 from services.server import free_port
+from tests.support import accounts
 
 T = TypeVar("T")
 
@@ -88,6 +89,7 @@ class Cluster:
             "AMQP_URL": settings.amqp_url,
             "BLOB_URL": settings.blob_url,
             "CLAMOR_QUEUE_PREFIX": settings.queue_prefix,
+            "CLAMOR_KEY_PEPPER": settings.key_pepper,
             "CLAMOR_LEASE_S": str(settings.lease_s),
             "CLAMOR_DEADLINE_S": str(settings.deadline_s),
             "CLAMOR_MAX_ATTEMPTS": str(settings.max_attempts),
@@ -124,14 +126,14 @@ class Cluster:
         """Start an API, and wait until it answers."""
         port = free_port()
         self.serve(port)
-        client = Client(f"http://127.0.0.1:{port}")
+        client = Client(f"http://127.0.0.1:{port}", key=accounts.ADMIN_KEY)
         yield client
         client.close()
 
     def serve(self, port: int) -> Process:
         """Start an API on a port, and wait until it answers."""
         process = self.start("serve", "--port", str(port))
-        client = Client(f"http://127.0.0.1:{port}")
+        client = Client(f"http://127.0.0.1:{port}", key=accounts.ADMIN_KEY)
 
         def ready() -> bool:
             assert process.popen.poll() is None, process.log.read_text()

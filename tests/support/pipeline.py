@@ -11,6 +11,7 @@ from actors.steward import nudge_for, take_quiet
 from db import queries
 from db.blobs import recording_key
 from db.models import AudioSession, SessionSpan
+from tests.support import accounts
 
 
 def add(runtime: Runtime, content: bytes) -> uuid.UUID:
@@ -21,6 +22,7 @@ def add(runtime: Runtime, content: bytes) -> uuid.UUID:
         queries.add_session(
             db,
             id=session_id,
+            user_id=accounts.TEAM,
             file_name="a.flac",
             size_bytes=len(content),
             recording_key=recording_key(session_id),

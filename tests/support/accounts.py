@@ -1,0 +1,69 @@
+"""Who calls in the tests: a team with a key that may do everything but administrate, and more."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import falcon
+import falcon.testing
+from sqlalchemy.orm import Session
+
+from db import account_queries
+from db.account_models import SCOPES
+from db.session import Store
+from services import keys
+
+PEPPER = "pepper of the tests, which opens nothing"
+#: The user of the team, and an administrator; every database of a test has both.
+TEAM = uuid.UUID("11111111-1111-4111-8111-111111111111")
+ADMIN = uuid.UUID("22222222-2222-4222-8222-222222222222")
+TEAM_SCOPES = tuple(scope for scope in SCOPES if scope != "admin")
+
+_TEAM_KEY = keys.Shown(id="1" * 16, secret="t" * 43)
+_ADMIN_KEY = keys.Shown(id="2" * 16, secret="a" * 43)
+KEY, ADMIN_KEY = str(_TEAM_KEY), str(_ADMIN_KEY)
+
+
+def add_first(database_url: str) -> None:
+    """Write down the team and the administrator, with their keys."""
+    store = Store(database_url, pool_size=1)
+    with store.transaction() as db:
+        add_user(db, TEAM, "team@example.org")
+        add_user(db, ADMIN, "admin@example.org")
+        add_key(db, TEAM, TEAM_SCOPES, key=_TEAM_KEY)
+        add_key(db, ADMIN, ("admin",), key=_ADMIN_KEY)
+    store.close()
+
+
+def add_user(db: Session, user_id: uuid.UUID, email: str) -> uuid.UUID:
+    """Write down a user."""
+    return account_queries.add_user(db, id=user_id, email=email, name=email.partition("@")[0]).id
+
+
+def add_key(
+    db: Session,
+    user_id: uuid.UUID,
+    scopes: Sequence[str] = TEAM_SCOPES,
+    *,
+    key: keys.Shown | None = None,
+    **values: Any,
+) -> str:
+    """Write down a key; what its holder shows."""
+    made = key or keys.new()
+    values = {"name": "a key", "secret_hash": keys.Hasher(PEPPER).of(made)} | values
+    account_queries.add_key(db, id=made.id, user_id=user_id, scopes=list(scopes), **values)
+    return str(made)
+
+
+def bearer(key: str = KEY) -> dict[str, str]:
+    """The header by which a caller shows a key."""
+    return {"Authorization": f"Bearer {key}"}
+
+
+def client(
+    app: falcon.App[falcon.Request, falcon.Response], key: str = KEY
+) -> falcon.testing.TestClient:
+    """A client of an application that shows a key with every request."""
+    return falcon.testing.TestClient(app, headers=bearer(key))
