@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, func, insert, or_, select, text, update
@@ -97,6 +98,15 @@ def count_active(db: Session, user_id: uuid.UUID, name: str) -> int:
         .select_from(ApiKey)
         .where(ApiKey.user_id == user_id, ApiKey.name == name, is_active())
     ).scalar_one()
+
+
+def expire_key(db: Session, key_id: str, at: datetime) -> None:
+    """Let a key be taken no longer than until then."""
+    db.execute(
+        update(ApiKey)
+        .where(ApiKey.id == key_id)
+        .values(expires_at=func.least(func.coalesce(ApiKey.expires_at, at), at))
+    )
 
 
 def revoke_key(db: Session, key_id: str) -> ApiKey | None:

@@ -19,6 +19,7 @@ from db.blobs import Blobs
 from db.session import Store
 from db.settings import Settings, from_environment
 from services import (
+    accounts,
     batches,
     contract,
     errors,
@@ -49,11 +50,12 @@ class Collaborators:
 
 def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Response]:
     """Build the application."""
+    hasher = keys.Hasher(given.settings.key_pepper)
     middleware: list[Any] = [
         # First, so that whatever fails later can be found in the log by its id.
         RequestId(),
         # Before all that looks at rows: it says whose they may be.
-        Access(given.store, keys.Hasher(given.settings.key_pepper)),
+        Access(given.store, hasher),
     ]
     app = falcon.App(middleware=middleware)
     errors.install(app)
@@ -87,6 +89,13 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
         "/v1/trainings/{job_id:uuid}": trainings.TrainingItem(store),
         "/v1/validations": validation,
         "/v1/validations/{validation_id:uuid}": validations.ValidationItem(store),
+        "/v1/users": accounts.UserList(store),
+        "/v1/users/{user_id:uuid}": accounts.UserItem(store),
+        "/v1/users/{user_id:uuid}/disable": accounts.UserSwitch(store, disables=True),
+        "/v1/users/{user_id:uuid}/enable": accounts.UserSwitch(store, disables=False),
+        "/v1/users/{user_id:uuid}/keys": accounts.UserKeys(store, hasher),
+        "/v1/keys/{key_id}": accounts.KeyItem(store),
+        "/v1/keys/{key_id}/rotate": accounts.KeyRotate(store, hasher),
         "/health/live": health.Live(),
         "/health/ready": health.Ready(store, blobs, publisher),
         "/metrics": metrics.Metrics(store, publisher.broker, given.settings),

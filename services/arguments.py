@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from db.account_models import SCOPES
 from db.models import CALIBRATION_TONES_DB, PRIORITIES
 
 
@@ -74,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     scheduler = commands.add_parser("scheduler", help="send the periodic jobs; run one of these")
     scheduler.set_defaults(command="scheduler")
 
+    _account_commands(commands)
     _queue_commands(commands)
 
     migration = commands.add_parser("migrate", help="bring the database to the newest schema")
@@ -85,6 +87,53 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     migration.set_defaults(command="migrate")
     return whole
+
+
+def _account_commands(commands: Any) -> None:
+    user = commands.add_parser(
+        "user", help="who may call the API", description="Users of the installation that the "
+        "environment names.",
+    ).add_subparsers(title="commands", required=True, metavar="COMMAND")  # fmt: skip
+    create = user.add_parser("create", help="make a user, and print the id")
+    create.add_argument("email", metavar="EMAIL")
+    create.add_argument("--name", help="(default: the address)")
+    create.set_defaults(command="user create")
+    user.add_parser("list", help="the users").set_defaults(command="user list")
+    for name, told in (("disable", "take none of a user's keys"), ("enable", "take them again")):
+        switch = user.add_parser(name, help=told)
+        _user(switch)
+        switch.set_defaults(command=f"user {name}")
+
+    key = commands.add_parser(
+        "key", help="by which keys users call", description="Keys of the users of the "
+        "installation that the environment names. A key is shown once, when it is made.",
+    ).add_subparsers(title="commands", required=True, metavar="COMMAND")  # fmt: skip
+    create = key.add_parser("create", help="make a key, and print it")
+    _user(create)
+    create.add_argument("--name", required=True, help="what it is for")
+    create.add_argument(
+        "--scope", action="append", required=True, dest="scopes", choices=SCOPES, metavar="SCOPE",
+        help=f"what it may do, once or several times: {', '.join(SCOPES)}",
+    )  # fmt: skip
+    create.add_argument("--days", type=_count, metavar="N", help="no longer taken after N days")
+    create.set_defaults(command="key create")
+    listed = key.add_parser("list", help="a user's keys, without their secrets")
+    _user(listed)
+    listed.set_defaults(command="key list")
+    rotate = key.add_parser("rotate", help="make a key that takes the place of another")
+    rotate.add_argument("key", metavar="KEY_ID")
+    rotate.add_argument(
+        "--overlap-hours", type=_hours, default=24, metavar="N",
+        help="how long the old key is still taken (default: 24)",
+    )  # fmt: skip
+    rotate.set_defaults(command="key rotate")
+    revoke = key.add_parser("revoke", help="take a key no more, from the next request on")
+    revoke.add_argument("key", metavar="KEY_ID")
+    revoke.set_defaults(command="key revoke")
+
+
+def _user(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("user", metavar="EMAIL|USER_ID")
 
 
 def _queue_commands(commands: Any) -> None:
@@ -121,6 +170,12 @@ def _queue_commands(commands: Any) -> None:
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("must be a whole number from 1 on")
+    return int(text)
+
+
+def _hours(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError("must be a whole number from 0 on")
     return int(text)
 
 

@@ -211,6 +211,57 @@ def _become(arguments: list[str], **environment: str) -> None:
     )
 
 
+def _user_create(options: argparse.Namespace) -> int:
+    from services import account_commands
+
+    return account_commands.create_user(from_environment(), options.email, name=options.name)
+
+
+def _user_list(_options: argparse.Namespace) -> int:
+    from services import account_commands
+
+    return account_commands.show_users(from_environment())
+
+
+def _user_switch(options: argparse.Namespace) -> int:
+    from services import account_commands
+
+    disabled = options.command == "user disable"
+    return account_commands.switch_user(from_environment(), options.user, disabled=disabled)
+
+
+def _key_create(options: argparse.Namespace) -> int:
+    from services import account_commands
+
+    return account_commands.create_key(
+        from_environment(),
+        options.user,
+        name=options.name,
+        scopes=options.scopes,
+        days=options.days,
+    )
+
+
+def _key_list(options: argparse.Namespace) -> int:
+    from services import account_commands
+
+    return account_commands.show_keys(from_environment(), options.user)
+
+
+def _key_rotate(options: argparse.Namespace) -> int:
+    from services import account_commands
+
+    return account_commands.rotate_key(
+        from_environment(), options.key, overlap_hours=options.overlap_hours
+    )
+
+
+def _key_revoke(options: argparse.Namespace) -> int:
+    from services import account_commands
+
+    return account_commands.revoke_key(from_environment(), options.key)
+
+
 def _queues(options: argparse.Namespace) -> int:
     from services import queue_commands
 
@@ -267,6 +318,14 @@ _RUNS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "worker": _worker,
     "scheduler": _scheduler,
     "migrate": _migrate,
+    "user create": _user_create,
+    "user list": _user_list,
+    "user disable": _user_switch,
+    "user enable": _user_switch,
+    "key create": _key_create,
+    "key list": _key_list,
+    "key rotate": _key_rotate,
+    "key revoke": _key_revoke,
     "queues": _queues,
     "queues show": _queues_show,
     "queues replay": _queues_replay,

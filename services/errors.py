@@ -58,6 +58,10 @@ class ServiceError(Exception):
         ├── InvalidBody        400  the JSON body is not what it must be
         ├── Unauthenticated    401  no key, or one that is not taken
         ├── MissingScope       403  the key does not allow this
+        ├── KeyNotFound        404
+        ├── UserNotFound       404
+        ├── TooManyKeys        409  there are two active keys of the name
+        ├── UserExists         409  there is a user of this address
         ├── AlreadyFinished    409  the session is at its end and cannot be cancelled
         ├── ModelDamaged       409  the model's file is not the one that was registered
         ├── Regression         409  the model is worse than the one in use
@@ -189,6 +193,30 @@ class ModelNotFound(ServiceError):
     """There is no such model."""
 
     status, name, title = 404, "model-not-found", "There is no such model"
+
+
+class UserNotFound(ServiceError):
+    """There is no such user."""
+
+    status, name, title = 404, "user-not-found", "There is no such user"
+
+
+class KeyNotFound(ServiceError):
+    """There is no such key."""
+
+    status, name, title = 404, "key-not-found", "There is no such key"
+
+
+class UserExists(ServiceError):
+    """There is a user of this address."""
+
+    status, name, title = 409, "user-exists", "There is a user of this address already"
+
+
+class TooManyKeys(ServiceError):
+    """A user has two active keys of the name: one must be revoked, or expire, first."""
+
+    status, name, title = 409, "too-many-keys", "There are two active keys of this name"
 
 
 class SessionNotFound(ServiceError):

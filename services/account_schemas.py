@@ -1,0 +1,97 @@
+"""What goes in and out about users and keys."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from db.account_models import ApiKey
+from db.models import User as UserRow
+
+Scope = Literal["sessions:write", "sessions:read", "models:write", "reports:read", "admin"]
+
+#: Longest life of a key that is told in days: ten years.
+MOST_DAYS = 3_650
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+#: Something at something: whether mail arrives there is nothing that Clamor needs to know.
+Email = Annotated[str, msgspec.Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)]
+
+
+class NewUser(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A user to be made."""
+
+    email: Email
+    name: Name
+
+
+class User(msgspec.Struct, kw_only=True):
+    """Somebody on whose behalf recordings are analysed."""
+
+    id: uuid.UUID
+    email: str
+    name: str
+    created_at: datetime
+    #: Since when none of the user's keys is taken; null while they are.
+    disabled_at: datetime | None
+
+    @classmethod
+    def of(cls, row: UserRow) -> User:
+        """The user of a row."""
+        return msgspec.convert(row, cls, from_attributes=True)
+
+
+class UserPage(msgspec.Struct, kw_only=True):
+    """The users, newest first."""
+
+    items: list[User]
+
+
+class NewKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A key to be made."""
+
+    #: What it is for. Of one name a user has two active keys at most.
+    name: Name
+    scopes: Annotated[list[Scope], msgspec.Meta(min_length=1)]
+    #: After how many days it is no longer taken; null for never.
+    expires_in_days: Annotated[int, msgspec.Meta(ge=1, le=MOST_DAYS)] | None = None
+
+
+class Rotation(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """How a key gives way to a new one."""
+
+    #: For how many hours the old key is still taken.
+    overlap_hours: Annotated[int, msgspec.Meta(ge=0, le=24 * 90)] = 24
+
+
+class Key(msgspec.Struct, kw_only=True):
+    """An API key, without its secret."""
+
+    id: str
+    user_id: uuid.UUID
+    name: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    @classmethod
+    def of(cls, row: ApiKey) -> Key:
+        """The key of a row."""
+        return msgspec.convert(row, cls, from_attributes=True)
+
+
+class KeyPage(msgspec.Struct, kw_only=True):
+    """A user's keys, newest first."""
+
+    items: list[Key]
+
+
+class MadeKey(msgspec.Struct, kw_only=True):
+    """A key that was just made; ``secret`` is what its holder shows, and is told this once."""
+
+    key: Key
+    secret: str
