@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 
@@ -42,6 +43,13 @@ def _positive_int(text: str) -> int:
     if value < 1:
         raise ValueError("must be at least 1")
     return value
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ValueError("it must be networks such as 10.0.0.0/8, fd00::/8") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +88,11 @@ class Settings:
     max_batch_items: int = _setting("CLAMOR_MAX_BATCH_ITEMS", 10_000, parse=_positive_int)
     #: Streams of events that one server process allows at once; each has a thread.
     event_streams: int = _setting("CLAMOR_EVENT_STREAMS", 16, parse=_positive_int)
+    #: Networks that callers' URLs may lead to although they are not public; in a private
+    #: installation for instance the one of its own recorders.
+    private_networks: tuple[IPv4Network | IPv6Network, ...] = _setting(
+        "CLAMOR_ALLOW_PRIVATE_ADDRESSES", (), parse=_networks
+    )
     #: Mixed into the hash of every API key, so that the database alone makes none: random
     #: characters, the same for all API processes. Another one makes all keys useless.
     key_pepper: str = _setting("CLAMOR_KEY_PEPPER", "", secret=True)

@@ -35,3 +35,12 @@ def test_a_wrong_one_is_named_and_not_repeated(text: str) -> None:
 def test_secrets_are_not_shown() -> None:
     assert "secret" not in repr(from_environment(GIVEN))
     assert isinstance(from_environment(GIVEN), Settings)
+
+
+def test_private_networks_are_a_list() -> None:
+    variable = "CLAMOR_ALLOW_PRIVATE_ADDRESSES"
+    assert from_environment(GIVEN).private_networks == ()
+    given = from_environment(GIVEN | {variable: "10.1.0.0/16, fd00::/8,"}).private_networks
+    assert [str(network) for network in given] == ["10.1.0.0/16", "fd00::/8"]
+    with pytest.raises(SettingsError, match=rf"^{variable} cannot be read: it must be networks"):
+        from_environment(GIVEN | {variable: "10.1.2.3/16"})

@@ -1,0 +1,1 @@
+"""Requests to addresses that a caller gave: guarded, pinned, and with an end."""

@@ -1,0 +1,150 @@
+"""Connections to addresses that were looked at, each of whose operations has an end."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ssl import SSLContext
+from typing import Any, TypeVar
+
+import httpcore
+
+from actors.outbound.addresses import Address
+from actors.outbound.errors import BrokenOff, TookTooLong, Unreachable
+
+T = TypeVar("T")
+
+#: Written at once: a server that reads slowly is noticed after each.
+WRITE_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one exchange may take, redirects included."""
+
+    total_s: float
+    most_bytes: int
+    #: The longest silence.
+    silence_s: float = 10.0
+
+
+class Clock:
+    """What is left of the time for an exchange."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._ends_at = time.monotonic() + limits.total_s
+        self._is_last_wait = False
+
+    def patience_s(self) -> float:
+        """How long the next thing may take; raises :class:`TookTooLong` at the end."""
+        left_s = self._ends_at - time.monotonic()
+        self._is_last_wait = left_s <= self.limits.silence_s
+        if left_s <= 0:
+            raise self.too_long()
+        return min(left_s, self.limits.silence_s)
+
+    def too_long(self) -> TookTooLong:
+        """Something lasted for as long as it was allowed to."""
+        if self._is_last_wait:
+            return TookTooLong(f"it took longer than {self.limits.total_s:g} s", whole=True)
+        return TookTooLong(f"the server was silent for {self.limits.silence_s:g} s", whole=False)
+
+
+class Pinned(httpcore.SyncBackend):
+    """Connects to addresses that were looked at, and to no name."""
+
+    def __init__(self, look_up: Callable[[str, int], Sequence[Address]], clock: Clock) -> None:
+        self._look_up = look_up
+        self._clock = clock
+
+    def connect_tcp(
+        self, host: str, port: int, *_timeout: object, **options: Any
+    ) -> httpcore.NetworkStream:
+        found = _within(self._clock, lambda: self._look_up(host, port))
+        failed: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
+        for address in found:
+            try:
+                stream = super().connect_tcp(
+                    str(address), port, timeout=self._clock.patience_s(),
+                    socket_options=options.get("socket_options"),
+                )  # fmt: skip
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failed = error
+                continue
+            return _Timed(stream, self._clock)
+        assert failed is not None
+        raise failed
+
+
+class _Timed(httpcore.NetworkStream):
+    """A stream each of whose operations ends with the exchange's time at the latest."""
+
+    def __init__(self, stream: httpcore.NetworkStream, clock: Clock) -> None:
+        self._stream = stream
+        self._clock = clock
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._clock.patience_s())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        for start in range(0, len(buffer), WRITE_BYTES):
+            piece = buffer[start : start + WRITE_BYTES]
+            self._stream.write(piece, self._clock.patience_s())
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        patience_s = self._clock.patience_s()
+        return _Timed(self._stream.start_tls(ssl_context, server_hostname, patience_s), self._clock)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+@contextmanager
+def told(clock: Clock) -> Iterator[None]:
+    """Tell what the library below raises in this module's own errors."""
+    try:
+        yield
+    except httpcore.TimeoutException:
+        raise clock.too_long() from None
+    except httpcore.ConnectError as error:
+        # The cause is the system's own word, or OpenSSL's; neither names the host.
+        what = "its certificate is not valid" if "CERTIFICATE_VERIFY" in str(error) else (
+            "it cannot be connected to")  # fmt: skip
+        raise Unreachable(what) from None
+    except httpcore.ProtocolError:
+        raise BrokenOff("what the server sent is no HTTP, or is not all of it") from None
+    except httpcore.NetworkError:
+        raise BrokenOff("the connection broke off") from None
+
+
+def _within(clock: Clock, ask: Callable[[], T]) -> T:
+    """Ask what cannot be told to hurry, such as the system's resolver, in a thread of its own."""
+    answers: queue.SimpleQueue[T | BaseException] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put(ask())
+        except BaseException as error:
+            answers.put(error)
+
+    threading.Thread(target=run, name="resolver", daemon=True).start()
+    try:
+        answer = answers.get(timeout=clock.patience_s())
+    except queue.Empty:
+        raise clock.too_long() from None
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer

@@ -1,0 +1,134 @@
+"""A small web server whose pages a test writes, and names that lead to it."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+LOOPBACK = (ip_network("127.0.0.0/8"),)
+
+
+class Request(BaseHTTPRequestHandler):
+    """One request; a page answers it through the methods here, or writes to ``wfile`` itself."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+    web: Web
+
+    def answer(self, content: bytes = b"", *, status: int = 200, **headers: str) -> None:
+        """Answer as a decent server does."""
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(content)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def raw(self, *pieces: bytes) -> None:
+        """Answer with just these bytes."""
+        for piece in pieces:
+            self.wfile.write(piece)
+            self.wfile.flush()
+        self.close_connection = True
+
+    def do_GET(self) -> None:
+        self.web.asked.append(f"{self.command} {self.headers['Host']}{self.path}")
+        self.web.heads.append(dict(self.headers.items()))
+        self.web.bodies.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+        page = self.web.pages.get(self.path.partition("?")[0])
+        try:
+            page(self) if page else self.answer(status=404)
+        except (BrokenPipeError, ConnectionResetError):
+            # The client has seen enough.
+            self.close_connection = True
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_told: object) -> None:
+        """Say nothing."""
+
+
+class Web:
+    """The pages of a server on 127.0.0.1, and what was asked of it."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.pages: dict[str, Callable[[Request], object]] = {}
+        self.asked: list[str] = []
+        self.heads: list[dict[str, str]] = []
+        self.bodies: list[bytes] = []
+        #: Set at the end: a page that waits goes on.
+        self.ends = threading.Event()
+
+    def url(self, path: str, *, host: str = "127.0.0.1", scheme: str = "http") -> str:
+        """Where a page is."""
+        return f"{scheme}://{host}:{self.port}{path}"
+
+
+@contextmanager
+def serving(certificate: Path | None = None) -> Iterator[Web]:
+    """A server for a test; with a file of a certificate and its key it speaks TLS."""
+
+    class Handler(Request):
+        pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    web = Handler.web = Web(server.server_address[1])
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield web
+    finally:
+        web.ends.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def certificate(folder: Path, name: str) -> Path:
+    """A file with a new certificate of a name, which signs itself, and its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    both = folder / f"{name}.pem"
+    key, signed = folder / f"{name}.key", folder / f"{name}.crt"
+    subprocess.run(
+        [
+            openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+            "-nodes", "-days", "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}",
+            "-keyout", str(key), "-out", str(signed),
+        ],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    both.write_bytes(key.read_bytes() + signed.read_bytes())
+    return both
+
+
+class Names:
+    """A resolver: names, and their addresses at the first question, the second, and so on."""
+
+    def __init__(self, **answers: Sequence[Sequence[str]]) -> None:
+        self._answers = {name.replace("_", "."): list(given) for name, given in answers.items()}
+        self.asked: list[str] = []
+
+    def __call__(self, host: str, _port: int) -> Sequence[str]:
+        self.asked.append(host)
+        if host not in self._answers:
+            return [host]
+        given = self._answers[host]
+        return given.pop(0) if len(given) > 1 else given[0]
