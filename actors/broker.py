@@ -181,32 +181,26 @@ class Publisher:
         self.broker = broker
         self._prefix = prefix
         self._pool = ThreadPoolExecutor(PUBLISHER_THREADS, thread_name_prefix="publish")
-        self._reachable = True
 
-    def send(self, *nudges: messages.Nudge) -> Future[None]:
-        """Send nudges in order; the future is done when all were confirmed or given up."""
+    def send(self, *nudges: messages.Nudge) -> Future[bool]:
+        """Send nudges in order; the future tells whether all were confirmed, or some given up."""
         return self._pool.submit(self._send_all, nudges)
-
-    def reachable(self) -> bool:
-        """Whether the latest nudge reached the broker."""
-        return self._reachable
 
     def close(self) -> None:
         """Send what is still waiting, then stop."""
         self._pool.shutdown(wait=True)
 
-    def _send_all(self, nudges: tuple[messages.Nudge, ...]) -> None:
+    def _send_all(self, nudges: tuple[messages.Nudge, ...]) -> bool:
         for sent, nudge in enumerate(nudges):
             try:
                 messages.send(nudge, broker=self.broker, prefix=self._prefix)
-                self._reachable = True
             except Exception as error:
                 # The broker is away: the rest would wait just as long for the same answer.
-                self._reachable = False
                 log.warning(
                     "nudge_not_sent",
                     actor=nudge.actor,
                     not_sent=len(nudges) - sent,
                     error=type(error).__name__,
                 )
-                return
+                return False
+        return True

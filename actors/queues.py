@@ -66,6 +66,13 @@ class Depth:
     unacked: int | None
 
 
+def check(broker: dramatiq.Broker) -> None:
+    """Return if the broker answers; raises :class:`BrokerUnavailable`."""
+    if not isinstance(broker, StubBroker):
+        with connected(broker):
+            pass
+
+
 def depths(broker: dramatiq.Broker, *, prefix: str, api_url: str = "") -> list[Depth]:
     """Every queue of the wire contract, in its order.
 

@@ -26,8 +26,9 @@ from contextlib import contextmanager
 from logging import CRITICAL, INFO, WARNING
 
 import structlog
+from opentelemetry.trace import Span, SpanKind
 
-from actors import failures
+from actors import failures, tracing
 
 log = structlog.get_logger(__name__)
 
@@ -54,11 +55,21 @@ class Run:
         self._started = time.monotonic()
         self._lock = threading.Lock()
         self._ended = False
+        self._span: Span | None = None
 
-    def holds(self, attempt: int, ids: dict[str, object]) -> None:
-        """Note what was claimed, which may be another row than the one that the message named."""
+    def holds(
+        self, attempt: int, ids: dict[str, object], *, traceparent: str | None = None
+    ) -> None:
+        """Note what was claimed, which may be another row than the one that the message named, and
+        go on with its trace.
+        """
         self.attempt = attempt
         self.ids = ids
+        if tracing.is_on():
+            self._span = tracing.started(
+                self.actor, parent=traceparent, kind=SpanKind.CONSUMER,
+                attributes=ids | {"attempt": attempt},
+            )  # fmt: skip
 
     @property
     def duration_s(self) -> float:
@@ -78,6 +89,9 @@ class Run:
             if self._ended:
                 return
             self._ended = True
+        if self._span is not None:
+            told = (error or result) if LEVELS[result] > INFO else None
+            tracing.end(self._span, result=result, failed=told)
         ids = {name: _loggable(value) for name, value in self.ids.items()}
         log.log(
             LEVELS[result], "actor_run", actor=self.actor, **ids, attempt=self.attempt,

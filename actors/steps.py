@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from sqlalchemy.orm import Session
 
-from actors import failures, runs, watchdog
+from actors import failures, runs, tracing, watchdog
 from actors.failures import ClaimLost, Problem
 from actors.hold import Hold
 from actors.messages import Nudge
@@ -87,11 +87,12 @@ def run(
     with runs.recorded(nudge.actor, **nudge.payload()) as run:
         with runtime.store.transaction() as db:
             claim = take(db, lease_s=settings.lease_s)
+            traceparent = claims.traceparent(db, claim.work) if claim and tracing.is_on() else None
         if claim is None:
             run.end("nothing_to_do")
             return
         step = step_of(claim.work)
-        run.holds(claim.attempt, claim.work.names)
+        run.holds(claim.attempt, claim.work.names, traceparent=traceparent)
         hold = Hold(
             runtime.store,
             step.work,

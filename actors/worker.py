@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import dramatiq
 import structlog
 from dramatiq.middleware import Middleware
 
-from actors import broker, messages, schedule, watchdog
+from actors import broker, messages, schedule, tracing, watchdog
 from actors.audio.aggregate import aggregate_session
 from actors.audio.batch import batch_process_files
 from actors.audio.detect import detect_span
@@ -54,9 +55,13 @@ def boot() -> None:
     """Entry of a worker process, called after the fork."""
     settings = from_environment()
     configure(settings.log_level)
+    provider = tracing.setup(settings, service="clamor-worker")
     consuming = broker.setup(settings)
     dramatiq.set_broker(consuming)
     declare(consuming, Runtime(settings, consuming, owns_process=True))
+    if provider is not None:
+        # After the runtime has closed: its last runs are among what is sent then.
+        atexit.register(provider.shutdown)
 
 
 def declare(consuming: dramatiq.Broker, runtime: Runtime) -> None:

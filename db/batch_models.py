@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.models import NORMAL, PRIORITIES, Base, Claimable, Owned, one_of
+from db.models import NORMAL, PRIORITIES, Base, Claimable, Owned, Traced, one_of
 
 #: What a batch goes through while its recordings become sessions. ``receiving``: they are being
 #: uploaded; ``listing``: the names below a prefix are to be read; ``expanding``: named objects
@@ -27,7 +27,7 @@ OPEN_STATES = BATCH_STATES[:3]
 ITEM_OUTCOMES = ("taken", "refused")
 
 
-class Batch(Claimable, Owned, Base):
+class Batch(Claimable, Owned, Traced, Base):
     """Many recordings that were sent, or named, in one call."""
 
     __tablename__ = "batches"

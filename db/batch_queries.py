@@ -44,6 +44,10 @@ class BatchWork(claims.Unit):
     def names(self) -> dict[str, Any]:
         return {"job_id": self.id}
 
+    @property
+    def origin(self) -> tuple[type[Batch], uuid.UUID]:
+        return Batch, self.id
+
     def waits(self) -> ColumnElement[bool]:
         return and_(
             Batch.id == self.id, Batch.state == self.state, Batch.next_item == self.next_item
@@ -104,6 +108,7 @@ def take_item(
         id=session_id,
         batch_id=batch.id,
         user_id=batch.user_id,
+        traceparent=batch.traceparent,
         priority=batch.priority,
         file_name=file_name,
         size_bytes=size_bytes,

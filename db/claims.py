@@ -16,7 +16,7 @@ from sqlalchemy import CursorResult, and_, exists, func, or_, select, tuple_, up
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
-from db.models import AudioSession, Claimable, SessionSpan
+from db.models import AudioSession, Claimable, SessionSpan, Traced
 
 
 class Unit(ABC):
@@ -34,6 +34,11 @@ class Unit(ABC):
     @abstractmethod
     def names(self) -> dict[str, Any]:
         """What the log and the metrics call the row."""
+
+    @property
+    @abstractmethod
+    def origin(self) -> tuple[type[Traced], uuid.UUID]:
+        """The row that a request made, of which this is the work or a part: table and id."""
 
     @abstractmethod
     def waits(self) -> ColumnElement[bool]:
@@ -56,6 +61,10 @@ class Work(Unit):
     @property
     def names(self) -> dict[str, Any]:
         return {"session_id": self.session_id, "span_index": self.span_index}
+
+    @property
+    def origin(self) -> tuple[type[AudioSession], uuid.UUID]:
+        return AudioSession, self.session_id
 
     def waits(self) -> ColumnElement[bool]:
         if self.span_index is None:
@@ -196,6 +205,14 @@ def is_cancelled(db: Session, work: Unit) -> bool:
         AudioSession.id == work.names.get("session_id"), AudioSession.state == "cancelled"
     )
     return bool(db.execute(select(cancelled)).scalar_one())
+
+
+def traceparent(db: Session, work: Unit) -> str | None:
+    """The trace that the work goes on with."""
+    table, row_id = work.origin
+    return db.execute(
+        select(table.traceparent).where(table.id == row_id)  # type: ignore[attr-defined]
+    ).scalar_one_or_none()
 
 
 def last_error(db: Session, work: Unit) -> str | None:

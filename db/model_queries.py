@@ -40,6 +40,10 @@ class JobWork(claims.Unit):
     def names(self) -> dict[str, Any]:
         return {"job_id": self.id}
 
+    @property
+    def origin(self) -> tuple[Job, uuid.UUID]:
+        return self.job, self.id
+
     def waits(self) -> ColumnElement[bool]:
         return and_(self.job.id == self.id, self.job.state == self.state)
 

@@ -105,6 +105,13 @@ class Owned:
     user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
 
 
+class Traced:
+    """A row that a request made: ``traceparent`` is the request's, as W3C Trace Context has it, so
+    that whoever works on the row goes on with its trace. Null where nothing is traced."""
+
+    traceparent: Mapped[str | None]
+
+
 class User(Base):
     """Somebody on whose behalf recordings are analysed."""
 
@@ -165,7 +172,7 @@ class NoiseModel(Owned, Base):
         return told if isinstance(told, dict) else {}
 
 
-class AudioSession(Claimable, Owned, Base):
+class AudioSession(Claimable, Owned, Traced, Base):
     """One recording on its way from upload to answer."""
 
     __tablename__ = "audio_sessions"

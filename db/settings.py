@@ -96,6 +96,9 @@ class Settings:
     #: Mixed into the hash of every API key, so that the database alone makes none: random
     #: characters, the same for all API processes. Another one makes all keys useless.
     key_pepper: str = _setting("CLAMOR_KEY_PEPPER", "", secret=True)
+    #: Where traces are sent, by OTLP over HTTP: the collector's base URL. Nothing is traced
+    #: without it.
+    otlp_endpoint: str = _setting("OTEL_EXPORTER_OTLP_ENDPOINT", "")
     #: DEBUG, INFO, WARNING or ERROR.
     log_level: str = _setting("CLAMOR_LOG_LEVEL", "INFO", parse=lambda text: text.strip().upper())
 

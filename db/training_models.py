@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.models import Base, Claimable, Owned, one_of
+from db.models import Base, Claimable, Owned, Traced, one_of
 
 #: What a training and a validation go through: one piece of work, and its end.
 JOB_STATES = ("pending", "completed", "failed")
@@ -38,7 +38,7 @@ class Job(Claimable):
     problem: Mapped[dict[str, Any] | None]
 
 
-class TrainingJob(Job, Owned, Base):
+class TrainingJob(Job, Owned, Traced, Base):
     """A model to be learnt from labelled recordings."""
 
     __tablename__ = "training_jobs"
@@ -99,7 +99,7 @@ class TrainingClip(Base):
     reason: Mapped[str | None]
 
 
-class Validation(Job, Owned, Base):
+class Validation(Job, Owned, Traced, Base):
     """A model, or the file of one, to be looked at closely."""
 
     __tablename__ = "validations"

@@ -12,7 +12,7 @@ from typing import Any
 import falcon
 import structlog
 
-from actors import broker
+from actors import broker, tracing
 from actors.broker import Publisher
 from actors.logs import configure
 from db.blobs import Blobs
@@ -34,6 +34,7 @@ from services import (
     validations,
 )
 from services.access import Access
+from services.request_traces import Traces
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,9 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
         # Before all that looks at rows: it says whose they may be.
         Access(given.store, hasher),
     ]
+    if tracing.is_on():
+        # Around everything else, so that a trace has the whole of a request.
+        middleware.insert(0, Traces())
     app = falcon.App(middleware=middleware)
     errors.install(app)
     store, blobs, publisher = given.store, given.blobs, given.publisher
@@ -110,6 +114,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     """Build the application from the environment's settings; called once a server process."""
     settings = from_environment()
     configure(settings.log_level)
+    tracing.setup(settings, service="clamor-api")
     publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
     # The server stops by SIGTERM; nudges that wait are sent before the process ends.
     atexit.register(publisher.close)

@@ -9,6 +9,7 @@ import falcon
 import msgspec
 import structlog
 
+from actors import tracing
 from actors.broker import Publisher
 from actors.messages import BatchProcessFiles
 from db import batch_queries
@@ -83,6 +84,7 @@ class BatchList:
         values: dict[str, Any] = {
             "id": _chosen_id(req),
             "user_id": principal(req).user_id,
+            "traceparent": tracing.current(),
             "priority": asked.pop("priority"),
             "options": asked,
         }

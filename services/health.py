@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import falcon
-import structlog
 
+from actors import queues
 from actors.broker import Publisher
 from db import migrate
 from db.blobs import Blobs
 from db.session import Store
 from services import schemas
 from services.contract import operation
+from services.latest import Latest
 from services.sessions import answer
-
-log = structlog.get_logger(__name__)
 
 
 class Live:
@@ -36,18 +36,21 @@ class Ready:
 
     def __init__(self, store: Store, blobs: Blobs, publisher: Publisher) -> None:
         self._store = store
-        self._publisher = publisher
-        self._needed: dict[str, Callable[[], None]] = {
-            "database": self._check_database,
-            "blobs": blobs.check,
+        self._needed = {
+            "database": _check("database", self._check_database),
+            "blobs": _check("blobs", blobs.check),
         }
+        self._shown = {"broker": _check("broker", partial(queues.check, publisher.broker))}
 
     @operation(scope=None, answer=schemas.Health)
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """200 if the database is at the newest migration and the blob store answers, else 503."""
-        checks = {name: _outcome(name, check) for name, check in self._needed.items()}
-        ready = all(outcome == "ok" for outcome in checks.values())
-        checks["broker"] = "ok" if self._publisher.reachable() else "away"
+        asked = self._needed | self._shown
+        for check in asked.values():
+            # All at once: a probe waits for the slowest of them, and never for long.
+            check.ask()
+        checks = {name: check.get() or "away" for name, check in asked.items()}
+        ready = all(checks[name] == "ok" for name in self._needed)
         answer(
             resp,
             schemas.Health(status="ok" if ready else "unavailable", checks=checks),
@@ -60,12 +63,14 @@ class Ready:
                 raise migrate.MigrationError("migrations are not at head")
 
 
-def _outcome(name: str, check: Callable[[], None]) -> str:
-    try:
-        check()
-    except migrate.MigrationError as error:
-        return str(error)
-    except Exception as error:
-        log.warning("not_ready", part=name, error=type(error).__name__)
-        return "away"
-    return "ok"
+def _check(name: str, check: Callable[[], None]) -> Latest[str]:
+    """A check to be asked anew by each probe; without an answer, something is away."""
+
+    def outcome() -> str:
+        try:
+            check()
+        except migrate.MigrationError as error:
+            return str(error)
+        return "ok"
+
+    return Latest(name, outcome, fresh_s=0.0)

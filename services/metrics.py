@@ -7,16 +7,12 @@ answer in time costs the scrape its figures, and never a thread that waits.
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import dramatiq
 import falcon
-import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -29,61 +25,13 @@ from db.queue_queries import Backlog
 from db.session import Store
 from db.settings import Settings
 from services.contract import operation
-
-log = structlog.get_logger(__name__)
+from services.latest import Latest
 
 #: How long an answer is good for. Longer spares the broker and the database; shorter is fresher.
 FRESH_S = 5.0
 #: The same for the sessions that have ended: they are counted by reading their whole table, which
 #: took 0.3 s for 200,000 of them.
 FRESH_FINISHED_S = 60.0
-#: How long a scrape waits for an answer. Prometheus itself waits for ten seconds.
-PATIENCE_S = 2.0
-
-T = TypeVar("T")
-
-
-class Latest(Generic[T]):
-    """The latest answer to a question which may take long, or fail.
-
-    It is asked in a thread of its own, one at a time. Whoever wants the answer waits for a while
-    from when it was asked, and not any longer for having come later.
-    """
-
-    def __init__(self, name: str, question: Callable[[], T], *, fresh_s: float) -> None:
-        self._name = name
-        self._question = question
-        self._fresh_s = fresh_s
-        self._lock = threading.Lock()
-        self._answer: Future[T] | None = None
-        self._asked_at = 0.0
-
-    def ask(self) -> Future[T]:
-        """Ask, unless the question is being asked or its answer is still fresh."""
-        with self._lock:
-            is_old = time.monotonic() - self._asked_at > self._fresh_s
-            if self._answer is None or (self._answer.done() and is_old):
-                self._answer, self._asked_at = Future(), time.monotonic()
-                threading.Thread(
-                    target=self._find_out, args=(self._answer,), name=self._name, daemon=True
-                ).start()
-            return self._answer
-
-    def get(self) -> T | None:
-        """The answer, or None if there is none in time."""
-        answer = self.ask()
-        try:
-            return answer.result(max(self._asked_at + PATIENCE_S - time.monotonic(), 0))
-        except Exception:
-            # What went wrong was logged where it did; that it takes too long shows by itself.
-            return None
-
-    def _find_out(self, answer: Future[T]) -> None:
-        try:
-            answer.set_result(self._question())
-        except Exception as error:
-            log.warning("metrics_unknown", part=self._name, error=type(error).__name__)
-            answer.set_exception(error)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import falcon
 import msgspec
 from sqlalchemy.orm import Session
 
+from actors import tracing
 from actors.broker import Publisher
 from actors.messages import ProcessAudioFile
 from db import queries
@@ -99,7 +100,8 @@ class SessionList:
         with uploads.row_of(key, store=self._store, blobs=self._blobs) as db:
             queries.add_session(
                 db, id=session_id, file_name=upload.file_name, size_bytes=upload.size_bytes,
-                recording_key=key, user_id=principal(req).user_id, **asked,
+                recording_key=key, user_id=principal(req).user_id,
+                traceparent=tracing.current(), **asked,
             )  # fmt: skip
         self._publisher.send(ProcessAudioFile(session_id=session_id))
         resp.location = f"/v1/sessions/{session_id}"

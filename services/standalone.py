@@ -24,7 +24,7 @@ import dramatiq
 import falcon
 import platformdirs
 
-from actors import broker
+from actors import broker, tracing
 from actors.logs import configure
 from db import migrate
 from db.session import Store
@@ -116,6 +116,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
 
     settings = from_environment()
     configure(settings.log_level)
+    tracing.setup(settings, service="clamor")
     memory = broker.setup(settings)
     runtime = Runtime(settings, memory)
     worker.declare(memory, runtime)

@@ -11,6 +11,7 @@ import falcon
 import msgspec
 from sqlalchemy.orm import Session
 
+from actors import tracing
 from actors.broker import Publisher
 from actors.messages import TrainNoiseClassifier
 from db import model_queries, queries
@@ -78,6 +79,7 @@ def start(
             clips,
             id=job_id,
             user_id=principal(req).user_id,
+            traceparent=tracing.current(),
             name=options.name,
             algorithm=options.algorithm,
             seed=options.seed,

@@ -9,6 +9,7 @@ from typing import Any
 import falcon
 import msgspec
 
+from actors import tracing
 from actors.broker import Publisher
 from actors.messages import ValidateModel
 from db import model_queries
@@ -97,7 +98,11 @@ class ValidationStart:
                 session_id = sessions[each["session_id"]]
                 each["session_id"] = str(session_id) if session_id else None
             row = model_queries.add_validation(
-                db, id=validation_id, user_id=principal(req).user_id, **values
+                db,
+                id=validation_id,
+                user_id=principal(req).user_id,
+                traceparent=tracing.current(),
+                **values,
             )
             return schemas.ValidationReport.of(row)
 

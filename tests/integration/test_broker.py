@@ -32,8 +32,7 @@ def test_a_sent_message_is_confirmed_and_read_as_it_was(rabbit_settings: Setting
     rabbit: Any = broker.setup(rabbit_settings)
     sent = span(3)
     publisher = Publisher(rabbit, prefix=rabbit_settings.queue_prefix)
-    publisher.send(sent).result(timeout=20)
-    assert publisher.reachable()
+    assert publisher.send(sent).result(timeout=20)
     consumer = rabbit.consume(queue_of(DetectSpan, rabbit_settings), timeout=5_000)
     message = next(consumer)
     assert DetectSpan.parse(message.kwargs) == sent
@@ -89,8 +88,7 @@ def test_an_ack_after_a_reconnect_does_not_hit_another_message(rabbit_settings: 
 def test_a_broker_that_is_away_costs_the_caller_nothing(memory_settings: Settings) -> None:
     nobody = replace(memory_settings, amqp_url=f"amqp://guest:guest@127.0.0.1:{free_port()}/")
     publisher = Publisher(broker.setup(nobody), prefix="x")
-    publisher.send(span(0), span(1)).result(timeout=30)
-    assert not publisher.reachable()
+    assert not publisher.send(span(0), span(1)).result(timeout=30)
     publisher.close()
 
 
@@ -102,8 +100,7 @@ def test_the_queue_is_made_again_when_it_was_removed(rabbit_settings: Settings) 
     connection = pika.BlockingConnection(pika.URLParameters(rabbit_settings.amqp_url))
     connection.channel().queue_delete(queue)
     connection.close()
-    publisher.send(span(1)).result(timeout=20)
-    assert publisher.reachable()
+    assert publisher.send(span(1)).result(timeout=20)
 
     def counted() -> bool:
         return bool(rabbit.get_queue_message_counts(queue)[0] == 1)

@@ -1,0 +1,56 @@
+"""A server that is asked to stop ends what is under way, and loses none of it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from db.blobs import Blobs, recording_key
+from db.settings import Settings
+from services.server import free_port
+from tests.support import recordings
+from tests.support.accounts import KEY
+from tests.support.cluster import Cluster, eventually
+
+pytestmark = pytest.mark.acceptance
+
+
+def test_an_upload_that_is_under_way_is_answered(rabbit_settings: Settings, tmp_path: Path) -> None:
+    content = recordings.encode(recordings.demo()[: 2 * recordings.RATE_HZ], container="WAV")
+    half = len(content) // 2
+    with Cluster(rabbit_settings, tmp_path) as cluster:
+        port = free_port()
+        server = cluster.serve(port)
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            head = (
+                "POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: audio/wav\r\n"
+                f"Authorization: Bearer {KEY}\r\nContent-Length: {len(content)}\r\n\r\n"
+            )
+            connection.sendall(head.encode() + content[:half])
+            folder = tmp_path / "blobs"
+            eventually(lambda: list(folder.rglob("*recording*")), what="the first half")
+            server.popen.terminate()
+
+            def refuses() -> bool:
+                try:
+                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                except OSError:
+                    return True
+                return False
+
+            eventually(refuses, what="a server that takes no new connection")
+            connection.sendall(content[half:])
+            answer = connection.makefile("rb")
+            status = answer.readline()
+            while line := answer.readline().strip():
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.partition(b":")[2])
+            session = json.loads(answer.read(length))
+        assert b" 202 " in status
+        assert server.popen.wait(timeout=60) == 0
+    assert session["size_bytes"] == len(content)
+    stored = Blobs(rabbit_settings.blob_url).get(recording_key(session["id"]))
+    assert stored == content
