@@ -395,7 +395,8 @@ class APIRequest(Base):
     __tablename__ = "api_requests"
     __table_args__ = (
         Index("ix_api_requests_received_at", "received_at"),
-        Index("ix_api_requests_user_id", "user_id"),
+        # A user's usage in a period.
+        Index("ix_api_requests_user_id", "user_id", "received_at"),
         Index("ix_api_requests_session_id", "session_id"),
     )
 
@@ -408,6 +409,8 @@ class APIRequest(Base):
     duration_s: Mapped[float]
     bytes_in: Mapped[int] = mapped_column(BigInteger)
     bytes_out: Mapped[int] = mapped_column(BigInteger)
+    #: The key that was shown, if it was taken; no foreign key, as of sessions.
+    key_id: Mapped[str | None]
     user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
     #: No foreign key: the record of a request outlives the session it spoke of.
     session_id: Mapped[uuid.UUID | None]

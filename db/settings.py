@@ -38,6 +38,13 @@ def _positive_float(text: str) -> float:
     return value
 
 
+def _switch(text: str) -> bool:
+    known = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
+    if text.lower() not in known:
+        raise ValueError("must be on or off")
+    return known[text.lower()]
+
+
 def _positive_int(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -99,8 +106,15 @@ class Settings:
     #: Where traces are sent, by OTLP over HTTP: the collector's base URL. Nothing is traced
     #: without it.
     otlp_endpoint: str = _setting("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+    #: Whether each request has a line in the log.
+    access_log: bool = _setting("CLAMOR_ACCESS_LOG", True, parse=_switch)
     #: DEBUG, INFO, WARNING or ERROR.
     log_level: str = _setting("CLAMOR_LOG_LEVEL", "INFO", parse=lambda text: text.strip().upper())
+
+    @property
+    def has_access_log(self) -> bool:
+        """Whether the lines of the access log are wanted, which are of the level INFO."""
+        return self.access_log and self.log_level in ("DEBUG", "INFO")
 
     @property
     def in_memory_broker(self) -> bool:

@@ -13,7 +13,7 @@ import falcon
 
 from db import account_queries
 from db.session import Store
-from services import contract, keys
+from services import contract, exchanges, keys
 from services.errors import MissingScope, Unauthenticated
 
 #: A key that may do this may do everything, and sees what all users have.
@@ -59,6 +59,8 @@ class Access:
             return
         caller = self._caller(req)
         req.context.principal = caller
+        exchange = exchanges.of(req)
+        exchange.key_id, exchange.user_id = caller.key_id, caller.user_id
         if not caller.may(operation.scope):
             raise MissingScope(f"this needs a key with the scope {operation.scope}")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import falcon
 import structlog
+from prometheus_client import CollectorRegistry
 
 from actors import broker, tracing
 from actors.broker import Publisher
@@ -24,6 +25,7 @@ from services import (
     contract,
     errors,
     events,
+    exchanges,
     health,
     keys,
     metrics,
@@ -34,6 +36,10 @@ from services import (
     validations,
 )
 from services.access import Access
+from services.access_log import AccessLog
+from services.exchanges import Listener
+from services.http_metrics import HttpMetrics
+from services.records import Recorder
 from services.request_traces import Traces
 
 
@@ -45,6 +51,8 @@ class Collaborators:
     store: Store
     blobs: Blobs
     publisher: Publisher
+    #: Makes each request a row; without one no request is recorded.
+    recorder: Recorder | None = None
     #: Set when the process is asked to stop: answers that would go on for minutes end then.
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -61,7 +69,9 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
     if tracing.is_on():
         # Around everything else, so that a trace has the whole of a request.
         middleware.insert(0, Traces())
-    app = falcon.App(middleware=middleware)
+    # Not the library's global registry: an application knows its own figures.
+    registry = CollectorRegistry()
+    app = exchanges.App(middleware=middleware, listeners=_listeners(given, registry))
     errors.install(app)
     store, blobs, publisher = given.store, given.blobs, given.publisher
     max_bytes = given.settings.max_upload_bytes
@@ -102,12 +112,23 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
         "/v1/keys/{key_id}/rotate": accounts.KeyRotate(store, hasher),
         "/health/live": health.Live(),
         "/health/ready": health.Ready(store, blobs, publisher),
-        "/metrics": metrics.Metrics(store, publisher.broker, given.settings),
+        "/metrics": metrics.Metrics(store, publisher.broker, given.settings, registry=registry),
     }
     contract.check(routes)
     for template, resource in routes.items():
         app.add_route(template, resource)
     return app
+
+
+def _listeners(given: Collaborators, registry: CollectorRegistry) -> list[Listener]:
+    """Who is told of each request and its answer."""
+    listeners: list[Listener] = [HttpMetrics(registry)]
+    if given.settings.has_access_log:
+        listeners.append(AccessLog())
+    if given.recorder is not None:
+        registry.register(given.recorder)
+        listeners.append(given.recorder)
+    return listeners
 
 
 def get_app() -> falcon.App[falcon.Request, falcon.Response]:
@@ -118,12 +139,16 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
     # The server stops by SIGTERM; nudges that wait are sent before the process ends.
     atexit.register(publisher.close)
+    store = Store(settings.database_url, pool_size=SERVER_THREADS)
+    recorder = Recorder(store)
+    atexit.register(recorder.close)
     return create_app(
         Collaborators(
             settings=settings,
-            store=Store(settings.database_url, pool_size=SERVER_THREADS),
+            store=store,
             blobs=Blobs(settings.blob_url),
             publisher=publisher,
+            recorder=recorder,
             stopping=stopping.at_signal(),
         )
     )
@@ -143,7 +168,7 @@ class RequestId:
         """Name the request in the answer and in every log line."""
         given = req.get_header("X-Request-ID") or ""
         request_id = given if self._SANE.fullmatch(given) else uuid.uuid4().hex
-        req.context.request_id = request_id
+        req.context.request_id = exchanges.of(req).request_id = request_id
         resp.set_header("X-Request-ID", request_id)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)

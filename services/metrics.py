@@ -1,6 +1,7 @@
 """``GET /metrics``: the queues and the sessions, for Prometheus.
 
-The figures are the installation's and not this process's, so every API process gives the same.
+These figures are the installation's and not this process's, so every API process gives the same;
+its own requests are told by ``http_metrics.py`` and ``records.py``.
 They are looked up when they are asked for, and kept for some seconds. A witness that does not
 answer in time costs the scrape its figures, and never a thread that waits.
 """
@@ -141,9 +142,15 @@ def _each(name: str, meaning: str, label: str, values: Any) -> Metric:
 class Metrics:
     """``GET /metrics``."""
 
-    def __init__(self, store: Store, broker: dramatiq.Broker, settings: Settings) -> None:
-        # Not the library's global registry: an application knows its own figures.
-        self._registry = CollectorRegistry()
+    def __init__(
+        self,
+        store: Store,
+        broker: dramatiq.Broker,
+        settings: Settings,
+        *,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._registry = registry
         self._registry.register(Figures(store, broker, settings))
 
     @operation(scope=None, media=CONTENT_TYPE_LATEST)

@@ -33,6 +33,7 @@ from services import first_key, keys, server, stopping
 from services.app import Collaborators, create_app
 from services.client import ApiError, Client
 from services.errors import UserError
+from services.records import Recorder
 
 #: Worker threads: they share one interpreter, so more would only wait for one another.
 WORKER_THREADS = 2
@@ -125,12 +126,15 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     memory.emit_after("process_boot")
     working.start()
     atexit.register(working.stop)
+    recorder = Recorder(runtime.store)
+    atexit.register(recorder.close)
     return create_app(
         Collaborators(
             settings=settings,
             store=runtime.store,
             blobs=runtime.blobs,
             publisher=runtime.publisher,
+            recorder=recorder,
             stopping=stopping.at_signal(),
         )
     )
