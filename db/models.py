@@ -269,6 +269,8 @@ class AudioSession(Claimable, Owned, Traced, Base):
     chunk_samples: Mapped[int | None]
     pcm_key: Mapped[str | None]
     levels_key: Mapped[str | None]
+    #: The picture of its spectrogram; null for sessions of releases that drew none.
+    spectrogram_key: Mapped[str | None]
     #: Sums, maxima and the histogram of the whole recording's levels, re full scale.
     totals: Mapped[dict[str, Any] | None]
     spans_total: Mapped[int] = mapped_column(server_default=text("0"))

@@ -237,7 +237,12 @@ def sessions_to_tidy(
     has ended for so long that no worker can still be writing for it.
     """
     rows = db.execute(
-        select(AudioSession.id, AudioSession.levels_key, AudioSession.levels_answer_key)
+        select(
+            AudioSession.id,
+            AudioSession.levels_key,
+            AudioSession.levels_answer_key,
+            AudioSession.spectrogram_key,
+        )
         .where(
             AudioSession.state.not_in(UNFINISHED_STATES),
             or_(

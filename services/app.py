@@ -30,6 +30,7 @@ from services import (
     keys,
     metrics,
     models,
+    recordings,
     sessions,
     stopping,
     trainings,
@@ -82,6 +83,10 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
         "/v1/sessions/{session_id:uuid}": sessions.SessionItem(store),
         "/v1/sessions/{session_id:uuid}/detections": sessions.SessionDetections(store),
         "/v1/sessions/{session_id:uuid}/levels": sessions.SessionLevels(store, blobs),
+        "/v1/sessions/{session_id:uuid}/recording": recordings.SessionRecording(store, blobs),
+        "/v1/sessions/{session_id:uuid}/spectrogram.png": recordings.SessionSpectrogram(
+            store, blobs
+        ),
         "/v1/sessions/{session_id:uuid}/events": events.SessionEvents(store, places),
         "/v1/sessions/{session_id:uuid}/cancel": sessions.SessionCancel(store),
         "/v1/batches": batches.BatchList(

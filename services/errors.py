@@ -51,6 +51,8 @@ class ServiceError(Exception):
         ├── InvalidParameter   400  a parameter is not what it must be
         ├── ModelNotFound      404
         ├── NoLevels           404  the session ended without levels
+        ├── NoRecording        404  the recording is no longer stored
+        ├── NoSpectrogram      404  the session ended without a picture
         ├── SessionNotFound    404
         ├── TrainingNotFound   404
         ├── ValidationNotFound 404
@@ -69,6 +71,7 @@ class ServiceError(Exception):
         ├── BodyTooLarge       413  a JSON body is too large
         ├── TooManyFiles       413  a batch has more recordings than are taken at once
         ├── UploadTooLarge     413
+        ├── RangeNotSatisfiable 416  nothing of the recording lies in the range
         ├── UnsupportedMediaType 415  the body is not JSON
         ├── UnsupportedUpload  415  neither multipart/form-data nor a raw body
         ├── Stopping           503  this process is about to end
@@ -243,6 +246,18 @@ class NoLevels(ServiceError):
     status, name, title = 404, "no-levels", "The session has no levels"
 
 
+class NoRecording(ServiceError):
+    """The recording is no longer stored."""
+
+    status, name, title = 404, "no-recording", "The recording is no longer there"
+
+
+class NoSpectrogram(ServiceError):
+    """The session ended without a picture."""
+
+    status, name, title = 404, "no-spectrogram", "The session has no spectrogram"
+
+
 class NotFinished(ServiceError):
     """The session has not come to its end."""
 
@@ -281,6 +296,16 @@ class UploadTooLarge(ServiceError):
     """The recording has more bytes than this server takes."""
 
     status, name, title = 413, "upload-too-large", "The recording is too large"
+
+
+class RangeNotSatisfiable(ServiceError):
+    """Nothing of the recording lies in the range that is asked for."""
+
+    status, name, title = 416, "range-not-satisfiable", "The range lies behind the end"
+
+    def __init__(self, detail: str, *, size_bytes: int) -> None:
+        super().__init__(detail)
+        self.size_bytes = size_bytes
 
 
 class UnsupportedUpload(ServiceError):
@@ -360,6 +385,8 @@ def _service_error(
 ) -> None:
     if error.status == StoreUnavailable.status:
         resp.set_header("Retry-After", str(RETRY_AFTER_S))
+    if isinstance(error, RangeNotSatisfiable):
+        resp.set_header("Content-Range", f"bytes */{error.size_bytes}")
     if error.status == Unauthenticated.status:
         resp.set_header("WWW-Authenticate", 'Bearer realm="clamor"')
     _answer(

@@ -1,4 +1,4 @@
-"""``split_recording``: decode once, measure levels, store 16 kHz mono audio, plan the spans."""
+"""``split_recording``: decode once; measure levels, store 16 kHz mono audio, draw, plan spans."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from actors.failures import Permanent
 from actors.hold import Hold
 from actors.messages import DetectSpan, Nudge, SplitRecording
 from actors.runtime import Runtime
-from actors.science import calibration, chunks, decode
+from actors.science import calibration, chunks, decode, spectrogram
 from actors.science.prepare import Prepared, prepare
+from actors.science.spectrogram import Spectrogram
 from db import queries, turns
 from db.blobs import product_key
 from db.claims import Work
@@ -49,9 +50,12 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
         calibration_db = _calibration_db(runtime, session, hold)
         pcm_key = hold.writes(product_key(session_id, "pcm", attempt=hold.attempt))
         levels_key = hold.writes(product_key(session_id, "levels", attempt=hold.attempt))
+        picture_key = hold.writes(product_key(session_id, "spectrogram", attempt=hold.attempt))
+        picture = Spectrogram()
         tell = progress.of_stage(runtime, work, hold)
-        prepared = _decode(runtime, session, pcm_key, tell=tell)
+        prepared = _decode(runtime, session, pcm_key, picture, tell=tell)
         runtime.blobs.put(levels_key, prepared.levels.to_bytes())
+        runtime.blobs.put(picture_key, spectrogram.to_png(picture.finish()))
         spans = chunks.plan_spans(prepared.grid.length)
         move_on = steps.move_on(
             work,
@@ -65,6 +69,7 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
                 "grid_lead": prepared.grid.lead,
                 "pcm_key": pcm_key,
                 "levels_key": levels_key,
+                "spectrogram_key": picture_key,
                 "spans_total": len(spans),
             },
             then=[DetectSpan(session_id=session_id, span_index=span.index) for span in spans],
@@ -108,9 +113,14 @@ def _checked(blocks: Iterable[Samples], hold: Hold) -> Iterator[Samples]:
 
 
 def _decode(
-    runtime: Runtime, session: AudioSession, pcm_key: str, *, tell: Callable[[float], None]
+    runtime: Runtime,
+    session: AudioSession,
+    pcm_key: str,
+    picture: Spectrogram,
+    *,
+    tell: Callable[[float], None],
 ) -> Prepared:
-    """Decode a recording; ``tell`` is told how much of it is decoded."""
+    """Decode a recording into audio and a picture; ``tell`` is told how much of it is decoded."""
     longest_s = runtime.settings.max_duration_s
 
     def check_duration(decoded_s: float) -> None:
@@ -136,5 +146,6 @@ def _decode(
             decoder,
             write=pcm.write,
             third_octaves=session.bands == "third_octave",
+            spectrogram=picture,
             on_progress=on_progress,
         )

@@ -13,26 +13,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator, NullFormatter
 from numpy.typing import NDArray
 
-from actors.science.chunks import RATE_HZ
 from actors.science.decode import Decoder
 from actors.science.levels import STEP_S, LevelSeries
 from actors.science.meter import LevelMeter
 from actors.science.prepare import MonoResampler
+from actors.science.spectrogram import (
+    DYNAMIC_DB,
+    HIGHEST_HZ,
+    LOWEST_HZ,
+    MOST_COLUMNS,
+    Spectrogram,
+    band_edges_hz,
+)
 from actors.science.types import Event
-
-#: Columns of the spectrogram: more than the picture has pixels is wasted.
-MOST_COLUMNS = 2_000
-
-#: Bands of the spectrogram, evenly spaced on the logarithmic axis.
-N_BANDS = 160
-LOWEST_HZ, HIGHEST_HZ = 40.0, 8_000.0
-
-#: What the colours span, below the loudest cell, in dB.
-_DYNAMIC_DB = 75.0
-
-#: Window and step of the spectrogram at 16 kHz.
-_N_FFT = 2_048
-_HOP = 800
 
 #: Colours that are told apart with any colour vision (Okabe and Ito), lighter first: they lie on
 #: a dark spectrogram. The types are told by their row and name as well.
@@ -51,10 +44,9 @@ _CLOCK_STEPS_S = (30, 60, 120, 300, 600, 1_200, 1_800, 3_600)
 
 @dataclass(frozen=True, eq=False)
 class _Picture:
-    """What is drawn: band powers in dB [shape=(N_BANDS, n_columns)], a column's length, levels."""
+    """What is drawn: band powers in dB [shape=(N_BANDS, n_columns)], and levels."""
 
     bands_db: NDArray[np.float32]
-    column_s: float
     levels: LevelSeries
 
 
@@ -154,11 +146,11 @@ def _draw_lanes(
 def _draw_spectrogram(axes: Axes, picture: _Picture) -> None:
     top_db = float(picture.bands_db.max())
     mesh = axes.pcolormesh(
-        np.arange(picture.bands_db.shape[1] + 1) * picture.column_s,
-        _band_edges_hz(),
-        np.maximum(picture.bands_db - top_db, -_DYNAMIC_DB),
+        np.linspace(0.0, picture.levels.duration_s, picture.bands_db.shape[1] + 1),
+        band_edges_hz(),
+        np.maximum(picture.bands_db - top_db, -DYNAMIC_DB),
         cmap="magma",
-        vmin=-_DYNAMIC_DB,
+        vmin=-DYNAMIC_DB,
         vmax=0.0,
         rasterized=True,
     )
@@ -198,82 +190,12 @@ def _listen(decoder: Decoder) -> _Picture:
     audio = decoder.format
     meter = LevelMeter(rate_hz=audio.rate_hz, n_channels=audio.n_channels)
     resampler = MonoResampler(rate_hz=audio.rate_hz)
-    columns = _Columns()
+    spectrogram = Spectrogram()
     for block in decoder.blocks():
         meter.push(block)
-        columns.push(resampler.push(block))
-    columns.push(resampler.finish())
-    bands_db = columns.finish()
-    return _Picture(bands_db, columns.column_s, meter.finish())
-
-
-class _Columns:
-    """Columns of band power, of equal length and at most `MOST_COLUMNS` of them.
-
-    The length of a recording may not be known before its end. So columns start short, and
-    whenever there are too many, each two become one.
-    """
-
-    def __init__(self) -> None:
-        self._bank = _band_bank()
-        self._window = np.hanning(_N_FFT).astype(np.float32)
-        self._waiting = np.zeros(_N_FFT // 2, dtype=np.float32)
-        self._columns: list[NDArray[np.float32]] = []
-        self._frames_each = 1
-        self._open: list[NDArray[np.float32]] = []
-
-    def push(self, samples: NDArray[np.float32]) -> None:
-        waiting = np.concatenate([self._waiting, samples])
-        n_frames = max(0, (waiting.size - _N_FFT) // _HOP + 1)
-        if n_frames:
-            windows = np.lib.stride_tricks.sliding_window_view(waiting, _N_FFT)
-            spectrum = np.fft.rfft(windows[: n_frames * _HOP : _HOP] * self._window)
-            power = np.square(np.abs(spectrum)).astype(np.float32)
-            for frame in power @ self._bank:
-                self._add(frame)
-        self._waiting = waiting[n_frames * _HOP :]
-
-    def finish(self) -> NDArray[np.float32]:
-        """Band powers in dB [shape=(N_BANDS, n_columns)]."""
-        self.push(np.zeros(_N_FFT // 2, dtype=np.float32))
-        last = [np.max(self._open, axis=0)] if self._open else []
-        bands = np.array([*self._columns, *last] or [np.zeros(N_BANDS, dtype=np.float32)])
-        return np.asarray(10.0 * np.log10(bands.T + 1e-10), dtype=np.float32)
-
-    @property
-    def column_s(self) -> float:
-        """How many seconds a column stands for."""
-        return self._frames_each * _HOP / RATE_HZ
-
-    def _add(self, frame: NDArray[np.float32]) -> None:
-        self._open.append(frame)
-        if len(self._open) < self._frames_each:
-            return
-        self._columns.append(np.max(self._open, axis=0))
-        self._open = []
-        if len(self._columns) == MOST_COLUMNS:
-            pairs = np.array(self._columns).reshape(-1, 2, N_BANDS)
-            self._columns = list(pairs.max(axis=1))
-            self._frames_each *= 2
-
-
-def _band_edges_hz() -> NDArray[np.float64]:
-    return np.geomspace(LOWEST_HZ, HIGHEST_HZ, N_BANDS + 1)
-
-
-def _band_bank() -> NDArray[np.float32]:
-    """Triangles in logarithmic frequency [shape=(n_bins, N_BANDS)]; each weighs the same.
-
-    Below about 300 Hz bands are narrower than bins; every band then reads between two bins.
-    """
-    bins_hz = np.fft.rfftfreq(_N_FFT, 1 / RATE_HZ)
-    edges_hz = _band_edges_hz()
-    centres_hz = np.sqrt(edges_hz[:-1] * edges_hz[1:])
-    reach_hz = np.maximum(np.diff(edges_hz), bins_hz[1])
-    distance = np.abs(bins_hz[:, None] - centres_hz[None, :]) / reach_hz
-    bank = np.maximum(1.0 - distance, 0.0)
-    normalised: NDArray[np.float32] = (bank / bank.sum(axis=0)).astype(np.float32)
-    return normalised
+        spectrogram.push(resampler.push(block))
+    spectrogram.push(resampler.finish())
+    return _Picture(spectrogram.finish(), meter.finish())
 
 
 def _hertz(value: float, _position: int | None = None) -> str:

@@ -14,6 +14,7 @@ from actors.science.decode import Decoder
 from actors.science.errors import EmptyRecording
 from actors.science.levels import LevelSeries
 from actors.science.meter import LevelMeter
+from actors.science.spectrogram import Spectrogram
 from actors.science.totals import Totals
 from actors.science.types import AudioFormat
 
@@ -45,6 +46,7 @@ def prepare(
     *,
     write: Callable[[bytes], object],
     third_octaves: bool = False,
+    spectrogram: Spectrogram | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> Prepared:
     """Decode a recording once, in bounded memory.
@@ -57,6 +59,8 @@ def prepare(
         Takes the mono mix at 16 kHz as int16 little-endian PCM, piece by piece.
     third_octaves
         Whether to measure third-octave bands too.
+    spectrogram
+        Takes the mono mix at 16 kHz too; the caller finishes it.
     on_progress
         Is told the seconds that were decoded, after each block; it may raise to stop the work.
 
@@ -72,18 +76,22 @@ def prepare(
     resampler = MonoResampler(rate_hz=audio.rate_hz)
     n_frames = n_samples = 0
     loudest = Loudest()
+
+    def keep(samples: NDArray[np.float32]) -> None:
+        nonlocal n_samples
+        n_samples += samples.size
+        if spectrogram is not None:
+            spectrogram.push(samples)
+        write(float_to_pcm(samples))
+
     for block in decoder.blocks():
         n_frames += len(block)
         loudest.push(block)
         meter.push(block)
-        samples = resampler.push(block)
-        n_samples += samples.size
-        write(float_to_pcm(samples))
+        keep(resampler.push(block))
         if on_progress is not None:
             on_progress(n_frames / audio.rate_hz)
-    samples = resampler.finish()
-    n_samples += samples.size
-    write(float_to_pcm(samples))
+    keep(resampler.finish())
     if not n_samples:
         raise EmptyRecording
     return Prepared(

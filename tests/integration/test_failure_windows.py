@@ -319,6 +319,7 @@ def test_postgres_away_at_the_commit_has_the_step_run_again(
     [session] = sessions(other)
     assert stored(other) == {
         session.recording_key, session.levels_key, session.levels_answer_key,
+        session.spectrogram_key,
     }  # fmt: skip
 
 

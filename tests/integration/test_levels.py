@@ -156,7 +156,7 @@ def test_the_levels_of_a_recording(api: falcon.testing.TestClient, runtime: Runt
         row = queries.get_session(db, uuid.UUID(session["id"]))
     assert row is not None
     assert row.pcm_key is None
-    kept = {recording_key(row.id), row.levels_key, row.levels_answer_key}
+    kept = {recording_key(row.id), row.levels_key, row.levels_answer_key, row.spectrogram_key}
     assert set(runtime.blobs.keys("sessions/")) == kept
     assert levels(api, session).json == found
     assert levels(api, finished(api, sine(80.0))).json["third_octaves"] is None

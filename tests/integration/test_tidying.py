@@ -74,7 +74,12 @@ def test_a_finished_session_is_tidied_at_once_and_once_more_behind_a_late_worker
 ) -> None:
     session_id = add(runtime, recordings.encode(recordings.demo()))
     done = run_to_the_end(runtime, session_id)
-    kept = {recording_key(session_id), done.levels_key, done.levels_answer_key}
+    kept = {
+        recording_key(session_id),
+        done.levels_key,
+        done.levels_answer_key,
+        done.spectrogram_key,
+    }
     Steward(runtime).round()
     assert set(runtime.blobs.keys("sessions/")) == kept
     assert tidied_at(runtime, session_id) is None

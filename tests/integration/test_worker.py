@@ -52,7 +52,12 @@ def test_the_steward_tidies_up_behind_a_finished_session(runtime: Runtime) -> No
     done = run_to_the_end(runtime, session_id)
     assert done.pcm_key in runtime.blobs.keys("sessions/")
     Steward(runtime).round()
-    kept = {recording_key(session_id), done.levels_key, done.levels_answer_key}
+    kept = {
+        recording_key(session_id),
+        done.levels_key,
+        done.levels_answer_key,
+        done.spectrogram_key,
+    }
     assert set(runtime.blobs.keys("sessions/")) == kept
     assert session(runtime, session_id).pcm_key is None
 

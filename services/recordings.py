@@ -1,0 +1,171 @@
+"""``/v1/sessions/{session_id}/recording`` and ``.../spectrogram.png``: to be heard and seen."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from io import BufferedReader
+
+import falcon
+
+from db.blobs import READ_BYTES, BlobMissing, Blobs
+from db.models import UNFINISHED_STATES
+from db.session import Store
+from services import sessions
+from services.access import owner
+from services.contract import operation
+from services.errors import (
+    NoRecording,
+    NoSpectrogram,
+    NotFinished,
+    RangeNotSatisfiable,
+    SessionNotFound,
+    StoreUnavailable,
+)
+
+#: What browsers call the containers. One that nobody has recognised yet is just bytes.
+MEDIA_TYPES = {
+    "wav": "audio/wav",
+    "rf64": "audio/wav",
+    "w64": "audio/x-w64",
+    "aiff": "audio/aiff",
+    "flac": "audio/flac",
+    "ogg": "audio/ogg",
+    "mp3": "audio/mpeg",
+    "mp4": "audio/mp4",
+    "aac": "audio/aac",
+    "webm": "audio/webm",
+}
+UNKNOWN_TYPE = "application/octet-stream"
+
+_UNQUOTED = str.maketrans('"\\', "__")
+
+#: A part of the bytes, from one to another, from one on, or the last of them. Everything else that
+#: a header may ask for is answered with the whole (RFC 9110, 14.2), as it allows.
+_RANGE = re.compile(r"\s*bytes\s*=\s*(?:([0-9]{1,18})\s*-\s*([0-9]{0,18})|-\s*([0-9]{1,18}))\s*")
+
+
+class SessionRecording:
+    """``GET /v1/sessions/{session_id}/recording``."""
+
+    def __init__(self, store: Store, blobs: Blobs) -> None:
+        self._store = store
+        self._blobs = blobs
+
+    @operation(
+        scope="sessions:read",
+        media="audio/*",
+        problems=(SessionNotFound, NoRecording, RangeNotSatisfiable, StoreUnavailable),
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """The recording, byte by byte as it was sent; a part of it where ``Range`` asks for one."""
+        with self._store.reading() as db:
+            session = sessions.found(db, session_id, owner=owner(req))
+        # A recording never changes.
+        tag = str(session_id)
+        resp.set_header("Accept-Ranges", "bytes")
+        if _kept_as_it_is(req, resp, tag=tag):
+            return
+        try:
+            stored = self._blobs.open(session.recording_key)
+        except BlobMissing:
+            raise NoRecording("the recording is no longer stored") from None
+        except OSError as error:
+            raise StoreUnavailable("the recording cannot be read") from error
+        start, stop = 0, session.size_bytes
+        asked = _part(req, size_bytes=stop, tag=tag)
+        if asked is not None:
+            start, stop = asked
+            resp.status = falcon.HTTP_206
+            resp.content_range = (start, stop - 1, session.size_bytes)
+        resp.content_type = MEDIA_TYPES.get(session.container or "", UNKNOWN_TYPE)
+        # Falcon takes care of all but what would end the name within its quotes.
+        resp.downloadable_as = session.file_name.translate(_UNQUOTED)
+        resp.set_stream(_Pieces(stored, start, stop), stop - start)
+
+
+class SessionSpectrogram:
+    """``GET /v1/sessions/{session_id}/spectrogram.png``."""
+
+    def __init__(self, store: Store, blobs: Blobs) -> None:
+        self._store = store
+        self._blobs = blobs
+
+    @operation(
+        scope="sessions:read",
+        media=falcon.MEDIA_PNG,
+        problems=(SessionNotFound, NotFinished, NoSpectrogram, StoreUnavailable),
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """The picture of the whole recording, there as soon as it is decoded: time from left to
+        right, 40 Hz to 8 kHz from bottom to top, evenly by the logarithm.
+        """
+        with self._store.reading() as db:
+            session = sessions.found(db, session_id, owner=owner(req))
+        key = session.spectrogram_key
+        if key is None and session.state in UNFINISHED_STATES:
+            raise NotFinished("the recording has not been decoded yet")
+        if key is None:
+            raise NoSpectrogram(f"the session is {session.state}, and nothing of it was drawn")
+        if _kept_as_it_is(req, resp, tag=key.rpartition("/")[2]):
+            return
+        resp.content_type = falcon.MEDIA_PNG
+        try:
+            resp.data = self._blobs.get(key)
+        except BlobMissing:
+            raise NoSpectrogram("the picture is no longer stored") from None
+        except OSError as error:
+            raise StoreUnavailable("the picture cannot be read") from error
+
+
+def _kept_as_it_is(req: falcon.Request, resp: falcon.Response, *, tag: str) -> bool:
+    """Whether the caller has it already, and is told so; says in any case how it may be kept."""
+    resp.etag = tag
+    # Private: shared caches must not give it to who has no key. What bytes are is never guessed.
+    resp.cache_control = ["private", "no-cache"]
+    resp.set_header("X-Content-Type-Options", "nosniff")
+    if not any(each in ("*", tag) for each in req.if_none_match or ()):
+        return False
+    resp.status = falcon.HTTP_304
+    return True
+
+
+def _part(req: falcon.Request, *, size_bytes: int, tag: str) -> tuple[int, int] | None:
+    """From which byte to before which one is asked for; None for the whole.
+
+    Raises
+    ------
+    RangeNotSatisfiable
+        If there is no byte of what is asked for.
+    """
+    asked = _RANGE.fullmatch(req.get_header("Range") or "")
+    if asked is None or (req.get_header("If-Range") or f'"{tag}"') != f'"{tag}"':
+        return None
+    first, last, n_last = asked.groups()
+    if n_last is not None:
+        start, stop = max(size_bytes - int(n_last), 0), size_bytes
+    else:
+        start, stop = int(first), min(int(last or size_bytes) + 1, size_bytes)
+        if last and int(last) < start:
+            return None
+    if start >= stop:
+        raise RangeNotSatisfiable(f"the recording has {size_bytes} bytes", size_bytes=size_bytes)
+    return start, stop
+
+
+class _Pieces:
+    """Bytes of a stored file, in pieces, from one place to another; the server closes it."""
+
+    def __init__(self, stored: BufferedReader, start: int, stop: int) -> None:
+        self._stored = stored
+        self._n_left = stop - start
+        stored.seek(start)
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self._stored.read(min(READ_BYTES, self._n_left)):
+            self._n_left -= len(piece)
+            yield piece
+
+    def close(self) -> None:
+        self._stored.close()
