@@ -10,26 +10,31 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, insert, or_, select, text, update
+from sqlalchemy import bindparam, false, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.account_models import ApiKey
 from db.models import User
+from db.session import Question, Store
 
-_CREDENTIAL = text("""
-    SELECT api_keys.user_id, api_keys.secret_hash, api_keys.scopes,
-           coalesce(api_keys.revoked_at <= now(), false) AS is_revoked,
-           coalesce(api_keys.expires_at <= now(), false) AS is_expired,
-           users.disabled_at IS NOT NULL AS is_disabled
-    FROM api_keys JOIN users ON users.id = api_keys.user_id
-    WHERE api_keys.id = :key_id
-""")
+_CREDENTIAL = Question(
+    select(
+        ApiKey.user_id,
+        ApiKey.secret_hash,
+        ApiKey.scopes,
+        func.coalesce(ApiKey.revoked_at <= func.now(), false()).label("is_revoked"),
+        func.coalesce(ApiKey.expires_at <= func.now(), false()).label("is_expired"),
+        User.disabled_at.is_not(None).label("is_disabled"),
+    )
+    .join(User, User.id == ApiKey.user_id)
+    .where(ApiKey.id == bindparam("key_id"))
+)
 
 
-def credential(db: Session, key_id: str) -> Row[Any] | None:
+def credential(store: Store, key_id: str) -> Any:
     """What a key is compared with, and what it allows; None if there is none of this id."""
-    return db.execute(_CREDENTIAL, {"key_id": key_id}).one_or_none()
+    return store.ask(_CREDENTIAL, key_id=key_id)
 
 
 def is_active() -> ColumnElement[bool]:

@@ -11,7 +11,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, case, func, insert, literal_column, or_, select, true, update
+from sqlalchemy import (
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -26,6 +40,7 @@ from db.models import (
     ProcessingMetric,
     SessionSpan,
 )
+from db.session import Question, Store
 
 # --- sessions ----------------------------------------------------------------------------------
 
@@ -50,6 +65,39 @@ def get_session(
     return db.scalars(
         select(AudioSession).where(AudioSession.id == session_id, is_of(AudioSession, owner))
     ).one_or_none()
+
+
+#: What the API shows of a session, beside what it reckons. What is kept as JSON stays the text
+#: that it is, for the API to read it as what it shows.
+_SHOWN = (
+    AudioSession.id, AudioSession.state, AudioSession.file_name, AudioSession.size_bytes,
+    AudioSession.container, AudioSession.codec, AudioSession.rate_hz, AudioSession.n_channels,
+    AudioSession.duration_s, AudioSession.calibration_db, AudioSession.calibration_tone_db,
+    AudioSession.bands, AudioSession.priority, AudioSession.batch_id, AudioSession.spans_total,
+    AudioSession.spans_finished, AudioSession.stage_share, AudioSession.stage_since,
+    AudioSession.stage_told_at, AudioSession.created_at, AudioSession.started_at,
+    AudioSession.finished_at,
+    cast(AudioSession.summary, Text).label("summary"),
+    cast(AudioSession.problem, Text).label("problem"),
+    select(func.count())
+    .select_from(SessionSpan)
+    .where(SessionSpan.session_id == AudioSession.id, literal_column("state = 'failed'"))
+    .scalar_subquery()
+    .label("spans_failed"),
+    func.clock_timestamp().label("now"),
+)  # fmt: skip
+_OWNER = bindparam("owner", type_=Uuid)
+_SESSION = Question(
+    select(*_SHOWN).where(
+        AudioSession.id == bindparam("session_id"),
+        or_(_OWNER.is_(None), AudioSession.user_id == _OWNER),
+    )
+)
+
+
+def shown_session(store: Store, session_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> Any:
+    """One session with what the API shows of it; with an owner only if it is theirs."""
+    return store.ask(_SESSION, session_id=session_id, owner=owner)
 
 
 def session_version(db: Session, session_id: uuid.UUID) -> str | None:
@@ -168,16 +216,6 @@ def spans_of(db: Session, session_id: uuid.UUID) -> Sequence[SessionSpan]:
         .where(SessionSpan.session_id == session_id)
         .order_by(SessionSpan.span_index)
     ).all()
-
-
-def count_spans(db: Session, session_id: uuid.UUID) -> dict[str, int]:
-    """How many spans of a session are in each state."""
-    rows = db.execute(
-        select(SessionSpan.state, func.count())
-        .where(SessionSpan.session_id == session_id)
-        .group_by(SessionSpan.state)
-    )
-    return dict(rows.all())
 
 
 # --- detections --------------------------------------------------------------------------------

@@ -7,12 +7,19 @@ processes share gave wrong rows.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import select
+import time
+from collections import namedtuple
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import sqlalchemy
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 #: No statement of the product comes near this; one that does is stuck and gives way.
 STATEMENT_TIMEOUT_MS = 30_000
@@ -29,6 +36,9 @@ SILENT_PEER = {
 }
 #: How long a request waits for a free connection before it is told to try again.
 POOL_TIMEOUT_S = 5.0
+#: A connection that nobody has used for longer is asked whether it still answers before it is
+#: used: a round trip to the server, which a busy process is spared.
+IDLE_S = 5.0
 
 
 def driver_url(url: str) -> sqlalchemy.URL:
@@ -67,6 +77,28 @@ class ForkedStore(Exception):
     """A store is used by another process than the one that made it."""
 
 
+#: How statements are written for the driver.
+_DIALECT = sqlalchemy.make_url("postgresql+psycopg://").get_dialect()()
+
+
+class Question:
+    """One statement that answers with one row at most, and that is asked with every request.
+
+    It is compiled once. :meth:`Store.ask` puts it to the driver itself, which takes half as long
+    as the way through a session; what comes back are the driver's own values.
+    """
+
+    def __init__(self, statement: sqlalchemy.Select[*tuple[Any, ...]]) -> None:
+        compiled = statement.compile(dialect=_DIALECT)
+        if any(value is not None for value in compiled.params.values()):
+            raise ValueError("every value of a question is a parameter or a literal")
+        self.sql = str(compiled)
+        #: Makes an answer, with a name for each column, of a row.
+        self.answer: Callable[[Any], Any] = namedtuple(
+            "Answer", statement.selected_columns.keys()
+        )._make  # type: ignore[attr-defined]
+
+
 class Store:
     """One process's way to Postgres.
 
@@ -81,12 +113,11 @@ class Store:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT_S,
-            pool_pre_ping=True,
+            # The one that was used last is the one that knows the most, and that is not idle.
+            pool_use_lifo=True,
         )
+        _watch(self._engine)
         self._sessions = sessionmaker(self._engine, expire_on_commit=False)
-        self._readers = sessionmaker(
-            self._engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False
-        )
 
     @property
     def engine(self) -> sqlalchemy.Engine:
@@ -107,8 +138,26 @@ class Store:
         the server less. For questions that are one statement.
         """
         self._check_process()
-        with self._readers() as session:
+        # To the session this is a transaction; the driver, which begins none, has nothing to send
+        # at its end. SQLAlchemy's own switch takes as long as a statement.
+        with (
+            self._engine.connect() as connection,
+            _autocommit(connection.connection),
+            Session(connection, expire_on_commit=False) as session,
+        ):
             yield session
+
+    def ask(self, question: Question, **values: object) -> Any:
+        """The row that answers a question, or None."""
+        self._check_process()
+        try:
+            with self._engine.raw_connection() as pooled, _autocommit(pooled) as connection:
+                row = connection.execute(question.sql, values, prepare=True).fetchone()
+        except psycopg.Error as error:
+            raise DBAPIError.instance(
+                question.sql, None, error, psycopg.Error, hide_parameters=True
+            ) from error
+        return None if row is None else question.answer(row)
 
     def close(self) -> None:
         """Close every connection; in a forked process none, for they are the parent's."""
@@ -119,3 +168,51 @@ class Store:
             raise ForkedStore(
                 f"this store was made by process {self._made_by}, before the fork of {os.getpid()}"
             )
+
+
+@contextmanager
+def _autocommit(pooled: PoolProxiedConnection) -> Iterator[psycopg.Connection[Any]]:
+    """The driver's connection, which begins no transaction meanwhile."""
+    connection: psycopg.Connection[Any] = pooled.dbapi_connection  # type: ignore[assignment]
+    connection.autocommit = True
+    try:
+        yield connection
+    finally:
+        if not connection.closed:
+            connection.autocommit = False
+        elif pooled.is_valid:
+            pooled.invalidate()
+
+
+def _watch(engine: sqlalchemy.Engine) -> None:
+    """Let no connection be used whose other end has gone.
+
+    A server that ends a connection says so, and what it said waits to be read: to look for that
+    costs nothing. Only one that vanished without a word has to be asked, see :data:`IDLE_S`.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def note(_connection: object, entry: ConnectionPoolEntry) -> None:
+        entry.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def look(
+        connection: psycopg.Connection[Any], entry: ConnectionPoolEntry, _pooled: object
+    ) -> None:
+        used_at = entry.info.get("used_at")
+        if used_at is None or (
+            time.monotonic() - used_at < IDLE_S and not _has_something_to_say(connection)
+        ):
+            return
+        try:
+            engine.dialect.do_ping(connection)  # type: ignore[arg-type]
+        except psycopg.Error as error:
+            # All others go, too, as they come: what ended this one has ended them.
+            raise InvalidatePoolError from error
+
+
+def _has_something_to_say(connection: psycopg.Connection[Any]) -> bool:
+    """Whether a server sent something that nobody asked for."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -71,8 +71,7 @@ class Access:
         key = keys.parse(shown.strip())
         if key is None:
             raise Unauthenticated("this is no key of Clamor's")
-        with self._store.reading() as db:
-            row = account_queries.credential(db, key.id)
+        row = account_queries.credential(self._store, key.id)
         # One answer for a key that is not there and one that is not right: ids are no secrets,
         # but which of them exist is nobody's business.
         if row is None or not self._hasher.fits(key, row.secret_hash):

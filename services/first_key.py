@@ -31,20 +31,20 @@ def key_of(home: Path) -> str:
 def ensure(home: Path, store: Store, hasher: keys.Hasher) -> str:
     """The first key, which may do everything; a new one if the one that is kept is not taken."""
     kept = keys.parse(key_of(home))
+    row = account_queries.credential(store, kept.id) if kept else None
+    if (
+        kept is not None
+        and row is not None
+        and hasher.fits(kept, row.secret_hash)
+        and not (row.is_revoked or row.is_expired or row.is_disabled)
+    ):
+        return str(kept)
+    made = keys.new()
     with store.transaction() as db:
-        row = account_queries.credential(db, kept.id) if kept else None
-        if (
-            kept is not None
-            and row is not None
-            and hasher.fits(kept, row.secret_hash)
-            and not (row.is_revoked or row.is_expired or row.is_disabled)
-        ):
-            return str(kept)
         user = account_queries.find_user(db, EMAIL) or account_queries.add_user(
             db, id=uuid.uuid4(), email=EMAIL, name="This machine"
         )
         account_queries.disable_user(db, user.id, disabled=False)
-        made = keys.new()
         account_queries.add_key(
             db, id=made.id, user_id=user.id, name=NAME, secret_hash=hasher.of(made),
             scopes=list(SCOPES),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
+import operator
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from db.models import PRIORITIES, UNFINISHED_STATES, AudioSession, NoiseDetection, NoiseModel
+from db.models import PRIORITIES, UNFINISHED_STATES, NoiseDetection, NoiseModel
 from db.training_models import Promotion, TrainingClip, TrainingJob, Validation
 from services.progress import Progress
 
@@ -89,26 +89,35 @@ class Session(msgspec.Struct, kw_only=True):
     problem: Problem | None
 
     @classmethod
-    def of(cls, row: AudioSession, spans: Mapping[str, int], *, now: datetime) -> Session:
-        """The session of a row; ``spans`` counts its spans by state, ``now`` is the database's."""
-        told = {field.name for field in dataclasses.fields(Progress)}
-        progress = Progress.of(row, now=now)
+    def of(cls, row: Any) -> Session:
+        """The session of a row as ``db.queries`` shows it."""
+        progress = Progress.of(row, now=row.now)
         return cls(
-            **{
-                name: getattr(progress if name in told else row, name)
-                for name in cls.__struct_fields__
-                if name not in ("priority", "spans_failed", "summary", "problem")
-            },
+            **dict(zip(_COPIED, _copied(row), strict=True)),
+            stage=progress.stage,
+            percent=progress.percent,
+            speed=progress.speed,
+            time_left_s=progress.time_left_s,
             priority=PRIORITIES[row.priority],
-            spans_failed=spans.get("failed", 0),
-            summary=msgspec.convert(row.summary, Summary | None),
-            problem=msgspec.convert(row.problem, Problem | None),
+            summary=_summary(row.summary or "null"),
+            problem=_problem(row.problem or "null"),
         )
 
     @property
     def finished(self) -> bool:
         """Whether the session has come to its end, good or bad."""
         return self.state not in UNFINISHED_STATES
+
+
+#: What a session shows as it stands in its row.
+_COPIED = tuple(
+    name
+    for name in Session.__struct_fields__
+    if name not in (*Progress.__dataclass_fields__, "priority", "summary", "problem")
+)
+_copied = operator.attrgetter(*_COPIED)
+_summary = msgspec.json.Decoder(Summary | None).decode
+_problem = msgspec.json.Decoder(Problem | None).decode
 
 
 class Candidate(msgspec.Struct, kw_only=True):

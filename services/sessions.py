@@ -57,18 +57,22 @@ def answer(resp: falcon.Response, body: object, *, status: int = 200) -> None:
 
 def load(store: Store, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Session:
     """A session as the API shows it to an owner; raises :class:`SessionNotFound`."""
-    with store.transaction() as db:
-        row = found(db, session_id, owner=owner)
-        spans = queries.count_spans(db, session_id)
-        return schemas.Session.of(row, spans, now=queries.clock(db))
+    row = queries.shown_session(store, session_id, owner=owner)
+    if row is None:
+        raise _not_found(session_id)
+    return schemas.Session.of(row)
 
 
 def found(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> AudioSession:
     """The row of a session; raises :class:`SessionNotFound`, also if it is somebody else's."""
     row = queries.get_session(db, session_id, owner=owner)
     if row is None:
-        raise SessionNotFound(f"no session has the id {session_id}")
+        raise _not_found(session_id)
     return row
+
+
+def _not_found(session_id: uuid.UUID) -> SessionNotFound:
+    return SessionNotFound(f"no session has the id {session_id}")
 
 
 class SessionList:
