@@ -1,0 +1,143 @@
+"""Clamor's twin for ``make bench-api``: two of its endpoints, as FastAPI's tutorial has them.
+
+It does the same work over the same stores: it looks the caller's key up, names the request, keeps
+the recording, writes the row, tells the workers and answers with the same JSON. What Clamor itself
+does of that (queries, blobs, publisher, keys) it does with Clamor's own code, so that what is
+compared is the way of serving.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Depends, FastAPI, HTTPException, Request, Response, UploadFile
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel
+from sqlalchemy.orm import Session as DatabaseSession
+from sqlalchemy.orm import sessionmaker
+
+from actors import broker
+from actors.broker import Publisher
+from actors.logs import configure
+from actors.messages import ProcessAudioFile
+from db import account_queries, queries
+from db.blobs import Blobs, recording_key
+from db.session import make_engine
+from db.settings import from_environment
+from services import keys, schemas
+from services.app import SERVER_THREADS
+
+settings = from_environment()
+configure("WARNING")
+engine = make_engine(settings.database_url, pool_size=SERVER_THREADS, pool_pre_ping=True)
+make_session = sessionmaker(engine, expire_on_commit=False)
+blobs = Blobs(settings.blob_url)
+publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
+hasher = keys.Hasher(settings.key_pepper)
+app = FastAPI()
+
+
+class Session(BaseModel):
+    """What the API answers, as pydantic has it."""
+
+    id: uuid.UUID
+    state: str
+    stage: str
+    percent: int
+    speed: float | None
+    time_left_s: float | None
+    file_name: str
+    size_bytes: int
+    container: str | None
+    codec: str | None
+    rate_hz: int | None
+    n_channels: int | None
+    duration_s: float | None
+    calibration_db: float | None
+    calibration_tone_db: float | None
+    bands: str | None
+    priority: str
+    batch_id: uuid.UUID | None
+    spans_total: int
+    spans_finished: int
+    spans_failed: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    summary: dict[str, Any] | None
+    problem: dict[str, Any] | None
+
+
+@app.middleware("http")
+async def name_request(
+    request: Request, call_next: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    """Give every answer an id."""
+    response = await call_next(request)
+    response.headers["X-Request-ID"] = request.headers.get("X-Request-ID") or uuid.uuid4().hex
+    return response
+
+
+def get_db() -> Iterator[DatabaseSession]:
+    """A database session for one request."""
+    with make_session() as db:
+        yield db
+
+
+Db = Annotated[DatabaseSession, Depends(get_db)]
+
+
+def get_user(
+    shown: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())], db: Db
+) -> uuid.UUID:
+    """Whom the key of a request stands for."""
+    key = keys.parse(shown.credentials)
+    row = account_queries.credential(db, key.id) if key else None
+    if key is None or row is None or not hasher.fits(key, row.secret_hash):
+        raise HTTPException(401)
+    if row.is_revoked or row.is_expired or row.is_disabled:
+        raise HTTPException(401)
+    user_id: uuid.UUID = row.user_id
+    return user_id
+
+
+Caller = Annotated[uuid.UUID, Depends(get_user)]
+
+
+def shown(db: DatabaseSession, session_id: uuid.UUID, owner: uuid.UUID) -> Session:
+    """A session of an owner."""
+    row = queries.get_session(db, session_id, owner=owner)
+    if row is None:
+        raise HTTPException(404)
+    spans = queries.count_spans(db, session_id)
+    told = schemas.Session.of(row, spans, now=queries.clock(db))
+    return Session(**msgspec.to_builtins(told))
+
+
+@app.get("/v1/sessions/{session_id}")
+def read_session(session_id: uuid.UUID, caller: Caller, db: Db) -> Session:
+    """A session as it stands."""
+    return shown(db, session_id, caller)
+
+
+@app.post("/v1/sessions", status_code=202)
+def create_session(file: UploadFile, caller: Caller, db: Db) -> Session:
+    """Take a recording."""
+    session_id = uuid.uuid4()
+    key = recording_key(session_id)
+    blobs.put(key, iter(lambda: file.file.read(256 * 1024), b""))
+    queries.add_session(
+        db, id=session_id, user_id=caller, file_name=file.filename or "recording",
+        size_bytes=file.size or 0, recording_key=key,
+    )  # fmt: skip
+    db.commit()
+    publisher.send(ProcessAudioFile(session_id=session_id))
+    return shown(db, session_id, caller)
+
+
+assert os.environ.get("WEB_CONCURRENCY", "1") == "1"
