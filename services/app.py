@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import atexit
-import re
 import threading
-import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
 import falcon
-import structlog
 from prometheus_client import CollectorRegistry
 
 from actors import broker, tracing
@@ -23,13 +20,13 @@ from services import (
     accounts,
     batches,
     contract,
-    errors,
     events,
     exchanges,
     health,
     keys,
     metrics,
     models,
+    problems,
     recordings,
     sessions,
     stopping,
@@ -38,9 +35,11 @@ from services import (
 )
 from services.access import Access
 from services.access_log import AccessLog
+from services.contract import Parameters
 from services.exchanges import Listener
 from services.http_metrics import HttpMetrics
 from services.records import Recorder
+from services.request_ids import RequestId
 from services.request_traces import Traces
 
 
@@ -66,6 +65,8 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
         RequestId(),
         # Before all that looks at rows: it says whose they may be.
         Access(given.store, hasher),
+        # Behind it: what parameters there are is told to callers alone.
+        Parameters(),
     ]
     if tracing.is_on():
         # Around everything else, so that a trace has the whole of a request.
@@ -73,7 +74,7 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
     # Not the library's global registry: an application knows its own figures.
     registry = CollectorRegistry()
     app = exchanges.App(middleware=middleware, listeners=_listeners(given, registry))
-    errors.install(app)
+    problems.install(app)
     store, blobs, publisher = given.store, given.blobs, given.publisher
     max_bytes = given.settings.max_upload_bytes
     places = events.Places(given.settings.event_streams, stopping=given.stopping)
@@ -162,18 +163,3 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
 #: Requests that one server process works on at once beside its streams, and the connections to
 #: the database that it may hold. A stream needs one only for a moment.
 SERVER_THREADS = 16
-
-
-class RequestId:
-    """Gives every request an id: the caller's own, if it is a sane one, else a new one."""
-
-    _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Name the request in the answer and in every log line."""
-        given = req.get_header("X-Request-ID") or ""
-        request_id = given if self._SANE.fullmatch(given) else uuid.uuid4().hex
-        req.context.request_id = exchanges.of(req).request_id = request_id
-        resp.set_header("X-Request-ID", request_id)
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)

@@ -18,13 +18,15 @@ from db.blobs import INBOX, Blobs, is_inbox_key, recording_key
 from db.session import Store
 from services import batch_schemas, batch_uploads, options
 from services.access import owner, principal
-from services.contract import operation, query_of
+from services.contract import OwnQuery, body_of, operation, query_of
 from services.errors import (
     AlreadyFinished,
     BatchClosed,
     BatchExists,
     BatchNotFound,
     EmptyUpload,
+    FieldError,
+    InvalidBody,
     InvalidParameter,
     TooManyFiles,
     UnsupportedUpload,
@@ -71,10 +73,11 @@ class BatchList:
 
     @operation(
         scope="sessions:write",
+        query=OwnQuery,
         answer=batch_schemas.Batch,
         status=202,
         problems=(
-            BatchClosed, BatchExists, EmptyUpload, InvalidParameter, TooManyFiles,
+            BatchClosed, BatchExists, EmptyUpload, InvalidBody, InvalidParameter, TooManyFiles,
             UnsupportedUpload,
         ),
     )  # fmt: skip
@@ -189,28 +192,26 @@ class _Named(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def _named(req: falcon.Request) -> _Named:
-    """The objects that a body names; raises :class:`InvalidParameter`."""
-    body = req.bounded_stream.read(MOST_BODY_BYTES + 1)
-    if len(body) > MOST_BODY_BYTES:
-        raise TooManyFiles(f"a list of keys has at most {MOST_BODY_BYTES} bytes")
-    try:
-        named = msgspec.json.decode(body, type=_Named)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidParameter(f"the body must bear 'keys' or 'prefix': {error}") from None
+    """The objects that a body names; raises :class:`InvalidBody`."""
+    named = body_of(req, _Named, most_bytes=MOST_BODY_BYTES)
     if (named.keys is None) == (named.prefix is None):
-        raise InvalidParameter("the body must bear either 'keys' or 'prefix'")
+        raise _refused("", "the body must bear either 'keys' or 'prefix'")
     if named.prefix is not None and not (
         named.prefix == INBOX or is_inbox_key(named.prefix.removesuffix("/"))
     ):
-        raise InvalidParameter(f"'prefix' must be {INBOX} or a folder below it")
+        raise _refused("prefix", f"it must be {INBOX} or a folder below it")
     if named.keys is not None and not named.keys:
-        raise InvalidParameter("'keys' must name at least one recording")
+        raise _refused("keys", "it must name at least one recording")
     bad = [key for key in named.keys or [] if not is_inbox_key(key)]
     if bad:
         shown = ", ".join(repr(key[:100]) for key in bad[:MOST_NAMED])
         more = f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
-        raise InvalidParameter(f"'keys' must name files below {INBOX}, not {shown}{more}")
+        raise _refused("keys", f"they must name files below {INBOX}, not {shown}{more}")
     return named
+
+
+def _refused(field: str, detail: str) -> InvalidBody:
+    return InvalidBody.of([FieldError(field=field, detail=detail)])
 
 
 def _chosen_id(req: falcon.Request) -> uuid.UUID:

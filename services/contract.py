@@ -18,8 +18,10 @@ from services.errors import (
     BodyTooLarge,
     FieldError,
     InvalidBody,
+    InvalidFields,
     InvalidParameter,
     ServiceError,
+    UnknownRoute,
     UnsupportedMediaType,
 )
 
@@ -29,6 +31,10 @@ Responder = TypeVar("Responder", bound=Callable[..., Any])
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 #: Bytes of a JSON body, unless an operation takes more.
 MOST_BODY_BYTES = 64 * 1024
+#: Characters of a caller's own name for something that are repeated in a refusal.
+MOST_TOLD_CHARS = 100
+#: Postgres can keep every text but one with this character.
+_NO_NUL = "it has the character U+0000, which no text may have"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +43,7 @@ class Operation:
 
     #: What a key must be allowed (``db.account_models.SCOPES``); None if no key is asked for.
     scope: str | None
-    #: The query's parameters; None if there are none.
+    #: The query's parameters; None if there are none. No others are taken.
     query: type[msgspec.Struct] | None = None
     #: The JSON body; None if there is none, or if it is no JSON.
     body: type[msgspec.Struct] | None = None
@@ -87,15 +93,43 @@ def operation_of(req: falcon.Request, resource: object) -> Operation | None:
     return getattr(responder, "operation", None)
 
 
+class OwnQuery(msgspec.Struct):
+    """Stands for the query of a responder that reads its parameters by itself."""
+
+
+class Parameters:
+    """Middleware: no responder runs before its path and query are what its operation promises.
+
+    Here and nowhere else: so no endpoint passes over a parameter that it does not know.
+    """
+
+    def process_resource(
+        self, req: falcon.Request, _resp: falcon.Response, resource: object, _params: object
+    ) -> None:
+        """Read the query; raises :class:`InvalidParameter`, which names each bad parameter."""
+        # No text of the database's has this character, so nothing has such an id.
+        if "\x00" in req.path:
+            raise UnknownRoute
+        operation = operation_of(req, resource)
+        if operation is None or operation.query is OwnQuery:
+            return
+        if operation.query is not None:
+            req.context.query = _query(req, operation.query)
+        elif req.params:
+            raise InvalidParameter.of([_unknown(name) for name in req.params])
+
+
 def query_of(req: falcon.Request, kind: type[T]) -> T:
-    """The query of a request; raises :class:`InvalidParameter`, which names each bad parameter."""
+    """The query of a request, which must be the ``query`` of the responder's operation."""
+    query = req.context.query
+    assert isinstance(query, kind)
+    return query
+
+
+def _query(req: falcon.Request, kind: type[msgspec.Struct]) -> msgspec.Struct:
     wanted = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     values: dict[str, Any] = {}
-    errors = [
-        FieldError(field=name, detail="there is no such parameter")
-        for name in req.params
-        if name not in wanted
-    ]
+    errors = [_unknown(name) for name in req.params if name not in wanted]
     for name, field in wanted.items():
         if name not in req.params:
             if field.required:
@@ -110,11 +144,17 @@ def query_of(req: falcon.Request, kind: type[T]) -> T:
     try:
         return kind(**values)
     except ValueError as error:
-        raise InvalidParameter(str(error)) from None
+        raise InvalidParameter.of([FieldError(field="", detail=str(error))]) from None
+
+
+def _unknown(name: str) -> FieldError:
+    return FieldError(field=name[:MOST_TOLD_CHARS], detail="there is no such parameter")
 
 
 def _convert(given: str | list[str], kind: Any) -> Any:
     """A parameter as it is wanted: text becomes numbers, and one value a list of one."""
+    if any("\x00" in each for each in ([given] if isinstance(given, str) else given)):
+        raise msgspec.ValidationError(_NO_NUL)
     if isinstance(given, list):
         try:
             return msgspec.convert(given, kind, strict=False)
@@ -142,12 +182,31 @@ def body_of(req: falcon.Request, kind: type[T], *, most_bytes: int = MOST_BODY_B
     media_type = (req.content_type or falcon.MEDIA_JSON).partition(";")[0].strip().lower()
     if body and media_type != falcon.MEDIA_JSON:
         raise UnsupportedMediaType(f"the body must be {falcon.MEDIA_JSON}")
+    return json_of(body or b"{}", kind, refusal=InvalidBody)
+
+
+def json_of(data: bytes, kind: type[T], *, refusal: type[InvalidFields]) -> T:
+    """What JSON says; raises ``refusal``, which names the field that is not as it must be."""
     try:
-        return msgspec.json.decode(body or b"{}", type=kind)
+        found = msgspec.json.decode(data, type=kind)
+        # The search goes through all of it, and is worth it only where the character may be.
+        has_nul = rb"\u0000" in data and _has_nul(msgspec.json.decode(data))
     except msgspec.ValidationError as error:
-        raise InvalidBody.of([FieldError(field=_place(error), detail=_told(error))]) from None
+        raise refusal.of([FieldError(field=_place(error), detail=_told(error))]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidBody(f"the body is no JSON: {error}") from None
+        raise refusal.of([FieldError(field="", detail=f"this is no JSON: {error}")]) from None
+    if has_nul:
+        raise refusal.of([FieldError(field="", detail=_NO_NUL)])
+    return found
+
+
+def _has_nul(value: Any) -> bool:
+    """Whether a text in this has the character that Postgres does not take."""
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, dict):
+        return any(_has_nul(name) or _has_nul(each) for name, each in value.items())
+    return isinstance(value, list) and any(map(_has_nul, value))
 
 
 def _told(error: msgspec.ValidationError) -> str:

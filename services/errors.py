@@ -1,24 +1,20 @@
-"""One table: what went wrong -> what the caller reads (RFC 9457 problem+json).
+"""What may go wrong: a class each, with what its caller reads of it.
 
-A problem's ``type`` is a path of this API's documentation and its stable name; ``title`` says the
-same to a person; ``detail`` speaks of this one occurrence.
+A problem's ``type`` (its ``name`` below ``/problems/``) is its stable name; ``title`` says the same
+to a person; the message of an error speaks of this one occurrence. The docstring of a class and its
+``advice`` are its page of documentation: they are written for whoever meets it. How errors are
+answered is in :mod:`services.problems`.
+
+This is a list, and as long as there are things to go wrong; each entry is a few lines.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-import falcon
 import msgspec
-import structlog
-from obstore.exceptions import BaseError as BlobStoreError
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-log = structlog.get_logger(__name__)
-
-PROBLEM_JSON = "application/problem+json"
 #: What a caller is asked to wait where another try may help.
 RETRY_AFTER_S = 5
 
@@ -40,406 +36,461 @@ class ServiceError(Exception):
     ::
 
         ServiceError
-        ├── BatchNotFound      404
-        ├── BatchExists        409  there is a batch of the id that the caller chose
-        ├── BatchClosed        409  the batch takes no more recordings
-        ├── EmptyUpload        400  the request bears no recording
-        ├── IncompleteUpload   400  the body ended before its announced length
-        ├── InvalidForm        400  a field of a form is missing, strange or twice there
-        ├── InvalidManifest    400  the manifest cannot be used; its lines are named
-        ├── InvalidOptions     400  the options cannot be used
-        ├── InvalidParameter   400  a parameter is not what it must be
-        ├── ModelNotFound      404
-        ├── NoLevels           404  the session ended without levels
-        ├── NoRecording        404  the recording is no longer stored
-        ├── NoSpectrogram      404  the session ended without a picture
-        ├── SessionNotFound    404
-        ├── TrainingNotFound   404
-        ├── ValidationNotFound 404
-        ├── NotFinished        409  the session has not come to its end
-        ├── InvalidBody        400  the JSON body is not what it must be
-        ├── Unauthenticated    401  no key, or one that is not taken
-        ├── MissingScope       403  the key does not allow this
-        ├── KeyNotFound        404
-        ├── UserNotFound       404
-        ├── TooManyKeys        409  there are two active keys of the name
-        ├── UserExists         409  there is a user of this address
-        ├── AlreadyFinished    409  the session is at its end and cannot be cancelled
-        ├── ModelDamaged       409  the model's file is not the one that was registered
-        ├── Regression         409  the model is worse than the one in use
-        ├── LengthRequired     411  a raw body must announce its length
-        ├── BodyTooLarge       413  a JSON body is too large
-        ├── TooManyFiles       413  a batch has more recordings than are taken at once
-        ├── UploadTooLarge     413
-        ├── RangeNotSatisfiable 416  nothing of the recording lies in the range
-        ├── UnsupportedMediaType 415  the body is not JSON
-        ├── UnsupportedUpload  415  neither multipart/form-data nor a raw body
-        ├── Stopping           503  this process is about to end
-        ├── StoreUnavailable   503  the database or the blob store is away
-        └── TooManyStreams     503  every place for a stream of events is taken
+        ├── InvalidFields          fields are named
+        │   ├── InvalidParameter    400
+        │   ├── InvalidBody         400
+        │   ├── InvalidForm         400
+        │   ├── InvalidManifest     400
+        │   └── InvalidOptions      400
+        ├── BadRequest              400
+        ├── InvalidHeader           400
+        ├── EmptyUpload             400
+        ├── IncompleteUpload        400
+        ├── Unauthenticated         401
+        ├── MissingScope            403
+        ├── UnknownRoute            404
+        ├── BatchNotFound           404
+        ├── KeyNotFound             404
+        ├── ModelNotFound           404
+        ├── SessionNotFound         404
+        ├── TrainingNotFound        404
+        ├── UserNotFound            404
+        ├── ValidationNotFound      404
+        ├── NoLevels                404
+        ├── NoRecording             404
+        ├── NoSpectrogram           404
+        ├── MethodNotAllowed        405
+        ├── AlreadyFinished         409
+        ├── BatchClosed             409
+        ├── BatchExists             409
+        ├── ModelDamaged            409
+        ├── NotFinished             409
+        ├── Regression              409
+        ├── TooManyKeys             409
+        ├── UserExists              409
+        ├── LengthRequired          411
+        ├── BodyTooLarge            413
+        ├── TooManyFiles            413
+        ├── UploadTooLarge          413
+        ├── UnsupportedMediaType    415
+        ├── UnsupportedUpload       415
+        ├── RangeNotSatisfiable     416
+        ├── InternalError           500
+        ├── Stopping                503
+        ├── StoreUnavailable        503
+        └── TooManyStreams          503
     """
 
-    status = 500
-    name = "internal-error"
-    title = "Something went wrong here"
+    status: ClassVar[int]
+    name: ClassVar[str]
+    title: ClassVar[str]
+    #: What the caller can do about it.
+    advice: ClassVar[str] = ""
     #: What the problem bears beside its own members.
     extension: dict[str, Any] = {}  # noqa: RUF012  (never changed)
+    #: Headers of the answer.
+    headers: dict[str, str] = {}  # noqa: RUF012  (never changed)
+    #: After how many seconds another try may help; None where it does not help.
+    retry_after_s: int | None = None
 
 
-class BatchNotFound(ServiceError):
-    """There is no such batch."""
-
-    status, name, title = 404, "batch-not-found", "There is no such batch"
-
-
-class BatchExists(ServiceError):
-    """There is a batch of the id that the caller chose."""
-
-    status, name, title = 409, "batch-exists", "There is a batch of this id already"
-
-
-class BatchClosed(ServiceError):
-    """The batch takes no more recordings: it was cancelled, or was silent for too long."""
-
-    status, name, title = 409, "batch-closed", "The batch takes no more recordings"
-
-
-class TooManyFiles(ServiceError):
-    """A batch with more recordings than this server takes at once."""
-
-    status, name, title = 413, "too-many-files", "The batch has too many recordings"
-
-
-class EmptyUpload(ServiceError):
-    """The request bears no recording."""
-
-    status, name, title = 400, "empty-upload", "The request bears no recording"
-
-
-class IncompleteUpload(ServiceError):
-    """The body ended before its announced length."""
-
-    status, name, title = 400, "incomplete-upload", "The body ended too early"
-
-
-class InvalidForm(ServiceError):
-    """A field of a form is missing, strange or twice there."""
-
-    status, name, title = 400, "invalid-form", "The form is not what it must be"
-
-
-class InvalidManifest(ServiceError):
-    """The manifest cannot be used; its lines are named."""
-
-    status, name, title = 400, "invalid-manifest", "The manifest cannot be used"
-
-
-class InvalidOptions(ServiceError):
-    """The options cannot be used."""
-
-    status, name, title = 400, "invalid-options", "The options cannot be used"
+def kinds() -> list[type[ServiceError]]:
+    """Every kind of problem, by name."""
+    found: list[type[ServiceError]] = []
+    below = [ServiceError]
+    while below:
+        kind = below.pop()
+        below += kind.__subclasses__()
+        if "name" in vars(kind):
+            found.append(kind)
+    return sorted(found, key=lambda kind: kind.name)
 
 
 class InvalidFields(ServiceError):
-    """Fields are not what they must be; each is named."""
-
-    status, name, title = 400, "invalid-fields", "A field is not what it must be"
+    """Fields are not what they must be; each is named in ``errors``."""
 
     @classmethod
-    def of(cls, errors: Sequence[FieldError]) -> Self:
-        """The refusal of some fields."""
+    def of(cls, errors: Sequence[FieldError], *, detail: str | None = None) -> Self:
+        """The refusal of some fields; ``detail`` says the same in a sentence."""
         told = "; ".join(
             f"'{each.field}': {each.detail}" if each.field else each.detail for each in errors
         )
-        made = cls(told)
+        made = cls(told if detail is None else detail)
         made.extension = {"errors": list(errors)}
         return made
 
 
+class BadRequest(ServiceError):
+    """The request is no HTTP that this server understands, such as a method that there is not."""
+
+    status, name, title = 400, "bad-request", "The request is not understood"
+    advice = "Look at how the request was put together; a common HTTP library does this rightly."
+
+
+class InvalidHeader(ServiceError):
+    """A header is missing, or its value is not of the form that the header has."""
+
+    status, name, title = 400, "invalid-header", "A header is not what it must be"
+    advice = "``detail`` names the header."
+
+
 class InvalidParameter(InvalidFields):
-    """A parameter is not what it must be."""
+    """A parameter of the query has a value that it cannot have, is missing, was given twice, or is
+    not a parameter of this endpoint at all. Parameters that are not known are refused rather than
+    passed over, so that a misspelt one does not go unnoticed.
+    """
 
     status, name, title = 400, "invalid-parameter", "A parameter is not what it must be"
+    advice = "``errors`` names each parameter, and says what is wrong with it."
 
 
 class InvalidBody(InvalidFields):
-    """The JSON body is not what it must be."""
+    """The JSON body cannot be read, or a field of it is missing, not known, or has a value that it
+    cannot have.
+    """
 
     status, name, title = 400, "invalid-body", "The body is not what it must be"
+    advice = "``errors`` names the field by its path in the body, such as ``scopes[0]``."
+
+
+class InvalidForm(InvalidFields):
+    """The form (multipart/form-data) breaks off or is malformed, or a field of it is missing, not
+    known, or there twice.
+    """
+
+    status, name, title = 400, "invalid-form", "The form is not what it must be"
+    advice = (
+        "``errors`` names the field, where it is one. A form that breaks off was often cut by a "
+        "proxy or a timeout: send it again."
+    )
+
+
+class InvalidManifest(InvalidFields):
+    """The manifest of a labelled set is no CSV, lacks a column, or has lines that are not right."""
+
+    status, name, title = 400, "invalid-manifest", "The manifest cannot be used"
+    advice = (
+        "``errors`` names the lines (``manifest[3]`` is its third line) and what is wrong with "
+        "each; at most ten are told at once."
+    )
+
+
+class InvalidOptions(InvalidFields):
+    """The field ``options`` of a form is not the JSON object that it must be."""
+
+    status, name, title = 400, "invalid-options", "The options cannot be used"
+    advice = "``errors`` names the field by its path in the options."
+
+
+class EmptyUpload(ServiceError):
+    """The body is empty, or the form has no file in its field ``file``."""
+
+    status, name, title = 400, "empty-upload", "The request bears no recording"
+    advice = "Send the recording as the raw body, or as a file in the field ``file`` of a form."
+
+
+class IncompleteUpload(ServiceError):
+    """The body ended before the length that it had announced. Nothing of it was kept."""
+
+    status, name, title = 400, "incomplete-upload", "The body ended too early"
+    advice = "The connection broke, or ``Content-Length`` was wrong. Send it again."
 
 
 class Unauthenticated(ServiceError):
-    """No key was shown, or one that is not taken."""
+    """No key was shown, or one that is not taken: it is not known, was revoked, has expired, or its
+    user is disabled.
+    """
 
     status, name, title = 401, "unauthenticated", "A key is needed"
+    advice = (
+        "Send ``Authorization: Bearer clamor_...`` with a key of yours; an administrator can make "
+        "one."
+    )
+    headers = {"WWW-Authenticate": 'Bearer realm="clamor"'}  # noqa: RUF012
 
 
 class MissingScope(ServiceError):
-    """The key does not allow this."""
+    """The key is known, but is not allowed to do this.
+
+    ``detail`` names the scope that is needed.
+    """
 
     status, name, title = 403, "missing-scope", "The key does not allow this"
+    advice = "Use a key that has the scope, or have one made."
+    headers = {  # noqa: RUF012
+        "WWW-Authenticate": 'Bearer realm="clamor", error="insufficient_scope"'
+    }
 
 
-class BodyTooLarge(ServiceError):
-    """A JSON body has more bytes than are taken."""
+class UnknownRoute(ServiceError):
+    """The API has no endpoint at this path; an id in it that is no id makes such a path, too."""
 
-    status, name, title = 413, "body-too-large", "The body is too large"
-
-
-class UnsupportedMediaType(ServiceError):
-    """The body is of another kind than JSON."""
-
-    status, name, title = 415, "unsupported-media-type", "The body is not JSON"
+    status, name, title = 404, "unknown-route", "There is nothing at this path"
+    advice = "Compare the path with the documentation of the API."
 
 
-class ModelNotFound(ServiceError):
-    """There is no such model."""
+class BatchNotFound(ServiceError):
+    """There is no batch of this id that the caller may see.
 
-    status, name, title = 404, "model-not-found", "There is no such model"
+    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    """
 
-
-class UserNotFound(ServiceError):
-    """There is no such user."""
-
-    status, name, title = 404, "user-not-found", "There is no such user"
+    status, name, title = 404, "batch-not-found", "There is no such batch"
+    advice = "Look at the id, and at whose key is shown."
 
 
 class KeyNotFound(ServiceError):
-    """There is no such key."""
+    """There is no key of this id that the caller may see.
+
+    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    """
 
     status, name, title = 404, "key-not-found", "There is no such key"
+    advice = "Look at the id, and at whose key is shown."
 
 
-class UserExists(ServiceError):
-    """There is a user of this address."""
+class ModelNotFound(ServiceError):
+    """There is no model of this id that the caller may see.
 
-    status, name, title = 409, "user-exists", "There is a user of this address already"
+    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    """
 
-
-class TooManyKeys(ServiceError):
-    """A user has two active keys of the name: one must be revoked, or expire, first."""
-
-    status, name, title = 409, "too-many-keys", "There are two active keys of this name"
+    status, name, title = 404, "model-not-found", "There is no such model"
+    advice = "Look at the id, and at whose key is shown."
 
 
 class SessionNotFound(ServiceError):
-    """There is no such session."""
+    """There is no session of this id that the caller may see.
+
+    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    """
 
     status, name, title = 404, "session-not-found", "There is no such session"
+    advice = "Look at the id, and at whose key is shown."
 
 
 class TrainingNotFound(ServiceError):
-    """There is no such training."""
+    """There is no training of this id that the caller may see.
+
+    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    """
 
     status, name, title = 404, "training-not-found", "There is no such training"
+    advice = "Look at the id, and at whose key is shown."
+
+
+class UserNotFound(ServiceError):
+    """There is no user of this id that the caller may see.
+
+    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    """
+
+    status, name, title = 404, "user-not-found", "There is no such user"
+    advice = "Look at the id, and at whose key is shown."
 
 
 class ValidationNotFound(ServiceError):
-    """There is no such validation."""
+    """There is no validation of this id that the caller may see.
+
+    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    """
 
     status, name, title = 404, "validation-not-found", "There is no such validation"
+    advice = "Look at the id, and at whose key is shown."
 
 
 class NoLevels(ServiceError):
-    """The session ended without levels."""
+    """The session ended without levels: it failed or was cancelled before they were measured, or
+    they are no longer stored.
+    """
 
     status, name, title = 404, "no-levels", "The session has no levels"
+    advice = "The session itself says how it ended."
 
 
 class NoRecording(ServiceError):
-    """The recording is no longer stored."""
+    """The recording of the session is no longer stored: recordings are kept for a while only."""
 
     status, name, title = 404, "no-recording", "The recording is no longer there"
+    advice = "What was heard in it is still in the session and its detections."
 
 
 class NoSpectrogram(ServiceError):
-    """The session ended without a picture."""
+    """The session ended without a picture: it failed or was cancelled before one was drawn, or it
+    is from before pictures were drawn.
+    """
 
     status, name, title = 404, "no-spectrogram", "The session has no spectrogram"
+    advice = "The session itself says how it ended."
 
 
-class NotFinished(ServiceError):
-    """The session has not come to its end."""
+class MethodNotAllowed(ServiceError):
+    """There is something at this path, but it does not answer to this method."""
 
-    status, name, title = 409, "not-finished", "The session has not finished"
+    status, name, title = 405, "method-not-allowed", "The method is not allowed here"
+    advice = "The header ``Allow`` lists the methods that it answers to."
 
 
 class AlreadyFinished(ServiceError):
-    """The session is at its end and cannot be cancelled."""
+    """What is at its end cannot be cancelled."""
 
-    status, name, title = 409, "already-finished", "The session has already finished"
+    status, name, title = 409, "already-finished", "It has already finished"
+    advice = "Nothing needs to be done."
+
+
+class BatchClosed(ServiceError):
+    """The batch was cancelled while its recordings came in, or nothing came for too long.
+
+    What had come before was taken.
+    """
+
+    status, name, title = 409, "batch-closed", "The batch takes no more recordings"
+    advice = "Send the rest as another batch."
+
+
+class BatchExists(ServiceError):
+    """The id that was chosen for the batch is that of another one."""
+
+    status, name, title = 409, "batch-exists", "There is a batch of this id already"
+    advice = (
+        "Choose another id. If an earlier try of the same request may have made it, look at it."
+    )
 
 
 class ModelDamaged(ServiceError):
-    """The model's file is not the one that was registered."""
+    """The file of the model is not stored, or is not the one that was registered: its hash does not
+    fit.
+    """
 
     status, name, title = 409, "model-damaged", "The model's file is damaged"
+    advice = "Train the model again, or have the file brought back from a backup."
+
+
+class NotFinished(ServiceError):
+    """What was asked for is there once the session has come to its end."""
+
+    status, name, title = 409, "not-finished", "The session has not finished"
+    advice = "Follow the session, and ask again when it has finished."
 
 
 class Regression(ServiceError):
-    """The model is worse than the one in use."""
+    """The model was not put to use, because figures that both models have are worse than those of
+    the one in use. ``comparison`` has all of them.
+    """
 
     status, name, title = 409, "regression", "The model is worse than the one in use"
+    advice = 'Look at the figures; to put it to use all the same, send ``{"force": true}``.'
 
     def __init__(self, detail: str, *, comparison: dict[str, Any]) -> None:
         super().__init__(detail)
         self.extension = {"comparison": comparison}
 
 
+class TooManyKeys(ServiceError):
+    """Of one name a user has two active keys at most: the one in use, and the one that takes its
+    place.
+    """
+
+    status, name, title = 409, "too-many-keys", "There are two active keys of this name"
+    advice = "Revoke one of them, or give the new one another name."
+
+
+class UserExists(ServiceError):
+    """A user has this e-mail address already, perhaps one that is disabled."""
+
+    status, name, title = 409, "user-exists", "There is a user of this address already"
+    advice = "Use the user that there is."
+
+
 class LengthRequired(ServiceError):
-    """A raw body must announce its length."""
+    """A recording that is sent as the raw body must announce its length: a client that vanishes in
+    the middle of a chunked body cannot be told from one that is done.
+    """
 
     status, name, title = 411, "length-required", "A raw body needs a Content-Length"
+    advice = "Send ``Content-Length``, or send the recording as a form."
+
+
+class BodyTooLarge(ServiceError):
+    """The JSON body, or a text of the form, has more bytes than are taken."""
+
+    status, name, title = 413, "body-too-large", "The body is too large"
+    advice = "Send less at once; ``detail`` says how much is taken."
+
+
+class TooManyFiles(ServiceError):
+    """The batch has more recordings than this server takes at once."""
+
+    status, name, title = 413, "too-many-files", "There are too many recordings"
+    advice = "Split it in several batches; ``detail`` says how many are taken."
 
 
 class UploadTooLarge(ServiceError):
-    """The recording has more bytes than this server takes."""
+    """The recording, or the files of a form together, have more bytes than this server takes."""
 
     status, name, title = 413, "upload-too-large", "The recording is too large"
+    advice = "Send a compressed format such as FLAC, or cut the recording."
 
 
-class RangeNotSatisfiable(ServiceError):
-    """Nothing of the recording lies in the range that is asked for."""
+class UnsupportedMediaType(ServiceError):
+    """This endpoint takes another kind of body."""
 
-    status, name, title = 416, "range-not-satisfiable", "The range lies behind the end"
-
-    def __init__(self, detail: str, *, size_bytes: int) -> None:
-        super().__init__(detail)
-        self.size_bytes = size_bytes
+    status, name, title = 415, "unsupported-media-type", "The body's media type is not taken here"
+    advice = "``detail`` says which."
 
 
 class UnsupportedUpload(ServiceError):
-    """The body is of a kind that this server does not take."""
+    """A recording is taken as the raw body, or as a file of a form; the body is of another kind."""
 
     status, name, title = 415, "unsupported-upload", "The body's media type is not supported"
+    advice = "Send ``multipart/form-data``, or an audio type."
+
+
+class RangeNotSatisfiable(ServiceError):
+    """Nothing of the recording lies in the range that the header ``Range`` asks for."""
+
+    status, name, title = 416, "range-not-satisfiable", "The range lies behind the end"
+    advice = "The header ``Content-Range`` of the answer says how many bytes there are."
+
+    def __init__(self, detail: str, *, size_bytes: int) -> None:
+        super().__init__(detail)
+        self.headers = {"Content-Range": f"bytes */{size_bytes}"}
+
+
+class InternalError(ServiceError):
+    """The fault is the server's, and nobody foresaw it.
+
+    The reason is in the server's log, under the request's id.
+    """
+
+    status, name, title = 500, "internal-error", "Something went wrong here"
+    advice = "Try again; if it stays, tell whoever runs the server the ``request_id``."
 
 
 class Stopping(ServiceError):
-    """This process is about to end; another one answers."""
+    """The process that took the request is about to end, as at each deployment; another one
+    answers.
+    """
 
     status, name, title = 503, "stopping", "This process is about to end; try again soon"
+    advice = "Try again; ``Retry-After`` says when."
+    retry_after_s = RETRY_AFTER_S
 
 
 class StoreUnavailable(ServiceError):
-    """A store that the answer needs is away for now."""
+    """The database or the blob store does not answer for now."""
 
     status, name, title = 503, "store-unavailable", "A store is away; try again soon"
+    advice = (
+        "Try again; ``Retry-After`` says when. A ``POST`` with an ``Idempotency-Key`` is safe to "
+        "repeat."
+    )
+    retry_after_s = RETRY_AFTER_S
 
 
 class TooManyStreams(ServiceError):
-    """Every place for a stream of events is taken."""
+    """Every place that this process has for a stream of events is taken."""
 
     status, name, title = 503, "too-many-streams", "Too many streams of events are under way"
-
-
-class ProblemDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The body of every error (RFC 9457)."""
-
-    type: str
-    title: str
-    status: int
-    detail: str = ""
-    request_id: str = ""
-    #: The figures of a refused promotion.
-    comparison: dict[str, Any] | None = None
-    #: What is wrong with which field.
-    errors: list[FieldError] = []
-
-
-def install(app: falcon.App[Any, Any]) -> None:
-    """Give every error of the application this one shape, whatever the caller accepts."""
-    app.set_error_serializer(_serialize)
-    app.add_error_handler(Exception, _unexpected)
-    app.add_error_handler(falcon.HTTPError, _falcon_error)
-    app.add_error_handler((OperationalError, PoolTimeout), _database_away)
-    app.add_error_handler(BlobStoreError, _blob_store_away)
-    app.add_error_handler(ServiceError, _service_error)
-
-
-def _answer(
-    req: falcon.Request,
-    resp: falcon.Response,
-    *,
-    status: int,
-    name: str,
-    title: str,
-    detail: str,
-    extension: dict[str, Any] | None = None,
-) -> None:
-    problem = ProblemDetails(
-        type=f"/problems/{name}",
-        title=title,
-        status=status,
-        detail=detail,
-        request_id=getattr(req.context, "request_id", ""),
-        **(extension or {}),
-    )
-    resp.status = status
-    resp.content_type = PROBLEM_JSON
-    resp.text = None
-    resp.data = msgspec.json.encode(problem)
-
-
-def _service_error(
-    req: falcon.Request, resp: falcon.Response, error: ServiceError, _params: object
-) -> None:
-    if error.status == StoreUnavailable.status:
-        resp.set_header("Retry-After", str(RETRY_AFTER_S))
-    if isinstance(error, RangeNotSatisfiable):
-        resp.set_header("Content-Range", f"bytes */{error.size_bytes}")
-    if error.status == Unauthenticated.status:
-        resp.set_header("WWW-Authenticate", 'Bearer realm="clamor"')
-    _answer(
-        req, resp, status=error.status, name=error.name, title=error.title, detail=str(error),
-        extension=error.extension,
-    )  # fmt: skip
-
-
-def _database_away(
-    req: falcon.Request, resp: falcon.Response, error: Exception, params: object
-) -> None:
-    log.warning("database_away", error=type(error).__name__)
-    _service_error(req, resp, StoreUnavailable("the database does not answer"), params)
-
-
-def _blob_store_away(
-    req: falcon.Request, resp: falcon.Response, error: Exception, params: object
-) -> None:
-    # Its own words may name hosts and folders: they are for the log alone.
-    log.warning("blob_store_away", error=str(error).partition("\n")[0])
-    _service_error(req, resp, StoreUnavailable("the blob store does not answer"), params)
-
-
-def _falcon_error(
-    req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: object
-) -> None:
-    for header, value in dict(error.headers or {}).items():
-        resp.set_header(header, value)
-    title = error.title or "The request cannot be served"
-    name = "-".join(title.lower().split()[1:] if title[:3].isdigit() else title.lower().split())
-    _answer(
-        req,
-        resp,
-        status=error.status_code,
-        name=name,
-        title=title,
-        detail=error.description or "",
-    )
-
-
-def _unexpected(
-    req: falcon.Request, resp: falcon.Response, error: Exception, _params: object
-) -> None:
-    log.error("request_failed", exc_info=error)
-    _answer(
-        req,
-        resp,
-        status=500,
-        name=ServiceError.name,
-        title=ServiceError.title,
-        detail="the request id finds the reason in the server's log",
-    )
-
-
-def _serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
-    _falcon_error(req, resp, error, None)
+    advice = "Ask for the session itself now and then, or try again; ``Retry-After`` says when."
+    retry_after_s = RETRY_AFTER_S

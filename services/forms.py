@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 import falcon
 
 from db.blobs import Blobs
-from services.errors import InvalidForm, StoreUnavailable, UnsupportedUpload, UploadTooLarge
+from services.errors import (
+    FieldError,
+    InvalidForm,
+    StoreUnavailable,
+    UnsupportedUpload,
+    UploadTooLarge,
+)
 from services.uploads import PIECE_BYTES, UNKNOWN_BYTES, display_name
 
 #: Recordings of one form.
@@ -104,11 +110,14 @@ def _receive(
     left = max_bytes
     for part in FORMS.deserialize(body, req.content_type, length or UNKNOWN_BYTES):
         if part.name not in fields:
-            raise InvalidForm(f"the form has an unknown field {display_name(part.name or '')!r}")
+            name = display_name(part.name or "")
+            raise InvalidForm.of([FieldError(field=name, detail="the form has no such field")])
         if part.name == CLIP:
             name = wire_name(part.filename or "")
             if not name or name in form.clips:
-                raise InvalidForm(f"each '{CLIP}' needs a file name of its own")
+                raise InvalidForm.of(
+                    [FieldError(field=CLIP, detail="each needs a file name of its own")]
+                )
             if len(form.clips) == MOST_CLIPS:
                 raise UploadTooLarge(f"at most {MOST_CLIPS} clips are taken at once")
             # The key is a number; the client's name only finds the line of the manifest.

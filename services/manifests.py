@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
-from services.errors import UserError
+from services.errors import FieldError, UserError
 
 #: Lines of a manifest.
 MOST_ROWS = 5_000
@@ -36,7 +36,11 @@ EVENT_COLUMNS = {"file", "label", "onset_s", "offset_s", "session_id"}
 
 
 class ManifestError(UserError):
-    """A manifest cannot be used; the message names its lines."""
+    """A manifest cannot be used; the message names its lines, and ``errors`` each of them."""
+
+    def __init__(self, told: str, errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(told)
+        self.errors = list(errors) or [FieldError(field="manifest", detail=told)]
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ def _table(data: bytes) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         raise ManifestError("the manifest is not UTF-8 text") from None
     except csv.Error as error:
         raise ManifestError(f"the manifest is no CSV: {error}") from None
+    if "\x00" in text:
+        raise ManifestError("the manifest has the character U+0000, which no text may have")
     if len(rows) < 2:
         raise ManifestError("the manifest needs a header and at least one line below it")
     if len(rows) - 1 > MOST_ROWS:
@@ -124,15 +130,19 @@ def _each(
 ) -> list[Row]:
     """Every line parsed; or one error that tells what is wrong with which."""
     parsed: list[Row] = []
-    wrong: list[str] = []
+    wrong: list[tuple[int, str]] = []
     for number, cells in lines:
         try:
             parsed.append(parse(cells))
         except ValueError as error:
-            wrong.append(f"line {number}: {error}")
+            wrong.append((number, str(error)))
     if wrong:
         more = f"; and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
-        raise ManifestError("; ".join(wrong[:MOST_TOLD]) + more)
+        told = wrong[:MOST_TOLD]
+        raise ManifestError(
+            "; ".join(f"line {number}: {reason}" for number, reason in told) + more,
+            [FieldError(field=f"manifest[{number}]", detail=reason) for number, reason in told],
+        )
     return parsed
 
 

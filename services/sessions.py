@@ -19,10 +19,11 @@ from db.models import UNFINISHED_STATES, AudioSession
 from db.session import Store
 from services import options, schemas, uploads
 from services.access import owner, principal
-from services.contract import operation, query_of
+from services.contract import OwnQuery, operation, query_of
 from services.errors import (
     AlreadyFinished,
     EmptyUpload,
+    FieldError,
     IncompleteUpload,
     InvalidParameter,
     LengthRequired,
@@ -88,6 +89,7 @@ class SessionList:
 
     @operation(
         scope="sessions:write",
+        query=OwnQuery,
         answer=schemas.Session,
         status=202,
         problems=(
@@ -220,5 +222,7 @@ def from_cursor(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 9):
-        raise InvalidParameter("'cursor' must be a 'next_cursor' of an earlier answer")
+        raise InvalidParameter.of(
+            [FieldError(field="cursor", detail="it must be a 'next_cursor' of an earlier answer")]
+        )
     return int(cursor)

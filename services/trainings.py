@@ -20,10 +20,16 @@ from db.models import AudioSession
 from db.session import Store
 from services import forms, manifests, schemas, uploads
 from services.access import owner, principal
-from services.contract import operation
-from services.errors import InvalidForm, InvalidManifest, InvalidOptions, TrainingNotFound
+from services.contract import json_of, operation
+from services.errors import (
+    FieldError,
+    InvalidForm,
+    InvalidManifest,
+    InvalidOptions,
+    TrainingNotFound,
+)
 from services.forms import Form
-from services.manifests import ManifestError
+from services.manifests import MOST_TOLD, ManifestError
 from services.sessions import answer
 
 #: What a model is called unless the caller says.
@@ -112,10 +118,7 @@ class TrainingItem:
 
 def _options(data: bytes) -> Options:
     """The options of a form; raises :class:`InvalidOptions`."""
-    try:
-        return msgspec.json.decode(data, type=Options)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidOptions(str(error)) from None
+    return json_of(data, Options, refusal=InvalidOptions)
 
 
 def check_files(names: Iterable[str], form: Form) -> None:
@@ -123,9 +126,13 @@ def check_files(names: Iterable[str], form: Form) -> None:
     known = {forms.wire_name(name) for name in names}
     strangers = [uploads.display_name(name) for name in form.clips if name not in known]
     if strangers:
-        raise InvalidManifest(
-            f"these files are not in the manifest: {', '.join(strangers[:10])}"
-            + (f" and {len(strangers) - 10} more" if len(strangers) > 10 else "")
+        more = f" and {len(strangers) - MOST_TOLD} more" if len(strangers) > MOST_TOLD else ""
+        raise InvalidManifest.of(
+            [
+                FieldError(field=forms.CLIP, detail=f"{name} is not in the manifest")
+                for name in strangers[:MOST_TOLD]
+            ],
+            detail=f"these files are not in the manifest: {', '.join(strangers[:MOST_TOLD])}{more}",
         )
 
 
@@ -146,11 +153,11 @@ def theirs(
 def _clips(form: Form) -> list[dict[str, Any]]:
     """The rows of the clips; a file that was not sent has no key, and the worker says so."""
     if "manifest" not in form.texts:
-        raise InvalidForm("the form has no field 'manifest'")
+        raise InvalidForm.of([FieldError(field="manifest", detail="the form has no such field")])
     try:
         rows = manifests.parse_clips(form.texts["manifest"])
     except ManifestError as error:
-        raise InvalidManifest(str(error)) from None
+        raise InvalidManifest.of(error.errors, detail=str(error)) from None
     check_files(manifests.files(rows), form)
     return [
         {

@@ -19,6 +19,7 @@ from services import forms, manifests, models, schemas, uploads
 from services.access import owner, principal
 from services.contract import operation
 from services.errors import (
+    FieldError,
     InvalidForm,
     InvalidManifest,
     ModelNotFound,
@@ -83,7 +84,9 @@ class ValidationStart:
             if model_id is not None:
                 values["model_id"] = model_id
             elif form.model is None:
-                raise InvalidForm(f"the form has no field '{forms.MODEL}'")
+                raise InvalidForm.of(
+                    [FieldError(field=forms.MODEL, detail="the form has no such field")]
+                )
             else:
                 values["file_key"] = form.model.key
         return self._add(req, validation_id, *form.keys(), **values)
@@ -130,12 +133,14 @@ def _labelled(form: Form) -> dict[str, Any]:
     """The labelled set of a form, and its hash; nothing if there is none."""
     if "manifest" not in form.texts:
         if form.clips:
-            raise InvalidForm("clips need a field 'manifest' that labels them")
+            raise InvalidForm.of(
+                [FieldError(field="manifest", detail="the form has none, which would label clips")]
+            )
         return {}
     try:
         rows = manifests.parse_set(form.texts["manifest"])
     except ManifestError as error:
-        raise InvalidManifest(str(error)) from None
+        raise InvalidManifest.of(error.errors, detail=str(error)) from None
     check_files(manifests.files(rows), form)
     recordings: list[dict[str, Any]] = []
     hashed: list[bytes] = []

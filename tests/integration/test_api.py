@@ -133,8 +133,8 @@ def test_a_raw_body_that_breaks_off_is_not_taken_for_a_recording(
 def test_every_error_is_problem_json(api: falcon.testing.TestClient, accept: str) -> None:
     headers = {"Accept": accept}
     nowhere = f"/v1/sessions/{uuid.uuid4()}"
-    assert_problem(api.simulate_get("/v1/nothing", headers=headers), 404, "not-found")
-    assert_problem(api.simulate_get("/v1/sessions/7", headers=headers), 404, "not-found")
+    assert_problem(api.simulate_get("/v1/nothing", headers=headers), 404, "unknown-route")
+    assert_problem(api.simulate_get("/v1/sessions/7", headers=headers), 404, "unknown-route")
     assert_problem(api.simulate_put("/v1/sessions", headers=headers), 405, "method-not-allowed")
     for path in (nowhere, f"{nowhere}/detections", f"{nowhere}/levels"):
         assert_problem(api.simulate_get(path, headers=headers), 404, "session-not-found")

@@ -270,9 +270,9 @@ def test_a_prefix_is_a_folder_and_may_not_be_empty_or_too_full(
 )  # fmt: skip
 def test_only_the_inbox_may_be_named(api: falcon.testing.TestClient, key: str) -> None:
     assert not is_inbox_key(key)
-    assert_problem(name(api, {"keys": ["inbox/fine", key]}), 400, "invalid-parameter")
+    assert_problem(name(api, {"keys": ["inbox/fine", key]}), 400, "invalid-body")
     if key not in ("inbox/", "inbox/a/"):
-        assert_problem(name(api, {"prefix": key}), 400, "invalid-parameter")
+        assert_problem(name(api, {"prefix": key}), 400, "invalid-body")
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_only_the_inbox_may_be_named(api: falcon.testing.TestClient, key: str) -
 def test_a_body_that_names_nothing_is_refused(
     api: falcon.testing.TestClient, body: dict[str, Any]
 ) -> None:
-    assert_problem(name(api, body), 400, "invalid-parameter")
+    assert_problem(name(api, body), 400, "invalid-body")
     assert is_inbox_key("inbox/a b/ü.wav")
 
 
