@@ -26,6 +26,7 @@ from services import (
     keys,
     metrics,
     models,
+    openapi,
     problems,
     recordings,
     sessions,
@@ -75,11 +76,21 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
     registry = CollectorRegistry()
     app = exchanges.App(middleware=middleware, listeners=_listeners(given, registry))
     problems.install(app)
+    table = routes(given, registry=registry)
+    contract.check(table)
+    for template, resource in table.items():
+        app.add_route(template, resource)
+    return app
+
+
+def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, object]:
+    """What is served, by its path."""
+    hasher = keys.Hasher(given.settings.key_pepper)
     store, blobs, publisher = given.store, given.blobs, given.publisher
     max_bytes = given.settings.max_upload_bytes
     places = events.Places(given.settings.event_streams, stopping=given.stopping)
     validation = validations.ValidationStart(store, blobs, publisher, max_upload_bytes=max_bytes)
-    routes = {
+    table: dict[str, object] = {
         "/v1/sessions": sessions.SessionList(store, blobs, publisher, max_upload_bytes=max_bytes),
         "/v1/sessions/{session_id:uuid}": sessions.SessionItem(store),
         "/v1/sessions/{session_id:uuid}/detections": sessions.SessionDetections(store),
@@ -120,10 +131,9 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
         "/health/ready": health.Ready(store, blobs, publisher),
         "/metrics": metrics.Metrics(store, publisher.broker, given.settings, registry=registry),
     }
-    contract.check(routes)
-    for template, resource in routes.items():
-        app.add_route(template, resource)
-    return app
+    # Last: it speaks of all the others, and of itself.
+    table["/openapi.json"] = openapi.Document(table)
+    return table
 
 
 def _listeners(given: Collaborators, registry: CollectorRegistry) -> list[Listener]:

@@ -75,6 +75,9 @@ def parser() -> argparse.ArgumentParser:
     scheduler = commands.add_parser("scheduler", help="send the periodic jobs; run one of these")
     scheduler.set_defaults(command="scheduler")
 
+    described = commands.add_parser("openapi", help="print the description of the API")
+    described.set_defaults(command="openapi")
+
     _account_commands(commands)
     _queue_commands(commands)
 

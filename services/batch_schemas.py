@@ -18,6 +18,22 @@ from services.schemas import NoiseTypeSummary, Problem
 AT_WORK = ("waiting", *UNFINISHED_STATES)
 
 
+class NamedRecordings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Recordings that lie in the inbox of the blob store; either ``keys`` or ``prefix``."""
+
+    #: Each recording, ``inbox/...``.
+    keys: list[str] | None = None
+    #: Instead: all that lies below this, ``inbox/`` or a folder in it.
+    prefix: str | None = None
+
+
+class RecordingsForm(msgspec.Struct, kw_only=True):
+    """A form that bears recordings; each becomes a session as soon as it has arrived."""
+
+    #: The recordings.
+    file: list[bytes]
+
+
 class Batch(msgspec.Struct, kw_only=True):
     """Many recordings that came in one call.
 

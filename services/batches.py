@@ -74,6 +74,8 @@ class BatchList:
     @operation(
         scope="sessions:write",
         query=OwnQuery,
+        body=batch_schemas.NamedRecordings,
+        takes={falcon.MEDIA_MULTIPART: batch_schemas.RecordingsForm},
         answer=batch_schemas.Batch,
         status=202,
         problems=(
@@ -186,14 +188,9 @@ class BatchCancel:
         answer(resp, batch)
 
 
-class _Named(msgspec.Struct, forbid_unknown_fields=True):
-    keys: list[str] | None = None
-    prefix: str | None = None
-
-
-def _named(req: falcon.Request) -> _Named:
+def _named(req: falcon.Request) -> batch_schemas.NamedRecordings:
     """The objects that a body names; raises :class:`InvalidBody`."""
-    named = body_of(req, _Named, most_bytes=MOST_BODY_BYTES)
+    named = body_of(req, batch_schemas.NamedRecordings, most_bytes=MOST_BODY_BYTES)
     if (named.keys is None) == (named.prefix is None):
         raise _refused("", "the body must bear either 'keys' or 'prefix'")
     if named.prefix is not None and not (

@@ -262,6 +262,12 @@ def _key_revoke(options: argparse.Namespace) -> int:
     return account_commands.revoke_key(from_environment(), options.key)
 
 
+def _openapi(_options: argparse.Namespace) -> int:
+    from services import openapi_command
+
+    return openapi_command.show()
+
+
 def _queues(options: argparse.Namespace) -> int:
     from services import queue_commands
 
@@ -326,6 +332,7 @@ _RUNS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "key list": _key_list,
     "key rotate": _key_rotate,
     "key revoke": _key_revoke,
+    "openapi": _openapi,
     "queues": _queues,
     "queues show": _queues_show,
     "queues replay": _queues_replay,

@@ -7,6 +7,7 @@ application that has a responder without one is not built.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -47,11 +48,21 @@ class Operation:
     query: type[msgspec.Struct] | None = None
     #: The JSON body; None if there is none, or if it is no JSON.
     body: type[msgspec.Struct] | None = None
+    #: What it takes that is no JSON, by media type: what describes the fields of a form (files are
+    #: ``bytes``), or None for bytes as they are.
+    takes: Mapping[str, type[msgspec.Struct] | None] = dataclasses.field(default_factory=dict)
+    #: Whether it may be called without any body, too.
+    bodiless: bool = False
     #: The JSON answer; None if there is none, or if it is no JSON.
     answer: type[msgspec.Struct] | None = None
     #: What kind of answer it is.
     media: str = falcon.MEDIA_JSON
     status: int = 200
+    #: Answers of other statuses that are no problems: the JSON, bytes of the same kind, or None for
+    #: one without a body.
+    also: Mapping[int, type[msgspec.Struct] | type[bytes] | None] = dataclasses.field(
+        default_factory=dict
+    )
     #: What may go wrong beside what may go wrong everywhere.
     problems: tuple[type[ServiceError], ...] = ()
     #: Whether the answer shows a secret, which is kept nowhere.

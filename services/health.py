@@ -42,7 +42,7 @@ class Ready:
         }
         self._shown = {"broker": _check("broker", partial(queues.check, publisher.broker))}
 
-    @operation(scope=None, answer=schemas.Health)
+    @operation(scope=None, answer=schemas.Health, also={503: schemas.Health})
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """200 if the database is at the newest migration and the blob store answers, else 503."""
         asked = self._needed | self._shown

@@ -64,6 +64,7 @@ class ModelList:
 
     @operation(
         scope="models:write",
+        takes={falcon.MEDIA_MULTIPART: trainings.ClipsForm},
         answer=schemas.Training,
         status=202,
         problems=(InvalidForm, InvalidManifest, InvalidOptions, UnsupportedUpload, UploadTooLarge),

@@ -56,6 +56,7 @@ class SessionRecording:
     @operation(
         scope="sessions:read",
         media="audio/*",
+        also={206: bytes, 304: None},
         problems=(SessionNotFound, NoRecording, RangeNotSatisfiable, StoreUnavailable),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
@@ -95,6 +96,7 @@ class SessionSpectrogram:
     @operation(
         scope="sessions:read",
         media=falcon.MEDIA_PNG,
+        also={304: None},
         problems=(SessionNotFound, NotFinished, NoSpectrogram, StoreUnavailable),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:

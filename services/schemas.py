@@ -152,6 +152,47 @@ class DetectionPage(msgspec.Struct, kw_only=True):
     next_cursor: str | None
 
 
+class Band(msgspec.Struct, kw_only=True):
+    """The level of a third octave."""
+
+    nominal_hz: float
+    exact_hz: float
+    lzeq_db: float | None
+
+
+class LevelSeries(msgspec.Struct, kw_only=True):
+    """Levels over time; null is digital silence."""
+
+    step_s: float
+    laeq_db: list[float | None]
+    lafmax_db: list[float | None]
+
+
+class Levels(msgspec.Struct, kw_only=True):
+    """The levels of a recording, as a worker wrote them down."""
+
+    unit: str
+    level_reference: str
+    calibration_db: float | None
+    duration_s: float
+    #: From where to where the meter is vouched for at this recording's rate.
+    supported_hz: tuple[float, float]
+    #: Of the whole recording, by the names that they have in a session's summary.
+    overall: dict[str, float | None]
+    #: How often LAF is sampled.
+    laf_interval_s: float
+    #: Null unless ``bands=third_octave`` was asked for.
+    third_octaves: list[Band] | None
+    series: LevelSeries
+
+
+class RecordingForm(msgspec.Struct, kw_only=True):
+    """A form that bears a recording."""
+
+    #: The recording. Its file name is kept, to be shown.
+    file: bytes
+
+
 class Model(msgspec.Struct, kw_only=True):
     """A classifier."""
 

@@ -90,6 +90,7 @@ class SessionList:
     @operation(
         scope="sessions:write",
         query=OwnQuery,
+        takes={"audio/*": None, falcon.MEDIA_MULTIPART: schemas.RecordingForm},
         answer=schemas.Session,
         status=202,
         problems=(
@@ -195,7 +196,9 @@ class SessionLevels:
         self._blobs = blobs
 
     @operation(
-        scope="sessions:read", problems=(SessionNotFound, NotFinished, NoLevels, StoreUnavailable)
+        scope="sessions:read",
+        answer=schemas.Levels,
+        problems=(SessionNotFound, NotFinished, NoLevels),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """The levels of the whole recording and over time, as ``aggregate`` wrote them down."""

@@ -57,6 +57,17 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             raise ValueError(f"seed must lie in 0 to {MOST_SEED}")
 
 
+class ClipsForm(msgspec.Struct, kw_only=True):
+    """A form that bears labelled recordings."""
+
+    #: JSON: ``name``, ``algorithm`` and ``seed``, of which none must be given.
+    options: str = "{}"
+    #: CSV that says what is to be heard in which clip.
+    manifest: str
+    #: The recordings that the manifest names, by their file names.
+    clip: list[bytes] = []
+
+
 def start(
     req: falcon.Request,
     *,

@@ -33,6 +33,18 @@ from services.sessions import answer
 from services.trainings import check_files, theirs
 
 
+class SetForm(msgspec.Struct, kw_only=True):
+    """A form that bears a labelled set, or the file of a model, or both."""
+
+    #: The file of a model that is not registered. Needed unless the path names a model, and not
+    #: taken then.
+    model: bytes | None = None
+    #: CSV that says what is to be heard in which recording.
+    manifest: str | None = None
+    #: The recordings that the manifest names, by their file names.
+    clip: list[bytes] = []
+
+
 class ValidationStart:
     """``POST /v1/validations`` takes the file of a model, ``POST /v1/models/{model_id}/validate``
     speaks of one that is registered; either may bear a labelled set."""
@@ -47,6 +59,8 @@ class ValidationStart:
 
     @operation(
         scope="models:write",
+        takes={falcon.MEDIA_MULTIPART: SetForm},
+        bodiless=True,
         answer=schemas.ValidationReport,
         status=202,
         problems=(

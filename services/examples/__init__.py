@@ -1,0 +1,20 @@
+"""An example of each operation: what is asked, and what is answered.
+
+Each is looked up by ``METHOD template`` as in the route table, and ends in the OpenAPI document.
+Every operation has one, and each is what its structs say: ``tests/unit/test_openapi.py``.
+"""
+
+from __future__ import annotations
+
+from services.examples import accounts, batches, models, operations, sessions
+from services.examples.example import PARAMETERS, Example
+
+__all__ = ["EXAMPLES", "PARAMETERS", "Example"]
+
+EXAMPLES: dict[str, Example] = {
+    **sessions.EXAMPLES,
+    **batches.EXAMPLES,
+    **models.EXAMPLES,
+    **accounts.EXAMPLES,
+    **operations.EXAMPLES,
+}

@@ -1,0 +1,39 @@
+"""What an example consists of, and the ids that all of them speak of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SESSION_ID = "018f9c1e-7c3b-4a57-9d35-6d1f0f6d2a41"
+BATCH_ID = "5f0c3a52-2d63-4b8a-8e0b-5b1f4a3f9c10"
+MODEL_ID = "c0a8f2de-7e0d-4c8e-9d2a-1f6b8b1f4a77"
+JOB_ID = "9a4f6f0c-3d0e-4b55-8a35-0e2f1c9d7b60"
+VALIDATION_ID = "e7d0b8a4-5b1d-4f7e-a1c2-93b7f5d2c480"
+USER_ID = "3b9d7a10-8c5e-4f3b-b0a6-2e4c6d8f1a35"
+KEY_ID = "8d2f4a6c0b1e3957"
+
+#: What stands in paths.
+PARAMETERS: dict[str, str] = {
+    "session_id": SESSION_ID,
+    "batch_id": BATCH_ID,
+    "model_id": MODEL_ID,
+    "job_id": JOB_ID,
+    "validation_id": VALIDATION_ID,
+    "user_id": USER_ID,
+    "key_id": KEY_ID,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """What one call may look like. An answer that is no text has none."""
+
+    query: Mapping[str, Any] = field(default_factory=dict)
+    #: The JSON body.
+    request: Mapping[str, Any] | None = None
+    #: The fields of a form; a file is named ``@file``, as curl does.
+    form: Mapping[str, Any] | None = None
+    #: The JSON, or the text.
+    answer: Any = None

@@ -1,0 +1,20 @@
+"""Examples of what is asked by those who run an installation, and of the document itself."""
+
+from __future__ import annotations
+
+from services.examples.example import Example
+
+_METRICS = """\
+# HELP clamor_sessions Sessions by state.
+# TYPE clamor_sessions gauge
+clamor_sessions{state="completed"} 128.0
+"""
+
+EXAMPLES: dict[str, Example] = {
+    "GET /health/live": Example(answer={"status": "ok", "checks": {}}),
+    "GET /health/ready": Example(
+        answer={"status": "ok", "checks": {"database": "ok", "blobs": "ok", "broker": "ok"}}
+    ),
+    "GET /metrics": Example(answer=_METRICS),
+    "GET /openapi.json": Example(answer={"openapi": "3.1.0", "info": {"title": "Clamor"}}),
+}

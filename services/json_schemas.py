@@ -1,0 +1,134 @@
+"""JSON Schema of the structs that go over the wire, with the words that stand beside their fields.
+
+msgspec makes the schemas; the comments that begin with ``#:`` it cannot see, so they are read from
+the source.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+Schema = dict[str, Any]
+
+REF = "#/components/schemas/{name}"
+#: A file, or bytes as they are.
+BINARY: Schema = {"type": "string", "format": "binary"}
+
+_ROLE = re.compile(r":[a-z]+:`~?([^`]+)`")
+#: Where a docstring goes on for readers of the code: a heading of numpy's style.
+_SECTION = re.compile(r"^\w[\w ]*\n-{3,}$", re.MULTILINE)
+
+
+def prose(docstring: str | None) -> str:
+    """A docstring as a reader of the API may see it: Markdown, without what speaks of code."""
+    text = _SECTION.split(inspect.cleandoc(docstring or ""))[0]
+    text = _ROLE.sub(r"`\1`", text).replace("``", "`")
+    # Lines are broken for the source; only what stands apart is a paragraph.
+    return "\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n"))
+
+
+def components(kinds: Sequence[type[msgspec.Struct]]) -> dict[str, Schema]:
+    """The schemas of some structs, and of all that they are made of, by their names."""
+    _, schemas = msgspec.json.schema_components(kinds, ref_template=REF)
+    for kind in _with_parts(kinds):
+        schema = schemas[kind.__name__]
+        schema["description"] = prose(kind.__doc__)
+        comments = comments_of(kind)
+        for field in msgspec.structs.fields(kind):
+            told = schema["properties"][field.encode_name]
+            _date(told, field.type)
+            if field.name in comments and "description" not in told:
+                schema["properties"][field.encode_name] = told | {
+                    "description": comments[field.name]
+                }
+    return schemas
+
+
+def fields_of(kind: type[msgspec.Struct], *, schema: Schema) -> Iterator[tuple[Schema, bool, str]]:
+    """Each field of a query or a form: its schema, whether it is required, and its name.
+
+    Neither can say null: what is not given is left out.
+    """
+    for field in msgspec.structs.fields(kind):
+        given = dict(schema["properties"][field.encode_name])
+        options = [each for each in given.get("anyOf", ()) if each.get("type") != "null"]
+        if len(options) == 1:
+            del given["anyOf"]
+            given |= options[0]
+        elif options:
+            given["anyOf"] = options
+        if given.get("default", ...) is None:
+            del given["default"]
+        yield _file(given), field.required, field.encode_name
+
+
+def comments_of(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """The ``#:`` comments above the fields of a struct and its bases, by the fields' names."""
+    found: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        if not issubclass(each, msgspec.Struct) or each is msgspec.Struct:
+            continue
+        source = textwrap.dedent(inspect.getsource(each))
+        lines = source.splitlines()
+        (definition,) = ast.parse(source).body
+        assert isinstance(definition, ast.ClassDef)
+        for statement in definition.body:
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                above = _above(lines, statement.lineno - 1)
+                if above:
+                    found[statement.target.id] = prose(above)
+    return found
+
+
+def _above(lines: Sequence[str], index: int) -> str:
+    """The comment that stands right above a line."""
+    first = index
+    while first and lines[first - 1].lstrip().startswith("#:"):
+        first -= 1
+    return " ".join(line.lstrip().removeprefix("#:").strip() for line in lines[first:index])
+
+
+def _with_parts(kinds: Sequence[type[msgspec.Struct]]) -> Iterator[type[msgspec.Struct]]:
+    """The structs, and those that their fields are made of, each once."""
+    waiting, seen = list(kinds), set()
+    while waiting:
+        kind = waiting.pop()
+        if kind in seen:
+            continue
+        seen.add(kind)
+        yield kind
+        for field in msgspec.structs.fields(kind):
+            waiting += _structs_in(field.type)
+
+
+def _structs_in(kind: Any) -> list[type[msgspec.Struct]]:
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return [kind]
+    return [each for part in getattr(kind, "__args__", ()) for each in _structs_in(part)]
+
+
+def _date(schema: Schema, kind: Any) -> None:
+    """Say of times what they look like; msgspec does so only where it refuses others."""
+    if kind is datetime:
+        schema["format"] = "date-time"
+    elif datetime in getattr(kind, "__args__", ()):
+        for option in schema.get("anyOf", ()):
+            if option == {"type": "string"}:
+                option["format"] = "date-time"
+
+
+def _file(schema: Schema) -> Schema:
+    """A field of a form; msgspec takes bytes for base64, but files are sent as they are."""
+    if schema.pop("contentEncoding", None):
+        schema |= BINARY
+    if "items" in schema:
+        schema["items"] = _file(dict(schema["items"]))
+    return schema

@@ -1,0 +1,78 @@
+"""What the OpenAPI document says in words of its own; see :mod:`services.openapi`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: What the groups of operations are about, by the first part of their paths.
+TAGS = {
+    "sessions": "Recordings on their way from upload to answer.",
+    "batches": "Many recordings in one call.",
+    "models": "The classifiers by which recordings are heard, and how new ones are trained.",
+    "trainings": "How far the training of a model is.",
+    "validations": "How good a model is.",
+    "users": "Who may call; for administrators.",
+    "keys": "By which keys users call; for administrators.",
+    "health": "Whether a process lives, and may be given requests.",
+    "metrics": "Figures of the installation, for Prometheus.",
+    "documentation": "What can be asked, and what may go wrong.",
+}
+#: First parts of paths that make one group.
+DOCUMENTATION = ("openapi", "docs", "problems")
+DESCRIPTION = """\
+Clamor finds out what made noise in a recording, when, how loud, and how sure it is.
+
+Every request shows an API key, `Authorization: Bearer clamor_...`, except where this says that
+none is needed. Names of fields bear their units; `null` means that something is not known yet, or
+that there is none. Every error is `application/problem+json` (RFC 9457), and its `type` leads to a
+page that explains it.
+"""
+
+
+#: Headers of answers.
+HEADERS: dict[str, Any] = {
+    "X-Request-ID": {
+        "description": "Finds this request in the server's log; the caller's own, if there was a"
+        " sane one in the request.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    },
+    "Location": {
+        "description": "Where to look at what was made.",
+        "required": True,
+        "schema": {"type": "string", "format": "uri-reference"},
+    },
+    "ETag": {
+        "description": "Stands for this very answer; `If-None-Match` takes it.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {
+        "description": "After how many seconds another try may help.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "WWW-Authenticate": {
+        "description": "How a key is shown.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+}
+#: By what a caller gets an answer of another status than usual.
+CONDITIONS: dict[int, dict[str, Any]] = {
+    206: {
+        "name": "Range",
+        "in": "header",
+        "description": "Asks for a part of the bytes.",
+        "schema": {"type": "string"},
+        "example": "bytes=0-65535",
+    },
+    304: {
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "The `ETag` of an answer that the caller has: what has not changed since is"
+        " not sent again.",
+        "schema": {"type": "string"},
+    },
+}
+#: Which headers a problem may bring, by its status.
+HEADERS_OF = {"Retry-After": (429, 503), "WWW-Authenticate": (401,)}
