@@ -30,6 +30,7 @@ class ApiKey(Base):
             ),
             name="scopes",
         ),
+        CheckConstraint("requests_per_s > 0", name="requests_per_s"),
         Index("ix_api_keys_user_id", "user_id", "name"),
     )
 
@@ -43,3 +44,5 @@ class ApiKey(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    #: How many requests it may make; null for as many as the installation's keys may.
+    requests_per_s: Mapped[float | None]

@@ -6,7 +6,7 @@ As in :mod:`db.queries`, each function takes a session and never commits.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ _CREDENTIAL = Question(
         ApiKey.user_id,
         ApiKey.secret_hash,
         ApiKey.scopes,
+        ApiKey.requests_per_s,
         func.coalesce(ApiKey.revoked_at <= func.now(), false()).label("is_revoked"),
         func.coalesce(ApiKey.expires_at <= func.now(), false()).label("is_expired"),
         User.disabled_at.is_not(None).label("is_disabled"),
@@ -112,6 +113,15 @@ def expire_key(db: Session, key_id: str, at: datetime) -> None:
         .where(ApiKey.id == key_id)
         .values(expires_at=func.least(func.coalesce(ApiKey.expires_at, at), at))
     )
+
+
+def change_key(db: Session, key_id: str, values: Mapping[str, Any]) -> ApiKey:
+    """Change some columns of a key that is there."""
+    key = db.get_one(ApiKey, key_id)
+    for name, value in values.items():
+        setattr(key, name, value)
+    db.flush()
+    return key
 
 
 def revoke_key(db: Session, key_id: str) -> ApiKey | None:

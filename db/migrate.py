@@ -14,8 +14,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-# The tables of keys, of training and of batches join the metadata by being imported.
-from db import account_models, batch_models, training_models  # noqa: F401
+# The tables of keys, of limits, of training and of batches join the metadata by being imported.
+from db import account_models, batch_models, limit_models, training_models  # noqa: F401
 from db.models import Base
 from db.session import make_engine
 

@@ -38,6 +38,13 @@ def _positive_float(text: str) -> float:
     return value
 
 
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError("must be a number that is not below zero")
+    return value
+
+
 def _switch(text: str) -> bool:
     known = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
     if text.lower() not in known:
@@ -106,6 +113,10 @@ class Settings:
     #: Where traces are sent, by OTLP over HTTP: the collector's base URL. Nothing is traced
     #: without it.
     otlp_endpoint: str = _setting("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+    #: Requests that a key may make each second, unless it has a rate of its own; 0 for no limit.
+    rate_limit_per_s: float = _setting("CLAMOR_RATE_LIMIT", 50.0, parse=_not_negative)
+    #: A key that was quiet may make this many seconds' requests at once.
+    rate_burst_s: float = _setting("CLAMOR_RATE_BURST_S", 4.0, parse=_positive_float)
     #: Whether each request has a line in the log.
     access_log: bool = _setting("CLAMOR_ACCESS_LOG", True, parse=_switch)
     #: DEBUG, INFO, WARNING or ERROR.

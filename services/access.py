@@ -15,6 +15,7 @@ from db import account_queries
 from db.session import Store
 from services import contract, exchanges, keys
 from services.errors import MissingScope, Unauthenticated
+from services.rate_limits import RateLimiter
 
 #: A key that may do this may do everything, and sees what all users have.
 ADMIN = "admin"
@@ -27,6 +28,8 @@ class Principal:
     user_id: uuid.UUID
     key_id: str
     scopes: frozenset[str]
+    #: The key's own rate; None for the installation's.
+    requests_per_s: float | None = None
 
     @property
     def is_admin(self) -> bool:
@@ -46,14 +49,22 @@ class Principal:
 class Access:
     """Middleware: no responder runs before its caller is known and allowed."""
 
-    def __init__(self, store: Store, hasher: keys.Hasher) -> None:
+    def __init__(
+        self, store: Store, hasher: keys.Hasher, *, limiter: RateLimiter | None = None
+    ) -> None:
         self._store = store
         self._hasher = hasher
+        self._limiter = limiter
 
     def process_resource(
-        self, req: falcon.Request, _resp: falcon.Response, resource: object, _params: object
+        self, req: falcon.Request, resp: falcon.Response, resource: object, _params: object
     ) -> None:
-        """Name the caller; raises :class:`Unauthenticated` or :class:`MissingScope`."""
+        """Name the caller.
+
+        Raises
+        ------
+        Unauthenticated, RateLimited, MissingScope
+        """
         operation = contract.operation_of(req, resource)
         if operation is None or operation.scope is None:
             return
@@ -61,6 +72,8 @@ class Access:
         req.context.principal = caller
         exchange = exchanges.of(req)
         exchange.key_id, exchange.user_id = caller.key_id, caller.user_id
+        if self._limiter is not None:
+            self._limiter.enforce(resp, key_id=caller.key_id, per_s=caller.requests_per_s)
         if not caller.may(operation.scope):
             raise MissingScope(f"this needs a key with the scope {operation.scope}")
 
@@ -79,7 +92,9 @@ class Access:
         if row.is_revoked or row.is_expired or row.is_disabled:
             what = "was revoked" if row.is_revoked else "has expired"
             raise Unauthenticated(f"this key {what if not row.is_disabled else 'is disabled'}")
-        return Principal(row.user_id, key.id, frozenset(row.scopes))
+        return Principal(
+            row.user_id, key.id, frozenset(row.scopes), requests_per_s=row.requests_per_s
+        )
 
 
 def principal(req: falcon.Request) -> Principal:

@@ -58,7 +58,13 @@ def switch_user(settings: Settings, user: str, *, disabled: bool) -> int:
 
 
 def create_key(
-    settings: Settings, user: str, *, name: str, scopes: Sequence[str], days: int | None
+    settings: Settings,
+    user: str,
+    *,
+    name: str,
+    scopes: Sequence[str],
+    days: int | None,
+    requests_per_s: float | None,
 ) -> int:
     """Make a key, and print it on standard output: this once."""
     hasher = keys.Hasher(settings.key_pepper)
@@ -67,8 +73,9 @@ def create_key(
         with store.transaction() as db:
             expires_at = None if days is None else queries.clock(db) + timedelta(days=days)
             made = accounts.make_key(
-                db, user_id, hasher, name=name, scopes=scopes, expires_at=expires_at
-            )
+                db, user_id, hasher, name=name, scopes=scopes, expires_at=expires_at,
+                requests_per_s=requests_per_s,
+            )  # fmt: skip
     return _show_once(made)
 
 

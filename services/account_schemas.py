@@ -21,6 +21,10 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Email = Annotated[str, msgspec.Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)]
 
 
+#: Requests a second.
+Rate = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+
+
 class NewUser(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A user to be made."""
 
@@ -58,6 +62,15 @@ class NewKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     scopes: Annotated[list[Scope], msgspec.Meta(min_length=1)]
     #: After how many days it is no longer taken; null for never.
     expires_in_days: Annotated[int, msgspec.Meta(ge=1, le=MOST_DAYS)] | None = None
+    #: How many requests it may make; null for as many as the installation's keys may.
+    requests_per_s: Rate | None = None
+
+
+class KeyChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What shall be another way with a key; what is not named stays."""
+
+    #: How many requests it may make; null for as many as the installation's keys may.
+    requests_per_s: Rate | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Rotation(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -77,6 +90,8 @@ class Key(msgspec.Struct, kw_only=True):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    #: Null for the installation's rate.
+    requests_per_s: float | None
 
     @classmethod
     def of(cls, row: ApiKey) -> Key:

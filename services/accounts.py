@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import falcon
+import msgspec
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -47,6 +48,7 @@ def make_key(
     name: str,
     scopes: Sequence[str],
     expires_at: datetime | None = None,
+    requests_per_s: float | None = None,
 ) -> schemas.MadeKey:
     """Make a key of a user; raises :class:`UserNotFound` or :class:`TooManyKeys`."""
     # Under the user's lock, so that two at once cannot make a third.
@@ -57,7 +59,7 @@ def make_key(
     shown = keys.new()
     row = account_queries.add_key(
         db, id=shown.id, user_id=user_id, name=name, secret_hash=hasher.of(shown),
-        scopes=sorted(set(scopes)), expires_at=expires_at,
+        scopes=sorted(set(scopes)), expires_at=expires_at, requests_per_s=requests_per_s,
     )  # fmt: skip
     return schemas.MadeKey(key=schemas.Key.of(row), secret=str(shown))
 
@@ -77,7 +79,7 @@ def rotate_key(
     now = queries.clock(db)
     made = make_key(
         db, old.user_id, hasher, name=old.name, scopes=old.scopes,
-        expires_at=None if life is None else now + life,
+        expires_at=None if life is None else now + life, requests_per_s=old.requests_per_s,
     )  # fmt: skip
     account_queries.expire_key(db, key_id, now + timedelta(hours=overlap_hours))
     return made
@@ -185,6 +187,7 @@ class UserKeys:
             made = make_key(
                 db, user_id, self._hasher, name=asked.name, scopes=asked.scopes,
                 expires_at=None if days is None else queries.clock(db) + timedelta(days=days),
+                requests_per_s=asked.requests_per_s,
             )  # fmt: skip
         resp.location = f"/v1/keys/{made.key.id}"
         answer(resp, made, status=201)
@@ -201,6 +204,25 @@ class KeyItem:
         """One key, without its secret."""
         with self._store.reading() as db:
             row = found_key(db, key_id)
+        answer(resp, schemas.Key.of(row))
+
+    @operation(
+        scope=ADMIN,
+        body=schemas.KeyChange,
+        answer=schemas.Key,
+        problems=(InvalidBody, KeyNotFound),
+    )
+    def on_patch(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
+        """Let a key make another number of requests, within a second or so."""
+        asked = body_of(req, schemas.KeyChange)
+        changed = {
+            name: value
+            for name in asked.__struct_fields__
+            if (value := getattr(asked, name)) is not msgspec.UNSET
+        }
+        with self._store.transaction() as db:
+            found_key(db, key_id)
+            row = account_queries.change_key(db, key_id, changed)
         answer(resp, schemas.Key.of(row))
 
     @operation(scope=ADMIN, answer=schemas.Key, problems=(KeyNotFound,))

@@ -39,6 +39,7 @@ from services.access_log import AccessLog
 from services.contract import Parameters
 from services.exchanges import Listener
 from services.http_metrics import HttpMetrics
+from services.rate_limits import RateLimiter
 from services.records import Recorder
 from services.request_ids import RequestId
 from services.request_traces import Traces
@@ -54,6 +55,8 @@ class Collaborators:
     publisher: Publisher
     #: Makes each request a row; without one no request is recorded.
     recorder: Recorder | None = None
+    #: Holds keys to their rates; without one they may make any number of requests.
+    limiter: RateLimiter | None = None
     #: Set when the process is asked to stop: answers that would go on for minutes end then.
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -65,7 +68,7 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
         # First, so that whatever fails later can be found in the log by its id.
         RequestId(),
         # Before all that looks at rows: it says whose they may be.
-        Access(given.store, hasher),
+        Access(given.store, hasher, limiter=given.limiter),
         # Behind it: what parameters there are is told to callers alone.
         Parameters(),
     ]
@@ -156,8 +159,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     # The server stops by SIGTERM; nudges that wait are sent before the process ends.
     atexit.register(publisher.close)
     store = Store(settings.database_url, pool_size=SERVER_THREADS)
-    recorder = Recorder(store)
-    atexit.register(recorder.close)
+    recorder, limiter = beside(settings, store)
     return create_app(
         Collaborators(
             settings=settings,
@@ -165,9 +167,20 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
             blobs=Blobs(settings.blob_url),
             publisher=publisher,
             recorder=recorder,
+            limiter=limiter,
             stopping=stopping.at_signal(),
         )
     )
+
+
+def beside(settings: Settings, store: Store) -> tuple[Recorder, RateLimiter]:
+    """What goes on beside the requests of a server process, until it ends."""
+    recorder = Recorder(store)
+    limiter = RateLimiter(store, per_s=settings.rate_limit_per_s, burst_s=settings.rate_burst_s)
+    limiter.start()
+    atexit.register(recorder.close)
+    atexit.register(limiter.close)
+    return recorder, limiter
 
 
 #: Requests that one server process works on at once beside its streams, and the connections to

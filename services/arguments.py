@@ -119,6 +119,10 @@ def _account_commands(commands: Any) -> None:
         help=f"what it may do, once or several times: {', '.join(SCOPES)}",
     )  # fmt: skip
     create.add_argument("--days", type=_count, metavar="N", help="no longer taken after N days")
+    create.add_argument(
+        "--requests-per-s", type=_rate, metavar="N",
+        help="how many requests it may make (default: as many as the installation's keys may)",
+    )  # fmt: skip
     create.set_defaults(command="key create")
     listed = key.add_parser("list", help="a user's keys, without their secrets")
     _user(listed)
@@ -174,6 +178,13 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("must be a whole number from 1 on")
     return int(text)
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1e6:
+        raise argparse.ArgumentTypeError("must lie above zero, and be a million at most")
+    return value
 
 
 def _hours(text: str) -> int:

@@ -239,6 +239,7 @@ def _key_create(options: argparse.Namespace) -> int:
         name=options.name,
         scopes=options.scopes,
         days=options.days,
+        requests_per_s=options.requests_per_s,
     )
 
 

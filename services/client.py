@@ -23,6 +23,7 @@ AWAY_S = 60.0
 #: Between a stream of events that ended and the next one.
 STREAM_AGAIN_S = 1.0
 READ_BYTES = 256 * 1024
+TOO_MANY_REQUESTS = 429
 
 
 class Watched(Protocol):
@@ -272,6 +273,10 @@ class Client:
     def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **options)
+            # A body that was read from a file is not sent again.
+            while not options.keys() & {"content", "files"} and (wait_s := _told_to_wait(response)):
+                time.sleep(wait_s)
+                response = self._http.request(method, path, **options)
         except httpx.TransportError as error:
             raise ApiError(f"{self.url} cannot be reached ({error})") from error
         if response.is_success:
@@ -340,6 +345,12 @@ class _LazyFile:
             self._file.close()
             self._file = None
         return piece
+
+
+def _told_to_wait(response: httpx.Response) -> int:
+    """How many seconds the API asks a caller to wait who asks too often; 0 if it does not."""
+    told = response.headers.get("Retry-After", "")
+    return int(told) if response.status_code == TOO_MANY_REQUESTS and told.isdecimal() else 0
 
 
 def _reason(response: httpx.Response) -> str:

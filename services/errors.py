@@ -75,6 +75,7 @@ class ServiceError(Exception):
         ├── UnsupportedMediaType    415
         ├── UnsupportedUpload       415
         ├── RangeNotSatisfiable     416
+        ├── RateLimited             429
         ├── InternalError           500
         ├── Stopping                503
         ├── StoreUnavailable        503
@@ -455,6 +456,23 @@ class RangeNotSatisfiable(ServiceError):
     def __init__(self, detail: str, *, size_bytes: int) -> None:
         super().__init__(detail)
         self.headers = {"Content-Range": f"bytes */{size_bytes}"}
+
+
+class RateLimited(ServiceError):
+    """The key makes more requests than it may.
+
+    Every answer to a request tells what is left, in ``RateLimit`` and ``RateLimit-Policy``.
+    """
+
+    status, name, title = 429, "rate-limited", "The key makes too many requests"
+    advice = (
+        "Try again; ``Retry-After`` says when. Have the key given another rate if it needs one."
+    )
+    retry_after_s = 1
+
+    def __init__(self, detail: str, *, retry_after_s: int) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class InternalError(ServiceError):

@@ -28,6 +28,7 @@ from services.errors import (
     InvalidForm,
     InvalidParameter,
     MissingScope,
+    RateLimited,
     ServiceError,
     StoreUnavailable,
     Unauthenticated,
@@ -35,7 +36,15 @@ from services.errors import (
 )
 from services.examples import EXAMPLES, PARAMETERS, Example
 from services.json_schemas import BINARY, REF, Schema, prose
-from services.openapi_words import CONDITIONS, DESCRIPTION, DOCUMENTATION, HEADERS, HEADERS_OF, TAGS
+from services.openapi_words import (
+    CONDITIONS,
+    DESCRIPTION,
+    DOCUMENTATION,
+    HEADERS,
+    HEADERS_OF,
+    RATE_HEADERS,
+    TAGS,
+)
 from services.problems import PROBLEM_JSON, TYPES, ProblemDetails
 
 OPENAPI = "3.1.0"
@@ -137,7 +146,7 @@ def problems_of(promise: Operation) -> list[type[ServiceError]]:
     """All that may go wrong with an operation, by status and name."""
     found: set[type[ServiceError]] = {InternalError, InvalidParameter, *promise.problems}
     if promise.scope is not None:
-        found |= {Unauthenticated, MissingScope, StoreUnavailable}
+        found |= {Unauthenticated, MissingScope, RateLimited, StoreUnavailable}
     if promise.body is not None:
         found |= {InvalidBody, BodyTooLarge, UnsupportedMediaType}
     if falcon.MEDIA_MULTIPART in promise.takes:
@@ -272,6 +281,9 @@ class _Writer:
             known["headers"] |= written["headers"]
             known["content"] |= written["content"]
         for status, response in responses.items():
+            if promise.scope is not None:
+                for name in RATE_HEADERS:
+                    response["headers"][name] = {"$ref": f"#/components/headers/{name}"}
             response.setdefault("description", HTTPStatus(status).phrase)
             response["headers"]["X-Request-ID"] = {"$ref": "#/components/headers/X-Request-ID"}
         return {str(status): responses[status] for status in sorted(responses)}

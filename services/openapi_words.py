@@ -51,12 +51,26 @@ HEADERS: dict[str, Any] = {
         "description": "After how many seconds another try may help.",
         "schema": {"type": "integer", "minimum": 0},
     },
+    "RateLimit-Policy": {
+        "description": "How many requests (`q`) the key may make in how many seconds (`w`); not"
+        " there if the server sets no limit.",
+        "schema": {"type": "string"},
+        "example": '"default";q=200;w=4',
+    },
+    "RateLimit": {
+        "description": "How many requests are left (`r`), and in how many seconds (`t`) all of them"
+        " are back, or the next one is if none is left.",
+        "schema": {"type": "string"},
+        "example": '"default";r=187;t=1',
+    },
     "WWW-Authenticate": {
         "description": "How a key is shown.",
         "required": True,
         "schema": {"type": "string"},
     },
 }
+#: Headers of every answer to a request that shows a key.
+RATE_HEADERS = ("RateLimit-Policy", "RateLimit")
 #: By what a caller gets an answer of another status than usual.
 CONDITIONS: dict[int, dict[str, Any]] = {
     206: {

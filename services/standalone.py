@@ -30,10 +30,9 @@ from db import migrate
 from db.session import Store
 from db.settings import from_environment
 from services import first_key, keys, server, stopping
-from services.app import Collaborators, create_app
+from services.app import Collaborators, beside, create_app
 from services.client import ApiError, Client
 from services.errors import UserError
-from services.records import Recorder
 
 #: Worker threads: they share one interpreter, so more would only wait for one another.
 WORKER_THREADS = 2
@@ -126,8 +125,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     memory.emit_after("process_boot")
     working.start()
     atexit.register(working.stop)
-    recorder = Recorder(runtime.store)
-    atexit.register(recorder.close)
+    recorder, limiter = beside(settings, runtime.store)
     return create_app(
         Collaborators(
             settings=settings,
@@ -135,6 +133,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
             blobs=runtime.blobs,
             publisher=runtime.publisher,
             recorder=recorder,
+            limiter=limiter,
             stopping=stopping.at_signal(),
         )
     )

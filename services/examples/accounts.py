@@ -22,6 +22,7 @@ _KEY: dict[str, Any] = {
     "created_at": "2026-03-14T08:01:00Z",
     "expires_at": None,
     "revoked_at": None,
+    "requests_per_s": None,
 }
 
 #: No key is made like this one: its secret is too short.
@@ -47,6 +48,9 @@ EXAMPLES: dict[str, Example] = {
         answer=_MADE,
     ),
     "GET /v1/keys/{key_id}": Example(answer=_KEY),
+    "PATCH /v1/keys/{key_id}": Example(
+        request={"requests_per_s": 5.0}, answer=_KEY | {"requests_per_s": 5.0}
+    ),
     "DELETE /v1/keys/{key_id}": Example(answer=_KEY | {"revoked_at": "2026-03-14T10:00:00Z"}),
     "POST /v1/keys/{key_id}/rotate": Example(request={"overlap_hours": 24}, answer=_MADE),
 }

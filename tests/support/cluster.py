@@ -94,6 +94,7 @@ class Cluster:
             "CLAMOR_DEADLINE_S": str(settings.deadline_s),
             "CLAMOR_MAX_ATTEMPTS": str(settings.max_attempts),
             "CLAMOR_STEWARD_S": str(settings.steward_s),
+            "CLAMOR_RATE_LIMIT": str(settings.rate_limit_per_s),
         }
 
     def __enter__(self) -> Self:
