@@ -81,6 +81,15 @@ class BatchProcessFiles(Nudge, frozen=True, kw_only=True):
     batch_id: uuid.UUID
 
 
+class DeliverWebhook(Nudge, frozen=True, kw_only=True):
+    """A webhook has something to be told: deliver the next of it."""
+
+    actor: ClassVar[str] = "deliver_webhook"
+    queue: ClassVar[str] = "audio.notify"
+
+    webhook_id: uuid.UUID
+
+
 class TrainNoiseClassifier(Nudge, frozen=True, kw_only=True):
     """Labelled recordings have arrived: learn a model from them."""
 
@@ -119,6 +128,7 @@ ALL: tuple[type[Nudge], ...] = (
     DetectSpan,
     AggregateSession,
     BatchProcessFiles,
+    DeliverWebhook,
     TrainNoiseClassifier,
     ValidateModel,
     CheckHealth,

@@ -43,6 +43,7 @@ ROWS: Mapping[type[Nudge], str] = {
     messages.DetectSpan: "span",
     messages.AggregateSession: "aggregating",
     messages.BatchProcessFiles: "batch",
+    messages.DeliverWebhook: "webhook",
     messages.TrainNoiseClassifier: "training",
     messages.ValidateModel: "validation",
 }

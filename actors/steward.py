@@ -15,12 +15,13 @@ from sqlalchemy.orm import Session
 from actors import messages, watchdog
 from actors.messages import Nudge
 from actors.runtime import Runtime
-from db import batch_queries, claims, model_queries, queries
+from db import batch_queries, claims, model_queries, queries, webhook_queries
 from db.batch_queries import BatchWork
 from db.blobs import recording_key, session_prefix
 from db.claims import Unit, Work
 from db.model_queries import JobWork
 from db.training_models import TrainingJob, Validation
+from db.webhook_queries import DeliveryWork
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +46,8 @@ def nudge_for(work: Unit) -> Nudge:
         return messages.ValidateModel(validation_id=work.id)
     if isinstance(work, BatchWork):
         return messages.BatchProcessFiles(batch_id=work.id)
+    if isinstance(work, DeliveryWork):
+        return messages.DeliverWebhook(webhook_id=work.webhook_id)
     assert isinstance(work, Work)
     if work.span_index is not None:
         return messages.DetectSpan(session_id=work.session_id, span_index=work.span_index)
@@ -62,6 +65,7 @@ def take_quiet(db: Session, *, quiet_s: float, limit: int) -> list[Unit]:
         found += claims.take_quiet_sessions(db, state, quiet_s=quiet_s, limit=limit)
     found += claims.take_quiet_spans(db, quiet_s=quiet_s, limit=limit)
     found += batch_queries.take_quiet_batches(db, quiet_s=quiet_s, limit=limit)
+    found += webhook_queries.take_quiet_webhooks(db, quiet_s=quiet_s, limit=limit)
     for job in (TrainingJob, Validation):
         found += model_queries.take_quiet_jobs(db, job, quiet_s=quiet_s, limit=limit)
     return found

@@ -47,6 +47,8 @@ DEADLINES_S: dict[type[Nudge], float] = {
     messages.AggregateSession: 900.0,
     # Copies a page of recordings.
     messages.BatchProcessFiles: 1_500.0,
+    # One request, which has an end of its own after ten seconds.
+    messages.DeliverWebhook: 60.0,
     messages.TrainNoiseClassifier: 1_500.0,
     messages.ValidateModel: 1_500.0,
     messages.CheckHealth: 60.0,

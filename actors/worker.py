@@ -15,6 +15,7 @@ from actors import broker, messages, schedule, tracing, watchdog
 from actors.audio.aggregate import aggregate_session
 from actors.audio.batch import batch_process_files
 from actors.audio.detect import detect_span
+from actors.audio.notify import deliver_webhook
 from actors.audio.process import process_audio_file
 from actors.audio.split import split_recording
 from actors.logs import configure
@@ -44,6 +45,7 @@ ACTORS = (
     Entry(messages.DetectSpan, detect_span),
     Entry(messages.AggregateSession, aggregate_session),
     Entry(messages.BatchProcessFiles, batch_process_files),
+    Entry(messages.DeliverWebhook, deliver_webhook),
     Entry(messages.TrainNoiseClassifier, train_noise_classifier),
     Entry(messages.ValidateModel, validate_model),
     Entry(messages.CheckHealth, health_check),

@@ -14,8 +14,14 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-# The tables of keys, of limits, of training and of batches join the metadata by being imported.
-from db import account_models, batch_models, limit_models, training_models  # noqa: F401
+# The tables of the other modules join the metadata by being imported.
+from db import (  # noqa: F401
+    account_models,
+    batch_models,
+    limit_models,
+    training_models,
+    webhook_models,
+)
 from db.models import Base
 from db.session import make_engine
 

@@ -1,5 +1,5 @@
-"""The tables of recordings and what was heard; ``training_models.py`` has those of training, and
-``batch_models.py`` those of batches.
+"""The tables of recordings and what was heard; ``training_models.py`` has those of training,
+``batch_models.py`` those of batches, and ``webhook_models.py`` those of webhooks.
 
 Constraints stand on the table, never inside a column: autogenerate does not see a check that is
 written into a column. Every unit of work (a session's current stage, a span, a training, a
@@ -238,6 +238,9 @@ class AudioSession(Claimable, Owned, Traced, Base):
     lane: Mapped[uuid.UUID] = mapped_column(server_default=text(f"'{NO_LANE}'"))
     #: The batch that it came with.
     batch_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("batches.id"))
+    #: A webhook that it names, to hear of its end. No foreign key: to remove a webhook would lock
+    #: the sessions that end, each of which waits for the webhook.
+    webhook_id: Mapped[uuid.UUID | None]
 
     #: How much of the current stage is done, where spans do not tell it; it never falls while the
     #: stage lasts, so that a second attempt stands still until it has passed the first.

@@ -14,9 +14,13 @@ from sqlalchemy.orm import Session
 from db.batch_models import Batch
 from db.models import SESSION_STATES, UNFINISHED_STATES, AudioSession, Claimable, SessionSpan
 from db.training_models import TrainingJob, Validation
+from db.webhook_models import Webhook, WebhookDelivery
+from db.webhook_queries import is_told
 
 #: The kinds of work. A session waits in one of three states.
-KINDS = ("queued", "splitting", "aggregating", "span", "batch", "training", "validation")
+KINDS = (
+    "queued", "splitting", "aggregating", "span", "batch", "webhook", "training", "validation",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,7 @@ def backlogs(db: Session) -> dict[str, Backlog]:
                 and_(AudioSession.id == SessionSpan.session_id, AudioSession.state == "detecting"),
             ),
             _backlog("batch", Batch, Batch.state.in_(Batch.unfinished)),
+            _webhooks(),
             _backlog("training", TrainingJob, TrainingJob.state == "pending"),
             _backlog("validation", Validation, Validation.state == "pending"),
         )
@@ -64,6 +69,24 @@ def _backlog(
         )
         .select_from(table)
         .where(waits)
+    )
+
+
+def _webhooks() -> Select[str, int, float | None]:
+    """The same of webhooks. One is free while it has something to be told, and rests no longer."""
+    now = func.now()
+    held = select(func.count()).where(Webhook.attempt > 0, Webhook.due_at > now)
+    oldest = func.min(func.greatest(Webhook.due_at, WebhookDelivery.next_at))
+    return (
+        select(literal("webhook"), held.scalar_subquery(), func.extract("epoch", now - oldest))
+        .select_from(Webhook)
+        .join(WebhookDelivery)
+        .where(
+            is_told(),
+            Webhook.due_at <= now,
+            WebhookDelivery.state == "pending",
+            WebhookDelivery.next_at <= now,
+        )
     )
 
 

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from actors import broker, tracing
 from actors.broker import Publisher
 from actors.logs import configure
+from actors.outbound.client import Outbound
 from db.blobs import Blobs
 from db.session import Store
 from db.settings import Settings, from_environment
@@ -33,6 +34,7 @@ from services import (
     stopping,
     trainings,
     validations,
+    webhooks,
 )
 from services.access import Access
 from services.access_log import AccessLog
@@ -90,6 +92,7 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
     """What is served, by its path."""
     hasher = keys.Hasher(given.settings.key_pepper)
     store, blobs, publisher = given.store, given.blobs, given.publisher
+    outbound = Outbound(given.settings.private_networks)
     max_bytes = given.settings.max_upload_bytes
     places = events.Places(given.settings.event_streams, stopping=given.stopping)
     validation = validations.ValidationStart(store, blobs, publisher, max_upload_bytes=max_bytes)
@@ -123,6 +126,14 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
         "/v1/trainings/{job_id:uuid}": trainings.TrainingItem(store),
         "/v1/validations": validation,
         "/v1/validations/{validation_id:uuid}": validations.ValidationItem(store),
+        "/v1/webhooks": webhooks.WebhookList(store, outbound),
+        "/v1/webhooks/{webhook_id:uuid}": webhooks.WebhookItem(store, outbound, publisher),
+        "/v1/webhooks/{webhook_id:uuid}/rotate": webhooks.WebhookRotate(store),
+        "/v1/webhooks/{webhook_id:uuid}/test": webhooks.WebhookTest(store, publisher),
+        "/v1/webhooks/{webhook_id:uuid}/deliveries": webhooks.WebhookDeliveries(store),
+        "/v1/webhooks/{webhook_id:uuid}/deliveries/{delivery_id:uuid}/replay": (
+            webhooks.DeliveryReplay(store, publisher)
+        ),
         "/v1/users": accounts.UserList(store),
         "/v1/users/{user_id:uuid}": accounts.UserItem(store),
         "/v1/users/{user_id:uuid}/disable": accounts.UserSwitch(store, disables=True),

@@ -56,6 +56,8 @@ class ServiceError(Exception):
         ├── TrainingNotFound        404
         ├── UserNotFound            404
         ├── ValidationNotFound      404
+        ├── WebhookNotFound         404
+        ├── DeliveryNotFound        404
         ├── NoLevels                404
         ├── NoRecording             404
         ├── NoSpectrogram           404
@@ -67,6 +69,8 @@ class ServiceError(Exception):
         ├── NotFinished             409
         ├── Regression              409
         ├── TooManyKeys             409
+        ├── TooManyWebhooks         409
+        ├── WebhookDisabled         409
         ├── UserExists              409
         ├── LengthRequired          411
         ├── BodyTooLarge            413
@@ -300,6 +304,23 @@ class ValidationNotFound(ServiceError):
     advice = "Look at the id, and at whose key is shown."
 
 
+class WebhookNotFound(ServiceError):
+    """There is no webhook of this id that the caller may see.
+
+    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    """
+
+    status, name, title = 404, "webhook-not-found", "There is no such webhook"
+    advice = "Look at the id, and at whose key is shown."
+
+
+class DeliveryNotFound(ServiceError):
+    """The webhook has no delivery of this id, or no longer: deliveries are kept for 30 days."""
+
+    status, name, title = 404, "delivery-not-found", "There is no such delivery"
+    advice = "Look at the id, and at the webhook's deliveries."
+
+
 class NoLevels(ServiceError):
     """The session ended without levels: it failed or was cancelled before they were measured, or
     they are no longer stored.
@@ -394,6 +415,22 @@ class TooManyKeys(ServiceError):
 
     status, name, title = 409, "too-many-keys", "There are two active keys of this name"
     advice = "Revoke one of them, or give the new one another name."
+
+
+class TooManyWebhooks(ServiceError):
+    """The user has as many webhooks as a user may have."""
+
+    status, name, title = 409, "too-many-webhooks", "There are too many webhooks already"
+    advice = "Remove one that is not needed, or change its address."
+
+
+class WebhookDisabled(ServiceError):
+    """The webhook is told nothing: its receiver was gone, or failed for too long, or its owner
+    turned it off. ``detail`` says which.
+    """
+
+    status, name, title = 409, "webhook-disabled", "The webhook is disabled"
+    advice = 'Enable it with ``PATCH`` and ``{"enabled": true}``.'
 
 
 class UserExists(ServiceError):

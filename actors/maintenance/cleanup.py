@@ -1,4 +1,4 @@
-"""``clean_up``: removes blobs that no row knows of.
+"""``clean_up``: removes blobs that no row knows of, and what is told of webhooks of long ago.
 
 An upload stores its files first and writes its row then. A process that dies in between, or a
 database that does not answer, leaves blobs without a row; a writer that is killed leaves half a
@@ -18,7 +18,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from actors import runs, watchdog
 from actors.messages import CleanUp
 from actors.runtime import Runtime
-from db import model_queries, queries
+from db import model_queries, queries, webhook_queries
 from db.blobs import SESSIONS, TRAININGS, VALIDATIONS
 from db.models import AudioSession
 from db.training_models import Validation
@@ -31,10 +31,13 @@ Known = Callable[[Session, Folders], set[str]]
 #: The files of a form get their row when all of them are there: they may wait for it so many
 #: times as long as a single recording.
 FORM_AGES = 24
+#: How long it can be looked up what a webhook was told; and how many are forgotten at once.
+DELIVERIES_KEPT_S = 30 * 86_400.0
+DELIVERIES_A_PAGE = 1_000
 
 
 def clean_up(runtime: Runtime, nudge: CleanUp) -> None:
-    """Remove the blobs that no row knows of, if they are old enough."""
+    """Remove the blobs that no row knows of, if they are old enough, and old deliveries."""
     age_s = runtime.settings.orphan_s
     deadline_s = watchdog.deadline_s(type(nudge), runtime.settings)
     with runs.recorded(nudge.actor) as run, runtime.watchdog.over(run, deadline_s):
@@ -43,7 +46,21 @@ def clean_up(runtime: Runtime, nudge: CleanUp) -> None:
             for prefix, known, ages in _PLACES
         )
         unfinished = runtime.blobs.remove_unfinished(age_s=age_s)
-        run.end("done", orphans=removed, unfinished=unfinished)
+        deliveries = _remove_deliveries(runtime)
+        run.end("done", orphans=removed, unfinished=unfinished, deliveries=deliveries)
+
+
+def _remove_deliveries(runtime: Runtime) -> int:
+    """Forget what webhooks were told so long ago that nobody asks; how many."""
+    removed = 0
+    while True:
+        with runtime.store.transaction() as db:
+            n_page = webhook_queries.remove_old_deliveries(
+                db, older_than_s=DELIVERIES_KEPT_S, limit=DELIVERIES_A_PAGE
+            )
+        removed += n_page
+        if n_page < DELIVERIES_A_PAGE:
+            return removed
 
 
 def _remove_orphans(runtime: Runtime, prefix: str, known: Known, *, age_s: float) -> int:

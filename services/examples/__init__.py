@@ -6,7 +6,7 @@ Every operation has one, and each is what its structs say: ``tests/unit/test_ope
 
 from __future__ import annotations
 
-from services.examples import accounts, batches, models, operations, sessions
+from services.examples import accounts, batches, models, operations, sessions, webhooks
 from services.examples.example import PARAMETERS, Example
 
 __all__ = ["EXAMPLES", "PARAMETERS", "Example"]
@@ -15,6 +15,7 @@ EXAMPLES: dict[str, Example] = {
     **sessions.EXAMPLES,
     **batches.EXAMPLES,
     **models.EXAMPLES,
+    **webhooks.EXAMPLES,
     **accounts.EXAMPLES,
     **operations.EXAMPLES,
 }

@@ -13,6 +13,8 @@ JOB_ID = "9a4f6f0c-3d0e-4b55-8a35-0e2f1c9d7b60"
 VALIDATION_ID = "e7d0b8a4-5b1d-4f7e-a1c2-93b7f5d2c480"
 USER_ID = "3b9d7a10-8c5e-4f3b-b0a6-2e4c6d8f1a35"
 KEY_ID = "8d2f4a6c0b1e3957"
+WEBHOOK_ID = "0b0f6f1e-4c1d-4f0a-9a53-7f2f0d1c5e62"
+DELIVERY_ID = "6c7b1f0a-58d4-4b1e-8f37-2f9d4c0a7e13"
 
 #: What stands in paths.
 PARAMETERS: dict[str, str] = {
@@ -23,6 +25,8 @@ PARAMETERS: dict[str, str] = {
     "validation_id": VALIDATION_ID,
     "user_id": USER_ID,
     "key_id": KEY_ID,
+    "webhook_id": WEBHOOK_ID,
+    "delivery_id": DELIVERY_ID,
 }
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from actors import broker
 from actors.broker import Publisher
-from db import account_queries, batch_queries, model_queries, queries
+from db import account_queries, batch_queries, model_queries, queries, webhook_queries
 from db.account_models import SCOPES
 from db.blobs import Blobs
 from db.session import Store
@@ -43,7 +43,7 @@ class Place:
 
     def fill(self) -> None:
         """Write the rows down."""
-        names = ("session_id", "batch_id", "model_id", "job_id", "validation_id")
+        names = ("session_id", "batch_id", "model_id", "job_id", "validation_id", "webhook_id")
         ids = {name: uuid.uuid4() for name in names}
         with self.store.transaction() as db:
             queries.add_session(
@@ -63,6 +63,11 @@ class Place:
             model_queries.add_validation(
                 db, id=ids["validation_id"], user_id=TEAM, model_id=ids["model_id"]
             )
+            webhook_queries.add_webhook(
+                db, id=ids["webhook_id"], user_id=TEAM, url="https://example.org/",
+                all_sessions=True, secret="whsec_c2VjcmV0",
+            )  # fmt: skip
+            ids["delivery_id"] = webhook_queries.add_ping(db, ids["webhook_id"]).id
             accounts.add_user(db, STRANGER, "stranger@example.org")
             key = keys.parse(accounts.add_key(db, TEAM, name="looked at"))
         assert key is not None

@@ -23,6 +23,7 @@ from db.model_queries import JobWork
 from db.queue_queries import Backlog
 from db.settings import Settings, from_environment
 from db.training_models import TrainingJob, Validation
+from db.webhook_queries import DeliveryWork
 from services import queue_commands
 from services.errors import UserError
 from services.queue_commands import Line
@@ -97,6 +98,7 @@ def test_the_rows_of_a_queue_are_those_that_the_steward_nudges_it_for() -> None:
     }
     rows["span"] = Work(session_id=some, span_index=0, state="pending")
     rows["batch"] = BatchWork(id=some, state="expanding")
+    rows["webhook"] = DeliveryWork(webhook_id=some)
     rows["training"] = JobWork(job=TrainingJob, id=some)
     rows["validation"] = JobWork(job=Validation, id=some)
     assert {type(nudge_for(row)): kind for kind, row in rows.items()} == queues.ROWS
