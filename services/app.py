@@ -39,6 +39,7 @@ from services import (
 from services.access import Access
 from services.access_log import AccessLog
 from services.contract import Parameters
+from services.documentation import resources as documentation
 from services.exchanges import Listener
 from services.http_metrics import HttpMetrics
 from services.rate_limits import RateLimiter
@@ -146,7 +147,13 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
         "/metrics": metrics.Metrics(store, publisher.broker, given.settings, registry=registry),
     }
     # Last: it speaks of all the others, and of itself.
-    table["/openapi.json"] = openapi.Document(table)
+    document = openapi.Document(table)
+    table |= {
+        "/openapi.json": document,
+        "/docs": documentation.Docs(document),
+        "/problems": documentation.ProblemList(),
+        "/problems/{name}": documentation.ProblemPage(document),
+    }
     return table
 
 

@@ -8,7 +8,6 @@ responders, structs and errors; examples from :mod:`services.examples`.
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,7 @@ from typing import Any
 import falcon
 import msgspec
 
-from services import json_schemas
+from services import json_schemas, published
 from services.contract import Operation, operation, operations
 from services.errors import (
     BodyTooLarge,
@@ -69,21 +68,13 @@ class Document:
         return document(self._routes)
 
     @functools.cached_property
-    def _served(self) -> tuple[bytes, str]:
-        data = msgspec.json.encode(self.content)
-        return data, hashlib.sha256(data).hexdigest()[:32]
+    def _encoded(self) -> bytes:
+        return msgspec.json.encode(self.content)
 
     @operation(scope=None, also={304: None})
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """This document."""
-        data, etag = self._served
-        resp.etag = etag
-        resp.cache_control = ["public", "max-age=300"]
-        if req.if_none_match and {"*", etag} & {str(each) for each in req.if_none_match}:
-            resp.status = 304
-            return
-        resp.content_type = falcon.MEDIA_JSON
-        resp.data = data
+        published.answer(req, resp, self._encoded, media_type=falcon.MEDIA_JSON)
 
 
 def document(routes: Mapping[str, object]) -> dict[str, Any]:
@@ -176,7 +167,7 @@ class _Writer:
         return {
             "schemas": self._schemas,
             "examples": {
-                name: {"summary": kind.title, "value": _problem(kind)}
+                name: {"summary": kind.title, "value": problem_example(kind)}
                 for name, kind in sorted(self._problems.items())
             },
             "headers": HEADERS,
@@ -334,7 +325,8 @@ def _needs(promise: Operation) -> str:
     return f"Needs a key with the scope `{promise.scope}`."
 
 
-def _problem(kind: type[ServiceError]) -> dict[str, Any]:
+def problem_example(kind: type[ServiceError]) -> dict[str, Any]:
+    """What a problem looks like."""
     return {
         "type": TYPES + kind.name,
         "title": kind.title,

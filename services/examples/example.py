@@ -27,6 +27,7 @@ PARAMETERS: dict[str, str] = {
     "key_id": KEY_ID,
     "webhook_id": WEBHOOK_ID,
     "delivery_id": DELIVERY_ID,
+    "name": "not-finished",
 }
 
 

@@ -10,11 +10,16 @@ _METRICS = """\
 clamor_sessions{state="completed"} 128.0
 """
 
+_PAGE = "<!doctype html>..."
+
 EXAMPLES: dict[str, Example] = {
     "GET /health/live": Example(answer={"status": "ok", "checks": {}}),
     "GET /health/ready": Example(
         answer={"status": "ok", "checks": {"database": "ok", "blobs": "ok", "broker": "ok"}}
     ),
     "GET /metrics": Example(answer=_METRICS),
+    "GET /docs": Example(answer=_PAGE),
+    "GET /problems": Example(answer=_PAGE),
+    "GET /problems/{name}": Example(answer=_PAGE),
     "GET /openapi.json": Example(answer={"openapi": "3.1.0", "info": {"title": "Clamor"}}),
 }

@@ -1,0 +1,73 @@
+"""The call of an operation as somebody types it, made from the operation's examples."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import falcon
+
+#: Stands for a raw body; any kind of audio is taken.
+RAW_TYPE, RAW_FILE = "audio/flac", "street.flac"
+
+
+def calls(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[str]:
+    """A call for each kind of body that an operation takes."""
+    bodies = operation.get("requestBody", {}).get("content", {})
+    first = _call(path, method, operation)
+    if not bodies:
+        yield _lines(first)
+    for media, body in bodies.items():
+        yield _lines([*first, *_body(media, body.get("example"))])
+
+
+def _call(path: str, method: str, operation: Mapping[str, Any]) -> list[str]:
+    query: dict[str, Any] = {}
+    for parameter in operation.get("parameters", ()):
+        if "example" not in parameter:
+            continue
+        if parameter["in"] == "path":
+            path = path.replace(f"{{{parameter['name']}}}", quote(parameter["example"], safe=""))
+        elif parameter["in"] == "query":
+            query[parameter["name"]] = parameter["example"]
+    asked = f"?{urlencode(query, doseq=True)}" if query else ""
+    options = _streaming(operation)
+    # curl posts by itself what it has to send.
+    if method != ("POST" if "requestBody" in operation else "GET"):
+        options += f"-X {method} "
+    words = [f'curl {options}"$URL{path}{asked}"']
+    if operation["security"]:
+        words.append('-H "Authorization: Bearer $KEY"')
+    return words
+
+
+def _streaming(operation: Mapping[str, Any]) -> str:
+    """Options by which the answer ends where it is of use."""
+    status = min(operation["responses"])
+    kinds = list(operation["responses"][status].get("content", ()))
+    if "text/event-stream" in kinds:
+        return "-N "
+    is_text = any(kind == falcon.MEDIA_JSON or kind.startswith("text/") for kind in kinds)
+    return "" if is_text else "-OJ "
+
+
+def _body(media: str, example: Any) -> Iterator[str]:
+    if media == falcon.MEDIA_JSON:
+        yield f"-H 'Content-Type: {media}'"
+        yield f"-d {shlex.quote(json.dumps(example, ensure_ascii=False))}"
+    elif media == falcon.MEDIA_MULTIPART:
+        for name, value in (example or {}).items():
+            for each in (
+                value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+            ):
+                yield f"-F {shlex.quote(f'{name}={each}')}"
+    else:
+        yield f"-H 'Content-Type: {RAW_TYPE}'"
+        yield f"--data-binary @{RAW_FILE}"
+
+
+def _lines(words: Sequence[str]) -> str:
+    return " \\\n     ".join(words)
