@@ -79,6 +79,10 @@ class Hold:
         self.keys.append(key)
         return key
 
+    def keeps(self, key: str) -> None:
+        """A blob of this attempt's that its row names by now, or may: it stays."""
+        self.keys.remove(key)
+
     def _keep(self) -> None:
         renew_s = self._lease_s / RENEWALS_PER_LEASE
         renew_at = time.monotonic() + renew_s

@@ -45,5 +45,6 @@ def configure(level: str) -> None:
     root.setLevel(level)
     # Alembic tells at every look at the revision which database it is.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # httpx tells of every request that it makes.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # These tell of every request, and of addresses in which there may be a secret.
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)

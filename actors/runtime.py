@@ -11,6 +11,7 @@ import dramatiq
 
 from actors.broker import Publisher
 from actors.failures import Permanent
+from actors.outbound.client import Outbound
 from actors.science import classifier
 from actors.science.errors import ModelError
 from actors.watchdog import Watchdog
@@ -41,6 +42,7 @@ class Runtime:
         self.store = Store(settings.database_url)
         self.blobs = Blobs(settings.blob_url)
         self.publisher = Publisher(broker, prefix=settings.queue_prefix)
+        self.outbound = Outbound(settings.private_networks)
         self.watchdog = Watchdog(leaves=owns_process)
         self.model = lru_cache(maxsize=MODELS_KEPT)(self._load_model)
 

@@ -17,7 +17,7 @@ from actors.messages import Nudge
 from actors.runtime import Runtime
 from db import batch_queries, claims, model_queries, queries, webhook_queries
 from db.batch_queries import BatchWork
-from db.blobs import recording_key, session_prefix
+from db.blobs import session_prefix
 from db.claims import Unit, Work
 from db.model_queries import JobWork
 from db.training_models import TrainingJob, Validation
@@ -103,8 +103,7 @@ class Steward:
         if nudges:
             log.info("steward_nudges", rows=len(nudges))
             self._runtime.publisher.send(*nudges)
-        for session_id, needed in untidy:
-            kept = needed | {recording_key(session_id)}
+        for session_id, kept in untidy:
             keys = self._runtime.blobs.keys(session_prefix(session_id))
             self._runtime.blobs.delete(*(key for key in keys if key not in kept))
             with self._runtime.store.transaction() as db:

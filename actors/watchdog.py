@@ -38,8 +38,9 @@ log = structlog.get_logger(__name__)
 #: In seconds. RabbitMQ takes a consumer for dead that does not ack for 30 minutes: with the grace
 #: none of these may come near it. ``CLAMOR_DEADLINE_S`` shortens them.
 DEADLINES_S: dict[type[Nudge], float] = {
-    # Reads the head of a recording, and may load a model.
-    messages.ProcessAudioFile: 120.0,
+    # Fetches a recording that lies elsewhere (`audio/fetch.py`); of one that is here it reads the
+    # head.
+    messages.ProcessAudioFile: 900.0,
     # Decodes a day of audio at most.
     messages.SplitRecording: 1_500.0,
     # A minute of audio, which takes less than a second or two.

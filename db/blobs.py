@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
@@ -56,6 +56,16 @@ def session_prefix(session_id: uuid.UUID) -> str:
 def recording_key(session_id: uuid.UUID) -> str:
     """Where a session's recording lies."""
     return f"{session_prefix(session_id)}recording"
+
+
+#: Below this lies what callers put into the store themselves, by an address that was signed for
+#: them: a folder for each upload, named by its id.
+UPLOADS = "uploads/"
+
+
+def upload_key(upload_id: uuid.UUID, user_id: uuid.UUID) -> str:
+    """Where an upload of a user's lies, until it is copied to its session."""
+    return f"{UPLOADS}{upload_id}/{user_id}"
 
 
 def training_prefix(job_id: uuid.UUID) -> str:
@@ -186,6 +196,12 @@ class Blobs:
             obstore.copy(self._store, source, to)
         except FileNotFoundError:
             raise self._missing(source) from None
+
+    def signed_put(self, key: str, *, expires_in: timedelta) -> str | None:
+        """An address at which whoever knows it may PUT a blob; None if the store has none."""
+        if not isinstance(self._store, S3Store):
+            return None
+        return obstore.sign(self._store, "PUT", key, expires_in)
 
     def keys_older_than(self, age_s: float, prefix: str) -> Iterator[list[str]]:
         """All keys below a prefix that were last written longer ago than that, page by page."""

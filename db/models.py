@@ -187,6 +187,7 @@ class AudioSession(Claimable, Owned, Traced, Base):
         CheckConstraint(one_of("calibration_tone_db", CALIBRATION_TONES_DB), name="tone"),
         CheckConstraint(one_of("bands", BANDS), name="bands"),
         CheckConstraint(one_of("priority", tuple(range(len(PRIORITIES)))), name="priority"),
+        CheckConstraint("num_nonnulls(source_url, source_key) <= 1", name="source"),
         Index("ix_audio_sessions_created_at", "created_at"),
         Index("ix_audio_sessions_user_id", "user_id"),
         Index("ix_audio_sessions_model_id", "model_id"),
@@ -227,7 +228,12 @@ class AudioSession(Claimable, Owned, Traced, Base):
     #: What the client called the file: shown, never used as a path.
     file_name: Mapped[str]
     recording_key: Mapped[str]
-    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    #: Null while the recording lies elsewhere, from where ``process`` is to bring it.
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    #: Where it lay before: an address, of which the query is kept only until it was asked, or a
+    #: key of an upload that went straight to the blob store.
+    source_url: Mapped[str | None]
+    source_key: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

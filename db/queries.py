@@ -67,6 +67,8 @@ def get_session(
     ).one_or_none()
 
 
+#: Where a session's recording is fetched from, without the query, which may hold a secret.
+_ADDRESS = func.split_part(AudioSession.source_url, literal_column("'?'"), literal_column("1"))
 #: What the API shows of a session, beside what it reckons. What is kept as JSON stays the text
 #: that it is, for the API to read it as what it shows.
 _SHOWN = (
@@ -77,6 +79,7 @@ _SHOWN = (
     AudioSession.spans_finished, AudioSession.stage_share, AudioSession.stage_since,
     AudioSession.stage_told_at, AudioSession.created_at, AudioSession.started_at,
     AudioSession.finished_at,
+    _ADDRESS.label("source_url"),
     cast(AudioSession.summary, Text).label("summary"),
     cast(AudioSession.problem, Text).label("problem"),
     select(func.count())
@@ -131,6 +134,26 @@ def note_share(db: Session, work: Work, *, attempt: int, share: float) -> bool:
             ),
         },
     )
+
+
+def note_brought(db: Session, work: Work, *, attempt: int, key: str, size_bytes: int) -> bool:
+    """Note that a recording which lay elsewhere is here now; False if the claim was lost."""
+    return claims.update_held(
+        db,
+        work,
+        attempt,
+        {"recording_key": key, "size_bytes": size_bytes, "source_url": _ADDRESS},
+    )
+
+
+def recording_keys(db: Session, session_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """Where the recordings of some sessions lie."""
+    rows = db.execute(
+        select(AudioSession.id, AudioSession.recording_key).where(
+            AudioSession.id.in_(list(session_ids))
+        )
+    )
+    return dict(rows.all())
 
 
 def cancel_session(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> bool:
@@ -268,8 +291,7 @@ def try_steward_lock(db: Session) -> bool:
 def sessions_to_tidy(
     db: Session, *, silent_after_s: float, limit: int
 ) -> Sequence[tuple[uuid.UUID, set[str | None]]]:
-    """Sessions at their end that keep what nobody needs, with the keys that they go on to need
-    beside their recording's.
+    """Sessions at their end that keep what nobody needs, with the keys that they go on to need.
 
     Decoded audio is the most of it and goes at once. Each session is tidied once more, when it
     has ended for so long that no worker can still be writing for it.
@@ -277,6 +299,7 @@ def sessions_to_tidy(
     rows = db.execute(
         select(
             AudioSession.id,
+            AudioSession.recording_key,
             AudioSession.levels_key,
             AudioSession.levels_answer_key,
             AudioSession.spectrogram_key,
@@ -304,6 +327,7 @@ def note_tidied(db: Session, session_id: uuid.UUID, *, silent_after_s: float) ->
         .where(AudioSession.id == session_id)
         .values(
             pcm_key=None,
+            source_url=_ADDRESS,
             tidied_at=case((is_last, func.clock_timestamp()), else_=AudioSession.tidied_at),
         ),
         execution_options={"synchronize_session": False},

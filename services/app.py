@@ -21,6 +21,7 @@ from services import (
     accounts,
     batches,
     contract,
+    elsewhere,
     events,
     exchanges,
     health,
@@ -96,9 +97,12 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
     outbound = Outbound(given.settings.private_networks)
     max_bytes = given.settings.max_upload_bytes
     places = events.Places(given.settings.event_streams, stopping=given.stopping)
+    brought = elsewhere.Elsewhere(store, blobs, outbound, max_upload_bytes=max_bytes)
     validation = validations.ValidationStart(store, blobs, publisher, max_upload_bytes=max_bytes)
     table: dict[str, object] = {
-        "/v1/sessions": sessions.SessionList(store, blobs, publisher, max_upload_bytes=max_bytes),
+        "/v1/sessions": sessions.SessionList(
+            store, blobs, publisher, brought, max_upload_bytes=max_bytes
+        ),
         "/v1/sessions/{session_id:uuid}": sessions.SessionItem(store),
         "/v1/sessions/{session_id:uuid}/detections": sessions.SessionDetections(store),
         "/v1/sessions/{session_id:uuid}/levels": sessions.SessionLevels(store, blobs),
@@ -125,6 +129,7 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
         "/v1/models/{model_id:uuid}/promote": models.ModelPromote(store, blobs),
         "/v1/models/{model_id:uuid}/validate": validation,
         "/v1/trainings/{job_id:uuid}": trainings.TrainingItem(store),
+        "/v1/uploads": elsewhere.UploadList(blobs),
         "/v1/validations": validation,
         "/v1/validations/{validation_id:uuid}": validations.ValidationItem(store),
         "/v1/webhooks": webhooks.WebhookList(store, outbound),

@@ -41,7 +41,8 @@ class ServiceError(Exception):
         │   ├── InvalidBody         400
         │   ├── InvalidForm         400
         │   ├── InvalidManifest     400
-        │   └── InvalidOptions      400
+        │   ├── InvalidOptions      400
+        │   └── SourceRefused       400
         ├── BadRequest              400
         ├── InvalidHeader           400
         ├── EmptyUpload             400
@@ -54,6 +55,7 @@ class ServiceError(Exception):
         ├── ModelNotFound           404
         ├── SessionNotFound         404
         ├── TrainingNotFound        404
+        ├── UploadNotFound          404
         ├── UserNotFound            404
         ├── ValidationNotFound      404
         ├── WebhookNotFound         404
@@ -66,6 +68,7 @@ class ServiceError(Exception):
         ├── BatchClosed             409
         ├── BatchExists             409
         ├── ModelDamaged            409
+        ├── NoDirectUploads         409
         ├── NotFinished             409
         ├── Regression              409
         ├── TooManyKeys             409
@@ -201,6 +204,18 @@ class IncompleteUpload(ServiceError):
     advice = "The connection broke, or ``Content-Length`` was wrong. Send it again."
 
 
+class SourceRefused(InvalidFields):
+    """A recording is not fetched from this address: it is no http or https URL, has a user name or
+    a password, a port of something else than the web, or is an address that is not public.
+    """
+
+    status, name, title = 400, "source-refused", "The address cannot be fetched from"
+    advice = (
+        "Give an address that everybody can reach, or post the recording itself. An operator can "
+        "allow private networks (``CLAMOR_ALLOW_PRIVATE_ADDRESSES``)."
+    )
+
+
 class Unauthenticated(ServiceError):
     """No key was shown, or one that is not taken: it is not known, was revoked, has expired, or its
     user is disabled.
@@ -294,6 +309,15 @@ class UserNotFound(ServiceError):
     advice = "Look at the id, and at whose key is shown."
 
 
+class UploadNotFound(ServiceError):
+    """Nothing of the caller's was put into the store for this upload, or it waited for too long
+    and was removed.
+    """
+
+    status, name, title = 404, "upload-not-found", "There is no such upload"
+    advice = "PUT the recording to the upload's ``url`` first, within the hour, and claim it then."
+
+
 class ValidationNotFound(ServiceError):
     """There is no validation of this id that the caller may see.
 
@@ -377,6 +401,13 @@ class BatchExists(ServiceError):
     advice = (
         "Choose another id. If an earlier try of the same request may have made it, look at it."
     )
+
+
+class NoDirectUploads(ServiceError):
+    """This installation keeps recordings in a folder, which nobody can be given an address of."""
+
+    status, name, title = 409, "no-direct-uploads", "Recordings must be posted to the API"
+    advice = "Post the recording itself to ``/v1/sessions``."
 
 
 class ModelDamaged(ServiceError):

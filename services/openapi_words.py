@@ -7,6 +7,7 @@ from typing import Any
 #: What the groups of operations are about, by the first part of their paths.
 TAGS = {
     "sessions": "Recordings on their way from upload to answer.",
+    "uploads": "Recordings that go straight to the blob store.",
     "batches": "Many recordings in one call.",
     "models": "The classifiers by which recordings are heard, and how new ones are trained.",
     "trainings": "How far the training of a model is.",

@@ -57,12 +57,18 @@ class SessionRecording:
         scope="sessions:read",
         media="audio/*",
         also={206: bytes, 304: None},
-        problems=(SessionNotFound, NoRecording, RangeNotSatisfiable, StoreUnavailable),
-    )
+        problems=(
+            SessionNotFound, NotFinished, NoRecording, RangeNotSatisfiable, StoreUnavailable,
+        ),
+    )  # fmt: skip
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """The recording, byte by byte as it was sent; a part of it where ``Range`` asks for one."""
         with self._store.reading() as db:
             session = sessions.found(db, session_id, owner=owner(req))
+        if session.size_bytes is None and session.state in UNFINISHED_STATES:
+            raise NotFinished("the recording has not been fetched yet")
+        if session.size_bytes is None:
+            raise NoRecording(f"the session is {session.state}, and its recording was not fetched")
         # A recording never changes.
         tag = str(session_id)
         resp.set_header("Accept-Ranges", "bytes")

@@ -66,7 +66,10 @@ class Session(msgspec.Struct, kw_only=True):
     #: An estimate; null while nobody can tell, and at the end.
     time_left_s: float | None
     file_name: str
-    size_bytes: int
+    #: Null until the recording is here.
+    size_bytes: int | None
+    #: Where it is fetched from; without the query, which may hold a secret.
+    source_url: str | None
     container: str | None
     codec: str | None
     rate_hz: int | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
 import falcon
 import msgspec
@@ -20,19 +20,23 @@ from db.session import Store
 from services import options, schemas, uploads
 from services.access import owner, principal
 from services.contract import OwnQuery, operation, query_of
+from services.elsewhere import Elsewhere, Source, is_meant
 from services.errors import (
     AlreadyFinished,
     EmptyUpload,
     FieldError,
     IncompleteUpload,
+    InvalidBody,
     InvalidParameter,
     LengthRequired,
     NoLevels,
     NotFinished,
     ServiceError,
     SessionNotFound,
+    SourceRefused,
     StoreUnavailable,
     UnsupportedUpload,
+    UploadNotFound,
     UploadTooLarge,
 )
 
@@ -80,27 +84,46 @@ class SessionList:
     """``POST /v1/sessions``."""
 
     def __init__(
-        self, store: Store, blobs: Blobs, publisher: Publisher, *, max_upload_bytes: int
+        self,
+        store: Store,
+        blobs: Blobs,
+        publisher: Publisher,
+        elsewhere: Elsewhere,
+        *,
+        max_upload_bytes: int,
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._publisher = publisher
+        self._elsewhere = elsewhere
         self._max_upload_bytes = max_upload_bytes
 
     @operation(
         scope="sessions:write",
         query=OwnQuery,
         takes={"audio/*": None, falcon.MEDIA_MULTIPART: schemas.RecordingForm},
+        body=Source,
         answer=schemas.Session,
         status=202,
         problems=(
-            EmptyUpload, IncompleteUpload, InvalidParameter, LengthRequired, StoreUnavailable,
-            UnsupportedUpload, UploadTooLarge,
+            EmptyUpload, IncompleteUpload, InvalidBody, InvalidParameter, LengthRequired,
+            SourceRefused, StoreUnavailable, UnsupportedUpload, UploadNotFound, UploadTooLarge,
         ),
     )  # fmt: skip
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Take a recording: store it, write it down, and only then tell the workers."""
+        """Take a recording, or where it lies: write it down, and only then tell the workers."""
         asked = options.of(req)
+        if is_meant(req):
+            name = req.get_param("file_name") or ""
+            session_id = self._elsewhere.add(req, file_name=name, asked=asked)
+        else:
+            session_id = self._add(req, asked)
+        self._publisher.send(ProcessAudioFile(session_id=session_id))
+        resp.location = f"/v1/sessions/{session_id}"
+        answer(resp, load(self._store, session_id, owner=owner(req)), status=202)
+
+    def _add(self, req: falcon.Request, asked: dict[str, Any]) -> uuid.UUID:
+        """Store the recording that a request bears, and write its session down."""
         session_id = uuid.uuid4()
         key = recording_key(session_id)
         upload = self._receive(req, key)
@@ -110,9 +133,7 @@ class SessionList:
                 recording_key=key, user_id=principal(req).user_id,
                 traceparent=tracing.current(), **asked,
             )  # fmt: skip
-        self._publisher.send(ProcessAudioFile(session_id=session_id))
-        resp.location = f"/v1/sessions/{session_id}"
-        answer(resp, load(self._store, session_id, owner=owner(req)), status=202)
+        return session_id
 
     def _receive(self, req: falcon.Request, key: str) -> uploads.Upload:
         try:

@@ -60,7 +60,7 @@ def receive(req: falcon.Request, *, blobs: Blobs, key: str, max_bytes: int) -> U
     media_type = (req.content_type or "").partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
         source = _form(req)
-    elif media_type in ("application/x-www-form-urlencoded", "application/json"):
+    elif media_type == "application/x-www-form-urlencoded":
         raise UnsupportedUpload(
             f"send the recording as multipart/form-data, in the field '{FIELD}', or as the raw body"
         )

@@ -110,8 +110,7 @@ def _deliver(runtime: Runtime, work: DeliveryWork) -> steps.Step:
             delivery = _delivery(db, work)
             body = msgspec.json.encode(_event(db, delivery))
             secrets = _secrets(webhook, now=queries.clock(db))
-        outbound = Outbound(runtime.settings.private_networks)
-        tried = post(outbound, webhook.url, delivery.id, body, secrets=secrets)
+        tried = post(runtime.outbound, webhook.url, delivery.id, body, secrets=secrets)
         return steps.Outcome(_write(work, tried))
 
     return steps.Step(name="notify", work=work, perform=perform, give_up=_give_up(work))

@@ -5,17 +5,19 @@ from __future__ import annotations
 from functools import partial
 
 from actors import steps
+from actors.audio import fetch
 from actors.hold import Hold
 from actors.messages import ProcessAudioFile, SplitRecording
 from actors.runtime import Runtime
 from actors.science import decode
 from db import turns
-from db.blobs import recording_key
 from db.claims import Work
 
 
 def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
-    """Find out what a recording is, give it the current model, and hand it to ``split``."""
+    """Bring a recording here if it lies elsewhere, find out what it is, give it the current
+    model, and hand it to ``split``.
+    """
     take = partial(turns.next_session, state="queued")
     steps.run(runtime, nudge, take, partial(_process, runtime))
 
@@ -23,7 +25,7 @@ def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
 def _process(runtime: Runtime, work: Work) -> steps.Step:
     def perform(hold: Hold) -> steps.Outcome:
         with (
-            runtime.blobs.open(recording_key(work.session_id)) as file,
+            runtime.blobs.open(fetch.recording(runtime, work, hold)) as file,
             decode.open_recording(file) as decoder,
         ):
             audio = decoder.format

@@ -140,6 +140,7 @@ def _decode(
             if promised:
                 tell(decoded_s * decoder.format.rate_hz / promised)
             else:
+                assert session.size_bytes is not None
                 tell(file.tell() / session.size_bytes)
 
         return prepare(

@@ -2,7 +2,8 @@
 
 An upload stores its files first and writes its row then. A process that dies in between, or a
 database that does not answer, leaves blobs without a row; a writer that is killed leaves half a
-blob, and a training that is killed at its end leaves a model that was never registered. What a
+blob, and a training that is killed at its end leaves a model that was never registered. What was
+put into the store by its owner may never be made a session of. What a
 session leaves that is in the database is the steward's.
 """
 
@@ -13,14 +14,16 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from sqlalchemy import and_
 from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.sql.elements import ColumnElement
 
 from actors import runs, watchdog
 from actors.messages import CleanUp
 from actors.runtime import Runtime
 from db import model_queries, queries, webhook_queries
-from db.blobs import SESSIONS, TRAININGS, VALIDATIONS
-from db.models import AudioSession
+from db.blobs import SESSIONS, TRAININGS, UPLOADS, VALIDATIONS
+from db.models import UNFINISHED_STATES, AudioSession
 from db.training_models import Validation
 
 #: The keys that lie in the folder of each id, by the id.
@@ -28,8 +31,9 @@ Folders = Mapping[uuid.UUID, list[str]]
 #: Gives those of some keys that rows know of.
 Known = Callable[[Session, Folders], set[str]]
 
-#: The files of a form get their row when all of them are there: they may wait for it so many
-#: times as long as a single recording.
+#: The files of a form get their row when all of them are there, and an upload that went straight
+#: to the store when its owner says so: they may wait for it so many times as long as a single
+#: recording.
 FORM_AGES = 24
 #: How long it can be looked up what a webhook was told; and how many are forgotten at once.
 DELIVERIES_KEPT_S = 30 * 86_400.0
@@ -83,15 +87,32 @@ def _remove_orphans(runtime: Runtime, prefix: str, known: Known, *, age_s: float
 
 
 def _in_folders_of(
-    column: InstrumentedAttribute[uuid.UUID], db: Session, folders: Folders
+    column: InstrumentedAttribute[uuid.UUID],
+    db: Session,
+    folders: Folders,
+    *,
+    where: ColumnElement[bool] | None = None,
 ) -> set[str]:
-    """All that lies in a folder whose id the column has."""
-    return {key for known in queries.known_ids(db, column, folders) for key in folders[known]}
+    """All that lies in a folder whose id the column has, in the rows that are asked about."""
+    known = queries.known_ids(db, column, folders, where=where)
+    return {key for each in known for key in folders[each]}
 
 
 #: Where to look, what is known there, and how many times `orphan_s` a blob has to be old.
 _PLACES: tuple[tuple[str, Known, int], ...] = (
     (SESSIONS, partial(_in_folders_of, AudioSession.id), 1),
+    # The session of an upload bears its id, and needs it until it has been copied.
+    (
+        UPLOADS,
+        partial(
+            _in_folders_of,
+            AudioSession.id,
+            where=and_(
+                AudioSession.size_bytes.is_(None), AudioSession.state.in_(UNFINISHED_STATES)
+            ),
+        ),
+        FORM_AGES,
+    ),
     (TRAININGS, model_queries.named_keys, FORM_AGES),
     (VALIDATIONS, partial(_in_folders_of, Validation.id), FORM_AGES),
 )

@@ -131,11 +131,6 @@ def port_of(url: httpx.URL) -> int:
     return PORTS[url.scheme] if url.port is None else url.port
 
 
-def shown(url: str | httpx.URL) -> str:
-    """What may be shown of a URL that was taken: a query may hold a secret."""
-    return str(httpx.URL(url).copy_with(query=None, fragment=None))
-
-
 def is_public(address: Address) -> bool:
     """Whether an address is one of the public internet."""
     if isinstance(address, IPv4Address):

@@ -17,6 +17,7 @@ from actors.science import decode
 from actors.science.chunks import RATE_HZ
 from actors.science.errors import EmptyRecording, RecordingError
 from actors.science.prepare import MonoResampler
+from db import queries
 from db.blobs import BlobMissing, recording_key
 
 #: What one job takes into memory, in seconds: 64 kB each, so about 460 MB.
@@ -45,11 +46,6 @@ class Wanted:
     start_s: float = 0.0
     end_s: float | None = None
 
-    @property
-    def key(self) -> str | None:
-        """Where the recording lies."""
-        return recording_key(self.session_id) if self.session_id else self.blob_key
-
 
 @dataclass
 class Read:
@@ -72,7 +68,7 @@ def read(
     Parameters
     ----------
     runtime
-        For its blob store.
+        For its stores.
     wanted
         The recordings or stretches; the answer's indices are those of this list.
     longest_s
@@ -87,13 +83,13 @@ def read(
     """
     result = Read()
     by_key: dict[str, list[int]] = defaultdict(list)
-    for index, each in enumerate(wanted):
-        if each.key is None:
+    for index, (each, key) in enumerate(zip(wanted, _keys(runtime, wanted), strict=True)):
+        if key is None:
             result.refused[index] = "the file was not sent"
         elif (each.end_s or 0.0) - each.start_s > longest_s:
             result.refused[index] = f"lasts longer than {longest_s:g} s"
         else:
-            by_key[each.key].append(index)
+            by_key[key].append(index)
     for number, (key, members) in enumerate(by_key.items()):
         _read_one(
             runtime,
@@ -104,6 +100,22 @@ def read(
             tell=partial(on_progress, number / len(by_key)),
         )
     return result
+
+
+def _keys(runtime: Runtime, wanted: Sequence[Wanted]) -> list[str | None]:
+    """Where each recording lies; None if nowhere."""
+    session_ids = {each.session_id for each in wanted if each.session_id}
+    known: dict[uuid.UUID, str] = {}
+    if session_ids:
+        with runtime.store.reading() as db:
+            known = queries.recording_keys(db, session_ids)
+    # Of a session that is not there any more the recording is not, either.
+    return [
+        known.get(each.session_id, recording_key(each.session_id))
+        if each.session_id
+        else each.blob_key
+        for each in wanted
+    ]
 
 
 def _read_one(

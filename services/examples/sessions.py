@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.examples.example import MODEL_ID, SESSION_ID, Example
+from services.examples.example import MODEL_ID, SESSION_ID, USER_ID, Example
 
 _LEVELS_DB = {
     "laeq_db": 61.2,
@@ -31,6 +31,7 @@ QUEUED: dict[str, Any] = {
     "time_left_s": None,
     "file_name": "street.flac",
     "size_bytes": 1_843_200,
+    "source_url": None,
     "container": None,
     "codec": None,
     "rate_hz": None,
@@ -93,7 +94,20 @@ data: {{"id":"{SESSION_ID}","state":"completed","stage":"completed","percent":10
 """
 
 EXAMPLES: dict[str, Example] = {
-    "POST /v1/sessions": Example(form={"file": "@street.flac"}, answer=QUEUED),
+    "POST /v1/sessions": Example(
+        form={"file": "@street.flac"},
+        request={"source_url": "https://recorder.example/2026/street.flac?sig=..."},
+        answer=QUEUED,
+    ),
+    "POST /v1/uploads": Example(
+        answer={
+            "upload_id": SESSION_ID,
+            "method": "PUT",
+            "url": f"https://recordings.s3.amazonaws.com/uploads/{SESSION_ID}/{USER_ID}?X-Amz-...",
+            "headers": {},
+            "expires_at": "2026-03-14T09:30:00.120000Z",
+        }
+    ),
     "GET /v1/sessions/{session_id:uuid}": Example(answer=COMPLETED),
     "GET /v1/sessions/{session_id:uuid}/events": Example(answer=_EVENTS),
     "GET /v1/sessions/{session_id:uuid}/recording": Example(),

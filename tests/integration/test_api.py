@@ -90,8 +90,8 @@ def test_what_is_not_a_recording_is_refused_and_nothing_kept(
 ) -> None:
     assert_problem(post(api, b""), 400, "empty-upload")
     assert_problem(post(api, bytes(1_000_001)), 413, "upload-too-large")
-    json = {"Content-Type": "application/json"}
-    assert_problem(post(api, b"{}", headers=json), 415, "unsupported-upload")
+    pairs = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert_problem(post(api, b"a=b", headers=pairs), 415, "unsupported-upload")
     cut_off = {"Content-Type": "multipart/form-data; boundary=x"}
     assert post(api, b"--x\r\nnonsense", headers=cut_off).status_code == 400
     assert given.blobs.keys("sessions/") == []

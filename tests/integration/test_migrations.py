@@ -13,6 +13,9 @@ from db.session import Store, driver_url
 
 pytestmark = pytest.mark.integration
 
+#: The revision before sessions could be without a size.
+BEFORE_FETCHING = "0014"
+
 
 def test_no_drift(database_url: str) -> None:
     assert migrate.drift(database_url) == []
@@ -82,6 +85,29 @@ def test_each_migration_takes_rows_of_the_one_before(database_url: str) -> None:
         assert list(candidates) == [[]]
     engine.dispose()
     assert set(row) == {None}
+
+
+def test_what_was_not_fetched_ends_when_the_old_code_comes_back(database_url: str) -> None:
+    engine = sqlalchemy.create_engine(driver_url(database_url))
+    with engine.connect() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO audio_sessions"
+                " (id, file_name, recording_key, source_url, state, finished_at)"
+                " VALUES (gen_random_uuid(), 'a', 'b', 'http://x', 'queued', NULL),"
+                " (gen_random_uuid(), 'a', 'b', 'http://x', 'cancelled', now())"
+            )
+        )
+        connection.commit()
+        command.downgrade(migrate.config(connection), BEFORE_FETCHING)
+        connection.commit()
+        states = connection.execute(
+            text("SELECT state, size_bytes FROM audio_sessions WHERE finished_at <= now()")
+        ).all()
+        command.upgrade(migrate.config(connection), "head")
+        connection.commit()
+    engine.dispose()
+    assert sorted(map(tuple, states)) == [("cancelled", 0), ("failed", 0)]
 
 
 def test_the_sql_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,8 +108,3 @@ def test_what_is_no_url_to_be_asked_is_refused(url: str) -> None:
     with pytest.raises(BadUrl) as caught:
         addresses.parse(url)
     assert "secret" not in str(caught.value)
-
-
-def test_nothing_is_shown_of_a_query() -> None:
-    parsed = addresses.parse("https://example.org:8443/a/b.wav?token=secret#t=1")
-    assert addresses.shown(parsed) == "https://example.org:8443/a/b.wav"

@@ -1,0 +1,136 @@
+"""Recordings that lie elsewhere: at an address, or where their owner put them in the blob store.
+
+They are brought to a key of the attempt's own, and the session's row names that key from then on.
+So a worker that was thought dead cannot put another recording in the place of the one that is
+being listened to; and what was put into the store can be written over for as long as its address
+is signed for, so that only a copy is to be relied on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import structlog
+
+from actors.failures import ClaimLost, Permanent
+from actors.hold import Hold
+from actors.outbound import errors
+from actors.outbound.pinning import Limits
+from actors.runtime import Runtime
+from db import queries
+from db.blobs import product_key
+from db.claims import Work
+from db.models import AudioSession
+
+log = structlog.get_logger(__name__)
+
+#: How long a recording may take to come, if the deadline of the step leaves that much. A worker
+#: does nothing else meanwhile; at 4 MB/s the largest that is taken comes in time.
+MOST_S = 600.0
+#: The share of the step's deadline that is for fetching.
+FETCH_SHARE = 2 / 3
+
+#: What another try cannot mend, and how it is called.
+_CODES: Mapping[type[errors.OutboundError], str] = {
+    errors.Refused: "source-refused",
+    errors.Missing: "source-not-found",
+    errors.Rejected: "source-rejected",
+    errors.TooLarge: "source-too-large",
+}
+
+
+def recording(runtime: Runtime, work: Work, hold: Hold) -> str:
+    """The key of a session's recording, which is brought here if it lies elsewhere.
+
+    Raises
+    ------
+    Permanent
+        ``source-refused``, ``source-not-found``, ``source-rejected``, ``source-too-large``,
+        ``source-too-slow`` or ``source-empty``.
+    """
+    with runtime.store.reading() as db:
+        session = queries.get_session(db, work.session_id)
+    assert session is not None
+    if session.size_bytes is not None:
+        return session.recording_key
+    key = hold.writes(product_key(work.session_id, "recording", attempt=hold.attempt))
+    size_bytes = _copy(runtime, session, key) if session.source_key else (
+        _download(runtime, session, key, hold))  # fmt: skip
+    hold.check()
+    hold.keeps(key)
+    with runtime.store.transaction() as db:
+        held = queries.note_brought(db, work, attempt=hold.attempt, key=key, size_bytes=size_bytes)
+    if not held:
+        runtime.blobs.delete(key)
+        raise ClaimLost
+    if session.source_key:
+        _forget(runtime, session.source_key)
+    return key
+
+
+def _download(runtime: Runtime, session: AudioSession, key: str, hold: Hold) -> int:
+    """Fetch a recording from its address; its size."""
+    assert session.source_url is not None
+    limits = Limits(
+        total_s=min(MOST_S, hold.deadline_s * FETCH_SHARE),
+        most_bytes=runtime.settings.max_upload_bytes,
+    )
+    try:
+        with runtime.outbound.get(session.source_url, limits=limits) as answer:
+            answer.require_success()
+            counted = _Counted(answer, hold.check)
+            runtime.blobs.put(key, counted)
+    except errors.Final as error:
+        raise Permanent(_CODES[type(error)], str(error)) from None
+    except errors.TookTooLong as error:
+        if not error.whole:
+            raise
+        # It has had its time, and the next try would have no more.
+        raise Permanent("source-too-slow", str(error)) from None
+    return counted.n_bytes
+
+
+def _copy(runtime: Runtime, session: AudioSession, key: str) -> int:
+    """Copy a recording that its owner put into the store; its size."""
+    assert session.source_key is not None
+    most_bytes = runtime.settings.max_upload_bytes
+    runtime.blobs.copy(session.source_key, key)
+    # Its owner may have written over it since it was looked at.
+    size_bytes = runtime.blobs.size(key)
+    if size_bytes > most_bytes:
+        raise Permanent("source-too-large", f"at most {most_bytes} bytes are taken")
+    if not size_bytes:
+        raise _empty()
+    return size_bytes
+
+
+def _forget(runtime: Runtime, key: str) -> None:
+    """Remove an upload that has been copied; ``clean_up`` removes it if this does not."""
+    try:
+        runtime.blobs.delete(key)
+    except Exception as error:
+        log.warning("upload_not_removed", key=key, error=type(error).__name__)
+
+
+def _empty() -> Permanent:
+    return Permanent("source-empty", "the recording is empty")
+
+
+class _Counted:
+    """The pieces of an answer, counted, with a look before each whether to go on.
+
+    It raises while the blob store reads, so that the store drops what it has of the blob.
+    """
+
+    def __init__(self, pieces: Iterable[bytes], check: Callable[[], object]) -> None:
+        self._pieces = pieces
+        self._check = check
+        self.n_bytes = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            self._check()
+            self.n_bytes += len(piece)
+            yield piece
+        if not self.n_bytes:
+            raise _empty()
