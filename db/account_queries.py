@@ -24,6 +24,7 @@ _CREDENTIAL = Question(
         ApiKey.secret_hash,
         ApiKey.scopes,
         ApiKey.requests_per_s,
+        User.max_audio_s_per_month,
         func.coalesce(ApiKey.revoked_at <= func.now(), false()).label("is_revoked"),
         func.coalesce(ApiKey.expires_at <= func.now(), false()).label("is_expired"),
         User.disabled_at.is_not(None).label("is_disabled"),
@@ -68,6 +69,16 @@ def lock_user(db: Session, user_id: uuid.UUID) -> User | None:
 def users(db: Session, *, limit: int) -> Sequence[User]:
     """The users, newest first."""
     return db.scalars(select(User).order_by(User.created_at.desc(), User.id).limit(limit)).all()
+
+
+def change_user(db: Session, user_id: uuid.UUID, values: Mapping[str, Any]) -> User | None:
+    """Change some columns of a user; None if there is none."""
+    user = get_user(db, user_id)
+    if user is not None:
+        for name, value in values.items():
+            setattr(user, name, value)
+        db.flush()
+    return user
 
 
 def disable_user(db: Session, user_id: uuid.UUID, *, disabled: bool) -> User | None:

@@ -1,8 +1,9 @@
-"""The tables of what callers use: their buckets of requests."""
+"""The tables of what callers use: their buckets of requests, and their audio of each month."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import uuid
+from datetime import date, datetime
 
 from sqlalchemy import CheckConstraint, ForeignKey, func
 from sqlalchemy.orm import Mapped, mapped_column
@@ -27,3 +28,17 @@ class RateBucket(Base):
     per_s: Mapped[float]
     burst: Mapped[float]
     settled_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class UsageMonth(Base):
+    """What a user had analysed of the recordings that were posted in one calendar month (UTC)."""
+
+    __tablename__ = "usage_months"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    #: Its first day.
+    month: Mapped[date] = mapped_column(primary_key=True)
+    audio_s: Mapped[float]
+    sessions: Mapped[int]

@@ -5,11 +5,15 @@ As in :mod:`db.queries`, each function takes a session and never commits.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
+
+from db.limit_models import UsageMonth
 
 
 class Spent(NamedTuple):
@@ -54,3 +58,44 @@ def settle_buckets(db: Session, spent: Sequence[Spent]) -> dict[str, float]:
         },
     )
     return {row.key_id: row.tokens for row in rows}
+
+
+# The month that a recording was posted in, and not the one in which a worker came to it.
+_COUNT_AUDIO = text("""
+    INSERT INTO usage_months AS used (user_id, month, audio_s, sessions)
+    SELECT user_id, date_trunc('month', created_at AT TIME ZONE 'UTC'), :audio_s, 1
+    FROM audio_sessions WHERE id = :session_id AND user_id IS NOT NULL
+    ON CONFLICT (user_id, month) DO UPDATE SET
+        audio_s = used.audio_s + excluded.audio_s, sessions = used.sessions + 1
+""")
+
+
+def count_audio(db: Session, session_id: uuid.UUID, *, audio_s: float) -> None:
+    """Count a recording for its user, in the transaction in which its length is written down."""
+    db.execute(_COUNT_AUDIO, {"session_id": session_id, "audio_s": audio_s})
+
+
+_USED = text("""
+    SELECT coalesce(sum(audio_s), 0) AS used_s, this.month + interval '1 month' AS renews_at
+    FROM (SELECT date_trunc('month', now(), 'UTC') AS month) AS this
+    LEFT JOIN usage_months
+        ON usage_months.user_id = :user_id
+        AND usage_months.month = (this.month AT TIME ZONE 'UTC')::date
+    GROUP BY this.month
+""")
+
+
+def used_this_month(db: Session, user_id: uuid.UUID) -> tuple[float, datetime]:
+    """Seconds of audio that a user had analysed this month, and when the next one begins."""
+    row = db.execute(_USED, {"user_id": user_id}).one()
+    return row.used_s, row.renews_at
+
+
+def months_of(db: Session, user_id: uuid.UUID, *, limit: int) -> Sequence[UsageMonth]:
+    """What a user had analysed in each month, the newest first."""
+    return db.scalars(
+        select(UsageMonth)
+        .where(UsageMonth.user_id == user_id)
+        .order_by(UsageMonth.month.desc())
+        .limit(limit)
+    ).all()

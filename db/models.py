@@ -116,7 +116,10 @@ class User(Base):
     """Somebody on whose behalf recordings are analysed."""
 
     __tablename__ = "users"
-    __table_args__ = (UniqueConstraint("email"),)
+    __table_args__ = (
+        UniqueConstraint("email"),
+        CheckConstraint("max_audio_s_per_month >= 0", name="max_audio_s_per_month"),
+    )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     email: Mapped[str]
@@ -124,6 +127,9 @@ class User(Base):
     password_hash: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     disabled_at: Mapped[datetime | None]
+    #: Seconds of audio that may be analysed of what is posted in a month; null for as many as the
+    #: installation's users may have.
+    max_audio_s_per_month: Mapped[float | None]
 
 
 class NoiseModel(Owned, Base):

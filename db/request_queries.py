@@ -6,12 +6,16 @@ As in :mod:`db.queries`, each function takes a session and never commits.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import psycopg
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
+
+from db.account_models import ApiKey
+from db.models import APIRequest
 
 
 class Request(NamedTuple):
@@ -39,3 +43,32 @@ def add_requests(db: Session, rows: Iterable[Request]) -> None:
     with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
         for row in rows:
             copy.write_row(row)
+
+
+def usage_of_keys(
+    db: Session, user_id: uuid.UUID, *, since: datetime, until: datetime
+) -> Sequence[Row[Any]]:
+    """What each of a user's keys asked for in a period: ``key_id``, ``name`` (None of a key that is
+    gone), ``requests``, ``errors``, ``bytes_in``, ``bytes_out``; who asked most comes first.
+    """
+    used = (
+        select(
+            APIRequest.key_id,
+            func.count().label("requests"),
+            func.count().filter(APIRequest.status >= 400).label("errors"),
+            func.sum(APIRequest.bytes_in).label("bytes_in"),
+            func.sum(APIRequest.bytes_out).label("bytes_out"),
+        )
+        .where(
+            APIRequest.user_id == user_id,
+            APIRequest.received_at >= since,
+            APIRequest.received_at < until,
+        )
+        .group_by(APIRequest.key_id)
+        .subquery()
+    )
+    return db.execute(
+        select(used, ApiKey.name)
+        .outerjoin(ApiKey, ApiKey.id == used.c.key_id)
+        .order_by(used.c.requests.desc(), used.c.key_id)
+    ).all()

@@ -117,6 +117,11 @@ class Settings:
     rate_limit_per_s: float = _setting("CLAMOR_RATE_LIMIT", 50.0, parse=_not_negative)
     #: A key that was quiet may make this many seconds' requests at once.
     rate_burst_s: float = _setting("CLAMOR_RATE_BURST_S", 4.0, parse=_positive_float)
+    #: Seconds of audio that a user may have analysed a month, unless they have a limit of their
+    #: own; None for any number.
+    max_audio_s_per_month: float | None = _setting(
+        "CLAMOR_MAX_AUDIO_S_PER_MONTH", None, parse=_not_negative
+    )
     #: Whether each request has a line in the log.
     access_log: bool = _setting("CLAMOR_ACCESS_LOG", True, parse=_switch)
     #: DEBUG, INFO, WARNING or ERROR.

@@ -15,6 +15,7 @@ from db import account_queries
 from db.session import Store
 from services import contract, exchanges, keys
 from services.errors import MissingScope, Unauthenticated
+from services.quotas import Quota
 from services.rate_limits import RateLimiter
 
 #: A key that may do this may do everything, and sees what all users have.
@@ -30,6 +31,8 @@ class Principal:
     scopes: frozenset[str]
     #: The key's own rate; None for the installation's.
     requests_per_s: float | None = None
+    #: The user's own limit; None for the installation's.
+    max_audio_s_per_month: float | None = None
 
     @property
     def is_admin(self) -> bool:
@@ -50,10 +53,16 @@ class Access:
     """Middleware: no responder runs before its caller is known and allowed."""
 
     def __init__(
-        self, store: Store, hasher: keys.Hasher, *, limiter: RateLimiter | None = None
+        self,
+        store: Store,
+        hasher: keys.Hasher,
+        *,
+        quota: Quota,
+        limiter: RateLimiter | None = None,
     ) -> None:
         self._store = store
         self._hasher = hasher
+        self._quota = quota
         self._limiter = limiter
 
     def process_resource(
@@ -63,7 +72,7 @@ class Access:
 
         Raises
         ------
-        Unauthenticated, RateLimited, MissingScope
+        Unauthenticated, RateLimited, MissingScope, QuotaExceeded
         """
         operation = contract.operation_of(req, resource)
         if operation is None or operation.scope is None:
@@ -76,6 +85,8 @@ class Access:
             self._limiter.enforce(resp, key_id=caller.key_id, per_s=caller.requests_per_s)
         if not caller.may(operation.scope):
             raise MissingScope(f"this needs a key with the scope {operation.scope}")
+        if operation.takes_audio:
+            self._quota.check(caller.user_id, own_limit_s=caller.max_audio_s_per_month)
 
     def _caller(self, req: falcon.Request) -> Principal:
         kind, _, shown = (req.get_header("Authorization") or "").partition(" ")
@@ -93,7 +104,11 @@ class Access:
             what = "was revoked" if row.is_revoked else "has expired"
             raise Unauthenticated(f"this key {what if not row.is_disabled else 'is disabled'}")
         return Principal(
-            row.user_id, key.id, frozenset(row.scopes), requests_per_s=row.requests_per_s
+            row.user_id,
+            key.id,
+            frozenset(row.scopes),
+            requests_per_s=row.requests_per_s,
+            max_audio_s_per_month=row.max_audio_s_per_month,
         )
 
 

@@ -31,10 +31,15 @@ def _store(settings: Settings) -> Iterator[Store]:
         store.close()
 
 
-def create_user(settings: Settings, email: str, *, name: str | None) -> int:
+def create_user(
+    settings: Settings, email: str, *, name: str | None, max_audio_s_per_month: float | None
+) -> int:
     """Make a user, and print the id."""
     with _store(settings) as store, store.transaction() as db:
-        user = accounts.make_user(db, uuid.uuid4(), email=email, name=name or email)
+        user = accounts.make_user(
+            db, uuid.uuid4(), email=email, name=name or email,
+            max_audio_s_per_month=max_audio_s_per_month,
+        )  # fmt: skip
     print(user.id)
     return 0
 

@@ -23,6 +23,7 @@ Email = Annotated[str, msgspec.Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254
 
 #: Requests a second.
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 
 
 class NewUser(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -30,6 +31,15 @@ class NewUser(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     email: Email
     name: Name
+    #: Seconds of audio a month; null for as many as the installation's users may have.
+    max_audio_s_per_month: Seconds | None = None
+
+
+class UserChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What shall be another way with a user; what is not named stays."""
+
+    #: Seconds of audio a month; null for as many as the installation's users may have.
+    max_audio_s_per_month: Seconds | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class User(msgspec.Struct, kw_only=True):
@@ -41,6 +51,8 @@ class User(msgspec.Struct, kw_only=True):
     created_at: datetime
     #: Since when none of the user's keys is taken; null while they are.
     disabled_at: datetime | None
+    #: Seconds of audio a month; null for the installation's limit.
+    max_audio_s_per_month: float | None
 
     @classmethod
     def of(cls, row: UserRow) -> User:

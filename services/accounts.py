@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import falcon
 import msgspec
@@ -31,13 +32,24 @@ LISTED = 1_000
 MOST_ACTIVE = 2
 
 
-def make_user(db: Session, user_id: uuid.UUID, *, email: str, name: str) -> schemas.User:
+def make_user(
+    db: Session,
+    user_id: uuid.UUID,
+    *,
+    email: str,
+    name: str,
+    max_audio_s_per_month: float | None = None,
+) -> schemas.User:
     """Make a user; raises :class:`UserExists`."""
     try:
         with db.begin_nested():
-            return schemas.User.of(account_queries.add_user(db, id=user_id, email=email, name=name))
+            row = account_queries.add_user(
+                db, id=user_id, email=email, name=name,
+                max_audio_s_per_month=max_audio_s_per_month,
+            )  # fmt: skip
     except IntegrityError:
         raise UserExists(f"there is a user with the address {email}") from None
+    return schemas.User.of(row)
 
 
 def make_key(
@@ -93,6 +105,12 @@ def found_key(db: Session, key_id: str) -> ApiKey:
     return row
 
 
+def _named(change: msgspec.Struct) -> dict[str, Any]:
+    """The fields of a change that were given."""
+    fields = msgspec.structs.asdict(change)
+    return {name: value for name, value in fields.items() if value is not msgspec.UNSET}
+
+
 class UserList:
     """``/v1/users``."""
 
@@ -117,7 +135,10 @@ class UserList:
         """Make a user, who has no key yet."""
         asked = body_of(req, schemas.NewUser)
         with self._store.transaction() as db:
-            user = make_user(db, uuid.uuid4(), email=asked.email, name=asked.name)
+            user = make_user(
+                db, uuid.uuid4(), email=asked.email, name=asked.name,
+                max_audio_s_per_month=asked.max_audio_s_per_month,
+            )  # fmt: skip
         resp.location = f"/v1/users/{user.id}"
         answer(resp, user, status=201)
 
@@ -135,6 +156,21 @@ class UserItem:
             row = account_queries.get_user(db, user_id)
         if row is None:
             raise UserNotFound(f"no user has the id {user_id}")
+        answer(resp, schemas.User.of(row))
+
+    @operation(
+        scope=ADMIN,
+        body=schemas.UserChange,
+        answer=schemas.User,
+        problems=(InvalidBody, UserNotFound),
+    )
+    def on_patch(self, req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
+        """Let a user have another number of seconds of audio analysed a month."""
+        asked = body_of(req, schemas.UserChange)
+        with self._store.transaction() as db:
+            row = account_queries.change_user(db, user_id, _named(asked))
+            if row is None:
+                raise UserNotFound(f"no user has the id {user_id}")
         answer(resp, schemas.User.of(row))
 
 
@@ -215,14 +251,9 @@ class KeyItem:
     def on_patch(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         """Let a key make another number of requests, within a second or so."""
         asked = body_of(req, schemas.KeyChange)
-        changed = {
-            name: value
-            for name in asked.__struct_fields__
-            if (value := getattr(asked, name)) is not msgspec.UNSET
-        }
         with self._store.transaction() as db:
             found_key(db, key_id)
-            row = account_queries.change_key(db, key_id, changed)
+            row = account_queries.change_key(db, key_id, _named(asked))
         answer(resp, schemas.Key.of(row))
 
     @operation(scope=ADMIN, answer=schemas.Key, problems=(KeyNotFound,))

@@ -34,6 +34,7 @@ from services import (
     sessions,
     stopping,
     trainings,
+    usage,
     validations,
     webhooks,
 )
@@ -43,6 +44,7 @@ from services.contract import Parameters
 from services.documentation import resources as documentation
 from services.exchanges import Listener
 from services.http_metrics import HttpMetrics
+from services.quotas import Quota
 from services.rate_limits import RateLimiter
 from services.records import Recorder
 from services.request_ids import RequestId
@@ -68,11 +70,12 @@ class Collaborators:
 def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Response]:
     """Build the application."""
     hasher = keys.Hasher(given.settings.key_pepper)
+    quota = Quota(given.store, limit_s=given.settings.max_audio_s_per_month)
     middleware: list[Any] = [
         # First, so that whatever fails later can be found in the log by its id.
         RequestId(),
         # Before all that looks at rows: it says whose they may be.
-        Access(given.store, hasher, limiter=given.limiter),
+        Access(given.store, hasher, quota=quota, limiter=given.limiter),
         # Behind it: what parameters there are is told to callers alone.
         Parameters(),
     ]
@@ -96,6 +99,7 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
     store, blobs, publisher = given.store, given.blobs, given.publisher
     outbound = Outbound(given.settings.private_networks)
     max_bytes = given.settings.max_upload_bytes
+    quota = Quota(store, limit_s=given.settings.max_audio_s_per_month)
     places = events.Places(given.settings.event_streams, stopping=given.stopping)
     brought = elsewhere.Elsewhere(store, blobs, outbound, max_upload_bytes=max_bytes)
     validation = validations.ValidationStart(store, blobs, publisher, max_upload_bytes=max_bytes)
@@ -147,6 +151,7 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
         "/v1/users/{user_id:uuid}/keys": accounts.UserKeys(store, hasher),
         "/v1/keys/{key_id}": accounts.KeyItem(store),
         "/v1/keys/{key_id}/rotate": accounts.KeyRotate(store, hasher),
+        "/v1/usage": usage.UsageItem(store, quota),
         "/health/live": health.Live(),
         "/health/ready": health.Ready(store, blobs, publisher),
         "/metrics": metrics.Metrics(store, publisher.broker, given.settings, registry=registry),

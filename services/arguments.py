@@ -100,6 +100,10 @@ def _account_commands(commands: Any) -> None:
     create = user.add_parser("create", help="make a user, and print the id")
     create.add_argument("email", metavar="EMAIL")
     create.add_argument("--name", help="(default: the address)")
+    create.add_argument(
+        "--max-audio-s-per-month", type=_seconds, metavar="N",
+        help="seconds of audio (default: as many as the installation's users may have)",
+    )  # fmt: skip
     create.set_defaults(command="user create")
     user.add_parser("list", help="the users").set_defaults(command="user list")
     for name, told in (("disable", "take none of a user's keys"), ("enable", "take them again")):
@@ -178,6 +182,13 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("must be a whole number from 1 on")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1e12:
+        raise argparse.ArgumentTypeError("must not be below zero")
+    return value
 
 
 def _rate(text: str) -> float:

@@ -78,6 +78,7 @@ class BatchList:
         takes={falcon.MEDIA_MULTIPART: batch_schemas.RecordingsForm},
         answer=batch_schemas.Batch,
         status=202,
+        takes_audio=True,
         problems=(
             BatchClosed, BatchExists, EmptyUpload, InvalidBody, InvalidParameter, TooManyFiles,
             UnsupportedUpload,

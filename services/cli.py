@@ -214,7 +214,12 @@ def _become(arguments: list[str], **environment: str) -> None:
 def _user_create(options: argparse.Namespace) -> int:
     from services import account_commands
 
-    return account_commands.create_user(from_environment(), options.email, name=options.name)
+    return account_commands.create_user(
+        from_environment(),
+        options.email,
+        name=options.name,
+        max_audio_s_per_month=options.max_audio_s_per_month,
+    )
 
 
 def _user_list(_options: argparse.Namespace) -> int:

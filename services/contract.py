@@ -67,6 +67,8 @@ class Operation:
     problems: tuple[type[ServiceError], ...] = ()
     #: Whether the answer shows a secret, which is kept nowhere.
     secret: bool = False
+    #: Whether it makes recordings be analysed, which the caller's quota may not allow any more.
+    takes_audio: bool = False
 
 
 def operation(*, scope: str | None, **promise: Any) -> Callable[[Responder], Responder]:

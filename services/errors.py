@@ -11,6 +11,7 @@ This is a list, and as long as there are things to go wrong; each entry is a few
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, ClassVar, Self
 
 import msgspec
@@ -49,6 +50,7 @@ class ServiceError(Exception):
         ├── IncompleteUpload        400
         ├── Unauthenticated         401
         ├── MissingScope            403
+        ├── QuotaExceeded           403
         ├── UnknownRoute            404
         ├── BatchNotFound           404
         ├── KeyNotFound             404
@@ -240,6 +242,25 @@ class MissingScope(ServiceError):
     headers = {  # noqa: RUF012
         "WWW-Authenticate": 'Bearer realm="clamor", error="insufficient_scope"'
     }
+
+
+class QuotaExceeded(ServiceError):
+    """The user has had as much audio analysed this month as they may.
+
+    ``used_s`` and ``limit_s`` are seconds of audio, and the next month begins at ``renews_at``.
+    """
+
+    status, name, title = 403, "quota-exceeded", "The quota of this month is used up"
+    advice = (
+        "Wait until ``renews_at``, or have the quota raised. Trying again does not help before."
+    )
+
+    def __init__(self, *, used_s: float, limit_s: float, renews_at: datetime) -> None:
+        super().__init__(
+            f"{used_s:.0f} of {limit_s:.0f} seconds of audio are used; the quota renews at"
+            f" {renews_at:%Y-%m-%dT%H:%M:%SZ}"
+        )
+        self.extension = {"used_s": used_s, "limit_s": limit_s, "renews_at": renews_at}
 
 
 class UnknownRoute(ServiceError):

@@ -27,6 +27,7 @@ from services.errors import (
     InvalidForm,
     InvalidParameter,
     MissingScope,
+    QuotaExceeded,
     RateLimited,
     ServiceError,
     StoreUnavailable,
@@ -138,6 +139,8 @@ def problems_of(promise: Operation) -> list[type[ServiceError]]:
     found: set[type[ServiceError]] = {InternalError, InvalidParameter, *promise.problems}
     if promise.scope is not None:
         found |= {Unauthenticated, MissingScope, RateLimited, StoreUnavailable}
+    if promise.takes_audio:
+        found.add(QuotaExceeded)
     if promise.body is not None:
         found |= {InvalidBody, BodyTooLarge, UnsupportedMediaType}
     if falcon.MEDIA_MULTIPART in promise.takes:

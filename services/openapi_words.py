@@ -15,6 +15,7 @@ TAGS = {
     "webhooks": "Addresses that are told of sessions that end, and how telling them went.",
     "users": "Who may call; for administrators.",
     "keys": "By which keys users call; for administrators.",
+    "usage": "What a user used, and what is left.",
     "health": "Whether a process lives, and may be given requests.",
     "metrics": "Figures of the installation, for Prometheus.",
     "documentation": "What can be asked, and what may go wrong.",

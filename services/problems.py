@@ -7,6 +7,7 @@ errors by `_OF_FRAMEWORK`, errors of the stores by their kind, and all that nobo
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import falcon
@@ -69,6 +70,10 @@ class ProblemDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
     request_id: str = ""
     #: The figures of a refused promotion.
     comparison: dict[str, Any] | None = None
+    #: Of a quota that is used up: seconds of audio, and when it renews.
+    used_s: float | None = None
+    limit_s: float | None = None
+    renews_at: datetime | None = None
     #: What is wrong with which field.
     errors: list[FieldError] = []
 

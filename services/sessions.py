@@ -105,6 +105,7 @@ class SessionList:
         body=Source,
         answer=schemas.Session,
         status=202,
+        takes_audio=True,
         problems=(
             EmptyUpload, IncompleteUpload, InvalidBody, InvalidParameter, LengthRequired,
             SourceRefused, StoreUnavailable, UnsupportedUpload, UploadNotFound, UploadTooLarge,

@@ -20,7 +20,7 @@ from actors.runtime import Runtime
 from actors.science import calibration, chunks, decode, spectrogram
 from actors.science.prepare import Prepared, prepare
 from actors.science.spectrogram import Spectrogram
-from db import queries, turns
+from db import limit_queries, queries, turns
 from db.blobs import product_key
 from db.claims import Work
 from db.models import AudioSession
@@ -81,6 +81,8 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
                 queries.add_spans(
                     db, session_id, [(span.index, span.start, span.stop) for span in spans]
                 )
+                # Behind the fence, so that a recording counts once, however often it was tried.
+                limit_queries.count_audio(db, session_id, audio_s=prepared.duration_s)
             return nudges
 
         return steps.Outcome(write)

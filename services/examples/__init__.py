@@ -6,7 +6,7 @@ Every operation has one, and each is what its structs say: ``tests/unit/test_ope
 
 from __future__ import annotations
 
-from services.examples import accounts, batches, models, operations, sessions, webhooks
+from services.examples import accounts, batches, models, operations, sessions, usage, webhooks
 from services.examples.example import PARAMETERS, Example
 
 __all__ = ["EXAMPLES", "PARAMETERS", "Example"]
@@ -17,5 +17,6 @@ EXAMPLES: dict[str, Example] = {
     **models.EXAMPLES,
     **webhooks.EXAMPLES,
     **accounts.EXAMPLES,
+    **usage.EXAMPLES,
     **operations.EXAMPLES,
 }

@@ -12,6 +12,7 @@ _USER: dict[str, Any] = {
     "name": "Noise team",
     "created_at": "2026-03-14T08:00:00Z",
     "disabled_at": None,
+    "max_audio_s_per_month": None,
 }
 
 _KEY: dict[str, Any] = {
@@ -38,6 +39,10 @@ EXAMPLES: dict[str, Example] = {
         answer=_USER | {"disabled_at": "2026-03-14T09:00:00Z"}
     ),
     "POST /v1/users/{user_id:uuid}/enable": Example(answer=_USER),
+    "PATCH /v1/users/{user_id:uuid}": Example(
+        request={"max_audio_s_per_month": 360000.0},
+        answer=_USER | {"max_audio_s_per_month": 360000.0},
+    ),
     "GET /v1/users/{user_id:uuid}/keys": Example(answer={"items": [_KEY]}),
     "POST /v1/users/{user_id:uuid}/keys": Example(
         request={
