@@ -27,6 +27,9 @@ log = structlog.get_logger(__name__)
 #: How long a recording may take to come, if the deadline of the step leaves that much. A worker
 #: does nothing else meanwhile; at 4 MB/s the largest that is taken comes in time.
 MOST_S = 600.0
+#: A server that is slower than this is left after half a minute, so that it cannot hold a worker
+#: for ten. A recorder behind a slow uplink sends twice as much.
+LEAST_BYTES_S = 50_000.0
 #: The share of the step's deadline that is for fetching.
 FETCH_SHARE = 2 / 3
 
@@ -74,6 +77,7 @@ def _download(runtime: Runtime, session: AudioSession, key: str, hold: Hold) -> 
     limits = Limits(
         total_s=min(MOST_S, hold.deadline_s * FETCH_SHARE),
         most_bytes=runtime.settings.max_upload_bytes,
+        least_bytes_s=LEAST_BYTES_S,
     )
     try:
         with runtime.outbound.get(session.source_url, limits=limits) as answer:

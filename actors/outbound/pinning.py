@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 #: Written at once: a server that reads slowly is noticed after each.
 WRITE_BYTES = 16 * 1024
+#: How long a server may be as slow as it likes.
+PATIENT_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,8 @@ class Limits:
     most_bytes: int
     #: The longest silence.
     silence_s: float = 10.0
+    #: A server that has been waited for as long as `PATIENT_S` must have sent as much on average.
+    least_bytes_s: float = 0.0
 
 
 class Clock:
@@ -39,6 +43,21 @@ class Clock:
         self.limits = limits
         self._ends_at = time.monotonic() + limits.total_s
         self._is_last_wait = False
+        self._waited_s = 0.0
+        self._n_bytes = 0
+
+    def read(self, stream: httpcore.NetworkStream, most_bytes: int) -> bytes:
+        """Read from a stream; raises :class:`TookTooLong` at the end, and if too little comes."""
+        patience_s = self.patience_s()
+        # Waiting alone counts: a reader that is slow itself is not the server's fault.
+        began_at = time.monotonic()
+        data = stream.read(most_bytes, patience_s)
+        self._waited_s += time.monotonic() - began_at
+        self._n_bytes += len(data)
+        wanted = self.limits.least_bytes_s
+        if self._waited_s > PATIENT_S and self._n_bytes < wanted * self._waited_s:
+            raise TookTooLong(f"the server sent less than {wanted:.0f} bytes a second", whole=True)
+        return data
 
     def patience_s(self) -> float:
         """How long the next thing may take; raises :class:`TookTooLong` at the end."""
@@ -89,7 +108,7 @@ class _Timed(httpcore.NetworkStream):
         self._clock = clock
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._clock.patience_s())
+        return self._clock.read(self._stream, max_bytes)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         for start in range(0, len(buffer), WRITE_BYTES):

@@ -108,6 +108,18 @@ def test_what_was_put_into_the_store_becomes_a_session(
     assert run_to_the_end(runtime, session_id).state == "completed"
 
 
+def test_an_address_is_good_for_one_upload_alone(
+    api: falcon.testing.TestClient, runtime: Runtime
+) -> None:
+    upload = put(api)
+    url, upload_id = upload["url"], upload["upload_id"]
+    assert upload_id in url
+    others = [url.partition("?")[0], url.replace(upload_id, str(uuid.uuid4()))]
+    for method, each in [("GET", url), ("DELETE", url), *(("PUT", other) for other in others)]:
+        assert httpx.request(method, each, timeout=60).status_code == 403
+    assert len(runtime.blobs.keys("uploads/")) == 1
+
+
 def test_what_is_put_there_later_changes_nothing(
     api: falcon.testing.TestClient, runtime: Runtime
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -12,12 +13,33 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+
+import obstore
+from obstore.store import S3Store
 
 from services.server import free_ports
 
 START_TIMEOUT_S = 60.0
+#: A port that was free may be taken before the server listens on it; then other ports are tried.
+START_TRIES = 3
 BUCKET = "clamor"
+KEY_ID, SECRET = "anyone", "anything"
+#: Whoever has this key may do everything, and nobody else anything.
+IDENTITIES = {
+    "identities": [
+        {
+            "name": "clamor",
+            "credentials": [{"accessKey": KEY_ID, "secretKey": SECRET}],
+            "actions": ["Admin", "Read", "Write", "List"],
+        }
+    ]
+}
+
+
+class Ended(Exception):
+    """The server ended while it started: most likely somebody else took one of its ports."""
 
 
 class PrivateS3:
@@ -27,10 +49,13 @@ class PrivateS3:
         parts = ("master", "volume", "filer", "s3")
         flags = [f"{part}.{kind}" for part in parts for kind in ("port", "port.grpc")]
         ports = dict(zip(flags, free_ports(len(flags)), strict=True))
+        identities = folder / "identities.json"
+        identities.write_text(json.dumps(IDENTITIES))
         self._command = [
             str(Path(sys.executable).with_name("weed")),
             "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}",
             "-master.volumeSizeLimitMB=64", "-volume.max=8",
+            f"-s3.config={identities}",
             # These two listen on ports of their own, which two servers cannot share.
             "-s3.port.iceberg=0", "-s3.port.lance=0",
             *(f"-{flag}={port}" for flag, port in ports.items()),
@@ -44,8 +69,8 @@ class PrivateS3:
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ALLOW_HTTP": "true",
-            "AWS_ACCESS_KEY_ID": "anyone",
-            "AWS_SECRET_ACCESS_KEY": "anything",
+            "AWS_ACCESS_KEY_ID": KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_REGION": "us-east-1",
         }
 
@@ -56,7 +81,8 @@ class PrivateS3:
         )
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._has_bucket():
-            assert self._process.poll() is None, "seaweedfs ended"
+            if self._process.poll() is not None:
+                raise Ended("seaweedfs ended")
             assert time.monotonic() < deadline, "seaweedfs did not start"
             time.sleep(0.2)
 
@@ -80,12 +106,16 @@ class PrivateS3:
 
     def _has_bucket(self) -> bool:
         """Make the bucket, which the gateway does as soon as its parts have found each other."""
-        request = urllib.request.Request(f"{self.url}/{BUCKET}", method="PUT")
+        store = S3Store(
+            BUCKET, endpoint=self.url, access_key_id=KEY_ID, secret_access_key=SECRET,
+            region="us-east-1", client_options={"allow_http": True},
+        )  # fmt: skip
+        url = obstore.sign(store, "PUT", "", timedelta(minutes=1))
         try:
-            urllib.request.urlopen(request, timeout=5)
+            urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=5)
         except urllib.error.HTTPError as answer:
             # It is there already: another PUT of it is refused.
-            return answer.code in (403, 409)
+            return answer.code == 409
         except OSError:
             return False
         return True
@@ -97,7 +127,14 @@ def private_s3() -> Iterator[PrivateS3]:
     folder = Path(tempfile.mkdtemp(prefix="clamor-s3-"))
     server = PrivateS3(folder)
     try:
-        server.start()
+        for tries_left in reversed(range(START_TRIES)):
+            try:
+                server.start()
+                break
+            except Ended:
+                if not tries_left:
+                    raise
+                server = PrivateS3(folder)
         yield server
     finally:
         server.kill()

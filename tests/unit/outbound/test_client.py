@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.outbound import pinning
 from actors.outbound.client import Outbound
 from actors.outbound.errors import (
     BrokenOff,
@@ -268,6 +269,26 @@ def test_a_server_that_drips_is_cut_off(site: Web, head: bytes) -> None:
     with pytest.raises(TookTooLong) as caught:
         get(site.url("/"), limits=Limits(total_s=0.5, silence_s=60, most_bytes=100_000))
     assert caught.value.whole
+
+
+def test_a_server_that_is_too_slow_is_left_before_its_time(
+    site: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drip(request: Request) -> None:
+        request.raw(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not site.ends.wait(0.02):
+            request.raw(b"x")
+
+    monkeypatch.setattr(pinning, "PATIENT_S", 0.2)
+    site.pages["/"] = drip
+    site.pages["/fast"] = lambda request: request.answer(bytes(50_000))
+    limits = Limits(total_s=600, silence_s=60, most_bytes=100_000, least_bytes_s=1_000_000)
+    with pytest.raises(TookTooLong, match="less than 1000000 bytes a second") as caught:
+        get(site.url("/"), limits=limits)
+    assert caught.value.whole
+    # One that is slow to begin with has its time.
+    monkeypatch.setattr(pinning, "PATIENT_S", 60)
+    assert get(site.url("/fast"), limits=limits) == (200, bytes(50_000))
 
 
 def test_a_server_that_falls_silent_is_left(site: Web) -> None:
