@@ -1,12 +1,18 @@
 """The clock: which job, when, and why.
 
-Read by workers, which run the jobs, and by the scheduler, which only sends the ticks and loads
-none of the code that does the work. All times are UTC.
+Read by workers, which run the jobs, by the steward, which fills slots that were missed, by the
+API, which tells of them, and by the scheduler, which only sends the ticks and loads none of the
+code that does the work. All times are UTC.
+
+A tick is a nudge like any other: whoever handles it writes the job's slot down, once, and takes
+the run that is next (``actors/clock.py``). So two schedulers do no harm, and none is needed for a
+slot to be filled; the scheduler makes it punctual.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dramatiq
@@ -17,31 +23,94 @@ from actors.logs import configure
 from actors.messages import Nudge
 from db.settings import from_environment
 
+#: How many days of the week there are; 7 is Sunday, as ISO has it.
+SUNDAY, SATURDAY = 7, 6
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """A nudge that the clock sends."""
+    """A nudge that the clock sends, every hour, day or week."""
 
     nudge: type[Nudge]
-    #: Minute, hour, day of month, month, day of week (1 to 7: 0, ``sun`` and ``@weekly`` never
-    #: fire with periodiq).
-    cron: str
+    minute: int = 0
+    #: None for every hour.
+    hour: int | None = None
+    #: 1 for Monday to 7 for Sunday; None for every day. (periodiq never fires on 0, ``sun`` and
+    #: ``@weekly``.)
+    weekday: int | None = None
+    #: How many slots are made good at most, if they were missed: one where only the latest matters.
+    catch_up: int = 1
     why: str
+
+    @property
+    def name(self) -> str:
+        """What the job is called: its actor."""
+        return self.nudge.actor
+
+    @property
+    def cron(self) -> str:
+        """The schedule, as periodiq reads it."""
+        hour, weekday = ("*" if each is None else each for each in (self.hour, self.weekday))
+        return f"{self.minute} {hour} * * {weekday}"
+
+    @property
+    def period(self) -> timedelta:
+        """From one slot to the next; in UTC no hour is missing, and none comes twice."""
+        if self.hour is None:
+            return timedelta(hours=1)
+        return timedelta(days=1 if self.weekday is None else 7)
+
+    def latest_slot(self, now: datetime) -> datetime:
+        """The latest slot that is not in the future."""
+        now = now.astimezone(UTC)
+        slot = now.replace(
+            hour=now.hour if self.hour is None else self.hour,
+            minute=self.minute, second=0, microsecond=0,
+        )  # fmt: skip
+        if self.weekday is not None:
+            slot -= timedelta(days=(slot.isoweekday() - self.weekday) % 7)
+        return slot if slot <= now else slot - self.period
+
+    def next_slot(self, now: datetime) -> datetime:
+        """The first slot that is in the future."""
+        return self.latest_slot(now) + self.period
+
+    def missed(self, newest: datetime | None, *, now: datetime) -> list[datetime]:
+        """The slots behind the newest that is known of, oldest first, as far as they are made good.
+
+        Where none is known, the latest alone is.
+        """
+        slot = self.latest_slot(now)
+        found: list[datetime] = []
+        while len(found) < self.catch_up and (newest is None or slot > newest):
+            found.append(slot)
+            if newest is None:
+                break
+            slot -= self.period
+        return found[::-1]
 
 
 JOBS = (
-    Job(messages.CheckHealth, "0 * * * *", "an operator hears of a fault within the hour"),
-    # At night, and not on the hour, when every other clock strikes.
-    Job(messages.CleanUp, "23 3 * * *", "a disk does not fill up with what nobody knows of"),
-)
+    Job(nudge=messages.CheckHealth, why="an operator hears of a fault within the hour"),
+    # Not on the hour, when every other clock strikes.
+    Job(
+        nudge=messages.CleanUp, hour=3, minute=23,
+        why="a disk does not fill up with what nobody knows of",
+    ),
+)  # fmt: skip
+
+_BY_NAME = {job.name: job for job in JOBS}
+
+
+def job_named(name: str) -> Job | None:
+    """The job of a name."""
+    return _BY_NAME.get(name)
 
 
 def options_for(nudge: type[Nudge]) -> dict[str, Any]:
     """What periodiq wants to find on the actor of a job."""
-    for job in JOBS:
-        if job.nudge is nudge:
-            return {"periodic": cron(job.cron)}
-    return {}
+    job = job_named(nudge.actor)
+    return {} if job is None else {"periodic": cron(job.cron)}
 
 
 def boot() -> None:
@@ -53,7 +122,7 @@ def boot() -> None:
     for job in JOBS:
         dramatiq.actor(
             broker=ticking,
-            actor_name=job.nudge.actor,
+            actor_name=job.name,
             queue_name=messages.queue_name(job.nudge, prefix=settings.queue_prefix),
             **options_for(job.nudge),
         )(_elsewhere)

@@ -12,13 +12,14 @@ import threading
 import structlog
 from sqlalchemy.orm import Session
 
-from actors import messages, watchdog
+from actors import clock, messages, watchdog
 from actors.messages import Nudge
 from actors.runtime import Runtime
-from db import batch_queries, claims, model_queries, queries, webhook_queries
+from db import batch_queries, claims, clock_queries, model_queries, queries, webhook_queries
 from db.batch_queries import BatchWork
 from db.blobs import session_prefix
 from db.claims import Unit, Work
+from db.clock_queries import RunWork
 from db.model_queries import JobWork
 from db.training_models import TrainingJob, Validation
 from db.webhook_queries import DeliveryWork
@@ -30,6 +31,10 @@ log = structlog.get_logger(__name__)
 ROWS_A_ROUND = 200
 
 
+#: A tick that is so late was missed, and its slot is filled here. The scheduler drops its own ticks
+#: at half of that.
+LATE_S = 60.0
+
 #: The stages in which a session is work itself; while it is detecting, its spans are.
 OF_SESSION: dict[str, type[Nudge]] = {
     "queued": messages.ProcessAudioFile,
@@ -40,6 +45,8 @@ OF_SESSION: dict[str, type[Nudge]] = {
 
 def nudge_for(work: Unit) -> Nudge:
     """The message that says "look at this row"."""
+    if isinstance(work, RunWork):
+        return clock.NUDGES[work.name]()
     if isinstance(work, JobWork):
         if work.job is TrainingJob:
             return messages.TrainNoiseClassifier(job_id=work.id)
@@ -68,6 +75,7 @@ def take_quiet(db: Session, *, quiet_s: float, limit: int) -> list[Unit]:
     found += webhook_queries.take_quiet_webhooks(db, quiet_s=quiet_s, limit=limit)
     for job in (TrainingJob, Validation):
         found += model_queries.take_quiet_jobs(db, job, quiet_s=quiet_s, limit=limit)
+    found += clock_queries.take_quiet_runs(db, quiet_s=quiet_s, limit=limit)
     return found
 
 
@@ -77,6 +85,8 @@ class Steward:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._silent_after_s = watchdog.silent_after_s(runtime.settings)
+        # Where there is no scheduler the steward is the clock.
+        self._late_s = 0.0 if runtime.settings.in_memory_broker else LATE_S
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="steward", daemon=True)
 
@@ -94,6 +104,7 @@ class Steward:
         with self._runtime.store.transaction() as db:
             if not queries.try_steward_lock(db):
                 return []
+            clock.fill_missed(db, late_s=self._late_s)
             quiet_s = self._runtime.settings.lease_s
             found = take_quiet(db, quiet_s=quiet_s, limit=ROWS_A_ROUND)
             untidy = queries.sessions_to_tidy(

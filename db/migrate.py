@@ -18,6 +18,7 @@ from sqlalchemy import Connection, text
 from db import (  # noqa: F401
     account_models,
     batch_models,
+    clock_models,
     limit_models,
     training_models,
     webhook_models,

@@ -16,12 +16,13 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db import claims
+from db.clock_models import JobRun
 from db.models import NoiseModel
 from db.queries import is_of
 from db.training_models import Promotion, TrainingClip, TrainingJob, Validation
 
 #: The table of a job.
-Job = type[TrainingJob] | type[Validation]
+Job = type[TrainingJob] | type[Validation] | type[JobRun]
 
 
 @dataclass(frozen=True, kw_only=True)

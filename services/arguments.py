@@ -30,11 +30,7 @@ def parser() -> argparse.ArgumentParser:
         "--tone-db", type=float, choices=CALIBRATION_TONES_DB, metavar="{94,114}",
         help="the calibrator's level in dB SPL",
     )  # fmt: skip
-    _recording_options(process)
-    process.add_argument(
-        "--recorded-at", metavar="TIME",
-        help="when the recording began, with its offset: 2026-11-28T09:30:00+01:00",
-    )  # fmt: skip
+    _priority(process)
     _json(process)
     _api(process)
     process.set_defaults(command="process")
@@ -49,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("files", nargs="*", default=[], type=Path, metavar="FILE")
     what.add_argument("--prefix", metavar="inbox/FOLDER", help="instead: what lies below this")
     _calibration_db(batch)
-    _recording_options(batch)
+    _priority(batch)
     _api(batch)
     batch.set_defaults(command="batch")
 
@@ -83,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     described.set_defaults(command="openapi")
 
     _account_commands(commands)
+    _schedule_commands(commands)
     _queue_commands(commands)
 
     migration = commands.add_parser("migrate", help="bring the database to the newest schema")
@@ -149,6 +146,25 @@ def _account_commands(commands: Any) -> None:
 
 def _user(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", metavar="EMAIL|USER_ID")
+
+
+def _schedule_commands(commands: Any) -> None:
+    listed = commands.add_parser(
+        "schedule",
+        help="the periodic jobs, how each ended, and when it is next",
+        description="Show the periodic jobs of the installation that the environment names. Exits "
+        "with 1 if the newest run of one has failed.",
+    )
+    _json(listed)
+    listed.set_defaults(command="schedule")
+    of_jobs = listed.add_subparsers(title="runs", metavar="COMMAND")
+    asked = of_jobs.add_parser("run", help="have a job run now, and wait for its end")
+    asked.add_argument("job", metavar="JOB", help="such as health_check")
+    asked.add_argument(
+        "--option", action="append", default=[], dest="options", metavar="NAME=VALUE",
+        help="what it shall do otherwise than usual; values are JSON: docs/maintenance.md",
+    )  # fmt: skip
+    asked.set_defaults(command="schedule run")
 
 
 def _queue_commands(commands: Any) -> None:
@@ -268,36 +284,10 @@ def _api(parser: argparse.ArgumentParser) -> None:
     _home(parser)
 
 
-def _recording_options(parser: argparse.ArgumentParser) -> None:
+def _priority(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--priority", choices=PRIORITIES, default="normal", help="what is worked on first"
     )
-    parser.add_argument(
-        "--model", type=uuid.UUID, metavar="MODEL_ID", help="what hears it (default: that in use)"
-    )
-    parser.add_argument(
-        "--threshold", type=_threshold, action="append", default=[], dest="thresholds",
-        metavar="TYPE=CONFIDENCE", help="report no less sure events of a noise type: rain=0.7",
-    )  # fmt: skip
-    parser.add_argument("--time-zone", metavar="ZONE", help="where it was recorded: Europe/Berlin")
-    parser.add_argument(
-        "--metadata", type=_own, action="append", default=[], metavar="NAME=VALUE",
-        help="something of your own, to be kept with it",
-    )  # fmt: skip
-
-
-def _threshold(text: str) -> str:
-    noise_type, _, confidence = text.rpartition("=")
-    if not noise_type:
-        raise argparse.ArgumentTypeError("must be a noise type and a confidence: rain=0.7")
-    return f"{noise_type}:{confidence}"
-
-
-def _own(text: str) -> tuple[str, str]:
-    name, found, value = text.partition("=")
-    if not found:
-        raise argparse.ArgumentTypeError("must be a name and a value: site=7")
-    return name, value
 
 
 def _address(parser: argparse.ArgumentParser) -> None:

@@ -66,8 +66,6 @@ def _process(options: argparse.Namespace) -> int:
 
     if (options.calibration_tone is None) != (options.tone_db is None):
         raise UserError("--calibration-tone and --tone-db are given together")
-    if options.recorded_at is not None and len(options.files) > 1:
-        raise UserError("--recorded-at is of one recording; send the others by themselves")
     calibration_db = options.calibration_db
     bars = Console(file=sys.stderr, quiet=options.json and not sys.stderr.isatty())
     with _client(options, bars) as client:
@@ -75,9 +73,9 @@ def _process(options: argparse.Namespace) -> int:
             calibration_db = processing.calibrate(
                 client, options.calibration_tone, tone_db=options.tone_db, console=bars
             )
-        asked = processing.parameters(options, calibration_db=calibration_db)
-        if options.recorded_at is not None:
-            asked["recorded_at"] = options.recorded_at
+        asked = {"priority": options.priority}
+        if calibration_db is not None:
+            asked["calibration_db"] = f"{calibration_db}"
         results = processing.process(client, options.files, options=asked, console=bars)
     if options.json:
         print(json.dumps([result.to_json() for result in results]))
@@ -92,9 +90,11 @@ def _process(options: argparse.Namespace) -> int:
 
 
 def _batch(options: argparse.Namespace) -> int:
-    from services import batch_command, processing
+    from services import batch_command
 
-    asked = processing.parameters(options, calibration_db=options.calibration_db)
+    asked = {"priority": options.priority}
+    if options.calibration_db is not None:
+        asked["calibration_db"] = f"{options.calibration_db}"
     missing = [str(file) for file in options.files if not file.is_file()]
     if missing:
         raise UserError(f"no such file: {', '.join(missing)}")
@@ -274,6 +274,18 @@ def _openapi(_options: argparse.Namespace) -> int:
     return openapi_command.show()
 
 
+def _schedule(options: argparse.Namespace) -> int:
+    from services import schedule_commands
+
+    return schedule_commands.overview(from_environment(), as_json=options.json)
+
+
+def _schedule_run(options: argparse.Namespace) -> int:
+    from services import schedule_commands
+
+    return schedule_commands.run(from_environment(), options.job, options.options)
+
+
 def _queues(options: argparse.Namespace) -> int:
     from services import queue_commands
 
@@ -339,6 +351,8 @@ _RUNS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "key rotate": _key_rotate,
     "key revoke": _key_revoke,
     "openapi": _openapi,
+    "schedule": _schedule,
+    "schedule run": _schedule_run,
     "queues": _queues,
     "queues show": _queues_show,
     "queues replay": _queues_replay,

@@ -53,6 +53,7 @@ class ServiceError(Exception):
         ├── QuotaExceeded           403
         ├── UnknownRoute            404
         ├── BatchNotFound           404
+        ├── JobNotFound             404
         ├── KeyNotFound             404
         ├── ModelNotFound           404
         ├── SessionNotFound         404
@@ -81,7 +82,6 @@ class ServiceError(Exception):
         ├── BodyTooLarge            413
         ├── TooManyFiles            413
         ├── UploadTooLarge          413
-        ├── UnknownFormat           415
         ├── UnsupportedMediaType    415
         ├── UnsupportedUpload       415
         ├── RangeNotSatisfiable     416
@@ -279,6 +279,13 @@ class BatchNotFound(ServiceError):
 
     status, name, title = 404, "batch-not-found", "There is no such batch"
     advice = "Look at the id, and at whose key is shown."
+
+
+class JobNotFound(ServiceError):
+    """The clock has no job of this name."""
+
+    status, name, title = 404, "job-not-found", "There is no such job"
+    advice = "Ask for the list of jobs: GET /v1/jobs, or clamor schedule."
 
 
 class KeyNotFound(ServiceError):
@@ -528,15 +535,6 @@ class UnsupportedMediaType(ServiceError):
 
     status, name, title = 415, "unsupported-media-type", "The body's media type is not taken here"
     advice = "``detail`` says which."
-
-
-class UnknownFormat(ServiceError):
-    """The first bytes of the recording are those of no audio format that is known, whatever its
-    name or its media type say. Nothing of it was kept.
-    """
-
-    status, name, title = 415, "unknown-format", "The recording is of no known audio format"
-    advice = "Send WAVE, RF64, Wave64, AIFF, FLAC, Ogg, MP3, MP4, AAC or WebM."
 
 
 class UnsupportedUpload(ServiceError):

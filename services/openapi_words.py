@@ -16,6 +16,7 @@ TAGS = {
     "users": "Who may call; for administrators.",
     "keys": "By which keys users call; for administrators.",
     "usage": "What a user used, and what is left.",
+    "jobs": "What the clock does, and how that went; for administrators.",
     "health": "Whether a process lives, and may be given requests.",
     "metrics": "Figures of the installation, for Prometheus.",
     "documentation": "What can be asked, and what may go wrong.",

@@ -13,12 +13,14 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from sqlalchemy import and_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import ColumnElement
 
-from actors import runs, watchdog
+from actors import clock
+from actors.clock import Turn
 from actors.messages import CleanUp
 from actors.runtime import Runtime
 from db import model_queries, queries, webhook_queries
@@ -42,16 +44,19 @@ DELIVERIES_A_PAGE = 1_000
 
 def clean_up(runtime: Runtime, nudge: CleanUp) -> None:
     """Remove the blobs that no row knows of, if they are old enough, and old deliveries."""
+    clock.run(runtime, nudge, _clean_up)
+
+
+def _clean_up(turn: Turn) -> dict[str, Any]:
+    runtime = turn.runtime
     age_s = runtime.settings.orphan_s
-    deadline_s = watchdog.deadline_s(type(nudge), runtime.settings)
-    with runs.recorded(nudge.actor) as run, runtime.watchdog.over(run, deadline_s):
-        removed = sum(
-            _remove_orphans(runtime, prefix, known, age_s=age_s * ages)
-            for prefix, known, ages in _PLACES
-        )
-        unfinished = runtime.blobs.remove_unfinished(age_s=age_s)
-        deliveries = _remove_deliveries(runtime)
-        run.end("done", orphans=removed, unfinished=unfinished, deliveries=deliveries)
+    removed = 0
+    for index, (prefix, known, ages) in enumerate(_PLACES):
+        turn.bar.tell(index / len(_PLACES), f"looking below {prefix}")
+        removed += _remove_orphans(turn, prefix, known, age_s=age_s * ages)
+    unfinished = runtime.blobs.remove_unfinished(age_s=age_s)
+    deliveries = _remove_deliveries(runtime)
+    return {"orphans": removed, "unfinished": unfinished, "deliveries": deliveries}
 
 
 def _remove_deliveries(runtime: Runtime) -> int:
@@ -67,10 +72,12 @@ def _remove_deliveries(runtime: Runtime) -> int:
             return removed
 
 
-def _remove_orphans(runtime: Runtime, prefix: str, known: Known, *, age_s: float) -> int:
+def _remove_orphans(turn: Turn, prefix: str, known: Known, *, age_s: float) -> int:
     """Remove old blobs below a prefix that are not known; how many."""
     removed = 0
+    runtime = turn.runtime
     for page in runtime.blobs.keys_older_than(age_s, prefix):
+        turn.hold.check()
         folders: defaultdict[uuid.UUID, list[str]] = defaultdict(list)
         for key in page:
             try:

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actors.noise_types import BACKGROUND, UNCLASSIFIED
+#: The class of everything that is no event.
+BACKGROUND = "background"
 
-__all__ = [
-    "BACKGROUND",
-    "UNCLASSIFIED",
-    "AudioFormat",
-    "Candidate",
-    "Chunk",
-    "Event",
-    "Span",
-]
+#: What is loud and explained by no class.
+UNCLASSIFIED = "unclassified"
 
 
 @dataclass(frozen=True, slots=True)

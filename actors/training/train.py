@@ -16,13 +16,13 @@ from actors import steps
 from actors.failures import Permanent, Problem
 from actors.hold import Hold
 from actors.messages import Nudge, TrainNoiseClassifier
+from actors.progress import Bar
 from actors.runtime import Runtime
 from actors.science import cards, confusion
 from actors.science.classifier import Model
 from actors.science.errors import ScienceError
 from actors.training import learn, recordings
 from actors.training.learn import LabelledClip, Learnt
-from actors.training.progress import Bar
 from actors.training.recordings import Wanted
 from db import claims, model_queries
 from db.blobs import training_prefix

@@ -14,12 +14,12 @@ from actors import steps
 from actors.failures import Permanent
 from actors.hold import Hold
 from actors.messages import Nudge, ValidateModel
+from actors.progress import Bar
 from actors.runtime import Runtime
 from actors.science import integrity
 from actors.science.classifier import Model
 from actors.science.integrity import Check
 from actors.training import quality, recordings
-from actors.training.progress import Bar
 from actors.training.recordings import Wanted
 from db import claims, model_queries
 from db.blobs import BlobMissing

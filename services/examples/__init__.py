@@ -6,7 +6,16 @@ Every operation has one, and each is what its structs say: ``tests/unit/test_ope
 
 from __future__ import annotations
 
-from services.examples import accounts, batches, models, operations, sessions, usage, webhooks
+from services.examples import (
+    accounts,
+    batches,
+    jobs,
+    models,
+    operations,
+    sessions,
+    usage,
+    webhooks,
+)
 from services.examples.example import PARAMETERS, Example
 
 __all__ = ["EXAMPLES", "PARAMETERS", "Example"]
@@ -18,5 +27,6 @@ EXAMPLES: dict[str, Example] = {
     **webhooks.EXAMPLES,
     **accounts.EXAMPLES,
     **usage.EXAMPLES,
+    **jobs.EXAMPLES,
     **operations.EXAMPLES,
 }

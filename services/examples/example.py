@@ -28,6 +28,7 @@ PARAMETERS: dict[str, str] = {
     "webhook_id": WEBHOOK_ID,
     "delivery_id": DELIVERY_ID,
     "name": "not-finished",
+    "job": "health_check",
 }
 
 

@@ -77,7 +77,7 @@ def settle(world: World, *, say: Callable[[str], None]) -> float:
             next_said = time.monotonic() + SAID_S
         if complaints[0].startswith(ORPHAN) and time.monotonic() > next_clean_up:
             # In an installation the clock sends it, each night.
-            world.send(CleanUp())
+            world.ask(CleanUp())
             next_clean_up = time.monotonic() + CLEAN_UP_S
         if time.monotonic() - started > SETTLE_S:
             raise AssertionError(f"not settled after {SETTLE_S:.0f} s: {'; '.join(complaints)}")

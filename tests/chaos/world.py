@@ -14,7 +14,8 @@ from typing import Any
 import psycopg
 
 from actors import broker, messages
-from db import migrate
+from db import clock_queries, migrate, queries
+from db.session import Store
 from db.settings import Settings
 from services.client import ApiError, Client
 from services.server import free_port
@@ -105,6 +106,14 @@ class World:
     def table(self, table: str, columns: str) -> list[Any]:
         """Every row of a table."""
         return self.rows(f"SELECT {columns} FROM {table}")  # noqa: S608  (names of our own)
+
+    def ask(self, nudge: messages.Nudge) -> None:
+        """Ask for a run of a periodic job, as an operator does."""
+        store = Store(self.settings.database_url, pool_size=1)
+        with store.transaction() as db:
+            clock_queries.add_run(db, nudge.actor, queries.clock(db), source="person")
+        store.close()
+        self.send(nudge)
 
     def send(self, *nudges: messages.Nudge) -> None:
         """Send messages, as the product does."""

@@ -7,9 +7,15 @@ from collections.abc import Iterator
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from actors import broker
+from actors import broker, schedule
 from actors.runtime import Runtime
 from db.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers in this process do what a test asks for, and nothing that the time of day does."""
+    monkeypatch.setattr(schedule, "JOBS", ())
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ from db.session import Store
 from db.settings import Settings
 from services.app import Collaborators, create_app
 from tests.support import accounts, labelled, recordings
+from tests.support.clock import ask
 from tests.support.cluster import eventually
 from tests.support.pipeline import add, handle
 from tests.support.wire import Wire, wire
@@ -205,12 +206,12 @@ def test_a_recording_without_a_row_is_removed_once_it_is_old(
     half.write_bytes(DEMO[:1_000])
     strange = "sessions/not-an-id/recording"
     runtime.blobs.put(strange, b"somebody else's")
-    handle(runtime, CleanUp())
+    ask(runtime, CleanUp())
     assert len(stored(runtime)) == 3
     assert half.exists()
 
     runtime.settings = replace(runtime.settings, orphan_s=1e-3)
-    handle(runtime, CleanUp())
+    ask(runtime, CleanUp())
     assert stored(runtime) == {recording_key(kept), strange}
     assert not half.exists()
 
@@ -233,11 +234,11 @@ def test_files_of_jobs_that_no_row_names_are_removed_once_they_are_old(runtime: 
             f"{validation_prefix(stranger)}model"}  # fmt: skip
     for key in named | lost:
         runtime.blobs.put(key, b"")
-    handle(runtime, CleanUp())
+    ask(runtime, CleanUp())
     assert {*runtime.blobs.keys("")} == named | lost
 
     runtime.settings = replace(runtime.settings, orphan_s=1e-6)
-    handle(runtime, CleanUp())
+    ask(runtime, CleanUp())
     assert {*runtime.blobs.keys("")} == named
 
 

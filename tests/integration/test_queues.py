@@ -14,6 +14,7 @@ from typing import Any
 import dramatiq
 import pika
 import pytest
+import structlog
 import structlog.testing
 from dramatiq.common import xq_name
 from dramatiq.middleware import Middleware, SkipMessage
@@ -21,7 +22,6 @@ from sqlalchemy import text
 
 from actors import broker, dead_letters, messages, queues, worker
 from actors.dead_letters import Fate
-from actors.maintenance.health import health_check
 from actors.messages import DetectSpan, Nudge, ProcessAudioFile
 from actors.queues import BrokerUnavailable, Depth
 from actors.runtime import Runtime
@@ -32,6 +32,7 @@ from db.session import Store
 from db.settings import Settings
 from services.cli import main
 from tests.support import recordings, servers
+from tests.support.clock import ask
 from tests.support.cluster import eventually
 
 pytestmark = pytest.mark.integration
@@ -551,23 +552,24 @@ def test_the_hourly_look_warns_of_dead_letters(
 ) -> None:
     runtime = Runtime(rabbit_settings, rabbit)
     with structlog.testing.capture_logs() as quiet:
-        health_check(runtime, messages.CheckHealth())
+        well = ask(runtime, messages.CheckHealth()).result
     bury(rabbit, prefix, UNREADABLE)
     with structlog.testing.capture_logs() as warned:
-        health_check(runtime, messages.CheckHealth())
+        dead = ask(runtime, messages.CheckHealth()).result
     nobody = replace(rabbit_settings, amqp_url="amqp://guest:guest@127.0.0.1:9")
     cut_off = Runtime(nobody, broker.setup(nobody))
     with structlog.testing.capture_logs() as away:
-        health_check(cut_off, messages.CheckHealth())
+        unwell = ask(cut_off, messages.CheckHealth()).result
     cut_off.close()
     runtime.close()
-    [line] = [each for each in quiet if each["event"] == "actor_run"]
-    assert (line["result"], line["error"], line["dead_letters"]) == ("done", None, {})
+    assert well is not None
+    assert (well["healthy"], well["dead_letters"]) == (True, {})
     assert not [each for each in quiet if each["event"] == "dead_letters"]
-    [line] = [each for each in warned if each["event"] == "actor_run"]
-    assert (line["result"], line["dead_letters"]) == ("done", {"audio.detect": 1})
+    assert dead is not None
+    assert (dead["healthy"], dead["dead_letters"]) == (True, {"audio.detect": 1})
     [line] = [each for each in warned if each["event"] == "dead_letters"]
     assert (line["log_level"], line["queues"]) == ("warning", {"audio.detect": 1})
-    [line] = [each for each in away if each["event"] == "actor_run"]
-    assert line["result"] == "failed"
-    assert line["error"] == "broker: RabbitMQ at 127.0.0.1:9 does not answer"
+    assert unwell is not None
+    assert unwell["faults"] == {"broker": "RabbitMQ at 127.0.0.1:9 does not answer"}
+    [line] = [each for each in away if each["event"] == "unhealthy"]
+    assert (line["log_level"], line["faults"]) == ("error", unwell["faults"])
