@@ -32,6 +32,7 @@ from services import (
     openapi,
     problems,
     recordings,
+    session_page,
     sessions,
     stopping,
     trainings,
@@ -104,6 +105,7 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
     places = events.Places(given.settings.event_streams, stopping=given.stopping)
     brought = elsewhere.Elsewhere(store, blobs, outbound, max_upload_bytes=max_bytes)
     validation = validations.ValidationStart(store, blobs, publisher, max_upload_bytes=max_bytes)
+    page = session_page.files()
     table: dict[str, object] = {
         "/v1/sessions": sessions.SessionList(
             store, blobs, publisher, brought, max_upload_bytes=max_bytes
@@ -117,6 +119,8 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
         ),
         "/v1/sessions/{session_id:uuid}/events": events.SessionEvents(store, places),
         "/v1/sessions/{session_id:uuid}/cancel": sessions.SessionCancel(store),
+        "/sessions/{session_id:uuid}": session_page.SessionPage(page),
+        "/page/{name}": session_page.PageFiles(page),
         "/v1/batches": batches.BatchList(
             store,
             blobs,

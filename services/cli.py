@@ -83,6 +83,10 @@ def _process(options: argparse.Namespace) -> int:
         for result in results:
             if result.error is None:
                 processing.print_table(result, console=Console())
+                if options.api is not None and result.session is not None:
+                    # Only there: a service of this command's own has ended with it.
+                    page = f"{options.api.rstrip('/')}/sessions/{result.session.id}"
+                    print(f"to see and hear it: {page}")
     failed = [result for result in results if result.error is not None]
     for result in failed:
         print(f"clamor: {result.file}: {result.error}", file=sys.stderr)

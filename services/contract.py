@@ -69,6 +69,9 @@ class Operation:
     secret: bool = False
     #: Whether it makes recordings be analysed, which the caller's quota may not allow any more.
     takes_audio: bool = False
+    #: Whether it is part of the API, and so of its OpenAPI document; a page that uses the API as
+    #: any client does is not.
+    is_described: bool = True
 
 
 def operation(*, scope: str | None, **promise: Any) -> Callable[[Responder], Responder]:

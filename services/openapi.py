@@ -84,6 +84,7 @@ def document(routes: Mapping[str, object]) -> dict[str, Any]:
         (template, resource, method, promise)
         for template, resource in routes.items()
         for method, promise in operations(resource).items()
+        if promise.is_described
     ]
     writer = _Writer([promise for *_, promise in promises])
     paths: dict[str, dict[str, Any]] = defaultdict(dict)
@@ -93,7 +94,7 @@ def document(routes: Mapping[str, object]) -> dict[str, Any]:
         paths[path][method.lower()] = writer.operation(
             template, method, promise, docstring=responder.__doc__
         )
-    tags = dict.fromkeys(tag_of(template) for template in routes)
+    tags = dict.fromkeys(tag_of(template) for template, *_ in promises)
     return {
         "openapi": OPENAPI,
         "info": {

@@ -1,35 +1,83 @@
-"""A real browser for the tests."""
+"""A real browser for the tests, and the application served to it from this process."""
 
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import falcon
 from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
 from tests.support import servers
 
-#: What systems call it.
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Chromium, without a window; raises :class:`servers.ServerUnavailable` if it does not start.
+    """Headless Chromium: the one of this machine, or Debian's, which is installed for it.
 
-    There is no sandbox, since root has none. It shows pages of these tests alone.
+    Raises
+    ------
+    servers.ServerUnavailable
+        If there is none and none can be installed, or if it does not start.
     """
-    program = next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        raise servers.ServerUnavailable("No browser: chromium is not on the path.")
     with sync_playwright() as playwright:
         try:
-            started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+            started = playwright.chromium.launch(
+                executable_path=_executable(),
+                # As root there is no sandbox. It shows pages of these tests alone.
+                args=["--no-sandbox", "--disable-dev-shm-usage"],
+            )
         except PlaywrightError as error:
             raise servers.ServerUnavailable(f"Chromium does not start: {error}") from error
         try:
             yield started
         finally:
             started.close()
+
+
+def _executable() -> str:
+    found = _on_path()
+    if found is None:
+        missing = "No browser: chromium is not on the path. "
+        servers.install("chromium", missing, otherwise="Install Chromium, or Chrome.")
+        found = _on_path()
+    if found is None:
+        raise servers.ServerUnavailable("Debian's chromium was installed, but is not on the path.")
+    return found
+
+
+def _on_path() -> str | None:
+    return next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+@contextmanager
+def served(app: falcon.App[Any, Any], stopping: threading.Event) -> Iterator[str]:
+    """The URL of an application that this process serves, a thread a request; ``stopping`` ends
+    its streams.
+    """
+    with make_server("127.0.0.1", 0, app, _Server, _Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            stopping.set()
+            server.shutdown()
+            thread.join()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the application has a log of its own."""

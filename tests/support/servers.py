@@ -407,11 +407,28 @@ def _install_rabbitmq() -> Path:
         "No RabbitMQ: CLAMOR_TEST_AMQP_URL is not set, nothing answers at "
         f"{LOCAL_RABBITMQ}, and rabbitmq-server is not installed. "
     )
+    install(
+        "rabbitmq-server", missing, otherwise="Install it or start one, for example from its image."
+    )
+    script = _rabbitmq_script()
+    if script is None:
+        raise ServerUnavailable(missing + "Debian's package was installed, but brought no server.")
+    return script
+
+
+def install(package: str, missing: str, *, otherwise: str) -> None:
+    """Install a package of Debian's.
+
+    Raises
+    ------
+    ServerUnavailable
+        If that is not possible here; it begins with what is ``missing``.
+    """
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise ServerUnavailable(missing + "Install it or start one, for example from its image.")
-    say("RabbitMQ: not installed; installing Debian's package, which takes a minute")
+        raise ServerUnavailable(missing + otherwise)
+    say(f"{package}: not installed; installing Debian's package, which takes a minute")
     with _no_services():
-        for arguments in (["update"], ["install", "--yes", "rabbitmq-server"]):
+        for arguments in (["update"], ["install", "--yes", package]):
             command = ["apt-get", "--quiet=2", *arguments]
             environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
             run = subprocess.run(
@@ -419,10 +436,6 @@ def _install_rabbitmq() -> Path:
             )
             if run.returncode:
                 raise ServerUnavailable(f"{missing}{' '.join(command)} failed: {run.stderr[-500:]}")
-    script = _rabbitmq_script()
-    if script is None:
-        raise ServerUnavailable(missing + "Debian's package was installed, but brought no server.")
-    return script
 
 
 @contextlib.contextmanager

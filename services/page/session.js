@@ -1,0 +1,354 @@
+// The page of one session: who asks, what is told, and what becomes of it.
+
+import { Api, Refusal } from "./api.js";
+import { EventTable } from "./events.js";
+import { endOf, Picture } from "./picture.js";
+import { Player } from "./player.js";
+import { stylesOf } from "./styles.js";
+import { bytes, clock, count, decibels, level, moment, percent, typeName } from "./text.js";
+import { isFinished, watch } from "./watch.js";
+
+const KEY = "clamor-key";
+/** A recording up to this size is fetched without being asked for: it is held in memory. */
+const SOUND_BYTES = 50_000_000;
+const SPECTROGRAM = "Spectrogram: lighter is louder, down to 75 dB below the loudest.";
+const DECODED = new Set(["detecting", "aggregating", "completed", "partial"]);
+
+const ids = (id) => document.getElementById(id);
+const path = `/v1/sessions/${location.pathname.split("/").at(-1)}`;
+
+let api = null;
+let opened = new AbortController();
+let session = null;
+let levels = null;
+let shown = [];
+let styles = new Map();
+let chosen = null;
+/** What has been asked for: each is asked for once. */
+let asked = new Set();
+let urls = [];
+
+const picture = new Picture(ids("picture"), ids("picture-name"), (seconds, event) => {
+  choose(event);
+  player.seek(seconds);
+});
+const player = new Player({
+  audio: ids("audio"),
+  slider: ids("position"),
+  button: ids("play"),
+  onMove: (seconds) => {
+    picture.position = seconds;
+    readOut(seconds);
+  },
+  onTrouble: () => soundNote(
+    `This browser cannot play this recording (${session.container ?? "of an unknown kind"}).`
+      + " All the rest works, and it can be downloaded."),
+});
+const table = new EventTable(ids, (event) => {
+  choose(event);
+  player.seek(event.start_s);
+}, (events, told) => {
+  shown = events;
+  draw();
+  if (session && isFinished(session)) say(told);
+});
+
+ids("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const key = ids("key").value.trim();
+  sessionStorage.setItem(KEY, key);
+  ids("key").value = "";
+  open(key).then(() => {
+    // The field that had the focus is gone, unless it is asked for again.
+    if (ids("key-form").hidden) ids("title").focus();
+  });
+});
+ids("other-key").addEventListener("click", () => {
+  forget();
+  askForKey("");
+});
+ids("again").addEventListener("click", () => open(sessionStorage.getItem(KEY)));
+ids("fetch-sound").addEventListener("click", () => fetchSound());
+
+const kept = sessionStorage.getItem(KEY);
+if (kept) open(kept);
+else askForKey("");
+
+/** Show the session as the holder of a key may see it, and follow it to its end. */
+async function open(key) {
+  reset();
+  const { signal } = opened;
+  api = new Api(key);
+  ids("key-form").hidden = true;
+  ids("other-key").hidden = false;
+  try {
+    show(await api.json(path, signal));
+    if (!isFinished(session)) {
+      for await (const next of watch(api, path, signal, () => trouble(
+        "The server does not answer", "It is asked again every few seconds."))) {
+        show(next);
+      }
+    }
+    await finish(signal);
+  } catch (error) {
+    if (!signal.aborted) refuse(error);
+  }
+}
+
+/** Begin anew: nothing of what another key was shown stays. */
+function reset() {
+  opened.abort();
+  opened = new AbortController();
+  for (const url of urls) URL.revokeObjectURL(url);
+  urls = [];
+  asked = new Set();
+  session = levels = null;
+  shown = [];
+  styles = new Map();
+  choose(null);
+  picture.image = null;
+  ids("audio").removeAttribute("src");
+  ids("play").disabled = true;
+  ids("title").textContent = "Session";
+  document.title = "Session · Clamor";
+  const parts = ["subtitle", "trouble", "progress", "sound", "events", "about", "download",
+    "fetch-sound", "sound-note"];
+  for (const part of parts) ids(part).hidden = true;
+}
+
+function forget() {
+  sessionStorage.removeItem(KEY);
+  reset();
+}
+
+function askForKey(why) {
+  ids("other-key").hidden = true;
+  ids("key-form").hidden = false;
+  ids("key-refused").hidden = !why;
+  ids("key-refused").textContent = why;
+  ids("key").focus();
+}
+
+function refuse(error) {
+  if (!(error instanceof Refusal)) throw error;
+  ids("progress").hidden = true;
+  if (error.status === 401 || error.status === 403) {
+    forget();
+    askForKey(error.status === 401
+      ? `The key was not taken: ${error.message}.`
+      : `The key does not allow this: ${error.message}.`);
+  } else if (error.status === 404) {
+    trouble("There is no such session", "It is not there, or it belongs to somebody else than"
+      + " the holder of this key. Another key may show it.");
+  } else {
+    trouble(error.title, `${error.message}.`, { again: true });
+  }
+}
+
+function trouble(title, detail, { list = [], again = false } = {}) {
+  ids("trouble-title").textContent = title;
+  ids("trouble-detail").textContent = detail;
+  ids("trouble-list").replaceChildren(...list.map((line) => {
+    const item = document.createElement("li");
+    item.textContent = line;
+    return item;
+  }));
+  ids("trouble-list").hidden = !list.length;
+  ids("again").hidden = !again;
+  ids("trouble").hidden = false;
+}
+
+/** For who cannot see what changes. */
+function say(what) {
+  if (ids("status").textContent !== what) ids("status").textContent = what;
+}
+
+function show(next) {
+  session = next;
+  ids("trouble").hidden = true;
+  ids("title").textContent = session.file_name;
+  document.title = `${session.file_name} · Clamor`;
+  ids("subtitle").hidden = false;
+  ids("subtitle").textContent = [
+    session.duration_s === null ? null : clock(session.duration_s),
+    session.summary && count(session.summary.events, "event"),
+    session.summary && `LAeq ${level(session.summary.laeq_db)} ${session.summary.level_reference}`,
+    `received ${moment(session.created_at)}`,
+  ].filter(Boolean).join(" · ");
+  showProgress();
+  showFacts();
+  if (session.duration_s !== null) {
+    ids("sound").hidden = false;
+    player.duration = session.duration_s;
+    draw();
+  }
+  if (session.container !== null || isFinished(session)) offerSound();
+  if (DECODED.has(session.state)) once("spectrogram", fetchSpectrogram);
+}
+
+function showProgress() {
+  const finished = isFinished(session);
+  ids("progress").hidden = finished;
+  if (finished) return;
+  ids("stage").textContent = `${sentence(session.stage)}, ${session.percent} %`;
+  ids("bar").value = session.percent;
+  ids("pace").textContent = [
+    session.speed && `${session.speed.toFixed(session.speed < 10 ? 1 : 0)} times as fast as it plays`,
+    session.time_left_s !== null && `about ${clock(session.time_left_s, 0)} left`,
+  ].filter(Boolean).join(", ");
+  say(sentence(session.stage));
+}
+
+/** All that there is at the end. */
+async function finish(signal) {
+  const [events, measured] = await Promise.all([
+    api.all(`${path}/detections`, signal),
+    api.jsonOrNull(`${path}/levels`, signal),
+  ]);
+  levels = measured;
+  styles = stylesOf(events.map((event) => event.noise_type));
+  const problem = session.problem;
+  const ending = {
+    completed: `Finished: ${count(events.length, "event")}`,
+    partial: `Finished in part: ${count(events.length, "event")}`,
+    failed: "The session failed",
+    cancelled: "The session was cancelled",
+  }[session.state];
+  if (session.state !== "completed") {
+    const why = problem?.detail ?? "Nothing was heard of it.";
+    const missing = problem?.missing ?? [];
+    trouble(ending, why.endsWith(".") ? why : `${why}.`, {
+      list: missing.map((part) =>
+        `${clock(part.start_s)} to ${clock(part.end_s)}: ${part.reason}`),
+    });
+  }
+  const heard = session.state === "completed" || session.state === "partial";
+  ids("events").hidden = !heard;
+  if (heard) {
+    ids("legend").textContent = levels
+      ? `${SPECTROGRAM} Level: LAeq (thick line) and LAFmax (dashed) of each second, in ${
+        levels.level_reference}.`
+      : SPECTROGRAM;
+    table.show(events, styles, session.summary.level_reference);
+  }
+  say(ending);
+}
+
+function draw() {
+  if (!session?.duration_s) return;
+  const missing = session.problem?.missing ?? [];
+  picture.show({ duration_s: session.duration_s, missing, events: shown, styles, levels });
+  player.duration = session.duration_s;
+  ids("position").max = Math.ceil(endOf(session.duration_s, missing) * 10) / 10;
+  picture.position = player.position;
+  picture.choose(chosen);
+}
+
+function choose(event) {
+  chosen = event;
+  picture.choose(event);
+  table?.choose(event);
+}
+
+function readOut(seconds) {
+  if (!session?.duration_s) return;
+  const parts = [`${clock(seconds)} of ${clock(session.duration_s)}`];
+  const second = Math.floor(seconds);
+  if (levels && second < levels.series.laeq_db.length) {
+    parts.push(`LAeq ${level(levels.series.laeq_db[second])}`,
+      `LAFmax ${level(levels.series.lafmax_db[second])} ${levels.level_reference}`);
+  }
+  const here = shown.filter((event) => event.start_s <= seconds && seconds < event.end_s);
+  parts.push(...here.map((event) => `${typeName(event.noise_type)} ${percent(event.confidence)}`));
+  ids("readout").textContent = parts.join(" · ");
+  ids("position").setAttribute("aria-valuetext", parts.join(", "));
+}
+
+function once(what, work) {
+  if (asked.has(what)) return;
+  asked.add(what);
+  const { signal } = opened;
+  work(signal).catch((error) => {
+    if (!signal.aborted) soundNote(`The ${what} could not be fetched: ${error.message}.`);
+  });
+}
+
+async function fetchSpectrogram(signal) {
+  try {
+    picture.image = await urlOf("spectrogram.png", signal);
+  } catch (error) {
+    // Sessions of earlier releases have none: the events are drawn on an empty ground.
+    if (!(error instanceof Refusal && error.status === 404)) throw error;
+  }
+}
+
+function offerSound() {
+  if (session.size_bytes <= SOUND_BYTES) {
+    fetchSound();
+  } else if (!asked.has("recording")) {
+    ids("fetch-sound").textContent = `Fetch the recording to hear it (${bytes(session.size_bytes)})`;
+    ids("fetch-sound").hidden = false;
+  }
+}
+
+function fetchSound() {
+  ids("fetch-sound").hidden = true;
+  once("recording", async (signal) => {
+    const url = await urlOf("recording", signal);
+    player.sound = url;
+    ids("download").href = url;
+    ids("download").download = session.file_name;
+    ids("download").hidden = false;
+  });
+}
+
+/** The bytes under a path, held in memory, by a URL of this page's own. */
+async function urlOf(what, signal) {
+  const response = await api.get(`${path}/${what}`, signal);
+  const url = URL.createObjectURL(await response.blob());
+  urls.push(url);
+  return url;
+}
+
+function soundNote(what) {
+  ids("sound-note").textContent = what;
+  ids("sound-note").hidden = false;
+}
+
+function showFacts() {
+  const summary = session.summary;
+  const db = (value) => `${level(value)} ${summary.level_reference}`;
+  const facts = [
+    ["State", sentence(session.state)],
+    ["Format", session.container && `${session.container} (${session.codec})`],
+    ["Sampling", session.rate_hz
+      && `${(session.rate_hz / 1000).toLocaleString("en")} kHz, ${count(session.n_channels, "channel")}`],
+    ["Length", session.duration_s !== null && clock(session.duration_s)],
+    ["Size", bytes(session.size_bytes)],
+    ["Received", moment(session.created_at)],
+    ["Finished", session.finished_at && moment(session.finished_at)],
+    ["Calibration", session.calibration_db !== null
+      && `0 dBFS is ${decibels(session.calibration_db.toFixed(2))} dB SPL`],
+    ["LAeq", summary && db(summary.laeq_db)],
+    ["LAFmax", summary && db(summary.lafmax_db)],
+    ["LCpeak", summary && db(summary.lcpeak_db)],
+    ["L10, L50, L90", summary
+      && `${level(summary.l10_db)}, ${level(summary.l50_db)}, ${db(summary.l90_db)}`],
+    ["Model", summary && `${summary.model.name} ${summary.model.version}`],
+    ["Session", session.id],
+  ].filter(([, value]) => value);
+  ids("about").hidden = false;
+  ids("facts").replaceChildren(...facts.map(([name, value]) => {
+    const pair = document.createElement("div");
+    const term = document.createElement("dt");
+    const told = document.createElement("dd");
+    term.textContent = name;
+    told.textContent = value;
+    pair.append(term, told);
+    return pair;
+  }));
+}
+
+function sentence(words) {
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
