@@ -103,6 +103,9 @@ def take_item(
 ) -> uuid.UUID:
     """Make a session of an item's recording, and note it. Fails if it was done before."""
     session_id = session_id_of(batch.id, item_index)
+    options = dict(batch.options)
+    if options.get("model_id") is not None:
+        options["model_id"] = uuid.UUID(options["model_id"])
     queries.add_session(
         db,
         id=session_id,
@@ -113,7 +116,7 @@ def take_item(
         file_name=file_name,
         size_bytes=size_bytes,
         recording_key=key,
-        **batch.options,
+        **options,
     )
     _note(db, batch.id, item_index, file_name, outcome="taken", session_id=session_id)
     return session_id

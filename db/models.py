@@ -9,7 +9,7 @@ validation) is *claimable* by the same four columns, see :class:`Claimable`.
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import (
@@ -53,6 +53,11 @@ NO_LANE = uuid.UUID(int=0)
 CALIBRATION_RANGE_DB = (-100.0, 250.0)
 CALIBRATION_TONES_DB = (94.0, 114.0)
 BANDS = ("third_octave",)
+#: When a recording may have begun: from the first that there are, to beyond what any clock is off.
+RECORDED_FROM = datetime(1860, 1, 1, tzinfo=UTC)
+RECORDED_TO = datetime(2200, 1, 1, tzinfo=UTC)
+#: How much of their own a caller may have kept with a recording.
+METADATA_KEYS, METADATA_BYTES = 50, 4_096
 
 
 def one_of(column: str, values: tuple[str, ...] | tuple[float, ...]) -> str:
@@ -194,6 +199,13 @@ class AudioSession(Claimable, Owned, Traced, Base):
         CheckConstraint(one_of("bands", BANDS), name="bands"),
         CheckConstraint(one_of("priority", tuple(range(len(PRIORITIES)))), name="priority"),
         CheckConstraint("num_nonnulls(source_url, source_key) <= 1", name="source"),
+        CheckConstraint("jsonb_typeof(thresholds) = 'object'", name="thresholds"),
+        CheckConstraint(
+            f"recorded_at >= '{RECORDED_FROM}' AND recorded_at < '{RECORDED_TO}'",
+            name="recorded_at",
+        ),
+        CheckConstraint("length(time_zone) BETWEEN 1 AND 64", name="time_zone"),
+        CheckConstraint("jsonb_typeof(user_metadata) = 'object'", name="user_metadata"),
         Index("ix_audio_sessions_created_at", "created_at"),
         Index("ix_audio_sessions_user_id", "user_id"),
         Index("ix_audio_sessions_model_id", "model_id"),
@@ -266,9 +278,17 @@ class AudioSession(Claimable, Owned, Traced, Base):
     calibration_db: Mapped[float | None]
     calibration_tone_db: Mapped[float | None]
     bands: Mapped[str | None]
-
-    #: Set by ``process``: what the recording is, and which model hears it.
+    #: By noise type, the confidence under which events are not reported.
+    thresholds: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    #: When it began and where, which nobody but the caller knows.
+    recorded_at: Mapped[datetime | None]
+    time_zone: Mapped[str | None]
+    #: The caller's own: a flat JSON object.
+    user_metadata: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    #: Which model hears it: the one that it was posted with, else set by ``process``.
     model_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("noise_models.id"))
+
+    #: Set by ``process``: what the recording is.
     container: Mapped[str | None]
     codec: Mapped[str | None]
     rate_hz: Mapped[int | None]

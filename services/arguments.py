@@ -30,7 +30,11 @@ def parser() -> argparse.ArgumentParser:
         "--tone-db", type=float, choices=CALIBRATION_TONES_DB, metavar="{94,114}",
         help="the calibrator's level in dB SPL",
     )  # fmt: skip
-    _priority(process)
+    _recording_options(process)
+    process.add_argument(
+        "--recorded-at", metavar="TIME",
+        help="when the recording began, with its offset: 2026-11-28T09:30:00+01:00",
+    )  # fmt: skip
     _json(process)
     _api(process)
     process.set_defaults(command="process")
@@ -45,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("files", nargs="*", default=[], type=Path, metavar="FILE")
     what.add_argument("--prefix", metavar="inbox/FOLDER", help="instead: what lies below this")
     _calibration_db(batch)
-    _priority(batch)
+    _recording_options(batch)
     _api(batch)
     batch.set_defaults(command="batch")
 
@@ -284,10 +288,36 @@ def _api(parser: argparse.ArgumentParser) -> None:
     _home(parser)
 
 
-def _priority(parser: argparse.ArgumentParser) -> None:
+def _recording_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--priority", choices=PRIORITIES, default="normal", help="what is worked on first"
     )
+    parser.add_argument(
+        "--model", type=uuid.UUID, metavar="MODEL_ID", help="what hears it (default: that in use)"
+    )
+    parser.add_argument(
+        "--threshold", type=_threshold, action="append", default=[], dest="thresholds",
+        metavar="TYPE=CONFIDENCE", help="report no less sure events of a noise type: rain=0.7",
+    )  # fmt: skip
+    parser.add_argument("--time-zone", metavar="ZONE", help="where it was recorded: Europe/Berlin")
+    parser.add_argument(
+        "--metadata", type=_own, action="append", default=[], metavar="NAME=VALUE",
+        help="something of your own, to be kept with it",
+    )  # fmt: skip
+
+
+def _threshold(text: str) -> str:
+    noise_type, _, confidence = text.rpartition("=")
+    if not noise_type:
+        raise argparse.ArgumentTypeError("must be a noise type and a confidence: rain=0.7")
+    return f"{noise_type}:{confidence}"
+
+
+def _own(text: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not found:
+        raise argparse.ArgumentTypeError("must be a name and a value: site=7")
+    return name, value
 
 
 def _address(parser: argparse.ArgumentParser) -> None:

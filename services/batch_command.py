@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,16 +13,14 @@ from rich.table import Table
 
 from services import batch_schemas
 from services.bars import Bars
-from services.client import ApiError, Client
+from services.client import ApiError, Client, Options
 from services.processing import UPLOAD_PERCENT
 
 #: States of a file that gave an answer.
 GOOD_STATES = ("completed", "partial")
 
 
-def run(
-    client: Client, what: Sequence[Path] | str, *, options: Mapping[str, str], bars: Console
-) -> int:
+def run(client: Client, what: Sequence[Path] | str, *, options: Options, bars: Console) -> int:
     """Send files, or name those below a prefix, and wait for all of them; the exit code."""
     with Bars(bars) as progress:
         bar = progress.add_task("batch", total=100, stage="starting")
@@ -44,7 +42,7 @@ def run(
 def _send(
     client: Client,
     files: Sequence[Path],
-    options: Mapping[str, str],
+    options: Options,
     progress: Progress,
     bar: TaskID,
 ) -> batch_schemas.Batch:

@@ -27,6 +27,7 @@ from services.errors import (
     BatchExists,
     EmptyUpload,
     TooManyFiles,
+    UnknownFormat,
     UnsupportedUpload,
     UploadTooLarge,
 )
@@ -102,7 +103,7 @@ class Receiver:
                 part, blobs=self._blobs, key=key, max_bytes=self._max_upload_bytes,
                 check_end=lambda _n_bytes: parts.advance(),
             )  # fmt: skip
-        except (EmptyUpload, UploadTooLarge, OSError) as error:
+        except (EmptyUpload, UnknownFormat, UploadTooLarge, OSError) as error:
             reason = "it could not be stored" if isinstance(error, OSError) else str(error)
             name = uploads.display_name(part.filename or "")
             if parts.current is part:

@@ -16,9 +16,9 @@ from db import batch_queries
 from db.batch_models import OPEN_STATES
 from db.blobs import INBOX, Blobs, is_inbox_key, recording_key
 from db.session import Store
-from services import batch_schemas, batch_uploads, options
+from services import batch_schemas, batch_uploads
 from services.access import owner, principal
-from services.contract import OwnQuery, body_of, operation, query_of
+from services.contract import body_of, operation, query_of
 from services.errors import (
     AlreadyFinished,
     BatchClosed,
@@ -28,9 +28,11 @@ from services.errors import (
     FieldError,
     InvalidBody,
     InvalidParameter,
+    ModelNotFound,
     TooManyFiles,
     UnsupportedUpload,
 )
+from services.options import BatchOptions
 from services.sessions import Page, answer, from_cursor
 
 log = structlog.get_logger(__name__)
@@ -73,26 +75,28 @@ class BatchList:
 
     @operation(
         scope="sessions:write",
-        query=OwnQuery,
+        query=BatchOptions,
         body=batch_schemas.NamedRecordings,
         takes={falcon.MEDIA_MULTIPART: batch_schemas.RecordingsForm},
         answer=batch_schemas.Batch,
         status=202,
         takes_audio=True,
         problems=(
-            BatchClosed, BatchExists, EmptyUpload, InvalidBody, InvalidParameter, TooManyFiles,
+            BatchClosed, BatchExists, EmptyUpload, InvalidBody, InvalidParameter,
+            ModelNotFound, TooManyFiles,
             UnsupportedUpload,
         ),
     )  # fmt: skip
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Take recordings: a form of files, or JSON that names objects in the inbox."""
-        asked = options.of(req)
+        asked = query_of(req, BatchOptions)
+        columns = asked.columns(self._store, owner=owner(req))
         values: dict[str, Any] = {
-            "id": _chosen_id(req),
+            "id": asked.batch_id or uuid.uuid4(),
             "user_id": principal(req).user_id,
             "traceparent": tracing.current(),
-            "priority": asked.pop("priority"),
-            "options": asked,
+            "priority": columns.pop("priority"),
+            "options": msgspec.to_builtins(columns),
         }
         # Told even if the form breaks off: what came before is kept there.
         resp.location = f"/v1/batches/{values['id']}"
@@ -210,9 +214,3 @@ def _named(req: falcon.Request) -> batch_schemas.NamedRecordings:
 
 def _refused(field: str, detail: str) -> InvalidBody:
     return InvalidBody.of([FieldError(field=field, detail=detail)])
-
-
-def _chosen_id(req: falcon.Request) -> uuid.UUID:
-    """The id that the caller chose, to find the batch again if the answer does not reach it."""
-    given = req.get_param_as_uuid("batch_id")
-    return uuid.uuid4() if given is None else given

@@ -66,6 +66,8 @@ def _process(options: argparse.Namespace) -> int:
 
     if (options.calibration_tone is None) != (options.tone_db is None):
         raise UserError("--calibration-tone and --tone-db are given together")
+    if options.recorded_at is not None and len(options.files) > 1:
+        raise UserError("--recorded-at is of one recording; send the others by themselves")
     calibration_db = options.calibration_db
     bars = Console(file=sys.stderr, quiet=options.json and not sys.stderr.isatty())
     with _client(options, bars) as client:
@@ -73,9 +75,9 @@ def _process(options: argparse.Namespace) -> int:
             calibration_db = processing.calibrate(
                 client, options.calibration_tone, tone_db=options.tone_db, console=bars
             )
-        asked = {"priority": options.priority}
-        if calibration_db is not None:
-            asked["calibration_db"] = f"{calibration_db}"
+        asked = processing.parameters(options, calibration_db=calibration_db)
+        if options.recorded_at is not None:
+            asked["recorded_at"] = options.recorded_at
         results = processing.process(client, options.files, options=asked, console=bars)
     if options.json:
         print(json.dumps([result.to_json() for result in results]))
@@ -94,11 +96,9 @@ def _process(options: argparse.Namespace) -> int:
 
 
 def _batch(options: argparse.Namespace) -> int:
-    from services import batch_command
+    from services import batch_command, processing
 
-    asked = {"priority": options.priority}
-    if options.calibration_db is not None:
-        asked["calibration_db"] = f"{options.calibration_db}"
+    asked = processing.parameters(options, calibration_db=options.calibration_db)
     missing = [str(file) for file in options.files if not file.is_file()]
     if missing:
         raise UserError(f"no such file: {', '.join(missing)}")

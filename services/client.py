@@ -36,6 +36,9 @@ class Watched(Protocol):
         """Whether it has come to its end."""
 
 
+#: Parameters of an upload; one that may be given several times has a list.
+Options = Mapping[str, str | Sequence[str]]
+
 SomeWatched = TypeVar("SomeWatched", bound=Watched)
 
 
@@ -62,7 +65,7 @@ class Client:
         self,
         path: Path,
         *,
-        options: Mapping[str, str] | None = None,
+        options: Options | None = None,
         on_bytes: Callable[[int], object] | None = None,
     ) -> schemas.Session:
         """Post a recording, in pieces; ``on_bytes`` is told the size of each piece.
@@ -153,7 +156,7 @@ class Client:
         files: Sequence[Path],
         *,
         batch_id: uuid.UUID,
-        options: Mapping[str, str],
+        options: Options,
         on_bytes: Callable[[int], object],
     ) -> batch_schemas.Batch:
         """Post many recordings at once. The id is chosen here, to find the batch if this fails."""
@@ -165,7 +168,7 @@ class Client:
         )
         return msgspec.json.decode(response.content, type=batch_schemas.Batch)
 
-    def name_batch(self, prefix: str, *, options: Mapping[str, str]) -> batch_schemas.Batch:
+    def name_batch(self, prefix: str, *, options: Options) -> batch_schemas.Batch:
         """Have all recordings below a prefix of the inbox processed."""
         response = self._call("POST", "/v1/batches", params=dict(options), json={"prefix": prefix})
         return msgspec.json.decode(response.content, type=batch_schemas.Batch)

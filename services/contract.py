@@ -8,6 +8,7 @@ application that has a responder without one is not built.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -109,10 +110,6 @@ def operation_of(req: falcon.Request, resource: object) -> Operation | None:
     return getattr(responder, "operation", None)
 
 
-class OwnQuery(msgspec.Struct):
-    """Stands for the query of a responder that reads its parameters by itself."""
-
-
 class Parameters:
     """Middleware: no responder runs before its path and query are what its operation promises.
 
@@ -127,7 +124,7 @@ class Parameters:
         if "\x00" in req.path:
             raise UnknownRoute
         operation = operation_of(req, resource)
-        if operation is None or operation.query is OwnQuery:
+        if operation is None:
             return
         if operation.query is not None:
             req.context.query = _query(req, operation.query)
@@ -143,7 +140,7 @@ def query_of(req: falcon.Request, kind: type[T]) -> T:
 
 
 def _query(req: falcon.Request, kind: type[msgspec.Struct]) -> msgspec.Struct:
-    wanted = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    wanted = _fields(kind)
     values: dict[str, Any] = {}
     errors = [_unknown(name) for name in req.params if name not in wanted]
     for name, field in wanted.items():
@@ -163,6 +160,12 @@ def _query(req: falcon.Request, kind: type[msgspec.Struct]) -> msgspec.Struct:
         raise InvalidParameter.of([FieldError(field="", detail=str(error))]) from None
 
 
+@functools.cache
+def _fields(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    """The parameters by name; to find them takes longer than to read them."""
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
+
+
 def _unknown(name: str) -> FieldError:
     return FieldError(field=name[:MOST_TOLD_CHARS], detail="there is no such parameter")
 
@@ -176,13 +179,16 @@ def _convert(given: str | list[str], kind: Any) -> Any:
             return msgspec.convert(given, kind, strict=False)
         except msgspec.ValidationError:
             raise msgspec.ValidationError("it must be given once") from None
-    try:
-        return msgspec.convert(given, kind, strict=False)
-    except msgspec.ValidationError as error:
+    # A plus sign in a query stands for a space; in numbers and times it is clear what was meant.
+    readings = (given, given.strip(" +"), given.replace(" ", "+"), [given])
+    first_error: msgspec.ValidationError | None = None
+    for reading in readings:
         try:
-            return msgspec.convert([given], kind, strict=False)
-        except msgspec.ValidationError:
-            raise error from None
+            return msgspec.convert(reading, kind, strict=False)
+        except msgspec.ValidationError as error:
+            first_error = first_error or error
+    assert first_error is not None
+    raise first_error
 
 
 def body_of(req: falcon.Request, kind: type[T], *, most_bytes: int = MOST_BODY_BYTES) -> T:

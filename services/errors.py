@@ -82,6 +82,7 @@ class ServiceError(Exception):
         ├── BodyTooLarge            413
         ├── TooManyFiles            413
         ├── UploadTooLarge          413
+        ├── UnknownFormat           415
         ├── UnsupportedMediaType    415
         ├── UnsupportedUpload       415
         ├── RangeNotSatisfiable     416
@@ -535,6 +536,15 @@ class UnsupportedMediaType(ServiceError):
 
     status, name, title = 415, "unsupported-media-type", "The body's media type is not taken here"
     advice = "``detail`` says which."
+
+
+class UnknownFormat(ServiceError):
+    """The first bytes of the recording are those of no audio format that is known, whatever its
+    name or its media type say. Nothing of it was kept.
+    """
+
+    status, name, title = 415, "unknown-format", "The recording is of no known audio format"
+    advice = "Send WAVE, RF64, Wave64, AIFF, FLAC, Ogg, MP3, MP4, AAC or WebM."
 
 
 class UnsupportedUpload(ServiceError):

@@ -1,61 +1,225 @@
-"""What a recording may be posted with, as query parameters of ``POST /v1/sessions``."""
+"""What a recording may be posted with, as parameters of the query.
+
+Everything is looked at before one byte of the recording is stored, as far as it can be known then.
+"""
 
 from __future__ import annotations
 
-import re
-from typing import Any
+import functools
+import uuid
+import zoneinfo
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
 
-import falcon
+import msgspec
 
-from db.models import BANDS, CALIBRATION_RANGE_DB, CALIBRATION_TONES_DB, NORMAL, PRIORITIES
-from services.errors import InvalidParameter
+from actors.noise_types import reported
+from db import model_queries
+from db.models import (
+    CALIBRATION_RANGE_DB,
+    METADATA_BYTES,
+    METADATA_KEYS,
+    PRIORITIES,
+    RECORDED_FROM,
+    RECORDED_TO,
+    NoiseModel,
+)
+from db.session import Store
+from services.errors import FieldError, InvalidParameter, ModelNotFound
+
+Wanted = TypeVar("Wanted")
+
+#: Characters of a name in the caller's metadata.
+METADATA_KEY_CHARS = 64
+#: Numbers in the caller's metadata come back as they were sent up to here: beyond, a program that
+#: reads JSON may round them, and the database writes out all of their digits.
+METADATA_NUMBER = 2.0**53
+
+#: Zones that are there by name, but are another one on each machine, or none.
+_NO_ZONES = frozenset({"localtime", "Factory"})
+
+Metadata = dict[str, str | int | float | bool | None]
+
+
+class RecordingOptions(msgspec.Struct, kw_only=True):
+    """What one recording may be posted with, and each of many."""
+
+    #: What is worked on first.
+    priority: Literal["high", "normal", "low"] = "normal"
+    #: dB to add to dB re full scale, so that levels come out in dB SPL.
+    calibration_db: (
+        Annotated[float, msgspec.Meta(ge=CALIBRATION_RANGE_DB[0], le=CALIBRATION_RANGE_DB[1])]
+        | None
+    ) = None
+    #: The recording is that of a calibrator of this level, in dB SPL: find the calibration in it.
+    calibration_tone_db: Literal[94, 114] | None = None
+    #: Bands to measure beside the levels.
+    bands: Literal["third_octave"] | None = None
+    #: The model that hears it, instead of the one in use.
+    model: uuid.UUID | None = None
+    #: ``TYPE:CONFIDENCE``, once for each noise type: less sure events of it are not reported.
+    threshold: list[str] = []
+    #: Where it was recorded, as an IANA name: ``Europe/Berlin``.
+    time_zone: str | None = None
+    #: The caller's own, as a flat JSON object.
+    metadata: (
+        Annotated[str, msgspec.Meta(extra_json_schema={"contentMediaType": "application/json"})]
+        | None
+    ) = None
+
+    def __post_init__(self) -> None:
+        """Look at what can be told from the parameters alone."""
+        errors = list(self._errors())
+        if errors:
+            raise InvalidParameter.of(errors)
+
+    def _errors(self) -> Iterator[FieldError]:
+        if self.calibration_db is not None and self.calibration_tone_db is not None:
+            yield FieldError(
+                field="calibration_db",
+                detail="it and 'calibration_tone_db' exclude each other: a calibrator's recording"
+                " says what the calibration is",
+            )
+        if self.time_zone is not None and self.time_zone not in _zones():
+            yield FieldError(
+                field="time_zone", detail="it must be an IANA name, such as Europe/Berlin"
+            )
+        for name, read in (("threshold", self.thresholds), ("metadata", self.own_metadata)):
+            try:
+                read()
+            except ValueError as error:
+                yield FieldError(field=name, detail=str(error))
+
+    def thresholds(self) -> dict[str, float]:
+        """The least confidences by noise type; raises :class:`ValueError`."""
+        found: dict[str, float] = {}
+        for given in self.threshold:
+            noise_type, _, least = given.rpartition(":")
+            try:
+                confidence = msgspec.convert(least, _Confidence, strict=False)
+            except msgspec.ValidationError:
+                confidence = None
+            if not noise_type or confidence is None:
+                raise ValueError("it must be a noise type and a confidence from 0 to 1: rain:0.7")
+            if noise_type in found:
+                raise ValueError(f"there are two for '{noise_type}'")
+            found[noise_type] = confidence
+        return found
+
+    def own_metadata(self) -> Metadata:
+        """The caller's own; raises :class:`ValueError`."""
+        if self.metadata is None:
+            return {}
+        if len(self.metadata.encode()) > METADATA_BYTES:
+            raise ValueError(f"it has at most {METADATA_BYTES} bytes")
+        try:
+            found = msgspec.json.decode(self.metadata, type=Metadata)
+        except (msgspec.DecodeError, RecursionError):
+            raise ValueError(
+                "it must be a JSON object of texts, numbers, true, false and null"
+            ) from None
+        if len(found) > METADATA_KEYS:
+            raise ValueError(f"it has at most {METADATA_KEYS} names")
+        if not all(0 < len(name) <= METADATA_KEY_CHARS for name in found):
+            raise ValueError(f"a name in it has 1 to {METADATA_KEY_CHARS} characters")
+        for name, value in found.items():
+            if "\x00" in name or (isinstance(value, str) and "\x00" in value):
+                raise ValueError("it has the character U+0000, which no text may have")
+            if isinstance(value, int | float) and abs(value) > METADATA_NUMBER:
+                raise ValueError("a number in it lies between -2^53 and 2^53")
+        return found
+
+    def columns(self, store: Store, *, owner: uuid.UUID | None) -> dict[str, Any]:
+        """What of a session's row they say.
+
+        Raises
+        ------
+        ModelNotFound
+            Also if it is somebody else's.
+        InvalidParameter
+            If the model knows no such noise types.
+        """
+        thresholds = self.thresholds()
+        model = self._model(store, owner=owner) if self.model or thresholds else None
+        if model is not None:
+            _check_known(thresholds, model)
+        return {
+            "priority": PRIORITIES.index(self.priority),
+            "calibration_db": self.calibration_db,
+            "calibration_tone_db": self.calibration_tone_db,
+            "bands": self.bands,
+            # Thresholds are of the model that they were compared with: whatever is put to use
+            # until a worker takes the recording up, this one hears it.
+            "model_id": None if model is None else model.id,
+            "thresholds": thresholds,
+            "time_zone": self.time_zone,
+            "user_metadata": self.own_metadata(),
+        }
+
+    def _model(self, store: Store, *, owner: uuid.UUID | None) -> NoiseModel | None:
+        """The model that was asked for, or the one in use; None before the first worker ran."""
+        with store.transaction() as db:
+            if self.model is None:
+                return model_queries.model_in_use(db)
+            found = model_queries.get_model(db, self.model, owner=owner)
+        if found is None:
+            raise ModelNotFound(f"no model has the id {self.model}")
+        return found
+
+
+class SessionOptions(RecordingOptions, kw_only=True):
+    """What a recording may be posted with."""
+
+    #: What the recording is called; of a form the file's own name, unless this is given.
+    file_name: str = ""
+    #: When it began, with the offset from UTC: ``2026-11-28T09:30:00+01:00``.
+    recorded_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+    def _errors(self) -> Iterator[FieldError]:
+        yield from super()._errors()
+        if self.recorded_at is not None and not RECORDED_FROM <= self.recorded_at < RECORDED_TO:
+            yield FieldError(
+                field="recorded_at",
+                detail=f"it must lie in the years {RECORDED_FROM.year} to {RECORDED_TO.year - 1}",
+            )
+
+    def columns(self, store: Store, *, owner: uuid.UUID | None) -> dict[str, Any]:
+        return {"recorded_at": self.recorded_at, **super().columns(store, owner=owner)}
+
+
+class BatchOptions(RecordingOptions, kw_only=True):
+    """What each recording of a batch is posted with, and the batch itself.
+
+    Recordings of a batch did not begin together, and bear names of their own.
+    """
+
+    #: The id of the batch, chosen by the caller to find it again if the answer does not arrive.
+    batch_id: uuid.UUID | None = None
+
 
 #: The parameters. A form may not bear them as fields: the file could come before them.
-NAMES = ("calibration_db", "calibration_tone_db", "bands", "priority")
+NAMES = frozenset(
+    field.encode_name
+    for kind in (SessionOptions, BatchOptions)
+    for field in msgspec.structs.fields(kind)
+)
 
-#: What is taken for a number: no infinities, nothing that is "not a number", no underscores.
-_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+_Confidence = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
-def of(req: falcon.Request) -> dict[str, Any]:
-    """The columns of a session that a request asks for; raises :class:`InvalidParameter`."""
-    given = {name: _one(req, name) for name in NAMES}
-    calibration_db = _number("calibration_db", given["calibration_db"])
-    tone_db = _number("calibration_tone_db", given["calibration_tone_db"])
-    lowest, highest = CALIBRATION_RANGE_DB
-    if calibration_db is not None and not lowest <= calibration_db <= highest:
-        raise InvalidParameter(f"'calibration_db' must lie between {lowest:g} and {highest:g}")
-    if tone_db is not None and tone_db not in CALIBRATION_TONES_DB:
-        tones = " or ".join(f"{level:g}" for level in CALIBRATION_TONES_DB)
-        raise InvalidParameter(f"'calibration_tone_db' must be {tones}")
-    if calibration_db is not None and tone_db is not None:
-        raise InvalidParameter(
-            "'calibration_db' and 'calibration_tone_db' exclude each other: a calibrator's"
-            " recording says what the calibration is"
+def _check_known(thresholds: Iterable[str], model: NoiseModel) -> None:
+    known = reported(model.header["classes"])
+    unknown = sorted({*thresholds} - known)
+    if unknown:
+        detail = (
+            f"the model {model.name} {model.version} knows no {', '.join(map(repr, unknown))},"
+            f" but {', '.join(sorted(known))}"
         )
-    if given["bands"] is not None and given["bands"] not in BANDS:
-        raise InvalidParameter(f"'bands' must be {' or '.join(BANDS)}")
-    if given["priority"] is not None and given["priority"] not in PRIORITIES:
-        raise InvalidParameter(f"'priority' must be {' or '.join(PRIORITIES)}")
-    return {
-        "calibration_db": calibration_db,
-        "calibration_tone_db": tone_db,
-        "bands": given["bands"],
-        "priority": NORMAL if given["priority"] is None else PRIORITIES.index(given["priority"]),
-    }
+        raise InvalidParameter.of([FieldError(field="threshold", detail=detail)])
 
 
-def _one(req: falcon.Request, name: str) -> str | None:
-    given = req.params.get(name)
-    if isinstance(given, list):
-        raise InvalidParameter(f"'{name}' must be given once")
-    return given
-
-
-def _number(name: str, given: str | None) -> float | None:
-    if given is None:
-        return None
-    # A plus sign in a query stands for a space.
-    if not _NUMBER.fullmatch(given.strip(" ")):
-        raise InvalidParameter(f"'{name}' must be a number of dB")
-    return float(given)
+@functools.cache
+def _zones() -> frozenset[str]:
+    """The names of all time zones; to find them takes a few hundredths of a second."""
+    return frozenset(zoneinfo.available_timezones()) - _NO_ZONES

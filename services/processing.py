@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +19,7 @@ from rich.table import Table
 
 from services import schemas
 from services.bars import Bars
-from services.client import ApiError, Client
+from services.client import ApiError, Client, Options
 
 #: Files that are under way at once: one uploads while others are being worked on.
 FILES_AT_ONCE = 4
@@ -45,6 +47,24 @@ class Result:
         return entry if self.error is None else entry | {"error": self.error}
 
 
+def parameters(
+    options: argparse.Namespace, *, calibration_db: float | None
+) -> dict[str, str | list[str]]:
+    """The parameters of an upload that a command was given."""
+    asked: dict[str, str | list[str]] = {"priority": options.priority}
+    if calibration_db is not None:
+        asked["calibration_db"] = f"{calibration_db}"
+    if options.model is not None:
+        asked["model"] = str(options.model)
+    if options.thresholds:
+        asked["threshold"] = options.thresholds
+    if options.time_zone is not None:
+        asked["time_zone"] = options.time_zone
+    if options.metadata:
+        asked["metadata"] = json.dumps(dict(options.metadata))
+    return asked
+
+
 def calibrate(client: Client, file: Path, *, tone_db: float, console: Console) -> float:
     """Send a calibrator's recording; the calibration that it says, in dB.
 
@@ -68,7 +88,7 @@ def process(
     client: Client,
     files: Sequence[Path],
     *,
-    options: Mapping[str, str] | None = None,
+    options: Options | None = None,
     console: Console,
 ) -> list[Result]:
     """Send every file and wait for its answer; one bad file does not stop the others.
@@ -90,7 +110,7 @@ def process(
 
 
 def _process_one(
-    client: Client, file: Path, options: Mapping[str, str], progress: Progress, bar: TaskID
+    client: Client, file: Path, options: Options, progress: Progress, bar: TaskID
 ) -> Result:
     result = Result(file=str(file))
 

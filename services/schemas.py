@@ -78,6 +78,15 @@ class Session(msgspec.Struct, kw_only=True):
     calibration_db: float | None
     calibration_tone_db: float | None
     bands: str | None
+    #: The model that it is heard by; null until that is known.
+    model_id: uuid.UUID | None
+    #: By noise type, the confidence under which events are not reported.
+    thresholds: dict[str, float]
+    #: When the recording began, and where, as its sender said.
+    recorded_at: datetime | None
+    time_zone: str | None
+    #: The sender's own.
+    metadata: dict[str, Any]
     #: high, normal or low.
     priority: str
     #: The batch that it came with.
@@ -102,6 +111,8 @@ class Session(msgspec.Struct, kw_only=True):
             speed=progress.speed,
             time_left_s=progress.time_left_s,
             priority=PRIORITIES[row.priority],
+            thresholds=_thresholds(row.thresholds),
+            metadata=_metadata(row.metadata),
             summary=_summary(row.summary or "null"),
             problem=_problem(row.problem or "null"),
         )
@@ -112,13 +123,17 @@ class Session(msgspec.Struct, kw_only=True):
         return self.state not in UNFINISHED_STATES
 
 
-#: What a session shows as it stands in its row.
+#: What a session keeps as JSON, or otherwise than it shows it.
+_READ = ("priority", "thresholds", "metadata", "summary", "problem")
+#: What it shows as it stands in its row.
 _COPIED = tuple(
     name
     for name in Session.__struct_fields__
-    if name not in (*Progress.__dataclass_fields__, "priority", "summary", "problem")
+    if name not in (*Progress.__dataclass_fields__, *_READ)
 )
 _copied = operator.attrgetter(*_COPIED)
+_thresholds = msgspec.json.Decoder(dict[str, float]).decode
+_metadata = msgspec.json.Decoder(dict[str, Any]).decode
 _summary = msgspec.json.Decoder(Summary | None).decode
 _problem = msgspec.json.Decoder(Problem | None).decode
 

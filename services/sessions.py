@@ -17,9 +17,9 @@ from db import queries
 from db.blobs import BlobMissing, Blobs, recording_key
 from db.models import UNFINISHED_STATES, AudioSession
 from db.session import Store
-from services import options, schemas, uploads
+from services import schemas, uploads
 from services.access import owner, principal
-from services.contract import OwnQuery, operation, query_of
+from services.contract import operation, query_of
 from services.elsewhere import Elsewhere, Source, is_meant
 from services.errors import (
     AlreadyFinished,
@@ -29,16 +29,19 @@ from services.errors import (
     InvalidBody,
     InvalidParameter,
     LengthRequired,
+    ModelNotFound,
     NoLevels,
     NotFinished,
     ServiceError,
     SessionNotFound,
     SourceRefused,
     StoreUnavailable,
+    UnknownFormat,
     UnsupportedUpload,
     UploadNotFound,
     UploadTooLarge,
 )
+from services.options import SessionOptions
 
 #: A page of detections, unless the caller asks for less or more.
 PAGE_ITEMS = 1_000
@@ -100,7 +103,7 @@ class SessionList:
 
     @operation(
         scope="sessions:write",
-        query=OwnQuery,
+        query=SessionOptions,
         takes={"audio/*": None, falcon.MEDIA_MULTIPART: schemas.RecordingForm},
         body=Source,
         answer=schemas.Session,
@@ -108,39 +111,41 @@ class SessionList:
         takes_audio=True,
         problems=(
             EmptyUpload, IncompleteUpload, InvalidBody, InvalidParameter, LengthRequired,
-            SourceRefused, StoreUnavailable, UnsupportedUpload, UploadNotFound, UploadTooLarge,
+            ModelNotFound, SourceRefused, StoreUnavailable, UnknownFormat, UnsupportedUpload,
+            UploadNotFound, UploadTooLarge,
         ),
     )  # fmt: skip
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Take a recording, or where it lies: write it down, and only then tell the workers."""
-        asked = options.of(req)
+        asked = query_of(req, SessionOptions)
+        columns = asked.columns(self._store, owner=owner(req))
         if is_meant(req):
-            name = req.get_param("file_name") or ""
-            session_id = self._elsewhere.add(req, file_name=name, asked=asked)
+            session_id = self._elsewhere.add(req, file_name=asked.file_name, asked=columns)
         else:
-            session_id = self._add(req, asked)
+            session_id = self._add(req, columns, file_name=asked.file_name)
         self._publisher.send(ProcessAudioFile(session_id=session_id))
         resp.location = f"/v1/sessions/{session_id}"
         answer(resp, load(self._store, session_id, owner=owner(req)), status=202)
 
-    def _add(self, req: falcon.Request, asked: dict[str, Any]) -> uuid.UUID:
+    def _add(self, req: falcon.Request, columns: dict[str, Any], *, file_name: str) -> uuid.UUID:
         """Store the recording that a request bears, and write its session down."""
         session_id = uuid.uuid4()
         key = recording_key(session_id)
-        upload = self._receive(req, key)
+        upload = self._receive(req, key, file_name=file_name)
         with uploads.row_of(key, store=self._store, blobs=self._blobs) as db:
             queries.add_session(
                 db, id=session_id, file_name=upload.file_name, size_bytes=upload.size_bytes,
                 recording_key=key, user_id=principal(req).user_id,
-                traceparent=tracing.current(), **asked,
+                traceparent=tracing.current(), **columns,
             )  # fmt: skip
         return session_id
 
-    def _receive(self, req: falcon.Request, key: str) -> uploads.Upload:
+    def _receive(self, req: falcon.Request, key: str, *, file_name: str) -> uploads.Upload:
         try:
             return uploads.receive(
-                req, blobs=self._blobs, key=key, max_bytes=self._max_upload_bytes
-            )
+                req, blobs=self._blobs, key=key, max_bytes=self._max_upload_bytes,
+                file_name=file_name,
+            )  # fmt: skip
         except (ServiceError, falcon.HTTPError):
             raise
         except OSError as error:

@@ -12,6 +12,7 @@ import structlog
 from falcon.typing import ReadableIO
 from sqlalchemy.orm import Session
 
+from actors import formats
 from db.blobs import Blobs
 from db.session import Store
 from services import options
@@ -20,6 +21,7 @@ from services.errors import (
     IncompleteUpload,
     InvalidParameter,
     LengthRequired,
+    UnknownFormat,
     UnsupportedUpload,
     UploadTooLarge,
 )
@@ -48,13 +50,17 @@ class Upload:
     size_bytes: int
 
 
-def receive(req: falcon.Request, *, blobs: Blobs, key: str, max_bytes: int) -> Upload:
+def receive(
+    req: falcon.Request, *, blobs: Blobs, key: str, max_bytes: int, file_name: str = ""
+) -> Upload:
     """Store the recording that a request bears: a form with a file, or a raw body.
+
+    It is called by the name that is given here, else by that in the form.
 
     Raises
     ------
-    EmptyUpload, IncompleteUpload, InvalidParameter, LengthRequired, UploadTooLarge,
-    UnsupportedUpload
+    EmptyUpload, IncompleteUpload, InvalidParameter, LengthRequired, UnknownFormat,
+    UnsupportedUpload, UploadTooLarge
         Nothing is stored then.
     """
     media_type = (req.content_type or "").partition(";")[0].strip().lower()
@@ -68,7 +74,7 @@ def receive(req: falcon.Request, *, blobs: Blobs, key: str, max_bytes: int) -> U
         source = _raw(req, max_bytes)
     counted = _Counted(source, max_bytes)
     blobs.put(key, counted)
-    return Upload(file_name=display_name(source.name), size_bytes=counted.n_bytes)
+    return Upload(file_name=display_name(file_name or source.name), size_bytes=counted.n_bytes)
 
 
 def receive_part(
@@ -83,7 +89,7 @@ def receive_part(
 
     Raises
     ------
-    EmptyUpload, UploadTooLarge
+    EmptyUpload, UnknownFormat, UploadTooLarge
         And what ``check_end`` raises. Nothing is stored then.
     """
     source = _Source(part.filename or "", part.stream, check_end)
@@ -148,7 +154,7 @@ def _raw(req: falcon.Request, max_bytes: int) -> _Source:
         if n_bytes != length:
             raise IncompleteUpload(f"{n_bytes} of {length} bytes arrived")
 
-    return _Source(req.get_param("file_name") or "", req.bounded_stream, check_end)
+    return _Source("", req.bounded_stream, check_end)
 
 
 def _form(req: falcon.Request) -> _Source:
@@ -178,7 +184,7 @@ def check_name(name: str | None) -> None:
 
 
 class _Counted:
-    """Iterates over a source's pieces and counts; refuses an empty one, a longer, a broken one.
+    """Iterates over a source's pieces and counts; refuses one that is none, a longer, a broken one.
 
     It raises while the blob store reads, so that the store drops what it has of the blob.
     """
@@ -189,11 +195,26 @@ class _Counted:
         self.n_bytes = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        while piece := self._source.stream.read(PIECE_BYTES):
+        piece = self._first_piece()
+        while piece:
             self.n_bytes += len(piece)
             if self.n_bytes > self._max_bytes:
                 raise UploadTooLarge(f"at most {self._max_bytes} bytes are taken")
             yield piece
-        if not self.n_bytes:
-            raise EmptyUpload("the recording is empty")
+            piece = self._source.stream.read(PIECE_BYTES)
         self._source.check_end(self.n_bytes)
+
+    def _first_piece(self) -> bytes:
+        """What comes first, if it may be the beginning of a recording."""
+        piece = self._source.stream.read(PIECE_BYTES)
+        # A network may bring very little at once.
+        while 0 < len(piece) < formats.HEAD_BYTES:
+            more = self._source.stream.read(PIECE_BYTES)
+            if not more:
+                break
+            piece += more
+        if not piece:
+            raise EmptyUpload("the recording is empty")
+        if formats.container_of(piece[: formats.HEAD_BYTES]) is None:
+            raise UnknownFormat("its first bytes are those of no audio format that is known")
+        return piece

@@ -92,7 +92,9 @@ def _merge(
         tell(start / grid.length)
         return read_samples(start, stop)
 
-    found = ear.find_events(model, scores, read=read, grid=grid, levels=levels)
+    found = ear.find_events(
+        model, scores, read=read, grid=grid, levels=levels, thresholds=session.thresholds
+    )
     # What nobody listened to is missing from the answer; it is not unclassified.
     lost = [_times(span, grid) for span in spans if span.scores is None]
     return [

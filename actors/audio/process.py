@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 from actors import steps
 from actors.audio import fetch
+from actors.failures import Permanent
 from actors.hold import Hold
 from actors.messages import ProcessAudioFile, SplitRecording
+from actors.noise_types import reported
 from actors.runtime import Runtime
 from actors.science import decode
-from db import turns
+from actors.science.classifier import Model
+from db import queries, turns
 from db.claims import Work
 
 
 def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
     """Bring a recording here if it lies elsewhere, find out what it is, give it the current
-    model, and hand it to ``split``.
+    model unless it was posted with one, and hand it to ``split``.
     """
     take = partial(turns.next_session, state="queued")
     steps.run(runtime, nudge, take, partial(_process, runtime))
@@ -30,9 +34,12 @@ def _process(runtime: Runtime, work: Work) -> steps.Step:
         ):
             audio = decoder.format
         hold.check()
-        model_id = runtime.current_model_id()
+        with runtime.store.reading() as db:
+            session = queries.get_session(db, work.session_id)
+        assert session is not None
+        model_id = session.model_id or runtime.current_model_id()
         # A model that cannot be used is told here, rather than by every span.
-        runtime.model(model_id)
+        _check_thresholds(session.thresholds, runtime.model(model_id))
         return steps.Outcome(
             steps.move_on(
                 work,
@@ -49,3 +56,13 @@ def _process(runtime: Runtime, work: Work) -> steps.Step:
         )
 
     return steps.Step(name="process", work=work, perform=perform, give_up=steps.fail(work))
+
+
+def _check_thresholds(thresholds: Iterable[str], model: Model) -> None:
+    """Refuse what names a noise type that the model never reports.
+
+    The API has looked already, unless there was no model that it knew of.
+    """
+    unknown = sorted({*thresholds} - reported(model.classes))
+    if unknown:
+        raise Permanent("unknown-noise-type", f"the model knows no {', '.join(map(repr, unknown))}")

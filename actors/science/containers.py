@@ -8,14 +8,12 @@ promises to what the file holds, and a recording that was cut off would pass as 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from actors import formats
 from actors.science.errors import EmptyRecording, Undecodable, UnknownFormat
-
-#: Bytes of the front of a file that recognition looks at.
-_HEAD_BYTES = 64
 
 #: A file can have this many chunks before its audio; a crafted one could have millions.
 _MOST_CHUNKS = 1_000
@@ -23,8 +21,6 @@ _MOST_CHUNKS = 1_000
 #: Sizes from here up to 2 GiB, and in the last stretch below 4 GiB, are what recorders write that
 #: cannot go back to the header: no file of that very size is likely.
 _UNKNOWN_SIZES = (range(0x7FFF_0000, 0x8000_0001), range(0xFFFF_0000, 0x1_0000_0000))
-
-_W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,16 @@ class Container:
     patches: dict[int, bytes] = field(default_factory=dict)
 
 
-_NOTHING = Container("", "")
+#: Of containers whose chunks are not walked here: the FFmpeg demuxer, and the codec where the
+#: container has but one.
+_STREAMS = {
+    "flac": ("flac", "flac"),
+    "ogg": ("ogg", ""),
+    "mp3": ("mp3", "mp3"),
+    "mp4": ("mov", ""),
+    "aac": ("aac", "aac"),
+    "webm": ("matroska", ""),
+}
 
 
 def recognise(file: BinaryIO) -> Container:
@@ -74,59 +79,34 @@ def recognise(file: BinaryIO) -> Container:
         When a WAVE or AIFF file has no audio chunk.
     """
     file.seek(0)
-    head = file.read(_HEAD_BYTES)
+    head = file.read(formats.HEAD_BYTES)
     if not head:
         raise EmptyRecording("the file is empty")
+    name = formats.container_of(head)
+    if name is None:
+        raise UnknownFormat
+    if name in _WALKS:
+        return _WALKS[name](file, name)
     tag_bytes = 0
-    if head[:3] == b"ID3" and len(head) >= 10:
+    if name == "tagged":
         # The tag's size has seven bits a byte. MP3, AAC and FLAC files are all seen behind it.
         tag_bytes = 10 + sum((head[6 + i] & 0x7F) << (21 - 7 * i) for i in range(4))
         file.seek(tag_bytes)
-        head = file.read(_HEAD_BYTES)
-        found = _tagless(head) or Container("mp3", "mp3", codec="mp3")
-    else:
-        found = _chunked(file, head) or _tagless(head) or _NOTHING
-    if found is _NOTHING:
-        raise UnknownFormat
-    if found.name == "mp3":
-        return replace(found, promised_frames=_mp3_frames(file, tag_bytes))
-    return found
-
-
-def _tagless(head: bytes) -> Container | None:
-    if head[:4] == b"fLaC":
-        return Container("flac", "flac", codec="flac")
-    if head[:4] == b"OggS":
-        return Container("ogg", "ogg", codec=_ogg_codec(head))
-    if head[4:8] == b"ftyp":
-        return Container("mp4", "mov")
-    if head[:4] == b"\x1a\x45\xdf\xa3":
-        return Container("webm", "matroska")
-    if len(head) < 4 or head[0] != 0xFF:
-        return None
-    if head[1] & 0xF6 == 0xF0:
-        return Container("aac", "aac", codec="aac")
-    return Container("mp3", "mp3", codec="mp3") if _is_mpeg_frame(head) else None
-
-
-def _is_mpeg_frame(head: bytes) -> bool:
-    """Whether four bytes are a frame header of MPEG audio layer II or III."""
-    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
-    bitrate, rate = head[2] >> 4, head[2] >> 2 & 3
-    return (
-        head[1] & 0xE0 == 0xE0
-        and version != 1
-        and layer in (1, 2)
-        and bitrate not in (0, 15)
-        and rate != 3
-    )
+        head = file.read(formats.HEAD_BYTES)
+        behind = formats.container_of(head)
+        name = behind if behind in _STREAMS else "mp3"
+    demuxer, codec = _STREAMS[name]
+    if name == "ogg":
+        codec = _ogg_codec(head)
+    promised = _mp3_frames(file, tag_bytes) if name == "mp3" else None
+    return Container(name, demuxer, codec=codec, promised_frames=promised)
 
 
 def _mp3_frames(file: BinaryIO, offset: int) -> int | None:
     """Frames of audio that the first MPEG frame counts, by the marks that encoders write."""
     file.seek(offset)
-    frame = file.read(_HEAD_BYTES * 4)
-    if len(frame) < 4 or not _is_mpeg_frame(frame):
+    frame = file.read(formats.HEAD_BYTES * 4)
+    if len(frame) < 4 or not formats.is_mpeg_frame(frame):
         return None
     a_frame = 1_152 if frame[1] >> 3 & 3 == 3 else 576
     for mark, at in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
@@ -145,17 +125,6 @@ def _ogg_codec(head: bytes) -> str:
     packet = head[27 + head[26] :]
     marks = {b"\x01vorbis": "vorbis", b"OpusHead": "opus", b"\x7fFLAC": "flac", b"Speex": "speex"}
     return next((name for mark, name in marks.items() if packet.startswith(mark)), "")
-
-
-def _chunked(file: BinaryIO, head: bytes) -> Container | None:
-    """WAVE in its three sizes, and AIFF."""
-    if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
-        return _wave(file, "wav" if head[:4] == b"RIFF" else "rf64")
-    if head[:16] == _W64_RIFF and head[24:28] == b"wave":
-        return _w64(file)
-    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
-        return _aiff(file)
-    return None
 
 
 def _wave(file: BinaryIO, name: str) -> Container:
@@ -184,22 +153,28 @@ def _wave(file: BinaryIO, name: str) -> Container:
     raise Undecodable("the WAVE file has no data chunk")
 
 
-def _w64(file: BinaryIO) -> Container:
+def _w64(file: BinaryIO, name: str) -> Container:
     file_bytes = file.seek(0, 2)
     for chunk, offset, size in _walk(file, 40, file_bytes, layout="<16sQ"):
         if chunk[:4] == b"data":
             share = _share(file_bytes - offset, size - 24) if 24 < size < 1 << 62 else None
-            return Container("w64", "w64", held_share=share)
+            return Container(name, "w64", held_share=share)
     raise Undecodable("the Wave64 file has no data chunk")
 
 
-def _aiff(file: BinaryIO) -> Container:
+def _aiff(file: BinaryIO, name: str) -> Container:
     file_bytes = file.seek(0, 2)
     for chunk, offset, size in _walk(file, 12, file_bytes, layout=">4sI"):
         if chunk == b"SSND":
             share = None if _is_unknown(size) else _share(file_bytes - offset, size)
-            return Container("aiff", "aiff", held_share=share)
+            return Container(name, "aiff", held_share=share)
     raise Undecodable("the AIFF file has no sound chunk")
+
+
+#: The containers whose chunks are walked.
+_WALKS: dict[str, Callable[[BinaryIO, str], Container]] = {
+    "wav": _wave, "rf64": _wave, "w64": _w64, "aiff": _aiff,
+}  # fmt: skip
 
 
 def _walk(

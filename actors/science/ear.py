@@ -150,18 +150,32 @@ def hear(
 
 
 def find_events(
-    model: Model, scores: Array, *, read: Read, grid: Grid, levels: LevelSeries
+    model: Model,
+    scores: Array,
+    *,
+    read: Read,
+    grid: Grid,
+    levels: LevelSeries,
+    thresholds: Mapping[str, float] | None = None,
 ) -> list[Event]:
-    """The events of a recording, by the scores of its first look on its grid."""
-    return events.merge(
+    """The events of a recording, by the scores of its first look on its grid.
+
+    ``thresholds`` are least confidences by noise type, in place of the model's own. What is heard
+    with less is left out, but it stays heard: it is not unclassified instead.
+    """
+    asked = thresholds or {}
+    own = model.thresholds
+    lowered = {name: min(least, own.get(name, events.THRESHOLD)) for name, least in asked.items()}
+    found = events.merge(
         scores,
         classes=model.classes,
         look=looker(model, scores, read=read, grid=grid),
         levels=levels,
         blur_s=blur_s(model),
         lead_s=grid.lead_s,
-        thresholds=model.thresholds,
+        thresholds=own | lowered,
     )
+    return [event for event in found if event.confidence >= asked.get(event.noise_type, 0.0)]
 
 
 def name_clip(model: Model, samples: Array) -> Array:

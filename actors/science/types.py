@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: The class of everything that is no event.
-BACKGROUND = "background"
+from actors.noise_types import BACKGROUND, UNCLASSIFIED
 
-#: What is loud and explained by no class.
-UNCLASSIFIED = "unclassified"
+__all__ = [
+    "BACKGROUND",
+    "UNCLASSIFIED",
+    "AudioFormat",
+    "Candidate",
+    "Chunk",
+    "Event",
+    "Span",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,11 @@ QUEUED: dict[str, Any] = {
     "calibration_db": 119.87,
     "calibration_tone_db": None,
     "bands": None,
+    "model_id": None,
+    "thresholds": {},
+    "recorded_at": "2026-03-14T08:00:00Z",
+    "time_zone": "Europe/Berlin",
+    "metadata": {"site": "bridge", "floor": 3},
     "priority": "normal",
     "batch_id": None,
     "spans_total": 0,
@@ -61,6 +66,7 @@ COMPLETED: dict[str, Any] = QUEUED | {
     "rate_hz": 48_000,
     "n_channels": 1,
     "duration_s": 30.0,
+    "model_id": MODEL_ID,
     "spans_total": 1,
     "spans_finished": 1,
     "started_at": "2026-03-14T08:30:00.410000Z",
@@ -95,6 +101,12 @@ data: {{"id":"{SESSION_ID}","state":"completed","stage":"completed","percent":10
 
 EXAMPLES: dict[str, Example] = {
     "POST /v1/sessions": Example(
+        query={
+            "calibration_db": 119.87,
+            "recorded_at": "2026-03-14T09:00:00+01:00",
+            "time_zone": "Europe/Berlin",
+            "metadata": '{"site": "bridge", "floor": 3}',
+        },
         form={"file": "@street.flac"},
         request={"source_url": "https://recorder.example/2026/street.flac?sig=..."},
         answer=QUEUED,

@@ -47,7 +47,6 @@ def eight_bits() -> bytes:
 
 #: Content, the state at the end, and the code of the problem.
 CASES = {
-    "text.wav": (b"this is not a recording\n" * 50, "failed", "unknown-format"),
     "truncated.flac": (truncated_flac(), "partial", "seconds-missing"),
     "promises.wav": (wav_that_promises_too_much(), "partial", "seconds-missing"),
     "zero.wav": (recordings.encode(NOISE[:0], container="WAV"), "failed", "empty-recording"),
@@ -67,6 +66,9 @@ def test_each_gets_a_clear_answer_and_no_worker_is_lost(
         worker = cluster.worker()
         with pytest.raises(ApiError, match="no recording"):
             client.upload(recordings.write(tmp_path / "empty.wav", b""))
+        text = recordings.write(tmp_path / "text.wav", b"this is not a recording\n" * 50)
+        with pytest.raises(ApiError, match="no audio format"):
+            client.upload(text)
         for name, (content, state, code) in CASES.items():
             session = client.wait(client.upload(recordings.write(tmp_path / name, content)))
             assert session.state == state, (name, session)
@@ -88,7 +90,7 @@ def test_each_gets_a_clear_answer_and_no_worker_is_lost(
         assert worker.popen.poll() is None
         assert "Traceback" not in worker.log.read_text()
 
-        bad = recordings.write(tmp_path / "bad.wav", CASES["text.wav"][0])
+        bad = recordings.write(tmp_path / "bad.flac", CASES["header-only.flac"][0])
         good = recordings.write(tmp_path / "good.flac", recordings.encode(recordings.demo()))
         ended = subprocess.run(
             [sys.executable, "-m", "services.cli", "process", bad, good, tmp_path / "none.wav",
@@ -98,6 +100,6 @@ def test_each_gets_a_clear_answer_and_no_worker_is_lost(
     assert ended.returncode == 1
     complaints = [line for line in ended.stderr.splitlines() if line.startswith("clamor: ")]
     assert len(complaints) == 2
-    assert "bad.wav: " in complaints[0]
+    assert "bad.flac: " in complaints[0]
     assert "none.wav: No such file" in complaints[1]
     assert "events in 3" in ended.stdout

@@ -20,11 +20,11 @@ from db.session import Store
 from db.settings import Settings
 from services.app import Collaborators, create_app
 from services.server import free_port
-from tests.support import accounts
+from tests.support import accounts, recordings
 
 pytestmark = pytest.mark.integration
 
-RECORDING = b"RIFF" + bytes(range(256)) * 2_000
+RECORDING = recordings.HEADER + bytes(range(256)) * 2_000
 
 
 @pytest.fixture
@@ -111,7 +111,9 @@ def test_a_form_of_unknown_length_is_cut_at_the_limit(
         "headers": {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": ""},
         "extras": {"wsgi.input_terminated": True},
     }
-    assert_problem(post(api, form(bytes(1_000_001)), **chunked), 413, "upload-too-large")
+    assert_problem(
+        post(api, form(recordings.HEADER + bytes(1_000_000)), **chunked), 413, "upload-too-large"
+    )
     assert given.blobs.keys("sessions/") == []
     broken = form(RECORDING)[:-100]
     assert post(api, broken, **chunked).status_code == 400

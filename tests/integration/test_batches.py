@@ -117,28 +117,30 @@ def test_each_file_gets_its_own_outcome_and_a_bad_one_stops_nobody(
     api: falcon.testing.TestClient, runtime: Runtime, clip: bytes
 ) -> None:
     files = [
-        ("a.flac", clip), ("empty.wav", b""), ("b/../noise.txt", b"this is no recording" * 99),
-        ("long.wav", bytes(1_000_001)), ("c.flac", clip),
+        ("a.flac", clip), ("empty.wav", b""), ("b/../noise.txt", recordings.HEADER),
+        ("long.wav", recordings.HEADER + bytes(1_000_000)), ("c.flac", clip),
+        ("text.wav", b"this is no recording" * 99),
     ]  # fmt: skip
     posted = send(api, form(files), query_string="priority=low&bands=third_octave")
     assert posted.status_code == 202, posted.text
     assert posted.headers["location"] == f"/v1/batches/{posted.json['id']}"
-    assert (posted.json["state"], posted.json["files_total"]) == ("processing", 5)
-    assert posted.json["files"] == {"queued": 3, "refused": 2}
+    assert (posted.json["state"], posted.json["files_total"]) == ("processing", 6)
+    assert posted.json["files"] == {"queued": 3, "refused": 3}
     work(runtime)
     batch = look(api, posted.json)
     assert (batch["state"], batch["percent"], batch["problem"]) == ("finished", 100, None)
-    assert batch["files"] == {"completed": 2, "failed": 1, "refused": 2}
+    assert batch["files"] == {"completed": 2, "failed": 1, "refused": 3}
     assert batch["duration_s"] == pytest.approx(6.0)
     found = items(api, batch)
-    assert [item["index"] for item in found] == [0, 1, 2, 3, 4]
+    assert [item["index"] for item in found] == [0, 1, 2, 3, 4, 5]
     assert [(item["file_name"], item["state"]) for item in found] == [
         ("a.flac", "completed"), ("empty.wav", "refused"), ("noise.txt", "failed"),
-        ("long.wav", "refused"), ("c.flac", "completed"),
+        ("long.wav", "refused"), ("c.flac", "completed"), ("text.wav", "refused"),
     ]  # fmt: skip
     assert found[1]["reason"] == "the recording is empty"
     assert "1000000" in found[3]["reason"]
     assert found[2]["reason"]
+    assert "no audio format" in found[5]["reason"]
     session = api.simulate_get(f"/v1/sessions/{found[0]['session_id']}").json
     assert (session["priority"], session["bands"]) == ("low", "third_octave")
     assert session["batch_id"] == batch["id"]
@@ -170,7 +172,7 @@ def test_a_batch_that_is_too_long_keeps_what_came_before(
     api: falcon.testing.TestClient, runtime: Runtime
 ) -> None:
     most = runtime.settings.max_batch_items
-    refused = send(api, form([("a", b"x")] * (most + 1)))
+    refused = send(api, form([("a", recordings.HEADER)] * (most + 1)))
     assert f"at most {most}" in assert_problem(refused, 413, "too-many-files")
     batch = api.simulate_get(refused.headers["location"]).json
     assert batch["files"] == {"queued": most}
@@ -197,10 +199,14 @@ def test_what_is_no_batch_is_refused_and_nothing_kept(
     raw = api.simulate_post("/v1/batches", body=b"x", headers={"Content-Type": "audio/wav"})
     assert_problem(raw, 415, "unsupported-upload")
     for query in ("priority=urgent", "calibration_db=loud"):
-        assert_problem(send(api, form([("a", b"x")]), query_string=query), 400, "invalid-parameter")
-    assert send(api, form([("a", b"x")]), query_string="batch_id=1").status_code == 400
-    first = send(api, form([("a", b"x")]))
-    again = send(api, form([("b", b"x")]), query_string=f"batch_id={first.json['id']}")
+        assert_problem(
+            send(api, form([("a", recordings.HEADER)]), query_string=query),
+            400,
+            "invalid-parameter",
+        )
+    assert send(api, form([("a", recordings.HEADER)]), query_string="batch_id=1").status_code == 400
+    first = send(api, form([("a", recordings.HEADER)]))
+    again = send(api, form([("b", recordings.HEADER)]), query_string=f"batch_id={first.json['id']}")
     assert_problem(again, 409, "batch-exists")
     nowhere = f"/v1/batches/{uuid.uuid4()}"
     assert_problem(api.simulate_get(nowhere), 404, "batch-not-found")
@@ -451,7 +457,7 @@ def test_cancel_while_a_page_is_copied_leaves_no_copies(
 def test_a_finished_batch_cannot_be_cancelled(
     api: falcon.testing.TestClient, runtime: Runtime
 ) -> None:
-    batch = send(api, form([("a", b"x")])).json
+    batch = send(api, form([("a", recordings.HEADER)])).json
     work(runtime)
     refused = api.simulate_post(f"/v1/batches/{batch['id']}/cancel")
     assert_problem(refused, 409, "already-finished")
@@ -460,10 +466,12 @@ def test_a_finished_batch_cannot_be_cancelled(
 def test_a_batch_keeps_no_other_caller_waiting(
     api: falcon.testing.TestClient, runtime: Runtime
 ) -> None:
-    send(api, form([("a", b"x")] * 5))
+    send(api, form([("a", recordings.HEADER)] * 5))
     single = (
         accounts.client(api.app, accounts.ADMIN_KEY)
-        .simulate_post("/v1/sessions", body=b"x", headers={"Content-Type": "audio/wav"})
+        .simulate_post(
+            "/v1/sessions", body=recordings.HEADER, headers={"Content-Type": "audio/wav"}
+        )
         .json
     )
     with runtime.store.transaction() as db:
@@ -472,7 +480,7 @@ def test_a_batch_keeps_no_other_caller_waiting(
 
 
 def test_items_are_paged(api: falcon.testing.TestClient) -> None:
-    batch = send(api, form([(f"{index}", b"x") for index in range(5)])).json
+    batch = send(api, form([(f"{index}", recordings.HEADER) for index in range(5)])).json
     seen, cursor = [], ""
     for wanted in (2, 2, 1):
         page = api.simulate_get(

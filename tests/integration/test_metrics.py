@@ -30,7 +30,7 @@ from services import metrics
 from services.app import Collaborators, create_app
 from services.latest import Latest
 from services.server import free_port
-from tests.support import accounts
+from tests.support import accounts, recordings
 from tests.support.cluster import eventually
 
 pytestmark = pytest.mark.integration
@@ -175,7 +175,9 @@ def test_the_standalone_service_tells_of_its_memory(
     api = api_over(memory_settings)
     # Nobody works here: the message of what is posted stays in its queue.
     posted = api.simulate_post(
-        "/v1/sessions", body=b"x", headers={"Content-Type": "audio/wav"} | accounts.bearer()
+        "/v1/sessions",
+        body=recordings.HEADER,
+        headers={"Content-Type": "audio/wav"} | accounts.bearer(),
     )
     assert posted.status_code == 202
     ready = ("clamor_queue_ready", "audio.process")

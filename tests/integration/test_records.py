@@ -30,12 +30,12 @@ from services.app import Collaborators, create_app
 from services.exchanges import Exchange
 from services.records import Recorder
 from services.server import free_port
-from tests.support import accounts
+from tests.support import accounts, recordings
 from tests.support.cluster import Cluster, eventually
 
 pytestmark = pytest.mark.integration
 
-RECORDING = b"RIFF" + bytes(300_000)
+RECORDING = recordings.HEADER + bytes(300_000)
 Api = falcon.testing.TestClient
 
 

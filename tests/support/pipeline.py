@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from actors import worker
 from actors.messages import Nudge, ProcessAudioFile, SplitRecording
@@ -14,8 +15,8 @@ from db.models import AudioSession, SessionSpan
 from tests.support import accounts
 
 
-def add(runtime: Runtime, content: bytes) -> uuid.UUID:
-    """A session as an upload leaves it."""
+def add(runtime: Runtime, content: bytes, **values: Any) -> uuid.UUID:
+    """A session as an upload leaves it, with what it was posted with."""
     session_id = uuid.uuid4()
     runtime.blobs.put(recording_key(session_id), content)
     with runtime.store.transaction() as db:
@@ -26,6 +27,7 @@ def add(runtime: Runtime, content: bytes) -> uuid.UUID:
             file_name="a.flac",
             size_bytes=len(content),
             recording_key=recording_key(session_id),
+            **values,
         )
     return session_id
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from actors.science import synth
 
 RATE_HZ = synth.DEMO_RATE_HZ
+#: Passes for a recording until somebody decodes it.
+HEADER = b"fLaC" + bytes(60)
 
 
 def demo(seed: int = 7) -> NDArray[np.float32]:
