@@ -11,9 +11,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import psycopg
-from sqlalchemy import Row, func, select
+from sqlalchemy import CursorResult, Row, delete, func, select
 from sqlalchemy.orm import Session
 
+from db import claims
 from db.account_models import ApiKey
 from db.models import APIRequest
 
@@ -72,3 +73,19 @@ def usage_of_keys(
         .outerjoin(ApiKey, ApiKey.id == used.c.key_id)
         .order_by(used.c.requests.desc(), used.c.key_id)
     ).all()
+
+
+def remove_old_requests(db: Session, *, older_than_s: float, limit: int) -> int:
+    """Remove the records of requests that are so old; how many."""
+    old = (
+        select(APIRequest.id)
+        .where(APIRequest.received_at < claims.seconds_from_now(-older_than_s))
+        .order_by(APIRequest.received_at)
+        .limit(limit)
+    )
+    removed = db.execute(
+        delete(APIRequest).where(APIRequest.id.in_(old)),
+        execution_options={"synchronize_session": False},
+    )
+    assert isinstance(removed, CursorResult)
+    return removed.rowcount

@@ -122,6 +122,8 @@ class Settings:
     max_audio_s_per_month: float | None = _setting(
         "CLAMOR_MAX_AUDIO_S_PER_MONTH", None, parse=_not_negative
     )
+    #: For how many days the records of requests are kept. Usage by key is told from them.
+    keep_requests_days: float = _setting("CLAMOR_KEEP_REQUESTS_DAYS", 90.0, parse=_positive_float)
     #: Whether each request has a line in the log.
     access_log: bool = _setting("CLAMOR_ACCESS_LOG", True, parse=_switch)
     #: DEBUG, INFO, WARNING or ERROR.

@@ -1,4 +1,5 @@
-"""``clean_up``: removes blobs that no row knows of, and what is told of webhooks of long ago.
+"""``clean_up``: removes blobs that no row knows of, and rows about webhooks and requests of long
+ago.
 
 An upload stores its files first and writes its row then. A process that dies in between, or a
 database that does not answer, leaves blobs without a row; a writer that is killed leaves half a
@@ -23,7 +24,7 @@ from actors import clock
 from actors.clock import Turn
 from actors.messages import CleanUp
 from actors.runtime import Runtime
-from db import model_queries, queries, webhook_queries
+from db import model_queries, queries, request_queries, webhook_queries
 from db.blobs import SESSIONS, TRAININGS, UPLOADS, VALIDATIONS
 from db.models import UNFINISHED_STATES, AudioSession
 from db.training_models import Validation
@@ -37,13 +38,15 @@ Known = Callable[[Session, Folders], set[str]]
 #: to the store when its owner says so: they may wait for it so many times as long as a single
 #: recording.
 FORM_AGES = 24
-#: How long it can be looked up what a webhook was told; and how many are forgotten at once.
-DELIVERIES_KEPT_S = 30 * 86_400.0
-DELIVERIES_A_PAGE = 1_000
+DAY_S = 86_400.0
+#: How long it can be looked up what a webhook was told.
+DELIVERIES_KEPT_S = 30 * DAY_S
+#: How many rows are removed in one transaction.
+PAGE_ROWS = 1_000
 
 
 def clean_up(runtime: Runtime, nudge: CleanUp) -> None:
-    """Remove the blobs that no row knows of, if they are old enough, and old deliveries."""
+    """Remove the blobs that no row knows of, if they are old enough, and rows of long ago."""
     clock.run(runtime, nudge, _clean_up)
 
 
@@ -55,20 +58,29 @@ def _clean_up(turn: Turn) -> dict[str, Any]:
         turn.bar.tell(index / len(_PLACES), f"looking below {prefix}")
         removed += _remove_orphans(turn, prefix, known, age_s=age_s * ages)
     unfinished = runtime.blobs.remove_unfinished(age_s=age_s)
-    deliveries = _remove_deliveries(runtime)
-    return {"orphans": removed, "unfinished": unfinished, "deliveries": deliveries}
+    deliveries = _remove_rows(
+        runtime, webhook_queries.remove_old_deliveries, older_than_s=DELIVERIES_KEPT_S
+    )
+    requests = _remove_rows(
+        runtime, request_queries.remove_old_requests,
+        older_than_s=runtime.settings.keep_requests_days * DAY_S,
+    )  # fmt: skip
+    return {
+        "orphans": removed,
+        "unfinished": unfinished,
+        "deliveries": deliveries,
+        "requests": requests,
+    }
 
 
-def _remove_deliveries(runtime: Runtime) -> int:
-    """Forget what webhooks were told so long ago that nobody asks; how many."""
+def _remove_rows(runtime: Runtime, remove: Callable[..., int], *, older_than_s: float) -> int:
+    """Remove rows that are so old that nobody asks for them, a page at a time; how many."""
     removed = 0
     while True:
         with runtime.store.transaction() as db:
-            n_page = webhook_queries.remove_old_deliveries(
-                db, older_than_s=DELIVERIES_KEPT_S, limit=DELIVERIES_A_PAGE
-            )
+            n_page = remove(db, older_than_s=older_than_s, limit=PAGE_ROWS)
         removed += n_page
-        if n_page < DELIVERIES_A_PAGE:
+        if n_page < PAGE_ROWS:
             return removed
 
 

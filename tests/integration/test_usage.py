@@ -15,7 +15,8 @@ from sqlalchemy import text
 from actors import broker
 from actors.audio import split as split_step
 from actors.broker import Publisher
-from actors.messages import ProcessAudioFile, SplitRecording
+from actors.maintenance import cleanup
+from actors.messages import CleanUp, ProcessAudioFile, SplitRecording
 from actors.runtime import Runtime
 from db import limit_queries, request_queries
 from db.blobs import Blobs
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.integration
 
 Api = falcon.testing.TestClient
 KEY_ID = accounts.KEY.split("_")[1]
-RECORDING = b"RIFF" + bytes(2_000)
+RECORDING = recordings.HEADER + bytes(2_000)
 WAV = {"Content-Type": "audio/wav"}
 NAMES = {"keys": ["inbox/a.wav"]}
 
@@ -238,3 +239,14 @@ def test_a_period_that_is_none_or_too_long_is_refused(app: Any, period: dict[str
     refused = accounts.client(app).simulate_get("/v1/usage", params=period)
     assert refused.status_code == 400
     assert refused.json["errors"][0]["field"] == "since"
+
+
+def test_records_of_long_ago_are_removed(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cleanup, "PAGE_ROWS", 2)
+    runtime.settings = replace(runtime.settings, keep_requests_days=10)
+    for days in (0, 9, 11, 12, 13, 14, 15):
+        record(runtime.store, received_at=datetime.now(UTC) - timedelta(days=days))
+    handle(runtime, CleanUp())
+    with runtime.store.reading() as db:
+        rows = db.execute(text("SELECT received_at > now() - interval '10 days' FROM api_requests"))
+        assert rows.scalars().all() == [True, True]

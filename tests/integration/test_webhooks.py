@@ -792,7 +792,7 @@ def test_what_was_told_long_ago_is_forgotten(
     hook: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cleanup, "DELIVERIES_A_PAGE", 2)
+    monkeypatch.setattr(cleanup, "PAGE_ROWS", 2)
     kept = [cancelled(runtime) for _ in range(6)][-1]
     with runtime.store.transaction() as db:
         db.execute(
