@@ -14,7 +14,7 @@ import falcon
 import msgspec
 from sqlalchemy.exc import IntegrityError
 
-from actors import tracing
+from actors import formats, tracing
 from actors.outbound.client import Outbound
 from actors.outbound.errors import Refused
 from db import queries
@@ -30,6 +30,7 @@ from services.errors import (
     NoDirectUploads,
     SourceRefused,
     StoreUnavailable,
+    UnknownFormat,
     UploadNotFound,
     UploadTooLarge,
 )
@@ -79,7 +80,7 @@ class Elsewhere:
 
         Raises
         ------
-        EmptyUpload, InvalidBody, SourceRefused, UploadNotFound, UploadTooLarge
+        EmptyUpload, InvalidBody, SourceRefused, UnknownFormat, UploadNotFound, UploadTooLarge
         """
         source = body_of(req, Source)
         values = asked | {"user_id": principal(req).user_id, "traceparent": tracing.current()}
@@ -121,6 +122,9 @@ class Elsewhere:
             raise UploadTooLarge(f"at most {self._max_upload_bytes} bytes are taken")
         if not size_bytes:
             raise EmptyUpload("the recording is empty")
+        head = self._blobs.get_range(key, start=0, length=min(size_bytes, formats.HEAD_BYTES))
+        if formats.container_of(head) is None:
+            raise UnknownFormat("its first bytes are those of no audio format that is known")
         try:
             with self._store.transaction() as db:
                 queries.add_session(

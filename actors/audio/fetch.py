@@ -8,15 +8,18 @@ is signed for, so that only a copy is to be relied on.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import structlog
 
+from actors import formats
 from actors.failures import ClaimLost, Permanent
 from actors.hold import Hold
 from actors.outbound import errors
 from actors.outbound.pinning import Limits
 from actors.runtime import Runtime
+from actors.science.errors import UnknownFormat
 from db import queries
 from db.blobs import product_key
 from db.claims import Work
@@ -50,6 +53,8 @@ def recording(runtime: Runtime, work: Work, hold: Hold) -> str:
     Permanent
         ``source-refused``, ``source-not-found``, ``source-rejected``, ``source-too-large``,
         ``source-too-slow`` or ``source-empty``.
+    UnknownFormat
+        If what comes from an address does not begin like a recording.
     """
     with runtime.store.reading() as db:
         session = queries.get_session(db, work.session_id)
@@ -121,7 +126,8 @@ def _empty() -> Permanent:
 
 
 class _Counted:
-    """The pieces of an answer, counted, with a look before each whether to go on.
+    """The pieces of an answer, counted, with a look before each whether to go on, and one at the
+    first bytes whether they are those of a recording: many an address answers with a page instead.
 
     It raises while the blob store reads, so that the store drops what it has of the blob.
     """
@@ -132,9 +138,16 @@ class _Counted:
         self.n_bytes = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        for piece in self._pieces:
+        pieces = iter(self._pieces)
+        head = b""
+        while len(head) < formats.HEAD_BYTES and (piece := next(pieces, b"")):
+            self._check()
+            head += piece
+        if not head:
+            raise _empty()
+        if formats.container_of(head[: formats.HEAD_BYTES]) is None:
+            raise UnknownFormat
+        for piece in itertools.chain([head], pieces):
             self._check()
             self.n_bytes += len(piece)
             yield piece
-        if not self.n_bytes:
-            raise _empty()

@@ -19,6 +19,7 @@ from db.blobs import Blobs, upload_key
 from db.settings import Settings
 from services.app import Collaborators, create_app
 from tests.support import accounts, recordings, s3
+from tests.support.clock import ask
 from tests.support.cluster import eventually
 from tests.support.pipeline import handle, run_to_the_end, session
 
@@ -167,10 +168,11 @@ def test_only_what_is_there_and_the_callers_own_becomes_a_session(
     assert_problem(claim(api, posted), 404, "upload-not-found")
 
 
-def test_what_is_too_large_or_empty_is_refused(
+def test_what_is_too_large_or_empty_or_no_recording_is_refused(
     api: falcon.testing.TestClient, runtime: Runtime
 ) -> None:
-    large, empty = put(api, bytes(1_000_001)), put(api, b"")
+    large, empty, page = (put(api, each) for each in (bytes(1_000_001), b"", b"<html>"))
+    assert_problem(claim(api, page["upload_id"]), 415, "unknown-format")
     assert_problem(claim(api, large["upload_id"]), 413, "upload-too-large")
     assert_problem(claim(api, empty["upload_id"]), 400, "empty-upload")
     with runtime.store.transaction() as db:
@@ -184,13 +186,13 @@ def test_what_nobody_claims_is_removed_once_it_is_old(
     for each in (claimed, cancelled):
         assert claim(api, each).status_code == 202
     assert api.simulate_post(f"/v1/sessions/{cancelled}/cancel").status_code == 200
-    handle(runtime, CleanUp())
+    ask(runtime, CleanUp())
     assert len(runtime.blobs.keys("uploads/")) == 3
     runtime.settings = replace(runtime.settings, orphan_s=1e-6)
 
     def is_tidy() -> bool:
         # The store tells times in whole seconds.
-        handle(runtime, CleanUp())
+        ask(runtime, CleanUp())
         kept = [upload_key(uuid.UUID(claimed), accounts.TEAM)]
         return runtime.blobs.keys("uploads/") == kept
 
