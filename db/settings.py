@@ -96,8 +96,12 @@ class Settings:
     orphan_s: float = _setting("CLAMOR_ORPHAN_S", 3_600.0, parse=_positive_float)
     #: A recording with more bytes than this is refused while it arrives.
     max_upload_bytes: int = _setting("CLAMOR_MAX_UPLOAD_BYTES", 2 * 1024**3, parse=_positive_int)
-    #: A recording that lasts longer than this is refused while it is decoded.
+    #: A recording that lasts longer than this is refused: by its header, or while it is decoded.
     max_duration_s: float = _setting("CLAMOR_MAX_DURATION_S", 24 * 3600.0, parse=_positive_float)
+    #: A recording with more channels, or with more samples a second, is refused by its header. The
+    #: decoders take 64 channels and 768 kHz at most, whatever stands here.
+    max_channels: int = _setting("CLAMOR_MAX_CHANNELS", 32, parse=_positive_int)
+    max_rate_hz: int = _setting("CLAMOR_MAX_RATE_HZ", 384_000, parse=_positive_int)
     #: A batch with more recordings than this is refused.
     max_batch_items: int = _setting("CLAMOR_MAX_BATCH_ITEMS", 10_000, parse=_positive_int)
     #: Streams of events that one server process allows at once; each has a thread.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from actors import steps
-from actors.audio import fetch
+from actors.audio import fetch, limits
 from actors.failures import Permanent
 from actors.hold import Hold
 from actors.messages import ProcessAudioFile, SplitRecording
@@ -33,6 +33,7 @@ def _process(runtime: Runtime, work: Work) -> steps.Step:
             decode.open_recording(file) as decoder,
         ):
             audio = decoder.format
+        limits.check_format(audio, runtime.settings)
         hold.check()
         with runtime.store.reading() as db:
             session = queries.get_session(db, work.session_id)

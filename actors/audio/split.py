@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from actors import steps
-from actors.audio import progress
-from actors.failures import Permanent
+from actors.audio import limits, progress
 from actors.hold import Hold
 from actors.messages import DetectSpan, Nudge, SplitRecording
 from actors.runtime import Runtime
@@ -123,12 +122,6 @@ def _decode(
     tell: Callable[[float], None],
 ) -> Prepared:
     """Decode a recording into audio and a picture; ``tell`` is told how much of it is decoded."""
-    longest_s = runtime.settings.max_duration_s
-
-    def check_duration(decoded_s: float) -> None:
-        if decoded_s > longest_s:
-            raise Permanent("too-long", f"the recording lasts longer than {longest_s:.0f} seconds")
-
     with (
         runtime.blobs.open(session.recording_key) as file,
         decode.open_recording(file) as decoder,
@@ -137,7 +130,7 @@ def _decode(
         promised = decoder.format.n_frames
 
         def on_progress(decoded_s: float) -> None:
-            check_duration(decoded_s)
+            limits.check_duration(decoded_s, runtime.settings)
             # Some headers do not know how long the recording is; its file always does.
             if promised:
                 tell(decoded_s * decoder.format.rate_hz / promised)

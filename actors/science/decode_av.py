@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes.util
+import functools
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, cast
 
 import av
@@ -27,7 +30,28 @@ _KNOW_LENGTH = frozenset({"mp4", "webm", "flac", "aiff"})
 #: joined file) the next good one is found again.
 _SELF_SYNCHRONISING = frozenset({"mp3", "aac"})
 
+# A crafted file of a few kilobytes asks for gigabytes: by a packet that stands for millions of
+# frames, or by tables that count samples which are not there. What no honest file needs:
+#: Frames that one packet may stand for; encoders pack thousands.
+_MOST_FRAMES = 1 << 18
+#: Bytes of a single block of memory: an index of five million packets, 24 hours of most codecs.
+_MOST_BLOCK_BYTES = 1 << 27
+#: Tracks, each of which has an index.
+_MOST_TRACKS = 16
+
 _FAILURES = (av.FFmpegError, ValueError, EOFError)
+
+
+@functools.cache
+def _limit_blocks() -> None:
+    """Let FFmpeg allocate no larger block of memory, in this process.
+
+    PyAV has no name for it. Its wheel brings the library along; elsewhere it is the system's.
+    """
+    beside = Path(av.__file__).parent.with_name("av.libs").glob("libavutil*")
+    library = next(map(str, beside), None) or ctypes.util.find_library("avutil")
+    if library is not None:
+        ctypes.CDLL(library).av_max_alloc(ctypes.c_size_t(_MOST_BLOCK_BYTES))
 
 
 class AvBackend:
@@ -49,10 +73,12 @@ class AvBackend:
     def __init__(self, source: Source, container: Container) -> None:
         self._source = source
         self._packed: av.AudioResampler | None = None
+        _limit_blocks()
         try:
             self._container = av.open(
-                source, mode="r", format=container.demuxer, metadata_errors="ignore"
-            )
+                source, mode="r", format=container.demuxer, metadata_errors="ignore",
+                options={"max_streams": str(_MOST_TRACKS)},
+            )  # fmt: skip
         except _FAILURES as error:
             source.reraise()
             raise BrokenAudio from error
@@ -61,6 +87,7 @@ class AvBackend:
             self._container.close()
             raise Undecodable("the file has no audio track")
         self._stream = self._container.streams.audio[0]
+        self._stream.codec_context.options = {"max_samples": str(_MOST_FRAMES)}
         self._skips_errors = container.name in _SELF_SYNCHRONISING
         self._frames = self._decoded()
         try:

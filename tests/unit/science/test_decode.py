@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from actors.science import decode_av
 from actors.science.decode import open_recording
 from actors.science.errors import (
     EmptyRecording,
@@ -19,6 +23,7 @@ from actors.science.errors import (
     UnsupportedLayout,
 )
 from actors.science.types import AudioFormat
+from tests.support import bombs
 
 from .sounds import encoded, encoded_av, noise
 
@@ -275,3 +280,51 @@ def test_errors_have_codes_and_sentences() -> None:
     assert str(Undecodable()) == "The audio in the file cannot be decoded"
     assert str(Undecodable("more")) == "more"
     assert issubclass(UnsupportedLayout, RecordingError)
+
+
+#: Prints what decoding a file costs: its error, and megabytes of memory at most.
+COST = """
+import resource, sys
+from actors.science import decode
+from actors.science.errors import RecordingError
+def peak_mb(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+before = peak_mb()
+try:
+    with open(sys.argv[1], "rb") as file, decode.open_recording(file) as decoder:
+        seconds = sum(map(len, decoder.blocks())) / decoder.format.rate_hz
+        print(round(seconds), end=" ")
+except RecordingError as error:
+    print(type(error).__name__, end=" ")
+print(peak_mb() - before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        # 60 million packets would be an index of 1.4 GB; an hour of audio is 230 MB.
+        (bombs.counting(bombs.m4a(3), 60_000_000), "EmptyRecording"),
+        (bombs.without_length(bombs.long_silence(60)), "3600"),
+    ],
+    ids=["tables", "silence"],
+)
+def test_a_small_file_costs_little_memory(tmp_path: Path, content: bytes, found: str) -> None:
+    file = tmp_path / "bomb"
+    file.write_bytes(content)
+    # In a process of its own: the most that this one ever had is no measure.
+    told = subprocess.run(
+        [sys.executable, "-c", COST, file], check=True, capture_output=True, text=True
+    )
+    outcome, cost_mb = told.stdout.split()
+    assert outcome == found
+    assert int(cost_mb) < 150
+
+
+def test_a_packet_stands_for_no_more_than_any_encoder_makes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = bombs.m4a(1)
+    assert listen(content)[0].size
+    monkeypatch.setattr(decode_av, "_MOST_FRAMES", 512)
+    with pytest.raises(Undecodable):
+        listen(content)
