@@ -20,10 +20,17 @@ from db import account_queries, queries
 from db.account_models import ApiKey
 from db.session import Store
 from services import account_schemas as schemas
-from services import keys
+from services import idempotency, keys
 from services.access import ADMIN
 from services.contract import body_of, operation
-from services.errors import InvalidBody, KeyNotFound, TooManyKeys, UserExists, UserNotFound
+from services.errors import (
+    InvalidBody,
+    KeyNotFound,
+    SecretNotShown,
+    TooManyKeys,
+    UserExists,
+    UserNotFound,
+)
 from services.sessions import answer
 
 #: Users that the list shows.
@@ -61,6 +68,7 @@ def make_key(
     scopes: Sequence[str],
     expires_at: datetime | None = None,
     requests_per_s: float | None = None,
+    key_id: str | None = None,
 ) -> schemas.MadeKey:
     """Make a key of a user; raises :class:`UserNotFound` or :class:`TooManyKeys`."""
     # Under the user's lock, so that two at once cannot make a third.
@@ -68,7 +76,7 @@ def make_key(
         raise UserNotFound(f"no user has the id {user_id}")
     if account_queries.count_active(db, user_id, name) >= MOST_ACTIVE:
         raise TooManyKeys(f"there are {MOST_ACTIVE} active keys named {name!r}; revoke one first")
-    shown = keys.new()
+    shown = keys.new(key_id)
     row = account_queries.add_key(
         db, id=shown.id, user_id=user_id, name=name, secret_hash=hasher.of(shown),
         scopes=sorted(set(scopes)), expires_at=expires_at, requests_per_s=requests_per_s,
@@ -77,7 +85,12 @@ def make_key(
 
 
 def rotate_key(
-    db: Session, key_id: str, hasher: keys.Hasher, *, overlap_hours: int
+    db: Session,
+    key_id: str,
+    hasher: keys.Hasher,
+    *,
+    overlap_hours: int,
+    new_id: str | None = None,
 ) -> schemas.MadeKey:
     """Make a key like another one, which is taken for some hours yet.
 
@@ -92,9 +105,27 @@ def rotate_key(
     made = make_key(
         db, old.user_id, hasher, name=old.name, scopes=old.scopes,
         expires_at=None if life is None else now + life, requests_per_s=old.requests_per_s,
+        key_id=new_id,
     )  # fmt: skip
     account_queries.expire_key(db, key_id, now + timedelta(hours=overlap_hours))
     return made
+
+
+def told_before(store: Store, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+    """Whether an earlier attempt at a request made a key; it cannot be shown again.
+
+    Raises
+    ------
+    SecretNotShown
+        If it did.
+    """
+    key_id = keys.id_of(made_id)
+    with store.reading() as db:
+        row = account_queries.get_key(db, key_id)
+    if row is None:
+        return False
+    resp.location = f"/v1/keys/{key_id}"
+    raise SecretNotShown(f"the key {key_id} was made by an earlier attempt at this request")
 
 
 def found_key(db: Session, key_id: str) -> ApiKey:
@@ -136,11 +167,21 @@ class UserList:
         asked = body_of(req, schemas.NewUser)
         with self._store.transaction() as db:
             user = make_user(
-                db, uuid.uuid4(), email=asked.email, name=asked.name,
+                db, idempotency.new_id(req), email=asked.email, name=asked.name,
                 max_audio_s_per_month=asked.max_audio_s_per_month,
             )  # fmt: skip
         resp.location = f"/v1/users/{user.id}"
         answer(resp, user, status=201)
+
+    def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Answer with the user that an earlier attempt made."""
+        with self._store.reading() as db:
+            row = account_queries.get_user(db, made_id)
+        if row is None:
+            return False
+        resp.location = f"/v1/users/{made_id}"
+        answer(resp, schemas.User.of(row), status=201)
+        return True
 
 
 class UserItem:
@@ -224,9 +265,14 @@ class UserKeys:
                 db, user_id, self._hasher, name=asked.name, scopes=asked.scopes,
                 expires_at=None if days is None else queries.clock(db) + timedelta(days=days),
                 requests_per_s=asked.requests_per_s,
+                key_id=keys.id_of(idempotency.new_id(req)),
             )  # fmt: skip
         resp.location = f"/v1/keys/{made.key.id}"
         answer(resp, made, status=201)
+
+    def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Refuse to show the key again that an earlier attempt made."""
+        return told_before(self._store, resp, made_id)
 
 
 class KeyItem:
@@ -285,6 +331,13 @@ class KeyRotate:
         """Make a key like this one, which is taken for ``overlap_hours`` yet."""
         asked = body_of(req, schemas.Rotation)
         with self._store.transaction() as db:
-            made = rotate_key(db, key_id, self._hasher, overlap_hours=asked.overlap_hours)
+            made = rotate_key(
+                db, key_id, self._hasher,
+                overlap_hours=asked.overlap_hours, new_id=keys.id_of(idempotency.new_id(req)),
+            )  # fmt: skip
         resp.location = f"/v1/keys/{made.key.id}"
         answer(resp, made, status=201)
+
+    def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Refuse to show the key again that an earlier attempt made."""
+        return told_before(self._store, resp, made_id)

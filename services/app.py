@@ -46,6 +46,7 @@ from services.contract import Parameters
 from services.documentation import resources as documentation
 from services.exchanges import Listener
 from services.http_metrics import HttpMetrics
+from services.idempotency import Idempotency
 from services.quotas import Quota
 from services.rate_limits import RateLimiter
 from services.records import Recorder
@@ -80,6 +81,8 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
         Access(given.store, hasher, quota=quota, limiter=given.limiter),
         # Behind it: what parameters there are is told to callers alone.
         Parameters(),
+        # Behind all that may refuse a request: what was refused was never begun.
+        Idempotency(given.store, lease_s=given.settings.lease_s),
     ]
     if tracing.is_on():
         # Around everything else, so that a trace has the whole of a request.

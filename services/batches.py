@@ -16,7 +16,7 @@ from db import batch_queries
 from db.batch_models import OPEN_STATES
 from db.blobs import INBOX, Blobs, is_inbox_key, recording_key
 from db.session import Store
-from services import batch_schemas, batch_uploads
+from services import batch_schemas, batch_uploads, idempotency
 from services.access import owner, principal
 from services.contract import body_of, operation, query_of
 from services.errors import (
@@ -92,7 +92,7 @@ class BatchList:
         asked = query_of(req, BatchOptions)
         columns = asked.columns(self._store, owner=owner(req))
         values: dict[str, Any] = {
-            "id": asked.batch_id or uuid.uuid4(),
+            "id": asked.batch_id or idempotency.new_id(req),
             "user_id": principal(req).user_id,
             "traceparent": tracing.current(),
             "priority": columns.pop("priority"),
@@ -106,6 +106,19 @@ class BatchList:
         else:
             self._uploads.receive(req, values)
         answer(resp, load(self._store, values["id"], owner=owner(req)), status=202)
+
+    def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Answer with the batch that an earlier attempt made, and with what it has of its form."""
+        if query_of(req, BatchOptions).batch_id is not None:
+            # The caller chose the id, and is told that there is a batch of it.
+            return False
+        try:
+            batch = load(self._store, made_id, owner=owner(req))
+        except BatchNotFound:
+            return False
+        resp.location = f"/v1/batches/{made_id}"
+        answer(resp, batch, status=202)
+        return True
 
     def _take_names(self, req: falcon.Request, values: dict[str, Any]) -> None:
         named = _named(req)

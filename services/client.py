@@ -20,6 +20,8 @@ POLL_FIRST_S = 0.1
 POLL_MAX_S = 1.0
 #: A server that restarts may be away for this long before a running wait is given up.
 AWAY_S = 60.0
+#: Between a request whose answer was lost and the next try.
+AGAIN_S = 1.0
 #: Between a stream of events that ended and the next one.
 STREAM_AGAIN_S = 1.0
 READ_BYTES = 256 * 1024
@@ -44,6 +46,11 @@ SomeWatched = TypeVar("SomeWatched", bound=Watched)
 
 class ApiError(UserError):
     """The API refused a request, or cannot be reached; the message is for the user."""
+
+    #: Whether a request was sent whose answer did not come.
+    is_lost = False
+    #: Whether the same request may be answered otherwise a little later.
+    may_pass = False
 
 
 class Client:
@@ -73,17 +80,10 @@ class Client:
         ``options`` are parameters of the request, such as ``calibration_db``.
         """
 
-        def pieces() -> Iterator[bytes]:
-            with path.open("rb") as file:
-                while piece := file.read(READ_BYTES):
-                    yield piece
-                    if on_bytes is not None:
-                        on_bytes(len(piece))
-
         response = self._call(
             "POST",
             "/v1/sessions",
-            content=pieces(),
+            content=_Pieces(path, on_bytes),
             params={"file_name": path.name, **(options or {})},
             headers={
                 "Content-Type": "application/octet-stream",
@@ -165,6 +165,8 @@ class Client:
             "/v1/batches",
             params={"batch_id": str(batch_id), **options},
             files=[("file", (path.name, _LazyFile(path, on_bytes))) for path in files],
+            # What had arrived of a form that broke off is kept, and found by the id.
+            again=False,
         )
         return msgspec.json.decode(response.content, type=batch_schemas.Batch)
 
@@ -273,7 +275,28 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def _call(
+        self, method: str, path: str, *, again: bool = True, **options: Any
+    ) -> httpx.Response:
+        """Ask; a POST whose answer is lost is sent ``again``, which does nothing twice."""
+        if method != "POST":
+            return self._ask(method, path, **options)
+        options["headers"] = {**options.get("headers", {}), "Idempotency-Key": f'"{uuid.uuid4()}"'}
+        lost_at: float | None = None
+        while True:
+            try:
+                return self._ask(method, path, **options)
+            except ApiError as error:
+                now = time.monotonic()
+                if lost_at is None:
+                    if not (again and error.is_lost):
+                        raise
+                    lost_at = now
+                if not error.may_pass or now - lost_at > AWAY_S:
+                    raise
+            time.sleep(AGAIN_S)
+
+    def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **options)
             # A body that was read from a file is not sent again.
@@ -281,10 +304,16 @@ class Client:
                 time.sleep(wait_s)
                 response = self._http.request(method, path, **options)
         except httpx.TransportError as error:
-            raise ApiError(f"{self.url} cannot be reached ({error})") from error
+            told = ApiError(f"{self.url} cannot be reached ({error})")
+            # Where no connection was made, nothing has been sent that could be lost.
+            told.is_lost = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            told.may_pass = True
+            raise told from error
         if response.is_success:
             return response
-        raise ApiError(_reason(response))
+        told = ApiError(_reason(response))
+        told.may_pass = "Retry-After" in response.headers
+        raise told
 
 
 def _wait(
@@ -321,6 +350,26 @@ def _parts(
     return parts
 
 
+class _Pieces:
+    """A file in pieces, each time from its beginning; ``on_bytes`` is told what is sent, and what
+    is sent anew.
+    """
+
+    def __init__(self, path: Path, on_bytes: Callable[[int], object] | None) -> None:
+        self._path = path
+        self._on_bytes = on_bytes or (lambda _n_bytes: None)
+        self._n_sent = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._on_bytes(-self._n_sent)
+        self._n_sent = 0
+        with self._path.open("rb") as file:
+            while piece := file.read(READ_BYTES):
+                yield piece
+                self._n_sent += len(piece)
+                self._on_bytes(len(piece))
+
+
 class _LazyFile:
     """A file that is open only while it is sent: a form may have more than may be open at once."""
 
@@ -329,12 +378,19 @@ class _LazyFile:
         self._on_bytes = on_bytes
         self._file: IO[bytes] | None = None
         self._at = 0
+        self._n_sent = 0
 
     def tell(self) -> int:
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         self._at = offset + (self._path.stat().st_size if whence == os.SEEK_END else 0)
+        if self._file is not None:
+            self._file.seek(self._at)
+        if self._at == 0 and self._n_sent and self._on_bytes is not None:
+            # It is sent anew.
+            self._on_bytes(-self._n_sent)
+            self._n_sent = 0
         return self._at
 
     def read(self, n_bytes: int = -1) -> bytes:
@@ -344,6 +400,7 @@ class _LazyFile:
         piece = self._file.read(n_bytes)
         if piece and self._on_bytes is not None:
             self._on_bytes(len(piece))
+            self._n_sent += len(piece)
         if not piece:
             self._file.close()
             self._file = None

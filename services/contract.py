@@ -73,13 +73,17 @@ class Operation:
     #: Whether it is part of the API, and so of its OpenAPI document; a page that uses the API as
     #: any client does is not.
     is_described: bool = True
+    #: Whether an ``Idempotency-Key`` is looked at: with every POST of a caller that is known.
+    keyed: bool = False
 
 
 def operation(*, scope: str | None, **promise: Any) -> Callable[[Responder], Responder]:
     """Give a responder its :class:`Operation`."""
 
     def give(responder: Responder) -> Responder:
-        responder.operation = Operation(scope=scope, **promise)  # type: ignore[attr-defined]
+        keyed = responder.__name__ == "on_post" and scope is not None
+        made = Operation(scope=scope, keyed=keyed, **promise)
+        responder.operation = made  # type: ignore[attr-defined]
         return responder
 
     return give

@@ -20,7 +20,7 @@ from actors.outbound.errors import Refused
 from db import queries
 from db.blobs import BlobMissing, Blobs, recording_key, upload_key
 from db.session import Store
-from services import uploads
+from services import idempotency, uploads
 from services.access import principal
 from services.contract import body_of, operation
 from services.errors import (
@@ -85,19 +85,21 @@ class Elsewhere:
         source = body_of(req, Source)
         values = asked | {"user_id": principal(req).user_id, "traceparent": tracing.current()}
         if source.source_url is not None and source.upload_id is None:
-            return self._of_url(source.source_url, file_name, values)
+            return self._of_url(req, source.source_url, file_name, values)
         if source.upload_id is not None and source.source_url is None:
             return self._of_upload(source.upload_id, file_name, values)
         raise InvalidBody.of(
             [FieldError(field="", detail="it must have 'source_url' or 'upload_id', and not both")]
         )
 
-    def _of_url(self, given: str, file_name: str, values: dict[str, Any]) -> uuid.UUID:
+    def _of_url(
+        self, req: falcon.Request, given: str, file_name: str, values: dict[str, Any]
+    ) -> uuid.UUID:
         try:
             url = self._outbound.check(given)
         except Refused as error:
             raise SourceRefused.of([FieldError(field="source_url", detail=str(error))]) from None
-        session_id = uuid.uuid4()
+        session_id = idempotency.new_id(req)
         with self._store.transaction() as db:
             queries.add_session(
                 db, id=session_id, file_name=uploads.display_name(file_name or url.path),

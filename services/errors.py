@@ -48,6 +48,7 @@ class ServiceError(Exception):
         ├── InvalidHeader           400
         ├── EmptyUpload             400
         ├── IncompleteUpload        400
+        ├── InvalidIdempotencyKey   400
         ├── Unauthenticated         401
         ├── MissingScope            403
         ├── QuotaExceeded           403
@@ -78,6 +79,8 @@ class ServiceError(Exception):
         ├── TooManyWebhooks         409
         ├── WebhookDisabled         409
         ├── UserExists              409
+        ├── RequestUnderWay         409
+        ├── SecretNotShown          409
         ├── LengthRequired          411
         ├── BodyTooLarge            413
         ├── TooManyFiles            413
@@ -86,6 +89,7 @@ class ServiceError(Exception):
         ├── UnsupportedMediaType    415
         ├── UnsupportedUpload       415
         ├── RangeNotSatisfiable     416
+        ├── IdempotencyKeyReused    422
         ├── RateLimited             429
         ├── InternalError           500
         ├── Stopping                503
@@ -217,6 +221,18 @@ class SourceRefused(InvalidFields):
     advice = (
         "Give an address that everybody can reach, or post the recording itself. An operator can "
         "allow private networks (``CLAMOR_ALLOW_PRIVATE_ADDRESSES``)."
+    )
+
+
+class InvalidIdempotencyKey(ServiceError):
+    """The header ``Idempotency-Key`` is no key: it is empty, longer than 255 characters, there
+    twice, or has characters that it cannot have.
+    """
+
+    status, name, title = 400, "invalid-idempotency-key", "This is no Idempotency-Key"
+    advice = (
+        "Send one string of up to 255 visible ASCII characters, best in double quotes; a UUID "
+        "does well."
     )
 
 
@@ -501,6 +517,31 @@ class UserExists(ServiceError):
     advice = "Use the user that there is."
 
 
+class RequestUnderWay(ServiceError):
+    """A request with this ``Idempotency-Key`` is being worked on, or its process has died and the
+    server has not noticed yet. This one did nothing.
+    """
+
+    status, name, title = 409, "request-under-way", "The same request is under way"
+    advice = (
+        "Send it again with the same key; ``Retry-After`` says when. It is answered as the first "
+        "one is."
+    )
+    retry_after_s = 1
+
+
+class SecretNotShown(ServiceError):
+    """The request with this ``Idempotency-Key`` was done, and its answer told a secret, which is
+    kept nowhere. So it cannot be answered again.
+    """
+
+    status, name, title = 409, "secret-not-shown", "It was done, and the secret is not shown again"
+    advice = (
+        "If the first answer is lost, do it once more with another ``Idempotency-Key``, and "
+        "revoke what ``Location`` names, if it names something."
+    )
+
+
 class LengthRequired(ServiceError):
     """A recording that is sent as the raw body must announce its length: a client that vanishes in
     the middle of a chunked body cannot be told from one that is done.
@@ -563,6 +604,18 @@ class RangeNotSatisfiable(ServiceError):
     def __init__(self, detail: str, *, size_bytes: int) -> None:
         super().__init__(detail)
         self.headers = {"Content-Range": f"bytes */{size_bytes}"}
+
+
+class IdempotencyKeyReused(ServiceError):
+    """The ``Idempotency-Key`` is known from a request with another method, path, query or body.
+
+    This one did nothing.
+    """
+
+    status, name, title = 422, "idempotency-key-reused", "The key belongs to another request"
+    advice = (
+        "Use a new key for each new request, and the old one only to repeat a request as it was."
+    )
 
 
 class RateLimited(ServiceError):

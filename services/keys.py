@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import re
 import secrets
+import uuid
 from dataclasses import dataclass
 
 from db.settings import SettingsError
@@ -37,9 +38,14 @@ class Shown:
         return f"clamor_{self.id}_{self.secret}"
 
 
-def new() -> Shown:
-    """A key that nobody has."""
-    return Shown(id=secrets.token_hex(8), secret=secrets.token_urlsafe(32))
+def new(key_id: str | None = None) -> Shown:
+    """A key that nobody has, of a new id or a given one."""
+    return Shown(id=key_id or secrets.token_hex(8), secret=secrets.token_urlsafe(32))
+
+
+def id_of(made_id: uuid.UUID) -> str:
+    """The id of the key that a request makes, of the id that the request has for it."""
+    return made_id.hex[:16]
 
 
 def parse(text: str) -> Shown | None:

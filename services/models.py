@@ -25,6 +25,7 @@ from services.errors import (
     ModelDamaged,
     ModelNotFound,
     Regression,
+    TrainingNotFound,
     UnsupportedUpload,
     UploadTooLarge,
 )
@@ -78,8 +79,21 @@ class ModelList:
             publisher=self._publisher,
             max_upload_bytes=self._max_upload_bytes,
         )
-        resp.location = f"/v1/trainings/{training.id}"
-        answer(resp, training, status=202)
+        _answer_training(resp, training)
+
+    def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Answer with the training that an earlier attempt made."""
+        try:
+            training = trainings.load(self._store, made_id, owner=owner(req))
+        except TrainingNotFound:
+            return False
+        _answer_training(resp, training)
+        return True
+
+
+def _answer_training(resp: falcon.Response, training: schemas.Training) -> None:
+    resp.location = f"/v1/trainings/{training.id}"
+    answer(resp, training, status=202)
 
 
 class ModelItem:

@@ -22,13 +22,17 @@ from services import json_schemas, published
 from services.contract import Operation, operation, operations
 from services.errors import (
     BodyTooLarge,
+    IdempotencyKeyReused,
     InternalError,
     InvalidBody,
     InvalidForm,
+    InvalidIdempotencyKey,
     InvalidParameter,
     MissingScope,
     QuotaExceeded,
     RateLimited,
+    RequestUnderWay,
+    SecretNotShown,
     ServiceError,
     StoreUnavailable,
     Unauthenticated,
@@ -42,6 +46,7 @@ from services.openapi_words import (
     DOCUMENTATION,
     HEADERS,
     HEADERS_OF,
+    IDEMPOTENCY_KEY,
     RATE_HEADERS,
     TAGS,
 )
@@ -142,6 +147,10 @@ def problems_of(promise: Operation) -> list[type[ServiceError]]:
         found |= {Unauthenticated, MissingScope, RateLimited, StoreUnavailable}
     if promise.takes_audio:
         found.add(QuotaExceeded)
+    if promise.keyed:
+        found |= {InvalidIdempotencyKey, RequestUnderWay, IdempotencyKeyReused}
+    if promise.keyed and promise.secret:
+        found.add(SecretNotShown)
     if promise.body is not None:
         found |= {InvalidBody, BodyTooLarge, UnsupportedMediaType}
     if falcon.MEDIA_MULTIPART in promise.takes:
@@ -204,6 +213,7 @@ class _Writer:
             *_path_parameters(template),
             *self._query(promise, example),
             *(told for status, told in CONDITIONS.items() if status in promise.also),
+            *([IDEMPOTENCY_KEY] if promise.keyed else []),
         ]
         if parameters:
             written["parameters"] = parameters
@@ -259,6 +269,9 @@ class _Writer:
         good["content"] = {promise.media: {"schema": _schema_of(promise.media, promise.answer)}}
         if example.answer is not None:
             good["content"][promise.media]["example"] = example.answer
+        if promise.keyed:
+            replayed = {"$ref": "#/components/headers/Idempotent-Replayed"}
+            good["headers"]["Idempotent-Replayed"] = replayed
         if promise.status in (201, 202):
             good["headers"]["Location"] = {"$ref": "#/components/headers/Location"}
         responses = {promise.status: good}

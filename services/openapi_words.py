@@ -67,6 +67,10 @@ HEADERS: dict[str, Any] = {
         "schema": {"type": "string"},
         "example": '"default";r=187;t=1',
     },
+    "Idempotent-Replayed": {
+        "description": "The request was done before, and this is its answer.",
+        "schema": {"const": "true"},
+    },
     "WWW-Authenticate": {
         "description": "How a key is shown.",
         "required": True,
@@ -92,5 +96,14 @@ CONDITIONS: dict[int, dict[str, Any]] = {
         "schema": {"type": "string"},
     },
 }
+#: Makes a POST safe to repeat.
+IDEMPOTENCY_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "A string of the caller's own for this request, best a UUID. Sent again with the"
+    " same key within 24 hours, the request does nothing again, and is answered as it was.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 512},
+    "example": '"5f0c8a4e-0f5b-4f57-9d2e-7b0a4f0e3c11"',
+}
 #: Which headers a problem may bring, by its status.
-HEADERS_OF = {"Retry-After": (429, 503), "WWW-Authenticate": (401,)}
+HEADERS_OF = {"Retry-After": (409, 429, 503), "WWW-Authenticate": (401,)}

@@ -14,7 +14,7 @@ import falcon
 import msgspec
 import structlog
 from obstore.exceptions import BaseError as BlobStoreError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from services import request_ids
@@ -29,6 +29,7 @@ from services.errors import (
     InvalidParameter,
     LengthRequired,
     MethodNotAllowed,
+    RequestUnderWay,
     ServiceError,
     StoreUnavailable,
     UnknownRoute,
@@ -83,6 +84,7 @@ def install(app: falcon.App[Any, Any]) -> None:
     app.set_error_serializer(_serialize)
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(falcon.HTTPError, _framework_error)
+    app.add_error_handler(IntegrityError, _in_conflict)
     app.add_error_handler(OperationalError, _database_away)
     app.add_error_handler(PoolTimeout, _database_away)
     app.add_error_handler(BlobStoreError, _blob_store_away)
@@ -133,6 +135,17 @@ def _framework_error(
     req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: object
 ) -> None:
     answer(req, resp, of_framework(error))
+
+
+def _in_conflict(
+    req: falcon.Request, resp: falcon.Response, error: Exception, params: object
+) -> None:
+    if getattr(req.context, "claim", None) is None:
+        _unexpected(req, resp, error, params)
+        return
+    # Two attempts at one request were thought dead and alive in turn: the other one has made it.
+    log.warning("request_made_twice", error=type(error).__name__)
+    answer(req, resp, RequestUnderWay("another attempt at the same request was quicker"))
 
 
 def _database_away(

@@ -17,7 +17,7 @@ from db import queries
 from db.blobs import BlobMissing, Blobs, recording_key
 from db.models import UNFINISHED_STATES, AudioSession
 from db.session import Store
-from services import schemas, uploads
+from services import idempotency, schemas, uploads
 from services.access import owner, principal
 from services.contract import operation, query_of
 from services.elsewhere import Elsewhere, Source, is_meant
@@ -124,12 +124,24 @@ class SessionList:
         else:
             session_id = self._add(req, columns, file_name=asked.file_name)
         self._publisher.send(ProcessAudioFile(session_id=session_id))
+        self._answer(req, resp, session_id)
+
+    def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Answer with the session that an earlier attempt made."""
+        try:
+            self._answer(req, resp, made_id)
+        except SessionNotFound:
+            return False
+        return True
+
+    def _answer(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        session = load(self._store, session_id, owner=owner(req))
         resp.location = f"/v1/sessions/{session_id}"
-        answer(resp, load(self._store, session_id, owner=owner(req)), status=202)
+        answer(resp, session, status=202)
 
     def _add(self, req: falcon.Request, columns: dict[str, Any], *, file_name: str) -> uuid.UUID:
         """Store the recording that a request bears, and write its session down."""
-        session_id = uuid.uuid4()
+        session_id = idempotency.new_id(req)
         key = recording_key(session_id)
         upload = self._receive(req, key, file_name=file_name)
         with uploads.row_of(key, store=self._store, blobs=self._blobs) as db:

@@ -18,7 +18,7 @@ from db import model_queries, queries
 from db.blobs import Blobs, training_prefix
 from db.models import AudioSession
 from db.session import Store
-from services import forms, manifests, schemas, uploads
+from services import forms, idempotency, manifests, schemas, uploads
 from services.access import owner, principal
 from services.contract import json_of, operation
 from services.errors import (
@@ -77,7 +77,7 @@ def start(
     max_upload_bytes: int,
 ) -> schemas.Training:
     """Store the clips of a form, write the job down, and only then tell the workers."""
-    job_id = uuid.uuid4()
+    job_id = idempotency.new_id(req)
     with forms.received(
         req,
         blobs=blobs,
@@ -115,16 +115,20 @@ class TrainingItem:
     @operation(scope="sessions:read", answer=schemas.Training, problems=(TrainingNotFound,))
     def on_get(self, req: falcon.Request, resp: falcon.Response, job_id: uuid.UUID) -> None:
         """State, percent, stage, which clips were refused and why, and the model at the end."""
-        with self._store.transaction() as db:
-            job = model_queries.get_training(db, job_id, owner=owner(req))
-            if job is None:
-                raise TrainingNotFound(f"no training has the id {job_id}")
-            training = schemas.Training.of(
-                job,
-                n_clips=model_queries.count_clips(db, job_id),
-                refused=model_queries.refused_clips(db, job_id),
-            )
-        answer(resp, training)
+        answer(resp, load(self._store, job_id, owner=owner(req)))
+
+
+def load(store: Store, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Training:
+    """A training as the API shows it to an owner; raises :class:`TrainingNotFound`."""
+    with store.transaction() as db:
+        job = model_queries.get_training(db, job_id, owner=owner)
+        if job is None:
+            raise TrainingNotFound(f"no training has the id {job_id}")
+        return schemas.Training.of(
+            job,
+            n_clips=model_queries.count_clips(db, job_id),
+            refused=model_queries.refused_clips(db, job_id),
+        )
 
 
 def _options(data: bytes) -> Options:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import falcon
 import structlog
 from falcon.typing import ReadableIO
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from actors import formats
@@ -103,13 +104,16 @@ def row_of(*keys: str, store: Store, blobs: Blobs) -> Iterator[Session]:
     """The transaction that writes the row of what has been stored under some keys.
 
     Without a row nobody needs them, and they are removed. But a commit that fails leaves open
-    whether the row is there, and then only ``clean_up`` can tell, later.
+    whether the row is there, and then only ``clean_up`` can tell, later. And if there is a row of
+    the same id already, of an earlier attempt at the same request, they are that one's.
     """
     at_commit = False
     try:
         with store.transaction() as db:
             yield db
             at_commit = True
+    except IntegrityError:
+        raise
     except Exception:
         if not at_commit:
             _forget(keys, blobs)

@@ -15,7 +15,7 @@ from actors.messages import ValidateModel
 from db import model_queries
 from db.blobs import Blobs, validation_prefix
 from db.session import Store
-from services import forms, manifests, models, schemas, uploads
+from services import forms, idempotency, manifests, models, schemas, uploads
 from services.access import owner, principal
 from services.contract import operation
 from services.errors import (
@@ -74,14 +74,22 @@ class ValidationStart:
         if model_id is not None:
             with self._store.transaction() as db:
                 models.found(db, model_id, owner=owner(req))
-        validation_id = uuid.uuid4()
+        validation_id = idempotency.new_id(req)
         if model_id is not None and not req.content_type:
             validation = self._add(req, validation_id, model_id=model_id)
         else:
             validation = self._receive(req, validation_id, model_id)
         self._publisher.send(ValidateModel(validation_id=validation_id))
-        resp.location = f"/v1/validations/{validation_id}"
-        answer(resp, validation, status=202)
+        _answer(resp, validation)
+
+    def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Answer with the validation that an earlier attempt made."""
+        try:
+            validation = load(self._store, made_id, owner=owner(req))
+        except ValidationNotFound:
+            return False
+        _answer(resp, validation)
+        return True
 
     def _receive(
         self, req: falcon.Request, validation_id: uuid.UUID, model_id: uuid.UUID | None
@@ -135,12 +143,23 @@ class ValidationItem:
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, validation_id: uuid.UUID) -> None:
         """State, percent, stage, and the report at the end."""
-        with self._store.transaction() as db:
-            row = model_queries.get_validation(db, validation_id, owner=owner(req))
-            if row is None:
-                raise ValidationNotFound(f"no validation has the id {validation_id}")
-            validation = schemas.ValidationReport.of(row)
-        answer(resp, validation)
+        answer(resp, load(self._store, validation_id, owner=owner(req)))
+
+
+def load(
+    store: Store, validation_id: uuid.UUID, *, owner: uuid.UUID | None
+) -> schemas.ValidationReport:
+    """A validation as the API shows it to an owner; raises :class:`ValidationNotFound`."""
+    with store.transaction() as db:
+        row = model_queries.get_validation(db, validation_id, owner=owner)
+        if row is None:
+            raise ValidationNotFound(f"no validation has the id {validation_id}")
+        return schemas.ValidationReport.of(row)
+
+
+def _answer(resp: falcon.Response, validation: schemas.ValidationReport) -> None:
+    resp.location = f"/v1/validations/{validation.id}"
+    answer(resp, validation, status=202)
 
 
 def _labelled(form: Form) -> dict[str, Any]:

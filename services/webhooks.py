@@ -19,6 +19,7 @@ from actors.outbound.errors import Refused
 from db import account_queries, webhook_queries
 from db.session import Store
 from db.webhook_models import Webhook
+from services import idempotency
 from services import webhook_schemas as schemas
 from services.access import owner, principal
 from services.contract import body_of, operation, query_of
@@ -27,6 +28,7 @@ from services.errors import (
     FieldError,
     InvalidBody,
     InvalidParameter,
+    SecretNotShown,
     TooManyWebhooks,
     WebhookDisabled,
     WebhookNotFound,
@@ -103,12 +105,21 @@ class WebhookList:
             if webhook_queries.count_webhooks(db, user_id) >= MOST_WEBHOOKS:
                 raise TooManyWebhooks(f"a user has {MOST_WEBHOOKS} webhooks at most")
             row = webhook_queries.add_webhook(
-                db, id=uuid.uuid4(), user_id=user_id, url=url, secret=secret,
+                db, id=idempotency.new_id(req), user_id=user_id, url=url, secret=secret,
                 all_sessions=asked.all_sessions,
             )  # fmt: skip
         resp.location = f"/v1/webhooks/{row.id}"
         made = schemas.MadeWebhook(webhook=schemas.Webhook.of(row), secret=secret)
         answer(resp, made, status=201)
+
+    def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Refuse to show the secret again of the webhook that an earlier attempt registered."""
+        with self._store.reading() as db:
+            row = webhook_queries.get_webhook(db, made_id, owner=owner(req))
+        if row is None:
+            return False
+        resp.location = f"/v1/webhooks/{made_id}"
+        raise SecretNotShown("an earlier attempt at this request registered the webhook")
 
 
 class WebhookItem:

@@ -24,7 +24,7 @@ from actors import clock
 from actors.clock import Turn
 from actors.messages import CleanUp
 from actors.runtime import Runtime
-from db import model_queries, queries, request_queries, webhook_queries
+from db import idempotency_queries, model_queries, queries, request_queries, webhook_queries
 from db.blobs import SESSIONS, TRAININGS, UPLOADS, VALIDATIONS
 from db.models import UNFINISHED_STATES, AudioSession
 from db.training_models import Validation
@@ -65,11 +65,15 @@ def _clean_up(turn: Turn) -> dict[str, Any]:
         runtime, request_queries.remove_old_requests,
         older_than_s=runtime.settings.keep_requests_days * DAY_S,
     )  # fmt: skip
+    answers = _remove_rows(
+        runtime, idempotency_queries.remove_old_answers, older_than_s=idempotency_queries.KEPT_S
+    )
     return {
         "orphans": removed,
         "unfinished": unfinished,
         "deliveries": deliveries,
         "requests": requests,
+        "answers": answers,
     }
 
 

@@ -21,7 +21,7 @@ from db.session import Store
 from db.settings import Settings
 from services import errors, problems
 from services.app import Collaborators, create_app
-from services.errors import InternalError, ServiceError, StoreUnavailable
+from services.errors import InternalError, RequestUnderWay, ServiceError, StoreUnavailable
 from tests.support import accounts
 
 pytestmark = pytest.mark.integration
@@ -198,7 +198,9 @@ def test_every_kind_can_be_explained() -> None:
         assert doc != inspect.getdoc(ServiceError), kind
         assert kind.advice, kind
         assert 400 <= kind.status < 600, kind
-        assert (kind.retry_after_s is not None) == (kind.status in (429, 503)), kind
+        assert (kind.retry_after_s is not None) == (
+            kind.status in (429, 503) or kind is RequestUnderWay
+        ), kind
         assert kind.__name__ in (ServiceError.__doc__ or ""), kind
 
 
