@@ -40,7 +40,8 @@ class World:
         self.store = store
         self.now_s = 1_000.0
 
-    def limiter(self, *, per_s: float = 10.0, burst_s: float = 4.0) -> RateLimiter:
+    def limiter(self, *, per_s: float = 0.01, burst_s: float = 4_000.0) -> RateLimiter:
+        """So slow a limiter that the time which passes by itself brings nothing."""
         return RateLimiter(self.store, per_s=per_s, burst_s=burst_s, clock=lambda: self.now_s)
 
     def wait(self, seconds: float) -> None:
@@ -76,30 +77,26 @@ def granted(limiter: RateLimiter, n_asked: int, *, key_id: str = KEY_ID, **own: 
 def test_a_burst_then_the_rate(world: World) -> None:
     limiter = world.limiter()
     assert granted(limiter, 100) == 40
-    world.wait(0.5)
+    world.wait(500)
     assert granted(limiter, 100) == 5
     # Another key has a bucket of its own, and a key may have a rate of its own.
-    assert granted(limiter, 100, key_id=OTHER_ID, per_s=2.0) == 8
-    world.wait(3_600)
+    assert granted(limiter, 100, key_id=OTHER_ID, per_s=0.002) == 8
+    world.wait(1e6)
     assert granted(limiter, 100) == 40
     assert granted(world.limiter(per_s=0), 1_000) == 1_000
-    assert granted(world.limiter(per_s=0), 100, per_s=0.1) == 1
+    assert granted(world.limiter(per_s=0), 100, per_s=0.0001) == 1
 
 
 def test_processes_keep_to_the_rate_together(world: World) -> None:
-    began_s = time.monotonic()
     limiters = [world.limiter(), world.limiter()]
     n_granted = 0
     for _ in range(80):
         for limiter in limiters:
             n_granted += granted(limiter, 10)
             limiter.settle()
-        world.wait(0.25)
-    # Real time passes, too, by the database's clock.
-    lasted_s = 20 + time.monotonic() - began_s
-    assert 0.9 * (40 + 10 * 20) <= n_granted <= 40 + 10 * lasted_s + 10
-    # Alone each would have granted as much.
-    assert granted(world.limiter(), 100) == 40
+        world.wait(250)
+    # Each of them alone would have granted 40 and 200.
+    assert 230 <= n_granted <= 250
 
 
 def test_what_was_given_away_twice_is_paid_back(world: World) -> None:
@@ -107,14 +104,12 @@ def test_what_was_given_away_twice_is_paid_back(world: World) -> None:
     assert granted(one, 40) + granted(other, 40) == 80
     one.settle()
     other.settle()
-    assert -40 <= world.tokens() < -30
-    one.settle()
+    assert round(world.tokens()) == -40
     assert granted(other, 10) == 0
-    world.wait(3.5)
+    world.wait(3_500)
     assert granted(other, 10) == 0
-    world.wait(1.5)
-    other.settle()
-    assert 1 <= granted(other, 100) <= 20
+    world.wait(1_550)
+    assert granted(other, 100) == 10
 
 
 class AwayStore(Store):
@@ -138,17 +133,15 @@ def test_a_database_that_is_away_refuses_nobody_and_is_told_later(database_url: 
     limiter.settle()
     store.is_away = True
     for _ in range(10):
-        world.now_s += 1.0
+        world.now_s += 1_000.0
         assert granted(limiter, 100) == 10
         with pytest.raises(OperationalError):
             limiter.settle()
     store.is_away = False
-    world.wait(0)
-    with store.transaction() as db:
-        db.execute(text("UPDATE rate_buckets SET settled_at = settled_at - interval '10 s'"))
+    world.wait(10_000)
     limiter.settle()
     # Nothing is owed: the process kept to the rate by itself.
-    assert 0 <= world.tokens() < 10
+    assert round(world.tokens()) == 0
     store.close()
 
 

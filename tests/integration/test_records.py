@@ -346,3 +346,22 @@ def test_the_last_records_are_written_when_a_server_is_stopped(
     assert told.count('"event":"request"') == 3
     assert "hush" not in told
     assert accounts.KEY not in told
+
+
+def test_connections_that_were_cut_are_replaced(
+    recorded: Callable[..., Recorder], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "WRITE_S", 0.01)
+    monkeypatch.setattr(records, "AWAY_S", 0.01)
+    recorder = recorded(store)
+    for round_trip in range(1, 4):
+        recorder.ended(exchange(f"{round_trip}"))
+        eventually(lambda: figures(recorder)["waiting"] == 0, what="the record")
+        assert figures(recorder)["written"] == round_trip
+        with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            )
