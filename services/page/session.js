@@ -173,7 +173,9 @@ function show(next) {
     session.duration_s === null ? null : clock(session.duration_s),
     session.summary && count(session.summary.events, "event"),
     session.summary && `LAeq ${level(session.summary.laeq_db)} ${session.summary.level_reference}`,
-    `received ${moment(session.created_at)}`,
+    session.recorded_at
+      ? `recorded ${moment(session.recorded_at, session.time_zone)}`
+      : `received ${moment(session.created_at)}`,
   ].filter(Boolean).join(" · ");
   showProgress();
   showFacts();
@@ -182,7 +184,9 @@ function show(next) {
     player.duration = session.duration_s;
     draw();
   }
-  if (session.container !== null || isFinished(session)) offerSound();
+  // Before a recording is recognised its media type says nothing to a player.
+  const isHere = session.size_bytes !== null;
+  if (isHere && (session.container !== null || isFinished(session))) offerSound();
   if (DECODED.has(session.state)) once("spectrogram", fetchSpectrogram);
 }
 
@@ -324,7 +328,9 @@ function showFacts() {
     ["Sampling", session.rate_hz
       && `${(session.rate_hz / 1000).toLocaleString("en")} kHz, ${count(session.n_channels, "channel")}`],
     ["Length", session.duration_s !== null && clock(session.duration_s)],
-    ["Size", bytes(session.size_bytes)],
+    ["Size", session.size_bytes !== null && bytes(session.size_bytes)],
+    ["Fetched from", session.source_url],
+    ["Recorded", session.recorded_at && moment(session.recorded_at, session.time_zone)],
     ["Received", moment(session.created_at)],
     ["Finished", session.finished_at && moment(session.finished_at)],
     ["Calibration", session.calibration_db !== null
@@ -336,6 +342,9 @@ function showFacts() {
       && `${level(summary.l10_db)}, ${level(summary.l50_db)}, ${db(summary.l90_db)}`],
     ["Model", summary && `${summary.model.name} ${summary.model.version}`],
     ["Session", session.id],
+    // What the sender said of it, under the sender's own names.
+    ...Object.entries(session.metadata).map(([name, value]) =>
+      [name, typeof value === "string" ? value : JSON.stringify(value)]),
   ].filter(([, value]) => value);
   ids("about").hidden = false;
   ids("facts").replaceChildren(...facts.map(([name, value]) => {

@@ -40,8 +40,15 @@ export function bytes(count) {
   return `${index && size < 100 ? size.toFixed(1) : Math.round(size)} ${units[index]}`;
 }
 
-export function moment(iso) {
-  return new Date(iso).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+/** A moment on the clocks of a time zone; of this browser's, if there is none that it knows. */
+export function moment(iso, timeZone = null) {
+  const style = { dateStyle: "medium", timeStyle: "medium" };
+  try {
+    if (timeZone) return `${new Date(iso).toLocaleString(undefined, { ...style, timeZone })} (${timeZone})`;
+  } catch {
+    // Not every browser knows every zone.
+  }
+  return new Date(iso).toLocaleString(undefined, style);
 }
 
 export function count(number, what) {

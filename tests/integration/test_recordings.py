@@ -138,7 +138,7 @@ def test_the_picture_is_there_once_the_recording_is_decoded_and_stays(
     with Image.open(io.BytesIO(late.content)) as picture:
         assert picture.height == N_BANDS
         assert picture.width == pytest.approx(
-            recordings.demo().size / recordings.RATE_HZ * 20, abs=1
+            recordings.demo().size / recordings.RATE_HZ * 16, abs=1
         )
     again = get(api, session_id, "spectrogram.png", If_None_Match=late.headers["etag"])
     assert (again.status_code, again.content) == (304, b"")

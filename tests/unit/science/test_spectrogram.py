@@ -41,7 +41,7 @@ def test_a_tone_lies_in_its_band(hz: float) -> None:
     assert edges_hz[loudest] - 8 <= hz <= edges_hz[loudest + 1] + 8
 
 
-@pytest.mark.parametrize("seconds", [3.0, 99.0, 101.0, 431.7])
+@pytest.mark.parametrize("seconds", [3.0, 124.0, 126.0, 431.7])
 def test_the_columns_cover_the_recording_and_no_more(seconds: float) -> None:
     """A tone from a quarter to a half of it is seen there, to a column."""
     samples = np.zeros(round(seconds * RATE_HZ), dtype=np.float32)
@@ -51,7 +51,7 @@ def test_the_columns_cover_the_recording_and_no_more(seconds: float) -> None:
     height, width = bands_db.shape
     assert height == N_BANDS
     assert width <= MOST_COLUMNS
-    if seconds > 100:
+    if seconds > 125:
         assert width >= MOST_COLUMNS // 2
     loud = np.flatnonzero(bands_db.max(axis=0) > 0)
     assert loud[0] == pytest.approx(width / 4, abs=1.5)
@@ -60,14 +60,14 @@ def test_the_columns_cover_the_recording_and_no_more(seconds: float) -> None:
 
 @pytest.mark.parametrize("block", [160, 7_919, 2_000_000])
 def test_blocks_do_not_matter(block: int) -> None:
-    noise = np.random.default_rng(7).standard_normal(RATE_HZ * 110).astype(np.float32)
+    noise = np.random.default_rng(7).standard_normal(RATE_HZ * 140).astype(np.float32)
     np.testing.assert_allclose(drawn(noise, block=block), drawn(noise), atol=1e-3)
 
 
-@pytest.mark.parametrize("n_samples", [0, 1, 799, 800, 801])
+@pytest.mark.parametrize("n_samples", [0, 1, 999, 1_000, 1_001])
 def test_hardly_anything_is_a_column_or_two(n_samples: int) -> None:
     bands_db = drawn(np.zeros(n_samples, dtype=np.float32))
-    assert bands_db.shape == (N_BANDS, 2 if n_samples == 801 else 1)
+    assert bands_db.shape == (N_BANDS, 2 if n_samples == 1_001 else 1)
     np.testing.assert_allclose(bands_db, -100, atol=1e-3)
 
 
