@@ -104,8 +104,9 @@ def take_item(
     """Make a session of an item's recording, and note it. Fails if it was done before."""
     session_id = session_id_of(batch.id, item_index)
     options = dict(batch.options)
-    if options.get("model_id") is not None:
-        options["model_id"] = uuid.UUID(options["model_id"])
+    for name in ("model_id", "webhook_id"):
+        if options.get(name) is not None:
+            options[name] = uuid.UUID(options[name])
     queries.add_session(
         db,
         id=session_id,

@@ -76,7 +76,7 @@ _SHOWN = (
     AudioSession.container, AudioSession.codec, AudioSession.rate_hz, AudioSession.n_channels,
     AudioSession.duration_s, AudioSession.calibration_db, AudioSession.calibration_tone_db,
     AudioSession.bands, AudioSession.model_id, AudioSession.recorded_at, AudioSession.time_zone,
-    AudioSession.priority, AudioSession.batch_id, AudioSession.spans_total,
+    AudioSession.priority, AudioSession.batch_id, AudioSession.webhook_id, AudioSession.spans_total,
     AudioSession.spans_finished, AudioSession.stage_share, AudioSession.stage_since,
     AudioSession.stage_told_at, AudioSession.created_at, AudioSession.started_at,
     AudioSession.finished_at,

@@ -31,6 +31,7 @@ from services.errors import (
     ModelNotFound,
     TooManyFiles,
     UnsupportedUpload,
+    WebhookNotFound,
 )
 from services.options import BatchOptions
 from services.sessions import Page, answer, from_cursor
@@ -83,14 +84,13 @@ class BatchList:
         takes_audio=True,
         problems=(
             BatchClosed, BatchExists, EmptyUpload, InvalidBody, InvalidParameter,
-            ModelNotFound, TooManyFiles,
-            UnsupportedUpload,
+            ModelNotFound, TooManyFiles, UnsupportedUpload, WebhookNotFound,
         ),
     )  # fmt: skip
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Take recordings: a form of files, or JSON that names objects in the inbox."""
         asked = query_of(req, BatchOptions)
-        columns = asked.columns(self._store, owner=owner(req))
+        columns = asked.columns(self._store, user_id=principal(req).user_id, owner=owner(req))
         values: dict[str, Any] = {
             "id": asked.batch_id or idempotency.new_id(req),
             "user_id": principal(req).user_id,

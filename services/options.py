@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from actors.noise_types import reported
-from db import model_queries
+from db import model_queries, webhook_queries
 from db.models import (
     CALIBRATION_RANGE_DB,
     METADATA_BYTES,
@@ -26,7 +26,7 @@ from db.models import (
     NoiseModel,
 )
 from db.session import Store
-from services.errors import FieldError, InvalidParameter, ModelNotFound
+from services.errors import FieldError, InvalidParameter, ModelNotFound, WebhookNotFound
 
 Wanted = TypeVar("Wanted")
 
@@ -58,6 +58,8 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
     bands: Literal["third_octave"] | None = None
     #: The model that hears it, instead of the one in use.
     model: uuid.UUID | None = None
+    #: A webhook of the caller's that is told of its end; one that hears of all sessions is anyway.
+    webhook: uuid.UUID | None = None
     #: ``TYPE:CONFIDENCE``, once for each noise type: less sure events of it are not reported.
     threshold: list[str] = []
     #: Where it was recorded, as an IANA name: ``Europe/Berlin``.
@@ -130,12 +132,14 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
                 raise ValueError("a number in it lies between -2^53 and 2^53")
         return found
 
-    def columns(self, store: Store, *, owner: uuid.UUID | None) -> dict[str, Any]:
-        """What of a session's row they say.
+    def columns(
+        self, store: Store, *, user_id: uuid.UUID, owner: uuid.UUID | None
+    ) -> dict[str, Any]:
+        """What of the row of a user's session they say.
 
         Raises
         ------
-        ModelNotFound
+        ModelNotFound, WebhookNotFound
             Also if it is somebody else's.
         InvalidParameter
             If the model knows no such noise types.
@@ -144,6 +148,8 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
         model = self._model(store, owner=owner) if self.model or thresholds else None
         if model is not None:
             _check_known(thresholds, model)
+        if self.webhook is not None:
+            _check_theirs(self.webhook, store, user_id=user_id)
         return {
             "priority": PRIORITIES.index(self.priority),
             "calibration_db": self.calibration_db,
@@ -152,6 +158,7 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
             # Thresholds are of the model that they were compared with: whatever is put to use
             # until a worker takes the recording up, this one hears it.
             "model_id": None if model is None else model.id,
+            "webhook_id": self.webhook,
             "thresholds": thresholds,
             "time_zone": self.time_zone,
             "user_metadata": self.own_metadata(),
@@ -184,8 +191,11 @@ class SessionOptions(RecordingOptions, kw_only=True):
                 detail=f"it must lie in the years {RECORDED_FROM.year} to {RECORDED_TO.year - 1}",
             )
 
-    def columns(self, store: Store, *, owner: uuid.UUID | None) -> dict[str, Any]:
-        return {"recorded_at": self.recorded_at, **super().columns(store, owner=owner)}
+    def columns(
+        self, store: Store, *, user_id: uuid.UUID, owner: uuid.UUID | None
+    ) -> dict[str, Any]:
+        columns = super().columns(store, user_id=user_id, owner=owner)
+        return {"recorded_at": self.recorded_at, **columns}
 
 
 class BatchOptions(RecordingOptions, kw_only=True):
@@ -217,6 +227,13 @@ def _check_known(thresholds: Iterable[str], model: NoiseModel) -> None:
             f" but {', '.join(sorted(known))}"
         )
         raise InvalidParameter.of([FieldError(field="threshold", detail=detail)])
+
+
+def _check_theirs(webhook_id: uuid.UUID, store: Store, *, user_id: uuid.UUID) -> None:
+    """Refuse a webhook that would never be told: an administrator's is told of nobody else."""
+    with store.reading() as db:
+        if webhook_queries.get_webhook(db, webhook_id, owner=user_id) is None:
+            raise WebhookNotFound(f"you have no webhook with the id {webhook_id}")
 
 
 @functools.cache

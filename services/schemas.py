@@ -91,6 +91,8 @@ class Session(msgspec.Struct, kw_only=True):
     priority: str
     #: The batch that it came with.
     batch_id: uuid.UUID | None
+    #: The webhook that it names, to be told of its end.
+    webhook_id: uuid.UUID | None
     spans_total: int
     spans_finished: int
     spans_failed: int

@@ -40,6 +40,7 @@ from services.errors import (
     UnsupportedUpload,
     UploadNotFound,
     UploadTooLarge,
+    WebhookNotFound,
 )
 from services.options import SessionOptions
 
@@ -112,13 +113,13 @@ class SessionList:
         problems=(
             EmptyUpload, IncompleteUpload, InvalidBody, InvalidParameter, LengthRequired,
             ModelNotFound, SourceRefused, StoreUnavailable, UnknownFormat, UnsupportedUpload,
-            UploadNotFound, UploadTooLarge,
+            UploadNotFound, UploadTooLarge, WebhookNotFound,
         ),
     )  # fmt: skip
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Take a recording, or where it lies: write it down, and only then tell the workers."""
         asked = query_of(req, SessionOptions)
-        columns = asked.columns(self._store, owner=owner(req))
+        columns = asked.columns(self._store, user_id=principal(req).user_id, owner=owner(req))
         if is_meant(req):
             session_id = self._elsewhere.add(req, file_name=asked.file_name, asked=columns)
         else:

@@ -47,6 +47,7 @@ QUEUED: dict[str, Any] = {
     "metadata": {"site": "bridge", "floor": 3},
     "priority": "normal",
     "batch_id": None,
+    "webhook_id": None,
     "spans_total": 0,
     "spans_finished": 0,
     "spans_failed": 0,
