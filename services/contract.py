@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import falcon
 import msgspec
@@ -174,13 +177,29 @@ def _unknown(name: str) -> FieldError:
     return FieldError(field=name[:MOST_TOLD_CHARS], detail="there is no such parameter")
 
 
+@functools.cache
+def _reading(kind: Any) -> tuple[Any, bool]:
+    """As what a parameter is read, and whether only as it would stand in JSON."""
+    if isinstance(kind, types.UnionType) or get_origin(kind) is Union:
+        # What is given is never null: that would be a text like any other.
+        rest = [each for each in get_args(kind) if each is not types.NoneType]
+        kind = functools.reduce(operator.or_, rest)
+    # Otherwise a number would be taken for a time, too: for seconds since 1970.
+    return kind, _has_time(kind)
+
+
+def _has_time(kind: Any) -> bool:
+    return kind is datetime or any(_has_time(part) for part in get_args(kind))
+
+
 def _convert(given: str | list[str], kind: Any) -> Any:
     """A parameter as it is wanted: text becomes numbers, and one value a list of one."""
     if any("\x00" in each for each in ([given] if isinstance(given, str) else given)):
         raise msgspec.ValidationError(_NO_NUL)
+    kind, strict = _reading(kind)
     if isinstance(given, list):
         try:
-            return msgspec.convert(given, kind, strict=False)
+            return msgspec.convert(given, kind, strict=strict)
         except msgspec.ValidationError:
             raise msgspec.ValidationError("it must be given once") from None
     # A plus sign in a query stands for a space; in numbers and times it is clear what was meant.
@@ -188,7 +207,7 @@ def _convert(given: str | list[str], kind: Any) -> Any:
     first_error: msgspec.ValidationError | None = None
     for reading in readings:
         try:
-            return msgspec.convert(reading, kind, strict=False)
+            return msgspec.convert(reading, kind, strict=strict)
         except msgspec.ValidationError as error:
             first_error = first_error or error
     assert first_error is not None

@@ -266,7 +266,9 @@ class _Writer:
 
     def _responses(self, promise: Operation, example: Example) -> dict[str, Any]:
         good: dict[str, Any] = {"headers": {}}
-        good["content"] = {promise.media: {"schema": _schema_of(promise.media, promise.answer)}}
+        if promise.status != HTTPStatus.NO_CONTENT:
+            schema = _schema_of(promise.media, promise.answer)
+            good["content"] = {promise.media: {"schema": schema}}
         if example.answer is not None:
             good["content"][promise.media]["example"] = example.answer
         if promise.keyed:
@@ -302,6 +304,9 @@ def _schema_of(media: str, kind: type[msgspec.Struct] | type[bytes] | None) -> S
         return _ref(kind)
     if media == falcon.MEDIA_JSON:
         return {"type": "object"}
+    if media == "text/event-stream":
+        # Whether a schema is of the whole or of each event, this version of OpenAPI leaves open.
+        return {}
     return {"type": "string"} if media.startswith("text/") else BINARY
 
 

@@ -145,9 +145,9 @@ def test_a_call_bears_what_the_example_has(document: dict[str, Any]) -> None:
 
     (promote,) = of("/v1/models/{model_id}/promote", "post")
     assert json.loads(shlex.split(promote.replace("\\\n", ""))[-1]) == {"force": False}
-    raw, form = of("/v1/sessions", "post")
-    assert "--data-binary @street.flac" in raw
-    assert "-F file=@street.flac" in form
+    uploads = of("/v1/sessions", "post")
+    assert any("--data-binary @street.flac" in call for call in uploads)
+    assert any("-F file=@street.flac" in call for call in uploads)
     assert "limit=100" in of("/v1/sessions/{session_id}/detections", "get")[0]
     assert of("/v1/sessions/{session_id}/events", "get")[0].startswith("curl -N ")
     assert "-X DELETE" in of("/v1/keys/{key_id}", "delete")[0]

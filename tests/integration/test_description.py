@@ -1,0 +1,132 @@
+"""The API held against its own description, by requests that schemathesis makes of it.
+
+The requests are the same in each run: they are derived from the description and a seed, and from
+nothing that was answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import falcon
+import hypothesis
+import pytest
+import schemathesis
+from hypothesis import strategies
+from schemathesis.specs.openapi.checks import negative_data_rejection
+
+from actors import broker
+from actors.broker import Publisher
+from db.blobs import Blobs
+from db.session import Store
+from db.settings import Settings
+from services import openapi
+from services.app import Collaborators, create_app
+from services.openapi_command import unconnected_routes
+from tests.support import accounts, exemplified, servers
+
+pytestmark = pytest.mark.integration
+
+#: Random requests of an operation, beside those that try each bound of its parameters.
+RANDOM = 5
+
+#: Where a body or a parameter may be refused although the description allows it, and why.
+REFUSALS = {
+    "GET /v1/batches/{batch_id}/items": "a cursor is of an earlier answer",
+    "GET /v1/sessions/{session_id}/detections": "a cursor is of an earlier answer",
+    "GET /v1/usage": "a period is not longer than a month, and does not end before it begins",
+    "GET /v1/webhooks/{webhook_id}/deliveries": "a cursor is of an earlier answer",
+    "PATCH /v1/webhooks/{webhook_id}": "a receiver is at an address that is public",
+    "POST /v1/batches": "keys lie in the inbox, and a key and a prefix exclude each other",
+    "POST /v1/models": "a manifest is CSV with a header",
+    "POST /v1/models/{model_id}/validate": "a manifest is CSV with a header",
+    "POST /v1/validations": "a manifest is CSV with a header",
+    "POST /v1/sessions": "an address and an upload exclude each other",
+    "POST /v1/webhooks": "a receiver is at an address that is public",
+}
+CONFIG = {
+    "seed": 1,
+    "generation": {
+        "deterministic": True,
+        "max-examples": RANDOM,
+        "database": "none",
+        "no-shrink": True,
+    },
+    "phases": {
+        "fuzzing": {
+            "extra-data-sources": {"responses": False},
+            "error-feedback": {"enabled": False},
+        },
+        "stateful": {"enabled": False},
+    },
+    "operations": [
+        {"include-name": name, "checks": {"positive_data_acceptance": {"enabled": False}}}
+        for name in REFUSALS
+    ],
+}
+
+
+class Late:
+    """Stands for an application that is made only when the tests run."""
+
+    def __init__(self) -> None:
+        self.app: falcon.App[Any, Any] | None = None
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer as the application does."""
+        assert self.app is not None
+        return self.app(environ, start_response)
+
+
+def described(app: Late) -> Any:
+    """The description of the API, for tests that are made of it."""
+    with unconnected_routes() as routes:
+        document = openapi.document(routes)
+    config = schemathesis.Config.from_dict(CONFIG)
+    schema = schemathesis.openapi.from_dict(document, config=config)
+    schema.app = app
+    return schema
+
+
+schemathesis.openapi.media_type("audio/*", strategies.binary(min_size=1))
+LATE = Late()
+API = described(LATE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def served(
+    postgres_url: str,
+    migrated_url: str,
+    drop_later: Callable[[str], None],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
+    """The application; all that the examples speak of is there."""
+    settings = Settings(
+        database_url=servers.new_database(postgres_url, copy_of=migrated_url),
+        amqp_url="memory://",
+        blob_url=(tmp_path_factory.mktemp("described") / "blobs").as_uri(),
+        key_pepper=accounts.PEPPER,
+        rate_limit_per_s=0,
+    )
+    store, blobs = Store(settings.database_url, pool_size=5), Blobs(settings.blob_url)
+    publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
+    exemplified.add(store, blobs)
+    LATE.app = create_app(
+        Collaborators(settings=settings, store=store, blobs=blobs, publisher=publisher)
+    )
+    yield
+    publisher.close()
+    store.close()
+    drop_later(settings.database_url)
+
+
+@API.parametrize()  # type: ignore[untyped-decorator]
+@hypothesis.settings(derandomize=True, database=None, deadline=None)
+def test_the_api_is_what_it_says(case: schemathesis.Case[Any]) -> None:
+    # Whatever stands in a form is a file like any other on its way.
+    is_form = case.media_type == falcon.MEDIA_MULTIPART
+    case.call_and_validate(
+        headers=accounts.bearer(accounts.ADMIN_KEY),
+        excluded_checks=[negative_data_rejection] if is_form else [],
+    )

@@ -1,0 +1,95 @@
+"""The rows that the examples of the API's description speak of, so that they can be asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from db import queries
+from db.account_models import ApiKey
+from db.batch_models import Batch, BatchItem
+from db.blobs import Blobs, recording_key
+from db.models import AudioSession, Base, NoiseDetection, NoiseModel, User
+from db.session import Store
+from db.training_models import TrainingJob, Validation
+from db.webhook_models import Webhook, WebhookDelivery
+from services.examples import EXAMPLES, PARAMETERS, example
+
+SESSION, BATCH, MODEL, JOB, VALIDATION, USER, WEBHOOK, DELIVERY = (
+    uuid.UUID(each)
+    for each in (
+        example.SESSION_ID, example.BATCH_ID, example.MODEL_ID, example.JOB_ID,
+        example.VALIDATION_ID, example.USER_ID, example.WEBHOOK_ID, example.DELIVERY_ID,
+    )
+)  # fmt: skip
+RECORDING = b"fLaC" + bytes(range(256))
+MODEL_FILE = b"the file of a model"
+
+
+def add(store: Store, blobs: Blobs) -> None:
+    """Write down all that the examples name: a session that is completed, its model, and so on."""
+    levels = json.dumps(_answer("GET /v1/sessions/{session_id:uuid}/levels"))
+    blobs.put("levels.json", [levels.encode()])
+    blobs.put(recording_key(SESSION), [RECORDING])
+    blobs.put("model.clamor", [MODEL_FILE])
+    for picture in ("confusion.png", "spectrogram.png"):
+        blobs.put(picture, [b"\x89PNG\r\n\x1a\n"])
+    with store.transaction() as db:
+        for row in _rows(queries.clock(db)):
+            db.add(row)
+            # In this order: none refers to one behind it.
+            db.flush()
+
+
+def _rows(now: datetime) -> Iterator[Base]:
+    (event,) = _answer("GET /v1/sessions/{session_id:uuid}/detections")["items"]
+    ended: dict[str, Any] = {
+        "state": "completed", "percent": 100, "started_at": now, "finished_at": now,
+        "model_id": MODEL, "user_id": USER,
+    }  # fmt: skip
+    key: dict[str, Any] = {"name": "street monitors", "scopes": ["sessions:read"]}
+    told: dict[str, Any] = {"url": "https://example.org/clamor", "all_sessions": True}
+    delivered = {"type": "session.completed", "state": "delivered", "tries": 1}
+    yield User(id=USER, email="noise@example.org", name="Noise team")
+    yield ApiKey(id=PARAMETERS["key_id"], user_id=USER, secret_hash=bytes(32), **key)
+    yield _model()
+    yield Batch(id=BATCH, state="taken", options={}, items_total=1, next_item=1, user_id=USER)
+    yield _session(started_at=now, finished_at=now + timedelta(seconds=2))
+    yield BatchItem(batch_id=BATCH, item_index=0, file_name="a", session_id=SESSION)
+    yield NoiseDetection(session_id=SESSION, event_index=0, **event)
+    yield TrainingJob(id=JOB, name="site-7", version=1, seed=0, **ended)
+    yield Validation(id=VALIDATION, report={"passed": True, "checks": []}, **ended)
+    yield Webhook(id=WEBHOOK, user_id=USER, secret="whsec_c2hv", state="active", **told)
+    yield WebhookDelivery(
+        id=DELIVERY, webhook_id=WEBHOOK, session_id=SESSION, finished_at=now, **delivered
+    )
+
+
+def _answer(name: str) -> dict[str, Any]:
+    answer: dict[str, Any] = EXAMPLES[name].answer
+    return answer
+
+
+def _model() -> NoiseModel:
+    return NoiseModel(
+        id=MODEL, name="site-7", version="1", sha256=hashlib.sha256(MODEL_FILE).hexdigest(),
+        blob_key="model.clamor", header={"algorithm": "mlp", "classes": ["dog_bark"]},
+        card={"clips": 24}, confusion_key="confusion.png", user_id=USER,
+    )  # fmt: skip
+
+
+def _session(**times: Any) -> AudioSession:
+    told = _answer("GET /v1/sessions/{session_id:uuid}")
+    own = (
+        "state", "file_name", "container", "codec", "rate_hz", "n_channels", "duration_s",
+        "calibration_db", "spans_total", "spans_finished", "summary",
+    )  # fmt: skip
+    return AudioSession(
+        id=SESSION, recording_key=recording_key(SESSION), size_bytes=len(RECORDING),
+        levels_answer_key="levels.json", spectrogram_key="spectrogram.png", user_id=USER,
+        batch_id=BATCH, **{name: told[name] for name in own}, **times,
+    )  # fmt: skip
