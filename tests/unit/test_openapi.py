@@ -29,6 +29,7 @@ def promises(routes: dict[str, object]) -> dict[str, Operation]:
         f"{method} {template}": promise
         for template, resource in routes.items()
         for method, promise in contract.operations(resource).items()
+        if promise.is_described
     }
 
 
