@@ -122,7 +122,13 @@ def served(
 
 
 @API.parametrize()  # type: ignore[untyped-decorator]
-@hypothesis.settings(derandomize=True, database=None, deadline=None)
+@hypothesis.settings(
+    derandomize=True,
+    database=None,
+    # Nothing hangs on how fast the machine is.
+    deadline=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
 def test_the_api_is_what_it_says(case: schemathesis.Case[Any]) -> None:
     # Whatever stands in a form is a file like any other on its way.
     is_form = case.media_type == falcon.MEDIA_MULTIPART
