@@ -102,7 +102,11 @@ IDEMPOTENCY_KEY: dict[str, Any] = {
     "in": "header",
     "description": "A string of the caller's own for this request, best a UUID. Sent again with the"
     " same key within 24 hours, the request does nothing again, and is answered as it was.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 512},
+    # As services/idempotency.py reads it: in quotes, or as it is.
+    "schema": {
+        "type": "string",
+        "pattern": r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-+\--:<-\[\]-~]{1,255})$',
+    },
     "example": '"5f0c8a4e-0f5b-4f57-9d2e-7b0a4f0e3c11"',
 }
 #: Which headers a problem may bring, by its status.

@@ -53,6 +53,12 @@ CONFIG = {
         "database": "none",
         "no-shrink": True,
     },
+    "checks": {
+        # 422 is a key of an earlier request; they are the same for several operations.
+        "positive_data_acceptance": {
+            "expected-statuses": ["2xx", "3xx", "401", "403", "404", "409", "422", "429"]
+        }
+    },
     "phases": {
         "fuzzing": {
             "extra-data-sources": {"responses": False},
@@ -92,6 +98,20 @@ def described(app: Late) -> Any:
 schemathesis.openapi.media_type("audio/*", strategies.binary(min_size=1))
 LATE = Late()
 API = described(LATE)
+
+
+def whole(value: Any) -> Any:
+    """Whole numbers as integers: JSON Schema takes 3.0 for one, and Clamor does not."""
+    if isinstance(value, dict):
+        return {name: whole(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+@API.hook  # type: ignore[untyped-decorator]
+def map_body(_context: Any, body: Any) -> Any:
+    return whole(body)
 
 
 @pytest.fixture(scope="module", autouse=True)
