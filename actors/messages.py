@@ -122,6 +122,27 @@ class CleanUp(Nudge, frozen=True, kw_only=True):
     queue: ClassVar[str] = "maintenance.cleanup"
 
 
+class CleanUpOldSessions(Nudge, frozen=True, kw_only=True):
+    """The clock struck: remove sessions that are older than they are kept."""
+
+    actor: ClassVar[str] = "cleanup_old_sessions"
+    queue: ClassVar[str] = "maintenance.old"
+
+
+class CleanUpFailedSessions(Nudge, frozen=True, kw_only=True):
+    """The clock struck: remove sessions that failed, or do not end."""
+
+    actor: ClassVar[str] = "cleanup_failed_sessions"
+    queue: ClassVar[str] = "maintenance.failed"
+
+
+class VacuumDatabase(Nudge, frozen=True, kw_only=True):
+    """The clock struck: let Postgres tidy its tables."""
+
+    actor: ClassVar[str] = "vacuum_database"
+    queue: ClassVar[str] = "maintenance.vacuum"
+
+
 ALL: tuple[type[Nudge], ...] = (
     ProcessAudioFile,
     SplitRecording,
@@ -133,6 +154,9 @@ ALL: tuple[type[Nudge], ...] = (
     ValidateModel,
     CheckHealth,
     CleanUp,
+    CleanUpOldSessions,
+    CleanUpFailedSessions,
+    VacuumDatabase,
 )
 
 

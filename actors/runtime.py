@@ -44,7 +44,7 @@ class Runtime:
         self.publisher = Publisher(broker, prefix=settings.queue_prefix)
         self.outbound = Outbound(settings.private_networks)
         self.watchdog = Watchdog(leaves=owns_process)
-        self.model = lru_cache(maxsize=MODELS_KEPT)(self._load_model)
+        self.model = lru_cache(maxsize=MODELS_KEPT)(self.read_model)
 
     def close(self) -> None:
         """Send what waits to be sent and close the connections."""
@@ -78,7 +78,8 @@ class Runtime:
                 header=dict(model.header),
             )
 
-    def _load_model(self, model_id: uuid.UUID) -> Model:
+    def read_model(self, model_id: uuid.UUID) -> Model:
+        """A model, read anew from where it is stored; raises if it is not whole."""
         with self.store.transaction() as db:
             row = model_queries.get_model(db, model_id)
         if row is None:

@@ -92,6 +92,18 @@ class Job:
 
 JOBS = (
     Job(nudge=messages.CheckHealth, why="an operator hears of a fault within the hour"),
+    Job(
+        nudge=messages.CleanUpOldSessions, hour=2, weekday=SUNDAY,
+        why="recordings of people are not kept for longer than they are needed",
+    ),
+    Job(
+        nudge=messages.CleanUpFailedSessions, hour=3,
+        why="what failed is of no use, and takes space",
+    ),
+    Job(
+        nudge=messages.VacuumDatabase, hour=4, weekday=SATURDAY,
+        why="tables stay small and their statistics true, in the quietest night",
+    ),
     # Not on the hour, when every other clock strikes.
     Job(
         nudge=messages.CleanUp, hour=3, minute=23,

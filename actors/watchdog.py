@@ -54,6 +54,9 @@ DEADLINES_S: dict[type[Nudge], float] = {
     messages.ValidateModel: 1_500.0,
     messages.CheckHealth: 60.0,
     messages.CleanUp: 1_500.0,
+    messages.CleanUpOldSessions: 1_500.0,
+    messages.CleanUpFailedSessions: 1_500.0,
+    messages.VacuumDatabase: 1_500.0,
 }
 GRACE_S = 10.0
 #: How long the reason may take to reach Postgres before the process is left without.

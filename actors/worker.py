@@ -21,6 +21,8 @@ from actors.audio.split import split_recording
 from actors.logs import configure
 from actors.maintenance.cleanup import clean_up
 from actors.maintenance.health import health_check
+from actors.maintenance.retention import cleanup_failed_sessions, cleanup_old_sessions
+from actors.maintenance.vacuum import vacuum_database
 from actors.messages import Nudge
 from actors.runtime import Runtime
 from actors.steward import Steward
@@ -50,6 +52,9 @@ ACTORS = (
     Entry(messages.ValidateModel, validate_model),
     Entry(messages.CheckHealth, health_check),
     Entry(messages.CleanUp, clean_up),
+    Entry(messages.CleanUpOldSessions, cleanup_old_sessions),
+    Entry(messages.CleanUpFailedSessions, cleanup_failed_sessions),
+    Entry(messages.VacuumDatabase, vacuum_database),
 )
 
 

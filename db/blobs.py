@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -68,6 +68,15 @@ def upload_key(upload_id: uuid.UUID, user_id: uuid.UUID) -> str:
     return f"{UPLOADS}{upload_id}/{user_id}"
 
 
+#: Clips that outlive their recordings.
+CLIPS = "clips/"
+
+
+def clip_key(clip_id: uuid.UUID) -> str:
+    """Where a clip lies that is kept."""
+    return f"{CLIPS}{clip_id}/clip.flac"
+
+
 def training_prefix(job_id: uuid.UUID) -> str:
     """Below this lies all that belongs to a training, its model too."""
     return f"{TRAININGS}{job_id}/"
@@ -106,6 +115,13 @@ def shipped_key(sha256: str) -> str:
 def product_key(session_id: uuid.UUID, name: str, *, attempt: int) -> str:
     """Where one attempt's product lies: a late worker cannot write over its successor's."""
     return f"{session_prefix(session_id)}{name}-{attempt}"
+
+
+class Room(NamedTuple):
+    """Bytes of the disk that a folder of blobs is on."""
+
+    free: int
+    total: int
 
 
 class Blobs:
@@ -222,6 +238,14 @@ class Blobs:
                     path.unlink()
                     removed += 1
         return removed
+
+    def room(self) -> Room | None:
+        """How much room there is; None where nobody can tell."""
+        if self._folder is None:
+            return None
+        self._require_folder()
+        usage = shutil.disk_usage(self._folder)
+        return Room(free=usage.free, total=usage.total)
 
     def check(self) -> None:
         """Raise unless the store answers."""

@@ -136,6 +136,11 @@ def latest_tick(db: Session) -> datetime | None:
     return db.execute(select(func.max(JobRun.slot)).where(JobRun.source == "clock")).scalar_one()
 
 
+def first_run_at(db: Session) -> datetime | None:
+    """When a run was first written down."""
+    return db.execute(select(func.min(JobRun.created_at))).scalar_one()
+
+
 def fill(db: Session, missed: Iterable[tuple[str, datetime]]) -> list[str]:
     """Write down slots that nobody told of; the jobs of those that were missing."""
     return [job for job, slot in missed if add_run(db, job, slot, source="steward") is not None]

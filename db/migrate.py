@@ -22,6 +22,7 @@ from db import (  # noqa: F401
     idempotency_models,
     limit_models,
     training_models,
+    upkeep_models,
     webhook_models,
 )
 from db.models import Base

@@ -234,6 +234,12 @@ class AudioSession(Claimable, Owned, Traced, Base):
             "id",
             postgresql_where=text("pcm_key IS NOT NULL"),
         ),
+        # What is too old to be kept.
+        Index(
+            "ix_audio_sessions_past",
+            "finished_at",
+            postgresql_where=text("finished_at IS NOT NULL AND NOT legal_hold"),
+        ),
         # What the steward has yet to tidy for good; a session that is done with is not in it.
         Index(
             "ix_audio_sessions_finished",
@@ -316,6 +322,8 @@ class AudioSession(Claimable, Owned, Traced, Base):
     problem: Mapped[dict[str, Any] | None]
     #: Where the answer about its levels lies in the blob store.
     levels_answer_key: Mapped[str | None]
+    #: Whether it is kept whatever its age.
+    legal_hold: Mapped[bool] = mapped_column(server_default=text("false"))
     #: When what was left over in the blob store was removed for good.
     tidied_at: Mapped[datetime | None]
 

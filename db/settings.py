@@ -52,6 +52,13 @@ def _switch(text: str) -> bool:
     return known[text.lower()]
 
 
+def _not_negative_int(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError("must be at least 0")
+    return value
+
+
 def _positive_int(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -94,6 +101,11 @@ class Settings:
     #: A blob of a session that is not in the database is removed when it is as old as this: longer
     #: than any upload waits for its row.
     orphan_s: float = _setting("CLAMOR_ORPHAN_S", 3_600.0, parse=_positive_float)
+    #: A session is removed, with its recording, so many days after its end.
+    keep_days: float = _setting("CLAMOR_KEEP_DAYS", 30.0, parse=_positive_float)
+    #: Of each user and noise type, the surest events whose sound is kept when their sessions are
+    #: removed.
+    keep_best: int = _setting("CLAMOR_KEEP_BEST", 0, parse=_not_negative_int)
     #: A recording with more bytes than this is refused while it arrives.
     max_upload_bytes: int = _setting("CLAMOR_MAX_UPLOAD_BYTES", 2 * 1024**3, parse=_positive_int)
     #: A recording that lasts longer than this is refused: by its header, or while it is decoded.

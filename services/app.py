@@ -25,6 +25,7 @@ from services import (
     events,
     exchanges,
     health,
+    holds,
     jobs,
     keys,
     metrics,
@@ -121,6 +122,7 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
             store, blobs
         ),
         "/v1/sessions/{session_id:uuid}/events": events.SessionEvents(store, places),
+        "/v1/sessions/{session_id:uuid}/hold": holds.SessionHold(store),
         "/v1/sessions/{session_id:uuid}/cancel": sessions.SessionCancel(store),
         "/sessions/{session_id:uuid}": session_page.SessionPage(page),
         "/page/{name}": session_page.PageFiles(page),

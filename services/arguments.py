@@ -153,6 +153,15 @@ def _user(parser: argparse.ArgumentParser) -> None:
 
 
 def _schedule_commands(commands: Any) -> None:
+    health = commands.add_parser(
+        "health",
+        help="what the latest health check found",
+        description="Show what the latest health check of the installation that the environment "
+        "names found. Exits with 1 if something is not well, or if the check is too old.",
+    )
+    _json(health)
+    health.set_defaults(command="health")
+
     listed = commands.add_parser(
         "schedule",
         help="the periodic jobs, how each ended, and when it is next",

@@ -278,6 +278,12 @@ def _openapi(_options: argparse.Namespace) -> int:
     return openapi_command.show()
 
 
+def _health(options: argparse.Namespace) -> int:
+    from services import health_command
+
+    return health_command.show(from_environment(), as_json=options.json)
+
+
 def _schedule(options: argparse.Namespace) -> int:
     from services import schedule_commands
 
@@ -355,6 +361,7 @@ _RUNS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "key rotate": _key_rotate,
     "key revoke": _key_revoke,
     "openapi": _openapi,
+    "health": _health,
     "schedule": _schedule,
     "schedule run": _schedule_run,
     "queues": _queues,

@@ -21,7 +21,8 @@ from prometheus_client.registry import Collector
 
 from actors import queues
 from actors.queues import Depth
-from db import queries, queue_queries
+from db import clock_queries, queries, queue_queries
+from db.clock_models import JobRun
 from db.queue_queries import Backlog
 from db.session import Store
 from db.settings import Settings
@@ -42,6 +43,8 @@ class Rows:
     backlogs: dict[str, Backlog]
     unfinished: dict[str, int]
     oldest_unfinished_s: float | None
+    #: The latest health check; None while none was made.
+    health: JobRun | None
 
 
 class Figures(Collector):
@@ -75,6 +78,8 @@ class Figures(Collector):
             yield from _of_broker(depths)
         if rows is not None:
             yield from _of_rows(rows, self._finished.get() or {})
+            if rows.health is not None:
+                yield from _of_health(rows.health)
 
     def _read_rows(self) -> Rows:
         with self._store.transaction() as db:
@@ -82,6 +87,7 @@ class Figures(Collector):
                 backlogs=queue_queries.backlogs(db),
                 unfinished=queue_queries.count_unfinished(db),
                 oldest_unfinished_s=queries.oldest_unfinished_s(db),
+                health=clock_queries.latest_result(db, "health_check"),
             )
 
     def _count_ended(self) -> dict[str, int]:
@@ -125,6 +131,17 @@ def _of_rows(rows: Rows, finished: dict[str, int]) -> Iterator[Metric]:
     yield _one(
         "unfinished_oldest_seconds", "Age of the oldest session that has not ended",
         rows.oldest_unfinished_s or 0.0,
+    )  # fmt: skip
+
+
+def _of_health(run: JobRun) -> Iterator[Metric]:
+    if run.finished_at is not None:
+        at = run.finished_at.timestamp()
+        yield _one("health_checked_timestamp_seconds", "When the latest health check ended", at)
+    checks = (run.result or {}).get("checks", {})
+    yield _each(
+        "health_ok", "Whether the latest health check found a part to be well", "part",
+        {name: float(check["ok"]) for name, check in checks.items()},
     )  # fmt: skip
 
 

@@ -24,8 +24,15 @@ from actors import clock
 from actors.clock import Turn
 from actors.messages import CleanUp
 from actors.runtime import Runtime
-from db import idempotency_queries, model_queries, queries, request_queries, webhook_queries
-from db.blobs import SESSIONS, TRAININGS, UPLOADS, VALIDATIONS
+from db import (
+    idempotency_queries,
+    model_queries,
+    queries,
+    request_queries,
+    upkeep_queries,
+    webhook_queries,
+)
+from db.blobs import CLIPS, SESSIONS, TRAININGS, UPLOADS, VALIDATIONS
 from db.models import UNFINISHED_STATES, AudioSession
 from db.training_models import Validation
 
@@ -121,6 +128,11 @@ def _in_folders_of(
     return {key for each in known for key in folders[each]}
 
 
+def _kept_clips(db: Session, folders: Folders) -> set[str]:
+    """The clips that are kept."""
+    return upkeep_queries.kept_keys(db, (key for keys in folders.values() for key in keys))
+
+
 #: Where to look, what is known there, and how many times `orphan_s` a blob has to be old.
 _PLACES: tuple[tuple[str, Known, int], ...] = (
     (SESSIONS, partial(_in_folders_of, AudioSession.id), 1),
@@ -137,5 +149,6 @@ _PLACES: tuple[tuple[str, Known, int], ...] = (
         FORM_AGES,
     ),
     (TRAININGS, model_queries.named_keys, FORM_AGES),
+    (CLIPS, _kept_clips, 1),
     (VALIDATIONS, partial(_in_folders_of, Validation.id), FORM_AGES),
 )

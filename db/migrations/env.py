@@ -7,8 +7,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection
 
-# The tables of training, batches and webhooks join the metadata by being imported.
-from db import batch_models, migrate, training_models, webhook_models  # noqa: F401
+from db import migrate
 from db.models import Base
 
 

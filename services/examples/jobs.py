@@ -19,7 +19,11 @@ _RUN: dict[str, Any] = {
     "started_at": "2026-03-14T08:00:00Z",
     "finished_at": "2026-03-14T08:00:01Z",
     "problem": None,
-    "result": {"healthy": True, "faults": {}, "oldest_unfinished_s": None, "dead_letters": {}},
+    "result": {
+        "healthy": True,
+        "faults": {},
+        "checks": {"database": {"ok": True, "oldest_unfinished_s": None}},
+    },
 }
 
 _JOB: dict[str, Any] = {

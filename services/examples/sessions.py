@@ -101,6 +101,12 @@ data: {{"id":"{SESSION_ID}","state":"completed","stage":"completed","percent":10
 """
 
 EXAMPLES: dict[str, Example] = {
+    "PUT /v1/sessions/{session_id:uuid}/hold": Example(
+        answer={"session_id": SESSION_ID, "legal_hold": True}
+    ),
+    "DELETE /v1/sessions/{session_id:uuid}/hold": Example(
+        answer={"session_id": SESSION_ID, "legal_hold": False}
+    ),
     "POST /v1/sessions": Example(
         query={
             "calibration_db": 119.87,

@@ -563,10 +563,13 @@ def test_the_hourly_look_warns_of_dead_letters(
     cut_off.close()
     runtime.close()
     assert well is not None
-    assert (well["healthy"], well["dead_letters"]) == (True, {})
+    assert (well["healthy"], well["checks"]["broker"]["dead_letters"]) == (True, {})
     assert not [each for each in quiet if each["event"] == "dead_letters"]
     assert dead is not None
-    assert (dead["healthy"], dead["dead_letters"]) == (True, {"audio.detect": 1})
+    assert (dead["healthy"], dead["checks"]["broker"]["dead_letters"]) == (
+        True,
+        {"audio.detect": 1},
+    )
     [line] = [each for each in warned if each["event"] == "dead_letters"]
     assert (line["log_level"], line["queues"]) == ("warning", {"audio.detect": 1})
     assert unwell is not None

@@ -1,0 +1,175 @@
+"""``cleanup_old_sessions`` and ``cleanup_failed_sessions``: what is past its time is removed.
+
+A page of sessions at a time, so that no lock is held for long and whoever writes beside it does
+not wait. The rows go first, in one transaction a page; then the blobs. A worker that dies in
+between leaves blobs without rows, which ``clean_up`` removes. Sessions with a legal hold are never
+touched.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+import structlog
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from actors import clock
+from actors.clock import Turn
+from actors.failures import Permanent
+from actors.messages import CleanUpFailedSessions, CleanUpOldSessions
+from actors.runtime import Runtime
+from actors.science import clips, decode
+from actors.science.errors import RecordingError
+from db import upkeep_queries
+from db.blobs import BlobMissing, clip_key, session_prefix
+from db.upkeep_queries import Past
+
+log = structlog.get_logger(__name__)
+
+#: Sessions of one transaction. More are fewer commits; fewer hold their locks for a shorter time.
+PAGE_SESSIONS = 100
+DAY_S = 86_400.0
+#: A session that failed or does not end is removed at this age, unless asked otherwise.
+FAILED_HOURS = 24.0
+HOUR_S = 3_600.0
+
+
+class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What a run may be asked to do otherwise than the settings say."""
+
+    #: Older than so many days; of failed sessions, hours.
+    older_than_days: float | None = None
+    older_than_hours: float | None = None
+    #: Of each user and noise type, the surest events whose sound is kept.
+    keep_best: int | None = None
+    #: Count, and remove nothing.
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("older_than_days", "older_than_hours", "keep_best"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"{name} must not be negative")
+
+
+def cleanup_old_sessions(runtime: Runtime, nudge: CleanUpOldSessions) -> None:
+    """Remove sessions that ended longer ago than they are kept."""
+    clock.run(runtime, nudge, partial(_clean_up, failed=False))
+
+
+def cleanup_failed_sessions(runtime: Runtime, nudge: CleanUpFailedSessions) -> None:
+    """Remove sessions that failed, or that have not ended, a day after they were sent."""
+    clock.run(runtime, nudge, partial(_clean_up, failed=True))
+
+
+def _clean_up(turn: Turn, *, failed: bool) -> dict[str, Any]:
+    runtime, options = turn.runtime, _options(turn)
+    past = _past(runtime, options, failed=failed)
+    keep_best = runtime.settings.keep_best if options.keep_best is None else options.keep_best
+    with runtime.store.transaction() as db:
+        n_sessions, duration_s, size_bytes = upkeep_queries.count_past(db, past)
+    found = {
+        "older_than_s": past.older_than_s,
+        "dry_run": options.dry_run,
+        "sessions": n_sessions,
+        "duration_s": duration_s,
+        "size_bytes": size_bytes,
+    }
+    if options.dry_run:
+        return found
+    removed = kept = 0
+    while True:
+        n_removed, n_kept = _remove_page(turn, past, keep_best=0 if failed else keep_best)
+        if not n_removed:
+            return found | {"sessions": removed, "kept_clips": kept}
+        removed, kept = removed + n_removed, kept + n_kept
+        turn.bar.tell(min(removed / max(n_sessions, 1), 1.0), "removing sessions")
+
+
+def _options(turn: Turn) -> Options:
+    try:
+        return msgspec.convert(turn.options, Options)
+    except msgspec.ValidationError as error:
+        raise Permanent("bad-options", f"the options cannot be used: {error}") from None
+
+
+def _past(runtime: Runtime, options: Options, *, failed: bool) -> Past:
+    if failed:
+        hours = FAILED_HOURS if options.older_than_hours is None else options.older_than_hours
+        return Past(hours * HOUR_S, failed=True)
+    days = options.older_than_days
+    return Past((runtime.settings.keep_days if days is None else days) * DAY_S)
+
+
+def _remove_page(turn: Turn, past: Past, *, keep_best: int) -> tuple[int, int]:
+    """Remove a page of sessions: how many, and how many clips of them were kept."""
+    turn.hold.check()
+    runtime = turn.runtime
+    with runtime.store.transaction() as db:
+        ids = upkeep_queries.page_past(db, past, limit=PAGE_SESSIONS)
+        events = _worth_keeping(db, ids, most=keep_best) if keep_best else []
+    # Outside any transaction: to decode recordings takes longer than a lock should be held.
+    written: list[str] = []
+    clip_rows = _cut(runtime, events, written)
+    dropped: list[str] = []
+    try:
+        with runtime.store.transaction() as db:
+            removed = upkeep_queries.remove_past(db, past, ids)
+            for values in clip_rows:
+                upkeep_queries.keep_clip(db, **values)
+            if keep_best:
+                dropped = upkeep_queries.drop_clips(db, most=keep_best)
+    except Exception:
+        # If it was committed all the same, the clips are there; else ``clean_up`` removes them.
+        log.warning("page_not_removed", sessions=len(ids), clips=len(written))
+        raise
+    for session_id in removed:
+        runtime.blobs.delete(*runtime.blobs.keys(session_prefix(session_id)))
+    runtime.blobs.delete(*dropped)
+    return len(removed), len(written)
+
+
+def _worth_keeping(db: Session, ids: Sequence[uuid.UUID], *, most: int) -> list[Row[Any]]:
+    """The events of some sessions that are surer than the least sure clip that is kept."""
+    least = upkeep_queries.least_kept(db, most=most)
+    return [
+        event
+        for event in upkeep_queries.best_events(db, ids, most=most)
+        if event.confidence > least.get((event.user_id, event.noise_type), -1.0)
+    ]
+
+
+def _cut(runtime: Runtime, events: Sequence[Row[Any]], written: list[str]) -> list[dict[str, Any]]:
+    """Keep the sound of some events; what is written down of each."""
+    by_recording: defaultdict[str, list[Row[Any]]] = defaultdict(list)
+    for event in events:
+        by_recording[event.recording_key].append(event)
+    rows = []
+    for key, of_one in by_recording.items():
+        try:
+            with runtime.blobs.open(key) as file, decode.open_recording(file) as decoder:
+                found = clips.cut(decoder, [(event.start_s, event.end_s) for event in of_one])
+                rate_hz = decoder.format.rate_hz
+        except (BlobMissing, RecordingError) as error:
+            # Its session is removed all the same.
+            log.warning("clips_not_kept", error=type(error).__name__, events=len(of_one))
+            continue
+        for event, samples in zip(of_one, found, strict=True):
+            if not len(samples):
+                continue
+            clip_id = uuid.uuid4()
+            runtime.blobs.put(clip_key(clip_id), clips.to_flac(samples, rate_hz))
+            written.append(clip_key(clip_id))
+            names = ("user_id", "noise_type", "confidence", "session_id", "file_name", "start_s",
+                     "end_s", "sent_at")  # fmt: skip
+            rows.append(
+                {"id": clip_id, "blob_key": clip_key(clip_id)}
+                | {name: getattr(event, name) for name in names}
+            )
+    return rows
