@@ -179,12 +179,12 @@ def _unless_held(due_at: ColumnElement[datetime]) -> ColumnElement[datetime]:
 # --- deliveries --------------------------------------------------------------------------------
 
 
-def add_ping(db: Session, webhook_id: uuid.UUID) -> WebhookDelivery:
+def add_ping(db: Session, webhook_id: uuid.UUID, *, ping_id: uuid.UUID) -> WebhookDelivery:
     """Have a ping delivered to a webhook that is locked, at once."""
     change_webhook(db, webhook_id, {})
     return db.execute(
         insert(WebhookDelivery)
-        .values(id=uuid.uuid4(), webhook_id=webhook_id, type=PING)
+        .values(id=ping_id, webhook_id=webhook_id, type=PING)
         .returning(WebhookDelivery)
     ).scalar_one()
 

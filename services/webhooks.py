@@ -215,9 +215,18 @@ class WebhookTest:
         """Have a ping delivered, once; its deliveries tell how that went."""
         with self._store.transaction() as db:
             active(db, webhook_id, owner=owner(req))
-            row = webhook_queries.add_ping(db, webhook_id)
+            row = webhook_queries.add_ping(db, webhook_id, ping_id=idempotency.new_id(req))
         self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
         answer(resp, schemas.Delivery.of(row), status=202)
+
+    def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Answer with the ping that an earlier attempt at the same request had delivered."""
+        with self._store.reading() as db:
+            row = webhook_queries.get_delivery(db, made_id)
+        if row is None:
+            return False
+        answer(resp, schemas.Delivery.of(row), status=202)
+        return True
 
 
 class WebhookDeliveries:

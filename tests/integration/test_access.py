@@ -67,7 +67,8 @@ class Place:
                 db, id=ids["webhook_id"], user_id=TEAM, url="https://example.org/",
                 all_sessions=True, secret="whsec_c2VjcmV0",
             )  # fmt: skip
-            ids["delivery_id"] = webhook_queries.add_ping(db, ids["webhook_id"]).id
+            ids["delivery_id"] = uuid.uuid4()
+            webhook_queries.add_ping(db, ids["webhook_id"], ping_id=ids["delivery_id"])
             accounts.add_user(db, STRANGER, "stranger@example.org")
             key = keys.parse(accounts.add_key(db, TEAM, name="looked at"))
         assert key is not None

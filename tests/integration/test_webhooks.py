@@ -26,10 +26,11 @@ from actors.messages import BatchProcessFiles, CleanUp, DeliverWebhook, ProcessA
 from actors.outbound.pinning import Limits
 from actors.runtime import Runtime
 from actors.steward import nudge_for
-from db import claims, queries, queue_queries, webhook_queries
+from db import claims, idempotency_queries, queries, queue_queries, webhook_queries
 from db.batch_queries import add_batch, cancel_batch, take_item
 from db.claims import Work
 from db.settings import Settings
+from services import idempotency
 from services.app import Collaborators, create_app
 from tests.support import accounts, labelled, pipeline, recordings
 from tests.support.cluster import eventually
@@ -684,6 +685,31 @@ def test_a_ping_is_tried_once(
         assert deliveries(api, hook)[0]["state"] == state
         event = told(web, hook["secret"])
         assert (event["type"], event["data"]) == ("ping", {})
+
+
+def test_a_ping_that_was_made_and_not_told_is_not_made_again(
+    api: falcon.testing.TestClient,
+    runtime: Runtime,
+    web: Web,
+    hook: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ask() -> Any:
+        return api.simulate_post(path_of(hook, "test"), headers={"Idempotency-Key": '"a"'})
+
+    def die(*_arguments: object, **_more: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(idempotency_queries, "answer_request", die)
+        patch.setattr(idempotency._Leases, "hold", lambda *_: None)
+        with pytest.raises(Killed):
+            ask()
+    [made] = deliveries(api, hook)
+    again = eventually(lambda: got if (got := ask()).status_code == 202 else None)
+    assert again.json["id"] == made["id"]
+    tell(runtime)
+    assert ids(web) == [made["id"]]
 
 
 def test_after_a_rotation_both_secrets_sign_for_a_while(
