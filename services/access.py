@@ -15,7 +15,6 @@ from db import account_queries
 from db.session import Store
 from services import contract, exchanges, keys
 from services.errors import MissingScope, Unauthenticated
-from services.quotas import Quota
 from services.rate_limits import RateLimiter
 
 #: A key that may do this may do everything, and sees what all users have.
@@ -53,16 +52,10 @@ class Access:
     """Middleware: no responder runs before its caller is known and allowed."""
 
     def __init__(
-        self,
-        store: Store,
-        hasher: keys.Hasher,
-        *,
-        quota: Quota,
-        limiter: RateLimiter | None = None,
+        self, store: Store, hasher: keys.Hasher, *, limiter: RateLimiter | None = None
     ) -> None:
         self._store = store
         self._hasher = hasher
-        self._quota = quota
         self._limiter = limiter
 
     def process_resource(
@@ -72,7 +65,7 @@ class Access:
 
         Raises
         ------
-        Unauthenticated, RateLimited, MissingScope, QuotaExceeded
+        Unauthenticated, RateLimited, MissingScope
         """
         operation = contract.operation_of(req, resource)
         if operation is None or operation.scope is None:
@@ -85,8 +78,6 @@ class Access:
             self._limiter.enforce(resp, key_id=caller.key_id, per_s=caller.requests_per_s)
         if not caller.may(operation.scope):
             raise MissingScope(f"this needs a key with the scope {operation.scope}")
-        if operation.takes_audio:
-            self._quota.check(caller.user_id, own_limit_s=caller.max_audio_s_per_month)
 
     def _caller(self, req: falcon.Request) -> Principal:
         kind, _, shown = (req.get_header("Authorization") or "").partition(" ")

@@ -74,16 +74,17 @@ class Collaborators:
 def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Response]:
     """Build the application."""
     hasher = keys.Hasher(given.settings.key_pepper)
-    quota = Quota(given.store, limit_s=given.settings.max_audio_s_per_month)
     middleware: list[Any] = [
         # First, so that whatever fails later can be found in the log by its id.
         RequestId(),
         # Before all that looks at rows: it says whose they may be.
-        Access(given.store, hasher, quota=quota, limiter=given.limiter),
+        Access(given.store, hasher, limiter=given.limiter),
         # Behind it: what parameters there are is told to callers alone.
         Parameters(),
         # Behind all that may refuse a request: what was refused was never begun.
         Idempotency(given.store, lease_s=given.settings.lease_s),
+        # Behind it: what was taken before is answered again, though the quota is used up by now.
+        Quota(given.store, limit_s=given.settings.max_audio_s_per_month),
     ]
     if tracing.is_on():
         # Around everything else, so that a trace has the whole of a request.

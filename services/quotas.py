@@ -10,18 +10,31 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 
+import falcon
+
 from db import limit_queries
 from db.session import Store
+from services import contract
+from services.access import principal
 from services.errors import QuotaExceeded
 
 
 class Quota:
-    """Holds users to their seconds of audio."""
+    """Holds users to their seconds of audio; as a middleware, where a request brings more."""
 
     def __init__(self, store: Store, *, limit_s: float | None) -> None:
         self._store = store
         #: Of users who have none of their own; None for no limit.
         self._limit_s = limit_s
+
+    def process_resource(
+        self, req: falcon.Request, _resp: falcon.Response, resource: object, _params: object
+    ) -> None:
+        """Let no recording be taken that may not be analysed; raises :class:`QuotaExceeded`."""
+        operation = contract.operation_of(req, resource)
+        if operation is not None and operation.takes_audio:
+            caller = principal(req)
+            self.check(caller.user_id, own_limit_s=caller.max_audio_s_per_month)
 
     def limit_s(self, own_limit_s: float | None) -> float | None:
         """The limit of a user, who may have one of their own; None for no limit."""

@@ -111,6 +111,25 @@ def test_who_has_used_up_the_month_is_told_so_before_anything_is_stored(
     assert post(app).status_code == 202
 
 
+def test_what_was_taken_before_is_answered_again(app: Any, store: Store) -> None:
+    admin = accounts.client(app, accounts.ADMIN_KEY)
+    admin.simulate_patch(f"/v1/users/{TEAM}", json={"max_audio_s_per_month": 100})
+
+    def post_as(key: str) -> Any:
+        headers = WAV | {"Idempotency-Key": f'"{key}"'}
+        return accounts.client(app).simulate_post("/v1/sessions", body=RECORDING, headers=headers)
+
+    taken = post_as("one")
+    assert taken.status_code == 202
+    use(store, 100)
+    again = post_as("one")
+    assert (again.status_code, again.json["id"]) == (202, taken.json["id"])
+    assert post_as("other").status_code == 403
+    # What was refused was never begun.
+    admin.simulate_patch(f"/v1/users/{TEAM}", json={"max_audio_s_per_month": 200})
+    assert post_as("other").status_code == 202
+
+
 def test_an_installation_has_a_limit_for_all(app_with: Callable[..., Any], store: Store) -> None:
     app = app_with(max_audio_s_per_month=50.0)
     assert post(app).status_code == 202
