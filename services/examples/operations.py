@@ -18,8 +18,6 @@ EXAMPLES: dict[str, Example] = {
         answer={"status": "ok", "checks": {"database": "ok", "blobs": "ok", "broker": "ok"}}
     ),
     "GET /metrics": Example(answer=_METRICS),
-    "GET /sessions/{session_id:uuid}": Example(answer=_PAGE),
-    "GET /page/{name}": Example(answer="body { margin: 0 }"),
     "GET /docs": Example(answer=_PAGE),
     "GET /problems": Example(answer=_PAGE),
     "GET /problems/{name}": Example(answer=_PAGE),
