@@ -36,7 +36,7 @@ class Batch(Claimable, Owned, Traced, Base):
         CheckConstraint(one_of("state", BATCH_STATES), name="state"),
         CheckConstraint(one_of("priority", tuple(range(len(PRIORITIES)))), name="priority"),
         CheckConstraint("next_item BETWEEN 0 AND items_total", name="items"),
-        Index("ix_batches_user_id", "user_id"),
+        Index("ix_batches_user_created", "user_id", "created_at", "id"),
         Index(
             "ix_batches_unfinished", "due_at", postgresql_where=text(one_of("state", OPEN_STATES))
         ),

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, case, func, insert, select, text, update
+from sqlalchemy import Select, and_, case, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
@@ -208,7 +208,7 @@ def next_items(db: Session, batch_id: uuid.UUID) -> Sequence[BatchItem]:
     ).all()
 
 
-def _state() -> ColumnElement[str]:
+def item_state() -> ColumnElement[str]:
     """What an item is at: its session's state, or why it has none."""
     return case(
         (BatchItem.outcome == "refused", "refused"),
@@ -221,7 +221,7 @@ def _state() -> ColumnElement[str]:
 
 def count_items(db: Session, batch_id: uuid.UUID) -> tuple[dict[str, int], float]:
     """How many items are in each state, and how many seconds of audio they have so far."""
-    state = _state().label("state")
+    state = item_state().label("state")
     rows = db.execute(
         select(state, func.count(), func.coalesce(func.sum(AudioSession.duration_s), 0.0))
         .select_from(BatchItem)
@@ -253,17 +253,15 @@ _NOISE_TYPES = text("""
 """)
 
 
-def items_of(
-    db: Session, batch_id: uuid.UUID, *, from_index: int, limit: int
-) -> Sequence[Row[Any]]:
-    """A page of a batch's items with what became of each, in their order."""
-    return db.execute(
+def items_of(batch_id: uuid.UUID) -> Select[*tuple[Any, ...]]:
+    """A batch's items with what became of each."""
+    return (
         select(
             BatchItem.item_index.label("index"),
             BatchItem.file_name,
             BatchItem.source_key.label("key"),
             BatchItem.session_id,
-            _state().label("state"),
+            item_state().label("state"),
             AudioSession.duration_s,
             AudioSession.summary["events"].as_integer().label("events"),
             func.coalesce(BatchItem.reason, AudioSession.problem["detail"].as_string()).label(
@@ -273,7 +271,5 @@ def items_of(
         .select_from(BatchItem)
         .join(Batch)
         .outerjoin(AudioSession, AudioSession.id == BatchItem.session_id)
-        .where(BatchItem.batch_id == batch_id, BatchItem.item_index >= from_index)
-        .order_by(BatchItem.item_index)
-        .limit(limit)
-    ).all()
+        .where(BatchItem.batch_id == batch_id)
+    )

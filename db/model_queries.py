@@ -222,16 +222,6 @@ def get_model(
     ).one_or_none()
 
 
-def models(db: Session, *, limit: int, owner: uuid.UUID | None = None) -> Sequence[NoiseModel]:
-    """The newest models that a user may know of, newest first."""
-    return db.scalars(
-        select(NoiseModel)
-        .where(is_seen_by(owner))
-        .order_by(NoiseModel.created_at.desc(), NoiseModel.id)
-        .limit(limit)
-    ).all()
-
-
 def latest_promotion(db: Session) -> Promotion | None:
     """The promotion that counts."""
     return db.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(1)).one_or_none()

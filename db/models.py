@@ -65,6 +65,11 @@ def one_of(column: str, values: tuple[str, ...] | tuple[float, ...]) -> str:
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
+def level_reference(calibration_db: float | None) -> str:
+    """What the levels of a recording refer to."""
+    return "dBFS" if calibration_db is None else "dB SPL"
+
+
 class Base(DeclarativeBase):
     """Names every constraint by rule, so that a migration can always name it too."""
 
@@ -207,7 +212,12 @@ class AudioSession(Claimable, Owned, Traced, Base):
         CheckConstraint("length(time_zone) BETWEEN 1 AND 64", name="time_zone"),
         CheckConstraint("jsonb_typeof(user_metadata) = 'object'", name="user_metadata"),
         Index("ix_audio_sessions_created_at", "created_at"),
-        Index("ix_audio_sessions_user_id", "user_id"),
+        # Lists of a user's own, in each order and by what is asked for most: docs/lists.md.
+        Index("ix_audio_sessions_user_created", "user_id", "created_at", "id"),
+        Index("ix_audio_sessions_user_duration", "user_id", "duration_s", "id"),
+        Index("ix_audio_sessions_user_finished", "user_id", "finished_at", "id"),
+        Index("ix_audio_sessions_user_state", "user_id", "state", "created_at", "id"),
+        Index("ix_audio_sessions_user_file", "user_id", "file_name", "created_at", "id"),
         Index("ix_audio_sessions_model_id", "model_id"),
         Index(
             "ix_audio_sessions_unfinished",
@@ -215,9 +225,17 @@ class AudioSession(Claimable, Owned, Traced, Base):
             postgresql_where=text(one_of("state", UNFINISHED_STATES)),
         ),
         Index(
-            "ix_audio_sessions_batch_id",
+            "ix_audio_sessions_batch_created",
             "batch_id",
+            "created_at",
+            "id",
             postgresql_where=text("batch_id IS NOT NULL"),
+        ),
+        # Whether a batch is still at work.
+        Index(
+            "ix_audio_sessions_batch_unfinished",
+            "batch_id",
+            postgresql_where=text(f"batch_id IS NOT NULL AND {one_of('state', UNFINISHED_STATES)}"),
         ),
         # What is next: see db/claims.py.
         Index(
@@ -330,7 +348,7 @@ class AudioSession(Claimable, Owned, Traced, Base):
     @property
     def level_reference(self) -> str:
         """What the levels that are answered refer to."""
-        return "dBFS" if self.calibration_db is None else "dB SPL"
+        return level_reference(self.calibration_db)
 
 
 class SessionSpan(Claimable, Base):
@@ -355,6 +373,12 @@ class SessionSpan(Claimable, Base):
             "session_id",
             "span_index",
             postgresql_where=text("state = 'pending'"),
+        ),
+        # How many of a session have failed, which few have.
+        Index(
+            "ix_session_spans_failed",
+            "session_id",
+            postgresql_where=text("state = 'failed'"),
         ),
     )
 
@@ -390,7 +414,8 @@ class NoiseDetection(Base):
     __table_args__ = (
         CheckConstraint("end_s > start_s", name="times"),
         CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence"),
-        Index("ix_noise_detections_noise_type", "noise_type"),
+        # In which sessions a noise type was heard, and how surely.
+        Index("ix_noise_detections_heard", "noise_type", "session_id", "confidence"),
     )
 
     session_id: Mapped[uuid.UUID] = mapped_column(

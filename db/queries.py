@@ -71,7 +71,7 @@ def get_session(
 _ADDRESS = func.split_part(AudioSession.source_url, literal_column("'?'"), literal_column("1"))
 #: What the API shows of a session, beside what it reckons. What is kept as JSON stays the text
 #: that it is, for the API to read it as what it shows.
-_SHOWN = (
+SHOWN = (
     AudioSession.id, AudioSession.state, AudioSession.file_name, AudioSession.size_bytes,
     AudioSession.container, AudioSession.codec, AudioSession.rate_hz, AudioSession.n_channels,
     AudioSession.duration_s, AudioSession.calibration_db, AudioSession.calibration_tone_db,
@@ -94,7 +94,7 @@ _SHOWN = (
 )  # fmt: skip
 _OWNER = bindparam("owner", type_=Uuid)
 _SESSION = Question(
-    select(*_SHOWN).where(
+    select(*SHOWN).where(
         AudioSession.id == bindparam("session_id"),
         or_(_OWNER.is_(None), AudioSession.user_id == _OWNER),
     )
@@ -255,18 +255,6 @@ def add_detections(db: Session, session_id: uuid.UUID, events: Sequence[Mapping[
     ]
     if rows:
         db.execute(insert(NoiseDetection), rows)
-
-
-def detections_of(
-    db: Session, session_id: uuid.UUID, *, from_index: int, limit: int
-) -> Sequence[NoiseDetection]:
-    """A page of a session's events, in the order of their onsets."""
-    return db.scalars(
-        select(NoiseDetection)
-        .where(NoiseDetection.session_id == session_id, NoiseDetection.event_index >= from_index)
-        .order_by(NoiseDetection.event_index)
-        .limit(limit)
-    ).all()
 
 
 # --- metrics -----------------------------------------------------------------------------------

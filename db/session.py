@@ -66,6 +66,9 @@ def make_engine(
             "options": (
                 f"-c statement_timeout={statement_timeout_ms} -c lock_timeout={lock_timeout_ms}"
                 " -c idle_in_transaction_session_timeout=60000 -c timezone=UTC"
+                # For a page of a list, compiling a plan and starting other processes for it take
+                # longer than the plan does.
+                " -c jit=off -c max_parallel_workers_per_gather=0"
             ),
             **SILENT_PEER,
         },

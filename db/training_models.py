@@ -47,7 +47,7 @@ class TrainingJob(Job, Owned, Traced, Base):
         CheckConstraint(one_of("state", JOB_STATES), name="state"),
         CheckConstraint("percent BETWEEN 0 AND 100", name="percent"),
         CheckConstraint("version > 0", name="version"),
-        Index("ix_training_jobs_user_id", "user_id"),
+        Index("ix_training_jobs_user_created", "user_id", "created_at", "id"),
         Index("ix_training_jobs_model_id", "model_id"),
         Index(
             "ix_training_jobs_unfinished",
@@ -108,7 +108,7 @@ class Validation(Job, Owned, Traced, Base):
         CheckConstraint("percent BETWEEN 0 AND 100", name="percent"),
         CheckConstraint("num_nonnulls(model_id, file_key) > 0", name="model"),
         CheckConstraint("(labelled IS NULL) = (set_sha256 IS NULL)", name="labelled"),
-        Index("ix_validations_user_id", "user_id"),
+        Index("ix_validations_user_created", "user_id", "created_at", "id"),
         # What a promotion asks: the newest results of a model on sets that another has seen too.
         Index("ix_validations_model_id", "model_id", "set_sha256", "finished_at"),
         Index(

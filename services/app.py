@@ -21,6 +21,7 @@ from services import (
     accounts,
     batches,
     contract,
+    detections,
     elsewhere,
     events,
     exchanges,
@@ -109,14 +110,13 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
     quota = Quota(store, limit_s=given.settings.max_audio_s_per_month)
     places = events.Places(given.settings.event_streams, stopping=given.stopping)
     brought = elsewhere.Elsewhere(store, blobs, outbound, max_upload_bytes=max_bytes)
-    validation = validations.ValidationStart(store, blobs, publisher, max_upload_bytes=max_bytes)
     page = session_page.files()
     table: dict[str, object] = {
         "/v1/sessions": sessions.SessionList(
             store, blobs, publisher, brought, max_upload_bytes=max_bytes
         ),
         "/v1/sessions/{session_id:uuid}": sessions.SessionItem(store),
-        "/v1/sessions/{session_id:uuid}/detections": sessions.SessionDetections(store),
+        "/v1/sessions/{session_id:uuid}/detections": detections.SessionDetections(store),
         "/v1/sessions/{session_id:uuid}/levels": sessions.SessionLevels(store, blobs),
         "/v1/sessions/{session_id:uuid}/recording": recordings.SessionRecording(store, blobs),
         "/v1/sessions/{session_id:uuid}/spectrogram.png": recordings.SessionSpectrogram(
@@ -127,6 +127,7 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
         "/v1/sessions/{session_id:uuid}/cancel": sessions.SessionCancel(store),
         "/sessions/{session_id:uuid}": session_page.SessionPage(page),
         "/page/{name}": session_page.PageFiles(page),
+        "/v1/detections": detections.DetectionList(store),
         "/v1/batches": batches.BatchList(
             store,
             blobs,
@@ -142,10 +143,15 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
         "/v1/models/{model_id:uuid}/confusion.png": models.ModelConfusion(store, blobs),
         "/v1/models/{model_id:uuid}/file": models.ModelFile(store, blobs),
         "/v1/models/{model_id:uuid}/promote": models.ModelPromote(store, blobs),
-        "/v1/models/{model_id:uuid}/validate": validation,
+        "/v1/models/{model_id:uuid}/validate": validations.ValidationStart(
+            store, blobs, publisher, max_upload_bytes=max_bytes
+        ),
+        "/v1/trainings": trainings.TrainingList(store),
         "/v1/trainings/{job_id:uuid}": trainings.TrainingItem(store),
         "/v1/uploads": elsewhere.UploadList(blobs),
-        "/v1/validations": validation,
+        "/v1/validations": validations.ValidationList(
+            store, blobs, publisher, max_upload_bytes=max_bytes
+        ),
         "/v1/validations/{validation_id:uuid}": validations.ValidationItem(store),
         "/v1/webhooks": webhooks.WebhookList(store, outbound),
         "/v1/webhooks/{webhook_id:uuid}": webhooks.WebhookItem(store, outbound, publisher),

@@ -12,11 +12,11 @@ import structlog
 from actors import tracing
 from actors.broker import Publisher
 from actors.messages import BatchProcessFiles
-from db import batch_queries
+from db import batch_queries, list_queries
 from db.batch_models import OPEN_STATES
 from db.blobs import INBOX, Blobs, is_inbox_key, recording_key
 from db.session import Store
-from services import batch_schemas, batch_uploads, idempotency
+from services import batch_schemas, batch_uploads, cursors, etags, idempotency, list_schemas
 from services.access import owner, principal
 from services.contract import body_of, operation, query_of
 from services.errors import (
@@ -34,7 +34,7 @@ from services.errors import (
     WebhookNotFound,
 )
 from services.options import BatchOptions
-from services.sessions import Page, answer, from_cursor
+from services.sessions import answer
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +56,7 @@ def load(store: Store, batch_id: uuid.UUID, *, owner: uuid.UUID | None) -> batch
 
 
 class BatchList:
-    """``POST /v1/batches``."""
+    """``/v1/batches``."""
 
     def __init__(
         self,
@@ -73,6 +73,21 @@ class BatchList:
         self._uploads = batch_uploads.Receiver(
             store, blobs, publisher, max_upload_bytes=max_upload_bytes, max_items=max_items
         )
+
+    @operation(scope="sessions:read", query=list_schemas.BatchQuery, answer=list_schemas.BatchPage)
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """The batches: the newest first, unless another order is asked for."""
+        asked = query_of(req, list_schemas.BatchQuery)
+        order = list_queries.BATCHES[asked.sort]
+        after = cursors.after(req, asked, order)
+        with self._store.reading() as db:
+            page = list_queries.batches(
+                db, owner=owner(req), order=order, after=after, limit=asked.limit,
+                states=asked.state, created=asked.created,
+            )  # fmt: skip
+        items = [list_schemas.ListedBatch.of(row) for row in page.rows]
+        cursor = cursors.following(req, resp, asked, page.next)
+        answer(resp, list_schemas.BatchPage(items=items, next_cursor=cursor))
 
     @operation(
         scope="sessions:write",
@@ -142,10 +157,17 @@ class BatchResource:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    @operation(scope="sessions:read", answer=batch_schemas.Batch, problems=(BatchNotFound,))
+    @operation(
+        scope="sessions:read",
+        answer=batch_schemas.Batch,
+        also={304: None},
+        problems=(BatchNotFound,),
+    )
     def on_get(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
         """State, percent, how many files are in which state, and what was heard so far."""
-        answer(resp, load(self._store, batch_id, owner=owner(req)))
+        etags.answer(req, resp, load(self._store, batch_id, owner=owner(req)))
+
+    on_head = on_get
 
 
 class BatchItems:
@@ -156,21 +178,23 @@ class BatchItems:
 
     @operation(
         scope="sessions:read",
-        query=Page,
+        query=list_schemas.BatchItemQuery,
         answer=batch_schemas.BatchItemPage,
-        problems=(BatchNotFound, InvalidParameter),
+        problems=(BatchNotFound,),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
         """What became of each file, in the order in which they came."""
-        asked = query_of(req, Page)
-        limit, from_index = asked.limit, from_cursor(asked.cursor)
-        with self._store.transaction() as db:
+        asked = query_of(req, list_schemas.BatchItemQuery)
+        after = cursors.after(req, asked, list_queries.BATCH_ITEMS)
+        with self._store.reading() as db:
             if batch_queries.get_batch(db, batch_id, owner=owner(req)) is None:
                 raise BatchNotFound(f"no batch has the id {batch_id}")
-            rows = batch_queries.items_of(db, batch_id, from_index=from_index, limit=limit + 1)
-        items = [msgspec.convert(row._mapping, batch_schemas.BatchItem) for row in rows]
-        cursor = str(items[limit].index) if len(items) > limit else None
-        answer(resp, batch_schemas.BatchItemPage(items=items[:limit], next_cursor=cursor))
+            page = list_queries.batch_items(
+                db, batch_id, after=after, limit=asked.limit, states=asked.state
+            )
+        items = [msgspec.convert(row._mapping, batch_schemas.BatchItem) for row in page.rows]
+        cursor = cursors.following(req, resp, asked, page.next)
+        answer(resp, batch_schemas.BatchItemPage(items=items, next_cursor=cursor))
 
 
 class BatchCancel:

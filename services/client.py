@@ -40,6 +40,15 @@ class Watched(Protocol):
 
 #: Parameters of an upload; one that may be given several times has a list.
 Options = Mapping[str, str | Sequence[str]]
+Item = TypeVar("Item")
+
+
+class SomePage(Protocol[Item]):
+    """A page of a list."""
+
+    items: list[Item]
+    next_cursor: str | None
+
 
 SomeWatched = TypeVar("SomeWatched", bound=Watched)
 
@@ -141,15 +150,7 @@ class Client:
 
     def detections(self, session_id: object) -> list[schemas.Detection]:
         """All events of a session."""
-        items: list[schemas.Detection] = []
-        params: dict[str, str] = {}
-        while True:
-            response = self._call("GET", f"/v1/sessions/{session_id}/detections", params=params)
-            page = msgspec.json.decode(response.content, type=schemas.DetectionPage)
-            items += page.items
-            if page.next_cursor is None:
-                return items
-            params = {"cursor": page.next_cursor}
+        return self._walk(f"/v1/sessions/{session_id}/detections", schemas.DetectionPage)
 
     def send_batch(
         self,
@@ -188,20 +189,11 @@ class Client:
 
     def batch_items(self, batch_id: object) -> list[batch_schemas.BatchItem]:
         """What became of each recording of a batch."""
-        items: list[batch_schemas.BatchItem] = []
-        params: dict[str, str] = {}
-        while True:
-            response = self._call("GET", f"/v1/batches/{batch_id}/items", params=params)
-            page = msgspec.json.decode(response.content, type=batch_schemas.BatchItemPage)
-            items += page.items
-            if page.next_cursor is None:
-                return items
-            params = {"cursor": page.next_cursor}
+        return self._walk(f"/v1/batches/{batch_id}/items", batch_schemas.BatchItemPage)
 
     def models(self) -> list[schemas.Model]:
         """The models, newest first, without their cards."""
-        response = self._call("GET", "/v1/models")
-        return msgspec.json.decode(response.content, type=schemas.ModelPage).items
+        return self._walk("/v1/models", schemas.ModelPage)
 
     def model(self, model_id: object) -> schemas.Model:
         """A model with its card."""
@@ -274,6 +266,17 @@ class Client:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    def _walk(self, path: str, kind: type[SomePage[Item]]) -> list[Item]:
+        """A list from its begin to its end."""
+        items: list[Item] = []
+        params: dict[str, str] = {}
+        while True:
+            page = msgspec.json.decode(self._call("GET", path, params=params).content, type=kind)
+            items += page.items
+            if page.next_cursor is None:
+                return items
+            params = {"cursor": page.next_cursor}
 
     def _call(
         self, method: str, path: str, *, again: bool = True, **options: Any

@@ -105,6 +105,9 @@ def operations(resource: object) -> dict[str, Operation]:
         responder = getattr(resource, f"on_{method.lower()}", None)
         if responder is None:
             continue
+        if method == "HEAD" and responder == getattr(resource, "on_get", None):
+            # The same without the body, as HTTP has it: no promise of its own.
+            continue
         if not hasattr(responder, "operation"):
             raise TypeError(f"{type(resource).__name__}.on_{method.lower()} has no @operation")
         found[method] = responder.operation
@@ -200,7 +203,9 @@ def _convert(given: str | list[str], kind: Any) -> Any:
     if isinstance(given, list):
         try:
             return msgspec.convert(given, kind, strict=strict)
-        except msgspec.ValidationError:
+        except msgspec.ValidationError as error:
+            if "got `array`" not in str(error):
+                raise
             raise msgspec.ValidationError("it must be given once") from None
     # A plus sign in a query stands for a space; in numbers and times it is clear what was meant.
     readings = (given, given.strip(" +"), given.replace(" ", "+"), [given])

@@ -17,7 +17,7 @@ from db.session import Store
 from services.access import ADMIN
 from services.contract import body_of, operation, query_of
 from services.errors import InvalidBody, InvalidParameter, JobNotFound
-from services.schemas import Problem, _Job
+from services.schemas import Problem, Task
 from services.sessions import answer
 
 #: Runs of a job that the list shows.
@@ -25,7 +25,7 @@ PAGE_ITEMS = 50
 MAX_PAGE_ITEMS = 1_000
 
 
-class Run(_Job, kw_only=True):
+class Run(Task, kw_only=True):
     """One run of a periodic job: ``pending``, then ``completed`` or ``failed``."""
 
     #: The name of the job.

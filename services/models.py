@@ -10,13 +10,13 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from actors.broker import Publisher
-from db import model_queries
+from db import list_queries, model_queries
 from db.blobs import BlobMissing, Blobs
 from db.models import NoiseModel
 from db.session import Store
-from services import promotion, schemas, trainings
+from services import cursors, list_schemas, promotion, schemas, trainings
 from services.access import ADMIN, owner
-from services.contract import body_of, operation
+from services.contract import body_of, operation, query_of
 from services.errors import (
     InvalidBody,
     InvalidForm,
@@ -30,9 +30,6 @@ from services.errors import (
     UploadTooLarge,
 )
 from services.sessions import answer
-
-#: Models that the list shows.
-LISTED = 500
 
 
 class Force(msgspec.Struct, forbid_unknown_fields=True):
@@ -52,16 +49,24 @@ class ModelList:
         self._publisher = publisher
         self._max_upload_bytes = max_upload_bytes
 
-    @operation(scope="sessions:read", answer=schemas.ModelPage)
+    @operation(scope="sessions:read", query=list_schemas.ModelQuery, answer=schemas.ModelPage)
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """The models, newest first, and which one is in use."""
-        with self._store.transaction() as db:
+        """The models, and which one is in use: the newest first, unless another order is asked
+        for."""
+        asked = query_of(req, list_schemas.ModelQuery)
+        order = list_queries.MODELS[asked.sort]
+        after = cursors.after(req, asked, order)
+        with self._store.reading() as db:
             in_use = model_queries.model_in_use(db)
-            rows = model_queries.models(db, limit=LISTED, owner=owner(req))
+            page = list_queries.models(
+                db, owner=owner(req), order=order, after=after, limit=asked.limit
+            )
         items = [
-            schemas.Model.of(row, in_use=in_use is not None and row.id == in_use.id) for row in rows
+            schemas.Model.of(row[0], in_use=in_use is not None and row[0].id == in_use.id)
+            for row in page.rows
         ]
-        answer(resp, schemas.ModelPage(items=items))
+        cursor = cursors.following(req, resp, asked, page.next)
+        answer(resp, schemas.ModelPage(items=items, next_cursor=cursor))
 
     @operation(
         scope="models:write",

@@ -274,6 +274,8 @@ class _Writer:
         if promise.keyed:
             replayed = {"$ref": "#/components/headers/Idempotent-Replayed"}
             good["headers"]["Idempotent-Replayed"] = replayed
+        if promise.answer is not None and "next_cursor" in promise.answer.__struct_fields__:
+            good["headers"]["Link"] = {"$ref": "#/components/headers/Link"}
         if promise.status in (201, 202):
             good["headers"]["Location"] = {"$ref": "#/components/headers/Location"}
         responses = {promise.status: good}

@@ -8,6 +8,7 @@ from typing import Any
 TAGS = {
     "sessions": "Recordings on their way from upload to answer.",
     "uploads": "Recordings that go straight to the blob store.",
+    "detections": "What was heard, in all recordings.",
     "batches": "Many recordings in one call.",
     "models": "The classifiers by which recordings are heard, and how new ones are trained.",
     "trainings": "How far the training of a model is.",
@@ -49,6 +50,10 @@ HEADERS: dict[str, Any] = {
     "ETag": {
         "description": "Stands for this very answer; `If-None-Match` takes it.",
         "required": True,
+        "schema": {"type": "string"},
+    },
+    "Link": {
+        "description": 'Where the next page is, `rel="next"`; the last page has none.',
         "schema": {"type": "string"},
     },
     "Retry-After": {

@@ -165,7 +165,7 @@ class Detection(msgspec.Struct, kw_only=True):
 
 
 class DetectionPage(msgspec.Struct, kw_only=True):
-    """A page of events in the order of their onsets; ``next_cursor`` asks for the page behind."""
+    """A page of a session's events; ``next_cursor`` asks for the page behind."""
 
     items: list[Detection]
     level_reference: str
@@ -248,9 +248,10 @@ class Model(msgspec.Struct, kw_only=True):
 
 
 class ModelPage(msgspec.Struct, kw_only=True):
-    """The newest models, newest first."""
+    """A page of models, without their cards."""
 
     items: list[Model]
+    next_cursor: str | None
 
 
 class RefusedClip(msgspec.Struct, kw_only=True):
@@ -263,7 +264,7 @@ class RefusedClip(msgspec.Struct, kw_only=True):
     reason: str
 
 
-class _Job(msgspec.Struct, kw_only=True):
+class Task(msgspec.Struct, kw_only=True):
     """Work that takes a while."""
 
     id: uuid.UUID
@@ -281,7 +282,13 @@ class _Job(msgspec.Struct, kw_only=True):
         return self.state != "pending"
 
 
-class Training(_Job, kw_only=True):
+def task_of(row: TrainingJob | Validation) -> dict[str, Any]:
+    """What all jobs show of their rows."""
+    values = {name: getattr(row, name) for name in Task.__struct_fields__ if name != "problem"}
+    return values | {"problem": msgspec.convert(row.problem, Problem | None)}
+
+
+class Training(Task, kw_only=True):
     """A model on its way: ``pending``, then ``completed`` or ``failed``."""
 
     name: str
@@ -294,10 +301,11 @@ class Training(_Job, kw_only=True):
     @classmethod
     def of(cls, row: TrainingJob, *, n_clips: int, refused: Sequence[TrainingClip]) -> Training:
         """The training of a row; ``refused`` are the clips that could not be used."""
-        own = (*_Job.__struct_fields__, "name", "algorithm", "model_id")
-        values = {name: getattr(row, name) for name in own if name != "problem"}
         return cls(
-            **values,
+            **task_of(row),
+            name=row.name,
+            algorithm=row.algorithm,
+            model_id=row.model_id,
             version=str(row.version),
             clips_total=n_clips,
             clips_refused=[
@@ -310,11 +318,10 @@ class Training(_Job, kw_only=True):
                 )
                 for clip in refused
             ],
-            problem=msgspec.convert(row.problem, Problem | None),
         )
 
 
-class ValidationReport(_Job, kw_only=True):
+class ValidationReport(Task, kw_only=True):
     """A look at a model: ``pending``, then ``completed`` or ``failed``.
 
     ``report`` bears ``passed`` and ``checks``, and where a labelled set was given ``figures`` and
@@ -327,9 +334,7 @@ class ValidationReport(_Job, kw_only=True):
     @classmethod
     def of(cls, row: Validation) -> ValidationReport:
         """The validation of a row."""
-        own = (*_Job.__struct_fields__, "model_id", "report")
-        values = {name: getattr(row, name) for name in own if name != "problem"}
-        return cls(**values, problem=msgspec.convert(row.problem, Problem | None))
+        return cls(**task_of(row), model_id=row.model_id, report=row.report)
 
 
 class PromotionRecord(msgspec.Struct, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import uuid
-from typing import Annotated, Any
+from typing import Any
 
 import falcon
 import msgspec
@@ -13,18 +13,17 @@ from sqlalchemy.orm import Session
 from actors import tracing
 from actors.broker import Publisher
 from actors.messages import ProcessAudioFile
-from db import queries
+from db import list_queries, queries
 from db.blobs import BlobMissing, Blobs, recording_key
 from db.models import UNFINISHED_STATES, AudioSession
 from db.session import Store
-from services import idempotency, schemas, uploads
+from services import cursors, etags, idempotency, list_schemas, schemas, uploads
 from services.access import owner, principal
 from services.contract import operation, query_of
 from services.elsewhere import Elsewhere, Source, is_meant
 from services.errors import (
     AlreadyFinished,
     EmptyUpload,
-    FieldError,
     IncompleteUpload,
     InvalidBody,
     InvalidParameter,
@@ -43,18 +42,6 @@ from services.errors import (
     WebhookNotFound,
 )
 from services.options import SessionOptions
-
-#: A page of detections, unless the caller asks for less or more.
-PAGE_ITEMS = 1_000
-MAX_PAGE_ITEMS = 10_000
-
-
-class Page(msgspec.Struct, kw_only=True):
-    """Which page of a list is asked for."""
-
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE_ITEMS)] = PAGE_ITEMS
-    #: A ``next_cursor`` of an earlier answer.
-    cursor: str | None = None
 
 
 def answer(resp: falcon.Response, body: object, *, status: int = 200) -> None:
@@ -85,7 +72,7 @@ def _not_found(session_id: uuid.UUID) -> SessionNotFound:
 
 
 class SessionList:
-    """``POST /v1/sessions``."""
+    """``/v1/sessions``."""
 
     def __init__(
         self,
@@ -101,6 +88,25 @@ class SessionList:
         self._publisher = publisher
         self._elsewhere = elsewhere
         self._max_upload_bytes = max_upload_bytes
+
+    @operation(
+        scope="sessions:read", query=list_schemas.SessionQuery, answer=list_schemas.SessionPage
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """The sessions: the newest first, unless another order is asked for."""
+        asked = query_of(req, list_schemas.SessionQuery)
+        order = list_queries.SESSIONS[asked.sort]
+        after = cursors.after(req, asked, order)
+        with self._store.reading() as db:
+            page = list_queries.sessions(
+                db, owner=owner(req), order=order, after=after, limit=asked.limit,
+                states=asked.state, noise_types=asked.noise_type,
+                min_confidence=asked.min_confidence, created=asked.created,
+                batch_id=asked.batch_id, file_name=asked.file_name,
+            )  # fmt: skip
+        items = [schemas.Session.of(row) for row in page.rows]
+        cursor = cursors.following(req, resp, asked, page.next)
+        answer(resp, list_schemas.SessionPage(items=items, next_cursor=cursor))
 
     @operation(
         scope="sessions:write",
@@ -171,10 +177,17 @@ class SessionItem:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    @operation(scope="sessions:read", answer=schemas.Session, problems=(SessionNotFound,))
+    @operation(
+        scope="sessions:read",
+        answer=schemas.Session,
+        also={304: None},
+        problems=(SessionNotFound,),
+    )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """State, stage, percent, spans, and at the end the summary."""
-        answer(resp, load(self._store, session_id, owner=owner(req)))
+        etags.answer(req, resp, load(self._store, session_id, owner=owner(req)))
+
+    on_head = on_get
 
 
 class SessionCancel:
@@ -196,36 +209,6 @@ class SessionCancel:
         if not cancelled and session.state != "cancelled":
             raise AlreadyFinished(f"the session is {session.state}")
         answer(resp, session)
-
-
-class SessionDetections:
-    """``GET /v1/sessions/{session_id}/detections``."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    @operation(
-        scope="sessions:read",
-        query=Page,
-        answer=schemas.DetectionPage,
-        problems=(SessionNotFound, InvalidParameter),
-    )
-    def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
-        """The events, in the order of their onsets; none before the session has finished."""
-        asked = query_of(req, Page)
-        limit, from_index = asked.limit, from_cursor(asked.cursor)
-        with self._store.transaction() as db:
-            session = found(db, session_id, owner=owner(req))
-            rows = queries.detections_of(db, session_id, from_index=from_index, limit=limit + 1)
-        page = rows[:limit]
-        answer(
-            resp,
-            schemas.DetectionPage(
-                items=[schemas.Detection.of(row) for row in page],
-                level_reference=session.level_reference,
-                next_cursor=str(rows[limit].event_index) if len(rows) > limit else None,
-            ),
-        )
 
 
 class SessionLevels:
@@ -258,14 +241,3 @@ class SessionLevels:
             raise StoreUnavailable("the levels cannot be read") from error
         resp.content_type = falcon.MEDIA_JSON
         resp.set_stream(stored, n_bytes)
-
-
-def from_cursor(cursor: str | None) -> int:
-    """The index that a cursor stands for. Callers may not rely on what it looks like."""
-    if cursor is None:
-        return 0
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 9):
-        raise InvalidParameter.of(
-            [FieldError(field="cursor", detail="it must be a 'next_cursor' of an earlier answer")]
-        )
-    return int(cursor)

@@ -14,13 +14,14 @@ from sqlalchemy.orm import Session
 from actors import tracing
 from actors.broker import Publisher
 from actors.messages import TrainNoiseClassifier
-from db import model_queries, queries
+from db import list_queries, model_queries, queries
 from db.blobs import Blobs, training_prefix
 from db.models import AudioSession
 from db.session import Store
-from services import forms, idempotency, manifests, schemas, uploads
+from db.training_models import TrainingJob
+from services import cursors, etags, forms, idempotency, list_schemas, manifests, schemas, uploads
 from services.access import owner, principal
-from services.contract import json_of, operation
+from services.contract import json_of, operation, query_of
 from services.errors import (
     FieldError,
     InvalidForm,
@@ -106,16 +107,45 @@ def start(
     return training
 
 
+class TrainingList:
+    """``GET /v1/trainings``; ``POST /v1/models`` makes one."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(scope="sessions:read", query=list_schemas.JobQuery, answer=list_schemas.TrainingPage)
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """The trainings: the newest first, unless another order is asked for."""
+        asked = query_of(req, list_schemas.JobQuery)
+        order = list_queries.TRAININGS[asked.sort]
+        after = cursors.after(req, asked, order)
+        with self._store.reading() as db:
+            page = list_queries.jobs(
+                db, TrainingJob, owner=owner(req), order=order, after=after, limit=asked.limit,
+                states=asked.state, created=asked.created,
+            )  # fmt: skip
+        items = [list_schemas.ListedTraining.of(row[0]) for row in page.rows]
+        cursor = cursors.following(req, resp, asked, page.next)
+        answer(resp, list_schemas.TrainingPage(items=items, next_cursor=cursor))
+
+
 class TrainingItem:
     """``GET /v1/trainings/{job_id}``."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    @operation(scope="sessions:read", answer=schemas.Training, problems=(TrainingNotFound,))
+    @operation(
+        scope="sessions:read",
+        answer=schemas.Training,
+        also={304: None},
+        problems=(TrainingNotFound,),
+    )
     def on_get(self, req: falcon.Request, resp: falcon.Response, job_id: uuid.UUID) -> None:
         """State, percent, stage, which clips were refused and why, and the model at the end."""
-        answer(resp, load(self._store, job_id, owner=owner(req)))
+        etags.answer(req, resp, load(self._store, job_id, owner=owner(req)))
+
+    on_head = on_get
 
 
 def load(store: Store, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Training:

@@ -12,12 +12,23 @@ import msgspec
 from actors import tracing
 from actors.broker import Publisher
 from actors.messages import ValidateModel
-from db import model_queries
+from db import list_queries, model_queries
 from db.blobs import Blobs, validation_prefix
 from db.session import Store
-from services import forms, idempotency, manifests, models, schemas, uploads
+from db.training_models import Validation
+from services import (
+    cursors,
+    etags,
+    forms,
+    idempotency,
+    list_schemas,
+    manifests,
+    models,
+    schemas,
+    uploads,
+)
 from services.access import owner, principal
-from services.contract import operation
+from services.contract import operation, query_of
 from services.errors import (
     FieldError,
     InvalidForm,
@@ -132,6 +143,27 @@ class ValidationStart:
             return schemas.ValidationReport.of(row)
 
 
+class ValidationList(ValidationStart):
+    """``/v1/validations``."""
+
+    @operation(
+        scope="sessions:read", query=list_schemas.JobQuery, answer=list_schemas.ValidationPage
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """The validations: the newest first, unless another order is asked for."""
+        asked = query_of(req, list_schemas.JobQuery)
+        order = list_queries.VALIDATIONS[asked.sort]
+        after = cursors.after(req, asked, order)
+        with self._store.reading() as db:
+            page = list_queries.jobs(
+                db, Validation, owner=owner(req), order=order, after=after, limit=asked.limit,
+                states=asked.state, created=asked.created,
+            )  # fmt: skip
+        items = [list_schemas.ListedValidation.of(row[0]) for row in page.rows]
+        cursor = cursors.following(req, resp, asked, page.next)
+        answer(resp, list_schemas.ValidationPage(items=items, next_cursor=cursor))
+
+
 class ValidationItem:
     """``GET /v1/validations/{validation_id}``."""
 
@@ -139,11 +171,16 @@ class ValidationItem:
         self._store = store
 
     @operation(
-        scope="sessions:read", answer=schemas.ValidationReport, problems=(ValidationNotFound,)
+        scope="sessions:read",
+        answer=schemas.ValidationReport,
+        also={304: None},
+        problems=(ValidationNotFound,),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, validation_id: uuid.UUID) -> None:
         """State, percent, stage, and the report at the end."""
-        answer(resp, load(self._store, validation_id, owner=owner(req)))
+        etags.answer(req, resp, load(self._store, validation_id, owner=owner(req)))
+
+    on_head = on_get
 
 
 def load(

@@ -20,6 +20,22 @@ _EXPANDING: dict[str, Any] = {
 }
 
 EXAMPLES: dict[str, Example] = {
+    "GET /v1/batches": Example(
+        query={"state": ["processing"]},
+        answer={
+            "items": [
+                {
+                    "id": BATCH_ID,
+                    "state": "processing",
+                    "priority": "normal",
+                    "created_at": "2026-03-14T08:30:00.120000Z",
+                    "files_total": 2,
+                    "problem": None,
+                }
+            ],
+            "next_cursor": None,
+        },
+    ),
     "POST /v1/batches": Example(
         request={"keys": ["inbox/site-7/street.flac", "inbox/site-7/yard.flac"]},
         form={"file": ["@street.flac", "@yard.flac"]},

@@ -51,7 +51,27 @@ _VALIDATION: dict[str, Any] = {
 }
 
 EXAMPLES: dict[str, Example] = {
-    "GET /v1/models": Example(answer={"items": [_MODEL]}),
+    "GET /v1/models": Example(answer={"items": [_MODEL], "next_cursor": None}),
+    "GET /v1/trainings": Example(
+        query={"state": ["pending"]},
+        answer={
+            "items": [
+                {
+                    name: value
+                    for name, value in _TRAINING.items()
+                    if name not in ("clips_total", "clips_refused")
+                }
+            ],
+            "next_cursor": None,
+        },
+    ),
+    "GET /v1/validations": Example(
+        query={"sort": "created_at"},
+        answer={
+            "items": [{name: value for name, value in _VALIDATION.items() if name != "report"}],
+            "next_cursor": None,
+        },
+    ),
     "POST /v1/models": Example(
         form={
             "options": '{"name": "site-7", "algorithm": "random_forest"}',

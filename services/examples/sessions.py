@@ -100,6 +100,24 @@ data: {{"id":"{SESSION_ID}","state":"completed","stage":"completed","percent":10
 
 """
 
+_DETECTION: dict[str, Any] = {
+    "start_s": 12.5,
+    "end_s": 14.0,
+    "noise_type": "dog_bark",
+    "confidence": 0.94,
+    "laeq_db": 68.1,
+    "lafmax_db": 74.3,
+    "candidates": [
+        {"noise_type": "dog_bark", "score": 0.94},
+        {"noise_type": "rooster", "score": 0.03},
+    ],
+}
+#: What one looks like; the next page alone knows what to make of it.
+CURSOR = (
+    "WzEsIjBzS3lRYk9rTlpQVyIsWyIyMDI2LTAzLTE0VDA4OjMwOjAwLjEyMDAwMFoiLCI1YjJmMGMzZS0x"
+    "ZDY1LTRhN2YtOGM5MC0yZjFlNmQ3YThiOTAiXV0"
+)
+
 EXAMPLES: dict[str, Example] = {
     "PUT /v1/sessions/{session_id:uuid}/hold": Example(
         answer={"session_id": SESSION_ID, "legal_hold": True}
@@ -127,29 +145,35 @@ EXAMPLES: dict[str, Example] = {
             "expires_at": "2026-03-14T09:30:00.120000Z",
         }
     ),
+    "GET /v1/sessions": Example(
+        query={
+            "state": ["completed"],
+            "noise_type": ["dog_bark"],
+            "min_confidence": 0.8,
+            "limit": 20,
+        },
+        answer={"items": [COMPLETED], "next_cursor": CURSOR},
+    ),
     "GET /v1/sessions/{session_id:uuid}": Example(answer=COMPLETED),
     "GET /v1/sessions/{session_id:uuid}/events": Example(answer=_EVENTS),
     "GET /v1/sessions/{session_id:uuid}/recording": Example(),
     "GET /v1/sessions/{session_id:uuid}/spectrogram.png": Example(),
     "POST /v1/sessions/{session_id:uuid}/cancel": Example(answer=CANCELLED),
     "GET /v1/sessions/{session_id:uuid}/detections": Example(
-        query={"limit": 100},
+        query={"limit": 100, "sort": "-confidence"},
+        answer={"items": [_DETECTION], "level_reference": "dB SPL", "next_cursor": None},
+    ),
+    "GET /v1/detections": Example(
+        query={"noise_type": ["dog_bark"], "created_from": "2026-03-01T00:00:00Z"},
         answer={
             "items": [
-                {
-                    "start_s": 12.5,
-                    "end_s": 14.0,
-                    "noise_type": "dog_bark",
-                    "confidence": 0.94,
-                    "laeq_db": 68.1,
-                    "lafmax_db": 74.3,
-                    "candidates": [
-                        {"noise_type": "dog_bark", "score": 0.94},
-                        {"noise_type": "rooster", "score": 0.03},
-                    ],
+                _DETECTION
+                | {
+                    "session_id": SESSION_ID,
+                    "file_name": "street.flac",
+                    "level_reference": "dB SPL",
                 }
             ],
-            "level_reference": "dB SPL",
             "next_cursor": None,
         },
     ),

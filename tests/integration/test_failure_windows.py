@@ -40,7 +40,7 @@ from services.app import Collaborators, create_app
 from tests.support import accounts, labelled, recordings
 from tests.support.clock import ask
 from tests.support.cluster import eventually
-from tests.support.pipeline import add, handle
+from tests.support.pipeline import add, detections_of, handle
 from tests.support.wire import Wire, wire
 
 pytestmark = pytest.mark.integration
@@ -362,7 +362,7 @@ def test_a_zombies_late_commit_is_refused(
 
 def detections(runtime: Runtime, session_id: uuid.UUID) -> list[tuple[Any, ...]]:
     with runtime.store.transaction() as db:
-        events = queries.detections_of(db, session_id, from_index=0, limit=1_000)
+        events = detections_of(db, session_id)
         return [(event.start_s, event.end_s, event.noise_type) for event in events]
 
 

@@ -15,11 +15,11 @@ from actors.messages import BatchProcessFiles
 from actors.runtime import Runtime
 from actors.science.classifier import Model
 from actors.science.types import UNCLASSIFIED
-from db import model_queries, queries
+from db import model_queries
 from db.models import NoiseDetection
 from services.app import Collaborators, create_app
 from tests.support import accounts, networks, recordings
-from tests.support.pipeline import add, handle, run_to_the_end, session
+from tests.support.pipeline import add, detections_of, handle, run_to_the_end, session
 
 pytestmark = pytest.mark.integration
 
@@ -66,7 +66,7 @@ def register(runtime: Runtime, model: Model, *, user_id: uuid.UUID = accounts.TE
 
 def heard(runtime: Runtime, session_id: uuid.UUID) -> list[NoiseDetection]:
     with runtime.store.transaction() as db:
-        return list(queries.detections_of(db, session_id, from_index=0, limit=1_000))
+        return detections_of(db, session_id)
 
 
 # --- the API -----------------------------------------------------------------------------------

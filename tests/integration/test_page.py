@@ -16,14 +16,13 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, e
 from actors import broker
 from actors.messages import ProcessAudioFile, SplitRecording
 from actors.runtime import Runtime
-from db import queries
 from db.models import NoiseDetection
 from db.settings import Settings
 from services.app import Collaborators, create_app
 from tests.support import accounts, recordings, servers
 from tests.support.browser import chromium, served
 from tests.support.cluster import eventually
-from tests.support.pipeline import add, handle, run_to_the_end
+from tests.support.pipeline import add, detections_of, handle, run_to_the_end
 
 pytestmark = pytest.mark.integration
 
@@ -129,7 +128,7 @@ def show(page: Page, session_id: uuid.UUID, *, key: str = accounts.KEY) -> None:
 
 def heard(runtime: Runtime, session_id: uuid.UUID) -> list[NoiseDetection]:
     with runtime.store.reading() as db:
-        return list(queries.detections_of(db, session_id, from_index=0, limit=1_000))
+        return detections_of(db, session_id)
 
 
 def position(page: Page) -> float:

@@ -19,7 +19,7 @@ from db import queries, turns
 from db.blobs import recording_key
 from db.claims import Work
 from tests.support import recordings
-from tests.support.pipeline import add, run_to_the_end, session
+from tests.support.pipeline import add, detections_of, run_to_the_end, session
 
 pytestmark = pytest.mark.integration
 
@@ -31,7 +31,7 @@ def test_every_message_twice_changes_nothing(runtime: Runtime) -> None:
     assert (done.spans_finished, done.spans_total) == (3, 3)
     assert done.summary is not None
     with runtime.store.transaction() as db:
-        events = queries.detections_of(db, session_id, from_index=0, limit=1_000)
+        events = detections_of(db, session_id)
         rows = db.execute(
             text(
                 "SELECT step, count(*) FROM processing_metrics WHERE result = 'done' GROUP BY step"
@@ -97,7 +97,7 @@ def test_a_lost_span_leaves_a_partial_session_that_says_what_is_missing(runtime:
     assert missing["end_s"] - missing["start_s"] == pytest.approx(60.0)
     assert "given up" in missing["reason"]
     with runtime.store.transaction() as db:
-        events = queries.detections_of(db, session_id, from_index=0, limit=1_000)
+        events = detections_of(db, session_id)
     assert events
     assert not [event for event in events if 60.5 < event.start_s < 119.5]
 

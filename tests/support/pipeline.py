@@ -5,13 +5,15 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from actors import worker
 from actors.messages import Nudge, ProcessAudioFile, SplitRecording
 from actors.runtime import Runtime
 from actors.steward import nudge_for, take_quiet
-from db import queries
+from db import list_queries, queries
 from db.blobs import recording_key
-from db.models import AudioSession, SessionSpan
+from db.models import AudioSession, NoiseDetection, SessionSpan
 from tests.support import accounts
 
 
@@ -30,6 +32,14 @@ def add(runtime: Runtime, content: bytes, **values: Any) -> uuid.UUID:
             **values,
         )
     return session_id
+
+
+def detections_of(db: Session, session_id: uuid.UUID) -> list[NoiseDetection]:
+    """A session's events in the order of their onsets."""
+    page = list_queries.detections(
+        db, session_id, order=list_queries.DETECTIONS["start_s"], after=None, limit=1_000
+    )
+    return [row[0] for row in page.rows]
 
 
 def session(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:

@@ -1,0 +1,121 @@
+"""Lists, a page at a time: by the keys of the last row that was seen, never by counting rows.
+
+A page begins *behind* a row, whatever was added or removed meanwhile, and an index finds the
+place: the last page of a long list costs what the first one does.
+"""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from sqlalchemy import Row, Select, literal, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.sql.elements import ColumnElement
+
+#: What a key of each kind may be, so that no made-up one can be more than a column holds.
+_KINDS: dict[type, Any] = {
+    datetime: Annotated[datetime, msgspec.Meta(tz=True)],
+    float: float,
+    int: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)],
+    uuid.UUID: uuid.UUID,
+}
+
+Keys = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of a list: by some columns, all in one direction.
+
+    Together they tell any two rows apart. Only the first may be null: rows that have nothing there
+    come last, whatever the direction, and are walked as a list of their own behind the others. So
+    one index, with nulls at either end, serves both directions.
+    """
+
+    columns: tuple[InstrumentedAttribute[Any], ...]
+    descending: bool = False
+    nullable: bool = False
+
+    @functools.cached_property
+    def keys(self) -> Any:
+        """The type of a row's keys."""
+        kinds = [_KINDS[column.type.python_type] for column in self.columns]
+        if self.nullable:
+            kinds[0] = kinds[0] | None
+        return tuple[tuple(kinds)]  # type: ignore[misc]
+
+    def page(
+        self, db: Session, statement: Select[*tuple[Any, ...]], *, after: Keys | None, limit: int
+    ) -> Page:
+        """The rows of a statement that come behind the one with some keys."""
+        n_keys = len(self.columns)
+        keyed = statement.add_columns(*self.columns)
+        rows: list[Row[Any]] = []
+        for part, order in self._parts(after):
+            n_wanted = limit + 1 - len(rows)
+            rows += db.execute(keyed.where(*part).order_by(*order).limit(n_wanted)).all()
+            if len(rows) > limit:
+                # There is one more: so there is a page behind this one.
+                return Page(rows[:limit], next=tuple(rows[limit - 1][-n_keys:]))
+        return Page(rows, next=None)
+
+    def _parts(
+        self, after: Keys | None
+    ) -> Iterator[tuple[Sequence[ColumnElement[bool]], Sequence[ColumnElement[Any]]]]:
+        """What is behind some keys, and its order; of nullable columns in two parts."""
+        first, *others = self.columns
+        if not self.nullable:
+            yield self._behind(self.columns, after), self._sorted(self.columns)
+            return
+        if after is None or after[0] is not None:
+            yield (
+                [first.is_not(None), *self._behind(self.columns, after)],
+                self._sorted(self.columns),
+            )
+            after = None
+        yield [first.is_(None), *self._behind(others, after and after[1:])], self._sorted(others)
+
+    def _sorted(self, columns: Sequence[InstrumentedAttribute[Any]]) -> list[ColumnElement[Any]]:
+        return [column.desc() if self.descending else column.asc() for column in columns]
+
+    def _behind(
+        self, columns: Sequence[InstrumentedAttribute[Any]], after: Keys | None
+    ) -> list[ColumnElement[bool]]:
+        if after is None:
+            return []
+        # As rows, which an index can begin at, and not as one column after the other.
+        pairs = zip(columns, after, strict=True)
+        place = tuple_(*(literal(key, column.type) for column, key in pairs))
+        mine = tuple_(*columns)
+        return [mine < place if self.descending else mine > place]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some rows of a list, and behind which keys the next ones are; None at the end.
+
+    The rows have what was selected, and then their keys.
+    """
+
+    rows: list[Row[Any]]
+    next: Keys | None
+
+
+def orders(
+    by_name: dict[str, InstrumentedAttribute[Any]],
+    *unique: InstrumentedAttribute[Any],
+    nullable: Sequence[str] = (),
+) -> dict[str, Order]:
+    """The two orders by each of some columns, as ``name`` and ``-name``; what tells rows apart
+    beside them is the same for all."""
+    return {
+        f"{sign}{name}": Order((column, *unique), descending=bool(sign), nullable=name in nullable)
+        for name, column in by_name.items()
+        for sign in ("", "-")
+    }
