@@ -22,7 +22,6 @@ from sqlalchemy import (
     insert,
     select,
     true,
-    tuple_,
     update,
 )
 from sqlalchemy.orm import Session
@@ -31,6 +30,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from db import claims
 from db.claims import Claim
 from db.models import AudioSession, User
+from db.paging import Keys, Order, Page
 from db.webhook_models import OVERLAP_S, PING, Webhook, WebhookDelivery
 
 
@@ -207,25 +207,14 @@ def replay(db: Session, webhook_id: uuid.UUID, delivery_id: uuid.UUID) -> Webhoo
     ).scalar_one_or_none()
 
 
-def deliveries(
-    db: Session,
-    webhook_id: uuid.UUID,
-    *,
-    before: tuple[datetime, uuid.UUID] | None,
-    limit: int,
-) -> Sequence[WebhookDelivery]:
-    """A page of a webhook's deliveries, newest first; ``before`` is the last one of the page
-    before."""
-    place = tuple_(WebhookDelivery.created_at, WebhookDelivery.id)
-    return db.scalars(
-        select(WebhookDelivery)
-        .where(
-            WebhookDelivery.webhook_id == webhook_id,
-            true() if before is None else place < tuple_(*before),
-        )
-        .order_by(WebhookDelivery.created_at.desc(), WebhookDelivery.id.desc())
-        .limit(limit)
-    ).all()
+#: Of one webhook, the newest first.
+DELIVERIES = Order((WebhookDelivery.created_at, WebhookDelivery.id), descending=True)
+
+
+def deliveries(db: Session, webhook_id: uuid.UUID, *, after: Keys | None, limit: int) -> Page:
+    """A page of a webhook's deliveries."""
+    of_webhook = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
+    return DELIVERIES.page(db, of_webhook, after=after, limit=limit)
 
 
 def get_delivery(db: Session, delivery_id: uuid.UUID) -> WebhookDelivery | None:

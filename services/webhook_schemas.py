@@ -14,10 +14,6 @@ from db import webhook_models
 
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_URL_CHARS)]
 
-#: A page of deliveries, unless the caller asks for less or more.
-PAGE_ITEMS = 50
-MAX_PAGE_ITEMS = 200
-
 
 class NewWebhook(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """An address to be told of sessions that end."""
@@ -119,11 +115,3 @@ class DeliveryPage(msgspec.Struct, kw_only=True):
 
     items: list[Delivery]
     next_cursor: str | None
-
-
-class DeliveryQuery(msgspec.Struct, kw_only=True):
-    """Which page of the deliveries is asked for."""
-
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE_ITEMS)] = PAGE_ITEMS
-    #: A ``next_cursor`` of an earlier answer.
-    cursor: str | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import secrets
 import uuid
-from datetime import datetime
 from typing import Any
 
 import falcon
@@ -19,10 +18,11 @@ from actors.outbound.errors import Refused
 from db import account_queries, webhook_queries
 from db.session import Store
 from db.webhook_models import Webhook
-from services import idempotency
+from services import cursors, idempotency
 from services import webhook_schemas as schemas
 from services.access import owner, principal
 from services.contract import body_of, operation, query_of
+from services.cursors import Page
 from services.errors import (
     DeliveryNotFound,
     FieldError,
@@ -237,22 +237,20 @@ class WebhookDeliveries:
 
     @operation(
         scope="sessions:read",
-        query=schemas.DeliveryQuery,
+        query=Page,
         answer=schemas.DeliveryPage,
         problems=(InvalidParameter, WebhookNotFound),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """What it was told and is to be told, newest first, with each try."""
-        asked = query_of(req, schemas.DeliveryQuery)
-        before = None if asked.cursor is None else from_cursor(asked.cursor)
+        asked = query_of(req, Page)
+        after = cursors.after(req, asked, webhook_queries.DELIVERIES)
         with self._store.transaction() as db:
             if webhook_queries.get_webhook(db, webhook_id, owner=owner(req)) is None:
                 raise WebhookNotFound(f"no webhook has the id {webhook_id}")
-            rows = webhook_queries.deliveries(db, webhook_id, before=before, limit=asked.limit + 1)
-        page = rows[: asked.limit]
-        is_last = len(rows) == len(page)
-        items = [schemas.Delivery.of(row) for row in page]
-        cursor = None if is_last else to_cursor(page[-1].created_at, page[-1].id)
+            page = webhook_queries.deliveries(db, webhook_id, after=after, limit=asked.limit)
+        items = [schemas.Delivery.of(row[0]) for row in page.rows]
+        cursor = cursors.following(req, resp, asked, page.next)
         answer(resp, schemas.DeliveryPage(items=items, next_cursor=cursor))
 
 
@@ -284,20 +282,3 @@ class DeliveryReplay:
                 raise DeliveryNotFound(f"the webhook has no delivery {delivery_id}")
         self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
         answer(resp, schemas.Delivery.of(row), status=202)
-
-
-def to_cursor(created_at: datetime, delivery_id: uuid.UUID) -> str:
-    """What stands for the end of a page. Callers may not rely on what it looks like."""
-    return base64.urlsafe_b64encode(f"{created_at.isoformat()} {delivery_id}".encode()).decode()
-
-
-def from_cursor(cursor: str) -> tuple[datetime, uuid.UUID]:
-    """What a cursor stands for; raises :class:`InvalidParameter`."""
-    try:
-        moment, _, row_id = base64.urlsafe_b64decode(cursor).decode("ascii").partition(" ")
-        created_at = datetime.fromisoformat(moment)
-        if created_at.tzinfo is None:
-            raise ValueError("it has no time zone")
-        return created_at, uuid.UUID(row_id)
-    except ValueError:
-        raise InvalidParameter("'cursor' must be a 'next_cursor' of an earlier answer") from None

@@ -254,8 +254,8 @@ def test_an_end_that_is_not_committed_is_told_to_nobody(
     webhook_id = uuid.UUID(hook["webhook"]["id"])
     with suppress(RuntimeError), runtime.store.transaction() as db:
         assert queries.cancel_session(db, session_id)
-        [delivery] = webhook_queries.deliveries(db, webhook_id, before=None, limit=9)
-        assert delivery.session_id == session_id
+        [row] = webhook_queries.deliveries(db, webhook_id, after=None, limit=9).rows
+        assert row[0].session_id == session_id
         raise RuntimeError
     assert deliveries(api, hook) == []
 
