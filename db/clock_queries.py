@@ -40,13 +40,14 @@ def add_run(
     *,
     source: str,
     options: Mapping[str, Any] | None = None,
+    run_id: uuid.UUID | None = None,
     **values: Any,
 ) -> uuid.UUID | None:
-    """Write a run down; None if there is one of this slot."""
+    """Write a run down, under a new id or a given one; None if there is one of this slot."""
     return db.execute(
         postgresql.insert(JobRun)
         .values(
-            id=uuid.uuid4(), state="pending", job=job, slot=slot, source=source,
+            id=run_id or uuid.uuid4(), state="pending", job=job, slot=slot, source=source,
             options=dict(options or {}), **values,
         )
         .on_conflict_do_nothing(index_elements=["job", "slot"])

@@ -552,7 +552,7 @@ class LengthRequired(ServiceError):
 
 
 class BodyTooLarge(ServiceError):
-    """The JSON body, or a text of the form, has more bytes than are taken."""
+    """The JSON body has more bytes than are taken."""
 
     status, name, title = 413, "body-too-large", "The body is too large"
     advice = "Send less at once; ``detail`` says how much is taken."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from actors.schedule import Job as ScheduledJob
 from db import clock_queries, queries
 from db.clock_models import JobRun
 from db.session import Store
+from services import idempotency
 from services.access import ADMIN
 from services.contract import body_of, operation, query_of
 from services.errors import InvalidBody, InvalidParameter, JobNotFound
@@ -99,12 +101,19 @@ def jobs(store: Store) -> JobPage:
     return JobPage(items=[Job.of(job, latest.get(job.name), now=now) for job in schedule.JOBS])
 
 
-def ask(store: Store, publisher: Publisher, name: str, options: dict[str, Any]) -> Run:
+def ask(
+    store: Store,
+    publisher: Publisher,
+    name: str,
+    options: dict[str, Any],
+    *,
+    run_id: uuid.UUID | None = None,
+) -> Run:
     """Write a run down, and nudge; raises :class:`JobNotFound`."""
     job = found(name)
     with store.transaction() as db:
         run_id = clock_queries.add_run(
-            db, name, queries.clock(db), source="person", options=options,
+            db, name, queries.clock(db), source="person", options=options, run_id=run_id,
             traceparent=tracing.current(),
         )  # fmt: skip
         # The clock of a transaction that waits for nothing does not stand still.
@@ -160,6 +169,18 @@ class JobRuns:
     def on_post(self, req: falcon.Request, resp: falcon.Response, job: str) -> None:
         """Have a job run once more; it waits for a run of its kind that is under way."""
         asked = body_of(req, NewRun)
-        run = ask(self._store, self._publisher, job, asked.options)
-        resp.location = f"/v1/jobs/{job}/runs"
-        answer(resp, run, status=202)
+        run = ask(self._store, self._publisher, job, asked.options, run_id=idempotency.new_id(req))
+        _answer(resp, run)
+
+    def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Answer with the run that an earlier attempt asked for."""
+        with self._store.reading() as db:
+            row = clock_queries.get_run(db, made_id)
+        if row is not None:
+            _answer(resp, Run.of(row))
+        return row is not None
+
+
+def _answer(resp: falcon.Response, run: Run) -> None:
+    resp.location = f"/v1/jobs/{run.job}/runs"
+    answer(resp, run, status=202)

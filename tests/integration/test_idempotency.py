@@ -30,9 +30,10 @@ from db.blobs import Blobs
 from db.idempotency_queries import Claimed
 from db.session import Store
 from db.settings import Settings
-from services import idempotency
+from services import contract, idempotency
 from services.app import Collaborators, create_app
 from services.errors import InvalidIdempotencyKey
+from services.openapi_command import unconnected_routes
 from services.server import free_port
 from tests.support import accounts, recordings
 from tests.support.clock import ask
@@ -272,6 +273,7 @@ MADE: dict[str, tuple[dict[str, Any], str]] = {
         "api_keys",
     ),
     f"/v1/keys/{'1' * 16}/rotate": ({"body": b"{}", "headers": JSON}, "api_keys"),
+    "/v1/jobs/clean_up/runs": ({"body": b"{}", "headers": JSON}, "job_runs"),
     "/v1/webhooks": (
         {"body": b'{"url": "https://example.org/hook"}', "headers": JSON},
         "webhooks",
@@ -293,6 +295,20 @@ MADE: dict[str, tuple[dict[str, Any], str]] = {
         "validations",
     ),
 }
+
+
+def test_every_post_that_makes_something_is_known_again() -> None:
+    with unconnected_routes() as routes:
+        made = {
+            template: isinstance(resource, idempotency.Maker)
+            for template, resource in routes.items()
+            for method, promise in contract.operations(resource).items()
+            if method == "POST" and promise.status in (201, 202)
+        }
+    assert len(made) > 8
+    # To deliver the same thing at once twice makes no second one of it.
+    replayed = "/v1/webhooks/{webhook_id:uuid}/deliveries/{delivery_id:uuid}/replay"
+    assert {template for template, is_known in made.items() if not is_known} == {replayed}
 
 
 @pytest.mark.parametrize("path", MADE)
