@@ -17,8 +17,12 @@ Scope = Literal["sessions:write", "sessions:read", "models:write", "reports:read
 MOST_DAYS = 3_650
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
-#: Something at something: whether mail arrives there is nothing that Clamor needs to know.
-Email = Annotated[str, msgspec.Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)]
+#: Something at something: whether mail arrives there is nothing that Clamor needs to know. Blanks
+#: and control characters are told one by one: what ``\s`` is, regular expressions disagree on.
+Email = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^[^@\x00-\x20\x7f-\xa0]+@[^@\x00-\x20\x7f-\xa0]+$", max_length=254),
+]
 
 
 #: Requests a second.

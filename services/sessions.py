@@ -123,7 +123,7 @@ class SessionList:
         ),
     )  # fmt: skip
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Take a recording, or where it lies: write it down, and only then tell the workers."""
+        """Take a recording, or where it lies, and process it; the session says how far that is."""
         asked = query_of(req, SessionOptions)
         columns = asked.columns(self._store, user_id=principal(req).user_id, owner=owner(req))
         if is_meant(req):

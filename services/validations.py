@@ -81,7 +81,7 @@ class ValidationStart:
     def on_post(
         self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID | None = None
     ) -> None:
-        """Store what was sent, write the validation down, and only then tell the workers."""
+        """Look closely at a model, and measure it on a labelled set where one is sent."""
         if model_id is not None:
             with self._store.transaction() as db:
                 models.found(db, model_id, owner=owner(req))
