@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 import schemathesis
 from hypothesis import strategies
-from schemathesis.specs.openapi.checks import negative_data_rejection
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from actors import broker
 from actors.broker import Publisher
@@ -33,10 +33,7 @@ RANDOM = 5
 
 #: Where a body or a parameter may be refused although the description allows it, and why.
 REFUSALS = {
-    "GET /v1/batches/{batch_id}/items": "a cursor is of an earlier answer",
-    "GET /v1/sessions/{session_id}/detections": "a cursor is of an earlier answer",
     "GET /v1/usage": "a period is not longer than a month, and does not end before it begins",
-    "GET /v1/webhooks/{webhook_id}/deliveries": "a cursor is of an earlier answer",
     "PATCH /v1/webhooks/{webhook_id}": "a receiver is at an address that is public",
     "POST /v1/batches": "keys lie in the inbox, and a key and a prefix exclude each other",
     "POST /v1/models": "a manifest is CSV with a header",
@@ -74,10 +71,6 @@ CONFIG = {
             # A store that takes too long, on a machine that is busy, makes it unready.
             "checks": {"not_a_server_error": {"expected-statuses": ["2xx", "4xx", "503"]}},
         },
-        *(
-            {"include-name": name, "checks": {"positive_data_acceptance": {"enabled": False}}}
-            for name in REFUSALS
-        ),
     ],
 }
 
@@ -159,9 +152,11 @@ def served(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 def test_the_api_is_what_it_says(case: schemathesis.Case[Any]) -> None:
-    # Whatever stands in a form is a file like any other on its way.
-    is_form = case.media_type == falcon.MEDIA_MULTIPART
-    case.call_and_validate(
-        headers=accounts.bearer(accounts.ADMIN_KEY),
-        excluded_checks=[negative_data_rejection] if is_form else [],
-    )
+    excluded: list[Any] = []
+    if case.media_type == falcon.MEDIA_MULTIPART:
+        # Whatever stands in a form is a file like any other on its way.
+        excluded.append(negative_data_rejection)
+    if case.operation.label in REFUSALS or "cursor" in case.query:
+        # A cursor is of an earlier answer.
+        excluded.append(positive_data_acceptance)
+    case.call_and_validate(headers=accounts.bearer(accounts.ADMIN_KEY), excluded_checks=excluded)
