@@ -8,11 +8,11 @@ docs/lists.md has the plans that Postgres makes of these statements.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, case, exists, select
+from sqlalchemy import Boolean, Select, case, exists, literal_column, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -25,11 +25,12 @@ from db.training_models import TrainingJob, Validation
 SESSIONS = orders(
     {
         "created_at": AudioSession.created_at,
+        "recorded_at": AudioSession.recorded_at,
         "duration_s": AudioSession.duration_s,
         "finished_at": AudioSession.finished_at,
     },
     AudioSession.id,
-    nullable=("duration_s", "finished_at"),
+    nullable=("recorded_at", "duration_s", "finished_at"),
 )
 #: Of one session; its events are numbered in the order of their onsets.
 DETECTIONS = {
@@ -97,6 +98,8 @@ def sessions(
     created: tuple[datetime | None, datetime | None] = (None, None),
     batch_id: uuid.UUID | None = None,
     file_name: str | None = None,
+    recorded: tuple[datetime | None, datetime | None] = (None, None),
+    metadata: Mapping[str, Any] | None = None,
 ) -> Page:
     """Sessions, as :data:`db.queries.SHOWN` shows them. With types or a confidence those in which
     an event is of one of the types and as sure."""
@@ -104,7 +107,12 @@ def sessions(
         queries.is_of(AudioSession, owner),
         *_one_of(AudioSession.state, states),
         *_within(AudioSession.created_at, *created),
+        *_within(AudioSession.recorded_at, *recorded),
     ]
+    if metadata:
+        # The index has only those that have any, which has to be said to be used.
+        where.append(AudioSession.user_metadata.contains(metadata))
+        where.append(literal_column("audio_sessions.user_metadata <> '{}'", type_=Boolean))
     heard = _heard(noise_types, min_confidence)
     if heard:
         where.append(exists().where(NoiseDetection.session_id == AudioSession.id, *heard))

@@ -214,6 +214,7 @@ class AudioSession(Claimable, Owned, Traced, Base):
         Index("ix_audio_sessions_created_at", "created_at"),
         # Lists of a user's own, in each order and by what is asked for most: docs/lists.md.
         Index("ix_audio_sessions_user_created", "user_id", "created_at", "id"),
+        Index("ix_audio_sessions_user_recorded", "user_id", "recorded_at", "id"),
         Index("ix_audio_sessions_user_duration", "user_id", "duration_s", "id"),
         Index("ix_audio_sessions_user_finished", "user_id", "finished_at", "id"),
         Index("ix_audio_sessions_user_state", "user_id", "state", "created_at", "id"),
@@ -230,6 +231,13 @@ class AudioSession(Claimable, Owned, Traced, Base):
             "created_at",
             "id",
             postgresql_where=text("batch_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_audio_sessions_metadata",
+            "user_metadata",
+            postgresql_using="gin",
+            postgresql_ops={"user_metadata": "jsonb_path_ops"},
+            postgresql_where=text("user_metadata <> '{}'"),
         ),
         # Whether a batch is still at work.
         Index(

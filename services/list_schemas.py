@@ -12,6 +12,8 @@ from db.models import PRIORITIES, level_reference
 from db.training_models import TrainingJob, Validation
 from services import schemas
 from services.cursors import Page
+from services.errors import FieldError, InvalidParameter
+from services.options import Metadata, read_metadata
 
 Confidence = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -63,10 +65,36 @@ class SessionQuery(HeardPage, kw_only=True):
     batch_id: uuid.UUID | None = None
     #: Only those whose file was called exactly so.
     file_name: str | None = None
+    #: Only what was recorded at this time or later.
+    recorded_from: Time | None = None
+    #: Only what was recorded before this time.
+    recorded_to: Time | None = None
+    #: Only those whose metadata have all of this: a flat JSON object.
+    metadata: (
+        Annotated[str, msgspec.Meta(extra_json_schema={"contentMediaType": "application/json"})]
+        | None
+    ) = None
     #: By which field; with ``-`` the greatest first. Where it is null comes last.
     sort: Literal[
-        "created_at", "-created_at", "duration_s", "-duration_s", "finished_at", "-finished_at"
-    ] = "-created_at"
+        "created_at", "-created_at", "recorded_at", "-recorded_at", "duration_s", "-duration_s",
+        "finished_at", "-finished_at",
+    ] = "-created_at"  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Look at what can be told from the parameters alone."""
+        try:
+            self.own_metadata()
+        except ValueError as error:
+            raise InvalidParameter.of([FieldError(field="metadata", detail=str(error))]) from None
+
+    @property
+    def recorded(self) -> tuple[datetime | None, datetime | None]:
+        """The span in which it was recorded."""
+        return self.recorded_from, self.recorded_to
+
+    def own_metadata(self) -> Metadata:
+        """What the metadata must have."""
+        return {} if self.metadata is None else read_metadata(self.metadata)
 
 
 class SessionPage(msgspec.Struct, kw_only=True):

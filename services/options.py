@@ -42,6 +42,28 @@ _NO_ZONES = frozenset({"localtime", "Factory"})
 Metadata = dict[str, str | int | float | bool | None]
 
 
+def read_metadata(text: str) -> Metadata:
+    """A flat JSON object of a caller's; raises :class:`ValueError`, which tells what is wrong."""
+    if len(text.encode()) > METADATA_BYTES:
+        raise ValueError(f"it has at most {METADATA_BYTES} bytes")
+    try:
+        found = msgspec.json.decode(text, type=Metadata)
+    except (msgspec.DecodeError, RecursionError):
+        raise ValueError(
+            "it must be a JSON object of texts, numbers, true, false and null"
+        ) from None
+    if len(found) > METADATA_KEYS:
+        raise ValueError(f"it has at most {METADATA_KEYS} names")
+    if not all(0 < len(name) <= METADATA_KEY_CHARS for name in found):
+        raise ValueError(f"a name in it has 1 to {METADATA_KEY_CHARS} characters")
+    for name, value in found.items():
+        if "\x00" in name or (isinstance(value, str) and "\x00" in value):
+            raise ValueError("it has the character U+0000, which no text may have")
+        if isinstance(value, int | float) and abs(value) > METADATA_NUMBER:
+            raise ValueError("a number in it lies between -2^53 and 2^53")
+    return found
+
+
 class RecordingOptions(msgspec.Struct, kw_only=True):
     """What one recording may be posted with, and each of many."""
 
@@ -111,26 +133,7 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
 
     def own_metadata(self) -> Metadata:
         """The caller's own; raises :class:`ValueError`."""
-        if self.metadata is None:
-            return {}
-        if len(self.metadata.encode()) > METADATA_BYTES:
-            raise ValueError(f"it has at most {METADATA_BYTES} bytes")
-        try:
-            found = msgspec.json.decode(self.metadata, type=Metadata)
-        except (msgspec.DecodeError, RecursionError):
-            raise ValueError(
-                "it must be a JSON object of texts, numbers, true, false and null"
-            ) from None
-        if len(found) > METADATA_KEYS:
-            raise ValueError(f"it has at most {METADATA_KEYS} names")
-        if not all(0 < len(name) <= METADATA_KEY_CHARS for name in found):
-            raise ValueError(f"a name in it has 1 to {METADATA_KEY_CHARS} characters")
-        for name, value in found.items():
-            if "\x00" in name or (isinstance(value, str) and "\x00" in value):
-                raise ValueError("it has the character U+0000, which no text may have")
-            if isinstance(value, int | float) and abs(value) > METADATA_NUMBER:
-                raise ValueError("a number in it lies between -2^53 and 2^53")
-        return found
+        return {} if self.metadata is None else read_metadata(self.metadata)
 
     def columns(
         self, store: Store, *, user_id: uuid.UUID, owner: uuid.UUID | None

@@ -102,7 +102,8 @@ class SessionList:
                 db, owner=owner(req), order=order, after=after, limit=asked.limit,
                 states=asked.state, noise_types=asked.noise_type,
                 min_confidence=asked.min_confidence, created=asked.created,
-                batch_id=asked.batch_id, file_name=asked.file_name,
+                batch_id=asked.batch_id, file_name=asked.file_name, recorded=asked.recorded,
+                metadata=asked.own_metadata(),
             )  # fmt: skip
         items = [schemas.Session.of(row) for row in page.rows]
         cursor = cursors.following(req, resp, asked, page.next)

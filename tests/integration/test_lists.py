@@ -33,6 +33,7 @@ pytestmark = pytest.mark.integration
 
 STRANGER = uuid.UUID("33333333-3333-4333-8333-333333333333")
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+MIDDLE = BEGIN + timedelta(seconds=7)
 TYPES = ("rain", "siren", "dog_bark")
 Row = dict[str, Any]
 
@@ -110,6 +111,10 @@ def one_session(rng: random.Random, n: int, **values: Any) -> Row:
         "recording_key": f"sessions/{n}",
         "size_bytes": n,
         "created_at": created_at,
+        "recorded_at": rng.choice((None, BEGIN, MIDDLE, MIDDLE + timedelta(microseconds=1))),
+        "user_metadata": rng.choice(
+            ({}, {"site": "roof"}, {"site": "roof", "floor": 3, "x": None})
+        ),
         "duration_s": rng.choice((None, 0.1, 0.30000000000000004, 60.0)),
         "finished_at": None
         if state in UNFINISHED_STATES
@@ -156,8 +161,10 @@ def rows(api: falcon.testing.TestClient, store: Store) -> list[Row]:
     return sessions
 
 
-SORTS = ("created_at", "-created_at", "duration_s", "-duration_s", "finished_at", "-finished_at")
-MIDDLE = BEGIN + timedelta(seconds=7)
+SORTS = (
+    "created_at", "-created_at", "recorded_at", "-recorded_at", "duration_s", "-duration_s",
+    "finished_at", "-finished_at",
+)  # fmt: skip
 
 
 def is_heard(row: Row, wanted: Callable[[Row], bool]) -> bool:
@@ -180,6 +187,18 @@ FILTERS: list[tuple[Row, Callable[[Row], bool]]] = [
     ({"created_to": MIDDLE.isoformat()}, lambda row: row["created_at"] < MIDDLE),
     ({"file_name": "c d&e=f.wav"}, lambda row: row["file_name"] == "c d&e=f.wav"),
     ({"noise_type": "nothing"}, lambda _: False),
+    (
+        {"recorded_from": MIDDLE.isoformat()},
+        lambda row: row["recorded_at"] is not None and row["recorded_at"] >= MIDDLE,
+    ),
+    (
+        {"recorded_to": MIDDLE.isoformat()},
+        lambda row: row["recorded_at"] is not None and row["recorded_at"] < MIDDLE,
+    ),
+    ({"metadata": '{"site": "roof"}'}, lambda row: row["user_metadata"] != {}),
+    ({"metadata": '{"floor": 3, "x": null}'}, lambda row: "floor" in row["user_metadata"]),
+    ({"metadata": '{"floor": "3"}'}, lambda _: False),
+    ({"metadata": "{}"}, lambda _: True),
 ]
 
 
@@ -400,6 +419,9 @@ REFUSED = (
     ("/v1/sessions", "offset=10", "offset"),
     ("/v1/sessions", "file_name=a&file_name=b", "file_name"),
     ("/v1/sessions", "file_name=%00", "file_name"),
+    ("/v1/sessions", "metadata=7", "metadata"),
+    ("/v1/sessions", 'metadata={"a":"%5Cu0000"}', "metadata"),
+    ("/v1/sessions", 'metadata={"a":["nested"]}', "metadata"),
     ("/v1/detections", "noise_type=%00", "noise_type"),
     ("/v1/batches", "state=taken", "state"),
     ("/v1/trainings", "state=queued", "state"),
