@@ -1,0 +1,1 @@
+"""What is made of the sessions that have ended: analyses, reports and exports."""
