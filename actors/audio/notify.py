@@ -68,6 +68,8 @@ class EndedSession(msgspec.Struct, kw_only=True):
     file_name: str
     duration_s: float | None
     finished_at: datetime | None
+    #: The sender's own.
+    metadata: dict[str, Any]
     #: As the API shows them.
     summary: dict[str, Any] | None
     problem: dict[str, Any] | None
@@ -145,7 +147,7 @@ def _event(db: Session, delivery: WebhookDelivery) -> Event:
 def _ended(session: AudioSession) -> EndedSession:
     own = ("id", "state", "file_name", "duration_s", "finished_at", "summary", "problem")
     values = {name: getattr(session, name) for name in own}
-    return EndedSession(url=f"/v1/sessions/{session.id}", **values)
+    return EndedSession(url=f"/v1/sessions/{session.id}", metadata=session.user_metadata, **values)
 
 
 def _secrets(webhook: Webhook, *, now: datetime) -> list[str]:

@@ -161,7 +161,8 @@ def test_a_completed_session_is_told_and_the_published_library_takes_the_signatu
     api: falcon.testing.TestClient, runtime: Runtime, web: Web, hook: Any
 ) -> None:
     content = recordings.encode(labelled.sound("mains_hum", seconds=4), rate_hz=16_000)
-    row = pipeline.run_to_the_end(runtime, pipeline.add(runtime, content))
+    session_id = pipeline.add(runtime, content, user_metadata={"site": "bridge"})
+    row = pipeline.run_to_the_end(runtime, session_id)
     assert row.state == "completed"
     tell(runtime)
     assert web.asked == [f"POST 127.0.0.1:{web.port}{PATH}"]
@@ -170,8 +171,17 @@ def test_a_completed_session_is_told_and_the_published_library_takes_the_signatu
     assert event["type"] == "session.completed"
     assert event["data"] == {
         name: shown[name]
-        for name in ("id", "state", "file_name", "duration_s", "finished_at", "problem")
+        for name in (
+            "id",
+            "state",
+            "file_name",
+            "duration_s",
+            "finished_at",
+            "metadata",
+            "problem",
+        )
     } | {"url": f"/v1/sessions/{row.id}", "summary": row.summary}
+    assert event["data"]["metadata"] == {"site": "bridge"}
     assert event["data"]["summary"]["events"] == shown["summary"]["events"]
     assert web.heads[0]["Content-Type"] == "application/json"
     [delivery] = deliveries(api, hook)
