@@ -209,14 +209,14 @@ def _convert(given: str | list[str], kind: Any) -> Any:
             raise msgspec.ValidationError("it must be given once") from None
     # A plus sign in a query stands for a space; in numbers and times it is clear what was meant.
     readings = (given, given.strip(" +"), given.replace(" ", "+"), [given])
-    first_error: msgspec.ValidationError | None = None
+    errors = []
     for reading in readings:
         try:
             return msgspec.convert(reading, kind, strict=strict)
         except msgspec.ValidationError as error:
-            first_error = first_error or error
-    assert first_error is not None
-    raise first_error
+            errors.append(error)
+    # Where several may be given, it is the one in the list that is wrong.
+    raise errors[-1 if "Expected `array" in str(errors[0]) else 0]
 
 
 def body_of(req: falcon.Request, kind: type[T], *, most_bytes: int = MOST_BODY_BYTES) -> T:

@@ -435,6 +435,7 @@ def test_what_a_list_cannot_be_asked_is_named(api: falcon.testing.TestClient) ->
         refused = api.simulate_get(path, query_string=query)
         assert refused.status_code == 400, query
         assert [each["field"] for each in refused.json["errors"]] == [field]
+        assert "array" not in refused.json["detail"], query
 
 
 def test_what_has_not_changed_is_not_sent_again(
