@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy import table as sql_table
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from actors import broker
 from actors.broker import Publisher
@@ -26,7 +27,7 @@ from actors.maintenance import cleanup
 from actors.messages import CleanUp
 from actors.runtime import Runtime
 from db import idempotency_queries, queries
-from db.blobs import Blobs
+from db.blobs import Blobs, recording_key
 from db.idempotency_queries import Claimed
 from db.session import Store
 from db.settings import Settings
@@ -346,6 +347,26 @@ def test_what_was_made_and_not_told_is_not_made_again(
     assert third.status_code == again.status_code
     assert third.headers["location"] == made
     assert admin.simulate_get(made).status_code == 200
+
+
+def test_two_attempts_that_are_both_alive_make_one_session_and_keep_its_recording(
+    api: falcon.testing.TestClient, given: Collaborators, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = queries.add_session
+
+    def add_twice(db: Session, **values: Any) -> Any:
+        # Another process, which was thought dead, is a moment quicker.
+        with given.store.transaction() as other:
+            add(other, **values)
+        return add(db, **values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queries, "add_session", add_twice)
+        assert kind(post(api, "a")) == (409, "request-under-way")
+    [session_id] = _ids(given.store)
+    assert given.blobs.get(recording_key(uuid.UUID(session_id))) == RECORDING
+    assert post(api, "a").json["id"] == session_id
+    assert len(_ids(given.store)) == 1
 
 
 def test_a_secret_is_neither_kept_nor_told_twice(given: Collaborators) -> None:
