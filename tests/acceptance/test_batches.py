@@ -40,7 +40,7 @@ def test_a_batch_by_the_command_line(rabbit_settings: Settings, tmp_path: Path) 
         code, text = clamor("batch", *good, bad, "--api", client.url)
         assert code == 1, text
         assert "3 of 4 files" in text
-        assert "failed" in text
+        assert "refused" in text
 
         # More than a page, of which the worker dies in the middle.
         batch = client.name_batch("inbox/monday", options={})

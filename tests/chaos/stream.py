@@ -56,7 +56,8 @@ def make() -> dict[str, Recording]:
         "two-spans.flac": Recording(recordings.encode(two_spans, rate_hz=RATE_HZ), 2),
         "silence.wav": Recording(recordings.encode(0 * noise, rate_hz=RATE_HZ, container="WAV"), 1),
         "broken-off.flac": Recording(whole[: len(whole) * 6 // 10], 1),
-        "text.wav": Recording(b"this is not a recording\n" * 50, 1),
+        # What does not even begin as a recording is refused when it is posted.
+        "text.wav": Recording(b"RIFF\xff\x07\0\0WAVE" + b"this is not a recording\n" * 50, 1),
         "header-only.flac": Recording(whole[:60], 1),
     }
 
