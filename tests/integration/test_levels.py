@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import dramatiq
 import falcon.testing
+import msgspec
 import numpy as np
 import pytest
 from dramatiq.brokers.stub import StubBroker
@@ -22,6 +24,7 @@ from actors.steward import Steward
 from db import queries
 from db.blobs import recording_key
 from db.settings import Settings
+from services import schemas
 from services.app import Collaborators, create_app
 from tests.support import accounts, recordings
 
@@ -134,6 +137,9 @@ def test_the_levels_of_a_recording(api: falcon.testing.TestClient, runtime: Runt
     assert answered.status_code == 200
     assert answered.headers["content-type"] == "application/json"
     found = answered.json
+    # They are passed on as a worker wrote them, and are what the API's description says.
+    described = msgspec.json.decode(answered.content, type=schemas.Levels)
+    assert json.loads(msgspec.json.encode(described)) == found
     assert int(answered.headers["content-length"]) == len(answered.content)
     assert (found["unit"], found["level_reference"]) == ("dB", "dB SPL")
     assert found["calibration_db"] == 94
