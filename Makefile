@@ -11,7 +11,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready demo test chaos check lock bench bench-accuracy bench-fairness bench-api model clean
+.PHONY: help setup ready demo test chaos check lock bench bench-accuracy bench-fairness bench-api bench-year model clean
 
 help: ## List what can be done here
 	@echo "Clamor. What can be done here:"
@@ -62,6 +62,9 @@ bench-fairness: ready ## How long one recording waits behind a batch: make bench
 
 bench-api: ready ## Requests a second, beside a twin of FastAPI and uvicorn
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.api $(ARGS)
+
+bench-year: ready ## What it takes with a year in the database: make bench-year [ARGS="--only lists"]
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.year_figures $(ARGS)
 
 model: ready ## The same, and train the model that ships: make model [DATA=folder]
 	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(value DATA)) --report docs/accuracy.md \

@@ -101,6 +101,15 @@ def seconds_from_now(seconds: float) -> ColumnElement[datetime]:
     return func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
+def seconds_ago(seconds: float) -> ColumnElement[datetime]:
+    """A point in time before the transaction began, for what is old.
+
+    Unlike that of :func:`seconds_from_now` it stands still: an index is read up to it and no
+    further, and the planner knows how many rows lie before it.
+    """
+    return func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+
+
 # --- claims ------------------------------------------------------------------------------------
 
 

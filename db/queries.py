@@ -301,7 +301,7 @@ def sessions_to_tidy(
                 AudioSession.pcm_key.is_not(None),
                 and_(
                     AudioSession.tidied_at.is_(None),
-                    AudioSession.finished_at <= claims.seconds_from_now(-silent_after_s),
+                    AudioSession.finished_at <= claims.seconds_ago(silent_after_s),
                 ),
             ),
         )
@@ -312,7 +312,7 @@ def sessions_to_tidy(
 
 def note_tidied(db: Session, session_id: uuid.UUID, *, silent_after_s: float) -> None:
     """Note that nothing is left of a session but what it goes on to need."""
-    is_last = AudioSession.finished_at <= claims.seconds_from_now(-silent_after_s)
+    is_last = AudioSession.finished_at <= claims.seconds_ago(silent_after_s)
     db.execute(
         update(AudioSession)
         .where(AudioSession.id == session_id)

@@ -79,7 +79,7 @@ def remove_old_requests(db: Session, *, older_than_s: float, limit: int) -> int:
     """Remove the records of requests that are so old; how many."""
     old = (
         select(APIRequest.id)
-        .where(APIRequest.received_at < claims.seconds_from_now(-older_than_s))
+        .where(APIRequest.received_at < claims.seconds_ago(older_than_s))
         .order_by(APIRequest.received_at)
         .limit(limit)
     )

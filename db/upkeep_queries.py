@@ -5,6 +5,7 @@ As in :mod:`db.queries`, each function takes a session and never commits.
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Past:
 
     def condition(self) -> ColumnElement[bool]:
         """True of a session that is."""
-        cutoff = claims.seconds_from_now(-self.older_than_s)
+        cutoff = claims.seconds_ago(self.older_than_s)
         if not self.failed:
             return AudioSession.finished_at < cutoff
         return (AudioSession.created_at < cutoff) & or_(
@@ -50,15 +51,23 @@ def count_past(db: Session, past: Past) -> tuple[int, float, int]:
     return n_sessions, float(duration_s or 0.0), int(size_bytes or 0)
 
 
-def page_past(db: Session, past: Past, *, limit: int) -> Sequence[uuid.UUID]:
-    """Some sessions that are past their time, the oldest first."""
+def page_past(db: Session, past: Past, *, limit: int, most_spans: int) -> Sequence[uuid.UUID]:
+    """Some sessions that are past their time, the oldest first: as many as have ``most_spans``
+    together, but one at least.
+    """
     by = AudioSession.created_at if past.failed else AudioSession.finished_at
-    return db.scalars(
-        select(AudioSession.id)
+    rows = db.execute(
+        select(AudioSession.id, AudioSession.spans_total)
         .where(past.condition(), ~AudioSession.legal_hold)
         .order_by(by)
         .limit(limit)
     ).all()
+    n_spans = itertools.accumulate(row.spans_total for row in rows)
+    return [
+        row.id
+        for index, (row, until) in enumerate(zip(rows, n_spans, strict=True))
+        if index == 0 or until <= most_spans
+    ]
 
 
 def remove_past(db: Session, past: Past, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:

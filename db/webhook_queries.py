@@ -226,7 +226,7 @@ def remove_old_deliveries(db: Session, *, older_than_s: float, limit: int) -> in
     """Forget deliveries that are so old, whatever became of them; how many."""
     old = (
         select(WebhookDelivery.id)
-        .where(WebhookDelivery.created_at < claims.seconds_from_now(-older_than_s))
+        .where(WebhookDelivery.created_at < claims.seconds_ago(older_than_s))
         .order_by(WebhookDelivery.created_at)
         .limit(limit)
     )

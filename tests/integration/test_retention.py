@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import soundfile
 from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
 from actors.maintenance import retention
 from actors.messages import CleanUp, CleanUpFailedSessions, CleanUpOldSessions, Nudge
@@ -20,6 +21,7 @@ from db import batch_queries, queries, upkeep_queries
 from db.blobs import clip_key, recording_key, session_prefix
 from db.models import AudioSession
 from db.upkeep_models import KeptClip
+from db.upkeep_queries import Past
 from services.app import Collaborators, create_app
 from tests.support import accounts, recordings
 from tests.support.clock import ask
@@ -104,6 +106,25 @@ def test_old_sessions_go_with_all_that_is_theirs(
         assert db.execute(text("SELECT count(*) FROM session_spans")).scalar_one() == 2
     # Once more changes nothing.
     assert result(runtime, CleanUpOldSessions())["sessions"] == 0
+
+
+def test_a_page_ends_where_its_recordings_get_long(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PAGE_SPANS", 10)
+    ages_and_spans = ((50, 12), (49, 4), (48, 6), (47, 1))
+    ids = [add(runtime, ended_days_ago=days, spans_total=n) for days, n in ages_and_spans]
+    pages = []
+    remove = upkeep_queries.remove_past
+
+    def remembered(db: Session, past: Past, page: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+        pages.append(list(page))
+        return remove(db, past, page)
+
+    monkeypatch.setattr(upkeep_queries, "remove_past", remembered)
+    assert result(runtime, CleanUpOldSessions())["sessions"] == 4
+    # One that is too long by itself goes alone; the last page finds nothing.
+    assert pages == [[ids[0]], [ids[1], ids[2]], [ids[3]], []]
 
 
 def test_a_dry_run_counts_and_removes_nothing(runtime: Runtime) -> None:

@@ -1,0 +1,376 @@
+"""What Clamor takes with a year of sessions in its database: `make bench-year`.
+
+A database of its own is filled (``year.py``), and what is asked of it and done to it every day is
+timed: lists, the steward's round, the cleanup of a month with recordings arriving beside it. Each
+part of the table is a function in ``PARTS``. On a machine that does other things too only the
+ratios of one run mean something.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import falcon.testing
+import psycopg
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import delete, func, select, text
+
+from actors import broker, clock, steward
+from actors.logs import configure
+from actors.messages import CleanUpOldSessions, VacuumDatabase
+from actors.runtime import Runtime
+from db import migrate, queries, queue_queries
+from db.models import AudioSession
+from db.session import Store
+from db.settings import Settings
+from services.app import Collaborators, create_app
+from services.bars import Bars
+from tests.benchmarks import year
+from tests.support import accounts, servers
+from tests.support.clock import ask
+
+#: How often what only reads is asked for.
+TIMES = 15
+#: How long recordings arrive with nothing beside them, before and after.
+UNDISTURBED_S = 15.0
+#: The pause between two recordings, and how many spans each has.
+PAUSE_S, SPANS = 0.005, 5
+#: How often it is looked whether an arriving recording waits for a lock.
+LOOK_S = 0.02
+MONTH = timedelta(days=30)
+MS = 1e3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One row of the table; times in milliseconds."""
+
+    what: str
+    p50_ms: float
+    p99_ms: float | None = None
+    max_ms: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """The filled database, and the product over it."""
+
+    settings: Settings
+    plan: year.Plan
+    runtime: Runtime
+    api: falcon.testing.TestClient
+    admin: falcon.testing.TestClient
+    said: Console = field(default_factory=lambda: Console(stderr=True))
+
+
+Part = Callable[[Bench], Iterator[Line]]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench-year", description=__doc__)
+    parser.add_argument("--sessions", type=int, default=50_000, help="(%(default)s)")
+    parser.add_argument("--detections", type=int, default=5_000_000, help="(%(default)s)")
+    parser.add_argument("--only", choices=PARTS, action="append", help="a part of the table")
+    parser.add_argument("--database", help="one that was filled before, and is to be kept")
+    options = parser.parse_args()
+    plan = year.Plan(
+        until=datetime.now(UTC), n_sessions=options.sessions, n_detections=options.detections
+    )
+    title = f"a year: {plan.n_sessions:,} sessions, {plan.n_detections:,} detections"
+    table = Table(title=title)
+    for heading in ("what", "p50 ms", "p99 ms", "max ms", "note"):
+        table.add_column(heading, justify="right" if "ms" in heading else "left")
+    with bench_of(plan, url=options.database) as bench:
+        for name in options.only or PARTS:
+            bench.said.print(name)
+            for line in PARTS[name](bench):
+                figures = (line.p50_ms, line.p99_ms, line.max_ms)
+                shown = ("" if figure is None else f"{figure:,.1f}" for figure in figures)
+                table.add_row(line.what, *shown, line.note)
+            table.add_section()
+    Console().print(table)
+    return 0
+
+
+@contextmanager
+def bench_of(plan: year.Plan, *, url: str | None = None) -> Iterator[Bench]:
+    """The product over a database that is filled for it, or that was."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clamor-year-")))
+        if url is None:
+            postgres = stack.enter_context(servers.postgres())
+            url = stack.enter_context(servers.database(postgres))
+            _fill(url, plan)
+        settings = Settings(
+            database_url=url,
+            amqp_url="memory://",
+            blob_url=(folder / "blobs").as_uri(),
+            key_pepper=accounts.PEPPER,
+            rate_limit_per_s=1e6,
+            log_level="WARNING",
+        )
+        configure(settings.log_level)
+        made = broker.setup(settings)
+        runtime = Runtime(settings, made)
+        stack.callback(runtime.close)
+        app = create_app(
+            Collaborators(
+                settings=settings, store=runtime.store, blobs=runtime.blobs,
+                publisher=runtime.publisher,
+            )
+        )  # fmt: skip
+        yield Bench(
+            settings=settings, plan=plan, runtime=runtime, api=accounts.client(app),
+            admin=accounts.client(app, accounts.ADMIN_KEY),
+        )  # fmt: skip
+
+
+def _fill(url: str, plan: year.Plan) -> None:
+    migrate.upgrade(url)
+    accounts.add_first(url)
+    with Bars(Console(stderr=True)) as bars:
+        task = bars.add_task("a year", total=100, stage="begins")
+        year.fill(
+            url, plan,
+            tell=lambda share, what: bars.update(task, completed=100 * share, stage=what),
+        )  # fmt: skip
+
+
+def timed(what: str, action: Callable[[], object], *, times: int = TIMES, note: str = "") -> Line:
+    """How long an action takes, of several times, after one that warms up."""
+    action()
+    taken_s = []
+    for _ in range(times):
+        began = time.perf_counter()
+        action()
+        taken_s.append(time.perf_counter() - began)
+    return Line(
+        what=what, p50_ms=statistics.median(taken_s) * MS, max_ms=max(taken_s) * MS, note=note
+    )
+
+
+# --- lists -------------------------------------------------------------------------------------
+
+
+def lists(bench: Bench) -> Iterator[Line]:
+    """Lists under their filters, as answers of the API, the first page of 100."""
+    until = bench.plan.until
+    begin, end = (_shown(until - timedelta(days=days)) for days in (40, 39))
+    a_day = f"created_from={begin}&created_to={end}"
+    for client, who in ((bench.api, ""), (bench.admin, " (administrator)")):
+        for path in (
+            "/v1/sessions",
+            "/v1/sessions?state=failed",
+            "/v1/sessions?sort=-duration_s",
+            "/v1/sessions?noise_type=siren_sweep&min_confidence=0.95",
+            "/v1/detections?noise_type=dog_bark",
+        ):
+            yield timed(f"GET {path}{who}", _asks(client, path))
+        yield timed(f"GET /v1/sessions of a day{who}", _asks(client, f"/v1/sessions?{a_day}"))
+    with bench.runtime.store.reading() as db:
+        longest = db.scalars(
+            select(AudioSession.id)
+            .where(AudioSession.user_id == accounts.TEAM, AudioSession.summary.is_not(None))
+            .order_by(AudioSession.duration_s.desc())
+            .limit(1)
+        ).one()
+    yield timed("GET /v1/sessions/{id}", _asks(bench.api, f"/v1/sessions/{longest}"))
+    path = f"/v1/sessions/{longest}/detections"
+    yield timed("GET .../detections of the longest", _asks(bench.api, path))
+    yield timed(
+        "GET /v1/usage of a month", _asks(bench.api, f"/v1/usage?since={_shown(until - MONTH)}")
+    )
+
+
+def _shown(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _asks(client: falcon.testing.TestClient, path: str) -> Callable[[], object]:
+    def action() -> None:
+        answered = client.simulate_get(path)
+        assert answered.status_code == 200, answered.text
+
+    return action
+
+
+# --- what goes on by itself --------------------------------------------------------------------
+
+
+def rounds(bench: Bench) -> Iterator[Line]:
+    """What workers and scrapes ask of the database, again and again."""
+    store = bench.runtime.store
+
+    def round_of(ask_for: Callable[[Any], object]) -> Callable[[], object]:
+        def action() -> None:
+            with store.transaction() as db:
+                ask_for(db)
+                # The next time is to find the same.
+                db.rollback()
+
+        return action
+
+    asked: dict[str, Callable[[Any], object]] = {
+        "steward: what is quiet": lambda db: steward.take_quiet(db, quiet_s=30, limit=200),
+        "steward: slots missed": lambda db: clock.fill_missed(db, late_s=60),
+        "steward: what is to be tidied": lambda db: queries.sessions_to_tidy(
+            db, silent_after_s=7_200, limit=200
+        ),
+        "metrics: backlogs": queue_queries.backlogs,
+        "metrics: unfinished": queue_queries.count_unfinished,
+        "metrics: finished (each minute)": queue_queries.count_finished,
+        "metrics: oldest unfinished": queries.oldest_unfinished_s,
+    }
+    for what, ask_for in asked.items():
+        yield timed(what, round_of(ask_for))
+
+
+# --- the cleanup of a month, and recordings that arrive beside it ------------------------------
+
+
+def cleanup(bench: Bench) -> Iterator[Line]:
+    """The oldest month goes, by the actor that does it every week."""
+    with bench.runtime.store.reading() as db:
+        oldest, now = db.execute(
+            select(func.min(AudioSession.finished_at), func.clock_timestamp())
+        ).one()
+        rows = db.execute(
+            select(AudioSession.recording_key, AudioSession.levels_key).where(
+                AudioSession.finished_at < oldest + MONTH
+            )
+        ).all()
+    for row in rows:
+        for key in filter(None, row):
+            bench.runtime.blobs.put(key, b"a blob")
+    before = arrivals(bench, lambda: time.sleep(UNDISTURBED_S))
+    yield before.line("a recording arrives, nothing beside it")
+    began = time.perf_counter()
+    days = (now - oldest - MONTH) / timedelta(days=1)
+    beside = arrivals(bench, lambda: _clean(bench, days, len(rows)))
+    took_s = time.perf_counter() - began
+    yield beside.line("a recording arrives, cleanup beside it")
+    after = arrivals(bench, lambda: time.sleep(UNDISTURBED_S))
+    yield after.line("a recording arrives, after it")
+    yield Line(what="cleanup of a month", p50_ms=took_s * MS, note=f"{len(rows):,} sessions")
+
+
+def _clean(bench: Bench, days: float, n_sessions: int) -> None:
+    run = ask(bench.runtime, CleanUpOldSessions(), older_than_days=days)
+    assert run.state == "completed", run.problem
+    assert run.result is not None
+    # Those that ended in the meantime of looking and of running may be more.
+    assert run.result["sessions"] >= n_sessions, run.result
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """How long it took to write each recording down, and how often one was seen to wait."""
+
+    taken_s: Sequence[float]
+    n_waiting: int
+    n_looks: int
+
+    def line(self, what: str) -> Line:
+        """As a row of the table."""
+        ordered = sorted(self.taken_s)
+        return Line(
+            what=what,
+            p50_ms=statistics.median(ordered) * MS,
+            p99_ms=ordered[int(0.99 * len(ordered))] * MS,
+            max_ms=ordered[-1] * MS,
+            note=f"{len(ordered):,} times; waited for a lock in {self.n_waiting} of"
+            f" {self.n_looks:,} looks",
+        )
+
+
+def arrivals(bench: Bench, meanwhile: Callable[[], object]) -> Arrivals:
+    """Let recordings arrive while something else is done; a process of their own writes them."""
+    url = bench.settings.database_url
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    arriving = context.Process(target=_arrive, args=(url, theirs))
+    arriving.start()
+    pid = ours.recv()
+    looks: list[bool] = []
+    ended = threading.Event()
+    looking = threading.Thread(target=_look, args=(url, pid, looks, ended))
+    looking.start()
+    try:
+        ours.send("begin")
+        meanwhile()
+    finally:
+        ours.send("end")
+        taken_s = ours.recv()
+        ended.set()
+        looking.join()
+        arriving.join()
+    return Arrivals(taken_s, sum(looks), len(looks))
+
+
+def _arrive(url: str, told: Connection) -> None:
+    """Write recordings down one after the other, with their spans, until told to end."""
+    store = Store(url, pool_size=1)
+    with store.transaction() as db:
+        told.send(db.execute(text("SELECT pg_backend_pid()")).scalar_one())
+    told.recv()
+    taken_s, ids = [], []
+    while not told.poll():
+        session_id = uuid.uuid4()
+        began = time.perf_counter()
+        with store.transaction() as db:
+            queries.add_session(
+                db, id=session_id, user_id=accounts.TEAM, file_name="street.flac",
+                size_bytes=100_000, recording_key=f"sessions/{session_id}/recording",
+            )  # fmt: skip
+            queries.add_spans(
+                db, session_id, [(i, i * 960_000, (i + 1) * 960_000) for i in range(SPANS)]
+            )
+        taken_s.append(time.perf_counter() - began)
+        ids.append(session_id)
+        time.sleep(PAUSE_S)
+    with store.transaction() as db:
+        db.execute(delete(AudioSession).where(AudioSession.id.in_(ids)))
+    store.close()
+    told.send(taken_s)
+
+
+def _look(url: str, pid: int, looks: list[bool], ended: threading.Event) -> None:
+    """Look again and again whether a connection waits for a lock of a row or a table."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        while not ended.wait(LOOK_S):
+            row = connection.execute(
+                "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s", [pid]
+            ).fetchone()
+            looks.append(bool(row and row[0]))
+
+
+def vacuum(bench: Bench) -> Iterator[Line]:
+    """All tables, by the actor that does it every week."""
+    began = time.perf_counter()
+    run = ask(bench.runtime, VacuumDatabase())
+    assert run.state == "completed", run.problem
+    yield Line(what="vacuum of all tables", p50_ms=(time.perf_counter() - began) * MS)
+
+
+#: The parts of the table, in the order in which they are measured.
+PARTS: dict[str, Part] = {"lists": lists, "rounds": rounds, "cleanup": cleanup, "vacuum": vacuum}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
