@@ -11,7 +11,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready demo test chaos check lock bench bench-accuracy bench-fairness bench-api bench-year model clean
+.PHONY: help setup ready demo test chaos check lock bench bench-accuracy bench-fairness bench-exports bench-api bench-year model clean
 
 help: ## List what can be done here
 	@echo "Clamor. What can be done here:"
@@ -59,6 +59,9 @@ bench-accuracy: ready ## Cross-validate the model's recipe into docs/accuracy.md
 
 bench-fairness: ready ## How long one recording waits behind a batch: make bench-fairness [FILES=500]
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.fairness --files $(or $(FILES),500)
+
+bench-exports: ready ## Memory and time of exports of a million events
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.exports
 
 bench-api: ready ## Requests a second, beside a twin of FastAPI and uvicorn
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.api $(ARGS)

@@ -108,6 +108,15 @@ class ValidateModel(Nudge, frozen=True, kw_only=True):
     validation_id: uuid.UUID
 
 
+class ExportSessionData(Nudge, frozen=True, kw_only=True):
+    """Events are to be written to a file."""
+
+    actor: ClassVar[str] = "export_session_data"
+    queue: ClassVar[str] = "analytics.export"
+
+    export_id: uuid.UUID
+
+
 class CheckHealth(Nudge, frozen=True, kw_only=True):
     """The clock struck: see whether the system is well."""
 
@@ -152,6 +161,7 @@ ALL: tuple[type[Nudge], ...] = (
     DeliverWebhook,
     TrainNoiseClassifier,
     ValidateModel,
+    ExportSessionData,
     CheckHealth,
     CleanUp,
     CleanUpOldSessions,

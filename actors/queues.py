@@ -46,6 +46,7 @@ ROWS: Mapping[type[Nudge], str] = {
     messages.DeliverWebhook: "webhook",
     messages.TrainNoiseClassifier: "training",
     messages.ValidateModel: "validation",
+    messages.ExportSessionData: "export",
 }
 
 

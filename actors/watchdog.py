@@ -52,6 +52,7 @@ DEADLINES_S: dict[type[Nudge], float] = {
     messages.DeliverWebhook: 60.0,
     messages.TrainNoiseClassifier: 1_500.0,
     messages.ValidateModel: 1_500.0,
+    messages.ExportSessionData: 1_500.0,
     messages.CheckHealth: 60.0,
     messages.CleanUp: 1_500.0,
     messages.CleanUpOldSessions: 1_500.0,

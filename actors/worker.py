@@ -12,6 +12,7 @@ import structlog
 from dramatiq.middleware import Middleware
 
 from actors import broker, messages, schedule, tracing, watchdog
+from actors.analytics.export import export_session_data
 from actors.audio.aggregate import aggregate_session
 from actors.audio.batch import batch_process_files
 from actors.audio.detect import detect_span
@@ -50,6 +51,7 @@ ACTORS = (
     Entry(messages.DeliverWebhook, deliver_webhook),
     Entry(messages.TrainNoiseClassifier, train_noise_classifier),
     Entry(messages.ValidateModel, validate_model),
+    Entry(messages.ExportSessionData, export_session_data),
     Entry(messages.CheckHealth, health_check),
     Entry(messages.CleanUp, clean_up),
     Entry(messages.CleanUpOldSessions, cleanup_old_sessions),

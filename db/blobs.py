@@ -77,6 +77,15 @@ def clip_key(clip_id: uuid.UUID) -> str:
     return f"{CLIPS}{clip_id}/clip.flac"
 
 
+#: Files that were made to be downloaded.
+EXPORTS = "exports/"
+
+
+def export_prefix(export_id: uuid.UUID) -> str:
+    """Below this lies all that belongs to an export."""
+    return f"{EXPORTS}{export_id}/"
+
+
 def training_prefix(job_id: uuid.UUID) -> str:
     """Below this lies all that belongs to a training, its model too."""
     return f"{TRAININGS}{job_id}/"

@@ -18,6 +18,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from db import batch_queries, model_queries, queries
 from db.batch_models import OPEN_STATES, Batch, BatchItem
+from db.export_models import Export
 from db.models import UNFINISHED_STATES, AudioSession, NoiseDetection, NoiseModel
 from db.paging import Keys, Order, Page, orders
 from db.training_models import TrainingJob, Validation
@@ -54,6 +55,7 @@ BATCH_ITEMS = Order((BatchItem.item_index,))
 MODELS = orders({"created_at": NoiseModel.created_at}, NoiseModel.id)
 TRAININGS = orders({"created_at": TrainingJob.created_at}, TrainingJob.id)
 VALIDATIONS = orders({"created_at": Validation.created_at}, Validation.id)
+EXPORTS = orders({"created_at": Export.created_at}, Export.id)
 
 
 def _within(
@@ -219,7 +221,7 @@ def models(
 
 def jobs(
     db: Session,
-    job: type[TrainingJob] | type[Validation],
+    job: type[TrainingJob] | type[Validation] | type[Export],
     *,
     owner: uuid.UUID | None,
     order: Order,
@@ -228,7 +230,7 @@ def jobs(
     states: Sequence[str] = (),
     created: tuple[datetime | None, datetime | None] = (None, None),
 ) -> Page:
-    """Trainings, or validations."""
+    """Trainings, validations, or exports."""
     statement: Select[Any] = select(job).where(
         queries.is_of(job, owner), *_one_of(job.state, states), *_within(job.created_at, *created)
     )

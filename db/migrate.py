@@ -19,6 +19,7 @@ from db import (  # noqa: F401
     account_models,
     batch_models,
     clock_models,
+    export_models,
     idempotency_models,
     limit_models,
     training_models,

@@ -17,17 +17,18 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from db import claims
 from db.clock_models import JobRun
+from db.export_models import Export
 from db.models import NoiseModel
 from db.queries import is_of
 from db.training_models import Promotion, TrainingClip, TrainingJob, Validation
 
 #: The table of a job.
-Job = type[TrainingJob] | type[Validation] | type[JobRun]
+Job = type[TrainingJob] | type[Validation] | type[JobRun] | type[Export]
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobWork(claims.Unit):
-    """A training or a validation."""
+    """A training, a validation or an export."""
 
     job: Job
     id: uuid.UUID
@@ -58,7 +59,7 @@ def note_progress(db: Session, work: JobWork, *, attempt: int, percent: int, sta
 
 
 def take_quiet_jobs(db: Session, job: Job, *, quiet_s: float, limit: int) -> list[JobWork]:
-    """Trainings or validations that are due and that nobody was told of lately; now somebody is."""
+    """Jobs of a table that are due and that nobody was told of lately; now somebody is."""
     waiting = (
         select(job.id)
         .where(job.state == "pending")

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, literal, select, union
 from sqlalchemy.orm import Session
 
 from db.batch_models import Batch
+from db.export_models import Export
 from db.models import SESSION_STATES, UNFINISHED_STATES, AudioSession, Claimable, SessionSpan
 from db.training_models import TrainingJob, Validation
 from db.webhook_models import Webhook, WebhookDelivery
@@ -20,6 +21,7 @@ from db.webhook_queries import is_told
 #: The kinds of work. A session waits in one of three states.
 KINDS = (
     "queued", "splitting", "aggregating", "span", "batch", "webhook", "training", "validation",
+    "export",
 )  # fmt: skip
 
 
@@ -48,6 +50,7 @@ def backlogs(db: Session) -> dict[str, Backlog]:
             _webhooks(),
             _backlog("training", TrainingJob, TrainingJob.state == "pending"),
             _backlog("validation", Validation, Validation.state == "pending"),
+            _backlog("export", Export, Export.state == "pending"),
         )
     )
     return {

@@ -106,6 +106,8 @@ class Settings:
     #: Of each user and noise type, the surest events whose sound is kept when their sessions are
     #: removed.
     keep_best: int = _setting("CLAMOR_KEEP_BEST", 0, parse=_not_negative_int)
+    #: For how many days an export can be downloaded.
+    export_days: float = _setting("CLAMOR_EXPORT_DAYS", 7.0, parse=_positive_float)
     #: A recording with more bytes than this is refused while it arrives.
     max_upload_bytes: int = _setting("CLAMOR_MAX_UPLOAD_BYTES", 2 * 1024**3, parse=_positive_int)
     #: A recording that lasts longer than this is refused: by its header, or while it is decoded.

@@ -25,6 +25,7 @@ from services import (
     elsewhere,
     events,
     exchanges,
+    exports,
     health,
     holds,
     jobs,
@@ -148,6 +149,9 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
         ),
         "/v1/trainings": trainings.TrainingList(store),
         "/v1/trainings/{job_id:uuid}": trainings.TrainingItem(store),
+        "/v1/exports": exports.ExportList(store, publisher, keep_days=given.settings.export_days),
+        "/v1/exports/{export_id:uuid}": exports.ExportItem(store, blobs),
+        "/v1/exports/{export_id:uuid}/file": exports.ExportFile(store, blobs),
         "/v1/uploads": elsewhere.UploadList(blobs),
         "/v1/validations": validations.ValidationList(
             store, blobs, publisher, max_upload_bytes=max_bytes

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from db.account_models import SCOPES
+from db.export_models import EXPORT_FORMATS
 from db.models import CALIBRATION_TONES_DB, PRIORITIES
 
 
@@ -53,6 +54,8 @@ def parser() -> argparse.ArgumentParser:
     _api(batch)
     batch.set_defaults(command="batch")
 
+    _export_command(commands)
+
     demo = commands.add_parser("demo", help="process one recording and draw what was heard")
     demo.add_argument("file", nargs="?", type=Path, metavar="FILE")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for the picture")
@@ -95,6 +98,30 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     migration.set_defaults(command="migrate")
     return whole
+
+
+def _export_command(commands: Any) -> None:
+    export = commands.add_parser(
+        "export",
+        help="write what was heard to a file, for other programs",
+        description="Write the events of sessions, of a batch, or of all sessions that fit, to a "
+        "file: docs/exports.md tells of the formats. Exits with 1 if it could not be made.",
+    )
+    export.add_argument("sessions", nargs="*", type=uuid.UUID, metavar="SESSION_ID")
+    export.add_argument("--format", required=True, choices=EXPORT_FORMATS, help="what is written")
+    export.add_argument("--out", required=True, type=Path, metavar="FILE")
+    export.add_argument(
+        "--batch", type=str, dest="batch_id", metavar="BATCH_ID", help="only of this batch"
+    )
+    export.add_argument("--from", dest="created_from", metavar="TIME", help="sent then or later")
+    export.add_argument("--to", dest="created_to", metavar="TIME", help="sent before that")
+    export.add_argument(
+        "--noise-type", action="append", default=[], dest="noise_types", metavar="TYPE",
+        help="only this type, or any of several",
+    )  # fmt: skip
+    export.add_argument("--min-confidence", type=float, metavar="N", help="only surer events")
+    _api(export)
+    export.set_defaults(command="export")
 
 
 def _account_commands(commands: Any) -> None:

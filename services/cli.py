@@ -152,6 +152,21 @@ def _promote(options: argparse.Namespace) -> int:
         return model_commands.put_to_use(client, options.model, force=options.force, out=Console())
 
 
+def _export(options: argparse.Namespace) -> int:
+    from services import export_command
+
+    narrowed = {
+        name: getattr(options, name)
+        for name in ("batch_id", "created_from", "created_to", "noise_types", "min_confidence")
+    }
+    bars = Console(file=sys.stderr)
+    with _client(options, bars) as client:
+        return export_command.run(
+            client, options.sessions, format=options.format, narrowed=narrowed, out=options.out,
+            bars=bars,
+        )  # fmt: skip
+
+
 def _demo(options: argparse.Namespace) -> int:
     from services import demo, standalone
 
@@ -346,6 +361,7 @@ def _migrate(options: argparse.Namespace) -> int:
 _RUNS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "process": _process,
     "batch": _batch,
+    "export": _export,
     "demo": _demo,
     "up": _up,
     "serve": _serve,

@@ -12,7 +12,7 @@ from typing import IO, Any, Protocol, TypeVar
 import httpx
 import msgspec
 
-from services import batch_schemas, schemas
+from services import batch_schemas, export_schemas, schemas
 from services.errors import UserError
 
 #: Between two looks at a session: soon enough for a short clip, seldom enough for a long file.
@@ -190,6 +190,49 @@ class Client:
     def batch_items(self, batch_id: object) -> list[batch_schemas.BatchItem]:
         """What became of each recording of a batch."""
         return self._walk(f"/v1/batches/{batch_id}/items", batch_schemas.BatchItemPage)
+
+    def export(self, asked: Mapping[str, Any]) -> export_schemas.ExportTask:
+        """Have events written to a file, as ``POST /v1/exports`` takes it."""
+        response = self._call("POST", "/v1/exports", json=dict(asked))
+        return msgspec.json.decode(response.content, type=export_schemas.ExportTask)
+
+    def export_task(self, export_id: object) -> export_schemas.ExportTask:
+        """An export as it stands."""
+        response = self._call("GET", f"/v1/exports/{export_id}")
+        return msgspec.json.decode(response.content, type=export_schemas.ExportTask)
+
+    def wait_for_export(
+        self,
+        export: export_schemas.ExportTask,
+        *,
+        on_change: Callable[[export_schemas.ExportTask], object],
+    ) -> export_schemas.ExportTask:
+        """Look at an export until it has finished."""
+        return _wait(export, self.export_task, on_change)
+
+    def fetch_export(
+        self, export_id: object, to: Path, *, on_bytes: Callable[[int], object]
+    ) -> None:
+        """Fetch the file of an export; what was there under this name stays until it is whole."""
+        part = to.with_name(f"{to.name}.part")
+        try:
+            with (
+                self._http.stream("GET", f"/v1/exports/{export_id}/file") as response,
+                part.open("wb") as file,
+            ):
+                if not response.is_success:
+                    response.read()
+                    raise ApiError(_reason(response))
+                for piece in response.iter_bytes(READ_BYTES):
+                    file.write(piece)
+                    on_bytes(len(piece))
+            part.replace(to)
+        except httpx.TransportError as error:
+            raise ApiError(f"{self.url} broke off ({error})") from error
+        except OSError as error:
+            raise ApiError(f"{to} cannot be written: {error.strerror}") from error
+        finally:
+            part.unlink(missing_ok=True)
 
     def models(self) -> list[schemas.Model]:
         """The models, newest first, without their cards."""

@@ -54,6 +54,7 @@ class ServiceError(Exception):
         ├── QuotaExceeded           403
         ├── UnknownRoute            404
         ├── BatchNotFound           404
+        ├── ExportNotFound          404
         ├── JobNotFound             404
         ├── KeyNotFound             404
         ├── ModelNotFound           404
@@ -71,6 +72,7 @@ class ServiceError(Exception):
         ├── AlreadyFinished         409
         ├── BatchClosed             409
         ├── BatchExists             409
+        ├── ExportNotDone           409
         ├── ModelDamaged            409
         ├── NoDirectUploads         409
         ├── NotFinished             409
@@ -81,6 +83,7 @@ class ServiceError(Exception):
         ├── UserExists              409
         ├── RequestUnderWay         409
         ├── SecretNotShown          409
+        ├── ExportExpired           410
         ├── LengthRequired          411
         ├── BodyTooLarge            413
         ├── TooManyFiles            413
@@ -298,6 +301,16 @@ class BatchNotFound(ServiceError):
     advice = "Look at the id, and at whose key is shown."
 
 
+class ExportNotFound(ServiceError):
+    """There is no export of this id that the caller may see.
+
+    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    """
+
+    status, name, title = 404, "export-not-found", "There is no such export"
+    advice = "Look at the id, and at whose key is shown. Exports are removed after some days."
+
+
 class JobNotFound(ServiceError):
     """The clock has no job of this name."""
 
@@ -449,6 +462,13 @@ class BatchExists(ServiceError):
     )
 
 
+class ExportNotDone(ServiceError):
+    """The file of the export is not there yet, or could not be made: ``detail`` says which."""
+
+    status, name, title = 409, "export-not-done", "The export has no file"
+    advice = "Follow the export, and fetch its file when it is ``completed``."
+
+
 class NoDirectUploads(ServiceError):
     """This installation keeps recordings in a folder, which nobody can be given an address of."""
 
@@ -540,6 +560,15 @@ class SecretNotShown(ServiceError):
         "If the first answer is lost, do it once more with another ``Idempotency-Key``, and "
         "revoke what ``Location`` names, if it names something."
     )
+
+
+class ExportExpired(ServiceError):
+    """The file of the export was kept for some days, and is given to nobody any more. Soon after
+    the export is not known at all.
+    """
+
+    status, name, title = 410, "export-expired", "The export is kept no longer"
+    advice = "Have it made once more: the same request makes the same file."
 
 
 class LengthRequired(ServiceError):

@@ -13,6 +13,7 @@ TAGS = {
     "models": "The classifiers by which recordings are heard, and how new ones are trained.",
     "trainings": "How far the training of a model is.",
     "validations": "How good a model is.",
+    "exports": "Events as files, for other programs.",
     "webhooks": "Addresses that are told of sessions that end, and how telling them went.",
     "users": "Who may call; for administrators.",
     "keys": "By which keys users call; for administrators.",

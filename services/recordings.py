@@ -89,7 +89,7 @@ class SessionRecording:
         resp.content_type = MEDIA_TYPES.get(session.container or "", UNKNOWN_TYPE)
         # Falcon takes care of all but what would end the name within its quotes.
         resp.downloadable_as = session.file_name.translate(_UNQUOTED)
-        resp.set_stream(_Pieces(stored, start, stop), stop - start)
+        resp.set_stream(Pieces(stored, start, stop), stop - start)
 
 
 class SessionSpectrogram:
@@ -162,7 +162,7 @@ def _part(req: falcon.Request, *, size_bytes: int, tag: str) -> tuple[int, int] 
     return start, stop
 
 
-class _Pieces:
+class Pieces:
     """Bytes of a stored file, in pieces, from one place to another; the server closes it."""
 
     def __init__(self, stored: BufferedReader, start: int, stop: int) -> None:

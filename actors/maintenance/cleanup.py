@@ -1,5 +1,5 @@
-"""``clean_up``: removes blobs that no row knows of, and rows about webhooks and requests of long
-ago.
+"""``clean_up``: removes blobs that no row knows of, exports whose time is over, and rows about
+webhooks and requests of long ago.
 
 An upload stores its files first and writes its row then. A process that dies in between, or a
 database that does not answer, leaves blobs without a row; a writer that is killed leaves half a
@@ -25,6 +25,7 @@ from actors.clock import Turn
 from actors.messages import CleanUp
 from actors.runtime import Runtime
 from db import (
+    export_queries,
     idempotency_queries,
     model_queries,
     queries,
@@ -32,7 +33,15 @@ from db import (
     upkeep_queries,
     webhook_queries,
 )
-from db.blobs import CLIPS, SESSIONS, TRAININGS, UPLOADS, VALIDATIONS
+from db.blobs import (
+    CLIPS,
+    EXPORTS,
+    SESSIONS,
+    TRAININGS,
+    UPLOADS,
+    VALIDATIONS,
+    export_prefix,
+)
 from db.models import UNFINISHED_STATES, AudioSession
 from db.training_models import Validation
 
@@ -75,12 +84,14 @@ def _clean_up(turn: Turn) -> dict[str, Any]:
     answers = _remove_rows(
         runtime, idempotency_queries.remove_old_answers, older_than_s=idempotency_queries.KEPT_S
     )
+    exports = _remove_exports(turn)
     return {
         "orphans": removed,
         "unfinished": unfinished,
         "deliveries": deliveries,
         "requests": requests,
         "answers": answers,
+        "exports": exports,
     }
 
 
@@ -92,6 +103,20 @@ def _remove_rows(runtime: Runtime, remove: Callable[..., int], *, older_than_s: 
             n_page = remove(db, older_than_s=older_than_s, limit=PAGE_ROWS)
         removed += n_page
         if n_page < PAGE_ROWS:
+            return removed
+
+
+def _remove_exports(turn: Turn) -> int:
+    """Remove exports whose time is over, with their files; how many."""
+    runtime, removed = turn.runtime, 0
+    while True:
+        turn.hold.check()
+        with runtime.store.transaction() as db:
+            page = export_queries.remove_expired(db, limit=PAGE_ROWS)
+        for export_id in page:
+            runtime.blobs.delete(*runtime.blobs.keys(export_prefix(export_id)))
+        removed += len(page)
+        if len(page) < PAGE_ROWS:
             return removed
 
 
@@ -150,5 +175,6 @@ _PLACES: tuple[tuple[str, Known, int], ...] = (
     ),
     (TRAININGS, model_queries.named_keys, FORM_AGES),
     (CLIPS, _kept_clips, 1),
+    (EXPORTS, export_queries.needed_keys, 1),
     (VALIDATIONS, partial(_in_folders_of, Validation.id), FORM_AGES),
 )

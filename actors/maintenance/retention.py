@@ -26,8 +26,8 @@ from actors.messages import CleanUpFailedSessions, CleanUpOldSessions
 from actors.runtime import Runtime
 from actors.science import clips, decode
 from actors.science.errors import RecordingError
-from db import upkeep_queries
-from db.blobs import BlobMissing, clip_key, session_prefix
+from db import export_queries, upkeep_queries
+from db.blobs import BlobMissing, clip_key, export_prefix, session_prefix
 from db.upkeep_queries import Past
 
 log = structlog.get_logger(__name__)
@@ -125,6 +125,7 @@ def _remove_page(turn: Turn, past: Past, *, keep_best: int) -> tuple[int, int]:
     try:
         with runtime.store.transaction() as db:
             removed = upkeep_queries.remove_past(db, past, ids)
+            exports = export_queries.remove_of_sessions(db, removed)
             for values in clip_rows:
                 upkeep_queries.keep_clip(db, **values)
             if keep_best:
@@ -135,6 +136,8 @@ def _remove_page(turn: Turn, past: Past, *, keep_best: int) -> tuple[int, int]:
         raise
     for session_id in removed:
         runtime.blobs.delete(*runtime.blobs.keys(session_prefix(session_id)))
+    for export_id in exports:
+        runtime.blobs.delete(*runtime.blobs.keys(export_prefix(export_id)))
     runtime.blobs.delete(*dropped)
     return len(removed), len(written)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import soundfile
@@ -18,9 +18,25 @@ LONGEST_S = 30.0
 
 
 def cut(decoder: Decoder, events: Sequence[tuple[float, float]]) -> list[NDArray[np.float32]]:
-    """Cut clips of some events, with `MARGIN_S` around each.
+    """Cut clips of some events, as :func:`each` does; all of them at once.
 
-    The recording is decoded once, and only up to the end of the last clip.
+    Returns
+    -------
+    list of numpy.ndarray [shape=(n, n_channels), dtype=float32]
+        In the order of the events.
+    """
+    found = dict(each(decoder, events))
+    return [found[index] for index in range(len(events))]
+
+
+def each(
+    decoder: Decoder, events: Sequence[tuple[float, float]]
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Cut clips of some events, with `MARGIN_S` around each, one after the other.
+
+    The recording is decoded once, and only up to the end of the last clip. What is held of it
+    reaches from the begin of the first clip that is not whole yet to where the decoder is: it is
+    no longer than the longest clip and a block, however many clips there are.
 
     Parameters
     ----------
@@ -30,33 +46,40 @@ def cut(decoder: Decoder, events: Sequence[tuple[float, float]]) -> list[NDArray
         ``(start_s, end_s)`` of each event. Of one that is longer than `LONGEST_S` its beginning is
         taken.
 
-    Returns
-    -------
-    list of numpy.ndarray [shape=(n, n_channels), dtype=float32]
-        In the order of the events, at the recording's own rate; full scale = 1.0. Empty where the
-        recording ends before.
+    Yields
+    ------
+    index
+        Of the event.
+    samples : numpy.ndarray [shape=(n, n_channels), dtype=float32]
+        At the recording's own rate; full scale = 1.0. Empty where the recording ends before.
     """
     rate_hz = decoder.format.rate_hz
-    stretches = [
+    waiting = sorted(
         (
-            max(round((start_s - MARGIN_S) * rate_hz), 0),
             round((min(end_s, start_s + LONGEST_S) + MARGIN_S) * rate_hz),
+            max(round((start_s - MARGIN_S) * rate_hz), 0),
+            index,
         )
-        for start_s, end_s in events
-    ]
-    pieces: list[list[NDArray[np.float32]]] = [[] for _ in stretches]
-    last = max((stop for _, stop in stretches), default=0)
+        for index, (start_s, end_s) in enumerate(events)
+    )
+    held = np.zeros((0, decoder.format.n_channels), np.float32)
+    #: Where in the recording what is held begins.
     at = 0
-    for block in decoder.blocks():
-        for (start, stop), found in zip(stretches, pieces, strict=True):
-            piece = block[max(start - at, 0) : max(stop - at, 0)]
-            if len(piece):
-                found.append(piece.copy())
-        at += len(block)
-        if at >= last:
-            break
-    empty = np.zeros((0, decoder.format.n_channels), np.float32)
-    return [np.concatenate(found) if found else empty for found in pieces]
+    done = 0
+    for block in decoder.blocks() if waiting else ():
+        held = np.concatenate([held, block])
+        while done < len(waiting) and waiting[done][0] <= at + len(held):
+            stop, start, index = waiting[done]
+            yield index, held[start - at : stop - at].copy()
+            done += 1
+        if done == len(waiting):
+            return
+        first = min(start for _, start, _ in waiting[done:])
+        n_past = min(max(first - at, 0), len(held))
+        held, at = held[n_past:].copy(), at + n_past
+    # The recording ended within these, or before.
+    for stop, start, index in waiting[done:]:
+        yield index, held[max(start - at, 0) : max(stop - at, 0)].copy()
 
 
 def to_flac(samples: NDArray[np.float32], rate_hz: int) -> bytes:

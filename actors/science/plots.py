@@ -87,7 +87,7 @@ def draw(decoder: Decoder, events: Sequence[Event], *, title: str) -> bytes:
     colours = {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(types)}
     duration_s = picture.levels.duration_s
     _draw_lanes(lanes, events, colours=colours, duration_s=duration_s)
-    _draw_spectrogram(spectrogram, picture)
+    _draw_spectrogram(spectrogram, picture.bands_db, duration_s=duration_s)
     _draw_level(level, picture.levels)
     for event in events:
         for axes in (spectrogram, level):
@@ -102,6 +102,43 @@ def draw(decoder: Decoder, events: Sequence[Event], *, title: str) -> bytes:
             )
     # A picture of a few milliseconds has no room for its own ticks.
     level.set_xlim(0.0, max(duration_s, STEP_S))
+    out = io.BytesIO()
+    figure.savefig(out, format="png")
+    return out.getvalue()
+
+
+def draw_clip(
+    samples: NDArray[np.float32], rate_hz: int, *, event_s: tuple[float, float], title: str
+) -> bytes:
+    """Draw the spectrogram of a clip, with where its event begins and ends.
+
+    Parameters
+    ----------
+    samples
+        [shape=(n, n_channels)], full scale = 1.0, with at least one sample.
+    event_s
+        The event's begin and end within the clip.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+    """
+    resampler, spectrogram = MonoResampler(rate_hz=rate_hz), Spectrogram()
+    spectrogram.push(resampler.push(samples))
+    spectrogram.push(resampler.finish())
+    duration_s = len(samples) / rate_hz
+    figure = Figure(figsize=(6.0, 3.4), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    # A dollar sign would begin a formula.
+    axes.set_title(title, loc="left", fontsize=11, parse_math=False)
+    _draw_spectrogram(axes, spectrogram.finish(), duration_s=duration_s)
+    for edge_s in event_s:
+        if 0.0 < edge_s < duration_s:
+            axes.axvline(edge_s, color="white", linewidth=1.2, linestyle="--")
+    axes.set_xlim(0.0, duration_s)
+    axes.set_xlabel("Time (s)")
     out = io.BytesIO()
     figure.savefig(out, format="png")
     return out.getvalue()
@@ -143,12 +180,12 @@ def _draw_lanes(
         axes.set_yticks([])
 
 
-def _draw_spectrogram(axes: Axes, picture: _Picture) -> None:
-    top_db = float(picture.bands_db.max())
+def _draw_spectrogram(axes: Axes, bands_db: NDArray[np.float32], *, duration_s: float) -> None:
+    top_db = float(bands_db.max())
     mesh = axes.pcolormesh(
-        np.linspace(0.0, picture.levels.duration_s, picture.bands_db.shape[1] + 1),
+        np.linspace(0.0, duration_s, bands_db.shape[1] + 1),
         band_edges_hz(),
-        np.maximum(picture.bands_db - top_db, -DYNAMIC_DB),
+        np.maximum(bands_db - top_db, -DYNAMIC_DB),
         cmap="magma",
         vmin=-DYNAMIC_DB,
         vmax=0.0,

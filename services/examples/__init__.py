@@ -9,6 +9,7 @@ from __future__ import annotations
 from services.examples import (
     accounts,
     batches,
+    exports,
     jobs,
     models,
     operations,
@@ -24,6 +25,7 @@ EXAMPLES: dict[str, Example] = {
     **sessions.EXAMPLES,
     **batches.EXAMPLES,
     **models.EXAMPLES,
+    **exports.EXAMPLES,
     **webhooks.EXAMPLES,
     **accounts.EXAMPLES,
     **usage.EXAMPLES,

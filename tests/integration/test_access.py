@@ -17,7 +17,14 @@ from sqlalchemy import text
 
 from actors import broker
 from actors.broker import Publisher
-from db import account_queries, batch_queries, model_queries, queries, webhook_queries
+from db import (
+    account_queries,
+    batch_queries,
+    export_queries,
+    model_queries,
+    queries,
+    webhook_queries,
+)
 from db.account_models import SCOPES
 from db.blobs import Blobs
 from db.session import Store
@@ -66,6 +73,11 @@ class Place:
             webhook_queries.add_webhook(
                 db, id=ids["webhook_id"], user_id=TEAM, url="https://example.org/",
                 all_sessions=True, secret="whsec_c2VjcmV0",
+            )  # fmt: skip
+            ids["export_id"] = uuid.uuid4()
+            export_queries.add_export(
+                db, id=ids["export_id"], user_id=TEAM, format="csv", selection={},
+                expires_at=queries.clock(db),
             )  # fmt: skip
             ids["delivery_id"] = uuid.uuid4()
             webhook_queries.add_ping(db, ids["webhook_id"], ping_id=ids["delivery_id"])

@@ -279,6 +279,7 @@ MADE: dict[str, tuple[dict[str, Any], str]] = {
         {"body": b'{"url": "https://example.org/hook"}', "headers": JSON},
         "webhooks",
     ),
+    "/v1/exports": ({"body": b'{"format": "csv"}', "headers": JSON}, "exports"),
     "/v1/models": (
         {
             "body": b'--x\r\nContent-Disposition: form-data; name="manifest"\r\n\r\n'

@@ -13,20 +13,23 @@ from db import queries
 from db.account_models import ApiKey
 from db.batch_models import Batch, BatchItem
 from db.blobs import Blobs, recording_key
+from db.export_models import Export
 from db.models import AudioSession, Base, NoiseDetection, NoiseModel, User
 from db.session import Store
 from db.training_models import TrainingJob, Validation
 from db.webhook_models import Webhook, WebhookDelivery
 from services.examples import EXAMPLES, PARAMETERS, example
 
-SESSION, BATCH, MODEL, JOB, VALIDATION, USER, WEBHOOK, DELIVERY = (
+SESSION, BATCH, MODEL, JOB, VALIDATION, USER, WEBHOOK, DELIVERY, EXPORT = (
     uuid.UUID(each)
     for each in (
         example.SESSION_ID, example.BATCH_ID, example.MODEL_ID, example.JOB_ID,
         example.VALIDATION_ID, example.USER_ID, example.WEBHOOK_ID, example.DELIVERY_ID,
+        example.EXPORT_ID,
     )
 )  # fmt: skip
 RECORDING = b"fLaC" + bytes(range(256))
+EXPORTED = b"session_id\r\n"
 MODEL_FILE = b"the file of a model"
 
 
@@ -35,6 +38,7 @@ def add(store: Store, blobs: Blobs) -> None:
     levels = json.dumps(_answer("GET /v1/sessions/{session_id:uuid}/levels"))
     blobs.put("levels.json", [levels.encode()])
     blobs.put(recording_key(SESSION), [RECORDING])
+    blobs.put("export.csv", [EXPORTED])
     blobs.put("model.clamor", [MODEL_FILE])
     for picture in ("confusion.png", "spectrogram.png"):
         blobs.put(picture, [b"\x89PNG\r\n\x1a\n"])
@@ -63,6 +67,11 @@ def _rows(now: datetime) -> Iterator[Base]:
     yield NoiseDetection(session_id=SESSION, event_index=0, **event)
     yield TrainingJob(id=JOB, name="site-7", version=1, seed=0, **ended)
     yield Validation(id=VALIDATION, report={"passed": True, "checks": []}, **ended)
+    yield Export(
+        id=EXPORT, user_id=USER, state="completed", percent=100, stage="done", format="csv",
+        selection={}, rows_written=0, size_bytes=len(EXPORTED), blob_key="export.csv",
+        started_at=now, finished_at=now, expires_at=now + timedelta(days=7),
+    )  # fmt: skip
     yield Webhook(id=WEBHOOK, user_id=USER, secret="whsec_c2hv", state="active", **told)
     yield WebhookDelivery(
         id=DELIVERY, webhook_id=WEBHOOK, session_id=SESSION, finished_at=now, **delivered

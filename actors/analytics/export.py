@@ -1,0 +1,157 @@
+"""``export_session_data``: writes events to a file, in the format that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import IO, cast
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from actors import export_formats, steps
+from actors.analytics.formats.archive import Archive
+from actors.analytics.formats.audacity import Audacity
+from actors.analytics.formats.clips import Clips
+from actors.analytics.formats.csv_table import CsvTable
+from actors.analytics.formats.dcase import Dcase
+from actors.analytics.formats.ndjson import NdJson
+from actors.analytics.formats.parquet import Parquet
+from actors.analytics.formats.raven import Raven
+from actors.analytics.formats.rows import Sink, Writer
+from actors.analytics.formats.rttm import Rttm
+from actors.analytics.selected import Piece, Selected
+from actors.failures import ClaimLost, Permanent
+from actors.hold import Hold
+from actors.messages import ExportSessionData
+from actors.progress import Bar
+from actors.runtime import Runtime
+from actors.science import clips, decode
+from actors.science.errors import RecordingError
+from db import claims, export_queries
+from db.blobs import BlobMissing, export_prefix
+from db.export_models import Export
+from db.export_queries import Selection
+from db.model_queries import JobWork
+
+log = structlog.get_logger(__name__)
+
+#: What writes each format; clips need sound besides, see :func:`_write_clips`.
+WRITERS: dict[str, Callable[[IO[bytes]], Writer]] = {
+    "csv": CsvTable,
+    "ndjson": NdJson,
+    "parquet": Parquet,
+    "audacity": Audacity,
+    "raven": Raven,
+    "dcase": Dcase,
+    "rttm": Rttm,
+}
+#: Clips of one export: each takes a tenth of a second, and a megabyte.
+MOST_CLIPS = 1_000
+#: Files of one archive: what is in it is held in memory to its end, about a kilobyte each.
+MOST_FILES = 50_000
+
+
+def export_session_data(runtime: Runtime, nudge: ExportSessionData) -> None:
+    """Write the file of an export."""
+    take = partial(claims.this, JobWork(job=Export, id=nudge.export_id))
+    steps.run(runtime, nudge, take, partial(_export, runtime))
+
+
+def _export(runtime: Runtime, work: JobWork) -> steps.Step:
+    def perform(hold: Hold) -> steps.Outcome:
+        with runtime.store.reading() as db:
+            row = export_queries.get_export(db, work.id)
+        if row is None:
+            raise ClaimLost
+        bar = Bar(runtime, work, hold)
+        bar.tell(0.0, "looking for the events")
+        selected = Selected(
+            runtime.store, Selection.of(row), with_candidates=row.format == "ndjson"
+        )
+        # An attempt of its own: a worker that was thought dead writes to another one.
+        key = hold.writes(f"{export_prefix(work.id)}{hold.attempt}")
+        with runtime.blobs.writer(key) as out:
+            sink = Sink(out)
+            file = cast(IO[bytes], sink)
+            if row.format == "clips":
+                n_rows = _write_clips(runtime, file, selected, bar)
+            else:
+                n_rows = _write(_writer(row, file, selected), selected, bar)
+        values = {
+            "percent": 100, "stage": "done", "rows_written": n_rows,
+            "size_bytes": sink.size_bytes, "blob_key": key,
+        }  # fmt: skip
+        return steps.Outcome(steps.move_on(work, to="completed", values=values))
+
+    return steps.Step(name="export", work=work, perform=perform, give_up=steps.fail(work))
+
+
+def _writer(row: Export, out: IO[bytes], selected: Selected) -> Writer:
+    """What writes a format; several recordings in files of their own make an archive."""
+    make = WRITERS[row.format]
+    if not export_formats.is_archive(row.format, is_single=row.session_id is not None):
+        return make(out)
+    if selected.n_sessions > MOST_FILES:
+        raise Permanent(
+            "too-many-files",
+            f"the archive would have {selected.n_sessions} files, and {MOST_FILES} at most are "
+            "written: ask for less, or for a format that is one file",
+        )
+    return Archive(out, make, extension=export_formats.FORMATS[row.format].extension)
+
+
+def _write(writer: Writer, selected: Selected, bar: Bar) -> int:
+    """Write all events; how many."""
+    n_rows = 0
+    for piece in selected.pieces():
+        writer.add(piece.recording, piece.events)
+        n_rows += len(piece.events)
+        bar.tell(piece.share, "writing")
+    writer.close()
+    return n_rows
+
+
+def _write_clips(runtime: Runtime, out: IO[bytes], selected: Selected, bar: Bar) -> int:
+    """Write all events with their sound; how many."""
+    n_clips = selected.count_events(up_to=MOST_CLIPS)
+    if n_clips > MOST_CLIPS:
+        raise Permanent(
+            "too-many-clips",
+            f"these are more than {MOST_CLIPS} events, of which clips are cut at most: ask for "
+            "less, such as for the surest by 'min_confidence'",
+        )
+    writer = Clips(out)
+    n_rows = 0
+
+    def tell() -> None:
+        bar.tell(n_rows / max(n_clips, 1), "cutting clips")
+
+    for piece in selected.pieces():
+        missing = set(range(len(piece.events)))
+        try:
+            for index, samples, rate_hz in _cut(runtime, piece):
+                writer.add(piece.recording, piece.events[index], samples, rate_hz)
+                missing.remove(index)
+                n_rows += 1
+                tell()
+        except (BlobMissing, RecordingError) as error:
+            # The events were heard all the same.
+            log.warning("clips_not_cut", error=type(error).__name__, events=len(missing))
+        for index in missing:
+            writer.add(piece.recording, piece.events[index], None, 0)
+            n_rows += 1
+        tell()
+    writer.close()
+    return n_rows
+
+
+def _cut(runtime: Runtime, piece: Piece) -> Iterator[tuple[int, NDArray[np.float32], int]]:
+    """The sound of some events of one recording: which, samples, and their rate."""
+    if not piece.events:
+        return
+    stretches = [(event.start_s, event.end_s) for event in piece.events]
+    with runtime.blobs.open(piece.recording_key) as file, decode.open_recording(file) as decoder:
+        for index, samples in clips.each(decoder, stretches):
+            yield index, samples, decoder.format.rate_hz

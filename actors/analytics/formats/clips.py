@@ -1,0 +1,65 @@
+"""A ZIP archive with the sound of each event, its picture, and a table of all."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.analytics.formats.archive import file_stem, member, member_name
+from actors.analytics.formats.csv_table import CsvTable
+from actors.analytics.formats.rows import Event, Recording
+from actors.science import clips, plots
+
+#: The table of the archive, and its columns beside those of every table.
+TABLE = "events.csv"
+MORE = ("clip", "picture")
+
+
+class Clips:
+    """FLAC files in ``clips/``, pictures in ``pictures/``, and ``events.csv``.
+
+    The table is held in memory to the end: there are no more clips than the caller bounds.
+    """
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._zip = zipfile.ZipFile(out, "w")
+        self._rows: list[tuple[Recording, Event, str, str]] = []
+
+    def add(
+        self, recording: Recording, event: Event, samples: NDArray[np.float32] | None, rate_hz: int
+    ) -> None:
+        """Write one event; without samples it has a row in the table and nothing else.
+
+        Parameters
+        ----------
+        samples
+            [shape=(n, n_channels)], full scale = 1.0: the event with `clips.MARGIN_S` around it.
+        """
+        if samples is None or not len(samples):
+            self._rows.append((recording, event, "", ""))
+            return
+        name = f"{file_stem(recording)}-{event.event_index:05}-{member_name(event.noise_type)}"
+        sound, picture = f"clips/{name}.flac", f"pictures/{name}.png"
+        # Both are packed already.
+        self._zip.writestr(member(sound, packed=False), clips.to_flac(samples, rate_hz))
+        starts_s = max(event.start_s - clips.MARGIN_S, 0.0)
+        drawn = plots.draw_clip(
+            samples, rate_hz, event_s=(event.start_s - starts_s, event.end_s - starts_s),
+            title=f"{event.noise_type.replace('_', ' ')}, {event.confidence:.0%}",
+        )  # fmt: skip
+        self._zip.writestr(member(picture, packed=False), drawn)
+        self._rows.append((recording, event, sound, picture))
+
+    def close(self) -> None:
+        """Write the table, in the order of the onsets, and end the archive."""
+        file = io.BytesIO()
+        table = CsvTable(file, more=MORE)
+        places = {row[0].session_id: place for place, row in reversed([*enumerate(self._rows)])}
+        for row in sorted(self._rows, key=lambda row: (places[row[0].session_id], row[1][0])):
+            table.add_one(*row)
+        self._zip.writestr(member(TABLE), file.getvalue())
+        self._zip.close()

@@ -1,0 +1,58 @@
+"""CSV as RFC 4180 has it, with one header, safe to be opened by a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import IO
+
+from actors.analytics.formats.rows import Event, Recording, iso
+
+COLUMNS = (
+    "session_id", "file_name", "recorded_at", "event_index", "start_s", "end_s", "noise_type",
+    "confidence", "laeq_db", "lafmax_db", "level_reference",
+)  # fmt: skip
+
+#: What a spreadsheet takes for the begin of a formula, in its wide forms too, and the apostrophe
+#: that makes a text of it.
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
+
+
+def safe(text: str) -> str:
+    """A text that no spreadsheet reckons with: an apostrophe goes before what would be a formula.
+
+    To undo it, remove one apostrophe at the begin of a text.
+    """
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+class CsvTable:
+    """A row an event; ``more`` columns stand behind the others."""
+
+    def __init__(self, out: IO[bytes], *, more: Sequence[str] = ()) -> None:
+        self._out = out
+        self._write([[*COLUMNS, *more]])
+
+    def add(self, recording: Recording, events: Sequence[Event]) -> None:
+        self._write([_row(recording, event) for event in events])
+
+    def add_one(self, recording: Recording, event: Event, *more: str) -> None:
+        """Write one event, and what stands in the other columns."""
+        self._write([[*_row(recording, event), *map(safe, more)]])
+
+    def close(self) -> None:
+        """Nothing is left."""
+
+    def _write(self, rows: list[list[object]]) -> None:
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\r\n").writerows(rows)
+        self._out.write(text.getvalue().encode())
+
+
+def _row(recording: Recording, event: Event) -> list[object]:
+    return [
+        recording.session_id, safe(recording.file_name), iso(recording.recorded_at),
+        event.event_index, event.start_s, event.end_s, safe(event.noise_type), event.confidence,
+        event.laeq_db, event.lafmax_db, recording.level_reference,
+    ]  # fmt: skip

@@ -1,0 +1,29 @@
+"""The event list of the DCASE challenges, as sed_eval and dcase_util read it: file, onset, offset
+and label, by tabs, without a header. A recording without events is a line with its name alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import IO
+
+from actors.analytics.formats.rows import Event, Names, Recording, cell
+
+
+class Dcase:
+    """A line an event, of any number of recordings."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+        self._names = Names(cell)
+
+    def add(self, recording: Recording, events: Sequence[Event]) -> None:
+        file = self._names.of(recording)
+        lines = [
+            f"{file}\t{event.start_s:.6f}\t{event.end_s:.6f}\t{cell(event.noise_type)}\n"
+            for event in events
+        ]
+        self._out.write("".join(lines or [f"{file}\n"]).encode())
+
+    def close(self) -> None:
+        """Nothing is left."""

@@ -1,0 +1,51 @@
+"""Raven's selection table, of one recording.
+
+A selection is a box in time and frequency. An event has no bounds in frequency: its box reaches
+from 0 Hz to half the recording's rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import IO
+
+from actors.analytics.formats.rows import Event, Recording, cell
+
+COLUMNS = (
+    "Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)",
+    "High Freq (Hz)", "Begin File", "Annotation", "Confidence", "LAeq (dB)", "LAFmax (dB)",
+    "Level Reference",
+)  # fmt: skip
+#: Of recordings whose rate nobody knows.
+_USUAL_RATE_HZ = 48_000
+
+
+class Raven:
+    """A line an event. Selections are counted from 1."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+        self._n_selections = 0
+        self._write([COLUMNS])
+
+    def add(self, recording: Recording, events: Sequence[Event]) -> None:
+        self._write([self._line(recording, event) for event in events])
+
+    def close(self) -> None:
+        """Nothing is left."""
+
+    def _line(self, recording: Recording, event: Event) -> Sequence[str]:
+        self._n_selections += 1
+        levels = (
+            "" if level_db is None else f"{level_db:.2f}"
+            for level_db in (event.laeq_db, event.lafmax_db)
+        )
+        return (
+            str(self._n_selections), "Spectrogram 1", "1", f"{event.start_s:.6f}",
+            f"{event.end_s:.6f}", "0.0", f"{(recording.rate_hz or _USUAL_RATE_HZ) / 2:.1f}",
+            cell(recording.file_name), cell(event.noise_type), f"{event.confidence:.6f}",
+            *levels, recording.level_reference,
+        )  # fmt: skip
+
+    def _write(self, lines: Sequence[Sequence[str]]) -> None:
+        self._out.write("".join("\t".join(line) + "\n" for line in lines).encode())

@@ -1,0 +1,136 @@
+"""The events of an export as they come out of the store: a piece at a time, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row
+
+from actors.analytics.formats.rows import Event, Recording
+from db import export_queries
+from db.export_queries import Place, Selection
+from db.models import level_reference
+from db.session import Store
+
+#: Sessions, and events, that are held at once.
+PAGE_SESSIONS = 500
+PAGE_EVENTS = 5_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Some events of one recording."""
+
+    recording: Recording
+    #: Where its sound lies.
+    recording_key: str
+    events: Sequence[Event]
+    #: Which share of all is done with these.
+    share: float
+
+
+class Selected:
+    """What is meant by a selection."""
+
+    def __init__(self, store: Store, selection: Selection, *, with_candidates: bool) -> None:
+        self._store = store
+        self._selection = selection
+        self._with_candidates = with_candidates
+        self._n_columns = len(Event._fields) - (0 if with_candidates else 1)
+        with store.reading() as db:
+            self.n_sessions = export_queries.count_sessions(db, selection)
+        self._n_done = 0
+
+    def pieces(self) -> Iterator[Piece]:
+        """The events, recording by recording, the oldest first.
+
+        A recording without events comes as well, with none; one with many comes several times.
+        """
+        for page in self._sessions():
+            counts = self._counts(page)
+            few: list[Row[Any]] = []
+            n_few = 0
+            for row in page:
+                n_events = counts.get(row.id, 0)
+                if n_few + n_events > PAGE_EVENTS:
+                    yield from self._of_few(few)
+                    few, n_few = [], 0
+                if n_events > PAGE_EVENTS:
+                    yield from self._of_one(row, n_events)
+                else:
+                    few.append(row)
+                    n_few += n_events
+            yield from self._of_few(few)
+
+    def count_events(self, *, up_to: int) -> int:
+        """How many events there are; counted no further than a page of sessions beyond."""
+        n_events = 0
+        for page in self._sessions():
+            n_events += sum(self._counts(page).values())
+            if n_events > up_to:
+                break
+        return n_events
+
+    def _sessions(self) -> Iterator[Sequence[Row[Any]]]:
+        after: Place | None = None
+        while True:
+            with self._store.reading() as db:
+                page = export_queries.sessions_behind(
+                    db, self._selection, after, limit=PAGE_SESSIONS
+                )
+            if page:
+                yield page
+            if len(page) < PAGE_SESSIONS:
+                return
+            after = page[-1].created_at, page[-1].id
+
+    def _counts(self, page: Sequence[Row[Any]]) -> dict[Any, int]:
+        with self._store.reading() as db:
+            return dict(export_queries.count_events(db, self._selection, [row.id for row in page]))
+
+    def _of_few(self, rows: Sequence[Row[Any]]) -> Iterator[Piece]:
+        """Of sessions that have no more than a page of events together."""
+        if not rows:
+            return
+        with self._store.reading() as db:
+            found = export_queries.events_of(
+                db, self._selection, [row.id for row in rows],
+                with_candidates=self._with_candidates,
+            )  # fmt: skip
+        for row in rows:
+            self._n_done += 1
+            yield self._piece(row, found[row.id], done=0.0)
+
+    def _of_one(self, row: Row[Any], n_events: int) -> Iterator[Piece]:
+        """Of a session that has more."""
+        after, n_read = -1, 0
+        while True:
+            with self._store.reading() as db:
+                page = export_queries.events_behind(
+                    db, self._selection, row.id, after, limit=PAGE_EVENTS,
+                    with_candidates=self._with_candidates,
+                )  # fmt: skip
+            n_read += len(page)
+            if page:
+                yield self._piece(row, page, done=min(n_read / n_events, 1.0))
+            if len(page) < PAGE_EVENTS:
+                self._n_done += 1
+                return
+            after = page[-1].event_index
+
+    def _piece(self, row: Row[Any], events: Sequence[Row[Any]], *, done: float) -> Piece:
+        recording = Recording(
+            session_id=row.id,
+            file_name=row.file_name,
+            recorded_at=row.recorded_at,
+            rate_hz=row.rate_hz,
+            level_reference=level_reference(row.calibration_db),
+        )
+        return Piece(
+            recording=recording,
+            recording_key=row.recording_key,
+            events=[Event(*each[: self._n_columns]) for each in events],
+            share=min((self._n_done + done) / max(self.n_sessions, 1), 1.0),
+        )

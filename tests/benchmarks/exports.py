@@ -1,0 +1,165 @@
+"""How much memory and time an export of very many events takes: `make bench-exports`.
+
+Sessions with a million events are made by the database itself; then a process of its own, which
+has loaded all that a worker loads and has written one small export, writes them to each format.
+The figure is the peak of its memory beyond what it had before. The database is the benchmark's
+own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import text
+
+from db import migrate
+from db.export_models import Export
+from db.session import make_engine
+from tests.support import accounts, servers
+
+#: How many events the sessions have: of one many, of the others few.
+LARGE_SHARE = 0.2
+FEW = 100
+FORMATS = ("parquet", "csv", "ndjson", "audacity", "dcase")
+
+_SESSIONS = text("""
+    INSERT INTO audio_sessions
+        (id, user_id, file_name, recording_key, size_bytes, state, created_at, finished_at, rate_hz)
+    SELECT gen_random_uuid(), :user, 'street-' || n || '.wav', 'none', 1, 'completed',
+           now() - n * interval '1 min', now(), 48000
+    FROM generate_series(0, :n_sessions) n
+""")
+_EVENTS = text("""
+    INSERT INTO noise_detections
+        (session_id, event_index, start_s, end_s, noise_type, confidence, laeq_db, lafmax_db)
+    SELECT id, n, n * 0.7, n * 0.7 + 0.5, (ARRAY['rain', 'dog_bark', 'siren_sweep'])[1 + n % 3],
+           random(), -60 + 40 * random(), -50 + 40 * random()
+    FROM audio_sessions, generate_series(0,
+        CASE file_name WHEN 'street-0.wav' THEN :n_large ELSE :n_few END - 1) n
+""")
+
+
+def fill(url: str, *, n_events: int) -> None:
+    """Make sessions with so many events."""
+    n_large = int(n_events * LARGE_SHARE)
+    engine = make_engine(url, statement_timeout_ms=600_000)
+    with engine.begin() as connection:
+        connection.execute(
+            _SESSIONS, {"user": accounts.TEAM, "n_sessions": (n_events - n_large) // FEW}
+        )
+        connection.execute(_EVENTS, {"n_large": n_large, "n_few": FEW})
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(text("ANALYZE"))
+    engine.dispose()
+
+
+def measured(url: str, folder: Path, name: str) -> dict[str, float]:
+    """What one export takes, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.exports", "--one", name, url, str(folder)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _one(name: str, url: str, folder: str) -> None:
+    """Write one export, and print what it took."""
+    import threading
+    import time
+
+    import psutil
+
+    from actors import broker, worker
+    from actors.messages import ExportSessionData
+    from actors.runtime import Runtime
+    from db import export_queries, queries
+    from db.settings import Settings
+
+    settings = Settings(
+        database_url=url, amqp_url="memory://", blob_url=Path(folder).as_uri(),
+        key_pepper=accounts.PEPPER,
+    )  # fmt: skip
+    runtime = Runtime(settings, broker.setup(settings))
+    [export] = [each for each in worker.ACTORS if each.nudge is ExportSessionData]
+    process = psutil.Process()
+
+    def run(format_name: str, **selection: object) -> Export:
+        export_id = uuid.uuid4()
+        with runtime.store.transaction() as db:
+            export_queries.add_export(
+                db, id=export_id, user_id=accounts.TEAM, format=format_name, selection=selection,
+                expires_at=queries.clock(db),
+            )  # fmt: skip
+        export.handle(runtime, ExportSessionData(export_id=export_id))
+        with runtime.store.transaction() as db:
+            row = export_queries.get_export(db, export_id)
+        assert row is not None
+        assert row.state == "completed", row.problem
+        return row
+
+    run(name, noise_types=["nothing"])
+    resting, peak, ended = process.memory_info().rss, 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not ended.wait(0.01):
+            peak = max(peak, process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.monotonic()
+    row = run(name)
+    took_s = time.monotonic() - began
+    ended.set()
+    watcher.join()
+    runtime.close()
+    print(
+        json.dumps(
+            {
+                "rows": row.rows_written, "size_bytes": row.size_bytes, "seconds": took_s,
+                "resting_mb": resting / 1e6, "more_mb": (peak - resting) / 1e6,
+            }
+        )
+    )  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench-exports", description=__doc__)
+    parser.add_argument("--events", type=int, default=1_000_000, help="(%(default)s)")
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        _one(*options.one)
+        return 0
+    table = Table(title=f"an export of {options.events:,} events")
+    for column in ("format", "events", "MB", "s", "resting MB", "more MB at the peak"):
+        table.add_column(column, justify="right")
+    with ExitStack() as stack:
+        server_url = stack.enter_context(servers.postgres())
+        url = stack.enter_context(servers.database(server_url))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        migrate.upgrade(url)
+        accounts.add_first(url)
+        fill(url, n_events=options.events)
+        for name in FORMATS:
+            found = measured(url, folder, name)
+            table.add_row(
+                name, f"{found['rows']:,.0f}", f"{found['size_bytes'] / 1e6:.1f}",
+                f"{found['seconds']:.1f}", f"{found['resting_mb']:.0f}", f"{found['more_mb']:.0f}",
+            )  # fmt: skip
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
