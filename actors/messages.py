@@ -117,6 +117,22 @@ class ExportSessionData(Nudge, frozen=True, kw_only=True):
     export_id: uuid.UUID
 
 
+class GenerateDailyReport(Nudge, frozen=True, kw_only=True):
+    """A report was asked for: make it."""
+
+    actor: ClassVar[str] = "generate_daily_report"
+    queue: ClassVar[str] = "analytics.report"
+
+    report_id: uuid.UUID
+
+
+class StartDailyReports(Nudge, frozen=True, kw_only=True):
+    """The clock struck: have the reports of yesterday made."""
+
+    actor: ClassVar[str] = "start_daily_reports"
+    queue: ClassVar[str] = "analytics.daily"
+
+
 class CheckHealth(Nudge, frozen=True, kw_only=True):
     """The clock struck: see whether the system is well."""
 
@@ -162,6 +178,8 @@ ALL: tuple[type[Nudge], ...] = (
     TrainNoiseClassifier,
     ValidateModel,
     ExportSessionData,
+    GenerateDailyReport,
+    StartDailyReports,
     CheckHealth,
     CleanUp,
     CleanUpOldSessions,

@@ -47,6 +47,7 @@ ROWS: Mapping[type[Nudge], str] = {
     messages.TrainNoiseClassifier: "training",
     messages.ValidateModel: "validation",
     messages.ExportSessionData: "export",
+    messages.GenerateDailyReport: "report",
 }
 
 

@@ -93,6 +93,10 @@ class Job:
 JOBS = (
     Job(nudge=messages.CheckHealth, why="an operator hears of a fault within the hour"),
     Job(
+        nudge=messages.StartDailyReports, hour=1, catch_up=31,
+        why="whoever comes in the morning finds what happened yesterday",
+    ),
+    Job(
         nudge=messages.CleanUpOldSessions, hour=2, weekday=SUNDAY,
         why="recordings of people are not kept for longer than they are needed",
     ),

@@ -22,6 +22,7 @@ from db.claims import Unit, Work
 from db.clock_queries import RunWork
 from db.export_models import Export
 from db.model_queries import JobWork
+from db.report_models import DailyReport
 from db.training_models import TrainingJob, Validation
 from db.webhook_queries import DeliveryWork
 
@@ -53,6 +54,8 @@ def nudge_for(work: Unit) -> Nudge:
             return messages.TrainNoiseClassifier(job_id=work.id)
         if work.job is Export:
             return messages.ExportSessionData(export_id=work.id)
+        if work.job is DailyReport:
+            return messages.GenerateDailyReport(report_id=work.id)
         return messages.ValidateModel(validation_id=work.id)
     if isinstance(work, BatchWork):
         return messages.BatchProcessFiles(batch_id=work.id)
@@ -76,7 +79,7 @@ def take_quiet(db: Session, *, quiet_s: float, limit: int) -> list[Unit]:
     found += claims.take_quiet_spans(db, quiet_s=quiet_s, limit=limit)
     found += batch_queries.take_quiet_batches(db, quiet_s=quiet_s, limit=limit)
     found += webhook_queries.take_quiet_webhooks(db, quiet_s=quiet_s, limit=limit)
-    for job in (TrainingJob, Validation, Export):
+    for job in (TrainingJob, Validation, Export, DailyReport):
         found += model_queries.take_quiet_jobs(db, job, quiet_s=quiet_s, limit=limit)
     found += clock_queries.take_quiet_runs(db, quiet_s=quiet_s, limit=limit)
     return found

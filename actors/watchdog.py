@@ -53,6 +53,9 @@ DEADLINES_S: dict[type[Nudge], float] = {
     messages.TrainNoiseClassifier: 1_500.0,
     messages.ValidateModel: 1_500.0,
     messages.ExportSessionData: 1_500.0,
+    # Adds up eight days, and draws.
+    messages.GenerateDailyReport: 300.0,
+    messages.StartDailyReports: 60.0,
     messages.CheckHealth: 60.0,
     messages.CleanUp: 1_500.0,
     messages.CleanUpOldSessions: 1_500.0,

@@ -13,6 +13,7 @@ from dramatiq.middleware import Middleware
 
 from actors import broker, messages, schedule, tracing, watchdog
 from actors.analytics.export import export_session_data
+from actors.analytics.report import generate_daily_report, start_daily_reports
 from actors.audio.aggregate import aggregate_session
 from actors.audio.batch import batch_process_files
 from actors.audio.detect import detect_span
@@ -52,6 +53,8 @@ ACTORS = (
     Entry(messages.TrainNoiseClassifier, train_noise_classifier),
     Entry(messages.ValidateModel, validate_model),
     Entry(messages.ExportSessionData, export_session_data),
+    Entry(messages.GenerateDailyReport, generate_daily_report),
+    Entry(messages.StartDailyReports, start_daily_reports),
     Entry(messages.CheckHealth, health_check),
     Entry(messages.CleanUp, clean_up),
     Entry(messages.CleanUpOldSessions, cleanup_old_sessions),

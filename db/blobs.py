@@ -96,6 +96,15 @@ def validation_prefix(validation_id: uuid.UUID) -> str:
     return f"{VALIDATIONS}{validation_id}/"
 
 
+#: Below each id lie the pages of a daily report.
+REPORTS = "reports/"
+
+
+def report_key(report_id: uuid.UUID, made_id: uuid.UUID) -> str:
+    """Where the page of a daily report lies; one that is made anew is another one."""
+    return f"{REPORTS}{report_id}/{made_id}.html"
+
+
 #: Below this the operator puts recordings, for callers to name. Clamor reads them and changes
 #: nothing there.
 INBOX = "inbox/"

@@ -22,6 +22,7 @@ from db import (  # noqa: F401
     export_models,
     idempotency_models,
     limit_models,
+    report_models,
     training_models,
     upkeep_models,
     webhook_models,

@@ -20,15 +20,16 @@ from db.clock_models import JobRun
 from db.export_models import Export
 from db.models import NoiseModel
 from db.queries import is_of
+from db.report_models import DailyReport
 from db.training_models import Promotion, TrainingClip, TrainingJob, Validation
 
 #: The table of a job.
-Job = type[TrainingJob] | type[Validation] | type[JobRun] | type[Export]
+Job = type[TrainingJob] | type[Validation] | type[JobRun] | type[Export] | type[DailyReport]
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobWork(claims.Unit):
-    """A training, a validation or an export."""
+    """A training, a validation, an export or a report."""
 
     job: Job
     id: uuid.UUID

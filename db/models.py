@@ -13,9 +13,11 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     DateTime,
+    Double,
     ForeignKey,
     Index,
     MetaData,
@@ -212,6 +214,8 @@ class AudioSession(Claimable, Owned, Traced, Base):
         CheckConstraint("length(time_zone) BETWEEN 1 AND 64", name="time_zone"),
         CheckConstraint("jsonb_typeof(user_metadata) = 'object'", name="user_metadata"),
         Index("ix_audio_sessions_created_at", "created_at"),
+        # What was heard on a day.
+        Index("ix_audio_sessions_heard_at", text("coalesce(recorded_at, created_at)")),
         # Lists of a user's own, in each order and by what is asked for most: docs/lists.md.
         Index("ix_audio_sessions_user_created", "user_id", "created_at", "id"),
         Index("ix_audio_sessions_user_recorded", "user_id", "recorded_at", "id"),
@@ -340,6 +344,9 @@ class AudioSession(Claimable, Owned, Traced, Base):
     spectrogram_key: Mapped[str | None]
     #: Sums, maxima and the histogram of the whole recording's levels, re full scale.
     totals: Mapped[dict[str, Any] | None]
+    #: A-weighted mean squares of the quarters of an hour (UTC) that it lasted in, re full scale,
+    #: set at the end; null without ``recorded_at``, and for sessions of before.
+    quarter_mean_squares: Mapped[list[float] | None] = mapped_column(ARRAY(Double))
     spans_total: Mapped[int] = mapped_column(server_default=text("0"))
     spans_finished: Mapped[int] = mapped_column(server_default=text("0"))
 

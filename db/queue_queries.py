@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from db.batch_models import Batch
 from db.export_models import Export
 from db.models import SESSION_STATES, UNFINISHED_STATES, AudioSession, Claimable, SessionSpan
+from db.report_models import DailyReport
 from db.training_models import TrainingJob, Validation
 from db.webhook_models import Webhook, WebhookDelivery
 from db.webhook_queries import is_told
@@ -21,7 +22,7 @@ from db.webhook_queries import is_told
 #: The kinds of work. A session waits in one of three states.
 KINDS = (
     "queued", "splitting", "aggregating", "span", "batch", "webhook", "training", "validation",
-    "export",
+    "export", "report",
 )  # fmt: skip
 
 
@@ -51,6 +52,7 @@ def backlogs(db: Session) -> dict[str, Backlog]:
             _backlog("training", TrainingJob, TrainingJob.state == "pending"),
             _backlog("validation", Validation, Validation.state == "pending"),
             _backlog("export", Export, Export.state == "pending"),
+            _backlog("report", DailyReport, DailyReport.state == "pending"),
         )
     )
     return {

@@ -47,10 +47,11 @@ def add_requests(db: Session, rows: Iterable[Request]) -> None:
 
 
 def usage_of_keys(
-    db: Session, user_id: uuid.UUID, *, since: datetime, until: datetime
+    db: Session, user_id: uuid.UUID | None, *, since: datetime, until: datetime
 ) -> Sequence[Row[Any]]:
-    """What each of a user's keys asked for in a period: ``key_id``, ``name`` (None of a key that is
-    gone), ``requests``, ``errors``, ``bytes_in``, ``bytes_out``; who asked most comes first.
+    """What each of a user's keys, or of everybody's, asked for in a period: ``key_id``, ``name``
+    (None of a key that is gone), ``requests``, ``errors``, ``bytes_in``, ``bytes_out``; who asked
+    most comes first.
     """
     used = (
         select(
@@ -61,7 +62,7 @@ def usage_of_keys(
             func.sum(APIRequest.bytes_out).label("bytes_out"),
         )
         .where(
-            APIRequest.user_id == user_id,
+            APIRequest.key_id.is_not(None) if user_id is None else APIRequest.user_id == user_id,
             APIRequest.received_at >= since,
             APIRequest.received_at < until,
         )

@@ -35,6 +35,7 @@ from services import (
     openapi,
     problems,
     recordings,
+    reports,
     session_page,
     sessions,
     stopping,
@@ -165,6 +166,9 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
         "/v1/webhooks/{webhook_id:uuid}/deliveries/{delivery_id:uuid}/replay": (
             webhooks.DeliveryReplay(store, publisher)
         ),
+        "/v1/reports": reports.ReportList(store, publisher),
+        "/v1/reports/{report_id:uuid}": reports.ReportItem(store),
+        "/v1/reports/{report_id:uuid}/html": reports.ReportPage(store, blobs),
         "/v1/users": accounts.UserList(store),
         "/v1/users/{user_id:uuid}": accounts.UserItem(store),
         "/v1/users/{user_id:uuid}/disable": accounts.UserSwitch(store, disables=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import uuid
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     batch.set_defaults(command="batch")
 
     _export_command(commands)
+    _report_command(commands)
 
     demo = commands.add_parser("demo", help="process one recording and draw what was heard")
     demo.add_argument("file", nargs="?", type=Path, metavar="FILE")
@@ -98,6 +100,26 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     migration.set_defaults(command="migrate")
     return whole
+
+
+def _report_command(commands: Any) -> None:
+    report = commands.add_parser(
+        "report",
+        help="what happened on a day",
+        description="Have the report of a day made, and show it.",
+    )
+    report.add_argument("day", type=date.fromisoformat, metavar="DAY", help="such as 2026-03-14")
+    report.add_argument(
+        "--time-zone", default="UTC", metavar="ZONE",
+        help="where the day is, as an IANA name: Europe/Berlin (default: UTC)",
+    )  # fmt: skip
+    report.add_argument(
+        "--all-users", action="store_true", help="of everybody's sessions; for administrators"
+    )
+    report.add_argument("--html", type=Path, metavar="FILE", help="write it as a page, too")
+    _json(report)
+    _api(report)
+    report.set_defaults(command="report")
 
 
 def _export_command(commands: Any) -> None:

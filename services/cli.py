@@ -287,6 +287,17 @@ def _key_revoke(options: argparse.Namespace) -> int:
     return account_commands.revoke_key(from_environment(), options.key)
 
 
+def _report(options: argparse.Namespace) -> int:
+    from services import report_command
+
+    bars = Console(file=sys.stderr)
+    with _client(options, bars) as client:
+        return report_command.run(
+            client, options.day, time_zone=options.time_zone, html=options.html,
+            all_users=options.all_users, as_json=options.json, bars=bars,
+        )  # fmt: skip
+
+
 def _openapi(_options: argparse.Namespace) -> int:
     from services import openapi_command
 
@@ -383,6 +394,7 @@ _RUNS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "queues": _queues,
     "queues show": _queues_show,
     "queues replay": _queues_replay,
+    "report": _report,
     "train": _train,
     "validate": _validate,
     "models": _models,

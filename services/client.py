@@ -6,13 +6,14 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
 
 import httpx
 import msgspec
 
-from services import batch_schemas, export_schemas, schemas
+from services import batch_schemas, export_schemas, report_schemas, schemas
 from services.errors import UserError
 
 #: Between two looks at a session: soon enough for a short clip, seldom enough for a long file.
@@ -300,6 +301,32 @@ class Client:
     ) -> schemas.ValidationReport:
         """Look at a validation until it has finished."""
         return _wait(validation, self.validation, on_change)
+
+    def report(
+        self, day: date, *, time_zone: str, all_users: bool = False
+    ) -> report_schemas.Report:
+        """Have the report of a day made."""
+        asked = {"day": day.isoformat(), "time_zone": time_zone, "all_users": all_users}
+        response = self._call("POST", "/v1/reports", json=asked)
+        return msgspec.json.decode(response.content, type=report_schemas.Report)
+
+    def wait_for_report(
+        self,
+        report: report_schemas.Report,
+        *,
+        on_change: Callable[[report_schemas.Report], object],
+    ) -> report_schemas.Report:
+        """Look at a report until it is made."""
+
+        def look(report_id: object) -> report_schemas.Report:
+            response = self._call("GET", f"/v1/reports/{report_id}")
+            return msgspec.json.decode(response.content, type=report_schemas.Report)
+
+        return _wait(report, look, on_change)
+
+    def report_page(self, report_id: object) -> bytes:
+        """A report as a page."""
+        return self._call("GET", f"/v1/reports/{report_id}/html").content
 
     def promote(self, model_id: object, *, force: bool = False) -> schemas.PromotionRecord:
         """Put a model to use; a regression is refused unless forced."""

@@ -58,6 +58,7 @@ class ServiceError(Exception):
         ├── JobNotFound             404
         ├── KeyNotFound             404
         ├── ModelNotFound           404
+        ├── ReportNotFound          404
         ├── SessionNotFound         404
         ├── TrainingNotFound        404
         ├── UploadNotFound          404
@@ -335,6 +336,16 @@ class ModelNotFound(ServiceError):
     """
 
     status, name, title = 404, "model-not-found", "There is no such model"
+    advice = "Look at the id, and at whose key is shown."
+
+
+class ReportNotFound(ServiceError):
+    """There is no report of this id that the caller may see.
+
+    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    """
+
+    status, name, title = 404, "report-not-found", "There is no such report"
     advice = "Look at the id, and at whose key is shown."
 
 

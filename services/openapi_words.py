@@ -15,6 +15,7 @@ TAGS = {
     "validations": "How good a model is.",
     "exports": "Events as files, for other programs.",
     "webhooks": "Addresses that are told of sessions that end, and how telling them went.",
+    "reports": "What happened on a day: sessions, what was heard, how loud it was.",
     "users": "Who may call; for administrators.",
     "keys": "By which keys users call; for administrators.",
     "usage": "What a user used, and what is left.",

@@ -105,7 +105,7 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
                 detail="it and 'calibration_tone_db' exclude each other: a calibrator's recording"
                 " says what the calibration is",
             )
-        if self.time_zone is not None and self.time_zone not in _zones():
+        if self.time_zone is not None and not is_zone(self.time_zone):
             yield FieldError(
                 field="time_zone", detail="it must be an IANA name, such as Europe/Berlin"
             )
@@ -237,6 +237,11 @@ def _check_theirs(webhook_id: uuid.UUID, store: Store, *, user_id: uuid.UUID) ->
     with store.reading() as db:
         if webhook_queries.get_webhook(db, webhook_id, owner=user_id) is None:
             raise WebhookNotFound(f"you have no webhook with the id {webhook_id}")
+
+
+def is_zone(name: str) -> bool:
+    """Whether this is the IANA name of a time zone."""
+    return name in _zones()
 
 
 @functools.cache

@@ -10,9 +10,8 @@ from typing import Any
 
 import msgspec
 
-from db.export_models import Export
 from db.models import PRIORITIES, UNFINISHED_STATES, NoiseDetection, NoiseModel
-from db.training_models import Promotion, TrainingClip, TrainingJob, Validation
+from db.training_models import Job, Promotion, TrainingClip, TrainingJob, Validation
 from services.progress import Progress
 
 
@@ -283,7 +282,7 @@ class Task(msgspec.Struct, kw_only=True):
         return self.state != "pending"
 
 
-def task_of(row: TrainingJob | Validation | Export) -> dict[str, Any]:
+def task_of(row: Job) -> dict[str, Any]:
     """What all jobs show of their rows."""
     values = {name: getattr(row, name) for name in Task.__struct_fields__ if name != "problem"}
     return values | {"problem": msgspec.convert(row.problem, Problem | None)}

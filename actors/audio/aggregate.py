@@ -19,7 +19,7 @@ from actors.failures import Permanent
 from actors.hold import Hold
 from actors.messages import AggregateSession, Nudge
 from actors.runtime import Runtime
-from actors.science import ear
+from actors.science import day, ear
 from actors.science.chunks import RATE_HZ, Grid, count_steps
 from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
@@ -63,10 +63,20 @@ def _aggregate(runtime: Runtime, work: Work) -> steps.Step:
         values = {
             "summary": _summary(session, heard, totals, model),
             "levels_answer_key": answer_key,
+            "quarter_mean_squares": _by_quarters(session, levels),
         }
         return steps.Outcome(_ending(work, session, spans, values, heard))
 
     return steps.Step(name="aggregate", work=work, perform=perform, give_up=steps.fail(work))
+
+
+def _by_quarters(session: AudioSession, levels: LevelSeries) -> list[float] | None:
+    """What a day's levels are made of; None if nobody knows when it was."""
+    if session.recorded_at is None:
+        return None
+    begun_s = day.lead_s(session.recorded_at)
+    quarters: list[float] = levels.on_grid(step_s=day.QUARTER_S, lead_s=begun_s).tolist()
+    return quarters
 
 
 def _merge(

@@ -29,6 +29,7 @@ from db import (
     idempotency_queries,
     model_queries,
     queries,
+    report_queries,
     request_queries,
     upkeep_queries,
     webhook_queries,
@@ -36,6 +37,7 @@ from db import (
 from db.blobs import (
     CLIPS,
     EXPORTS,
+    REPORTS,
     SESSIONS,
     TRAININGS,
     UPLOADS,
@@ -158,6 +160,11 @@ def _kept_clips(db: Session, folders: Folders) -> set[str]:
     return upkeep_queries.kept_keys(db, (key for keys in folders.values() for key in keys))
 
 
+def _report_pages(db: Session, folders: Folders) -> set[str]:
+    """The page of each report; those of before are of no use."""
+    return report_queries.known_pages(db, list(folders))
+
+
 #: Where to look, what is known there, and how many times `orphan_s` a blob has to be old.
 _PLACES: tuple[tuple[str, Known, int], ...] = (
     (SESSIONS, partial(_in_folders_of, AudioSession.id), 1),
@@ -176,5 +183,6 @@ _PLACES: tuple[tuple[str, Known, int], ...] = (
     (TRAININGS, model_queries.named_keys, FORM_AGES),
     (CLIPS, _kept_clips, 1),
     (EXPORTS, export_queries.needed_keys, 1),
+    (REPORTS, _report_pages, 1),
     (VALIDATIONS, partial(_in_folders_of, Validation.id), FORM_AGES),
 )

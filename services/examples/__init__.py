@@ -13,6 +13,7 @@ from services.examples import (
     jobs,
     models,
     operations,
+    reports,
     sessions,
     usage,
     webhooks,
@@ -29,6 +30,7 @@ EXAMPLES: dict[str, Example] = {
     **webhooks.EXAMPLES,
     **accounts.EXAMPLES,
     **usage.EXAMPLES,
+    **reports.EXAMPLES,
     **jobs.EXAMPLES,
     **operations.EXAMPLES,
 }

@@ -15,6 +15,7 @@ USER_ID = "3b9d7a10-8c5e-4f3b-b0a6-2e4c6d8f1a35"
 KEY_ID = "8d2f4a6c0b1e3957"
 WEBHOOK_ID = "0b0f6f1e-4c1d-4f0a-9a53-7f2f0d1c5e62"
 EXPORT_ID = "2f6d9b3e-1a47-4c58-9e0d-7b5a3c1f8e24"
+REPORT_ID = "a1d4c7f0-6b2e-4d59-8c3a-7e5f90b1d264"
 DELIVERY_ID = "6c7b1f0a-58d4-4b1e-8f37-2f9d4c0a7e13"
 
 #: What stands in paths.
@@ -29,6 +30,7 @@ PARAMETERS: dict[str, str] = {
     "webhook_id": WEBHOOK_ID,
     "delivery_id": DELIVERY_ID,
     "export_id": EXPORT_ID,
+    "report_id": REPORT_ID,
     "name": "not-finished",
     "job": "health_check",
 }

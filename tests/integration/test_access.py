@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import Any
 
 import falcon.inspect
@@ -23,6 +24,7 @@ from db import (
     export_queries,
     model_queries,
     queries,
+    report_queries,
     webhook_queries,
 )
 from db.account_models import SCOPES
@@ -78,6 +80,11 @@ class Place:
             export_queries.add_export(
                 db, id=ids["export_id"], user_id=TEAM, format="csv", selection={},
                 expires_at=queries.clock(db),
+            )  # fmt: skip
+            ids["report_id"] = report_queries.ask_for_report(
+                db, id=uuid.uuid4(), day=date(2026, 3, 14), time_zone="UTC", user_id=TEAM,
+                starts_at=datetime(2026, 3, 14, tzinfo=UTC),
+                ends_at=datetime(2026, 3, 15, tzinfo=UTC),
             )  # fmt: skip
             ids["delivery_id"] = uuid.uuid4()
             webhook_queries.add_ping(db, ids["webhook_id"], ping_id=ids["delivery_id"])

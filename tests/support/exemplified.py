@@ -6,7 +6,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from db import queries
@@ -15,17 +15,19 @@ from db.batch_models import Batch, BatchItem
 from db.blobs import Blobs, recording_key
 from db.export_models import Export
 from db.models import AudioSession, Base, NoiseDetection, NoiseModel, User
+from db.report_models import DailyReport
 from db.session import Store
 from db.training_models import TrainingJob, Validation
 from db.webhook_models import Webhook, WebhookDelivery
 from services.examples import EXAMPLES, PARAMETERS, example
 
-SESSION, BATCH, MODEL, JOB, VALIDATION, USER, WEBHOOK, DELIVERY, EXPORT = (
+SESSION, BATCH, MODEL, JOB, VALIDATION, USER, WEBHOOK, DELIVERY, EXPORT, REPORT = (
     uuid.UUID(each)
     for each in (
         example.SESSION_ID, example.BATCH_ID, example.MODEL_ID, example.JOB_ID,
         example.VALIDATION_ID, example.USER_ID, example.WEBHOOK_ID, example.DELIVERY_ID,
         example.EXPORT_ID,
+        example.REPORT_ID,
     )
 )  # fmt: skip
 RECORDING = b"fLaC" + bytes(range(256))
@@ -40,6 +42,7 @@ def add(store: Store, blobs: Blobs) -> None:
     blobs.put(recording_key(SESSION), [RECORDING])
     blobs.put("export.csv", [EXPORTED])
     blobs.put("model.clamor", [MODEL_FILE])
+    blobs.put("report.html", [b"<!doctype html>"])
     for picture in ("confusion.png", "spectrogram.png"):
         blobs.put(picture, [b"\x89PNG\r\n\x1a\n"])
     with store.transaction() as db:
@@ -72,10 +75,21 @@ def _rows(now: datetime) -> Iterator[Base]:
         selection={}, rows_written=0, size_bytes=len(EXPORTED), blob_key="export.csv",
         started_at=now, finished_at=now, expires_at=now + timedelta(days=7),
     )  # fmt: skip
+    yield _report(made_at=now, started_at=now, finished_at=now)
     yield Webhook(id=WEBHOOK, user_id=USER, secret="whsec_c2hv", state="active", **told)
     yield WebhookDelivery(
         id=DELIVERY, webhook_id=WEBHOOK, session_id=SESSION, finished_at=now, **delivered
     )
+
+
+def _report(**times: datetime) -> DailyReport:
+    answer = _answer("GET /v1/reports/{report_id:uuid}")
+    starts_at, ends_at = (datetime.fromisoformat(answer[name]) for name in ("starts_at", "ends_at"))
+    return DailyReport(
+        id=REPORT, user_id=USER, state="completed", percent=100, stage="done",
+        day=date.fromisoformat(answer["day"]), time_zone=answer["time_zone"], starts_at=starts_at,
+        ends_at=ends_at, report=answer["report"], made_from="", html_key="report.html", **times,
+    )  # fmt: skip
 
 
 def _answer(name: str) -> dict[str, Any]:

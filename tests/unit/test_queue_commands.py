@@ -22,6 +22,7 @@ from db.claims import Unit, Work
 from db.export_models import Export
 from db.model_queries import JobWork
 from db.queue_queries import Backlog
+from db.report_models import DailyReport
 from db.settings import Settings, from_environment
 from db.training_models import TrainingJob, Validation
 from db.webhook_queries import DeliveryWork
@@ -103,6 +104,7 @@ def test_the_rows_of_a_queue_are_those_that_the_steward_nudges_it_for() -> None:
     rows["training"] = JobWork(job=TrainingJob, id=some)
     rows["validation"] = JobWork(job=Validation, id=some)
     rows["export"] = JobWork(job=Export, id=some)
+    rows["report"] = JobWork(job=DailyReport, id=some)
     assert {type(nudge_for(row)): kind for kind, row in rows.items()} == queues.ROWS
     assert set(rows) == set(queue_queries.KINDS)
     # The runs of the clock's jobs are few, and have a list of their own.

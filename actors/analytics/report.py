@@ -1,0 +1,101 @@
+"""``generate_daily_report``: what happened on a day, in a row and as a page."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, timedelta
+from functools import partial
+from typing import Any
+
+import msgspec
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from actors import clock, steps
+from actors.analytics import report_figures, report_page
+from actors.clock import Turn
+from actors.hold import Hold
+from actors.messages import GenerateDailyReport, Nudge, StartDailyReports
+from actors.progress import Bar
+from actors.runtime import Runtime
+from actors.science import day
+from actors.science.day import Day
+from db import claims, report_queries
+from db.blobs import report_key
+from db.model_queries import JobWork
+from db.report_models import DailyReport
+
+#: The zone of the reports that the clock has made: that of the clock.
+CLOCK_ZONE = "UTC"
+
+
+def generate_daily_report(runtime: Runtime, nudge: GenerateDailyReport) -> None:
+    """Make a report, in the place of the one of before."""
+    work = JobWork(job=DailyReport, id=nudge.report_id)
+    steps.run(runtime, nudge, partial(claims.this, work), partial(_report, runtime))
+
+
+def start_daily_reports(runtime: Runtime, nudge: StartDailyReports) -> None:
+    """Have yesterday's reports made: the installation's, and that of each user with sessions."""
+    clock.run(runtime, nudge, _start)
+
+
+def _start(turn: Turn) -> dict[str, Any]:
+    yesterday = turn.slot.astimezone(UTC).date() - timedelta(days=1)
+    its = day.day_of(yesterday, CLOCK_ZONE)
+    with turn.runtime.store.transaction() as db:
+        ids = report_queries.start_reports(
+            db, yesterday, CLOCK_ZONE, starts_at=its.begin, ends_at=its.end
+        )
+    # If this is not reached, the steward finds the rows.
+    turn.runtime.publisher.send(*(GenerateDailyReport(report_id=each) for each in ids))
+    return {"day": yesterday.isoformat(), "reports": len(ids)}
+
+
+def _report(runtime: Runtime, work: JobWork) -> steps.Step:
+    def perform(hold: Hold) -> steps.Outcome:
+        bar = Bar(runtime, work, hold)
+        bar.tell(0.0, "looking at the day")
+        with runtime.store.transaction() as db:
+            # What is counted by one statement shall be what the next one adds up.
+            db.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            row = db.get_one(DailyReport, work.id)
+            whole, before = days(row)
+            made_from = report_queries.word(db, row)
+            found = report_figures.ask(db, row.user_id, whole, before)
+        bar.tell(0.5, "adding up")
+        report = report_figures.document(found, whole, before)
+        bar.tell(0.7, "drawing")
+        page = report_page.page(report, everybody=row.user_id is None)
+        key = hold.writes(report_key(work.id, uuid.uuid4()))
+        runtime.blobs.put(key, page)
+        values = {
+            "percent": 100,
+            "stage": "done",
+            "report": msgspec.to_builtins(report),
+            "made_from": made_from,
+            "html_key": key,
+        }
+        return steps.Outcome(_made(work, values))
+
+    return steps.Step(name="report", work=work, perform=perform, give_up=steps.fail(work))
+
+
+def _made(work: JobWork, values: dict[str, Any]) -> steps.Write:
+    def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
+        made = values | {"made_at": func.clock_timestamp()}
+        return steps.move_on(work, to="completed", values=made)(db, attempt)
+
+    return write
+
+
+def days(row: DailyReport) -> tuple[Day, list[Day]]:
+    """The day of a report, and those of the seven days before that there were in its zone."""
+    before = []
+    for back in range(7, 0, -1):
+        try:
+            before.append(day.day_of(row.day - timedelta(days=back), row.time_zone))
+        except (day.NoSuchDay, OverflowError):
+            continue
+    return day.day_of(row.day, row.time_zone), before

@@ -1,0 +1,97 @@
+"""Pictures of a day: what was heard in each hour, and how loud it was."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from textwrap import shorten
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+#: Told apart with any colour vision (Okabe and Ito); what has no colour of its own is grey.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
+_REST = "#999999"
+_PERIODS = {"day": "#FFFFFF", "evening": "#F3EFE3", "night": "#E6E9F0"}
+_DPI = 160
+_MOST_CHARS = 24
+#: Inches: for a page, and for a phone, where the same text has less room around it.
+SIZES_IN = {"wide": (9.0, 3.1), "narrow": (4.4, 3.5)}
+#: Names are shown as they are: a dollar sign starts no formula.
+_PLAIN = {"parse_math": False}
+
+
+def draw_events(
+    by_type: Mapping[str, Sequence[int]], labels: Sequence[str], *, size_in: tuple[float, float]
+) -> bytes:
+    """A bar for each hour, of the events of each type; ``by_type`` has the most frequent first."""
+    figure, axes = _figure(size_in)
+    names = list(by_type)
+    shown, rest = names[: len(_COLOURS)], names[len(_COLOURS) :]
+    parts = [(name, np.array(by_type[name]), colour)
+             for name, colour in zip(shown, _COLOURS, strict=False)]  # fmt: skip
+    if rest:
+        parts.append((f"{len(rest)} more", np.sum([by_type[name] for name in rest], axis=0), _REST))
+    bottom = np.zeros(len(labels))
+    for name, counts, colour in parts:
+        text = shorten(name.replace("_", " "), _MOST_CHARS, placeholder=" ...")
+        axes.bar(range(len(labels)), counts, bottom=bottom, color=colour, width=0.86, label=text)
+        bottom += counts
+    axes.set_ylabel("events")
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_ylim(0, max(1.0, 1.08 * float(bottom.max(initial=0.0))))
+    if parts:
+        legend = figure.legend(
+            loc="outside upper left", ncols=4 if size_in[0] > 6 else 2, frameon=False, fontsize=8
+        )
+        for each in legend.get_texts():
+            each.set_parse_math(False)
+    return _finished(figure, axes, labels)
+
+
+def draw_levels(
+    levels_db: Sequence[float | None], labels: Sequence[str], periods: Sequence[str], *,
+    unit: str, size_in: tuple[float, float],
+) -> bytes:  # fmt: skip
+    """The level of each hour, over the periods of the day; an hour without one has no line."""
+    figure, axes = _figure(size_in)
+    for at, period in enumerate(periods):
+        axes.axvspan(at - 0.5, at + 0.5, color=_PERIODS[period], linewidth=0)
+    known = np.array([np.nan if each is None else each for each in levels_db])
+    axes.hlines(known, np.arange(known.size) - 0.5, np.arange(known.size) + 0.5,
+                color=_COLOURS[0], linewidth=2.4)  # fmt: skip
+    axes.set_ylabel(f"LAeq ({unit})")
+    if np.isfinite(known).any():
+        axes.set_ylim(np.nanmin(known) - 4.0, np.nanmax(known) + 4.0)
+    for period in ("night", "evening"):
+        axes.bar(0, 0, color=_PERIODS[period], edgecolor="#BBBBBB", linewidth=0.6, label=period)
+    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8)
+    return _finished(figure, axes, labels)
+
+
+def _figure(size_in: tuple[float, float]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size_in, dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def _finished(figure: Figure, axes: Axes, labels: Sequence[str]) -> bytes:
+    """With an axis of hours, of which not every one is named where there is no room."""
+    every = 2 if figure.get_figwidth() > 6 else 4
+    axes.set_xlim(-0.6, len(labels) - 0.4)
+    at = range(0, len(labels), every)
+    # Without the offset, which the table has.
+    axes.set_xticks(at, [labels[index][:5] for index in at], **_PLAIN)
+    axes.tick_params(labelsize=8)
+    axes.yaxis.label.set_fontsize(9)
+    out = io.BytesIO()
+    figure.savefig(out, format="png")
+    return out.getvalue()
