@@ -176,18 +176,22 @@ def add_export(db: Session, **values: Any) -> Export:
     ).scalar_one()
 
 
+def shown_to(owner: uuid.UUID | None) -> list[ColumnElement[bool]]:
+    """Whether an export may be seen by an owner: one that an administrator's key asked for may be
+    of everybody's sessions, and is not for other keys of the same user."""
+    return [] if owner is None else [is_of(Export, owner), ~Export.all_users]
+
+
 def get_export(
     db: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None = None
 ) -> Export | None:
     """One export, as it stands; with an owner only if it is theirs."""
-    return db.scalars(
-        select(Export).where(Export.id == export_id, is_of(Export, owner))
-    ).one_or_none()
+    return db.scalars(select(Export).where(Export.id == export_id, *shown_to(owner))).one_or_none()
 
 
 def remove_export(db: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None) -> bool:
     """Forget an export; False if there is none. Whoever works on it loses the claim."""
-    removed = _remove(db, (Export.id == export_id) & is_of(Export, owner))
+    removed = _remove(db, Export.id == export_id, *shown_to(owner))
     return bool(removed)
 
 
@@ -218,10 +222,10 @@ def needed_keys(db: Session, folders: Mapping[uuid.UUID, Sequence[str]]) -> set[
     }
 
 
-def _remove(db: Session, which: ColumnElement[bool]) -> list[uuid.UUID]:
+def _remove(db: Session, *which: ColumnElement[bool]) -> list[uuid.UUID]:
     return list(
         db.scalars(
-            delete(Export).where(which).returning(Export.id),
+            delete(Export).where(*which).returning(Export.id),
             execution_options={"synchronize_session": False},
         )
     )

@@ -229,9 +229,11 @@ def jobs(
     limit: int,
     states: Sequence[str] = (),
     created: tuple[datetime | None, datetime | None] = (None, None),
+    where: Sequence[ColumnElement[bool]] = (),
 ) -> Page:
-    """Trainings, validations, or exports."""
+    """Trainings, validations, or exports; ``where`` is what holds of these alone."""
     statement: Select[Any] = select(job).where(
-        queries.is_of(job, owner), *_one_of(job.state, states), *_within(job.created_at, *created)
-    )
+        queries.is_of(job, owner), *_one_of(job.state, states),
+        *_within(job.created_at, *created), *where,
+    )  # fmt: skip
     return order.page(db, statement, after=after, limit=limit)

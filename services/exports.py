@@ -52,6 +52,7 @@ class ExportList:
             page = list_queries.jobs(
                 db, Export, owner=owner(req), order=order, after=after, limit=asked.limit,
                 states=asked.state, created=asked.created,
+                where=export_queries.shown_to(owner(req)),
             )  # fmt: skip
         items = [ExportTask.of(row[0]) for row in page.rows]
         cursor = cursors.following(req, resp, asked, page.next)

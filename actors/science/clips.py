@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import soundfile
+import soxr
 from numpy.typing import NDArray
 
 from actors.science.decode import Decoder
@@ -15,6 +16,8 @@ from actors.science.decode import Decoder
 MARGIN_S = 0.5
 #: No clip is longer: an event may last as long as its recording.
 LONGEST_S = 30.0
+#: FLAC knows no higher rate.
+HIGHEST_RATE_HZ = 655_350
 
 
 def cut(decoder: Decoder, events: Sequence[tuple[float, float]]) -> list[NDArray[np.float32]]:
@@ -88,9 +91,12 @@ def to_flac(samples: NDArray[np.float32], rate_hz: int) -> bytes:
     Parameters
     ----------
     samples
-        [shape=(n, n_channels)], full scale = 1.0; what is louder is clipped.
+        [shape=(n, n_channels)], full scale = 1.0; what is louder is clipped. A rate above
+        `HIGHEST_RATE_HZ` is halved.
     """
     file = io.BytesIO()
+    if rate_hz > HIGHEST_RATE_HZ:
+        samples, rate_hz = soxr.resample(samples, rate_hz, rate_hz / 2), rate_hz // 2
     # FLAC knows no more than eight channels.
     soundfile.write(file, samples[:, :8], rate_hz, format="FLAC", subtype="PCM_24")
     return file.getvalue()

@@ -36,6 +36,7 @@ from db.models import AudioSession
 from services import export_command
 from services.app import Collaborators, create_app
 from services.client import Client
+from tests.benchmarks import exports
 from tests.support import accounts, pipeline, recordings
 from tests.support.clock import ask
 from tests.support.pipeline import handle
@@ -155,6 +156,26 @@ def test_each_format_of_one_session_and_of_several(
                 assert len(found.namelist()) == (5 if name == "clips" else 2)
 
 
+def test_an_archive_of_too_many_files_is_refused(
+    api: falcon.testing.TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "MOST_FILES", 1)
+    add(runtime, 1.0)
+    assert made(api, runtime, format="raven")["state"] == "completed"
+    add(runtime, 1.0)
+    done = made(api, runtime, format="raven")
+    assert (done["state"], done["problem"]["code"]) == ("failed", "too-many-files")
+    assert made(api, runtime, format="rttm")["state"] == "completed"
+
+
+def test_memory_does_not_grow_with_what_is_exported(database_url: str, tmp_path: Path) -> None:
+    # `make bench-exports` measures a million; to hold as many as these would take more, too.
+    exports.fill(database_url, n_events=150_000)
+    found = exports.measured(database_url, tmp_path, "parquet")
+    assert found["rows"] == 150_000
+    assert found["more_mb"] < 100
+
+
 def test_events_come_in_pages_and_each_once(
     api: falcon.testing.TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +288,15 @@ def test_a_foreign_key_sees_nothing(
     admin = accounts.client(app, accounts.ADMIN_KEY)
     assert [row["session_id"] for row in rows_of(admin, made(admin, runtime))] == ids(session_id)
     assert api.simulate_get(path).status_code == 200
+    # What may be of everybody's is not for a lesser key of the same user.
+    with runtime.store.transaction() as db:
+        lesser = accounts.client(app, accounts.add_key(db, accounts.ADMIN))
+    of_all = made(admin, runtime)
+    path = f"/v1/exports/{of_all['id']}"
+    for method, each in (("GET", path), ("GET", f"{path}/file"), ("DELETE", path)):
+        assert lesser.simulate_request(method, each).status_code == 404
+    assert lesser.simulate_get("/v1/exports").json["items"] == []
+    assert of_all in admin.simulate_get("/v1/exports").json["items"]
 
 
 def test_whose_user_is_gone_is_of_nobody(api: falcon.testing.TestClient, runtime: Runtime) -> None:
