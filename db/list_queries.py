@@ -122,7 +122,8 @@ def sessions(
         where.append(AudioSession.batch_id == batch_id)
     if file_name is not None:
         where.append(AudioSession.file_name == file_name)
-    return order.page(db, select(*queries.SHOWN).where(*where), after=after, limit=limit)
+    chosen = select(AudioSession.id).where(*where)
+    return order.page(db, chosen, after=after, limit=limit, shown=queries.SHOWN)
 
 
 def detections(

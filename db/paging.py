@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from sqlalchemy import Row, Select, literal, tuple_
+from sqlalchemy import Row, Select, literal, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -51,15 +51,30 @@ class Order:
         return tuple[tuple(kinds)]  # type: ignore[misc]
 
     def page(
-        self, db: Session, statement: Select[*tuple[Any, ...]], *, after: Keys | None, limit: int
+        self,
+        db: Session,
+        statement: Select[*tuple[Any, ...]],
+        *,
+        after: Keys | None,
+        limit: int,
+        shown: Sequence[ColumnElement[Any] | InstrumentedAttribute[Any]] = (),
     ) -> Page:
-        """The rows of a statement that come behind the one with some keys."""
+        """The rows of a statement that come behind the one with some keys.
+
+        Postgres reads all that is selected of every row that it sorts, and not of a page alone.
+        Where that is much, the statement selects the last column, which then must be the whole
+        key, and ``shown`` is read of the rows that it has chosen.
+        """
         n_keys = len(self.columns)
-        keyed = statement.add_columns(*self.columns)
+        key = self.columns[-1]
+        chosen = statement if shown else statement.add_columns(*self.columns)
         rows: list[Row[Any]] = []
         for part, order in self._parts(after):
             n_wanted = limit + 1 - len(rows)
-            rows += db.execute(keyed.where(*part).order_by(*order).limit(n_wanted)).all()
+            page = chosen.where(*part).order_by(*order).limit(n_wanted)
+            if shown:
+                page = select(*shown, *self.columns).where(key.in_(page)).order_by(*order)
+            rows += db.execute(page).all()
             if len(rows) > limit:
                 # There is one more: so there is a page behind this one.
                 return Page(rows[:limit], next=tuple(rows[limit - 1][-n_keys:]))

@@ -9,6 +9,7 @@ ratios of one run mean something.
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import statistics
 import sys
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import falcon.testing
+import psutil
 import psycopg
 from rich.console import Console
 from rich.table import Table
@@ -32,7 +34,11 @@ from sqlalchemy import delete, func, select, text
 
 from actors import broker, clock, steward
 from actors.logs import configure
-from actors.messages import CleanUpOldSessions, VacuumDatabase
+from actors.messages import (
+    CleanUpOldSessions,
+    ExportSessionData,
+    VacuumDatabase,
+)
 from actors.runtime import Runtime
 from db import migrate, queries, queue_queries
 from db.models import AudioSession
@@ -43,6 +49,7 @@ from services.bars import Bars
 from tests.benchmarks import year
 from tests.support import accounts, servers
 from tests.support.clock import ask
+from tests.support.pipeline import handle
 
 #: How often what only reads is asked for.
 TIMES = 15
@@ -135,6 +142,9 @@ def bench_of(plan: year.Plan, *, url: str | None = None) -> Iterator[Bench]:
                 publisher=runtime.publisher,
             )
         )  # fmt: skip
+        # What is here is not looked through again and again, which API processes do not have.
+        gc.collect()
+        gc.freeze()
         yield Bench(
             settings=settings, plan=plan, runtime=runtime, api=accounts.client(app),
             admin=accounts.client(app, accounts.ADMIN_KEY),
@@ -239,6 +249,54 @@ def rounds(bench: Bench) -> Iterator[Line]:
     }
     for what, ask_for in asked.items():
         yield timed(what, round_of(ask_for))
+
+
+# --- what is made of sessions ------------------------------------------------------------------
+
+
+def exports(bench: Bench) -> Iterator[Line]:
+    """A fifth of all events, which is a million of the year, by a worker of its own."""
+    since = _shown(bench.plan.until - timedelta(days=bench.plan.days / 5))
+    for format_ in ("parquet", "csv"):
+        body = {"format": format_, "created_from": since}
+        asked = bench.admin.simulate_post("/v1/exports", json=body)
+        assert asked.status_code == 202, asked.text
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        working = context.Process(target=_export, args=(bench.settings, asked.json["id"], theirs))
+        working.start()
+        took_s, before, peak = ours.recv()
+        working.join()
+        made = bench.admin.simulate_get(f"/v1/exports/{asked.json['id']}").json
+        assert made["state"] == "completed", made
+        note = (
+            f"{made['rows_written']:,} events, {made['size_bytes'] / 1e6:.0f} MB;"
+            f" {(peak - before) / 1e6:.0f} MB of memory more than at rest ({before / 1e6:.0f})"
+        )
+        yield Line(what=f"export as {format_}", p50_ms=took_s * MS, note=note)
+
+
+def _export(settings: Settings, export_id: str, told: Connection) -> None:
+    """Write an export, and watch how much memory that takes."""
+    configure(settings.log_level)
+    runtime = Runtime(settings, broker.setup(settings))
+    process = psutil.Process()
+    before = process.memory_info().rss
+    seen, ended = [before], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(LOOK_S / 2):
+            seen.append(process.memory_info().rss)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    began = time.perf_counter()
+    handle(runtime, ExportSessionData(export_id=uuid.UUID(export_id)))
+    took_s = time.perf_counter() - began
+    ended.set()
+    watching.join()
+    runtime.close()
+    told.send((took_s, before, max(seen)))
 
 
 # --- the cleanup of a month, and recordings that arrive beside it ------------------------------
@@ -369,7 +427,13 @@ def vacuum(bench: Bench) -> Iterator[Line]:
 
 
 #: The parts of the table, in the order in which they are measured.
-PARTS: dict[str, Part] = {"lists": lists, "rounds": rounds, "cleanup": cleanup, "vacuum": vacuum}
+PARTS: dict[str, Part] = {
+    "lists": lists,
+    "rounds": rounds,
+    "exports": exports,
+    "cleanup": cleanup,
+    "vacuum": vacuum,
+}
 
 
 if __name__ == "__main__":
