@@ -72,6 +72,15 @@ class AggregateSession(Nudge, frozen=True, kw_only=True):
     session_id: uuid.UUID
 
 
+class AnalyzeSession(Nudge, frozen=True, kw_only=True):
+    """A session has ended, or somebody asks: reckon what it comes to."""
+
+    actor: ClassVar[str] = "analyze_session_data"
+    queue: ClassVar[str] = "analytics.analyze"
+
+    session_id: uuid.UUID
+
+
 class BatchProcessFiles(Nudge, frozen=True, kw_only=True):
     """Recordings that lie in the blob store were named: make sessions of the next of them."""
 
@@ -173,6 +182,7 @@ ALL: tuple[type[Nudge], ...] = (
     SplitRecording,
     DetectSpan,
     AggregateSession,
+    AnalyzeSession,
     BatchProcessFiles,
     DeliverWebhook,
     TrainNoiseClassifier,

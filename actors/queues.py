@@ -42,6 +42,7 @@ ROWS: Mapping[type[Nudge], str] = {
     messages.SplitRecording: "splitting",
     messages.DetectSpan: "span",
     messages.AggregateSession: "aggregating",
+    messages.AnalyzeSession: "analysis",
     messages.BatchProcessFiles: "batch",
     messages.DeliverWebhook: "webhook",
     messages.TrainNoiseClassifier: "training",

@@ -16,6 +16,7 @@ from actors import clock, messages, watchdog
 from actors.messages import Nudge
 from actors.runtime import Runtime
 from db import batch_queries, claims, clock_queries, model_queries, queries, webhook_queries
+from db.analysis_models import Analysis
 from db.batch_queries import BatchWork
 from db.blobs import session_prefix
 from db.claims import Unit, Work
@@ -50,6 +51,8 @@ def nudge_for(work: Unit) -> Nudge:
     if isinstance(work, RunWork):
         return clock.NUDGES[work.name]()
     if isinstance(work, JobWork):
+        if work.job is Analysis:
+            return messages.AnalyzeSession(session_id=work.id)
         if work.job is TrainingJob:
             return messages.TrainNoiseClassifier(job_id=work.id)
         if work.job is Export:
@@ -79,7 +82,7 @@ def take_quiet(db: Session, *, quiet_s: float, limit: int) -> list[Unit]:
     found += claims.take_quiet_spans(db, quiet_s=quiet_s, limit=limit)
     found += batch_queries.take_quiet_batches(db, quiet_s=quiet_s, limit=limit)
     found += webhook_queries.take_quiet_webhooks(db, quiet_s=quiet_s, limit=limit)
-    for job in (TrainingJob, Validation, Export, DailyReport):
+    for job in (Analysis, TrainingJob, Validation, Export, DailyReport):
         found += model_queries.take_quiet_jobs(db, job, quiet_s=quiet_s, limit=limit)
     found += clock_queries.take_quiet_runs(db, quiet_s=quiet_s, limit=limit)
     return found

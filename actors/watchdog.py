@@ -46,6 +46,8 @@ DEADLINES_S: dict[type[Nudge], float] = {
     # A minute of audio, which takes less than a second or two.
     messages.DetectSpan: 120.0,
     messages.AggregateSession: 900.0,
+    # Reckons for a second or two, over a day of levels at most.
+    messages.AnalyzeSession: 120.0,
     # Copies a page of recordings.
     messages.BatchProcessFiles: 1_500.0,
     # One request, which has an end of its own after ten seconds.

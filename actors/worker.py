@@ -12,6 +12,7 @@ import structlog
 from dramatiq.middleware import Middleware
 
 from actors import broker, messages, schedule, tracing, watchdog
+from actors.analytics.analyze import analyze_session_data
 from actors.analytics.export import export_session_data
 from actors.analytics.report import generate_daily_report, start_daily_reports
 from actors.audio.aggregate import aggregate_session
@@ -48,6 +49,7 @@ ACTORS = (
     Entry(messages.SplitRecording, split_recording),
     Entry(messages.DetectSpan, detect_span),
     Entry(messages.AggregateSession, aggregate_session),
+    Entry(messages.AnalyzeSession, analyze_session_data),
     Entry(messages.BatchProcessFiles, batch_process_files),
     Entry(messages.DeliverWebhook, deliver_webhook),
     Entry(messages.TrainNoiseClassifier, train_noise_classifier),

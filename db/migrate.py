@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 # The tables of the other modules join the metadata by being imported.
 from db import (  # noqa: F401
     account_models,
+    analysis_models,
     batch_models,
     clock_models,
     export_models,

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db import claims
+from db.analysis_models import Analysis
 from db.clock_models import JobRun
 from db.export_models import Export
 from db.models import NoiseModel
@@ -24,12 +25,19 @@ from db.report_models import DailyReport
 from db.training_models import Promotion, TrainingClip, TrainingJob, Validation
 
 #: The table of a job.
-Job = type[TrainingJob] | type[Validation] | type[JobRun] | type[Export] | type[DailyReport]
+Job = (
+    type[TrainingJob]
+    | type[Validation]
+    | type[JobRun]
+    | type[Export]
+    | type[DailyReport]
+    | type[Analysis]
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobWork(claims.Unit):
-    """A training, a validation, an export or a report."""
+    """A training, a validation, or another piece of work that is a row of its own."""
 
     job: Job
     id: uuid.UUID

@@ -20,6 +20,7 @@ from sqlalchemy import (
     cast,
     func,
     insert,
+    literal,
     literal_column,
     or_,
     select,
@@ -261,8 +262,17 @@ def add_detections(db: Session, session_id: uuid.UUID, events: Sequence[Mapping[
 
 
 def add_metric(db: Session, work: Unit, *, step: str, **values: Any) -> None:
-    """Write down one run of a step."""
-    db.execute(insert(ProcessingMetric).values(**work.names, step=step, **values))
+    """Write down one run of a step; nothing of a session that was removed in between."""
+    row = {**work.names, "step": step, **values}
+    session_id = row.get("session_id")
+    if session_id is None:
+        db.execute(insert(ProcessingMetric).values(**row))
+        return
+    columns = ProcessingMetric.__table__.columns
+    told = select(*(literal(value, columns[name].type) for name, value in row.items()))
+    # The lock is the one that the foreign key would take a moment later.
+    lasting = told.where(AudioSession.id == session_id).with_for_update(read=True, key_share=True)
+    db.execute(insert(ProcessingMetric).from_select(list(row), lasting))
 
 
 # --- the steward's questions -------------------------------------------------------------------

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Select, and_, func, literal, select, union_all
 from sqlalchemy.orm import Session
 
+from db.analysis_models import Analysis
 from db.batch_models import Batch
 from db.export_models import Export
 from db.models import SESSION_STATES, UNFINISHED_STATES, AudioSession, Claimable, SessionSpan
@@ -21,8 +22,8 @@ from db.webhook_queries import is_told
 
 #: The kinds of work. A session waits in one of three states.
 KINDS = (
-    "queued", "splitting", "aggregating", "span", "batch", "webhook", "training", "validation",
-    "export", "report",
+    "queued", "splitting", "aggregating", "span", "analysis", "batch", "webhook", "training",
+    "validation", "export", "report",
 )  # fmt: skip
 
 
@@ -47,6 +48,7 @@ def backlogs(db: Session) -> dict[str, Backlog]:
                 AudioSession,
                 and_(AudioSession.id == SessionSpan.session_id, AudioSession.state == "detecting"),
             ),
+            _backlog("analysis", Analysis, Analysis.state == "pending"),
             _backlog("batch", Batch, Batch.state.in_(Batch.unfinished)),
             _webhooks(),
             _backlog("training", TrainingJob, TrainingJob.state == "pending"),

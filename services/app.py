@@ -19,6 +19,7 @@ from db.session import Store
 from db.settings import Settings, from_environment
 from services import (
     accounts,
+    analyses,
     batches,
     contract,
     detections,
@@ -120,6 +121,7 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
         "/v1/sessions/{session_id:uuid}": sessions.SessionItem(store),
         "/v1/sessions/{session_id:uuid}/detections": detections.SessionDetections(store),
         "/v1/sessions/{session_id:uuid}/levels": sessions.SessionLevels(store, blobs),
+        "/v1/sessions/{session_id:uuid}/analysis": analyses.SessionAnalysis(store, publisher),
         "/v1/sessions/{session_id:uuid}/recording": recordings.SessionRecording(store, blobs),
         "/v1/sessions/{session_id:uuid}/spectrogram.png": recordings.SessionSpectrogram(
             store, blobs

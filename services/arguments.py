@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from db.account_models import SCOPES
+from db.analysis_models import LIMITED
 from db.export_models import EXPORT_FORMATS
 from db.models import CALIBRATION_TONES_DB, PRIORITIES
 
@@ -57,6 +58,19 @@ def parser() -> argparse.ArgumentParser:
 
     _export_command(commands)
     _report_command(commands)
+    analyze = commands.add_parser(
+        "analyze",
+        help="who was heard for how long in a session, and whose the sound was",
+        description="Show the analysis of a session that has ended. With limits it is made anew.",
+    )
+    analyze.add_argument("session", type=uuid.UUID, metavar="SESSION_ID")
+    analyze.add_argument(
+        "--limit", type=_limit, action="append", default=[], dest="limits",
+        metavar="LEVEL=DB", help="look for the seconds above a limit: LAeq=65, or LAFmax=80",
+    )  # fmt: skip
+    analyze.add_argument("--json", action="store_true", help="print JSON and no tables")
+    _api(analyze)
+    analyze.set_defaults(command="analyze")
 
     demo = commands.add_parser("demo", help="process one recording and draw what was heard")
     demo.add_argument("file", nargs="?", type=Path, metavar="FILE")
@@ -369,6 +383,13 @@ def _threshold(text: str) -> str:
     if not noise_type:
         raise argparse.ArgumentTypeError("must be a noise type and a confidence: rain=0.7")
     return f"{noise_type}:{confidence}"
+
+
+def _limit(text: str) -> tuple[str, float]:
+    level, _, limit_db = text.partition("=")
+    if level not in LIMITED:
+        raise argparse.ArgumentTypeError("must be a level and a limit in dB: LAeq=65")
+    return level, float(limit_db)
 
 
 def _own(text: str) -> tuple[str, str]:

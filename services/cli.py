@@ -108,6 +108,15 @@ def _batch(options: argparse.Namespace) -> int:
         return batch_command.run(client, what, options=asked, bars=bars)
 
 
+def _analyze(options: argparse.Namespace) -> int:
+    from services import analysis_command
+
+    with _client(options, Console(file=sys.stderr)) as client:
+        return analysis_command.show(
+            client, options.session, limits=options.limits, as_json=options.json
+        )
+
+
 def _train(options: argparse.Namespace) -> int:
     from services import manifests, model_commands
 
@@ -373,6 +382,7 @@ _RUNS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "process": _process,
     "batch": _batch,
     "export": _export,
+    "analyze": _analyze,
     "demo": _demo,
     "up": _up,
     "serve": _serve,

@@ -13,7 +13,7 @@ from typing import IO, Any, Protocol, TypeVar
 import httpx
 import msgspec
 
-from services import batch_schemas, export_schemas, report_schemas, schemas
+from services import analysis_schemas, batch_schemas, export_schemas, report_schemas, schemas
 from services.errors import UserError
 
 #: Between two looks at a session: soon enough for a short clip, seldom enough for a long file.
@@ -61,6 +61,8 @@ class ApiError(UserError):
     is_lost = False
     #: Whether the same request may be answered otherwise a little later.
     may_pass = False
+    #: The name of the problem that the API answered with, such as ``not-finished``.
+    problem = ""
 
 
 class Client:
@@ -152,6 +154,25 @@ class Client:
     def detections(self, session_id: object) -> list[schemas.Detection]:
         """All events of a session."""
         return self._walk(f"/v1/sessions/{session_id}/detections", schemas.DetectionPage)
+
+    def analysis(self, session_id: object) -> analysis_schemas.Analysis:
+        """The analysis of a session; raises :class:`ApiError` if there is none."""
+        response = self._call("GET", f"/v1/sessions/{session_id}/analysis")
+        return msgspec.json.decode(response.content, type=analysis_schemas.Analysis)
+
+    def analyze(
+        self, session_id: object, *, limits_db: Mapping[str, Sequence[float]]
+    ) -> analysis_schemas.Analysis:
+        """Have a session's analysis made anew, and wait for it."""
+        response = self._call(
+            "POST", f"/v1/sessions/{session_id}/analysis", json={"limits_db": limits_db}
+        )
+        asked = msgspec.json.decode(response.content, type=analysis_schemas.Analysis)
+        return self.wait_for_analysis(asked)
+
+    def wait_for_analysis(self, analysis: analysis_schemas.Analysis) -> analysis_schemas.Analysis:
+        """Look at an analysis until it has been made."""
+        return _wait(analysis, self.analysis, None)
 
     def send_batch(
         self,
@@ -386,6 +407,7 @@ class Client:
             return response
         told = ApiError(_reason(response))
         told.may_pass = "Retry-After" in response.headers
+        told.problem = _problem_name(response)
         raise told
 
 
@@ -484,6 +506,14 @@ def _told_to_wait(response: httpx.Response) -> int:
     """How many seconds the API asks a caller to wait who asks too often; 0 if it does not."""
     told = response.headers.get("Retry-After", "")
     return int(told) if response.status_code == TOO_MANY_REQUESTS and told.isdecimal() else 0
+
+
+def _problem_name(response: httpx.Response) -> str:
+    """The last part of the type of the problem that the API answered with."""
+    try:
+        return str(response.json()["type"]).rpartition("/")[2]
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _reason(response: httpx.Response) -> str:

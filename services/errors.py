@@ -66,6 +66,7 @@ class ServiceError(Exception):
         ├── ValidationNotFound      404
         ├── WebhookNotFound         404
         ├── DeliveryNotFound        404
+        ├── NoAnalysis              404
         ├── NoLevels                404
         ├── NoRecording             404
         ├── NoSpectrogram           404
@@ -413,6 +414,15 @@ class DeliveryNotFound(ServiceError):
 
     status, name, title = 404, "delivery-not-found", "There is no such delivery"
     advice = "Look at the id, and at the webhook's deliveries."
+
+
+class NoAnalysis(ServiceError):
+    """The session has no analysis: it has not ended, it failed or was cancelled, or it ended before
+    sessions were analysed.
+    """
+
+    status, name, title = 404, "no-analysis", "The session has no analysis"
+    advice = "Ask for one, once the session has ended: POST to the same path."
 
 
 class NoLevels(ServiceError):

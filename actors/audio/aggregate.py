@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from actors.audio import level_answer, pcm, progress
 from actors.audio.detect import SCORES
 from actors.failures import Permanent
 from actors.hold import Hold
-from actors.messages import AggregateSession, Nudge
+from actors.messages import AggregateSession, AnalyzeSession, Nudge
 from actors.runtime import Runtime
 from actors.science import day, ear
 from actors.science.chunks import RATE_HZ, Grid, count_steps
@@ -25,7 +26,7 @@ from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
 from actors.science.totals import Totals, calibrated
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
-from db import queries, turns
+from db import analysis_queries, queries, turns
 from db.blobs import product_key
 from db.claims import Work
 from db.models import AudioSession, SessionSpan
@@ -183,6 +184,7 @@ def _ending(
         work,
         to="partial" if missing else "completed",
         values=values | {"problem": problem},
+        then=[AnalyzeSession(session_id=work.session_id)],
     )
 
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
@@ -190,6 +192,9 @@ def _ending(
         if nudges is not None:
             queries.add_detections(
                 db, work.session_id, [dataclasses.asdict(event) for event in heard]
+            )
+            analysis_queries.ask_analysis(
+                db, work.session_id, asking_id=uuid.uuid4(), traceparent=session.traceparent
             )
         return nudges
 

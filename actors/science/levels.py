@@ -91,8 +91,14 @@ class LevelSeries:
         if not firsts.size:
             return np.zeros(0), np.zeros(0)
         energies = np.add.reduceat(self.mean_square * lengths, firsts)
-        loudest = np.maximum.reduceat(self.fast_max, firsts).astype(np.float64)
-        return energies / np.add.reduceat(lengths, firsts), loudest
+        return energies / np.add.reduceat(lengths, firsts), self.fast_max_of_seconds()
+
+    def fast_max_of_seconds(self) -> NDArray[np.float64]:
+        """Greatest fast-weighted mean square of each second [shape=(n_seconds,)]."""
+        firsts = np.arange(0, self.fast_max.size, STEPS_PER_S)
+        if not firsts.size:
+            return np.zeros(0)
+        return np.maximum.reduceat(self.fast_max, firsts).astype(np.float64)
 
     def on_grid(self, *, step_s: float, lead_s: float) -> NDArray[np.float64]:
         """A-weighted mean square in steps of ``step_s`` that begin ``lead_s`` before the recording.
@@ -100,9 +106,7 @@ class LevelSeries:
         Gives [shape=(n_steps,)]. Where only part of a step is recorded, it is of that part; where
         none is, 0.
         """
-        bounds = step_starts(0, self.mean_square.size, rate_hz=self.rate_hz)
-        bounds = np.minimum(bounds, self.n_frames)
-        energy_until = np.append(0.0, np.cumsum(self.mean_square * np.diff(bounds)))
+        bounds, energy_until = self._energy()
         n_steps = math.ceil(round((lead_s + self.duration_s) / step_s, 6))
         wanted = (np.arange(n_steps + 1) * step_s - lead_s) * self.rate_hz
         wanted = np.clip(wanted, 0, self.n_frames)
@@ -110,6 +114,10 @@ class LevelSeries:
         found: NDArray[np.float64] = np.zeros(n_steps)
         np.divide(energies, lengths, out=found, where=lengths > 0)
         return found
+
+    def energy_curve(self) -> EnergyCurve:
+        """How its A-weighted energy grows."""
+        return EnergyCurve(self.rate_hz, *self._energy())
 
     def to_bytes(self) -> bytes:
         """A small header and the two arrays as little-endian float32."""
@@ -136,8 +144,25 @@ class LevelSeries:
             raise LevelDataError
         if len(data) != _HEADER.size + 8 * n_steps:
             raise LevelDataError
-        arrays = np.frombuffer(data, dtype="<f4", offset=_HEADER.size).astype(np.float32)
+        arrays = np.frombuffer(data, dtype="<f4", offset=_HEADER.size).astype(
+            np.float32, copy=False
+        )
         return cls(rate_hz, n_frames, arrays[:n_steps], arrays[n_steps:])
+
+    def _energy(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The frames at which steps begin, and the end; and mean square times frames up to each."""
+        # As `step_starts`, in floats and in place, for a day has nine million steps: all of these
+        # numbers are whole, and a quotient that is not lies too far from the next to be rounded.
+        bounds = np.arange(self.mean_square.size + 1, dtype=np.float64)
+        bounds *= 2 * self.rate_hz
+        bounds += STEPS_PER_S
+        bounds /= 2 * STEPS_PER_S
+        np.floor(bounds, out=bounds)
+        np.minimum(bounds, self.n_frames, out=bounds)
+        energy_until = np.zeros(bounds.size)
+        np.multiply(np.diff(bounds), self.mean_square, out=energy_until[1:])
+        np.cumsum(energy_until, out=energy_until)
+        return bounds, energy_until
 
     def _steps(self, start_s: float, end_s: float | None) -> tuple[int, int, NDArray[np.float64]]:
         """First step, step past the last, and the frames of each in the stretch."""
@@ -149,6 +174,42 @@ class LevelSeries:
         bounds = step_starts(first, last, rate_hz=self.rate_hz)
         inside = np.clip(bounds, start, end)
         return first, last, np.diff(inside).astype(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class EnergyCurve:
+    """The A-weighted energy of a recording up to each time, full scale = 1.
+
+    Attributes
+    ----------
+    rate_hz
+        Of the recording.
+    frames [shape=(n_steps+1,)]
+        The bounds of the steps.
+    energy_until [shape=(n_steps+1,)]
+        Mean square times frames up to each of them.
+    """
+
+    rate_hz: int
+    frames: NDArray[np.float64]
+    energy_until: NDArray[np.float64]
+
+    @property
+    def duration_s(self) -> float:
+        """How long the recording is, in seconds."""
+        return float(self.frames[-1]) / self.rate_hz
+
+    def until(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean square times seconds up to some times [shape=(n_times,)]."""
+        found: NDArray[np.float64] = np.interp(
+            times_s * self.rate_hz, self.frames, self.energy_until
+        )
+        return found / self.rate_hz
+
+    def mean_squares(self, bounds_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The mean square between each bound and the next [shape=(n_bounds-1,)]."""
+        found: NDArray[np.float64] = np.diff(self.until(bounds_s)) / np.diff(bounds_s)
+        return found
 
 
 def step_start(step: int, *, rate_hz: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from services.examples import (
     accounts,
+    analyses,
     batches,
     exports,
     jobs,
@@ -24,6 +25,7 @@ __all__ = ["EXAMPLES", "PARAMETERS", "Example"]
 
 EXAMPLES: dict[str, Example] = {
     **sessions.EXAMPLES,
+    **analyses.EXAMPLES,
     **batches.EXAMPLES,
     **models.EXAMPLES,
     **exports.EXAMPLES,

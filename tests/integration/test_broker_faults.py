@@ -160,10 +160,10 @@ def test_a_publish_that_is_lost_with_the_broker_is_made_good_by_the_steward(
         eventually(lambda: gave_up(logs), what="a publish that fails")
     assert runs(runtime)["process", "done"] == 1
     rabbitmq.start()
-    eventually(lambda: runs(runtime)["aggregate", "done"], timeout_s=90, what="the end")
+    eventually(lambda: runs(runtime)["analyze", "done"], timeout_s=90, what="the end")
     working.stop()
     assert runs(runtime) == dict.fromkeys(
-        [("process", "done"), ("split", "done"), ("detect", "done"), ("aggregate", "done")], 1
+        [(step, "done") for step in ("process", "split", "detect", "aggregate", "analyze")], 1
     )
 
 

@@ -357,8 +357,8 @@ def test_a_session_whose_every_message_died_completes_and_replaying_changes_noth
 
     try:
         eventually(lambda: state() == "completed", what="the session")
-        # Each of its six messages died once: process, split, three spans, aggregate.
-        eventually(lambda: dead() == 6, timeout_s=10, what="six dead letters")
+        # Each of its seven messages died once: process, split, three spans, aggregate, analyze.
+        eventually(lambda: dead() == 7, timeout_s=10, what="seven dead letters")
         assert len(first_sight.seen) == 6
         eventually(idle, timeout_s=10)
         before = rows()

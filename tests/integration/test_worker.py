@@ -44,7 +44,7 @@ def test_every_message_twice_changes_nothing(runtime: Runtime) -> None:
         assert scores == sorted(scores, reverse=True)
         assert len(scores) == (0 if event.noise_type == UNCLASSIFIED else 5)
         assert [each["noise_type"] for each in event.candidates[:1]] in ([], [event.noise_type])
-    assert runs == {"process": 1, "split": 1, "detect": 3, "aggregate": 1}
+    assert runs == {"process": 1, "split": 1, "detect": 3, "aggregate": 1, "analyze": 1}
 
 
 def test_the_steward_tidies_up_behind_a_finished_session(runtime: Runtime) -> None:

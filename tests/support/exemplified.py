@@ -11,6 +11,7 @@ from typing import Any
 
 from db import queries
 from db.account_models import ApiKey
+from db.analysis_models import Analysis
 from db.batch_models import Batch, BatchItem
 from db.blobs import Blobs, recording_key
 from db.export_models import Export
@@ -68,6 +69,7 @@ def _rows(now: datetime) -> Iterator[Base]:
     yield _session(started_at=now, finished_at=now + timedelta(seconds=2))
     yield BatchItem(batch_id=BATCH, item_index=0, file_name="a", session_id=SESSION)
     yield NoiseDetection(session_id=SESSION, event_index=0, **event)
+    yield _analysis()
     yield TrainingJob(id=JOB, name="site-7", version=1, seed=0, **ended)
     yield Validation(id=VALIDATION, report={"passed": True, "checks": []}, **ended)
     yield Export(
@@ -103,6 +105,12 @@ def _model() -> NoiseModel:
         blob_key="model.clamor", header={"algorithm": "mlp", "classes": ["dog_bark"]},
         card={"clips": 24}, confusion_key="confusion.png", user_id=USER,
     )  # fmt: skip
+
+
+def _analysis() -> Analysis:
+    told = _answer("GET /v1/sessions/{session_id:uuid}/analysis")
+    own = ("state", "stage", "percent", "limits_db", "result")
+    return Analysis(id=SESSION, asking_id=uuid.uuid4(), **{name: told[name] for name in own})
 
 
 def _session(**times: Any) -> AudioSession:

@@ -17,6 +17,7 @@ from actors.messages import DetectSpan
 from actors.queues import Depth
 from actors.steward import nudge_for
 from db import queue_queries
+from db.analysis_models import Analysis
 from db.batch_queries import BatchWork
 from db.claims import Unit, Work
 from db.export_models import Export
@@ -104,6 +105,7 @@ def test_the_rows_of_a_queue_are_those_that_the_steward_nudges_it_for() -> None:
     rows["training"] = JobWork(job=TrainingJob, id=some)
     rows["validation"] = JobWork(job=Validation, id=some)
     rows["export"] = JobWork(job=Export, id=some)
+    rows["analysis"] = JobWork(job=Analysis, id=some)
     rows["report"] = JobWork(job=DailyReport, id=some)
     assert {type(nudge_for(row)): kind for kind, row in rows.items()} == queues.ROWS
     assert set(rows) == set(queue_queries.KINDS)

@@ -1,0 +1,272 @@
+"""What is answered of a session's analysis, as plain data; services/analysis_schemas.py says what
+each part means.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.noise_types import BACKGROUND
+from actors.science import analysis
+from actors.science.analysis import EnergyShares, Events
+from actors.science.levels import EnergyCurve, LevelSeries
+from actors.science.stretches import Stretches
+from actors.science.totals import SILENCE
+from db.models import AudioSession
+
+#: Decimals of seconds, shares, and levels in dB.
+SECONDS, SHARES, LEVELS = 3, 6, 2
+#: Events that are told as the loudest.
+LOUDEST = 10
+#: Ends of sessions of which there is no answer, whatever was listened to.
+UNHEARD = ("failed", "cancelled")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Given:
+    """What an analysis is made of."""
+
+    session: AudioSession
+    #: By level the limits, in dB by the session's reference.
+    limits_db: Mapping[str, Sequence[float]]
+    events: Events
+    #: None where no levels are stored.
+    levels: LevelSeries | None
+    #: The runs of each step by result: ``step``, ``result``, ``runs``, ``total_s``, ``longest_s``.
+    runs: Sequence[Any]
+    spans_failed: int
+
+    @cached_property
+    def energy(self) -> EnergyCurve | None:
+        """How the energy of the recording grows; None where no levels are stored."""
+        return None if self.levels is None else self.levels.energy_curve()
+
+    @property
+    def duration_s(self) -> float:
+        """How long the recording is; 0 if it was never decoded."""
+        if self.levels is not None:
+            return self.levels.duration_s
+        return self.session.duration_s or 0.0
+
+    @property
+    def calibration_db(self) -> float:
+        """What is to be added to dB re full scale."""
+        return self.session.calibration_db or 0.0
+
+    @property
+    def missing(self) -> list[dict[str, Any]]:
+        """The seconds that are not in the session's answer."""
+        return list((self.session.problem or {}).get("missing", ()))
+
+
+def document(given: Given) -> dict[str, Any]:
+    """The result of an analysis."""
+    heard = analysis.heard(given.events, duration_s=given.duration_s)
+    every = Stretches.all_of(heard.values(), duration_s=given.duration_s)
+    counts = analysis.confidence_counts(given.events.confidence)
+    return {
+        "duration_s": _seconds(given.duration_s),
+        "level_reference": given.session.level_reference,
+        "events": len(given.events),
+        "heard_s": _seconds(every.total_s),
+        "heard_share": _share(every.total_s, given.duration_s),
+        "noise_types": _types(given, heard),
+        "confidence": {"class_width": 1 / analysis.CONFIDENCE_CLASSES, "events": counts.tolist()},
+        "minutes": _minutes(given, heard),
+        "loudest": _loudest(given.events),
+        "energy": _energy(given, heard),
+        "exceedances": _exceedances(given, heard),
+        "processing": _processing(given),
+    }
+
+
+def _types(given: Given, heard: Mapping[str, Stretches]) -> list[dict[str, Any]]:
+    """The noise types, the one that was heard for longest first."""
+    events = given.events
+    found = []
+    for name, places in events.by_type().items():
+        confidence = events.confidence[places]
+        lengths_s = events.end_s[places] - events.start_s[places]
+        found.append(
+            {
+                "noise_type": name,
+                "events": places.size,
+                "total_s": _seconds(float(lengths_s.sum())),
+                "heard_s": _seconds(heard[name].total_s),
+                "heard_share": _share(heard[name].total_s, given.duration_s),
+                "mean_confidence": round(float(confidence.mean()), SHARES),
+                "min_confidence": round(float(confidence.min()), SHARES),
+                "max_confidence": round(float(confidence.max()), SHARES),
+                "confidence_events": analysis.confidence_counts(confidence).tolist(),
+            }
+        )
+    return sorted(found, key=lambda each: (-each["heard_s"], each["noise_type"]))
+
+
+def _minutes(given: Given, heard: Mapping[str, Stretches]) -> dict[str, Any]:
+    bounds_s = analysis.bounds_of(given.duration_s, step_s=analysis.MINUTE_S)
+    n_minutes = bounds_s.size - 1
+    levels_db: list[float | None] = [None] * n_minutes
+    if given.energy is not None:
+        minute_db = _in_db(given.energy.mean_squares(bounds_s), given.calibration_db)
+        levels_db = [_level(level_db) for level_db in minute_db.tolist()]
+    starts = given.events.start_s
+    return {
+        "step_s": analysis.MINUTE_S,
+        "laeq_db": levels_db,
+        "events_begun": {
+            name: analysis.begun(starts[places], n_minutes=n_minutes).tolist()
+            for name, places in given.events.by_type().items()
+        },
+        "heard_s": {
+            name: part.between_s(bounds_s).round(SECONDS).tolist() for name, part in heard.items()
+        },
+    }
+
+
+def _loudest(events: Events) -> list[dict[str, Any]]:
+    return [
+        {
+            "start_s": float(events.start_s[place]),
+            "end_s": float(events.end_s[place]),
+            "noise_type": events.types[events.type_index[place]],
+            "confidence": float(events.confidence[place]),
+            "laeq_db": _level(float(events.laeq_db[place])),
+            "lafmax_db": _level(float(events.lafmax_db[place])),
+        }
+        for place in events.loudest(LOUDEST).tolist()
+    ]
+
+
+def _energy(given: Given, heard: Mapping[str, Stretches]) -> dict[str, Any] | None:
+    """Whose the sound was; None where no levels are stored, and for digital silence."""
+    if given.energy is None:
+        return None
+    lost = given.missing
+    if given.session.state in UNHEARD:
+        lost = [{"start_s": 0.0, "end_s": given.duration_s}]
+    edges = ([part[name] for part in lost] for name in ("start_s", "end_s"))
+    unheard = Stretches.union(*map(np.array, edges), duration_s=given.duration_s)
+    shares = analysis.energy_shares(heard, given.energy, unheard=unheard)
+    if shares is None:
+        return None
+    whole_s = np.array([0.0, given.duration_s])
+    [whole_db] = _in_db(given.energy.mean_squares(whole_s), given.calibration_db).tolist()
+    return {
+        "laeq_db": _level(whole_db),
+        "noise_types": [
+            {"noise_type": name, **_part(share, whole_db)}
+            for name, share in sorted(shares.by_type.items(), key=lambda each: (-each[1], each[0]))
+        ],
+        "background": _part(shares.background, whole_db),
+        "unheard": _part(shares.unheard, whole_db),
+        "main_source": _main_source(shares),
+    }
+
+
+def _part(share: float, whole_db: float) -> dict[str, float | None]:
+    """A share, and the level that the recording would have of it alone."""
+    part_db = whole_db + 10 * math.log10(share) if share > 0 else None
+    return {"share": round(share, SHARES), "laeq_db": _level(part_db)}
+
+
+def _main_source(shares: EnergyShares) -> str:
+    """What caused most of the level, be it the background."""
+    parts = {**shares.by_type, BACKGROUND: shares.background}
+    return max(parts, key=lambda name: (parts[name], name))
+
+
+def _exceedances(given: Given, heard: Mapping[str, Stretches]) -> list[dict[str, Any]] | None:
+    """What lay above the limits that were asked for; None where no levels are stored."""
+    if given.levels is None or given.energy is None:
+        return None
+    seconds_s = analysis.bounds_of(given.duration_s, step_s=1.0)
+    series = {
+        "LAeq": given.energy.mean_squares(seconds_s),
+        "LAFmax": given.levels.fast_max_of_seconds(),
+    }
+    found = []
+    for level, limits_db in given.limits_db.items():
+        second_db = _in_db(series[level], given.calibration_db)
+        for limit_db in limits_db:
+            over = analysis.exceedances(
+                second_db, limit_db, duration_s=given.duration_s, heard=heard
+            )
+            found.append(
+                {
+                    "level": level,
+                    "limit_db": limit_db,
+                    "above_s": _seconds(over.above_s),
+                    "above_share": _share(over.above_s, given.duration_s),
+                    "exceedances": over.count,
+                    "longest_s": _seconds(over.longest_s),
+                    "longest_start_s": over.longest_start_s,
+                    "heard_s": {name: _seconds(each) for name, each in over.heard_s.items()},
+                    "background_s": _seconds(over.background_s),
+                }
+            )
+    return found
+
+
+def _processing(given: Given) -> dict[str, Any]:
+    session = given.session
+    stages: dict[str, list[Any]] = {}
+    for run in given.runs:
+        stages.setdefault(run.step, []).append(run)
+    took_s = _between_s(session.started_at, session.finished_at)
+    return {
+        "waited_s": _between_s(session.created_at, session.started_at),
+        "took_s": took_s,
+        "times_real_time": _times(given.duration_s, took_s),
+        "stages": [_stage(step, runs, given.duration_s) for step, runs in stages.items()],
+        "retries": sum(run.runs for run in given.runs if run.result == "retried"),
+        "spans_total": session.spans_total,
+        "spans_failed": given.spans_failed,
+        "missing_s": _seconds(sum(part["end_s"] - part["start_s"] for part in given.missing)),
+    }
+
+
+def _stage(step: str, runs: Sequence[Any], duration_s: float) -> dict[str, Any]:
+    total_s = sum(run.total_s for run in runs)
+    return {
+        "step": step,
+        "runs": {run.result: run.runs for run in runs},
+        "total_s": _seconds(total_s),
+        "longest_s": _seconds(max(run.longest_s for run in runs)),
+        "times_real_time": _times(duration_s, total_s),
+    }
+
+
+def _between_s(first: Any, last: Any) -> float | None:
+    return None if first is None or last is None else _seconds((last - first).total_seconds())
+
+
+def _times(duration_s: float, took_s: float | None) -> float | None:
+    """How many seconds of audio a second; None if there was no audio, or no time."""
+    return round(duration_s / took_s, 2) if took_s and duration_s else None
+
+
+def _seconds(value: float) -> float:
+    return round(value, SECONDS)
+
+
+def _share(part_s: float, whole_s: float) -> float:
+    return round(part_s / whole_s, SHARES) if whole_s else 0.0
+
+
+def _level(level_db: float | None) -> float | None:
+    """A level to be told; None for digital silence."""
+    return None if level_db is None or not math.isfinite(level_db) else round(level_db, LEVELS)
+
+
+def _in_db(mean_squares: NDArray[np.float64], calibration_db: float) -> NDArray[np.float64]:
+    """Levels; those of digital silence lie below any limit."""
+    level_db: NDArray[np.float64] = 10 * np.log10(np.maximum(mean_squares, SILENCE))
+    return np.where(mean_squares > SILENCE, level_db + calibration_db, -np.inf)
