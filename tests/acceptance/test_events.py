@@ -19,7 +19,8 @@ pytestmark = pytest.mark.acceptance
 
 @pytest.mark.slow
 def test_events_come_while_the_work_goes_on(rabbit_settings: Settings, tmp_path: Path) -> None:
-    file = recordings.write(tmp_path / "15.flac", recordings.encode(recordings.long(15)))
+    # Long enough that a fast machine, too, listens for longer than it takes to tell a speed.
+    file = recordings.write(tmp_path / "60.flac", recordings.encode(recordings.long(60)))
     seen: list[tuple[float, schemas.Session]] = []
     with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
         cluster.worker()
@@ -39,8 +40,9 @@ def test_events_come_while_the_work_goes_on(rabbit_settings: Settings, tmp_path:
     assert len({each.percent for each in told if each.state == "splitting"}) >= 2
     heard = [each for each in told if each.state == "detecting"]
     assert len({each.percent for each in heard}) >= 3
-    assert heard[-1].speed is not None
-    assert heard[-1].speed > 1
+    speeds = [each.speed for each in heard if each.speed is not None]
+    assert speeds
+    assert min(speeds) > 1
     # The estimate is no more than one; half way it is right to within the length of the whole.
     middle = heard[len(heard) // 2]
     if middle.time_left_s is not None:

@@ -122,6 +122,8 @@ class Starter:
     def __call__(self, *, streams: int = 4) -> Api:
         cluster = self.stack.enter_context(Cluster(self.settings, self.folder))
         cluster.env["CLAMOR_EVENT_STREAMS"] = str(streams)
+        # Here it is threads that are short, and not what a key may ask.
+        cluster.env["CLAMOR_RATE_LIMIT"] = "0"
         store = Store(self.settings.database_url)
         self.stack.callback(store.close)
         port = free_port()

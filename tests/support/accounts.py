@@ -57,6 +57,13 @@ def add_key(
     return str(made)
 
 
+def secret_of(shown: str) -> str:
+    """The part of a key that is a secret. (It may have underscores of its own.)"""
+    key = keys.parse(shown)
+    assert key is not None
+    return key.secret
+
+
 def bearer(key: str = KEY) -> dict[str, str]:
     """The header by which a caller shows a key."""
     return {"Authorization": f"Bearer {key}"}
