@@ -325,25 +325,25 @@ class Client:
 
     def report(
         self, day: date, *, time_zone: str, all_users: bool = False
-    ) -> report_schemas.Report:
-        """Have the report of a day made."""
+    ) -> report_schemas.ListedReport:
+        """Have the report of a day made; what it tells is told by :meth:`wait_for_report`."""
         asked = {"day": day.isoformat(), "time_zone": time_zone, "all_users": all_users}
         response = self._call("POST", "/v1/reports", json=asked)
-        return msgspec.json.decode(response.content, type=report_schemas.Report)
+        return msgspec.json.decode(response.content, type=report_schemas.ListedReport)
 
     def wait_for_report(
         self,
-        report: report_schemas.Report,
+        report: report_schemas.ListedReport,
         *,
         on_change: Callable[[report_schemas.Report], object],
     ) -> report_schemas.Report:
-        """Look at a report until it is made."""
+        """Look at a report until it is made; at least once."""
 
         def look(report_id: object) -> report_schemas.Report:
             response = self._call("GET", f"/v1/reports/{report_id}")
             return msgspec.json.decode(response.content, type=report_schemas.Report)
 
-        return _wait(report, look, on_change)
+        return _wait(look(report.id), look, on_change)
 
     def report_page(self, report_id: object) -> bytes:
         """A report as a page."""

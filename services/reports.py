@@ -16,6 +16,7 @@ from actors.broker import Publisher
 from actors.messages import GenerateDailyReport
 from db import queries, report_queries
 from db.blobs import BlobMissing, Blobs
+from db.report_models import DailyReport
 from db.session import Store
 from services import cursors, etags, idempotency, options
 from services.access import ADMIN, owner, principal
@@ -76,11 +77,15 @@ class ReportList:
         answer(resp, PageOfReports(items=items, next_cursor=cursor))
 
     @operation(
-        scope=SCOPE, body=NewReport, answer=Report, status=202, problems=(InvalidBody, MissingScope)
+        scope=SCOPE,
+        body=NewReport,
+        answer=ListedReport,
+        status=202,
+        problems=(InvalidBody, MissingScope),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Have the report of a day made, or made anew. Of a day, a time zone and a user there is
-        one; while it is being made it is left alone.
+        one; while it is being made it is left alone. What it tells is not in the answer.
         """
         asked = body_of(req, NewReport)
         caller = principal(req)
@@ -99,16 +104,22 @@ class ReportList:
                 traceparent=tracing.current(),
             )
         self._publisher.send(GenerateDailyReport(report_id=report_id))
-        _answer(resp, load(self._store, report_id, owner=owner(req)))
+        self._answer(req, resp, report_id)
 
     def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
         """Answer with the report that an earlier attempt asked for, if it was the first to."""
         try:
-            report = load(self._store, made_id, owner=owner(req))
+            self._answer(req, resp, made_id)
         except ReportNotFound:
             return False
-        _answer(resp, report)
         return True
+
+    def _answer(self, req: falcon.Request, resp: falcon.Response, report_id: uuid.UUID) -> None:
+        # Without what it tells: an answer to a POST is kept, and told again to any key of the
+        # user's, also to one that may not see everybody's.
+        row, is_stale = _found(self._store, report_id, owner=owner(req))
+        resp.location = f"/v1/reports/{row.id}"
+        answer(resp, ListedReport.listed(row, is_stale=is_stale), status=202)
 
 
 class ReportItem:
@@ -142,11 +153,8 @@ class ReportPage:
         anything. While it is made anew it is the one of before.
         """
         for _ in range(2):
-            with self._store.transaction() as db:
-                found = report_queries.get_report(db, report_id, owner=owner(req))
-            if found is None:
-                raise ReportNotFound(f"no report has the id {report_id}")
-            key = found[0].html_key
+            row, _ = _found(self._store, report_id, owner=owner(req))
+            key = row.html_key
             if key is None:
                 raise NotFinished("the report has not been made yet")
             try:
@@ -164,16 +172,18 @@ class ReportPage:
 
 def load(store: Store, report_id: uuid.UUID, *, owner: uuid.UUID | None) -> Report:
     """A report as the API shows it to an owner; raises :class:`ReportNotFound`."""
+    row, is_stale = _found(store, report_id, owner=owner)
+    return Report.of(row, is_stale=is_stale)
+
+
+def _found(
+    store: Store, report_id: uuid.UUID, *, owner: uuid.UUID | None
+) -> tuple[DailyReport, bool]:
     with store.reading() as db:
         found = report_queries.get_report(db, report_id, owner=owner)
     if found is None:
         raise ReportNotFound(f"no report has the id {report_id}")
-    return Report.of(found[0], is_stale=found[1])
-
-
-def _answer(resp: falcon.Response, report: Report) -> None:
-    resp.location = f"/v1/reports/{report.id}"
-    answer(resp, report, status=202)
+    return found
 
 
 def _bounds(asked: NewReport, *, now: datetime) -> tuple[datetime, datetime]:

@@ -247,8 +247,11 @@ def _table(heads: Iterable[str], rows: Iterable[Sequence[str]], *, n_text: int) 
             for at, cell in enumerate(cells)
         ) + "</tr>"  # fmt: skip
 
+    heads = list(heads)
     body = "".join(line("td", row) for row in rows)
-    return f"<div class=scroll><table>{line('th', heads)}{body}</table></div>"
+    # Where it does not fit, it is scrolled by the keyboard, too.
+    place = f'<div class=scroll role=group tabindex=0 aria-label="{escape(heads[0])}">'
+    return f"{place}<table>{line('th', heads)}{body}</table></div>"
 
 
 def _picture(draw: Callable[..., bytes], text: str) -> str:

@@ -106,7 +106,6 @@ _ASKED: dict[str, Any] = _LISTED | {
     "started_at": None,
     "finished_at": None,
     "made_at": None,
-    "report": None,
 }
 
 EXAMPLES: dict[str, Example] = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import multiprocessing
 import statistics
 import sys
@@ -33,14 +34,17 @@ from rich.table import Table
 from sqlalchemy import delete, func, select, text
 
 from actors import broker, clock, steward
+from actors.analytics.report import generate_daily_report
 from actors.logs import configure
 from actors.messages import (
     CleanUpOldSessions,
     ExportSessionData,
+    GenerateDailyReport,
     VacuumDatabase,
 )
 from actors.runtime import Runtime
-from db import migrate, queries, queue_queries
+from actors.science import day
+from db import migrate, queries, queue_queries, report_queries
 from db.models import AudioSession
 from db.session import Store
 from db.settings import Settings
@@ -299,6 +303,36 @@ def _export(settings: Settings, export_id: str, told: Connection) -> None:
     told.send((took_s, before, max(seen)))
 
 
+def reports(bench: Bench) -> Iterator[Line]:
+    """Reports of days, by the actor that makes them each night, and the list of all of them."""
+    store = bench.runtime.store
+    for zone, user_id, whose in (
+        ("Europe/Berlin", accounts.TEAM, "one user"),
+        ("Australia/Lord_Howe", None, "everybody"),
+    ):
+        # Each time another day: a cache has no part in it.
+        days_back = itertools.count(20)
+
+        def make(zone: str = zone, user_id: Any = user_id, days_back: Any = days_back) -> None:
+            date = (bench.plan.until - timedelta(days=next(days_back))).date()
+            its = day.day_of(date, zone)
+            with store.transaction() as db:
+                report_id = report_queries.ask_for_report(
+                    db, id=uuid.uuid4(), day=date, time_zone=zone, user_id=user_id,
+                    starts_at=its.begin, ends_at=its.end,
+                )  # fmt: skip
+            generate_daily_report(bench.runtime, GenerateDailyReport(report_id=report_id))
+            with store.reading() as db:
+                found = report_queries.get_report(db, report_id)
+            assert found, "there is a row"
+            assert found[0].state == "completed", found[0].last_error
+            assert found[0].report, "it tells something"
+            assert not found[1], "nothing has changed since"
+
+        yield timed(f"the report of a day, {whose}", make)
+    yield timed("GET /v1/reports (administrator)", _asks(bench.admin, "/v1/reports"))
+
+
 # --- the cleanup of a month, and recordings that arrive beside it ------------------------------
 
 
@@ -431,6 +465,7 @@ PARTS: dict[str, Part] = {
     "lists": lists,
     "rounds": rounds,
     "exports": exports,
+    "reports": reports,
     "cleanup": cleanup,
     "vacuum": vacuum,
 }
