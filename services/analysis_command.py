@@ -60,6 +60,12 @@ def _tables(result: AnalysisResult) -> Iterable[Table | str]:
     if result.exceedances:
         yield _exceedances(result)
     yield _processing(result)
+    went = result.processing
+    fast = "" if went.times_real_time is None else f"{went.times_real_time:g} times real time; "
+    yield (
+        f"{fast}{went.retries} retries, {went.spans_failed} of {went.spans_total} spans failed, "
+        f"{went.missing_s:.1f} s missing"
+    )
 
 
 def _types(result: AnalysisResult) -> Table:
@@ -118,13 +124,7 @@ def _exceedances(result: AnalysisResult) -> Table:
 
 def _processing(result: AnalysisResult) -> Table:
     went = result.processing
-    took = "" if went.took_s is None else f": {went.took_s:.1f} s"
-    fast = "" if went.times_real_time is None else f", {went.times_real_time:g} times real time"
-    table = _table(
-        "step", "runs", "work", "longest", "times real time",
-        title=f"How it went{took}{fast}; {went.retries} retries, {went.spans_failed} of "
-        f"{went.spans_total} spans failed, {went.missing_s:.1f} s missing",
-    )  # fmt: skip
+    table = _table("step", "runs", "work", "longest", "times real time", title="How it went")
     for stage in went.stages:
         runs = ", ".join(f"{count} {name}" for name, count in stage.runs.items())
         table.add_row(

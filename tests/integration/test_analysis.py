@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import falcon.testing
+import httpx
 import numpy as np
 import pytest
+import structlog
 from sqlalchemy import delete, text
 
 from actors import broker
@@ -20,7 +23,9 @@ from actors.steward import Steward
 from db import analysis_queries, queries
 from db.models import AudioSession
 from db.settings import Settings
+from services import analysis_command
 from services.app import Collaborators, create_app
+from services.client import Client
 from tests.support import accounts, pipeline, recordings
 from tests.support.pipeline import handle
 
@@ -261,8 +266,11 @@ def test_a_session_that_is_removed_meanwhile_takes_its_analysis_with_it(
         return reckon(given)
 
     monkeypatch.setattr(analysis_answer, "document", removed)
-    handle(runtime, AnalyzeSession(session_id=session_id))
-    handle(runtime, AnalyzeSession(session_id=session_id))
+    with structlog.testing.capture_logs() as logs:
+        handle(runtime, AnalyzeSession(session_id=session_id))
+        handle(runtime, AnalyzeSession(session_id=session_id))
+    told = [line["result"] for line in logs if line["event"] == "actor_run"]
+    assert told == ["superseded", "nothing_to_do"]
     assert runs(runtime) == []
     with runtime.store.reading() as db:
         assert db.execute(text("SELECT count(*) FROM analyses")).scalar_one() == 0
@@ -284,3 +292,54 @@ def test_events_are_read_as_they_stand(runtime: Runtime) -> None:
         events = Events.of(**analysis_queries.event_columns(db, session_id))
     assert (events.types, events.lafmax_db.tolist()) == (("rain",), [-3.0])
     assert np.isnan(events.laeq_db).all()
+
+
+def test_an_asking_is_known_again_until_the_next(runtime: Runtime) -> None:
+    session_id, first, second = ended(runtime), uuid.uuid4(), uuid.uuid4()
+    with runtime.store.transaction() as db:
+        for asking_id in (first, second):
+            asked = analysis_queries.ask_analysis(
+                db, session_id, asking_id=asking_id, traceparent=None
+            )
+            assert asked is not None
+            known = analysis_queries.asked_analysis(db, asking_id, owner=accounts.TEAM)
+            assert known is not None
+            assert known.id == session_id
+        assert analysis_queries.asked_analysis(db, first) is None
+        assert analysis_queries.asked_analysis(db, second, owner=accounts.ADMIN) is None
+
+
+def test_the_command_prints_tables_and_asks_where_there_is_nothing_to_print(
+    runtime: Runtime, api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session_id = pipeline.split(runtime, recordings.encode(recordings.demo()))
+    pipeline.run_to_the_end(runtime, session_id)
+    with runtime.store.transaction() as db:
+        db.execute(text("DELETE FROM analyses"))
+    client = Client("http://clamor", key=accounts.KEY)
+    transport = httpx.WSGITransport(api.app)
+    client._http = httpx.Client(
+        transport=transport, base_url="http://clamor", headers=accounts.bearer()
+    )
+    look_once = client.analysis
+
+    def look_and_work(asked_id: object) -> Any:
+        handle(runtime, AnalyzeSession(session_id=session_id))
+        return look_once(asked_id)
+
+    monkeypatch.setattr(client, "analysis", look_and_work)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def printed(**options: Any) -> str:
+        asked: dict[str, Any] = {"limits": [], "as_json": False} | options
+        assert analysis_command.show(client, session_id, **asked) == 0
+        return capsys.readouterr().out
+
+    tables = printed()
+    assert "whose the sound was" in tables
+    assert "siren_sweep" in tables
+    assert "Above the limits" not in tables
+    assert "LAFmax -60 dBFS" in printed(limits=[("LAFmax", -60.0)])
+    result = json.loads(printed(as_json=True).splitlines()[-1])
+    assert result["exceedances"][0]["limit_db"] == -60.0
+    client.close()

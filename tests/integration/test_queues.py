@@ -359,7 +359,8 @@ def test_a_session_whose_every_message_died_completes_and_replaying_changes_noth
         eventually(lambda: state() == "completed", what="the session")
         # Each of its seven messages died once: process, split, three spans, aggregate, analyze.
         eventually(lambda: dead() == 7, timeout_s=10, what="seven dead letters")
-        assert len(first_sight.seen) == 6
+        assert len(first_sight.seen) == 7
+        eventually(lambda: len(rows()[2]) == 7, what="the analysis, behind the session's end")
         eventually(idle, timeout_s=10)
         before = rows()
         assert main(["queues", "replay"]) == 0
