@@ -13,6 +13,7 @@ see :func:`write_blobs`.
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from actors.audio import level_answer
-from actors.science import chunks, classifier
+from actors.science import chunks, classifier, day
 from actors.science.levels import STEPS_PER_S, LevelSeries
 from actors.science.totals import CLASS_DB, FIRST_DB, N_CLASSES, Histogram, Totals
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Span
@@ -257,7 +258,7 @@ _SESSION = (
     "attempt", "calibration_db", "recorded_at", "time_zone", "user_metadata", "model_id",
     "container", "codec", "rate_hz", "n_channels", "duration_s", "missing_s", "n_samples",
     "levels_key", "spectrogram_key", "totals", "spans_total", "spans_finished", "summary",
-    "problem", "levels_answer_key",
+    "problem", "levels_answer_key", "quarter_mean_squares",
 )  # fmt: skip
 _SPAN = (
     "session_id", "span_index", "start_sample", "stop_sample", "state", "attempt", "due_at",
@@ -407,6 +408,11 @@ class Writer:
                     recording.id, "levels-answer", attempt=1
                 )
         now = self._plan.until
+        is_dated = recording.id.int % 5 > 0
+        if is_dated and summary is not None:
+            lead_s = day.lead_s(recording.recorded_at)
+            n_quarters = math.ceil(round((lead_s + recording.duration_s) / day.QUARTER_S, 6))
+            of_audio["quarter_mean_squares"] = n_quarters * [10 ** (recording.level_db / 10)]
         gone = when.finished_at is not None and when.finished_at + _TIDIED_AFTER < now
         latest = when.finished_at or when.heard_at or when.split_at or recording.created_at
         values = {
@@ -428,8 +434,8 @@ class Writer:
             "attempt": 0,
             "calibration_db": recording.calibration_db,
             # One in five does not say when it was made.
-            "recorded_at": recording.recorded_at if recording.id.int % 5 else None,
-            "time_zone": recording.caller.zone if recording.id.int % 5 else None,
+            "recorded_at": recording.recorded_at if is_dated else None,
+            "time_zone": recording.caller.zone if is_dated else None,
             "user_metadata": json.dumps({"site": f"site-{recording.id.int % 40}"}),
             "model_id": self._model_id if of_audio else None,
             "spans_total": 0,

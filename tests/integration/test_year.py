@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from actors.runtime import Runtime
+from actors.science import day
 from actors.science.levels import LevelSeries
 from db import migrate, queries
 from db.models import SESSION_STATES, UNFINISHED_STATES
@@ -89,10 +90,24 @@ def test_it_keeps_to_every_constraint_and_is_the_same_each_time(filled: str, sto
         assert 0 < used <= PLAN.n_sessions
 
 
+def test_no_row_is_looked_for_in_a_whole_table_when_another_goes(store: Store) -> None:
+    """Each foreign key is the begin of an index, by which the rows that go too are found."""
+    with store.transaction() as db:
+        without = db.execute(text("""
+            SELECT conname FROM pg_constraint
+            WHERE contype = 'f' AND NOT EXISTS (
+                SELECT FROM pg_index
+                WHERE indrelid = conrelid
+                  AND (indkey::int2[])[0:cardinality(conkey) - 1] @> conkey
+                  AND coalesce(pg_get_expr(indpred, indrelid) LIKE '%IS NOT NULL%', true))
+        """)).scalars()  # fmt: skip
+        assert [*without] == []
+
+
 def test_its_levels_are_as_long_and_as_loud_as_its_rows_say(filled: str, runtime: Runtime) -> None:
     with runtime.store.transaction() as db:
         session_id: uuid.UUID = db.execute(
-            text("SELECT id FROM audio_sessions WHERE summary IS NOT NULL LIMIT 1")
+            text("SELECT id FROM audio_sessions WHERE quarter_mean_squares IS NOT NULL LIMIT 1")
         ).scalar_one()
         row = queries.get_session(db, session_id)
     assert row is not None
@@ -102,3 +117,7 @@ def test_its_levels_are_as_long_and_as_loud_as_its_rows_say(filled: str, runtime
     assert levels.duration_s == pytest.approx(row.duration_s, abs=1e-3)
     expected = row.summary["laeq_db"] - (row.calibration_db or 0.0)
     assert levels.laeq_db() == pytest.approx(expected, abs=0.02)
+    assert row.recorded_at is not None
+    lead_s = day.lead_s(row.recorded_at)
+    quarters = levels.on_grid(step_s=day.QUARTER_S, lead_s=lead_s).tolist()
+    assert row.quarter_mean_squares == pytest.approx(quarters, rel=1e-3)
