@@ -77,11 +77,10 @@ def fill_missed(db: Session, *, late_s: float) -> list[str]:
     """Write down the slots that no tick told of within ``late_s`` seconds; their jobs."""
     now = queries.clock(db) - timedelta(seconds=late_s)
     newest = clock_queries.newest_slots(db)
-    return clock_queries.fill(
-        db,
-        (
-            (job.name, slot)
-            for job in schedule.JOBS
-            for slot in job.missed(newest.get(job.name), now=now)
-        ),
-    )
+    missed = [
+        (job, slot) for job in schedule.JOBS for slot in job.missed(newest.get(job.name), now=now)
+    ]
+    # Of a new installation nothing was missed: there was nothing to be done.
+    before = [(job, slot) for job, slot in missed if job.name not in newest and not job.at_once]
+    clock_queries.skip(db, ((job.name, slot) for job, slot in before))
+    return clock_queries.fill(db, ((job.name, slot) for job, slot in missed))

@@ -40,6 +40,8 @@ class Job:
     weekday: int | None = None
     #: How many slots are made good at most, if they were missed: one where only the latest matters.
     catch_up: int = 1
+    #: Whether a new installation does it at once; else it begins with its next slot.
+    at_once: bool = False
     why: str
 
     @property
@@ -91,7 +93,10 @@ class Job:
 
 
 JOBS = (
-    Job(nudge=messages.CheckHealth, why="an operator hears of a fault within the hour"),
+    Job(
+        nudge=messages.CheckHealth, at_once=True,
+        why="an operator hears of a fault within the hour",
+    ),
     Job(
         nudge=messages.StartDailyReports, hour=1, catch_up=31,
         why="whoever comes in the morning finds what happened yesterday",

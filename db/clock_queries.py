@@ -142,6 +142,18 @@ def first_run_at(db: Session) -> datetime | None:
     return db.execute(select(func.min(JobRun.created_at))).scalar_one()
 
 
+def skip(db: Session, slots: Iterable[tuple[str, datetime]]) -> None:
+    """Write down slots of before an installation began, as done."""
+    for job, slot in slots:
+        run_id = add_run(db, job, slot, source="steward")
+        if run_id is not None:
+            db.execute(
+                update(JobRun)
+                .where(JobRun.id == run_id)
+                .values(state="completed", result={"skipped": "a new installation"})
+            )
+
+
 def fill(db: Session, missed: Iterable[tuple[str, datetime]]) -> list[str]:
     """Write down slots that nobody told of; the jobs of those that were missing."""
     return [job for job, slot in missed if add_run(db, job, slot, source="steward") is not None]
