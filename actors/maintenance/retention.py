@@ -119,27 +119,29 @@ def _remove_page(turn: Turn, past: Past, *, keep_best: int) -> tuple[int, int]:
         ids = upkeep_queries.page_past(db, past, limit=PAGE_SESSIONS, most_spans=PAGE_SPANS)
         events = _worth_keeping(db, ids, most=keep_best) if keep_best else []
     # Outside any transaction: to decode recordings takes longer than a lock should be held.
-    written: list[str] = []
-    clip_rows = _cut(runtime, events, written)
+    clip_rows = _cut(runtime, events)
     dropped: list[str] = []
     try:
         with runtime.store.transaction() as db:
             removed = upkeep_queries.remove_past(db, past, ids)
             exports = export_queries.remove_of_sessions(db, removed)
-            for values in clip_rows:
+            kept = [values for values in clip_rows if values["session_id"] in removed]
+            for values in kept:
                 upkeep_queries.keep_clip(db, **values)
             if keep_best:
                 dropped = upkeep_queries.drop_clips(db, most=keep_best)
     except Exception:
         # If it was committed all the same, the clips are there; else ``clean_up`` removes them.
-        log.warning("page_not_removed", sessions=len(ids), clips=len(written))
+        log.warning("page_not_removed", sessions=len(ids), clips=len(clip_rows))
         raise
     for session_id in removed:
         runtime.blobs.delete(*runtime.blobs.keys(session_prefix(session_id)))
     for export_id in exports:
         runtime.blobs.delete(*runtime.blobs.keys(export_prefix(export_id)))
-    runtime.blobs.delete(*dropped)
-    return len(removed), len(written)
+    # Of a session that was held or locked meanwhile nothing is kept yet: it is there itself.
+    unused = [each["blob_key"] for each in clip_rows if each["session_id"] not in removed]
+    runtime.blobs.delete(*dropped, *unused)
+    return len(removed), len(kept)
 
 
 def _worth_keeping(db: Session, ids: Sequence[uuid.UUID], *, most: int) -> list[Row[Any]]:
@@ -152,7 +154,7 @@ def _worth_keeping(db: Session, ids: Sequence[uuid.UUID], *, most: int) -> list[
     ]
 
 
-def _cut(runtime: Runtime, events: Sequence[Row[Any]], written: list[str]) -> list[dict[str, Any]]:
+def _cut(runtime: Runtime, events: Sequence[Row[Any]]) -> list[dict[str, Any]]:
     """Keep the sound of some events; what is written down of each."""
     by_recording: defaultdict[str, list[Row[Any]]] = defaultdict(list)
     for event in events:
@@ -172,7 +174,6 @@ def _cut(runtime: Runtime, events: Sequence[Row[Any]], written: list[str]) -> li
                 continue
             clip_id = uuid.uuid4()
             runtime.blobs.put(clip_key(clip_id), clips.to_flac(samples, rate_hz))
-            written.append(clip_key(clip_id))
             names = ("user_id", "noise_type", "confidence", "session_id", "file_name", "start_s",
                      "end_s", "sent_at")  # fmt: skip
             rows.append(

@@ -283,7 +283,8 @@ def test_options_that_mean_nothing_remove_nothing(
 def test_a_hold_that_comes_in_the_middle_is_heeded(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session_id = add(runtime)
+    session_id = add(runtime, content=recordings.encode(recordings.demo()[: 3 * SECOND]))
+    detect(runtime, session_id, ("rain", 0.9, 1.0))
     cut: Callable[..., Any] = retention._cut
 
     def hold_meanwhile(*given: Any) -> Any:
@@ -292,6 +293,9 @@ def test_a_hold_that_comes_in_the_middle_is_heeded(
         return cut(*given)
 
     monkeypatch.setattr(retention, "_cut", hold_meanwhile)
-    assert result(runtime, CleanUpOldSessions())["sessions"] == 0
+    found = result(runtime, CleanUpOldSessions(), keep_best=2)
+    assert (found["sessions"], found["kept_clips"]) == (0, 0)
     assert left(runtime) == {session_id}
     assert len(runtime.blobs.keys("sessions/")) == 2
+    # Its sound is kept when it goes, and not before.
+    assert runtime.blobs.keys("clips/") == []
