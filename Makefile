@@ -34,7 +34,7 @@ test: ready ## Run the tests: make test [ARGS="-k span -x"]
 SEED ?= 1
 
 chaos: ready ## Let everything fail, and see that nothing is lost: make chaos [SEED=1..20]
-	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --seed $(call quoted,$(value SEED)) $(ARGS)
+	@$(BIN)/python -m tests.chaos --seed $(call quoted,$(value SEED)) $(ARGS)
 
 check: ready ## Lint, format, types, who imports whom, and the migrations
 	@echo "==> Lint: ruff" && $(BIN)/ruff check .
@@ -49,7 +49,7 @@ lock: ## Resolve requirements.lock: make lock [ARGS=--upgrade]
 	@$(BIN)/python deploy/lock.py $(ARGS)
 
 bench: ready ## How fast the ear is on one core: make bench [FILE=path]
-	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.ear $(if $(value FILE),$(call quoted,$(value FILE)))
+	@$(BIN)/python -m tests.benchmarks.ear $(if $(value FILE),$(call quoted,$(value FILE)))
 
 # Where the recordings are that accuracy is measured on: esc10/ and soundscapes/.
 DATA ?= ../shared/data
@@ -58,16 +58,16 @@ bench-accuracy: ready ## Cross-validate the model's recipe into docs/accuracy.md
 	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(value DATA)) --report docs/accuracy.md
 
 bench-fairness: ready ## How long one recording waits behind a batch: make bench-fairness [FILES=500]
-	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.fairness --files $(or $(FILES),500)
+	@$(BIN)/python -m tests.benchmarks.fairness --files $(or $(FILES),500)
 
 bench-exports: ready ## Memory and time of exports of a million events
-	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.exports
+	@$(BIN)/python -m tests.benchmarks.exports
 
 bench-api: ready ## Requests a second, beside a twin of FastAPI and uvicorn
-	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.api $(ARGS)
+	@$(BIN)/python -m tests.benchmarks.api $(ARGS)
 
 bench-year: ready ## What it takes with a year in the database: make bench-year [ARGS="--only lists"]
-	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.year_figures $(ARGS)
+	@$(BIN)/python -m tests.benchmarks.year_figures $(ARGS)
 
 model: ready ## The same, and train the model that ships: make model [DATA=folder]
 	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(value DATA)) --report docs/accuracy.md \

@@ -146,10 +146,7 @@ def world(folder: Path, *, on_s3: bool) -> Iterator[World]:
             key_pepper=accounts.PEPPER,
         )
         cluster = stack.enter_context(Cluster(settings, folder))
-        cluster.env |= {
-            "CLAMOR_ORPHAN_S": str(settings.orphan_s),
-            "OMP_NUM_THREADS": "1",
-        }
+        cluster.env["CLAMOR_ORPHAN_S"] = str(settings.orphan_s)
         supervisor = Supervisor(cluster)
         stack.callback(supervisor.stop)
         port = free_port()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self, TypeVar
@@ -37,13 +37,15 @@ def eventually(look: Callable[[], T | None], *, timeout_s: float = 60.0, what: s
 
 
 class Process:
-    """One running ``clamor`` command and its children."""
+    """One running ``clamor`` command and its children; ``under`` is put before it."""
 
-    def __init__(self, arguments: list[str], *, env: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, arguments: list[str], *, env: dict[str, str], log: Path, under: Sequence[str] = ()
+    ) -> None:
         self.log = log
         with log.open("ab") as file:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "services.cli", *arguments],
+                [*under, sys.executable, "-m", "services.cli", *arguments],
                 env={**os.environ, **env},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -105,18 +107,18 @@ class Cluster:
             if process.popen.poll() is None:
                 process.kill()
 
-    def start(self, *arguments: str) -> Process:
-        """Start one ``clamor`` command."""
+    def start(self, *arguments: str, under: Sequence[str] = ()) -> Process:
+        """Start one ``clamor`` command; ``under`` is put before it."""
         log = self._folder / f"{len(self._running)}-{arguments[0]}.log"
-        process = Process(list(arguments), env=self.env, log=log)
+        process = Process(list(arguments), env=self.env, log=log, under=under)
         self._running.append(process)
         return process
 
-    def worker(self) -> Process:
-        """Start a worker, and wait until it works."""
-        process = self.start("worker")
+    def worker(self, *, processes: int = 1, under: Sequence[str] = ()) -> Process:
+        """Start a worker, and wait until all of its processes work."""
+        process = self.start("worker", "--processes", str(processes), under=under)
         eventually(
-            lambda: "Worker process is ready" in process.log.read_text(),
+            lambda: process.log.read_text().count("Worker process is ready") == processes,
             timeout_s=START_S,
             what=f"a worker; see {process.log}",
         )
@@ -131,9 +133,9 @@ class Cluster:
         yield client
         client.close()
 
-    def serve(self, port: int) -> Process:
+    def serve(self, port: int, *arguments: str, under: Sequence[str] = ()) -> Process:
         """Start an API on a port, and wait until it answers."""
-        process = self.start("serve", "--port", str(port))
+        process = self.start("serve", "--port", str(port), *arguments, under=under)
         client = Client(f"http://127.0.0.1:{port}", key=accounts.ADMIN_KEY)
 
         def ready() -> bool:
