@@ -27,6 +27,7 @@ from actors.maintenance.health import health_check
 from actors.maintenance.retention import cleanup_failed_sessions, cleanup_old_sessions
 from actors.maintenance.vacuum import vacuum_database
 from actors.messages import Nudge
+from actors.parent import end_with_parent
 from actors.runtime import Runtime
 from actors.steward import Steward
 from actors.training.train import train_noise_classifier
@@ -67,6 +68,7 @@ ACTORS = (
 
 def boot() -> None:
     """Entry of a worker process, called after the fork."""
+    end_with_parent()
     settings = from_environment()
     configure(settings.log_level)
     provider = tracing.setup(settings, service="clamor-worker")

@@ -14,6 +14,7 @@ from actors import broker, tracing
 from actors.broker import Publisher
 from actors.logs import configure
 from actors.outbound.client import Outbound
+from actors.parent import end_with_parent
 from db.blobs import Blobs
 from db.session import Store
 from db.settings import Settings, from_environment
@@ -209,6 +210,7 @@ def _listeners(given: Collaborators, registry: CollectorRegistry) -> list[Listen
 
 def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     """Build the application from the environment's settings; called once a server process."""
+    end_with_parent()
     settings = from_environment()
     configure(settings.log_level)
     tracing.setup(settings, service="clamor-api")

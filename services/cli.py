@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
 from db import migrate
 from db.settings import SettingsError, from_environment
+from services import stopping
 from services.arguments import parser
 from services.errors import UserError
 
@@ -32,6 +34,9 @@ USAGE_ERROR = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     options = parser().parse_args(arguments)
+    # By default SIGTERM ends a command without its cleanup, and as PID 1 not at all. Servers and
+    # workers set handlers of their own once they run.
+    signal.signal(signal.SIGTERM, _end)
     try:
         return _RUNS[options.command](options) or 0
     except KeyboardInterrupt:
@@ -39,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, migrate.MigrationError, UserError) as error:
         print(f"clamor: {error}", file=sys.stderr)
         return USAGE_ERROR
+
+
+def _end(signum: int, _frame: object) -> NoReturn:
+    sys.exit(128 + signum)
 
 
 @contextmanager
@@ -225,13 +234,17 @@ def _worker(options: argparse.Namespace) -> None:
 
 def _scheduler(_options: argparse.Namespace) -> None:
     from_environment()
-    # periodiq has no module to run, and reckons in local time.
-    program = "from periodiq import entrypoint; entrypoint()"
-    _become(["-c", program, "actors.schedule:boot"], TZ="UTC")
+    # periodiq reads its cron lines in local time.
+    _become(["-m", "actors.scheduler", "actors.schedule:boot"], TZ="UTC")
 
 
 def _become(arguments: list[str], **environment: str) -> None:
-    """Replace this process by another Python."""
+    """Replace this process by another Python.
+
+    A signal to stop that comes while it loads waits until it handles signals: by default PID 1
+    ignores it, and is killed after the grace period.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, stopping.SIGNALS)
     os.execve(
         sys.executable,
         [sys.executable, *arguments],

@@ -26,6 +26,7 @@ import platformdirs
 
 from actors import broker, tracing
 from actors.logs import configure
+from actors.parent import end_with_parent
 from db import migrate
 from db.session import Store
 from db.settings import from_environment
@@ -110,6 +111,7 @@ def run(*, home: Path, host: str, port: int) -> None:
 
 def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     """The application with its workers beside it; called in the server process."""
+    end_with_parent()
     # Imported here: torch takes seconds to load, and only this process needs it.
     from actors import worker
     from actors.runtime import Runtime

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from actors.parent import end_with_parent
 from actors.science import ear, synth
 from actors.science.chunks import RATE_HZ
 from actors.science.cnn import Convolutional
@@ -128,7 +129,9 @@ def networks(given: Material, *, without: Sequence[str]) -> dict[str, list[Membe
     with tempfile.TemporaryDirectory(prefix="clamor-scenes-") as folder:
         _store(given, Path(folder))
         with ProcessPoolExecutor(
-            os.cpu_count(), mp_context=multiprocessing.get_context("spawn")
+            os.cpu_count(),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=end_with_parent,
         ) as pool:
             jobs = [pool.submit(_train, folder, *task) for task in tasks]
             trained = [job.result() for job in jobs]
