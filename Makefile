@@ -11,7 +11,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready demo test chaos check lock bench bench-accuracy bench-fairness bench-exports bench-api bench-year model clean
+.PHONY: help setup ready programs demo test chaos check lock bench bench-accuracy bench-fairness bench-exports bench-api bench-year model clean
 
 help: ## List what can be done here
 	@echo "Clamor. What can be done here:"
@@ -28,12 +28,16 @@ ready:
 demo: ready ## Listen to a recording, here and now: make demo [FILE=path]
 	@$(BIN)/clamor demo $(if $(value FILE),$(call quoted,$(value FILE)))
 
-test: ready ## Run the tests: make test [ARGS="-k span -x"]
+# Programs that tests need besides Python packages: installed by apt-get as root, named otherwise.
+programs: ready
+	@$(BIN)/python -m tests.support.programs
+
+test: programs ## Run the tests: make test [ARGS="-k span -x"]
 	@$(BIN)/python -m pytest $(ARGS)
 
 SEED ?= 1
 
-chaos: ready ## Let everything fail, and see that nothing is lost: make chaos [SEED=1..20]
+chaos: programs ## Let everything fail, and see that nothing is lost: make chaos [SEED=1..20]
 	@$(BIN)/python -m tests.chaos --seed $(call quoted,$(value SEED)) $(ARGS)
 
 check: ready ## Lint, format, types, who imports whom, and the migrations
@@ -57,7 +61,7 @@ DATA ?= ../shared/data
 bench-accuracy: ready ## Cross-validate the model's recipe into docs/accuracy.md: [DATA=folder]
 	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(value DATA)) --report docs/accuracy.md
 
-bench-fairness: ready ## How long one recording waits behind a batch: make bench-fairness [FILES=500]
+bench-fairness: programs ## How long one recording waits behind a batch: make bench-fairness [FILES=500]
 	@$(BIN)/python -m tests.benchmarks.fairness --files $(or $(FILES),500)
 
 bench-exports: ready ## Memory and time of exports of a million events

@@ -185,6 +185,22 @@ def tables(db: Session) -> dict[str, dict[str, int]]:
     }
 
 
+_VACUUM_COUNTS = text("""
+    SELECT stat.relname, stat.vacuum_count
+    FROM pg_stat_user_tables stat
+    JOIN pg_class ON pg_class.oid = stat.relid
+    WHERE stat.schemaname = 'public' AND pg_class.relkind <> 'p'
+""")
+
+
+def vacuum_counts(db: Session) -> dict[str, int]:
+    """Return how often VACUUM has been run on each table, without autovacuum's runs.
+
+    Partitioned tables are left out: Postgres counts for their partitions alone.
+    """
+    return dict(db.execute(_VACUUM_COUNTS).all())
+
+
 _PARTITIONS = text("""
     SELECT parent.relname AS name,
            max((regexp_match(pg_get_expr(part.relpartbound, part.oid), $$TO \\('([^']+)'\\)$$))[1])

@@ -139,24 +139,28 @@ def assert_stops_well(worker: Process) -> None:
     assert worker.stop(timeout_s=30) == 0
 
 
+#: What the samples of 35 more minutes would take if they were held: 16 kHz, 32 bits.
+HELD_BYTES = 35 * 60 * 16_000 * 4
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps a process's peak")
 def test_a_workers_memory_does_not_grow_with_the_recording(
     rabbit_settings: Settings, tmp_path: Path
 ) -> None:
+    """Measured: 111 MB more than idle after three recordings of five minutes, which load libraries
+    and fill the allocator's pools; 8 MB more after three of forty minutes.
+    """
     with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
         worker = cluster.worker()
-        idle = worker.memory_bytes()
-        peaks = []
-        for minutes in (5, 40):
+        peaks = [worker.peak_memory_bytes()]
+        for minutes in (5, 5, 40):
             file = recordings.write(
                 tmp_path / f"{minutes}.flac", recordings.encode(recordings.long(minutes))
             )
-            peak = 0
-            session = client.upload(file)
-            while not session.finished:
-                peak = max(peak, worker.memory_bytes())
-                session = client.session(session.id)
-            assert session.state == "completed"
-            peaks.append(peak - idle)
-    assert max(peaks) < 700e6
-    assert peaks[1] - peaks[0] < 100e6
+            assert client.wait(client.upload(file)).state == "completed"
+            peaks.append(worker.peak_memory_bytes())
+    idle, _, short, long = peaks
+    # Each bound is more than twice what was measured.
+    assert short - idle < 250e6
+    assert long - short < HELD_BYTES / 3

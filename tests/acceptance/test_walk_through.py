@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from services import demo, first_key, standalone
-from tests.support import recordings, servers
+from tests.support import programs, recordings, servers
 
 pytestmark = pytest.mark.acceptance
 
@@ -82,6 +82,8 @@ def test_what_is_shown_is_what_is_answered() -> None:
 
 
 def test_the_readme_walks_through_the_api(tmp_path: Path) -> None:
+    for package in programs.missing(["curl"]):
+        servers.unavailable(programs.remedy(package))
     walk = steps()
     assert len(walk) >= 5
     (tmp_path / "demo").mkdir()

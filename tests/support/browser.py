@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,24 +13,24 @@ import falcon
 from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
-from tests.support import servers
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+from tests.support import programs, servers
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Headless Chromium: the one of this machine, or Debian's, which is installed for it.
+    """Headless Chromium, or Chrome, of this machine.
 
     Raises
     ------
     servers.ServerUnavailable
-        If there is none and none can be installed, or if it does not start.
+        If it, or what Playwright's driver needs, is not installed, or if it does not start.
     """
+    for package in programs.missing(["libatomic1", "chromium"]):
+        raise servers.ServerUnavailable(f"No browser: {programs.remedy(package)}")
     with sync_playwright() as playwright:
         try:
             started = playwright.chromium.launch(
-                executable_path=_executable(),
+                executable_path=programs.browser(),
                 # As root there is no sandbox. It shows pages of these tests alone.
                 args=["--no-sandbox", "--disable-dev-shm-usage"],
             )
@@ -41,21 +40,6 @@ def chromium() -> Iterator[Browser]:
             yield started
         finally:
             started.close()
-
-
-def _executable() -> str:
-    found = _on_path()
-    if found is None:
-        missing = "No browser: chromium is not on the path. "
-        servers.install("chromium", missing, otherwise="Install Chromium, or Chrome.")
-        found = _on_path()
-    if found is None:
-        raise servers.ServerUnavailable("Debian's chromium was installed, but is not on the path.")
-    return found
-
-
-def _on_path() -> str | None:
-    return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -72,12 +73,19 @@ class Process:
         self.popen.terminate()
         return self.popen.wait(timeout_s)
 
-    def memory_bytes(self) -> int:
-        """Resident memory of the process and its children."""
+    def peak_memory_bytes(self) -> int:
+        """Return the most resident memory that the process and its children have had so far.
+
+        Linux keeps this figure, so that no peak is missed between two looks.
+        """
         process = psutil.Process(self.popen.pid)
-        return sum(
-            child.memory_info().rss for child in [process, *process.children(recursive=True)]
-        )
+        return sum(map(_peak_bytes, [process, *process.children(recursive=True)]))
+
+
+def _peak_bytes(process: psutil.Process) -> int:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    [kib] = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(kib) * 1024
 
 
 class Cluster:

@@ -35,6 +35,7 @@ import pytest
 from psycopg import sql
 
 from services.server import free_ports
+from tests.support import programs
 
 LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 LOCAL_RABBITMQ = "amqp://guest:guest@127.0.0.1:5672"
@@ -48,15 +49,7 @@ STATEMENT_TIMEOUT_MS = 120_000
 #: A port that was free may be taken before the broker binds it; then other ports are tried.
 START_TRIES = 3
 
-#: Where packages put the real start script. The one on the path insists on changing the user.
-RABBITMQ_SCRIPTS = (
-    "/usr/lib/rabbitmq/bin/rabbitmq-server",
-    "/opt/homebrew/opt/rabbitmq/sbin/rabbitmq-server",
-    "/usr/local/opt/rabbitmq/sbin/rabbitmq-server",
-    "/opt/rabbitmq/sbin/rabbitmq-server",
-)
 ERLANG_EPMD = "/usr/lib/erlang/erts-*/bin/epmd"
-POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 class ServerUnavailable(Exception):
@@ -362,7 +355,7 @@ class PrivateRabbitmq:
 @contextlib.contextmanager
 def private_rabbitmq(*, management: bool = False) -> Iterator[PrivateRabbitmq]:
     """A RabbitMQ for this test alone, which it may stop, kill and start again."""
-    script = _rabbitmq_script() or _install_rabbitmq()
+    script = _rabbitmq_script()
     with tempfile.TemporaryDirectory(prefix="clamor-rabbitmq-") as folder:
         started = time.monotonic()
         server = _started_rabbitmq(script, Path(folder), management=management)
@@ -392,64 +385,14 @@ def _started_rabbitmq(script: Path, folder: Path, *, management: bool) -> Privat
     )
 
 
-def _rabbitmq_script() -> Path | None:
-    for name in RABBITMQ_SCRIPTS:
-        if Path(name).is_file():
-            return Path(name)
-    # On Debian the one on the path is the script that changes the user; it was found above.
-    found = shutil.which("rabbitmq-server")
-    return Path(found) if found else None
-
-
-def _install_rabbitmq() -> Path:
-    """Install Debian's package, without letting it start its own service."""
-    missing = (
-        "No RabbitMQ: CLAMOR_TEST_AMQP_URL is not set, nothing answers at "
-        f"{LOCAL_RABBITMQ}, and rabbitmq-server is not installed. "
-    )
-    install(
-        "rabbitmq-server", missing, otherwise="Install it or start one, for example from its image."
-    )
-    script = _rabbitmq_script()
-    if script is None:
-        raise ServerUnavailable(missing + "Debian's package was installed, but brought no server.")
-    return script
-
-
-def install(package: str, missing: str, *, otherwise: str) -> None:
-    """Install a package of Debian's.
-
-    Raises
-    ------
-    ServerUnavailable
-        If that is not possible here; it begins with what is ``missing``.
-    """
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise ServerUnavailable(missing + otherwise)
-    say(f"{package}: not installed; installing Debian's package, which takes a minute")
-    with _no_services():
-        for arguments in (["update"], ["install", "--yes", package]):
-            command = ["apt-get", "--quiet=2", *arguments]
-            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            run = subprocess.run(
-                command, env=environment, capture_output=True, text=True, check=False
-            )
-            if run.returncode:
-                raise ServerUnavailable(f"{missing}{' '.join(command)} failed: {run.stderr[-500:]}")
-
-
-@contextlib.contextmanager
-def _no_services() -> Iterator[None]:
-    """Keep Debian's packages from starting what they install."""
-    if POLICY.exists():
-        yield
-        return
-    POLICY.write_text("#!/bin/sh\nexit 101\n")
-    POLICY.chmod(0o755)
-    try:
-        yield
-    finally:
-        POLICY.unlink()
+def _rabbitmq_script() -> Path:
+    found = programs.rabbitmq_server()
+    if found is None:
+        raise ServerUnavailable(
+            "No RabbitMQ: CLAMOR_TEST_AMQP_URL is not set, nothing answers at "
+            f"{LOCAL_RABBITMQ}, and {programs.remedy('rabbitmq-server')}"
+        )
+    return Path(found)
 
 
 def _rabbitmq_answers(url: str) -> bool:

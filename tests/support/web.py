@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
 import subprocess
 import threading
@@ -12,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from pathlib import Path
 
-import pytest
+from tests.support import programs, servers
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
@@ -101,14 +100,13 @@ def serving(certificate: Path | None = None) -> Iterator[Web]:
 
 def certificate(folder: Path, name: str) -> Path:
     """A file with a new certificate of a name, which signs itself, and its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
+    for package in programs.missing(["openssl"]):
+        servers.unavailable(programs.remedy(package))
     both = folder / f"{name}.pem"
     key, signed = folder / f"{name}.key", folder / f"{name}.crt"
     subprocess.run(
         [
-            openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
             "-nodes", "-days", "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}",
             "-keyout", str(key), "-out", str(signed),
         ],
