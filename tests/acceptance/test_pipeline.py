@@ -143,6 +143,8 @@ def assert_stops_well(worker: Process) -> None:
 HELD_BYTES = 35 * 60 * 16_000 * 4
 
 
+# Half a minute on an idle machine, ten times that on a crowded one.
+@pytest.mark.timeout(900)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps a process's peak")
 def test_a_workers_memory_does_not_grow_with_the_recording(

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from actors import broker
 from actors.messages import VacuumDatabase
 from actors.runtime import Runtime
-from db import migrate
+from db import migrate, upkeep_queries
 from db.clock_models import JobRun
 from db.settings import Settings
 from tests.support import accounts, servers
@@ -119,10 +119,7 @@ def vacuumed_by(runtime: Runtime, url: str) -> JobRun:
 
 def vacuum_count(runtime: Runtime, table: str) -> int:
     with runtime.store.transaction() as db:
-        return db.execute(
-            text("SELECT vacuum_count FROM pg_stat_user_tables WHERE relname = :table"),
-            {"table": table},
-        ).scalar_one()
+        return upkeep_queries.vacuum_counts(db)[table]
 
 
 def test_a_table_that_is_passed_over_is_an_error(runtime: Runtime, stranger: str) -> None:
