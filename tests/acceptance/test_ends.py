@@ -159,7 +159,7 @@ def test_children_end_with_a_master_that_is_killed(
         with below(process.popen.pid) as children:
             assert len(children) >= (1 if start is up else 2)
             os.kill(process.popen.pid, signal.SIGKILL)
-            _gone, alive = psutil.wait_procs(children, timeout=5)
+            _gone, alive = psutil.wait_procs(children, timeout=15)
             assert not alive
     if start is up:
         # The embedded Postgres stays, for the next start to join it.
