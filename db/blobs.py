@@ -23,6 +23,8 @@ from urllib.parse import unquote, urlsplit
 import obstore
 from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 
+from db import durable
+
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
 
@@ -36,8 +38,6 @@ READ_BYTES = 1024 * 1024
 PATIENCE: RetryConfig = {"max_retries": 8, "retry_timeout": timedelta(seconds=20)}
 #: Keys that are listed at once.
 PAGE_KEYS = 1_000
-#: What a folder's library calls a blob that is still being written; no listing shows it.
-UNFINISHED = re.compile(r".+#\d+")
 
 
 class BlobMissing(Exception):
@@ -155,21 +155,34 @@ class Blobs:
         self._folder: Path | None = None
         if parts.scheme == "file":
             folder = Path(unquote(parts.path))
-            folder.mkdir(parents=True, exist_ok=True)
+            durable.make_folder(folder)
             self._store = LocalStore(folder, automatic_cleanup=True)
             self._folder = folder
         else:
             self._store = from_url(url, retry_config=PATIENCE)
 
     def put(self, key: str, content: bytes | Iterable[bytes]) -> None:
-        """Store a blob; all of it appears at once, or nothing if ``content`` raises."""
+        """Store a blob; all of it appears at once, or nothing if ``content`` raises.
+
+        When this returns the blob outlasts a power failure, so that a row may speak of it.
+        """
         self._require_folder()
-        obstore.put(self._store, key, content, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
+        if self._folder is None:
+            obstore.put(
+                self._store, key, content, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+            )
+            return
+        with durable.create(self._folder, key) as file:
+            file.writelines([content] if isinstance(content, bytes) else content)
 
     @contextmanager
     def writer(self, key: str) -> Iterator[IO[bytes]]:
-        """Write a blob piece by piece, in bounded memory."""
+        """Write a blob piece by piece, in bounded memory; its end is that of :meth:`put`."""
         self._require_folder()
+        if self._folder is not None:
+            with durable.create(self._folder, key) as file:
+                yield file
+            return
         with obstore.open_writer(
             self._store, key, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
         ) as writer:
@@ -252,7 +265,7 @@ class Blobs:
         removed, oldest = 0, time.time() - age_s
         for path in self._folder.rglob("*#*") if self._folder else ():
             with suppress(FileNotFoundError):
-                if UNFINISHED.fullmatch(path.name) and path.stat().st_mtime < oldest:
+                if durable.UNFINISHED.fullmatch(path.name) and path.stat().st_mtime < oldest:
                     path.unlink()
                     removed += 1
         return removed

@@ -1,0 +1,101 @@
+"""What it costs to flush recordings to disk: uploads a second with and without, in turns.
+
+    .venv/bin/python -m tests.benchmarks.flush FOLDER
+
+The API runs in this process, over a real Postgres and a folder of blobs below FOLDER.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import falcon.testing
+import pytest
+
+from actors import broker
+from actors.broker import Publisher
+from db import migrate
+from db.blobs import Blobs
+from db.session import Store
+from db.settings import Settings
+from services.app import Collaborators, create_app
+from tests.support import accounts, servers
+
+#: Seconds of one turn, and turns with and without.
+TURN_S, TURNS = 2.0, 6
+SIZES = {"32 kB": 32_000, "1 MB": 1_000_000}
+THREADS = (1, 8)
+
+
+def main() -> None:
+    """Print the median of uploads a second of each kind, and of what one takes."""
+    with (
+        servers.postgres() as server_url,
+        servers.database(server_url) as url,
+        tempfile.TemporaryDirectory(dir=sys.argv[1]) as folder,
+    ):
+        migrate.upgrade(url)
+        accounts.add_first(url)
+        settings = Settings(
+            database_url=url, amqp_url="memory://", blob_url=Path(folder).as_uri(),
+            key_pepper=accounts.PEPPER, rate_limit_per_s=0.0, access_log=False,
+        )  # fmt: skip
+        store = Store(settings.database_url, pool_size=10)
+        publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
+        given = Collaborators(
+            settings=settings, store=store, blobs=Blobs(settings.blob_url), publisher=publisher
+        )
+        api = accounts.client(create_app(given))
+        print("| size | threads | flushed | not flushed | ms an upload |")
+        for name, n_bytes in SIZES.items():
+            for n_threads in THREADS:
+                _compare(api, given.blobs, name, b"fLaC" + bytes(n_bytes), n_threads)
+        publisher.close()
+        store.close()
+
+
+def _compare(
+    api: falcon.testing.TestClient, blobs: Blobs, name: str, body: bytes, n_threads: int
+) -> None:
+    rates: dict[bool, list[float]] = {True: [], False: []}
+    for turn in range(2 * TURNS):
+        flushed = turn % 2 == 0
+        with pytest.MonkeyPatch.context() as patch:
+            if not flushed:
+                patch.setattr(os, "fsync", lambda _descriptor: None)
+            rates[flushed].append(_rate(api, body, n_threads))
+        blobs.delete(*blobs.keys("sessions/"))
+    with_it, without = (statistics.median(rates[each]) for each in (True, False))
+    each_ms = [1_000 * n_threads / rate for rate in (with_it, without)]
+    print(
+        f"| {name} | {n_threads} | {with_it:.0f}/s | {without:.0f}/s"
+        f" | {each_ms[0]:.1f}, {each_ms[1]:.1f} |",
+        flush=True,
+    )
+
+
+def _rate(api: falcon.testing.TestClient, body: bytes, n_threads: int) -> float:
+    headers = {"Content-Type": "application/octet-stream"}
+    ends_at = time.monotonic() + TURN_S
+
+    def post(_index: int) -> int:
+        n_posted = 0
+        while time.monotonic() < ends_at:
+            assert api.simulate_post("/v1/sessions", body=body, headers=headers).status_code == 202
+            n_posted += 1
+        return n_posted
+
+    started = time.monotonic()
+    with ThreadPoolExecutor(n_threads) as pool:
+        n_posted = sum(pool.map(post, range(n_threads)))
+    return n_posted / (time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    main()
