@@ -10,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy.orm import Session
 
 from actors import messages, schedule, steps
+from actors.failures import Permanent
 from actors.hold import Hold
 from actors.messages import Nudge
 from actors.progress import Bar
@@ -26,6 +28,9 @@ from db.clock_queries import RunWork
 
 #: Does a job, as the run's options ask; what it returns is the run's result.
 Perform = Callable[["Turn"], dict[str, Any]]
+
+#: What a run of a job may be asked to do otherwise than usual.
+Options = TypeVar("Options", bound=msgspec.Struct)
 
 #: The message of each job.
 NUDGES: dict[str, type[Nudge]] = {nudge.actor: nudge for nudge in messages.ALL}
@@ -42,6 +47,13 @@ class Turn:
     #: When the run was due, and what it was asked to do otherwise than usual.
     slot: datetime
     options: dict[str, Any]
+
+    def asked(self, kind: type[Options]) -> Options:
+        """Return the options; raises :class:`Permanent` if the job has no such options."""
+        try:
+            return msgspec.convert(self.options, kind)
+        except msgspec.ValidationError as error:
+            raise Permanent("bad-options", f"the options cannot be used: {error}") from None
 
 
 def run(runtime: Runtime, nudge: Nudge, perform: Perform) -> None:

@@ -105,6 +105,9 @@ def report_key(report_id: uuid.UUID, made_id: uuid.UUID) -> str:
     return f"{REPORTS}{report_id}/{made_id}.html"
 
 
+#: Which installation the store belongs to, and which database of it.
+OWNER = "installation.json"
+
 #: Below this the operator puts recordings, for callers to name. Clamor reads them and changes
 #: nothing there.
 INBOX = "inbox/"

@@ -349,6 +349,9 @@ class AudioSession(Claimable, Owned, Traced, Base):
     quarter_mean_squares: Mapped[list[float] | None] = mapped_column(ARRAY(Double))
     spans_total: Mapped[int] = mapped_column(server_default=text("0"))
     spans_finished: Mapped[int] = mapped_column(server_default=text("0"))
+    #: How often it was decoded again because decoded audio was missing. Attempts start again at 1
+    #: each time, so that this is part of every fence and of the keys of products.
+    resplits: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
 
     #: Set at the end. ``problem`` is null unless something was lost.
     summary: Mapped[dict[str, Any] | None]

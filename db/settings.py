@@ -101,6 +101,8 @@ class Settings:
     #: A blob of a session that is not in the database is removed when it is as old as this: longer
     #: than any upload waits for its row.
     orphan_s: float = _setting("CLAMOR_ORPHAN_S", 3_600.0, parse=_positive_float)
+    #: A blob that no row names is marked first, and removed so many days later if none does then.
+    keep_orphans_days: float = _setting("CLAMOR_KEEP_ORPHANS_DAYS", 7.0, parse=_positive_float)
     #: A session is removed, with its recording, so many days after its end.
     keep_days: float = _setting("CLAMOR_KEEP_DAYS", 30.0, parse=_positive_float)
     #: Of each user and noise type, the surest events whose sound is kept when their sessions are

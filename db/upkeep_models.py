@@ -1,11 +1,11 @@
-"""The table of clips that outlive their recordings."""
+"""The tables of what is kept in the blob store, and of what is to be removed from it."""
 
 from __future__ import annotations
 
 import uuid
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, Index, func
+from sqlalchemy import CheckConstraint, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models import Base, Owned
@@ -33,3 +33,25 @@ class KeptClip(Owned, Base):
     sent_at: Mapped[datetime]
     kept_at: Mapped[datetime] = mapped_column(server_default=func.now())
     blob_key: Mapped[str]
+
+
+class Installation(Base):
+    """The one row that identifies this installation. A restored dump has the same id."""
+
+    __tablename__ = "installation"
+    __table_args__ = (CheckConstraint("singleton", name="singleton"),)
+
+    singleton: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    id: Mapped[uuid.UUID] = mapped_column(server_default=text("gen_random_uuid()"))
+
+
+class OrphanBlob(Base):
+    """A blob that no row names, as ``clean_up`` found it."""
+
+    __tablename__ = "orphan_blobs"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    #: When the latest run that found it so began.
+    seen_at: Mapped[datetime]
+    #: When it was marked: it is removed some days later. Null while a run has only found it.
+    marked_at: Mapped[datetime | None]

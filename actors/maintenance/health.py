@@ -14,7 +14,8 @@ import structlog
 
 from actors import clock, failures, queues
 from actors.clock import Turn
-from actors.messages import CheckHealth
+from actors.maintenance import ownership
+from actors.messages import CheckHealth, CleanUp
 from actors.runtime import Runtime
 from db import clock_queries, queries, queue_queries, upkeep_queries
 
@@ -102,6 +103,19 @@ def _blobs(runtime: Runtime) -> dict[str, Any]:
     return {}
 
 
+def _installation(runtime: Runtime) -> dict[str, Any]:
+    """The blob store is this database's, and the latest cleanup of it did not refuse."""
+    try:
+        is_settled = ownership.settle(runtime)
+    except ownership.NotOurs as error:
+        raise Fault(str(error)) from error
+    with runtime.store.transaction() as db:
+        latest = clock_queries.latest_result(db, CleanUp.actor)
+    if latest is not None and latest.problem is not None:
+        raise Fault(f"the latest {CleanUp.actor} failed: {latest.problem['detail']}")
+    return {"owns_blobs": is_settled}
+
+
 def _disk(runtime: Runtime) -> dict[str, Any]:
     """A folder of blobs has room; how much a bucket has, nobody tells."""
     room = runtime.blobs.room()
@@ -155,6 +169,7 @@ CHECKS: dict[str, Callable[[Runtime], dict[str, Any]]] = {
     "broker": _broker,
     "queues": _queues,
     "blobs": _blobs,
+    "installation": _installation,
     "disk": _disk,
     "model": _model,
     "scheduler": _scheduler,

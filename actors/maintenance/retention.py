@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from actors import clock
 from actors.clock import Turn
-from actors.failures import Permanent
+from actors.maintenance import ownership
 from actors.messages import CleanUpFailedSessions, CleanUpOldSessions
 from actors.runtime import Runtime
 from actors.science import clips, decode
@@ -73,7 +73,7 @@ def cleanup_failed_sessions(runtime: Runtime, nudge: CleanUpFailedSessions) -> N
 
 
 def _clean_up(turn: Turn, *, failed: bool) -> dict[str, Any]:
-    runtime, options = turn.runtime, _options(turn)
+    runtime, options = turn.runtime, turn.asked(Options)
     past = _past(runtime, options, failed=failed)
     keep_best = runtime.settings.keep_best if options.keep_best is None else options.keep_best
     with runtime.store.transaction() as db:
@@ -87,6 +87,7 @@ def _clean_up(turn: Turn, *, failed: bool) -> dict[str, Any]:
     }
     if options.dry_run:
         return found
+    ownership.require(runtime)
     removed = kept = 0
     while True:
         n_removed, n_kept = _remove_page(turn, past, keep_best=0 if failed else keep_best)
@@ -94,13 +95,6 @@ def _clean_up(turn: Turn, *, failed: bool) -> dict[str, Any]:
             return found | {"sessions": removed, "kept_clips": kept}
         removed, kept = removed + n_removed, kept + n_kept
         turn.bar.tell(min(removed / max(n_sessions, 1), 1.0), "removing sessions")
-
-
-def _options(turn: Turn) -> Options:
-    try:
-        return msgspec.convert(turn.options, Options)
-    except msgspec.ValidationError as error:
-        raise Permanent("bad-options", f"the options cannot be used: {error}") from None
 
 
 def _past(runtime: Runtime, options: Options, *, failed: bool) -> Past:

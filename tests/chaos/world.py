@@ -107,11 +107,13 @@ class World:
         """Every row of a table."""
         return self.rows(f"SELECT {columns} FROM {table}")  # noqa: S608  (names of our own)
 
-    def ask(self, nudge: messages.Nudge) -> None:
+    def ask(self, nudge: messages.Nudge, **options: Any) -> None:
         """Ask for a run of a periodic job, as an operator does."""
         store = Store(self.settings.database_url, pool_size=1)
         with store.transaction() as db:
-            clock_queries.add_run(db, nudge.actor, queries.clock(db), source="person")
+            clock_queries.add_run(
+                db, nudge.actor, queries.clock(db), source="person", options=options
+            )
         store.close()
         self.send(nudge)
 
@@ -146,7 +148,11 @@ def world(folder: Path, *, on_s3: bool) -> Iterator[World]:
             key_pepper=accounts.PEPPER,
         )
         cluster = stack.enter_context(Cluster(settings, folder))
-        cluster.env["CLAMOR_ORPHAN_S"] = str(settings.orphan_s)
+        cluster.env |= {
+            "CLAMOR_ORPHAN_S": str(settings.orphan_s),
+            # What is marked is removed by the same run.
+            "CLAMOR_KEEP_ORPHANS_DAYS": "1e-9",
+        }
         supervisor = Supervisor(cluster)
         stack.callback(supervisor.stop)
         port = free_port()

@@ -13,13 +13,13 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from actors.messages import CleanUp, ProcessAudioFile
+from actors.messages import ProcessAudioFile
 from actors.runtime import Runtime
 from db.blobs import Blobs, upload_key
 from db.settings import Settings
 from services.app import Collaborators, create_app
 from tests.support import accounts, recordings, s3
-from tests.support.clock import ask
+from tests.support.clock import clean_up_twice
 from tests.support.cluster import eventually
 from tests.support.pipeline import handle, run_to_the_end, session
 
@@ -186,13 +186,13 @@ def test_what_nobody_claims_is_removed_once_it_is_old(
     for each in (claimed, cancelled):
         assert claim(api, each).status_code == 202
     assert api.simulate_post(f"/v1/sessions/{cancelled}/cancel").status_code == 200
-    ask(runtime, CleanUp())
+    clean_up_twice(runtime)
     assert len(runtime.blobs.keys("uploads/")) == 3
     runtime.settings = replace(runtime.settings, orphan_s=1e-6)
 
     def is_tidy() -> bool:
         # The store tells times in whole seconds.
-        ask(runtime, CleanUp())
+        clean_up_twice(runtime)
         kept = [upload_key(uuid.UUID(claimed), accounts.TEAM)]
         return runtime.blobs.keys("uploads/") == kept
 

@@ -38,7 +38,7 @@ from services.app import Collaborators, create_app
 from services.client import Client
 from tests.benchmarks import exports
 from tests.support import accounts, pipeline, recordings
-from tests.support.clock import ask
+from tests.support.clock import ask, clean_up_twice
 from tests.support.pipeline import handle
 
 pytestmark = pytest.mark.integration
@@ -447,7 +447,7 @@ def test_a_worker_that_dies_in_between_is_followed_by_another(
     runtime_now = replace(runtime.settings, orphan_s=1e-6)
     monkeypatch.setattr(runtime, "settings", runtime_now)
     assert stale in runtime.blobs.keys("exports/")
-    ask(runtime, CleanUp())
+    clean_up_twice(runtime)
     assert runtime.blobs.keys("exports/") == [row.blob_key]
 
 

@@ -22,7 +22,6 @@ from actors import broker
 from actors.broker import Publisher
 from actors.messages import (
     AggregateSession,
-    CleanUp,
     DetectSpan,
     Nudge,
     ProcessAudioFile,
@@ -31,14 +30,14 @@ from actors.messages import (
 from actors.runtime import Runtime
 from actors.steward import Steward, nudge_for, take_quiet
 from db import model_queries, queries
-from db.blobs import Blobs, recording_key, training_prefix, validation_prefix
+from db.blobs import OWNER, Blobs, recording_key, training_prefix, validation_prefix
 from db.claims import Work
 from db.models import AudioSession
 from db.session import Store
 from db.settings import Settings
 from services.app import Collaborators, create_app
 from tests.support import accounts, labelled, recordings
-from tests.support.clock import ask
+from tests.support.clock import clean_up_twice
 from tests.support.cluster import eventually
 from tests.support.pipeline import add, detections_of, handle
 from tests.support.wire import Wire, wire
@@ -206,12 +205,12 @@ def test_a_recording_without_a_row_is_removed_once_it_is_old(
     half.write_bytes(DEMO[:1_000])
     strange = "sessions/not-an-id/recording"
     runtime.blobs.put(strange, b"somebody else's")
-    ask(runtime, CleanUp())
+    clean_up_twice(runtime)
     assert len(stored(runtime)) == 3
     assert half.exists()
 
     runtime.settings = replace(runtime.settings, orphan_s=1e-3)
-    ask(runtime, CleanUp())
+    clean_up_twice(runtime)
     assert stored(runtime) == {recording_key(kept), strange}
     assert not half.exists()
 
@@ -234,12 +233,12 @@ def test_files_of_jobs_that_no_row_names_are_removed_once_they_are_old(runtime: 
             f"{validation_prefix(stranger)}model"}  # fmt: skip
     for key in named | lost:
         runtime.blobs.put(key, b"")
-    ask(runtime, CleanUp())
-    assert {*runtime.blobs.keys("")} == named | lost
+    clean_up_twice(runtime)
+    assert {*runtime.blobs.keys("")} == named | lost | {OWNER}
 
     runtime.settings = replace(runtime.settings, orphan_s=1e-6)
-    ask(runtime, CleanUp())
-    assert {*runtime.blobs.keys("")} == named
+    clean_up_twice(runtime)
+    assert {*runtime.blobs.keys("")} == named | {OWNER}
 
 
 # --- messages ---

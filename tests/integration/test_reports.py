@@ -18,8 +18,7 @@ from rich.console import Console
 from sqlalchemy import text
 
 from actors import clock, messages, schedule
-from actors.maintenance import cleanup
-from actors.messages import CleanUp, GenerateDailyReport, StartDailyReports
+from actors.messages import GenerateDailyReport, StartDailyReports
 from actors.runtime import Runtime
 from actors.science import day as days
 from actors.science import totals
@@ -32,6 +31,7 @@ from services.app import Collaborators, create_app
 from services.client import Client
 from tests.support import accounts, recordings
 from tests.support.accounts import ADMIN_KEY, TEAM
+from tests.support.clock import clean_up_twice
 from tests.support.pipeline import add, handle, run_to_the_end
 
 pytestmark = pytest.mark.integration
@@ -389,7 +389,7 @@ def test_pages_of_before_are_removed_and_those_of_now_stay(
     made(api, runtime)
     assert len(list(runtime.blobs.keys("reports/"))) == 3
     monkeypatch.setattr(runtime, "settings", replace(runtime.settings, orphan_s=-60.0))
-    cleanup.clean_up(runtime, CleanUp())
+    clean_up_twice(runtime)
     [left] = runtime.blobs.keys("reports/")
     assert found["id"] in left
     assert api.simulate_get(f"/v1/reports/{found['id']}/html").status_code == 200

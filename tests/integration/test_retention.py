@@ -15,7 +15,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from actors.maintenance import retention
-from actors.messages import CleanUp, CleanUpFailedSessions, CleanUpOldSessions, Nudge
+from actors.messages import CleanUpFailedSessions, CleanUpOldSessions, Nudge
 from actors.runtime import Runtime
 from db import batch_queries, queries, upkeep_queries
 from db.blobs import clip_key, recording_key, session_prefix
@@ -24,7 +24,7 @@ from db.upkeep_models import KeptClip
 from db.upkeep_queries import Past
 from services.app import Collaborators, create_app
 from tests.support import accounts, recordings
-from tests.support.clock import ask
+from tests.support.clock import ask, clean_up_twice
 
 pytestmark = pytest.mark.integration
 
@@ -223,7 +223,7 @@ def test_the_surest_clips_of_each_type_are_kept(runtime: Runtime) -> None:
     stranger = clip_key(uuid.uuid4())
     runtime.blobs.put(stranger, b"of a run that died")
     runtime.settings = replace(runtime.settings, orphan_s=1e-6)
-    result(runtime, CleanUp())
+    clean_up_twice(runtime)
     assert stranger not in runtime.blobs.keys("clips/")
     assert len(kept()) == 3
 
@@ -253,7 +253,7 @@ def test_a_worker_that_dies_between_rows_and_blobs_leaves_what_is_cleaned_up(
     assert left(runtime) == set()
     assert len(runtime.blobs.keys("sessions/")) == 2
     runtime.settings = replace(runtime.settings, orphan_s=1e-6)
-    result(runtime, CleanUp())
+    clean_up_twice(runtime)
     assert runtime.blobs.keys("sessions/") == []
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from actors import schedule
-from actors.messages import Nudge
+from actors.messages import CleanUp, Nudge
 from actors.runtime import Runtime
 from db import clock_queries, queries
 from db.clock_models import JobRun
@@ -31,3 +31,23 @@ def ask(runtime: Runtime, nudge: Nudge, **options: Any) -> JobRun:
         row = clock_queries.get_run(db, run_id)
     assert row is not None
     return row
+
+
+def pass_days(runtime: Runtime, days: float) -> None:
+    """Let some days pass for the blobs that are marked."""
+    with runtime.store.transaction() as db:
+        db.execute(
+            text("UPDATE orphan_blobs SET marked_at = marked_at - make_interval(secs => :s)"),
+            {"s": days * 86_400},
+        )
+
+
+def clean_up_twice(runtime: Runtime) -> dict[str, Any]:
+    """Let ``clean_up`` mark what no row names, however much it is, and remove it eight days later;
+    the result of the second run.
+    """
+    assert ask(runtime, CleanUp(), force=True).state == "completed"
+    pass_days(runtime, 8)
+    result = ask(runtime, CleanUp()).result
+    assert result is not None
+    return result

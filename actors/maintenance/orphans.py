@@ -1,0 +1,187 @@
+"""Blobs that no row names: found, marked, and removed a week later.
+
+A database that lacks rows (a restored dump, a wrong address) makes every recording that it does not
+know look like such a blob. So a run that finds many of them marks none, and what is marked can be
+saved for days: by the row that comes back, or by an operator who reads the result.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from sqlalchemy import and_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.sql.elements import ColumnElement
+
+from actors.clock import Turn
+from actors.failures import Permanent
+from actors.runtime import Runtime
+from db import (
+    export_queries,
+    model_queries,
+    orphan_queries,
+    queries,
+    report_queries,
+    upkeep_queries,
+)
+from db.blobs import CLIPS, EXPORTS, REPORTS, SESSIONS, TRAININGS, UPLOADS, VALIDATIONS
+from db.models import UNFINISHED_STATES, AudioSession
+from db.training_models import Validation
+
+#: The keys that lie in the folder of each id, by the id.
+Folders = Mapping[uuid.UUID, list[str]]
+#: Gives those of some keys that rows know of.
+Known = Callable[[Session, Folders], set[str]]
+
+#: The files of a form get their row when all of them are there, and an upload that went straight
+#: to the store when its owner says so: they may wait for it so many times as long as a single
+#: recording.
+FORM_AGES = 24
+#: More new orphans than both of these are not leftovers but a database that lacks rows.
+MOST_SHARE, MOST_FILES = 0.1, 20
+DAY_S = 86_400.0
+#: How many marked blobs are removed between two looks at the claim.
+PAGE_KEYS = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where to look, and what is known there."""
+
+    prefix: str
+    known: Known
+    #: How many times `orphan_s` a blob has to be old.
+    ages: int = 1
+    #: Whether its orphans count against `MOST_SHARE`: not where they are usual, such as uploads
+    #: that nobody claims.
+    counts: bool = True
+
+
+def remove(turn: Turn, *, force: bool) -> dict[str, int]:
+    """Mark the old blobs that no row names, and remove those that were marked long ago.
+
+    Raises
+    ------
+    Permanent
+        ``too-many-orphans`` if there are too many new ones, unless ``force`` is set. Nothing is
+        marked or removed then.
+    """
+    store = turn.runtime.store
+    with store.transaction() as db:
+        began_at = queries.clock(db)
+    n_files = n_new = 0
+    for index, place in enumerate(PLACES):
+        turn.bar.tell(index / len(PLACES), f"looking below {place.prefix}")
+        for page in old_keys(turn.runtime, place):
+            turn.hold.check()
+            found = unknown(turn.runtime, place, page)
+            with store.transaction() as db:
+                unmarked = orphan_queries.note_orphans(db, found, seen_at=began_at)
+            n_files += len(page) * place.counts
+            n_new += unmarked * place.counts
+    with store.transaction() as db:
+        orphan_queries.forget_others(db, seen_at=began_at)
+    if not force and n_new > max(MOST_FILES, MOST_SHARE * n_files):
+        raise Permanent(
+            "too-many-orphans",
+            f"this database does not know {n_new} of {n_files} files in the blob store, so it may"
+            " lack rows; nothing was removed. Their keys are in the table orphan_blobs; if they"
+            " really are of no use: clamor schedule run clean_up --option force=true",
+        )
+    with store.transaction() as db:
+        marked = orphan_queries.mark_orphans(db, seen_at=began_at)
+    return {"marked": marked, "orphans": _remove_marked(turn, began_at)}
+
+
+def unknown(runtime: Runtime, place: Place, page: Iterable[str]) -> list[str]:
+    """Return those of some keys below a place that no row names.
+
+    A key without an id was not made by Clamor, which is no reason to remove it.
+    """
+    folders: defaultdict[uuid.UUID, list[str]] = defaultdict(list)
+    for key in page:
+        with suppress(ValueError):
+            folders[uuid.UUID(key.split("/")[1])].append(key)
+    with runtime.store.transaction() as db:
+        known = place.known(db, folders)
+    return [key for keys in folders.values() for key in keys if key not in known]
+
+
+def old_keys(runtime: Runtime, place: Place) -> Iterator[list[str]]:
+    """Yield the keys below a place that are so old that a row must name them, page by page."""
+    return runtime.blobs.keys_older_than(runtime.settings.orphan_s * place.ages, place.prefix)
+
+
+def _remove_marked(turn: Turn, began_at: datetime) -> int:
+    """Remove what was marked long ago, and what this run found without a row; how many."""
+    runtime, removed = turn.runtime, 0
+    kept_s = runtime.settings.keep_orphans_days * DAY_S
+    while True:
+        turn.hold.check()
+        with runtime.store.transaction() as db:
+            page = orphan_queries.page_marked(
+                db, older_than_s=kept_s, seen_at=began_at, limit=PAGE_KEYS
+            )
+        if not page:
+            return removed
+        # Once more: it took a while to look at the whole store.
+        still = [
+            key
+            for place in PLACES
+            for key in unknown(runtime, place, (k for k in page if k.startswith(place.prefix)))
+        ]
+        runtime.blobs.delete(*still)
+        with runtime.store.transaction() as db:
+            orphan_queries.forget(db, page)
+        removed += len(still)
+
+
+def _in_folders_of(
+    column: InstrumentedAttribute[uuid.UUID],
+    db: Session,
+    folders: Folders,
+    *,
+    where: ColumnElement[bool] | None = None,
+) -> set[str]:
+    """All that lies in a folder whose id the column has, in the rows that are asked about."""
+    known = queries.known_ids(db, column, folders, where=where)
+    return {key for each in known for key in folders[each]}
+
+
+def _kept_clips(db: Session, folders: Folders) -> set[str]:
+    """The clips that are kept."""
+    return upkeep_queries.kept_keys(db, (key for keys in folders.values() for key in keys))
+
+
+def _report_pages(db: Session, folders: Folders) -> set[str]:
+    """The page of each report; those of before are of no use."""
+    return report_queries.known_pages(db, list(folders))
+
+
+PLACES = (
+    Place(prefix=SESSIONS, known=partial(_in_folders_of, AudioSession.id)),
+    # The session of an upload has its id, and needs it until it has been copied.
+    Place(
+        prefix=UPLOADS,
+        known=partial(
+            _in_folders_of,
+            AudioSession.id,
+            where=and_(
+                AudioSession.size_bytes.is_(None), AudioSession.state.in_(UNFINISHED_STATES)
+            ),
+        ),
+        ages=FORM_AGES,
+        counts=False,
+    ),
+    Place(prefix=TRAININGS, known=model_queries.named_keys, ages=FORM_AGES),
+    Place(prefix=CLIPS, known=_kept_clips),
+    Place(prefix=EXPORTS, known=export_queries.needed_keys),
+    Place(prefix=REPORTS, known=_report_pages, counts=False),
+    Place(prefix=VALIDATIONS, known=partial(_in_folders_of, Validation.id), ages=FORM_AGES),
+)

@@ -1,0 +1,124 @@
+"""Whose blob store it is: a database may remove only what is in its own.
+
+A blob names the installation, and the one database of it that uses the store. A fresh database has
+another installation id; a dump that was restored elsewhere has the same id and is another database.
+Neither knows of every recording in the store.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+import msgspec
+import structlog
+
+from actors.failures import Permanent
+from actors.maintenance import orphans
+from actors.runtime import Runtime
+from db import orphan_queries
+from db.blobs import OWNER, BlobMissing
+
+log = structlog.get_logger(__name__)
+
+TAKE_OVER = "clamor schedule run clean_up --option force=true"
+
+
+class NotOurs(Permanent):
+    """The blob store belongs to another database, or may do so."""
+
+    def __init__(self, reason: str) -> None:
+        remedy = "check DATABASE_URL and BLOB_URL; if both are right, take the store over by"
+        super().__init__("blob-store-not-ours", f"{reason}; {remedy}: {TAKE_OVER}")
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """The content of the blob."""
+
+    installation_id: uuid.UUID
+    database: str
+
+
+#: A blob that cannot be read names some owner, who is not this one.
+UNREADABLE = Owner(uuid.UUID(int=0), "")
+
+
+def settle(runtime: Runtime, *, force: bool = False) -> bool:
+    """Make sure that the blob store is this database's; False while that cannot be decided yet.
+
+    A store without an owner becomes this database's if the files in it are. With ``force`` it
+    does in any case, and marks that another database has made are forgotten.
+
+    Raises
+    ------
+    NotOurs
+        If the store belongs to another database, or has files that this one does not know.
+    """
+    ours, found = _ours(runtime), _found(runtime)
+    if found == ours:
+        return True
+    if not force:
+        _require(ours, found)
+        if not _knows_its_files(runtime):
+            return False
+    with runtime.store.transaction() as db:
+        orphan_queries.forget_all(db)
+    runtime.blobs.put(OWNER, msgspec.json.encode(ours))
+    log.warning("blob_store_taken", by=msgspec.to_builtins(ours), before=msgspec.to_builtins(found))
+    return True
+
+
+def require(runtime: Runtime) -> None:
+    """Raise :class:`NotOurs` if the blob store belongs to another database."""
+    _require(_ours(runtime), _found(runtime))
+
+
+def _require(ours: Owner, found: Owner | None) -> None:
+    if found is None or found == ours:
+        return
+    if found == UNREADABLE:
+        raise NotOurs(f"the blob {OWNER}, which names the owner of the store, is damaged")
+    if found.installation_id != ours.installation_id:
+        raise NotOurs(f"the blob store belongs to another installation, {found.installation_id}")
+    raise NotOurs(
+        "the blob store is used by another database of this installation; this one was restored"
+        " from a dump, or moved"
+    )
+
+
+def _ours(runtime: Runtime) -> Owner:
+    with runtime.store.transaction() as db:
+        return Owner(*orphan_queries.identity(db))
+
+
+def _found(runtime: Runtime) -> Owner | None:
+    try:
+        return msgspec.json.decode(runtime.blobs.get(OWNER), type=Owner)
+    except BlobMissing:
+        return None
+    except msgspec.DecodeError:
+        return UNREADABLE
+
+
+def _knows_its_files(runtime: Runtime) -> bool:
+    """Whether rows name nearly all of the files that a look at the store finds; False while the
+    others are so young that their rows may still come.
+    """
+    n_files = n_unknown = 0
+    any_old = False
+    for place in orphans.PLACES:
+        if not place.counts:
+            continue
+        page = next(runtime.blobs.keys_older_than(0.0, place.prefix), [])
+        unknown = orphans.unknown(runtime, place, page)
+        old = next(orphans.old_keys(runtime, place), []) if unknown else []
+        n_files += len(page)
+        n_unknown += len(unknown)
+        any_old |= not {*unknown}.isdisjoint(old)
+    if n_unknown <= orphans.MOST_SHARE * n_files:
+        return True
+    if any_old:
+        raise NotOurs(
+            f"the blob store has no owner, and this database does not know {n_unknown} of"
+            f" {n_files} files in it"
+        )
+    return False
