@@ -4,6 +4,7 @@
 
 =============  ====================================================================================
 done           the work is done and written down
+sent_back      what an earlier step had made is missing, and the session went back to that step
 nothing_to_do  the row was done, held by somebody else, or not due
 retried        it failed, and is tried again later
 failed         it failed for good
@@ -37,6 +38,7 @@ LEVELS = {
     "nothing_to_do": INFO,
     "superseded": INFO,
     "cancelled": INFO,
+    "sent_back": WARNING,
     "retried": WARNING,
     "failed": WARNING,
     "unreachable": WARNING,

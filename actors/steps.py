@@ -37,9 +37,10 @@ GiveUp = Callable[[Session, int, Problem], Sequence[Nudge] | None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step found: how to write it down."""
+    """What a step found: how to write it down, and what the run is called then."""
 
     write: Write
+    result: str = "done"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,7 @@ def _perform(runtime: Runtime, step: Step, run: Run, hold: Hold) -> Outcome:
 def _commit(runtime: Runtime, step: Step, run: Run, hold: Hold, outcome: Outcome) -> None:
     with runtime.store.transaction() as db:
         nudges = outcome.write(db, hold.attempt)
-        result = "done" if nudges is not None else _lost(db, step)
+        result = outcome.result if nudges is not None else _lost(db, step)
         _record(db, step, run, result)
     if nudges is None:
         _discard(runtime, hold)

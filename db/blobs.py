@@ -133,9 +133,10 @@ def shipped_key(sha256: str) -> str:
     return f"models/{sha256}"
 
 
-def product_key(session_id: uuid.UUID, name: str, *, attempt: int) -> str:
+def product_key(session_id: uuid.UUID, name: str, *, attempt: int, resplits: int = 0) -> str:
     """Where one attempt's product lies: a late worker cannot write over its successor's."""
-    return f"{session_prefix(session_id)}{name}-{attempt}"
+    number = f"{resplits}.{attempt}" if resplits else f"{attempt}"
+    return f"{session_prefix(session_id)}{name}-{number}"
 
 
 class Room(NamedTuple):

@@ -53,6 +53,8 @@ class Work(Unit):
     state: str
     #: The span, or None where the session itself is the row.
     span_index: int | None = None
+    #: The session's `resplits` at the claim: part of the fence, since attempts start again with it.
+    resplits: int = 0
 
     @property
     def table(self) -> type[AudioSession] | type[SessionSpan]:
@@ -67,14 +69,17 @@ class Work(Unit):
         return AudioSession, self.session_id
 
     def waits(self) -> ColumnElement[bool]:
+        of_session = and_(
+            AudioSession.id == self.session_id, AudioSession.resplits == self.resplits
+        )
         if self.span_index is None:
-            return and_(AudioSession.id == self.session_id, AudioSession.state == self.state)
+            return and_(of_session, AudioSession.state == self.state)
         return and_(
             SessionSpan.session_id == self.session_id,
             SessionSpan.span_index == self.span_index,
             SessionSpan.state == self.state,
             # A span is work only while its session is: a cancelled one has none left.
-            exists().where(AudioSession.id == self.session_id, AudioSession.state == "detecting"),
+            exists().where(of_session, AudioSession.state == "detecting"),
         )
 
 

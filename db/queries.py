@@ -18,6 +18,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    delete,
     func,
     insert,
     literal,
@@ -216,7 +217,11 @@ def finish_span(db: Session, work: Work, *, attempt: int, values: Mapping[str, A
     )
     state_after = db.execute(
         update(AudioSession)
-        .where(AudioSession.id == work.session_id, AudioSession.state == "detecting")
+        .where(
+            AudioSession.id == work.session_id,
+            AudioSession.state == "detecting",
+            AudioSession.resplits == work.resplits,
+        )
         .values(
             spans_finished=n_finished,
             stage_since=case(
@@ -234,6 +239,47 @@ def finish_span(db: Session, work: Work, *, attempt: int, values: Mapping[str, A
     ).scalar_one_or_none()
     # The session may have been cancelled in between: then there is nothing to move on.
     return state_after == "aggregating"
+
+
+def split_again(db: Session, work: Work, *, attempt: int) -> bool:
+    """Send the session of a span, or one that is aggregating, back to be split; False if the claim
+    was lost.
+
+    Its spans go, and their count with them: the next split plans them again.
+    """
+    # As in finish_span spans are locked before their session, and here in one order, so that no
+    # two transactions wait for each other.
+    db.execute(
+        select(SessionSpan.span_index)
+        .where(SessionSpan.session_id == work.session_id)
+        .order_by(SessionSpan.span_index)
+        .with_for_update()
+    )
+    if not claims.is_held(db, work, attempt=attempt):
+        return False
+    state = AudioSession.state == (work.state if work.span_index is None else "detecting")
+    moved = db.execute(
+        update(AudioSession)
+        .where(AudioSession.id == work.session_id, state, AudioSession.resplits == work.resplits)
+        .values(
+            state="splitting",
+            resplits=AudioSession.resplits + 1,
+            spans_total=0,
+            spans_finished=0,
+            pcm_key=None,
+            levels_key=None,
+            spectrogram_key=None,
+            **claims.at_move(AudioSession),
+        ),
+        execution_options={"synchronize_session": False},
+    )
+    if not claims.changed(moved):
+        return False
+    db.execute(
+        delete(SessionSpan).where(SessionSpan.session_id == work.session_id),
+        execution_options={"synchronize_session": False},
+    )
+    return True
 
 
 def spans_of(db: Session, session_id: uuid.UUID) -> Sequence[SessionSpan]:

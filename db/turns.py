@@ -48,15 +48,19 @@ _chance = SystemRandom()
 def next_session(db: Session, *, state: str, lease_s: float) -> Claim[Work] | None:
     """Take the session that is next of those in a state."""
     row = _take(db, NEXT_SESSION, state, lease_s=lease_s)
-    return row and Claim(Work(session_id=row.id, state=state), row.attempt)
+    return row and Claim(Work(session_id=row.id, state=state, resplits=row.resplits), row.attempt)
 
 
 def next_span(db: Session, *, lease_s: float) -> Claim[Work] | None:
     """Take the span that is next."""
     row = _take(db, NEXT_SPAN, "detecting", lease_s=lease_s)
-    return row and Claim(
-        Work(session_id=row.session_id, span_index=row.span_index, state="pending"), row.attempt
-    )
+    if row is None:
+        return None
+    work = Work(
+        session_id=row.session_id, span_index=row.span_index, state="pending",
+        resplits=row.resplits,
+    )  # fmt: skip
+    return Claim(work, row.attempt)
 
 
 def _take(db: Session, statement: TextClause, state: str, *, lease_s: float) -> Row[Any] | None:
@@ -131,16 +135,16 @@ NEXT_SESSION = claim("""
         stage_since = coalesce(session.stage_since, clock_timestamp())
     FROM found
     WHERE session.id = found.id
-    RETURNING found.priority, found.lane, session.id, session.attempt
+    RETURNING found.priority, found.lane, session.id, session.attempt, session.resplits
 """)
 
 #: Takes the first span that is found, stretch by stretch and session by session.
 NEXT_SPAN = claim("""
     WITH found AS (
-        SELECT stretch.priority, session.lane, span.session_id, span.span_index
+        SELECT stretch.priority, session.lane, session.resplits, span.session_id, span.span_index
         FROM unnest(:priorities, :lowest, :highest) AS stretch (priority, lowest, highest)
         CROSS JOIN LATERAL (
-            SELECT lane, id
+            SELECT lane, id, resplits
             FROM audio_sessions
             WHERE state = 'detecting'
               AND priority = stretch.priority
@@ -164,7 +168,8 @@ NEXT_SPAN = claim("""
         started_at = coalesce(span.started_at, clock_timestamp())
     FROM found
     WHERE span.session_id = found.session_id AND span.span_index = found.span_index
-    RETURNING found.priority, found.lane, span.session_id, span.span_index, span.attempt
+    RETURNING found.priority, found.lane, found.resplits, span.session_id, span.span_index,
+              span.attempt
 """)
 
 #: Notes whose turn it was. Claims do not wait for one another here: whoever holds the row is

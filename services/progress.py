@@ -38,7 +38,7 @@ class Progress:
     stage : str
         What is done now, in words; of a session that has ended its state.
     percent : int
-        It never falls while a session lives.
+        It falls only when a session is sent back to be split again.
     speed : float or None
         Seconds of audio heard per second, while it is listened to; None while nobody can tell.
     time_left_s : float or None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from actors import steps
-from actors.audio import level_answer, pcm, progress
+from actors.audio import level_answer, pcm, progress, resplit
 from actors.audio.detect import SCORES
 from actors.failures import Permanent
 from actors.hold import Hold
@@ -27,7 +27,7 @@ from actors.science.levels import LevelSeries
 from actors.science.totals import Totals, calibrated
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
 from db import analysis_queries, queries, turns
-from db.blobs import product_key
+from db.blobs import BlobMissing, product_key
 from db.claims import Work
 from db.models import AudioSession, SessionSpan
 
@@ -44,31 +44,43 @@ def _aggregate(runtime: Runtime, work: Work) -> steps.Step:
             session = queries.get_session(db, work.session_id)
             spans = queries.spans_of(db, work.session_id)
         assert session is not None
-        assert session.model_id
-        assert session.levels_key
-        assert session.totals
         if not any(span.state == "done" for span in spans):
             raise Permanent(
                 "nothing-heard",
                 f"no part of the recording could be analysed: {spans[0].last_error}",
             )
-        model = runtime.model(session.model_id)
-        levels = LevelSeries.from_bytes(runtime.blobs.get(session.levels_key))
-        totals = Totals.from_json(session.totals)
-        tell = progress.of_stage(runtime, work, hold)
-        heard = _merge(runtime, session, spans, levels, hold, tell=tell)
-        heard = _calibrated(heard, session.calibration_db)
-        answer_key = hold.writes(product_key(session.id, "levels-answer", attempt=hold.attempt))
-        answer = level_answer.document(session, levels, totals)
-        runtime.blobs.put(answer_key, msgspec.json.encode(answer))
-        values = {
-            "summary": _summary(session, heard, totals, model),
-            "levels_answer_key": answer_key,
-            "quarter_mean_squares": _by_quarters(session, levels),
-        }
-        return steps.Outcome(_ending(work, session, spans, values, heard))
+        try:
+            return _outcome(runtime, work, session, spans, hold)
+        except BlobMissing as missing:
+            return resplit.instead(runtime, session, work, missing)
 
     return steps.Step(name="aggregate", work=work, perform=perform, give_up=steps.fail(work))
+
+
+def _outcome(
+    runtime: Runtime, work: Work, session: AudioSession, spans: Sequence[SessionSpan], hold: Hold
+) -> steps.Outcome:
+    """The answer of a session; raises :class:`BlobMissing` if something that it needs is gone."""
+    assert session.model_id
+    assert session.levels_key
+    assert session.totals
+    model = runtime.model(session.model_id)
+    levels = LevelSeries.from_bytes(runtime.blobs.get(session.levels_key))
+    totals = Totals.from_json(session.totals)
+    tell = progress.of_stage(runtime, work, hold)
+    heard = _merge(runtime, session, spans, levels, hold, tell=tell)
+    heard = _calibrated(heard, session.calibration_db)
+    answer_key = hold.writes(
+        product_key(session.id, "levels-answer", attempt=hold.attempt, resplits=work.resplits)
+    )
+    answer = level_answer.document(session, levels, totals)
+    runtime.blobs.put(answer_key, msgspec.json.encode(answer))
+    values = {
+        "summary": _summary(session, heard, totals, model),
+        "levels_answer_key": answer_key,
+        "quarter_mean_squares": _by_quarters(session, levels),
+    }
+    return steps.Outcome(_ending(work, session, spans, values, heard))
 
 
 def _by_quarters(session: AudioSession, levels: LevelSeries) -> list[float] | None:

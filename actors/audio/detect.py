@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from actors import steps
-from actors.audio import pcm
+from actors.audio import pcm, resplit
 from actors.failures import Permanent
 from actors.hold import Hold
 from actors.messages import AggregateSession, DetectSpan, Nudge
 from actors.runtime import Runtime
 from actors.science import ear
 from db import queries, turns
+from db.blobs import BlobMissing
 from db.claims import Work
 from db.models import AudioSession, SessionSpan
 
@@ -46,7 +47,10 @@ def _detect(runtime: Runtime, work: Work) -> steps.Step:
             span = queries.get_span(db, session_id, span_index)
         if session is None or span is None:
             raise Permanent("session-removed", "the session was removed while it ran")
-        scores = _listen(runtime, session, span, hold).astype(SCORES).tobytes()
+        try:
+            scores = _listen(runtime, session, span, hold).astype(SCORES).tobytes()
+        except BlobMissing as missing:
+            return resplit.instead(runtime, session, work, missing)
         return steps.Outcome(lambda db, attempt: finish(db, attempt, state="done", scores=scores))
 
     return steps.Step(

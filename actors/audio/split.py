@@ -47,9 +47,10 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
         assert session is not None
         # First, since a calibrator's recording that is none fails the session.
         calibration_db = _calibration_db(runtime, session, hold)
-        pcm_key = hold.writes(product_key(session_id, "pcm", attempt=hold.attempt))
-        levels_key = hold.writes(product_key(session_id, "levels", attempt=hold.attempt))
-        picture_key = hold.writes(product_key(session_id, "spectrogram", attempt=hold.attempt))
+        pcm_key, levels_key, picture_key = (
+            hold.writes(product_key(session_id, name, attempt=hold.attempt, resplits=work.resplits))
+            for name in ("pcm", "levels", "spectrogram")
+        )
         picture = Spectrogram()
         tell = progress.of_stage(runtime, work, hold)
         prepared = _decode(runtime, session, pcm_key, picture, tell=tell)
@@ -81,7 +82,8 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
                     db, session_id, [(span.index, span.start, span.stop) for span in spans]
                 )
                 # Behind the fence, so that a recording counts once, however often it was tried.
-                limit_queries.count_audio(db, session_id, audio_s=prepared.duration_s)
+                if not work.resplits:
+                    limit_queries.count_audio(db, session_id, audio_s=prepared.duration_s)
             return nudges
 
         return steps.Outcome(write)

@@ -358,9 +358,9 @@ def test_what_failed_for_good_leaves_no_blobs(runtime: Runtime) -> None:
 
 def test_a_lost_span_of_the_only_one_says_why_nothing_was_heard(runtime: Runtime) -> None:
     session_id = split(runtime, recordings.encode(recordings.demo()))
-    with runtime.store.transaction() as db:
-        pcm_key = db.execute(text("SELECT pcm_key FROM audio_sessions")).scalar_one()
-    runtime.blobs.delete(pcm_key)
+    pcm_key = session(runtime, session_id).pcm_key
+    assert pcm_key is not None
+    runtime.blobs.delete(pcm_key, recording_key(session_id))
     ended = run_to_the_end(runtime, session_id)
     assert ended.state == "failed"
     assert ended.problem is not None

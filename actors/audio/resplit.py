@@ -1,0 +1,56 @@
+"""Decoded audio or levels that are missing while the recording is there: it is decoded again.
+
+A database that was restored, or a store that lost files, leaves sessions in the middle whose
+products are gone. All of them come from the recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+from sqlalchemy.orm import Session
+
+from actors import steps
+from actors.failures import Permanent
+from actors.messages import Nudge, SplitRecording
+from actors.runtime import Runtime
+from db import queries
+from db.blobs import BlobMissing
+from db.claims import Work
+from db.models import AudioSession
+
+log = structlog.get_logger(__name__)
+
+#: How often a session is split again at most. Once is enough after a restore; a store that goes on
+#: losing files must not have a recording decoded for ever.
+MOST_RESPLITS = 2
+
+
+def instead(
+    runtime: Runtime, session: AudioSession, work: Work, missing: BlobMissing
+) -> steps.Outcome:
+    """Return the outcome of a step that found a product missing: the session is split again.
+
+    Raises
+    ------
+    BlobMissing
+        If the recording is missing, too.
+    Permanent
+        ``decoded-audio-missing`` if the session was split again `MOST_RESPLITS` times already.
+    """
+    runtime.blobs.size(session.recording_key)
+    if work.resplits >= MOST_RESPLITS:
+        raise Permanent(
+            "decoded-audio-missing",
+            f"the decoded audio was missing from the blob store {MOST_RESPLITS + 1} times; check"
+            " what removes files there, and send the recording again",
+        )
+    log.warning("product_missing", session_id=str(session.id), key=str(missing))
+
+    def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
+        if not queries.split_again(db, work, attempt=attempt):
+            return None
+        return [SplitRecording(session_id=work.session_id)]
+
+    return steps.Outcome(write, result="sent_back")
