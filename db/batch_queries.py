@@ -5,6 +5,7 @@ As in :mod:`db.queries`, each function takes a session and never commits.
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from db.models import UNFINISHED_STATES, AudioSession
 
 #: Items of one message: a transaction's worth, and what is copied again if the worker dies.
 PAGE_ITEMS = 50
+#: Items that are written by one statement.
+INSERT_ITEMS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,27 +65,31 @@ def session_id_of(batch_id: uuid.UUID, item_index: int) -> uuid.UUID:
 # --- filling -----------------------------------------------------------------------------------
 
 
-def add_batch(db: Session, *, names: Sequence[tuple[str, str]] = (), **values: Any) -> Batch | None:
+def add_batch(db: Session, *, keys: Sequence[str] = (), **values: Any) -> Batch | None:
     """Write down a batch, with the objects that it names; None if there is one of this id."""
     batch = db.execute(
         postgresql.insert(Batch)
-        .values(items_total=len(names), **values)
+        .values(items_total=len(keys), **values)
         .on_conflict_do_nothing(index_elements=["id"])
         .returning(Batch)
     ).scalar_one_or_none()
     if batch is not None:
-        add_names(db, batch.id, names)
+        add_keys(db, batch.id, keys)
     return batch
 
 
-def add_names(db: Session, batch_id: uuid.UUID, names: Sequence[tuple[str, str]]) -> None:
-    """Write down objects to be taken, as ``(file_name, source_key)``."""
-    rows = [
-        {"batch_id": batch_id, "item_index": index, "file_name": name, "source_key": key}
-        for index, (name, key) in enumerate(names)
-    ]
-    if rows:
-        db.execute(insert(BatchItem), rows)
+def add_keys(db: Session, batch_id: uuid.UUID, keys: Sequence[str]) -> None:
+    """Write down objects to be taken; each is shown by the last part of its key.
+
+    Some at once: ten thousand rows of long keys would take tens of megabytes.
+    """
+    rows = (
+        {"batch_id": batch_id, "item_index": index, "file_name": key.rpartition("/")[2],
+         "source_key": key}
+        for index, key in enumerate(keys)
+    )  # fmt: skip
+    while page := list(itertools.islice(rows, INSERT_ITEMS)):
+        db.execute(insert(BatchItem), page)
 
 
 def take_batch(batch_id: uuid.UUID, db: Session, *, lease_s: float) -> Claim[BatchWork] | None:
@@ -126,6 +133,19 @@ def take_item(
 def refuse_item(db: Session, batch: Batch, item_index: int, *, file_name: str, reason: str) -> None:
     """Note why an item becomes no session."""
     _note(db, batch.id, item_index, file_name, outcome="refused", reason=reason)
+
+
+def refuse_items(
+    db: Session, batch: Batch, first_index: int, refused: Sequence[tuple[str, str]]
+) -> None:
+    """Note uploaded items that become no sessions, as ``(file_name, reason)``, in their order."""
+    rows = [
+        {"batch_id": batch.id, "item_index": index, "file_name": name, "outcome": "refused",
+         "reason": reason}
+        for index, (name, reason) in enumerate(refused, first_index)
+    ]  # fmt: skip
+    if rows:
+        db.execute(insert(BatchItem), rows)
 
 
 def _note(db: Session, batch_id: uuid.UUID, index: int, file_name: str, **found: Any) -> None:

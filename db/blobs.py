@@ -114,7 +114,8 @@ INBOX = "inbox/"
 
 #: A name below the inbox: parts that are not empty, no control characters, no backslashes.
 _INBOX_NAME = re.compile(r"[^/\\\x00-\x1f\x7f]+(/[^/\\\x00-\x1f\x7f]+)*")
-_MOST_KEY_BYTES = 1024
+#: Bytes of a key in UTF-8: as many as S3 allows.
+MOST_KEY_BYTES = 1024
 
 
 def is_inbox_key(key: str) -> bool:
@@ -122,7 +123,7 @@ def is_inbox_key(key: str) -> bool:
     name = key.removeprefix(INBOX)
     return (
         key.startswith(INBOX)
-        and len(key.encode(errors="replace")) <= _MOST_KEY_BYTES
+        and len(key.encode(errors="replace")) <= MOST_KEY_BYTES
         and _INBOX_NAME.fullmatch(name) is not None
         and not {".", ".."} & set(name.split("/"))
     )

@@ -13,6 +13,9 @@ from dataclasses import MISSING, dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
+#: No batch has more recordings than this, whatever is set.
+MOST_BATCH_ITEMS = 100_000
+
 
 class SettingsError(Exception):
     """A setting is missing or cannot be read."""
@@ -63,6 +66,13 @@ def _positive_int(text: str) -> int:
     value = int(text)
     if value < 1:
         raise ValueError("must be at least 1")
+    return value
+
+
+def _batch_items(text: str) -> int:
+    value = _positive_int(text)
+    if value > MOST_BATCH_ITEMS:
+        raise ValueError(f"must be at most {MOST_BATCH_ITEMS}")
     return value
 
 
@@ -118,8 +128,9 @@ class Settings:
     #: decoders take 64 channels and 768 kHz at most, whatever stands here.
     max_channels: int = _setting("CLAMOR_MAX_CHANNELS", 32, parse=_positive_int)
     max_rate_hz: int = _setting("CLAMOR_MAX_RATE_HZ", 384_000, parse=_positive_int)
-    #: A batch with more recordings than this is refused.
-    max_batch_items: int = _setting("CLAMOR_MAX_BATCH_ITEMS", 10_000, parse=_positive_int)
+    #: A batch with more recordings than this is refused. A larger one takes more memory at once: a
+    #: list of keys may have a kilobyte for each.
+    max_batch_items: int = _setting("CLAMOR_MAX_BATCH_ITEMS", 10_000, parse=_batch_items)
     #: Streams of events that one server process allows at once; each has a thread.
     event_streams: int = _setting("CLAMOR_EVENT_STREAMS", 16, parse=_positive_int)
     #: Networks that callers' URLs may lead to although they are not public; in a private

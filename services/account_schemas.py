@@ -16,6 +16,9 @@ Scope = Literal["sessions:write", "sessions:read", "models:write", "reports:read
 #: Longest life of a key that is told in days: ten years.
 MOST_DAYS = 3_650
 
+#: Names of scopes in a request, one that is named twice among them.
+MOST_SCOPES = 20
+
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 #: Something at something: whether mail arrives there is nothing that Clamor needs to know. Blanks
 #: and control characters are told one by one: what ``\s`` is, regular expressions disagree on.
@@ -75,7 +78,7 @@ class NewKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     #: What it is for. Of one name a user has two active keys at most.
     name: Name
-    scopes: Annotated[list[Scope], msgspec.Meta(min_length=1)]
+    scopes: Annotated[list[Scope], msgspec.Meta(min_length=1, max_length=MOST_SCOPES)]
     #: After how many days it is no longer taken; null for never.
     expires_in_days: Annotated[int, msgspec.Meta(ge=1, le=MOST_DAYS)] | None = None
     #: How many requests it may make; null for as many as the installation's keys may.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from db import batch_models as models
+from db.blobs import MOST_KEY_BYTES
 from db.models import PRIORITIES, UNFINISHED_STATES
+from db.settings import MOST_BATCH_ITEMS
 from services.progress import STAGES
 from services.schemas import NoiseTypeSummary, Problem
 
@@ -18,20 +20,24 @@ from services.schemas import NoiseTypeSummary, Problem
 AT_WORK = ("waiting", *UNFINISHED_STATES)
 
 
+#: Where a recording lies in the blob store. A character has one byte or more.
+Key = Annotated[str, msgspec.Meta(max_length=MOST_KEY_BYTES)]
+
+
 class NamedRecordings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Recordings that lie in the inbox of the blob store; either ``keys`` or ``prefix``."""
 
     #: Each recording, ``inbox/...``.
-    keys: list[str] | None = None
+    keys: Annotated[list[Key], msgspec.Meta(max_length=MOST_BATCH_ITEMS)] | None = None
     #: Instead: all that lies below this, ``inbox/`` or a folder in it.
-    prefix: str | None = None
+    prefix: Key | None = None
 
 
 class RecordingsForm(msgspec.Struct, kw_only=True):
     """A form that bears recordings; each becomes a session as soon as it has arrived."""
 
     #: The recordings.
-    file: list[bytes]
+    file: Annotated[list[bytes], msgspec.Meta(max_length=MOST_BATCH_ITEMS)]
 
 
 class Batch(msgspec.Struct, kw_only=True):

@@ -14,16 +14,18 @@ from actors.broker import Publisher
 from actors.messages import BatchProcessFiles
 from db import batch_queries, list_queries
 from db.batch_models import OPEN_STATES
-from db.blobs import INBOX, Blobs, is_inbox_key, recording_key
+from db.blobs import INBOX, MOST_KEY_BYTES, Blobs, is_inbox_key, recording_key
 from db.session import Store
 from services import batch_schemas, batch_uploads, cursors, etags, idempotency, list_schemas
 from services.access import owner, principal
+from services.bodies import media_type_of
 from services.contract import body_of, operation, query_of
 from services.errors import (
     AlreadyFinished,
     BatchClosed,
     BatchExists,
     BatchNotFound,
+    BodyTooLarge,
     EmptyUpload,
     FieldError,
     InvalidBody,
@@ -38,8 +40,11 @@ from services.sessions import answer
 
 log = structlog.get_logger(__name__)
 
-#: Bytes of a list of keys, which is held in memory.
-MOST_BODY_BYTES = 16 * 1024 * 1024
+#: Bytes of a list of keys around each of them (quotes, comma, blank), and around the list.
+KEY_MARKS_BYTES = 4
+LIST_MARKS_BYTES = 1_024
+#: Strings of a body beside the keys.
+FIELD_NAMES = 4
 #: Bad keys that are named in one refusal.
 MOST_NAMED = 5
 
@@ -115,8 +120,7 @@ class BatchList:
         }
         # Told even if the form breaks off: what came before is kept there.
         resp.location = f"/v1/batches/{values['id']}"
-        media_type = (req.content_type or "").partition(";")[0].strip().lower()
-        if media_type == falcon.MEDIA_JSON:
+        if media_type_of(req) == falcon.MEDIA_JSON:
             self._take_names(req, values)
         else:
             self._uploads.receive(req, values)
@@ -135,18 +139,39 @@ class BatchList:
         answer(resp, batch, status=202)
         return True
 
+    def _named(self, req: falcon.Request) -> batch_schemas.NamedRecordings:
+        """Return the objects that a body names.
+
+        Raises
+        ------
+        InvalidBody, TooManyFiles
+        """
+        try:
+            named = body_of(
+                req,
+                batch_schemas.NamedRecordings,
+                most_bytes=self._max_items * (MOST_KEY_BYTES + KEY_MARKS_BYTES) + LIST_MARKS_BYTES,
+                most_texts=self._max_items + FIELD_NAMES,
+            )
+        except BodyTooLarge:
+            named = None
+        if named is None or len(named.keys or []) > self._max_items:
+            raise TooManyFiles(
+                f"at most {self._max_items} recordings are taken at once, by keys of at most"
+                f" {MOST_KEY_BYTES} bytes"
+            )
+        _check_named(named)
+        return named
+
     def _take_names(self, req: falcon.Request, values: dict[str, Any]) -> None:
-        named = _named(req)
+        named = self._named(req)
         keys = named.keys or []
-        if len(keys) > self._max_items:
-            raise TooManyFiles(f"at most {self._max_items} recordings are taken at once")
         if named.prefix is None:
             values["state"] = "expanding"
         else:
             values |= {"state": "listing", "prefix": named.prefix}
-        names = [(key.rpartition("/")[2], key) for key in keys]
         with self._store.transaction() as db:
-            if batch_queries.add_batch(db, names=names, **values) is None:
+            if batch_queries.add_batch(db, keys=keys, **values) is None:
                 raise BatchExists(f"{values['id']} is the id of another batch")
         self._publisher.send(BatchProcessFiles(batch_id=values["id"]))
 
@@ -230,11 +255,10 @@ class BatchCancel:
         answer(resp, batch)
 
 
-def _named(req: falcon.Request) -> batch_schemas.NamedRecordings:
-    """The objects that a body names; raises :class:`InvalidBody`."""
-    named = body_of(req, batch_schemas.NamedRecordings, most_bytes=MOST_BODY_BYTES)
+def _check_named(named: batch_schemas.NamedRecordings) -> None:
+    """Refuse keys that lead out of the inbox; raises :class:`InvalidBody`."""
     if (named.keys is None) == (named.prefix is None):
-        raise _refused("", "the body must bear either 'keys' or 'prefix'")
+        raise _refused("", "the body must have either 'keys' or 'prefix'")
     if named.prefix is not None and not (
         named.prefix == INBOX or is_inbox_key(named.prefix.removesuffix("/"))
     ):
@@ -246,7 +270,6 @@ def _named(req: falcon.Request) -> batch_schemas.NamedRecordings:
         shown = ", ".join(repr(key[:100]) for key in bad[:MOST_NAMED])
         more = f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
         raise _refused("keys", f"they must name files below {INBOX}, not {shown}{more}")
-    return named
 
 
 def _refused(field: str, detail: str) -> InvalidBody:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import operator
+import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import falcon
 import msgspec
 
+from services.bodies import discard, media_type_of
 from services.errors import (
     BodyTooLarge,
     FieldError,
@@ -38,6 +41,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 MOST_BODY_BYTES = 64 * 1024
 #: Characters of a caller's own name for something that are repeated in a refusal.
 MOST_TOLD_CHARS = 100
+#: A string of JSON.
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 #: Postgres can keep every text but one with this character.
 _NO_NUL = "it has the character U+0000, which no text may have"
 
@@ -219,20 +224,37 @@ def _convert(given: str | list[str], kind: Any) -> Any:
     raise errors[-1 if "Expected `array" in str(errors[0]) else 0]
 
 
-def body_of(req: falcon.Request, kind: type[T], *, most_bytes: int = MOST_BODY_BYTES) -> T:
-    """The JSON body of a request; an empty one is ``{}``.
+def body_of(
+    req: falcon.Request,
+    kind: type[T],
+    *,
+    most_bytes: int = MOST_BODY_BYTES,
+    most_texts: int | None = None,
+) -> T:
+    """Return the JSON body of a request; an empty one is ``{}``.
+
+    ``most_texts`` bounds the strings in a body that may be large: each takes 60 bytes of memory
+    or more, however short it is, and the decoder checks the length of an array at its end only.
 
     Raises
     ------
     BodyTooLarge, InvalidBody, UnsupportedMediaType
     """
-    body = req.bounded_stream.read(most_bytes + 1)
-    if len(body) > most_bytes:
+    # The stream ends at the announced length, so a body that is too large is never held.
+    if (req.content_length or 0) > most_bytes:
+        discard(req)
         raise BodyTooLarge(f"at most {most_bytes} bytes of JSON are taken")
-    media_type = (req.content_type or falcon.MEDIA_JSON).partition(";")[0].strip().lower()
-    if body and media_type != falcon.MEDIA_JSON:
+    body = req.bounded_stream.read()
+    if most_texts is not None and _has_more_texts(body, most_texts):
+        raise BodyTooLarge(f"at most {most_texts} texts of JSON are taken")
+    if body and (media_type_of(req) or falcon.MEDIA_JSON) != falcon.MEDIA_JSON:
         raise UnsupportedMediaType(f"the body must be {falcon.MEDIA_JSON}")
     return json_of(body or b"{}", kind, refusal=InvalidBody)
+
+
+def _has_more_texts(data: bytes, most: int) -> bool:
+    """Return whether JSON has more strings than ``most``, names of fields among them."""
+    return any(True for _ in itertools.islice(_TEXT.finditer(data), most, None))
 
 
 def json_of(data: bytes, kind: type[T], *, refusal: type[InvalidFields]) -> T:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import falcon
 import msgspec
 from sqlalchemy.exc import IntegrityError
 
 from actors import formats, tracing
+from actors.outbound.addresses import MOST_URL_CHARS
 from actors.outbound.client import Outbound
 from actors.outbound.errors import Refused
 from db import queries
@@ -22,6 +23,7 @@ from db.blobs import BlobMissing, Blobs, recording_key, upload_key
 from db.session import Store
 from services import idempotency, uploads
 from services.access import principal
+from services.bodies import media_type_of
 from services.contract import body_of, operation
 from services.errors import (
     EmptyUpload,
@@ -43,7 +45,7 @@ class Source(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Where a recording lies: one of the two."""
 
     #: An http or https address, from which it is fetched.
-    source_url: str | None = None
+    source_url: Annotated[str, msgspec.Meta(max_length=MOST_URL_CHARS)] | None = None
     #: An upload of ``POST /v1/uploads`` whose bytes are in the store by now.
     upload_id: uuid.UUID | None = None
 
@@ -61,7 +63,7 @@ class UploadAddress(msgspec.Struct, kw_only=True):
 
 def is_meant(req: falcon.Request) -> bool:
     """Whether a request says where a recording lies, rather than bearing it."""
-    return (req.content_type or "").partition(";")[0].strip().lower() == falcon.MEDIA_JSON
+    return media_type_of(req) == falcon.MEDIA_JSON
 
 
 class Elsewhere:

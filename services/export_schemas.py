@@ -16,6 +16,9 @@ Format = Literal["csv", "ndjson", "parquet", "audacity", "raven", "dcase", "rttm
 EndState = Literal["completed", "partial", "failed", "cancelled"]
 
 
+NoiseType = Annotated[str, msgspec.Meta(max_length=200)]
+
+
 class Selection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Of which sessions which events; what is not said lets all of the caller's through."""
 
@@ -30,7 +33,7 @@ class Selection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     #: Only of those that ended so; of those that were heard, whole or in part, if nothing is said.
     states: Annotated[tuple[EndState, ...], Few] = ()
     #: Only events of these noise types.
-    noise_types: Annotated[tuple[str, ...], Few] = ()
+    noise_types: Annotated[tuple[NoiseType, ...], Few] = ()
     #: Only events that are at least as sure.
     min_confidence: Confidence | None = None
 

@@ -6,10 +6,13 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import falcon
+import msgspec
 
 from db.blobs import Blobs
+from services.bodies import MOST_TEXT_BYTES, is_form, parts_of
 from services.errors import (
     FieldError,
     InvalidForm,
@@ -17,25 +20,17 @@ from services.errors import (
     UnsupportedUpload,
     UploadTooLarge,
 )
-from services.uploads import PIECE_BYTES, UNKNOWN_BYTES, display_name
+from services.uploads import PIECE_BYTES, display_name
 
 #: Recordings of one form.
 MOST_CLIPS = 2_000
-#: Bytes of ``options`` or ``manifest``, which are held in memory.
-MOST_TEXT_BYTES = 4 * 1024 * 1024
 #: Bytes of a model's file.
 MOST_MODEL_BYTES = 64 * 1024 * 1024
 CLIP, MODEL = "clip", "model"
 
-
-def _handler() -> falcon.media.MultipartFormHandler:
-    options = falcon.media.multipart.MultipartParseOptions()
-    options.max_body_part_count = MOST_CLIPS + 4
-    options.max_body_part_buffer_size = MOST_TEXT_BYTES
-    return falcon.media.MultipartFormHandler(options)
-
-
-FORMS = _handler()
+#: What forms are described with.
+Manifest = Annotated[str, msgspec.Meta(max_length=MOST_TEXT_BYTES)]
+Clips = Annotated[list[bytes], msgspec.Meta(max_length=MOST_CLIPS)]
 
 
 @dataclass(frozen=True)
@@ -83,8 +78,7 @@ def received(
     InvalidForm, UnsupportedUpload, UploadTooLarge, StoreUnavailable
         And what Falcon raises for a form that breaks off.
     """
-    media_type = (req.content_type or "").partition(";")[0].strip().lower()
-    if media_type != "multipart/form-data":
+    if not is_form(req):
         raise UnsupportedUpload(f"send a form (multipart/form-data) with {', '.join(fields)}")
     form = Form()
     try:
@@ -104,11 +98,8 @@ def _receive(
     max_bytes: int,
     fields: tuple[str, ...],
 ) -> None:
-    length = req.content_length
-    ends_by_itself = length is None and req.env.get("wsgi.input_terminated")
-    body = req.stream if ends_by_itself else req.bounded_stream
     left = max_bytes
-    for part in FORMS.deserialize(body, req.content_type, length or UNKNOWN_BYTES):
+    for part in parts_of(req, most_files=MOST_CLIPS):
         if part.name not in fields:
             name = display_name(part.name or "")
             raise InvalidForm.of([FieldError(field=name, detail="the form has no such field")])

@@ -37,6 +37,7 @@ from db.idempotency_queries import Claimed
 from db.session import Store
 from services import contract
 from services.access import principal
+from services.bodies import is_form, media_type_of
 from services.errors import (
     IdempotencyKeyReused,
     InvalidIdempotencyKey,
@@ -211,16 +212,16 @@ def _head_sha256(req: falcon.Request) -> bytes:
     """What tells requests apart before their bodies have been read. A form's boundary does not:
     it is another one each time.
     """
-    kind = (req.content_type or "").partition(";")[0].strip().lower()
-    told = "\n".join((req.method, req.path, req.query_string, kind))
+    told = "\n".join((req.method, req.path, req.query_string, media_type_of(req)))
     return hashlib.sha256(told.encode(errors="surrogatepass")).digest()
 
 
 def _boundary(req: falcon.Request) -> bytes:
     """What stands between the parts of a form; nothing where the body is no form."""
-    kind, options = mediatypes.parse_header(req.content_type or "")
-    is_form = kind.lower() == falcon.MEDIA_MULTIPART
-    return f"--{options.get('boundary', '')}".encode("latin-1", "replace") if is_form else b""
+    if not is_form(req):
+        return b""
+    _, options = mediatypes.parse_header(req.content_type or "")
+    return f"--{options.get('boundary', '')}".encode("latin-1", "replace")
 
 
 def _drain(req: falcon.Request) -> None:

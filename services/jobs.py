@@ -19,6 +19,7 @@ from services import idempotency
 from services.access import ADMIN
 from services.contract import body_of, operation, query_of
 from services.errors import InvalidBody, InvalidParameter, JobNotFound
+from services.list_schemas import Few
 from services.schemas import Problem, Task
 from services.sessions import answer
 
@@ -81,11 +82,15 @@ class RunPage(msgspec.Struct, kw_only=True):
     items: list[Run]
 
 
+#: A name or a text in the options of a job.
+Word = Annotated[str, msgspec.Meta(max_length=200)]
+
+
 class NewRun(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A run to be made."""
 
     #: What it shall do otherwise than usual; what a job understands stands in docs/maintenance.md.
-    options: dict[str, Any] = {}
+    options: Annotated[dict[Word, Word | bool | int | float | None], Few] = {}
 
 
 class RunQuery(msgspec.Struct, kw_only=True):

@@ -18,13 +18,15 @@ import math
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TypeVar
 
 from services.errors import FieldError, UserError
 
 #: Lines of a manifest.
 MOST_ROWS = 5_000
+#: Columns of a manifest; each has a name that is known.
+MOST_COLUMNS = 20
 #: Characters of a label, a group or a file's name.
 MOST_CHARS = 200
 LABEL_CHARS = 64
@@ -88,7 +90,9 @@ def _table(data: bytes) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     try:
         text = data.decode("utf-8-sig")
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+        filled = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
+        # The header, and one line too many: what is behind it is not worth its memory.
+        rows = list(islice(filled, MOST_ROWS + 2))
     except UnicodeDecodeError:
         raise ManifestError("the manifest is not UTF-8 text") from None
     except csv.Error as error:
@@ -99,7 +103,9 @@ def _table(data: bytes) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         raise ManifestError("the manifest needs a header and at least one line below it")
     if len(rows) - 1 > MOST_ROWS:
         raise ManifestError(f"the manifest has more than {MOST_ROWS} lines")
-    columns = [cell.strip().lower() for cell in rows[0][1]]
+    if len(rows[0][1]) > MOST_COLUMNS:
+        raise ManifestError(f"the manifest has more than {MOST_COLUMNS} columns")
+    columns = [cell.strip().lower()[:MOST_CHARS] for cell in rows[0][1]]
     wrong = [number for number, row in rows[1:] if len(row) != len(columns)]
     if wrong:
         raise ManifestError(

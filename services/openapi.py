@@ -26,6 +26,7 @@ from services.errors import (
     InternalError,
     InvalidBody,
     InvalidForm,
+    InvalidHeader,
     InvalidIdempotencyKey,
     InvalidParameter,
     MissingScope,
@@ -153,6 +154,8 @@ def problems_of(promise: Operation) -> list[type[ServiceError]]:
         found.add(SecretNotShown)
     if promise.body is not None:
         found |= {InvalidBody, BodyTooLarge, UnsupportedMediaType}
+    if promise.body is not None or promise.takes:
+        found.add(InvalidHeader)
     if falcon.MEDIA_MULTIPART in promise.takes:
         found.add(InvalidForm)
     return sorted(found, key=lambda kind: (kind.status, kind.name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import falcon
 import msgspec
@@ -21,7 +21,7 @@ from db.session import Store
 from db.training_models import TrainingJob
 from services import cursors, etags, forms, idempotency, list_schemas, manifests, schemas, uploads
 from services.access import owner, principal
-from services.contract import json_of, operation, query_of
+from services.contract import MOST_BODY_BYTES, json_of, operation, query_of
 from services.errors import (
     FieldError,
     InvalidForm,
@@ -41,12 +41,15 @@ NOWHERE = uuid.UUID(int=0)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
+Name = Annotated[str, msgspec.Meta(max_length=64)]
+
+
 class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What a caller may decide of a training."""
 
-    name: str = DEFAULT_NAME
+    name: Name = DEFAULT_NAME
     #: Null for the one that the workers take for the best.
-    algorithm: str | None = None
+    algorithm: Name | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,11 +65,11 @@ class ClipsForm(msgspec.Struct, kw_only=True):
     """A form that bears labelled recordings."""
 
     #: JSON: ``name``, ``algorithm`` and ``seed``, of which none must be given.
-    options: str = "{}"
+    options: Annotated[str, msgspec.Meta(max_length=MOST_BODY_BYTES)] = "{}"
     #: CSV that says what is to be heard in which clip.
-    manifest: str
+    manifest: forms.Manifest
     #: The recordings that the manifest names, by their file names.
-    clip: list[bytes] = []
+    clip: forms.Clips = []
 
 
 def start(
@@ -163,6 +166,10 @@ def load(store: Store, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas
 
 def _options(data: bytes) -> Options:
     """The options of a form; raises :class:`InvalidOptions`."""
+    if len(data) > MOST_BODY_BYTES:
+        raise InvalidOptions.of(
+            [FieldError(field="", detail=f"at most {MOST_BODY_BYTES} bytes of JSON are taken")]
+        )
     return json_of(data, Options, refusal=InvalidOptions)
 
 

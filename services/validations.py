@@ -51,9 +51,9 @@ class SetForm(msgspec.Struct, kw_only=True):
     #: taken then.
     model: bytes | None = None
     #: CSV that says what is to be heard in which recording.
-    manifest: str | None = None
+    manifest: forms.Manifest | None = None
     #: The recordings that the manifest names, by their file names.
-    clip: list[bytes] = []
+    clip: forms.Clips = []
 
 
 class ValidationStart:

@@ -60,14 +60,13 @@ def _list(runtime: Runtime, work: BatchWork, _hold: Hold) -> steps.Outcome:
             "too-many-files",
             f"more than {most} files lie below {batch.prefix!r}; name a part of them",
         )
-    names = [(key.rpartition("/")[2], key) for key in keys]
 
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
         more = [BatchProcessFiles(batch_id=work.id)]
-        values = {"items_total": len(names)}
+        values = {"items_total": len(keys)}
         moved = steps.move_on(work, to="expanding", values=values, then=more)(db, attempt)
         if moved is not None:
-            batch_queries.add_names(db, work.id, names)
+            batch_queries.add_keys(db, work.id, keys)
         return moved
 
     return steps.Outcome(write)
