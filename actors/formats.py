@@ -9,6 +9,9 @@ from __future__ import annotations
 #: Bytes of the front of a file that recognition looks at.
 HEAD_BYTES = 64
 
+#: What is recognised, as a person calls it.
+NAMES = ("WAV", "RF64", "W64", "AIFF", "FLAC", "Ogg", "MP3", "MP4/M4A", "AAC", "WebM")
+
 #: Begins a tag of any length, behind which an MP3, AAC or FLAC file begins.
 TAG = b"ID3"
 

@@ -128,7 +128,7 @@ class Elsewhere:
             raise EmptyUpload("the recording is empty")
         head = self._blobs.get_range(key, start=0, length=min(size_bytes, formats.HEAD_BYTES))
         if formats.container_of(head) is None:
-            raise UnknownFormat("its first bytes are those of no audio format that is known")
+            raise UnknownFormat(uploads.UNKNOWN)
         try:
             with self._store.transaction() as db:
                 queries.add_session(

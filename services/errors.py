@@ -635,14 +635,17 @@ class UnknownFormat(ServiceError):
     """
 
     status, name, title = 415, "unknown-format", "The recording is of no known audio format"
-    advice = "Send WAVE, RF64, Wave64, AIFF, FLAC, Ogg, MP3, MP4, AAC or WebM."
+    advice = (
+        "Send WAV, RF64, W64, AIFF, FLAC, Ogg, MP3, MP4/M4A, AAC or WebM. A form needs the media "
+        "type ``multipart/form-data``, and JSON ``application/json``."
+    )
 
 
 class UnsupportedUpload(ServiceError):
-    """A recording is taken as the raw body, or as a file of a form; the body is of another kind."""
+    """The endpoint takes a form with files, and the body is of another kind."""
 
     status, name, title = 415, "unsupported-upload", "The body's media type is not supported"
-    advice = "Send ``multipart/form-data``, or an audio type."
+    advice = "Send ``multipart/form-data``."
 
 
 class RangeNotSatisfiable(ServiceError):

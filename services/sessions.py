@@ -36,7 +36,6 @@ from services.errors import (
     SourceRefused,
     StoreUnavailable,
     UnknownFormat,
-    UnsupportedUpload,
     UploadNotFound,
     UploadTooLarge,
     WebhookNotFound,
@@ -112,19 +111,27 @@ class SessionList:
     @operation(
         scope="sessions:write",
         query=SessionOptions,
-        takes={"audio/*": None, falcon.MEDIA_MULTIPART: schemas.RecordingForm},
+        takes={
+            "audio/*": None,
+            falcon.MEDIA_MULTIPART: schemas.RecordingForm,
+            "application/octet-stream": None,
+        },
         body=Source,
         answer=schemas.Session,
         status=202,
         takes_audio=True,
         problems=(
             EmptyUpload, IncompleteUpload, InvalidBody, InvalidParameter, LengthRequired,
-            ModelNotFound, SourceRefused, StoreUnavailable, UnknownFormat, UnsupportedUpload,
+            ModelNotFound, SourceRefused, StoreUnavailable, UnknownFormat,
             UploadNotFound, UploadTooLarge, WebhookNotFound,
         ),
     )  # fmt: skip
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Take a recording, or where it lies, and process it; the session says how far that is."""
+        """Take a recording, or where it lies, and process it; the session says how far that is.
+
+        A body that is neither JSON nor a form is taken for a recording if its first bytes are those
+        of a supported format, whatever its ``Content-Type`` is, or without one.
+        """
         asked = query_of(req, SessionOptions)
         columns = asked.columns(self._store, user_id=principal(req).user_id, owner=owner(req))
         if is_meant(req):

@@ -17,13 +17,13 @@ from actors import formats
 from db.blobs import Blobs
 from db.session import Store
 from services import options
+from services.bodies import is_form, parts_of
 from services.errors import (
     EmptyUpload,
     IncompleteUpload,
     InvalidParameter,
     LengthRequired,
     UnknownFormat,
-    UnsupportedUpload,
     UploadTooLarge,
 )
 
@@ -36,11 +36,12 @@ FIELD = "file"
 #: A client's name for a file is kept up to this length, to be shown.
 NAME_CHARS = 200
 DEFAULT_NAME = "recording"
-
-#: Stands for the length of a form that was not announced; its last boundary ends it.
-UNKNOWN_BYTES = 1 << 62
-
-FORMS = falcon.media.MultipartFormHandler()
+#: What is said of a file that is no recording, and beside it of a body.
+UNKNOWN = f"The first bytes match no supported format; supported are {', '.join(formats.NAMES)}"
+OTHER_BODIES = (
+    "Send a form with Content-Type: multipart/form-data, and JSON with"
+    " Content-Type: application/json"
+)
 
 
 @dataclass(frozen=True)
@@ -54,27 +55,25 @@ class Upload:
 def receive(
     req: falcon.Request, *, blobs: Blobs, key: str, max_bytes: int, file_name: str = ""
 ) -> Upload:
-    """Store the recording that a request bears: a form with a file, or a raw body.
+    """Store the recording of a request: a file in a form, or else the whole body.
 
-    It is called by the name that is given here, else by that in the form.
+    The first bytes decide whether it is a recording. The media type does not: curl, for one, calls
+    every body that it is not given a type for ``application/x-www-form-urlencoded``.
+
+    The recording gets ``file_name``, or else the name in the form.
 
     Raises
     ------
-    EmptyUpload, IncompleteUpload, InvalidParameter, LengthRequired, UnknownFormat,
-    UnsupportedUpload, UploadTooLarge
+    EmptyUpload, IncompleteUpload, InvalidParameter, LengthRequired, UnknownFormat, UploadTooLarge
         Nothing is stored then.
     """
-    media_type = (req.content_type or "").partition(";")[0].strip().lower()
-    if media_type == "multipart/form-data":
-        source = _form(req)
-    elif media_type == "application/x-www-form-urlencoded":
-        raise UnsupportedUpload(
-            f"send the recording as multipart/form-data, in the field '{FIELD}', or as the raw body"
-        )
-    else:
-        source = _raw(req, max_bytes)
+    has_form = is_form(req)
+    source = _form(req) if has_form else _raw(req, max_bytes)
     counted = _Counted(source, max_bytes)
-    blobs.put(key, counted)
+    try:
+        blobs.put(key, counted)
+    except UnknownFormat as error:
+        raise error if has_form else UnknownFormat(f"{error}. {OTHER_BODIES}") from None
     return Upload(file_name=display_name(file_name or source.name), size_bytes=counted.n_bytes)
 
 
@@ -162,12 +161,7 @@ def _raw(req: falcon.Request, max_bytes: int) -> _Source:
 
 
 def _form(req: falcon.Request) -> _Source:
-    length = req.content_length
-    # Falcon's bounded stream takes a request without a length for an empty one. A chunked form
-    # has none, but the server ends its stream, and says so.
-    ends_by_itself = length is None and req.env.get("wsgi.input_terminated")
-    body = req.stream if ends_by_itself else req.bounded_stream
-    parts = iter(FORMS.deserialize(body, req.content_type, length or UNKNOWN_BYTES))
+    parts = parts_of(req, most_files=1)
 
     def check_end(_n_bytes: int) -> None:
         # A form that is all there ends with its last boundary; Falcon refuses any other end.
@@ -220,5 +214,5 @@ class _Counted:
         if not piece:
             raise EmptyUpload("the recording is empty")
         if formats.container_of(piece[: formats.HEAD_BYTES]) is None:
-            raise UnknownFormat("its first bytes are those of no audio format that is known")
+            raise UnknownFormat(UNKNOWN)
         return piece

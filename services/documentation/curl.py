@@ -10,8 +10,8 @@ from urllib.parse import quote, urlencode
 
 import falcon
 
-#: Stands for a raw body; any kind of audio is taken.
-RAW_TYPE, RAW_FILE = "audio/flac", "street.flac"
+#: Stands for a raw body; any kind of audio is taken, whatever its media type.
+RAW_FILE = "street.flac"
 
 
 def calls(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[str]:
@@ -65,7 +65,6 @@ def _body(media: str, example: Any) -> Iterator[str]:
             ):
                 yield f"-F {shlex.quote(f'{name}={each}')}"
     else:
-        yield f"-H 'Content-Type: {RAW_TYPE}'"
         yield f"--data-binary @{RAW_FILE}"
 
 

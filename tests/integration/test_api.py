@@ -11,7 +11,7 @@ import falcon.testing
 import pytest
 from sqlalchemy import text
 
-from actors import broker
+from actors import broker, formats
 from actors.broker import Publisher
 from db import claims, queries
 from db.blobs import Blobs, recording_key
@@ -90,13 +90,51 @@ def test_what_is_not_a_recording_is_refused_and_nothing_kept(
 ) -> None:
     assert_problem(post(api, b""), 400, "empty-upload")
     assert_problem(post(api, bytes(1_000_001)), 413, "upload-too-large")
-    pairs = {"Content-Type": "application/x-www-form-urlencoded"}
-    assert_problem(post(api, b"a=b", headers=pairs), 415, "unsupported-upload")
     cut_off = {"Content-Type": "multipart/form-data; boundary=x"}
     assert post(api, b"--x\r\nnonsense", headers=cut_off).status_code == 400
     assert given.blobs.keys("sessions/") == []
     with given.store.transaction() as db:
         assert db.execute(text("SELECT count(*) FROM audio_sessions")).scalar_one() == 0
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    ["application/x-www-form-urlencoded", "application/octet-stream", "text/plain", "text/json",
+     "audio/mpeg; codecs=x", "", None],
+)  # fmt: skip
+def test_a_body_is_taken_by_its_first_bytes_whatever_its_media_type(
+    api: falcon.testing.TestClient, given: Collaborators, media_type: str | None
+) -> None:
+    headers = {} if media_type is None else {"Content-Type": media_type}
+    posted = api.simulate_post("/v1/sessions", body=RECORDING, headers=headers)
+    assert posted.status_code == 202, posted.text
+    assert given.blobs.get(recording_key(uuid.UUID(posted.json["id"]))) == RECORDING
+    looks_alike = (
+        b'{"source_url": "https://recorder.example/a.wav"}', b"a=b", b"RIFF=1&WAVE=2", b"\xff",
+        b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + RECORDING + b"\r\n--x--",
+    )  # fmt: skip
+    for body in looks_alike:
+        refused = api.simulate_post("/v1/sessions", body=body, headers=headers)
+        assert_problem(refused, 415, "unknown-format")
+        assert all(name in refused.json["detail"] for name in formats.NAMES)
+        assert "application/json" in refused.json["detail"]
+    assert len(given.blobs.keys("sessions/")) == 1
+
+
+def test_json_is_read_as_json_whatever_it_begins_with(
+    api: falcon.testing.TestClient, given: Collaborators
+) -> None:
+    source = b'{"source_url": "https://127.0.0.1/a.wav"}'
+    assert_problem(
+        post(api, RECORDING, headers={"Content-Type": "application/json"}), 413, "body-too-large"
+    )
+    assert_problem(
+        post(api, RECORDING[:1_000], headers={"Content-Type": "application/json"}),
+        400, "invalid-body",
+    )  # fmt: skip
+    posted = post(api, source, headers={"Content-Type": "Application/JSON; charset=utf-8"})
+    assert_problem(posted, 400, "source-refused")
+    assert given.blobs.keys("sessions/") == []
 
 
 def test_a_form_of_unknown_length_is_cut_at_the_limit(
