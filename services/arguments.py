@@ -317,8 +317,10 @@ def _model_commands(commands: Any) -> None:
     train.add_argument("--seed", type=int, help="the same clips and seed give the same model")
     train.add_argument(
         "--promote", action="store_true",
-        help="hear new sessions with it, unless it is worse than the model in use",
+        help="analyse new sessions with it; asks first, or refuses, if it is worse than the model "
+        "in use",
     )  # fmt: skip
+    train.add_argument("--force", action="store_true", help="with --promote, even if it is worse")
     _api(train)
     train.set_defaults(command="train")
 
@@ -343,11 +345,13 @@ def _model_commands(commands: Any) -> None:
     promote = commands.add_parser(
         "promote", help="hear new sessions with a model",
         description="Hear new sessions with a model. It is compared with the one in use on the "
-        "newest labelled set that both were validated on, else by cross-validation if both were "
-        "trained on the same clips, and refused if it is worse.",
+        "newest labelled set that both were validated on, else by cross-validation. If noise "
+        "types would be lost or a figure is worse, it asks at a terminal, and refuses elsewhere.",
     )  # fmt: skip
     promote.add_argument("model", type=uuid.UUID, metavar="MODEL_ID")
-    promote.add_argument("--force", action="store_true", help="even if it is worse")
+    promote.add_argument(
+        "--force", action="store_true", help="do not ask, and promote even if it is worse"
+    )
     _api(promote)
     promote.set_defaults(command="promote")
 

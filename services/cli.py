@@ -138,6 +138,7 @@ def _train(options: argparse.Namespace) -> int:
             labelled,
             options={name: value for name, value in given.items() if value is not None},
             promote=options.promote,
+            force=options.force,
             bars=bars,
         )
 

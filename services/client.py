@@ -63,6 +63,8 @@ class ApiError(UserError):
     may_pass = False
     #: The name of the problem that the API answered with, such as ``not-finished``.
     problem = ""
+    #: All of that problem: its members as the API answered them.
+    facts: Mapping[str, Any] = {}
 
 
 class Client:
@@ -407,7 +409,8 @@ class Client:
             return response
         told = ApiError(_reason(response))
         told.may_pass = "Retry-After" in response.headers
-        told.problem = _problem_name(response)
+        told.facts = _problem_of(response)
+        told.problem = str(told.facts.get("type", "")).rpartition("/")[2]
         raise told
 
 
@@ -508,12 +511,13 @@ def _told_to_wait(response: httpx.Response) -> int:
     return int(told) if response.status_code == TOO_MANY_REQUESTS and told.isdecimal() else 0
 
 
-def _problem_name(response: httpx.Response) -> str:
-    """The last part of the type of the problem that the API answered with."""
+def _problem_of(response: httpx.Response) -> Mapping[str, Any]:
+    """Return the problem that the API answered with; empty if it is none."""
     try:
-        return str(response.json()["type"]).rpartition("/")[2]
-    except (ValueError, KeyError, TypeError):
-        return ""
+        found = response.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _reason(response: httpx.Response) -> str:

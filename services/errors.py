@@ -514,12 +514,13 @@ class NotFinished(ServiceError):
 
 
 class Regression(ServiceError):
-    """The model was not put to use, because figures that both models have are worse than those of
-    the one in use. ``comparison`` has all of them.
+    """The model was not put to use. It cannot detect noise types that the one in use can
+    (``lost_noise_types``), or figures that both models have are worse than those of the one in use.
+    ``comparison`` has all of them.
     """
 
     status, name, title = 409, "regression", "The model is worse than the one in use"
-    advice = 'Look at the figures; to put it to use all the same, send ``{"force": true}``.'
+    advice = 'Check ``comparison``. To use the model all the same, send ``{"force": true}``.'
 
     def __init__(self, detail: str, *, comparison: dict[str, Any]) -> None:
         super().__init__(detail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,11 +12,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.prompt import Confirm
 from rich.table import Table
 
 from services import manifests, schemas
 from services.bars import Bars
-from services.client import Client
+from services.client import ApiError, Client
 from services.errors import UserError
 from services.processing import UPLOAD_PERCENT
 from services.promotion import CROSS_VALIDATION, FIGURES, NOTHING, VALIDATION
@@ -53,6 +55,7 @@ def train(
     *,
     options: Mapping[str, Any],
     promote: bool,
+    force: bool,
     bars: Console,
 ) -> int:
     """Train a model and show its card; the exit code."""
@@ -73,7 +76,7 @@ def train(
     model = client.model(training.model_id)
     _print_card(model, out)
     if promote:
-        return put_to_use(client, model.id, force=False, out=out)
+        return put_to_use(client, model.id, force=force, out=out)
     out.print(f"To hear with it: clamor promote {model.id}")
     return 0
 
@@ -128,25 +131,59 @@ def show_models(client: Client) -> int:
 _BASES = {
     VALIDATION: "on the newest labelled set that both were validated on",
     CROSS_VALIDATION: "by cross-validation on the same clips",
-    NOTHING: "of different clips, so they do not say which is better; to know, validate both on "
-    "one labelled set",
+    NOTHING: "of different clips, which may be easier or harder; to be sure, validate both on one "
+    "labelled set",
 }
 
 
 def put_to_use(client: Client, model_id: object, *, force: bool, out: Console) -> int:
-    """Promote a model and show what it was compared with; the exit code."""
-    record = client.promote(model_id, force=force)
-    comparison = record.comparison
-    if comparison["figures"]:
+    """Promote a model and show what it was compared with; the exit code.
+
+    Where something is lost or gets worse, ask at a terminal, and need ``force`` anywhere else.
+    """
+    try:
+        record = client.promote(model_id, force=force)
+    except ApiError as error:
+        if error.problem != "regression":
+            raise
+        _print_comparison(error.facts.get("comparison", {}), out)
+        if not _is_confirmed(out):
+            out.print(
+                f"Not promoted. To promote it all the same: clamor promote {model_id} --force"
+            )
+            return 1
+        record = client.promote(model_id, force=True)
+    else:
+        _print_comparison(record.comparison, out)
+    forced = " although something is lost or gets worse" if record.forced else ""
+    out.print(f"Promoted{forced}: new sessions are analysed by {record.model_id}.")
+    return 0
+
+
+def _is_confirmed(out: Console) -> bool:
+    """Whether a person at a terminal wants to promote the model all the same."""
+    if not (sys.stdin.isatty() and out.is_terminal):
+        return False
+    try:
+        return Confirm.ask("Promote it all the same?", console=out, default=False)
+    except EOFError:
+        return False
+
+
+def _print_comparison(comparison: Mapping[str, Any], out: Console) -> None:
+    if comparison.get("figures"):
         table = _table("figure", "this model", comparison["in_use"],
                        right=("this model", comparison["in_use"]))  # fmt: skip
         for figure in comparison["figures"]:
-            table.add_row(figure["name"], f"{figure['candidate']:.3f}", f"{figure['in_use']:.3f}")
+            worse = " (worse)" if figure["is_worse"] else ""
+            own = f"{figure['candidate']:.3f}{worse}"
+            table.add_row(figure["name"].replace("_", " "), own, f"{figure['in_use']:.3f}")
         out.print(table)
         out.print(_BASES[comparison["basis"]])
-    forced = ", by force" if record.forced else ""
-    out.print(f"Promoted{forced}: new sessions are heard by {record.model_id}.")
-    return 0
+    # A promotion of an earlier release did not look at them.
+    if lost := comparison.get("lost_noise_types"):
+        out.print(f"Noise types that would no longer be detected ({len(lost)}): {', '.join(lost)}",
+                  style="yellow", markup=False)  # fmt: skip
 
 
 def which(model: str) -> uuid.UUID | Path:

@@ -35,6 +35,7 @@ from services.sessions import answer
 class Force(msgspec.Struct, forbid_unknown_fields=True):
     """Whether a model is put to use although it is worse."""
 
+    #: True to promote it although noise types are lost or figures are worse.
     force: bool = False
 
 
@@ -175,9 +176,10 @@ class ModelPromote:
         problems=(InvalidBody, ModelNotFound, ModelDamaged, Regression),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
-        """Put a model to use, unless it is worse than the one in use and nobody insists.
+        """Put a model to use, unless it is worse than the one in use and ``force`` is not set.
 
-        Promoting the model that is in use once more changes nothing.
+        It is worse if it cannot detect a noise type of the one in use, or if its accuracy,
+        calibration or another figure is worse. Promoting the model in use changes nothing.
         """
         force = body_of(req, Force).force
         with self._store.transaction() as db:
@@ -197,10 +199,10 @@ class ModelPromote:
             )
             comparison = promotion.compare(row, in_use, shared)
             figures = msgspec.to_builtins(comparison)
-            if comparison.worse and not force:
+            if comparison.is_regression and not force:
                 raise Regression(comparison.reason(), comparison=figures)
             made = model_queries.add_promotion(
-                db, model_id=model_id, forced=bool(comparison.worse), comparison=figures
+                db, model_id=model_id, forced=comparison.is_regression, comparison=figures
             )
             record = schemas.PromotionRecord.of(made)
         answer(resp, record)

@@ -96,6 +96,7 @@ EXAMPLES: dict[str, Example] = {
                 "figures": [
                     {"name": "event_f1", "candidate": 0.71, "in_use": 0.64, "is_worse": False}
                 ],
+                "lost_noise_types": [],
             },
         },
     ),

@@ -51,8 +51,11 @@ def test_a_model_trained_over_http_hears_the_sessions_after_its_promotion(
         report = clamor("validate", training.model_id, held_out, "--api", client.url)
         assert "clip accuracy" in report
 
-        record = client.promote(training.model_id)
-        assert not record.forced
+        refused = clamor("promote", training.model_id, "--api", client.url, exit_code=1)
+        assert "no longer be detected" in refused
+        assert "--force" in refused
+        record = client.promote(training.model_id, force=True)
+        assert record.forced
         # More than there are workers, so that each of them has had one: none was restarted.
         for _ in range(4):
             after = client.wait(client.upload(file))
@@ -66,7 +69,7 @@ def test_a_model_trained_over_http_hears_the_sessions_after_its_promotion(
         shipped = clamor("validate", file, "--api", client.url)
         [known] = [model for model in client.models() if model.is_shipped]
         assert str(known.id) in shipped
-        assert "Promoted" in clamor("promote", known.id, "--api", client.url)
+        assert "Promoted" in clamor("promote", known.id, "--force", "--api", client.url)
         changed = recordings.write(tmp_path / "changed.clamor", file.read_bytes()[:-1] + b"?")
         assert "checksum" in clamor("validate", changed, "--api", client.url, exit_code=1)
         with pytest.raises(ApiError, match="no model has the id"):
@@ -99,7 +102,7 @@ def test_the_command_line_trains_from_nothing(tmp_path: Path) -> None:
     manifest, _ = write_set(tmp_path / "train")
     home = tmp_path / "home"
     forest = ("--algorithm", "random_forest", "--home", home)
-    shown = clamor("train", manifest, "--name", "hums", "--promote", *forest)
+    shown = clamor("train", manifest, "--name", "hums", "--promote", "--force", *forest)
     assert "mains_hum" in shown
     assert "Promoted" in shown
     assert "*  hums 1" in clamor("models", "--home", home)

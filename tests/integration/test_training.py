@@ -296,7 +296,7 @@ def test_a_network_is_trained_looked_at_and_put_to_use(
     assert (model["algorithm"], model["card"]["n_clips"]) == ("cnn", 8)
     assert model["card"]["calibration"]["expected_error"] is not None
     assert validate(api, runtime, done["model_id"])["report"]["passed"]
-    assert promote(api, done["model_id"]).status_code == 200
+    assert promote(api, done["model_id"], force=True).status_code == 200
     session = listen(api, runtime)
     assert session["state"] == "completed"
     assert session["summary"]["model"] == {"name": "heard", "version": "1"}
@@ -513,9 +513,15 @@ def test_a_promoted_model_hears_the_next_session_without_a_restart(
 ) -> None:
     before = listen(api, runtime)
     assert before["summary"]["model"]["name"] == "clamor-base"
-    done = promote(api, trained["model_id"])
+    refused = promote(api, trained["model_id"])
+    assert "(13): alarm_tone" in assert_problem(refused, 409, "regression")
+    done = promote(api, trained["model_id"], force=True)
     assert done.status_code == 200, done.text
-    assert (done.json["forced"], done.json["comparison"]["basis"]) == (False, "nothing in common")
+    comparison = done.json["comparison"]
+    assert (done.json["forced"], comparison["basis"]) == (True, "nothing in common")
+    assert comparison == refused.json["comparison"]
+    lost = {*classifier.shipped().classes} - {*labelled.LABELS, "background"}
+    assert comparison["lost_noise_types"] == sorted(lost)
     assert listen(api, runtime)["summary"]["model"] == {"name": "hums", "version": "1"}
     listed = api.simulate_get("/v1/models").json["items"]
     in_use = {each["name"]: each["in_use"] for each in listed}
@@ -523,7 +529,7 @@ def test_a_promoted_model_hears_the_next_session_without_a_restart(
     # Once more changes nothing.
     assert promote(api, trained["model_id"]).json == done.json
     # And the shipped model can be promoted back.
-    assert promote(api, str(runtime.shipped_model_id)).status_code == 200
+    assert promote(api, str(runtime.shipped_model_id), force=True).status_code == 200
     assert listen(api, runtime)["summary"]["model"]["name"] == "clamor-base"
     with runtime.store.transaction() as db:
         assert db.execute(text("SELECT count(*) FROM promotions")).scalar_one() == 2
@@ -540,14 +546,15 @@ def test_a_regression_is_refused_with_the_figures_unless_forced(
     held_out = labelled.clips(seed=50)
     for model_id in (trained["model_id"], worse["model_id"]):
         validate(api, runtime, model_id, *held_out)
-    assert promote(api, trained["model_id"]).status_code == 200
+    assert promote(api, trained["model_id"], force=True).status_code == 200
     refused = promote(api, worse["model_id"])
     detail = assert_problem(refused, 409, "regression")
     assert "clip_accuracy" in detail
     comparison = refused.json["comparison"]
     assert (comparison["basis"], comparison["in_use"]) == ("validation", "hums 1")
-    [figure] = comparison["figures"]
+    figure = next(each for each in comparison["figures"] if each["name"] == "clip_accuracy")
     assert figure["is_worse"]
+    assert comparison["lost_noise_types"] == []
     assert figure["candidate"] < 0.5 < figure["in_use"]
     models = api.simulate_get("/v1/models").json["items"]
     assert [each["name"] for each in models if each["in_use"]] == ["hums"]
@@ -556,7 +563,7 @@ def test_a_regression_is_refused_with_the_figures_unless_forced(
     assert forced["comparison"]["figures"] == comparison["figures"]
     with runtime.store.transaction() as db:
         rows = db.execute(text("SELECT forced FROM promotions ORDER BY id")).scalars().all()
-    assert rows == [False, True]
+    assert rows == [True, True]
 
 
 def test_a_set_on_which_a_file_did_not_pass_is_not_compared(
@@ -567,7 +574,8 @@ def test_a_set_on_which_a_file_did_not_pass_is_not_compared(
     shipped_id = str(runtime.shipped_model_id)
     tamper(runtime, shipped_id)
     assert not validate(api, runtime, shipped_id, *held_out)["report"]["passed"]
-    assert promote(api, trained["model_id"]).json["comparison"]["basis"] == "nothing in common"
+    refused = promote(api, trained["model_id"])
+    assert refused.json["comparison"]["basis"] == "nothing in common"
 
 
 def test_without_a_shared_set_cross_validated_accuracy_is_compared(
@@ -575,7 +583,7 @@ def test_without_a_shared_set_cross_validated_accuracy_is_compared(
 ) -> None:
     again = train(api, runtime, *labelled.clips(), name="hums")
     validate(api, runtime, again["model_id"], *labelled.clips(seed=50))
-    promote(api, trained["model_id"])
+    promote(api, trained["model_id"], force=True)
     with runtime.store.transaction() as db:
         db.execute(
             text("UPDATE noise_models SET card = jsonb_set(card, '{clip_accuracy}', '0.5')"
@@ -605,7 +613,7 @@ def test_a_tampered_file_is_refused_everywhere(
     api: falcon.testing.TestClient, runtime: Runtime, trained: Any
 ) -> None:
     model_id = trained["model_id"]
-    assert promote(api, model_id).status_code == 200
+    assert promote(api, model_id, force=True).status_code == 200
     tamper(runtime, model_id)
     session = listen(api, runtime)
     assert session["state"] == "failed"
@@ -615,7 +623,7 @@ def test_a_tampered_file_is_refused_everywhere(
     report = validate(api, runtime, model_id)["report"]
     assert not report["passed"]
     assert [check["name"] for check in report["checks"]] == ["hash"]
-    assert promote(api, str(runtime.shipped_model_id)).status_code == 200
+    assert promote(api, str(runtime.shipped_model_id), force=True).status_code == 200
     assert_problem(promote(api, model_id, force=True), 409, "model-damaged")
 
 
