@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from actors import rounding
 from db import batch_models as models
 from db.blobs import MOST_KEY_BYTES
 from db.models import PRIORITIES, UNFINISHED_STATES
@@ -58,6 +59,7 @@ class Batch(msgspec.Struct, kw_only=True):
     files: dict[str, int]
     #: Seconds of audio in those that are decoded, and what was heard in those that are finished.
     duration_s: float
+    #: By noise type, the one with most events first.
     noise_types: dict[str, NoiseTypeSummary]
     problem: Problem | None
 
@@ -85,7 +87,7 @@ class Batch(msgspec.Struct, kw_only=True):
             created_at=row.created_at,
             files_total=row.items_total,
             files=dict(files),
-            duration_s=round(duration_s, 3),
+            duration_s=rounding.seconds(duration_s),
             noise_types=msgspec.convert(noise_types, dict[str, NoiseTypeSummary]),
             problem=msgspec.convert(row.problem, Problem | None),
         )
@@ -109,6 +111,14 @@ class BatchItem(msgspec.Struct, kw_only=True):
     events: int | None
     #: Why it was refused, or what was lost.
     reason: str | None
+
+    @classmethod
+    def of(cls, row: Any) -> BatchItem:
+        """The item of a row of the list."""
+        item = msgspec.convert(row._mapping, cls)
+        if item.duration_s is not None:
+            item.duration_s = rounding.seconds(item.duration_s)
+        return item
 
 
 class BatchItemPage(msgspec.Struct, kw_only=True):

@@ -217,7 +217,7 @@ class BatchItems:
             page = list_queries.batch_items(
                 db, batch_id, after=after, limit=asked.limit, states=asked.state
             )
-        items = [msgspec.convert(row._mapping, batch_schemas.BatchItem) for row in page.rows]
+        items = [batch_schemas.BatchItem.of(row) for row in page.rows]
         cursor = cursors.following(req, resp, asked, page.next)
         answer(resp, batch_schemas.BatchItemPage(items=items, next_cursor=cursor))
 

@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 
+from actors import rounding
+
 #: What a caller is asked to wait where another try may help.
 RETRY_AFTER_S = 5
 
@@ -283,7 +285,11 @@ class QuotaExceeded(ServiceError):
             f"{used_s:.0f} of {limit_s:.0f} seconds of audio are used; the quota renews at"
             f" {renews_at:%Y-%m-%dT%H:%M:%SZ}"
         )
-        self.extension = {"used_s": used_s, "limit_s": limit_s, "renews_at": renews_at}
+        self.extension = {
+            "used_s": rounding.seconds(used_s),
+            "limit_s": limit_s,
+            "renews_at": renews_at,
+        }
 
 
 class UnknownRoute(ServiceError):

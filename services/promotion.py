@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from actors import rounding
 from actors.noise_types import reported
 from db.models import NoiseModel
 from db.training_models import Validation
@@ -143,5 +144,12 @@ def _figures(candidate: dict[str, float | None], in_use: dict[str, float | None]
         own, other = candidate.get(name), in_use.get(name)
         if own is not None and other is not None:
             fall = other - own if more_is_better else own - other
-            figures.append(Figure(name=name, candidate=own, in_use=other, is_worse=fall > slack))
+            figures.append(
+                Figure(
+                    name=name,
+                    candidate=rounding.share(own),
+                    in_use=rounding.share(other),
+                    is_worse=fall > slack,
+                )
+            )
     return figures

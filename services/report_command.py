@@ -43,7 +43,18 @@ def run(
         print(msgspec.json.encode(made.report).decode())
     else:
         _print(made.report, Console())
+    bars.print(f"clamor: {_whose(made)}", markup=False)
     return 0
+
+
+def _whose(made: report_schemas.Report) -> str:
+    """Whose sessions a report is of, and how to get the others."""
+    if made.user_id is None:
+        return "this report is of the sessions of all users"
+    return (
+        "this report is of the sessions of this key's user only; --all-users is of everybody's, and"
+        " needs the key of an administrator"
+    )
 
 
 def _print(report: dict[str, Any], out: Console) -> None:

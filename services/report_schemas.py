@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import date, datetime
+from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -66,7 +67,7 @@ class Report(ListedReport, kw_only=True):
     @classmethod
     def of(cls, row: DailyReport, *, is_stale: bool) -> Report:
         """The report of a row."""
-        return Report(**_shown(row), is_stale=is_stale, report=row.report)
+        return Report(**_shown(row), is_stale=is_stale, report=_ordered(row.report))
 
 
 class ReportPage(msgspec.Struct, kw_only=True):
@@ -74,6 +75,14 @@ class ReportPage(msgspec.Struct, kw_only=True):
 
     items: list[ListedReport]
     next_cursor: str | None
+
+
+def _ordered(report: dict[str, Any] | None) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    detections = report["detections"]
+    by_type = schemas.most_events_first(detections["by_type"], events=itemgetter("events"))
+    return report | {"detections": detections | {"by_type": by_type}}
 
 
 def _shown(row: DailyReport) -> dict[str, Any]:

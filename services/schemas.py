@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import operator
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
+from actors import rounding
 from db.models import PRIORITIES, UNFINISHED_STATES, NoiseDetection, NoiseModel
 from db.training_models import Job, Promotion, TrainingClip, TrainingJob, Validation
 from services.progress import Progress
+
+SomeHeard = TypeVar("SomeHeard")
 
 
 class Problem(msgspec.Struct, kw_only=True):
@@ -36,6 +39,7 @@ class Summary(msgspec.Struct, kw_only=True):
     """A session in numbers. ``level_reference`` names what all levels refer to."""
 
     events: int
+    #: By noise type, the one with most events first.
     noise_types: dict[str, NoiseTypeSummary]
     laeq_db: float | None
     lceq_db: float | None
@@ -113,9 +117,10 @@ class Session(msgspec.Struct, kw_only=True):
             speed=progress.speed,
             time_left_s=progress.time_left_s,
             priority=PRIORITIES[row.priority],
+            duration_s=None if row.duration_s is None else rounding.seconds(row.duration_s),
             thresholds=_thresholds(row.thresholds),
             metadata=_metadata(row.metadata),
-            summary=_summary(row.summary or "null"),
+            summary=_ordered(_summary(row.summary or "null")),
             problem=_problem(row.problem or "null"),
         )
 
@@ -126,7 +131,7 @@ class Session(msgspec.Struct, kw_only=True):
 
 
 #: What a session keeps as JSON, or otherwise than it shows it.
-_READ = ("priority", "thresholds", "metadata", "summary", "problem")
+_READ = ("duration_s", "priority", "thresholds", "metadata", "summary", "problem")
 #: What it shows as it stands in its row.
 _COPIED = tuple(
     name
@@ -138,6 +143,24 @@ _thresholds = msgspec.json.Decoder(dict[str, float]).decode
 _metadata = msgspec.json.Decoder(dict[str, Any]).decode
 _summary = msgspec.json.Decoder(Summary | None).decode
 _problem = msgspec.json.Decoder(Problem | None).decode
+
+
+def most_events_first(
+    noise_types: Mapping[str, SomeHeard], *, events: Callable[[SomeHeard], int]
+) -> dict[str, SomeHeard]:
+    """Return noise types in the order of answers: by falling number of events, then by name.
+
+    The database keeps the fields of JSON in an order of its own.
+    """
+    return dict(sorted(noise_types.items(), key=lambda each: (-events(each[1]), each[0])))
+
+
+def _ordered(summary: Summary | None) -> Summary | None:
+    if summary is not None:
+        summary.noise_types = most_events_first(
+            summary.noise_types, events=operator.attrgetter("events")
+        )
+    return summary
 
 
 class Candidate(msgspec.Struct, kw_only=True):
@@ -242,7 +265,7 @@ class Model(msgspec.Struct, kw_only=True):
             algorithm=str(row.header.get("algorithm", "")),
             classes=list(row.header["classes"]),
             in_use=in_use,
-            clip_accuracy=row.clip_accuracy,
+            clip_accuracy=None if row.clip_accuracy is None else rounding.share(row.clip_accuracy),
             card=row.card if with_card else None,
         )
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import falcon
 import msgspec
 
+from actors import rounding
 from db import account_queries, limit_queries, queries, request_queries
 from db.session import Store
 from services.access import principal
@@ -103,10 +104,14 @@ class UsageItem:
         told = Usage(
             user_id=user_id,
             limit_s=self._quota.limit_s(user.max_audio_s_per_month),
-            used_s=used_s,
+            used_s=rounding.seconds(used_s),
             renews_at=renews_at,
             months=[
-                MonthUsage(month=f"{row.month:%Y-%m}", audio_s=row.audio_s, sessions=row.sessions)
+                MonthUsage(
+                    month=f"{row.month:%Y-%m}",
+                    audio_s=rounding.seconds(row.audio_s),
+                    sessions=row.sessions,
+                )
                 for row in months
             ],
             since=since,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from actors import rounding
 from actors.noise_types import BACKGROUND
 from actors.science import analysis
 from actors.science.analysis import EnergyShares, Events
@@ -21,8 +22,6 @@ from actors.science.stretches import Stretches
 from actors.science.totals import SILENCE
 from db.models import AudioSession
 
-#: Decimals of seconds, shares, and levels in dB.
-SECONDS, SHARES, LEVELS = 3, 6, 2
 #: Events that are told as the loudest.
 LOUDEST = 10
 #: Ends of sessions of which there is no answer, whatever was listened to.
@@ -72,10 +71,10 @@ def document(given: Given) -> dict[str, Any]:
     every = Stretches.all_of(heard.values(), duration_s=given.duration_s)
     counts = analysis.confidence_counts(given.events.confidence)
     return {
-        "duration_s": _seconds(given.duration_s),
+        "duration_s": rounding.seconds(given.duration_s),
         "level_reference": given.session.level_reference,
         "events": len(given.events),
-        "heard_s": _seconds(every.total_s),
+        "heard_s": rounding.seconds(every.total_s),
         "heard_share": _share(every.total_s, given.duration_s),
         "noise_types": _types(given, heard),
         "confidence": {"class_width": 1 / analysis.CONFIDENCE_CLASSES, "events": counts.tolist()},
@@ -98,12 +97,12 @@ def _types(given: Given, heard: Mapping[str, Stretches]) -> list[dict[str, Any]]
             {
                 "noise_type": name,
                 "events": places.size,
-                "total_s": _seconds(float(lengths_s.sum())),
-                "heard_s": _seconds(heard[name].total_s),
+                "total_s": rounding.seconds(lengths_s.sum()),
+                "heard_s": rounding.seconds(heard[name].total_s),
                 "heard_share": _share(heard[name].total_s, given.duration_s),
-                "mean_confidence": round(float(confidence.mean()), SHARES),
-                "min_confidence": round(float(confidence.min()), SHARES),
-                "max_confidence": round(float(confidence.max()), SHARES),
+                "mean_confidence": rounding.share(confidence.mean()),
+                "min_confidence": rounding.share(confidence.min()),
+                "max_confidence": rounding.share(confidence.max()),
                 "confidence_events": analysis.confidence_counts(confidence).tolist(),
             }
         )
@@ -116,7 +115,7 @@ def _minutes(given: Given, heard: Mapping[str, Stretches]) -> dict[str, Any]:
     levels_db: list[float | None] = [None] * n_minutes
     if given.energy is not None:
         minute_db = _in_db(given.energy.mean_squares(bounds_s), given.calibration_db)
-        levels_db = [_level(level_db) for level_db in minute_db.tolist()]
+        levels_db = [rounding.level(level_db) for level_db in minute_db.tolist()]
     starts = given.events.start_s
     return {
         "step_s": analysis.MINUTE_S,
@@ -126,7 +125,8 @@ def _minutes(given: Given, heard: Mapping[str, Stretches]) -> dict[str, Any]:
             for name, places in given.events.by_type().items()
         },
         "heard_s": {
-            name: part.between_s(bounds_s).round(SECONDS).tolist() for name, part in heard.items()
+            name: part.between_s(bounds_s).round(rounding.SECOND_DECIMALS).tolist()
+            for name, part in heard.items()
         },
     }
 
@@ -134,12 +134,12 @@ def _minutes(given: Given, heard: Mapping[str, Stretches]) -> dict[str, Any]:
 def _loudest(events: Events) -> list[dict[str, Any]]:
     return [
         {
-            "start_s": float(events.start_s[place]),
-            "end_s": float(events.end_s[place]),
+            "start_s": rounding.seconds(events.start_s[place]),
+            "end_s": rounding.seconds(events.end_s[place]),
             "noise_type": events.types[events.type_index[place]],
-            "confidence": float(events.confidence[place]),
-            "laeq_db": _level(float(events.laeq_db[place])),
-            "lafmax_db": _level(float(events.lafmax_db[place])),
+            "confidence": rounding.share(events.confidence[place]),
+            "laeq_db": rounding.level(events.laeq_db[place]),
+            "lafmax_db": rounding.level(events.lafmax_db[place]),
         }
         for place in events.loudest(LOUDEST).tolist()
     ]
@@ -160,7 +160,7 @@ def _energy(given: Given, heard: Mapping[str, Stretches]) -> dict[str, Any] | No
     whole_s = np.array([0.0, given.duration_s])
     [whole_db] = _in_db(given.energy.mean_squares(whole_s), given.calibration_db).tolist()
     return {
-        "laeq_db": _level(whole_db),
+        "laeq_db": rounding.level(whole_db),
         "noise_types": [
             {"noise_type": name, **_part(share, whole_db)}
             for name, share in sorted(shares.by_type.items(), key=lambda each: (-each[1], each[0]))
@@ -174,7 +174,7 @@ def _energy(given: Given, heard: Mapping[str, Stretches]) -> dict[str, Any] | No
 def _part(share: float, whole_db: float) -> dict[str, float | None]:
     """A share, and the level that the recording would have of it alone."""
     part_db = whole_db + 10 * math.log10(share) if share > 0 else None
-    return {"share": round(share, SHARES), "laeq_db": _level(part_db)}
+    return {"share": rounding.share(share), "laeq_db": rounding.level(part_db)}
 
 
 def _main_source(shares: EnergyShares) -> str:
@@ -203,13 +203,17 @@ def _exceedances(given: Given, heard: Mapping[str, Stretches]) -> list[dict[str,
                 {
                     "level": level,
                     "limit_db": limit_db,
-                    "above_s": _seconds(over.above_s),
+                    "above_s": rounding.seconds(over.above_s),
                     "above_share": _share(over.above_s, given.duration_s),
                     "exceedances": over.count,
-                    "longest_s": _seconds(over.longest_s),
-                    "longest_start_s": over.longest_start_s,
-                    "heard_s": {name: _seconds(each) for name, each in over.heard_s.items()},
-                    "background_s": _seconds(over.background_s),
+                    "longest_s": rounding.seconds(over.longest_s),
+                    "longest_start_s": None
+                    if over.longest_start_s is None
+                    else rounding.seconds(over.longest_start_s),
+                    "heard_s": {
+                        name: rounding.seconds(each) for name, each in over.heard_s.items()
+                    },
+                    "background_s": rounding.seconds(over.background_s),
                 }
             )
     return found
@@ -229,7 +233,9 @@ def _processing(given: Given) -> dict[str, Any]:
         "retries": sum(run.runs for run in given.runs if run.result == "retried"),
         "spans_total": session.spans_total,
         "spans_failed": given.spans_failed,
-        "missing_s": _seconds(sum(part["end_s"] - part["start_s"] for part in given.missing)),
+        "missing_s": rounding.seconds(
+            sum(part["end_s"] - part["start_s"] for part in given.missing)
+        ),
     }
 
 
@@ -238,14 +244,16 @@ def _stage(step: str, runs: Sequence[Any], duration_s: float) -> dict[str, Any]:
     return {
         "step": step,
         "runs": {run.result: run.runs for run in runs},
-        "total_s": _seconds(total_s),
-        "longest_s": _seconds(max(run.longest_s for run in runs)),
+        "total_s": rounding.seconds(total_s),
+        "longest_s": rounding.seconds(max(run.longest_s for run in runs)),
         "times_real_time": _times(duration_s, total_s),
     }
 
 
 def _between_s(first: Any, last: Any) -> float | None:
-    return None if first is None or last is None else _seconds((last - first).total_seconds())
+    return (
+        None if first is None or last is None else rounding.seconds((last - first).total_seconds())
+    )
 
 
 def _times(duration_s: float, took_s: float | None) -> float | None:
@@ -253,17 +261,8 @@ def _times(duration_s: float, took_s: float | None) -> float | None:
     return round(duration_s / took_s, 2) if took_s and duration_s else None
 
 
-def _seconds(value: float) -> float:
-    return round(value, SECONDS)
-
-
 def _share(part_s: float, whole_s: float) -> float:
-    return round(part_s / whole_s, SHARES) if whole_s else 0.0
-
-
-def _level(level_db: float | None) -> float | None:
-    """A level to be told; None for digital silence."""
-    return None if level_db is None or not math.isfinite(level_db) else round(level_db, LEVELS)
+    return rounding.share(part_s / whole_s) if whole_s else 0.0
 
 
 def _in_db(mean_squares: NDArray[np.float64], calibration_db: float) -> NDArray[np.float64]:

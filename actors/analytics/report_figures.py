@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from actors import rounding
 from actors.science import day
 from actors.science.day import Day, Stretch
 from db import report_queries, request_queries
@@ -122,7 +123,7 @@ def _events(rows: Iterable[Row[Any]], *, n_before: int, n_hours: int) -> dict[st
             row.noise_type, {"events": 0, "total_s": 0.0, "by_hour": [0] * n_hours}
         )
         of_type["events"] += row.events
-        of_type["total_s"] = round(of_type["total_s"] + row.total_s, 2)
+        of_type["total_s"] = rounding.seconds(of_type["total_s"] + row.total_s)
         of_type["by_hour"][hour] += row.events
     return dict(sorted(found.items(), key=lambda each: (-each[1]["events"], each[0])))
 

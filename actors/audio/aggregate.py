@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from actors import steps
+from actors import rounding, steps
 from actors.audio import level_answer, pcm, progress, resplit
 from actors.audio.detect import SCORES
 from actors.failures import Permanent
@@ -69,7 +69,7 @@ def _outcome(
     totals = Totals.from_json(session.totals)
     tell = progress.of_stage(runtime, work, hold)
     heard = _merge(runtime, session, spans, levels, hold, tell=tell)
-    heard = _calibrated(heard, session.calibration_db)
+    heard = _as_shown(heard, session.calibration_db)
     answer_key = hold.writes(
         product_key(session.id, "levels-answer", attempt=hold.attempt, resplits=work.resplits)
     )
@@ -128,12 +128,21 @@ def _merge(
     ]
 
 
-def _calibrated(heard: Sequence[Event], calibration_db: float | None) -> list[Event]:
+def _as_shown(heard: Sequence[Event], calibration_db: float | None) -> list[Event]:
+    """Events with their calibration and with the decimals of answers."""
     return [
         dataclasses.replace(
             event,
-            laeq_db=calibrated(event.laeq_db, calibration_db or 0.0),
-            lafmax_db=calibrated(event.lafmax_db, calibration_db or 0.0),
+            start_s=rounding.seconds(event.start_s),
+            end_s=rounding.seconds(event.end_s),
+            # Rows have the same decimals, so that a filter by confidence finds what is shown.
+            confidence=rounding.share(event.confidence),
+            candidates=tuple(
+                dataclasses.replace(each, score=rounding.share(each.score))
+                for each in event.candidates
+            ),
+            laeq_db=rounding.level(calibrated(event.laeq_db, calibration_db or 0.0)),
+            lafmax_db=rounding.level(calibrated(event.lafmax_db, calibration_db or 0.0)),
         )
         for event in heard
     ]
@@ -165,7 +174,7 @@ def _summary(
             event.noise_type, {"events": 0, "total_s": 0.0, "max_confidence": 0.0}
         )
         entry["events"] += 1
-        entry["total_s"] = round(entry["total_s"] + event.end_s - event.start_s, 3)
+        entry["total_s"] = rounding.seconds(entry["total_s"] + event.end_s - event.start_s)
         entry["max_confidence"] = max(entry["max_confidence"], event.confidence)
     return {
         "events": len(heard),
@@ -218,8 +227,8 @@ def _missing(session: AudioSession, spans: Sequence[SessionSpan]) -> list[dict[s
     assert session.duration_s is not None
     missing = [
         {
-            "start_s": round(start_s, 3),
-            "end_s": round(min(end_s, session.duration_s), 3),
+            "start_s": rounding.seconds(start_s),
+            "end_s": rounding.seconds(min(end_s, session.duration_s)),
             "reason": span.last_error or "unknown",
         }
         for span in spans
@@ -229,8 +238,8 @@ def _missing(session: AudioSession, spans: Sequence[SessionSpan]) -> list[dict[s
     if session.missing_s:
         missing.append(
             {
-                "start_s": round(session.duration_s, 3),
-                "end_s": round(session.duration_s + session.missing_s, 3),
+                "start_s": rounding.seconds(session.duration_s),
+                "end_s": rounding.seconds(session.duration_s + session.missing_s),
                 "reason": "the file holds less audio than its header promises",
             }
         )

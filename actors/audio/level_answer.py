@@ -7,19 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from actors import rounding
 from actors.science.levels import LevelSeries
 from actors.science.totals import SILENCE, Totals
 from actors.science.weighting import supported_hz
 from db.models import AudioSession
 
-#: Decimals of a level in dB: ten times finer than any limit of the standards.
-DECIMALS = 2
-
 
 def of_the_whole(totals: Totals, calibration_db: float) -> dict[str, float | None]:
     """The levels of the whole recording and its percentile levels, by their names."""
     found = totals.overall_db(calibration_db) | totals.percentiles_db(calibration_db)
-    return {name: _rounded(level_db) for name, level_db in found.items()}
+    return {name: rounding.level(level_db) for name, level_db in found.items()}
 
 
 def document(session: AudioSession, levels: LevelSeries, totals: Totals) -> dict[str, Any]:
@@ -31,12 +29,12 @@ def document(session: AudioSession, levels: LevelSeries, totals: Totals) -> dict
         "unit": "dB",
         "level_reference": session.level_reference,
         "calibration_db": session.calibration_db,
-        "duration_s": levels.duration_s,
+        "duration_s": rounding.seconds(levels.duration_s),
         "supported_hz": supported_hz(levels.rate_hz),
         "overall": of_the_whole(totals, calibration_db),
         "laf_interval_s": totals.tick_s,
         "third_octaves": third_octaves
-        and [band | {"lzeq_db": _rounded(band["lzeq_db"])} for band in third_octaves],
+        and [band | {"lzeq_db": rounding.level(band["lzeq_db"])} for band in third_octaves],
         "series": {
             "step_s": 1.0,
             "laeq_db": _in_db(mean_square, calibration_db),
@@ -45,15 +43,11 @@ def document(session: AudioSession, levels: LevelSeries, totals: Totals) -> dict
     }
 
 
-def _rounded(level_db: float | None) -> float | None:
-    return None if level_db is None else round(level_db, DECIMALS)
-
-
 def _in_db(mean_squares: NDArray[np.float64], calibration_db: float) -> list[float | None]:
     level_db = 10 * np.log10(np.maximum(mean_squares, SILENCE)) + calibration_db
     return [
         None if is_silent else level
         for level, is_silent in zip(
-            level_db.round(DECIMALS).tolist(), mean_squares <= SILENCE, strict=True
+            level_db.round(rounding.LEVEL_DECIMALS).tolist(), mean_squares <= SILENCE, strict=True
         )
     ]

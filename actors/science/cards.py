@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from actors import rounding
 from actors.science import clip_metrics, ear
 from actors.science.chunks import RATE_HZ, Grid
 from actors.science.classifier import Model
@@ -82,7 +83,7 @@ def quality(
     counts = Counter(truth)
     per_class = clip_metrics.per_class(truth, predicted, classes=every)
     return {
-        "clip_accuracy": clip_metrics.clip_accuracy(truth, predicted),
+        "clip_accuracy": number(clip_metrics.clip_accuracy(truth, predicted)),
         "classes": [
             {
                 "name": name,
@@ -130,7 +131,7 @@ def probe_scores(model: Model) -> NDArray[np.float32]:
 
 def number(value: float) -> float | None:
     """A figure as JSON knows it: None where it is undefined."""
-    return None if math.isnan(value) else round(float(value), 6)
+    return None if math.isnan(value) else rounding.share(value)
 
 
 def _calibration(

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from actors import rounding
 from actors.science.totals import lden_db, to_db
 
 #: What levels are kept by for each recording: quarters of an hour of UTC, of which the hours of
@@ -32,9 +33,6 @@ PERIODS: dict[str, tuple[tuple[int, int], ...]] = {
     "evening": ((19, 23),),
     "night": ((0, 7), (23, 24)),
 }
-#: Decimals of levels in dB, and of shares.
-DECIMALS = 2
-SHARE_DECIMALS = 4
 
 
 class NoSuchDay(ValueError):
@@ -199,13 +197,13 @@ def sound(day: Day, recorded: Sequence[Stretch]) -> dict[str, Any]:
         "lden_db": _lden(means["day"], means["evening"], means["night"]),
         "covered": {
             # A period that a change of clocks has left nothing of is covered as far as it can be.
-            name: round(float(covered_s[at].sum() / max(lengths_s[at].sum(), 1.0)), SHARE_DECIMALS)
+            name: rounding.share(covered_s[at].sum() / max(lengths_s[at].sum(), 1.0))
             for name, at in in_period.items()
         },
         "hours": [
             {
                 "laeq_db": _rounded(_mean(energies[at : at + 1], seconds[at : at + 1])),
-                "covered": round(float(covered_s[at] / lengths_s[at]), SHARE_DECIMALS),
+                "covered": rounding.share(covered_s[at] / lengths_s[at]),
             }
             for at in range(len(day.hours))
         ],
@@ -215,7 +213,7 @@ def sound(day: Day, recorded: Sequence[Stretch]) -> dict[str, Any]:
 def mean_db(levels_db: Iterable[float | None]) -> float | None:
     """The mean of levels by their energy; None if there is none."""
     known = [10 ** (level_db / 10) for level_db in levels_db if level_db is not None]
-    return round(10 * math.log10(sum(known) / len(known)), DECIMALS) if known else None
+    return rounding.level(10 * math.log10(sum(known) / len(known))) if known else None
 
 
 def _by_hour(
@@ -248,7 +246,7 @@ def _mean(energies: NDArray[np.float64], seconds: NDArray[np.float64]) -> float 
 
 def _rounded(mean_square: float | None) -> float | None:
     level_db = None if mean_square is None else to_db(mean_square)
-    return None if level_db is None else round(level_db, DECIMALS)
+    return rounding.level(level_db)
 
 
 def _lden(*periods: float | None) -> float | None:
@@ -258,4 +256,4 @@ def _lden(*periods: float | None) -> float | None:
         return None
     # A period that is silent adds nothing.
     heard = (-math.inf if level_db is None else level_db for level_db in levels_db)
-    return round(lden_db(*heard), DECIMALS)
+    return rounding.level(lden_db(*heard))

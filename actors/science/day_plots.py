@@ -1,4 +1,8 @@
-"""Pictures of a day: what was heard in each hour, and how loud it was."""
+"""Pictures of a day: what was heard in each hour, and how loud it was.
+
+An hour lies between its begin and the begin of the next one on the axis, where ``labels`` name the
+begins: whole numbers, counted from 0.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +26,21 @@ _MOST_CHARS = 24
 SIZES_IN = {"wide": (9.0, 3.1), "narrow": (4.4, 3.5)}
 #: Names are shown as they are: a dollar sign starts no formula.
 _PLAIN = {"parse_math": False}
+#: The share of an hour that its bar is wide.
+_BAR_WIDTH = 0.86
 
 
 def draw_events(
     by_type: Mapping[str, Sequence[int]], labels: Sequence[str], *, size_in: tuple[float, float]
 ) -> bytes:
     """A bar for each hour, of the events of each type; ``by_type`` has the most frequent first."""
+    return _png(events_figure(by_type, labels, size_in=size_in))
+
+
+def events_figure(
+    by_type: Mapping[str, Sequence[int]], labels: Sequence[str], *, size_in: tuple[float, float]
+) -> Figure:
+    """The figure of `draw_events`."""
     figure, axes = _figure(size_in)
     names = list(by_type)
     shown, rest = names[: len(_COLOURS)], names[len(_COLOURS) :]
@@ -38,7 +51,8 @@ def draw_events(
     bottom = np.zeros(len(labels))
     for name, counts, colour in parts:
         text = shorten(name.replace("_", " "), _MOST_CHARS, placeholder=" ...")
-        axes.bar(range(len(labels)), counts, bottom=bottom, color=colour, width=0.86, label=text)
+        axes.bar(np.arange(len(labels)) + 0.5, counts, bottom=bottom, color=colour,
+                 width=_BAR_WIDTH, label=text)  # fmt: skip
         bottom += counts
     axes.set_ylabel("events")
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -49,7 +63,7 @@ def draw_events(
         )
         for each in legend.get_texts():
             each.set_parse_math(False)
-    return _finished(figure, axes, labels)
+    return _with_hours(figure, axes, labels)
 
 
 def draw_levels(
@@ -57,11 +71,19 @@ def draw_levels(
     unit: str, size_in: tuple[float, float],
 ) -> bytes:  # fmt: skip
     """The level of each hour, over the periods of the day; an hour without one has no line."""
+    return _png(levels_figure(levels_db, labels, periods, unit=unit, size_in=size_in))
+
+
+def levels_figure(
+    levels_db: Sequence[float | None], labels: Sequence[str], periods: Sequence[str], *,
+    unit: str, size_in: tuple[float, float],
+) -> Figure:  # fmt: skip
+    """The figure of `draw_levels`."""
     figure, axes = _figure(size_in)
     for at, period in enumerate(periods):
-        axes.axvspan(at - 0.5, at + 0.5, color=_PERIODS[period], linewidth=0)
+        axes.axvspan(at, at + 1, color=_PERIODS[period], linewidth=0)
     known = np.array([np.nan if each is None else each for each in levels_db])
-    axes.hlines(known, np.arange(known.size) - 0.5, np.arange(known.size) + 0.5,
+    axes.hlines(known, np.arange(known.size), np.arange(known.size) + 1,
                 color=_COLOURS[0], linewidth=2.4)  # fmt: skip
     axes.set_ylabel(f"LAeq ({unit})")
     if np.isfinite(known).any():
@@ -69,7 +91,7 @@ def draw_levels(
     for period in ("night", "evening"):
         axes.bar(0, 0, color=_PERIODS[period], edgecolor="#BBBBBB", linewidth=0.6, label=period)
     figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8)
-    return _finished(figure, axes, labels)
+    return _with_hours(figure, axes, labels)
 
 
 def _figure(size_in: tuple[float, float]) -> tuple[Figure, Axes]:
@@ -83,15 +105,19 @@ def _figure(size_in: tuple[float, float]) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _finished(figure: Figure, axes: Axes, labels: Sequence[str]) -> bytes:
-    """With an axis of hours, of which not every one is named where there is no room."""
+def _with_hours(figure: Figure, axes: Axes, labels: Sequence[str]) -> Figure:
+    """Add an axis of hours, of which not every one is named where there is no room."""
     every = 2 if figure.get_figwidth() > 6 else 4
-    axes.set_xlim(-0.6, len(labels) - 0.4)
+    axes.set_xlim(-0.1, len(labels) + 0.1)
     at = range(0, len(labels), every)
     # Without the offset, which the table has.
     axes.set_xticks(at, [labels[index][:5] for index in at], **_PLAIN)
     axes.tick_params(labelsize=8)
     axes.yaxis.label.set_fontsize(9)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format="png")
     return out.getvalue()

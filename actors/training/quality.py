@@ -55,8 +55,8 @@ def of_clips(
     result = cards.quality(truth, predicted, scores=scores, classes=model.classes)
     figures = {"clip_accuracy": result["clip_accuracy"]}
     if durations_s:
-        figures["false_alarms_per_hour"] = metrics.false_alarms_per_hour(
-            background, durations_s=durations_s
+        figures["false_alarms_per_hour"] = number(
+            metrics.false_alarms_per_hour(background, durations_s=durations_s)
         )
     return {
         "kind": "clips",
@@ -108,8 +108,10 @@ def of_events(
         "psds": score,
     }
     if silent:
-        figures["false_alarms_per_hour"] = metrics.false_alarms_per_hour(
-            {name: estimated[name] for name in silent}, durations_s=silent
+        figures["false_alarms_per_hour"] = number(
+            metrics.false_alarms_per_hour(
+                {name: estimated[name] for name in silent}, durations_s=silent
+            )
         )
     labels = {event.label for true in reference.values() for event in true}
     return {

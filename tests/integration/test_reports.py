@@ -26,7 +26,7 @@ from actors.steward import nudge_for, take_quiet
 from db import report_queries, request_queries
 from db.blobs import report_key
 from db.request_queries import Request
-from services import arguments, report_command
+from services import arguments, report_command, schemas
 from services.app import Collaborators, create_app
 from services.client import Client
 from tests.support import accounts, recordings
@@ -101,6 +101,34 @@ def made(api: Api, runtime: Runtime, **asked: Any) -> dict[str, Any]:
     found: dict[str, Any] = api.simulate_get(answered.headers["location"]).json
     assert (found["state"], found["percent"], found["problem"]) == ("completed", 100, None)
     return found
+
+
+def test_noise_types_stand_by_falling_number_of_events_then_by_name(
+    api: Api, runtime: Runtime
+) -> None:
+    """The database has an order of its own: the shorter name first."""
+    events = {"rooster_far_away": [1, 2, 3], "b": [4], "a": [5, 6], "wind": [7], "ab": [8, 9]}
+    session_id = session(runtime, "2026-10-25T00:30Z", events=events)  # type: ignore[arg-type]
+    wanted = ["rooster_far_away", "a", "ab", "b", "wind"]
+    assert list(made(api, runtime)["report"]["detections"]["by_type"]) == wanted
+    page = api.simulate_get("/v1/reports").json["items"][0]["id"]
+    shown = api.simulate_get(f"/v1/reports/{page}/html").text
+    places = [shown.index(f">{name.replace('_', ' ')}<") for name in wanted]
+    assert places == sorted(places)
+    heard = {name: {"events": len(some), "total_s": 1.0, "max_confidence": 0.9}
+             for name, some in events.items()}  # fmt: skip
+    summary = dict.fromkeys(schemas.Summary.__struct_fields__) | {
+        "events": 9, "noise_types": heard, "level_reference": "dBFS", "model": {},
+    }  # fmt: skip
+    with runtime.store.transaction() as db:
+        db.execute(
+            text("UPDATE audio_sessions SET summary = CAST(:summary AS jsonb) WHERE id = :id"),
+            {"summary": json.dumps(summary), "id": session_id},
+        )
+    shown_session = api.simulate_get(f"/v1/sessions/{session_id}").json
+    assert list(shown_session["summary"]["noise_types"]) == wanted
+    listed = api.simulate_get("/v1/sessions").json["items"][0]
+    assert list(listed["summary"]["noise_types"]) == wanted
 
 
 def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
@@ -437,7 +465,18 @@ def test_the_command_asks_and_shows(
         all_users=given.all_users, as_json=given.json, bars=Console(stderr=True),
     )  # fmt: skip
     assert done == 0
-    assert "dog_bark" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "dog_bark" in shown.out
+    assert "this key's user only; --all-users" in " ".join(shown.err.split())
+    through = accounts.client(app, ADMIN_KEY)
+    done = report_command.run(
+        client, given.day, time_zone=given.time_zone, html=None,
+        all_users=True, as_json=True, bars=Console(stderr=True),
+    )  # fmt: skip
+    shown = capsys.readouterr()
+    assert done == 0
+    assert "the sessions of all users" in " ".join(shown.err.split())
+    assert json.loads(shown.out.splitlines()[-1])["day"] == "2026-10-25"
     assert file.read_bytes().startswith(b"<!doctype html>")
 
 

@@ -96,13 +96,15 @@ def test_a_type_that_is_lost_counts_although_every_figure_is_better() -> None:
 
 
 def test_calibration_is_compared_on_both_bases() -> None:
-    calibrated, not_so = ({"calibration": {"expected_error": error}} for error in (0.02, 0.08))
-    assert worse(model(0.9, **not_so), model(0.9, **calibrated), None) == ["calibration_error"]
-    assert worse(model(0.9, **calibrated), model(0.9, **not_so), None) == []
-    assert worse(model(0.9, **calibrated), model(0.9, calibration=None), None) == []
+    good, bad = ({"expected_error": error} for error in (0.02, 0.08))
+    assert worse(model(0.9, calibration=bad), model(0.9, calibration=good), None) == [
+        "calibration_error"
+    ]
+    assert worse(model(0.9, calibration=good), model(0.9, calibration=bad), None) == []
+    assert worse(model(0.9, calibration=good), model(0.9, calibration=None), None) == []
     pair = [
-        Validation(set_sha256="s", report={"figures": {}, "clips": quality})
-        for quality in (not_so, calibrated)
+        Validation(set_sha256="s", report={"figures": {}, "clips": {"calibration": quality}})
+        for quality in (bad, good)
     ]
     assert worse(model(), model(), (pair[0], pair[1])) == ["calibration_error"]
 
