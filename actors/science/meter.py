@@ -31,8 +31,8 @@ LONGEST_TICK_S = 0.0005
 #: is within 0.002 dB of what it would have been after eight time constants.
 START_UP_S = 8 * FAST_TAU_S
 
-#: A second is measured at a time, so that the calls do not cost more than the work; a step where
-#: a second has more samples than this over all channels (32 MB).
+#: A second is measured at a time, so that the calls do not cost more than the work; as many steps
+#: as fit where a second has more samples than this over all channels (32 MB).
 LARGEST_BLOCK = 8_000_000
 
 
@@ -53,12 +53,15 @@ class LevelMeter:
 
     def __init__(self, *, rate_hz: int, n_channels: int, third_octaves: bool = False) -> None:
         self._rate_hz = rate_hz
-        by_steps = rate_hz * n_channels > LARGEST_BLOCK and rate_hz % STEPS_PER_S == 0
-        n_frames = rate_hz // STEPS_PER_S if by_steps else rate_hz
+        n_steps = STEPS_PER_S
+        if rate_hz % STEPS_PER_S == 0:
+            fitting = LARGEST_BLOCK * STEPS_PER_S // (rate_hz * n_channels)
+            n_steps = min(max(fitting, 1), STEPS_PER_S)
+        n_frames = rate_hz * n_steps // STEPS_PER_S
         self._block = np.zeros((n_frames, n_channels), dtype=np.float32)
         self._n_waiting = 0
         # Steps of a block; a block begins with a step, since it is a whole number of them.
-        self._steps = step_starts(0, 1 if by_steps else STEPS_PER_S, rate_hz=rate_hz)
+        self._steps = step_starts(0, n_steps, rate_hz=rate_hz)
         self._channels = [
             _Channel(rate_hz=rate_hz, third_octaves=third_octaves) for _ in range(n_channels)
         ]
@@ -145,6 +148,9 @@ class _Channel:
         self._a_section = weighting.a_from_c(rate_hz)
         self._c_state = np.zeros((len(self._c_sections), 2))
         self._a_state = np.zeros((len(self._a_section), 2))
+        self._n_step = max(rate_hz // STEPS_PER_S, 1)
+        # Known with the first block.
+        self._offset: float | None = None
         self.a_energy = self.c_energy = 0.0
         self._energy = self._sum = 0.0
         self.peak = PeakMeter()
@@ -152,7 +158,9 @@ class _Channel:
 
     def measure(self, samples: NDArray[np.float32]) -> NDArray[np.float64]:
         """Take the next samples [shape=(n,)]; their A-weighted squares [shape=(n,)]."""
-        flat = samples.astype(np.float64)
+        if self._offset is None:
+            self._offset = _resting_value(samples, n_step=self._n_step)
+        flat = np.subtract(samples, self._offset, dtype=np.float64)
         self._energy += float(flat @ flat)
         self._sum += float(flat.sum())
         if self.bands is not None:
@@ -170,6 +178,18 @@ class _Channel:
     def z_energy(self, n_frames: int) -> float:
         """Sum of squares without the constant part, which is no sound but an offset."""
         return max(self._energy - self._sum**2 / max(n_frames, 1), 0.0)
+
+
+def _resting_value(samples: NDArray[np.float32], *, n_step: int) -> float:
+    """Return the constant value that a channel is taken to have before its first samples.
+
+    Filters start from zero, so a constant offset would be a step at the first sample, which is
+    heard as a click. The mean of the first block is the offset. The first sample alone is not: in
+    a recording that begins in the middle of a loud tone it is a part of the sound, and taking it
+    away would add an offset (6 dB of C peak). What begins with a step of digital silence has no
+    offset there, whatever follows.
+    """
+    return float(samples.mean(dtype=np.float64)) if samples[:n_step].any() else 0.0
 
 
 class TimeWeighting:

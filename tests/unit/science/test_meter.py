@@ -192,14 +192,17 @@ def test_any_cut_into_blocks_gives_the_same_levels(
 
 def test_many_channels_are_measured_in_shorter_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = np.random.default_rng(4).normal(0, 0.1, (70_003, 2))
+    # The offset is that of the first block, whose length differs here; so let there be none.
+    for half in (slice(16_000), slice(16_000, 32_000)):
+        samples[half] -= samples[half].mean(axis=0)
     series, totals = metered(samples, 32_000, third_octaves=True)
     monkeypatch.setattr(meter, "LARGEST_BLOCK", 32_000)
-    shorter, in_tenths = metered(samples, 32_000, third_octaves=True)
+    shorter, in_halves = metered(samples, 32_000, third_octaves=True)
     np.testing.assert_allclose(shorter.mean_square, series.mean_square, rtol=1e-6)
     np.testing.assert_allclose(shorter.fast_max, series.fast_max, rtol=1e-6)
-    assert in_tenths.percentiles_db() == pytest.approx(totals.percentiles_db(), abs=0.01)
-    assert in_tenths.overall_db() == pytest.approx(totals.overall_db(), abs=0.01)
-    assert in_tenths.band_mean_squares == pytest.approx(totals.band_mean_squares)
+    assert in_halves.percentiles_db() == pytest.approx(totals.percentiles_db(), abs=0.01)
+    assert in_halves.overall_db() == pytest.approx(totals.overall_db(), abs=0.01)
+    assert in_halves.band_mean_squares == pytest.approx(totals.band_mean_squares)
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 44_100])
