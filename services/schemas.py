@@ -55,6 +55,9 @@ class Summary(msgspec.Struct, kw_only=True):
     l90_db: float | None
     l95_db: float | None
     level_reference: str
+    #: The channel that was analysed in place of the mean of all, counted from 1: the loudest, where
+    #: channels cancel each other in the mean, as inverted ones do. Null for the mean.
+    analysed_channel: int | None = None
     model: dict[str, str]
 
 

@@ -181,6 +181,7 @@ def _summary(
         "noise_types": by_type,
         **level_answer.of_the_whole(totals, session.calibration_db or 0.0),
         "level_reference": session.level_reference,
+        "analysed_channel": None if totals.lone_channel is None else totals.lone_channel + 1,
         "model": {"name": model.header["name"], "version": model.header["version"]},
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import BinaryIO
 
 import numpy as np
 import structlog
@@ -17,7 +18,7 @@ from actors.hold import Hold
 from actors.messages import DetectSpan, Nudge, SplitRecording
 from actors.runtime import Runtime
 from actors.science import calibration, chunks, decode, spectrogram
-from actors.science.prepare import Prepared, prepare
+from actors.science.prepare import Prepared, prepare, write_channel
 from actors.science.spectrogram import Spectrogram
 from db import limit_queries, queries, turns
 from db.blobs import product_key
@@ -51,9 +52,8 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
             hold.writes(product_key(session_id, name, attempt=hold.attempt, resplits=work.resplits))
             for name in ("pcm", "levels", "spectrogram")
         )
-        picture = Spectrogram()
         tell = progress.of_stage(runtime, work, hold)
-        prepared = _decode(runtime, session, pcm_key, picture, tell=tell)
+        prepared, picture = _decode(runtime, session, pcm_key, tell=tell)
         runtime.blobs.put(levels_key, prepared.levels.to_bytes())
         runtime.blobs.put(picture_key, spectrogram.to_png(picture.finish()))
         spans = chunks.plan_spans(prepared.grid.length)
@@ -116,20 +116,38 @@ def _checked(blocks: Iterable[Samples], hold: Hold) -> Iterator[Samples]:
 
 
 def _decode(
+    runtime: Runtime, session: AudioSession, pcm_key: str, *, tell: Callable[[float], None]
+) -> tuple[Prepared, Spectrogram]:
+    """Decode a recording into audio and a picture; ``tell`` takes the share that is decoded."""
+    with runtime.blobs.open(session.recording_key) as file:
+        prepared, picture = _decode_mean(runtime, session, file, pcm_key, tell=tell)
+        channel = prepared.totals.lone_channel
+        if channel is None:
+            return prepared, picture
+        log.info("channels_cancel", session_id=str(session.id), analysed_channel=channel + 1)
+        picture = Spectrogram()
+        with decode.open_recording(file) as decoder, runtime.blobs.writer(pcm_key) as pcm:
+            write_channel(
+                decoder,
+                channel=channel,
+                write=pcm.write,
+                spectrogram=picture,
+                on_block=partial(tell, 1.0),
+            )
+    return prepared, picture
+
+
+def _decode_mean(
     runtime: Runtime,
     session: AudioSession,
+    file: BinaryIO,
     pcm_key: str,
-    picture: Spectrogram,
     *,
     tell: Callable[[float], None],
-) -> Prepared:
-    """Decode a recording into audio and a picture; ``tell`` is told how much of it is decoded."""
-    with (
-        runtime.blobs.open(session.recording_key) as file,
-        decode.open_recording(file) as decoder,
-        runtime.blobs.writer(pcm_key) as pcm,
-    ):
+) -> tuple[Prepared, Spectrogram]:
+    with decode.open_recording(file) as decoder, runtime.blobs.writer(pcm_key) as pcm:
         promised = decoder.format.n_frames
+        picture = Spectrogram()
 
         def on_progress(decoded_s: float) -> None:
             limits.check_duration(decoded_s, runtime.settings)
@@ -140,10 +158,11 @@ def _decode(
                 assert session.size_bytes is not None
                 tell(file.tell() / session.size_bytes)
 
-        return prepare(
+        prepared = prepare(
             decoder,
             write=pcm.write,
             third_octaves=session.bands == "third_octave",
             spectrogram=picture,
             on_progress=on_progress,
         )
+    return prepared, picture

@@ -8,6 +8,7 @@ joined to blocks of a fixed length, so the result does not depend on how the aud
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,10 @@ START_UP_S = 8 * FAST_TAU_S
 #: A second is measured at a time, so that the calls do not cost more than the work; as many steps
 #: as fit where a second has more samples than this over all channels (32 MB).
 LARGEST_BLOCK = 8_000_000
+
+#: Unrelated channels add up to the sum of their powers in the mix. Where the mix has less than this
+#: share of that, channels cancel each other: two of the same level have a correlation below -0.5.
+CANCELLED_SHARE = 0.5
 
 
 class LevelMeter:
@@ -67,6 +72,7 @@ class LevelMeter:
         ]
         self._times = TimeWeighting(rate_hz=rate_hz, n_frames=n_frames)
         self._n_frames = 0
+        self._mix_energy = 0.0
         self._mean_squares: list[NDArray[np.float32]] = []
         self._fast_maxima: list[NDArray[np.float32]] = []
 
@@ -125,12 +131,25 @@ class LevelMeter:
             histogram=times.histogram,
             tick_s=times.tick_s,
             band_mean_squares=of_bands,
+            lone_channel=self._lone_channel(),
         )
 
+    def _lone_channel(self) -> int | None:
+        """Return the index of the loudest channel if channels cancel each other in their mean."""
+        energies = [each.a_energy for each in self._channels]
+        if self._mix_energy >= CANCELLED_SHARE * sum(energies):
+            return None
+        return int(np.argmax(energies))
+
     def _measure(self, block: NDArray[np.float32]) -> None:
-        squares = self._channels[0].measure(block[:, 0])
+        mix = self._channels[0].measure(block[:, 0])
+        squares = mix * mix
         for index, channel in enumerate(self._channels[1:], start=1):
-            squares += channel.measure(block[:, index])
+            weighted = channel.measure(block[:, index])
+            mix += weighted
+            squares += np.multiply(weighted, weighted, out=weighted)
+        # The A-weighting of a sum is the sum of the A-weighted, so the mix needs no filter.
+        self._mix_energy += float(mix @ mix)
         squares /= len(self._channels)
         starts = self._steps[self._steps < len(block)]
         lengths = np.diff(starts, append=len(block))
@@ -138,6 +157,19 @@ class LevelMeter:
         self._mean_squares.append((sums / lengths).astype(np.float32))
         self._fast_maxima.append(self._times.push(squares, starts).astype(np.float32))
         self._n_frames += len(block)
+
+
+def lone_channel(
+    blocks: Iterable[NDArray[np.float32]], *, rate_hz: int, n_channels: int
+) -> int | None:
+    """Return the channel to analyse alone, as `Totals.lone_channel` of the same blocks."""
+    if n_channels == 1:
+        return None
+    meter = LevelMeter(rate_hz=rate_hz, n_channels=n_channels)
+    for block in blocks:
+        meter.push(block)
+    meter.finish()
+    return meter.totals().lone_channel
 
 
 class _Channel:
@@ -157,7 +189,7 @@ class _Channel:
         self.bands = BandMeter(rate_hz=rate_hz) if third_octaves else None
 
     def measure(self, samples: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Take the next samples [shape=(n,)]; their A-weighted squares [shape=(n,)]."""
+        """Take the next samples [shape=(n,)]; return them A-weighted [shape=(n,)]."""
         if self._offset is None:
             self._offset = _resting_value(samples, n_step=self._n_step)
         flat = np.subtract(samples, self._offset, dtype=np.float64)
@@ -171,9 +203,8 @@ class _Channel:
         self.peak.push(weighted)
         weighted, state = signal.sosfilt(self._a_section, weighted, zi=self._a_state)
         self._a_state = settled(state)
-        squares: NDArray[np.float64] = np.multiply(weighted, weighted, out=weighted)
-        self.a_energy += float(squares.sum())
-        return squares
+        self.a_energy += float(weighted @ weighted)
+        return np.asarray(weighted, dtype=np.float64)
 
     def z_energy(self, n_frames: int) -> float:
         """Sum of squares without the constant part, which is no sound but an offset."""

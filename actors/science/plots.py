@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from actors.science.decode import Decoder
 from actors.science.levels import STEP_S, LevelSeries
-from actors.science.meter import LevelMeter
+from actors.science.meter import LevelMeter, lone_channel
 from actors.science.prepare import MonoResampler
 from actors.science.spectrogram import (
     DYNAMIC_DB,
@@ -124,7 +124,8 @@ def draw_clip(
     bytes
         A PNG file.
     """
-    resampler, spectrogram = MonoResampler(rate_hz=rate_hz), Spectrogram()
+    channel = lone_channel([samples], rate_hz=rate_hz, n_channels=samples.shape[1])
+    resampler, spectrogram = MonoResampler(rate_hz=rate_hz, channel=channel), Spectrogram()
     spectrogram.push(resampler.push(samples))
     spectrogram.push(resampler.finish())
     duration_s = len(samples) / rate_hz

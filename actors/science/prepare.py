@@ -1,19 +1,26 @@
-"""The split step: decode once, measure at the native rate, and write 16 kHz mono PCM."""
+"""The split step: decode once, measure at the native rate, and write 16 kHz mono PCM.
+
+The mean of the channels is analysed. Where they cancel each other in it, which is known only when
+the whole recording is measured, the recording is decoded a second time, for its loudest channel.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import BinaryIO
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
 from actors.science.chunks import RATE_HZ, Grid
-from actors.science.decode import Decoder
+from actors.science.decode import Decoder, open_recording
 from actors.science.errors import EmptyRecording
 from actors.science.levels import LevelSeries
-from actors.science.meter import LevelMeter
+from actors.science.meter import LevelMeter, lone_channel
 from actors.science.spectrogram import Spectrogram
 from actors.science.totals import Totals
 from actors.science.types import AudioFormat
@@ -73,35 +80,113 @@ def prepare(
     meter = LevelMeter(
         rate_hz=audio.rate_hz, n_channels=audio.n_channels, third_octaves=third_octaves
     )
-    resampler = MonoResampler(rate_hz=audio.rate_hz)
-    n_frames = n_samples = 0
     loudest = Loudest()
-
-    def keep(samples: NDArray[np.float32]) -> None:
-        nonlocal n_samples
-        n_samples += samples.size
-        if spectrogram is not None:
-            spectrogram.push(samples)
-        write(float_to_pcm(samples))
-
+    mono = _MonoWriter(audio.rate_hz, None, write=write, spectrogram=spectrogram)
+    n_frames = 0
     for block in decoder.blocks():
         n_frames += len(block)
         loudest.push(block)
         meter.push(block)
-        keep(resampler.push(block))
+        mono.push(block)
         if on_progress is not None:
             on_progress(n_frames / audio.rate_hz)
-    keep(resampler.finish())
-    if not n_samples:
+    if not mono.finish():
         raise EmptyRecording
     return Prepared(
         format=audio,
-        grid=Grid.hung_on(loudest.frame / audio.rate_hz, n_samples=n_samples),
+        grid=Grid.hung_on(loudest.frame / audio.rate_hz, n_samples=mono.n_samples),
         duration_s=n_frames / audio.rate_hz,
         levels=meter.finish(),
         totals=meter.totals(),
         missing_s=decoder.missing_s,
     )
+
+
+def write_channel(
+    decoder: Decoder,
+    *,
+    channel: int,
+    write: Callable[[bytes], object],
+    spectrogram: Spectrogram | None = None,
+    on_block: Callable[[], object] | None = None,
+) -> None:
+    """Write one channel in place of the mean that `prepare` wrote, with the same grid.
+
+    Parameters
+    ----------
+    decoder
+        The same recording, opened once more.
+    channel
+        Its index: ``totals.lone_channel`` of what `prepare` returned.
+    write, spectrogram
+        As for `prepare`.
+    on_block
+        Called after each block; it may raise to stop the work.
+    """
+    mono = _MonoWriter(decoder.format.rate_hz, channel, write=write, spectrogram=spectrogram)
+    for block in decoder.blocks():
+        mono.push(block)
+        if on_block is not None:
+            on_block()
+    mono.finish()
+
+
+def read_mono(file: BinaryIO, *, until_s: float | None = None) -> Iterator[NDArray[np.float32]]:
+    """Yield a recording as the split step writes it: mono at 16 kHz, in pieces.
+
+    With ``until_s`` only the audio before that time decides whether channels cancel each other,
+    for callers that need no more than that; the pieces continue to the end.
+
+    Raises
+    ------
+    RecordingError
+        As `decode.open_recording` and `Decoder.blocks`.
+    """
+    with open_recording(file) as decoder:
+        audio = decoder.format
+        seconds = decoder.blocks(audio.rate_hz)
+        channel = lone_channel(
+            islice(seconds, None if until_s is None else math.ceil(until_s)),
+            rate_hz=audio.rate_hz,
+            n_channels=audio.n_channels,
+        )
+    with open_recording(file) as decoder:
+        resampler = MonoResampler(rate_hz=audio.rate_hz, channel=channel)
+        for block in decoder.blocks():
+            yield resampler.push(block)
+        yield resampler.finish()
+
+
+class _MonoWriter:
+    """Resamples blocks to mono and passes them on as PCM and to the spectrogram."""
+
+    def __init__(
+        self,
+        rate_hz: int,
+        channel: int | None,
+        *,
+        write: Callable[[bytes], object],
+        spectrogram: Spectrogram | None,
+    ) -> None:
+        self.n_samples = 0
+        self._resampler = MonoResampler(rate_hz=rate_hz, channel=channel)
+        self._write = write
+        self._spectrogram = spectrogram
+
+    def push(self, block: NDArray[np.float32]) -> None:
+        """Take frames [shape=(n, n_channels)]."""
+        self._keep(self._resampler.push(block))
+
+    def finish(self) -> int:
+        """Pass on the rest; return how many samples there were."""
+        self._keep(self._resampler.finish())
+        return self.n_samples
+
+    def _keep(self, samples: NDArray[np.float32]) -> None:
+        self.n_samples += samples.size
+        if self._spectrogram is not None:
+            self._spectrogram.push(samples)
+        self._write(float_to_pcm(samples))
 
 
 class Loudest:
@@ -127,23 +212,48 @@ class Loudest:
 class MonoResampler:
     """Mixes channels down to their mean and resamples to 16 kHz, block by block.
 
-    The result does not depend on how the audio is cut into blocks.
+    A channel counts from its first sample that is not zero, so that a dead one does not lower the
+    mean. The result does not depend on how the audio is cut into blocks.
+
+    Parameters
+    ----------
+    rate_hz
+        Sample rate of the blocks.
+    channel
+        Index of the channel to take in place of the mean.
     """
 
-    def __init__(self, *, rate_hz: int) -> None:
+    def __init__(self, *, rate_hz: int, channel: int | None = None) -> None:
+        self._channel = channel
+        # Which channels count; known with the first block.
+        self._awake: NDArray[np.bool_] | None = None
         # At 16 kHz there is nothing to do, and the samples stay as they are, bit by bit.
         self._stream = None if rate_hz == RATE_HZ else soxr.ResampleStream(rate_hz, RATE_HZ, 1)
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take frames [shape=(n, n_channels)], give what is ready [shape=(m,)]."""
-        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
-        mono = np.ascontiguousarray(mono, dtype=np.float32)
+        mono = np.ascontiguousarray(self._mixed(block), dtype=np.float32)
         return mono if self._stream is None else self._resampled(mono, last=False)
 
     def finish(self) -> NDArray[np.float32]:
         """What was still on its way through the filter [shape=(m,)]."""
         nothing = np.zeros(0, dtype=np.float32)
         return nothing if self._stream is None else self._resampled(nothing, last=True)
+
+    def _mixed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        n_channels = block.shape[1]
+        if self._channel is not None or n_channels == 1:
+            return block[:, self._channel or 0]
+        if self._awake is None:
+            self._awake = np.zeros(n_channels, dtype=np.bool_)
+        n_awake: NDArray[np.float32] | np.float32
+        if not self._awake.all() and block[:, ~self._awake].any():
+            counts = np.logical_or.accumulate(block != 0, axis=0) | self._awake
+            self._awake = counts[-1]
+            n_awake = np.maximum(counts.sum(axis=1), 1).astype(np.float32)
+        else:
+            n_awake = np.float32(max(int(self._awake.sum()), 1))
+        return np.asarray(block.sum(axis=1, dtype=np.float32) / n_awake)
 
     def _resampled(self, mono: NDArray[np.float32], *, last: bool) -> NDArray[np.float32]:
         assert self._stream is not None

@@ -94,6 +94,9 @@ class Totals:
         Classes of LAF, sampled every ``tick_s`` after the start-up.
     band_mean_squares
         Of each third-octave band by its number, averaged over channels; ``None`` if not asked.
+    lone_channel
+        Index of the loudest channel by its A-weighted power where channels cancel each other in
+        their mean, as inverted ones do; it is analysed in place of the mean. Else ``None``.
     """
 
     duration_s: float
@@ -107,6 +110,7 @@ class Totals:
     histogram: Histogram
     tick_s: float
     band_mean_squares: dict[int, float] | None = None
+    lone_channel: int | None = None
 
     def overall_db(self, calibration_db: float = 0.0) -> dict[str, float | None]:
         """The levels of the whole recording, by their names."""

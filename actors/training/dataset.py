@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from actors.science import decode, features, synth
+from actors.science import features, synth
 from actors.science.chunks import HOP, MIN_CHUNK, RATE_HZ
-from actors.science.prepare import MonoResampler
+from actors.science.prepare import read_mono
 from actors.science.types import BACKGROUND
 
 Samples = NDArray[np.float32]
@@ -93,11 +93,8 @@ def load_clips(folder: Path, rows: Sequence[dict[str, str]]) -> tuple[list[Label
 
 def load_mono(path: Path) -> Samples:
     """A recording as mono at 16 kHz, the way that the split step makes it."""
-    with path.open("rb") as file, decode.open_recording(file) as decoder:
-        resampler = MonoResampler(rate_hz=decoder.format.rate_hz)
-        pieces = [resampler.push(block) for block in decoder.blocks()]
-        pieces.append(resampler.finish())
-    return np.concatenate(pieces)
+    with path.open("rb") as file:
+        return np.concatenate(list(read_mono(file)))
 
 
 def beds(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from actors.failures import Permanent
 from actors.runtime import Runtime
-from actors.science import decode
 from actors.science.chunks import RATE_HZ
 from actors.science.errors import EmptyRecording, RecordingError
-from actors.science.prepare import MonoResampler
+from actors.science.prepare import read_mono
 from db import queries
 from db.blobs import BlobMissing, recording_key
 
@@ -143,8 +142,8 @@ def _read_one(
     last = max(each.stop for each in stretches.values())
     n_samples = 0
     try:
-        with runtime.blobs.open(key) as file, decode.open_recording(file) as decoder:
-            for block in _resampled(decoder):
+        with runtime.blobs.open(key) as file:
+            for block in read_mono(file, until_s=last / RATE_HZ):
                 tell()
                 for stretch in stretches.values():
                     stretch.take(block, at=n_samples)
@@ -170,13 +169,6 @@ def _read_one(
             raise Permanent(
                 "too-much-audio", f"more than {MOST_TOTAL_S:g} s of labelled audio at once"
             )
-
-
-def _resampled(decoder: decode.Decoder) -> Iterable[Samples]:
-    resampler = MonoResampler(rate_hz=decoder.format.rate_hz)
-    for block in decoder.blocks():
-        yield resampler.push(block)
-    yield resampler.finish()
 
 
 class _Stretch:

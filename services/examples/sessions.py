@@ -77,6 +77,7 @@ COMPLETED: dict[str, Any] = QUEUED | {
         "noise_types": {"dog_bark": {"events": 1, "total_s": 1.5, "max_confidence": 0.94}},
         **_LEVELS_DB,
         "level_reference": "dB SPL",
+        "analysed_channel": None,
         "model": {"id": MODEL_ID, "name": "clamor-base", "version": "5"},
     },
 }

@@ -327,6 +327,8 @@ function showFacts() {
     ["Format", session.container && `${session.container} (${session.codec})`],
     ["Sampling", session.rate_hz
       && `${(session.rate_hz / 1000).toLocaleString("en")} kHz, ${count(session.n_channels, "channel")}`],
+    ["Analysed", summary?.analysed_channel
+      && `channel ${summary.analysed_channel} alone: the channels cancel each other`],
     ["Length", session.duration_s !== null && clock(session.duration_s)],
     ["Size", session.size_bytes !== null && bytes(session.size_bytes)],
     ["Fetched from", session.source_url],

@@ -168,6 +168,23 @@ def test_the_levels_of_a_recording(api: falcon.testing.TestClient, runtime: Runt
     assert levels(api, finished(api, sine(80.0))).json["third_octaves"] is None
 
 
+def test_inverted_channels_are_analysed_by_the_loudest(api: falcon.testing.TestClient) -> None:
+    """Their mean is silence, in which a siren was unclassified and a dog a chain saw."""
+    sound = synth.SOUNDS["siren_sweep"](np.random.default_rng(1), 5 * RATE_HZ, RATE_HZ)
+    sound = (0.1 * sound).astype(np.float32)
+    alone = finished(api, recordings.encode(sound))
+    both = finished(api, recordings.encode(np.stack([0.9 * sound, -sound], axis=1)))
+    assert alone["summary"]["analysed_channel"] is None
+    assert both["summary"]["analysed_channel"] == 2
+    assert set(alone["summary"]["noise_types"]) == {"siren_sweep"}
+    assert set(both["summary"]["noise_types"]) == {"siren_sweep"}
+    # The level is still the mean of the powers of both.
+    mean_db = 10 * np.log10((1 + 0.9**2) / 2)
+    assert both["summary"]["laeq_db"] - alone["summary"]["laeq_db"] == pytest.approx(
+        mean_db, abs=0.02
+    )
+
+
 def test_silence_has_levels_that_are_null(api: falcon.testing.TestClient) -> None:
     content = recordings.encode(np.zeros(2 * RATE_HZ, dtype=np.float32))
     found = levels(api, finished(api, content, calibration_db=94, bands="third_octave")).json
