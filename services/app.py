@@ -30,6 +30,7 @@ from services import (
     exports,
     health,
     holds,
+    index,
     jobs,
     keys,
     metrics,
@@ -38,12 +39,12 @@ from services import (
     problems,
     recordings,
     reports,
-    session_page,
     sessions,
     stopping,
     trainings,
     usage,
     validations,
+    viewer,
     webhooks,
 )
 from services.access import Access
@@ -114,7 +115,7 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
     quota = Quota(store, limit_s=given.settings.max_audio_s_per_month)
     places = events.Places(given.settings.event_streams, stopping=given.stopping)
     brought = elsewhere.Elsewhere(store, blobs, outbound, max_upload_bytes=max_bytes)
-    page = session_page.files()
+    page = viewer.files()
     table: dict[str, object] = {
         "/v1/sessions": sessions.SessionList(
             store, blobs, publisher, brought, max_upload_bytes=max_bytes
@@ -130,8 +131,9 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
         "/v1/sessions/{session_id:uuid}/events": events.SessionEvents(store, places),
         "/v1/sessions/{session_id:uuid}/hold": holds.SessionHold(store),
         "/v1/sessions/{session_id:uuid}/cancel": sessions.SessionCancel(store),
-        "/sessions/{session_id:uuid}": session_page.SessionPage(page),
-        "/page/{name}": session_page.PageFiles(page),
+        "/sessions": viewer.StartPage(page),
+        "/sessions/{session_id:uuid}": viewer.SessionPage(page),
+        "/page/{name}": viewer.PageFiles(page),
         "/v1/detections": detections.DetectionList(store),
         "/v1/batches": batches.BatchList(
             store,
@@ -182,6 +184,7 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
         "/v1/usage": usage.UsageItem(store, quota),
         "/v1/jobs": jobs.JobList(store),
         "/v1/jobs/{job}/runs": jobs.JobRuns(store, publisher),
+        "/": index.IndexItem(max_upload_bytes=max_bytes),
         "/health/live": health.Live(),
         "/health/ready": health.Ready(store, blobs, publisher),
         "/metrics": metrics.Metrics(store, publisher.broker, given.settings, registry=registry),

@@ -81,6 +81,8 @@ class Operation:
     #: Whether it is part of the API, and so of its OpenAPI document; a page that uses the API as
     #: any client does is not.
     is_described: bool = True
+    #: Whether any parameters are taken: they are for a page's own script, and not read here.
+    any_query: bool = False
     #: Whether an ``Idempotency-Key`` is looked at: with every POST of a caller that is known.
     keyed: bool = False
 
@@ -143,7 +145,7 @@ class Parameters:
             return
         if operation.query is not None:
             req.context.query = _query(req, operation.query)
-        elif req.params:
+        elif req.params and not operation.any_query:
             raise InvalidParameter.of([_unknown(name) for name in req.params])
 
 

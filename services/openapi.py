@@ -60,6 +60,8 @@ CONVERTERS: dict[str, Schema] = {
     "int": {"type": "integer"},
     "": {"type": "string"},
 }
+#: Statuses of answers that say where something is.
+LOCATED = {201, 202, 303}
 _PART = re.compile(r"\{(\w+)(?::(\w+))?\}")
 
 
@@ -126,7 +128,7 @@ def operation_id(template: str, method: str) -> str:
     """The stable name of an operation: ``post_session_cancel``; one behind which an id stands is
     written in the singular.
     """
-    parts = template.removeprefix("/v1").strip("/").split("/")
+    parts = (template.removeprefix("/v1").strip("/") or "index").split("/")
     words = [method.lower()]
     for part, behind in zip(parts, [*parts[1:], ""], strict=True):
         if not part.startswith("{"):
@@ -279,14 +281,14 @@ class _Writer:
             good["headers"]["Idempotent-Replayed"] = replayed
         if promise.answer is not None and "next_cursor" in promise.answer.__struct_fields__:
             good["headers"]["Link"] = {"$ref": "#/components/headers/Link"}
-        if promise.status in (201, 202):
-            good["headers"]["Location"] = {"$ref": "#/components/headers/Location"}
         responses = {promise.status: good}
         for status, kind in promise.also.items():
             responses[status] = {"headers": {}}
             if kind is not None:
                 schema = _schema_of(promise.media, kind)
                 responses[status]["content"] = {promise.media: {"schema": schema}}
+        for status in responses.keys() & LOCATED:
+            responses[status]["headers"]["Location"] = {"$ref": "#/components/headers/Location"}
         if 304 in promise.also:
             for status in (promise.status, 304):
                 responses[status]["headers"]["ETag"] = {"$ref": "#/components/headers/ETag"}

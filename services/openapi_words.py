@@ -25,7 +25,7 @@ TAGS = {
     "documentation": "What can be asked, and what may go wrong.",
 }
 #: First parts of paths that make one group.
-DOCUMENTATION = ("openapi", "docs", "problems")
+DOCUMENTATION = ("", "openapi", "docs", "problems")
 DESCRIPTION = """\
 Clamor finds out what made noise in a recording, when, how loud, and how sure it is.
 

@@ -13,6 +13,14 @@ clamor_sessions{state="completed"} 128.0
 _PAGE = "<!doctype html>..."
 
 EXAMPLES: dict[str, Example] = {
+    "GET /": Example(
+        answer={
+            "name": "Clamor",
+            "version": "0.1.0",
+            "limits": {"max_upload_bytes": 2_147_483_648},
+            "links": {"start_page": "/sessions", "sessions": "/v1/sessions", "docs": "/docs"},
+        }
+    ),
     "GET /health/live": Example(answer={"status": "ok", "checks": {}}),
     "GET /health/ready": Example(
         answer={"status": "ok", "checks": {"database": "ok", "blobs": "ok", "broker": "ok"}}

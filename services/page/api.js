@@ -1,11 +1,20 @@
-// The API, as somebody calls it who shows a key.
+// The API, called with the key of this tab.
 
-/** Why something was not answered: the problem that the API told, or that it did not answer. */
+/** Why a request failed: the problem that the API answered, or that there was no answer (status 0). */
 export class Refusal extends Error {
-  constructor(status, problem) {
+  constructor(status, problem, retryAfter = null) {
     super(problem.detail || problem.title || `The server answered with ${status}`);
     this.status = status;
     this.title = problem.title || "The server cannot answer";
+    /** The name of the kind of problem, as in `/problems/{name}`; null without one. */
+    this.kind = /^\/problems\/([a-z-]+)$/.exec(problem.type)?.[1] ?? null;
+    /** After how many seconds another try may help; null unless the server says so. */
+    this.retryAfter_s = /^\d+$/.test(retryAfter ?? "") ? Number(retryAfter) : null;
+  }
+
+  /** Whether the same request may succeed later, without any change. */
+  get isPassing() {
+    return this.status < 400 || this.status >= 500 || this.status === 429;
   }
 }
 
@@ -17,24 +26,18 @@ export class Api {
   }
 
   /** The response to a GET; raises a Refusal unless it is a good one. */
-  async get(path, signal) {
-    let response;
-    try {
-      response = await fetch(path, {
-        headers: { Authorization: `Bearer ${this.#key}` },
-        credentials: "omit",
-        signal,
-      });
-    } catch (error) {
-      if (signal?.aborted) throw error;
-      throw new Refusal(0, { title: "The server does not answer", detail: "Is it running?" });
-    }
-    if (!response.ok) throw new Refusal(response.status, await problemOf(response));
-    return response;
+  get(path, signal) {
+    return this.#fetch(path, { signal });
   }
 
   async json(path, signal) {
-    return (await this.get(path, signal)).json();
+    const response = await this.get(path, signal);
+    try {
+      return await response.json();
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new Refusal(0, { detail: "The answer broke off, or is not JSON" });
+    }
   }
 
   /** The same where there may be nothing: null then. */
@@ -59,11 +62,67 @@ export class Api {
     } while (cursor !== null);
     return items;
   }
+
+  /** The JSON answer to a POST of JSON. */
+  async post(path, body, signal) {
+    const headers = { "Content-Type": "application/json" };
+    const response = await this.#fetch(
+      path, { method: "POST", body: JSON.stringify(body), headers, signal });
+    return response.json();
+  }
+
+  /**
+   * The JSON answer to a POST of a file. `onProgress` gets the bytes sent so far: only
+   * XMLHttpRequest reports them.
+   */
+  send(path, file, { headers, onProgress, signal }) {
+    return new Promise((resolve, reject) => {
+      signal.throwIfAborted();
+      const request = new XMLHttpRequest();
+      request.open("POST", path);
+      for (const [name, value] of Object.entries({ ...headers, ...this.#headers })) {
+        request.setRequestHeader(name, value);
+      }
+      request.upload.addEventListener("progress", (event) => onProgress(event.loaded));
+      request.addEventListener("load", () => {
+        const answer = read(request.responseText);
+        if (request.status >= 200 && request.status < 300) resolve(answer);
+        else reject(new Refusal(request.status, answer, request.getResponseHeader("Retry-After")));
+      });
+      request.addEventListener("error", () => reject(new Refusal(0, {
+        title: "The upload broke off",
+        detail: "Check that the server is running and that the file is still there",
+      })));
+      request.addEventListener("abort", () => reject(signal.reason));
+      signal.addEventListener("abort", () => request.abort(), { once: true });
+      request.send(file);
+    });
+  }
+
+  get #headers() {
+    return { Authorization: `Bearer ${this.#key}` };
+  }
+
+  async #fetch(path, { headers = {}, signal, ...options }) {
+    let response;
+    try {
+      response = await fetch(path, {
+        ...options, signal, headers: { ...headers, ...this.#headers }, credentials: "omit",
+      });
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new Refusal(0, { title: "The server does not answer", detail: "Is it running?" });
+    }
+    if (response.ok) return response;
+    const problem = read(await response.text());
+    throw new Refusal(response.status, problem, response.headers.get("Retry-After"));
+  }
 }
 
-async function problemOf(response) {
+/** The object that JSON describes; an empty one for anything else, such as a proxy's page. */
+function read(text) {
   try {
-    return await response.json();
+    return Object(JSON.parse(text));
   } catch {
     return {};
   }

@@ -1,20 +1,23 @@
 // The page of one session: who asks, what is told, and what becomes of it.
 
 import { Api, Refusal } from "./api.js";
+import { ids, say } from "./dom.js";
 import { EventTable } from "./events.js";
+import { KeyForm } from "./key.js";
 import { endOf, Picture } from "./picture.js";
 import { Player } from "./player.js";
 import { stylesOf } from "./styles.js";
-import { bytes, clock, count, decibels, level, moment, percent, typeName } from "./text.js";
+import {
+  bytes, clock, closed, count, decibels, level, moment, percent, sentence, typeName,
+} from "./text.js";
+import { hideTrouble, showTrouble } from "./trouble.js";
 import { isFinished, watch } from "./watch.js";
 
-const KEY = "clamor-key";
 /** A recording up to this size is fetched without being asked for: it is held in memory. */
 const SOUND_BYTES = 50_000_000;
 const SPECTROGRAM = "Spectrogram: lighter is louder, down to 75 dB below the loudest.";
 const DECODED = new Set(["detecting", "aggregating", "completed", "partial"]);
 
-const ids = (id) => document.getElementById(id);
 const path = `/v1/sessions/${location.pathname.split("/").at(-1)}`;
 
 let api = null;
@@ -50,42 +53,25 @@ const table = new EventTable(ids, (event) => {
 }, (events, told) => {
   shown = events;
   draw();
-  if (session && isFinished(session)) say(told);
+  if (session && isFinished(session)) say(ids("status"), told);
 });
 
-ids("key-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const key = ids("key").value.trim();
-  sessionStorage.setItem(KEY, key);
-  ids("key").value = "";
-  open(key).then(() => {
-    // The field that had the focus is gone, unless it is asked for again.
-    if (ids("key-form").hidden) ids("title").focus();
-  });
-});
-ids("other-key").addEventListener("click", () => {
-  forget();
-  askForKey("");
-});
-ids("again").addEventListener("click", () => open(sessionStorage.getItem(KEY)));
+const keyForm = new KeyForm(ids, { onOpen: open, onForget: reset });
+ids("again").addEventListener("click", () => keyForm.open());
 ids("fetch-sound").addEventListener("click", () => fetchSound());
 
-const kept = sessionStorage.getItem(KEY);
-if (kept) open(kept);
-else askForKey("");
+keyForm.open();
 
 /** Show the session as the holder of a key may see it, and follow it to its end. */
 async function open(key) {
   reset();
   const { signal } = opened;
   api = new Api(key);
-  ids("key-form").hidden = true;
-  ids("other-key").hidden = false;
   try {
     show(await api.json(path, signal));
     if (!isFinished(session)) {
-      for await (const next of watch(api, path, signal, () => trouble(
-        "The server does not answer", "It is asked again every few seconds."))) {
+      for await (const next of watch(api, path, signal, () => showTrouble(
+        ids, "The server does not answer", "It is asked again every few seconds."))) {
         show(next);
       }
     }
@@ -116,56 +102,21 @@ function reset() {
   for (const part of parts) ids(part).hidden = true;
 }
 
-function forget() {
-  sessionStorage.removeItem(KEY);
-  reset();
-}
-
-function askForKey(why) {
-  ids("other-key").hidden = true;
-  ids("key-form").hidden = false;
-  ids("key-refused").hidden = !why;
-  ids("key-refused").textContent = why;
-  ids("key").focus();
-}
-
 function refuse(error) {
   if (!(error instanceof Refusal)) throw error;
   ids("progress").hidden = true;
-  if (error.status === 401 || error.status === 403) {
-    forget();
-    askForKey(error.status === 401
-      ? `The key was not taken: ${error.message}.`
-      : `The key does not allow this: ${error.message}.`);
-  } else if (error.status === 404) {
-    trouble("There is no such session", "It is not there, or it belongs to somebody else than"
-      + " the holder of this key. Another key may show it.");
+  if (keyForm.replace(error)) return;
+  if (error.status === 404) {
+    showTrouble(ids, "There is no such session", "It is not there, or it belongs to another user"
+      + " than this key. Another key may show it.");
   } else {
-    trouble(error.title, `${error.message}.`, { again: true });
+    showTrouble(ids, error.title, closed(error.message), { again: true });
   }
-}
-
-function trouble(title, detail, { list = [], again = false } = {}) {
-  ids("trouble-title").textContent = title;
-  ids("trouble-detail").textContent = detail;
-  ids("trouble-list").replaceChildren(...list.map((line) => {
-    const item = document.createElement("li");
-    item.textContent = line;
-    return item;
-  }));
-  ids("trouble-list").hidden = !list.length;
-  ids("again").hidden = !again;
-  ids("trouble").hidden = false;
-}
-
-/** For who cannot see what changes. */
-function say(what) {
-  if (ids("status").textContent !== what) ids("status").textContent = what;
 }
 
 function show(next) {
   session = next;
-  ids("trouble").hidden = true;
+  hideTrouble(ids);
   ids("title").textContent = session.file_name;
   document.title = `${session.file_name} · Clamor`;
   ids("subtitle").hidden = false;
@@ -200,7 +151,7 @@ function showProgress() {
     session.speed && `${session.speed.toFixed(session.speed < 10 ? 1 : 0)} times as fast as it plays`,
     session.time_left_s !== null && `about ${clock(session.time_left_s, 0)} left`,
   ].filter(Boolean).join(", ");
-  say(sentence(session.stage));
+  say(ids("status"), sentence(session.stage));
 }
 
 /** All that there is at the end. */
@@ -221,7 +172,7 @@ async function finish(signal) {
   if (session.state !== "completed") {
     const why = problem?.detail ?? "Nothing was heard of it.";
     const missing = problem?.missing ?? [];
-    trouble(ending, why.endsWith(".") ? why : `${why}.`, {
+    showTrouble(ids, ending, closed(why), {
       list: missing.map((part) =>
         `${clock(part.start_s)} to ${clock(part.end_s)}: ${part.reason}`),
     });
@@ -235,7 +186,7 @@ async function finish(signal) {
       : SPECTROGRAM;
     table.show(events, styles, session.summary.level_reference);
   }
-  say(ending);
+  say(ids("status"), ending);
 }
 
 function draw() {
@@ -358,8 +309,4 @@ function showFacts() {
     pair.append(term, told);
     return pair;
   }));
-}
-
-function sentence(words) {
-  return words.charAt(0).toUpperCase() + words.slice(1);
 }

@@ -54,3 +54,13 @@ export function moment(iso, timeZone = null) {
 export function count(number, what) {
   return `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;
 }
+
+/** Words with a capital letter at their start. */
+export function sentence(words) {
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+/** A sentence with a mark at its end. */
+export function closed(words) {
+  return /[.!?]$/.test(words) ? words : `${words}.`;
+}

@@ -1,10 +1,12 @@
-// A session as it goes on.
+// Sessions, followed to their ends.
 
 import { Refusal } from "./api.js";
 
 const FINISHED = new Set(["completed", "partial", "failed", "cancelled"]);
 /** How long to wait where the stream of events is not to be had, before the session is asked for. */
 const PAUSE_MS = 2000;
+/** Between two requests about different sessions: ten a second at most, whatever their number. */
+const PACE_MS = 100;
 
 export function isFinished(session) {
   return FINISHED.has(session.state);
@@ -38,10 +40,62 @@ export async function* watch(api, path, signal, onSilence) {
   }
 }
 
+/**
+ * Follows many sessions by asking for one after the other. A stream for each would take all
+ * connections that a browser opens to one server, and uploads would wait for them.
+ */
+export class Follower {
+  #api;
+  #signal;
+  #followed = new Map();
+  #isRunning = false;
+
+  constructor(api, signal) {
+    this.#api = api;
+    this.#signal = signal;
+  }
+
+  /** `onChange` gets the session until it has finished; `onLost` why it cannot be shown. */
+  follow(id, { onChange, onLost }) {
+    this.#followed.set(id, { onChange, onLost });
+    if (!this.#isRunning) this.#run();
+  }
+
+  async #run() {
+    this.#isRunning = true;
+    try {
+      while (this.#followed.size) {
+        for (const [id, told] of [...this.#followed]) {
+          await this.#ask(id, told);
+          await pause(PACE_MS, this.#signal);
+        }
+        await pause(PAUSE_MS, this.#signal);
+      }
+    } catch (error) {
+      if (!this.#signal.aborted) throw error;
+    } finally {
+      this.#isRunning = false;
+    }
+  }
+
+  async #ask(id, { onChange, onLost }) {
+    try {
+      const session = await this.#api.json(`/v1/sessions/${id}`, this.#signal);
+      if (isFinished(session)) this.#followed.delete(id);
+      onChange(session);
+    } catch (error) {
+      if (this.#signal.aborted || !(error instanceof Refusal)) throw error;
+      if (error.isPassing) return;
+      this.#followed.delete(id);
+      onLost(error);
+    }
+  }
+}
+
 /** What a better moment does not mend is for the caller. */
 function throwUnlessPassing(error, signal) {
-  const isFinal = error instanceof Refusal && error.status >= 400 && error.status < 500;
-  if (signal.aborted || (isFinal && error.status !== 429)) throw error;
+  const isFinal = error instanceof Refusal && !error.isPassing;
+  if (signal.aborted || isFinal) throw error;
 }
 
 async function* sessionsOf(body) {
@@ -63,12 +117,18 @@ async function* sessionsOf(body) {
   }
 }
 
-function pause(ms, signal) {
+/** Waits; raises the reason of the signal if that comes first. */
+export function pause(ms, signal) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
+    signal.throwIfAborted();
+    const stop = () => {
       clearTimeout(timer);
       reject(signal.reason);
-    }, { once: true });
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", stop);
+      resolve();
+    }, ms);
+    signal.addEventListener("abort", stop, { once: true });
   });
 }

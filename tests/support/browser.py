@@ -10,7 +10,8 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import falcon
-from playwright.sync_api import Browser, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
 from tests.support import programs, servers
@@ -56,6 +57,19 @@ def served(app: falcon.App[Any, Any], stopping: threading.Event) -> Iterator[str
             stopping.set()
             server.shutdown()
             thread.join()
+
+
+def assert_accessible(page: Page) -> None:
+    """Assert that axe finds no violation and that nothing scrolls sideways: wide and narrow, light
+    and dark.
+    """
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for light in ("light", "dark"):
+            page.emulate_media(color_scheme=light)
+            found = Axe().run(page)
+            assert not found.response["violations"], found.generate_report()
 
 
 class _Server(ThreadingMixIn, WSGIServer):

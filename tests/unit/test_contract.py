@@ -60,3 +60,18 @@ def test_a_number_is_no_time(query: str) -> None:
 def test_what_is_not_promised_is_refused(query: str) -> None:
     with pytest.raises(InvalidParameter):
         read(query)
+
+
+def test_parameters_that_are_for_a_page_are_left_alone() -> None:
+    class Page:
+        @operation(scope=None, any_query=True)
+        def on_get(self) -> None: ...
+
+    class Plain:
+        @operation(scope=None)
+        def on_get(self) -> None: ...
+
+    req = testing.create_req(query_string="state=odd&more=1")
+    Parameters().process_resource(req, None, Page(), {})  # type: ignore[arg-type]
+    with pytest.raises(InvalidParameter, match="more"):
+        Parameters().process_resource(req, None, Plain(), {})  # type: ignore[arg-type]

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import falcon
 import falcon.testing
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, expect
+from playwright.sync_api import Page, Route, expect
 
-from actors import broker
 from actors.messages import ProcessAudioFile, SplitRecording
 from actors.runtime import Runtime
 from db.models import NoiseDetection
-from db.settings import Settings
-from services.app import Collaborators, create_app
-from tests.support import accounts, recordings, servers
-from tests.support.browser import chromium, served
+from tests.support import accounts, recordings
+from tests.support.browser import assert_accessible
 from tests.support.cluster import eventually
 from tests.support.pipeline import add, detections_of, handle, run_to_the_end
 
@@ -29,62 +24,6 @@ pytestmark = pytest.mark.integration
 DEMO = recordings.encode(recordings.demo())
 #: A header that promises twice as much as there is.
 BROKEN_OFF = (wav := recordings.encode(recordings.demo(), container="WAV"))[: len(wav) // 2]
-#: Not tight: nothing is waited for that does not come, unless something is wrong.
-PATIENCE_MS = 60_000
-
-expect.set_options(timeout=PATIENCE_MS)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One for all tests of this file."""
-    try:
-        with chromium() as started:
-            yield started
-    except servers.ServerUnavailable as reason:
-        servers.unavailable(reason)
-
-
-@pytest.fixture(scope="module")
-def runtime(
-    postgres_url: str,
-    migrated_url: str,
-    drop_later: Callable[[str], None],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Runtime]:
-    """A worker over one database for all tests of this file: each looks at sessions of its own."""
-    database_url = servers.new_database(postgres_url, copy_of=migrated_url)
-    settings = Settings(
-        database_url=database_url,
-        amqp_url="memory://",
-        blob_url=(tmp_path_factory.mktemp("page") / "blobs").as_uri(),
-        key_pepper=accounts.PEPPER,
-    )
-    runtime = Runtime(settings, broker.setup(settings))
-    yield runtime
-    runtime.close()
-    drop_later(database_url)
-
-
-@pytest.fixture(scope="module")
-def given(runtime: Runtime) -> Collaborators:
-    return Collaborators(
-        settings=runtime.settings,
-        store=runtime.store,
-        blobs=runtime.blobs,
-        publisher=runtime.publisher,
-    )
-
-
-@pytest.fixture(scope="module")
-def app(given: Collaborators) -> falcon.App[Any, Any]:
-    return create_app(given)
-
-
-@pytest.fixture(scope="module")
-def url(app: falcon.App[Any, Any], given: Collaborators) -> Iterator[str]:
-    with served(app, given.stopping) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -93,30 +32,6 @@ def finished(runtime: Runtime) -> uuid.UUID:
     session_id = add(runtime, DEMO)
     assert run_to_the_end(runtime, session_id).state == "completed"
     return session_id
-
-
-@pytest.fixture
-def page(browser: Browser, url: str) -> Iterator[Page]:
-    """A tab that fails its test if a script fails, the policy is broken, or it asks elsewhere."""
-    wrong: list[str] = []
-
-    def hear(message: ConsoleMessage) -> None:
-        if "Content Security Policy" in message.text:
-            wrong.append(message.text)
-
-    def see(request: Request) -> None:
-        if not request.url.startswith((url, f"blob:{url}")):
-            wrong.append(f"asked for {request.url}")
-
-    context = browser.new_context(base_url=url, viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", hear)
-    page.on("request", see)
-    yield page
-    context.close()
-    assert not wrong
 
 
 def show(page: Page, session_id: uuid.UUID, *, key: str = accounts.KEY) -> None:
@@ -384,6 +299,7 @@ def test_nothing_is_in_the_way_of_a_screen_reader(page: Page, finished: uuid.UUI
     expect(page.locator("#rows tr").first).to_be_visible()
     expect(page.get_by_role("button", name="Play")).to_be_enabled()
     assert_accessible(page)
+    expect(page.get_by_role("link", name="All sessions")).to_have_attribute("href", "/sessions")
     # The first thing that a keyboard reaches leads past all others.
     page.reload()
     expect(page.locator("#rows tr").first).to_be_visible()
@@ -392,40 +308,3 @@ def test_nothing_is_in_the_way_of_a_screen_reader(page: Page, finished: uuid.UUI
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     expect(page.get_by_role("slider", name="Position")).to_be_focused()
-
-
-def assert_accessible(page: Page) -> None:
-    """No violation that axe finds, and no sideways scrolling, in either light at either width."""
-    for width in (1280, 390):
-        page.set_viewport_size({"width": width, "height": 900})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        for light in ("light", "dark"):
-            page.emulate_media(color_scheme=light)
-            found = Axe().run(page)
-            assert not found.response["violations"], found.generate_report()
-
-
-def test_the_page_lets_nothing_else_in(app: falcon.App[Any, Any]) -> None:
-    api = falcon.testing.TestClient(app)
-    page = api.simulate_get(f"/sessions/{uuid.uuid4()}")
-    assert page.headers["content-type"] == "text/html; charset=utf-8"
-    # Every file that it names is there; it has no script and no style of its own.
-    named = set(re.findall(r'(?:src|href)="(/[^"]*)"', page.text))
-    assert len(named) == 3
-    assert not re.search(r"<script(?![^>]*src=)|<style|\sstyle=|\son[a-z]+=|https?://", page.text)
-    policy = page.headers["content-security-policy"]
-    assert "default-src 'none'" in policy
-    assert "unsafe" not in policy
-    seen: set[str] = set()
-    while named - seen:
-        path = (named - seen).pop()
-        seen.add(path)
-        file = api.simulate_get(path)
-        assert file.status_code == 200, path
-        assert file.headers["x-content-type-options"] == "nosniff"
-        named |= {f"/page/{name}" for name in re.findall(r'from "\./([^"]+)"', file.text)}
-        kept = api.simulate_get(path, headers={"If-None-Match": file.headers["etag"]})
-        assert (kept.status_code, kept.content) == (304, b"")
-    assert len(seen) == 10
-    for nowhere in ("/page/nothing.js", "/page/..%2Fapp.py", "/sessions/7"):
-        assert api.simulate_get(nowhere).status_code == 404

@@ -1,0 +1,17 @@
+// The note at the top of a page that says what went wrong.
+
+import { element } from "./dom.js";
+
+/** Show it; `list` has more lines, and `again` offers another try. */
+export function showTrouble(ids, title, detail, { list = [], again = false } = {}) {
+  ids("trouble-title").textContent = title;
+  ids("trouble-detail").textContent = detail;
+  ids("trouble-list").replaceChildren(...list.map((line) => element("li", {}, line)));
+  ids("trouble-list").hidden = !list.length;
+  ids("again").hidden = !again;
+  ids("trouble").hidden = false;
+}
+
+export function hideTrouble(ids) {
+  ids("trouble").hidden = true;
+}
