@@ -1,17 +1,20 @@
 """Errors in one place: which can pass, which cannot, and how each is told.
 
 A *permanent* failure (a recording that cannot be decoded, a model that is not known) ends the row
-at once, with a code and a sentence for the caller. A *passing* one (a store that is away, a full
-disk, a deadline) is tried again later, and so is every error that nobody foresaw: it is given up
-only after the last attempt. A claim that was lost is no failure; what was done is thrown away.
+at once, with a code and a sentence for the caller. So does an error of arithmetic or of a value:
+the same input would raise it again. A *passing* failure (a store that is away, a full disk, a
+deadline) is tried again later, and so is every other error: it is given up only after the last
+attempt. A claim that was lost is no failure; what was done is thrown away.
 
-The reason that is kept in a row may be shown to callers: it names no host, path or statement.
-The whole error is in the log.
+The reason that is kept in a row may be shown to callers: it is in Clamor's own words, and has no
+text of Python, a library or the operating system. The whole error is in the log.
 """
 
 from __future__ import annotations
 
+import errno
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,8 +23,9 @@ import sqlalchemy.exc
 from dramatiq.middleware import Interrupt, Shutdown, TimeLimitExceeded
 from obstore.exceptions import BaseError as BlobStoreError
 
+from actors.outbound.errors import OutboundError
 from actors.science.errors import ScienceError
-from db.blobs import BlobMissing
+from db.blobs import BlobFolderMissing, BlobMissing
 
 #: The first retry waits for this long, each further one this many times as long as the one
 #: before: five attempts outlast a store that is away for two minutes, and the first of them comes
@@ -31,11 +35,18 @@ RETRY_FACTOR = 4.0
 RETRY_MAX_S = 300.0
 #: What failed together is not tried again together: each wait is longer or shorter by this share.
 RETRY_JITTER = 0.25
-#: How much of an error is kept in the row.
+#: How much of an error is kept in the row and in the line of the log.
 REASON_CHARS = 300
 
 #: The code of work that was tried too often.
 GIVEN_UP = "given-up"
+#: The code of an error of the program that another try would meet again.
+INTERNAL = "internal-error"
+
+#: Errors of the system that mean there is no room to write.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: The number of the system's error in the text of the blob store's library.
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 #: What a run may raise. Dramatiq interrupts a thread by an exception that is no ``Exception``, so
 #: that nobody catches it unawares; whoever handles failures must name it.
@@ -71,21 +82,27 @@ class ClaimLost(Exception):
 class Failure:
     """What an error stands for."""
 
-    #: One line: the name of the error and what happened.
+    #: For the row, where callers may read it.
     reason: str
+    #: One line for the log: the name of the error and its text.
+    logged: str
     #: For the caller, if another try cannot mend it; None if it may pass.
     problem: Problem | None = None
 
 
 def judge(error: BaseException) -> Failure:
-    """Tell whether an error can pass, and in which words it is kept."""
+    """Return whether an error can pass, and the words in which it is kept."""
     for kind, make in _PERMANENT:
         if isinstance(error, kind):
-            return Failure(reason=_told(error, str(error)), problem=make(error))
+            problem = make(error)
+            return Failure(reason=problem.detail, logged=problem.detail, problem=problem)
+    logged = _one_line(f"{type(error).__name__}: {error}")
     for kinds, say in _PASSING:
         if isinstance(error, kinds):
-            return Failure(reason=_told(error, say(error)))
-    return Failure(reason=_told(error, str(error)))
+            return Failure(reason=_one_line(say(error)), logged=logged)
+    if isinstance(error, _REPEATED):
+        return Failure(reason=_FAULT.detail, logged=logged, problem=_FAULT)
+    return Failure(reason="an unexpected error, which the log of its worker has", logged=logged)
 
 
 def given_up(name: str, *, attempts: int, reason: str | None) -> Permanent:
@@ -119,15 +136,22 @@ def _missing(_error: BaseException) -> Problem:
 
 
 def _of_the_system(error: BaseException) -> str:
-    """What the system says, without the path that it says it of."""
-    assert isinstance(error, OSError)
-    return error.strerror or str(error)
+    if _has_no_room(error):
+        return "there is no room left to write"
+    return "a file could not be read or written, or a connection failed"
 
 
 def _of_the_blob_store(error: BaseException) -> str:
-    """The cause stands at the end of the first line, behind URLs and paths."""
-    first_line = str(error).strip().partition("\n")[0]
-    return f"the blob store failed: {first_line.rpartition(': ')[2]}"
+    if _has_no_room(error):
+        return "there is no room left in the blob store"
+    return "the blob store is away, or refused a request"
+
+
+def _has_no_room(error: BaseException) -> bool:
+    """Whether the system had no room; the blob store's library only says so in its text."""
+    found = _SYSTEM_ERROR.search(str(error))
+    number = int(found[1]) if found else getattr(error, "errno", None)
+    return number in _NO_ROOM
 
 
 _PERMANENT: tuple[tuple[type[Exception], Callable[[BaseException], Problem]], ...] = (
@@ -136,7 +160,17 @@ _PERMANENT: tuple[tuple[type[Exception], Callable[[BaseException], Problem]], ..
     (BlobMissing, _missing),
 )
 
+#: What the same input raises again. Others, such as a LookupError, may be over in another worker or
+#: at a later moment.
+_REPEATED = (ValueError, ArithmeticError)
+_FAULT = Problem(
+    code=INTERNAL,
+    detail="Clamor made an error that it would repeat, so this was not tried again; "
+    "please report it with the line of the worker's log",
+)
+
 _PASSING: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException], str]], ...] = (
+    ((DeadlineExceeded, OutboundError, BlobFolderMissing), str),
     (
         (
             sqlalchemy.exc.OperationalError,
@@ -154,6 +188,5 @@ _PASSING: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException],
 )
 
 
-def _told(error: BaseException, what: str) -> str:
-    line = " ".join(what.split())
-    return f"{type(error).__name__}: {line}"[:REASON_CHARS] if line else type(error).__name__
+def _one_line(what: str) -> str:
+    return " ".join(what.split())[:REASON_CHARS].removesuffix(":")

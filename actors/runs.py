@@ -113,7 +113,7 @@ def recorded(actor: str, **ids: object) -> Iterator[Run]:
     try:
         yield run
     except failures.RAISED as error:
-        run.end("unreachable", error=failures.judge(error).reason, raised=error)
+        run.end("unreachable", error=failures.judge(error).logged, raised=error)
 
 
 def _loggable(value: object) -> object:

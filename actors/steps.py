@@ -171,8 +171,8 @@ def _fail(
     if not held:
         run.end(result)
     else:
-        reason = failure.reason if problem is None else problem.detail
-        run.end(result, error=reason, raised=None if failure.problem else error)
+        is_foreseen = failure.problem is not None and failure.problem.code != failures.INTERNAL
+        run.end(result, error=failure.logged, raised=None if is_foreseen else error)
 
 
 def _failed(problem: Problem | None) -> str:

@@ -118,7 +118,7 @@ class Watchdog:
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _bite(self, run: Run, deadline_s: float, give_back: Callable[[str], object] | None) -> None:
-        reason = f"DeadlineExceeded: it did not end within {deadline_s:g} s, and did not yield"
+        reason = f"it did not end within {deadline_s:g} s, and did not yield"
         run.end("stuck", error=reason, leaves=self._leaves)
         if give_back is not None:
             # By a thread of its own, since Postgres may be what does not answer.

@@ -40,6 +40,10 @@ PATIENCE: RetryConfig = {"max_retries": 8, "retry_timeout": timedelta(seconds=20
 PAGE_KEYS = 1_000
 
 
+class BlobFolderMissing(OSError):
+    """The folder of the blob store is not there; its disk may come back."""
+
+
 class BlobMissing(Exception):
     """There is no blob under this key."""
 
@@ -298,7 +302,7 @@ class Blobs:
         again, and nothing in it is taken for lost.
         """
         if self._folder is not None and not self._folder.is_dir():
-            raise OSError("the folder of the blob store is not there")
+            raise BlobFolderMissing("the folder of the blob store is not there")
 
 
 class _RawReader(io.RawIOBase):

@@ -89,14 +89,18 @@ def _table(data: bytes) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The columns, and each line with its number."""
     try:
         text = data.decode("utf-8-sig")
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    except UnicodeDecodeError:
+        raise ManifestError("the manifest is not UTF-8 text") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
         filled = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
         # The header, and one line too many: what is behind it is not worth its memory.
         rows = list(islice(filled, MOST_ROWS + 2))
-    except UnicodeDecodeError:
-        raise ManifestError("the manifest is not UTF-8 text") from None
-    except csv.Error as error:
-        raise ManifestError(f"the manifest is no CSV: {error}") from None
+    except csv.Error:
+        raise ManifestError(
+            f"the manifest is no CSV at line {reader.line_num}: put a cell with a comma or a "
+            "quotation mark into quotation marks, and double those inside it"
+        ) from None
     if "\x00" in text:
         raise ManifestError("the manifest has the character U+0000, which no text may have")
     if len(rows) < 2:

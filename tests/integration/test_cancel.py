@@ -180,7 +180,7 @@ def test_past_its_deadline_a_step_stops_and_keeps_the_reason(
         run_span(short, session_id, until_told)
     assert [line["result"] for line in runs(logs)] == ["retried"]
     waiting = span(runtime, session_id, 0)
-    assert waiting.last_error == "DeadlineExceeded: it ran for longer than 0.3 s"
+    assert waiting.last_error == "it ran for longer than 0.3 s"
     assert waiting.due_at > waiting.nudged_at
 
 
@@ -205,7 +205,7 @@ def test_a_training_asks_at_each_step_of_its_bar(runtime: Runtime, memory: StubB
         job = model_queries.get_training(db, job_id)
     assert job is not None
     assert (job.state, job.percent < 100) == ("pending", True)
-    assert job.last_error == "DeadlineExceeded: it ran for longer than 0.1 s"
+    assert job.last_error == "it ran for longer than 0.1 s"
 
 
 def test_python_that_asks_nobody_is_interrupted(
@@ -237,9 +237,7 @@ def test_python_that_asks_nobody_is_interrupted(
     # The splitting sent a message too.
     results = [line["result"] for line in runs(logs) if line["result"] != "nothing_to_do"]
     assert results == ["retried"]
-    assert span(runtime, session_id, 0).last_error == (
-        "TimeLimitExceeded: it ran for longer than it may"
-    )
+    assert span(runtime, session_id, 0).last_error == ("it ran for longer than it may")
 
 
 def test_where_the_process_is_shared_a_stuck_step_is_told_of_and_given_to_another(
@@ -263,7 +261,7 @@ def test_where_the_process_is_shared_a_stuck_step_is_told_of_and_given_to_anothe
     waiting = span(runtime, session_id, 0)
     assert waiting.state == "pending"
     assert waiting.last_error == line["error"]
-    assert waiting.last_error == "DeadlineExceeded: it did not end within 0.2 s, and did not yield"
+    assert waiting.last_error == "it did not end within 0.2 s, and did not yield"
 
 
 def test_deadlines_stay_below_the_patience_of_rabbitmq(memory_settings: Settings) -> None:

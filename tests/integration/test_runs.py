@@ -124,12 +124,12 @@ def test_the_run_that_gives_up_is_critical_and_keeps_the_last_reason(runtime: Ru
     for attempt in range(1, most + 1):
         due(runtime, session_id)
         with one_line() as line:
-            queued(runtime, raising(ZeroDivisionError(f"number {attempt}")), session_id)
+            queued(runtime, raising(RuntimeError(f"number {attempt}")), session_id)
         assert line["attempt"] == attempt
         if attempt < most:
             assert (line["result"], line["log_level"]) == ("retried", "warning")
-            assert line["error"] == f"ZeroDivisionError: number {attempt}"
-            assert isinstance(line["exc_info"], ZeroDivisionError)
+            assert line["error"] == f"RuntimeError: number {attempt}"
+            assert isinstance(line["exc_info"], RuntimeError)
     assert (line["result"], line["log_level"]) == ("given_up", "critical")
     ended = session(runtime, session_id)
     assert ended.state == "failed"
@@ -137,7 +137,7 @@ def test_the_run_that_gives_up_is_critical_and_keeps_the_last_reason(runtime: Ru
     assert ended.problem["code"] == "given-up"
     assert ended.problem["detail"] == (
         f"process was given up after {most} attempts; "
-        f"the last error: ZeroDivisionError: number {most}"
+        "the last error: an unexpected error, which the log of its worker has"
     )
 
 
@@ -150,9 +150,7 @@ def test_a_span_that_kills_its_workers_is_given_up_with_the_last_reason_that_was
         with runtime.store.transaction() as db:
             assert claims.this(work, db, lease_s=0) == Claim(work, attempt)
             if attempt == 2:
-                assert claims.retry_later(
-                    db, work, attempt=2, delay_s=0, error="OSError: Input/output error"
-                )
+                assert claims.retry_later(db, work, attempt=2, delay_s=0, error="the disk failed")
     # The first one is served first.
     handle(runtime, DetectSpan(session_id=session_id, span_index=0))
     with one_line() as line:
@@ -164,7 +162,7 @@ def test_a_span_that_kills_its_workers_is_given_up_with_the_last_reason_that_was
     [missing] = done.problem["missing"]
     assert missing["end_s"] - missing["start_s"] == pytest.approx(60.0)
     assert missing["reason"] == (
-        "detect was given up after 5 attempts; the last error: OSError: Input/output error"
+        "detect was given up after 5 attempts; the last error: the disk failed"
     )
 
 
@@ -185,9 +183,8 @@ def test_a_full_disk_is_tried_again_later_and_later(runtime: Runtime, tmp_path: 
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
         assert line["result"] == "retried"
         waiting = session(runtime, session_id)
-        assert waiting.last_error == line["error"]
-        assert "File too large" in str(waiting.last_error)
-        assert str(tmp_path) not in str(waiting.last_error)
+        assert waiting.last_error == "there is no room left to write"
+        assert "File too large" in line["error"]
         with runtime.store.transaction() as db:
             wait = waiting.due_at - db.execute(text("SELECT clock_timestamp()")).scalar_one()
         longest = wanted_s * (1 + failures.RETRY_JITTER)
@@ -220,8 +217,9 @@ def test_a_blob_store_that_is_away_is_no_missing_recording(runtime: Runtime) -> 
     finally:
         away.rename(folder)
     assert line["result"] == "retried"
-    assert session(runtime, session_id).last_error == line["error"]
-    assert "blob store" in line["error"]
+    told = session(runtime, session_id).last_error
+    assert told == "the folder of the blob store is not there"
+    assert line["error"].endswith(told)
     assert health is not None
     assert not health["healthy"]
     assert "blob store" in health["faults"]["blobs"]
@@ -244,7 +242,7 @@ def test_an_interrupt_is_a_failure_like_any_other(runtime: Runtime) -> None:
     with one_line() as line:
         session_id = queued(runtime, raising(Shutdown()))
     assert line["result"] == "retried"
-    assert session(runtime, session_id).last_error == "Shutdown: its worker was stopped"
+    assert session(runtime, session_id).last_error == "its worker was stopped"
 
 
 def test_a_claim_that_went_to_another_is_superseded_and_leaves_no_blobs(runtime: Runtime) -> None:
@@ -320,7 +318,7 @@ def test_without_postgres_a_run_is_one_line_and_nothing_is_lost(
     with postgres_away(postgres_url, settings.database_url), one_line() as before:
         handle(runtime, ProcessAudioFile(session_id=session_id))
     assert (before["result"], before["attempt"]) == ("unreachable", None)
-    assert before["error"].startswith("OperationalError: the database is away")
+    assert before["error"].startswith("OperationalError: ")
 
     with one_line() as meanwhile:
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
@@ -108,7 +110,7 @@ def test_a_failure_that_may_pass_is_tried_again_later(
     session_id = add(runtime, recordings.encode(recordings.demo()))
 
     def full_disk(_key: str) -> None:
-        raise OSError("no space left on the device")
+        raise OSError(errno.ENOSPC, "No space left on device", "/secret/place")
 
     with monkeypatch.context() as patched:
         patched.setattr(runtime.blobs, "open", full_disk)
@@ -116,7 +118,7 @@ def test_a_failure_that_may_pass_is_tried_again_later(
     waiting = session(runtime, session_id)
     assert waiting.state == "queued"
     assert waiting.attempt == 1
-    assert waiting.last_error == "OSError: no space left on the device"
+    assert waiting.last_error == "there is no room left to write"
     assert waiting.due_at > waiting.nudged_at
     monkeypatch.setattr(failures, "RETRY_BASE_S", 0)
     with runtime.store.transaction() as db:
