@@ -22,6 +22,9 @@ _MOST_CHUNKS = 1_000
 #: cannot go back to the header: no file of that very size is likely.
 _UNKNOWN_SIZES = (range(0x7FFF_0000, 0x8000_0001), range(0xFFFF_0000, 0x1_0000_0000))
 
+#: 64-bit sizes from here on, a terabyte, mean the same: no recording is that large.
+_LEAST_UNKNOWN_LONG = 1 << 40
+
 
 @dataclass(frozen=True)
 class Container:
@@ -129,19 +132,25 @@ def _ogg_codec(head: bytes) -> str:
 
 def _wave(file: BinaryIO, name: str) -> Container:
     file_bytes = file.seek(0, 2)
-    long_size = 0
+    long_size = long_sizes_at = 0
     for chunk, offset, size in _walk(file, 12, file_bytes, layout="<4sI"):
         if chunk == b"ds64":
             file.seek(offset)
             body = file.read(16)
-            long_size = struct.unpack_from("<Q", body, 8)[0] if len(body) == 16 else 0
+            if len(body) == 16:
+                long_size, long_sizes_at = struct.unpack_from("<Q", body, 8)[0], offset
         if chunk != b"data":
             continue
         held = file_bytes - offset
-        if size == 0xFFFF_FFFF and long_size and name == "rf64":
+        if size == 0xFFFF_FFFF and not _is_unknown_long(long_size) and name == "rf64":
             return Container(name, "wav", held_share=_share(held, long_size))
         if not _is_unknown(size):
             return Container(name, "wav", held_share=_share(held, size))
+        if name == "rf64" and long_sizes_at:
+            sizes = struct.pack("<QQ", file_bytes - 8, held)
+            return Container(
+                name, "wav", patches={long_sizes_at: sizes, offset - 4: b"\xff\xff\xff\xff"}
+            )
         if name == "rf64":
             return Container(name, "wav")
         # Decoders take a size of 0 at its word; give them the size that is there.
@@ -156,9 +165,13 @@ def _wave(file: BinaryIO, name: str) -> Container:
 def _w64(file: BinaryIO, name: str) -> Container:
     file_bytes = file.seek(0, 2)
     for chunk, offset, size in _walk(file, 40, file_bytes, layout="<16sQ"):
-        if chunk[:4] == b"data":
-            share = _share(file_bytes - offset, size - 24) if 24 < size < 1 << 62 else None
-            return Container(name, "w64", held_share=share)
+        if chunk[:4] != b"data":
+            continue
+        held = file_bytes - offset
+        if size > 24 and not _is_unknown_long(size):
+            return Container(name, "w64", held_share=_share(held, size - 24))
+        patches = {16: struct.pack("<Q", file_bytes), offset - 8: struct.pack("<Q", held + 24)}
+        return Container(name, "w64", patches=patches)
     raise Undecodable("the Wave64 file has no data chunk")
 
 
@@ -202,6 +215,10 @@ def _walk(
 
 def _is_unknown(size: int) -> bool:
     return size == 0 or any(size in sizes for sizes in _UNKNOWN_SIZES)
+
+
+def _is_unknown_long(size: int) -> bool:
+    return size == 0 or size >= _LEAST_UNKNOWN_LONG
 
 
 def _share(held: int, promised: int) -> float | None:

@@ -2,21 +2,23 @@
 
 WAVE, AIFF, FLAC and Ogg Vorbis are read by libsndfile; MP3, MP4, AAC, WebM and Opus, and what
 libsndfile cannot open, by FFmpeg. (libsndfile stops at the length that it guessed from the first
-frame of an MP3 file, and half of a file that was joined from two is lost without a word.) Neither
-ever sees a file name, and nothing that they say reaches a message: both like to quote paths.
+frame of an MP3 file, and half of a file that was joined from two is lost without a word.) Chained
+Ogg files are taken apart first, by `ogg`. Neither library ever sees a file name, and nothing that
+they say reaches a message: both like to quote paths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, Protocol
+from functools import partial
+from typing import BinaryIO, Protocol, cast
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from actors.science import containers
+from actors.science import containers, ogg
 from actors.science.containers import Container
 from actors.science.decode_av import AvBackend
 from actors.science.errors import (
@@ -56,9 +58,11 @@ class Backend(Protocol):
     """What a decoding library is wrapped into."""
 
     format: AudioFormat
-    #: What the header promises in frames, where it is to be believed.
-    promised: int | None
     is_lossy: bool
+
+    @property
+    def promised(self) -> int | None:
+        """What the header promises in frames, where it is to be believed."""
 
     def pieces(self) -> Iterator[NDArray[np.float32]]:
         """Decoded audio [shape=(n, n_channels)] in pieces of any length; raises BrokenAudio."""
@@ -185,12 +189,22 @@ def open_recording(file: BinaryIO) -> Iterator[Decoder]:
         When its rate is outside 4 kHz to 768 kHz or it has more than 64 channels.
     """
     container = containers.recognise(file)
-    source = Source(file, patches=container.patches)
-    backend, decoder = _open(source, container)
+    parts = ogg.links(file) if container.name == "ogg" else []
+    if len(parts) > 1:
+        backend: Backend = ogg.Chain(parts, partial(_open_link, file))
+        decoder = Decoder(backend, container=container)
+    else:
+        backend, decoder = _open(Source(file, patches=container.patches), container)
     try:
         yield decoder
     finally:
         backend.close()
+
+
+def _open_link(file: BinaryIO, part: range) -> tuple[Decoder, Callable[[], None]]:
+    source = Source(file, patches={}, part=part)
+    backend, decoder = _open(source, containers.recognise(cast(BinaryIO, source)))
+    return decoder, backend.close
 
 
 def _open(source: Source, container: Container) -> tuple[Backend, Decoder]:

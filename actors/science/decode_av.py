@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from actors.science.containers import Container
 from actors.science.errors import EmptyRecording, Undecodable
+from actors.science.fit import Fit, Layout
 from actors.science.source import BrokenAudio, Source
 from actors.science.types import AudioFormat
 
@@ -73,6 +74,8 @@ class AvBackend:
     def __init__(self, source: Source, container: Container) -> None:
         self._source = source
         self._packed: av.AudioResampler | None = None
+        # What the resamplers take: sample format, channels and rate.
+        self._given: tuple[object, ...] = ()
         _limit_blocks()
         try:
             self._container = av.open(
@@ -87,6 +90,10 @@ class AvBackend:
             self._container.close()
             raise Undecodable("the file has no audio track")
         self._stream = self._container.streams.audio[0]
+        # None, whatever its type says, where FFmpeg has no decoder for the codec.
+        if cast(object, self._stream.codec_context) is None:
+            self._container.close()
+            raise BrokenAudio
         self._stream.codec_context.options = {"max_samples": str(_MOST_FRAMES)}
         self._skips_errors = container.name in _SELF_SYNCHRONISING
         self._frames = self._decoded()
@@ -102,12 +109,9 @@ class AvBackend:
     def pieces(self) -> Iterator[NDArray[np.float32]]:
         frame = self._first
         while frame is not None:
-            for packed in self._resampler(frame).resample(frame):
-                yield self._to_array(packed)
+            yield from self._repacked(frame)
             frame = next(self._frames, None)
-        if self._packed is not None:
-            for packed in self._packed.resample(None):
-                yield self._to_array(packed)
+        yield from self._rest()
 
     def close(self) -> None:
         self._container.close()
@@ -155,14 +159,34 @@ class AvBackend:
             raise BrokenAudio from error
         self._source.reraise()
 
-    def _resampler(self, frame: AudioFrame) -> av.AudioResampler:
-        """To packed float at the first frame's rate and layout, should these change on the way."""
-        if self._packed is None:
+    def _repacked(self, frame: AudioFrame) -> Iterator[NDArray[np.float32]]:
+        """Yield a frame as packed float at the first frame's rate and number of channels.
+
+        They may change on the way, as in files that were joined.
+        """
+        given = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if given != self._given:
+            yield from self._rest()
+            self._given = given
             self._packed = av.AudioResampler(
                 format="flt", layout=frame.layout, rate=frame.sample_rate
             )
-        return self._packed
+            self._given_layout = Layout(frame.sample_rate, len(frame.layout.channels))
+            self._fit = Fit(self._given_layout, Layout.of(self.format))
+        yield from self._through(frame)
 
-    def _to_array(self, packed: AudioFrame) -> NDArray[np.float32]:
-        samples = packed.to_ndarray().reshape(-1, self.format.n_channels)
-        return np.asarray(samples, dtype=np.float32)
+    def _rest(self) -> Iterator[NDArray[np.float32]]:
+        """Yield what the resamplers still hold."""
+        if self._packed is not None:
+            yield from self._through(None)
+            yield self._fit.finish()
+
+    def _through(self, frame: AudioFrame | None) -> Iterator[NDArray[np.float32]]:
+        assert self._packed is not None
+        try:
+            packed = self._packed.resample(frame)
+        except _FAILURES as error:
+            raise BrokenAudio from error
+        for each in packed:
+            samples = each.to_ndarray().reshape(-1, self._given_layout.n_channels)
+            yield self._fit.push(np.asarray(samples, dtype=np.float32))

@@ -10,15 +10,28 @@ class BrokenAudio(Exception):
 
 
 class Source:
-    """A binary file with some of its bytes replaced, that remembers a failing read.
+    """A binary file, or a part of it, with some bytes replaced, that remembers a failing read.
 
     Decoders call back from C, where an exception is printed and forgotten, and a storage that
     fails would look like the end of the file. `reraise` brings it back.
+
+    Parameters
+    ----------
+    file
+        Seekable.
+    patches
+        Bytes to be read in place of the file's own, by their position.
+    part
+        The bytes of the file that are to be seen; all of them by default. Positions count from its
+        beginning.
     """
 
-    def __init__(self, file: BinaryIO, *, patches: dict[int, bytes]) -> None:
+    def __init__(
+        self, file: BinaryIO, *, patches: dict[int, bytes], part: range | None = None
+    ) -> None:
         self._file = file
         self._patches = patches
+        self._part = range(file.seek(0, 2)) if part is None else part
         self._failure: BaseException | None = None
 
     def read(self, size: int = -1) -> bytes:
@@ -26,8 +39,9 @@ class Source:
         if self._failure is not None:
             return b""
         try:
-            position = self._file.tell()
-            data = self._file.read(size)
+            position = self.tell()
+            left = max(len(self._part) - position, 0)
+            data = self._file.read(left if size < 0 else min(size, left))
         except BaseException as failure:
             self._failure = failure
             return b""
@@ -35,16 +49,21 @@ class Source:
         return self._patched(data, position) if first_patch < position + len(data) else data
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """As of a file."""
+        """As of a file; a position that the file does not have becomes its beginning or end.
+
+        Headers that are wrong lead decoders to positions that no file can have.
+        """
         try:
-            return self._file.seek(offset, whence)
+            offset += (0, self.tell(), len(self._part))[whence]
+            position = min(max(offset, 0), len(self._part))
+            return self._file.seek(self._part.start + position) - self._part.start
         except BaseException as failure:
             self._failure = failure
             return 0
 
     def tell(self) -> int:
         """As of a file."""
-        return self._file.tell()
+        return self._file.tell() - self._part.start
 
     def seekable(self) -> bool:
         """Always."""

@@ -1,0 +1,57 @@
+"""Parts of a joined recording, brought to one rate and number of channels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from actors.science.types import AudioFormat
+
+
+class Layout(NamedTuple):
+    """What blocks of audio look like."""
+
+    rate_hz: int
+    n_channels: int
+
+    @classmethod
+    def of(cls, audio: AudioFormat) -> Layout:
+        """Return the layout of a recording."""
+        return cls(audio.rate_hz, audio.n_channels)
+
+
+class Fit:
+    """Brings blocks of one layout to another.
+
+    Another rate is resampled. Where the number of channels differs, every channel becomes the mean
+    of those given, so that the level stays.
+    """
+
+    def __init__(self, given: Layout, wanted: Layout) -> None:
+        self._n_channels = wanted.n_channels
+        self._is_same = given.n_channels == wanted.n_channels
+        self._stream = (
+            None
+            if given.rate_hz == wanted.rate_hz
+            else soxr.ResampleStream(given.rate_hz, wanted.rate_hz, wanted.n_channels)
+        )
+
+    def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take frames [shape=(n, given)], return what is ready [shape=(m, wanted)]."""
+        if not self._is_same:
+            mean = block.mean(axis=1, keepdims=True, dtype=np.float32)
+            block = np.repeat(mean, self._n_channels, axis=1)
+        return block if self._stream is None else self._resampled(block, last=False)
+
+    def finish(self) -> NDArray[np.float32]:
+        """Return what was still on its way through the filter."""
+        nothing = np.zeros((0, self._n_channels), dtype=np.float32)
+        return nothing if self._stream is None else self._resampled(nothing, last=True)
+
+    def _resampled(self, block: NDArray[np.float32], *, last: bool) -> NDArray[np.float32]:
+        assert self._stream is not None
+        found = self._stream.resample_chunk(np.ascontiguousarray(block), last=last)
+        return np.asarray(found, dtype=np.float32).reshape(-1, self._n_channels)
