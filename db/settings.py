@@ -11,10 +11,18 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Any
+
+import platformdirs
 
 #: No batch has more recordings than this, whatever is set.
 MOST_BATCH_ITEMS = 100_000
+#: Names the folder of the standalone service.
+HOME_VARIABLE = "CLAMOR_HOME"
+#: That folder where root runs the service. Not below root's own home: the embedded Postgres then
+#: runs as another user, which has to pass through every folder above its data.
+ROOT_HOME = Path("/var/lib/clamor")
 
 
 class SettingsError(Exception):
@@ -194,3 +202,12 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             reason = str(error) if "must be" in str(error) else "it must be a number"
             raise SettingsError(f"{variable} cannot be read: {reason}") from None
     return Settings(**values)
+
+
+def home_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of the standalone service: ``CLAMOR_HOME``, else the user's data folder."""
+    if named := environment.get(HOME_VARIABLE, "").strip():
+        return Path(named).expanduser()
+    if os.geteuid() == 0:
+        return ROOT_HOME
+    return Path(platformdirs.user_data_dir("clamor"))

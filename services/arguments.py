@@ -13,12 +13,16 @@ from db.analysis_models import LIMITED
 from db.export_models import EXPORT_FORMATS
 from db.models import CALIBRATION_TONES_DB, PRIORITIES
 
+#: What the commands of an operator are about.
+_INSTALLATION = "the installation of the environment, or of the service that runs in a folder"
+
 
 def parser() -> argparse.ArgumentParser:
     """All commands; ``command`` of what it parses names the one that was given."""
     whole = argparse.ArgumentParser(
         prog="clamor", description="Clamor finds out what made noise in a recording, and when."
     )
+    whole.set_defaults(home=None)
     commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     process = commands.add_parser("process", help="send recordings and print what was heard")
@@ -162,8 +166,7 @@ def _export_command(commands: Any) -> None:
 
 def _account_commands(commands: Any) -> None:
     user = commands.add_parser(
-        "user", help="who may call the API", description="Users of the installation that the "
-        "environment names.",
+        "user", help="who may call the API", description=f"Users of {_INSTALLATION}.",
     ).add_subparsers(title="commands", required=True, metavar="COMMAND")  # fmt: skip
     create = user.add_parser("create", help="make a user, and print the id")
     create.add_argument("email", metavar="EMAIL")
@@ -172,16 +175,16 @@ def _account_commands(commands: Any) -> None:
         "--max-audio-s-per-month", type=_seconds, metavar="N",
         help="seconds of audio (default: as many as the installation's users may have)",
     )  # fmt: skip
-    create.set_defaults(command="user create")
-    user.add_parser("list", help="the users").set_defaults(command="user list")
+    _operator(create, "user create")
+    _operator(user.add_parser("list", help="the users"), "user list")
     for name, told in (("disable", "take none of a user's keys"), ("enable", "take them again")):
         switch = user.add_parser(name, help=told)
         _user(switch)
-        switch.set_defaults(command=f"user {name}")
+        _operator(switch, f"user {name}")
 
     key = commands.add_parser(
-        "key", help="by which keys users call", description="Keys of the users of the "
-        "installation that the environment names. A key is shown once, when it is made.",
+        "key", help="by which keys users call",
+        description=f"Keys of the users of {_INSTALLATION}. A key is shown once, when it is made.",
     ).add_subparsers(title="commands", required=True, metavar="COMMAND")  # fmt: skip
     create = key.add_parser("create", help="make a key, and print it")
     _user(create)
@@ -195,20 +198,20 @@ def _account_commands(commands: Any) -> None:
         "--requests-per-s", type=_rate, metavar="N",
         help="how many requests it may make (default: as many as the installation's keys may)",
     )  # fmt: skip
-    create.set_defaults(command="key create")
+    _operator(create, "key create")
     listed = key.add_parser("list", help="a user's keys, without their secrets")
     _user(listed)
-    listed.set_defaults(command="key list")
+    _operator(listed, "key list")
     rotate = key.add_parser("rotate", help="make a key that takes the place of another")
     rotate.add_argument("key", metavar="KEY_ID")
     rotate.add_argument(
         "--overlap-hours", type=_hours, default=24, metavar="N",
         help="how long the old key is still taken (default: 24)",
     )  # fmt: skip
-    rotate.set_defaults(command="key rotate")
+    _operator(rotate, "key rotate")
     revoke = key.add_parser("revoke", help="take a key no more, from the next request on")
     revoke.add_argument("key", metavar="KEY_ID")
-    revoke.set_defaults(command="key revoke")
+    _operator(revoke, "key revoke")
 
 
 def _user(parser: argparse.ArgumentParser) -> None:
@@ -219,20 +222,20 @@ def _schedule_commands(commands: Any) -> None:
     health = commands.add_parser(
         "health",
         help="what the latest health check found",
-        description="Show what the latest health check of the installation that the environment "
-        "names found. Exits with 1 if something is not well, or if the check is too old.",
+        description=f"Show what the latest health check of {_INSTALLATION} found. "
+        "Exits with 1 if something is not well, or if the check is too old.",
     )
     _json(health)
-    health.set_defaults(command="health")
+    _operator(health, "health")
 
     listed = commands.add_parser(
         "schedule",
         help="the periodic jobs, how each ended, and when it is next",
-        description="Show the periodic jobs of the installation that the environment names. Exits "
-        "with 1 if the newest run of one has failed.",
+        description=f"Show the periodic jobs of {_INSTALLATION}. Exits with 1 if the "
+        "newest run of one has failed.",
     )
     _json(listed)
-    listed.set_defaults(command="schedule")
+    _operator(listed, "schedule")
     of_jobs = listed.add_subparsers(title="runs", metavar="COMMAND")
     asked = of_jobs.add_parser("run", help="have a job run now, and wait for its end")
     asked.add_argument("job", metavar="JOB", help="such as health_check")
@@ -240,25 +243,24 @@ def _schedule_commands(commands: Any) -> None:
         "--option", action="append", default=[], dest="options", metavar="NAME=VALUE",
         help="what it shall do otherwise than usual; values are JSON: docs/maintenance.md",
     )  # fmt: skip
-    asked.set_defaults(command="schedule run")
+    _operator(asked, "schedule run")
 
 
 def _queue_commands(commands: Any) -> None:
     queues = commands.add_parser(
         "queues",
         help="what waits, what is worked on, and what has died",
-        description="Show every queue of the installation that the environment names. Exits with "
-        "1 if there are dead letters.",
+        description=f"Show every queue of {_INSTALLATION}. Exits with 1 if there are dead letters.",
     )
     _json(queues)
-    queues.set_defaults(command="queues")
+    _operator(queues, "queues")
     of_dead = queues.add_subparsers(title="dead letters", metavar="COMMAND")
 
     show = of_dead.add_parser("show", help="what the dead letters of a queue say, the oldest first")
     show.add_argument("queue", metavar="QUEUE", help="such as audio.detect")
     show.add_argument("--limit", type=_count, default=20, metavar="N", help="(default: 20)")
     _json(show)
-    show.set_defaults(command="queues show")
+    _operator(show, "queues show")
 
     replay = of_dead.add_parser(
         "replay",
@@ -271,7 +273,7 @@ def _queue_commands(commands: Any) -> None:
     replay.add_argument(
         "--drop-unreadable", action="store_true", help="remove those that cannot be read"
     )
-    replay.set_defaults(command="queues replay")
+    _operator(replay, "queues replay")
 
 
 def _count(text: str) -> int:
@@ -408,8 +410,18 @@ def _address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (%(default)s)")
 
 
-def _home(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--home", type=Path, help="folder of the standalone service's data")
+def _home(parser: argparse.ArgumentParser, *, default: Any = None) -> None:
+    parser.add_argument(
+        "--home", type=Path, default=default, metavar="FOLDER",
+        help="folder of the standalone service (default: CLAMOR_HOME, else the user's data folder)",
+    )  # fmt: skip
+
+
+def _operator(parser: argparse.ArgumentParser, command: str) -> None:
+    """Set the command, which is about the installation of the environment or of a folder."""
+    # Unless it is given: a command of two words keeps what stood behind the first.
+    _home(parser, default=argparse.SUPPRESS)
+    parser.set_defaults(command=command)
 
 
 def _calibration_db(parser: Any) -> None:

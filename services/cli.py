@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from rich.console import Console
 
 from db import migrate
-from db.settings import SettingsError, from_environment
+from db.settings import Settings, SettingsError, from_environment, home_folder
 from services import stopping
 from services.arguments import parser
 from services.errors import UserError
@@ -56,8 +56,8 @@ def _client(options: argparse.Namespace, bars: Console) -> Iterator[Client]:
     if options.api is None:
         from services import standalone
 
-        home = options.home or standalone.default_home()
-        bars.print("Starting a standalone service ...")
+        home = options.home or home_folder()
+        bars.print(f"Using the standalone service of {home} ...", markup=False)
         with standalone.running(home=home, log=home / "up.log") as client:
             yield client
         return
@@ -187,11 +187,9 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from services import demo, standalone
+    from services import demo
 
-    return demo.run(
-        file=options.file, out=options.out, home=options.home or standalone.default_home()
-    )
+    return demo.run(file=options.file, out=options.out, home=options.home or home_folder())
 
 
 def _up(options: argparse.Namespace) -> None:
@@ -199,9 +197,11 @@ def _up(options: argparse.Namespace) -> None:
 
     if options.until_eof:
         standalone.stop_at_eof()
-    print(f"Clamor listens at http://{options.host}:{options.port}/", file=sys.stderr)
     standalone.run(
-        home=options.home or standalone.default_home(), host=options.host, port=options.port
+        home=options.home or home_folder(),
+        host=options.host,
+        port=options.port,
+        is_private=options.until_eof,
     )
 
 
@@ -253,35 +253,42 @@ def _become(arguments: list[str], **environment: str) -> None:
     )
 
 
+def _settings(options: argparse.Namespace) -> Settings:
+    """The settings of the installation that an operator's command is about."""
+    from services import homes
+
+    return homes.installation(options.home)[0]
+
+
 def _user_create(options: argparse.Namespace) -> int:
     from services import account_commands
 
     return account_commands.create_user(
-        from_environment(),
+        _settings(options),
         options.email,
         name=options.name,
         max_audio_s_per_month=options.max_audio_s_per_month,
     )
 
 
-def _user_list(_options: argparse.Namespace) -> int:
+def _user_list(options: argparse.Namespace) -> int:
     from services import account_commands
 
-    return account_commands.show_users(from_environment())
+    return account_commands.show_users(_settings(options))
 
 
 def _user_switch(options: argparse.Namespace) -> int:
     from services import account_commands
 
     disabled = options.command == "user disable"
-    return account_commands.switch_user(from_environment(), options.user, disabled=disabled)
+    return account_commands.switch_user(_settings(options), options.user, disabled=disabled)
 
 
 def _key_create(options: argparse.Namespace) -> int:
     from services import account_commands
 
     return account_commands.create_key(
-        from_environment(),
+        _settings(options),
         options.user,
         name=options.name,
         scopes=options.scopes,
@@ -293,21 +300,21 @@ def _key_create(options: argparse.Namespace) -> int:
 def _key_list(options: argparse.Namespace) -> int:
     from services import account_commands
 
-    return account_commands.show_keys(from_environment(), options.user)
+    return account_commands.show_keys(_settings(options), options.user)
 
 
 def _key_rotate(options: argparse.Namespace) -> int:
     from services import account_commands
 
     return account_commands.rotate_key(
-        from_environment(), options.key, overlap_hours=options.overlap_hours
+        _settings(options), options.key, overlap_hours=options.overlap_hours
     )
 
 
 def _key_revoke(options: argparse.Namespace) -> int:
     from services import account_commands
 
-    return account_commands.revoke_key(from_environment(), options.key)
+    return account_commands.revoke_key(_settings(options), options.key)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -330,32 +337,33 @@ def _openapi(_options: argparse.Namespace) -> int:
 def _health(options: argparse.Namespace) -> int:
     from services import health_command
 
-    return health_command.show(from_environment(), as_json=options.json)
+    return health_command.show(_settings(options), as_json=options.json)
 
 
 def _schedule(options: argparse.Namespace) -> int:
     from services import schedule_commands
 
-    return schedule_commands.overview(from_environment(), as_json=options.json)
+    return schedule_commands.overview(_settings(options), as_json=options.json)
 
 
 def _schedule_run(options: argparse.Namespace) -> int:
     from services import schedule_commands
 
-    return schedule_commands.run(from_environment(), options.job, options.options)
+    return schedule_commands.run(_settings(options), options.job, options.options)
 
 
 def _queues(options: argparse.Namespace) -> int:
-    from services import queue_commands
+    from services import homes, queue_commands
 
-    return queue_commands.overview(from_environment(), as_json=options.json)
+    settings, service = homes.installation(options.home)
+    return queue_commands.overview(settings, service, as_json=options.json)
 
 
 def _queues_show(options: argparse.Namespace) -> int:
     from services import queue_commands
 
     return queue_commands.show(
-        from_environment(), options.queue, limit=options.limit, as_json=options.json
+        _settings(options), options.queue, limit=options.limit, as_json=options.json
     )
 
 
@@ -363,7 +371,7 @@ def _queues_replay(options: argparse.Namespace) -> int:
     from services import queue_commands
 
     return queue_commands.replay(
-        from_environment(),
+        _settings(options),
         options.queues,
         limit=options.limit,
         drop_unreadable=options.drop_unreadable,

@@ -12,7 +12,7 @@ import msgspec
 from actors import schedule, tracing
 from actors.broker import Publisher
 from actors.schedule import Job as ScheduledJob
-from db import clock_queries, queries
+from db import claims, clock_queries, queries
 from db.clock_models import JobRun
 from db.session import Store
 from services import idempotency
@@ -108,25 +108,30 @@ def jobs(store: Store) -> JobPage:
 
 def ask(
     store: Store,
-    publisher: Publisher,
+    publisher: Publisher | None,
     name: str,
     options: dict[str, Any],
     *,
     run_id: uuid.UUID | None = None,
 ) -> Run:
-    """Write a run down, and nudge; raises :class:`JobNotFound`."""
+    """Write a run down, and nudge; raises :class:`JobNotFound`.
+
+    Without a publisher the steward sends the nudge, in its next round.
+    """
     job = found(name)
+    values = {} if publisher else {"nudged_at": claims.seconds_from_now(-1)}
     with store.transaction() as db:
         run_id = clock_queries.add_run(
             db, name, queries.clock(db), source="person", options=options, run_id=run_id,
-            traceparent=tracing.current(),
+            traceparent=tracing.current(), **values,
         )  # fmt: skip
         # The clock of a transaction that waits for nothing does not stand still.
         assert run_id is not None
         row = clock_queries.get_run(db, run_id)
         assert row is not None
         run = Run.of(row)
-    publisher.send(job.nudge())
+    if publisher is not None:
+        publisher.send(job.nudge())
     return run
 
 

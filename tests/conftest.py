@@ -17,6 +17,7 @@ from db import migrate
 from db.session import Store
 from db.settings import Settings
 from tests.support import accounts, servers
+from tests.support.folders import passable_folder
 
 
 def _url(server: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
@@ -43,6 +44,17 @@ def plain_tracebacks() -> None:
             ),
         ]
     )
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder of this test's own, which may be the home of a standalone service.
+
+    Root's embedded Postgres is another user, and cannot pass through the folders of pytest's own
+    fixture: those are closed.
+    """
+    with passable_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session", autouse=True)

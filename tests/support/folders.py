@@ -1,0 +1,17 @@
+"""Temporary folders that the user of root's embedded Postgres can pass through."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def passable_folder() -> Iterator[Path]:
+    """A folder right under the temporary one, removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="clamor-test-", ignore_cleanup_errors=True) as name:
+        folder = Path(name).resolve()
+        folder.chmod(0o711)
+        yield folder
