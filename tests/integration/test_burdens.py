@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -54,20 +53,10 @@ class Server:
 
     @contextmanager
     def peak(self) -> Iterator[list[int]]:
-        """How many bytes of memory more than before it held at once, in a list of one."""
-        before, found, done = self.process.memory_bytes(), [0], threading.Event()
-
-        def look() -> None:
-            while not done.wait(0.005):
-                found[0] = max(found[0], self.process.memory_bytes() - before)
-
-        thread = threading.Thread(target=look)
-        thread.start()
-        try:
-            yield found
-        finally:
-            done.set()
-            thread.join()
+        """How far its memory rises above its highest peak so far, in bytes, in a list of one."""
+        before, found = self.process.peak_memory_bytes(), [0]
+        yield found
+        found[0] = self.process.peak_memory_bytes() - before
 
 
 @pytest.fixture
