@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import sqlalchemy
+import structlog
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -31,11 +33,15 @@ from db import (  # noqa: F401
 from db.models import Base
 from db.session import make_engine
 
+log = structlog.get_logger(__name__)
+
 #: Held by whoever migrates.
 MIGRATION_LOCK = 0x6D696772617465
 #: How long one process waits for another that is migrating.
 LOCK_WAIT_S = 900.0
 LOCK_POLL_S = 0.5
+#: How often a process that waits for its schema looks whether it is there.
+READY_POLL_S = 1.0
 #: A migration that cannot have its lock gives way to the traffic, and is run again later; one that
 #: has it may take its time.
 LOCK_TIMEOUT_MS = 5_000
@@ -86,9 +92,69 @@ def head() -> str:
     return heads[0]
 
 
+@cache
+def _known() -> frozenset[str]:
+    """Every revision that the code knows."""
+    scripts = ScriptDirectory.from_config(config(None))
+    return frozenset(script.revision for script in scripts.walk_revisions())
+
+
 def current(connection: Connection) -> str | None:
     """The revision that a database is at; None if it was never migrated."""
     return MigrationContext.configure(connection).get_current_revision()
+
+
+def is_older(connection: Connection) -> bool:
+    """Whether a database's schema is older than this code needs.
+
+    A revision that this code does not know is a newer one: migrations of a later release leave
+    behind what the release before works on. An empty database is older than any.
+    """
+    revision = current(connection)
+    if revision is None:
+        return True
+    return revision in _known() and revision != head()
+
+
+def require(connection: Connection) -> None:
+    """Raise :class:`MigrationError` if the schema is older than this code needs."""
+    if is_older(connection):
+        raise MigrationError(
+            f"the schema is at {current(connection) or 'no revision'} and this release needs"
+            f" {head()}: run clamor migrate"
+        )
+
+
+def wait_until_migrated(url: str) -> None:
+    """Return as soon as the schema is not older than this code needs; wait for it if need be.
+
+    A database that is away is waited for as well. One line in the log says that the wait begins,
+    and one that it has ended.
+    """
+    engine = make_engine(url)
+    try:
+        began_at = time.monotonic()
+        reason = _unready(engine)
+        if reason is None:
+            return
+        log.warning("schema_awaited", reason=reason, needed=head())
+        while _unready(engine) is not None:
+            time.sleep(READY_POLL_S)
+        log.info("schema_ready", waited_s=round(time.monotonic() - began_at, 1))
+    finally:
+        engine.dispose()
+
+
+def _unready(engine: sqlalchemy.Engine) -> str | None:
+    """Why the schema cannot be used now; None if it can."""
+    try:
+        with engine.connect() as connection:
+            require(connection)
+    except MigrationError as error:
+        return str(error)
+    except sqlalchemy.exc.OperationalError as error:
+        return str(error.orig).strip().partition("\n")[0]
+    return None
 
 
 def drift(url: str) -> list[str]:

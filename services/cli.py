@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
+from actors.logs import configure
 from db import migrate
 from db.settings import Settings, SettingsError, from_environment, home_folder
 from services import stopping
@@ -220,7 +221,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _worker(options: argparse.Namespace) -> None:
-    from_environment()
+    _wait_for_schema(from_environment())
     # This process becomes dramatiq's master, so that signals reach it directly. One thread a
     # process: parallel work comes from processes. Every number that dramatiq would choose for
     # itself (as many processes as the machine has cores, eight threads, ten minutes to stop) is
@@ -234,7 +235,7 @@ def _worker(options: argparse.Namespace) -> None:
 
 
 def _scheduler(_options: argparse.Namespace) -> None:
-    from_environment()
+    _wait_for_schema(from_environment())
     # periodiq reads its cron lines in local time.
     _become(["-m", "actors.scheduler", "actors.schedule:boot"], TZ="UTC")
 
@@ -258,6 +259,14 @@ def _settings(options: argparse.Namespace) -> Settings:
     from services import homes
 
     return homes.installation(options.home)[0]
+
+
+def _wait_for_schema(settings: Settings) -> None:
+    """Wait until the database is migrated as far as this release needs; SIGTERM ends the wait."""
+    configure(settings.log_level)
+    # Code 0, as when they run: nothing has begun yet.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    migrate.wait_until_migrated(settings.database_url)
 
 
 def _user_create(options: argparse.Namespace) -> int:
