@@ -1,10 +1,13 @@
 """Errors in one place: which can pass, which cannot, and how each is told.
 
 A *permanent* failure (a recording that cannot be decoded, a model that is not known) ends the row
+A *permanent* failure (a recording that cannot be decoded, a model that is not known) ends the row
 at once, with a code and a sentence for the caller. So does an error of arithmetic or of a value:
-the same input would raise it again. A *passing* failure (a store that is away, a full disk, a
-deadline) is tried again later, and so is every other error: it is given up only after the last
-attempt. A claim that was lost is no failure; what was done is thrown away.
+the same input would raise it again. A *passing* failure (a database that is away, a deadline) is
+tried again later, and so is every other error: it is given up only after the last attempt. A blob
+store that is away or full is no fault of the work: the row *waits for storage*, for as long as that
+lasts, and such an attempt does not count. A claim that was lost is no failure; what was done is
+thrown away.
 
 The reason that is kept in a row may be shown to callers: it is in Clamor's own words, and has no
 text of Python, a library or the operating system. The whole error is in the log.
@@ -14,18 +17,16 @@ from __future__ import annotations
 
 import errno
 import random
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 import sqlalchemy.exc
 from dramatiq.middleware import Interrupt, Shutdown, TimeLimitExceeded
-from obstore.exceptions import BaseError as BlobStoreError
 
 from actors.outbound.errors import OutboundError
 from actors.science.errors import ScienceError
-from db.blobs import BlobFolderMissing, BlobMissing
+from db.blobs import BlobError, BlobMissing, BlobsAway, BlobsFull
 
 #: The first retry waits for this long, each further one this many times as long as the one
 #: before: five attempts outlast a store that is away for two minutes, and the first of them comes
@@ -33,6 +34,12 @@ from db.blobs import BlobFolderMissing, BlobMissing
 RETRY_BASE_S = 2.0
 RETRY_FACTOR = 4.0
 RETRY_MAX_S = 300.0
+#: Work that waits for storage goes on at most this long after the store is back, and each of its
+#: tries may cost a worker the time that the store takes to fail.
+STORAGE_RETRY_MAX_S = 60.0
+#: So many runs of a row that ended for want of storage leave a row of metrics; those of days would
+#: fill the table. The log has them all.
+STORAGE_RUNS_KEPT = 5
 #: What failed together is not tried again together: each wait is longer or shorter by this share.
 RETRY_JITTER = 0.25
 #: How much of an error is kept in the row and in the line of the log.
@@ -45,8 +52,6 @@ INTERNAL = "internal-error"
 
 #: Errors of the system that mean there is no room to write.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-#: The number of the system's error in the text of the blob store's library.
-_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 #: What a run may raise. Dramatiq interrupts a thread by an exception that is no ``Exception``, so
 #: that nobody catches it unawares; whoever handles failures must name it.
@@ -88,6 +93,8 @@ class Failure:
     logged: str
     #: For the caller, if another try cannot mend it; None if it may pass.
     problem: Problem | None = None
+    #: Whether the blob store as a whole failed: the attempt does not count.
+    is_of_storage: bool = False
 
 
 def judge(error: BaseException) -> Failure:
@@ -99,7 +106,11 @@ def judge(error: BaseException) -> Failure:
     logged = _one_line(f"{type(error).__name__}: {error}")
     for kinds, say in _PASSING:
         if isinstance(error, kinds):
-            return Failure(reason=_one_line(say(error)), logged=logged)
+            return Failure(
+                reason=_one_line(say(error)),
+                logged=logged,
+                is_of_storage=isinstance(error, BlobsAway),
+            )
     if isinstance(error, _REPEATED):
         return Failure(reason=_FAULT.detail, logged=logged, problem=_FAULT)
     return Failure(reason="an unexpected error, which the log of its worker has", logged=logged)
@@ -115,9 +126,10 @@ def given_up(name: str, *, attempts: int, reason: str | None) -> Permanent:
     return Permanent(GIVEN_UP, f"{name} was given up after {attempts} attempts; {last}")
 
 
-def delay_s(attempt: int) -> float:
-    """How long the row waits after an attempt that failed."""
-    wait_s = min(RETRY_BASE_S * RETRY_FACTOR ** (attempt - 1), RETRY_MAX_S)
+def delay_s(n_failures: int, *, most_s: float = RETRY_MAX_S) -> float:
+    """Return how many seconds a row waits after its ``n_failures``-th failure in a row."""
+    # Beyond ten the bound holds, and the power of thousands is no number any more.
+    wait_s = min(RETRY_BASE_S * RETRY_FACTOR ** (min(n_failures, 10) - 1), most_s)
     return wait_s * _random.uniform(1 - RETRY_JITTER, 1 + RETRY_JITTER)
 
 
@@ -136,22 +148,10 @@ def _missing(_error: BaseException) -> Problem:
 
 
 def _of_the_system(error: BaseException) -> str:
-    if _has_no_room(error):
+    assert isinstance(error, OSError)
+    if error.errno in _NO_ROOM:
         return "there is no room left to write"
     return "a file could not be read or written, or a connection failed"
-
-
-def _of_the_blob_store(error: BaseException) -> str:
-    if _has_no_room(error):
-        return "there is no room left in the blob store"
-    return "the blob store is away, or refused a request"
-
-
-def _has_no_room(error: BaseException) -> bool:
-    """Whether the system had no room; the blob store's library only says so in its text."""
-    found = _SYSTEM_ERROR.search(str(error))
-    number = int(found[1]) if found else getattr(error, "errno", None)
-    return number in _NO_ROOM
 
 
 _PERMANENT: tuple[tuple[type[Exception], Callable[[BaseException], Problem]], ...] = (
@@ -170,7 +170,7 @@ _FAULT = Problem(
 )
 
 _PASSING: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException], str]], ...] = (
-    ((DeadlineExceeded, OutboundError, BlobFolderMissing), str),
+    ((DeadlineExceeded, OutboundError), str),
     (
         (
             sqlalchemy.exc.OperationalError,
@@ -181,7 +181,9 @@ _PASSING: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException],
     ),
     # Statements and their values stand in the text of every other error of the database.
     ((sqlalchemy.exc.SQLAlchemyError,), lambda _error: "the database refused a statement"),
-    ((BlobStoreError,), _of_the_blob_store),
+    ((BlobsFull,), lambda _error: "there is no room left in the blob store"),
+    ((BlobsAway,), lambda _error: "the blob store is away, or refused a request"),
+    ((BlobError,), lambda _error: "a file in the blob store could not be read"),
     ((OSError,), _of_the_system),
     ((TimeLimitExceeded,), lambda _error: "it ran for longer than it may"),
     ((Shutdown,), lambda _error: "its worker was stopped"),

@@ -32,9 +32,20 @@ class Hold:
     """
 
     def __init__(
-        self, store: Store, work: Unit, *, attempt: int, lease_s: float, deadline_s: float
+        self,
+        store: Store,
+        work: Unit,
+        *,
+        attempt: int,
+        lease_s: float,
+        deadline_s: float,
+        uncounted: int = 0,
     ) -> None:
         self.attempt = attempt
+        #: The number of the claim, without those that do not count as attempts.
+        self.counted = attempt - uncounted
+        #: How many claims did not count.
+        self.uncounted = uncounted
         #: Blobs that this attempt writes. Nobody needs them unless it ends well.
         self.keys: list[str] = []
         self._store = store

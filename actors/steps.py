@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from actors import failures, runs, tracing, watchdog
-from actors.failures import ClaimLost, Problem
+from actors.failures import ClaimLost, Failure, Problem
 from actors.hold import Hold
 from actors.messages import Nudge
 from actors.runs import Run
@@ -98,6 +98,7 @@ def run(
             runtime.store,
             step.work,
             attempt=claim.attempt,
+            uncounted=claim.uncounted,
             lease_s=settings.lease_s,
             deadline_s=watchdog.deadline_s(type(nudge), settings),
         )
@@ -112,14 +113,14 @@ def run(
 
 def _perform(runtime: Runtime, step: Step, run: Run, hold: Hold) -> Outcome:
     """Do the work, unless it was tried so often that it may be what kills its workers."""
-    if hold.attempt > runtime.settings.max_attempts:
+    if hold.counted > runtime.settings.max_attempts:
         with runtime.store.transaction() as db:
             reason = claims.last_error(db, step.work)
-        raise failures.given_up(step.name, attempts=hold.attempt - 1, reason=reason)
+        raise failures.given_up(step.name, attempts=hold.counted - 1, reason=reason)
 
     def give_back(reason: str) -> None:
         with runtime.store.transaction() as db:
-            _retry_later(db, step, hold, reason)
+            _retry_later(db, step, hold, Failure(reason=reason, logged=reason))
 
     with runtime.watchdog.over(run, hold.deadline_s, give_back), hold:
         return step.perform(hold)
@@ -149,8 +150,9 @@ def _fail(
     """Write a failure down: for good if it is permanent, else with the time of the next try."""
     failure = failures.judge(error)
     problem = failure.problem
-    if problem is None and hold.attempt >= runtime.settings.max_attempts:
-        problem = failures.given_up(step.name, attempts=hold.attempt, reason=failure.reason).problem
+    is_last = hold.counted >= runtime.settings.max_attempts and not failure.is_of_storage
+    if problem is None and is_last:
+        problem = failures.given_up(step.name, attempts=hold.counted, reason=failure.reason).problem
     nudges: Sequence[Nudge] | None = None
     try:
         with runtime.store.transaction() as db:
@@ -160,9 +162,10 @@ def _fail(
                 nudges = step.give_up(db, hold.attempt, problem)
                 held = nudges is not None
             else:
-                held = _retry_later(db, step, hold, failure.reason)
+                held = _retry_later(db, step, hold, failure)
             result = _failed(problem) if held else _lost(db, step)
-            _record(db, step, run, result)
+            if not failure.is_of_storage or hold.uncounted < failures.STORAGE_RUNS_KEPT:
+                _record(db, step, run, result)
         may_be_written = may_be_written and not held
     finally:
         if not may_be_written:
@@ -186,14 +189,14 @@ def _lost(db: Session, step: Step) -> str:
     return "cancelled" if claims.is_cancelled(db, step.work) else "superseded"
 
 
-def _retry_later(db: Session, step: Step, hold: Hold, reason: str) -> bool:
-    return claims.retry_later(
-        db,
-        step.work,
-        attempt=hold.attempt,
-        delay_s=failures.delay_s(hold.attempt),
-        error=reason,
-    )
+def _retry_later(db: Session, step: Step, hold: Hold, failure: Failure) -> bool:
+    if failure.is_of_storage:
+        give_back = claims.wait_for_storage
+        delay_s = failures.delay_s(hold.uncounted + 1, most_s=failures.STORAGE_RETRY_MAX_S)
+    else:
+        give_back = claims.retry_later
+        delay_s = failures.delay_s(hold.counted)
+    return give_back(db, step.work, attempt=hold.attempt, delay_s=delay_s, error=failure.reason)
 
 
 def _discard(runtime: Runtime, hold: Hold) -> None:

@@ -125,6 +125,10 @@ class Steward:
             self._runtime.publisher.send(*nudges)
         for session_id, kept in untidy:
             keys = self._runtime.blobs.keys(session_prefix(session_id))
+            with self._runtime.store.reading() as db:
+                # It may be retried by now. What was listed before is not what it writes then.
+                if not queries.has_ended(db, session_id):
+                    continue
             self._runtime.blobs.delete(*(key for key in keys if key not in kept))
             with self._runtime.store.transaction() as db:
                 queries.note_tidied(db, session_id, silent_after_s=self._silent_after_s)

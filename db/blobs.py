@@ -11,10 +11,11 @@ import io
 import itertools
 import re
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
@@ -23,7 +24,8 @@ from urllib.parse import unquote, urlsplit
 import obstore
 from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 
-from db import durable
+from db import blob_errors, durable
+from db.blob_errors import BlobError, BlobMissing, BlobsAway, BlobsFull, reading, writing
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
@@ -38,14 +40,13 @@ READ_BYTES = 1024 * 1024
 PATIENCE: RetryConfig = {"max_retries": 8, "retry_timeout": timedelta(seconds=20)}
 #: Keys that are listed at once.
 PAGE_KEYS = 1_000
+#: With less room than this, or than this share of a small disk, no more recordings are taken.
+LEAST_ROOM_BYTES = 64 * 1024 * 1024
+LEAST_ROOM_SHARE = 0.05
+#: What a probe writes, into a file without a name: one block of a disk.
+PROBE_BYTES = 4096
 
-
-class BlobFolderMissing(OSError):
-    """The folder of the blob store is not there; its disk may come back."""
-
-
-class BlobMissing(Exception):
-    """There is no blob under this key."""
+__all__ = ["BlobError", "BlobMissing", "Blobs", "BlobsAway", "BlobsFull"]
 
 
 #: Below each lies a folder for each session, training or validation, named by its id.
@@ -154,8 +155,8 @@ class Room(NamedTuple):
 class Blobs:
     """A blob store.
 
-    Raises :class:`BlobMissing` where a key is not there; any other error of the store (away,
-    full, refused) is passed on as it is, and is worth another try.
+    Raises :class:`BlobMissing` where a key is not there, and :class:`BlobError` for all else that
+    the store fails with: :class:`BlobsAway`, :class:`BlobsFull` where it is not one blob alone.
     """
 
     def __init__(self, url: str) -> None:
@@ -176,69 +177,66 @@ class Blobs:
         When this returns the blob outlasts a power failure, so that a row may speak of it.
         """
         self._require_folder()
-        if self._folder is None:
-            obstore.put(
-                self._store, key, content, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
-            )
+        if self._folder is not None:
+            with self.writer(key) as file:
+                for piece in [content] if isinstance(content, bytes) else content:
+                    file.write(piece)
             return
-        with durable.create(self._folder, key) as file:
-            file.writelines([content] if isinstance(content, bytes) else content)
+        pieces = None if isinstance(content, bytes) else blob_errors.Pieces(content)
+        with writing(pieces):
+            obstore.put(
+                self._store, key, content if pieces is None else pieces, chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )  # fmt: skip
 
     @contextmanager
     def writer(self, key: str) -> Iterator[IO[bytes]]:
         """Write a blob piece by piece, in bounded memory; its end is that of :meth:`put`."""
         self._require_folder()
+        body = blob_errors.Body()
+        with writing(body), self._opened(key) as file, body:
+            yield cast(IO[bytes], blob_errors.Writer(file))
+
+    def _opened(self, key: str) -> AbstractContextManager[Any]:
         if self._folder is not None:
-            with durable.create(self._folder, key) as file:
-                yield file
-            return
-        with obstore.open_writer(
+            return durable.create(self._folder, key)
+        return obstore.open_writer(
             self._store, key, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
-        ) as writer:
-            yield cast(IO[bytes], writer)
+        )
 
     def get(self, key: str) -> bytes:
         """A whole blob; only for small ones."""
-        try:
+        with self._reading(key):
             return bytes(obstore.get(self._store, key).bytes())
-        except FileNotFoundError:
-            raise self._missing(key) from None
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
         """``length`` bytes from ``start``."""
-        try:
+        with self._reading(key):
             return bytes(obstore.get_range(self._store, key, start=start, length=length))
-        except FileNotFoundError:
-            raise self._missing(key) from None
 
     def open(self, key: str) -> io.BufferedReader:
         """A blob as a seekable file, fetched as it is read."""
-        try:
+        with self._reading(key):
             reader = obstore.open_reader(self._store, key, buffer_size=READ_BYTES)
-        except FileNotFoundError:
-            raise self._missing(key) from None
         return io.BufferedReader(_RawReader(reader), buffer_size=READ_BYTES)
 
     def delete(self, *keys: str) -> None:
         """Remove blobs; one that is not there is already removed."""
         for key in keys:
-            try:
+            with writing(), suppress(FileNotFoundError):
                 obstore.delete(self._store, key)
-            except FileNotFoundError:
-                continue
 
     def keys(self, prefix: str, *, limit: int | None = None) -> list[str]:
         """All keys below a prefix, or the first that are found of them."""
         self._require_folder()
         found = (meta["path"] for page in obstore.list(self._store, prefix) for meta in page)
-        return list(itertools.islice(found, limit))
+        with writing():
+            return list(itertools.islice(found, limit))
 
     def size(self, key: str) -> int:
         """How many bytes a blob has."""
-        try:
+        with self._reading(key):
             return int(obstore.head(self._store, key)["size"])
-        except FileNotFoundError:
-            raise self._missing(key) from None
 
     def copy(self, source: str, to: str) -> None:
         """Give a blob's content to another key too; the two have nothing to do with each other."""
@@ -248,10 +246,8 @@ class Blobs:
             with self.open(source) as file, self.writer(to) as copy:
                 shutil.copyfileobj(file, copy, READ_BYTES)
             return
-        try:
+        with self._reading(source):
             obstore.copy(self._store, source, to)
-        except FileNotFoundError:
-            raise self._missing(source) from None
 
     def signed_put(self, key: str, *, expires_in: timedelta) -> str | None:
         """An address at which whoever knows it may PUT a blob; None if the store has none."""
@@ -262,8 +258,10 @@ class Blobs:
     def keys_older_than(self, age_s: float, prefix: str) -> Iterator[list[str]]:
         """All keys below a prefix that were last written longer ago than that, page by page."""
         youngest = datetime.now(UTC) - timedelta(seconds=age_s)
-        for page in obstore.list(self._store, prefix, chunk_size=PAGE_KEYS):
-            yield [meta["path"] for meta in page if meta["last_modified"] < youngest]
+        with writing(found := blob_errors.Body()):
+            for page in obstore.list(self._store, prefix, chunk_size=PAGE_KEYS):
+                with found:
+                    yield [meta["path"] for meta in page if meta["last_modified"] < youngest]
 
     def remove_unfinished(self, *, age_s: float) -> int:
         """Remove what writers left behind that were killed longer ago than that; how many.
@@ -288,21 +286,40 @@ class Blobs:
         return Room(free=usage.free, total=usage.total)
 
     def check(self) -> None:
-        """Raise unless the store answers."""
-        self._require_folder()
-        next(iter(obstore.list(self._store, "health/")), None)
+        """Raise :class:`BlobsAway` unless the store answers, :class:`BlobsFull` without room.
 
-    def _missing(self, key: str) -> BlobMissing:
-        """There is nothing under a key, unless it is the whole store that is not there."""
-        self._require_folder()
-        return BlobMissing(key)
+        Of a folder the free space is looked at and one block is written, into a file that has no
+        name and is gone at once. How much room a bucket has, only a failing upload shows.
+        """
+        room = self.room()
+        with writing():
+            next(iter(obstore.list(self._store, "health/")), None)
+            if self._folder is not None:
+                with tempfile.TemporaryFile(dir=self._folder, buffering=0) as probe:
+                    probe.write(bytes(PROBE_BYTES))
+        if room is not None and room.free < min(LEAST_ROOM_BYTES, room.total * LEAST_ROOM_SHARE):
+            raise BlobsFull
+
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[None]:
+        """Raise what it means that a blob cannot be read: it is missing, or the store is away."""
+        try:
+            with reading():
+                yield
+        except BlobsAway:
+            self._require_folder()
+            raise
+        except FileNotFoundError:
+            # Nothing is under the key, unless it is the whole store that is not there.
+            self._require_folder()
+            raise BlobMissing(key) from None
 
     def _require_folder(self) -> None:
         """A folder that is gone is a disk that was taken away, and may come back: it is not made
         again, and nothing in it is taken for lost.
         """
         if self._folder is not None and not self._folder.is_dir():
-            raise BlobFolderMissing("the folder of the blob store is not there")
+            raise BlobsAway("the folder of the blob store is not there")
 
 
 class _RawReader(io.RawIOBase):
@@ -325,6 +342,7 @@ class _RawReader(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:
         view = memoryview(buffer).cast("B")
-        data = self._reader.read(len(view))
+        with reading():
+            data = self._reader.read(len(view))
         view[: len(data)] = memoryview(data)
         return len(data)

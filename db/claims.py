@@ -83,6 +83,17 @@ class Work(Unit):
         )
 
 
+#: What a row has before its first claim, and again in each new state.
+UNTRIED: Mapping[str, Any] = {
+    "attempt": 0,
+    "uncounted": 0,
+    "waits_for_storage": False,
+    "last_error": None,
+}
+#: A row that waits for storage is claimed again and again. At this many claims, weeks after the
+#: first, the count starts again, since the column is a small integer.
+MOST_CLAIMS = 32_000
+
 SomeUnit = TypeVar("SomeUnit", bound=Unit)
 Taken = TypeVar("Taken", bound=Unit, covariant=True)
 
@@ -93,6 +104,8 @@ class Claim(Generic[Taken]):
 
     work: Taken
     attempt: int
+    #: How many claims of the row, of which this is the latest, do not count as attempts.
+    uncounted: int = 0
 
 
 class Take(Protocol[Taken]):
@@ -125,14 +138,14 @@ def this(work: SomeUnit, db: Session, *, lease_s: float) -> Claim[SomeUnit] | No
     the row's lock, look again, and find it no longer due.
     """
     table = work.table
-    attempt = db.execute(
+    row = db.execute(
         update(table)
         .where(work.waits(), due(table))
         .values(**at_claim(table, lease_s=lease_s))
-        .returning(table.attempt),
+        .returning(table.attempt, table.uncounted),
         execution_options={"synchronize_session": False},
-    ).scalar_one_or_none()
-    return None if attempt is None else Claim(work, attempt)
+    ).one_or_none()
+    return None if row is None else Claim(work, row.attempt, row.uncounted)
 
 
 def due(table: type[Claimable]) -> ColumnElement[bool]:
@@ -142,7 +155,11 @@ def due(table: type[Claimable]) -> ColumnElement[bool]:
 
 def at_claim(table: type[Claimable], *, lease_s: float) -> dict[str, Any]:
     """What a claim writes into a row."""
-    values = {"attempt": table.attempt + 1, "due_at": seconds_from_now(lease_s)}
+    values = {
+        "attempt": table.attempt + 1,
+        "due_at": seconds_from_now(lease_s),
+        "waits_for_storage": False,
+    }
     for name in ("started_at", "stage_since"):
         began_at = getattr(table, name, None)
         if began_at is not None:
@@ -154,13 +171,13 @@ def at_claim(table: type[Claimable], *, lease_s: float) -> dict[str, Any]:
 def at_move(table: type[Claimable]) -> dict[str, Any]:
     """What a move to its next state writes into a row, beside the state: nobody has begun it."""
     values = {
-        "attempt": 0,
+        **UNTRIED,
         # One and the same time: the caller nudges right after the commit.
         "due_at": func.now(),
         "nudged_at": func.now(),
-        "last_error": None,
     }
     if table is AudioSession:
+        values |= {"attempt": AudioSession.first_claim, "uncounted": AudioSession.first_claim}
         values |= {"stage_share": 0, "stage_since": None, "stage_told_at": None}
     return values
 
@@ -175,6 +192,29 @@ def retry_later(db: Session, work: Unit, *, attempt: int, delay_s: float, error:
     return update_held(
         db, work, attempt, {"due_at": seconds_from_now(delay_s), "last_error": error}
     )
+
+
+def wait_for_storage(db: Session, work: Unit, *, attempt: int, delay_s: float, error: str) -> bool:
+    """Give a claim back because the blob store failed. It does not count as an attempt."""
+    table = work.table
+    values = {
+        "due_at": seconds_from_now(delay_s),
+        "last_error": error,
+        "waits_for_storage": True,
+        "uncounted": table.uncounted + 1,
+    }
+    if attempt >= MOST_CLAIMS:
+        values |= {"attempt": 0, "uncounted": 0}
+    held = update_held(db, work, attempt, values)
+    if held and isinstance(work, Work) and work.span_index is not None:
+        # A session shows that its spans wait, until the next of them is finished.
+        db.execute(
+            update(AudioSession)
+            .where(AudioSession.id == work.session_id, AudioSession.state == "detecting")
+            .values(waits_for_storage=True),
+            execution_options={"synchronize_session": False},
+        )
+    return held
 
 
 def advance(

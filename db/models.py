@@ -44,6 +44,9 @@ SESSION_STATES = (
 UNFINISHED_STATES = SESSION_STATES[:4]
 SPAN_STATES = ("pending", "done", "failed")
 
+#: What work is at whose latest try ended because the blob store was away or full.
+WAITING_FOR_STORAGE = "waiting for storage"
+
 #: What is worked on first. A row holds the place in this list, so that an index sorts by it.
 PRIORITIES = ("high", "normal", "low")
 NORMAL = PRIORITIES.index("normal")
@@ -108,6 +111,11 @@ class Claimable:
     due_at: Mapped[datetime] = mapped_column(server_default=func.now())
     nudged_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_error: Mapped[str | None]
+    #: Claims that do not count against ``CLAMOR_MAX_ATTEMPTS``: those that ended because the blob
+    #: store was away or full, and those before a retry that was asked for.
+    uncounted: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    #: Whether the latest claim ended so, and none has followed.
+    waits_for_storage: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class Owned:
@@ -360,6 +368,9 @@ class AudioSession(Claimable, Owned, Traced, Base):
     levels_answer_key: Mapped[str | None]
     #: Whether it is kept whatever its age.
     legal_hold: Mapped[bool] = mapped_column(server_default=text("false"))
+    #: Claims of each stage are counted from here; each retry of a session that was given up sets it
+    #: behind all claims of before.
+    first_claim: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     #: When what was left over in the blob store was removed for good.
     tidied_at: Mapped[datetime | None]
 

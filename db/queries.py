@@ -80,7 +80,8 @@ SHOWN = (
     AudioSession.bands, AudioSession.model_id, AudioSession.recorded_at, AudioSession.time_zone,
     AudioSession.priority, AudioSession.batch_id, AudioSession.webhook_id, AudioSession.spans_total,
     AudioSession.spans_finished, AudioSession.stage_share, AudioSession.stage_since,
-    AudioSession.stage_told_at, AudioSession.created_at, AudioSession.started_at,
+    AudioSession.stage_told_at, AudioSession.waits_for_storage,
+    AudioSession.created_at, AudioSession.started_at,
     AudioSession.finished_at,
     _ADDRESS.label("source_url"),
     cast(AudioSession.thresholds, Text).label("thresholds"),
@@ -230,7 +231,9 @@ def finish_span(db: Session, work: Work, *, attempt: int, values: Mapping[str, A
             ),
             stage_told_at=case((is_last, None), else_=func.clock_timestamp()),
             state=case((is_last, "aggregating"), else_=AudioSession.state),
-            attempt=case((is_last, 0), else_=AudioSession.attempt),
+            attempt=case((is_last, AudioSession.first_claim), else_=AudioSession.attempt),
+            waits_for_storage=False,
+            uncounted=case((is_last, AudioSession.first_claim), else_=AudioSession.uncounted),
             due_at=case((is_last, now), else_=AudioSession.due_at),
             nudged_at=case((is_last, now), else_=AudioSession.nudged_at),
         )
@@ -366,12 +369,18 @@ def sessions_to_tidy(
     return [(session_id, {*keys}) for session_id, *keys in rows]
 
 
+def has_ended(db: Session, session_id: uuid.UUID) -> bool:
+    """Whether a session is at its end; one that is retried is so no longer."""
+    ended = select(AudioSession.finished_at).where(AudioSession.id == session_id)
+    return db.execute(ended).scalar_one_or_none() is not None
+
+
 def note_tidied(db: Session, session_id: uuid.UUID, *, silent_after_s: float) -> None:
-    """Note that nothing is left of a session but what it goes on to need."""
+    """Note that nothing is left of an ended session but what it goes on to need."""
     is_last = AudioSession.finished_at <= claims.seconds_ago(silent_after_s)
     db.execute(
         update(AudioSession)
-        .where(AudioSession.id == session_id)
+        .where(AudioSession.id == session_id, AudioSession.finished_at.is_not(None))
         .values(
             pcm_key=None,
             source_url=_ADDRESS,

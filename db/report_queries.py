@@ -29,7 +29,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session, defer
 from sqlalchemy.sql.elements import ColumnElement
 
-from db import paging, queries
+from db import claims, paging, queries
 from db.models import AudioSession, NoiseDetection
 from db.paging import Keys, Order, Page
 from db.report_models import DailyReport
@@ -58,8 +58,8 @@ def ask_for_report(
     itself whether it is stale.
     """
     again = {
-        "state": "pending", "attempt": 0, "due_at": func.now(), "nudged_at": func.now(),
-        "last_error": None, "started_at": None, "finished_at": None, "percent": 0,
+        **claims.UNTRIED, "state": "pending", "due_at": func.now(), "nudged_at": func.now(),
+        "started_at": None, "finished_at": None, "percent": 0,
         "stage": "waiting", "problem": None, "traceparent": traceparent,
     }  # fmt: skip
     written = (

@@ -48,7 +48,10 @@ _chance = SystemRandom()
 def next_session(db: Session, *, state: str, lease_s: float) -> Claim[Work] | None:
     """Take the session that is next of those in a state."""
     row = _take(db, NEXT_SESSION, state, lease_s=lease_s)
-    return row and Claim(Work(session_id=row.id, state=state, resplits=row.resplits), row.attempt)
+    if row is None:
+        return None
+    work = Work(session_id=row.id, state=state, resplits=row.resplits)
+    return Claim(work, row.attempt, row.uncounted)
 
 
 def next_span(db: Session, *, lease_s: float) -> Claim[Work] | None:
@@ -60,7 +63,7 @@ def next_span(db: Session, *, lease_s: float) -> Claim[Work] | None:
         session_id=row.session_id, span_index=row.span_index, state="pending",
         resplits=row.resplits,
     )  # fmt: skip
-    return Claim(work, row.attempt)
+    return Claim(work, row.attempt, row.uncounted)
 
 
 def _take(db: Session, statement: TextClause, state: str, *, lease_s: float) -> Row[Any] | None:
@@ -131,11 +134,13 @@ NEXT_SESSION = claim("""
     UPDATE audio_sessions AS session
     SET attempt = session.attempt + 1,
         due_at = clock_timestamp() + make_interval(secs => :lease_s),
+        waits_for_storage = false,
         started_at = coalesce(session.started_at, clock_timestamp()),
         stage_since = coalesce(session.stage_since, clock_timestamp())
     FROM found
     WHERE session.id = found.id
-    RETURNING found.priority, found.lane, session.id, session.attempt, session.resplits
+    RETURNING found.priority, found.lane, session.id, session.attempt, session.uncounted,
+              session.resplits
 """)
 
 #: Takes the first span that is found, stretch by stretch and session by session.
@@ -165,11 +170,12 @@ NEXT_SPAN = claim("""
     UPDATE session_spans AS span
     SET attempt = span.attempt + 1,
         due_at = clock_timestamp() + make_interval(secs => :lease_s),
+        waits_for_storage = false,
         started_at = coalesce(span.started_at, clock_timestamp())
     FROM found
     WHERE span.session_id = found.session_id AND span.span_index = found.span_index
     RETURNING found.priority, found.lane, found.resplits, span.session_id, span.span_index,
-              span.attempt
+              span.attempt, span.uncounted
 """)
 
 #: Notes whose turn it was. Claims do not wait for one another here: whoever holds the row is

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, or_, select, text, update
+from sqlalchemy import Row, and_, delete, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -27,7 +27,7 @@ class Past:
     """Which sessions are past their time. Those with a legal hold never are."""
 
     older_than_s: float
-    #: Only those that failed or do not end, counted from when they were sent; else those that have
+    #: Only those that failed or are stuck, counted from when they were sent; else those that have
     #: ended, counted from their end.
     failed: bool = False
 
@@ -36,9 +36,13 @@ class Past:
         cutoff = claims.seconds_ago(self.older_than_s)
         if not self.failed:
             return AudioSession.finished_at < cutoff
-        return (AudioSession.created_at < cutoff) & or_(
-            AudioSession.state == "failed", AudioSession.state.in_(UNFINISHED_STATES)
+        # One that waits for storage, or that was given up and is retried, will end by itself.
+        is_stuck = and_(
+            AudioSession.state.in_(UNFINISHED_STATES),
+            AudioSession.uncounted == 0,
+            ~AudioSession.waits_for_storage,
         )
+        return (AudioSession.created_at < cutoff) & or_(AudioSession.state == "failed", is_stuck)
 
 
 def count_past(db: Session, past: Past) -> tuple[int, float, int]:

@@ -319,7 +319,7 @@ def end_try(
     """Write what became of a try, and let the webhook go for ``rest_s`` seconds; False if the
     claim was lost. The row of the webhook is changed first, and is locked by that."""
     due_at = claims.seconds_from_now(rest_s)
-    values = {**webhook, "attempt": 0, "due_at": due_at, "last_error": None}
+    values = {**webhook, **claims.UNTRIED, "due_at": due_at}
     if not claims.update_held(db, work, attempt, values):
         return False
     db.execute(

@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     batch.set_defaults(command="batch")
 
     _export_command(commands)
+    _session_commands(commands)
     _report_command(commands)
     analyze = commands.add_parser(
         "analyze",
@@ -274,6 +275,23 @@ def _queue_commands(commands: Any) -> None:
         "--drop-unreadable", action="store_true", help="remove those that cannot be read"
     )
     _operator(replay, "queues replay")
+
+
+def _session_commands(commands: Any) -> None:
+    sessions = commands.add_parser("sessions", help="process sessions again that were given up")
+    of_sessions = sessions.add_subparsers(title="sessions", metavar="COMMAND", required=True)
+    retry = of_sessions.add_parser(
+        "retry",
+        help="process sessions again that were given up",
+        description="Process sessions again that ended failed because they were given up, such as "
+        "after an outage. Exits with 1 if one of them is refused.",
+    )
+    retry.add_argument("sessions", type=uuid.UUID, nargs="*", metavar="SESSION_ID")
+    retry.add_argument(
+        "--all", action="store_true", help="all that were given up and that the key may see"
+    )
+    _api(retry)
+    retry.set_defaults(command="sessions retry")
 
 
 def _count(text: str) -> int:

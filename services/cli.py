@@ -187,6 +187,15 @@ def _export(options: argparse.Namespace) -> int:
         )  # fmt: skip
 
 
+def _sessions_retry(options: argparse.Namespace) -> int:
+    from services import retry_command
+
+    if options.all == bool(options.sessions):
+        raise UserError("name the sessions to retry, or give --all")
+    with _client(options, Console(file=sys.stderr)) as client:
+        return retry_command.run(client, options.sessions)
+
+
 def _demo(options: argparse.Namespace) -> int:
     from services import demo
 
@@ -240,6 +249,16 @@ def _scheduler(_options: argparse.Namespace) -> None:
     _become(["-m", "actors.scheduler", "actors.schedule:boot"], TZ="UTC")
 
 
+def _wait_for_schema(settings: Settings) -> None:
+    """Wait until the database is migrated as far as this release needs; SIGTERM ends the wait."""
+    configure(settings.log_level)
+    # Without a handler the first process of a container would ignore the signal. The program that
+    # this process becomes does not inherit it. There is nothing to clean up, and an exception could
+    # get lost in a callback of the database's library.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    migrate.wait_until_migrated(settings.database_url)
+
+
 def _become(arguments: list[str], **environment: str) -> None:
     """Replace this process by another Python.
 
@@ -259,14 +278,6 @@ def _settings(options: argparse.Namespace) -> Settings:
     from services import homes
 
     return homes.installation(options.home)[0]
-
-
-def _wait_for_schema(settings: Settings) -> None:
-    """Wait until the database is migrated as far as this release needs; SIGTERM ends the wait."""
-    configure(settings.log_level)
-    # Code 0, as when they run: nothing has begun yet.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    migrate.wait_until_migrated(settings.database_url)
 
 
 def _user_create(options: argparse.Namespace) -> int:
@@ -413,6 +424,7 @@ _RUNS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "process": _process,
     "batch": _batch,
     "export": _export,
+    "sessions retry": _sessions_retry,
     "analyze": _analyze,
     "demo": _demo,
     "up": _up,

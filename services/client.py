@@ -13,7 +13,14 @@ from typing import IO, Any, Protocol, TypeVar
 import httpx
 import msgspec
 
-from services import analysis_schemas, batch_schemas, export_schemas, report_schemas, schemas
+from services import (
+    analysis_schemas,
+    batch_schemas,
+    export_schemas,
+    list_schemas,
+    report_schemas,
+    schemas,
+)
 from services.errors import UserError
 
 #: Between two looks at a session: soon enough for a short clip, seldom enough for a long file.
@@ -115,6 +122,15 @@ class Client:
         """End a session early."""
         response = self._call("POST", f"/v1/sessions/{session_id}/cancel")
         return msgspec.json.decode(response.content, type=schemas.Session)
+
+    def retry(self, session_id: object) -> schemas.Session:
+        """Have a session that was given up processed again."""
+        response = self._call("POST", f"/v1/sessions/{session_id}/retry")
+        return msgspec.json.decode(response.content, type=schemas.Session)
+
+    def sessions(self, *, state: str) -> list[schemas.Session]:
+        """All sessions that are in a state."""
+        return self._walk("/v1/sessions", list_schemas.SessionPage, state=state)
 
     def wait(
         self,
@@ -360,16 +376,16 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def _walk(self, path: str, kind: type[SomePage[Item]]) -> list[Item]:
+    def _walk(self, path: str, kind: type[SomePage[Item]], **filters: str) -> list[Item]:
         """A list from its begin to its end."""
         items: list[Item] = []
-        params: dict[str, str] = {}
+        params = filters
         while True:
             page = msgspec.json.decode(self._call("GET", path, params=params).content, type=kind)
             items += page.items
             if page.next_cursor is None:
                 return items
-            params = {"cursor": page.next_cursor}
+            params = filters | {"cursor": page.next_cursor}
 
     def _call(
         self, method: str, path: str, *, again: bool = True, **options: Any

@@ -80,6 +80,7 @@ class ServiceError(Exception):
         ├── ModelDamaged            409
         ├── NoDirectUploads         409
         ├── NotFinished             409
+        ├── NotGivenUp              409
         ├── Regression              409
         ├── TooManyKeys             409
         ├── TooManyWebhooks         409
@@ -517,6 +518,15 @@ class NotFinished(ServiceError):
 
     status, name, title = 409, "not-finished", "The session has not finished"
     advice = "Follow the session, and ask again when it has finished."
+
+
+class NotGivenUp(ServiceError):
+    """Only a session that was given up can be processed again: one that ended ``failed`` with the
+    code ``given-up`` or ``nothing-heard``.
+    """
+
+    status, name, title = 409, "not-given-up", "The session was not given up"
+    advice = "Post the recording again if you want another answer."
 
 
 class Regression(ServiceError):

@@ -14,6 +14,20 @@ import falcon
 import msgspec
 
 
+def is_current(req: falcon.Request, resp: falcon.Response, *, tag: str) -> bool:
+    """Set the caching headers of bytes; return True after answering 304 if the client's copy is
+    current.
+    """
+    resp.etag = tag
+    # Private: shared caches must not give it to who has no key. What bytes are is never guessed.
+    resp.cache_control = ["private", "no-cache"]
+    resp.set_header("X-Content-Type-Options", "nosniff")
+    if not _is_known(req, tag):
+        return False
+    resp.status = falcon.HTTP_304
+    return True
+
+
 def answer(req: falcon.Request, resp: falcon.Response, body: object) -> None:
     """Answer with JSON, or with 304 to a caller that has it."""
     data = msgspec.json.encode(body)
@@ -21,10 +35,13 @@ def answer(req: falcon.Request, resp: falcon.Response, body: object) -> None:
     resp.set_header("ETag", f'"{tag}"')
     # Kept by the caller alone, and never shown without asking whether it still holds.
     resp.set_header("Cache-Control", "private, no-cache")
-    known = req.if_none_match
-    if known is not None and any(each in ("*", tag) for each in known):
+    if _is_known(req, tag):
         resp.status = falcon.HTTP_304
         return
     resp.status = falcon.HTTP_200
     resp.content_type = falcon.MEDIA_JSON
     resp.data = data
+
+
+def _is_known(req: falcon.Request, tag: str) -> bool:
+    return any(each in ("*", tag) for each in req.if_none_match or ())

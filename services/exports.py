@@ -119,11 +119,8 @@ class ExportItem:
         with self._store.transaction() as db:
             if not export_queries.remove_export(db, export_id, owner=owner(req)):
                 raise _not_found(export_id)
-        try:
-            # What cannot be removed now is removed by `clean_up`, since no row knows of it.
-            self._blobs.delete(*self._blobs.keys(export_prefix(export_id)))
-        except OSError as error:
-            raise StoreUnavailable("the file cannot be removed") from error
+        # What cannot be removed now is removed by `clean_up`, since no row knows of it.
+        self._blobs.delete(*self._blobs.keys(export_prefix(export_id)))
         resp.status = falcon.HTTP_204
 
 
@@ -155,8 +152,6 @@ class ExportFile:
             stored = self._blobs.open(row.blob_key)
         except BlobMissing:
             raise ExportExpired("the file is no longer stored") from None
-        except OSError as error:
-            raise StoreUnavailable("the file cannot be read") from error
         extension, media_type = export_formats.file_of(
             row.format, is_single=row.session_id is not None
         )

@@ -10,7 +10,7 @@ import falcon
 from actors import queues
 from actors.broker import Publisher
 from db import migrate
-from db.blobs import Blobs
+from db.blobs import Blobs, BlobsFull
 from db.session import Store
 from services import schemas
 from services.contract import operation
@@ -68,7 +68,7 @@ def _check(name: str, check: Callable[[], None]) -> Latest[str]:
     def outcome() -> str:
         try:
             check()
-        except migrate.MigrationError as error:
+        except (migrate.MigrationError, BlobsFull) as error:
             return str(error)
         return "ok"
 

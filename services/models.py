@@ -14,7 +14,7 @@ from db import list_queries, model_queries
 from db.blobs import BlobMissing, Blobs
 from db.models import NoiseModel
 from db.session import Store
-from services import cursors, list_schemas, promotion, schemas, trainings
+from services import cursors, etags, list_schemas, promotion, schemas, trainings
 from services.access import ADMIN, owner
 from services.contract import body_of, operation, query_of
 from services.errors import (
@@ -125,13 +125,21 @@ class ModelConfusion:
         self._store = store
         self._blobs = blobs
 
-    @operation(scope="sessions:read", media=falcon.MEDIA_PNG, problems=(ModelNotFound,))
+    @operation(
+        scope="sessions:read",
+        media=falcon.MEDIA_PNG,
+        also={304: None},
+        problems=(ModelNotFound,),
+    )
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """The picture of the card's confusion matrix."""
         with self._store.transaction() as db:
-            key = found(db, model_id, owner=owner(req)).confusion_key
+            row = found(db, model_id, owner=owner(req))
+        key = row.confusion_key
         if key is None:
             raise ModelNotFound("this model was not trained here, and has no confusion matrix")
+        if etags.is_current(req, resp, tag=row.sha256):
+            return
         resp.content_type = falcon.MEDIA_PNG
         try:
             resp.data = self._blobs.get(key)
@@ -149,15 +157,17 @@ class ModelFile:
     @operation(
         scope="sessions:read",
         media="application/octet-stream",
+        also={304: None},
         problems=(ModelNotFound, ModelDamaged),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """The model's file, if it is whole."""
         with self._store.transaction() as db:
             row = found(db, model_id, owner=owner(req))
+        if etags.is_current(req, resp, tag=row.sha256):
+            return
         resp.data = _file(self._blobs, row)
         resp.content_type = "application/octet-stream"
-        resp.etag = row.sha256
         resp.downloadable_as = f"{row.name}-{row.version}.clamor"
 
 

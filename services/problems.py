@@ -13,10 +13,10 @@ from typing import Any
 import falcon
 import msgspec
 import structlog
-from obstore.exceptions import BaseError as BlobStoreError
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from db.blobs import BlobError, BlobsFull
 from services import request_ids
 from services.errors import (
     BadRequest,
@@ -87,7 +87,7 @@ def install(app: falcon.App[Any, Any]) -> None:
     app.add_error_handler(IntegrityError, _in_conflict)
     app.add_error_handler(OperationalError, _database_away)
     app.add_error_handler(PoolTimeout, _database_away)
-    app.add_error_handler(BlobStoreError, _blob_store_away)
+    app.add_error_handler(BlobError, _blob_store_away)
     app.add_error_handler(ServiceError, _service_error)
 
 
@@ -112,6 +112,7 @@ def answer(req: falcon.Request, resp: falcon.Response, error: ServiceError) -> N
     # What the responder had meant to say.
     resp.text = None
     resp.stream = None
+    resp.delete_header("ETag")
     resp.data = msgspec.json.encode(problem)
 
 
@@ -162,7 +163,12 @@ def _blob_store_away(
     request_ids.name(req, resp)
     # Its own words may name hosts and folders: they are for the log alone.
     log.warning("blob_store_away", error=str(error).partition("\n")[0])
-    answer(req, resp, StoreUnavailable("the blob store does not answer"))
+    is_full = isinstance(error, BlobsFull)
+    answer(
+        req,
+        resp,
+        StoreUnavailable(f"the blob store {'has no room' if is_full else 'does not answer'}"),
+    )
 
 
 def _unexpected(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from db.models import AudioSession
+from db.models import WAITING_FOR_STORAGE, AudioSession
 
 #: What each state does, in words, and the share of the work that lies behind it, in percent: as
 #: measured on recordings of an hour in one process. More workers hear faster than this says.
@@ -59,6 +59,8 @@ class Progress:
         is_heard = row.state == "detecting"
         share = row.spans_finished / max(row.spans_total, 1) if is_heard else row.stage_share
         done = percent(row.state, share)
+        if row.waits_for_storage:
+            return cls(stage=WAITING_FOR_STORAGE, percent=done)
         if row.stage_since is None or row.stage_told_at is None:
             return cls(stage=stage, percent=done)
         worked_s = (row.stage_told_at - row.stage_since).total_seconds()

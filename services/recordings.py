@@ -12,7 +12,7 @@ import falcon
 from db.blobs import READ_BYTES, BlobMissing, Blobs
 from db.models import UNFINISHED_STATES
 from db.session import Store
-from services import sessions
+from services import etags, sessions
 from services.access import owner
 from services.contract import operation
 from services.errors import (
@@ -72,14 +72,12 @@ class SessionRecording:
         # A recording never changes.
         tag = str(session_id)
         resp.set_header("Accept-Ranges", "bytes")
-        if _kept_as_it_is(req, resp, tag=tag):
+        if etags.is_current(req, resp, tag=tag):
             return
         try:
             stored = self._blobs.open(session.recording_key)
         except BlobMissing:
             raise NoRecording("the recording is no longer stored") from None
-        except OSError as error:
-            raise StoreUnavailable("the recording cannot be read") from error
         start, stop = 0, session.size_bytes
         asked = _part(req, size_bytes=stop, tag=tag)
         if asked is not None:
@@ -116,27 +114,13 @@ class SessionSpectrogram:
             raise NotFinished("the recording has not been decoded yet")
         if key is None:
             raise NoSpectrogram(f"the session is {session.state}, and nothing of it was drawn")
-        if _kept_as_it_is(req, resp, tag=key.rpartition("/")[2]):
+        if etags.is_current(req, resp, tag=key.rpartition("/")[2]):
             return
         resp.content_type = falcon.MEDIA_PNG
         try:
             resp.data = self._blobs.get(key)
         except BlobMissing:
             raise NoSpectrogram("the picture is no longer stored") from None
-        except OSError as error:
-            raise StoreUnavailable("the picture cannot be read") from error
-
-
-def _kept_as_it_is(req: falcon.Request, resp: falcon.Response, *, tag: str) -> bool:
-    """Whether the caller has it already, and is told so; says in any case how it may be kept."""
-    resp.etag = tag
-    # Private: shared caches must not give it to who has no key. What bytes are is never guessed.
-    resp.cache_control = ["private", "no-cache"]
-    resp.set_header("X-Content-Type-Options", "nosniff")
-    if not any(each in ("*", tag) for each in req.if_none_match or ()):
-        return False
-    resp.status = falcon.HTTP_304
-    return True
 
 
 def _part(req: falcon.Request, *, size_bytes: int, tag: str) -> tuple[int, int] | None:

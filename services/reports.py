@@ -162,8 +162,6 @@ class ReportPage:
             except BlobMissing:
                 # It was made anew in between; then there is another one.
                 continue
-            except OSError as error:
-                raise StoreUnavailable("the page cannot be read") from error
             resp.content_type = falcon.MEDIA_HTML
             resp.set_headers(HEADERS)
             return

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from actors import rounding
-from db.models import PRIORITIES, UNFINISHED_STATES, NoiseDetection, NoiseModel
+from db.models import PRIORITIES, UNFINISHED_STATES, WAITING_FOR_STORAGE, NoiseDetection, NoiseModel
 from db.training_models import Job, Promotion, TrainingClip, TrainingJob, Validation
 from services.progress import Progress
 
@@ -310,8 +310,12 @@ class Task(msgspec.Struct, kw_only=True):
 
 def task_of(row: Job) -> dict[str, Any]:
     """What all jobs show of their rows."""
-    values = {name: getattr(row, name) for name in Task.__struct_fields__ if name != "problem"}
-    return values | {"problem": msgspec.convert(row.problem, Problem | None)}
+    read = ("problem", "stage")
+    values = {name: getattr(row, name) for name in Task.__struct_fields__ if name not in read}
+    return values | {
+        "problem": msgspec.convert(row.problem, Problem | None),
+        "stage": WAITING_FOR_STORAGE if row.waits_for_storage else row.stage,
+    }
 
 
 class Training(Task, kw_only=True):

@@ -245,7 +245,5 @@ class SessionLevels:
             stored.seek(0)
         except BlobMissing:
             raise NoLevels("the levels are no longer stored") from None
-        except OSError as error:
-            raise StoreUnavailable("the levels cannot be read") from error
         resp.content_type = falcon.MEDIA_JSON
         resp.set_stream(stored, n_bytes)

@@ -18,7 +18,7 @@ from actors.runtime import Runtime
 from db import batch_queries
 from db.batch_models import Batch, BatchItem
 from db.batch_queries import BatchWork
-from db.blobs import INBOX, BlobMissing, recording_key
+from db.blobs import INBOX, BlobMissing, BlobsAway, recording_key
 
 log = structlog.get_logger(__name__)
 
@@ -138,11 +138,13 @@ def _copy_all(runtime: Runtime, items: Sequence[BatchItem], hold: Hold) -> list[
     """
     found: list[_Copied | str] = []
     failures: list[Exception] = []
-    is_last_try = hold.attempt >= runtime.settings.max_attempts
+    is_last_try = hold.counted >= runtime.settings.max_attempts
     for item in items:
         hold.check()
         try:
             found.append(_copy(runtime, item))
+        except BlobsAway:
+            raise
         except Exception as error:
             if not is_last_try:
                 raise

@@ -81,8 +81,9 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
                 queries.add_spans(
                     db, session_id, [(span.index, span.start, span.stop) for span in spans]
                 )
-                # Behind the fence, so that a recording counts once, however often it was tried.
-                if not work.resplits:
+                # Behind the fence, so that a recording counts once, however often it was tried; one
+                # that was decoded before it was given up and retried has counted already.
+                if session.duration_s is None:
                     limit_queries.count_audio(db, session_id, audio_s=prepared.duration_s)
             return nudges
 

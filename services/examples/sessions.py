@@ -160,6 +160,7 @@ EXAMPLES: dict[str, Example] = {
     "GET /v1/sessions/{session_id:uuid}/recording": Example(),
     "GET /v1/sessions/{session_id:uuid}/spectrogram.png": Example(),
     "POST /v1/sessions/{session_id:uuid}/cancel": Example(answer=CANCELLED),
+    "POST /v1/sessions/{session_id:uuid}/retry": Example(answer=QUEUED),
     "GET /v1/sessions/{session_id:uuid}/detections": Example(
         query={"limit": 100, "sort": "-confidence"},
         answer={"items": [_DETECTION], "level_reference": "dB SPL", "next_cursor": None},

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import io
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from db.blobs import PART_BYTES, BlobMissing, Blobs, product_key, recording_key, session_prefix
+from db.blobs import (
+    PART_BYTES,
+    BlobError,
+    BlobMissing,
+    Blobs,
+    BlobsAway,
+    product_key,
+    recording_key,
+    session_prefix,
+)
 from tests.support import s3
 
 pytestmark = pytest.mark.integration
@@ -130,3 +142,55 @@ def test_only_so_many_keys_are_listed(blobs: Blobs) -> None:
         blobs.put(f"{folder}/{index}", b"x")
     assert len(blobs.keys(folder, limit=3)) == 3
     assert len(blobs.keys(f"{folder}/")) == 5
+
+
+def test_what_lies_behind_the_end_is_no_outage(blobs: Blobs, key: str) -> None:
+    blobs.put(key, b"123")
+    with pytest.raises(BlobError) as raised:
+        blobs.get_range(key, start=5, length=2)
+    assert not isinstance(raised.value, BlobsAway)
+
+
+def write(blobs: Blobs) -> None:
+    with blobs.writer("w") as file:
+        file.write(bytes(12_000_000))
+
+
+def test_a_store_that_is_away_is_away_for_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    patience: dict[str, Any] = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
+    monkeypatch.setattr("db.blobs.PATIENCE", patience)
+    with s3.private_s3() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        blobs = Blobs(f"s3://{s3.BUCKET}/away")
+        blobs.put("a", b"123")
+        begun = blobs.open("a")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        with pytest.raises(BlobsAway, match=r"^the blob store failed: 403 Forbidden$"):
+            Blobs(f"s3://{s3.BUCKET}/away").get("a")
+        server.kill()
+        for call in (
+            lambda: blobs.get("a"), lambda: blobs.get_range("a", start=0, length=1),
+            lambda: blobs.open("a"), begun.read, lambda: blobs.put("b", b""),
+            lambda: blobs.put("b", iter([b"1"])), lambda: write(blobs), lambda: blobs.keys(""),
+            lambda: blobs.size("a"), lambda: blobs.copy("a", "b"), lambda: blobs.delete("a"),
+            blobs.check, lambda: list(blobs.keys_older_than(0, "")),
+        ):  # fmt: skip
+            with pytest.raises(BlobsAway):
+                call()
+
+
+def test_what_a_caller_raises_while_it_writes_is_passed_on(blobs: Blobs, key: str) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"1"
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    with pytest.raises(ConnectionResetError):
+        blobs.put(key, pieces())
+    with pytest.raises(ConnectionResetError), blobs.writer(key) as file:
+        shutil.copyfileobj(_Breaking(), file)
+
+
+class _Breaking(io.RawIOBase):
+    def read(self, _size: int = -1) -> bytes:
+        raise ConnectionResetError(104, "Connection reset by peer")

@@ -166,6 +166,10 @@ def test_failed_and_stuck_sessions_go_after_a_day(runtime: Runtime) -> None:
         add(runtime, state="completed", ended_days_ago=3, sent_days_ago=3),
         add(runtime, state="partial", ended_days_ago=3, sent_days_ago=3),
     }
+    # What waits for storage, or is retried, is not stuck.
+    waiting: dict[str, Any] = {"ended_days_ago": None, "sent_days_ago": 3}
+    kept.add(add(runtime, state="detecting", waits_for_storage=True, **waiting))
+    kept.add(add(runtime, state="splitting", uncounted=6, attempt=7, **waiting))
     add(runtime, state="failed", ended_days_ago=1, sent_days_ago=2)
     add(runtime, state="aggregating", ended_days_ago=None, sent_days_ago=2)
     assert result(runtime, CleanUpFailedSessions())["sessions"] == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+import falcon.testing
 from sqlalchemy.orm import Session
 
 from actors import worker
@@ -14,7 +15,22 @@ from actors.steward import nudge_for, take_quiet
 from db import list_queries, queries
 from db.blobs import recording_key
 from db.models import AudioSession, NoiseDetection, SessionSpan
+from services.app import Collaborators, create_app
 from tests.support import accounts
+
+
+def api_of(runtime: Runtime) -> falcon.testing.TestClient:
+    """A team's client of an API over a worker's own collaborators."""
+    return accounts.client(
+        create_app(
+            Collaborators(
+                settings=runtime.settings,
+                store=runtime.store,
+                blobs=runtime.blobs,
+                publisher=runtime.publisher,
+            )
+        )
+    )
 
 
 def add(runtime: Runtime, content: bytes, **values: Any) -> uuid.UUID:
