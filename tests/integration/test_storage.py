@@ -121,7 +121,7 @@ def of_batch(runtime: Runtime) -> Nudge:
     with runtime.store.transaction() as db:
         batch_queries.add_batch(
             db, id=batch_id, user_id=accounts.TEAM, state="expanding", options={},
-            names=[("a.flac", "inbox/a.flac")],
+            keys=["inbox/a.flac"],
         )  # fmt: skip
     return BatchProcessFiles(batch_id=batch_id)
 
@@ -337,10 +337,10 @@ def test_one_blob_that_cannot_be_read_is_given_up(runtime: Runtime, tmp_path: Pa
     runtime.blobs.put("inbox/good.flac", SHORT)
     (tmp_path / "blobs" / "inbox" / "loop.flac").symlink_to("loop.flac")
     batch_id = uuid.uuid4()
-    names = [(name, f"inbox/{name}") for name in ("good.flac", "loop.flac")]
+    keys = ["inbox/good.flac", "inbox/loop.flac"]
     with runtime.store.transaction() as db:
         batch_queries.add_batch(
-            db, id=batch_id, user_id=accounts.TEAM, state="expanding", options={}, names=names
+            db, id=batch_id, user_id=accounts.TEAM, state="expanding", options={}, keys=keys
         )
     for _ in range(runtime.settings.max_attempts):
         try_again(runtime, "batches", BatchProcessFiles(batch_id=batch_id))
