@@ -1,4 +1,4 @@
-"""The walk through the API in the README, word for word, against a standalone service."""
+"""Every command line of the README and of docs/, word for word, against a standalone service."""
 
 from __future__ import annotations
 
@@ -6,44 +6,44 @@ import json
 import os
 import re
 import subprocess
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from services import demo, first_key, standalone
-from tests.support import programs, recordings, servers
+from services import demo, server
+from services.first_key import key_of
+from tests.support import documents, labelled, programs, recordings, servers
+from tests.support.documents import DOCUMENTS, END, README, Step, steps
+from tests.support.standalone import Up, environment
 
 pytestmark = pytest.mark.acceptance
 
-README = Path(__file__).parents[2] / "README.md"
 #: Stands in an answer for what is another one each time, or for more of the kind.
 ANY = "…"
-#: Between the outputs of two steps.
-END = "--- end of a step ---"
-
-
-@dataclass
-class Step:
-    """A block of the README that is run, and the answer that stands behind it."""
-
-    script: str
-    answer: str | None = None
-    is_json: bool = False
-
-
-def steps() -> list[Step]:
-    found: list[Step] = []
-    blocks = re.findall(r"^```(.*)\n((?:(?!```).*\n)*)```$", README.read_text(), re.MULTILINE)
-    before = ""
-    for kind, text in blocks:
-        if kind == "sh walk":
-            found.append(Step(text))
-        elif before == "sh walk":
-            found[-1].answer, found[-1].is_json = text, kind == "json"
-        before = kind
-    return found
+CLAMOR = Path(sys.executable).parent / "clamor"
+#: The last one puts a model to use that knows two noise types, and the others name more.
+WITH_COMMANDS = sorted(
+    (
+        document
+        for document in DOCUMENTS
+        if document != README and any(step.reason is None for step in steps(document))
+    ),
+    key=lambda document: document.name == "training.md",
+)
+#: What is not run here, by document. A block that joins it says why, and is counted here.
+NOT_RUN = {"README.md": 1, "model.md": 2, "reliability.md": 1, "uploads.md": 1}
+#: As a person does who reads what `clamor up` prints.
+AWAIT_UP = """
+UP=$!
+trap 'kill $UP; wait $UP' EXIT
+until grep -q 'export KEY=' errors.txt; do kill -0 $UP; sleep 0.2; done
+eval "$(grep -h 'export KEY=' errors.txt)"
+"""
 
 
 def told(shown: Any, answered: Any) -> bool:
@@ -81,33 +81,138 @@ def test_what_is_shown_is_what_is_answered() -> None:
         assert not told(shown, answered)
 
 
-def test_the_readme_walks_through_the_api(tmp_path: Path) -> None:
+def test_what_is_not_run_says_why_and_is_counted() -> None:
+    counted: dict[str, int] = {}
+    for document in DOCUMENTS:
+        for step in steps(document):
+            if step.reason is not None:
+                assert len(step.reason) > 10, step.script
+                servers.say(f"not run: {document.name}: {step.reason}")
+                counted[document.name] = counted.get(document.name, 0) + 1
+    assert counted == NOT_RUN
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_no_command_line_hides_from_being_run(document: Path) -> None:
+    """A block of another language with a command in it, and a key that curl would drop."""
+    text = document.read_text()
+    for _, kind, block in documents.BLOCK.findall(text):
+        if not kind.startswith("sh"):
+            assert not re.search(r"^\W*(curl|clamor|make) ", block, re.MULTILINE), block
+    assert '-H "$KEY"' not in text
+
+
+@contextmanager
+def desk(folder: Path, home: Path) -> Iterator[dict[str, str]]:
+    """A folder with the files that the documents name; the environment of a person in it."""
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    clamor = folder / ".venv" / "bin" / "clamor"
+    # The documents start it at its usual port, which something else may have here.
+    clamor.write_text(
+        f'#!/bin/sh\ncase "$1" in up) shift; exec "{CLAMOR}" up --port "$PORT" "$@";; esac\n'
+        f'exec "{CLAMOR}" "$@"\n'
+    )
+    clamor.chmod(0o755)
+    # Each request that is refused fails its command.
+    (folder / ".curlrc").write_text("fail\n")
+    street = recordings.encode(recordings.demo(demo.SEED))
+    (folder / "demo").mkdir()
+    for name in ("street.flac", "demo/demo.flac"):
+        recordings.write(folder / name, street)
+    at_s = np.arange(5 * recordings.RATE_HZ) / recordings.RATE_HZ
+    sine = (0.1 * np.sin(2 * np.pi * 1000 * at_s)).astype(np.float32)
+    for name, samples in (("street.wav", recordings.demo()), ("tone.wav", sine)):
+        recordings.write(folder / name, recordings.encode(samples, container="WAV"))
+    _write_labelled(folder)
+    yield environment(
+        CLAMOR_HOME=str(home), CURL_HOME=str(folder), PORT=str(server.free_port()),
+        PATH=os.pathsep.join((str(clamor.parent), os.environ["PATH"])),
+    )  # fmt: skip
+
+
+def _write_labelled(folder: Path) -> None:
+    """Labelled recordings, under the names that docs/training.md has for them."""
+    for name, seed in (("clips", 0), ("held-out", 50)):
+        manifest, files = labelled.clips(seed=seed)
+        for file, data in ({"manifest.csv": manifest.encode()} | files).items():
+            path = folder / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    (folder / "dogs").mkdir()
+    rate = labelled.RATE_HZ
+    hum, siren = (
+        np.concatenate([labelled.sound(label, seed=seed) for seed in range(4)])
+        for label in labelled.LABELS
+    )
+    recordings.write(
+        folder / "dogs" / "rex-1.wav", recordings.encode(hum, rate_hz=rate, container="WAV")
+    )
+    recordings.write(folder / "yard.flac", recordings.encode(siren, rate_hz=rate))
+    recordings.write(folder / "a.wav", recordings.encode(hum, rate_hz=rate, container="WAV"))
+    lines = ["file,label,group,start_s,end_s"]
+    for file, label in zip(("dogs/rex-1.wav", "yard.flac"), labelled.LABELS, strict=True):
+        lines += [f"{file},{label},{n},{1.5 * n},{1.5 * n + 1.5}" for n in range(4)]
+    (folder / "manifest.csv").write_text("\n".join(lines))
+    (folder / "held-out.csv").write_text("file,label\na.wav,mains_hum")
+
+
+def run(walk: list[Step], folder: Path, known: dict[str, str]) -> list[str]:
+    """Run blocks as one script in bash; the output of each."""
     for package in programs.missing(["curl"]):
         servers.unavailable(programs.remedy(package))
-    walk = steps()
-    assert len(walk) >= 5
-    (tmp_path / "demo").mkdir()
-    # As `make demo` leaves it.
-    left = recordings.encode(recordings.demo(demo.SEED))
-    recordings.write(tmp_path / "demo" / "demo.flac", left)
-    script = "".join(f"{step.script}echo; echo '{END}'\n" for step in walk)
-    home = tmp_path / "home"
-    with standalone.running(home=home, log=tmp_path / "up.log") as client:
-        known = {"URL": client.url, "KEY": first_key.key_of(home)}
+    script = "".join(
+        step.shell() + (AWAIT_UP if step.how == "up" else "") for step in walk if not step.reason
+    )
+    with (folder / "errors.txt").open("wb") as errors:
         try:
-            run = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", script], check=False,
-                env=os.environ | known, cwd=tmp_path, capture_output=True, text=True, timeout=240,
+            ended = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", script], check=False, env=known, cwd=folder,
+                stdout=subprocess.PIPE, stderr=errors, text=True, timeout=280,
             )  # fmt: skip
         except FileNotFoundError as missing:
             servers.unavailable(missing)
-    outputs = run.stdout.split(END)
-    assert run.returncode == 0, run.stdout + run.stderr
+    assert ended.returncode == 0, ended.stdout + (folder / "errors.txt").read_text()
+    return ended.stdout.split(END)
+
+
+def test_the_readme_walks_through_the_api(tmp_path: Path) -> None:
+    walk = [step for step in steps(README) if not step.reason]
+    assert len(walk) >= 5
+    with desk(tmp_path, tmp_path / "home") as known:
+        url = f"http://127.0.0.1:{known['PORT']}"
+        outputs = run(walk, tmp_path, known | {"URL": url})
     for step, output in zip(walk, outputs, strict=False):
+        if not step.how.startswith("walk"):
+            continue
         if step.answer is None:
             assert output.strip() == "", step.script
         elif step.is_json:
-            shown = json.loads(step.answer)
-            assert told(shown, json.loads(output)), f"{step.script}\n{output}"
+            # What curl says of a refusal is on standard error.
+            assert told(json.loads(step.answer), json.loads(output)), f"{step.script}\n{output}"
         else:
             assert output.strip() == step.answer.strip(), step.script
+    [watched] = [
+        output for step, output in zip(walk, outputs, strict=False) if "$HERE/events" in step.script
+    ]
+    assert "event: done" in watched
+
+
+@pytest.fixture(scope="module")
+def session_id(service: Up, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A session that has ended, for the documents that speak of one."""
+    file = tmp_path_factory.mktemp("session") / "street.flac"
+    recordings.write(file, recordings.encode(recordings.demo(demo.SEED)))
+    with service.client() as client:
+        session = client.wait(client.upload(file))
+    assert session.state == "completed"
+    return str(session.id)
+
+
+@pytest.mark.parametrize("document", WITH_COMMANDS, ids=lambda document: document.name)
+def test_the_commands_of_a_document(
+    document: Path, service: Up, session_id: str, tmp_path: Path
+) -> None:
+    with desk(tmp_path, service.home) as known:
+        known |= {"URL": service.url, "KEY": key_of(service.home), "SESSION": session_id}
+        known |= {"CLAMOR_API_KEY": known["KEY"]}
+        run(steps(document), tmp_path, known)

@@ -226,7 +226,7 @@ def cancelled_by_a_batch(runtime: Runtime) -> uuid.UUID:
     with runtime.store.transaction() as db:
         batch = add_batch(
             db, id=uuid.uuid4(), user_id=accounts.TEAM, state="taken", options={},
-            names=[("a", "a")],
+            keys=["inbox/a"],
         )  # fmt: skip
         assert batch is not None
         session_id = take_item(db, batch, 0, file_name="a", size_bytes=1, key="k")
