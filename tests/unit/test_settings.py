@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from pathlib import Path
+
 import pytest
 
-from db.settings import Settings, SettingsError, from_environment
+from db.settings import ROOT_HOME, Settings, SettingsError, from_environment, home_folder
 
 GIVEN = {
     "DATABASE_URL": "postgresql://clamor:secret@db/clamor",
@@ -44,3 +48,14 @@ def test_private_networks_are_a_list() -> None:
     assert [str(network) for network in given] == ["10.1.0.0/16", "fd00::/8"]
     with pytest.raises(SettingsError, match=rf"^{variable} cannot be read: it must be networks"):
         from_environment(GIVEN | {variable: "10.1.2.3/16"})
+
+
+def test_the_folder_of_the_standalone_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert home_folder({"CLAMOR_HOME": " /srv/clamor "}) == Path("/srv/clamor")
+    assert home_folder({"CLAMOR_HOME": "~/clamor"}) == Path.home() / "clamor"
+    for user, expected in ((0, ROOT_HOME), (1000, Path.home() / ".local" / "share" / "clamor")):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+        monkeypatch.setattr("sys.platform", "linux")
+        assert home_folder({}) == expected
+        assert Path(tempfile.gettempdir()) not in home_folder({}).parents
