@@ -37,10 +37,9 @@ FIELD = "file"
 NAME_CHARS = 200
 DEFAULT_NAME = "recording"
 #: What is said of a file that is no recording, and beside it of a body.
-UNKNOWN = f"The first bytes match no supported format; supported are {', '.join(formats.NAMES)}"
+UNKNOWN = f"the first bytes match no supported format ({', '.join(formats.NAMES)})"
 OTHER_BODIES = (
-    "Send a form with Content-Type: multipart/form-data, and JSON with"
-    " Content-Type: application/json"
+    "a form needs Content-Type: multipart/form-data, and JSON Content-Type: application/json"
 )
 
 
@@ -73,7 +72,7 @@ def receive(
     try:
         blobs.put(key, counted)
     except UnknownFormat as error:
-        raise error if has_form else UnknownFormat(f"{error}. {OTHER_BODIES}") from None
+        raise error if has_form else UnknownFormat(f"{error}; {OTHER_BODIES}") from None
     return Upload(file_name=display_name(file_name or source.name), size_bytes=counted.n_bytes)
 
 

@@ -87,7 +87,7 @@ _PENDING: dict[str, Any] = {
     "state": "pending",
     "stage": "waiting",
     "percent": 0,
-    "created_at": "2026-03-14T08:31:10.05Z",
+    "created_at": "2026-03-14T08:31:10.050000Z",
     "started_at": None,
     "finished_at": None,
     "problem": None,
@@ -98,8 +98,8 @@ _COMPLETED: dict[str, Any] = _PENDING | {
     "state": "completed",
     "stage": "done",
     "percent": 100,
-    "started_at": "2026-03-14T08:31:10.061Z",
-    "finished_at": "2026-03-14T08:31:10.098Z",
+    "started_at": "2026-03-14T08:31:10.061000Z",
+    "finished_at": "2026-03-14T08:31:10.098000Z",
     "result": _RESULT,
 }
 

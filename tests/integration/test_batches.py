@@ -140,7 +140,7 @@ def test_each_file_gets_its_own_outcome_and_a_bad_one_stops_nobody(
     assert found[1]["reason"] == "the recording is empty"
     assert "1000000" in found[3]["reason"]
     assert found[2]["reason"]
-    assert "no audio format" in found[5]["reason"]
+    assert "no supported format" in found[5]["reason"]
     session = api.simulate_get(f"/v1/sessions/{found[0]['session_id']}").json
     assert (session["priority"], session["bands"]) == ("low", "third_octave")
     assert session["batch_id"] == batch["id"]
