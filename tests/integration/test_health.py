@@ -14,7 +14,7 @@ from sqlalchemy import text
 from actors import broker
 from actors.messages import CheckHealth
 from actors.runtime import Runtime
-from db.blobs import Blobs, Room
+from db.blobs import Blobs, BlobsAway, Room
 from db.settings import Settings
 from services import cli, metrics
 from services.app import Collaborators, create_app
@@ -51,7 +51,7 @@ def full_disk(_runtime: Runtime, patch: pytest.MonkeyPatch) -> None:
 
 def blobs_away(_runtime: Runtime, patch: pytest.MonkeyPatch) -> None:
     def away(_self: Blobs) -> None:
-        raise OSError(5, "Input/output error", "/somewhere/secret")
+        raise BlobsAway("the folder /somewhere/secret is not there")
 
     patch.setattr(Blobs, "check", away)
 
@@ -86,7 +86,7 @@ def no_partition(runtime: Runtime, _patch: pytest.MonkeyPatch) -> None:
     ("break_it", "part", "told"),
     [
         (full_disk, "disk", "1.0 GiB are free"),
-        (blobs_away, "blobs", "Input/output error"),
+        (blobs_away, "blobs", "the blob store is away"),
         (damaged_model, "model", "its hash does not fit"),
         (late_work, "queues", "waiting for too long: queued"),
         (no_partition, "partitions", "no partition ahead: by_time"),

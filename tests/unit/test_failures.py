@@ -7,13 +7,12 @@ import errno
 import pytest
 import sqlalchemy.exc
 from dramatiq.middleware import Shutdown, TimeLimitExceeded
-from obstore.exceptions import GenericError
 
 from actors import failures
 from actors.failures import DeadlineExceeded, Permanent
 from actors.outbound.errors import Unwell
 from actors.science.errors import Undecodable
-from db.blobs import BlobMissing
+from db.blobs import BlobMissing, BlobsAway, BlobsFull
 
 #: Stands in the text of every error below.
 FOREIGN = "cannot fit 'int' into /secret/place of example.org"
@@ -23,7 +22,7 @@ PASSING = [
     ConnectionResetError(errno.ECONNRESET, FOREIGN),
     TimeoutError(FOREIGN),
     OSError(FOREIGN),
-    GenericError(f"Generic S3 error: {FOREIGN}"),
+    BlobsAway(f"the blob store failed: {FOREIGN}"),
     sqlalchemy.exc.OperationalError(FOREIGN, {}, Exception(FOREIGN)),
     sqlalchemy.exc.IntegrityError(FOREIGN, {}, Exception(FOREIGN)),
     RuntimeError(FOREIGN),
@@ -95,9 +94,8 @@ def test_own_words_are_kept_as_they_are() -> None:
     [
         OSError(errno.ENOSPC, "No space left on device"),
         OSError(errno.EDQUOT, "Disk quota exceeded"),
-        OSError("Generic LocalFileSystem error: /x: File too large (os error 27)"),
-        GenericError("Generic LocalFileSystem error: /x: File too large (os error 27)"),
-        GenericError("Generic LocalFileSystem error: /x: No space left on device (os error 28)"),
+        OSError(errno.EFBIG, "File too large"),
+        BlobsFull(),
     ],
 )
 def test_a_full_disk_is_named(error: Exception) -> None:
