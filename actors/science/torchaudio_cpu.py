@@ -51,3 +51,5 @@ def _pass_through(function: _Function) -> _Function:
 torchaudio = _import_torchaudio()
 transforms = import_module("torchaudio.transforms")
 functional = import_module("torchaudio.functional")
+#: Triangular mel filters as Kaldi makes them.
+mel_banks = import_module("torchaudio.compliance.kaldi").get_mel_banks

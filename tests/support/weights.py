@@ -1,0 +1,50 @@
+"""Weights of the backbone: random ones of its shape, and the published ones where they are."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from actors.science.backbone import Layers
+
+State = dict[str, Tensor]
+
+#: Where the published weights are beside a checkout.
+PUBLISHED = Path(__file__).resolve().parents[2].parent / "shared" / "models" / "mn04_as_mAP_432.pt"
+
+
+def random_state(*, width: float, seed: int = 0) -> State:
+    """Draw a state dict of the family, for tests of everything but accuracy."""
+    chance = torch.Generator().manual_seed(seed)
+    with torch.device("meta"):
+        shapes = {name: each.shape for name, each in Layers(width=width).state_dict().items()}
+    state: State = {}
+    for name, shape in shapes.items():
+        if name.endswith("num_batches_tracked"):
+            state[name] = torch.tensor(1)
+        elif name.endswith("running_var"):
+            state[name] = torch.rand(shape, generator=chance) + 0.5
+        else:
+            # So that a layer neither silences nor blows up what it is given.
+            spread = max(1, int(np.prod(shape[1:]))) ** -0.5
+            state[name] = torch.randn(shape, generator=chance) * spread
+    return state
+
+
+def file_of(state: object) -> bytes:
+    """Encode a state dict as a weight file."""
+    written = io.BytesIO()
+    torch.save(state, written)
+    return written.getvalue()
+
+
+def published() -> bytes:
+    """Read the published weights, or skip the test where they are missing."""
+    if not PUBLISHED.is_file():
+        pytest.skip("the published weights of mn04_as are not beside this checkout")
+    return PUBLISHED.read_bytes()
