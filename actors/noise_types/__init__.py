@@ -1,0 +1,99 @@
+"""The noise types that mean something to all parts of the program, whatever a model knows.
+
+``table.csv`` is a tree: the four groups of ISO/TS 12913-2 (traffic, human, nature and other
+sounds), the types in each, and kinds of some types. A model may have classes that are not in the
+table; such a type stands by itself.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+#: The class of everything that is not a sound event.
+BACKGROUND = "background"
+
+#: What is loud and explained by no class.
+UNCLASSIFIED = "unclassified"
+
+#: Changes with every change of the table's names or of their order in the tree.
+TABLE_VERSION = "1"
+
+#: The languages in which each type has a name, by IETF tag.
+LANGUAGES = ("en", "de", "fr", "es", "zh")
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseType:
+    """A row of the table.
+
+    Attributes
+    ----------
+    name
+        What detections, filters and exports call it.
+    parent
+        The type or group above it; None for a group.
+    group
+        The group it belongs to; its own name for a group.
+    audioset_ids
+        The AudioSet classes that it stands for.
+    audioset_outputs
+        Their places among the 527 outputs of a network that was trained on AudioSet.
+    urban_sound_taxonomy, noise_directive
+        Its class in the urban sound taxonomy (Salamon, Jacoby and Bello, 2014) and its source in
+        the Environmental Noise Directive 2002/49/EC (road, rail, air, industry); may be empty.
+    names
+        What people call it, by language.
+    """
+
+    name: str
+    parent: str | None
+    group: str
+    audioset_ids: tuple[str, ...]
+    audioset_outputs: tuple[int, ...]
+    urban_sound_taxonomy: str
+    noise_directive: str
+    names: Mapping[str, str]
+
+
+@cache
+def table() -> Mapping[str, NoiseType]:
+    """Read the table: every type and group by its name, parents before their children."""
+    text = (resources.files(__package__) / "table.csv").read_text(encoding="utf-8")
+    found: dict[str, NoiseType] = {}
+    for row in csv.DictReader(text.splitlines()):
+        name, parent = row["name"], row["parent"] or None
+        found[name] = NoiseType(
+            name=name,
+            parent=parent,
+            group=name if parent is None else found[parent].group,
+            audioset_ids=tuple(row["audioset_ids"].split()),
+            audioset_outputs=tuple(int(each) for each in row["audioset_outputs"].split()),
+            urban_sound_taxonomy=row["urban_sound_taxonomy"],
+            noise_directive=row["noise_directive"],
+            names={language: row[language] for language in LANGUAGES},
+        )
+    return found
+
+
+def group_of(name: str) -> str | None:
+    """Return the group of a type; None for a type that is not in the table."""
+    row = table().get(name)
+    return None if row is None else row.group
+
+
+def below(name: str) -> frozenset[str]:
+    """Return a type and all types below it: ``traffic`` gives every kind of traffic."""
+    found = {name}
+    for row in table().values():
+        if row.parent in found:
+            found.add(row.name)
+    return frozenset(found)
+
+
+def reported(classes: Iterable[str]) -> set[str]:
+    """The noise types that the events of a model of some classes may have."""
+    return {*classes, UNCLASSIFIED} - {BACKGROUND}
