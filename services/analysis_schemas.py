@@ -44,6 +44,8 @@ class TypeHeard(msgspec.Struct, kw_only=True):
     """What was heard of one noise type."""
 
     noise_type: str
+    #: The group of the type; null for a type that is not in the table of noise types.
+    group: str | None = None
     events: int
     #: The lengths of the events, added up: what overlaps counts several times.
     total_s: float

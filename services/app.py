@@ -35,6 +35,7 @@ from services import (
     keys,
     metrics,
     models,
+    noise_types,
     openapi,
     problems,
     recordings,
@@ -137,6 +138,7 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
         "/sessions/{session_id:uuid}": viewer.SessionPage(page),
         "/page/{name}": viewer.PageFiles(page),
         "/v1/detections": detections.DetectionList(store),
+        "/v1/noise-types": noise_types.NoiseTypeList(),
         "/v1/batches": batches.BatchList(
             store,
             blobs,

@@ -158,7 +158,7 @@ def _export_command(commands: Any) -> None:
     export.add_argument("--to", dest="created_to", metavar="TIME", help="sent before that")
     export.add_argument(
         "--noise-type", action="append", default=[], dest="noise_types", metavar="TYPE",
-        help="only this type, or any of several",
+        help="only this type or group and all types below it, or any of several",
     )  # fmt: skip
     export.add_argument("--min-confidence", type=float, metavar="N", help="only surer events")
     _api(export)

@@ -78,6 +78,8 @@ class Operation:
     secret: bool = False
     #: Whether it makes recordings be analysed, which the caller's quota may not allow any more.
     takes_audio: bool = False
+    #: Whether its texts are in the language that the header ``Accept-Language`` prefers.
+    is_translated: bool = False
     #: Whether it is part of the API, and so of its OpenAPI document; a page that uses the API as
     #: any client does is not.
     is_described: bool = True

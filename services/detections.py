@@ -6,6 +6,7 @@ import uuid
 
 import falcon
 
+from actors.noise_types import with_below
 from db import list_queries
 from db.session import Store
 from services import cursors, list_schemas, schemas
@@ -36,7 +37,7 @@ class SessionDetections:
         with self._store.reading() as db:
             page = list_queries.detections(
                 db, session_id, order=order, after=after, limit=asked.limit,
-                noise_types=asked.noise_type, min_confidence=asked.min_confidence,
+                noise_types=with_below(asked.noise_type), min_confidence=asked.min_confidence,
                 from_s=asked.from_s, to_s=asked.to_s,
             )  # fmt: skip
             # After its events: so whatever they are calibrated by is known here.
@@ -67,7 +68,7 @@ class DetectionList:
         with self._store.reading() as db:
             page = list_queries.all_detections(
                 db, owner=owner(req), after=after, limit=asked.limit,
-                noise_types=asked.noise_type, min_confidence=asked.min_confidence,
+                noise_types=with_below(asked.noise_type), min_confidence=asked.min_confidence,
                 created=asked.created,
             )  # fmt: skip
         items = [FoundDetection.found(row) for row in page.rows]

@@ -32,7 +32,7 @@ class Selection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     created_to: Time | None = None
     #: Only of those that ended so; of those that were heard, whole or in part, if nothing is said.
     states: Annotated[tuple[EndState, ...], Few] = ()
-    #: Only events of these noise types.
+    #: Only events of these noise types or groups, and of all types below them.
     noise_types: Annotated[tuple[NoiseType, ...], Few] = ()
     #: Only events that are at least as sure.
     min_confidence: Confidence | None = None

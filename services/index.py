@@ -35,6 +35,7 @@ LINKS = {
     "start_page": START_PAGE,
     "sessions": "/v1/sessions",
     "batches": "/v1/batches",
+    "noise_types": "/v1/noise-types",
     "reports": "/v1/reports",
     "docs": "/docs",
     "openapi": "/openapi.json",

@@ -47,7 +47,7 @@ class CreatedPage(Page, kw_only=True):
 class HeardPage(CreatedPage, kw_only=True):
     """A page of what was heard, or in what it was."""
 
-    #: Only this noise type; several times for any of several.
+    #: Only this noise type or group and all types below it; several times for any of several.
     noise_type: Annotated[tuple[str, ...], Few] = ()
     #: Only events that are at least as sure.
     min_confidence: Confidence | None = None
@@ -108,7 +108,7 @@ class DetectionQuery(Page, kw_only=True):
     """Which events of a session are listed, and in which order."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
-    #: Only this noise type; several times for any of several.
+    #: Only this noise type or group and all types below it; several times for any of several.
     noise_type: Annotated[tuple[str, ...], Few] = ()
     #: Only events that are at least as sure.
     min_confidence: Confidence | None = None

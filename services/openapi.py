@@ -8,6 +8,7 @@ responders, structs and errors; examples from :mod:`services.examples`.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -42,12 +43,14 @@ from services.errors import (
 from services.examples import EXAMPLES, PARAMETERS, Example
 from services.json_schemas import BINARY, REF, Schema, prose
 from services.openapi_words import (
+    ACCEPT_LANGUAGE,
     CONDITIONS,
     DESCRIPTION,
     DOCUMENTATION,
     HEADERS,
     HEADERS_OF,
     IDEMPOTENCY_KEY,
+    LANGUAGE_HEADERS,
     RATE_HEADERS,
     TAGS,
 )
@@ -218,6 +221,7 @@ class _Writer:
             *_path_parameters(template),
             *self._query(promise, example),
             *(told for status, told in CONDITIONS.items() if status in promise.also),
+            *([ACCEPT_LANGUAGE] if promise.is_translated else []),
             *([IDEMPOTENCY_KEY] if promise.keyed else []),
         ]
         if parameters:
@@ -292,6 +296,9 @@ class _Writer:
         if 304 in promise.also:
             for status in (promise.status, 304):
                 responses[status]["headers"]["ETag"] = {"$ref": "#/components/headers/ETag"}
+        if promise.is_translated:
+            for name, response in itertools.product(LANGUAGE_HEADERS, responses.values()):
+                response["headers"][name] = {"$ref": f"#/components/headers/{name}"}
         for status, written in _refusals(promise).items():
             # What is answered with 503 may be an answer, too.
             known = responses.setdefault(status, {"headers": {}, "content": {}})

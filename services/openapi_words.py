@@ -9,6 +9,7 @@ TAGS = {
     "sessions": "Recordings on their way from upload to answer.",
     "uploads": "Recordings that go straight to the blob store.",
     "detections": "What was heard, in all recordings.",
+    "noise-types": "What a detection may be of, as a tree with names in several languages.",
     "batches": "Many recordings in one call.",
     "models": "The classifiers by which recordings are heard, and how new ones are trained.",
     "trainings": "How far the training of a model is.",
@@ -51,6 +52,16 @@ HEADERS: dict[str, Any] = {
     },
     "ETag": {
         "description": "Stands for this very answer; `If-None-Match` takes it.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Content-Language": {
+        "description": "The language of the answer's texts, as an IETF tag.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Vary": {
+        "description": "The headers of a request that the answer depends on.",
         "required": True,
         "schema": {"type": "string"},
     },
@@ -103,6 +114,17 @@ CONDITIONS: dict[int, dict[str, Any]] = {
         "schema": {"type": "string"},
     },
 }
+#: Chooses the language of an answer.
+ACCEPT_LANGUAGE: dict[str, Any] = {
+    "name": "Accept-Language",
+    "in": "header",
+    "description": "The languages that the caller reads, best with weights. `de-AT` falls back to"
+    " `de`; without a language that is available the answer is in English.",
+    "schema": {"type": "string"},
+    "example": "de-AT, fr;q=0.5",
+}
+#: Headers of an answer in the caller's language.
+LANGUAGE_HEADERS = ("Content-Language", "Vary")
 #: Makes a POST safe to repeat.
 IDEMPOTENCY_KEY: dict[str, Any] = {
     "name": "Idempotency-Key",

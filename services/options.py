@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from actors.noise_types import reported
+from actors import noise_types
 from db import model_queries, webhook_queries
 from db.models import (
     CALIBRATION_RANGE_DB,
@@ -145,7 +145,8 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
         ModelNotFound, WebhookNotFound
             Also if it is somebody else's.
         InvalidParameter
-            If the model knows no such noise types.
+            If a threshold is for a name that is neither in the table of noise types nor reported
+            by the model.
         """
         thresholds = self.thresholds()
         model = self._model(store, owner=owner) if self.model or thresholds else None
@@ -222,12 +223,12 @@ _Confidence = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 def _check_known(thresholds: Iterable[str], model: NoiseModel) -> None:
-    known = reported(model.header["classes"])
-    unknown = sorted({*thresholds} - known)
-    if unknown:
+    classes = model.header["classes"]
+    unknown = noise_types.unknown(thresholds, classes)
+    if unknown is not None:
         detail = (
-            f"the model {model.name} {model.version} knows no {', '.join(map(repr, unknown))},"
-            f" but {', '.join(sorted(known))}"
+            f"{unknown}: use a name of GET /v1/noise-types, or one that the model {model.name}"
+            f" {model.version} reports: {', '.join(sorted(noise_types.reported(classes)))}"
         )
         raise InvalidParameter.of([FieldError(field="threshold", detail=detail)])
 

@@ -81,8 +81,13 @@ def _ordered(report: dict[str, Any] | None) -> dict[str, Any] | None:
     if report is None:
         return None
     detections = report["detections"]
-    by_type = schemas.most_events_first(detections["by_type"], events=itemgetter("events"))
-    return report | {"detections": detections | {"by_type": by_type}}
+    ordered = {
+        name: schemas.most_events_first(detections[name], events=itemgetter("events"))
+        for name in ("by_type", "by_group")
+        # Reports of earlier releases have no groups.
+        if name in detections
+    }
+    return report | {"detections": detections | ordered}
 
 
 def _shown(row: DailyReport) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from actors import tracing
 from actors.broker import Publisher
 from actors.messages import ProcessAudioFile
+from actors.noise_types import with_below
 from db import list_queries, queries
 from db.blobs import BlobMissing, Blobs, recording_key
 from db.models import UNFINISHED_STATES, AudioSession
@@ -99,7 +100,7 @@ class SessionList:
         with self._store.reading() as db:
             page = list_queries.sessions(
                 db, owner=owner(req), order=order, after=after, limit=asked.limit,
-                states=asked.state, noise_types=asked.noise_type,
+                states=asked.state, noise_types=with_below(asked.noise_type),
                 min_confidence=asked.min_confidence, created=asked.created,
                 batch_id=asked.batch_id, file_name=asked.file_name, recorded=asked.recorded,
                 metadata=asked.own_metadata(),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors import rounding
-from actors.noise_types import BACKGROUND
+from actors.noise_types import BACKGROUND, group_of
 from actors.science import analysis
 from actors.science.analysis import EnergyShares, Events
 from actors.science.levels import EnergyCurve, LevelSeries
@@ -96,6 +96,7 @@ def _types(given: Given, heard: Mapping[str, Stretches]) -> list[dict[str, Any]]
         found.append(
             {
                 "noise_type": name,
+                "group": group_of(name),
                 "events": places.size,
                 "total_s": rounding.seconds(lengths_s.sum()),
                 "heard_s": rounding.seconds(heard[name].total_s),

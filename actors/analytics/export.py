@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import IO, cast
 
@@ -25,6 +26,7 @@ from actors.analytics.selected import Piece, Selected
 from actors.failures import ClaimLost, Permanent
 from actors.hold import Hold
 from actors.messages import ExportSessionData
+from actors.noise_types import with_below
 from actors.progress import Bar
 from actors.runtime import Runtime
 from actors.science import clips, decode
@@ -67,9 +69,9 @@ def _export(runtime: Runtime, work: JobWork) -> steps.Step:
             raise ClaimLost
         bar = Bar(runtime, work, hold)
         bar.tell(0.0, "looking for the events")
-        selected = Selected(
-            runtime.store, Selection.of(row), with_candidates=row.format == "ndjson"
-        )
+        asked = Selection.of(row)
+        selection = replace(asked, noise_types=with_below(asked.noise_types))
+        selected = Selected(runtime.store, selection, with_candidates=row.format == "ndjson")
         # An attempt of its own: a worker that was thought dead writes to another one.
         key = hold.writes(f"{export_prefix(work.id)}{hold.attempt}")
         with runtime.blobs.writer(key) as out:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from actors import rounding
+from actors.noise_types import group_of
 from actors.science import day
 from actors.science.day import Day, Stretch
 from db import report_queries, request_queries
@@ -82,7 +83,11 @@ def document(found: Found, whole: Day, before: Sequence[Day]) -> dict[str, Any]:
             for at, hour in enumerate(whole.hours)
         ],
         "busiest_hours": _busiest(whole, by_hour),
-        "detections": {"total": sum(by_hour), "by_type": events},
+        "detections": {
+            "total": sum(by_hour),
+            "by_type": events,
+            "by_group": _groups(events),
+        },
         "sound": [
             {"level_reference": reference, **sound} for reference, sound in sorted(sounds.items())
         ],
@@ -120,12 +125,41 @@ def _events(rows: Iterable[Row[Any]], *, n_before: int, n_hours: int) -> dict[st
         if hour < 0:
             continue
         of_type = found.setdefault(
-            row.noise_type, {"events": 0, "total_s": 0.0, "by_hour": [0] * n_hours}
+            row.noise_type,
+            {
+                "group": group_of(row.noise_type),
+                "events": 0,
+                "total_s": 0.0,
+                "by_hour": [0] * n_hours,
+            },
         )
         of_type["events"] += row.events
         of_type["total_s"] = rounding.seconds(of_type["total_s"] + row.total_s)
         of_type["by_hour"][hour] += row.events
-    return dict(sorted(found.items(), key=lambda each: (-each[1]["events"], each[0])))
+    return _most_events_first(found)
+
+
+def _groups(by_type: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Sum events by group, the most frequent first; types without a group are left out."""
+    parts: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for of_type in by_type.values():
+        if of_type["group"] is not None:
+            parts[of_type["group"]].append(of_type)
+    found = {
+        group: {
+            "events": sum(each["events"] for each in some),
+            "total_s": rounding.seconds(sum(each["total_s"] for each in some)),
+            "by_hour": [
+                sum(hour) for hour in zip(*(each["by_hour"] for each in some), strict=True)
+            ],
+        }
+        for group, some in parts.items()
+    }
+    return _most_events_first(found)
+
+
+def _most_events_first(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(sorted(figures.items(), key=lambda each: (-each[1]["events"], each[0])))
 
 
 def _busiest(whole: Day, by_hour: Sequence[int]) -> list[dict[str, Any]]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from actors import steps
+from actors import noise_types, steps
 from actors.audio import fetch, limits
 from actors.failures import Permanent
 from actors.hold import Hold
 from actors.messages import ProcessAudioFile, SplitRecording
-from actors.noise_types import reported
 from actors.runtime import Runtime
 from actors.science import decode
 from actors.science.classifier import Model
@@ -60,10 +59,10 @@ def _process(runtime: Runtime, work: Work) -> steps.Step:
 
 
 def _check_thresholds(thresholds: Iterable[str], model: Model) -> None:
-    """Refuse what names a noise type that the model never reports.
+    """Refuse names that are neither in the table of noise types nor reported by the model.
 
     The API has looked already, unless there was no model that it knew of.
     """
-    unknown = sorted({*thresholds} - reported(model.classes))
-    if unknown:
-        raise Permanent("unknown-noise-type", f"the model knows no {', '.join(map(repr, unknown))}")
+    unknown = noise_types.unknown(thresholds, model.classes)
+    if unknown is not None:
+        raise Permanent("unknown-noise-type", unknown)

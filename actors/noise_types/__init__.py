@@ -8,7 +8,8 @@ table; such a type stands by itself.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+import difflib
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -85,6 +86,12 @@ def group_of(name: str) -> str | None:
     return None if row is None else row.group
 
 
+def audioset_id_of(name: str) -> str | None:
+    """Return the first AudioSet class of a type; None where the table has none for it."""
+    row = table().get(name)
+    return row.audioset_ids[0] if row is not None and row.audioset_ids else None
+
+
 def below(name: str) -> frozenset[str]:
     """Return a type and all types below it: ``traffic`` gives every kind of traffic."""
     found = {name}
@@ -94,6 +101,31 @@ def below(name: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def with_below(names: Collection[str]) -> tuple[str, ...]:
+    """Return some types and all types below them, sorted, each once.
+
+    Every filter by noise type is expanded here: a query compares with the names as they are.
+    """
+    return tuple(sorted(frozenset().union(*map(below, names))))
+
+
 def reported(classes: Iterable[str]) -> set[str]:
     """The noise types that the events of a model of some classes may have."""
     return {*classes, UNCLASSIFIED} - {BACKGROUND}
+
+
+def unknown(names: Iterable[str], classes: Iterable[str]) -> str | None:
+    """Describe the names that are neither in the table nor reported by a model of some classes.
+
+    The description has similar names that are known. None is returned if all names are known.
+    """
+    known = sorted({*table(), *reported(classes)})
+    strange = sorted({*names}.difference(known))
+    if not strange:
+        return None
+    return "unknown noise type " + ", ".join(_with_similar(name, known) for name in strange)
+
+
+def _with_similar(name: str, known: Collection[str]) -> str:
+    similar = " or ".join(map(repr, difflib.get_close_matches(name, known)))
+    return f"{name!r} (did you mean {similar}?)" if similar else repr(name)

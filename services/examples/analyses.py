@@ -15,6 +15,7 @@ _RESULT: dict[str, Any] = {
     "noise_types": [
         {
             "noise_type": "dog_bark",
+            "group": "nature",
             "events": 1,
             "total_s": 1.5,
             "heard_s": 1.5,

@@ -64,7 +64,8 @@ _REPORT: dict[str, Any] = _LISTED | {
         "busiest_hours": [{"label": "08:00+01:00", "detections": 41}],
         "detections": {
             "total": 4,
-            "by_type": {"siren": {"events": 4, "total_s": 51.2, "by_hour": [4]}},
+            "by_type": {"siren": {"group": "other", "events": 4, "total_s": 51.2, "by_hour": [4]}},
+            "by_group": {"other": {"events": 4, "total_s": 51.2, "by_hour": [4]}},
         },
         "sound": [
             {

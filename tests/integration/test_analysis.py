@@ -14,7 +14,7 @@ import pytest
 import structlog
 from sqlalchemy import delete, text
 
-from actors import broker
+from actors import broker, noise_types
 from actors.analytics import analysis_answer
 from actors.messages import AnalyzeSession
 from actors.runtime import Runtime
@@ -106,6 +106,7 @@ def test_a_recording_through_the_pipeline(runtime: Runtime, api: Api) -> None:
     }
     assert sum(result["confidence"]["events"]) == result["events"]
     for name, each in by_type.items():
+        assert each["group"] == noise_types.group_of(name)
         assert 0 < each["heard_share"] <= 1
         assert each["heard_s"] <= each["total_s"] + 1e-3
         assert each["min_confidence"] <= each["mean_confidence"] <= each["max_confidence"]
@@ -131,6 +132,13 @@ def test_a_recording_through_the_pipeline(runtime: Runtime, api: Api) -> None:
     assert list(steps) == ["process", "split", "detect", "aggregate"]
     assert steps["detect"]["runs"] == {"done": session.spans_total}
     assert result["processing"]["times_real_time"] > 0
+
+    # Analyses that are stored without groups are still answered.
+    with runtime.store.transaction() as db:
+        db.execute(text("UPDATE analyses SET result = result #- '{noise_types,0,group}'"))
+    again = look(api, session_id)
+    assert again.status_code == 200
+    assert again.json["result"]["noise_types"][0]["group"] is None
 
 
 def test_limits_that_are_asked_for(runtime: Runtime, api: Api) -> None:

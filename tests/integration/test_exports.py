@@ -218,9 +218,27 @@ def test_a_selection_narrows_what_is_written(
     assert seen(created_to="2026-01-06T00:00:00+01:00") == of_old
     assert seen(created_from="2026-01-06T00:00:00Z") == {(str(dog), "200.0")}
     assert seen(noise_types=["rain"]) == of_old
+    assert seen(noise_types=["nature"]) == of_old | {(str(dog), "200.0")}
+    assert seen(noise_types=["traffic"]) == set()
     assert seen(min_confidence=0.85) == {(str(old), "400.0")}
     assert seen(states=["failed"]) == {(str(failed), "300.0")}
     assert seen(batch_id=str(batch_id), noise_types=["rain"]) == set()
+
+
+def test_a_group_stays_in_the_selection_as_it_was_asked_for(
+    api: falcon.testing.TestClient, runtime: Runtime
+) -> None:
+    """All types below the groups are more than the types that one export may name."""
+    helicopter = add(runtime, 1.0, noise_type="helicopter")
+    add(runtime, 2.0, noise_type="a_type_of_mine")
+    groups = ["traffic", "human", "nature", "other"]
+    done = made(api, runtime, noise_types=groups)
+    assert done["selection"]["noise_types"] == groups
+    (row,) = rows_of(api, done)
+    assert row["session_id"] == str(helicopter)
+    assert (row["noise_type"], row["group"], row["audioset_id"]) == (
+        "helicopter", "traffic", "/m/09ct_",
+    )  # fmt: skip
 
 
 def test_clips_are_cut_of_what_is_stored(

@@ -34,7 +34,8 @@ pytestmark = pytest.mark.integration
 STRANGER = uuid.UUID("33333333-3333-4333-8333-333333333333")
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 MIDDLE = BEGIN + timedelta(seconds=7)
-TYPES = ("rain", "siren", "dog_bark")
+TYPES = ("rain", "siren", "dog_bark", "helicopter", "a_type_of_mine")
+NATURE = ("rain", "dog_bark")
 Row = dict[str, Any]
 
 
@@ -182,6 +183,18 @@ FILTERS: list[tuple[Row, Callable[[Row], bool]]] = [
             row, lambda e: e["noise_type"] in ("siren", "rain") and e["confidence"] >= 0.5
         ),
     ),
+    # A group finds all types below it.
+    ({"noise_type": "nature"}, lambda row: is_heard(row, lambda e: e["noise_type"] in NATURE)),
+    (
+        {"noise_type": ["traffic", "a_type_of_mine"], "min_confidence": 0.5},
+        lambda row: is_heard(
+            row,
+            lambda e: (
+                e["noise_type"] in ("helicopter", "a_type_of_mine") and e["confidence"] >= 0.5
+            ),
+        ),
+    ),
+    ({"noise_type": "human"}, lambda _: False),
     ({"min_confidence": 0.75}, lambda row: is_heard(row, lambda e: e["confidence"] >= 0.75)),
     ({"created_from": MIDDLE.isoformat()}, lambda row: row["created_at"] >= MIDDLE),
     ({"created_to": MIDDLE.isoformat()}, lambda row: row["created_at"] < MIDDLE),
@@ -259,6 +272,8 @@ def test_events_of_a_session_are_walked_in_every_order_under_every_filter(
     filters: list[tuple[Row, Callable[[Row], bool]]] = [
         ({}, lambda _: True),
         ({"noise_type": ["siren", "rain"]}, lambda e: e["noise_type"] in ("siren", "rain")),
+        ({"noise_type": "traffic"}, lambda e: e["noise_type"] == "helicopter"),
+        ({"noise_type": ["nature", "siren"]}, lambda e: e["noise_type"] in (*NATURE, "siren")),
         ({"min_confidence": 0.4}, lambda e: e["confidence"] >= 0.4),
         ({"from_s": 10, "to_s": 20.5}, lambda e: e["end_s"] > 10 and e["start_s"] < 20.5),
     ]
@@ -274,6 +289,8 @@ def test_events_of_all_sessions_are_walked_from_the_newest_on(
     filters: list[tuple[Row, Callable[[Row, Row], bool]]] = [
         ({}, lambda _row, _event: True),
         ({"noise_type": "siren"}, lambda _row, event: event["noise_type"] == "siren"),
+        ({"noise_type": "traffic"}, lambda _row, event: event["noise_type"] == "helicopter"),
+        ({"noise_type": "nature"}, lambda _row, event: event["noise_type"] in NATURE),
         ({"min_confidence": 0.5}, lambda _row, event: event["confidence"] >= 0.5),
         ({"created_to": MIDDLE.isoformat()}, lambda row, _event: row["created_at"] < MIDDLE),
     ]

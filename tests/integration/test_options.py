@@ -211,6 +211,21 @@ def test_events_below_a_threshold_are_not_reported(runtime: Runtime) -> None:
     assert all(event.confidence == 1.0 for event in heard(runtime, none_id))
 
 
+def test_a_threshold_may_be_of_any_name_in_the_table(
+    api: falcon.testing.TestClient, runtime: Runtime
+) -> None:
+    ours = register(runtime, networks.hearer())
+    wanted = {"traffic": 0.5, "train": 0.7, "other": 0.25}
+    asked = [f"{name}:{least}" for name, least in wanted.items()]
+    assert post(api, model=ours, threshold=asked).json["thresholds"] == wanted
+    told = refusal(post(api, model=ours, threshold="helicoptr:0.5"), 400, "invalid-parameter")
+    assert "unknown noise type 'helicoptr' (did you mean 'helicopter'?)" in told
+    assert "/v1/noise-types" in told
+    # The worker takes them, too.
+    content = recordings.encode(recordings.demo()[: recordings.RATE_HZ])
+    assert run_to_the_end(runtime, add(runtime, content, thresholds=wanted)).state == "completed"
+
+
 def test_a_threshold_of_what_the_model_does_not_know_fails_the_session(runtime: Runtime) -> None:
     content = recordings.encode(recordings.demo()[: recordings.RATE_HZ])
     ended = run_to_the_end(runtime, add(runtime, content, thresholds={"gong": 0.5}))

@@ -107,10 +107,21 @@ def test_noise_types_stand_by_falling_number_of_events_then_by_name(
     api: Api, runtime: Runtime
 ) -> None:
     """The database has an order of its own: the shorter name first."""
-    events = {"rooster_far_away": [1, 2, 3], "b": [4], "a": [5, 6], "wind": [7], "ab": [8, 9]}
+    events = {"rooster": [1, 2, 3], "b": [4], "a": [5, 6], "wind": [7], "ab": [8, 9]}
+    events |= {"truck_bus": [10]}
     session_id = session(runtime, "2026-10-25T00:30Z", events=events)  # type: ignore[arg-type]
-    wanted = ["rooster_far_away", "a", "ab", "b", "wind"]
+    wanted = ["rooster", "a", "ab", "b", "truck_bus", "wind"]
     assert list(made(api, runtime)["report"]["detections"]["by_type"]) == wanted
+    groups = made(api, runtime)["report"]["detections"]["by_group"]
+    assert [(name, each["events"], each["total_s"]) for name, each in groups.items()] == [
+        ("nature", 4, 8.0), ("traffic", 1, 2.0),
+    ]  # fmt: skip
+    assert sum(groups["nature"]["by_hour"]) == 4
+    # Reports that are stored without sums by group are still answered.
+    with runtime.store.transaction() as db:
+        db.execute(text("UPDATE daily_reports SET report = report #- '{detections,by_group}'"))
+    address = f"/v1/reports/{api.simulate_get('/v1/reports').json['items'][0]['id']}"
+    assert list(api.simulate_get(address).json["report"]["detections"]["by_type"]) == wanted
     page = api.simulate_get("/v1/reports").json["items"][0]["id"]
     shown = api.simulate_get(f"/v1/reports/{page}/html").text
     places = [shown.index(f">{name.replace('_', ' ')}<") for name in wanted]
@@ -171,6 +182,13 @@ def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
     assert hours["00:00+02:00"]["detections"] == 1
     by_type = report["detections"]["by_type"]
     assert {name: each["events"] for name, each in by_type.items()} == {"dog": 3, "siren": 3}
+    assert {name: each["group"] for name, each in by_type.items()} == {
+        "dog": None,
+        "siren": "other",
+    }
+    of_siren = {name: figure for name, figure in by_type["siren"].items() if name != "group"}
+    # What is in no group is not in the sums.
+    assert report["detections"]["by_group"] == {"other": of_siren}
     assert report["detections"]["total"] == 6
     assert [each["label"] for each in report["busiest_hours"]] == [
         "02:00+01:00", "02:00+02:00", "00:00+02:00",

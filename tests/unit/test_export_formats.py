@@ -54,6 +54,8 @@ ODD = ["=1+1", "-2", "@x", "+y", "'quoted", 'a "b" c', "tab\there", "two\r\nline
        "ÄÖ 犬.wav",
        "\uff1dwide", " space ", "%20", ";;comment", "<NA>", "\u2028x",
        "../../etc/passwd"]  # fmt: skip
+#: Group and AudioSet class of some types.
+TABLE = {"dog_bark": ("nature", "/m/0bt9lr"), "siren_sweep": ("other", None)}
 NAMES = st.one_of(st.sampled_from(ODD), TEXTS)
 LEVELS = st.none() | st.floats(-120, 140)
 
@@ -78,7 +80,7 @@ def some_rows(draw: Any) -> list[tuple[Recording, list[Event]]]:
                     index,
                     start_s,
                     at_s,
-                    draw(NAMES),
+                    draw(st.sampled_from(sorted(TABLE)) | NAMES),
                     draw(st.floats(0, 1)),
                     draw(LEVELS),
                     draw(LEVELS),
@@ -112,6 +114,8 @@ def flat(rows: Rows, *, text: Callable[[str], str] = str) -> list[dict[str, Any]
             "start_s": event.start_s, "end_s": event.end_s, "noise_type": text(event.noise_type),
             "confidence": event.confidence, "laeq_db": event.laeq_db,
             "lafmax_db": event.lafmax_db, "level_reference": recording.level_reference,
+            **dict(zip(("group", "audioset_id"), TABLE.get(event.noise_type, (None, None)),
+                       strict=True)),
         }
         for recording, events in rows
         for event in events
@@ -175,7 +179,11 @@ def test_csv_is_read_by_arrow_and_by_python(rows: Rows) -> None:
     assert [(row["file_name"], row["noise_type"]) for row in read] == [
         (row["file_name"], row["noise_type"]) for row in wanted
     ]
-    types = {name: pyarrow.string() for name in ("session_id", "file_name", "noise_type")}
+    for row in wanted:
+        # An empty cell, which is an empty text to a reader.
+        row |= {name: row[name] or "" for name in ("group", "audioset_id")}
+    texts = ("session_id", "file_name", "noise_type", "group", "audioset_id")
+    types = {name: pyarrow.string() for name in texts}
     types |= {name: pyarrow.float64() for name in ("start_s", "end_s", "confidence")}
     types |= {"laeq_db": pyarrow.float64(), "lafmax_db": pyarrow.float64()}
     table = pyarrow.csv.read_csv(
@@ -277,6 +285,15 @@ def test_raven_is_read_by_crowsetta(tmp_path: Path) -> None:
     assert {(box.low_freq, box.high_freq) for box in boxes} == {(0.0, 24_000.0)}
 
 
+def test_raven_has_the_group_and_the_audioset_class() -> None:
+    mine = RAIN._replace(noise_type="a_type_of_mine")
+    header, *lines = lines_of(written(Raven, one(DOG, mine)))
+    found = [dict(zip(header, line, strict=True)) for line in lines]
+    assert [(row["Group"], row["AudioSet ID"]) for row in found] == [
+        ("nature", "/m/0bt9lr"), ("", ""),
+    ]  # fmt: skip
+
+
 def test_dcase_is_read_by_sed_eval_and_can_be_scored(tmp_path: Path) -> None:
     path = tmp_path / "events.txt"
     rows = [*one(DOG, RAIN), *one(DOG), *one(file_name="quiet.wav")]
@@ -371,6 +388,7 @@ def test_clips_have_their_sound_a_picture_and_a_row(tmp_path: Path) -> None:
         assert found.testzip() is None
         rows = list(csv.DictReader(io.TextIOWrapper(found.open("events.csv"), newline="")))
         assert [row["noise_type"] for row in rows] == ["dog_bark", "rain"]
+        assert [row["audioset_id"] for row in rows] == ["/m/0bt9lr", "/m/06mb1"]
         assert (rows[1]["clip"], rows[1]["picture"]) == ("", "")
         dog = rows[0]
         assert set(found.namelist()) == {"events.csv", dog["clip"], dog["picture"]}

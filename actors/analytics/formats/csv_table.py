@@ -11,7 +11,7 @@ from actors.analytics.formats.rows import Event, Recording, iso
 
 COLUMNS = (
     "session_id", "file_name", "recorded_at", "event_index", "start_s", "end_s", "noise_type",
-    "confidence", "laeq_db", "lafmax_db", "level_reference",
+    "confidence", "laeq_db", "lafmax_db", "level_reference", "group", "audioset_id",
 )  # fmt: skip
 
 #: What a spreadsheet takes for the begin of a formula, in its wide forms too, and the apostrophe
@@ -54,5 +54,5 @@ def _row(recording: Recording, event: Event) -> list[object]:
     return [
         recording.session_id, safe(recording.file_name), iso(recording.recorded_at),
         event.event_index, event.start_s, event.end_s, safe(event.noise_type), event.confidence,
-        event.laeq_db, event.lafmax_db, recording.level_reference,
+        event.laeq_db, event.lafmax_db, recording.level_reference, event.group, event.audioset_id,
     ]  # fmt: skip

@@ -24,7 +24,11 @@ class NdJson:
             "recorded_at": recording.recorded_at,
             "level_reference": recording.level_reference,
         }
-        self._out.write(self._encoder.encode_lines([about | event._asdict() for event in events]))
+        lines = [
+            about | event._asdict() | {"group": event.group, "audioset_id": event.audioset_id}
+            for event in events
+        ]
+        self._out.write(self._encoder.encode_lines(lines))
 
     def close(self) -> None:
         """Nothing is left."""

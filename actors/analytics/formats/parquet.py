@@ -35,6 +35,8 @@ SCHEMA = pa.schema(
         _field("laeq_db", pa.float64(), unit="dB re level_reference", nullable=True),
         _field("lafmax_db", pa.float64(), unit="dB re level_reference", nullable=True),
         _field("level_reference", pa.string()),
+        _field("group", pa.string(), nullable=True),
+        _field("audioset_id", pa.string(), nullable=True),
     ],
     metadata={"clamor.schema": "1", "clamor.content": "noise events"},
 )
@@ -57,6 +59,7 @@ class Parquet:
                     session_id, recording.file_name, recording.recorded_at, event.event_index,
                     event.start_s, event.end_s, event.noise_type, event.confidence,
                     event.laeq_db, event.lafmax_db, recording.level_reference,
+                    event.group, event.audioset_id,
                 )
             )  # fmt: skip
             if len(self._rows) == _BATCH_ROWS:

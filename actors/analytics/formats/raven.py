@@ -14,7 +14,7 @@ from actors.analytics.formats.rows import Event, Recording, cell
 COLUMNS = (
     "Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)",
     "High Freq (Hz)", "Begin File", "Annotation", "Confidence", "LAeq (dB)", "LAFmax (dB)",
-    "Level Reference",
+    "Level Reference", "Group", "AudioSet ID",
 )  # fmt: skip
 #: Of recordings whose rate nobody knows.
 _USUAL_RATE_HZ = 48_000
@@ -44,7 +44,7 @@ class Raven:
             str(self._n_selections), "Spectrogram 1", "1", f"{event.start_s:.6f}",
             f"{event.end_s:.6f}", "0.0", f"{(recording.rate_hz or _USUAL_RATE_HZ) / 2:.1f}",
             cell(recording.file_name), cell(event.noise_type), f"{event.confidence:.6f}",
-            *levels, recording.level_reference,
+            *levels, recording.level_reference, event.group or "", event.audioset_id or "",
         )  # fmt: skip
 
     def _write(self, lines: Sequence[Sequence[str]]) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any, NamedTuple, Protocol
 
+from actors import noise_types
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
@@ -37,6 +39,16 @@ class Event(NamedTuple):
     laeq_db: float | None
     lafmax_db: float | None
     candidates: Sequence[Any] = ()
+
+    @property
+    def group(self) -> str | None:
+        """The group of its noise type; None for a type that is not in the table."""
+        return noise_types.group_of(self.noise_type)
+
+    @property
+    def audioset_id(self) -> str | None:
+        """The first AudioSet class of its noise type; None where there is none."""
+        return noise_types.audioset_id_of(self.noise_type)
 
 
 class Writer(Protocol):
