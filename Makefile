@@ -11,7 +11,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready programs demo test chaos check lock bench bench-accuracy bench-fairness bench-exports bench-api bench-year model clean
+.PHONY: help setup ready programs demo test chaos check lock bench bench-accuracy bench-everyday base-types bench-fairness bench-exports bench-api bench-year model clean
 
 help: ## List what can be done here
 	@echo "Clamor. What can be done here:"
@@ -60,6 +60,18 @@ DATA ?= ../shared/data
 
 bench-accuracy: ready ## Cross-validate the model's recipe into docs/accuracy.md: [DATA=folder]
 	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(value DATA)) --report docs/accuracy.md
+
+# The weights of the backbone, and models without each fold that `baseline --keep` made.
+BACKBONE ?= ../shared/models/mn04_as_mAP_432.pt
+MODELS ?=
+
+bench-everyday: ready ## What the product answers of everyday noise: [DATA=folder] [MODELS=folder]
+	@$(BIN)/python -m actors.training.everyday --data $(call quoted,$(value DATA)) --report docs/everyday.md \
+		--backbone $(call quoted,$(value BACKBONE)) $(if $(MODELS),--models $(call quoted,$(value MODELS)))
+
+base-types: ready ## Train the base types over the backbone that ship: [DATA=folder]
+	@$(BIN)/python -m actors.training.tagging --data $(call quoted,$(value DATA)) \
+		--backbone $(call quoted,$(value BACKBONE)) --head actors/science/model/types.npz
 
 bench-fairness: programs ## How long one recording waits behind a batch: make bench-fairness [FILES=500]
 	@$(BIN)/python -m tests.benchmarks.fairness --files $(or $(FILES),500)

@@ -13,7 +13,6 @@ depend on all of it, and windows must be cut at the same places to give the same
 from __future__ import annotations
 
 import io
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -135,7 +134,7 @@ class Backbone:
         """
         try:
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        except Exception as error:  # Whatever it raises, the file is damaged or crafted.
             raise ModelError("the backbone is not a readable PyTorch state dict") from error
         return cls(_fused(_loaded(state)))
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science import cnn, events, features, members, textures
+from actors.science import backbone, cnn, events, features, members, second_opinion, textures
 from actors.science.chunks import (
     CHUNK,
     CHUNK_STEP,
@@ -32,6 +32,7 @@ from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
 from actors.science.members import Array
 from actors.science.meter import LevelMeter
+from actors.science.second_opinion import SecondOpinion
 from actors.science.types import Event
 
 #: Samples of context that the first look wants on either side of what it scores, where the
@@ -119,6 +120,7 @@ def hear(
     *,
     levels: LevelSeries | None = None,
     grid: Grid | None = None,
+    opinion: SecondOpinion | None = None,
 ) -> list[Event]:
     """The events of a recording that is in memory: both looks, as the pipeline takes them.
 
@@ -132,6 +134,8 @@ def hear(
         Levels of the same recording; measured at 16 kHz where there is no more of it.
     grid
         Its grid, as `prepare` tells it; by the loudest sample at 16 kHz where nobody does.
+    opinion
+        The base types beside the model, where there is a backbone.
     """
     if grid is None:
         loudest = int(np.abs(samples).argmax())
@@ -146,6 +150,7 @@ def hear(
         read=in_memory(samples),
         grid=grid,
         levels=levels,
+        opinion=opinion,
     )
 
 
@@ -157,23 +162,28 @@ def find_events(
     grid: Grid,
     levels: LevelSeries,
     thresholds: Mapping[str, float] | None = None,
+    opinion: SecondOpinion | None = None,
 ) -> list[Event]:
     """The events of a recording, by the scores of its first look on its grid.
 
     ``thresholds`` are least confidences by noise type, in place of the model's own. What is heard
-    with less is left out, but it stays heard: it is not unclassified instead.
+    with less is left out, but it stays heard: it is not unclassified instead. With an ``opinion``
+    events may have all base types and their groups, and steady sound is named, too.
     """
     asked = thresholds or {}
-    own = model.thresholds
+    own = model.thresholds | (second_opinion.thresholds() if opinion is not None else {})
     lowered = {name: min(least, own.get(name, events.THRESHOLD)) for name, least in asked.items()}
+    look = looker(model, scores, read=read, grid=grid)
     found = events.merge(
         scores,
         classes=model.classes,
-        look=looker(model, scores, read=read, grid=grid),
+        look=look if opinion is None else beside(look, opinion, model, grid),
         levels=levels,
         blur_s=blur_s(model),
         lead_s=grid.lead_s,
         thresholds=own | lowered,
+        names=None if opinion is None else second_opinion.names(model.classes, opinion.types),
+        steady_look=None if opinion is None else alone(opinion, model, grid),
     )
     return [event for event in found if event.confidence >= asked.get(event.noise_type, 0.0)]
 
@@ -212,6 +222,41 @@ def looker(model: Model, scores: Array, *, read: Read, grid: Grid) -> events.Sec
         return second_look(model, parts, first=scores[first:stop])
 
     return look
+
+
+def beside(
+    look: events.SecondLook, opinion: SecondOpinion, model: Model, grid: Grid
+) -> events.SecondLook:
+    """Return the second look with the base types beside it, in the columns of both."""
+
+    def both(first: int, stop: int) -> NDArray[np.floating]:
+        return second_opinion.combined(
+            look(first, stop),
+            opinion.of(*_wide(first, stop, grid)),
+            classes=model.classes,
+            types=opinion.types,
+        )
+
+    return both
+
+
+def alone(opinion: SecondOpinion, model: Model, grid: Grid) -> events.SecondLook:
+    """Return the look of the base types alone, in the same columns."""
+    columns = second_opinion.names(model.classes, opinion.types)
+    at = [columns.index(name) for name in opinion.types]
+
+    def base(first: int, stop: int) -> NDArray[np.floating]:
+        shares = np.zeros(len(columns))
+        shares[at] = opinion.of(*_wide(first, stop, grid))
+        return shares
+
+    return base
+
+
+def _wide(first: int, stop: int, grid: Grid) -> tuple[int, int]:
+    """The samples at 32 kHz of the steps ``[first, stop)``."""
+    factor = backbone.RATE_HZ // RATE_HZ
+    return (first * STEP - grid.lead) * factor, (stop * STEP - grid.lead) * factor
 
 
 def in_memory(samples: Array) -> Read:

@@ -8,14 +8,14 @@ and was heard as nothing that the model knows comes out as `UNCLASSIFIED`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science import exceedance
+from actors.science import exceedance, second_opinion
 from actors.science.chunks import STEP_S
 from actors.science.levels import LevelSeries
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Candidate, Event
@@ -53,9 +53,16 @@ CANDIDATES = 5
 #: classifier makes of it: the rounding noise of 16-bit audio lies around -98 dB.
 QUIET_DB = -80.0
 
+#: Where nothing stands out, sound may be steady. It is looked at in windows of about this length,
+#: and only where there is this much of it.
+STEADY_WINDOW_S, STEADY_S = 10.0, 3.0
+
+#: An event that does not stand out counts from this confidence on: most steady sound is background.
+STEADY_THRESHOLD = 0.6
+
 Scores = NDArray[np.float32]
-#: Gives the class probabilities [shape=(n_classes,)] of the steps ``[first, stop)``.
-SecondLook = Callable[[int, int], Scores]
+#: Gives the probabilities [shape=(n_names,)] of what the steps ``[first, stop)`` may be.
+SecondLook = Callable[[int, int], NDArray[np.floating]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,9 @@ def merge(
     levels: LevelSeries,
     blur_s: float,
     lead_s: float = 0.0,
-    thresholds: dict[str, float] | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    names: Sequence[str] | None = None,
+    steady_look: SecondLook | None = None,
 ) -> list[Event]:
     """Turn the scores of a whole recording into events.
 
@@ -93,7 +102,11 @@ def merge(
     lead_s
         How much earlier than the recording the grid of the scores begins.
     thresholds
-        Confidences from which on an event counts, by class; `THRESHOLD` for others.
+        Confidences from which on an event counts, by name; `THRESHOLD` for other names.
+    names
+        What the columns of ``look`` are, if they are not the classes.
+    steady_look
+        Names a stretch in which nothing stands out; without it there is no event in one.
 
     Returns
     -------
@@ -108,11 +121,15 @@ def merge(
     """
     if scores.ndim != 2 or scores.shape[1] != len(classes):
         raise ValueError("there is a column of scores for each class")
-    named = [
-        event
-        for stretch in find_stretches(scores, classes=classes)
-        for event in _named(stretch, classes=classes, look=look, thresholds=thresholds or {})
-    ]
+    names = classes if names is None else names
+    least = dict.fromkeys(names, THRESHOLD) | dict(thresholds or {})
+    stretches = find_stretches(scores, classes=classes)
+    named = [event for each in stretches for event in _named(each, names, look, least)]
+    if steady_look is not None:
+        raised = {name: max(each, STEADY_THRESHOLD) for name, each in least.items()}
+        quiet = _windows(stretches, n_steps=len(scores))
+        named += [event for each in quiet for event in _named(each, names, steady_look, raised)]
+        named.sort(key=lambda event: event.start_s)
     edges = _Edges(levels, blur_s=blur_s, lead_s=lead_s)
     joined = (_moved(edges.refined(event), -lead_s) for event in _joined(named))
     lasting = (event for event in _measured(joined, levels) if _lasts(event))
@@ -190,25 +207,37 @@ def _let_go(cores: Sequence[Stretch], sounds: NDArray[np.float32]) -> list[Stret
     return found
 
 
+def _windows(stretches: Sequence[Stretch], *, n_steps: int) -> list[Stretch]:
+    """What is between stretches, in windows of equal length; too short gaps are left out."""
+    found: list[Stretch] = []
+    bounds = [0, *(step for each in stretches for step in (each.first, each.stop)), n_steps]
+    for first, stop in zip(bounds[::2], bounds[1::2], strict=True):
+        if (stop - first) * STEP_S < STEADY_S:
+            continue
+        n_windows = max(1, round((stop - first) * STEP_S / STEADY_WINDOW_S))
+        edges = np.linspace(first, stop, n_windows + 1).round().astype(int).tolist()
+        found += [Stretch(a, b) for a, b in pairwise(edges)]
+    return found
+
+
 def _named(
-    stretch: Stretch, *, classes: Sequence[str], look: SecondLook, thresholds: dict[str, float]
+    stretch: Stretch, names: Sequence[str], look: SecondLook, least: Mapping[str, float]
 ) -> Iterable[Event]:
-    """The event of a stretch; none where it is background after all, or nobody is sure."""
+    """The event of a stretch; none where it is background after all, or no type is sure."""
     shares = look(stretch.first, stretch.stop)
-    order = np.argsort(-shares, kind="stable")
-    best = classes[order[0]]
-    confidence = float(shares[order[0]])
-    if best == BACKGROUND or confidence < thresholds.get(best, THRESHOLD):
+    noise_type, confidence = second_opinion.answer(shares, names, least)
+    if noise_type in (BACKGROUND, ""):
         return
-    kept = [index for index in order if classes[index] != BACKGROUND][:CANDIDATES]
+    order = np.argsort(-shares, kind="stable")
+    kept = [index for index in order if names[index] != BACKGROUND][:CANDIDATES]
     yield Event(
         start_s=round(stretch.first * STEP_S, 3),
         end_s=round(stretch.stop * STEP_S, 3),
-        noise_type=best,
-        confidence=min(confidence, 1.0),
+        noise_type=noise_type,
+        confidence=confidence,
         laeq_db=None,
         lafmax_db=None,
-        candidates=tuple(Candidate(classes[index], float(shares[index])) for index in kept),
+        candidates=tuple(Candidate(names[index], float(shares[index])) for index in kept),
     )
 
 

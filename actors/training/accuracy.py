@@ -7,19 +7,21 @@ model that was trained without its fold, so never on another take of the same re
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science import clip_metrics, decode, ear, events, metrics, synth
+from actors.science import clip_metrics, decode, ear, events, metrics, second_opinion, synth
 from actors.science.chunks import RATE_HZ, STEP_S, Grid
 from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
 from actors.science.metrics import LabelledEvent
 from actors.science.prepare import pcm_to_float, prepare
+from actors.science.second_opinion import SecondOpinion
 from actors.science.types import BACKGROUND, Event
 from actors.training import scenes
 from actors.training.dataset import LabelledClip, Samples
@@ -183,11 +185,23 @@ def read_soundscapes(folder: Path, clips: Sequence[LabelledClip]) -> Iterator[So
         )
 
 
-def hear_soundscapes(models: Mapping[str, Model], recordings: Sequence[Soundscape]) -> Heard:
-    """Let soundscapes be heard, every moment of them by the model of the nearest event's fold."""
+def hear_soundscapes(
+    models: Mapping[str, Model],
+    recordings: Sequence[Soundscape],
+    *,
+    opinions: Callable[[Soundscape], Mapping[str, SecondOpinion]] | None = None,
+) -> Heard:
+    """Let soundscapes be heard, every moment of them by the model of the nearest event's fold.
+
+    ``opinions`` gives the base types of each fold for a recording.
+    """
+    found = {
+        each.name: _hear(models, each, opinions=None if opinions is None else opinions(each))
+        for each in recordings
+    }
     return Heard(
         {each.name: each.reference for each in recordings},
-        {each.name: [LabelledEvent.of(e) for e in _hear(models, each)] for each in recordings},
+        {name: [LabelledEvent.of(each) for each in heard] for name, heard in found.items()},
         {each.name: each.samples.size / RATE_HZ for each in recordings},
     )
 
@@ -212,7 +226,12 @@ def _beds(length_s: int) -> Iterator[Samples]:
         yield (bed * 10 ** (rng.uniform(-60, -25) / 20)).astype(np.float32)
 
 
-def _hear(models: Mapping[str, Model], recording: Soundscape) -> list[Event]:
+def _hear(
+    models: Mapping[str, Model],
+    recording: Soundscape,
+    *,
+    opinions: Mapping[str, SecondOpinion] | None,
+) -> list[Event]:
     grid = recording.grid
     by_fold = {
         fold: ear.listen(model, recording.samples, lead=grid.lead) for fold, model in models.items()
@@ -220,23 +239,35 @@ def _hear(models: Mapping[str, Model], recording: Soundscape) -> list[Event]:
     n_steps = len(next(iter(by_fold.values())))
     judges = [recording.fold_at((step + 0.5) * STEP_S - grid.lead_s) for step in range(n_steps)]
     scores = np.stack([by_fold[fold][step] for step, fold in enumerate(judges)])
-    lookers = {
+    lookers: dict[str, events.SecondLook] = {
         fold: ear.looker(model, scores, read=ear.in_memory(recording.samples), grid=grid)
         for fold, model in models.items()
     }
 
-    def look(first: int, stop: int) -> NDArray[np.float32]:
-        return lookers[judges[(first + stop) // 2]](first, stop)
+    def by_judge(looks: Mapping[str, events.SecondLook]) -> events.SecondLook:
+        return lambda first, stop: looks[judges[(first + stop) // 2]](first, stop)
 
-    first = next(iter(models.values()))
+    model = next(iter(models.values()))
+    options: dict[str, Any] = {"look": by_judge(lookers), "thresholds": model.thresholds}
+    if opinions is not None:
+        beside = {
+            fold: ear.beside(look, opinions[fold], models[fold], grid)
+            for fold, look in lookers.items()
+        }
+        alone = {fold: ear.alone(opinions[fold], models[fold], grid) for fold in lookers}
+        options = {
+            "look": by_judge(beside),
+            "steady_look": by_judge(alone),
+            "thresholds": model.thresholds | second_opinion.thresholds(),
+            "names": second_opinion.names(model.classes, next(iter(opinions.values())).types),
+        }
     return events.merge(
         scores,
-        classes=first.classes,
-        look=look,
+        classes=model.classes,
         levels=recording.levels,
-        blur_s=ear.blur_s(first),
+        blur_s=ear.blur_s(model),
         lead_s=grid.lead_s,
-        thresholds=first.thresholds,
+        **options,
     )
 
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from actors.science.backbone import Layers
+from actors.science.tagger import Head
+from actors.training import tagging
 
 State = dict[str, Tensor]
 
@@ -48,3 +50,26 @@ def published() -> bytes:
     if not PUBLISHED.is_file():
         pytest.skip("the published weights of mn04_as are not beside this checkout")
     return PUBLISHED.read_bytes()
+
+
+def random_head(backbone_sha256: str = "", *, n_embedding: int = 384, seed: int = 0) -> Head:
+    """Draw a head of the base types that says which backbone it was trained on."""
+    rng, types = np.random.default_rng(seed), tagging.types_of_head()
+    n_types = len(types)
+    return Head(
+        types,
+        {
+            "version": "0",
+            "backbone": "random",
+            "backbone_sha256": backbone_sha256,
+            "temperature": 1.0,
+        },
+        {
+            "mean": np.zeros(n_embedding, dtype=np.float32),
+            "spread": np.array(1.0, dtype=np.float32),
+            "prior": np.zeros(n_types, dtype=np.float32),
+            "scale": np.array(0.1, dtype=np.float32),
+            "bias": rng.normal(size=n_types).astype(np.float32),
+            "weights": rng.normal(size=(n_types, n_embedding)).astype(np.float32) * 0.02,
+        },
+    )

@@ -1,0 +1,68 @@
+"""The base types by the backbone's embedding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.science.backbone import RATE_HZ, SHORTEST, Backbone
+from actors.science.errors import ModelError
+from actors.science.tagger import MOST_PIECES, PIECE, Head, Tagger, of_types, pieces_of
+from actors.science.types import BACKGROUND
+from tests.support import weights
+
+NETWORK = Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4)))
+HEAD = weights.random_head()
+
+
+def test_the_file_gives_the_same_head() -> None:
+    data = HEAD.to_bytes()
+    again = Head.from_bytes(data)
+    assert again.to_bytes() == data
+    assert (again.types, again.header) == (HEAD.types, HEAD.header)
+    embeddings = np.random.default_rng(0).normal(size=(3, NETWORK.n_embedding)).astype(np.float32)
+    tags = NETWORK.tags(embeddings)
+    np.testing.assert_array_equal(again.logits(embeddings, tags), HEAD.logits(embeddings, tags))
+
+
+@pytest.mark.parametrize("cut", [0, 100, 5_000])
+def test_a_damaged_file_is_refused(cut: int) -> None:
+    with pytest.raises(ModelError):
+        Head.from_bytes(HEAD.to_bytes()[:cut])
+
+
+def test_probabilities_are_those_of_all_types() -> None:
+    sound = np.random.default_rng(1).normal(size=2 * RATE_HZ).astype(np.float32) * 0.1
+    found = Tagger(NETWORK, HEAD).probabilities([sound, sound[:RATE_HZ]])
+    assert found.shape == (len(HEAD.types),)
+    assert found.sum() == pytest.approx(1.0)
+    assert (found > 0).all()
+
+
+def test_a_type_has_its_strongest_tag() -> None:
+    tags = np.full((1, 527), -5.0, dtype=np.float32)
+    tags[0, 339], tags[0, 329] = 2.0, 1.0
+    found = of_types(tags, ("helicopter", "train", BACKGROUND))
+    assert found[0].tolist()[:2] == [2.0, 1.0]
+    assert found[0, 2] < -5.0
+
+
+@given(
+    start=st.integers(0, 100 * RATE_HZ),
+    length=st.integers(1, 500 * RATE_HZ),
+    behind=st.integers(0, RATE_HZ),
+)
+def test_pieces_cover_a_stretch_evenly_and_are_bounded(
+    start: int, length: int, behind: int
+) -> None:
+    stop = start + length
+    pieces = pieces_of(start, stop, n_samples=stop + behind)
+    assert 1 <= len(pieces) <= MOST_PIECES
+    assert all(0 <= first < last <= stop + behind for first, last in pieces)
+    assert all(last - first <= max(PIECE, SHORTEST) for first, last in pieces)
+    enough = min(SHORTEST, stop + behind)
+    assert all(last - first >= min(enough, length) for first, last in pieces)
+    if length >= SHORTEST:
+        assert pieces[0][0] == start
