@@ -8,12 +8,16 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import dramatiq
+import structlog
 
+from actors import backbones
 from actors.broker import Publisher
 from actors.failures import Permanent
 from actors.outbound.client import Outbound
-from actors.science import classifier
+from actors.science import classifier, tagger
+from actors.science.backbone import Backbone
 from actors.science.errors import ModelError
+from actors.science.tagger import Tagger
 from actors.watchdog import Watchdog
 from db import model_queries
 from db.blobs import BlobMissing, Blobs, shipped_key
@@ -23,6 +27,8 @@ from db.settings import Settings
 
 if TYPE_CHECKING:
     from actors.science.classifier import Model
+
+log = structlog.get_logger(__name__)
 
 #: Models that a process keeps in memory; sessions name theirs, so an old one may still be asked.
 MODELS_KEPT = 4
@@ -50,6 +56,23 @@ class Runtime:
         """Send what waits to be sent and close the connections."""
         self.publisher.close()
         self.store.close()
+
+    @property
+    def tagger(self) -> Tagger | None:
+        """The base types over the backbone; None where its weights are missing or not used."""
+        return self._tagger[0]
+
+    @property
+    def backbone_state(self) -> str:
+        """Whether the backbone is used, in one line."""
+        return self._tagger[1]
+
+    @cached_property
+    def _tagger(self) -> tuple[Tagger | None, str]:
+        """The tagger and its state, which is logged once."""
+        found, state = _read_tagger(backbones.source(self.settings.backbone_url))
+        log.info("backbone", is_used=found is not None, state=state)
+        return found, state
 
     def current_model_id(self) -> uuid.UUID:
         """The model that new sessions are given: the promoted one, else the one that ships.
@@ -106,3 +129,19 @@ def _of_this_release(row: NoiseModel) -> Model:
         # Workers of two releases side by side ship two models: another worker has this one.
         raise LookupError(f"model {row.name} {row.version} is not in this worker")
     return model
+
+
+def _read_tagger(wanted: backbones.Source | None) -> tuple[Tagger | None, str]:
+    """Read the backbone and the head that ships; without them None, and the reason."""
+    if wanted is None:
+        return None, "none is used, by CLAMOR_BACKBONE_URL"
+    data = backbones.find(wanted)
+    if data is None:
+        return None, f"{wanted.name} is not there; `clamor model fetch` gets it"
+    head = tagger.shipped_head()
+    if head.header["backbone_sha256"] != wanted.sha256:
+        return None, f"{wanted.name} is not used: the base types were trained on another backbone"
+    try:
+        return Tagger(Backbone.from_bytes(data), head), f"{wanted.name} is used"
+    except ModelError as error:
+        return None, f"{wanted.name} is not used: {error}"

@@ -8,13 +8,17 @@ are read by the object store's own library and are not repeated here.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import platformdirs
+
+Value = TypeVar("Value")
 
 #: No batch has more recordings than this, whatever is set.
 MOST_BATCH_ITEMS = 100_000
@@ -23,6 +27,8 @@ HOME_VARIABLE = "CLAMOR_HOME"
 #: That folder where root runs the service. Not below root's own home: the embedded Postgres then
 #: runs as another user, which has to pass through every folder above its data.
 ROOT_HOME = Path("/var/lib/clamor")
+#: Names the weights of the backbone: the value for none, and what is before the hash of a file.
+BACKBONE_VARIABLE, BACKBONE_OFF, BACKBONE_MARK = "CLAMOR_BACKBONE_URL", "off", "#sha256="
 
 
 class SettingsError(Exception):
@@ -89,6 +95,23 @@ def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
         return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError:
         raise ValueError("it must be networks such as 10.0.0.0/8, fd00::/8") from None
+
+
+def _backbone_url(text: str) -> str:
+    place, marked, sha256 = text.partition(BACKBONE_MARK)
+    if not place or ("://" in place and not _is_web_address(place)):
+        raise ValueError("it must be an http(s) address, a file, a folder or off")
+    if marked and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise ValueError(f"{BACKBONE_MARK} must be followed by 64 hexadecimal digits")
+    return text
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +188,9 @@ class Settings:
     keep_requests_days: float = _setting("CLAMOR_KEEP_REQUESTS_DAYS", 90.0, parse=_positive_float)
     #: Whether each request has a line in the log.
     access_log: bool = _setting("CLAMOR_ACCESS_LOG", True, parse=_switch)
+    #: Where the weights of the backbone are fetched from, instead of their official address; see
+    #: ``actors/backbones.py``.
+    backbone_url: str = _setting(BACKBONE_VARIABLE, "", parse=_backbone_url, secret=True)
     #: DEBUG, INFO, WARNING or ERROR.
     log_level: str = _setting("CLAMOR_LOG_LEVEL", "INFO", parse=lambda text: text.strip().upper())
 
@@ -196,12 +222,28 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             if setting.default is MISSING:
                 raise SettingsError(f"{variable} is not set; see README.md, 'Settings'")
             continue
-        try:
-            values[setting.name] = setting.metadata["parse"](text)
-        except ValueError as error:
-            reason = str(error) if "must be" in str(error) else "it must be a number"
-            raise SettingsError(f"{variable} cannot be read: {reason}") from None
+        values[setting.name] = _parsed(variable, text, setting.metadata["parse"])
     return Settings(**values)
+
+
+def backbone_url(environment: Mapping[str, str] = os.environ) -> str:
+    """Read that setting alone: the weights are fetched before there is an installation.
+
+    Raises
+    ------
+    SettingsError
+        If it cannot be parsed.
+    """
+    text = environment.get(BACKBONE_VARIABLE, "").strip()
+    return _parsed(BACKBONE_VARIABLE, text, _backbone_url) if text else ""
+
+
+def _parsed(variable: str, text: str, parse: Callable[[str], Value]) -> Value:
+    try:
+        return parse(text)
+    except ValueError as error:
+        reason = str(error) if "must be" in str(error) else "it must be a number"
+        raise SettingsError(f"{variable} cannot be read: {reason}") from None
 
 
 def home_folder(environment: Mapping[str, str] = os.environ) -> Path:

@@ -32,7 +32,9 @@ TORCHAUDIO = "torchaudio==2.11.0"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 #: How long PyTorch's own index may take to answer before another source is taken.
 PROBE_S = 3.0
-N_STEPS = 6
+N_STEPS = 7
+#: How long the weights of the backbone may take: Clamor runs without them.
+FETCH_S = 60
 
 #: Settings of a person's shell that would make pip write elsewhere than into .venv.
 FOREIGN = ("PYTHONHOME", "PYTHONPATH", "PIP_PREFIX", "PIP_ROOT", "PIP_TARGET", "PIP_USER")
@@ -53,7 +55,8 @@ def main() -> int:
         check_interpreter()
         if is_complete():
             if not quiet:
-                print("Already set up: .venv matches requirements.lock. Nothing to do.")
+                print("Already set up: .venv matches requirements.lock.")
+                fetch_backbone()
             return 0
         set_up()
     except SetupError as error:
@@ -104,6 +107,8 @@ def set_up() -> None:
     step(6, "Checking that everything is there and loads")
     verify()
     STAMP.write_text(fingerprint())
+    step(7, "Fetching the weights of the backbone")
+    fetch_backbone()
     print(f"Done in {time.monotonic() - started:.0f} s. Try `make demo`, or `make help`.")
 
 
@@ -267,6 +272,25 @@ def verify() -> None:
     if loaded.returncode:
         raise SetupError(f"a package is installed but does not load:\n{loaded.stderr.strip()}")
     say(f"{len(locked)} locked packages and torch {there.get('torch')} are there and load")
+
+
+# -- The backbone ------------------------------------------------------------------------------
+
+
+def fetch_backbone() -> None:
+    """Fetch the weights of the backbone. A failure is one line: Clamor runs without them."""
+    command = [str(VENV / "bin" / "clamor"), "model", "fetch", "--limit-s", str(FETCH_S)]
+    try:
+        ended = subprocess.run(
+            command, check=False, env=environment(), text=True, capture_output=True,
+            timeout=2 * FETCH_S,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        say(f"no backbone: `clamor model fetch` did not end well ({type(error).__name__})")
+        return
+    lines = (ended.stderr if ended.returncode else ended.stdout).splitlines()
+    prefix = "no backbone, Clamor runs without it: " if ended.returncode else ""
+    say(prefix + "".join(lines[-1:]).removeprefix("clamor: "))
 
 
 def canonical(name: str) -> str:

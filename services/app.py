@@ -10,7 +10,7 @@ from typing import Any
 import falcon
 from prometheus_client import CollectorRegistry
 
-from actors import broker, tracing
+from actors import backbones, broker, tracing
 from actors.broker import Publisher
 from actors.logs import configure
 from actors.outbound.client import Outbound
@@ -149,7 +149,13 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
         "/v1/batches/{batch_id:uuid}": batches.BatchResource(store),
         "/v1/batches/{batch_id:uuid}/items": batches.BatchItems(store),
         "/v1/batches/{batch_id:uuid}/cancel": batches.BatchCancel(store, blobs),
-        "/v1/models": models.ModelList(store, blobs, publisher, max_upload_bytes=max_bytes),
+        "/v1/models": models.ModelList(
+            store,
+            blobs,
+            publisher,
+            backbones.source(given.settings.backbone_url),
+            max_upload_bytes=max_bytes,
+        ),
         "/v1/models/{model_id:uuid}": models.ModelItem(store),
         "/v1/models/{model_id:uuid}/confusion.png": models.ModelConfusion(store, blobs),
         "/v1/models/{model_id:uuid}/file": models.ModelFile(store, blobs),

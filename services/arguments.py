@@ -358,6 +358,24 @@ def _model_commands(commands: Any) -> None:
     _api(validate)
     validate.set_defaults(command="validate")
 
+    weights = commands.add_parser("model", help="fetch the weights of the backbone")
+    of_weights = weights.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    fetch = of_weights.add_parser(
+        "fetch",
+        help="fetch the weights of the backbone, unless they are there",
+        description="Fetch the weights of the backbone into the user's data folder, unless they "
+        "are there: from their official address, or from the source of CLAMOR_BACKBONE_URL.",
+    )
+    fetch.add_argument(
+        "--beside-model", action="store_true",
+        help="keep them in the package's folder, beside the shipped model: for an image",
+    )  # fmt: skip
+    fetch.add_argument(
+        "--limit-s", type=_count, default=600, metavar="N",
+        help="give up after N seconds (default: 600)",
+    )  # fmt: skip
+    fetch.set_defaults(command="model fetch")
+
     models = commands.add_parser("models", help="list the models, and which one is in use")
     _api(models)
     models.set_defaults(command="models")

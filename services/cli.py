@@ -17,7 +17,7 @@ from rich.console import Console
 
 from actors.logs import configure
 from db import migrate
-from db.settings import Settings, SettingsError, from_environment, home_folder
+from db.settings import Settings, SettingsError, backbone_url, from_environment, home_folder
 from services import stopping
 from services.arguments import parser
 from services.errors import UserError
@@ -163,6 +163,14 @@ def _models(options: argparse.Namespace) -> int:
 
     with _client(options, Console(file=sys.stderr)) as client:
         return model_commands.show_models(client)
+
+
+def _model_fetch(options: argparse.Namespace) -> int:
+    from services import fetch_command
+
+    return fetch_command.run(
+        backbone_url(), beside_model=options.beside_model, limit_s=options.limit_s
+    )
 
 
 def _promote(options: argparse.Namespace) -> int:
@@ -451,6 +459,7 @@ _RUNS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "train": _train,
     "validate": _validate,
     "models": _models,
+    "model fetch": _model_fetch,
     "promote": _promote,
 }
 

@@ -9,6 +9,7 @@ import falcon
 import msgspec
 from sqlalchemy.orm import Session
 
+from actors import backbones
 from actors.broker import Publisher
 from db import list_queries, model_queries
 from db.blobs import BlobMissing, Blobs
@@ -43,17 +44,24 @@ class ModelList:
     """``GET /v1/models``; ``POST /v1/models`` trains a new one."""
 
     def __init__(
-        self, store: Store, blobs: Blobs, publisher: Publisher, *, max_upload_bytes: int
+        self,
+        store: Store,
+        blobs: Blobs,
+        publisher: Publisher,
+        backbone: backbones.Source | None,
+        *,
+        max_upload_bytes: int,
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._publisher = publisher
+        self._backbone = backbone
         self._max_upload_bytes = max_upload_bytes
 
     @operation(scope="sessions:read", query=list_schemas.ModelQuery, answer=schemas.ModelPage)
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """The models, and which one is in use: the newest first, unless another order is asked
-        for."""
+        for. ``backbone`` says whether its weights are there."""
         asked = query_of(req, list_schemas.ModelQuery)
         order = list_queries.MODELS[asked.sort]
         after = cursors.after(req, asked, order)
@@ -67,7 +75,8 @@ class ModelList:
             for row in page.rows
         ]
         cursor = cursors.following(req, resp, asked, page.next)
-        answer(resp, schemas.ModelPage(items=items, next_cursor=cursor))
+        backbone = _backbone(self._backbone)
+        answer(resp, schemas.ModelPage(items=items, next_cursor=cursor, backbone=backbone))
 
     @operation(
         scope="models:write",
@@ -95,6 +104,14 @@ class ModelList:
             return False
         _answer_training(resp, training)
         return True
+
+
+def _backbone(wanted: backbones.Source | None) -> schemas.Backbone | None:
+    if wanted is None:
+        return None
+    return schemas.Backbone(
+        name=wanted.name, sha256=wanted.sha256, present=backbones.is_there(wanted)
+    )
 
 
 def _answer_training(resp: falcon.Response, training: schemas.Training) -> None:

@@ -58,7 +58,9 @@ class Summary(msgspec.Struct, kw_only=True):
     #: The channel that was analysed in place of the mean of all, counted from 1: the loudest, where
     #: channels cancel each other in the mean, as inverted ones do. Null for the mean.
     analysed_channel: int | None = None
-    model: dict[str, str]
+    #: Name and version of the model, and the backbone beside it, which names all base types; null
+    #: where the weights of the backbone are not installed.
+    model: dict[str, str | None]
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -273,11 +275,23 @@ class Model(msgspec.Struct, kw_only=True):
         )
 
 
+class Backbone(msgspec.Struct, kw_only=True):
+    """The network that was trained on AudioSet, whose weights are fetched."""
+
+    name: str
+    sha256: str
+    #: Whether the server that answers has the file. Workers on other machines have their own:
+    #: ``clamor health`` says whether they use it.
+    present: bool
+
+
 class ModelPage(msgspec.Struct, kw_only=True):
     """A page of models, without their cards."""
 
     items: list[Model]
     next_cursor: str | None
+    #: Null if ``CLAMOR_BACKBONE_URL`` is ``off``.
+    backbone: Backbone | None
 
 
 class RefusedClip(msgspec.Struct, kw_only=True):

@@ -134,6 +134,11 @@ def _model(runtime: Runtime) -> dict[str, Any]:
     return {"model_id": str(model_id), "name": str(model.header["name"])}
 
 
+def _backbone(runtime: Runtime) -> dict[str, Any]:
+    """Whether the backbone is used. Without it Clamor uses its model alone, which is no fault."""
+    return {"state": runtime.backbone_state}
+
+
 def _scheduler(runtime: Runtime) -> dict[str, Any]:
     """The scheduler has told of a slot lately; in one process there is none."""
     if runtime.settings.in_memory_broker:
@@ -172,6 +177,7 @@ CHECKS: dict[str, Callable[[Runtime], dict[str, Any]]] = {
     "installation": _installation,
     "disk": _disk,
     "model": _model,
+    "backbone": _backbone,
     "scheduler": _scheduler,
     "partitions": _partitions,
 }

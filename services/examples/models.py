@@ -51,7 +51,17 @@ _VALIDATION: dict[str, Any] = {
 }
 
 EXAMPLES: dict[str, Example] = {
-    "GET /v1/models": Example(answer={"items": [_MODEL], "next_cursor": None}),
+    "GET /v1/models": Example(
+        answer={
+            "items": [_MODEL],
+            "next_cursor": None,
+            "backbone": {
+                "name": "mn04_as",
+                "sha256": "899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c",
+                "present": True,
+            },
+        }
+    ),
     "GET /v1/trainings": Example(
         query={"state": ["pending"]},
         answer={

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from importlib import metadata
@@ -86,6 +88,24 @@ def test_every_import_of_the_product_is_in_the_image() -> None:
 def test_the_dockerfile_pins_torch_as_the_project_does() -> None:
     pinned = {each for each in PROJECT["dependencies"] if image_lock.name_of(each) in TORCH}
     assert pinned == set(re.findall(r"\b(?:torch|torchaudio)==[\d.]+", DOCKERFILE))
+
+
+def test_a_build_that_cannot_fetch_the_backbone_goes_on(tmp_path: Path) -> None:
+    command = re.findall(r"^RUN (/opt/clamor/bin/clamor (?:.*\\\n)*.*)", DOCKERFILE, re.MULTILINE)
+    assert len(command) == 1
+    ran = subprocess.run(
+        ["/bin/sh", "-c", command[0].replace("/opt/clamor/bin/clamor", "$CLAMOR")],
+        env=os.environ
+        | {
+            "CLAMOR": f"{sys.executable} -m services.cli",
+            "CLAMOR_BACKBONE_URL": f"{tmp_path}/x.pt#sha256={'0' * 64}",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "x was not fetched" in ran.stderr
+    assert "The image has no backbone" in ran.stdout
 
 
 def test_the_builder_gets_what_the_dockerfile_copies_and_nothing_else() -> None:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from db.settings import ROOT_HOME, Settings, SettingsError, from_environment, home_folder
+from db.settings import (
+    ROOT_HOME,
+    Settings,
+    SettingsError,
+    backbone_url,
+    from_environment,
+    home_folder,
+)
 
 GIVEN = {
     "DATABASE_URL": "postgresql://clamor:secret@db/clamor",
@@ -59,3 +67,37 @@ def test_the_folder_of_the_standalone_service(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr("sys.platform", "linux")
         assert home_folder({}) == expected
         assert Path(tempfile.gettempdir()) not in home_folder({}).parents
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "off", "https://mirror.example/x.pt", "http://10.0.0.1:8080/x.pt?token=x",
+        "/srv/weights", "weights/x.pt", f"x.pt#sha256={'0aF' * 21}1",
+    ],
+)  # fmt: skip
+def test_a_backbone_is_an_address_a_file_or_a_folder(text: str) -> None:
+    given = {"CLAMOR_BACKBONE_URL": f" {text} "}
+    assert from_environment(GIVEN | given).backbone_url == text
+    # Without an installation, too.
+    assert backbone_url(given) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://bucket/x.pt", "file:///x.pt", "http://", "https://[x", "https://x:y/", "#sha256=0",
+        "x.pt#sha256=", "x.pt#sha256=secret", f"x.pt#sha256={'0' * 65}",
+    ],
+)  # fmt: skip
+def test_another_backbone_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"^CLAMOR_BACKBONE_URL cannot be read: .*must") as told:
+        backbone_url({"CLAMOR_BACKBONE_URL": text})
+    assert "secret" not in str(told.value)
+
+
+def test_each_is_documented() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    table = readme.partition("## Settings")[2]
+    for setting in fields(Settings):
+        assert f"`{setting.metadata['variable']}`" in table
