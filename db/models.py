@@ -347,6 +347,9 @@ class AudioSession(Claimable, Owned, Traced, Base):
     #: Written by releases whose chunks did not overlap; a later release drops it.
     chunk_samples: Mapped[int | None]
     pcm_key: Mapped[str | None]
+    #: The same audio at 32 kHz, where the backbone named it, and the backbone's name.
+    wide_pcm_key: Mapped[str | None]
+    backbone: Mapped[str | None]
     levels_key: Mapped[str | None]
     #: The picture of its spectrogram; null for sessions of releases that drew none.
     spectrogram_key: Mapped[str | None]

@@ -270,6 +270,7 @@ def split_again(db: Session, work: Work, *, attempt: int) -> bool:
             spans_total=0,
             spans_finished=0,
             pcm_key=None,
+            wide_pcm_key=None,
             levels_key=None,
             spectrogram_key=None,
             **claims.at_move(AudioSession),
@@ -383,6 +384,7 @@ def note_tidied(db: Session, session_id: uuid.UUID, *, silent_after_s: float) ->
         .where(AudioSession.id == session_id, AudioSession.finished_at.is_not(None))
         .values(
             pcm_key=None,
+            wide_pcm_key=None,
             source_url=_ADDRESS,
             tidied_at=case((is_last, func.clock_timestamp()), else_=AudioSession.tidied_at),
         ),

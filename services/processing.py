@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,6 +175,8 @@ def print_table(result: Result, *, console: Console) -> None:
         f"{len(result.detections)} events in {session.duration_s or 0:.1f} s; "
         f"whole recording LAeq {_level(laeq_db)} {reference}"
     )
+    if summary is not None:
+        console.print(_named_by(summary.model), markup=False)
     if session.problem is not None:
         console.print(f"incomplete: {session.problem.detail}", style="yellow", markup=False)
         for part in session.problem.missing:
@@ -182,6 +184,13 @@ def print_table(result: Result, *, console: Console) -> None:
                 f"  {_clock(part['start_s'])} to {_clock(part['end_s'])}: {part['reason']}",
                 markup=False,
             )
+
+
+def _named_by(model: Mapping[str, str | None]) -> str:
+    backbone = model.get("backbone")
+    beside = f"with the backbone {backbone}" if backbone else "without a backbone"
+    remedy = "" if backbone else "; `clamor model fetch` installs one, which names everyday noise"
+    return f"named by {model['name']} {model['version']}, {beside}{remedy}"
 
 
 def _clock(seconds: float) -> str:

@@ -125,6 +125,7 @@ def memory_settings(database_url: str, tmp_path: Path) -> Settings:
         blob_url=(tmp_path / "blobs").as_uri(),
         lease_s=5.0,
         key_pepper=accounts.PEPPER,
+        backbone_url="off",
     )
 
 
@@ -139,6 +140,7 @@ def rabbit_settings(database_url: str, amqp_url: str, tmp_path: Path) -> Iterato
         lease_s=3.0,
         steward_s=0.5,
         key_pepper=accounts.PEPPER,
+        backbone_url="off",
     )
     yield settings
     connection = pika.BlockingConnection(pika.URLParameters(amqp_url))

@@ -24,6 +24,7 @@ from actors.science import day, ear
 from actors.science.chunks import RATE_HZ, Grid, count_steps
 from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
+from actors.science.second_opinion import SecondOpinion
 from actors.science.totals import Totals, calibrated
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
 from db import analysis_queries, queries, turns
@@ -116,7 +117,13 @@ def _merge(
         return read_samples(start, stop)
 
     found = ear.find_events(
-        model, scores, read=read, grid=grid, levels=levels, thresholds=session.thresholds
+        model,
+        scores,
+        read=read,
+        grid=grid,
+        levels=levels,
+        thresholds=session.thresholds,
+        opinion=_opinion(runtime, session, hold),
     )
     # What nobody listened to is missing from the answer; it is not unclassified.
     lost = [_times(span, grid) for span in spans if span.scores is None]
@@ -126,6 +133,22 @@ def _merge(
         if event.noise_type != UNCLASSIFIED
         or not any(event.start_s < end_s and start_s < event.end_s for start_s, end_s in lost)
     ]
+
+
+def _opinion(runtime: Runtime, session: AudioSession, hold: Hold) -> SecondOpinion | None:
+    """The base types, if the session was split by a worker that has the backbone.
+
+    Raises
+    ------
+    LookupError
+        If this worker does not have it: another one does.
+    """
+    if session.wide_pcm_key is None:
+        return None
+    if runtime.tagger is None:
+        raise LookupError(f"the backbone {session.backbone} is not in this worker")
+    read, n_samples = pcm.wide_reader(runtime.blobs, session, hold)
+    return SecondOpinion(runtime.tagger, read, n_samples)
 
 
 def _as_shown(heard: Sequence[Event], calibration_db: float | None) -> list[Event]:
@@ -182,7 +205,11 @@ def _summary(
         **level_answer.of_the_whole(totals, session.calibration_db or 0.0),
         "level_reference": session.level_reference,
         "analysed_channel": None if totals.lone_channel is None else totals.lone_channel + 1,
-        "model": {"name": model.header["name"], "version": model.header["version"]},
+        "model": {
+            "name": model.header["name"],
+            "version": model.header["version"],
+            "backbone": session.backbone,
+        },
     }
 
 

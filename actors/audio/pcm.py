@@ -26,8 +26,17 @@ def reader(blobs: Blobs, session: AudioSession, hold: Hold) -> ear.Read:
     """
     assert session.pcm_key
     assert session.n_samples
-    key, n_samples = session.pcm_key, session.n_samples
+    return _reader(blobs, session.pcm_key, session.n_samples, hold)
 
+
+def wide_reader(blobs: Blobs, session: AudioSession, hold: Hold) -> tuple[ear.Read, int]:
+    """Return what reads the samples of a session at 32 kHz, as `reader`, and their number."""
+    assert session.wide_pcm_key
+    n_samples = blobs.size(session.wide_pcm_key) // PCM_BYTES
+    return _reader(blobs, session.wide_pcm_key, n_samples, hold), n_samples
+
+
+def _reader(blobs: Blobs, key: str, n_samples: int, hold: Hold) -> ear.Read:
     def read(start: int, stop: int) -> NDArray[np.float32]:
         hold.check()
         first, last = max(start, 0), min(stop, n_samples)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import BinaryIO
 
@@ -27,6 +28,10 @@ from db.models import AudioSession
 
 Samples = NDArray[np.float32]
 
+#: The keys of decoded audio at 16 kHz and at 32 kHz; the second one only where there is a backbone.
+PcmKeys = tuple[str, str | None]
+Write = Callable[[bytes], object]
+
 log = structlog.get_logger(__name__)
 
 #: Decimals of a calibration in dB that was found: for people to read and to type in again.
@@ -48,12 +53,14 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
         assert session is not None
         # First, since a calibrator's recording that is none fails the session.
         calibration_db = _calibration_db(runtime, session, hold)
-        pcm_key, levels_key, picture_key = (
+        pcm_key, wide_key, levels_key, picture_key = (
             hold.writes(product_key(session_id, name, attempt=hold.attempt, resplits=work.resplits))
-            for name in ("pcm", "levels", "spectrogram")
+            for name in ("pcm", "wide-pcm", "levels", "spectrogram")
         )
+        tagger = runtime.tagger
+        keys = (pcm_key, None if tagger is None else wide_key)
         tell = progress.of_stage(runtime, work, hold)
-        prepared, picture = _decode(runtime, session, pcm_key, tell=tell)
+        prepared, picture = _decode(runtime, session, keys, tell=tell)
         runtime.blobs.put(levels_key, prepared.levels.to_bytes())
         runtime.blobs.put(picture_key, spectrogram.to_png(picture.finish()))
         spans = chunks.plan_spans(prepared.grid.length)
@@ -68,6 +75,8 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
                 "n_samples": prepared.grid.n_samples,
                 "grid_lead": prepared.grid.lead,
                 "pcm_key": pcm_key,
+                "wide_pcm_key": keys[1],
+                "backbone": None if tagger is None else tagger.name,
                 "levels_key": levels_key,
                 "spectrogram_key": picture_key,
                 "spans_total": len(spans),
@@ -117,36 +126,49 @@ def _checked(blocks: Iterable[Samples], hold: Hold) -> Iterator[Samples]:
 
 
 def _decode(
-    runtime: Runtime, session: AudioSession, pcm_key: str, *, tell: Callable[[float], None]
+    runtime: Runtime, session: AudioSession, keys: PcmKeys, *, tell: Callable[[float], None]
 ) -> tuple[Prepared, Spectrogram]:
     """Decode a recording into audio and a picture; ``tell`` takes the share that is decoded."""
     with runtime.blobs.open(session.recording_key) as file:
-        prepared, picture = _decode_mean(runtime, session, file, pcm_key, tell=tell)
+        prepared, picture = _decode_mean(runtime, session, file, keys, tell=tell)
         channel = prepared.totals.lone_channel
         if channel is None:
             return prepared, picture
         log.info("channels_cancel", session_id=str(session.id), analysed_channel=channel + 1)
         picture = Spectrogram()
-        with decode.open_recording(file) as decoder, runtime.blobs.writer(pcm_key) as pcm:
+        with decode.open_recording(file) as decoder, _writers(runtime, keys) as (write, write_wide):
             write_channel(
                 decoder,
                 channel=channel,
-                write=pcm.write,
+                write=write,
+                write_wide=write_wide,
                 spectrogram=picture,
                 on_block=partial(tell, 1.0),
             )
     return prepared, picture
 
 
+@contextmanager
+def _writers(runtime: Runtime, keys: PcmKeys) -> Iterator[tuple[Write, Write | None]]:
+    """What writes decoded audio at 16 kHz, and at 32 kHz if that has a key."""
+    with ExitStack() as stack:
+        narrow, wide = keys
+        write = stack.enter_context(runtime.blobs.writer(narrow)).write
+        if wide is None:
+            yield write, None
+        else:
+            yield write, stack.enter_context(runtime.blobs.writer(wide)).write
+
+
 def _decode_mean(
     runtime: Runtime,
     session: AudioSession,
     file: BinaryIO,
-    pcm_key: str,
+    keys: PcmKeys,
     *,
     tell: Callable[[float], None],
 ) -> tuple[Prepared, Spectrogram]:
-    with decode.open_recording(file) as decoder, runtime.blobs.writer(pcm_key) as pcm:
+    with decode.open_recording(file) as decoder, _writers(runtime, keys) as (write, write_wide):
         promised = decoder.format.n_frames
         picture = Spectrogram()
 
@@ -161,7 +183,8 @@ def _decode_mean(
 
         prepared = prepare(
             decoder,
-            write=pcm.write,
+            write=write,
+            write_wide=write_wide,
             third_octaves=session.bands == "third_octave",
             spectrogram=picture,
             on_progress=on_progress,

@@ -16,6 +16,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from actors.science.backbone import RATE_HZ as WIDE_RATE_HZ
 from actors.science.chunks import RATE_HZ, Grid
 from actors.science.decode import Decoder, open_recording
 from actors.science.errors import EmptyRecording
@@ -52,6 +53,7 @@ def prepare(
     decoder: Decoder,
     *,
     write: Callable[[bytes], object],
+    write_wide: Callable[[bytes], object] | None = None,
     third_octaves: bool = False,
     spectrogram: Spectrogram | None = None,
     on_progress: Callable[[float], None] | None = None,
@@ -64,6 +66,8 @@ def prepare(
         An opened recording, not read yet.
     write
         Takes the mono mix at 16 kHz as int16 little-endian PCM, piece by piece.
+    write_wide
+        Takes the same at `WIDE_RATE_HZ`.
     third_octaves
         Whether to measure third-octave bands too.
     spectrogram
@@ -81,7 +85,9 @@ def prepare(
         rate_hz=audio.rate_hz, n_channels=audio.n_channels, third_octaves=third_octaves
     )
     loudest = Loudest()
-    mono = _MonoWriter(audio.rate_hz, None, write=write, spectrogram=spectrogram)
+    mono = _MonoWriter(
+        audio.rate_hz, None, write=write, write_wide=write_wide, spectrogram=spectrogram
+    )
     n_frames = 0
     for block in decoder.blocks():
         n_frames += len(block)
@@ -107,6 +113,7 @@ def write_channel(
     *,
     channel: int,
     write: Callable[[bytes], object],
+    write_wide: Callable[[bytes], object] | None = None,
     spectrogram: Spectrogram | None = None,
     on_block: Callable[[], object] | None = None,
 ) -> None:
@@ -118,12 +125,18 @@ def write_channel(
         The same recording, opened once more.
     channel
         Its index: ``totals.lone_channel`` of what `prepare` returned.
-    write, spectrogram
+    write, write_wide, spectrogram
         As for `prepare`.
     on_block
         Called after each block; it may raise to stop the work.
     """
-    mono = _MonoWriter(decoder.format.rate_hz, channel, write=write, spectrogram=spectrogram)
+    mono = _MonoWriter(
+        decoder.format.rate_hz,
+        channel,
+        write=write,
+        write_wide=write_wide,
+        spectrogram=spectrogram,
+    )
     for block in decoder.blocks():
         mono.push(block)
         if on_block is not None:
@@ -166,20 +179,27 @@ class _MonoWriter:
         channel: int | None,
         *,
         write: Callable[[bytes], object],
+        write_wide: Callable[[bytes], object] | None,
         spectrogram: Spectrogram | None,
     ) -> None:
         self.n_samples = 0
         self._resampler = MonoResampler(rate_hz=rate_hz, channel=channel)
+        self._wide = MonoResampler(rate_hz=rate_hz, channel=channel, to_hz=WIDE_RATE_HZ)
         self._write = write
+        self._write_wide = write_wide
         self._spectrogram = spectrogram
 
     def push(self, block: NDArray[np.float32]) -> None:
         """Take frames [shape=(n, n_channels)]."""
         self._keep(self._resampler.push(block))
+        if self._write_wide is not None:
+            self._write_wide(float_to_pcm(self._wide.push(block)))
 
     def finish(self) -> int:
         """Pass on the rest; return how many samples there were."""
         self._keep(self._resampler.finish())
+        if self._write_wide is not None:
+            self._write_wide(float_to_pcm(self._wide.finish()))
         return self.n_samples
 
     def _keep(self, samples: NDArray[np.float32]) -> None:
@@ -210,7 +230,7 @@ class Loudest:
 
 
 class MonoResampler:
-    """Mixes channels down to their mean and resamples to 16 kHz, block by block.
+    """Mixes channels down to their mean and resamples to 16 kHz or another rate, block by block.
 
     A channel counts from its first sample that is not zero, so that a dead one does not lower the
     mean. The result does not depend on how the audio is cut into blocks.
@@ -221,14 +241,16 @@ class MonoResampler:
         Sample rate of the blocks.
     channel
         Index of the channel to take in place of the mean.
+    to_hz
+        Sample rate of the result.
     """
 
-    def __init__(self, *, rate_hz: int, channel: int | None = None) -> None:
+    def __init__(self, *, rate_hz: int, channel: int | None = None, to_hz: int = RATE_HZ) -> None:
         self._channel = channel
         # Which channels count; known with the first block.
         self._awake: NDArray[np.bool_] | None = None
-        # At 16 kHz there is nothing to do, and the samples stay as they are, bit by bit.
-        self._stream = None if rate_hz == RATE_HZ else soxr.ResampleStream(rate_hz, RATE_HZ, 1)
+        # At the same rate there is nothing to do, and the samples stay as they are, bit by bit.
+        self._stream = None if rate_hz == to_hz else soxr.ResampleStream(rate_hz, to_hz, 1)
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take frames [shape=(n, n_channels)], give what is ready [shape=(m,)]."""

@@ -105,6 +105,7 @@ class Cluster:
             "CLAMOR_MAX_ATTEMPTS": str(settings.max_attempts),
             "CLAMOR_STEWARD_S": str(settings.steward_s),
             "CLAMOR_RATE_LIMIT": str(settings.rate_limit_per_s),
+            "CLAMOR_BACKBONE_URL": settings.backbone_url,
         }
 
     def __enter__(self) -> Self:

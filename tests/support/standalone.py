@@ -25,10 +25,13 @@ START_S = 120
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The environment of a person who has set nothing of an installation."""
+    """The environment of a person who has set nothing of an installation.
+
+    Without the backbone, so that answers do not depend on the weights that this machine has.
+    """
     ours = ("CLAMOR_", "DATABASE_URL", "AMQP_URL", "BLOB_URL")
     kept = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
-    return kept | variables
+    return kept | {"CLAMOR_BACKBONE_URL": "off"} | variables
 
 
 def clamor(
