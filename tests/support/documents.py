@@ -21,6 +21,8 @@ README = ROOT / "README.md"
 DOCUMENTS = (README, *sorted((ROOT / "docs").glob("*.md")))
 BLOCK = re.compile(r"^( *)```(.*)\n((?:(?! *```).*\n)*) *```$", re.MULTILINE)
 NOT_RUN = "not-run: "
+#: Each request that is refused fails its command and shows nothing; here the answer is wanted.
+SHOW_REFUSAL = 'curl() { command curl --no-fail --fail-with-body "$@"; }\n'
 #: Between the outputs of two steps.
 END = "--- end of a step ---"
 
@@ -43,7 +45,10 @@ class Step:
         """What bash runs for it."""
         script = self.script
         if "refused" in self.how:
-            script = f"if {{ {script} }}; then echo 'it was not refused' >&2; exit 1; fi\n"
+            script = (
+                f"{SHOW_REFUSAL}if {{ {script} }}; then echo 'it was not refused' >&2; exit 1; fi\n"
+                "unset -f curl\n"
+            )
         return f"{script}echo; echo '{END}'\n"
 
 
