@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,11 @@ from db.session import Store
 from db.settings import Settings
 from tests.support import accounts, servers
 from tests.support.folders import passable_folder
+
+
+# Answers in tests, and of the processes that they start, do not depend on the weights of the
+# backbone that this machine has.
+os.environ["CLAMOR_BACKBONE_URL"] = "off"
 
 
 def _url(server: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import psutil
 
@@ -19,8 +20,11 @@ def as_pid_1() -> list[str]:
     words = ["unshare", "--pid", "--fork", "--kill-child"]
     if os.geteuid() != 0:
         words += ["--user", "--map-root-user"]
-    # In a chroot nothing can be mounted for it; the processes there are found in the old /proc.
-    for more in (["--mount-proc"], []):
+    options = [["--mount-proc"]]
+    if not _is_shared("/proc"):
+        # In a chroot the root is no mount whose propagation could be changed.
+        options.append(["--mount-proc", "--propagation", "unchanged"])
+    for more in options:
         try:
             tried = subprocess.run(
                 [*words, *more, "true"], capture_output=True, text=True, check=False
@@ -30,6 +34,12 @@ def as_pid_1() -> list[str]:
         if not tried.returncode:
             return [*words, *more]
     servers.unavailable(f"No PID namespace: {tried.stderr.strip()}; run as root")
+
+
+def _is_shared(folder: str) -> bool:
+    """Whether what is mounted there appears in other mount namespaces too."""
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return any(" shared:" in line for line in mounts if line.split()[4] == folder)
 
 
 def pid_1_of(process: Process) -> psutil.Process:
