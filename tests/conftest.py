@@ -20,7 +20,6 @@ from db.settings import Settings
 from tests.support import accounts, servers
 from tests.support.folders import passable_folder
 
-
 # Answers in tests, and of the processes that they start, do not depend on the weights of the
 # backbone that this machine has.
 os.environ["CLAMOR_BACKBONE_URL"] = "off"
