@@ -24,8 +24,8 @@ from obstore.exceptions import BaseError
 _CODE = re.compile(r"\(os error (\d+)\)")
 #: How a bucket's server has answered, which its library names there, too.
 _STATUS = re.compile(r"status code: (\d+[\w ]*)")
-#: ENOSPC and EDQUOT; and the status of a server without room.
-_NO_ROOM = frozenset({"28", "122"})
+#: ENOSPC, EDQUOT and EFBIG; and the status of a server without room.
+_NO_ROOM = frozenset({"28", "122", "27"})
 _SERVER_FULL = "status code: 507"
 #: ENOTDIR and ENAMETOOLONG: no blob can have this key.
 _NO_SUCH_KEY = frozenset({"20", "36"})

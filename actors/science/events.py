@@ -126,7 +126,8 @@ def merge(
     stretches = find_stretches(scores, classes=classes)
     named = [event for each in stretches for event in _named(each, names, look, least)]
     if steady_look is not None:
-        raised = {name: max(each, STEADY_THRESHOLD) for name, each in least.items()}
+        # Types alone: most steady sound of which only the group is likely is background.
+        raised = {name: max(least[name], STEADY_THRESHOLD) for name in names}
         quiet = _windows(stretches, n_steps=len(scores))
         named += [event for each in quiet for event in _named(each, names, steady_look, raised)]
         named.sort(key=lambda event: event.start_s)

@@ -179,7 +179,7 @@ def test_the_model_that_was_asked_for_is_the_one_that_hears(
     ended = run_to_the_end(runtime, by_deaf)
     assert (ended.state, ended.model_id) == ("completed", deaf)
     assert ended.summary is not None
-    assert ended.summary["model"] == {"name": "small", "version": "1"}
+    assert ended.summary["model"] == {"name": "small", "version": "1", "backbone": None}
     assert {event.noise_type for event in heard(runtime, by_deaf)} <= {UNCLASSIFIED}
     assert session(runtime, by_shipped).model_id == runtime.shipped_model_id
     assert {event.noise_type for event in heard(runtime, by_shipped)} - {UNCLASSIFIED}

@@ -299,7 +299,7 @@ def test_a_network_is_trained_looked_at_and_put_to_use(
     assert promote(api, done["model_id"], force=True).status_code == 200
     session = listen(api, runtime)
     assert session["state"] == "completed"
-    assert session["summary"]["model"] == {"name": "heard", "version": "1"}
+    assert session["summary"]["model"] == {"name": "heard", "version": "1", "backbone": None}
 
 
 def test_a_poison_training_is_given_up(api: falcon.testing.TestClient, runtime: Runtime) -> None:
@@ -522,7 +522,8 @@ def test_a_promoted_model_hears_the_next_session_without_a_restart(
     assert comparison == refused.json["comparison"]
     lost = {*classifier.shipped().classes} - {*labelled.LABELS, "background"}
     assert comparison["lost_noise_types"] == sorted(lost)
-    assert listen(api, runtime)["summary"]["model"] == {"name": "hums", "version": "1"}
+    model = listen(api, runtime)["summary"]["model"]
+    assert model == {"name": "hums", "version": "1", "backbone": None}
     listed = api.simulate_get("/v1/models").json["items"]
     in_use = {each["name"]: each["in_use"] for each in listed}
     assert in_use == {"hums": True, "clamor-base": False}

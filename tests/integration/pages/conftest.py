@@ -46,6 +46,7 @@ def runtime(
         amqp_url="memory://",
         blob_url=(tmp_path_factory.mktemp("page") / "blobs").as_uri(),
         key_pepper=accounts.PEPPER,
+        backbone_url="off",
     )
     runtime = Runtime(settings, broker.setup(settings))
     yield runtime
