@@ -244,6 +244,11 @@ def _schedule_commands(commands: Any) -> None:
         "--option", action="append", default=[], dest="options", metavar="NAME=VALUE",
         help="what it shall do otherwise than usual; values are JSON: docs/maintenance.md",
     )  # fmt: skip
+    asked.add_argument(
+        "--force", action="append_const", dest="options", const="force=true",
+        help="do what the job would refuse, as clean_up in the store of another database; the same "
+        "as --option force=true",
+    )  # fmt: skip
     _operator(asked, "schedule run")
 
 

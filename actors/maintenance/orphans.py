@@ -92,7 +92,7 @@ def remove(turn: Turn, *, force: bool) -> dict[str, int]:
             "too-many-orphans",
             f"this database does not know {n_new} of {n_files} files in the blob store, so it may"
             " lack rows; nothing was removed. Their keys are in the table orphan_blobs; if they"
-            " really are of no use: clamor schedule run clean_up --option force=true",
+            " really are of no use: clamor schedule run clean_up --force",
         )
     with store.transaction() as db:
         marked = orphan_queries.mark_orphans(db, seen_at=began_at)

@@ -20,7 +20,7 @@ from db.blobs import OWNER, BlobMissing
 
 log = structlog.get_logger(__name__)
 
-TAKE_OVER = "clamor schedule run clean_up --option force=true"
+TAKE_OVER = "clamor schedule run clean_up --force"
 
 
 class NotOurs(Permanent):
