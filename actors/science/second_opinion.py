@@ -20,8 +20,12 @@ from actors.science.types import BACKGROUND
 
 Floats = NDArray[np.float64]
 
+#: What a type that the model does not have counts beside one that it has. Less of it keeps more of
+#: what the model is good at, and names fewer sounds of other kinds.
+STRANGE_WEIGHT = 0.5
+
 #: An event is reported as a type from this probability on, and as a group from this one on.
-LEAST_OF_TYPE, LEAST_OF_GROUP = 0.35, 0.5
+LEAST_OF_TYPE, LEAST_OF_GROUP = 0.35, 0.55
 
 #: Gives the samples ``[start, stop)`` of a recording at 32 kHz, silent outside of it.
 ReadWide = Callable[[int, int], NDArray[np.float32]]
@@ -76,14 +80,16 @@ def combined(
     numpy.ndarray
         A probability for each of `names`; they sum to 1. Classes that the base types do not have
         keep what the model gives them. Of the rest, each base type that the model does not have
-        keeps its share; what the base types leave to the model's classes is divided by the
-        geometric mean of both.
+        keeps its share, by `STRANGE_WEIGHT`; what the base types leave to the model's classes is
+        divided by the geometric mean of both.
     """
     columns = {name: index for index, name in enumerate(names(classes, types))}
     at_own = np.array([columns[name] for name in classes])
     at_base = np.array([columns[name] for name in types])
     by_own, by_base = np.zeros(len(columns)), np.zeros(len(columns))
     by_own[at_own], by_base[at_base] = own, base
+    by_base[np.setdiff1d(at_base, at_own)] *= STRANGE_WEIGHT
+    by_base /= by_base.sum()
     shared, strange = np.intersect1d(at_own, at_base), np.setdiff1d(at_own, at_base)
     both = np.sqrt(by_own[shared] * by_base[shared])
     found = by_base.copy()
