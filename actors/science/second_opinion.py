@@ -116,7 +116,7 @@ def answer(
     if best == BACKGROUND:
         return BACKGROUND, likely[best]
     for name in (*_upwards(best), *_groups(likely)):
-        mass = sum(likely.get(each, 0.0) for each in noise_types.below(name))
+        mass = _mass(name, likely)
         if mass >= least.get(name, np.inf):
             return name, min(mass, 1.0)
     return "", likely[best]
@@ -130,10 +130,12 @@ def _upwards(name: str) -> list[str]:
     return path
 
 
-def _groups(likely: dict[str, float]) -> list[str]:
+def _groups(likely: Mapping[str, float]) -> list[str]:
     """The groups by the probability of all their types, the likeliest first."""
     groups = [name for name, row in noise_types.table().items() if row.parent is None]
-    masses = {
-        name: sum(likely.get(each, 0.0) for each in noise_types.below(name)) for name in groups
-    }
-    return sorted(groups, key=lambda name: -masses[name])
+    return sorted(groups, key=lambda name: -_mass(name, likely))
+
+
+def _mass(name: str, likely: Mapping[str, float]) -> float:
+    """The probability of a type or group with all types below it."""
+    return sum(likely.get(each, 0.0) for each in noise_types.below(name))
