@@ -184,22 +184,27 @@ class _MonoWriter:
     ) -> None:
         self.n_samples = 0
         self._resampler = MonoResampler(rate_hz=rate_hz, channel=channel)
-        self._wide = MonoResampler(rate_hz=rate_hz, channel=channel, to_hz=WIDE_RATE_HZ)
+        self._wide = (
+            None
+            if write_wide is None
+            else (MonoResampler(rate_hz=rate_hz, channel=channel, to_hz=WIDE_RATE_HZ), write_wide)
+        )
         self._write = write
-        self._write_wide = write_wide
         self._spectrogram = spectrogram
 
     def push(self, block: NDArray[np.float32]) -> None:
         """Take frames [shape=(n, n_channels)]."""
         self._keep(self._resampler.push(block))
-        if self._write_wide is not None:
-            self._write_wide(float_to_pcm(self._wide.push(block)))
+        if self._wide is not None:
+            resampler, write = self._wide
+            write(float_to_pcm(resampler.push(block)))
 
     def finish(self) -> int:
         """Pass on the rest; return how many samples there were."""
         self._keep(self._resampler.finish())
-        if self._write_wide is not None:
-            self._write_wide(float_to_pcm(self._wide.finish()))
+        if self._wide is not None:
+            resampler, write = self._wide
+            write(float_to_pcm(resampler.finish()))
         return self.n_samples
 
     def _keep(self, samples: NDArray[np.float32]) -> None:
