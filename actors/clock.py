@@ -52,8 +52,9 @@ class Turn:
         """Return the options; raises :class:`Permanent` if the job has no such options."""
         try:
             return msgspec.convert(self.options, kind)
-        except msgspec.ValidationError as error:
-            raise Permanent("bad-options", f"the options cannot be used: {error}") from None
+        except msgspec.ValidationError:
+            given = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+            raise Permanent("bad-options", f"this job does not take {given}") from None
 
 
 def run(runtime: Runtime, nudge: Nudge, perform: Perform) -> None:

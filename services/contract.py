@@ -32,6 +32,7 @@ from services.errors import (
     UnknownRoute,
     UnsupportedMediaType,
 )
+from services.field_errors import MOST_TOLD_CHARS, Refused, field_error, no_json
 
 T = TypeVar("T", bound=msgspec.Struct)
 Responder = TypeVar("Responder", bound=Callable[..., Any])
@@ -39,8 +40,6 @@ Responder = TypeVar("Responder", bound=Callable[..., Any])
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 #: Bytes of a JSON body, unless an operation takes more.
 MOST_BODY_BYTES = 64 * 1024
-#: Characters of a caller's own name for something that are repeated in a refusal.
-MOST_TOLD_CHARS = 100
 #: A string of JSON.
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 #: Postgres can keep every text but one with this character.
@@ -170,7 +169,7 @@ def _query(req: falcon.Request, kind: type[msgspec.Struct]) -> msgspec.Struct:
         try:
             values[field.name] = _convert(req.params[name], field.type)
         except msgspec.ValidationError as error:
-            errors.append(FieldError(field=name, detail=_told(error)))
+            errors.append(FieldError(field=name, detail=field_error(error).detail))
     if errors:
         raise InvalidParameter.of(errors)
     try:
@@ -207,7 +206,7 @@ def _has_time(kind: Any) -> bool:
 def _convert(given: str | list[str], kind: Any) -> Any:
     """A parameter as it is wanted: text becomes numbers, and one value a list of one."""
     if any("\x00" in each for each in ([given] if isinstance(given, str) else given)):
-        raise msgspec.ValidationError(_NO_NUL)
+        raise Refused(_NO_NUL)
     kind, strict = _reading(kind)
     if isinstance(given, list):
         try:
@@ -215,7 +214,7 @@ def _convert(given: str | list[str], kind: Any) -> Any:
         except msgspec.ValidationError as error:
             if "got `array`" not in str(error):
                 raise
-            raise msgspec.ValidationError("it must be given once") from None
+            raise Refused("it must be given once") from None
     # A plus sign in a query stands for a space; in numbers and times it is clear what was meant.
     readings = (given, given.strip(" +"), given.replace(" ", "+"), [given])
     errors = []
@@ -268,9 +267,9 @@ def json_of(data: bytes, kind: type[T], *, refusal: type[InvalidFields]) -> T:
         # The search goes through all of it, and is worth it only where the character may be.
         has_nul = rb"\u0000" in data and _has_nul(msgspec.json.decode(data))
     except msgspec.ValidationError as error:
-        raise refusal.of([FieldError(field=_place(error), detail=_told(error))]) from None
+        raise refusal.of([field_error(error)]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise refusal.of([FieldError(field="", detail=f"this is no JSON: {error}")]) from None
+        raise refusal.of([FieldError(field="", detail=no_json(error))]) from None
     if has_nul:
         raise refusal.of([FieldError(field="", detail=_NO_NUL)])
     return found
@@ -283,17 +282,6 @@ def _has_nul(value: Any) -> bool:
     if isinstance(value, dict):
         return any(_has_nul(name) or _has_nul(each) for name, each in value.items())
     return isinstance(value, list) and any(map(_has_nul, value))
-
-
-def _told(error: msgspec.ValidationError) -> str:
-    """What msgspec says is wrong, without where."""
-    return str(error).partition(" - at `")[0]
-
-
-def _place(error: msgspec.ValidationError) -> str:
-    """Where msgspec says that something is wrong: ``a.b[1]``, or nothing for the body itself."""
-    place = str(error).partition(" - at `")[2].rstrip("`")
-    return place.removeprefix("$").removeprefix(".")
 
 
 def check(routes: Mapping[str, object]) -> None:
