@@ -101,6 +101,14 @@ def below(name: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def above(name: str) -> tuple[str, ...]:
+    """Return what a type belongs to, from the nearest type above it to its group."""
+    row = table().get(name)
+    if row is None or row.parent is None:
+        return ()
+    return (row.parent, *above(row.parent))
+
+
 def with_below(names: Collection[str]) -> tuple[str, ...]:
     """Return some types and all types below them, sorted, each once.
 

@@ -56,6 +56,9 @@ _LEAST_PROBABILITY = 1e-4
 #: counted from its beginning, not from that of its grid.
 Read = Callable[[int, int], Array]
 
+#: Gives the class probabilities [shape=(n_classes,)] of the steps ``[first, stop)``.
+Look = Callable[[int, int], Array]
+
 
 def first_look(model: Model, samples: Array, *, before: int, n_samples: int) -> Array:
     """Class probabilities at every step of a slice of a recording.
@@ -171,21 +174,30 @@ def find_events(
     events may have all base types and their groups, and steady sound is named, too.
     """
     asked = thresholds or {}
-    own = model.thresholds | (second_opinion.thresholds() if opinion is not None else {})
-    lowered = {name: min(least, own.get(name, events.THRESHOLD)) for name, least in asked.items()}
+    least = least_of(model, with_base_types=opinion is not None)
+    least |= {name: min(p, least.get(name, events.THRESHOLD)) for name, p in asked.items()}
     look = looker(model, scores, read=read, grid=grid)
     found = events.merge(
         scores,
         classes=model.classes,
-        look=look if opinion is None else beside(look, opinion, model, grid),
+        look=by_model(look, model, least)
+        if opinion is None
+        else by_both(look, model, opinion, least, grid),
         levels=levels,
         blur_s=blur_s(model),
         lead_s=grid.lead_s,
-        thresholds=own | lowered,
-        names=None if opinion is None else second_opinion.names(model.classes, opinion.types),
-        steady_look=None if opinion is None else alone(opinion, model, grid),
+        steady_look=None if opinion is None else by_base_types(opinion, least, grid),
     )
     return [event for event in found if event.confidence >= asked.get(event.noise_type, 0.0)]
+
+
+def least_of(model: Model, *, with_base_types: bool) -> dict[str, float]:
+    """Return the confidence from which on an event counts, for all types that it may have."""
+    own = dict.fromkeys(model.classes, events.THRESHOLD) | dict(model.thresholds)
+    if not with_base_types:
+        return own
+    base = second_opinion.thresholds()
+    return base | {name: p for name, p in own.items() if name not in base}
 
 
 def name_clip(model: Model, samples: Array) -> Array:
@@ -211,8 +223,8 @@ def blur_s(model: Model) -> float:
     return (STEP + by_chunks * CHUNK // 2) / RATE_HZ
 
 
-def looker(model: Model, scores: Array, *, read: Read, grid: Grid) -> events.SecondLook:
-    """The second look at stretches of a recording, as `events.merge` asks for it.
+def looker(model: Model, scores: Array, *, read: Read, grid: Grid) -> Look:
+    """The model's second look at stretches of a recording.
 
     ``scores`` are those of the first look at the whole recording, on its grid.
     """
@@ -224,33 +236,44 @@ def looker(model: Model, scores: Array, *, read: Read, grid: Grid) -> events.Sec
     return look
 
 
-def beside(
-    look: events.SecondLook, opinion: SecondOpinion, model: Model, grid: Grid
+def by_model(look: Look, model: Model, least: Mapping[str, float]) -> events.SecondLook:
+    """Name a stretch as the likeliest of the model's classes, if that is likely enough."""
+
+    def name(first: int, stop: int) -> events.Named:
+        return events.likeliest(look(first, stop), classes=model.classes, least=least)
+
+    return name
+
+
+def by_both(
+    look: Look, model: Model, opinion: SecondOpinion, least: Mapping[str, float], grid: Grid
 ) -> events.SecondLook:
-    """Return the second look with the base types beside it, in the columns of both."""
+    """Name a stretch by the model and by the base types."""
 
-    def both(first: int, stop: int) -> NDArray[np.floating]:
-        return second_opinion.combined(
-            look(first, stop),
-            opinion.of(*_wide(first, stop, grid)),
-            classes=model.classes,
-            types=opinion.types,
-        )
+    def name(first: int, stop: int) -> events.Named:
+        base = opinion.of(*_wide(first, stop, grid))
+        likely = second_opinion.combined(look(first, stop), base, classes=model.classes)
+        return second_opinion.named(likely, least)
 
-    return both
+    return name
 
 
-def alone(opinion: SecondOpinion, model: Model, grid: Grid) -> events.SecondLook:
-    """Return the look of the base types alone, in the same columns."""
-    columns = second_opinion.names(model.classes, opinion.types)
-    at = [columns.index(name) for name in opinion.types]
+def by_base_types(
+    opinion: SecondOpinion, least: Mapping[str, float], grid: Grid
+) -> events.SecondLook:
+    """Name steady sound by the base types alone: as types only, and only if they are likely.
 
-    def base(first: int, stop: int) -> NDArray[np.floating]:
-        shares = np.zeros(len(columns))
-        shares[at] = opinion.of(*_wide(first, stop, grid))
-        return shares
+    Most steady sound of which only the group is likely is background.
+    """
+    raised = {
+        name: max(least.get(name, 0.0), second_opinion.LEAST_OF_STEADY)
+        for name in opinion.tagger.types
+    }
 
-    return base
+    def name(first: int, stop: int) -> events.Named:
+        return second_opinion.named(opinion.of(*_wide(first, stop, grid)), raised)
+
+    return name
 
 
 def _wide(first: int, stop: int, grid: Grid) -> tuple[int, int]:

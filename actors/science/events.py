@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science import exceedance, second_opinion
+from actors.science import exceedance
 from actors.science.chunks import STEP_S
 from actors.science.levels import LevelSeries
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Candidate, Event
@@ -57,12 +57,7 @@ QUIET_DB = -80.0
 #: and only where there is this much of it.
 STEADY_WINDOW_S, STEADY_S = 10.0, 3.0
 
-#: An event that does not stand out counts from this confidence on: most steady sound is background.
-STEADY_THRESHOLD = 0.6
-
 Scores = NDArray[np.float32]
-#: Gives the probabilities [shape=(n_names,)] of what the steps ``[first, stop)`` may be.
-SecondLook = Callable[[int, int], NDArray[np.floating]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +68,47 @@ class Stretch:
     stop: int
 
 
+@dataclass(frozen=True)
+class Named:
+    """What the second look makes of a stretch.
+
+    Attributes
+    ----------
+    answers
+        The types that it is reported as, the likeliest first; none if it is background, or if no
+        type is likely enough.
+    candidates
+        What it may be, the likeliest first.
+    """
+
+    answers: Sequence[Candidate] = ()
+    candidates: Sequence[Candidate] = ()
+
+
+#: Names the steps ``[first, stop)``.
+SecondLook = Callable[[int, int], Named]
+
+
+def in_order(likely: Mapping[str, float]) -> list[Candidate]:
+    """Sort types by their probability, the likeliest first."""
+    return [Candidate(name, p) for name, p in sorted(likely.items(), key=lambda each: -each[1])]
+
+
+def likeliest(
+    shares: NDArray[np.floating], *, classes: Sequence[str], least: Mapping[str, float]
+) -> Named:
+    """Name a stretch as the likeliest of classes that exclude each other.
+
+    ``least`` has the least probability of each class, `THRESHOLD` if it is not there.
+    """
+    best = classes[int(np.argmax(shares))]
+    found = in_order(dict(zip(classes, shares.tolist(), strict=True)))
+    is_sure = best != BACKGROUND and found[0].score >= least.get(best, THRESHOLD)
+    return Named(
+        found[:1] if is_sure else (), [each for each in found if each.noise_type != BACKGROUND]
+    )
+
+
 def merge(
     scores: Scores,
     *,
@@ -81,8 +117,6 @@ def merge(
     levels: LevelSeries,
     blur_s: float,
     lead_s: float = 0.0,
-    thresholds: Mapping[str, float] | None = None,
-    names: Sequence[str] | None = None,
     steady_look: SecondLook | None = None,
 ) -> list[Event]:
     """Turn the scores of a whole recording into events.
@@ -101,18 +135,15 @@ def merge(
         How far the scores may reach beyond a sound: its edges are drawn in by up to this.
     lead_s
         How much earlier than the recording the grid of the scores begins.
-    thresholds
-        Confidences from which on an event counts, by name; `THRESHOLD` for other names.
-    names
-        What the columns of ``look`` are, if they are not the classes.
     steady_look
         Names a stretch in which nothing stands out; without it there is no event in one.
 
     Returns
     -------
     list of Event
-        By start; they never overlap. ``confidence`` is the probability of the type given the
-        whole stretch; of an `UNCLASSIFIED` event the share of its energy that is not background.
+        By start; those of one type never overlap. ``confidence`` is the probability of the type
+        given the whole stretch; of an `UNCLASSIFIED` event the share of its energy that is not
+        background.
 
     Raises
     ------
@@ -121,22 +152,17 @@ def merge(
     """
     if scores.ndim != 2 or scores.shape[1] != len(classes):
         raise ValueError("there is a column of scores for each class")
-    names = classes if names is None else names
-    least = dict.fromkeys(names, THRESHOLD) | dict(thresholds or {})
     stretches = find_stretches(scores, classes=classes)
-    named = [event for each in stretches for event in _named(each, names, look, least)]
+    named = [event for each in stretches for event in _events(each, look)]
     if steady_look is not None:
-        # Types alone: most steady sound of which only the group is likely is background.
-        raised = {name: max(least[name], STEADY_THRESHOLD) for name in names}
         quiet = _windows(stretches, n_steps=len(scores))
-        named += [event for each in quiet for event in _named(each, names, steady_look, raised)]
-        named.sort(key=lambda event: event.start_s)
+        named += [event for each in quiet for event in _events(each, steady_look)]
     edges = _Edges(levels, blur_s=blur_s, lead_s=lead_s)
     joined = (_moved(edges.refined(event), -lead_s) for event in _joined(named))
     lasting = (event for event in _measured(joined, levels) if _lasts(event))
     audible = [event for event in lasting if _is_audible(event)]
     loud = _unexplained(exceedance.find(levels, lead_s=lead_s), audible, levels)
-    return sorted([*audible, *loud], key=lambda event: event.start_s)
+    return sorted([*audible, *loud], key=lambda event: (event.start_s, -event.confidence))
 
 
 def find_stretches(scores: Scores, *, classes: Sequence[str]) -> list[Stretch]:
@@ -221,40 +247,34 @@ def _windows(stretches: Sequence[Stretch], *, n_steps: int) -> list[Stretch]:
     return found
 
 
-def _named(
-    stretch: Stretch, names: Sequence[str], look: SecondLook, least: Mapping[str, float]
-) -> Iterable[Event]:
-    """The event of a stretch; none where it is background after all, or no type is sure."""
-    shares = look(stretch.first, stretch.stop)
-    noise_type, confidence = second_opinion.answer(shares, names, least)
-    if noise_type in (BACKGROUND, ""):
-        return
-    order = np.argsort(-shares, kind="stable")
-    kept = [index for index in order if names[index] != BACKGROUND][:CANDIDATES]
-    yield Event(
-        start_s=round(stretch.first * STEP_S, 3),
-        end_s=round(stretch.stop * STEP_S, 3),
-        noise_type=noise_type,
-        confidence=confidence,
-        laeq_db=None,
-        lafmax_db=None,
-        candidates=tuple(Candidate(names[index], float(shares[index])) for index in kept),
-    )
+def _events(stretch: Stretch, look: SecondLook) -> Iterable[Event]:
+    """The events of a stretch: one for each type that it is reported as."""
+    named = look(stretch.first, stretch.stop)
+    for answer in named.answers:
+        others = [each for each in named.candidates if each.noise_type != answer.noise_type]
+        first = [answer] if len(others) < len(named.candidates) else []
+        yield Event(
+            start_s=round(stretch.first * STEP_S, 3),
+            end_s=round(stretch.stop * STEP_S, 3),
+            noise_type=answer.noise_type,
+            confidence=answer.score,
+            laeq_db=None,
+            lafmax_db=None,
+            candidates=(*first, *others)[:CANDIDATES],
+        )
 
 
 def _joined(found: Sequence[Event]) -> list[Event]:
     """Events of one type that follow each other closely are one."""
     joined: list[Event] = []
-    for event in found:
-        before = joined[-1] if joined else None
-        if (
-            before is not None
-            and before.noise_type == event.noise_type
-            and event.start_s - before.end_s < LONGEST_GAP_S - _TINY_S
-        ):
-            surer = max(before, event, key=lambda each: each.confidence)
-            joined[-1] = replace(surer, start_s=before.start_s, end_s=event.end_s)
+    latest: dict[str, int] = {}
+    for event in sorted(found, key=lambda each: each.start_s):
+        at = latest.get(event.noise_type)
+        if at is not None and event.start_s - joined[at].end_s < LONGEST_GAP_S - _TINY_S:
+            surer = max(joined[at], event, key=lambda each: each.confidence)
+            joined[at] = replace(surer, start_s=joined[at].start_s, end_s=event.end_s)
         else:
+            latest[event.noise_type] = len(joined)
             joined.append(event)
     return joined
 

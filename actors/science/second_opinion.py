@@ -1,8 +1,8 @@
-"""What a sound is, by the model that a session uses and by the base types beside it.
+"""What sounds in a stretch, by the model that a session uses and by the base types beside it.
 
-A model knows its own classes and takes everything for one of them. The base types are many and
-were learnt from much more sound, but a model knows its own classes better. So the base types say
-how likely it is that the sound is of one of the model's classes at all, and both say which.
+A model has a few classes and takes everything for one of them. The base types are many, were
+learned from much more sound, and each is judged by itself. So the base types decide what sounds,
+and the model has a say in its own classes.
 """
 
 from __future__ import annotations
@@ -15,17 +15,26 @@ from numpy.typing import NDArray
 
 from actors import noise_types
 from actors.science import tagger
+from actors.science.events import Named, in_order
 from actors.science.tagger import Tagger
-from actors.science.types import BACKGROUND
+from actors.science.types import BACKGROUND, Candidate
 
 Floats = NDArray[np.float64]
 
-#: What a type that the model does not have counts beside one that it has. Less of it keeps more of
-#: what the model is good at, and names fewer sounds of other kinds.
-STRANGE_WEIGHT = 0.5
+#: What the log-odds of a type count by the base types and by the model, and what is added.
+OF_BASE, OF_MODEL, OFFSET = 0.8, 0.4, 0.5
 
 #: An event is reported as a type from this probability on, and as a group from this one on.
-LEAST_OF_TYPE, LEAST_OF_GROUP = 0.35, 0.55
+LEAST_OF_TYPE, LEAST_OF_GROUP = 0.25, 0.55
+
+#: A further type of a stretch that has one already is reported from this probability on.
+LEAST_OF_FURTHER = 0.75
+
+#: What does not stand out is reported from this probability on: most steady sound is background.
+LEAST_OF_STEADY = 0.7
+
+#: Log-odds are cut here: nobody is surer than this.
+_SUREST = 6.0
 
 #: Gives the samples ``[start, stop)`` of a recording at 32 kHz, silent outside of it.
 ReadWide = Callable[[int, int], NDArray[np.float32]]
@@ -39,15 +48,11 @@ class SecondOpinion:
     read: ReadWide
     n_samples: int
 
-    @property
-    def types(self) -> tuple[str, ...]:
-        """Names of the columns of `of`."""
-        return self.tagger.types
-
-    def of(self, start: int, stop: int) -> Floats:
-        """Compute the probabilities [shape=(n_types,)] of the samples ``[start, stop)``."""
+    def of(self, start: int, stop: int) -> dict[str, float]:
+        """Compute the probability of each base type in the samples ``[start, stop)``."""
         ranges = tagger.pieces_of(max(0, start), stop, n_samples=self.n_samples)
-        return self.tagger.probabilities([self.read(first, last) for first, last in ranges])
+        found = self.tagger.probabilities([self.read(first, last) for first, last in ranges])
+        return dict(zip(self.tagger.types, found.tolist(), strict=True))
 
 
 def thresholds() -> dict[str, float]:
@@ -58,84 +63,66 @@ def thresholds() -> dict[str, float]:
     }
 
 
-def names(classes: Sequence[str], types: Sequence[str]) -> tuple[str, ...]:
-    """Name the columns of `combined`: the model's classes, then the other base types."""
-    return (*classes, *(name for name in types if name not in classes))
-
-
 def combined(
-    own: NDArray[np.floating], base: Floats, *, classes: Sequence[str], types: Sequence[str]
-) -> Floats:
+    own: NDArray[np.floating], base: Mapping[str, float], *, classes: Sequence[str]
+) -> dict[str, float]:
     """Combine the probabilities of both.
 
     Parameters
     ----------
     own : numpy.ndarray [shape=(n_classes,)]
-        By the model, for each of its ``classes``.
-    base : numpy.ndarray [shape=(n_types,)]
-        By the tagger, for each of its ``types``.
+        By the model, for each of its ``classes``; they sum to 1.
+    base
+        By the base types, each by itself.
 
     Returns
     -------
-    numpy.ndarray
-        A probability for each of `names`; they sum to 1. Classes that the base types do not have
-        keep what the model gives them. Of the rest, each base type that the model does not have
-        keeps its share, by `STRANGE_WEIGHT`; what the base types leave to the model's classes is
-        divided by the geometric mean of both.
+    dict
+        The probability of each base type and class; `BACKGROUND` is none of them. A type that
+        only one of both has keeps its probability. For the others the log-odds are weighed.
     """
-    columns = {name: index for index, name in enumerate(names(classes, types))}
-    at_own = np.array([columns[name] for name in classes])
-    at_base = np.array([columns[name] for name in types])
-    by_own, by_base = np.zeros(len(columns)), np.zeros(len(columns))
-    by_own[at_own], by_base[at_base] = own, base
-    by_base[np.setdiff1d(at_base, at_own)] *= STRANGE_WEIGHT
-    by_base /= by_base.sum()
-    shared, strange = np.intersect1d(at_own, at_base), np.setdiff1d(at_own, at_base)
-    both = np.sqrt(by_own[shared] * by_base[shared])
-    found = by_base.copy()
-    if both.sum() > 0.0:
-        found[shared] = by_base[shared].sum() * both / both.sum()
-    found *= 1.0 - by_own[strange].sum()
-    found[strange] = by_own[strange]
-    total: Floats = found / found.sum()
-    return total
+    found = dict(base)
+    for name, share in zip(classes, own.tolist(), strict=True):
+        if name in base:
+            weighed = OF_BASE * _log_odds(base[name]) + OF_MODEL * _log_odds(share) + OFFSET
+            found[name] = float(1.0 / (1.0 + np.exp(-weighed)))
+        elif name != BACKGROUND:
+            found[name] = share
+    return found
 
 
-def answer(
-    shares: NDArray[np.floating], columns: Sequence[str], least: Mapping[str, float]
-) -> tuple[str, float]:
-    """Choose the type that a sound is reported as, and its probability.
+def named(likely: Mapping[str, float], least: Mapping[str, float]) -> Named:
+    """Name a stretch by the probabilities of types, each judged by itself.
 
-    The likeliest type, if it is likely enough; else the nearest type or group above it whose
-    types together are; else the likeliest group that is. ``least`` has the least probability of
-    each type and group; one that is not there is never reported. Returns `BACKGROUND` where
-    background is likeliest, and an empty name where nothing is likely enough.
+    It is reported as the likeliest type, if that is likely enough, and as all others that are
+    likelier than `LEAST_OF_FURTHER`, but for those of which a kind is. Else as the nearest type or
+    group above the likeliest type of which any type is likely enough; else as the likeliest such
+    group. ``least`` has the least probability of each type and group; what is not there is never
+    reported.
     """
-    likely = {name: float(shares[index]) for index, name in enumerate(columns)}
-    best = columns[int(np.argmax(shares))]
-    if best == BACKGROUND:
-        return BACKGROUND, likely[best]
-    for name in (*_upwards(best), *_groups(likely)):
-        mass = _mass(name, likely)
-        if mass >= least.get(name, np.inf):
-            return name, min(mass, 1.0)
-    return "", likely[best]
+    found = in_order(likely)
+    sure = [each for each in found if each.score >= least.get(each.noise_type, np.inf)]
+    sure = [each for each in sure if each in (sure[0],) or each.score >= LEAST_OF_FURTHER]
+    general = {upper for each in sure for upper in noise_types.above(each.noise_type)}
+    if sure:
+        return Named([each for each in sure if each.noise_type not in general], found)
+    for name in (*noise_types.above(found[0].noise_type), *_groups(likely)):
+        if any_of(name, likely) >= least.get(name, np.inf):
+            return Named([Candidate(name, any_of(name, likely))], found)
+    return Named((), found)
 
 
-def _upwards(name: str) -> list[str]:
-    table = noise_types.table()
-    path = [name]
-    while (row := table.get(path[-1])) is not None and row.parent is not None:
-        path.append(row.parent)
-    return path
+def any_of(name: str, likely: Mapping[str, float]) -> float:
+    """Compute the probability that a type, or any type below it, sounds."""
+    none = np.prod([1.0 - likely.get(each, 0.0) for each in noise_types.below(name)])
+    return float(1.0 - none)
 
 
 def _groups(likely: Mapping[str, float]) -> list[str]:
-    """The groups by the probability of all their types, the likeliest first."""
     groups = [name for name, row in noise_types.table().items() if row.parent is None]
-    return sorted(groups, key=lambda name: -_mass(name, likely))
+    return sorted(groups, key=lambda name: -any_of(name, likely))
 
 
-def _mass(name: str, likely: Mapping[str, float]) -> float:
-    """The probability of a type or group with all types below it."""
-    return sum(likely.get(each, 0.0) for each in noise_types.below(name))
+def _log_odds(probability: float) -> float:
+    cut = min(max(probability, 1e-9), 1.0 - 1e-9)
+    return float(np.clip(np.log(cut / (1.0 - cut)), -_SUREST, _SUREST))

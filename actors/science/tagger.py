@@ -1,9 +1,9 @@
-"""The base types: how likely each noise type is, given a sound of some seconds at 32 kHz.
+"""The base types: how likely each noise type is in a sound of some seconds at 32 kHz.
 
-A linear head over the backbone's embedding and its AudioSet tags. The tags alone answer `music`
-or `speech` for want of better; the head takes away what each tag has on average over everyday
-sounds and learns the rest from labelled recordings. Types of which there are no recordings keep
-their tags alone.
+Logistic regressions over the backbone's embedding and its AudioSet tags. The tags alone answer
+`music` or `speech` for want of better; the head takes away what each tag has on average over
+everyday sounds and learns the rest from labelled recordings. Types of which there are no recordings
+keep their tags alone. Each type is judged by itself: a sound may hold several of them, or none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from actors import noise_types
 from actors.science.backbone import RATE_HZ, SHORTEST, Array, Backbone
 from actors.science.errors import ModelError
-from actors.science.types import BACKGROUND
 
 Floats = NDArray[np.float64]
 
@@ -45,13 +44,13 @@ class Head:
     Attributes
     ----------
     types
-        Names of the columns; `BACKGROUND` is one of them.
+        Names of the columns.
     header
-        Version, sha256 of the backbone that it was trained on, temperature, credits.
+        Version, and name and sha256 of the backbone that it was trained on.
     arrays
         ``mean`` [shape=(n_embedding,)] and ``spread`` [shape=()] of embeddings; ``prior``
-        [shape=(n_types,)], the mean tag of each type; ``scale`` [shape=()] of the tags; ``bias``
-        [shape=(n_types,)]; ``weights`` [shape=(n_types, n_embedding)].
+        [shape=(n_types,)], the mean tag of each type, and ``scale``, what its tag counts;
+        ``bias`` [shape=(n_types,)]; ``weights`` [shape=(n_types, n_embedding)].
     """
 
     types: tuple[str, ...]
@@ -116,12 +115,11 @@ class Tagger:
     def probabilities(self, pieces: list[Array]) -> Floats:
         """Compute the probability of each type, given pieces of one sound [shape=(n_types,)].
 
-        Takes pieces [shape=(n,)] at 32 kHz, as `pieces_of` cuts them. Sums to 1.
+        Takes pieces [shape=(n,)] at 32 kHz, as `pieces_of` cuts them.
         """
         embeddings = np.stack([self.backbone.embed(piece) for piece in pieces])
         logits = self.head.logits(embeddings, self.backbone.tags(embeddings)).mean(axis=0)
-        shares = np.exp((logits - logits.max()) / float(self.head.header["temperature"]))
-        found: Floats = shares / shares.sum()
+        found: Floats = 1.0 / (1.0 + np.exp(-logits))
         return found
 
 
@@ -151,7 +149,7 @@ def of_types(tags: Array, types: tuple[str, ...]) -> Floats:
     table = noise_types.table()
     found = np.full((*tags.shape[:-1], len(types)), _NO_TAG)
     for column, name in enumerate(types):
-        outputs = table[name].audioset_outputs if name != BACKGROUND else ()
+        outputs = table[name].audioset_outputs if name in table else ()
         if outputs:
             found[..., column] = tags[..., list(outputs)].max(axis=-1)
     return found

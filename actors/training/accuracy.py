@@ -10,12 +10,11 @@ import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science import clip_metrics, decode, ear, events, metrics, second_opinion, synth
+from actors.science import clip_metrics, decode, ear, events, metrics, synth
 from actors.science.chunks import RATE_HZ, STEP_S, Grid
 from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
@@ -236,38 +235,32 @@ def _hear(
     by_fold = {
         fold: ear.listen(model, recording.samples, lead=grid.lead) for fold, model in models.items()
     }
-    n_steps = len(next(iter(by_fold.values())))
+    classes, n_steps = next(iter(models.values())).classes, len(next(iter(by_fold.values())))
     judges = [recording.fold_at((step + 0.5) * STEP_S - grid.lead_s) for step in range(n_steps)]
     scores = np.stack([by_fold[fold][step] for step, fold in enumerate(judges)])
-    lookers: dict[str, events.SecondLook] = {
-        fold: ear.looker(model, scores, read=ear.in_memory(recording.samples), grid=grid)
-        for fold, model in models.items()
-    }
+    read = ear.in_memory(recording.samples)
+    named: dict[str, events.SecondLook] = {}
+    steady: dict[str, events.SecondLook] = {}
+    for fold, model in models.items():
+        look = ear.looker(model, scores, read=read, grid=grid)
+        least = ear.least_of(model, with_base_types=opinions is not None)
+        if opinions is None:
+            named[fold] = ear.by_model(look, model, least)
+        else:
+            named[fold] = ear.by_both(look, model, opinions[fold], least, grid)
+            steady[fold] = ear.by_base_types(opinions[fold], least, grid)
 
     def by_judge(looks: Mapping[str, events.SecondLook]) -> events.SecondLook:
         return lambda first, stop: looks[judges[(first + stop) // 2]](first, stop)
 
-    model = next(iter(models.values()))
-    options: dict[str, Any] = {"look": by_judge(lookers), "thresholds": model.thresholds}
-    if opinions is not None:
-        beside = {
-            fold: ear.beside(look, opinions[fold], models[fold], grid)
-            for fold, look in lookers.items()
-        }
-        alone = {fold: ear.alone(opinions[fold], models[fold], grid) for fold in lookers}
-        options = {
-            "look": by_judge(beside),
-            "steady_look": by_judge(alone),
-            "thresholds": model.thresholds | second_opinion.thresholds(),
-            "names": second_opinion.names(model.classes, next(iter(opinions.values())).types),
-        }
     return events.merge(
         scores,
-        classes=model.classes,
+        classes=classes,
+        look=by_judge(named),
         levels=recording.levels,
-        blur_s=ear.blur_s(model),
+        blur_s=ear.blur_s(next(iter(models.values()))),
         lead_s=grid.lead_s,
-        **options,
+        steady_look=by_judge(steady) if steady else None,
     )
 
 

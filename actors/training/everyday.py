@@ -13,7 +13,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +28,9 @@ from actors.science.second_opinion import SecondOpinion
 from actors.science.tagger import Head, Tagger
 from actors.science.types import UNCLASSIFIED, Event
 from actors.training import accuracy, dataset, tagging
+from actors.training import sounds as material
 from actors.training.accuracy import Heard, Soundscape
-from actors.training.tagging import Sound
+from actors.training.sounds import Sound
 
 #: What an answer can be, in the order of the table.
 OUTCOMES = ("right type", "right group", "wrong group", "no type")
@@ -61,23 +62,22 @@ def hear(model: Model, sound: Sound, judges: Judges | None) -> list[Event]:
 
 
 def answer(heard: Iterable[Event]) -> Event | None:
-    """The longest event of the type that sounds longest; None where no type was found."""
+    """The surest event of the type that sounds longest; None where no type was found."""
     named = [event for event in heard if event.noise_type != UNCLASSIFIED]
     if not named:
         return None
     seconds: Counter[str] = Counter()
     for event in named:
         seconds[event.noise_type] += event.end_s - event.start_s  # type: ignore[assignment]
-    best = max(seconds, key=lambda name: seconds[name])
-    own = [event for event in named if event.noise_type == best]
-    return max(own, key=lambda event: event.end_s - event.start_s)
+    surest = {event.noise_type: event for event in sorted(named, key=lambda each: each.confidence)}
+    return surest[max(seconds, key=lambda name: (seconds[name], surest[name].confidence))]
 
 
 def outcome(event: Event | None, sound: Sound) -> tuple[str, bool]:
     """Judge an answer; also whether one of its first candidates is right."""
     if event is None:
         return "no type", False
-    right = frozenset().union(*map(noise_types.below, (sound.noise_type, *sound.also)))
+    right = sound.right
     groups = {noise_types.group_of(name) for name in right}
     is_near = any(each.noise_type in right for each in event.candidates[:CANDIDATES])
     if event.noise_type in right:
@@ -101,30 +101,19 @@ def rates(
 
 def noisy(sounds: Sequence[Sound], rng: np.random.Generator) -> list[Sound]:
     """The same sounds over synthesised beds at `NOISY_DB`."""
-    return [
-        Sound(each.name, each.noise_type, each.group, tagging.mixed(each.samples, NOISY_DB, rng))
-        for each in sounds
-    ]
+    return [replace(each, samples=material.mixed(each.samples, NOISY_DB, rng)) for each in sounds]
 
 
 def false_alarms(
-    beds: Sequence[tuple[str, Array]], model: Model, judges: Judges | None
+    beds: Sequence[Sound], model: Model, judges: Judges | None
 ) -> tuple[float, Counter[str]]:
     """Events an hour in real background that are of no type which it holds, and their types."""
     wrong: Counter[str] = Counter()
-    for name, samples in beds:
-        # The heads were trained over these beds, but never to find anything in them.
-        sound = Sound(name, "", next(iter(judges.heads)) if judges else "", samples)
-        allowed = {
-            *frozenset().union(*map(noise_types.below, tagging.BACKGROUNDS[name])),
-            *(noise_types.group_of(each) for each in tagging.BACKGROUNDS[name]),
-        }
-        wrong.update(
-            event.noise_type
-            for event in hear(model, sound, judges)
-            if event.noise_type not in allowed and event.noise_type != UNCLASSIFIED
-        )
-    hours = sum(samples.size for _, samples in beds) / RATE_HZ / 3_600
+    for bed in beds:
+        allowed = {*bed.right, UNCLASSIFIED, *map(noise_types.group_of, bed.right)}
+        found = (event.noise_type for event in hear(model, bed, judges))
+        wrong.update(name for name in found if name not in allowed)
+    hours = sum(bed.samples.size for bed in beds) / RATE_HZ / 3_600
     return wrong.total() / hours, wrong
 
 
@@ -133,13 +122,13 @@ def soundscapes(
 ) -> Heard:
     """Hear the soundscapes of a folder; see `accuracy.hear_soundscapes`."""
     labelled = [
-        dataset.LabelledClip(each.name, each.noise_type, each.group, each.samples) for each in clips
+        dataset.LabelledClip(each.name, each.types[0], each.group, each.samples) for each in clips
     ]
     recordings = list(accuracy.read_soundscapes(folder, labelled))
 
     def opinions(recording: Soundscape) -> Mapping[str, SecondOpinion]:
         assert judges is not None
-        samples = tagging.load(folder / recording.name)
+        samples = material.load(folder / recording.name)
         return {fold: judges.of(fold, samples) for fold in models}
 
     return accuracy.hear_soundscapes(
@@ -156,11 +145,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, help="write the tables to this file as well")
     options = parser.parse_args(arguments)
     data = options.backbone.read_bytes()
-    backbone, material, given = tagging.material(options.data, data)
+    backbone = Backbone.from_bytes(data)
+    learnt, given = tagging.learn_from(options.data, backbone)
     header = tagging.header_of(data)
-    groups = sorted(set(material.groups))
+    groups = sorted(set(learnt.groups))
     heads = {
-        group: tagging.fit(backbone, material.where({*groups} - {group}), header=header)
+        group: tagging.fit(backbone, learnt.where({*groups} - {group}), header=header)
         for group in groups
     }
     text = report(options.data, given, Judges(backbone, heads), options.models)
@@ -174,7 +164,7 @@ def report(data: Path, given: Sequence[Sound], judges: Judges, kept_in: Path | N
     """Measure everything, and write it as Markdown."""
     conditions = {"the model alone": None, "with the base types": judges}
     esc, everyday = ([s for s in given if s.origin == name] for name in ("esc10", "everyday"))
-    shipped, beds = classifier.shipped(), tagging.backgrounds(data)
+    shipped, beds = classifier.shipped(), material.backgrounds(data)
     lines = [
         "# Accuracy of the product's answers",
         "",

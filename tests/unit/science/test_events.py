@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from actors.science import events
 from actors.science.chunks import STEP_S
-from actors.science.events import LONGEST_GAP_S, SHORTEST_S, THRESHOLD, merge
+from actors.science.events import LONGEST_GAP_S, SHORTEST_S, THRESHOLD, Named, likeliest, merge
 from actors.science.levels import STEPS_PER_S, LevelSeries
-from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
+from actors.science.types import BACKGROUND, UNCLASSIFIED, Candidate, Event
 
 CLASSES = (BACKGROUND, "bark", "rain", "siren", "engine", "wind", "horn")
 RATE_HZ = 8_000
@@ -65,11 +65,10 @@ def heard(
 ) -> list[Event]:
     """The events of scores; the second look is the mean of the first unless ``shares`` are told."""
 
-    def look(first: int, stop: int) -> NDArray[np.float32]:
+    def look(first: int, stop: int) -> Named:
         assert 0 <= first < stop <= len(rows)
-        if shares is not None:
-            return np.array(shares, dtype=np.float32)
-        return np.asarray(rows[first:stop].mean(axis=0))
+        found = rows[first:stop].mean(axis=0) if shares is None else np.array(shares)
+        return likeliest(found, classes=CLASSES, least=thresholds or {})
 
     series = [level_db] * len(rows) if isinstance(level_db, float) else level_db
     return merge(
@@ -79,7 +78,6 @@ def heard(
         levels=levels(series, duration_s=duration_s),
         blur_s=BLUR_S,
         lead_s=lead_s,
-        thresholds=thresholds,
     )
 
 
@@ -304,3 +302,36 @@ def test_events_are_told_in_the_recordings_own_time(n_lead: int, n_steps: int) -
 def test_scores_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="column"):
         heard(np.zeros(shape, dtype=np.float32))
+
+
+def several(*answers: tuple[str, float]) -> Named:
+    found = [Candidate(name, score) for name, score in answers]
+    return Named(found, [*found, Candidate("wind", 0.1)])
+
+
+def test_a_stretch_may_hold_several_types_at_once() -> None:
+    found = merge(
+        scores("." * 10 + "b" * 10 + "." * 10),
+        classes=CLASSES,
+        look=lambda _first, _stop: several(("bark", 0.9), ("rain", 0.7)),
+        levels=levels([-30.0] * 30),
+        blur_s=BLUR_S,
+    )
+    assert times(found) == [("bark", 1.0, 2.0), ("rain", 1.0, 2.0)]
+    assert [each.candidates[0].noise_type for each in found] == ["bark", "rain"]
+    assert {each.noise_type for each in found[1].candidates} == {"bark", "rain", "wind"}
+
+
+def test_what_sounds_on_below_another_sound_is_one_event() -> None:
+    """Steady rain before, during and after a bark: the bark lies over it."""
+    rows = scores("." * 40 + "b" * 10 + "." * 40)
+    found = merge(
+        rows,
+        classes=CLASSES,
+        look=lambda _first, _stop: several(("bark", 0.9), ("rain", 0.6)),
+        steady_look=lambda _first, _stop: several(("rain", 0.8)),
+        levels=levels([-30.0] * 90),
+        blur_s=BLUR_S,
+    )
+    assert times(found) == [("rain", 0.0, 9.0), ("bark", 4.0, 5.0)]
+    assert found[0].confidence == 0.8

@@ -7,7 +7,7 @@ import pytest
 
 from actors.science.types import UNCLASSIFIED, Candidate, Event
 from actors.training.everyday import answer, outcome
-from actors.training.tagging import Sound
+from actors.training.sounds import Sound
 
 
 def event(noise_type: str, start_s: float, end_s: float, *candidates: str) -> Event:
@@ -23,7 +23,7 @@ def event(noise_type: str, start_s: float, end_s: float, *candidates: str) -> Ev
 
 
 def sound(noise_type: str, *also: str) -> Sound:
-    return Sound("a", noise_type, "1", np.zeros(1, dtype=np.float32), also)
+    return Sound("a", (noise_type,), "1", np.zeros(1, dtype=np.float32), also)
 
 
 def test_the_answer_is_the_type_that_sounds_longest() -> None:

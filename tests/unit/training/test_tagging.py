@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from actors.science.backbone import RATE_HZ, SHORTEST, Backbone
-from actors.science.types import BACKGROUND
+from actors.science.backbone import RATE_HZ, Backbone
 from actors.training import tagging
-from actors.training.tagging import Examples, Sound
+from actors.training.sounds import Sound
+from actors.training.tagging import Examples
 from tests.support import weights
 
 NETWORK = Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4)))
@@ -19,63 +21,66 @@ def tone(hz: float, seconds: float = 2.0) -> np.ndarray:
     return np.asarray(0.2 * np.sin(2 * np.pi * hz * t), dtype=np.float32)
 
 
-def test_each_column_is_a_type_and_background_is_one() -> None:
+def test_each_column_is_a_type() -> None:
     types = tagging.types_of_head()
     assert len(set(types)) == len(types)
-    assert BACKGROUND in types
     assert not {"traffic", "human", "nature", "other"} & set(types)
 
 
-@pytest.mark.parametrize("codec", tagging.CODECS, ids=lambda codec: codec[2])
-def test_a_lossy_copy_is_the_same_sound(
-    codec: tuple[int, str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tagging, "CODECS", (codec,))
-    samples = tone(1_000.0)
-    found = tagging.through_codec(samples, np.random.default_rng(0))
-    assert found.dtype == np.float32
-    assert abs(found.size - samples.size) < RATE_HZ // 5
-    spectrum = np.abs(np.fft.rfft(found))
-    assert spectrum.argmax() * RATE_HZ / found.size == pytest.approx(1_000.0, abs=5.0)
-
-
-@pytest.mark.parametrize("snr_db", [0.0, 20.0])
-def test_a_sound_lies_over_its_bed_by_the_ratio(snr_db: float) -> None:
+def test_examples_are_sounds_copies_pairs_and_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tagging, "PAIRS", 10)
     rng = np.random.default_rng(0)
-    samples, bed = tone(1_000.0), rng.standard_normal(2 * RATE_HZ).astype(np.float32)
-    added = tagging.over(samples, bed, snr_db) - samples
-    ratio_db = 10 * np.log10(np.square(samples).mean() / np.square(added).mean())
-    assert ratio_db == pytest.approx(snr_db, abs=0.1)
+    given = [
+        Sound("a", ("siren",), "1", tone(700.0), origin="everyday"),
+        Sound("b", ("bell",), "1", tone(1_500.0), origin="everyday"),
+        Sound("bed", (), "2", tone(90.0)),
+    ]
+    beds = [Sound("wind", ("wind",), "3", tone(200.0, 12.0), origin="backgrounds")]
+    found = list(tagging.copies(given, beds, rng))
+    kinds = Counter(each.types for each in found)
+    assert kinds[("siren",)] == kinds[("bell",)] == 1 + tagging.COPIES
+    assert kinds[()] == 1
+    assert kinds[("wind",)] >= 1
+    assert 0 < kinds[("siren", "bell")] + kinds[("bell", "siren")] < tagging.PAIRS
 
 
-def test_copies_are_of_the_sounds_type_and_group_and_long_enough() -> None:
-    rng = np.random.default_rng(0)
-    sound = Sound("a", "siren", "2", tone(700.0), also=("alarm",))
-    beds = [("wind", rng.standard_normal(3 * RATE_HZ).astype(np.float32) * 0.1)]
-    found = tagging.examples(NETWORK, [sound], beds, rng, copies=4)
-    assert found.types == ["siren"] * 5
-    assert found.groups == ["2"] * 5
-    assert all(also[0] == "alarm" for also in found.also)
-    assert {also[1:] for also in found.also} <= {(), ("wind",)}
-    copy, _ = tagging._copy(Sound("b", "siren", "2", tone(700.0, 0.2)), beds, rng)
-    assert copy.size >= SHORTEST
-
-
-def test_the_head_learns_what_tells_types_apart() -> None:
+def examples(n: int) -> Examples:
+    """Rows of two types, of both at once, and of neither."""
     rng = np.random.default_rng(0)
     directions = {name: rng.standard_normal(NETWORK.n_embedding) for name in ("train", "birds")}
-    given = Examples()
-    for number in range(60):
-        name = ("train", "birds")[number % 2]
-        noise = 0.5 * rng.standard_normal(NETWORK.n_embedding)
-        given.embeddings.append((directions[name] + noise).astype(np.float32))
-        given.types.append(name)
-        given.also.append(())
-        given.groups.append(str(number % 4))
+    found = Examples()
+    for number in range(n):
+        types = (("train",), ("birds",), ("train", "birds"), ())[number % 4]
+        row = 0.5 * rng.standard_normal(NETWORK.n_embedding)
+        row += sum(directions[name] for name in types)
+        found.embeddings.append(row.astype(np.float32))
+        found.types.append(types)
+        found.also.append(())
+        found.groups.append(str(number // 4 % 4))
+    return found
+
+
+def test_the_head_learns_what_sounds_be_it_several_types_or_none() -> None:
+    given = examples(240)
     header = {"backbone": "random", "backbone_sha256": ""}
     head = tagging.fit(NETWORK, given.where({"0", "1"}), header=header)
-    assert tagging.accuracy(head, NETWORK, given.where({"2", "3"})) == 1.0
-    # Types without examples keep their tags alone.
+    judged = given.where({"2", "3"})
+    assert tagging.accuracy(head, NETWORK, judged) == 1.0
+    embeddings = np.stack(judged.embeddings)
+    is_likely = head.logits(embeddings, NETWORK.tags(embeddings)) > 0
+    columns = [head.types.index(name) for name in ("train", "birds")]
+    truth = [["train" in types, "birds" in types] for types in judged.types]
+    assert (is_likely[:, columns] == truth).mean() > 0.95
+    # Types without examples have their tags, and a bias and a scale that they share.
     untaught = [head.types.index(name) for name in ("boat", "siren")]
     assert not head.arrays["weights"][untaught].any()
-    assert not head.arrays["bias"][untaught].any()
+    assert np.ptp(head.arrays["bias"][untaught]) == np.ptp(head.arrays["scale"][untaught]) == 0.0
+
+
+def test_a_type_that_would_be_no_mistake_counts_neither_way() -> None:
+    given = Examples(also=[("siren",)], types=[("alarm_tone",)], groups=["1"])
+    types = tagging.types_of_head()
+    present, allowed = tagging._targets(given, types)
+    names = np.array(types)
+    assert names[present[0]].tolist() == ["alarm_tone"]
+    assert set(names[allowed[0]]) == {"siren", "siren_sweep", "alarm", "alarm_tone"}
