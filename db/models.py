@@ -324,6 +324,9 @@ class AudioSession(Claimable, Owned, Traced, Base):
     bands: Mapped[str | None]
     #: By noise type, the confidence under which events are not reported.
     thresholds: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    #: Noise types and groups: only events of these and of types below them are reported. Empty for
+    #: all.
+    types: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     #: When it began and where, which nobody but the caller knows.
     recorded_at: Mapped[datetime | None]
     time_zone: Mapped[str | None]

@@ -418,6 +418,10 @@ def _recording_options(parser: argparse.ArgumentParser) -> None:
         "--threshold", type=_threshold, action="append", default=[], dest="thresholds",
         metavar="TYPE=CONFIDENCE", help="report no less sure events of a noise type: rain=0.7",
     )  # fmt: skip
+    parser.add_argument(
+        "--types", action="append", default=[], metavar="TYPE",
+        help="report only this noise type or group, with all types below it; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--time-zone", metavar="ZONE", help="where it was recorded: Europe/Berlin")
     parser.add_argument(
         "--metadata", type=_own, action="append", default=[], metavar="NAME=VALUE",

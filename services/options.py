@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import uuid
 import zoneinfo
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -84,6 +84,9 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
     webhook: uuid.UUID | None = None
     #: ``TYPE:CONFIDENCE``, once for each noise type: less sure events of it are not reported.
     threshold: list[str] = []
+    #: Noise types or groups: only events of these and of types below them are reported. All are,
+    #: unless one is given.
+    types: list[str] = []
     #: Where it was recorded, as an IANA name: ``Europe/Berlin``.
     time_zone: str | None = None
     #: The caller's own, as a flat JSON object.
@@ -145,13 +148,13 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
         ModelNotFound, WebhookNotFound
             Also if it is somebody else's.
         InvalidParameter
-            If a threshold is for a name that is neither in the table of noise types nor reported
-            by the model.
+            If a threshold or a type has a name that is neither in the table of noise types nor
+            reported by the model.
         """
-        thresholds = self.thresholds()
-        model = self._model(store, owner=owner) if self.model or thresholds else None
+        thresholds, types = self.thresholds(), list(dict.fromkeys(self.types))
+        model = self._model(store, owner=owner) if self.model or thresholds or types else None
         if model is not None:
-            _check_known(thresholds, model)
+            _check_known({"threshold": thresholds, "types": types}, model)
         if self.webhook is not None:
             _check_theirs(self.webhook, store, user_id=user_id)
         return {
@@ -159,11 +162,12 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
             "calibration_db": self.calibration_db,
             "calibration_tone_db": self.calibration_tone_db,
             "bands": self.bands,
-            # Thresholds are of the model that they were compared with: whatever is put to use
-            # until a worker takes the recording up, this one hears it.
+            # Names are of the model that they were compared with: whatever is put to use until a
+            # worker takes the recording up, this one hears it.
             "model_id": None if model is None else model.id,
             "webhook_id": self.webhook,
             "thresholds": thresholds,
+            "types": types,
             "time_zone": self.time_zone,
             "user_metadata": self.own_metadata(),
         }
@@ -222,15 +226,21 @@ NAMES = frozenset(
 _Confidence = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
-def _check_known(thresholds: Iterable[str], model: NoiseModel) -> None:
+def _check_known(names: Mapping[str, Iterable[str]], model: NoiseModel) -> None:
+    """Refuse names of noise types, given by parameter, that the model cannot report."""
     classes = model.header["classes"]
-    unknown = noise_types.unknown(thresholds, classes)
-    if unknown is not None:
-        detail = (
-            f"{unknown}: use a name of GET /v1/noise-types, or one that the model {model.name}"
-            f" {model.version} reports: {', '.join(sorted(noise_types.reported(classes)))}"
+    errors = [
+        FieldError(
+            field=field,
+            detail=f"{unknown}: use a name of GET /v1/noise-types, or one that the model"
+            f" {model.name} {model.version} reports:"
+            f" {', '.join(sorted(noise_types.reported(classes)))}",
         )
-        raise InvalidParameter.of([FieldError(field="threshold", detail=detail)])
+        for field, given in names.items()
+        if (unknown := noise_types.unknown(given, classes)) is not None
+    ]
+    if errors:
+        raise InvalidParameter.of(errors)
 
 
 def _check_theirs(webhook_id: uuid.UUID, store: Store, *, user_id: uuid.UUID) -> None:

@@ -58,6 +58,8 @@ def parameters(
         asked["model"] = str(options.model)
     if options.thresholds:
         asked["threshold"] = options.thresholds
+    if options.types:
+        asked["types"] = options.types
     if options.time_zone is not None:
         asked["time_zone"] = options.time_zone
     if options.metadata:

@@ -91,6 +91,8 @@ class Session(msgspec.Struct, kw_only=True):
     model_id: uuid.UUID | None
     #: By noise type, the confidence under which events are not reported.
     thresholds: dict[str, float]
+    #: The noise types and groups that are reported, with all types below them; empty for all.
+    types: list[str]
     #: When the recording began, and where, as its sender said.
     recorded_at: datetime | None
     time_zone: str | None

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from actors import rounding, steps
+from actors import noise_types, rounding, steps
 from actors.audio import level_answer, pcm, progress, resplit
 from actors.audio.detect import SCORES
 from actors.failures import Permanent
@@ -125,13 +125,18 @@ def _merge(
         thresholds=session.thresholds,
         opinion=_opinion(runtime, session, hold),
     )
+    # Last of all, so that types that were not asked for change nothing about the others.
+    wanted = noise_types.with_below(session.types)
     # What nobody listened to is missing from the answer; it is not unclassified.
     lost = [_times(span, grid) for span in spans if span.scores is None]
     return [
         event
         for event in found
-        if event.noise_type != UNCLASSIFIED
-        or not any(event.start_s < end_s and start_s < event.end_s for start_s, end_s in lost)
+        if (not wanted or event.noise_type in wanted)
+        and (
+            event.noise_type != UNCLASSIFIED
+            or not any(event.start_s < end_s and start_s < event.end_s for start_s, end_s in lost)
+        )
     ]
 
 

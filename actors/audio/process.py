@@ -39,7 +39,7 @@ def _process(runtime: Runtime, work: Work) -> steps.Step:
         assert session is not None
         model_id = session.model_id or runtime.current_model_id()
         # A model that cannot be used is told here, rather than by every span.
-        _check_thresholds(session.thresholds, runtime.model(model_id))
+        _check_known({*session.thresholds, *session.types}, runtime.model(model_id))
         return steps.Outcome(
             steps.move_on(
                 work,
@@ -58,11 +58,11 @@ def _process(runtime: Runtime, work: Work) -> steps.Step:
     return steps.Step(name="process", work=work, perform=perform, give_up=steps.fail(work))
 
 
-def _check_thresholds(thresholds: Iterable[str], model: Model) -> None:
+def _check_known(names: Iterable[str], model: Model) -> None:
     """Refuse names that are neither in the table of noise types nor reported by the model.
 
     The API has looked already, unless there was no model that it knew of.
     """
-    unknown = noise_types.unknown(thresholds, model.classes)
+    unknown = noise_types.unknown(names, model.classes)
     if unknown is not None:
         raise Permanent("unknown-noise-type", unknown)

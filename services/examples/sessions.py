@@ -42,6 +42,7 @@ QUEUED: dict[str, Any] = {
     "bands": None,
     "model_id": None,
     "thresholds": {},
+    "types": [],
     "recorded_at": "2026-03-14T08:00:00Z",
     "time_zone": "Europe/Berlin",
     "metadata": {"site": "bridge", "floor": 3},

@@ -12,6 +12,7 @@ import falcon.testing
 import pytest
 
 from actors.messages import BatchProcessFiles
+from actors.noise_types import group_of, with_below
 from actors.runtime import Runtime
 from actors.science.classifier import Model
 from actors.science.types import UNCLASSIFIED
@@ -86,6 +87,7 @@ def test_what_it_is_posted_with_is_kept_and_shown(
     }
     posted = post(
         api, model=model_id, threshold=["rain:0.7", "unclassified:0.5"], time_zone="Asia/Tokyo",
+        types=["traffic", "unclassified", "traffic"],
         recorded_at="2026-03-29T02:30:00+09:00", metadata=json.dumps(own), file_name="x/a.flac",
     )  # fmt: skip
     assert posted.status_code == 202, posted.text
@@ -93,11 +95,12 @@ def test_what_it_is_posted_with_is_kept_and_shown(
     assert shown == posted.json
     assert shown["model_id"] == str(model_id)
     assert shown["thresholds"] == {"rain": 0.7, "unclassified": 0.5}
+    assert shown["types"] == ["traffic", "unclassified"]
     assert (shown["time_zone"], shown["recorded_at"]) == ("Asia/Tokyo", "2026-03-28T17:30:00Z")
     assert (shown["metadata"], shown["file_name"]) == (own, "a.flac")
     plain = post(api).json
     assert (plain["model_id"], plain["recorded_at"], plain["time_zone"]) == (None, None, None)
-    assert (plain["thresholds"], plain["metadata"]) == ({}, {})
+    assert (plain["thresholds"], plain["types"], plain["metadata"]) == ({}, [], {})
 
 
 def test_a_model_or_a_noise_type_that_is_not_known_is_refused_before_anything_is_kept(
@@ -131,7 +134,9 @@ def test_thresholds_stay_with_the_model_that_they_were_compared_with(
     assert post(api).json["model_id"] is None
 
 
-@pytest.mark.parametrize("name", ["threshold", "metadata", "model", "recorded_at", "time_zone"])
+@pytest.mark.parametrize(
+    "name", ["threshold", "types", "metadata", "model", "recorded_at", "time_zone"]
+)
 def test_an_option_is_no_field_of_a_form(
     api: falcon.testing.TestClient, runtime: Runtime, name: str
 ) -> None:
@@ -226,9 +231,58 @@ def test_a_threshold_may_be_of_any_name_in_the_table(
     assert run_to_the_end(runtime, add(runtime, content, thresholds=wanted)).state == "completed"
 
 
-def test_a_threshold_of_what_the_model_does_not_know_fails_the_session(runtime: Runtime) -> None:
+def test_types_and_thresholds_that_are_not_known_are_refused_together(
+    api: falcon.testing.TestClient, runtime: Runtime
+) -> None:
+    ours = register(runtime, networks.hearer())
+    refused = post(api, model=ours, types=["rain", "spech"], threshold="gong:0.5")
+    refusal(refused, 400, "invalid-parameter")
+    errors = {each["field"]: each["detail"] for each in refused.json["errors"]}
+    assert set(errors) == {"threshold", "types"}
+    assert "unknown noise type 'spech' (did you mean 'speech'" in errors["types"]
+    assert "/v1/noise-types" in errors["types"]
+    refusal(post(api, model=ours, types="background"), 400, "invalid-parameter")
+    named = api.simulate_post(
+        "/v1/batches", json={"keys": ["inbox/a"]}, params={"model": str(ours), "types": "spech"}
+    )
+    refusal(named, 400, "invalid-parameter")
+    assert runtime.blobs.keys("sessions/") == []
+
+
+def test_only_types_of_interest_are_reported(runtime: Runtime) -> None:
+    content = recordings.encode(recordings.demo())
+    whole_id = add(runtime, content)
+    run_to_the_end(runtime, whole_id)
+    whole = [_told(event) for event in heard(runtime, whole_id)]
+    one = min({event[0] for event in whole} - {UNCLASSIFIED})
+    group = group_of(one)
+    assert group is not None
+    assert {event[0] for event in whole} - {one, UNCLASSIFIED}
+    for wanted in ([group], [one], [one, UNCLASSIFIED], ["jackhammer"]):
+        session_id = add(runtime, content, types=wanted)
+        done = run_to_the_end(runtime, session_id)
+        expected = [event for event in whole if event[0] in with_below(wanted)]
+        assert [_told(event) for event in heard(runtime, session_id)] == expected
+        assert done.state == "completed"
+        assert done.summary is not None
+        assert done.summary["events"] == len(expected)
+        assert set(done.summary["noise_types"]) == {event[0] for event in expected}
+
+
+def _told(event: NoiseDetection) -> tuple[Any, ...]:
+    """An event without its place among others."""
+    return (
+        event.noise_type, event.start_s, event.end_s, event.confidence, event.laeq_db,
+        event.candidates,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [{"thresholds": {"gong": 0.5}}, {"types": ["gong"]}])
+def test_a_name_that_the_model_does_not_know_fails_the_session(
+    runtime: Runtime, options: dict[str, Any]
+) -> None:
     content = recordings.encode(recordings.demo()[: recordings.RATE_HZ])
-    ended = run_to_the_end(runtime, add(runtime, content, thresholds={"gong": 0.5}))
+    ended = run_to_the_end(runtime, add(runtime, content, **options))
     assert ended.state == "failed"
     assert ended.problem is not None
     assert ended.problem["code"] == "unknown-noise-type"
@@ -241,7 +295,7 @@ def test_each_recording_of_a_batch_has_the_batchs_options(
     model_id = register(runtime, networks.hearer())
     runtime.blobs.put("inbox/a.flac", recordings.HEADER)
     params = {"model": str(model_id), "threshold": "rain:0.25", "metadata": '{"site": 7}',
-              "time_zone": "UTC"}  # fmt: skip
+              "time_zone": "UTC", "types": ["nature", "siren"]}  # fmt: skip
     named = api.simulate_post("/v1/batches", json={"keys": ["inbox/a.flac"]}, params=params)
     assert named.status_code == 202, named.text
     handle(runtime, BatchProcessFiles(batch_id=uuid.UUID(named.json["id"])))
@@ -254,6 +308,7 @@ def test_each_recording_of_a_batch_has_the_batchs_options(
         items = api.simulate_get(f"/v1/batches/{batch.json['id']}/items").json["items"]
         shown = api.simulate_get(f"/v1/sessions/{items[0]['session_id']}").json
         assert (shown["model_id"], shown["thresholds"]) == (str(model_id), {"rain": 0.25})
+        assert shown["types"] == ["nature", "siren"]
         assert (shown["metadata"], shown["time_zone"]) == ({"site": 7}, "UTC")
     whole = api.simulate_post(
         "/v1/batches",

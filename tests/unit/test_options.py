@@ -59,8 +59,8 @@ def test_the_choices_are_those_of_the_table() -> None:
 def test_nothing_is_asked_by_default() -> None:
     asked = read("")
     assert PRIORITIES.index(asked.priority) == NORMAL
-    assert (asked.thresholds(), asked.own_metadata()) == ({}, {})
-    assert {"threshold", "metadata", "recorded_at", "file_name", "batch_id"} <= NAMES
+    assert (asked.thresholds(), asked.own_metadata(), asked.types) == ({}, {}, [])
+    assert {"threshold", "types", "metadata", "recorded_at", "file_name", "batch_id"} <= NAMES
 
 
 def test_a_batch_has_no_beginning() -> None:
@@ -83,13 +83,14 @@ def test_what_a_command_is_given_is_read_as_it_was_meant() -> None:
     given_options = parser().parse_args(
         ["process", "a.flac", "--model", str(uuid.UUID(int=7)), "--threshold", "rain=0.7",
          "--threshold", "a=b=1", "--time-zone", "Asia/Tokyo", "--metadata", "site=7",
-         "--metadata", "note=a=b", "--priority", "low"]
+         "--metadata", "note=a=b", "--priority", "low", "--types", "traffic", "--types", "rain"]
     )  # fmt: skip
     asked = read(urlencode(processing.parameters(given_options, calibration_db=-3.5), doseq=True))
     assert (asked.model, asked.priority, asked.calibration_db) == (uuid.UUID(int=7), "low", -3.5)
     assert asked.thresholds() == {"rain": 0.7, "a=b": 1.0}
     assert asked.own_metadata() == {"site": "7", "note": "a=b"}
     assert asked.time_zone == "Asia/Tokyo"
+    assert asked.types == ["traffic", "rain"]
 
 
 @pytest.mark.parametrize("offset", ["+01:00", "%2B01:00"])
