@@ -23,6 +23,7 @@ from db.claims import Unit, Work
 from db.clock_queries import RunWork
 from db.export_models import Export
 from db.model_queries import JobWork
+from db.queries import Untidy
 from db.report_models import DailyReport
 from db.training_models import TrainingJob, Validation
 from db.webhook_queries import DeliveryWork
@@ -123,16 +124,21 @@ class Steward:
         if nudges:
             log.info("steward_nudges", rows=len(nudges))
             self._runtime.publisher.send(*nudges)
-        for session_id, kept in untidy:
-            keys = self._runtime.blobs.keys(session_prefix(session_id))
-            with self._runtime.store.reading() as db:
-                # It may be retried by now. What was listed before is not what it writes then.
-                if not queries.has_ended(db, session_id):
-                    continue
-            self._runtime.blobs.delete(*(key for key in keys if key not in kept))
-            with self._runtime.store.transaction() as db:
-                queries.note_tidied(db, session_id, silent_after_s=self._silent_after_s)
+        for each in untidy:
+            self._tidy(each)
         return nudges
+
+    def _tidy(self, untidy: Untidy) -> None:
+        """Remove the blobs that an ended session does not need, then note that they are gone."""
+        blobs, store = self._runtime.blobs, self._runtime.store
+        keys = blobs.keys(session_prefix(untidy.session_id))
+        with store.reading() as db:
+            # It may be retried by now. What was listed before is not what it writes then.
+            if not queries.has_ended(db, untidy.session_id):
+                return
+        blobs.delete(*(key for key in keys if key not in untidy.kept), *untidy.unneeded)
+        with store.transaction() as db:
+            queries.note_tidied(db, untidy.session_id, silent_after_s=self._silent_after_s)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._runtime.settings.steward_s):

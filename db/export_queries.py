@@ -94,7 +94,7 @@ def sessions_behind(
     """The next sessions of an export, the oldest first."""
     statement: Select[*tuple[Any, ...]] = select(
         AudioSession.id, AudioSession.file_name, AudioSession.created_at, AudioSession.recorded_at,
-        AudioSession.rate_hz, AudioSession.calibration_db, AudioSession.recording_key,
+        AudioSession.rate_hz, AudioSession.calibration_db, AudioSession.served_key,
     ).where(*selection.sessions())  # fmt: skip
     keys = (AudioSession.created_at, AudioSession.id)
     if after is not None:

@@ -24,11 +24,14 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     UniqueConstraint,
+    case,
     func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.sql.elements import ColumnElement
 
 #: What a session goes through. The first four are work to be done, the others are its end.
 SESSION_STATES = (
@@ -58,6 +61,9 @@ NO_LANE = uuid.UUID(int=0)
 CALIBRATION_RANGE_DB = (-100.0, 250.0)
 CALIBRATION_TONES_DB = (94.0, 114.0)
 BANDS = ("third_octave",)
+#: What becomes of a recording when its session ends: it is kept as it came, or as a copy in which
+#: speech is replaced by noise, or not at all.
+KEEP, MUTE, DISCARD_AUDIO = PRIVACY = ("keep", "mute", "discard_audio")
 #: When a recording may have begun: from the first that there are, to beyond what any clock is off.
 RECORDED_FROM = datetime(1860, 1, 1, tzinfo=UTC)
 RECORDED_TO = datetime(2200, 1, 1, tzinfo=UTC)
@@ -212,6 +218,7 @@ class AudioSession(Claimable, Owned, Traced, Base):
         ),
         CheckConstraint(one_of("calibration_tone_db", CALIBRATION_TONES_DB), name="tone"),
         CheckConstraint(one_of("bands", BANDS), name="bands"),
+        CheckConstraint(one_of("privacy", PRIVACY), name="privacy"),
         CheckConstraint(one_of("priority", tuple(range(len(PRIORITIES)))), name="priority"),
         CheckConstraint("num_nonnulls(source_url, source_key) <= 1", name="source"),
         CheckConstraint("jsonb_typeof(thresholds) = 'object'", name="thresholds"),
@@ -272,6 +279,14 @@ class AudioSession(Claimable, Owned, Traced, Base):
             "id",
             postgresql_where=text("pcm_key IS NOT NULL"),
         ),
+        # Whose audio is yet to be removed.
+        Index(
+            "ix_audio_sessions_private",
+            "finished_at",
+            postgresql_where=text(
+                "privacy <> 'keep' AND audio_removed_at IS NULL AND finished_at IS NOT NULL"
+            ),
+        ),
         # What is too old to be kept.
         Index(
             "ix_audio_sessions_past",
@@ -327,6 +342,8 @@ class AudioSession(Claimable, Owned, Traced, Base):
     #: Noise types and groups: only events of these and of types below them are reported. Empty for
     #: all.
     types: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    #: One of `PRIVACY`.
+    privacy: Mapped[str] = mapped_column(server_default=text("'keep'"))
     #: When it began and where, which nobody but the caller knows.
     recorded_at: Mapped[datetime | None]
     time_zone: Mapped[str | None]
@@ -372,6 +389,10 @@ class AudioSession(Claimable, Owned, Traced, Base):
     problem: Mapped[dict[str, Any] | None]
     #: Where the answer about its levels lies in the blob store.
     levels_answer_key: Mapped[str | None]
+    #: The copy of the recording without speech, written with the end of a session that mutes it.
+    muted_key: Mapped[str | None]
+    #: When the audio of an ended session was removed for its `privacy`: all but the muted copy.
+    audio_removed_at: Mapped[datetime | None]
     #: Whether it is kept whatever its age.
     legal_hold: Mapped[bool] = mapped_column(server_default=text("false"))
     #: Claims of each stage are counted from here; each retry of a session that was given up sets it
@@ -384,6 +405,20 @@ class AudioSession(Claimable, Owned, Traced, Base):
     def level_reference(self) -> str:
         """What the levels that are answered refer to."""
         return level_reference(self.calibration_db)
+
+    @hybrid_property
+    def served_key(self) -> str | None:
+        """The audio that may be served, cut into clips, or learned from; None if there is none.
+
+        With `privacy` that is never what was sent. Only the workers that process a session read
+        its `recording_key`.
+        """
+        return self.recording_key if self.privacy == KEEP else self.muted_key
+
+    @served_key.inplace.expression
+    @classmethod
+    def _served_key(cls) -> ColumnElement[str | None]:
+        return case((cls.privacy == KEEP, cls.recording_key), else_=cls.muted_key)
 
 
 class SessionSpan(Claimable, Base):

@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, null, select, update
 from sqlalchemy.orm import Session
 
 from db import claims, queries
-from db.models import AudioSession, ProcessingMetric, SessionSpan
+from db.models import KEEP, AudioSession, ProcessingMetric, SessionSpan
 
 #: The codes of sessions that may be retried: those that were given up, and those of which no span
 #: was heard.
@@ -47,6 +47,8 @@ def retry_session(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None
             .where(
                 AudioSession.id == session_id,
                 queries.is_of(AudioSession, owner),
+                # Of any other the audio is removed.
+                AudioSession.privacy == KEEP,
                 AudioSession.state == "failed",
                 AudioSession.problem["code"].astext.in_(RETRIABLE),
             )

@@ -111,7 +111,8 @@ def hold_session(
 
 
 def best_events(db: Session, ids: Iterable[uuid.UUID], *, most: int) -> Sequence[Row[Any]]:
-    """The surest events of some sessions, at most so many of a user and type."""
+    """Return the surest events of some sessions that have audio to be kept, at most so many of a
+    user and type."""
     rank = func.row_number().over(
         partition_by=(AudioSession.user_id, NoiseDetection.noise_type),
         order_by=NoiseDetection.confidence.desc(),
@@ -119,12 +120,16 @@ def best_events(db: Session, ids: Iterable[uuid.UUID], *, most: int) -> Sequence
     ranked = (
         select(
             AudioSession.id.label("session_id"), AudioSession.user_id, AudioSession.file_name,
-            AudioSession.created_at.label("sent_at"), AudioSession.recording_key,
+            AudioSession.created_at.label("sent_at"), AudioSession.served_key,
             NoiseDetection.noise_type, NoiseDetection.confidence, NoiseDetection.start_s,
             NoiseDetection.end_s, rank.label("rank"),
         )
         .join(NoiseDetection, NoiseDetection.session_id == AudioSession.id)
-        .where(AudioSession.id.in_(list(ids)), NoiseDetection.noise_type != "unclassified")
+        .where(
+            AudioSession.id.in_(list(ids)),
+            AudioSession.served_key.is_not(None),
+            NoiseDetection.noise_type != "unclassified",
+        )
         .subquery()
     )  # fmt: skip
     return db.execute(

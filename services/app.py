@@ -117,10 +117,16 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
     quota = Quota(store, limit_s=given.settings.max_audio_s_per_month)
     places = events.Places(given.settings.event_streams, stopping=given.stopping)
     brought = elsewhere.Elsewhere(store, blobs, outbound, max_upload_bytes=max_bytes)
+    backbone = backbones.source(given.settings.backbone_url)
     page = viewer.files()
     table: dict[str, object] = {
         "/v1/sessions": sessions.SessionList(
-            store, blobs, publisher, brought, max_upload_bytes=max_bytes
+            store,
+            blobs,
+            publisher,
+            brought,
+            max_upload_bytes=max_bytes,
+            can_mute=backbone is not None,
         ),
         "/v1/sessions/{session_id:uuid}": sessions.SessionItem(store),
         "/v1/sessions/{session_id:uuid}/detections": detections.SessionDetections(store),
@@ -145,6 +151,7 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
             publisher,
             max_upload_bytes=max_bytes,
             max_items=given.settings.max_batch_items,
+            can_mute=backbone is not None,
         ),
         "/v1/batches/{batch_id:uuid}": batches.BatchResource(store),
         "/v1/batches/{batch_id:uuid}/items": batches.BatchItems(store),
@@ -153,7 +160,7 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
             store,
             blobs,
             publisher,
-            backbones.source(given.settings.backbone_url),
+            backbone,
             max_upload_bytes=max_bytes,
         ),
         "/v1/models/{model_id:uuid}": models.ModelItem(store),

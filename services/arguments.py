@@ -11,7 +11,7 @@ from typing import Any
 from db.account_models import SCOPES
 from db.analysis_models import LIMITED
 from db.export_models import EXPORT_FORMATS
-from db.models import CALIBRATION_TONES_DB, PRIORITIES
+from db.models import CALIBRATION_TONES_DB, KEEP, PRIORITIES, PRIVACY
 
 #: What the commands of an operator are about.
 _INSTALLATION = "the installation of the environment, or of the service that runs in a folder"
@@ -421,6 +421,10 @@ def _recording_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--types", action="append", default=[], metavar="TYPE",
         help="report only this noise type or group, with all types below it; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--privacy", choices=PRIVACY, default=KEEP,
+        help="what becomes of the recording: keep it, replace its speech by noise, or remove it",
     )  # fmt: skip
     parser.add_argument("--time-zone", metavar="ZONE", help="where it was recorded: Europe/Berlin")
     parser.add_argument(

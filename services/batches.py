@@ -71,8 +71,10 @@ class BatchList:
         *,
         max_upload_bytes: int,
         max_items: int,
+        can_mute: bool,
     ) -> None:
         self._store = store
+        self._can_mute = can_mute
         self._publisher = publisher
         self._max_items = max_items
         self._uploads = batch_uploads.Receiver(
@@ -110,7 +112,9 @@ class BatchList:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Take recordings: a form of files, or JSON that names objects in the inbox."""
         asked = query_of(req, BatchOptions)
-        columns = asked.columns(self._store, user_id=principal(req).user_id, owner=owner(req))
+        columns = asked.columns(
+            self._store, user_id=principal(req).user_id, owner=owner(req), can_mute=self._can_mute
+        )
         values: dict[str, Any] = {
             "id": asked.batch_id or idempotency.new_id(req),
             "user_id": principal(req).user_id,

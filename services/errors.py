@@ -442,15 +442,17 @@ class NoLevels(ServiceError):
 
 
 class NoRecording(ServiceError):
-    """The recording of the session is no longer stored: recordings are kept for a while only."""
+    """The recording of the session is no longer stored: recordings are kept for a while only, and
+    with ``privacy`` not at all, or only as a copy without speech.
+    """
 
     status, name, title = 404, "no-recording", "The recording is no longer there"
     advice = "What was heard in it is still in the session and its detections."
 
 
 class NoSpectrogram(ServiceError):
-    """The session ended without a picture: it failed or was cancelled before one was drawn, or it
-    is from before pictures were drawn.
+    """The session ended without a picture: it failed or was cancelled before one was drawn, its
+    ``privacy`` allows none, or it is from before pictures were drawn.
     """
 
     status, name, title = 404, "no-spectrogram", "The session has no spectrogram"
@@ -522,7 +524,7 @@ class NotFinished(ServiceError):
 
 class NotGivenUp(ServiceError):
     """Only a session that was given up can be processed again: one that ended ``failed`` with the
-    code ``given-up`` or ``nothing-heard``.
+    code ``given-up`` or ``nothing-heard``. Of sessions with ``privacy`` nothing is left to process.
     """
 
     status, name, title = 409, "not-given-up", "The session was not given up"

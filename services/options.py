@@ -20,6 +20,7 @@ from db.models import (
     CALIBRATION_RANGE_DB,
     METADATA_BYTES,
     METADATA_KEYS,
+    MUTE,
     PRIORITIES,
     RECORDED_FROM,
     RECORDED_TO,
@@ -87,6 +88,9 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
     #: Noise types or groups: only events of these and of types below them are reported. All are,
     #: unless one is given.
     types: list[str] = []
+    #: What becomes of the recording when its session ends: ``keep`` it, ``mute`` its speech, or
+    #: ``discard_audio``.
+    privacy: Literal["keep", "mute", "discard_audio"] = "keep"
     #: Where it was recorded, as an IANA name: ``Europe/Berlin``.
     time_zone: str | None = None
     #: The caller's own, as a flat JSON object.
@@ -139,9 +143,11 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
         return {} if self.metadata is None else read_metadata(self.metadata)
 
     def columns(
-        self, store: Store, *, user_id: uuid.UUID, owner: uuid.UUID | None
+        self, store: Store, *, user_id: uuid.UUID, owner: uuid.UUID | None, can_mute: bool
     ) -> dict[str, Any]:
         """What of the row of a user's session they say.
+
+        ``can_mute`` says whether the installation uses a backbone, which finds speech.
 
         Raises
         ------
@@ -149,8 +155,10 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
             Also if it is somebody else's.
         InvalidParameter
             If a threshold or a type has a name that is neither in the table of noise types nor
-            reported by the model.
+            reported by the model, or if speech cannot be muted.
         """
+        if self.privacy == MUTE and not can_mute:
+            raise InvalidParameter.of([FieldError(field="privacy", detail=_CANNOT_MUTE)])
         thresholds, types = self.thresholds(), list(dict.fromkeys(self.types))
         model = self._model(store, owner=owner) if self.model or thresholds or types else None
         if model is not None:
@@ -168,6 +176,7 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
             "webhook_id": self.webhook,
             "thresholds": thresholds,
             "types": types,
+            "privacy": self.privacy,
             "time_zone": self.time_zone,
             "user_metadata": self.own_metadata(),
         }
@@ -200,9 +209,9 @@ class SessionOptions(RecordingOptions, kw_only=True):
             )
 
     def columns(
-        self, store: Store, *, user_id: uuid.UUID, owner: uuid.UUID | None
+        self, store: Store, *, user_id: uuid.UUID, owner: uuid.UUID | None, can_mute: bool
     ) -> dict[str, Any]:
-        columns = super().columns(store, user_id=user_id, owner=owner)
+        columns = super().columns(store, user_id=user_id, owner=owner, can_mute=can_mute)
         return {"recorded_at": self.recorded_at, **columns}
 
 
@@ -223,6 +232,10 @@ NAMES = frozenset(
     for field in msgspec.structs.fields(kind)
 )
 
+_CANNOT_MUTE = (
+    "this installation cannot mute speech: its setting CLAMOR_BACKBONE_URL is off, and the backbone"
+    " finds the speech. 'discard_audio' works without it"
+)
 _Confidence = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 

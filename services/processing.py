@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.progress import Progress, TaskID, TextColumn
 from rich.table import Table
 
+from db.models import KEEP
 from services import schemas
 from services.bars import Bars
 from services.client import ApiError, Client, Options
@@ -60,6 +61,8 @@ def parameters(
         asked["threshold"] = options.thresholds
     if options.types:
         asked["types"] = options.types
+    if options.privacy != KEEP:
+        asked["privacy"] = options.privacy
     if options.time_zone is not None:
         asked["time_zone"] = options.time_zone
     if options.metadata:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import uuid
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from io import BufferedReader
 import falcon
 
 from db.blobs import READ_BYTES, BlobMissing, Blobs
-from db.models import UNFINISHED_STATES
+from db.models import KEEP, UNFINISHED_STATES, AudioSession
 from db.session import Store
 from services import etags, sessions
 from services.access import owner
@@ -62,9 +63,14 @@ class SessionRecording:
         ),
     )  # fmt: skip
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
-        """The recording, byte by byte as it was sent; a part of it where ``Range`` asks for one."""
+        """The recording, byte by byte as it was sent; a part of it where ``Range`` asks for one.
+
+        With the privacy ``mute`` it is a FLAC file in which speech is replaced by noise, once the
+        session has finished; with ``discard_audio`` there is none.
+        """
         with self._store.reading() as db:
             session = sessions.found(db, session_id, owner=owner(req))
+        _require_served(session, NoRecording)
         if session.size_bytes is None and session.state in UNFINISHED_STATES:
             raise NotFinished("the recording has not been fetched yet")
         if session.size_bytes is None:
@@ -75,18 +81,24 @@ class SessionRecording:
         if etags.is_current(req, resp, tag=tag):
             return
         try:
-            stored = self._blobs.open(session.recording_key)
+            assert session.served_key is not None
+            stored = self._blobs.open(session.served_key)
         except BlobMissing:
             raise NoRecording("the recording is no longer stored") from None
-        start, stop = 0, session.size_bytes
+        is_as_sent = session.privacy == KEEP
+        size_bytes = session.size_bytes if is_as_sent else stored.seek(0, io.SEEK_END)
+        start, stop = 0, size_bytes
         asked = _part(req, size_bytes=stop, tag=tag)
         if asked is not None:
             start, stop = asked
             resp.status = falcon.HTTP_206
-            resp.content_range = (start, stop - 1, session.size_bytes)
-        resp.content_type = MEDIA_TYPES.get(session.container or "", UNKNOWN_TYPE)
+            resp.content_range = (start, stop - 1, size_bytes)
+        container, file_name = session.container, session.file_name
+        if not is_as_sent:
+            container, file_name = "flac", f"{file_name.rpartition('.')[0] or file_name}.flac"
+        resp.content_type = MEDIA_TYPES.get(container or "", UNKNOWN_TYPE)
         # Falcon takes care of all but what would end the name within its quotes.
-        resp.downloadable_as = session.file_name.translate(_UNQUOTED)
+        resp.downloadable_as = file_name.translate(_UNQUOTED)
         resp.set_stream(Pieces(stored, start, stop), stop - start)
 
 
@@ -106,9 +118,13 @@ class SessionSpectrogram:
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """The picture of the whole recording, there as soon as it is decoded: time from left to
         right, 40 Hz to 8 kHz from bottom to top, evenly by the logarithm.
+
+        With the privacy ``mute`` it shows noise in place of speech, and is there once the session
+        has finished; with ``discard_audio`` there is none.
         """
         with self._store.reading() as db:
             session = sessions.found(db, session_id, owner=owner(req))
+        _require_served(session, NoSpectrogram)
         key = session.spectrogram_key
         if key is None and session.state in UNFINISHED_STATES:
             raise NotFinished("the recording has not been decoded yet")
@@ -121,6 +137,30 @@ class SessionSpectrogram:
             resp.data = self._blobs.get(key)
         except BlobMissing:
             raise NoSpectrogram("the picture is no longer stored") from None
+
+
+def _require_served(session: AudioSession, error: type[NoRecording] | type[NoSpectrogram]) -> None:
+    """Refuse the audio of a session, and what is drawn of it, as its privacy asks.
+
+    Raises
+    ------
+    NotFinished
+        While it may become a copy without speech, or nothing.
+    NoRecording, NoSpectrogram
+        The given one, if nothing is left.
+    """
+    if session.privacy == KEEP:
+        return
+    if session.state in UNFINISHED_STATES:
+        raise NotFinished(
+            f"with privacy={session.privacy} nothing of the recording is served before the session"
+            " has finished"
+        )
+    if session.served_key is None:
+        raise error(
+            f"the session is {session.state}, and with privacy={session.privacy} nothing of its"
+            " recording is left"
+        )
 
 
 def _part(req: falcon.Request, *, size_bytes: int, tag: str) -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ import falcon
 from actors.broker import Publisher
 from actors.messages import ProcessAudioFile
 from db import retry_queries
+from db.models import KEEP
 from db.session import Store
 from services import schemas, sessions
 from services.access import owner
@@ -39,6 +40,11 @@ class SessionRetry:
             retried = retry_queries.retry_session(db, session_id, owner=owner(req))
         session = sessions.load(self._store, session_id, owner=owner(req))
         if not retried and session.finished:
+            if session.privacy != KEEP:
+                raise NotGivenUp(
+                    f"the session has the privacy {session.privacy}, with which its recording was"
+                    " removed when it ended: send the recording again"
+                )
             reason = session.problem and session.problem.code
             raise NotGivenUp(f"the session is {session.state}" + (f" ({reason})" if reason else ""))
         if retried:

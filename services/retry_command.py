@@ -6,16 +6,21 @@ import sys
 import uuid
 from collections.abc import Sequence
 
+from db.models import KEEP
 from db.retry_queries import RETRIABLE
 from services.client import ApiError, Client
 
 
 def run(client: Client, session_ids: Sequence[uuid.UUID]) -> int:
-    """Retry some sessions, or all that were given up if none is named; 1 if one was refused."""
+    """Retry some sessions, or all that can be if none is named; 1 if one was refused."""
     named = list(session_ids)
     if not named:
         failed = client.sessions(state="failed")
-        named = [each.id for each in failed if each.problem and each.problem.code in RETRIABLE]
+        named = [
+            each.id
+            for each in failed
+            if each.problem and each.problem.code in RETRIABLE and each.privacy == KEEP
+        ]
     refused = 0
     for session_id in named:
         try:

@@ -93,6 +93,11 @@ class Session(msgspec.Struct, kw_only=True):
     thresholds: dict[str, float]
     #: The noise types and groups that are reported, with all types below them; empty for all.
     types: list[str]
+    #: What becomes of the recording: keep, mute or discard_audio.
+    privacy: str
+    #: When the recording was removed for its ``privacy``: all audio but a copy without speech. Null
+    #: until then, and with ``keep``.
+    audio_removed_at: datetime | None
     #: When the recording began, and where, as its sender said.
     recorded_at: datetime | None
     time_zone: str | None

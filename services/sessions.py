@@ -82,12 +82,14 @@ class SessionList:
         elsewhere: Elsewhere,
         *,
         max_upload_bytes: int,
+        can_mute: bool,
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._publisher = publisher
         self._elsewhere = elsewhere
         self._max_upload_bytes = max_upload_bytes
+        self._can_mute = can_mute
 
     @operation(
         scope="sessions:read", query=list_schemas.SessionQuery, answer=list_schemas.SessionPage
@@ -134,7 +136,9 @@ class SessionList:
         of a supported format, whatever its ``Content-Type`` is, or without one.
         """
         asked = query_of(req, SessionOptions)
-        columns = asked.columns(self._store, user_id=principal(req).user_id, owner=owner(req))
+        columns = asked.columns(
+            self._store, user_id=principal(req).user_id, owner=owner(req), can_mute=self._can_mute
+        )
         if is_meant(req):
             session_id = self._elsewhere.add(req, file_name=asked.file_name, asked=columns)
         else:

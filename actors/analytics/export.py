@@ -151,9 +151,9 @@ def _write_clips(runtime: Runtime, out: IO[bytes], selected: Selected, bar: Bar)
 
 def _cut(runtime: Runtime, piece: Piece) -> Iterator[tuple[int, NDArray[np.float32], int]]:
     """The sound of some events of one recording: which, samples, and their rate."""
-    if not piece.events:
+    if not piece.events or piece.audio_key is None:
         return
     stretches = [(event.start_s, event.end_s) for event in piece.events]
-    with runtime.blobs.open(piece.recording_key) as file, decode.open_recording(file) as decoder:
+    with runtime.blobs.open(piece.audio_key) as file, decode.open_recording(file) as decoder:
         for index, samples in clips.each(decoder, stretches):
             yield index, samples, decoder.format.rate_hz

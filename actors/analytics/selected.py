@@ -24,8 +24,8 @@ class Piece:
     """Some events of one recording."""
 
     recording: Recording
-    #: Where its sound lies.
-    recording_key: str
+    #: The blob of its audio; None if none may be cut into clips.
+    audio_key: str | None
     events: Sequence[Event]
     #: Which share of all is done with these.
     share: float
@@ -130,7 +130,7 @@ class Selected:
         )
         return Piece(
             recording=recording,
-            recording_key=row.recording_key,
+            audio_key=row.served_key,
             events=[Event(*each[: self._n_columns]) for each in events],
             share=min((self._n_done + done) / max(self.n_sessions, 1), 1.0),
         )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from actors import noise_types, rounding, steps
-from actors.audio import level_answer, pcm, progress, resplit
+from actors.audio import level_answer, pcm, privacy, progress, resplit
 from actors.audio.detect import SCORES
 from actors.failures import Permanent
 from actors.hold import Hold
@@ -30,7 +30,10 @@ from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
 from db import analysis_queries, queries, turns
 from db.blobs import BlobMissing, product_key
 from db.claims import Work
-from db.models import AudioSession, SessionSpan
+from db.models import MUTE, AudioSession, SessionSpan
+
+#: The share of the stage that naming takes where speech is muted afterwards.
+NAMED_SHARE = 0.3
 
 
 def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
@@ -68,9 +71,18 @@ def _outcome(
     model = runtime.model(session.model_id)
     levels = LevelSeries.from_bytes(runtime.blobs.get(session.levels_key))
     totals = Totals.from_json(session.totals)
-    tell = progress.of_stage(runtime, work, hold)
-    heard = _merge(runtime, session, spans, levels, hold, tell=tell)
-    heard = _as_shown(heard, session.calibration_db)
+    tell, is_muted = progress.of_stage(runtime, work, hold), session.privacy == MUTE
+    named_share = NAMED_SHARE if is_muted else 1.0
+    found = _merge(
+        runtime, session, spans, levels, hold, tell=lambda share: tell(share * named_share)
+    )
+    audio_keys: dict[str, Any] = {}
+    if is_muted:
+        audio_keys = privacy.mute(
+            runtime, session, work, hold, found,
+            tell=lambda share: tell(named_share + share * (1.0 - named_share)),
+        )  # fmt: skip
+    heard = _as_shown(_of_interest(found, session.types), session.calibration_db)
     answer_key = hold.writes(
         product_key(session.id, "levels-answer", attempt=hold.attempt, resplits=work.resplits)
     )
@@ -80,6 +92,7 @@ def _outcome(
         "summary": _summary(session, heard, totals, model),
         "levels_answer_key": answer_key,
         "quarter_mean_squares": _by_quarters(session, levels),
+        **audio_keys,
     }
     return steps.Outcome(_ending(work, session, spans, values, heard))
 
@@ -125,19 +138,23 @@ def _merge(
         thresholds=session.thresholds,
         opinion=_opinion(runtime, session, hold),
     )
-    # Last of all, so that types that were not asked for change nothing about the others.
-    wanted = noise_types.with_below(session.types)
     # What nobody listened to is missing from the answer; it is not unclassified.
     lost = [_times(span, grid) for span in spans if span.scores is None]
     return [
         event
         for event in found
-        if (not wanted or event.noise_type in wanted)
-        and (
-            event.noise_type != UNCLASSIFIED
-            or not any(event.start_s < end_s and start_s < event.end_s for start_s, end_s in lost)
-        )
+        if event.noise_type != UNCLASSIFIED
+        or not any(event.start_s < end_s and start_s < event.end_s for start_s, end_s in lost)
     ]
+
+
+def _of_interest(found: Sequence[Event], types: Sequence[str]) -> list[Event]:
+    """Return the events of some types and groups and of all types below them; all without any.
+
+    It comes last, so that types that were not asked for change nothing about the others.
+    """
+    wanted = noise_types.with_below(types)
+    return [event for event in found if not wanted or event.noise_type in wanted]
 
 
 def _opinion(runtime: Runtime, session: AudioSession, hold: Hold) -> SecondOpinion | None:

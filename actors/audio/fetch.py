@@ -45,7 +45,7 @@ _CODES: Mapping[type[errors.OutboundError], str] = {
 }
 
 
-def recording(runtime: Runtime, work: Work, hold: Hold) -> str:
+def recording(runtime: Runtime, session: AudioSession, work: Work, hold: Hold) -> str:
     """The key of a session's recording, which is brought here if it lies elsewhere.
 
     Raises
@@ -56,9 +56,6 @@ def recording(runtime: Runtime, work: Work, hold: Hold) -> str:
     UnknownFormat
         If what comes from an address does not begin like a recording.
     """
-    with runtime.store.reading() as db:
-        session = queries.get_session(db, work.session_id)
-    assert session is not None
     if session.size_bytes is not None:
         return session.recording_key
     key = hold.writes(product_key(work.session_id, "recording", attempt=hold.attempt))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from actors.hold import Hold
 from actors.science import ear
-from actors.science.chunks import Grid
+from actors.science.chunks import RATE_HZ, Grid
 from actors.science.prepare import PCM_BYTES, pcm_to_float
 from db.blobs import Blobs
 from db.models import AudioSession
+
+#: Samples that are read at once from beginning to end.
+BLOCK = 60 * RATE_HZ
 
 
 def grid_of(session: AudioSession) -> Grid:
@@ -27,6 +32,14 @@ def reader(blobs: Blobs, session: AudioSession, hold: Hold) -> ear.Read:
     assert session.pcm_key
     assert session.n_samples
     return _reader(blobs, session.pcm_key, session.n_samples, hold)
+
+
+def blocks(blobs: Blobs, session: AudioSession, hold: Hold) -> Iterator[NDArray[np.float32]]:
+    """Yield the samples of a session at 16 kHz, piece by piece."""
+    assert session.n_samples
+    read = reader(blobs, session, hold)
+    for start in range(0, session.n_samples, BLOCK):
+        yield read(start, min(start + BLOCK, session.n_samples))
 
 
 def wide_reader(blobs: Blobs, session: AudioSession, hold: Hold) -> tuple[ear.Read, int]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from actors import noise_types, steps
-from actors.audio import fetch, limits
+from actors.audio import fetch, limits, privacy
 from actors.failures import Permanent
 from actors.hold import Hold
 from actors.messages import ProcessAudioFile, SplitRecording
@@ -27,16 +27,17 @@ def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
 
 def _process(runtime: Runtime, work: Work) -> steps.Step:
     def perform(hold: Hold) -> steps.Outcome:
+        with runtime.store.reading() as db:
+            session = queries.get_session(db, work.session_id)
+        assert session is not None
         with (
-            runtime.blobs.open(fetch.recording(runtime, work, hold)) as file,
+            privacy.audio_is_needed(session),
+            runtime.blobs.open(fetch.recording(runtime, session, work, hold)) as file,
             decode.open_recording(file) as decoder,
         ):
             audio = decoder.format
         limits.check_format(audio, runtime.settings)
         hold.check()
-        with runtime.store.reading() as db:
-            session = queries.get_session(db, work.session_id)
-        assert session is not None
         model_id = session.model_id or runtime.current_model_id()
         # A model that cannot be used is told here, rather than by every span.
         _check_known({*session.thresholds, *session.types}, runtime.model(model_id))

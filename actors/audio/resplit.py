@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from actors import steps
+from actors.audio import privacy
 from actors.failures import Permanent
 from actors.messages import Nudge, SplitRecording
 from actors.runtime import Runtime
@@ -37,9 +38,11 @@ def instead(
     BlobMissing
         If the recording is missing, too.
     Permanent
+        ``audio-removed`` if the recording was removed for privacy.
         ``decoded-audio-missing`` if the session was split again `MOST_RESPLITS` times already.
     """
-    runtime.blobs.size(session.recording_key)
+    with privacy.audio_is_needed(session):
+        runtime.blobs.size(session.recording_key)
     if work.resplits >= MOST_RESPLITS:
         raise Permanent(
             "decoded-audio-missing",

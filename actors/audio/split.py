@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from actors import steps
-from actors.audio import limits, progress
+from actors.audio import limits, privacy, progress
 from actors.hold import Hold
 from actors.messages import DetectSpan, Nudge, SplitRecording
 from actors.runtime import Runtime
@@ -24,7 +24,7 @@ from actors.science.spectrogram import Spectrogram
 from db import limit_queries, queries, turns
 from db.blobs import product_key
 from db.claims import Work
-from db.models import AudioSession
+from db.models import KEEP, AudioSession
 
 Samples = NDArray[np.float32]
 
@@ -51,18 +51,25 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
         with runtime.store.transaction() as db:
             session = queries.get_session(db, session_id)
         assert session is not None
-        # First, since a calibrator's recording that is none fails the session.
-        calibration_db = _calibration_db(runtime, session, hold)
-        pcm_key, wide_key, levels_key, picture_key = (
-            hold.writes(product_key(session_id, name, attempt=hold.attempt, resplits=work.resplits))
-            for name in ("pcm", "wide-pcm", "levels", "spectrogram")
-        )
-        tagger = runtime.tagger
-        keys = (pcm_key, None if tagger is None else wide_key)
-        tell = progress.of_stage(runtime, work, hold)
-        prepared, picture = _decode(runtime, session, keys, tell=tell)
+        privacy.require_mutable(session, runtime.tagger)
+        with privacy.audio_is_needed(session):
+            # First, since a calibrator's recording that is none fails the session.
+            calibration_db = _calibration_db(runtime, session, hold)
+            pcm_key, wide_key, levels_key, picture_key = (
+                hold.writes(
+                    product_key(session_id, name, attempt=hold.attempt, resplits=work.resplits)
+                )
+                for name in ("pcm", "wide-pcm", "levels", "spectrogram")
+            )
+            tagger = runtime.tagger
+            keys = (pcm_key, None if tagger is None else wide_key)
+            tell = progress.of_stage(runtime, work, hold)
+            prepared, picture = _decode(runtime, session, keys, tell=tell)
         runtime.blobs.put(levels_key, prepared.levels.to_bytes())
-        runtime.blobs.put(picture_key, spectrogram.to_png(picture.finish()))
+        # With privacy the picture is drawn at the end, without speech, or not at all.
+        is_drawn = session.privacy == KEEP
+        if is_drawn:
+            runtime.blobs.put(picture_key, spectrogram.to_png(picture.finish()))
         spans = chunks.plan_spans(prepared.grid.length)
         move_on = steps.move_on(
             work,
@@ -78,7 +85,7 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
                 "wide_pcm_key": keys[1],
                 "backbone": None if tagger is None else tagger.name,
                 "levels_key": levels_key,
-                "spectrogram_key": picture_key,
+                "spectrogram_key": picture_key if is_drawn else None,
                 "spans_total": len(spans),
             },
             then=[DetectSpan(session_id=session_id, span_index=span.index) for span in spans],

@@ -152,7 +152,7 @@ def _cut(runtime: Runtime, events: Sequence[Row[Any]]) -> list[dict[str, Any]]:
     """Keep the sound of some events; what is written down of each."""
     by_recording: defaultdict[str, list[Row[Any]]] = defaultdict(list)
     for event in events:
-        by_recording[event.recording_key].append(event)
+        by_recording[event.served_key].append(event)
     rows = []
     for key, of_one in by_recording.items():
         try:

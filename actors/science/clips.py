@@ -11,13 +11,12 @@ import soxr
 from numpy.typing import NDArray
 
 from actors.science.decode import Decoder
+from actors.science.flac import HIGHEST_RATE_HZ, MOST_CHANNELS
 
 #: Sound before and after an event, so that a listener hears where it begins and ends.
 MARGIN_S = 0.5
 #: No clip is longer: an event may last as long as its recording.
 LONGEST_S = 30.0
-#: FLAC knows no higher rate.
-HIGHEST_RATE_HZ = 655_350
 
 
 def cut(decoder: Decoder, events: Sequence[tuple[float, float]]) -> list[NDArray[np.float32]]:
@@ -92,11 +91,10 @@ def to_flac(samples: NDArray[np.float32], rate_hz: int) -> bytes:
     ----------
     samples
         [shape=(n, n_channels)], full scale = 1.0; what is louder is clipped. A rate above
-        `HIGHEST_RATE_HZ` is halved.
+        `HIGHEST_RATE_HZ` is halved, and of more channels the first `MOST_CHANNELS` are written.
     """
     file = io.BytesIO()
     if rate_hz > HIGHEST_RATE_HZ:
         samples, rate_hz = soxr.resample(samples, rate_hz, rate_hz / 2), rate_hz // 2
-    # FLAC knows no more than eight channels.
-    soundfile.write(file, samples[:, :8], rate_hz, format="FLAC", subtype="PCM_24")
+    soundfile.write(file, samples[:, :MOST_CHANNELS], rate_hz, format="FLAC", subtype="PCM_24")
     return file.getvalue()

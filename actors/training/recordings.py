@@ -84,7 +84,11 @@ def read(
     by_key: dict[str, list[int]] = defaultdict(list)
     for index, (each, key) in enumerate(zip(wanted, _keys(runtime, wanted), strict=True)):
         if key is None:
-            result.refused[index] = "the file was not sent"
+            result.refused[index] = (
+                "the file was not sent"
+                if each.session_id is None
+                else "the recording is not stored"
+            )
         elif (each.end_s or 0.0) - each.start_s > longest_s:
             result.refused[index] = f"lasts longer than {longest_s:g} s"
         else:
@@ -102,12 +106,12 @@ def read(
 
 
 def _keys(runtime: Runtime, wanted: Sequence[Wanted]) -> list[str | None]:
-    """Where each recording lies; None if nowhere."""
+    """Return the blob of each recording; None if there is none."""
     session_ids = {each.session_id for each in wanted if each.session_id}
-    known: dict[uuid.UUID, str] = {}
+    known: dict[uuid.UUID, str | None] = {}
     if session_ids:
         with runtime.store.reading() as db:
-            known = queries.recording_keys(db, session_ids)
+            known = queries.served_keys(db, session_ids)
     # Of a session that is not there any more the recording is not, either.
     return [
         known.get(each.session_id, recording_key(each.session_id))

@@ -43,6 +43,8 @@ QUEUED: dict[str, Any] = {
     "model_id": None,
     "thresholds": {},
     "types": [],
+    "privacy": "keep",
+    "audio_removed_at": None,
     "recorded_at": "2026-03-14T08:00:00Z",
     "time_zone": "Europe/Berlin",
     "metadata": {"site": "bridge", "floor": 3},

@@ -13,6 +13,11 @@ import {
 import { hideTrouble, showTrouble } from "./trouble.js";
 import { isFinished, watch } from "./watch.js";
 
+/** What becomes of a recording that is not kept as it came. */
+const PRIVACY = {
+  mute: "speech in the recording is replaced by noise",
+  discard_audio: "the recording is removed when the session ends",
+};
 /** A recording up to this size is fetched without being asked for: it is held in memory. */
 const SOUND_BYTES = 50_000_000;
 const SPECTROGRAM = "Spectrogram: lighter is louder, down to 75 dB below the loudest.";
@@ -137,8 +142,10 @@ function show(next) {
   }
   // Before a recording is recognised its media type says nothing to a player.
   const isHere = session.size_bytes !== null;
-  if (isHere && (session.container !== null || isFinished(session))) offerSound();
-  if (DECODED.has(session.state)) once("spectrogram", fetchSpectrogram);
+  // With privacy nothing of the recording is served before the end.
+  const isServed = session.privacy === "keep" || isFinished(session);
+  if (isServed && isHere && (session.container !== null || isFinished(session))) offerSound();
+  if (isServed && DECODED.has(session.state)) once("spectrogram", fetchSpectrogram);
 }
 
 function showProgress() {
@@ -252,7 +259,8 @@ function fetchSound() {
     const url = await urlOf("recording", signal);
     player.sound = url;
     ids("download").href = url;
-    ids("download").download = session.file_name;
+    ids("download").download = session.privacy === "keep"
+      ? session.file_name : `${session.file_name.replace(/\.[^.]*$/, "")}.flac`;
     ids("download").hidden = false;
   });
 }
@@ -282,6 +290,7 @@ function showFacts() {
       && `channel ${summary.analysed_channel} alone: the channels cancel each other`],
     ["Length", session.duration_s !== null && clock(session.duration_s)],
     ["Size", session.size_bytes !== null && bytes(session.size_bytes)],
+    ["Privacy", PRIVACY[session.privacy]],
     ["Fetched from", session.source_url],
     ["Recorded", session.recorded_at && moment(session.recorded_at, session.time_zone)],
     ["Received", moment(session.created_at)],

@@ -101,6 +101,7 @@ def test_what_it_is_posted_with_is_kept_and_shown(
     plain = post(api).json
     assert (plain["model_id"], plain["recorded_at"], plain["time_zone"]) == (None, None, None)
     assert (plain["thresholds"], plain["types"], plain["metadata"]) == ({}, [], {})
+    assert plain["privacy"] == "keep"
 
 
 def test_a_model_or_a_noise_type_that_is_not_known_is_refused_before_anything_is_kept(
@@ -135,7 +136,7 @@ def test_thresholds_stay_with_the_model_that_they_were_compared_with(
 
 
 @pytest.mark.parametrize(
-    "name", ["threshold", "types", "metadata", "model", "recorded_at", "time_zone"]
+    "name", ["threshold", "types", "privacy", "metadata", "model", "recorded_at", "time_zone"]
 )
 def test_an_option_is_no_field_of_a_form(
     api: falcon.testing.TestClient, runtime: Runtime, name: str
@@ -294,8 +295,10 @@ def test_each_recording_of_a_batch_has_the_batchs_options(
 ) -> None:
     model_id = register(runtime, networks.hearer())
     runtime.blobs.put("inbox/a.flac", recordings.HEADER)
-    params = {"model": str(model_id), "threshold": "rain:0.25", "metadata": '{"site": 7}',
-              "time_zone": "UTC", "types": ["nature", "siren"]}  # fmt: skip
+    params = {
+        "model": str(model_id), "threshold": "rain:0.25", "metadata": '{"site": 7}',
+        "time_zone": "UTC", "types": ["nature", "siren"], "privacy": "discard_audio",
+    }  # fmt: skip
     named = api.simulate_post("/v1/batches", json={"keys": ["inbox/a.flac"]}, params=params)
     assert named.status_code == 202, named.text
     handle(runtime, BatchProcessFiles(batch_id=uuid.UUID(named.json["id"])))
@@ -309,6 +312,7 @@ def test_each_recording_of_a_batch_has_the_batchs_options(
         shown = api.simulate_get(f"/v1/sessions/{items[0]['session_id']}").json
         assert (shown["model_id"], shown["thresholds"]) == (str(model_id), {"rain": 0.25})
         assert shown["types"] == ["nature", "siren"]
+        assert shown["privacy"] == "discard_audio"
         assert (shown["metadata"], shown["time_zone"]) == ({"site": 7}, "UTC")
     whole = api.simulate_post(
         "/v1/batches",

@@ -111,8 +111,10 @@ def test_the_steward_asks_by_index(runtime: Runtime) -> None:
         db.execute(
             text(
                 "INSERT INTO audio_sessions (id, file_name, recording_key, size_bytes, state,"
-                " finished_at, tidied_at) SELECT gen_random_uuid(), 'a', 'b', 1, 'completed',"
-                " now(), now() FROM generate_series(1, 20000)"
+                " finished_at, tidied_at, privacy, audio_removed_at)"
+                " SELECT gen_random_uuid(), 'a', 'b', 1, 'completed', now(), now(),"
+                " CASE WHEN n % 3 = 0 THEN 'mute' ELSE 'keep' END,"
+                " CASE WHEN n % 3 = 0 THEN now() END FROM generate_series(1, 20000) AS n"
             )
         )
         db.execute(text("ANALYZE audio_sessions"))

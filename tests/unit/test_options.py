@@ -22,6 +22,7 @@ from db.models import (
     METADATA_KEYS,
     NORMAL,
     PRIORITIES,
+    PRIVACY,
 )
 from services import contract, processing
 from services.arguments import parser
@@ -52,6 +53,7 @@ def values(kind: type[msgspec.Struct], field: str) -> set[Any]:
 
 def test_the_choices_are_those_of_the_table() -> None:
     assert values(SessionOptions, "priority") == set(PRIORITIES)
+    assert values(SessionOptions, "privacy") == set(PRIVACY)
     assert values(SessionOptions, "bands") - {None} == set(BANDS)
     assert values(SessionOptions, "calibration_tone_db") - {None} == set(CALIBRATION_TONES_DB)
 
@@ -83,14 +85,15 @@ def test_what_a_command_is_given_is_read_as_it_was_meant() -> None:
     given_options = parser().parse_args(
         ["process", "a.flac", "--model", str(uuid.UUID(int=7)), "--threshold", "rain=0.7",
          "--threshold", "a=b=1", "--time-zone", "Asia/Tokyo", "--metadata", "site=7",
-         "--metadata", "note=a=b", "--priority", "low", "--types", "traffic", "--types", "rain"]
+         "--metadata", "note=a=b", "--priority", "low", "--types", "traffic", "--types", "rain",
+         "--privacy", "mute"]
     )  # fmt: skip
     asked = read(urlencode(processing.parameters(given_options, calibration_db=-3.5), doseq=True))
     assert (asked.model, asked.priority, asked.calibration_db) == (uuid.UUID(int=7), "low", -3.5)
     assert asked.thresholds() == {"rain": 0.7, "a=b": 1.0}
     assert asked.own_metadata() == {"site": "7", "note": "a=b"}
     assert asked.time_zone == "Asia/Tokyo"
-    assert asked.types == ["traffic", "rain"]
+    assert (asked.types, asked.privacy) == (["traffic", "rain"], "mute")
 
 
 @pytest.mark.parametrize("offset", ["+01:00", "%2B01:00"])

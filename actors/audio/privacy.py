@@ -1,0 +1,160 @@
+"""What becomes of the audio of a session that asks for privacy.
+
+Nothing is served of such a session before it has ended, and nothing that was sent is kept after
+that. The row that ends it names the muted copy, if it asked for one; then the steward removes all
+audio that the row does not name. So it does not matter when a worker dies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from actors import noise_types
+from actors.audio import pcm
+from actors.failures import Permanent
+from actors.hold import Hold
+from actors.runtime import Runtime
+from actors.science import decode, flac, muting, spectrogram, speech
+from actors.science.chunks import RATE_HZ
+from actors.science.spectrogram import Spectrogram
+from actors.science.tagger import Tagger
+from actors.science.types import Event
+from db.blobs import BlobMissing, product_key
+from db.claims import Work
+from db.models import KEEP, MUTE, AudioSession
+
+#: The share of muting that is done when speech is found, and when the copy is written.
+FOUND_SHARE, COPIED_SHARE = 0.6, 0.95
+
+
+def require_mutable(session: AudioSession, tagger: Tagger | None) -> None:
+    """Refuse a recording whose speech is to be muted, if that cannot be done.
+
+    Raises
+    ------
+    Permanent
+        ``backbone-missing`` or ``cannot-mute``.
+    """
+    if session.privacy != MUTE:
+        return
+    if tagger is None:
+        raise Permanent(
+            "backbone-missing",
+            "speech cannot be muted, because the weights of the backbone, which finds it, are not"
+            " installed on this worker: install them with `clamor model fetch`, or send the"
+            " recording with privacy=discard_audio, which works without them",
+        )
+    assert session.n_channels is not None
+    assert session.rate_hz is not None
+    if session.n_channels > flac.MOST_CHANNELS or session.rate_hz > flac.HIGHEST_RATE_HZ:
+        raise Permanent(
+            "cannot-mute",
+            f"speech can be muted in recordings of up to {flac.MOST_CHANNELS} channels and"
+            f" {flac.HIGHEST_RATE_HZ} Hz: send this one with privacy=discard_audio",
+        )
+
+
+@contextmanager
+def audio_is_needed(session: AudioSession) -> Iterator[None]:
+    """Give the reason why the recording of a session with privacy is missing.
+
+    Raises
+    ------
+    Permanent
+        ``audio-removed`` in place of :class:`BlobMissing`.
+    """
+    try:
+        yield
+    except BlobMissing:
+        if session.privacy == KEEP:
+            raise
+        raise Permanent(
+            "audio-removed",
+            f"the recording is no longer stored: with privacy={session.privacy} it is removed when"
+            " its session ends; send it again",
+        ) from None
+
+
+def mute(
+    runtime: Runtime,
+    session: AudioSession,
+    work: Work,
+    hold: Hold,
+    events: Iterable[Event],
+    *,
+    tell: Callable[[float], None],
+) -> dict[str, Any]:
+    """Write the copy of a recording without speech, and its spectrogram; return their keys.
+
+    Parameters
+    ----------
+    runtime, session, work, hold
+        Of the step that ends the session.
+    events
+        All that was found; those of speech are muted whatever the backbone says.
+    tell
+        Takes the share of muting that is done.
+    """
+    muted_key, picture_key = (
+        hold.writes(product_key(session.id, name, attempt=hold.attempt, resplits=work.resplits))
+        for name in ("muted", "spectrogram")
+    )
+    intervals = _speech(runtime, session, hold, events, tell=tell)
+    _write_copy(runtime, session, muted_key, intervals, tell=tell)
+    picture = Spectrogram()
+    blocks = (block[:, None] for block in pcm.blocks(runtime.blobs, session, hold))
+    for block in muting.muted(blocks, intervals, rate_hz=RATE_HZ):
+        picture.push(block[:, 0])
+    runtime.blobs.put(picture_key, spectrogram.to_png(picture.finish()))
+    return {"muted_key": muted_key, "spectrogram_key": picture_key}
+
+
+def _speech(
+    runtime: Runtime,
+    session: AudioSession,
+    hold: Hold,
+    events: Iterable[Event],
+    *,
+    tell: Callable[[float], None],
+) -> speech.Intervals:
+    assert runtime.tagger is not None
+    read, n_samples = pcm.wide_reader(runtime.blobs, session, hold)
+    found = speech.find(
+        runtime.tagger.backbone,
+        read,
+        n_samples,
+        on_progress=lambda share: tell(share * FOUND_SHARE),
+    )
+    kinds = noise_types.below("speech")
+    named = ((event.start_s, event.end_s) for event in events if event.noise_type in kinds)
+    return speech.union(found, speech.widened(named))
+
+
+def _write_copy(
+    runtime: Runtime,
+    session: AudioSession,
+    key: str,
+    intervals: speech.Intervals,
+    *,
+    tell: Callable[[float], None],
+) -> None:
+    assert session.duration_s is not None
+    with (
+        runtime.blobs.open(session.recording_key) as file,
+        decode.open_recording(file) as decoder,
+        runtime.blobs.writer(key) as out,
+    ):
+        rate_hz, n_channels = decoder.format.rate_hz, decoder.format.n_channels
+        n_frames = round(session.duration_s * rate_hz)
+
+        def told() -> Iterator[muting.Block]:
+            n_passed = 0
+            for block in muting.muted(decoder.blocks(), intervals, rate_hz=rate_hz):
+                n_passed += len(block)
+                share = n_passed / n_frames
+                tell(FOUND_SHARE + share * (COPIED_SHARE - FOUND_SHARE))
+                yield block
+
+        flac.write(told(), out, rate_hz=rate_hz, n_channels=n_channels, n_frames=n_frames)
