@@ -62,6 +62,23 @@ class Runtime:
         """The base types over the backbone; None where its weights are missing or not used."""
         return self._tagger[0]
 
+    def tagger_for(self, model: Model) -> Tagger | None:
+        """The base types beside a model: its own head, if it was trained on this backbone.
+
+        Raises
+        ------
+        ModelError
+            When the head says so, but takes other embeddings.
+        """
+        shipped, head = self.tagger, model.head
+        if shipped is None or head is None:
+            return shipped
+        if head.header["backbone_sha256"] != shipped.head.header["backbone_sha256"]:
+            return shipped
+        if head.arrays["mean"].size != shipped.backbone.n_embedding:
+            raise ModelError("the head of the model does not fit the backbone that it names")
+        return Tagger(shipped.backbone, head)
+
     @property
     def backbone_state(self) -> str:
         """Whether the backbone is used, in one line."""

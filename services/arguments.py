@@ -338,7 +338,11 @@ def _model_commands(commands: Any) -> None:
     )
     train.add_argument("manifest", type=Path, metavar="MANIFEST.csv")
     train.add_argument("--name", help="what the model is called; its versions are counted")
-    train.add_argument("--algorithm", help="how it learns (default: what the workers prefer)")
+    train.add_argument(
+        "--algorithm",
+        help="how it learns (default: what the workers prefer); "
+        "linear_head adds types to the base types, from 3 to 20 clips each",
+    )
     train.add_argument("--seed", type=int, help="the same clips and seed give the same model")
     train.add_argument(
         "--promote", action="store_true",

@@ -115,7 +115,7 @@ def show_models(client: Client) -> int:
         table.add_row(
             "*" if model.in_use else "",
             escape(f"{model.name} {model.version}"),
-            str(len(model.classes)),
+            str(len({*model.classes, *model.trained_types})),
             _share(model.clip_accuracy),
             str(model.id),
         )
@@ -240,6 +240,9 @@ def _print_card(model: schemas.Model, out: Console) -> None:
     )
     if card["calibration"] is not None:
         out.print(f"calibration error {card['calibration']['expected_error']:.3f}")
+    # A card of an earlier release has none.
+    for warning in card.get("warnings", ()):
+        out.print(f"warning: {warning}", style="yellow", markup=False)
     out.print(f"model {model.id}")
 
 

@@ -241,7 +241,7 @@ _Confidence = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 def _check_known(names: Mapping[str, Iterable[str]], model: NoiseModel) -> None:
     """Refuse names of noise types, given by parameter, that the model cannot report."""
-    classes = model.header["classes"]
+    classes = noise_types.of_model(model.header)
     errors = [
         FieldError(
             field=field,

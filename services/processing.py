@@ -182,6 +182,13 @@ def print_table(result: Result, *, console: Console) -> None:
     )
     if summary is not None:
         console.print(_named_by(summary.model), markup=False)
+        if summary.unused_types:
+            console.print(
+                f"not looked for: {', '.join(summary.unused_types)}; the model's own types need "
+                "its backbone: run `clamor model fetch` and restart the workers",
+                style="yellow",
+                markup=False,
+            )
     if session.problem is not None:
         console.print(f"incomplete: {session.problem.detail}", style="yellow", markup=False)
         for part in session.problem.missing:

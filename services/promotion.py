@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from actors import rounding
-from actors.noise_types import reported
+from actors.noise_types import of_model, reported
 from db.models import NoiseModel
 from db.training_models import Validation
 
@@ -117,7 +117,7 @@ def compare(
 
 
 def _noise_types_of(model: NoiseModel) -> set[str]:
-    return reported(map(str, model.header.get("classes", ())))
+    return reported(of_model(model.header))
 
 
 def _validated(report: dict[str, Any] | None) -> dict[str, float | None]:

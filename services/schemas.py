@@ -61,6 +61,9 @@ class Summary(msgspec.Struct, kw_only=True):
     #: Name and version of the model, and the backbone beside it, which names all base types; null
     #: where the weights of the backbone are not installed.
     model: dict[str, str | None]
+    #: The types that the model was trained on beside the base types, if they were not looked for
+    #: because its backbone is missing.
+    unused_types: list[str] = []
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -256,6 +259,9 @@ class Model(msgspec.Struct, kw_only=True):
     version: str
     algorithm: str
     classes: list[str]
+    #: The types that it was trained on beside the base types, or that it refines; they need the
+    #: backbone. Empty for a model that was trained on classes alone.
+    trained_types: list[str]
     sha256: str
     is_shipped: bool
     #: Whether new sessions are given this one.
@@ -276,6 +282,7 @@ class Model(msgspec.Struct, kw_only=True):
             **{name: getattr(row, name) for name in own},
             algorithm=str(row.header.get("algorithm", "")),
             classes=list(row.header["classes"]),
+            trained_types=list(row.header.get("trained_types", ())),
             in_use=in_use,
             clip_accuracy=None if row.clip_accuracy is None else rounding.share(row.clip_accuracy),
             card=row.card if with_card else None,
@@ -348,9 +355,18 @@ class Training(Task, kw_only=True):
     clips_total: int
     clips_refused: list[RefusedClip]
     model_id: uuid.UUID | None
+    #: What limits the worth of the model's figures; its card has them, too.
+    warnings: list[str]
 
     @classmethod
-    def of(cls, row: TrainingJob, *, n_clips: int, refused: Sequence[TrainingClip]) -> Training:
+    def of(
+        cls,
+        row: TrainingJob,
+        *,
+        n_clips: int,
+        refused: Sequence[TrainingClip],
+        model: NoiseModel | None = None,
+    ) -> Training:
         """The training of a row; ``refused`` are the clips that could not be used."""
         return cls(
             **task_of(row),
@@ -358,6 +374,7 @@ class Training(Task, kw_only=True):
             algorithm=row.algorithm,
             model_id=row.model_id,
             version=str(row.version),
+            warnings=[] if model is None else list(model.header.get("warnings", ())),
             clips_total=n_clips,
             clips_refused=[
                 RefusedClip(

@@ -161,6 +161,7 @@ def load(store: Store, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas
             job,
             n_clips=model_queries.count_clips(db, job_id),
             refused=model_queries.refused_clips(db, job_id),
+            model=None if job.model_id is None else model_queries.get_model(db, job.model_id),
         )
 
 

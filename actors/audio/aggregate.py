@@ -73,8 +73,9 @@ def _outcome(
     totals = Totals.from_json(session.totals)
     tell, is_muted = progress.of_stage(runtime, work, hold), session.privacy == MUTE
     named_share = NAMED_SHARE if is_muted else 1.0
+    opinion = _opinion(runtime, session, model, hold)
     found = _merge(
-        runtime, session, spans, levels, hold, tell=lambda share: tell(share * named_share)
+        runtime, session, spans, levels, opinion, hold, tell=lambda share: tell(share * named_share)
     )
     audio_keys: dict[str, Any] = {}
     if is_muted:
@@ -89,7 +90,8 @@ def _outcome(
     answer = level_answer.document(session, levels, totals)
     runtime.blobs.put(answer_key, msgspec.json.encode(answer))
     values = {
-        "summary": _summary(session, heard, totals, model),
+        "summary": _summary(session, heard, totals, model)
+        | {"unused_types": _unused(model, opinion)},
         "levels_answer_key": answer_key,
         "quarter_mean_squares": _by_quarters(session, levels),
         **audio_keys,
@@ -111,6 +113,7 @@ def _merge(
     session: AudioSession,
     spans: Sequence[SessionSpan],
     levels: LevelSeries,
+    opinion: SecondOpinion | None,
     hold: Hold,
     *,
     tell: Callable[[float], None],
@@ -136,7 +139,7 @@ def _merge(
         grid=grid,
         levels=levels,
         thresholds=session.thresholds,
-        opinion=_opinion(runtime, session, hold),
+        opinion=opinion,
     )
     # What nobody listened to is missing from the answer; it is not unclassified.
     lost = [_times(span, grid) for span in spans if span.scores is None]
@@ -157,7 +160,9 @@ def _of_interest(found: Sequence[Event], types: Sequence[str]) -> list[Event]:
     return [event for event in found if not wanted or event.noise_type in wanted]
 
 
-def _opinion(runtime: Runtime, session: AudioSession, hold: Hold) -> SecondOpinion | None:
+def _opinion(
+    runtime: Runtime, session: AudioSession, model: Model, hold: Hold
+) -> SecondOpinion | None:
     """The base types, if the session was split by a worker that has the backbone.
 
     Raises
@@ -167,10 +172,17 @@ def _opinion(runtime: Runtime, session: AudioSession, hold: Hold) -> SecondOpini
     """
     if session.wide_pcm_key is None:
         return None
-    if runtime.tagger is None:
+    tagger = runtime.tagger_for(model)
+    if tagger is None:
         raise LookupError(f"the backbone {session.backbone} is not in this worker")
     read, n_samples = pcm.wide_reader(runtime.blobs, session, hold)
-    return SecondOpinion(runtime.tagger, read, n_samples)
+    return SecondOpinion(tagger, read, n_samples)
+
+
+def _unused(model: Model, opinion: SecondOpinion | None) -> list[str]:
+    """The trained types of a model that were not looked for, since its backbone is missing."""
+    is_used = opinion is not None and opinion.tagger.head is model.head
+    return [] if is_used else list(model.trained_types)
 
 
 def _as_shown(heard: Sequence[Event], calibration_db: float | None) -> list[Event]:

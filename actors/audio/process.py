@@ -64,6 +64,6 @@ def _check_known(names: Iterable[str], model: Model) -> None:
 
     The API has looked already, unless there was no model that it knew of.
     """
-    unknown = noise_types.unknown(names, model.classes)
+    unknown = noise_types.unknown(names, noise_types.of_model(model.header))
     if unknown is not None:
         raise Permanent("unknown-noise-type", unknown)

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 #: The class of everything that is not a sound event.
 BACKGROUND = "background"
@@ -115,6 +116,11 @@ def with_below(names: Collection[str]) -> tuple[str, ...]:
     Every filter by noise type is expanded here: a query compares with the names as they are.
     """
     return tuple(sorted(frozenset().union(*map(below, names))))
+
+
+def of_model(header: Mapping[str, Any]) -> list[str]:
+    """Return the classes of a model, and the types that it was trained on beside the base types."""
+    return [*header.get("classes", ()), *header.get("trained_types", ())]
 
 
 def reported(classes: Iterable[str]) -> set[str]:

@@ -25,6 +25,7 @@ PROBE_SEED = 16_000
 def build(
     model: Model,
     *,
+    columns: Sequence[str],
     truth: NDArray[np.str_],
     scores: NDArray[np.float32],
     sources: Sequence[str],
@@ -36,10 +37,12 @@ def build(
     ----------
     model
         As trained on all clips.
+    columns
+        The classes or types of the columns of ``scores``.
     truth : numpy.ndarray [shape=(n_clips,)]
         Labels of the clips.
-    scores : numpy.ndarray [shape=(n_clips, n_classes), dtype=float32]
-        Held-out probabilities of the clips, columns in the order of the model's classes.
+    scores : numpy.ndarray [shape=(n_clips, n_columns), dtype=float32]
+        Held-out probabilities of the clips.
     sources
         What each clip was cut from.
     data_sha256
@@ -50,8 +53,7 @@ def build(
     dict
         Plain JSON; a figure that is undefined is None.
     """
-    classes = list(model.classes)
-    predicted = [classes[column] for column in scores.argmax(axis=1)]
+    predicted = [columns[column] for column in scores.argmax(axis=1)]
     labels = truth.tolist()
     return {
         "name": model.header["name"],
@@ -62,9 +64,11 @@ def build(
         "n_sources": len(set(sources)),
         "data_sha256": data_sha256,
         "training": model.header.get("training", {}),
+        "trained_types": list(model.trained_types),
+        "warnings": list(model.header.get("warnings", [])),
         "libraries": model.header.get("libraries", {}),
         "probe_scores": probe_scores(model).astype(float).round(6).tolist(),
-    } | quality(labels, predicted, scores=scores, classes=classes)
+    } | quality(labels, predicted, scores=scores, classes=columns)
 
 
 def quality(

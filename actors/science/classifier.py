@@ -21,11 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from actors.science import members
+from actors.science import heads, members
 from actors.science.cnn import Convolutional
 from actors.science.errors import ModelError
 from actors.science.features import FEATURE_VERSION, N_FEATURES
 from actors.science.members import AnyArray, Array, Forest, Member, Network
+from actors.science.tagger import Head
 from actors.science.textures import N_TEXTURES
 from actors.science.types import BACKGROUND, UNCLASSIFIED
 
@@ -48,7 +49,7 @@ _LENGTH = struct.Struct("<I")
 _DIGEST_BYTES = 32
 _REQUIRED = ("name", "version", "algorithm", "feature_version", "classes")
 #: Fields of a file's header that are no part of `Model.header`: how the rest is laid out.
-_LAYOUT = ("arrays", "members")
+_LAYOUT = ("arrays", "members", "head")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,17 +67,26 @@ class Model:
         Of the model file, in hex.
     members
         Who votes.
+    head
+        Base types and trained types over the backbone, in place of the base types that ship; None
+        for a model that was trained on classes alone.
     """
 
     header: Mapping[str, Any]
     classes: tuple[str, ...]
     sha256: str
     members: tuple[Member, ...]
+    head: Head | None = None
 
     @property
     def needs(self) -> frozenset[str]:
         """What the members are evaluated on: ``features``, ``textures``, ``samples``."""
         return frozenset(member.needs for member in self.members)
+
+    @property
+    def trained_types(self) -> tuple[str, ...]:
+        """The types that the head was trained on beside the base types, or that it refines."""
+        return tuple(self.header.get("trained_types", ()))
 
     @property
     def vote_temperature(self) -> float:
@@ -117,10 +127,12 @@ class Model:
 
     def to_bytes(self) -> bytes:
         """The model file. The same model gives the same bytes."""
-        return _encode(self.header, self.members)
+        return _encode(self.header, self.members, self.head)
 
     @classmethod
-    def make(cls, header: Mapping[str, Any], *, members: Sequence[Member]) -> Model:
+    def make(
+        cls, header: Mapping[str, Any], *, members: Sequence[Member], head: Head | None = None
+    ) -> Model:
         """A model from its parts.
 
         Parameters
@@ -129,13 +141,15 @@ class Model:
             With at least ``name``, ``version``, ``algorithm``, ``feature_version``, ``classes``.
         members
             Who votes; each knows the classes in the header's order.
+        head
+            With the columns that the header names as ``trained_types``.
 
         Raises
         ------
         ModelError
             When the parts do not fit each other.
         """
-        return cls.from_bytes(_encode(header, members))
+        return cls.from_bytes(_encode(header, members, head))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Model:
@@ -149,9 +163,10 @@ class Model:
         header, offset = _checked_header(data)
         arrays = _arrays_of(header.get("arrays"), data=data, offset=offset)
         classes = tuple(header["classes"])
+        head = heads.read(header.get("head"), arrays, trained=header.get("trained_types", []))
         voters = _members_of(header.get("members"), arrays=arrays, n_classes=len(classes))
         plain = {name: value for name, value in header.items() if name not in _LAYOUT}
-        return cls(plain, classes, hashlib.sha256(data).hexdigest(), voters)
+        return cls(plain, classes, hashlib.sha256(data).hexdigest(), voters, head)
 
 
 @cache
@@ -166,12 +181,12 @@ def shipped() -> Model:
     return Model.from_bytes((resources.files(__package__) / "model" / "base.clamor").read_bytes())
 
 
-def _encode(header: Mapping[str, Any], members: Sequence[Member]) -> bytes:
+def _encode(header: Mapping[str, Any], members: Sequence[Member], head: Head | None) -> bytes:
     arrays = {
         f"{number}.{name}": values
         for number, member in enumerate(members)
         for name, values in member.arrays.items()
-    }
+    } | heads.arrays_of(head)
     described = [
         {
             "kind": member.kind,
@@ -183,7 +198,7 @@ def _encode(header: Mapping[str, Any], members: Sequence[Member]) -> bytes:
     ]
     ordered = sorted(arrays)
     table = [[name, arrays[name].dtype.str[1:], list(arrays[name].shape)] for name in ordered]
-    layout = {"arrays": table, "members": described}
+    layout = {"arrays": table, "members": described} | heads.described(head)
     raw = json.dumps({**header, **layout}, sort_keys=True, ensure_ascii=False).encode()
     values = (arrays[name].astype(arrays[name].dtype.newbyteorder("<")) for name in ordered)
     body = b"".join([MAGIC, _LENGTH.pack(len(raw)), raw, *(each.tobytes() for each in values)])
@@ -225,7 +240,13 @@ def _with_fields(header: object) -> dict[str, Any]:
     if BACKGROUND not in classes or UNCLASSIFIED in classes:
         raise ModelError(f"a model knows {BACKGROUND}, and no class is called {UNCLASSIFIED}")
     thresholds = header.get("thresholds", {})
-    is_table = isinstance(thresholds, dict) and set(thresholds) <= set(classes)
+    trained = header.get("trained_types", [])
+    if not isinstance(trained, list) or not all(isinstance(each, str) for each in trained):
+        raise ModelError("a model's trained types are names")
+    warnings = header.get("warnings", [])
+    if not isinstance(warnings, list) or not all(isinstance(each, str) for each in warnings):
+        raise ModelError("a model's warnings are sentences")
+    is_table = isinstance(thresholds, dict) and set(thresholds) <= {*classes, *trained}
     if not is_table or not all(_is_number(each, 0.0, 1.0) for each in thresholds.values()):
         raise ModelError("a model's thresholds are probabilities of its classes")
     if not _is_number(header.get("vote_temperature", 1.0), 0.05, 20.0):

@@ -81,7 +81,8 @@ def _schema(model: Model) -> Check:
         text = json.dumps(dict(model.header), allow_nan=False)
     except ValueError:
         return Check("schema", False, "the header holds numbers that are not finite")
-    names = [model.header["name"], model.header["version"], *model.classes]
+    types = () if model.head is None else model.head.types
+    names = [model.header["name"], model.header["version"], *model.classes, *types]
     if not all(_is_name(name) for name in names) or "\\u0000" in text:
         return Check("schema", False, "the header holds names that cannot be shown")
     return Check("schema", True, f"{model.header['algorithm']}, {len(model.classes)} classes")

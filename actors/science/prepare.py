@@ -144,8 +144,10 @@ def write_channel(
     mono.finish()
 
 
-def read_mono(file: BinaryIO, *, until_s: float | None = None) -> Iterator[NDArray[np.float32]]:
-    """Yield a recording as the split step writes it: mono at 16 kHz, in pieces.
+def read_mono(
+    file: BinaryIO, *, until_s: float | None = None, to_hz: int = RATE_HZ
+) -> Iterator[NDArray[np.float32]]:
+    """Yield a recording as the split step writes it: mono at 16 kHz or another rate, in pieces.
 
     With ``until_s`` only the audio before that time decides whether channels cancel each other,
     for callers that need no more than that; the pieces continue to the end.
@@ -164,7 +166,7 @@ def read_mono(file: BinaryIO, *, until_s: float | None = None) -> Iterator[NDArr
             n_channels=audio.n_channels,
         )
     with open_recording(file) as decoder:
-        resampler = MonoResampler(rate_hz=audio.rate_hz, channel=channel)
+        resampler = MonoResampler(rate_hz=audio.rate_hz, channel=channel, to_hz=to_hz)
         for block in decoder.blocks():
             yield resampler.push(block)
         yield resampler.finish()

@@ -117,7 +117,10 @@ class Tagger:
 
         Takes pieces [shape=(n,)] at 32 kHz, as `pieces_of` cuts them.
         """
-        embeddings = np.stack([self.backbone.embed(piece) for piece in pieces])
+        return self.of_embeddings(np.stack([self.backbone.embed(piece) for piece in pieces]))
+
+    def of_embeddings(self, embeddings: Array) -> Floats:
+        """Compute the same of the embeddings of the pieces [shape=(n, n_embedding)]."""
         logits = self.head.logits(embeddings, self.backbone.tags(embeddings)).mean(axis=0)
         found: Floats = 1.0 / (1.0 + np.exp(-logits))
         return found

@@ -6,19 +6,21 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version as version_of
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.science import backbone, chunks, classifier, second_opinion
 from actors.science.classifier import Model
 from actors.science.errors import ScienceError
 from actors.science.features import FEATURE_VERSION
 from actors.science.members import Member
+from actors.science.tagger import Head, Tagger
 from actors.science.types import BACKGROUND
-from actors.training import algorithms, copies, crossval, hearers
+from actors.training import algorithms, copies, crossval, few, hearers
 from actors.training.crossval import Scores
 from actors.training.dataset import LabelledClip
 
@@ -36,6 +38,7 @@ __all__ = [
 ALGORITHMS: Mapping[str, str] = {
     **{name: each.help for name, each in algorithms.ALGORITHMS.items()},
     **{name: each.help for name, each in hearers.ALGORITHMS.items()},
+    few.ALGORITHM: few.HELP,
 }
 
 #: What cross-validation prefers among the quick ones; see docs/model.md.
@@ -77,15 +80,29 @@ class Learnt:
         Trained on all clips.
     names, truth
         Name and label of each clip, in the order that they were given in.
-    scores : numpy.ndarray [shape=(n_clips, n_classes), dtype=float32]
-        Class probabilities of each clip by a model that was trained without its fold; columns as
-        in ``model.classes``, rows sum to 1. Background is 0 in all but clips of background.
+    columns
+        Those of ``scores``: the classes of the model, or of its head the trained types and every
+        type that a clip was taken for.
+    scores : numpy.ndarray [shape=(n_clips, n_columns), dtype=float32]
+        Probabilities of each clip by a model that was trained without its fold. Background is 0 in
+        all but clips of background. Rows sum to 1, or to less where the head has other types.
     """
 
     model: Model
     names: tuple[str, ...]
     truth: NDArray[np.str_]
+    columns: tuple[str, ...]
     scores: Scores
+
+
+def needs_backbone(algorithm: str) -> bool:
+    """Whether an algorithm learns from embeddings."""
+    return algorithm == few.ALGORITHM
+
+
+def rate_hz(algorithm: str) -> int:
+    """Return the sample rate of the clips that an algorithm learns from."""
+    return backbone.RATE_HZ if needs_backbone(algorithm) else chunks.RATE_HZ
 
 
 def learn(
@@ -95,6 +112,7 @@ def learn(
     name: str,
     version: str,
     seed: int = 0,
+    beside: Tagger | None = None,
     on_progress: Callable[[float, str], None] | None = None,
 ) -> Learnt:
     """Train a model on labelled clips.
@@ -102,14 +120,17 @@ def learn(
     Parameters
     ----------
     clips
-        At least `FEWEST_CLIPS` of each class, of `FEWEST_GROUPS` groups. The class ``background``
-        is always there, and may have clips of its own.
+        At the algorithm's `rate_hz`. At least `FEWEST_CLIPS` of each class, of `FEWEST_GROUPS`
+        groups; for `few.ALGORITHM` `few.FEWEST_CLIPS` of each type. The class ``background`` is
+        always there, and may have clips of its own.
     algorithm
         One of `ALGORITHMS`.
     name, version
         What the model is called.
     seed
         The same clips, seed, machine and library versions give the same model.
+    beside
+        The backbone with the base types, for an algorithm that `needs_backbone`.
     on_progress
         Is told the part that is done and the stage; may raise to stop.
 
@@ -117,39 +138,86 @@ def learn(
     ------
     TooFewExamples
     OneClassOnly
+    NotAType
+        When a label is the name of a group, and the algorithm trains types.
     ValueError
-        When there is no such algorithm.
+        When there is no such algorithm, or it lacks the backbone.
     """
     if algorithm not in ALGORITHMS:
         raise ValueError(f"there is no algorithm {algorithm}")
-    _check(clips)
+    if needs_backbone(algorithm) != (beside is not None):
+        raise ValueError(f"{algorithm} is given a backbone if it needs one, and only then")
     tell = on_progress or (lambda _part, _stage: None)
-    teach = _by_samples if algorithm in hearers.ALGORITHMS else _by_features
-    taught = teach(clips, algorithm=algorithm, seed=seed, tell=tell)
+    if beside is not None:
+        taught = _by_embeddings(clips, beside=beside, seed=seed, tell=tell)
+    else:
+        _check(clips, n_clips=FEWEST_CLIPS, n_groups=FEWEST_GROUPS)
+        teach = _by_samples if algorithm in hearers.ALGORITHMS else _by_features
+        taught = teach(clips, algorithm=algorithm, seed=seed, tell=tell)
     truth = np.array([clip.label for clip in clips])
+    columns = taught.classes if taught.columns is None else taught.columns
+    training = _training(clips, scores=taught.scores, classes=columns, seed=seed)
     header = {
         "name": name,
         "version": version,
         "algorithm": algorithm,
         "feature_version": FEATURE_VERSION,
         "classes": taught.classes,
-        "training": _training(clips, scores=taught.scores, classes=taught.classes, seed=seed),
+        "training": training | taught.training,
         "libraries": {library: version_of(library) for library in _LIBRARIES},
         "vote_temperature": taught.vote_temperature,
+        **taught.fields,
     }
-    model = Model.make(header, members=taught.voters)
+    model = Model.make(header, members=taught.voters, head=taught.head)
     tell(1.0, "done")
-    return Learnt(model, tuple(clip.name for clip in clips), truth, taught.scores)
+    names = tuple(clip.name for clip in clips)
+    return Learnt(model, names, truth, tuple(columns), taught.scores)
 
 
 @dataclass(frozen=True, eq=False)
 class _Taught:
-    """Members that were trained on all clips, and what others like them make of held-out ones."""
+    """Members that were trained on all clips, and what others like them make of held-out ones.
+
+    ``columns`` are those of the scores, if they are not the classes. ``training`` and ``fields``
+    are added to the model's header.
+    """
 
     classes: list[str]
     voters: Sequence[Member]
     scores: Scores
     vote_temperature: float = 1.0
+    columns: list[str] | None = None
+    head: Head | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _by_embeddings(
+    clips: Sequence[LabelledClip], *, beside: Tagger, seed: int, tell: _Tell
+) -> _Taught:
+    """Types beside the base types; the members are those of the shipped model."""
+    few.check_labels({clip.label for clip in clips})
+    _check(clips, n_clips=few.FEWEST_CLIPS, n_groups=1)
+    taught = few.teach(clips, beside=beside, seed=seed, tell=lambda part: tell(part, "embedding"))
+    shipped = classifier.shipped()
+    trained = sorted({clip.label for clip in clips} - {BACKGROUND})
+    # The base types have thresholds already.
+    new = [name for name in trained if name not in beside.types]
+    return _Taught(
+        list(shipped.classes),
+        shipped.members,
+        taught.scores,
+        shipped.vote_temperature,
+        columns=taught.columns,
+        head=taught.head,
+        training={"base_types": taught.base_types},
+        fields={
+            "trained_types": trained,
+            "warnings": taught.warnings,
+            "thresholds": shipped.thresholds | dict.fromkeys(new, second_opinion.LEAST_OF_TYPE),
+            "credits": shipped.header["credits"],
+        },
+    )
 
 
 def _by_features(
@@ -202,26 +270,30 @@ def _by_samples(
     return _Taught(material.classes, voters, scores, temperature)
 
 
-def _check(clips: Sequence[LabelledClip]) -> None:
-    """Refuse clips that nothing can be learned from. Silent ones do not count."""
-    n_clips: Counter[str] = Counter()
+def _check(clips: Sequence[LabelledClip], *, n_clips: int, n_groups: int) -> None:
+    """Refuse clips that nothing can be learned from. Silent ones do not count.
+
+    A class needs ``n_clips`` clips of ``n_groups`` groups. Where one group is enough, there are
+    classes already that a single one can be told from.
+    """
+    counts: Counter[str] = Counter()
     groups: dict[str, set[str]] = {clip.label: set() for clip in clips}
     for clip in clips:
         if clip.samples.any():
-            n_clips[clip.label] += 1
+            counts[clip.label] += 1
             groups[clip.label].add(clip.group)
-    if len(groups) < 2:
+    if len(groups) < 2 and (n_groups > 1 or BACKGROUND in groups):
         raise OneClassOnly
-    few = [
-        f"{label} ({n_clips[label]} clips of {len(groups[label])} groups)"
+    lacking = [
+        f"{label} ({counts[label]} clips of {len(groups[label])} groups)"
         for label in sorted(groups)
-        if label != BACKGROUND
-        and (n_clips[label] < FEWEST_CLIPS or len(groups[label]) < FEWEST_GROUPS)
+        if label != BACKGROUND and (counts[label] < n_clips or len(groups[label]) < n_groups)
     ]
-    if few:
+    if lacking:
+        of_groups = f", of {n_groups} groups" if n_groups > 1 else ""
         raise TooFewExamples(
-            f"a class needs {FEWEST_CLIPS} clips with sound, of {FEWEST_GROUPS} groups; "
-            f"too few are there of {', '.join(few)}"
+            f"a class needs {n_clips} clips with sound{of_groups}; "
+            f"too few are there of {', '.join(lacking)}"
         )
 
 

@@ -2,29 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import soxr
 from numpy.typing import NDArray
 
-from actors.science import cards, ear, metrics, psds
+from actors.science import backbone, cards, ear, metrics, psds, second_opinion
 from actors.science.cards import number
 from actors.science.chunks import RATE_HZ
 from actors.science.classifier import Model
 from actors.science.metrics import LabelledEvent, Score, Scores
-from actors.science.types import BACKGROUND, UNCLASSIFIED
+from actors.science.second_opinion import SecondOpinion
+from actors.science.tagger import Tagger
+from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
 from actors.training import crossval
 
 Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Listener:
+    """What names sounds: a model, and beside it the base types if it has a head.
+
+    Attributes
+    ----------
+    model
+    tagger
+        The model's head over its backbone; None for a model that was trained on classes alone.
+    """
+
+    model: Model
+    tagger: Tagger | None = None
+
+    @property
+    def rate_hz(self) -> int:
+        """The sample rate of what it takes."""
+        return RATE_HZ if self.tagger is None else backbone.RATE_HZ
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the columns of `name` are."""
+        if self.tagger is None:
+            return self.model.classes
+        return second_opinion.names(self.model.classes, self.tagger.types)
+
+    def hear(self, samples: Samples) -> list[Event]:
+        """Find the events of a recording [shape=(n,)], as the pipeline does."""
+        return ear.hear(self.model, self._narrow(samples), opinion=self._opinion(samples))
+
+    def name(self, samples: Samples) -> NDArray[np.floating]:
+        """Compute probabilities [shape=(n_columns,)] of a clip that holds one sound, or none."""
+        own = ear.name_clip(self.model, self._narrow(samples))
+        opinion = self._opinion(samples)
+        if opinion is None:
+            return own
+        base = opinion.of(0, samples.size)
+        return second_opinion.combined(own, base, classes=self.model.classes, types=opinion.types)
+
+    def _narrow(self, samples: Samples) -> Samples:
+        if self.tagger is None:
+            return samples
+        found: Samples = soxr.resample(samples, self.rate_hz, RATE_HZ)
+        return found
+
+    def _opinion(self, samples: Samples) -> SecondOpinion | None:
+        if self.tagger is None:
+            return None
+        return SecondOpinion(self.tagger, ear.in_memory(samples), samples.size)
+
 
 #: Thresholds of the confidence at which the detector is looked at for its PSDS.
 THRESHOLDS = np.linspace(0.01, 0.99, 50)
 
 
 def of_clips(
-    model: Model,
+    listener: Listener,
     recordings: Mapping[int, Mapping[str, Any]],
     samples: Mapping[int, Samples],
     *,
@@ -40,19 +95,21 @@ def of_clips(
         Plain JSON. ``figures`` are those by which models are compared.
     """
     truth = [str(recording["label"]) for recording in recordings.values()]
-    scores = np.zeros((len(truth), len(model.classes)), dtype=np.float32)
+    scores = np.zeros((len(truth), len(listener.columns)), dtype=np.float32)
     background: dict[str, list[LabelledEvent]] = {}
     durations_s: dict[str, float] = {}
     for row, index in enumerate(recordings):
         on_progress(row / len(truth))
-        scores[row] = _clip_scores(model, samples[index], label=truth[row])
+        scores[row] = _clip_scores(listener, samples[index], label=truth[row])
         if truth[row] == BACKGROUND:
             background[str(index)] = [
-                LabelledEvent.of(each) for each in ear.hear(model, samples[index])
+                LabelledEvent.of(each) for each in listener.hear(samples[index])
             ]
-            durations_s[str(index)] = samples[index].size / RATE_HZ
-    predicted = [model.classes[column] for column in scores.argmax(axis=1)]
-    result = cards.quality(truth, predicted, scores=scores, classes=model.classes)
+            durations_s[str(index)] = samples[index].size / listener.rate_hz
+    predicted = [listener.columns[column] for column in scores.argmax(axis=1)]
+    columns = [name for name in listener.columns if name in _shown(listener, truth, predicted)]
+    kept = scores[:, [listener.columns.index(name) for name in columns]]
+    result = cards.quality(truth, predicted, scores=kept, classes=columns)
     figures = {"clip_accuracy": result["clip_accuracy"]}
     if durations_s:
         figures["false_alarms_per_hour"] = number(
@@ -61,13 +118,13 @@ def of_clips(
     return {
         "kind": "clips",
         "figures": figures,
-        "unknown_labels": sorted(set(truth) - set(model.classes)),
+        "unknown_labels": sorted(set(truth) - set(listener.columns)),
         "clips": result,
     }
 
 
 def of_events(
-    model: Model,
+    listener: Listener,
     recordings: Mapping[int, Mapping[str, Any]],
     samples: Mapping[int, Samples],
     *,
@@ -91,11 +148,11 @@ def of_events(
     for number_, (index, recording) in enumerate(recordings.items()):
         on_progress(number_ / len(recordings))
         name = str(index)
-        heard = ear.hear(model, samples[index])
+        heard = listener.hear(samples[index])
         reference[name] = [LabelledEvent(*event) for event in recording["events"]]
         estimated[name] = [LabelledEvent.of(each) for each in heard]
         confidences[name] = [event.confidence for event in heard]
-        durations_s[name] = samples[index].size / RATE_HZ
+        durations_s[name] = samples[index].size / listener.rate_hz
     named = {name: _named(events) for name, events in estimated.items()}
     segments = metrics.segment_f1(reference, named, durations_s=durations_s)
     events = metrics.event_f1(reference, named)
@@ -117,7 +174,7 @@ def of_events(
     return {
         "kind": "events",
         "figures": {name: figure for name, figure in figures.items() if figure is not None},
-        "unknown_labels": sorted(labels - set(model.classes)),
+        "unknown_labels": sorted(labels - set(listener.columns)),
         "segments": _scores(segments) | {"error_rate": number(segments.micro.error_rate)},
         "events": _scores(events),
         "onsets": _scores(onsets),
@@ -125,11 +182,16 @@ def of_events(
     }
 
 
-def _clip_scores(model: Model, samples: Samples, *, label: str) -> NDArray[np.floating]:
-    shares = ear.name_clip(model, samples)
+def _shown(listener: Listener, truth: Sequence[str], predicted: Sequence[str]) -> set[str]:
+    """The columns of the tables: the model's own, and the base types that there is a word of."""
+    return {*listener.model.classes, *listener.model.trained_types, *truth, *predicted}
+
+
+def _clip_scores(listener: Listener, samples: Samples, *, label: str) -> NDArray[np.floating]:
+    shares = listener.name(samples)
     if label == BACKGROUND:
         return shares
-    return crossval.given_sound(shares, classes=model.classes)
+    return crossval.given_sound(shares, classes=listener.columns)
 
 
 def _named(events: list[LabelledEvent]) -> list[LabelledEvent]:

@@ -19,7 +19,8 @@ from actors.science.prepare import read_mono
 from db import queries
 from db.blobs import BlobMissing, recording_key
 
-#: What one job takes into memory, in seconds: 64 kB each, so about 460 MB.
+#: What one job takes into memory, in seconds: 64 kB each, so about 460 MB. At twice the rate it
+#: takes half as many.
 MOST_TOTAL_S = 7_200.0
 #: A clip or a labelled stretch has one label; longer than this it is rather a recording with
 #: events in it. A recording to validate on may fill the whole job.
@@ -48,7 +49,7 @@ class Wanted:
 
 @dataclass
 class Read:
-    """What could be read: samples, mono at 16 kHz, by index; and of the rest, why not."""
+    """What could be read: samples, mono, by index; and of the rest, why not."""
 
     samples: dict[int, Samples] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
@@ -59,6 +60,7 @@ def read(
     runtime: Runtime,
     wanted: Sequence[Wanted],
     *,
+    rate_hz: int = RATE_HZ,
     longest_s: float = MOST_CLIP_S,
     on_progress: Callable[[float], None] = lambda _fraction: None,
 ) -> Read:
@@ -70,6 +72,8 @@ def read(
         For its stores.
     wanted
         The recordings or stretches; the answer's indices are those of this list.
+    rate_hz
+        Sample rate of what is read.
     longest_s
         A longer one is refused.
     on_progress
@@ -100,6 +104,7 @@ def read(
             {index: wanted[index] for index in members},
             longest_s,
             result,
+            rate_hz=rate_hz,
             tell=partial(on_progress, number / len(by_key)),
         )
     return result
@@ -128,6 +133,7 @@ def _read_one(
     longest_s: float,
     result: Read,
     *,
+    rate_hz: int,
     tell: Callable[[], None],
 ) -> None:
     """Decode one recording and keep the stretches that are wanted of it.
@@ -137,9 +143,10 @@ def _read_one(
     tell()
     stretches = {
         index: _Stretch(
-            start=round(each.start_s * RATE_HZ),
-            stop=round((each.start_s + longest_s if each.end_s is None else each.end_s) * RATE_HZ),
+            start=round(each.start_s * rate_hz),
+            stop=round((each.start_s + longest_s if each.end_s is None else each.end_s) * rate_hz),
             is_open=each.end_s is None,
+            rate_hz=rate_hz,
         )
         for index, each in wanted.items()
     }
@@ -147,7 +154,7 @@ def _read_one(
     n_samples = 0
     try:
         with runtime.blobs.open(key) as file:
-            for block in read_mono(file, until_s=last / RATE_HZ):
+            for block in read_mono(file, until_s=last / rate_hz, to_hz=rate_hz):
                 tell()
                 for stretch in stretches.values():
                     stretch.take(block, at=n_samples)
@@ -168,18 +175,17 @@ def _read_one(
             result.refused[index] = reason
             continue
         result.samples[index] = stretch.samples()
-        result.total_s += result.samples[index].size / RATE_HZ
-        if result.total_s > MOST_TOTAL_S:
-            raise Permanent(
-                "too-much-audio", f"more than {MOST_TOTAL_S:g} s of labelled audio at once"
-            )
+        result.total_s += result.samples[index].size / rate_hz
+        most_s = MOST_TOTAL_S * RATE_HZ / rate_hz
+        if result.total_s > most_s:
+            raise Permanent("too-much-audio", f"more than {most_s:g} s of labelled audio at once")
 
 
 class _Stretch:
     """Samples ``[start, stop)`` of a recording that comes block by block."""
 
-    def __init__(self, *, start: int, stop: int, is_open: bool) -> None:
-        self.start, self.stop = start, stop
+    def __init__(self, *, start: int, stop: int, is_open: bool, rate_hz: int) -> None:
+        self.start, self.stop, self._rate_hz = start, stop, rate_hz
         #: Whether it goes to the end of the recording, wherever that is up to ``stop``.
         self.is_open = is_open
         self._pieces: list[Samples] = []
@@ -194,11 +200,12 @@ class _Stretch:
 
     def refusal(self, n_samples: int, *, longest_s: float) -> str | None:
         """Why it cannot be used of a recording of ``n_samples``; None if it can."""
-        lasts_s = n_samples / RATE_HZ
+        lasts_s = n_samples / self._rate_hz
         if self.is_open and n_samples > self.stop:
             return f"lasts longer than {longest_s:g} s"
-        if not self.is_open and self.stop / RATE_HZ > lasts_s + END_SLACK_S:
-            return f"ends at {self.stop / RATE_HZ:g} s, but the recording lasts {lasts_s:.2f} s"
-        if sum(piece.size for piece in self._pieces) < LEAST_S * RATE_HZ:
+        if not self.is_open and self.stop / self._rate_hz > lasts_s + END_SLACK_S:
+            end_s = self.stop / self._rate_hz
+            return f"ends at {end_s:g} s, but the recording lasts {lasts_s:.2f} s"
+        if sum(piece.size for piece in self._pieces) < LEAST_S * self._rate_hz:
             return f"lasts less than {LEAST_S:g} s"
         return None

@@ -25,7 +25,7 @@ from actors import noise_types
 from actors.science import tagger
 from actors.science.backbone import Array, Backbone
 from actors.science.tagger import Floats, Head
-from actors.training import dataset
+from actors.training import dataset, negatives
 from actors.training import sounds as material
 from actors.training.sounds import Sound
 
@@ -228,7 +228,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         credits_file = options.head.parent / "CREDITS-types.md"
         rows = dataset.read_labels(options.data / "everyday")
         credits_file.write_text(credits_text(rows), encoding="utf-8")
-        print(f"wrote {options.head} and {credits_file}", flush=True)
+        negatives_file = options.head.parent / negatives.FILE_NAME
+        sha256 = header["backbone_sha256"]
+        chosen = negatives.choose(learnt, types_of_head(), backbone_sha256=sha256)
+        negatives_file.write_bytes(chosen.to_bytes())
+        print(f"wrote {options.head}, {credits_file} and {negatives_file}", flush=True)
     return 0
 
 
@@ -238,8 +242,9 @@ def credits_text(rows: Sequence[dict[str, str]]) -> str:
         "# Credits of the base types",
         "",
         "`types.npz` was trained on the clips of ESC-10 that [CREDITS.md](CREDITS.md) lists, on",
-        "the recordings below, and on synthesised sounds. All were cut, resampled, mixed and",
-        "changed in level. The network: [CREDITS-backbone.md](CREDITS-backbone.md).",
+        "the recordings below, and on synthesised sounds; `negatives.npz` has embeddings of some",
+        "of them. All were cut, resampled, mixed and changed in level. The network:",
+        "[CREDITS-backbone.md](CREDITS-backbone.md).",
         "",
         "## Everyday noise",
         "",

@@ -21,8 +21,10 @@ from actors.runtime import Runtime
 from actors.science import cards, confusion
 from actors.science.classifier import Model
 from actors.science.errors import ScienceError
+from actors.science.tagger import Tagger
 from actors.training import learn, recordings
 from actors.training.learn import LabelledClip, Learnt
+from actors.training.needed import needed_backbone
 from actors.training.recordings import Wanted
 from db import claims, model_queries
 from db.blobs import training_prefix
@@ -47,9 +49,11 @@ def _train(runtime: Runtime, work: JobWork) -> steps.Step:
             job = model_queries.get_training(db, work.id)
             rows = model_queries.clips_of(db, work.id)
         assert job is not None
+        algorithm = _algorithm(job)
+        beside = needed_backbone(runtime, algorithm) if learn.needs_backbone(algorithm) else None
         bar = Bar(runtime, work, hold)
-        clips = _read(runtime, rows, bar, refused)
-        learnt = _learn(job, clips, bar, refused)
+        clips = _read(runtime, rows, learn.rate_hz(algorithm), bar, refused)
+        learnt = _learn(job, clips, beside, bar, refused)
         bar.tell(LEARNT_SHARE, "writing the model card")
         card = _card(learnt, clips)
         card["refused"] = [
@@ -70,13 +74,28 @@ def _train(runtime: Runtime, work: JobWork) -> steps.Step:
     return steps.Step(name="train", work=work, perform=perform, give_up=give_up)
 
 
+def _algorithm(job: TrainingJob) -> str:
+    algorithm = job.algorithm or learn.DEFAULT_ALGORITHM
+    if algorithm not in learn.ALGORITHMS:
+        raise Permanent(
+            "unknown-algorithm",
+            f"there is no algorithm {algorithm!r}; there is {', '.join(sorted(learn.ALGORITHMS))}",
+        )
+    return algorithm
+
+
 def _read(
-    runtime: Runtime, rows: Sequence[TrainingClip], bar: Bar, refused: dict[int, str]
+    runtime: Runtime,
+    rows: Sequence[TrainingClip],
+    rate_hz: int,
+    bar: Bar,
+    refused: dict[int, str],
 ) -> list[LabelledClip]:
     tell = bar.part(0.0, READ_SHARE)
     read = recordings.read(
         runtime,
         [Wanted(row.blob_key, row.session_id, row.start_s or 0.0, row.end_s) for row in rows],
+        rate_hz=rate_hz,
         on_progress=lambda fraction: tell(fraction, "reading the clips"),
     )
     refused |= read.refused
@@ -93,30 +112,29 @@ def _name(row: TrainingClip) -> str:
 
 
 def _learn(
-    job: TrainingJob, clips: list[LabelledClip], bar: Bar, refused: dict[int, str]
+    job: TrainingJob,
+    clips: list[LabelledClip],
+    beside: Tagger | None,
+    bar: Bar,
+    refused: dict[int, str],
 ) -> Learnt:
-    algorithm = job.algorithm or learn.DEFAULT_ALGORITHM
-    if algorithm not in learn.ALGORITHMS:
-        raise Permanent(
-            "unknown-algorithm",
-            f"there is no algorithm {algorithm!r}; there is {', '.join(sorted(learn.ALGORITHMS))}",
-        )
     if not clips:
         raise Permanent("no-clips", f"none of the {len(refused)} clips can be used")
     try:
         return learn.learn(
             clips,
-            algorithm=algorithm,
+            algorithm=_algorithm(job),
             name=job.name,
             version=str(job.version),
             seed=job.seed,
+            beside=beside,
             on_progress=bar.part(READ_SHARE, LEARNT_SHARE),
         )
     except ScienceError as error:
         counts = sorted(Counter(clip.label for clip in clips).items())
         told = ", ".join(f"{label}: {count}" for label, count in counts)
-        beside = f"; {len(refused)} more were refused, each with its reason" if refused else ""
-        raise Permanent(error.code, f"{error} (clips: {told}{beside})") from error
+        more = f"; {len(refused)} more were refused, each with its reason" if refused else ""
+        raise Permanent(error.code, f"{error} (clips: {told}{more})") from error
 
 
 def _card(learnt: Learnt, clips: Sequence[LabelledClip]) -> dict[str, Any]:
@@ -127,6 +145,7 @@ def _card(learnt: Learnt, clips: Sequence[LabelledClip]) -> dict[str, Any]:
     )
     return cards.build(
         learnt.model,
+        columns=learnt.columns,
         truth=learnt.truth,
         scores=learnt.scores,
         sources=[clip.group for clip in clips],

@@ -20,6 +20,8 @@ from actors.science import integrity
 from actors.science.classifier import Model
 from actors.science.integrity import Check
 from actors.training import quality, recordings
+from actors.training.needed import needed_backbone
+from actors.training.quality import Listener
 from actors.training.recordings import Wanted
 from db import claims, model_queries
 from db.blobs import BlobMissing
@@ -80,11 +82,12 @@ def _checks(
 
 def _quality(runtime: Runtime, model: Model, labelled: dict[str, Any], bar: Bar) -> dict[str, Any]:
     """The part of the report that speaks of a labelled set."""
-    every = labelled["recordings"]
+    every, listener = labelled["recordings"], _listener(runtime, model)
     tell_read, tell_heard = bar.part(0.0, READ_SHARE), bar.part(READ_SHARE, 1.0)
     read = recordings.read(
         runtime,
         [_wanted(each) for each in every],
+        rate_hz=listener.rate_hz,
         longest_s=recordings.MOST_TOTAL_S,
         on_progress=lambda fraction: tell_read(fraction, "reading the recordings"),
     )
@@ -100,12 +103,26 @@ def _quality(runtime: Runtime, model: Model, labelled: dict[str, Any], bar: Bar)
         )
     measure = quality.of_events if labelled["kind"] == "events" else quality.of_clips
     measured = measure(
-        model,
+        listener,
         {index: every[index] for index in read.samples},
         read.samples,
         on_progress=lambda fraction: tell_heard(fraction, "listening"),
     )
     return measured | {"n_recordings": len(read.samples), "refused": refused}
+
+
+def _listener(runtime: Runtime, model: Model) -> Listener:
+    """The model, with its head if it has one."""
+    if model.head is None:
+        return Listener(model)
+    tagger = needed_backbone(runtime, f"the model {model.header['name']}")
+    if tagger.head.header["backbone_sha256"] != model.head.header["backbone_sha256"]:
+        raise Permanent(
+            "no-backbone",
+            f"the model {model.header['name']} was trained on another backbone than this worker "
+            "has: train it again, or set CLAMOR_BACKBONE_URL to the one that it was trained on",
+        )
+    return Listener(model, runtime.tagger_for(model))
 
 
 def _wanted(recording: dict[str, Any]) -> Wanted:

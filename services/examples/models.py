@@ -12,6 +12,7 @@ _MODEL: dict[str, Any] = {
     "version": "1",
     "algorithm": "random_forest",
     "classes": ["dog_bark", "siren_sweep"],
+    "trained_types": [],
     "sha256": "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b",
     "is_shipped": False,
     "in_use": True,
@@ -35,6 +36,7 @@ _TRAINING: dict[str, Any] = {
     "clips_total": 24,
     "clips_refused": [],
     "model_id": None,
+    "warnings": [],
 }
 
 _VALIDATION: dict[str, Any] = {
@@ -69,7 +71,7 @@ EXAMPLES: dict[str, Example] = {
                 {
                     name: value
                     for name, value in _TRAINING.items()
-                    if name not in ("clips_total", "clips_refused")
+                    if name not in ("clips_total", "clips_refused", "warnings")
                 }
             ],
             "next_cursor": None,

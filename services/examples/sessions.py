@@ -82,6 +82,7 @@ COMPLETED: dict[str, Any] = QUEUED | {
         "level_reference": "dB SPL",
         "analysed_channel": None,
         "model": {"id": MODEL_ID, "name": "clamor-base", "version": "5"},
+        "unused_types": [],
     },
 }
 

@@ -22,7 +22,12 @@ def card() -> dict[str, object]:
     for row, name in enumerate(("rain", "rooster", "rooster", "sneeze")):
         scores[row, model.classes.index(name)] = 0.85
     return cards.build(
-        model, truth=TRUTH, scores=scores, sources=["a", "a", "b", "c"], data_sha256="0" * 64
+        model,
+        columns=model.classes,
+        truth=TRUTH,
+        scores=scores,
+        sources=["a", "a", "b", "c"],
+        data_sha256="0" * 64,
     )
 
 

@@ -285,6 +285,7 @@ def test_the_model_is_whole_and_hears(results: dict[str, Learnt], algorithm: str
     result = results[algorithm]
     card = cards.build(
         result.model,
+        columns=result.columns,
         truth=result.truth,
         scores=result.scores,
         sources=[clip.group for clip in CLIPS],

@@ -16,7 +16,7 @@ from actors.science import features, synth
 from actors.science.chunks import RATE_HZ
 from actors.science.classifier import Model
 from actors.science.types import BACKGROUND
-from actors.training import algorithms, copies, crossval, hearers, learn
+from actors.training import algorithms, copies, crossval, few, hearers, learn
 from actors.training.learn import LabelledClip, Learnt, OneClassOnly, TooFewExamples
 
 
@@ -194,7 +194,8 @@ def test_an_unknown_algorithm_is_refused() -> None:
     with pytest.raises(ValueError, match="algorithm"):
         learnt(CLIPS, algorithm="magic")
     assert learn.DEFAULT_ALGORITHM in learn.ALGORITHMS
-    assert set(learn.ALGORITHMS) == set(algorithms.ALGORITHMS) | set(hearers.ALGORITHMS)
+    every = {*algorithms.ALGORITHMS, *hearers.ALGORITHMS, few.ALGORITHM}
+    assert set(learn.ALGORITHMS) == every
     assert all(learn.ALGORITHMS.values())
 
 

@@ -18,12 +18,16 @@ from tests.support import labelled, networks
 def of_clips(model: classifier.Model, *clips: tuple[str, NDArray[np.float32]]) -> dict[str, Any]:
     recordings = {index: {"label": label} for index, (label, _) in enumerate(clips)}
     samples = {index: samples for index, (_, samples) in enumerate(clips)}
-    return quality.of_clips(model, recordings, samples, on_progress=lambda _: None)
+    return quality.of_clips(
+        quality.Listener(model), recordings, samples, on_progress=lambda _: None
+    )
 
 
 def of_events(model: classifier.Model, samples: NDArray[np.float32], *events: Any) -> Any:
     recordings = {0: {"events": list(events)}}
-    return quality.of_events(model, recordings, {0: samples}, on_progress=lambda _: None)
+    return quality.of_events(
+        quality.Listener(model), recordings, {0: samples}, on_progress=lambda _: None
+    )
 
 
 def mixed(*, burst: NDArray[np.float32], at_s: int, seconds: int = 12) -> NDArray[np.float32]:

@@ -1,0 +1,331 @@
+"""Train types from a handful of examples: columns beside those of the base types, or refined ones.
+
+The backbone embeds each clip, and noisy and cut copies of it. Multinomial regression fits a row of
+weights for each type, given the logits of the base types, which stay as they are. The embeddings
+of `negatives` and clips of background hold the new rows back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actors import noise_types
+from actors.science import tagger
+from actors.science.backbone import N_TAGS, Array, Backbone
+from actors.science.errors import ScienceError
+from actors.science.tagger import Floats, Head, Tagger
+from actors.science.types import BACKGROUND, UNCLASSIFIED
+from actors.training import crossval, negatives, tagging
+from actors.training.crossval import Scores, Tell
+from actors.training.dataset import LabelledClip
+from actors.training.negatives import Negatives
+from actors.training.tagging import Sound
+
+#: The algorithm's name, and a line of help.
+ALGORITHM = "linear_head"
+HELP = "types from 3 to 20 examples each, beside the base types; needs the backbone"
+
+#: A type needs this many clips. With fewer than `FEW`, its figures say little.
+FEWEST_CLIPS, FEW = 3, 8
+
+#: The part of the work that embedding is.
+_EMBEDDED = 0.8
+
+#: Copies of a piece, and how many embeddings there are of all pieces at most, about.
+COPIES, MOST_EMBEDDED = tagging.COPIES, 3_000
+
+#: Penalties on the weights and biases of the new rows. Less fits single examples; more finds fewer
+#: sounds of the new types (docs/model.md).
+WEIGHT_PENALTY, BIAS_PENALTY = 0.003, 0.1
+
+#: How much a new type counts beside a base type, whatever the number of its examples. More finds
+#: more sounds of the new types, and takes more of the base types' for them.
+NEW_WEIGHT = 4.0
+
+
+class NotAType(ScienceError):
+    """A label names a group of noise types, or what is no type."""
+
+    code = "not-a-type"
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Embeddings of clips and their copies.
+
+    Attributes
+    ----------
+    embeddings : numpy.ndarray [shape=(n, n_embedding)]
+    clips : numpy.ndarray [shape=(n,)]
+        The row of the clip that each is of.
+    is_copy : numpy.ndarray [shape=(n,)]
+        Whether it is of a copy, not of the clip as it is.
+    labels : numpy.ndarray [shape=(n,)]
+        The clip's label.
+    """
+
+    embeddings: Array
+    clips: NDArray[np.intp]
+    is_copy: NDArray[np.bool_]
+    labels: NDArray[np.str_]
+
+    def of_clip(self, row: int) -> Array:
+        """The embeddings of a clip's pieces as they are."""
+        own: Array = self.embeddings[(self.clips == row) & ~self.is_copy]
+        return own
+
+    def where(self, kept: NDArray[np.bool_]) -> Material:
+        """The rows of a mask."""
+        return Material(
+            self.embeddings[kept], self.clips[kept], self.is_copy[kept], self.labels[kept]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """A head with the new types, and how good such heads are on clips that they have not seen.
+
+    Attributes
+    ----------
+    head
+        Trained on all clips.
+    columns
+        Those of ``scores``: the trained types, and every type that a clip was taken for.
+    scores : numpy.ndarray [shape=(n_clips, n_columns), dtype=float32]
+        Probabilities of each clip by a head that was trained without its fold.
+    base_types
+        What the new types do to the base types: see `_harm`.
+    warnings
+        What limits the worth of the figures, in sentences.
+    """
+
+    head: Head
+    columns: list[str]
+    scores: Scores
+    base_types: dict[str, float]
+    warnings: list[str]
+
+
+def check_labels(labels: set[str]) -> None:
+    """Refuse labels that no type may have.
+
+    Raises
+    ------
+    NotAType
+    """
+    groups = {name for name, row in noise_types.table().items() if row.parent is None}
+    if wrong := sorted(labels & {*groups, UNCLASSIFIED}):
+        raise NotAType(
+            f"{', '.join(wrong)} cannot be trained: groups and {UNCLASSIFIED} are no types. "
+            "Label the clips with a type of GET /v1/noise-types, or with a name of your own"
+        )
+
+
+def teach(
+    clips: Sequence[LabelledClip],
+    *,
+    beside: Tagger,
+    against: Negatives | None = None,
+    seed: int = 0,
+    tell: Tell = lambda _part: None,
+) -> Taught:
+    """Train a head on clips, and measure it in cross-validation over their groups.
+
+    Parameters
+    ----------
+    clips
+        At 32 kHz; of each type at least `FEWEST_CLIPS` that are not silent. Clips of background
+        are negatives, and what copies are laid over.
+    beside
+        The backbone and the base types.
+    against
+        The embeddings that hold the new types back; by default those that ship.
+    seed
+        The same clips, seed and libraries give the same head.
+    tell
+        Is told the part that is done; what it raises stops the work.
+    """
+    against = against or negatives.shipped()
+    backbone, labels = beside.backbone, {clip.label for clip in clips}
+    material = embed(clips, backbone, seed=seed, tell=lambda part: tell(_EMBEDDED * part))
+    grouped, warnings = _grouped(clips)
+    folds = crossval.deal(grouped, seed=seed)
+    fold_of = np.array([folds[clip.group] for clip in grouped])
+    found: dict[int, NDArray[np.float64]] = {}
+    rights: list[NDArray[np.bool_]] = []
+    numbers = sorted(set(folds.values()))
+    for done, fold in enumerate(numbers):
+        tell(_EMBEDDED + (1.0 - _EMBEDDED) * done / (len(numbers) + 1))
+        held_out = np.arange(len(against.labels)) % len(numbers) == done
+        learns = material.where(fold_of[material.clips] != fold)
+        head = fit(beside, learns, against.where(~held_out), labels)
+        rights.append(_rights(beside, head, against.where(held_out)))
+        for row in np.flatnonzero(fold_of == fold).tolist():
+            own = material.of_clip(row)
+            found[row] = _clip_scores(Tagger(backbone, head), own, label=clips[row].label)
+    head = fit(beside, material, against, labels)
+    scores = np.stack([found[row] for row in range(len(clips))])
+    taken_for = {head.types[column] for column in scores.argmax(axis=1)}
+    columns = [name for name in head.types if name in labels | taken_for]
+    kept = scores[:, [head.types.index(name) for name in columns]].astype(np.float32)
+    return Taught(head, columns, kept, _harm(np.concatenate(rights, axis=1)), warnings)
+
+
+def embed(clips: Sequence[LabelledClip], backbone: Backbone, *, seed: int, tell: Tell) -> Material:
+    """Embed each clip, piece by piece, and copies of its pieces."""
+    rng = np.random.default_rng(seed)
+    pieces = [(row, piece) for row, clip in enumerate(clips) for piece in _pieces(clip.samples)]
+    # Digital silence under a label would teach that the beds of its copies are of the type.
+    pieces = [(row, piece) for row, piece in pieces if piece.any()]
+    beds = [("", clip.samples) for clip in clips if clip.label == BACKGROUND and clip.samples.any()]
+    copies = max(1, min(COPIES, MOST_EMBEDDED // len(pieces)))
+    embeddings: list[Array] = []
+    of_clip: list[int] = []
+    is_copy: list[bool] = []
+    for done, (row, samples) in enumerate(pieces):
+        tell(done / len(pieces))
+        sound = Sound(clips[row].name, clips[row].label, clips[row].group, samples)
+        made = tagging.examples(backbone, [sound], beds, rng, copies=copies).embeddings
+        embeddings += made
+        of_clip += [row] * len(made)
+        is_copy += [False] + [True] * (len(made) - 1)
+    labels = np.array([clips[row].label for row in of_clip])
+    return Material(np.stack(embeddings), np.array(of_clip), np.array(is_copy), labels)
+
+
+def fit(beside: Tagger, given: Material, against: Negatives, labels: set[str]) -> Head:
+    """Fit the rows of some types over the logits of the base types, with both penalised.
+
+    A label that is a base type gets an addition to the row that is there.
+    """
+    base = beside.head
+    new = sorted(labels - {*base.types, BACKGROUND})
+    types = (*base.types, *new)
+    columns = [types.index(name) for name in sorted(labels - {BACKGROUND})]
+    embeddings = np.concatenate([given.embeddings, against.embeddings.astype(np.float32)])
+    logits = base.logits(embeddings, beside.backbone.tags(embeddings))
+    right = np.zeros((len(embeddings), len(types)), dtype=bool)
+    right[np.arange(len(given.labels)), [types.index(name) for name in given.labels]] = True
+    right[len(given.labels) :] = against.right_among(types)
+    inputs = (embeddings - base.arrays["mean"]) / base.arrays["spread"]
+    weights, bias = _descend(
+        inputs,
+        np.pad(logits, ((0, 0), (0, len(new)))),
+        right,
+        np.append(NEW_WEIGHT * _balanced(given.labels), _balanced(against.labels)),
+        columns,
+    )
+    arrays = dict(base.arrays)
+    # AudioSet does not have these names. Their tag is the same for every sound: it is taken away.
+    no_tags = np.zeros(N_TAGS, dtype=np.float32)
+    arrays["prior"] = np.append(arrays["prior"], tagger.of_types(no_tags, tuple(new)))
+    arrays["bias"] = np.append(arrays["bias"], np.zeros(len(new)))
+    arrays["weights"] = np.pad(arrays["weights"], ((0, len(new)), (0, 0)))
+    arrays["bias"][columns] += bias
+    arrays["weights"][columns] += weights
+    return Head(types, base.header, {k: v.astype(np.float32) for k, v in arrays.items()})
+
+
+def _descend(
+    inputs: Floats,
+    logits: Floats,
+    right: NDArray[np.bool_],
+    weights: Floats,
+    columns: list[int],
+) -> tuple[Floats, Floats]:
+    """Minimise the penalised cross-entropy over the rows of some columns; weights and biases."""
+    seen, fixed = torch.from_numpy(inputs).double(), torch.from_numpy(logits).double()
+    wrong = torch.from_numpy(np.where(right, 0.0, -np.inf))
+    of_rows, at = torch.from_numpy(weights / weights.sum()), torch.tensor(columns)
+    weight = torch.zeros((len(columns), inputs.shape[1]), dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(len(columns), dtype=torch.float64, requires_grad=True)
+    descent = torch.optim.LBFGS([weight, bias], max_iter=150, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        descent.zero_grad()
+        scores = fixed.index_add(1, at, seen @ weight.T + bias)
+        surprise = -torch.logsumexp(torch.log_softmax(scores, dim=1) + wrong, dim=1)
+        penalty = WEIGHT_PENALTY * weight.square().sum() + BIAS_PENALTY * bias.square().mean()
+        found = (of_rows * surprise).sum() + penalty
+        found.backward()  # type: ignore[no-untyped-call]
+        return found
+
+    descent.step(loss)  # type: ignore[no-untyped-call]
+    return weight.detach().numpy(), bias.detach().numpy()
+
+
+def _balanced(kinds: NDArray[Any]) -> Floats:
+    """Weights of rows; those of each kind sum to 1."""
+    _, kind, counts = np.unique(kinds, return_inverse=True, return_counts=True)
+    found: Floats = 1.0 / counts[kind]
+    return found
+
+
+def _pieces(samples: Array) -> Iterator[Array]:
+    """The pieces that the base types would look at."""
+    for start, stop in tagger.pieces_of(0, samples.size, n_samples=samples.size):
+        yield samples[start:stop]
+
+
+def _grouped(clips: Sequence[LabelledClip]) -> tuple[list[LabelledClip], list[str]]:
+    """Clips in groups that can be held out, and what to know of the figures that come of it.
+
+    Where all clips of a type are of one group, each is a group by itself.
+    """
+    groups: dict[str, set[str]] = {}
+    counts = Counter(clip.label for clip in clips)
+    for clip in clips:
+        groups.setdefault(clip.label, set()).add(clip.group)
+    sounds = sorted(groups.keys() - {BACKGROUND})
+    alone = [label for label in sounds if len(groups[label]) == 1]
+    few = [f"{label} ({counts[label]})" for label in sounds if counts[label] < FEW]
+    warnings = []
+    if alone:
+        warnings.append(
+            f"all clips of {', '.join(alone)} are of one group, so they were held out one by one: "
+            "the figures are too good; add recordings of other sources"
+        )
+    if len({clip.group for clip in clips}) == len(clips):
+        warnings.append(
+            "each clip is a group by itself: if several are of one source, the figures are too "
+            "good; name the source in the column group"
+        )
+    if few:
+        warnings.append(f"too few clips for figures to rely on: {', '.join(few)}")
+    return [
+        replace(clip, group=clip.name) if clip.label in alone else clip for clip in clips
+    ], warnings
+
+
+def _clip_scores(by: Tagger, embeddings: Array, *, label: str) -> NDArray[np.float64]:
+    """Probabilities of a clip; one that is labelled with a sound is no background."""
+    silence = np.array([name == BACKGROUND for name in by.types], dtype=np.float64)
+    shares = by.of_embeddings(embeddings) if len(embeddings) else silence
+    return shares if label == BACKGROUND else crossval.given_sound(shares, classes=by.types)
+
+
+def _rights(beside: Tagger, head: Head, rows: Negatives) -> NDArray[np.bool_]:
+    """Whether rows of base types are right by the base types, and by a head [shape=(2, n)]."""
+    embeddings = rows.embeddings.astype(np.float32)
+    tags = beside.backbone.tags(embeddings)
+    found = []
+    for each in (beside.head, head):
+        best = each.logits(embeddings, tags).argmax(axis=1)
+        found.append(rows.right_among(each.types)[np.arange(len(best)), best])
+    return np.stack(found)
+
+
+def _harm(rights: NDArray[np.bool_]) -> dict[str, float]:
+    """The shares of embeddings of base types that are right without the new types and with them.
+
+    Heads that were not trained against these embeddings judge them; the base types have seen them.
+    """
+    without, with_new = rights.mean(axis=1).round(4).tolist()
+    return {"n_embeddings": rights.shape[1], "right_before": without, "right_after": with_new}

@@ -1,0 +1,122 @@
+"""Embeddings of what the base types were trained on, for types that are trained beside them.
+
+The recordings do not ship, so their embeddings do: some for each base type, and some of background.
+A type that is trained from a handful of examples would else take sounds of every other type.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.science.backbone import Array
+from actors.science.types import BACKGROUND
+
+if TYPE_CHECKING:
+    from actors.training.tagging import Examples
+
+#: Embeddings of each type, and of background. Twice as many did not keep the base types better.
+EACH, OF_BACKGROUND = 12, 40
+
+#: The file in the folder of the shipped model.
+FILE_NAME = "negatives.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Negatives:
+    """Labelled embeddings.
+
+    Attributes
+    ----------
+    types
+        Names of the columns of ``is_right``.
+    backbone_sha256
+        The weights that embedded them.
+    embeddings : numpy.ndarray [shape=(n, n_embedding), dtype=float16]
+    labels : numpy.ndarray [shape=(n,), dtype=uint8]
+        The column of each row's type.
+    is_right : numpy.ndarray [shape=(n, n_types), dtype=bool]
+        The types that are right for each row; the background of a copy may be a type as well.
+    """
+
+    types: tuple[str, ...]
+    backbone_sha256: str
+    embeddings: NDArray[np.float16]
+    labels: NDArray[np.uint8]
+    is_right: NDArray[np.bool_]
+
+    def to_bytes(self) -> bytes:
+        """Encode as an ``.npz`` file; the same rows give the same bytes."""
+        header = {"types": list(self.types), "backbone_sha256": self.backbone_sha256}
+        written = io.BytesIO()
+        np.savez(
+            written,
+            header=np.frombuffer(json.dumps(header, sort_keys=True).encode(), dtype=np.uint8),
+            embeddings=self.embeddings,
+            labels=self.labels,
+            is_right=self.is_right,
+        )
+        return written.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Negatives:
+        """Read what `to_bytes` wrote."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            header = json.loads(file["header"].tobytes())
+            rows = (file[name] for name in ("embeddings", "labels", "is_right"))
+            return cls(tuple(header["types"]), header["backbone_sha256"], *rows)
+
+    def where(self, kept: NDArray[np.bool_]) -> Negatives:
+        """The rows of a mask."""
+        return replace(
+            self,
+            embeddings=self.embeddings[kept],
+            labels=self.labels[kept],
+            is_right=self.is_right[kept],
+        )
+
+    def right_among(self, types: Sequence[str]) -> NDArray[np.bool_]:
+        """Return ``is_right`` in the order of other columns [shape=(n, len(types))]."""
+        found = np.zeros((len(self.labels), len(types)), dtype=bool)
+        for column, name in enumerate(types):
+            if name in self.types:
+                found[:, column] = self.is_right[:, self.types.index(name)]
+        return found
+
+
+@cache
+def shipped() -> Negatives:
+    """Read the embeddings that come with the package."""
+    folder = resources.files("actors.science") / "model"
+    return Negatives.from_bytes((folder / FILE_NAME).read_bytes())
+
+
+def choose(given: Examples, types: Sequence[str], *, backbone_sha256: str) -> Negatives:
+    """Choose some examples of each type, spread evenly over its sounds and their copies."""
+    chosen: list[int] = []
+    for name in types:
+        own = [row for row, each in enumerate(given.types) if each == name]
+        n_rows = min(len(own), OF_BACKGROUND if name == BACKGROUND else EACH)
+        # Copies of a sound follow each other.
+        places = np.linspace(0, len(own) - 1, n_rows).round().astype(int).tolist()
+        chosen += [own[place] for place in places]
+    is_right = np.zeros((len(chosen), len(types)), dtype=bool)
+    for at, row in enumerate(chosen):
+        also = [name for name in given.also[row] if name in types]
+        is_right[at, [types.index(name) for name in (given.types[row], *also)]] = True
+    embeddings: list[Array] = [given.embeddings[row] for row in chosen]
+    return Negatives(
+        tuple(types),
+        backbone_sha256,
+        np.stack(embeddings).astype(np.float16),
+        np.array([types.index(given.types[row]) for row in chosen], dtype=np.uint8),
+        is_right,
+    )
