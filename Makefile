@@ -57,12 +57,16 @@ bench: ready ## How fast the ear is on one core: make bench [FILE=path]
 
 # Where the recordings are that accuracy is measured on: esc10/ and soundscapes/.
 DATA ?= ../shared/data
+# The weights of the backbone.
+BACKBONE ?= ../shared/models/mn04_as_mAP_432.pt
+FEW_SHOT = $(BIN)/python -m actors.training.few_shot --report docs/accuracy.md \
+	--data $(call quoted,$(value DATA)) --backbone $(call quoted,$(value BACKBONE))
 
 bench-accuracy: ready ## Cross-validate the model's recipe into docs/accuracy.md: [DATA=folder]
 	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(value DATA)) --report docs/accuracy.md
+	@$(FEW_SHOT)
 
-# The weights of the backbone, and models without each fold that `baseline --keep` made.
-BACKBONE ?= ../shared/models/mn04_as_mAP_432.pt
+# Models without each fold that `baseline --keep` made.
 MODELS ?=
 
 bench-everyday: ready ## What the product answers of everyday noise: [DATA=folder] [MODELS=folder]
@@ -88,6 +92,7 @@ bench-year: ready ## What it takes with a year in the database: make bench-year 
 model: ready ## The same, and train the model that ships: make model [DATA=folder]
 	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(value DATA)) --report docs/accuracy.md \
 		--model actors/science/model/base.clamor
+	@$(FEW_SHOT)
 
 clean: ## Remove .venv and what the tools left behind
 	@echo "Removing .venv and the tools' caches"

@@ -1,0 +1,218 @@
+"""Measure types that are trained from a handful of examples, in cross-validation.
+
+    python -m actors.training.few_shot --data FOLDER --backbone FILE [--report FILE]
+
+``FOLDER`` is that of `tagging`. The ten classes of ESC-10 are taken out of the base types, with all
+recordings of them, and trained back under other names from examples of three folds. Clips of the
+fourth fold and everyday recordings of its group judge them. The section takes its place at the end
+of the report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.science import tagger
+from actors.science.backbone import Array, Backbone
+from actors.science.tagger import Head, Tagger
+from actors.training import everyday, few, negatives, tagging
+from actors.training.dataset import LabelledClip
+from actors.training.few import Material
+from actors.training.negatives import Negatives
+from actors.training.tagging import Examples, Sound
+
+#: Examples of each type; how often they are drawn.
+COUNTS, DRAWS = (1, 3, 5, 10, 20), 3
+
+#: What the names of the new types begin with: they must not be names that AudioSet classes have.
+_NEW = "new "
+
+_TITLE = "## Types from a handful of examples"
+
+_COLUMNS = (
+    "examples of each type",
+    "right of the ten",
+    f"at {everyday.NOISY_DB:g} dB",
+    "right of all types",
+    f"at {everyday.NOISY_DB:g} dB",
+    "everyday, base types",
+    "with one new type",
+    "with ten new types",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Sounds of one group that judge heads: embeddings [shape=(n, n_embedding)], and what is right.
+
+    ``allowed`` has the types that are right for each.
+    """
+
+    embeddings: Array
+    allowed: Sequence[frozenset[str]]
+
+    def right(self, by: Tagger, among: frozenset[str] | None = None) -> list[bool]:
+        """Whether the likeliest type is right, of all types or of some."""
+        logits = by.head.logits(self.embeddings, by.backbone.tags(self.embeddings))
+        if among is not None:
+            logits[:, [name not in among for name in by.types]] = -np.inf
+        best = logits.argmax(axis=1)
+        return [
+            by.types[column] in right
+            for column, right in zip(best.tolist(), self.allowed, strict=True)
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """What was made without one fold's sounds, and the sounds that judge it."""
+
+    beside: Tagger
+    against: Negatives
+    learns: NDArray[np.intp]
+    clean: Judged
+    noisy: Judged
+    everyday: Judged
+
+
+def measure(folds: Sequence[Fold], given: Material, names: Sequence[str]) -> Iterator[list[float]]:
+    """The shares of `_COLUMNS` for each of `COUNTS`, over all folds and draws."""
+    every = frozenset(names)
+    for count in COUNTS:
+        found: list[list[bool]] = [[] for _ in _COLUMNS[1:]]
+        for draw in range(DRAWS):
+            rng = np.random.default_rng([draw, count])
+            for fold in folds:
+                drawn = _drawn(fold, given, names, count, rng)
+                head = few.fit(fold.beside, drawn, fold.against, set(names))
+                trained = Tagger(fold.beside.backbone, head)
+                found[0] += fold.clean.right(trained, every)
+                found[1] += fold.noisy.right(trained, every)
+                found[2] += fold.clean.right(trained)
+                found[3] += fold.noisy.right(trained)
+                found[4] += fold.everyday.right(fold.beside)
+                for name in names if not draw else ():
+                    alone = drawn.where(drawn.labels == name)
+                    head = few.fit(fold.beside, alone, fold.against, {name})
+                    found[5] += fold.everyday.right(Tagger(fold.beside.backbone, head))
+                found[6] += fold.everyday.right(trained)
+        yield [float(np.mean(each)) for each in found]
+
+
+def _drawn(
+    fold: Fold, given: Material, names: Sequence[str], count: int, rng: np.random.Generator
+) -> Material:
+    """Some clips of each type of the fold's, with their copies."""
+    chosen: list[int] = []
+    for name in names:
+        own = np.intersect1d(np.unique(given.clips[given.labels == name]), fold.learns)
+        chosen += rng.choice(own, min(count, own.size), replace=False).tolist()
+    return given.where(np.isin(given.clips, chosen))
+
+
+def prepare(data: bytes, folder: Path) -> tuple[list[Fold], Material, list[str]]:
+    """Embed everything, and train base types without the ten classes and each fold."""
+    backbone, examples, sounds = tagging.material(folder, data)
+    clips = [each for each in sounds if each.origin == "esc10"]
+    ten = sorted({clip.noise_type for clip in clips})
+    labelled = [
+        LabelledClip(clip.name, _NEW + clip.noise_type, clip.group, clip.samples) for clip in clips
+    ]
+    material = few.embed(labelled, backbone, seed=tagging.SEED, tell=lambda _: None)
+    others = [each for each in sounds if each.origin == "everyday" and each.noise_type not in ten]
+    noisy = everyday.noisy(clips, np.random.default_rng(tagging.SEED))
+    folds = []
+    for group in sorted({clip.group for clip in clips}):
+        known = _without(examples, group, ten)
+        head = _columns(tagging.fit(backbone, known, header=tagging.header_of(data)), ten)
+        folds.append(
+            Fold(
+                Tagger(backbone, head),
+                negatives.choose(known, head.types, backbone_sha256=""),
+                np.array([row for row, clip in enumerate(clips) if clip.group != group]),
+                *(_judged(backbone, each, group) for each in (clips, noisy, others)),
+            )
+        )
+    return folds, material, [_NEW + name for name in ten]
+
+
+def _judged(backbone: Backbone, sounds: Sequence[Sound], group: str) -> Judged:
+    own = [each for each in sounds if each.group == group]
+    types = [(each.noise_type, *each.also) for each in own]
+    return Judged(
+        np.stack([backbone.embed(each.samples[: tagger.PIECE]) for each in own]),
+        [frozenset({*each, *(_NEW + name for name in each)}) for each in types],
+    )
+
+
+def _without(given: Examples, group: str, types: Sequence[str]) -> Examples:
+    """The examples that are neither of a group nor of some types."""
+    rest = given.where({*given.groups} - {group})
+    kept = [row for row, name in enumerate(rest.types) if name not in types]
+    return Examples(
+        [rest.embeddings[row] for row in kept],
+        [rest.types[row] for row in kept],
+        [rest.also[row] for row in kept],
+        [rest.groups[row] for row in kept],
+    )
+
+
+def _columns(head: Head, without: Sequence[str]) -> Head:
+    """A head without some of its types."""
+    kept = [column for column, name in enumerate(head.types) if name not in without]
+    by_type = ("prior", "bias", "weights")
+    arrays = {
+        name: values[kept] if name in by_type else values for name, values in head.arrays.items()
+    }
+    return Head(tuple(head.types[column] for column in kept), head.header, arrays)
+
+
+def section(rows: Sequence[Sequence[float]]) -> str:
+    """Write the figures as a section of Markdown."""
+    lines = [
+        _TITLE,
+        "",
+        "The ten classes of ESC-10, with all their recordings, were taken out of the base types",
+        "and trained back by `linear_head` from examples of three folds. Clips of the fourth fold",
+        "judge them by the likeliest type of the whole clip, of the ten or of all types. The head",
+        "alone judges, not the model beside it. The last columns have the share of everyday",
+        "recordings of other types whose likeliest type is right: by the base types, with one of",
+        f"the ten, and with all ten. Each number of examples was drawn {DRAWS} times.",
+        "",
+        f"| {' | '.join(_COLUMNS)} |",
+        f"|{'---|' * len(_COLUMNS)}",
+    ]
+    for count, shares in zip(COUNTS, rows, strict=True):
+        lines.append(f"| {count} | {' | '.join(f'{share:.1%}' for share in shares)} |")
+    return "\n".join(lines) + "\n"
+
+
+def placed(report: str, text: str) -> str:
+    """Return a report with the section at its end, in place of the one that it may have."""
+    return f"{report.partition(_TITLE)[0].rstrip()}\n\n{text}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="few_shot", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the recordings")
+    parser.add_argument("--backbone", type=Path, required=True, help="the weights of mn04_as")
+    parser.add_argument("--report", type=Path, help="write the section to this file as well")
+    options = parser.parse_args(arguments)
+    text = section(list(measure(*prepare(options.backbone.read_bytes(), options.data))))
+    print(text)
+    if options.report is not None:
+        before = options.report.read_text(encoding="utf-8")
+        options.report.write_text(placed(before, text), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
