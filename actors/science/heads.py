@@ -69,12 +69,12 @@ def read(
 def _checked_types(types: object, trained: list[str]) -> tuple[str, ...]:
     if not isinstance(types, list) or not all(isinstance(each, str) and each for each in types):
         raise ModelError("the head of a model has names of types")
-    if len(set(types)) != len(types) or BACKGROUND not in types:
-        raise ModelError(f"the head of a model has {BACKGROUND}, and each type once")
+    if len(set(types)) != len(types):
+        raise ModelError("the head of a model has each type once")
     groups = {name for name, row in noise_types.table().items() if row.parent is None}
-    if wrong := {*types} & {*groups, UNCLASSIFIED}:
+    if wrong := {*types} & {*groups, BACKGROUND, UNCLASSIFIED}:
         raise ModelError(f"no type of a head is called {', '.join(sorted(wrong))}")
-    if not {*trained} <= {*types} - {BACKGROUND} or len(set(trained)) != len(trained):
+    if not {*trained} <= {*types} or len(set(trained)) != len(trained):
         raise ModelError("the trained types of a model are columns of its head")
     return tuple(types)
 
@@ -82,9 +82,6 @@ def _checked_types(types: object, trained: list[str]) -> tuple[str, ...]:
 def _check_header(header: Mapping[str, Any]) -> None:
     if not all(isinstance(header.get(field), str) for field in _TEXTS):
         raise ModelError(f"the head of a model has {', '.join(_TEXTS)}")
-    temperature = header.get("temperature")
-    if type(temperature) not in (int, float) or not 0.05 <= temperature <= 20.0:  # type: ignore[operator]
-        raise ModelError("the temperature of a model's head is a moderate number above 0")
 
 
 def _check_arrays(arrays: Mapping[str, NDArray[Any]], *, n_types: int) -> None:
@@ -93,7 +90,7 @@ def _check_arrays(arrays: Mapping[str, NDArray[Any]], *, n_types: int) -> None:
         "mean": (n_embedding,),
         "spread": (),
         "prior": (n_types,),
-        "scale": (),
+        "scale": (n_types,),
         "bias": (n_types,),
         "weights": (n_types, n_embedding),
     }

@@ -112,6 +112,16 @@ def named(likely: Mapping[str, float], least: Mapping[str, float]) -> Named:
     return Named((), found)
 
 
+def exclusive(likely: Mapping[str, float]) -> dict[str, float]:
+    """Share out one sound among types that are judged one by one; the shares sum to 1.
+
+    `BACKGROUND` has the share of none of them.
+    """
+    none = float(np.prod([1.0 - each for each in likely.values()]))
+    total = none + sum(likely.values())
+    return {name: each / total for name, each in {**likely, BACKGROUND: none}.items()}
+
+
 def any_of(name: str, likely: Mapping[str, float]) -> float:
     """Compute the probability that a type, or any type below it, sounds."""
     none = np.prod([1.0 - likely.get(each, 0.0) for each in noise_types.below(name)])

@@ -1,8 +1,8 @@
 """Train types from a handful of examples: columns beside those of the base types, or refined ones.
 
-The backbone embeds each clip, and noisy and cut copies of it. Multinomial regression fits a row of
-weights for each type, given the logits of the base types, which stay as they are. The embeddings
-of `negatives` and clips of background hold the new rows back.
+The backbone embeds each clip, and noisy and cut copies of it. A row of weights is fitted for each
+type, given the logits of the base types, which stay as they are. The embeddings of `negatives` and
+clips of background hold the new rows back.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import torch
 from numpy.typing import NDArray
 
 from actors import noise_types
-from actors.science import tagger
+from actors.science import second_opinion, tagger
 from actors.science.backbone import N_TAGS, Array, Backbone
 from actors.science.errors import ScienceError
 from actors.science.tagger import Floats, Head, Tagger
 from actors.science.types import BACKGROUND, UNCLASSIFIED
-from actors.training import crossval, negatives, tagging
+from actors.training import crossval, negatives, sounds, tagging
 from actors.training.crossval import Scores, Tell
 from actors.training.dataset import LabelledClip
 from actors.training.negatives import Negatives
-from actors.training.tagging import Sound
+from actors.training.sounds import Sound
 
 #: The algorithm's name, and a line of help.
 ALGORITHM = "linear_head"
@@ -43,7 +43,7 @@ COPIES, MOST_EMBEDDED = tagging.COPIES, 3_000
 
 #: Penalties on the weights and biases of the new rows. Less fits single examples; more finds fewer
 #: sounds of the new types (docs/model.md).
-WEIGHT_PENALTY, BIAS_PENALTY = 0.003, 0.1
+WEIGHT_PENALTY, BIAS_PENALTY = 0.003, 0.003
 
 #: How much a new type counts beside a base type, whatever the number of its examples. More finds
 #: more sounds of the new types, and takes more of the base types' for them.
@@ -171,10 +171,10 @@ def teach(
             own = material.of_clip(row)
             found[row] = _clip_scores(Tagger(backbone, head), own, label=clips[row].label)
     head = fit(beside, material, against, labels)
-    scores = np.stack([found[row] for row in range(len(clips))])
-    taken_for = {head.types[column] for column in scores.argmax(axis=1)}
-    columns = [name for name in head.types if name in labels | taken_for]
-    kept = scores[:, [head.types.index(name) for name in columns]].astype(np.float32)
+    scores, names = np.stack([found[row] for row in range(len(clips))]), _columns(head)
+    taken_for = {names[column] for column in scores.argmax(axis=1)}
+    columns = [name for name in names if name in labels | taken_for]
+    kept = scores[:, [names.index(name) for name in columns]].astype(np.float32)
     return Taught(head, columns, kept, _harm(np.concatenate(rights, axis=1)), warnings)
 
 
@@ -184,16 +184,21 @@ def embed(clips: Sequence[LabelledClip], backbone: Backbone, *, seed: int, tell:
     pieces = [(row, piece) for row, clip in enumerate(clips) for piece in _pieces(clip.samples)]
     # Digital silence under a label would teach that the beds of its copies are of the type.
     pieces = [(row, piece) for row, piece in pieces if piece.any()]
-    beds = [("", clip.samples) for clip in clips if clip.label == BACKGROUND and clip.samples.any()]
+    beds = [
+        Sound(clip.name, (), clip.group, clip.samples)
+        for clip in clips
+        if clip.label == BACKGROUND and clip.samples.any()
+    ]
     copies = max(1, min(COPIES, MOST_EMBEDDED // len(pieces)))
     embeddings: list[Array] = []
     of_clip: list[int] = []
     is_copy: list[bool] = []
     for done, (row, samples) in enumerate(pieces):
         tell(done / len(pieces))
-        sound = Sound(clips[row].name, clips[row].label, clips[row].group, samples)
-        made = tagging.examples(backbone, [sound], beds, rng, copies=copies).embeddings
-        embeddings += made
+        types = () if clips[row].label == BACKGROUND else (clips[row].label,)
+        sound = Sound(clips[row].name, types, clips[row].group, samples)
+        made = [sound, *(sounds.copy(sound, beds, rng) for _ in range(copies if types else 0))]
+        embeddings += [backbone.embed(each.samples[: tagger.PIECE]) for each in made]
         of_clip += [row] * len(made)
         is_copy += [False] + [True] * (len(made) - 1)
     labels = np.array([clips[row].label for row in of_clip])
@@ -212,12 +217,14 @@ def fit(beside: Tagger, given: Material, against: Negatives, labels: set[str]) -
     embeddings = np.concatenate([given.embeddings, against.embeddings.astype(np.float32)])
     logits = base.logits(embeddings, beside.backbone.tags(embeddings))
     right = np.zeros((len(embeddings), len(types)), dtype=bool)
-    right[np.arange(len(given.labels)), [types.index(name) for name in given.labels]] = True
+    for row, label in enumerate(given.labels.tolist()):
+        right[row, [column for column, name in enumerate(types) if name == label]] = True
     right[len(given.labels) :] = against.right_among(types)
     inputs = (embeddings - base.arrays["mean"]) / base.arrays["spread"]
+    start = float(base.arrays["bias"].mean())
     weights, bias = _descend(
         inputs,
-        np.pad(logits, ((0, 0), (0, len(new)))),
+        np.pad(logits, ((0, 0), (0, len(new))), constant_values=start),
         right,
         np.append(NEW_WEIGHT * _balanced(given.labels), _balanced(against.labels)),
         columns,
@@ -226,7 +233,8 @@ def fit(beside: Tagger, given: Material, against: Negatives, labels: set[str]) -
     # AudioSet does not have these names. Their tag is the same for every sound: it is taken away.
     no_tags = np.zeros(N_TAGS, dtype=np.float32)
     arrays["prior"] = np.append(arrays["prior"], tagger.of_types(no_tags, tuple(new)))
-    arrays["bias"] = np.append(arrays["bias"], np.zeros(len(new)))
+    arrays["scale"] = np.append(arrays["scale"], np.ones(len(new)))
+    arrays["bias"] = np.append(arrays["bias"], np.full(len(new), start))
     arrays["weights"] = np.pad(arrays["weights"], ((0, len(new)), (0, 0)))
     arrays["bias"][columns] += bias
     arrays["weights"][columns] += weights
@@ -240,9 +248,14 @@ def _descend(
     weights: Floats,
     columns: list[int],
 ) -> tuple[Floats, Floats]:
-    """Minimise the penalised cross-entropy over the rows of some columns; weights and biases."""
+    """Minimise the penalised surprise over the rows of some columns; gives weights and biases.
+
+    As for the base types, that is the surprise of each column alone, and of one type among all.
+    """
     seen, fixed = torch.from_numpy(inputs).double(), torch.from_numpy(logits).double()
+    truth = torch.from_numpy(right[:, columns]).double()
     wrong = torch.from_numpy(np.where(right, 0.0, -np.inf))
+    is_sound = torch.from_numpy(right.any(axis=1))
     of_rows, at = torch.from_numpy(weights / weights.sum()), torch.tensor(columns)
     weight = torch.zeros((len(columns), inputs.shape[1]), dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(len(columns), dtype=torch.float64, requires_grad=True)
@@ -251,9 +264,13 @@ def _descend(
     def loss() -> torch.Tensor:
         descent.zero_grad()
         scores = fixed.index_add(1, at, seen @ weight.T + bias)
-        surprise = -torch.logsumexp(torch.log_softmax(scores, dim=1) + wrong, dim=1)
+        alone = torch.nn.functional.binary_cross_entropy_with_logits(
+            scores[:, at], truth, reduction="none"
+        )
+        among = -torch.logsumexp((torch.log_softmax(scores, dim=1) + wrong)[is_sound], dim=1)
+        surprise = (of_rows * alone.sum(dim=1)).sum() + (of_rows[is_sound] * among).sum()
         penalty = WEIGHT_PENALTY * weight.square().sum() + BIAS_PENALTY * bias.square().mean()
-        found = (of_rows * surprise).sum() + penalty
+        found = surprise / 2 + penalty
         found.backward()  # type: ignore[no-untyped-call]
         return found
 
@@ -304,15 +321,23 @@ def _grouped(clips: Sequence[LabelledClip]) -> tuple[list[LabelledClip], list[st
     ], warnings
 
 
+def _columns(head: Head) -> tuple[str, ...]:
+    return (*head.types, BACKGROUND)
+
+
 def _clip_scores(by: Tagger, embeddings: Array, *, label: str) -> NDArray[np.float64]:
-    """Probabilities of a clip; one that is labelled with a sound is no background."""
-    silence = np.array([name == BACKGROUND for name in by.types], dtype=np.float64)
-    shares = by.of_embeddings(embeddings) if len(embeddings) else silence
-    return shares if label == BACKGROUND else crossval.given_sound(shares, classes=by.types)
+    """Shares of a clip [shape=(n_types + 1,)]; one labelled with a sound is no background."""
+    likely = by.of_embeddings(embeddings) if len(embeddings) else np.zeros(len(by.types))
+    shared = second_opinion.exclusive(dict(zip(by.types, likely.tolist(), strict=True)))
+    shares = np.array([shared[name] for name in _columns(by.head)])
+    return (
+        shares if label == BACKGROUND else crossval.given_sound(shares, classes=_columns(by.head))
+    )
 
 
 def _rights(beside: Tagger, head: Head, rows: Negatives) -> NDArray[np.bool_]:
     """Whether rows of base types are right by the base types, and by a head [shape=(2, n)]."""
+    rows = rows.where(rows.is_sound)
     embeddings = rows.embeddings.astype(np.float32)
     tags = beside.backbone.tags(embeddings)
     found = []

@@ -26,7 +26,8 @@ from actors.training import everyday, few, negatives, tagging
 from actors.training.dataset import LabelledClip
 from actors.training.few import Material
 from actors.training.negatives import Negatives
-from actors.training.tagging import Examples, Sound
+from actors.training.sounds import Sound
+from actors.training.tagging import Examples
 
 #: Examples of each type; how often they are drawn.
 COUNTS, DRAWS = (1, 3, 5, 10, 20), 3
@@ -119,14 +120,15 @@ def _drawn(
 
 def prepare(data: bytes, folder: Path) -> tuple[list[Fold], Material, list[str]]:
     """Embed everything, and train base types without the ten classes and each fold."""
-    backbone, examples, sounds = tagging.material(folder, data)
+    backbone = Backbone.from_bytes(data)
+    examples, sounds = tagging.learn_from(folder, backbone)
     clips = [each for each in sounds if each.origin == "esc10"]
-    ten = sorted({clip.noise_type for clip in clips})
+    ten = sorted({name for clip in clips for name in clip.types})
     labelled = [
-        LabelledClip(clip.name, _NEW + clip.noise_type, clip.group, clip.samples) for clip in clips
+        LabelledClip(clip.name, _NEW + clip.types[0], clip.group, clip.samples) for clip in clips
     ]
     material = few.embed(labelled, backbone, seed=tagging.SEED, tell=lambda _: None)
-    others = [each for each in sounds if each.origin == "everyday" and each.noise_type not in ten]
+    others = [each for each in sounds if each.origin == "everyday" and not {*each.types} & {*ten}]
     noisy = everyday.noisy(clips, np.random.default_rng(tagging.SEED))
     folds = []
     for group in sorted({clip.group for clip in clips}):
@@ -145,7 +147,7 @@ def prepare(data: bytes, folder: Path) -> tuple[list[Fold], Material, list[str]]
 
 def _judged(backbone: Backbone, sounds: Sequence[Sound], group: str) -> Judged:
     own = [each for each in sounds if each.group == group]
-    types = [(each.noise_type, *each.also) for each in own]
+    types = [(*each.types, *each.also) for each in own]
     return Judged(
         np.stack([backbone.embed(each.samples[: tagger.PIECE]) for each in own]),
         [frozenset({*each, *(_NEW + name for name in each)}) for each in types],
@@ -155,7 +157,7 @@ def _judged(backbone: Backbone, sounds: Sequence[Sound], group: str) -> Judged:
 def _without(given: Examples, group: str, types: Sequence[str]) -> Examples:
     """The examples that are neither of a group nor of some types."""
     rest = given.where({*given.groups} - {group})
-    kept = [row for row, name in enumerate(rest.types) if name not in types]
+    kept = [row for row, own in enumerate(rest.types) if not {*own} & {*types}]
     return Examples(
         [rest.embeddings[row] for row in kept],
         [rest.types[row] for row in kept],
@@ -167,7 +169,7 @@ def _without(given: Examples, group: str, types: Sequence[str]) -> Examples:
 def _columns(head: Head, without: Sequence[str]) -> Head:
     """A head without some of its types."""
     kept = [column for column, name in enumerate(head.types) if name not in without]
-    by_type = ("prior", "bias", "weights")
+    by_type = ("prior", "scale", "bias", "weights")
     arrays = {
         name: values[kept] if name in by_type else values for name, values in head.arrays.items()
     }

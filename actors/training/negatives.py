@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.science.backbone import Array
-from actors.science.types import BACKGROUND
 
 if TYPE_CHECKING:
     from actors.training.tagging import Examples
@@ -42,7 +41,7 @@ class Negatives:
         The weights that embedded them.
     embeddings : numpy.ndarray [shape=(n, n_embedding), dtype=float16]
     labels : numpy.ndarray [shape=(n,), dtype=uint8]
-        The column of each row's type.
+        The column of each row's type; the number of columns for background.
     is_right : numpy.ndarray [shape=(n, n_types), dtype=bool]
         The types that are right for each row; the background of a copy may be a type as well.
     """
@@ -83,6 +82,11 @@ class Negatives:
             is_right=self.is_right[kept],
         )
 
+    @property
+    def is_sound(self) -> NDArray[np.bool_]:
+        """The rows that are no background."""
+        return self.labels < len(self.types)
+
     def right_among(self, types: Sequence[str]) -> NDArray[np.bool_]:
         """Return ``is_right`` in the order of other columns [shape=(n, len(types))]."""
         found = np.zeros((len(self.labels), len(types)), dtype=bool)
@@ -102,21 +106,24 @@ def shipped() -> Negatives:
 def choose(given: Examples, types: Sequence[str], *, backbone_sha256: str) -> Negatives:
     """Choose some examples of each type, spread evenly over its sounds and their copies."""
     chosen: list[int] = []
-    for name in types:
-        own = [row for row, each in enumerate(given.types) if each == name]
-        n_rows = min(len(own), OF_BACKGROUND if name == BACKGROUND else EACH)
+    labels: list[int] = []
+    for column, name in enumerate((*types, None)):
+        wanted = () if name is None else (name,)
+        own = [row for row, each in enumerate(given.types) if each == wanted]
+        n_rows = min(len(own), OF_BACKGROUND if name is None else EACH)
         # Copies of a sound follow each other.
         places = np.linspace(0, len(own) - 1, n_rows).round().astype(int).tolist()
         chosen += [own[place] for place in places]
+        labels += [column] * n_rows
     is_right = np.zeros((len(chosen), len(types)), dtype=bool)
     for at, row in enumerate(chosen):
-        also = [name for name in given.also[row] if name in types]
-        is_right[at, [types.index(name) for name in (given.types[row], *also)]] = True
+        right = [name for name in (*given.types[row], *given.also[row]) if name in types]
+        is_right[at, [types.index(name) for name in right]] = True
     embeddings: list[Array] = [given.embeddings[row] for row in chosen]
     return Negatives(
         tuple(types),
         backbone_sha256,
         np.stack(embeddings).astype(np.float16),
-        np.array([types.index(given.types[row]) for row in chosen], dtype=np.uint8),
+        np.array(labels, dtype=np.uint8),
         is_right,
     )

@@ -47,7 +47,7 @@ class Listener:
         """What the columns of `name` are."""
         if self.tagger is None:
             return self.model.classes
-        return second_opinion.names(self.model.classes, self.tagger.types)
+        return tuple(dict.fromkeys((*self.model.classes, *self.tagger.types)))
 
     def hear(self, samples: Samples) -> list[Event]:
         """Find the events of a recording [shape=(n,)], as the pipeline does."""
@@ -60,7 +60,9 @@ class Listener:
         if opinion is None:
             return own
         base = opinion.of(0, samples.size)
-        return second_opinion.combined(own, base, classes=self.model.classes, types=opinion.types)
+        likely = second_opinion.combined(own, base, classes=self.model.classes)
+        shares = second_opinion.exclusive(likely)
+        return np.array([shares[name] for name in self.columns])
 
     def _narrow(self, samples: Samples) -> Samples:
         if self.tagger is None:

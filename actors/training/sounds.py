@@ -192,7 +192,7 @@ def copy(sound: Sound, beds: Sequence[Sound], rng: np.random.Generator) -> Sound
     """Cut a sound, lay it over a background and make it fainter."""
     cut = _cut(sound.samples, rng)
     also, bed = sound.also, synth.background_bed(rng, cut.size, RATE_HZ)
-    if rng.random() < REAL_SHARE:
+    if beds and rng.random() < REAL_SHARE:
         real = beds[int(rng.integers(len(beds)))]
         start = int(rng.integers(0, max(1, real.samples.size - cut.size)))
         also, bed = (*also, *real.types), np.resize(real.samples[start:], cut.size)

@@ -27,6 +27,7 @@ def head(**changes: Any) -> Head:
     arrays = {
         **BASE.arrays,
         "prior": np.append(BASE.arrays["prior"], np.float32(0)),
+        "scale": np.append(BASE.arrays["scale"], np.float32(1)),
         "bias": np.append(BASE.arrays["bias"], np.float32(0)),
         "weights": np.pad(BASE.arrays["weights"], ((0, 1), (0, 0))),
     }
@@ -67,7 +68,8 @@ def test_types_that_cannot_be_shown_do_not_pass() -> None:
         head(mean=np.zeros(8, dtype=np.float16)),
         head(mean=np.full(8, np.nan, dtype=np.float32)),
         head(mean=np.full(8, np.inf, dtype=np.float32)),
-        head(scale=np.array(1e6, dtype=np.float32)),
+        head(scale=np.full(len(BASE.types) + 1, 1e6, dtype=np.float32)),
+        head(scale=np.array(1, dtype=np.float32)),
         head(spread=np.array(0, dtype=np.float32)),
         head(spread=np.array(-1, dtype=np.float32)),
         head(more=np.zeros(1, dtype=np.float32)),
@@ -75,8 +77,7 @@ def test_types_that_cannot_be_shown_do_not_pass() -> None:
         replace(head(), types=(*BASE.types, "traffic")),
         replace(head(), types=(*BASE.types, "unclassified")),
         replace(head(), types=(*BASE.types, "their_pump")),
-        replace(head(), header={**BASE.header, "temperature": 0}),
-        replace(head(), header={**BASE.header, "temperature": "1"}),
+        replace(head(), types=(*BASE.types, "background")),
         replace(head(), header={**BASE.header, "backbone_sha256": None}),
         replace(head(), header={}),
     ],

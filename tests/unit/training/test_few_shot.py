@@ -41,7 +41,7 @@ def fold() -> Fold:
     known = Examples()
     for name in ("birds", "train"):
         known.embeddings += list(near(name, 10))
-        known.types += [name] * 10
+        known.types += [(name,)] * 10
         known.also += [()] * 10
         known.groups += ["1"] * 10
     head = tagging.fit(NETWORK, known, header={"backbone": "random", "backbone_sha256": ""})
