@@ -6,7 +6,8 @@ at once, with a code and a sentence for the caller. So does an error of arithmet
 the same input would raise it again. A *passing* failure (a database that is away, a deadline) is
 tried again later, and so is every other error: it is given up only after the last attempt. A blob
 store that is away or full is no fault of the work: the row *waits for storage*, for as long as that
-lasts, and such an attempt does not count. A claim that was lost is no failure; what was done is
+lasts, and such an attempt does not count; nor does that of a worker that lacks the backbone of the
+session, which waits for a worker that has it. A claim that was lost is no failure; what was done is
 thrown away.
 
 The reason that is kept in a row may be shown to callers: it is in Clamor's own words, and has no
@@ -19,6 +20,7 @@ import errno
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
 import msgspec
 import sqlalchemy.exc
@@ -37,9 +39,12 @@ RETRY_MAX_S = 300.0
 #: Work that waits for storage goes on at most this long after the store is back, and each of its
 #: tries may cost a worker the time that the store takes to fail.
 STORAGE_RETRY_MAX_S = 60.0
-#: So many runs of a row that ended for want of storage leave a row of metrics; those of days would
-#: fill the table. The log has them all.
-STORAGE_RUNS_KEPT = 5
+#: A try of a worker that lacks the backbone costs a few statements; the more tries there are, the
+#: sooner one of the workers that have it comes.
+BACKBONE_RETRY_MAX_S = 10.0
+#: So many runs of a row that used up no attempt leave a row of metrics; those of days would fill
+#: the table. The log has them all.
+UNCOUNTED_RUNS_KEPT = 5
 #: What failed together is not tried again together: each wait is longer or shorter by this share.
 RETRY_JITTER = 0.25
 #: How much of an error is kept in the row and in the line of the log.
@@ -75,12 +80,28 @@ class Permanent(Exception):
         self.problem = Problem(code=code, detail=detail)
 
 
+class BackboneElsewhere(Exception):
+    """This worker lacks the backbone of the session; the message is for the caller."""
+
+
 class DeadlineExceeded(Exception):
     """A run took longer than it may."""
 
 
 class ClaimLost(Exception):
     """Somebody else has the row by now, or its session has ended: the work would be in vain."""
+
+
+class Wait(Enum):
+    """What work waits for through no fault of its own: such a claim does not count."""
+
+    STORAGE = "storage"
+    BACKBONE = "backbone"
+
+    @property
+    def most_s(self) -> float:
+        """How long it waits at most before it is tried again."""
+        return STORAGE_RETRY_MAX_S if self is Wait.STORAGE else BACKBONE_RETRY_MAX_S
 
 
 @dataclass(frozen=True)
@@ -93,8 +114,15 @@ class Failure:
     logged: str
     #: For the caller, if another try cannot mend it; None if it may pass.
     problem: Problem | None = None
-    #: Whether the blob store as a whole failed: the attempt does not count.
-    is_of_storage: bool = False
+    #: What the work waits for, if the attempt does not count.
+    wait: Wait | None = None
+
+    @property
+    def is_foreseen(self) -> bool:
+        """Whether its reason says all: the log needs no traceback."""
+        if self.problem is None:
+            return self.wait is Wait.BACKBONE
+        return self.problem.code != INTERNAL
 
 
 def judge(error: BaseException) -> Failure:
@@ -109,7 +137,7 @@ def judge(error: BaseException) -> Failure:
             return Failure(
                 reason=_one_line(say(error)),
                 logged=logged,
-                is_of_storage=isinstance(error, BlobsAway),
+                wait=next((wait for kind, wait in _WAITS if isinstance(error, kind)), None),
             )
     if isinstance(error, _REPEATED):
         return Failure(reason=_FAULT.detail, logged=logged, problem=_FAULT)
@@ -170,7 +198,7 @@ _FAULT = Problem(
 )
 
 _PASSING: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException], str]], ...] = (
-    ((DeadlineExceeded, OutboundError), str),
+    ((DeadlineExceeded, OutboundError, BackboneElsewhere), str),
     (
         (
             sqlalchemy.exc.OperationalError,
@@ -188,6 +216,8 @@ _PASSING: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException],
     ((TimeLimitExceeded,), lambda _error: "it ran for longer than it may"),
     ((Shutdown,), lambda _error: "its worker was stopped"),
 )
+
+_WAITS = ((BlobsAway, Wait.STORAGE), (BackboneElsewhere, Wait.BACKBONE))
 
 
 def _one_line(what: str) -> str:

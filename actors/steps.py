@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from actors import failures, runs, tracing, watchdog
-from actors.failures import ClaimLost, Failure, Problem
+from actors.failures import ClaimLost, Failure, Problem, Wait
 from actors.hold import Hold
 from actors.messages import Nudge
 from actors.runs import Run
@@ -150,7 +150,7 @@ def _fail(
     """Write a failure down: for good if it is permanent, else with the time of the next try."""
     failure = failures.judge(error)
     problem = failure.problem
-    is_last = hold.counted >= runtime.settings.max_attempts and not failure.is_of_storage
+    is_last = hold.counted >= runtime.settings.max_attempts and failure.wait is None
     if problem is None and is_last:
         problem = failures.given_up(step.name, attempts=hold.counted, reason=failure.reason).problem
     nudges: Sequence[Nudge] | None = None
@@ -164,7 +164,7 @@ def _fail(
             else:
                 held = _retry_later(db, step, hold, failure)
             result = _failed(problem) if held else _lost(db, step)
-            if not failure.is_of_storage or hold.uncounted < failures.STORAGE_RUNS_KEPT:
+            if failure.wait is None or hold.uncounted < failures.UNCOUNTED_RUNS_KEPT:
                 _record(db, step, run, result)
         may_be_written = may_be_written and not held
     finally:
@@ -174,8 +174,7 @@ def _fail(
     if not held:
         run.end(result)
     else:
-        is_foreseen = failure.problem is not None and failure.problem.code != failures.INTERNAL
-        run.end(result, error=failure.logged, raised=None if is_foreseen else error)
+        run.end(result, error=failure.logged, raised=None if failure.is_foreseen else error)
 
 
 def _failed(problem: Problem | None) -> str:
@@ -189,13 +188,20 @@ def _lost(db: Session, step: Step) -> str:
     return "cancelled" if claims.is_cancelled(db, step.work) else "superseded"
 
 
+#: How a claim is given back, by what the work waits for.
+_GIVE_BACK = {
+    None: claims.retry_later,
+    Wait.STORAGE: claims.wait_for_storage,
+    Wait.BACKBONE: claims.wait_for_backbone,
+}
+
+
 def _retry_later(db: Session, step: Step, hold: Hold, failure: Failure) -> bool:
-    if failure.is_of_storage:
-        give_back = claims.wait_for_storage
-        delay_s = failures.delay_s(hold.uncounted + 1, most_s=failures.STORAGE_RETRY_MAX_S)
-    else:
-        give_back = claims.retry_later
+    give_back = _GIVE_BACK[failure.wait]
+    if failure.wait is None:
         delay_s = failures.delay_s(hold.counted)
+    else:
+        delay_s = failures.delay_s(hold.uncounted + 1, most_s=failure.wait.most_s)
     return give_back(db, step.work, attempt=hold.attempt, delay_s=delay_s, error=failure.reason)
 
 

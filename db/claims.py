@@ -179,6 +179,7 @@ def at_move(table: type[Claimable]) -> dict[str, Any]:
     if table is AudioSession:
         values |= {"attempt": AudioSession.first_claim, "uncounted": AudioSession.first_claim}
         values |= {"stage_share": 0, "stage_since": None, "stage_told_at": None}
+        values |= {"backbone_missed_at": None}
     return values
 
 
@@ -196,16 +197,10 @@ def retry_later(db: Session, work: Unit, *, attempt: int, delay_s: float, error:
 
 def wait_for_storage(db: Session, work: Unit, *, attempt: int, delay_s: float, error: str) -> bool:
     """Give a claim back because the blob store failed. It does not count as an attempt."""
-    table = work.table
-    values = {
-        "due_at": seconds_from_now(delay_s),
-        "last_error": error,
-        "waits_for_storage": True,
-        "uncounted": table.uncounted + 1,
-    }
-    if attempt >= MOST_CLAIMS:
-        values |= {"attempt": 0, "uncounted": 0}
-    held = update_held(db, work, attempt, values)
+    values = {"waits_for_storage": True}
+    held = _give_back_uncounted(
+        db, work, attempt=attempt, delay_s=delay_s, error=error, values=values
+    )
     if held and isinstance(work, Work) and work.span_index is not None:
         # A session shows that its spans wait, until the next of them is finished.
         db.execute(
@@ -215,6 +210,36 @@ def wait_for_storage(db: Session, work: Unit, *, attempt: int, delay_s: float, e
             execution_options={"synchronize_session": False},
         )
     return held
+
+
+def wait_for_backbone(db: Session, work: Unit, *, attempt: int, delay_s: float, error: str) -> bool:
+    """Give the claim of a session back to workers that have its backbone. It does not count as an
+    attempt.
+    """
+    since = func.coalesce(AudioSession.backbone_missed_at, func.clock_timestamp())
+    values = {"backbone_missed_at": since}
+    return _give_back_uncounted(
+        db, work, attempt=attempt, delay_s=delay_s, error=error, values=values
+    )
+
+
+def _give_back_uncounted(
+    db: Session,
+    work: Unit,
+    *,
+    attempt: int,
+    delay_s: float,
+    error: str,
+    values: Mapping[str, Any],
+) -> bool:
+    given_back = {
+        "due_at": seconds_from_now(delay_s),
+        "last_error": error,
+        "uncounted": work.table.uncounted + 1,
+    }
+    if attempt >= MOST_CLAIMS:
+        given_back |= {"attempt": 0, "uncounted": 0}
+    return update_held(db, work, attempt, given_back | dict(values))
 
 
 def advance(

@@ -118,9 +118,10 @@ class Claimable:
     nudged_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_error: Mapped[str | None]
     #: Claims that do not count against ``CLAMOR_MAX_ATTEMPTS``: those that ended because the blob
-    #: store was away or full, and those before a retry that was asked for.
+    #: store was away or full, or because the worker lacked the session's backbone, and those before
+    #: a retry that was asked for.
     uncounted: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
-    #: Whether the latest claim ended so, and none has followed.
+    #: Whether the latest claim ended for want of storage, and none has followed.
     waits_for_storage: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
@@ -367,9 +368,13 @@ class AudioSession(Claimable, Owned, Traced, Base):
     #: Written by releases whose chunks did not overlap; a later release drops it.
     chunk_samples: Mapped[int | None]
     pcm_key: Mapped[str | None]
-    #: The same audio at 32 kHz, where the backbone named it, and the backbone's name.
+    #: The same audio at 32 kHz, for the backbone of this name and hash. At the end the name is that
+    #: of the backbone that named the sounds; null if the model named them alone.
     wide_pcm_key: Mapped[str | None]
     backbone: Mapped[str | None]
+    backbone_sha256: Mapped[str | None]
+    #: Since when it waits for a worker that has this backbone.
+    backbone_missed_at: Mapped[datetime | None]
     levels_key: Mapped[str | None]
     #: The picture of its spectrogram; null for sessions of releases that drew none.
     spectrogram_key: Mapped[str | None]

@@ -290,6 +290,15 @@ def split_again(db: Session, work: Work, *, attempt: int) -> bool:
     return True
 
 
+def waited_for_backbone_s(db: Session, session_id: uuid.UUID) -> float:
+    """How long a session has waited for a worker with its backbone, in seconds."""
+    waited = func.clock_timestamp() - AudioSession.backbone_missed_at
+    found = db.execute(
+        select(func.extract("epoch", waited)).where(AudioSession.id == session_id)
+    ).scalar_one_or_none()
+    return float(found or 0.0)
+
+
 def spans_of(db: Session, session_id: uuid.UUID) -> Sequence[SessionSpan]:
     """The spans of a session, in the order of time."""
     return db.scalars(

@@ -190,7 +190,8 @@ def print_table(result: Result, *, console: Console) -> None:
                 markup=False,
             )
     if session.problem is not None:
-        console.print(f"incomplete: {session.problem.detail}", style="yellow", markup=False)
+        kind = "note" if session.state == "completed" else "incomplete"
+        console.print(f"{kind}: {session.problem.detail}", style="yellow", markup=False)
         for part in session.problem.missing:
             console.print(
                 f"  {_clock(part['start_s'])} to {_clock(part['end_s'])}: {part['reason']}",

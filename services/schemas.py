@@ -59,7 +59,8 @@ class Summary(msgspec.Struct, kw_only=True):
     #: channels cancel each other in the mean, as inverted ones do. Null for the mean.
     analysed_channel: int | None = None
     #: Name and version of the model, and the backbone beside it, which names all base types; null
-    #: where the weights of the backbone are not installed.
+    #: where the model named the sounds alone, because no worker with the weights of the backbone
+    #: was there.
     model: dict[str, str | None]
     #: The types that the model was trained on beside the base types, if they were not looked for
     #: because its backbone is missing.
@@ -119,6 +120,8 @@ class Session(msgspec.Struct, kw_only=True):
     started_at: datetime | None
     finished_at: datetime | None
     summary: Summary | None
+    #: Null unless something was lost. Of a completed session its code is ``backbone-missing``: the
+    #: model alone named the sounds, though other sessions are named with a backbone.
     problem: Problem | None
 
     @classmethod

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from actors import noise_types, rounding, steps
-from actors.audio import level_answer, pcm, privacy, progress, resplit
+from actors.audio import base_types, level_answer, pcm, privacy, progress, resplit
 from actors.audio.detect import SCORES
 from actors.failures import Permanent
 from actors.hold import Hold
@@ -73,10 +73,11 @@ def _outcome(
     totals = Totals.from_json(session.totals)
     tell, is_muted = progress.of_stage(runtime, work, hold), session.privacy == MUTE
     named_share = NAMED_SHARE if is_muted else 1.0
-    opinion = _opinion(runtime, session, model, hold)
+    opinion = base_types.opinion_of(runtime, session, model, hold)
     found = _merge(
-        runtime, session, spans, levels, opinion, hold, tell=lambda share: tell(share * named_share)
-    )
+        runtime, session, spans, levels, hold,
+        opinion=opinion, tell=lambda share: tell(share * named_share),
+    )  # fmt: skip
     audio_keys: dict[str, Any] = {}
     if is_muted:
         audio_keys = privacy.mute(
@@ -89,14 +90,18 @@ def _outcome(
     )
     answer = level_answer.document(session, levels, totals)
     runtime.blobs.put(answer_key, msgspec.json.encode(answer))
+    backbone = None if opinion is None else opinion.tagger.name
+    missing = _missing(session, spans)
     values = {
-        "summary": _summary(session, heard, totals, model)
+        "summary": _summary(session, heard, totals, model, backbone=backbone)
         | {"unused_types": _unused(model, opinion)},
+        "backbone": backbone,
         "levels_answer_key": answer_key,
         "quarter_mean_squares": _by_quarters(session, levels),
+        "problem": _problem(missing, base_types.note_of(runtime, session, opinion)),
         **audio_keys,
     }
-    return steps.Outcome(_ending(work, session, spans, values, heard))
+    return steps.Outcome(_ending(work, session, values, heard, to_partial=bool(missing)))
 
 
 def _by_quarters(session: AudioSession, levels: LevelSeries) -> list[float] | None:
@@ -113,9 +118,9 @@ def _merge(
     session: AudioSession,
     spans: Sequence[SessionSpan],
     levels: LevelSeries,
-    opinion: SecondOpinion | None,
     hold: Hold,
     *,
+    opinion: SecondOpinion | None,
     tell: Callable[[float], None],
 ) -> list[Event]:
     """The events of a session: stretches by the first look, each named by a second look.
@@ -158,25 +163,6 @@ def _of_interest(found: Sequence[Event], types: Sequence[str]) -> list[Event]:
     """
     wanted = noise_types.with_below(types)
     return [event for event in found if not wanted or event.noise_type in wanted]
-
-
-def _opinion(
-    runtime: Runtime, session: AudioSession, model: Model, hold: Hold
-) -> SecondOpinion | None:
-    """The base types, if the session was split by a worker that has the backbone.
-
-    Raises
-    ------
-    LookupError
-        If this worker does not have it: another one does.
-    """
-    if session.wide_pcm_key is None:
-        return None
-    tagger = runtime.tagger_for(model)
-    if tagger is None:
-        raise LookupError(f"the backbone {session.backbone} is not in this worker")
-    read, n_samples = pcm.wide_reader(runtime.blobs, session, hold)
-    return SecondOpinion(tagger, read, n_samples)
 
 
 def _unused(model: Model, opinion: SecondOpinion | None) -> list[str]:
@@ -223,7 +209,12 @@ def _scores(span: SessionSpan, classes: Sequence[str]) -> NDArray[np.float32]:
 
 
 def _summary(
-    session: AudioSession, heard: Sequence[Event], totals: Totals, model: Model
+    session: AudioSession,
+    heard: Sequence[Event],
+    totals: Totals,
+    model: Model,
+    *,
+    backbone: str | None,
 ) -> dict[str, Any]:
     by_type: dict[str, dict[str, Any]] = {}
     for event in heard:
@@ -242,7 +233,7 @@ def _summary(
         "model": {
             "name": model.header["name"],
             "version": model.header["version"],
-            "backbone": session.backbone,
+            "backbone": backbone,
         },
     }
 
@@ -250,23 +241,15 @@ def _summary(
 def _ending(
     work: Work,
     session: AudioSession,
-    spans: Sequence[SessionSpan],
     values: dict[str, Any],
     heard: Sequence[Event],
+    *,
+    to_partial: bool,
 ) -> steps.Write:
-    missing = _missing(session, spans)
-    problem = None
-    if missing:
-        lost_s = sum(part["end_s"] - part["start_s"] for part in missing)
-        problem = {
-            "code": "seconds-missing",
-            "detail": f"{lost_s:.2f} s of the recording are missing from the answer",
-            "missing": missing,
-        }
     move_on = steps.move_on(
         work,
-        to="partial" if missing else "completed",
-        values=values | {"problem": problem},
+        to="partial" if to_partial else "completed",
+        values=values,
         then=[AnalyzeSession(session_id=work.session_id)],
     )
 
@@ -282,6 +265,19 @@ def _ending(
         return nudges
 
     return write
+
+
+def _problem(missing: Sequence[dict[str, Any]], note: str | None) -> dict[str, Any] | None:
+    """What the answer lacks: seconds, or names by the backbone, of which ``note`` tells."""
+    if not missing:
+        return None if note is None else {"code": "backbone-missing", "detail": note}
+    lost_s = sum(part["end_s"] - part["start_s"] for part in missing)
+    lost = f"{lost_s:.2f} s of the recording are missing from the answer"
+    return {
+        "code": "seconds-missing",
+        "detail": "; ".join([lost, *([] if note is None else [note])]),
+        "missing": missing,
+    }
 
 
 def _missing(session: AudioSession, spans: Sequence[SessionSpan]) -> list[dict[str, Any]]:

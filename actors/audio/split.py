@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from actors import steps
-from actors.audio import limits, privacy, progress
+from actors.audio import base_types, limits, privacy, progress
 from actors.hold import Hold
 from actors.messages import DetectSpan, Nudge, SplitRecording
 from actors.runtime import Runtime
@@ -83,7 +83,7 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
                 "grid_lead": prepared.grid.lead,
                 "pcm_key": pcm_key,
                 "wide_pcm_key": keys[1],
-                "backbone": None if tagger is None else tagger.name,
+                **base_types.of_split(tagger),
                 "levels_key": levels_key,
                 "spectrogram_key": picture_key if is_drawn else None,
                 "spans_total": len(spans),

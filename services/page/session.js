@@ -176,7 +176,7 @@ async function finish(signal) {
     failed: "The session failed",
     cancelled: "The session was cancelled",
   }[session.state];
-  if (session.state !== "completed") {
+  if (session.state !== "completed" || problem) {
     const why = problem?.detail ?? "Nothing was heard of it.";
     const missing = problem?.missing ?? [];
     showTrouble(ids, ending, closed(why), {

@@ -7,7 +7,8 @@ import uuid
 import pytest
 from sqlalchemy import text
 
-from actors import noise_types
+from actors import failures, noise_types
+from actors.audio import base_types
 from actors.messages import AggregateSession, DetectSpan
 from actors.runtime import Runtime
 from actors.science.backbone import RATE_HZ as WIDE_RATE_HZ
@@ -30,7 +31,12 @@ from tests.support.pipeline import (
 pytestmark = pytest.mark.integration
 
 NETWORK = Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4)))
-TAGGER = Tagger(NETWORK, weights.random_head())
+TAGGER = Tagger(NETWORK, weights.random_head("1" * 64))
+#: Another network and its head.
+OTHER = Tagger(
+    Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4, seed=1))),
+    weights.random_head("2" * 64, seed=1),
+)
 
 
 @pytest.fixture
@@ -79,29 +85,137 @@ def test_audio_at_32_khz_is_written_and_removed_with_the_other(tagging: Runtime)
 def test_the_same_recording_has_the_same_answer(tagging: Runtime) -> None:
     content = recordings.encode(recordings.long(2.5))
     ids = [add(tagging, content) for _ in range(2)]
-    answers = []
     for session_id in ids:
         run_to_the_end(tagging, session_id)
-        with tagging.store.transaction() as db:
-            events = detections_of(db, session_id)
-            answers.append([(e.start_s, e.end_s, e.noise_type, e.confidence) for e in events])
-    assert answers[0] == answers[1]
-    assert answers[0]
+    one, other = (_events(tagging, session_id) for session_id in ids)
+    assert one == other != []
 
 
-def test_a_worker_without_the_backbone_leaves_the_session_to_one_that_has_it(
-    tagging: Runtime,
+@pytest.mark.parametrize("of_worker", [None, OTHER])
+def test_a_worker_without_the_sessions_backbone_leaves_it_to_others_at_no_cost(
+    tagging: Runtime, of_worker: Tagger | None
 ) -> None:
     session_id = _heard(tagging)
-    use(tagging, None)
-    handle(tagging, AggregateSession(session_id=session_id))
-    waiting = session(tagging, session_id)
-    assert waiting.state == "aggregating"
-    assert waiting.last_error
-    use(tagging, TAGGER)
+    use(tagging, of_worker)
+    for times in range(1, 2 * tagging.settings.max_attempts):
+        _try(tagging, session_id)
+        waiting = session(tagging, session_id)
+        assert (waiting.state, waiting.waits_for_storage) == ("aggregating", False)
+        assert (waiting.attempt, waiting.uncounted) == (times, times)
+        assert waiting.last_error is not None
+        assert TAGGER.name in waiting.last_error
+        with tagging.store.transaction() as db:
+            wait_s = db.execute(
+                text("SELECT extract(epoch FROM due_at - clock_timestamp()) FROM audio_sessions")
+            ).scalar_one()
+        assert wait_s <= 1.25 * failures.BACKBONE_RETRY_MAX_S
     with tagging.store.transaction() as db:
+        kept = db.execute(
+            text("SELECT count(*) FROM processing_metrics WHERE result = 'retried'")
+        ).scalar_one()
+    assert kept == failures.UNCOUNTED_RUNS_KEPT
+    use(tagging, TAGGER)
+    _make_due(tagging)
+    done = run_to_the_end(tagging, session_id)
+    assert (done.state, done.problem, done.backbone) == ("completed", None, TAGGER.name)
+    assert done.backbone_missed_at is None
+
+
+@pytest.mark.parametrize("of_worker", [None, OTHER])
+def test_where_no_worker_with_the_backbone_comes_the_model_names_the_sounds_alone(
+    tagging: Runtime, of_worker: Tagger | None
+) -> None:
+    content = recordings.encode(recordings.demo())
+    session_id = _heard(tagging)
+    use(tagging, of_worker)
+    _try(tagging, session_id)
+    _wait(tagging, seconds=base_types.PATIENCE_S - 60)
+    _try(tagging, session_id)
+    assert session(tagging, session_id).state == "aggregating"
+    _wait(tagging, seconds=61)
+    _try(tagging, session_id)
+    done = session(tagging, session_id)
+    assert (done.state, done.backbone) == ("completed", None)
+    answered = api_of(tagging).simulate_get(f"/v1/sessions/{session_id}").json
+    assert answered["summary"]["model"]["backbone"] is None
+    assert answered["problem"]["code"] == "backbone-missing"
+    assert TAGGER.name in answered["problem"]["detail"]
+    # What it is named is what a worker without any backbone has.
+    use(tagging, None)
+    alone = run_to_the_end(tagging, add(tagging, content))
+    assert alone.problem is None
+    assert done.summary == alone.summary
+    assert _events(tagging, session_id) == _events(tagging, alone.id) != []
+
+
+def test_what_was_split_without_the_backbone_is_named_without_it_and_says_so(
+    tagging: Runtime,
+) -> None:
+    use(tagging, None)
+    session_id = _heard(tagging)
+    use(tagging, TAGGER)
+    _try(tagging, session_id)
+    done = session(tagging, session_id)
+    assert (done.state, done.backbone, done.attempt) == ("completed", None, 0)
+    assert done.summary is not None
+    assert done.summary["model"]["backbone"] is None
+    assert done.problem is not None
+    assert done.problem["code"] == "backbone-missing"
+    assert "the worker that decoded the recording has no backbone" in done.problem["detail"]
+
+
+def test_a_session_of_the_release_before_is_named_by_any_backbone(tagging: Runtime) -> None:
+    session_id = _heard(tagging)
+    with tagging.store.transaction() as db:
+        db.execute(text("UPDATE audio_sessions SET backbone_sha256 = NULL"))
+    use(tagging, OTHER)
+    _try(tagging, session_id)
+    done = session(tagging, session_id)
+    assert (done.state, done.backbone, done.problem) == ("completed", OTHER.name, None)
+
+
+def test_a_wait_for_the_backbone_ends_with_a_new_split(tagging: Runtime) -> None:
+    """Patience begins again, since the new split may be of another backbone."""
+    session_id = _heard(tagging)
+    use(tagging, OTHER)
+    _try(tagging, session_id)
+    pcm_key = session(tagging, session_id).wide_pcm_key
+    assert pcm_key is not None
+    tagging.blobs.delete(pcm_key)
+    use(tagging, TAGGER)
+    _try(tagging, session_id)
+    back = session(tagging, session_id)
+    assert (back.state, back.backbone_missed_at) == ("splitting", None)
+    use(tagging, OTHER)
+    done = run_to_the_end(tagging, session_id)
+    assert (done.state, done.backbone, done.problem) == ("completed", OTHER.name, None)
+
+
+def _try(runtime: Runtime, session_id: uuid.UUID) -> None:
+    """Let a worker claim a session to aggregate it at once."""
+    _make_due(runtime)
+    handle(runtime, AggregateSession(session_id=session_id))
+
+
+def _make_due(runtime: Runtime) -> None:
+    with runtime.store.transaction() as db:
         db.execute(text("UPDATE audio_sessions SET due_at = now()"))
-    assert run_to_the_end(tagging, session_id).state == "completed"
+
+
+def _wait(runtime: Runtime, *, seconds: float) -> None:
+    """Let a wait for the backbone have begun earlier."""
+    with runtime.store.transaction() as db:
+        earlier = "backbone_missed_at - make_interval(secs => :seconds)"
+        db.execute(
+            text(f"UPDATE audio_sessions SET backbone_missed_at = {earlier}"),  # noqa: S608
+            {"seconds": seconds},
+        )
+
+
+def _events(runtime: Runtime, session_id: uuid.UUID) -> list[tuple[float, float, str, float]]:
+    with runtime.store.transaction() as db:
+        events = detections_of(db, session_id)
+        return [(e.start_s, e.end_s, e.noise_type, e.confidence) for e in events]
 
 
 def _heard(runtime: Runtime) -> uuid.UUID:

@@ -59,7 +59,7 @@ def random_head(backbone_sha256: str = "", *, n_embedding: int = 384, seed: int 
     return Head(
         types,
         {
-            "version": "0",
+            "version": str(seed),
             "backbone": "random",
             "backbone_sha256": backbone_sha256,
         },

@@ -1,0 +1,85 @@
+"""The base types beside a session's model, where the worker has the backbone of the session.
+
+`split` writes the audio that a backbone takes, and notes which one. The worker that aggregates the
+session may have none, or another: one session's sounds are named by one backbone, whichever worker
+comes, so it leaves the session to the others. It does not do so for ever: where no worker with that
+backbone comes, the model alone names the sounds, and the session says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from actors.audio import pcm
+from actors.failures import BackboneElsewhere
+from actors.hold import Hold
+from actors.runtime import Runtime
+from actors.science.classifier import Model
+from actors.science.second_opinion import SecondOpinion
+from actors.science.tagger import Tagger
+from db import queries
+from db.models import AudioSession
+
+log = structlog.get_logger(__name__)
+
+#: How long a session waits for a worker that has its backbone: a rolling update, or the fetch of
+#: the weights on a new machine, takes less.
+PATIENCE_S = 600.0
+
+
+def of_split(tagger: Tagger | None) -> dict[str, Any]:
+    """What a session notes of the backbone of the worker that splits it."""
+    if tagger is None:
+        return {"backbone": None, "backbone_sha256": None}
+    return {"backbone": tagger.name, "backbone_sha256": _sha256(tagger)}
+
+
+def opinion_of(
+    runtime: Runtime, session: AudioSession, model: Model, hold: Hold
+) -> SecondOpinion | None:
+    """The base types and the trained types of a model, by the backbone that the session was split for.
+
+    None where it was split for none, and where it has waited for `PATIENCE_S`.
+
+    Raises
+    ------
+    BackboneElsewhere
+        If this worker does not have the backbone, and another may.
+    """
+    if session.wide_pcm_key is None:
+        return None
+    tagger = runtime.tagger_for(model)
+    if tagger is not None and session.backbone_sha256 in (None, _sha256(tagger)):
+        read, n_samples = pcm.wide_reader(runtime.blobs, session, hold)
+        return SecondOpinion(tagger, read, n_samples)
+    with runtime.store.transaction() as db:
+        waited_s = queries.waited_for_backbone_s(db, session.id)
+    if waited_s < PATIENCE_S:
+        raise BackboneElsewhere(
+            f"its worker does not have the backbone {session.backbone}, which others may have"
+        )
+    log.warning("backbone_not_found", session_id=str(session.id), backbone=session.backbone)
+    return None
+
+
+def note_of(runtime: Runtime, session: AudioSession, opinion: SecondOpinion | None) -> str | None:
+    """Why the model alone named a session, if the installation has a backbone; None otherwise."""
+    if opinion is not None:
+        return None
+    if session.wide_pcm_key is not None:
+        why = f"no worker that has the backbone {session.backbone} came for {PATIENCE_S:.0f} s"
+    elif runtime.tagger is not None:
+        why = "the worker that decoded the recording has no backbone"
+    else:
+        return None
+    return (
+        f"the model alone named the sounds, since {why}: run `clamor model fetch` where workers"
+        " lack it, restart them, and send the recording again"
+    )
+
+
+def _sha256(tagger: Tagger) -> str:
+    """The hash of the weights that a tagger uses: its head fits no others."""
+    return str(tagger.head.header["backbone_sha256"])
