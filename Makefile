@@ -11,7 +11,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready programs demo test chaos check lock bench bench-accuracy bench-everyday base-types bench-fairness bench-exports bench-api bench-year model clean
+.PHONY: help setup ready programs demo test chaos check lock bench bench-clip bench-accuracy bench-everyday base-types bench-fairness bench-exports bench-api bench-year model clean
 
 help: ## List what can be done here
 	@echo "Clamor. What can be done here:"
@@ -52,15 +52,21 @@ lock: ## Resolve requirements.lock: make lock [ARGS=--upgrade]
 	@test -x $(BIN)/uv || $(PYTHON) deploy/bootstrap.py
 	@$(BIN)/python deploy/lock.py $(ARGS)
 
-bench: ready ## How fast the ear is on one core: make bench [FILE=path]
-	@$(BIN)/python -m tests.benchmarks.ear $(if $(value FILE),$(call quoted,$(value FILE)))
-
-# Where the recordings are that accuracy is measured on: esc10/ and soundscapes/.
+# Where the recordings are that accuracy and speed are measured on: esc10/, soundscapes/, everyday/
+# and backgrounds/.
 DATA ?= ../shared/data
 # The weights of the backbone.
 BACKBONE ?= ../shared/models/mn04_as_mAP_432.pt
 FEW_SHOT = $(BIN)/python -m actors.training.few_shot --report docs/accuracy.md \
 	--data $(call quoted,$(value DATA)) --backbone $(call quoted,$(value BACKBONE))
+
+bench: ready ## Benchmark audio analysis on one core: make bench [FILE=path]
+	@$(BIN)/python -m tests.benchmarks.ear $(if $(value FILE),$(call quoted,$(value FILE))) \
+		--data $(call quoted,$(value DATA)) --backbone $(call quoted,$(value BACKBONE))
+
+bench-clip: programs ## Time one clip from upload to completed, with the backbone and without it
+	@$(BIN)/python -m tests.benchmarks.clip --data $(call quoted,$(value DATA)) \
+		--backbone $(call quoted,$(value BACKBONE)) $(ARGS)
 
 bench-accuracy: ready ## Cross-validate the model's recipe into docs/accuracy.md: [DATA=folder]
 	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(value DATA)) --report docs/accuracy.md

@@ -96,7 +96,13 @@ def mute(
         All that was found; those of speech are muted whatever the backbone says.
     tell
         Takes the share of muting that is done.
+
+    Raises
+    ------
+    Permanent
+        As `require_mutable` does: the worker that decoded the recording may have been another.
     """
+    require_mutable(session, runtime.tagger)
     muted_key, picture_key = (
         hold.writes(product_key(session.id, name, attempt=hold.attempt, resplits=work.resplits))
         for name in ("muted", "spectrogram")

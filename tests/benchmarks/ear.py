@@ -1,8 +1,9 @@
-"""How fast the ear is on one core: `make bench`.
+"""Benchmark audio analysis on one core, with the backbone and without it: `make bench`.
 
-Prints a table of times real time (how many seconds of audio a second of work gets through), each
-the median of several runs, from a 44.1 kHz FLAC to events, and what one chunk costs. Time is
-that which the processor spent on this process: other work on the machine counts less.
+Prints times real time (seconds of audio for each second of work) from a 44.1 kHz FLAC to
+detections, and for each step, in milliseconds for a second of audio. Time is CPU time of this
+process: other work on the machine counts less. The steps are run in turns, and each figure is the
+median of its runs, so that a machine that is busy for a while changes no comparison.
 """
 
 from __future__ import annotations
@@ -12,80 +13,113 @@ import io
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from actors.science import chunks, classifier, cnn, decode, ear, features, synth
+from actors.science import chunks, classifier, cnn, decode, ear, features, spectrogram, tagger
+from actors.science.backbone import RATE_HZ as WIDE_RATE_HZ
+from actors.science.backbone import Backbone
 from actors.science.meter import LevelMeter
-from actors.science.prepare import MonoResampler, pcm_to_float, prepare
+from actors.science.prepare import MonoResampler, Prepared, pcm_to_float, prepare
+from actors.science.second_opinion import SecondOpinion
+from actors.science.spectrogram import Spectrogram
+from actors.science.tagger import Tagger
+from actors.science.types import Event
+from tests.benchmarks import scene
 
-#: Length of the recording that is made when none is given.
-MINUTES = 2
+#: The two rows that are compared.
+WITHOUT, WITH = "the whole, without the backbone", "the whole, with the backbone"
+
+Samples = NDArray[np.float32]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("file", nargs="?", type=Path, help="a recording; else one is made")
-    parser.add_argument("--runs", type=int, default=7, help="runs of each stage (%(default)s)")
+    parser.add_argument("--data", type=Path, help="folder with everyday/ and backgrounds/")
+    parser.add_argument("--backbone", type=Path, help="weights of the backbone")
+    parser.add_argument("--runs", type=int, default=7, help="runs of each step (%(default)s)")
     options = parser.parse_args()
-    content = _recording() if options.file is None else options.file.read_bytes()
-    bench = Bench(content)
-    found: list[tuple[str, float]] = []
     console = Console()
+    if options.file is None:
+        content, what = scene.recording(options.data)
+    else:
+        content, what = options.file.read_bytes(), options.file.name
+    beside = None
+    if options.backbone is not None and options.backbone.is_file():
+        network = Backbone.from_bytes(options.backbone.read_bytes())
+        beside = Tagger(network, tagger.shipped_head())
+    else:
+        console.print("Without the backbone: its weights are missing; see `clamor model fetch`")
     with threadpool_limits(1):
-        for name, stage in track(bench.stages.items(), console=Console(file=sys.stderr)):
-            found.append((name, _median_s(stage, runs=options.runs)))
+        bench = Bench(content, beside)
+        taken = _in_turns(bench.stages, runs=options.runs)
         one_chunk_s = _median_s(bench.one_chunk, runs=50 * options.runs)
-    table = Table(title=f"{bench.duration_s:.0f} s of audio, one core, median of {options.runs}")
-    table.add_column("stage")
-    table.add_column("times real time", justify="right")
-    table.add_column("ms for a second", justify="right")
-    for name, seconds in found:
-        table.add_row(
-            name, f"{bench.duration_s / seconds:,.0f}", f"{1e3 * seconds / bench.duration_s:.2f}"
+    title = f"{what}: {bench.duration_s:.0f} s of audio, one core, median of {options.runs}"
+    console.print(_table(title, taken, duration_s=bench.duration_s))
+    if beside is not None:
+        ratio = statistics.median(
+            slow / fast for slow, fast in zip(taken[WITH], taken[WITHOUT], strict=True)
         )
-    console.print(table)
+        console.print(
+            f"with the backbone it takes {ratio:.2f} times as long; it embeds {len(bench.pieces)} "
+            f"pieces, {sum(map(len, bench.pieces)) / WIDE_RATE_HZ:.0f} s together"
+        )
     console.print(f"classification of a single chunk: {1e3 * one_chunk_s:.2f} ms")
     return 0
 
 
 class Bench:
-    """The stages of the way from a file to events, each on its own and all in a row."""
+    """The steps from a file to detections, each by itself and all in a row."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, beside: Tagger | None) -> None:
         self._content = content
         self._model = classifier.shipped()
+        self._beside = beside
         with decode.open_recording(io.BytesIO(content)) as decoder:
             self._rate_hz, self._n_channels = decoder.format.rate_hz, decoder.format.n_channels
             self._blocks = list(decoder.blocks())
         self.duration_s = sum(map(len, self._blocks)) / self._rate_hz
-        pcm = bytearray()
-        with decode.open_recording(io.BytesIO(content)) as decoder:
-            self._prepared = prepare(decoder, write=pcm.extend)
-        self._samples = pcm_to_float(bytes(pcm))
+        self._prepared, self._samples, self._wide = self._prepare(is_wide=True)
         self._scores = self._look()
         self._padded = np.pad(self._samples, features.MARGIN)
         self._chunk = features.extract(
             self._padded[: chunks.CHUNK + 2 * features.MARGIN], [(0, chunks.CHUNK)]
         )
+        #: What the backbone embeds of the recording, at 32 kHz.
+        self.pieces: list[Samples] = []
+        if beside is not None:
+            with _noted(self.pieces):
+                self._name(beside)
         self.stages: dict[str, Callable[[], object]] = {
             "decoding": self._decode,
             "levels": self._measure,
-            "resampling": self._resample,
-            "features: log-mel": lambda: cnn.log_mel(self._samples),
-            "features: chunks of 1 s": self._extract,
+            "resampling to 16 kHz": lambda: self._resample(chunks.RATE_HZ),
+            "spectrogram": self._draw,
+            "log-mel for the first look": lambda: cnn.log_mel(self._samples),
+            "features of chunks of 1 s": self._extract,
             "first look": self._look,
-            "second look and events": self._name,
-            "the whole": self._whole,
+            "second look and events, without the backbone": lambda: self._name(None),
         }
+        if beside is not None:
+            self.stages |= {
+                "backbone: resampling to 32 kHz": lambda: self._resample(WIDE_RATE_HZ),
+                "backbone: embedding": lambda: [
+                    beside.backbone.embed(piece) for piece in self.pieces
+                ],
+                "second look and events, with the backbone": lambda: self._name(beside),
+            }
+        self.stages[WITHOUT] = lambda: self._whole(None)
+        if beside is not None:
+            self.stages[WITH] = lambda: self._whole(beside)
 
     def one_chunk(self) -> object:
         """The vote on a chunk whose features are there."""
@@ -102,11 +136,16 @@ class Bench:
             meter.push(block)
         return meter.finish()
 
-    def _resample(self) -> None:
-        resampler = MonoResampler(rate_hz=self._rate_hz)
+    def _resample(self, to_hz: int) -> None:
+        resampler = MonoResampler(rate_hz=self._rate_hz, to_hz=to_hz)
         for block in self._blocks:
             resampler.push(block)
         resampler.finish()
+
+    def _draw(self) -> object:
+        picture = Spectrogram()
+        picture.push(self._samples)
+        return spectrogram.to_png(picture.finish())
 
     def _extract(self) -> object:
         ranges = [
@@ -115,41 +154,88 @@ class Bench:
         ]
         return features.extract(self._padded, ranges)
 
-    def _look(self) -> NDArray[np.float32]:
+    def _look(self) -> Samples:
         return ear.listen(self._model, self._samples, lead=self._prepared.grid.lead)
 
-    def _name(self) -> object:
+    def _name(self, beside: Tagger | None) -> list[Event]:
         return ear.find_events(
             self._model,
             self._scores,
             read=ear.in_memory(self._samples),
             grid=self._prepared.grid,
             levels=self._prepared.levels,
+            opinion=_opinion(beside, self._wide),
         )
 
-    def _whole(self) -> object:
-        pcm = bytearray()
+    def _prepare(self, *, is_wide: bool) -> tuple[Prepared, Samples, Samples]:
+        """The split step: levels, decoded audio at one rate or both, and the picture."""
+        pcm, wide, picture = bytearray(), bytearray(), Spectrogram()
         with decode.open_recording(io.BytesIO(self._content)) as decoder:
-            prepared = prepare(decoder, write=pcm.extend)
-        samples = pcm_to_float(bytes(pcm))
-        return ear.hear(self._model, samples, levels=prepared.levels, grid=prepared.grid)
+            prepared = prepare(
+                decoder,
+                write=pcm.extend,
+                write_wide=wide.extend if is_wide else None,
+                spectrogram=picture,
+            )
+        spectrogram.to_png(picture.finish())
+        return prepared, pcm_to_float(bytes(pcm)), pcm_to_float(bytes(wide))
+
+    def _whole(self, beside: Tagger | None) -> list[Event]:
+        prepared, samples, wide = self._prepare(is_wide=beside is not None)
+        return ear.hear(
+            self._model,
+            samples,
+            levels=prepared.levels,
+            grid=prepared.grid,
+            opinion=_opinion(beside, wide),
+        )
 
 
-def _recording() -> bytes:
-    parts = [synth.demo_recording(seed)[0] for seed in range(1, 1 + 2 * MINUTES)]
-    file = io.BytesIO()
-    soundfile.write(file, np.concatenate(parts), synth.DEMO_RATE_HZ, format="FLAC")
-    return file.getvalue()
+def _opinion(beside: Tagger | None, wide: Samples) -> SecondOpinion | None:
+    return None if beside is None else SecondOpinion(beside, ear.in_memory(wide), wide.size)
+
+
+@contextmanager
+def _noted(pieces: list[Samples]) -> Iterator[None]:
+    """Collect what is embedded meanwhile."""
+    embed = Backbone.embed
+
+    def noting(self: Backbone, samples: Samples) -> Samples:
+        pieces.append(samples)
+        return embed(self, samples)
+
+    Backbone.embed = noting  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Backbone.embed = embed  # type: ignore[method-assign]
+
+
+def _in_turns(stages: Mapping[str, Callable[[], object]], *, runs: int) -> dict[str, list[float]]:
+    """CPU seconds of each run of each stage; the first run of each is not counted."""
+    taken: dict[str, list[float]] = {name: [] for name in stages}
+    for _ in track(range(runs + 1), "in turns", console=Console(file=sys.stderr)):
+        for name, stage in stages.items():
+            began = time.process_time()
+            stage()
+            taken[name].append(time.process_time() - began)
+    return {name: times[1:] for name, times in taken.items()}
+
+
+def _table(title: str, taken: Mapping[str, list[float]], *, duration_s: float) -> Table:
+    table = Table(title=title)
+    table.add_column("step")
+    table.add_column("ms for a second", justify="right")
+    table.add_column("times real time", justify="right")
+    for name, times in taken.items():
+        seconds = statistics.median(times)
+        table.add_row(name, f"{1e3 * seconds / duration_s:.2f}", f"{duration_s / seconds:,.0f}")
+    return table
 
 
 def _median_s(stage: Callable[[], object], *, runs: int) -> float:
-    stage()
-    taken: list[float] = []
-    for _ in range(runs):
-        began = time.process_time()
-        stage()
-        taken.append(time.process_time() - began)
-    return statistics.median(taken)
+    taken = _in_turns({"": stage}, runs=runs)
+    return statistics.median(taken[""])
 
 
 if __name__ == "__main__":

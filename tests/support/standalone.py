@@ -91,14 +91,17 @@ class Up:
 
 
 @contextmanager
-def up(home: Path, *options: str, program: Sequence[str] = ("-m", "services.cli")) -> Iterator[Up]:
+def up(
+    home: Path, *options: str, program: Sequence[str] = ("-m", "services.cli"), **variables: str
+) -> Iterator[Up]:
     """``clamor up`` over a folder; it need not listen yet."""
     port = server.free_port()
     output = home.with_name(f"{home.name}-{port}.txt")
     with output.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, *program, "up", "--home", str(home), "--port", str(port), *options],
-            stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT, env=environment(),
+            stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT,
+            env=environment(**variables),
         )  # fmt: skip
     try:
         yield Up(process, home, f"http://127.0.0.1:{port}", output)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from actors.science.backbone import Layers
+from actors.science.mobilenet import Layers
 from actors.science.tagger import Head
 from actors.training import tagging
 

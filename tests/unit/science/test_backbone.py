@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actors.science.backbone import FRAME, HOP, N_MELS, N_TAGS, RATE_HZ, Backbone, log_mel
+from actors.science.backbone import FRAME, HOP, N_MELS, RATE_HZ, Backbone, log_mel
 from actors.science.errors import ModelError
+from actors.science.mobilenet import N_TAGS
 from tests.support import weights
 
 WIDTH = 0.4
