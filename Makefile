@@ -11,7 +11,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready programs demo test chaos check lock bench bench-clip bench-accuracy bench-everyday base-types bench-fairness bench-exports bench-api bench-year model clean
+.PHONY: help setup ready programs demo test chaos check lock bench bench-clip bench-accuracy base-types bench-fairness bench-exports bench-api bench-year model clean
 
 help: ## List what can be done here
 	@echo "Clamor. What can be done here:"
@@ -57,8 +57,6 @@ lock: ## Resolve requirements.lock: make lock [ARGS=--upgrade]
 DATA ?= ../shared/data
 # The weights of the backbone.
 BACKBONE ?= ../shared/models/mn04_as_mAP_432.pt
-FEW_SHOT = $(BIN)/python -m actors.training.few_shot --report docs/accuracy.md \
-	--data $(call quoted,$(value DATA)) --backbone $(call quoted,$(value BACKBONE))
 
 bench: ready ## Benchmark audio analysis on one core: make bench [FILE=path]
 	@$(BIN)/python -m tests.benchmarks.ear $(if $(value FILE),$(call quoted,$(value FILE))) \
@@ -68,16 +66,15 @@ bench-clip: programs ## Time one clip from upload to completed, with the backbon
 	@$(BIN)/python -m tests.benchmarks.clip --data $(call quoted,$(value DATA)) \
 		--backbone $(call quoted,$(value BACKBONE)) $(ARGS)
 
-bench-accuracy: ready ## Cross-validate the model's recipe into docs/accuracy.md: [DATA=folder]
-	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(value DATA)) --report docs/accuracy.md
-	@$(FEW_SHOT)
-
-# Models without each fold that `baseline --keep` made.
+# Models without each fold of ESC-10: `make model MODELS=folder` keeps them. Without them clips of
+# ESC-10 and soundscapes are not measured.
 MODELS ?=
 
-bench-everyday: ready ## What the product answers of everyday noise: [DATA=folder] [MODELS=folder]
-	@$(BIN)/python -m actors.training.everyday --data $(call quoted,$(value DATA)) --report docs/everyday.md \
-		--backbone $(call quoted,$(value BACKBONE)) $(if $(MODELS),--models $(call quoted,$(value MODELS)))
+bench-accuracy: ready ## Measure the product's answers into docs/accuracy.md: [DATA=folder] [MODELS=folder]
+	@$(BIN)/python -m actors.training.evaluate --data $(call quoted,$(value DATA)) --report docs/accuracy.md \
+		--backbone $(call quoted,$(value BACKBONE)) $(if $(value MODELS),--models $(call quoted,$(value MODELS)))
+	@$(BIN)/python -m actors.training.few_shot --data $(call quoted,$(value DATA)) --report docs/accuracy.md \
+		--backbone $(call quoted,$(value BACKBONE))
 
 base-types: ready ## Train the base types over the backbone that ship: [DATA=folder]
 	@$(BIN)/python -m actors.training.tagging --data $(call quoted,$(value DATA)) \
@@ -95,10 +92,9 @@ bench-api: ready ## Requests a second, beside a twin of FastAPI and uvicorn
 bench-year: ready ## What it takes with a year in the database: make bench-year [ARGS="--only lists"]
 	@$(BIN)/python -m tests.benchmarks.year_figures $(ARGS)
 
-model: ready ## The same, and train the model that ships: make model [DATA=folder]
-	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(value DATA)) --report docs/accuracy.md \
-		--model actors/science/model/base.clamor
-	@$(FEW_SHOT)
+model: ready ## Cross-validate and train the model that ships: make model [DATA=folder] [MODELS=folder]
+	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(value DATA)) \
+		--model actors/science/model/base.clamor $(if $(value MODELS),--keep $(call quoted,$(value MODELS)))
 
 clean: ## Remove .venv and what the tools left behind
 	@echo "Removing .venv and the tools' caches"

@@ -39,7 +39,7 @@ def of_split(tagger: Tagger | None) -> dict[str, Any]:
 def opinion_of(
     runtime: Runtime, session: AudioSession, model: Model, hold: Hold
 ) -> SecondOpinion | None:
-    """The base types and the trained types of a model, by the backbone that the session was split for.
+    """The base types and a model's own, by the backbone that the session was split for.
 
     None where it was split for none, and where it has waited for `PATIENCE_S`.
 

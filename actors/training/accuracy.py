@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science import clip_metrics, decode, ear, events, metrics, synth
+from actors.science import clip_metrics, decode, ear, events, metrics
 from actors.science.chunks import RATE_HZ, STEP_S, Grid
 from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
@@ -27,9 +27,6 @@ from actors.training.dataset import LabelledClip, Samples
 
 #: Signal-to-noise ratio of the noisy clips, in dB.
 NOISY_DB = 10.0
-
-#: Beds of this length in seconds, and how many of them, are listened to for false alarms.
-BED_S, N_BEDS = 60, 40
 
 _SEED = 77
 
@@ -184,6 +181,15 @@ def read_soundscapes(folder: Path, clips: Sequence[LabelledClip]) -> Iterator[So
         )
 
 
+def by_snr(heard: Heard, recordings: Sequence[Soundscape]) -> dict[str, dict[str, float]]:
+    """The figures of all soundscapes, and of those of each signal-to-noise ratio."""
+    found = {"all": heard.figures()}
+    for snr_db in sorted({each.snr_db for each in recordings}):
+        names = {each.name for each in recordings if each.snr_db == snr_db}
+        found[f"{snr_db} dB"] = heard.where(names).figures()
+    return found
+
+
 def hear_soundscapes(
     models: Mapping[str, Model],
     recordings: Sequence[Soundscape],
@@ -203,26 +209,6 @@ def hear_soundscapes(
         {name: [LabelledEvent.of(each) for each in heard] for name, heard in found.items()},
         {each.name: each.samples.size / RATE_HZ for each in recordings},
     )
-
-
-def false_alarms_per_hour(model: Model) -> float:
-    """Events in beds of background that nobody has heard, `UNCLASSIFIED` ones included."""
-    n_found = sum(len(ear.hear(model, bed)) for bed in _beds(BED_S))
-    return n_found * 3_600 / (N_BEDS * BED_S)
-
-
-def background_share(model: Model) -> float:
-    """The share of beds of 5 s whose likeliest class is background."""
-    background = model.classes.index(BACKGROUND)
-    named = [ear.name_clip(model, bed).argmax() == background for bed in _beds(5)]
-    return float(np.mean(named))
-
-
-def _beds(length_s: int) -> Iterator[Samples]:
-    rng = np.random.default_rng(_SEED)
-    for _ in range(N_BEDS):
-        bed = synth.background_bed(rng, length_s * RATE_HZ, RATE_HZ)
-        yield (bed * 10 ** (rng.uniform(-60, -25) / 20)).astype(np.float32)
 
 
 def _hear(

@@ -1,16 +1,10 @@
-"""Measure what the product answers, with the base types beside its model and without them.
+"""Judge what the product answers, with the base types beside its model and without them.
 
-    python -m actors.training.everyday --data FOLDER --backbone FILE [--models DIR] [--report FILE]
-
-``FOLDER`` is that of `tagging`. A sound is judged by base types that were trained without its
-group. ``DIR`` holds the models that ``baseline --keep`` made without each fold of ESC-10; with them
-clips of ESC-10 and soundscapes are measured, too. Everyday noise is no part of any model.
+A sound is judged by base types that were trained without its group. `evaluate` makes tables of it.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,14 +14,14 @@ import numpy as np
 import soxr
 
 from actors import noise_types
-from actors.science import classifier, ear
+from actors.science import clip_metrics, ear
 from actors.science.backbone import RATE_HZ, Array, Backbone
 from actors.science.chunks import RATE_HZ as MODEL_RATE_HZ
 from actors.science.classifier import Model
 from actors.science.second_opinion import SecondOpinion
 from actors.science.tagger import Head, Tagger
 from actors.science.types import UNCLASSIFIED, Event
-from actors.training import accuracy, dataset, tagging
+from actors.training import accuracy
 from actors.training import sounds as material
 from actors.training.accuracy import Heard, Soundscape
 from actors.training.sounds import Sound
@@ -35,8 +29,16 @@ from actors.training.sounds import Sound
 #: What an answer can be, in the order of the table.
 OUTCOMES = ("right type", "right group", "wrong group", "no type")
 
-#: How many candidates of an event count for the last column.
+#: How many candidates of an event count as its first ones.
 CANDIDATES = 3
+
+#: Lossy codecs, as recorders and phones use them: rate, container, coding. A level of 0.5 is a
+#: middling quality of libsndfile.
+CODECS = {
+    "MP3, 16 kHz": (16_000, "MP3", "MPEG_LAYER_III"),
+    "Opus": (48_000, "OGG", "OPUS"),
+}
+CODEC_LEVEL = 0.5
 
 NOISY_DB = 10.0
 
@@ -87,21 +89,79 @@ def outcome(event: Event | None, sound: Sound) -> tuple[str, bool]:
     )
 
 
-def rates(
-    sounds: Sequence[Sound], model_of: Callable[[Sound], Model], judges: Judges | None
-) -> dict[str, float]:
-    """The share of each outcome among sounds, and of right types among the first candidates."""
-    found: Counter[str] = Counter()
+@dataclass(frozen=True)
+class Judged:
+    """What was answered of a sound.
+
+    Attributes
+    ----------
+    noise_type
+        What the sound is of.
+    outcome
+        One of `OUTCOMES`.
+    is_near
+        Whether one of the first candidates is right.
+    reported
+        Of each event with a type its confidence, and whether its type, or its group, is right.
+    """
+
+    noise_type: str
+    outcome: str
+    is_near: bool
+    reported: tuple[tuple[float, bool], ...]
+
+
+def judged(
+    sounds: Iterable[Sound], model_of: Callable[[Sound], Model], judges: Judges | None
+) -> list[Judged]:
+    """Hear sounds, each by the model for it, and judge the answers."""
+    found = []
     for sound in sounds:
-        name, is_near = outcome(answer(hear(model_of(sound), sound, judges)), sound)
-        found[name] += 1
-        found["first three"] += is_near
-    return {name: found[name] / len(sounds) for name in (*OUTCOMES, "first three")}
+        heard = [e for e in hear(model_of(sound), sound, judges) if e.noise_type != UNCLASSIFIED]
+        name, is_near = outcome(answer(heard), sound)
+        reported = tuple((event.confidence, is_true(event, sound)) for event in heard)
+        found.append(Judged(sound.types[0], name, is_near, reported))
+    return found
+
+
+def is_true(event: Event, sound: Sound) -> bool:
+    """Whether an event says no more than what is right: its type, or a group that has it."""
+    return not sound.right.isdisjoint(noise_types.below(event.noise_type))
+
+
+def shares(found: Sequence[Judged]) -> dict[str, float]:
+    """The share of each outcome, and of answers with a right one among the first candidates."""
+    counts = Counter(each.outcome for each in found)
+    near = sum(each.is_near for each in found)
+    return {name: counts[name] / len(found) for name in OUTCOMES} | {
+        f"right among the first {CANDIDATES}": near / len(found)
+    }
+
+
+def calibration_error(found: Sequence[Judged]) -> float:
+    """Expected calibration error of the confidence of reported events; NaN without any."""
+    reported = [each for one in found for each in one.reported]
+    if not reported:
+        return float("nan")
+    confidence = np.array([each for each, _ in reported])
+    # Of two columns the first is the larger one, or equal: it is right where the answer is.
+    columns = np.stack([confidence, np.zeros_like(confidence)], axis=1)
+    return clip_metrics.expected_calibration_error(
+        columns, np.array([int(not is_right) for _, is_right in reported])
+    )
 
 
 def noisy(sounds: Sequence[Sound], rng: np.random.Generator) -> list[Sound]:
     """The same sounds over synthesised beds at `NOISY_DB`."""
     return [replace(each, samples=material.mixed(each.samples, NOISY_DB, rng)) for each in sounds]
+
+
+def coded(sounds: Iterable[Sound], codec: str) -> list[Sound]:
+    """The same sounds through one of `CODECS`."""
+    return [
+        replace(each, samples=material.coded(each.samples, CODECS[codec], level=CODEC_LEVEL))
+        for each in sounds
+    ]
 
 
 def false_alarms(
@@ -118,13 +178,12 @@ def false_alarms(
 
 
 def soundscapes(
-    models: Mapping[str, Model], folder: Path, clips: Sequence[Sound], judges: Judges | None
+    models: Mapping[str, Model],
+    recordings: Sequence[Soundscape],
+    folder: Path,
+    judges: Judges | None,
 ) -> Heard:
     """Hear the soundscapes of a folder; see `accuracy.hear_soundscapes`."""
-    labelled = [
-        dataset.LabelledClip(each.name, each.types[0], each.group, each.samples) for each in clips
-    ]
-    recordings = list(accuracy.read_soundscapes(folder, labelled))
 
     def opinions(recording: Soundscape) -> Mapping[str, SecondOpinion]:
         assert judges is not None
@@ -134,93 +193,3 @@ def soundscapes(
     return accuracy.hear_soundscapes(
         models, recordings, opinions=None if judges is None else opinions
     )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="everyday", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of the recordings")
-    parser.add_argument("--backbone", type=Path, required=True, help="the weights of mn04_as")
-    parser.add_argument("--models", type=Path, help="models without each fold of ESC-10")
-    parser.add_argument("--report", type=Path, help="write the tables to this file as well")
-    options = parser.parse_args(arguments)
-    data = options.backbone.read_bytes()
-    backbone = Backbone.from_bytes(data)
-    learnt, given = tagging.learn_from(options.data, backbone)
-    header = tagging.header_of(data)
-    groups = sorted(set(learnt.groups))
-    heads = {
-        group: tagging.fit(backbone, learnt.where({*groups} - {group}), header=header)
-        for group in groups
-    }
-    text = report(options.data, given, Judges(backbone, heads), options.models)
-    print(text)
-    if options.report is not None:
-        options.report.write_text(text, encoding="utf-8")
-    return 0
-
-
-def report(data: Path, given: Sequence[Sound], judges: Judges, kept_in: Path | None) -> str:
-    """Measure everything, and write it as Markdown."""
-    conditions = {"the model alone": None, "with the base types": judges}
-    esc, everyday = ([s for s in given if s.origin == name] for name in ("esc10", "everyday"))
-    shipped, beds = classifier.shipped(), material.backgrounds(data)
-    lines = [
-        "# Accuracy of the product's answers",
-        "",
-        "Made by `make bench-everyday`. The base types were trained without the group of each",
-        "sound: the folds of ESC-10, the authors of everyday recordings.",
-        "",
-        f"## Everyday noise: {len(everyday)} recordings",
-        "",
-        _head("", *OUTCOMES, f"right among the first {CANDIDATES} candidates"),
-    ]
-    for name, judge in conditions.items():
-        found = rates(everyday, lambda _: shipped, judge)
-        lines.append(_row(name, *(f"{share:.1%}" for share in found.values())))
-    lines += ["", f"## False alarms in {len(beds)} recordings of real background", ""]
-    lines.append(_head("", "an hour", "of which types"))
-    for name, judge in conditions.items():
-        hourly, types = false_alarms(beds, shipped, judge)
-        shown = ", ".join(f"{each} {n}" for each, n in types.most_common())
-        lines.append(_row(name, f"{hourly:.0f}", shown or "none"))
-    if kept_in is not None:
-        lines += _esc10(data, esc, conditions, kept_in)
-    return "\n".join(lines) + "\n"
-
-
-def _esc10(
-    data: Path, clips: Sequence[Sound], conditions: Mapping[str, Judges | None], kept_in: Path
-) -> list[str]:
-    """Clips of ESC-10 and soundscapes, by models that did not learn from them."""
-    models = {
-        fold: Model.from_bytes((kept_in / f"without-{fold}.clamor").read_bytes())
-        for fold in sorted({clip.group for clip in clips})
-    }
-    rng = np.random.default_rng(tagging.SEED)
-    sets = {"clean": clips, "10 dB": noisy(clips, rng)}
-    lines = ["", f"## {len(clips)} clips of ESC-10", "", _head("", "", *OUTCOMES)]
-    for name, judge in conditions.items():
-        for condition, sounds in sets.items():
-            found = rates(sounds, lambda sound: models[sound.group], judge)
-            shares = (f"{found[each]:.1%}" for each in OUTCOMES)
-            lines.append(_row(name, condition, *shares))
-    lines += ["", "## Soundscapes", ""]
-    for number, (name, judge) in enumerate(conditions.items()):
-        figures = soundscapes(models, data / "soundscapes", clips, judge).figures()
-        if not number:
-            lines.append(_head("", *figures))
-        lines.append(_row(name, *(f"{value:.3f}" for value in figures.values())))
-    return lines
-
-
-def _head(*names: str) -> str:
-    return f"{_row(*names)}\n|{'---|' * len(names)}"
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

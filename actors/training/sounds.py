@@ -168,10 +168,18 @@ def synthesised(rng: np.random.Generator) -> Iterator[Sound]:
 
 def through_codec(samples: Array, rng: np.random.Generator) -> Array:
     """Encode and decode a sound by a lossy codec of a low rate, as field recorders do."""
-    rate_hz, container, subtype = CODECS[int(rng.integers(len(CODECS)))]
+    codec = CODECS[int(rng.integers(len(CODECS)))]
+    return coded(samples, codec, level=float(rng.uniform(0.0, 1.0)))
+
+
+def coded(samples: Array, codec: tuple[int, str, str], *, level: float) -> Array:
+    """Encode and decode a sound by a lossy codec: rate, container and coding.
+
+    ``level`` is libsndfile's level of compression, from 0 to 1.
+    """
+    rate_hz, container, subtype = codec
     slow = soxr.resample(samples, RATE_HZ, rate_hz)
     file = io.BytesIO()
-    level = float(rng.uniform(0.0, 1.0))
     soundfile.write(file, slow, rate_hz, format=container, subtype=subtype, compression_level=level)
     file.seek(0)
     decoded, _ = soundfile.read(file, dtype="float32")

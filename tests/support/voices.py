@@ -78,4 +78,5 @@ class Voices(Backbone):
 
 def network() -> Voices:
     """Make the network over random weights."""
-    return Voices(Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4))).layers)
+    backbone = Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4)))
+    return Voices(backbone.layers, backbone.network)

@@ -5,8 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from actors.science.backbone import RATE_HZ
 from actors.science.types import UNCLASSIFIED, Candidate, Event
-from actors.training.everyday import answer, outcome
+from actors.training.everyday import (
+    CODECS,
+    Judged,
+    answer,
+    calibration_error,
+    coded,
+    is_true,
+    outcome,
+    shares,
+)
 from actors.training.sounds import Sound
 
 
@@ -56,3 +66,51 @@ def test_candidates_count_as_far_as_the_third() -> None:
     assert outcome(found, sound("train")) == ("wrong group", True)
     assert outcome(found, sound("boat")) == ("wrong group", False)
     assert outcome(None, sound("train")) == ("no type", False)
+
+
+@pytest.mark.parametrize(
+    ("heard", "truth", "expected"),
+    [
+        ("train", sound("train"), True),
+        ("horn", sound("train", "horn"), True),
+        ("sneeze", sound("cough_sneeze"), True),
+        ("traffic", sound("train"), True),
+        ("nature", sound("train", "birds"), True),
+        ("aircraft", sound("train"), False),
+        ("nature", sound("train"), False),
+        ("a_type_of_mine", sound("train"), False),
+    ],
+)
+def test_an_event_is_true_that_says_no_more_than_what_is_right(
+    heard: str, truth: Sound, expected: bool
+) -> None:
+    assert is_true(event(heard, 0.0, 1.0), truth) is expected
+
+
+def judged(outcome: str, *reported: tuple[float, bool]) -> Judged:
+    return Judged("train", outcome, outcome == "right type", reported)
+
+
+def test_shares_are_of_all_sounds() -> None:
+    found = shares([judged("right type"), judged("no type"), judged("no type"), judged("no type")])
+    assert list(found.values()) == [0.25, 0.0, 0.0, 0.75, 0.25]
+
+
+def test_calibration_counts_every_reported_event() -> None:
+    right, wrong = (0.8, True), (0.8, False)
+    assert calibration_error([judged("right type", right, wrong)]) == pytest.approx(0.3)
+    assert calibration_error([judged("a", right), judged("b", right)]) == pytest.approx(0.2)
+    assert calibration_error([judged("a", (1.0, True), (0.4, False))]) == pytest.approx(0.2)
+    assert np.isnan(calibration_error([judged("no type")]))
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_codec_keeps_the_sound_and_its_length(codec: str) -> None:
+    times_s = np.arange(RATE_HZ) / RATE_HZ
+    tone = (0.3 * np.sin(2 * np.pi * 440.0 * times_s)).astype(np.float32)
+    [found] = coded([Sound("a", ("bell",), "1", tone)], codec)
+    assert (found.name, found.types) == ("a", ("bell",))
+    assert found.samples.size == pytest.approx(tone.size, abs=RATE_HZ // 10)
+    strength = np.abs(np.fft.rfft(found.samples[: RATE_HZ // 2]))
+    assert strength.argmax() == 220
+    assert not np.array_equal(found.samples[: tone.size], tone)
