@@ -30,6 +30,9 @@ LEAST_OF_TYPE, LEAST_OF_GROUP = 0.25, 0.55
 #: A further type of a stretch that has one already is reported from this probability on.
 LEAST_OF_FURTHER = 0.75
 
+#: A kind of a type, such as a sneeze, is reported in its place from this probability on.
+LEAST_OF_KIND = 0.5
+
 #: What does not stand out is reported from this probability on: most steady sound is background.
 LEAST_OF_STEADY = 0.7
 
@@ -94,18 +97,20 @@ def combined(
 def named(likely: Mapping[str, float], least: Mapping[str, float]) -> Named:
     """Name a stretch by the probabilities of types, each judged by itself.
 
-    It is reported as the likeliest type, if that is likely enough, and as all others that are
-    likelier than `LEAST_OF_FURTHER`, but for those of which a kind is. Else as the nearest type or
-    group above the likeliest type of which any type is likely enough; else as the likeliest such
-    group. ``least`` has the least probability of each type and group; what is not there is never
-    reported.
+    It is reported as the likeliest type, if that is likely enough, and as all others from
+    `LEAST_OF_FURTHER` on; kinds of a type are reported in its place. Else it is reported as the
+    nearest type or group above the likeliest type of which any type is likely enough; else as the
+    likeliest such group. ``least`` has the least probability of each type and group; what is not
+    there is never reported.
     """
     found = in_order(likely)
     sure = [each for each in found if each.score >= least.get(each.noise_type, np.inf)]
-    sure = [each for each in sure if each in (sure[0],) or each.score >= LEAST_OF_FURTHER]
-    general = {upper for each in sure for upper in noise_types.above(each.noise_type)}
-    if sure:
-        return Named([each for each in sure if each.noise_type not in general], found)
+    kinds = [each.noise_type for each in sure if each.score >= LEAST_OF_KIND]
+    general = {upper for kind in kinds for upper in noise_types.above(kind)}
+    special = [each for each in sure if each.noise_type not in general]
+    if special:
+        further = [each for each in special[1:] if each.score >= LEAST_OF_FURTHER]
+        return Named([special[0], *further], found)
     for name in (*noise_types.above(found[0].noise_type), *_groups(likely)):
         if any_of(name, likely) >= least.get(name, np.inf):
             return Named([Candidate(name, any_of(name, likely))], found)

@@ -115,9 +115,11 @@ class Tagger:
     def probabilities(self, pieces: list[Array]) -> Floats:
         """Compute the probability of each type, given pieces of one sound [shape=(n_types,)].
 
-        Takes pieces [shape=(n,)] at 32 kHz, as `pieces_of` cuts them.
+        Takes pieces [shape=(n,)] at 32 kHz, as `pieces_of` cuts them. A constant offset is taken
+        away: it would come out as a hum.
         """
-        return self.of_embeddings(np.stack([self.backbone.embed(piece) for piece in pieces]))
+        centred = (piece - piece.mean(dtype=np.float64).astype(np.float32) for piece in pieces)
+        return self.of_embeddings(np.stack([self.backbone.embed(piece) for piece in centred]))
 
     def of_embeddings(self, embeddings: Array) -> Floats:
         """Compute the same of the embeddings of the pieces [shape=(n, n_embedding)]."""

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from actors import noise_types
 from actors.science import second_opinion, tagger
-from actors.science.backbone import N_TAGS, Array, Backbone
+from actors.science.backbone import Array, Backbone
 from actors.science.errors import ScienceError
+from actors.science.mobilenet import N_TAGS
 from actors.science.tagger import Floats, Head, Tagger
 from actors.science.types import BACKGROUND, UNCLASSIFIED
 from actors.training import crossval, negatives, sounds, tagging

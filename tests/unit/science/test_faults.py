@@ -120,9 +120,6 @@ def test_hum_through_an_mp3_is_hum_and_nothing_else(beside: bool) -> None:
     assert {event.noise_type for event in events} == {"mains_hum"}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the base types take a constant offset for a tone of the lowest frequency"
-)
 @pytest.mark.parametrize("offset", [0.05, 0.3])
 def test_a_constant_offset_is_no_hum(offset: float) -> None:
     noise = steady(0.0, seconds=3, seed=0) * np.float32(1 / 6)
