@@ -252,7 +252,9 @@ def by_both(
 
     def name(first: int, stop: int) -> events.Named:
         base = opinion.of(*_wide(first, stop, grid))
-        likely = second_opinion.combined(look(first, stop), base, classes=model.classes)
+        likely = second_opinion.combined(
+            look(first, stop), base, classes=model.classes, trained=model.trained_types
+        )
         return second_opinion.named(likely, least)
 
     return name

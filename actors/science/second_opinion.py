@@ -67,7 +67,11 @@ def thresholds() -> dict[str, float]:
 
 
 def combined(
-    own: NDArray[np.floating], base: Mapping[str, float], *, classes: Sequence[str]
+    own: NDArray[np.floating],
+    base: Mapping[str, float],
+    *,
+    classes: Sequence[str],
+    trained: Sequence[str] = (),
 ) -> dict[str, float]:
     """Combine the probabilities of both.
 
@@ -77,6 +81,9 @@ def combined(
         By the model, for each of its ``classes``; they sum to 1.
     base
         By the base types, each by itself.
+    trained
+        Types among them that were trained on examples of a user's. The surer one of them is, the
+        less the model has to say: it does not have them, and takes their sounds for its own.
 
     Returns
     -------
@@ -85,9 +92,11 @@ def combined(
         only one of both has keeps its probability. For the others the log-odds are weighed.
     """
     found = dict(base)
+    say = 1.0 - max((base.get(name, 0.0) for name in trained), default=0.0)
     for name, share in zip(classes, own.tolist(), strict=True):
-        if name in base:
-            weighed = OF_BASE * _log_odds(base[name]) + OF_MODEL * _log_odds(share) + OFFSET
+        if name in base and name not in trained:
+            by_model = OF_MODEL * _log_odds(share) + OFFSET
+            weighed = OF_BASE * _log_odds(base[name]) + say * by_model
             found[name] = float(1.0 / (1.0 + np.exp(-weighed)))
         elif name != BACKGROUND:
             found[name] = share

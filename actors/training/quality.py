@@ -60,7 +60,9 @@ class Listener:
         if opinion is None:
             return own
         base = opinion.of(0, samples.size)
-        likely = second_opinion.combined(own, base, classes=self.model.classes)
+        likely = second_opinion.combined(
+            own, base, classes=self.model.classes, trained=self.model.trained_types
+        )
         shares = second_opinion.exclusive(likely)
         return np.array([shares[name] for name in self.columns])
 

@@ -46,7 +46,10 @@ def tagger() -> Tagger:
     mean = embeddings.mean(axis=0)
     spread = np.array((embeddings - mean).std(), dtype=np.float32)
     head = weights.random_head()
-    return Tagger(NETWORK, replace(head, arrays={**head.arrays, "mean": mean, "spread": spread}))
+    # Most types are unlikely, as they are by trained weights.
+    smaller = {name: head.arrays[name] * np.float32(0.02) for name in ("scale", "weights")}
+    scaled = smaller | {"mean": mean, "spread": spread, "bias": head.arrays["bias"] - np.float32(4)}
+    return Tagger(NETWORK, replace(head, arrays={**head.arrays, **scaled}))
 
 
 TAGGER = tagger()

@@ -56,6 +56,16 @@ def test_both_count_for_a_class_of_both(base: float, more: float) -> None:
     assert surer["rain"] > less_sure["rain"]
 
 
+def test_the_model_does_not_drown_a_type_that_was_trained() -> None:
+    """It takes a sound of a new type for one of its classes, since it does not have the new one."""
+    own = np.array([0.01, 0.97, 0.01, 0.01])
+    base = {"rain": 0.3, "our_pump": 0.9}
+    without = combined(own, base, classes=CLASSES)
+    found = combined(own, base, classes=CLASSES, trained=["our_pump"])
+    assert found["our_pump"] == without["our_pump"] == 0.9
+    assert found["rain"] < 0.5 < without["rain"]
+
+
 @pytest.mark.parametrize(
     ("likely", "expected"),
     [
