@@ -11,6 +11,7 @@ about two seconds, on which all members vote. It errs less than any single step 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +33,8 @@ from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
 from actors.science.members import Array
 from actors.science.meter import LevelMeter
-from actors.science.second_opinion import SecondOpinion
-from actors.science.types import Event
+from actors.science.second_opinion import Opinion, SecondOpinion
+from actors.science.types import Candidate, Event
 
 #: Samples of context that the first look wants on either side of what it scores, where the
 #: recording has them. A multiple of the grid.
@@ -253,9 +254,9 @@ def by_both(
     def name(first: int, stop: int) -> events.Named:
         base = opinion.of(*_wide(first, stop, grid))
         likely = second_opinion.combined(
-            look(first, stop), base, classes=model.classes, trained=model.trained_types
+            look(first, stop), base.likely, classes=model.classes, trained=model.trained_types
         )
-        return second_opinion.named(likely, least)
+        return _with_overlays(second_opinion.named(likely, least), base, grid)
 
     return name
 
@@ -273,9 +274,24 @@ def by_base_types(
     }
 
     def name(first: int, stop: int) -> events.Named:
-        return second_opinion.named(opinion.of(*_wide(first, stop, grid)), raised)
+        base = opinion.of(*_wide(first, stop, grid))
+        return _with_overlays(second_opinion.named(base.likely, raised), base, grid)
 
     return name
+
+
+def _with_overlays(named: events.Named, base: Opinion, grid: Grid) -> events.Named:
+    """Add what sounds in parts of a stretch, on the grid's steps."""
+    per_step = STEP * backbone.RATE_HZ // RATE_HZ
+    lead = grid.lead * backbone.RATE_HZ // RATE_HZ
+    overlays = [
+        (
+            events.Stretch((each.start + lead) // per_step, -(-(each.stop + lead) // per_step)),
+            Candidate(each.noise_type, each.probability),
+        )
+        for each in second_opinion.apart(base.overlays, named.answers)
+    ]
+    return replace(named, overlays=overlays)
 
 
 def _wide(first: int, stop: int, grid: Grid) -> tuple[int, int]:

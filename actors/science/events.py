@@ -79,10 +79,13 @@ class Named:
         type is likely enough.
     candidates
         What it may be, the likeliest first.
+    overlays
+        What sounds in parts of it beside the answers.
     """
 
     answers: Sequence[Candidate] = ()
     candidates: Sequence[Candidate] = ()
+    overlays: Sequence[tuple[Stretch, Candidate]] = ()
 
 
 #: Names the steps ``[first, stop)``.
@@ -253,15 +256,21 @@ def _events(stretch: Stretch, look: SecondLook) -> Iterable[Event]:
     for answer in named.answers:
         others = [each for each in named.candidates if each.noise_type != answer.noise_type]
         first = [answer] if len(others) < len(named.candidates) else []
-        yield Event(
-            start_s=round(stretch.first * STEP_S, 3),
-            end_s=round(stretch.stop * STEP_S, 3),
-            noise_type=answer.noise_type,
-            confidence=answer.score,
-            laeq_db=None,
-            lafmax_db=None,
-            candidates=(*first, *others)[:CANDIDATES],
-        )
+        yield _event(stretch, answer, [*first, *others])
+    for part, found in named.overlays:
+        yield _event(part, found, [found])
+
+
+def _event(stretch: Stretch, answer: Candidate, candidates: Sequence[Candidate]) -> Event:
+    return Event(
+        start_s=round(stretch.first * STEP_S, 3),
+        end_s=round(stretch.stop * STEP_S, 3),
+        noise_type=answer.noise_type,
+        confidence=answer.score,
+        laeq_db=None,
+        lafmax_db=None,
+        candidates=tuple(candidates[:CANDIDATES]),
+    )
 
 
 def _joined(found: Sequence[Event]) -> list[Event]:

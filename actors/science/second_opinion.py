@@ -7,7 +7,7 @@ and the model has a say in its own classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from actors import noise_types
 from actors.science import tagger
+from actors.science.backbone import FRAME
 from actors.science.events import Named, in_order
 from actors.science.tagger import Tagger
 from actors.science.types import BACKGROUND, Candidate
@@ -39,8 +40,31 @@ LEAST_OF_STEADY = 0.7
 #: Log-odds are cut here: nobody is surer than this.
 _SUREST = 6.0
 
+#: What sounds over a stretch for a part of it is looked for in windows of this many frames of the
+#: backbone (3.5 s), and reported from this probability on. Its edges are where single frames are
+#: likelier than not.
+OVERLAY_FRAMES, LEAST_OF_OVERLAY, LEAST_OF_EDGE = 11, 0.95, 0.5
+
 #: Gives the samples ``[start, stop)`` of a recording at 32 kHz, silent outside of it.
 ReadWide = Callable[[int, int], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A type that sounds in a part of a stretch: samples ``[start, stop)`` at 32 kHz."""
+
+    noise_type: str
+    start: int
+    stop: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """The probability of each base type in a stretch, and what sounds in parts of it."""
+
+    likely: Mapping[str, float]
+    overlays: Sequence[Overlay]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +75,41 @@ class SecondOpinion:
     read: ReadWide
     n_samples: int
 
-    def of(self, start: int, stop: int) -> dict[str, float]:
-        """Compute the probability of each base type in the samples ``[start, stop)``."""
+    def of(self, start: int, stop: int) -> Opinion:
+        """Judge the samples ``[start, stop)``."""
+        embeddings: list[NDArray[np.float32]] = []
+        overlays: list[Overlay] = []
         ranges = tagger.pieces_of(max(0, start), stop, n_samples=self.n_samples)
-        found = self.tagger.probabilities([self.read(first, last) for first, last in ranges])
-        return dict(zip(self.tagger.types, found.tolist(), strict=True))
+        for first, last in ranges:
+            frames = self.tagger.frames(self.read(first, last))
+            embeddings.append(frames.mean(axis=0))
+            if len(frames) > OVERLAY_FRAMES:
+                overlays += self._overlays(frames, first, last)
+        likely = self.tagger.probabilities(np.stack(embeddings))
+        return Opinion(dict(zip(self.tagger.types, likely.tolist(), strict=True)), overlays)
+
+    def _overlays(self, frames: NDArray[np.float32], start: int, stop: int) -> Iterator[Overlay]:
+        around = self.tagger.over_time(frames, width=OVERLAY_FRAMES)
+        single = self.tagger.over_time(frames, width=1)
+        for column in np.flatnonzero((around >= LEAST_OF_OVERLAY).any(axis=0)).tolist():
+            is_likely = around[:, column] >= LEAST_OF_OVERLAY
+            for run in _runs(is_likely):
+                # A window reaches half of its width beyond its middle.
+                lowest = max(0, run[0] - OVERLAY_FRAMES // 2)
+                reached = single[lowest : run[1] + OVERLAY_FRAMES // 2, column] >= LEAST_OF_EDGE
+                edges = lowest + np.flatnonzero(reached) if reached.any() else np.arange(*run)
+                yield Overlay(
+                    self.tagger.types[column],
+                    start + int(edges[0]) * FRAME,
+                    min(start + (int(edges[-1]) + 1) * FRAME, stop),
+                    float(around[slice(*run), column].max()),
+                )
+
+
+def _runs(is_on: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """The ranges ``[first, stop)`` in which a mask is true."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_on, [False]])))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def thresholds() -> dict[str, float]:
@@ -134,6 +188,19 @@ def exclusive(likely: Mapping[str, float]) -> dict[str, float]:
     none = float(np.prod([1.0 - each for each in likely.values()]))
     total = none + sum(likely.values())
     return {name: each / total for name, each in {**likely, BACKGROUND: none}.items()}
+
+
+def apart(overlays: Sequence[Overlay], answers: Sequence[Candidate]) -> list[Overlay]:
+    """Choose the overlays that say something else than the answers for the whole stretch."""
+    told = {
+        near
+        for answer in answers
+        for near in (
+            *noise_types.below(answer.noise_type),
+            *noise_types.above(answer.noise_type),
+        )
+    }
+    return [each for each in overlays if each.noise_type not in told]
 
 
 def any_of(name: str, likely: Mapping[str, float]) -> float:

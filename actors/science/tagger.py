@@ -26,10 +26,8 @@ from actors.science.errors import ModelError
 
 Floats = NDArray[np.float64]
 
-#: The longest piece that is embedded at once, and how many of them are taken of a sound, evenly
-#: spread: AudioSet's clips last ten seconds, and more pieces of a rain change nothing.
+#: The longest piece that is embedded at once: AudioSet's clips last ten seconds.
 PIECE = 10 * RATE_HZ
-MOST_PIECES = 6
 
 #: What a type without AudioSet classes has for its tag: very unlikely.
 _NO_TAG = -12.0
@@ -112,20 +110,39 @@ class Tagger:
         """Names of the columns of `probabilities`."""
         return self.head.types
 
-    def probabilities(self, pieces: list[Array]) -> Floats:
-        """Compute the probability of each type, given pieces of one sound [shape=(n_types,)].
+    def frames(self, piece: Array) -> Array:
+        """Embed a piece of sound [shape=(n,)] at 32 kHz; see `Backbone.frames`.
 
-        Takes pieces [shape=(n,)] at 32 kHz, as `pieces_of` cuts them. A constant offset is taken
-        away: it would come out as a hum.
+        A constant offset is taken away: it would come out as a hum.
         """
-        centred = (piece - piece.mean(dtype=np.float64).astype(np.float32) for piece in pieces)
-        return self.of_embeddings(np.stack([self.backbone.embed(piece) for piece in centred]))
+        return self.backbone.frames(piece - piece.mean(dtype=np.float64).astype(np.float32))
 
-    def of_embeddings(self, embeddings: Array) -> Floats:
-        """Compute the same of the embeddings of the pieces [shape=(n, n_embedding)]."""
-        logits = self.head.logits(embeddings, self.backbone.tags(embeddings)).mean(axis=0)
-        found: Floats = 1.0 / (1.0 + np.exp(-logits))
-        return found
+    def probabilities(self, embeddings: Array) -> Floats:
+        """Compute the probability of each type in one sound [shape=(n_types,)].
+
+        Takes the embeddings [shape=(n, n_embedding)] of its pieces.
+        """
+        return _sigmoid(self.logits(embeddings).mean(axis=0))
+
+    def over_time(self, frames: Array, *, width: int) -> Floats:
+        """Compute the probability of each type around each frame [shape=(n_frames, n_types)].
+
+        Takes `frames` of one piece; each counts with ``width`` of them around it, an odd number.
+        """
+        first = np.maximum(np.arange(len(frames)) - width // 2, 0)
+        stop = np.minimum(np.arange(len(frames)) + width // 2 + 1, len(frames))
+        sums = np.concatenate([np.zeros((1, frames.shape[1])), np.cumsum(frames, axis=0)])
+        means = (sums[stop] - sums[first]) / (stop - first)[:, None]
+        return _sigmoid(self.logits(means.astype(np.float32)))
+
+    def logits(self, embeddings: Array) -> Floats:
+        """Score embeddings [shape=(n, n_embedding)] by the head [shape=(n, n_types)]."""
+        return self.head.logits(embeddings, self.backbone.tags(embeddings))
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    found: Floats = 1.0 / (1.0 + np.exp(-logits))
+    return found
 
 
 @cache
@@ -137,16 +154,15 @@ def shipped_head() -> Head:
 def pieces_of(start: int, stop: int, *, n_samples: int) -> list[tuple[int, int]]:
     """Cut the stretch ``[start, stop)`` of a recording into pieces to embed, as sample ranges.
 
-    Equal parts of at most `PIECE`, of which at most `MOST_PIECES` are taken. A shorter stretch
-    than `SHORTEST` is taken with the sound around it, where the recording has it.
+    Equal parts of at most `PIECE`. A shorter stretch than `SHORTEST` is taken with the sound around
+    it, where the recording has it.
     """
     lacking = max(0, SHORTEST - (stop - start))
     start = max(0, min(start - lacking // 2, n_samples - SHORTEST))
     stop = min(max(stop, start + SHORTEST), n_samples)
     n_parts = max(1, -(-(stop - start) // PIECE))
     length = (stop - start) // n_parts
-    taken = np.linspace(0, n_parts - 1, min(n_parts, MOST_PIECES)).round().astype(int)
-    return [(start + part * length, start + (part + 1) * length) for part in taken.tolist()]
+    return [(start + part * length, start + (part + 1) * length) for part in range(n_parts)]
 
 
 def of_types(tags: Array, types: tuple[str, ...]) -> Floats:

@@ -328,7 +328,7 @@ def _columns(head: Head) -> tuple[str, ...]:
 
 def _clip_scores(by: Tagger, embeddings: Array, *, label: str) -> NDArray[np.float64]:
     """Shares of a clip [shape=(n_types + 1,)]; one labelled with a sound is no background."""
-    likely = by.of_embeddings(embeddings) if len(embeddings) else np.zeros(len(by.types))
+    likely = by.probabilities(embeddings) if len(embeddings) else np.zeros(len(by.types))
     shared = second_opinion.exclusive(dict(zip(by.types, likely.tolist(), strict=True)))
     shares = np.array([shared[name] for name in _columns(by.head)])
     return (

@@ -59,7 +59,7 @@ class Listener:
         opinion = self._opinion(samples)
         if opinion is None:
             return own
-        base = opinion.of(0, samples.size)
+        base = opinion.of(0, samples.size).likely
         likely = second_opinion.combined(
             own, base, classes=self.model.classes, trained=self.model.trained_types
         )

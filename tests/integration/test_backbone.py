@@ -86,7 +86,7 @@ def test_weights_that_fit_are_used(start: Start, capsys: pytest.CaptureFixture[s
     assert runtime.tagger is found
     assert capsys.readouterr().out.count("mn04_test is used") == 1
     sound = np.random.default_rng(0).standard_normal(2 * RATE_HZ).astype(np.float32)
-    assert found.probabilities([sound]).shape == (len(found.types),)
+    assert found.probabilities(found.backbone.embed(sound)[None]).shape == (len(found.types),)
     assert in_health(runtime) == "mn04_test is used"
     assert listed(runtime) == {"name": "mn04_test", "sha256": SHA256, "present": True}
 

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from actors.science import events
 from actors.science.chunks import STEP_S
-from actors.science.events import LONGEST_GAP_S, SHORTEST_S, THRESHOLD, Named, likeliest, merge
+from actors.science.events import (
+    LONGEST_GAP_S,
+    SHORTEST_S,
+    THRESHOLD,
+    Named,
+    Stretch,
+    likeliest,
+    merge,
+)
 from actors.science.levels import STEPS_PER_S, LevelSeries
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Candidate, Event
 
@@ -335,3 +343,16 @@ def test_what_sounds_on_below_another_sound_is_one_event() -> None:
     )
     assert times(found) == [("rain", 0.0, 9.0), ("bark", 4.0, 5.0)]
     assert found[0].confidence == 0.8
+
+
+def test_what_sounds_in_a_part_of_a_stretch_is_an_event_beside_it() -> None:
+    part = Stretch(14, 18), Candidate("horn", 0.97)
+    found = merge(
+        scores("." * 10 + "b" * 20 + "." * 10),
+        classes=CLASSES,
+        look=lambda _first, _stop: Named([Candidate("bark", 0.9)], [], [part]),
+        levels=levels([-30.0] * 40),
+        blur_s=BLUR_S,
+    )
+    assert times(found) == [("bark", 1.0, 3.0), ("horn", 1.4, 1.8)]
+    assert found[1].confidence == 0.97

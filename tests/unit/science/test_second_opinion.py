@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from actors import noise_types
-from actors.science import second_opinion
-from actors.science.second_opinion import any_of, combined, named
-from actors.science.types import BACKGROUND
+from actors.science import ear, second_opinion
+from actors.science.backbone import FRAME
+from actors.science.second_opinion import Opinion, SecondOpinion, any_of, apart, combined, named
+from actors.science.tagger import Tagger
+from actors.science.types import BACKGROUND, Candidate
 
 CLASSES = ("background", "rain", "sea_waves", "my_machine")
 LEAST = second_opinion.thresholds() | {"my_machine": 0.35}
@@ -101,3 +104,58 @@ def test_a_group_is_likelier_than_its_types(likely: dict[str, float]) -> None:
     assert [each.score for each in found.candidates] == sorted(likely.values(), reverse=True)
     assert all(each.score >= LEAST[each.noise_type] for each in found.answers)
     assert BACKGROUND not in {each.noise_type for each in found.answers}
+
+
+class Shares(Tagger):
+    """Types whose probability around a frame is the share of it that is loud in their channel.
+
+    A sample's whole part is traffic, its fraction birds: 1.5 is both.
+    """
+
+    types = ("birds", "road_traffic")
+
+    def __init__(self) -> None:
+        """Take no weights."""
+
+    def frames(self, piece: NDArray[np.float32]) -> NDArray[np.float32]:
+        padded = np.pad(piece, (0, -piece.size % FRAME)).reshape(-1, FRAME).mean(axis=1)
+        return np.stack([2 * (padded % 1), padded // 1], axis=1).astype(np.float32)
+
+    def logits(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.asarray(20.0 * (embeddings.astype(np.float64) - 0.6))
+
+
+def opinion_of(*parts: tuple[float, int]) -> Opinion:
+    """The opinion of a recording of constant parts, each of so many frames."""
+    samples = np.concatenate([np.full(n * FRAME, value, dtype=np.float32) for value, n in parts])
+    opinion = SecondOpinion(Shares(), ear.in_memory(samples), samples.size)
+    return opinion.of(0, samples.size)
+
+
+def test_what_sounds_over_a_part_of_a_stretch_is_found_with_its_edges() -> None:
+    found = opinion_of((1.0, 4), (1.5, 12), (1.0, 8))
+    assert found.likely["road_traffic"] > 0.99
+    assert found.likely["birds"] < 0.5
+    (birds,) = apart(found.overlays, [Candidate("road_traffic", 0.99)])
+    assert (birds.noise_type, birds.start, birds.stop) == ("birds", 4 * FRAME, 16 * FRAME)
+    assert birds.probability >= second_opinion.LEAST_OF_OVERLAY
+
+
+def test_what_is_said_of_the_whole_stretch_is_not_said_again_of_a_part() -> None:
+    found = opinion_of((1.5, 24))
+    assert {each.noise_type for each in found.overlays} == {"birds", "road_traffic"}
+    answers = [Candidate("birds", 0.99), Candidate("traffic", 0.99)]
+    assert apart(found.overlays, answers) == []
+
+
+def test_a_short_stretch_has_no_parts() -> None:
+    assert opinion_of((1.5, second_opinion.OVERLAY_FRAMES)).overlays == []
+
+
+@given(st.lists(st.booleans(), max_size=20))
+def test_runs_are_where_a_mask_is_true(mask: list[bool]) -> None:
+    found = np.zeros(len(mask), dtype=bool)
+    for first, stop in second_opinion._runs(np.array(mask, dtype=bool)):
+        assert first < stop
+        found[first:stop] = True
+    assert found.tolist() == mask

@@ -98,7 +98,9 @@ def test_new_sounds_get_the_trained_type(result: Learnt) -> None:
     trained = Tagger(NETWORK, head_of(result.model))
     for make, name in ((synth.mains_hum, "our_pump"), (synth.broadband_hiss, "broadband_hiss")):
         for samples in sounds_of(make, 3, seed=7):
-            assert trained.types[trained.probabilities([samples]).argmax()] == name
+            assert (
+                trained.types[trained.probabilities(NETWORK.embed(samples)[None]).argmax()] == name
+            )
 
 
 def test_the_base_types_keep_their_rows(result: Learnt) -> None:
@@ -154,7 +156,9 @@ def test_clips_of_one_group_are_held_out_one_by_one_with_a_warning(result: Learn
 
 def pump_share(head: tagger.Head, samples: np.ndarray) -> float:
     trained = Tagger(NETWORK, head)
-    return float(trained.probabilities([samples])[trained.types.index("our_pump")])
+    return float(
+        trained.probabilities(NETWORK.embed(samples)[None])[trained.types.index("our_pump")]
+    )
 
 
 def test_sounds_of_base_types_hold_the_new_type_back() -> None:
