@@ -191,16 +191,22 @@ def exclusive(likely: Mapping[str, float]) -> dict[str, float]:
 
 
 def apart(overlays: Sequence[Overlay], answers: Sequence[Candidate]) -> list[Overlay]:
-    """Choose the overlays that say something else than the answers for the whole stretch."""
+    """Choose the overlays that say something else than the answers for the whole stretch.
+
+    Of several that lie over each other the likeliest is kept: one sound makes more than one type
+    likely far more often than two sounds lie over a third.
+    """
     told = {
         near
         for answer in answers
-        for near in (
-            *noise_types.below(answer.noise_type),
-            *noise_types.above(answer.noise_type),
-        )
+        for near in (*noise_types.below(answer.noise_type), *noise_types.above(answer.noise_type))
     }
-    return [each for each in overlays if each.noise_type not in told]
+    kept: list[Overlay] = []
+    for each in sorted(overlays, key=lambda overlay: -overlay.probability):
+        is_free = not any(each.start < other.stop and other.start < each.stop for other in kept)
+        if each.noise_type not in told and is_free:
+            kept.append(each)
+    return kept
 
 
 def any_of(name: str, likely: Mapping[str, float]) -> float:

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from actors import noise_types
 from actors.science import ear, second_opinion
 from actors.science.backbone import FRAME
-from actors.science.second_opinion import Opinion, SecondOpinion, any_of, apart, combined, named
+from actors.science.second_opinion import (
+    Opinion,
+    Overlay,
+    SecondOpinion,
+    any_of,
+    apart,
+    combined,
+    named,
+)
 from actors.science.tagger import Tagger
 from actors.science.types import BACKGROUND, Candidate
 
@@ -146,6 +154,12 @@ def test_what_is_said_of_the_whole_stretch_is_not_said_again_of_a_part() -> None
     assert {each.noise_type for each in found.overlays} == {"birds", "road_traffic"}
     answers = [Candidate("birds", 0.99), Candidate("traffic", 0.99)]
     assert apart(found.overlays, answers) == []
+
+
+def test_of_parts_that_lie_over_each_other_the_likeliest_is_kept() -> None:
+    bell, alarm = Overlay("bell", 0, 10, 0.99), Overlay("alarm", 5, 12, 0.96)
+    later = Overlay("alarm", 12, 20, 0.97)
+    assert apart([alarm, bell, later], []) == [bell, later]
 
 
 def test_a_short_stretch_has_no_parts() -> None:
