@@ -90,8 +90,9 @@ class SecondOpinion:
 
     def _overlays(self, frames: NDArray[np.float32], start: int, stop: int) -> Iterator[Overlay]:
         around = self.tagger.over_time(frames, width=OVERLAY_FRAMES)
-        single = self.tagger.over_time(frames, width=1)
-        for column in np.flatnonzero((around >= LEAST_OF_OVERLAY).any(axis=0)).tolist():
+        columns = np.flatnonzero((around >= LEAST_OF_OVERLAY).any(axis=0)).tolist()
+        single = self.tagger.over_time(frames, width=1) if columns else around
+        for column in columns:
             is_likely = around[:, column] >= LEAST_OF_OVERLAY
             for run in _runs(is_likely):
                 # A window reaches half of its width beyond its middle.

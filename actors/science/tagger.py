@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from actors import noise_types
 from actors.science.backbone import RATE_HZ, SHORTEST, Array, Backbone
 from actors.science.errors import ModelError
+from actors.science.mobilenet import N_TAGS
 
 Floats = NDArray[np.float64]
 
@@ -167,10 +168,16 @@ def pieces_of(start: int, stop: int, *, n_samples: int) -> list[tuple[int, int]]
 
 def of_types(tags: Array, types: tuple[str, ...]) -> Floats:
     """The strongest tag of each type [shape=(..., n_types)] of tags [shape=(..., N_TAGS)]."""
-    table = noise_types.table()
-    found = np.full((*tags.shape[:-1], len(types)), _NO_TAG)
-    for column, name in enumerate(types):
-        outputs = table[name].audioset_outputs if name in table else ()
-        if outputs:
-            found[..., column] = tags[..., list(outputs)].max(axis=-1)
+    silent = np.full((*tags.shape[:-1], 1), _NO_TAG)
+    found: Floats = np.concatenate([tags, silent], axis=-1)[..., _outputs(types)].max(axis=-1)
     return found
+
+
+@cache
+def _outputs(types: tuple[str, ...]) -> NDArray[np.intp]:
+    """The outputs of each type in a row, filled up by its first; the last output for none."""
+    table = noise_types.table()
+    rows = [(table[name].audioset_outputs if name in table else ()) or (N_TAGS,) for name in types]
+    longest = max(map(len, rows), default=1)
+    filled = [[*row, *row[:1] * (longest - len(row))] for row in rows]
+    return np.array(filled, dtype=np.intp).reshape(len(types), longest)

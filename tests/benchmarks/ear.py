@@ -113,7 +113,7 @@ class Bench:
             self.stages |= {
                 "backbone: resampling to 32 kHz": lambda: self._resample(WIDE_RATE_HZ),
                 "backbone: embedding": lambda: [
-                    beside.backbone.embed(piece) for piece in self.pieces
+                    beside.backbone.frames(piece) for piece in self.pieces
                 ],
                 "second look and events, with the backbone": lambda: self._name(beside),
             }
@@ -198,17 +198,17 @@ def _opinion(beside: Tagger | None, wide: Samples) -> SecondOpinion | None:
 @contextmanager
 def _noted(pieces: list[Samples]) -> Iterator[None]:
     """Collect what is embedded meanwhile."""
-    embed = Backbone.embed
+    frames = Backbone.frames
 
     def noting(self: Backbone, samples: Samples) -> Samples:
         pieces.append(samples)
-        return embed(self, samples)
+        return frames(self, samples)
 
-    Backbone.embed = noting  # type: ignore[method-assign]
+    Backbone.frames = noting  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Backbone.embed = embed  # type: ignore[method-assign]
+        Backbone.frames = frames  # type: ignore[method-assign]
 
 
 def _in_turns(stages: Mapping[str, Callable[[], object]], *, runs: int) -> dict[str, list[float]]:
