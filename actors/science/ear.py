@@ -11,12 +11,11 @@ about two seconds, on which all members vote. It errs less than any single step 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science import backbone, cnn, events, features, members, second_opinion, textures
+from actors.science import cnn, events, features, members, naming, textures
 from actors.science.chunks import (
     CHUNK,
     CHUNK_STEP,
@@ -33,8 +32,8 @@ from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
 from actors.science.members import Array
 from actors.science.meter import LevelMeter
-from actors.science.second_opinion import Opinion, SecondOpinion
-from actors.science.types import Candidate, Event
+from actors.science.second_opinion import SecondOpinion
+from actors.science.types import Event
 
 #: Samples of context that the first look wants on either side of what it scores, where the
 #: recording has them. A multiple of the grid.
@@ -56,9 +55,6 @@ _LEAST_PROBABILITY = 1e-4
 #: Gives the samples ``[start, stop)`` of a recording at 16 kHz, silent outside of it. They are
 #: counted from its beginning, not from that of its grid.
 Read = Callable[[int, int], Array]
-
-#: Gives the class probabilities [shape=(n_classes,)] of the steps ``[first, stop)``.
-Look = Callable[[int, int], Array]
 
 
 def first_look(model: Model, samples: Array, *, before: int, n_samples: int) -> Array:
@@ -175,30 +171,21 @@ def find_events(
     events may have all base types and their groups, and steady sound is named, too.
     """
     asked = thresholds or {}
-    least = least_of(model, with_base_types=opinion is not None)
+    least = naming.least_of(model, with_base_types=opinion is not None)
     least |= {name: min(p, least.get(name, events.THRESHOLD)) for name, p in asked.items()}
     look = looker(model, scores, read=read, grid=grid)
     found = events.merge(
         scores,
         classes=model.classes,
-        look=by_model(look, model, least)
+        look=naming.by_model(look, model, least)
         if opinion is None
-        else by_both(look, model, opinion, least, grid),
+        else naming.by_both(look, model, opinion, least, grid),
         levels=levels,
         blur_s=blur_s(model),
         lead_s=grid.lead_s,
-        steady_look=None if opinion is None else by_base_types(opinion, least, grid),
+        steady_look=None if opinion is None else naming.by_base_types(opinion, least, grid),
     )
     return [event for event in found if event.confidence >= asked.get(event.noise_type, 0.0)]
-
-
-def least_of(model: Model, *, with_base_types: bool) -> dict[str, float]:
-    """Return the confidence from which on an event counts, for all types that it may have."""
-    own = dict.fromkeys(model.classes, events.THRESHOLD) | dict(model.thresholds)
-    if not with_base_types:
-        return own
-    base = second_opinion.thresholds()
-    return base | {name: p for name, p in own.items() if name not in base}
 
 
 def name_clip(model: Model, samples: Array) -> Array:
@@ -224,7 +211,7 @@ def blur_s(model: Model) -> float:
     return (STEP + by_chunks * CHUNK // 2) / RATE_HZ
 
 
-def looker(model: Model, scores: Array, *, read: Read, grid: Grid) -> Look:
+def looker(model: Model, scores: Array, *, read: Read, grid: Grid) -> naming.Look:
     """The model's second look at stretches of a recording.
 
     ``scores`` are those of the first look at the whole recording, on its grid.
@@ -235,69 +222,6 @@ def looker(model: Model, scores: Array, *, read: Read, grid: Grid) -> Look:
         return second_look(model, parts, first=scores[first:stop])
 
     return look
-
-
-def by_model(look: Look, model: Model, least: Mapping[str, float]) -> events.SecondLook:
-    """Name a stretch as the likeliest of the model's classes, if that is likely enough."""
-
-    def name(first: int, stop: int) -> events.Named:
-        return events.likeliest(look(first, stop), classes=model.classes, least=least)
-
-    return name
-
-
-def by_both(
-    look: Look, model: Model, opinion: SecondOpinion, least: Mapping[str, float], grid: Grid
-) -> events.SecondLook:
-    """Name a stretch by the model and by the base types."""
-
-    def name(first: int, stop: int) -> events.Named:
-        base = opinion.of(*_wide(first, stop, grid))
-        likely = second_opinion.combined(
-            look(first, stop), base.likely, classes=model.classes, trained=model.trained_types
-        )
-        return _with_overlays(second_opinion.named(likely, least), base, grid)
-
-    return name
-
-
-def by_base_types(
-    opinion: SecondOpinion, least: Mapping[str, float], grid: Grid
-) -> events.SecondLook:
-    """Name steady sound by the base types alone: as types only, and only if they are likely.
-
-    Most steady sound of which only the group is likely is background.
-    """
-    raised = {
-        name: max(least.get(name, 0.0), second_opinion.LEAST_OF_STEADY)
-        for name in opinion.tagger.types
-    }
-
-    def name(first: int, stop: int) -> events.Named:
-        base = opinion.of(*_wide(first, stop, grid))
-        return _with_overlays(second_opinion.named(base.likely, raised), base, grid)
-
-    return name
-
-
-def _with_overlays(named: events.Named, base: Opinion, grid: Grid) -> events.Named:
-    """Add what sounds in parts of a stretch, on the grid's steps."""
-    per_step = STEP * backbone.RATE_HZ // RATE_HZ
-    lead = grid.lead * backbone.RATE_HZ // RATE_HZ
-    overlays = [
-        (
-            events.Stretch((each.start + lead) // per_step, -(-(each.stop + lead) // per_step)),
-            Candidate(each.noise_type, each.probability),
-        )
-        for each in second_opinion.apart(base.overlays, named.answers)
-    ]
-    return replace(named, overlays=overlays)
-
-
-def _wide(first: int, stop: int, grid: Grid) -> tuple[int, int]:
-    """The samples at 32 kHz of the steps ``[first, stop)``."""
-    factor = backbone.RATE_HZ // RATE_HZ
-    return (first * STEP - grid.lead) * factor, (stop * STEP - grid.lead) * factor
 
 
 def in_memory(samples: Array) -> Read:

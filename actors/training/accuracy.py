@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science import clip_metrics, decode, ear, events, metrics
+from actors.science import clip_metrics, decode, ear, events, metrics, naming
 from actors.science.chunks import RATE_HZ, STEP_S, Grid
 from actors.science.classifier import Model
 from actors.science.levels import LevelSeries
@@ -229,12 +229,12 @@ def _hear(
     steady: dict[str, events.SecondLook] = {}
     for fold, model in models.items():
         look = ear.looker(model, scores, read=read, grid=grid)
-        least = ear.least_of(model, with_base_types=opinions is not None)
+        least = naming.least_of(model, with_base_types=opinions is not None)
         if opinions is None:
-            named[fold] = ear.by_model(look, model, least)
+            named[fold] = naming.by_model(look, model, least)
         else:
-            named[fold] = ear.by_both(look, model, opinions[fold], least, grid)
-            steady[fold] = ear.by_base_types(opinions[fold], least, grid)
+            named[fold] = naming.by_both(look, model, opinions[fold], least, grid)
+            steady[fold] = naming.by_base_types(opinions[fold], least, grid)
 
     def by_judge(looks: Mapping[str, events.SecondLook]) -> events.SecondLook:
         return lambda first, stop: looks[judges[(first + stop) // 2]](first, stop)
