@@ -189,7 +189,11 @@ class Candidate(msgspec.Struct, kw_only=True):
 
 
 class Detection(msgspec.Struct, kw_only=True):
-    """One event; ``candidates`` are the likeliest types, at most five, the likeliest first."""
+    """One event; ``candidates`` are the likeliest types, at most five, the likeliest first.
+
+    Events of different types may overlap. The first candidate is the type of the event, unless that
+    is a group or ``unclassified``.
+    """
 
     start_s: float
     end_s: float

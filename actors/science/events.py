@@ -156,15 +156,21 @@ def merge(
     if scores.ndim != 2 or scores.shape[1] != len(classes):
         raise ValueError("there is a column of scores for each class")
     stretches = find_stretches(scores, classes=classes)
-    named = [event for each in stretches for event in _events(each, look)]
+    looked = [(each, look(each.first, each.stop)) for each in stretches]
     if steady_look is not None:
         quiet = _windows(stretches, n_steps=len(scores))
-        named += [event for each in quiet for event in _events(each, steady_look)]
+        looked += [(each, steady_look(each.first, each.stop)) for each in quiet]
+    named = [event for stretch, found in looked for event in _events(stretch, found)]
     edges = _Edges(levels, blur_s=blur_s, lead_s=lead_s)
     joined = (_moved(edges.refined(event), -lead_s) for event in _joined(named))
     lasting = (event for event in _measured(joined, levels) if _lasts(event))
     audible = [event for event in lasting if _is_audible(event)]
-    loud = _unexplained(exceedance.find(levels, lead_s=lead_s), audible, levels)
+    unnamed = [
+        _moved(_event(stretch, Candidate(UNCLASSIFIED, 0.0), found.candidates), -lead_s)
+        for stretch, found in looked
+        if not found.answers
+    ]
+    loud = _unexplained(exceedance.find(levels, lead_s=lead_s), audible, unnamed, levels)
     return sorted([*audible, *loud], key=lambda event: (event.start_s, -event.confidence))
 
 
@@ -250,9 +256,8 @@ def _windows(stretches: Sequence[Stretch], *, n_steps: int) -> list[Stretch]:
     return found
 
 
-def _events(stretch: Stretch, look: SecondLook) -> Iterable[Event]:
+def _events(stretch: Stretch, named: Named) -> Iterable[Event]:
     """The events of a stretch: one for each type that it is reported as."""
-    named = look(stretch.first, stretch.stop)
     for answer in named.answers:
         others = [each for each in named.candidates if each.noise_type != answer.noise_type]
         first = [answer] if len(others) < len(named.candidates) else []
@@ -353,12 +358,17 @@ def _is_audible(event: Event) -> bool:
 
 
 def _unexplained(
-    loud: Iterable[exceedance.Exceedance], heard: Sequence[Event], levels: LevelSeries
+    loud: Iterable[exceedance.Exceedance],
+    heard: Sequence[Event],
+    unnamed: Sequence[Event],
+    levels: LevelSeries,
 ) -> Iterable[Event]:
-    """Loud stretches that no event overlaps."""
+    """Loud stretches that no event overlaps, with what they may be by the second look."""
     for stretch in loud:
-        if any(e.start_s < stretch.end_s and stretch.start_s < e.end_s for e in heard):
+        if any(_shared_s(event, stretch) > 0.0 for event in heard):
             continue
+        beside = [event for event in unnamed if _shared_s(event, stretch) > 0.0]
+        may_be = max(beside, key=lambda event: _shared_s(event, stretch), default=None)
         yield from _measured(
             [
                 Event(
@@ -368,7 +378,13 @@ def _unexplained(
                     confidence=stretch.share,
                     laeq_db=None,
                     lafmax_db=None,
+                    candidates=() if may_be is None else may_be.candidates,
                 )
             ],
             levels,
         )
+
+
+def _shared_s(event: Event, stretch: exceedance.Exceedance) -> float:
+    """For how long both last at once; 0 or less if they do not."""
+    return min(event.end_s, stretch.end_s) - max(event.start_s, stretch.start_s)

@@ -64,8 +64,9 @@ def hear(model: Model, sound: Sound, judges: Judges | None) -> list[Event]:
 
 
 def answer(heard: Iterable[Event]) -> Event | None:
-    """The surest event of the type that sounds longest; None where no type was found."""
-    named = [event for event in heard if event.noise_type != UNCLASSIFIED]
+    """The surest event of the type that sounds longest; `UNCLASSIFIED` only where no other is."""
+    found = list(heard)
+    named = [event for event in found if event.noise_type != UNCLASSIFIED] or found
     if not named:
         return None
     seconds: Counter[str] = Counter()
@@ -82,6 +83,8 @@ def outcome(event: Event | None, sound: Sound) -> tuple[str, bool]:
     right = sound.right
     groups = {noise_types.group_of(name) for name in right}
     is_near = any(each.noise_type in right for each in event.candidates[:CANDIDATES])
+    if event.noise_type == UNCLASSIFIED:
+        return "no type", is_near
     if event.noise_type in right:
         return "right type", is_near
     return ("right group" if noise_types.group_of(event.noise_type) in groups else "wrong group"), (
@@ -117,9 +120,13 @@ def judged(
     """Hear sounds, each by the model for it, and judge the answers."""
     found = []
     for sound in sounds:
-        heard = [e for e in hear(model_of(sound), sound, judges) if e.noise_type != UNCLASSIFIED]
+        heard = hear(model_of(sound), sound, judges)
         name, is_near = outcome(answer(heard), sound)
-        reported = tuple((event.confidence, is_true(event, sound)) for event in heard)
+        reported = tuple(
+            (event.confidence, is_true(event, sound))
+            for event in heard
+            if event.noise_type != UNCLASSIFIED
+        )
         found.append(Judged(sound.types[0], name, is_near, reported))
     return found
 

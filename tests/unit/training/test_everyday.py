@@ -40,7 +40,10 @@ def test_the_answer_is_the_type_that_sounds_longest() -> None:
     train = [event("train", 0.0, 2.0), event("train", 5.0, 9.0)]
     heard = [*train, event("birds", 2.0, 5.0), event(UNCLASSIFIED, 9.0, 30.0)]
     assert answer(heard) is train[1]
-    assert answer([event(UNCLASSIFIED, 0.0, 9.0)]) is None
+    loud = event(UNCLASSIFIED, 0.0, 9.0, "train")
+    assert answer([loud]) is loud
+    assert outcome(loud, sound("train")) == ("no type", True)
+    assert answer([]) is None
 
 
 @pytest.mark.parametrize(
