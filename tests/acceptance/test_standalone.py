@@ -50,8 +50,8 @@ def test_a_start_that_takes_longer_than_ten_seconds_is_waited_for(tmp_path: Path
     slow = programs(tmp_path / "bin", before_postgres="echo LOG: still here >&2; sleep 13")
     program = ("-c", WITH_PROGRAMS.format(programs=str(slow)))
     with up(tmp_path / "home", program=program) as service:
-        eventually(lambda: service.says().count("Starting Postgres: ") >= 2, what="progress")
-        assert "s ... LOG: still here" in service.says()
+        # On a busy machine making the cluster takes a line of progress or more by itself.
+        eventually(lambda: "s ... LOG: still here" in service.says(), what="progress")
         assert LISTENS not in service.says()
         service.listen()
         with service.client() as client:
