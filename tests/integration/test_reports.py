@@ -130,6 +130,7 @@ def test_noise_types_stand_by_falling_number_of_events_then_by_name(
              for name, some in events.items()}  # fmt: skip
     summary = dict.fromkeys(schemas.Summary.__struct_fields__) | {
         "events": 9, "noise_types": heard, "level_reference": "dBFS", "model": {},
+        "unused_types": [],
     }  # fmt: skip
     with runtime.store.transaction() as db:
         db.execute(
