@@ -82,7 +82,7 @@ def test_as_pid_1_a_command_ends_at_a_signal_with_code_0(
     with Cluster(rabbit_settings, tmp_path) as cluster:
         process = start(cluster, tmp_path / "home", under)
         pid_1_of(process).send_signal(stop)
-        assert process.popen.wait(3 if start is scheduler else 20) == 0, process.log.read_text()
+        assert process.popen.wait(3 if start is scheduler else 30) == 0, process.log.read_text()
 
 
 def test_as_pid_1_a_scheduler_ends_in_the_middle_of_a_publish(
