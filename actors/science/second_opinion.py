@@ -137,8 +137,8 @@ def combined(
     base
         By the base types, each by itself.
     trained
-        Types among them that were trained on examples of a user's. The surer one of them is, the
-        less the model has to say: it does not have them, and takes their sounds for its own.
+        Types among them that were trained on examples of a user's. The surer one of them is that
+        the model does not have, the less the model has to say: it takes their sounds for its own.
 
     Returns
     -------
@@ -147,9 +147,10 @@ def combined(
         only one of both has keeps its probability. For the others the log-odds are weighed.
     """
     found = dict(base)
-    say = 1.0 - max((base.get(name, 0.0) for name in trained), default=0.0)
+    new = [base.get(name, 0.0) for name in trained if name not in classes]
+    say = 1.0 - max(new, default=0.0)
     for name, share in zip(classes, own.tolist(), strict=True):
-        if name in base and name not in trained:
+        if name in base:
             by_model = OF_MODEL * _log_odds(share) + OFFSET
             weighed = OF_BASE * _log_odds(base[name]) + say * by_model
             found[name] = float(1.0 / (1.0 + np.exp(-weighed)))

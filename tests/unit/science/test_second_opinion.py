@@ -77,6 +77,14 @@ def test_the_model_does_not_drown_a_type_that_was_trained() -> None:
     assert found["rain"] < 0.5 < without["rain"]
 
 
+def test_a_class_of_the_model_that_was_refined_is_still_judged_by_both() -> None:
+    own = np.array([0.01, 0.97, 0.01, 0.01])
+    without = combined(own, {"rain": 0.3}, classes=CLASSES)
+    assert combined(own, {"rain": 0.3}, classes=CLASSES, trained=["rain"]) == without
+    unsure = combined(own, {"rain": 0.01}, classes=CLASSES, trained=["rain"])
+    assert unsure["rain"] < without["rain"] < 0.97
+
+
 @pytest.mark.parametrize(
     ("likely", "expected"),
     [
