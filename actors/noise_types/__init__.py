@@ -81,6 +81,11 @@ def table() -> Mapping[str, NoiseType]:
     return found
 
 
+def groups() -> tuple[str, ...]:
+    """Return the names of all groups, in the order of the table."""
+    return tuple(name for name, row in table().items() if row.parent is None)
+
+
 def group_of(name: str) -> str | None:
     """Return the group of a type; None for a type that is not in the table."""
     row = table().get(name)

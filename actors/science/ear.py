@@ -173,17 +173,16 @@ def find_events(
     asked = thresholds or {}
     least = naming.least_of(model, with_base_types=opinion is not None)
     least |= {name: min(p, least.get(name, events.THRESHOLD)) for name, p in asked.items()}
-    look = looker(model, scores, read=read, grid=grid)
+    own = looker(model, scores, read=read, grid=grid)
+    look, steady_look = naming.looks(own, model, opinion, least, grid)
     found = events.merge(
         scores,
         classes=model.classes,
-        look=naming.by_model(look, model, least)
-        if opinion is None
-        else naming.by_both(look, model, opinion, least, grid),
+        look=look,
         levels=levels,
         blur_s=blur_s(model),
         lead_s=grid.lead_s,
-        steady_look=None if opinion is None else naming.by_base_types(opinion, least, grid),
+        steady_look=steady_look,
     )
     return [event for event in found if event.confidence >= asked.get(event.noise_type, 0.0)]
 

@@ -71,8 +71,7 @@ def _checked_types(types: object, trained: list[str]) -> tuple[str, ...]:
         raise ModelError("the head of a model has names of types")
     if len(set(types)) != len(types):
         raise ModelError("the head of a model has each type once")
-    groups = {name for name, row in noise_types.table().items() if row.parent is None}
-    if wrong := {*types} & {*groups, BACKGROUND, UNCLASSIFIED}:
+    if wrong := {*types} & {*noise_types.groups(), BACKGROUND, UNCLASSIFIED}:
         raise ModelError(f"no type of a head is called {', '.join(sorted(wrong))}")
     if not {*trained} <= {*types} or len(set(trained)) != len(trained):
         raise ModelError("the trained types of a model are columns of its head")

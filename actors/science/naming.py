@@ -25,6 +25,15 @@ def least_of(model: Model, *, with_base_types: bool) -> dict[str, float]:
     return base | {name: p for name, p in own.items() if name not in base}
 
 
+def looks(
+    look: Look, model: Model, opinion: SecondOpinion | None, least: Mapping[str, float], grid: Grid
+) -> tuple[events.SecondLook, events.SecondLook | None]:
+    """Return what names stretches, and what names steady sound, if there are base types."""
+    if opinion is None:
+        return by_model(look, model, least), None
+    return by_both(look, model, opinion, least, grid), by_base_types(opinion, least, grid)
+
+
 def by_model(look: Look, model: Model, least: Mapping[str, float]) -> events.SecondLook:
     """Name a stretch as the likeliest of the model's classes, if that is likely enough."""
 

@@ -218,8 +218,7 @@ def any_of(name: str, likely: Mapping[str, float]) -> float:
 
 
 def _groups(likely: Mapping[str, float]) -> list[str]:
-    groups = [name for name, row in noise_types.table().items() if row.parent is None]
-    return sorted(groups, key=lambda name: -any_of(name, likely))
+    return sorted(noise_types.groups(), key=lambda name: -any_of(name, likely))
 
 
 def _log_odds(probability: float) -> float:

@@ -228,13 +228,12 @@ def _hear(
     named: dict[str, events.SecondLook] = {}
     steady: dict[str, events.SecondLook] = {}
     for fold, model in models.items():
-        look = ear.looker(model, scores, read=read, grid=grid)
+        own = ear.looker(model, scores, read=read, grid=grid)
         least = naming.least_of(model, with_base_types=opinions is not None)
-        if opinions is None:
-            named[fold] = naming.by_model(look, model, least)
-        else:
-            named[fold] = naming.by_both(look, model, opinions[fold], least, grid)
-            steady[fold] = naming.by_base_types(opinions[fold], least, grid)
+        opinion = None if opinions is None else opinions[fold]
+        named[fold], steady_look = naming.looks(own, model, opinion, least, grid)
+        if steady_look is not None:
+            steady[fold] = steady_look
 
     def by_judge(looks: Mapping[str, events.SecondLook]) -> events.SecondLook:
         return lambda first, stop: looks[judges[(first + stop) // 2]](first, stop)

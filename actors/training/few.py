@@ -121,8 +121,7 @@ def check_labels(labels: set[str]) -> None:
     ------
     NotAType
     """
-    groups = {name for name, row in noise_types.table().items() if row.parent is None}
-    if wrong := sorted(labels & {*groups, UNCLASSIFIED}):
+    if wrong := sorted(labels & {*noise_types.groups(), UNCLASSIFIED}):
         raise NotAType(
             f"{', '.join(wrong)} cannot be trained: groups and {UNCLASSIFIED} are no types. "
             "Label the clips with a type of GET /v1/noise-types, or with a name of your own"
@@ -249,14 +248,11 @@ def _descend(
     weights: Floats,
     columns: list[int],
 ) -> tuple[Floats, Floats]:
-    """Minimise the penalised surprise over the rows of some columns; gives weights and biases.
-
-    As for the base types, that is the surprise of each column alone, and of one type among all.
-    """
+    """Minimise the penalised surprise by the rows of some columns; gives weights and biases."""
     seen, fixed = torch.from_numpy(inputs).double(), torch.from_numpy(logits).double()
-    truth = torch.from_numpy(right[:, columns]).double()
-    wrong = torch.from_numpy(np.where(right, 0.0, -np.inf))
-    is_sound = torch.from_numpy(right.any(axis=1))
+    truth, counts = torch.from_numpy(right), torch.zeros(right.shape, dtype=torch.float64)
+    # The other columns are fixed: alone they can lose nothing more.
+    counts[:, columns] = 1.0
     of_rows, at = torch.from_numpy(weights / weights.sum()), torch.tensor(columns)
     weight = torch.zeros((len(columns), inputs.shape[1]), dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(len(columns), dtype=torch.float64, requires_grad=True)
@@ -265,13 +261,8 @@ def _descend(
     def loss() -> torch.Tensor:
         descent.zero_grad()
         scores = fixed.index_add(1, at, seen @ weight.T + bias)
-        alone = torch.nn.functional.binary_cross_entropy_with_logits(
-            scores[:, at], truth, reduction="none"
-        )
-        among = -torch.logsumexp((torch.log_softmax(scores, dim=1) + wrong)[is_sound], dim=1)
-        surprise = (of_rows * alone.sum(dim=1)).sum() + (of_rows[is_sound] * among).sum()
         penalty = WEIGHT_PENALTY * weight.square().sum() + BIAS_PENALTY * bias.square().mean()
-        found = surprise / 2 + penalty
+        found = tagging.surprise(scores, truth, counts, truth, of_rows) + penalty
         found.backward()  # type: ignore[no-untyped-call]
         return found
 

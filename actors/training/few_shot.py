@@ -157,13 +157,7 @@ def _judged(backbone: Backbone, sounds: Sequence[Sound], group: str) -> Judged:
 def _without(given: Examples, group: str, types: Sequence[str]) -> Examples:
     """The examples that are neither of a group nor of some types."""
     rest = given.where({*given.groups} - {group})
-    kept = [row for row, own in enumerate(rest.types) if not {*own} & {*types}]
-    return Examples(
-        [rest.embeddings[row] for row in kept],
-        [rest.types[row] for row in kept],
-        [rest.also[row] for row in kept],
-        [rest.groups[row] for row in kept],
-    )
+    return rest.rows(row for row, own in enumerate(rest.types) if not {*own} & {*types})
 
 
 def _columns(head: Head, without: Sequence[str]) -> Head:

@@ -11,7 +11,7 @@ import argparse
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,11 @@ class Examples:
 
     def where(self, groups: set[str]) -> Examples:
         """Choose the rows of some groups."""
-        kept = [row for row, group in enumerate(self.groups) if group in groups]
+        return self.rows(row for row, group in enumerate(self.groups) if group in groups)
+
+    def rows(self, chosen: Iterable[int]) -> Examples:
+        """Choose some rows."""
+        kept = list(chosen)
         return Examples(
             [self.embeddings[row] for row in kept],
             [self.types[row] for row in kept],
@@ -150,17 +154,15 @@ def _descend(
     allowed: NDArray[np.bool_],
     rarity: Floats,
 ) -> tuple[float, Floats, Floats]:
-    """Minimise the penalised surprise; gives scale, biases and weights.
+    """Minimise the penalised `surprise`; gives scale, biases and weights.
 
-    The surprise of each type alone makes probabilities of several types at once, that of one type
-    among all tells the types apart. Types without examples count in neither.
+    Types without examples have no weights, and are not judged alone.
     """
     learns = torch.from_numpy(present.any(axis=0)).double()
     inputs, tagged = torch.from_numpy(embeddings).double(), torch.from_numpy(tags).double()
-    truth, of_rows = torch.from_numpy(present).double(), torch.from_numpy(rarity)
+    truth, possible = torch.from_numpy(present), torch.from_numpy(present | allowed)
     counts = torch.from_numpy(present | ~allowed).double() * learns
-    wrong = torch.from_numpy(np.where(present | allowed, 0.0, -np.inf))
-    sounds = torch.from_numpy(present.any(axis=1))
+    of_rows = torch.from_numpy(rarity)
     scale = torch.ones((), dtype=torch.float64, requires_grad=True)
     common = torch.full((), -3.0, dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(tags.shape[1], dtype=torch.float64, requires_grad=True)
@@ -174,13 +176,8 @@ def _descend(
     def loss() -> torch.Tensor:
         descent.zero_grad()
         logits = scale * tagged + common + bias + learns * (inputs @ weight.T)
-        alone = torch.nn.functional.binary_cross_entropy_with_logits(
-            logits, truth, reduction="none"
-        )
-        among = -torch.logsumexp((torch.log_softmax(logits, dim=1) + wrong)[sounds], dim=1)
-        surprise = (of_rows * (alone * counts).sum(dim=1)).sum() + (of_rows[sounds] * among).sum()
         penalty = WEIGHT_PENALTY * weight.square().sum() + BIAS_PENALTY * bias.square().mean()
-        found = surprise / (2 * len(truth)) + penalty
+        found = surprise(logits, truth, counts, possible, of_rows) / len(truth) + penalty
         found.backward()  # type: ignore[no-untyped-call]
         return found
 
@@ -188,6 +185,35 @@ def _descend(
     masked = learns[:, None] * weight
     biases: Floats = (common + bias).detach().numpy()
     return scale.item(), biases, masked.detach().numpy()
+
+
+def surprise(
+    logits: torch.Tensor,
+    truth: torch.Tensor,
+    counts: torch.Tensor,
+    possible: torch.Tensor,
+    weights: torch.Tensor,
+) -> torch.Tensor:
+    """Compute what a head loses by its logits [shape=(n, n_types)], summed over rows.
+
+    The surprise of each type alone makes probabilities of several types at once, that of one type
+    among all tells the types apart. Half of each counts.
+
+    Parameters
+    ----------
+    logits, truth, counts, possible : torch.Tensor [shape=(n, n_types)]
+        ``truth`` is where a type sounds, ``counts`` what each type alone counts, and ``possible``
+        where a type would be no mistake among all.
+    weights : torch.Tensor [shape=(n,)]
+        What each row counts.
+    """
+    alone = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, truth.double(), reduction="none"
+    )
+    is_sound = truth.any(dim=1)
+    right = torch.log_softmax(logits, dim=1).masked_fill(~possible, -torch.inf)[is_sound]
+    among = -torch.logsumexp(right, dim=1)
+    return ((weights * (alone * counts).sum(dim=1)).sum() + (weights[is_sound] * among).sum()) / 2
 
 
 def header_of(data: bytes) -> dict[str, Any]:
