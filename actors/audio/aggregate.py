@@ -268,7 +268,7 @@ def _ending(
 
 
 def _problem(missing: Sequence[dict[str, Any]], note: str | None) -> dict[str, Any] | None:
-    """What the answer lacks: seconds, or names by the backbone, of which ``note`` tells."""
+    """What the answer lacks: seconds, or names by the backbone, as ``note`` explains."""
     if not missing:
         return None if note is None else {"code": "backbone-missing", "detail": note}
     lost_s = sum(part["end_s"] - part["start_s"] for part in missing)

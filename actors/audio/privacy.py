@@ -155,7 +155,7 @@ def _write_copy(
         rate_hz, n_channels = decoder.format.rate_hz, decoder.format.n_channels
         n_frames = round(session.duration_s * rate_hz)
 
-        def told() -> Iterator[muting.Block]:
+        def counted() -> Iterator[muting.Block]:
             n_passed = 0
             for block in muting.muted(decoder.blocks(), intervals, rate_hz=rate_hz):
                 n_passed += len(block)
@@ -163,4 +163,4 @@ def _write_copy(
                 tell(FOUND_SHARE + share * (COPIED_SHARE - FOUND_SHARE))
                 yield block
 
-        flac.write(told(), out, rate_hz=rate_hz, n_channels=n_channels, n_frames=n_frames)
+        flac.write(counted(), out, rate_hz=rate_hz, n_channels=n_channels, n_frames=n_frames)

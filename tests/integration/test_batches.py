@@ -21,7 +21,6 @@ from actors.steward import nudge_for, take_quiet
 from db import batch_queries, turns
 from db.blobs import is_inbox_key, recording_key
 from db.settings import Settings
-from services.app import Collaborators, create_app
 from tests.support import accounts, recordings
 
 pytestmark = pytest.mark.integration
@@ -39,13 +38,7 @@ def runtime(memory_settings: Settings) -> Iterator[Runtime]:
 
 @pytest.fixture
 def api(runtime: Runtime) -> falcon.testing.TestClient:
-    given = Collaborators(
-        settings=runtime.settings,
-        store=runtime.store,
-        blobs=runtime.blobs,
-        publisher=runtime.publisher,
-    )
-    return accounts.client(create_app(given))
+    return accounts.client_of(runtime)
 
 
 @pytest.fixture(scope="module")

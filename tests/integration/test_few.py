@@ -24,7 +24,6 @@ from actors.training import recordings as training_recordings
 from actors.training.learn import LabelledClip
 from actors.training.recordings import Wanted
 from db.settings import Settings
-from services.app import Collaborators, create_app
 from tests.integration.test_base_types import use
 from tests.integration.test_training import assert_problem, post, promote, train, validate, work
 from tests.support import accounts, labelled, recordings, weights
@@ -66,13 +65,7 @@ def runtime(memory_settings: Settings) -> Iterator[Runtime]:
 
 @pytest.fixture
 def api(runtime: Runtime) -> falcon.testing.TestClient:
-    given = Collaborators(
-        settings=runtime.settings,
-        store=runtime.store,
-        blobs=runtime.blobs,
-        publisher=runtime.publisher,
-    )
-    return accounts.client(create_app(given), accounts.ADMIN_KEY)
+    return accounts.client_of(runtime, accounts.ADMIN_KEY)
 
 
 def clips(*, each: int = 4) -> tuple[str, dict[str, bytes]]:

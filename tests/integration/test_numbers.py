@@ -15,7 +15,6 @@ import pytest
 from actors import broker, rounding
 from actors.runtime import Runtime
 from db.settings import Settings
-from services.app import Collaborators, create_app
 from services.examples import EXAMPLES
 from tests.support import accounts, labelled, recordings
 from tests.support.pipeline import add, run_to_the_end
@@ -38,13 +37,7 @@ def runtime(memory_settings: Settings) -> Iterator[Runtime]:
 
 @pytest.fixture
 def api(runtime: Runtime) -> falcon.testing.TestClient:
-    given = Collaborators(
-        settings=runtime.settings,
-        store=runtime.store,
-        blobs=runtime.blobs,
-        publisher=runtime.publisher,
-    )
-    return accounts.client(create_app(given), accounts.ADMIN_KEY)
+    return accounts.client_of(runtime, accounts.ADMIN_KEY)
 
 
 def numbers(value: Any, place: str = "", name: str = "") -> Iterator[tuple[str, str, float]]:

@@ -34,7 +34,6 @@ from actors.training.recordings import Wanted
 from db import queries
 from db.blobs import product_key, recording_key, upload_key
 from db.models import AudioSession, NoiseDetection
-from services.app import Collaborators, create_app
 from tests.support import accounts, recordings, voices, weights
 from tests.support.clock import ask
 from tests.support.pipeline import (
@@ -299,16 +298,8 @@ def test_without_the_backbone_nothing_is_muted_and_nothing_kept(runtime: Runtime
 
 def test_the_api_refuses_to_mute_where_no_backbone_is_used(runtime: Runtime) -> None:
     def api(setting: str) -> falcon.testing.TestClient:
-        return accounts.client(
-            create_app(
-                Collaborators(
-                    settings=replace(runtime.settings, backbone_url=setting),
-                    store=runtime.store,
-                    blobs=runtime.blobs,
-                    publisher=runtime.publisher,
-                )
-            )
-        )
+        settings = replace(runtime.settings, backbone_url=setting)
+        return accounts.client_of(runtime, settings=settings)
 
     asked = {"query_string": "privacy=mute", "body": CONTENT}
     for path in ("/v1/sessions", "/v1/batches"):

@@ -28,7 +28,6 @@ from db import claims, model_queries
 from db.model_queries import JobWork
 from db.settings import Settings
 from db.training_models import TrainingJob, Validation
-from services.app import Collaborators, create_app
 from tests.support import accounts, labelled, recordings
 from tests.support.pipeline import add
 
@@ -44,13 +43,7 @@ def runtime(memory_settings: Settings) -> Iterator[Runtime]:
 
 @pytest.fixture
 def api(runtime: Runtime) -> falcon.testing.TestClient:
-    given = Collaborators(
-        settings=runtime.settings,
-        store=runtime.store,
-        blobs=runtime.blobs,
-        publisher=runtime.publisher,
-    )
-    return accounts.client(create_app(given), accounts.ADMIN_KEY)
+    return accounts.client_of(runtime, accounts.ADMIN_KEY)
 
 
 def work(runtime: Runtime) -> None:
@@ -394,13 +387,8 @@ def test_a_form_that_breaks_off_is_refused_and_leaves_nothing(
 
 
 def test_more_bytes_than_are_taken_are_refused_while_they_arrive(runtime: Runtime) -> None:
-    given = Collaborators(
-        settings=replace(runtime.settings, max_upload_bytes=10_000),
-        store=runtime.store,
-        blobs=runtime.blobs,
-        publisher=runtime.publisher,
-    )
-    api = accounts.client(create_app(given))
+    settings = replace(runtime.settings, max_upload_bytes=10_000)
+    api = accounts.client_of(runtime, settings=settings)
     files = {"a.wav": bytes(6_000), "b.wav": bytes(6_000)}
     refused = post(api, "/v1/models", {"manifest": "file,label\na.wav,x\nb.wav,y"}, files)
     assert_problem(refused, 413, "upload-too-large")

@@ -10,10 +10,13 @@ import falcon
 import falcon.testing
 from sqlalchemy.orm import Session
 
+from actors.runtime import Runtime
 from db import account_queries
 from db.account_models import SCOPES
 from db.session import Store
+from db.settings import Settings
 from services import keys
+from services.app import Collaborators, create_app
 
 PEPPER = "pepper of the tests, which opens nothing"
 #: The user of the team, and an administrator; every database of a test has both.
@@ -74,3 +77,16 @@ def client(
 ) -> falcon.testing.TestClient:
     """A client of an application that shows a key with every request."""
     return falcon.testing.TestClient(app, headers=bearer(key))
+
+
+def client_of(
+    runtime: Runtime, key: str = KEY, *, settings: Settings | None = None
+) -> falcon.testing.TestClient:
+    """A client of an API over the stores and the broker of a worker."""
+    given = Collaborators(
+        settings=settings or runtime.settings,
+        store=runtime.store,
+        blobs=runtime.blobs,
+        publisher=runtime.publisher,
+    )
+    return client(create_app(given), key)
