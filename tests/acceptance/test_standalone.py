@@ -39,9 +39,11 @@ of_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's Postgres is 
 def programs(folder: Path, *, before_postgres: str) -> Path:
     """Programs of Postgres, of which the server is preceded by a line of shell."""
     folder.mkdir()
+    # As in the product: in a checkout below a closed folder they are out of reach of root's server.
+    real = embedded._programs(folder, is_root=os.geteuid() == 0)
     for name, before in (("postgres", before_postgres), ("initdb", ":")):
         file = folder / name
-        file.write_text(f'#!/bin/sh\n{before}\nexec "{REAL / name}" "$@"\n')
+        file.write_text(f'#!/bin/sh\n{before}\nexec "{real / name}" "$@"\n')
         file.chmod(0o755)
     return folder
 
@@ -203,7 +205,8 @@ def test_its_folder_is_closed_and_printed(service: Up) -> None:
     assert "clamor_" not in says
     is_root = os.geteuid() == 0
     assert stat.S_IMODE(service.home.stat().st_mode) == (0o711 if is_root else 0o700)
-    for each in service.home.iterdir():
+    # The user of Postgres reads the copy of its programs, where there is one.
+    for each in set(service.home.iterdir()) - {service.home / "programs"}:
         assert stat.S_IMODE(each.stat().st_mode) & 0o077 == 0, each
 
 
