@@ -191,6 +191,7 @@ class _Cluster:
         programs = _programs(self._home, is_root=self._user is not None)
         if not (self._data / "PG_VERSION").exists():
             self._make_data(programs)
+        wait = Wait("Starting Postgres", log=self._log)
         process = self._started = self._spawn(
             programs / "postgres", "-D", self._data, "-h", "", "-p", "5432",
             "-k", self._socket_folder(),
@@ -200,7 +201,7 @@ class _Cluster:
             server = self.find()
             return server if server is not None and server.process.pid == process.pid else None
 
-        return self._await(process, "Starting Postgres", until=found)
+        return self._await(process, wait, until=found)
 
     def forget(self) -> None:
         """Take note of the end of a server that this process started."""
@@ -217,13 +218,14 @@ class _Cluster:
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
         self._give(new)
+        wait = Wait("Creating the database", log=self._log)
         process = self._spawn(
             # Of no locale of the system: one that the environment names may not be installed.
             programs / "initdb", "-D", new, "-U", "postgres", "--auth=trust", "--encoding=UTF8",
             "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
             "--no-instructions",
         )  # fmt: skip
-        self._await(process, "Creating the database", until=lambda: process.poll() == 0)
+        self._await(process, wait, until=lambda: process.poll() == 0)
         new.rename(self._data)
 
     def _written(self) -> Server | None:
@@ -263,10 +265,12 @@ class _Cluster:
             )  # fmt: skip
 
     def _await(
-        self, process: subprocess.Popen[bytes], what: str, *, until: Callable[[], Found | None]
+        self, process: subprocess.Popen[bytes], wait: Wait, *, until: Callable[[], Found | None]
     ) -> Found:
-        """Return what ``until`` returns, as soon as that is true."""
-        wait = Wait(what, log=self._log)
+        """Return what ``until`` returns, as soon as that is true.
+
+        ``wait`` was made before the process: it shows what the log holds from there on.
+        """
         try:
             while True:
                 has_ended = process.poll() is not None

@@ -77,6 +77,26 @@ def test_a_postgres_that_does_not_start_says_why(tmp_path: Path) -> None:
     assert "Traceback" not in says
 
 
+def test_what_postgres_writes_before_the_first_look_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = homes.prepare(tmp_path / "home")
+    with embedded.running(home):
+        pass
+    broken = programs(tmp_path / "bin", before_postgres="echo FATAL: broken >&2; exit 1")
+    monkeypatch.setattr(embedded, "_programs", lambda _home, *, is_root: broken)
+    spawn = embedded._Cluster._spawn
+
+    def slow_spawn(cluster: embedded._Cluster, *command: str | Path) -> subprocess.Popen[bytes]:
+        process = spawn(cluster, *command)
+        process.wait()
+        return process
+
+    monkeypatch.setattr(embedded._Cluster, "_spawn", slow_spawn)
+    with pytest.raises(StandaloneError, match="FATAL: broken"), embedded.running(home):
+        pass
+
+
 def test_a_postgres_that_makes_no_progress_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
