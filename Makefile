@@ -32,8 +32,12 @@ demo: ready ## Listen to a recording, here and now: make demo [FILE=path]
 programs: ready
 	@$(BIN)/python -m tests.support.programs
 
-test: programs ## Run the tests: make test [ARGS="-k span -x"]
-	@$(BIN)/python -m pytest $(ARGS)
+# All of them use two cores and more: files beside each other, but for those that start, kill and time
+# whole services, which come one after the other (tests/conftest.py).
+ALL_TESTS := -n logical --maxprocesses 4 --no-loadscope-reorder
+
+test: programs ## Run the tests, or some of them: make test [ARGS="-k span -x"]
+	@$(BIN)/python -m pytest $(or $(ARGS),$(ALL_TESTS))
 
 SEED ?= 1
 

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import Any
 
 import pika
 import pytest
 import structlog
+from xdist.scheduler import LoadFileScheduling
 
 from actors import messages
 from db import migrate
@@ -23,6 +25,19 @@ from tests.support.folders import passable_folder
 # Answers in tests, and of the processes that they start, do not depend on the weights of the
 # backbone that this machine has.
 os.environ["CLAMOR_BACKBONE_URL"] = "off"
+
+
+class OneServiceAtATime(LoadFileScheduling):  # type: ignore[misc]
+    """Each file in one process, and all that start, kill and time whole services in one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "services" if file.startswith("tests/acceptance/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneServiceAtATime:
+    """Share out the tests, where they run in several processes."""
+    return OneServiceAtATime(config, log)
 
 
 def _url(server: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:

@@ -63,7 +63,8 @@ def test_spectrogram_is_that_of_the_definition(n_samples: int, gain: float) -> N
     samples = sound(n_samples) * np.float32(gain)
     found = log_mel(samples).numpy()
     assert found.shape == (N_MELS, (n_samples - 1) // HOP + 1)
-    np.testing.assert_allclose(found, mel_by_definition(samples), atol=2e-4)
+    # Near the floor, some 140 dB below the loudest, the last bits are those of the machine's FFT.
+    np.testing.assert_allclose(found, mel_by_definition(samples), atol=5e-4)
 
 
 # -- The network -------------------------------------------------------------------------------
@@ -173,7 +174,8 @@ def test_published_weights_give_the_stored_vectors() -> None:
     embedding = published.embed(chirp())
     np.testing.assert_allclose(embedding, stored[: published.n_embedding], atol=1e-5)
     tags = published.tags(embedding)
-    np.testing.assert_allclose(tags, stored[published.n_embedding :], atol=1e-5)
+    # Sums of 512 numbers in single precision, in an order that is the machine's.
+    np.testing.assert_allclose(tags, stored[published.n_embedding :], rtol=1e-5, atol=1e-5)
 
 
 # -- Files that are refused --------------------------------------------------------------------
