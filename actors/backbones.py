@@ -4,7 +4,7 @@ The weights are not part of the package. `fetch` gets them from their official a
 the one that ``CLAMOR_BACKBONE_URL`` names, and keeps them under the name of their hash: in the
 user's data folder, or beside the shipped model. A file whose size or hash differs is never used.
 
-Light: the HTTP process imports this. `actors.science.backbone` reads the bytes.
+Light: the HTTP process imports this. `actors.science.tagging.backbone` reads the bytes.
 """
 
 from __future__ import annotations

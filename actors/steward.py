@@ -12,21 +12,30 @@ import threading
 import structlog
 from sqlalchemy.orm import Session
 
-from actors import clock, messages, watchdog
-from actors.messages import Nudge
-from actors.runtime import Runtime
-from db import batch_queries, claims, clock_queries, model_queries, queries, webhook_queries
-from db.analysis_models import Analysis
-from db.batch_queries import BatchWork
+from actors.execution import watchdog
+from actors.execution.runtime import Runtime
+from actors.messaging import messages
+from actors.messaging.messages import Nudge
+from actors.scheduling import clock
 from db.blobs import session_prefix
-from db.claims import Unit, Work
-from db.clock_queries import RunWork
-from db.export_models import Export
-from db.model_queries import JobWork
-from db.queries import Untidy
-from db.report_models import DailyReport
-from db.training_models import TrainingJob, Validation
-from db.webhook_queries import DeliveryWork
+from db.queries import (
+    batch_queries,
+    job_run_queries,
+    model_queries,
+    session_queries,
+    webhook_queries,
+)
+from db.queries.batch_queries import BatchWork
+from db.queries.job_run_queries import RunWork
+from db.queries.model_queries import JobWork
+from db.queries.session_queries import Untidy
+from db.queries.webhook_queries import DeliveryWork
+from db.queue import claims
+from db.queue.claims import Unit, Work
+from db.tables.analyses import Analysis
+from db.tables.exports import Export
+from db.tables.reports import DailyReport
+from db.tables.training import TrainingJob, Validation
 
 log = structlog.get_logger(__name__)
 
@@ -85,7 +94,7 @@ def take_quiet(db: Session, *, quiet_s: float, limit: int) -> list[Unit]:
     found += webhook_queries.take_quiet_webhooks(db, quiet_s=quiet_s, limit=limit)
     for job in (Analysis, TrainingJob, Validation, Export, DailyReport):
         found += model_queries.take_quiet_jobs(db, job, quiet_s=quiet_s, limit=limit)
-    found += clock_queries.take_quiet_runs(db, quiet_s=quiet_s, limit=limit)
+    found += job_run_queries.take_quiet_runs(db, quiet_s=quiet_s, limit=limit)
     return found
 
 
@@ -112,12 +121,12 @@ class Steward:
     def round(self) -> list[Nudge]:
         """Look once; what was nudged."""
         with self._runtime.store.transaction() as db:
-            if not queries.try_steward_lock(db):
+            if not session_queries.try_steward_lock(db):
                 return []
             clock.fill_missed(db, late_s=self._late_s)
             quiet_s = self._runtime.settings.lease_s
             found = take_quiet(db, quiet_s=quiet_s, limit=ROWS_A_ROUND)
-            untidy = queries.sessions_to_tidy(
+            untidy = session_queries.sessions_to_tidy(
                 db, silent_after_s=self._silent_after_s, limit=ROWS_A_ROUND
             )
         nudges = [nudge_for(work) for work in found]
@@ -134,11 +143,11 @@ class Steward:
         keys = blobs.keys(session_prefix(untidy.session_id))
         with store.reading() as db:
             # It may be retried by now. What was listed before is not what it writes then.
-            if not queries.has_ended(db, untidy.session_id):
+            if not session_queries.has_ended(db, untidy.session_id):
                 return
         blobs.delete(*(key for key in keys if key not in untidy.kept), *untidy.unneeded)
         with store.transaction() as db:
-            queries.note_tidied(db, untidy.session_id, silent_after_s=self._silent_after_s)
+            session_queries.note_tidied(db, untidy.session_id, silent_after_s=self._silent_after_s)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._runtime.settings.steward_s):

@@ -11,27 +11,30 @@ import dramatiq
 import structlog
 from dramatiq.middleware import Middleware
 
-from actors import broker, messages, schedule, tracing, watchdog
 from actors.analytics.analyze import analyze_session_data
 from actors.analytics.export import export_session_data
 from actors.analytics.report import generate_daily_report, start_daily_reports
 from actors.audio.aggregate import aggregate_session
-from actors.audio.batch import batch_process_files
 from actors.audio.detect import detect_span
-from actors.audio.notify import deliver_webhook
 from actors.audio.process import process_audio_file
 from actors.audio.split import split_recording
-from actors.logs import configure
+from actors.batches.expand import batch_process_files
+from actors.execution import watchdog
+from actors.execution.runtime import Runtime
 from actors.maintenance.cleanup import clean_up
 from actors.maintenance.health import health_check
 from actors.maintenance.retention import cleanup_failed_sessions, cleanup_old_sessions
 from actors.maintenance.vacuum import vacuum_database
-from actors.messages import Nudge
+from actors.messaging import broker, messages
+from actors.messaging.messages import Nudge
+from actors.observability import tracing
+from actors.observability.logs import configure
 from actors.parent import end_with_parent
-from actors.runtime import Runtime
+from actors.scheduling import schedule
 from actors.steward import Steward
 from actors.training.train import train_noise_classifier
 from actors.training.validate import validate_model
+from actors.webhooks.deliver import deliver_webhook
 from db.settings import from_environment
 
 log = structlog.get_logger(__name__)

@@ -16,22 +16,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
+from db.store import make_engine
+
 # The tables of the other modules join the metadata by being imported.
-from db import (  # noqa: F401
-    account_models,
-    analysis_models,
-    batch_models,
-    clock_models,
-    export_models,
-    idempotency_models,
-    limit_models,
-    report_models,
-    training_models,
-    upkeep_models,
-    webhook_models,
-)
-from db.models import Base
-from db.session import make_engine
+from db.tables import accounts as account_models  # noqa: F401
+from db.tables.sessions import Base
 
 log = structlog.get_logger(__name__)
 

@@ -132,7 +132,7 @@ class Settings:
     #: A worker that falls silent for this long loses its claim. Shorter recovers sooner from a
     #: dead worker; longer forgives a machine that stalls.
     lease_s: float = _setting("CLAMOR_LEASE_S", 30.0, parse=_positive_float)
-    #: No step may run for longer than this; most may not for as long (``actors/watchdog.py``).
+    #: No step may run for longer than this; most may not for as long (`actors.execution.watchdog`).
     deadline_s: float = _setting("CLAMOR_DEADLINE_S", 1_500.0, parse=_positive_float)
     #: A step is given up after this many claims, whether they failed or killed their worker. More
     #: of them outlast a store that is away for longer.

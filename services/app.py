@@ -10,57 +10,43 @@ from typing import Any
 import falcon
 from prometheus_client import CollectorRegistry
 
-from actors import backbones, broker, tracing
-from actors.broker import Publisher
-from actors.logs import configure
+from actors import backbones
+from actors.messaging import broker
+from actors.messaging.broker import Publisher
+from actors.observability import tracing
+from actors.observability.logs import configure
 from actors.outbound.client import Outbound
 from actors.parent import end_with_parent
 from db.blobs import Blobs
-from db.session import Store
 from db.settings import Settings, from_environment
-from services import (
-    accounts,
-    analyses,
-    batches,
-    contract,
-    detections,
-    elsewhere,
-    events,
-    exchanges,
-    exports,
-    health,
-    holds,
-    index,
-    jobs,
-    keys,
-    metrics,
-    models,
-    noise_types,
-    openapi,
-    problems,
-    recordings,
-    reports,
-    retries,
-    sessions,
-    stopping,
-    trainings,
-    usage,
-    validations,
-    viewer,
-    webhooks,
-)
-from services.access import Access
-from services.access_log import AccessLog
-from services.contract import Parameters
-from services.documentation import resources as documentation
-from services.exchanges import Listener
-from services.http_metrics import HttpMetrics
-from services.idempotency import Idempotency
-from services.quotas import Quota
-from services.rate_limits import RateLimiter
-from services.records import Recorder
-from services.request_ids import RequestId
-from services.request_traces import Traces
+from db.store import Store
+from services.api.accounts import resources as accounts
+from services.api.admin import health, jobs, metrics, usage
+from services.api.analyses import resources as analyses
+from services.api.batches import resources as batches
+from services.api.exports import resources as exports
+from services.api.models import noise_types, trainings, validations
+from services.api.models import resources as models
+from services.api.reports import resources as reports
+from services.api.sessions import detections, elsewhere, events, holds, recordings, retries
+from services.api.sessions import resources as sessions
+from services.api.webhooks import resources as webhooks
+from services.http import contract, exchanges, keys, problems, stopping
+from services.http.access import Access
+from services.http.access_log import AccessLog
+from services.http.contract import Parameters
+from services.http.exchanges import Listener
+from services.http.http_metrics import HttpMetrics
+from services.http.idempotency import Idempotency
+from services.http.quotas import Quota
+from services.http.rate_limits import RateLimiter
+from services.http.records import Recorder
+from services.http.request_ids import RequestId
+from services.http.request_traces import Traces
+from services.openapi import document as openapi
+from services.openapi.documentation import resources as documentation
+from services.viewer import index
+from services.viewer import pages as viewer
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,12 @@ from typing import IO, Any, Protocol, TypeVar
 import httpx
 import msgspec
 
-from services import (
-    analysis_schemas,
-    batch_schemas,
-    export_schemas,
-    list_schemas,
-    report_schemas,
-    schemas,
-)
-from services.errors import UserError
+from services.api.analyses import schemas as analysis_schemas
+from services.api.batches import schemas as batch_schemas
+from services.api.exports import schemas as export_schemas
+from services.api.reports import schemas as report_schemas
+from services.api.sessions import list_schemas, schemas
+from services.http.errors import UserError
 
 #: Between two looks at a session: soon enough for a short clip, seldom enough for a long file.
 POLL_FIRST_S = 0.1

@@ -15,10 +15,10 @@ import pytest
 import structlog
 from xdist.scheduler import LoadFileScheduling
 
-from actors import messages
+from actors.messaging import messages
 from db import migrate
-from db.session import Store
 from db.settings import Settings
+from db.store import Store
 from tests.support import accounts, servers
 from tests.support.folders import passable_folder
 

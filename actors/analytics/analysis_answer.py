@@ -1,5 +1,6 @@
-"""What is answered of a session's analysis, as plain data; services/analysis_schemas.py says what
-each part means.
+"""What is answered of a session's analysis, as plain data.
+
+What each part means stands in ``services/api/analyses/schemas.py``.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actors import rounding
-from actors.noise_types import BACKGROUND, group_of
-from actors.science import analysis
-from actors.science.analysis import EnergyShares, Events
-from actors.science.levels import EnergyCurve, LevelSeries
-from actors.science.stretches import Stretches
-from actors.science.totals import SILENCE
-from db.models import AudioSession
+from actors.facts import rounding
+from actors.facts.noise_types import BACKGROUND, group_of
+from actors.science.levels.levels import EnergyCurve, LevelSeries
+from actors.science.levels.totals import SILENCE
+from actors.science.summaries import analysis
+from actors.science.summaries.analysis import EnergyShares, Events
+from actors.science.summaries.stretches import Stretches
+from db.tables.sessions import AudioSession
 
 #: Events that are told as the loudest.
 LOUDEST = 10

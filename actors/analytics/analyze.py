@@ -6,19 +6,19 @@ import uuid
 from functools import partial
 from typing import Any
 
-from actors import steps
 from actors.analytics import analysis_answer
 from actors.analytics.analysis_answer import Given
-from actors.failures import ClaimLost
-from actors.hold import Hold
-from actors.messages import AnalyzeSession
-from actors.progress import Bar
-from actors.runtime import Runtime
-from actors.science.analysis import Events
-from actors.science.levels import LevelSeries
-from db import analysis_queries, queries
-from db.analysis_queries import STEP, AnalysisWork
+from actors.execution import steps
+from actors.execution.failures import ClaimLost
+from actors.execution.hold import Hold
+from actors.execution.progress import Bar
+from actors.execution.runtime import Runtime
+from actors.messaging.messages import AnalyzeSession
+from actors.science.levels.levels import LevelSeries
+from actors.science.summaries.analysis import Events
 from db.blobs import BlobMissing, Blobs
+from db.queries import analysis_queries, session_queries
+from db.queries.analysis_queries import STEP, AnalysisWork
 
 #: The share of the bar that reading takes.
 READ_SHARE = 0.6
@@ -47,7 +47,7 @@ def _analyze(runtime: Runtime, work: AnalysisWork) -> steps.Step:
 
 def _read(runtime: Runtime, session_id: uuid.UUID) -> Given:
     with runtime.store.transaction() as db:
-        session = queries.get_session(db, session_id)
+        session = session_queries.get_session(db, session_id)
         analysis = analysis_queries.get_analysis(db, session_id)
         if session is None or analysis is None:
             # It was removed, and its analysis with it.

@@ -11,7 +11,6 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from actors import export_formats, steps
 from actors.analytics.formats.archive import Archive
 from actors.analytics.formats.audacity import Audacity
 from actors.analytics.formats.clips import Clips
@@ -23,19 +22,22 @@ from actors.analytics.formats.raven import Raven
 from actors.analytics.formats.rows import Sink, Writer
 from actors.analytics.formats.rttm import Rttm
 from actors.analytics.selected import Piece, Selected
-from actors.failures import ClaimLost, Permanent
-from actors.hold import Hold
-from actors.messages import ExportSessionData
-from actors.noise_types import with_below
-from actors.progress import Bar
-from actors.runtime import Runtime
-from actors.science import clips, decode
+from actors.execution import steps
+from actors.execution.failures import ClaimLost, Permanent
+from actors.execution.hold import Hold
+from actors.execution.progress import Bar
+from actors.execution.runtime import Runtime
+from actors.facts import export_formats
+from actors.facts.noise_types import with_below
+from actors.messaging.messages import ExportSessionData
+from actors.science.audio_io import clips, decode
 from actors.science.errors import RecordingError
-from db import claims, export_queries
 from db.blobs import BlobMissing, export_prefix
-from db.export_models import Export
-from db.export_queries import Selection
-from db.model_queries import JobWork
+from db.queries import export_queries
+from db.queries.export_queries import Selection
+from db.queries.model_queries import JobWork
+from db.queue import claims
+from db.tables.exports import Export
 
 log = structlog.get_logger(__name__)
 

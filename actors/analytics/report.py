@@ -12,19 +12,21 @@ import msgspec
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
-from actors import clock, steps
 from actors.analytics import report_figures, report_page
-from actors.clock import Turn
-from actors.hold import Hold
-from actors.messages import GenerateDailyReport, Nudge, StartDailyReports
-from actors.progress import Bar
-from actors.runtime import Runtime
-from actors.science import day
-from actors.science.day import Day
-from db import claims, report_queries
+from actors.execution import steps
+from actors.execution.hold import Hold
+from actors.execution.progress import Bar
+from actors.execution.runtime import Runtime
+from actors.messaging.messages import GenerateDailyReport, Nudge, StartDailyReports
+from actors.scheduling import clock
+from actors.scheduling.clock import Turn
+from actors.science.summaries import day
+from actors.science.summaries.day import Day
 from db.blobs import report_key
-from db.model_queries import JobWork
-from db.report_models import DailyReport
+from db.queries import report_queries
+from db.queries.model_queries import JobWork
+from db.queue import claims
+from db.tables.reports import DailyReport
 
 #: The zone of the reports that the clock has made: that of the clock.
 CLOCK_ZONE = "UTC"

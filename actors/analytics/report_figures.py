@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from actors import rounding
-from actors.noise_types import group_of
-from actors.science import day
-from actors.science.day import Day, Stretch
-from db import report_queries, request_queries
-from db.models import level_reference
+from actors.facts import rounding
+from actors.facts.noise_types import group_of
+from actors.science.summaries import day
+from actors.science.summaries.day import Day, Stretch
+from db.queries import report_queries, request_queries
+from db.tables.sessions import level_reference
 
 #: Of the report's form: what a reader knows by it.
 VERSION = 1

@@ -14,8 +14,8 @@ from html import escape
 from typing import Any
 
 from actors.analytics.report_figures import LEVELS
-from actors.science import day_plots
-from actors.science.day import PERIODS
+from actors.science.plotting import day_plots
+from actors.science.summaries.day import PERIODS
 
 STYLE = """
 body { margin: 0 auto; max-width: 60rem; padding: 1rem; background: #fff; color: #1c1c1c;

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Row
 
 from actors.analytics.formats.rows import Event, Recording
-from db import export_queries
-from db.export_queries import Place, Selection
-from db.models import level_reference
-from db.session import Store
+from db.queries import export_queries
+from db.queries.export_queries import Place, Selection
+from db.store import Store
+from db.tables.sessions import level_reference
 
 #: Sessions, and events, that are held at once.
 PAGE_SESSIONS = 500

@@ -13,24 +13,27 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from actors import noise_types, rounding, steps
 from actors.audio import base_types, level_answer, pcm, privacy, progress, resplit
 from actors.audio.detect import SCORES
-from actors.failures import Permanent
-from actors.hold import Hold
-from actors.messages import AggregateSession, AnalyzeSession, Nudge
-from actors.runtime import Runtime
-from actors.science import day, ear
-from actors.science.chunks import RATE_HZ, Grid, count_steps
-from actors.science.classifier import Model
-from actors.science.levels import LevelSeries
-from actors.science.second_opinion import SecondOpinion
-from actors.science.totals import Totals, calibrated
+from actors.execution import steps
+from actors.execution.failures import Permanent
+from actors.execution.hold import Hold
+from actors.execution.runtime import Runtime
+from actors.facts import noise_types, rounding
+from actors.messaging.messages import AggregateSession, AnalyzeSession, Nudge
+from actors.science.detection import ear
+from actors.science.detection.chunks import RATE_HZ, Grid, count_steps
+from actors.science.detection.classifier import Model
+from actors.science.detection.second_opinion import SecondOpinion
+from actors.science.levels.levels import LevelSeries
+from actors.science.levels.totals import Totals, calibrated
+from actors.science.summaries import day
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
-from db import analysis_queries, queries, turns
 from db.blobs import BlobMissing, product_key
-from db.claims import Work
-from db.models import MUTE, AudioSession, SessionSpan
+from db.queries import analysis_queries, session_queries
+from db.queue import turns
+from db.queue.claims import Work
+from db.tables.sessions import MUTE, AudioSession, SessionSpan
 
 #: The share of the stage that naming takes where speech is muted afterwards.
 NAMED_SHARE = 0.3
@@ -45,8 +48,8 @@ def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
 def _aggregate(runtime: Runtime, work: Work) -> steps.Step:
     def perform(hold: Hold) -> steps.Outcome:
         with runtime.store.transaction() as db:
-            session = queries.get_session(db, work.session_id)
-            spans = queries.spans_of(db, work.session_id)
+            session = session_queries.get_session(db, work.session_id)
+            spans = session_queries.spans_of(db, work.session_id)
         assert session is not None
         if not any(span.state == "done" for span in spans):
             raise Permanent(
@@ -256,7 +259,7 @@ def _ending(
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
         nudges = move_on(db, attempt)
         if nudges is not None:
-            queries.add_detections(
+            session_queries.add_detections(
                 db, work.session_id, [dataclasses.asdict(event) for event in heard]
             )
             analysis_queries.ask_analysis(

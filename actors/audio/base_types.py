@@ -13,14 +13,14 @@ from typing import Any
 import structlog
 
 from actors.audio import pcm
-from actors.failures import BackboneElsewhere
-from actors.hold import Hold
-from actors.runtime import Runtime
-from actors.science.classifier import Model
-from actors.science.second_opinion import SecondOpinion
-from actors.science.tagger import Tagger
-from db import queries
-from db.models import AudioSession
+from actors.execution.failures import BackboneElsewhere
+from actors.execution.hold import Hold
+from actors.execution.runtime import Runtime
+from actors.science.detection.classifier import Model
+from actors.science.detection.second_opinion import SecondOpinion
+from actors.science.tagging.tagger import Tagger
+from db.queries import session_queries
+from db.tables.sessions import AudioSession
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ def opinion_of(
         read, n_samples = pcm.wide_reader(runtime.blobs, session, hold)
         return SecondOpinion(tagger, read, n_samples)
     with runtime.store.transaction() as db:
-        waited_s = queries.waited_for_backbone_s(db, session.id)
+        waited_s = session_queries.waited_for_backbone_s(db, session.id)
     if waited_s < PATIENCE_S:
         raise BackboneElsewhere(
             f"its worker does not have the backbone {session.backbone}, which others may have"

@@ -9,17 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from actors import steps
 from actors.audio import pcm, resplit
-from actors.failures import Permanent
-from actors.hold import Hold
-from actors.messages import AggregateSession, DetectSpan, Nudge
-from actors.runtime import Runtime
-from actors.science import ear
-from db import queries, turns
+from actors.execution import steps
+from actors.execution.failures import Permanent
+from actors.execution.hold import Hold
+from actors.execution.runtime import Runtime
+from actors.messaging.messages import AggregateSession, DetectSpan, Nudge
+from actors.science.detection import ear
 from db.blobs import BlobMissing
-from db.claims import Work
-from db.models import AudioSession, SessionSpan
+from db.queries import session_queries
+from db.queue import turns
+from db.queue.claims import Work
+from db.tables.sessions import AudioSession, SessionSpan
 
 #: How probabilities are stored on a span's row: half precision is finer than they are.
 SCORES = "<f2"
@@ -36,15 +37,15 @@ def _detect(runtime: Runtime, work: Work) -> steps.Step:
     aggregate = AggregateSession(session_id=session_id)
 
     def finish(db: Session, attempt: int, **values: object) -> Sequence[Nudge] | None:
-        was_last = queries.finish_span(db, work, attempt=attempt, values=values)
+        was_last = session_queries.finish_span(db, work, attempt=attempt, values=values)
         if was_last is None:
             return None
         return [aggregate] if was_last else []
 
     def perform(hold: Hold) -> steps.Outcome:
         with runtime.store.transaction() as db:
-            session = queries.get_session(db, session_id)
-            span = queries.get_span(db, session_id, span_index)
+            session = session_queries.get_session(db, session_id)
+            span = session_queries.get_span(db, session_id, span_index)
         if session is None or span is None:
             raise Permanent("session-removed", "the session was removed while it ran")
         try:

@@ -13,17 +13,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import structlog
 
-from actors import formats
-from actors.failures import ClaimLost, Permanent
-from actors.hold import Hold
+from actors.execution.failures import ClaimLost, Permanent
+from actors.execution.hold import Hold
+from actors.execution.runtime import Runtime
+from actors.facts import formats
 from actors.outbound import errors
 from actors.outbound.pinning import Limits
-from actors.runtime import Runtime
 from actors.science.errors import UnknownFormat
-from db import queries
 from db.blobs import product_key
-from db.claims import Work
-from db.models import AudioSession
+from db.queries import session_queries
+from db.queue.claims import Work
+from db.tables.sessions import AudioSession
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,9 @@ def recording(runtime: Runtime, session: AudioSession, work: Work, hold: Hold) -
     hold.check()
     hold.keeps(key)
     with runtime.store.transaction() as db:
-        held = queries.note_brought(db, work, attempt=hold.attempt, key=key, size_bytes=size_bytes)
+        held = session_queries.note_brought(
+            db, work, attempt=hold.attempt, key=key, size_bytes=size_bytes
+        )
     if not held:
         runtime.blobs.delete(key)
         raise ClaimLost

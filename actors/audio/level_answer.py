@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actors import rounding
-from actors.science.levels import LevelSeries
-from actors.science.totals import SILENCE, Totals
-from actors.science.weighting import supported_hz
-from db.models import AudioSession
+from actors.facts import rounding
+from actors.science.levels.levels import LevelSeries
+from actors.science.levels.totals import SILENCE, Totals
+from actors.science.levels.weighting import supported_hz
+from db.tables.sessions import AudioSession
 
 
 def of_the_whole(totals: Totals, calibration_db: float) -> dict[str, float | None]:

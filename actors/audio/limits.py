@@ -6,7 +6,7 @@ file can decode to days: so the length is looked at once more with every block t
 
 from __future__ import annotations
 
-from actors.failures import Permanent
+from actors.execution.failures import Permanent
 from actors.science.types import AudioFormat
 from db.settings import Settings
 

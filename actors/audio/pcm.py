@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.hold import Hold
-from actors.science import ear
-from actors.science.chunks import RATE_HZ, Grid
-from actors.science.prepare import PCM_BYTES, pcm_to_float
+from actors.execution.hold import Hold
+from actors.science.audio_io.prepare import PCM_BYTES, pcm_to_float
+from actors.science.detection import ear
+from actors.science.detection.chunks import RATE_HZ, Grid
 from db.blobs import Blobs
-from db.models import AudioSession
+from db.tables.sessions import AudioSession
 
 #: Samples that are read at once from beginning to end.
 BLOCK = 60 * RATE_HZ

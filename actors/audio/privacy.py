@@ -11,19 +11,20 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from actors import noise_types
 from actors.audio import pcm
-from actors.failures import Permanent
-from actors.hold import Hold
-from actors.runtime import Runtime
-from actors.science import decode, flac, muting, spectrogram, speech
-from actors.science.chunks import RATE_HZ
-from actors.science.spectrogram import Spectrogram
-from actors.science.tagger import Tagger
+from actors.execution.failures import Permanent
+from actors.execution.hold import Hold
+from actors.execution.runtime import Runtime
+from actors.facts import noise_types
+from actors.science.audio_io import decode, flac, muting, spectrogram
+from actors.science.audio_io.spectrogram import Spectrogram
+from actors.science.detection.chunks import RATE_HZ
+from actors.science.tagging import speech
+from actors.science.tagging.tagger import Tagger
 from actors.science.types import Event
 from db.blobs import BlobMissing, product_key
-from db.claims import Work
-from db.models import KEEP, MUTE, AudioSession
+from db.queue.claims import Work
+from db.tables.sessions import KEEP, MUTE, AudioSession
 
 #: The share of muting that is done when speech is found, and when the copy is written.
 FOUND_SHARE, COPIED_SHARE = 0.6, 0.95

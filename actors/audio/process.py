@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from actors import noise_types, steps
 from actors.audio import fetch, limits, privacy
-from actors.failures import Permanent
-from actors.hold import Hold
-from actors.messages import ProcessAudioFile, SplitRecording
-from actors.runtime import Runtime
-from actors.science import decode
-from actors.science.classifier import Model
-from db import queries, turns
-from db.claims import Work
+from actors.execution import steps
+from actors.execution.failures import Permanent
+from actors.execution.hold import Hold
+from actors.execution.runtime import Runtime
+from actors.facts import noise_types
+from actors.messaging.messages import ProcessAudioFile, SplitRecording
+from actors.science.audio_io import decode
+from actors.science.detection.classifier import Model
+from db.queries import session_queries
+from db.queue import turns
+from db.queue.claims import Work
 
 
 def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
@@ -28,7 +30,7 @@ def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
 def _process(runtime: Runtime, work: Work) -> steps.Step:
     def perform(hold: Hold) -> steps.Outcome:
         with runtime.store.reading() as db:
-            session = queries.get_session(db, work.session_id)
+            session = session_queries.get_session(db, work.session_id)
         assert session is not None
         with (
             privacy.audio_is_needed(session),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from actors.hold import Hold
-from actors.progress import Teller
-from actors.runtime import Runtime
-from db import queries
-from db.claims import Work
+from actors.execution.hold import Hold
+from actors.execution.progress import Teller
+from actors.execution.runtime import Runtime
+from db.queries import session_queries
+from db.queue.claims import Work
 
 
 def of_stage(runtime: Runtime, work: Work, hold: Hold) -> Callable[[float], None]:
@@ -20,6 +20,8 @@ def of_stage(runtime: Runtime, work: Work, hold: Hold) -> Callable[[float], None
 
     def tell(share: float) -> None:
         share = min(max(share, 0.0), 1.0)
-        teller.tell(lambda db: queries.note_share(db, work, attempt=hold.attempt, share=share))
+        teller.tell(
+            lambda db: session_queries.note_share(db, work, attempt=hold.attempt, share=share)
+        )
 
     return tell

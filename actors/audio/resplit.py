@@ -11,15 +11,15 @@ from collections.abc import Sequence
 import structlog
 from sqlalchemy.orm import Session
 
-from actors import steps
 from actors.audio import privacy
-from actors.failures import Permanent
-from actors.messages import Nudge, SplitRecording
-from actors.runtime import Runtime
-from db import queries
+from actors.execution import steps
+from actors.execution.failures import Permanent
+from actors.execution.runtime import Runtime
+from actors.messaging.messages import Nudge, SplitRecording
 from db.blobs import BlobMissing
-from db.claims import Work
-from db.models import AudioSession
+from db.queries import session_queries
+from db.queue.claims import Work
+from db.tables.sessions import AudioSession
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ def instead(
     log.warning("product_missing", session_id=str(session.id), key=str(missing))
 
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
-        if not queries.split_again(db, work, attempt=attempt):
+        if not session_queries.split_again(db, work, attempt=attempt):
             return None
         return [SplitRecording(session_id=work.session_id)]
 

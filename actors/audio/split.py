@@ -13,18 +13,21 @@ import structlog
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from actors import steps
 from actors.audio import base_types, limits, privacy, progress
-from actors.hold import Hold
-from actors.messages import DetectSpan, Nudge, SplitRecording
-from actors.runtime import Runtime
-from actors.science import calibration, chunks, decode, spectrogram
-from actors.science.prepare import Prepared, prepare, write_channel
-from actors.science.spectrogram import Spectrogram
-from db import limit_queries, queries, turns
+from actors.execution import steps
+from actors.execution.hold import Hold
+from actors.execution.runtime import Runtime
+from actors.messaging.messages import DetectSpan, Nudge, SplitRecording
+from actors.science.audio_io import decode, spectrogram
+from actors.science.audio_io.prepare import Prepared, prepare, write_channel
+from actors.science.audio_io.spectrogram import Spectrogram
+from actors.science.detection import chunks
+from actors.science.levels import calibration
 from db.blobs import product_key
-from db.claims import Work
-from db.models import KEEP, AudioSession
+from db.queries import session_queries, usage_limit_queries
+from db.queue import turns
+from db.queue.claims import Work
+from db.tables.sessions import KEEP, AudioSession
 
 Samples = NDArray[np.float32]
 
@@ -49,7 +52,7 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
 
     def perform(hold: Hold) -> steps.Outcome:
         with runtime.store.transaction() as db:
-            session = queries.get_session(db, session_id)
+            session = session_queries.get_session(db, session_id)
         assert session is not None
         privacy.require_mutable(session, runtime.tagger)
         with privacy.audio_is_needed(session):
@@ -94,13 +97,13 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
         def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
             nudges = move_on(db, attempt)
             if nudges is not None:
-                queries.add_spans(
+                session_queries.add_spans(
                     db, session_id, [(span.index, span.start, span.stop) for span in spans]
                 )
                 # Behind the fence, so that a recording counts once, however often it was tried; one
                 # that was decoded before it was given up and retried has counted already.
                 if session.duration_s is None:
-                    limit_queries.count_audio(db, session_id, audio_s=prepared.duration_s)
+                    usage_limit_queries.count_audio(db, session_id, audio_s=prepared.duration_s)
             return nudges
 
         return steps.Outcome(write)

@@ -18,13 +18,13 @@ from typing import Any
 
 import msgspec
 
-from actors import clock
-from actors.clock import Turn
+from actors.execution.runtime import Runtime
 from actors.maintenance import orphans, ownership
-from actors.messages import CleanUp
-from actors.runtime import Runtime
-from db import export_queries, idempotency_queries, request_queries, webhook_queries
+from actors.messaging.messages import CleanUp
+from actors.scheduling import clock
+from actors.scheduling.clock import Turn
 from db.blobs import export_prefix
+from db.queries import export_queries, idempotency_queries, request_queries, webhook_queries
 
 DAY_S = 86_400.0
 #: How long it can be looked up what a webhook was told.

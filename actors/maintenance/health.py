@@ -12,12 +12,14 @@ from typing import Any
 
 import structlog
 
-from actors import clock, failures, queues
-from actors.clock import Turn
+from actors.execution import failures
+from actors.execution.runtime import Runtime
 from actors.maintenance import ownership
-from actors.messages import CheckHealth, CleanUp
-from actors.runtime import Runtime
-from db import clock_queries, queries, queue_queries, upkeep_queries
+from actors.messaging import queues
+from actors.messaging.messages import CheckHealth, CleanUp
+from actors.scheduling import clock
+from actors.scheduling.clock import Turn
+from db.queries import job_run_queries, queue_queries, retention_queries, session_queries
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +75,7 @@ def _outcome(runtime: Runtime, check: Callable[[Runtime], dict[str, Any]]) -> di
 def _database(runtime: Runtime) -> dict[str, Any]:
     """It answers, and no session has been unfinished for too long."""
     with runtime.store.transaction() as db:
-        oldest_s = queries.oldest_unfinished_s(db)
+        oldest_s = session_queries.oldest_unfinished_s(db)
     return {"oldest_unfinished_s": oldest_s}
 
 
@@ -110,7 +112,7 @@ def _installation(runtime: Runtime) -> dict[str, Any]:
     except ownership.NotOurs as error:
         raise Fault(str(error)) from error
     with runtime.store.transaction() as db:
-        latest = clock_queries.latest_result(db, CleanUp.actor)
+        latest = job_run_queries.latest_result(db, CleanUp.actor)
     if latest is not None and latest.problem is not None:
         raise Fault(f"the latest {CleanUp.actor} failed: {latest.problem['detail']}")
     return {"owns_blobs": is_settled}
@@ -144,8 +146,8 @@ def _scheduler(runtime: Runtime) -> dict[str, Any]:
     if runtime.settings.in_memory_broker:
         return {}
     with runtime.store.transaction() as db:
-        now, tick = queries.clock(db), clock_queries.latest_tick(db)
-        since = tick or clock_queries.first_run_at(db) or now
+        now, tick = session_queries.clock(db), job_run_queries.latest_tick(db)
+        since = tick or job_run_queries.first_run_at(db) or now
     facts = {"latest_tick": None if tick is None else tick.isoformat()}
     if now - since > SILENT_SCHEDULER:
         raise Fault("the scheduler is silent; the steward fills its slots meanwhile", **facts)
@@ -155,7 +157,7 @@ def _scheduler(runtime: Runtime) -> dict[str, Any]:
 def _partitions(runtime: Runtime) -> dict[str, Any]:
     """Tables that are divided by time have parts ahead of it; without any, all is well."""
     with runtime.store.transaction() as db:
-        until, now = upkeep_queries.partitions_until(db), queries.clock(db)
+        until, now = retention_queries.partitions_until(db), session_queries.clock(db)
     late = [name for name, end in until.items() if not _is_ahead(end, now)]
     if late:
         raise Fault(f"no partition ahead: {', '.join(sorted(late))}", until=until)

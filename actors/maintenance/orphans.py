@@ -19,20 +19,20 @@ from sqlalchemy import and_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import ColumnElement
 
-from actors.clock import Turn
-from actors.failures import Permanent
-from actors.runtime import Runtime
-from db import (
+from actors.execution.failures import Permanent
+from actors.execution.runtime import Runtime
+from actors.scheduling.clock import Turn
+from db.blobs import CLIPS, EXPORTS, REPORTS, SESSIONS, TRAININGS, UPLOADS, VALIDATIONS
+from db.queries import (
     export_queries,
     model_queries,
     orphan_queries,
-    queries,
     report_queries,
-    upkeep_queries,
+    retention_queries,
+    session_queries,
 )
-from db.blobs import CLIPS, EXPORTS, REPORTS, SESSIONS, TRAININGS, UPLOADS, VALIDATIONS
-from db.models import UNFINISHED_STATES, AudioSession
-from db.training_models import Validation
+from db.tables.sessions import UNFINISHED_STATES, AudioSession
+from db.tables.training import Validation
 
 #: The keys that lie in the folder of each id, by the id.
 Folders = Mapping[uuid.UUID, list[str]]
@@ -74,7 +74,7 @@ def remove(turn: Turn, *, force: bool) -> dict[str, int]:
     """
     store = turn.runtime.store
     with store.transaction() as db:
-        began_at = queries.clock(db)
+        began_at = session_queries.clock(db)
     n_files = n_new = 0
     for index, place in enumerate(PLACES):
         turn.bar.tell(index / len(PLACES), f"looking below {place.prefix}")
@@ -150,13 +150,13 @@ def _in_folders_of(
     where: ColumnElement[bool] | None = None,
 ) -> set[str]:
     """All that lies in a folder whose id the column has, in the rows that are asked about."""
-    known = queries.known_ids(db, column, folders, where=where)
+    known = session_queries.known_ids(db, column, folders, where=where)
     return {key for each in known for key in folders[each]}
 
 
 def _kept_clips(db: Session, folders: Folders) -> set[str]:
     """The clips that are kept."""
-    return upkeep_queries.kept_keys(db, (key for keys in folders.values() for key in keys))
+    return retention_queries.kept_keys(db, (key for keys in folders.values() for key in keys))
 
 
 def _report_pages(db: Session, folders: Folders) -> set[str]:

@@ -12,11 +12,11 @@ import uuid
 import msgspec
 import structlog
 
-from actors.failures import Permanent
+from actors.execution.failures import Permanent
+from actors.execution.runtime import Runtime
 from actors.maintenance import orphans
-from actors.runtime import Runtime
-from db import orphan_queries
 from db.blobs import OWNER, BlobMissing
+from db.queries import orphan_queries
 
 log = structlog.get_logger(__name__)
 

@@ -19,16 +19,16 @@ import structlog
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from actors import clock
-from actors.clock import Turn
+from actors.execution.runtime import Runtime
 from actors.maintenance import ownership
-from actors.messages import CleanUpFailedSessions, CleanUpOldSessions
-from actors.runtime import Runtime
-from actors.science import clips, decode
+from actors.messaging.messages import CleanUpFailedSessions, CleanUpOldSessions
+from actors.scheduling import clock
+from actors.scheduling.clock import Turn
+from actors.science.audio_io import clips, decode
 from actors.science.errors import RecordingError
-from db import export_queries, upkeep_queries
 from db.blobs import BlobMissing, clip_key, export_prefix, session_prefix
-from db.upkeep_queries import Past
+from db.queries import export_queries, retention_queries
+from db.queries.retention_queries import Past
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +77,7 @@ def _clean_up(turn: Turn, *, failed: bool) -> dict[str, Any]:
     past = _past(runtime, options, failed=failed)
     keep_best = runtime.settings.keep_best if options.keep_best is None else options.keep_best
     with runtime.store.transaction() as db:
-        n_sessions, duration_s, size_bytes = upkeep_queries.count_past(db, past)
+        n_sessions, duration_s, size_bytes = retention_queries.count_past(db, past)
     found = {
         "older_than_s": past.older_than_s,
         "dry_run": options.dry_run,
@@ -110,20 +110,20 @@ def _remove_page(turn: Turn, past: Past, *, keep_best: int) -> tuple[int, int]:
     turn.hold.check()
     runtime = turn.runtime
     with runtime.store.transaction() as db:
-        ids = upkeep_queries.page_past(db, past, limit=PAGE_SESSIONS, most_spans=PAGE_SPANS)
+        ids = retention_queries.page_past(db, past, limit=PAGE_SESSIONS, most_spans=PAGE_SPANS)
         events = _worth_keeping(db, ids, most=keep_best) if keep_best else []
     # Outside any transaction: to decode recordings takes longer than a lock should be held.
     clip_rows = _cut(runtime, events)
     dropped: list[str] = []
     try:
         with runtime.store.transaction() as db:
-            removed = upkeep_queries.remove_past(db, past, ids)
+            removed = retention_queries.remove_past(db, past, ids)
             exports = export_queries.remove_of_sessions(db, removed)
             kept = [values for values in clip_rows if values["session_id"] in removed]
             for values in kept:
-                upkeep_queries.keep_clip(db, **values)
+                retention_queries.keep_clip(db, **values)
             if keep_best:
-                dropped = upkeep_queries.drop_clips(db, most=keep_best)
+                dropped = retention_queries.drop_clips(db, most=keep_best)
     except Exception:
         # If it was committed all the same, the clips are there; else ``clean_up`` removes them.
         log.warning("page_not_removed", sessions=len(ids), clips=len(clip_rows))
@@ -140,10 +140,10 @@ def _remove_page(turn: Turn, past: Past, *, keep_best: int) -> tuple[int, int]:
 
 def _worth_keeping(db: Session, ids: Sequence[uuid.UUID], *, most: int) -> list[Row[Any]]:
     """The events of some sessions that are surer than the least sure clip that is kept."""
-    least = upkeep_queries.least_kept(db, most=most)
+    least = retention_queries.least_kept(db, most=most)
     return [
         event
-        for event in upkeep_queries.best_events(db, ids, most=most)
+        for event in retention_queries.best_events(db, ids, most=most)
         if event.confidence > least.get((event.user_id, event.noise_type), -1.0)
     ]
 

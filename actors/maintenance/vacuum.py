@@ -8,13 +8,13 @@ import psycopg
 import structlog
 from psycopg import sql
 
-from actors import clock
-from actors.clock import Turn
-from actors.failures import Permanent
-from actors.messages import VacuumDatabase
-from actors.runtime import Runtime
-from db import upkeep_queries
-from db.session import make_engine
+from actors.execution.failures import Permanent
+from actors.execution.runtime import Runtime
+from actors.messaging.messages import VacuumDatabase
+from actors.scheduling import clock
+from actors.scheduling.clock import Turn
+from db.queries import retention_queries
+from db.store import make_engine
 
 log = structlog.get_logger(__name__)
 
@@ -30,8 +30,8 @@ def vacuum_database(runtime: Runtime, nudge: VacuumDatabase) -> None:
 def _vacuum(turn: Turn) -> dict[str, Any]:
     runtime = turn.runtime
     with runtime.store.transaction() as db:
-        before = upkeep_queries.tables(db)
-        counts = upkeep_queries.vacuum_counts(db)
+        before = retention_queries.tables(db)
+        counts = retention_queries.vacuum_counts(db)
     engine = make_engine(
         runtime.settings.database_url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, pool_size=1
     )
@@ -48,8 +48,8 @@ def _vacuum(turn: Turn) -> dict[str, Any]:
     finally:
         engine.dispose()
     with runtime.store.transaction() as db:
-        after = upkeep_queries.tables(db)
-        counts_after = upkeep_queries.vacuum_counts(db)
+        after = retention_queries.tables(db)
+        counts_after = retention_queries.vacuum_counts(db)
     _refuse_skipped([name for name, count in counts.items() if counts_after.get(name) == count])
     return {
         "tables": {

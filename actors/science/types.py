@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actors.noise_types import BACKGROUND, UNCLASSIFIED
+from actors.facts.noise_types import BACKGROUND, UNCLASSIFIED
 
 __all__ = [
     "BACKGROUND",

@@ -14,13 +14,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science import clip_metrics, decode, ear, events, metrics, naming
-from actors.science.chunks import RATE_HZ, STEP_S, Grid
-from actors.science.classifier import Model
-from actors.science.levels import LevelSeries
-from actors.science.metrics import LabelledEvent
-from actors.science.prepare import pcm_to_float, prepare
-from actors.science.second_opinion import SecondOpinion
+from actors.science.audio_io import decode
+from actors.science.audio_io.prepare import pcm_to_float, prepare
+from actors.science.detection import ear, events, naming
+from actors.science.detection.chunks import RATE_HZ, STEP_S, Grid
+from actors.science.detection.classifier import Model
+from actors.science.detection.second_opinion import SecondOpinion
+from actors.science.evaluation import clip_metrics, metrics
+from actors.science.evaluation.metrics import LabelledEvent
+from actors.science.levels.levels import LevelSeries
 from actors.science.types import BACKGROUND, Event
 from actors.training import scenes
 from actors.training.dataset import LabelledClip, Samples

@@ -27,8 +27,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
-from actors.science import members
-from actors.science.members import Forest, Layer, Logits, Member, Network
+from actors.science.detection import members
+from actors.science.detection.members import Forest, Layer, Logits, Member, Network
 from actors.training import trees
 
 #: Spread that is added to each feature's own before dividing by it: a feature that hardly moves

@@ -16,10 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from actors.science.classifier import Model
+from actors.science.detection.classifier import Model
+from actors.science.detection.features import FEATURE_VERSION
+from actors.science.detection.members import Member
 from actors.science.errors import ModelError
-from actors.science.features import FEATURE_VERSION
-from actors.science.members import Member
 from actors.training import accuracy, dataset, recipe, report
 from actors.training.dataset import LabelledClip
 from actors.training.recipe import EVERYTHING, Material

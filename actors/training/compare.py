@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science.classifier import Model
-from actors.science.features import FEATURE_VERSION
+from actors.science.detection.classifier import Model
+from actors.science.detection.features import FEATURE_VERSION
 from actors.science.types import BACKGROUND
 from actors.training import algorithms, copies, crossval, dataset
 from actors.training.crossval import Fold, Windows

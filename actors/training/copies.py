@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from actors.science.chunks import RATE_HZ
+from actors.science.detection.chunks import RATE_HZ
 from actors.science.types import BACKGROUND
 from actors.training import dataset
 from actors.training.dataset import Examples, LabelledClip

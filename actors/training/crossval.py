@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
-from actors.science import features, members
-from actors.science.chunks import MIN_CHUNK, RATE_HZ
-from actors.science.events import QUIET_DB
-from actors.science.members import Member
+from actors.science.detection import features, members
+from actors.science.detection.chunks import MIN_CHUNK, RATE_HZ
+from actors.science.detection.events import QUIET_DB
+from actors.science.detection.members import Member
 from actors.science.types import BACKGROUND
 from actors.training import algorithms
 from actors.training.algorithms import HeldOut

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from actors.science import features, synth
-from actors.science.chunks import HOP, MIN_CHUNK, RATE_HZ
-from actors.science.prepare import read_mono
+from actors.science import synth
+from actors.science.audio_io.prepare import read_mono
+from actors.science.detection import features
+from actors.science.detection.chunks import HOP, MIN_CHUNK, RATE_HZ
 from actors.science.types import BACKGROUND
 
 Samples = NDArray[np.float32]

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from actors.science import classifier
-from actors.science.backbone import Backbone
-from actors.science.classifier import Model
+from actors.science.detection import classifier
+from actors.science.detection.classifier import Model
+from actors.science.tagging.backbone import Backbone
 from actors.training import accuracy, baseline, dataset, everyday, markdown, report, tagging
 from actors.training import sounds as material
 from actors.training.everyday import OUTCOMES, Judged, Judges

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from actors import noise_types
-from actors.science import clip_metrics, ear
-from actors.science.backbone import RATE_HZ, Array, Backbone
-from actors.science.chunks import RATE_HZ as MODEL_RATE_HZ
-from actors.science.classifier import Model
-from actors.science.second_opinion import SecondOpinion
-from actors.science.tagger import Head, Tagger
+from actors.facts import noise_types
+from actors.science.detection import ear
+from actors.science.detection.chunks import RATE_HZ as MODEL_RATE_HZ
+from actors.science.detection.classifier import Model
+from actors.science.detection.second_opinion import SecondOpinion
+from actors.science.evaluation import clip_metrics
+from actors.science.tagging.backbone import RATE_HZ, Array, Backbone
+from actors.science.tagging.tagger import Head, Tagger
 from actors.science.types import UNCLASSIFIED, Event
 from actors.training import accuracy
 from actors.training import sounds as material

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actors import noise_types
-from actors.science import second_opinion, tagger
-from actors.science.backbone import Array, Backbone
+from actors.facts import noise_types
+from actors.science.detection import second_opinion
 from actors.science.errors import ScienceError
-from actors.science.mobilenet import N_TAGS
-from actors.science.tagger import Floats, Head, Tagger
+from actors.science.tagging import tagger
+from actors.science.tagging.backbone import Array, Backbone
+from actors.science.tagging.mobilenet import N_TAGS
+from actors.science.tagging.tagger import Floats, Head, Tagger
 from actors.science.types import BACKGROUND, UNCLASSIFIED
 from actors.training import crossval, negatives, sounds, tagging
 from actors.training.crossval import Scores, Tell

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science import tagger
-from actors.science.backbone import Array, Backbone
-from actors.science.tagger import Head, Tagger
+from actors.science.tagging import tagger
+from actors.science.tagging.backbone import Array, Backbone
+from actors.science.tagging.tagger import Head, Tagger
 from actors.training import everyday, few, negatives, tagging
 from actors.training.dataset import LabelledClip
 from actors.training.few import Material

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actors.science import cnn, ear
-from actors.science.chunks import STEP
-from actors.science.classifier import Model
-from actors.science.features import FEATURE_VERSION
-from actors.science.members import Member
+from actors.science.detection import cnn, ear
+from actors.science.detection.chunks import STEP
+from actors.science.detection.classifier import Model
+from actors.science.detection.features import FEATURE_VERSION
+from actors.science.detection.members import Member
 from actors.science.types import BACKGROUND
 from actors.training import accuracy, copies, crossval, network, recipe, scenes
 from actors.training.accuracy import Clips

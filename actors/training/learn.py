@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science import backbone, chunks, classifier, second_opinion
-from actors.science.classifier import Model
+from actors.science.detection import chunks, classifier, second_opinion
+from actors.science.detection.classifier import Model
+from actors.science.detection.features import FEATURE_VERSION
+from actors.science.detection.members import Member
 from actors.science.errors import ScienceError
-from actors.science.features import FEATURE_VERSION
-from actors.science.members import Member
-from actors.science.tagger import Head, Tagger
+from actors.science.tagging import backbone
+from actors.science.tagging.tagger import Head, Tagger
 from actors.science.types import BACKGROUND
 from actors.training import algorithms, copies, crossval, few, hearers
 from actors.training.crossval import Scores

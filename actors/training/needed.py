@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from actors.failures import Permanent
-from actors.runtime import Runtime
-from actors.science.tagger import Tagger
+from actors.execution.failures import Permanent
+from actors.execution.runtime import Runtime
+from actors.science.tagging.tagger import Tagger
 
 
 def needed_backbone(runtime: Runtime, what: str) -> Tagger:

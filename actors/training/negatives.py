@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science.backbone import Array
+from actors.science.tagging.backbone import Array
 
 if TYPE_CHECKING:
     from actors.training.tagging import Examples

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from actors.science import cnn
-from actors.science.cnn import Convolutional, Layers
+from actors.science.detection import cnn
+from actors.science.detection.cnn import Convolutional, Layers
 from actors.science.types import BACKGROUND
 from actors.training import scenes
 from actors.training.scenes import Scene

@@ -10,13 +10,15 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from actors.science import backbone, cards, ear, metrics, psds, second_opinion
-from actors.science.cards import number
-from actors.science.chunks import RATE_HZ
-from actors.science.classifier import Model
-from actors.science.metrics import LabelledEvent, Score, Scores
-from actors.science.second_opinion import SecondOpinion
-from actors.science.tagger import Tagger
+from actors.science.detection import cards, ear, second_opinion
+from actors.science.detection.cards import number
+from actors.science.detection.chunks import RATE_HZ
+from actors.science.detection.classifier import Model
+from actors.science.detection.second_opinion import SecondOpinion
+from actors.science.evaluation import metrics, psds
+from actors.science.evaluation.metrics import LabelledEvent, Score, Scores
+from actors.science.tagging import backbone
+from actors.science.tagging.tagger import Tagger
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
 from actors.training import crossval
 

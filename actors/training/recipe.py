@@ -21,10 +21,11 @@ import torch
 from numpy.typing import NDArray
 
 from actors.parent import end_with_parent
-from actors.science import ear, synth
-from actors.science.chunks import RATE_HZ
-from actors.science.cnn import Convolutional
-from actors.science.members import Member, Network
+from actors.science import synth
+from actors.science.detection import ear
+from actors.science.detection.chunks import RATE_HZ
+from actors.science.detection.cnn import Convolutional
+from actors.science.detection.members import Member, Network
 from actors.science.types import BACKGROUND
 from actors.training import algorithms, network, scenes
 from actors.training.dataset import LabelledClip

@@ -11,13 +11,13 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.failures import Permanent
-from actors.runtime import Runtime
-from actors.science.chunks import RATE_HZ
+from actors.execution.failures import Permanent
+from actors.execution.runtime import Runtime
+from actors.science.audio_io.prepare import read_mono
+from actors.science.detection.chunks import RATE_HZ
 from actors.science.errors import EmptyRecording, RecordingError
-from actors.science.prepare import read_mono
-from db import queries
 from db.blobs import BlobMissing, recording_key
+from db.queries import session_queries
 
 #: What one job takes into memory, in seconds: 64 kB each, so about 460 MB. At twice the rate it
 #: takes half as many.
@@ -116,7 +116,7 @@ def _keys(runtime: Runtime, wanted: Sequence[Wanted]) -> list[str | None]:
     known: dict[uuid.UUID, str | None] = {}
     if session_ids:
         with runtime.store.reading() as db:
-            known = queries.served_keys(db, session_ids)
+            known = session_queries.served_keys(db, session_ids)
     # Of a session that is not there any more the recording is not, either.
     return [
         known.get(each.session_id, recording_key(each.session_id))

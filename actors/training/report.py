@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from actors.science import clip_metrics
-from actors.science.members import Member
+from actors.science.detection.members import Member
+from actors.science.evaluation import clip_metrics
 from actors.science.types import BACKGROUND
 from actors.training import accuracy, markdown, recipe
 from actors.training.accuracy import Clips

@@ -17,8 +17,9 @@ from scipy import fft
 from torch import Tensor
 from torch.nn import functional
 
-from actors.science import cnn, ear, synth
-from actors.science.chunks import MIN_CHUNK, RATE_HZ, STEP
+from actors.science import synth
+from actors.science.detection import cnn, ear
+from actors.science.detection.chunks import MIN_CHUNK, RATE_HZ, STEP
 from actors.science.types import BACKGROUND
 from actors.training.dataset import LabelledClip, Samples
 

@@ -16,10 +16,11 @@ import numpy as np
 import soundfile
 import soxr
 
-from actors import noise_types
-from actors.science import decode, synth
-from actors.science.backbone import RATE_HZ, SHORTEST, Array
-from actors.science.tagger import PIECE, Floats
+from actors.facts import noise_types
+from actors.science import synth
+from actors.science.audio_io import decode
+from actors.science.tagging.backbone import RATE_HZ, SHORTEST, Array
+from actors.science.tagging.tagger import PIECE, Floats
 from actors.training import dataset
 
 #: Groups of sounds; a group is held out at a time.

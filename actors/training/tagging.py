@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from actors import noise_types
-from actors.science import tagger
-from actors.science.backbone import Array, Backbone
-from actors.science.tagger import Floats, Head
+from actors.facts import noise_types
+from actors.science.tagging import tagger
+from actors.science.tagging.backbone import Array, Backbone
+from actors.science.tagging.tagger import Floats, Head
 from actors.training import dataset, negatives
 from actors.training import sounds as material
 from actors.training.sounds import Sound

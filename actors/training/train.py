@@ -12,24 +12,26 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
-from actors import steps
-from actors.failures import Permanent, Problem
-from actors.hold import Hold
-from actors.messages import Nudge, TrainNoiseClassifier
-from actors.progress import Bar
-from actors.runtime import Runtime
-from actors.science import cards, confusion
-from actors.science.classifier import Model
+from actors.execution import steps
+from actors.execution.failures import Permanent, Problem
+from actors.execution.hold import Hold
+from actors.execution.progress import Bar
+from actors.execution.runtime import Runtime
+from actors.messaging.messages import Nudge, TrainNoiseClassifier
+from actors.science.detection import cards
+from actors.science.detection.classifier import Model
 from actors.science.errors import ScienceError
-from actors.science.tagger import Tagger
+from actors.science.plotting import confusion
+from actors.science.tagging.tagger import Tagger
 from actors.training import learn, recordings
 from actors.training.learn import LabelledClip, Learnt
 from actors.training.needed import needed_backbone
 from actors.training.recordings import Wanted
-from db import claims, model_queries
 from db.blobs import training_prefix
-from db.model_queries import JobWork
-from db.training_models import TrainingClip, TrainingJob
+from db.queries import model_queries
+from db.queries.model_queries import JobWork
+from db.queue import claims
+from db.tables.training import TrainingClip, TrainingJob
 
 #: The share of the bar that reading takes, and where learning ends.
 READ_SHARE, LEARNT_SHARE = 0.2, 0.95

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science.members import LEAF, Forest
+from actors.science.detection.members import LEAF, Forest
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,24 +10,25 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from actors import steps
-from actors.failures import Permanent
-from actors.hold import Hold
-from actors.messages import Nudge, ValidateModel
-from actors.progress import Bar
-from actors.runtime import Runtime
-from actors.science import integrity
-from actors.science.classifier import Model
-from actors.science.integrity import Check
+from actors.execution import steps
+from actors.execution.failures import Permanent
+from actors.execution.hold import Hold
+from actors.execution.progress import Bar
+from actors.execution.runtime import Runtime
+from actors.messaging.messages import Nudge, ValidateModel
+from actors.science.detection import integrity
+from actors.science.detection.classifier import Model
+from actors.science.detection.integrity import Check
 from actors.training import quality, recordings
 from actors.training.needed import needed_backbone
 from actors.training.quality import Listener
 from actors.training.recordings import Wanted
-from db import claims, model_queries
 from db.blobs import BlobMissing
-from db.model_queries import JobWork
-from db.models import NoiseModel
-from db.training_models import Validation
+from db.queries import model_queries
+from db.queries.model_queries import JobWork
+from db.queue import claims
+from db.tables.sessions import NoiseModel
+from db.tables.training import Validation
 
 #: The share of the bar that reading takes.
 READ_SHARE = 0.3

@@ -8,7 +8,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from db import migrate
-from db.models import Base
+from db.tables.sessions import Base
 
 
 def _migrate(connection: Connection) -> None:

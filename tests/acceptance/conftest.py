@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services import homes
+from services.processes import homes
 from tests.support.folders import passable_folder
 from tests.support.standalone import Up, up
 

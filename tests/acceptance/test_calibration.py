@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services import first_key, standalone
+from services.processes import first_key, standalone
 from tests.support import recordings
 
 pytestmark = pytest.mark.acceptance

@@ -10,7 +10,7 @@ import pytest
 
 from db.blobs import Blobs, recording_key
 from db.settings import Settings
-from services.server import free_port
+from services.processes.server import free_port
 from tests.support import recordings
 from tests.support.accounts import KEY
 from tests.support.cluster import Cluster, eventually

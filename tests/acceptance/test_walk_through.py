@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services import demo, server
-from services.first_key import key_of
+from services.cli import demo
+from services.processes import server
+from services.processes.first_key import key_of
 from tests.support import documents, labelled, programs, recordings, servers
 from tests.support.documents import DOCUMENTS, END, README, Step, steps
 from tests.support.standalone import Up, environment

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from actors import broker, watchdog
-from actors.runtime import Runtime
+from actors.execution import watchdog
+from actors.execution.runtime import Runtime
+from actors.messaging import broker
 from db.settings import Settings
 from tests.support import recordings
 from tests.support.cluster import Cluster, Process, eventually
@@ -24,9 +25,9 @@ pytestmark = pytest.mark.acceptance
 #: Runs a block that never ends, under a watchdog with little patience, in a process of its own.
 STUCK = """
 import ctypes, sys
-from actors import watchdog
-from actors.runs import recorded
-from actors.logs import configure
+from actors.execution import watchdog
+from actors.execution.runs import recorded
+from actors.observability.logs import configure
 
 configure("INFO")
 watchdog.GRACE_S = 0.5

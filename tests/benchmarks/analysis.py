@@ -19,14 +19,15 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import insert, text
 
-from actors import broker
 from actors.analytics.analyze import analyze_session_data
-from actors.messages import AnalyzeSession
-from actors.runtime import Runtime
-from actors.science.levels import LevelSeries
-from db import analysis_queries, migrate
-from db.models import AudioSession, NoiseDetection
+from actors.execution.runtime import Runtime
+from actors.messaging import broker
+from actors.messaging.messages import AnalyzeSession
+from actors.science.levels.levels import LevelSeries
+from db import migrate
+from db.queries import analysis_queries
 from db.settings import Settings
+from db.tables.sessions import AudioSession, NoiseDetection
 from tests.support import servers
 
 HOURS, N_EVENTS = 24, 100_000

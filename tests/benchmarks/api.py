@@ -27,10 +27,11 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from db import migrate, queries
-from db.session import Store
+from db import migrate
+from db.queries import session_queries
 from db.settings import Settings
-from services.server import free_port
+from db.store import Store
+from services.processes.server import free_port
 from tests.benchmarks.fairness import remove_queues
 from tests.support import accounts, recordings, servers
 from tests.support.cluster import Cluster, eventually
@@ -147,7 +148,7 @@ def add_session(database_url: str) -> uuid.UUID:
     heard = {"rain": {"events": 3, "total_s": 12.5, "max_confidence": 0.93}}
     model = {"name": "base", "version": "2.1.0"}
     with store.transaction() as db:
-        row = queries.add_session(
+        row = session_queries.add_session(
             db, id=session_id, user_id=accounts.TEAM, file_name="street.flac", size_bytes=100_000,
             recording_key="nowhere",
         )  # fmt: skip
@@ -163,7 +164,7 @@ def add_session(database_url: str) -> uuid.UUID:
             **{f"{name}_db": -40.0 for name in levels},
         }
         db.add(row)
-        queries.add_spans(db, session_id, [(0, 0, 960_000)])
+        session_queries.add_spans(db, session_id, [(0, 0, 960_000)])
     store.close()
     return session_id
 

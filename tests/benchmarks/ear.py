@@ -24,14 +24,16 @@ from rich.progress import track
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from actors.science import chunks, classifier, cnn, decode, ear, features, spectrogram, tagger
-from actors.science.backbone import RATE_HZ as WIDE_RATE_HZ
-from actors.science.backbone import Backbone
-from actors.science.meter import LevelMeter
-from actors.science.prepare import MonoResampler, Prepared, pcm_to_float, prepare
-from actors.science.second_opinion import SecondOpinion
-from actors.science.spectrogram import Spectrogram
-from actors.science.tagger import Tagger
+from actors.science.audio_io import decode, spectrogram
+from actors.science.audio_io.prepare import MonoResampler, Prepared, pcm_to_float, prepare
+from actors.science.audio_io.spectrogram import Spectrogram
+from actors.science.detection import chunks, classifier, cnn, ear, features
+from actors.science.detection.second_opinion import SecondOpinion
+from actors.science.levels.meter import LevelMeter
+from actors.science.tagging import tagger
+from actors.science.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
+from actors.science.tagging.backbone import Backbone
+from actors.science.tagging.tagger import Tagger
 from actors.science.types import Event
 from tests.benchmarks import scene
 

@@ -22,8 +22,8 @@ from rich.table import Table
 from sqlalchemy import text
 
 from db import migrate
-from db.export_models import Export
-from db.session import make_engine
+from db.store import make_engine
+from db.tables.exports import Export
 from tests.support import accounts, servers
 
 #: How many events the sessions have: of one many, of the others few.
@@ -79,10 +79,11 @@ def _one(name: str, url: str, folder: str) -> None:
 
     import psutil
 
-    from actors import broker, worker
-    from actors.messages import ExportSessionData
-    from actors.runtime import Runtime
-    from db import export_queries, queries
+    from actors import worker
+    from actors.execution.runtime import Runtime
+    from actors.messaging import broker
+    from actors.messaging.messages import ExportSessionData
+    from db.queries import export_queries, session_queries
     from db.settings import Settings
 
     settings = Settings(
@@ -98,7 +99,7 @@ def _one(name: str, url: str, folder: str) -> None:
         with runtime.store.transaction() as db:
             export_queries.add_export(
                 db, id=export_id, user_id=accounts.TEAM, format=format_name, selection=selection,
-                expires_at=queries.clock(db),
+                expires_at=session_queries.clock(db),
             )  # fmt: skip
         export.handle(runtime, ExportSessionData(export_id=export_id))
         with runtime.store.transaction() as db:

@@ -23,13 +23,15 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import insert, text
 
-from actors import broker, messages
-from actors.broker import Publisher
-from db import migrate, queries, turns
+from actors.messaging import broker, messages
+from actors.messaging.broker import Publisher
+from db import migrate
 from db.blobs import Blobs, recording_key
-from db.models import User
-from db.session import Store
+from db.queries import session_queries
+from db.queue import turns
 from db.settings import Settings
+from db.store import Store
+from db.tables.sessions import User
 from tests.support import recordings, servers
 from tests.support.cluster import Cluster, eventually
 
@@ -109,7 +111,7 @@ class Bench:
         key = recording_key(session_id)
         self._blobs.put(key, self._clip)
         with self._store.transaction() as db:
-            queries.add_session(
+            session_queries.add_session(
                 db, id=session_id, file_name="clip.flac", recording_key=key,
                 size_bytes=len(self._clip), user_id=user_id,
             )  # fmt: skip

@@ -18,12 +18,12 @@ from pathlib import Path
 import falcon.testing
 import pytest
 
-from actors import broker
-from actors.broker import Publisher
+from actors.messaging import broker
+from actors.messaging.broker import Publisher
 from db import migrate
 from db.blobs import Blobs
-from db.session import Store
 from db.settings import Settings
+from db.store import Store
 from services.app import Collaborators, create_app
 from tests.support import accounts, servers
 

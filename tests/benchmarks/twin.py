@@ -23,19 +23,19 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session as DatabaseSession
 from sqlalchemy.orm import sessionmaker
 
-from actors import broker
-from actors.broker import Publisher
-from actors.logs import configure
-from actors.messages import ProcessAudioFile
-from db import account_queries, queries
-from db.account_models import ApiKey
+from actors.messaging import broker
+from actors.messaging.broker import Publisher
+from actors.messaging.messages import ProcessAudioFile
+from actors.observability.logs import configure
 from db.blobs import Blobs, recording_key
-from db.models import PRIORITIES, AudioSession, SessionSpan, User
-from db.session import make_engine
+from db.queries import account_queries, session_queries
 from db.settings import from_environment
-from services import keys
+from db.store import make_engine
+from db.tables.accounts import ApiKey
+from db.tables.sessions import PRIORITIES, AudioSession, SessionSpan, User
+from services.api.sessions.progress import Progress
 from services.app import SERVER_THREADS
-from services.progress import Progress
+from services.http import keys
 
 settings = from_environment()
 configure("WARNING")
@@ -159,7 +159,7 @@ def create_session(file: UploadFile, caller: Caller, db: Db) -> Session:
     session_id = uuid.uuid4()
     key = recording_key(session_id)
     blobs.put(key, iter(lambda: file.file.read(256 * 1024), b""))
-    queries.add_session(
+    session_queries.add_session(
         db, id=session_id, user_id=caller, file_name=file.filename or "recording",
         size_bytes=file.size or 0, recording_key=key,
     )  # fmt: skip

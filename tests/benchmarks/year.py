@@ -28,14 +28,15 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from actors.audio import level_answer
-from actors.science import chunks, classifier, day
-from actors.science.levels import STEPS_PER_S, LevelSeries
-from actors.science.totals import CLASS_DB, FIRST_DB, N_CLASSES, Histogram, Totals
+from actors.science.detection import chunks, classifier
+from actors.science.levels.levels import STEPS_PER_S, LevelSeries
+from actors.science.levels.totals import CLASS_DB, FIRST_DB, N_CLASSES, Histogram, Totals
+from actors.science.summaries import day
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Span
-from db import model_queries
 from db.blobs import Blobs, product_key, recording_key
-from db.models import NORMAL, UNFINISHED_STATES, level_reference
-from db.session import Store
+from db.queries import model_queries
+from db.store import Store
+from db.tables.sessions import NORMAL, UNFINISHED_STATES, level_reference
 from tests.support import accounts
 
 

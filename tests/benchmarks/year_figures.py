@@ -33,24 +33,27 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import delete, func, select, text
 
-from actors import broker, clock, steward
+from actors import steward
 from actors.analytics.report import generate_daily_report
-from actors.logs import configure
-from actors.messages import (
+from actors.execution.runtime import Runtime
+from actors.messaging import broker
+from actors.messaging.messages import (
     AnalyzeSession,
     CleanUpOldSessions,
     ExportSessionData,
     GenerateDailyReport,
     VacuumDatabase,
 )
-from actors.runtime import Runtime
-from actors.science import day
-from db import migrate, queries, queue_queries, report_queries
-from db.models import AudioSession
-from db.session import Store
+from actors.observability.logs import configure
+from actors.scheduling import clock
+from actors.science.summaries import day
+from db import migrate
+from db.queries import queue_queries, report_queries, session_queries
 from db.settings import Settings
+from db.store import Store
+from db.tables.sessions import AudioSession
 from services.app import Collaborators, create_app
-from services.bars import Bars
+from services.cli.bars import Bars
 from tests.benchmarks import year
 from tests.support import accounts, servers
 from tests.support.clock import ask
@@ -246,13 +249,13 @@ def rounds(bench: Bench) -> Iterator[Line]:
     asked: dict[str, Callable[[Any], object]] = {
         "steward: what is quiet": lambda db: steward.take_quiet(db, quiet_s=30, limit=200),
         "steward: slots missed": lambda db: clock.fill_missed(db, late_s=60),
-        "steward: what is to be tidied": lambda db: queries.sessions_to_tidy(
+        "steward: what is to be tidied": lambda db: session_queries.sessions_to_tidy(
             db, silent_after_s=7_200, limit=200
         ),
         "metrics: backlogs": queue_queries.backlogs,
         "metrics: unfinished": queue_queries.count_unfinished,
         "metrics: finished (each minute)": queue_queries.count_finished,
-        "metrics: oldest unfinished": queries.oldest_unfinished_s,
+        "metrics: oldest unfinished": session_queries.oldest_unfinished_s,
     }
     for what, ask_for in asked.items():
         yield timed(what, round_of(ask_for))
@@ -455,11 +458,11 @@ def _arrive(url: str, told: Connection) -> None:
         session_id = uuid.uuid4()
         began = time.perf_counter()
         with store.transaction() as db:
-            queries.add_session(
+            session_queries.add_session(
                 db, id=session_id, user_id=accounts.TEAM, file_name="street.flac",
                 size_bytes=100_000, recording_key=f"sessions/{session_id}/recording",
             )  # fmt: skip
-            queries.add_spans(
+            session_queries.add_spans(
                 db, session_id, [(i, i * 960_000, (i + 1) * 960_000) for i in range(SPANS)]
             )
         taken_s.append(time.perf_counter() - began)

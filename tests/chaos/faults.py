@@ -12,7 +12,7 @@ from typing import Any
 import pika
 import psycopg
 
-from actors import broker, messages
+from actors.messaging import broker, messages
 from tests.chaos.world import LEASE_S, World
 from tests.support.cluster import Process, eventually
 

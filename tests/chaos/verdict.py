@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from actors.messages import CleanUp
+from actors.messaging.messages import CleanUp
 from db.blobs import OWNER
 from services.client import ApiError
 from tests.chaos.world import World

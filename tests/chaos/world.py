@@ -13,12 +13,13 @@ from typing import Any
 
 import psycopg
 
-from actors import broker, messages
-from db import clock_queries, migrate, queries
-from db.session import Store
+from actors.messaging import broker, messages
+from db import migrate
+from db.queries import job_run_queries, session_queries
 from db.settings import Settings
+from db.store import Store
 from services.client import ApiError, Client
-from services.server import free_port
+from services.processes.server import free_port
 from tests.chaos import stores
 from tests.support import accounts, servers
 from tests.support.cluster import START_S, Cluster, Process, eventually
@@ -111,8 +112,8 @@ class World:
         """Ask for a run of a periodic job, as an operator does."""
         store = Store(self.settings.database_url, pool_size=1)
         with store.transaction() as db:
-            clock_queries.add_run(
-                db, nudge.actor, queries.clock(db), source="person", options=options
+            job_run_queries.add_run(
+                db, nudge.actor, session_queries.clock(db), source="person", options=options
             )
         store.close()
         self.send(nudge)

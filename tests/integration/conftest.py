@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from actors import broker, schedule
-from actors.runtime import Runtime
+from actors.execution.runtime import Runtime
+from actors.messaging import broker
+from actors.scheduling import schedule
 from db.settings import Settings
 
 

@@ -10,13 +10,13 @@ import falcon
 import falcon.testing
 from sqlalchemy.orm import Session
 
-from actors.runtime import Runtime
-from db import account_queries
-from db.account_models import SCOPES
-from db.session import Store
+from actors.execution.runtime import Runtime
+from db.queries import account_queries
 from db.settings import Settings
-from services import keys
+from db.store import Store
+from db.tables.accounts import SCOPES
 from services.app import Collaborators, create_app
+from services.http import keys
 
 PEPPER = "pepper of the tests, which opens nothing"
 #: The user of the team, and an administrator; every database of a test has both.

@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy import text, update
 
-from actors import schedule
-from actors.messages import CleanUp, Nudge
-from actors.runtime import Runtime
-from db import clock_queries, queries
-from db.clock_models import JobRun
+from actors.execution.runtime import Runtime
+from actors.messaging.messages import CleanUp, Nudge
+from actors.scheduling import schedule
+from db.queries import job_run_queries, session_queries
+from db.tables.job_runs import JobRun
 from tests.support.pipeline import handle
 
 
@@ -19,16 +19,16 @@ def ask(runtime: Runtime, nudge: Nudge, **options: Any) -> JobRun:
     job = schedule.job_named(nudge.actor)
     assert job is not None
     with runtime.store.transaction() as db:
-        now = queries.clock(db)
+        now = session_queries.clock(db)
         # The slot of the schedule counts as done: it is not what the test is about.
-        slot_id = clock_queries.add_run(db, job.name, job.latest_slot(now), source="clock")
+        slot_id = job_run_queries.add_run(db, job.name, job.latest_slot(now), source="clock")
         if slot_id is not None:
             db.execute(update(JobRun).where(JobRun.id == slot_id).values(state="completed"))
-        run_id = clock_queries.add_run(db, job.name, now, source="person", options=options)
+        run_id = job_run_queries.add_run(db, job.name, now, source="person", options=options)
     assert run_id is not None
     handle(runtime, nudge)
     with runtime.store.transaction() as db:
-        row = clock_queries.get_run(db, run_id)
+        row = job_run_queries.get_run(db, run_id)
     assert row is not None
     return row
 

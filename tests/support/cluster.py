@@ -17,7 +17,7 @@ import psutil
 
 from db.settings import Settings
 from services.client import ApiError, Client
-from services.server import free_port
+from services.processes.server import free_port
 from tests.support import accounts
 
 T = TypeVar("T")

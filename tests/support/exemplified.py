@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from db import queries
-from db.account_models import ApiKey
-from db.analysis_models import Analysis
-from db.batch_models import Batch, BatchItem
 from db.blobs import Blobs, recording_key
-from db.export_models import Export
-from db.models import AudioSession, Base, NoiseDetection, NoiseModel, User
-from db.report_models import DailyReport
-from db.session import Store
-from db.training_models import TrainingJob, Validation
-from db.webhook_models import Webhook, WebhookDelivery
-from services.examples import EXAMPLES, PARAMETERS, example
+from db.queries import session_queries
+from db.store import Store
+from db.tables.accounts import ApiKey
+from db.tables.analyses import Analysis
+from db.tables.batches import Batch, BatchItem
+from db.tables.exports import Export
+from db.tables.reports import DailyReport
+from db.tables.sessions import AudioSession, Base, NoiseDetection, NoiseModel, User
+from db.tables.training import TrainingJob, Validation
+from db.tables.webhooks import Webhook, WebhookDelivery
+from services.openapi.examples import EXAMPLES, PARAMETERS, example
 
 SESSION, BATCH, MODEL, JOB, VALIDATION, USER, WEBHOOK, DELIVERY, EXPORT, REPORT = (
     uuid.UUID(each)
@@ -47,7 +47,7 @@ def add(store: Store, blobs: Blobs) -> None:
     for picture in ("confusion.png", "spectrogram.png"):
         blobs.put(picture, [b"\x89PNG\r\n\x1a\n"])
     with store.transaction() as db:
-        for row in _rows(queries.clock(db)):
+        for row in _rows(session_queries.clock(db)):
             db.add(row)
             # In this order: none refers to one behind it.
             db.flush()

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from actors.science.classifier import Model
-from actors.science.cnn import Convolutional, Layers
-from actors.science.features import FEATURE_VERSION
+from actors.science.detection.classifier import Model
+from actors.science.detection.cnn import Convolutional, Layers
+from actors.science.detection.features import FEATURE_VERSION
 from actors.science.types import BACKGROUND
 
 WIDTHS, HIDDEN = (4, 4, 4), 8

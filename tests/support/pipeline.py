@@ -9,12 +9,12 @@ import falcon.testing
 from sqlalchemy.orm import Session
 
 from actors import worker
-from actors.messages import Nudge, ProcessAudioFile, SplitRecording
-from actors.runtime import Runtime
+from actors.execution.runtime import Runtime
+from actors.messaging.messages import Nudge, ProcessAudioFile, SplitRecording
 from actors.steward import nudge_for, take_quiet
-from db import list_queries, queries
 from db.blobs import recording_key
-from db.models import AudioSession, NoiseDetection, SessionSpan
+from db.queries import list_queries, session_queries
+from db.tables.sessions import AudioSession, NoiseDetection, SessionSpan
 from services.app import Collaborators, create_app
 from tests.support import accounts
 
@@ -38,7 +38,7 @@ def add(runtime: Runtime, content: bytes, **values: Any) -> uuid.UUID:
     session_id = uuid.uuid4()
     runtime.blobs.put(recording_key(session_id), content)
     with runtime.store.transaction() as db:
-        queries.add_session(
+        session_queries.add_session(
             db,
             id=session_id,
             user_id=accounts.TEAM,
@@ -61,7 +61,7 @@ def detections_of(db: Session, session_id: uuid.UUID) -> list[NoiseDetection]:
 def session(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
     """A session as it stands."""
     with runtime.store.transaction() as db:
-        found = queries.get_session(db, session_id)
+        found = session_queries.get_session(db, session_id)
     assert found is not None
     return found
 
@@ -69,7 +69,7 @@ def session(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
 def span(runtime: Runtime, session_id: uuid.UUID, index: int) -> SessionSpan:
     """A span as it stands."""
     with runtime.store.transaction() as db:
-        found = queries.get_span(db, session_id, index)
+        found = session_queries.get_span(db, session_id, index)
     assert found is not None
     return found
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import obstore
 from obstore.store import S3Store
 
-from services.server import free_ports
+from services.processes.server import free_ports
 
 START_TIMEOUT_S = 60.0
 #: A port that was free may be taken before the server listens on it; then other ports are tried.

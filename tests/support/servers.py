@@ -34,7 +34,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from services.server import free_ports
+from services.processes.server import free_ports
 from tests.support import programs
 
 LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import psutil
 
-from services import server
 from services.client import Client
-from services.first_key import key_of
+from services.processes import server
+from services.processes.first_key import key_of
 from tests.support.cluster import eventually
 
 LISTENS = "Clamor listens at "
@@ -92,7 +92,10 @@ class Up:
 
 @contextmanager
 def up(
-    home: Path, *options: str, program: Sequence[str] = ("-m", "services.cli"), **variables: str
+    home: Path,
+    *options: str,
+    program: Sequence[str] = ("-m", "services.cli"),
+    **variables: str,
 ) -> Iterator[Up]:
     """``clamor up`` over a folder; it need not listen yet."""
     port = server.free_port()

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from actors.science.mobilenet import Layers
-from actors.science.tagger import Head
+from actors.science.tagging.mobilenet import Layers
+from actors.science.tagging.tagger import Head
 from actors.training import tagging
 
 State = dict[str, Tensor]

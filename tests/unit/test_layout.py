@@ -10,7 +10,7 @@ HEAVY = ("torch", "torchaudio", "sklearn", "soundfile", "av", "soxr", "matplotli
 
 def test_importing_the_app_loads_no_science() -> None:
     program = (
-        "import sys, services.app, services.server;"
+        "import sys, services.app, services.processes.server;"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     loaded = subprocess.run(

@@ -9,9 +9,9 @@ TESTS = Path(__file__).parents[1]
 DOCUMENT = TESTS.parent / "docs" / "reliability.md"
 #: What the document calls the files that it names often.
 SHORT = {
-    "windows": "integration/test_failure_windows.py",
-    "claims": "integration/test_claims.py",
-    "broker": "integration/test_broker_faults.py",
+    "windows": "integration/audio/test_failure_windows.py",
+    "claims": "integration/db/test_claims.py",
+    "broker": "integration/messaging/test_broker_faults.py",
 }
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from actors.analytics.formats.archive import file_stem, member, member_name
 from actors.analytics.formats.csv_table import CsvTable
 from actors.analytics.formats.rows import Event, Recording
-from actors.science import clips, plots
+from actors.science.audio_io import clips
+from actors.science.plotting import plots
 
 #: The table of the archive, and its columns beside those of every table.
 TABLE = "events.csv"

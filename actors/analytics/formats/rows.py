@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any, NamedTuple, Protocol
 
-from actors import noise_types
+from actors.facts import noise_types
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science.levels import LevelSeries
-from actors.science.meter import LevelMeter
-from actors.science.totals import Totals
+from actors.science.levels.levels import LevelSeries
+from actors.science.levels.meter import LevelMeter
+from actors.science.levels.totals import Totals
 
 DATA = Path(__file__).parent / "data"
 

@@ -13,8 +13,8 @@ from sklearn.ensemble import (
     RandomForestClassifier,
 )
 
-from actors.science import members
-from actors.science.members import Member
+from actors.science.detection import members
+from actors.science.detection.members import Member
 from actors.training import algorithms, trees
 from actors.training.algorithms import HeldOut
 

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from actors.science import synth
-from actors.science.chunks import RATE_HZ
+from actors.science.detection.chunks import RATE_HZ
 from actors.training import compare
 from actors.training.compare import Answers
 

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from actors.science import synth
-from actors.science.backbone import RATE_HZ, Backbone
-from actors.science.classifier import shipped
+from actors.science.detection.classifier import shipped
+from actors.science.tagging.backbone import RATE_HZ, Backbone
 from actors.training import baseline, evaluate, everyday
 from actors.training.everyday import OUTCOMES, Judges
 from actors.training.sounds import Sound

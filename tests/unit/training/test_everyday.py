@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from actors.science.backbone import RATE_HZ
+from actors.science.tagging.backbone import RATE_HZ
 from actors.science.types import UNCLASSIFIED, Candidate, Event
 from actors.training.everyday import (
     CODECS,

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors import noise_types
-from actors.science import classifier, second_opinion, synth, tagger
-from actors.science.backbone import RATE_HZ, Backbone
-from actors.science.classifier import Model
-from actors.science.tagger import Tagger
+from actors.facts import noise_types
+from actors.science import synth
+from actors.science.detection import classifier, second_opinion
+from actors.science.detection.classifier import Model
+from actors.science.tagging import tagger
+from actors.science.tagging.backbone import RATE_HZ, Backbone
+from actors.science.tagging.tagger import Tagger
 from actors.science.types import BACKGROUND
 from actors.training import few, learn, negatives, tagging
 from actors.training.few import NotAType

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from actors.science.backbone import Backbone
-from actors.science.tagger import Tagger
+from actors.science.tagging.backbone import Backbone
+from actors.science.tagging.tagger import Tagger
 from actors.training import few_shot, negatives, tagging
 from actors.training.few import Material
 from actors.training.few_shot import Fold, Judged

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.science import cards, cnn, ear, integrity, synth
-from actors.science.chunks import RATE_HZ, STEP
-from actors.science.classifier import Model
-from actors.science.cnn import Convolutional
-from actors.science.features import N_FEATURES
-from actors.science.members import Member
-from actors.science.textures import N_TEXTURES
+from actors.science import synth
+from actors.science.detection import cards, cnn, ear, integrity
+from actors.science.detection.chunks import RATE_HZ, STEP
+from actors.science.detection.classifier import Model
+from actors.science.detection.cnn import Convolutional
+from actors.science.detection.features import N_FEATURES
+from actors.science.detection.members import Member
+from actors.science.detection.textures import N_TEXTURES
 from actors.science.types import BACKGROUND
 from actors.training import crossval, hearers, learn, recipe, scenes
 from actors.training.hearers import Effort, Material

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.science import features, synth
-from actors.science.chunks import RATE_HZ
-from actors.science.classifier import Model
+from actors.science import synth
+from actors.science.detection import features
+from actors.science.detection.chunks import RATE_HZ
+from actors.science.detection.classifier import Model
 from actors.science.types import BACKGROUND
 from actors.training import algorithms, copies, crossval, few, hearers, learn
 from actors.training.learn import LabelledClip, Learnt, OneClassOnly, TooFewExamples

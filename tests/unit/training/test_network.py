@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from actors.science import synth
-from actors.science.chunks import RATE_HZ
-from actors.science.cnn import Convolutional
+from actors.science.detection.chunks import RATE_HZ
+from actors.science.detection.cnn import Convolutional
 from actors.science.types import BACKGROUND
 from actors.training import network, scenes
 from actors.training.dataset import LabelledClip

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from actors.science import classifier, ear
-from actors.science.chunks import RATE_HZ
+from actors.science.detection import classifier, ear
+from actors.science.detection.chunks import RATE_HZ
 from actors.science.types import BACKGROUND
 from actors.training import quality
 from tests.support import labelled, networks

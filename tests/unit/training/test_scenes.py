@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from actors.science import synth
-from actors.science.chunks import RATE_HZ, STEP
+from actors.science.detection.chunks import RATE_HZ, STEP
 from actors.training import scenes
 from actors.training.dataset import LabelledClip
 from actors.training.scenes import BACKGROUND_STEP, N_SAMPLES, N_STEPS, SOUND, UNSURE, Scene

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from actors.science.backbone import RATE_HZ, SHORTEST
-from actors.science.tagger import PIECE
+from actors.science.tagging.backbone import RATE_HZ, SHORTEST
+from actors.science.tagging.tagger import PIECE
 from actors.training import sounds
 from actors.training.sounds import Sound
 

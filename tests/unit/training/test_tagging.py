@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from actors.science.backbone import RATE_HZ, Backbone
+from actors.science.tagging.backbone import RATE_HZ, Backbone
 from actors.training import tagging
 from actors.training.sounds import Sound
 from actors.training.tagging import Examples

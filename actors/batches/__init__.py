@@ -1,0 +1,1 @@
+"""Batches: their recordings become sessions."""

@@ -1,0 +1,179 @@
+"""``batch_process_files``: recordings that lie in the blob store become sessions, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+import structlog
+from sqlalchemy.orm import Session
+
+from actors.execution import steps
+from actors.execution.failures import Permanent, Problem
+from actors.execution.hold import Hold
+from actors.execution.runtime import Runtime
+from actors.messaging.messages import BatchProcessFiles, Nudge, ProcessAudioFile
+from db.blobs import INBOX, BlobMissing, BlobsAway, recording_key
+from db.queries import batch_queries
+from db.queries.batch_queries import BatchWork
+from db.tables.batches import Batch, BatchItem
+
+log = structlog.get_logger(__name__)
+
+
+def batch_process_files(runtime: Runtime, nudge: BatchProcessFiles) -> None:
+    """Take the next page of a batch; the nudge for the page behind it is sent with its end."""
+    take = partial(batch_queries.take_batch, nudge.batch_id)
+    steps.run(runtime, nudge, take, partial(_step, runtime))
+
+
+def _step(runtime: Runtime, work: BatchWork) -> steps.Step:
+    perform = {"receiving": _close, "listing": _list, "expanding": _expand}[work.state]
+    return steps.Step(
+        name="batch", work=work, perform=partial(perform, runtime, work), give_up=steps.fail(work)
+    )
+
+
+def _close(_runtime: Runtime, work: BatchWork, _hold: Hold) -> steps.Outcome:
+    """End a batch whose upload has been silent for long: its server process is gone."""
+    problem = Problem(
+        code="upload-broken-off", detail="the upload broke off; what had arrived was taken"
+    )
+    return steps.Outcome(
+        steps.move_on(work, to="taken", values={"problem": msgspec.to_builtins(problem)})
+    )
+
+
+def _list(runtime: Runtime, work: BatchWork, _hold: Hold) -> steps.Outcome:
+    """Write down what lies below the batch's prefix."""
+    with runtime.store.transaction() as db:
+        batch = _batch(db, work)
+    assert batch.prefix is not None
+    most = runtime.settings.max_batch_items
+    keys = sorted(runtime.blobs.keys(batch.prefix, limit=most + 1))
+    if not keys:
+        raise Permanent("nothing-found", f"nothing lies below {batch.prefix!r}")
+    if len(keys) > most:
+        raise Permanent(
+            "too-many-files",
+            f"more than {most} files lie below {batch.prefix!r}; name a part of them",
+        )
+
+    def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
+        more = [BatchProcessFiles(batch_id=work.id)]
+        values = {"items_total": len(keys)}
+        moved = steps.move_on(work, to="expanding", values=values, then=more)(db, attempt)
+        if moved is not None:
+            batch_queries.add_keys(db, work.id, keys)
+        return moved
+
+    return steps.Outcome(write)
+
+
+@dataclass(frozen=True)
+class _Copied:
+    """A recording that has been copied to where its session will look for it."""
+
+    key: str
+    size_bytes: int
+
+
+def _expand(runtime: Runtime, work: BatchWork, hold: Hold) -> steps.Outcome:
+    """Copy the recordings of the next items; the end of the page makes sessions of them.
+
+    The key of a copy is the item's for good. If the claim is lost to another worker, that one
+    copies to the same keys, and nothing may be removed; if the batch was cancelled, nobody will
+    make sessions of them any more.
+    """
+    with runtime.store.transaction() as db:
+        batch = _batch(db, work)
+        items = batch_queries.next_items(db, work.id)
+    found = _copy_all(runtime, items, hold)
+
+    def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
+        next_item = work.next_item + len(items)
+        is_last = next_item == batch.items_total
+        then = [] if is_last else [BatchProcessFiles(batch_id=work.id)]
+        move_on = steps.move_on(
+            work,
+            to="taken" if is_last else work.state,
+            values={"next_item": next_item},
+            then=then,
+        )
+        if move_on(db, attempt) is None:
+            now = batch_queries.get_batch(db, work.id)
+            if now is None or now.state not in Batch.unfinished:
+                runtime.blobs.delete(*(each.key for each in found if isinstance(each, _Copied)))
+            return None
+        return [*_write_page(db, batch, items, found), *then]
+
+    return steps.Outcome(write)
+
+
+def _write_page(
+    db: Session, batch: Batch, items: Sequence[BatchItem], found: Sequence[_Copied | str]
+) -> list[Nudge]:
+    """Sessions of what was copied, and reasons of what was not."""
+    nudges: list[Nudge] = []
+    for item, copied in zip(items, found, strict=True):
+        index, name = item.item_index, item.file_name
+        if isinstance(copied, str):
+            batch_queries.refuse_item(db, batch, index, file_name=name, reason=copied)
+            continue
+        session_id = batch_queries.take_item(
+            db, batch, index, file_name=name, size_bytes=copied.size_bytes, key=copied.key
+        )
+        nudges.append(ProcessAudioFile(session_id=session_id))
+    return nudges
+
+
+def _copy_all(runtime: Runtime, items: Sequence[BatchItem], hold: Hold) -> list[_Copied | str]:
+    """Copy each recording, or say why not.
+
+    A failure that may pass is tried again, with the page. The last time it is held against the
+    one recording that it befell, so that one bad file does not stop the others; but not if it
+    befell all of them, for then it is the store that is away.
+    """
+    found: list[_Copied | str] = []
+    failures: list[Exception] = []
+    is_last_try = hold.counted >= runtime.settings.max_attempts
+    for item in items:
+        hold.check()
+        try:
+            found.append(_copy(runtime, item))
+        except BlobsAway:
+            raise
+        except Exception as error:
+            if not is_last_try:
+                raise
+            log.warning("batch_item_not_copied", batch_id=str(item.batch_id),
+                        item=item.item_index, exc_info=error)  # fmt: skip
+            failures.append(error)
+            found.append("it could not be read from the blob store")
+    if failures and len(failures) == len(items):
+        raise failures[0]
+    return found
+
+
+def _copy(runtime: Runtime, item: BatchItem) -> _Copied | str:
+    assert item.source_key is not None
+    key = recording_key(batch_queries.session_id_of(item.batch_id, item.item_index))
+    most_bytes = runtime.settings.max_upload_bytes
+    try:
+        size_bytes = runtime.blobs.size(item.source_key)
+        if not size_bytes:
+            return "the recording is empty"
+        if size_bytes > most_bytes:
+            return f"the recording is too large: at most {most_bytes} bytes are taken"
+        runtime.blobs.copy(item.source_key, key)
+    except BlobMissing:
+        return f"there is no such file below {INBOX}"
+    return _Copied(key, runtime.blobs.size(key))
+
+
+def _batch(db: Session, work: BatchWork) -> Batch:
+    batch = batch_queries.get_batch(db, work.id)
+    assert batch is not None
+    return batch

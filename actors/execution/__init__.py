@@ -1,0 +1,1 @@
+"""How work is claimed, run, and committed behind a fence."""

@@ -1,0 +1,73 @@
+"""Progress, told where the API reads it: now and then, behind the fence, and never at any price."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy.orm import Session
+
+from actors.execution.failures import ClaimLost
+from actors.execution.hold import Hold
+from actors.execution.runtime import Runtime
+from db.queries import model_queries
+from db.queries.model_queries import JobWork
+
+log = structlog.get_logger(__name__)
+
+#: Not more often than this: each telling is a transaction.
+EVERY_S = 1.0
+#: After a telling that failed: the work shall not wait for a Postgres that is away each second.
+AWAY_S = 10.0
+
+
+class Teller:
+    """Tells how far some work is, and stops what is in vain: see :meth:`Hold.check`."""
+
+    def __init__(self, runtime: Runtime, hold: Hold) -> None:
+        self._runtime = runtime
+        self._hold = hold
+        self._next_at = 0.0
+
+    def tell(self, note: Callable[[Session], bool], *, at_once: bool = False) -> None:
+        """Write by ``note``, which says whether the claim is still held, if it is time again."""
+        self._hold.check()
+        if time.monotonic() < self._next_at and not at_once:
+            return
+        try:
+            with self._runtime.store.transaction() as db:
+                held = note(db)
+        except Exception as error:
+            # Postgres is away: the work goes on, and a later telling may come through.
+            log.warning("progress_not_told", error=type(error).__name__)
+            self._next_at = time.monotonic() + AWAY_S
+            return
+        self._next_at = time.monotonic() + EVERY_S
+        if not held:
+            raise ClaimLost
+
+
+class Bar:
+    """Tells how far a job is, and stops one that is in vain: see :meth:`Hold.check`."""
+
+    def __init__(self, runtime: Runtime, work: JobWork, hold: Hold) -> None:
+        self._teller = Teller(runtime, hold)
+        self._work = work
+        self._attempt = hold.attempt
+        self._stage = ""
+
+    def tell(self, fraction: float, stage: str) -> None:
+        """``fraction`` of the job, in [0, 1], is done, and ``stage`` is under way."""
+        is_new, self._stage = stage != self._stage, stage
+        percent = round(100 * min(max(fraction, 0.0), 1.0))
+        self._teller.tell(
+            lambda db: model_queries.note_progress(
+                db, self._work, attempt=self._attempt, percent=percent, stage=stage
+            ),
+            at_once=is_new,
+        )
+
+    def part(self, start: float, stop: float) -> Callable[[float, str], None]:
+        """A bar of its own for ``[start, stop]`` of this one."""
+        return lambda fraction, stage: self.tell(start + fraction * (stop - start), stage)

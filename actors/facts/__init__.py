@@ -1,0 +1,1 @@
+"""Facts that workers and services share; so light that they may be imported from anywhere."""

@@ -1,0 +1,1 @@
+"""Messages, queues, and the broker that carries them."""

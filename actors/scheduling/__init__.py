@@ -1,0 +1,1 @@
+"""What runs at which time of day, and who sees to it."""

@@ -1,0 +1,40 @@
+"""The scheduler's process: periodiq, which sends the ticks of ``actors/scheduling/schedule.py``.
+
+TZ=UTC python -m actors.scheduling.scheduler actors.scheduling.schedule:boot
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import periodiq
+
+STOP_SIGNALS = frozenset((signal.SIGTERM, signal.SIGINT))
+
+
+def main() -> None:
+    """Send ticks until a signal comes."""
+    exit_at_signal()
+    periodiq.entrypoint()
+
+
+def exit_at_signal() -> None:
+    """Exit with code 0 at the first SIGTERM or SIGINT, whatever this process is doing.
+
+    periodiq handles neither, and as PID 1 a process receives no signal that it does not handle.
+    A thread waits for them, since a handler would run only after the call in which the main thread
+    is: a look-up of a name can take half a minute. A tick that is lost is filled in by the steward.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+
+    def wait() -> None:
+        signal.sigwait(STOP_SIGNALS)
+        os._exit(0)
+
+    threading.Thread(target=wait, name="stopping", daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

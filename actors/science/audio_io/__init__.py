@@ -1,0 +1,1 @@
+"""Recordings: from a file to samples, and back."""

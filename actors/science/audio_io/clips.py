@@ -1,0 +1,100 @@
+"""Short clips cut from a recording, to be kept or sent on."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from actors.science.audio_io.decode import Decoder
+from actors.science.audio_io.flac import HIGHEST_RATE_HZ, MOST_CHANNELS
+
+#: Sound before and after an event, so that a listener hears where it begins and ends.
+MARGIN_S = 0.5
+#: No clip is longer: an event may last as long as its recording.
+LONGEST_S = 30.0
+
+
+def cut(decoder: Decoder, events: Sequence[tuple[float, float]]) -> list[NDArray[np.float32]]:
+    """Cut clips of some events, as :func:`each` does; all of them at once.
+
+    Returns
+    -------
+    list of numpy.ndarray [shape=(n, n_channels), dtype=float32]
+        In the order of the events.
+    """
+    found = dict(each(decoder, events))
+    return [found[index] for index in range(len(events))]
+
+
+def each(
+    decoder: Decoder, events: Sequence[tuple[float, float]]
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Cut clips of some events, with `MARGIN_S` around each, one after the other.
+
+    The recording is decoded once, and only up to the end of the last clip. What is held of it
+    reaches from the begin of the first clip that is not whole yet to where the decoder is: it is
+    no longer than the longest clip and a block, however many clips there are.
+
+    Parameters
+    ----------
+    decoder
+        An open recording that nothing was read of.
+    events
+        ``(start_s, end_s)`` of each event. Of one that is longer than `LONGEST_S` its beginning is
+        taken.
+
+    Yields
+    ------
+    index
+        Of the event.
+    samples : numpy.ndarray [shape=(n, n_channels), dtype=float32]
+        At the recording's own rate; full scale = 1.0. Empty where the recording ends before.
+    """
+    rate_hz = decoder.format.rate_hz
+    waiting = sorted(
+        (
+            round((min(end_s, start_s + LONGEST_S) + MARGIN_S) * rate_hz),
+            max(round((start_s - MARGIN_S) * rate_hz), 0),
+            index,
+        )
+        for index, (start_s, end_s) in enumerate(events)
+    )
+    held = np.zeros((0, decoder.format.n_channels), np.float32)
+    #: Where in the recording what is held begins.
+    at = 0
+    done = 0
+    for block in decoder.blocks() if waiting else ():
+        held = np.concatenate([held, block])
+        while done < len(waiting) and waiting[done][0] <= at + len(held):
+            stop, start, index = waiting[done]
+            yield index, held[start - at : stop - at].copy()
+            done += 1
+        if done == len(waiting):
+            return
+        first = min(start for _, start, _ in waiting[done:])
+        n_past = min(max(first - at, 0), len(held))
+        held, at = held[n_past:].copy(), at + n_past
+    # The recording ended within these, or before.
+    for stop, start, index in waiting[done:]:
+        yield index, held[max(start - at, 0) : max(stop - at, 0)].copy()
+
+
+def to_flac(samples: NDArray[np.float32], rate_hz: int) -> bytes:
+    """A clip as a FLAC file of 24 bits.
+
+    Parameters
+    ----------
+    samples
+        [shape=(n, n_channels)], full scale = 1.0; what is louder is clipped. A rate above
+        `HIGHEST_RATE_HZ` is halved, and of more channels the first `MOST_CHANNELS` are written.
+    """
+    file = io.BytesIO()
+    if rate_hz > HIGHEST_RATE_HZ:
+        samples, rate_hz = soxr.resample(samples, rate_hz, rate_hz / 2), rate_hz // 2
+    soundfile.write(file, samples[:, :MOST_CHANNELS], rate_hz, format="FLAC", subtype="PCM_24")
+    return file.getvalue()

@@ -1,0 +1,297 @@
+"""Recordings to float blocks, whatever the container, in bounded memory.
+
+WAVE, AIFF, FLAC and Ogg Vorbis are read by libsndfile; MP3, MP4, AAC, WebM and Opus, and what
+libsndfile cannot open, by FFmpeg. (libsndfile stops at the length that it guessed from the first
+frame of an MP3 file, and half of a file that was joined from two is lost without a word.) Chained
+Ogg files are taken apart first, by `ogg`. Neither library ever sees a file name, and nothing that
+they say reaches a message: both like to quote paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import BinaryIO, Protocol, cast
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from actors.science.audio_io import containers, ogg
+from actors.science.audio_io.containers import Container
+from actors.science.audio_io.decode_av import AvBackend
+from actors.science.audio_io.source import BrokenAudio, Source
+from actors.science.errors import (
+    EmptyRecording,
+    NonFiniteSamples,
+    Undecodable,
+    UnsupportedLayout,
+)
+from actors.science.types import AudioFormat
+
+#: Rates outside of this are instruments of another kind, or damaged headers.
+MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 768_000
+
+#: More channels than any microphone array that is in use for noise; also bounds the memory.
+MAX_CHANNELS = 64
+
+#: Samples beyond this (120 dB over full scale) are garbage that was read as floating point.
+MAX_AMPLITUDE = 1e6
+
+#: Containers and codecs that libsndfile reads well.
+_LIBSNDFILE_CONTAINERS = frozenset({"wav", "rf64", "w64", "aiff", "flac"})
+_LIBSNDFILE_OGG_CODECS = frozenset({"vorbis", "flac"})
+
+#: Lossy codecs pad both ends of a stream, and containers count that padding or do not. What is
+#: missing by less than this is padding.
+LOSSY_TOLERANCE_S = 0.25
+
+#: The same for the rest: a header that is off by a few frames is no loss to speak of.
+LOSSLESS_TOLERANCE_S = 0.01
+
+#: A length from libsndfile beyond this means that it does not know.
+_UNKNOWN_FRAMES = 1 << 40
+
+
+class Backend(Protocol):
+    """What a decoding library is wrapped into."""
+
+    format: AudioFormat
+    is_lossy: bool
+
+    @property
+    def promised(self) -> int | None:
+        """What the header promises in frames, where it is to be believed."""
+
+    def pieces(self) -> Iterator[NDArray[np.float32]]:
+        """Decoded audio [shape=(n, n_channels)] in pieces of any length; raises BrokenAudio."""
+
+    def close(self) -> None:
+        """Let go of the library's memory."""
+
+
+class Decoder:
+    """A recording that was opened: its format, and its audio, once.
+
+    Attributes
+    ----------
+    format : AudioFormat
+        What the header says.
+    missing_s : float
+        After `blocks` is exhausted: the seconds that the header promises and the file does not
+        hold, or holds damaged. 0 while the header promises nothing.
+    """
+
+    def __init__(self, backend: Backend, *, container: Container) -> None:
+        self.format = backend.format
+        self.missing_s = 0.0
+        self._backend = backend
+        self._held_share = container.held_share
+        self._pieces = backend.pieces()
+        self._first = self._next_piece(is_first=True)
+        self._n_frames = 0
+
+    def blocks(self, n_frames: int = 65_536) -> Iterator[NDArray[np.float32]]:
+        """The audio from its beginning; it can be read once.
+
+        Parameters
+        ----------
+        n_frames
+            Length of a block; the last one may be shorter.
+
+        Yields
+        ------
+        numpy.ndarray [shape=(n, n_channels), dtype=float32]
+            Full scale = 1.0.
+
+        Raises
+        ------
+        NonFiniteSamples
+            At samples that are not finite, or absurdly large; says at which second.
+        """
+        if n_frames < 1:
+            raise ValueError("a block has at least one frame")
+        held: list[NDArray[np.float32]] = []
+        n_held = 0
+        for piece in self._checked():
+            held.append(piece)
+            n_held += len(piece)
+            if n_held < n_frames:
+                continue
+            joined = held[0] if len(held) == 1 else np.concatenate(held)
+            whole = n_held - n_held % n_frames
+            for first in range(0, whole, n_frames):
+                yield joined[first : first + n_frames]
+            held = [joined[whole:]] if whole < n_held else []
+            n_held -= whole
+        if held:
+            yield np.concatenate(held)
+        self.missing_s = self._missing()
+
+    def _checked(self) -> Iterator[NDArray[np.float32]]:
+        piece: NDArray[np.float32] | None = self._first
+        while piece is not None:
+            # A comparison with NaN is false, so this one test catches all three.
+            if not float(np.abs(piece).max()) <= MAX_AMPLITUDE:
+                is_bad = ~(np.abs(piece) <= MAX_AMPLITUDE).all(axis=1)
+                at_s = (self._n_frames + int(is_bad.argmax())) / self.format.rate_hz
+                raise NonFiniteSamples(
+                    f"the recording holds a sample that is not a finite number at {at_s:.3f} s"
+                )
+            self._n_frames += len(piece)
+            yield piece
+            piece = self._next_piece()
+
+    def _next_piece(self, *, is_first: bool = False) -> NDArray[np.float32] | None:
+        try:
+            for piece in self._pieces:
+                if len(piece):
+                    return piece
+        except BrokenAudio:
+            if is_first:
+                raise
+            # What was decoded is kept; what the header promises beyond it is missing.
+            return None
+        if is_first:
+            raise EmptyRecording
+        return None
+
+    def _missing(self) -> float:
+        got = self._n_frames
+        promised = self._backend.promised or 0
+        if self._held_share is not None:
+            promised = max(promised, round(got / self._held_share)) if self._held_share else 0
+        missing_s = (promised - got) / self.format.rate_hz
+        tolerance_s = LOSSY_TOLERANCE_S if self._backend.is_lossy else LOSSLESS_TOLERANCE_S
+        return missing_s if missing_s > tolerance_s else 0.0
+
+
+@contextmanager
+def open_recording(file: BinaryIO) -> Iterator[Decoder]:
+    """Open a recording for decoding.
+
+    Parameters
+    ----------
+    file
+        Seekable and binary. It stays open afterwards. An error that its ``read`` raises comes out
+        of the decoder as it is, so a storage that fails does not look like a damaged recording.
+
+    Raises
+    ------
+    UnknownFormat
+        When the content is of no known format.
+    Undecodable
+        When not one block can be decoded.
+    EmptyRecording
+        When there is no audio in it.
+    UnsupportedLayout
+        When its rate is outside 4 kHz to 768 kHz or it has more than 64 channels.
+    """
+    container = containers.recognise(file)
+    parts = ogg.links(file) if container.name == "ogg" else []
+    if len(parts) > 1:
+        backend: Backend = ogg.Chain(parts, partial(_open_link, file))
+        decoder = Decoder(backend, container=container)
+    else:
+        backend, decoder = _open(Source(file, patches=container.patches), container)
+    try:
+        yield decoder
+    finally:
+        backend.close()
+
+
+def _open_link(file: BinaryIO, part: range) -> tuple[Decoder, Callable[[], None]]:
+    source = Source(file, patches={}, part=part)
+    backend, decoder = _open(source, containers.recognise(cast(BinaryIO, source)))
+    return decoder, backend.close
+
+
+def _open(source: Source, container: Container) -> tuple[Backend, Decoder]:
+    failure: Exception = Undecodable()
+    for make in _candidates(container):
+        source.rewind()
+        backend: Backend | None = None
+        try:
+            backend = make(source, container)
+            _check_layout(backend.format)
+            return backend, Decoder(backend, container=container)
+        except BrokenAudio:
+            failure = Undecodable()
+        except EmptyRecording as error:
+            failure = error
+        except BaseException:
+            if backend is not None:
+                backend.close()
+            raise
+        if backend is not None:
+            backend.close()
+    raise failure
+
+
+def _candidates(container: Container) -> list[type[SoundFileBackend] | type[AvBackend]]:
+    by_libsndfile = container.name in _LIBSNDFILE_CONTAINERS or (
+        container.name == "ogg" and container.codec in _LIBSNDFILE_OGG_CODECS
+    )
+    return [SoundFileBackend, AvBackend] if by_libsndfile else [AvBackend]
+
+
+def _check_layout(audio: AudioFormat) -> None:
+    if not MIN_RATE_HZ <= audio.rate_hz <= MAX_RATE_HZ:
+        raise UnsupportedLayout(
+            f"the sample rate is {audio.rate_hz} Hz; {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz can be used"
+        )
+    if not 1 <= audio.n_channels <= MAX_CHANNELS:
+        raise UnsupportedLayout(
+            f"the recording has {audio.n_channels} channels; 1 to {MAX_CHANNELS} can be used"
+        )
+
+
+class SoundFileBackend:
+    """libsndfile behind the decoder."""
+
+    #: Frames a read, at most; fewer for many channels, so that a read stays within 8 MB.
+    _FRAMES = 65_536
+
+    def __init__(self, source: Source, container: Container) -> None:
+        self._source = source
+        try:
+            self._file = soundfile.SoundFile(source)
+        except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
+            source.reraise()
+            raise BrokenAudio from error
+        source.reraise()
+        known = 0 < self._file.frames < _UNKNOWN_FRAMES
+        self.promised = int(self._file.frames) if known else None
+        self.is_lossy = container.name == "ogg"
+        self.format = AudioFormat(
+            container=container.name,
+            codec=self._file.subtype.lower(),
+            rate_hz=int(self._file.samplerate),
+            n_channels=int(self._file.channels),
+            n_frames=self.promised,
+        )
+
+    def pieces(self) -> Iterator[NDArray[np.float32]]:
+        n_channels = self.format.n_channels
+        n_frames = min(self._FRAMES, max(1, 2_000_000 // n_channels))
+        while True:
+            # libsndfile fails a read as a whole although it decoded a part of it. The part is
+            # found again as the frames that it wrote over the NaN.
+            piece = np.full((n_frames, n_channels), np.nan, dtype=np.float32)
+            try:
+                n_read = len(self._file.read(out=piece))
+            except (soundfile.SoundFileError, RuntimeError) as error:
+                self._source.reraise()
+                written = ~np.isnan(piece).all(axis=1)
+                n_read = n_frames if written.all() else int(written.argmin())
+                if n_read:
+                    yield piece[:n_read]
+                raise BrokenAudio from error
+            self._source.reraise()
+            if not n_read:
+                return
+            yield piece[:n_read]
+
+    def close(self) -> None:
+        self._file.close()

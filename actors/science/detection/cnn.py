@@ -1,0 +1,273 @@
+"""A small convolutional network over a log-mel spectrogram: class scores at every step.
+
+It hears samples rather than features of chunks, and says what sounds at each step of 0.1 s. It
+looks about three seconds to either side. Gain changes nothing: every frame is taken relative to
+the level of the second around it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from actors.science.detection.chunks import HOP, RATE_HZ, STEP
+from actors.science.detection.members import Array, Logits, Member
+from actors.science.errors import ModelError
+from actors.science.tagging.torchaudio_cpu import transforms
+
+#: Frames of the spectrogram that become one step.
+FRAMES_PER_STEP = STEP // HOP
+
+#: Context on either side that a step's scores may depend on: what the layers below reach, with
+#: the normalisation, rounded up to the grid.
+REACH = 32 * STEP
+
+N_MELS = 64
+_N_FFT = 512
+_MARGIN = (_N_FFT - HOP) // 2
+
+#: Powers below this are taken for nothing: the rounding noise of 16-bit audio lies above it.
+FLOOR = 1e-11
+
+#: Frames of the running mean that takes the level out, one second to either side.
+_LEVEL_FRAMES = 2 * RATE_HZ // HOP + 1
+
+#: What is further below the mean level than this, or above it, is cut, in dB.
+_LOWEST_DB, _HIGHEST_DB = -70.0, 10.0
+
+#: A file may ask for a network of this size at most: a crafted one could only cost time.
+_LARGEST_WIDTH = 1_024
+
+#: What layers keep for training only.
+_UNUSED = "num_batches_tracked"
+
+#: Steps of the running means that give a step its context: half a second, one, and three.
+_CONTEXTS = (5, 13, 31)
+
+
+def log_mel(samples: NDArray[np.float32]) -> Tensor:
+    """Log-mel powers in dB [shape=(n_frames, N_MELS)] of whole hops; only differences matter.
+
+    Frame ``k`` is centred on the samples ``[k * HOP, (k + 1) * HOP)``; beyond the ends there is
+    silence.
+    """
+    n_frames = samples.size // HOP
+    waveform = torch.from_numpy(np.ascontiguousarray(samples[: n_frames * HOP], dtype=np.float32))
+    padded = nn.functional.pad(waveform, (_MARGIN, _MARGIN))
+    power: Tensor = _mel()(padded).T
+    return 10.0 * (power + FLOOR).log10()
+
+
+def relative(log_power: Tensor) -> Tensor:
+    """What the network sees: frames relative to the level around them, roughly from -2 to 3.
+
+    Takes and gives [shape=(n, n_frames, N_MELS)].
+    """
+    total = torch.pow(10.0, log_power / 10.0).sum(dim=2) + 1e-9
+    level = nn.functional.avg_pool1d(total[:, None], _LEVEL_FRAMES, 1, _LEVEL_FRAMES // 2)[:, 0]
+    return scaled(log_power - 10.0 * level.log10()[:, :, None])
+
+
+def scaled(relative_db: Tensor) -> Tensor:
+    """Levels relative to some mean, cut at both ends, roughly from -2 to 3."""
+    return (relative_db.clamp(_LOWEST_DB, _HIGHEST_DB) + 35.0) / 15.0
+
+
+class Dropout(nn.Dropout):
+    """Leaves values out, by a chance of its own if it was given one.
+
+    torch's own is shared by all threads of a process: whatever else is trained there would change
+    what comes of a seed.
+    """
+
+    chance: torch.Generator | None = None
+
+    def forward(self, values: Tensor) -> Tensor:
+        """The values, some of them zero and the others larger for it."""
+        if not self.training or self.chance is None:
+            return super().forward(values)
+        kept = torch.empty_like(values).bernoulli_(1 - self.p, generator=self.chance)
+        return values * kept.div_(1 - self.p)
+
+
+class Layers(nn.Module):
+    """The network: three stages that halve time and frequency, then context over time.
+
+    Parameters
+    ----------
+    widths
+        Channels of the stages.
+    hidden
+        Width of the last hidden layer.
+    n_classes
+        Scores of a step.
+    dropout
+        Part of the values that training leaves out before the last layers.
+    """
+
+    def __init__(
+        self, *, widths: tuple[int, int, int], hidden: int, n_classes: int, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        first, second, third = widths
+        self.stages = nn.Sequential(
+            *_convolution(1, first, size=5, stride=2),
+            nn.AvgPool2d(2),
+            *_convolution(first, second),
+            *_convolution(second, second),
+            nn.AvgPool2d(2),
+            Dropout(dropout / 3),
+            *_convolution(second, third),
+            *_convolution(third, third),
+        )
+        self.pooled = nn.Sequential(
+            nn.Conv1d(2 * third, third, 1, bias=False), nn.BatchNorm1d(third), nn.ReLU()
+        )
+        self.dropout = Dropout(dropout)
+        n_context = third * (2 + len(_CONTEXTS))
+        self.hidden = nn.Sequential(
+            nn.Conv1d(n_context, hidden, 1), nn.BatchNorm1d(hidden), nn.ReLU()
+        )
+        self.scores = nn.Conv1d(hidden, n_classes, 1)
+
+    def draw_from(self, chance: torch.Generator) -> None:
+        """Let what training leaves out be drawn from ``chance``."""
+        for part in self.modules():
+            if isinstance(part, Dropout):
+                part.chance = chance
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Logits [shape=(n, n_steps, n_classes)] of frames [shape=(n, n_frames, N_MELS)]."""
+        maps = self.stages(frames[:, None])
+        steps = self.pooled(torch.cat([maps.mean(dim=3), maps.amax(dim=3)], dim=1))
+        means = [_running_mean(steps, width) for width in _CONTEXTS]
+        variance = _running_mean(steps * steps, _CONTEXTS[-1]) - means[-1] ** 2
+        spread = (variance.clamp_min(0.0) + 1e-4).sqrt()
+        context = torch.cat([steps, *means, spread], dim=1)
+        hidden = self.hidden(self.dropout(context))
+        logits: Tensor = self.scores(self.dropout(hidden))
+        return logits.transpose(1, 2)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Convolutional(Member):
+    """A trained network; ``arrays`` are the parameters and statistics of its `Layers`."""
+
+    kind = "cnn"
+    widths: tuple[int, int, int] = (24, 48, 96)
+    hidden: int = 128
+
+    @classmethod
+    def of(cls, layers: Layers, *, widths: tuple[int, int, int], hidden: int) -> Convolutional:
+        """A member from trained layers; parameters are kept as float16, statistics as float32."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, tensor in layers.state_dict().items():
+            if not name.endswith(_UNUSED):
+                is_statistic = "running" in name
+                kept = tensor.detach().numpy().astype(np.float32 if is_statistic else np.float16)
+                arrays[name] = kept
+        return cls(arrays=arrays, widths=widths, hidden=hidden)
+
+    @property
+    def needs(self) -> str:
+        return "samples"
+
+    @property
+    def n_classes(self) -> int:
+        return int(self.arrays["scores.bias"].size)
+
+    def settings(self) -> dict[str, Any]:
+        return {"widths": list(self.widths), "hidden": self.hidden}
+
+    def check(self) -> None:
+        sizes = [*self.widths, self.hidden] if isinstance(self.widths, (list, tuple)) else []
+        if len(sizes) != 4 or any(
+            type(size) is not int or not 0 < size <= _LARGEST_WIDTH for size in sizes
+        ):
+            raise ModelError("the sizes of a convolutional network are three widths and one hidden")
+        object.__setattr__(self, "widths", tuple(self.widths))
+        if any(values.dtype.kind != "f" for values in self.arrays.values()):
+            raise ModelError("a convolutional network's arrays are floating-point numbers")
+        if any((v < 0).any() for name, v in self.arrays.items() if name.endswith("running_var")):
+            raise ModelError("a variance of the model is below zero")
+        # Without memory of its own: shapes are compared before anything of their size is made.
+        with torch.device("meta"):
+            layers = Layers(widths=self.widths, hidden=self.hidden, n_classes=self.n_classes)
+        wanted = {
+            name: tuple(tensor.shape)
+            for name, tensor in layers.state_dict().items()
+            if not name.endswith(_UNUSED)
+        }
+        if wanted != {name: values.shape for name, values in self.arrays.items()}:
+            raise ModelError("the layers of the model do not fit each other")
+        state = {
+            name: torch.from_numpy(values.astype(np.float32))
+            for name, values in self.arrays.items()
+        }
+        layers.load_state_dict(state, strict=False, assign=True)
+        fused = _fused(layers.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        object.__setattr__(self, "_layers", fused)
+
+    def logits(self, inputs: Array) -> Logits:
+        """Logits of every step [shape=(n_steps, n_classes)] of samples [shape=(n,)] at 16 kHz.
+
+        Samples behind the last whole step are not looked at.
+        """
+        return self.logits_of(frames_of(inputs))
+
+    def logits_of(self, frames: Tensor) -> Logits:
+        """The same of what `frames_of` makes of the samples: several members can share it."""
+        layers: Layers = self.__dict__["_layers"]
+        with torch.inference_mode():
+            found: Tensor = layers(frames)[0]
+        return found.numpy().astype(np.float64)
+
+
+def frames_of(samples: Array) -> Tensor:
+    """What a network sees of samples [shape=(1, n_frames, N_MELS)]."""
+    with torch.inference_mode():
+        return relative(log_mel(samples[: samples.size // STEP * STEP])[None])
+
+
+def _convolution(n_in: int, n_out: int, *, size: int = 3, stride: int = 1) -> list[nn.Module]:
+    convolution = nn.Conv2d(n_in, n_out, size, stride, size // 2, bias=False)
+    return [convolution, nn.BatchNorm2d(n_out), nn.ReLU()]
+
+
+def _running_mean(steps: Tensor, width: int) -> Tensor:
+    return nn.functional.avg_pool1d(steps, width, 1, width // 2)
+
+
+def _fused(layers: Layers) -> Layers:
+    """The same function with fewer steps: normalisations are folded into the convolutions."""
+    for stage in (layers.stages, layers.pooled, layers.hidden):
+        for index in range(len(stage) - 1):
+            convolution, normalisation = stage[index], stage[index + 1]
+            if isinstance(normalisation, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                assert isinstance(convolution, (nn.Conv1d, nn.Conv2d))
+                stage[index] = nn.utils.fuse_conv_bn_eval(convolution, normalisation)
+                stage[index + 1] = nn.Identity()
+    return layers
+
+
+@cache
+def _mel() -> nn.Module:
+    # Scaled so that a bin's power is that of the samples; the floor then has one meaning.
+    module: nn.Module = transforms.MelSpectrogram(
+        sample_rate=RATE_HZ,
+        n_fft=_N_FFT,
+        hop_length=HOP,
+        f_min=40.0,
+        f_max=RATE_HZ / 2,
+        n_mels=N_MELS,
+        power=2.0,
+        center=False,
+        normalized="window",
+    )
+    return module

@@ -1,0 +1,93 @@
+"""Stretches that are much louder than their background, whatever they are.
+
+A stretch begins where the A-weighted level rises `TRIGGER_DB` above the background, goes on while
+it stays `HOLD_DB` above, must last, and is given a little of what came before. The background is
+a low percentile of the level around: what is there for most of half a minute is background.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from actors.science.detection.chunks import STEP_S
+from actors.science.levels.levels import LevelSeries
+
+#: Above the background, in dB: where a stretch begins, and down to where it goes on.
+TRIGGER_DB, HOLD_DB = 12.0, 6.0
+
+#: Shorter stretches are none.
+SHORTEST_S = 0.3
+
+#: Two stretches with less than this between them are one.
+LONGEST_GAP_S = 0.3
+
+#: A stretch begins this much before its trigger: attacks start below it.
+PRE_TRIGGER_S = 0.1
+
+#: The background is this percentile of the level...
+BACKGROUND_PERCENT = 25.0
+#: ...over this long around every step, of its running mean over half a second.
+BACKGROUND_S = 30.0
+_SMOOTH_STEPS = 5
+
+#: Digital silence is no background: levels are taken for at least this, in dB re full scale.
+FLOOR_DB = -80.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exceedance:
+    """A loud stretch; ``share`` is the part of its energy that is not background, in [0, 1]."""
+
+    start_s: float
+    end_s: float
+    share: float
+
+
+def find(levels: LevelSeries, *, lead_s: float = 0.0) -> list[Exceedance]:
+    """The loud stretches of a recording whose grid begins ``lead_s`` before it, by start."""
+    if not levels.mean_square.size:
+        return []
+    loudness_db = level_db(levels, lead_s=lead_s)
+    above_db = loudness_db - background_db(loudness_db)
+    n_gap = round(LONGEST_GAP_S / STEP_S)
+    padded = np.pad(above_db >= HOLD_DB, n_gap)
+    holds = ndimage.binary_closing(padded, structure=np.ones(n_gap, dtype=bool))[n_gap:-n_gap]
+    runs = [steps for (steps,) in ndimage.find_objects(ndimage.label(holds)[0])]
+    return [
+        _exceedance(steps, above_db[steps], lead_s=lead_s)
+        for steps in runs
+        if above_db[steps].max() >= TRIGGER_DB and (steps.stop - steps.start) * STEP_S >= SHORTEST_S
+    ]
+
+
+def level_db(levels: LevelSeries, *, lead_s: float = 0.0) -> NDArray[np.float64]:
+    """The A-weighted level in dB re full scale, at least `FLOOR_DB`, of every step of a grid that
+    begins ``lead_s`` before the recording.
+    """
+    power = levels.on_grid(step_s=STEP_S, lead_s=lead_s)
+    found: NDArray[np.float64] = 10.0 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10)))
+    return found
+
+
+def background_db(loudness_db: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The background under every step [shape=(n_steps,)] of levels in dB."""
+    if not loudness_db.size:
+        return loudness_db
+    smooth = ndimage.uniform_filter1d(loudness_db, _SMOOTH_STEPS, mode="nearest")
+    n_around = min(round(BACKGROUND_S / STEP_S), 2 * loudness_db.size - 1) | 1
+    found: NDArray[np.float64] = ndimage.percentile_filter(
+        smooth, BACKGROUND_PERCENT, size=n_around, mode="reflect"
+    )
+    return found
+
+
+def _exceedance(steps: slice, above_db: NDArray[np.floating], *, lead_s: float) -> Exceedance:
+    return Exceedance(
+        start_s=round(max(0.0, steps.start * STEP_S - lead_s - PRE_TRIGGER_S), 3),
+        end_s=round(steps.stop * STEP_S - lead_s, 3),
+        share=float(1.0 - 1.0 / np.power(10.0, above_db / 10.0).mean()),
+    )

@@ -1,0 +1,124 @@
+"""Whether a model file is whole, and whether it does here what it did where it was made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from actors.science.detection import cards
+from actors.science.detection.classifier import Model
+from actors.science.errors import ModelError
+
+#: How far a probability may lie from the one that was recorded. Other processors and libraries
+#: add up in other orders, so features differ in their last digits; where one lies that close to
+#: the threshold of a tree, the tree goes the other way, and moves the vote by its share: noise
+#: 100 dB below the sound moved a forest of `extra_trees` by 0.01. A model that is wrongly read, or
+#: features that are made otherwise, are further away than this.
+TOLERANCE = 0.02
+#: How far the probabilities of a step may be from 1 in all.
+SUM_TOLERANCE = 1e-3
+#: A name, a version or a class that is longer is no name.
+MOST_CHARS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at; ``passed`` is None where there was nothing to compare with."""
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+def check(
+    data: bytes,
+    *,
+    sha256: str | None = None,
+    classes: Sequence[str] | None = None,
+    card: Mapping[str, Any] | None = None,
+) -> tuple[list[Check], Model | None]:
+    """Look at a model file from every side.
+
+    Parameters
+    ----------
+    data
+        The file.
+    sha256, classes, card
+        What was registered, where it was.
+
+    Returns
+    -------
+    tuple
+        What was looked at, in order, and the model if its file could be read. After a check
+        that failed those that build on it are left out.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    fits = None if sha256 is None else digest == sha256
+    checks = [
+        Check("hash", fits, "as registered" if fits else f"the file's SHA-256 is {digest}"),
+    ]
+    if fits is False:
+        return checks, None
+    try:
+        model = Model.from_bytes(data)
+    except ModelError as error:
+        return [*checks, Check("schema", False, str(error))], None
+    schema = _schema(model)
+    checks.append(schema)
+    if not schema.passed:
+        return checks, None
+    return [*checks, _classes(model, classes), *_outputs(model, card)], model
+
+
+def _schema(model: Model) -> Check:
+    """A header that can be shown and stored."""
+    try:
+        text = json.dumps(dict(model.header), allow_nan=False)
+    except ValueError:
+        return Check("schema", False, "the header holds numbers that are not finite")
+    types = () if model.head is None else model.head.types
+    names = [model.header["name"], model.header["version"], *model.classes, *types]
+    if not all(_is_name(name) for name in names) or "\\u0000" in text:
+        return Check("schema", False, "the header holds names that cannot be shown")
+    return Check("schema", True, f"{model.header['algorithm']}, {len(model.classes)} classes")
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and name.isprintable() and 0 < len(name) <= MOST_CHARS
+
+
+def _classes(model: Model, registered: Sequence[str] | None) -> Check:
+    if registered is not None and list(registered) != list(model.classes):
+        return Check("classes", False, "not the classes that were registered")
+    return Check("classes", True, ", ".join(model.classes))
+
+
+def _outputs(model: Model, card: Mapping[str, Any] | None) -> list[Check]:
+    scores = cards.probe_scores(model)
+    are_shares = (
+        np.isfinite(scores).all()
+        and (scores >= 0).all()
+        and np.allclose(scores.sum(axis=1), 1.0, atol=SUM_TOLERANCE)
+    )
+    is_same = Model.from_bytes(model.to_bytes()).sha256 == model.sha256
+    return [
+        Check("outputs", bool(are_shares), "finite, in [0, 1], rows sum to 1"),
+        Check("round_trip", is_same, "written and read again, it is the same"),
+        _known_vectors(scores.astype(float), card),
+    ]
+
+
+def _known_vectors(scores: np.ndarray[Any, Any], card: Mapping[str, Any] | None) -> Check:
+    recorded = None if card is None else card.get("probe_scores")
+    if recorded is None:
+        return Check("known_vectors", None, "none were recorded for this model")
+    expected = np.array(recorded, dtype=float)
+    if expected.shape != scores.shape:
+        return Check("known_vectors", False, "the recorded ones are of another shape")
+    furthest = float(np.abs(expected - scores).max())
+    return Check("known_vectors", furthest <= TOLERANCE, f"at most {furthest:.1e} apart")

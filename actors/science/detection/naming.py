@@ -1,0 +1,98 @@
+"""How a stretch gets its names: by a model alone, by base types beside it, or by these alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from actors.science.detection import events, second_opinion
+from actors.science.detection.chunks import RATE_HZ, STEP, Grid
+from actors.science.detection.classifier import Model
+from actors.science.detection.members import Array
+from actors.science.detection.second_opinion import Opinion, SecondOpinion
+from actors.science.tagging import backbone
+from actors.science.types import Candidate
+
+#: Gives the class probabilities [shape=(n_classes,)] of the steps ``[first, stop)``.
+Look = Callable[[int, int], Array]
+
+
+def least_of(model: Model, *, with_base_types: bool) -> dict[str, float]:
+    """Return the confidence from which on an event counts, for all types that it may have."""
+    own = dict.fromkeys(model.classes, events.THRESHOLD) | dict(model.thresholds)
+    if not with_base_types:
+        return own
+    base = second_opinion.thresholds()
+    return base | {name: p for name, p in own.items() if name not in base}
+
+
+def looks(
+    look: Look, model: Model, opinion: SecondOpinion | None, least: Mapping[str, float], grid: Grid
+) -> tuple[events.SecondLook, events.SecondLook | None]:
+    """Return what names stretches, and what names steady sound, if there are base types."""
+    if opinion is None:
+        return by_model(look, model, least), None
+    return by_both(look, model, opinion, least, grid), by_base_types(opinion, least, grid)
+
+
+def by_model(look: Look, model: Model, least: Mapping[str, float]) -> events.SecondLook:
+    """Name a stretch as the likeliest of the model's classes, if that is likely enough."""
+
+    def name(first: int, stop: int) -> events.Named:
+        return events.likeliest(look(first, stop), classes=model.classes, least=least)
+
+    return name
+
+
+def by_both(
+    look: Look, model: Model, opinion: SecondOpinion, least: Mapping[str, float], grid: Grid
+) -> events.SecondLook:
+    """Name a stretch by the model and by the base types."""
+
+    def name(first: int, stop: int) -> events.Named:
+        base = opinion.of(*_wide(first, stop, grid))
+        likely = second_opinion.combined(
+            look(first, stop), base.likely, classes=model.classes, trained=model.trained_types
+        )
+        return _with_overlays(second_opinion.named(likely, least), base, grid)
+
+    return name
+
+
+def by_base_types(
+    opinion: SecondOpinion, least: Mapping[str, float], grid: Grid
+) -> events.SecondLook:
+    """Name steady sound by the base types alone: as types only, and only if they are likely.
+
+    Most steady sound of which only the group is likely is background.
+    """
+    raised = {
+        name: max(least.get(name, 0.0), second_opinion.LEAST_OF_STEADY)
+        for name in opinion.tagger.types
+    }
+
+    def name(first: int, stop: int) -> events.Named:
+        base = opinion.of(*_wide(first, stop, grid))
+        return _with_overlays(second_opinion.named(base.likely, raised), base, grid)
+
+    return name
+
+
+def _with_overlays(named: events.Named, base: Opinion, grid: Grid) -> events.Named:
+    """Add what sounds in parts of a stretch, on the grid's steps."""
+    per_step = STEP * backbone.RATE_HZ // RATE_HZ
+    lead = grid.lead * backbone.RATE_HZ // RATE_HZ
+    overlays = [
+        (
+            events.Stretch((each.start + lead) // per_step, -(-(each.stop + lead) // per_step)),
+            Candidate(each.noise_type, each.probability),
+        )
+        for each in second_opinion.apart(base.overlays, named.answers)
+    ]
+    return replace(named, overlays=overlays)
+
+
+def _wide(first: int, stop: int, grid: Grid) -> tuple[int, int]:
+    """The samples at 32 kHz of the steps ``[first, stop)``."""
+    factor = backbone.RATE_HZ // RATE_HZ
+    return (first * STEP - grid.lead) * factor, (stop * STEP - grid.lead) * factor

@@ -1,0 +1,226 @@
+"""What sounds in a stretch, by the model that a session uses and by the base types beside it.
+
+A model has a few classes and takes everything for one of them. The base types are many, were
+learned from much more sound, and each is judged by itself. So the base types decide what sounds,
+and the model has a say in its own classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.facts import noise_types
+from actors.science.detection.events import Named, in_order
+from actors.science.tagging import tagger
+from actors.science.tagging.backbone import FRAME
+from actors.science.tagging.tagger import Tagger
+from actors.science.types import BACKGROUND, Candidate
+
+Floats = NDArray[np.float64]
+
+#: What the log-odds of a type count by the base types and by the model, and what is added.
+OF_BASE, OF_MODEL, OFFSET = 0.8, 0.4, 0.5
+
+#: An event is reported as a type from this probability on, and as a group from this one on.
+LEAST_OF_TYPE, LEAST_OF_GROUP = 0.25, 0.55
+
+#: A further type of a stretch that has one already is reported from this probability on.
+LEAST_OF_FURTHER = 0.75
+
+#: A kind of a type, such as a sneeze, is reported in its place from this probability on.
+LEAST_OF_KIND = 0.5
+
+#: What does not stand out is reported from this probability on: most steady sound is background.
+LEAST_OF_STEADY = 0.7
+
+#: Log-odds are cut here: nobody is surer than this.
+_SUREST = 6.0
+
+#: What sounds over a stretch for a part of it is looked for in windows of this many frames of the
+#: backbone (3.5 s), and reported from this probability on. Its edges are where single frames are
+#: likelier than not.
+OVERLAY_FRAMES, LEAST_OF_OVERLAY, LEAST_OF_EDGE = 11, 0.95, 0.5
+
+#: Gives the samples ``[start, stop)`` of a recording at 32 kHz, silent outside of it.
+ReadWide = Callable[[int, int], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A type that sounds in a part of a stretch: samples ``[start, stop)`` at 32 kHz."""
+
+    noise_type: str
+    start: int
+    stop: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """The probability of each base type in a stretch, and what sounds in parts of it."""
+
+    likely: Mapping[str, float]
+    overlays: Sequence[Overlay]
+
+
+@dataclass(frozen=True, eq=False)
+class SecondOpinion:
+    """The base types, and the recording at the rate that they are found at."""
+
+    tagger: Tagger
+    read: ReadWide
+    n_samples: int
+
+    def of(self, start: int, stop: int) -> Opinion:
+        """Judge the samples ``[start, stop)``."""
+        embeddings: list[NDArray[np.float32]] = []
+        overlays: list[Overlay] = []
+        ranges = tagger.pieces_of(max(0, start), stop, n_samples=self.n_samples)
+        for first, last in ranges:
+            frames = self.tagger.frames(self.read(first, last))
+            embeddings.append(frames.mean(axis=0))
+            if len(frames) > OVERLAY_FRAMES:
+                overlays += self._overlays(frames, first, last)
+        likely = self.tagger.probabilities(np.stack(embeddings))
+        return Opinion(dict(zip(self.tagger.types, likely.tolist(), strict=True)), overlays)
+
+    def _overlays(self, frames: NDArray[np.float32], start: int, stop: int) -> Iterator[Overlay]:
+        around = self.tagger.over_time(frames, width=OVERLAY_FRAMES)
+        columns = np.flatnonzero((around >= LEAST_OF_OVERLAY).any(axis=0)).tolist()
+        single = self.tagger.over_time(frames, width=1) if columns else around
+        for column in columns:
+            is_likely = around[:, column] >= LEAST_OF_OVERLAY
+            for run in _runs(is_likely):
+                # A window reaches half of its width beyond its middle.
+                lowest = max(0, run[0] - OVERLAY_FRAMES // 2)
+                reached = single[lowest : run[1] + OVERLAY_FRAMES // 2, column] >= LEAST_OF_EDGE
+                edges = lowest + np.flatnonzero(reached) if reached.any() else np.arange(*run)
+                yield Overlay(
+                    self.tagger.types[column],
+                    start + int(edges[0]) * FRAME,
+                    min(start + (int(edges[-1]) + 1) * FRAME, stop),
+                    float(around[slice(*run), column].max()),
+                )
+
+
+def _runs(is_on: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """The ranges ``[first, stop)`` in which a mask is true."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_on, [False]])))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def thresholds() -> dict[str, float]:
+    """Return the confidence from which on an event counts, for all base types and groups."""
+    return {
+        name: LEAST_OF_GROUP if row.parent is None else LEAST_OF_TYPE
+        for name, row in noise_types.table().items()
+    }
+
+
+def combined(
+    own: NDArray[np.floating],
+    base: Mapping[str, float],
+    *,
+    classes: Sequence[str],
+    trained: Sequence[str] = (),
+) -> dict[str, float]:
+    """Combine the probabilities of both.
+
+    Parameters
+    ----------
+    own : numpy.ndarray [shape=(n_classes,)]
+        By the model, for each of its ``classes``; they sum to 1.
+    base
+        By the base types, each by itself.
+    trained
+        Types among them that were trained on examples of a user's. The surer one of them is that
+        the model does not have, the less the model has to say: it takes their sounds for its own.
+
+    Returns
+    -------
+    dict
+        The probability of each base type and class; `BACKGROUND` is none of them. A type that
+        only one of both has keeps its probability. For the others the log-odds are weighed.
+    """
+    found = dict(base)
+    new = [base.get(name, 0.0) for name in trained if name not in classes]
+    say = 1.0 - max(new, default=0.0)
+    for name, share in zip(classes, own.tolist(), strict=True):
+        if name in base:
+            by_model = OF_MODEL * _log_odds(share) + OFFSET
+            weighed = OF_BASE * _log_odds(base[name]) + say * by_model
+            found[name] = float(1.0 / (1.0 + np.exp(-weighed)))
+        elif name != BACKGROUND:
+            found[name] = share
+    return found
+
+
+def named(likely: Mapping[str, float], least: Mapping[str, float]) -> Named:
+    """Name a stretch by the probabilities of types, each judged by itself.
+
+    It is reported as the likeliest type, if that is likely enough, and as all others from
+    `LEAST_OF_FURTHER` on; kinds of a type are reported in its place. Else it is reported as the
+    nearest type or group above the likeliest type of which any type is likely enough; else as the
+    likeliest such group. ``least`` has the least probability of each type and group; what is not
+    there is never reported.
+    """
+    found = in_order(likely)
+    sure = [each for each in found if each.score >= least.get(each.noise_type, np.inf)]
+    kinds = [each.noise_type for each in sure if each.score >= LEAST_OF_KIND]
+    general = {upper for kind in kinds for upper in noise_types.above(kind)}
+    special = [each for each in sure if each.noise_type not in general]
+    if special:
+        further = [each for each in special[1:] if each.score >= LEAST_OF_FURTHER]
+        return Named([special[0], *further], found)
+    for name in (*noise_types.above(found[0].noise_type), *_groups(likely)):
+        if any_of(name, likely) >= least.get(name, np.inf):
+            return Named([Candidate(name, any_of(name, likely))], found)
+    return Named((), found)
+
+
+def exclusive(likely: Mapping[str, float]) -> dict[str, float]:
+    """Share out one sound among types that are judged one by one; the shares sum to 1.
+
+    `BACKGROUND` has the share of none of them.
+    """
+    none = float(np.prod([1.0 - each for each in likely.values()]))
+    total = none + sum(likely.values())
+    return {name: each / total for name, each in {**likely, BACKGROUND: none}.items()}
+
+
+def apart(overlays: Sequence[Overlay], answers: Sequence[Candidate]) -> list[Overlay]:
+    """Choose the overlays that say something else than the answers for the whole stretch.
+
+    Of several that lie over each other the likeliest is kept: one sound makes more than one type
+    likely far more often than two sounds lie over a third.
+    """
+    told = {
+        near
+        for answer in answers
+        for near in (*noise_types.below(answer.noise_type), *noise_types.above(answer.noise_type))
+    }
+    kept: list[Overlay] = []
+    for each in sorted(overlays, key=lambda overlay: -overlay.probability):
+        is_free = not any(each.start < other.stop and other.start < each.stop for other in kept)
+        if each.noise_type not in told and is_free:
+            kept.append(each)
+    return kept
+
+
+def any_of(name: str, likely: Mapping[str, float]) -> float:
+    """Compute the probability that a type, or any type below it, sounds."""
+    none = np.prod([1.0 - likely.get(each, 0.0) for each in noise_types.below(name)])
+    return float(1.0 - none)
+
+
+def _groups(likely: Mapping[str, float]) -> list[str]:
+    return sorted(noise_types.groups(), key=lambda name: -any_of(name, likely))
+
+
+def _log_odds(probability: float) -> float:
+    cut = min(max(probability, 1e-9), 1.0 - 1e-9)
+    return float(np.clip(np.log(cut / (1.0 - cut)), -_SUREST, _SUREST))

@@ -1,0 +1,1 @@
+"""How good detections are: sound event metrics."""

@@ -1,0 +1,183 @@
+"""The levels of a whole recording, and how its level was distributed.
+
+Everything here is a sum, a maximum or a count. That is why percentile levels come from a
+histogram: those of parts cannot be averaged into the whole's, but histograms can be added.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.science.levels import bands
+
+#: Mean squares below this (-200 dB) are digital silence. What is fainter is a filter ringing out.
+SILENCE = 1e-20
+
+#: Classes of the histogram: their width, the lower edge of the first, and their number. What is
+#: fainter or louder counts in the first or the last, which no recording's level reaches.
+CLASS_DB = 0.1
+FIRST_DB = -200.0
+N_CLASSES = 3_000
+
+#: Percentile levels that are answered: L10 is the level that was exceeded for 10 % of the time.
+PERCENTS = (5, 10, 50, 90, 95)
+
+
+def to_db(mean_square: float) -> float | None:
+    """A mean square in dB re full scale; ``None`` for digital silence."""
+    return 10.0 * math.log10(mean_square) if mean_square > SILENCE else None
+
+
+def calibrated(level_db: float | None, calibration_db: float) -> float | None:
+    """A level with the calibration added; silence stays silence."""
+    return None if level_db is None else level_db + calibration_db
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """How often the level lay in each class of `CLASS_DB`: ``counts`` [shape=(N_CLASSES,)]."""
+
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, mean_squares: NDArray[np.float64]) -> Histogram:
+        """The histogram of time-weighted mean squares."""
+        level_db = 10 * np.log10(np.maximum(mean_squares, SILENCE))
+        index = np.clip((level_db - FIRST_DB) / CLASS_DB, 0, N_CLASSES - 1).astype(np.int64)
+        return cls(np.bincount(index, minlength=N_CLASSES))
+
+    def __add__(self, other: Histogram) -> Histogram:
+        """The histogram of two stretches of time together."""
+        return Histogram(self.counts + other.counts)
+
+    def exceeded_db(self, percent: float) -> float | None:
+        """The level that was exceeded for ``percent`` of the time, dB re full scale.
+
+        Levels are taken as evenly spread inside a class. ``None`` for silence and for nothing.
+        """
+        wanted = percent / 100 * int(self.counts.sum())
+        from_top = np.cumsum(self.counts[::-1])
+        if wanted <= 0:
+            return None
+        at = int(np.searchsorted(from_top, wanted))
+        index = N_CLASSES - 1 - at
+        if index == 0:
+            return None
+        above = int(from_top[at] - self.counts[index])
+        share = (wanted - above) / int(self.counts[index])
+        return FIRST_DB + CLASS_DB * (index + 1 - share)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Totals:
+    """What a meter has summed up over a whole recording; full scale is 1.
+
+    Attributes
+    ----------
+    duration_s
+        Length of the recording.
+    a_mean_square, c_mean_square, z_mean_square
+        Over the whole recording, averaged over channels. Z is without the constant part.
+    fast_max, slow_max
+        Greatest A-weighted mean square with time weighting F and S, both of which start from
+        silence, as those of an instrument that is switched on.
+    fast_min
+        Least one with time weighting F, after the start-up; ``None`` if the recording is shorter.
+    c_peak
+        Greatest C-weighted amplitude of any channel.
+    histogram, tick_s
+        Classes of LAF, sampled every ``tick_s`` after the start-up.
+    band_mean_squares
+        Of each third-octave band by its number, averaged over channels; ``None`` if not asked.
+    lone_channel
+        Index of the loudest channel by its A-weighted power where channels cancel each other in
+        their mean, as inverted ones do; it is analysed in place of the mean. Else ``None``.
+    """
+
+    duration_s: float
+    a_mean_square: float = 0.0
+    c_mean_square: float = 0.0
+    z_mean_square: float = 0.0
+    fast_max: float = 0.0
+    slow_max: float = 0.0
+    fast_min: float | None = None
+    c_peak: float = 0.0
+    histogram: Histogram
+    tick_s: float
+    band_mean_squares: dict[int, float] | None = None
+    lone_channel: int | None = None
+
+    def overall_db(self, calibration_db: float = 0.0) -> dict[str, float | None]:
+        """The levels of the whole recording, by their names."""
+        found = {
+            "laeq_db": to_db(self.a_mean_square),
+            "lceq_db": to_db(self.c_mean_square),
+            "lzeq_db": to_db(self.z_mean_square),
+            "lae_db": to_db(self.a_mean_square * self.duration_s),
+            "lafmax_db": to_db(self.fast_max),
+            "lasmax_db": to_db(self.slow_max),
+            "lafmin_db": None if self.fast_min is None else to_db(self.fast_min),
+            "lcpeak_db": to_db(self.c_peak**2),
+        }
+        return {name: calibrated(level_db, calibration_db) for name, level_db in found.items()}
+
+    def percentiles_db(self, calibration_db: float = 0.0) -> dict[str, float | None]:
+        """The percentile levels of LAF, by their names."""
+        return {
+            f"l{percent}_db": calibrated(self.histogram.exceeded_db(percent), calibration_db)
+            for percent in PERCENTS
+        }
+
+    def third_octaves(self, calibration_db: float = 0.0) -> list[dict[str, float | None]] | None:
+        """Equivalent levels of the third-octave bands, from low to high; ``None`` if not asked."""
+        if self.band_mean_squares is None:
+            return None
+        return [
+            {
+                "nominal_hz": bands.NOMINAL_HZ[band],
+                "exact_hz": round(bands.exact_hz(band), 4),
+                "lzeq_db": calibrated(to_db(mean_square), calibration_db),
+            }
+            for band, mean_square in self.band_mean_squares.items()
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data; of the histogram only the classes that occurred."""
+        return vars(self) | {
+            "histogram": [
+                [int(index), int(self.histogram.counts[index])]
+                for index in np.flatnonzero(self.histogram.counts)
+            ],
+            "band_mean_squares": None
+            if self.band_mean_squares is None
+            else {str(band): value for band, value in self.band_mean_squares.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Totals:
+        """Read back what `to_json` wrote."""
+        counts = np.zeros(N_CLASSES, dtype=np.int64)
+        for index, count in data["histogram"]:
+            counts[index] = count
+        of_bands = data["band_mean_squares"]
+        if of_bands is not None:
+            # A store of JSON keeps no order of keys.
+            of_bands = {band: of_bands[str(band)] for band in sorted(map(int, of_bands))}
+        return cls(**data | {"histogram": Histogram(counts), "band_mean_squares": of_bands})
+
+
+def lden_db(day_db: float, evening_db: float, night_db: float) -> float:
+    """Day-evening-night level of Directive 2002/49/EC, annex I: 12, 4 and 8 hours, with 5 dB
+    added in the evening and 10 dB at night.
+    """
+    weighted = (
+        12 * 10 ** (day_db / 10)
+        + 4 * 10 ** ((evening_db + 5) / 10)
+        + 8 * 10 ** ((night_db + 10) / 10)
+    )
+    return 10 * math.log10(weighted / 24)

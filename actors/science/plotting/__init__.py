@@ -1,0 +1,1 @@
+"""Pictures: spectrogram with events, levels over time, confusion."""

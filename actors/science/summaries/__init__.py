@@ -1,0 +1,1 @@
+"""Sums of events and levels: by session, and by local day."""

@@ -1,0 +1,259 @@
+"""A day as people live it: from local midnight to local midnight, its hours, and its sound.
+
+A day has 23, 24 or 25 hours, or 23.5 and 24.5 where clocks are changed by half an hour. Here an
+*hour* is a stretch of time in which a clock on the wall shows one hour at one offset from UTC: when
+clocks are set back, an hour comes twice, with two offsets, and when they are set forward one is
+missing. So hours are told apart by their labels, and all of them together are the day.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.facts import rounding
+from actors.science.levels.totals import lden_db, to_db
+
+#: What levels are kept by for each recording: quarters of an hour of UTC, of which the hours of
+#: every time zone of today are made.
+QUARTER_S = 900.0
+
+#: The periods of Directive 2002/49/EC, annex I, by the local hours that they begin and end at. Of
+#: one calendar day the night has two parts.
+PERIODS: dict[str, tuple[tuple[int, int], ...]] = {
+    "day": ((7, 19),),
+    "evening": ((19, 23),),
+    "night": ((0, 7), (23, 24)),
+}
+
+
+class NoSuchDay(ValueError):
+    """A time zone has left out this day, or nobody can tell when it was."""
+
+
+@dataclass(frozen=True)
+class Hour:
+    """A stretch of time in which clocks show one hour, at one offset."""
+
+    begin: datetime
+    end: datetime
+    #: As clocks show its begin, with the offset: ``02:00+02:00``.
+    label: str
+    #: The hour that clocks show, 0 to 23.
+    local_hour: int
+
+    @property
+    def period(self) -> str:
+        """``day``, ``evening`` or ``night``."""
+        return next(
+            name
+            for name, parts in PERIODS.items()
+            if any(first <= self.local_hour < last for first, last in parts)
+        )
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day in a time zone, with its hours in their order."""
+
+    date: date
+    zone: str
+    hours: tuple[Hour, ...]
+
+    @property
+    def begin(self) -> datetime:
+        """The midnight that it begins with, in UTC."""
+        return self.hours[0].begin
+
+    @property
+    def end(self) -> datetime:
+        """The midnight that it ends with, in UTC."""
+        return self.hours[-1].end
+
+    @property
+    def edges_s(self) -> NDArray[np.float64]:
+        """When its hours begin, and when the last one ends, in seconds since 1970."""
+        return np.array([*(hour.begin.timestamp() for hour in self.hours), self.end.timestamp()])
+
+
+def day_of(day: date, zone: str) -> Day:
+    """A day in a time zone.
+
+    Raises
+    ------
+    NoSuchDay
+        If the zone went from the day before to the day after, or the day is at the end of time.
+    zoneinfo.ZoneInfoNotFoundError
+        If there is no such zone.
+    """
+    local = ZoneInfo(zone)
+    try:
+        begin = datetime.combine(day, time(), local).astimezone(UTC)
+        end = datetime.combine(day + timedelta(days=1), time(), local).astimezone(UTC)
+    except OverflowError:
+        raise NoSuchDay(f"nobody can tell when {day} was") from None
+    # No clock was ever changed inside a minute that it was not changed at the begin of, except
+    # from the sun's time, where an hour may end some seconds late.
+    minutes = [
+        begin + timedelta(minutes=index)
+        for index in range(math.ceil((end - begin).total_seconds() / 60))
+    ]
+    hours = []
+    for (hour, offset), group in itertools.groupby(minutes, lambda each: _shown(each, local)):
+        first = next(group)
+        shown = first.astimezone(local)
+        hours.append((first, f"{shown:%H:%M}{_offset(offset)}", hour))
+    if not hours:
+        raise NoSuchDay(f"there was no {day} in {zone}")
+    ends = [*(begin for begin, _, _ in hours[1:]), end]
+    return Day(
+        day, zone,
+        tuple(
+            Hour(begin, end, label, hour)
+            for (begin, label, hour), end in zip(hours, ends, strict=True)
+        ),
+    )  # fmt: skip
+
+
+def _shown(moment: datetime, local: ZoneInfo) -> tuple[int, timedelta]:
+    shown = moment.astimezone(local)
+    return shown.hour, shown.utcoffset() or timedelta()
+
+
+def _offset(offset: timedelta) -> str:
+    minutes = round(offset.total_seconds() / 60)
+    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
+
+
+# --- sound -------------------------------------------------------------------------------------
+
+
+class Stretch(NamedTuple):
+    """A stretch of a recording, in seconds since 1970, and its A-weighted mean square."""
+
+    begin_s: float
+    end_s: float
+    mean_square: float
+
+
+def stretches(
+    begin_s: float, duration_s: float, quarters: Sequence[float] | None, *, whole: float
+) -> list[Stretch]:
+    """The stretches of a recording.
+
+    Parameters
+    ----------
+    begin_s, duration_s
+        When it began, in seconds since 1970, and how long it is.
+    quarters
+        Mean squares of the quarters of an hour that it touches, of as much of each as is recorded.
+    whole
+        The mean square of the whole recording, for where its quarters are not known.
+    """
+    end_s = begin_s + duration_s
+    if quarters is None:
+        return [Stretch(begin_s, end_s, whole)]
+    first = math.floor(begin_s / QUARTER_S)
+    return [
+        Stretch(max(begin_s, at * QUARTER_S), min(end_s, (at + 1) * QUARTER_S), mean_square)
+        for at, mean_square in enumerate(quarters, first)
+        if at * QUARTER_S < end_s
+    ]
+
+
+def lead_s(begin: datetime) -> float:
+    """For how long the quarter of an hour had lasted in which a recording began."""
+    return begin.timestamp() % QUARTER_S
+
+
+def sound(day: Day, recorded: Sequence[Stretch]) -> dict[str, Any]:
+    """The levels of a day, and how much of it they are known of.
+
+    Levels are means of energy over the seconds that are recorded, in dB by whatever the mean
+    squares refer to. What is recorded twice, by two microphones, counts twice in a level, and once
+    in a share. A level is None where nothing is recorded, and where all of it is silent.
+    """
+    edges_s = day.edges_s
+    energies, seconds = _by_hour(edges_s, recorded)
+    covered_s = _covered_s(edges_s, recorded)
+    lengths_s = np.diff(edges_s)
+    in_period = {
+        name: np.array([hour.period == name for hour in day.hours]) for name in PERIODS
+    } | {"whole": np.ones(len(day.hours), dtype=bool)}
+    means = {name: _mean(energies[at], seconds[at]) for name, at in in_period.items()}
+    return {
+        "laeq_db": _rounded(means["whole"]),
+        "lday_db": _rounded(means["day"]),
+        "levening_db": _rounded(means["evening"]),
+        "lnight_db": _rounded(means["night"]),
+        "lden_db": _lden(means["day"], means["evening"], means["night"]),
+        "covered": {
+            # A period that a change of clocks has left nothing of is covered as far as it can be.
+            name: rounding.share(covered_s[at].sum() / max(lengths_s[at].sum(), 1.0))
+            for name, at in in_period.items()
+        },
+        "hours": [
+            {
+                "laeq_db": _rounded(_mean(energies[at : at + 1], seconds[at : at + 1])),
+                "covered": rounding.share(covered_s[at] / lengths_s[at]),
+            }
+            for at in range(len(day.hours))
+        ],
+    }
+
+
+def mean_db(levels_db: Iterable[float | None]) -> float | None:
+    """The mean of levels by their energy; None if there is none."""
+    known = [10 ** (level_db / 10) for level_db in levels_db if level_db is not None]
+    return rounding.level(10 * math.log10(sum(known) / len(known))) if known else None
+
+
+def _by_hour(
+    edges_s: NDArray[np.float64], recorded: Sequence[Stretch]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Energy and recorded seconds between each two edges."""
+    table = np.array(recorded, dtype=np.float64).reshape(-1, 3)
+    begins, ends, mean_squares = table[:, 0, None], table[:, 1, None], table[:, 2]
+    inside = np.minimum(ends, edges_s[1:]) - np.maximum(begins, edges_s[:-1])
+    inside = np.maximum(inside, 0.0)
+    return mean_squares @ inside, inside.sum(axis=0)
+
+
+def _covered_s(edges_s: NDArray[np.float64], recorded: Sequence[Stretch]) -> NDArray[np.float64]:
+    """For how long something is recorded between each two edges, once or more often."""
+    merged: list[Stretch] = []
+    for each in sorted(recorded):
+        if merged and each.begin_s <= merged[-1].end_s:
+            merged[-1] = merged[-1]._replace(end_s=max(merged[-1].end_s, each.end_s))
+        else:
+            merged.append(each)
+    return _by_hour(edges_s, merged)[1]
+
+
+def _mean(energies: NDArray[np.float64], seconds: NDArray[np.float64]) -> float | None:
+    """The mean square of some hours; None where nothing is recorded."""
+    recorded_s = float(seconds.sum())
+    return float(energies.sum()) / recorded_s if recorded_s > 0 else None
+
+
+def _rounded(mean_square: float | None) -> float | None:
+    level_db = None if mean_square is None else to_db(mean_square)
+    return rounding.level(level_db)
+
+
+def _lden(*periods: float | None) -> float | None:
+    """Of the three periods' mean squares; None unless something of each is recorded."""
+    levels_db = [None if each is None else to_db(each) for each in periods]
+    if None in periods or not any(level_db is not None for level_db in levels_db):
+        return None
+    # A period that is silent adds nothing.
+    heard = (-math.inf if level_db is None else level_db for level_db in levels_db)
+    return rounding.level(lden_db(*heard))

@@ -1,0 +1,183 @@
+"""The base types: how likely each noise type is in a sound of some seconds at 32 kHz.
+
+Logistic regressions over the backbone's embedding and its AudioSet tags. The tags alone answer
+`music` or `speech` for want of better; the head takes away what each tag has on average over
+everyday sounds and learns the rest from labelled recordings. Types of which there are no recordings
+keep their tags alone. Each type is judged by itself: a sound may hold several of them, or none.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.facts import noise_types
+from actors.science.errors import ModelError
+from actors.science.tagging.backbone import RATE_HZ, SHORTEST, Array, Backbone
+from actors.science.tagging.mobilenet import N_TAGS
+
+Floats = NDArray[np.float64]
+
+#: The longest piece that is embedded at once: AudioSet's clips last ten seconds.
+PIECE = 10 * RATE_HZ
+
+#: What a type without AudioSet classes has for its tag: very unlikely.
+_NO_TAG = -12.0
+
+_ARRAYS = ("mean", "spread", "prior", "scale", "bias", "weights")
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """The linear head.
+
+    Attributes
+    ----------
+    types
+        Names of the columns.
+    header
+        Version, and name and sha256 of the backbone that it was trained on.
+    arrays
+        ``mean`` [shape=(n_embedding,)] and ``spread`` [shape=()] of embeddings; ``prior``
+        [shape=(n_types,)], the mean tag of each type, and ``scale``, what its tag counts;
+        ``bias`` [shape=(n_types,)]; ``weights`` [shape=(n_types, n_embedding)].
+    """
+
+    types: tuple[str, ...]
+    header: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]]
+
+    def logits(self, embeddings: Array, tags: Array) -> Floats:
+        """Score embeddings [shape=(n, n_embedding)] with their tags [shape=(n, N_TAGS)]."""
+        own = self.arrays
+        prior = own["scale"] * (of_types(tags, self.types) - own["prior"])
+        learnt = (embeddings - own["mean"]) / own["spread"] @ own["weights"].T
+        found: Floats = np.asarray(prior + learnt + own["bias"], dtype=np.float64)
+        return found
+
+    def to_bytes(self) -> bytes:
+        """Encode as an ``.npz`` file; the same head gives the same bytes."""
+        header = json.dumps({**self.header, "types": list(self.types)}, sort_keys=True)
+        written = io.BytesIO()
+        np.savez(
+            written,
+            allow_pickle=False,
+            header=np.frombuffer(header.encode(), dtype=np.uint8),
+            **dict(self.arrays),
+        )
+        return written.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Head:
+        """Read what `to_bytes` wrote.
+
+        Raises
+        ------
+        ModelError
+            When the file is damaged.
+        """
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as file:
+                header = json.loads(file["header"].tobytes())
+                arrays = {name: file[name] for name in _ARRAYS}
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise ModelError("the file of the base types is damaged") from error
+        return cls(tuple(header.pop("types")), header, arrays)
+
+
+@dataclass(frozen=True, eq=False)
+class Tagger:
+    """The backbone with its head."""
+
+    backbone: Backbone
+    head: Head
+
+    @property
+    def name(self) -> str:
+        """The backbone's name, and the version of the head."""
+        return f"{self.head.header['backbone']} {self.head.header['version']}"
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Names of the columns of `probabilities`."""
+        return self.head.types
+
+    def frames(self, piece: Array) -> Array:
+        """Embed a piece of sound [shape=(n,)] at 32 kHz; see `Backbone.frames`.
+
+        A constant offset is taken away: it would come out as a hum.
+        """
+        return self.backbone.frames(piece - piece.mean(dtype=np.float64).astype(np.float32))
+
+    def probabilities(self, embeddings: Array) -> Floats:
+        """Compute the probability of each type in one sound [shape=(n_types,)].
+
+        Takes the embeddings [shape=(n, n_embedding)] of its pieces.
+        """
+        return _sigmoid(self.logits(embeddings).mean(axis=0))
+
+    def over_time(self, frames: Array, *, width: int) -> Floats:
+        """Compute the probability of each type around each frame [shape=(n_frames, n_types)].
+
+        Takes `frames` of one piece; each counts with ``width`` of them around it, an odd number.
+        """
+        first = np.maximum(np.arange(len(frames)) - width // 2, 0)
+        stop = np.minimum(np.arange(len(frames)) + width // 2 + 1, len(frames))
+        sums = np.concatenate([np.zeros((1, frames.shape[1])), np.cumsum(frames, axis=0)])
+        means = (sums[stop] - sums[first]) / (stop - first)[:, None]
+        return _sigmoid(self.logits(means.astype(np.float32)))
+
+    def logits(self, embeddings: Array) -> Floats:
+        """Score embeddings [shape=(n, n_embedding)] by the head [shape=(n, n_types)]."""
+        return self.head.logits(embeddings, self.backbone.tags(embeddings))
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    found: Floats = 1.0 / (1.0 + np.exp(-logits))
+    return found
+
+
+@cache
+def shipped_head() -> Head:
+    """Read the head that comes with the package."""
+    return Head.from_bytes((resources.files("actors.science") / "model" / "types.npz").read_bytes())
+
+
+def pieces_of(start: int, stop: int, *, n_samples: int) -> list[tuple[int, int]]:
+    """Cut the stretch ``[start, stop)`` of a recording into pieces to embed, as sample ranges.
+
+    Equal parts of at most `PIECE`. A shorter stretch than `SHORTEST` is taken with the sound around
+    it, where the recording has it.
+    """
+    lacking = max(0, SHORTEST - (stop - start))
+    start = max(0, min(start - lacking // 2, n_samples - SHORTEST))
+    stop = min(max(stop, start + SHORTEST), n_samples)
+    n_parts = max(1, -(-(stop - start) // PIECE))
+    length = (stop - start) // n_parts
+    return [(start + part * length, start + (part + 1) * length) for part in range(n_parts)]
+
+
+def of_types(tags: Array, types: tuple[str, ...]) -> Floats:
+    """The strongest tag of each type [shape=(..., n_types)] of tags [shape=(..., N_TAGS)]."""
+    silent = np.full((*tags.shape[:-1], 1), _NO_TAG)
+    found: Floats = np.concatenate([tags, silent], axis=-1)[..., _outputs(types)].max(axis=-1)
+    return found
+
+
+@cache
+def _outputs(types: tuple[str, ...]) -> NDArray[np.intp]:
+    """The outputs of each type in a row, filled up by its first; the last output for none."""
+    table = noise_types.table()
+    rows = [(table[name].audioset_outputs if name in table else ()) or (N_TAGS,) for name in types]
+    longest = max(map(len, rows), default=1)
+    filled = [[*row, *row[:1] * (longest - len(row))] for row in rows]
+    return np.array(filled, dtype=np.intp).reshape(len(types), longest)

@@ -1,0 +1,1 @@
+"""Webhooks: signed deliveries to addresses that callers gave."""

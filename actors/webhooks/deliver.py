@@ -1,0 +1,262 @@
+"""``deliver_webhook``: tells a webhook the next thing that it is to be told.
+
+The database writes down what is to be told (see ``db/tables/webhooks.py``); here it is posted, by
+the scheme of Standard Webhooks. A receiver that does not take it is no failure of this step: the
+delivery has a clock of its own, and is tried again by that.
+
+What a receiver answers decides three things: whether the delivery is over, how long the webhook
+rests before it is asked again, and whether it is asked at all.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import msgspec
+from sqlalchemy.orm import Session
+from standardwebhooks import Webhook as Signer
+
+from actors.execution import failures, steps
+from actors.execution.failures import Permanent, Problem
+from actors.execution.hold import Hold
+from actors.execution.runtime import Runtime
+from actors.messaging.messages import DeliverWebhook, Nudge
+from actors.outbound.client import Outbound
+from actors.outbound.errors import OutboundError
+from actors.outbound.pinning import Limits
+from db.queries import session_queries, webhook_queries
+from db.queries.webhook_queries import DeliveryWork
+from db.tables.sessions import AudioSession
+from db.tables.webhooks import PING, TRIES_KEPT, Webhook, WebhookDelivery
+
+#: What one request may take, from the name's resolution on. Longer forgives slow receivers; but a
+#: worker does nothing else meanwhile. Of what is answered only the status is looked at.
+LIMITS = Limits(total_s=10.0, most_bytes=0)
+#: How long a delivery waits after each of its tries, as Standard Webhooks has it: after two days
+#: nobody waits for it any more.
+PAUSES_S = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0)
+#: What failed together is not tried again together: each wait is longer by up to this share.
+JITTER = 0.1
+#: A receiver that took longer than this is slow, and then rests for so many times as long as it
+#: took: all of its deliveries together take up a fifth of one worker at most.
+SLOW_S = 1.0
+RESTS = 4
+#: A webhook is disabled when so many tries in a row failed, over so long a time: those of one
+#: delivery from its first to its last, if there is no other.
+MOST_FAILURES = len(PAUSES_S) + 1
+MOST_FAILING_S = 2 * 86_400.0
+GONE = 410
+
+_random = random.SystemRandom()
+
+
+class EndedSession(msgspec.Struct, kw_only=True):
+    """What is told of a session that has ended: what it came to, and where the rest is."""
+
+    id: uuid.UUID
+    #: completed, partial, failed or cancelled.
+    state: str
+    #: Its path in the API.
+    url: str
+    file_name: str
+    duration_s: float | None
+    finished_at: datetime | None
+    #: The sender's own.
+    metadata: dict[str, Any]
+    #: As the API shows them.
+    summary: dict[str, Any] | None
+    problem: dict[str, Any] | None
+
+
+class Event(msgspec.Struct, kw_only=True):
+    """The body of every delivery."""
+
+    #: ``ping``, or ``session.`` and its state.
+    type: str
+    #: When it happened. Every try has the same; the header has the time of the try.
+    timestamp: datetime
+    #: The session; nothing in a ping.
+    data: EndedSession | dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Try:
+    """What became of one try."""
+
+    at: datetime
+    #: What the receiver answered; None if it did not.
+    status: int | None
+    duration_s: float
+    #: Why it failed; None if it did not.
+    error: str | None
+
+
+def deliver_webhook(runtime: Runtime, nudge: DeliverWebhook) -> None:
+    """Deliver what a webhook is to be told next; a nudge for what comes then is sent with its
+    end."""
+    take = partial(webhook_queries.take_delivery, nudge.webhook_id)
+    steps.run(runtime, nudge, take, partial(_deliver, runtime))
+
+
+def _deliver(runtime: Runtime, work: DeliveryWork) -> steps.Step:
+    def perform(_hold: Hold) -> steps.Outcome:
+        with runtime.store.transaction() as db:
+            webhook = _webhook(db, work)
+            delivery = _delivery(db, work)
+            body = msgspec.json.encode(_event(db, delivery))
+            secrets = _secrets(webhook, now=session_queries.clock(db))
+        tried = post(runtime.outbound, webhook.url, delivery.id, body, secrets=secrets)
+        return steps.Outcome(_write(work, tried))
+
+    return steps.Step(name="notify", work=work, perform=perform, give_up=_give_up(work))
+
+
+def _webhook(db: Session, work: DeliveryWork) -> Webhook:
+    webhook = webhook_queries.get_webhook(db, work.webhook_id)
+    if webhook is None:
+        # Removed since it was claimed.
+        raise failures.ClaimLost
+    return webhook
+
+
+def _delivery(db: Session, work: DeliveryWork) -> WebhookDelivery:
+    assert work.delivery_id is not None
+    delivery = webhook_queries.get_delivery(db, work.delivery_id)
+    if delivery is None:
+        raise failures.ClaimLost
+    return delivery
+
+
+def _event(db: Session, delivery: WebhookDelivery) -> Event:
+    """The same for every try: a session that has ended does not change any more."""
+    if delivery.session_id is None:
+        return Event(type=PING, timestamp=delivery.created_at, data={})
+    session = session_queries.get_session(db, delivery.session_id)
+    if session is None:
+        raise Permanent("session-removed", "the session is no longer stored")
+    return Event(type=delivery.type, timestamp=delivery.created_at, data=_ended(session))
+
+
+def _ended(session: AudioSession) -> EndedSession:
+    own = ("id", "state", "file_name", "duration_s", "finished_at", "summary", "problem")
+    values = {name: getattr(session, name) for name in own}
+    return EndedSession(url=f"/v1/sessions/{session.id}", metadata=session.user_metadata, **values)
+
+
+def _secrets(webhook: Webhook, *, now: datetime) -> list[str]:
+    """The secrets that sign: after a rotation the one before, too."""
+    overlaps = webhook.old_secret_until is not None and now < webhook.old_secret_until
+    return [webhook.secret, *([webhook.old_secret] if overlaps and webhook.old_secret else [])]
+
+
+def post(
+    outbound: Outbound, url: str, webhook_id: uuid.UUID, body: bytes, *, secrets: Sequence[str]
+) -> Try:
+    """Post an event once; whatever the receiver does comes back as a :class:`Try`."""
+    at, began = datetime.now(UTC), time.monotonic()
+    signatures = (Signer(secret).sign(str(webhook_id), at, body.decode()) for secret in secrets)
+    headers = {
+        "Content-Type": "application/json",
+        "webhook-id": str(webhook_id),
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": " ".join(signatures),
+    }
+    status: int | None = None
+    error: str | None = None
+    try:
+        with outbound.post(url, body, headers=headers, limits=LIMITS) as answer:
+            status = answer.status
+            answer.require_success()
+    except OutboundError as failure:
+        error = str(failure)
+    return Try(at=at, status=status, duration_s=round(time.monotonic() - began, 3), error=error)
+
+
+def _write(work: DeliveryWork, tried: Try) -> steps.Write:
+    def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
+        # Locked first, as whoever replays the delivery or removes the webhook does.
+        webhook = webhook_queries.lock_webhook(db, work.webhook_id)
+        if webhook is None:
+            return None
+        now = session_queries.clock(db)
+        held = webhook_queries.end_try(
+            db,
+            work,
+            attempt=attempt,
+            webhook=_of_webhook(webhook, tried, now=now),
+            rest_s=_rest_s(webhook, tried),
+            delivery=_of_delivery(_delivery(db, work), tried, now=now),
+        )
+        if not held:
+            return None
+        more = webhook_queries.is_due_again(db, work.webhook_id)
+        return [DeliverWebhook(webhook_id=work.webhook_id)] if more else []
+
+    return write
+
+
+def _of_webhook(webhook: Webhook, tried: Try, *, now: datetime) -> dict[str, Any]:
+    """What a try changes of its webhook."""
+    if tried.error is None:
+        return {"failures": 0, "failing_since": None}
+    n_failures = webhook.failures + 1
+    since = webhook.failing_since or now
+    values: dict[str, Any] = {"failures": n_failures, "failing_since": since}
+    if tried.status == GONE:
+        return values | webhook_queries.as_disabled("the receiver answered 410 Gone")
+    is_too_long = now - since >= timedelta(seconds=MOST_FAILING_S)
+    if n_failures >= MOST_FAILURES and is_too_long:
+        reason = f"{n_failures} tries in a row failed since {since:%Y-%m-%d %H:%M} UTC"
+        return values | webhook_queries.as_disabled(f"{reason}; the last one: {tried.error}")
+    return values
+
+
+def _of_delivery(delivery: WebhookDelivery, tried: Try, *, now: datetime) -> dict[str, Any]:
+    """What a try changes of its delivery."""
+    values: dict[str, Any] = {"log": _log(delivery, tried)}
+    if tried.error is None:
+        return values | {"state": "delivered", "finished_at": now}
+    n_tries = delivery.tries - delivery.round_start
+    # Whoever asks for a ping looks on, and asks again.
+    if delivery.type == PING or tried.status == GONE or n_tries >= len(PAUSES_S):
+        return values | {"state": "failed", "finished_at": now}
+    pause_s = PAUSES_S[n_tries] * _random.uniform(1, 1 + JITTER)
+    return values | {"next_at": now + timedelta(seconds=pause_s)}
+
+
+def _log(delivery: WebhookDelivery, tried: Try) -> list[Any]:
+    return [*delivery.log, msgspec.to_builtins(tried)][-TRIES_KEPT:]
+
+
+def _rest_s(webhook: Webhook, tried: Try) -> float:
+    """How long a webhook is left alone after a try: the longer, the more of them failed in a row,
+    and the slower it was."""
+    rest_s = RESTS * tried.duration_s if tried.duration_s > SLOW_S else 0.0
+    if tried.error is None:
+        return rest_s
+    return max(rest_s, failures.delay_s(min(webhook.failures + 1, MOST_FAILURES)))
+
+
+def _give_up(work: DeliveryWork) -> steps.GiveUp:
+    """End a delivery that cannot be made, or that kills its workers. It is not the receiver's
+    fault."""
+
+    def give_up(db: Session, attempt: int, problem: Problem) -> Sequence[Nudge] | None:
+        if webhook_queries.lock_webhook(db, work.webhook_id) is None:
+            return None
+        now = session_queries.clock(db)
+        tried = Try(at=now, status=None, duration_s=0.0, error=problem.detail)
+        ended = {"state": "failed", "finished_at": now, "log": _log(_delivery(db, work), tried)}
+        held = webhook_queries.end_try(
+            db, work, attempt=attempt, webhook={}, rest_s=0.0, delivery=ended
+        )
+        return [] if held else None
+
+    return give_up

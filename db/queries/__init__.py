@@ -1,0 +1,1 @@
+"""Questions to Postgres, by domain: each function takes a session and never commits."""

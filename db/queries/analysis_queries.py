@@ -1,0 +1,147 @@
+"""Every question about analyses, and what they are made of."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, func, null, select
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import ColumnElement
+
+from db.queries.model_queries import Job, JobWork
+from db.queries.session_queries import is_of
+from db.queue import claims
+from db.queue.claims import Claim
+from db.tables.analyses import Analysis
+from db.tables.sessions import AudioSession, NoiseDetection, ProcessingMetric, SessionSpan
+
+#: What the runs of analyses are called among the runs of the other steps.
+STEP = "analyze"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisWork(JobWork):
+    """A session's analysis, as it was asked for the last time."""
+
+    job: Job = Analysis
+    asking_id: uuid.UUID
+
+    @property
+    def names(self) -> dict[str, Any]:
+        return {"session_id": self.id}
+
+    def waits(self) -> ColumnElement[bool]:
+        return and_(super().waits(), Analysis.asking_id == self.asking_id)
+
+
+def ask_analysis(
+    db: Session,
+    session_id: uuid.UUID,
+    *,
+    asking_id: uuid.UUID,
+    limits_db: Mapping[str, Sequence[float]] | None = None,
+    traceparent: str | None,
+) -> Analysis | None:
+    """Have an analysis made, or made anew: whoever is at work on it is too late from now on.
+
+    None if the session was removed in between.
+    """
+    # The lock is the one that the foreign key would take a moment later.
+    lasting = select(AudioSession.id).where(AudioSession.id == session_id)
+    if db.scalars(lasting.with_for_update(read=True, key_share=True)).one_or_none() is None:
+        return None
+    fresh: dict[str, Any] = {
+        **claims.at_move(Analysis), "asking_id": asking_id, "state": "pending",
+        "percent": 0, "stage": "waiting",
+        "limits_db": dict(limits_db or {}), "traceparent": traceparent,
+        "result": null(), "problem": null(),
+        "created_at": func.now(), "started_at": None, "finished_at": None,
+    }  # fmt: skip
+    return db.scalars(
+        postgresql.insert(Analysis)
+        .values(id=session_id, **fresh)
+        .on_conflict_do_update(index_elements=["session_id"], set_=fresh)
+        .returning(Analysis),
+        execution_options={"populate_existing": True},
+    ).one()
+
+
+def take_analysis(
+    session_id: uuid.UUID, db: Session, *, lease_s: float
+) -> Claim[AnalysisWork] | None:
+    """Claim a session's analysis, if it waits to be made."""
+    asking_id = db.execute(
+        select(Analysis.asking_id).where(Analysis.id == session_id, Analysis.state == "pending")
+    ).scalar_one_or_none()
+    if asking_id is None:
+        return None
+    work = AnalysisWork(id=session_id, asking_id=asking_id)
+    return claims.this(work, db, lease_s=lease_s)
+
+
+def asked_analysis(
+    db: Session, asking_id: uuid.UUID, *, owner: uuid.UUID | None = None
+) -> Analysis | None:
+    """The analysis that was last asked for under an id; with an owner only if it is theirs."""
+    return db.scalars(
+        select(Analysis)
+        .join(AudioSession, AudioSession.id == Analysis.id)
+        .where(Analysis.asking_id == asking_id, is_of(AudioSession, owner))
+    ).one_or_none()
+
+
+def get_analysis(
+    db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None
+) -> Analysis | None:
+    """The analysis of a session; with an owner only if the session is theirs."""
+    return db.scalars(
+        select(Analysis)
+        .join(AudioSession, AudioSession.id == Analysis.id)
+        .where(Analysis.id == session_id, is_of(AudioSession, owner))
+    ).one_or_none()
+
+
+# --- what an analysis is made of ---------------------------------------------------------------
+
+
+def event_columns(db: Session, session_id: uuid.UUID) -> dict[str, Any]:
+    """The events of a session by columns, in any order: a seventh of the time that rows take."""
+    event = NoiseDetection
+    columns = (
+        event.start_s, event.end_s, event.noise_type, event.confidence, event.laeq_db,
+        event.lafmax_db,
+    )  # fmt: skip
+    row = db.execute(
+        select(*(func.array_agg(column).label(column.key) for column in columns)).where(
+            event.session_id == session_id
+        )
+    ).one()
+    return {name: values or [] for name, values in row._mapping.items()}
+
+
+def runs_of(db: Session, session_id: uuid.UUID) -> Sequence[Any]:
+    """The runs of a session's steps by their results: how many, and for how long in seconds."""
+    metric = ProcessingMetric
+    return db.execute(
+        select(
+            metric.step, metric.result, func.count().label("runs"),
+            func.sum(metric.duration_s).label("total_s"),
+            func.max(metric.duration_s).label("longest_s"),
+        )
+        .where(metric.session_id == session_id, metric.step != STEP)
+        .group_by(metric.step, metric.result)
+        .order_by(func.min(metric.id))
+    ).all()  # fmt: skip
+
+
+def count_failed_spans(db: Session, session_id: uuid.UUID) -> int:
+    """How many spans of a session were given up."""
+    return db.execute(
+        select(func.count()).where(
+            SessionSpan.session_id == session_id, SessionSpan.state == "failed"
+        )
+    ).scalar_one()

@@ -1,0 +1,293 @@
+"""Every question about batches: how they are filled, how far they are, and how they end."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, and_, case, func, insert, select, text, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import ColumnElement
+
+from db.queries import session_queries
+from db.queue import claims
+from db.queue.claims import Claim
+from db.tables.batches import OPEN_STATES, Batch, BatchItem
+from db.tables.sessions import UNFINISHED_STATES, AudioSession
+
+#: Items of one message: a transaction's worth, and what is copied again if the worker dies.
+PAGE_ITEMS = 50
+#: Items that are written by one statement.
+INSERT_ITEMS = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchWork(claims.Unit):
+    """A batch at one of its items: the next ones are to become sessions.
+
+    The item is a part of the address, so that a worker which was thought dead cannot write what
+    it found of items that are behind by now: the count of attempts begins anew with each page.
+    """
+
+    id: uuid.UUID
+    state: str
+    next_item: int = 0
+
+    @property
+    def table(self) -> type[Batch]:
+        return Batch
+
+    @property
+    def names(self) -> dict[str, Any]:
+        return {"job_id": self.id}
+
+    @property
+    def origin(self) -> tuple[type[Batch], uuid.UUID]:
+        return Batch, self.id
+
+    def waits(self) -> ColumnElement[bool]:
+        return and_(
+            Batch.id == self.id, Batch.state == self.state, Batch.next_item == self.next_item
+        )
+
+
+def session_id_of(batch_id: uuid.UUID, item_index: int) -> uuid.UUID:
+    """The session of an item: always the same, so that whatever is done twice is done once."""
+    return uuid.uuid5(batch_id, str(item_index))
+
+
+# --- filling -----------------------------------------------------------------------------------
+
+
+def add_batch(db: Session, *, keys: Sequence[str] = (), **values: Any) -> Batch | None:
+    """Write down a batch, with the objects that it names; None if there is one of this id."""
+    batch = db.execute(
+        postgresql.insert(Batch)
+        .values(items_total=len(keys), **values)
+        .on_conflict_do_nothing(index_elements=["id"])
+        .returning(Batch)
+    ).scalar_one_or_none()
+    if batch is not None:
+        add_keys(db, batch.id, keys)
+    return batch
+
+
+def add_keys(db: Session, batch_id: uuid.UUID, keys: Sequence[str]) -> None:
+    """Write down objects to be taken; each is shown by the last part of its key.
+
+    Some at once: ten thousand rows of long keys would take tens of megabytes.
+    """
+    rows = (
+        {"batch_id": batch_id, "item_index": index, "file_name": key.rpartition("/")[2],
+         "source_key": key}
+        for index, key in enumerate(keys)
+    )  # fmt: skip
+    while page := list(itertools.islice(rows, INSERT_ITEMS)):
+        db.execute(insert(BatchItem), page)
+
+
+def take_batch(batch_id: uuid.UUID, db: Session, *, lease_s: float) -> Claim[BatchWork] | None:
+    """Claim a batch, at the item where it is."""
+    batch = db.get(Batch, batch_id)
+    if batch is None or batch.state not in OPEN_STATES:
+        return None
+    return claims.this(work_on(batch), db, lease_s=lease_s)
+
+
+def work_on(batch: Batch) -> BatchWork:
+    """The address of a batch as it stands."""
+    return BatchWork(id=batch.id, state=batch.state, next_item=batch.next_item)
+
+
+def take_item(
+    db: Session, batch: Batch, item_index: int, *, file_name: str, size_bytes: int, key: str
+) -> uuid.UUID:
+    """Make a session of an item's recording, and note it. Fails if it was done before."""
+    session_id = session_id_of(batch.id, item_index)
+    options = dict(batch.options)
+    for name in ("model_id", "webhook_id"):
+        if options.get(name) is not None:
+            options[name] = uuid.UUID(options[name])
+    session_queries.add_session(
+        db,
+        id=session_id,
+        batch_id=batch.id,
+        user_id=batch.user_id,
+        traceparent=batch.traceparent,
+        priority=batch.priority,
+        file_name=file_name,
+        size_bytes=size_bytes,
+        recording_key=key,
+        **options,
+    )
+    _note(db, batch.id, item_index, file_name, outcome="taken", session_id=session_id)
+    return session_id
+
+
+def refuse_item(db: Session, batch: Batch, item_index: int, *, file_name: str, reason: str) -> None:
+    """Note why an item becomes no session."""
+    _note(db, batch.id, item_index, file_name, outcome="refused", reason=reason)
+
+
+def refuse_items(
+    db: Session, batch: Batch, first_index: int, refused: Sequence[tuple[str, str]]
+) -> None:
+    """Note uploaded items that become no sessions, as ``(file_name, reason)``, in their order."""
+    rows = [
+        {"batch_id": batch.id, "item_index": index, "file_name": name, "outcome": "refused",
+         "reason": reason}
+        for index, (name, reason) in enumerate(refused, first_index)
+    ]  # fmt: skip
+    if rows:
+        db.execute(insert(BatchItem), rows)
+
+
+def _note(db: Session, batch_id: uuid.UUID, index: int, file_name: str, **found: Any) -> None:
+    """What was found of an item: one that was named has a row, one that was uploaded has none."""
+    db.execute(
+        postgresql.insert(BatchItem)
+        .values(batch_id=batch_id, item_index=index, file_name=file_name, **found)
+        .on_conflict_do_update(index_elements=["batch_id", "item_index"], set_=found)
+    )
+
+
+def take_quiet_batches(db: Session, *, quiet_s: float, limit: int) -> list[BatchWork]:
+    """Batches that are due and that nobody was told of lately; now somebody is."""
+    waiting = (
+        select(Batch.id)
+        .where(Batch.state.in_(OPEN_STATES), *claims.quiet(Batch, quiet_s))
+        .order_by(Batch.due_at)
+        .limit(limit)
+    )
+    rows = db.scalars(
+        update(Batch)
+        .where(Batch.id.in_(waiting))
+        .values(nudged_at=func.clock_timestamp())
+        .returning(Batch),
+        execution_options={"synchronize_session": False},
+    )
+    return [work_on(batch) for batch in rows]
+
+
+# --- cancelling --------------------------------------------------------------------------------
+
+
+def lock_batch(db: Session, batch_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> Batch | None:
+    """One batch, of whose items nobody makes sessions until the end of the transaction."""
+    return db.scalars(_batch(batch_id, owner).with_for_update(key_share=True)).one_or_none()
+
+
+def cancel_batch(db: Session, batch: Batch) -> bool:
+    """End a batch that is locked, and all of its sessions that are not at their end; False if
+    there was nothing to end.
+    """
+    ended = db.scalars(
+        update(AudioSession)
+        .where(AudioSession.batch_id == batch.id, AudioSession.state.in_(UNFINISHED_STATES))
+        .values(state="cancelled", finished_at=func.clock_timestamp())
+        .returning(AudioSession.id),
+        execution_options={"synchronize_session": False},
+    ).all()
+    if not ended and batch.state not in OPEN_STATES:
+        return False
+    db.execute(
+        update(Batch)
+        .where(Batch.id == batch.id)
+        .values(state="cancelled", finished_at=func.clock_timestamp()),
+        execution_options={"synchronize_session": False},
+    )
+    return True
+
+
+# --- looking -----------------------------------------------------------------------------------
+
+
+def get_batch(db: Session, batch_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> Batch | None:
+    """One batch, as it stands; with an owner only if it is theirs."""
+    return db.scalars(_batch(batch_id, owner)).one_or_none()
+
+
+def _batch(batch_id: uuid.UUID, owner: uuid.UUID | None) -> Select[Batch]:
+    return select(Batch).where(Batch.id == batch_id, session_queries.is_of(Batch, owner))
+
+
+def next_items(db: Session, batch_id: uuid.UUID) -> Sequence[BatchItem]:
+    """The page of a batch that is next: the first items of which nothing is decided yet."""
+    return db.scalars(
+        select(BatchItem)
+        .join(Batch)
+        .where(Batch.id == batch_id, BatchItem.item_index >= Batch.next_item)
+        .order_by(BatchItem.item_index)
+        .limit(PAGE_ITEMS)
+    ).all()
+
+
+def item_state() -> ColumnElement[str]:
+    """What an item is at: its session's state, or why it has none."""
+    return case(
+        (BatchItem.outcome == "refused", "refused"),
+        (AudioSession.state.is_not(None), AudioSession.state),
+        (BatchItem.outcome == "taken", "removed"),
+        (Batch.state.in_(OPEN_STATES), "waiting"),
+        else_="not_taken",
+    )
+
+
+def count_items(db: Session, batch_id: uuid.UUID) -> tuple[dict[str, int], float]:
+    """How many items are in each state, and how many seconds of audio they have so far."""
+    state = item_state().label("state")
+    rows = db.execute(
+        select(state, func.count(), func.coalesce(func.sum(AudioSession.duration_s), 0.0))
+        .select_from(BatchItem)
+        .join(Batch)
+        .outerjoin(AudioSession, AudioSession.id == BatchItem.session_id)
+        .where(BatchItem.batch_id == batch_id)
+        .group_by(text("1"))
+    ).all()
+    counts = {name: count for name, count, _ in rows}
+    return counts, sum(seconds or 0.0 for _, _, seconds in rows)
+
+
+def noise_types_of(db: Session, batch_id: uuid.UUID) -> Mapping[str, dict[str, Any]]:
+    """The noise types of all of a batch's sessions that have finished, summed up."""
+    rows = db.execute(_NOISE_TYPES, {"batch_id": batch_id}).mappings()
+    return {row["noise_type"]: {k: v for k, v in row.items() if k != "noise_type"} for row in rows}
+
+
+_NOISE_TYPES = text("""
+    SELECT each.key AS noise_type,
+           sum((each.value ->> 'events')::int)::int AS events,
+           round(sum((each.value ->> 'total_s')::numeric), 3)::float AS total_s,
+           max((each.value ->> 'max_confidence')::float) AS max_confidence
+    FROM audio_sessions
+    CROSS JOIN LATERAL jsonb_each(summary -> 'noise_types') AS each
+    WHERE batch_id = :batch_id
+    GROUP BY each.key
+    ORDER BY events DESC, noise_type
+""")
+
+
+def items_of(batch_id: uuid.UUID) -> Select[*tuple[Any, ...]]:
+    """A batch's items with what became of each."""
+    return (
+        select(
+            BatchItem.item_index.label("index"),
+            BatchItem.file_name,
+            BatchItem.source_key.label("key"),
+            BatchItem.session_id,
+            item_state().label("state"),
+            AudioSession.duration_s,
+            AudioSession.summary["events"].as_integer().label("events"),
+            func.coalesce(BatchItem.reason, AudioSession.problem["detail"].as_string()).label(
+                "reason"
+            ),
+        )
+        .select_from(BatchItem)
+        .join(Batch)
+        .outerjoin(AudioSession, AudioSession.id == BatchItem.session_id)
+        .where(BatchItem.batch_id == batch_id)
+    )

@@ -1,0 +1,122 @@
+"""Every question about requests that bear an ``Idempotency-Key``."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row, text, tuple_, update
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import ColumnElement
+
+from db.queue.claims import seconds_from_now
+from db.tables.idempotency import IdempotentRequest
+
+#: How long the answer to a request can be had again.
+KEPT_S = 24 * 3_600.0
+
+
+class Claimed(NamedTuple):
+    """An attempt at a request, by which it is held."""
+
+    user_id: uuid.UUID
+    key: str
+    attempt: int
+
+
+#: A request that is new, that was refused, whose process died, or whose record has expired, is
+#: taken. The id of what it makes stays the same with every attempt, until the record expires.
+_CLAIM = text("""
+    INSERT INTO idempotent_requests AS known
+        (user_id, key, head_sha256, made_id, attempt, due_at)
+    VALUES (:user_id, :key, :head_sha256, :made_id, 1, now() + make_interval(secs => :lease_s))
+    ON CONFLICT (user_id, key) DO UPDATE SET
+        head_sha256 = excluded.head_sha256,
+        body_sha256 = NULL,
+        made_id = CASE WHEN known.created_at <= now() - make_interval(secs => :kept_s)
+            THEN excluded.made_id ELSE known.made_id END,
+        attempt = known.attempt + 1,
+        created_at = CASE WHEN known.created_at <= now() - make_interval(secs => :kept_s)
+            THEN now() ELSE known.created_at END,
+        due_at = excluded.due_at,
+        status = NULL, headers = NULL, body = NULL
+    WHERE (known.status IS NULL AND known.due_at <= now()
+           AND coalesce(known.head_sha256 = excluded.head_sha256, true))
+       OR (known.created_at <= now() - make_interval(secs => :kept_s)
+           AND (known.status IS NOT NULL OR known.due_at <= now()))
+    RETURNING attempt, made_id
+""")
+
+_REMOVE_OLD = text("""
+    DELETE FROM idempotent_requests WHERE (user_id, key) IN (
+        SELECT user_id, key FROM idempotent_requests
+        WHERE created_at <= now() - make_interval(secs => :kept_s)
+          AND (status IS NOT NULL OR due_at <= now())
+        LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+""")
+
+
+def claim_request(
+    db: Session,
+    user_id: uuid.UUID,
+    key: str,
+    *,
+    head_sha256: bytes,
+    made_id: uuid.UUID,
+    lease_s: float,
+) -> Row[Any] | None:
+    """Take a request: which attempt it is, and the id of what it makes. None if it was answered,
+    is under way, or is another request than the one that the key is known from.
+    """
+    values = {
+        "user_id": user_id, "key": key, "head_sha256": head_sha256, "made_id": made_id,
+        "lease_s": lease_s, "kept_s": KEPT_S,
+    }  # fmt: skip
+    return db.execute(_CLAIM, values).one_or_none()
+
+
+def known_request(db: Session, user_id: uuid.UUID, key: str) -> IdempotentRequest | None:
+    """What is known of a key of a user's."""
+    return db.get(IdempotentRequest, (user_id, key))
+
+
+def renew_requests(db: Session, held: Sequence[Claimed], *, lease_s: float) -> None:
+    """Hold on to requests that are under way."""
+    mine = tuple_(IdempotentRequest.user_id, IdempotentRequest.key, IdempotentRequest.attempt)
+    db.execute(
+        update(IdempotentRequest)
+        .where(mine.in_(held), IdempotentRequest.status.is_(None))
+        .values(due_at=seconds_from_now(lease_s))
+    )
+
+
+def answer_request(db: Session, claimed: Claimed, **values: Any) -> None:
+    """Note the answer to a request, unless somebody else has taken it meanwhile."""
+    db.execute(update(IdempotentRequest).where(_is_held(claimed)).values(**values))
+
+
+def release_request(db: Session, claimed: Claimed, *, was_refused: bool) -> None:
+    """Let the request be taken again at once; after a refusal by any request, since it may have
+    been mended.
+    """
+    values: dict[str, Any] = {"due_at": seconds_from_now(0)}
+    if was_refused:
+        values["head_sha256"] = None
+    db.execute(update(IdempotentRequest).where(_is_held(claimed)).values(**values))
+
+
+def remove_old_answers(db: Session, *, older_than_s: float, limit: int) -> int:
+    """Forget some of the answers that are older than this; how many."""
+    removed = db.execute(_REMOVE_OLD, {"kept_s": older_than_s, "limit": limit})
+    return int(removed.rowcount)  # type: ignore[attr-defined]
+
+
+def _is_held(claimed: Claimed) -> ColumnElement[bool]:
+    return (
+        (IdempotentRequest.user_id == claimed.user_id)
+        & (IdempotentRequest.key == claimed.key)
+        & (IdempotentRequest.attempt == claimed.attempt)
+        & IdempotentRequest.status.is_(None)
+    )

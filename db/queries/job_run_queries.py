@@ -1,0 +1,156 @@
+"""Every question about the runs of periodic jobs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session
+
+from db.queries.model_queries import Job, JobWork
+from db.queue import claims
+from db.queue.claims import Claim
+from db.tables.job_runs import JobRun
+
+#: The first half of the advisory locks under which the runs of a job are claimed.
+JOB_LOCK = 0x636C6F63
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunWork(JobWork):
+    """A run of a periodic job."""
+
+    job: Job = JobRun
+    #: The name of the job's actor.
+    name: str
+
+
+def add_run(
+    db: Session,
+    job: str,
+    slot: datetime,
+    *,
+    source: str,
+    options: Mapping[str, Any] | None = None,
+    run_id: uuid.UUID | None = None,
+    **values: Any,
+) -> uuid.UUID | None:
+    """Write a run down, under a new id or a given one; None if there is one of this slot."""
+    return db.execute(
+        postgresql.insert(JobRun)
+        .values(
+            id=run_id or uuid.uuid4(), state="pending", job=job, slot=slot, source=source,
+            options=dict(options or {}), **values,
+        )
+        .on_conflict_do_nothing(index_elements=["job", "slot"])
+        .returning(JobRun.id)
+    ).scalar_one_or_none()  # fmt: skip
+
+
+def newest_slots(db: Session) -> dict[str, datetime]:
+    """The newest slot of each job that a schedule has asked for."""
+    rows = db.execute(
+        select(JobRun.job, func.max(JobRun.slot))
+        .where(JobRun.source != "person")
+        .group_by(JobRun.job)
+    )
+    return dict(rows.all())
+
+
+def take_run(job: str, db: Session, *, lease_s: float) -> Claim[RunWork] | None:
+    """Claim the oldest run of a job that is due, unless one is under way.
+
+    A run that failed and waits for its next try is under way, too. Claims of a job come one after
+    the other, so that two workers cannot begin two runs at once.
+    """
+    db.execute(select(func.pg_advisory_xact_lock(JOB_LOCK, func.hashtext(job))))
+    waiting = select(JobRun).where(JobRun.job == job, JobRun.state == "pending")
+    under_way = waiting.where(JobRun.attempt > 0, JobRun.due_at > func.clock_timestamp())
+    if db.scalars(under_way.limit(1)).first() is not None:
+        return None
+    run = db.scalars(waiting.where(claims.due(JobRun)).order_by(JobRun.slot).limit(1)).first()
+    if run is None:
+        return None
+    return claims.this(RunWork(id=run.id, name=job), db, lease_s=lease_s)
+
+
+def take_quiet_runs(db: Session, *, quiet_s: float, limit: int) -> list[RunWork]:
+    """Runs that are due and that nobody was told of lately; now somebody is."""
+    waiting = (
+        select(JobRun.id)
+        .where(JobRun.state == "pending", *claims.quiet(JobRun, quiet_s))
+        .order_by(JobRun.due_at)
+        .limit(limit)
+    )
+    rows = db.execute(
+        update(JobRun)
+        .where(JobRun.id.in_(waiting))
+        .values(nudged_at=func.clock_timestamp())
+        .returning(JobRun.id, JobRun.job),
+        execution_options={"synchronize_session": False},
+    )
+    return [RunWork(id=run_id, name=name) for run_id, name in rows]
+
+
+def get_run(db: Session, run_id: uuid.UUID) -> JobRun | None:
+    """One run, as it stands."""
+    return db.get(JobRun, run_id)
+
+
+def latest_runs(db: Session) -> dict[str, JobRun]:
+    """The newest run of each job, whoever asked for it."""
+    rows = db.scalars(
+        select(JobRun)
+        .ext(postgresql.distinct_on(JobRun.job))
+        .order_by(JobRun.job, JobRun.slot.desc())
+    )
+    return {row.job: row for row in rows}
+
+
+def runs_of(db: Session, job: str, *, limit: int) -> Sequence[JobRun]:
+    """The newest runs of a job, newest first."""
+    return db.scalars(
+        select(JobRun).where(JobRun.job == job).order_by(JobRun.slot.desc()).limit(limit)
+    ).all()
+
+
+def latest_result(db: Session, job: str) -> JobRun | None:
+    """The newest run of a job that has come to its end."""
+    return db.scalars(
+        select(JobRun)
+        .where(JobRun.job == job, JobRun.finished_at.is_not(None))
+        .order_by(JobRun.slot.desc())
+        .limit(1)
+    ).one_or_none()
+
+
+def latest_tick(db: Session) -> datetime | None:
+    """When the scheduler last told of a slot."""
+    return db.execute(select(func.max(JobRun.slot)).where(JobRun.source == "clock")).scalar_one()
+
+
+def first_run_at(db: Session) -> datetime | None:
+    """When a run was first written down."""
+    return db.execute(select(func.min(JobRun.created_at))).scalar_one()
+
+
+def skip(db: Session, slots: Iterable[tuple[str, datetime]]) -> None:
+    """Write down slots of before an installation began, as done."""
+    for job, slot in slots:
+        run_id = add_run(db, job, slot, source="steward")
+        if run_id is not None:
+            db.execute(
+                update(JobRun)
+                .where(JobRun.id == run_id)
+                .values(state="completed", result={"skipped": "a new installation"})
+            )
+
+
+def fill(db: Session, missed: Iterable[tuple[str, datetime]]) -> list[str]:
+    """Write down slots that nobody told of; the jobs of those that were missing."""
+    return [job for job, slot in missed if add_run(db, job, slot, source="steward") is not None]

@@ -1,0 +1,240 @@
+"""Every list that can be walked: its orders, and its statement with its filters.
+
+A filter that is None or empty lets everything through. No column is wrapped into a function where
+an index could find it; docs/lists.md has the plans that Postgres makes of these statements.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Boolean, Select, case, exists, literal_column, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.sql.elements import ColumnElement
+
+from db.queries import batch_queries, model_queries, session_queries
+from db.queries.paging import Keys, Order, Page, orders
+from db.tables.batches import OPEN_STATES, Batch, BatchItem
+from db.tables.exports import Export
+from db.tables.sessions import UNFINISHED_STATES, AudioSession, NoiseDetection, NoiseModel
+from db.tables.training import TrainingJob, Validation
+
+SESSIONS = orders(
+    {
+        "created_at": AudioSession.created_at,
+        "recorded_at": AudioSession.recorded_at,
+        "duration_s": AudioSession.duration_s,
+        "finished_at": AudioSession.finished_at,
+    },
+    AudioSession.id,
+    nullable=("recorded_at", "duration_s", "finished_at"),
+)
+#: Of one session; its events are numbered in the order of their onsets.
+DETECTIONS = {
+    "start_s": Order((NoiseDetection.event_index,)),
+    "-start_s": Order((NoiseDetection.event_index,), descending=True),
+} | orders(
+    {
+        "confidence": NoiseDetection.confidence,
+        "laeq_db": NoiseDetection.laeq_db,
+        "lafmax_db": NoiseDetection.lafmax_db,
+    },
+    NoiseDetection.event_index,
+    nullable=("laeq_db", "lafmax_db"),
+)
+#: Of all sessions: the newest first, and the last event of each first.
+ALL_DETECTIONS = Order(
+    (AudioSession.created_at, AudioSession.id, NoiseDetection.event_index), descending=True
+)
+BATCHES = orders({"created_at": Batch.created_at}, Batch.id)
+BATCH_ITEMS = Order((BatchItem.item_index,))
+MODELS = orders({"created_at": NoiseModel.created_at}, NoiseModel.id)
+TRAININGS = orders({"created_at": TrainingJob.created_at}, TrainingJob.id)
+VALIDATIONS = orders({"created_at": Validation.created_at}, Validation.id)
+EXPORTS = orders({"created_at": Export.created_at}, Export.id)
+
+
+def _within(
+    column: InstrumentedAttribute[Any], begin: datetime | None, end: datetime | None
+) -> list[ColumnElement[bool]]:
+    """Whether a time lies in a span that has its begin and not its end."""
+    bounds = []
+    if begin is not None:
+        bounds.append(column >= begin)
+    if end is not None:
+        bounds.append(column < end)
+    return bounds
+
+
+def _one_of(
+    column: ColumnElement[str] | InstrumentedAttribute[str], values: Sequence[str]
+) -> list[ColumnElement[bool]]:
+    # One value is asked for as one: then an index in the list's order is in order.
+    if len(values) == 1:
+        return [column == values[0]]
+    return [column.in_(values)] if values else []
+
+
+def _heard(noise_types: Sequence[str], min_confidence: float | None) -> list[ColumnElement[bool]]:
+    """Whether an event is of some types, and sure enough."""
+    wanted = _one_of(NoiseDetection.noise_type, noise_types)
+    if min_confidence is not None:
+        wanted.append(NoiseDetection.confidence >= min_confidence)
+    return wanted
+
+
+def sessions(
+    db: Session,
+    *,
+    owner: uuid.UUID | None,
+    order: Order,
+    after: Keys | None,
+    limit: int,
+    states: Sequence[str] = (),
+    noise_types: Sequence[str] = (),
+    min_confidence: float | None = None,
+    created: tuple[datetime | None, datetime | None] = (None, None),
+    batch_id: uuid.UUID | None = None,
+    file_name: str | None = None,
+    recorded: tuple[datetime | None, datetime | None] = (None, None),
+    metadata: Mapping[str, Any] | None = None,
+) -> Page:
+    """Sessions, as `session_queries.SHOWN` shows them. With types or a confidence those in which an
+    event is of one of the types and as sure."""
+    where = [
+        session_queries.is_of(AudioSession, owner),
+        *_one_of(AudioSession.state, states),
+        *_within(AudioSession.created_at, *created),
+        *_within(AudioSession.recorded_at, *recorded),
+    ]
+    if metadata:
+        # The index has only those that have any, which has to be said to be used.
+        where.append(AudioSession.user_metadata.contains(metadata))
+        where.append(literal_column("audio_sessions.user_metadata <> '{}'", type_=Boolean))
+    heard = _heard(noise_types, min_confidence)
+    if heard:
+        where.append(exists().where(NoiseDetection.session_id == AudioSession.id, *heard))
+    if batch_id is not None:
+        where.append(AudioSession.batch_id == batch_id)
+    if file_name is not None:
+        where.append(AudioSession.file_name == file_name)
+    chosen = select(AudioSession.id).where(*where)
+    return order.page(db, chosen, after=after, limit=limit, shown=session_queries.SHOWN)
+
+
+def detections(
+    db: Session,
+    session_id: uuid.UUID,
+    *,
+    order: Order,
+    after: Keys | None,
+    limit: int,
+    noise_types: Sequence[str] = (),
+    min_confidence: float | None = None,
+    from_s: float | None = None,
+    to_s: float | None = None,
+) -> Page:
+    """Events of one session; of a stretch those that reach into it."""
+    where = [NoiseDetection.session_id == session_id, *_heard(noise_types, min_confidence)]
+    if from_s is not None:
+        where.append(NoiseDetection.end_s > from_s)
+    if to_s is not None:
+        where.append(NoiseDetection.start_s < to_s)
+    return order.page(db, select(NoiseDetection).where(*where), after=after, limit=limit)
+
+
+def all_detections(
+    db: Session,
+    *,
+    owner: uuid.UUID | None,
+    after: Keys | None,
+    limit: int,
+    noise_types: Sequence[str] = (),
+    min_confidence: float | None = None,
+    created: tuple[datetime | None, datetime | None] = (None, None),
+) -> Page:
+    """Events of all sessions, with what their levels refer to."""
+    statement = (
+        select(NoiseDetection, AudioSession.file_name, AudioSession.calibration_db)
+        .join(AudioSession, AudioSession.id == NoiseDetection.session_id)
+        .where(
+            session_queries.is_of(AudioSession, owner),
+            *_within(AudioSession.created_at, *created),
+            *_heard(noise_types, min_confidence),
+        )
+    )
+    return ALL_DETECTIONS.page(db, statement, after=after, limit=limit)
+
+
+def _batch_state() -> ColumnElement[str]:
+    """What a batch is at: its own state while it is filled, then that of its sessions."""
+    is_at_work = exists().where(
+        AudioSession.batch_id == Batch.id, AudioSession.state.in_(UNFINISHED_STATES)
+    )
+    return case(
+        (Batch.state.in_(OPEN_STATES), Batch.state),
+        (is_at_work, "processing"),
+        (Batch.state == "taken", "finished"),
+        else_=Batch.state,
+    )
+
+
+def batches(
+    db: Session,
+    *,
+    owner: uuid.UUID | None,
+    order: Order,
+    after: Keys | None,
+    limit: int,
+    states: Sequence[str] = (),
+    created: tuple[datetime | None, datetime | None] = (None, None),
+) -> Page:
+    """Batches, without what is counted in their sessions."""
+    state = _batch_state()
+    statement = select(
+        Batch.id, state.label("state"), Batch.priority, Batch.created_at, Batch.items_total,
+        Batch.problem,
+    ).where(
+        session_queries.is_of(Batch, owner),
+        *_within(Batch.created_at, *created), *_one_of(state, states),
+    )  # fmt: skip
+    return order.page(db, statement, after=after, limit=limit)
+
+
+def batch_items(
+    db: Session, batch_id: uuid.UUID, *, after: Keys | None, limit: int, states: Sequence[str] = ()
+) -> Page:
+    """Items of a batch with what became of each, in the order in which they came."""
+    statement = batch_queries.items_of(batch_id).where(*_one_of(batch_queries.item_state(), states))
+    return BATCH_ITEMS.page(db, statement, after=after, limit=limit)
+
+
+def models(
+    db: Session, *, owner: uuid.UUID | None, order: Order, after: Keys | None, limit: int
+) -> Page:
+    """The models that a user may know of."""
+    statement = select(NoiseModel).where(model_queries.is_seen_by(owner))
+    return order.page(db, statement, after=after, limit=limit)
+
+
+def jobs(
+    db: Session,
+    job: type[TrainingJob] | type[Validation] | type[Export],
+    *,
+    owner: uuid.UUID | None,
+    order: Order,
+    after: Keys | None,
+    limit: int,
+    states: Sequence[str] = (),
+    created: tuple[datetime | None, datetime | None] = (None, None),
+    where: Sequence[ColumnElement[bool]] = (),
+) -> Page:
+    """Trainings, validations, or exports; ``where`` is what holds of these alone."""
+    statement: Select[Any] = select(job).where(
+        session_queries.is_of(job, owner), *_one_of(job.state, states),
+        *_within(job.created_at, *created), *where,
+    )  # fmt: skip
+    return order.page(db, statement, after=after, limit=limit)

@@ -1,0 +1,90 @@
+"""Every question about whose blob store it is, and about the blobs that no row names."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from sqlalchemy import CursorResult, delete, select, text, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session
+
+from db.queue import claims
+from db.tables.retention import Installation, OrphanBlob
+
+#: The cluster and the database in it: neither is part of a dump, so a restored one has another.
+DATABASE = text("""
+    SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || oid
+    FROM pg_database WHERE datname = current_database()
+""")
+
+
+def identity(db: Session) -> tuple[uuid.UUID, str]:
+    """Return the id of the installation, and what tells this database from its copies."""
+    installation_id = db.scalars(select(Installation.id)).one()
+    return installation_id, db.execute(DATABASE).scalar_one()
+
+
+def note_orphans(db: Session, keys: Iterable[str], *, seen_at: datetime) -> int:
+    """Note that no row names these blobs; how many of them are not marked yet."""
+    rows = [{"key": key, "seen_at": seen_at} for key in keys]
+    if not rows:
+        return 0
+    noted = postgresql.insert(OrphanBlob).values(rows)
+    marked = db.scalars(
+        noted.on_conflict_do_update(
+            index_elements=["key"], set_={"seen_at": noted.excluded.seen_at}
+        ).returning(OrphanBlob.marked_at)
+    )
+    return sum(at is None for at in marked)
+
+
+def forget_others(db: Session, *, seen_at: datetime) -> None:
+    """Forget the blobs that a run did not find without a row: they have one again, were written
+    again, or are gone. Their marks are lost with them.
+    """
+    db.execute(
+        delete(OrphanBlob).where(OrphanBlob.seen_at < seen_at),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def mark_orphans(db: Session, *, seen_at: datetime) -> int:
+    """Mark the blobs that a run found; how many were not marked before."""
+    marked = db.execute(
+        update(OrphanBlob)
+        .where(OrphanBlob.seen_at == seen_at, OrphanBlob.marked_at.is_(None))
+        .values(marked_at=seen_at),
+        execution_options={"synchronize_session": False},
+    )
+    assert isinstance(marked, CursorResult)
+    return marked.rowcount
+
+
+def page_marked(
+    db: Session, *, older_than_s: float, seen_at: datetime, limit: int
+) -> Sequence[str]:
+    """Some blobs that were marked so long ago, and that a run has found without a row again."""
+    return db.scalars(
+        select(OrphanBlob.key)
+        .where(
+            OrphanBlob.marked_at < claims.seconds_ago(older_than_s),
+            OrphanBlob.seen_at == seen_at,
+        )
+        .order_by(OrphanBlob.key)
+        .limit(limit)
+    ).all()
+
+
+def forget(db: Session, keys: Sequence[str]) -> None:
+    """Forget some blobs, marked or not."""
+    db.execute(
+        delete(OrphanBlob).where(OrphanBlob.key.in_(keys)),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def forget_all(db: Session) -> None:
+    """Forget every blob: the marks were made by another database."""
+    db.execute(delete(OrphanBlob))

@@ -1,0 +1,89 @@
+"""The records of requests to the API: how they are written, and what is asked of them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import psycopg
+from sqlalchemy import CursorResult, Row, delete, func, select
+from sqlalchemy.orm import Session
+
+from db.queue import claims
+from db.tables.accounts import ApiKey
+from db.tables.sessions import APIRequest
+
+
+class Request(NamedTuple):
+    """One row of ``api_requests``, in the order in which it is written."""
+
+    request_id: str
+    method: str
+    route: str
+    status: int
+    duration_s: float
+    bytes_in: int
+    bytes_out: int
+    key_id: str | None
+    user_id: uuid.UUID | None
+    session_id: uuid.UUID | None
+    received_at: datetime
+
+
+_COPY = f"COPY api_requests ({', '.join(Request._fields)}) FROM STDIN"
+
+
+def add_requests(db: Session, rows: Iterable[Request]) -> None:
+    """Write records, all of them or none. What the driver raises comes as it is."""
+    driver: psycopg.Connection[Any] = db.connection().connection.driver_connection  # type: ignore[assignment]
+    with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def usage_of_keys(
+    db: Session, user_id: uuid.UUID | None, *, since: datetime, until: datetime
+) -> Sequence[Row[Any]]:
+    """What each of a user's keys, or of everybody's, asked for in a period: ``key_id``, ``name``
+    (None of a key that is gone), ``requests``, ``errors``, ``bytes_in``, ``bytes_out``; who asked
+    most comes first.
+    """
+    used = (
+        select(
+            APIRequest.key_id,
+            func.count().label("requests"),
+            func.count().filter(APIRequest.status >= 400).label("errors"),
+            func.sum(APIRequest.bytes_in).label("bytes_in"),
+            func.sum(APIRequest.bytes_out).label("bytes_out"),
+        )
+        .where(
+            APIRequest.key_id.is_not(None) if user_id is None else APIRequest.user_id == user_id,
+            APIRequest.received_at >= since,
+            APIRequest.received_at < until,
+        )
+        .group_by(APIRequest.key_id)
+        .subquery()
+    )
+    return db.execute(
+        select(used, ApiKey.name)
+        .outerjoin(ApiKey, ApiKey.id == used.c.key_id)
+        .order_by(used.c.requests.desc(), used.c.key_id)
+    ).all()
+
+
+def remove_old_requests(db: Session, *, older_than_s: float, limit: int) -> int:
+    """Remove the records of requests that are so old; how many."""
+    old = (
+        select(APIRequest.id)
+        .where(APIRequest.received_at < claims.seconds_ago(older_than_s))
+        .order_by(APIRequest.received_at)
+        .limit(limit)
+    )
+    removed = db.execute(
+        delete(APIRequest).where(APIRequest.id.in_(old)),
+        execution_options={"synchronize_session": False},
+    )
+    assert isinstance(removed, CursorResult)
+    return removed.rowcount

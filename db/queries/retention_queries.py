@@ -1,0 +1,225 @@
+"""Every question about what is too old to be kept, and about the tables themselves."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, and_, delete, func, insert, or_, select, text, update
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import ColumnElement
+
+from db.queue import claims
+from db.tables.retention import KeptClip
+from db.tables.sessions import UNFINISHED_STATES, AudioSession, NoiseDetection
+
+# --- sessions that are too old -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Past:
+    """Which sessions are past their time. Those with a legal hold never are."""
+
+    older_than_s: float
+    #: Only those that failed or are stuck, counted from when they were sent; else those that have
+    #: ended, counted from their end.
+    failed: bool = False
+
+    def condition(self) -> ColumnElement[bool]:
+        """True of a session that is."""
+        cutoff = claims.seconds_ago(self.older_than_s)
+        if not self.failed:
+            return AudioSession.finished_at < cutoff
+        # One that waits for storage, or that was given up and is retried, will end by itself.
+        is_stuck = and_(
+            AudioSession.state.in_(UNFINISHED_STATES),
+            AudioSession.uncounted == 0,
+            ~AudioSession.waits_for_storage,
+        )
+        return (AudioSession.created_at < cutoff) & or_(AudioSession.state == "failed", is_stuck)
+
+
+def count_past(db: Session, past: Past) -> tuple[int, float, int]:
+    """How many sessions are past their time, their seconds of audio, and their bytes as sent."""
+    n_sessions, duration_s, size_bytes = db.execute(
+        select(
+            func.count(), func.sum(AudioSession.duration_s), func.sum(AudioSession.size_bytes)
+        ).where(past.condition(), ~AudioSession.legal_hold)
+    ).one()
+    return n_sessions, float(duration_s or 0.0), int(size_bytes or 0)
+
+
+def page_past(db: Session, past: Past, *, limit: int, most_spans: int) -> Sequence[uuid.UUID]:
+    """Some sessions that are past their time, the oldest first: as many as have ``most_spans``
+    together, but one at least.
+    """
+    by = AudioSession.created_at if past.failed else AudioSession.finished_at
+    rows = db.execute(
+        select(AudioSession.id, AudioSession.spans_total)
+        .where(past.condition(), ~AudioSession.legal_hold)
+        .order_by(by)
+        .limit(limit)
+    ).all()
+    n_spans = itertools.accumulate(row.spans_total for row in rows)
+    return [
+        row.id
+        for index, (row, until) in enumerate(zip(rows, n_spans, strict=True))
+        if index == 0 or until <= most_spans
+    ]
+
+
+def remove_past(db: Session, past: Past, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Remove those of some sessions that are past their time yet, with all rows that are theirs.
+
+    One that somebody else has locked is passed over: it is found again.
+    """
+    locked = (
+        select(AudioSession.id)
+        .where(AudioSession.id.in_(ids), past.condition(), ~AudioSession.legal_hold)
+        .with_for_update(skip_locked=True)
+    )
+    return set(
+        db.scalars(
+            delete(AudioSession).where(AudioSession.id.in_(locked)).returning(AudioSession.id),
+            execution_options={"synchronize_session": False},
+        )
+    )
+
+
+def hold_session(
+    db: Session, session_id: uuid.UUID, *, held: bool, owner: uuid.UUID | None
+) -> bool:
+    """Let a session be kept whatever its age, or no longer; False if there is none."""
+    of_owner = () if owner is None else (AudioSession.user_id == owner,)
+    return claims.changed(
+        db.execute(
+            update(AudioSession)
+            .where(AudioSession.id == session_id, *of_owner)
+            .values(legal_hold=held),
+            execution_options={"synchronize_session": False},
+        )
+    )
+
+
+# --- clips that are kept of them ---------------------------------------------------------------
+
+
+def best_events(db: Session, ids: Iterable[uuid.UUID], *, most: int) -> Sequence[Row[Any]]:
+    """Return the surest events of some sessions that have audio to be kept, at most so many of a
+    user and type."""
+    rank = func.row_number().over(
+        partition_by=(AudioSession.user_id, NoiseDetection.noise_type),
+        order_by=NoiseDetection.confidence.desc(),
+    )
+    ranked = (
+        select(
+            AudioSession.id.label("session_id"), AudioSession.user_id, AudioSession.file_name,
+            AudioSession.created_at.label("sent_at"), AudioSession.served_key,
+            NoiseDetection.noise_type, NoiseDetection.confidence, NoiseDetection.start_s,
+            NoiseDetection.end_s, rank.label("rank"),
+        )
+        .join(NoiseDetection, NoiseDetection.session_id == AudioSession.id)
+        .where(
+            AudioSession.id.in_(list(ids)),
+            AudioSession.served_key.is_not(None),
+            NoiseDetection.noise_type != "unclassified",
+        )
+        .subquery()
+    )  # fmt: skip
+    return db.execute(
+        select(ranked).where(ranked.c.rank <= most).order_by(ranked.c.session_id, ranked.c.start_s)
+    ).all()
+
+
+def least_kept(db: Session, *, most: int) -> Mapping[tuple[uuid.UUID | None, str], float]:
+    """Of each user and type with as many clips as are kept, the confidence of the least sure."""
+    rows = db.execute(
+        select(KeptClip.user_id, KeptClip.noise_type, func.min(KeptClip.confidence))
+        .group_by(KeptClip.user_id, KeptClip.noise_type)
+        .having(func.count() >= most)
+    )
+    return {(user_id, noise_type): least for user_id, noise_type, least in rows}
+
+
+def keep_clip(db: Session, **values: Any) -> None:
+    """Write a kept clip down."""
+    db.execute(insert(KeptClip).values(**values))
+
+
+def drop_clips(db: Session, *, most: int) -> list[str]:
+    """Forget the clips beyond those that are kept of each user and type; their blobs' keys."""
+    rank = func.row_number().over(
+        partition_by=(KeptClip.user_id, KeptClip.noise_type),
+        order_by=(KeptClip.confidence.desc(), KeptClip.kept_at),
+    )
+    ranked = select(KeptClip.id, rank.label("rank")).subquery()
+    beyond = select(ranked.c.id).where(ranked.c.rank > most)
+    return list(
+        db.scalars(
+            delete(KeptClip).where(KeptClip.id.in_(beyond)).returning(KeptClip.blob_key),
+            execution_options={"synchronize_session": False},
+        )
+    )
+
+
+def kept_keys(db: Session, keys: Iterable[str]) -> set[str]:
+    """Which of some keys are those of kept clips."""
+    return set(db.scalars(select(KeptClip.blob_key).where(KeptClip.blob_key.in_(list(keys)))))
+
+
+# --- the tables themselves ---------------------------------------------------------------------
+
+_TABLES = text("""
+    SELECT relname AS name, n_live_tup AS live_rows, n_dead_tup AS dead_rows,
+           pg_total_relation_size(relid) AS size_bytes
+    FROM pg_stat_user_tables
+    WHERE schemaname = 'public'
+    ORDER BY relname
+""")
+
+
+def tables(db: Session) -> dict[str, dict[str, int]]:
+    """Every table: rows that live, rows that are dead, and bytes with indexes, as Postgres knows
+    them.
+    """
+    return {
+        row["name"]: {name: int(value) for name, value in row.items() if name != "name"}
+        for row in db.execute(_TABLES).mappings()
+    }
+
+
+_VACUUM_COUNTS = text("""
+    SELECT stat.relname, stat.vacuum_count
+    FROM pg_stat_user_tables stat
+    JOIN pg_class ON pg_class.oid = stat.relid
+    WHERE stat.schemaname = 'public' AND pg_class.relkind <> 'p'
+""")
+
+
+def vacuum_counts(db: Session) -> dict[str, int]:
+    """Return how often VACUUM has been run on each table, without autovacuum's runs.
+
+    Partitioned tables are left out: Postgres counts for their partitions alone.
+    """
+    return dict(db.execute(_VACUUM_COUNTS).all())
+
+
+_PARTITIONS = text("""
+    SELECT parent.relname AS name,
+           max((regexp_match(pg_get_expr(part.relpartbound, part.oid), $$TO \\('([^']+)'\\)$$))[1])
+               AS until
+    FROM pg_partitioned_table
+    JOIN pg_class parent ON parent.oid = pg_partitioned_table.partrelid
+    LEFT JOIN pg_inherits ON pg_inherits.inhparent = parent.oid
+    LEFT JOIN pg_class part ON part.oid = pg_inherits.inhrelid
+    WHERE pg_partitioned_table.partstrat = 'r'
+    GROUP BY parent.relname
+""")
+
+
+def partitions_until(db: Session) -> dict[str, str | None]:
+    """Of each table that is partitioned by ranges, where its last partition ends."""
+    return dict(db.execute(_PARTITIONS).all())

@@ -1,0 +1,342 @@
+"""Every question about webhooks: whose they are, what they are to be told next, how that went.
+
+Whoever changes a webhook and its deliveries locks the webhook first, as its removal does.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Select,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import ColumnElement
+
+from db.queries.paging import Keys, Order, Page
+from db.queue import claims
+from db.queue.claims import Claim
+from db.tables.sessions import AudioSession, User
+from db.tables.webhooks import OVERLAP_S, PING, Webhook, WebhookDelivery
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryWork(claims.Unit):
+    """A webhook at one try of one delivery.
+
+    The number of tries is a part of the address, so that a worker which was thought dead cannot
+    write what became of a try that is behind by now.
+    """
+
+    webhook_id: uuid.UUID
+    #: None where it is not yet decided which one is next.
+    delivery_id: uuid.UUID | None = None
+    tries: int = 0
+    #: What is told; None of a ping.
+    session_id: uuid.UUID | None = None
+    state: str = "active"
+
+    @property
+    def table(self) -> type[Webhook]:
+        return Webhook
+
+    @property
+    def names(self) -> dict[str, Any]:
+        return {"job_id": self.delivery_id}
+
+    @property
+    def origin(self) -> tuple[type[AudioSession], uuid.UUID]:
+        # No session has the id of a webhook: a ping goes on with no trace.
+        return AudioSession, self.session_id or self.webhook_id
+
+    def waits(self) -> ColumnElement[bool]:
+        pending = exists().where(
+            WebhookDelivery.id == self.delivery_id,
+            WebhookDelivery.state == "pending",
+            WebhookDelivery.tries == self.tries,
+        )
+        return and_(Webhook.id == self.webhook_id, Webhook.state == self.state, pending)
+
+
+# --- webhooks ----------------------------------------------------------------------------------
+
+
+def add_webhook(db: Session, **values: Any) -> Webhook:
+    """Write down a webhook. Nobody was nudged for it yet, so that its first delivery waits for no
+    nudge that might be under way."""
+    return db.execute(
+        insert(Webhook)
+        .values(state="active", nudged_at=claims.seconds_from_now(-1), **values)
+        .returning(Webhook)
+    ).scalar_one()
+
+
+def count_webhooks(db: Session, user_id: uuid.UUID) -> int:
+    """How many webhooks a user has."""
+    return db.execute(
+        select(func.count()).select_from(Webhook).where(Webhook.user_id == user_id)
+    ).scalar_one()
+
+
+def webhooks(db: Session, *, owner: uuid.UUID | None, limit: int) -> Sequence[Webhook]:
+    """The newest webhooks that an owner is shown, newest first."""
+    return db.scalars(
+        select(Webhook)
+        .where(_is_of(owner))
+        .order_by(Webhook.created_at.desc(), Webhook.id)
+        .limit(limit)
+    ).all()
+
+
+def get_webhook(
+    db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None = None
+) -> Webhook | None:
+    """One webhook; with an owner only if it is theirs."""
+    return db.scalars(select(Webhook).where(Webhook.id == webhook_id, _is_of(owner))).one_or_none()
+
+
+def lock_webhook(
+    db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None = None
+) -> Webhook | None:
+    """The same, for a change: nobody else changes it until the end of the transaction. Sessions
+    end meanwhile: the trigger's lock of the key goes with this one."""
+    return db.scalars(
+        select(Webhook)
+        .where(Webhook.id == webhook_id, _is_of(owner))
+        .with_for_update(key_share=True)
+    ).one_or_none()
+
+
+def change_webhook(db: Session, webhook_id: uuid.UUID, values: Mapping[str, Any]) -> Webhook:
+    """Change a webhook that is locked, and let it be asked at once."""
+    return db.execute(
+        update(Webhook)
+        .where(Webhook.id == webhook_id)
+        .values(**values, due_at=_unless_held(func.clock_timestamp()))
+        .returning(Webhook),
+        execution_options={"synchronize_session": False, "populate_existing": True},
+    ).scalar_one()
+
+
+#: What a webhook that is enabled, or has another address, begins with.
+FRESH: Mapping[str, Any] = {
+    "state": "active",
+    "disabled_at": None,
+    "disabled_reason": None,
+    "failures": 0,
+    "failing_since": None,
+}
+
+
+def as_disabled(reason: str) -> dict[str, Any]:
+    """What a webhook has that is told nothing any more."""
+    return {"state": "disabled", "disabled_at": func.now(), "disabled_reason": reason}
+
+
+def rotate_secret(db: Session, webhook_id: uuid.UUID, secret: str) -> Webhook:
+    """Give a webhook that is locked a new secret; the one that it had signs for a while too."""
+    return change_webhook(
+        db,
+        webhook_id,
+        {
+            "old_secret": Webhook.secret,
+            "old_secret_until": claims.seconds_from_now(OVERLAP_S),
+            "secret": secret,
+        },
+    )
+
+
+def remove_webhook(db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> bool:
+    """Remove a webhook with all of its deliveries; False if there is none."""
+    return claims.changed(
+        db.execute(delete(Webhook).where(Webhook.id == webhook_id, _is_of(owner)))
+    )
+
+
+def _is_of(owner: uuid.UUID | None) -> ColumnElement[bool]:
+    return true() if owner is None else Webhook.user_id == owner
+
+
+def _unless_held(due_at: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """When a webhook is due; one that a worker has at the moment stays with it."""
+    return case((Webhook.attempt == 0, due_at), else_=Webhook.due_at)
+
+
+# --- deliveries --------------------------------------------------------------------------------
+
+
+def add_ping(db: Session, webhook_id: uuid.UUID, *, ping_id: uuid.UUID) -> WebhookDelivery:
+    """Have a ping delivered to a webhook that is locked, at once."""
+    change_webhook(db, webhook_id, {})
+    return db.execute(
+        insert(WebhookDelivery)
+        .values(id=ping_id, webhook_id=webhook_id, type=PING)
+        .returning(WebhookDelivery)
+    ).scalar_one()
+
+
+def replay(db: Session, webhook_id: uuid.UUID, delivery_id: uuid.UUID) -> WebhookDelivery | None:
+    """Deliver something again at once, to a webhook that is locked, with a new round of tries;
+    None if there is no such delivery. One that waits for its next try waits no longer; one that is
+    being tried goes on."""
+    change_webhook(db, webhook_id, {})
+    return db.execute(
+        update(WebhookDelivery)
+        .where(WebhookDelivery.id == delivery_id, WebhookDelivery.webhook_id == webhook_id)
+        .values(
+            state="pending",
+            next_at=func.now(),
+            finished_at=None,
+            round_start=WebhookDelivery.tries,
+        )
+        .returning(WebhookDelivery)
+    ).scalar_one_or_none()
+
+
+#: Of one webhook, the newest first.
+DELIVERIES = Order((WebhookDelivery.created_at, WebhookDelivery.id), descending=True)
+
+
+def deliveries(db: Session, webhook_id: uuid.UUID, *, after: Keys | None, limit: int) -> Page:
+    """A page of a webhook's deliveries."""
+    of_webhook = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
+    return DELIVERIES.page(db, of_webhook, after=after, limit=limit)
+
+
+def get_delivery(db: Session, delivery_id: uuid.UUID) -> WebhookDelivery | None:
+    """One delivery."""
+    return db.get(WebhookDelivery, delivery_id)
+
+
+def remove_old_deliveries(db: Session, *, older_than_s: float, limit: int) -> int:
+    """Forget deliveries that are so old, whatever became of them; how many."""
+    old = (
+        select(WebhookDelivery.id)
+        .where(WebhookDelivery.created_at < claims.seconds_ago(older_than_s))
+        .order_by(WebhookDelivery.created_at)
+        .limit(limit)
+    )
+    removed = db.scalars(
+        delete(WebhookDelivery).where(WebhookDelivery.id.in_(old)).returning(WebhookDelivery.id),
+        execution_options={"synchronize_session": False},
+    )
+    return len(removed.all())
+
+
+# --- what is next ------------------------------------------------------------------------------
+
+
+def _due_deliveries() -> Select[uuid.UUID, int, uuid.UUID | None]:
+    """The deliveries of a webhook that are to be tried now, the next one first."""
+    return (
+        select(WebhookDelivery.id, WebhookDelivery.tries, WebhookDelivery.session_id)
+        .where(
+            WebhookDelivery.webhook_id == Webhook.id,
+            WebhookDelivery.state == "pending",
+            # Not clock_timestamp(): a condition of the index must not change while it is read.
+            WebhookDelivery.next_at <= func.now(),
+        )
+        .order_by(WebhookDelivery.next_at, WebhookDelivery.id)
+        .correlate(Webhook)
+    )
+
+
+def is_told() -> ColumnElement[bool]:
+    """True of a webhook that is told what there is: neither it nor its user is disabled."""
+    is_disabled = exists().where(User.id == Webhook.user_id, User.disabled_at.is_not(None))
+    return and_(Webhook.state == "active", ~is_disabled)
+
+
+def has_something_due() -> ColumnElement[bool]:
+    """True of a webhook that is to be told something now, once it is due."""
+    return and_(is_told(), _due_deliveries().exists())
+
+
+def take_delivery(
+    webhook_id: uuid.UUID, db: Session, *, lease_s: float
+) -> Claim[DeliveryWork] | None:
+    """Claim a webhook for the next of its deliveries."""
+    due = _due_deliveries().limit(1).lateral()
+    found = db.execute(
+        select(due)
+        .select_from(Webhook)
+        .join(due, true())
+        .where(Webhook.id == webhook_id, has_something_due())
+    ).one_or_none()
+    if found is None:
+        return None
+    work = DeliveryWork(
+        webhook_id=webhook_id,
+        delivery_id=found.id,
+        tries=found.tries,
+        session_id=found.session_id,
+    )
+    return claims.this(work, db, lease_s=lease_s)
+
+
+def take_quiet_webhooks(db: Session, *, quiet_s: float, limit: int) -> list[DeliveryWork]:
+    """Webhooks that have something to be told and that nobody was nudged for lately; now somebody
+    is."""
+    waiting = (
+        select(Webhook.id)
+        .where(has_something_due(), *claims.quiet(Webhook, quiet_s))
+        .order_by(Webhook.due_at)
+        .limit(limit)
+    )
+    rows = db.scalars(
+        update(Webhook)
+        .where(Webhook.id.in_(waiting))
+        .values(nudged_at=func.clock_timestamp())
+        .returning(Webhook.id),
+        execution_options={"synchronize_session": False},
+    )
+    return [DeliveryWork(webhook_id=webhook_id) for webhook_id in rows]
+
+
+def end_try(
+    db: Session,
+    work: DeliveryWork,
+    *,
+    attempt: int,
+    webhook: Mapping[str, Any],
+    rest_s: float,
+    delivery: Mapping[str, Any],
+) -> bool:
+    """Write what became of a try, and let the webhook go for ``rest_s`` seconds; False if the
+    claim was lost. The row of the webhook is changed first, and is locked by that."""
+    due_at = claims.seconds_from_now(rest_s)
+    values = {**webhook, **claims.UNTRIED, "due_at": due_at}
+    if not claims.update_held(db, work, attempt, values):
+        return False
+    db.execute(
+        update(WebhookDelivery)
+        .where(WebhookDelivery.id == work.delivery_id)
+        .values(tries=WebhookDelivery.tries + 1, **delivery),
+        execution_options={"synchronize_session": False},
+    )
+    return True
+
+
+def is_due_again(db: Session, webhook_id: uuid.UUID) -> bool:
+    """Whether a webhook that was just let go has more to be told; whoever asks sends the nudge."""
+    return claims.changed(
+        db.execute(
+            update(Webhook)
+            .where(Webhook.id == webhook_id, claims.due(Webhook), has_something_due())
+            .values(nudged_at=func.clock_timestamp()),
+            execution_options={"synchronize_session": False},
+        )
+    )

@@ -1,0 +1,1 @@
+"""What is claimed next, by whom, and for how long."""

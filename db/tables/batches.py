@@ -1,0 +1,86 @@
+"""The tables of batches: many recordings in one call, and what became of each."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    SmallInteger,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.tables.sessions import NORMAL, PRIORITIES, Base, Claimable, Owned, Traced, one_of
+
+#: What a batch goes through while its recordings become sessions. ``receiving``: they are being
+#: uploaded; ``listing``: the names below a prefix are to be read; ``expanding``: named objects
+#: are being taken. The others are its end: whether the sessions have finished, they say.
+BATCH_STATES = ("receiving", "listing", "expanding", "taken", "failed", "cancelled")
+OPEN_STATES = BATCH_STATES[:3]
+ITEM_OUTCOMES = ("taken", "refused")
+
+
+class Batch(Claimable, Owned, Traced, Base):
+    """Many recordings that were sent, or named, in one call."""
+
+    __tablename__ = "batches"
+    unfinished = OPEN_STATES
+    __table_args__ = (
+        CheckConstraint(one_of("state", BATCH_STATES), name="state"),
+        CheckConstraint(one_of("priority", tuple(range(len(PRIORITIES)))), name="priority"),
+        CheckConstraint("next_item BETWEEN 0 AND items_total", name="items"),
+        Index("ix_batches_user_created", "user_id", "created_at", "id"),
+        Index(
+            "ix_batches_unfinished", "due_at", postgresql_where=text(one_of("state", OPEN_STATES))
+        ),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default=text(str(NORMAL)))
+    #: What each of its sessions is posted with, beside the priority.
+    options: Mapped[dict[str, Any]]
+    #: Below which objects are looked for; null if each was sent or named.
+    prefix: Mapped[str | None]
+    items_total: Mapped[int] = mapped_column(server_default=text("0"))
+    #: The first item of which it is not yet decided what becomes of it.
+    next_item: Mapped[int] = mapped_column(server_default=text("0"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    #: When the last item was decided on, or the batch was cancelled.
+    finished_at: Mapped[datetime | None]
+    #: Why there is more that was not taken; null if there is not.
+    problem: Mapped[dict[str, Any] | None]
+
+
+class BatchItem(Base):
+    """One recording of a batch: a session, or the reason why there is none."""
+
+    __tablename__ = "batch_items"
+    __table_args__ = (
+        CheckConstraint(one_of("outcome", ITEM_OUTCOMES), name="outcome"),
+        CheckConstraint("(outcome = 'refused') = (reason IS NOT NULL)", name="reason"),
+        # One session is of one item. It serves the foreign key too.
+        UniqueConstraint("session_id"),
+    )
+
+    batch_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True
+    )
+    #: 0, 1, 2, ... in the order in which they came or were named.
+    item_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    #: What the client called the file: shown, never used as a path.
+    file_name: Mapped[str]
+    #: The object that the recording is copied from; null if it was uploaded.
+    source_key: Mapped[str | None]
+    #: Null until it was decided on.
+    outcome: Mapped[str | None]
+    reason: Mapped[str | None]
+    session_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("audio_sessions.id", ondelete="SET NULL")
+    )

@@ -1,0 +1,55 @@
+"""The table of daily reports."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.tables.sessions import Base, Owned, Traced, one_of
+from db.tables.training import JOB_STATES, Job
+
+
+class DailyReport(Job, Owned, Traced, Base):
+    """What happened on one day in one time zone. Of a day, a zone and a user there is one.
+
+    Made anew it is ``pending`` again, and keeps the report of before until there is another.
+    """
+
+    __tablename__ = "daily_reports"
+    __table_args__ = (
+        UniqueConstraint("day", "time_zone", "user_id", postgresql_nulls_not_distinct=True),
+        CheckConstraint(one_of("state", JOB_STATES), name="state"),
+        CheckConstraint("percent BETWEEN 0 AND 100", name="percent"),
+        CheckConstraint("length(time_zone) BETWEEN 1 AND 64", name="time_zone"),
+        CheckConstraint("ends_at > starts_at", name="times"),
+        CheckConstraint(
+            "num_nonnulls(report, made_at, made_from, html_key) IN (0, 4)", name="report"
+        ),
+        Index("ix_daily_reports_user_created", "user_id", "created_at", "id"),
+        Index(
+            "ix_daily_reports_unfinished",
+            "due_at",
+            postgresql_where=text("state = 'pending'"),
+        ),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    #: Of whose sessions it tells; null for those of everybody, which is for administrators. It
+    #: goes with its user: otherwise it would seem to be everybody's.
+    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    day: Mapped[date]
+    #: An IANA name.
+    time_zone: Mapped[str]
+    #: When the day began and ended there.
+    starts_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
+    #: The report, when it was made, a word for the sessions that it was made from
+    #: (``db.queries.report_queries.word_of``), and where its page lies in the blob store.
+    report: Mapped[dict[str, Any] | None]
+    made_at: Mapped[datetime | None]
+    made_from: Mapped[str | None]
+    html_key: Mapped[str | None]

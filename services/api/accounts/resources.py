@@ -1,0 +1,345 @@
+"""``/v1/users`` and ``/v1/keys``: who may call, and by which keys. For administrators.
+
+What the endpoints and the commands (``account_commands.py``) have in common stands first; it takes
+a database session, as the queries do, and never commits.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import falcon
+import msgspec
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from db.queries import account_queries, session_queries
+from db.store import Store
+from db.tables.accounts import ApiKey
+from services.api.accounts import schemas
+from services.api.sessions.resources import answer
+from services.http import idempotency, keys
+from services.http.access import ADMIN
+from services.http.contract import body_of, operation
+from services.http.errors import (
+    InvalidBody,
+    KeyNotFound,
+    SecretNotShown,
+    TooManyKeys,
+    UserExists,
+    UserNotFound,
+)
+
+#: Users that the list shows.
+LISTED = 1_000
+#: Active keys of one name: the one in use, and the one that takes its place.
+MOST_ACTIVE = 2
+
+
+def make_user(
+    db: Session,
+    user_id: uuid.UUID,
+    *,
+    email: str,
+    name: str,
+    max_audio_s_per_month: float | None = None,
+) -> schemas.User:
+    """Make a user; raises :class:`UserExists`."""
+    try:
+        with db.begin_nested():
+            row = account_queries.add_user(
+                db, id=user_id, email=email, name=name,
+                max_audio_s_per_month=max_audio_s_per_month,
+            )  # fmt: skip
+    except IntegrityError:
+        raise UserExists(f"there is a user with the address {email}") from None
+    return schemas.User.of(row)
+
+
+def make_key(
+    db: Session,
+    user_id: uuid.UUID,
+    hasher: keys.Hasher,
+    *,
+    name: str,
+    scopes: Sequence[str],
+    expires_at: datetime | None = None,
+    requests_per_s: float | None = None,
+    key_id: str | None = None,
+) -> schemas.MadeKey:
+    """Make a key of a user; raises :class:`UserNotFound` or :class:`TooManyKeys`."""
+    # Under the user's lock, so that two at once cannot make a third.
+    if account_queries.lock_user(db, user_id) is None:
+        raise UserNotFound(f"no user has the id {user_id}")
+    if account_queries.count_active(db, user_id, name) >= MOST_ACTIVE:
+        raise TooManyKeys(f"there are {MOST_ACTIVE} active keys named {name!r}; revoke one first")
+    shown = keys.new(key_id)
+    row = account_queries.add_key(
+        db, id=shown.id, user_id=user_id, name=name, secret_hash=hasher.of(shown),
+        scopes=sorted(set(scopes)), expires_at=expires_at, requests_per_s=requests_per_s,
+    )  # fmt: skip
+    return schemas.MadeKey(key=schemas.Key.of(row), secret=str(shown))
+
+
+def rotate_key(
+    db: Session,
+    key_id: str,
+    hasher: keys.Hasher,
+    *,
+    overlap_hours: int,
+    new_id: str | None = None,
+) -> schemas.MadeKey:
+    """Make a key like another one, which is taken for some hours yet.
+
+    Raises
+    ------
+    KeyNotFound, TooManyKeys
+    """
+    old = found_key(db, key_id)
+    # It lives as long as the old one did: from now on.
+    life = None if old.expires_at is None else old.expires_at - old.created_at
+    now = session_queries.clock(db)
+    made = make_key(
+        db, old.user_id, hasher, name=old.name, scopes=old.scopes,
+        expires_at=None if life is None else now + life, requests_per_s=old.requests_per_s,
+        key_id=new_id,
+    )  # fmt: skip
+    account_queries.expire_key(db, key_id, now + timedelta(hours=overlap_hours))
+    return made
+
+
+def told_before(store: Store, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+    """Whether an earlier attempt at a request made a key; it cannot be shown again.
+
+    Raises
+    ------
+    SecretNotShown
+        If it did.
+    """
+    key_id = keys.id_of(made_id)
+    with store.reading() as db:
+        row = account_queries.get_key(db, key_id)
+    if row is None:
+        return False
+    resp.location = f"/v1/keys/{key_id}"
+    raise SecretNotShown(f"the key {key_id} was made by an earlier attempt at this request")
+
+
+def found_key(db: Session, key_id: str) -> ApiKey:
+    """The row of a key; raises :class:`KeyNotFound`."""
+    row = account_queries.get_key(db, key_id)
+    if row is None:
+        raise KeyNotFound(f"no key has the id {key_id}")
+    return row
+
+
+def _named(change: msgspec.Struct) -> dict[str, Any]:
+    """The fields of a change that were given."""
+    fields = msgspec.structs.asdict(change)
+    return {name: value for name, value in fields.items() if value is not msgspec.UNSET}
+
+
+class UserList:
+    """``/v1/users``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(scope=ADMIN, answer=schemas.UserPage)
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """The users, newest first."""
+        with self._store.reading() as db:
+            rows = account_queries.users(db, limit=LISTED)
+        answer(resp, schemas.UserPage(items=[schemas.User.of(row) for row in rows]))
+
+    @operation(
+        scope=ADMIN,
+        body=schemas.NewUser,
+        answer=schemas.User,
+        status=201,
+        problems=(InvalidBody, UserExists),
+    )
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Make a user, who has no key yet."""
+        asked = body_of(req, schemas.NewUser)
+        with self._store.transaction() as db:
+            user = make_user(
+                db, idempotency.new_id(req), email=asked.email, name=asked.name,
+                max_audio_s_per_month=asked.max_audio_s_per_month,
+            )  # fmt: skip
+        resp.location = f"/v1/users/{user.id}"
+        answer(resp, user, status=201)
+
+    def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Answer with the user that an earlier attempt made."""
+        with self._store.reading() as db:
+            row = account_queries.get_user(db, made_id)
+        if row is None:
+            return False
+        resp.location = f"/v1/users/{made_id}"
+        answer(resp, schemas.User.of(row), status=201)
+        return True
+
+
+class UserItem:
+    """``/v1/users/{user_id}``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(scope=ADMIN, answer=schemas.User, problems=(UserNotFound,))
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
+        """One user."""
+        with self._store.reading() as db:
+            row = account_queries.get_user(db, user_id)
+        if row is None:
+            raise UserNotFound(f"no user has the id {user_id}")
+        answer(resp, schemas.User.of(row))
+
+    @operation(
+        scope=ADMIN,
+        body=schemas.UserChange,
+        answer=schemas.User,
+        problems=(InvalidBody, UserNotFound),
+    )
+    def on_patch(self, req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
+        """Let a user have another number of seconds of audio analysed a month."""
+        asked = body_of(req, schemas.UserChange)
+        with self._store.transaction() as db:
+            row = account_queries.change_user(db, user_id, _named(asked))
+            if row is None:
+                raise UserNotFound(f"no user has the id {user_id}")
+        answer(resp, schemas.User.of(row))
+
+
+class UserSwitch:
+    """``/v1/users/{user_id}/disable`` and ``/enable``."""
+
+    def __init__(self, store: Store, *, disables: bool) -> None:
+        self._store = store
+        self._disables = disables
+
+    @operation(scope=ADMIN, answer=schemas.User, problems=(UserNotFound,))
+    def on_post(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
+        """Take none of the user's keys any more, or take them again; their things are kept."""
+        with self._store.transaction() as db:
+            row = account_queries.disable_user(db, user_id, disabled=self._disables)
+            if row is None:
+                raise UserNotFound(f"no user has the id {user_id}")
+        answer(resp, schemas.User.of(row))
+
+
+class UserKeys:
+    """``/v1/users/{user_id}/keys``."""
+
+    def __init__(self, store: Store, hasher: keys.Hasher) -> None:
+        self._store = store
+        self._hasher = hasher
+
+    @operation(scope=ADMIN, answer=schemas.KeyPage, problems=(UserNotFound,))
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
+        """The user's keys, newest first, without their secrets."""
+        with self._store.transaction() as db:
+            if account_queries.get_user(db, user_id) is None:
+                raise UserNotFound(f"no user has the id {user_id}")
+            rows = account_queries.keys_of(db, user_id)
+        answer(resp, schemas.KeyPage(items=[schemas.Key.of(row) for row in rows]))
+
+    @operation(
+        scope=ADMIN,
+        body=schemas.NewKey,
+        answer=schemas.MadeKey,
+        status=201,
+        problems=(InvalidBody, UserNotFound, TooManyKeys),
+        secret=True,
+    )
+    def on_post(self, req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
+        """Make a key. Its secret is in this answer and nowhere else."""
+        asked = body_of(req, schemas.NewKey)
+        with self._store.transaction() as db:
+            days = asked.expires_in_days
+            made = make_key(
+                db, user_id, self._hasher, name=asked.name, scopes=asked.scopes,
+                expires_at=(
+                    None if days is None else session_queries.clock(db) + timedelta(days=days)
+                ),
+                requests_per_s=asked.requests_per_s,
+                key_id=keys.id_of(idempotency.new_id(req)),
+            )  # fmt: skip
+        resp.location = f"/v1/keys/{made.key.id}"
+        answer(resp, made, status=201)
+
+    def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Refuse to show the key again that an earlier attempt made."""
+        return told_before(self._store, resp, made_id)
+
+
+class KeyItem:
+    """``/v1/keys/{key_id}``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(scope=ADMIN, answer=schemas.Key, problems=(KeyNotFound,))
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
+        """One key, without its secret."""
+        with self._store.reading() as db:
+            row = found_key(db, key_id)
+        answer(resp, schemas.Key.of(row))
+
+    @operation(
+        scope=ADMIN,
+        body=schemas.KeyChange,
+        answer=schemas.Key,
+        problems=(InvalidBody, KeyNotFound),
+    )
+    def on_patch(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
+        """Let a key make another number of requests, within a second or so."""
+        asked = body_of(req, schemas.KeyChange)
+        with self._store.transaction() as db:
+            found_key(db, key_id)
+            row = account_queries.change_key(db, key_id, _named(asked))
+        answer(resp, schemas.Key.of(row))
+
+    @operation(scope=ADMIN, answer=schemas.Key, problems=(KeyNotFound,))
+    def on_delete(self, _req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
+        """Take a key no more, from the next request on. Revoking it again changes nothing."""
+        with self._store.transaction() as db:
+            found_key(db, key_id)
+            row = account_queries.revoke_key(db, key_id)
+        assert row is not None
+        answer(resp, schemas.Key.of(row))
+
+
+class KeyRotate:
+    """``/v1/keys/{key_id}/rotate``."""
+
+    def __init__(self, store: Store, hasher: keys.Hasher) -> None:
+        self._store = store
+        self._hasher = hasher
+
+    @operation(
+        scope=ADMIN,
+        body=schemas.Rotation,
+        answer=schemas.MadeKey,
+        status=201,
+        problems=(InvalidBody, KeyNotFound, TooManyKeys),
+        secret=True,
+    )
+    def on_post(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
+        """Make a key like this one, which is taken for ``overlap_hours`` yet."""
+        asked = body_of(req, schemas.Rotation)
+        with self._store.transaction() as db:
+            made = rotate_key(
+                db, key_id, self._hasher,
+                overlap_hours=asked.overlap_hours, new_id=keys.id_of(idempotency.new_id(req)),
+            )  # fmt: skip
+        resp.location = f"/v1/keys/{made.key.id}"
+        answer(resp, made, status=201)
+
+    def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Refuse to show the key again that an earlier attempt made."""
+        return told_before(self._store, resp, made_id)

@@ -1,0 +1,1 @@
+"""Health, metrics, usage, and the scheduled jobs."""

@@ -1,0 +1,177 @@
+"""``GET /metrics``: the queues and the sessions, for Prometheus.
+
+These figures are the installation's and not this process's, so every API process gives the same;
+its own requests are told by ``http_metrics.py`` and ``records.py``.
+They are looked up when they are asked for, and kept for some seconds. A witness that does not
+answer in time costs the scrape its figures, and never a thread that waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import dramatiq
+import falcon
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from actors.messaging import queues
+from actors.messaging.queues import Depth
+from db.queries import job_run_queries, queue_queries, session_queries
+from db.queries.queue_queries import Backlog
+from db.settings import Settings
+from db.store import Store
+from db.tables.job_runs import JobRun
+from services.http.contract import operation
+from services.http.latest import Latest
+
+#: How long an answer is good for. Longer spares the broker and the database; shorter is fresher.
+FRESH_S = 5.0
+#: The same for the sessions that have ended: they are counted by reading their whole table, which
+#: took 0.3 s for 200,000 of them.
+FRESH_FINISHED_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What the database says."""
+
+    backlogs: dict[str, Backlog]
+    unfinished: dict[str, int]
+    oldest_unfinished_s: float | None
+    #: The latest health check; None while none was made.
+    health: JobRun | None
+
+
+class Figures(Collector):
+    """Asks the witnesses at a scrape."""
+
+    def __init__(self, store: Store, broker: dramatiq.Broker, settings: Settings) -> None:
+        self._store = store
+
+        def depths() -> list[Depth]:
+            return queues.depths(
+                broker, prefix=settings.queue_prefix, api_url=settings.rabbitmq_api_url
+            )
+
+        self._depths = Latest("metrics-broker", depths, fresh_s=FRESH_S)
+        self._rows = Latest("metrics-rows", self._read_rows, fresh_s=FRESH_S)
+        self._finished = Latest("metrics-finished", self._count_ended, fresh_s=FRESH_FINISHED_S)
+
+    def describe(self) -> list[Metric]:
+        """Nothing: registering asks nobody."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Every figure that is known now."""
+        for latest in (self._depths, self._rows, self._finished):
+            # All at once, so that a scrape waits for the slowest of them and not for the sum.
+            latest.ask()
+        depths, rows = self._depths.get(), self._rows.get()
+        yield _one("broker_up", "Whether the broker answers", float(depths is not None))
+        yield _one("database_up", "Whether Postgres answers", float(rows is not None))
+        if depths is not None:
+            yield from _of_broker(depths)
+        if rows is not None:
+            yield from _of_rows(rows, self._finished.get() or {})
+            if rows.health is not None:
+                yield from _of_health(rows.health)
+
+    def _read_rows(self) -> Rows:
+        with self._store.transaction() as db:
+            return Rows(
+                backlogs=queue_queries.backlogs(db),
+                unfinished=queue_queries.count_unfinished(db),
+                oldest_unfinished_s=session_queries.oldest_unfinished_s(db),
+                health=job_run_queries.latest_result(db, "health_check"),
+            )
+
+    def _count_ended(self) -> dict[str, int]:
+        with self._store.transaction() as db:
+            return queue_queries.count_finished(db)
+
+
+def _of_broker(depths: list[Depth]) -> Iterator[Metric]:
+    by_queue = {depth.nudge.queue: depth for depth in depths}
+    yield _each(
+        "queue_ready", "Messages that wait for a worker", "queue",
+        {queue: depth.ready for queue, depth in by_queue.items()},
+    )  # fmt: skip
+    yield _each(
+        "queue_dead", "Dead letters, kept to be looked at and replayed", "queue",
+        {queue: depth.dead for queue, depth in by_queue.items()},
+    )  # fmt: skip
+    yield _each(
+        "queue_consumers", "Worker processes that listen to the queue", "queue",
+        {queue: depth.consumers for queue, depth in by_queue.items()},
+    )  # fmt: skip
+    yield _each(
+        "queue_unacked",
+        "Messages that workers have not answered (with CLAMOR_RABBITMQ_API_URL)",
+        "queue",
+        {queue: depth.unacked for queue, depth in by_queue.items() if depth.unacked is not None},
+    )
+
+
+def _of_rows(rows: Rows, finished: dict[str, int]) -> Iterator[Metric]:
+    by_queue = {nudge.queue: rows.backlogs[kind] for nudge, kind in queues.ROWS.items()}
+    yield _each(
+        "queue_held", "Rows that workers hold, or that wait for their next try", "queue",
+        {queue: backlog.held for queue, backlog in by_queue.items()},
+    )  # fmt: skip
+    yield _each(
+        "queue_oldest_seconds", "How long the oldest row has been waiting for a worker", "queue",
+        {queue: backlog.oldest_s or 0.0 for queue, backlog in by_queue.items()},
+    )  # fmt: skip
+    yield _each("sessions", "Sessions by their state", "state", rows.unfinished | finished)
+    yield _one(
+        "unfinished_oldest_seconds", "Age of the oldest session that has not ended",
+        rows.oldest_unfinished_s or 0.0,
+    )  # fmt: skip
+
+
+def _of_health(run: JobRun) -> Iterator[Metric]:
+    if run.finished_at is not None:
+        at = run.finished_at.timestamp()
+        yield _one("health_checked_timestamp_seconds", "When the latest health check ended", at)
+    checks = (run.result or {}).get("checks", {})
+    yield _each(
+        "health_ok", "Whether the latest health check found a part to be well", "part",
+        {name: float(check["ok"]) for name, check in checks.items()},
+    )  # fmt: skip
+
+
+def _one(name: str, meaning: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"clamor_{name}", meaning, value=value)
+
+
+def _each(name: str, meaning: str, label: str, values: Any) -> Metric:
+    family = GaugeMetricFamily(f"clamor_{name}", meaning, labels=[label])
+    for of, value in values.items():
+        family.add_metric([of], value)
+    return family
+
+
+class Metrics:
+    """``GET /metrics``."""
+
+    def __init__(
+        self,
+        store: Store,
+        broker: dramatiq.Broker,
+        settings: Settings,
+        *,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._registry = registry
+        self._registry.register(Figures(store, broker, settings))
+
+    @operation(scope=None, media=CONTENT_TYPE_LATEST)
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """Always 200, with what is known."""
+        resp.content_type = CONTENT_TYPE_LATEST
+        resp.data = generate_latest(self._registry)

@@ -1,0 +1,86 @@
+"""``/v1/sessions/{session_id}/analysis``: what a session comes to."""
+
+from __future__ import annotations
+
+import uuid
+
+import falcon
+
+from actors.messaging.broker import Publisher
+from actors.messaging.messages import AnalyzeSession
+from actors.observability import tracing
+from db.queries import analysis_queries
+from db.store import Store
+from db.tables.sessions import UNFINISHED_STATES
+from services.api.analyses.schemas import Analysis, NewAnalysis
+from services.api.sessions.resources import answer, found
+from services.http import etags, idempotency
+from services.http.access import owner
+from services.http.contract import body_of, operation
+from services.http.errors import InvalidBody, NoAnalysis, NotFinished, SessionNotFound
+
+
+class SessionAnalysis:
+    """``/v1/sessions/{session_id}/analysis``."""
+
+    def __init__(self, store: Store, publisher: Publisher) -> None:
+        self._store = store
+        self._publisher = publisher
+
+    @operation(
+        scope="sessions:read",
+        answer=Analysis,
+        also={304: None},
+        problems=(SessionNotFound, NoAnalysis),
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """What was heard for how long, whose the sound was, and how the session went.
+
+        It is made when a session ends ``completed`` or ``partial``, without limits.
+        """
+        with self._store.transaction() as db:
+            row = analysis_queries.get_analysis(db, session_id, owner=owner(req))
+            if row is None:
+                session = found(db, session_id, owner=owner(req))
+                raise NoAnalysis(f"the session is {session.state}")
+            analysis = Analysis.of(row)
+        etags.answer(req, resp, analysis)
+
+    on_head = on_get
+
+    @operation(
+        scope="sessions:write",
+        body=NewAnalysis,
+        answer=Analysis,
+        status=202,
+        problems=(SessionNotFound, NotFinished, InvalidBody),
+    )
+    def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """Have a session's analysis made anew, with limits that its levels are compared with."""
+        asked = body_of(req, NewAnalysis)
+        with self._store.transaction() as db:
+            session = found(db, session_id, owner=owner(req))
+            if session.state in UNFINISHED_STATES:
+                raise NotFinished(f"the session is {session.state}")
+            row = analysis_queries.ask_analysis(
+                db, session_id, asking_id=idempotency.new_id(req),
+                limits_db=asked.limits_db.listed(), traceparent=tracing.current(),
+            )  # fmt: skip
+            if row is None:
+                raise SessionNotFound(f"no session has the id {session_id}")
+            analysis = Analysis.of(row)
+        self._publisher.send(AnalyzeSession(session_id=session_id))
+        _answer(resp, analysis)
+
+    def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Answer with the analysis that an earlier attempt asked for."""
+        with self._store.reading() as db:
+            row = analysis_queries.asked_analysis(db, made_id, owner=owner(req))
+        if row is not None:
+            _answer(resp, Analysis.of(row))
+        return row is not None
+
+
+def _answer(resp: falcon.Response, analysis: Analysis) -> None:
+    resp.location = f"/v1/sessions/{analysis.id}/analysis"
+    answer(resp, analysis, status=202)

@@ -1,0 +1,283 @@
+"""``/v1/batches``: many recordings in one call, and what became of each."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import falcon
+import msgspec
+import structlog
+
+from actors.messaging.broker import Publisher
+from actors.messaging.messages import BatchProcessFiles
+from actors.observability import tracing
+from db.blobs import INBOX, MOST_KEY_BYTES, Blobs, is_inbox_key, recording_key
+from db.queries import batch_queries, list_queries
+from db.store import Store
+from db.tables.batches import OPEN_STATES
+from services.api.batches import schemas as batch_schemas
+from services.api.batches import uploads as batch_uploads
+from services.api.sessions import list_schemas
+from services.api.sessions.options import BatchOptions
+from services.api.sessions.resources import answer
+from services.http import cursors, etags, idempotency
+from services.http.access import owner, principal
+from services.http.bodies import media_type_of
+from services.http.contract import body_of, operation, query_of
+from services.http.errors import (
+    AlreadyFinished,
+    BatchClosed,
+    BatchExists,
+    BatchNotFound,
+    BodyTooLarge,
+    EmptyUpload,
+    FieldError,
+    InvalidBody,
+    InvalidParameter,
+    ModelNotFound,
+    TooManyFiles,
+    UnsupportedUpload,
+    WebhookNotFound,
+)
+
+log = structlog.get_logger(__name__)
+
+#: Bytes of a list of keys around each of them (quotes, comma, blank), and around the list.
+KEY_MARKS_BYTES = 4
+LIST_MARKS_BYTES = 1_024
+#: Strings of a body beside the keys.
+FIELD_NAMES = 4
+#: Bad keys that are named in one refusal.
+MOST_NAMED = 5
+
+
+def load(store: Store, batch_id: uuid.UUID, *, owner: uuid.UUID | None) -> batch_schemas.Batch:
+    """A batch as the API shows it to an owner; raises :class:`BatchNotFound`."""
+    with store.transaction() as db:
+        row = batch_queries.get_batch(db, batch_id, owner=owner)
+        if row is None:
+            raise BatchNotFound(f"no batch has the id {batch_id}")
+        files, duration_s = batch_queries.count_items(db, batch_id)
+        noise_types = batch_queries.noise_types_of(db, batch_id)
+    return batch_schemas.Batch.of(row, files=files, duration_s=duration_s, noise_types=noise_types)
+
+
+class BatchList:
+    """``/v1/batches``."""
+
+    def __init__(
+        self,
+        store: Store,
+        blobs: Blobs,
+        publisher: Publisher,
+        *,
+        max_upload_bytes: int,
+        max_items: int,
+        can_mute: bool,
+    ) -> None:
+        self._store = store
+        self._can_mute = can_mute
+        self._publisher = publisher
+        self._max_items = max_items
+        self._uploads = batch_uploads.Receiver(
+            store, blobs, publisher, max_upload_bytes=max_upload_bytes, max_items=max_items
+        )
+
+    @operation(scope="sessions:read", query=list_schemas.BatchQuery, answer=list_schemas.BatchPage)
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """The batches: the newest first, unless another order is asked for."""
+        asked = query_of(req, list_schemas.BatchQuery)
+        order = list_queries.BATCHES[asked.sort]
+        after = cursors.after(req, asked, order)
+        with self._store.reading() as db:
+            page = list_queries.batches(
+                db, owner=owner(req), order=order, after=after, limit=asked.limit,
+                states=asked.state, created=asked.created,
+            )  # fmt: skip
+        items = [list_schemas.ListedBatch.of(row) for row in page.rows]
+        cursor = cursors.following(req, resp, asked, page.next)
+        answer(resp, list_schemas.BatchPage(items=items, next_cursor=cursor))
+
+    @operation(
+        scope="sessions:write",
+        query=BatchOptions,
+        body=batch_schemas.NamedRecordings,
+        takes={falcon.MEDIA_MULTIPART: batch_schemas.RecordingsForm},
+        answer=batch_schemas.Batch,
+        status=202,
+        takes_audio=True,
+        problems=(
+            BatchClosed, BatchExists, EmptyUpload, InvalidBody, InvalidParameter,
+            ModelNotFound, TooManyFiles, UnsupportedUpload, WebhookNotFound,
+        ),
+    )  # fmt: skip
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Take recordings: a form of files, or JSON that names objects in the inbox."""
+        asked = query_of(req, BatchOptions)
+        columns = asked.columns(
+            self._store, user_id=principal(req).user_id, owner=owner(req), can_mute=self._can_mute
+        )
+        values: dict[str, Any] = {
+            "id": asked.batch_id or idempotency.new_id(req),
+            "user_id": principal(req).user_id,
+            "traceparent": tracing.current(),
+            "priority": columns.pop("priority"),
+            "options": msgspec.to_builtins(columns),
+        }
+        # Told even if the form breaks off: what came before is kept there.
+        resp.location = f"/v1/batches/{values['id']}"
+        if media_type_of(req) == falcon.MEDIA_JSON:
+            self._take_names(req, values)
+        else:
+            self._uploads.receive(req, values)
+        answer(resp, load(self._store, values["id"], owner=owner(req)), status=202)
+
+    def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Answer with the batch that an earlier attempt made, and with what it has of its form."""
+        if query_of(req, BatchOptions).batch_id is not None:
+            # The caller chose the id, and is told that there is a batch of it.
+            return False
+        try:
+            batch = load(self._store, made_id, owner=owner(req))
+        except BatchNotFound:
+            return False
+        resp.location = f"/v1/batches/{made_id}"
+        answer(resp, batch, status=202)
+        return True
+
+    def _named(self, req: falcon.Request) -> batch_schemas.NamedRecordings:
+        """Return the objects that a body names.
+
+        Raises
+        ------
+        InvalidBody, TooManyFiles
+        """
+        try:
+            named = body_of(
+                req,
+                batch_schemas.NamedRecordings,
+                most_bytes=self._max_items * (MOST_KEY_BYTES + KEY_MARKS_BYTES) + LIST_MARKS_BYTES,
+                most_texts=self._max_items + FIELD_NAMES,
+            )
+        except BodyTooLarge:
+            named = None
+        if named is None or len(named.keys or []) > self._max_items:
+            raise TooManyFiles(
+                f"at most {self._max_items} recordings are taken at once, by keys of at most"
+                f" {MOST_KEY_BYTES} bytes"
+            )
+        _check_named(named)
+        return named
+
+    def _take_names(self, req: falcon.Request, values: dict[str, Any]) -> None:
+        named = self._named(req)
+        keys = named.keys or []
+        if named.prefix is None:
+            values["state"] = "expanding"
+        else:
+            values |= {"state": "listing", "prefix": named.prefix}
+        with self._store.transaction() as db:
+            if batch_queries.add_batch(db, keys=keys, **values) is None:
+                raise BatchExists(f"{values['id']} is the id of another batch")
+        self._publisher.send(BatchProcessFiles(batch_id=values["id"]))
+
+
+class BatchResource:
+    """``GET /v1/batches/{batch_id}``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(
+        scope="sessions:read",
+        answer=batch_schemas.Batch,
+        also={304: None},
+        problems=(BatchNotFound,),
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
+        """State, percent, how many files are in which state, and what was heard so far."""
+        etags.answer(req, resp, load(self._store, batch_id, owner=owner(req)))
+
+    on_head = on_get
+
+
+class BatchItems:
+    """``GET /v1/batches/{batch_id}/items``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(
+        scope="sessions:read",
+        query=list_schemas.BatchItemQuery,
+        answer=batch_schemas.BatchItemPage,
+        problems=(BatchNotFound,),
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
+        """What became of each file, in the order in which they came."""
+        asked = query_of(req, list_schemas.BatchItemQuery)
+        after = cursors.after(req, asked, list_queries.BATCH_ITEMS)
+        with self._store.reading() as db:
+            if batch_queries.get_batch(db, batch_id, owner=owner(req)) is None:
+                raise BatchNotFound(f"no batch has the id {batch_id}")
+            page = list_queries.batch_items(
+                db, batch_id, after=after, limit=asked.limit, states=asked.state
+            )
+        items = [batch_schemas.BatchItem.of(row) for row in page.rows]
+        cursor = cursors.following(req, resp, asked, page.next)
+        answer(resp, batch_schemas.BatchItemPage(items=items, next_cursor=cursor))
+
+
+class BatchCancel:
+    """``POST /v1/batches/{batch_id}/cancel``."""
+
+    def __init__(self, store: Store, blobs: Blobs) -> None:
+        self._store = store
+        self._blobs = blobs
+
+    @operation(
+        scope="sessions:write",
+        answer=batch_schemas.Batch,
+        problems=(BatchNotFound, AlreadyFinished),
+    )
+    def on_post(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
+        """End a batch early, with all of its sessions. Cancelling it again changes nothing."""
+        with self._store.transaction() as db:
+            row = batch_queries.lock_batch(db, batch_id, owner=owner(req))
+            if row is None:
+                raise BatchNotFound(f"no batch has the id {batch_id}")
+            was_open = row.state in OPEN_STATES
+            copied = batch_queries.next_items(db, batch_id) if was_open else ()
+            cancelled = batch_queries.cancel_batch(db, row)
+        batch = load(self._store, batch_id, owner=owner(req))
+        if not cancelled and batch.state != "cancelled":
+            raise AlreadyFinished(f"the batch is {batch.state}")
+        # A worker that died may have copied recordings of which nobody makes sessions now.
+        unused = [batch_queries.session_id_of(batch_id, item.item_index) for item in copied]
+        try:
+            self._blobs.delete(*(recording_key(session_id) for session_id in unused))
+        except OSError as error:
+            log.warning("copies_not_removed", batch_id=str(batch_id), error=type(error).__name__)
+        answer(resp, batch)
+
+
+def _check_named(named: batch_schemas.NamedRecordings) -> None:
+    """Refuse keys that lead out of the inbox; raises :class:`InvalidBody`."""
+    if (named.keys is None) == (named.prefix is None):
+        raise _refused("", "the body must have either 'keys' or 'prefix'")
+    if named.prefix is not None and not (
+        named.prefix == INBOX or is_inbox_key(named.prefix.removesuffix("/"))
+    ):
+        raise _refused("prefix", f"it must be {INBOX} or a folder below it")
+    if named.keys is not None and not named.keys:
+        raise _refused("keys", "it must name at least one recording")
+    bad = [key for key in named.keys or [] if not is_inbox_key(key)]
+    if bad:
+        shown = ", ".join(repr(key[:100]) for key in bad[:MOST_NAMED])
+        more = f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
+        raise _refused("keys", f"they must name files below {INBOX}, not {shown}{more}")
+
+
+def _refused(field: str, detail: str) -> InvalidBody:
+    return InvalidBody.of([FieldError(field=field, detail=detail)])

@@ -1,0 +1,194 @@
+"""``/v1/exports``: events as files of many formats, made by the workers and kept for a while."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import falcon
+from sqlalchemy.orm import Session
+
+from actors.facts import export_formats
+from actors.messaging.broker import Publisher
+from actors.messaging.messages import ExportSessionData
+from actors.observability import tracing
+from db.blobs import BlobMissing, Blobs, export_prefix
+from db.queries import batch_queries, export_queries, list_queries, session_queries
+from db.store import Store
+from db.tables.exports import Export
+from db.tables.sessions import UNFINISHED_STATES
+from services.api.exports import schemas as export_schemas
+from services.api.exports.schemas import ExportPage, ExportQuery, ExportTask, NewExport, Selection
+from services.api.sessions import resources as sessions
+from services.api.sessions.recordings import Pieces
+from services.api.sessions.resources import answer
+from services.http import cursors, etags, idempotency
+from services.http.access import owner, principal
+from services.http.contract import body_of, operation, query_of
+from services.http.errors import (
+    BatchNotFound,
+    ExportExpired,
+    ExportNotDone,
+    ExportNotFound,
+    InvalidBody,
+    NotFinished,
+    SessionNotFound,
+    StoreUnavailable,
+)
+
+
+class ExportList:
+    """``/v1/exports``."""
+
+    def __init__(self, store: Store, publisher: Publisher, *, keep_days: float) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._kept = timedelta(days=keep_days)
+
+    @operation(scope="sessions:read", query=ExportQuery, answer=ExportPage)
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """The exports: the newest first, unless another order is asked for."""
+        asked = query_of(req, ExportQuery)
+        order = list_queries.EXPORTS[asked.sort]
+        after = cursors.after(req, asked, order)
+        with self._store.reading() as db:
+            page = list_queries.jobs(
+                db, Export, owner=owner(req), order=order, after=after, limit=asked.limit,
+                states=asked.state, created=asked.created,
+                where=export_queries.shown_to(owner(req)),
+            )  # fmt: skip
+        items = [ExportTask.of(row[0]) for row in page.rows]
+        cursor = cursors.following(req, resp, asked, page.next)
+        answer(resp, ExportPage(items=items, next_cursor=cursor))
+
+    @operation(
+        scope="sessions:read",
+        body=NewExport,
+        answer=ExportTask,
+        status=202,
+        problems=(BatchNotFound, InvalidBody, NotFinished, SessionNotFound),
+    )
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Have events written to a file: of sessions, of a batch, or of all that fit a query."""
+        asked = body_of(req, NewExport)
+        session_ids = sorted(set(asked.session_ids))
+        with self._store.transaction() as db:
+            _look(db, req, asked)
+            row = export_queries.add_export(
+                db,
+                id=idempotency.new_id(req),
+                user_id=principal(req).user_id,
+                all_users=principal(req).is_admin,
+                traceparent=tracing.current(),
+                format=asked.format,
+                selection=export_schemas.stored(asked),
+                session_id=session_ids[0] if len(session_ids) == 1 else None,
+                expires_at=session_queries.clock(db) + self._kept,
+            )
+            made = ExportTask.of(row)
+        self._publisher.send(ExportSessionData(export_id=made.id))
+        _answer(resp, made)
+
+    def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Answer with the export that an earlier attempt asked for."""
+        with self._store.reading() as db:
+            row = export_queries.get_export(db, made_id, owner=owner(req))
+        if row is not None:
+            _answer(resp, ExportTask.of(row))
+        return row is not None
+
+
+class ExportItem:
+    """``/v1/exports/{export_id}``."""
+
+    def __init__(self, store: Store, blobs: Blobs) -> None:
+        self._store = store
+        self._blobs = blobs
+
+    @operation(
+        scope="sessions:read", answer=ExportTask, also={304: None}, problems=(ExportNotFound,)
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
+        """State, percent, and at the end how many events are in the file, and its size."""
+        with self._store.reading() as db:
+            row = found(db, export_id, owner=owner(req))
+        etags.answer(req, resp, ExportTask.of(row))
+
+    on_head = on_get
+
+    @operation(scope="sessions:read", status=204, problems=(ExportNotFound, StoreUnavailable))
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
+        """Remove an export and its file; one that is under way ends."""
+        with self._store.transaction() as db:
+            if not export_queries.remove_export(db, export_id, owner=owner(req)):
+                raise _not_found(export_id)
+        # What cannot be removed now is removed by `clean_up`, since no row knows of it.
+        self._blobs.delete(*self._blobs.keys(export_prefix(export_id)))
+        resp.status = falcon.HTTP_204
+
+
+class ExportFile:
+    """``GET /v1/exports/{export_id}/file``."""
+
+    def __init__(self, store: Store, blobs: Blobs) -> None:
+        self._store = store
+        self._blobs = blobs
+
+    @operation(
+        scope="sessions:read",
+        media="*/*",
+        problems=(ExportNotFound, ExportNotDone, ExportExpired, StoreUnavailable),
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
+        """The file."""
+        with self._store.reading() as db:
+            row = found(db, export_id, owner=owner(req))
+        if row.expires_at <= datetime.now(UTC):
+            raise ExportExpired(f"the export was kept until {row.expires_at:%Y-%m-%dT%H:%M:%SZ}")
+        if row.blob_key is None or row.size_bytes is None:
+            raise ExportNotDone(
+                f"the export is at {row.percent} percent"
+                if row.problem is None
+                else f"the export failed: {row.problem['detail']}"
+            )
+        try:
+            stored = self._blobs.open(row.blob_key)
+        except BlobMissing:
+            raise ExportExpired("the file is no longer stored") from None
+        extension, media_type = export_formats.file_of(
+            row.format, is_single=row.session_id is not None
+        )
+        resp.content_type = media_type
+        resp.downloadable_as = f"clamor-{row.id}.{extension}"
+        resp.cache_control = ["private", "no-store"]
+        resp.set_header("X-Content-Type-Options", "nosniff")
+        resp.set_stream(Pieces(stored, 0, row.size_bytes), row.size_bytes)
+
+
+def found(db: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None) -> Export:
+    """The row of an export; raises :class:`ExportNotFound`, also if it is somebody else's."""
+    row = export_queries.get_export(db, export_id, owner=owner)
+    if row is None:
+        raise _not_found(export_id)
+    return row
+
+
+def _look(db: Session, req: falcon.Request, asked: Selection) -> None:
+    """See that what is named is the caller's, and has ended; raises what is the matter."""
+    for session_id in asked.session_ids:
+        session = sessions.found(db, session_id, owner=owner(req))
+        if session.state in UNFINISHED_STATES:
+            raise NotFinished(f"the session {session_id} is {session.state}")
+    if asked.batch_id is not None:
+        batch = batch_queries.get_batch(db, asked.batch_id, owner=owner(req))
+        if batch is None:
+            raise BatchNotFound(f"no batch has the id {asked.batch_id}")
+
+
+def _not_found(export_id: uuid.UUID) -> ExportNotFound:
+    return ExportNotFound(f"no export has the id {export_id}")
+
+
+def _answer(resp: falcon.Response, made: ExportTask) -> None:
+    resp.location = f"/v1/exports/{made.id}"
+    answer(resp, made, status=202)

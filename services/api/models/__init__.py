@@ -1,0 +1,1 @@
+"""Noise types, models, trainings and validations."""

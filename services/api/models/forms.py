@@ -1,0 +1,148 @@
+"""Forms with labelled recordings on their way from the wire to the blob store."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import falcon
+import msgspec
+
+from db.blobs import Blobs
+from services.api.sessions.uploads import PIECE_BYTES, display_name
+from services.http.bodies import MOST_TEXT_BYTES, is_form, parts_of
+from services.http.errors import (
+    FieldError,
+    InvalidForm,
+    StoreUnavailable,
+    UnsupportedUpload,
+    UploadTooLarge,
+)
+
+#: Recordings of one form.
+MOST_CLIPS = 2_000
+#: Bytes of a model's file.
+MOST_MODEL_BYTES = 64 * 1024 * 1024
+CLIP, MODEL = "clip", "model"
+
+#: What forms are described with.
+Manifest = Annotated[str, msgspec.Meta(max_length=MOST_TEXT_BYTES)]
+Clips = Annotated[list[bytes], msgspec.Meta(max_length=MOST_CLIPS)]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file that has been stored."""
+
+    key: str
+    n_bytes: int
+    sha256: str
+
+
+@dataclass
+class Form:
+    """What a form bore. Files are known by the names that the client gave them."""
+
+    texts: dict[str, bytes] = field(default_factory=dict)
+    clips: dict[str, Stored] = field(default_factory=dict)
+    model: Stored | None = None
+
+    def clip(self, name: str) -> Stored | None:
+        """The file that a manifest means by ``name``."""
+        return self.clips.get(wire_name(name))
+
+    def keys(self) -> list[str]:
+        """All that was stored."""
+        files = [*self.clips.values(), *([self.model] if self.model else [])]
+        return [stored.key for stored in files]
+
+
+def wire_name(name: str) -> str:
+    """A file's name as browsers and most libraries write it into a form; others leave it alone."""
+    return name.replace('"', "%22")
+
+
+@contextmanager
+def received(
+    req: falcon.Request, *, blobs: Blobs, prefix: str, max_bytes: int, fields: tuple[str, ...]
+) -> Iterator[Form]:
+    """Store the files of a form below ``prefix``; if the block fails, nothing of them is left.
+
+    ``fields`` may occur: `CLIP` and `MODEL` are files, any other is a text.
+
+    Raises
+    ------
+    InvalidForm, UnsupportedUpload, UploadTooLarge, StoreUnavailable
+        And what Falcon raises for a form that breaks off.
+    """
+    if not is_form(req):
+        raise UnsupportedUpload(f"send a form (multipart/form-data) with {', '.join(fields)}")
+    form = Form()
+    try:
+        _receive(req, form, blobs=blobs, prefix=prefix, max_bytes=max_bytes, fields=fields)
+        yield form
+    except BaseException:
+        blobs.delete(*form.keys())
+        raise
+
+
+def _receive(
+    req: falcon.Request,
+    form: Form,
+    *,
+    blobs: Blobs,
+    prefix: str,
+    max_bytes: int,
+    fields: tuple[str, ...],
+) -> None:
+    left = max_bytes
+    for part in parts_of(req, most_files=MOST_CLIPS):
+        if part.name not in fields:
+            name = display_name(part.name or "")
+            raise InvalidForm.of([FieldError(field=name, detail="the form has no such field")])
+        if part.name == CLIP:
+            name = wire_name(part.filename or "")
+            if not name or name in form.clips:
+                raise InvalidForm.of(
+                    [FieldError(field=CLIP, detail="each needs a file name of its own")]
+                )
+            if len(form.clips) == MOST_CLIPS:
+                raise UploadTooLarge(f"at most {MOST_CLIPS} clips are taken at once")
+            # The key is a number; the client's name only finds the line of the manifest.
+            key = f"{prefix}clips/{len(form.clips)}"
+            form.clips[name] = _store(blobs, key, part.stream, most_bytes=left)
+            left -= form.clips[name].n_bytes
+        elif part.name == MODEL:
+            form.model = _store(blobs, f"{prefix}model", part.stream, most_bytes=MOST_MODEL_BYTES)
+        else:
+            form.texts[part.name] = part.get_data()
+
+
+def _store(blobs: Blobs, key: str, stream: falcon.typing.ReadableIO, *, most_bytes: int) -> Stored:
+    pieces = _Hashed(stream, most_bytes)
+    try:
+        blobs.put(key, pieces)
+    except OSError as error:
+        raise StoreUnavailable("a recording could not be stored") from error
+    return Stored(key, pieces.n_bytes, pieces.digest.hexdigest())
+
+
+class _Hashed:
+    """Iterates over a part's pieces, counts and hashes them; stops at a bound."""
+
+    def __init__(self, stream: falcon.typing.ReadableIO, most_bytes: int) -> None:
+        self._stream = stream
+        self._most_bytes = most_bytes
+        self.n_bytes = 0
+        self.digest = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self._stream.read(PIECE_BYTES):
+            self.n_bytes += len(piece)
+            if self.n_bytes > self._most_bytes:
+                raise UploadTooLarge("the files of the form have more bytes than are taken")
+            self.digest.update(piece)
+            yield piece

@@ -1,0 +1,240 @@
+"""Manifests: CSV files that say which recordings hold what.
+
+Clips, one label each::
+
+    file,label[,group][,start_s,end_s][,session_id]
+
+Recordings with events, one event a line; a line without label and times names a recording that
+holds none::
+
+    file,onset_s,offset_s,label[,session_id]
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from typing import TypeVar
+
+from services.http.errors import FieldError, UserError
+
+#: Lines of a manifest.
+MOST_ROWS = 5_000
+#: Columns of a manifest; each has a name that is known.
+MOST_COLUMNS = 20
+#: Characters of a label, a group or a file's name.
+MOST_CHARS = 200
+LABEL_CHARS = 64
+#: Bad lines that are told; whoever mends these will see the others.
+MOST_TOLD = 10
+
+CLIP_COLUMNS = {"file", "label", "group", "start_s", "end_s", "session_id"}
+EVENT_COLUMNS = {"file", "label", "onset_s", "offset_s", "session_id"}
+
+
+class ManifestError(UserError):
+    """A manifest cannot be used; the message names its lines, and ``errors`` each of them."""
+
+    def __init__(self, told: str, errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(told)
+        self.errors = list(errors) or [FieldError(field="manifest", detail=told)]
+
+
+@dataclass(frozen=True)
+class ClipRow:
+    """A recording, or a stretch of one, and its label."""
+
+    file: str
+    label: str
+    source: str
+    start_s: float | None
+    end_s: float | None
+    session_id: uuid.UUID | None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording and the events in it: onset and offset in seconds, label."""
+
+    file: str
+    session_id: uuid.UUID | None
+    events: tuple[tuple[float, float, str], ...]
+
+
+Row = TypeVar("Row")
+
+
+def parse_clips(data: bytes) -> list[ClipRow]:
+    """The clips of a manifest; raises :class:`ManifestError`."""
+    columns, lines = _table(data)
+    _check_columns(columns, CLIP_COLUMNS, needed={"file", "label"})
+    return _each(lines, _clip)
+
+
+def parse_set(data: bytes) -> list[ClipRow] | list[Recording]:
+    """The clips or the recordings with events of a manifest; raises :class:`ManifestError`."""
+    columns, lines = _table(data)
+    if "onset_s" not in columns:
+        return parse_clips(data)
+    _check_columns(columns, EVENT_COLUMNS, needed={"file", "label", "onset_s", "offset_s"})
+    return _recordings(_each(lines, _event))
+
+
+def _table(data: bytes) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The columns, and each line with its number."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ManifestError("the manifest is not UTF-8 text") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        filled = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
+        # The header, and one line too many: what is behind it is not worth its memory.
+        rows = list(islice(filled, MOST_ROWS + 2))
+    except csv.Error:
+        raise ManifestError(
+            f"the manifest is no CSV at line {reader.line_num}: put a cell with a comma or a "
+            "quotation mark into quotation marks, and double those inside it"
+        ) from None
+    if "\x00" in text:
+        raise ManifestError("the manifest has the character U+0000, which no text may have")
+    if len(rows) < 2:
+        raise ManifestError("the manifest needs a header and at least one line below it")
+    if len(rows) - 1 > MOST_ROWS:
+        raise ManifestError(f"the manifest has more than {MOST_ROWS} lines")
+    if len(rows[0][1]) > MOST_COLUMNS:
+        raise ManifestError(f"the manifest has more than {MOST_COLUMNS} columns")
+    columns = [cell.strip().lower()[:MOST_CHARS] for cell in rows[0][1]]
+    wrong = [number for number, row in rows[1:] if len(row) != len(columns)]
+    if wrong:
+        raise ManifestError(
+            f"lines {_numbers(wrong)} of the manifest do not have {len(columns)} columns"
+        )
+    return columns, [
+        (number, dict(zip(columns, (cell.strip() for cell in row), strict=True)))
+        for number, row in rows[1:]
+    ]
+
+
+def _numbers(lines: Sequence[int]) -> str:
+    told = ", ".join(map(str, lines[:MOST_TOLD]))
+    return f"{told}, ..." if len(lines) > MOST_TOLD else told
+
+
+def _check_columns(columns: Sequence[str], known: set[str], *, needed: set[str]) -> None:
+    strange, missing = set(columns) - known, needed - set(columns)
+    if len(set(columns)) != len(columns) or strange or missing:
+        raise ManifestError(
+            f"the manifest's columns are {', '.join(columns)}; needed are "
+            f"{', '.join(sorted(needed))}, and there may be {', '.join(sorted(known - needed))}"
+        )
+
+
+def _each(
+    lines: Sequence[tuple[int, dict[str, str]]], parse: Callable[[dict[str, str]], Row]
+) -> list[Row]:
+    """Every line parsed; or one error that tells what is wrong with which."""
+    parsed: list[Row] = []
+    wrong: list[tuple[int, str]] = []
+    for number, cells in lines:
+        try:
+            parsed.append(parse(cells))
+        except ValueError as error:
+            wrong.append((number, str(error)))
+    if wrong:
+        more = f"; and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
+        told = wrong[:MOST_TOLD]
+        raise ManifestError(
+            "; ".join(f"line {number}: {reason}" for number, reason in told) + more,
+            [FieldError(field=f"manifest[{number}]", detail=reason) for number, reason in told],
+        )
+    return parsed
+
+
+def _clip(cells: dict[str, str]) -> ClipRow:
+    file, session_id = _where(cells)
+    start_s, end_s = _times(cells, "start_s", "end_s")
+    group = _text(cells, "group", most=MOST_CHARS) if cells.get("group") else None
+    return ClipRow(
+        file=file,
+        label=_text(cells, "label", most=LABEL_CHARS),
+        source=group or (str(session_id) if session_id else file),
+        start_s=start_s,
+        end_s=end_s,
+        session_id=session_id,
+    )
+
+
+def _event(cells: dict[str, str]) -> Recording:
+    file, session_id = _where(cells)
+    onset_s, offset_s = _times(cells, "onset_s", "offset_s")
+    if onset_s is None or offset_s is None:
+        if cells["label"]:
+            raise ValueError("an event needs onset_s and offset_s")
+        return Recording(file, session_id, ())
+    label = _text(cells, "label", most=LABEL_CHARS)
+    return Recording(file, session_id, ((onset_s, offset_s, label),))
+
+
+def _recordings(rows: Sequence[Recording]) -> list[Recording]:
+    """The lines of each recording together, in the order of their first."""
+    together: dict[tuple[str, uuid.UUID | None], list[tuple[float, float, str]]] = {}
+    for row in rows:
+        together.setdefault((row.file, row.session_id), []).extend(row.events)
+    recordings = [
+        Recording(file, session_id, tuple(sorted(events)))
+        for (file, session_id), events in together.items()
+    ]
+    for recording in recordings:
+        by_label = sorted(recording.events, key=lambda event: (event[2], event[0]))
+        for one, other in pairwise(by_label):
+            if one[2] == other[2] and other[0] < one[1]:
+                raise ManifestError(
+                    f"{recording.file}: two events of {one[2]} overlap at {other[0]:g} s"
+                )
+    return recordings
+
+
+def _where(cells: dict[str, str]) -> tuple[str, uuid.UUID | None]:
+    """The name to show, and the session if the audio is one's recording."""
+    given = cells.get("session_id")
+    if not given:
+        return _text(cells, "file", most=MOST_CHARS), None
+    try:
+        session_id = uuid.UUID(given)
+    except ValueError:
+        raise ValueError("session_id is no id of a session") from None
+    return (_text(cells, "file", most=MOST_CHARS) if cells["file"] else given), session_id
+
+
+def _text(cells: dict[str, str], column: str, *, most: int) -> str:
+    value = cells[column]
+    if not value:
+        raise ValueError(f"{column} is empty")
+    if len(value) > most or not value.isprintable():
+        raise ValueError(f"{column} is not a line of up to {most} characters")
+    return value
+
+
+def _times(cells: dict[str, str], start: str, end: str) -> tuple[float | None, float | None]:
+    """Both times, or none."""
+    given = [cells.get(column, "") for column in (start, end)]
+    if not any(given):
+        return None, None
+    try:
+        start_s, end_s = (float(value) for value in given)
+    except ValueError:
+        raise ValueError(f"{start} and {end} are seconds, or both are empty") from None
+    if not 0 <= start_s < end_s < math.inf:
+        raise ValueError(f"{start} must be 0 or more, and {end} behind it")
+    return start_s, end_s
+
+
+def files(rows: Sequence[ClipRow] | Sequence[Recording]) -> Iterator[str]:
+    """The files that must be sent with a manifest, each once."""
+    yield from dict.fromkeys(row.file for row in rows if row.session_id is None)

@@ -1,0 +1,232 @@
+"""Trainings: labelled recordings in, a model out after a while."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import falcon
+import msgspec
+from sqlalchemy.orm import Session
+
+from actors.messaging.broker import Publisher
+from actors.messaging.messages import TrainNoiseClassifier
+from actors.observability import tracing
+from db.blobs import Blobs, training_prefix
+from db.queries import list_queries, model_queries, session_queries
+from db.store import Store
+from db.tables.sessions import AudioSession
+from db.tables.training import TrainingJob
+from services.api.models import forms, manifests
+from services.api.models.forms import Form
+from services.api.models.manifests import MOST_TOLD, ManifestError
+from services.api.sessions import list_schemas, schemas, uploads
+from services.api.sessions.resources import answer
+from services.http import cursors, etags, idempotency
+from services.http.access import owner, principal
+from services.http.contract import MOST_BODY_BYTES, json_of, operation, query_of
+from services.http.errors import (
+    FieldError,
+    InvalidForm,
+    InvalidManifest,
+    InvalidOptions,
+    TrainingNotFound,
+)
+
+#: What a model is called unless the caller says.
+DEFAULT_NAME = "noise-classifier"
+MOST_SEED = 2**31 - 1
+#: No session has this id.
+NOWHERE = uuid.UUID(int=0)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+Name = Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What a caller may decide of a training."""
+
+    name: Name = DEFAULT_NAME
+    #: Null for the one that the workers take for the best.
+    algorithm: Name | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in ("name", "algorithm"):
+            value = getattr(self, field)
+            if value is not None and not _NAME.fullmatch(value):
+                raise ValueError(f"{field} must be up to 64 letters, digits, '-', '_' or '.'")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise ValueError(f"seed must lie in 0 to {MOST_SEED}")
+
+
+class ClipsForm(msgspec.Struct, kw_only=True):
+    """A form that bears labelled recordings."""
+
+    #: JSON: ``name``, ``algorithm`` and ``seed``, of which none must be given.
+    options: Annotated[str, msgspec.Meta(max_length=MOST_BODY_BYTES)] = "{}"
+    #: CSV that says what is to be heard in which clip.
+    manifest: forms.Manifest
+    #: The recordings that the manifest names, by their file names.
+    clip: forms.Clips = []
+
+
+def start(
+    req: falcon.Request,
+    *,
+    store: Store,
+    blobs: Blobs,
+    publisher: Publisher,
+    max_upload_bytes: int,
+) -> schemas.Training:
+    """Store the clips of a form, write the job down, and only then tell the workers."""
+    job_id = idempotency.new_id(req)
+    with forms.received(
+        req,
+        blobs=blobs,
+        prefix=training_prefix(job_id),
+        max_bytes=max_upload_bytes,
+        fields=("options", "manifest", forms.CLIP),
+    ) as form:
+        options = _options(form.texts.get("options", b"{}"))
+        clips = _clips(form)
+    with uploads.row_of(*form.keys(), store=store, blobs=blobs) as db:
+        sessions = theirs(db, req, (clip["session_id"] for clip in clips))
+        for clip in clips:
+            clip["session_id"] = sessions[clip["session_id"]]
+        job = model_queries.add_training(
+            db,
+            clips,
+            id=job_id,
+            user_id=principal(req).user_id,
+            traceparent=tracing.current(),
+            name=options.name,
+            algorithm=options.algorithm,
+            seed=options.seed,
+        )
+        training = schemas.Training.of(job, n_clips=len(clips), refused=())
+    publisher.send(TrainNoiseClassifier(job_id=job_id))
+    return training
+
+
+class TrainingList:
+    """``GET /v1/trainings``; ``POST /v1/models`` makes one."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(scope="sessions:read", query=list_schemas.JobQuery, answer=list_schemas.TrainingPage)
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """The trainings: the newest first, unless another order is asked for."""
+        asked = query_of(req, list_schemas.JobQuery)
+        order = list_queries.TRAININGS[asked.sort]
+        after = cursors.after(req, asked, order)
+        with self._store.reading() as db:
+            page = list_queries.jobs(
+                db, TrainingJob, owner=owner(req), order=order, after=after, limit=asked.limit,
+                states=asked.state, created=asked.created,
+            )  # fmt: skip
+        items = [list_schemas.ListedTraining.of(row[0]) for row in page.rows]
+        cursor = cursors.following(req, resp, asked, page.next)
+        answer(resp, list_schemas.TrainingPage(items=items, next_cursor=cursor))
+
+
+class TrainingItem:
+    """``GET /v1/trainings/{job_id}``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(
+        scope="sessions:read",
+        answer=schemas.Training,
+        also={304: None},
+        problems=(TrainingNotFound,),
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, job_id: uuid.UUID) -> None:
+        """State, percent, stage, which clips were refused and why, and the model at the end."""
+        etags.answer(req, resp, load(self._store, job_id, owner=owner(req)))
+
+    on_head = on_get
+
+
+def load(store: Store, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Training:
+    """A training as the API shows it to an owner; raises :class:`TrainingNotFound`."""
+    with store.transaction() as db:
+        job = model_queries.get_training(db, job_id, owner=owner)
+        if job is None:
+            raise TrainingNotFound(f"no training has the id {job_id}")
+        return schemas.Training.of(
+            job,
+            n_clips=model_queries.count_clips(db, job_id),
+            refused=model_queries.refused_clips(db, job_id),
+            model=None if job.model_id is None else model_queries.get_model(db, job.model_id),
+        )
+
+
+def _options(data: bytes) -> Options:
+    """The options of a form; raises :class:`InvalidOptions`."""
+    if len(data) > MOST_BODY_BYTES:
+        raise InvalidOptions.of(
+            [FieldError(field="", detail=f"at most {MOST_BODY_BYTES} bytes of JSON are taken")]
+        )
+    return json_of(data, Options, refusal=InvalidOptions)
+
+
+def check_files(names: Iterable[str], form: Form) -> None:
+    """Refuse files that no line of the manifest speaks of: a label was forgotten or misspelt."""
+    known = {forms.wire_name(name) for name in names}
+    strangers = [uploads.display_name(name) for name in form.clips if name not in known]
+    if strangers:
+        more = f" and {len(strangers) - MOST_TOLD} more" if len(strangers) > MOST_TOLD else ""
+        raise InvalidManifest.of(
+            [
+                FieldError(field=forms.CLIP, detail=f"{name} is not in the manifest")
+                for name in strangers[:MOST_TOLD]
+            ],
+            detail=f"these files are not in the manifest: {', '.join(strangers[:MOST_TOLD])}{more}",
+        )
+
+
+def theirs(
+    db: Session, req: falcon.Request, session_ids: Iterable[uuid.UUID | None]
+) -> dict[uuid.UUID | None, uuid.UUID | None]:
+    """Where a worker looks for sessions that a manifest names: at `NOWHERE` for those that the
+    caller has not. Their sound is nobody else's to learn from, and there is no telling them from
+    sessions that do not exist.
+    """
+    named = set(session_ids)
+    known = session_queries.known_ids(
+        db,
+        AudioSession.id,
+        filter(None, named),
+        where=session_queries.is_of(AudioSession, owner(req)),
+    )
+    return {each: each if each is None or each in known else NOWHERE for each in named}
+
+
+def _clips(form: Form) -> list[dict[str, Any]]:
+    """The rows of the clips; a file that was not sent has no key, and the worker says so."""
+    if "manifest" not in form.texts:
+        raise InvalidForm.of([FieldError(field="manifest", detail="the form has no such field")])
+    try:
+        rows = manifests.parse_clips(form.texts["manifest"])
+    except ManifestError as error:
+        raise InvalidManifest.of(error.errors, detail=str(error)) from None
+    check_files(manifests.files(rows), form)
+    return [
+        {
+            "file_name": row.file,
+            "label": row.label,
+            "source": row.source,
+            "start_s": row.start_s,
+            "end_s": row.end_s,
+            "session_id": row.session_id,
+            "blob_key": stored.key if stored else None,
+        }
+        for row in rows
+        for stored in [form.clip(row.file) if row.session_id is None else None]
+    ]

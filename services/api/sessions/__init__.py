@@ -1,0 +1,1 @@
+"""Sessions: a recording, its progress, and its events."""

@@ -1,0 +1,77 @@
+"""What was heard: the events of one session, and of all."""
+
+from __future__ import annotations
+
+import uuid
+
+import falcon
+
+from actors.facts.noise_types import with_below
+from db.queries import list_queries
+from db.store import Store
+from services.api.sessions import list_schemas, schemas
+from services.api.sessions.list_schemas import AllDetectionsQuery, DetectionQuery, FoundDetection
+from services.api.sessions.resources import answer, found
+from services.http import cursors
+from services.http.access import owner
+from services.http.contract import operation, query_of
+from services.http.errors import SessionNotFound
+
+
+class SessionDetections:
+    """``GET /v1/sessions/{session_id}/detections``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(
+        scope="sessions:read",
+        query=DetectionQuery,
+        answer=schemas.DetectionPage,
+        problems=(SessionNotFound,),
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """The events, in the order of their onsets; none before the session has finished."""
+        asked = query_of(req, DetectionQuery)
+        order = list_queries.DETECTIONS[asked.sort]
+        after = cursors.after(req, asked, order)
+        with self._store.reading() as db:
+            page = list_queries.detections(
+                db, session_id, order=order, after=after, limit=asked.limit,
+                noise_types=with_below(asked.noise_type), min_confidence=asked.min_confidence,
+                from_s=asked.from_s, to_s=asked.to_s,
+            )  # fmt: skip
+            # After its events: so whatever they are calibrated by is known here.
+            session = found(db, session_id, owner=owner(req))
+        answer(
+            resp,
+            schemas.DetectionPage(
+                items=[schemas.Detection.of(row[0]) for row in page.rows],
+                level_reference=session.level_reference,
+                next_cursor=cursors.following(req, resp, asked, page.next),
+            ),
+        )
+
+
+class DetectionList:
+    """``GET /v1/detections``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(
+        scope="sessions:read", query=AllDetectionsQuery, answer=list_schemas.FoundDetectionPage
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """The events of all sessions: those of the newest first, and of each the last first."""
+        asked = query_of(req, AllDetectionsQuery)
+        after = cursors.after(req, asked, list_queries.ALL_DETECTIONS)
+        with self._store.reading() as db:
+            page = list_queries.all_detections(
+                db, owner=owner(req), after=after, limit=asked.limit,
+                noise_types=with_below(asked.noise_type), min_confidence=asked.min_confidence,
+                created=asked.created,
+            )  # fmt: skip
+        items = [FoundDetection.found(row) for row in page.rows]
+        cursor = cursors.following(req, resp, asked, page.next)
+        answer(resp, list_schemas.FoundDetectionPage(items=items, next_cursor=cursor))

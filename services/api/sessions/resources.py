@@ -1,0 +1,255 @@
+"""``/v1/sessions``: recordings in, their progress and their answers out."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from typing import Any
+
+import falcon
+import msgspec
+from sqlalchemy.orm import Session
+
+from actors.facts.noise_types import with_below
+from actors.messaging.broker import Publisher
+from actors.messaging.messages import ProcessAudioFile
+from actors.observability import tracing
+from db.blobs import BlobMissing, Blobs, recording_key
+from db.queries import list_queries, session_queries
+from db.store import Store
+from db.tables.sessions import UNFINISHED_STATES, AudioSession
+from services.api.sessions import list_schemas, schemas, uploads
+from services.api.sessions.elsewhere import Elsewhere, Source, is_meant
+from services.api.sessions.options import SessionOptions
+from services.http import cursors, etags, idempotency
+from services.http.access import owner, principal
+from services.http.contract import operation, query_of
+from services.http.errors import (
+    AlreadyFinished,
+    EmptyUpload,
+    IncompleteUpload,
+    InvalidBody,
+    InvalidParameter,
+    LengthRequired,
+    ModelNotFound,
+    NoLevels,
+    NotFinished,
+    ServiceError,
+    SessionNotFound,
+    SourceRefused,
+    StoreUnavailable,
+    UnknownFormat,
+    UploadNotFound,
+    UploadTooLarge,
+    WebhookNotFound,
+)
+
+
+def answer(resp: falcon.Response, body: object, *, status: int = 200) -> None:
+    """Answer with JSON."""
+    resp.status = status
+    resp.content_type = falcon.MEDIA_JSON
+    resp.data = msgspec.json.encode(body)
+
+
+def load(store: Store, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Session:
+    """A session as the API shows it to an owner; raises :class:`SessionNotFound`."""
+    row = session_queries.shown_session(store, session_id, owner=owner)
+    if row is None:
+        raise _not_found(session_id)
+    return schemas.Session.of(row)
+
+
+def found(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> AudioSession:
+    """The row of a session; raises :class:`SessionNotFound`, also if it is somebody else's."""
+    row = session_queries.get_session(db, session_id, owner=owner)
+    if row is None:
+        raise _not_found(session_id)
+    return row
+
+
+def _not_found(session_id: uuid.UUID) -> SessionNotFound:
+    return SessionNotFound(f"no session has the id {session_id}")
+
+
+class SessionList:
+    """``/v1/sessions``."""
+
+    def __init__(
+        self,
+        store: Store,
+        blobs: Blobs,
+        publisher: Publisher,
+        elsewhere: Elsewhere,
+        *,
+        max_upload_bytes: int,
+        can_mute: bool,
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._publisher = publisher
+        self._elsewhere = elsewhere
+        self._max_upload_bytes = max_upload_bytes
+        self._can_mute = can_mute
+
+    @operation(
+        scope="sessions:read", query=list_schemas.SessionQuery, answer=list_schemas.SessionPage
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """The sessions: the newest first, unless another order is asked for."""
+        asked = query_of(req, list_schemas.SessionQuery)
+        order = list_queries.SESSIONS[asked.sort]
+        after = cursors.after(req, asked, order)
+        with self._store.reading() as db:
+            page = list_queries.sessions(
+                db, owner=owner(req), order=order, after=after, limit=asked.limit,
+                states=asked.state, noise_types=with_below(asked.noise_type),
+                min_confidence=asked.min_confidence, created=asked.created,
+                batch_id=asked.batch_id, file_name=asked.file_name, recorded=asked.recorded,
+                metadata=asked.own_metadata(),
+            )  # fmt: skip
+        items = [schemas.Session.of(row) for row in page.rows]
+        cursor = cursors.following(req, resp, asked, page.next)
+        answer(resp, list_schemas.SessionPage(items=items, next_cursor=cursor))
+
+    @operation(
+        scope="sessions:write",
+        query=SessionOptions,
+        takes={
+            "audio/*": None,
+            falcon.MEDIA_MULTIPART: schemas.RecordingForm,
+            "application/octet-stream": None,
+        },
+        body=Source,
+        answer=schemas.Session,
+        status=202,
+        takes_audio=True,
+        problems=(
+            EmptyUpload, IncompleteUpload, InvalidBody, InvalidParameter, LengthRequired,
+            ModelNotFound, SourceRefused, StoreUnavailable, UnknownFormat,
+            UploadNotFound, UploadTooLarge, WebhookNotFound,
+        ),
+    )  # fmt: skip
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Take a recording, or where it lies, and process it; the session says how far that is.
+
+        A body that is neither JSON nor a form is taken for a recording if its first bytes are those
+        of a supported format, whatever its ``Content-Type`` is, or without one.
+        """
+        asked = query_of(req, SessionOptions)
+        columns = asked.columns(
+            self._store, user_id=principal(req).user_id, owner=owner(req), can_mute=self._can_mute
+        )
+        if is_meant(req):
+            session_id = self._elsewhere.add(req, file_name=asked.file_name, asked=columns)
+        else:
+            session_id = self._add(req, columns, file_name=asked.file_name)
+        self._publisher.send(ProcessAudioFile(session_id=session_id))
+        self._answer(req, resp, session_id)
+
+    def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Answer with the session that an earlier attempt made."""
+        try:
+            self._answer(req, resp, made_id)
+        except SessionNotFound:
+            return False
+        return True
+
+    def _answer(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        session = load(self._store, session_id, owner=owner(req))
+        resp.location = f"/v1/sessions/{session_id}"
+        answer(resp, session, status=202)
+
+    def _add(self, req: falcon.Request, columns: dict[str, Any], *, file_name: str) -> uuid.UUID:
+        """Store the recording that a request bears, and write its session down."""
+        session_id = idempotency.new_id(req)
+        key = recording_key(session_id)
+        upload = self._receive(req, key, file_name=file_name)
+        with uploads.row_of(key, store=self._store, blobs=self._blobs) as db:
+            session_queries.add_session(
+                db, id=session_id, file_name=upload.file_name, size_bytes=upload.size_bytes,
+                recording_key=key, user_id=principal(req).user_id,
+                traceparent=tracing.current(), **columns,
+            )  # fmt: skip
+        return session_id
+
+    def _receive(self, req: falcon.Request, key: str, *, file_name: str) -> uploads.Upload:
+        try:
+            return uploads.receive(
+                req, blobs=self._blobs, key=key, max_bytes=self._max_upload_bytes,
+                file_name=file_name,
+            )  # fmt: skip
+        except (ServiceError, falcon.HTTPError):
+            raise
+        except OSError as error:
+            raise StoreUnavailable("the recording could not be stored") from error
+
+
+class SessionItem:
+    """``GET /v1/sessions/{session_id}``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(
+        scope="sessions:read",
+        answer=schemas.Session,
+        also={304: None},
+        problems=(SessionNotFound,),
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """State, stage, percent, spans, and at the end the summary."""
+        etags.answer(req, resp, load(self._store, session_id, owner=owner(req)))
+
+    on_head = on_get
+
+
+class SessionCancel:
+    """``POST /v1/sessions/{session_id}/cancel``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(
+        scope="sessions:write",
+        answer=schemas.Session,
+        problems=(SessionNotFound, AlreadyFinished),
+    )
+    def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """End a session early. Cancelling it once more changes nothing."""
+        with self._store.transaction() as db:
+            cancelled = session_queries.cancel_session(db, session_id, owner=owner(req))
+        session = load(self._store, session_id, owner=owner(req))
+        if not cancelled and session.state != "cancelled":
+            raise AlreadyFinished(f"the session is {session.state}")
+        answer(resp, session)
+
+
+class SessionLevels:
+    """``GET /v1/sessions/{session_id}/levels``."""
+
+    def __init__(self, store: Store, blobs: Blobs) -> None:
+        self._store = store
+        self._blobs = blobs
+
+    @operation(
+        scope="sessions:read",
+        answer=schemas.Levels,
+        problems=(SessionNotFound, NotFinished, NoLevels),
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """The levels of the whole recording and over time, as ``aggregate`` wrote them down."""
+        with self._store.transaction() as db:
+            session = found(db, session_id, owner=owner(req))
+        if session.state in UNFINISHED_STATES:
+            raise NotFinished(f"the session is {session.state}")
+        if session.levels_answer_key is None:
+            raise NoLevels(f"the session is {session.state}")
+        try:
+            stored = self._blobs.open(session.levels_answer_key)
+            n_bytes = stored.seek(0, io.SEEK_END)
+            stored.seek(0)
+        except BlobMissing:
+            raise NoLevels("the levels are no longer stored") from None
+        resp.content_type = falcon.MEDIA_JSON
+        resp.set_stream(stored, n_bytes)

@@ -1,0 +1,53 @@
+"""``POST /v1/sessions/{session_id}/retry``: a session that was given up, processed again."""
+
+from __future__ import annotations
+
+import uuid
+
+import falcon
+
+from actors.messaging.broker import Publisher
+from actors.messaging.messages import ProcessAudioFile
+from db.queries import retry_queries
+from db.store import Store
+from db.tables.sessions import KEEP
+from services.api.sessions import resources as sessions
+from services.api.sessions import schemas
+from services.http.access import owner
+from services.http.contract import operation
+from services.http.errors import NotGivenUp, SessionNotFound
+
+
+class SessionRetry:
+    """``POST /v1/sessions/{session_id}/retry``."""
+
+    def __init__(self, store: Store, publisher: Publisher) -> None:
+        self._store = store
+        self._publisher = publisher
+
+    @operation(
+        scope="sessions:write",
+        answer=schemas.Session,
+        problems=(SessionNotFound, NotGivenUp),
+    )
+    def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """Process a session again that was given up. While it is being processed, a further call
+        changes nothing.
+
+        It starts from the stored recording, with the options and the model that it had. Its audio
+        is not counted a second time, and its webhooks receive its new end as well.
+        """
+        with self._store.transaction() as db:
+            retried = retry_queries.retry_session(db, session_id, owner=owner(req))
+        session = sessions.load(self._store, session_id, owner=owner(req))
+        if not retried and session.finished:
+            if session.privacy != KEEP:
+                raise NotGivenUp(
+                    f"the session has the privacy {session.privacy}, with which its recording was"
+                    " removed when it ended: send the recording again"
+                )
+            reason = session.problem and session.problem.code
+            raise NotGivenUp(f"the session is {session.state}" + (f" ({reason})" if reason else ""))
+        if retried:
+            self._publisher.send(ProcessAudioFile(session_id=session_id))
+        sessions.answer(resp, session)

@@ -1,0 +1,217 @@
+"""A recording on its way from the wire to the blob store: in pieces, counted, never whole."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import falcon
+import structlog
+from falcon.typing import ReadableIO
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from actors.facts import formats
+from db.blobs import Blobs
+from db.store import Store
+from services.api.sessions import options
+from services.http.bodies import is_form, parts_of
+from services.http.errors import (
+    EmptyUpload,
+    IncompleteUpload,
+    InvalidParameter,
+    LengthRequired,
+    UnknownFormat,
+    UploadTooLarge,
+)
+
+log = structlog.get_logger(__name__)
+
+#: What is read at once.
+PIECE_BYTES = 256 * 1024
+#: The name of the multipart field that bears the recording.
+FIELD = "file"
+#: A client's name for a file is kept up to this length, to be shown.
+NAME_CHARS = 200
+DEFAULT_NAME = "recording"
+#: What is said of a file that is no recording, and beside it of a body.
+UNKNOWN = f"the first bytes match no supported format ({', '.join(formats.NAMES)})"
+OTHER_BODIES = (
+    "a form needs Content-Type: multipart/form-data, and JSON Content-Type: application/json"
+)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A recording that has been stored."""
+
+    file_name: str
+    size_bytes: int
+
+
+def receive(
+    req: falcon.Request, *, blobs: Blobs, key: str, max_bytes: int, file_name: str = ""
+) -> Upload:
+    """Store the recording of a request: a file in a form, or else the whole body.
+
+    The first bytes decide whether it is a recording. The media type does not: curl, for one, calls
+    every body that it is not given a type for ``application/x-www-form-urlencoded``.
+
+    The recording gets ``file_name``, or else the name in the form.
+
+    Raises
+    ------
+    EmptyUpload, IncompleteUpload, InvalidParameter, LengthRequired, UnknownFormat, UploadTooLarge
+        Nothing is stored then.
+    """
+    has_form = is_form(req)
+    source = _form(req) if has_form else _raw(req, max_bytes)
+    counted = _Counted(source, max_bytes)
+    try:
+        blobs.put(key, counted)
+    except UnknownFormat as error:
+        raise error if has_form else UnknownFormat(f"{error}; {OTHER_BODIES}") from None
+    return Upload(file_name=display_name(file_name or source.name), size_bytes=counted.n_bytes)
+
+
+def receive_part(
+    part: falcon.media.multipart.BodyPart,
+    *,
+    blobs: Blobs,
+    key: str,
+    max_bytes: int,
+    check_end: Callable[[int], None],
+) -> Upload:
+    """Store the recording that one part of a form is; ``check_end`` raises unless it is whole.
+
+    Raises
+    ------
+    EmptyUpload, UnknownFormat, UploadTooLarge
+        And what ``check_end`` raises. Nothing is stored then.
+    """
+    source = _Source(part.filename or "", part.stream, check_end)
+    counted = _Counted(source, max_bytes)
+    blobs.put(key, counted)
+    return Upload(file_name=display_name(source.name), size_bytes=counted.n_bytes)
+
+
+@contextmanager
+def row_of(*keys: str, store: Store, blobs: Blobs) -> Iterator[Session]:
+    """The transaction that writes the row of what has been stored under some keys.
+
+    Without a row nobody needs them, and they are removed. But a commit that fails leaves open
+    whether the row is there, and then only ``clean_up`` can tell, later. And if there is a row of
+    the same id already, of an earlier attempt at the same request, they are that one's.
+    """
+    at_commit = False
+    try:
+        with store.transaction() as db:
+            yield db
+            at_commit = True
+    except IntegrityError:
+        raise
+    except Exception:
+        if not at_commit:
+            _forget(keys, blobs)
+        raise
+
+
+def _forget(keys: Sequence[str], blobs: Blobs) -> None:
+    try:
+        blobs.delete(*keys)
+    except Exception as error:
+        log.warning("upload_not_removed", keys=keys, error=type(error).__name__)
+
+
+def display_name(name: str) -> str:
+    """A client's file name, fit to be shown: its last part, one line, of bounded length."""
+    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    printable = "".join(
+        character if unicodedata.category(character)[0] != "C" else " " for character in last
+    )
+    return " ".join(printable.split())[:NAME_CHARS] or DEFAULT_NAME
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the bytes of a recording come from."""
+
+    name: str
+    stream: ReadableIO
+    #: Is told how many bytes came, and raises if that is not all.
+    check_end: Callable[[int], None]
+
+
+def _raw(req: falcon.Request, max_bytes: int) -> _Source:
+    length = req.content_length
+    if length is None and req.get_header("Transfer-Encoding"):
+        # A client that vanishes in the middle ends a chunked body just as one that is done.
+        raise LengthRequired("announce the length, or send the recording as a form")
+    if length and length > max_bytes:
+        raise UploadTooLarge(f"at most {max_bytes} bytes are taken")
+
+    def check_end(n_bytes: int) -> None:
+        if n_bytes != length:
+            raise IncompleteUpload(f"{n_bytes} of {length} bytes arrived")
+
+    return _Source("", req.bounded_stream, check_end)
+
+
+def _form(req: falcon.Request) -> _Source:
+    parts = parts_of(req, most_files=1)
+
+    def check_end(_n_bytes: int) -> None:
+        # A form that is all there ends with its last boundary; Falcon refuses any other end.
+        for part in parts:
+            check_name(part.name)
+
+    for part in parts:
+        if part.name == FIELD:
+            return _Source(part.filename or "", part.stream, check_end)
+        check_name(part.name)
+    raise EmptyUpload(f"the form has no field '{FIELD}'")
+
+
+def check_name(name: str | None) -> None:
+    """Refuse a field that means something elsewhere, rather than pass over it in silence."""
+    if name in options.NAMES:
+        raise InvalidParameter(f"'{name}' is a parameter of the query, not a field of the form")
+
+
+class _Counted:
+    """Iterates over a source's pieces and counts; refuses one that is none, a longer, a broken one.
+
+    It raises while the blob store reads, so that the store drops what it has of the blob.
+    """
+
+    def __init__(self, source: _Source, max_bytes: int) -> None:
+        self._source = source
+        self._max_bytes = max_bytes
+        self.n_bytes = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        piece = self._first_piece()
+        while piece:
+            self.n_bytes += len(piece)
+            if self.n_bytes > self._max_bytes:
+                raise UploadTooLarge(f"at most {self._max_bytes} bytes are taken")
+            yield piece
+            piece = self._source.stream.read(PIECE_BYTES)
+        self._source.check_end(self.n_bytes)
+
+    def _first_piece(self) -> bytes:
+        """What comes first, if it may be the beginning of a recording."""
+        piece = self._source.stream.read(PIECE_BYTES)
+        # A network may bring very little at once.
+        while 0 < len(piece) < formats.HEAD_BYTES:
+            more = self._source.stream.read(PIECE_BYTES)
+            if not more:
+                break
+            piece += more
+        if not piece:
+            raise EmptyUpload("the recording is empty")
+        if formats.container_of(piece[: formats.HEAD_BYTES]) is None:
+            raise UnknownFormat(UNKNOWN)
+        return piece

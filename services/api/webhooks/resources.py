@@ -1,0 +1,284 @@
+"""``/v1/webhooks``: addresses that are told of sessions that end, and how telling them went."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import uuid
+from typing import Any
+
+import falcon
+from msgspec import UNSET
+from sqlalchemy.orm import Session
+
+from actors.messaging.broker import Publisher
+from actors.messaging.messages import DeliverWebhook
+from actors.outbound.client import Outbound
+from actors.outbound.errors import Refused
+from db.queries import account_queries, webhook_queries
+from db.store import Store
+from db.tables.webhooks import Webhook
+from services.api.sessions.resources import answer
+from services.api.webhooks import schemas
+from services.http import cursors, idempotency
+from services.http.access import owner, principal
+from services.http.contract import body_of, operation, query_of
+from services.http.cursors import Page
+from services.http.errors import (
+    DeliveryNotFound,
+    FieldError,
+    InvalidBody,
+    InvalidParameter,
+    SecretNotShown,
+    TooManyWebhooks,
+    WebhookDisabled,
+    WebhookNotFound,
+)
+
+#: Webhooks of one user. Each may take a worker's time; see ``actors/webhooks/deliver.py``.
+MOST_WEBHOOKS = 10
+#: Webhooks that the list shows: an administrator is shown everybody's.
+LISTED = 1_000
+#: Bytes of a secret; Standard Webhooks asks for 24 to 64.
+SECRET_BYTES = 32
+
+
+def new_secret() -> str:
+    """A secret as Standard Webhooks writes it."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+
+
+def locked(db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> Webhook:
+    """A webhook for a change; raises :class:`WebhookNotFound`, also if it is somebody else's."""
+    row = webhook_queries.lock_webhook(db, webhook_id, owner=owner)
+    if row is None:
+        raise WebhookNotFound(f"no webhook has the id {webhook_id}")
+    return row
+
+
+def active(db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> Webhook:
+    """The same for one that can be told something; raises :class:`WebhookDisabled` too."""
+    row = locked(db, webhook_id, owner=owner)
+    if row.state == "disabled":
+        raise WebhookDisabled(f"enable it first; why it is disabled: {row.disabled_reason}")
+    return row
+
+
+def checked(outbound: Outbound, url: str) -> str:
+    """A URL that may be asked, as far as it can be told without asking for the name's address."""
+    try:
+        return str(outbound.check(url))
+    except Refused as error:
+        raise InvalidBody.of([FieldError(field="url", detail=str(error))]) from None
+
+
+class WebhookList:
+    """``/v1/webhooks``."""
+
+    def __init__(self, store: Store, outbound: Outbound) -> None:
+        self._store = store
+        self._outbound = outbound
+
+    @operation(scope="sessions:read", answer=schemas.WebhookPage)
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """The webhooks, newest first."""
+        with self._store.reading() as db:
+            rows = webhook_queries.webhooks(db, owner=owner(req), limit=LISTED)
+        answer(resp, schemas.WebhookPage(items=[schemas.Webhook.of(row) for row in rows]))
+
+    @operation(
+        scope="sessions:write",
+        body=schemas.NewWebhook,
+        answer=schemas.MadeWebhook,
+        status=201,
+        problems=(InvalidBody, TooManyWebhooks),
+        secret=True,
+    )
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Register a webhook. Its secret is shown in this answer, and never again."""
+        asked = body_of(req, schemas.NewWebhook)
+        url = checked(self._outbound, asked.url)
+        user_id, secret = principal(req).user_id, new_secret()
+        with self._store.transaction() as db:
+            # Under the user's lock, so that two at once are counted.
+            account_queries.lock_user(db, user_id)
+            if webhook_queries.count_webhooks(db, user_id) >= MOST_WEBHOOKS:
+                raise TooManyWebhooks(f"a user has {MOST_WEBHOOKS} webhooks at most")
+            row = webhook_queries.add_webhook(
+                db, id=idempotency.new_id(req), user_id=user_id, url=url, secret=secret,
+                all_sessions=asked.all_sessions,
+            )  # fmt: skip
+        resp.location = f"/v1/webhooks/{row.id}"
+        made = schemas.MadeWebhook(webhook=schemas.Webhook.of(row), secret=secret)
+        answer(resp, made, status=201)
+
+    def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Refuse to show the secret again of the webhook that an earlier attempt registered."""
+        with self._store.reading() as db:
+            row = webhook_queries.get_webhook(db, made_id, owner=owner(req))
+        if row is None:
+            return False
+        resp.location = f"/v1/webhooks/{made_id}"
+        raise SecretNotShown("an earlier attempt at this request registered the webhook")
+
+
+class WebhookItem:
+    """``/v1/webhooks/{webhook_id}``."""
+
+    def __init__(self, store: Store, outbound: Outbound, publisher: Publisher) -> None:
+        self._store = store
+        self._outbound = outbound
+        self._publisher = publisher
+
+    @operation(scope="sessions:read", answer=schemas.Webhook, problems=(WebhookNotFound,))
+    def on_get(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
+        """One webhook: whether it is told, and if not, why."""
+        with self._store.reading() as db:
+            row = webhook_queries.get_webhook(db, webhook_id, owner=owner(req))
+        if row is None:
+            raise WebhookNotFound(f"no webhook has the id {webhook_id}")
+        answer(resp, schemas.Webhook.of(row))
+
+    @operation(
+        scope="sessions:write",
+        body=schemas.WebhookChange,
+        answer=schemas.Webhook,
+        problems=(InvalidBody, WebhookNotFound),
+    )
+    def on_patch(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
+        """Change where it is, what it hears of, or whether it is told."""
+        asked = body_of(req, schemas.WebhookChange)
+        values: dict[str, Any] = {}
+        if asked.url is not UNSET:
+            # Another address has no failures behind it.
+            values |= {"url": checked(self._outbound, asked.url), "failures": 0}
+            values |= {"failing_since": None}
+        if asked.all_sessions is not UNSET:
+            values["all_sessions"] = asked.all_sessions
+        if asked.enabled is not UNSET:
+            values |= (
+                webhook_queries.FRESH
+                if asked.enabled
+                else webhook_queries.as_disabled("its owner wanted it so")
+            )
+        with self._store.transaction() as db:
+            locked(db, webhook_id, owner=owner(req))
+            row = webhook_queries.change_webhook(db, webhook_id, values)
+        self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
+        answer(resp, schemas.Webhook.of(row))
+
+    @operation(scope="sessions:write", status=204, problems=(WebhookNotFound,))
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
+        """Remove it, with its deliveries; what waits to be told is told no more."""
+        with self._store.transaction() as db:
+            removed = webhook_queries.remove_webhook(db, webhook_id, owner=owner(req))
+        if not removed:
+            raise WebhookNotFound(f"no webhook has the id {webhook_id}")
+        resp.status = 204
+
+
+class WebhookRotate:
+    """``POST /v1/webhooks/{webhook_id}/rotate``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(
+        scope="sessions:write",
+        answer=schemas.MadeWebhook,
+        problems=(WebhookNotFound,),
+        secret=True,
+    )
+    def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
+        """Give it a new secret, shown this once. For a day the one before signs too."""
+        secret = new_secret()
+        with self._store.transaction() as db:
+            locked(db, webhook_id, owner=owner(req))
+            row = webhook_queries.rotate_secret(db, webhook_id, secret)
+        answer(resp, schemas.MadeWebhook(webhook=schemas.Webhook.of(row), secret=secret))
+
+
+class WebhookTest:
+    """``POST /v1/webhooks/{webhook_id}/test``."""
+
+    def __init__(self, store: Store, publisher: Publisher) -> None:
+        self._store = store
+        self._publisher = publisher
+
+    @operation(
+        scope="sessions:write",
+        answer=schemas.Delivery,
+        status=202,
+        problems=(WebhookDisabled, WebhookNotFound),
+    )
+    def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
+        """Have a ping delivered, once; its deliveries tell how that went."""
+        with self._store.transaction() as db:
+            active(db, webhook_id, owner=owner(req))
+            row = webhook_queries.add_ping(db, webhook_id, ping_id=idempotency.new_id(req))
+        self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
+        answer(resp, schemas.Delivery.of(row), status=202)
+
+    def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+        """Answer with the ping that an earlier attempt at the same request had delivered."""
+        with self._store.reading() as db:
+            row = webhook_queries.get_delivery(db, made_id)
+        if row is None:
+            return False
+        answer(resp, schemas.Delivery.of(row), status=202)
+        return True
+
+
+class WebhookDeliveries:
+    """``GET /v1/webhooks/{webhook_id}/deliveries``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(
+        scope="sessions:read",
+        query=Page,
+        answer=schemas.DeliveryPage,
+        problems=(InvalidParameter, WebhookNotFound),
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
+        """What it was told and is to be told, newest first, with each try."""
+        asked = query_of(req, Page)
+        after = cursors.after(req, asked, webhook_queries.DELIVERIES)
+        with self._store.transaction() as db:
+            if webhook_queries.get_webhook(db, webhook_id, owner=owner(req)) is None:
+                raise WebhookNotFound(f"no webhook has the id {webhook_id}")
+            page = webhook_queries.deliveries(db, webhook_id, after=after, limit=asked.limit)
+        items = [schemas.Delivery.of(row[0]) for row in page.rows]
+        cursor = cursors.following(req, resp, asked, page.next)
+        answer(resp, schemas.DeliveryPage(items=items, next_cursor=cursor))
+
+
+class DeliveryReplay:
+    """``POST /v1/webhooks/{webhook_id}/deliveries/{delivery_id}/replay``."""
+
+    def __init__(self, store: Store, publisher: Publisher) -> None:
+        self._store = store
+        self._publisher = publisher
+
+    @operation(
+        scope="sessions:write",
+        answer=schemas.Delivery,
+        status=202,
+        problems=(DeliveryNotFound, WebhookDisabled, WebhookNotFound),
+    )
+    def on_post(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,
+        webhook_id: uuid.UUID,
+        delivery_id: uuid.UUID,
+    ) -> None:
+        """Deliver it again, at once and with as many tries as a new one, under the same id."""
+        with self._store.transaction() as db:
+            active(db, webhook_id, owner=owner(req))
+            row = webhook_queries.replay(db, webhook_id, delivery_id)
+            if row is None:
+                raise DeliveryNotFound(f"the webhook has no delivery {delivery_id}")
+        self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
+        answer(resp, schemas.Delivery.of(row), status=202)

@@ -1,0 +1,47 @@
+"""``clamor health``: what the latest health check found, as an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import timedelta
+
+from rich.console import Console
+from rich.table import Table
+
+from db.queries import job_run_queries, session_queries
+from db.settings import Settings
+from db.store import Store
+
+JOB = "health_check"
+#: A check that is older than this says nothing of now: it is made every hour.
+OLDEST = timedelta(hours=2)
+
+WELL, UNWELL = 0, 1
+
+
+def show(settings: Settings, *, as_json: bool) -> int:
+    """Show the latest check; 1 if something is not well, or if nobody has looked lately."""
+    store = Store(settings.database_url, pool_size=1)
+    try:
+        with store.transaction() as db:
+            run, now = job_run_queries.latest_result(db, JOB), session_queries.clock(db)
+    finally:
+        store.close()
+    if run is None or run.result is None or run.finished_at is None:
+        print("clamor: no health check has been made; see clamor schedule", file=sys.stderr)
+        return UNWELL
+    is_old = now - run.finished_at > OLDEST
+    if as_json:
+        print(json.dumps({"checked_at": run.finished_at.isoformat(), **run.result}))
+    else:
+        table = Table("part", "", "what", title=f"checked at {run.finished_at:%Y-%m-%d %H:%M} UTC")
+        for name, check in run.result["checks"].items():
+            what = check.get("fault") or ", ".join(
+                f"{key} {value}" for key, value in check.items() if key != "ok" and value
+            )
+            table.add_row(name, "ok" if check["ok"] else "FAULT", what)
+        Console().print(table)
+    if is_old:
+        print("clamor: the latest health check is too old; see clamor schedule", file=sys.stderr)
+    return WELL if run.result["healthy"] and not is_old else UNWELL

@@ -1,0 +1,36 @@
+"""The id of a request: in its answer, in every line of the log, in every problem."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+import falcon
+import structlog
+
+from services.http import exchanges
+
+HEADER = "X-Request-ID"
+_SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def name(req: falcon.Request, resp: falcon.Response) -> str:
+    """Give a request its id, once: the caller's own, if it is a sane one, else a new one."""
+    known: str | None = getattr(req.context, "request_id", None)
+    if known is not None:
+        return known
+    given = req.get_header(HEADER) or ""
+    request_id = given if _SANE.fullmatch(given) else uuid.uuid4().hex
+    req.context.request_id = exchanges.of(req).request_id = request_id
+    resp.set_header(HEADER, request_id)
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    return request_id
+
+
+class RequestId:
+    """Middleware: names every request before anything else happens to it."""
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Name the request in the answer and in every log line."""
+        name(req, resp)

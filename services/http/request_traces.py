@@ -1,0 +1,47 @@
+"""A trace of each request, which goes on through the work that it brings."""
+
+from __future__ import annotations
+
+import falcon
+from opentelemetry import context, trace
+from opentelemetry.trace import SpanKind
+
+from actors.observability import tracing
+
+#: Asked for every few seconds by the platform: a trace of each would bury all others.
+UNTRACED = ("/health/", "/metrics")
+
+
+class Traces:
+    """Middleware: a span a request, in the trace that the caller's ``traceparent`` names."""
+
+    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
+        """Begin the span, and let it be what goes on in this thread."""
+        if req.path.startswith(UNTRACED):
+            return
+        span = tracing.started(
+            f"{req.method} (unknown)", parent=req.get_header("traceparent"), kind=SpanKind.SERVER,
+            attributes={"http.request.method": req.method},
+        )  # fmt: skip
+        req.context.span = span
+        req.context.span_token = context.attach(trace.set_span_in_context(span))
+
+    def process_response(
+        self, req: falcon.Request, resp: falcon.Response, _resource: object, _succeeded: bool
+    ) -> None:
+        """Name the span by its route, and end it. A stream that goes on is not a part of it."""
+        span = getattr(req.context, "span", None)
+        if span is None:
+            return
+        context.detach(req.context.span_token)
+        if req.uri_template is not None:
+            span.update_name(f"{req.method} {req.uri_template}")
+        tracing.end(
+            span,
+            failed=f"{resp.status_code}" if resp.status_code >= 500 else None,
+            **{
+                "http.route": req.uri_template,
+                "http.response.status_code": resp.status_code,
+                "request_id": getattr(req.context, "request_id", None),
+            },
+        )

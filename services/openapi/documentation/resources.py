@@ -1,0 +1,63 @@
+"""What answers with the pages of the documentation."""
+
+from __future__ import annotations
+
+import functools
+
+import falcon
+
+from services.http import errors
+from services.http.contract import operation
+from services.http.errors import UnknownRoute
+from services.openapi.document import Document
+from services.openapi.documentation import problem_pages, reference
+from services.openapi.documentation.pages import answer
+
+
+class Docs:
+    """``GET /docs``."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+
+    @functools.cached_property
+    def _page(self) -> bytes:
+        return reference.render(self._document.content)
+
+    @operation(scope=None, media=falcon.MEDIA_HTML, also={304: None})
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """The description of the API as a page."""
+        answer(req, resp, self._page)
+
+
+class ProblemList:
+    """``GET /problems``."""
+
+    @functools.cached_property
+    def _page(self) -> bytes:
+        return problem_pages.render_list()
+
+    @operation(scope=None, media=falcon.MEDIA_HTML, also={304: None})
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """All kinds of problems as a page."""
+        answer(req, resp, self._page)
+
+
+class ProblemPage:
+    """``GET /problems/{name}``."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+
+    @functools.cached_property
+    def _pages(self) -> dict[str, bytes]:
+        document = self._document.content
+        return {kind.name: problem_pages.render(kind, document) for kind in errors.kinds()}
+
+    @operation(scope=None, media=falcon.MEDIA_HTML, also={304: None}, problems=(UnknownRoute,))
+    def on_get(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
+        """What a problem means and what to do about it; its ``type`` leads here."""
+        page = self._pages.get(name)
+        if page is None:
+            raise UnknownRoute("there is no kind of problem of this name")
+        answer(req, resp, page)

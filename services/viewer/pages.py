@@ -1,0 +1,110 @@
+"""The pages for a browser: ``/sessions``, and ``/sessions/{session_id}``.
+
+The pages are static files of this package, served without a key. Each page asks for a key and
+shows what the API returns for it. They load nothing from another host, and treat file names and
+metadata as text only.
+"""
+
+from __future__ import annotations
+
+import uuid
+from importlib import resources
+
+import falcon
+import msgspec
+
+from services.http import errors, published
+from services.http.contract import operation
+from services.http.errors import UnknownRoute
+
+FOLDER = "page"
+#: What a caller can do about each kind of problem, for the pages to show beside it.
+REMEDIES = "remedies.json"
+MEDIA_TYPES = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "json": falcon.MEDIA_JSON,
+    "svg": "image/svg+xml",
+}
+#: Scripts, styles and calls to this server alone; pictures and sound also from the page's memory.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "img-src 'self' blob:",
+        "media-src blob:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+    )
+)
+HEADERS = (
+    ("Content-Security-Policy", POLICY),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Referrer-Policy", "no-referrer"),
+)
+
+
+def files() -> dict[str, bytes]:
+    """Return the files of the pages, by name."""
+    folder = resources.files(__package__) / FOLDER
+    return {each.name: each.read_bytes() for each in folder.iterdir()} | {REMEDIES: _remedies()}
+
+
+def answer(req: falcon.Request, resp: falcon.Response, content: bytes, *, name: str) -> None:
+    """Answer with a file of a name."""
+    resp.set_headers(HEADERS)
+    published.answer(req, resp, content, media_type=MEDIA_TYPES[name.rpartition(".")[2]])
+
+
+class StartPage:
+    """``GET /sessions``."""
+
+    def __init__(self, page: dict[str, bytes]) -> None:
+        self._html = page["start.html"]
+
+    # The filters of the list stand in the query: the page reads them, and the API checks them.
+    @operation(
+        scope=None, media=falcon.MEDIA_HTML, also={304: None}, is_described=False, any_query=True
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer with the page that sends recordings and lists sessions."""
+        answer(req, resp, self._html, name="start.html")
+
+
+class SessionPage:
+    """``GET /sessions/{session_id}``."""
+
+    def __init__(self, page: dict[str, bytes]) -> None:
+        self._html = page["session.html"]
+
+    @operation(scope=None, media=falcon.MEDIA_HTML, also={304: None}, is_described=False)
+    def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """Answer with the page of a session; the same for all: it asks for the session itself."""
+        answer(req, resp, self._html, name="session.html")
+
+
+class PageFiles:
+    """``GET /page/{name}``."""
+
+    def __init__(self, page: dict[str, bytes]) -> None:
+        self._page = page
+
+    @operation(
+        scope=None, media="*/*", also={304: None}, problems=(UnknownRoute,), is_described=False
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
+        """Answer with a file that the pages are made of."""
+        content = self._page.get(name)
+        if content is None:
+            raise UnknownRoute("the pages have no file of this name")
+        answer(req, resp, content, name=name)
+
+
+def _remedies() -> bytes:
+    advice = {kind.name: kind.advice.replace("``", "") for kind in errors.kinds()}
+    return msgspec.json.encode(advice)

@@ -1,0 +1,506 @@
+"""Daily reports: what they tell, once of a day, and whether it still holds."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import falcon.testing
+import numpy as np
+import pytest
+from rich.console import Console
+from sqlalchemy import text
+
+from actors.execution.runtime import Runtime
+from actors.messaging import messages
+from actors.messaging.messages import GenerateDailyReport, StartDailyReports
+from actors.scheduling import clock, schedule
+from actors.science.levels import totals
+from actors.science.summaries import day as days
+from actors.steward import nudge_for, take_quiet
+from db.blobs import report_key
+from db.queries import report_queries, request_queries
+from db.queries.request_queries import Request
+from services.api.sessions import schemas
+from services.app import Collaborators, create_app
+from services.cli import arguments, report_command
+from services.client import Client
+from tests.support import accounts, recordings
+from tests.support.accounts import ADMIN_KEY, TEAM
+from tests.support.clock import clean_up_twice
+from tests.support.pipeline import add, handle, run_to_the_end
+
+pytestmark = pytest.mark.integration
+
+Api = falcon.testing.TestClient
+BERLIN = {"day": "2026-10-25", "time_zone": "Europe/Berlin"}
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def app(runtime: Runtime) -> Any:
+    return create_app(
+        Collaborators(
+            settings=runtime.settings, store=runtime.store, blobs=runtime.blobs,
+            publisher=runtime.publisher,
+        )
+    )  # fmt: skip
+
+
+@pytest.fixture
+def api(app: Any) -> Api:
+    return accounts.client(app)
+
+
+def session(
+    runtime: Runtime, at: str | None, *, minutes: float = 30, user_id: uuid.UUID = TEAM,
+    state: str = "completed", events: dict[str, list[float]] | None = None,
+    created_at: str | None = None, **values: Any,
+) -> uuid.UUID:  # fmt: skip
+    """A session that was recorded at a time; ``events`` has the onsets of each type."""
+    ended = state in ("completed", "partial")
+    row = {
+        "id": uuid.uuid4(), "user_id": user_id, "state": state, "at": at,
+        "created_at": created_at or at, "duration_s": 60 * minutes if ended else None,
+        "calibration_db": None, "problem": None, "quarters": None, "laeq_db": -30.0,
+        "took_s": 12.0,
+    } | values  # fmt: skip
+    with runtime.store.transaction() as db:
+        db.execute(
+            text("""
+                INSERT INTO audio_sessions (id, user_id, lane, file_name, recording_key, state,
+                    recorded_at, created_at, finished_at, duration_s, calibration_db, problem,
+                    quarter_mean_squares, summary)
+                VALUES (:id, :user_id, :id, 'a.wav', 'x', :state, :at, :created_at,
+                    CAST(:created_at AS timestamptz) + make_interval(secs => :took_s),
+                    :duration_s, :calibration_db, CAST(:problem AS jsonb), :quarters,
+                    jsonb_build_object('laeq_db', CAST(:laeq_db AS float)))"""),
+            row | {"problem": row["problem"] and json.dumps(row["problem"])},
+        )
+        onsets = [(kind, at_s) for kind, some in (events or {}).items() for at_s in some]
+        for index, (kind, start_s) in enumerate(onsets):
+            db.execute(
+                text("""
+                    INSERT INTO noise_detections (session_id, event_index, start_s, end_s,
+                        noise_type, confidence)
+                    VALUES (:id, :index, :start, :start + 2, :kind, 0.9)"""),
+                {"id": row["id"], "index": index, "start": start_s, "kind": kind},
+            )
+    return uuid.UUID(str(row["id"]))
+
+
+def made(api: Api, runtime: Runtime, **asked: Any) -> dict[str, Any]:
+    """A report, asked for and made."""
+    answered = api.simulate_post("/v1/reports", json=BERLIN | asked)
+    assert answered.status_code == 202, answered.json
+    handle(runtime, GenerateDailyReport(report_id=uuid.UUID(answered.json["id"])))
+    found: dict[str, Any] = api.simulate_get(answered.headers["location"]).json
+    assert (found["state"], found["percent"], found["problem"]) == ("completed", 100, None)
+    return found
+
+
+def test_noise_types_stand_by_falling_number_of_events_then_by_name(
+    api: Api, runtime: Runtime
+) -> None:
+    """The database has an order of its own: the shorter name first."""
+    events = {"rooster": [1, 2, 3], "b": [4], "a": [5, 6], "wind": [7], "ab": [8, 9]}
+    events |= {"truck_bus": [10]}
+    session_id = session(runtime, "2026-10-25T00:30Z", events=events)  # type: ignore[arg-type]
+    wanted = ["rooster", "a", "ab", "b", "truck_bus", "wind"]
+    assert list(made(api, runtime)["report"]["detections"]["by_type"]) == wanted
+    groups = made(api, runtime)["report"]["detections"]["by_group"]
+    assert [(name, each["events"], each["total_s"]) for name, each in groups.items()] == [
+        ("nature", 4, 8.0), ("traffic", 1, 2.0),
+    ]  # fmt: skip
+    assert sum(groups["nature"]["by_hour"]) == 4
+    # Reports that are stored without sums by group are still answered.
+    with runtime.store.transaction() as db:
+        db.execute(text("UPDATE daily_reports SET report = report #- '{detections,by_group}'"))
+    address = f"/v1/reports/{api.simulate_get('/v1/reports').json['items'][0]['id']}"
+    assert list(api.simulate_get(address).json["report"]["detections"]["by_type"]) == wanted
+    page = api.simulate_get("/v1/reports").json["items"][0]["id"]
+    shown = api.simulate_get(f"/v1/reports/{page}/html").text
+    places = [shown.index(f">{name.replace('_', ' ')}<") for name in wanted]
+    assert places == sorted(places)
+    heard = {name: {"events": len(some), "total_s": 1.0, "max_confidence": 0.9}
+             for name, some in events.items()}  # fmt: skip
+    summary = dict.fromkeys(schemas.Summary.__struct_fields__) | {
+        "events": 9, "noise_types": heard, "level_reference": "dBFS", "model": {},
+        "unused_types": [],
+    }  # fmt: skip
+    with runtime.store.transaction() as db:
+        db.execute(
+            text("UPDATE audio_sessions SET summary = CAST(:summary AS jsonb) WHERE id = :id"),
+            {"summary": json.dumps(summary), "id": session_id},
+        )
+    shown_session = api.simulate_get(f"/v1/sessions/{session_id}").json
+    assert list(shown_session["summary"]["noise_types"]) == wanted
+    listed = api.simulate_get("/v1/sessions").json["items"][0]
+    assert list(listed["summary"]["noise_types"]) == wanted
+
+
+def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
+    # The day has two hours from two to three; one recording lies in the second of them.
+    session(runtime, "2026-10-25T00:30Z", events={"siren": [0, 1_790]}, laeq_db=-40.0)
+    session(runtime, "2026-10-25T01:10Z", minutes=20, events={"siren": [5], "dog": [6, 7]})
+    # It reaches in from the evening before: an hour of it is of this day.
+    session(runtime, "2026-10-24T21:30Z", minutes=90, events={"dog": [0, 3_000]},
+            quarters=[1e-9, 1e-9, 1e-4, 1e-4, 1e-4, 1e-4], laeq_db=None)  # fmt: skip
+    session(runtime, "2026-10-25T12:00Z", calibration_db=94.0, laeq_db=64.0)
+    session(runtime, None, created_at="2026-10-25T15:00Z", minutes=6)
+    problem = {"code": "unknown-format", "detail": "what is it?"}
+    session(runtime, "2026-10-25T16:00Z", state="failed", problem=problem)
+    # Of the next day, and of somebody else.
+    session(runtime, "2026-10-25T23:00Z", events={"dog": [0]})
+    session(runtime, "2026-10-25T09:00Z", user_id=accounts.ADMIN, events={"dog": [0]})
+    # A week ago, and the day before.
+    session(runtime, "2026-10-18T10:00Z", events={"dog": [0, 9]}, laeq_db=-20.0)
+    session(runtime, "2026-10-24T10:00Z", minutes=60, laeq_db=-20.0)
+    received = datetime(2026, 10, 25, 22, 59, tzinfo=UTC)
+    asked = Request("r", "GET", "/v1/usage", 404, 0.1, 5, 7, "1" * 16, TEAM, None, received)
+    with runtime.store.transaction() as db:
+        later = asked._replace(received_at=received + timedelta(minutes=1))
+        request_queries.add_requests(db, [asked, asked, later])
+
+    found = made(api, runtime)
+    assert (found["starts_at"], found["ends_at"]) == (
+        "2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z",
+    )  # fmt: skip
+    report = found["report"]
+    assert report["sessions"] == {
+        "total": 5, "by_state": {"completed": 4, "failed": 1}, "without_recorded_at": 1,
+    }  # fmt: skip
+    assert report["audio_hours"] == round((30 + 20 + 30 + 6) / 60, 3)
+    hours = {each["label"]: each for each in report["hours"]}
+    assert len(hours) == len(report["hours"]) == 25
+    assert hours["02:00+02:00"]["detections"] == 2
+    assert hours["02:00+01:00"]["detections"] == 3
+    # The second of a recording that began the day before.
+    assert hours["00:00+02:00"]["detections"] == 1
+    by_type = report["detections"]["by_type"]
+    assert {name: each["events"] for name, each in by_type.items()} == {"dog": 3, "siren": 3}
+    assert {name: each["group"] for name, each in by_type.items()} == {
+        "dog": None,
+        "siren": "other",
+    }
+    of_siren = {name: figure for name, figure in by_type["siren"].items() if name != "group"}
+    # What is in no group is not in the sums.
+    assert report["detections"]["by_group"] == {"other": of_siren}
+    assert report["detections"]["total"] == 6
+    assert [each["label"] for each in report["busiest_hours"]] == [
+        "02:00+01:00", "02:00+02:00", "00:00+02:00",
+    ]  # fmt: skip
+    sounds = {each["level_reference"]: each for each in report["sound"]}
+    assert sounds["dB SPL"]["lday_db"] == 64.0
+    assert sounds["dB SPL"]["lden_db"] is None
+    full_scale = sounds["dBFS"]
+    assert full_scale["hours"][0] == {"laeq_db": -40.0, "covered": 1.0}
+    assert full_scale["hours"][2]["laeq_db"] == -40.0
+    assert full_scale["hours"][3] == {"laeq_db": -30.0, "covered": round(1 / 3, 4)}
+    assert full_scale["covered"]["whole"] == round(110 / 60 / 25, 4)
+    assert report["problems"] == [{"code": "unknown-format", "sessions": 1}]
+    assert report["latency"] == {
+        "sessions": 4, "p50_s": 12.0, "p95_s": 12.0, "times_real_time_p50": 125.0,
+    }  # fmt: skip
+    [usage] = report["api_usage"]
+    assert (usage["key_id"], usage["requests"], usage["errors"]) == ("1" * 16, 2, 2)
+    compared = report["compared"]
+    assert compared["week_ago"] | {"levels": None} == {
+        "day": "2026-10-18", "sessions": 1, "audio_hours": 0.5, "detections": 2, "levels": None,
+    }  # fmt: skip
+    assert compared["week_ago"]["levels"]["dBFS"]["lday_db"] == -20.0
+    mean = compared["mean_of_days_before"]
+    # Of the seventeen hours of sessions two days had some; one of them has two sessions.
+    assert (mean["days"], mean["sessions"], mean["detections"]) == (2, 1.5, 1.5)
+    assert mean["levels"]["dBFS"]["lday_db"] == -20.0
+    # Everybody's has the other's, too.
+    everybody = made(accounts.client(api.app, ADMIN_KEY), runtime, all_users=True)
+    assert (everybody["user_id"], everybody["report"]["sessions"]["total"]) == (None, 6)
+    assert api.simulate_get(f"/v1/reports/{everybody['id']}").status_code == 404
+
+
+def test_a_day_with_nothing_is_told_too(api: Api, runtime: Runtime) -> None:
+    found = made(api, runtime, day="1985-03-31")
+    report = found["report"]
+    assert (len(report["hours"]), report["detections"]["total"], report["sound"]) == (23, 0, [])
+    assert report["compared"]["mean_of_days_before"] is None
+    page = api.simulate_get(f"/v1/reports/{found['id']}/html")
+    assert "Nothing." in page.text
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"time_zone": "Europe/Nowhere"}, "time_zone"),
+        ({"time_zone": "../../etc/passwd"}, "time_zone"),
+        ({"day": "2999-01-01"}, "day"),
+        ({"day": "9999-12-31"}, "day"),
+        ({"day": "0001-01-01", "time_zone": "Asia/Tokyo"}, "day"),
+        ({"day": "2011-12-30", "time_zone": "Pacific/Apia"}, "day"),
+        ({"day": "yesterday"}, "day"),
+    ],
+)
+def test_a_day_that_is_none_is_refused(api: Api, changed: dict[str, str], field: str) -> None:
+    refused = api.simulate_post("/v1/reports", json=BERLIN | changed)
+    assert (refused.status_code, refused.json["type"]) == (400, "/problems/invalid-body")
+    assert [each["field"] for each in refused.json["errors"]] == [field]
+
+
+def test_everybodys_report_is_for_administrators(api: Api) -> None:
+    refused = api.simulate_post("/v1/reports", json=BERLIN | {"all_users": True})
+    assert (refused.status_code, refused.json["type"]) == (403, "/problems/missing-scope")
+
+
+def test_there_is_one_report_of_a_day_a_zone_and_a_user(runtime: Runtime) -> None:
+    its = days.day_of(date(2026, 3, 14), "UTC")
+
+    def ask(index: int) -> uuid.UUID:
+        with runtime.store.transaction() as db:
+            return report_queries.ask_for_report(
+                db, id=uuid.uuid4(), day=its.date, time_zone="UTC",
+                user_id=(None, TEAM)[index % 2], starts_at=its.begin, ends_at=its.end,
+            )  # fmt: skip
+
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(ask, range(24)))
+    assert len(set(ids)) == 2
+    for each in ids[:2] * 2:
+        handle(runtime, GenerateDailyReport(report_id=each))
+    with runtime.store.transaction() as db:
+        runs = db.execute(text("SELECT job_id, result FROM processing_metrics")).all()
+    # One of each: a message that comes twice finds nothing to do.
+    assert sorted(runs) == sorted((each, "done") for each in ids[:2])
+
+
+def test_late_data_makes_a_report_stale(api: Api, runtime: Runtime) -> None:
+    kept = session(runtime, "2026-10-25T10:00Z")
+    working = session(runtime, "2026-10-24T21:45Z", state="detecting")
+
+    def is_stale() -> bool:
+        [item] = api.simulate_get("/v1/reports").json["items"]
+        one = api.simulate_get(f"/v1/reports/{item['id']}").json
+        assert one["is_stale"] == item["is_stale"]
+        assert "report" not in item
+        return bool(one["is_stale"])
+
+    def change(statement: str, of: uuid.UUID) -> None:
+        with runtime.store.transaction() as db:
+            db.execute(text(f"{statement} WHERE id = :id"), {"id": of})
+
+    first = made(api, runtime)
+    assert not is_stale()
+    # What is of another day or of somebody else changes nothing.
+    session(runtime, "2026-10-26T10:00Z")
+    session(runtime, "2026-10-25T10:00Z", user_id=accounts.ADMIN)
+    assert not is_stale()
+    # It ends now, and reaches into the day.
+    change("UPDATE audio_sessions SET state = 'completed', duration_s = 3600", working)
+    assert is_stale()
+    second = made(api, runtime)
+    assert second["id"] == first["id"]
+    assert second["made_at"] > first["made_at"]
+    assert not is_stale()
+    session(runtime, "2026-10-25T11:00Z", state="queued")
+    assert is_stale()
+    made(api, runtime)
+    change("DELETE FROM audio_sessions", kept)
+    assert is_stale()
+    # While it is made anew there is the one of before, and it still says that it is stale.
+    asked = api.simulate_post("/v1/reports", json=BERLIN).json
+    assert (asked["state"], asked["is_stale"], asked["percent"]) == ("pending", True, 0)
+    assert "report" not in asked
+    kept_one = api.simulate_get(f"/v1/reports/{asked['id']}").json
+    assert kept_one["report"]["sessions"]["total"] == 2
+    assert api.simulate_get(f"/v1/reports/{asked['id']}/html").status_code == 200
+
+
+def test_a_report_of_a_day_that_goes_on_is_stale(api: Api, runtime: Runtime) -> None:
+    today = datetime.now(UTC).date().isoformat()
+    assert made(api, runtime, day=today, time_zone="UTC")["is_stale"]
+
+
+def test_a_lost_message_and_a_dead_worker_are_made_good(api: Api, runtime: Runtime) -> None:
+    asked = api.simulate_post("/v1/reports", json=BERLIN).json
+    with runtime.store.transaction() as db:
+        found = [nudge_for(work) for work in take_quiet(db, quiet_s=0, limit=10)]
+    assert found == [GenerateDailyReport(report_id=uuid.UUID(asked["id"]))]
+    handle(runtime, found[0])
+    assert api.simulate_get(f"/v1/reports/{asked['id']}").json["state"] == "completed"
+
+
+def test_reports_go_with_their_user(runtime: Runtime, app: Any) -> None:
+    somebody = uuid.uuid4()
+    with runtime.store.transaction() as db:
+        accounts.add_user(db, somebody, "somebody@example.org")
+        api = accounts.client(app, accounts.add_key(db, somebody, ("reports:read",)))
+    made(api, runtime)
+    made(accounts.client(app, ADMIN_KEY), runtime, all_users=True)
+    with runtime.store.transaction() as db:
+        db.execute(text("DELETE FROM users WHERE id = :id"), {"id": somebody})
+        # Everybody's stays, and the other one has not become a second of these.
+        assert db.execute(text("SELECT user_id FROM daily_reports")).scalars().all() == [None]
+
+
+def test_the_clock_has_yesterdays_reports_made(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = datetime.now(UTC).replace(hour=1, minute=0, second=0, microsecond=0)
+    yesterday = slot - timedelta(days=1)
+    session(runtime, yesterday.replace(hour=10).isoformat())
+    [job] = [each for each in schedule._BY_NAME.values() if each.nudge is StartDailyReports]
+    assert (job.cron, job.catch_up) == ("0 1 * * *", 31)
+    sent: list[messages.Nudge] = []
+    monkeypatch.setattr(runtime.publisher, "send", lambda *nudges: sent.extend(nudges))
+    monkeypatch.setattr(schedule.Job, "latest_slot", lambda _job, _now: slot)
+    handle(runtime, StartDailyReports())
+    nudges = [nudge for nudge in sent if isinstance(nudge, GenerateDailyReport)]
+    assert len(nudges) == 2
+    for nudge in nudges:
+        handle(runtime, nudge)
+    with runtime.store.transaction() as db:
+        rows = db.execute(
+            text("SELECT day, time_zone, user_id, state FROM daily_reports ORDER BY user_id")
+        ).all()
+        result = db.execute(text("SELECT result FROM job_runs")).scalar_one()
+    assert rows == [
+        (yesterday.date(), "UTC", TEAM, "completed"), (yesterday.date(), "UTC", None, "completed"),
+    ]  # fmt: skip
+    assert result == {"day": yesterday.date().isoformat(), "reports": 2}
+    assert clock.NUDGES[job.name] is StartDailyReports
+
+
+class Texts(HTMLParser):
+    """What of a page is an element, and what is text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        assert not any(name.startswith("on") or name == "style" for name, _ in attrs)
+        self.links += [value or "" for name, value in attrs if name in ("src", "srcset", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_is_one_file_in_which_names_are_text(api: Api, runtime: Runtime) -> None:
+    session(runtime, "2026-10-25T10:00Z", events={EVIL: [0], "$dog$": [1]},
+            problem={"code": EVIL, "detail": ""}, state="partial")  # fmt: skip
+    with runtime.store.transaction() as db:
+        db.execute(text("UPDATE api_keys SET name = :name"), {"name": EVIL})
+        request_queries.add_requests(
+            db,
+            [Request("r", "GET", "/v1/usage", 200, 0.1, 5, 7, "1" * 16, TEAM, None,
+                     datetime(2026, 10, 25, 12, tzinfo=UTC))],
+        )  # fmt: skip
+    found = made(api, runtime)
+    got = api.simulate_get(f"/v1/reports/{found['id']}/html")
+    assert (got.status_code, got.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "default-src 'none'" in got.headers["content-security-policy"]
+    assert "script" not in got.headers["content-security-policy"]
+    page = Texts(got.text)
+    assert page.text.count(EVIL) == 3
+    assert not page.tags & {"script", "iframe", "form", "a", "link", "object"}
+    assert page.links
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+
+
+def test_a_page_that_is_not_there_is_said(api: Api, runtime: Runtime) -> None:
+    asked = api.simulate_post("/v1/reports", json=BERLIN).json
+    early = api.simulate_get(f"/v1/reports/{asked['id']}/html")
+    assert (early.status_code, early.json["type"]) == (409, "/problems/not-finished")
+    found = made(api, runtime)
+    with runtime.store.transaction() as db:
+        key = db.execute(text("SELECT html_key FROM daily_reports")).scalar_one()
+    runtime.blobs.delete(key)
+    gone = api.simulate_get(f"/v1/reports/{found['id']}/html")
+    assert gone.status_code == 409
+    assert "anew" in gone.json["detail"]
+
+
+def test_pages_of_before_are_removed_and_those_of_now_stay(
+    api: Api, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = made(api, runtime)
+    stray = report_key(uuid.uuid4(), uuid.uuid4())
+    runtime.blobs.put(stray, b"of a worker that died")
+    made(api, runtime)
+    assert len(list(runtime.blobs.keys("reports/"))) == 3
+    monkeypatch.setattr(runtime, "settings", replace(runtime.settings, orphan_s=-60.0))
+    clean_up_twice(runtime)
+    [left] = runtime.blobs.keys("reports/")
+    assert found["id"] in left
+    assert api.simulate_get(f"/v1/reports/{found['id']}/html").status_code == 200
+
+
+def test_a_recording_leaves_its_level_by_quarters(runtime: Runtime) -> None:
+    samples = np.random.default_rng(6).normal(0, 0.1, 9 * recordings.RATE_HZ).astype(np.float32)
+    samples[: 6 * recordings.RATE_HZ] *= 0.01
+    # The quarter of an hour changes when it gets loud.
+    session_id = add(
+        runtime,
+        recordings.encode(samples),
+        recorded_at=datetime(2026, 3, 14, 11, 59, 54, tzinfo=UTC),
+    )
+    ended = run_to_the_end(runtime, session_id)
+    assert ended.quarter_mean_squares is not None
+    quiet, loud = ended.quarter_mean_squares
+    assert loud > 1_000 * quiet
+    assert ended.summary
+    whole = (6 * quiet + 3 * loud) / 9
+    assert totals.to_db(whole) == pytest.approx(ended.summary["laeq_db"], abs=0.02)
+
+
+def test_the_command_asks_and_shows(
+    app: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    session(runtime, "2026-10-25T10:00Z", events={"dog_bark": [0]})
+    through = accounts.client(app)
+
+    def ask(_client: Client, method: str, path: str, **options: Any) -> Any:
+        if method == "GET":
+            for work in (nudge_for(each) for each in _quiet(runtime)):
+                handle(runtime, work)
+        return through.simulate_request(method, path, **options)
+
+    monkeypatch.setattr(Client, "_call", ask)
+    file = tmp_path / "report.html"
+    given = arguments.parser().parse_args(
+        ["report", "2026-10-25", "--time-zone", "Europe/Berlin", "--html", str(file)]
+    )
+    client = Client("http://nowhere")
+    done = report_command.run(
+        client, given.day, time_zone=given.time_zone, html=given.html,
+        all_users=given.all_users, as_json=given.json, bars=Console(stderr=True),
+    )  # fmt: skip
+    assert done == 0
+    shown = capsys.readouterr()
+    assert "dog_bark" in shown.out
+    assert "this key's user only; --all-users" in " ".join(shown.err.split())
+    through = accounts.client(app, ADMIN_KEY)
+    done = report_command.run(
+        client, given.day, time_zone=given.time_zone, html=None,
+        all_users=True, as_json=True, bars=Console(stderr=True),
+    )  # fmt: skip
+    shown = capsys.readouterr()
+    assert done == 0
+    assert "the sessions of all users" in " ".join(shown.err.split())
+    assert json.loads(shown.out.splitlines()[-1])["day"] == "2026-10-25"
+    assert file.read_bytes().startswith(b"<!doctype html>")
+
+
+def _quiet(runtime: Runtime) -> list[Any]:
+    with runtime.store.transaction() as db:
+        return take_quiet(db, quiet_s=0, limit=10)

@@ -1,0 +1,124 @@
+"""The year that is generated for benchmarks is read as any other sessions are."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+import falcon.testing
+import pytest
+from sqlalchemy import text
+
+from actors.execution.runtime import Runtime
+from actors.science.levels.levels import LevelSeries
+from actors.science.summaries import day
+from db import migrate
+from db.queries import session_queries
+from db.store import Store
+from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES
+from services.app import Collaborators, create_app
+from tests.benchmarks import year
+from tests.support import accounts
+
+pytestmark = pytest.mark.integration
+
+PLAN = year.Plan(until=datetime(2026, 11, 1, 5, 30, tzinfo=UTC), n_sessions=200, n_detections=3_000)
+
+
+@pytest.fixture
+def filled(database_url: str) -> str:
+    year.fill(database_url, PLAN)
+    return database_url
+
+
+@pytest.fixture
+def api(filled: str, runtime: Runtime) -> falcon.testing.TestClient:
+    app = create_app(
+        Collaborators(
+            settings=runtime.settings, store=runtime.store, blobs=runtime.blobs,
+            publisher=runtime.publisher,
+        )
+    )  # fmt: skip
+    return accounts.client(app, accounts.ADMIN_KEY)
+
+
+def items(api: falcon.testing.TestClient, path: str) -> list[dict[str, Any]]:
+    answered = api.simulate_get(path)
+    assert answered.status_code == 200, answered.text
+    assert answered.json["next_cursor"] is None
+    found: list[dict[str, Any]] = answered.json["items"]
+    return found
+
+
+def test_its_sessions_and_events_are_read_as_any_others(api: falcon.testing.TestClient) -> None:
+    sessions = items(api, "/v1/sessions?limit=1000")
+    assert len(sessions) == PLAN.n_sessions
+    states = Counter(session["state"] for session in sessions)
+    assert {*UNFINISHED_STATES, "completed", "partial", "failed"} <= {*states} <= {*SESSION_STATES}
+    assert {session["calibration_db"] is None for session in sessions} == {True, False}
+    n_events = 0
+    for session in sessions:
+        events = items(api, f"/v1/sessions/{session['id']}/detections?limit=10000")
+        n_events += len(events)
+        assert api.simulate_get(f"/v1/sessions/{session['id']}").json["id"] == session["id"]
+        summary = session["summary"]
+        assert (summary is not None) == (session["state"] in ("completed", "partial"))
+        assert (session["problem"] is not None) == (session["state"] in ("partial", "failed"))
+        if summary is None:
+            assert not events
+            continue
+        by_type = Counter(event["noise_type"] for event in events)
+        told = {name: entry["events"] for name, entry in summary["noise_types"].items()}
+        assert (summary["events"], told) == (len(events), dict(by_type))
+        assert all(
+            before["end_s"] <= after["start_s"] for before, after in itertools.pairwise(events)
+        )
+        assert not events or events[-1]["end_s"] <= session["duration_s"]
+    assert n_events == PLAN.n_detections
+
+
+def test_it_keeps_to_every_constraint_and_is_the_same_each_time(filled: str, store: Store) -> None:
+    # Foreign keys and indexes are as the models have them: they were made again of all rows.
+    assert migrate.drift(filled) == []
+    again = year.plan_recordings(PLAN, year.generator(PLAN))
+    with store.transaction() as db:
+        found = db.execute(text("SELECT id FROM audio_sessions ORDER BY created_at, id")).scalars()
+        assert sorted(found) == sorted(recording.id for recording in again)
+        used = db.execute(text("SELECT sum(sessions) FROM usage_months")).scalar_one()
+        assert 0 < used <= PLAN.n_sessions
+
+
+def test_no_row_is_looked_for_in_a_whole_table_when_another_goes(store: Store) -> None:
+    """Each foreign key is the begin of an index, by which the rows that go too are found."""
+    with store.transaction() as db:
+        without = db.execute(text("""
+            SELECT conname FROM pg_constraint
+            WHERE contype = 'f' AND NOT EXISTS (
+                SELECT FROM pg_index
+                WHERE indrelid = conrelid
+                  AND (indkey::int2[])[0:cardinality(conkey) - 1] @> conkey
+                  AND coalesce(pg_get_expr(indpred, indrelid) LIKE '%IS NOT NULL%', true))
+        """)).scalars()  # fmt: skip
+        assert [*without] == []
+
+
+def test_its_levels_are_as_long_and_as_loud_as_its_rows_say(filled: str, runtime: Runtime) -> None:
+    with runtime.store.transaction() as db:
+        session_id: uuid.UUID = db.execute(
+            text("SELECT id FROM audio_sessions WHERE quarter_mean_squares IS NOT NULL LIMIT 1")
+        ).scalar_one()
+        row = session_queries.get_session(db, session_id)
+    assert row is not None
+    assert row.summary is not None
+    year.write_blobs(runtime.blobs, [row])
+    levels = LevelSeries.from_bytes(runtime.blobs.get(row.levels_key or ""))
+    assert levels.duration_s == pytest.approx(row.duration_s, abs=1e-3)
+    expected = row.summary["laeq_db"] - (row.calibration_db or 0.0)
+    assert levels.laeq_db() == pytest.approx(expected, abs=0.02)
+    assert row.recorded_at is not None
+    lead_s = day.lead_s(row.recorded_at)
+    quarters = levels.on_grid(step_s=day.QUARTER_S, lead_s=lead_s).tolist()
+    assert row.quarter_mean_squares == pytest.approx(quarters, rel=1e-3)

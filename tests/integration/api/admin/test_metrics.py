@@ -1,0 +1,291 @@
+"""``GET /metrics`` over a real database, with a broker that is there, away, or silent."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+import falcon.testing
+import pika
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from actors.execution.runtime import Runtime
+from actors.messaging import broker, messages
+from actors.messaging.broker import Publisher
+from actors.messaging.messages import ProcessAudioFile
+from db.blobs import Blobs, recording_key
+from db.queries import session_queries
+from db.settings import Settings
+from db.store import Store
+from services.api.admin import metrics
+from services.app import Collaborators, create_app
+from services.http import latest as latest_answers
+from services.http.latest import Latest
+from services.processes.server import free_port
+from tests.support import accounts, recordings
+from tests.support.clock import ask
+from tests.support.cluster import eventually
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).resolve().parents[4]
+
+Api = falcon.testing.TestClient
+Samples = dict[tuple[str, str], float]
+
+
+@pytest.fixture
+def api_over() -> Iterator[Callable[[Settings], Api]]:
+    """Makes an API over settings."""
+    with ExitStack() as stack:
+
+        def make(settings: Settings) -> Api:
+            publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
+            store = Store(settings.database_url)
+            stack.callback(publisher.broker.close)
+            stack.callback(store.close)
+            stack.callback(publisher.close)
+            blobs = Blobs(settings.blob_url)
+            return Api(
+                create_app(
+                    Collaborators(settings=settings, store=store, blobs=blobs, publisher=publisher)
+                )
+            )
+
+        yield make
+
+
+def scrape(api: Api) -> Samples:
+    """Every sample, by its name and its one label, if it has any."""
+    answer = api.simulate_get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain")
+    return {
+        (sample.name, next(iter(sample.labels.values()), "")): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def add_session(store: Store) -> uuid.UUID:
+    session_id = uuid.uuid4()
+    with store.transaction() as db:
+        session_queries.add_session(
+            db, id=session_id, file_name="a", size_bytes=1, recording_key=recording_key(session_id)
+        )
+    return session_id
+
+
+class Gag:
+    """A way to RabbitMQ that swallows everything from the first question about a queue on."""
+
+    #: Class and method of AMQP's Queue.Declare.
+    QUESTION = b"\x00\x32\x00\x0a"
+
+    def __init__(self, amqp_url: str) -> None:
+        given = pika.URLParameters(amqp_url)
+        self._server = (given.host, given.port)
+        self._gagged = False
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        user = given.credentials
+        port = self._listener.getsockname()[1]
+        self.url = f"amqp://{user.username}:{user.password}@127.0.0.1:{port}"
+        self._open: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        self._listener.close()
+        for each in self._open:
+            each.close()
+
+    def _accept(self) -> None:
+        client, _ = self._listener.accept()
+        server = socket.create_connection(self._server)
+        self._open += [client, server]
+        for source, sink in ((client, server), (server, client)):
+            threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                self._gagged = self._gagged or self.QUESTION in data
+                if not self._gagged:
+                    sink.sendall(data)
+
+
+def test_queues_and_sessions_are_told(
+    api_over: Callable[[Settings], Api], rabbit_settings: Settings, store: Store
+) -> None:
+    add_session(store)
+    cancelled = add_session(store)
+    with store.transaction() as db:
+        session_queries.cancel_session(db, cancelled)
+    rabbit = broker.setup(rabbit_settings)
+    prefix = rabbit_settings.queue_prefix
+    for _ in range(2):
+        messages.send(ProcessAudioFile(session_id=cancelled), broker=rabbit, prefix=prefix)
+    rabbit.close()
+    api = api_over(rabbit_settings)
+    found = scrape(api)
+    assert found["clamor_broker_up", ""] == 1
+    assert found["clamor_database_up", ""] == 1
+    queues = {nudge.queue for nudge in messages.ALL}
+    for name in ("clamor_queue_ready", "clamor_queue_dead", "clamor_queue_consumers"):
+        assert {label for each, label in found if each == name} == queues
+    assert found["clamor_queue_ready", "audio.process"] == 2
+    assert found["clamor_queue_ready", "audio.detect"] == 0
+    assert found["clamor_queue_dead", "audio.detect"] == 0
+    assert found["clamor_queue_held", "audio.process"] == 0
+    assert 0 < found["clamor_queue_oldest_seconds", "audio.process"] < 60
+    assert 0 < found["clamor_unfinished_oldest_seconds", ""] < 60
+    assert found["clamor_sessions", "queued"] == 1
+    assert found["clamor_sessions", "detecting"] == 0
+    assert found["clamor_sessions", "cancelled"] == 1
+
+
+def test_a_scrape_soon_after_asks_nobody_again(
+    api_over: Callable[[Settings], Api],
+    memory_settings: Settings,
+    store: Store,
+) -> None:
+    api = api_over(memory_settings)
+    assert scrape(api)["clamor_sessions", "queued"] == 0
+    add_session(store)
+    assert scrape(api)["clamor_sessions", "queued"] == 0
+    # Another application knows nothing of the first one's figures.
+    assert scrape(api_over(memory_settings))["clamor_sessions", "queued"] == 1
+
+
+def test_the_standalone_service_tells_of_its_memory(
+    api_over: Callable[[Settings], Api],
+    memory_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metrics, "FRESH_S", 0.0)
+    api = api_over(memory_settings)
+    # Nobody works here: the message of what is posted stays in its queue.
+    posted = api.simulate_post(
+        "/v1/sessions",
+        body=recordings.HEADER,
+        headers={"Content-Type": "audio/wav"} | accounts.bearer(),
+    )
+    assert posted.status_code == 202
+    ready = ("clamor_queue_ready", "audio.process")
+
+    def told() -> Samples | None:
+        found = scrape(api)
+        return found if found[ready] == 1 else None
+
+    found = eventually(told, what="its message")
+    assert found["clamor_queue_unacked", "audio.process"] == 0
+    assert found["clamor_queue_dead", "audio.process"] == 0
+
+
+def test_every_metric_is_documented_and_the_alerts_ask_for_nothing_else(
+    api_over: Callable[[Settings], Api], memory_settings: Settings, runtime: Runtime
+) -> None:
+    # What a check found is among them once one was made.
+    ask(runtime, messages.CheckHealth())
+    text = api_over(memory_settings).simulate_get("/metrics").text
+    exported = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in text_string_to_metric_families(text)
+    }
+    documented, asked = (
+        set(re.findall(r"clamor_[a-z_]+", (ROOT / file).read_text()))
+        for file in ("docs/reliability.md", "deploy/alerts.yaml")
+    )
+    assert exported <= documented
+    assert asked
+    assert asked <= exported
+
+
+def test_a_broker_that_is_away_costs_only_its_figures(
+    api_over: Callable[[Settings], Api], rabbit_settings: Settings
+) -> None:
+    nobody = f"amqp://guest:guest@127.0.0.1:{free_port()}"
+    found = scrape(api_over(replace(rabbit_settings, amqp_url=nobody)))
+    assert found["clamor_broker_up", ""] == 0
+    assert not [name for name, _ in found if name == "clamor_queue_ready"]
+    assert found["clamor_database_up", ""] == 1
+    assert found["clamor_sessions", "queued"] == 0
+    assert found["clamor_queue_held", "audio.detect"] == 0
+
+
+def test_a_broker_that_says_nothing_holds_no_scrape_up(
+    api_over: Callable[[Settings], Api], rabbit_settings: Settings
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"amqp://guest:guest@127.0.0.1:{silent.getsockname()[1]}"
+        api = api_over(replace(rabbit_settings, amqp_url=url))
+        started = time.monotonic()
+        answers: list[Samples] = []
+        threads = [threading.Thread(target=lambda: answers.append(scrape(api))) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        # All waited for the same answer, and not one after the other.
+        assert time.monotonic() - started < 2 * latest_answers.PATIENCE_S
+    assert [found["clamor_broker_up", ""] for found in answers] == [0] * 8
+    assert [found["clamor_database_up", ""] for found in answers] == [1] * 8
+
+
+def test_a_broker_that_falls_silent_in_the_middle_holds_no_scrape_up(
+    api_over: Callable[[Settings], Api], rabbit_settings: Settings
+) -> None:
+    """As a broker that hangs: it let us in, and answers no question."""
+    with Gag(rabbit_settings.amqp_url) as gag:
+        api = api_over(replace(rabbit_settings, amqp_url=gag.url))
+        started = time.monotonic()
+        found = scrape(api)
+        assert time.monotonic() - started < 2 * latest_answers.PATIENCE_S
+        assert found["clamor_broker_up", ""] == 0
+        assert found["clamor_database_up", ""] == 1
+        # The look itself is given up too, by its heartbeat: no threads pile up.
+        eventually(
+            lambda: not [each for each in threading.enumerate() if each.name == "metrics-broker"],
+            timeout_s=30,
+            what="the end of the look",
+        )
+
+
+def test_a_database_that_is_away_costs_only_its_figures(
+    api_over: Callable[[Settings], Api], memory_settings: Settings
+) -> None:
+    nobody = f"postgresql://postgres@127.0.0.1:{free_port()}/none"
+    found = scrape(api_over(replace(memory_settings, database_url=nobody)))
+    assert found["clamor_database_up", ""] == 0
+    assert found["clamor_broker_up", ""] == 1
+    assert found["clamor_queue_ready", "audio.process"] == 0
+    assert not [name for name, _ in found if name == "clamor_sessions"]
+
+
+def test_one_asks_while_the_others_wait_and_old_answers_are_not_kept() -> None:
+    asked: list[int] = []
+    go_on = threading.Event()
+
+    def question() -> int:
+        asked.append(1)
+        go_on.wait(10)
+        return len(asked)
+
+    latest = Latest("question", question, fresh_s=0.0)
+    first, second = latest.ask(), latest.ask()
+    assert first is second
+    go_on.set()
+    assert first.result(10) == 1
+    assert latest.get() == 2
+    assert len(asked) == 2

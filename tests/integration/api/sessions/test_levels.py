@@ -1,0 +1,229 @@
+"""Levels through the whole service: options, a calibrator's tone, and what is answered."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import dramatiq
+import falcon.testing
+import msgspec
+import numpy as np
+import pytest
+from dramatiq.brokers.stub import StubBroker
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from actors import worker
+from actors.execution.runtime import Runtime
+from actors.messaging import broker
+from actors.science import synth
+from actors.steward import Steward
+from db.blobs import recording_key
+from db.queries import session_queries
+from db.settings import Settings
+from db.tables.sessions import AudioSession
+from services.api.sessions import schemas
+from services.app import Collaborators, create_app
+from tests.support import accounts, recordings
+from tests.support.cluster import eventually
+
+pytestmark = pytest.mark.integration
+
+RATE_HZ = synth.DEMO_RATE_HZ
+#: A digital full scale of this many dB SPL: an rms of 1.0.
+FULL_SCALE_DB = 120.0
+
+
+@pytest.fixture
+def runtime(memory_settings: Settings) -> Iterator[Runtime]:
+    """A worker that works, in this process."""
+    memory = broker.setup(memory_settings)
+    assert isinstance(memory, StubBroker)
+    runtime = Runtime(memory_settings, memory)
+    worker.declare(memory, runtime)
+    working = dramatiq.Worker(memory, worker_threads=1, worker_timeout=50)
+    working.start()
+    yield runtime
+    working.stop()
+    runtime.close()
+
+
+@pytest.fixture
+def api(runtime: Runtime) -> falcon.testing.TestClient:
+    return accounts.client(
+        create_app(
+            Collaborators(
+                settings=runtime.settings,
+                store=runtime.store,
+                blobs=runtime.blobs,
+                publisher=runtime.publisher,
+            )
+        )
+    )
+
+
+def post(api: falcon.testing.TestClient, content: bytes, **params: object) -> Any:
+    return api.simulate_post(
+        "/v1/sessions", body=content, headers={"Content-Type": "audio/wav"}, params=params
+    )
+
+
+def finished(api: falcon.testing.TestClient, content: bytes, **params: object) -> dict[str, Any]:
+    """The session of a recording at its end."""
+    posted = post(api, content, **params)
+    assert posted.status_code == 202, posted.json
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        session: dict[str, Any] = api.simulate_get(posted.headers["location"]).json
+        if session["finished_at"] is not None:
+            return session
+        time.sleep(0.05)
+    raise AssertionError(session)
+
+
+def sine(level_spl_db: float, *, hz: float = 1000.0, seconds: float = 6.0) -> bytes:
+    """A tone as a microphone of `FULL_SCALE_DB` records it."""
+    peak = np.sqrt(2) * 10 ** ((level_spl_db - FULL_SCALE_DB) / 20)
+    samples = peak * np.sin(2 * np.pi * hz * np.arange(int(seconds * RATE_HZ)) / RATE_HZ)
+    return recordings.encode(samples.astype(np.float32), container="WAV", subtype="FLOAT")
+
+
+def levels(api: falcon.testing.TestClient, session: dict[str, Any]) -> Any:
+    return api.simulate_get(f"/v1/sessions/{session['id']}/levels")
+
+
+def test_a_calibrator_and_then_a_recording_with_what_it_said(
+    api: falcon.testing.TestClient,
+) -> None:
+    tone = finished(api, sine(94.0), calibration_tone_db=94)
+    assert tone["state"] == "completed"
+    assert tone["calibration_tone_db"] == 94
+    assert tone["calibration_db"] == pytest.approx(FULL_SCALE_DB, abs=0.01)
+    assert tone["summary"]["level_reference"] == "dB SPL"
+    assert tone["summary"]["lzeq_db"] == pytest.approx(94, abs=0.02)
+
+    session = finished(api, sine(80.0), calibration_db=tone["calibration_db"])
+    assert session["calibration_db"] == tone["calibration_db"]
+    summary = session["summary"]
+    for name in ("laeq_db", "lceq_db", "lzeq_db", "l50_db"):
+        assert summary[name] == pytest.approx(80, abs=0.05), name
+    # A tone that sets in at once swings 0.3 dB over, by the high-pass of C.
+    assert summary["lcpeak_db"] == pytest.approx(83.3, abs=0.1)
+    assert summary["lae_db"] == pytest.approx(80 + 7.78, abs=0.05)
+
+
+def test_detections_bear_the_calibration(api: falcon.testing.TestClient) -> None:
+    content = recordings.encode(recordings.demo())
+    plain, loud = finished(api, content), finished(api, content, calibration_db="100.5")
+    pages = [
+        api.simulate_get(f"/v1/sessions/{session['id']}/detections").json
+        for session in (plain, loud)
+    ]
+    assert [page["level_reference"] for page in pages] == ["dBFS", "dB SPL"]
+    assert pages[0]["items"]
+    for one, other in zip(pages[0]["items"], pages[1]["items"], strict=True):
+        assert one["noise_type"] == other["noise_type"]
+        for name in ("laeq_db", "lafmax_db"):
+            assert other[name] == pytest.approx(one[name] + 100.5)
+    assert plain["summary"]["level_reference"] == "dBFS"
+    assert loud["summary"]["laeq_db"] == pytest.approx(plain["summary"]["laeq_db"] + 100.5)
+
+
+def test_the_levels_of_a_recording(api: falcon.testing.TestClient, runtime: Runtime) -> None:
+    content = recordings.encode(recordings.demo())
+    session = finished(api, content, calibration_db=94, bands="third_octave")
+    answered = levels(api, session)
+    assert answered.status_code == 200
+    assert answered.headers["content-type"] == "application/json"
+    found = answered.json
+    # They are passed on as a worker wrote them, and are what the API's description says.
+    described = msgspec.json.decode(answered.content, type=schemas.Levels)
+    assert json.loads(msgspec.json.encode(described)) == found
+    assert int(answered.headers["content-length"]) == len(answered.content)
+    assert (found["unit"], found["level_reference"]) == ("dB", "dB SPL")
+    assert found["calibration_db"] == 94
+    assert found["overall"].items() <= session["summary"].items()
+    assert found["overall"]["l95_db"] <= found["overall"]["l5_db"]
+    assert found["supported_hz"] == [10, 20_000]
+    assert [band["nominal_hz"] for band in found["third_octaves"]][:2] == [25, 31.5]
+    bands_db = 10 * np.log10(sum(10 ** (b["lzeq_db"] / 10) for b in found["third_octaves"]))
+    assert bands_db == pytest.approx(found["overall"]["lzeq_db"], abs=1.0)
+    series = found["series"]
+    assert series["step_s"] == 1
+    assert len(series["laeq_db"]) == len(series["lafmax_db"]) == 30
+    assert max(series["lafmax_db"]) == found["overall"]["lafmax_db"]
+    mean_db = 10 * np.log10(np.mean(10 ** (np.array(series["laeq_db"]) / 10)))
+    assert mean_db == pytest.approx(found["overall"]["laeq_db"], abs=0.01)
+
+    # What the steward tidies away is not needed for any of this.
+    def tidied() -> AudioSession | None:
+        # The worker has a steward of its own: while that one looks, this one does not.
+        Steward(runtime).round()
+        with runtime.store.transaction() as db:
+            row = session_queries.get_session(db, uuid.UUID(session["id"]))
+        return row if row is not None and row.pcm_key is None else None
+
+    row = eventually(tidied, what="nothing to tidy")
+    kept = {recording_key(row.id), row.levels_key, row.levels_answer_key, row.spectrogram_key}
+    assert set(runtime.blobs.keys("sessions/")) == kept
+    assert levels(api, session).json == found
+    assert levels(api, finished(api, sine(80.0))).json["third_octaves"] is None
+
+
+def test_inverted_channels_are_analysed_by_the_loudest(api: falcon.testing.TestClient) -> None:
+    """Their mean is silence, in which a siren was unclassified and a dog a chain saw."""
+    sound = synth.SOUNDS["siren_sweep"](np.random.default_rng(1), 5 * RATE_HZ, RATE_HZ)
+    sound = (0.1 * sound).astype(np.float32)
+    alone = finished(api, recordings.encode(sound))
+    both = finished(api, recordings.encode(np.stack([0.9 * sound, -sound], axis=1)))
+    assert alone["summary"]["analysed_channel"] is None
+    assert both["summary"]["analysed_channel"] == 2
+    assert set(alone["summary"]["noise_types"]) == {"siren_sweep"}
+    assert set(both["summary"]["noise_types"]) == {"siren_sweep"}
+    # The level is still the mean of the powers of both.
+    mean_db = 10 * np.log10((1 + 0.9**2) / 2)
+    assert both["summary"]["laeq_db"] - alone["summary"]["laeq_db"] == pytest.approx(
+        mean_db, abs=0.02
+    )
+
+
+def test_silence_has_levels_that_are_null(api: falcon.testing.TestClient) -> None:
+    content = recordings.encode(np.zeros(2 * RATE_HZ, dtype=np.float32))
+    found = levels(api, finished(api, content, calibration_db=94, bands="third_octave")).json
+    assert set(found["overall"].values()) == {None}
+    assert found["series"]["laeq_db"] == [None, None]
+    assert {band["lzeq_db"] for band in found["third_octaves"]} == {None}
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(sine(94.0, hz=700), "tone-missing"), (sine(94.0, seconds=1), "tone-too-short")],
+)
+def test_what_is_no_calibrator_fails_with_its_reason(
+    api: falcon.testing.TestClient, content: bytes, code: str
+) -> None:
+    session = finished(api, content, calibration_tone_db=94)
+    assert session["state"] == "failed"
+    assert session["problem"]["code"] == code
+    assert session["problem"]["detail"]
+    assert session["calibration_db"] is None
+    refused = levels(api, session)
+    assert refused.status_code == 404
+    assert refused.json["type"] == "/problems/no-levels"
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("calibration_db", "'NaN'"), ("calibration_db", "251"), ("calibration_tone_db", "100"),
+     ("bands", "'octave'")],
+)  # fmt: skip
+def test_the_table_refuses_what_the_api_refuses(runtime: Runtime, column: str, value: str) -> None:
+    with pytest.raises(IntegrityError), runtime.store.transaction() as db:
+        session_queries.add_session(
+            db, id=uuid.uuid4(), file_name="a", size_bytes=1, recording_key="nowhere",
+            due_at=text("now() + interval '1 hour'"), **{column: text(value)},
+        )  # fmt: skip

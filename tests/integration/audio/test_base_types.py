@@ -1,0 +1,227 @@
+"""Sessions that are named by the base types beside their model, with random weights."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from sqlalchemy import text
+
+from actors.audio import base_types
+from actors.execution import failures
+from actors.execution.runtime import Runtime
+from actors.facts import noise_types
+from actors.messaging.messages import AggregateSession, DetectSpan
+from actors.science.audio_io.prepare import PCM_BYTES
+from actors.science.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
+from actors.science.tagging.backbone import Backbone
+from actors.science.tagging.tagger import Tagger
+from actors.science.types import UNCLASSIFIED
+from actors.steward import Steward
+from tests.support import recordings, weights
+from tests.support.pipeline import (
+    add,
+    api_of,
+    detections_of,
+    handle,
+    run_to_the_end,
+    session,
+    split,
+)
+
+pytestmark = pytest.mark.integration
+
+NETWORK = Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4)))
+TAGGER = Tagger(NETWORK, weights.random_head("1" * 64))
+#: Another network and its head.
+OTHER = Tagger(
+    Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4, seed=1))),
+    weights.random_head("2" * 64, seed=1),
+)
+
+
+@pytest.fixture
+def tagging(runtime: Runtime) -> Runtime:
+    """A worker that has the backbone."""
+    use(runtime, TAGGER)
+    return runtime
+
+
+def use(runtime: Runtime, tagger: Tagger | None) -> None:
+    """Let a worker have this backbone, or none, whatever is on the machine."""
+    runtime.__dict__["_tagger"] = (tagger, "as the test has it")
+
+
+def test_a_session_says_which_backbone_named_it(tagging: Runtime) -> None:
+    session_id = add(tagging, recordings.encode(recordings.demo()))
+    done = run_to_the_end(tagging, session_id)
+    assert (done.state, done.backbone) == ("completed", TAGGER.name)
+    answered = api_of(tagging).simulate_get(f"/v1/sessions/{session_id}").json
+    assert answered["summary"]["model"]["backbone"] == TAGGER.name
+    with tagging.store.transaction() as db:
+        found = {event.noise_type for event in detections_of(db, session_id)}
+    assert found <= {*noise_types.table(), UNCLASSIFIED}
+
+
+def test_without_a_backbone_a_session_says_so(runtime: Runtime) -> None:
+    done = run_to_the_end(runtime, add(runtime, recordings.encode(recordings.demo())))
+    assert (done.state, done.backbone, done.wide_pcm_key) == ("completed", None, None)
+    assert done.summary is not None
+    assert done.summary["model"]["backbone"] is None
+
+
+def test_audio_at_32_khz_is_written_and_removed_with_the_other(tagging: Runtime) -> None:
+    session_id = split(tagging, recordings.encode(recordings.demo()))
+    row = session(tagging, session_id)
+    assert row.wide_pcm_key is not None
+    assert row.duration_s is not None
+    n_samples = tagging.blobs.size(row.wide_pcm_key) / PCM_BYTES
+    assert n_samples == pytest.approx(row.duration_s * WIDE_RATE_HZ, abs=2)
+    run_to_the_end(tagging, session_id)
+    Steward(tagging).round()
+    assert session(tagging, session_id).wide_pcm_key is None
+    assert not [key for key in tagging.blobs.keys("sessions/") if "pcm" in key]
+
+
+def test_the_same_recording_has_the_same_answer(tagging: Runtime) -> None:
+    content = recordings.encode(recordings.long(2.5))
+    ids = [add(tagging, content) for _ in range(2)]
+    for session_id in ids:
+        run_to_the_end(tagging, session_id)
+    one, other = (_events(tagging, session_id) for session_id in ids)
+    assert one == other != []
+
+
+@pytest.mark.parametrize("of_worker", [None, OTHER])
+def test_a_worker_without_the_sessions_backbone_leaves_it_to_others_at_no_cost(
+    tagging: Runtime, of_worker: Tagger | None
+) -> None:
+    session_id = _heard(tagging)
+    use(tagging, of_worker)
+    for times in range(1, 2 * tagging.settings.max_attempts):
+        _try(tagging, session_id)
+        waiting = session(tagging, session_id)
+        assert (waiting.state, waiting.waits_for_storage) == ("aggregating", False)
+        assert (waiting.attempt, waiting.uncounted) == (times, times)
+        assert waiting.last_error is not None
+        assert TAGGER.name in waiting.last_error
+        with tagging.store.transaction() as db:
+            wait_s = db.execute(
+                text("SELECT extract(epoch FROM due_at - clock_timestamp()) FROM audio_sessions")
+            ).scalar_one()
+        assert wait_s <= 1.25 * failures.BACKBONE_RETRY_MAX_S
+    with tagging.store.transaction() as db:
+        kept = db.execute(
+            text("SELECT count(*) FROM processing_metrics WHERE result = 'retried'")
+        ).scalar_one()
+    assert kept == failures.UNCOUNTED_RUNS_KEPT
+    use(tagging, TAGGER)
+    _make_due(tagging)
+    done = run_to_the_end(tagging, session_id)
+    assert (done.state, done.problem, done.backbone) == ("completed", None, TAGGER.name)
+    assert done.backbone_missed_at is None
+
+
+@pytest.mark.parametrize("of_worker", [None, OTHER])
+def test_where_no_worker_with_the_backbone_comes_the_model_names_the_sounds_alone(
+    tagging: Runtime, of_worker: Tagger | None
+) -> None:
+    content = recordings.encode(recordings.demo())
+    session_id = _heard(tagging)
+    use(tagging, of_worker)
+    _try(tagging, session_id)
+    _wait(tagging, seconds=base_types.PATIENCE_S - 60)
+    _try(tagging, session_id)
+    assert session(tagging, session_id).state == "aggregating"
+    _wait(tagging, seconds=61)
+    _try(tagging, session_id)
+    done = session(tagging, session_id)
+    assert (done.state, done.backbone) == ("completed", None)
+    answered = api_of(tagging).simulate_get(f"/v1/sessions/{session_id}").json
+    assert answered["summary"]["model"]["backbone"] is None
+    assert answered["problem"]["code"] == "backbone-missing"
+    assert TAGGER.name in answered["problem"]["detail"]
+    # What it is named is what a worker without any backbone has.
+    use(tagging, None)
+    alone = run_to_the_end(tagging, add(tagging, content))
+    assert alone.problem is None
+    assert done.summary == alone.summary
+    assert _events(tagging, session_id) == _events(tagging, alone.id) != []
+
+
+def test_what_was_split_without_the_backbone_is_named_without_it_and_says_so(
+    tagging: Runtime,
+) -> None:
+    use(tagging, None)
+    session_id = _heard(tagging)
+    use(tagging, TAGGER)
+    _try(tagging, session_id)
+    done = session(tagging, session_id)
+    assert (done.state, done.backbone, done.attempt) == ("completed", None, 0)
+    assert done.summary is not None
+    assert done.summary["model"]["backbone"] is None
+    assert done.problem is not None
+    assert done.problem["code"] == "backbone-missing"
+    assert "the worker that decoded the recording has no backbone" in done.problem["detail"]
+
+
+def test_a_session_of_the_release_before_is_named_by_any_backbone(tagging: Runtime) -> None:
+    session_id = _heard(tagging)
+    with tagging.store.transaction() as db:
+        db.execute(text("UPDATE audio_sessions SET backbone_sha256 = NULL"))
+    use(tagging, OTHER)
+    _try(tagging, session_id)
+    done = session(tagging, session_id)
+    assert (done.state, done.backbone, done.problem) == ("completed", OTHER.name, None)
+
+
+def test_a_wait_for_the_backbone_ends_with_a_new_split(tagging: Runtime) -> None:
+    """Patience begins again, since the new split may be of another backbone."""
+    session_id = _heard(tagging)
+    use(tagging, OTHER)
+    _try(tagging, session_id)
+    pcm_key = session(tagging, session_id).wide_pcm_key
+    assert pcm_key is not None
+    tagging.blobs.delete(pcm_key)
+    use(tagging, TAGGER)
+    _try(tagging, session_id)
+    back = session(tagging, session_id)
+    assert (back.state, back.backbone_missed_at) == ("splitting", None)
+    use(tagging, OTHER)
+    done = run_to_the_end(tagging, session_id)
+    assert (done.state, done.backbone, done.problem) == ("completed", OTHER.name, None)
+
+
+def _try(runtime: Runtime, session_id: uuid.UUID) -> None:
+    """Let a worker claim a session to aggregate it at once."""
+    _make_due(runtime)
+    handle(runtime, AggregateSession(session_id=session_id))
+
+
+def _make_due(runtime: Runtime) -> None:
+    with runtime.store.transaction() as db:
+        db.execute(text("UPDATE audio_sessions SET due_at = now()"))
+
+
+def _wait(runtime: Runtime, *, seconds: float) -> None:
+    """Let a wait for the backbone have begun earlier."""
+    with runtime.store.transaction() as db:
+        earlier = "backbone_missed_at - make_interval(secs => :seconds)"
+        db.execute(
+            text(f"UPDATE audio_sessions SET backbone_missed_at = {earlier}"),  # noqa: S608
+            {"seconds": seconds},
+        )
+
+
+def _events(runtime: Runtime, session_id: uuid.UUID) -> list[tuple[float, float, str, float]]:
+    with runtime.store.transaction() as db:
+        events = detections_of(db, session_id)
+        return [(e.start_s, e.end_s, e.noise_type, e.confidence) for e in events]
+
+
+def _heard(runtime: Runtime) -> uuid.UUID:
+    """A session whose spans are all heard, and that is not aggregated yet."""
+    session_id = split(runtime, recordings.encode(recordings.demo()))
+    handle(runtime, DetectSpan(session_id=session_id, span_index=0))
+    assert session(runtime, session_id).state == "aggregating"
+    return session_id

@@ -1,0 +1,207 @@
+"""Sessions that were given up, brought back to work by HTTP and by the command."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import falcon.testing
+import pytest
+from sqlalchemy import text
+
+from actors.execution.runtime import Runtime
+from actors.messaging.messages import DetectSpan, ProcessAudioFile, SplitRecording
+from actors.steward import Steward
+from db.queries import retry_queries, session_queries
+from db.queue.claims import Work, advance
+from services.cli import arguments, retry_command
+from services.cli import main as cli
+from services.client import ApiError, Client
+from tests.support import recordings
+from tests.support.pipeline import (
+    add,
+    api_of,
+    detections_of,
+    handle,
+    run_to_the_end,
+    session,
+    split,
+)
+
+pytestmark = pytest.mark.integration
+
+SHORT = recordings.encode(recordings.demo())
+Api = falcon.testing.TestClient
+
+
+@pytest.fixture
+def api(runtime: Runtime) -> Api:
+    return api_of(runtime)
+
+
+def exhaust(runtime: Runtime, table: str) -> None:
+    """Make it look as if the row had killed a worker with each of its attempts."""
+    with runtime.store.transaction() as db:
+        db.execute(
+            text(f"UPDATE {table} SET attempt = :most, due_at = now(), last_error = 'OSError'"),  # noqa: S608
+            {"most": runtime.settings.max_attempts},
+        )
+
+
+def given_up_at_once(runtime: Runtime) -> uuid.UUID:
+    session_id = add(runtime, SHORT)
+    exhaust(runtime, "audio_sessions")
+    handle(runtime, ProcessAudioFile(session_id=session_id))
+    return session_id
+
+
+def given_up_while_decoded(runtime: Runtime) -> uuid.UUID:
+    session_id = add(runtime, SHORT)
+    handle(runtime, ProcessAudioFile(session_id=session_id))
+    exhaust(runtime, "audio_sessions")
+    handle(runtime, SplitRecording(session_id=session_id))
+    return session_id
+
+
+def without_a_span(runtime: Runtime) -> uuid.UUID:
+    session_id = split(runtime, SHORT)
+    exhaust(runtime, "session_spans")
+    handle(runtime, DetectSpan(session_id=session_id, span_index=0))
+    run_to_the_end(runtime, session_id)
+    return session_id
+
+
+def retry(api: Api, session_id: object) -> Any:
+    return api.simulate_post(f"/v1/sessions/{session_id}/retry")
+
+
+@pytest.mark.parametrize("give_up", [given_up_at_once, given_up_while_decoded, without_a_span])
+def test_a_session_that_was_given_up_completes(
+    runtime: Runtime, api: Api, give_up: Callable[[Runtime], uuid.UUID]
+) -> None:
+    session_id = give_up(runtime)
+    assert session(runtime, session_id).state == "failed"
+    # Its decoded audio is removed by now.
+    Steward(runtime).round()
+    answered = retry(api, session_id)
+    assert answered.status_code == 200
+    shown = answered.json
+    assert (shown["state"], shown["percent"], shown["problem"]) == ("queued", 0, None)
+    assert (shown["finished_at"], shown["spans_total"]) == (None, 0)
+    ended = run_to_the_end(runtime, session_id)
+    assert (ended.state, ended.problem) == ("completed", None)
+    undisturbed = add(runtime, SHORT)
+    run_to_the_end(runtime, undisturbed)
+    with runtime.store.transaction() as db:
+        heard, usual = (
+            [(each.start_s, each.end_s, each.noise_type) for each in detections_of(db, each_id)]
+            for each_id in (session_id, undisturbed)
+        )
+        counted = db.execute(text("SELECT sessions FROM usage_months")).scalar_one()
+    assert heard == usual != []
+    # Each recording once, however often it was decoded.
+    assert counted == 2
+    Steward(runtime).round()
+    kept = runtime.blobs.keys(f"sessions/{session_id}/")
+    assert set(kept) == {
+        ended.recording_key, ended.levels_key, ended.spectrogram_key, ended.levels_answer_key
+    }  # fmt: skip
+
+
+def test_a_second_call_changes_nothing(runtime: Runtime, api: Api) -> None:
+    session_id = given_up_at_once(runtime)
+    retry(api, session_id)
+    handle(runtime, ProcessAudioFile(session_id=session_id))
+    again = retry(api, session_id)
+    assert (again.status_code, again.json["state"]) == (200, "splitting")
+
+
+@pytest.mark.parametrize("content", [SHORT, b"this is no audio" * 100])
+def test_what_was_not_given_up_is_not_retried(runtime: Runtime, api: Api, content: bytes) -> None:
+    session_id = add(runtime, content)
+    state = run_to_the_end(runtime, session_id).state
+    refused = retry(api, session_id)
+    assert (refused.status_code, refused.json["type"]) == (409, "/problems/not-given-up")
+    assert refused.json["detail"].startswith(f"the session is {state}")
+    assert session(runtime, session_id).state == state
+    unknown = retry(api, uuid.uuid4())
+    assert (unknown.status_code, unknown.json["type"]) == (404, "/problems/session-not-found")
+
+
+def test_a_worker_of_before_cannot_write_for_a_retried_session(runtime: Runtime, api: Api) -> None:
+    """One that stood still since its claim finds its session in the same stage again."""
+    session_id = given_up_while_decoded(runtime)
+    retry(api, session_id)
+    handle(runtime, ProcessAudioFile(session_id=session_id))
+    most = runtime.settings.max_attempts
+    work = Work(session_id=session_id, state="splitting")
+    for attempt in range(1, most + 2):
+        with runtime.store.transaction() as db:
+            assert not advance(db, work, attempt=attempt, to="detecting")
+    assert session(runtime, session_id).attempt > most
+    assert run_to_the_end(runtime, session_id).state == "completed"
+
+
+def test_tidying_up_leaves_a_session_alone_that_is_retried_meanwhile(
+    runtime: Runtime, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = without_a_span(runtime)
+    listed = runtime.blobs.keys
+
+    def list_and_retry(prefix: str, **more: Any) -> list[str]:
+        keys = listed(prefix, **more)
+        retry(api, session_id)
+        return keys
+
+    before = listed(f"sessions/{session_id}/")
+    monkeypatch.setattr(runtime.blobs, "keys", list_and_retry)
+    Steward(runtime).round()
+    monkeypatch.undo()
+    assert listed(f"sessions/{session_id}/") == before
+    assert session(runtime, session_id).state == "queued"
+    with runtime.store.transaction() as db:
+        session_queries.note_tidied(db, session_id, silent_after_s=0)
+    assert session(runtime, session_id).tidied_at is None
+
+
+def test_the_command_retries_all_that_was_given_up(
+    runtime: Runtime, api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given_up = given_up_at_once(runtime)
+    broken = add(runtime, b"this is no audio" * 100)
+    handle(runtime, ProcessAudioFile(session_id=broken))
+
+    def ask(_client: Client, method: str, path: str, **options: Any) -> Any:
+        answered = api.simulate_request(method, path, **options)
+        if answered.status_code >= 400:
+            raise ApiError(answered.json["detail"])
+        return answered
+
+    monkeypatch.setattr(Client, "_call", ask)
+    client = Client("http://nowhere")
+    capsys.readouterr()
+    everything = arguments.parser().parse_args(["sessions", "retry", "--all"])
+    assert (everything.command, everything.all, everything.sessions) == ("sessions retry", True, [])
+    assert retry_command.run(client, everything.sessions) == 0
+    printed = capsys.readouterr()
+    assert printed.out.split()[:2] == [str(given_up), "queued"]
+    assert "1 of 1" in printed.err
+    named = arguments.parser().parse_args(["sessions", "retry", str(broken), str(given_up)])
+    assert retry_command.run(client, named.sessions) == 1
+    printed = capsys.readouterr()
+    assert str(broken) in printed.err
+    assert str(given_up) in printed.out
+
+
+def test_claims_begin_behind_all_of_before_and_stay_small(runtime: Runtime) -> None:
+    session_id = given_up_at_once(runtime)
+    with runtime.store.transaction() as db:
+        db.execute(text("UPDATE processing_metrics SET attempt = 15999"))
+        assert retry_queries.retry_session(db, session_id)
+    assert session(runtime, session_id).first_claim == 0
+
+
+def test_the_command_wants_sessions_or_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sessions", "retry"]) == 2
+    assert "--all" in capsys.readouterr().err

@@ -1,0 +1,126 @@
+"""Nothing is left in the blob store of a session that has ended, but what is still asked for."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from actors.execution import watchdog
+from actors.execution.runtime import Runtime
+from actors.steward import Steward
+from db.blobs import product_key, recording_key
+from db.queries import session_queries
+from tests.support import recordings
+from tests.support.pipeline import add, run_to_the_end, session
+
+pytestmark = pytest.mark.integration
+
+
+def leave_behind(runtime: Runtime, session_id: uuid.UUID) -> None:
+    """What a worker leaves that is killed while it writes, or that comes back too late."""
+    for attempt in (1, 2):
+        runtime.blobs.put(product_key(session_id, "pcm", attempt=attempt), b"decoded audio")
+
+
+def ended(runtime: Runtime, session_id: uuid.UUID, state: str, *, ago_s: float) -> None:
+    with runtime.store.transaction() as db:
+        db.execute(
+            text(
+                "UPDATE audio_sessions SET state = :state,"
+                " finished_at = now() - make_interval(secs => :ago_s) WHERE id = :id"
+            ),
+            {"state": state, "ago_s": ago_s, "id": session_id},
+        )
+
+
+def tidied_at(runtime: Runtime, session_id: uuid.UUID) -> datetime | None:
+    return session(runtime, session_id).tidied_at
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled", "partial"])
+def test_every_ended_session_is_tidied_once_nobody_can_be_at_work_for_it(
+    runtime: Runtime, state: str
+) -> None:
+    session_id = add(runtime, b"x")
+    leave_behind(runtime, session_id)
+    silent_s = watchdog.silent_after_s(runtime.settings)
+    ended(runtime, session_id, state, ago_s=silent_s - 60)
+    Steward(runtime).round()
+    assert len(runtime.blobs.keys("sessions/")) == 3
+    assert tidied_at(runtime, session_id) is None
+
+    ended(runtime, session_id, state, ago_s=silent_s + 1)
+    Steward(runtime).round()
+    assert runtime.blobs.keys("sessions/") == [recording_key(session_id)]
+    first = tidied_at(runtime, session_id)
+    assert first is not None
+    Steward(runtime).round()
+    assert tidied_at(runtime, session_id) == first
+
+
+def test_the_work_of_an_unfinished_session_stays(runtime: Runtime) -> None:
+    session_id = add(runtime, b"x")
+    leave_behind(runtime, session_id)
+    Steward(runtime).round()
+    assert len(runtime.blobs.keys("sessions/")) == 3
+
+
+def test_a_finished_session_is_tidied_at_once_and_once_more_behind_a_late_worker(
+    runtime: Runtime,
+) -> None:
+    session_id = add(runtime, recordings.encode(recordings.demo()))
+    done = run_to_the_end(runtime, session_id)
+    kept = {
+        recording_key(session_id),
+        done.levels_key,
+        done.levels_answer_key,
+        done.spectrogram_key,
+    }
+    Steward(runtime).round()
+    assert set(runtime.blobs.keys("sessions/")) == kept
+    assert tidied_at(runtime, session_id) is None
+    leave_behind(runtime, session_id)
+    ended(runtime, session_id, "completed", ago_s=watchdog.silent_after_s(runtime.settings) + 1)
+    Steward(runtime).round()
+    assert set(runtime.blobs.keys("sessions/")) == kept
+    assert tidied_at(runtime, session_id) is not None
+
+
+def test_a_blob_store_that_is_away_is_tidied_by_a_later_round(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    session_id = add(runtime, b"x")
+    leave_behind(runtime, session_id)
+    ended(runtime, session_id, "failed", ago_s=watchdog.silent_after_s(runtime.settings) + 1)
+    away = (tmp_path / "blobs").rename(tmp_path / "away")
+    with pytest.raises(OSError, match="blob store"):
+        Steward(runtime).round()
+    away.rename(tmp_path / "blobs")
+    assert tidied_at(runtime, session_id) is None
+    Steward(runtime).round()
+    assert runtime.blobs.keys("sessions/") == [recording_key(session_id)]
+
+
+def test_the_steward_asks_by_index(runtime: Runtime) -> None:
+    """A long history of sessions that are done with costs a round nothing."""
+    with runtime.store.transaction() as db:
+        db.execute(
+            text(
+                "INSERT INTO audio_sessions (id, file_name, recording_key, size_bytes, state,"
+                " finished_at, tidied_at, privacy, audio_removed_at)"
+                " SELECT gen_random_uuid(), 'a', 'b', 1, 'completed', now(), now(),"
+                " CASE WHEN n % 3 = 0 THEN 'mute' ELSE 'keep' END,"
+                " CASE WHEN n % 3 = 0 THEN now() END FROM generate_series(1, 20000) AS n"
+            )
+        )
+        db.execute(text("ANALYZE audio_sessions"))
+        seen = db.execute(text("SELECT seq_scan FROM pg_stat_xact_user_tables"
+                               " WHERE relname = 'audio_sessions'")).scalar_one()  # fmt: skip
+        assert session_queries.sessions_to_tidy(db, silent_after_s=60, limit=200) == []
+        then = db.execute(text("SELECT seq_scan FROM pg_stat_xact_user_tables"
+                               " WHERE relname = 'audio_sessions'")).scalar_one()  # fmt: skip
+    assert then == seen

@@ -1,0 +1,217 @@
+"""A worker in this process, over a real Postgres: what it writes, and when it gives up."""
+
+from __future__ import annotations
+
+import errno
+
+import dramatiq
+import pytest
+from dramatiq.brokers.stub import StubBroker
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from actors import worker
+from actors.audio.detect import detect_span
+from actors.audio.process import process_audio_file
+from actors.execution import failures, progress
+from actors.execution.runtime import Runtime
+from actors.messaging import messages
+from actors.messaging.messages import DetectSpan, ProcessAudioFile
+from actors.science.types import UNCLASSIFIED
+from actors.steward import Steward
+from db.blobs import recording_key
+from db.queries import session_queries
+from db.queue import turns
+from db.queue.claims import Work
+from tests.support import recordings
+from tests.support.pipeline import add, detections_of, run_to_the_end, session
+
+pytestmark = pytest.mark.integration
+
+
+def test_every_message_twice_changes_nothing(runtime: Runtime) -> None:
+    session_id = add(runtime, recordings.encode(recordings.long(2.5)))
+    done = run_to_the_end(runtime, session_id)
+    assert done.state == "completed"
+    assert (done.spans_finished, done.spans_total) == (3, 3)
+    assert done.summary is not None
+    with runtime.store.transaction() as db:
+        events = detections_of(db, session_id)
+        rows = db.execute(
+            text(
+                "SELECT step, count(*) FROM processing_metrics WHERE result = 'done' GROUP BY step"
+            )
+        )
+        runs = {step: count for step, count in rows}  # noqa: C416
+    assert [event.event_index for event in events] == list(range(done.summary["events"]))
+    for event in events:
+        scores = [candidate["score"] for candidate in event.candidates]
+        assert scores == sorted(scores, reverse=True)
+        assert len(scores) == (0 if event.noise_type == UNCLASSIFIED else 5)
+        assert [each["noise_type"] for each in event.candidates[:1]] in ([], [event.noise_type])
+    assert runs == {"process": 1, "split": 1, "detect": 3, "aggregate": 1, "analyze": 1}
+
+
+def test_the_steward_tidies_up_behind_a_finished_session(runtime: Runtime) -> None:
+    session_id = add(runtime, recordings.encode(recordings.demo()))
+    done = run_to_the_end(runtime, session_id)
+    assert done.pcm_key in runtime.blobs.keys("sessions/")
+    Steward(runtime).round()
+    kept = {
+        recording_key(session_id),
+        done.levels_key,
+        done.levels_answer_key,
+        done.spectrogram_key,
+    }
+    assert set(runtime.blobs.keys("sessions/")) == kept
+    assert session(runtime, session_id).pcm_key is None
+
+
+def test_a_poison_session_is_given_up_without_being_run_again(runtime: Runtime) -> None:
+    session_id = add(runtime, recordings.encode(recordings.demo()))
+    for _ in range(runtime.settings.max_attempts):
+        with runtime.store.transaction() as db:
+            # A worker that dies: it claims, and is never heard of again.
+            assert turns.next_session(db, state="queued", lease_s=0)
+    runtime.blobs.delete(recording_key(session_id))
+    process_audio_file(runtime, ProcessAudioFile(session_id=session_id))
+    ended = session(runtime, session_id)
+    assert ended.state == "failed"
+    assert ended.problem is not None
+    assert ended.problem["code"] == "given-up"
+
+
+def test_a_lost_span_leaves_a_partial_session_that_says_what_is_missing(runtime: Runtime) -> None:
+    session_id = add(runtime, recordings.encode(recordings.long(2.5)))
+    handlers = {entry.nudge: entry.handle for entry in worker.ACTORS}
+    handlers[ProcessAudioFile](runtime, ProcessAudioFile(session_id=session_id))
+    handlers[messages.SplitRecording](runtime, messages.SplitRecording(session_id=session_id))
+    detect_span(runtime, DetectSpan(session_id=session_id, span_index=0))
+    for _ in range(runtime.settings.max_attempts):
+        with runtime.store.transaction() as db:
+            claim = turns.next_span(db, lease_s=0)
+            assert claim is not None
+            assert claim.work.span_index == 1
+    detect_span(runtime, DetectSpan(session_id=session_id, span_index=1))
+    done = run_to_the_end(runtime, session_id)
+    assert done.state == "partial"
+    assert done.problem is not None
+    [missing] = done.problem["missing"]
+    # A minute, less or more by where the grid begins.
+    assert (missing["start_s"], missing["end_s"]) == pytest.approx((60.0, 120.0), abs=0.2)
+    assert missing["end_s"] - missing["start_s"] == pytest.approx(60.0)
+    assert "given up" in missing["reason"]
+    with runtime.store.transaction() as db:
+        events = detections_of(db, session_id)
+    assert events
+    assert not [event for event in events if 60.5 < event.start_s < 119.5]
+
+
+def test_a_failure_that_may_pass_is_tried_again_later(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = add(runtime, recordings.encode(recordings.demo()))
+
+    def full_disk(_key: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/secret/place")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runtime.blobs, "open", full_disk)
+        process_audio_file(runtime, ProcessAudioFile(session_id=session_id))
+    waiting = session(runtime, session_id)
+    assert waiting.state == "queued"
+    assert waiting.attempt == 1
+    assert waiting.last_error == "there is no room left to write"
+    assert waiting.due_at > waiting.nudged_at
+    monkeypatch.setattr(failures, "RETRY_BASE_S", 0)
+    with runtime.store.transaction() as db:
+        db.execute(text("UPDATE audio_sessions SET due_at = now()"))
+    assert run_to_the_end(runtime, session_id).state == "completed"
+
+
+def test_a_recording_that_vanished_fails_for_good(runtime: Runtime) -> None:
+    session_id = add(runtime, b"x")
+    runtime.blobs.delete(recording_key(session_id))
+    ended = run_to_the_end(runtime, session_id)
+    assert ended.state == "failed"
+    assert ended.problem is not None
+    assert ended.problem["code"] == "recording-missing"
+
+
+def test_a_message_that_cannot_be_read_becomes_a_dead_letter(
+    runtime: Runtime, memory: StubBroker
+) -> None:
+    worker.declare(memory, runtime)
+    working = dramatiq.Worker(memory, worker_threads=1, worker_timeout=50)
+    queue = messages.queue_name(DetectSpan, prefix=runtime.settings.queue_prefix)
+    memory.enqueue(
+        dramatiq.Message(
+            queue_name=queue,
+            actor_name=DetectSpan.actor,
+            args=(),
+            kwargs={"session_id": "nobody"},
+            options={},
+        )
+    )
+    working.start()
+    memory.join(queue, timeout=20_000)
+    working.stop()
+    assert [message.kwargs for message in memory.dead_letters] == [{"session_id": "nobody"}]
+
+
+@pytest.mark.parametrize("container", ["FLAC", "OGG"])
+def test_a_stage_tells_how_far_it_is(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, container: str
+) -> None:
+    """By the length that the header promises (FLAC), or by the bytes that were read (Opus)."""
+    told: dict[str, list[float]] = {}
+
+    def spy(db: Session, work: Work, *, attempt: int, share: float) -> bool:
+        told.setdefault(work.state, []).append(share)
+        return note(db, work, attempt=attempt, share=share)
+
+    note = session_queries.note_share
+    monkeypatch.setattr(session_queries, "note_share", spy)
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    subtype, rate_hz = ("OPUS", 48_000) if container == "OGG" else ("PCM_16", recordings.RATE_HZ)
+    content = recordings.encode(
+        recordings.demo(), container=container, subtype=subtype, rate_hz=rate_hz
+    )
+    assert run_to_the_end(runtime, add(runtime, content)).state == "completed"
+    assert set(told) == {"splitting", "aggregating"}
+    for shares in told.values():
+        assert shares == sorted(shares)
+        assert len(shares) > 5
+        assert shares[0] < 0.3
+        assert 0.7 < shares[-1] <= 1.0
+
+
+def test_a_cancelled_recording_is_not_decoded_to_its_end(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+
+    def cancel_after_the_third(db: Session, work: Work, *, attempt: int, share: float) -> bool:
+        told.append(share)
+        if len(told) == 3:
+            session_queries.cancel_session(db, work.session_id)
+        return note(db, work, attempt=attempt, share=share)
+
+    note = session_queries.note_share
+    monkeypatch.setattr(session_queries, "note_share", cancel_after_the_third)
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    session_id = add(runtime, recordings.encode(recordings.demo()))
+    assert run_to_the_end(runtime, session_id).state == "cancelled"
+    assert len(told) == 3
+    assert set(runtime.blobs.keys("sessions/")) == {recording_key(session_id)}
+
+
+def test_the_work_goes_on_where_progress_cannot_be_told(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(db: Session, *_: object, **__: object) -> bool:
+        return bool(db.execute(text("SELECT pg_terminate_backend(pg_backend_pid())")))
+
+    monkeypatch.setattr(session_queries, "note_share", away)
+    session_id = add(runtime, recordings.encode(recordings.demo()))
+    assert run_to_the_end(runtime, session_id).state == "completed"

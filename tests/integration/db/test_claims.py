@@ -1,0 +1,368 @@
+"""One worker at a time, one answer a span, one end a session: under races."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from db.queries import model_queries, session_queries
+from db.queries.model_queries import JobWork
+from db.queue import claims
+from db.queue.claims import Work
+from db.store import Store
+from db.tables.sessions import AudioSession
+from db.tables.training import TrainingJob
+
+pytestmark = pytest.mark.integration
+
+THREADS = 8
+
+
+def make_session(store: Store, *, state: str = "queued", spans: int = 0) -> uuid.UUID:
+    with store.transaction() as db:
+        return add_session(db, state=state, spans=spans)
+
+
+def add_session(db: Session, *, state: str, spans: int) -> uuid.UUID:
+    session_id = uuid.uuid4()
+    session_queries.add_session(
+        db, id=session_id, file_name="a.wav", size_bytes=1, recording_key="k",
+    )  # fmt: skip
+    db.execute(
+        text("UPDATE audio_sessions SET state = :state, spans_total = :spans WHERE id = :id"),
+        {"state": state, "spans": spans, "id": session_id},
+    )
+    if spans:
+        session_queries.add_spans(db, session_id, [(i, i * 10, i * 10 + 10) for i in range(spans)])
+    return session_id
+
+
+def claim(store: Store, work: Work, lease_s: float = 30.0) -> int | None:
+    """Take a row by its name; the number of the attempt."""
+    with store.transaction() as db:
+        claimed = claims.this(work, db, lease_s=lease_s)
+    return claimed.attempt if claimed else None
+
+
+def test_of_many_workers_one_claims(store: Store) -> None:
+    work = Work(session_id=make_session(store), state="queued")
+    start = threading.Barrier(8)
+
+    def race(_: int) -> int | None:
+        start.wait()
+        return claim(store, work)
+
+    with ThreadPoolExecutor(8) as pool:
+        attempts = list(pool.map(race, range(8)))
+    assert sorted(attempts, key=str) == [1] + [None] * 7
+
+
+def test_a_lease_that_ended_is_given_to_the_next_and_fences_off_the_first(store: Store) -> None:
+    work = Work(session_id=make_session(store), state="queued")
+    assert claim(store, work, lease_s=0) == 1
+    assert claim(store, work) == 2
+    with store.transaction() as db:
+        assert not claims.advance(db, work, attempt=1, to="splitting")
+        assert not claims.extend_lease(db, work, attempt=1, lease_s=30)
+        assert claims.extend_lease(db, work, attempt=2, lease_s=30)
+        assert claims.advance(db, work, attempt=2, to="splitting")
+    assert claim(store, work) is None
+
+
+def test_a_late_claim_of_an_earlier_stage_cannot_write_in_a_later_one(store: Store) -> None:
+    session_id = make_session(store)
+    first = Work(session_id=session_id, state="queued")
+    assert claim(store, first) == 1
+    with store.transaction() as db:
+        assert claims.advance(db, first, attempt=1, to="splitting")
+    assert claim(store, Work(session_id=session_id, state="splitting")) == 1
+    with store.transaction() as db:
+        assert not claims.advance(db, first, attempt=1, to="failed")
+
+
+def test_a_failure_that_may_pass_is_due_later_with_its_reason(store: Store) -> None:
+    work = Work(session_id=make_session(store), state="queued")
+    assert claim(store, work) == 1
+    with store.transaction() as db:
+        assert claims.retry_later(db, work, attempt=1, delay_s=60, error="the store is away")
+    assert claim(store, work) is None
+    with store.transaction() as db:
+        session = session_queries.get_session(db, work.session_id)
+        assert session is not None
+        assert session.last_error == "the store is away"
+
+
+def test_spans_of_a_cancelled_session_are_no_work(store: Store) -> None:
+    session_id = make_session(store, state="detecting", spans=2)
+    first, second = (Work(session_id=session_id, span_index=i, state="pending") for i in (0, 1))
+    assert claim(store, first) == 1
+    with store.transaction() as db:
+        assert session_queries.cancel_session(db, session_id)
+        assert not session_queries.cancel_session(db, session_id)
+    assert claim(store, second) is None
+    with store.transaction() as db:
+        assert session_queries.finish_span(db, first, attempt=1, values={"state": "done"}) is None
+
+
+def test_the_barrier_fires_once_in_each_of_400_races_with_duplicates(store: Store) -> None:
+    """Eight threads finish the spans of two sessions at once, and 15 % of them come twice, with
+    the same claim even: each span is counted once, and one caller sees the last.
+    """
+    rng, waves, at_once = random.Random(11), 200, THREADS // 2
+    do_not_wait_for_the_disk(store)
+    n_spans = [at_once - sum(rng.random() < 0.15 for _ in range(3)) for _ in range(2 * waves)]
+    with store.transaction() as db:
+        sessions = [add_session(db, state="detecting", spans=spans) for spans in n_spans]
+        db.execute(text("UPDATE session_spans SET attempt = 1"))
+    with ThreadPoolExecutor(THREADS) as pool:
+        for wave in range(waves):
+            together = threading.Barrier(THREADS)
+
+            def finish(race: int, index: int, together: threading.Barrier = together) -> Any:
+                span = span_of(sessions[race], index)
+                together.wait(60)
+                with store.transaction() as db:
+                    return race, session_queries.finish_span(
+                        db, span, attempt=1, values={"state": "done"}
+                    )
+
+            pair = (2 * wave, 2 * wave + 1)
+            # What is missing to four comes twice.
+            spans = [(race, i % n_spans[race]) for race in pair for i in range(at_once)]
+            ended = Counter(pool.map(finish, *zip(*rng.sample(spans, THREADS), strict=True)))
+            for race in pair:
+                assert ended[race, True] == 1
+                assert ended[race, False] == n_spans[race] - 1
+                assert ended[race, None] == at_once - n_spans[race]
+    with store.transaction() as db:
+        rows = db.execute(text("SELECT state, spans_finished = spans_total FROM audio_sessions"))
+        assert set(rows) == {("aggregating", True)}
+
+
+def do_not_wait_for_the_disk(store: Store) -> None:
+    """Who sees what is the same without; a few thousand commits take seconds then."""
+    with store.transaction() as db:
+        name = db.execute(text("SELECT current_database()")).scalar_one()
+        db.execute(text(f"ALTER DATABASE {name} SET synchronous_commit = off"))
+    store.engine.dispose()
+
+
+def test_a_zombie_that_finishes_its_span_at_last_is_not_counted(store: Store) -> None:
+    """Its lease ended and another worker has the span: whoever comes first, one is counted."""
+    for zombie_first in (True, False):
+        session_id = make_session(store, state="detecting", spans=2)
+        span = span_of(session_id, 0)
+        assert claim(store, span, lease_s=0) == 1
+        assert claim(store, span) == 2
+        ends = []
+        for attempt in (1, 2) if zombie_first else (2, 1):
+            with store.transaction() as db:
+                ends.append(
+                    session_queries.finish_span(db, span, attempt=attempt, values={"state": "done"})
+                )
+        assert ends == ([None, False] if zombie_first else [False, None])
+        assert state_of(store, session_id) == ("detecting", 1)
+
+
+def span_of(session_id: uuid.UUID, index: int) -> Work:
+    return Work(session_id=session_id, span_index=index, state="pending")
+
+
+def state_of(store: Store, session_id: uuid.UUID) -> tuple[str, int]:
+    with store.transaction() as db:
+        session = session_queries.get_session(db, session_id)
+        assert session is not None
+        return session.state, session.spans_finished
+
+
+def test_the_steward_finds_what_is_due_and_quiet_and_nothing_else(store: Store) -> None:
+    fresh = make_session(store)
+    lost = make_session(store)
+    dead = make_session(store, state="detecting", spans=2)
+    cancelled = make_session(store, state="cancelled")
+    with store.transaction() as db:
+        for session_id in (lost, cancelled):
+            db.execute(
+                text(
+                    "UPDATE audio_sessions SET nudged_at = now() - interval '1 hour' WHERE id = :id"
+                ),
+                {"id": session_id},
+            )
+    # Span 0 was claimed by a worker that died, span 1 is waiting for its message.
+    assert claim(store, Work(session_id=dead, span_index=0, state="pending"), lease_s=0) == 1
+    with store.transaction() as db:
+        sessions = claims.take_quiet_sessions(db, "queued", quiet_s=30, limit=10)
+        spans = claims.take_quiet_spans(db, quiet_s=30, limit=10)
+    assert [work.session_id for work in sessions] == [lost]
+    assert fresh != lost
+    assert [(work.session_id, work.span_index) for work in spans] == [(dead, 0)]
+    with store.transaction() as db:
+        assert claims.take_quiet_sessions(db, "queued", quiet_s=30, limit=10) == []
+        assert claims.take_quiet_spans(db, quiet_s=30, limit=10) == []
+
+
+def test_trainings_of_one_name_that_come_at_once_get_different_versions(store: Store) -> None:
+    start = threading.Barrier(8)
+    clip = {"file_name": "a.wav", "label": "x", "source": "a", "blob_key": "k"}
+
+    def add(_: int) -> int:
+        start.wait()
+        with store.transaction() as db:
+            job = model_queries.add_training(db, [clip], id=uuid.uuid4(), name="hums", seed=0)
+            return job.version
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(add, range(8))) == list(range(1, 9))
+
+
+def test_of_many_workers_one_claims_a_training(store: Store) -> None:
+    with store.transaction() as db:
+        clip = {"file_name": "a.wav", "label": "x", "source": "a", "blob_key": "k"}
+        job = model_queries.add_training(db, [clip], id=uuid.uuid4(), name="hums", seed=0)
+    work = JobWork(job=TrainingJob, id=job.id)
+    start = threading.Barrier(8)
+
+    def race(_: int) -> int | None:
+        start.wait()
+        with store.transaction() as db:
+            claimed = claims.this(work, db, lease_s=30.0)
+            return claimed.attempt if claimed else None
+
+    with ThreadPoolExecutor(8) as pool:
+        attempts = list(pool.map(race, range(8)))
+    assert sorted(attempts, key=str) == [1] + [None] * 7
+    with store.transaction() as db:
+        assert model_queries.take_quiet_jobs(db, TrainingJob, quiet_s=0, limit=10) == []
+        db.execute(text("UPDATE training_jobs SET due_at = now()"))
+    with store.transaction() as db:
+        assert model_queries.take_quiet_jobs(db, TrainingJob, quiet_s=0, limit=10) == [work]
+
+
+def test_one_steward_at_a_time(store: Store) -> None:
+    with store.transaction() as first, store.transaction() as second:
+        assert session_queries.try_steward_lock(first)
+        assert not session_queries.try_steward_lock(second)
+
+
+def test_a_share_grows_and_a_zombie_cannot_write_it(store: Store) -> None:
+    """A second attempt stands still until it has passed the first; the first is fenced off."""
+    session_id = make_session(store, state="splitting")
+    work = Work(session_id=session_id, state="splitting")
+
+    def note(attempt: int, share: float) -> bool:
+        with store.transaction() as db:
+            return session_queries.note_share(db, work, attempt=attempt, share=share)
+
+    def row() -> AudioSession:
+        with store.transaction() as db:
+            session = session_queries.get_session(db, session_id)
+        assert session is not None
+        return session
+
+    assert claim(store, work, lease_s=0) == 1
+    since = row().stage_since
+    assert since is not None
+    assert note(1, 0.4)
+    told_at = row().stage_told_at
+    assert claim(store, work) == 2
+    assert not note(1, 0.9)
+    assert note(2, 0.1)
+    assert (row().stage_share, row().stage_told_at, row().stage_since) == (0.4, told_at, since)
+    assert note(2, 0.5)
+    assert row().stage_share == 0.5
+    assert row().stage_told_at > told_at  # type: ignore[operator]
+    with store.transaction() as db:
+        assert claims.advance(db, work, attempt=2, to="detecting")
+    assert (row().stage_share, row().stage_told_at, row().stage_since) == (0, None, None)
+    assert not note(2, 0.9)
+
+
+def test_spans_tell_since_when_the_session_is_heard(store: Store) -> None:
+    session_id = make_session(store, state="detecting", spans=3)
+    begun, told = [], []
+    for index in range(3):
+        work = Work(session_id=session_id, span_index=index, state="pending")
+        attempt = claim(store, work)
+        assert attempt
+        with store.transaction() as db:
+            span = session_queries.get_span(db, session_id, index)
+            assert span is not None
+            begun.append(span.started_at)
+            session_queries.finish_span(db, work, attempt=attempt, values={"state": "done"})
+        with store.transaction() as db:
+            session = session_queries.get_session(db, session_id)
+            assert session is not None
+            told.append((session.stage_since, session.stage_told_at))
+    assert [since for since, _ in told] == [begun[0], begun[0], None]
+    assert told[1][1] > told[0][1] > begun[0]  # type: ignore[operator]
+    # The last one moved the session on, where nobody has begun yet.
+    assert told[2][1] is None
+
+
+def test_every_change_gives_a_session_another_version(store: Store) -> None:
+    session_id = make_session(store, state="splitting")
+    work = Work(session_id=session_id, state="splitting")
+    versions = []
+    changes: tuple[Callable[[Session], object], ...] = (
+        lambda db: claims.this(work, db, lease_s=30),
+        lambda db: session_queries.note_share(db, work, attempt=1, share=0.5),
+        lambda db: session_queries.cancel_session(db, session_id),
+    )
+    for change in changes:
+        with store.transaction() as db:
+            versions.append(session_queries.session_version(db, session_id))
+        with store.transaction() as db:
+            versions.append(session_queries.session_version(db, session_id))
+            assert change(db)
+    with store.transaction() as db:
+        versions.append(session_queries.session_version(db, session_id))
+        assert session_queries.session_version(db, uuid.uuid4()) is None
+    assert versions[0::2] == [*versions[1::2], versions[-1]]
+    assert len(set(versions)) == 4
+
+
+def test_a_steward_whose_process_dies_is_followed_by_another(store: Store) -> None:
+    """The lock is the connection's: Postgres frees it, whatever becomes of the process."""
+    with store.engine.connect() as dying:
+        assert dying.execute(
+            select(func.pg_try_advisory_xact_lock(session_queries.STEWARD_LOCK))
+        ).scalar()
+        backend = dying.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        with store.transaction() as db:
+            assert not session_queries.try_steward_lock(db)
+            db.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": backend})
+        with store.transaction() as db:
+            assert session_queries.try_steward_lock(db)
+        dying.invalidate()
+
+
+def test_leases_and_waits_are_reckoned_by_the_clock_of_the_database(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose clock is a day ahead takes no claim of others and makes none that lasts."""
+    held, free = (Work(session_id=make_session(store), state="queued") for _ in range(2))
+    assert claim(store, held) == 1
+    a_day_ahead = time.time() + 86_400
+    monkeypatch.setattr(time, "time", lambda: a_day_ahead)
+    assert claim(store, held) is None
+    assert claim(store, free, lease_s=30) == 1
+    with store.transaction() as db:
+        assert claims.extend_lease(db, free, attempt=1, lease_s=60)
+        due_in_s = db.execute(
+            text(
+                "SELECT extract(epoch FROM due_at - clock_timestamp()) FROM audio_sessions"
+                " WHERE id = :id"
+            ),
+            {"id": free.session_id},
+        ).scalar_one()
+    assert 0 < due_in_s <= 60

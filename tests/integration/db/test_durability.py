@@ -1,0 +1,139 @@
+"""What a row speaks of is on disk before the row is committed: blobs of a folder."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import falcon.testing
+import pytest
+from sqlalchemy import Engine, event, text
+
+from actors.execution.runtime import Runtime
+from actors.messaging.messages import CleanUpOldSessions
+from actors.steward import nudge_for, take_quiet
+from db.blobs import Blobs
+from db.settings import Settings
+from services.app import Collaborators, create_app
+from tests.support import accounts, labelled, recordings
+from tests.support.clock import ask
+from tests.support.disk import Disk
+from tests.support.pipeline import handle
+
+pytestmark = pytest.mark.integration
+
+DEMO = recordings.encode(recordings.demo())
+RAW = {"Content-Type": "application/octet-stream"}
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """Before the runtime, whose folder it looks at."""
+    return Disk(tmp_path / "blobs", monkeypatch)
+
+
+@pytest.fixture
+def settings(disk: Disk, memory_settings: Settings) -> Settings:
+    assert memory_settings.blob_url == disk.root.as_uri()
+    return memory_settings
+
+
+@pytest.fixture
+def api(settings: Settings, runtime: Runtime) -> falcon.testing.TestClient:
+    given = Collaborators(
+        settings=settings, store=runtime.store, blobs=runtime.blobs, publisher=runtime.publisher
+    )
+    return accounts.client(create_app(given), accounts.ADMIN_KEY)
+
+
+@contextmanager
+def power_may_fail_at_each_commit(disk: Disk) -> Iterator[list[str]]:
+    """Collects the finished files that a power failure would take right before a commit.
+
+    The thread that looks after a claim commits while a file is being flushed, and names none.
+    """
+    lost: list[str] = []
+
+    def look(_connection: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            lost.extend(disk.lost())
+
+    event.listen(Engine, "commit", look)
+    try:
+        yield lost
+    finally:
+        event.remove(Engine, "commit", look)
+
+
+def work(runtime: Runtime) -> None:
+    """Handle every nudge until no row asks for one."""
+    for _ in range(40):
+        with runtime.store.transaction() as db:
+            found = take_quiet(db, quiet_s=0, limit=100)
+        if not found:
+            return
+        for each in found:
+            handle(runtime, nudge_for(each))
+    raise AssertionError("rows go on asking for work")
+
+
+def test_no_row_is_committed_before_its_blob_is_on_disk(
+    disk: Disk, api: falcon.testing.TestClient, runtime: Runtime
+) -> None:
+    """Uploads, files of batches and forms, copies from the inbox, all that workers make."""
+    form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    runtime.blobs.put("inbox/a.flac", DEMO)
+    manifest, clips = labelled.clips()
+    training, training_headers = labelled.form(
+        {"manifest": manifest, "options": json.dumps({"name": "x", "algorithm": "lda"})}, clips
+    )
+    with power_may_fail_at_each_commit(disk) as lost:
+        answers = [
+            api.simulate_post("/v1/sessions", body=DEMO, headers=RAW),
+            api.simulate_post(
+                "/v1/batches", body=form + DEMO + b"\r\n--x--\r\n",
+                headers={"Content-Type": "multipart/form-data; boundary=x"},
+            ),
+            api.simulate_post("/v1/batches", json={"keys": ["inbox/a.flac"]}),
+            api.simulate_post("/v1/models", body=training, headers=training_headers),
+        ]  # fmt: skip
+        work(runtime)
+        answers.append(api.simulate_post("/v1/exports", json={"format": "csv"}))
+        answers.append(
+            api.simulate_post("/v1/reports", json={"day": "2024-05-06", "time_zone": "UTC"})
+        )
+        work(runtime)
+        with runtime.store.transaction() as db:
+            db.execute(text("UPDATE audio_sessions SET finished_at = now() - interval '40 days'"))
+        assert ask(runtime, CleanUpOldSessions(), keep_best=1).state == "completed"
+    assert [each.status_code for each in answers] == [202] * 6
+    assert lost == []
+    made = {Path(key).name.rpartition("-")[0] or Path(key).parts[0] for key in written(disk)}
+    assert made >= {"pcm", "levels", "levels-answer", "spectrogram", "model", "exports"}
+    assert {key.split("/")[0] for key in runtime.blobs.keys("")} >= {
+        "inbox", "trainings", "models", "exports", "reports", "clips"
+    }  # fmt: skip
+
+
+def written(disk: Disk) -> list[str]:
+    """The keys of all files that were ever finished."""
+    return [str(path.relative_to(disk.root)) for path in disk.finished]
+
+
+def test_what_is_not_flushed_is_found_at_the_commit(
+    disk: Disk, api: falcon.testing.TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test above can fail."""
+
+    def unflushed(_self: Blobs, key: str, content: Iterable[bytes]) -> None:
+        path = disk.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"".join(content))
+
+    monkeypatch.setattr(Blobs, "put", unflushed)
+    with power_may_fail_at_each_commit(disk) as lost:
+        assert api.simulate_post("/v1/sessions", body=DEMO, headers=RAW).status_code == 202
+    assert any(key.endswith("/recording") for key in lost)

@@ -1,0 +1,172 @@
+"""Nothing waits for Postgres for ever, on any connection."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg.errors
+import pytest
+import sqlalchemy.exc
+from sqlalchemy import (
+    Engine,
+    Integer,
+    bindparam,
+    false,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+)
+
+import db as store_package
+from db import migrate
+from db import store as session
+from db.store import Question, Store
+from tests.support.cluster import eventually
+
+pytestmark = pytest.mark.integration
+
+
+def timeouts(engine: Engine) -> dict[str, int]:
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text("SELECT name, setting::int FROM pg_settings WHERE name = ANY(:names)"),
+            {"names": list(names)},
+        )
+        return {name: setting for name, setting in rows}  # noqa: C416
+
+
+def test_a_statement_of_the_store_gives_way(store: Store) -> None:
+    assert timeouts(store.engine) == {
+        "statement_timeout": session.STATEMENT_TIMEOUT_MS,
+        "lock_timeout": session.LOCK_TIMEOUT_MS,
+        "idle_in_transaction_session_timeout": 60_000,
+    }
+
+
+def test_a_stuck_statement_is_ended(database_url: str) -> None:
+    engine = session.make_engine(database_url, statement_timeout_ms=200)
+    with (
+        engine.connect() as connection,
+        pytest.raises(sqlalchemy.exc.OperationalError) as failure,
+    ):
+        connection.execute(text("SELECT pg_sleep(60)"))
+    engine.dispose()
+    assert isinstance(failure.value.orig, psycopg.errors.QueryCanceled)
+
+
+def test_migrations_are_patient_but_not_for_ever(database_url: str) -> None:
+    engine = migrate.make_patient_engine(database_url)
+    found = timeouts(engine)
+    engine.dispose()
+    assert found["statement_timeout"] == migrate.STATEMENT_TIMEOUT_MS
+    assert found["lock_timeout"] == migrate.LOCK_TIMEOUT_MS
+
+
+def test_engines_are_made_in_one_place() -> None:
+    root = Path(store_package.__file__).parents[1]
+    making = [
+        path.relative_to(root).as_posix()
+        for package in ("db", "actors", "services")
+        for path in (root / package).rglob("*.py")
+        if re.search(r"create_engine\(|psycopg\.connect\(", path.read_text())
+    ]
+    assert making == ["db/store.py"]
+
+
+def backend(store: Store) -> int:
+    with store.reading() as db:
+        return int(db.execute(text("SELECT pg_backend_pid()")).scalar_one())
+
+
+def end(pid: int, *, by: Store) -> None:
+    """Let the server end a connection, and wait until it has said so."""
+    with by.transaction() as db:
+        db.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+
+    def is_gone() -> bool:
+        with by.transaction() as db:
+            found = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
+            return bool(db.execute(found, {"pid": pid}).scalar_one() == 0)
+
+    eventually(is_gone, what="the end of a connection")
+
+
+def test_a_connection_that_was_ended_is_not_used(store: Store, database_url: str) -> None:
+    own = Store(database_url, pool_size=1)
+    question = Question(select(func.pg_backend_pid().label("pid")))
+    for use in (
+        lambda: backend(own),
+        lambda: own.ask(question).pid,
+        lambda: own.ask(question).pid,
+        lambda: backend(own),
+    ):
+        ended = backend(own)
+        end(ended, by=store)
+        assert use() != ended
+    own.close()
+
+
+def test_a_connection_that_idled_is_asked_whether_it_answers(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Store(database_url, pool_size=1)
+    first = backend(own)
+    asked = []
+
+    def vanished(connection: object) -> bool:
+        asked.append(connection)
+        raise psycopg.OperationalError
+
+    monkeypatch.setattr(own.engine.dialect, "do_ping", vanished)
+    assert backend(own) == first
+    assert not asked
+    monkeypatch.setattr(session, "IDLE_S", 0.0)
+    assert backend(own) != first
+    assert len(asked) == 1
+    own.close()
+
+
+def test_what_reads_begins_no_transaction_and_what_writes_does(database_url: str) -> None:
+    own = Store(database_url, pool_size=1)
+    in_progress = text("SELECT now() <> statement_timestamp() FROM pg_sleep(0.001)")
+    with own.transaction() as db:
+        db.execute(text("CREATE TABLE kept (x int)"))
+    for _ in range(2):
+        with pytest.raises(sqlalchemy.exc.ProgrammingError), own.reading() as db:
+            db.execute(text("SELECT * FROM nothing"))
+        with suppress(ZeroDivisionError), own.reading() as db:
+            assert db.execute(in_progress).scalar_one() is False
+            assert db.execute(in_progress).scalar_one() is False
+            raise ZeroDivisionError
+        with suppress(ZeroDivisionError), own.transaction() as db:
+            db.execute(text("INSERT INTO kept VALUES (1)"))
+            assert db.execute(in_progress).scalar_one() is True
+            raise ZeroDivisionError
+    with own.reading() as db:
+        assert db.execute(text("SELECT count(*) FROM kept")).scalar_one() == 0
+    own.close()
+
+
+def test_a_question_fails_as_any_statement_does(database_url: str) -> None:
+    own = Store(database_url, pool_size=1)
+    by_zero = Question(select((literal_column("1") / bindparam("by", type_=Integer)).label("x")))
+    assert own.ask(by_zero, by=1).x == 1
+    first = backend(own)
+    with pytest.raises(sqlalchemy.exc.DataError, match="division by zero"):
+        own.ask(by_zero, by=0)
+    assert backend(own) == first
+    suicide = Question(
+        select(literal_column("pg_terminate_backend(pg_backend_pid())::text").label("x"))
+    )
+    with pytest.raises(sqlalchemy.exc.OperationalError):
+        own.ask(suicide)
+    assert own.ask(by_zero, by=1).x == 1
+    assert own.ask(Question(select(literal_column("1").label("x")).where(false()))) is None
+    with pytest.raises(ValueError, match="parameter"):
+        Question(select(literal("1").label("x")))
+    own.close()

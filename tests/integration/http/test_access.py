@@ -1,0 +1,288 @@
+"""Every endpoint with every kind of key that must not do.
+
+The routes are the application's own: one that is added is tried here, too. A parameter of a path
+that is not known here fails, until :class:`Place` says which row of the team it names.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import falcon.inspect
+import pytest
+from sqlalchemy import text
+
+from actors.messaging import broker
+from actors.messaging.broker import Publisher
+from db.blobs import Blobs
+from db.queries import (
+    account_queries,
+    batch_queries,
+    export_queries,
+    model_queries,
+    report_queries,
+    session_queries,
+    webhook_queries,
+)
+from db.settings import Settings
+from db.store import Store
+from db.tables.accounts import SCOPES
+from services.app import Collaborators, create_app
+from services.http import keys
+from services.http.contract import Operation
+from tests.support import accounts
+from tests.support.accounts import ADMIN, TEAM, TEAM_SCOPES, bearer
+
+pytestmark = pytest.mark.integration
+
+STRANGER = uuid.UUID("33333333-3333-4333-8333-333333333333")
+
+
+@dataclass
+class Place:
+    """An application, and a row of the team's for every parameter of a path."""
+
+    app: Any
+    store: Store
+    rows: dict[str, str] = field(default_factory=dict)
+
+    def fill(self) -> None:
+        """Write the rows down."""
+        names = ("session_id", "batch_id", "model_id", "job_id", "validation_id", "webhook_id")
+        ids = {name: uuid.uuid4() for name in names}
+        with self.store.transaction() as db:
+            session_queries.add_session(
+                db, id=ids["session_id"], user_id=TEAM, file_name="a.wav", size_bytes=1,
+                recording_key="sessions/a",
+            )  # fmt: skip
+            batch_queries.add_batch(
+                db, id=ids["batch_id"], user_id=TEAM, state="receiving", options={}
+            )
+            ids["model_id"] = model_queries.register_model(
+                db, name="m", version="1", sha256="0" * 64, header={"classes": ["a"]}, user_id=TEAM
+            )
+            clip = {"file_name": "a", "label": "a", "source": "a", "blob_key": None}
+            model_queries.add_training(
+                db, [clip], id=ids["job_id"], user_id=TEAM, name="m", algorithm=None, seed=0
+            )
+            model_queries.add_validation(
+                db, id=ids["validation_id"], user_id=TEAM, model_id=ids["model_id"]
+            )
+            webhook_queries.add_webhook(
+                db, id=ids["webhook_id"], user_id=TEAM, url="https://example.org/",
+                all_sessions=True, secret="whsec_c2VjcmV0",
+            )  # fmt: skip
+            ids["export_id"] = uuid.uuid4()
+            export_queries.add_export(
+                db, id=ids["export_id"], user_id=TEAM, format="csv", selection={},
+                expires_at=session_queries.clock(db),
+            )  # fmt: skip
+            ids["report_id"] = report_queries.ask_for_report(
+                db, id=uuid.uuid4(), day=date(2026, 3, 14), time_zone="UTC", user_id=TEAM,
+                starts_at=datetime(2026, 3, 14, tzinfo=UTC),
+                ends_at=datetime(2026, 3, 15, tzinfo=UTC),
+            )  # fmt: skip
+            ids["delivery_id"] = uuid.uuid4()
+            webhook_queries.add_ping(db, ids["webhook_id"], ping_id=ids["delivery_id"])
+            accounts.add_user(db, STRANGER, "stranger@example.org")
+            key = keys.parse(accounts.add_key(db, TEAM, name="looked at"))
+        assert key is not None
+        self.rows = {name: str(each) for name, each in ids.items()}
+        self.rows |= {"user_id": str(TEAM), "job": "health_check", "key_id": key.id}
+
+    def calls(self) -> Iterator[tuple[str, str, str, Operation]]:
+        """Method, template, path and promise of every endpoint that asks for a key."""
+        for route in falcon.inspect.inspect_routes(self.app):
+            resource, *_ = self.app._router.find(self._path(route.path))
+            for method in route.methods:
+                responder = getattr(resource, f"on_{method.method.lower()}", None)
+                operation = getattr(responder, "operation", None)
+                if operation is not None and operation.scope is not None:
+                    yield method.method, route.path, self._path(route.path), operation
+
+    def _path(self, template: str) -> str:
+        path = template.replace(":uuid", "")
+        for name, value in self.rows.items():
+            path = path.replace(f"{{{name}}}", value)
+        if "{" in path:
+            # An endpoint without a key may name anything.
+            path = path.replace("{name}", "internal-error")
+        assert "{" not in path, f"which row of the team does {template} name? Say it in Place.fill"
+        return path
+
+    def tables(self) -> dict[str, str]:
+        """A word for the content of every table, which is another one after any change."""
+        with self.store.transaction() as db:
+            names = db.scalars(
+                text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+            ).all()
+            word = "SELECT md5(coalesce(string_agg(t::text, '' ORDER BY t::text), '')) FROM {} t"
+            return {name: db.execute(text(word.format(name))).scalar_one() for name in names}
+
+
+@pytest.fixture
+def place(memory_settings: Settings, store: Store) -> Iterator[Place]:
+    publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
+    blobs = Blobs(memory_settings.blob_url)
+    app = create_app(
+        Collaborators(settings=memory_settings, store=store, blobs=blobs, publisher=publisher)
+    )
+    place = Place(app, store)
+    place.fill()
+    yield place
+    publisher.close()
+
+
+def refused(place: Place, headers: dict[str, str], status: int) -> None:
+    """Every endpoint refuses these headers, and none of them changes anything."""
+    before = place.tables()
+    client = falcon.testing.TestClient(place.app)
+    bad: list[tuple[object, ...]] = []
+    for method, template, path, _operation in place.calls():
+        got = client.simulate_request(method, path, headers=headers)
+        is_told = method == "HEAD" or got.json["status"] == status
+        if got.status_code != status or not is_told:
+            bad.append((method, template, got.status_code))
+        elif status == 401 and not got.headers["www-authenticate"].startswith("Bearer"):
+            bad.append((method, template, "no WWW-Authenticate"))
+    assert bad == []
+    assert place.tables() == before
+
+
+def no_key(_store: Store) -> dict[str, str]:
+    return {}
+
+
+def another_scheme(_store: Store) -> dict[str, str]:
+    return {"Authorization": "Basic dGVhbTp0ZWFt"}
+
+
+def no_key_at_all(_store: Store) -> dict[str, str]:
+    return bearer("clamor_")
+
+
+def unknown(_store: Store) -> dict[str, str]:
+    return bearer(str(keys.new()))
+
+
+def wrong_secret(_store: Store) -> dict[str, str]:
+    right = keys.parse(accounts.KEY)
+    assert right is not None
+    return bearer(str(keys.Shown(id=right.id, secret="x" * 43)))
+
+
+def another_pepper(store: Store) -> dict[str, str]:
+    made = keys.new()
+    stolen = keys.Hasher("another pepper, of another installation")
+    with store.transaction() as db:
+        accounts.add_key(db, TEAM, key=made, secret_hash=stolen.of(made))
+    return bearer(str(made))
+
+
+def revoked(store: Store) -> dict[str, str]:
+    with store.transaction() as db:
+        shown = accounts.add_key(db, TEAM, SCOPES)
+        parsed = keys.parse(shown)
+        assert parsed is not None
+        account_queries.revoke_key(db, parsed.id)
+    return bearer(shown)
+
+
+def expired(store: Store) -> dict[str, str]:
+    with store.transaction() as db:
+        return bearer(accounts.add_key(db, TEAM, SCOPES, expires_at=session_queries.clock(db)))
+
+
+def disabled(store: Store) -> dict[str, str]:
+    with store.transaction() as db:
+        shown = accounts.add_key(db, STRANGER, SCOPES)
+        account_queries.disable_user(db, STRANGER, disabled=True)
+    return bearer(shown)
+
+
+@pytest.mark.parametrize(
+    "bad_key",
+    [
+        no_key, another_scheme, no_key_at_all, unknown, wrong_secret, another_pepper, revoked,
+        expired, disabled,
+    ],
+)  # fmt: skip
+def test_no_endpoint_takes_a_bad_key(
+    place: Place, bad_key: Callable[[Store], dict[str, str]]
+) -> None:
+    refused(place, bad_key(place.store), 401)
+
+
+def test_there_are_endpoints_of_every_scope(place: Place) -> None:
+    asked = [operation.scope for *_, operation in place.calls()]
+    assert len(asked) >= 30
+    assert {"sessions:read", "sessions:write", "models:write", "admin"} <= set(asked)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_key_may_do_what_its_scope_says_and_no_more(place: Place, scope: str) -> None:
+    with place.store.transaction() as db:
+        key = accounts.add_key(db, TEAM, [scope])
+    before = place.tables()
+    client = falcon.testing.TestClient(place.app, headers=bearer(key))
+    bad = []
+    for method, template, path, operation in place.calls():
+        if scope not in (operation.scope, "admin"):
+            got = client.simulate_request(method, path)
+            if got.status_code != 403 or (
+                method != "HEAD" and got.json["type"] != "/problems/missing-scope"
+            ):
+                bad.append((method, template, got.status_code))
+    assert bad == []
+    assert place.tables() == before
+    # What it allows is not refused for the key's sake; reading is enough to see that.
+    for method, template, path, operation in place.calls():
+        if method == "GET" and scope in (operation.scope, "admin") and "events" not in template:
+            got = client.simulate_request(method, path)
+            assert got.status_code not in (401, 403), (method, template)
+
+
+def test_nobody_sees_or_changes_what_is_somebody_elses(place: Place) -> None:
+    with place.store.transaction() as db:
+        key = accounts.add_key(db, STRANGER, TEAM_SCOPES)
+    before = place.tables()
+    stranger = falcon.testing.TestClient(place.app, headers=bearer(key))
+    bad = []
+    for method, template, path, operation in place.calls():
+        if operation.scope == "admin":
+            wanted = 403
+        elif "{" in template:
+            wanted = 404
+        else:
+            continue
+        # With a body that would do, where one is taken: it is not what is refused.
+        got = stranger.simulate_request(method, path, headers={"Content-Type": "application/json"})
+        if got.status_code != wanted:
+            bad.append((method, template, got.status_code))
+    assert bad == []
+    ids = set(place.rows.values()) - {str(TEAM)}
+    for method, template, path, operation in place.calls():
+        if method == "GET" and "{" not in template and operation.scope != "admin":
+            got = stranger.simulate_get(path)
+            assert got.status_code == 200, template
+            assert not [each for each in ids if each in got.text], template
+    assert place.tables() == before
+
+
+def test_an_administrator_sees_what_everybody_has(place: Place) -> None:
+    admin = accounts.client(place.app, accounts.ADMIN_KEY)
+    for name in ("sessions/{session_id}", "batches/{batch_id}", "models/{model_id}"):
+        assert admin.simulate_get(f"/v1/{name.format(**place.rows)}").status_code == 200
+    assert str(ADMIN) not in place.rows.values()
+
+
+def test_endpoints_without_a_key_show_nothing_of_anybody(place: Place) -> None:
+    client = falcon.testing.TestClient(place.app)
+    for path in ("/health/live", "/health/ready", "/metrics"):
+        got = client.simulate_get(path)
+        assert got.status_code in (200, 503)
+        assert not [each for each in place.rows.values() if each in got.text]

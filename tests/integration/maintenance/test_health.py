@@ -1,0 +1,196 @@
+"""The health check finds what is wrong, keeps it, and tells whoever asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import falcon.testing
+import pytest
+from sqlalchemy import text
+
+from actors.execution.runtime import Runtime
+from actors.messaging import broker
+from actors.messaging.messages import CheckHealth
+from db.blobs import Blobs, BlobsAway, Room
+from db.settings import Settings
+from services.api.admin import metrics
+from services.app import Collaborators, create_app
+from services.cli import main as cli
+from tests.support.clock import ask
+from tests.support.pipeline import add
+
+pytestmark = pytest.mark.integration
+
+
+def check(runtime: Runtime) -> dict[str, Any]:
+    run = ask(runtime, CheckHealth())
+    assert run.state == "completed", run.problem
+    assert run.result is not None
+    return run.result
+
+
+def test_all_is_well(runtime: Runtime) -> None:
+    add(runtime, b"x")
+    found = check(runtime)
+    assert found["healthy"], found
+    assert found["faults"] == {}
+    assert {name for name, each in found["checks"].items() if each["ok"]} == {
+        "database", "broker", "queues", "blobs", "installation", "disk", "model", "backbone",
+        "scheduler", "partitions",
+    }  # fmt: skip
+    assert found["checks"]["disk"]["free_bytes"] > 0
+    assert found["checks"]["model"]["model_id"] == str(runtime.shipped_model_id)
+    assert found["checks"]["database"]["oldest_unfinished_s"] >= 0
+
+
+def full_disk(_runtime: Runtime, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Blobs, "room", lambda _self: Room(free=1024**3, total=10 * 1024**3))
+
+
+def blobs_away(_runtime: Runtime, patch: pytest.MonkeyPatch) -> None:
+    def away(_self: Blobs) -> None:
+        raise BlobsAway("the folder /somewhere/secret is not there")
+
+    patch.setattr(Blobs, "check", away)
+
+
+def damaged_model(runtime: Runtime, _patch: pytest.MonkeyPatch) -> None:
+    model_id = runtime.shipped_model_id
+    # One that the process has in memory is no witness of what is stored.
+    runtime.model(model_id)
+    with runtime.store.transaction() as db:
+        key = db.execute(text("SELECT blob_key FROM noise_models")).scalar_one()
+    runtime.blobs.put(key, runtime.blobs.get(key)[:-1] + b"?")
+
+
+def late_work(runtime: Runtime, _patch: pytest.MonkeyPatch) -> None:
+    add(runtime, b"x")
+    with runtime.store.transaction() as db:
+        db.execute(text("UPDATE audio_sessions SET due_at = now() - interval '2 hours'"))
+
+
+def no_partition(runtime: Runtime, _patch: pytest.MonkeyPatch) -> None:
+    with runtime.store.transaction() as db:
+        db.execute(text("CREATE TABLE by_time (at timestamptz) PARTITION BY RANGE (at)"))
+        db.execute(
+            text(
+                "CREATE TABLE by_time_1 PARTITION OF by_time"
+                " FOR VALUES FROM ('2020-01-01') TO ('2020-02-01')"
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("break_it", "part", "told"),
+    [
+        (full_disk, "disk", "1.0 GiB are free"),
+        (blobs_away, "blobs", "the blob store is away"),
+        (damaged_model, "model", "its hash does not fit"),
+        (late_work, "queues", "waiting for too long: queued"),
+        (no_partition, "partitions", "no partition ahead: by_time"),
+    ],
+)
+def test_what_is_wrong_is_told(
+    runtime: Runtime,
+    monkeypatch: pytest.MonkeyPatch,
+    break_it: Callable[[Runtime, pytest.MonkeyPatch], None],
+    part: str,
+    told: str,
+) -> None:
+    break_it(runtime, monkeypatch)
+    found = check(runtime)
+    assert not found["healthy"]
+    assert list(found["faults"]) == [part]
+    assert told in found["faults"][part]
+    assert "secret" not in json.dumps(found)
+
+
+def test_partitions_that_reach_far_enough_are_well(runtime: Runtime) -> None:
+    no_partition(runtime, pytest.MonkeyPatch())
+    with runtime.store.transaction() as db:
+        db.execute(
+            text(
+                "CREATE TABLE by_time_2 PARTITION OF by_time"
+                " FOR VALUES FROM ('2020-02-01') TO ('2120-01-01')"
+            )
+        )
+    assert check(runtime)["healthy"]
+
+
+def test_a_scheduler_that_is_silent_is_told(rabbit_settings: Settings) -> None:
+    runtime = Runtime(rabbit_settings, broker.setup(rabbit_settings))
+    assert check(runtime)["healthy"]
+    with runtime.store.transaction() as db:
+        db.execute(
+            text(
+                "UPDATE job_runs SET slot = slot - interval '3 hours',"
+                " source = CASE source WHEN 'clock' THEN 'steward' ELSE source END,"
+                " created_at = created_at - interval '3 hours'"
+            )
+        )
+        # The slot of now was filled by the steward, as the others were.
+        db.execute(
+            text(
+                "INSERT INTO job_runs (id, job, slot, source, state)"
+                " VALUES (gen_random_uuid(), 'health_check', date_trunc('hour', now()),"
+                " 'steward', 'completed')"
+            )
+        )
+    found = check(runtime)
+    runtime.close()
+    assert list(found["faults"]) == ["scheduler"]
+
+
+@pytest.fixture
+def environment(memory_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("database_url", "amqp_url", "blob_url"):
+        monkeypatch.setenv(name.upper(), getattr(memory_settings, name))
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_command_says_it_by_its_exit_code(
+    runtime: Runtime, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["health"]) == 1
+    assert "no health check" in capsys.readouterr().err
+    check(runtime)
+    capsys.readouterr()
+    assert cli.main(["health"]) == 0
+    assert "scheduler" in capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        full_disk(runtime, patch)
+        check(runtime)
+    capsys.readouterr()
+    assert cli.main(["health", "--json"]) == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert list(shown["faults"]) == ["disk"]
+    check(runtime)
+    with runtime.store.transaction() as db:
+        db.execute(text("UPDATE job_runs SET finished_at = finished_at - interval '3 hours'"))
+    capsys.readouterr()
+    assert cli.main(["health"]) == 1
+    assert "too old" in capsys.readouterr().err
+
+
+def test_the_figures_are_there_for_prometheus(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "FRESH_S", 0.0)
+    api = falcon.testing.TestClient(
+        create_app(
+            Collaborators(
+                settings=replace(runtime.settings), store=runtime.store, blobs=runtime.blobs,
+                publisher=runtime.publisher,
+            )
+        )
+    )  # fmt: skip
+    assert "clamor_health_ok" not in api.simulate_get("/metrics").text
+    full_disk(runtime, monkeypatch)
+    check(runtime)
+    told = api.simulate_get("/metrics").text
+    assert 'clamor_health_ok{part="disk"} 0.0' in told
+    assert 'clamor_health_ok{part="database"} 1.0' in told
+    assert "clamor_health_checked_timestamp_seconds" in told

@@ -1,0 +1,305 @@
+"""Sessions that are past their time are removed, with all that is theirs, and no others."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import soundfile
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from actors.execution.runtime import Runtime
+from actors.maintenance import retention
+from actors.messaging.messages import CleanUpFailedSessions, CleanUpOldSessions, Nudge
+from db.blobs import clip_key, recording_key, session_prefix
+from db.queries import batch_queries, retention_queries, session_queries
+from db.queries.retention_queries import Past
+from db.tables.retention import KeptClip
+from db.tables.sessions import AudioSession
+from services.app import Collaborators, create_app
+from tests.support import accounts, recordings
+from tests.support.clock import ask, clean_up_twice
+
+pytestmark = pytest.mark.integration
+
+DAY_S = 86_400.0
+SECOND = recordings.RATE_HZ
+
+
+def add(
+    runtime: Runtime,
+    *,
+    state: str = "completed",
+    ended_days_ago: float | None = 40,
+    sent_days_ago: float = 40,
+    content: bytes = b"sound",
+    **values: Any,
+) -> uuid.UUID:
+    session_id = uuid.uuid4()
+    key = recording_key(session_id)
+    runtime.blobs.put(key, content)
+    runtime.blobs.put(f"{session_prefix(session_id)}levels-1", b"levels")
+    with runtime.store.transaction() as db:
+        row = session_queries.add_session(
+            db, id=session_id, user_id=accounts.TEAM, file_name="a.wav",
+            size_bytes=len(content), recording_key=key, **values,
+        )  # fmt: skip
+        now = session_queries.clock(db)
+        row.state = state
+        row.created_at = now - timedelta_days(sent_days_ago)
+        if ended_days_ago is not None:
+            row.finished_at = now - timedelta_days(ended_days_ago)
+        session_queries.add_spans(db, session_id, [(0, 0, 100)])
+    return session_id
+
+
+def timedelta_days(days: float) -> timedelta:
+    return timedelta(days=days)
+
+
+def detect(runtime: Runtime, session_id: uuid.UUID, *events: tuple[str, float, float]) -> None:
+    with runtime.store.transaction() as db:
+        session_queries.add_detections(
+            db,
+            session_id,
+            [
+                {"noise_type": kind, "confidence": confidence, "start_s": at, "end_s": at + 0.5}
+                for kind, confidence, at in events
+            ],
+        )
+
+
+def left(runtime: Runtime) -> set[uuid.UUID]:
+    with runtime.store.transaction() as db:
+        return set(db.scalars(select(AudioSession.id)))
+
+
+def result(runtime: Runtime, nudge: Nudge, **options: Any) -> dict[str, Any]:
+    run = ask(runtime, nudge, **options)
+    assert run.state == "completed", run.problem
+    assert run.result is not None
+    return run.result
+
+
+def test_old_sessions_go_with_all_that_is_theirs(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PAGE_SESSIONS", 3)
+    old = [add(runtime) for _ in range(7)]
+    detect(runtime, old[0], ("rain", 0.9, 0.0))
+    young = add(runtime, ended_days_ago=29)
+    running = add(runtime, state="detecting", ended_days_ago=None)
+    found = result(runtime, CleanUpOldSessions())
+    assert (found["sessions"], found["dry_run"]) == (7, False)
+    assert left(runtime) == {young, running}
+    keys = runtime.blobs.keys("sessions/")
+    assert {key.split("/")[1] for key in keys} == {str(young), str(running)}
+    assert len(keys) == 4
+    with runtime.store.transaction() as db:
+        assert db.execute(text("SELECT count(*) FROM noise_detections")).scalar_one() == 0
+        assert db.execute(text("SELECT count(*) FROM session_spans")).scalar_one() == 2
+    # Once more changes nothing.
+    assert result(runtime, CleanUpOldSessions())["sessions"] == 0
+
+
+def test_a_page_ends_where_its_recordings_get_long(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PAGE_SPANS", 10)
+    ages_and_spans = ((50, 12), (49, 4), (48, 6), (47, 1))
+    ids = [add(runtime, ended_days_ago=days, spans_total=n) for days, n in ages_and_spans]
+    pages = []
+    remove = retention_queries.remove_past
+
+    def remembered(db: Session, past: Past, page: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+        pages.append(list(page))
+        return remove(db, past, page)
+
+    monkeypatch.setattr(retention_queries, "remove_past", remembered)
+    assert result(runtime, CleanUpOldSessions())["sessions"] == 4
+    # One that is too long by itself goes alone; the last page finds nothing.
+    assert pages == [[ids[0]], [ids[1], ids[2]], [ids[3]], []]
+
+
+def test_a_dry_run_counts_and_removes_nothing(runtime: Runtime) -> None:
+    add(runtime, content=b"12345", duration_s=10.0)
+    add(runtime, ended_days_ago=10)
+    found = result(runtime, CleanUpOldSessions(), dry_run=True)
+    assert {name: found[name] for name in ("sessions", "duration_s", "size_bytes", "dry_run")} == {
+        "sessions": 1, "duration_s": 10.0, "size_bytes": 5, "dry_run": True
+    }  # fmt: skip
+    assert len(left(runtime)) == 2
+    assert result(runtime, CleanUpOldSessions(), dry_run=True, older_than_days=5)["sessions"] == 2
+
+
+def test_a_held_session_stays_until_the_hold_is_lifted(runtime: Runtime) -> None:
+    app = create_app(
+        Collaborators(
+            settings=runtime.settings, store=runtime.store, blobs=runtime.blobs,
+            publisher=runtime.publisher,
+        )
+    )  # fmt: skip
+    admin = accounts.client(app, accounts.ADMIN_KEY)
+    old, failed = add(runtime), add(runtime, state="failed")
+    for each in (old, failed):
+        held = admin.simulate_put(f"/v1/sessions/{each}/hold")
+        assert held.json == {"session_id": str(each), "legal_hold": True}
+    assert result(runtime, CleanUpOldSessions())["sessions"] == 0
+    assert result(runtime, CleanUpFailedSessions())["sessions"] == 0
+    assert left(runtime) == {old, failed}
+    assert admin.simulate_delete(f"/v1/sessions/{old}/hold").json["legal_hold"] is False
+    result(runtime, CleanUpOldSessions())
+    assert left(runtime) == {failed}
+    assert admin.simulate_put(f"/v1/sessions/{old}/hold").status_code == 404
+
+
+def test_failed_and_stuck_sessions_go_after_a_day(runtime: Runtime) -> None:
+    kept = {
+        add(runtime, state="failed", ended_days_ago=0.5, sent_days_ago=0.9),
+        add(runtime, state="detecting", ended_days_ago=None, sent_days_ago=0.9),
+        add(runtime, state="completed", ended_days_ago=3, sent_days_ago=3),
+        add(runtime, state="partial", ended_days_ago=3, sent_days_ago=3),
+    }
+    # What waits for storage, or is retried, is not stuck.
+    waiting: dict[str, Any] = {"ended_days_ago": None, "sent_days_ago": 3}
+    kept.add(add(runtime, state="detecting", waits_for_storage=True, **waiting))
+    kept.add(add(runtime, state="splitting", uncounted=6, attempt=7, **waiting))
+    add(runtime, state="failed", ended_days_ago=1, sent_days_ago=2)
+    add(runtime, state="aggregating", ended_days_ago=None, sent_days_ago=2)
+    assert result(runtime, CleanUpFailedSessions())["sessions"] == 2
+    assert left(runtime) == kept
+    assert result(runtime, CleanUpFailedSessions(), older_than_hours=20)["sessions"] == 2
+
+
+def test_an_item_of_a_batch_says_that_its_session_is_gone(runtime: Runtime) -> None:
+    batch_id = uuid.uuid4()
+    with runtime.store.transaction() as db:
+        batch = batch_queries.add_batch(
+            db, id=batch_id, user_id=accounts.TEAM, state="receiving", options={}
+        )
+        assert batch is not None
+        session_id = batch_queries.take_item(
+            db, batch, 0, file_name="a", size_bytes=1, key="nowhere"
+        )
+        row = db.get(AudioSession, session_id)
+        assert row is not None
+        row.state, row.finished_at = "completed", session_queries.clock(db) - timedelta_days(40)
+    assert result(runtime, CleanUpOldSessions())["sessions"] == 1
+    with runtime.store.transaction() as db:
+        assert batch_queries.count_items(db, batch_id)[0] == {"removed": 1}
+
+
+def test_the_surest_clips_of_each_type_are_kept(runtime: Runtime) -> None:
+    sound = recordings.encode(recordings.demo()[: 6 * SECOND])
+    first = add(runtime, content=sound)
+    detect(runtime, first, ("rain", 0.5, 1.0), ("rain", 0.9, 2.0), ("rain", 0.7, 3.0),
+           ("siren_sweep", 0.6, 4.0), ("unclassified", 1.0, 0.0))  # fmt: skip
+    found = result(runtime, CleanUpOldSessions(), keep_best=2)
+    assert (found["sessions"], found["kept_clips"]) == (1, 3)
+
+    def kept() -> list[tuple[str, float]]:
+        with runtime.store.transaction() as db:
+            rows = db.scalars(
+                select(KeptClip).order_by(KeptClip.noise_type, KeptClip.confidence.desc())
+            ).all()
+        assert {row.blob_key for row in rows} == set(runtime.blobs.keys("clips/"))
+        return [(row.noise_type, row.confidence) for row in rows]
+
+    assert kept() == [("rain", 0.9), ("rain", 0.7), ("siren_sweep", 0.6)]
+    [key, *_] = runtime.blobs.keys("clips/")
+    samples, rate_hz = soundfile.read(io.BytesIO(runtime.blobs.get(key)))
+    # Half a second of the event, and half a second on either side.
+    assert (len(samples), rate_hz) == (1.5 * SECOND, SECOND)
+
+    # A surer one takes the place of the least sure; one that is less sure is not kept.
+    second = add(runtime, content=sound)
+    detect(runtime, second, ("rain", 0.8, 1.0), ("rain", 0.6, 2.0))
+    result(runtime, CleanUpOldSessions(), keep_best=2)
+    assert kept() == [("rain", 0.9), ("rain", 0.8), ("siren_sweep", 0.6)]
+
+    # The nightly clean-up knows them.
+    stranger = clip_key(uuid.uuid4())
+    runtime.blobs.put(stranger, b"of a run that died")
+    runtime.settings = replace(runtime.settings, orphan_s=1e-6)
+    clean_up_twice(runtime)
+    assert stranger not in runtime.blobs.keys("clips/")
+    assert len(kept()) == 3
+
+
+def test_a_recording_that_cannot_be_read_keeps_no_session_from_going(runtime: Runtime) -> None:
+    for content in (b"no sound at all", b""):
+        detect(runtime, add(runtime, content=content), ("rain", 0.9, 0.0))
+    gone = add(runtime)
+    detect(runtime, gone, ("rain", 0.9, 0.0))
+    runtime.blobs.delete(recording_key(gone))
+    found = result(runtime, CleanUpOldSessions(), keep_best=5)
+    assert (found["sessions"], found["kept_clips"]) == (3, 0)
+
+
+def test_a_worker_that_dies_between_rows_and_blobs_leaves_what_is_cleaned_up(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(runtime)
+
+    def die(*_keys: str) -> None:
+        raise OSError("the blob store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime.blobs, "delete", die)
+        run = ask(runtime, CleanUpOldSessions())
+    assert run.state == "pending"
+    assert left(runtime) == set()
+    assert len(runtime.blobs.keys("sessions/")) == 2
+    runtime.settings = replace(runtime.settings, orphan_s=1e-6)
+    clean_up_twice(runtime)
+    assert runtime.blobs.keys("sessions/") == []
+
+
+def test_a_session_that_somebody_has_locked_does_not_hold_the_others_up(runtime: Runtime) -> None:
+    locked, free = add(runtime), add(runtime)
+    with runtime.store.transaction() as other:
+        other.execute(select(AudioSession).where(AudioSession.id == locked).with_for_update()).one()
+        assert result(runtime, CleanUpOldSessions())["sessions"] == 1
+    assert left(runtime) == {locked}
+    assert free not in left(runtime)
+
+
+@pytest.mark.parametrize(
+    "options", [{"older_than_days": -1}, {"keep_best": "many"}, {"older_then_days": 3}]
+)
+def test_options_that_mean_nothing_remove_nothing(
+    runtime: Runtime, options: dict[str, Any]
+) -> None:
+    add(runtime, ended_days_ago=10)
+    run = ask(runtime, CleanUpOldSessions(), **options)
+    assert run.state == "failed"
+    assert run.problem is not None
+    assert run.problem["code"] == "bad-options"
+    assert len(left(runtime)) == 1
+
+
+def test_a_hold_that_comes_in_the_middle_is_heeded(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = add(runtime, content=recordings.encode(recordings.demo()[: 3 * SECOND]))
+    detect(runtime, session_id, ("rain", 0.9, 1.0))
+    cut: Callable[..., Any] = retention._cut
+
+    def hold_meanwhile(*given: Any) -> Any:
+        with runtime.store.transaction() as db:
+            assert retention_queries.hold_session(db, session_id, held=True, owner=None)
+        return cut(*given)
+
+    monkeypatch.setattr(retention, "_cut", hold_meanwhile)
+    found = result(runtime, CleanUpOldSessions(), keep_best=2)
+    assert (found["sessions"], found["kept_clips"]) == (0, 0)
+    assert left(runtime) == {session_id}
+    assert len(runtime.blobs.keys("sessions/")) == 2
+    # Its sound is kept when it goes, and not before.
+    assert runtime.blobs.keys("clips/") == []

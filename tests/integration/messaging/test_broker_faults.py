@@ -1,0 +1,218 @@
+"""A RabbitMQ that fails, and what the product makes of it; the broker is the tests' own."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import dramatiq
+import pytest
+import structlog
+import structlog.testing
+from sqlalchemy import text
+
+from actors import worker
+from actors.execution.runtime import Runtime
+from actors.messaging import broker, messages
+from actors.messaging.broker import Publisher
+from actors.messaging.messages import DetectSpan, ProcessAudioFile
+from actors.steward import Steward
+from db.blobs import recording_key
+from db.queries import session_queries
+from db.settings import Settings
+from tests.support import recordings, servers
+from tests.support.cluster import eventually
+
+pytestmark = pytest.mark.integration
+
+SESSION = uuid.uuid4()
+
+
+@pytest.fixture(scope="module")
+def rabbitmq() -> Iterator[servers.PrivateRabbitmq]:
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(servers.private_rabbitmq())
+        except servers.ServerUnavailable as reason:
+            servers.unavailable(reason)
+        yield server
+
+
+@pytest.fixture
+def settings(memory_settings: Settings, rabbitmq: servers.PrivateRabbitmq) -> Settings:
+    """Queues of its own for each test."""
+    prefix = f"test-{uuid.uuid4().hex[:12]}"
+    return replace(
+        memory_settings,
+        amqp_url=rabbitmq.url, queue_prefix=prefix, lease_s=1.0, steward_s=0.2,
+    )  # fmt: skip
+
+
+@contextmanager
+def out_of_memory(rabbitmq: servers.PrivateRabbitmq) -> Iterator[None]:
+    """RabbitMQ blocks whoever publishes."""
+    rabbitmq.control("set_vm_memory_high_watermark", "0.000001")
+    try:
+        yield
+    finally:
+        rabbitmq.control("set_vm_memory_high_watermark", "0.4")
+
+
+def gave_up(logs: list[structlog.typing.EventDict]) -> bool:
+    """Whether a publish was given up by now."""
+    return any(entry["event"] == "nudge_not_sent" for entry in logs)
+
+
+def span(index: int) -> DetectSpan:
+    return DetectSpan(session_id=SESSION, span_index=index)
+
+
+def test_a_publish_while_the_broker_blocks_is_given_up_in_time(
+    settings: Settings, rabbitmq: servers.PrivateRabbitmq
+) -> None:
+    """It must neither hang nor pass for sent; a process that stops waits for it."""
+    rabbit: Any = broker.setup(settings)
+    publisher = Publisher(rabbit, prefix=settings.queue_prefix)
+    publisher.send(span(0)).result(timeout=20)
+    with out_of_memory(rabbitmq):
+        started = time.monotonic()
+        assert not publisher.send(span(1), span(2)).result(timeout=120)
+        took_s = time.monotonic() - started
+    assert took_s < 2.5 * broker.BLOCKED_TIMEOUT_S
+    assert publisher.send(span(3)).result(timeout=30)
+    consumer = rabbit.consume(
+        messages.queue_name(DetectSpan, prefix=settings.queue_prefix), prefetch=9, timeout=1_000
+    )
+    arrived = [message.kwargs["span_index"] for message in iter(lambda: next(consumer), None)]
+    # RabbitMQ may take a message whose sender has given up; the sender may not take one for lost
+    # that it was told of.
+    assert {0, 3} <= set(arrived)
+    assert Counter(arrived)[3] == 1
+    consumer.close()
+    publisher.close()
+    rabbit.close()
+
+
+def test_no_message_is_lost_or_left_when_connections_are_closed_under_a_worker(
+    settings: Settings, rabbitmq: servers.PrivateRabbitmq
+) -> None:
+    """Acks of messages that an older connection delivered hit no others."""
+    rabbit: Any = broker.setup(settings)
+    queue = messages.queue_name(DetectSpan, prefix=settings.queue_prefix)
+    handled: Counter[int] = Counter()
+
+    @dramatiq.actor(broker=rabbit, actor_name=DetectSpan.actor, queue_name=queue)
+    def slow(span_index: int, **_rest: Any) -> None:
+        time.sleep(0.05)
+        handled[span_index] += 1
+
+    for index in range(60):
+        messages.send(span(index), broker=rabbit, prefix=settings.queue_prefix)
+    working = dramatiq.Worker(rabbit, worker_threads=2, worker_timeout=100)
+    working.start()
+
+    def beyond(count: int) -> bool:
+        return sum(handled.values()) > count
+
+    for share in (10, 30):
+        eventually(partial(beyond, share), what="work to go on")
+        rabbitmq.control("close_all_connections", "a test")
+    eventually(lambda: len(handled) == 60, what=f"every message; there came {sorted(handled)}")
+    eventually(lambda: waiting(rabbitmq, queue) == (0, 0), what="an empty queue")
+    working.stop()
+    rabbit.close()
+
+
+def waiting(rabbitmq: servers.PrivateRabbitmq, queue: str) -> tuple[int, int]:
+    """Messages that are ready, and such that were delivered and not acked."""
+    listed = rabbitmq.control("list_queues", "name", "messages_ready", "messages_unacknowledged")
+    [line] = [line for line in listed.splitlines() if line.split()[0] == queue]
+    return int(line.split()[1]), int(line.split()[2])
+
+
+def test_a_publish_that_is_lost_with_the_broker_is_made_good_by_the_steward(
+    settings: Settings, rabbitmq: servers.PrivateRabbitmq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker goes while the first step is under way: its commit stands, its ack and the
+    message to the next step are lost. Nothing is done twice for it.
+    """
+    rabbit: Any = broker.setup(settings)
+    runtime = Runtime(settings, rabbit)
+    session_id = add(runtime)
+    open_blob = runtime.blobs.open
+    outages = iter([rabbitmq.stop])
+
+    def meanwhile(key: str) -> Any:
+        next(outages, lambda: None)()
+        return open_blob(key)
+
+    monkeypatch.setattr(runtime.blobs, "open", meanwhile)
+    worker.declare(rabbit, runtime)
+    runtime.publisher.send(ProcessAudioFile(session_id=session_id)).result(timeout=20)
+    working = dramatiq.Worker(rabbit, worker_threads=1, worker_timeout=100)
+    with structlog.testing.capture_logs() as logs:
+        working.start()
+        eventually(lambda: gave_up(logs), what="a publish that fails")
+    assert runs(runtime)["process", "done"] == 1
+    rabbitmq.start()
+    eventually(lambda: runs(runtime)["analyze", "done"], timeout_s=90, what="the end")
+    working.stop()
+    assert runs(runtime) == dict.fromkeys(
+        [(step, "done") for step in ("process", "split", "detect", "aggregate", "analyze")], 1
+    )
+
+
+def test_the_steward_nudges_again_what_it_could_not_send(
+    settings: Settings, rabbitmq: servers.PrivateRabbitmq
+) -> None:
+    rabbit: Any = broker.setup(settings)
+    runtime = Runtime(settings, rabbit)
+    steward = Steward(runtime)
+    session_id = add(runtime)
+    with runtime.store.transaction() as db:
+        db.execute(text("UPDATE audio_sessions SET nudged_at = now() - interval '1 hour'"))
+    with out_of_memory(rabbitmq), structlog.testing.capture_logs() as logs:
+        assert steward.round() == [ProcessAudioFile(session_id=session_id)]
+        eventually(lambda: gave_up(logs), timeout_s=120, what="a failure")
+
+    def nudged() -> bool:
+        return bool(steward.round())
+
+    eventually(nudged, timeout_s=20, what="another nudge")
+    consumer = rabbit.consume(
+        messages.queue_name(ProcessAudioFile, prefix=settings.queue_prefix), timeout=20_000
+    )
+    message = next(consumer)
+    assert message is not None
+    assert message.kwargs == {"session_id": str(session_id)}
+    consumer.close()
+    runtime.close()
+    rabbit.close()
+
+
+def add(runtime: Runtime) -> uuid.UUID:
+    """A session as an upload leaves it."""
+    session_id, content = uuid.uuid4(), recordings.encode(recordings.demo())
+    runtime.blobs.put(recording_key(session_id), content)
+    with runtime.store.transaction() as db:
+        session_queries.add_session(
+            db,
+            id=session_id,
+            file_name="a.flac",
+            size_bytes=len(content),
+            recording_key=recording_key(session_id),
+        )
+    return session_id
+
+
+def runs(runtime: Runtime) -> Counter[tuple[str, str]]:
+    """How often each step ended in which way."""
+    with runtime.store.transaction() as db:
+        rows = db.execute(text("SELECT step, result FROM processing_metrics"))
+        return Counter((step, result) for step, result in rows)

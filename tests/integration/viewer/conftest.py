@@ -1,0 +1,99 @@
+"""A browser, and the application that serves its pages over a database of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import falcon
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
+
+from actors.execution.runtime import Runtime
+from actors.messaging import broker
+from db.settings import Settings
+from services.app import Collaborators, create_app
+from tests.support import accounts, servers
+from tests.support.browser import chromium, served
+
+#: Not tight: nothing is waited for that does not come, unless something is wrong.
+PATIENCE_MS = 60_000
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for all tests of this file."""
+    try:
+        with chromium() as started:
+            yield started
+    except servers.ServerUnavailable as reason:
+        servers.unavailable(reason)
+
+
+@pytest.fixture(scope="module")
+def runtime(
+    postgres_url: str,
+    migrated_url: str,
+    drop_later: Callable[[str], None],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Runtime]:
+    """A worker over one database for all tests of this file: each looks at sessions of its own."""
+    database_url = servers.new_database(postgres_url, copy_of=migrated_url)
+    settings = Settings(
+        database_url=database_url,
+        amqp_url="memory://",
+        blob_url=(tmp_path_factory.mktemp("page") / "blobs").as_uri(),
+        key_pepper=accounts.PEPPER,
+        backbone_url="off",
+    )
+    runtime = Runtime(settings, broker.setup(settings))
+    yield runtime
+    runtime.close()
+    drop_later(database_url)
+
+
+@pytest.fixture(scope="module")
+def given(runtime: Runtime) -> Collaborators:
+    return Collaborators(
+        settings=runtime.settings,
+        store=runtime.store,
+        blobs=runtime.blobs,
+        publisher=runtime.publisher,
+    )
+
+
+@pytest.fixture(scope="module")
+def app(given: Collaborators) -> falcon.App[Any, Any]:
+    return create_app(given)
+
+
+@pytest.fixture(scope="module")
+def url(app: falcon.App[Any, Any], given: Collaborators) -> Iterator[str]:
+    with served(app, given.stopping) as url:
+        yield url
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    """A tab that fails its test if a script fails, the policy is broken, or it asks elsewhere."""
+    wrong: list[str] = []
+
+    def hear(message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text:
+            wrong.append(message.text)
+
+    def see(request: Request) -> None:
+        if not request.url.startswith((url, f"blob:{url}")):
+            wrong.append(f"asked for {request.url}")
+
+    context = browser.new_context(base_url=url, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", hear)
+    page.on("request", see)
+    yield page
+    context.close()
+    assert not wrong

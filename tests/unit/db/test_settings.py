@@ -1,0 +1,103 @@
+"""Settings are read once, refused clearly, and never repeated."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from db.settings import (
+    ROOT_HOME,
+    Settings,
+    SettingsError,
+    backbone_url,
+    from_environment,
+    home_folder,
+)
+
+GIVEN = {
+    "DATABASE_URL": "postgresql://clamor:secret@db/clamor",
+    "AMQP_URL": "memory://",
+    "BLOB_URL": "file:///srv/blobs",
+}
+
+
+def test_defaults() -> None:
+    settings = from_environment(GIVEN)
+    assert settings.in_memory_broker
+    assert settings.lease_s > settings.steward_s
+
+
+@pytest.mark.parametrize("variable", sorted(GIVEN))
+def test_a_missing_one_is_named(variable: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^{variable} is not set"):
+        from_environment(GIVEN | {variable: " "})
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "0", "nan"])
+def test_a_wrong_one_is_named_and_not_repeated(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"^CLAMOR_LEASE_S cannot be read: ") as caught:
+        from_environment(GIVEN | {"CLAMOR_LEASE_S": text})
+    assert text not in str(caught.value)
+
+
+def test_secrets_are_not_shown() -> None:
+    assert "secret" not in repr(from_environment(GIVEN))
+    assert isinstance(from_environment(GIVEN), Settings)
+
+
+def test_private_networks_are_a_list() -> None:
+    variable = "CLAMOR_ALLOW_PRIVATE_ADDRESSES"
+    assert from_environment(GIVEN).private_networks == ()
+    given = from_environment(GIVEN | {variable: "10.1.0.0/16, fd00::/8,"}).private_networks
+    assert [str(network) for network in given] == ["10.1.0.0/16", "fd00::/8"]
+    with pytest.raises(SettingsError, match=rf"^{variable} cannot be read: it must be networks"):
+        from_environment(GIVEN | {variable: "10.1.2.3/16"})
+
+
+def test_the_folder_of_the_standalone_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert home_folder({"CLAMOR_HOME": " /srv/clamor "}) == Path("/srv/clamor")
+    assert home_folder({"CLAMOR_HOME": "~/clamor"}) == Path.home() / "clamor"
+    for user, expected in ((0, ROOT_HOME), (1000, Path.home() / ".local" / "share" / "clamor")):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+        monkeypatch.setattr("sys.platform", "linux")
+        assert home_folder({}) == expected
+        assert Path(tempfile.gettempdir()) not in home_folder({}).parents
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "off", "https://mirror.example/x.pt", "http://10.0.0.1:8080/x.pt?token=x",
+        "/srv/weights", "weights/x.pt", f"x.pt#sha256={'0aF' * 21}1",
+    ],
+)  # fmt: skip
+def test_a_backbone_is_an_address_a_file_or_a_folder(text: str) -> None:
+    given = {"CLAMOR_BACKBONE_URL": f" {text} "}
+    assert from_environment(GIVEN | given).backbone_url == text
+    # Without an installation, too.
+    assert backbone_url(given) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://bucket/x.pt", "file:///x.pt", "http://", "https://[x", "https://x:y/", "#sha256=0",
+        "x.pt#sha256=", "x.pt#sha256=secret", f"x.pt#sha256={'0' * 65}",
+    ],
+)  # fmt: skip
+def test_another_backbone_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"^CLAMOR_BACKBONE_URL cannot be read: .*must") as told:
+        backbone_url({"CLAMOR_BACKBONE_URL": text})
+    assert "secret" not in str(told.value)
+
+
+def test_each_is_documented() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    table = readme.partition("## Settings")[2]
+    for setting in fields(Settings):
+        assert f"`{setting.metadata['variable']}`" in table

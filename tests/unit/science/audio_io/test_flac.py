@@ -1,0 +1,76 @@
+"""FLAC that is written from its beginning to its end."""
+
+from __future__ import annotations
+
+import io
+from typing import cast
+
+import numpy as np
+import pytest
+import soundfile
+
+from actors.science.audio_io import flac
+
+NOISE = np.random.default_rng(3).uniform(-1, 1, (100_000, 2)).astype(np.float32)
+#: A step of 24 bits.
+STEP = 2.0**-23
+
+
+class Pipe(io.BytesIO):
+    """Takes bytes in their order only."""
+
+    def seek(self, *_: int) -> int:
+        raise io.UnsupportedOperation("seek")
+
+
+def written(n_frames: int = len(NOISE), *, rate_hz: int = 48_000) -> bytes:
+    pipe = Pipe()
+    blocks = (NOISE[at : at + 7_001] for at in range(0, len(NOISE), 7_001))
+    flac.write(blocks, pipe, rate_hz=rate_hz, n_channels=2, n_frames=n_frames)
+    return pipe.getvalue()
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 44_100, 192_000, 384_000])
+def test_its_header_has_the_length_and_its_samples_are_those_that_were_written(
+    rate_hz: int,
+) -> None:
+    content = written(rate_hz=rate_hz)
+    told = soundfile.info(io.BytesIO(content))
+    assert (told.frames, told.samplerate, told.channels) == (len(NOISE), rate_hz, 2)
+    assert (told.format, told.subtype) == ("FLAC", "PCM_24")
+    samples, _ = soundfile.read(io.BytesIO(content), dtype="float32")
+    assert np.abs(samples - NOISE).max() <= STEP
+
+
+def test_what_is_louder_than_full_scale_is_clipped() -> None:
+    pipe = Pipe()
+    loud = np.array([[2.0], [-2.0], [0.5]], dtype=np.float32)
+    flac.write([loud], pipe, rate_hz=8_000, n_channels=1, n_frames=3)
+    samples, _ = soundfile.read(io.BytesIO(pipe.getvalue()))
+    assert samples == pytest.approx([1.0, -1.0, 0.5], abs=2 * STEP)
+
+
+@pytest.mark.parametrize("n_frames", [len(NOISE) - 1, len(NOISE) + 1])
+def test_another_length_than_was_announced_is_an_error(n_frames: int) -> None:
+    with pytest.raises(RuntimeError, match="100000 frames"):
+        written(n_frames)
+
+
+def test_an_error_of_the_file_is_raised() -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            if self.tell() > 100_000:
+                raise OSError(28, "full")
+            return super().write(cast(bytes, data))
+
+    n_taken = 0
+
+    def blocks() -> object:
+        nonlocal n_taken
+        for at in range(0, len(NOISE), 5_000):
+            n_taken += 1
+            yield NOISE[at : at + 5_000]
+
+    with pytest.raises(OSError, match="full"):
+        flac.write(blocks(), Full(), rate_hz=48_000, n_channels=2, n_frames=len(NOISE))  # type: ignore[arg-type]
+    assert n_taken < 20

@@ -1,0 +1,91 @@
+"""Headers whose sizes are wrong: those of recorders that write into a pipe, and crafted ones."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+import pytest
+
+from actors.science.audio_io.decode import open_recording
+from actors.science.errors import RecordingError
+from tests.unit.science.sounds import encoded, noise
+
+RATE_HZ = 16_000
+SECONDS = 2
+SOUND = noise(SECONDS * RATE_HZ)
+
+#: 64-bit sizes that stand for "not known": of FFmpeg, of a recorder that was switched off, others.
+UNKNOWN = [0, (1 << 64) - 1, (1 << 63) - 1, 1 << 62, 1 << 61, 1 << 45]
+
+
+def listen(data: bytes) -> tuple[float, float]:
+    """Seconds that were decoded, and that are missing."""
+    with open_recording(io.BytesIO(data)) as decoder:
+        n_frames = sum(map(len, decoder.blocks()))
+        return n_frames / decoder.format.rate_hz, decoder.missing_s
+
+
+def w64(*, riff_size: int, data_size: int) -> bytes:
+    data = bytearray(encoded(SOUND, rate_hz=RATE_HZ, kind="W64", subtype="PCM_16"))
+    at = data.find(b"data\xf3\xac") + 16
+    data[16:24] = struct.pack("<Q", riff_size)
+    data[at : at + 8] = struct.pack("<Q", data_size)
+    return bytes(data)
+
+
+def rf64(*, riff_size: int, data_size: int, n_frames: int) -> bytes:
+    data = bytearray(encoded(SOUND, rate_hz=RATE_HZ, kind="RF64", subtype="PCM_16"))
+    at = data.find(b"ds64") + 8
+    data[at : at + 24] = struct.pack("<QQQ", riff_size, data_size, n_frames)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("size", UNKNOWN)
+def test_unknown_sizes_mean_to_the_end(size: int) -> None:
+    assert listen(w64(riff_size=size, data_size=size)) == (SECONDS, 0)
+    assert listen(w64(riff_size=100, data_size=size)) == (SECONDS, 0)
+    for n_frames in (0, size):
+        assert listen(rf64(riff_size=size, data_size=size, n_frames=n_frames)) == (SECONDS, 0)
+
+
+def test_the_header_of_ffmpeg_writing_wave64_into_a_pipe() -> None:
+    assert listen(w64(riff_size=(1 << 64) - 1, data_size=(1 << 63) - 1)) == (SECONDS, 0)
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFF_FFFF, 0x7FFF_FFFF])
+def test_an_rf64_file_may_have_no_size_at_all(size: int) -> None:
+    data = bytearray(rf64(riff_size=0, data_size=0, n_frames=0))
+    at = data.find(b"data") + 4
+    data[at : at + 4] = struct.pack("<I", size)
+    assert listen(bytes(data)) == (SECONDS, 0)
+
+
+def test_a_size_that_a_file_may_have_is_taken_at_its_word() -> None:
+    promised = 2 * 5 * RATE_HZ
+    for data in (
+        w64(riff_size=promised, data_size=promised + 24),
+        rf64(riff_size=promised, data_size=promised, n_frames=5 * RATE_HZ),
+    ):
+        held_s, missing_s = listen(data)
+        assert held_s == SECONDS
+        assert missing_s == pytest.approx(5 - SECONDS)
+
+
+@pytest.mark.parametrize("kind", ["W64", "RF64", "WAV", "AIFF", "FLAC", "OGG"])
+def test_a_damaged_header_raises_nothing_but_own_errors(kind: str) -> None:
+    """No text of a library reaches a caller, and no error of one looks like a failing store."""
+    subtype = None if kind in ("FLAC", "OGG") else "PCM_16"
+    whole = encoded(SOUND[:4_000], rate_hz=RATE_HZ, kind=kind, subtype=subtype)
+    rng = np.random.default_rng(7)
+    outcomes: set[str] = set()
+    for _ in range(300):
+        data = bytearray(whole)
+        for at in rng.integers(0, 120, rng.integers(1, 12)):
+            data[at] = rng.choice([0, 127, 128, 255, int(rng.integers(0, 256))])
+        try:
+            outcomes.add("decoded" if listen(bytes(data))[0] else "nothing")
+        except RecordingError as error:
+            outcomes.add(error.code)
+    assert {"undecodable", "unknown-format"} <= outcomes
