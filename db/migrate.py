@@ -17,10 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from db.store import make_engine
-
-# The tables of the other modules join the metadata by being imported.
-from db.tables import accounts as account_models  # noqa: F401
-from db.tables.sessions import Base
+from db.tables.base import Base
 
 log = structlog.get_logger(__name__)
 

@@ -24,7 +24,7 @@ from db.blobs import BlobMissing, Blobs, shipped_key
 from db.queries import model_queries
 from db.settings import Settings
 from db.store import Store
-from db.tables.sessions import NoiseModel
+from db.tables.models import NoiseModel
 
 if TYPE_CHECKING:
     from actors.science.detection.classifier import Model

@@ -27,7 +27,7 @@ from db.blobs import BlobMissing
 from db.queries import model_queries
 from db.queries.model_queries import JobWork
 from db.queue import claims
-from db.tables.sessions import NoiseModel
+from db.tables.models import NoiseModel
 from db.tables.training import Validation
 
 #: The share of the bar that reading takes.

@@ -8,7 +8,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from db import migrate
-from db.tables.sessions import Base
+from db.tables.base import Base
 
 
 def _migrate(connection: Connection) -> None:

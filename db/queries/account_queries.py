@@ -12,8 +12,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.store import Question, Store
-from db.tables.accounts import ApiKey
-from db.tables.sessions import User
+from db.tables.accounts import ApiKey, User
 
 _CREDENTIAL = Question(
     select(

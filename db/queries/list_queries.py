@@ -19,7 +19,8 @@ from db.queries import batch_queries, model_queries, session_queries
 from db.queries.paging import Keys, Order, Page, orders
 from db.tables.batches import OPEN_STATES, Batch, BatchItem
 from db.tables.exports import Export
-from db.tables.sessions import UNFINISHED_STATES, AudioSession, NoiseDetection, NoiseModel
+from db.tables.models import NoiseModel
+from db.tables.sessions import UNFINISHED_STATES, AudioSession, NoiseDetection
 from db.tables.training import TrainingJob, Validation
 
 SESSIONS = orders(

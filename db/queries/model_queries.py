@@ -17,9 +17,9 @@ from db.queue import claims
 from db.tables.analyses import Analysis
 from db.tables.exports import Export
 from db.tables.job_runs import JobRun
+from db.tables.models import NoiseModel, Promotion
 from db.tables.reports import DailyReport
-from db.tables.sessions import NoiseModel
-from db.tables.training import Promotion, TrainingClip, TrainingJob, Validation
+from db.tables.training import TrainingClip, TrainingJob, Validation
 
 #: The table of a job.
 Job = (

@@ -12,16 +12,11 @@ from sqlalchemy.orm import Session
 
 from db.queries.webhook_queries import is_told
 from db.tables.analyses import Analysis
+from db.tables.base import Claimable
 from db.tables.batches import Batch
 from db.tables.exports import Export
 from db.tables.reports import DailyReport
-from db.tables.sessions import (
-    SESSION_STATES,
-    UNFINISHED_STATES,
-    AudioSession,
-    Claimable,
-    SessionSpan,
-)
+from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES, AudioSession, SessionSpan
 from db.tables.training import TrainingJob, Validation
 from db.tables.webhooks import Webhook, WebhookDelivery
 

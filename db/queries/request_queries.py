@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from db.queue import claims
 from db.tables.accounts import ApiKey
-from db.tables.sessions import APIRequest
+from db.tables.requests import APIRequest
 
 
 class Request(NamedTuple):

@@ -36,13 +36,13 @@ from sqlalchemy.sql.elements import ColumnElement
 from db.queue import claims
 from db.queue.claims import Unit, Work
 from db.store import Question, Store
+from db.tables.base import Owned
 from db.tables.sessions import (
     KEEP,
     NO_LANE,
     UNFINISHED_STATES,
     AudioSession,
     NoiseDetection,
-    Owned,
     ProcessingMetric,
     SessionSpan,
 )

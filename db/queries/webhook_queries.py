@@ -29,7 +29,8 @@ from sqlalchemy.sql.elements import ColumnElement
 from db.queries.paging import Keys, Order, Page
 from db.queue import claims
 from db.queue.claims import Claim
-from db.tables.sessions import AudioSession, User
+from db.tables.accounts import User
+from db.tables.sessions import AudioSession
 from db.tables.webhooks import OVERLAP_S, PING, Webhook, WebhookDelivery
 
 

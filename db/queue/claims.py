@@ -16,7 +16,8 @@ from sqlalchemy import CursorResult, and_, exists, func, or_, select, tuple_, up
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
-from db.tables.sessions import AudioSession, Claimable, SessionSpan, Traced
+from db.tables.base import Claimable, Traced
+from db.tables.sessions import AudioSession, SessionSpan
 
 
 class Unit(ABC):

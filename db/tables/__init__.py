@@ -1,1 +1,22 @@
-"""The tables, by domain."""
+"""The tables, by domain.
+
+All are imported together: foreign keys name tables of other domains, and migrations are compared
+with all of them.
+"""
+
+from db.tables import (  # noqa: F401
+    accounts,
+    analyses,
+    batches,
+    exports,
+    idempotency,
+    job_runs,
+    models,
+    reports,
+    requests,
+    retention,
+    sessions,
+    training,
+    usage_limits,
+    webhooks,
+)

@@ -1,17 +1,46 @@
-"""The table of API keys; who they belong to is in ``models.py``."""
+"""The tables of users and their API keys."""
 
 from __future__ import annotations
 
 import uuid
 from datetime import datetime
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, func
+from sqlalchemy import (
+    ARRAY,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Text,
+    UniqueConstraint,
+    func,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.sessions import Base
+from db.tables.base import Base
 
 #: What a key may be allowed. ``admin`` allows everything, for every user's things.
 SCOPES = ("sessions:write", "sessions:read", "models:write", "reports:read", "admin")
+
+
+class User(Base):
+    """Somebody on whose behalf recordings are analysed."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        UniqueConstraint("email"),
+        CheckConstraint("max_audio_s_per_month >= 0", name="max_audio_s_per_month"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    email: Mapped[str]
+    name: Mapped[str]
+    password_hash: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    disabled_at: Mapped[datetime | None]
+    #: Seconds of audio that may be analysed of what is posted in a month; null for as many as the
+    #: installation's users may have.
+    max_audio_s_per_month: Mapped[float | None]
 
 
 class ApiKey(Base):

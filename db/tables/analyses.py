@@ -8,8 +8,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.sessions import Base, Traced, one_of
-from db.tables.training import JOB_STATES, Job
+from db.tables.base import JOB_STATES, Base, Job, Traced, one_of
 
 #: The levels of a second that a limit may be set for: equivalent level, and greatest level F.
 LIMITED = ("LAeq", "LAFmax")

@@ -17,7 +17,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.sessions import NORMAL, PRIORITIES, Base, Claimable, Owned, Traced, one_of
+from db.tables.base import Base, Claimable, Owned, Traced, one_of
+from db.tables.sessions import NORMAL, PRIORITIES
 
 #: What a batch goes through while its recordings become sessions. ``receiving``: they are being
 #: uploaded; ``listing``: the names below a prefix are to be read; ``expanding``: named objects

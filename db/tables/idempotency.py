@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, SmallInteger, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.sessions import Base
+from db.tables.base import Base
 
 #: Characters of an ``Idempotency-Key``.
 MOST_KEY_CHARS = 255

@@ -9,8 +9,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.sessions import Base, Traced, one_of
-from db.tables.training import JOB_STATES, Job
+from db.tables.base import JOB_STATES, Base, Job, Traced, one_of
 
 #: Who wrote a run down: the scheduler's tick, the steward, who fills slots that were missed, or
 #: somebody who asked for it.

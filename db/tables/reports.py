@@ -9,8 +9,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.sessions import Base, Owned, Traced, one_of
-from db.tables.training import JOB_STATES, Job
+from db.tables.base import JOB_STATES, Base, Job, Owned, Traced, one_of
 
 
 class DailyReport(Job, Owned, Traced, Base):

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.sessions import Base, Owned
+from db.tables.base import Base, Owned
 
 
 class KeptClip(Owned, Base):

@@ -1,37 +1,30 @@
-"""The tables of recordings and what was heard; ``training_models.py`` has those of training,
-``batch_models.py`` those of batches, and ``webhook_models.py`` those of webhooks.
-
-Constraints stand on the table, never inside a column: autogenerate does not see a check that is
-written into a column. Every unit of work (a session's current stage, a span, a training, a
-validation) is *claimable* by the same four columns, see :class:`Claimable`.
-"""
+"""The tables of recordings and what was heard in them."""
 
 from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     CheckConstraint,
-    DateTime,
     Double,
     ForeignKey,
     Index,
-    MetaData,
     SmallInteger,
     Text,
-    UniqueConstraint,
     case,
     func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql.elements import ColumnElement
+
+from db.tables.base import Base, Claimable, Owned, Traced, one_of
 
 #: What a session goes through. The first four are work to be done, the others are its end.
 SESSION_STATES = (
@@ -71,138 +64,9 @@ RECORDED_TO = datetime(2200, 1, 1, tzinfo=UTC)
 METADATA_KEYS, METADATA_BYTES = 50, 4_096
 
 
-def one_of(column: str, values: tuple[str, ...] | tuple[float, ...]) -> str:
-    """The SQL that holds a column to some values."""
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
-
-
 def level_reference(calibration_db: float | None) -> str:
     """What the levels of a recording refer to."""
     return "dBFS" if calibration_db is None else "dB SPL"
-
-
-class Base(DeclarativeBase):
-    """Names every constraint by rule, so that a migration can always name it too."""
-
-    metadata = MetaData(
-        naming_convention={
-            "pk": "pk_%(table_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_name)s",
-            "ix": "ix_%(table_name)s_%(column_0_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-        }
-    )
-    type_annotation_map = {  # noqa: RUF012  (SQLAlchemy's own declaration)
-        datetime: DateTime(timezone=True),
-        dict[str, Any]: JSONB,
-        str: Text,
-    }
-
-
-class Claimable:
-    """A row that is work: one worker at a time holds it, by a lease and a fence.
-
-    ``attempt`` counts the claims and is the fence: a result is written only by the claim that
-    still bears the row's number. ``due_at`` says when the row may be claimed next: the end of the
-    lease while somebody works, the time of the next try after a failure. A row is *quiet* when it
-    is unfinished, due, and was not nudged lately.
-    """
-
-    #: The states in which the row is work, or waits for the work of others.
-    unfinished: ClassVar[tuple[str, ...]] = ("pending",)
-
-    state: Mapped[str]
-    attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
-    due_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    nudged_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    last_error: Mapped[str | None]
-    #: Claims that do not count against ``CLAMOR_MAX_ATTEMPTS``: those that ended because the blob
-    #: store was away or full, or because the worker lacked the session's backbone, and those before
-    #: a retry that was asked for.
-    uncounted: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
-    #: Whether the latest claim ended for want of storage, and none has followed.
-    waits_for_storage: Mapped[bool] = mapped_column(server_default=text("false"))
-
-
-class Owned:
-    """A row that is a user's; null is what was there before there were users, or what outlived
-    its own."""
-
-    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
-
-
-class Traced:
-    """A row that a request made: ``traceparent`` is the request's, as W3C Trace Context has it, so
-    that whoever works on the row goes on with its trace. Null where nothing is traced."""
-
-    traceparent: Mapped[str | None]
-
-
-class User(Base):
-    """Somebody on whose behalf recordings are analysed."""
-
-    __tablename__ = "users"
-    __table_args__ = (
-        UniqueConstraint("email"),
-        CheckConstraint("max_audio_s_per_month >= 0", name="max_audio_s_per_month"),
-    )
-
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    email: Mapped[str]
-    name: Mapped[str]
-    password_hash: Mapped[str | None]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    disabled_at: Mapped[datetime | None]
-    #: Seconds of audio that may be analysed of what is posted in a month; null for as many as the
-    #: installation's users may have.
-    max_audio_s_per_month: Mapped[float | None]
-
-
-class NoiseModel(Owned, Base):
-    """A classifier: its name, its version, the hash of its file, and how good it is."""
-
-    __tablename__ = "noise_models"
-    __table_args__ = (
-        UniqueConstraint("sha256"),
-        Index("ix_noise_models_created_at", "created_at"),
-        Index("ix_noise_models_user_id", "user_id"),
-    )
-
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    version: Mapped[str]
-    sha256: Mapped[str]
-    #: Where the file lies in the blob store. Null only for a model that shipped with a release
-    #: which did not yet keep it there.
-    blob_key: Mapped[str | None]
-    header: Mapped[dict[str, Any]]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    #: Whether it came with a release of the package: what is used until one is promoted.
-    is_shipped: Mapped[bool] = mapped_column(server_default=text("false"))
-    #: What training found out about it; null for models that were not trained here.
-    card: Mapped[dict[str, Any] | None]
-    #: The picture of the card's confusion matrix.
-    confusion_key: Mapped[str | None]
-
-    @property
-    def clip_accuracy(self) -> float | None:
-        """The share of clips, held out in cross-validation, that it tells rightly; None if
-        nobody says."""
-        told = self._trained.get("clip_accuracy", self._trained.get("accuracy"))
-        return float(told) if isinstance(told, int | float) and 0 <= told <= 1 else None
-
-    @property
-    def data_sha256(self) -> str | None:
-        """The hash of the clips that it was trained on; None if nobody says."""
-        told = self._trained.get("data_sha256")
-        return told if isinstance(told, str) else None
-
-    @property
-    def _trained(self) -> dict[str, Any]:
-        """Its card; of a model that was not trained here what its file says of its training."""
-        told = self.card or self.header.get("training")
-        return told if isinstance(told, dict) else {}
 
 
 class AudioSession(Claimable, Owned, Traced, Base):
@@ -532,31 +396,3 @@ class ProcessingMetric(Base):
     result: Mapped[str]
     duration_s: Mapped[float]
     recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
-class APIRequest(Base):
-    """One request to the HTTP API, as its caller would recognise it."""
-
-    __tablename__ = "api_requests"
-    __table_args__ = (
-        Index("ix_api_requests_received_at", "received_at"),
-        # A user's usage in a period.
-        Index("ix_api_requests_user_id", "user_id", "received_at"),
-        Index("ix_api_requests_session_id", "session_id"),
-    )
-
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    request_id: Mapped[str]
-    method: Mapped[str]
-    #: The route's template, such as ``/v1/sessions/{session_id}``.
-    route: Mapped[str]
-    status: Mapped[int] = mapped_column(SmallInteger)
-    duration_s: Mapped[float]
-    bytes_in: Mapped[int] = mapped_column(BigInteger)
-    bytes_out: Mapped[int] = mapped_column(BigInteger)
-    #: The key that was shown, if it was taken; no foreign key, as of sessions.
-    key_id: Mapped[str | None]
-    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
-    #: No foreign key: the record of a request outlives the session it spoke of.
-    session_id: Mapped[uuid.UUID | None]
-    received_at: Mapped[datetime] = mapped_column(server_default=func.now())

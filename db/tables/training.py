@@ -1,41 +1,22 @@
-"""The tables of training: labelled recordings in, models measured and put to use."""
+"""The tables of training: labelled recordings in, models and measurements out."""
 
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     CheckConstraint,
     ForeignKey,
     Index,
-    SmallInteger,
     UniqueConstraint,
-    func,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.sessions import Base, Claimable, Owned, Traced, one_of
+from db.tables.base import JOB_STATES, Base, Job, Owned, Traced, one_of
 
-#: What a training and a validation go through: one piece of work, and its end.
-JOB_STATES = ("pending", "completed", "failed")
 CLIP_OUTCOMES = ("used", "refused")
-
-
-class Job(Claimable):
-    """A claimable row that is one piece of work, with a bar to watch it by."""
-
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
-    #: How far the work is, and what it is at; the latest claim's.
-    percent: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
-    stage: Mapped[str] = mapped_column(server_default=text("'waiting'"))
-    #: Why there is no result: a code and a sentence.
-    problem: Mapped[dict[str, Any] | None]
 
 
 class TrainingJob(Job, Owned, Traced, Base):
@@ -127,18 +108,3 @@ class Validation(Job, Owned, Traced, Base):
     #: Of the set's labels and audio: two validations with one hash can be compared.
     set_sha256: Mapped[str | None]
     report: Mapped[dict[str, Any] | None]
-
-
-class Promotion(Base):
-    """A model was put to use. Rows are added and never changed; the newest one counts."""
-
-    __tablename__ = "promotions"
-    __table_args__ = (Index("ix_promotions_model_id", "model_id"),)
-
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("noise_models.id"))
-    promoted_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    #: Whether it was put to use although the comparison spoke against it.
-    forced: Mapped[bool]
-    #: The figures of this model beside those of the one before.
-    comparison: Mapped[dict[str, Any]]

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from sqlalchemy import CheckConstraint, ForeignKey, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.sessions import Base
+from db.tables.base import Base
 
 
 class RateBucket(Base):

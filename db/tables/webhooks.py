@@ -15,7 +15,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.sessions import Base, Claimable, one_of
+from db.tables.base import Base, Claimable, one_of
 
 WEBHOOK_STATES = ("active", "disabled")
 DELIVERY_STATES = ("pending", "delivered", "failed")

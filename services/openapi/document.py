@@ -19,7 +19,7 @@ from typing import Any
 import falcon
 import msgspec
 
-from services.http import published
+from services.http import responses
 from services.http.contract import Operation, operation, operations
 from services.http.errors import (
     BodyTooLarge,
@@ -87,7 +87,7 @@ class Document:
     @operation(scope=None, also={304: None})
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """This document."""
-        published.answer(req, resp, self._encoded, media_type=falcon.MEDIA_JSON)
+        responses.published(req, resp, self._encoded, media_type=falcon.MEDIA_JSON)
 
 
 def document(routes: Mapping[str, object]) -> dict[str, Any]:

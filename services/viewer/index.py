@@ -7,7 +7,7 @@ from importlib.metadata import version
 import falcon
 import msgspec
 
-from services.http import published
+from services.http import responses
 from services.http.contract import operation
 
 #: Where a browser is sent.
@@ -69,7 +69,7 @@ class IndexItem:
             resp.location = START_PAGE
             resp.cache_control = ["public", "no-cache"]
             return
-        published.answer(req, resp, self._encoded, media_type=falcon.MEDIA_JSON)
+        responses.published(req, resp, self._encoded, media_type=falcon.MEDIA_JSON)
 
     on_head = on_get
 

@@ -13,7 +13,7 @@ from importlib import resources
 import falcon
 import msgspec
 
-from services.http import errors, published
+from services.http import errors, responses
 from services.http.contract import operation
 from services.http.errors import UnknownRoute
 
@@ -58,7 +58,7 @@ def files() -> dict[str, bytes]:
 def answer(req: falcon.Request, resp: falcon.Response, content: bytes, *, name: str) -> None:
     """Answer with a file of a name."""
     resp.set_headers(HEADERS)
-    published.answer(req, resp, content, media_type=MEDIA_TYPES[name.rpartition(".")[2]])
+    responses.published(req, resp, content, media_type=MEDIA_TYPES[name.rpartition(".")[2]])
 
 
 class StartPage:

@@ -31,7 +31,7 @@ from db.queries import session_queries
 from db.queue import turns
 from db.settings import Settings
 from db.store import Store
-from db.tables.sessions import User
+from db.tables.accounts import User
 from tests.support import recordings, servers
 from tests.support.cluster import Cluster, eventually
 

@@ -31,8 +31,8 @@ from db.blobs import Blobs, recording_key
 from db.queries import account_queries, session_queries
 from db.settings import from_environment
 from db.store import make_engine
-from db.tables.accounts import ApiKey
-from db.tables.sessions import PRIORITIES, AudioSession, SessionSpan, User
+from db.tables.accounts import ApiKey, User
+from db.tables.sessions import PRIORITIES, AudioSession, SessionSpan
 from services.api.sessions.progress import Progress
 from services.app import SERVER_THREADS
 from services.http import keys

@@ -12,12 +12,14 @@ from typing import Any
 from db.blobs import Blobs, recording_key
 from db.queries import session_queries
 from db.store import Store
-from db.tables.accounts import ApiKey
+from db.tables.accounts import ApiKey, User
 from db.tables.analyses import Analysis
+from db.tables.base import Base
 from db.tables.batches import Batch, BatchItem
 from db.tables.exports import Export
+from db.tables.models import NoiseModel
 from db.tables.reports import DailyReport
-from db.tables.sessions import AudioSession, Base, NoiseDetection, NoiseModel, User
+from db.tables.sessions import AudioSession, NoiseDetection
 from db.tables.training import TrainingJob, Validation
 from db.tables.webhooks import Webhook, WebhookDelivery
 from services.openapi.examples import EXAMPLES, PARAMETERS, example

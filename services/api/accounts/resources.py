@@ -20,7 +20,6 @@ from db.queries import account_queries, session_queries
 from db.store import Store
 from db.tables.accounts import ApiKey
 from services.api.accounts import schemas
-from services.api.sessions.resources import answer
 from services.http import idempotency, keys
 from services.http.access import ADMIN
 from services.http.contract import body_of, operation
@@ -32,6 +31,7 @@ from services.http.errors import (
     UserExists,
     UserNotFound,
 )
+from services.http.responses import answer
 
 #: Users that the list shows.
 LISTED = 1_000

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from db.tables.accounts import ApiKey
-from db.tables.sessions import User as UserRow
+from db.tables.accounts import User as UserRow
 
 Scope = Literal["sessions:write", "sessions:read", "models:write", "reports:read", "admin"]
 

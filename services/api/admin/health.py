@@ -13,9 +13,9 @@ from db import migrate
 from db.blobs import Blobs, BlobsFull
 from db.store import Store
 from services.api.sessions import schemas
-from services.api.sessions.resources import answer
 from services.http.contract import operation
 from services.http.latest import Latest
+from services.http.responses import answer
 
 
 class Live:

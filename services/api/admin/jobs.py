@@ -18,12 +18,12 @@ from db.queue import claims
 from db.store import Store
 from db.tables.job_runs import JobRun
 from services.api.sessions.list_schemas import Few
-from services.api.sessions.resources import answer
 from services.api.sessions.schemas import Problem, Task
 from services.http import idempotency
 from services.http.access import ADMIN
 from services.http.contract import body_of, operation, query_of
 from services.http.errors import InvalidBody, InvalidParameter, JobNotFound
+from services.http.responses import answer
 
 #: Runs of a job that the list shows.
 PAGE_ITEMS = 50

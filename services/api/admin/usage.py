@@ -12,11 +12,11 @@ import msgspec
 from actors.facts import rounding
 from db.queries import account_queries, request_queries, session_queries, usage_limit_queries
 from db.store import Store
-from services.api.sessions.resources import answer
 from services.http.access import principal
 from services.http.contract import operation, query_of
 from services.http.errors import FieldError, InvalidParameter, UserNotFound
 from services.http.quotas import Quota
+from services.http.responses import answer
 
 #: Months of audio that are told.
 MOST_MONTHS = 12

@@ -13,11 +13,12 @@ from db.queries import analysis_queries
 from db.store import Store
 from db.tables.sessions import UNFINISHED_STATES
 from services.api.analyses.schemas import Analysis, NewAnalysis
-from services.api.sessions.resources import answer, found
-from services.http import etags, idempotency
+from services.api.sessions.resources import found
+from services.http import idempotency, responses
 from services.http.access import owner
 from services.http.contract import body_of, operation
 from services.http.errors import InvalidBody, NoAnalysis, NotFinished, SessionNotFound
+from services.http.responses import answer
 
 
 class SessionAnalysis:
@@ -44,7 +45,7 @@ class SessionAnalysis:
                 session = found(db, session_id, owner=owner(req))
                 raise NoAnalysis(f"the session is {session.state}")
             analysis = Analysis.of(row)
-        etags.answer(req, resp, analysis)
+        responses.conditional(req, resp, analysis)
 
     on_head = on_get
 

@@ -20,8 +20,7 @@ from services.api.batches import schemas as batch_schemas
 from services.api.batches import uploads as batch_uploads
 from services.api.sessions import list_schemas
 from services.api.sessions.options import BatchOptions
-from services.api.sessions.resources import answer
-from services.http import cursors, etags, idempotency
+from services.http import cursors, idempotency, responses
 from services.http.access import owner, principal
 from services.http.bodies import media_type_of
 from services.http.contract import body_of, operation, query_of
@@ -40,6 +39,7 @@ from services.http.errors import (
     UnsupportedUpload,
     WebhookNotFound,
 )
+from services.http.responses import answer
 
 log = structlog.get_logger(__name__)
 
@@ -197,7 +197,7 @@ class BatchResource:
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
         """State, percent, how many files are in which state, and what was heard so far."""
-        etags.answer(req, resp, load(self._store, batch_id, owner=owner(req)))
+        responses.conditional(req, resp, load(self._store, batch_id, owner=owner(req)))
 
     on_head = on_get
 

@@ -21,8 +21,7 @@ from services.api.exports import schemas as export_schemas
 from services.api.exports.schemas import ExportPage, ExportQuery, ExportTask, NewExport, Selection
 from services.api.sessions import resources as sessions
 from services.api.sessions.recordings import Pieces
-from services.api.sessions.resources import answer
-from services.http import cursors, etags, idempotency
+from services.http import cursors, idempotency, responses
 from services.http.access import owner, principal
 from services.http.contract import body_of, operation, query_of
 from services.http.errors import (
@@ -35,6 +34,7 @@ from services.http.errors import (
     SessionNotFound,
     StoreUnavailable,
 )
+from services.http.responses import answer
 
 
 class ExportList:
@@ -112,7 +112,7 @@ class ExportItem:
         """State, percent, and at the end how many events are in the file, and its size."""
         with self._store.reading() as db:
             row = found(db, export_id, owner=owner(req))
-        etags.answer(req, resp, ExportTask.of(row))
+        responses.conditional(req, resp, ExportTask.of(row))
 
     on_head = on_get
 

@@ -6,7 +6,7 @@ import falcon
 import msgspec
 
 from actors.facts import noise_types
-from services.http import etags, languages
+from services.http import languages, responses
 from services.http.contract import operation
 
 
@@ -67,6 +67,6 @@ class NoiseTypeList:
         language = languages.negotiate(req, resp, noise_types.LANGUAGES)
         items = [NoiseType.of(row, language=language) for row in noise_types.table().values()]
         answered = NoiseTypes(version=noise_types.TABLE_VERSION, language=language, items=items)
-        etags.answer(req, resp, answered)
+        responses.conditional(req, resp, answered)
 
     on_head = on_get

@@ -8,7 +8,7 @@ import msgspec
 
 from actors.facts import rounding
 from actors.facts.noise_types import of_model, reported
-from db.tables.sessions import NoiseModel
+from db.tables.models import NoiseModel
 from db.tables.training import Validation
 
 #: The figures by which models are compared, whether more is better, and how much worse one may

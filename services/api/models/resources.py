@@ -14,11 +14,10 @@ from actors.messaging.broker import Publisher
 from db.blobs import BlobMissing, Blobs
 from db.queries import list_queries, model_queries
 from db.store import Store
-from db.tables.sessions import NoiseModel
+from db.tables.models import NoiseModel
 from services.api.models import promotion, trainings
 from services.api.sessions import list_schemas, schemas
-from services.api.sessions.resources import answer
-from services.http import cursors, etags
+from services.http import cursors, responses
 from services.http.access import ADMIN, owner
 from services.http.contract import body_of, operation, query_of
 from services.http.errors import (
@@ -33,6 +32,7 @@ from services.http.errors import (
     UnsupportedUpload,
     UploadTooLarge,
 )
+from services.http.responses import answer
 
 
 class Force(msgspec.Struct, forbid_unknown_fields=True):
@@ -157,7 +157,7 @@ class ModelConfusion:
         key = row.confusion_key
         if key is None:
             raise ModelNotFound("this model was not trained here, and has no confusion matrix")
-        if etags.is_current(req, resp, tag=row.sha256):
+        if responses.is_current(req, resp, tag=row.sha256):
             return
         resp.content_type = falcon.MEDIA_PNG
         try:
@@ -183,7 +183,7 @@ class ModelFile:
         """The model's file, if it is whole."""
         with self._store.transaction() as db:
             row = found(db, model_id, owner=owner(req))
-        if etags.is_current(req, resp, tag=row.sha256):
+        if responses.is_current(req, resp, tag=row.sha256):
             return
         resp.data = _file(self._blobs, row)
         resp.content_type = "application/octet-stream"

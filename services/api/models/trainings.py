@@ -23,8 +23,7 @@ from services.api.models import forms, manifests
 from services.api.models.forms import Form
 from services.api.models.manifests import MOST_TOLD, ManifestError
 from services.api.sessions import list_schemas, schemas, uploads
-from services.api.sessions.resources import answer
-from services.http import cursors, etags, idempotency
+from services.http import cursors, idempotency, responses
 from services.http.access import owner, principal
 from services.http.contract import MOST_BODY_BYTES, json_of, operation, query_of
 from services.http.errors import (
@@ -34,6 +33,7 @@ from services.http.errors import (
     InvalidOptions,
     TrainingNotFound,
 )
+from services.http.responses import answer
 
 #: What a model is called unless the caller says.
 DEFAULT_NAME = "noise-classifier"
@@ -148,7 +148,7 @@ class TrainingItem:
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, job_id: uuid.UUID) -> None:
         """State, percent, stage, which clips were refused and why, and the model at the end."""
-        etags.answer(req, resp, load(self._store, job_id, owner=owner(req)))
+        responses.conditional(req, resp, load(self._store, job_id, owner=owner(req)))
 
     on_head = on_get
 

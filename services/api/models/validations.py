@@ -22,8 +22,7 @@ from services.api.models.forms import Form
 from services.api.models.manifests import ClipRow, ManifestError
 from services.api.models.trainings import check_files, theirs
 from services.api.sessions import list_schemas, schemas, uploads
-from services.api.sessions.resources import answer
-from services.http import cursors, etags, idempotency
+from services.http import cursors, idempotency, responses
 from services.http.access import owner, principal
 from services.http.contract import operation, query_of
 from services.http.errors import (
@@ -35,6 +34,7 @@ from services.http.errors import (
     UploadTooLarge,
     ValidationNotFound,
 )
+from services.http.responses import answer
 
 
 class SetForm(msgspec.Struct, kw_only=True):
@@ -171,7 +171,7 @@ class ValidationItem:
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, validation_id: uuid.UUID) -> None:
         """State, percent, stage, and the report at the end."""
-        etags.answer(req, resp, load(self._store, validation_id, owner=owner(req)))
+        responses.conditional(req, resp, load(self._store, validation_id, owner=owner(req)))
 
     on_head = on_get
 

@@ -21,8 +21,7 @@ from db.tables.reports import DailyReport
 from services.api.reports.schemas import ListedReport, NewReport, Report, ReportQuery
 from services.api.reports.schemas import ReportPage as PageOfReports
 from services.api.sessions import options
-from services.api.sessions.resources import answer
-from services.http import cursors, etags, idempotency
+from services.http import cursors, idempotency, responses
 from services.http.access import ADMIN, owner, principal
 from services.http.contract import body_of, operation, query_of
 from services.http.errors import (
@@ -33,6 +32,7 @@ from services.http.errors import (
     ReportNotFound,
     StoreUnavailable,
 )
+from services.http.responses import answer
 
 SCOPE = "reports:read"
 #: The page says the same of itself, and of its style by its hash; this holds whatever it says.
@@ -132,7 +132,7 @@ class ReportItem:
     @operation(scope=SCOPE, answer=Report, also={304: None}, problems=(ReportNotFound,))
     def on_get(self, req: falcon.Request, resp: falcon.Response, report_id: uuid.UUID) -> None:
         """State, percent, stage, what it tells, and whether that is stale."""
-        etags.answer(req, resp, load(self._store, report_id, owner=owner(req)))
+        responses.conditional(req, resp, load(self._store, report_id, owner=owner(req)))
 
     on_head = on_get
 

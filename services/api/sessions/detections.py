@@ -11,11 +11,12 @@ from db.queries import list_queries
 from db.store import Store
 from services.api.sessions import list_schemas, schemas
 from services.api.sessions.list_schemas import AllDetectionsQuery, DetectionQuery, FoundDetection
-from services.api.sessions.resources import answer, found
+from services.api.sessions.resources import found
 from services.http import cursors
 from services.http.access import owner
 from services.http.contract import operation, query_of
 from services.http.errors import SessionNotFound
+from services.http.responses import answer
 
 
 class SessionDetections:

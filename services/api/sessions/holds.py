@@ -9,10 +9,10 @@ import msgspec
 
 from db.queries import retention_queries
 from db.store import Store
-from services.api.sessions.resources import answer
 from services.http.access import ADMIN, owner
 from services.http.contract import operation
 from services.http.errors import SessionNotFound
+from services.http.responses import answer
 
 
 class Hold(msgspec.Struct, kw_only=True):

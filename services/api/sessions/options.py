@@ -17,6 +17,7 @@ import msgspec
 from actors.facts import noise_types
 from db.queries import model_queries, webhook_queries
 from db.store import Store
+from db.tables.models import NoiseModel
 from db.tables.sessions import (
     CALIBRATION_RANGE_DB,
     METADATA_BYTES,
@@ -25,7 +26,6 @@ from db.tables.sessions import (
     PRIORITIES,
     RECORDED_FROM,
     RECORDED_TO,
-    NoiseModel,
 )
 from services.http.errors import FieldError, InvalidParameter, ModelNotFound, WebhookNotFound
 

@@ -14,7 +14,7 @@ from db.blobs import READ_BYTES, BlobMissing, Blobs
 from db.store import Store
 from db.tables.sessions import KEEP, UNFINISHED_STATES, AudioSession
 from services.api.sessions import resources as sessions
-from services.http import etags
+from services.http import responses
 from services.http.access import owner
 from services.http.contract import operation
 from services.http.errors import (
@@ -79,7 +79,7 @@ class SessionRecording:
         # A recording never changes.
         tag = str(session_id)
         resp.set_header("Accept-Ranges", "bytes")
-        if etags.is_current(req, resp, tag=tag):
+        if responses.is_current(req, resp, tag=tag):
             return
         try:
             assert session.served_key is not None
@@ -131,7 +131,7 @@ class SessionSpectrogram:
             raise NotFinished("the recording has not been decoded yet")
         if key is None:
             raise NoSpectrogram(f"the session is {session.state}, and nothing of it was drawn")
-        if etags.is_current(req, resp, tag=key.rpartition("/")[2]):
+        if responses.is_current(req, resp, tag=key.rpartition("/")[2]):
             return
         resp.content_type = falcon.MEDIA_PNG
         try:

@@ -7,7 +7,6 @@ import uuid
 from typing import Any
 
 import falcon
-import msgspec
 from sqlalchemy.orm import Session
 
 from actors.facts.noise_types import with_below
@@ -21,7 +20,7 @@ from db.tables.sessions import UNFINISHED_STATES, AudioSession
 from services.api.sessions import list_schemas, schemas, uploads
 from services.api.sessions.elsewhere import Elsewhere, Source, is_meant
 from services.api.sessions.options import SessionOptions
-from services.http import cursors, etags, idempotency
+from services.http import cursors, idempotency, responses
 from services.http.access import owner, principal
 from services.http.contract import operation, query_of
 from services.http.errors import (
@@ -43,13 +42,7 @@ from services.http.errors import (
     UploadTooLarge,
     WebhookNotFound,
 )
-
-
-def answer(resp: falcon.Response, body: object, *, status: int = 200) -> None:
-    """Answer with JSON."""
-    resp.status = status
-    resp.content_type = falcon.MEDIA_JSON
-    resp.data = msgspec.json.encode(body)
+from services.http.responses import answer
 
 
 def load(store: Store, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Session:
@@ -199,7 +192,7 @@ class SessionItem:
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """State, stage, percent, spans, and at the end the summary."""
-        etags.answer(req, resp, load(self._store, session_id, owner=owner(req)))
+        responses.conditional(req, resp, load(self._store, session_id, owner=owner(req)))
 
     on_head = on_get
 

@@ -16,6 +16,7 @@ from services.api.sessions import schemas
 from services.http.access import owner
 from services.http.contract import operation
 from services.http.errors import NotGivenUp, SessionNotFound
+from services.http.responses import answer
 
 
 class SessionRetry:
@@ -50,4 +51,4 @@ class SessionRetry:
             raise NotGivenUp(f"the session is {session.state}" + (f" ({reason})" if reason else ""))
         if retried:
             self._publisher.send(ProcessAudioFile(session_id=session_id))
-        sessions.answer(resp, session)
+        answer(resp, session)

@@ -11,14 +11,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from actors.facts import rounding
-from db.tables.sessions import (
-    PRIORITIES,
-    UNFINISHED_STATES,
-    WAITING_FOR_STORAGE,
-    NoiseDetection,
-    NoiseModel,
-)
-from db.tables.training import Job, Promotion, TrainingClip, TrainingJob, Validation
+from db.tables.base import Job
+from db.tables.models import NoiseModel, Promotion
+from db.tables.sessions import PRIORITIES, UNFINISHED_STATES, WAITING_FOR_STORAGE, NoiseDetection
+from db.tables.training import TrainingClip, TrainingJob, Validation
 from services.api.sessions.progress import Progress
 
 SomeHeard = TypeVar("SomeHeard")

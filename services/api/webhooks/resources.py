@@ -18,7 +18,6 @@ from actors.outbound.errors import Refused
 from db.queries import account_queries, webhook_queries
 from db.store import Store
 from db.tables.webhooks import Webhook
-from services.api.sessions.resources import answer
 from services.api.webhooks import schemas
 from services.http import cursors, idempotency
 from services.http.access import owner, principal
@@ -34,6 +33,7 @@ from services.http.errors import (
     WebhookDisabled,
     WebhookNotFound,
 )
+from services.http.responses import answer
 
 #: Webhooks of one user. Each may take a worker's time; see ``actors/webhooks/deliver.py``.
 MOST_WEBHOOKS = 10

@@ -13,7 +13,7 @@ from importlib import resources
 
 import falcon
 
-from services.http import published
+from services.http import responses
 from services.openapi.documentation.markup import Markup, element, joined
 
 
@@ -69,4 +69,4 @@ def answer(req: falcon.Request, resp: falcon.Response, content: bytes) -> None:
     """Answer with a page, unless the caller has this very one."""
     resp.set_header("Content-Security-Policy", policy())
     resp.set_header("Referrer-Policy", "no-referrer")
-    published.answer(req, resp, content, media_type=falcon.MEDIA_HTML)
+    responses.published(req, resp, content, media_type=falcon.MEDIA_HTML)

@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, text
 
 from db import migrate
 from db.store import Store, driver_url
-from db.tables.sessions import Base
+from db.tables.base import Base
 
 pytestmark = pytest.mark.integration
 

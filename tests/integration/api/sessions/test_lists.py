@@ -23,13 +23,8 @@ from db.queries import batch_queries, model_queries, session_queries
 from db.settings import Settings
 from db.store import Store
 from db.tables.batches import Batch, BatchItem
-from db.tables.sessions import (
-    SESSION_STATES,
-    UNFINISHED_STATES,
-    AudioSession,
-    NoiseDetection,
-    NoiseModel,
-)
+from db.tables.models import NoiseModel
+from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES, AudioSession, NoiseDetection
 from db.tables.training import TrainingJob, Validation
 from services.app import Collaborators, create_app
 from tests.support import accounts

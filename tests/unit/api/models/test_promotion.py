@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from actors.science.detection import classifier
-from db.tables.sessions import NoiseModel
+from db.tables.models import NoiseModel
 from db.tables.training import Validation
 from services.api.models import promotion
 
