@@ -30,8 +30,8 @@ from actors.messaging.messages import Nudge
 from actors.observability import tracing
 from actors.observability.logs import configure
 from actors.parent import end_with_parent
-from actors.scheduling import schedule
-from actors.steward import Steward
+from actors.recovery import Recovery
+from actors.scheduling import jobs
 from actors.training.train import train_noise_classifier
 from actors.training.validate import validate_model
 from actors.webhooks.deliver import deliver_webhook
@@ -91,9 +91,9 @@ def declare(consuming: dramatiq.Broker, runtime: Runtime) -> None:
             actor_name=entry.nudge.actor,
             queue_name=messages.queue_name(entry.nudge, prefix=runtime.settings.queue_prefix),
             time_limit=watchdog.limit_s(entry.nudge, runtime.settings) * 1_000,
-            **schedule.options_for(entry.nudge),
+            **jobs.options_for(entry.nudge),
         )(_receiver(runtime, entry))
-    consuming.add_middleware(Household(runtime))
+    consuming.add_middleware(WorkerLifecycle(runtime))
 
 
 def _receiver(runtime: Runtime, entry: Entry) -> Callable[..., None]:
@@ -103,15 +103,15 @@ def _receiver(runtime: Runtime, entry: Entry) -> Callable[..., None]:
     return receive
 
 
-class Household(Middleware):
-    """Starts the steward, makes the shipped model known, and closes everything at the end."""
+class WorkerLifecycle(Middleware):
+    """Starts recovery, makes the shipped model known, and closes everything at the end."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._steward = Steward(runtime)
+        self._recovery = Recovery(runtime)
 
     def after_worker_boot(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
-        self._steward.start()
+        self._recovery.start()
         try:
             _ = self._runtime.shipped_model_id
         except Exception as error:
@@ -119,5 +119,5 @@ class Household(Middleware):
             log.warning("model_not_registered", error=type(error).__name__)
 
     def after_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
-        self._steward.stop()
+        self._recovery.stop()
         self._runtime.close()

@@ -137,8 +137,8 @@ class Settings:
     #: A step is given up after this many claims, whether they failed or killed their worker. More
     #: of them outlast a store that is away for longer.
     max_attempts: int = _setting("CLAMOR_MAX_ATTEMPTS", 5, parse=_positive_int)
-    #: How often the steward looks for rows that are unfinished and quiet.
-    steward_s: float = _setting("CLAMOR_STEWARD_S", 3.0, parse=_positive_float)
+    #: How often recovery looks for rows that are unfinished and quiet.
+    recovery_s: float = _setting("CLAMOR_RECOVERY_S", 3.0, parse=_positive_float)
     #: A blob of a session that is not in the database is removed when it is as old as this: longer
     #: than any upload waits for its row.
     orphan_s: float = _setting("CLAMOR_ORPHAN_S", 3_600.0, parse=_positive_float)

@@ -84,7 +84,7 @@ class ForkedStore(Exception):
 _DIALECT = sqlalchemy.make_url("postgresql+psycopg://").get_dialect()()
 
 
-class Question:
+class CompiledQuery:
     """One statement that answers with one row at most, and that is asked with every request.
 
     It is compiled once. :meth:`Store.ask` puts it to the driver itself, which takes half as long
@@ -150,7 +150,7 @@ class Store:
         ):
             yield session
 
-    def ask(self, question: Question, **values: object) -> Any:
+    def ask(self, question: CompiledQuery, **values: object) -> Any:
         """The row that answers a question, or None."""
         self._check_process()
         try:

@@ -28,20 +28,20 @@ from services.api.exports import resources as exports
 from services.api.models import noise_types, trainings, validations
 from services.api.models import resources as models
 from services.api.reports import resources as reports
-from services.api.sessions import detections, elsewhere, events, holds, recordings, retries
+from services.api.sessions import detections, events, legal_holds, media, remote_sources, retries
 from services.api.sessions import resources as sessions
 from services.api.webhooks import resources as webhooks
-from services.http import contract, exchanges, keys, problems, stopping
+from services.http import exchange, keys, operations, problems, shutdown
 from services.http.access import Access
 from services.http.access_log import AccessLog
-from services.http.contract import Parameters
-from services.http.exchanges import Listener
+from services.http.exchange import Listener
 from services.http.http_metrics import HttpMetrics
 from services.http.idempotency import Idempotency
+from services.http.operations import Parameters
 from services.http.quotas import Quota
 from services.http.rate_limits import RateLimiter
-from services.http.records import Recorder
 from services.http.request_ids import RequestId
+from services.http.request_log import RequestLog
 from services.http.request_traces import Traces
 from services.openapi import document as openapi
 from services.openapi.documentation import resources as documentation
@@ -50,7 +50,7 @@ from services.viewer import pages as viewer
 
 
 @dataclass(frozen=True)
-class Collaborators:
+class Deps:
     """What the application needs of the world."""
 
     settings: Settings
@@ -58,14 +58,14 @@ class Collaborators:
     blobs: Blobs
     publisher: Publisher
     #: Makes each request a row; without one no request is recorded.
-    recorder: Recorder | None = None
+    recorder: RequestLog | None = None
     #: Holds keys to their rates; without one they may make any number of requests.
     limiter: RateLimiter | None = None
     #: Set when the process is asked to stop: answers that would go on for minutes end then.
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
-def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Response]:
+def create_app(given: Deps) -> falcon.App[falcon.Request, falcon.Response]:
     """Build the application."""
     hasher = keys.Hasher(given.settings.key_pepper)
     middleware: list[Any] = [
@@ -85,16 +85,16 @@ def create_app(given: Collaborators) -> falcon.App[falcon.Request, falcon.Respon
         middleware.insert(0, Traces())
     # Not the library's global registry: an application knows its own figures.
     registry = CollectorRegistry()
-    app = exchanges.App(middleware=middleware, listeners=_listeners(given, registry))
+    app = exchange.App(middleware=middleware, listeners=_listeners(given, registry))
     problems.install(app)
     table = routes(given, registry=registry)
-    contract.check(table)
+    operations.check(table)
     for template, resource in table.items():
         app.add_route(template, resource)
     return app
 
 
-def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, object]:
+def routes(given: Deps, *, registry: CollectorRegistry) -> dict[str, object]:
     """What is served, by its path."""
     hasher = keys.Hasher(given.settings.key_pepper)
     store, blobs, publisher = given.store, given.blobs, given.publisher
@@ -102,7 +102,7 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
     max_bytes = given.settings.max_upload_bytes
     quota = Quota(store, limit_s=given.settings.max_audio_s_per_month)
     places = events.Places(given.settings.event_streams, stopping=given.stopping)
-    brought = elsewhere.Elsewhere(store, blobs, outbound, max_upload_bytes=max_bytes)
+    brought = remote_sources.RemoteSources(store, blobs, outbound, max_upload_bytes=max_bytes)
     backbone = backbones.source(given.settings.backbone_url)
     page = viewer.files()
     table: dict[str, object] = {
@@ -118,12 +118,10 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
         "/v1/sessions/{session_id:uuid}/detections": detections.SessionDetections(store),
         "/v1/sessions/{session_id:uuid}/levels": sessions.SessionLevels(store, blobs),
         "/v1/sessions/{session_id:uuid}/analysis": analyses.SessionAnalysis(store, publisher),
-        "/v1/sessions/{session_id:uuid}/recording": recordings.SessionRecording(store, blobs),
-        "/v1/sessions/{session_id:uuid}/spectrogram.png": recordings.SessionSpectrogram(
-            store, blobs
-        ),
+        "/v1/sessions/{session_id:uuid}/recording": media.SessionRecording(store, blobs),
+        "/v1/sessions/{session_id:uuid}/spectrogram.png": media.SessionSpectrogram(store, blobs),
         "/v1/sessions/{session_id:uuid}/events": events.SessionEvents(store, places),
-        "/v1/sessions/{session_id:uuid}/hold": holds.SessionHold(store),
+        "/v1/sessions/{session_id:uuid}/hold": legal_holds.SessionHold(store),
         "/v1/sessions/{session_id:uuid}/cancel": sessions.SessionCancel(store),
         "/v1/sessions/{session_id:uuid}/retry": retries.SessionRetry(store, publisher),
         "/sessions": viewer.StartPage(page),
@@ -161,7 +159,7 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
         "/v1/exports": exports.ExportList(store, publisher, keep_days=given.settings.export_days),
         "/v1/exports/{export_id:uuid}": exports.ExportItem(store, blobs),
         "/v1/exports/{export_id:uuid}/file": exports.ExportFile(store, blobs),
-        "/v1/uploads": elsewhere.UploadList(blobs),
+        "/v1/uploads": remote_sources.UploadList(blobs),
         "/v1/validations": validations.ValidationList(
             store, blobs, publisher, max_upload_bytes=max_bytes
         ),
@@ -203,7 +201,7 @@ def routes(given: Collaborators, *, registry: CollectorRegistry) -> dict[str, ob
     return table
 
 
-def _listeners(given: Collaborators, registry: CollectorRegistry) -> list[Listener]:
+def _listeners(given: Deps, registry: CollectorRegistry) -> list[Listener]:
     """Who is told of each request and its answer."""
     listeners: list[Listener] = [HttpMetrics(registry)]
     if given.settings.has_access_log:
@@ -226,21 +224,21 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     store = Store(settings.database_url, pool_size=SERVER_THREADS)
     recorder, limiter = beside(settings, store)
     return create_app(
-        Collaborators(
+        Deps(
             settings=settings,
             store=store,
             blobs=Blobs(settings.blob_url),
             publisher=publisher,
             recorder=recorder,
             limiter=limiter,
-            stopping=stopping.at_signal(),
+            stopping=shutdown.at_signal(),
         )
     )
 
 
-def beside(settings: Settings, store: Store) -> tuple[Recorder, RateLimiter]:
+def beside(settings: Settings, store: Store) -> tuple[RequestLog, RateLimiter]:
     """What goes on beside the requests of a server process, until it ends."""
-    recorder = Recorder(store)
+    recorder = RequestLog(store)
     limiter = RateLimiter(store, per_s=settings.rate_limit_per_s, burst_s=settings.rate_burst_s)
     limiter.start()
     atexit.register(recorder.close)

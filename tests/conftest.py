@@ -158,7 +158,7 @@ def rabbit_settings(database_url: str, amqp_url: str, tmp_path: Path) -> Iterato
         blob_url=(tmp_path / "blobs").as_uri(),
         queue_prefix=f"test-{uuid.uuid4().hex[:12]}",
         lease_s=3.0,
-        steward_s=0.5,
+        recovery_s=0.5,
         key_pepper=accounts.PEPPER,
         backbone_url="off",
     )

@@ -18,9 +18,9 @@ from actors.facts import rounding
 from actors.facts.noise_types import BACKGROUND, group_of
 from actors.science.levels.levels import EnergyCurve, LevelSeries
 from actors.science.levels.totals import SILENCE
-from actors.science.summaries import analysis
-from actors.science.summaries.analysis import EnergyShares, Events
-from actors.science.summaries.stretches import Stretches
+from actors.science.summaries import session_analysis
+from actors.science.summaries.intervals import Stretches
+from actors.science.summaries.session_analysis import EnergyShares, Events
 from db.tables.sessions import AudioSession
 
 #: Events that are told as the loudest.
@@ -68,9 +68,9 @@ class Given:
 
 def document(given: Given) -> dict[str, Any]:
     """The result of an analysis."""
-    heard = analysis.heard(given.events, duration_s=given.duration_s)
+    heard = session_analysis.heard(given.events, duration_s=given.duration_s)
     every = Stretches.all_of(heard.values(), duration_s=given.duration_s)
-    counts = analysis.confidence_counts(given.events.confidence)
+    counts = session_analysis.confidence_counts(given.events.confidence)
     return {
         "duration_s": rounding.seconds(given.duration_s),
         "level_reference": given.session.level_reference,
@@ -78,7 +78,10 @@ def document(given: Given) -> dict[str, Any]:
         "heard_s": rounding.seconds(every.total_s),
         "heard_share": _share(every.total_s, given.duration_s),
         "noise_types": _types(given, heard),
-        "confidence": {"class_width": 1 / analysis.CONFIDENCE_CLASSES, "events": counts.tolist()},
+        "confidence": {
+            "class_width": 1 / session_analysis.CONFIDENCE_CLASSES,
+            "events": counts.tolist(),
+        },
         "minutes": _minutes(given, heard),
         "loudest": _loudest(given.events),
         "energy": _energy(given, heard),
@@ -105,14 +108,14 @@ def _types(given: Given, heard: Mapping[str, Stretches]) -> list[dict[str, Any]]
                 "mean_confidence": rounding.share(confidence.mean()),
                 "min_confidence": rounding.share(confidence.min()),
                 "max_confidence": rounding.share(confidence.max()),
-                "confidence_events": analysis.confidence_counts(confidence).tolist(),
+                "confidence_events": session_analysis.confidence_counts(confidence).tolist(),
             }
         )
     return sorted(found, key=lambda each: (-each["heard_s"], each["noise_type"]))
 
 
 def _minutes(given: Given, heard: Mapping[str, Stretches]) -> dict[str, Any]:
-    bounds_s = analysis.bounds_of(given.duration_s, step_s=analysis.MINUTE_S)
+    bounds_s = session_analysis.bounds_of(given.duration_s, step_s=session_analysis.MINUTE_S)
     n_minutes = bounds_s.size - 1
     levels_db: list[float | None] = [None] * n_minutes
     if given.energy is not None:
@@ -120,10 +123,10 @@ def _minutes(given: Given, heard: Mapping[str, Stretches]) -> dict[str, Any]:
         levels_db = [rounding.level(level_db) for level_db in minute_db.tolist()]
     starts = given.events.start_s
     return {
-        "step_s": analysis.MINUTE_S,
+        "step_s": session_analysis.MINUTE_S,
         "laeq_db": levels_db,
         "events_begun": {
-            name: analysis.begun(starts[places], n_minutes=n_minutes).tolist()
+            name: session_analysis.begun(starts[places], n_minutes=n_minutes).tolist()
             for name, places in given.events.by_type().items()
         },
         "heard_s": {
@@ -156,7 +159,7 @@ def _energy(given: Given, heard: Mapping[str, Stretches]) -> dict[str, Any] | No
         lost = [{"start_s": 0.0, "end_s": given.duration_s}]
     edges = ([part[name] for part in lost] for name in ("start_s", "end_s"))
     unheard = Stretches.union(*map(np.array, edges), duration_s=given.duration_s)
-    shares = analysis.energy_shares(heard, given.energy, unheard=unheard)
+    shares = session_analysis.energy_shares(heard, given.energy, unheard=unheard)
     if shares is None:
         return None
     whole_s = np.array([0.0, given.duration_s])
@@ -189,7 +192,7 @@ def _exceedances(given: Given, heard: Mapping[str, Stretches]) -> list[dict[str,
     """What lay above the limits that were asked for; None where no levels are stored."""
     if given.levels is None or given.energy is None:
         return None
-    seconds_s = analysis.bounds_of(given.duration_s, step_s=1.0)
+    seconds_s = session_analysis.bounds_of(given.duration_s, step_s=1.0)
     series = {
         "LAeq": given.energy.mean_squares(seconds_s),
         "LAFmax": given.levels.fast_max_of_seconds(),
@@ -198,7 +201,7 @@ def _exceedances(given: Given, heard: Mapping[str, Stretches]) -> list[dict[str,
     for level, limits_db in given.limits_db.items():
         second_db = _in_db(series[level], given.calibration_db)
         for limit_db in limits_db:
-            over = analysis.exceedances(
+            over = session_analysis.exceedances(
                 second_db, limit_db, duration_s=given.duration_s, heard=heard
             )
             found.append(

@@ -8,14 +8,14 @@ from typing import Any
 
 from actors.analytics import analysis_answer
 from actors.analytics.analysis_answer import Given
-from actors.execution import steps
+from actors.execution import runner
 from actors.execution.failures import ClaimLost
-from actors.execution.hold import Hold
+from actors.execution.lease import Lease
 from actors.execution.progress import Bar
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import AnalyzeSession
 from actors.science.levels.levels import LevelSeries
-from actors.science.summaries.analysis import Events
+from actors.science.summaries.session_analysis import Events
 from db.blobs import BlobMissing, Blobs
 from db.queries import analysis_queries, session_queries
 from db.queries.analysis_queries import STEP, AnalysisWork
@@ -30,19 +30,19 @@ def analyze_session_data(runtime: Runtime, nudge: AnalyzeSession) -> None:
     All of it is as it was at the session's end, so that an analysis that is made again is the same.
     """
     take = partial(analysis_queries.take_analysis, nudge.session_id)
-    steps.run(runtime, nudge, take, partial(_analyze, runtime))
+    runner.run(runtime, nudge, take, partial(_analyze, runtime))
 
 
-def _analyze(runtime: Runtime, work: AnalysisWork) -> steps.Step:
-    def perform(hold: Hold) -> steps.Outcome:
-        bar = Bar(runtime, work, hold)
+def _analyze(runtime: Runtime, work: AnalysisWork) -> runner.Step:
+    def perform(lease: Lease) -> runner.Outcome:
+        bar = Bar(runtime, work, lease)
         bar.tell(0.0, "reading")
         given = _read(runtime, work.id)
         bar.tell(READ_SHARE, "reckoning")
         values = {"percent": 100, "stage": "done", "result": analysis_answer.document(given)}
-        return steps.Outcome(steps.move_on(work, to="completed", values=values))
+        return runner.Outcome(runner.move_on(work, to="completed", values=values))
 
-    return steps.Step(name=STEP, work=work, perform=perform, give_up=steps.fail(work))
+    return runner.Step(name=STEP, work=work, perform=perform, give_up=runner.fail(work))
 
 
 def _read(runtime: Runtime, session_id: uuid.UUID) -> Given:

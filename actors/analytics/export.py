@@ -11,6 +11,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from actors.analytics.detection_source import Piece, Selected
 from actors.analytics.formats.archive import Archive
 from actors.analytics.formats.audacity import Audacity
 from actors.analytics.formats.clips import Clips
@@ -21,10 +22,9 @@ from actors.analytics.formats.parquet import Parquet
 from actors.analytics.formats.raven import Raven
 from actors.analytics.formats.rows import Sink, Writer
 from actors.analytics.formats.rttm import Rttm
-from actors.analytics.selected import Piece, Selected
-from actors.execution import steps
+from actors.execution import runner
 from actors.execution.failures import ClaimLost, Permanent
-from actors.execution.hold import Hold
+from actors.execution.lease import Lease
 from actors.execution.progress import Bar
 from actors.execution.runtime import Runtime
 from actors.facts import export_formats
@@ -60,22 +60,22 @@ MOST_FILES = 50_000
 def export_session_data(runtime: Runtime, nudge: ExportSessionData) -> None:
     """Write the file of an export."""
     take = partial(claims.this, JobWork(job=Export, id=nudge.export_id))
-    steps.run(runtime, nudge, take, partial(_export, runtime))
+    runner.run(runtime, nudge, take, partial(_export, runtime))
 
 
-def _export(runtime: Runtime, work: JobWork) -> steps.Step:
-    def perform(hold: Hold) -> steps.Outcome:
+def _export(runtime: Runtime, work: JobWork) -> runner.Step:
+    def perform(lease: Lease) -> runner.Outcome:
         with runtime.store.reading() as db:
             row = export_queries.get_export(db, work.id)
         if row is None:
             raise ClaimLost
-        bar = Bar(runtime, work, hold)
+        bar = Bar(runtime, work, lease)
         bar.tell(0.0, "looking for the events")
         asked = Selection.of(row)
         selection = replace(asked, noise_types=with_below(asked.noise_types))
         selected = Selected(runtime.store, selection, with_candidates=row.format == "ndjson")
         # An attempt of its own: a worker that was thought dead writes to another one.
-        key = hold.writes(f"{export_prefix(work.id)}{hold.attempt}")
+        key = lease.own(f"{export_prefix(work.id)}{lease.attempt}")
         with runtime.blobs.writer(key) as out:
             sink = Sink(out)
             file = cast(IO[bytes], sink)
@@ -87,9 +87,9 @@ def _export(runtime: Runtime, work: JobWork) -> steps.Step:
             "percent": 100, "stage": "done", "rows_written": n_rows,
             "size_bytes": sink.size_bytes, "blob_key": key,
         }  # fmt: skip
-        return steps.Outcome(steps.move_on(work, to="completed", values=values))
+        return runner.Outcome(runner.move_on(work, to="completed", values=values))
 
-    return steps.Step(name="export", work=work, perform=perform, give_up=steps.fail(work))
+    return runner.Step(name="export", work=work, perform=perform, give_up=runner.fail(work))
 
 
 def _writer(row: Export, out: IO[bytes], selected: Selected) -> Writer:

@@ -13,15 +13,15 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from actors.analytics import report_figures, report_page
-from actors.execution import steps
-from actors.execution.hold import Hold
+from actors.execution import runner
+from actors.execution.lease import Lease
 from actors.execution.progress import Bar
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import GenerateDailyReport, Nudge, StartDailyReports
-from actors.scheduling import clock
-from actors.scheduling.clock import Turn
-from actors.science.summaries import day
-from actors.science.summaries.day import Day
+from actors.scheduling import job_runs
+from actors.scheduling.job_runs import Turn
+from actors.science.summaries import local_day
+from actors.science.summaries.local_day import Day
 from db.blobs import report_key
 from db.queries import report_queries
 from db.queries.model_queries import JobWork
@@ -35,29 +35,29 @@ CLOCK_ZONE = "UTC"
 def generate_daily_report(runtime: Runtime, nudge: GenerateDailyReport) -> None:
     """Make a report, in the place of the one of before."""
     work = JobWork(job=DailyReport, id=nudge.report_id)
-    steps.run(runtime, nudge, partial(claims.this, work), partial(_report, runtime))
+    runner.run(runtime, nudge, partial(claims.this, work), partial(_report, runtime))
 
 
 def start_daily_reports(runtime: Runtime, nudge: StartDailyReports) -> None:
     """Have yesterday's reports made: the installation's, and that of each user with sessions."""
-    clock.run(runtime, nudge, _start)
+    job_runs.run(runtime, nudge, _start)
 
 
 def _start(turn: Turn) -> dict[str, Any]:
     yesterday = turn.slot.astimezone(UTC).date() - timedelta(days=1)
-    its = day.day_of(yesterday, CLOCK_ZONE)
+    its = local_day.day_of(yesterday, CLOCK_ZONE)
     with turn.runtime.store.transaction() as db:
         ids = report_queries.start_reports(
             db, yesterday, CLOCK_ZONE, starts_at=its.begin, ends_at=its.end
         )
-    # If this is not reached, the steward finds the rows.
+    # If this is not reached, recovery finds the rows.
     turn.runtime.publisher.send(*(GenerateDailyReport(report_id=each) for each in ids))
     return {"day": yesterday.isoformat(), "reports": len(ids)}
 
 
-def _report(runtime: Runtime, work: JobWork) -> steps.Step:
-    def perform(hold: Hold) -> steps.Outcome:
-        bar = Bar(runtime, work, hold)
+def _report(runtime: Runtime, work: JobWork) -> runner.Step:
+    def perform(lease: Lease) -> runner.Outcome:
+        bar = Bar(runtime, work, lease)
         bar.tell(0.0, "looking at the day")
         with runtime.store.transaction() as db:
             # What is counted by one statement shall be what the next one adds up.
@@ -70,7 +70,7 @@ def _report(runtime: Runtime, work: JobWork) -> steps.Step:
         report = report_figures.document(found, whole, before)
         bar.tell(0.7, "drawing")
         page = report_page.page(report, everybody=row.user_id is None)
-        key = hold.writes(report_key(work.id, uuid.uuid4()))
+        key = lease.own(report_key(work.id, uuid.uuid4()))
         runtime.blobs.put(key, page)
         values = {
             "percent": 100,
@@ -79,15 +79,15 @@ def _report(runtime: Runtime, work: JobWork) -> steps.Step:
             "made_from": made_from,
             "html_key": key,
         }
-        return steps.Outcome(_made(work, values))
+        return runner.Outcome(_made(work, values))
 
-    return steps.Step(name="report", work=work, perform=perform, give_up=steps.fail(work))
+    return runner.Step(name="report", work=work, perform=perform, give_up=runner.fail(work))
 
 
-def _made(work: JobWork, values: dict[str, Any]) -> steps.Write:
+def _made(work: JobWork, values: dict[str, Any]) -> runner.Write:
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
         made = values | {"made_at": func.clock_timestamp()}
-        return steps.move_on(work, to="completed", values=made)(db, attempt)
+        return runner.move_on(work, to="completed", values=made)(db, attempt)
 
     return write
 
@@ -97,7 +97,7 @@ def days(row: DailyReport) -> tuple[Day, list[Day]]:
     before = []
     for back in range(7, 0, -1):
         try:
-            before.append(day.day_of(row.day - timedelta(days=back), row.time_zone))
-        except (day.NoSuchDay, OverflowError):
+            before.append(local_day.day_of(row.day - timedelta(days=back), row.time_zone))
+        except (local_day.NoSuchDay, OverflowError):
             continue
-    return day.day_of(row.day, row.time_zone), before
+    return local_day.day_of(row.day, row.time_zone), before

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from actors.facts import rounding
 from actors.facts.noise_types import group_of
-from actors.science.summaries import day
-from actors.science.summaries.day import Day, Stretch
+from actors.science.summaries import local_day
+from actors.science.summaries.local_day import Day, Stretch
 from db.queries import report_queries, request_queries
 from db.tables.sessions import level_reference
 
@@ -56,7 +56,7 @@ def ask(db: Session, user_id: uuid.UUID | None, whole: Day, before: Sequence[Day
 def document(found: Found, whole: Day, before: Sequence[Day]) -> dict[str, Any]:
     """The report, as plain data; docs/analytics.md tells what each part is."""
     recorded = _stretches(found.levels)
-    sounds = {reference: day.sound(whole, each) for reference, each in recorded.items()}
+    sounds = {reference: local_day.sound(whole, each) for reference, each in recorded.items()}
     today = [row for row in found.sessions if row.at == len(before) + 1]
     events = _events(found.events, n_before=len(before), n_hours=len(whole.hours))
     by_hour = [sum(of_type["by_hour"][at] for of_type in events.values())
@@ -107,7 +107,7 @@ def _stretches(rows: Iterable[Row[Any]]) -> dict[str, list[Stretch]]:
     for row in rows:
         gain = 10 ** ((row.calibration_db or 0.0) / 10)
         quarters = row.quarter_mean_squares
-        found[level_reference(row.calibration_db)] += day.stretches(
+        found[level_reference(row.calibration_db)] += local_day.stretches(
             row.begin_s,
             row.duration_s,
             None if quarters is None else [gain * each for each in quarters],
@@ -195,7 +195,7 @@ def _compared(
     figures = []
     for at, each in enumerate(before, 1):
         rows = [row for row in found.sessions if row.at == at]
-        sounds = {reference: day.sound(each, some) for reference, some in recorded.items()}
+        sounds = {reference: local_day.sound(each, some) for reference, some in recorded.items()}
         figures.append(
             {
                 "day": each.date.isoformat(),
@@ -227,7 +227,7 @@ def _mean(figures: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         },
         "levels": {
             reference: {
-                name: day.mean_db(
+                name: local_day.mean_db(
                     each["levels"][reference][name] for each in busy if reference in each["levels"]
                 )
                 for name in LEVELS

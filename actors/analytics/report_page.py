@@ -15,7 +15,7 @@ from typing import Any
 
 from actors.analytics.report_figures import LEVELS
 from actors.science.plotting import day_plots
-from actors.science.summaries.day import PERIODS
+from actors.science.summaries.local_day import PERIODS
 
 STYLE = """
 body { margin: 0 auto; max-width: 60rem; padding: 1rem; background: #fff; color: #1c1c1c;

@@ -15,23 +15,23 @@ from sqlalchemy.orm import Session
 
 from actors.audio import base_types, level_answer, pcm, privacy, progress, resplit
 from actors.audio.detect import SCORES
-from actors.execution import steps
+from actors.execution import runner
 from actors.execution.failures import Permanent
-from actors.execution.hold import Hold
+from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.facts import noise_types, rounding
 from actors.messaging.messages import AggregateSession, AnalyzeSession, Nudge
-from actors.science.detection import ear
+from actors.science.detection import inference
 from actors.science.detection.chunks import RATE_HZ, Grid, count_steps
 from actors.science.detection.classifier import Model
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.levels.levels import LevelSeries
 from actors.science.levels.totals import Totals, calibrated
-from actors.science.summaries import day
+from actors.science.summaries import local_day
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
 from db.blobs import BlobMissing, product_key
 from db.queries import analysis_queries, session_queries
-from db.queue import turns
+from db.queue import fair_order
 from db.queue.claims import Work
 from db.tables.sessions import MUTE, AudioSession, SessionSpan
 
@@ -41,12 +41,12 @@ NAMED_SHARE = 0.3
 
 def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
     """Write a session's events, its summary, and what of it was lost."""
-    take = partial(turns.next_session, state="aggregating")
-    steps.run(runtime, nudge, take, partial(_aggregate, runtime))
+    take = partial(fair_order.next_session, state="aggregating")
+    runner.run(runtime, nudge, take, partial(_aggregate, runtime))
 
 
-def _aggregate(runtime: Runtime, work: Work) -> steps.Step:
-    def perform(hold: Hold) -> steps.Outcome:
+def _aggregate(runtime: Runtime, work: Work) -> runner.Step:
+    def perform(lease: Lease) -> runner.Outcome:
         with runtime.store.transaction() as db:
             session = session_queries.get_session(db, work.session_id)
             spans = session_queries.spans_of(db, work.session_id)
@@ -57,16 +57,16 @@ def _aggregate(runtime: Runtime, work: Work) -> steps.Step:
                 f"no part of the recording could be analysed: {spans[0].last_error}",
             )
         try:
-            return _outcome(runtime, work, session, spans, hold)
+            return _outcome(runtime, work, session, spans, lease)
         except BlobMissing as missing:
             return resplit.instead(runtime, session, work, missing)
 
-    return steps.Step(name="aggregate", work=work, perform=perform, give_up=steps.fail(work))
+    return runner.Step(name="aggregate", work=work, perform=perform, give_up=runner.fail(work))
 
 
 def _outcome(
-    runtime: Runtime, work: Work, session: AudioSession, spans: Sequence[SessionSpan], hold: Hold
-) -> steps.Outcome:
+    runtime: Runtime, work: Work, session: AudioSession, spans: Sequence[SessionSpan], lease: Lease
+) -> runner.Outcome:
     """The answer of a session; raises :class:`BlobMissing` if something that it needs is gone."""
     assert session.model_id
     assert session.levels_key
@@ -74,22 +74,22 @@ def _outcome(
     model = runtime.model(session.model_id)
     levels = LevelSeries.from_bytes(runtime.blobs.get(session.levels_key))
     totals = Totals.from_json(session.totals)
-    tell, is_muted = progress.of_stage(runtime, work, hold), session.privacy == MUTE
+    tell, is_muted = progress.of_stage(runtime, work, lease), session.privacy == MUTE
     named_share = NAMED_SHARE if is_muted else 1.0
-    opinion = base_types.opinion_of(runtime, session, model, hold)
+    opinion = base_types.opinion_of(runtime, session, model, lease)
     found = _merge(
-        runtime, session, spans, levels, hold,
+        runtime, session, spans, levels, lease,
         opinion=opinion, tell=lambda share: tell(share * named_share),
     )  # fmt: skip
     audio_keys: dict[str, Any] = {}
     if is_muted:
         audio_keys = privacy.mute(
-            runtime, session, work, hold, found,
+            runtime, session, work, lease, found,
             tell=lambda share: tell(named_share + share * (1.0 - named_share)),
         )  # fmt: skip
     heard = _as_shown(_of_interest(found, session.types), session.calibration_db)
-    answer_key = hold.writes(
-        product_key(session.id, "levels-answer", attempt=hold.attempt, resplits=work.resplits)
+    answer_key = lease.own(
+        product_key(session.id, "levels-answer", attempt=lease.attempt, resplits=work.resplits)
     )
     answer = level_answer.document(session, levels, totals)
     runtime.blobs.put(answer_key, msgspec.json.encode(answer))
@@ -104,15 +104,15 @@ def _outcome(
         "problem": _problem(missing, base_types.note_of(runtime, session, opinion)),
         **audio_keys,
     }
-    return steps.Outcome(_ending(work, session, values, heard, to_partial=bool(missing)))
+    return runner.Outcome(_ending(work, session, values, heard, to_partial=bool(missing)))
 
 
 def _by_quarters(session: AudioSession, levels: LevelSeries) -> list[float] | None:
     """What a day's levels are made of; None if nobody knows when it was."""
     if session.recorded_at is None:
         return None
-    begun_s = day.lead_s(session.recorded_at)
-    quarters: list[float] = levels.on_grid(step_s=day.QUARTER_S, lead_s=begun_s).tolist()
+    begun_s = local_day.lead_s(session.recorded_at)
+    quarters: list[float] = levels.on_grid(step_s=local_day.QUARTER_S, lead_s=begun_s).tolist()
     return quarters
 
 
@@ -121,7 +121,7 @@ def _merge(
     session: AudioSession,
     spans: Sequence[SessionSpan],
     levels: LevelSeries,
-    hold: Hold,
+    lease: Lease,
     *,
     opinion: SecondOpinion | None,
     tell: Callable[[float], None],
@@ -133,14 +133,14 @@ def _merge(
     assert session.model_id
     model = runtime.model(session.model_id)
     scores = np.concatenate([_scores(span, model.classes) for span in spans])
-    grid, read_samples = pcm.grid_of(session), pcm.reader(runtime.blobs, session, hold)
+    grid, read_samples = pcm.grid_of(session), pcm.reader(runtime.blobs, session, lease)
 
     def read(start: int, stop: int) -> NDArray[np.float32]:
         # Stretches are looked at in the order of time.
         tell(start / grid.length)
         return read_samples(start, stop)
 
-    found = ear.find_events(
+    found = inference.find_events(
         model,
         scores,
         read=read,
@@ -248,8 +248,8 @@ def _ending(
     heard: Sequence[Event],
     *,
     to_partial: bool,
-) -> steps.Write:
-    move_on = steps.move_on(
+) -> runner.Write:
+    move_on = runner.move_on(
         work,
         to="partial" if to_partial else "completed",
         values=values,

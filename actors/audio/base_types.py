@@ -14,7 +14,7 @@ import structlog
 
 from actors.audio import pcm
 from actors.execution.failures import BackboneElsewhere
-from actors.execution.hold import Hold
+from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.science.detection.classifier import Model
 from actors.science.detection.second_opinion import SecondOpinion
@@ -37,7 +37,7 @@ def of_split(tagger: Tagger | None) -> dict[str, Any]:
 
 
 def opinion_of(
-    runtime: Runtime, session: AudioSession, model: Model, hold: Hold
+    runtime: Runtime, session: AudioSession, model: Model, lease: Lease
 ) -> SecondOpinion | None:
     """The base types and a model's own, by the backbone that the session was split for.
 
@@ -52,7 +52,7 @@ def opinion_of(
         return None
     tagger = runtime.tagger_for(model)
     if tagger is not None and session.backbone_sha256 in (None, _sha256(tagger)):
-        read, n_samples = pcm.wide_reader(runtime.blobs, session, hold)
+        read, n_samples = pcm.wide_reader(runtime.blobs, session, lease)
         return SecondOpinion(tagger, read, n_samples)
     with runtime.store.transaction() as db:
         waited_s = session_queries.waited_for_backbone_s(db, session.id)

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from actors.audio import pcm, resplit
-from actors.execution import steps
+from actors.execution import runner
 from actors.execution.failures import Permanent
-from actors.execution.hold import Hold
+from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import AggregateSession, DetectSpan, Nudge
-from actors.science.detection import ear
+from actors.science.detection import inference
 from db.blobs import BlobMissing
 from db.queries import session_queries
-from db.queue import turns
+from db.queue import fair_order
 from db.queue.claims import Work
 from db.tables.sessions import AudioSession, SessionSpan
 
@@ -28,10 +28,10 @@ SCORES = "<f2"
 
 def detect_span(runtime: Runtime, nudge: DetectSpan) -> None:
     """Give every step of a span its class probabilities; the last span starts ``aggregate``."""
-    steps.run(runtime, nudge, turns.next_span, partial(_detect, runtime))
+    runner.run(runtime, nudge, fair_order.next_span, partial(_detect, runtime))
 
 
-def _detect(runtime: Runtime, work: Work) -> steps.Step:
+def _detect(runtime: Runtime, work: Work) -> runner.Step:
     assert work.span_index is not None
     session_id, span_index = work.session_id, work.span_index
     aggregate = AggregateSession(session_id=session_id)
@@ -42,19 +42,19 @@ def _detect(runtime: Runtime, work: Work) -> steps.Step:
             return None
         return [aggregate] if was_last else []
 
-    def perform(hold: Hold) -> steps.Outcome:
+    def perform(lease: Lease) -> runner.Outcome:
         with runtime.store.transaction() as db:
             session = session_queries.get_session(db, session_id)
             span = session_queries.get_span(db, session_id, span_index)
         if session is None or span is None:
             raise Permanent("session-removed", "the session was removed while it ran")
         try:
-            scores = _listen(runtime, session, span, hold).astype(SCORES).tobytes()
+            scores = _listen(runtime, session, span, lease).astype(SCORES).tobytes()
         except BlobMissing as missing:
             return resplit.instead(runtime, session, work, missing)
-        return steps.Outcome(lambda db, attempt: finish(db, attempt, state="done", scores=scores))
+        return runner.Outcome(lambda db, attempt: finish(db, attempt, state="done", scores=scores))
 
-    return steps.Step(
+    return runner.Step(
         name="detect",
         work=work,
         perform=perform,
@@ -66,13 +66,13 @@ def _detect(runtime: Runtime, work: Work) -> steps.Step:
 
 
 def _listen(
-    runtime: Runtime, session: AudioSession, span: SessionSpan, hold: Hold
+    runtime: Runtime, session: AudioSession, span: SessionSpan, lease: Lease
 ) -> NDArray[np.float32]:
     """Class probabilities [shape=(n_steps, n_classes)] of a span's steps."""
     assert session.model_id
-    return ear.look_at(
+    return inference.look_at(
         runtime.model(session.model_id),
-        pcm.reader(runtime.blobs, session, hold),
+        pcm.reader(runtime.blobs, session, lease),
         span.start_sample,
         span.stop_sample,
         grid=pcm.grid_of(session),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import structlog
 
 from actors.execution.failures import ClaimLost, Permanent
-from actors.execution.hold import Hold
+from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.facts import formats
 from actors.outbound import errors
@@ -45,7 +45,7 @@ _CODES: Mapping[type[errors.OutboundError], str] = {
 }
 
 
-def recording(runtime: Runtime, session: AudioSession, work: Work, hold: Hold) -> str:
+def recording(runtime: Runtime, session: AudioSession, work: Work, lease: Lease) -> str:
     """The key of a session's recording, which is brought here if it lies elsewhere.
 
     Raises
@@ -58,14 +58,14 @@ def recording(runtime: Runtime, session: AudioSession, work: Work, hold: Hold) -
     """
     if session.size_bytes is not None:
         return session.recording_key
-    key = hold.writes(product_key(work.session_id, "recording", attempt=hold.attempt))
+    key = lease.own(product_key(work.session_id, "recording", attempt=lease.attempt))
     size_bytes = _copy(runtime, session, key) if session.source_key else (
-        _download(runtime, session, key, hold))  # fmt: skip
-    hold.check()
-    hold.keeps(key)
+        _download(runtime, session, key, lease))  # fmt: skip
+    lease.check()
+    lease.release(key)
     with runtime.store.transaction() as db:
         held = session_queries.note_brought(
-            db, work, attempt=hold.attempt, key=key, size_bytes=size_bytes
+            db, work, attempt=lease.attempt, key=key, size_bytes=size_bytes
         )
     if not held:
         runtime.blobs.delete(key)
@@ -75,18 +75,18 @@ def recording(runtime: Runtime, session: AudioSession, work: Work, hold: Hold) -
     return key
 
 
-def _download(runtime: Runtime, session: AudioSession, key: str, hold: Hold) -> int:
+def _download(runtime: Runtime, session: AudioSession, key: str, lease: Lease) -> int:
     """Fetch a recording from its address; its size."""
     assert session.source_url is not None
     limits = Limits(
-        total_s=min(MOST_S, hold.deadline_s * FETCH_SHARE),
+        total_s=min(MOST_S, lease.deadline_s * FETCH_SHARE),
         most_bytes=runtime.settings.max_upload_bytes,
         least_bytes_s=LEAST_BYTES_S,
     )
     try:
         with runtime.outbound.get(session.source_url, limits=limits) as answer:
             answer.require_success()
-            counted = _Counted(answer, hold.check)
+            counted = _Counted(answer, lease.check)
             runtime.blobs.put(key, counted)
     except errors.Final as error:
         raise Permanent(_CODES[type(error)], str(error)) from None

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.execution.hold import Hold
+from actors.execution.lease import Lease
 from actors.science.audio_io.prepare import PCM_BYTES, pcm_to_float
-from actors.science.detection import ear
+from actors.science.detection import inference
 from actors.science.detection.chunks import RATE_HZ, Grid
 from db.blobs import Blobs
 from db.tables.sessions import AudioSession
@@ -24,34 +24,34 @@ def grid_of(session: AudioSession) -> Grid:
     return Grid(session.n_samples, lead=session.grid_lead)
 
 
-def reader(blobs: Blobs, session: AudioSession, hold: Hold) -> ear.Read:
+def reader(blobs: Blobs, session: AudioSession, lease: Lease) -> inference.Read:
     """Reads the samples of a session at 16 kHz, silent outside of those that there are.
 
     Each read asks first whether to go on: whoever listens reads piece by piece.
     """
     assert session.pcm_key
     assert session.n_samples
-    return _reader(blobs, session.pcm_key, session.n_samples, hold)
+    return _reader(blobs, session.pcm_key, session.n_samples, lease)
 
 
-def blocks(blobs: Blobs, session: AudioSession, hold: Hold) -> Iterator[NDArray[np.float32]]:
+def blocks(blobs: Blobs, session: AudioSession, lease: Lease) -> Iterator[NDArray[np.float32]]:
     """Yield the samples of a session at 16 kHz, piece by piece."""
     assert session.n_samples
-    read = reader(blobs, session, hold)
+    read = reader(blobs, session, lease)
     for start in range(0, session.n_samples, BLOCK):
         yield read(start, min(start + BLOCK, session.n_samples))
 
 
-def wide_reader(blobs: Blobs, session: AudioSession, hold: Hold) -> tuple[ear.Read, int]:
+def wide_reader(blobs: Blobs, session: AudioSession, lease: Lease) -> tuple[inference.Read, int]:
     """Return what reads the samples of a session at 32 kHz, as `reader`, and their number."""
     assert session.wide_pcm_key
     n_samples = blobs.size(session.wide_pcm_key) // PCM_BYTES
-    return _reader(blobs, session.wide_pcm_key, n_samples, hold), n_samples
+    return _reader(blobs, session.wide_pcm_key, n_samples, lease), n_samples
 
 
-def _reader(blobs: Blobs, key: str, n_samples: int, hold: Hold) -> ear.Read:
+def _reader(blobs: Blobs, key: str, n_samples: int, lease: Lease) -> inference.Read:
     def read(start: int, stop: int) -> NDArray[np.float32]:
-        hold.check()
+        lease.check()
         first, last = max(start, 0), min(stop, n_samples)
         data = blobs.get_range(key, start=first * PCM_BYTES, length=(last - first) * PCM_BYTES)
         return np.pad(pcm_to_float(data), (first - start, stop - last))

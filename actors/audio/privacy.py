@@ -1,7 +1,7 @@
 """What becomes of the audio of a session that asks for privacy.
 
 Nothing is served of such a session before it has ended, and nothing that was sent is kept after
-that. The row that ends it names the muted copy, if it asked for one; then the steward removes all
+that. The row that ends it names the muted copy, if it asked for one; then recovery removes all
 audio that the row does not name. So it does not matter when a worker dies.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from actors.audio import pcm
 from actors.execution.failures import Permanent
-from actors.execution.hold import Hold
+from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.facts import noise_types
 from actors.science.audio_io import decode, flac, muting, spectrogram
@@ -82,7 +82,7 @@ def mute(
     runtime: Runtime,
     session: AudioSession,
     work: Work,
-    hold: Hold,
+    lease: Lease,
     events: Iterable[Event],
     *,
     tell: Callable[[float], None],
@@ -91,7 +91,7 @@ def mute(
 
     Parameters
     ----------
-    runtime, session, work, hold
+    runtime, session, work, lease
         Of the step that ends the session.
     events
         All that was found; those of speech are muted whatever the backbone says.
@@ -105,13 +105,13 @@ def mute(
     """
     require_mutable(session, runtime.tagger)
     muted_key, picture_key = (
-        hold.writes(product_key(session.id, name, attempt=hold.attempt, resplits=work.resplits))
+        lease.own(product_key(session.id, name, attempt=lease.attempt, resplits=work.resplits))
         for name in ("muted", "spectrogram")
     )
-    intervals = _speech(runtime, session, hold, events, tell=tell)
+    intervals = _speech(runtime, session, lease, events, tell=tell)
     _write_copy(runtime, session, muted_key, intervals, tell=tell)
     picture = Spectrogram()
-    blocks = (block[:, None] for block in pcm.blocks(runtime.blobs, session, hold))
+    blocks = (block[:, None] for block in pcm.blocks(runtime.blobs, session, lease))
     for block in muting.muted(blocks, intervals, rate_hz=RATE_HZ):
         picture.push(block[:, 0])
     runtime.blobs.put(picture_key, spectrogram.to_png(picture.finish()))
@@ -121,13 +121,13 @@ def mute(
 def _speech(
     runtime: Runtime,
     session: AudioSession,
-    hold: Hold,
+    lease: Lease,
     events: Iterable[Event],
     *,
     tell: Callable[[float], None],
 ) -> speech.Intervals:
     assert runtime.tagger is not None
-    read, n_samples = pcm.wide_reader(runtime.blobs, session, hold)
+    read, n_samples = pcm.wide_reader(runtime.blobs, session, lease)
     found = speech.find(
         runtime.tagger.backbone,
         read,

@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from functools import partial
 
 from actors.audio import fetch, limits, privacy
-from actors.execution import steps
+from actors.execution import runner
 from actors.execution.failures import Permanent
-from actors.execution.hold import Hold
+from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.facts import noise_types
 from actors.messaging.messages import ProcessAudioFile, SplitRecording
 from actors.science.audio_io import decode
 from actors.science.detection.classifier import Model
 from db.queries import session_queries
-from db.queue import turns
+from db.queue import fair_order
 from db.queue.claims import Work
 
 
@@ -23,28 +23,28 @@ def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
     """Bring a recording here if it lies elsewhere, find out what it is, give it the current
     model unless it was posted with one, and hand it to ``split``.
     """
-    take = partial(turns.next_session, state="queued")
-    steps.run(runtime, nudge, take, partial(_process, runtime))
+    take = partial(fair_order.next_session, state="queued")
+    runner.run(runtime, nudge, take, partial(_process, runtime))
 
 
-def _process(runtime: Runtime, work: Work) -> steps.Step:
-    def perform(hold: Hold) -> steps.Outcome:
+def _process(runtime: Runtime, work: Work) -> runner.Step:
+    def perform(lease: Lease) -> runner.Outcome:
         with runtime.store.reading() as db:
             session = session_queries.get_session(db, work.session_id)
         assert session is not None
         with (
             privacy.audio_is_needed(session),
-            runtime.blobs.open(fetch.recording(runtime, session, work, hold)) as file,
+            runtime.blobs.open(fetch.recording(runtime, session, work, lease)) as file,
             decode.open_recording(file) as decoder,
         ):
             audio = decoder.format
         limits.check_format(audio, runtime.settings)
-        hold.check()
+        lease.check()
         model_id = session.model_id or runtime.current_model_id()
         # A model that cannot be used is told here, rather than by every span.
         _check_known({*session.thresholds, *session.types}, runtime.model(model_id))
-        return steps.Outcome(
-            steps.move_on(
+        return runner.Outcome(
+            runner.move_on(
                 work,
                 to="splitting",
                 values={
@@ -58,7 +58,7 @@ def _process(runtime: Runtime, work: Work) -> steps.Step:
             )
         )
 
-    return steps.Step(name="process", work=work, perform=perform, give_up=steps.fail(work))
+    return runner.Step(name="process", work=work, perform=perform, give_up=runner.fail(work))
 
 
 def _check_known(names: Iterable[str], model: Model) -> None:

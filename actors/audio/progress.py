@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from actors.execution.hold import Hold
+from actors.execution.lease import Lease
 from actors.execution.progress import Teller
 from actors.execution.runtime import Runtime
 from db.queries import session_queries
 from db.queue.claims import Work
 
 
-def of_stage(runtime: Runtime, work: Work, hold: Hold) -> Callable[[float], None]:
+def of_stage(runtime: Runtime, work: Work, lease: Lease) -> Callable[[float], None]:
     """Is told the share of a stage that is done, in [0, 1], as often as one likes.
 
-    It stops work that is in vain, too: see :meth:`Hold.check`.
+    It stops work that is in vain, too: see :meth:`Lease.check`.
     """
-    teller = Teller(runtime, hold)
+    teller = Teller(runtime, lease)
 
     def tell(share: float) -> None:
         share = min(max(share, 0.0), 1.0)
         teller.tell(
-            lambda db: session_queries.note_share(db, work, attempt=hold.attempt, share=share)
+            lambda db: session_queries.note_share(db, work, attempt=lease.attempt, share=share)
         )
 
     return tell

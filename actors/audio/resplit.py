@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from actors.audio import privacy
-from actors.execution import steps
+from actors.execution import runner
 from actors.execution.failures import Permanent
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge, SplitRecording
@@ -30,7 +30,7 @@ MOST_RESPLITS = 2
 
 def instead(
     runtime: Runtime, session: AudioSession, work: Work, missing: BlobMissing
-) -> steps.Outcome:
+) -> runner.Outcome:
     """Return the outcome of a step that found a product missing: the session is split again.
 
     Raises
@@ -56,4 +56,4 @@ def instead(
             return None
         return [SplitRecording(session_id=work.session_id)]
 
-    return steps.Outcome(write, result="sent_back")
+    return runner.Outcome(write, result="sent_back")

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from actors.audio import base_types, limits, privacy, progress
-from actors.execution import steps
-from actors.execution.hold import Hold
+from actors.execution import runner
+from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import DetectSpan, Nudge, SplitRecording
 from actors.science.audio_io import decode, spectrogram
@@ -25,7 +25,7 @@ from actors.science.detection import chunks
 from actors.science.levels import calibration
 from db.blobs import product_key
 from db.queries import session_queries, usage_limit_queries
-from db.queue import turns
+from db.queue import fair_order
 from db.queue.claims import Work
 from db.tables.sessions import KEEP, AudioSession
 
@@ -43,30 +43,30 @@ CALIBRATION_DECIMALS = 3
 
 def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
     """Turn a recording into spans that many workers can work on at once."""
-    take = partial(turns.next_session, state="splitting")
-    steps.run(runtime, nudge, take, partial(_split, runtime))
+    take = partial(fair_order.next_session, state="splitting")
+    runner.run(runtime, nudge, take, partial(_split, runtime))
 
 
-def _split(runtime: Runtime, work: Work) -> steps.Step:
+def _split(runtime: Runtime, work: Work) -> runner.Step:
     session_id = work.session_id
 
-    def perform(hold: Hold) -> steps.Outcome:
+    def perform(lease: Lease) -> runner.Outcome:
         with runtime.store.transaction() as db:
             session = session_queries.get_session(db, session_id)
         assert session is not None
         privacy.require_mutable(session, runtime.tagger)
         with privacy.audio_is_needed(session):
             # First, since a calibrator's recording that is none fails the session.
-            calibration_db = _calibration_db(runtime, session, hold)
+            calibration_db = _calibration_db(runtime, session, lease)
             pcm_key, wide_key, levels_key, picture_key = (
-                hold.writes(
-                    product_key(session_id, name, attempt=hold.attempt, resplits=work.resplits)
+                lease.own(
+                    product_key(session_id, name, attempt=lease.attempt, resplits=work.resplits)
                 )
                 for name in ("pcm", "wide-pcm", "levels", "spectrogram")
             )
             tagger = runtime.tagger
             keys = (pcm_key, None if tagger is None else wide_key)
-            tell = progress.of_stage(runtime, work, hold)
+            tell = progress.of_stage(runtime, work, lease)
             prepared, picture = _decode(runtime, session, keys, tell=tell)
         runtime.blobs.put(levels_key, prepared.levels.to_bytes())
         # With privacy the picture is drawn at the end, without speech, or not at all.
@@ -74,7 +74,7 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
         if is_drawn:
             runtime.blobs.put(picture_key, spectrogram.to_png(picture.finish()))
         spans = chunks.plan_spans(prepared.grid.length)
-        move_on = steps.move_on(
+        move_on = runner.move_on(
             work,
             to="detecting",
             values={
@@ -106,12 +106,12 @@ def _split(runtime: Runtime, work: Work) -> steps.Step:
                     usage_limit_queries.count_audio(db, session_id, audio_s=prepared.duration_s)
             return nudges
 
-        return steps.Outcome(write)
+        return runner.Outcome(write)
 
-    return steps.Step(name="split", work=work, perform=perform, give_up=steps.fail(work))
+    return runner.Step(name="split", work=work, perform=perform, give_up=runner.fail(work))
 
 
-def _calibration_db(runtime: Runtime, session: AudioSession, hold: Hold) -> float | None:
+def _calibration_db(runtime: Runtime, session: AudioSession, lease: Lease) -> float | None:
     """The calibration that the session was posted with, or that its recording of a tone says."""
     if session.calibration_tone_db is None:
         return session.calibration_db
@@ -121,7 +121,7 @@ def _calibration_db(runtime: Runtime, session: AudioSession, hold: Hold) -> floa
     ):
         rate_hz = decoder.format.rate_hz
         found = calibration.from_tone(
-            _checked(decoder.blocks(calibration.frame_length(rate_hz)), hold),
+            _checked(decoder.blocks(calibration.frame_length(rate_hz)), lease),
             rate_hz=rate_hz,
             tone_spl_db=session.calibration_tone_db,
         )
@@ -129,9 +129,9 @@ def _calibration_db(runtime: Runtime, session: AudioSession, hold: Hold) -> floa
     return round(found.calibration_db, CALIBRATION_DECIMALS)
 
 
-def _checked(blocks: Iterable[Samples], hold: Hold) -> Iterator[Samples]:
+def _checked(blocks: Iterable[Samples], lease: Lease) -> Iterator[Samples]:
     for block in blocks:
-        hold.check()
+        lease.check()
         yield block
 
 

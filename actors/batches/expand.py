@@ -10,9 +10,9 @@ import msgspec
 import structlog
 from sqlalchemy.orm import Session
 
-from actors.execution import steps
+from actors.execution import runner
 from actors.execution.failures import Permanent, Problem
-from actors.execution.hold import Hold
+from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import BatchProcessFiles, Nudge, ProcessAudioFile
 from db.blobs import INBOX, BlobMissing, BlobsAway, recording_key
@@ -26,27 +26,27 @@ log = structlog.get_logger(__name__)
 def batch_process_files(runtime: Runtime, nudge: BatchProcessFiles) -> None:
     """Take the next page of a batch; the nudge for the page behind it is sent with its end."""
     take = partial(batch_queries.take_batch, nudge.batch_id)
-    steps.run(runtime, nudge, take, partial(_step, runtime))
+    runner.run(runtime, nudge, take, partial(_step, runtime))
 
 
-def _step(runtime: Runtime, work: BatchWork) -> steps.Step:
+def _step(runtime: Runtime, work: BatchWork) -> runner.Step:
     perform = {"receiving": _close, "listing": _list, "expanding": _expand}[work.state]
-    return steps.Step(
-        name="batch", work=work, perform=partial(perform, runtime, work), give_up=steps.fail(work)
+    return runner.Step(
+        name="batch", work=work, perform=partial(perform, runtime, work), give_up=runner.fail(work)
     )
 
 
-def _close(_runtime: Runtime, work: BatchWork, _hold: Hold) -> steps.Outcome:
+def _close(_runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Outcome:
     """End a batch whose upload has been silent for long: its server process is gone."""
     problem = Problem(
         code="upload-broken-off", detail="the upload broke off; what had arrived was taken"
     )
-    return steps.Outcome(
-        steps.move_on(work, to="taken", values={"problem": msgspec.to_builtins(problem)})
+    return runner.Outcome(
+        runner.move_on(work, to="taken", values={"problem": msgspec.to_builtins(problem)})
     )
 
 
-def _list(runtime: Runtime, work: BatchWork, _hold: Hold) -> steps.Outcome:
+def _list(runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Outcome:
     """Write down what lies below the batch's prefix."""
     with runtime.store.transaction() as db:
         batch = _batch(db, work)
@@ -64,12 +64,12 @@ def _list(runtime: Runtime, work: BatchWork, _hold: Hold) -> steps.Outcome:
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
         more = [BatchProcessFiles(batch_id=work.id)]
         values = {"items_total": len(keys)}
-        moved = steps.move_on(work, to="expanding", values=values, then=more)(db, attempt)
+        moved = runner.move_on(work, to="expanding", values=values, then=more)(db, attempt)
         if moved is not None:
             batch_queries.add_keys(db, work.id, keys)
         return moved
 
-    return steps.Outcome(write)
+    return runner.Outcome(write)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class _Copied:
     size_bytes: int
 
 
-def _expand(runtime: Runtime, work: BatchWork, hold: Hold) -> steps.Outcome:
+def _expand(runtime: Runtime, work: BatchWork, lease: Lease) -> runner.Outcome:
     """Copy the recordings of the next items; the end of the page makes sessions of them.
 
     The key of a copy is the item's for good. If the claim is lost to another worker, that one
@@ -90,13 +90,13 @@ def _expand(runtime: Runtime, work: BatchWork, hold: Hold) -> steps.Outcome:
     with runtime.store.transaction() as db:
         batch = _batch(db, work)
         items = batch_queries.next_items(db, work.id)
-    found = _copy_all(runtime, items, hold)
+    found = _copy_all(runtime, items, lease)
 
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
         next_item = work.next_item + len(items)
         is_last = next_item == batch.items_total
         then = [] if is_last else [BatchProcessFiles(batch_id=work.id)]
-        move_on = steps.move_on(
+        move_on = runner.move_on(
             work,
             to="taken" if is_last else work.state,
             values={"next_item": next_item},
@@ -109,7 +109,7 @@ def _expand(runtime: Runtime, work: BatchWork, hold: Hold) -> steps.Outcome:
             return None
         return [*_write_page(db, batch, items, found), *then]
 
-    return steps.Outcome(write)
+    return runner.Outcome(write)
 
 
 def _write_page(
@@ -129,7 +129,7 @@ def _write_page(
     return nudges
 
 
-def _copy_all(runtime: Runtime, items: Sequence[BatchItem], hold: Hold) -> list[_Copied | str]:
+def _copy_all(runtime: Runtime, items: Sequence[BatchItem], lease: Lease) -> list[_Copied | str]:
     """Copy each recording, or say why not.
 
     A failure that may pass is tried again, with the page. The last time it is held against the
@@ -138,9 +138,9 @@ def _copy_all(runtime: Runtime, items: Sequence[BatchItem], hold: Hold) -> list[
     """
     found: list[_Copied | str] = []
     failures: list[Exception] = []
-    is_last_try = hold.counted >= runtime.settings.max_attempts
+    is_last_try = lease.counted >= runtime.settings.max_attempts
     for item in items:
-        hold.check()
+        lease.check()
         try:
             found.append(_copy(runtime, item))
         except BlobsAway:

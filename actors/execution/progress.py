@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from actors.execution.failures import ClaimLost
-from actors.execution.hold import Hold
+from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from db.queries import model_queries
 from db.queries.model_queries import JobWork
@@ -23,16 +23,16 @@ AWAY_S = 10.0
 
 
 class Teller:
-    """Tells how far some work is, and stops what is in vain: see :meth:`Hold.check`."""
+    """Tells how far some work is, and stops what is in vain: see :meth:`Lease.check`."""
 
-    def __init__(self, runtime: Runtime, hold: Hold) -> None:
+    def __init__(self, runtime: Runtime, lease: Lease) -> None:
         self._runtime = runtime
-        self._hold = hold
+        self._lease = lease
         self._next_at = 0.0
 
     def tell(self, note: Callable[[Session], bool], *, at_once: bool = False) -> None:
         """Write by ``note``, which says whether the claim is still held, if it is time again."""
-        self._hold.check()
+        self._lease.check()
         if time.monotonic() < self._next_at and not at_once:
             return
         try:
@@ -49,12 +49,12 @@ class Teller:
 
 
 class Bar:
-    """Tells how far a job is, and stops one that is in vain: see :meth:`Hold.check`."""
+    """Tells how far a job is, and stops one that is in vain: see :meth:`Lease.check`."""
 
-    def __init__(self, runtime: Runtime, work: JobWork, hold: Hold) -> None:
-        self._teller = Teller(runtime, hold)
+    def __init__(self, runtime: Runtime, work: JobWork, lease: Lease) -> None:
+        self._teller = Teller(runtime, lease)
         self._work = work
-        self._attempt = hold.attempt
+        self._attempt = lease.attempt
         self._stage = ""
 
     def tell(self, fraction: float, stage: str) -> None:

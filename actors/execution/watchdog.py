@@ -2,7 +2,7 @@
 
 Three guards, each for what the one before cannot stop:
 
-1. At its deadline :meth:`actors.execution.hold.Hold.check` raises, where the work asks.
+1. At its deadline :meth:`actors.execution.lease.Hold.check` raises, where the work asks.
 2. Half of `GRACE_S` later dramatiq's time limit raises in any other Python code.
 3. `GRACE_S` after the deadline this watchdog leaves the process: native code (a decoder, a file
    system that hangs) sees no exception. The reason is kept in the row if Postgres takes it; the
@@ -28,7 +28,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from actors.execution.runs import Run
+from actors.execution.run_log import Run
 from actors.messaging import messages
 from actors.messaging.messages import Nudge
 from db.settings import Settings

@@ -5,7 +5,7 @@ An upload stores its files first and writes its row then. A process that dies in
 database that does not answer, leaves blobs without a row; a writer that is killed leaves half a
 blob, and a training that is killed at its end leaves a model that was never registered. What was
 put into the store by its owner may never be made a session of. What a
-session leaves that is in the database is the steward's.
+session leaves that is in the database is recovery's.
 
 Blobs are removed only from a store that is this database's (:mod:`actors.maintenance.ownership`),
 and not at once (:mod:`actors.maintenance.orphans`).
@@ -21,8 +21,8 @@ import msgspec
 from actors.execution.runtime import Runtime
 from actors.maintenance import orphans, ownership
 from actors.messaging.messages import CleanUp
-from actors.scheduling import clock
-from actors.scheduling.clock import Turn
+from actors.scheduling import job_runs
+from actors.scheduling.job_runs import Turn
 from db.blobs import export_prefix
 from db.queries import export_queries, idempotency_queries, request_queries, webhook_queries
 
@@ -43,7 +43,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 def clean_up(runtime: Runtime, nudge: CleanUp) -> None:
     """Remove the blobs that no row names, if they are old enough, and rows of long ago."""
-    clock.run(runtime, nudge, _clean_up)
+    job_runs.run(runtime, nudge, _clean_up)
 
 
 def _clean_up(turn: Turn) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _remove_exports(turn: Turn) -> int:
     """Remove exports whose time is over, with their files; how many."""
     runtime, removed = turn.runtime, 0
     while True:
-        turn.hold.check()
+        turn.lease.check()
         with runtime.store.transaction() as db:
             page = export_queries.remove_expired(db, limit=PAGE_ROWS)
         for export_id in page:

@@ -17,8 +17,8 @@ from actors.execution.runtime import Runtime
 from actors.maintenance import ownership
 from actors.messaging import queues
 from actors.messaging.messages import CheckHealth, CleanUp
-from actors.scheduling import clock
-from actors.scheduling.clock import Turn
+from actors.scheduling import job_runs
+from actors.scheduling.job_runs import Turn
 from db.queries import job_run_queries, queue_queries, retention_queries, session_queries
 
 log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ class Fault(Exception):
 
 def health_check(runtime: Runtime, nudge: CheckHealth) -> None:
     """Ask every part, and keep what it answers."""
-    clock.run(runtime, nudge, _check_all)
+    job_runs.run(runtime, nudge, _check_all)
 
 
 def _check_all(turn: Turn) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def _scheduler(runtime: Runtime) -> dict[str, Any]:
         since = tick or job_run_queries.first_run_at(db) or now
     facts = {"latest_tick": None if tick is None else tick.isoformat()}
     if now - since > SILENT_SCHEDULER:
-        raise Fault("the scheduler is silent; the steward fills its slots meanwhile", **facts)
+        raise Fault("the scheduler is silent; recovery fills its slots meanwhile", **facts)
     return facts
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from actors.execution.failures import Permanent
 from actors.execution.runtime import Runtime
-from actors.scheduling.clock import Turn
+from actors.scheduling.job_runs import Turn
 from db.blobs import CLIPS, EXPORTS, REPORTS, SESSIONS, TRAININGS, UPLOADS, VALIDATIONS
 from db.queries import (
     export_queries,
@@ -79,7 +79,7 @@ def remove(turn: Turn, *, force: bool) -> dict[str, int]:
     for index, place in enumerate(PLACES):
         turn.bar.tell(index / len(PLACES), f"looking below {place.prefix}")
         for page in old_keys(turn.runtime, place):
-            turn.hold.check()
+            turn.lease.check()
             found = unknown(turn.runtime, place, page)
             with store.transaction() as db:
                 unmarked = orphan_queries.note_orphans(db, found, seen_at=began_at)
@@ -123,7 +123,7 @@ def _remove_marked(turn: Turn, began_at: datetime) -> int:
     runtime, removed = turn.runtime, 0
     kept_s = runtime.settings.keep_orphans_days * DAY_S
     while True:
-        turn.hold.check()
+        turn.lease.check()
         with runtime.store.transaction() as db:
             page = orphan_queries.page_marked(
                 db, older_than_s=kept_s, seen_at=began_at, limit=PAGE_KEYS

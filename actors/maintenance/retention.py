@@ -22,8 +22,8 @@ from sqlalchemy.orm import Session
 from actors.execution.runtime import Runtime
 from actors.maintenance import ownership
 from actors.messaging.messages import CleanUpFailedSessions, CleanUpOldSessions
-from actors.scheduling import clock
-from actors.scheduling.clock import Turn
+from actors.scheduling import job_runs
+from actors.scheduling.job_runs import Turn
 from actors.science.audio_io import clips, decode
 from actors.science.errors import RecordingError
 from db.blobs import BlobMissing, clip_key, export_prefix, session_prefix
@@ -64,12 +64,12 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 def cleanup_old_sessions(runtime: Runtime, nudge: CleanUpOldSessions) -> None:
     """Remove sessions that ended longer ago than they are kept."""
-    clock.run(runtime, nudge, partial(_clean_up, failed=False))
+    job_runs.run(runtime, nudge, partial(_clean_up, failed=False))
 
 
 def cleanup_failed_sessions(runtime: Runtime, nudge: CleanUpFailedSessions) -> None:
     """Remove sessions that failed, or that have not ended, a day after they were sent."""
-    clock.run(runtime, nudge, partial(_clean_up, failed=True))
+    job_runs.run(runtime, nudge, partial(_clean_up, failed=True))
 
 
 def _clean_up(turn: Turn, *, failed: bool) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def _past(runtime: Runtime, options: Options, *, failed: bool) -> Past:
 
 def _remove_page(turn: Turn, past: Past, *, keep_best: int) -> tuple[int, int]:
     """Remove a page of sessions: how many, and how many clips of them were kept."""
-    turn.hold.check()
+    turn.lease.check()
     runtime = turn.runtime
     with runtime.store.transaction() as db:
         ids = retention_queries.page_past(db, past, limit=PAGE_SESSIONS, most_spans=PAGE_SPANS)

@@ -11,8 +11,8 @@ from psycopg import sql
 from actors.execution.failures import Permanent
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import VacuumDatabase
-from actors.scheduling import clock
-from actors.scheduling.clock import Turn
+from actors.scheduling import job_runs
+from actors.scheduling.job_runs import Turn
 from db.queries import retention_queries
 from db.store import make_engine
 
@@ -24,7 +24,7 @@ STATEMENT_TIMEOUT_MS = 1_400_000
 
 def vacuum_database(runtime: Runtime, nudge: VacuumDatabase) -> None:
     """Remove dead rows and renew the statistics of every table."""
-    clock.run(runtime, nudge, _vacuum)
+    job_runs.run(runtime, nudge, _vacuum)
 
 
 def _vacuum(turn: Turn) -> dict[str, Any]:

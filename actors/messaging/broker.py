@@ -29,15 +29,15 @@ log = structlog.get_logger(__name__)
 #: connection after two that are missed. Shorter notices a dead peer sooner.
 HEARTBEAT_S = 60
 #: While RabbitMQ raises an alarm a confirmed publish hangs; after about this time it is given up,
-#: and the steward sends the message again. A process that stops waits for it.
+#: and recovery sends the message again. A process that stops waits for it.
 BLOCKED_TIMEOUT_S = 10
 SOCKET_TIMEOUT_S = 5
 #: RabbitMQ gives a message that was delivered this often without an answer to the dead letters.
-#: The row it names is not lost: claims are counted in Postgres, and the steward nudges.
+#: The row it names is not lost: claims are counted in Postgres, and recovery nudges.
 DELIVERY_LIMIT = 5
 #: A dead letter is kept for a week, so that somebody sees it after a holiday, and at most so many
 #: a queue, the oldest going first: a release that cannot read its messages makes one each time
-#: the steward nudges. No row is lost with it; what is lost is the chance to look at it.
+#: recovery nudges. No row is lost with it; what is lost is the chance to look at it.
 DEAD_LETTER_TTL_MS = 7 * 24 * 3_600 * 1_000
 DEAD_LETTERS_KEPT = 10_000
 #: Threads that publish. Each keeps a connection of its own for good.
@@ -58,7 +58,7 @@ def middleware() -> list[Middleware]:
         # Keeps a message that no release can read among the dead letters, to be looked at.
         RejectUnreadable(),
         # Gives periodic actors their schedule; a tick later than this is dropped, and is made
-        # good by the steward or by the next one.
+        # good by recovery or by the next one.
         PeriodiqMiddleware(skip_delay=30),
     ]
 
@@ -66,7 +66,7 @@ def middleware() -> list[Middleware]:
 class RejectUnreadable(Middleware):
     """Rejects a message that is not of its actor's contract.
 
-    Every other failure is acked: what was to be done stands in Postgres, and the steward nudges.
+    Every other failure is acked: what was to be done stands in Postgres, and recovery nudges.
     """
 
     def after_process_message(
@@ -174,7 +174,7 @@ class Publisher:
 
     Dramatiq keeps a connection for each thread that ever published and does not free it, so
     threads that come and go must not publish themselves. A nudge that cannot be sent is logged
-    and forgotten: the row that it names is in Postgres, and the steward will find it quiet.
+    and forgotten: the row that it names is in Postgres, and recovery will find it quiet.
     """
 
     def __init__(self, broker: dramatiq.Broker, *, prefix: str) -> None:

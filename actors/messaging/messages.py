@@ -2,9 +2,9 @@
 
 A message is a nudge: there is one more row to look at. It is small JSON of identifiers, it carries
 no state, and handling one twice changes nothing. A session or a span that it names is only whom it
-was sent for, and is told in the log: the worker takes the one that is next (``db/queue/turns.py``).
-Fields may be added with a default; none may be renamed or removed while a message that bears it can
-still lie in a queue.
+was sent for, and is told in the log: the worker takes the one that is next
+(``db/queue/fair_order.py``). Fields may be added with a default; none may be renamed or removed
+while a message that bears it can still lie in a queue.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The scheduler's process: periodiq, which sends the ticks of ``actors/scheduling/schedule.py``.
+"""The scheduler's process: periodiq, which sends the ticks of ``actors/scheduling/jobs.py``.
 
-TZ=UTC python -m actors.scheduling.scheduler actors.scheduling.schedule:boot
+TZ=UTC python -m actors.scheduling.scheduler actors.scheduling.jobs:boot
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def exit_at_signal() -> None:
 
     periodiq handles neither, and as PID 1 a process receives no signal that it does not handle.
     A thread waits for them, since a handler would run only after the call in which the main thread
-    is: a look-up of a name can take half a minute. A tick that is lost is filled in by the steward.
+    is: a look-up of a name can take half a minute. A tick that is lost is filled in by recovery.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 

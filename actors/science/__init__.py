@@ -1,8 +1,7 @@
 """The pure core: arrays and dataclasses in, arrays and dataclasses out.
 
-Nothing in this package knows of a broker, a database, settings or logging. The modules follow
-the way of a recording: ``decode`` and ``prepare``, ``chunks``, ``features``, ``classifier``,
-``events``. Beside them ``meter`` measures (by ``weighting``, ``bands`` and ``peak``) what
-``levels`` and ``totals`` hold, and ``calibration`` brings it to dB SPL. ``synth`` makes sounds and
-``plots`` draws.
+Nothing in this package imports a broker, a database, settings or logging. Its folders follow the
+way of a recording: ``audio_io`` decodes it, ``levels`` measures it, ``tagging`` and ``detection``
+make noise events of it, ``summaries`` adds them up, and ``plotting`` draws them. ``evaluation``
+measures how good detections are, and ``synth`` makes sounds.
 """

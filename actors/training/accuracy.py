@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from actors.science.audio_io import decode
 from actors.science.audio_io.prepare import pcm_to_float, prepare
-from actors.science.detection import ear, events, naming
+from actors.science.detection import inference, naming, segmentation
 from actors.science.detection.chunks import RATE_HZ, STEP_S, Grid
 from actors.science.detection.classifier import Model
 from actors.science.detection.second_opinion import SecondOpinion
@@ -24,7 +24,7 @@ from actors.science.evaluation import clip_metrics, metrics
 from actors.science.evaluation.metrics import LabelledEvent
 from actors.science.levels.levels import LevelSeries
 from actors.science.types import BACKGROUND, Event
-from actors.training import scenes
+from actors.training import mixtures
 from actors.training.dataset import LabelledClip, Samples
 
 #: Signal-to-noise ratio of the noisy clips, in dB.
@@ -129,8 +129,8 @@ def name_clips(
     for clip in clips:
         samples = clip.samples.astype(np.float64)
         if snr_db is not None:
-            samples = np.sum(scenes.mixed(samples, snr_db=snr_db, rng=rng), axis=0)
-        rows.append(ear.name_clip(models[clip.group], samples.astype(np.float32)))
+            samples = np.sum(mixtures.mixed(samples, snr_db=snr_db, rng=rng), axis=0)
+        rows.append(inference.name_clip(models[clip.group], samples.astype(np.float32)))
     return Clips(
         np.array([clip.label for clip in clips]),
         np.array([clip.group for clip in clips]),
@@ -221,31 +221,32 @@ def _hear(
 ) -> list[Event]:
     grid = recording.grid
     by_fold = {
-        fold: ear.listen(model, recording.samples, lead=grid.lead) for fold, model in models.items()
+        fold: inference.listen(model, recording.samples, lead=grid.lead)
+        for fold, model in models.items()
     }
     classes, n_steps = next(iter(models.values())).classes, len(next(iter(by_fold.values())))
     judges = [recording.fold_at((step + 0.5) * STEP_S - grid.lead_s) for step in range(n_steps)]
     scores = np.stack([by_fold[fold][step] for step, fold in enumerate(judges)])
-    read = ear.in_memory(recording.samples)
-    named: dict[str, events.SecondLook] = {}
-    steady: dict[str, events.SecondLook] = {}
+    read = inference.in_memory(recording.samples)
+    named: dict[str, segmentation.SecondLook] = {}
+    steady: dict[str, segmentation.SecondLook] = {}
     for fold, model in models.items():
-        own = ear.looker(model, scores, read=read, grid=grid)
+        own = inference.looker(model, scores, read=read, grid=grid)
         least = naming.least_of(model, with_base_types=opinions is not None)
         opinion = None if opinions is None else opinions[fold]
         named[fold], steady_look = naming.looks(own, model, opinion, least, grid)
         if steady_look is not None:
             steady[fold] = steady_look
 
-    def by_judge(looks: Mapping[str, events.SecondLook]) -> events.SecondLook:
+    def by_judge(looks: Mapping[str, segmentation.SecondLook]) -> segmentation.SecondLook:
         return lambda first, stop: looks[judges[(first + stop) // 2]](first, stop)
 
-    return events.merge(
+    return segmentation.merge(
         scores,
         classes=classes,
         look=by_judge(named),
         levels=recording.levels,
-        blur_s=ear.blur_s(next(iter(models.values()))),
+        blur_s=inference.blur_s(next(iter(models.values()))),
         lead_s=grid.lead_s,
         steady_look=by_judge(steady) if steady else None,
     )

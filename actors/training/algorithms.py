@@ -27,9 +27,9 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
-from actors.science.detection import members
-from actors.science.detection.members import Forest, Layer, Logits, Member, Network
-from actors.training import trees
+from actors.science.detection import ensemble
+from actors.science.detection.ensemble import Estimator, Forest, Layer, Logits, Network
+from actors.training import tree_export
 
 #: Spread that is added to each feature's own before dividing by it: a feature that hardly moves
 #: in training must not explode on a recording where it does.
@@ -82,7 +82,7 @@ class Fit(Protocol):
 
     def __call__(
         self, features: Features, labels: Names, *, groups: Names, seed: int
-    ) -> list[Member]: ...
+    ) -> list[Estimator]: ...
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class _Scaling(TypedDict):
 
 def fit(
     algorithm: str, features: Features, labels: Names, *, groups: Names, seed: int
-) -> list[Member]:
+) -> list[Estimator]:
     """Train by the algorithm of that name, on one thread.
 
     One thread, since the order in which several add up is not always the same.
@@ -115,7 +115,7 @@ def fit(
 class HeldOut:
     """Members, and their logits for windows that they have not seen, with the true columns."""
 
-    voters: Sequence[Member]
+    voters: Sequence[Estimator]
     logits: Sequence[Logits]
     truth: NDArray[np.intp]
 
@@ -125,7 +125,7 @@ def calibration(held_out: Sequence[HeldOut]) -> float:
 
     def loss(factor: float) -> float:
         chosen = [
-            members.vote(each.voters, [logits / factor for logits in each.logits])[
+            ensemble.vote(each.voters, [logits / factor for logits in each.logits])[
                 np.arange(len(each.truth)), each.truth
             ]
             for each in held_out
@@ -135,16 +135,18 @@ def calibration(held_out: Sequence[HeldOut]) -> float:
     return min((float(step) for step in TEMPERATURES), key=loss)
 
 
-def warmer(voters: Sequence[Member], factor: float) -> list[Member]:
+def warmer(voters: Sequence[Estimator], factor: float) -> list[Estimator]:
     """The same members with that factor on their temperatures."""
     return [replace(each, temperature=each.temperature * factor) for each in voters]
 
 
-def _random_forest(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Member]:
+def _random_forest(
+    features: Features, labels: Names, *, groups: Names, seed: int
+) -> list[Estimator]:
     return [_grown(RandomForestClassifier, features, labels, seed=seed)]
 
 
-def _extra_trees(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Member]:
+def _extra_trees(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Estimator]:
     return [_grown(ExtraTreesClassifier, features, labels, seed=seed)]
 
 
@@ -156,22 +158,24 @@ def _grown(kind: Any, features: Features, labels: Names, *, seed: int) -> Forest
         n_jobs=1,
         random_state=seed,
     ).fit(features, labels)
-    return trees.of_shares((each.tree_ for each in grown.estimators_), n_features=features.shape[1])
+    return tree_export.of_shares(
+        (each.tree_ for each in grown.estimators_), n_features=features.shape[1]
+    )
 
 
 def _gradient_boosting(
     features: Features, labels: Names, *, groups: Names, seed: int
-) -> list[Member]:
+) -> list[Estimator]:
     boosted = HistGradientBoostingClassifier(**BOOSTING, random_state=seed).fit(features, labels)
     rounds = [[tree.nodes for tree in each] for each in boosted._predictors]
     return [
-        trees.of_boosting(
+        tree_export.of_boosting(
             rounds, baseline=boosted._baseline_prediction.ravel(), n_features=features.shape[1]
         )
     ]
 
 
-def _lda(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Member]:
+def _lda(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Estimator]:
     scaling, inputs = _scaled(features)
     found = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(inputs, labels)
     return [Network.of([_linear(found)], **scaling)]
@@ -179,13 +183,13 @@ def _lda(features: Features, labels: Names, *, groups: Names, seed: int) -> list
 
 def _logistic_regression(
     features: Features, labels: Names, *, groups: Names, seed: int
-) -> list[Member]:
+) -> list[Estimator]:
     scaling, inputs = _scaled(features)
     found = LogisticRegression(C=PENALTY, max_iter=100).fit(inputs, labels)
     return [Network.of([_linear(found)], **scaling)]
 
 
-def _svm(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Member]:
+def _svm(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Estimator]:
     """Linear support vectors over random Fourier features of a Gaussian kernel."""
     rng = np.random.default_rng(seed)
     scaling, inputs = _scaled(features)
@@ -203,9 +207,9 @@ def _svm(features: Features, labels: Names, *, groups: Names, seed: int) -> list
     return warmer([Network.of(layers, **scaling, activation="cos")], 0.3)
 
 
-def _mlp(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Member]:
+def _mlp(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Estimator]:
     scaling, inputs = _scaled(features)
-    networks: list[Member] = []
+    networks: list[Estimator] = []
     epochs = max(EPOCHS, math.ceil(_LEAST_MOVES / math.ceil(len(inputs) / _BATCH)))
     for number in range(N_NETWORKS):
         network = MLPClassifier(
@@ -222,11 +226,11 @@ def _mlp(features: Features, labels: Names, *, groups: Names, seed: int) -> list
     return networks
 
 
-def _vote(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Member]:
+def _vote(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Estimator]:
     """Several algorithms with equal shares, each calibrated on windows that it has not seen."""
     learns, hears = _split(labels, groups=groups, seed=seed)
     truth = np.unique(labels, return_inverse=True)[1][hears]
-    voters: list[Member] = []
+    voters: list[Estimator] = []
     for name in VOTERS:
         each = ALGORITHMS[name].fit
         tried = each(features[learns], labels[learns], groups=groups[learns], seed=seed)
@@ -255,7 +259,7 @@ def _scaled(features: Features) -> tuple[_Scaling, Features]:
     """The scaling of a network, and the features after it."""
     mean = features.mean(axis=0, dtype=np.float64)
     scale = features.std(axis=0, dtype=np.float64) + _LEAST_SPREAD
-    inputs = members.standardised(features, mean=mean, scale=scale).astype(np.float32)
+    inputs = ensemble.standardised(features, mean=mean, scale=scale).astype(np.float32)
     return {"mean": mean, "scale": scale}, inputs
 
 

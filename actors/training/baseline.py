@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.science.detection.classifier import Model
+from actors.science.detection.ensemble import Estimator
 from actors.science.detection.features import FEATURE_VERSION
-from actors.science.detection.members import Member
 from actors.science.errors import ModelError
 from actors.training import accuracy, dataset, recipe, report
 from actors.training.dataset import LabelledClip
@@ -163,7 +163,7 @@ def _models(given: Material, *, header: dict[str, Any], kept_in: Path | None) ->
     hearers |= recipe.networks(given, without=lacking) if lacking else {}
     models: dict[str, Model] = {}
     for name in wanted:
-        voters: list[Member] = [*hearers[name], *recipe.partners(given, without=name)]
+        voters: list[Estimator] = [*hearers[name], *recipe.partners(given, without=name)]
         models[name] = Model.make({**header, "classes": list(given.classes)}, members=voters)
         if kept_in is not None:
             kept_in.mkdir(parents=True, exist_ok=True)
@@ -171,7 +171,7 @@ def _models(given: Material, *, header: dict[str, Any], kept_in: Path | None) ->
     return models
 
 
-def _kept(folder: Path | None, name: str) -> list[Member]:
+def _kept(folder: Path | None, name: str) -> list[Estimator]:
     """The networks of a model that was kept; none if there is none."""
     try:
         kept = None if folder is None else Model.from_bytes(_file(folder, name).read_bytes())

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from actors.science.detection.classifier import Model
 from actors.science.detection.features import FEATURE_VERSION
 from actors.science.types import BACKGROUND
-from actors.training import algorithms, copies, crossval, dataset
-from actors.training.crossval import Fold, Windows
+from actors.training import algorithms, cross_validation, dataset, feature_augmentation
+from actors.training.cross_validation import Fold, Windows
 from actors.training.dataset import Examples, LabelledClip
 
 SEED = 0
@@ -74,7 +74,7 @@ def compare(
     classes = np.unique(examples.labels).tolist()
     folds = {group: number for number, group in enumerate(sorted({c.group for c in clips}))}
     start = time.perf_counter()
-    trained, factor = crossval.train(
+    trained, factor = cross_validation.train(
         examples, folds=folds, algorithm=algorithm, seed=SEED, tell=lambda _part: None
     )
     training_s = (time.perf_counter() - start) / len(folds)
@@ -106,7 +106,9 @@ def answers(
     for clip, windows in zip(heard.clips, heard.windows, strict=True):
         fold = trained[folds[clip.group]]
         scores = fold.scores(windows.features, n_classes=len(classes), factor=factor)
-        whole = crossval.clip_scores(scores, windows.is_silent, classes=classes, label=clip.label)
+        whole = cross_validation.clip_scores(
+            scores, windows.is_silent, classes=classes, label=clip.label
+        )
         of_clips.append((names[whole.argmax()] == clip.label, float(whole.max())))
         of_windows += [
             (names[row.argmax()] == clip.label, float(row.max()))
@@ -155,10 +157,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(chosen) - set(algorithms.ALGORITHMS):
         parser.error(f"there is no {', '.join(sorted(unknown))}")
     clips, _ = dataset.load_clips(options.data, dataset.read_labels(options.data))
-    examples = copies.make(clips, seed=SEED, tell=lambda _part: None)
+    examples = feature_augmentation.make(clips, seed=SEED, tell=lambda _part: None)
     rng = np.random.default_rng(SEED)
     heard = [
-        Heard(each, [crossval.windows_of(clip.samples) for clip in each])
+        Heard(each, [cross_validation.windows_of(clip.samples) for clip in each])
         for each in (clips, [_with_noise(clip, rng) for clip in clips])
     ]
     print(f"{len(clips)} clips, {len(examples.labels)} examples\n\n{_HEAD}", flush=True)

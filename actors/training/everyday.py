@@ -14,7 +14,7 @@ import numpy as np
 import soxr
 
 from actors.facts import noise_types
-from actors.science.detection import ear
+from actors.science.detection import inference
 from actors.science.detection.chunks import RATE_HZ as MODEL_RATE_HZ
 from actors.science.detection.classifier import Model
 from actors.science.detection.second_opinion import SecondOpinion
@@ -54,14 +54,14 @@ class Judges:
     def of(self, group: str, samples: Array) -> SecondOpinion:
         """The base types for a sound of a group."""
         tagger = Tagger(self.backbone, self.heads[group])
-        return SecondOpinion(tagger, ear.in_memory(samples), samples.size)
+        return SecondOpinion(tagger, inference.in_memory(samples), samples.size)
 
 
 def hear(model: Model, sound: Sound, judges: Judges | None) -> list[Event]:
     """The events of a sound, as the pipeline finds them."""
     narrow = soxr.resample(sound.samples, RATE_HZ, MODEL_RATE_HZ)
     opinion = None if judges is None else judges.of(sound.group, sound.samples)
-    return ear.hear(model, narrow, opinion=opinion)
+    return inference.hear(model, narrow, opinion=opinion)
 
 
 def answer(heard: Iterable[Event]) -> Event | None:

@@ -24,8 +24,8 @@ from actors.science.tagging.backbone import Array, Backbone
 from actors.science.tagging.mobilenet import N_TAGS
 from actors.science.tagging.tagger import Floats, Head, Tagger
 from actors.science.types import BACKGROUND, UNCLASSIFIED
-from actors.training import crossval, negatives, sounds, tagging
-from actors.training.crossval import Scores, Tell
+from actors.training import cross_validation, negatives, sounds, tagging
+from actors.training.cross_validation import Scores, Tell
 from actors.training.dataset import LabelledClip
 from actors.training.negatives import Negatives
 from actors.training.sounds import Sound
@@ -157,7 +157,7 @@ def teach(
     backbone, labels = beside.backbone, {clip.label for clip in clips}
     material = embed(clips, backbone, seed=seed, tell=lambda part: tell(_EMBEDDED * part))
     grouped, warnings = _grouped(clips)
-    folds = crossval.deal(grouped, seed=seed)
+    folds = cross_validation.deal(grouped, seed=seed)
     fold_of = np.array([folds[clip.group] for clip in grouped])
     found: dict[int, NDArray[np.float64]] = {}
     rights: list[NDArray[np.bool_]] = []
@@ -324,7 +324,9 @@ def _clip_scores(by: Tagger, embeddings: Array, *, label: str) -> NDArray[np.flo
     shared = second_opinion.exclusive(dict(zip(by.types, likely.tolist(), strict=True)))
     shares = np.array([shared[name] for name in _columns(by.head)])
     return (
-        shares if label == BACKGROUND else crossval.given_sound(shares, classes=_columns(by.head))
+        shares
+        if label == BACKGROUND
+        else cross_validation.given_sound(shares, classes=_columns(by.head))
     )
 
 

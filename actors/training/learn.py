@@ -15,14 +15,20 @@ from numpy.typing import NDArray
 
 from actors.science.detection import chunks, classifier, second_opinion
 from actors.science.detection.classifier import Model
+from actors.science.detection.ensemble import Estimator
 from actors.science.detection.features import FEATURE_VERSION
-from actors.science.detection.members import Member
 from actors.science.errors import ScienceError
 from actors.science.tagging import backbone
 from actors.science.tagging.tagger import Head, Tagger
 from actors.science.types import BACKGROUND
-from actors.training import algorithms, copies, crossval, few, hearers
-from actors.training.crossval import Scores
+from actors.training import (
+    algorithms,
+    cross_validation,
+    feature_augmentation,
+    few,
+    waveform_trainer,
+)
+from actors.training.cross_validation import Scores
 from actors.training.dataset import LabelledClip
 
 __all__ = [
@@ -38,7 +44,7 @@ __all__ = [
 #: The algorithms to choose from, each with a line of help.
 ALGORITHMS: Mapping[str, str] = {
     **{name: each.help for name, each in algorithms.ALGORITHMS.items()},
-    **{name: each.help for name, each in hearers.ALGORITHMS.items()},
+    **{name: each.help for name, each in waveform_trainer.ALGORITHMS.items()},
     few.ALGORITHM: few.HELP,
 }
 
@@ -153,7 +159,7 @@ def learn(
         taught = _by_embeddings(clips, beside=beside, seed=seed, tell=tell)
     else:
         _check(clips, n_clips=FEWEST_CLIPS, n_groups=FEWEST_GROUPS)
-        teach = _by_samples if algorithm in hearers.ALGORITHMS else _by_features
+        teach = _by_samples if algorithm in waveform_trainer.ALGORITHMS else _by_features
         taught = teach(clips, algorithm=algorithm, seed=seed, tell=tell)
     truth = np.array([clip.label for clip in clips])
     columns = taught.classes if taught.columns is None else taught.columns
@@ -184,7 +190,7 @@ class _Taught:
     """
 
     classes: list[str]
-    voters: Sequence[Member]
+    voters: Sequence[Estimator]
     scores: Scores
     vote_temperature: float = 1.0
     columns: list[str] | None = None
@@ -224,10 +230,12 @@ def _by_embeddings(
 def _by_features(
     clips: Sequence[LabelledClip], *, algorithm: str, seed: int, tell: _Tell
 ) -> _Taught:
-    examples = copies.make(clips, seed=seed, tell=lambda part: tell(_MADE * part, "listening"))
+    examples = feature_augmentation.make(
+        clips, seed=seed, tell=lambda part: tell(_MADE * part, "listening")
+    )
     classes = np.unique(examples.labels).tolist()
     _check_heard(clips, classes)
-    scores, factor = crossval.validate(
+    scores, factor = cross_validation.validate(
         clips,
         examples,
         algorithm=algorithm,
@@ -244,8 +252,8 @@ def _by_features(
 def _by_samples(
     clips: Sequence[LabelledClip], *, algorithm: str, seed: int, tell: _Tell
 ) -> _Taught:
-    made, validated, effort = _HEARERS_MADE, _HEARERS_VALIDATED, hearers.EFFORT
-    material = hearers.make(
+    made, validated, effort = _HEARERS_MADE, _HEARERS_VALIDATED, waveform_trainer.EFFORT
+    material = waveform_trainer.make(
         clips,
         algorithm=algorithm,
         seed=seed,
@@ -253,7 +261,7 @@ def _by_samples(
         tell=lambda part: tell(made * part, "listening"),
     )
     _check_heard(clips, material.classes)
-    scores, temperature = hearers.validate(
+    scores, temperature = waveform_trainer.validate(
         clips,
         material,
         algorithm=algorithm,
@@ -261,7 +269,7 @@ def _by_samples(
         effort=effort,
         tell=lambda part: tell(made + (validated - made) * part, "validating"),
     )
-    voters = hearers.fit(
+    voters = waveform_trainer.fit(
         material,
         algorithm=algorithm,
         seed=seed,

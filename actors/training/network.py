@@ -15,8 +15,8 @@ from torch.nn import functional
 from actors.science.detection import cnn
 from actors.science.detection.cnn import Convolutional, Layers
 from actors.science.types import BACKGROUND
-from actors.training import scenes
-from actors.training.scenes import Scene
+from actors.training import mixtures
+from actors.training.mixtures import Scene
 
 #: The highest rate of learning, and weight decay.
 RATE, DECAY = 3e-3, 0.02
@@ -106,9 +106,9 @@ def targets(steps: NDArray[np.int8], *, labels: Sequence[str], classes: Sequence
     """
     found = np.full(steps.shape, -1, dtype=np.int64)
     for row, heard, label in zip(found, steps, labels, strict=True):
-        if (heard == scenes.SOUND).any():
-            row[heard == scenes.SOUND] = list(classes).index(label)
-        row[heard == scenes.BACKGROUND_STEP] = list(classes).index(BACKGROUND)
+        if (heard == mixtures.SOUND).any():
+            row[heard == mixtures.SOUND] = list(classes).index(label)
+        row[heard == mixtures.BACKGROUND_STEP] = list(classes).index(BACKGROUND)
     return torch.from_numpy(found)
 
 
@@ -205,7 +205,7 @@ class _Batches:
     def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         log_mel = self._examples.log_mel[rows].float()
         targets = self._examples.targets[rows]
-        moved = int(torch.randint(0, scenes.N_STEPS, (1,), generator=self._chance))
+        moved = int(torch.randint(0, mixtures.N_STEPS, (1,), generator=self._chance))
         log_mel = torch.roll(log_mel, moved * cnn.FRAMES_PER_STEP, 1)
         targets = torch.roll(targets, moved, 1)
         shares = functional.one_hot(targets.clamp_min(0), self._n_classes).float()

@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 
 from actors.parent import end_with_parent
 from actors.science import synth
-from actors.science.detection import ear
+from actors.science.detection import inference
 from actors.science.detection.chunks import RATE_HZ
 from actors.science.detection.cnn import Convolutional
-from actors.science.detection.members import Member, Network
+from actors.science.detection.ensemble import Estimator, Network
 from actors.science.types import BACKGROUND
-from actors.training import algorithms, network, scenes
+from actors.training import algorithms, mixtures, network
 from actors.training.dataset import LabelledClip
+from actors.training.mixtures import Scene
 from actors.training.network import Course, Spectra
-from actors.training.scenes import Scene
 
 SEED = 20_241
 
@@ -84,19 +84,19 @@ def material(clips: Sequence[LabelledClip]) -> Material:
     made = list(_scenes(clips))
     classes = tuple(sorted({scene.label for scene in made}))
     rng = np.random.default_rng(SEED + 1)
-    seen = [(scene, look) for scene in made for look in scenes.looks(scene, rng)]
+    seen = [(scene, look) for scene in made for look in mixtures.looks(scene, rng)]
     return Material(
         classes,
         network.spectra(made, classes=classes, real={clip.name for clip in clips}),
         np.array([scene.group for scene in made]),
-        {view: np.stack([look[view] for _, look in seen]) for view in ear.VIEWS},
+        {view: np.stack([look[view] for _, look in seen]) for view in inference.VIEWS},
         np.array([scene.label for scene, _ in seen]),
         np.array([scene.group for scene, _ in seen]),
         len(clips),
     )
 
 
-def partners(given: Material, *, without: str) -> list[Member]:
+def partners(given: Material, *, without: str) -> list[Estimator]:
     """Train the partners of the networks without the sounds of a group."""
     kept = given.look_groups != without
     looks = {view: rows[kept] for view, rows in given.looks.items()}
@@ -112,9 +112,9 @@ def fit_partners(
     *,
     groups: NDArray[np.str_],
     seed: int,
-) -> list[Member]:
+) -> list[Estimator]:
     """Train partners on looks, each at its own view of them; see `algorithms.Fit`."""
-    voters: list[Member] = []
+    voters: list[Estimator] = []
     for algorithm, view in wanted:
         for member in algorithms.fit(algorithm, looks[view], labels, groups=groups, seed=seed):
             assert isinstance(member, Network), "a forest looks at features only"
@@ -122,7 +122,7 @@ def fit_partners(
     return voters
 
 
-def networks(given: Material, *, without: Sequence[str]) -> dict[str, list[Member]]:
+def networks(given: Material, *, without: Sequence[str]) -> dict[str, list[Estimator]]:
     """Train the networks once without each of some groups, in as many processes as there are
     processors. Every training uses one thread, so how many run at once changes nothing.
     """
@@ -136,7 +136,7 @@ def networks(given: Material, *, without: Sequence[str]) -> dict[str, list[Membe
         ) as pool:
             jobs = [pool.submit(_train, folder, *task) for task in tasks]
             trained = [job.result() for job in jobs]
-    found: dict[str, list[Member]] = {group: [] for group in without}
+    found: dict[str, list[Estimator]] = {group: [] for group in without}
     for (group, _), member in zip(tasks, trained, strict=True):
         found[group].append(replace(member, weight=1.0 / N_NETWORKS))
     return found
@@ -145,15 +145,15 @@ def networks(given: Material, *, without: Sequence[str]) -> dict[str, list[Membe
 def _scenes(clips: Sequence[LabelledClip]) -> list[Scene]:
     rng = np.random.default_rng(SEED)
     groups = sorted({clip.group for clip in clips})
-    made = [scene for clip in clips for scene in scenes.of_clip(clip, rng, copies=COPIES)]
+    made = [scene for clip in clips for scene in mixtures.of_clip(clip, rng, copies=COPIES)]
     for name, sound in synth.SOUNDS.items():
         for number in range(SYNTHESISED):
-            samples = (0.1 * sound(rng, scenes.N_SAMPLES, RATE_HZ)).astype(np.float32)
+            samples = (0.1 * sound(rng, mixtures.N_SAMPLES, RATE_HZ)).astype(np.float32)
             clip = LabelledClip(f"{name}-{number}", name, groups[number % len(groups)], samples)
-            made.append(scenes.of_clip_once(clip, rng, is_plain=number % 6 == 0))
+            made.append(mixtures.of_clip_once(clip, rng, is_plain=number % 6 == 0))
     for number in range(BEDS):
         group = groups[number % len(groups)]
-        made.append(scenes.of_bed(f"bed-{number}", group, rng, label=BACKGROUND))
+        made.append(mixtures.of_bed(f"bed-{number}", group, rng, label=BACKGROUND))
     return made
 
 

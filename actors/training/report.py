@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from actors.science.detection.members import Member
+from actors.science.detection.ensemble import Estimator
 from actors.science.evaluation import clip_metrics
 from actors.science.types import BACKGROUND
 from actors.training import accuracy, markdown, recipe
@@ -19,7 +19,7 @@ CONDITIONS: Mapping[str, float | None] = {"clean": None, "10 dB": accuracy.NOISY
 #: Name of the vote of all members.
 VOTE = "the vote of all"
 
-Choose = Callable[[Sequence[Member]], Sequence[Member]]
+Choose = Callable[[Sequence[Estimator]], Sequence[Estimator]]
 
 #: Who votes: all members, or some of them alone.
 VOTERS: Mapping[str, Choose] = {

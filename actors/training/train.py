@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
-from actors.execution import steps
+from actors.execution import runner
 from actors.execution.failures import Permanent, Problem
-from actors.execution.hold import Hold
+from actors.execution.lease import Lease
 from actors.execution.progress import Bar
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge, TrainNoiseClassifier
@@ -40,20 +40,20 @@ READ_SHARE, LEARNT_SHARE = 0.2, 0.95
 def train_noise_classifier(runtime: Runtime, nudge: TrainNoiseClassifier) -> None:
     """Read the clips, learn, and register the model; clips that cannot be used are named."""
     take = partial(claims.this, JobWork(job=TrainingJob, id=nudge.job_id))
-    steps.run(runtime, nudge, take, partial(_train, runtime))
+    runner.run(runtime, nudge, take, partial(_train, runtime))
 
 
-def _train(runtime: Runtime, work: JobWork) -> steps.Step:
+def _train(runtime: Runtime, work: JobWork) -> runner.Step:
     refused: dict[int, str] = {}
 
-    def perform(hold: Hold) -> steps.Outcome:
+    def perform(lease: Lease) -> runner.Outcome:
         with runtime.store.transaction() as db:
             job = model_queries.get_training(db, work.id)
             rows = model_queries.clips_of(db, work.id)
         assert job is not None
         algorithm = _algorithm(job)
         beside = needed_backbone(runtime, algorithm) if learn.needs_backbone(algorithm) else None
-        bar = Bar(runtime, work, hold)
+        bar = Bar(runtime, work, lease)
         clips = _read(runtime, rows, learn.rate_hz(algorithm), bar, refused)
         learnt = _learn(job, clips, beside, bar, refused)
         bar.tell(LEARNT_SHARE, "writing the model card")
@@ -63,17 +63,17 @@ def _train(runtime: Runtime, work: JobWork) -> steps.Step:
         ]
         outcomes = {row.clip_index: refused.get(row.clip_index) for row in rows}
         return _outcome(
-            runtime, work, hold, model=learnt.model, card=card, outcomes=outcomes,
+            runtime, work, lease, model=learnt.model, card=card, outcomes=outcomes,
             user_id=job.user_id,
         )  # fmt: skip
 
     def give_up(db: Session, attempt: int, problem: Problem) -> Sequence[Nudge] | None:
-        nudges = steps.fail(work)(db, attempt, problem)
+        nudges = runner.fail(work)(db, attempt, problem)
         if nudges is not None:
             model_queries.note_outcomes(db, work.id, refused)
         return nudges
 
-    return steps.Step(name="train", work=work, perform=perform, give_up=give_up)
+    return runner.Step(name="train", work=work, perform=perform, give_up=give_up)
 
 
 def _algorithm(job: TrainingJob) -> str:
@@ -158,17 +158,17 @@ def _card(learnt: Learnt, clips: Sequence[LabelledClip]) -> dict[str, Any]:
 def _outcome(
     runtime: Runtime,
     work: JobWork,
-    hold: Hold,
+    lease: Lease,
     *,
     model: Model,
     card: dict[str, Any],
     outcomes: dict[int, str | None],
     user_id: uuid.UUID | None,
-) -> steps.Outcome:
+) -> runner.Outcome:
     """Store the model and the picture of its confusion matrix; they count once the row says so."""
     prefix = training_prefix(work.id)
-    model_key = hold.writes(f"{prefix}model-{hold.attempt}")
-    picture_key = hold.writes(f"{prefix}confusion-{hold.attempt}.png")
+    model_key = lease.own(f"{prefix}model-{lease.attempt}")
+    picture_key = lease.own(f"{prefix}confusion-{lease.attempt}.png")
     runtime.blobs.put(model_key, model.to_bytes())
     picture = confusion.draw(
         np.array(card["confusion"]),
@@ -176,7 +176,7 @@ def _outcome(
         title=f"{card['name']} {card['version']}: {card['clip_accuracy']:.1%} of clips, held out",
     )
     runtime.blobs.put(picture_key, picture)
-    move_on = steps.move_on(work, to="completed", values={"percent": 100, "stage": "done"})
+    move_on = runner.move_on(work, to="completed", values={"percent": 100, "stage": "done"})
 
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
         nudges = move_on(db, attempt)
@@ -196,4 +196,4 @@ def _outcome(
             model_queries.name_model(db, work, model_id)
         return nudges
 
-    return steps.Outcome(write)
+    return runner.Outcome(write)

@@ -10,18 +10,18 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from actors.execution import steps
+from actors.execution import runner
 from actors.execution.failures import Permanent
-from actors.execution.hold import Hold
+from actors.execution.lease import Lease
 from actors.execution.progress import Bar
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge, ValidateModel
 from actors.science.detection import integrity
 from actors.science.detection.classifier import Model
 from actors.science.detection.integrity import Check
-from actors.training import quality, recordings
+from actors.training import evaluation, recordings
+from actors.training.evaluation import Listener
 from actors.training.needed import needed_backbone
-from actors.training.quality import Listener
 from actors.training.recordings import Wanted
 from db.blobs import BlobMissing
 from db.queries import model_queries
@@ -37,16 +37,16 @@ READ_SHARE = 0.3
 def validate_model(runtime: Runtime, nudge: ValidateModel) -> None:
     """Write a report of a model. A file of an unknown model that passes is registered."""
     take = partial(claims.this, JobWork(job=Validation, id=nudge.validation_id))
-    steps.run(runtime, nudge, take, partial(_validate, runtime))
+    runner.run(runtime, nudge, take, partial(_validate, runtime))
 
 
-def _validate(runtime: Runtime, work: JobWork) -> steps.Step:
-    def perform(hold: Hold) -> steps.Outcome:
+def _validate(runtime: Runtime, work: JobWork) -> runner.Step:
+    def perform(lease: Lease) -> runner.Outcome:
         with runtime.store.transaction() as db:
             row = model_queries.get_validation(db, work.id)
             assert row is not None
             registered = model_queries.get_model(db, row.model_id) if row.model_id else None
-        bar = Bar(runtime, work, hold)
+        bar = Bar(runtime, work, lease)
         bar.tell(0.0, "checking the file")
         checks, model = _checks(runtime, row, registered)
         passed = model is not None and all(check.passed is not False for check in checks)
@@ -56,9 +56,9 @@ def _validate(runtime: Runtime, work: JobWork) -> steps.Step:
         }
         if model is not None and passed and row.labelled is not None:
             report |= _quality(runtime, model, row.labelled, bar)
-        return steps.Outcome(_ending(work, row, report, model if passed else None))
+        return runner.Outcome(_ending(work, row, report, model if passed else None))
 
-    return steps.Step(name="validate", work=work, perform=perform, give_up=steps.fail(work))
+    return runner.Step(name="validate", work=work, perform=perform, give_up=runner.fail(work))
 
 
 def _checks(
@@ -102,7 +102,7 @@ def _quality(runtime: Runtime, model: Model, labelled: dict[str, Any], bar: Bar)
             f"none of the {len(every)} recordings can be used; "
             f"{refused[0]['file']}: {refused[0]['reason']}",
         )
-    measure = quality.of_events if labelled["kind"] == "events" else quality.of_clips
+    measure = evaluation.of_events if labelled["kind"] == "events" else evaluation.of_clips
     measured = measure(
         listener,
         {index: every[index] for index in read.samples},
@@ -138,8 +138,8 @@ def _wanted(recording: dict[str, Any]) -> Wanted:
 
 def _ending(
     work: JobWork, row: Validation, report: dict[str, Any], passed: Model | None
-) -> steps.Write:
-    move_on = steps.move_on(
+) -> runner.Write:
+    move_on = runner.move_on(
         work, to="completed", values={"percent": 100, "stage": "done", "report": report}
     )
 

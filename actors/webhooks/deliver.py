@@ -23,9 +23,9 @@ import msgspec
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook as Signer
 
-from actors.execution import failures, steps
+from actors.execution import failures, runner
 from actors.execution.failures import Permanent, Problem
-from actors.execution.hold import Hold
+from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import DeliverWebhook, Nudge
 from actors.outbound.client import Outbound
@@ -102,20 +102,20 @@ def deliver_webhook(runtime: Runtime, nudge: DeliverWebhook) -> None:
     """Deliver what a webhook is to be told next; a nudge for what comes then is sent with its
     end."""
     take = partial(webhook_queries.take_delivery, nudge.webhook_id)
-    steps.run(runtime, nudge, take, partial(_deliver, runtime))
+    runner.run(runtime, nudge, take, partial(_deliver, runtime))
 
 
-def _deliver(runtime: Runtime, work: DeliveryWork) -> steps.Step:
-    def perform(_hold: Hold) -> steps.Outcome:
+def _deliver(runtime: Runtime, work: DeliveryWork) -> runner.Step:
+    def perform(_hold: Lease) -> runner.Outcome:
         with runtime.store.transaction() as db:
             webhook = _webhook(db, work)
             delivery = _delivery(db, work)
             body = msgspec.json.encode(_event(db, delivery))
             secrets = _secrets(webhook, now=session_queries.clock(db))
         tried = post(runtime.outbound, webhook.url, delivery.id, body, secrets=secrets)
-        return steps.Outcome(_write(work, tried))
+        return runner.Outcome(_write(work, tried))
 
-    return steps.Step(name="notify", work=work, perform=perform, give_up=_give_up(work))
+    return runner.Step(name="notify", work=work, perform=perform, give_up=_give_up(work))
 
 
 def _webhook(db: Session, work: DeliveryWork) -> Webhook:
@@ -179,7 +179,7 @@ def post(
     return Try(at=at, status=status, duration_s=round(time.monotonic() - began, 3), error=error)
 
 
-def _write(work: DeliveryWork, tried: Try) -> steps.Write:
+def _write(work: DeliveryWork, tried: Try) -> runner.Write:
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
         # Locked first, as whoever replays the delivery or removes the webhook does.
         webhook = webhook_queries.lock_webhook(db, work.webhook_id)
@@ -244,7 +244,7 @@ def _rest_s(webhook: Webhook, tried: Try) -> float:
     return max(rest_s, failures.delay_s(min(webhook.failures + 1, MOST_FAILURES)))
 
 
-def _give_up(work: DeliveryWork) -> steps.GiveUp:
+def _give_up(work: DeliveryWork) -> runner.GiveUp:
     """End a delivery that cannot be made, or that kills its workers. It is not the receiver's
     fault."""
 

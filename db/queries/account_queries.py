@@ -11,10 +11,10 @@ from sqlalchemy import bindparam, false, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
-from db.store import Question, Store
+from db.store import CompiledQuery, Store
 from db.tables.accounts import ApiKey, User
 
-_CREDENTIAL = Question(
+_CREDENTIAL = CompiledQuery(
     select(
         ApiKey.user_id,
         ApiKey.secret_hash,

@@ -155,7 +155,7 @@ def _note(db: Session, batch_id: uuid.UUID, index: int, file_name: str, **found:
     )
 
 
-def take_quiet_batches(db: Session, *, quiet_s: float, limit: int) -> list[BatchWork]:
+def take_stalled_batches(db: Session, *, quiet_s: float, limit: int) -> list[BatchWork]:
     """Batches that are due and that nobody was told of lately; now somebody is."""
     waiting = (
         select(Batch.id)

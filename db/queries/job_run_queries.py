@@ -79,7 +79,7 @@ def take_run(job: str, db: Session, *, lease_s: float) -> Claim[RunWork] | None:
     return claims.this(RunWork(id=run.id, name=job), db, lease_s=lease_s)
 
 
-def take_quiet_runs(db: Session, *, quiet_s: float, limit: int) -> list[RunWork]:
+def take_stalled_runs(db: Session, *, quiet_s: float, limit: int) -> list[RunWork]:
     """Runs that are due and that nobody was told of lately; now somebody is."""
     waiting = (
         select(JobRun.id)

@@ -64,7 +64,7 @@ def note_progress(db: Session, work: JobWork, *, attempt: int, percent: int, sta
     return claims.update_held(db, work, attempt, {"percent": percent, "stage": stage})
 
 
-def take_quiet_jobs(db: Session, job: Job, *, quiet_s: float, limit: int) -> list[JobWork]:
+def take_stalled_jobs(db: Session, job: Job, *, quiet_s: float, limit: int) -> list[JobWork]:
     """Jobs of a table that are due and that nobody was told of lately; now somebody is."""
     waiting = (
         select(job.id)

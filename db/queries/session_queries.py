@@ -35,7 +35,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from db.queue import claims
 from db.queue.claims import Unit, Work
-from db.store import Question, Store
+from db.store import CompiledQuery, Store
 from db.tables.base import Owned
 from db.tables.sessions import (
     KEEP,
@@ -100,7 +100,7 @@ SHOWN = (
     func.clock_timestamp().label("now"),
 )  # fmt: skip
 _OWNER = bindparam("owner", type_=Uuid)
-_SESSION = Question(
+_SESSION = CompiledQuery(
     select(*SHOWN).where(
         AudioSession.id == bindparam("session_id"),
         or_(_OWNER.is_(None), AudioSession.user_id == _OWNER),
@@ -338,15 +338,15 @@ def add_metric(db: Session, work: Unit, *, step: str, **values: Any) -> None:
     db.execute(insert(ProcessingMetric).from_select(list(row), lasting))
 
 
-# --- the steward's questions -------------------------------------------------------------------
+# --- recovery's questions -------------------------------------------------------------------
 
-#: Any number, the same in every process: whoever holds it is the steward.
-STEWARD_LOCK = 0x636C616D6F72
+#: Any number, the same in every process: whoever holds it is recovery.
+RECOVERY_LOCK = 0x636C616D6F72
 
 
-def try_steward_lock(db: Session) -> bool:
-    """Become the steward until the end of the transaction, unless somebody is already."""
-    return bool(db.execute(select(func.pg_try_advisory_xact_lock(STEWARD_LOCK))).scalar_one())
+def try_recovery_lock(db: Session) -> bool:
+    """Become recovery until the end of the transaction, unless somebody is already."""
+    return bool(db.execute(select(func.pg_try_advisory_xact_lock(RECOVERY_LOCK))).scalar_one())
 
 
 # --- what is left over -------------------------------------------------------------------------

@@ -288,7 +288,7 @@ def take_delivery(
     return claims.this(work, db, lease_s=lease_s)
 
 
-def take_quiet_webhooks(db: Session, *, quiet_s: float, limit: int) -> list[DeliveryWork]:
+def take_stalled_webhooks(db: Session, *, quiet_s: float, limit: int) -> list[DeliveryWork]:
     """Webhooks that have something to be told and that nobody was nudged for lately; now somebody
     is."""
     waiting = (

@@ -1,6 +1,7 @@
 """Claims: who holds which row, for how long, and who may write to it.
 
-Each function takes a session and never commits. Which row is next is told by :mod:`db.queue.turns`.
+Each function takes a session and never commits. Which row is next is told by
+:mod:`db.queue.fair_order`.
 """
 
 from __future__ import annotations
@@ -303,7 +304,7 @@ def last_error(db: Session, work: Unit) -> str | None:
 # --- what is quiet -----------------------------------------------------------------------------
 
 
-def take_quiet_sessions(db: Session, state: str, *, quiet_s: float, limit: int) -> list[Work]:
+def take_stalled_sessions(db: Session, state: str, *, quiet_s: float, limit: int) -> list[Work]:
     """Sessions whose stage is due and that nobody was told of lately; now somebody is.
 
     One stage at a time: a nudge stands for whatever is next in its stage, so it does not matter
@@ -326,7 +327,7 @@ def take_quiet_sessions(db: Session, state: str, *, quiet_s: float, limit: int) 
     return [Work(session_id=session_id, state=state) for session_id in rows]
 
 
-def take_quiet_spans(db: Session, *, quiet_s: float, limit: int) -> list[Work]:
+def take_stalled_spans(db: Session, *, quiet_s: float, limit: int) -> list[Work]:
     """Spans that are due and that nobody was told of lately; now somebody is."""
     waiting = (
         select(SessionSpan.session_id, SessionSpan.span_index)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import JOB_STATES, Base, Job, Traced, one_of
 
-#: Who wrote a run down: the scheduler's tick, the steward, who fills slots that were missed, or
+#: Who wrote a run down: the scheduler's tick, recovery, who fills slots that were missed, or
 #: somebody who asked for it.
 RUN_SOURCES = ("clock", "steward", "person")
 

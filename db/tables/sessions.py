@@ -158,7 +158,7 @@ class AudioSession(Claimable, Owned, Traced, Base):
             "finished_at",
             postgresql_where=text("finished_at IS NOT NULL AND NOT legal_hold"),
         ),
-        # What the steward has yet to tidy for good; a session that is done with is not in it.
+        # What recovery has yet to tidy for good; a session that is done with is not in it.
         Index(
             "ix_audio_sessions_finished",
             "finished_at",
@@ -392,7 +392,7 @@ class ProcessingMetric(Base):
     step: Mapped[str]
     span_index: Mapped[int | None]
     attempt: Mapped[int] = mapped_column(SmallInteger)
-    #: As in the log: ``actors/execution/runs.py`` tells what each one means.
+    #: As in the log: ``actors/execution/run_log.py`` tells what each one means.
     result: Mapped[str]
     duration_s: Mapped[float]
     recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())

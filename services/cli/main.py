@@ -19,7 +19,7 @@ from actors.observability.logs import configure
 from db import migrate
 from db.settings import Settings, SettingsError, backbone_url, from_environment, home_folder
 from services.cli.arguments import parser
-from services.http import stopping
+from services.http import shutdown
 from services.http.errors import UserError
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def _worker(options: argparse.Namespace) -> None:
 def _scheduler(_options: argparse.Namespace) -> None:
     _wait_for_schema(from_environment())
     # periodiq reads its cron lines in local time.
-    _become(["-m", "actors.scheduling.scheduler", "actors.scheduling.schedule:boot"], TZ="UTC")
+    _become(["-m", "actors.scheduling.scheduler", "actors.scheduling.jobs:boot"], TZ="UTC")
 
 
 def _wait_for_schema(settings: Settings) -> None:
@@ -275,7 +275,7 @@ def _become(arguments: list[str], **environment: str) -> None:
     A signal to stop that comes while it loads waits until it handles signals: by default PID 1
     ignores it, and is killed after the grace period.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, stopping.SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, shutdown.SIGNALS)
     os.execve(
         sys.executable,
         [sys.executable, *arguments],

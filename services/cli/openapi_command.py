@@ -34,7 +34,7 @@ def unconnected_routes() -> Iterator[dict[str, object]]:
         store = Store(settings.database_url)
         try:
             yield app.routes(
-                app.Collaborators(
+                app.Deps(
                     settings=settings,
                     store=store,
                     blobs=Blobs(settings.blob_url),

@@ -13,7 +13,8 @@ import falcon
 
 from db.queries import account_queries
 from db.store import Store
-from services.http import contract, exchanges, keys
+from services.http import exchange as exchanges
+from services.http import keys, operations
 from services.http.errors import MissingScope, Unauthenticated
 from services.http.rate_limits import RateLimiter
 
@@ -67,7 +68,7 @@ class Access:
         ------
         Unauthenticated, RateLimited, MissingScope
         """
-        operation = contract.operation_of(req, resource)
+        operation = operations.operation_of(req, resource)
         if operation is None or operation.scope is None:
             return
         caller = self._caller(req)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from services.http.exchanges import PROBES, Exchange
+from services.http.exchange import PROBES, Exchange
 
 
 class Line(msgspec.Struct, kw_only=True, omit_defaults=True):

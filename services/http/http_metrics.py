@@ -17,7 +17,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from services.http.exchanges import Exchange
+from services.http.exchange import Exchange
 
 # A second series for each one here, which says when the process first saw it.
 disable_created_metrics()  # type: ignore[no-untyped-call]

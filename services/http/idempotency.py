@@ -35,7 +35,7 @@ from db.queries import idempotency_queries
 from db.queries.idempotency_queries import Claimed
 from db.store import Store
 from db.tables.idempotency import MOST_KEY_CHARS, IdempotentRequest
-from services.http import contract
+from services.http import operations
 from services.http.access import principal
 from services.http.bodies import is_form, media_type_of
 from services.http.errors import (
@@ -114,7 +114,7 @@ class Idempotency:
         given = req.get_header(HEADER)
         if given is None:
             return
-        operation = contract.operation_of(req, resource)
+        operation = operations.operation_of(req, resource)
         if operation is None or not operation.keyed:
             return
         key, user_id, head = key_of(given), principal(req).user_id, _head_sha256(req)
@@ -149,7 +149,7 @@ class Idempotency:
         try:
             if is_served and resp.status_code < 400 and resp.stream is None:
                 _drain(req)
-                operation = contract.operation_of(req, resource)
+                operation = operations.operation_of(req, resource)
                 is_secret = operation is not None and operation.secret
                 self._keep(req, resp, claim, is_secret=is_secret)
             else:

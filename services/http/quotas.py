@@ -14,7 +14,7 @@ import falcon
 
 from db.queries import usage_limit_queries
 from db.store import Store
-from services.http import contract
+from services.http import operations
 from services.http.access import principal
 from services.http.errors import QuotaExceeded
 
@@ -31,7 +31,7 @@ class Quota:
         self, req: falcon.Request, _resp: falcon.Response, resource: object, _params: object
     ) -> None:
         """Let no recording be taken that may not be analysed; raises :class:`QuotaExceeded`."""
-        operation = contract.operation_of(req, resource)
+        operation = operations.operation_of(req, resource)
         if operation is not None and operation.takes_audio:
             caller = principal(req)
             self.check(caller.user_id, own_limit_s=caller.max_audio_s_per_month)

@@ -8,7 +8,7 @@ import uuid
 import falcon
 import structlog
 
-from services.http import exchanges
+from services.http import exchange
 
 HEADER = "X-Request-ID"
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -21,7 +21,7 @@ def name(req: falcon.Request, resp: falcon.Response) -> str:
         return known
     given = req.get_header(HEADER) or ""
     request_id = given if _SANE.fullmatch(given) else uuid.uuid4().hex
-    req.context.request_id = exchanges.of(req).request_id = request_id
+    req.context.request_id = exchange.of(req).request_id = request_id
     resp.set_header(HEADER, request_id)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)

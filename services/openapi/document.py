@@ -1,7 +1,7 @@
 """The API's description of itself, an OpenAPI 3.1 document, and ``GET /openapi.json``.
 
-It is written from the route table and each responder's promise (:mod:`services.http.contract`), so
-that it cannot speak of anything else than what is served. Words come from the docstrings of
+It is written from the route table and each responder's promise (:mod:`services.http.operations`),
+so that it cannot speak of anything else than what is served. Words come from the docstrings of
 responders, structs and errors; examples from :mod:`services.openapi.examples`.
 """
 
@@ -20,7 +20,6 @@ import falcon
 import msgspec
 
 from services.http import responses
-from services.http.contract import Operation, operation, operations
 from services.http.errors import (
     BodyTooLarge,
     IdempotencyKeyReused,
@@ -40,6 +39,7 @@ from services.http.errors import (
     Unauthenticated,
     UnsupportedMediaType,
 )
+from services.http.operations import Operation, operation, operations
 from services.http.problems import PROBLEM_JSON, TYPES, ProblemDetails
 from services.openapi import json_schemas
 from services.openapi.examples import EXAMPLES, PARAMETERS, Example

@@ -34,9 +34,9 @@ from actors.parent import end_with_parent
 from db import migrate
 from db.settings import from_environment
 from db.store import Store
-from services.app import Collaborators, beside, create_app
+from services.app import Deps, beside, create_app
 from services.client import ApiError, Client
-from services.http import keys, stopping
+from services.http import keys, shutdown
 from services.processes import embedded, first_key, homes, server
 from services.processes.homes import Service, StandaloneError
 
@@ -227,14 +227,14 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     atexit.register(working.stop)
     recorder, limiter = beside(settings, runtime.store)
     return create_app(
-        Collaborators(
+        Deps(
             settings=settings,
             store=runtime.store,
             blobs=runtime.blobs,
             publisher=runtime.publisher,
             recorder=recorder,
             limiter=limiter,
-            stopping=stopping.at_signal(),
+            stopping=shutdown.at_signal(),
         )
     )
 

@@ -8,7 +8,7 @@ import falcon
 import msgspec
 
 from services.http import responses
-from services.http.contract import operation
+from services.http.operations import operation
 
 #: Where a browser is sent.
 START_PAGE = "/sessions"

@@ -14,8 +14,8 @@ import falcon
 import msgspec
 
 from services.http import errors, responses
-from services.http.contract import operation
 from services.http.errors import UnknownRoute
+from services.http.operations import operation
 
 FOLDER = "page"
 #: What a caller can do about each kind of problem, for the pages to show beside it.

@@ -102,7 +102,7 @@ def test_a_worker_killed_in_the_middle_of_ten_minutes(
 
 @pytest.mark.slow
 def test_purged_queues_lose_nothing(rabbit_settings: Settings, tmp_path: Path) -> None:
-    """Every message is lost before any worker sees it: the steward finds the rows."""
+    """Every message is lost before any worker sees it: recovery finds the rows."""
     file = recordings.write(tmp_path / "a.flac", recordings.encode(recordings.demo()))
     with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
         rabbit: Any = broker.setup(rabbit_settings)

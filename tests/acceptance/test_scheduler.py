@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from actors.scheduling.schedule import JOBS
+from actors.scheduling.jobs import JOBS
 from db.settings import Settings
 from tests.support.cluster import Cluster, Process, eventually
 

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from actors.scheduling.schedule import JOBS
+from actors.scheduling.jobs import JOBS
 from db import migrate
 from db.settings import Settings
 from services.client import ApiError

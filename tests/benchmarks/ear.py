@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from actors.science.audio_io import decode, spectrogram
 from actors.science.audio_io.prepare import MonoResampler, Prepared, pcm_to_float, prepare
 from actors.science.audio_io.spectrogram import Spectrogram
-from actors.science.detection import chunks, classifier, cnn, ear, features
+from actors.science.detection import chunks, classifier, cnn, features, inference
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.levels.meter import LevelMeter
 from actors.science.tagging import tagger
@@ -157,13 +157,13 @@ class Bench:
         return features.extract(self._padded, ranges)
 
     def _look(self) -> Samples:
-        return ear.listen(self._model, self._samples, lead=self._prepared.grid.lead)
+        return inference.listen(self._model, self._samples, lead=self._prepared.grid.lead)
 
     def _name(self, beside: Tagger | None) -> list[Event]:
-        return ear.find_events(
+        return inference.find_events(
             self._model,
             self._scores,
-            read=ear.in_memory(self._samples),
+            read=inference.in_memory(self._samples),
             grid=self._prepared.grid,
             levels=self._prepared.levels,
             opinion=_opinion(beside, self._wide),
@@ -184,7 +184,7 @@ class Bench:
 
     def _whole(self, beside: Tagger | None) -> list[Event]:
         prepared, samples, wide = self._prepare(is_wide=beside is not None)
-        return ear.hear(
+        return inference.hear(
             self._model,
             samples,
             levels=prepared.levels,
@@ -194,7 +194,7 @@ class Bench:
 
 
 def _opinion(beside: Tagger | None, wide: Samples) -> SecondOpinion | None:
-    return None if beside is None else SecondOpinion(beside, ear.in_memory(wide), wide.size)
+    return None if beside is None else SecondOpinion(beside, inference.in_memory(wide), wide.size)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from actors.messaging.broker import Publisher
 from db import migrate
 from db.blobs import Blobs, recording_key
 from db.queries import session_queries
-from db.queue import turns
+from db.queue import fair_order
 from db.settings import Settings
 from db.store import Store
 from db.tables.accounts import User
@@ -198,7 +198,7 @@ def claim_costs(url: str, *, n_sessions: int, n_spans: int) -> tuple[float, floa
 
     def claim() -> None:
         with store.transaction() as db:
-            assert turns.next_span(db, lease_s=3_600)
+            assert fair_order.next_span(db, lease_s=3_600)
 
     def commit() -> None:
         with store.transaction() as db:
@@ -213,9 +213,9 @@ def claim_costs(url: str, *, n_sessions: int, n_spans: int) -> tuple[float, floa
 
 def _claim_s(store: Store) -> float:
     """How long Postgres says that a claim took, with its planning."""
-    explain = turns.claim("EXPLAIN (ANALYZE, FORMAT JSON) " + turns.NEXT_SPAN.text)
+    explain = fair_order.claim("EXPLAIN (ANALYZE, FORMAT JSON) " + fair_order.NEXT_SPAN.text)
     with store.transaction() as db:
-        parameters = turns.stretches(db, "detecting") | {"lease_s": 3_600.0}
+        parameters = fair_order.stretches(db, "detecting") | {"lease_s": 3_600.0}
         [plan] = db.execute(explain, parameters).scalar_one()
     return float(plan["Planning Time"] + plan["Execution Time"]) / 1e3
 

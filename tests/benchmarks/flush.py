@@ -24,7 +24,7 @@ from db import migrate
 from db.blobs import Blobs
 from db.settings import Settings
 from db.store import Store
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from tests.support import accounts, servers
 
 #: Seconds of one turn, and turns with and without.
@@ -48,7 +48,7 @@ def main() -> None:
         )  # fmt: skip
         store = Store(settings.database_url, pool_size=10)
         publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
-        given = Collaborators(
+        given = Deps(
             settings=settings, store=store, blobs=Blobs(settings.blob_url), publisher=publisher
         )
         api = accounts.client(create_app(given))

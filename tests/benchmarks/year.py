@@ -31,7 +31,7 @@ from actors.audio import level_answer
 from actors.science.detection import chunks, classifier
 from actors.science.levels.levels import STEPS_PER_S, LevelSeries
 from actors.science.levels.totals import CLASS_DB, FIRST_DB, N_CLASSES, Histogram, Totals
-from actors.science.summaries import day
+from actors.science.summaries import local_day
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Span
 from db.blobs import Blobs, product_key, recording_key
 from db.queries import model_queries
@@ -411,8 +411,8 @@ class Writer:
         now = self._plan.until
         is_dated = recording.id.int % 5 > 0
         if is_dated and summary is not None:
-            lead_s = day.lead_s(recording.recorded_at)
-            n_quarters = math.ceil(round((lead_s + recording.duration_s) / day.QUARTER_S, 6))
+            lead_s = local_day.lead_s(recording.recorded_at)
+            n_quarters = math.ceil(round((lead_s + recording.duration_s) / local_day.QUARTER_S, 6))
             of_audio["quarter_mean_squares"] = n_quarters * [10 ** (recording.level_db / 10)]
         gone = when.finished_at is not None and when.finished_at + _TIDIED_AFTER < now
         latest = when.finished_at or when.heard_at or when.split_at or recording.created_at

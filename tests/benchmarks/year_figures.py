@@ -1,7 +1,7 @@
 """What Clamor takes with a year of sessions in its database: `make bench-year`.
 
 A database of its own is filled (``year.py``), and what is asked of it and done to it every day is
-timed: lists, the steward's round, the cleanup of a month with recordings arriving beside it. Each
+timed: lists, recovery's round, the cleanup of a month with recordings arriving beside it. Each
 part of the table is a function in ``PARTS``. On a machine that does other things too only the
 ratios of one run mean something.
 """
@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import delete, func, select, text
 
-from actors import steward
+from actors import recovery
 from actors.analytics.report import generate_daily_report
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
@@ -45,14 +45,14 @@ from actors.messaging.messages import (
     VacuumDatabase,
 )
 from actors.observability.logs import configure
-from actors.scheduling import clock
-from actors.science.summaries import day
+from actors.scheduling import job_runs
+from actors.science.summaries import local_day
 from db import migrate
 from db.queries import queue_queries, report_queries, session_queries
 from db.settings import Settings
 from db.store import Store
 from db.tables.sessions import AudioSession
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from services.cli.bars import Bars
 from tests.benchmarks import year
 from tests.support import accounts, servers
@@ -147,7 +147,7 @@ def bench_of(plan: year.Plan, *, url: str | None = None) -> Iterator[Bench]:
         runtime = Runtime(settings, made)
         stack.callback(runtime.close)
         app = create_app(
-            Collaborators(
+            Deps(
                 settings=settings, store=runtime.store, blobs=runtime.blobs,
                 publisher=runtime.publisher,
             )
@@ -247,9 +247,9 @@ def rounds(bench: Bench) -> Iterator[Line]:
         return action
 
     asked: dict[str, Callable[[Any], object]] = {
-        "steward: what is quiet": lambda db: steward.take_quiet(db, quiet_s=30, limit=200),
-        "steward: slots missed": lambda db: clock.fill_missed(db, late_s=60),
-        "steward: what is to be tidied": lambda db: session_queries.sessions_to_tidy(
+        "recovery: what is quiet": lambda db: recovery.take_stalled(db, quiet_s=30, limit=200),
+        "recovery: slots missed": lambda db: job_runs.fill_missed(db, late_s=60),
+        "recovery: what is to be tidied": lambda db: session_queries.sessions_to_tidy(
             db, silent_after_s=7_200, limit=200
         ),
         "metrics: backlogs": queue_queries.backlogs,
@@ -345,7 +345,7 @@ def reports(bench: Bench) -> Iterator[Line]:
 
         def make(zone: str = zone, user_id: Any = user_id, days_back: Any = days_back) -> None:
             date = (bench.plan.until - timedelta(days=next(days_back))).date()
-            its = day.day_of(date, zone)
+            its = local_day.day_of(date, zone)
             with store.transaction() as db:
                 report_id = report_queries.ask_for_report(
                     db, id=uuid.uuid4(), day=date, time_zone=zone, user_id=user_id,

@@ -28,7 +28,7 @@ WORKERS = 2
 #: Short, so that a run sees many leases end; renewed three times as often, which a busy machine
 #: still manages.
 LEASE_S = 3.0
-STEWARD_S = 0.5
+RECOVERY_S = 0.5
 #: Far more claims than by default: a run kills a worker every few seconds, and what is looked for
 #: is work that is lost, not work that was given up as a poison because it met five kills.
 MAX_ATTEMPTS = 50
@@ -142,7 +142,7 @@ def world(folder: Path, *, on_s3: bool) -> Iterator[World]:
             amqp_url=rabbitmq.url,
             blob_url=store.url,
             lease_s=LEASE_S,
-            steward_s=STEWARD_S,
+            recovery_s=RECOVERY_S,
             deadline_s=DEADLINE_S,
             max_attempts=MAX_ATTEMPTS,
             orphan_s=ORPHAN_S,

@@ -9,14 +9,14 @@ from dramatiq.brokers.stub import StubBroker
 
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
-from actors.scheduling import schedule
+from actors.scheduling import jobs
 from db.settings import Settings
 
 
 @pytest.fixture(autouse=True)
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers in this process do what a test asks for, and nothing that the time of day does."""
-    monkeypatch.setattr(schedule, "JOBS", ())
+    monkeypatch.setattr(jobs, "JOBS", ())
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from db.queries import account_queries
 from db.settings import Settings
 from db.store import Store
 from db.tables.accounts import SCOPES
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from services.http import keys
 
 PEPPER = "pepper of the tests, which opens nothing"
@@ -83,7 +83,7 @@ def client_of(
     runtime: Runtime, key: str = KEY, *, settings: Settings | None = None
 ) -> falcon.testing.TestClient:
     """A client of an API over the stores and the broker of a worker."""
-    given = Collaborators(
+    given = Deps(
         settings=settings or runtime.settings,
         store=runtime.store,
         blobs=runtime.blobs,

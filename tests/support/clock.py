@@ -8,7 +8,7 @@ from sqlalchemy import text, update
 
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import CleanUp, Nudge
-from actors.scheduling import schedule
+from actors.scheduling import jobs
 from db.queries import job_run_queries, session_queries
 from db.tables.job_runs import JobRun
 from tests.support.pipeline import handle
@@ -16,7 +16,7 @@ from tests.support.pipeline import handle
 
 def ask(runtime: Runtime, nudge: Nudge, **options: Any) -> JobRun:
     """Ask for a run of a job, and let it be done; how it ended."""
-    job = schedule.job_named(nudge.actor)
+    job = jobs.job_named(nudge.actor)
     assert job is not None
     with runtime.store.transaction() as db:
         now = session_queries.clock(db)

@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 from actors import worker
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge, ProcessAudioFile, SplitRecording
-from actors.steward import nudge_for, take_quiet
+from actors.recovery import nudge_for, take_stalled
 from db.blobs import recording_key
 from db.queries import list_queries, session_queries
 from db.tables.sessions import AudioSession, NoiseDetection, SessionSpan
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from tests.support import accounts
 
 
@@ -23,7 +23,7 @@ def api_of(runtime: Runtime) -> falcon.testing.TestClient:
     """A team's client of an API over a worker's own collaborators."""
     return accounts.client(
         create_app(
-            Collaborators(
+            Deps(
                 settings=runtime.settings,
                 store=runtime.store,
                 blobs=runtime.blobs,
@@ -93,7 +93,7 @@ def run_to_the_end(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
     """Handle every nudge twice, in the order in which the rows ask for it, until none is left."""
     for _ in range(20):
         with runtime.store.transaction() as db:
-            found = take_quiet(db, quiet_s=0, limit=100)
+            found = take_stalled(db, quiet_s=0, limit=100)
         for nudge in [nudge_for(work) for work in found] * 2:
             handle(runtime, nudge)
         if not found:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.facts import rounding
-from actors.science.detection import ear
+from actors.science.detection import inference
 from actors.science.detection.chunks import RATE_HZ, Grid
 from actors.science.detection.classifier import Model
 from actors.science.evaluation import clip_metrics
@@ -129,8 +129,10 @@ def probe_scores(model: Model) -> NDArray[np.float32]:
     the stretches that the first one finds: those may begin a step earlier or later by a hair.
     """
     samples = probe()
-    steps = ear.listen(model, samples)
-    look = ear.looker(model, steps, read=ear.in_memory(samples), grid=Grid(samples.size))
+    steps = inference.listen(model, samples)
+    look = inference.looker(
+        model, steps, read=inference.in_memory(samples), grid=Grid(samples.size)
+    )
     return np.vstack([steps, look(0, len(steps))])
 
 

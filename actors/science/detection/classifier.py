@@ -1,6 +1,6 @@
 """The classifier: a file of plain arrays, and the vote of its members.
 
-A model is a weighted vote of members (``members.py``), each turning a window of sound into class
+A model is a weighted vote of members (``ensemble.py``), each turning a window of sound into class
 probabilities.
 
 The file can come from anywhere. It holds no code and nothing that is evaluated: a JSON header,
@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from actors.science.detection import members
+from actors.science.detection import ensemble
 from actors.science.detection.cnn import Convolutional
+from actors.science.detection.ensemble import AnyArray, Array, Estimator, Forest, Network
 from actors.science.detection.features import FEATURE_VERSION, N_FEATURES
-from actors.science.detection.members import AnyArray, Array, Forest, Member, Network
 from actors.science.detection.textures import N_TEXTURES
 from actors.science.errors import ModelError
 from actors.science.tagging import heads
@@ -38,7 +38,9 @@ MAGIC = b"CLAMOR\x00\x02"
 MOST_BYTES = 64 * 1024 * 1024
 
 #: The kinds of members that a file may hold.
-KINDS: Mapping[str, type[Member]] = {kind.kind: kind for kind in (Network, Forest, Convolutional)}
+KINDS: Mapping[str, type[Estimator]] = {
+    kind.kind: kind for kind in (Network, Forest, Convolutional)
+}
 
 #: The width of what a member is evaluated on.
 _WIDTHS = {"features": N_FEATURES, "textures": N_TEXTURES, "samples": 0}
@@ -76,7 +78,7 @@ class Model:
     header: Mapping[str, Any]
     classes: tuple[str, ...]
     sha256: str
-    members: tuple[Member, ...]
+    members: tuple[Estimator, ...]
     head: Head | None = None
 
     @property
@@ -124,7 +126,7 @@ class Model:
         if features.ndim != 2 or features.shape[1] != width:
             raise ValueError(f"features have the shape (n_chunks, {width})")
         logits = [member.logits(features) for member in voters]
-        return members.vote(voters, logits).astype(np.float32)
+        return ensemble.vote(voters, logits).astype(np.float32)
 
     def to_bytes(self) -> bytes:
         """The model file. The same model gives the same bytes."""
@@ -132,7 +134,7 @@ class Model:
 
     @classmethod
     def make(
-        cls, header: Mapping[str, Any], *, members: Sequence[Member], head: Head | None = None
+        cls, header: Mapping[str, Any], *, members: Sequence[Estimator], head: Head | None = None
     ) -> Model:
         """A model from its parts.
 
@@ -184,7 +186,7 @@ def shipped() -> Model:
     )
 
 
-def _encode(header: Mapping[str, Any], members: Sequence[Member], head: Head | None) -> bytes:
+def _encode(header: Mapping[str, Any], members: Sequence[Estimator], head: Head | None) -> bytes:
     arrays = {
         f"{number}.{name}": values
         for number, member in enumerate(members)
@@ -295,10 +297,10 @@ def _entry(entry: object) -> tuple[str, np.dtype[Any], tuple[int, ...]]:
 
 def _members_of(
     described: object, *, arrays: Mapping[str, AnyArray], n_classes: int
-) -> tuple[Member, ...]:
+) -> tuple[Estimator, ...]:
     if not isinstance(described, list) or not described:
         raise ModelError("the model file does not say who votes")
-    voters: list[Member] = []
+    voters: list[Estimator] = []
     for number, fields in enumerate(described):
         parts = (name.partition(".") for name in arrays)
         own = {rest: arrays[f"{first}.{rest}"] for first, _, rest in parts if first == str(number)}
@@ -315,7 +317,7 @@ def _members_of(
     return tuple(voters)
 
 
-def _member(fields: object, *, arrays: Mapping[str, AnyArray]) -> Member:
+def _member(fields: object, *, arrays: Mapping[str, AnyArray]) -> Estimator:
     if not isinstance(fields, dict) or fields.get("kind") not in tuple(KINDS):
         raise ModelError(f"a member of a model is one of {', '.join(KINDS)}")
     settings = {name: value for name, value in fields.items() if name != "kind"}

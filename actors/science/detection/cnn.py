@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from actors.science.detection.chunks import HOP, RATE_HZ, STEP
-from actors.science.detection.members import Array, Logits, Member
+from actors.science.detection.ensemble import Array, Estimator, Logits
 from actors.science.errors import ModelError
 from actors.science.tagging.torchaudio_cpu import transforms
 
@@ -156,7 +156,7 @@ class Layers(nn.Module):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Convolutional(Member):
+class Convolutional(Estimator):
     """A trained network; ``arrays`` are the parameters and statistics of its `Layers`."""
 
     kind = "cnn"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from actors.science.detection import events, second_opinion
+from actors.science.detection import second_opinion, segmentation
 from actors.science.detection.chunks import RATE_HZ, STEP, Grid
 from actors.science.detection.classifier import Model
-from actors.science.detection.members import Array
+from actors.science.detection.ensemble import Array
 from actors.science.detection.second_opinion import Opinion, SecondOpinion
 from actors.science.tagging import backbone
 from actors.science.types import Candidate
@@ -19,7 +19,7 @@ Look = Callable[[int, int], Array]
 
 def least_of(model: Model, *, with_base_types: bool) -> dict[str, float]:
     """Return the confidence from which on an event counts, for all types that it may have."""
-    own = dict.fromkeys(model.classes, events.THRESHOLD) | dict(model.thresholds)
+    own = dict.fromkeys(model.classes, segmentation.THRESHOLD) | dict(model.thresholds)
     if not with_base_types:
         return own
     base = second_opinion.thresholds()
@@ -28,28 +28,28 @@ def least_of(model: Model, *, with_base_types: bool) -> dict[str, float]:
 
 def looks(
     look: Look, model: Model, opinion: SecondOpinion | None, least: Mapping[str, float], grid: Grid
-) -> tuple[events.SecondLook, events.SecondLook | None]:
+) -> tuple[segmentation.SecondLook, segmentation.SecondLook | None]:
     """Return what names stretches, and what names steady sound, if there are base types."""
     if opinion is None:
         return by_model(look, model, least), None
     return by_both(look, model, opinion, least, grid), by_base_types(opinion, least, grid)
 
 
-def by_model(look: Look, model: Model, least: Mapping[str, float]) -> events.SecondLook:
+def by_model(look: Look, model: Model, least: Mapping[str, float]) -> segmentation.SecondLook:
     """Name a stretch as the likeliest of the model's classes, if that is likely enough."""
 
-    def name(first: int, stop: int) -> events.Named:
-        return events.likeliest(look(first, stop), classes=model.classes, least=least)
+    def name(first: int, stop: int) -> segmentation.Named:
+        return segmentation.likeliest(look(first, stop), classes=model.classes, least=least)
 
     return name
 
 
 def by_both(
     look: Look, model: Model, opinion: SecondOpinion, least: Mapping[str, float], grid: Grid
-) -> events.SecondLook:
+) -> segmentation.SecondLook:
     """Name a stretch by the model and by the base types."""
 
-    def name(first: int, stop: int) -> events.Named:
+    def name(first: int, stop: int) -> segmentation.Named:
         base = opinion.of(*_wide(first, stop, grid))
         likely = second_opinion.combined(
             look(first, stop), base.likely, classes=model.classes, trained=model.trained_types
@@ -61,7 +61,7 @@ def by_both(
 
 def by_base_types(
     opinion: SecondOpinion, least: Mapping[str, float], grid: Grid
-) -> events.SecondLook:
+) -> segmentation.SecondLook:
     """Name steady sound by the base types alone: as types only, and only if they are likely.
 
     Most steady sound of which only the group is likely is background.
@@ -71,20 +71,22 @@ def by_base_types(
         for name in opinion.tagger.types
     }
 
-    def name(first: int, stop: int) -> events.Named:
+    def name(first: int, stop: int) -> segmentation.Named:
         base = opinion.of(*_wide(first, stop, grid))
         return _with_overlays(second_opinion.named(base.likely, raised), base, grid)
 
     return name
 
 
-def _with_overlays(named: events.Named, base: Opinion, grid: Grid) -> events.Named:
+def _with_overlays(named: segmentation.Named, base: Opinion, grid: Grid) -> segmentation.Named:
     """Add what sounds in parts of a stretch, on the grid's steps."""
     per_step = STEP * backbone.RATE_HZ // RATE_HZ
     lead = grid.lead * backbone.RATE_HZ // RATE_HZ
     overlays = [
         (
-            events.Stretch((each.start + lead) // per_step, -(-(each.stop + lead) // per_step)),
+            segmentation.Segment(
+                (each.start + lead) // per_step, -(-(each.stop + lead) // per_step)
+            ),
             Candidate(each.noise_type, each.probability),
         )
         for each in second_opinion.apart(base.overlays, named.answers)

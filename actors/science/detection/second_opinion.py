@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.facts import noise_types
-from actors.science.detection.events import Named, in_order
+from actors.science.detection.segmentation import Named, in_order
 from actors.science.tagging import tagger
 from actors.science.tagging.backbone import FRAME
 from actors.science.tagging.tagger import Tagger

@@ -22,7 +22,6 @@ from db.tables.accounts import ApiKey
 from services.api.accounts import schemas
 from services.http import idempotency, keys
 from services.http.access import ADMIN
-from services.http.contract import body_of, operation
 from services.http.errors import (
     InvalidBody,
     KeyNotFound,
@@ -31,6 +30,7 @@ from services.http.errors import (
     UserExists,
     UserNotFound,
 )
+from services.http.operations import body_of, operation
 from services.http.responses import answer
 
 #: Users that the list shows.

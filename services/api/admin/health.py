@@ -13,8 +13,8 @@ from db import migrate
 from db.blobs import Blobs, BlobsFull
 from db.store import Store
 from services.api.sessions import schemas
-from services.http.contract import operation
-from services.http.latest import Latest
+from services.http.cached_probe import CachedProbe
+from services.http.operations import operation
 from services.http.responses import answer
 
 
@@ -31,7 +31,7 @@ class Ready:
     """``GET /health/ready``: a recording that is posted now will be kept.
 
     A broker that is away is shown but does not make the process unready: uploads are kept, and
-    the steward sends their messages later.
+    recovery sends their messages later.
     """
 
     def __init__(self, store: Store, blobs: Blobs, publisher: Publisher) -> None:
@@ -62,7 +62,7 @@ class Ready:
             migrate.require(connection)
 
 
-def _check(name: str, check: Callable[[], None]) -> Latest[str]:
+def _check(name: str, check: Callable[[], None]) -> CachedProbe[str]:
     """A check to be asked anew by each probe; without an answer, something is away."""
 
     def outcome() -> str:
@@ -72,4 +72,4 @@ def _check(name: str, check: Callable[[], None]) -> Latest[str]:
             return str(error)
         return "ok"
 
-    return Latest(name, outcome, fresh_s=0.0)
+    return CachedProbe(name, outcome, fresh_s=0.0)

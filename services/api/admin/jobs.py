@@ -11,8 +11,8 @@ import msgspec
 
 from actors.messaging.broker import Publisher
 from actors.observability import tracing
-from actors.scheduling import schedule
-from actors.scheduling.schedule import Job as ScheduledJob
+from actors.scheduling import jobs as schedule
+from actors.scheduling.jobs import Job as ScheduledJob
 from db.queries import job_run_queries, session_queries
 from db.queue import claims
 from db.store import Store
@@ -21,8 +21,8 @@ from services.api.sessions.list_schemas import Few
 from services.api.sessions.schemas import Problem, Task
 from services.http import idempotency
 from services.http.access import ADMIN
-from services.http.contract import body_of, operation, query_of
 from services.http.errors import InvalidBody, InvalidParameter, JobNotFound
+from services.http.operations import body_of, operation, query_of
 from services.http.responses import answer
 
 #: Runs of a job that the list shows.
@@ -37,7 +37,7 @@ class Run(Task, kw_only=True):
     job: str
     #: The time of the schedule that it ran for; of a run that was asked for, when that was.
     slot: datetime
-    #: ``clock``, ``steward`` (which fills slots that were missed) or ``person``.
+    #: ``clock``, ``steward`` (recovery, which fills slots that were missed) or ``person``.
     source: str
     options: dict[str, Any]
     #: What it did; null until it has ended well.
@@ -118,7 +118,7 @@ def ask(
 ) -> Run:
     """Write a run down, and nudge; raises :class:`JobNotFound`.
 
-    Without a publisher the steward sends the nudge, in its next round.
+    Without a publisher recovery sends the nudge, in its next round.
     """
     job = found(name)
     values = {} if publisher else {"nudged_at": claims.seconds_from_now(-1)}

@@ -26,8 +26,8 @@ from db.queries.queue_queries import Backlog
 from db.settings import Settings
 from db.store import Store
 from db.tables.job_runs import JobRun
-from services.http.contract import operation
-from services.http.latest import Latest
+from services.http.cached_probe import CachedProbe
+from services.http.operations import operation
 
 #: How long an answer is good for. Longer spares the broker and the database; shorter is fresher.
 FRESH_S = 5.0
@@ -58,9 +58,11 @@ class Figures(Collector):
                 broker, prefix=settings.queue_prefix, api_url=settings.rabbitmq_api_url
             )
 
-        self._depths = Latest("metrics-broker", depths, fresh_s=FRESH_S)
-        self._rows = Latest("metrics-rows", self._read_rows, fresh_s=FRESH_S)
-        self._finished = Latest("metrics-finished", self._count_ended, fresh_s=FRESH_FINISHED_S)
+        self._depths = CachedProbe("metrics-broker", depths, fresh_s=FRESH_S)
+        self._rows = CachedProbe("metrics-rows", self._read_rows, fresh_s=FRESH_S)
+        self._finished = CachedProbe(
+            "metrics-finished", self._count_ended, fresh_s=FRESH_FINISHED_S
+        )
 
     def describe(self) -> list[Metric]:
         """Nothing: registering asks nobody."""

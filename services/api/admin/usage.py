@@ -13,8 +13,8 @@ from actors.facts import rounding
 from db.queries import account_queries, request_queries, session_queries, usage_limit_queries
 from db.store import Store
 from services.http.access import principal
-from services.http.contract import operation, query_of
 from services.http.errors import FieldError, InvalidParameter, UserNotFound
+from services.http.operations import operation, query_of
 from services.http.quotas import Quota
 from services.http.responses import answer
 

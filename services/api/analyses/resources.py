@@ -16,8 +16,8 @@ from services.api.analyses.schemas import Analysis, NewAnalysis
 from services.api.sessions.resources import found
 from services.http import idempotency, responses
 from services.http.access import owner
-from services.http.contract import body_of, operation
 from services.http.errors import InvalidBody, NoAnalysis, NotFinished, SessionNotFound
+from services.http.operations import body_of, operation
 from services.http.responses import answer
 
 

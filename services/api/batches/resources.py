@@ -23,7 +23,6 @@ from services.api.sessions.options import BatchOptions
 from services.http import cursors, idempotency, responses
 from services.http.access import owner, principal
 from services.http.bodies import media_type_of
-from services.http.contract import body_of, operation, query_of
 from services.http.errors import (
     AlreadyFinished,
     BatchClosed,
@@ -39,6 +38,7 @@ from services.http.errors import (
     UnsupportedUpload,
     WebhookNotFound,
 )
+from services.http.operations import body_of, operation, query_of
 from services.http.responses import answer
 
 log = structlog.get_logger(__name__)

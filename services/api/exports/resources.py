@@ -20,10 +20,9 @@ from db.tables.sessions import UNFINISHED_STATES
 from services.api.exports import schemas as export_schemas
 from services.api.exports.schemas import ExportPage, ExportQuery, ExportTask, NewExport, Selection
 from services.api.sessions import resources as sessions
-from services.api.sessions.recordings import Pieces
+from services.api.sessions.media import FileRange
 from services.http import cursors, idempotency, responses
 from services.http.access import owner, principal
-from services.http.contract import body_of, operation, query_of
 from services.http.errors import (
     BatchNotFound,
     ExportExpired,
@@ -34,6 +33,7 @@ from services.http.errors import (
     SessionNotFound,
     StoreUnavailable,
 )
+from services.http.operations import body_of, operation, query_of
 from services.http.responses import answer
 
 
@@ -162,7 +162,7 @@ class ExportFile:
         resp.downloadable_as = f"clamor-{row.id}.{extension}"
         resp.cache_control = ["private", "no-store"]
         resp.set_header("X-Content-Type-Options", "nosniff")
-        resp.set_stream(Pieces(stored, 0, row.size_bytes), row.size_bytes)
+        resp.set_stream(FileRange(stored, 0, row.size_bytes), row.size_bytes)
 
 
 def found(db: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None) -> Export:

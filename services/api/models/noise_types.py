@@ -7,7 +7,7 @@ import msgspec
 
 from actors.facts import noise_types
 from services.http import languages, responses
-from services.http.contract import operation
+from services.http.operations import operation
 
 
 class NoiseType(msgspec.Struct, kw_only=True):

@@ -19,7 +19,6 @@ from services.api.models import promotion, trainings
 from services.api.sessions import list_schemas, schemas
 from services.http import cursors, responses
 from services.http.access import ADMIN, owner
-from services.http.contract import body_of, operation, query_of
 from services.http.errors import (
     InvalidBody,
     InvalidForm,
@@ -32,6 +31,7 @@ from services.http.errors import (
     UnsupportedUpload,
     UploadTooLarge,
 )
+from services.http.operations import body_of, operation, query_of
 from services.http.responses import answer
 
 

@@ -25,7 +25,6 @@ from services.api.models.manifests import MOST_TOLD, ManifestError
 from services.api.sessions import list_schemas, schemas, uploads
 from services.http import cursors, idempotency, responses
 from services.http.access import owner, principal
-from services.http.contract import MOST_BODY_BYTES, json_of, operation, query_of
 from services.http.errors import (
     FieldError,
     InvalidForm,
@@ -33,6 +32,7 @@ from services.http.errors import (
     InvalidOptions,
     TrainingNotFound,
 )
+from services.http.operations import MOST_BODY_BYTES, json_of, operation, query_of
 from services.http.responses import answer
 
 #: What a model is called unless the caller says.

@@ -24,7 +24,6 @@ from services.api.models.trainings import check_files, theirs
 from services.api.sessions import list_schemas, schemas, uploads
 from services.http import cursors, idempotency, responses
 from services.http.access import owner, principal
-from services.http.contract import operation, query_of
 from services.http.errors import (
     FieldError,
     InvalidForm,
@@ -34,6 +33,7 @@ from services.http.errors import (
     UploadTooLarge,
     ValidationNotFound,
 )
+from services.http.operations import operation, query_of
 from services.http.responses import answer
 
 

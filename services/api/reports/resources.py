@@ -23,7 +23,6 @@ from services.api.reports.schemas import ReportPage as PageOfReports
 from services.api.sessions import options
 from services.http import cursors, idempotency, responses
 from services.http.access import ADMIN, owner, principal
-from services.http.contract import body_of, operation, query_of
 from services.http.errors import (
     FieldError,
     InvalidBody,
@@ -32,6 +31,7 @@ from services.http.errors import (
     ReportNotFound,
     StoreUnavailable,
 )
+from services.http.operations import body_of, operation, query_of
 from services.http.responses import answer
 
 SCOPE = "reports:read"

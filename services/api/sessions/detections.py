@@ -14,8 +14,8 @@ from services.api.sessions.list_schemas import AllDetectionsQuery, DetectionQuer
 from services.api.sessions.resources import found
 from services.http import cursors
 from services.http.access import owner
-from services.http.contract import operation, query_of
 from services.http.errors import SessionNotFound
+from services.http.operations import operation, query_of
 from services.http.responses import answer
 
 

@@ -23,8 +23,8 @@ from db.store import Store
 from services.api.sessions import schemas
 from services.api.sessions.resources import load
 from services.http.access import owner
-from services.http.contract import operation
 from services.http.errors import SessionNotFound, Stopping, TooManyStreams
+from services.http.operations import operation
 
 log = structlog.get_logger(__name__)
 

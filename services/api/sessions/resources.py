@@ -18,11 +18,10 @@ from db.queries import list_queries, session_queries
 from db.store import Store
 from db.tables.sessions import UNFINISHED_STATES, AudioSession
 from services.api.sessions import list_schemas, schemas, uploads
-from services.api.sessions.elsewhere import Elsewhere, Source, is_meant
 from services.api.sessions.options import SessionOptions
+from services.api.sessions.remote_sources import RemoteSources, Source, is_source_request
 from services.http import cursors, idempotency, responses
 from services.http.access import owner, principal
-from services.http.contract import operation, query_of
 from services.http.errors import (
     AlreadyFinished,
     EmptyUpload,
@@ -42,6 +41,7 @@ from services.http.errors import (
     UploadTooLarge,
     WebhookNotFound,
 )
+from services.http.operations import operation, query_of
 from services.http.responses import answer
 
 
@@ -73,7 +73,7 @@ class SessionList:
         store: Store,
         blobs: Blobs,
         publisher: Publisher,
-        elsewhere: Elsewhere,
+        elsewhere: RemoteSources,
         *,
         max_upload_bytes: int,
         can_mute: bool,
@@ -133,7 +133,7 @@ class SessionList:
         columns = asked.columns(
             self._store, user_id=principal(req).user_id, owner=owner(req), can_mute=self._can_mute
         )
-        if is_meant(req):
+        if is_source_request(req):
             session_id = self._elsewhere.add(req, file_name=asked.file_name, asked=columns)
         else:
             session_id = self._add(req, columns, file_name=asked.file_name)

@@ -14,8 +14,8 @@ from db.tables.sessions import KEEP
 from services.api.sessions import resources as sessions
 from services.api.sessions import schemas
 from services.http.access import owner
-from services.http.contract import operation
 from services.http.errors import NotGivenUp, SessionNotFound
+from services.http.operations import operation
 from services.http.responses import answer
 
 

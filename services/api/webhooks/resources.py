@@ -21,7 +21,6 @@ from db.tables.webhooks import Webhook
 from services.api.webhooks import schemas
 from services.http import cursors, idempotency
 from services.http.access import owner, principal
-from services.http.contract import body_of, operation, query_of
 from services.http.cursors import Page
 from services.http.errors import (
     DeliveryNotFound,
@@ -33,6 +32,7 @@ from services.http.errors import (
     WebhookDisabled,
     WebhookNotFound,
 )
+from services.http.operations import body_of, operation, query_of
 from services.http.responses import answer
 
 #: Webhooks of one user. Each may take a worker's time; see ``actors/webhooks/deliver.py``.

@@ -19,12 +19,12 @@ from actors.execution.runtime import Runtime
 from actors.facts import noise_types
 from actors.messaging import broker
 from actors.messaging.messages import AnalyzeSession
-from actors.science.summaries.analysis import Events
-from actors.steward import Steward
+from actors.recovery import Recovery
+from actors.science.summaries.session_analysis import Events
 from db.queries import analysis_queries, session_queries
 from db.settings import Settings
 from db.tables.sessions import AudioSession
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from services.cli import analysis_command
 from services.client import Client
 from tests.support import accounts, pipeline, recordings
@@ -47,7 +47,7 @@ def runtime(memory_settings: Settings) -> Iterator[Runtime]:
 def api(runtime: Runtime) -> Api:
     return accounts.client(
         create_app(
-            Collaborators(
+            Deps(
                 settings=runtime.settings,
                 store=runtime.store,
                 blobs=runtime.blobs,
@@ -223,14 +223,12 @@ def test_what_was_lost_is_nobodys_sound(runtime: Runtime, api: Api) -> None:
     assert 50 < result["processing"]["missing_s"] < 70
 
 
-def test_the_steward_has_an_analysis_made_of_which_no_message_came(
-    runtime: Runtime, api: Api
-) -> None:
+def test_recovery_has_an_analysis_made_of_which_no_message_came(runtime: Runtime, api: Api) -> None:
     session_id = ended(runtime)
     ask(api, session_id)
     with runtime.store.transaction() as db:
         db.execute(text("UPDATE analyses SET nudged_at = now() - interval '1 hour'"))
-    nudges = Steward(runtime).round()
+    nudges = Recovery(runtime).round()
     assert AnalyzeSession(session_id=session_id) in nudges
     handle(runtime, AnalyzeSession(session_id=session_id))
     handle(runtime, AnalyzeSession(session_id=session_id))

@@ -23,17 +23,17 @@ import soundfile
 from rich.console import Console
 from sqlalchemy import text, update
 
-from actors.analytics import export, selected
+from actors.analytics import detection_source, export
 from actors.analytics.formats.csv_table import CsvTable
 from actors.execution.runtime import Runtime
 from actors.maintenance import retention
 from actors.messaging.messages import CleanUp, CleanUpOldSessions, ExportSessionData, Nudge
-from actors.steward import nudge_for, take_quiet
+from actors.recovery import nudge_for, take_stalled
 from db.blobs import export_prefix
 from db.queries import export_queries, session_queries
 from db.tables.exports import EXPORT_FORMATS, Export
 from db.tables.sessions import AudioSession
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from services.cli import export_command
 from services.client import Client
 from tests.benchmarks import exports
@@ -49,7 +49,7 @@ App = falcon.App[falcon.Request, falcon.Response]
 @pytest.fixture
 def app(runtime: Runtime) -> App:
     return create_app(
-        Collaborators(
+        Deps(
             settings=runtime.settings,
             store=runtime.store,
             blobs=runtime.blobs,
@@ -179,8 +179,8 @@ def test_memory_does_not_grow_with_what_is_exported(database_url: str, tmp_path:
 def test_events_come_in_pages_and_each_once(
     api: falcon.testing.TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selected, "PAGE_SESSIONS", 2)
-    monkeypatch.setattr(selected, "PAGE_EVENTS", 3)
+    monkeypatch.setattr(detection_source, "PAGE_SESSIONS", 2)
+    monkeypatch.setattr(detection_source, "PAGE_EVENTS", 3)
     wanted = []
     for n_events in (0, 2, 7, 3, 1, 1, 4, 0, 6):
         session_id = add(runtime, *map(float, range(n_events)))
@@ -453,7 +453,7 @@ def test_a_worker_that_dies_in_between_is_followed_by_another(
     assert file_of(api, asked).status_code == 409
     with runtime.store.transaction() as db:
         db.execute(text("UPDATE exports SET due_at = now(), nudged_at = now() - interval '1 h'"))
-        found = take_quiet(db, quiet_s=0, limit=10)
+        found = take_stalled(db, quiet_s=0, limit=10)
     nudges: list[Nudge] = [nudge_for(work) for work in found]
     assert nudges == [nudge]
     handle(runtime, nudges[0])

@@ -20,15 +20,15 @@ from sqlalchemy import text
 from actors.execution.runtime import Runtime
 from actors.messaging import messages
 from actors.messaging.messages import GenerateDailyReport, StartDailyReports
-from actors.scheduling import clock, schedule
+from actors.recovery import nudge_for, take_stalled
+from actors.scheduling import job_runs, jobs
 from actors.science.levels import totals
-from actors.science.summaries import day as days
-from actors.steward import nudge_for, take_quiet
+from actors.science.summaries import local_day as days
 from db.blobs import report_key
 from db.queries import report_queries, request_queries
 from db.queries.request_queries import Request
 from services.api.sessions import schemas
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from services.cli import arguments, report_command
 from services.client import Client
 from tests.support import accounts, recordings
@@ -46,7 +46,7 @@ EVIL = "<img src=x onerror=alert(1)>"
 @pytest.fixture
 def app(runtime: Runtime) -> Any:
     return create_app(
-        Collaborators(
+        Deps(
             settings=runtime.settings, store=runtime.store, blobs=runtime.blobs,
             publisher=runtime.publisher,
         )
@@ -328,7 +328,7 @@ def test_a_report_of_a_day_that_goes_on_is_stale(api: Api, runtime: Runtime) -> 
 def test_a_lost_message_and_a_dead_worker_are_made_good(api: Api, runtime: Runtime) -> None:
     asked = api.simulate_post("/v1/reports", json=BERLIN).json
     with runtime.store.transaction() as db:
-        found = [nudge_for(work) for work in take_quiet(db, quiet_s=0, limit=10)]
+        found = [nudge_for(work) for work in take_stalled(db, quiet_s=0, limit=10)]
     assert found == [GenerateDailyReport(report_id=uuid.UUID(asked["id"]))]
     handle(runtime, found[0])
     assert api.simulate_get(f"/v1/reports/{asked['id']}").json["state"] == "completed"
@@ -353,11 +353,11 @@ def test_the_clock_has_yesterdays_reports_made(
     slot = datetime.now(UTC).replace(hour=1, minute=0, second=0, microsecond=0)
     yesterday = slot - timedelta(days=1)
     session(runtime, yesterday.replace(hour=10).isoformat())
-    [job] = [each for each in schedule._BY_NAME.values() if each.nudge is StartDailyReports]
+    [job] = [each for each in jobs._BY_NAME.values() if each.nudge is StartDailyReports]
     assert (job.cron, job.catch_up) == ("0 1 * * *", 31)
     sent: list[messages.Nudge] = []
     monkeypatch.setattr(runtime.publisher, "send", lambda *nudges: sent.extend(nudges))
-    monkeypatch.setattr(schedule.Job, "latest_slot", lambda _job, _now: slot)
+    monkeypatch.setattr(jobs.Job, "latest_slot", lambda _job, _now: slot)
     handle(runtime, StartDailyReports())
     nudges = [nudge for nudge in sent if isinstance(nudge, GenerateDailyReport)]
     assert len(nudges) == 2
@@ -372,7 +372,7 @@ def test_the_clock_has_yesterdays_reports_made(
         (yesterday.date(), "UTC", TEAM, "completed"), (yesterday.date(), "UTC", None, "completed"),
     ]  # fmt: skip
     assert result == {"day": yesterday.date().isoformat(), "reports": 2}
-    assert clock.NUDGES[job.name] is StartDailyReports
+    assert job_runs.NUDGES[job.name] is StartDailyReports
 
 
 class Texts(HTMLParser):
@@ -503,4 +503,4 @@ def test_the_command_asks_and_shows(
 
 def _quiet(runtime: Runtime) -> list[Any]:
     with runtime.store.transaction() as db:
-        return take_quiet(db, quiet_s=0, limit=10)
+        return take_stalled(db, quiet_s=0, limit=10)

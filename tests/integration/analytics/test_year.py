@@ -14,12 +14,12 @@ from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
 from actors.science.levels.levels import LevelSeries
-from actors.science.summaries import day
+from actors.science.summaries import local_day
 from db import migrate
 from db.queries import session_queries
 from db.store import Store
 from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from tests.benchmarks import year
 from tests.support import accounts
 
@@ -37,7 +37,7 @@ def filled(database_url: str) -> str:
 @pytest.fixture
 def api(filled: str, runtime: Runtime) -> falcon.testing.TestClient:
     app = create_app(
-        Collaborators(
+        Deps(
             settings=runtime.settings, store=runtime.store, blobs=runtime.blobs,
             publisher=runtime.publisher,
         )
@@ -119,6 +119,6 @@ def test_its_levels_are_as_long_and_as_loud_as_its_rows_say(filled: str, runtime
     expected = row.summary["laeq_db"] - (row.calibration_db or 0.0)
     assert levels.laeq_db() == pytest.approx(expected, abs=0.02)
     assert row.recorded_at is not None
-    lead_s = day.lead_s(row.recorded_at)
-    quarters = levels.on_grid(step_s=day.QUARTER_S, lead_s=lead_s).tolist()
+    lead_s = local_day.lead_s(row.recorded_at)
+    quarters = levels.on_grid(step_s=local_day.QUARTER_S, lead_s=lead_s).tolist()
     assert row.quarter_mean_squares == pytest.approx(quarters, rel=1e-3)

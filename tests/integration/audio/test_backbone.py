@@ -18,7 +18,7 @@ from actors.messaging.messages import CheckHealth
 from actors.science.tagging import tagger
 from actors.science.tagging.backbone import RATE_HZ
 from db.settings import Settings
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from tests.support import accounts, weights
 from tests.support.clock import ask
 
@@ -60,7 +60,7 @@ def keep(data: bytes, sha256: str = SHA256) -> None:
 def listed(runtime: Runtime) -> Any:
     """The backbone, as ``GET /v1/models`` has it."""
     app = create_app(
-        Collaborators(
+        Deps(
             settings=runtime.settings,
             store=runtime.store,
             blobs=runtime.blobs,

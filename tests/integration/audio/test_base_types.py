@@ -12,12 +12,12 @@ from actors.execution import failures
 from actors.execution.runtime import Runtime
 from actors.facts import noise_types
 from actors.messaging.messages import AggregateSession, DetectSpan
+from actors.recovery import Recovery
 from actors.science.audio_io.prepare import PCM_BYTES
 from actors.science.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
 from actors.science.tagging.backbone import Backbone
 from actors.science.tagging.tagger import Tagger
 from actors.science.types import UNCLASSIFIED
-from actors.steward import Steward
 from tests.support import recordings, weights
 from tests.support.pipeline import (
     add,
@@ -78,7 +78,7 @@ def test_audio_at_32_khz_is_written_and_removed_with_the_other(tagging: Runtime)
     n_samples = tagging.blobs.size(row.wide_pcm_key) / PCM_BYTES
     assert n_samples == pytest.approx(row.duration_s * WIDE_RATE_HZ, abs=2)
     run_to_the_end(tagging, session_id)
-    Steward(tagging).round()
+    Recovery(tagging).round()
     assert session(tagging, session_id).wide_pcm_key is None
     assert not [key for key in tagging.blobs.keys("sessions/") if "pcm" in key]
 

@@ -20,10 +20,10 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from actors import worker
-from actors.execution import steps, watchdog
-from actors.execution.hold import Hold
+from actors.execution import runner, watchdog
+from actors.execution.lease import Lease
+from actors.execution.runner import Outcome, Step
 from actors.execution.runtime import Runtime
-from actors.execution.steps import Outcome, Step
 from actors.messaging import messages
 from actors.messaging.messages import (
     DetectSpan,
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.integration
 NOTICED_S = 3.0
 
 
-def run_span(runtime: Runtime, session_id: uuid.UUID, perform: Callable[[Hold], Outcome]) -> None:
+def run_span(runtime: Runtime, session_id: uuid.UUID, perform: Callable[[Lease], Outcome]) -> None:
     """Run a step of the test's own on the first span of a session."""
     work = Work(session_id=session_id, span_index=0, state="pending")
 
@@ -54,7 +54,7 @@ def run_span(runtime: Runtime, session_id: uuid.UUID, perform: Callable[[Hold], 
         values = {"state": "failed", "last_error": problem.detail}
         return session_queries.finish_span(db, work, attempt=attempt, values=values)
 
-    steps.run(
+    runner.run(
         runtime,
         DetectSpan(session_id=session_id, span_index=0),
         partial(claims.this, work),
@@ -62,10 +62,10 @@ def run_span(runtime: Runtime, session_id: uuid.UUID, perform: Callable[[Hold], 
     )
 
 
-def until_told(hold: Hold) -> Outcome:
+def until_told(lease: Lease) -> Outcome:
     """Work without end that asks whether to go on."""
     while True:
-        hold.check()
+        lease.check()
         time.sleep(0.01)
 
 
@@ -156,9 +156,9 @@ def test_a_lease_is_renewed_while_the_work_goes_on(runtime: Runtime, memory: Stu
     session_id = split(runtime, recordings.encode(recordings.demo()))
     seen = []
 
-    def perform(hold: Hold) -> Outcome:
+    def perform(lease: Lease) -> Outcome:
         for _ in range(4):
-            hold.check()
+            lease.check()
             with runtime.store.transaction() as db:
                 due_in = text(
                     "SELECT extract(epoch FROM due_at - clock_timestamp()) FROM session_spans"
@@ -218,7 +218,7 @@ def test_python_that_asks_nobody_is_interrupted(
     monkeypatch.setattr(watchdog, "GRACE_S", 6.0)
     session_id = split(runtime, recordings.encode(recordings.demo()))
 
-    def busy(_hold: Hold) -> Outcome:
+    def busy(_hold: Lease) -> Outcome:
         while True:
             time.sleep(0.01)
 
@@ -249,7 +249,7 @@ def test_where_the_process_is_shared_a_stuck_step_is_told_of_and_given_to_anothe
     monkeypatch.setattr(watchdog, "GRACE_S", 0.2)
     session_id = split(runtime, recordings.encode(recordings.demo()))
 
-    def stuck(_hold: Hold) -> Outcome:
+    def stuck(_hold: Lease) -> Outcome:
         # Waits in the C library, where no exception of Python's reaches it.
         ctypes.CDLL(None).usleep(1_500_000)
         return Outcome(lambda db, attempt: None)

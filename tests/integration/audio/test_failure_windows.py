@@ -28,14 +28,14 @@ from actors.messaging.messages import (
     ProcessAudioFile,
     SplitRecording,
 )
-from actors.steward import Steward, nudge_for, take_quiet
+from actors.recovery import Recovery, nudge_for, take_stalled
 from db.blobs import OWNER, Blobs, recording_key, training_prefix, validation_prefix
 from db.queries import model_queries, session_queries
 from db.queue.claims import Work
 from db.settings import Settings
 from db.store import Store
 from db.tables.sessions import AudioSession
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from tests.support import accounts, labelled, recordings
 from tests.support.clock import clean_up_twice
 from tests.support.cluster import eventually
@@ -80,7 +80,7 @@ def api(settings: Settings) -> Iterator[falcon.testing.TestClient]:
     store = Store(settings.database_url)
     publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
     blobs = Blobs(settings.blob_url)
-    given = Collaborators(settings=settings, store=store, blobs=blobs, publisher=publisher)
+    given = Deps(settings=settings, store=store, blobs=blobs, publisher=publisher)
     yield accounts.client(create_app(given))
     publisher.close()
     store.close()
@@ -99,7 +99,7 @@ def run_to_the_end(runtime: Runtime) -> list[AudioSession]:
 
     def ended() -> list[AudioSession] | None:
         with runtime.store.transaction() as db:
-            found = take_quiet(db, quiet_s=0, limit=100)
+            found = take_stalled(db, quiet_s=0, limit=100)
         for work in found:
             handle(runtime, nudge_for(work))
         rows = sessions(runtime)
@@ -315,7 +315,7 @@ def test_postgres_away_at_the_commit_has_the_step_run_again(
     assert session.state == "completed"
     assert runs(other)["split", "done"] == runs(other)["aggregate", "done"] == 1
     # What the first attempt wrote is gone with the decoded audio of the second.
-    Steward(other).round()
+    Recovery(other).round()
     [session] = sessions(other)
     assert stored(other) == {
         session.recording_key, session.levels_key, session.levels_answer_key,

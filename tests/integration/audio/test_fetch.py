@@ -15,13 +15,13 @@ from sqlalchemy.exc import OperationalError
 
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import ProcessAudioFile
-from actors.steward import Steward
+from actors.recovery import Recovery
 from actors.training import recordings as clips
 from actors.training.recordings import Wanted
 from db.blobs import Blobs, recording_key
 from db.queries import session_queries
 from db.settings import Settings
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from tests.support import accounts, recordings, web
 from tests.support.pipeline import handle, run_to_the_end, session
 from tests.support.web import LOOPBACK, Request, Web
@@ -50,7 +50,7 @@ def site() -> Iterator[Web]:
 def api(runtime: Runtime) -> falcon.testing.TestClient:
     return accounts.client(
         create_app(
-            Collaborators(
+            Deps(
                 settings=runtime.settings,
                 store=runtime.store,
                 blobs=Blobs(runtime.settings.blob_url),
@@ -121,7 +121,7 @@ def test_an_address_is_written_down_fetched_and_listened_to(
 
     done = run_to_the_end(runtime, session_id)
     assert done.state == "completed"
-    Steward(runtime).round()
+    Recovery(runtime).round()
     assert done.recording_key in runtime.blobs.keys("sessions/")
     # It may be learnt from as any other.
     assert clips.read(runtime, [Wanted(session_id=session_id)]).samples[0].size
@@ -293,7 +293,7 @@ def test_a_commit_that_was_not_answered_loses_nothing(
     assert len(site.asked) == (1 if is_written else 2)
     done = run_to_the_end(runtime, session_id)
     assert done.state == "completed"
-    Steward(runtime).round()
+    Recovery(runtime).round()
     kept = {done.recording_key, done.levels_key, done.levels_answer_key}
     assert kept <= set(runtime.blobs.keys("sessions/"))
     assert len([key for key in runtime.blobs.keys("sessions/") if "/recording" in key]) == 1
@@ -360,7 +360,7 @@ def test_the_query_of_an_address_is_seen_nowhere_and_not_kept(
     assert SECRET not in told.out + told.err + caplog.text
     with runtime.store.transaction() as db:
         db.execute(text("UPDATE audio_sessions SET finished_at = now() - interval '1 day'"))
-    Steward(runtime).round()
+    Recovery(runtime).round()
     with runtime.store.transaction() as db:
         rows = db.scalars(text("SELECT s::text FROM audio_sessions s")).all()
     assert len(rows) == 2

@@ -15,7 +15,7 @@ import soundfile
 from numpy.typing import NDArray
 from sqlalchemy import func, text, update
 
-from actors.execution import steps
+from actors.execution import runner
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import (
     AggregateSession,
@@ -25,10 +25,10 @@ from actors.messaging.messages import (
     ProcessAudioFile,
     SplitRecording,
 )
+from actors.recovery import Recovery
 from actors.science.audio_io import flac
 from actors.science.levels.bands import NOMINAL_HZ
 from actors.science.tagging.tagger import Tagger
-from actors.steward import Steward
 from actors.training import recordings as training_recordings
 from actors.training.recordings import Wanted
 from db.blobs import product_key, recording_key, upload_key
@@ -201,7 +201,7 @@ def test_what_was_sent_is_removed_after_the_end(voiced: Runtime) -> None:
         api_of(voiced).simulate_get(f"/v1/sessions/{session_id}").json["audio_removed_at"] is None
     )
     before = get(voiced, session_id, "recording").content
-    Steward(voiced).round()
+    Recovery(voiced).round()
     assert blobs_of(voiced, session_id) == {
         done.muted_key, done.levels_key, done.levels_answer_key, done.spectrogram_key,
     }  # fmt: skip
@@ -214,7 +214,7 @@ def test_what_was_sent_is_removed_after_the_end(voiced: Runtime) -> None:
     # Once more changes nothing, and neither do messages that come again.
     handle(voiced, AggregateSession(session_id=session_id))
     handle(voiced, ProcessAudioFile(session_id=session_id))
-    Steward(voiced).round()
+    Recovery(voiced).round()
     assert session(voiced, session_id).muted_key == done.muted_key
     again = api_of(voiced).simulate_get(f"/v1/sessions/{session_id}").json
     assert again["audio_removed_at"] == removed_at
@@ -228,9 +228,9 @@ def test_a_removal_that_fails_is_done_again(
     with monkeypatch.context() as patched:
         patched.setattr(voiced.blobs, "delete", _failing)
         with pytest.raises(OSError, match="away"):
-            Steward(voiced).round()
+            Recovery(voiced).round()
     assert session(voiced, session_id).audio_removed_at is None
-    Steward(voiced).round()
+    Recovery(voiced).round()
     assert session(voiced, session_id).audio_removed_at is not None
     assert recording_key(session_id) not in blobs_of(voiced, session_id)
 
@@ -245,7 +245,7 @@ def test_a_worker_that_dies_before_the_commit_costs_nothing(
     session_id = add(voiced, CONTENT, privacy="mute")
     until_aggregating(voiced, session_id)
     with monkeypatch.context() as patched:
-        patched.setattr(steps, "_commit", _dying)
+        patched.setattr(runner, "_commit", _dying)
         with pytest.raises(SystemExit):
             handle(voiced, AggregateSession(session_id=session_id))
     orphan = product_key(session_id, "muted", attempt=1)
@@ -256,7 +256,7 @@ def test_a_worker_that_dies_before_the_commit_costs_nothing(
     assert (done.state, done.muted_key) == (
         "completed", product_key(session_id, "muted", attempt=2),
     )  # fmt: skip
-    Steward(voiced).round()
+    Recovery(voiced).round()
     assert not {orphan, recording_key(session_id)} & blobs_of(voiced, session_id)
     assert len(read(get(voiced, session_id, "recording").content)) == len(SCENE)
 
@@ -292,7 +292,7 @@ def test_without_the_backbone_nothing_is_muted_and_nothing_kept(runtime: Runtime
     detail = refused(get(runtime, session_id, "recording"), 404, "no-recording")
     assert "privacy=mute" in detail
     refused(get(runtime, session_id, "spectrogram.png"), 404, "no-spectrogram")
-    Steward(runtime).round()
+    Recovery(runtime).round()
     assert blobs_of(runtime, session_id) == set()
 
 
@@ -335,7 +335,7 @@ def test_audio_is_discarded_and_results_stay(runtime: Runtime) -> None:
         assert "privacy=discard_audio" in detail
         detail = refused(get(runtime, session_id, "spectrogram.png"), 404, "no-spectrogram")
         assert "privacy=discard_audio" in detail
-        Steward(runtime).round()
+        Recovery(runtime).round()
     assert blobs_of(runtime, session_id) == {done.levels_key, done.levels_answer_key}
     assert events_of(runtime, session_id) == events_of(runtime, kept) != []
     assert get(runtime, session_id, "levels").status_code == 200
@@ -357,7 +357,7 @@ def test_a_session_that_is_cancelled_early_loses_its_audio_too(
     api = api_of(runtime)
     for each in (session_id, kept, uploaded):
         assert api.simulate_post(f"/v1/sessions/{each}/cancel").status_code == 200
-    Steward(runtime).round()
+    Recovery(runtime).round()
     assert blobs_of(runtime, session_id) == set()
     assert runtime.blobs.keys("uploads/") == []
     assert blobs_of(runtime, kept) == {recording_key(kept)}
@@ -423,7 +423,7 @@ def test_clips_of_an_export_have_noise_in_place_of_speech(
         session_id = add(voiced, CONTENT, privacy=privacy)
         with_an_event(voiced, session_id)
         if is_tidied:
-            Steward(voiced).round()
+            Recovery(voiced).round()
         api = api_of(voiced)
         asked = {"format": "clips", "session_ids": [str(session_id)]}
         made = api.simulate_post("/v1/exports", json=asked).json

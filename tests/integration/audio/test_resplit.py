@@ -11,10 +11,10 @@ from sqlalchemy import text
 from actors.audio.resplit import MOST_RESPLITS
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import AggregateSession, DetectSpan, SplitRecording
-from actors.steward import Steward
+from actors.recovery import Recovery
 from db.blobs import product_key, recording_key
 from db.queries import session_queries
-from db.queue import turns
+from db.queue import fair_order
 from tests.support import recordings
 from tests.support.pipeline import (
     add,
@@ -85,7 +85,7 @@ def test_decoded_audio_that_is_missing_at_detect_is_decoded_again(
         counted = db.execute(text("SELECT sum(audio_s) FROM usage_months")).scalar_one()
     assert counted == pytest.approx(2 * (ended.duration_s or 0.0))
     # What the first split left goes with the decoded audio of the second.
-    Steward(runtime).round()
+    Recovery(runtime).round()
     left = set(runtime.blobs.keys(f"sessions/{session_id}/"))
     ended = session(runtime, session_id)
     assert left == {
@@ -156,7 +156,7 @@ def test_workers_of_before_can_write_nothing_into_the_second_round(runtime: Runt
     """Attempts are counted from one again, so the number alone would let them in."""
     session_id = split(runtime, THREE_SPANS)
     with runtime.store.transaction() as db:
-        late, finder = turns.next_span(db, lease_s=60), turns.next_span(db, lease_s=60)
+        late, finder = fair_order.next_span(db, lease_s=60), fair_order.next_span(db, lease_s=60)
     assert late is not None
     assert finder is not None
     remove(runtime, session_id, "pcm")
@@ -169,7 +169,7 @@ def test_workers_of_before_can_write_nothing_into_the_second_round(runtime: Runt
         )
     handle(runtime, SplitRecording(session_id=session_id))
     with runtime.store.transaction() as db:
-        again = turns.next_span(db, lease_s=60)
+        again = fair_order.next_span(db, lease_s=60)
         assert again is not None
         assert (again.work.span_index, again.attempt) == (late.work.span_index, late.attempt)
         assert (
@@ -188,7 +188,7 @@ def test_workers_of_before_can_write_nothing_into_the_second_round(runtime: Runt
 def test_a_cancelled_session_stays_cancelled(runtime: Runtime) -> None:
     session_id = split(runtime, THREE_SPANS)
     with runtime.store.transaction() as db:
-        claim = turns.next_span(db, lease_s=60)
+        claim = fair_order.next_span(db, lease_s=60)
         assert claim is not None
         assert session_queries.cancel_session(db, session_id)
     with runtime.store.transaction() as db:
@@ -201,7 +201,7 @@ def test_spans_that_all_find_it_missing_at_once_send_it_back_once(runtime: Runti
     """Each locks spans and session: no order of them ends in a deadlock."""
     session_id = split(runtime, recordings.encode(recordings.long(8)))
     with runtime.store.transaction() as db:
-        claimed = [turns.next_span(db, lease_s=60) for _ in range(8)]
+        claimed = [fair_order.next_span(db, lease_s=60) for _ in range(8)]
     outcomes: list[object] = []
     start = threading.Barrier(len(claimed))
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import DetectSpan, ProcessAudioFile, SplitRecording
-from actors.steward import Steward
+from actors.recovery import Recovery
 from db.queries import retry_queries, session_queries
 from db.queue.claims import Work, advance
 from services.cli import arguments, retry_command
@@ -83,7 +83,7 @@ def test_a_session_that_was_given_up_completes(
     session_id = give_up(runtime)
     assert session(runtime, session_id).state == "failed"
     # Its decoded audio is removed by now.
-    Steward(runtime).round()
+    Recovery(runtime).round()
     answered = retry(api, session_id)
     assert answered.status_code == 200
     shown = answered.json
@@ -102,7 +102,7 @@ def test_a_session_that_was_given_up_completes(
     assert heard == usual != []
     # Each recording once, however often it was decoded.
     assert counted == 2
-    Steward(runtime).round()
+    Recovery(runtime).round()
     kept = runtime.blobs.keys(f"sessions/{session_id}/")
     assert set(kept) == {
         ended.recording_key, ended.levels_key, ended.spectrogram_key, ended.levels_answer_key
@@ -156,7 +156,7 @@ def test_tidying_up_leaves_a_session_alone_that_is_retried_meanwhile(
 
     before = listed(f"sessions/{session_id}/")
     monkeypatch.setattr(runtime.blobs, "keys", list_and_retry)
-    Steward(runtime).round()
+    Recovery(runtime).round()
     monkeypatch.undo()
     assert listed(f"sessions/{session_id}/") == before
     assert session(runtime, session_id).state == "queued"

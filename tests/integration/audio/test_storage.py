@@ -15,8 +15,8 @@ import pytest
 from dramatiq.brokers.stub import StubBroker
 from sqlalchemy import text
 
-from actors.execution import failures, steps
-from actors.execution.hold import Hold
+from actors.execution import failures, runner
+from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import (
     AggregateSession,
@@ -361,15 +361,15 @@ def test_the_count_of_claims_starts_again_before_its_column_is_full(runtime: Run
         )
     work = Work(session_id=session_id, state="queued")
 
-    def perform(_hold: Hold) -> steps.Outcome:
+    def perform(_hold: Lease) -> runner.Outcome:
         raise BlobsAway("the blob store failed")
 
-    steps.run(
+    runner.run(
         runtime,
         ProcessAudioFile(session_id=session_id),
         partial(claims.this, work),
-        lambda work: steps.Step(
-            name="process", work=work, perform=perform, give_up=steps.fail(work)
+        lambda work: runner.Step(
+            name="process", work=work, perform=perform, give_up=runner.fail(work)
         ),
     )
     waiting = session(runtime, session_id)

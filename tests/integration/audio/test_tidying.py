@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from actors.execution import watchdog
 from actors.execution.runtime import Runtime
-from actors.steward import Steward
+from actors.recovery import Recovery
 from db.blobs import product_key, recording_key
 from db.queries import session_queries
 from tests.support import recordings
@@ -49,23 +49,23 @@ def test_every_ended_session_is_tidied_once_nobody_can_be_at_work_for_it(
     leave_behind(runtime, session_id)
     silent_s = watchdog.silent_after_s(runtime.settings)
     ended(runtime, session_id, state, ago_s=silent_s - 60)
-    Steward(runtime).round()
+    Recovery(runtime).round()
     assert len(runtime.blobs.keys("sessions/")) == 3
     assert tidied_at(runtime, session_id) is None
 
     ended(runtime, session_id, state, ago_s=silent_s + 1)
-    Steward(runtime).round()
+    Recovery(runtime).round()
     assert runtime.blobs.keys("sessions/") == [recording_key(session_id)]
     first = tidied_at(runtime, session_id)
     assert first is not None
-    Steward(runtime).round()
+    Recovery(runtime).round()
     assert tidied_at(runtime, session_id) == first
 
 
 def test_the_work_of_an_unfinished_session_stays(runtime: Runtime) -> None:
     session_id = add(runtime, b"x")
     leave_behind(runtime, session_id)
-    Steward(runtime).round()
+    Recovery(runtime).round()
     assert len(runtime.blobs.keys("sessions/")) == 3
 
 
@@ -80,12 +80,12 @@ def test_a_finished_session_is_tidied_at_once_and_once_more_behind_a_late_worker
         done.levels_answer_key,
         done.spectrogram_key,
     }
-    Steward(runtime).round()
+    Recovery(runtime).round()
     assert set(runtime.blobs.keys("sessions/")) == kept
     assert tidied_at(runtime, session_id) is None
     leave_behind(runtime, session_id)
     ended(runtime, session_id, "completed", ago_s=watchdog.silent_after_s(runtime.settings) + 1)
-    Steward(runtime).round()
+    Recovery(runtime).round()
     assert set(runtime.blobs.keys("sessions/")) == kept
     assert tidied_at(runtime, session_id) is not None
 
@@ -98,14 +98,14 @@ def test_a_blob_store_that_is_away_is_tidied_by_a_later_round(
     ended(runtime, session_id, "failed", ago_s=watchdog.silent_after_s(runtime.settings) + 1)
     away = (tmp_path / "blobs").rename(tmp_path / "away")
     with pytest.raises(OSError, match="blob store"):
-        Steward(runtime).round()
+        Recovery(runtime).round()
     away.rename(tmp_path / "blobs")
     assert tidied_at(runtime, session_id) is None
-    Steward(runtime).round()
+    Recovery(runtime).round()
     assert runtime.blobs.keys("sessions/") == [recording_key(session_id)]
 
 
-def test_the_steward_asks_by_index(runtime: Runtime) -> None:
+def test_recovery_asks_by_index(runtime: Runtime) -> None:
     """A long history of sessions that are done with costs a round nothing."""
     with runtime.store.transaction() as db:
         db.execute(

@@ -17,11 +17,11 @@ from actors.execution import failures, progress
 from actors.execution.runtime import Runtime
 from actors.messaging import messages
 from actors.messaging.messages import DetectSpan, ProcessAudioFile
+from actors.recovery import Recovery
 from actors.science.types import UNCLASSIFIED
-from actors.steward import Steward
 from db.blobs import recording_key
 from db.queries import session_queries
-from db.queue import turns
+from db.queue import fair_order
 from db.queue.claims import Work
 from tests.support import recordings
 from tests.support.pipeline import add, detections_of, run_to_the_end, session
@@ -52,11 +52,11 @@ def test_every_message_twice_changes_nothing(runtime: Runtime) -> None:
     assert runs == {"process": 1, "split": 1, "detect": 3, "aggregate": 1, "analyze": 1}
 
 
-def test_the_steward_tidies_up_behind_a_finished_session(runtime: Runtime) -> None:
+def test_recovery_tidies_up_behind_a_finished_session(runtime: Runtime) -> None:
     session_id = add(runtime, recordings.encode(recordings.demo()))
     done = run_to_the_end(runtime, session_id)
     assert done.pcm_key in runtime.blobs.keys("sessions/")
-    Steward(runtime).round()
+    Recovery(runtime).round()
     kept = {
         recording_key(session_id),
         done.levels_key,
@@ -72,7 +72,7 @@ def test_a_poison_session_is_given_up_without_being_run_again(runtime: Runtime) 
     for _ in range(runtime.settings.max_attempts):
         with runtime.store.transaction() as db:
             # A worker that dies: it claims, and is never heard of again.
-            assert turns.next_session(db, state="queued", lease_s=0)
+            assert fair_order.next_session(db, state="queued", lease_s=0)
     runtime.blobs.delete(recording_key(session_id))
     process_audio_file(runtime, ProcessAudioFile(session_id=session_id))
     ended = session(runtime, session_id)
@@ -89,7 +89,7 @@ def test_a_lost_span_leaves_a_partial_session_that_says_what_is_missing(runtime:
     detect_span(runtime, DetectSpan(session_id=session_id, span_index=0))
     for _ in range(runtime.settings.max_attempts):
         with runtime.store.transaction() as db:
-            claim = turns.next_span(db, lease_s=0)
+            claim = fair_order.next_span(db, lease_s=0)
             assert claim is not None
             assert claim.work.span_index == 1
     detect_span(runtime, DetectSpan(session_id=session_id, span_index=1))

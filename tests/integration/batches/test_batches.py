@@ -18,10 +18,10 @@ from actors.batches.expand import batch_process_files
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
 from actors.messaging.messages import BatchProcessFiles
-from actors.steward import nudge_for, take_quiet
+from actors.recovery import nudge_for, take_stalled
 from db.blobs import is_inbox_key, recording_key
 from db.queries import batch_queries
-from db.queue import turns
+from db.queue import fair_order
 from db.settings import Settings
 from tests.support import accounts, recordings
 
@@ -53,7 +53,7 @@ def work(runtime: Runtime) -> None:
     handlers = {entry.nudge: entry.handle for entry in worker.ACTORS}
     for _ in range(30):
         with runtime.store.transaction() as db:
-            found = take_quiet(db, quiet_s=0, limit=1_000)
+            found = take_stalled(db, quiet_s=0, limit=1_000)
         for nudge in [nudge_for(unit) for unit in found] * 2:
             handlers[type(nudge)](runtime, nudge)
         if not found:
@@ -408,13 +408,13 @@ def test_cancel_ends_all_sessions_and_stops_the_expansion(
     expand(runtime, batch)
     with runtime.store.transaction() as db:
         # One has ended already, one is being worked on.
-        done = turns.next_session(db, state="queued", lease_s=30)
+        done = fair_order.next_session(db, state="queued", lease_s=30)
         assert done is not None
         db.execute(
             text("UPDATE audio_sessions SET state = 'completed' WHERE id = :id"),
             {"id": done.work.session_id},
         )
-        assert turns.next_session(db, state="queued", lease_s=30)
+        assert fair_order.next_session(db, state="queued", lease_s=30)
     path = f"/v1/batches/{batch['id']}/cancel"
     for _ in range(2):
         cancelled = api.simulate_post(path)
@@ -424,7 +424,7 @@ def test_cancel_ends_all_sessions_and_stops_the_expansion(
     expand(runtime, batch)
     assert count_sessions(runtime) == PAGE
     with runtime.store.transaction() as db:
-        assert turns.next_session(db, state="queued", lease_s=30) is None
+        assert fair_order.next_session(db, state="queued", lease_s=30) is None
 
 
 def test_cancel_while_a_page_is_copied_leaves_no_copies(
@@ -470,7 +470,7 @@ def test_a_batch_keeps_no_other_caller_waiting(
         .json
     )
     with runtime.store.transaction() as db:
-        found = [turns.next_session(db, state="queued", lease_s=30) for _ in range(2)]
+        found = [fair_order.next_session(db, state="queued", lease_s=30) for _ in range(2)]
     assert single["id"] in [str(claim.work.session_id) for claim in found if claim]
 
 

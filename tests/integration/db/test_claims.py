@@ -185,7 +185,7 @@ def state_of(store: Store, session_id: uuid.UUID) -> tuple[str, int]:
         return session.state, session.spans_finished
 
 
-def test_the_steward_finds_what_is_due_and_quiet_and_nothing_else(store: Store) -> None:
+def test_recovery_finds_what_is_due_and_quiet_and_nothing_else(store: Store) -> None:
     fresh = make_session(store)
     lost = make_session(store)
     dead = make_session(store, state="detecting", spans=2)
@@ -201,14 +201,14 @@ def test_the_steward_finds_what_is_due_and_quiet_and_nothing_else(store: Store) 
     # Span 0 was claimed by a worker that died, span 1 is waiting for its message.
     assert claim(store, Work(session_id=dead, span_index=0, state="pending"), lease_s=0) == 1
     with store.transaction() as db:
-        sessions = claims.take_quiet_sessions(db, "queued", quiet_s=30, limit=10)
-        spans = claims.take_quiet_spans(db, quiet_s=30, limit=10)
+        sessions = claims.take_stalled_sessions(db, "queued", quiet_s=30, limit=10)
+        spans = claims.take_stalled_spans(db, quiet_s=30, limit=10)
     assert [work.session_id for work in sessions] == [lost]
     assert fresh != lost
     assert [(work.session_id, work.span_index) for work in spans] == [(dead, 0)]
     with store.transaction() as db:
-        assert claims.take_quiet_sessions(db, "queued", quiet_s=30, limit=10) == []
-        assert claims.take_quiet_spans(db, quiet_s=30, limit=10) == []
+        assert claims.take_stalled_sessions(db, "queued", quiet_s=30, limit=10) == []
+        assert claims.take_stalled_spans(db, quiet_s=30, limit=10) == []
 
 
 def test_trainings_of_one_name_that_come_at_once_get_different_versions(store: Store) -> None:
@@ -242,16 +242,16 @@ def test_of_many_workers_one_claims_a_training(store: Store) -> None:
         attempts = list(pool.map(race, range(8)))
     assert sorted(attempts, key=str) == [1] + [None] * 7
     with store.transaction() as db:
-        assert model_queries.take_quiet_jobs(db, TrainingJob, quiet_s=0, limit=10) == []
+        assert model_queries.take_stalled_jobs(db, TrainingJob, quiet_s=0, limit=10) == []
         db.execute(text("UPDATE training_jobs SET due_at = now()"))
     with store.transaction() as db:
-        assert model_queries.take_quiet_jobs(db, TrainingJob, quiet_s=0, limit=10) == [work]
+        assert model_queries.take_stalled_jobs(db, TrainingJob, quiet_s=0, limit=10) == [work]
 
 
-def test_one_steward_at_a_time(store: Store) -> None:
+def test_one_recovery_at_a_time(store: Store) -> None:
     with store.transaction() as first, store.transaction() as second:
-        assert session_queries.try_steward_lock(first)
-        assert not session_queries.try_steward_lock(second)
+        assert session_queries.try_recovery_lock(first)
+        assert not session_queries.try_recovery_lock(second)
 
 
 def test_a_share_grows_and_a_zombie_cannot_write_it(store: Store) -> None:
@@ -331,18 +331,18 @@ def test_every_change_gives_a_session_another_version(store: Store) -> None:
     assert len(set(versions)) == 4
 
 
-def test_a_steward_whose_process_dies_is_followed_by_another(store: Store) -> None:
+def test_a_recovery_whose_process_dies_is_followed_by_another(store: Store) -> None:
     """The lock is the connection's: Postgres frees it, whatever becomes of the process."""
     with store.engine.connect() as dying:
         assert dying.execute(
-            select(func.pg_try_advisory_xact_lock(session_queries.STEWARD_LOCK))
+            select(func.pg_try_advisory_xact_lock(session_queries.RECOVERY_LOCK))
         ).scalar()
         backend = dying.execute(text("SELECT pg_backend_pid()")).scalar_one()
         with store.transaction() as db:
-            assert not session_queries.try_steward_lock(db)
+            assert not session_queries.try_recovery_lock(db)
             db.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": backend})
         with store.transaction() as db:
-            assert session_queries.try_steward_lock(db)
+            assert session_queries.try_recovery_lock(db)
         dying.invalidate()
 
 

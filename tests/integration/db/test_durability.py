@@ -14,10 +14,10 @@ from sqlalchemy import Engine, event, text
 
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import CleanUpOldSessions
-from actors.steward import nudge_for, take_quiet
+from actors.recovery import nudge_for, take_stalled
 from db.blobs import Blobs
 from db.settings import Settings
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from tests.support import accounts, labelled, recordings
 from tests.support.clock import ask
 from tests.support.disk import Disk
@@ -43,7 +43,7 @@ def settings(disk: Disk, memory_settings: Settings) -> Settings:
 
 @pytest.fixture
 def api(settings: Settings, runtime: Runtime) -> falcon.testing.TestClient:
-    given = Collaborators(
+    given = Deps(
         settings=settings, store=runtime.store, blobs=runtime.blobs, publisher=runtime.publisher
     )
     return accounts.client(create_app(given), accounts.ADMIN_KEY)
@@ -72,7 +72,7 @@ def work(runtime: Runtime) -> None:
     """Handle every nudge until no row asks for one."""
     for _ in range(40):
         with runtime.store.transaction() as db:
-            found = take_quiet(db, quiet_s=0, limit=100)
+            found = take_stalled(db, quiet_s=0, limit=100)
         if not found:
             return
         for each in found:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 import db as store_package
 from db import migrate
 from db import store as session
-from db.store import Question, Store
+from db.store import CompiledQuery, Store
 from tests.support.cluster import eventually
 
 pytestmark = pytest.mark.integration
@@ -98,7 +98,7 @@ def end(pid: int, *, by: Store) -> None:
 
 def test_a_connection_that_was_ended_is_not_used(store: Store, database_url: str) -> None:
     own = Store(database_url, pool_size=1)
-    question = Question(select(func.pg_backend_pid().label("pid")))
+    question = CompiledQuery(select(func.pg_backend_pid().label("pid")))
     for use in (
         lambda: backend(own),
         lambda: own.ask(question).pid,
@@ -154,19 +154,21 @@ def test_what_reads_begins_no_transaction_and_what_writes_does(database_url: str
 
 def test_a_question_fails_as_any_statement_does(database_url: str) -> None:
     own = Store(database_url, pool_size=1)
-    by_zero = Question(select((literal_column("1") / bindparam("by", type_=Integer)).label("x")))
+    by_zero = CompiledQuery(
+        select((literal_column("1") / bindparam("by", type_=Integer)).label("x"))
+    )
     assert own.ask(by_zero, by=1).x == 1
     first = backend(own)
     with pytest.raises(sqlalchemy.exc.DataError, match="division by zero"):
         own.ask(by_zero, by=0)
     assert backend(own) == first
-    suicide = Question(
+    suicide = CompiledQuery(
         select(literal_column("pg_terminate_backend(pg_backend_pid())::text").label("x"))
     )
     with pytest.raises(sqlalchemy.exc.OperationalError):
         own.ask(suicide)
     assert own.ask(by_zero, by=1).x == 1
-    assert own.ask(Question(select(literal_column("1").label("x")).where(false()))) is None
+    assert own.ask(CompiledQuery(select(literal_column("1").label("x")).where(false()))) is None
     with pytest.raises(ValueError, match="parameter"):
-        Question(select(literal("1").label("x")))
+        CompiledQuery(select(literal("1").label("x")))
     own.close()

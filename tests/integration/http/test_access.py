@@ -31,9 +31,9 @@ from db.queries import (
 from db.settings import Settings
 from db.store import Store
 from db.tables.accounts import SCOPES
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from services.http import keys
-from services.http.contract import Operation
+from services.http.operations import Operation
 from tests.support import accounts
 from tests.support.accounts import ADMIN, TEAM, TEAM_SCOPES, bearer
 
@@ -128,9 +128,7 @@ class Place:
 def place(memory_settings: Settings, store: Store) -> Iterator[Place]:
     publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
     blobs = Blobs(memory_settings.blob_url)
-    app = create_app(
-        Collaborators(settings=memory_settings, store=store, blobs=blobs, publisher=publisher)
-    )
+    app = create_app(Deps(settings=memory_settings, store=store, blobs=blobs, publisher=publisher))
     place = Place(app, store)
     place.fill()
     yield place

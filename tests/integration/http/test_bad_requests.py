@@ -17,7 +17,7 @@ from db.settings import Settings
 from services.processes.server import free_port
 from tests.support import accounts, recordings
 from tests.support.cluster import Cluster
-from tests.support.hostile import Answer, Hostile, Request, routes_of, send
+from tests.support.malformed_requests import Answer, Hostile, Request, routes_of, send
 
 pytestmark = pytest.mark.integration
 

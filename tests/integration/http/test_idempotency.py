@@ -31,9 +31,9 @@ from db.queries import idempotency_queries, session_queries
 from db.queries.idempotency_queries import Claimed
 from db.settings import Settings
 from db.store import Store
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from services.cli.openapi_command import unconnected_routes
-from services.http import contract, idempotency
+from services.http import idempotency, operations
 from services.http.errors import InvalidIdempotencyKey
 from services.processes.server import free_port
 from tests.support import accounts, recordings
@@ -48,17 +48,15 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-def given(memory_settings: Settings, store: Store) -> Iterator[Collaborators]:
+def given(memory_settings: Settings, store: Store) -> Iterator[Deps]:
     settings = replace(memory_settings, lease_s=0.6)
     publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
-    yield Collaborators(
-        settings=settings, store=store, blobs=Blobs(settings.blob_url), publisher=publisher
-    )
+    yield Deps(settings=settings, store=store, blobs=Blobs(settings.blob_url), publisher=publisher)
     publisher.close()
 
 
 @pytest.fixture
-def api(given: Collaborators) -> falcon.testing.TestClient:
+def api(given: Deps) -> falcon.testing.TestClient:
     return accounts.client(create_app(given))
 
 
@@ -85,7 +83,7 @@ def is_replayed(result: Any) -> bool:
 
 
 def test_the_same_upload_gives_the_same_session(
-    api: falcon.testing.TestClient, given: Collaborators
+    api: falcon.testing.TestClient, given: Deps
 ) -> None:
     first = post(api, '"a-1"', query_string="priority=high")
     assert (first.status_code, is_replayed(first)) == (202, False)
@@ -106,7 +104,7 @@ def test_the_same_upload_gives_the_same_session(
 
 
 def test_a_key_belongs_to_its_request_and_its_user(
-    api: falcon.testing.TestClient, given: Collaborators
+    api: falcon.testing.TestClient, given: Deps
 ) -> None:
     first = post(api, "a")
     reused = (422, "idempotency-key-reused")
@@ -134,7 +132,7 @@ def form(boundary: str, content: bytes = RECORDING) -> dict[str, Any]:
 
 
 def test_a_form_is_the_same_with_another_boundary(
-    api: falcon.testing.TestClient, given: Collaborators
+    api: falcon.testing.TestClient, given: Deps
 ) -> None:
     first = post(api, "a", **form("something"))
     assert first.status_code == 202
@@ -178,14 +176,12 @@ def test_keys_are_read_as_strings_or_bare_words() -> None:
     assert idempotency.key_of('"' + "x" * 255 + '"') == "x" * 255
 
 
-def test_a_bad_key_does_nothing(api: falcon.testing.TestClient, given: Collaborators) -> None:
+def test_a_bad_key_does_nothing(api: falcon.testing.TestClient, given: Deps) -> None:
     assert kind(post(api, "a b")) == (400, "invalid-idempotency-key")
     assert count(given.store) == 0
 
 
-def test_eight_at_once_make_one_session(
-    api: falcon.testing.TestClient, given: Collaborators
-) -> None:
+def test_eight_at_once_make_one_session(api: falcon.testing.TestClient, given: Deps) -> None:
     barrier = threading.Barrier(8)
 
     def send(_index: int) -> Any:
@@ -205,7 +201,7 @@ def test_eight_at_once_make_one_session(
 
 
 def test_a_request_that_is_under_way_is_not_begun_again_however_long_it_takes(
-    api: falcon.testing.TestClient, given: Collaborators, monkeypatch: pytest.MonkeyPatch
+    api: falcon.testing.TestClient, given: Deps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
     add = session_queries.add_session
@@ -240,7 +236,7 @@ def test_a_request_that_is_under_way_is_not_begun_again_however_long_it_takes(
 
 
 def test_a_refusal_leaves_the_key_to_the_mended_request(
-    api: falcon.testing.TestClient, given: Collaborators
+    api: falcon.testing.TestClient, given: Deps
 ) -> None:
     assert kind(post(api, "a", b"")) == (400, "empty-upload")
     mended = post(api, "a", query_string="priority=low")
@@ -250,7 +246,7 @@ def test_a_refusal_leaves_the_key_to_the_mended_request(
 
 
 def test_an_error_of_the_servers_is_not_kept(
-    api: falcon.testing.TestClient, given: Collaborators, monkeypatch: pytest.MonkeyPatch
+    api: falcon.testing.TestClient, given: Deps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_args: object, **_more: object) -> None:
         raise OperationalError("INSERT", {}, Exception("away"))
@@ -304,7 +300,7 @@ def test_every_post_that_makes_something_is_known_again() -> None:
         made = {
             template: isinstance(resource, idempotency.Maker)
             for template, resource in routes.items()
-            for method, promise in contract.operations(resource).items()
+            for method, promise in operations.operations(resource).items()
             if method == "POST" and promise.status in (201, 202)
         }
     assert len(made) > 8
@@ -315,7 +311,7 @@ def test_every_post_that_makes_something_is_known_again() -> None:
 
 @pytest.mark.parametrize("path", MADE)
 def test_what_was_made_and_not_told_is_not_made_again(
-    given: Collaborators, monkeypatch: pytest.MonkeyPatch, path: str
+    given: Deps, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     admin = accounts.client(create_app(given), accounts.ADMIN_KEY)
     request, table = MADE[path]
@@ -351,7 +347,7 @@ def test_what_was_made_and_not_told_is_not_made_again(
 
 
 def test_two_attempts_that_are_both_alive_make_one_session_and_keep_its_recording(
-    api: falcon.testing.TestClient, given: Collaborators, monkeypatch: pytest.MonkeyPatch
+    api: falcon.testing.TestClient, given: Deps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add = session_queries.add_session
 
@@ -370,7 +366,7 @@ def test_two_attempts_that_are_both_alive_make_one_session_and_keep_its_recordin
     assert len(_ids(given.store)) == 1
 
 
-def test_a_secret_is_neither_kept_nor_told_twice(given: Collaborators) -> None:
+def test_a_secret_is_neither_kept_nor_told_twice(given: Deps) -> None:
     admin = accounts.client(create_app(given), accounts.ADMIN_KEY)
     path = f"/v1/users/{accounts.TEAM}/keys"
     request = MADE[path][0]
@@ -398,9 +394,7 @@ def test_an_action_that_makes_nothing_is_answered_again_too(
     assert is_replayed(again)
 
 
-def test_a_record_is_forgotten_after_a_day(
-    api: falcon.testing.TestClient, given: Collaborators
-) -> None:
+def test_a_record_is_forgotten_after_a_day(api: falcon.testing.TestClient, given: Deps) -> None:
     first = post(api, "a")
     claim = Claimed(accounts.TEAM, "other", 1)
     with given.store.transaction() as db:

@@ -19,7 +19,7 @@ from actors.messaging.broker import Publisher
 from db.blobs import Blobs
 from db.settings import Settings
 from db.store import Store
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from services.http import errors, problems
 from services.http.errors import InternalError, RequestUnderWay, ServiceError, StoreUnavailable
 from tests.support import accounts
@@ -35,9 +35,7 @@ FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 def app(memory_settings: Settings, store: Store) -> Iterator[Any]:
     publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
     blobs = Blobs(memory_settings.blob_url)
-    yield create_app(
-        Collaborators(settings=memory_settings, store=store, blobs=blobs, publisher=publisher)
-    )
+    yield create_app(Deps(settings=memory_settings, store=store, blobs=blobs, publisher=publisher))
     publisher.close()
 
 

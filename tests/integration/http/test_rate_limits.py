@@ -20,7 +20,7 @@ from actors.messaging.broker import Publisher
 from db.blobs import Blobs
 from db.settings import Settings
 from db.store import Store
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from services.client import Client
 from services.http.errors import RateLimited
 from services.http.rate_limits import RateLimiter
@@ -161,7 +161,7 @@ def test_a_limiter_settles_by_itself(store: Store) -> None:
 def app(memory_settings: Settings, store: Store) -> Iterator[Any]:
     publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
     yield create_app(
-        Collaborators(
+        Deps(
             settings=memory_settings, store=store, blobs=Blobs(memory_settings.blob_url),
             publisher=publisher, limiter=World(store).limiter(per_s=1.0, burst_s=3.0),
         )

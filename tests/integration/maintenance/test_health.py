@@ -17,7 +17,7 @@ from actors.messaging.messages import CheckHealth
 from db.blobs import Blobs, BlobsAway, Room
 from db.settings import Settings
 from services.api.admin import metrics
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from services.cli import main as cli
 from tests.support.clock import ask
 from tests.support.pipeline import add
@@ -131,7 +131,7 @@ def test_a_scheduler_that_is_silent_is_told(rabbit_settings: Settings) -> None:
                 " created_at = created_at - interval '3 hours'"
             )
         )
-        # The slot of now was filled by the steward, as the others were.
+        # The slot of now was filled by recovery, as the others were.
         db.execute(
             text(
                 "INSERT INTO job_runs (id, job, slot, source, state)"
@@ -181,7 +181,7 @@ def test_the_figures_are_there_for_prometheus(
     monkeypatch.setattr(metrics, "FRESH_S", 0.0)
     api = falcon.testing.TestClient(
         create_app(
-            Collaborators(
+            Deps(
                 settings=replace(runtime.settings), store=runtime.store, blobs=runtime.blobs,
                 publisher=runtime.publisher,
             )

@@ -22,7 +22,7 @@ from db.queries import batch_queries, retention_queries, session_queries
 from db.queries.retention_queries import Past
 from db.tables.retention import KeptClip
 from db.tables.sessions import AudioSession
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from tests.support import accounts, recordings
 from tests.support.clock import ask, clean_up_twice
 
@@ -140,7 +140,7 @@ def test_a_dry_run_counts_and_removes_nothing(runtime: Runtime) -> None:
 
 def test_a_held_session_stays_until_the_hold_is_lifted(runtime: Runtime) -> None:
     app = create_app(
-        Collaborators(
+        Deps(
             settings=runtime.settings, store=runtime.store, blobs=runtime.blobs,
             publisher=runtime.publisher,
         )

@@ -22,7 +22,7 @@ from actors.execution.runtime import Runtime
 from actors.messaging import broker, messages
 from actors.messaging.broker import Publisher
 from actors.messaging.messages import DetectSpan, ProcessAudioFile
-from actors.steward import Steward
+from actors.recovery import Recovery
 from db.blobs import recording_key
 from db.queries import session_queries
 from db.settings import Settings
@@ -50,7 +50,7 @@ def settings(memory_settings: Settings, rabbitmq: servers.PrivateRabbitmq) -> Se
     prefix = f"test-{uuid.uuid4().hex[:12]}"
     return replace(
         memory_settings,
-        amqp_url=rabbitmq.url, queue_prefix=prefix, lease_s=1.0, steward_s=0.2,
+        amqp_url=rabbitmq.url, queue_prefix=prefix, lease_s=1.0, recovery_s=0.2,
     )  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def waiting(rabbitmq: servers.PrivateRabbitmq, queue: str) -> tuple[int, int]:
     return int(line.split()[1]), int(line.split()[2])
 
 
-def test_a_publish_that_is_lost_with_the_broker_is_made_good_by_the_steward(
+def test_a_publish_that_is_lost_with_the_broker_is_made_good_by_recovery(
     settings: Settings, rabbitmq: servers.PrivateRabbitmq, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broker goes while the first step is under way: its commit stands, its ack and the
@@ -168,21 +168,21 @@ def test_a_publish_that_is_lost_with_the_broker_is_made_good_by_the_steward(
     )
 
 
-def test_the_steward_nudges_again_what_it_could_not_send(
+def test_recovery_nudges_again_what_it_could_not_send(
     settings: Settings, rabbitmq: servers.PrivateRabbitmq
 ) -> None:
     rabbit: Any = broker.setup(settings)
     runtime = Runtime(settings, rabbit)
-    steward = Steward(runtime)
+    recovery = Recovery(runtime)
     session_id = add(runtime)
     with runtime.store.transaction() as db:
         db.execute(text("UPDATE audio_sessions SET nudged_at = now() - interval '1 hour'"))
     with out_of_memory(rabbitmq), structlog.testing.capture_logs() as logs:
-        assert steward.round() == [ProcessAudioFile(session_id=session_id)]
+        assert recovery.round() == [ProcessAudioFile(session_id=session_id)]
         eventually(lambda: gave_up(logs), timeout_s=120, what="a failure")
 
     def nudged() -> bool:
-        return bool(steward.round())
+        return bool(recovery.round())
 
     eventually(nudged, timeout_s=20, what="another nudge")
     consumer = rabbit.consume(

@@ -21,10 +21,10 @@ from actors.messaging.broker import Publisher
 from db.blobs import Blobs
 from db.settings import Settings
 from db.store import Store
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from services.cli.openapi_command import unconnected_routes
 from services.openapi import document as openapi
-from tests.support import accounts, exemplified, servers
+from tests.support import accounts, example_rows, servers
 
 pytestmark = pytest.mark.integration
 
@@ -138,10 +138,8 @@ def served(
     )
     store, blobs = Store(settings.database_url, pool_size=5), Blobs(settings.blob_url)
     publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
-    exemplified.add(store, blobs)
-    LATE.app = create_app(
-        Collaborators(settings=settings, store=store, blobs=blobs, publisher=publisher)
-    )
+    example_rows.add(store, blobs)
+    LATE.app = create_app(Deps(settings=settings, store=store, blobs=blobs, publisher=publisher))
     yield
     publisher.close()
     store.close()

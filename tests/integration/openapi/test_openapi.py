@@ -20,7 +20,7 @@ from actors.messaging.broker import Publisher
 from db.blobs import Blobs
 from db.settings import Settings
 from db.store import Store
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from services.http import errors
 from tests.support import servers
 from tests.support.browser import chromium
@@ -33,7 +33,7 @@ def anyone(memory_settings: Settings, store: Store) -> Iterator[falcon.testing.T
     """A client without a key."""
     publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
     app = create_app(
-        Collaborators(
+        Deps(
             settings=memory_settings,
             store=store,
             blobs=Blobs(memory_settings.blob_url),

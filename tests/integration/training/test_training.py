@@ -17,15 +17,15 @@ from actors import worker
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
 from actors.messaging.messages import TrainNoiseClassifier
+from actors.recovery import nudge_for, take_stalled
 from actors.science import synth
 from actors.science.detection import classifier
-from actors.steward import nudge_for, take_quiet
-from actors.training import hearers, learn
+from actors.training import learn, waveform_trainer
 from actors.training import recordings as training_recordings
-from actors.training.hearers import Effort
 from actors.training.network import Course
 from actors.training.recordings import Wanted
 from actors.training.train import train_noise_classifier
+from actors.training.waveform_trainer import Effort
 from db.queries import model_queries
 from db.queries.model_queries import JobWork
 from db.queue import claims
@@ -54,7 +54,7 @@ def work(runtime: Runtime) -> None:
     handlers = {entry.nudge: entry.handle for entry in worker.ACTORS}
     for _ in range(20):
         with runtime.store.transaction() as db:
-            found = take_quiet(db, quiet_s=0, limit=100)
+            found = take_stalled(db, quiet_s=0, limit=100)
         for nudge in [nudge_for(unit) for unit in found] * 2:
             handlers[type(nudge)](runtime, nudge)
         if not found:
@@ -285,7 +285,9 @@ def test_a_network_is_trained_looked_at_and_put_to_use(
 ) -> None:
     """As little of it as there can be: a job has no say in how long a network learns."""
     course = Course(n_real=16, epochs=2, batch=8, widths=(4, 6, 8), hidden=8)
-    monkeypatch.setattr(hearers, "EFFORT", Effort(course=course, n_scenes=16, n_beds=4, n_folds=2))
+    monkeypatch.setattr(
+        waveform_trainer, "EFFORT", Effort(course=course, n_scenes=16, n_beds=4, n_folds=2)
+    )
     done = train(api, runtime, *labelled.clips(), algorithm="cnn", name="heard")
     assert (done["state"], done["percent"], done["problem"]) == ("completed", 100, None)
     model = api.simulate_get(f"/v1/models/{done['model_id']}").json

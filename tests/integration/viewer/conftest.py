@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
 from db.settings import Settings
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from tests.support import accounts, servers
 from tests.support.browser import chromium, served
 
@@ -55,8 +55,8 @@ def runtime(
 
 
 @pytest.fixture(scope="module")
-def given(runtime: Runtime) -> Collaborators:
-    return Collaborators(
+def given(runtime: Runtime) -> Deps:
+    return Deps(
         settings=runtime.settings,
         store=runtime.store,
         blobs=runtime.blobs,
@@ -65,12 +65,12 @@ def given(runtime: Runtime) -> Collaborators:
 
 
 @pytest.fixture(scope="module")
-def app(given: Collaborators) -> falcon.App[Any, Any]:
+def app(given: Deps) -> falcon.App[Any, Any]:
     return create_app(given)
 
 
 @pytest.fixture(scope="module")
-def url(app: falcon.App[Any, Any], given: Collaborators) -> Iterator[str]:
+def url(app: falcon.App[Any, Any], given: Deps) -> Iterator[str]:
     with served(app, given.stopping) as url:
         yield url
 

@@ -12,7 +12,7 @@ import falcon.testing
 import pytest
 
 from db.settings import Settings
-from services.app import Collaborators
+from services.app import Deps
 from services.http import errors
 
 pytestmark = pytest.mark.integration
@@ -46,7 +46,7 @@ def test_a_browser_is_led_to_the_start_page(anyone: falcon.testing.TestClient, a
     ["*/*", "application/json", "application/json, text/html", "image/png", "nonsense", ""],
 )
 def test_a_program_gets_a_short_index(
-    anyone: falcon.testing.TestClient, given: Collaborators, accept: str
+    anyone: falcon.testing.TestClient, given: Deps, accept: str
 ) -> None:
     index = anyone.simulate_get("/", headers={"Accept": accept})
     assert index.status_code == 200
@@ -68,7 +68,7 @@ def test_a_program_gets_a_short_index(
     assert (head.status_code, head.content) == (200, b"")
 
 
-def test_the_index_has_no_secret(anyone: falcon.testing.TestClient, given: Collaborators) -> None:
+def test_the_index_has_no_secret(anyone: falcon.testing.TestClient, given: Deps) -> None:
     settings: Settings = given.settings
     for secret in (settings.database_url, settings.key_pepper, settings.blob_url):
         assert secret not in anyone.simulate_get("/").text

@@ -24,14 +24,14 @@ from actors.maintenance import cleanup
 from actors.messaging import broker
 from actors.messaging.messages import BatchProcessFiles, CleanUp, DeliverWebhook, ProcessAudioFile
 from actors.outbound.pinning import Limits
-from actors.steward import nudge_for
+from actors.recovery import nudge_for
 from actors.webhooks import deliver as notify
 from db.queries import idempotency_queries, queue_queries, session_queries, webhook_queries
 from db.queries.batch_queries import add_batch, cancel_batch, take_item
 from db.queue import claims
 from db.queue.claims import Work
 from db.settings import Settings
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from services.http import idempotency
 from tests.support import accounts, labelled, pipeline, recordings
 from tests.support.cluster import eventually
@@ -63,8 +63,8 @@ def web() -> Iterator[Web]:
 
 
 @pytest.fixture
-def given(runtime: Runtime) -> Collaborators:
-    return Collaborators(
+def given(runtime: Runtime) -> Deps:
+    return Deps(
         settings=runtime.settings,
         store=runtime.store,
         blobs=runtime.blobs,
@@ -73,7 +73,7 @@ def given(runtime: Runtime) -> Collaborators:
 
 
 @pytest.fixture
-def api(given: Collaborators) -> falcon.testing.TestClient:
+def api(given: Deps) -> falcon.testing.TestClient:
     return accounts.client(create_app(given))
 
 
@@ -110,7 +110,7 @@ def tell(runtime: Runtime) -> None:
     """Deliver all that is due."""
     for _ in range(50):
         with runtime.store.transaction() as db:
-            found = webhook_queries.take_quiet_webhooks(db, quiet_s=0, limit=100)
+            found = webhook_queries.take_stalled_webhooks(db, quiet_s=0, limit=100)
         for work in found:
             pipeline.handle(runtime, nudge_for(work))
         if not found:
@@ -285,7 +285,7 @@ def test_a_session_is_told_to_webhooks_of_its_user_that_hear_of_it(
 
 
 def test_a_recording_names_a_webhook_of_its_senders(
-    api: falcon.testing.TestClient, given: Collaborators, runtime: Runtime, web: Web, hook: Any
+    api: falcon.testing.TestClient, given: Deps, runtime: Runtime, web: Web, hook: Any
 ) -> None:
     quiet = register(api, web, all_sessions=False)
     webhook_id = quiet["webhook"]["id"]
@@ -612,7 +612,7 @@ def test_failures_in_a_row_over_two_days_disable_it_and_tell_why(
 
 
 def test_a_disabled_users_deliveries_wait_and_nothing_new_is_written(
-    api: falcon.testing.TestClient, given: Collaborators, runtime: Runtime, web: Web, hook: Any
+    api: falcon.testing.TestClient, given: Deps, runtime: Runtime, web: Web, hook: Any
 ) -> None:
     cancelled(runtime)
     admin = accounts.client(create_app(given), accounts.ADMIN_KEY)
@@ -810,7 +810,7 @@ def test_a_name_that_leads_to_a_private_address_is_refused_at_delivery(
 
 
 def test_a_foreign_webhook_is_not_there(
-    api: falcon.testing.TestClient, given: Collaborators, runtime: Runtime, hook: Any
+    api: falcon.testing.TestClient, given: Deps, runtime: Runtime, hook: Any
 ) -> None:
     cancelled(runtime)
     [delivery] = deliveries(api, hook)
@@ -876,7 +876,7 @@ def test_what_was_told_long_ago_is_forgotten(
     assert [each["session_id"] for each in deliveries(api, hook)] == [str(kept)]
 
 
-def test_the_steward_nudges_a_webhook_once_for_all_that_it_is_to_be_told(
+def test_recovery_nudges_a_webhook_once_for_all_that_it_is_to_be_told(
     runtime: Runtime, hook: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
@@ -886,8 +886,8 @@ def test_the_steward_nudges_a_webhook_once_for_all_that_it_is_to_be_told(
     assert backlog.oldest_s is not None
     assert 0 <= backlog.oldest_s < 60
     with runtime.store.transaction() as db:
-        [work] = webhook_queries.take_quiet_webhooks(db, quiet_s=30, limit=9)
-        assert webhook_queries.take_quiet_webhooks(db, quiet_s=30, limit=9) == []
+        [work] = webhook_queries.take_stalled_webhooks(db, quiet_s=30, limit=9)
+        assert webhook_queries.take_stalled_webhooks(db, quiet_s=30, limit=9) == []
     webhook_id = uuid.UUID(hook["webhook"]["id"])
     assert nudge_for(work) == DeliverWebhook(webhook_id=webhook_id)
     sent: list[Any] = []

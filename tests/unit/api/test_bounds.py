@@ -14,7 +14,7 @@ from msgspec import inspect
 
 from services.api.models import manifests
 from services.cli.openapi_command import unconnected_routes
-from services.http import contract
+from services.http import operations
 from services.http.bodies import MOST_TYPE_CHARS, media_type_of
 from services.http.errors import BodyTooLarge, InvalidHeader
 
@@ -24,7 +24,7 @@ def body_kinds() -> dict[str, type[msgspec.Struct]]:
     found: dict[str, type[msgspec.Struct]] = {}
     with unconnected_routes() as routes:
         for template, resource in routes.items():
-            for method, promise in contract.operations(resource).items():
+            for method, promise in operations.operations(resource).items():
                 for kind in (promise.body, *promise.takes.values()):
                     if kind is not None:
                         found[f"{method} {template}: {kind.__name__}"] = kind
@@ -94,15 +94,15 @@ def request(body: bytes, **headers: str) -> falcon.Request:
 
 def test_a_body_with_too_many_texts_is_refused_before_it_is_decoded() -> None:
     body = b'{"words": ["a", "say \\"b\\"", "c, d", "\\\\"]}'
-    assert contract.body_of(request(body), Words, most_texts=5).words[1] == 'say "b"'
+    assert operations.body_of(request(body), Words, most_texts=5).words[1] == 'say "b"'
     with pytest.raises(BodyTooLarge, match="at most 4 texts"):
-        contract.body_of(request(body), Words, most_texts=4)
+        operations.body_of(request(body), Words, most_texts=4)
 
 
 def test_a_body_that_is_too_large_is_read_to_its_end_and_not_kept() -> None:
     req = request(b'{"words": ["' + b"a" * 2_000_000 + b'"]}')
     with pytest.raises(BodyTooLarge, match="at most 65536 bytes"):
-        contract.body_of(req, Words)
+        operations.body_of(req, Words)
     assert req.bounded_stream.read() == b""
 
 

@@ -15,8 +15,8 @@ from actors.messaging import messages, queues
 from actors.messaging.dead_letters import DeadLetter, Fate
 from actors.messaging.messages import DetectSpan
 from actors.messaging.queues import Depth
-from actors.scheduling import schedule
-from actors.steward import nudge_for
+from actors.recovery import nudge_for
+from actors.scheduling import jobs
 from db.queries import queue_queries
 from db.queries.batch_queries import BatchWork
 from db.queries.model_queries import JobWork
@@ -94,7 +94,7 @@ def test_the_fates_are_told_in_words() -> None:
     assert both == "2 brought back, 1 stay dead, since this release cannot read them"
 
 
-def test_the_rows_of_a_queue_are_those_that_the_steward_nudges_it_for() -> None:
+def test_the_rows_of_a_queue_are_those_that_recovery_nudges_it_for() -> None:
     some = uuid.uuid4()
     rows: dict[str, Unit] = {
         state: Work(session_id=some, state=state)
@@ -111,7 +111,7 @@ def test_the_rows_of_a_queue_are_those_that_the_steward_nudges_it_for() -> None:
     assert {type(nudge_for(row)): kind for kind, row in rows.items()} == queues.ROWS
     assert set(rows) == set(queue_queries.KINDS)
     # The runs of the clock's jobs are few, and have a list of their own.
-    assert set(messages.ALL) - set(queues.ROWS) == {job.nudge for job in schedule.JOBS}
+    assert set(messages.ALL) - set(queues.ROWS) == {job.nudge for job in jobs.JOBS}
 
 
 def test_the_password_of_the_management_api_is_not_shown() -> None:

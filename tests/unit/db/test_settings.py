@@ -28,7 +28,7 @@ GIVEN = {
 def test_defaults() -> None:
     settings = from_environment(GIVEN)
     assert settings.in_memory_broker
-    assert settings.lease_s > settings.steward_s
+    assert settings.lease_s > settings.recovery_s
 
 
 @pytest.mark.parametrize("variable", sorted(GIVEN))

@@ -12,8 +12,8 @@ import pytest
 import schemathesis
 
 from services.cli.openapi_command import unconnected_routes
-from services.http import contract
-from services.http.contract import Operation
+from services.http import operations
+from services.http.operations import Operation
 from services.openapi import document as openapi
 from services.openapi import json_schemas
 from services.openapi.examples import EXAMPLES
@@ -30,7 +30,7 @@ def promises(routes: dict[str, object]) -> dict[str, Operation]:
     return {
         f"{method} {template}": promise
         for template, resource in routes.items()
-        for method, promise in contract.operations(resource).items()
+        for method, promise in operations.operations(resource).items()
         if promise.is_described
     }
 

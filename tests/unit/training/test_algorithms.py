@@ -13,9 +13,9 @@ from sklearn.ensemble import (
     RandomForestClassifier,
 )
 
-from actors.science.detection import members
-from actors.science.detection.members import Member
-from actors.training import algorithms, trees
+from actors.science.detection import ensemble
+from actors.science.detection.ensemble import Estimator
+from actors.training import algorithms, tree_export
 from actors.training.algorithms import HeldOut
 
 N_FEATURES = 12
@@ -45,8 +45,8 @@ def problem(n_rows: int, *, n_classes: int = 3, spread: float = 0.6, seed: int =
     return rows.astype(np.float32), labels, groups
 
 
-def probabilities(voters: list[Member], rows: Rows) -> NDArray[np.float64]:
-    return members.vote(voters, [member.logits(rows) for member in voters])
+def probabilities(voters: list[Estimator], rows: Rows) -> NDArray[np.float64]:
+    return ensemble.vote(voters, [member.logits(rows) for member in voters])
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -54,7 +54,9 @@ def probabilities(voters: list[Member], rows: Rows) -> NDArray[np.float64]:
 def test_a_forest_answers_as_scikit_learns(kind: Any, n_classes: int) -> None:
     rows, labels, _ = problem(300, n_classes=n_classes, spread=2.0)
     grown = kind(n_estimators=20, min_samples_leaf=3, random_state=0).fit(rows, labels)
-    forest = trees.of_shares((each.tree_ for each in grown.estimators_), n_features=N_FEATURES)
+    forest = tree_export.of_shares(
+        (each.tree_ for each in grown.estimators_), n_features=N_FEATURES
+    )
     others = problem(500, n_classes=n_classes, spread=3.0, seed=1)[0]
     np.testing.assert_allclose(
         probabilities([forest], others), grown.predict_proba(others), atol=5e-4
@@ -67,7 +69,9 @@ def test_rows_on_a_threshold_go_where_scikit_learn_sends_them() -> None:
     rows = np.concatenate([rows, np.nextafter(rows, np.float32(9))])
     labels = np.tile(problem(300)[1], 2)
     grown = RandomForestClassifier(n_estimators=10, random_state=0).fit(rows, labels)
-    forest = trees.of_shares((each.tree_ for each in grown.estimators_), n_features=N_FEATURES)
+    forest = tree_export.of_shares(
+        (each.tree_ for each in grown.estimators_), n_features=N_FEATURES
+    )
     np.testing.assert_allclose(probabilities([forest], rows), grown.predict_proba(rows), atol=5e-4)
 
 
@@ -106,7 +110,7 @@ def test_networks_answer_as_scikit_learns(
     others = problem(200, n_classes=n_classes, spread=3.0, seed=1)[0]
     for member, fitted in zip(voters, kept, strict=True):
         arrays = member.arrays
-        inputs = members.standardised(others, mean=arrays["mean"], scale=arrays["scale"])
+        inputs = ensemble.standardised(others, mean=arrays["mean"], scale=arrays["scale"])
         np.testing.assert_allclose(
             probabilities([member], others), fitted.predict_proba(inputs), atol=1e-4
         )
@@ -155,7 +159,7 @@ def test_calibration_finds_the_temperature(true_factor: float) -> None:
     voters = algorithms.fit("lda", rows, labels, groups=groups, seed=0)
     many = problem(20_000, spread=2.0, seed=1)[0]
     logits = [member.logits(many) for member in voters]
-    drawn = members.vote(algorithms.warmer(voters, true_factor), logits)
+    drawn = ensemble.vote(algorithms.warmer(voters, true_factor), logits)
     truth = (drawn.cumsum(axis=1) < rng.random((len(many), 1))).sum(axis=1).clip(max=2)
     found = algorithms.calibration([HeldOut(voters, logits, truth)])
     assert found == pytest.approx(true_factor, rel=0.12)

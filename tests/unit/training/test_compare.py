@@ -27,7 +27,7 @@ def test_calibration_error_is_the_gap_by_bins() -> None:
 def test_the_table_has_a_row_for_each_algorithm(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actors.training.copies.MOST_COPIES", 2)
+    monkeypatch.setattr("actors.training.feature_augmentation.MOST_COPIES", 2)
     rng = np.random.default_rng(0)
     (tmp_path / "clips").mkdir()
     rows: list[tuple[str, str, int]] = []

@@ -17,7 +17,14 @@ from actors.science.detection import features
 from actors.science.detection.chunks import RATE_HZ
 from actors.science.detection.classifier import Model
 from actors.science.types import BACKGROUND
-from actors.training import algorithms, copies, crossval, few, hearers, learn
+from actors.training import (
+    algorithms,
+    cross_validation,
+    feature_augmentation,
+    few,
+    learn,
+    waveform_trainer,
+)
 from actors.training.learn import LabelledClip, Learnt, OneClassOnly, TooFewExamples
 
 
@@ -60,8 +67,8 @@ def learnt(clips: list[LabelledClip], **options: Any) -> Learnt:
 def _few_copies() -> Iterator[None]:
     """As many as are needed to tell these sounds apart; the tests are to be quick."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(copies, "MOST_COPIES", 3)
-        patch.setattr(copies, "FEWEST_BEDS", 12)
+        patch.setattr(feature_augmentation, "MOST_COPIES", 3)
+        patch.setattr(feature_augmentation, "FEWEST_BEDS", 12)
         yield
 
 
@@ -90,8 +97,8 @@ def test_held_out_clips_are_told_apart(result: Learnt) -> None:
 def test_the_model_hears_what_it_learnt(result: Learnt) -> None:
     model = Model.from_bytes(result.model.to_bytes())
     for clip in clips_of("hammering", 3, seed=1) + clips_of("siren_sweep", 3, seed=1):
-        windows = crossval.windows_of(clip.samples)
-        scores = crossval.clip_scores(
+        windows = cross_validation.windows_of(clip.samples)
+        scores = cross_validation.clip_scores(
             model.scores(windows.features),
             windows.is_silent,
             classes=model.classes,
@@ -99,7 +106,7 @@ def test_the_model_hears_what_it_learnt(result: Learnt) -> None:
         )
         assert model.classes[scores.argmax()] == clip.label
     for bed in beds(3):
-        of_bed = model.scores(crossval.windows_of(bed.samples).features)
+        of_bed = model.scores(cross_validation.windows_of(bed.samples).features)
         assert model.classes[of_bed.mean(axis=0).argmax()] == BACKGROUND
 
 
@@ -195,7 +202,7 @@ def test_an_unknown_algorithm_is_refused() -> None:
     with pytest.raises(ValueError, match="algorithm"):
         learnt(CLIPS, algorithm="magic")
     assert learn.DEFAULT_ALGORITHM in learn.ALGORITHMS
-    every = {*algorithms.ALGORITHMS, *hearers.ALGORITHMS, few.ALGORITHM}
+    every = {*algorithms.ALGORITHMS, *waveform_trainer.ALGORITHMS, few.ALGORITHM}
     assert set(learn.ALGORITHMS) == every
     assert all(learn.ALGORITHMS.values())
 
@@ -213,9 +220,11 @@ def test_folds_keep_groups_whole_and_classes_in_training(sizes: list[Any], seed:
         for group, n_clips in enumerate(groups)
         for number in range(n_clips)
     ]
-    folds = crossval.deal(clips, seed=seed)
+    folds = cross_validation.deal(clips, seed=seed)
     assert set(folds) == {clip.group for clip in clips}
-    assert len(set(folds.values())) == min(crossval.MOST_FOLDS, *(len(each) for each in sizes))
+    assert len(set(folds.values())) == min(
+        cross_validation.MOST_FOLDS, *(len(each) for each in sizes)
+    )
     for fold in set(folds.values()):
         left = {clip.label for clip in clips if folds[clip.group] != fold}
         assert len(left) == len(sizes)
@@ -223,22 +232,26 @@ def test_folds_keep_groups_whole_and_classes_in_training(sizes: list[Any], seed:
 
 def test_classes_are_learnt_from_about_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """A class of few clips is gone through more often, one of many is cut down."""
-    monkeypatch.setattr(copies, "LEARNT_S", 60.0)
-    monkeypatch.setattr(copies, "MOST_COPIES", 8)
+    monkeypatch.setattr(feature_augmentation, "LEARNT_S", 60.0)
+    monkeypatch.setattr(feature_augmentation, "MOST_COPIES", 8)
     clips = [*clips_of("siren_sweep", 4), *clips_of("hammering", 40), *clips_of("mains_hum", 10)]
-    taken = Counter(clip.label for clip in copies._taken(clips, np.random.default_rng(0)))
+    taken = Counter(
+        clip.label for clip in feature_augmentation._taken(clips, np.random.default_rng(0))
+    )
     assert taken["hammering"] == pytest.approx(20 / 1.5, abs=1)
     assert taken["mains_hum"] == pytest.approx(20 / 1.5, abs=1)
     assert taken["siren_sweep"] == pytest.approx(20 / 1.5, abs=1)
-    monkeypatch.setattr(copies, "LEARNT_S", 6_000.0)
-    taken = Counter(clip.label for clip in copies._taken(clips, np.random.default_rng(0)))
+    monkeypatch.setattr(feature_augmentation, "LEARNT_S", 6_000.0)
+    taken = Counter(
+        clip.label for clip in feature_augmentation._taken(clips, np.random.default_rng(0))
+    )
     assert taken["siren_sweep"] == 4 * 8
 
 
 def test_a_long_clip_is_learnt_where_its_sound_is() -> None:
     quiet = 1e-4 * np.random.default_rng(0).normal(size=30 * RATE_HZ).astype(np.float32)
     quiet[15 * RATE_HZ : 16 * RATE_HZ] += CLIPS[0].samples[:RATE_HZ]
-    pieces = list(copies._pieces(replace(CLIPS[0], samples=quiet)))
+    pieces = list(feature_augmentation._pieces(replace(CLIPS[0], samples=quiet)))
     assert len(pieces) == 1
     np.testing.assert_array_equal(pieces[0].samples, quiet[10 * RATE_HZ : 20 * RATE_HZ])
 
@@ -246,9 +259,9 @@ def test_a_long_clip_is_learnt_where_its_sound_is() -> None:
 def test_windows_of_a_long_clip_are_as_of_its_parts() -> None:
     rng = np.random.default_rng(0)
     samples = 0.1 * synth.siren_sweep(rng, 65 * RATE_HZ, RATE_HZ)
-    windows = crossval.windows_of(samples)
+    windows = cross_validation.windows_of(samples)
     assert len(windows.features) == len(windows.is_silent) == 129
-    at = 117 * crossval.WINDOW_HOP  # Its window crosses the edge of a block.
+    at = 117 * cross_validation.WINDOW_HOP  # Its window crosses the edge of a block.
     around = samples[at - features.MARGIN : at + RATE_HZ + features.MARGIN]
     alone = features.extract(around, [(0, RATE_HZ)])
     np.testing.assert_allclose(windows.features[117], alone[0], atol=2e-3)
@@ -268,7 +281,7 @@ def test_windows_of_a_long_clip_are_as_of_its_parts() -> None:
 )
 def test_a_clip_is_the_mean_of_its_events(rows: Any, label: str, expected: Any) -> None:
     scores = np.array(rows, dtype=np.float32)
-    found = crossval.clip_scores(
+    found = cross_validation.clip_scores(
         scores, np.zeros(2, bool), classes=[BACKGROUND, "a", "b"], label=label
     )
     np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -277,5 +290,7 @@ def test_a_clip_is_the_mean_of_its_events(rows: Any, label: str, expected: Any) 
 def test_silent_windows_have_no_say() -> None:
     scores = np.array([[0.1, 0.9, 0.0], [0.1, 0.0, 0.9]], dtype=np.float32)
     is_silent = np.array([False, True])
-    found = crossval.clip_scores(scores, is_silent, classes=[BACKGROUND, "a", "b"], label="b")
+    found = cross_validation.clip_scores(
+        scores, is_silent, classes=[BACKGROUND, "a", "b"], label="b"
+    )
     np.testing.assert_allclose(found, [0, 1, 0], atol=1e-6)

@@ -14,10 +14,10 @@ from actors.science import synth
 from actors.science.detection.chunks import RATE_HZ
 from actors.science.detection.cnn import Convolutional
 from actors.science.types import BACKGROUND
-from actors.training import network, scenes
+from actors.training import mixtures, network
 from actors.training.dataset import LabelledClip
+from actors.training.mixtures import BACKGROUND_STEP, SOUND, Scene
 from actors.training.network import Course, Spectra
-from actors.training.scenes import BACKGROUND_STEP, SOUND, Scene
 
 TYPES = ("hammering", "mains_hum")
 CLASSES = (BACKGROUND, *TYPES)
@@ -36,7 +36,7 @@ def clips(seed: int) -> list[LabelledClip]:
     made = []
     for number in range(N_CLIPS):
         label = TYPES[number % len(TYPES)]
-        samples = np.zeros(scenes.N_SAMPLES, dtype=np.float32)
+        samples = np.zeros(mixtures.N_SAMPLES, dtype=np.float32)
         first = int(rng.uniform(0.2, 2.8) * RATE_HZ)
         samples[first:][: 2 * RATE_HZ] = synth.SOUNDS[label](rng, 2 * RATE_HZ, RATE_HZ)
         made.append(LabelledClip(f"{seed}-{number}", label, str(number), 0.1 * samples))
@@ -46,9 +46,9 @@ def clips(seed: int) -> list[LabelledClip]:
 def examples(seed: int, *, copies: int = 2) -> tuple[list[Scene], Spectra]:
     """Scenes of the clips, and beds; the beds are no recordings."""
     rng = np.random.default_rng(seed)
-    made = [scene for clip in clips(seed) for scene in scenes.of_clip(clip, rng, copies=copies)]
+    made = [scene for clip in clips(seed) for scene in mixtures.of_clip(clip, rng, copies=copies)]
     real = {scene.clip for scene in made}
-    made += [scenes.of_bed(f"bed-{n}", "bed", rng, label=BACKGROUND) for n in range(4)]
+    made += [mixtures.of_bed(f"bed-{n}", "bed", rng, label=BACKGROUND) for n in range(4)]
     return made, network.spectra(made, classes=CLASSES, real=real)
 
 
@@ -89,7 +89,7 @@ def test_spectra_have_the_labels_of_their_scenes() -> None:
     for row, scene in zip(EXAMPLES.targets.numpy(), SCENES, strict=True):
         assert (row[scene.steps == SOUND] == CLASSES.index(scene.label)).all()
         assert (row[scene.steps == BACKGROUND_STEP] == CLASSES.index(BACKGROUND)).all()
-        assert (row[scene.steps == scenes.UNSURE] == -1).all()
+        assert (row[scene.steps == mixtures.UNSURE] == -1).all()
     kept = EXAMPLES.where(np.arange(len(SCENES)) % 3 == 0)
     assert torch.equal(kept.targets, EXAMPLES.targets[::3])
     assert torch.equal(kept.log_mel, EXAMPLES.log_mel[::3])
@@ -101,7 +101,7 @@ def test_two_types_are_learnt() -> None:
     assert len(losses) == 12
     assert np.mean(losses[-3:]) < 0.85 * np.mean(losses[:3])
     rng = np.random.default_rng(0)
-    unheard = [scene for clip in clips(2) for scene in scenes.of_clip(clip, rng, copies=1)]
+    unheard = [scene for clip in clips(2) for scene in mixtures.of_clip(clip, rng, copies=1)]
     # Who knows background only is right at 0.61 of the steps, who knows one type too at 0.82.
     assert right_steps(member, unheard) > 0.85
 

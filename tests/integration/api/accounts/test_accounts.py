@@ -17,7 +17,7 @@ from actors.messaging.broker import Publisher
 from db.blobs import Blobs
 from db.settings import Settings, SettingsError
 from db.store import Store
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from services.cli import main as cli
 from services.http import keys
 from services.processes import first_key
@@ -33,9 +33,7 @@ READ = {"name": "reader", "scopes": ["sessions:read"]}
 def app(memory_settings: Settings, store: Store) -> Iterator[Any]:
     publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
     blobs = Blobs(memory_settings.blob_url)
-    yield create_app(
-        Collaborators(settings=memory_settings, store=store, blobs=blobs, publisher=publisher)
-    )
+    yield create_app(Deps(settings=memory_settings, store=store, blobs=blobs, publisher=publisher))
     publisher.close()
 
 

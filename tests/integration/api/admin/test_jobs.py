@@ -10,10 +10,10 @@ import pytest
 
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import CheckHealth
-from actors.scheduling import schedule
+from actors.scheduling import jobs
 from db.queries import job_run_queries, session_queries
 from db.settings import Settings
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from services.cli import main as cli
 from tests.support import accounts
 from tests.support.pipeline import handle
@@ -29,7 +29,7 @@ def no_clock() -> None:
 @pytest.fixture
 def admin(runtime: Runtime) -> falcon.testing.TestClient:
     app = create_app(
-        Collaborators(
+        Deps(
             settings=runtime.settings,
             store=runtime.store,
             blobs=runtime.blobs,
@@ -49,7 +49,7 @@ def test_jobs_are_listed_run_and_looked_at(
     admin: falcon.testing.TestClient, runtime: Runtime
 ) -> None:
     listed = admin.simulate_get("/v1/jobs").json["items"]
-    assert [each["name"] for each in listed] == [job.name for job in schedule.JOBS]
+    assert [each["name"] for each in listed] == [job.name for job in jobs.JOBS]
     assert {each["latest_run"] for each in listed} == {None}
     assert all(each["next_at"] > "2026" for each in listed)
 

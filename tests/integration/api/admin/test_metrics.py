@@ -27,9 +27,9 @@ from db.queries import session_queries
 from db.settings import Settings
 from db.store import Store
 from services.api.admin import metrics
-from services.app import Collaborators, create_app
-from services.http import latest as latest_answers
-from services.http.latest import Latest
+from services.app import Deps, create_app
+from services.http import cached_probe as latest_answers
+from services.http.cached_probe import CachedProbe
 from services.processes.server import free_port
 from tests.support import accounts, recordings
 from tests.support.clock import ask
@@ -56,9 +56,7 @@ def api_over() -> Iterator[Callable[[Settings], Api]]:
             stack.callback(publisher.close)
             blobs = Blobs(settings.blob_url)
             return Api(
-                create_app(
-                    Collaborators(settings=settings, store=store, blobs=blobs, publisher=publisher)
-                )
+                create_app(Deps(settings=settings, store=store, blobs=blobs, publisher=publisher))
             )
 
         yield make
@@ -282,7 +280,7 @@ def test_one_asks_while_the_others_wait_and_old_answers_are_not_kept() -> None:
         go_on.wait(10)
         return len(asked)
 
-    latest = Latest("question", question, fresh_s=0.0)
+    latest = CachedProbe("question", question, fresh_s=0.0)
     first, second = latest.ask(), latest.ask()
     assert first is second
     go_on.set()

@@ -23,7 +23,7 @@ from db.queries import request_queries, usage_limit_queries
 from db.queries.request_queries import Request
 from db.settings import Settings
 from db.store import Store
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from tests.support import accounts, recordings
 from tests.support.accounts import TEAM
 from tests.support.pipeline import add, handle, run_to_the_end, session, split
@@ -44,9 +44,7 @@ def app_with(memory_settings: Settings, store: Store) -> Iterator[Callable[..., 
     def make(**changed: Any) -> Any:
         settings = replace(memory_settings, **changed)
         blobs = Blobs(settings.blob_url)
-        return create_app(
-            Collaborators(settings=settings, store=store, blobs=blobs, publisher=publisher)
-        )
+        return create_app(Deps(settings=settings, store=store, blobs=blobs, publisher=publisher))
 
     yield make
     publisher.close()

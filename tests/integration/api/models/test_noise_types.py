@@ -13,7 +13,7 @@ from actors.messaging.broker import Publisher
 from db.blobs import Blobs
 from db.settings import Settings
 from db.store import Store
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from services.openapi.examples import EXAMPLES
 from tests.support import accounts
 
@@ -27,9 +27,7 @@ def api(memory_settings: Settings, store: Store) -> Iterator[falcon.testing.Test
     publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
     blobs = Blobs(memory_settings.blob_url)
     yield accounts.client(
-        create_app(
-            Collaborators(settings=memory_settings, store=store, blobs=blobs, publisher=publisher)
-        )
+        create_app(Deps(settings=memory_settings, store=store, blobs=blobs, publisher=publisher))
     )
     publisher.close()
 

@@ -20,7 +20,7 @@ from db.queue import claims
 from db.queue.claims import Work
 from db.settings import Settings
 from db.store import Store
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from services.processes.server import free_port
 from tests.support import accounts, recordings
 
@@ -30,17 +30,15 @@ RECORDING = recordings.HEADER + bytes(range(256)) * 2_000
 
 
 @pytest.fixture
-def given(memory_settings: Settings, store: Store) -> Iterator[Collaborators]:
+def given(memory_settings: Settings, store: Store) -> Iterator[Deps]:
     settings = replace(memory_settings, max_upload_bytes=1_000_000)
     publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
-    yield Collaborators(
-        settings=settings, store=store, blobs=Blobs(settings.blob_url), publisher=publisher
-    )
+    yield Deps(settings=settings, store=store, blobs=Blobs(settings.blob_url), publisher=publisher)
     publisher.close()
 
 
 @pytest.fixture
-def api(given: Collaborators) -> falcon.testing.TestClient:
+def api(given: Deps) -> falcon.testing.TestClient:
     return accounts.client(create_app(given))
 
 
@@ -59,7 +57,7 @@ def assert_problem(result: Any, status: int, name: str) -> None:
 
 
 def test_a_raw_body_is_stored_and_its_session_found(
-    api: falcon.testing.TestClient, given: Collaborators
+    api: falcon.testing.TestClient, given: Deps
 ) -> None:
     posted = post(api, query_string="file_name=..%2Fa%0Ab.wav")
     assert posted.status_code == 202
@@ -71,7 +69,7 @@ def test_a_raw_body_is_stored_and_its_session_found(
     assert given.blobs.get(recording_key(uuid.UUID(posted.json["id"]))) == RECORDING
 
 
-def test_a_form_is_taken_too(api: falcon.testing.TestClient, given: Collaborators) -> None:
+def test_a_form_is_taken_too(api: falcon.testing.TestClient, given: Deps) -> None:
     boundary = "something-between"
     body = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
@@ -88,7 +86,7 @@ def test_a_form_is_taken_too(api: falcon.testing.TestClient, given: Collaborator
 
 
 def test_what_is_not_a_recording_is_refused_and_nothing_kept(
-    api: falcon.testing.TestClient, given: Collaborators
+    api: falcon.testing.TestClient, given: Deps
 ) -> None:
     assert_problem(post(api, b""), 400, "empty-upload")
     assert_problem(post(api, bytes(1_000_001)), 413, "upload-too-large")
@@ -105,7 +103,7 @@ def test_what_is_not_a_recording_is_refused_and_nothing_kept(
      "audio/mpeg; codecs=x", "", None],
 )  # fmt: skip
 def test_a_body_is_taken_by_its_first_bytes_whatever_its_media_type(
-    api: falcon.testing.TestClient, given: Collaborators, media_type: str | None
+    api: falcon.testing.TestClient, given: Deps, media_type: str | None
 ) -> None:
     headers = {} if media_type is None else {"Content-Type": media_type}
     posted = api.simulate_post("/v1/sessions", body=RECORDING, headers=headers)
@@ -124,7 +122,7 @@ def test_a_body_is_taken_by_its_first_bytes_whatever_its_media_type(
 
 
 def test_json_is_read_as_json_whatever_it_begins_with(
-    api: falcon.testing.TestClient, given: Collaborators
+    api: falcon.testing.TestClient, given: Deps
 ) -> None:
     source = b'{"source_url": "https://127.0.0.1/a.wav"}'
     assert_problem(
@@ -140,7 +138,7 @@ def test_json_is_read_as_json_whatever_it_begins_with(
 
 
 def test_a_form_of_unknown_length_is_cut_at_the_limit(
-    api: falcon.testing.TestClient, given: Collaborators
+    api: falcon.testing.TestClient, given: Deps
 ) -> None:
     def form(content: bytes) -> bytes:
         head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
@@ -162,7 +160,7 @@ def test_a_form_of_unknown_length_is_cut_at_the_limit(
 
 
 def test_a_raw_body_that_breaks_off_is_not_taken_for_a_recording(
-    api: falcon.testing.TestClient, given: Collaborators
+    api: falcon.testing.TestClient, given: Deps
 ) -> None:
     short = post(api, headers={"Content-Length": str(len(RECORDING) + 1)})
     assert_problem(short, 400, "incomplete-upload")
@@ -194,7 +192,7 @@ def test_every_error_is_problem_json(api: falcon.testing.TestClient, accept: str
     ],
 )  # fmt: skip
 def test_an_option_that_is_no_such_value_is_named(
-    api: falcon.testing.TestClient, given: Collaborators, query: str
+    api: falcon.testing.TestClient, given: Deps, query: str
 ) -> None:
     refused = post(api, query_string=query)
     assert_problem(refused, 400, "invalid-parameter")
@@ -218,7 +216,7 @@ def test_options_are_kept_and_shown(api: falcon.testing.TestClient) -> None:
 
 @pytest.mark.parametrize("is_first", [True, False])
 def test_an_option_in_a_form_is_refused_rather_than_passed_over(
-    api: falcon.testing.TestClient, given: Collaborators, is_first: bool
+    api: falcon.testing.TestClient, given: Deps, is_first: bool
 ) -> None:
     fields = [
         b'Content-Disposition: form-data; name="calibration_db"\r\n\r\n94\r\n',
@@ -232,9 +230,7 @@ def test_an_option_in_a_form_is_refused_rather_than_passed_over(
     assert given.blobs.keys("sessions/") == []
 
 
-def test_levels_are_not_there_before_the_end(
-    api: falcon.testing.TestClient, given: Collaborators
-) -> None:
+def test_levels_are_not_there_before_the_end(api: falcon.testing.TestClient, given: Deps) -> None:
     location = post(api).headers["location"]
     assert_problem(api.simulate_get(f"{location}/levels"), 409, "not-finished")
     api.simulate_post(f"{location}/cancel")
@@ -242,7 +238,7 @@ def test_levels_are_not_there_before_the_end(
 
 
 def test_cancel_is_repeatable_and_refused_at_the_end(
-    api: falcon.testing.TestClient, given: Collaborators
+    api: falcon.testing.TestClient, given: Deps
 ) -> None:
     location = post(api).headers["location"]
     for _ in range(2):
@@ -259,9 +255,7 @@ def test_cancel_is_repeatable_and_refused_at_the_end(
     assert_problem(refused, 409, "already-finished")
 
 
-def test_detections_are_paged_in_order(
-    api: falcon.testing.TestClient, given: Collaborators
-) -> None:
+def test_detections_are_paged_in_order(api: falcon.testing.TestClient, given: Deps) -> None:
     session_id = uuid.UUID(post(api).json["id"])
     path = f"/v1/sessions/{session_id}/detections"
     assert api.simulate_get(path).json == {
@@ -289,7 +283,7 @@ def test_detections_are_paged_in_order(
     assert api.simulate_get(path, params={"limit": "0"}).status_code == 400
 
 
-def test_health(api: falcon.testing.TestClient, given: Collaborators) -> None:
+def test_health(api: falcon.testing.TestClient, given: Deps) -> None:
     assert api.simulate_get("/health/live").json["status"] == "ok"
     assert api.simulate_get("/health/ready").status_code == 200
 
@@ -304,7 +298,7 @@ def test_health(api: falcon.testing.TestClient, given: Collaborators) -> None:
     ],
 )
 def test_only_a_schema_that_is_too_old_makes_unready(
-    api: falcon.testing.TestClient, given: Collaborators, change: str, status: int
+    api: falcon.testing.TestClient, given: Deps, change: str, status: int
 ) -> None:
     """A later release's migrations leave behind what this one works on."""
     with given.store.transaction() as db:
@@ -315,7 +309,7 @@ def test_only_a_schema_that_is_too_old_makes_unready(
     assert told == "ok" if status == 200 else "run clamor migrate" in told
 
 
-def test_a_database_that_is_away_is_said_and_no_recording_is_left(given: Collaborators) -> None:
+def test_a_database_that_is_away_is_said_and_no_recording_is_left(given: Deps) -> None:
     away = Store(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
     api = accounts.client(create_app(replace(given, store=away)))
     assert_problem(post(api), 503, "store-unavailable")

@@ -17,7 +17,7 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import ProcessAudioFile
 from db.blobs import Blobs, upload_key
 from db.settings import Settings
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from tests.support import accounts, recordings, s3
 from tests.support.clock import clean_up_twice
 from tests.support.cluster import eventually
@@ -47,7 +47,7 @@ def memory_settings(memory_settings: Settings, bucket: None) -> Settings:
 def client_of(runtime: Runtime, settings: Settings) -> falcon.testing.TestClient:
     return accounts.client(
         create_app(
-            Collaborators(
+            Deps(
                 settings=settings,
                 store=runtime.store,
                 blobs=Blobs(settings.blob_url),

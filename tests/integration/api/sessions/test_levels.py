@@ -20,14 +20,14 @@ from sqlalchemy.exc import IntegrityError
 from actors import worker
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
+from actors.recovery import Recovery
 from actors.science import synth
-from actors.steward import Steward
 from db.blobs import recording_key
 from db.queries import session_queries
 from db.settings import Settings
 from db.tables.sessions import AudioSession
 from services.api.sessions import schemas
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from tests.support import accounts, recordings
 from tests.support.cluster import eventually
 
@@ -56,7 +56,7 @@ def runtime(memory_settings: Settings) -> Iterator[Runtime]:
 def api(runtime: Runtime) -> falcon.testing.TestClient:
     return accounts.client(
         create_app(
-            Collaborators(
+            Deps(
                 settings=runtime.settings,
                 store=runtime.store,
                 blobs=runtime.blobs,
@@ -159,10 +159,10 @@ def test_the_levels_of_a_recording(api: falcon.testing.TestClient, runtime: Runt
     mean_db = 10 * np.log10(np.mean(10 ** (np.array(series["laeq_db"]) / 10)))
     assert mean_db == pytest.approx(found["overall"]["laeq_db"], abs=0.01)
 
-    # What the steward tidies away is not needed for any of this.
+    # What recovery tidies away is not needed for any of this.
     def tidied() -> AudioSession | None:
-        # The worker has a steward of its own: while that one looks, this one does not.
-        Steward(runtime).round()
+        # The worker's own recovery may hold the lock: then this one does nothing.
+        Recovery(runtime).round()
         with runtime.store.transaction() as db:
             row = session_queries.get_session(db, uuid.UUID(session["id"]))
         return row if row is not None and row.pcm_key is None else None

@@ -26,7 +26,7 @@ from db.tables.batches import Batch, BatchItem
 from db.tables.models import NoiseModel
 from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES, AudioSession, NoiseDetection
 from db.tables.training import TrainingJob, Validation
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from tests.support import accounts
 from tests.support.accounts import ADMIN_KEY, TEAM
 
@@ -44,9 +44,7 @@ Row = dict[str, Any]
 def app(memory_settings: Settings, store: Store) -> Iterator[Any]:
     publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
     blobs = Blobs(memory_settings.blob_url)
-    yield create_app(
-        Collaborators(settings=memory_settings, store=store, blobs=blobs, publisher=publisher)
-    )
+    yield create_app(Deps(settings=memory_settings, store=store, blobs=blobs, publisher=publisher))
     publisher.close()
 
 

@@ -18,7 +18,7 @@ from actors.science.detection.classifier import Model
 from actors.science.types import UNCLASSIFIED
 from db.queries import model_queries
 from db.tables.sessions import NoiseDetection
-from services.app import Collaborators, create_app
+from services.app import Deps, create_app
 from tests.support import accounts, networks, recordings
 from tests.support.pipeline import add, detections_of, handle, run_to_the_end, session
 
@@ -31,7 +31,7 @@ STRANGER = uuid.UUID("33333333-3333-4333-8333-333333333333")
 def api(runtime: Runtime) -> falcon.testing.TestClient:
     return accounts.client(
         create_app(
-            Collaborators(
+            Deps(
                 settings=runtime.settings,
                 store=runtime.store,
                 blobs=runtime.blobs,

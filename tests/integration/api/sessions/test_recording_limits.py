@@ -14,7 +14,7 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import ProcessAudioFile, SplitRecording
 from db.settings import Settings
 from db.tables.sessions import AudioSession
-from tests.support import bombs, recordings
+from tests.support import decompression_bombs, recordings
 from tests.support.pipeline import add, handle, run_to_the_end, session
 
 pytestmark = pytest.mark.integration
@@ -54,8 +54,8 @@ def kept(runtime: Runtime) -> list[str]:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: bombs.long_silence(60),
-        lambda: bombs.ogg_announcing(200_000, lasts_s=30),
+        lambda: decompression_bombs.long_silence(60),
+        lambda: decompression_bombs.ogg_announcing(200_000, lasts_s=30),
     ],
     ids=["flac", "ogg"],
 )
@@ -80,8 +80,8 @@ def test_what_a_header_announces_is_refused_before_it_is_decoded(
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: bombs.without_length(bombs.long_silence(60)),
-        lambda: bombs.announcing(bombs.m4a(120), 1),
+        lambda: decompression_bombs.without_length(decompression_bombs.long_silence(60)),
+        lambda: decompression_bombs.announcing(decompression_bombs.m4a(120), 1),
     ],
     ids=["flac", "m4a"],
 )
@@ -101,12 +101,14 @@ def test_what_a_header_does_not_tell_is_refused_while_it_is_decoded(
 
 
 def test_what_is_as_long_as_may_be_is_taken(runtime: Runtime) -> None:
-    ended = run_to_the_end(runtime, add(runtime, bombs.long_silence(1)))
+    ended = run_to_the_end(runtime, add(runtime, decompression_bombs.long_silence(1)))
     assert (ended.state, ended.duration_s) == ("completed", LONGEST_S)
-    short = run_to_the_end(runtime, add(runtime, bombs.ogg_announcing(1, lasts_s=5)))
+    short = run_to_the_end(runtime, add(runtime, decompression_bombs.ogg_announcing(1, lasts_s=5)))
     assert (short.state, short.duration_s) == ("completed", 1.0)
     # The tables of an MP4 file know better than its headers.
-    lying = run_to_the_end(runtime, add(runtime, bombs.announcing(bombs.m4a(5), 200_000)))
+    lying = run_to_the_end(
+        runtime, add(runtime, decompression_bombs.announcing(decompression_bombs.m4a(5), 200_000))
+    )
     assert lying.state == "completed"
     # By an edit list that is gone here, a player leaves the encoder's padding out.
     assert lying.duration_s == pytest.approx(5.0, abs=0.2)
@@ -137,5 +139,7 @@ def test_channels_and_rates(
 def test_tables_that_count_what_is_not_there_cost_no_worker(
     runtime: Runtime, memory: StubBroker
 ) -> None:
-    ended = run_to_the_end(runtime, add(runtime, bombs.counting(bombs.m4a(3), 60_000_000)))
+    ended = run_to_the_end(
+        runtime, add(runtime, decompression_bombs.counting(decompression_bombs.m4a(3), 60_000_000))
+    )
     assert refusal(ended)[0] in ("empty-recording", "undecodable")

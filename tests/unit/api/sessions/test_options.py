@@ -27,22 +27,22 @@ from db.tables.sessions import (
 from services.api.sessions.options import NAMES, BatchOptions, SessionOptions
 from services.cli import processing
 from services.cli.arguments import parser
-from services.http import contract
+from services.http import operations
 from services.http.errors import InvalidParameter
 
 
 class Options:
     """An endpoint that reads options, and does nothing else."""
 
-    @contract.operation(scope=None, query=SessionOptions)
+    @operations.operation(scope=None, query=SessionOptions)
     def on_post(self, _req: falcon.Request, _resp: falcon.Response) -> None: ...
 
 
 def read(query: str) -> SessionOptions:
     """The options of a query, read as the application reads them."""
     req = falcon.testing.create_req(method="POST", query_string=query)
-    contract.Parameters().process_resource(req, falcon.Response(), Options(), None)
-    return contract.query_of(req, SessionOptions)
+    operations.Parameters().process_resource(req, falcon.Response(), Options(), None)
+    return operations.query_of(req, SessionOptions)
 
 
 def values(kind: type[msgspec.Struct], field: str) -> set[Any]:

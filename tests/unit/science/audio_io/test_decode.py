@@ -23,7 +23,7 @@ from actors.science.errors import (
     UnsupportedLayout,
 )
 from actors.science.types import AudioFormat
-from tests.support import bombs
+from tests.support import decompression_bombs
 from tests.unit.science.sounds import encoded, encoded_av, noise
 
 RATE_HZ = 16_000
@@ -302,8 +302,8 @@ print(peak_mb() - before)
     ("content", "found"),
     [
         # 60 million packets would be an index of 1.4 GB; an hour of audio is 230 MB.
-        (bombs.counting(bombs.m4a(3), 60_000_000), "EmptyRecording"),
-        (bombs.without_length(bombs.long_silence(60)), "3600"),
+        (decompression_bombs.counting(decompression_bombs.m4a(3), 60_000_000), "EmptyRecording"),
+        (decompression_bombs.without_length(decompression_bombs.long_silence(60)), "3600"),
     ],
     ids=["tables", "silence"],
 )
@@ -322,7 +322,7 @@ def test_a_small_file_costs_little_memory(tmp_path: Path, content: bytes, found:
 def test_a_packet_stands_for_no_more_than_any_encoder_makes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    content = bombs.m4a(1)
+    content = decompression_bombs.m4a(1)
     assert listen(content)[0].size
     monkeypatch.setattr(decode_av, "_MOST_FRAMES", 512)
     with pytest.raises(Undecodable):

@@ -20,7 +20,7 @@ from actors.science.audio_io.prepare import (
     pcm_to_float,
     prepare,
 )
-from actors.science.detection import classifier, ear
+from actors.science.detection import classifier, inference
 from actors.science.errors import EmptyRecording
 from actors.science.plotting import plots
 from actors.science.types import Event
@@ -37,7 +37,7 @@ def prepared(data: bytes) -> tuple[Prepared, NDArray[np.float32]]:
 
 def heard(data: bytes) -> list[Event]:
     result, samples = prepared(data)
-    return ear.hear(classifier.shipped(), samples, levels=result.levels, grid=result.grid)
+    return inference.hear(classifier.shipped(), samples, levels=result.levels, grid=result.grid)
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050, 44_100, 48_000])

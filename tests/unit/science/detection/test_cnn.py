@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from actors.science import synth
-from actors.science.detection import members
+from actors.science.detection import ensemble
 from actors.science.detection.chunks import HOP, RATE_HZ, STEP
 from actors.science.detection.classifier import Model
 from actors.science.detection.cnn import N_MELS, REACH, Convolutional, Layers, log_mel, relative
+from actors.science.detection.ensemble import AnyArray
 from actors.science.detection.features import FEATURE_VERSION
-from actors.science.detection.members import AnyArray
 from actors.science.errors import ModelError
 from tests.unit.science.sounds import EXTREMES, extreme
 
@@ -201,7 +201,7 @@ def test_weights_that_overflow_give_probabilities() -> None:
         for name, values in NETWORK.arrays.items()
     }
     member = Convolutional(arrays=huge, widths=WIDTHS, hidden=HIDDEN)
-    scores = members.vote([member], [member.logits(sound(RATE_HZ))])
+    scores = ensemble.vote([member], [member.logits(sound(RATE_HZ))])
     np.testing.assert_allclose(scores.sum(axis=1), 1.0)
 
 

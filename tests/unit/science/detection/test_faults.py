@@ -17,7 +17,7 @@ from scipy.signal import butter, sosfilt
 from actors.science import synth
 from actors.science.audio_io import decode
 from actors.science.audio_io.prepare import pcm_to_float, prepare, write_channel
-from actors.science.detection import classifier, ear
+from actors.science.detection import classifier, inference
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.tagging import tagger
 from actors.science.tagging.backbone import Backbone
@@ -54,8 +54,8 @@ def hear(content: bytes, *, beside: bool) -> tuple[list[Event], int | None]:
     opinion = None
     if beside:
         samples = pcm_to_float(bytes(wide))
-        opinion = SecondOpinion(published_tagger(), ear.in_memory(samples), samples.size)
-    events = ear.hear(
+        opinion = SecondOpinion(published_tagger(), inference.in_memory(samples), samples.size)
+    events = inference.hear(
         classifier.shipped(),
         pcm_to_float(bytes(pcm)),
         levels=prepared.levels,

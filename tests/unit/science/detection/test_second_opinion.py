@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from actors.facts import noise_types
-from actors.science.detection import ear, second_opinion
+from actors.science.detection import inference, second_opinion
 from actors.science.detection.second_opinion import (
     Opinion,
     Overlay,
@@ -144,7 +144,7 @@ class Shares(Tagger):
 def opinion_of(*parts: tuple[float, int]) -> Opinion:
     """The opinion of a recording of constant parts, each of so many frames."""
     samples = np.concatenate([np.full(n * FRAME, value, dtype=np.float32) for value, n in parts])
-    opinion = SecondOpinion(Shares(), ear.in_memory(samples), samples.size)
+    opinion = SecondOpinion(Shares(), inference.in_memory(samples), samples.size)
     return opinion.of(0, samples.size)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from actors.science.audio_io import decode
 from actors.science.audio_io.prepare import MonoResampler
-from actors.science.detection import ear
+from actors.science.detection import inference
 from actors.science.tagging import speech
 from actors.science.tagging.backbone import RATE_HZ, Array, Backbone
 from tests.support import voices, weights
@@ -27,7 +27,7 @@ BLUR_S = 0.64
 
 
 def find(samples: Array, backbone: Backbone = NETWORK) -> speech.Intervals:
-    return speech.find(backbone, ear.in_memory(samples), samples.size)
+    return speech.find(backbone, inference.in_memory(samples), samples.size)
 
 
 def with_voice(*times: tuple[float, float], seconds: float = 12) -> Array:
@@ -63,7 +63,7 @@ def test_a_recording_is_read_once_and_in_pieces() -> None:
 
     def read(start: int, stop: int) -> Array:
         reads.append((start, stop))
-        return ear.in_memory(samples)(start, stop)
+        return inference.in_memory(samples)(start, stop)
 
     assert speech.find(NETWORK, read, samples.size, on_progress=told.append) == find(samples)
     assert all(0 <= start < stop <= samples.size for start, stop in reads)

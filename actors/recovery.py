@@ -1,0 +1,158 @@
+"""Recovery: nudges what is unfinished and quiet, and tidies up behind what is finished.
+
+A thread in every worker process; an advisory lock lets one of them work at a time. A lost message,
+a dead worker, a broker that was purged and a retry that has become due all look the same from here:
+a row that is due and was not nudged.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import structlog
+from sqlalchemy.orm import Session
+
+from actors.execution import watchdog
+from actors.execution.runtime import Runtime
+from actors.messaging import messages
+from actors.messaging.messages import Nudge
+from actors.scheduling import job_runs
+from db.blobs import session_prefix
+from db.queries import (
+    batch_queries,
+    job_run_queries,
+    model_queries,
+    session_queries,
+    webhook_queries,
+)
+from db.queries.batch_queries import BatchWork
+from db.queries.job_run_queries import RunWork
+from db.queries.model_queries import JobWork
+from db.queries.session_queries import Untidy
+from db.queries.webhook_queries import DeliveryWork
+from db.queue import claims
+from db.queue.claims import Unit, Work
+from db.tables.analyses import Analysis
+from db.tables.exports import Export
+from db.tables.reports import DailyReport
+from db.tables.training import TrainingJob, Validation
+
+log = structlog.get_logger(__name__)
+
+#: Rows of a kind a round: enough to refill every worker, few enough that a long backlog, which is
+#: due and quiet too, does not fill the queues with the same messages again and again.
+ROWS_A_ROUND = 200
+
+
+#: A tick that is so late was missed, and its slot is filled here. The scheduler drops its own ticks
+#: at half of that.
+LATE_S = 60.0
+
+#: The stages in which a session is work itself; while it is detecting, its spans are.
+OF_SESSION: dict[str, type[Nudge]] = {
+    "queued": messages.ProcessAudioFile,
+    "splitting": messages.SplitRecording,
+    "aggregating": messages.AggregateSession,
+}
+
+
+def nudge_for(work: Unit) -> Nudge:
+    """The message that says "look at this row"."""
+    if isinstance(work, RunWork):
+        return job_runs.NUDGES[work.name]()
+    if isinstance(work, JobWork):
+        if work.job is Analysis:
+            return messages.AnalyzeSession(session_id=work.id)
+        if work.job is TrainingJob:
+            return messages.TrainNoiseClassifier(job_id=work.id)
+        if work.job is Export:
+            return messages.ExportSessionData(export_id=work.id)
+        if work.job is DailyReport:
+            return messages.GenerateDailyReport(report_id=work.id)
+        return messages.ValidateModel(validation_id=work.id)
+    if isinstance(work, BatchWork):
+        return messages.BatchProcessFiles(batch_id=work.id)
+    if isinstance(work, DeliveryWork):
+        return messages.DeliverWebhook(webhook_id=work.webhook_id)
+    assert isinstance(work, Work)
+    if work.span_index is not None:
+        return messages.DetectSpan(session_id=work.session_id, span_index=work.span_index)
+    return OF_SESSION[work.state].parse({"session_id": str(work.session_id)})
+
+
+def take_stalled(db: Session, *, quiet_s: float, limit: int) -> list[Unit]:
+    """Every row that is unfinished, due, and that nobody was told of lately; now somebody is.
+
+    At most ``limit`` of a kind. Their order says nothing: a nudge for a session or a span stands
+    for the one that is next when a worker reads it.
+    """
+    found: list[Unit] = []
+    for state in OF_SESSION:
+        found += claims.take_stalled_sessions(db, state, quiet_s=quiet_s, limit=limit)
+    found += claims.take_stalled_spans(db, quiet_s=quiet_s, limit=limit)
+    found += batch_queries.take_stalled_batches(db, quiet_s=quiet_s, limit=limit)
+    found += webhook_queries.take_stalled_webhooks(db, quiet_s=quiet_s, limit=limit)
+    for job in (Analysis, TrainingJob, Validation, Export, DailyReport):
+        found += model_queries.take_stalled_jobs(db, job, quiet_s=quiet_s, limit=limit)
+    found += job_run_queries.take_stalled_runs(db, quiet_s=quiet_s, limit=limit)
+    return found
+
+
+class Recovery:
+    """Looks every few seconds, until it is stopped."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._silent_after_s = watchdog.silent_after_s(runtime.settings)
+        # Where there is no scheduler recovery is the clock.
+        self._late_s = 0.0 if runtime.settings.in_memory_broker else LATE_S
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="recovery", daemon=True)
+
+    def start(self) -> None:
+        """Start looking."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop, after the round that is under way."""
+        self._stopped.set()
+        self._thread.join()
+
+    def round(self) -> list[Nudge]:
+        """Look once; what was nudged."""
+        with self._runtime.store.transaction() as db:
+            if not session_queries.try_recovery_lock(db):
+                return []
+            job_runs.fill_missed(db, late_s=self._late_s)
+            quiet_s = self._runtime.settings.lease_s
+            found = take_stalled(db, quiet_s=quiet_s, limit=ROWS_A_ROUND)
+            untidy = session_queries.sessions_to_tidy(
+                db, silent_after_s=self._silent_after_s, limit=ROWS_A_ROUND
+            )
+        nudges = [nudge_for(work) for work in found]
+        if nudges:
+            log.info("recovery_nudges", rows=len(nudges))
+            self._runtime.publisher.send(*nudges)
+        for each in untidy:
+            self._tidy(each)
+        return nudges
+
+    def _tidy(self, untidy: Untidy) -> None:
+        """Remove the blobs that an ended session does not need, then note that they are gone."""
+        blobs, store = self._runtime.blobs, self._runtime.store
+        keys = blobs.keys(session_prefix(untidy.session_id))
+        with store.reading() as db:
+            # It may be retried by now. What was listed before is not what it writes then.
+            if not session_queries.has_ended(db, untidy.session_id):
+                return
+        blobs.delete(*(key for key in keys if key not in untidy.kept), *untidy.unneeded)
+        with store.transaction() as db:
+            session_queries.note_tidied(db, untidy.session_id, silent_after_s=self._silent_after_s)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._runtime.settings.recovery_s):
+            try:
+                self.round()
+            except Exception as error:
+                # Postgres or the blob store is away: the next round finds the same rows.
+                log.warning("recovery_round_failed", error=type(error).__name__)

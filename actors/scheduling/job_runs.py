@@ -1,0 +1,101 @@
+"""How a periodic job is run: its slot is written down once, and one run goes on at a time.
+
+A run is a row like any other work: claimed with a lease and a fence, tried again by its own clock
+when it fails, given up after the last attempt, and nudged by recovery when it is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy.orm import Session
+
+from actors.execution import runner
+from actors.execution.failures import Permanent
+from actors.execution.lease import Lease
+from actors.execution.progress import Bar
+from actors.execution.runtime import Runtime
+from actors.messaging import messages
+from actors.messaging.messages import Nudge
+from actors.scheduling import jobs
+from actors.scheduling.jobs import Job
+from db.queries import job_run_queries, session_queries
+from db.queries.job_run_queries import RunWork
+from db.queue.claims import Claim
+
+#: Does a job, as the run's options ask; what it returns is the run's result.
+Perform = Callable[["Turn"], dict[str, Any]]
+
+#: What a run of a job may be asked to do otherwise than usual.
+Options = TypeVar("Options", bound=msgspec.Struct)
+
+#: The message of each job.
+NUDGES: dict[str, type[Nudge]] = {nudge.actor: nudge for nudge in messages.ALL}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One run, for the job that performs it."""
+
+    runtime: Runtime
+    lease: Lease
+    #: Tells how far the run is.
+    bar: Bar
+    #: When the run was due, and what it was asked to do otherwise than usual.
+    slot: datetime
+    options: dict[str, Any]
+
+    def asked(self, kind: type[Options]) -> Options:
+        """Return the options; raises :class:`Permanent` if the job has no such options."""
+        try:
+            return msgspec.convert(self.options, kind)
+        except msgspec.ValidationError:
+            given = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+            raise Permanent("bad-options", f"this job does not take {given}") from None
+
+
+def run(runtime: Runtime, nudge: Nudge, perform: Perform) -> None:
+    """Do the next run of a job, if there is one and none is under way."""
+    job = jobs.job_named(nudge.actor)
+    assert job is not None, f"{nudge.actor} has no schedule"
+    runner.run(runtime, nudge, partial(_take, job), partial(_step, runtime, perform))
+
+
+def _take(job: Job, db: Session, *, lease_s: float) -> Claim[RunWork] | None:
+    """The tick's slot is written down by whoever comes first; then the oldest run is taken."""
+    slot = job.latest_slot(session_queries.clock(db))
+    job_run_queries.add_run(db, job.name, slot, source="clock")
+    return job_run_queries.take_run(job.name, db, lease_s=lease_s)
+
+
+def _step(runtime: Runtime, perform: Perform, work: RunWork) -> runner.Step:
+    def performed(lease: Lease) -> runner.Outcome:
+        with runtime.store.transaction() as db:
+            row = job_run_queries.get_run(db, work.id)
+        assert row is not None
+        bar = Bar(runtime, work, lease)
+        result = perform(Turn(runtime, lease, bar, row.slot, row.options))
+        values = {"percent": 100, "stage": "done", "result": result}
+        # Others of the job may have been waiting for this one to end.
+        then = [NUDGES[work.name]()]
+        return runner.Outcome(runner.move_on(work, to="completed", values=values, then=then))
+
+    return runner.Step(name=work.name, work=work, perform=performed, give_up=runner.fail(work))
+
+
+def fill_missed(db: Session, *, late_s: float) -> list[str]:
+    """Write down the slots that no tick told of within ``late_s`` seconds; their jobs."""
+    now = session_queries.clock(db) - timedelta(seconds=late_s)
+    newest = job_run_queries.newest_slots(db)
+    missed = [
+        (job, slot) for job in jobs.JOBS for slot in job.missed(newest.get(job.name), now=now)
+    ]
+    # Of a new installation nothing was missed: there was nothing to be done.
+    before = [(job, slot) for job, slot in missed if job.name not in newest and not job.at_once]
+    job_run_queries.skip(db, ((job.name, slot) for job, slot in before))
+    return job_run_queries.fill(db, ((job.name, slot) for job, slot in missed))

@@ -1,0 +1,199 @@
+"""Cross-validation over groups: every clip is scored by a model that knows none of its group."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from actors.science.detection import ensemble, features
+from actors.science.detection.chunks import MIN_CHUNK, RATE_HZ
+from actors.science.detection.ensemble import Estimator
+from actors.science.detection.segmentation import QUIET_DB
+from actors.science.types import BACKGROUND
+from actors.training import algorithms
+from actors.training.algorithms import HeldOut
+from actors.training.dataset import Examples, LabelledClip, Samples
+
+#: Folds at most. More measure a little better and take longer.
+MOST_FOLDS = 4
+
+#: A clip is scored by windows of a second, this many samples apart.
+WINDOW, WINDOW_HOP = RATE_HZ, RATE_HZ // 2
+
+#: Samples whose features are taken in one go; bounds the memory.
+_BLOCK = 60 * RATE_HZ
+
+Scores = NDArray[np.float32]
+#: Is told what part is done, from 0 to 1; what it raises stops the work.
+Tell = Callable[[float], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Windows of a clip: their features, and which of them are silence."""
+
+    features: NDArray[np.float32]
+    is_silent: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """What was trained without one fold's groups.
+
+    ``columns`` holds, for each column that the members know, the one it has among all classes.
+    """
+
+    voters: Sequence[Estimator]
+    columns: NDArray[np.intp]
+
+    def scores(self, values: NDArray[np.float32], *, n_classes: int, factor: float = 1.0) -> Scores:
+        """Class probabilities of windows, with a factor on the members' temperatures."""
+        logits = [member.logits(values) / factor for member in self.voters]
+        found = np.zeros((len(values), n_classes), dtype=np.float32)
+        found[:, self.columns] = ensemble.vote(self.voters, logits)
+        return found
+
+
+def validate(
+    clips: Sequence[LabelledClip], examples: Examples, *, algorithm: str, seed: int, tell: Tell
+) -> tuple[Scores, float]:
+    """Score every clip by what was trained without its fold.
+
+    Parameters
+    ----------
+    clips
+        What is scored.
+    examples
+        What is learned from: copies of the clips, in the same groups.
+
+    Returns
+    -------
+    scores : numpy.ndarray [shape=(n_clips, n_classes), dtype=float32]
+        Columns are the sorted names among the examples' labels.
+    factor
+        As of `train`.
+    """
+    folds = deal(clips, seed=seed)
+    trained, factor = train(
+        examples, folds=folds, algorithm=algorithm, seed=seed, tell=lambda part: tell(0.9 * part)
+    )
+    classes = np.unique(examples.labels).tolist()
+    scores = np.zeros((len(clips), len(classes)), dtype=np.float32)
+    for row, clip in enumerate(clips):
+        tell(0.9 + 0.1 * row / len(clips))
+        windows = windows_of(clip.samples)
+        fold = trained[folds[clip.group]]
+        found = fold.scores(windows.features, n_classes=len(classes), factor=factor)
+        scores[row] = clip_scores(found, windows.is_silent, classes=classes, label=clip.label)
+    return scores, factor
+
+
+def deal(clips: Sequence[LabelledClip], *, seed: int, most: int = MOST_FOLDS) -> dict[str, int]:
+    """The fold of each group, with the classes spread evenly over the folds.
+
+    Up to ``most`` folds, fewer when a class has fewer groups. A deal that leaves a class out
+    of a fold's training is avoided if there is a better one.
+    """
+    labels = np.array([clip.label for clip in clips])
+    groups = np.array([clip.group for clip in clips])
+    sounds = {label for label in labels.tolist() if label != BACKGROUND}
+    n_folds = min(most, *(np.unique(groups[labels == label]).size for label in sounds))
+    found: dict[str, int] = {}
+    for attempt in range(20):
+        folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed + attempt)
+        with warnings.catch_warnings():
+            # It warns when a class has fewer clips than there are folds; background may.
+            warnings.simplefilter("ignore", UserWarning)
+            splits = list(folds.split(labels, labels, groups))
+        found = {str(groups[row]): fold for fold, (_, hears) in enumerate(splits) for row in hears}
+        if all(sounds <= set(labels[learns].tolist()) for learns, _ in splits):
+            break
+    return found
+
+
+def train(
+    examples: Examples, *, folds: Mapping[str, int], algorithm: str, seed: int, tell: Tell
+) -> tuple[dict[int, Fold], float]:
+    """Train once without each fold.
+
+    Returns
+    -------
+    folds
+        By number.
+    factor
+        What the members' temperatures have to be multiplied with so that they are as sure as
+        they are right, on the examples that were held out.
+    """
+    classes, columns = np.unique(examples.labels, return_inverse=True)
+    number = np.array([folds[group] for group in examples.groups.tolist()])
+    found: dict[int, Fold] = {}
+    held_out: list[HeldOut] = []
+    order = sorted(set(folds.values()))
+    for done, fold in enumerate(order):
+        tell(done / len(order))
+        learns = examples.where(number != fold)
+        voters = algorithms.fit(
+            algorithm, learns.features, learns.labels, groups=learns.groups, seed=seed
+        )
+        known = np.unique(learns.labels)
+        found[fold] = Fold(voters, np.searchsorted(classes, known))
+        # A window of a class that this fold never learnt says nothing about how sure to be.
+        hears = (number == fold) & np.isin(columns, found[fold].columns)
+        logits = [member.logits(examples.features[hears]) for member in voters]
+        truth = np.searchsorted(known, examples.labels[hears])
+        held_out.append(HeldOut(voters, logits, truth))
+    return found, algorithms.calibration(held_out)
+
+
+def windows_of(samples: Samples) -> Windows:
+    """Overlapping windows of a second over a clip; a shorter clip has one, filled with zeros."""
+    length = max(MIN_CHUNK, min(samples.size, WINDOW))
+    whole = np.pad(samples, (0, max(0, length - samples.size)))
+    padded = np.pad(whole, features.MARGIN)
+    starts = range(0, whole.size - length + 1, WINDOW_HOP)
+    blocks: dict[int, list[int]] = defaultdict(list)
+    for start in starts:
+        blocks[start // _BLOCK * _BLOCK].append(start)
+    rows = [
+        features.extract(
+            padded[first : own[-1] + length + 2 * features.MARGIN],
+            [(start - first, start - first + length) for start in own],
+        )
+        for first, own in blocks.items()
+    ]
+    power = np.array([np.square(whole[at : at + length]).mean(dtype=np.float64) for at in starts])
+    return Windows(np.concatenate(rows), power < 10 ** (QUIET_DB / 10))
+
+
+def clip_scores(
+    scores: Scores, is_silent: NDArray[np.bool_], *, classes: Sequence[str], label: str
+) -> NDArray[np.float64]:
+    """A clip's class probabilities, from those of its windows.
+
+    The mean over the windows that are neither silent nor best called background, or over all
+    when none is left. Background has no part in it unless the clip is labelled so: whoever
+    labels a clip with a sound says that there is one.
+    """
+    background = list(classes).index(BACKGROUND)
+    rows = scores.astype(np.float64)
+    rows[is_silent] = np.arange(len(classes)) == background
+    if label == BACKGROUND:
+        return np.asarray(rows.mean(axis=0))
+    is_heard = rows.argmax(axis=1) != background
+    mean = (rows[is_heard] if is_heard.any() else rows).mean(axis=0)
+    return given_sound(mean, classes=classes)
+
+
+def given_sound(shares: NDArray[np.floating], *, classes: Sequence[str]) -> NDArray[np.float64]:
+    """Class probabilities [shape=(n_classes,)] of a clip in which there is a sound for certain."""
+    is_sound = np.array([name != BACKGROUND for name in classes])
+    rest = np.where(is_sound, shares, 0.0).astype(np.float64)
+    if rest.sum() <= 0:
+        rest = is_sound.astype(np.float64)
+    return np.asarray(rest / rest.sum())

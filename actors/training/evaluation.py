@@ -1,0 +1,238 @@
+"""How good a model is on labelled recordings that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from actors.science.detection import cards, inference, second_opinion
+from actors.science.detection.cards import number
+from actors.science.detection.chunks import RATE_HZ
+from actors.science.detection.classifier import Model
+from actors.science.detection.second_opinion import SecondOpinion
+from actors.science.evaluation import metrics, psds
+from actors.science.evaluation.metrics import LabelledEvent, Score, Scores
+from actors.science.tagging import backbone
+from actors.science.tagging.tagger import Tagger
+from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
+from actors.training import cross_validation
+
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Listener:
+    """What names sounds: a model, and beside it the base types if it has a head.
+
+    Attributes
+    ----------
+    model
+    tagger
+        The model's head over its backbone; None for a model that was trained on classes alone.
+    """
+
+    model: Model
+    tagger: Tagger | None = None
+
+    @property
+    def rate_hz(self) -> int:
+        """The sample rate of what it takes."""
+        return RATE_HZ if self.tagger is None else backbone.RATE_HZ
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the columns of `name` are."""
+        if self.tagger is None:
+            return self.model.classes
+        return tuple(dict.fromkeys((*self.model.classes, *self.tagger.types)))
+
+    def hear(self, samples: Samples) -> list[Event]:
+        """Find the events of a recording [shape=(n,)], as the pipeline does."""
+        return inference.hear(self.model, self._narrow(samples), opinion=self._opinion(samples))
+
+    def name(self, samples: Samples) -> NDArray[np.floating]:
+        """Compute probabilities [shape=(n_columns,)] of a clip that holds one sound, or none."""
+        own = inference.name_clip(self.model, self._narrow(samples))
+        opinion = self._opinion(samples)
+        if opinion is None:
+            return own
+        base = opinion.of(0, samples.size).likely
+        likely = second_opinion.combined(
+            own, base, classes=self.model.classes, trained=self.model.trained_types
+        )
+        shares = second_opinion.exclusive(likely)
+        return np.array([shares[name] for name in self.columns])
+
+    def _narrow(self, samples: Samples) -> Samples:
+        if self.tagger is None:
+            return samples
+        found: Samples = soxr.resample(samples, self.rate_hz, RATE_HZ)
+        return found
+
+    def _opinion(self, samples: Samples) -> SecondOpinion | None:
+        if self.tagger is None:
+            return None
+        return SecondOpinion(self.tagger, inference.in_memory(samples), samples.size)
+
+
+#: Thresholds of the confidence at which the detector is looked at for its PSDS.
+THRESHOLDS = np.linspace(0.01, 0.99, 50)
+
+
+def of_clips(
+    listener: Listener,
+    recordings: Mapping[int, Mapping[str, Any]],
+    samples: Mapping[int, Samples],
+    *,
+    on_progress: Callable[[float], None],
+) -> dict[str, Any]:
+    """Clips with one ``label`` each: accuracy, per class, calibration; false alarms on background.
+
+    As in cross-validation, a clip that is not labelled background is never told to be it.
+
+    Returns
+    -------
+    dict
+        Plain JSON. ``figures`` are those by which models are compared.
+    """
+    truth = [str(recording["label"]) for recording in recordings.values()]
+    scores = np.zeros((len(truth), len(listener.columns)), dtype=np.float32)
+    background: dict[str, list[LabelledEvent]] = {}
+    durations_s: dict[str, float] = {}
+    for row, index in enumerate(recordings):
+        on_progress(row / len(truth))
+        scores[row] = _clip_scores(listener, samples[index], label=truth[row])
+        if truth[row] == BACKGROUND:
+            background[str(index)] = [
+                LabelledEvent.of(each) for each in listener.hear(samples[index])
+            ]
+            durations_s[str(index)] = samples[index].size / listener.rate_hz
+    predicted = [listener.columns[column] for column in scores.argmax(axis=1)]
+    columns = [name for name in listener.columns if name in _shown(listener, truth, predicted)]
+    kept = scores[:, [listener.columns.index(name) for name in columns]]
+    result = cards.quality(truth, predicted, scores=kept, classes=columns)
+    figures = {"clip_accuracy": result["clip_accuracy"]}
+    if durations_s:
+        figures["false_alarms_per_hour"] = number(
+            metrics.false_alarms_per_hour(background, durations_s=durations_s)
+        )
+    return {
+        "kind": "clips",
+        "figures": figures,
+        "unknown_labels": sorted(set(truth) - set(listener.columns)),
+        "clips": result,
+    }
+
+
+def of_events(
+    listener: Listener,
+    recordings: Mapping[int, Mapping[str, Any]],
+    samples: Mapping[int, Samples],
+    *,
+    on_progress: Callable[[float], None],
+) -> dict[str, Any]:
+    """Recordings with ``events`` each: segment, event and activity F1, PSDS, false alarms.
+
+    Recordings without events are background: what is heard in them is a false alarm. What comes
+    out as `UNCLASSIFIED` is an activity, and a false alarm in background, but names no type and
+    so is neither right nor wrong where types are compared.
+
+    Returns
+    -------
+    dict
+        Plain JSON. ``figures`` are those by which models are compared.
+    """
+    reference: dict[str, list[LabelledEvent]] = {}
+    estimated: dict[str, list[LabelledEvent]] = {}
+    confidences: dict[str, list[float]] = {}
+    durations_s: dict[str, float] = {}
+    for number_, (index, recording) in enumerate(recordings.items()):
+        on_progress(number_ / len(recordings))
+        name = str(index)
+        heard = listener.hear(samples[index])
+        reference[name] = [LabelledEvent(*event) for event in recording["events"]]
+        estimated[name] = [LabelledEvent.of(each) for each in heard]
+        confidences[name] = [event.confidence for event in heard]
+        durations_s[name] = samples[index].size / listener.rate_hz
+    named = {name: _named(events) for name, events in estimated.items()}
+    segments = metrics.segment_f1(reference, named, durations_s=durations_s)
+    events = metrics.event_f1(reference, named)
+    onsets = metrics.event_f1(reference, named, with_offsets=False)
+    score = _psds(reference, estimated, confidences, durations_s=durations_s)
+    silent = {name: durations_s[name] for name, true in reference.items() if not true}
+    figures = {
+        "segment_f1": number(segments.micro.f1),
+        "event_f1": number(events.micro.f1),
+        "psds": score,
+    }
+    if silent:
+        figures["false_alarms_per_hour"] = number(
+            metrics.false_alarms_per_hour(
+                {name: estimated[name] for name in silent}, durations_s=silent
+            )
+        )
+    labels = {event.label for true in reference.values() for event in true}
+    return {
+        "kind": "events",
+        "figures": {name: figure for name, figure in figures.items() if figure is not None},
+        "unknown_labels": sorted(labels - set(listener.columns)),
+        "segments": _scores(segments) | {"error_rate": number(segments.micro.error_rate)},
+        "events": _scores(events),
+        "onsets": _scores(onsets),
+        "activity": _score(metrics.activity_f1(reference, estimated, durations_s=durations_s)),
+    }
+
+
+def _shown(listener: Listener, truth: Sequence[str], predicted: Sequence[str]) -> set[str]:
+    """The columns of the tables: the model's own, and the base types that there is a word of."""
+    return {*listener.model.classes, *listener.model.trained_types, *truth, *predicted}
+
+
+def _clip_scores(listener: Listener, samples: Samples, *, label: str) -> NDArray[np.floating]:
+    shares = listener.name(samples)
+    if label == BACKGROUND:
+        return shares
+    return cross_validation.given_sound(shares, classes=listener.columns)
+
+
+def _named(events: list[LabelledEvent]) -> list[LabelledEvent]:
+    return [event for event in events if event.label != UNCLASSIFIED]
+
+
+def _psds(
+    reference: metrics.Recordings,
+    estimated: metrics.Recordings,
+    confidences: Mapping[str, list[float]],
+    *,
+    durations_s: Mapping[str, float],
+) -> float | None:
+    """The PSDS over thresholds of the events' confidence; None without true events."""
+    if not any(reference.values()):
+        return None
+    points = (
+        {
+            name: [
+                event
+                for event, confidence in zip(events, confidences[name], strict=True)
+                if confidence >= threshold
+            ]
+            for name, events in estimated.items()
+        }
+        for threshold in THRESHOLDS
+    )
+    return number(psds.psds(reference, points, durations_s=durations_s).value)
+
+
+def _scores(scores: Scores[Any]) -> dict[str, Any]:
+    per_class = {name: _score(score) for name, score in scores.per_class.items()}
+    return {**_score(scores.micro), "per_class": per_class}
+
+
+def _score(score: Score) -> dict[str, Any]:
+    ratios = {name: number(getattr(score, name)) for name in ("precision", "recall", "f1")}
+    return {**ratios, **asdict(score)}

@@ -1,0 +1,304 @@
+"""Models that hear samples, of somebody's labelled clips: a network, alone or with others.
+
+Everything is bounded by counts: scenes, batches, folds. So a training takes about as long for ten
+clips as for thousands, and no clock has a say in what comes of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from actors.science.detection import cnn, inference
+from actors.science.detection.chunks import STEP
+from actors.science.detection.classifier import Model
+from actors.science.detection.ensemble import Estimator
+from actors.science.detection.features import FEATURE_VERSION
+from actors.science.types import BACKGROUND
+from actors.training import (
+    accuracy,
+    cross_validation,
+    feature_augmentation,
+    mixtures,
+    network,
+    recipe,
+)
+from actors.training.accuracy import Clips
+from actors.training.cross_validation import Scores, Tell
+from actors.training.dataset import LabelledClip
+from actors.training.mixtures import Look, Scene
+from actors.training.network import Course, Spectra
+from actors.training.recipe import Partner
+
+
+@dataclass(frozen=True)
+class Hearer:
+    """One way to train: a line for whoever has to choose, and who joins the network's vote."""
+
+    help: str
+    partners: tuple[Partner, ...] = ()
+
+
+#: The algorithms by name. The second one is that of the shipped model.
+ALGORITHMS: Mapping[str, Hearer] = {
+    "cnn": Hearer("a convolutional network that hears every tenth of a second; the slowest"),
+    "cnn_vote": Hearer(
+        "that network, with lda and svm in its vote, which also look at textures; the slowest",
+        tuple(recipe.PARTNERS.values()),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How much is learned from, and for how long.
+
+    Attributes
+    ----------
+    course
+        That of every network.
+    n_scenes
+        Scenes of clips, about as many of each class. More take longer to make, and memory.
+    most_copies
+        Scenes of one clip, or of five seconds of a longer one, at most.
+    n_beds
+        Scenes of background alone.
+    n_folds
+        Folds at most: each is another network.
+    """
+
+    course: Course
+    n_scenes: int = 1_500
+    most_copies: int = 10
+    n_beds: int = 250
+    n_folds: int = 3
+
+
+#: Half of the time that a step may take, on an idle core without AVX-512. (With 540 scenes of an
+#: epoch and 35 epochs it took more than all of it on one that was busy.)
+EFFORT = Effort(course=Course(n_real=360, epochs=25))
+
+#: How many scenes hold their clip as it is.
+PLAIN_SHARE = 0.12
+
+#: The row of the clip that a bed was made of.
+_NO_CLIP = -1
+
+#: What naming a fold's clips takes, as a share of the fold's time.
+_NAMING = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Scenes, and looks at their sounds.
+
+    Attributes
+    ----------
+    log_mel, steps
+        The scenes, as in `Spectra` and `Scene`.
+    labels, clips
+        The class of each scene, and the row of the clip that it was made of; beds of background
+        have none, and are never held out.
+    looks
+        What the second look sees of the sounds: for each of `ear.VIEWS` an array with a row a
+        look. No rows if nobody asks for them.
+    scenes : numpy.ndarray [shape=(n_looks,)]
+        The scene of each look.
+    """
+
+    log_mel: Tensor
+    steps: NDArray[np.int8]
+    labels: NDArray[np.str_]
+    clips: NDArray[np.intp]
+    looks: Mapping[str, NDArray[np.float32]]
+    scenes: NDArray[np.intp]
+
+    @property
+    def classes(self) -> list[str]:
+        """Of what something is to be heard, and background."""
+        is_heard = (self.steps == mixtures.SOUND).any(axis=1)
+        return sorted({BACKGROUND, *self.labels[is_heard].tolist()})
+
+    @property
+    def spectra(self) -> Spectra:
+        """The scenes as the network sees them; the columns are `classes`."""
+        targets = network.targets(self.steps, labels=self.labels.tolist(), classes=self.classes)
+        return Spectra(self.log_mel, targets, torch.from_numpy(self.clips != _NO_CLIP))
+
+    def without(self, held_out: NDArray[np.bool_]) -> Material:
+        """What is left when the clips of a mask are held out."""
+        kept = (self.clips == _NO_CLIP) | ~held_out[self.clips]
+        seen = kept[self.scenes]
+        return Material(
+            self.log_mel[torch.from_numpy(kept)],
+            self.steps[kept],
+            self.labels[kept],
+            self.clips[kept],
+            {view: rows[seen] for view, rows in self.looks.items()},
+            (np.cumsum(kept) - 1)[self.scenes[seen]],
+        )
+
+
+def make(
+    clips: Sequence[LabelledClip], *, algorithm: str, seed: int, effort: Effort, tell: Tell
+) -> Material:
+    """Make scenes of the clips and of beds, and look at them.
+
+    ``tell`` is told the part that is done before each scene; what it raises stops the work.
+    """
+    rng, look_rng = np.random.default_rng(seed), np.random.default_rng([seed, 1])
+    taken = list(_taken(clips, rng, effort))
+    log_mel: list[Tensor] = []
+    steps: list[NDArray[np.int8]] = []
+    labels: list[str] = []
+    looks: list[list[Look]] = []
+    # One at a time: the samples of all scenes together would take ten times the memory.
+    for scene in _scenes([piece for _, piece in taken], rng, n_beds=effort.n_beds):
+        tell(len(labels) / (len(taken) + effort.n_beds))
+        log_mel.append(cnn.log_mel(scene.samples).half())
+        steps.append(scene.steps)
+        labels.append(scene.label)
+        looks.append(mixtures.looks(scene, look_rng) if ALGORITHMS[algorithm].partners else [])
+    return Material(
+        torch.stack(log_mel),
+        np.stack(steps),
+        np.array(labels),
+        np.array([row for row, _ in taken] + [_NO_CLIP] * effort.n_beds),
+        {
+            view: np.array([look[view] for each in looks for look in each])
+            for view in inference.VIEWS
+        },
+        np.repeat(np.arange(len(looks)), [len(each) for each in looks]),
+    )
+
+
+def validate(
+    clips: Sequence[LabelledClip],
+    given: Material,
+    *,
+    algorithm: str,
+    seed: int,
+    effort: Effort,
+    tell: Tell,
+) -> tuple[Scores, float]:
+    """Let every clip be named, as the product names it, by what was trained without its fold.
+
+    Returns
+    -------
+    scores : numpy.ndarray [shape=(n_clips, n_classes), dtype=float32]
+        Columns are the classes of the material.
+    temperature
+        That of the vote at which the truth is likeliest, of the clips that were held out.
+    """
+    by_group = cross_validation.deal(clips, seed=seed, most=effort.n_folds)
+    folds = np.array([by_group[clip.group] for clip in clips])
+    truth = np.array([clip.label for clip in clips])
+    classes = given.classes
+    raw = np.zeros((len(clips), len(classes)))
+    # A clip of a class that its fold never learnt says nothing about how sure to be.
+    says = np.array([clip.samples.any() for clip in clips], dtype=bool)
+    every = np.unique(folds).tolist()
+    for done, fold in enumerate(every):
+        tell_fold = _part(tell, done / len(every), (done + 1) / len(every))
+        own = folds == fold
+        learns = given.without(own)
+        voters = fit(
+            learns,
+            algorithm=algorithm,
+            seed=seed,
+            course=effort.course,
+            tell=_part(tell_fold, 0.0, 1.0 - _NAMING),
+        )
+        says &= ~own | np.isin(truth, learns.classes)
+        rows = np.flatnonzero(own).tolist()
+        columns = np.searchsorted(classes, learns.classes)
+        model = _model(voters, learns.classes, algorithm=algorithm)
+        for number, row in enumerate(rows):
+            tell_fold(1.0 - _NAMING * (1.0 - number / len(rows)))
+            # An empty clip is named like silence: there is no recording without a sample.
+            samples = np.pad(clips[row].samples, (0, clips[row].samples.size == 0))
+            raw[row, columns] = inference.name_clip(model, samples)
+    named = Clips(truth, folds.astype(str), raw, tuple(classes))
+    temperature = accuracy.fit_temperature([named.where(says)])
+    # What a fold never learnt is impossible to it, not only unlikely.
+    scores = np.where(raw > 0, named.at(temperature).scores, 0.0)
+    scores /= scores.sum(axis=1, keepdims=True)
+    for row in np.flatnonzero(truth != BACKGROUND).tolist():
+        scores[row] = cross_validation.given_sound(scores[row], classes=classes)
+    return scores.astype(np.float32), temperature
+
+
+def fit(
+    given: Material, *, algorithm: str, seed: int, course: Course, tell: Tell
+) -> list[Estimator]:
+    """Train the network and whoever joins it; the columns are the classes of the material."""
+    found = network.train(
+        given.spectra,
+        classes=given.classes,
+        course=course,
+        seed=seed,
+        on_epoch=lambda epoch, _loss: tell((epoch + 1) / course.epochs),
+    )
+    labels = given.labels[given.scenes]
+    groups = given.clips[given.scenes].astype(str)
+    partners = ALGORITHMS[algorithm].partners
+    return [
+        found,
+        *recipe.fit_partners(partners, given.looks, labels, groups=groups, seed=seed),
+    ]
+
+
+def _taken(
+    clips: Sequence[LabelledClip], rng: np.random.Generator, effort: Effort
+) -> Iterator[tuple[int, LabelledClip]]:
+    """Every class's pieces again and again, until it has had its share, with their clips' rows."""
+    by_class: dict[str, list[tuple[int, LabelledClip]]] = defaultdict(list)
+    for row, clip in enumerate(clips):
+        by_class[clip.label] += [(row, piece) for piece in _pieces(clip)]
+    for label in sorted(by_class):
+        pieces = by_class[label]
+        share = effort.n_scenes / len(by_class) / max(1, len(pieces))
+        yield from feature_augmentation.rounds(
+            pieces, rng, how_often=min(share, effort.most_copies)
+        )
+
+
+def _pieces(clip: LabelledClip) -> Iterator[LabelledClip]:
+    """The clip, or pieces as long as a scene that cover all but a step of it; they may overlap."""
+    n_pieces = max(1, -(-(clip.samples.size - STEP) // mixtures.N_SAMPLES))
+    last = max(0, clip.samples.size - mixtures.N_SAMPLES)
+    starts = np.linspace(0, last, n_pieces).astype(int).tolist()
+    for piece in feature_augmentation.parts(clip, starts=starts, length=mixtures.N_SAMPLES):
+        if piece.samples.any():
+            yield piece
+
+
+def _scenes(
+    pieces: Sequence[LabelledClip], rng: np.random.Generator, *, n_beds: int
+) -> Iterator[Scene]:
+    for piece in pieces:
+        yield mixtures.of_clip_once(piece, rng, is_plain=rng.random() < PLAIN_SHARE)
+    for number in range(n_beds):
+        yield mixtures.of_bed(f"bed-{number}", "", rng, label=BACKGROUND)
+
+
+def _model(voters: Sequence[Estimator], classes: Sequence[str], *, algorithm: str) -> Model:
+    header = {
+        "name": "held out",
+        "version": "0",
+        "algorithm": algorithm,
+        "feature_version": FEATURE_VERSION,
+        "classes": list(classes),
+    }
+    return Model.make(header, members=voters)
+
+
+def _part(tell: Callable[[float], None], start: float, stop: float) -> Tell:
+    """Tells the part that is done of ``[start, stop]`` of something larger."""
+    return lambda part: tell(start + part * (stop - start))

@@ -1,0 +1,47 @@
+"""``/v1/sessions/{session_id}/hold``: a session that is kept whatever its age."""
+
+from __future__ import annotations
+
+import uuid
+
+import falcon
+import msgspec
+
+from db.queries import retention_queries
+from db.store import Store
+from services.http.access import ADMIN, owner
+from services.http.errors import SessionNotFound
+from services.http.operations import operation
+from services.http.responses import answer
+
+
+class Hold(msgspec.Struct, kw_only=True):
+    """Whether a session is kept whatever its age."""
+
+    session_id: uuid.UUID
+    legal_hold: bool
+
+
+class SessionHold:
+    """``PUT`` and ``DELETE /v1/sessions/{session_id}/hold``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(scope=ADMIN, answer=Hold, problems=(SessionNotFound,))
+    def on_put(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """Keep a session, its recording and all that was heard, until the hold is lifted."""
+        self._set(req, resp, session_id, held=True)
+
+    @operation(scope=ADMIN, answer=Hold, problems=(SessionNotFound,))
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """Lift a hold: the session is removed when it is old enough."""
+        self._set(req, resp, session_id, held=False)
+
+    def _set(
+        self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID, *, held: bool
+    ) -> None:
+        with self._store.transaction() as db:
+            if not retention_queries.hold_session(db, session_id, held=held, owner=owner(req)):
+                raise SessionNotFound(f"no session has the id {session_id}")
+        answer(resp, Hold(session_id=session_id, legal_hold=held))

@@ -1,0 +1,204 @@
+"""``/v1/sessions/{session_id}/recording`` and ``.../spectrogram.png``: to be heard and seen."""
+
+from __future__ import annotations
+
+import io
+import re
+import uuid
+from collections.abc import Iterator
+from io import BufferedReader
+
+import falcon
+
+from db.blobs import READ_BYTES, BlobMissing, Blobs
+from db.store import Store
+from db.tables.sessions import KEEP, UNFINISHED_STATES, AudioSession
+from services.api.sessions import resources as sessions
+from services.http import responses
+from services.http.access import owner
+from services.http.errors import (
+    NoRecording,
+    NoSpectrogram,
+    NotFinished,
+    RangeNotSatisfiable,
+    SessionNotFound,
+    StoreUnavailable,
+)
+from services.http.operations import operation
+
+#: What browsers call the containers. One that nobody has recognised yet is just bytes.
+MEDIA_TYPES = {
+    "wav": "audio/wav",
+    "rf64": "audio/wav",
+    "w64": "audio/x-w64",
+    "aiff": "audio/aiff",
+    "flac": "audio/flac",
+    "ogg": "audio/ogg",
+    "mp3": "audio/mpeg",
+    "mp4": "audio/mp4",
+    "aac": "audio/aac",
+    "webm": "audio/webm",
+}
+UNKNOWN_TYPE = "application/octet-stream"
+
+_UNQUOTED = str.maketrans('"\\', "__")
+
+#: A part of the bytes, from one to another, from one on, or the last of them. Everything else that
+#: a header may ask for is answered with the whole (RFC 9110, 14.2), as it allows.
+_RANGE = re.compile(r"\s*bytes\s*=\s*(?:([0-9]{1,18})\s*-\s*([0-9]{0,18})|-\s*([0-9]{1,18}))\s*")
+
+
+class SessionRecording:
+    """``GET /v1/sessions/{session_id}/recording``."""
+
+    def __init__(self, store: Store, blobs: Blobs) -> None:
+        self._store = store
+        self._blobs = blobs
+
+    @operation(
+        scope="sessions:read",
+        media="audio/*",
+        also={206: bytes, 304: None},
+        problems=(
+            SessionNotFound, NotFinished, NoRecording, RangeNotSatisfiable, StoreUnavailable,
+        ),
+    )  # fmt: skip
+    def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """The recording, byte by byte as it was sent; a part of it where ``Range`` asks for one.
+
+        With the privacy ``mute`` it is a FLAC file in which speech is replaced by noise, once the
+        session has finished; with ``discard_audio`` there is none.
+        """
+        with self._store.reading() as db:
+            session = sessions.found(db, session_id, owner=owner(req))
+        _require_served(session, NoRecording)
+        if session.size_bytes is None and session.state in UNFINISHED_STATES:
+            raise NotFinished("the recording has not been fetched yet")
+        if session.size_bytes is None:
+            raise NoRecording(f"the session is {session.state}, and its recording was not fetched")
+        # A recording never changes.
+        tag = str(session_id)
+        resp.set_header("Accept-Ranges", "bytes")
+        if responses.is_current(req, resp, tag=tag):
+            return
+        try:
+            assert session.served_key is not None
+            stored = self._blobs.open(session.served_key)
+        except BlobMissing:
+            raise NoRecording("the recording is no longer stored") from None
+        is_as_sent = session.privacy == KEEP
+        size_bytes = session.size_bytes if is_as_sent else stored.seek(0, io.SEEK_END)
+        start, stop = 0, size_bytes
+        asked = _part(req, size_bytes=stop, tag=tag)
+        if asked is not None:
+            start, stop = asked
+            resp.status = falcon.HTTP_206
+            resp.content_range = (start, stop - 1, size_bytes)
+        container, file_name = session.container, session.file_name
+        if not is_as_sent:
+            container, file_name = "flac", f"{file_name.rpartition('.')[0] or file_name}.flac"
+        resp.content_type = MEDIA_TYPES.get(container or "", UNKNOWN_TYPE)
+        # Falcon takes care of all but what would end the name within its quotes.
+        resp.downloadable_as = file_name.translate(_UNQUOTED)
+        resp.set_stream(FileRange(stored, start, stop), stop - start)
+
+
+class SessionSpectrogram:
+    """``GET /v1/sessions/{session_id}/spectrogram.png``."""
+
+    def __init__(self, store: Store, blobs: Blobs) -> None:
+        self._store = store
+        self._blobs = blobs
+
+    @operation(
+        scope="sessions:read",
+        media=falcon.MEDIA_PNG,
+        also={304: None},
+        problems=(SessionNotFound, NotFinished, NoSpectrogram, StoreUnavailable),
+    )
+    def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """The picture of the whole recording, there as soon as it is decoded: time from left to
+        right, 40 Hz to 8 kHz from bottom to top, evenly by the logarithm.
+
+        With the privacy ``mute`` it shows noise in place of speech, and is there once the session
+        has finished; with ``discard_audio`` there is none.
+        """
+        with self._store.reading() as db:
+            session = sessions.found(db, session_id, owner=owner(req))
+        _require_served(session, NoSpectrogram)
+        key = session.spectrogram_key
+        if key is None and session.state in UNFINISHED_STATES:
+            raise NotFinished("the recording has not been decoded yet")
+        if key is None:
+            raise NoSpectrogram(f"the session is {session.state}, and nothing of it was drawn")
+        if responses.is_current(req, resp, tag=key.rpartition("/")[2]):
+            return
+        resp.content_type = falcon.MEDIA_PNG
+        try:
+            resp.data = self._blobs.get(key)
+        except BlobMissing:
+            raise NoSpectrogram("the picture is no longer stored") from None
+
+
+def _require_served(session: AudioSession, error: type[NoRecording] | type[NoSpectrogram]) -> None:
+    """Refuse the audio of a session, and what is drawn of it, as its privacy asks.
+
+    Raises
+    ------
+    NotFinished
+        While it may become a copy without speech, or nothing.
+    NoRecording, NoSpectrogram
+        The given one, if nothing is left.
+    """
+    if session.privacy == KEEP:
+        return
+    if session.state in UNFINISHED_STATES:
+        raise NotFinished(
+            f"with privacy={session.privacy} nothing of the recording is served before the session"
+            " has finished"
+        )
+    if session.served_key is None:
+        raise error(
+            f"the session is {session.state}, and with privacy={session.privacy} nothing of its"
+            " recording is left"
+        )
+
+
+def _part(req: falcon.Request, *, size_bytes: int, tag: str) -> tuple[int, int] | None:
+    """From which byte to before which one is asked for; None for the whole.
+
+    Raises
+    ------
+    RangeNotSatisfiable
+        If there is no byte of what is asked for.
+    """
+    asked = _RANGE.fullmatch(req.get_header("Range") or "")
+    if asked is None or (req.get_header("If-Range") or f'"{tag}"') != f'"{tag}"':
+        return None
+    first, last, n_last = asked.groups()
+    if n_last is not None:
+        start, stop = max(size_bytes - int(n_last), 0), size_bytes
+    else:
+        start, stop = int(first), min(int(last or size_bytes) + 1, size_bytes)
+        if last and int(last) < start:
+            return None
+    if start >= stop:
+        raise RangeNotSatisfiable(f"the recording has {size_bytes} bytes", size_bytes=size_bytes)
+    return start, stop
+
+
+class FileRange:
+    """Bytes of a stored file, in pieces, from one place to another; the server closes it."""
+
+    def __init__(self, stored: BufferedReader, start: int, stop: int) -> None:
+        self._stored = stored
+        self._n_left = stop - start
+        stored.seek(start)
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self._stored.read(min(READ_BYTES, self._n_left)):
+            self._n_left -= len(piece)
+            yield piece
+
+    def close(self) -> None:
+        self._stored.close()

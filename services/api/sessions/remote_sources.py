@@ -1,0 +1,174 @@
+"""Recordings that do not come with the request: at an address, or put into the blob store before.
+
+Their session is written down at once; the ``process`` step brings the recording, behind its claim
+(``actors/audio/fetch.py``).
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import falcon
+import msgspec
+from sqlalchemy.exc import IntegrityError
+
+from actors.facts import formats
+from actors.observability import tracing
+from actors.outbound.addresses import MOST_URL_CHARS
+from actors.outbound.client import Outbound
+from actors.outbound.errors import Refused
+from db.blobs import BlobMissing, Blobs, recording_key, upload_key
+from db.queries import session_queries
+from db.store import Store
+from services.api.sessions import uploads
+from services.http import idempotency
+from services.http.access import principal
+from services.http.bodies import media_type_of
+from services.http.errors import (
+    EmptyUpload,
+    FieldError,
+    InvalidBody,
+    NoDirectUploads,
+    SourceRefused,
+    StoreUnavailable,
+    UnknownFormat,
+    UploadNotFound,
+    UploadTooLarge,
+)
+from services.http.operations import body_of, operation
+
+#: How long an address for an upload may be used. Whoever knows it may write there.
+SIGNED_FOR = timedelta(hours=1)
+
+
+class Source(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Where a recording lies: one of the two."""
+
+    #: An http or https address, from which it is fetched.
+    source_url: Annotated[str, msgspec.Meta(max_length=MOST_URL_CHARS)] | None = None
+    #: An upload of ``POST /v1/uploads`` whose bytes are in the store by now.
+    upload_id: uuid.UUID | None = None
+
+
+class UploadAddress(msgspec.Struct, kw_only=True):
+    """Where the bytes of a recording may be put, past the API."""
+
+    upload_id: uuid.UUID
+    method: str
+    url: str
+    #: What the request must bear beside its length.
+    headers: dict[str, str]
+    expires_at: datetime
+
+
+def is_source_request(req: falcon.Request) -> bool:
+    """Whether a request says where a recording lies, rather than bearing it."""
+    return media_type_of(req) == falcon.MEDIA_JSON
+
+
+class RemoteSources:
+    """Writes down sessions whose recordings are yet to be brought."""
+
+    def __init__(
+        self, store: Store, blobs: Blobs, outbound: Outbound, *, max_upload_bytes: int
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._outbound = outbound
+        self._max_upload_bytes = max_upload_bytes
+
+    def add(self, req: falcon.Request, *, file_name: str, asked: dict[str, Any]) -> uuid.UUID:
+        """The session of what a request names; the upload of one is the same each time.
+
+        Raises
+        ------
+        EmptyUpload, InvalidBody, SourceRefused, UnknownFormat, UploadNotFound, UploadTooLarge
+        """
+        source = body_of(req, Source)
+        values = asked | {"user_id": principal(req).user_id, "traceparent": tracing.current()}
+        if source.source_url is not None and source.upload_id is None:
+            return self._of_url(req, source.source_url, file_name, values)
+        if source.upload_id is not None and source.source_url is None:
+            return self._of_upload(source.upload_id, file_name, values)
+        raise InvalidBody.of(
+            [FieldError(field="", detail="it must have 'source_url' or 'upload_id', and not both")]
+        )
+
+    def _of_url(
+        self, req: falcon.Request, given: str, file_name: str, values: dict[str, Any]
+    ) -> uuid.UUID:
+        try:
+            url = self._outbound.check(given)
+        except Refused as error:
+            raise SourceRefused.of([FieldError(field="source_url", detail=str(error))]) from None
+        session_id = idempotency.new_id(req)
+        with self._store.transaction() as db:
+            session_queries.add_session(
+                db, id=session_id, file_name=uploads.display_name(file_name or url.path),
+                recording_key=recording_key(session_id), source_url=str(url), **values,
+            )  # fmt: skip
+        return session_id
+
+    def _of_upload(self, upload_id: uuid.UUID, file_name: str, values: dict[str, Any]) -> uuid.UUID:
+        # The key bears whose it is, so that nobody is given what somebody else has put there.
+        key = upload_key(upload_id, values["user_id"])
+        with self._store.reading() as db:
+            session = session_queries.get_session(db, upload_id, owner=values["user_id"])
+        if session is not None and session.source_key == key:
+            return upload_id
+        try:
+            size_bytes = self._blobs.size(key)
+        except BlobMissing:
+            raise UploadNotFound(
+                f"nothing of yours has been put at the address of the upload {upload_id}"
+            ) from None
+        if size_bytes > self._max_upload_bytes:
+            raise UploadTooLarge(f"at most {self._max_upload_bytes} bytes are taken")
+        if not size_bytes:
+            raise EmptyUpload("the recording is empty")
+        head = self._blobs.get_range(key, start=0, length=min(size_bytes, formats.HEAD_BYTES))
+        if formats.container_of(head) is None:
+            raise UnknownFormat(uploads.UNKNOWN)
+        try:
+            with self._store.transaction() as db:
+                session_queries.add_session(
+                    db, id=upload_id, file_name=uploads.display_name(file_name),
+                    recording_key=recording_key(upload_id), source_key=key, **values,
+                )  # fmt: skip
+        except IntegrityError:
+            # The same request came twice at once: the other one has written it down.
+            pass
+        return upload_id
+
+
+class UploadList:
+    """``POST /v1/uploads``."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    @operation(
+        scope="sessions:write",
+        answer=UploadAddress,
+        secret=True,
+        problems=(NoDirectUploads, StoreUnavailable),
+    )
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Give an address at which a recording may be put into the blob store itself."""
+        upload_id = uuid.uuid4()
+        expires_at = datetime.now(UTC) + SIGNED_FOR
+        url = self._blobs.signed_put(
+            upload_key(upload_id, principal(req).user_id), expires_in=SIGNED_FOR
+        )
+        if url is None:
+            raise NoDirectUploads(
+                "this installation keeps recordings in a folder: post the recording itself to"
+                " /v1/sessions"
+            )
+        made = UploadAddress(
+            upload_id=upload_id, method="PUT", url=url, headers={}, expires_at=expires_at
+        )
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = msgspec.json.encode(made)

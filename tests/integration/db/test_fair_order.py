@@ -1,0 +1,221 @@
+"""Who is next: by priority, in turns, and each unit once."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import text
+
+from db.queries import session_queries
+from db.queue import claims, fair_order
+from db.queue.claims import Claim, Work
+from db.store import Store
+from db.tables.sessions import PRIORITIES
+
+pytestmark = pytest.mark.integration
+
+HIGH, NORMAL, LOW = range(len(PRIORITIES))
+
+
+@pytest.fixture(autouse=True)
+def strict(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No claim begins with a lower priority by chance, unless a test is about that."""
+    if "by_chance" not in request.keywords:
+        monkeypatch.setattr(fair_order, "_priorities", lambda: [HIGH, NORMAL, LOW])
+
+
+@pytest.fixture
+def lanes() -> list[uuid.UUID]:
+    return sorted(uuid.uuid4() for _ in range(4))
+
+
+def add(
+    store: Store,
+    lane: uuid.UUID | None = None,
+    *,
+    priority: int = NORMAL,
+    state: str = "queued",
+    spans: int = 0,
+) -> uuid.UUID:
+    """A session in the lane; each is younger than the one before."""
+    session_id = uuid.uuid4()
+    with store.transaction() as db:
+        session_queries.add_session(
+            db, id=session_id, file_name="a", size_bytes=1, recording_key="k", priority=priority
+        )
+        db.execute(
+            text(
+                "UPDATE audio_sessions SET state = :state, spans_total = :spans,"
+                " lane = coalesce(:lane, lane) WHERE id = :id"
+            ),
+            {"state": state, "spans": spans, "lane": lane, "id": session_id},
+        )
+        if spans:
+            session_queries.add_spans(
+                db, session_id, [(i, i * 10, i * 10 + 10) for i in range(spans)]
+            )
+    return session_id
+
+
+def take(store: Store, *, state: str = "queued", lease_s: float = 30.0) -> Claim[Work] | None:
+    """What is next: a session in a state, or a span if that is where it is."""
+    with store.transaction() as db:
+        if state == "detecting":
+            return fair_order.next_span(db, lease_s=lease_s)
+        return fair_order.next_session(db, state=state, lease_s=lease_s)
+
+
+def drain(store: Store, *, state: str = "queued") -> Iterator[Work]:
+    """All there is, in order."""
+    while claim := take(store, state=state):
+        assert claim.attempt == 1
+        yield claim.work
+
+
+def test_lanes_take_turns_and_each_is_served_by_age(store: Store, lanes: list[uuid.UUID]) -> None:
+    many = [add(store, lanes[2]) for _ in range(5)]
+    few = [add(store, lanes[0]) for _ in range(2)]
+    one = add(store, lanes[3])
+    nobodys = [add(store) for _ in range(2)]
+    order = [work.session_id for work in drain(store)]
+    # The lane of nobody has the lowest id, but it was served "last" before anything was.
+    assert order == [
+        few[0], many[0], one, nobodys[0],
+        few[1], many[1], nobodys[1],
+        *many[2:],
+    ]  # fmt: skip
+
+
+def test_one_upload_behind_a_batch_is_the_next_but_one(
+    store: Store, lanes: list[uuid.UUID]
+) -> None:
+    for _ in range(50):
+        add(store, lanes[1])
+    for _ in range(7):
+        assert take(store)
+    one = add(store, lanes[2])
+    assert one in [claim.work.session_id for claim in (take(store), take(store)) if claim]
+
+
+def test_priorities_come_first_and_each_has_its_own_turns(
+    store: Store, lanes: list[uuid.UUID]
+) -> None:
+    low = [add(store, lanes[0], priority=LOW) for _ in range(2)]
+    normal = [add(store, lane, priority=NORMAL) for lane in lanes[:2]]
+    high = [add(store, lanes[3], priority=HIGH) for _ in range(3)]
+    assert [work.session_id for work in drain(store)] == [*high, *normal, *low]
+
+
+def test_spans_of_one_session_take_turns_with_those_of_another(
+    store: Store, lanes: list[uuid.UUID]
+) -> None:
+    long = add(store, lanes[0], state="detecting", spans=6)
+    short = add(store, lanes[1], state="detecting", spans=2)
+    behind = add(store, lanes[0], state="detecting", spans=1)
+    order = [(work.session_id, work.span_index) for work in drain(store, state="detecting")]
+    assert order == [
+        (long, 0), (short, 0), (long, 1), (short, 1), *((long, i) for i in range(2, 6)),
+        (behind, 0),
+    ]  # fmt: skip
+
+
+def test_a_cancelled_session_takes_its_spans_along(store: Store, lanes: list[uuid.UUID]) -> None:
+    cancelled = add(store, lanes[0], state="detecting", spans=3)
+    other = add(store, lanes[0], state="detecting", spans=1)
+    with store.transaction() as db:
+        assert session_queries.cancel_session(db, cancelled)
+    assert [work.session_id for work in drain(store, state="detecting")] == [other]
+
+
+def test_a_row_that_is_held_or_not_yet_due_is_passed_over(
+    store: Store, lanes: list[uuid.UUID]
+) -> None:
+    for _ in range(3):
+        add(store, lanes[0])
+    first = take(store)
+    assert first is not None
+    with store.transaction() as db:
+        claims.retry_later(db, first.work, attempt=1, delay_s=600, error="away")
+    second = take(store, lease_s=0)
+    assert second is not None
+    # Its lease ended at once, so it is claimed again, before the one behind it.
+    assert take(store) == Claim(second.work, 2)
+    third = take(store)
+    assert third is not None
+    assert len({claim.work for claim in (first, second, third)}) == 3
+    assert take(store) is None
+
+
+def test_one_stage_is_not_the_next(store: Store, lanes: list[uuid.UUID]) -> None:
+    splitting = add(store, lanes[0], state="splitting")
+    assert take(store) is None
+    assert take(store, state="aggregating") is None
+    claim = take(store, state="splitting")
+    assert claim == Claim(Work(session_id=splitting, state="splitting"), 1)
+
+
+@pytest.mark.by_chance
+def test_low_gets_on_behind_a_high_that_never_ends(store: Store, lanes: list[uuid.UUID]) -> None:
+    """In 400 claims one of a chance of 1 in 20 fails to come once in a thousand million runs."""
+    add(store, lanes[0], priority=LOW)
+    add(store, lanes[1], priority=NORMAL)
+    for _ in range(400):
+        add(store, lanes[2], priority=HIGH)
+    with store.transaction() as db:
+        db.execute(text("CREATE TEMPORARY TABLE seen (priority int) ON COMMIT DROP"))
+        for _ in range(400):
+            claim = fair_order.next_session(db, state="queued", lease_s=600)
+            assert claim is not None
+            db.execute(
+                text("INSERT INTO seen SELECT priority FROM audio_sessions WHERE id = :id"),
+                {"id": claim.work.session_id},
+            )
+        seen = Counter(db.execute(text("SELECT priority FROM seen")).scalars())
+    assert seen == {HIGH: 398, NORMAL: 1, LOW: 1}
+
+
+@pytest.mark.parametrize("state", ["queued", "detecting"])
+def test_eight_workers_claim_each_unit_once(
+    store: Store, lanes: list[uuid.UUID], state: str
+) -> None:
+    """As many nudges as units get all of them done."""
+    wanted: set[tuple[uuid.UUID, int | None]]
+    if state == "queued":
+        wanted = {(add(store, lane), None) for lane in lanes for _ in range(20)}
+    else:
+        ids = [add(store, lane, state=state, spans=5) for lane in lanes for _ in range(4)]
+        wanted = {(session_id, index) for session_id in ids for index in range(5)}
+    start = threading.Barrier(8)
+
+    def work(_: int) -> list[tuple[uuid.UUID, int | None]]:
+        start.wait()
+        found = [take(store, state=state) for _ in range(10)]
+        return [(each.work.session_id, each.work.span_index) for each in found if each]
+
+    with ThreadPoolExecutor(8) as pool:
+        claimed = [unit for units in pool.map(work, range(8)) for unit in units]
+    assert Counter(claimed) == Counter(wanted)
+
+
+def test_a_worker_that_claims_does_not_wait_for_one_that_has_not_committed(store: Store) -> None:
+    first, second = add(store), add(store)
+    with store.transaction() as one, store.transaction() as other:
+        other.execute(text("SET LOCAL lock_timeout = '1ms'"))
+        found = [fair_order.next_session(db, state="queued", lease_s=30) for db in (one, other)]
+        assert [claim.work.session_id for claim in found if claim] == [first, second]
+
+
+def test_a_row_that_another_one_refers_to_meanwhile_can_be_claimed(store: Store) -> None:
+    """A run that is written down locks the key of its session; that is no reason to pass it."""
+    session_id = add(store)
+    work = Work(session_id=session_id, state="queued")
+    with store.transaction() as db:
+        session_queries.add_metric(db, work, step="x", attempt=1, result="done", duration_s=1.0)
+        claim = take(store)
+    assert claim is not None
+    assert claim.work == work

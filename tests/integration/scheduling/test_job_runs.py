@@ -1,0 +1,195 @@
+"""Periodic jobs over a real database: one run a slot, one at a time, and none that is missed."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+
+from actors.execution.failures import Permanent
+from actors.execution.runtime import Runtime
+from actors.messaging.messages import CheckHealth
+from actors.recovery import Recovery, take_stalled
+from actors.scheduling import job_runs, jobs
+from actors.scheduling.job_runs import Turn
+from db.queries import job_run_queries, session_queries
+from db.tables.job_runs import JobRun
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(autouse=True)
+def no_clock() -> None:
+    """Here there is one."""
+
+
+TICK = CheckHealth()
+JOB = jobs.JOBS[0]
+
+
+def rows(runtime: Runtime) -> list[JobRun]:
+    with runtime.store.transaction() as db:
+        return list(db.scalars(select(JobRun).where(JobRun.job == JOB.name).order_by(JobRun.slot)))
+
+
+def now(runtime: Runtime) -> datetime:
+    with runtime.store.transaction() as db:
+        return session_queries.clock(db)
+
+
+def ask(runtime: Runtime, *, slot: datetime | None = None, **options: Any) -> None:
+    with runtime.store.transaction() as db:
+        assert job_run_queries.add_run(
+            db, JOB.name, slot or session_queries.clock(db), source="person", options=options
+        )
+
+
+def doing(results: list[Turn]) -> Callable[[Turn], dict[str, Any]]:
+    def perform(turn: Turn) -> dict[str, Any]:
+        results.append(turn)
+        return {"number": len(results)}
+
+    return perform
+
+
+def test_two_schedulers_do_no_harm(runtime: Runtime) -> None:
+    done: list[Turn] = []
+    for _ in range(3):
+        job_runs.run(runtime, TICK, doing(done))
+    assert len(done) == 1
+    [row] = rows(runtime)
+    assert (row.state, row.source, row.result) == ("completed", "clock", {"number": 1})
+    assert row.slot == JOB.latest_slot(now(runtime))
+    assert (row.percent, row.stage) == (100, "done")
+
+
+def test_a_run_that_is_under_way_is_not_started_twice(runtime: Runtime) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_turn: Turn) -> dict[str, Any]:
+        begun.set()
+        assert go_on.wait(30)
+        return {}
+
+    worker = threading.Thread(target=job_runs.run, args=(runtime, TICK, slow))
+    worker.start()
+    try:
+        assert begun.wait(30)
+        ask(runtime)
+        done: list[Turn] = []
+        job_runs.run(runtime, TICK, doing(done))
+        assert done == []
+    finally:
+        go_on.set()
+        worker.join()
+    job_runs.run(runtime, TICK, doing(done))
+    assert [row.state for row in rows(runtime)] == ["completed", "completed"]
+    assert len(done) == 1
+
+
+def test_two_workers_at_once_begin_one_run(runtime: Runtime) -> None:
+    done: list[Turn] = []
+    ask(runtime)
+    together = threading.Barrier(4)
+
+    def tick() -> None:
+        together.wait(30)
+        job_runs.run(runtime, TICK, doing(done))
+
+    workers = [threading.Thread(target=tick) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    states = [row.state for row in rows(runtime)]
+    # Each run was begun once, whoever got it; what waited may still wait for its turn.
+    assert len(done) == states.count("completed")
+    assert len(done) >= 1
+    assert {row.attempt for row in rows(runtime)} == {0}
+
+
+def test_a_slot_that_was_missed_is_filled_and_nudged(runtime: Runtime) -> None:
+    recovery = Recovery(runtime)
+    recovery.round()
+    found = rows(runtime)
+    assert [(row.source, row.state) for row in found] == [("steward", "pending")]
+    with runtime.store.transaction() as db:
+        quiet = take_stalled(db, quiet_s=0, limit=10)
+    nudges = {type(job_runs.NUDGES[work.name]()) for work in quiet if hasattr(work, "name")}
+    # Of a new installation nothing was missed, but that somebody looks whether it is well.
+    assert nudges == {CheckHealth}
+    with runtime.store.transaction() as db:
+        latest = job_run_queries.latest_runs(db)
+    assert {job.name for job in jobs.JOBS} == set(latest)
+    assert {name for name, run in latest.items() if run.state == "pending"} == {JOB.name}
+    others = [run for name, run in latest.items() if name != JOB.name]
+    assert {str(run.result) for run in others} == {"{'skipped': 'a new installation'}"}
+    done: list[Turn] = []
+    job_runs.run(runtime, TICK, doing(done))
+    recovery.round()
+    assert [(row.source, row.state) for row in rows(runtime)] == [("steward", "completed")]
+
+
+def test_a_slot_is_not_filled_while_its_tick_may_come(runtime: Runtime) -> None:
+    with runtime.store.transaction() as db:
+        job_runs.fill_missed(db, late_s=2 * JOB.period.total_seconds())
+    [row] = rows(runtime)
+    assert row.slot == JOB.latest_slot(now(runtime)) - 2 * JOB.period
+    with runtime.store.transaction() as db:
+        filled = job_runs.fill_missed(db, late_s=0)
+        assert JOB.name in filled
+        assert job_runs.fill_missed(db, late_s=0) == []
+    # Two periods lie between, and the latest alone matters.
+    assert len(rows(runtime)) == 2
+
+
+def test_a_run_that_fails_is_tried_again_and_ends(runtime: Runtime) -> None:
+    def passing(_turn: Turn) -> dict[str, Any]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    job_runs.run(runtime, TICK, passing)
+    [row] = rows(runtime)
+    assert (row.state, row.attempt) == ("pending", 1)
+    assert "could not be read" in (row.last_error or "")
+    # It waits for its next try, so that nothing else of the job is begun.
+    ask(runtime)
+    done: list[Turn] = []
+    job_runs.run(runtime, TICK, doing(done))
+    assert done == []
+
+    def permanent(_turn: Turn) -> dict[str, Any]:
+        raise Permanent("no-use", "it is of no use")
+
+    with runtime.store.transaction() as db:
+        db.execute(text("UPDATE job_runs SET due_at = now() WHERE attempt > 0"))
+    job_runs.run(runtime, TICK, permanent)
+    failed, waiting = rows(runtime)
+    assert (failed.state, failed.problem) == (
+        "failed", {"code": "no-use", "detail": "it is of no use"}
+    )  # fmt: skip
+    assert waiting.state == "pending"
+    job_runs.run(runtime, TICK, doing(done))
+    assert rows(runtime)[1].state == "completed"
+
+
+def test_options_reach_the_job_and_the_oldest_comes_first(runtime: Runtime) -> None:
+    at = now(runtime)
+    ask(runtime, slot=at - timedelta(days=2), dry_run=True)
+    ask(runtime, slot=at - timedelta(days=1))
+    done: list[Turn] = []
+    for _ in range(3):
+        job_runs.run(runtime, TICK, doing(done))
+    assert [turn.options for turn in done] == [{"dry_run": True}, {}, {}]
+    assert [turn.slot for turn in done] == sorted(turn.slot for turn in done)
+    with runtime.store.transaction() as db:
+        latest = job_run_queries.latest_result(db, JOB.name)
+        assert latest is not None
+        assert latest.result == {"number": 3}
+        assert job_run_queries.latest_tick(db) == JOB.latest_slot(at)
+        assert job_run_queries.latest_runs(db)[JOB.name].id == latest.id
+        assert len(job_run_queries.runs_of(db, JOB.name, limit=2)) == 2
