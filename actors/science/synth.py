@@ -1,8 +1,8 @@
 """Synthesised noise types and background beds, with wide random parameters.
 
-Every function takes a numpy generator and gives mono float32 samples with an rms of 1.0; the
-caller sets the level. The ranges cover what such sources do in the field rather than one clean
-example: a detector that learnt one siren knows one siren.
+Every function takes a numpy generator and returns mono float32 samples with an rms of 1.0; the
+caller sets the level. The ranges cover the variation of such sources in the field rather than one
+clean example: a detector trained on one siren only detects that siren.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scipy import fft, signal
 
 Sound = Callable[[np.random.Generator, int, int], NDArray[np.float32]]
 
-#: Rate of the demonstration recording.
+#: Sample rate of the demonstration recording.
 DEMO_RATE_HZ = 44_100
 
 #: Rms of the demonstration's background, dB re full scale, and of the sounds over it.
@@ -25,7 +25,7 @@ _DEMO_SOUND_DB = (-30.0, -22.0)
 
 
 class Truth(NamedTuple):
-    """What the demonstration holds: seconds from its start, and the noise type."""
+    """A sound of the demonstration: seconds from its start, and the noise type."""
 
     start_s: float
     end_s: float
@@ -105,7 +105,7 @@ def broadband_hiss(rng: np.random.Generator, n_samples: int, rate_hz: int) -> ND
 
 
 def background_bed(rng: np.random.Generator, n_samples: int, rate_hz: int) -> NDArray[np.float32]:
-    """A room or a place where nothing happens: sloped noise, perhaps bent, perhaps swaying."""
+    """Quiet room or place: sloped noise, sometimes low-passed, sometimes modulated."""
     bed = _shaped_noise(rng, n_samples, rate_hz, slope_db=rng.uniform(-9.0, -0.5))
     if rng.random() < 0.5:
         cut_hz = _log_uniform(rng, 300, 0.45 * min(rate_hz, 16_000))
@@ -127,14 +127,14 @@ SOUNDS: dict[str, Sound] = {
 
 
 def demo_recording(seed: int = 7) -> tuple[NDArray[np.float32], list[Truth]]:
-    """About 30 s of several synthesised types over a quiet background, with gaps.
+    """Synthesise about 30 s of several types over a quiet background, with gaps.
 
     Returns
     -------
     samples : numpy.ndarray [shape=(n,), dtype=float32]
         Mono at `DEMO_RATE_HZ`, full scale = 1.0.
     truth : list of Truth
-        What sounds when, in order.
+        The sounds in order of time.
     """
     rng = np.random.default_rng(seed)
     names: list[str] = rng.permutation(sorted(SOUNDS)).tolist()
@@ -170,7 +170,7 @@ def _blow(rng: np.random.Generator, rate_hz: int) -> NDArray[np.float64]:
 def _harmonics(
     rng: np.random.Generator, pitch_hz: NDArray[np.float64], rate_hz: int
 ) -> NDArray[np.float64]:
-    """A tone that follows a pitch, with overtones that stop below Nyquist."""
+    """Return a tone that follows a pitch, with overtones that stop below Nyquist."""
     phase = 2 * np.pi * np.cumsum(pitch_hz) / rate_hz
     slope = rng.uniform(1.0, 3.0)
     out = np.sin(phase)
@@ -183,12 +183,12 @@ def _harmonics(
 def _shaped_noise(
     rng: np.random.Generator, n_samples: int, rate_hz: int, *, slope_db: float
 ) -> NDArray[np.float64]:
-    """Gaussian noise whose spectrum changes by ``slope_db`` an octave (pink: -3, brown: -6)."""
-    # Made a little longer: a length that is prime is many times slower to transform.
+    """Return Gaussian noise with a slope of ``slope_db`` per octave (pink: -3, brown: -6)."""
+    # Made a little longer: the transform of a prime length is many times slower.
     n_made = fft.next_fast_len(n_samples, real=True)
     spectrum = np.fft.rfft(rng.normal(size=n_made))
     frequencies_hz = np.fft.rfftfreq(n_made, 1 / rate_hz)
-    # The slope ends at 40 Hz: below it a brown bed would be all rumble.
+    # The slope ends at 40 Hz: otherwise a brown bed would be mostly rumble below it.
     gains = (np.maximum(frequencies_hz, 40.0) / 1_000.0) ** (slope_db / (20 * np.log10(2)))
     return np.fft.irfft(spectrum * gains, n_made)[:n_samples]
 
@@ -213,6 +213,6 @@ def _amplitude(level_db: float) -> float:
 
 
 def _unit(samples: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Scaled to an rms of 1.0; silence stays silence."""
+    """Scale to an rms of 1.0; silence stays silence."""
     rms = float(np.sqrt(np.mean(samples**2))) if samples.size else 0.0
     return (samples / rms if rms > 0 else samples).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The plain data that the science modules hand to each other."""
+"""Plain data types shared by the science modules."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """What a file's header says of its audio.
+    """Audio format from a file's header.
 
-    ``n_frames`` is what the header promises, ``None`` when it does not know: streaming recorders
-    and several lossy formats do not.
+    ``n_frames`` is the length that the header declares; ``None`` if it declares none, as with
+    streaming recorders and several lossy formats.
     """
 
     container: str
@@ -51,7 +51,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A noise type that an event may be, and its probability."""
+    """A possible noise type of an event, and its probability."""
 
     noise_type: str
     score: float
@@ -59,12 +59,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A stretch of one noise type.
+    """An interval of one noise type.
 
-    ``confidence`` lies in [0, 1]; ``candidates`` are the likeliest types with their
-    probabilities, the likeliest first. Levels are A-weighted, in dB re digital full scale (a
-    full-scale sine is -3.01 dB) unless they were calibrated, and ``None`` where nothing was to
-    be measured.
+    ``confidence`` is in [0, 1]; ``candidates`` are the most probable types with their
+    probabilities, in descending order. Levels are A-weighted, in dB re digital full scale (a
+    full-scale sine is -3.01 dB) unless calibrated, and ``None`` where nothing could be measured.
     """
 
     start_s: float

@@ -1,1 +1,1 @@
-"""Learning noise types from labelled recordings."""
+"""Training of noise types on labelled recordings."""

@@ -1,7 +1,7 @@
-"""How good the recipe is, on clips and soundscapes that its models have not heard.
+"""Accuracy of the recipe on held-out clips and soundscapes.
 
-Everything is grouped by the data's folds: a clip, or an event of a soundscape, is judged by a
-model that was trained without its fold, so never on another take of the same recording.
+Everything is grouped by the data's folds: a clip, or an event of a soundscape, is judged by a model
+that was trained without its fold, so never on another take of the same recording.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SEED = 77
 
 @dataclass(frozen=True, eq=False)
 class Clips:
-    """What held-out models make of clips: ``scores`` [shape=(n_clips, n_classes)]."""
+    """Scores of clips by held-out models: ``scores`` [shape=(n_clips, n_classes)]."""
 
     truth: NDArray[np.str_]
     folds: NDArray[np.str_]
@@ -44,28 +44,28 @@ class Clips:
 
     @property
     def best(self) -> NDArray[np.str_]:
-        """The likeliest class of each clip; a clip is never called background."""
+        """The most probable class of each clip, background excluded."""
         sounds = np.where(np.array(self.classes) == BACKGROUND, -1.0, self.scores)
         return np.asarray(np.array(self.classes)[sounds.argmax(axis=1)])
 
     @property
     def accuracy(self) -> float:
-        """The share of clips that are told rightly."""
+        """Fraction of correctly classified clips."""
         return float((self.best == self.truth).mean())
 
     @property
     def missed(self) -> float:
-        """The share of clips whose likeliest class is background all the same."""
+        """Fraction of clips whose most probable class is background."""
         background = self.classes.index(BACKGROUND)
         return float((self.scores.argmax(axis=1) == background).mean())
 
     def at(self, temperature: float) -> Clips:
-        """The same with the scores at another temperature."""
+        """Return these clips with the scores at another temperature."""
         sharpened = np.maximum(self.scores, 1e-9) ** (1.0 / temperature)
         return replace(self, scores=sharpened / sharpened.sum(axis=1, keepdims=True))
 
     def where(self, kept: NDArray[np.bool_]) -> Clips:
-        """The clips of a mask."""
+        """Select the clips of a mask."""
         return replace(
             self, truth=self.truth[kept], folds=self.folds[kept], scores=self.scores[kept]
         )
@@ -73,7 +73,7 @@ class Clips:
 
 @dataclass(frozen=True, eq=False)
 class Soundscape:
-    """One annotated recording; each event comes with the fold of the clip that it was made of."""
+    """An annotated recording; each event has the fold of the clip that it was made from."""
 
     name: str
     snr_db: int
@@ -84,21 +84,21 @@ class Soundscape:
     folds: tuple[str, ...]
 
     def fold_at(self, time_s: float) -> str:
-        """The fold of the event that is nearest to a time."""
+        """Return the fold of the event nearest to a time."""
         away = [max(e.start_s - time_s, time_s - e.end_s, 0.0) for e in self.reference]
         return self.folds[int(np.argmin(away))]
 
 
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """What was found in soundscapes, beside what is in them."""
+    """Events detected in soundscapes, and the reference events."""
 
     reference: Mapping[str, Sequence[LabelledEvent]]
     estimated: Mapping[str, Sequence[LabelledEvent]]
     durations_s: Mapping[str, float]
 
     def figures(self) -> dict[str, float]:
-        """F1 by segments of 1 s, by onset, by onset and offset, and of activity alone."""
+        """Return F1 by segments of 1 s, by onset, by onset and offset, and of activity alone."""
         given = self.reference, self.estimated
         segments = metrics.segment_f1(*given, durations_s=self.durations_s).micro
         return {
@@ -111,7 +111,7 @@ class Heard:
         }
 
     def where(self, names: set[str]) -> Heard:
-        """Some of the recordings."""
+        """Select some of the recordings."""
         kept = (
             {name: value for name, value in each.items() if name in names}
             for each in (self.reference, self.estimated, self.durations_s)
@@ -122,7 +122,7 @@ class Heard:
 def name_clips(
     models: Mapping[str, Model], clips: Sequence[LabelledClip], *, snr_db: float | None
 ) -> Clips:
-    """Let every clip be named by the model of its fold, as it is or over a bed."""
+    """Classify every clip by the model of its fold, with a background bed if ``snr_db`` is set."""
     rng = np.random.default_rng(_SEED)
     classes = next(iter(models.values())).classes
     rows = []
@@ -140,7 +140,7 @@ def name_clips(
 
 
 def fit_temperature(measured: Sequence[Clips]) -> float:
-    """The temperature at which the truth is likeliest, among steps of a twentieth."""
+    """Return the temperature that maximises the likelihood of the truth, in steps of 0.05."""
 
     def loss(temperature: float) -> float:
         return float(np.mean([_surprise(each.at(temperature)) for each in measured]))
@@ -149,7 +149,7 @@ def fit_temperature(measured: Sequence[Clips]) -> float:
 
 
 def calibration_error(measured: Clips, others: Sequence[Clips]) -> float:
-    """Expected calibration error of clips, with each fold's temperature fitted on the others'."""
+    """Return the expected calibration error, with each fold's temperature fitted on the others."""
     scores = np.zeros_like(measured.scores)
     for fold in np.unique(measured.folds):
         known = [each.where(each.folds != fold) for each in others]
@@ -160,7 +160,7 @@ def calibration_error(measured: Clips, others: Sequence[Clips]) -> float:
 
 
 def read_soundscapes(folder: Path, clips: Sequence[LabelledClip]) -> Iterator[Soundscape]:
-    """The recordings of a folder with ``annotations.csv``, by name."""
+    """Read the recordings of a folder with ``annotations.csv``, by name."""
     folds = {clip.name: clip.group for clip in clips}
     with (folder / "annotations.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -184,7 +184,7 @@ def read_soundscapes(folder: Path, clips: Sequence[LabelledClip]) -> Iterator[So
 
 
 def by_snr(heard: Heard, recordings: Sequence[Soundscape]) -> dict[str, dict[str, float]]:
-    """The figures of all soundscapes, and of those of each signal-to-noise ratio."""
+    """Return the figures of all soundscapes, and by signal-to-noise ratio."""
     found = {"all": heard.figures()}
     for snr_db in sorted({each.snr_db for each in recordings}):
         names = {each.name for each in recordings if each.snr_db == snr_db}
@@ -198,9 +198,9 @@ def hear_soundscapes(
     *,
     opinions: Callable[[Soundscape], Mapping[str, SecondOpinion]] | None = None,
 ) -> Heard:
-    """Let soundscapes be heard, every moment of them by the model of the nearest event's fold.
+    """Detect events in soundscapes, each frame by the model of the nearest event's fold.
 
-    ``opinions`` gives the base types of each fold for a recording.
+    ``opinions`` returns the base types of each fold for a recording.
     """
     found = {
         each.name: _hear(models, each, opinions=None if opinions is None else opinions(each))

@@ -1,7 +1,7 @@
-"""The algorithms that a model of window features can be trained with, each under its name.
+"""The algorithms for training models of window features, by name.
 
-Each makes members of a model from features, class names and groups. The same input, seed and
-library versions give the same members, bit for bit on one machine.
+Each makes estimators from features, class names and groups. The same input, seed and library
+versions give the same estimators, bit for bit on one machine.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ from actors.science.detection import ensemble
 from actors.science.detection.ensemble import Estimator, Forest, Layer, Logits, Network
 from actors.training import tree_export
 
-#: Spread that is added to each feature's own before dividing by it: a feature that hardly moves
-#: in training must not explode on a recording where it does.
+#: Added to each feature's spread before dividing by it: a feature that hardly varies in training
+#: must not explode on a recording where it does.
 _LEAST_SPREAD = 1e-2
 
-#: Trees of a forest, and the fewest windows in a leaf. More trees are steadier and larger;
+#: Trees of a forest, and the fewest windows in a leaf. More trees are more stable and larger;
 #: larger leaves make smaller files.
 N_TREES, LEAF_WINDOWS = 100, 3
 
-#: Networks whose probabilities are averaged. More is steadier and larger.
+#: Networks whose probabilities are averaged. More are more stable and larger.
 N_NETWORKS = 5
-#: Width of the hidden layer, the weight decay, and how often all windows are seen.
+#: Width of the hidden layer, weight decay, and number of epochs.
 HIDDEN, DECAY, EPOCHS = 128, 0.3, 15
-#: Windows that the weights are moved by at once, and how often they are moved at least: few
-#: windows are seen more often than `EPOCHS` times.
+#: Batch size, and the minimum number of weight updates: with few windows there are more epochs than
+#: `EPOCHS`.
 _BATCH, _LEAST_MOVES = 256, 300
 
 #: Inverse penalty on the weights of logistic regression, and of the support vector machine.
 PENALTY, SVM_COST = 0.003, 1.0
 
 #: Random Fourier features of the support vector machine, and the width of its Gaussian kernel
-#: relative to the usual distance of two windows.
+#: relative to the median distance between windows.
 N_FOURIER, KERNEL_WIDTH = 1_000, 1.0
 
-#: Boosting: how many rounds, of small trees that each look at a part of the features.
+#: Boosting: rounds of small trees that each use a part of the features.
 BOOSTING: Mapping[str, Any] = {
     "max_iter": 60,
     "learning_rate": 0.15,
@@ -66,7 +66,7 @@ BOOSTING: Mapping[str, Any] = {
     "early_stopping": False,
 }
 
-#: Temperatures that calibration chooses from.
+#: Candidate temperatures for calibration.
 TEMPERATURES = np.exp(np.linspace(np.log(0.1), np.log(10.0), 93))
 
 Features = NDArray[np.float32]
@@ -74,10 +74,10 @@ Names = NDArray[np.str_]
 
 
 class Fit(Protocol):
-    """Trains members; the columns of their logits are the sorted names in ``labels``.
+    """Trains estimators; the columns of their logits are the sorted names in ``labels``.
 
-    ``features`` has the shape (n_windows, n_features). Windows of one of the ``groups`` are
-    never on both sides of a split that the algorithm makes for itself.
+    ``features`` has the shape (n_windows, n_features). Windows of one group are never on both sides
+    of a split inside the algorithm.
     """
 
     def __call__(
@@ -87,7 +87,7 @@ class Fit(Protocol):
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One way to train: a line for whoever has to choose, and what does it."""
+    """A training algorithm, with a line of help for choosing it."""
 
     help: str
     fit: Fit
@@ -101,19 +101,19 @@ class _Scaling(TypedDict):
 def fit(
     algorithm: str, features: Features, labels: Names, *, groups: Names, seed: int
 ) -> list[Estimator]:
-    """Train by the algorithm of that name, on one thread.
+    """Train by the named algorithm, on one thread.
 
-    One thread, since the order in which several add up is not always the same.
+    With several threads the order of summation, and so the result, would vary.
     """
     with threadpool_limits(1), warnings.catch_warnings():
-        # That some stop before they have converged is meant: it keeps them from learning by heart.
+        # Early stopping before convergence is intended: it prevents overfitting.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return ALGORITHMS[algorithm].fit(features, labels, groups=groups, seed=seed)
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Members, and their logits for windows that they have not seen, with the true columns."""
+    """Estimators, their logits for windows that were held out, and the true columns."""
 
     voters: Sequence[Estimator]
     logits: Sequence[Logits]
@@ -121,7 +121,7 @@ class HeldOut:
 
 
 def calibration(held_out: Sequence[HeldOut]) -> float:
-    """The factor on all temperatures that makes the truth of held-out windows most likely."""
+    """Return the factor on all temperatures that maximises the likelihood of held-out windows."""
 
     def loss(factor: float) -> float:
         chosen = [
@@ -136,7 +136,7 @@ def calibration(held_out: Sequence[HeldOut]) -> float:
 
 
 def warmer(voters: Sequence[Estimator], factor: float) -> list[Estimator]:
-    """The same members with that factor on their temperatures."""
+    """Multiply the temperatures of estimators by a factor."""
     return [replace(each, temperature=each.temperature * factor) for each in voters]
 
 
@@ -202,7 +202,7 @@ def _svm(features: Features, labels: Names, *, groups: Names, seed: int) -> list
     waves = unit * np.cos(inputs @ random[0] + random[1])
     found = LinearSVC(C=SVM_COST, dual=False, tol=1e-3).fit(waves, labels)
     weights, biases = _linear(found)
-    # Margins are about 1: without this they would be taken for a very unsure model's logits.
+    # Margins are about 1; as logits they would be too uncertain.
     layers = [random, (weights * unit, biases)]
     return warmer([Network.of(layers, **scaling, activation="cos")], 0.3)
 
@@ -227,7 +227,7 @@ def _mlp(features: Features, labels: Names, *, groups: Names, seed: int) -> list
 
 
 def _vote(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Estimator]:
-    """Several algorithms with equal shares, each calibrated on windows that it has not seen."""
+    """Train several algorithms with equal weights, each calibrated on held-out windows."""
     learns, hears = _split(labels, groups=groups, seed=seed)
     truth = np.unique(labels, return_inverse=True)[1][hears]
     voters: list[Estimator] = []
@@ -242,21 +242,21 @@ def _vote(features: Features, labels: Names, *, groups: Names, seed: int) -> lis
 
 
 def _split(labels: Names, *, groups: Names, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows to learn from, with every class among them, and rows of other groups."""
+    """Return rows for training, with every class among them, and rows of other groups."""
     n_classes, n_groups = np.unique(labels).size, np.unique(groups).size
     if n_groups > 1:
         folds = StratifiedGroupKFold(min(3, n_groups), shuffle=True, random_state=seed)
         for learns, hears in folds.split(labels, labels, groups):
             if hears.size and np.unique(labels[learns]).size == n_classes:
                 return learns, hears
-    # Too few groups to hold any out. What a model says of its own examples is too sure, and is
-    # put right by the temperature of the whole vote.
+    # Too few groups to hold any out. Probabilities of the training examples are overconfident; the
+    # temperature of the whole vote corrects that.
     everything = np.arange(len(labels))
     return everything, everything
 
 
 def _scaled(features: Features) -> tuple[_Scaling, Features]:
-    """The scaling of a network, and the features after it."""
+    """Return the scaling of a network, and the scaled features."""
     mean = features.mean(axis=0, dtype=np.float64)
     scale = features.std(axis=0, dtype=np.float64) + _LEAST_SPREAD
     inputs = ensemble.standardised(features, mean=mean, scale=scale).astype(np.float32)
@@ -268,13 +268,13 @@ def _linear(found: Any) -> Layer:
 
 
 def _two_columns(weights: NDArray[Any], biases: NDArray[Any]) -> Layer:
-    """A last layer with a column a class; of two classes, scikit-learn tells the second's alone."""
+    """Give a last layer two columns if scikit-learn has only that of the second class."""
     if biases.size == 1:
         return np.pad(weights, ((0, 0), (1, 0))), np.pad(biases, (1, 0))
     return weights, biases
 
 
-#: Who votes in `vote`.
+#: The algorithms in `vote`.
 VOTERS = ("lda", "mlp", "gradient_boosting")
 
 ALGORITHMS: Mapping[str, Algorithm] = {

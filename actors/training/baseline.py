@@ -3,7 +3,7 @@
     python -m actors.training.baseline --data FOLDER [--keep DIR] [--model FILE]
 
 ``FOLDER`` holds ``esc10/`` (``labels.csv`` and ``clips/``). ``DIR`` keeps a model without each
-fold, by which `evaluate` measures what the product answers. The same data, seed, processor and
+fold, for `evaluate` to measure the accuracy of the product. The same data, seed, processor and
 library versions give the same model.
 """
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(folds: Mapping[str, Model], clips: Sequence[LabelledClip]) -> Measured:
-    """Measure models that were each trained without one fold, and find their temperature."""
+    """Measure models that were each trained without one fold, and fit their temperature."""
     named = {
         voters: {
             condition: accuracy.name_clips(_only(folds, voters), clips, snr_db=snr_db)
@@ -79,23 +79,23 @@ def measure(folds: Mapping[str, Model], clips: Sequence[LabelledClip]) -> Measur
 
 
 def kept_models(folder: Path, folds: Iterable[str]) -> dict[str, Model]:
-    """Read the models that were kept without each fold; they have no temperature yet.
+    """Read the models that were kept without each fold; their temperature is not set yet.
 
     Raises
     ------
     OSError, ModelError
-        If one of them is not there, or damaged.
+        If one of them is missing or damaged.
     """
     return {fold: Model.from_bytes(_file(folder, fold).read_bytes()) for fold in folds}
 
 
 def at_temperature(model: Model, temperature: float) -> Model:
-    """The model with a vote as sure as it is right."""
+    """Return a model with its vote calibrated."""
     return _with(model, vote_temperature=temperature)
 
 
 def finish(model: Model, measured: Measured) -> Model:
-    """The model that ships: as sure as it is right, and saying how good its kind is."""
+    """Return the model that ships: calibrated, with its accuracy in the header."""
     clean, noisy = (measured.named[report.VOTE][name] for name in report.CONDITIONS)
     training = {
         **model.header["training"],
@@ -106,7 +106,7 @@ def finish(model: Model, measured: Measured) -> Model:
 
 
 def make_header(*, data_sha256: str, clips: Sequence[LabelledClip]) -> dict[str, Any]:
-    """What the model file says of itself."""
+    """Make the header of the model file."""
     libraries = ("numpy", "scikit-learn", "scipy", "soxr", "torch", "torchaudio")
     return {
         "name": NAME,
@@ -121,7 +121,7 @@ def make_header(*, data_sha256: str, clips: Sequence[LabelledClip]) -> dict[str,
 
 
 def credits_text(rows: Sequence[dict[str, str]]) -> str:
-    """``CREDITS.md``: the data set's citation and a line for each clip."""
+    """Write ``CREDITS.md``: the data set's citation and a line for each clip."""
     lines = [
         "# Credits of the shipped model",
         "",
@@ -156,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _models(given: Material, *, header: dict[str, Any], kept_in: Path | None) -> dict[str, Model]:
-    """A model without each fold, and one of everything."""
+    """Train a model without each fold, and one on everything."""
     wanted = [*sorted(set(given.groups.tolist())), EVERYTHING]
     hearers = {name: found for name in wanted if (found := _kept(kept_in, name))}
     lacking = [name for name in wanted if name not in hearers]
@@ -172,7 +172,7 @@ def _models(given: Material, *, header: dict[str, Any], kept_in: Path | None) ->
 
 
 def _kept(folder: Path | None, name: str) -> list[Estimator]:
-    """The networks of a model that was kept; none if there is none."""
+    """Return the networks of a stored model; none if there is no such model."""
     try:
         kept = None if folder is None else Model.from_bytes(_file(folder, name).read_bytes())
     except (OSError, ModelError):
@@ -185,7 +185,7 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _only(folds: Mapping[str, Model], voters: str) -> dict[str, Model]:
-    """The models with some of their members alone."""
+    """Return the models with only some of their estimators."""
     return {
         fold: Model.make(model.header, members=kept)
         for fold, model in folds.items()

@@ -26,7 +26,7 @@ from actors.training.dataset import Examples, LabelledClip
 
 SEED = 0
 
-#: Bins of the expected calibration error, by how sure the answer is.
+#: Bins of the expected calibration error, by confidence.
 _BINS = 10
 
 _HEAD = (
@@ -38,7 +38,7 @@ _HEAD = (
 
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """The windows of each clip, as it is or with noise."""
+    """The windows of each clip, clean or with noise."""
 
     clips: Sequence[LabelledClip]
     windows: Sequence[Windows]
@@ -46,14 +46,14 @@ class Heard:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Truth, best class and its probability, of clips or of windows."""
+    """Correctness and confidence of the most probable class, of clips or of windows."""
 
     is_right: NDArray[np.bool_]
     confidence: NDArray[np.float64]
 
     @property
     def accuracy(self) -> float:
-        """The share of right answers."""
+        """Fraction of correct answers."""
         return float(self.is_right.mean())
 
     @property
@@ -70,7 +70,7 @@ class Answers:
 def compare(
     clips: Sequence[LabelledClip], examples: Examples, *, heard: Sequence[Heard], algorithm: str
 ) -> str:
-    """A row of the table: an algorithm, trained once without each of the clips' groups."""
+    """Return a table row for an algorithm, trained once without each of the clips' groups."""
     classes = np.unique(examples.labels).tolist()
     folds = {group: number for number, group in enumerate(sorted({c.group for c in clips}))}
     start = time.perf_counter()
@@ -99,7 +99,7 @@ def answers(
     classes: Sequence[str],
     factor: float,
 ) -> tuple[Answers, Answers]:
-    """Of the clips, and of all their windows that are called an event."""
+    """Return the answers for clips, and for their windows that are not classified as background."""
     names = np.array(classes)
     of_clips: list[tuple[bool, float]] = []
     of_windows: list[tuple[bool, float]] = []
@@ -124,7 +124,7 @@ def _answers(pairs: Sequence[tuple[bool, float]]) -> Answers:
 
 
 def _cost(fold: Fold, heard: Heard, *, classes: Sequence[str]) -> tuple[int, float]:
-    """Bytes of the model file, and milliseconds that one window takes."""
+    """Return the bytes of the model file, and the milliseconds for one window."""
     header = {
         "name": "compared",
         "version": "0",

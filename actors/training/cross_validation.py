@@ -1,4 +1,4 @@
-"""Cross-validation over groups: every clip is scored by a model that knows none of its group."""
+"""Cross-validation over groups: every clip is scored by a model trained without its group."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from actors.training import algorithms
 from actors.training.algorithms import HeldOut
 from actors.training.dataset import Examples, LabelledClip, Samples
 
-#: Folds at most. More measure a little better and take longer.
+#: Maximum number of folds. More are slightly more accurate and take longer.
 MOST_FOLDS = 4
 
-#: A clip is scored by windows of a second, this many samples apart.
+#: A clip is scored in windows of one second, with this hop.
 WINDOW, WINDOW_HOP = RATE_HZ, RATE_HZ // 2
 
-#: Samples whose features are taken in one go; bounds the memory.
+#: Samples whose features are computed in one batch; bounds the memory.
 _BLOCK = 60 * RATE_HZ
 
 Scores = NDArray[np.float32]
-#: Is told what part is done, from 0 to 1; what it raises stops the work.
+#: Receives the fraction that is done, from 0 to 1; an exception from it stops the work.
 Tell = Callable[[float], None]
 
 
@@ -44,16 +44,16 @@ class Windows:
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """What was trained without one fold's groups.
+    """Estimators that were trained without one fold's groups.
 
-    ``columns`` holds, for each column that the members know, the one it has among all classes.
+    ``columns`` maps the columns of the estimators to those of all classes.
     """
 
     voters: Sequence[Estimator]
     columns: NDArray[np.intp]
 
     def scores(self, values: NDArray[np.float32], *, n_classes: int, factor: float = 1.0) -> Scores:
-        """Class probabilities of windows, with a factor on the members' temperatures."""
+        """Compute class probabilities of windows, with a factor on the temperatures."""
         logits = [member.logits(values) / factor for member in self.voters]
         found = np.zeros((len(values), n_classes), dtype=np.float32)
         found[:, self.columns] = ensemble.vote(self.voters, logits)
@@ -63,21 +63,21 @@ class Fold:
 def validate(
     clips: Sequence[LabelledClip], examples: Examples, *, algorithm: str, seed: int, tell: Tell
 ) -> tuple[Scores, float]:
-    """Score every clip by what was trained without its fold.
+    """Score every clip by estimators that were trained without its fold.
 
     Parameters
     ----------
     clips
-        What is scored.
+        The clips to score.
     examples
-        What is learned from: copies of the clips, in the same groups.
+        The training data: copies of the clips, in the same groups.
 
     Returns
     -------
     scores : numpy.ndarray [shape=(n_clips, n_classes), dtype=float32]
         Columns are the sorted names among the examples' labels.
     factor
-        As of `train`.
+        As returned by `train`.
     """
     folds = deal(clips, seed=seed)
     trained, factor = train(
@@ -95,10 +95,10 @@ def validate(
 
 
 def deal(clips: Sequence[LabelledClip], *, seed: int, most: int = MOST_FOLDS) -> dict[str, int]:
-    """The fold of each group, with the classes spread evenly over the folds.
+    """Assign each group to a fold, with the classes spread evenly over the folds.
 
-    Up to ``most`` folds, fewer when a class has fewer groups. A deal that leaves a class out
-    of a fold's training is avoided if there is a better one.
+    Up to ``most`` folds, fewer if a class has fewer groups. Assignments that leave a class out of a
+    fold's training data are avoided if possible.
     """
     labels = np.array([clip.label for clip in clips])
     groups = np.array([clip.group for clip in clips])
@@ -108,7 +108,8 @@ def deal(clips: Sequence[LabelledClip], *, seed: int, most: int = MOST_FOLDS) ->
     for attempt in range(20):
         folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed + attempt)
         with warnings.catch_warnings():
-            # It warns when a class has fewer clips than there are folds; background may.
+            # It warns if a class has fewer clips than there are folds, which is fine for
+            # background.
             warnings.simplefilter("ignore", UserWarning)
             splits = list(folds.split(labels, labels, groups))
         found = {str(groups[row]): fold for fold, (_, hears) in enumerate(splits) for row in hears}
@@ -127,8 +128,7 @@ def train(
     folds
         By number.
     factor
-        What the members' temperatures have to be multiplied with so that they are as sure as
-        they are right, on the examples that were held out.
+        The factor on the temperatures that calibrates the estimators on held-out examples.
     """
     classes, columns = np.unique(examples.labels, return_inverse=True)
     number = np.array([folds[group] for group in examples.groups.tolist()])
@@ -143,7 +143,7 @@ def train(
         )
         known = np.unique(learns.labels)
         found[fold] = Fold(voters, np.searchsorted(classes, known))
-        # A window of a class that this fold never learnt says nothing about how sure to be.
+        # A window of a class that is missing from this fold's training says nothing of calibration.
         hears = (number == fold) & np.isin(columns, found[fold].columns)
         logits = [member.logits(examples.features[hears]) for member in voters]
         truth = np.searchsorted(known, examples.labels[hears])
@@ -152,7 +152,7 @@ def train(
 
 
 def windows_of(samples: Samples) -> Windows:
-    """Overlapping windows of a second over a clip; a shorter clip has one, filled with zeros."""
+    """Cut a clip into overlapping windows of one second; a shorter clip is zero-padded to one."""
     length = max(MIN_CHUNK, min(samples.size, WINDOW))
     whole = np.pad(samples, (0, max(0, length - samples.size)))
     padded = np.pad(whole, features.MARGIN)
@@ -174,11 +174,11 @@ def windows_of(samples: Samples) -> Windows:
 def clip_scores(
     scores: Scores, is_silent: NDArray[np.bool_], *, classes: Sequence[str], label: str
 ) -> NDArray[np.float64]:
-    """A clip's class probabilities, from those of its windows.
+    """Compute a clip's class probabilities from those of its windows.
 
-    The mean over the windows that are neither silent nor best called background, or over all
-    when none is left. Background has no part in it unless the clip is labelled so: whoever
-    labels a clip with a sound says that there is one.
+    The mean over the windows that are neither silent nor classified as background, or over all if
+    none is left. The probability of background is 0 unless it is the clip's label: any other label
+    means that there is a sound.
     """
     background = list(classes).index(BACKGROUND)
     rows = scores.astype(np.float64)
@@ -191,7 +191,7 @@ def clip_scores(
 
 
 def given_sound(shares: NDArray[np.floating], *, classes: Sequence[str]) -> NDArray[np.float64]:
-    """Class probabilities [shape=(n_classes,)] of a clip in which there is a sound for certain."""
+    """Return class probabilities [shape=(n_classes,)] of a clip that is known to hold a sound."""
     is_sound = np.array([name != BACKGROUND for name in classes])
     rest = np.where(is_sound, shares, 0.0).astype(np.float64)
     if rest.sum() <= 0:

@@ -1,10 +1,9 @@
-"""Training examples of the feature models: chunks of labelled clips, with their noise.
+"""Training examples of the feature models: chunks of labelled clips mixed with noise.
 
-A clip is laid over a background bed, at a random gain, with bed alone before and behind it, and
-is cut into chunks of random length at a random offset. What a chunk is called follows from the
-clean sound in it: the clip's label where the sound is about as strong as it gets in the clip,
-``background`` where it is far weaker or far below the bed, and nothing in between: such chunks
-are left out of training.
+A clip is mixed with a background bed at a random gain, with only the bed before and after it, and
+is cut into chunks of random length at a random offset. The label of a chunk depends on its clean
+sound: the clip's label if the sound is close to the clip's maximum level, ``background`` if it is
+far weaker or far below the bed. Chunks in between are not used for training.
 """
 
 from __future__ import annotations
@@ -30,26 +29,26 @@ Samples = NDArray[np.float32]
 #: Signal-to-noise ratios of the copies, in dB; one in four is left clean.
 SNR_DB = (0.0, 30.0)
 
-#: A chunk this far below the clip's loudest one is background...
+#: Chunks this far below the clip's loudest one are background...
 FAINT_DB = 30.0
-#: ...and one within this is the clip's label.
+#: ...and those within this have the clip's label.
 STRONG_DB = 15.0
-#: Sound this far below the bed in its chunk is not to be heard; it is background.
+#: Sound this far below the bed in its chunk is inaudible; the chunk is background.
 BURIED_DB = -9.0
-#: Sound from here on is to be learnt.
+#: Sound at or above this level relative to the bed is audible, and used for training.
 AUDIBLE_DB = -3.0
 
 #: Lengths of chunks in seconds, and how often each is used. Most recordings have 1-s chunks.
 LENGTHS_S = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
 LENGTH_SHARES = (0.1, 0.05, 0.55, 0.1, 0.1, 0.05, 0.05)
 
-#: Bed before and behind a clip.
+#: Bed before and after a clip.
 _PAD_S = 0.8
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledClip:
-    """A labelled recording: mono at 16 kHz. Clips of one group sound alike, or may do so."""
+    """A labelled recording: mono at 16 kHz. Clips of one group may sound alike."""
 
     name: str
     label: str
@@ -67,20 +66,20 @@ class Examples:
     clips: NDArray[np.str_]
 
     def where(self, mask: NDArray[np.bool_]) -> Examples:
-        """The rows of a mask."""
+        """Select the rows of a mask."""
         return Examples(self.features[mask], self.labels[mask], self.groups[mask], self.clips[mask])
 
 
 def read_labels(folder: Path) -> list[dict[str, str]]:
-    """The rows of ``labels.csv`` in a data folder."""
+    """Read the rows of ``labels.csv`` in a data folder."""
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def load_clips(folder: Path, rows: Sequence[dict[str, str]]) -> tuple[list[LabelledClip], str]:
-    """Decode and resample the clips of a folder; also gives the SHA-256 over all the data.
+    """Decode and resample the clips of a folder; also return the SHA-256 over all the data.
 
-    A clip's group is its fold: clips of one source recording lie in one fold.
+    A clip's group is its fold: clips of one source recording are in one fold.
     """
     digest = hashlib.sha256()
     clips: list[LabelledClip] = []
@@ -93,7 +92,7 @@ def load_clips(folder: Path, rows: Sequence[dict[str, str]]) -> tuple[list[Label
 
 
 def load_mono(path: Path) -> Samples:
-    """A recording as mono at 16 kHz, the way that the split step makes it."""
+    """Read a recording as mono at 16 kHz, as the split step does."""
     with path.open("rb") as file:
         return np.concatenate(list(read_mono(file)))
 
@@ -101,7 +100,7 @@ def load_mono(path: Path) -> Samples:
 def beds(
     rng: np.random.Generator, *, groups: Sequence[str], how_many: int
 ) -> Iterator[LabelledClip]:
-    """Background beds of 5 s, dealt to the groups in turn."""
+    """Synthesise background beds of 5 s, assigned to the groups in turn."""
     for number in range(how_many):
         bed = 0.01 * synth.background_bed(rng, 5 * RATE_HZ, RATE_HZ)
         group = groups[number % len(groups)]
@@ -109,11 +108,11 @@ def beds(
 
 
 def copy(clip: LabelledClip, rng: np.random.Generator) -> Examples:
-    """Chunks of one copy of a clip, laid over a bed; there may be none that counts."""
+    """Return the usable chunks of one copy of a clip over a bed; there may be none."""
     sound = _varied(clip.samples, rng)
     padded = np.pad(sound, int(_PAD_S * RATE_HZ))
     is_clean = rng.random() < 0.25
-    # Even a clean copy has a bed that is barely there: digital silence teaches nothing.
+    # Even a clean copy has a barely audible bed: there is nothing to learn from digital silence.
     snr_db = 60.0 if is_clean else float(rng.uniform(*SNR_DB))
     bed = bed_under(rng, padded, snr_db=snr_db)
     length = _length(rng, longest=padded.size)
@@ -124,14 +123,14 @@ def copy(clip: LabelledClip, rng: np.random.Generator) -> Examples:
 
 
 def plain(clip: LabelledClip, rng: np.random.Generator) -> Examples:
-    """Chunks of a clip as it is, all of them of its class."""
+    """Return the chunks of an unchanged clip, all with its label."""
     length = _length(rng, longest=clip.samples.size)
     chunks = list(_grid(clip.samples.size, length=length, first=0))
     return _extracted(clip, clip.samples, chunks, [clip.label] * len(chunks))
 
 
 def _varied(samples: Samples, rng: np.random.Generator) -> Samples:
-    """A little faster or slower, and seen through another microphone: a tilted spectrum."""
+    """Change the speed slightly, and tilt the spectrum as another microphone would."""
     speed = float(np.exp(rng.uniform(-0.1, 0.1)))
     positions = np.arange(0, samples.size - 1, speed)
     faster = np.interp(positions, np.arange(samples.size), samples)
@@ -143,7 +142,7 @@ def _varied(samples: Samples, rng: np.random.Generator) -> Samples:
 
 
 def bed_under(rng: np.random.Generator, sound: Samples, *, snr_db: float) -> Samples:
-    """A bed as long as a sound, that far below the rms of the sound's louder parts."""
+    """Return a bed as long as a sound, ``snr_db`` below the rms of the sound's louder parts."""
     bed = synth.background_bed(rng, sound.size, RATE_HZ)
     power = np.square(sound[: sound.size // HOP * HOP].reshape(-1, HOP)).mean(axis=1)
     active = power[power > 0.01 * power.max(initial=0.0)]
@@ -154,7 +153,7 @@ def bed_under(rng: np.random.Generator, sound: Samples, *, snr_db: float) -> Sam
 def _called(
     clip: LabelledClip, sound: Samples, bed: Samples, *, loudest: Samples | None = None
 ) -> str | None:
-    """The class of a chunk, by its clean sound and its bed; ``None`` if it had better not count."""
+    """Label a chunk by its clean sound and its bed; ``None`` for ambiguous ones."""
     whole = clip.samples if loudest is None else loudest
     power, top = _power(sound), loudest_second(whole)
     if power <= 0:
@@ -167,7 +166,7 @@ def _called(
 
 
 def loudest_second(samples: Samples) -> float:
-    """Power of the loudest of consecutive seconds; what a shorter sound has, spread over one."""
+    """Return the power of the loudest second; that of a shorter sound is spread over one."""
     seconds = range(0, samples.size, RATE_HZ)
     pieces = (samples[first : first + RATE_HZ] for first in seconds)
     return max((_power(piece) * piece.size / RATE_HZ for piece in pieces), default=0.0)
@@ -187,7 +186,7 @@ def _offset(rng: np.random.Generator, length: int) -> int:
 
 
 def _grid(n_samples: int, *, length: int, first: int) -> Iterator[tuple[int, int]]:
-    """Consecutive chunks of one length; a tail that is long enough is a chunk too."""
+    """Return consecutive chunks of one length; a remainder that is long enough is a chunk, too."""
     for start in range(first, n_samples, length):
         stop = min(start + length, n_samples)
         if stop - start >= MIN_CHUNK:
@@ -212,7 +211,7 @@ def _extracted(
 
 
 def joined(parts: Sequence[Examples]) -> Examples:
-    """All examples of the parts, in their order."""
+    """Concatenate examples."""
     return Examples(
         np.concatenate([part.features for part in parts]),
         np.concatenate([part.labels for part in parts]),

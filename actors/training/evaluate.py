@@ -1,11 +1,12 @@
-"""Measure what the product answers, with the backbone and without it, into docs/accuracy.md.
+"""Measure the product's accuracy, with and without the backbone, for docs/accuracy.md.
 
     python -m actors.training.evaluate --data FOLDER --backbone FILE [--models DIR] [--report FILE]
 
-``FOLDER`` holds ``esc10/``, ``everyday/``, ``backgrounds/`` and ``soundscapes/``. Base types judge
-no sound of a group that they were trained on. ``DIR`` holds the models that ``baseline --keep``
-made without each fold of ESC-10; without them clips of ESC-10 and soundscapes are left out, since
-the shipped model was trained on those clips. Everyday noise is no part of any model.
+``FOLDER`` holds ``esc10/``, ``everyday/``, ``backgrounds/`` and ``soundscapes/``. Sounds are judged
+by base types that were trained without their group. ``DIR`` holds the models that ``baseline
+--keep`` made without each fold of ESC-10; without it, ESC-10 clips and soundscapes are skipped,
+since the shipped model was trained on those clips. Everyday noise is not in the training data of
+any model.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from actors.training import sounds as material
 from actors.training.everyday import OUTCOMES, Judged, Judges
 from actors.training.sounds import Sound
 
-#: What is measured: the model alone, and with the base types over the backbone beside it.
+#: The measured conditions: the model alone, and with base types over the backbone beside it.
 Conditions = Mapping[str, Judges | None]
 WITHOUT, WITH = "without the backbone", "with the backbone"
 
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write(data: Path, given: Sequence[Sound], by: Conditions, kept_in: Path | None) -> str:
-    """Measure everything, and write it as Markdown."""
+    """Measure everything, and write a report in Markdown."""
     esc10, everyday_noise = (
         [sound for sound in given if sound.origin == name] for name in ("esc10", "everyday")
     )
@@ -98,7 +99,7 @@ def _everyday(sounds: Sequence[Sound], by: Conditions) -> list[str]:
 
 
 def _held_out(data: Path, clips: Sequence[Sound], by: Conditions, kept_in: Path) -> list[str]:
-    """Clips of ESC-10 and soundscapes, by models that did not learn from them."""
+    """Measure ESC-10 clips and soundscapes by models that were trained without them."""
     rows = dataset.read_labels(data / "esc10")
     labelled, _ = dataset.load_clips(data / "esc10", rows)
     kept = baseline.kept_models(kept_in, sorted({clip.group for clip in labelled}))
@@ -166,7 +167,7 @@ def _through_codecs(sounds: Sequence[Sound]) -> dict[str, Sequence[Sound]]:
 def _by_condition(
     sets: Mapping[str, Sequence[Sound]], model_of: Callable[[Sound], Model], by: Conditions
 ) -> dict[str, dict[str, list[Judged]]]:
-    """What is answered of each set of sounds, without the backbone and with it."""
+    """Judge each set of sounds, with and without the backbone."""
     return {
         name: {what: everyday.judged(sounds, model_of, judges) for what, sounds in sets.items()}
         for name, judges in by.items()
@@ -184,7 +185,7 @@ def _outcomes(found: Mapping[str, Mapping[str, Sequence[Judged]]]) -> list[str]:
 
 
 def _by_type(found: Mapping[str, Sequence[Judged]]) -> list[str]:
-    """A row a type, with how often each outcome came without the backbone and with it."""
+    """Write a row per type with the counts of each outcome, with and without the backbone."""
     heads = [f"{name}, {each}" for name in found for each in OUTCOMES]
     rows = []
     for noise_type in sorted({each.noise_type for each in found[WITHOUT]}):

@@ -1,4 +1,4 @@
-"""How good a model is on labelled recordings that it is given."""
+"""Evaluation of a model on labelled recordings."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Listener:
-    """What names sounds: a model, and beside it the base types if it has a head.
+    """A model, with the base types if it has a head.
 
     Attributes
     ----------
     model
     tagger
-        The model's head over its backbone; None for a model that was trained on classes alone.
+        The model's head over its backbone; None for a model trained on classes alone.
     """
 
     model: Model
@@ -41,12 +41,12 @@ class Listener:
 
     @property
     def rate_hz(self) -> int:
-        """The sample rate of what it takes."""
+        """The sample rate of its input."""
         return RATE_HZ if self.tagger is None else backbone.RATE_HZ
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What the columns of `name` are."""
+        """Names of the columns of `name`."""
         if self.tagger is None:
             return self.model.classes
         return tuple(dict.fromkeys((*self.model.classes, *self.tagger.types)))
@@ -56,7 +56,7 @@ class Listener:
         return inference.hear(self.model, self._narrow(samples), opinion=self._opinion(samples))
 
     def name(self, samples: Samples) -> NDArray[np.floating]:
-        """Compute probabilities [shape=(n_columns,)] of a clip that holds one sound, or none."""
+        """Compute probabilities [shape=(n_columns,)] of a clip with at most one sound."""
         own = inference.name_clip(self.model, self._narrow(samples))
         opinion = self._opinion(samples)
         if opinion is None:
@@ -80,7 +80,7 @@ class Listener:
         return SecondOpinion(self.tagger, inference.in_memory(samples), samples.size)
 
 
-#: Thresholds of the confidence at which the detector is looked at for its PSDS.
+#: Confidence thresholds of the PSDS.
 THRESHOLDS = np.linspace(0.01, 0.99, 50)
 
 
@@ -91,14 +91,15 @@ def of_clips(
     *,
     on_progress: Callable[[float], None],
 ) -> dict[str, Any]:
-    """Clips with one ``label`` each: accuracy, per class, calibration; false alarms on background.
+    """Measure accuracy and calibration on clips with one ``label`` each, and false alarms.
 
-    As in cross-validation, a clip that is not labelled background is never told to be it.
+    As in cross-validation, a clip with another label than background is never classified as
+    background.
 
     Returns
     -------
     dict
-        Plain JSON. ``figures`` are those by which models are compared.
+        Plain JSON. Models are compared by its ``figures``.
     """
     truth = [str(recording["label"]) for recording in recordings.values()]
     scores = np.zeros((len(truth), len(listener.columns)), dtype=np.float32)
@@ -136,16 +137,16 @@ def of_events(
     *,
     on_progress: Callable[[float], None],
 ) -> dict[str, Any]:
-    """Recordings with ``events`` each: segment, event and activity F1, PSDS, false alarms.
+    """Measure segment, event and activity F1, PSDS and false alarms on recordings with ``events``.
 
-    Recordings without events are background: what is heard in them is a false alarm. What comes
-    out as `UNCLASSIFIED` is an activity, and a false alarm in background, but names no type and
-    so is neither right nor wrong where types are compared.
+    Recordings without events are background: any detection in them is a false alarm. `UNCLASSIFIED`
+    detections count as activity and as false alarms in background, but are left out where types are
+    compared, since they name no type.
 
     Returns
     -------
     dict
-        Plain JSON. ``figures`` are those by which models are compared.
+        Plain JSON. Models are compared by its ``figures``.
     """
     reference: dict[str, list[LabelledEvent]] = {}
     estimated: dict[str, list[LabelledEvent]] = {}
@@ -189,7 +190,7 @@ def of_events(
 
 
 def _shown(listener: Listener, truth: Sequence[str], predicted: Sequence[str]) -> set[str]:
-    """The columns of the tables: the model's own, and the base types that there is a word of."""
+    """Return the columns of the tables: the model's own, and base types that occur."""
     return {*listener.model.classes, *listener.model.trained_types, *truth, *predicted}
 
 
@@ -211,7 +212,7 @@ def _psds(
     *,
     durations_s: Mapping[str, float],
 ) -> float | None:
-    """The PSDS over thresholds of the events' confidence; None without true events."""
+    """Compute the PSDS over confidence thresholds; None without true events."""
     if not any(reference.values()):
         return None
     points = (

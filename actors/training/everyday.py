@@ -1,6 +1,6 @@
-"""Judge what the product answers, with the base types beside its model and without them.
+"""Evaluation of the product's answers, with base types beside its model and without them.
 
-A sound is judged by base types that were trained without its group. `evaluate` makes tables of it.
+A sound is judged by base types that were trained without its group. `evaluate` writes the tables.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from actors.training import sounds as material
 from actors.training.accuracy import Heard, Soundscape
 from actors.training.sounds import Sound
 
-#: What an answer can be, in the order of the table.
+#: The possible outcomes, in the order of the table.
 OUTCOMES = ("right type", "right group", "wrong group", "no type")
 
-#: How many candidates of an event count as its first ones.
+#: How many of an event's candidates are considered.
 CANDIDATES = 3
 
-#: Lossy codecs, as recorders and phones use them: rate, container, coding. A level of 0.5 is a
-#: middling quality of libsndfile.
+#: Lossy codecs of recorders and phones: rate, container, coding. A compression level of 0.5 is a
+#: medium quality of libsndfile.
 CODECS = {
     "MP3, 16 kHz": (16_000, "MP3", "MPEG_LAYER_III"),
     "Opus": (48_000, "OGG", "OPUS"),
@@ -46,26 +46,26 @@ NOISY_DB = 10.0
 
 @dataclass(frozen=True, eq=False)
 class Judges:
-    """The base types that were trained without each group; None measures the model alone."""
+    """Base types that were trained without each group; None measures the model alone."""
 
     backbone: Backbone
     heads: Mapping[str, Head]
 
     def of(self, group: str, samples: Array) -> SecondOpinion:
-        """The base types for a sound of a group."""
+        """Return the base types for a sound of a group."""
         tagger = Tagger(self.backbone, self.heads[group])
         return SecondOpinion(tagger, inference.in_memory(samples), samples.size)
 
 
 def hear(model: Model, sound: Sound, judges: Judges | None) -> list[Event]:
-    """The events of a sound, as the pipeline finds them."""
+    """Detect the events of a sound, as the pipeline does."""
     narrow = soxr.resample(sound.samples, RATE_HZ, MODEL_RATE_HZ)
     opinion = None if judges is None else judges.of(sound.group, sound.samples)
     return inference.hear(model, narrow, opinion=opinion)
 
 
 def answer(heard: Iterable[Event]) -> Event | None:
-    """The surest event of the type that sounds longest; `UNCLASSIFIED` only where no other is."""
+    """Return the surest event of the longest type; `UNCLASSIFIED` only without any other."""
     found = list(heard)
     named = [event for event in found if event.noise_type != UNCLASSIFIED] or found
     if not named:
@@ -78,7 +78,7 @@ def answer(heard: Iterable[Event]) -> Event | None:
 
 
 def outcome(event: Event | None, sound: Sound) -> tuple[str, bool]:
-    """Judge an answer; also whether one of its first candidates is right."""
+    """Return the outcome of an answer, and whether one of its first candidates is correct."""
     if event is None:
         return "no type", False
     right = sound.right
@@ -95,18 +95,18 @@ def outcome(event: Event | None, sound: Sound) -> tuple[str, bool]:
 
 @dataclass(frozen=True)
 class Judged:
-    """What was answered of a sound.
+    """The answer for a sound.
 
     Attributes
     ----------
     noise_type
-        What the sound is of.
+        The type of the sound.
     outcome
         One of `OUTCOMES`.
     is_near
-        Whether one of the first candidates is right.
+        Whether one of the first candidates is correct.
     reported
-        Of each event with a type its confidence, and whether its type, or its group, is right.
+        For each event with a type: its confidence, and whether its type or group is correct.
     """
 
     noise_type: str
@@ -118,7 +118,7 @@ class Judged:
 def judged(
     sounds: Iterable[Sound], model_of: Callable[[Sound], Model], judges: Judges | None
 ) -> list[Judged]:
-    """Hear sounds, each by the model for it, and judge the answers."""
+    """Classify sounds, each by its model, and judge the answers."""
     found = []
     for sound in sounds:
         heard = hear(model_of(sound), sound, judges)
@@ -133,12 +133,12 @@ def judged(
 
 
 def is_true(event: Event, sound: Sound) -> bool:
-    """Whether an event says no more than what is right: its type, or a group that has it."""
+    """Return whether an event's type is correct, or a group that contains a correct type."""
     return not sound.right.isdisjoint(noise_types.below(event.noise_type))
 
 
 def shares(found: Sequence[Judged]) -> dict[str, float]:
-    """The share of each outcome, and of answers with a right one among the first candidates."""
+    """Return the shares of outcomes, and of a correct type among the first candidates."""
     counts = Counter(each.outcome for each in found)
     near = sum(each.is_near for each in found)
     return {name: counts[name] / len(found) for name in OUTCOMES} | {
@@ -152,7 +152,7 @@ def calibration_error(found: Sequence[Judged]) -> float:
     if not reported:
         return float("nan")
     confidence = np.array([each for each, _ in reported])
-    # Of two columns the first is the larger one, or equal: it is right where the answer is.
+    # The first of two columns is the larger one, or equal: it is correct where the answer is.
     columns = np.stack([confidence, np.zeros_like(confidence)], axis=1)
     return clip_metrics.expected_calibration_error(
         columns, np.array([int(not is_right) for _, is_right in reported])
@@ -160,12 +160,12 @@ def calibration_error(found: Sequence[Judged]) -> float:
 
 
 def noisy(sounds: Sequence[Sound], rng: np.random.Generator) -> list[Sound]:
-    """The same sounds over synthesised beds at `NOISY_DB`."""
+    """Mix sounds with synthesised beds at `NOISY_DB`."""
     return [replace(each, samples=material.mixed(each.samples, NOISY_DB, rng)) for each in sounds]
 
 
 def coded(sounds: Iterable[Sound], codec: str) -> list[Sound]:
-    """The same sounds through one of `CODECS`."""
+    """Pass sounds through one of `CODECS`."""
     return [
         replace(each, samples=material.coded(each.samples, CODECS[codec], level=CODEC_LEVEL))
         for each in sounds
@@ -175,7 +175,7 @@ def coded(sounds: Iterable[Sound], codec: str) -> list[Sound]:
 def false_alarms(
     beds: Sequence[Sound], model: Model, judges: Judges | None
 ) -> tuple[float, Counter[str]]:
-    """Events an hour in real background that are of no type which it holds, and their types."""
+    """Return the rate per hour of events of types that real background lacks, and their types."""
     wrong: Counter[str] = Counter()
     for bed in beds:
         allowed = {*bed.right, UNCLASSIFIED, *map(noise_types.group_of, bed.right)}
@@ -191,7 +191,7 @@ def soundscapes(
     folder: Path,
     judges: Judges | None,
 ) -> Heard:
-    """Hear the soundscapes of a folder; see `accuracy.hear_soundscapes`."""
+    """Detect events in the soundscapes of a folder; see `accuracy.hear_soundscapes`."""
 
     def opinions(recording: Soundscape) -> Mapping[str, SecondOpinion]:
         assert judges is not None

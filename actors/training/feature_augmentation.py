@@ -1,4 +1,4 @@
-"""How often each labelled clip is learned from: copies with noise, about as much of each class."""
+"""Augmentation of labelled clips: noisy copies, with about the same duration for each class."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from actors.training.dataset import Examples, LabelledClip
 
 Piece = TypeVar("Piece")
 
-#: Seconds of sound that all classes together are learned from, copies counted, and the most
-#: copies of any clip. More takes longer: this much takes a minute to listen to.
+#: Seconds of training sound for all classes together, copies included, and the most copies of any
+#: clip. More takes longer: this much takes a minute to process.
 LEARNT_S = 6_000.0
 MOST_COPIES = 8
 
-#: Longer clips are learned from in pieces of this length.
+#: Longer clips are split into pieces of this length.
 PIECE = 10 * RATE_HZ
 
-#: Beds of background, as a share of all copies, and the fewest of them.
+#: Background beds as a share of all copies, and their minimum number.
 BED_SHARE, FEWEST_BEDS = 0.15, 40
 
 
 def make(clips: Sequence[LabelledClip], *, seed: int, tell: Callable[[float], None]) -> Examples:
-    """Chunks of copies of the clips over beds, and of beds alone, which are background.
+    """Make chunks of copies of the clips over beds, and of beds alone as background.
 
-    ``tell`` is told the part that is done before each copy; what it raises stops the work.
+    ``tell`` receives the fraction that is done before each copy; an exception from it stops the
+    work.
     """
     rng = np.random.default_rng(seed)
     taken = list(_taken(clips, rng))
@@ -48,7 +49,7 @@ def make(clips: Sequence[LabelledClip], *, seed: int, tell: Callable[[float], No
 
 
 def _taken(clips: Sequence[LabelledClip], rng: np.random.Generator) -> Iterator[LabelledClip]:
-    """Every class's pieces again and again, until it has had its share of the seconds."""
+    """Repeat every class's pieces until it has its share of the duration."""
     by_class: dict[str, list[LabelledClip]] = defaultdict(list)
     for clip in clips:
         by_class[clip.label].extend(_pieces(clip))
@@ -62,7 +63,7 @@ def _taken(clips: Sequence[LabelledClip], rng: np.random.Generator) -> Iterator[
 def rounds(
     pieces: Sequence[Piece], rng: np.random.Generator, *, how_often: float
 ) -> Iterator[Piece]:
-    """All of the pieces again and again, each so often on average; at least one of them once."""
+    """Repeat pieces in random order, each ``how_often`` times on average; at least one piece."""
     n_taken = max(1, round(how_often * len(pieces)))
     order = [rng.permutation(len(pieces)) for _ in range(0, n_taken, len(pieces) or 1)]
     for number in np.concatenate(order)[:n_taken].tolist():
@@ -74,7 +75,7 @@ def _pieces(clip: LabelledClip) -> Iterator[LabelledClip]:
 
 
 def parts(clip: LabelledClip, *, starts: Iterable[int], length: int) -> Iterator[LabelledClip]:
-    """Parts of a clip, but for those of a sound in which it is not to be heard."""
+    """Return parts of a clip, without those in which its sound is inaudible."""
     if not clip.samples.any():
         return
     loudest = dataset.loudest_second(clip.samples)

@@ -1,8 +1,8 @@
-"""Train types from a handful of examples: columns beside those of the base types, or refined ones.
+"""Train types from a few examples, as new columns beside the base types or refined ones.
 
 The backbone embeds each clip, and noisy and cut copies of it. A row of weights is fitted for each
-type, given the logits of the base types, which stay as they are. The embeddings of `negatives` and
-clips of background hold the new rows back.
+type, given the logits of the base types, which do not change. The embeddings of `negatives` and
+clips of background limit false positives of the new rows.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ from actors.training.sounds import Sound
 ALGORITHM = "linear_head"
 HELP = "types from 3 to 20 examples each, beside the base types; needs the backbone"
 
-#: A type needs this many clips. With fewer than `FEW`, its figures say little.
+#: Minimum number of clips of a type; with fewer than `FEW` its figures are unreliable.
 FEWEST_CLIPS, FEW = 3, 8
 
-#: The part of the work that embedding is.
+#: Fraction of the work that is embedding.
 _EMBEDDED = 0.8
 
-#: Copies of a piece, and how many embeddings there are of all pieces at most, about.
+#: Copies of a piece, and the approximate maximum number of embeddings of all pieces.
 COPIES, MOST_EMBEDDED = tagging.COPIES, 3_000
 
-#: Penalties on the weights and biases of the new rows. Less fits single examples; more finds fewer
-#: sounds of the new types (docs/model.md).
+#: Penalties on the weights and biases of the new rows. Lower values overfit single examples; higher
+#: ones reduce the recall of the new types (docs/model.md).
 WEIGHT_PENALTY, BIAS_PENALTY = 0.003, 0.003
 
-#: How much a new type counts beside a base type, whatever the number of its examples. More finds
-#: more sounds of the new types, and takes more of the base types' for them.
+#: Weight of a new type relative to a base type, for any number of examples. Higher values increase
+#: the recall of new types, and misclassify more sounds of base types as new ones.
 NEW_WEIGHT = 4.0
 
 
 class NotAType(ScienceError):
-    """A label names a group of noise types, or what is no type."""
+    """A label is not a type, but the name of a group or `UNCLASSIFIED`."""
 
     code = "not-a-type"
 
@@ -66,9 +66,9 @@ class Material:
     ----------
     embeddings : numpy.ndarray [shape=(n, n_embedding)]
     clips : numpy.ndarray [shape=(n,)]
-        The row of the clip that each is of.
+        The row of each embedding's clip.
     is_copy : numpy.ndarray [shape=(n,)]
-        Whether it is of a copy, not of the clip as it is.
+        Whether it is of a copy, not of the original clip.
     labels : numpy.ndarray [shape=(n,)]
         The clip's label.
     """
@@ -79,12 +79,12 @@ class Material:
     labels: NDArray[np.str_]
 
     def of_clip(self, row: int) -> Array:
-        """The embeddings of a clip's pieces as they are."""
+        """Return the embeddings of a clip's original pieces."""
         own: Array = self.embeddings[(self.clips == row) & ~self.is_copy]
         return own
 
     def where(self, kept: NDArray[np.bool_]) -> Material:
-        """The rows of a mask."""
+        """Select the rows of a mask."""
         return Material(
             self.embeddings[kept], self.clips[kept], self.is_copy[kept], self.labels[kept]
         )
@@ -92,20 +92,20 @@ class Material:
 
 @dataclass(frozen=True, eq=False)
 class Taught:
-    """A head with the new types, and how good such heads are on clips that they have not seen.
+    """A head with the new types, and the accuracy of such heads on held-out clips.
 
     Attributes
     ----------
     head
         Trained on all clips.
     columns
-        Those of ``scores``: the trained types, and every type that a clip was taken for.
+        Those of ``scores``: the trained types, and every type that a clip was classified as.
     scores : numpy.ndarray [shape=(n_clips, n_columns), dtype=float32]
         Probabilities of each clip by a head that was trained without its fold.
     base_types
-        What the new types do to the base types: see `_harm`.
+        The effect of the new types on the base types: see `_harm`.
     warnings
-        What limits the worth of the figures, in sentences.
+        Limits of the figures, in sentences.
     """
 
     head: Head
@@ -116,7 +116,7 @@ class Taught:
 
 
 def check_labels(labels: set[str]) -> None:
-    """Refuse labels that no type may have.
+    """Reject labels that cannot be types.
 
     Raises
     ------
@@ -142,16 +142,16 @@ def teach(
     Parameters
     ----------
     clips
-        At 32 kHz; of each type at least `FEWEST_CLIPS` that are not silent. Clips of background
-        are negatives, and what copies are laid over.
+        At 32 kHz; at least `FEWEST_CLIPS` of each type that are not silent. Clips of background are
+        negatives, and the beds of copies.
     beside
         The backbone and the base types.
     against
-        The embeddings that hold the new types back; by default those that ship.
+        The negative embeddings; by default those that ship.
     seed
         The same clips, seed and libraries give the same head.
     tell
-        Is told the part that is done; what it raises stops the work.
+        Receives the fraction that is done; an exception from it stops the work.
     """
     against = against or negatives.shipped()
     backbone, labels = beside.backbone, {clip.label for clip in clips}
@@ -183,7 +183,7 @@ def embed(clips: Sequence[LabelledClip], backbone: Backbone, *, seed: int, tell:
     """Embed each clip, piece by piece, and copies of its pieces."""
     rng = np.random.default_rng(seed)
     pieces = [(row, piece) for row, clip in enumerate(clips) for piece in _pieces(clip.samples)]
-    # Digital silence under a label would teach that the beds of its copies are of the type.
+    # Labelled digital silence would train the type on the beds of its copies.
     pieces = [(row, piece) for row, piece in pieces if piece.any()]
     beds = [
         Sound(clip.name, (), clip.group, clip.samples)
@@ -207,9 +207,9 @@ def embed(clips: Sequence[LabelledClip], backbone: Backbone, *, seed: int, tell:
 
 
 def fit(beside: Tagger, given: Material, against: Negatives, labels: set[str]) -> Head:
-    """Fit the rows of some types over the logits of the base types, with both penalised.
+    """Fit the rows of some types over the logits of the base types, with penalties.
 
-    A label that is a base type gets an addition to the row that is there.
+    For a label that is a base type, an addition to the existing row is fitted.
     """
     base = beside.head
     new = sorted(labels - {*base.types, BACKGROUND})
@@ -231,7 +231,7 @@ def fit(beside: Tagger, given: Material, against: Negatives, labels: set[str]) -
         columns,
     )
     arrays = dict(base.arrays)
-    # AudioSet does not have these names. Their tag is the same for every sound: it is taken away.
+    # AudioSet lacks these names, so their tag is a constant, which is subtracted.
     no_tags = np.zeros(N_TAGS, dtype=np.float32)
     arrays["prior"] = np.append(arrays["prior"], tagger.of_types(no_tags, tuple(new)))
     arrays["scale"] = np.append(arrays["scale"], np.ones(len(new)))
@@ -249,10 +249,10 @@ def _descend(
     weights: Floats,
     columns: list[int],
 ) -> tuple[Floats, Floats]:
-    """Minimise the penalised surprise by the rows of some columns; gives weights and biases."""
+    """Minimise the penalised cross-entropy by some columns; return weights and biases."""
     seen, fixed = torch.from_numpy(inputs).double(), torch.from_numpy(logits).double()
     truth, counts = torch.from_numpy(right), torch.zeros(right.shape, dtype=torch.float64)
-    # The other columns are fixed: alone they can lose nothing more.
+    # The other columns are fixed, so their independent losses are constant.
     counts[:, columns] = 1.0
     of_rows, at = torch.from_numpy(weights / weights.sum()), torch.tensor(columns)
     weight = torch.zeros((len(columns), inputs.shape[1]), dtype=torch.float64, requires_grad=True)
@@ -272,22 +272,22 @@ def _descend(
 
 
 def _balanced(kinds: NDArray[Any]) -> Floats:
-    """Weights of rows; those of each kind sum to 1."""
+    """Return weights of rows that sum to 1 for each kind."""
     _, kind, counts = np.unique(kinds, return_inverse=True, return_counts=True)
     found: Floats = 1.0 / counts[kind]
     return found
 
 
 def _pieces(samples: Array) -> Iterator[Array]:
-    """The pieces that the base types would look at."""
+    """Cut a sound into the pieces that the base types use."""
     for start, stop in tagger.pieces_of(0, samples.size, n_samples=samples.size):
         yield samples[start:stop]
 
 
 def _grouped(clips: Sequence[LabelledClip]) -> tuple[list[LabelledClip], list[str]]:
-    """Clips in groups that can be held out, and what to know of the figures that come of it.
+    """Return clips in groups that can be held out, and warnings about the resulting figures.
 
-    Where all clips of a type are of one group, each is a group by itself.
+    If all clips of a type are in one group, each becomes a separate group.
     """
     groups: dict[str, set[str]] = {}
     counts = Counter(clip.label for clip in clips)
@@ -319,7 +319,7 @@ def _columns(head: Head) -> tuple[str, ...]:
 
 
 def _clip_scores(by: Tagger, embeddings: Array, *, label: str) -> NDArray[np.float64]:
-    """Shares of a clip [shape=(n_types + 1,)]; one labelled with a sound is no background."""
+    """Return shares of a clip [shape=(n_types + 1,)]; background only if it is its label."""
     likely = by.probabilities(embeddings) if len(embeddings) else np.zeros(len(by.types))
     shared = second_opinion.exclusive(dict(zip(by.types, likely.tolist(), strict=True)))
     shares = np.array([shared[name] for name in _columns(by.head)])
@@ -331,7 +331,7 @@ def _clip_scores(by: Tagger, embeddings: Array, *, label: str) -> NDArray[np.flo
 
 
 def _rights(beside: Tagger, head: Head, rows: Negatives) -> NDArray[np.bool_]:
-    """Whether rows of base types are right by the base types, and by a head [shape=(2, n)]."""
+    """Return which rows the base types and a head classify correctly [shape=(2, n)]."""
     rows = rows.where(rows.is_sound)
     embeddings = rows.embeddings.astype(np.float32)
     tags = beside.backbone.tags(embeddings)
@@ -343,9 +343,9 @@ def _rights(beside: Tagger, head: Head, rows: Negatives) -> NDArray[np.bool_]:
 
 
 def _harm(rights: NDArray[np.bool_]) -> dict[str, float]:
-    """The shares of embeddings of base types that are right without the new types and with them.
+    """Return the accuracy on embeddings of base types without and with the new types.
 
-    Heads that were not trained against these embeddings judge them; the base types have seen them.
+    The heads were not trained against these embeddings; the base types were trained on them.
     """
     without, with_new = rights.mean(axis=1).round(4).tolist()
     return {"n_embeddings": rights.shape[1], "right_before": without, "right_after": with_new}

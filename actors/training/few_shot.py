@@ -1,11 +1,11 @@
-"""Measure types that are trained from a handful of examples, in cross-validation.
+"""Measure types that are trained from a few examples, in cross-validation.
 
     python -m actors.training.few_shot --data FOLDER --backbone FILE [--report FILE]
 
-``FOLDER`` is that of `tagging`. The ten classes of ESC-10 are taken out of the base types, with all
-recordings of them, and trained back under other names from examples of three folds. Clips of the
-fourth fold and everyday recordings of its group judge them. The section takes its place at the end
-of the report.
+``FOLDER`` is that of `tagging`. The ten classes of ESC-10 are removed from the base types, with all
+recordings of them, and trained again under other names from examples of three folds. They are
+tested on clips of the fourth fold and on everyday recordings of its group. The section is written
+to the end of the report.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from actors.training.negatives import Negatives
 from actors.training.sounds import Sound
 from actors.training.tagging import Examples
 
-#: Examples of each type; how often they are drawn.
+#: Examples of each type; number of random draws.
 COUNTS, DRAWS = (1, 3, 5, 10, 20), 3
 
-#: What the names of the new types begin with: they must not be names that AudioSet classes have.
+#: Prefix of the new types' names, which must differ from the names of AudioSet classes.
 _NEW = "new "
 
 _TITLE = "## Types from a handful of examples"
@@ -51,16 +51,16 @@ _COLUMNS = (
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Sounds of one group that judge heads: embeddings [shape=(n, n_embedding)], and what is right.
+    """Test sounds of one group: embeddings [shape=(n, n_embedding)] and their correct types.
 
-    ``allowed`` has the types that are right for each.
+    ``allowed`` has the correct types of each sound.
     """
 
     embeddings: Array
     allowed: Sequence[frozenset[str]]
 
     def right(self, by: Tagger, among: frozenset[str] | None = None) -> list[bool]:
-        """Whether the likeliest type is right, of all types or of some."""
+        """Return whether the most probable type is correct, among all types or some."""
         logits = by.head.logits(self.embeddings, by.backbone.tags(self.embeddings))
         if among is not None:
             logits[:, [name not in among for name in by.types]] = -np.inf
@@ -73,7 +73,7 @@ class Judged:
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """What was made without one fold's sounds, and the sounds that judge it."""
+    """Base types and negatives made without one fold's sounds, and those sounds for testing."""
 
     beside: Tagger
     against: Negatives
@@ -84,7 +84,7 @@ class Fold:
 
 
 def measure(folds: Sequence[Fold], given: Material, names: Sequence[str]) -> Iterator[list[float]]:
-    """The shares of `_COLUMNS` for each of `COUNTS`, over all folds and draws."""
+    """Compute the shares of `_COLUMNS` for each of `COUNTS`, over all folds and draws."""
     every = frozenset(names)
     for count in COUNTS:
         found: list[list[bool]] = [[] for _ in _COLUMNS[1:]]
@@ -110,7 +110,7 @@ def measure(folds: Sequence[Fold], given: Material, names: Sequence[str]) -> Ite
 def _drawn(
     fold: Fold, given: Material, names: Sequence[str], count: int, rng: np.random.Generator
 ) -> Material:
-    """Some clips of each type of the fold's, with their copies."""
+    """Draw some clips of each type from the fold's training data, with their copies."""
     chosen: list[int] = []
     for name in names:
         own = np.intersect1d(np.unique(given.clips[given.labels == name]), fold.learns)
@@ -119,7 +119,7 @@ def _drawn(
 
 
 def prepare(data: bytes, folder: Path) -> tuple[list[Fold], Material, list[str]]:
-    """Embed everything, and train base types without the ten classes and each fold."""
+    """Embed all sounds, and train base types without the ten classes and each fold."""
     backbone = Backbone.from_bytes(data)
     examples, sounds = tagging.learn_from(folder, backbone)
     clips = [each for each in sounds if each.origin == "esc10"]
@@ -155,13 +155,13 @@ def _judged(backbone: Backbone, sounds: Sequence[Sound], group: str) -> Judged:
 
 
 def _without(given: Examples, group: str, types: Sequence[str]) -> Examples:
-    """The examples that are neither of a group nor of some types."""
+    """Select the examples that are neither of a group nor of some types."""
     rest = given.where({*given.groups} - {group})
     return rest.rows(row for row, own in enumerate(rest.types) if not {*own} & {*types})
 
 
 def _columns(head: Head, without: Sequence[str]) -> Head:
-    """A head without some of its types."""
+    """Return a head without some of its types."""
     kept = [column for column, name in enumerate(head.types) if name not in without]
     by_type = ("prior", "scale", "bias", "weights")
     arrays = {
@@ -191,7 +191,7 @@ def section(rows: Sequence[Sequence[float]]) -> str:
 
 
 def placed(report: str, text: str) -> str:
-    """Return a report with the section at its end, in place of the one that it may have."""
+    """Return a report with the section at its end, replacing an existing one."""
     return f"{report.partition(_TITLE)[0].rstrip()}\n\n{text}"
 
 

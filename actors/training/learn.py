@@ -1,4 +1,4 @@
-"""Train a model on somebody's labelled clips, and say how good it is on clips it has not heard."""
+"""Train a model on a user's labelled clips, and measure its accuracy on held-out clips."""
 
 from __future__ import annotations
 
@@ -41,58 +41,58 @@ __all__ = [
     "learn",
 ]
 
-#: The algorithms to choose from, each with a line of help.
+#: The available algorithms, each with a line of help.
 ALGORITHMS: Mapping[str, str] = {
     **{name: each.help for name, each in algorithms.ALGORITHMS.items()},
     **{name: each.help for name, each in waveform_trainer.ALGORITHMS.items()},
     few.ALGORITHM: few.HELP,
 }
 
-#: What cross-validation prefers among the quick ones; see docs/model.md.
+#: The best of the fast algorithms in cross-validation; see docs/model.md.
 DEFAULT_ALGORITHM = "mlp"
 
-#: A class needs this many clips, and this many groups: one to learn from, one to be tried on.
+#: Minimum clips and groups of a class: one group to train on, one to test on.
 FEWEST_CLIPS, FEWEST_GROUPS = 4, 2
 
-#: Is told what part is done, and the stage.
+#: Receives the fraction that is done, and the stage.
 _Tell = Callable[[float, str], None]
 
 _LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch", "torchaudio")
 
-#: Parts of the work that are done after the examples are made, and after cross-validation: of
-#: algorithms that look at features, and of those that hear samples.
+#: Fractions of the work that are done after making the examples, and after cross-validation: of
+#: algorithms that use features, and of those that use samples.
 _MADE, _VALIDATED = 0.3, 0.85
 _HEARERS_MADE, _HEARERS_VALIDATED = 0.1, 0.8
 
 
 class TooFewExamples(ScienceError):
-    """A class has too few clips, or clips of too few groups, to learn from and to be tried on."""
+    """A class has too few clips, or clips of too few groups, to train and to test on."""
 
     code = "too-few-examples"
 
 
 class OneClassOnly(ScienceError):
-    """All clips are of one class: there is nothing to tell apart."""
+    """All clips are of one class, so there is nothing to distinguish."""
 
     code = "one-class-only"
 
 
 @dataclass(frozen=True, eq=False)
 class Learnt:
-    """A model, and what models like it make of clips that they have not heard.
+    """A model, and scores of held-out clips by models like it.
 
     Attributes
     ----------
     model
         Trained on all clips.
     names, truth
-        Name and label of each clip, in the order that they were given in.
+        Name and label of each clip, in the order of the input.
     columns
-        Those of ``scores``: the classes of the model, or of its head the trained types and every
-        type that a clip was taken for.
+        Those of ``scores``: the classes of the model, or for a model with a head the trained types
+        and every type that a clip was classified as.
     scores : numpy.ndarray [shape=(n_clips, n_columns), dtype=float32]
         Probabilities of each clip by a model that was trained without its fold. Background is 0 in
-        all but clips of background. Rows sum to 1, or to less where the head has other types.
+        all but clips of background. Rows sum to 1, or to less if the head has other types.
     """
 
     model: Model
@@ -103,12 +103,12 @@ class Learnt:
 
 
 def needs_backbone(algorithm: str) -> bool:
-    """Whether an algorithm learns from embeddings."""
+    """Return whether an algorithm uses embeddings."""
     return algorithm == few.ALGORITHM
 
 
 def rate_hz(algorithm: str) -> int:
-    """Return the sample rate of the clips that an algorithm learns from."""
+    """Return the sample rate of an algorithm's training clips."""
     return backbone.RATE_HZ if needs_backbone(algorithm) else chunks.RATE_HZ
 
 
@@ -127,28 +127,28 @@ def learn(
     Parameters
     ----------
     clips
-        At the algorithm's `rate_hz`. At least `FEWEST_CLIPS` of each class, of `FEWEST_GROUPS`
-        groups; for `few.ALGORITHM` `few.FEWEST_CLIPS` of each type. The class ``background`` is
-        always there, and may have clips of its own.
+        At the algorithm's `rate_hz`. At least `FEWEST_CLIPS` of each class, from `FEWEST_GROUPS`
+        groups; for `few.ALGORITHM`, `few.FEWEST_CLIPS` of each type. The class ``background``
+        always exists, and may have clips as well.
     algorithm
         One of `ALGORITHMS`.
     name, version
-        What the model is called.
+        Name and version of the model.
     seed
         The same clips, seed, machine and library versions give the same model.
     beside
         The backbone with the base types, for an algorithm that `needs_backbone`.
     on_progress
-        Is told the part that is done and the stage; may raise to stop.
+        Receives the fraction that is done and the stage; an exception from it stops the work.
 
     Raises
     ------
     TooFewExamples
     OneClassOnly
     NotAType
-        When a label is the name of a group, and the algorithm trains types.
+        If a label is the name of a group, and the algorithm trains types.
     ValueError
-        When there is no such algorithm, or it lacks the backbone.
+        If there is no such algorithm, or a backbone is missing or superfluous.
     """
     if algorithm not in ALGORITHMS:
         raise ValueError(f"there is no algorithm {algorithm}")
@@ -183,7 +183,7 @@ def learn(
 
 @dataclass(frozen=True, eq=False)
 class _Taught:
-    """Members that were trained on all clips, and what others like them make of held-out ones.
+    """Estimators that were trained on all clips, and held-out scores by others like them.
 
     ``columns`` are those of the scores, if they are not the classes. ``training`` and ``fields``
     are added to the model's header.
@@ -202,13 +202,13 @@ class _Taught:
 def _by_embeddings(
     clips: Sequence[LabelledClip], *, beside: Tagger, seed: int, tell: _Tell
 ) -> _Taught:
-    """Types beside the base types; the members are those of the shipped model."""
+    """Train types beside the base types; the estimators are those of the shipped model."""
     few.check_labels({clip.label for clip in clips})
     _check(clips, n_clips=few.FEWEST_CLIPS, n_groups=1)
     taught = few.teach(clips, beside=beside, seed=seed, tell=lambda part: tell(part, "embedding"))
     shipped = classifier.shipped()
     trained = sorted({clip.label for clip in clips} - {BACKGROUND})
-    # The base types have thresholds already.
+    # The base types already have thresholds.
     new = [name for name in trained if name not in beside.types]
     return _Taught(
         list(shipped.classes),
@@ -280,10 +280,10 @@ def _by_samples(
 
 
 def _check(clips: Sequence[LabelledClip], *, n_clips: int, n_groups: int) -> None:
-    """Refuse clips that nothing can be learned from. Silent ones do not count.
+    """Reject clips that are too few for training. Silent ones do not count.
 
-    A class needs ``n_clips`` clips of ``n_groups`` groups. Where one group is enough, there are
-    classes already that a single one can be told from.
+    A class needs ``n_clips`` clips from ``n_groups`` groups. If one group is enough, a single class
+    is, too: it is distinguished from existing classes.
     """
     counts: Counter[str] = Counter()
     groups: dict[str, set[str]] = {clip.label: set() for clip in clips}
@@ -307,7 +307,7 @@ def _check(clips: Sequence[LabelledClip], *, n_clips: int, n_groups: int) -> Non
 
 
 def _check_heard(clips: Sequence[LabelledClip], heard: Sequence[str]) -> None:
-    """Refuse clips of a class of which there are no examples after all."""
+    """Reject clips of a class that yield no examples."""
     if unheard := {clip.label for clip in clips} - set(heard):
         raise TooFewExamples(f"nothing is to be heard in the clips of {', '.join(sorted(unheard))}")
 
@@ -315,7 +315,7 @@ def _check_heard(clips: Sequence[LabelledClip], heard: Sequence[str]) -> None:
 def _training(
     clips: Sequence[LabelledClip], *, scores: Scores, classes: Sequence[str], seed: int
 ) -> dict[str, Any]:
-    """What the model file says of how it was trained."""
+    """Return the training data, seed and accuracy for the model's header."""
     labels = [clip.label for clip in clips]
     digest = hashlib.sha256()
     for clip in clips:

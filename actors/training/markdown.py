@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    """The lines of a table, with an empty line before and behind it."""
+    """Return the lines of a table, with an empty line before and after it."""
     names = list(heads)
     return ["", _row(names), "|" + "---|" * len(names), *map(_row, rows), ""]
 

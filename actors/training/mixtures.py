@@ -1,8 +1,8 @@
-"""Scenes to learn from: a labelled sound over a background, with what is to be heard at each step.
+"""Mixtures for training: a labelled sound over a background, with a target for each frame.
 
-Every scene is made of samples, not of spectrograms: the fine structure that a network learns
-from is that of real recordings then. (Copies that were stretched as pictures cost four points of
-accuracy: they are smoother than any recording.)
+Mixtures are made of samples, not of spectrograms, so that their fine structure is that of real
+recordings. (Copies stretched as images cost four points of accuracy: they are smoother than any
+recording.)
 """
 
 from __future__ import annotations
@@ -23,44 +23,44 @@ from actors.science.detection.chunks import MIN_CHUNK, RATE_HZ, STEP
 from actors.science.types import BACKGROUND
 from actors.training.dataset import LabelledClip, Samples
 
-#: Length of a scene.
+#: Length of a mixture.
 N_SAMPLES = 5 * RATE_HZ
 N_STEPS = N_SAMPLES // STEP
 
-#: What is to be heard at a step: the scene's sound, background, or neither for sure.
+#: Targets of a frame: the mixture's sound, background, or ambiguous.
 SOUND, BACKGROUND_STEP, UNSURE = 1, 0, -1
 
-#: A sound this far below its loudest is not looked for, in dB; one that is fainter still is
-#: background.
+#: Frames of a sound within the first value of its maximum, in dB, are its strong ones; those below
+#: the second value are background.
 STRONG_DB, FAINT_DB = 25.0, 40.0
 
-#: A sound is to be heard where it is at least as strong as the bed in some part of the spectrum,
-#: and is not where it is weaker than that by this in all of them, in dB.
+#: A sound is audible where it exceeds the bed in some part of the spectrum, and inaudible where it
+#: is this far below the bed, in dB, in all of them.
 BURIED_DB = 7.0
 
-#: Gaps in a sound up to this many frames are part of it.
+#: Gaps in a sound of up to this many spectrogram columns are part of it.
 _GAP_FRAMES = 33
 
-#: Signal-to-noise ratios, in dB, and how many of the copies are clean.
+#: Signal-to-noise ratios, in dB, of noisy and of clean copies, and the share of clean ones.
 SNR_DB, CLEAN_DB, CLEAN_SHARE = (-3.0, 27.0), (45.0, 70.0), 0.3
 
-#: How many copies hold only a part of their clip.
+#: Share of copies that contain only a part of their clip.
 EXCERPT_SHARE = 0.3
 
-#: Level of the sound in a scene, dB re full scale.
+#: Level of the sound in a mixture, dB re full scale.
 _LEVEL_DB = (-55.0, -15.0)
 
 
-#: What the second look takes of a chunk, by the names of `ear.VIEWS`.
+#: Inputs of segment classification, by the names of `inference.VIEWS`.
 Look = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Five seconds with one sound in it, or none.
+    """Five seconds with at most one sound.
 
-    ``steps`` [shape=(N_STEPS,), dtype=int8] says for each step what is to be heard there;
-    ``extent`` is the first and the last sample of the sound, half-open, ``None`` without one.
+    ``steps`` [shape=(N_STEPS,), dtype=int8] is the target of each frame; ``extent`` is the first
+    and the last sample of the sound, half-open, ``None`` without one.
     """
 
     samples: Samples
@@ -72,7 +72,7 @@ class Scene:
 
 
 def of_clip(clip: LabelledClip, rng: np.random.Generator, *, copies: int) -> Iterator[Scene]:
-    """The clip as it is, and copies that differ in speed, spectrum, place, noise and level."""
+    """Return the clip itself, and copies of varying speed, spectrum, place, noise and level."""
     if not clip.samples.any():
         return
     for number in range(copies):
@@ -80,7 +80,7 @@ def of_clip(clip: LabelledClip, rng: np.random.Generator, *, copies: int) -> Ite
 
 
 def of_clip_once(clip: LabelledClip, rng: np.random.Generator, *, is_plain: bool) -> Scene:
-    """One copy of a clip; a plain one is the clip itself over a bed that is barely there."""
+    """Return one copy of a clip; a plain one is the clip itself over a barely audible bed."""
     sound = _placed(clip.samples.astype(np.float64), rng, is_plain=is_plain)
     is_clean = is_plain or rng.random() < CLEAN_SHARE
     snr_db = float(rng.uniform(*(CLEAN_DB if is_clean else SNR_DB)))
@@ -94,14 +94,14 @@ def of_clip_once(clip: LabelledClip, rng: np.random.Generator, *, is_plain: bool
 
 
 def of_bed(name: str, group: str, rng: np.random.Generator, *, label: str) -> Scene:
-    """A bed with nothing over it."""
+    """Return a bed without a sound."""
     bed = synth.background_bed(rng, N_SAMPLES, RATE_HZ) * 10 ** (rng.uniform(-65, -20) / 20)
     steps = np.full(N_STEPS, BACKGROUND_STEP, dtype=np.int8)
     return Scene(_digitised(bed), label, group, name, steps, None)
 
 
 def looks(scene: Scene, rng: np.random.Generator) -> list[Look]:
-    """What the second look takes of a scene's sound, or of a part of a bed."""
+    """Return inputs of segment classification for a mixture's sound, or for a part of a bed."""
     if scene.extent is not None:
         start, stop = scene.extent
     elif scene.label == BACKGROUND:
@@ -121,9 +121,9 @@ def looks(scene: Scene, rng: np.random.Generator) -> list[Look]:
 def mixed(
     sound: NDArray[np.float64], *, snr_db: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A sound and a bed of its length, ``snr_db`` below the mean level of its strong frames.
+    """Return a sound and a bed of its length, ``snr_db`` below the mean level of its strong frames.
 
-    Levels are those of the bands that the network sees: rumble below 40 Hz does not count.
+    Levels are those of the network's mel bands, which exclude rumble below 40 Hz.
     """
     bed = synth.background_bed(rng, sound.size, RATE_HZ).astype(np.float64)
     power, bed_power = _powers(sound), _powers(bed)
@@ -136,7 +136,7 @@ def mixed(
 def _placed(
     samples: NDArray[np.float64], rng: np.random.Generator, *, is_plain: bool
 ) -> NDArray[np.float64]:
-    """The clip or a variation of it, somewhere in the scene; part of it may be cut off."""
+    """Place the clip, or a variation of it, in the mixture; part of it may be cut off."""
     sound = samples[:N_SAMPLES]
     offset = 0
     if not is_plain:
@@ -150,13 +150,13 @@ def _placed(
     scene = np.zeros(N_SAMPLES)
     first, stop = max(0, offset), min(N_SAMPLES, offset + sound.size)
     scene[first:stop] = sound[first - offset : stop - offset]
-    if np.abs(scene).max() < 1e-5:  # What was kept of it is silent.
+    if np.abs(scene).max() < 1e-5:  # The part that was kept is silent.
         scene[: min(N_SAMPLES, samples.size)] = samples[:N_SAMPLES]
     return scene
 
 
 def _faster(samples: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
-    """Played faster: shorter and higher by a factor."""
+    """Play a sound faster: shorter and higher by a factor."""
     length = max(1, int(samples.size / factor))
     n_from = fft.next_fast_len(samples.size, real=True)
     n_to = fft.next_fast_len(length, real=True)
@@ -168,7 +168,7 @@ def _faster(samples: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
 
 
 def _filtered(samples: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Through another microphone: a tilted spectrum with two bumps."""
+    """Filter a sound as another microphone would: a tilted spectrum with two bumps."""
     n_fast = fft.next_fast_len(samples.size, real=True)
     octaves = np.log2(np.maximum(np.fft.rfftfreq(n_fast, 1 / RATE_HZ), 60.0) / 1_000.0)
     gain_db = rng.uniform(-2, 2) * octaves
@@ -180,7 +180,7 @@ def _filtered(samples: NDArray[np.float64], rng: np.random.Generator) -> NDArray
 
 
 def _excerpt(sound: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """A part of a sound around one of its strong steps, faded in and out within 10 ms."""
+    """Return a part of a sound around one of its strong frames, with fades of 10 ms."""
     if sound.size < 800:
         return sound
     power = np.square(sound[: sound.size // 800 * 800].reshape(-1, 800)).mean(axis=1)
@@ -196,7 +196,7 @@ def _excerpt(sound: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np
 
 
 def _heard(power: Tensor, bed_power: Tensor) -> NDArray[np.int8]:
-    """What is to be heard at each step, by the powers of the sound and of its bed alone."""
+    """Return the target of each frame, from the separate powers of the sound and its bed."""
     below_db = _below_top_db(power)
     ratio = (_in_groups(power) / (_in_groups(bed_power) + 1e-14)).amax(dim=1)
     is_buried = ratio < 10 ** (-BURIED_DB / 10)
@@ -211,7 +211,7 @@ def _powers(samples: NDArray[np.floating]) -> Tensor:
 
 
 def _below_top_db(power: Tensor) -> Tensor:
-    """How far the level over 0.1 s lies below its maximum [shape=(n_frames,)]."""
+    """Return how far the level over 0.1 s is below its maximum [shape=(n_frames,)]."""
     level = functional.avg_pool1d(
         power.sum(dim=1)[None, None], 9, 1, 4, count_include_pad=False
     )[0, 0]  # fmt: skip
@@ -219,18 +219,18 @@ def _below_top_db(power: Tensor) -> Tensor:
 
 
 def _in_groups(power: Tensor) -> Tensor:
-    """Powers in eight groups of bands, over 0.1 s [shape=(n_frames, 8)]."""
+    """Return powers in eight groups of bands, over 0.1 s [shape=(n_frames, 8)]."""
     grouped = functional.avg_pool1d(power[None], 8, 8)
     return functional.avg_pool1d(grouped.transpose(1, 2), 9, 1, 4)[0].T
 
 
 def _closed(frames: Tensor) -> Tensor:
-    """Without gaps of up to `_GAP_FRAMES`."""
+    """Close gaps of up to `_GAP_FRAMES`."""
     reach = _GAP_FRAMES // 2
     wide = functional.max_pool1d(frames.float()[None, None], _GAP_FRAMES, 1, reach)
     return (-functional.max_pool1d(-wide, _GAP_FRAMES, 1, reach)[0, 0] > 0.5) | frames
 
 
 def _digitised(samples: NDArray[np.floating]) -> Samples:
-    """As 16-bit audio holds it."""
+    """Quantise to 16 bits."""
     return np.asarray(np.rint(np.clip(samples, -1.0, 1.0) * 32_767) / 32_768, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The backbone, for jobs that cannot do without it."""
+"""The backbone, for jobs that require it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def needed_backbone(runtime: Runtime, what: str) -> Tagger:
     Raises
     ------
     Permanent
-        If this worker has none: ``what`` needs it, and there is nothing to wait for.
+        If this worker has none: ``what`` needs it, and a retry would not help.
     """
     if runtime.tagger is None:
         raise Permanent(

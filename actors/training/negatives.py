@@ -1,7 +1,7 @@
-"""Embeddings of what the base types were trained on, for types that are trained beside them.
+"""Embeddings of the base types' training data, as negatives for types trained beside them.
 
-The recordings do not ship, so their embeddings do: some for each base type, and some of background.
-A type that is trained from a handful of examples would else take sounds of every other type.
+The recordings do not ship, so their embeddings do: some of each base type, and some of background.
+Without them, a type trained from a few examples would match sounds of every other type.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from actors.science.tagging.backbone import Array
 if TYPE_CHECKING:
     from actors.training.tagging import Examples
 
-#: Embeddings of each type, and of background. Twice as many did not keep the base types better.
+#: Embeddings of each type, and of background. Twice as many did not protect the base types better.
 EACH, OF_BACKGROUND = 12, 40
 
 #: The file in the folder of the shipped model.
@@ -38,12 +38,12 @@ class Negatives:
     types
         Names of the columns of ``is_right``.
     backbone_sha256
-        The weights that embedded them.
+        The weights of the backbone that embedded them.
     embeddings : numpy.ndarray [shape=(n, n_embedding), dtype=float16]
     labels : numpy.ndarray [shape=(n,), dtype=uint8]
         The column of each row's type; the number of columns for background.
     is_right : numpy.ndarray [shape=(n, n_types), dtype=bool]
-        The types that are right for each row; the background of a copy may be a type as well.
+        The correct types of each row; the background of a copy may be a type as well.
     """
 
     types: tuple[str, ...]
@@ -67,14 +67,14 @@ class Negatives:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Negatives:
-        """Read what `to_bytes` wrote."""
+        """Read the output of `to_bytes`."""
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             header = json.loads(file["header"].tobytes())
             rows = (file[name] for name in ("embeddings", "labels", "is_right"))
             return cls(tuple(header["types"]), header["backbone_sha256"], *rows)
 
     def where(self, kept: NDArray[np.bool_]) -> Negatives:
-        """The rows of a mask."""
+        """Select the rows of a mask."""
         return replace(
             self,
             embeddings=self.embeddings[kept],
@@ -84,11 +84,11 @@ class Negatives:
 
     @property
     def is_sound(self) -> NDArray[np.bool_]:
-        """The rows that are no background."""
+        """The rows that are not background."""
         return self.labels < len(self.types)
 
     def right_among(self, types: Sequence[str]) -> NDArray[np.bool_]:
-        """Return ``is_right`` in the order of other columns [shape=(n, len(types))]."""
+        """Return ``is_right`` for other columns [shape=(n, len(types))]."""
         found = np.zeros((len(self.labels), len(types)), dtype=bool)
         for column, name in enumerate(types):
             if name in self.types:
@@ -111,7 +111,7 @@ def choose(given: Examples, types: Sequence[str], *, backbone_sha256: str) -> Ne
         wanted = () if name is None else (name,)
         own = [row for row, each in enumerate(given.types) if each == wanted]
         n_rows = min(len(own), OF_BACKGROUND if name is None else EACH)
-        # Copies of a sound follow each other.
+        # Copies of a sound are consecutive.
         places = np.linspace(0, len(own) - 1, n_rows).round().astype(int).tolist()
         chosen += [own[place] for place in places]
         labels += [column] * n_rows

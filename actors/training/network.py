@@ -1,4 +1,4 @@
-"""Trains the convolutional network on scenes."""
+"""Training of the convolutional network on mixtures."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ from actors.science.types import BACKGROUND
 from actors.training import mixtures
 from actors.training.mixtures import Scene
 
-#: The highest rate of learning, and weight decay.
+#: Maximum learning rate, and weight decay.
 RATE, DECAY = 3e-3, 0.02
 
-#: Other scenes of an epoch, as a share of the real ones.
+#: Synthetic mixtures of an epoch, as a share of the real ones.
 OTHER_SHARE = 0.2
 
-#: How many batches are of scenes that were mixed in pairs.
+#: Share of batches whose mixtures are mixed in pairs.
 MIXED_SHARE = 0.3
 
-#: How much a step of background counts beside one of sound, and how much the scene as a whole
-#: does beside its steps.
+#: Loss weight of a background frame relative to one of sound, and of the whole mixture relative to
+#: its frames.
 BACKGROUND_WEIGHT, SCENE_WEIGHT = 0.5, 0.5
 
-#: Bands that are masked in half of the scenes, at most.
+#: Maximum number of masked bands, in half of the mixtures.
 _MASKED_BANDS = 10
 
-#: Held while torch draws the first weights: it draws them from a chance that threads share.
+#: Held while torch initialises weights, from a random generator that all threads share.
 _DRAWING = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """How large a network is, and how long it learns.
+    """The size of a network, and the length of its training.
 
     Attributes
     ----------
     n_real
-        Real scenes of an epoch, whatever the number of those there are. `OTHER_SHARE` times as
-        many others come with them.
+        Real mixtures of an epoch, for any number of mixtures. `OTHER_SHARE` times as many synthetic
+        ones are added.
     epochs
-        How often so many scenes are drawn.
+        Number of epochs.
     batch
-        Scenes that the weights are moved by at once.
+        Mixtures per batch.
     widths, hidden
         Channels of the stages, and width of the last hidden layer.
     dropout
-        Part of the values that is left out before the last layers.
+        Dropout rate before the last layers.
     """
 
     n_real: int
@@ -66,17 +66,17 @@ class Course:
 
     @property
     def n_batches(self) -> int:
-        """Batches of an epoch, at most."""
+        """Maximum number of batches of an epoch."""
         return max(1, int(self.n_real * (1 + OTHER_SHARE)) // self.batch)
 
 
 @dataclass(frozen=True, eq=False)
 class Spectra:
-    """Scenes as the network sees them.
+    """Mixtures as inputs of the network.
 
-    ``log_mel`` [shape=(n, n_frames, N_MELS), dtype=float16] in dB; ``targets`` [shape=(n,
-    N_STEPS), dtype=int64] is the column of each step's class, -1 where a step does not count;
-    ``is_real`` tells scenes of recordings from the others.
+    ``log_mel`` [shape=(n, n_frames, N_MELS), dtype=float16] in dB; ``targets`` [shape=(n, N_STEPS),
+    dtype=int64] is the column of each frame's class, -1 for ignored frames; ``is_real`` marks
+    mixtures of recordings.
     """
 
     log_mel: Tensor
@@ -84,13 +84,13 @@ class Spectra:
     is_real: Tensor
 
     def where(self, mask: NDArray[np.bool_]) -> Spectra:
-        """The scenes of a mask."""
+        """Select the mixtures of a mask."""
         kept = torch.from_numpy(mask)
         return Spectra(self.log_mel[kept], self.targets[kept], self.is_real[kept])
 
 
 def spectra(made: Sequence[Scene], *, classes: Sequence[str], real: set[str]) -> Spectra:
-    """The spectra of scenes; ``real`` names the clips that are recordings."""
+    """Compute the spectra of mixtures; ``real`` names the clips that are recordings."""
     log_mel = torch.stack([cnn.log_mel(scene.samples).half() for scene in made])
     steps = np.stack([scene.steps for scene in made])
     labels = [scene.label for scene in made]
@@ -99,10 +99,10 @@ def spectra(made: Sequence[Scene], *, classes: Sequence[str], real: set[str]) ->
 
 
 def targets(steps: NDArray[np.int8], *, labels: Sequence[str], classes: Sequence[str]) -> Tensor:
-    """The column of each step's class, -1 where it does not count; see `Spectra`.
+    """Return the column of each frame's class, -1 for ignored frames; see `Spectra`.
 
-    Takes the steps of scenes [shape=(n, N_STEPS)] and their labels. A scene in which no step is
-    of its sound may have a label that is no class.
+    Takes the ``steps`` of mixtures [shape=(n, N_STEPS)] and their labels. A mixture without audible
+    sound may have a label that is not a class.
     """
     found = np.full(steps.shape, -1, dtype=np.int64)
     for row, heard, label in zip(found, steps, labels, strict=True):
@@ -125,15 +125,16 @@ def train(
     Parameters
     ----------
     examples
-        What to learn from.
+        The training data.
     classes
         The columns of the targets.
     course
-        How large the network is, and how long it learns.
+        The size of the network, and the length of its training.
     seed
         The same examples and seed give the same network on the same processor.
     on_epoch
-        Is told the number of each epoch that has ended, and its mean loss; may raise to stop.
+        Receives the number of each finished epoch, and its mean loss; an exception from it stops
+        the training.
     """
     chance = torch.Generator().manual_seed(seed)
     layers = _untrained(course, n_classes=len(classes), seed=seed)
@@ -146,7 +147,7 @@ def train(
         layers.train()
         losses: list[float] = []
         for frames, shares, counts in batches.epoch():
-            # Half precision where the processor has it: twice as fast, and no less accurate.
+            # Half precision where the processor supports it: twice as fast, and as accurate.
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_has_bfloat16()):
                 logits = layers(frames)
             loss = _loss(logits.float(), shares, counts, background=batches.background)
@@ -161,7 +162,7 @@ def train(
 
 
 def _untrained(course: Course, *, n_classes: int, seed: int) -> Layers:
-    """Layers with their first weights, and a chance of their own from there on."""
+    """Return initialised layers, with a separate random generator for dropout."""
     with _DRAWING:
         torch.manual_seed(seed)
         layers = Layers(
@@ -175,7 +176,7 @@ def _untrained(course: Course, *, n_classes: int, seed: int) -> Layers:
 
 
 class _Batches:
-    """Draws batches, each with its variation: moved in time, mixed in pairs, with masked bands."""
+    """Draws augmented batches: shifted in time, mixed in pairs, with masked bands."""
 
     def __init__(
         self, examples: Spectra, *, classes: Sequence[str], chance: torch.Generator, course: Course
@@ -189,10 +190,10 @@ class _Batches:
         self.background = list(classes).index(BACKGROUND)
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The batches of an epoch.
+        """Return the batches of an epoch.
 
-        Each is what the network sees [shape=(n, n_frames, N_MELS)], the share of each class at
-        each step [shape=(n, N_STEPS, n_classes)], and which steps count, as 0 or 1.
+        Each is the network's input [shape=(n, n_frames, N_MELS)], the share of each class in each
+        frame [shape=(n, N_STEPS, n_classes)], and the loss weight of each frame, 0 or 1.
         """
         batch, n_real = self._course.batch, self._course.n_real
         real = self._some(self._real, n_real)
@@ -226,10 +227,10 @@ class _Batches:
     def _mixed(
         self, log_mel: Tensor, targets: Tensor, shares: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Each scene with another one under it; background has no share beside a sound."""
+        """Mix each mixture with another one; background has no share beside a sound."""
         n = len(targets)
         partner = torch.randperm(n, generator=self._chance)
-        # The larger part is between a half and one, and near one more often than not.
+        # The larger share is between a half and one, and mostly near one.
         part = 0.5 + 0.5 * torch.cos(torch.pi / 2 * torch.rand(n, generator=self._chance))
         power = torch.pow(10.0, log_mel / 10.0)
         power = power / (power.sum(dim=2).mean(dim=1)[:, None, None] + 1e-9) * 1e-3
@@ -254,7 +255,7 @@ class _Batches:
 
 
 def _loss(logits: Tensor, shares: Tensor, counts: Tensor, *, background: int) -> Tensor:
-    """Cross entropy of the steps that count, and of each scene's sound over its steps."""
+    """Cross entropy of the frames that count, and of each mixture's sound over its frames."""
     weights = torch.ones(logits.shape[2])
     weights[background] = BACKGROUND_WEIGHT
     by_step = -(shares * logits.log_softmax(dim=2) * weights).sum(dim=2)

@@ -1,8 +1,8 @@
-"""How the shipped model is made: what it learns from, and who votes in it.
+"""The recipe of the shipped model: its training data, and its estimators.
 
-A convolutional network gives the first look. In the second look it is joined by discriminant
-analysis and support vectors over features of the sound, and by discriminant analysis over its
-textures. The three kinds err on different clips, and their vote errs least.
+A convolutional network scores frames. Segments are classified by its vote with discriminant
+analysis and support vectors over features, and discriminant analysis over textures. The three kinds
+err on different clips, and their vote errs least.
 """
 
 from __future__ import annotations
@@ -34,40 +34,41 @@ from actors.training.network import Course, Spectra
 
 SEED = 20_241
 
-#: Scenes of each clip, of each synthesised type, and beds with nothing over them.
+#: Mixtures of each clip, of each synthesised type, and beds without a sound.
 COPIES, SYNTHESISED, BEDS = 10, 250, 500
 
-#: Real scenes of an epoch, for each clip.
+#: Real mixtures of an epoch, per clip.
 SCENES_PER_CLIP = 4
 
-#: Networks of the first look. In the second they weigh as much together as one partner does.
+#: Networks for framewise scoring. In the vote, their total weight is that of one partner.
 N_NETWORKS = 1
 
 
 class Partner(NamedTuple):
-    """Who joins the networks in the second look: an algorithm, and what it looks at."""
+    """An estimator that votes with the networks on segments: an algorithm, and its input."""
 
     algorithm: str
     view: str = "features"
 
 
-#: All partners, by the name that reports call them.
+#: All partners, by their names in reports.
 PARTNERS: Mapping[str, Partner] = {
     "lda": Partner("lda"),
     "svm": Partner("svm"),
     "textures": Partner("lda", view="textures"),
 }
 
-#: Networks are trained on all groups but one, or on all.
+#: Marks a model that is trained on all groups.
 EVERYTHING = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """All that there is to learn from.
+    """All training data.
 
-    ``spectra`` holds the scenes, in the order of ``groups``. ``looks`` are those at the sounds in
-    the scenes: for each of `ear.VIEWS` a row a look, with ``labels`` and ``look_groups``.
+    ``spectra`` holds the mixtures, in the order of ``groups``. ``looks`` are the inputs of segment
+    classification for the sounds in them: for each of `inference.VIEWS` an array with a row per
+    chunk, with ``labels`` and ``look_groups``.
     """
 
     classes: tuple[str, ...]
@@ -80,7 +81,7 @@ class Material:
 
 
 def material(clips: Sequence[LabelledClip]) -> Material:
-    """Make the scenes and look at them; the same clips give the same material."""
+    """Make the mixtures and their inputs; the same clips give the same material."""
     made = list(_scenes(clips))
     classes = tuple(sorted({scene.label for scene in made}))
     rng = np.random.default_rng(SEED + 1)
@@ -113,7 +114,7 @@ def fit_partners(
     groups: NDArray[np.str_],
     seed: int,
 ) -> list[Estimator]:
-    """Train partners on looks, each at its own view of them; see `algorithms.Fit`."""
+    """Train partners, each on the view that it uses; see `algorithms.Fit`."""
     voters: list[Estimator] = []
     for algorithm, view in wanted:
         for member in algorithms.fit(algorithm, looks[view], labels, groups=groups, seed=seed):
@@ -123,8 +124,10 @@ def fit_partners(
 
 
 def networks(given: Material, *, without: Sequence[str]) -> dict[str, list[Estimator]]:
-    """Train the networks once without each of some groups, in as many processes as there are
-    processors. Every training uses one thread, so how many run at once changes nothing.
+    """Train the networks once without each of some groups, in parallel.
+
+    There are as many processes as processors. Every training uses one thread, so the number of
+    parallel trainings does not change the result.
     """
     tasks = [(group, number) for group in without for number in range(N_NETWORKS)]
     with tempfile.TemporaryDirectory(prefix="clamor-scenes-") as folder:
@@ -167,7 +170,7 @@ def _store(given: Material, folder: Path) -> None:
 
 
 def _train(folder: str, without: str, number: int) -> Convolutional:
-    """Train one network; runs in a process of its own."""
+    """Train one network, in a separate process."""
     stored = {path.stem: np.load(path) for path in Path(folder).glob("*.npy")}
     examples = Spectra(
         *(torch.from_numpy(stored[name]) for name in ("log_mel", "targets", "is_real"))
@@ -177,7 +180,7 @@ def _train(folder: str, without: str, number: int) -> Convolutional:
         f"without fold {without}" if without else "on everything"
     )
 
-    # A part of the clips is held out with its scenes.
+    # Some of the clips are held out with their mixtures.
     n_clips = round(int(stored["n_clips"]) * float(kept.mean()))
     course = Course(n_real=n_clips * SCENES_PER_CLIP)
 

@@ -1,4 +1,4 @@
-"""Labelled audio from the blob store: each recording decoded once, however many stretches of it."""
+"""Labelled audio from the blob store; each recording is decoded once for all its intervals."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from actors.science.errors import EmptyRecording, RecordingError
 from db.blobs import BlobMissing, recording_key
 from db.queries import session_queries
 
-#: What one job takes into memory, in seconds: 64 kB each, so about 460 MB. At twice the rate it
-#: takes half as many.
+#: Maximum audio of one job in memory, in seconds: 64 kB each, so about 460 MB. Half as many at
+#: twice the rate.
 MOST_TOTAL_S = 7_200.0
-#: A clip or a labelled stretch has one label; longer than this it is rather a recording with
-#: events in it. A recording to validate on may fill the whole job.
+#: Maximum length of a clip or a labelled interval, which has one label; longer ones should be
+#: recordings with events. A recording for validation may be as long as the whole job.
 MOST_CLIP_S = 300.0
-#: Shorter than this there is nothing to hear.
+#: Minimum length.
 LEAST_S = 0.1
-#: A stretch may end this much behind its recording: labels are rounded.
+#: Tolerance for an interval that ends after its recording: labels are rounded.
 END_SLACK_S = 0.05
 
 Samples = NDArray[np.float32]
@@ -35,10 +35,10 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Wanted:
-    """A recording in the blob store, or a stretch of one.
+    """A recording in the blob store, or an interval of one.
 
-    Either ``blob_key`` or ``session_id`` says where; neither, if a file was not sent. ``end_s``
-    is None for all of it.
+    Its place is ``blob_key`` or ``session_id``; neither, if a file was not sent. Without ``end_s``
+    the interval extends to the end.
     """
 
     blob_key: str | None = None
@@ -49,7 +49,7 @@ class Wanted:
 
 @dataclass
 class Read:
-    """What could be read: samples, mono, by index; and of the rest, why not."""
+    """Mono samples of readable recordings, and reasons for the others, by index."""
 
     samples: dict[int, Samples] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
@@ -64,25 +64,25 @@ def read(
     longest_s: float = MOST_CLIP_S,
     on_progress: Callable[[float], None] = lambda _fraction: None,
 ) -> Read:
-    """Read what can be read.
+    """Read all usable recordings and intervals.
 
     Parameters
     ----------
     runtime
-        For its stores.
+        Provides the stores.
     wanted
-        The recordings or stretches; the answer's indices are those of this list.
+        The recordings or intervals; the result uses the indices of this list.
     rate_hz
-        Sample rate of what is read.
+        Sample rate of the result.
     longest_s
-        A longer one is refused.
+        Longer ones are rejected.
     on_progress
-        Is told the fraction that is done; it may raise to stop the work.
+        Receives the fraction that is done; an exception from it stops the work.
 
     Raises
     ------
     Permanent
-        When all of it together is too long.
+        If the total is too long.
     """
     result = Read()
     by_key: dict[str, list[int]] = defaultdict(list)
@@ -111,13 +111,13 @@ def read(
 
 
 def _keys(runtime: Runtime, wanted: Sequence[Wanted]) -> list[str | None]:
-    """Return the blob of each recording; None if there is none."""
+    """Return the blob key of each recording; None if there is none."""
     session_ids = {each.session_id for each in wanted if each.session_id}
     known: dict[uuid.UUID, str | None] = {}
     if session_ids:
         with runtime.store.reading() as db:
             known = session_queries.served_keys(db, session_ids)
-    # Of a session that is not there any more the recording is not, either.
+    # The recording of a deleted session is deleted, too.
     return [
         known.get(each.session_id, recording_key(each.session_id))
         if each.session_id
@@ -136,7 +136,7 @@ def _read_one(
     rate_hz: int,
     tell: Callable[[], None],
 ) -> None:
-    """Decode one recording and keep the stretches that are wanted of it.
+    """Decode one recording and keep the wanted intervals of it.
 
     ``tell`` is called before each block.
     """
@@ -182,11 +182,11 @@ def _read_one(
 
 
 class _Stretch:
-    """Samples ``[start, stop)`` of a recording that comes block by block."""
+    """Samples ``[start, stop)`` of a recording that is read block by block."""
 
     def __init__(self, *, start: int, stop: int, is_open: bool, rate_hz: int) -> None:
         self.start, self.stop, self._rate_hz = start, stop, rate_hz
-        #: Whether it goes to the end of the recording, wherever that is up to ``stop``.
+        #: Whether it extends to the end of the recording, up to ``stop``.
         self.is_open = is_open
         self._pieces: list[Samples] = []
 
@@ -199,7 +199,7 @@ class _Stretch:
         return np.concatenate(self._pieces)
 
     def refusal(self, n_samples: int, *, longest_s: float) -> str | None:
-        """Why it cannot be used of a recording of ``n_samples``; None if it can."""
+        """Return why it is unusable in a recording of ``n_samples``; None if it is usable."""
         lasts_s = n_samples / self._rate_hz
         if self.is_open and n_samples > self.stop:
             return f"lasts longer than {longest_s:g} s"

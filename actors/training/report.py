@@ -1,4 +1,4 @@
-"""How the members of the shipped model's recipe compare, as a part of docs/accuracy.md."""
+"""Comparison of the estimators of the shipped model's recipe, for docs/accuracy.md."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from actors.science.types import BACKGROUND
 from actors.training import accuracy, markdown, recipe
 from actors.training.accuracy import Clips
 
-#: Conditions in which clips are named, and their signal-to-noise ratios in dB.
+#: Conditions in which clips are classified, and their signal-to-noise ratios in dB.
 CONDITIONS: Mapping[str, float | None] = {"clean": None, "10 dB": accuracy.NOISY_DB}
 
-#: Name of the vote of all members.
+#: Name of the vote of all estimators.
 VOTE = "the vote of all"
 
 Choose = Callable[[Sequence[Estimator]], Sequence[Estimator]]
 
-#: Who votes: all members, or some of them alone.
+#: The compared ensembles: all estimators, or some of them alone.
 VOTERS: Mapping[str, Choose] = {
     "the network alone": lambda members: members[: recipe.N_NETWORKS],
     "the vote without the network": lambda members: members[recipe.N_NETWORKS :],
@@ -38,7 +38,7 @@ VOTERS: Mapping[str, Choose] = {
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What held-out models make of clips, by who votes and by condition."""
+    """Scores of clips by held-out models, by ensemble and by condition."""
 
     named: Mapping[str, Mapping[str, Clips]]
     calibration: Mapping[str, float]
@@ -46,7 +46,7 @@ class Measured:
 
 
 def write(measured: Measured) -> list[str]:
-    """The lines of the report."""
+    """Return the lines of the report."""
     vote = measured.named[VOTE]
     return [
         "## The members of the shipped model",

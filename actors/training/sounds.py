@@ -1,4 +1,4 @@
-"""Sounds to learn noise types from, and copies of them as a microphone would record them.
+"""Training sounds of noise types, and copies of them as a microphone would record them.
 
 A folder holds ``esc10/``, ``everyday/`` and ``backgrounds/``. Sounds of one author, or of one fold
 of ESC-10, are in one group.
@@ -23,20 +23,20 @@ from actors.science.tagging.backbone import RATE_HZ, SHORTEST, Array
 from actors.science.tagging.tagger import PIECE, Floats
 from actors.training import dataset
 
-#: Groups of sounds; a group is held out at a time.
+#: Groups of sounds; one group at a time is held out.
 N_GROUPS = 4
 
-#: Sounds of each type, and beds, that are synthesised.
+#: Number of synthesised sounds of each type, and of synthesised beds.
 SYNTHESISED, BEDS = 24, 160
 
 #: Signal-to-noise ratios of the copies, in dB, and their gains.
 SNR_DB, GAIN_DB = (0.0, 20.0), (-15.0, 0.0)
 
-#: By how much one sound of a pair is louder than the other, at most.
+#: Maximum level difference of the sounds of a pair, in dB.
 PAIR_DB = 6.0
 
-#: How many copies hold a part of their sound, how many lie over real background, and how many
-#: synthesised sounds have been through a lossy codec.
+#: Shares of copies that contain a part of their sound, of copies over real background, and of
+#: synthesised sounds that pass a lossy codec.
 CUT_SHARE, REAL_SHARE, CODEC_SHARE = 0.5, 0.5, 0.4
 
 #: Codecs of field recorders and phones: rate, container and coding.
@@ -47,13 +47,13 @@ CODECS = (
     (16_000, "OGG", "OPUS"),
 )
 
-#: Samples of a tenth of a second.
+#: Samples in a tenth of a second.
 _BLOCK = RATE_HZ // 10
 
 
 @dataclass(frozen=True)
 class Bed:
-    """A recording of real background: the types that it holds, and whom to credit for it."""
+    """A recording of real background: the types in it, and its credits."""
 
     types: tuple[str, ...]
     author: str
@@ -76,7 +76,7 @@ BACKGROUNDS = {
     "wind": Bed(("wind",), "felix.blume", "Freesound 217506", "CC0"),
 }
 
-#: The types that are synthesised.
+#: The synthesised types.
 SYNTHETIC = {
     "alarm_tone": synth.alarm_tone,
     "broadband_hiss": synth.broadband_hiss,
@@ -93,16 +93,16 @@ class Sound:
     Attributes
     ----------
     name
-        Where it is from.
+        Origin of the sound.
     types
-        What sounds in it; nothing in a bed.
+        The types that sound; none for a bed.
     group
-        Held out together with all of the same group.
+        Held out together with all sounds of the same group.
     samples : numpy.ndarray [shape=(n,), dtype=float32]
     also
-        Types that would be no mistake.
+        Further types that are accepted.
     origin
-        The folder that it is from, if it is a recording.
+        The folder of a recording, empty for other sounds.
     """
 
     name: str
@@ -114,12 +114,12 @@ class Sound:
 
     @property
     def right(self) -> frozenset[str]:
-        """All types that are right, with the types below them."""
+        """All accepted types, with the types below them."""
         return frozenset().union(*map(noise_types.below, (*self.types, *self.also)))
 
 
 def load(path: Path) -> Array:
-    """A recording as mono at 32 kHz."""
+    """Read a recording as mono at 32 kHz."""
     with path.open("rb") as file, decode.open_recording(file) as decoder:
         rate_hz = decoder.format.rate_hz
         mono = np.concatenate([block.mean(axis=1) for block in decoder.blocks()])
@@ -155,7 +155,7 @@ def backgrounds(folder: Path) -> list[Sound]:
 
 
 def synthesised(rng: np.random.Generator) -> Iterator[Sound]:
-    """Make sounds of the synthesised types, and beds in which nothing sounds."""
+    """Make sounds of the synthesised types, and beds without sounds."""
     makers = [(name, make) for name, make in SYNTHETIC.items() for _ in range(SYNTHESISED)]
     makers += [("", synth.background_bed)] * BEDS
     for number, (name, make) in enumerate(makers):
@@ -168,7 +168,7 @@ def synthesised(rng: np.random.Generator) -> Iterator[Sound]:
 
 
 def through_codec(samples: Array, rng: np.random.Generator) -> Array:
-    """Encode and decode a sound by a lossy codec of a low rate, as field recorders do."""
+    """Encode and decode a sound by a low-rate lossy codec, as field recorders do."""
     codec = CODECS[int(rng.integers(len(CODECS)))]
     return coded(samples, codec, level=float(rng.uniform(0.0, 1.0)))
 
@@ -176,7 +176,7 @@ def through_codec(samples: Array, rng: np.random.Generator) -> Array:
 def coded(samples: Array, codec: tuple[int, str, str], *, level: float) -> Array:
     """Encode and decode a sound by a lossy codec: rate, container and coding.
 
-    ``level`` is libsndfile's level of compression, from 0 to 1.
+    ``level`` is libsndfile's compression level, from 0 to 1.
     """
     rate_hz, container, subtype = codec
     slow = soxr.resample(samples, RATE_HZ, rate_hz)
@@ -189,7 +189,7 @@ def coded(samples: Array, codec: tuple[int, str, str], *, level: float) -> Array
 
 
 def pieces(bed: Sound, rng: np.random.Generator) -> Iterator[Sound]:
-    """Cut a recording of background into pieces of many lengths."""
+    """Cut a background recording into pieces of varying length."""
     start = 0
     while bed.samples.size - start >= SHORTEST:
         length = int(np.exp(rng.uniform(np.log(SHORTEST), np.log(PIECE))))
@@ -198,7 +198,7 @@ def pieces(bed: Sound, rng: np.random.Generator) -> Iterator[Sound]:
 
 
 def copy(sound: Sound, beds: Sequence[Sound], rng: np.random.Generator) -> Sound:
-    """Cut a sound, lay it over a background and make it fainter."""
+    """Cut a sound, mix it with a background and reduce its level."""
     cut = _cut(sound.samples, rng)
     also, bed = sound.also, synth.background_bed(rng, cut.size, RATE_HZ)
     if beds and rng.random() < REAL_SHARE:
@@ -210,7 +210,7 @@ def copy(sound: Sound, beds: Sequence[Sound], rng: np.random.Generator) -> Sound
 
 
 def pair(given: Sequence[Sound], rng: np.random.Generator) -> Sound | None:
-    """Lay one sound over another of the same group; None for two of one type."""
+    """Mix two sounds of one group; return None if they are of one type."""
     first, second = (given[int(each)] for each in rng.integers(len(given), size=2))
     if first.right & second.right:
         return None
@@ -231,18 +231,18 @@ def pair(given: Sequence[Sound], rng: np.random.Generator) -> Sound | None:
 
 
 def mixed(samples: Array, snr_db: float, rng: np.random.Generator) -> Array:
-    """Lay a sound over a synthesised bed."""
+    """Mix a sound with a synthesised bed."""
     return over(samples, synth.background_bed(rng, samples.size, RATE_HZ), snr_db)
 
 
 def over(samples: Array, bed: Array, snr_db: float) -> Array:
-    """Lay a sound over a bed that is ``snr_db`` below the sound's loud tenths of a second."""
+    """Mix a sound with a bed that is ``snr_db`` below the sound's loud tenths of a second."""
     found: Array = (samples + bed * _ratio(samples, bed) * 10 ** (-snr_db / 20)).astype(np.float32)
     return found
 
 
 def _ratio(samples: Array, bed: Array) -> float:
-    """The factor by which a bed is as loud as the loud tenths of a second of a sound."""
+    """Return the gain that makes a bed as loud as the loud tenths of a second of a sound."""
     powers = _powers(samples)
     loud = powers[powers >= 0.03 * powers.max()].mean()
     return float(np.sqrt(loud / max(float(np.square(bed).mean()), 1e-12)))
@@ -255,7 +255,7 @@ def _fainter(samples: Array, rng: np.random.Generator) -> Array:
 
 
 def _cut(samples: Array, rng: np.random.Generator) -> Array:
-    """The part of a sound that is loud enough, or at times a part of that."""
+    """Return the part of a sound that is loud enough, or sometimes a part of that."""
     powers = _powers(samples)
     loud = np.flatnonzero(powers >= 1e-3 * powers.max())
     first, last = int(loud[0]), int(loud[-1]) + 1
@@ -269,14 +269,14 @@ def _cut(samples: Array, rng: np.random.Generator) -> Array:
 
 
 def _powers(samples: Array) -> Floats:
-    """Mean squares of tenths of a second."""
+    """Return mean squares of tenths of a second."""
     padded = np.pad(samples, (0, -samples.size % _BLOCK))
     found: Floats = np.square(padded, dtype=np.float64).reshape(-1, _BLOCK).mean(axis=1)
     return found
 
 
 def _groups(folder: Path) -> Callable[[str], str]:
-    """Give the group of an author: their fold of ESC-10, else one by a hash of the name."""
+    """Return a function from author to group: a fold of ESC-10, or a hash of the name."""
     folds: dict[str, str] = {}
     for row in dataset.read_labels(folder / "esc10"):
         folds.setdefault(row["author"].casefold(), row["fold"])

@@ -1,8 +1,8 @@
-"""Train the head of the base types: what the backbone's embeddings mean in noise types.
+"""Train the head of the base types, from the backbone's embeddings to noise types.
 
     python -m actors.training.tagging --data FOLDER --backbone FILE [--head FILE]
 
-``FOLDER`` is that of `sounds`. The head is judged on groups that it was not trained on.
+``FOLDER`` is that of `sounds`. The head is tested on groups that it was not trained on.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from actors.training.sounds import Sound
 #: Copies of each sound beside the whole of it, and pairs of sounds of each group.
 COPIES, PAIRS = 5, 400
 
-#: Penalties on the weights and on the biases, and how far rare types are made up for: 0 counts
-#: every sound alike, 1 every type.
+#: Penalties on the weights and on the biases, and the compensation for rare types: 0 weighs every
+#: sound alike, 1 every type.
 WEIGHT_PENALTY, BIAS_PENALTY, BALANCE = 0.02, 0.03, 0.5
 
 SEED = 20_242
@@ -42,7 +42,7 @@ VERSION = "2.0.0"
 
 @dataclass(eq=False)
 class Examples:
-    """What the head learns from: a row for each copy of a sound."""
+    """Training data of the head: a row for each copy of a sound."""
 
     embeddings: list[Array] = field(default_factory=list)
     types: list[tuple[str, ...]] = field(default_factory=list)
@@ -57,11 +57,11 @@ class Examples:
         self.groups.append(sound.group)
 
     def where(self, groups: set[str]) -> Examples:
-        """Choose the rows of some groups."""
+        """Select the rows of some groups."""
         return self.rows(row for row, group in enumerate(self.groups) if group in groups)
 
     def rows(self, chosen: Iterable[int]) -> Examples:
-        """Choose some rows."""
+        """Select some rows."""
         kept = list(chosen)
         return Examples(
             [self.embeddings[row] for row in kept],
@@ -72,14 +72,14 @@ class Examples:
 
 
 def types_of_head() -> tuple[str, ...]:
-    """Name the head's columns: all types of the table that are no group."""
+    """Return the head's columns: all types that are not groups."""
     return tuple(name for name, row in noise_types.table().items() if row.parent is not None)
 
 
 def copies(
     given: Sequence[Sound], beds: Sequence[Sound], rng: np.random.Generator
 ) -> Iterator[Sound]:
-    """Give each sound, copies of it, pieces of the beds, and pairs of sounds of a group."""
+    """Return each sound, copies of it, pieces of the beds, and pairs of sounds of a group."""
     for sound in given:
         yield sound
         for _ in range(COPIES if sound.types else 0):
@@ -93,10 +93,10 @@ def copies(
 
 
 def fit(backbone: Backbone, given: Examples, *, header: dict[str, Any]) -> Head:
-    """Train the head: logistic regressions beside the tags, with weights and biases penalised.
+    """Train the head: logistic regressions beside the tags, with penalised weights and biases.
 
-    Types that are in a row are to be likely in it, and likelier than all others; types that would
-    be no mistake count neither way. ``header`` names the backbone and its hash; see `Head`.
+    The types of a row should be probable, and more so than all others; types that are merely
+    accepted count neither way. ``header`` names the backbone and its hash; see `Head`.
     """
     types = types_of_head()
     embeddings = np.stack(given.embeddings)
@@ -126,7 +126,7 @@ def fit(backbone: Backbone, given: Examples, *, header: dict[str, Any]) -> Head:
 
 
 def _targets(given: Examples, types: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """What is in each row, and what may be said of it [both shape=(n, n_types)]."""
+    """Return the types in each row, and the types accepted in it [both shape=(n, n_types)]."""
     present = np.zeros((len(given.types), len(types)), dtype=bool)
     allowed = np.zeros_like(present)
     columns = {name: column for column, name in enumerate(types)}
@@ -141,7 +141,7 @@ def _targets(given: Examples, types: Sequence[str]) -> tuple[NDArray[np.bool_], 
 def _by_tag(
     tags: Floats, present: NDArray[np.bool_], allowed: NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """Fit one scale and one bias for all types by their tags alone: for types without examples."""
+    """Fit one scale and bias for all types by tags alone, for types without examples."""
     counts = present | ~allowed
     found = LogisticRegression(C=1e3).fit(tags[counts][:, None], present[counts])
     return float(found.coef_[0, 0]), float(found.intercept_[0])
@@ -154,9 +154,9 @@ def _descend(
     allowed: NDArray[np.bool_],
     rarity: Floats,
 ) -> tuple[float, Floats, Floats]:
-    """Minimise the penalised `surprise`; gives scale, biases and weights.
+    """Minimise the penalised `surprise`; return scale, biases and weights.
 
-    Types without examples have no weights, and are not judged alone.
+    Types without examples have no weights, and are left out of the independent loss.
     """
     learns = torch.from_numpy(present.any(axis=0)).double()
     inputs, tagged = torch.from_numpy(embeddings).double(), torch.from_numpy(tags).double()
@@ -194,18 +194,18 @@ def surprise(
     possible: torch.Tensor,
     weights: torch.Tensor,
 ) -> torch.Tensor:
-    """Compute what a head loses by its logits [shape=(n, n_types)], summed over rows.
+    """Compute the loss of a head's logits [shape=(n, n_types)], summed over rows.
 
-    The surprise of each type alone makes probabilities of several types at once, that of one type
-    among all tells the types apart. Half of each counts.
+    The mean of two terms: the binary cross-entropy of each type gives independent probabilities,
+    the cross-entropy of one type among all separates the types.
 
     Parameters
     ----------
     logits, truth, counts, possible : torch.Tensor [shape=(n, n_types)]
-        ``truth`` is where a type sounds, ``counts`` what each type alone counts, and ``possible``
-        where a type would be no mistake among all.
+        ``truth`` is where a type sounds, ``counts`` the weight of each independent term, and
+        ``possible`` where a type is accepted among all.
     weights : torch.Tensor [shape=(n,)]
-        What each row counts.
+        Weight of each row.
     """
     alone = torch.nn.functional.binary_cross_entropy_with_logits(
         logits, truth.double(), reduction="none"
@@ -217,12 +217,12 @@ def surprise(
 
 
 def header_of(data: bytes) -> dict[str, Any]:
-    """Name the backbone of a weight file in a head's header."""
+    """Return the header fields that identify the backbone of a weight file."""
     return {"backbone": "mn04_as", "backbone_sha256": hashlib.sha256(data).hexdigest()}
 
 
 def learn_from(folder: Path, backbone: Backbone) -> tuple[Examples, list[Sound]]:
-    """Embed all that there is to learn from; the recordings come with it."""
+    """Embed all training data; also return the sounds."""
     rng = np.random.default_rng(SEED)
     given = [*material.sounds(folder), *material.synthesised(rng)]
     print(f"{len(given)} sounds; embedding copies of them", flush=True)
@@ -263,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def credits_text(rows: Sequence[dict[str, str]]) -> str:
-    """Credit whoever recorded the sounds that the head was trained on."""
+    """Credit the authors of the sounds that the head was trained on."""
     lines = [
         "# Credits of the base types",
         "",
@@ -289,7 +289,7 @@ def credits_text(rows: Sequence[dict[str, str]]) -> str:
 
 
 def accuracy(head: Head, backbone: Backbone, given: Examples) -> float:
-    """Compute the share of sounds whose likeliest type is right."""
+    """Compute the fraction of sounds whose most probable type is correct."""
     embeddings = np.stack(given.embeddings)
     best = head.logits(embeddings, backbone.tags(embeddings)).argmax(axis=1)
     hits = [

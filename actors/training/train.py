@@ -1,4 +1,4 @@
-"""``train_noise_classifier``: labelled recordings in, a registered model with its card out."""
+"""``train_noise_classifier``: train a model on labelled recordings, and register it."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from db.queries.model_queries import JobWork
 from db.queue import claims
 from db.tables.training import TrainingClip, TrainingJob
 
-#: The share of the bar that reading takes, and where learning ends.
+#: Progress at the end of reading, and at the end of training.
 READ_SHARE, LEARNT_SHARE = 0.2, 0.95
 
 
 def train_noise_classifier(runtime: Runtime, nudge: TrainNoiseClassifier) -> None:
-    """Read the clips, learn, and register the model; clips that cannot be used are named."""
+    """Read the clips, train, and register the model; unusable clips are listed with a reason."""
     take = partial(claims.this, JobWork(job=TrainingJob, id=nudge.job_id))
     runner.run(runtime, nudge, take, partial(_train, runtime))
 
@@ -108,7 +108,7 @@ def _read(
 
 
 def _name(row: TrainingClip) -> str:
-    """A clip's name, which no other clip of the job has."""
+    """Return a name that is unique among the clips of the job."""
     stretch = "" if row.end_s is None else f" {row.start_s:g}-{row.end_s:g} s"
     return f"{row.clip_index}: {row.file_name}{stretch}"
 
@@ -140,7 +140,7 @@ def _learn(
 
 
 def _card(learnt: Learnt, clips: Sequence[LabelledClip]) -> dict[str, Any]:
-    # By content, so that the same clips under other names and in another order are the same data.
+    # Hash contents, so that the hash is independent of the names and the order of clips.
     hashes = sorted(
         hashlib.sha256(f"{clip.label}\n{clip.group}\n".encode() + clip.samples.tobytes()).digest()
         for clip in clips
@@ -165,7 +165,7 @@ def _outcome(
     outcomes: dict[int, str | None],
     user_id: uuid.UUID | None,
 ) -> runner.Outcome:
-    """Store the model and the picture of its confusion matrix; they count once the row says so."""
+    """Store the model and its confusion matrix; they take effect with the commit of the row."""
     prefix = training_prefix(work.id)
     model_key = lease.own(f"{prefix}model-{lease.attempt}")
     picture_key = lease.own(f"{prefix}confusion-{lease.attempt}.png")

@@ -1,4 +1,4 @@
-"""Trees that scikit-learn has grown, as the flat arrays of a `Forest`."""
+"""Conversion of scikit-learn's trees to the flat arrays of a `Forest`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from actors.science.detection.ensemble import LEAF, Forest
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """One tree: its nodes with each left child right behind its parent, and its leaves' values.
+    """One tree: its nodes, each left child right after its parent, and its leaves' values.
 
-    ``feature`` is `LEAF` for a leaf; ``right`` counts from the tree's own root; ``values``
+    ``feature`` is `LEAF` for a leaf; ``right`` is relative to the tree's root; ``values``
     [shape=(n_leaves, n_classes)] are in the order of the leaves among the nodes.
     """
 
@@ -27,9 +27,9 @@ class Tree:
 
 
 def of_shares(trees: Iterable[Any], *, n_features: int) -> Forest:
-    """A random forest or extra trees, from the ``tree_`` of each of its estimators.
+    """Convert a random forest or extra trees, from the ``tree_`` of each of its estimators.
 
-    Leaves are kept as float16, good for a thousandth of a share.
+    Leaves are stored as float16, which is accurate to a thousandth of a share.
     """
     return _forest([_of_shares(tree) for tree in trees], n_features=n_features, dtype="f2")
 
@@ -37,10 +37,10 @@ def of_shares(trees: Iterable[Any], *, n_features: int) -> Forest:
 def of_boosting(
     rounds: Sequence[Sequence[Any]], *, baseline: NDArray[np.float64], n_features: int
 ) -> Forest:
-    """Gradient boosting, from the structured nodes of each round's trees.
+    """Convert gradient boosting, from the structured nodes of each round's trees.
 
-    A round has a tree for each class, or one alone when there are two classes: it tells of the
-    second one, and the first one's logit is 0.
+    A round has a tree for each class. For two classes it has one, for the second class; the logit
+    of the first is 0.
     """
     n_classes = max(2, baseline.size)
     grown = [
@@ -80,7 +80,7 @@ def _of_boosting(nodes: NDArray[Any], *, column: int, n_classes: int) -> Tree:
 
 
 def _check_order(left: NDArray[Any], is_leaf: NDArray[np.bool_]) -> None:
-    """Both libraries of trees lay them out in this order; neither promises it."""
+    """Check the order of nodes, which scikit-learn's trees have without guaranteeing it."""
     assert (left == np.flatnonzero(~is_leaf) + 1).all()
 
 
@@ -110,7 +110,7 @@ def _forest(
 
 
 def _not_above(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The largest float32 up to each threshold: float32 features then go the very same way."""
+    """Round thresholds down to float32, so that float32 features take the same branches."""
     rounded = threshold.astype(np.float32)
     lower = np.nextafter(rounded, np.float32(-np.inf))
     return np.where(rounded > threshold, lower, rounded)

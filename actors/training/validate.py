@@ -1,4 +1,4 @@
-"""``validate_model``: is a model's file whole, and how good is it on a labelled set?"""
+"""``validate_model``: check a model's file, and measure its accuracy on a labelled set."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from db.queue import claims
 from db.tables.models import NoiseModel
 from db.tables.training import Validation
 
-#: The share of the bar that reading takes.
+#: Progress at the end of reading.
 READ_SHARE = 0.3
 
 
 def validate_model(runtime: Runtime, nudge: ValidateModel) -> None:
-    """Write a report of a model. A file of an unknown model that passes is registered."""
+    """Write a report of a model; register an unknown model's file that passes the checks."""
     take = partial(claims.this, JobWork(job=Validation, id=nudge.validation_id))
     runner.run(runtime, nudge, take, partial(_validate, runtime))
 
@@ -82,7 +82,7 @@ def _checks(
 
 
 def _quality(runtime: Runtime, model: Model, labelled: dict[str, Any], bar: Bar) -> dict[str, Any]:
-    """The part of the report that speaks of a labelled set."""
+    """Return the part of the report on a labelled set."""
     every, listener = labelled["recordings"], _listener(runtime, model)
     tell_read, tell_heard = bar.part(0.0, READ_SHARE), bar.part(READ_SHARE, 1.0)
     read = recordings.read(
@@ -113,7 +113,7 @@ def _quality(runtime: Runtime, model: Model, labelled: dict[str, Any], bar: Bar)
 
 
 def _listener(runtime: Runtime, model: Model) -> Listener:
-    """The model, with its head if it has one."""
+    """Return the model, with its head if it has one."""
     if model.head is None:
         return Listener(model)
     tagger = needed_backbone(runtime, f"the model {model.header['name']}")

@@ -1,7 +1,7 @@
-"""Models that hear samples, of somebody's labelled clips: a network, alone or with others.
+"""Training of models over samples on a user's labelled clips: a network, alone or in a vote.
 
-Everything is bounded by counts: scenes, batches, folds. So a training takes about as long for ten
-clips as for thousands, and no clock has a say in what comes of it.
+The work is bounded by counts of mixtures, batches and folds. So training takes about as long for
+ten clips as for thousands, and its result does not depend on time limits.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from actors.training.recipe import Partner
 
 @dataclass(frozen=True)
 class Hearer:
-    """One way to train: a line for whoever has to choose, and who joins the network's vote."""
+    """A training algorithm: a line of help, and the partners in the network's vote."""
 
     help: str
     partners: tuple[Partner, ...] = ()
 
 
-#: The algorithms by name. The second one is that of the shipped model.
+#: The algorithms by name. The shipped model uses the second one.
 ALGORITHMS: Mapping[str, Hearer] = {
     "cnn": Hearer("a convolutional network that hears every tenth of a second; the slowest"),
     "cnn_vote": Hearer(
@@ -57,20 +57,20 @@ ALGORITHMS: Mapping[str, Hearer] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How much is learned from, and for how long.
+    """The amount of training data, and the length of the training.
 
     Attributes
     ----------
     course
-        That of every network.
+        Size and training of every network.
     n_scenes
-        Scenes of clips, about as many of each class. More take longer to make, and memory.
+        Mixtures of clips, about as many for each class. More take longer to make, and more memory.
     most_copies
-        Scenes of one clip, or of five seconds of a longer one, at most.
+        Maximum number of mixtures of one clip, or of five seconds of a longer one.
     n_beds
-        Scenes of background alone.
+        Mixtures of background alone.
     n_folds
-        Folds at most: each is another network.
+        Maximum number of folds, each of which trains another network.
     """
 
     course: Course
@@ -80,36 +80,36 @@ class Effort:
     n_folds: int = 3
 
 
-#: Half of the time that a step may take, on an idle core without AVX-512. (With 540 scenes of an
-#: epoch and 35 epochs it took more than all of it on one that was busy.)
+#: Takes half of the time limit of a step, on an idle core without AVX-512. (With 540 mixtures per
+#: epoch and 35 epochs, it exceeded the limit on a busy core.)
 EFFORT = Effort(course=Course(n_real=360, epochs=25))
 
-#: How many scenes hold their clip as it is.
+#: Share of mixtures with the unchanged clip.
 PLAIN_SHARE = 0.12
 
-#: The row of the clip that a bed was made of.
+#: The clip row of a bed.
 _NO_CLIP = -1
 
-#: What naming a fold's clips takes, as a share of the fold's time.
+#: Share of a fold's time for classifying its clips.
 _NAMING = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """Scenes, and looks at their sounds.
+    """Mixtures, and inputs of segment classification for their sounds.
 
     Attributes
     ----------
     log_mel, steps
-        The scenes, as in `Spectra` and `Scene`.
+        The mixtures, as in `Spectra` and `Scene`.
     labels, clips
-        The class of each scene, and the row of the clip that it was made of; beds of background
-        have none, and are never held out.
+        The class of each mixture, and the row of its clip; beds of background have no clip, and are
+        never held out.
     looks
-        What the second look sees of the sounds: for each of `ear.VIEWS` an array with a row a
-        look. No rows if nobody asks for them.
+        Inputs of segment classification: for each of `inference.VIEWS` an array with a row per
+        chunk. Empty for algorithms without partners.
     scenes : numpy.ndarray [shape=(n_looks,)]
-        The scene of each look.
+        The mixture of each of these rows.
     """
 
     log_mel: Tensor
@@ -121,18 +121,18 @@ class Material:
 
     @property
     def classes(self) -> list[str]:
-        """Of what something is to be heard, and background."""
+        """Classes that are audible in some mixture, and background."""
         is_heard = (self.steps == mixtures.SOUND).any(axis=1)
         return sorted({BACKGROUND, *self.labels[is_heard].tolist()})
 
     @property
     def spectra(self) -> Spectra:
-        """The scenes as the network sees them; the columns are `classes`."""
+        """The mixtures as inputs of the network; the columns are `classes`."""
         targets = network.targets(self.steps, labels=self.labels.tolist(), classes=self.classes)
         return Spectra(self.log_mel, targets, torch.from_numpy(self.clips != _NO_CLIP))
 
     def without(self, held_out: NDArray[np.bool_]) -> Material:
-        """What is left when the clips of a mask are held out."""
+        """Return the material without the clips of a mask."""
         kept = (self.clips == _NO_CLIP) | ~held_out[self.clips]
         seen = kept[self.scenes]
         return Material(
@@ -148,9 +148,10 @@ class Material:
 def make(
     clips: Sequence[LabelledClip], *, algorithm: str, seed: int, effort: Effort, tell: Tell
 ) -> Material:
-    """Make scenes of the clips and of beds, and look at them.
+    """Make mixtures of the clips and of beds, and their inputs of segment classification.
 
-    ``tell`` is told the part that is done before each scene; what it raises stops the work.
+    ``tell`` receives the fraction that is done before each mixture; an exception from it stops the
+    work.
     """
     rng, look_rng = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     taken = list(_taken(clips, rng, effort))
@@ -158,7 +159,7 @@ def make(
     steps: list[NDArray[np.int8]] = []
     labels: list[str] = []
     looks: list[list[Look]] = []
-    # One at a time: the samples of all scenes together would take ten times the memory.
+    # One at a time: the samples of all mixtures together would take ten times the memory.
     for scene in _scenes([piece for _, piece in taken], rng, n_beds=effort.n_beds):
         tell(len(labels) / (len(taken) + effort.n_beds))
         log_mel.append(cnn.log_mel(scene.samples).half())
@@ -187,21 +188,21 @@ def validate(
     effort: Effort,
     tell: Tell,
 ) -> tuple[Scores, float]:
-    """Let every clip be named, as the product names it, by what was trained without its fold.
+    """Classify every clip, as the product does, by a model that was trained without its fold.
 
     Returns
     -------
     scores : numpy.ndarray [shape=(n_clips, n_classes), dtype=float32]
         Columns are the classes of the material.
     temperature
-        That of the vote at which the truth is likeliest, of the clips that were held out.
+        The temperature of the vote that maximises the likelihood of held-out clips.
     """
     by_group = cross_validation.deal(clips, seed=seed, most=effort.n_folds)
     folds = np.array([by_group[clip.group] for clip in clips])
     truth = np.array([clip.label for clip in clips])
     classes = given.classes
     raw = np.zeros((len(clips), len(classes)))
-    # A clip of a class that its fold never learnt says nothing about how sure to be.
+    # A clip of a class that is missing from its fold's training says nothing of calibration.
     says = np.array([clip.samples.any() for clip in clips], dtype=bool)
     every = np.unique(folds).tolist()
     for done, fold in enumerate(every):
@@ -221,12 +222,12 @@ def validate(
         model = _model(voters, learns.classes, algorithm=algorithm)
         for number, row in enumerate(rows):
             tell_fold(1.0 - _NAMING * (1.0 - number / len(rows)))
-            # An empty clip is named like silence: there is no recording without a sample.
+            # An empty clip is classified as silence: a recording has at least one sample.
             samples = np.pad(clips[row].samples, (0, clips[row].samples.size == 0))
             raw[row, columns] = inference.name_clip(model, samples)
     named = Clips(truth, folds.astype(str), raw, tuple(classes))
     temperature = accuracy.fit_temperature([named.where(says)])
-    # What a fold never learnt is impossible to it, not only unlikely.
+    # The probability of a class that is missing from a fold's training is exactly 0.
     scores = np.where(raw > 0, named.at(temperature).scores, 0.0)
     scores /= scores.sum(axis=1, keepdims=True)
     for row in np.flatnonzero(truth != BACKGROUND).tolist():
@@ -237,7 +238,7 @@ def validate(
 def fit(
     given: Material, *, algorithm: str, seed: int, course: Course, tell: Tell
 ) -> list[Estimator]:
-    """Train the network and whoever joins it; the columns are the classes of the material."""
+    """Train the network and its partners; the columns are the classes of the material."""
     found = network.train(
         given.spectra,
         classes=given.classes,
@@ -257,7 +258,7 @@ def fit(
 def _taken(
     clips: Sequence[LabelledClip], rng: np.random.Generator, effort: Effort
 ) -> Iterator[tuple[int, LabelledClip]]:
-    """Every class's pieces again and again, until it has had its share, with their clips' rows."""
+    """Repeat every class's pieces until it has its share; also return the rows of their clips."""
     by_class: dict[str, list[tuple[int, LabelledClip]]] = defaultdict(list)
     for row, clip in enumerate(clips):
         by_class[clip.label] += [(row, piece) for piece in _pieces(clip)]
@@ -270,7 +271,7 @@ def _taken(
 
 
 def _pieces(clip: LabelledClip) -> Iterator[LabelledClip]:
-    """The clip, or pieces as long as a scene that cover all but a step of it; they may overlap."""
+    """Return the clip, or pieces that cover all but a frame of it and may overlap."""
     n_pieces = max(1, -(-(clip.samples.size - STEP) // mixtures.N_SAMPLES))
     last = max(0, clip.samples.size - mixtures.N_SAMPLES)
     starts = np.linspace(0, last, n_pieces).astype(int).tolist()
@@ -300,5 +301,5 @@ def _model(voters: Sequence[Estimator], classes: Sequence[str], *, algorithm: st
 
 
 def _part(tell: Callable[[float], None], start: float, stop: float) -> Tell:
-    """Tells the part that is done of ``[start, stop]`` of something larger."""
+    """Map progress from 0 to 1 onto ``[start, stop]`` of a larger task."""
     return lambda part: tell(start + part * (stop - start))

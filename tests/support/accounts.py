@@ -1,4 +1,4 @@
-"""Who calls in the tests: a team with a key that may do everything but administrate, and more."""
+"""Accounts for the tests: a team whose key has every right but administration, and others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from services.app import Deps, create_app
 from services.http import keys
 
 PEPPER = "pepper of the tests, which opens nothing"
-#: The user of the team, and an administrator; every database of a test has both.
+#: The team's user, and an administrator; every test database has both.
 TEAM = uuid.UUID("11111111-1111-4111-8111-111111111111")
 ADMIN = uuid.UUID("22222222-2222-4222-8222-222222222222")
 TEAM_SCOPES = tuple(scope for scope in SCOPES if scope != "admin")
@@ -30,7 +30,7 @@ KEY, ADMIN_KEY = str(_TEAM_KEY), str(_ADMIN_KEY)
 
 
 def add_first(database_url: str) -> None:
-    """Write down the team and the administrator, with their keys."""
+    """Add the team and the administrator, with their keys."""
     store = Store(database_url, pool_size=1)
     with store.transaction() as db:
         add_user(db, TEAM, "team@example.org")
@@ -41,7 +41,7 @@ def add_first(database_url: str) -> None:
 
 
 def add_user(db: Session, user_id: uuid.UUID, email: str) -> uuid.UUID:
-    """Write down a user."""
+    """Add a user."""
     return account_queries.add_user(db, id=user_id, email=email, name=email.partition("@")[0]).id
 
 
@@ -53,7 +53,7 @@ def add_key(
     key: keys.Shown | None = None,
     **values: Any,
 ) -> str:
-    """Write down a key; what its holder shows."""
+    """Add a key; return it as its holder presents it."""
     made = key or keys.new()
     values = {"name": "a key", "secret_hash": keys.Hasher(PEPPER).of(made)} | values
     account_queries.add_key(db, id=made.id, user_id=user_id, scopes=list(scopes), **values)
@@ -61,28 +61,28 @@ def add_key(
 
 
 def secret_of(shown: str) -> str:
-    """The part of a key that is a secret. (It may have underscores of its own.)"""
+    """Return the secret part of a key, which may contain underscores."""
     key = keys.parse(shown)
     assert key is not None
     return key.secret
 
 
 def bearer(key: str = KEY) -> dict[str, str]:
-    """The header by which a caller shows a key."""
+    """Return the authorization header for a key."""
     return {"Authorization": f"Bearer {key}"}
 
 
 def client(
     app: falcon.App[falcon.Request, falcon.Response], key: str = KEY
 ) -> falcon.testing.TestClient:
-    """A client of an application that shows a key with every request."""
+    """Return a client of an application that sends a key with every request."""
     return falcon.testing.TestClient(app, headers=bearer(key))
 
 
 def client_of(
     runtime: Runtime, key: str = KEY, *, settings: Settings | None = None
 ) -> falcon.testing.TestClient:
-    """A client of an API over the stores and the broker of a worker."""
+    """Return a client of an API over the stores and the broker of a worker."""
     given = Deps(
         settings=settings or runtime.settings,
         store=runtime.store,

@@ -19,12 +19,13 @@ from tests.support import programs, servers
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Headless Chromium, or Chrome, of this machine.
+    """Start headless Chromium, or Chrome, from this machine.
 
     Raises
     ------
     servers.ServerUnavailable
-        If it, or what Playwright's driver needs, is not installed, or if it does not start.
+        If the browser or the dependencies of Playwright's driver are not installed, or if it does
+        not start.
     """
     for package in programs.missing(["libatomic1", "chromium"]):
         raise servers.ServerUnavailable(f"No browser: {programs.remedy(package)}")
@@ -32,7 +33,7 @@ def chromium() -> Iterator[Browser]:
         try:
             started = playwright.chromium.launch(
                 executable_path=programs.browser(),
-                # As root there is no sandbox. It shows pages of these tests alone.
+                # There is no sandbox for root. The browser only opens pages of these tests.
                 args=["--no-sandbox", "--disable-dev-shm-usage"],
             )
         except PlaywrightError as error:
@@ -45,8 +46,9 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def served(app: falcon.App[Any, Any], stopping: threading.Event) -> Iterator[str]:
-    """The URL of an application that this process serves, a thread a request; ``stopping`` ends
-    its streams.
+    """Serve an application from this process, one thread per request; return its URL.
+
+    ``stopping`` ends its streams.
     """
     with make_server("127.0.0.1", 0, app, _Server, _Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
@@ -60,8 +62,9 @@ def served(app: falcon.App[Any, Any], stopping: threading.Event) -> Iterator[str
 
 
 def assert_accessible(page: Page) -> None:
-    """Assert that axe finds no violation and that nothing scrolls sideways: wide and narrow, light
-    and dark.
+    """Assert that axe finds no violation and that nothing scrolls sideways.
+
+    Checks wide and narrow pages, light and dark.
     """
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 900})
@@ -78,4 +81,4 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the application has a log of its own."""
+        """Do nothing: the application has its own log."""

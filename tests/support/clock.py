@@ -1,4 +1,4 @@
-"""Periodic jobs in this process, asked for by somebody."""
+"""Periodic jobs in this process, run on request."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.support.pipeline import handle
 
 
 def ask(runtime: Runtime, nudge: Nudge, **options: Any) -> JobRun:
-    """Ask for a run of a job, and let it be done; how it ended."""
+    """Request a run of a job, and perform it; return its outcome."""
     job = jobs.job_named(nudge.actor)
     assert job is not None
     with runtime.store.transaction() as db:
         now = session_queries.clock(db)
-        # The slot of the schedule counts as done: it is not what the test is about.
+        # Mark the slot of the schedule as done: it is not under test.
         slot_id = job_run_queries.add_run(db, job.name, job.latest_slot(now), source="clock")
         if slot_id is not None:
             db.execute(update(JobRun).where(JobRun.id == slot_id).values(state="completed"))
@@ -34,7 +34,7 @@ def ask(runtime: Runtime, nudge: Nudge, **options: Any) -> JobRun:
 
 
 def pass_days(runtime: Runtime, days: float) -> None:
-    """Let some days pass for the blobs that are marked."""
+    """Age the marks of blobs by some days."""
     with runtime.store.transaction() as db:
         db.execute(
             text("UPDATE orphan_blobs SET marked_at = marked_at - make_interval(secs => :s)"),
@@ -43,8 +43,9 @@ def pass_days(runtime: Runtime, days: float) -> None:
 
 
 def clean_up_twice(runtime: Runtime) -> dict[str, Any]:
-    """Let ``clean_up`` mark what no row names, however much it is, and remove it eight days later;
-    the result of the second run.
+    """Run ``clean_up`` to mark all blobs without a row, and again eight days later to remove them.
+
+    Returns the result of the second run.
     """
     assert ask(runtime, CleanUp(), force=True).state == "completed"
     pass_days(runtime, 8)

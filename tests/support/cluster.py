@@ -1,4 +1,4 @@
-"""Clamor's own processes, started as an operator starts them, and killed as fate kills them."""
+"""Clamor's own processes, started as an operator would, and killed as a failure would."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.support import accounts
 
 T = TypeVar("T")
 
-#: A worker loads torch, which takes a minute when the machine is busy.
+#: A worker loads torch, which takes a minute on a busy machine.
 START_S = 180.0
 
 
 def eventually(look: Callable[[], T | None], *, timeout_s: float = 60.0, what: str = "") -> T:
-    """What ``look`` returns, as soon as it returns something true."""
+    """Return the first true result of ``look``."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         found = look()
@@ -38,7 +38,7 @@ def eventually(look: Callable[[], T | None], *, timeout_s: float = 60.0, what: s
 
 
 class Process:
-    """One running ``clamor`` command and its children; ``under`` is put before it."""
+    """One running ``clamor`` command and its children; ``under`` is a prefix of the command."""
 
     def __init__(
         self, arguments: list[str], *, env: dict[str, str], log: Path, under: Sequence[str] = ()
@@ -55,28 +55,28 @@ class Process:
             )
 
     def kill(self) -> None:
-        """kill -9, with all children."""
+        """Send SIGKILL, to all children as well."""
         os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()
 
     def freeze(self) -> None:
-        """Let it stand still, with all children, as a machine does that has no time for it."""
+        """Stop execution, with all children, as on an overloaded machine."""
         os.killpg(self.popen.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on after :meth:`freeze`; nothing happens if it is dead."""
+        """Continue after :meth:`freeze`; do nothing if the process is dead."""
         with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGCONT)
 
     def stop(self, timeout_s: float = 40.0) -> int:
-        """SIGTERM, as Kubernetes does; the exit code."""
+        """Send SIGTERM, as Kubernetes does; return the exit code."""
         self.popen.terminate()
         return self.popen.wait(timeout_s)
 
     def peak_memory_bytes(self) -> int:
-        """Return the most resident memory that the process and its children have had so far.
+        """Return the maximum resident memory of the process and its children so far.
 
-        Linux keeps this figure, so that no peak is missed between two looks.
+        Linux maintains this figure, so no peak is missed between two measurements.
         """
         process = psutil.Process(self.popen.pid)
         return sum(map(_peak_bytes, [process, *process.children(recursive=True)]))
@@ -117,14 +117,14 @@ class Cluster:
                 process.kill()
 
     def start(self, *arguments: str, under: Sequence[str] = ()) -> Process:
-        """Start one ``clamor`` command; ``under`` is put before it."""
+        """Start one ``clamor`` command; ``under`` is a prefix of the command."""
         log = self._folder / f"{len(self._running)}-{arguments[0]}.log"
         process = Process(list(arguments), env=self.env, log=log, under=under)
         self._running.append(process)
         return process
 
     def worker(self, *, processes: int = 1, under: Sequence[str] = ()) -> Process:
-        """Start a worker, and wait until all of its processes work."""
+        """Start a worker, and wait until all of its processes are ready."""
         process = self.start("worker", "--processes", str(processes), under=under)
         eventually(
             lambda: process.log.read_text().count("Worker process is ready") == processes,
@@ -135,7 +135,7 @@ class Cluster:
 
     @contextmanager
     def api(self) -> Iterator[Client]:
-        """Start an API, and wait until it answers."""
+        """Start an API, and wait until it responds."""
         port = free_port()
         self.serve(port)
         client = Client(f"http://127.0.0.1:{port}", key=accounts.ADMIN_KEY)
@@ -143,7 +143,7 @@ class Cluster:
         client.close()
 
     def serve(self, port: int, *arguments: str, under: Sequence[str] = ()) -> Process:
-        """Start an API on a port, and wait until it answers."""
+        """Start an API on a port, and wait until it responds."""
         process = self.start("serve", "--port", str(port), *arguments, under=under)
         client = Client(f"http://127.0.0.1:{port}", key=accounts.ADMIN_KEY)
 

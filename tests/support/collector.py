@@ -1,4 +1,4 @@
-"""A collector of traces: takes what OpenTelemetry sends over HTTP, and remembers the spans."""
+"""A trace collector: receives OpenTelemetry data over HTTP, and stores the spans."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 @dataclass(frozen=True)
 class Span:
-    """One span, as it arrived."""
+    """One received span."""
 
     service: str
     name: str
@@ -28,13 +28,13 @@ class Span:
 
 @dataclass
 class Collector:
-    """What has arrived so far."""
+    """The spans received so far."""
 
     url: str = ""
     spans: list[Span] = field(default_factory=list)
 
     def take(self, body: bytes) -> None:
-        """Remember the spans of one request."""
+        """Store the spans of one request."""
         sent = ExportTraceServiceRequest.FromString(body)
         for resource in sent.resource_spans:
             service = _values(resource.resource.attributes).get("service.name", "")
@@ -59,7 +59,7 @@ def _values(attributes: Any) -> dict[str, Any]:
 
 @contextmanager
 def collector() -> Iterator[Collector]:
-    """A collector that listens for as long as the block lasts."""
+    """Run a collector for the duration of the block."""
     collecting = Collector()
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Small files that are more than they look like, or say that they are."""
+"""Small files that expand to large ones, or declare that they do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RATE_HZ = 16_000
 
 
 def long_silence(minutes: int) -> bytes:
-    """FLAC of digital silence: three kilobytes a minute."""
+    """Return FLAC of digital silence: three kilobytes per minute."""
     file = io.BytesIO()
     with soundfile.SoundFile(file, "w", RATE_HZ, 1, format="FLAC") as flac:
         for _ in range(minutes):
@@ -23,30 +23,30 @@ def long_silence(minutes: int) -> bytes:
 
 
 def without_length(flac: bytes) -> bytes:
-    """The same FLAC as a streaming recorder writes it: its header does not know the length."""
+    """Return the same FLAC as from a streaming recorder: without a length in its header."""
     header = bytearray(flac)
-    # 36 bits of STREAMINFO, which begins behind the mark and a block's header of 4 bytes each.
+    # 36 bits of STREAMINFO, which begins after the marker and a block header of 4 bytes each.
     header[21] &= 0xF0
     header[22:26] = bytes(4)
     return bytes(header)
 
 
 def m4a(seconds: float) -> bytes:
-    """AAC of digital silence."""
+    """Return AAC of digital silence."""
     samples = np.zeros((round(seconds * RATE_HZ), 1), np.float32)
     return encoded_av(samples, rate_hz=RATE_HZ, kind="ipod", codec="aac")
 
 
 def announcing(m4a: bytes, seconds: float) -> bytes:
-    """The same AAC with headers that tell another length."""
+    """Return the same AAC with another length in its headers."""
     header = bytearray(m4a)
     scale = 0
-    # The movie's and the track's lengths stand behind their scales, in boxes of version 0.
+    # The lengths of the movie and the track follow their timescales, in boxes of version 0.
     for name in (b"mvhd", b"mdhd"):
         at = header.index(name)
         [scale] = struct.unpack_from(">I", header, at + 16)
         struct.pack_into(">I", header, at + 20, round(scale * seconds))
-    # A list of edits would have a player stop there.
+    # A player would stop at the length in an edit list.
     at = header.find(b"edts")
     if at >= 0:
         header[at : at + 4] = b"free"
@@ -54,7 +54,7 @@ def announcing(m4a: bytes, seconds: float) -> bytes:
 
 
 def counting(m4a: bytes, n_packets: int) -> bytes:
-    """The same AAC with tables that count packets which are not there."""
+    """Return the same AAC with tables that declare more packets than there are."""
     header = bytearray(m4a)
     at = header.index(b"stsz")
     struct.pack_into(">II", header, at + 8, 1, n_packets)
@@ -67,7 +67,7 @@ def counting(m4a: bytes, n_packets: int) -> bytes:
 
 
 def ogg_announcing(seconds: float, *, lasts_s: float) -> bytes:
-    """Ogg Vorbis of digital silence whose last page tells another time."""
+    """Return Ogg Vorbis of digital silence whose last page declares another time."""
     file = io.BytesIO()
     samples = np.zeros(round(lasts_s * RATE_HZ), np.float32)
     soundfile.write(file, samples, RATE_HZ, format="OGG", subtype="VORBIS")
@@ -80,7 +80,7 @@ def ogg_announcing(seconds: float, *, lasts_s: float) -> bytes:
 
 
 def _ogg_sum(page: bytearray) -> int:
-    """The check sum of an Ogg page."""
+    """Return the checksum of an Ogg page."""
     found = 0
     for byte in page:
         found ^= byte << 24

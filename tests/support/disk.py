@@ -1,4 +1,4 @@
-"""What of a folder would survive a power failure, by the calls of ``os.fsync``."""
+"""Simulation of a power failure for a folder, based on the calls of ``os.fsync``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from db.durable import UNFINISHED
 
 
 class Disk:
-    """Remembers which files were flushed, and with which names their folders were."""
+    """Records which files were flushed, and with which names their folders were."""
 
     def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
         self.root = root
         self.n_flushes = 0
-        #: The files that were given their names, in this order.
+        #: The files that were renamed to their final names, in order.
         self.finished: list[Path] = []
         self._files: set[int] = set()
         self._names: dict[int, set[str]] = {}
@@ -25,7 +25,7 @@ class Disk:
         patch.setattr(os, "fsync", self._flush)
 
     def lost(self) -> list[str]:
-        """The finished files below the folder that a power failure would take away."""
+        """Return the finished files below the folder that a power failure would lose."""
         files = [path for path in self.root.rglob("*") if path.is_file()]
         return sorted(
             str(path.relative_to(self.root))
@@ -35,7 +35,7 @@ class Disk:
         )
 
     def is_flushed(self, path: Path) -> bool:
-        """Whether a file's content is on disk."""
+        """Return whether a file's content is on disk."""
         return path.stat().st_ino in self._files
 
     def _is_named(self, path: Path) -> bool:

@@ -1,9 +1,9 @@
 """The command lines of the documents, as scripts that can be run.
 
-What stands behind ``sh`` at the begin of a block says how it is run:
+The words after ``sh`` at the start of a block determine how it is run:
 
 - nothing: it must succeed, and so must each request in it;
-- ``walk``: the block behind it is its output;
+- ``walk``: the next block is its expected output;
 - ``refused``: its last request is refused;
 - ``up``: it starts a service;
 - ``not-run: REASON``: it is not run here.
@@ -21,15 +21,15 @@ README = ROOT / "README.md"
 DOCUMENTS = (README, *sorted((ROOT / "docs").glob("*.md")))
 BLOCK = re.compile(r"^( *)```(.*)\n((?:(?! *```).*\n)*) *```$", re.MULTILINE)
 NOT_RUN = "not-run: "
-#: Each request that is refused fails its command and shows nothing; here the answer is wanted.
+#: By default a refused request fails its command without output; here the response is needed.
 SHOW_REFUSAL = 'curl() { command curl --no-fail --fail-with-body "$@"; }\n'
-#: Between the outputs of two steps.
+#: Separates the outputs of two steps.
 END = "--- end of a step ---"
 
 
 @dataclass
 class Step:
-    """A block of command lines, and the answer that stands behind it."""
+    """A block of command lines, and the expected output after it."""
 
     script: str
     how: str = ""
@@ -38,11 +38,11 @@ class Step:
 
     @property
     def reason(self) -> str | None:
-        """Why it is not run here, or None."""
+        """Why the block is not run here, or None."""
         return self.how.removeprefix(NOT_RUN) if self.how.startswith(NOT_RUN) else None
 
     def shell(self) -> str:
-        """What bash runs for it."""
+        """The bash script of the block."""
         script = self.script
         if "refused" in self.how:
             script = (
@@ -53,7 +53,7 @@ class Step:
 
 
 def steps(document: Path) -> list[Step]:
-    """The blocks of command lines of a document, in their order."""
+    """Return the blocks of command lines of a document, in order."""
     found: list[Step] = []
     is_walk = False
     for _, kind, text in BLOCK.findall(document.read_text()):

@@ -1,4 +1,4 @@
-"""The rows that the examples of the API's description speak of, so that they can be asked for."""
+"""The rows behind the examples of the API's description, so that they can be requested."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MODEL_FILE = b"the file of a model"
 
 
 def add(store: Store, blobs: Blobs) -> None:
-    """Write down all that the examples name: a session that is completed, its model, and so on."""
+    """Add everything that the examples name: a completed session, its model, and so on."""
     levels = json.dumps(_answer("GET /v1/sessions/{session_id:uuid}/levels"))
     blobs.put("levels.json", [levels.encode()])
     blobs.put(recording_key(SESSION), [RECORDING])
@@ -51,7 +51,7 @@ def add(store: Store, blobs: Blobs) -> None:
     with store.transaction() as db:
         for row in _rows(session_queries.clock(db)):
             db.add(row)
-            # In this order: none refers to one behind it.
+            # In this order: no row refers to a later one.
             db.flush()
 
 

@@ -1,4 +1,4 @@
-"""Temporary folders that the user of root's embedded Postgres can pass through."""
+"""Temporary folders that the user of root's embedded Postgres can traverse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def passable_folder() -> Iterator[Path]:
-    """A folder right under the temporary one, removed at the end."""
+    """Make a folder directly in the temporary one, and remove it at the end."""
     with tempfile.TemporaryDirectory(prefix="clamor-test-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
         folder.chmod(0o711)

@@ -16,7 +16,7 @@ LABELS = ("mains_hum", "siren_sweep")
 
 
 def sound(label: str, *, seconds: float = 1.5, seed: int = 0) -> NDArray[np.float32]:
-    """A sound of a type that can be synthesised; ``background`` is a bed."""
+    """Return a sound of a synthesised type; ``background`` is a bed."""
     rng = np.random.default_rng(seed)
     make = synth.SOUNDS.get(label, synth.background_bed)
     samples = make(rng, int(seconds * RATE_HZ), RATE_HZ)
@@ -26,7 +26,7 @@ def sound(label: str, *, seconds: float = 1.5, seed: int = 0) -> NDArray[np.floa
 def clips(
     *, labels: Sequence[str] = LABELS, each: int = 4, seed: int = 0
 ) -> tuple[str, dict[str, bytes]]:
-    """A manifest and its files."""
+    """Return a manifest and its files."""
     lines, files = ["file,label"], {}
     for label in labels:
         for number in range(each):
@@ -40,7 +40,7 @@ def clips(
 def form(
     texts: Mapping[str, str | bytes], files: Mapping[str, bytes], *, model: bytes | None = None
 ) -> tuple[bytes, dict[str, str]]:
-    """A multipart body and its headers."""
+    """Return a multipart body and its headers."""
     boundary = f"between-{uuid.uuid4().hex}"
     parts: list[tuple[str, bytes]] = []
     for name, value in texts.items():

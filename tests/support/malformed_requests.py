@@ -1,4 +1,4 @@
-"""Requests that no well-meaning client sends, as bytes, and what comes back, from a seed."""
+"""Malformed requests, as bytes, generated from a seed, and their responses."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-#: How long an answer may take; the machine may be busy.
+#: Maximum response time; the machine may be busy.
 ANSWER_S = 30.0
 
 
 @dataclass
 class Request:
-    """One request on its way to the wire."""
+    """A request to be sent."""
 
     method: str
     path: str
     query: str = ""
     headers: list[tuple[str, bytes]] = field(default_factory=list)
     body: bytes = b""
-    #: Whether a right length is announced; else the headers say what they say.
+    #: Whether to send a correct Content-Length; otherwise the headers are sent as they are.
     is_measured: bool = True
-    #: Whether the client goes away before all is sent that it had announced.
+    #: Whether the client disconnects before sending all that it declared.
     is_cut: bool = False
 
     def wire(self) -> bytes:
-        """What is sent."""
+        """Return the bytes to send."""
         target = self.path + (f"?{self.query}" if self.query else "")
         lines = [f"{self.method} {target} HTTP/1.1".encode("latin-1", "replace")]
         lines += [name.encode() + b": " + value for name, value in self.headers]
@@ -42,18 +42,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Route:
-    """One operation, as the API describes itself."""
+    """One operation of the API's description."""
 
     method: str
     template: str
     #: The example of its JSON body.
     example: object
-    #: The parameters of its query.
+    #: Its query parameters.
     parameters: tuple[str, ...]
 
 
 def routes_of(document: dict[str, Any]) -> list[Route]:
-    """The operations of an OpenAPI document."""
+    """Return the operations of an OpenAPI document."""
     return [
         Route(
             method.upper(),
@@ -71,7 +71,7 @@ def routes_of(document: dict[str, Any]) -> list[Route]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; status 0 if the connection was closed without a word."""
+    """A response; status 0 if the connection was closed without one."""
 
     status: int
     headers: dict[str, str]
@@ -79,11 +79,11 @@ class Answer:
 
 
 class Hostile:
-    """Makes requests, each of another kind of badness."""
+    """Generates requests that are malformed in many different ways."""
 
     def __init__(self, seed: int, *, routes: Sequence[Route], key: str, ids: Sequence[str]) -> None:
         self._rng = random.Random(seed)
-        # Most of what an endpoint has to look at comes with a body.
+        # Endpoints with a body have the most to validate.
         self._routes = [*routes, *[each for each in routes if each.example is not None] * 5]
         self._key = key
         self._ids = ids
@@ -95,11 +95,11 @@ class Hostile:
         ]  # fmt: skip
 
     def request(self) -> Request:
-        """The next one."""
+        """Generate the next request."""
         self._route = self._rng.choice(self._routes)
         made = Request(self._route.method, self._filled(self._route.template))
         made.headers = [("Host", b"clamor"), ("Authorization", f"Bearer {self._key}".encode())]
-        # Half of what is meant for an endpoint reaches it whole but for what it is about.
+        # Half of the requests for an endpoint are valid except for one fault.
         if self._route.example is not None and self._rng.random() < 0.5:
             self._almost_right(made)
         elif self._route.parameters and self._rng.random() < 0.5:
@@ -307,9 +307,9 @@ class Hostile:
 
 
 def send(port: int, made: Request) -> Answer:
-    """Send a request, and read what comes back."""
+    """Send a request, and read the response."""
     with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S) as wire:
-        # A server may close the door before it has heard all of it.
+        # A server may close the connection before it has read everything.
         with suppress(OSError):
             wire.sendall(made.wire())
             if made.is_cut:
@@ -321,10 +321,10 @@ def _answer(wire: socket.socket, *, is_head: bool) -> Answer:
     began, data = time.monotonic(), b""
     with suppress(ConnectionResetError):
         while time.monotonic() - began < ANSWER_S:
-            # A server that waits for the rest says so first.
+            # A server that waits for the body announces this first.
             data = data.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
             head, is_whole, body = data.partition(b"\r\n\r\n")
-            # A stream of events goes on: what came with its head is enough.
+            # An event stream does not end: the data after its head is enough.
             if is_whole and (is_head or b"text/event-stream" in head or len(body) >= _length(head)):
                 break
             piece = wire.recv(65_536)

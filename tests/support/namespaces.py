@@ -13,16 +13,16 @@ from tests.support.cluster import Process, eventually
 
 
 def as_pid_1() -> list[str]:
-    """The words before a command that make it PID 1 of a namespace of its own.
+    """Return a command prefix that makes the command PID 1 of a new namespace.
 
-    Without the right to make one the test is skipped with the reason, and fails in CI.
+    If namespaces are not permitted, the test is skipped with the reason, and fails in CI.
     """
     words = ["unshare", "--pid", "--fork", "--kill-child"]
     if os.geteuid() != 0:
         words += ["--user", "--map-root-user"]
     options = [["--mount-proc"]]
     if not _is_shared("/proc"):
-        # In a chroot the root is no mount whose propagation could be changed.
+        # In a chroot the root is not a mount whose propagation could be changed.
         options.append(["--mount-proc", "--propagation", "unchanged"])
     for more in options:
         try:
@@ -37,13 +37,13 @@ def as_pid_1() -> list[str]:
 
 
 def _is_shared(folder: str) -> bool:
-    """Whether what is mounted there appears in other mount namespaces too."""
+    """Return whether mounts there propagate to other mount namespaces."""
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     return any(" shared:" in line for line in mounts if line.split()[4] == folder)
 
 
 def pid_1_of(process: Process) -> psutil.Process:
-    """The process that is PID 1 below a command that began with `as_pid_1`."""
+    """Return the process that is PID 1 below a command with the prefix of `as_pid_1`."""
     return eventually(
         lambda: next(iter(psutil.Process(process.popen.pid).children()), None), what="PID 1"
     )

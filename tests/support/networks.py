@@ -1,4 +1,4 @@
-"""Small networks that hear samples, for the tests of what is done with a model."""
+"""Small networks over samples, for tests that need a model."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ WIDTHS, HIDDEN = (4, 4, 4), 8
 
 
 def hearer(classes: Sequence[str] = ("background", "rain", "sneeze"), *, seed: int = 0) -> Model:
-    """A model of one untrained network: what it hears means nothing, but depends on the sound."""
+    """Return a model of one untrained network: meaningless output that depends on the sound."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         layers = _layers(classes)
         for part in layers.modules():
-            # By torch's own start so little comes through that the answer hardly moves.
+            # With torch's default initialisation the output would hardly vary.
             if isinstance(part, (nn.Conv1d, nn.Conv2d)):
                 nn.init.kaiming_normal_(part.weight)
     return _model(layers, classes)
 
 
 def deaf(classes: Sequence[str] = ("background", "rain")) -> Model:
-    """A model that takes everything for background."""
+    """Return a model that classifies everything as background."""
     layers = _layers(classes)
     assert layers.scores.bias is not None
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A blob store in a folder that goes away, and one whose disk is full."""
+"""A blob store in a folder that becomes unavailable, and one on a full disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.chaos import stores
 
 @contextmanager
 def away(blob_url: str) -> Iterator[None]:
-    """Let every access to the store in a folder fail."""
+    """Make every access to the store in a folder fail."""
     folder = Path(unquote(urlsplit(blob_url).path))
     hidden = folder.with_name("away")
     folder.rename(hidden)
@@ -28,7 +28,7 @@ def away(blob_url: str) -> Iterator[None]:
 
 @contextmanager
 def small_disk(home: Path) -> Iterator[stores.FolderStore]:
-    """A store on a disk of its own, to be filled up; skips the test where none can be mounted."""
+    """Mount a small disk with a store, to be filled up; skip the test if that is not possible."""
     with stores.folder(home) as disk:
         if disk.cannot_fill is not None:
             pytest.skip(f"no disk to fill up: {disk.cannot_fill}")
@@ -37,7 +37,7 @@ def small_disk(home: Path) -> Iterator[stores.FolderStore]:
 
 @contextmanager
 def full(disk: stores.FolderStore) -> Iterator[None]:
-    """Leave no room on a disk."""
+    """Leave no space on a disk."""
     disk.fill()
     try:
         yield

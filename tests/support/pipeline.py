@@ -20,7 +20,7 @@ from tests.support import accounts
 
 
 def api_of(runtime: Runtime) -> falcon.testing.TestClient:
-    """A team's client of an API over a worker's own collaborators."""
+    """Return a team's client of an API over a worker's own collaborators."""
     return accounts.client(
         create_app(
             Deps(
@@ -34,7 +34,7 @@ def api_of(runtime: Runtime) -> falcon.testing.TestClient:
 
 
 def add(runtime: Runtime, content: bytes, **values: Any) -> uuid.UUID:
-    """A session as an upload leaves it, with what it was posted with."""
+    """Add a session as after an upload, with the values of the request."""
     session_id = uuid.uuid4()
     runtime.blobs.put(recording_key(session_id), content)
     with runtime.store.transaction() as db:
@@ -51,7 +51,7 @@ def add(runtime: Runtime, content: bytes, **values: Any) -> uuid.UUID:
 
 
 def detections_of(db: Session, session_id: uuid.UUID) -> list[NoiseDetection]:
-    """A session's events in the order of their onsets."""
+    """Return a session's events in order of their onsets."""
     page = list_queries.detections(
         db, session_id, order=list_queries.DETECTIONS["start_s"], after=None, limit=1_000
     )
@@ -59,7 +59,7 @@ def detections_of(db: Session, session_id: uuid.UUID) -> list[NoiseDetection]:
 
 
 def session(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
-    """A session as it stands."""
+    """Return the current row of a session."""
     with runtime.store.transaction() as db:
         found = session_queries.get_session(db, session_id)
     assert found is not None
@@ -67,7 +67,7 @@ def session(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
 
 
 def span(runtime: Runtime, session_id: uuid.UUID, index: int) -> SessionSpan:
-    """A span as it stands."""
+    """Return the current row of a span."""
     with runtime.store.transaction() as db:
         found = session_queries.get_span(db, session_id, index)
     assert found is not None
@@ -75,13 +75,13 @@ def span(runtime: Runtime, session_id: uuid.UUID, index: int) -> SessionSpan:
 
 
 def handle(runtime: Runtime, nudge: Nudge) -> None:
-    """Let the actor of a message handle it."""
+    """Handle a message by its actor."""
     [handler] = [entry.handle for entry in worker.ACTORS if entry.nudge is type(nudge)]
     handler(runtime, nudge)
 
 
 def split(runtime: Runtime, content: bytes) -> uuid.UUID:
-    """A session whose spans wait to be heard."""
+    """Add a session and split it, so that its spans are pending."""
     session_id = add(runtime, content)
     handle(runtime, ProcessAudioFile(session_id=session_id))
     handle(runtime, SplitRecording(session_id=session_id))
@@ -90,7 +90,7 @@ def split(runtime: Runtime, content: bytes) -> uuid.UUID:
 
 
 def run_to_the_end(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
-    """Handle every nudge twice, in the order in which the rows ask for it, until none is left."""
+    """Handle every nudge twice, in the order of the rows, until none is left."""
     for _ in range(20):
         with runtime.store.transaction() as db:
             found = take_stalled(db, quiet_s=0, limit=100)

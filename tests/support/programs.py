@@ -1,8 +1,8 @@
 """The programs that tests need besides Python packages: the only list of them.
 
 ``make test`` runs this module first: ``python -m tests.support.programs``. As root on Debian it
-installs what is missing; elsewhere it prints the command to run. Tests find programs here, and end
-with :func:`remedy` where one is missing.
+installs missing ones; otherwise it prints the command to run. Tests locate programs here, and end
+with :func:`remedy` if one is missing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-#: Where packages put RabbitMQ's start script. The one on Debian's path insists on changing the
+#: Location of RabbitMQ's start script in packages. The one on Debian's path always changes the
 #: user.
 RABBITMQ_SCRIPTS = (
     "/usr/lib/rabbitmq/bin/rabbitmq-server",
@@ -42,14 +42,14 @@ def browser() -> str | None:
 
 
 def _libatomic() -> bool:
-    """Return whether the library is there that Playwright's driver needs on Linux."""
+    """Return whether the library for Playwright's driver on Linux is installed."""
     try:
         return sys.platform != "linux" or bool(ctypes.CDLL("libatomic.so.1"))
     except OSError:
         return False
 
 
-#: Debian's packages, each with the look whether its program is there, from whichever source.
+#: Debian's packages, each with a check for its program, from any source.
 PACKAGES: dict[str, Callable[[], object]] = {
     "chromium": browser,
     "curl": partial(shutil.which, "curl"),
@@ -61,18 +61,18 @@ INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends")
 
 
 def missing(packages: Iterable[str] = PACKAGES) -> list[str]:
-    """Return those of the packages whose programs are not on this machine."""
+    """Return the packages whose programs are not on this machine."""
     return [package for package in packages if not PACKAGES[package]()]
 
 
 def remedy(package: str) -> str:
-    """Return a sentence that names a missing package and the command that installs all of them."""
+    """Return a sentence with a missing package and the command that installs all of them."""
     command = " ".join(("sudo", *INSTALL, *PACKAGES))
     return f"{package} is not installed. To install all programs of the tests: {command}"
 
 
 def main() -> int:
-    """Install what is missing as root on Debian, else print how; tests then skip or fail."""
+    """Install missing programs as root on Debian, else print how; tests then skip or fail."""
     absent = missing()
     if not absent:
         return 0
@@ -95,7 +95,7 @@ def main() -> int:
 
 
 def _install(packages: Iterable[str]) -> bool:
-    """Run apt-get in sight of the person at the terminal; whether it succeeded."""
+    """Run apt-get with visible output; return whether it succeeded."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     with _no_services():
         return all(
@@ -106,7 +106,7 @@ def _install(packages: Iterable[str]) -> bool:
 
 @contextlib.contextmanager
 def _no_services() -> Iterator[None]:
-    """Keep Debian's packages from starting what they install."""
+    """Prevent Debian's packages from starting services on installation."""
     if POLICY.exists():
         yield
         return

@@ -1,4 +1,4 @@
-"""Recordings for the tests, made on the spot."""
+"""Recordings for the tests, generated on demand."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from numpy.typing import NDArray
 from actors.science import synth
 
 RATE_HZ = synth.DEMO_RATE_HZ
-#: Passes for a recording until somebody decodes it.
+#: Accepted as a recording until it is decoded.
 HEADER = b"fLaC" + bytes(60)
 
 
 def demo(seed: int = 7) -> NDArray[np.float32]:
-    """The demo's recording: half a minute of several noise types."""
+    """Return the demo's recording: half a minute of several noise types."""
     samples, _truth = synth.demo_recording(seed)
     return samples
 
 
 def long(minutes: float) -> NDArray[np.float32]:
-    """The demo's recording, again and again."""
+    """Return the demo's recording, repeated."""
     return np.resize(demo(), int(minutes * 60 * RATE_HZ))
 
 
 def encode(samples: NDArray[np.float32], *, rate_hz: int = RATE_HZ, container: str = "FLAC",
            subtype: str | None = None) -> bytes:  # fmt: skip
-    """The bytes of a recording."""
+    """Encode a recording."""
     file = io.BytesIO()
     soundfile.write(file, samples, rate_hz, format=container, subtype=subtype)
     return file.getvalue()
 
 
 def write(path: Path, content: bytes) -> Path:
-    """Put a recording into a file."""
+    """Write a recording to a file."""
     path.write_bytes(content)
     return path

@@ -22,11 +22,11 @@ from obstore.store import S3Store
 from services.processes.server import free_ports
 
 START_TIMEOUT_S = 60.0
-#: A port that was free may be taken before the server listens on it; then other ports are tried.
+#: A free port may be taken before the server listens on it; then other ports are tried.
 START_TRIES = 3
 BUCKET = "clamor"
 KEY_ID, SECRET = "anyone", "anything"
-#: Whoever has this key may do everything, and nobody else anything.
+#: This key has every right; anonymous access has none.
 IDENTITIES = {
     "identities": [
         {
@@ -39,11 +39,11 @@ IDENTITIES = {
 
 
 class Ended(Exception):
-    """The server ended while it started: most likely somebody else took one of its ports."""
+    """The server exited during its start, most likely because one of its ports was taken."""
 
 
 class PrivateS3:
-    """seaweedfs with its S3 gateway; URL and blobs stay the same over restarts."""
+    """seaweedfs with its S3 gateway; URL and blobs survive restarts."""
 
     def __init__(self, folder: Path) -> None:
         parts = ("master", "volume", "filer", "s3")
@@ -56,7 +56,7 @@ class PrivateS3:
             "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}",
             "-master.volumeSizeLimitMB=64", "-volume.max=8",
             f"-s3.config={identities}",
-            # These two listen on ports of their own, which two servers cannot share.
+            # These two listen on fixed ports, which two servers cannot share.
             "-s3.port.iceberg=0", "-s3.port.lance=0",
             *(f"-{flag}={port}" for flag, port in ports.items()),
         ]  # fmt: skip
@@ -65,7 +65,7 @@ class PrivateS3:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the object store's own library reads."""
+        """Return the environment variables of the object store's library."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ALLOW_HTTP": "true",
@@ -75,7 +75,7 @@ class PrivateS3:
         }
 
     def start(self) -> None:
-        """Start it, also again after :meth:`kill`, and wait until it has its bucket."""
+        """Start it, or restart it after :meth:`kill`, and wait until its bucket exists."""
         self._process = subprocess.Popen(
             self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -87,15 +87,15 @@ class PrivateS3:
             time.sleep(0.2)
 
     def freeze(self) -> None:
-        """Let it hang: connections are taken, and nothing is answered."""
+        """Make it hang: connections are accepted, but not answered."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Continue after :meth:`freeze`."""
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """Take it away at once."""
+        """Kill it immediately."""
         self._signal(signal.SIGKILL)
         assert self._process is not None
         self._process.wait(START_TIMEOUT_S)
@@ -105,7 +105,7 @@ class PrivateS3:
         self._process.send_signal(what)
 
     def _has_bucket(self) -> bool:
-        """Make the bucket, which the gateway does as soon as its parts have found each other."""
+        """Create the bucket, which succeeds as soon as the gateway's parts have connected."""
         store = S3Store(
             BUCKET, endpoint=self.url, access_key_id=KEY_ID, secret_access_key=SECRET,
             region="us-east-1", client_options={"allow_http": True},
@@ -114,7 +114,7 @@ class PrivateS3:
         try:
             urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=5)
         except urllib.error.HTTPError as answer:
-            # It is there already: another PUT of it is refused.
+            # It already exists: another PUT of it is refused.
             return answer.code == 409
         except OSError:
             return False
@@ -123,7 +123,7 @@ class PrivateS3:
 
 @contextmanager
 def private_s3() -> Iterator[PrivateS3]:
-    """An S3 server for this test alone, which it may freeze, kill and start again."""
+    """Run an S3 server for this test alone, which it may freeze, kill and restart."""
     folder = Path(tempfile.mkdtemp(prefix="clamor-s3-"))
     server = PrivateS3(folder)
     try:
@@ -143,6 +143,6 @@ def private_s3() -> Iterator[PrivateS3]:
 
 @contextmanager
 def server() -> Iterator[str]:
-    """Start seaweedfs with its S3 gateway on free ports; the gateway's URL."""
+    """Start seaweedfs with its S3 gateway on free ports; return the gateway's URL."""
     with private_s3() as started:
         yield started.url

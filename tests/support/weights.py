@@ -1,4 +1,4 @@
-"""Weights of the backbone: random ones of its shape, and the published ones where they are."""
+"""Weights of the backbone: random ones of its shape, and the published ones if available."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from actors.training import tagging
 
 State = dict[str, Tensor]
 
-#: Where the published weights are beside a checkout.
+#: Location of the published weights relative to a checkout.
 PUBLISHED = Path(__file__).resolve().parents[2].parent / "shared" / "models" / "mn04_as_mAP_432.pt"
 
 
@@ -32,7 +32,7 @@ def random_state(*, width: float, seed: int = 0) -> State:
         elif name.endswith("running_var"):
             state[name] = torch.rand(shape, generator=chance) + 0.5
         else:
-            # So that a layer neither silences nor blows up what it is given.
+            # Scaled so that a layer neither damps nor amplifies its input.
             spread = max(1, int(np.prod(shape[1:]))) ** -0.5
             state[name] = torch.randn(shape, generator=chance) * spread
     return state
@@ -46,14 +46,14 @@ def file_of(state: object) -> bytes:
 
 
 def published() -> bytes:
-    """Read the published weights, or skip the test where they are missing."""
+    """Read the published weights, or skip the test if they are missing."""
     if not PUBLISHED.is_file():
         pytest.skip("the published weights of mn04_as are not beside this checkout")
     return PUBLISHED.read_bytes()
 
 
 def random_head(backbone_sha256: str = "", *, n_embedding: int = 384, seed: int = 0) -> Head:
-    """Draw a head of the base types that says which backbone it was trained on."""
+    """Draw a head of the base types with the hash of its backbone."""
     rng, types = np.random.default_rng(seed), tagging.types_of_head()
     n_types = len(types)
     return Head(

@@ -1,4 +1,4 @@
-"""A wire to Postgres that can be cut, and that can lose an answer: what a network does."""
+"""A proxy to Postgres that can cut connections and drop a response, as a network may."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ READ_BYTES = 64 * 1024
 
 
 class Wire:
-    """Passes on what a client and the server say to each other, as long as it is whole."""
+    """Forwards data between client and server until it is cut."""
 
     def __init__(self, server_url: str) -> None:
         self._server = conninfo.conninfo_to_dict(server_url)
@@ -23,14 +23,14 @@ class Wire:
         self._connections: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
         self._is_cut = False
-        #: What must still be said, in this order, until an answer is lost.
+        #: Texts that must still be sent, in order, before a response is dropped.
         self._awaited: list[bytes] = []
         #: Set when that has happened.
         self.lost = threading.Event()
         parts = urlsplit(server_url)
         host, port = self._listener.getsockname()
         user = f"{parts.username}:{parts.password or ''}@" if parts.username else ""
-        # In the clear, so that the wire can read along.
+        # Without encryption, so that the proxy can read the traffic.
         self.url = parts._replace(
             netloc=f"{user}{host}:{port}", query="sslmode=disable&gssencmode=disable"
         ).geturl()
@@ -38,7 +38,7 @@ class Wire:
         threading.Thread(target=self._accept, name="wire", daemon=True).start()
 
     def cut(self) -> None:
-        """End every connection, and take no new one."""
+        """Close every connection, and accept no new ones."""
         with self._lock:
             self._is_cut = True
             for pair in self._connections:
@@ -46,19 +46,20 @@ class Wire:
             self._connections.clear()
 
     def mend(self) -> None:
-        """Let connections through again."""
+        """Accept connections again."""
         with self._lock:
             self._is_cut = False
 
     def lose_commit(self, *, after: str = "") -> None:
-        """Let the server carry out the next commit, and lose its answer; the next one that follows
-        a statement which holds ``after``.
+        """Drop the response to the next commit after the server has performed it.
+
+        With ``after``, the next commit that follows a statement containing it.
         """
         self._awaited = [after.encode(), b"COMMIT"]
         self.lost.clear()
 
     def close(self) -> None:
-        """End."""
+        """Shut down."""
         self.cut()
         self._listener.close()
 
@@ -95,11 +96,11 @@ class Wire:
         is_client: bool,
         doomed: threading.Event,
     ) -> None:
-        """Pass on one direction. ``doomed`` says of the connection that its next answer is lost."""
+        """Forward one direction. ``doomed`` marks a connection whose next response is dropped."""
         with suppress(OSError):
             while data := source.recv(READ_BYTES):
                 if not is_client and doomed.is_set():
-                    # It has been carried out: the server answers after that.
+                    # The commit has been performed: the server responds after that.
                     self.lost.set()
                     break
                 if is_client and self._hears_last(data):
@@ -108,7 +109,7 @@ class Wire:
         _close(source, target)
 
     def _hears_last(self, data: bytes) -> bool:
-        """Whether all that was awaited has now been said."""
+        """Return whether all expected texts have been sent."""
         was_awaited = bool(self._awaited)
         while self._awaited and self._awaited[0] in data:
             del self._awaited[0]
@@ -124,7 +125,7 @@ def _close(*sockets: Any) -> None:
 
 @contextmanager
 def wire(server_url: str) -> Iterator[Wire]:
-    """A wire to a server, for this test alone."""
+    """Run a proxy to a server, for this test alone."""
     made = Wire(server_url)
     try:
         yield made

@@ -1,1 +1,1 @@
-"""Recordings: from a file to samples, and back."""
+"""Audio files: decoding to samples, and encoding."""

@@ -1,4 +1,4 @@
-"""Short clips cut from a recording, to be kept or sent on."""
+"""Short clips cut from a recording, for storage or delivery."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from actors.science.audio_io.decode import Decoder
 from actors.science.audio_io.flac import HIGHEST_RATE_HZ, MOST_CHANNELS
 
-#: Sound before and after an event, so that a listener hears where it begins and ends.
+#: Sound before and after an event, so that its beginning and end are audible.
 MARGIN_S = 0.5
-#: No clip is longer: an event may last as long as its recording.
+#: Maximum length of a clip: an event may be as long as its recording.
 LONGEST_S = 30.0
 
 
 def cut(decoder: Decoder, events: Sequence[tuple[float, float]]) -> list[NDArray[np.float32]]:
-    """Cut clips of some events, as :func:`each` does; all of them at once.
+    """Cut clips of some events, as :func:`each` does, and return all of them at once.
 
     Returns
     -------
@@ -36,24 +36,24 @@ def each(
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Cut clips of some events, with `MARGIN_S` around each, one after the other.
 
-    The recording is decoded once, and only up to the end of the last clip. What is held of it
-    reaches from the begin of the first clip that is not whole yet to where the decoder is: it is
-    no longer than the longest clip and a block, however many clips there are.
+    The recording is decoded once, and only up to the end of the last clip. The buffer extends from
+    the start of the first incomplete clip to the decoder's position: it is no longer than the
+    longest clip and a block, for any number of clips.
 
     Parameters
     ----------
     decoder
-        An open recording that nothing was read of.
+        An open recording from which nothing has been read.
     events
-        ``(start_s, end_s)`` of each event. Of one that is longer than `LONGEST_S` its beginning is
-        taken.
+        ``(start_s, end_s)`` of each event. A clip of an event longer than `LONGEST_S` has only its
+        beginning.
 
     Yields
     ------
     index
-        Of the event.
+        Index of the event.
     samples : numpy.ndarray [shape=(n, n_channels), dtype=float32]
-        At the recording's own rate; full scale = 1.0. Empty where the recording ends before.
+        At the recording's own rate; full scale = 1.0. Empty if the recording ends earlier.
     """
     rate_hz = decoder.format.rate_hz
     waiting = sorted(
@@ -65,7 +65,7 @@ def each(
         for index, (start_s, end_s) in enumerate(events)
     )
     held = np.zeros((0, decoder.format.n_channels), np.float32)
-    #: Where in the recording what is held begins.
+    #: Position of the buffer in the recording.
     at = 0
     done = 0
     for block in decoder.blocks() if waiting else ():
@@ -79,19 +79,19 @@ def each(
         first = min(start for _, start, _ in waiting[done:])
         n_past = min(max(first - at, 0), len(held))
         held, at = held[n_past:].copy(), at + n_past
-    # The recording ended within these, or before.
+    # The recording ended inside these clips, or before them.
     for stop, start, index in waiting[done:]:
         yield index, held[max(start - at, 0) : max(stop - at, 0)].copy()
 
 
 def to_flac(samples: NDArray[np.float32], rate_hz: int) -> bytes:
-    """A clip as a FLAC file of 24 bits.
+    """Encode a clip as a 24-bit FLAC file.
 
     Parameters
     ----------
     samples
-        [shape=(n, n_channels)], full scale = 1.0; what is louder is clipped. A rate above
-        `HIGHEST_RATE_HZ` is halved, and of more channels the first `MOST_CHANNELS` are written.
+        [shape=(n, n_channels)], full scale = 1.0; louder samples are clipped. A rate above
+        `HIGHEST_RATE_HZ` is halved, and only the first `MOST_CHANNELS` channels are written.
     """
     file = io.BytesIO()
     if rate_hz > HIGHEST_RATE_HZ:

@@ -1,8 +1,8 @@
-"""What a file's first bytes and chunk headers say, read without any decoder.
+"""Container detection from a file's first bytes and chunk headers, without a decoder.
 
-The format is recognised by content alone: a name or a media type is whatever the sender wrote.
-The chunks of WAVE and AIFF files are walked here because decoders quietly shorten what a header
-promises to what the file holds, and a recording that was cut off would pass as whole.
+The format is recognised by content alone, since names and media types may be wrong. The chunks of
+WAVE and AIFF files are parsed here because decoders silently shorten the length in the header to
+that of the file, so that a truncated recording would appear complete.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import BinaryIO
 from actors.facts import formats
 from actors.science.errors import EmptyRecording, Undecodable, UnknownFormat
 
-#: A file can have this many chunks before its audio; a crafted one could have millions.
+#: Maximum number of chunks before the audio; a crafted file could have millions.
 _MOST_CHUNKS = 1_000
 
-#: Sizes from here up to 2 GiB, and in the last stretch below 4 GiB, are what recorders write that
-#: cannot go back to the header: no file of that very size is likely.
+#: Sizes from here up to 2 GiB, and just below 4 GiB, are written by recorders that cannot go back
+#: to the header: no file is likely to have exactly these sizes.
 _UNKNOWN_SIZES = (range(0x7FFF_0000, 0x8000_0001), range(0xFFFF_0000, 0x1_0000_0000))
 
 #: 64-bit sizes from here on, a terabyte, mean the same: no recording is that large.
@@ -36,17 +36,17 @@ class Container:
         ``wav``, ``rf64``, ``w64``, ``aiff``, ``flac``, ``ogg``, ``mp3``, ``mp4``, ``aac`` or
         ``webm``.
     demuxer
-        The FFmpeg demuxer for it. It is always named, never probed: probing would let a text
-        file pass as a play list that points elsewhere.
+        The FFmpeg demuxer for it. It is always set, never probed: with probing, a text file could
+        pass as a playlist that points elsewhere.
     codec
-        What the first bytes say of the codec; empty when they do not.
+        The codec according to the first bytes; empty if unknown.
     held_share
-        The part of the promised audio bytes that the file holds, at most 1; ``None`` when the
-        header promises nothing or the container has no such header.
+        The fraction of the declared audio bytes that is in the file, at most 1; ``None`` if the
+        header declares no size or the container has no such header.
     promised_frames
-        The length that an MP3 file's first frame tells; ``None`` when it tells none.
+        The length in the first frame of an MP3 file; ``None`` if there is none.
     patches
-        Header bytes to be read in place of the file's own, by offset.
+        Replacements for header bytes of the file, by offset.
     """
 
     name: str
@@ -57,8 +57,8 @@ class Container:
     patches: dict[int, bytes] = field(default_factory=dict)
 
 
-#: Of containers whose chunks are not walked here: the FFmpeg demuxer, and the codec where the
-#: container has but one.
+#: FFmpeg demuxers of containers whose chunks are not parsed here, and the codec if the container
+#: has only one.
 _STREAMS = {
     "flac": ("flac", "flac"),
     "ogg": ("ogg", ""),
@@ -70,16 +70,16 @@ _STREAMS = {
 
 
 def recognise(file: BinaryIO) -> Container:
-    """Tell the container of a seekable binary file from its content.
+    """Detect the container of a seekable binary file from its content.
 
     Raises
     ------
     EmptyRecording
-        When the file has no bytes.
+        If the file has no bytes.
     UnknownFormat
-        When it is none of the known containers.
+        If it is not a known container.
     Undecodable
-        When a WAVE or AIFF file has no audio chunk.
+        If a WAVE or AIFF file has no audio chunk.
     """
     file.seek(0)
     head = file.read(formats.HEAD_BYTES)
@@ -92,7 +92,7 @@ def recognise(file: BinaryIO) -> Container:
         return _WALKS[name](file, name)
     tag_bytes = 0
     if name == "tagged":
-        # The tag's size has seven bits a byte. MP3, AAC and FLAC files are all seen behind it.
+        # The size of the tag has seven bits per byte. MP3, AAC and FLAC files all occur after it.
         tag_bytes = 10 + sum((head[6 + i] & 0x7F) << (21 - 7 * i) for i in range(4))
         file.seek(tag_bytes)
         head = file.read(formats.HEAD_BYTES)
@@ -106,7 +106,7 @@ def recognise(file: BinaryIO) -> Container:
 
 
 def _mp3_frames(file: BinaryIO, offset: int) -> int | None:
-    """Frames of audio that the first MPEG frame counts, by the marks that encoders write."""
+    """Return the number of audio frames from the header that encoders put into the first frame."""
     file.seek(offset)
     frame = file.read(formats.HEAD_BYTES * 4)
     if len(frame) < 4 or not formats.is_mpeg_frame(frame):
@@ -153,7 +153,7 @@ def _wave(file: BinaryIO, name: str) -> Container:
             )
         if name == "rf64":
             return Container(name, "wav")
-        # Decoders take a size of 0 at its word; give them the size that is there.
+        # Decoders take a size of 0 literally; give them the actual size.
         patches = {
             4: struct.pack("<I", min(file_bytes - 8, 0xFFFF_FFFF)),
             offset - 4: struct.pack("<I", min(held, 0xFFFF_FFFF)),
@@ -184,7 +184,7 @@ def _aiff(file: BinaryIO, name: str) -> Container:
     raise Undecodable("the AIFF file has no sound chunk")
 
 
-#: The containers whose chunks are walked.
+#: The containers whose chunks are parsed.
 _WALKS: dict[str, Callable[[BinaryIO, str], Container]] = {
     "wav": _wave, "rf64": _wave, "w64": _w64, "aiff": _aiff,
 }  # fmt: skip
@@ -193,10 +193,10 @@ _WALKS: dict[str, Callable[[BinaryIO, str], Container]] = {
 def _walk(
     file: BinaryIO, offset: int, file_bytes: int, *, layout: str
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Name, offset of the content, and size of one chunk after the other.
+    """Yield name, content offset and size of each chunk.
 
-    Chunks of RIFF and AIFF are padded to an even length and their size leaves the header out;
-    those of Wave64 are padded to eight bytes and their size has the header in it.
+    Chunks of RIFF and AIFF are padded to an even length and their size excludes the header; those
+    of Wave64 are padded to eight bytes and their size includes the header.
     """
     header = struct.Struct(layout)
     is_w64 = header.size == 24

@@ -1,10 +1,10 @@
-"""Recordings to float blocks, whatever the container, in bounded memory.
+"""Decoding of recordings to float blocks, for any container, in bounded memory.
 
-WAVE, AIFF, FLAC and Ogg Vorbis are read by libsndfile; MP3, MP4, AAC, WebM and Opus, and what
-libsndfile cannot open, by FFmpeg. (libsndfile stops at the length that it guessed from the first
-frame of an MP3 file, and half of a file that was joined from two is lost without a word.) Chained
-Ogg files are taken apart first, by `ogg`. Neither library ever sees a file name, and nothing that
-they say reaches a message: both like to quote paths.
+WAVE, AIFF, FLAC and Ogg Vorbis are read by libsndfile; MP3, MP4, AAC, WebM and Opus, and anything
+that libsndfile cannot open, by FFmpeg. (libsndfile stops at the length that it estimates from the
+first frame of an MP3 file, and silently loses half of a file that was joined from two.) Chained Ogg
+files are first split, by `ogg`. File names are never passed to the libraries, and their messages
+are never passed on: both libraries quote paths.
 """
 
 from __future__ import annotations
@@ -30,57 +30,57 @@ from actors.science.errors import (
 )
 from actors.science.types import AudioFormat
 
-#: Rates outside of this are instruments of another kind, or damaged headers.
+#: Supported sample rates; others are from damaged headers or not from sound recorders.
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 768_000
 
-#: More channels than any microphone array that is in use for noise; also bounds the memory.
+#: More channels than any microphone array in use for noise; also bounds the memory.
 MAX_CHANNELS = 64
 
-#: Samples beyond this (120 dB over full scale) are garbage that was read as floating point.
+#: Samples beyond this (120 dB over full scale) are garbage that was interpreted as floating point.
 MAX_AMPLITUDE = 1e6
 
 #: Containers and codecs that libsndfile reads well.
 _LIBSNDFILE_CONTAINERS = frozenset({"wav", "rf64", "w64", "aiff", "flac"})
 _LIBSNDFILE_OGG_CODECS = frozenset({"vorbis", "flac"})
 
-#: Lossy codecs pad both ends of a stream, and containers count that padding or do not. What is
-#: missing by less than this is padding.
+#: Lossy codecs pad both ends of a stream, and containers may or may not count that padding. A
+#: deficit below this is padding.
 LOSSY_TOLERANCE_S = 0.25
 
-#: The same for the rest: a header that is off by a few frames is no loss to speak of.
+#: The same for lossless codecs: a header that is off by a few frames is negligible.
 LOSSLESS_TOLERANCE_S = 0.01
 
-#: A length from libsndfile beyond this means that it does not know.
+#: A length from libsndfile beyond this means that it is unknown.
 _UNKNOWN_FRAMES = 1 << 40
 
 
 class Backend(Protocol):
-    """What a decoding library is wrapped into."""
+    """Interface of the decoding libraries' wrappers."""
 
     format: AudioFormat
     is_lossy: bool
 
     @property
     def promised(self) -> int | None:
-        """What the header promises in frames, where it is to be believed."""
+        """The length in frames that the header declares, where it is reliable."""
 
     def pieces(self) -> Iterator[NDArray[np.float32]]:
-        """Decoded audio [shape=(n, n_channels)] in pieces of any length; raises BrokenAudio."""
+        """Yield audio [shape=(n, n_channels)] in pieces of any length; raise BrokenAudio."""
 
     def close(self) -> None:
-        """Let go of the library's memory."""
+        """Release the library's memory."""
 
 
 class Decoder:
-    """A recording that was opened: its format, and its audio, once.
+    """An opened recording: its format, and its audio, which can be read once.
 
     Attributes
     ----------
     format : AudioFormat
-        What the header says.
+        The format according to the header.
     missing_s : float
-        After `blocks` is exhausted: the seconds that the header promises and the file does not
-        hold, or holds damaged. 0 while the header promises nothing.
+        After `blocks` is exhausted: the seconds that the header declares but that are missing from
+        the file, or damaged. 0 if the header declares no length.
     """
 
     def __init__(self, backend: Backend, *, container: Container) -> None:
@@ -93,7 +93,7 @@ class Decoder:
         self._n_frames = 0
 
     def blocks(self, n_frames: int = 65_536) -> Iterator[NDArray[np.float32]]:
-        """The audio from its beginning; it can be read once.
+        """Yield the audio from its beginning; it can be read once.
 
         Parameters
         ----------
@@ -108,7 +108,7 @@ class Decoder:
         Raises
         ------
         NonFiniteSamples
-            At samples that are not finite, or absurdly large; says at which second.
+            For samples that are not finite, or absurdly large; the message contains the time.
         """
         if n_frames < 1:
             raise ValueError("a block has at least one frame")
@@ -132,7 +132,7 @@ class Decoder:
     def _checked(self) -> Iterator[NDArray[np.float32]]:
         piece: NDArray[np.float32] | None = self._first
         while piece is not None:
-            # A comparison with NaN is false, so this one test catches all three.
+            # A comparison with NaN is false, so this one test detects all three.
             if not float(np.abs(piece).max()) <= MAX_AMPLITUDE:
                 is_bad = ~(np.abs(piece) <= MAX_AMPLITUDE).all(axis=1)
                 at_s = (self._n_frames + int(is_bad.argmax())) / self.format.rate_hz
@@ -151,7 +151,7 @@ class Decoder:
         except BrokenAudio:
             if is_first:
                 raise
-            # What was decoded is kept; what the header promises beyond it is missing.
+            # The decoded audio is kept; the rest of the declared length is missing.
             return None
         if is_first:
             raise EmptyRecording
@@ -174,19 +174,19 @@ def open_recording(file: BinaryIO) -> Iterator[Decoder]:
     Parameters
     ----------
     file
-        Seekable and binary. It stays open afterwards. An error that its ``read`` raises comes out
-        of the decoder as it is, so a storage that fails does not look like a damaged recording.
+        Seekable and binary. It stays open afterwards. An error raised by its ``read`` is re-raised
+        unchanged, so that a storage failure does not look like a damaged recording.
 
     Raises
     ------
     UnknownFormat
-        When the content is of no known format.
+        If the content has no known format.
     Undecodable
-        When not one block can be decoded.
+        If not a single block can be decoded.
     EmptyRecording
-        When there is no audio in it.
+        If it contains no audio.
     UnsupportedLayout
-        When its rate is outside 4 kHz to 768 kHz or it has more than 64 channels.
+        If its rate is outside 4 kHz to 768 kHz or it has more than 64 channels.
     """
     container = containers.recognise(file)
     parts = ogg.links(file) if container.name == "ogg" else []
@@ -248,9 +248,9 @@ def _check_layout(audio: AudioFormat) -> None:
 
 
 class SoundFileBackend:
-    """libsndfile behind the decoder."""
+    """libsndfile as a backend of the decoder."""
 
-    #: Frames a read, at most; fewer for many channels, so that a read stays within 8 MB.
+    #: Maximum frames per read; fewer for many channels, so that a read stays within 8 MB.
     _FRAMES = 65_536
 
     def __init__(self, source: Source, container: Container) -> None:
@@ -276,8 +276,8 @@ class SoundFileBackend:
         n_channels = self.format.n_channels
         n_frames = min(self._FRAMES, max(1, 2_000_000 // n_channels))
         while True:
-            # libsndfile fails a read as a whole although it decoded a part of it. The part is
-            # found again as the frames that it wrote over the NaN.
+            # libsndfile reports failure of a whole read although it decoded a part of it. That part
+            # is found as the frames where it overwrote the NaN.
             piece = np.full((n_frames, n_channels), np.nan, dtype=np.float32)
             try:
                 n_read = len(self._file.read(out=piece))

@@ -1,4 +1,4 @@
-"""FFmpeg behind the decoder, for what libsndfile does not read."""
+"""FFmpeg as a backend of the decoder, for formats that libsndfile does not read."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from actors.science.audio_io.source import BrokenAudio, Source
 from actors.science.errors import EmptyRecording, Undecodable
 from actors.science.types import AudioFormat
 
-#: Codecs that lose nothing and so pad nothing.
+#: Lossless codecs, which do not pad.
 _LOSSLESS = ("pcm_", "flac", "alac", "wavpack", "tta")
 
-#: Containers whose length is in the header. For the others FFmpeg guesses from the bit rate.
+#: Containers with the length in the header. For the others FFmpeg estimates it from the bit rate.
 _KNOW_LENGTH = frozenset({"mp4", "webm", "flac", "aiff"})
 
-#: Streams of frames without a frame around them: behind a bad frame (a tag in the middle of a
-#: joined file) the next good one is found again.
+#: Streams of self-delimiting frames: decoding resumes after a bad frame, such as a tag in the
+#: middle of a joined file.
 _SELF_SYNCHRONISING = frozenset({"mp3", "aac"})
 
-# A crafted file of a few kilobytes asks for gigabytes: by a packet that stands for millions of
-# frames, or by tables that count samples which are not there. What no honest file needs:
-#: Frames that one packet may stand for; encoders pack thousands.
+# A crafted file of a few kilobytes can request gigabytes: by a packet that declares millions of
+# frames, or by tables for samples that do not exist. Limits that no genuine file reaches:
+#: Frames per packet; encoders pack thousands.
 _MOST_FRAMES = 1 << 18
-#: Bytes of a single block of memory: an index of five million packets, 24 hours of most codecs.
+#: Bytes of a single allocation: an index of five million packets, 24 hours of most codecs.
 _MOST_BLOCK_BYTES = 1 << 27
 #: Tracks, each of which has an index.
 _MOST_TRACKS = 16
@@ -45,9 +45,9 @@ _FAILURES = (av.FFmpegError, ValueError, EOFError)
 
 @functools.cache
 def _limit_blocks() -> None:
-    """Let FFmpeg allocate no larger block of memory, in this process.
+    """Limit the size of FFmpeg's memory allocations in this process.
 
-    PyAV has no name for it. Its wheel brings the library along; elsewhere it is the system's.
+    PyAV does not expose this. Its wheel includes the library; otherwise the system's is used.
     """
     beside = Path(av.__file__).parent.with_name("av.libs").glob("libavutil*")
     library = next(map(str, beside), None) or ctypes.util.find_library("avutil")
@@ -56,25 +56,25 @@ def _limit_blocks() -> None:
 
 
 class AvBackend:
-    """The first audio track of a file, by FFmpeg.
+    """The first audio track of a file, decoded by FFmpeg.
 
-    The first frame is decoded at once: with spectral band replication the rate in the header is
-    half of what comes out, and only the decoder knows.
+    The first frame is decoded immediately: with spectral band replication the header has half of
+    the actual sample rate, which only the decoder can determine.
 
     Raises
     ------
     BrokenAudio
-        When the file cannot be opened, or its first frame cannot be decoded.
+        If the file cannot be opened, or its first frame cannot be decoded.
     Undecodable
-        When there is no audio track.
+        If there is no audio track.
     EmptyRecording
-        When the track has not one frame.
+        If the track has no frames.
     """
 
     def __init__(self, source: Source, container: Container) -> None:
         self._source = source
         self._packed: av.AudioResampler | None = None
-        # What the resamplers take: sample format, channels and rate.
+        # Input of the resamplers: sample format, channels and rate.
         self._given: tuple[object, ...] = ()
         _limit_blocks()
         try:
@@ -90,7 +90,7 @@ class AvBackend:
             self._container.close()
             raise Undecodable("the file has no audio track")
         self._stream = self._container.streams.audio[0]
-        # None, whatever its type says, where FFmpeg has no decoder for the codec.
+        # None, despite its type annotation, if FFmpeg has no decoder for the codec.
         if cast(object, self._stream.codec_context) is None:
             self._container.close()
             raise BrokenAudio
@@ -162,7 +162,7 @@ class AvBackend:
     def _repacked(self, frame: AudioFrame) -> Iterator[NDArray[np.float32]]:
         """Yield a frame as packed float at the first frame's rate and number of channels.
 
-        They may change on the way, as in files that were joined.
+        Both may change within a file, for example if it was joined from several.
         """
         given = (frame.format.name, frame.layout.name, frame.sample_rate)
         if given != self._given:
@@ -176,7 +176,7 @@ class AvBackend:
         yield from self._through(frame)
 
     def _rest(self) -> Iterator[NDArray[np.float32]]:
-        """Yield what the resamplers still hold."""
+        """Yield the samples that remain in the resamplers."""
         if self._packed is not None:
             yield from self._through(None)
             yield self._fit.finish()

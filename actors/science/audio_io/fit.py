@@ -1,4 +1,4 @@
-"""Parts of a joined recording, brought to one rate and number of channels."""
+"""Conversion of the parts of a joined recording to one rate and number of channels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from actors.science.types import AudioFormat
 
 
 class Layout(NamedTuple):
-    """What blocks of audio look like."""
+    """Sample rate and number of channels of audio blocks."""
 
     rate_hz: int
     n_channels: int
@@ -24,10 +24,10 @@ class Layout(NamedTuple):
 
 
 class Fit:
-    """Brings blocks of one layout to another.
+    """Converts blocks from one layout to another.
 
-    Another rate is resampled. Where the number of channels differs, every channel becomes the mean
-    of those given, so that the level stays.
+    A different rate is resampled. If the number of channels differs, every channel becomes the mean
+    of the input channels, which preserves the level.
     """
 
     def __init__(self, given: Layout, wanted: Layout) -> None:
@@ -40,14 +40,14 @@ class Fit:
         )
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take frames [shape=(n, given)], return what is ready [shape=(m, wanted)]."""
+        """Take frames [shape=(n, given)], return the available output [shape=(m, wanted)]."""
         if not self._is_same:
             mean = block.mean(axis=1, keepdims=True, dtype=np.float32)
             block = np.repeat(mean, self._n_channels, axis=1)
         return block if self._stream is None else self._resampled(block, last=False)
 
     def finish(self) -> NDArray[np.float32]:
-        """Return what was still on its way through the filter."""
+        """Return the rest of the resampler's output."""
         nothing = np.zeros((0, self._n_channels), dtype=np.float32)
         return nothing if self._stream is None else self._resampled(nothing, last=True)
 

@@ -1,7 +1,7 @@
-"""FLAC files of any length, written from their beginning to their end in bounded memory.
+"""Sequential writing of FLAC files of any length, in bounded memory.
 
-libsndfile writes the length into the header when the file is complete. A blob store takes bytes in
-their order only, so the length is put into the header as it passes.
+libsndfile writes the length into the header when the file is complete. A blob store only accepts
+bytes in order, so the length is inserted when the header is written.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-#: What FLAC can hold.
+#: Limits of FLAC.
 HIGHEST_RATE_HZ = 655_350
 MOST_CHANNELS = 8
 
-#: Where the header (RFC 9639, 8.2) has the number of frames: in the last 36 bits of these bytes.
+#: Position of the number of frames in the header (RFC 9639, 8.2): the last 36 bits of these bytes.
 _LENGTH = slice(21, 26)
 _LENGTH_BITS = 36
 
@@ -30,18 +30,18 @@ def write(
     n_channels: int,
     n_frames: int,
 ) -> None:
-    """Write audio as FLAC of 24 bits.
+    """Write audio as 24-bit FLAC.
 
     Parameters
     ----------
     blocks
-        Audio [shape=(n, n_channels)], full scale = 1.0; what is louder is clipped.
+        Audio [shape=(n, n_channels)], full scale = 1.0; louder samples are clipped.
     file
-        Takes the bytes; it is not closed.
+        Receives the bytes; it is not closed.
     rate_hz, n_channels
         At most `HIGHEST_RATE_HZ` and `MOST_CHANNELS`.
     n_frames
-        The length of all blocks together.
+        The total length of the blocks.
 
     Raises
     ------
@@ -67,9 +67,9 @@ def write(
 
 
 class _Forward:
-    """The file that libsndfile sees: what it writes a second time is dropped.
+    """The file object for libsndfile, which drops bytes that are written a second time.
 
-    libsndfile loses the errors of its file; `reraise` raises the first of them.
+    libsndfile discards the errors of its file; `reraise` raises the first of them.
     """
 
     def __init__(self, file: IO[bytes], *, n_frames: int) -> None:
@@ -101,10 +101,10 @@ class _Forward:
         return self._position
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: writes are not buffered."""
 
     def _with_length(self, content: bytes) -> bytes:
-        """Put the length into the header, if it is in these bytes."""
+        """Insert the length into the header, if it is in these bytes."""
         first, last = _LENGTH.start - self._position, _LENGTH.stop - self._position
         if first < 0 or last > len(content):
             return content

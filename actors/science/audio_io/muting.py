@@ -1,7 +1,7 @@
-"""Speech in a recording replaced by noise of the same third-octave bands and level.
+"""Replacement of speech in a recording by noise of the same third-octave bands and level.
 
-The noise is the same throughout a part of about a second. Noise that follows speech more closely
-is understood: four bands suffice if they follow its envelope, whose changes between 2 and 16 Hz
+The noise is stationary for parts of about a second. Noise that follows speech more closely would be
+intelligible: four bands suffice if they follow its envelope, whose changes between 2 and 16 Hz
 carry the words (R. V. Shannon et al., "Speech Recognition with Primarily Temporal Cues", Science
 270, 1995).
 """
@@ -19,23 +19,23 @@ from numpy.typing import NDArray
 
 Block = NDArray[np.float32]
 
-#: The noise changes at most so often. It must not be much shorter: see above.
+#: Duration of stationary noise. It must not be much shorter: see above.
 PART_S = 1.0
 
-#: How long the recording passes into noise, within what is replaced.
+#: Crossfade between recording and noise, inside the replaced interval.
 FADE_S = 0.02
 
-#: The third-octave band of 20 Hz, counted from that of 1 kHz; what is below it is one band.
+#: The third-octave band of 20 Hz, relative to that of 1 kHz; lower frequencies are one band.
 _LOWEST_BAND = -17
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Frames ``[start, stop)`` that are replaced by one noise."""
+    """Frames ``[start, stop)`` that are replaced by stationary noise."""
 
     start: int
     stop: int
-    #: Frames at its beginning and its end in which the recording passes into noise and back.
+    #: Lengths in frames of the crossfades at its beginning and its end.
     fade_in: int
     fade_out: int
 
@@ -54,19 +54,19 @@ def muted(
     blocks
         The recording [shape=(n, n_channels)], from its beginning to its end.
     intervals
-        ``(start_s, end_s)`` in the order of time; they do not overlap. They may reach beyond the
+        ``(start_s, end_s)`` in order of time; they do not overlap. They may extend beyond the
         recording.
     rate_hz
         Its sample rate.
     seed
-        Of the noise; the same recording and seed give the same audio.
+        Seed of the noise; the same recording and seed give the same audio.
 
     Yields
     ------
     numpy.ndarray [shape=(n, n_channels), dtype=float32]
-        As many frames as there were. Outside of the intervals they are unchanged. Within them each
-        part of about `PART_S` has the energy of the original in each third-octave band and channel.
-        The noise is the same in all channels, so that what is alike in two of them stays alike.
+        As many frames as in the input, unchanged outside the intervals. Inside, each part of about
+        `PART_S` has the energy of the original in each third-octave band and channel. The noise is
+        the same in all channels, so that identical channels stay identical.
     """
     rng = np.random.default_rng(seed)
     waiting = deque(_parts(intervals, rate_hz))
@@ -86,7 +86,7 @@ def muted(
                 n = n if not waiting else min(n, waiting[0].start - at)
                 yield held[:n]
             held, at = held[n:], at + n
-    # The recording ended within this part.
+    # The recording ended inside this part.
     if held is not None and len(held):
         yield _replaced(held, waiting[0], rate_hz=rate_hz, rng=rng)
 
@@ -95,7 +95,7 @@ def noise_like(samples: Block, *, rate_hz: int, rng: np.random.Generator) -> Blo
     """Make noise with the energy of samples [shape=(n, n_channels)] in each third-octave band."""
     n = len(samples)
     spectrum = scipy.fft.rfft(samples, axis=0)
-    # An offset is no speech, and its sign would be drawn by chance: it stays as it is.
+    # An offset is not speech, and its sign would be random: it is kept.
     offset, spectrum[0] = spectrum[0].copy(), 0.0
     white = scipy.fft.rfft(rng.standard_normal(n).astype(np.float32))
     white[0] = 0.0
@@ -111,7 +111,7 @@ def noise_like(samples: Block, *, rate_hz: int, rng: np.random.Generator) -> Blo
 
 
 def _bands(n: int, rate_hz: int) -> NDArray[np.intp]:
-    """The third-octave band (IEC 61260-1) of each bin of a spectrum, counted from the lowest."""
+    """Return the third-octave band (IEC 61260-1) of each bin of a spectrum, from the lowest."""
     hz = np.maximum(scipy.fft.rfftfreq(n, 1 / rate_hz), np.finfo(np.float64).tiny)
     band = np.floor(10.0 * np.log10(hz / 1_000.0) + 0.5)
     return (np.maximum(band, _LOWEST_BAND) - _LOWEST_BAND).astype(np.intp)
@@ -133,7 +133,7 @@ def _parts(intervals: Sequence[tuple[float, float]], rate_hz: int) -> Iterator[_
 
 
 def _replaced(samples: Block, part: _Part, *, rate_hz: int, rng: np.random.Generator) -> Block:
-    """Return the noise that stands for a part, which the end of the recording may have cut off."""
+    """Return the noise for a part, which may be cut off by the end of the recording."""
     noise = noise_like(samples, rate_hz=rate_hz, rng=rng)
     n_in, n_out = min(part.fade_in, len(samples)), part.fade_out
     if n_in:
@@ -144,7 +144,7 @@ def _replaced(samples: Block, part: _Part, *, rate_hz: int, rng: np.random.Gener
 
 
 def _crossfade(first: Block, second: Block) -> Block:
-    """Pass from one sound to another; their powers add up, since they have nothing in common."""
+    """Crossfade two sounds with constant power, since they are uncorrelated."""
     angle = np.linspace(0.0, np.pi / 2, len(first))[:, None]
     mixed: Block = (np.cos(angle) * first + np.sin(angle) * second).astype(np.float32)
     return mixed

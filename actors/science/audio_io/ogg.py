@@ -1,7 +1,7 @@
-"""Chained Ogg files: whole recordings, one behind the other, as stream recorders write them.
+"""Chained Ogg files: complete recordings one after the other, as stream recorders write them.
 
-Decoders stop at the end of the first, or at the first that differs from it, without a word. So each
-*link* is opened by itself, and all are joined here.
+Decoders silently stop at the end of the first one, or at the first with a different format. So each
+*link* is opened separately, and they are joined here.
 """
 
 from __future__ import annotations
@@ -19,41 +19,40 @@ from actors.science.audio_io.fit import Fit, Layout
 from actors.science.errors import EmptyRecording, RecordingError, Undecodable
 from actors.science.types import AudioFormat
 
-#: A stream that is recorded for a day has hundreds of links. A crafted file could have millions.
+#: Maximum number of links: a stream of a day has hundreds, a crafted file could have millions.
 MOST_LINKS = 10_000
 
 #: The first page of a stream: version 0, the flag for a beginning, and a position of 0.
 _FIRST_PAGE = re.compile(rb"OggS\x00[\x02\x03\x06\x07]\x00{8}")
 _MARK_BYTES = 14
-#: Of a page's header before the table of its segments, whose last byte is their number.
+#: Length of a page's header up to the segment table; its last byte is the table's length.
 _HEADER_BYTES = 27
 _BLOCK_BYTES = 1 << 20
 
 
 class Opened(Protocol):
-    """A link that was opened, as `decode.Decoder`."""
+    """An opened link, as `decode.Decoder`."""
 
     format: AudioFormat
     missing_s: float
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """The audio [shape=(n, n_channels)]."""
+        """Yield the audio [shape=(n, n_channels)]."""
 
 
-#: Opens a link; returns it and what closes it. Raises RecordingError.
+#: Opens a link; returns it and a function that closes it. Raises RecordingError.
 OpenLink = Callable[[range], tuple[Opened, Callable[[], None]]]
 
 
 def links(file: BinaryIO) -> list[range]:
-    """Return the bytes of each link of an Ogg file, in their order.
+    """Return the byte ranges of the links of an Ogg file, in order.
 
-    First pages that follow each other without a gap begin streams of one link that sound at the
-    same time.
+    First pages without a gap between them begin simultaneous streams of one link.
 
     Raises
     ------
     Undecodable
-        When there are more than `MOST_LINKS`.
+        If there are more than `MOST_LINKS`.
     """
     starts: list[int] = []
     group_end = 0
@@ -68,7 +67,7 @@ def links(file: BinaryIO) -> list[range]:
 
 
 def _first_pages(file: BinaryIO) -> Iterator[int]:
-    """Offsets of all pages that begin a stream."""
+    """Yield the offsets of all pages that begin a stream."""
     position, kept = 0, b""
     while True:
         file.seek(position)
@@ -90,15 +89,15 @@ def _page_bytes(file: BinaryIO, offset: int) -> int:
 
 
 class Chain:
-    """The links of a file, one behind the other, at the rate and with the channels of the first.
+    """The links of a file in sequence, with the rate and the channels of the first.
 
-    `Fit` brings the others to that. A link without audio is skipped. One that cannot be decoded is
+    `Fit` converts the others. A link without audio is skipped. One that cannot be decoded is
     missing; its length is estimated from its share of the file's bytes.
 
     Raises
     ------
     RecordingError
-        When no link can be opened: that of the first.
+        If no link can be opened: the error of the first one.
     """
 
     is_lossy = True
@@ -120,14 +119,14 @@ class Chain:
 
     @property
     def promised(self) -> int | None:
-        """Frames that were decoded, and those that are missing between them."""
+        """The number of decoded frames and of missing frames between them."""
         lost_s = self._lost_s
         if self._lost_bytes and self._bytes:
             lost_s += self._n_frames / self.format.rate_hz * self._lost_bytes / self._bytes
         return self._n_frames + round(lost_s * self.format.rate_hz)
 
     def pieces(self) -> Iterator[NDArray[np.float32]]:
-        """The audio of all links."""
+        """Yield the audio of all links."""
         link: Opened | None = self._first
         while link is not None:
             fit = Fit(Layout.of(link.format), Layout.of(self.format))
@@ -139,7 +138,7 @@ class Chain:
             link = self._next()
 
     def close(self) -> None:
-        """Close the link that is open."""
+        """Close the open link."""
         self._close()
         self._close = lambda: None
 

@@ -1,7 +1,7 @@
 """The split step: decode once, measure at the native rate, and write 16 kHz mono PCM.
 
-The mean of the channels is analysed. Where they cancel each other in it, which is known only when
-the whole recording is measured, the recording is decoded a second time, for its loudest channel.
+The mean of the channels is analysed. If they cancel each other in it, which is only known after the
+whole recording is measured, the recording is decoded a second time, for its loudest channel.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from actors.science.levels.totals import Totals
 from actors.science.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
 from actors.science.types import AudioFormat
 
-#: Bytes of a sample of the written PCM: int16, little endian.
+#: Bytes per sample of the written PCM: int16, little endian.
 PCM_BYTES = 2
 
 #: Full scale of the written PCM.
@@ -35,10 +35,11 @@ _PCM_SCALE = 32_768.0
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What a recording turned into.
+    """The result of preparing a recording.
 
-    ``grid`` is that of the written samples at 16 kHz; ``duration_s``, ``levels`` and ``totals``
-    are of the recording at its own rate; ``missing_s`` is what the header promises beyond it.
+    ``grid`` is that of the written samples at 16 kHz; ``duration_s``, ``levels`` and ``totals`` are
+    of the recording at its own rate; ``missing_s`` is the rest of the length that its header
+    declares.
     """
 
     format: AudioFormat
@@ -65,20 +66,20 @@ def prepare(
     decoder
         An opened recording, not read yet.
     write
-        Takes the mono mix at 16 kHz as int16 little-endian PCM, piece by piece.
+        Receives the mono mix at 16 kHz as int16 little-endian PCM, piece by piece.
     write_wide
-        Takes the same at `WIDE_RATE_HZ`.
+        Receives the same at `WIDE_RATE_HZ`.
     third_octaves
-        Whether to measure third-octave bands too.
+        Whether to measure third-octave bands as well.
     spectrogram
-        Takes the mono mix at 16 kHz too; the caller finishes it.
+        Receives the mono mix at 16 kHz as well; the caller finishes it.
     on_progress
-        Is told the seconds that were decoded, after each block; it may raise to stop the work.
+        Receives the decoded seconds after each block; an exception from it stops the work.
 
     Raises
     ------
     RecordingError
-        As `Decoder.blocks`, and EmptyRecording when too little is left to make one sample.
+        As `Decoder.blocks`, and EmptyRecording if the audio is too short for a single sample.
     """
     audio = decoder.format
     meter = LevelMeter(
@@ -117,18 +118,18 @@ def write_channel(
     spectrogram: Spectrogram | None = None,
     on_block: Callable[[], object] | None = None,
 ) -> None:
-    """Write one channel in place of the mean that `prepare` wrote, with the same grid.
+    """Write one channel to replace the mean that `prepare` wrote, on the same grid.
 
     Parameters
     ----------
     decoder
-        The same recording, opened once more.
+        The same recording, opened again.
     channel
-        Its index: ``totals.lone_channel`` of what `prepare` returned.
+        Its index: ``totals.lone_channel`` of the result of `prepare`.
     write, write_wide, spectrogram
         As for `prepare`.
     on_block
-        Called after each block; it may raise to stop the work.
+        Called after each block; an exception from it stops the work.
     """
     mono = _MonoWriter(
         decoder.format.rate_hz,
@@ -149,8 +150,8 @@ def read_mono(
 ) -> Iterator[NDArray[np.float32]]:
     """Yield a recording as the split step writes it: mono at 16 kHz or another rate, in pieces.
 
-    With ``until_s`` only the audio before that time decides whether channels cancel each other,
-    for callers that need no more than that; the pieces continue to the end.
+    With ``until_s`` only the audio before that time is checked for channels that cancel each other,
+    for callers that need no more than that; the pieces still continue to the end.
 
     Raises
     ------
@@ -173,7 +174,7 @@ def read_mono(
 
 
 class _MonoWriter:
-    """Resamples blocks to mono and passes them on as PCM and to the spectrogram."""
+    """Resamples blocks to mono and writes them as PCM and to the spectrogram."""
 
     def __init__(
         self,
@@ -202,7 +203,7 @@ class _MonoWriter:
             write(float_to_pcm(resampler.push(block)))
 
     def finish(self) -> int:
-        """Pass on the rest; return how many samples there were."""
+        """Write the rest; return the total number of samples."""
         self._keep(self._resampler.finish())
         if self._wide is not None:
             resampler, write = self._wide
@@ -217,7 +218,7 @@ class _MonoWriter:
 
 
 class Loudest:
-    """Finds the loudest frame of a recording, block by block: the first of them, if it is many."""
+    """Finds the loudest frame of a recording, block by block; the first one of equal frames."""
 
     def __init__(self) -> None:
         self.frame = 0
@@ -239,33 +240,33 @@ class Loudest:
 class MonoResampler:
     """Mixes channels down to their mean and resamples to 16 kHz or another rate, block by block.
 
-    A channel counts from its first sample that is not zero, so that a dead one does not lower the
-    mean. The result does not depend on how the audio is cut into blocks.
+    A channel is included from its first non-zero sample on, so that a dead channel does not lower
+    the mean. The result does not depend on the division into blocks.
 
     Parameters
     ----------
     rate_hz
         Sample rate of the blocks.
     channel
-        Index of the channel to take in place of the mean.
+        Index of the channel to use instead of the mean.
     to_hz
         Sample rate of the result.
     """
 
     def __init__(self, *, rate_hz: int, channel: int | None = None, to_hz: int = RATE_HZ) -> None:
         self._channel = channel
-        # Which channels count; known with the first block.
+        # The channels with non-zero samples so far; set with the first block.
         self._awake: NDArray[np.bool_] | None = None
-        # At the same rate there is nothing to do, and the samples stay as they are, bit by bit.
+        # At the same rate the samples are passed on unchanged, bit by bit.
         self._stream = None if rate_hz == to_hz else soxr.ResampleStream(rate_hz, to_hz, 1)
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take frames [shape=(n, n_channels)], give what is ready [shape=(m,)]."""
+        """Take frames [shape=(n, n_channels)], return the available output [shape=(m,)]."""
         mono = np.ascontiguousarray(self._mixed(block), dtype=np.float32)
         return mono if self._stream is None else self._resampled(mono, last=False)
 
     def finish(self) -> NDArray[np.float32]:
-        """What was still on its way through the filter [shape=(m,)]."""
+        """Return the rest of the resampler's output [shape=(m,)]."""
         nothing = np.zeros(0, dtype=np.float32)
         return nothing if self._stream is None else self._resampled(nothing, last=True)
 
@@ -290,12 +291,12 @@ class MonoResampler:
 
 
 def float_to_pcm(samples: NDArray[np.float32]) -> bytes:
-    """Samples with full scale 1.0 as int16 little-endian PCM; what is louder is clipped."""
+    """Convert samples with full scale 1.0 to int16 little-endian PCM, with clipping."""
     scaled = np.rint(samples * _PCM_SCALE)
     pcm: NDArray[np.int16] = np.clip(scaled, -_PCM_SCALE, _PCM_SCALE - 1).astype("<i2")
     return pcm.tobytes()
 
 
 def pcm_to_float(data: bytes) -> NDArray[np.float32]:
-    """int16 little-endian PCM as samples with full scale 1.0 [shape=(n,), dtype=float32]."""
+    """Convert int16 little-endian PCM to float32 samples with full scale 1.0 [shape=(n,)]."""
     return np.frombuffer(data, dtype="<i2").astype(np.float32) / np.float32(_PCM_SCALE)

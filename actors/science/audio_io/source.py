@@ -1,4 +1,4 @@
-"""The file as the decoding libraries see it."""
+"""The file object for the decoding libraries."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ from typing import BinaryIO
 
 
 class BrokenAudio(Exception):
-    """A library could not go on decoding. Never leaves the science package."""
+    """A library failed to decode. Never leaves the science package."""
 
 
 class Source:
-    """A binary file, or a part of it, with some bytes replaced, that remembers a failing read.
+    """A binary file, or a part of it, with some bytes replaced, that stores a read error.
 
-    Decoders call back from C, where an exception is printed and forgotten, and a storage that
-    fails would look like the end of the file. `reraise` brings it back.
+    Decoders call back from C, where an exception is only printed, and a failing storage would look
+    like the end of the file. `reraise` raises it again.
 
     Parameters
     ----------
     file
         Seekable.
     patches
-        Bytes to be read in place of the file's own, by their position.
+        Replacements for bytes of the file, by position.
     part
-        The bytes of the file that are to be seen; all of them by default. Positions count from its
-        beginning.
+        The visible bytes of the file; all of them by default. Positions are relative to its start.
     """
 
     def __init__(
@@ -35,7 +34,7 @@ class Source:
         self._failure: BaseException | None = None
 
     def read(self, size: int = -1) -> bytes:
-        """As of a file; at a failure it returns nothing and remembers."""
+        """Read as from a file; after a failure, return nothing and store the error."""
         if self._failure is not None:
             return b""
         try:
@@ -49,9 +48,9 @@ class Source:
         return self._patched(data, position) if first_patch < position + len(data) else data
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """As of a file; a position that the file does not have becomes its beginning or end.
+        """Seek as in a file; positions outside the file become its start or end.
 
-        Headers that are wrong lead decoders to positions that no file can have.
+        Wrong headers lead decoders to impossible positions.
         """
         try:
             offset += (0, self.tell(), len(self._part))[whence]
@@ -62,20 +61,20 @@ class Source:
             return 0
 
     def tell(self) -> int:
-        """As of a file."""
+        """Return the position, as of a file."""
         return self._file.tell() - self._part.start
 
     def seekable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def rewind(self) -> None:
-        """Go to the beginning."""
+        """Seek to the start."""
         self.seek(0)
         self.reraise()
 
     def reraise(self) -> None:
-        """Raise what a read or seek raised since the file was opened, if anything."""
+        """Raise the error of a read or seek since the file was opened, if any."""
         if self._failure is not None:
             raise self._failure
 

@@ -1,4 +1,4 @@
-"""The spectrogram of a recording, in bounded memory: band powers over time, and their picture."""
+"""The spectrogram of a recording, in bounded memory: band powers over time, and their image."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from actors.science.detection.chunks import RATE_HZ
 
 Samples = NDArray[np.float32]
 
-#: A picture has at most so many columns, and at least half as many if the recording is long: more
-#: than a screen shows is wasted.
+#: Maximum number of columns; a long recording has at least half as many. More than a screen shows
+#: would be wasted.
 MOST_COLUMNS = 2_000
 
 #: Bands, evenly spaced on a logarithmic axis.
 N_BANDS = 128
 LOWEST_HZ, HIGHEST_HZ = 40.0, 8_000.0
 
-#: What the colours span, below the loudest cell, in dB.
+#: Range of the colours below the maximum, in dB.
 DYNAMIC_DB = 75.0
 
-#: Window and step at 16 kHz: 64 ms tell the harmonics of mains hum apart. Both are as short as
-#: they are for the sake of time: the picture may cost 2 % of what a recording costs.
+#: Window and hop at 16 kHz: 64 ms separate the harmonics of mains hum. They are chosen for speed:
+#: the image may take 2 % of the processing time of a recording.
 _N_FFT = 1_024
 _HOP = 1_000
-#: Samples that are looked at together: each look costs as much as some dozen frames.
+#: Samples per batch: a call costs as much as some dozen frames.
 _BATCH = 8 * RATE_HZ
 
-#: Power that is taken for nothing, and the same in dB.
+#: Floor of the power, and the same in dB.
 _FLOOR, _FLOOR_DB = 1e-10, -100.0
 
-#: Steps of colour: each is about 1 dB, which the eye hardly tells from the next.
+#: Number of colours: each covers about 1 dB, a barely visible step.
 _N_COLOURS = 64
 
-#: Colours from nothing to the loudest, between which the others lie: from dark to light, evenly to
-#: the eye, and told apart with any colour vision (the colour map "magma" at every eighth).
+#: Colours from the lowest to the highest level, between which the others are interpolated: from
+#: dark to light, perceptually uniform and suitable for any colour vision (the colour map "magma" at
+#: every eighth).
 _COLOURS = (
     "000004", "1c1044", "4f127b", "812581", "b5367a", "e55064", "fb8761", "fec287", "fcfdbf",
 )  # fmt: skip
@@ -49,19 +50,19 @@ _COLOURS = (
 class Spectrogram:
     """Columns of band power, of equal length and at most `MOST_COLUMNS` of them.
 
-    The length of a recording may not be known before its end. So columns start short, and
-    whenever there are too many, each two become one: the louder of both in each band, so that
-    what is short does not vanish. The result does not depend on how the audio is cut into blocks.
+    The length of a recording may be unknown until its end. So columns start short, and if there are
+    too many, pairs are merged by the maximum of each band, so that short sounds do not vanish. The
+    result does not depend on the division into blocks.
     """
 
     def __init__(self) -> None:
-        # Hamming's window, since it does not end in nothing: what is short and lies between two
-        # steps is still seen.
+        # A Hamming window, since it does not fall to zero: a short sound between two hops stays
+        # visible.
         self._window = np.hamming(_N_FFT).astype(np.float32)
-        #: Samples that wait to be looked at, and how many they are.
+        #: Samples that are not processed yet, and their number.
         self._waiting = [np.zeros(_N_FFT // 2, dtype=np.float32)]
         self._n_waiting = _N_FFT // 2
-        #: Frames that do not fill a column yet [shape=(n < frames_each, n_bins)].
+        #: Frames of an incomplete column [shape=(n < frames_each, n_bins)].
         self._open = np.zeros((0, _N_FFT // 2 + 1), dtype=np.float32)
         self._columns = np.zeros((MOST_COLUMNS, N_BANDS), dtype=np.float32)
         self._n_columns = 0
@@ -76,15 +77,15 @@ class Spectrogram:
             self._listen()
 
     def finish(self) -> NDArray[np.float32]:
-        """Band powers in dB [shape=(N_BANDS, n_columns)], the lowest band first.
+        """Return band powers in dB [shape=(N_BANDS, n_columns)], the lowest band first.
 
-        The columns are of equal length and cover the recording from its beginning to its end.
+        The columns are of equal length and cover the recording from its start to its end.
         """
         self._wait(np.zeros(_N_FFT // 2, dtype=np.float32))
         self._listen()
         if len(self._open):
             self._add(self._open.max(axis=0, keepdims=True))
-        # The last column may reach beyond the end. Of that a reader should know nothing.
+        # The last column may extend beyond the end; that is corrected here.
         lasts = self._n_samples / (self._frames_each * _HOP)
         width = max(1, math.ceil(lasts))
         nearest = ((np.arange(width) + 0.5) * max(lasts, 1e-9) / width).astype(int)
@@ -96,7 +97,7 @@ class Spectrogram:
         self._n_waiting += samples.size
 
     def _listen(self) -> None:
-        """Look at all that waits, but for what the next frame needs too."""
+        """Process all waiting samples except those that the next frame needs, too."""
         waiting = np.concatenate(self._waiting)
         n_frames = max(0, (waiting.size - _N_FFT) // _HOP + 1)
         if n_frames:
@@ -111,7 +112,7 @@ class Spectrogram:
         self._waiting, self._n_waiting = [rest], rest.size
 
     def _pool(self, power: Samples) -> None:
-        """Make columns of frames [shape=(n, n_bins)], and keep those that do not fill one."""
+        """Make columns of frames [shape=(n, n_bins)], and keep those of an incomplete column."""
         self._open = np.concatenate([self._open, power]) if len(self._open) else power
         while n_whole := min(len(self._open) // self._frames_each, MOST_COLUMNS - self._n_columns):
             n_frames = n_whole * self._frames_each
@@ -119,7 +120,7 @@ class Spectrogram:
             self._add(whole.reshape(n_whole, self._frames_each, -1).max(axis=1))
 
     def _add(self, power: Samples) -> None:
-        """Add columns [shape=(n, n_bins)] for which there is room, and make room for the next."""
+        """Append columns [shape=(n, n_bins)], which must fit, and make room for the next."""
         first, self._n_columns = self._n_columns, self._n_columns + len(power)
         np.matmul(power, _bank(), out=self._columns[first : self._n_columns])
         if self._n_columns == MOST_COLUMNS:
@@ -130,15 +131,15 @@ class Spectrogram:
 
 
 def band_edges_hz() -> NDArray[np.float64]:
-    """The edges of the bands [shape=(N_BANDS + 1,)]."""
+    """Return the edges of the bands [shape=(N_BANDS + 1,)]."""
     return np.geomspace(LOWEST_HZ, HIGHEST_HZ, N_BANDS + 1)
 
 
 @cache
 def _bank() -> NDArray[np.float32]:
-    """Triangles in logarithmic frequency [shape=(n_bins, N_BANDS)]; each weighs the same.
+    """Return triangles in frequency [shape=(n_bins, N_BANDS)], normalised to a sum of 1.
 
-    Below about 400 Hz bands are narrower than bins; every band then reads between two bins.
+    Below about 400 Hz bands are narrower than bins; every band then interpolates between two bins.
     """
     bins_hz = np.fft.rfftfreq(_N_FFT, 1 / RATE_HZ)
     edges_hz = band_edges_hz()
@@ -151,9 +152,9 @@ def _bank() -> NDArray[np.float32]:
 
 
 def to_png(bands_db: NDArray[np.float32]) -> bytes:
-    """Draw band powers [shape=(n_bands, n_columns)]: a pixel each, the highest band on top.
+    """Draw band powers [shape=(n_bands, n_columns)]: one pixel each, the highest band at the top.
 
-    The colours span `DYNAMIC_DB` below the loudest cell; silence is dark.
+    The colours span `DYNAMIC_DB` below the maximum; silence is dark.
     """
     top_db = max(float(bands_db.max()), _FLOOR_DB + DYNAMIC_DB)
     shares = np.clip((bands_db[::-1] - top_db) / DYNAMIC_DB + 1.0, 0.0, 1.0)
@@ -161,12 +162,13 @@ def to_png(bands_db: NDArray[np.float32]) -> bytes:
     height, width = pixels.shape
     # Each line begins with the number of its filter: none.
     lines = np.pad(pixels, ((0, 0), (1, 0))).tobytes()
-    # Noise has no repetitions: not to look for them takes half the time and a tenth less room.
+    # Noise has no repetitions: skipping the search for them takes half the time and 10 % less
+    # space.
     packer = zlib.compressobj(level=1, strategy=zlib.Z_HUFFMAN_ONLY)
     return b"".join(
         [
             b"\x89PNG\r\n\x1a\n",
-            # Eight bits a pixel, by a palette (PNG, third edition, section 11.2.1).
+            # Eight bits per pixel, with a palette (PNG, third edition, section 11.2.1).
             _png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
             _png_chunk(b"PLTE", _palette()),
             _png_chunk(b"IDAT", packer.compress(lines) + packer.flush()),
@@ -181,7 +183,7 @@ def _png_chunk(kind: bytes, data: bytes) -> bytes:
 
 @cache
 def _palette() -> bytes:
-    """`_N_COLOURS` colours, three bytes each."""
+    """Return `_N_COLOURS` colours, three bytes each."""
     given = np.array([list(bytes.fromhex(colour)) for colour in _COLOURS])
     places, wanted = np.linspace(0, 1, len(given)), np.linspace(0, 1, _N_COLOURS)
     channels = [np.interp(wanted, places, channel) for channel in given.T]

@@ -1,1 +1,1 @@
-"""From samples to noise events: chunks, scores, segments, names."""
+"""From samples to noise events: chunks, scores, segments, classification."""

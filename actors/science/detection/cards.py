@@ -1,4 +1,4 @@
-"""Model cards: what a model is, what it learnt from, and how good it is on what it had not seen."""
+"""Model cards: what a model is, its training data, and its quality on held-out data."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from actors.science.detection.chunks import RATE_HZ, Grid
 from actors.science.detection.classifier import Model
 from actors.science.evaluation import clip_metrics
 
-#: Length of the sound whose scores stand in the card, so that a later release, or another
-#: machine, can prove that it hears with the model as the one that made it.
+#: Duration of the probe sound whose scores the card records, so that a later release or another
+#: machine can verify that the model gives the same output.
 PROBE_S = 4
 PROBE_SEED = 16_000
 
@@ -32,27 +32,27 @@ def build(
     sources: Sequence[str],
     data_sha256: str,
 ) -> dict[str, Any]:
-    """A model's card.
+    """Build a model's card.
 
     Parameters
     ----------
     model
-        As trained on all clips.
+        Trained on all clips.
     columns
         The classes or types of the columns of ``scores``.
     truth : numpy.ndarray [shape=(n_clips,)]
         Labels of the clips.
     scores : numpy.ndarray [shape=(n_clips, n_columns), dtype=float32]
-        Held-out probabilities of the clips.
+        Held-out probabilities of the clips (each by a model that was not trained on it).
     sources
-        What each clip was cut from.
+        The recording that each clip was cut from.
     data_sha256
-        Over all that it was trained on.
+        Hash of all training data.
 
     Returns
     -------
     dict
-        Plain JSON; a figure that is undefined is None.
+        Plain JSON; undefined figures are None.
     """
     predicted = [columns[column] for column in scores.argmax(axis=1)]
     labels = truth.tolist()
@@ -79,10 +79,10 @@ def quality(
     scores: NDArray[np.float32],
     classes: Sequence[str],
 ) -> dict[str, Any]:
-    """How good the labels of clips are, and whether their probabilities can be believed.
+    """Compute the accuracy of clip labels and the calibration of their probabilities.
 
-    ``truth`` may hold labels that are no class of the model: those clips are wrong whatever it
-    says, and do not count for its calibration.
+    ``truth`` may hold labels that are not classes of the model: those clips count as errors, and
+    are excluded from the calibration.
     """
     every = [*classes, *sorted(set(truth) - set(classes))]
     counts = Counter(truth)
@@ -105,11 +105,11 @@ def quality(
 
 
 def probe() -> NDArray[np.float32]:
-    """A sound that is the same everywhere [shape=(PROBE_S * RATE_HZ,)].
+    """Return a sound that is identical everywhere [shape=(PROBE_S * RATE_HZ,)].
 
-    Noise, a rising tone, noise in bursts and a hum, a second each, over faint noise.
+    Noise, a rising tone, bursts of noise and a hum, one second each, over faint noise.
     """
-    # The stream of this generator is frozen; that of numpy's newer ones may change.
+    # numpy guarantees the stream of this generator; that of its newer ones may change.
     noise = np.random.RandomState(PROBE_SEED).uniform(-1.0, 1.0, PROBE_S * RATE_HZ)
     time_s = np.arange(RATE_HZ) / RATE_HZ
     hum = sum(np.sin(2 * np.pi * 50 * order * time_s) / order for order in range(1, 9))
@@ -123,10 +123,10 @@ def probe() -> NDArray[np.float32]:
 
 
 def probe_scores(model: Model) -> NDArray[np.float32]:
-    """What a model makes of `probe` [shape=(n_steps + 1, n_classes)].
+    """Return a model's scores of `probe` [shape=(n_steps + 1, n_classes)].
 
-    The first look at every step, and a second look at the whole. The second look does not go by
-    the stretches that the first one finds: those may begin a step earlier or later by a hair.
+    The framewise scores, then the classification of the whole probe as one segment. The segments of
+    the framewise scores are not used: rounding may move them by a frame.
     """
     samples = probe()
     steps = inference.listen(model, samples)
@@ -137,7 +137,7 @@ def probe_scores(model: Model) -> NDArray[np.float32]:
 
 
 def number(value: float) -> float | None:
-    """A figure as JSON knows it: None where it is undefined."""
+    """Return a figure rounded for JSON, None if it is undefined."""
     return None if math.isnan(value) else rounding.share(value)
 
 

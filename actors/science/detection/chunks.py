@@ -1,9 +1,9 @@
-"""The grid of a recording: steps, chunks and spans, all counted in samples at 16 kHz.
+"""The grid of a recording: frames, chunks and spans, all counted in samples at 16 kHz.
 
-Scores lie on a `Grid` of `STEP` samples that hangs on the recording's loudest sample. What is
-heard at a step depends on the sound around it and on nothing else: how a recording is cut into
-spans changes no score, since each span brings its neighbours' sound as context; and a recording
-that begins earlier or later is heard through the same windows, since its grid moves with it.
+Scores are on a `Grid` of `STEP` samples that is aligned to the recording's loudest sample. The
+scores of a frame depend only on the sound around it. The division into spans therefore changes no
+score, since each span includes its neighbours' sound as context; and a recording that begins
+earlier or later is classified in the same windows, since its grid moves with it.
 """
 
 from __future__ import annotations
@@ -12,41 +12,42 @@ from dataclasses import dataclass
 
 from actors.science.types import Chunk, Span
 
-#: The rate that everything here is counted in.
+#: The sample rate of all counts here.
 RATE_HZ = 16_000
 
 #: Samples between two feature frames. Every chunk starts on this grid.
 HOP = 200
 
-#: The grid of the scores: 0.1 s. Finer stores and decodes more, coarser blurs onsets.
+#: The hop of the scores: 0.1 s. A smaller one costs storage and decoding, a larger one blurs
+#: onsets.
 STEP = 1_600
 
-#: Seconds of a step.
+#: The same in seconds.
 STEP_S = STEP / RATE_HZ
 
-#: Chunks shorter than this say too little; a shorter sound is padded to it with zeros.
+#: Shortest chunk; shorter ones contain too little information. Shorter sound is zero-padded.
 MIN_CHUNK = 8_000
 
-#: Chunks longer than this blur what is in them.
+#: Longest chunk; longer ones blur their content.
 MAX_CHUNK = 80_000
 
-#: The chunks of the first look: windows of one second, each shared by two steps.
+#: The chunks of framewise scoring: windows of one second, each shared by two frames.
 CHUNK = 16_000
 CHUNK_STEP = 2 * STEP
 
-#: About how much audio a message carries: long enough that the message's cost disappears in the
-#: work, short enough that one recording spreads over many workers.
+#: Audio per message: long enough that the overhead of a message is negligible, short enough that
+#: one recording spreads over many workers.
 SPAN_SAMPLES = 60 * RATE_HZ
 
-#: What is left at the end of a recording joins the last span if it is shorter than this.
+#: A remainder at the end of a recording joins the last span if it is shorter than this.
 MIN_SPAN = 10 * RATE_HZ
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Where the steps of a recording of ``n_samples`` samples lie.
+    """The positions of the frames of a recording of ``n_samples`` samples.
 
-    The first one begins ``lead`` samples before the recording, which are silent. Positions on the
+    The first frame begins ``lead`` samples before the recording, which are silent. Positions on the
     grid are counted from there: sample ``k`` of the recording is sample ``lead + k`` of the grid.
     """
 
@@ -55,26 +56,26 @@ class Grid:
 
     @classmethod
     def hung_on(cls, loudest_s: float, *, n_samples: int) -> Grid:
-        """The grid that has the recording's loudest sample, at ``loudest_s``, in mid-step.
+        """Return the grid with the recording's loudest sample, at ``loudest_s``, in mid-frame.
 
-        Which sample that is must be told at the recording's own rate: after resampling, the
-        greatest of them depends on how the new samples fall between the old ones.
+        Determine the loudest sample at the recording's own rate: after resampling, it depends on
+        how the new samples fall between the old ones.
         """
         return cls(n_samples, lead=(STEP // 2 - round(loudest_s * RATE_HZ)) % CHUNK_STEP)
 
     @property
     def length(self) -> int:
-        """Samples that the grid covers, with its lead."""
+        """Samples that the grid covers, including its lead."""
         return self.lead + self.n_samples
 
     @property
     def lead_s(self) -> float:
-        """How much earlier than the recording the grid begins, in seconds."""
+        """Time from the start of the grid to that of the recording, in seconds."""
         return self.lead / RATE_HZ
 
 
 def count_steps(n_samples: int) -> int:
-    """How many steps it takes to cover ``n_samples`` samples; the last may be cut short."""
+    """Return the number of frames that cover ``n_samples`` samples; the last may be incomplete."""
     return -(-n_samples // STEP)
 
 
@@ -86,7 +87,7 @@ def plan_spans(n_samples: int) -> list[Span]:
     Raises
     ------
     ValueError
-        When there are no samples.
+        If there are no samples.
     """
     if n_samples < 1:
         raise ValueError("a recording has at least one sample")
@@ -101,11 +102,10 @@ def plan_spans(n_samples: int) -> list[Span]:
 
 
 def plan_chunks(n_samples: int) -> list[Chunk]:
-    """The overlapping chunks of a stretch that starts on the grid of `CHUNK_STEP`.
+    """Return the overlapping chunks of a slice that starts on the grid of `CHUNK_STEP`.
 
-    Chunk ``k`` is centred on the steps ``2 k`` and ``2 k + 1``: the first begins before the
-    stretch and the last ends behind it, so that every step is heard with as much sound before
-    it as after.
+    Chunk ``k`` is centred on the frames ``2 k`` and ``2 k + 1``: the first begins before the slice
+    and the last ends after it, so that every frame has as much sound before it as after.
     """
     reach = (CHUNK - CHUNK_STEP) // 2
     return [Chunk(start, start + CHUNK) for start in range(-reach, n_samples - reach, CHUNK_STEP)]

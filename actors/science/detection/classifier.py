@@ -1,10 +1,11 @@
-"""The classifier: a file of plain arrays, and the vote of its members.
+"""The classifier: a file of plain arrays, and the vote of its estimators.
 
-A model is a weighted vote of members (``ensemble.py``), each turning a window of sound into class
-probabilities.
+A model is a weighted ensemble of estimators (``ensemble.py``), each turning a window of sound into
+class probabilities.
 
-The file can come from anywhere. It holds no code and nothing that is evaluated: a JSON header,
-arrays whose types and shapes the header tells, and a checksum. Everything is checked before use.
+The file can come from anywhere. It contains no code and nothing that is evaluated: a JSON header,
+arrays with the types and shapes that the header declares, and a checksum. Everything is checked
+before use.
 """
 
 from __future__ import annotations
@@ -34,24 +35,24 @@ from actors.science.types import BACKGROUND, UNCLASSIFIED
 #: First bytes of a model file; the last one is the version of the format.
 MAGIC = b"CLAMOR\x00\x02"
 
-#: No model that this program makes comes near it; a larger file is not read.
+#: Largest accepted file, well above any model made by this program.
 MOST_BYTES = 64 * 1024 * 1024
 
-#: The kinds of members that a file may hold.
+#: The kinds of estimators in a file.
 KINDS: Mapping[str, type[Estimator]] = {
     kind.kind: kind for kind in (Network, Forest, Convolutional)
 }
 
-#: The width of what a member is evaluated on.
+#: The width of each input.
 _WIDTHS = {"features": N_FEATURES, "textures": N_TEXTURES, "samples": 0}
 
-#: The types of arrays that a file may hold, all little-endian.
+#: The accepted types of arrays, all little-endian.
 _DTYPES = ("f2", "f4", "i2", "i4")
 
 _LENGTH = struct.Struct("<I")
 _DIGEST_BYTES = 32
 _REQUIRED = ("name", "version", "algorithm", "feature_version", "classes")
-#: Fields of a file's header that are no part of `Model.header`: how the rest is laid out.
+#: Fields of a file's header that describe its layout; they are not part of `Model.header`.
 _LAYOUT = ("arrays", "members", "head")
 
 
@@ -62,17 +63,17 @@ class Model:
     Attributes
     ----------
     header
-        Name, version, algorithm, feature version, classes, hash of the training data, versions
-        of the libraries, credits.
+        Name, version, algorithm, feature version, classes, hash of the training data, library
+        versions, credits.
     classes
         Names of the columns of `scores`.
     sha256
         Of the model file, in hex.
     members
-        Who votes.
+        The estimators that vote.
     head
-        Base types and trained types over the backbone, in place of the base types that ship; None
-        for a model that was trained on classes alone.
+        Base types and trained types over the backbone, replacing the base types that ship; None for
+        a model trained on classes alone.
     """
 
     header: Mapping[str, Any]
@@ -83,31 +84,31 @@ class Model:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the members are evaluated on: ``features``, ``textures``, ``samples``."""
+        """The inputs of the estimators: ``features``, ``textures``, ``samples``."""
         return frozenset(member.needs for member in self.members)
 
     @property
     def trained_types(self) -> tuple[str, ...]:
-        """The types that the head was trained on beside the base types, or that it refines."""
+        """The types that the head adds to the base types, or refines among them."""
         return tuple(self.header.get("trained_types", ()))
 
     @property
     def vote_temperature(self) -> float:
-        """Divides the logarithms of what the members vote; below 1 makes the vote surer."""
+        """Divides the logarithms of the vote; below 1 its probabilities become more extreme."""
         return float(self.header.get("vote_temperature", 1.0))
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """The confidence from which on an event of a class counts, where it is not the usual."""
+        """The minimum confidence of an event by class, where it is not the default."""
         return dict(self.header.get("thresholds", {}))
 
     def scores(self, features: Array) -> Array:
-        """Class probabilities of chunks, by the members that need nothing but their features.
+        """Compute class probabilities of chunks by the estimators that need only their features.
 
         Parameters
         ----------
         features : numpy.ndarray [shape=(n_chunks, N_FEATURES), dtype=float32]
-            As `features.extract` gives them.
+            As returned by `features.extract`.
 
         Returns
         -------
@@ -117,7 +118,7 @@ class Model:
         Raises
         ------
         ValueError
-            When the features have another width than the model, or no member looks at features.
+            If the features do not have the model's width, or no estimator uses features.
         """
         voters = [member for member in self.members if member.needs == "features"]
         if not voters:
@@ -129,28 +130,28 @@ class Model:
         return ensemble.vote(voters, logits).astype(np.float32)
 
     def to_bytes(self) -> bytes:
-        """The model file. The same model gives the same bytes."""
+        """Encode as a model file. The same model gives the same bytes."""
         return _encode(self.header, self.members, self.head)
 
     @classmethod
     def make(
         cls, header: Mapping[str, Any], *, members: Sequence[Estimator], head: Head | None = None
     ) -> Model:
-        """A model from its parts.
+        """Make a model from its parts.
 
         Parameters
         ----------
         header
             With at least ``name``, ``version``, ``algorithm``, ``feature_version``, ``classes``.
         members
-            Who votes; each knows the classes in the header's order.
+            The estimators, each with the classes in the header's order.
         head
-            With the columns that the header names as ``trained_types``.
+            Its columns include the header's ``trained_types``.
 
         Raises
         ------
         ModelError
-            When the parts do not fit each other.
+            If the parts do not match each other.
         """
         return cls.from_bytes(_encode(header, members, head))
 
@@ -161,7 +162,7 @@ class Model:
         Raises
         ------
         ModelError
-            When it is damaged, of another format or made for other features.
+            If it is damaged, has another format, or was made for other features.
         """
         header, offset = _checked_header(data)
         arrays = _arrays_of(header.get("arrays"), data=data, offset=offset)
@@ -174,12 +175,12 @@ class Model:
 
 @cache
 def shipped() -> Model:
-    """The model that comes with the package.
+    """Read the model that comes with the package.
 
     Raises
     ------
     ModelError
-        When the package's own file is damaged.
+        If the package's own file is damaged.
     """
     return Model.from_bytes(
         (resources.files("actors.science") / "model" / "base.clamor").read_bytes()
@@ -211,7 +212,7 @@ def _encode(header: Mapping[str, Any], members: Sequence[Estimator], head: Head 
 
 
 def _checked_header(data: bytes) -> tuple[dict[str, Any], int]:
-    """The header, and where the arrays begin."""
+    """Return the header, and the offset of the arrays."""
     if data[: len(MAGIC) - 1] != MAGIC[:-1]:
         raise ModelError("this is no model file")
     if data[: len(MAGIC)] != MAGIC:
@@ -276,7 +277,7 @@ def _arrays_of(table: object, *, data: bytes, offset: int) -> dict[str, AnyArray
         if offset + count * dtype.itemsize > end:
             raise ModelError("the model file holds less than its header tells")
         values = np.frombuffer(data, dtype=dtype, count=count, offset=offset)
-        # A copy: numbers of the machine's own order, at addresses that suit it.
+        # A copy, in native byte order and aligned.
         arrays[name] = values.astype(dtype.newbyteorder("=")).reshape(shape)
         offset += values.nbytes
     if offset != end:

@@ -1,8 +1,8 @@
-"""A small convolutional network over a log-mel spectrogram: class scores at every step.
+"""A small convolutional network over a log-mel spectrogram: class scores of every frame.
 
-It hears samples rather than features of chunks, and says what sounds at each step of 0.1 s. It
-looks about three seconds to either side. Gain changes nothing: every frame is taken relative to
-the level of the second around it.
+Its input is samples rather than features of chunks; its output are scores every 0.1 s, each from
+about three seconds of context on either side. Gain has no effect: every spectrogram column is
+relative to the level of the two seconds around it.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ from actors.science.detection.ensemble import Array, Estimator, Logits
 from actors.science.errors import ModelError
 from actors.science.tagging.torchaudio_cpu import transforms
 
-#: Frames of the spectrogram that become one step.
+#: Columns of the spectrogram per frame of the scores.
 FRAMES_PER_STEP = STEP // HOP
 
-#: Context on either side that a step's scores may depend on: what the layers below reach, with
-#: the normalisation, rounded up to the grid.
+#: Context on either side that scores may depend on: the receptive field of the layers and of the
+#: normalisation, rounded up to the grid.
 REACH = 32 * STEP
 
 N_MELS = 64
 _N_FFT = 512
 _MARGIN = (_N_FFT - HOP) // 2
 
-#: Powers below this are taken for nothing: the rounding noise of 16-bit audio lies above it.
+#: Floor of powers; the rounding noise of 16-bit audio is above it.
 FLOOR = 1e-11
 
-#: Frames of the running mean that takes the level out, one second to either side.
+#: Columns of the running mean that removes the level, one second on either side.
 _LEVEL_FRAMES = 2 * RATE_HZ // HOP + 1
 
-#: What is further below the mean level than this, or above it, is cut, in dB.
+#: Levels relative to the mean are clipped to this range, in dB.
 _LOWEST_DB, _HIGHEST_DB = -70.0, 10.0
 
-#: A file may ask for a network of this size at most: a crafted one could only cost time.
+#: Largest accepted layer of a file: a crafted network could only waste time.
 _LARGEST_WIDTH = 1_024
 
-#: What layers keep for training only.
+#: Entries of the state that are used in training only.
 _UNUSED = "num_batches_tracked"
 
-#: Steps of the running means that give a step its context: half a second, one, and three.
+#: Frames of the running means that provide context: half a second, 1.3 s and 3.1 s.
 _CONTEXTS = (5, 13, 31)
 
 
 def log_mel(samples: NDArray[np.float32]) -> Tensor:
-    """Log-mel powers in dB [shape=(n_frames, N_MELS)] of whole hops; only differences matter.
+    """Compute log-mel powers [shape=(n_frames, N_MELS)] of whole hops, in dB of any reference.
 
-    Frame ``k`` is centred on the samples ``[k * HOP, (k + 1) * HOP)``; beyond the ends there is
+    Frame ``k`` is centred on the samples ``[k * HOP, (k + 1) * HOP)``; the ends are padded with
     silence.
     """
     n_frames = samples.size // HOP
@@ -65,9 +65,9 @@ def log_mel(samples: NDArray[np.float32]) -> Tensor:
 
 
 def relative(log_power: Tensor) -> Tensor:
-    """What the network sees: frames relative to the level around them, roughly from -2 to 3.
+    """Compute the network's input: levels relative to their surroundings, roughly from -2 to 3.
 
-    Takes and gives [shape=(n, n_frames, N_MELS)].
+    Takes and returns [shape=(n, n_frames, N_MELS)].
     """
     total = torch.pow(10.0, log_power / 10.0).sum(dim=2) + 1e-9
     level = nn.functional.avg_pool1d(total[:, None], _LEVEL_FRAMES, 1, _LEVEL_FRAMES // 2)[:, 0]
@@ -75,21 +75,21 @@ def relative(log_power: Tensor) -> Tensor:
 
 
 def scaled(relative_db: Tensor) -> Tensor:
-    """Levels relative to some mean, cut at both ends, roughly from -2 to 3."""
+    """Clip levels relative to some mean and scale them to roughly -2 to 3."""
     return (relative_db.clamp(_LOWEST_DB, _HIGHEST_DB) + 35.0) / 15.0
 
 
 class Dropout(nn.Dropout):
-    """Leaves values out, by a chance of its own if it was given one.
+    """Dropout with an optional random generator.
 
-    torch's own is shared by all threads of a process: whatever else is trained there would change
-    what comes of a seed.
+    torch's default generator is shared by all threads of a process: other training in it would
+    change the result of a seed.
     """
 
     chance: torch.Generator | None = None
 
     def forward(self, values: Tensor) -> Tensor:
-        """The values, some of them zero and the others larger for it."""
+        """Set a random part of the values to zero, and scale the others up."""
         if not self.training or self.chance is None:
             return super().forward(values)
         kept = torch.empty_like(values).bernoulli_(1 - self.p, generator=self.chance)
@@ -97,7 +97,7 @@ class Dropout(nn.Dropout):
 
 
 class Layers(nn.Module):
-    """The network: three stages that halve time and frequency, then context over time.
+    """The network: three stages that downsample time and frequency, then context over time.
 
     Parameters
     ----------
@@ -106,9 +106,9 @@ class Layers(nn.Module):
     hidden
         Width of the last hidden layer.
     n_classes
-        Scores of a step.
+        Number of scores per frame.
     dropout
-        Part of the values that training leaves out before the last layers.
+        Dropout rate in training before the last layers.
     """
 
     def __init__(
@@ -137,13 +137,16 @@ class Layers(nn.Module):
         self.scores = nn.Conv1d(hidden, n_classes, 1)
 
     def draw_from(self, chance: torch.Generator) -> None:
-        """Let what training leaves out be drawn from ``chance``."""
+        """Use ``chance`` as the random generator of all dropout layers."""
         for part in self.modules():
             if isinstance(part, Dropout):
                 part.chance = chance
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Logits [shape=(n, n_steps, n_classes)] of frames [shape=(n, n_frames, N_MELS)]."""
+        """Compute logits [shape=(n, n_steps, n_classes)].
+
+        Takes spectrogram frames [shape=(n, n_frames, N_MELS)].
+        """
         maps = self.stages(frames[:, None])
         steps = self.pooled(torch.cat([maps.mean(dim=3), maps.amax(dim=3)], dim=1))
         means = [_running_mean(steps, width) for width in _CONTEXTS]
@@ -165,7 +168,7 @@ class Convolutional(Estimator):
 
     @classmethod
     def of(cls, layers: Layers, *, widths: tuple[int, int, int], hidden: int) -> Convolutional:
-        """A member from trained layers; parameters are kept as float16, statistics as float32."""
+        """Make an estimator; parameters are stored as float16, statistics as float32."""
         arrays: dict[str, NDArray[Any]] = {}
         for name, tensor in layers.state_dict().items():
             if not name.endswith(_UNUSED):
@@ -196,7 +199,7 @@ class Convolutional(Estimator):
             raise ModelError("a convolutional network's arrays are floating-point numbers")
         if any((v < 0).any() for name, v in self.arrays.items() if name.endswith("running_var")):
             raise ModelError("a variance of the model is below zero")
-        # Without memory of its own: shapes are compared before anything of their size is made.
+        # On the meta device: shapes are compared before memory of their size is allocated.
         with torch.device("meta"):
             layers = Layers(widths=self.widths, hidden=self.hidden, n_classes=self.n_classes)
         wanted = {
@@ -215,14 +218,14 @@ class Convolutional(Estimator):
         object.__setattr__(self, "_layers", fused)
 
     def logits(self, inputs: Array) -> Logits:
-        """Logits of every step [shape=(n_steps, n_classes)] of samples [shape=(n,)] at 16 kHz.
+        """Compute logits of every frame [shape=(n_steps, n_classes)].
 
-        Samples behind the last whole step are not looked at.
+        Takes samples [shape=(n,)] at 16 kHz; those after the last whole frame are ignored.
         """
         return self.logits_of(frames_of(inputs))
 
     def logits_of(self, frames: Tensor) -> Logits:
-        """The same of what `frames_of` makes of the samples: several members can share it."""
+        """Compute the same from the output of `frames_of`, which several estimators can share."""
         layers: Layers = self.__dict__["_layers"]
         with torch.inference_mode():
             found: Tensor = layers(frames)[0]
@@ -230,7 +233,7 @@ class Convolutional(Estimator):
 
 
 def frames_of(samples: Array) -> Tensor:
-    """What a network sees of samples [shape=(1, n_frames, N_MELS)]."""
+    """Compute the network's input from samples [shape=(1, n_frames, N_MELS)]."""
     with torch.inference_mode():
         return relative(log_mel(samples[: samples.size // STEP * STEP])[None])
 
@@ -245,7 +248,7 @@ def _running_mean(steps: Tensor, width: int) -> Tensor:
 
 
 def _fused(layers: Layers) -> Layers:
-    """The same function with fewer steps: normalisations are folded into the convolutions."""
+    """Return an equivalent network with the normalisations folded into the convolutions."""
     for stage in (layers.stages, layers.pooled, layers.hidden):
         for index in range(len(stage) - 1):
             convolution, normalisation = stage[index], stage[index + 1]
@@ -258,7 +261,7 @@ def _fused(layers: Layers) -> Layers:
 
 @cache
 def _mel() -> nn.Module:
-    # Scaled so that a bin's power is that of the samples; the floor then has one meaning.
+    # Normalised so that a bin's power is that of the samples, which gives the floor one meaning.
     module: nn.Module = transforms.MelSpectrogram(
         sample_rate=RATE_HZ,
         n_fft=_N_FFT,

@@ -1,9 +1,9 @@
-"""What a model is made of: members that vote, each a few plain arrays evaluated by numpy.
+"""The estimators of a model, each a few plain arrays evaluated by numpy, and their vote.
 
-A *network* is a stack of dense layers. It holds logistic regression, discriminant analysis,
-perceptrons, and support vectors over random kernel features. A *forest* is many decision trees.
-It holds random forests, extra trees and gradient boosting. Arrays may come from a file that
-anybody made: a member checks them before it is used, and none of them can make it loop.
+A *network* is a stack of dense layers: logistic regression, discriminant analysis, perceptrons, and
+support vectors over random kernel features. A *forest* is a set of decision trees: random forests,
+extra trees and gradient boosting. Arrays may come from an untrusted file: an estimator checks them
+before use, and no array can make it loop forever.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from numpy.typing import NDArray
 
 from actors.science.errors import ModelError
 
-#: Standardised features beyond this are cut: what was never seen must not shout.
+#: Standardised features are clipped here, so that unseen values cannot dominate.
 LARGEST_Z = 6.0
 
-#: A probability that no tree gives is taken for this one: its logarithm must be finite.
+#: Lower limit of a forest's probabilities, to keep their logarithms finite.
 _LEAST_PROBABILITY = 1e-6
 
-#: No tree that this program grows is nearly as deep. A crafted one could only cost time.
+#: Depth limit, well above that of any tree grown here: a crafted tree could only waste time.
 _DEEPEST = 64
 
-#: A weight or a temperature beyond this, or below its inverse, says that a file was crafted.
+#: A weight or temperature above this, or below its inverse, means that the file was crafted.
 _LARGEST_FACTOR = 1e3
 
-#: Logits are cut here: whatever weights a file holds, probabilities are numbers.
+#: Logits are clipped here, so that probabilities are finite for any weights in a file.
 _LARGEST_LOGIT = 1e4
 
-#: Rows times trees times classes that are looked at in one go; bounds the memory.
+#: Rows times trees times classes evaluated in one batch; bounds the memory.
 _AT_ONCE = 1 << 21
 
-#: What a network may look at: see `features` and `textures` beside this module.
+#: Possible inputs of a network: see `features` and `textures` beside this module.
 _VIEWS = ("features", "textures")
 
-#: What the field ``feature`` of a leaf holds.
+#: Marks a leaf in the array ``feature``.
 LEAF = -1
 
 Array = NDArray[np.float32]
@@ -51,19 +51,19 @@ Layer = tuple[Array, Array]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Estimator(ABC):
-    """One voter of a model.
+    """One voter of an ensemble.
 
     Attributes
     ----------
     arrays
-        All that it has learned; names are its own.
+        All learned parameters; the names depend on the kind.
     weight
-        Its share of the vote, relative to the others'.
+        Weight of its vote, relative to the others.
     temperature
-        Divides its logits; above 1 makes it less sure of itself.
+        Divides its logits; values above 1 make its probabilities less extreme.
     """
 
-    #: The name of the kind in a model file.
+    #: Name of the kind in a model file.
     kind: ClassVar[str]
 
     arrays: Mapping[str, AnyArray]
@@ -84,36 +84,36 @@ class Estimator(ABC):
 
     @property
     def needs(self) -> str:
-        """What it is evaluated on: ``features`` or ``textures`` of chunks, or ``samples``."""
+        """The input it is evaluated on: ``features`` or ``textures`` of chunks, or ``samples``."""
         return "features"
 
     @property
     @abstractmethod
     def n_classes(self) -> int:
-        """How many probabilities it gives."""
+        """Number of probabilities in its output."""
 
     @property
     def width(self) -> int:
-        """How many features or textures it looks at; 0 if it hears samples."""
+        """Number of input features or textures; 0 if the input is samples."""
         return 0
 
     @abstractmethod
     def check(self) -> None:
-        """Refuse arrays and settings that do not fit each other.
+        """Reject arrays and settings that do not match each other.
 
         Raises
         ------
         ModelError
         KeyError
-            When an array is lacking.
+            If an array is missing.
         """
 
     @abstractmethod
     def logits(self, inputs: Array) -> Logits:
-        """Logits [shape=(n_windows, n_classes)] before the temperature."""
+        """Compute the logits [shape=(n_windows, n_classes)], before the temperature."""
 
     def settings(self) -> dict[str, Any]:
-        """Fields of the file's header that make it again, besides weight and temperature."""
+        """Return the header fields needed to restore it, besides weight and temperature."""
         return {}
 
 
@@ -122,8 +122,8 @@ class Network(Estimator):
     """Dense layers over standardised features or textures; the last one is linear.
 
     ``arrays`` holds ``mean`` and ``scale`` [shape=(n_features,)], and for each layer ``n``
-    ``n.weights`` and ``n.biases``. With the activation ``cos`` a hidden layer of random weights
-    is a map of random Fourier features [1]_.
+    ``n.weights`` and ``n.biases``. With the activation ``cos``, a hidden layer of random weights is
+    a map of random Fourier features [1]_.
 
     .. [1] Rahimi and Recht, Random features for large-scale kernel machines, NIPS 2007.
     """
@@ -136,7 +136,7 @@ class Network(Estimator):
     def of(
         cls, layers: list[Layer], *, mean: AnyArray, scale: AnyArray, activation: str = "relu"
     ) -> Network:
-        """A network from its layers."""
+        """Make a network from its layers."""
         arrays = {"mean": mean, "scale": scale}
         for depth, (weights, biases) in enumerate(layers):
             arrays |= {f"{depth}.weights": weights, f"{depth}.biases": biases}
@@ -162,7 +162,7 @@ class Network(Estimator):
         return self.arrays["mean"].size
 
     def settings(self) -> dict[str, Any]:
-        # The usual view goes without saying: releases that know no other can read the file.
+        # The default view is omitted, so that releases without other views can read the file.
         seen = {} if self.view == "features" else {"view": self.view}
         return {"activation": self.activation, **seen}
 
@@ -188,7 +188,7 @@ class Network(Estimator):
         values = standardised(inputs, mean=self.arrays["mean"], scale=self.arrays["scale"])
         layers = self.layers
         weights, biases = layers[-1]
-        # Crafted weights may overflow; the vote bounds what comes of it.
+        # Crafted weights may overflow; the vote clips the result.
         with np.errstate(over="ignore", invalid="ignore"):
             for inner, shift in layers[:-1]:
                 values = _ACTIVATIONS[self.activation](values @ inner + shift)
@@ -199,18 +199,18 @@ class Network(Estimator):
 class Forest(Estimator):
     """Decision trees, all of them in the same flat arrays.
 
-    A tree's nodes lie one after the other, each before its children and the left child right
-    behind its parent, so that only the right one must be told. ``arrays`` holds
+    The nodes of a tree are stored consecutively, each before its children and the left child right
+    after its parent, so that only the right child needs an index. ``arrays`` holds
 
     - ``roots`` int32 [shape=(n_trees,)]: the first node of each tree;
-    - ``feature`` int16 [shape=(n_nodes,)]: what a node looks at, `LEAF` for a leaf;
+    - ``feature`` int16 [shape=(n_nodes,)]: the feature of a split, `LEAF` for a leaf;
     - ``threshold`` float32 [shape=(n_nodes,)]: values up to it go left;
-    - ``right`` int32 [shape=(n_nodes,)]: a node's right child, a leaf's row of ``values``;
-    - ``values`` float16 or float32 [shape=(n_leaves, n_classes)]: what a leaf adds.
+    - ``right`` int32 [shape=(n_nodes,)]: a node's right child, or a leaf's row of ``values``;
+    - ``values`` float16 or float32 [shape=(n_leaves, n_classes)]: the outputs of the leaves.
 
-    With ``combine`` ``mean`` the leaves hold class shares whose mean over the trees is the
-    forest's probability. With ``sum`` they are added up to logits, and there is one more array,
-    ``bias`` float32 [shape=(n_classes,)].
+    With ``combine="mean"`` the leaves hold class probabilities, and the forest's probability is
+    their mean over the trees. With ``combine="sum"`` they are summed to logits, and there is one
+    more array, ``bias`` float32 [shape=(n_classes,)].
     """
 
     kind = "forest"
@@ -255,9 +255,9 @@ class Forest(Estimator):
 
 
 class _Walk:
-    """Checked trees, laid out for walking down all of them at once.
+    """Checked trees, laid out for traversing all of them at once.
 
-    A leaf is made its own child: then no step has to ask which walks have ended.
+    A leaf is its own child, so that no step has to check which traversals have ended.
     """
 
     def __init__(self, arrays: Mapping[str, AnyArray], *, n_features: int) -> None:
@@ -275,7 +275,7 @@ class _Walk:
         self._depth = self._measure(is_leaf)
 
     def sums(self, inputs: Array) -> Array:
-        """What the leaves that rows fall into add up to [shape=(n_rows, n_classes)]."""
+        """Sum the leaf values that rows end in [shape=(n_rows, n_classes)]."""
         inputs = np.ascontiguousarray(inputs, dtype=np.float32)
         flat = inputs.ravel()
         first = (np.arange(len(inputs)) * inputs.shape[1])[:, None]
@@ -287,7 +287,7 @@ class _Walk:
         return total
 
     def _measure(self, is_leaf: NDArray[np.bool_]) -> int:
-        """The number of steps after which every walk has ended."""
+        """Return the number of steps after which every traversal has ended."""
         level = self._roots
         for depth in range(_DEEPEST + 1):
             level = level[~is_leaf[level]]
@@ -298,9 +298,9 @@ class _Walk:
 
 
 def vote(members: Sequence[Estimator], logits: Sequence[Logits]) -> NDArray[np.float64]:
-    """The members' weighted mean probabilities [shape=(n_windows, n_classes)], from their logits.
+    """Return the members' weighted mean probabilities [shape=(n_windows, n_classes)].
 
-    Rows sum to 1, whatever the logits are.
+    Rows sum to 1 for any logits.
     """
     total = sum(member.weight for member in members)
     shares = (
@@ -318,12 +318,12 @@ def _softmax(logits: Logits) -> NDArray[np.float64]:
 
 
 def standardised(inputs: AnyArray, *, mean: AnyArray, scale: AnyArray) -> AnyArray:
-    """Features less their mean, by their scale, cut at `LARGEST_Z`."""
+    """Subtract the mean, divide by the scale, and clip at `LARGEST_Z`."""
     return np.clip((inputs - mean) / scale, -LARGEST_Z, LARGEST_Z)
 
 
 def _check_trees(arrays: Mapping[str, AnyArray], *, n_features: int) -> None:
-    """Refuse nodes that are no trees: each has one parent that lies before it, in its own tree."""
+    """Reject nodes that do not form trees: each has one parent, before it and in the same tree."""
     roots, feature, right = arrays["roots"], arrays["feature"], arrays["right"]
     n_nodes = feature.size
     if type(n_features) is not int or not 0 < n_features <= np.iinfo(np.int16).max:

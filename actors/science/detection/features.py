@@ -1,8 +1,8 @@
-"""What the classifier looks at: statistics of a chunk that do not depend on its gain.
+"""Features of the classifier: statistics of a chunk that do not depend on its gain.
 
-All chunks of a slice share one spectrogram. Its frames lie on a grid that is fixed to the
+All chunks of a slice share one spectrogram. Its frames are on a grid that is fixed to the
 recording: frame ``k`` is centred on the samples ``[k * HOP, (k + 1) * HOP)``, and the slice
-brings `MARGIN` samples of context on each side in place of padding. A chunk has the same features
+includes `MARGIN` samples of context on each side in place of padding. A chunk has the same features
 however the recording is cut into spans, as long as spans start on the grid.
 """
 
@@ -21,11 +21,11 @@ from torch import Tensor
 from actors.science.detection.chunks import HOP, MIN_CHUNK, RATE_HZ
 from actors.science.tagging.torchaudio_cpu import functional, transforms
 
-#: Changes whenever a feature or a texture does; a model is bound to the version that it was trained
-#: with.
+#: Changes with every change of a feature or a texture; a model only works with the version that it
+#: was trained with.
 FEATURE_VERSION = "2"
 
-#: Window of the spectrogram: 64 ms tell the harmonics of mains hum apart.
+#: Window of the spectrogram: 64 ms separate the harmonics of mains hum.
 N_FFT = 1_024
 
 #: Samples of context on each side of a slice.
@@ -34,40 +34,40 @@ MARGIN = (N_FFT - HOP) // 2
 N_MELS = 48
 N_MFCC = 20
 
-#: The fine envelope that modulation is read from: 320 values a second.
+#: Hop of the fine envelope for modulation features: 320 values per second.
 _ENVELOPE_HOP = 50
 
-#: Edges in Hz of the modulation bands, from a slow sway to the roughness of an engine.
+#: Edges in Hz of the modulation bands, from slow swells to the roughness of an engine.
 _MODULATION_EDGES_HZ = (0.0, 2.5, 5.0, 8.0, 12.0, 18.0, 27.0, 40.0, 60.0, 100.0, 160.0)
 
-#: Edges in Hz of the bands whose peaks are told from their floor; each about two thirds of an
-#: octave wide, and wider at both ends.
+#: Edges in Hz of the bands of the spectral contrast; each about two thirds of an octave wide, and
+#: wider at both ends.
 _CONTRAST_EDGES_HZ = (45, 95, 155, 250, 400, 650, 1_100, 1_900, 3_450, 8_000)
 
 #: Groups of mel bands, and edges in Hz of the bands of each group's slow modulation.
 _N_GROUPS = 8
 _SLOW_EDGES_HZ = (1.5, 3.0, 5.0, 8.0, 12.0, 18.0, 27.0, 40.0)
 
-#: Energy that is taken for nothing: the rounding noise of 16-bit audio lies above it.
+#: Floor of energies; the rounding noise of 16-bit audio is above it.
 _FLOOR = 1e-10
 
-#: How far below a chunk's mean a band or frame is still looked at, in dB. What is fainter is
-#: rounding noise, or the codec's.
+#: Lower limit of bands and frames relative to the chunk's mean, in dB. Anything fainter is rounding
+#: noise, or the codec's.
 _DEPTH_DB = 70.0
 
 
 def extract(samples: NDArray[np.float32], chunks: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
-    """Features of all chunks of a slice, in one batch.
+    """Compute the features of all chunks of a slice in one batch.
 
     Parameters
     ----------
     samples : numpy.ndarray [shape=(n + 2 * MARGIN,), dtype=float32]
-        A slice of a recording at 16 kHz with `MARGIN` samples of context on each side: what
-        comes before and after in the recording, zeros beyond its ends.
+        A slice of a recording at 16 kHz with `MARGIN` samples of context on each side: the
+        recording before and after it, zeros beyond its ends.
     chunks
-        ``(start, stop)`` of each chunk, relative to the slice without its margin. Starts lie on
-        the grid of `HOP`; a chunk has at least `MIN_CHUNK` samples. Samples of a last cell of
-        the grid that is not full are not looked at.
+        ``(start, stop)`` of each chunk, relative to the slice without its margin. Starts are on the
+        grid of `HOP`; a chunk has at least `MIN_CHUNK` samples. Samples of an incomplete last hop
+        are ignored.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def extract(samples: NDArray[np.float32], chunks: Sequence[tuple[int, int]]) -> 
     Raises
     ------
     ValueError
-        When a chunk is off the grid, too short, or outside of the slice.
+        If a chunk is off the grid, too short, or outside the slice.
     """
     n_samples = samples.size - 2 * MARGIN
     for start, stop in chunks:
@@ -97,7 +97,7 @@ def extract(samples: NDArray[np.float32], chunks: Sequence[tuple[int, int]]) -> 
 
 
 class _Frames:
-    """Everything that is computed a frame at a time, for the whole slice."""
+    """Quantities computed frame by frame for the whole slice."""
 
     def __init__(self, power: Tensor, waveform: Tensor) -> None:
         tables = _tables()
@@ -130,7 +130,7 @@ class _Frames:
 
 
 def _contrast(flat: Tensor, log_flat: Tensor) -> Tensor:
-    """How far peaks stand out in each band, and how flat it is [shape=(n_frames, 18)].
+    """Compute how far peaks stand out in each band, and its flatness [shape=(n_frames, 18)].
 
     Tones give large values, noise small ones, at any signal-to-noise ratio within the band. Like
     the spectral contrast of [1]_, with the mean in place of the valley.
@@ -146,11 +146,11 @@ def _contrast(flat: Tensor, log_flat: Tensor) -> Tensor:
 
 
 def _statistics(frames: _Frames, firsts: Tensor, n_frames: int) -> Tensor:
-    """Features [shape=(n_chunks, N_FEATURES)] of chunks of one length."""
+    """Compute the features [shape=(n_chunks, N_FEATURES)] of chunks of one length."""
     index = firsts[:, None] + torch.arange(n_frames)
     mel = frames.mel_db[index]  # [n_chunks, n_frames, N_MELS]
     level = frames.level_db[index]
-    # The chunk's own loudness is taken out; the floor follows it, so gain changes nothing.
+    # Levels are relative to the chunk's mean, and so is the floor: gain has no effect.
     mean_level = _db(torch.pow(10.0, level / 10).mean(dim=1))
     relative = (mel - mean_level[:, None, None]).clamp_min(-_DEPTH_DB) / 10.0
     contour = (level - mean_level[:, None]).clamp_min(-_DEPTH_DB) / 10.0
@@ -187,7 +187,7 @@ def _statistics(frames: _Frames, firsts: Tensor, n_frames: int) -> Tensor:
 
 
 def _slow_modulation(relative: Tensor) -> Tensor:
-    """How groups of mel bands come and go, by the rate [shape=(n_chunks, 56)]."""
+    """Compute the modulation of groups of mel bands, by rate [shape=(n_chunks, 56)]."""
     n_chunks, n_frames, _ = relative.shape
     groups = relative.reshape(n_chunks, n_frames, _N_GROUPS, -1).mean(dim=3).transpose(1, 2)
     centred = (groups - groups.mean(dim=2, keepdim=True)) * torch.hann_window(n_frames)
@@ -195,12 +195,12 @@ def _slow_modulation(relative: Tensor) -> Tensor:
     spectrum = _squared(torch.fft.rfft(centred, n=n_fft))
     bins_hz = torch.linspace(0.0, RATE_HZ / HOP / 2, spectrum.shape[2])
     bands = _band_sums(spectrum, bins_hz, _SLOW_EDGES_HZ)
-    # A sum over its bins grows with the length of the chunk and with that of the transform.
+    # The sum over bins grows with the length of the chunk and of the transform: normalise by both.
     return (bands * (512 / n_fft / n_frames) + 1e-2).log().flatten(1)
 
 
 def _modulation(envelope: Tensor) -> Tensor:
-    """How an envelope moves: bands of its spectrum, its strongest period, its peakiness."""
+    """Compute bands of an envelope's spectrum, its strongest periods, its crest and its attacks."""
     n_values = envelope.shape[1]
     mean = envelope.mean(dim=1, keepdim=True) + _FLOOR
     compressed = (envelope / mean + 1e-4).pow(0.5)
@@ -212,7 +212,7 @@ def _modulation(envelope: Tensor) -> Tensor:
     bins_hz = torch.linspace(0.0, rate_hz / 2, spectrum.shape[1])
     bands = _band_sums(spectrum, bins_hz, _MODULATION_EDGES_HZ)
     total = spectrum.sum(dim=1, keepdim=True) + 1e-9
-    # Power spectrum back to autocorrelation; the window's own decay is divided out.
+    # Autocorrelation from the power spectrum, divided by that of the window.
     correlation = torch.fft.irfft(spectrum)[:, : n_values // 2]
     of_window = torch.fft.irfft(_squared(torch.fft.rfft(window, n=n_fft)))[: n_values // 2]
     correlation = correlation / (correlation[:, :1] + 1e-9) / (of_window / of_window[0])
@@ -238,7 +238,7 @@ def _modulation(envelope: Tensor) -> Tensor:
 
 
 def _tilt(track: Tensor) -> Tensor:
-    """Mean, spread, maximum and skewness of a track [shape=(n_chunks, n)]."""
+    """Compute mean, standard deviation, maximum and skewness of a track [shape=(n_chunks, n)]."""
     mean = track.mean(dim=1, keepdim=True)
     centred = track - mean
     std = centred.square().mean(dim=1, keepdim=True).sqrt()
@@ -252,12 +252,12 @@ def _contour_quantiles(contour: Tensor) -> Tensor:
 
 
 def _std(track: Tensor) -> Tensor:
-    """Spread along the second axis. `Tensor.std` takes twenty times as long."""
+    """Standard deviation along the second axis. `Tensor.std` takes twenty times as long."""
     return (track - track.mean(dim=1, keepdim=True)).square().mean(dim=1).sqrt()
 
 
 def _sorted(track: Tensor) -> Tensor:
-    """Sorted along the second axis. `Tensor.sort` takes twenty times as long."""
+    """Sort along the second axis. `Tensor.sort` takes twenty times as long."""
     return torch.from_numpy(np.sort(track.numpy(), axis=1))
 
 
@@ -266,14 +266,14 @@ def _squared(spectrum: Tensor) -> Tensor:
 
 
 def _band_sums(spectrum: Tensor, bins_hz: Tensor, edges_hz: tuple[float, ...]) -> Tensor:
-    """Sums over bands of the last axis, each from its lower edge to before its upper one."""
+    """Sum over bands of the last axis, each without its upper edge."""
     edges = torch.bucketize(torch.tensor(edges_hz), bins_hz)
     cumulated = torch.nn.functional.pad(spectrum.cumsum(dim=-1), (1, 0))
     return cumulated[..., edges[1:]] - cumulated[..., edges[:-1]]
 
 
 def _quantile(ordered: Tensor, part: float) -> Tensor:
-    """The nearest rank of values that are sorted along the second axis."""
+    """Return the nearest-rank quantile of values that are sorted along the second axis."""
     return ordered[:, round(part * (ordered.shape[1] - 1))]
 
 
@@ -282,7 +282,7 @@ def _power(waveform: Tensor) -> Tensor:
 
 
 def _rolloff_parts(n_frames: int) -> Tensor:
-    """The parts of the energy whose upper frequency is looked for [shape=(n_frames, 3)]."""
+    """Return the energy fractions of the rolloff frequencies [shape=(n_frames, 3)]."""
     return torch.tensor([0.5, 0.85, 0.95]).repeat(n_frames, 1)
 
 
@@ -303,7 +303,7 @@ def _next_power(n_values: int) -> int:
 
 @cache
 def _spectrogram() -> torch.nn.Module:
-    # Scaled so that a bin's power is that of the samples; the floor then has one meaning.
+    # Normalised so that a bin's power is that of the samples, which gives the floor one meaning.
     module: torch.nn.Module = transforms.Spectrogram(
         n_fft=N_FFT, hop_length=HOP, power=None, center=False, normalized="window"
     )
@@ -311,12 +311,12 @@ def _spectrogram() -> torch.nn.Module:
 
 
 class _Tables(NamedTuple):
-    """What does not depend on the sound."""
+    """Tables that do not depend on the sound."""
 
     mel_bank: Tensor  # [n_bins, N_MELS]
     cosines: Tensor  # [N_MELS, N_MFCC]: the transform behind MFCC.
     frequencies_hz: Tensor  # [n_bins]
-    contrast_edges: list[int]  # First bin of each band, and the bin behind the last one.
+    contrast_edges: list[int]  # First bin of each band, and the bin after the last one.
     contrast_means: Tensor  # [n_bins, n_bands]: a product with it is the mean over each band.
 
 

@@ -1,11 +1,11 @@
-"""How a model listens: a quick look at every step, and a long look at each sound that was found.
+"""Inference in two passes: framewise scoring, then segment classification.
 
-The first look says, ten times a second, how likely each class is. It decides where something
-sounds. A model with a network that hears samples uses that alone; any other model classifies
-overlapping chunks of one second.
+Framewise scoring gives class probabilities ten times a second; they decide where there is sound. If
+the model has networks over samples, only these are used; any other model classifies overlapping
+chunks of one second.
 
-The second look says what a stretch is that the first one found, by the whole of it: chunks of
-about two seconds, on which all members vote. It errs less than any single step or chunk does.
+Segment classification decides what a segment is, from the whole of it: all estimators vote on
+chunks of about two seconds. It errs less than any single frame or chunk.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ from actors.science.levels.levels import LevelSeries
 from actors.science.levels.meter import LevelMeter
 from actors.science.types import Event
 
-#: Samples of context that the first look wants on either side of what it scores, where the
-#: recording has them. A multiple of the grid.
+#: Samples of context on either side for framewise scoring, where the recording has them. A multiple
+#: of the grid.
 CONTEXT = cnn.REACH
 
-#: Samples around a stretch that the second look's features want, where the recording has them.
+#: Samples of context around a segment for its features, where the recording has them.
 MARGIN = features.MARGIN
 
-#: The second look takes a stretch in equal parts of about this many samples, and their mean. One
-#: look at five seconds errs more often than the mean of two or three looks at parts of them.
+#: Segments are classified in equal parts of about this many samples, whose results are averaged.
+#: One part of five seconds errs more often than the mean of two or three shorter parts.
 PART = 2 * RATE_HZ
 
-#: At most this many parts are looked at, evenly spread over the stretch: more says nothing new of
-#: what sounds, and a rain of hours would take minutes.
+#: Maximum number of parts, evenly spread over the segment: more add no information, and hours of
+#: rain would take minutes.
 _MOST_PARTS = 12
 
 _LEAST_PROBABILITY = 1e-4
 
-#: Gives the samples ``[start, stop)`` of a recording at 16 kHz, silent outside of it. They are
-#: counted from its beginning, not from that of its grid.
+#: Returns the samples ``[start, stop)`` of a recording at 16 kHz, silent outside of it. Positions
+#: are relative to the recording, not to its grid.
 Read = Callable[[int, int], Array]
 
 
 def first_look(model: Model, samples: Array, *, before: int, n_samples: int) -> Array:
-    """Class probabilities at every step of a slice of a recording.
+    """Compute the class probabilities of every frame of a slice of a recording.
 
     Parameters
     ----------
@@ -66,11 +66,11 @@ def first_look(model: Model, samples: Array, *, before: int, n_samples: int) -> 
         The classifier.
     samples : numpy.ndarray [shape=(n,), dtype=float32]
         The slice at 16 kHz, with up to `CONTEXT` samples of the recording before and after it.
-        At the grid's ends there is nothing before and after; it is not made up.
+        There is no context beyond the ends of the grid; it is not padded.
     before
         Samples of context before the slice; a multiple of `STEP`.
     n_samples
-        Length of the slice itself.
+        Length of the slice, without context.
 
     Returns
     -------
@@ -81,8 +81,8 @@ def first_look(model: Model, samples: Array, *, before: int, n_samples: int) -> 
     hearers = [member for member in model.members if isinstance(member, cnn.Convolutional)]
     if not hearers:
         return _by_chunks(model, samples, before=before, n_samples=n_samples)
-    # Silence fills a step that the recording's end cuts short, be it only context: it is heard
-    # the same from every slice.
+    # Pad a frame that the end of the recording cuts short, even in the context, so that its score
+    # is the same from every slice.
     whole = np.pad(samples, (0, -samples.size % STEP))
     first = before // STEP
     frames = cnn.frames_of(whole)
@@ -91,9 +91,9 @@ def first_look(model: Model, samples: Array, *, before: int, n_samples: int) -> 
 
 
 def look_at(model: Model, read: Read, start: int, stop: int, *, grid: Grid) -> Array:
-    """The first look at the samples ``[start, stop)`` of a grid, with the context it wants.
+    """Score the samples ``[start, stop)`` of a grid framewise, with the context this needs.
 
-    Both are multiples of `CHUNK_STEP`, unless ``stop`` is where the grid ends. Gives
+    Both are multiples of `CHUNK_STEP`, unless ``stop`` is the end of the grid. Returns
     [shape=(count_steps(stop - start), n_classes)].
     """
     first, last = max(0, start - CONTEXT), min(stop + CONTEXT, grid.length)
@@ -102,11 +102,11 @@ def look_at(model: Model, read: Read, start: int, stop: int, *, grid: Grid) -> A
 
 
 def listen(model: Model, samples: Array, *, lead: int = 0) -> Array:
-    """The first look at a whole recording that is in memory, span by span.
+    """Score a whole recording in memory framewise, span by span.
 
-    Takes samples [shape=(n,)] at 16 kHz whose grid begins ``lead`` before them, gives
-    [shape=(count_steps(lead + n), n_classes)]. Memory is bounded: an hour takes no more of it
-    than a minute.
+    Takes samples [shape=(n,)] at 16 kHz whose grid begins ``lead`` samples before them, returns
+    [shape=(count_steps(lead + n), n_classes)]. Memory is bounded: an hour takes no more than a
+    minute.
     """
     grid, read = Grid(samples.size, lead=lead), in_memory(samples)
     return np.concatenate(
@@ -122,7 +122,7 @@ def hear(
     grid: Grid | None = None,
     opinion: SecondOpinion | None = None,
 ) -> list[Event]:
-    """The events of a recording that is in memory: both looks, as the pipeline takes them.
+    """Detect the events of a recording in memory, by the same two passes as the pipeline.
 
     Parameters
     ----------
@@ -131,11 +131,11 @@ def hear(
     samples : numpy.ndarray [shape=(n,), dtype=float32]
         Mono at 16 kHz, at least one sample.
     levels
-        Levels of the same recording; measured at 16 kHz where there is no more of it.
+        Levels of the same recording; measured from ``samples`` if omitted.
     grid
-        Its grid, as `prepare` tells it; by the loudest sample at 16 kHz where nobody does.
+        Its grid, as `prepare` returns it; by default aligned to the loudest sample at 16 kHz.
     opinion
-        The base types beside the model, where there is a backbone.
+        The base types, where there is a backbone.
     """
     if grid is None:
         loudest = int(np.abs(samples).argmax())
@@ -164,11 +164,11 @@ def find_events(
     thresholds: Mapping[str, float] | None = None,
     opinion: SecondOpinion | None = None,
 ) -> list[Event]:
-    """The events of a recording, by the scores of its first look on its grid.
+    """Detect the events of a recording from its framewise scores on its grid.
 
-    ``thresholds`` are least confidences by noise type, in place of the model's own. What is heard
-    with less is left out, but it stays heard: it is not unclassified instead. With an ``opinion``
-    events may have all base types and their groups, and steady sound is named, too.
+    ``thresholds`` are minimum confidences by noise type that override the model's own. Detections
+    below them are dropped, and do not become unclassified instead. With an ``opinion``, events may
+    have all base types and their groups, and steady sound is classified, too.
     """
     asked = thresholds or {}
     least = naming.least_of(model, with_base_types=opinion is not None)
@@ -188,10 +188,10 @@ def find_events(
 
 
 def name_clip(model: Model, samples: Array) -> Array:
-    """Class probabilities of a clip that holds one sound, or none [shape=(n_classes,)].
+    """Return the class probabilities of a clip with at most one sound [shape=(n_classes,)].
 
-    The second look at all from where the first look hears something to where it last does. Where
-    it hears nothing at all, the whole clip is looked at.
+    Classifies the part from the start of the first segment to the end of the last; the whole clip
+    if there is no segment.
     """
     scores = listen(model, samples)
     found = segmentation.find_stretches(scores, classes=model.classes)
@@ -202,18 +202,18 @@ def name_clip(model: Model, samples: Array) -> Array:
 
 
 def blur_s(model: Model) -> float:
-    """How far the first look may reach beyond a sound, in seconds.
+    """Return how far framewise scores may extend beyond a sound, in seconds.
 
-    Half a chunk and a step for a model that classifies chunks; a step for one with a network.
+    Half a chunk and a frame for a model that classifies chunks; a frame for one with a network.
     """
     by_chunks = "samples" not in model.needs
     return (STEP + by_chunks * CHUNK // 2) / RATE_HZ
 
 
 def looker(model: Model, scores: Array, *, read: Read, grid: Grid) -> naming.Look:
-    """The model's second look at stretches of a recording.
+    """Return a function that classifies segments of a recording by the model.
 
-    ``scores`` are those of the first look at the whole recording, on its grid.
+    ``scores`` are the framewise scores of the whole recording, on its grid.
     """
 
     def look(first: int, stop: int) -> Array:
@@ -224,7 +224,7 @@ def looker(model: Model, scores: Array, *, read: Read, grid: Grid) -> naming.Loo
 
 
 def in_memory(samples: Array) -> Read:
-    """Reads from a recording that is in memory."""
+    """Return a reader of a recording in memory."""
 
     def read(start: int, stop: int) -> Array:
         before, behind = max(0, -start), max(0, stop - samples.size)
@@ -234,17 +234,17 @@ def in_memory(samples: Array) -> Read:
 
 
 def second_look(model: Model, parts: Sequence[Array], *, first: Array) -> Array:
-    """Class probabilities of a stretch that sounds.
+    """Compute the class probabilities of a segment.
 
     Parameters
     ----------
     model
         The classifier.
     parts
-        The stretch at 16 kHz, or parts of it, as `chunks_of` cuts it, each [shape=(n + 2 *
-        MARGIN,)] with `MARGIN` samples around it.
+        The segment at 16 kHz, or the parts of it that `chunks_of` returns, each with `MARGIN`
+        samples of context on each side [shape=(n + 2 * MARGIN,)].
     first : numpy.ndarray [shape=(n_steps, n_classes)]
-        What the first look made of its steps.
+        Its framewise scores.
 
     Returns
     -------
@@ -269,10 +269,10 @@ def second_look(model: Model, parts: Sequence[Array], *, first: Array) -> Array:
 
 
 def chunks_of(start: int, stop: int, *, n_samples: int) -> list[tuple[int, int]]:
-    """The chunks that the second look takes of a stretch, as sample ranges ``[start, stop)``.
+    """Return the chunks in which a segment is classified, as sample ranges ``[start, stop)``.
 
-    Equal parts of about `PART`, of which at most `_MOST_PARTS` are taken. A stretch that is
-    shorter than `MIN_CHUNK` is heard with what lies around it; a recording that is shorter, whole.
+    Equal parts of about `PART`, of which at most `_MOST_PARTS` are used. A segment shorter than
+    `MIN_CHUNK` is extended by the sound around it; a shorter recording is used whole.
     """
     lacking = max(0, MIN_CHUNK - (stop - start))
     start = max(0, min(start - lacking // 2, n_samples - MIN_CHUNK))
@@ -284,7 +284,7 @@ def chunks_of(start: int, stop: int, *, n_samples: int) -> list[tuple[int, int]]
 
 
 def chunk_features(samples: Array) -> Array:
-    """Features [shape=(N_FEATURES,)] of a chunk with `MARGIN` samples around it."""
+    """Compute the features [shape=(N_FEATURES,)] of a chunk with `MARGIN` samples around it."""
     padded = _filled(samples)
     length = (padded.size - 2 * MARGIN) // HOP * HOP
     found: Array = features.extract(padded, [(0, length)])[0]
@@ -292,12 +292,12 @@ def chunk_features(samples: Array) -> Array:
 
 
 def chunk_textures(samples: Array) -> Array:
-    """Textures [shape=(N_TEXTURES,)] of a chunk with `MARGIN` samples around it."""
+    """Compute the textures [shape=(N_TEXTURES,)] of a chunk with `MARGIN` samples around it."""
     padded = _filled(samples)
     return textures.extract(padded[MARGIN : padded.size - MARGIN])
 
 
-#: What the second look can take of a chunk with `MARGIN` samples around it.
+#: Inputs of segment classification, computed from a chunk with `MARGIN` samples around it.
 VIEWS: Mapping[str, Callable[[Array], Array]] = {
     "features": chunk_features,
     "textures": chunk_textures,
@@ -305,12 +305,12 @@ VIEWS: Mapping[str, Callable[[Array], Array]] = {
 
 
 def _filled(samples: Array) -> Array:
-    """A recording may be shorter than the shortest chunk: silence fills it."""
+    """Pad a recording that is shorter than the shortest chunk with silence."""
     return np.pad(samples, (0, max(0, MIN_CHUNK + 2 * MARGIN - samples.size)))
 
 
 def _parts(read: Read, first: int, stop: int, *, grid: Grid) -> list[Array]:
-    """The chunks of the steps ``[first, stop)``, each with its margin."""
+    """Read the chunks of the frames ``[first, stop)``, each with its margin."""
     return [
         read(start - grid.lead - MARGIN, end - grid.lead + MARGIN)
         for start, end in chunks_of(first * STEP, stop * STEP, n_samples=grid.length)
@@ -318,7 +318,7 @@ def _parts(read: Read, first: int, stop: int, *, grid: Grid) -> list[Array]:
 
 
 def _pooled(rows: NDArray[np.floating]) -> NDArray[np.float64]:
-    """One opinion of many: the mean of the logarithms, normalised."""
+    """Pool rows of probabilities: the mean of their logarithms, normalised."""
     mean = np.log(np.maximum(rows, _LEAST_PROBABILITY), dtype=np.float64).mean(axis=0)
     shares: NDArray[np.float64] = np.exp(mean - mean.max())
     shares /= shares.sum()
@@ -326,7 +326,7 @@ def _pooled(rows: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _by_chunks(model: Model, samples: Array, *, before: int, n_samples: int) -> Array:
-    """The first look of a model that knows nothing but features of chunks."""
+    """Framewise scores of a model that uses only features of chunks."""
     # Chunks begin up to half a chunk before the slice.
     shift = CHUNK // 2
     ranges = [(chunk.start + shift, chunk.stop + shift) for chunk in plan_chunks(n_samples)]

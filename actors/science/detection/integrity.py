@@ -1,4 +1,4 @@
-"""Whether a model file is whole, and whether it does here what it did where it was made."""
+"""Check that a model file is intact and reproduces the outputs recorded when it was made."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from actors.science.detection import cards
 from actors.science.detection.classifier import Model
 from actors.science.errors import ModelError
 
-#: How far a probability may lie from the one that was recorded. Other processors and libraries
-#: add up in other orders, so features differ in their last digits; where one lies that close to
-#: the threshold of a tree, the tree goes the other way, and moves the vote by its share: noise
-#: 100 dB below the sound moved a forest of `extra_trees` by 0.01. A model that is wrongly read, or
-#: features that are made otherwise, are further away than this.
+#: Largest accepted difference from a recorded probability. Other processors and libraries sum in a
+#: different order, so features differ in their last digits; where one is that close to the
+#: threshold of a tree, the tree takes the other branch and moves the vote by its share: noise 100
+#: dB below the sound moved a forest of `extra_trees` by 0.01. A misread model, or features computed
+#: differently, deviate by more than this.
 TOLERANCE = 0.02
-#: How far the probabilities of a step may be from 1 in all.
+#: Largest accepted deviation from 1 of a frame's summed probabilities.
 SUM_TOLERANCE = 1e-3
-#: A name, a version or a class that is longer is no name.
+#: Longest accepted name, version or class.
 MOST_CHARS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at; ``passed`` is None where there was nothing to compare with."""
+    """The result of one check; ``passed`` is None where there was nothing to compare with."""
 
     name: str
     passed: bool | None
@@ -42,20 +42,20 @@ def check(
     classes: Sequence[str] | None = None,
     card: Mapping[str, Any] | None = None,
 ) -> tuple[list[Check], Model | None]:
-    """Look at a model file from every side.
+    """Run all checks on a model file.
 
     Parameters
     ----------
     data
         The file.
     sha256, classes, card
-        What was registered, where it was.
+        The registered values, if any.
 
     Returns
     -------
     tuple
-        What was looked at, in order, and the model if its file could be read. After a check
-        that failed those that build on it are left out.
+        The checks in order, and the model if its file could be read. After a failed check, those
+        that depend on it are omitted.
     """
     digest = hashlib.sha256(data).hexdigest()
     fits = None if sha256 is None else digest == sha256
@@ -76,7 +76,7 @@ def check(
 
 
 def _schema(model: Model) -> Check:
-    """A header that can be shown and stored."""
+    """Check that the header can be displayed and stored."""
     try:
         text = json.dumps(dict(model.header), allow_nan=False)
     except ValueError:

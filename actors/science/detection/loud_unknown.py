@@ -1,8 +1,9 @@
-"""Stretches that are much louder than their background, whatever they are.
+"""Intervals that are much louder than their background, of whatever type.
 
-A stretch begins where the A-weighted level rises `TRIGGER_DB` above the background, goes on while
-it stays `HOLD_DB` above, must last, and is given a little of what came before. The background is
-a low percentile of the level around: what is there for most of half a minute is background.
+An interval is a run of frames at least `HOLD_DB` above the background, in A-weighted level, that
+reaches `TRIGGER_DB` (hysteresis). It must have a minimum duration, and is extended by a short
+pre-trigger. The background is a low percentile of the surrounding level: sound that lasts for most
+of half a minute is background.
 """
 
 from __future__ import annotations
@@ -16,31 +17,32 @@ from scipy import ndimage
 from actors.science.detection.chunks import STEP_S
 from actors.science.levels.levels import LevelSeries
 
-#: Above the background, in dB: where a stretch begins, and down to where it goes on.
+#: Hysteresis in dB above the background: an interval reaches the first, and stays above the second.
 TRIGGER_DB, HOLD_DB = 12.0, 6.0
 
-#: Shorter stretches are none.
+#: Shorter intervals are dropped.
 SHORTEST_S = 0.3
 
-#: Two stretches with less than this between them are one.
+#: Intervals closer than this are joined.
 LONGEST_GAP_S = 0.3
 
-#: A stretch begins this much before its trigger: attacks start below it.
+#: Intervals are extended backwards by this much, since attacks start below the threshold.
 PRE_TRIGGER_S = 0.1
 
 #: The background is this percentile of the level...
 BACKGROUND_PERCENT = 25.0
-#: ...over this long around every step, of its running mean over half a second.
+#: ...over this duration around every frame, after a running mean over half a second.
 BACKGROUND_S = 30.0
 _SMOOTH_STEPS = 5
 
-#: Digital silence is no background: levels are taken for at least this, in dB re full scale.
+#: Lower limit of levels, in dB re full scale, so that digital silence does not become the
+#: background.
 FLOOR_DB = -80.0
 
 
 @dataclass(frozen=True, slots=True)
 class Exceedance:
-    """A loud stretch; ``share`` is the part of its energy that is not background, in [0, 1]."""
+    """A loud interval; ``share`` is the fraction of its energy above the background, in [0, 1]."""
 
     start_s: float
     end_s: float
@@ -48,7 +50,7 @@ class Exceedance:
 
 
 def find(levels: LevelSeries, *, lead_s: float = 0.0) -> list[Exceedance]:
-    """The loud stretches of a recording whose grid begins ``lead_s`` before it, by start."""
+    """Return the loud intervals by start; the recording's grid begins ``lead_s`` before it."""
     if not levels.mean_square.size:
         return []
     loudness_db = level_db(levels, lead_s=lead_s)
@@ -65,8 +67,9 @@ def find(levels: LevelSeries, *, lead_s: float = 0.0) -> list[Exceedance]:
 
 
 def level_db(levels: LevelSeries, *, lead_s: float = 0.0) -> NDArray[np.float64]:
-    """The A-weighted level in dB re full scale, at least `FLOOR_DB`, of every step of a grid that
-    begins ``lead_s`` before the recording.
+    """Return the A-weighted level of every frame in dB re full scale, at least `FLOOR_DB`.
+
+    The grid begins ``lead_s`` before the recording.
     """
     power = levels.on_grid(step_s=STEP_S, lead_s=lead_s)
     found: NDArray[np.float64] = 10.0 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10)))
@@ -74,7 +77,7 @@ def level_db(levels: LevelSeries, *, lead_s: float = 0.0) -> NDArray[np.float64]
 
 
 def background_db(loudness_db: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The background under every step [shape=(n_steps,)] of levels in dB."""
+    """Return the background level of every frame [shape=(n_steps,)], from levels in dB."""
     if not loudness_db.size:
         return loudness_db
     smooth = ndimage.uniform_filter1d(loudness_db, _SMOOTH_STEPS, mode="nearest")

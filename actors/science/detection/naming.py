@@ -1,4 +1,4 @@
-"""How a stretch gets its names: by a model alone, by base types beside it, or by these alone."""
+"""How a segment is classified: by a model alone, with base types beside it, or by these alone."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from actors.science.detection.second_opinion import Opinion, SecondOpinion
 from actors.science.tagging import backbone
 from actors.science.types import Candidate
 
-#: Gives the class probabilities [shape=(n_classes,)] of the steps ``[first, stop)``.
+#: Returns the class probabilities [shape=(n_classes,)] of the frames ``[first, stop)``.
 Look = Callable[[int, int], Array]
 
 
 def least_of(model: Model, *, with_base_types: bool) -> dict[str, float]:
-    """Return the confidence from which on an event counts, for all types that it may have."""
+    """Return the minimum confidence of an event, for every type that it may have."""
     own = dict.fromkeys(model.classes, segmentation.THRESHOLD) | dict(model.thresholds)
     if not with_base_types:
         return own
@@ -29,14 +29,14 @@ def least_of(model: Model, *, with_base_types: bool) -> dict[str, float]:
 def looks(
     look: Look, model: Model, opinion: SecondOpinion | None, least: Mapping[str, float], grid: Grid
 ) -> tuple[segmentation.SecondLook, segmentation.SecondLook | None]:
-    """Return what names stretches, and what names steady sound, if there are base types."""
+    """Return the classifier of segments, and that of steady sound if there are base types."""
     if opinion is None:
         return by_model(look, model, least), None
     return by_both(look, model, opinion, least, grid), by_base_types(opinion, least, grid)
 
 
 def by_model(look: Look, model: Model, least: Mapping[str, float]) -> segmentation.SecondLook:
-    """Name a stretch as the likeliest of the model's classes, if that is likely enough."""
+    """Classify a segment as the model's most probable class, if that reaches its threshold."""
 
     def name(first: int, stop: int) -> segmentation.Named:
         return segmentation.likeliest(look(first, stop), classes=model.classes, least=least)
@@ -47,7 +47,7 @@ def by_model(look: Look, model: Model, least: Mapping[str, float]) -> segmentati
 def by_both(
     look: Look, model: Model, opinion: SecondOpinion, least: Mapping[str, float], grid: Grid
 ) -> segmentation.SecondLook:
-    """Name a stretch by the model and by the base types."""
+    """Classify a segment by the model and by the base types."""
 
     def name(first: int, stop: int) -> segmentation.Named:
         base = opinion.of(*_wide(first, stop, grid))
@@ -62,9 +62,10 @@ def by_both(
 def by_base_types(
     opinion: SecondOpinion, least: Mapping[str, float], grid: Grid
 ) -> segmentation.SecondLook:
-    """Name steady sound by the base types alone: as types only, and only if they are likely.
+    """Classify steady sound by the base types alone.
 
-    Most steady sound of which only the group is likely is background.
+    Groups are never reported, and types only above a raised threshold: most steady sound of which
+    only the group is probable is background.
     """
     raised = {
         name: max(least.get(name, 0.0), second_opinion.LEAST_OF_STEADY)
@@ -79,7 +80,7 @@ def by_base_types(
 
 
 def _with_overlays(named: segmentation.Named, base: Opinion, grid: Grid) -> segmentation.Named:
-    """Add what sounds in parts of a stretch, on the grid's steps."""
+    """Add the overlays (sounds in parts of a segment), in frames of the grid."""
     per_step = STEP * backbone.RATE_HZ // RATE_HZ
     lead = grid.lead * backbone.RATE_HZ // RATE_HZ
     overlays = [
@@ -95,6 +96,6 @@ def _with_overlays(named: segmentation.Named, base: Opinion, grid: Grid) -> segm
 
 
 def _wide(first: int, stop: int, grid: Grid) -> tuple[int, int]:
-    """The samples at 32 kHz of the steps ``[first, stop)``."""
+    """Return the samples at 32 kHz of the frames ``[first, stop)``."""
     factor = backbone.RATE_HZ // RATE_HZ
     return (first * STEP - grid.lead) * factor, (stop * STEP - grid.lead) * factor

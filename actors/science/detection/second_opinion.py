@@ -1,8 +1,8 @@
-"""What sounds in a stretch, by the model that a session uses and by the base types beside it.
+"""Classification of a segment by the session's model together with the base types.
 
-A model has a few classes and takes everything for one of them. The base types are many, were
-learned from much more sound, and each is judged by itself. So the base types decide what sounds,
-and the model has a say in its own classes.
+A model has a few classes and assigns every sound to one of them. The base types are many, were
+trained on much more sound, and are judged independently. So the base types decide what sounds, and
+the model contributes to its own classes.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from actors.science.types import BACKGROUND, Candidate
 
 Floats = NDArray[np.float64]
 
-#: What the log-odds of a type count by the base types and by the model, and what is added.
+#: Weights of a type's log-odds by the base types and by the model, and the bias of their sum.
 OF_BASE, OF_MODEL, OFFSET = 0.8, 0.4, 0.5
 
-#: An event is reported as a type from this probability on, and as a group from this one on.
+#: Minimum probability for reporting an event as a type, and as a group.
 LEAST_OF_TYPE, LEAST_OF_GROUP = 0.25, 0.55
 
-#: A further type of a stretch that has one already is reported from this probability on.
+#: Minimum probability for reporting further types of a segment.
 LEAST_OF_FURTHER = 0.75
 
-#: A kind of a type, such as a sneeze, is reported in its place from this probability on.
+#: Minimum probability for reporting a subtype, such as a sneeze, in place of its type.
 LEAST_OF_KIND = 0.5
 
-#: What does not stand out is reported from this probability on: most steady sound is background.
+#: Minimum probability for reporting steady sound: most of it is background.
 LEAST_OF_STEADY = 0.7
 
-#: Log-odds are cut here: nobody is surer than this.
+#: Log-odds are clipped here.
 _SUREST = 6.0
 
-#: What sounds over a stretch for a part of it is looked for in windows of this many frames of the
-#: backbone (3.5 s), and reported from this probability on. Its edges are where single frames are
-#: likelier than not.
+#: Overlays, which sound during a part of a segment, are searched in windows of this many backbone
+#: frames (3.5 s) and need this probability. Their edges are where single frames exceed the third
+#: value.
 OVERLAY_FRAMES, LEAST_OF_OVERLAY, LEAST_OF_EDGE = 11, 0.95, 0.5
 
-#: Gives the samples ``[start, stop)`` of a recording at 32 kHz, silent outside of it.
+#: Returns the samples ``[start, stop)`` of a recording at 32 kHz, silent outside of it.
 ReadWide = Callable[[int, int], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """A type that sounds in a part of a stretch: samples ``[start, stop)`` at 32 kHz."""
+    """A type that sounds in a part of a segment: samples ``[start, stop)`` at 32 kHz."""
 
     noise_type: str
     start: int
@@ -61,7 +61,7 @@ class Overlay:
 
 @dataclass(frozen=True)
 class Opinion:
-    """The probability of each base type in a stretch, and what sounds in parts of it."""
+    """The probability of each base type in a segment, and the overlays in it."""
 
     likely: Mapping[str, float]
     overlays: Sequence[Overlay]
@@ -69,14 +69,14 @@ class Opinion:
 
 @dataclass(frozen=True, eq=False)
 class SecondOpinion:
-    """The base types, and the recording at the rate that they are found at."""
+    """The base types, and the recording at their sample rate."""
 
     tagger: Tagger
     read: ReadWide
     n_samples: int
 
     def of(self, start: int, stop: int) -> Opinion:
-        """Judge the samples ``[start, stop)``."""
+        """Classify the samples ``[start, stop)``."""
         embeddings: list[NDArray[np.float32]] = []
         overlays: list[Overlay] = []
         ranges = tagger.pieces_of(max(0, start), stop, n_samples=self.n_samples)
@@ -95,7 +95,7 @@ class SecondOpinion:
         for column in columns:
             is_likely = around[:, column] >= LEAST_OF_OVERLAY
             for run in _runs(is_likely):
-                # A window reaches half of its width beyond its middle.
+                # A window extends half of its width beyond its centre.
                 lowest = max(0, run[0] - OVERLAY_FRAMES // 2)
                 reached = single[lowest : run[1] + OVERLAY_FRAMES // 2, column] >= LEAST_OF_EDGE
                 edges = lowest + np.flatnonzero(reached) if reached.any() else np.arange(*run)
@@ -108,13 +108,13 @@ class SecondOpinion:
 
 
 def _runs(is_on: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The ranges ``[first, stop)`` in which a mask is true."""
+    """Return the ranges ``[first, stop)`` in which a mask is true."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], is_on, [False]])))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def thresholds() -> dict[str, float]:
-    """Return the confidence from which on an event counts, for all base types and groups."""
+    """Return the minimum confidence of an event, for all base types and groups."""
     return {
         name: LEAST_OF_GROUP if row.parent is None else LEAST_OF_TYPE
         for name, row in noise_types.table().items()
@@ -128,23 +128,23 @@ def combined(
     classes: Sequence[str],
     trained: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Combine the probabilities of both.
+    """Combine the probabilities of the model and of the base types.
 
     Parameters
     ----------
     own : numpy.ndarray [shape=(n_classes,)]
-        By the model, for each of its ``classes``; they sum to 1.
+        By the model, for each of its ``classes``; sums to 1.
     base
-        By the base types, each by itself.
+        By the base types, each independently.
     trained
-        Types among them that were trained on examples of a user's. The surer one of them is that
-        the model does not have, the less the model has to say: it takes their sounds for its own.
+        Base types that were trained on a user's examples. The more probable one that the model
+        lacks is, the less weight the model gets: it assigns such sounds to its own classes.
 
     Returns
     -------
     dict
-        The probability of each base type and class; `BACKGROUND` is none of them. A type that
-        only one of both has keeps its probability. For the others the log-odds are weighed.
+        The probability of each base type and class, without `BACKGROUND`. A type that only one of
+        both has keeps its probability. For the others the log-odds are combined.
     """
     found = dict(base)
     new = [base.get(name, 0.0) for name in trained if name not in classes]
@@ -160,13 +160,13 @@ def combined(
 
 
 def named(likely: Mapping[str, float], least: Mapping[str, float]) -> Named:
-    """Name a stretch by the probabilities of types, each judged by itself.
+    """Classify a segment by independent probabilities of types.
 
-    It is reported as the likeliest type, if that is likely enough, and as all others from
-    `LEAST_OF_FURTHER` on; kinds of a type are reported in its place. Else it is reported as the
-    nearest type or group above the likeliest type of which any type is likely enough; else as the
-    likeliest such group. ``least`` has the least probability of each type and group; what is not
-    there is never reported.
+    The answer is the most probable type above its threshold, and all others from `LEAST_OF_FURTHER`
+    on; subtypes replace their type. If no type qualifies, the answer is the nearest type or group
+    above the most probable type for which the probability of any of its types reaches the
+    threshold; failing that, the most probable such group. ``least`` has the threshold of each type
+    and group; those missing from it are never reported.
     """
     found = in_order(likely)
     sure = [each for each in found if each.score >= least.get(each.noise_type, np.inf)]
@@ -183,9 +183,9 @@ def named(likely: Mapping[str, float], least: Mapping[str, float]) -> Named:
 
 
 def exclusive(likely: Mapping[str, float]) -> dict[str, float]:
-    """Share out one sound among types that are judged one by one; the shares sum to 1.
+    """Turn independent probabilities of types into shares of one sound that sum to 1.
 
-    `BACKGROUND` has the share of none of them.
+    The share of `BACKGROUND` is the probability of none of them.
     """
     none = float(np.prod([1.0 - each for each in likely.values()]))
     total = none + sum(likely.values())
@@ -193,10 +193,10 @@ def exclusive(likely: Mapping[str, float]) -> dict[str, float]:
 
 
 def apart(overlays: Sequence[Overlay], answers: Sequence[Candidate]) -> list[Overlay]:
-    """Choose the overlays that say something else than the answers for the whole stretch.
+    """Select the overlays that differ from the answers for the whole segment.
 
-    Of several that lie over each other the likeliest is kept: one sound makes more than one type
-    likely far more often than two sounds lie over a third.
+    Of several that overlap, the most probable is kept: one sound raises the probability of more
+    than one type far more often than two sounds overlap a third.
     """
     told = {
         near
@@ -212,7 +212,7 @@ def apart(overlays: Sequence[Overlay], answers: Sequence[Candidate]) -> list[Ove
 
 
 def any_of(name: str, likely: Mapping[str, float]) -> float:
-    """Compute the probability that a type, or any type below it, sounds."""
+    """Return the probability of a type or any type below it."""
     none = np.prod([1.0 - likely.get(each, 0.0) for each in noise_types.below(name)])
     return float(1.0 - none)
 

@@ -1,9 +1,9 @@
-"""Class probabilities to events: what made noise, from when to when, how loud, how sure.
+"""From class probabilities to events with type, start, end, levels and confidence.
 
-The scores of the first look are decoded to stretches in which one class sounds: by the most
-likely path through the classes, where every change of class costs something (Viterbi). Each
-stretch is named by a second look at the whole of it. What is louder than its background by much
-and was heard as nothing that the model knows comes out as `UNCLASSIFIED`.
+The framewise scores are decoded into segments of one class: by the most probable path through the
+classes, where every change of class has a cost (Viterbi). Each segment is then classified as a
+whole. An interval that is much louder than its background and matches no class of the model becomes
+`UNCLASSIFIED`.
 """
 
 from __future__ import annotations
@@ -20,41 +20,41 @@ from actors.science.detection.chunks import STEP_S
 from actors.science.levels.levels import LevelSeries
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Candidate, Event
 
-#: What it costs to begin or end a sound, and to go from one sound to another at once, in natural
-#: logarithms of probability. Dearer changes are fewer and surer.
+#: Costs of beginning or ending a sound, and of changing directly from one sound to another, in
+#: natural logarithms of probability. Higher costs make changes fewer and more certain.
 ONSET_COST = 4.0
 CHANGE_COST = 12.0
 
-#: A stretch reaches from its decoded part outwards to where something sounds with less than this
-#: probability: a sound is let go later than it is taken up.
+#: A decoded segment is extended outwards while the probability of sound is at least this: the lower
+#: threshold of the hysteresis.
 RELEASE = 0.35
 
-#: An event counts from this confidence on, unless the model's file says otherwise for its class.
+#: Minimum confidence of an event, unless the model's file sets another one for its class.
 THRESHOLD = 0.35
 
-#: Sounds of one type with less than this between them are one event, as a dog's barks are.
+#: Events of one type closer than this are joined, such as the barks of a dog.
 LONGEST_GAP_S = 0.5
 
-#: Shorter events are none.
+#: Shorter events are dropped.
 SHORTEST_S = 0.2
 
-#: Times are sums of tenths: the same length may differ by a rounding, far less than this.
+#: Tolerance for comparing times: sums of tenths differ by rounding, which is far less than this.
 _TINY_S = 1e-6
 
-#: The edges of an event are drawn in to where its level is this far above the background; only if
-#: its mean level is so far above it that the two can be told apart. Less is at the mercy of every
-#: sway of the background.
+#: The edges of an event are moved inwards to where its level is this far above the background, but
+#: only if its mean level exceeds the background by the second value. Below that, the edges would
+#: follow every fluctuation of the background.
 EDGE_DB, EDGE_CONTRAST_DB = 4.0, 4.0
 
-#: How many of the types that an event may be are kept with it.
+#: Number of candidate types stored with an event.
 CANDIDATES = 5
 
-#: A- and time-averaged level in dB re full scale under which all is silence whatever the
-#: classifier makes of it: the rounding noise of 16-bit audio lies around -98 dB.
+#: A- and time-averaged level in dB re full scale below which everything counts as silence, whatever
+#: its class: the rounding noise of 16-bit audio is around -98 dB.
 QUIET_DB = -80.0
 
-#: Where nothing stands out, sound may be steady. It is looked at in windows of about this length,
-#: and only where there is this much of it.
+#: Intervals without segments may contain steady sound. They are classified in windows of about the
+#: first length, if they last at least the second.
 STEADY_WINDOW_S, STEADY_S = 10.0, 3.0
 
 Scores = NDArray[np.float32]
@@ -62,7 +62,7 @@ Scores = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Steps ``[first, stop)`` in which something sounds."""
+    """The frames ``[first, stop)`` of one sound."""
 
     first: int
     stop: int
@@ -70,17 +70,17 @@ class Segment:
 
 @dataclass(frozen=True)
 class Named:
-    """What the second look makes of a stretch.
+    """The classification of a segment.
 
     Attributes
     ----------
     answers
-        The types that it is reported as, the likeliest first; none if it is background, or if no
-        type is likely enough.
+        The reported types, the most probable first; none for background, or if no type is probable
+        enough.
     candidates
-        What it may be, the likeliest first.
+        Possible types, the most probable first.
     overlays
-        What sounds in parts of it beside the answers.
+        Sounds in parts of the segment, in addition to the answers.
     """
 
     answers: Sequence[Candidate] = ()
@@ -88,21 +88,21 @@ class Named:
     overlays: Sequence[tuple[Segment, Candidate]] = ()
 
 
-#: Names the steps ``[first, stop)``.
+#: Classifies the frames ``[first, stop)``.
 SecondLook = Callable[[int, int], Named]
 
 
 def in_order(likely: Mapping[str, float]) -> list[Candidate]:
-    """Sort types by their probability, the likeliest first."""
+    """Sort types by probability, in descending order."""
     return [Candidate(name, p) for name, p in sorted(likely.items(), key=lambda each: -each[1])]
 
 
 def likeliest(
     shares: NDArray[np.floating], *, classes: Sequence[str], least: Mapping[str, float]
 ) -> Named:
-    """Name a stretch as the likeliest of classes that exclude each other.
+    """Classify a segment as the most probable of mutually exclusive classes.
 
-    ``least`` has the least probability of each class, `THRESHOLD` if it is not there.
+    ``least`` has the minimum probability of each class, `THRESHOLD` for those missing from it.
     """
     best = classes[int(np.argmax(shares))]
     found = in_order(dict(zip(classes, shares.tolist(), strict=True)))
@@ -122,36 +122,36 @@ def merge(
     lead_s: float = 0.0,
     steady_look: SecondLook | None = None,
 ) -> list[Event]:
-    """Turn the scores of a whole recording into events.
+    """Turn the framewise scores of a whole recording into events.
 
     Parameters
     ----------
     scores : numpy.ndarray [shape=(n_steps, n_classes)]
-        Class probabilities at every step of `STEP_S`.
+        Class probabilities of every frame of `STEP_S`.
     classes
         Names of the columns; `BACKGROUND` is one of them.
     look
-        Names a stretch; see `ear.looker`.
+        Classifies a segment; see `inference.looker`.
     levels
-        Levels of the same recording, in dBFS. No event ends after its end.
+        Levels of the same recording, in dBFS. No event ends after the recording.
     blur_s
-        How far the scores may reach beyond a sound: its edges are drawn in by up to this.
+        How far the scores may extend beyond a sound: edges are moved inwards by at most this.
     lead_s
-        How much earlier than the recording the grid of the scores begins.
+        Time from the start of the scores' grid to that of the recording.
     steady_look
-        Names a stretch in which nothing stands out; without it there is no event in one.
+        Classifies a window without segments; without it such windows have no events.
 
     Returns
     -------
     list of Event
         By start; those of one type never overlap. ``confidence`` is the probability of the type
-        given the whole stretch; of an `UNCLASSIFIED` event the share of its energy that is not
-        background.
+        given the whole segment; for an `UNCLASSIFIED` event it is the fraction of its energy that
+        is not background.
 
     Raises
     ------
     ValueError
-        When the shape of the scores does not fit the classes.
+        If the shape of the scores does not match the classes.
     """
     if scores.ndim != 2 or scores.shape[1] != len(classes):
         raise ValueError("there is a column of scores for each class")
@@ -175,9 +175,9 @@ def merge(
 
 
 def find_stretches(scores: Scores, *, classes: Sequence[str]) -> list[Segment]:
-    """The stretches of a recording in which a class other than `BACKGROUND` sounds.
+    """Return the segments in which a class other than `BACKGROUND` sounds.
 
-    Two stretches may touch, where one sound follows another.
+    Two segments may touch, where one sound follows another.
     """
     background = list(classes).index(BACKGROUND)
     path = _best_path(scores, background=background)
@@ -193,11 +193,11 @@ def find_stretches(scores: Scores, *, classes: Sequence[str]) -> list[Segment]:
 
 
 def _best_path(scores: Scores, *, background: int) -> NDArray[np.intp]:
-    """The class of each step on the most likely path, by Viterbi's algorithm.
+    """Return the class of each frame on the most probable path, by Viterbi's algorithm.
 
-    A path stays in its class for nothing, goes from background to any sound and back for
-    `ONSET_COST`, and from one sound to another for `CHANGE_COST`. So there are only two ways into
-    a sound beside staying, and one into background: a step takes a few operations on a row.
+    Staying in a class costs nothing, changing between background and any sound `ONSET_COST`, and
+    from one sound to another `CHANGE_COST`. So there are only two ways into a sound besides
+    staying, and one into background: a frame takes a few operations on a row.
     """
     emissions = np.log(np.maximum(scores, 1e-6), dtype=np.float64)
     n_steps = len(emissions)
@@ -229,7 +229,7 @@ def _best_path(scores: Scores, *, background: int) -> NDArray[np.intp]:
 
 
 def _let_go(cores: Sequence[Segment], sounds: NDArray[np.float32]) -> list[Segment]:
-    """Stretches reaching outwards while something still sounds, up to their neighbours."""
+    """Extend segments outwards while something still sounds, up to their neighbours."""
     found: list[Segment] = []
     for number, core in enumerate(cores):
         first, stop = core.first, core.stop
@@ -244,7 +244,7 @@ def _let_go(cores: Sequence[Segment], sounds: NDArray[np.float32]) -> list[Segme
 
 
 def _windows(stretches: Sequence[Segment], *, n_steps: int) -> list[Segment]:
-    """What is between stretches, in windows of equal length; too short gaps are left out."""
+    """Divide the gaps between segments into windows of equal length; short gaps are left out."""
     found: list[Segment] = []
     bounds = [0, *(step for each in stretches for step in (each.first, each.stop)), n_steps]
     for first, stop in zip(bounds[::2], bounds[1::2], strict=True):
@@ -257,7 +257,7 @@ def _windows(stretches: Sequence[Segment], *, n_steps: int) -> list[Segment]:
 
 
 def _events(stretch: Segment, named: Named) -> Iterable[Event]:
-    """The events of a stretch: one for each type that it is reported as."""
+    """Return the events of a segment, one for each reported type."""
     for answer in named.answers:
         others = [each for each in named.candidates if each.noise_type != answer.noise_type]
         first = [answer] if len(others) < len(named.candidates) else []
@@ -279,7 +279,7 @@ def _event(stretch: Segment, answer: Candidate, candidates: Sequence[Candidate])
 
 
 def _joined(found: Sequence[Event]) -> list[Event]:
-    """Events of one type that follow each other closely are one."""
+    """Join events of one type that are close to each other."""
     joined: list[Event] = []
     latest: dict[str, int] = {}
     for event in sorted(found, key=lambda each: each.start_s):
@@ -294,15 +294,15 @@ def _joined(found: Sequence[Event]) -> list[Event]:
 
 
 def _moved(event: Event, by_s: float) -> Event:
-    """The event at another time; nothing begins before the recording."""
+    """Shift an event in time, clipped to the start of the recording."""
     start_s, end_s = max(0.0, event.start_s + by_s), event.end_s + by_s
     return replace(event, start_s=round(start_s, 3), end_s=round(end_s, 3))
 
 
 class _Edges:
-    """Draws the edges of events in to where the level rises above the background.
+    """Moves the edges of events inwards to where the level rises above the background.
 
-    Times are counted from the beginning of the grid.
+    Times are relative to the start of the grid.
     """
 
     def __init__(self, levels: LevelSeries, *, blur_s: float, lead_s: float) -> None:
@@ -311,9 +311,9 @@ class _Edges:
         self._background_db = loud_unknown.background_db(self._level_db)
 
     def refined(self, event: Event) -> Event:
-        """The event without the background at either side of it.
+        """Trim background from both ends of an event.
 
-        Left as it is where the event does not stand out, as rain that lasts does not.
+        An event that does not stand out, such as lasting rain, is left unchanged.
         """
         first, stop = round(event.start_s / STEP_S), round(event.end_s / STEP_S)
         level_db = self._level_db[first:stop]
@@ -337,7 +337,7 @@ class _Edges:
 
 
 def _measured(found: Iterable[Event], levels: LevelSeries) -> Iterable[Event]:
-    """Events with their levels, ended where the recording ends."""
+    """Add levels to events, and clip them to the end of the recording."""
     for event in found:
         end_s = min(event.end_s, levels.duration_s)
         if end_s > event.start_s:
@@ -363,7 +363,7 @@ def _unexplained(
     unnamed: Sequence[Event],
     levels: LevelSeries,
 ) -> Iterable[Event]:
-    """Loud stretches that no event overlaps, with what they may be by the second look."""
+    """Return loud intervals that no event overlaps, with candidates from overlapping segments."""
     for stretch in loud:
         if any(_shared_s(event, stretch) > 0.0 for event in heard):
             continue
@@ -386,5 +386,5 @@ def _unexplained(
 
 
 def _shared_s(event: Event, stretch: loud_unknown.Exceedance) -> float:
-    """For how long both last at once; 0 or less if they do not."""
+    """Return the duration of the overlap; 0 or less if there is none."""
     return min(event.end_s, stretch.end_s) - max(event.start_s, stretch.start_s)

@@ -1,1 +1,1 @@
-"""How good detections are: sound event metrics."""
+"""Quality of detections: sound event metrics."""

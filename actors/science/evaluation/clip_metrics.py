@@ -1,4 +1,4 @@
-"""How good the labels of clips are, and whether their probabilities can be believed."""
+"""Accuracy and calibration of the labels of clips."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from actors.science.evaluation.metrics import Score
 
-#: Guo et al. use 15. More show more of the curve and are noisier.
+#: As in Guo et al. More bins show more detail and are noisier.
 N_BINS = 15
 
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """The clips whose confidence lies in ``(low, high]``.
+    """The clips whose confidence is in ``(low, high]``.
 
-    ``confidence`` is their mean confidence, ``accuracy`` the share that is right; both NaN
+    ``confidence`` is their mean confidence, ``accuracy`` the fraction of correct ones; both NaN
     without clips.
     """
 
@@ -31,12 +31,12 @@ class ReliabilityBin:
 
 
 def clip_accuracy(truth: Sequence[str], predicted: Sequence[str]) -> float:
-    """The share of clips whose label is right, in [0, 1].
+    """Return the fraction of correctly labelled clips, in [0, 1].
 
     Raises
     ------
     ValueError
-        When there are no clips, or not as many predictions as clips.
+        If there are no clips, or not as many predictions as clips.
     """
     if not truth:
         raise ValueError("there is at least one clip")
@@ -46,7 +46,7 @@ def clip_accuracy(truth: Sequence[str], predicted: Sequence[str]) -> float:
 def confusion_matrix(
     truth: Sequence[str], predicted: Sequence[str], *, classes: Sequence[str]
 ) -> NDArray[np.int64]:
-    """How often each class was taken for each.
+    """Count the predictions of each class by true class.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def confusion_matrix(
     Raises
     ------
     ValueError
-        When a label is not in ``classes``, or there are not as many predictions as clips.
+        If a label is not in ``classes``, or there are not as many predictions as clips.
     """
     position = {label: index for index, label in enumerate(classes)}
     strangers = sorted({*truth, *predicted} - position.keys())
@@ -71,10 +71,10 @@ def confusion_matrix(
 def per_class(
     truth: Sequence[str], predicted: Sequence[str], *, classes: Sequence[str]
 ) -> dict[str, Score]:
-    """Precision, recall and F1 of each class against all others.
+    """Return precision, recall and F1 of each class against all others.
 
-    A class that is never true has no recall, one that is never predicted no precision: NaN.
-    Errors are those of `confusion_matrix`.
+    The recall of a class that is never true and the precision of one that is never predicted are
+    NaN. Errors are those of `confusion_matrix`.
     """
     matrix = confusion_matrix(truth, predicted, classes=classes)
     columns = (matrix.diagonal().tolist(), matrix.sum(axis=1).tolist(), matrix.sum(axis=0).tolist())
@@ -87,11 +87,11 @@ def reliability_table(
     *,
     n_bins: int = N_BINS,
 ) -> list[ReliabilityBin]:
-    """Confidence against accuracy, in bins of equal width.
+    """Tabulate confidence against accuracy, in bins of equal width.
 
-    The confidence of a clip is its largest probability, and it is right when that is the column
-    of its class; of equal ones the first counts. Bin m of M holds the confidences in
-    ((m - 1) / M, m / M], and the first one 0 too.
+    The confidence of a clip is its largest probability; the clip is correct if that is in the
+    column of its class, the first one of equal probabilities. Bin m of M contains the confidences
+    in ((m - 1) / M, m / M], and the first one also 0.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def reliability_table(
     truth : numpy.ndarray [shape=(n_clips,)]
         The column of the true class.
     n_bins
-        How many bins.
+        Number of bins.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def reliability_table(
     Raises
     ------
     ValueError
-        When shapes do not fit, there are no clips or bins, or a value is outside its range.
+        If shapes do not match, there are no clips or bins, or a value is outside its range.
 
     Notes
     -----
@@ -154,11 +154,11 @@ def expected_calibration_error(
     *,
     n_bins: int = N_BINS,
 ) -> float:
-    """How far confidence and accuracy lie apart, in [0, 1].
+    """Return the weighted mean difference of confidence and accuracy, in [0, 1].
 
-    ``sum(n_m / n * abs(accuracy_m - confidence_m))`` over the bins of `reliability_table`, whose
-    parameters, errors and source are those of this function. It is biased upwards: with few
-    clips a bin, a perfectly calibrated classifier does not reach 0.
+    ``sum(n_m / n * abs(accuracy_m - confidence_m))`` over the bins of `reliability_table`, which
+    has the same parameters, errors and source. It is biased upwards: with few clips per bin, even a
+    perfectly calibrated classifier does not reach 0.
     """
     table = reliability_table(probabilities, truth, n_bins=n_bins)
     gaps = sum(own.n_clips * abs(own.accuracy - own.confidence) for own in table if own.n_clips)

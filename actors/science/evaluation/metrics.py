@@ -1,16 +1,17 @@
-"""How good detected events are, measured against a reference.
+"""Quality of detected events, compared with a reference.
 
-Segments and events are counted as Mesaros, Heittola and Virtanen define it in "Metrics for
-polyphonic sound event detection", Applied Sciences 6(6), 2016; sed_eval 0.2.1 is their program,
-and the counts are the same. Two ratios differ from it, where it departs from the paper:
+Segments and events are counted as defined by Mesaros, Heittola and Virtanen in "Metrics for
+polyphonic sound event detection", Applied Sciences 6(6), 2016; sed_eval 0.2.1 is their
+implementation, and gives the same counts. Two ratios differ from it, where it departs from the
+paper:
 
-- F1 is 2 TP / (2 TP + FP + FN), which is 0 when only the estimate or only the reference is empty.
-  sed_eval divides precision and recall first and answers NaN then.
+- F1 is 2 TP / (2 TP + FP + FN), which is 0 if only the estimate or only the reference is empty.
+  sed_eval computes it from precision and recall and returns NaN then.
 - The error rate of an empty reference is undefined, NaN. sed_eval adds 2e-16 to the divisor, so
-  that a single error makes 4.5e15.
+  that a single error gives 4.5e15.
 
-Times are compared as they are, without a tolerance for rounding: 1.1 and 0.6 lie further apart
-than a collar of 0.5.
+Times are compared without a tolerance for rounding: 1.1 and 0.6 differ by more than a collar of
+0.5.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from actors.science.types import Event
 
 
 class LabelledEvent(NamedTuple):
-    """A stretch of one label, ``[start_s, end_s)``."""
+    """An interval of one label, ``[start_s, end_s)``."""
 
     start_s: float
     end_s: float
@@ -37,18 +38,18 @@ class LabelledEvent(NamedTuple):
 
     @classmethod
     def of(cls, event: Event) -> LabelledEvent:
-        """What was heard, as it is measured: from when to when, and of which type."""
+        """Make a labelled event from a detection."""
         return cls(event.start_s, event.end_s, event.noise_type)
 
 
-#: The events of recordings by name. The reference names every recording, those without events
-#: too; an estimate may leave out recordings where nothing was found.
+#: The events of recordings by name. The reference names every recording, including those without
+#: events; an estimate may omit recordings without detections.
 Recordings = Mapping[str, Sequence[LabelledEvent]]
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Hits (TP) among what the reference holds (TP + FN) and what was estimated (TP + FP).
+    """Counts of hits (TP), reference items (TP + FN) and estimated items (TP + FP).
 
     A ratio whose divisor is 0 is NaN.
     """
@@ -81,7 +82,7 @@ class SegmentScore(Score):
 
     @property
     def error_rate(self) -> float:
-        """(S + D + I) / (TP + FN), 0 or more; above 1 when there are more errors than events."""
+        """(S + D + I) / (TP + FN), 0 or more; above 1 if there are more errors than events."""
         return _ratio(self.n_errors, self.n_reference)
 
 
@@ -90,7 +91,7 @@ AnyScore = TypeVar("AnyScore", bound=Score)
 
 @dataclass(frozen=True, slots=True)
 class Scores(Generic[AnyScore]):
-    """A score of all labels together (counts are summed, then divided), and one a label."""
+    """A score of all labels together (counts are summed, then divided), and one per label."""
 
     micro: AnyScore
     per_class: dict[str, AnyScore]
@@ -115,10 +116,10 @@ def segment_f1(
     reference
         The true events of every recording.
     estimated
-        The events that were found.
+        The detected events.
     durations_s
-        How long each recording is evaluated; what lies after that is not counted. Without it, to
-        the end of its last event, true or found.
+        Evaluated duration of each recording; events after it are not counted. By default, up to the
+        end of the last event, true or detected.
     segment_s
         Length of a segment; the last one of a recording may be shorter.
 
@@ -130,8 +131,8 @@ def segment_f1(
     Raises
     ------
     ValueError
-        When ``segment_s`` is not positive, an event starts before 0 or ends before it starts, or
-        a recording is found in ``estimated`` and not in ``reference`` or not in ``durations_s``.
+        If ``segment_s`` is not positive, an event starts before 0 or ends before it starts, or a
+        recording of ``estimated`` is missing from ``reference`` or from ``durations_s``.
 
     Notes
     -----
@@ -178,10 +179,10 @@ def activity_f1(
     durations_s: Mapping[str, float] | None = None,
     segment_s: float = 1.0,
 ) -> SegmentScore:
-    """Compare in which segments anything is active, whatever its label.
+    """Compare in which segments anything is active, regardless of the label.
 
-    `segment_f1` with one label for all: overlapping events merge, since a segment is active or
-    not. Parameters and errors are those of `segment_f1`.
+    `segment_f1` with one label for all events; overlapping events merge. Parameters and errors are
+    those of `segment_f1`.
     """
     merged = segment_f1(
         _of_one_label(reference),
@@ -202,24 +203,23 @@ def event_f1(
 ) -> Scores[Score]:
     """Compare events one to one.
 
-    A found event may stand for a true one of its label when their starts differ by at most
-    ``collar_s`` and, ``with_offsets``, their ends by at most
-    ``max(collar_s, length_share * length)``, with the length of the true event. TP is the size of
-    the largest matching in which each event occurs at most once, so that it does not depend on
-    the order of the events.
+    A detected event matches a true one of its label if their starts differ by at most ``collar_s``
+    and, with ``with_offsets``, their ends by at most ``max(collar_s, length_share * length)``, with
+    the length of the true event. TP is the size of the largest matching in which each event occurs
+    at most once, so it does not depend on the order of the events.
 
     Parameters
     ----------
     reference
         The true events of every recording.
     estimated
-        The events that were found.
+        The detected events.
     with_offsets
-        Whether the ends must fit too.
+        Whether the ends must match too.
     collar_s
-        Tolerance of starts and ends. Short events blur into each other under a wide one.
+        Tolerance of starts and ends. A large one mixes up short events.
     length_share
-        Tolerance of an end as a share of the true event, in [0, 1].
+        Tolerance of an end as a share of the true event's length, in [0, 1].
 
     Returns
     -------
@@ -229,8 +229,8 @@ def event_f1(
     Raises
     ------
     ValueError
-        When the collar is negative, the share outside [0, 1], or the recordings are as
-        `segment_f1` refuses them.
+        If the collar is negative, the share is outside [0, 1], or the recordings are invalid as in
+        `segment_f1`.
 
     Notes
     -----
@@ -263,19 +263,19 @@ def event_f1(
 
 
 def false_alarms_per_hour(estimated: Recordings, *, durations_s: Mapping[str, float]) -> float:
-    """Events found per hour of recordings that hold none: n_events * 3600 / sum(durations_s).
+    """Return the detections per hour of background: n_events * 3600 / sum(durations_s).
 
     Parameters
     ----------
     estimated
-        The events that were found, of whatever label; each counts once.
+        The detected events of any label; each counts once.
     durations_s
-        The length of every background recording, those where nothing was found too.
+        The length of every background recording, including those without detections.
 
     Raises
     ------
     ValueError
-        When there is nothing to listen to, or a recording is not in ``durations_s``.
+        If the total length is 0, or a recording is missing from ``durations_s``.
     """
     total_s = math.fsum(durations_s.values())
     if not total_s > 0:
@@ -285,9 +285,9 @@ def false_alarms_per_hour(estimated: Recordings, *, durations_s: Mapping[str, fl
 
 
 def refuse_strangers(estimated: Recordings, known: Mapping[str, object]) -> None:
-    """Raise ValueError when a recording of ``estimated`` is not ``known``.
+    """Raise ValueError if a recording of ``estimated`` is not ``known``.
 
-    A file name that is spelt in two ways would pass for a poor score.
+    Otherwise a misspelt file name would only lower the score.
     """
     strangers = sorted(estimated.keys() - known.keys())
     if strangers:
@@ -295,13 +295,13 @@ def refuse_strangers(estimated: Recordings, known: Mapping[str, object]) -> None
 
 
 def refuse_nonsense(events: Iterable[LabelledEvent]) -> None:
-    """Raise ValueError unless each event starts at 0 or later and ends no earlier."""
+    """Raise ValueError unless each event starts at 0 or later and does not end before it starts."""
     if not all(0 <= event.start_s <= event.end_s < math.inf for event in events):
         raise ValueError("an event starts at 0 or later and ends no earlier than it starts")
 
 
 def _labels(reference: Recordings, estimated: Recordings) -> list[str]:
-    """The labels that occur, sorted, once the events are known to make sense."""
+    """Return the labels that occur, sorted, after validating the events."""
     refuse_strangers(estimated, reference)
     events = [
         e for recordings in (reference, estimated) for own in recordings.values() for e in own
@@ -319,7 +319,7 @@ def _of_one_label(recordings: Recordings) -> Recordings:
 def _active(
     events: Sequence[LabelledEvent], labels: Sequence[str], *, n_segments: int, segment_s: float
 ) -> NDArray[np.bool_]:
-    """Which labels are active when [shape=(n_segments, n_labels)]."""
+    """Return which labels are active in each segment [shape=(n_segments, n_labels)]."""
     active = np.zeros((n_segments, len(labels)), dtype=np.bool_)
     for event in events:
         first, stop = math.floor(event.start_s / segment_s), math.ceil(event.end_s / segment_s)
@@ -328,13 +328,13 @@ def _active(
 
 
 def _times(events: Sequence[LabelledEvent], label: str) -> NDArray[np.float64]:
-    """Starts and ends of the events of one label [shape=(n_events, 2)]."""
+    """Return starts and ends of the events of one label [shape=(n_events, 2)]."""
     times = [(event.start_s, event.end_s) for event in events if event.label == label]
     return np.array(times, dtype=np.float64).reshape(-1, 2)
 
 
 def _largest_matching(fits: NDArray[np.bool_]) -> int:
-    """The most pairs of ``fits`` in which no row and no column occurs twice (Hopcroft-Karp)."""
+    """Return the size of the largest matching of rows and columns (Hopcroft-Karp)."""
     if not fits.any():
         return 0
     return int((maximum_bipartite_matching(csr_array(fits)) >= 0).sum())

@@ -1,11 +1,11 @@
-"""The polyphonic sound detection score: how good a detector is at all its thresholds together.
+"""The polyphonic sound detection score (PSDS): a detector's quality over all its thresholds.
 
 After Bilen, Ferroni, Tuveri, Azcarreta and Krstulović, "A framework for the robust evaluation of
-sound event detection", ICASSP 2020, arXiv:1910.08440; psds_eval 0.5.3 is their program, and the
-scores are the same but in two cases. It does not count a detection that lies wholly after the end
-of its recording; the paper's false positives are all detections outside the tolerance. And it
-scores a single class 0, since the mean over no other class is NaN; here a single class has nothing
-to trigger across.
+sound event detection", ICASSP 2020, arXiv:1910.08440; psds_eval 0.5.3 is their implementation, and
+gives the same scores except in two cases. It does not count a detection that is entirely after the
+end of its recording; the paper's false positives are all detections outside the tolerance. And it
+scores a single class 0, since the mean over no other class is NaN; here a single class has no
+cross-triggers.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What counts as a detection, and what errors cost.
+    """Criteria of a detection, and costs of errors.
 
     Attributes
     ----------
     dtc
-        Detection tolerance criterion, in (0, 1]: the share of a detection that must lie in true
+        Detection tolerance criterion, in (0, 1]: the minimum share of a detection inside true
         events of its class. A detection below it is a false positive.
     gtc
-        Ground truth intersection criterion, in (0, 1]: the share of a true event that must be
-        covered by detections of its class that meet ``dtc``. Then it is a true positive.
+        Ground truth intersection criterion, in (0, 1]: the minimum share of a true event that is
+        covered by detections of its class that meet ``dtc``, for a true positive.
     cttc
-        Cross-trigger tolerance criterion, in (0, 1]: the share of a false positive that lies in
-        true events of another class, from which on it is a cross-trigger of that class.
+        Cross-trigger tolerance criterion, in (0, 1]: the minimum share of a false positive inside
+        true events of another class that makes it a cross-trigger of that class.
     alpha_ct
-        What a cross-trigger costs beside being a false positive, in [0, 1].
+        Cost of a cross-trigger in addition to that of a false positive, in [0, 1].
     alpha_st
-        What a spread between classes costs, 0 or more.
+        Cost of the spread between classes, 0 or more.
     max_efpr_per_hour
-        The effective false positive rate up to which the detector is judged.
+        Maximum effective false positive rate of the evaluation.
     """
 
     dtc: float
@@ -61,17 +61,17 @@ class Scenario:
             raise ValueError("alpha_ct in [0, 1], alpha_st 0 or more, a positive rate")
 
 
-#: Scenario 1 of DCASE task 4 since 2021: react fast and localise well. Cross-triggers weigh
-#: nothing, so their criterion does not matter.
+#: Scenario 1 of DCASE task 4 since 2021: fast reaction and precise localisation. Cross-triggers
+#: have no cost, so their criterion does not matter.
 DCASE_1 = Scenario(dtc=0.7, gtc=0.7, cttc=0.3, alpha_ct=0.0, alpha_st=1.0, max_efpr_per_hour=100.0)
 
-#: Scenario 2: time matters little, a mix-up of classes much.
+#: Scenario 2: times matter little, confusion of classes matters much.
 DCASE_2 = Scenario(dtc=0.1, gtc=0.1, cttc=0.3, alpha_ct=0.5, alpha_st=1.0, max_efpr_per_hour=100.0)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Psds:
-    """The score in [0, 1] and the curve that it is the area of.
+    """The score in [0, 1], and the curve whose area it is.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ def psds(
     durations_s: Mapping[str, float],
     scenario: Scenario = DCASE_1,
 ) -> Psds:
-    r"""The normalised area under the effective ROC curve of a detector.
+    r"""Return the normalised area under the effective ROC curve of a detector.
 
     For each operating point and class :math:`c` of the reference, with :math:`T` hours of
     recordings and :math:`T_k` hours of true events of class :math:`k`:
@@ -106,9 +106,8 @@ def psds(
         eFPR_c = \frac{FP_c}{T}
             + \frac{\alpha_{CT}}{|C| - 1} \sum_{k \ne c} \frac{CT_{c,k}}{T_k}
 
-    :math:`TPR_c(e)` is the best TPR of class :math:`c` at any operating point whose eFPR is at
-    most :math:`e`, and 0 when there is none. With mean and (population) standard deviation over
-    classes,
+    :math:`TPR_c(e)` is the best TPR of class :math:`c` at any operating point whose eFPR is at most
+    :math:`e`, and 0 if there is none. With mean and (population) standard deviation over classes,
 
     .. math::
 
@@ -120,8 +119,8 @@ def psds(
     reference
         The true events of every recording.
     operating_points
-        The events that were found at each threshold; a generator will do. 50 thresholds are
-        usual, and few thresholds give a score that is too low.
+        The detected events at each threshold; may be a generator. 50 thresholds are usual; with few
+        thresholds the score is too low.
     durations_s
         The length of each recording.
     scenario
@@ -134,14 +133,14 @@ def psds(
     Raises
     ------
     ValueError
-        When there are no true events or a recording has no length, when events of one label
-        overlap in a recording, an event starts before 0 or ends before it starts, or a recording
-        is not in ``reference``.
+        If there are no true events, a recording has no length, events of one label overlap in a
+        recording, an event starts before 0 or ends before it starts, or a recording is missing from
+        ``reference``.
 
     Notes
     -----
-    Events without a length are left out. So are detections of a label that the reference never
-    holds: the rates of such a class are undefined.
+    Events of zero length are ignored. So are detections of a label that does not occur in the
+    reference: the rates of such a class are undefined.
     """
     true = {name: _checked(events) for name, events in reference.items()}
     classes = sorted({event.label for events in true.values() for event in events})
@@ -154,7 +153,7 @@ def psds(
         n_true[classes.index(event.label)] += 1
         hours_true[classes.index(event.label)] += (event.end_s - event.start_s) / 3600
     hours = math.fsum(durations_s[name] for name in reference) / 3600
-    # The detector that finds nothing is part of every curve.
+    # Every curve contains the detector without any detections.
     tpr, efpr = [np.zeros(len(classes))], [np.zeros(len(classes))]
     for estimated in operating_points:
         n_hits, n_false, n_crossed = _count(true, estimated, classes=classes, scenario=scenario)
@@ -165,10 +164,10 @@ def psds(
 
 
 def _checked(events: Sequence[LabelledEvent]) -> list[LabelledEvent]:
-    """The events that have a length."""
+    """Return the events of non-zero length."""
     metrics.refuse_nonsense(events)
     lasting = [event for event in events if event.end_s > event.start_s]
-    # What overlaps would be covered twice.
+    # Overlapping events would be covered twice.
     for one, other in pairwise(sorted(lasting, key=lambda event: (event.label, event.start_s))):
         if one.label == other.label and other.start_s < one.end_s:
             raise ValueError(f"events of {one.label!r} overlap")
@@ -182,7 +181,7 @@ def _count(
     classes: Sequence[str],
     scenario: Scenario,
 ) -> tuple[Array, Array, Array]:
-    """True and false positives [shape=(n_classes,)], cross-triggers [(n_classes, n_classes)]."""
+    """Count true and false positives [(n_classes,)] and cross-triggers [(n_classes, n_classes)]."""
     metrics.refuse_strangers(estimated, reference)
     n_classes = len(classes)
     n_hits, n_false = np.zeros((2, n_classes))
@@ -193,7 +192,7 @@ def _count(
         of_true, true_s = _arrays(reference[name], classes)
         starts_s = np.maximum(found_s[:, None, 0], true_s[:, 0])
         shared_s = np.maximum(np.minimum(found_s[:, None, 1], true_s[:, 1]) - starts_s, 0.0)
-        # How much of each detection lies in the true events of each class.
+        # The share of each detection inside the true events of each class.
         share = shared_s / np.diff(found_s) @ np.eye(n_classes)[of_true]
         is_tolerated = share[np.arange(len(found)), of_found] >= scenario.dtc
         covers = is_tolerated[:, None] & (of_found[:, None] == of_true)
@@ -209,16 +208,16 @@ def _count(
 def _arrays(
     events: Sequence[LabelledEvent], classes: Sequence[str]
 ) -> tuple[NDArray[np.int64], Array]:
-    """Index of the class [shape=(n_events,)], start and end [shape=(n_events, 2)]."""
+    """Return class indices [shape=(n_events,)], and starts and ends [shape=(n_events, 2)]."""
     of_class = np.array([classes.index(event.label) for event in events], dtype=np.int64)
     times_s = np.array([(event.start_s, event.end_s) for event in events], dtype=np.float64)
     return of_class, times_s.reshape(-1, 2)
 
 
 def _area(tpr: Array, efpr: Array, *, scenario: Scenario) -> Psds:
-    """Join the curves of the classes and integrate [shape=(n_points, n_classes)].
+    """Combine the curves of the classes and integrate [shape=(n_points, n_classes)].
 
-    Between two points the curve is a staircase, not a slope: no detector was seen there.
+    The curve is a staircase between points, without interpolation: no detector was measured there.
     """
     steps = np.unique(efpr)
     curves = []

@@ -1,8 +1,8 @@
-"""From dB re full scale to dB SPL, by the recording of a sound calibrator.
+"""Calibration from dB re full scale to dB SPL, by the recording of a sound calibrator.
 
-``level_spl_db = level_dbfs + calibration_db`` for every level, as long as the gain is not touched.
-A calibrator (IEC 60942) puts a tone of a known sound pressure level on the microphone. Before its
-recording is believed it has to look like one.
+``level_spl_db = level_dbfs + calibration_db`` for every level, as long as the gain is unchanged. A
+calibrator (IEC 60942) applies a tone of a known sound pressure level to the microphone. Its
+recording is only accepted if it passes several checks.
 """
 
 from __future__ import annotations
@@ -23,47 +23,47 @@ from actors.science.errors import (
     ToneUnsteady,
 )
 
-#: Frequencies of calibrators' tones in Hz, and how far one may be off, as a share of it.
+#: Frequencies of calibrators' tones in Hz, and their relative tolerance.
 TONES_HZ = (250.0, 1000.0)
 TONE_TOLERANCE = 0.03
 
-#: The recording is looked at in frames of this length. A bin of the spectrum is 10 Hz wide then.
+#: Frame length of the analysis. A bin of the spectrum is then 10 Hz wide.
 FRAME_S = 0.1
 
-#: What lies behind this is not looked at.
+#: Audio after this time is ignored.
 LONGEST_S = 600.0
 
-#: Bins on either side of the peak that belong to the tone: all that a Hann window spreads it over.
+#: Bins on either side of the peak that belong to the tone: the spread of a Hann window.
 _TONE_BINS = 4
 
-#: Share of a frame's power that is the tone's, for the frame to count as tone.
+#: Minimum share of a tone frame's power that is in the tone.
 TONAL_SHARE = 0.9
 
-#: How long the tone must be steady, and within what. Calibrators keep 0.1 dB; a hand that holds
-#: one badly does not keep 0.5.
+#: Minimum duration of the steady tone, and the range of its level. Calibrators keep within 0.1 dB;
+#: one that is held badly by hand does not keep within 0.5.
 STEADY_S = 2.0
 STEADY_DB = 0.5
 
-#: Frames at either end of the steady part that are left out: the calibrator settles there.
+#: Frames excluded at either end of the steady part, where the calibrator settles.
 _SETTLING_FRAMES = 2
 
-#: The least distance of the tone from all else, noise and distortion. At 20 dB they would raise
-#: a level of all the power by 0.04 dB; only the tone's own power is counted anyway.
+#: Minimum ratio of the tone to noise and distortion. At 20 dB these would raise the level of the
+#: total power by 0.04 dB; only the tone's power is used anyway.
 LEAST_OVER_NOISE_DB = 20.0
 
-#: The faintest tone that is believed, dB re full scale: below lies the rounding of 16 bits.
+#: Minimum level of the tone, dB re full scale: below it is the rounding noise of 16 bits.
 FAINTEST_DB = -80.0
 
-#: Samples this near to full scale are taken for clipped ones.
+#: Samples at least this close to full scale count as clipped.
 CLIPPED = 0.999
 
-#: Channels whose tones differ by more do not share one calibration.
+#: Channels whose tones differ by more cannot share one calibration.
 CHANNELS_DB = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What a calibrator's recording says: add ``calibration_db`` to dB re full scale.
+    """The calibration from a calibrator's recording: add ``calibration_db`` to dB re full scale.
 
     ``tone_hz`` and ``tone_db`` (re full scale) are of the tone as recorded, ``start_s`` and
     ``end_s`` bound the steady part that was used.
@@ -77,32 +77,32 @@ class Calibration:
 
 
 def frame_length(rate_hz: int) -> int:
-    """Samples of a frame."""
+    """Return the number of samples per frame."""
     return round(rate_hz * FRAME_S)
 
 
 def from_tone(
     frames: Iterable[NDArray[np.float32]], *, rate_hz: int, tone_spl_db: float
 ) -> Calibration:
-    """Find the calibration from the recording of a calibrator.
+    """Compute the calibration from the recording of a calibrator.
 
     The level is the unweighted one of the tone alone (Z; at 1 kHz A and C are 0 dB, at 250 Hz
-    they are not), over the middle of the longest steady stretch of tone.
+    they are not), over the middle of the longest steady interval of tone.
 
     Parameters
     ----------
     frames
-        The recording in arrays of `frame_length` [shape=(n, n_channels)], full scale = 1. A
-        shorter one at the end does not count.
+        The recording in arrays of `frame_length` [shape=(n, n_channels)], full scale = 1. A shorter
+        one at the end is ignored.
     rate_hz
         Its sample rate.
     tone_spl_db
-        What the calibrator says of itself: 94 or 114 dB re 20 micropascal.
+        The nominal level of the calibrator: 94 or 114 dB re 20 micropascal.
 
     Raises
     ------
     NoCalibratorTone
-        One of its kinds, if this is no steady, clean tone of a calibrator's frequency.
+        A subclass, if there is no steady, clean tone of a calibrator's frequency.
     """
     seen = [
         _look(frame, rate_hz)
@@ -132,8 +132,9 @@ class _Tone:
 
 @dataclass(frozen=True)
 class _Frames:
-    """Of each frame [shape=(n_frames,)]: the frequency of the strongest tone in it, its power,
-    that of all else, and the greatest amplitude.
+    """The strongest tone of each frame.
+
+    All [shape=(n_frames,)]: its frequency and power, the power of the rest, and the peak.
     """
 
     tone_hz: NDArray[np.float64]
@@ -142,7 +143,7 @@ class _Frames:
     peak: NDArray[np.float64]
 
     def tonal(self) -> NDArray[np.bool_]:
-        """Which frames hold a calibrator's tone and little else."""
+        """Return which frames contain a calibrator's tone and little else."""
         is_known = np.zeros(self.tone_hz.size, dtype=bool)
         for hz in TONES_HZ:
             is_known |= np.abs(self.tone_hz / hz - 1) <= TONE_TOLERANCE
@@ -151,7 +152,7 @@ class _Frames:
 
 
 def _look(frame: NDArray[np.float32], rate_hz: int) -> NDArray[np.float64]:
-    """The entries of `_Frames` for each channel of a frame [shape=(n_channels, 4)]."""
+    """Compute the entries of `_Frames` for each channel of a frame [shape=(n_channels, 4)]."""
     channels = np.ascontiguousarray(frame.T, dtype=np.float64)
     window = np.hanning(len(frame) + 1)[:-1]
     mean = channels.mean(axis=1, keepdims=True)
@@ -174,7 +175,7 @@ def _look(frame: NDArray[np.float32], rate_hz: int) -> NDArray[np.float64]:
 
 
 def _tone(frames: _Frames) -> _Tone:
-    """The tone of one channel."""
+    """Return the tone of one channel."""
     tonal = frames.tonal()
     if not tonal.any():
         raise ToneMissing
@@ -200,9 +201,9 @@ def _tone(frames: _Frames) -> _Tone:
 
 
 def _steady(power: NDArray[np.float64], tonal: NDArray[np.bool_]) -> tuple[int, int]:
-    """The longest run of tonal frames whose levels keep within `STEADY_DB`: first, past the last.
+    """Return the bounds of the longest run of tonal frames with levels within `STEADY_DB`.
 
-    Two ends move over the frames; the run is shortened from its start whenever it is broken.
+    Two pointers move over the frames; the run is shortened from its start until it is steady.
     """
     level_db = 10 * np.log10(np.maximum(power, 1e-30))
     best = (0, 0)

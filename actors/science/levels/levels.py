@@ -1,9 +1,8 @@
 """The A-weighted level of a recording over time, in steps of 10 ms.
 
 Levels are in dB re digital full scale: an rms of 1.0 is 0 dB, so a full-scale sine is -3.01 dB.
-They become sound pressure levels by adding the calibration of the microphone. ``meter`` makes
-them, at the recording's own rate: after resampling to 16 kHz they would fail class 1 of
-IEC 61672-1 above 6 kHz.
+Adding the calibration of the microphone gives sound pressure levels. ``meter`` computes them at the
+recording's own rate: after resampling to 16 kHz they would fail class 1 of IEC 61672-1 above 6 kHz.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from numpy.typing import NDArray
 from actors.science.errors import ScienceError
 from actors.science.levels.totals import to_db
 
-#: The steps in which levels are kept. Finer costs memory; coarser blurs the ends of events, and
-#: what is made of them for a grid that begins elsewhere, see `LevelSeries.on_grid`.
+#: Step of stored levels. A finer one costs memory; a coarser one blurs the ends of events, and
+#: reduces the accuracy on grids with another origin, see `LevelSeries.on_grid`.
 STEP_S = 0.01
 
-#: Steps a second: `STEP_S` as a whole number, so that they are exact.
+#: Steps per second: the inverse of `STEP_S` as an integer, for exact arithmetic.
 STEPS_PER_S = 100
 
 _MAGIC = b"CLLV"
@@ -43,8 +42,8 @@ class LevelSeries:
     Attributes
     ----------
     rate_hz, n_frames
-        Rate and length of the recording. Step ``k`` covers the frames from
-        ``step_start(k, rate_hz)`` to the next step's start; the last may be shorter.
+        Sample rate and length of the recording. Step ``k`` covers the frames from ``step_start(k,
+        rate_hz)`` to the next step's start; the last may be shorter.
     mean_square [shape=(n_steps,)]
         A-weighted mean square, averaged over channels, full scale = 1.
     fast_max [shape=(n_steps,)]
@@ -58,14 +57,14 @@ class LevelSeries:
 
     @property
     def duration_s(self) -> float:
-        """How long the recording is, in seconds."""
+        """Duration of the recording in seconds."""
         return self.n_frames / self.rate_hz
 
     def laeq_db(self, start_s: float = 0.0, end_s: float | None = None) -> float | None:
         """Equivalent continuous A-weighted level over ``[start_s, end_s)``, dB re full scale.
 
-        A step that the stretch covers in part counts by that part. ``None`` for digital silence
-        and where there is no audio.
+        A partially covered step is weighted by the covered part. ``None`` for digital silence and
+        where there is no audio.
         """
         first, last, weights = self._steps(start_s, end_s)
         total = float(weights.sum())
@@ -74,16 +73,18 @@ class LevelSeries:
         return to_db(float(weights @ self.mean_square[first:last].astype(np.float64)) / total)
 
     def lafmax_db(self, start_s: float = 0.0, end_s: float | None = None) -> float | None:
-        """Greatest A- and fast-weighted level in the steps of ``[start_s, end_s)``, dB re full
-        scale. ``None`` for digital silence and where there is no audio.
+        """Greatest LAF in the steps of ``[start_s, end_s)``, dB re full scale.
+
+        ``None`` for digital silence and where there is no audio.
         """
         first, last, weights = self._steps(start_s, end_s)
         touched = self.fast_max[first:last][weights > 0]
         return to_db(float(touched.max())) if touched.size else None
 
     def seconds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """A-weighted mean square and greatest fast-weighted one of each second
-        [shape=(n_seconds,)]; the last second may be shorter.
+        """Return the A-weighted mean square and the greatest fast-weighted one of each second.
+
+        Both [shape=(n_seconds,)]; the last second may be shorter.
         """
         bounds = step_starts(0, self.mean_square.size, rate_hz=self.rate_hz)
         lengths = np.diff(np.minimum(bounds, self.n_frames))
@@ -94,17 +95,17 @@ class LevelSeries:
         return energies / np.add.reduceat(lengths, firsts), self.fast_max_of_seconds()
 
     def fast_max_of_seconds(self) -> NDArray[np.float64]:
-        """Greatest fast-weighted mean square of each second [shape=(n_seconds,)]."""
+        """Return the greatest fast-weighted mean square of each second [shape=(n_seconds,)]."""
         firsts = np.arange(0, self.fast_max.size, STEPS_PER_S)
         if not firsts.size:
             return np.zeros(0)
         return np.maximum.reduceat(self.fast_max, firsts).astype(np.float64)
 
     def on_grid(self, *, step_s: float, lead_s: float) -> NDArray[np.float64]:
-        """A-weighted mean square in steps of ``step_s`` that begin ``lead_s`` before the recording.
+        """Return the A-weighted mean square on a grid that begins ``lead_s`` before the recording.
 
-        Gives [shape=(n_steps,)]. Where only part of a step is recorded, it is of that part; where
-        none is, 0.
+        The steps have the length ``step_s``, the result [shape=(n_steps,)]. The mean is over the
+        recorded part of a step; it is 0 where nothing is recorded.
         """
         bounds, energy_until = self._energy()
         n_steps = math.ceil(round((lead_s + self.duration_s) / step_s, 6))
@@ -116,11 +117,11 @@ class LevelSeries:
         return found
 
     def energy_curve(self) -> EnergyCurve:
-        """How its A-weighted energy grows."""
+        """Return the cumulative A-weighted energy."""
         return EnergyCurve(self.rate_hz, *self._energy())
 
     def to_bytes(self) -> bytes:
-        """A small header and the two arrays as little-endian float32."""
+        """Encode as a small header and the two arrays as little-endian float32."""
         header = _HEADER.pack(
             _MAGIC, _VERSION, STEPS_PER_S, self.rate_hz, self.n_frames, self.mean_square.size
         )
@@ -130,12 +131,12 @@ class LevelSeries:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> LevelSeries:
-        """Read back what `to_bytes` wrote.
+        """Read the output of `to_bytes`.
 
         Raises
         ------
         LevelDataError
-            When the bytes are anything else.
+            If the bytes are anything else.
         """
         if len(data) < _HEADER.size:
             raise LevelDataError
@@ -150,9 +151,10 @@ class LevelSeries:
         return cls(rate_hz, n_frames, arrays[:n_steps], arrays[n_steps:])
 
     def _energy(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The frames at which steps begin, and the end; and mean square times frames up to each."""
-        # As `step_starts`, in floats and in place, for a day has nine million steps: all of these
-        # numbers are whole, and a quotient that is not lies too far from the next to be rounded.
+        """Return the bounds of the steps in frames, and mean square times frames up to each."""
+        # As `step_starts`, but in floats and in place, since a day has nine million steps. The
+        # operands are integers, and a quotient that is not one is too far from the next to be
+        # rounded to it.
         bounds = np.arange(self.mean_square.size + 1, dtype=np.float64)
         bounds *= 2 * self.rate_hz
         bounds += STEPS_PER_S
@@ -165,7 +167,7 @@ class LevelSeries:
         return bounds, energy_until
 
     def _steps(self, start_s: float, end_s: float | None) -> tuple[int, int, NDArray[np.float64]]:
-        """First step, step past the last, and the frames of each in the stretch."""
+        """Return the first step, the step past the last, and the frames of each in the interval."""
         start = min(max(round(start_s * self.rate_hz), 0), self.n_frames)
         end = self.n_frames if end_s is None else round(end_s * self.rate_hz)
         end = min(max(end, start), self.n_frames)
@@ -178,16 +180,16 @@ class LevelSeries:
 
 @dataclass(frozen=True, eq=False)
 class EnergyCurve:
-    """The A-weighted energy of a recording up to each time, full scale = 1.
+    """The cumulative A-weighted energy of a recording over time, full scale = 1.
 
     Attributes
     ----------
     rate_hz
-        Of the recording.
+        Sample rate of the recording.
     frames [shape=(n_steps+1,)]
         The bounds of the steps.
     energy_until [shape=(n_steps+1,)]
-        Mean square times frames up to each of them.
+        Mean square times frames up to each bound.
     """
 
     rate_hz: int
@@ -196,29 +198,29 @@ class EnergyCurve:
 
     @property
     def duration_s(self) -> float:
-        """How long the recording is, in seconds."""
+        """Duration of the recording in seconds."""
         return float(self.frames[-1]) / self.rate_hz
 
     def until(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mean square times seconds up to some times [shape=(n_times,)]."""
+        """Return mean square times seconds up to some times [shape=(n_times,)]."""
         found: NDArray[np.float64] = np.interp(
             times_s * self.rate_hz, self.frames, self.energy_until
         )
         return found / self.rate_hz
 
     def mean_squares(self, bounds_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The mean square between each bound and the next [shape=(n_bounds-1,)]."""
+        """Return the mean square between each bound and the next [shape=(n_bounds-1,)]."""
         found: NDArray[np.float64] = np.diff(self.until(bounds_s)) / np.diff(bounds_s)
         return found
 
 
 def step_start(step: int, *, rate_hz: int) -> int:
-    """The first frame of a step: ``step * STEP_S`` seconds, rounded half up, in whole numbers."""
+    """Return the first frame of a step: ``step * STEP_S`` seconds, rounded half up, in integers."""
     return (2 * step * rate_hz + STEPS_PER_S) // (2 * STEPS_PER_S)
 
 
 def step_starts(first: int, last: int, *, rate_hz: int) -> NDArray[np.int64]:
-    """The starts of the steps ``first`` to ``last``, both included [shape=(last-first+1,)]."""
+    """Return the starts of the steps ``first`` to ``last``, inclusive [shape=(last-first+1,)]."""
     steps = np.arange(first, last + 1, dtype=np.int64)
     starts: NDArray[np.int64] = (2 * steps * rate_hz + STEPS_PER_S) // (2 * STEPS_PER_S)
     return starts

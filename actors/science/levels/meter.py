@@ -1,8 +1,8 @@
-"""A sound level meter for recordings that come in blocks of any size.
+"""A sound level meter for recordings that arrive in blocks of any size.
 
-It follows IEC 61672-1: frequency weightings A, C and Z, time weightings F and S, peak C. All of
-it is measured at the recording's own rate, with the filters' state carried on. Blocks are first
-joined to blocks of a fixed length, so the result does not depend on how the audio was cut.
+It follows IEC 61672-1: frequency weightings A, C and Z, time weightings F and S, peak C. All levels
+are measured at the recording's own rate, with continuous filter states. Blocks are first joined to
+a fixed length, so the result does not depend on the division into blocks.
 """
 
 from __future__ import annotations
@@ -24,36 +24,37 @@ from actors.science.levels.totals import Histogram, Totals
 FAST_TAU_S = 0.125
 SLOW_TAU_S = 1.0
 
-#: The time weightings are evaluated at least this often. F falls by 0.02 dB in between, so no
-#: maximum is missed by more. They are exact there: every sample counts with its own weight.
+#: Maximum interval between evaluations of the time weightings. F falls by 0.02 dB in between, so no
+#: maximum is missed by more. The values are exact: every sample has its own weight.
 LONGEST_TICK_S = 0.0005
 
-#: F is not looked at for its minimum and its percentiles before this. It starts from silence, and
-#: is within 0.002 dB of what it would have been after eight time constants.
+#: Minimum and percentiles of F exclude this start-up time. F starts from silence; after eight time
+#: constants the remaining error is below 0.002 dB.
 START_UP_S = 8 * FAST_TAU_S
 
-#: A second is measured at a time, so that the calls do not cost more than the work; as many steps
-#: as fit where a second has more samples than this over all channels (32 MB).
+#: Blocks are one second, to amortise the cost of calls, but have at most this many samples over all
+#: channels (32 MB), rounded down to whole steps.
 LARGEST_BLOCK = 8_000_000
 
-#: Unrelated channels add up to the sum of their powers in the mix. Where the mix has less than this
-#: share of that, channels cancel each other: two of the same level have a correlation below -0.5.
+#: The powers of unrelated channels add up in their sum. If its power is below this share of that,
+#: channels cancel each other: two of the same level have a correlation below -0.5.
 CANCELLED_SHARE = 0.5
 
 
 class LevelMeter:
     """Measures the levels of a recording.
 
-    Channels are weighted one by one and averaged as powers; the peak is that of any channel.
+    Channels are weighted separately and averaged as powers; the peak is the maximum over channels.
 
     Parameters
     ----------
     rate_hz
         Sample rate of the blocks.
     n_channels
-        Channels of the blocks.
+        Number of channels of the blocks.
     third_octaves
-        Whether to measure third-octave bands too, which costs several times all the rest.
+        Whether to measure third-octave bands too, which costs several times as much as all the
+        rest.
     """
 
     def __init__(self, *, rate_hz: int, n_channels: int, third_octaves: bool = False) -> None:
@@ -65,7 +66,7 @@ class LevelMeter:
         n_frames = rate_hz * n_steps // STEPS_PER_S
         self._block = np.zeros((n_frames, n_channels), dtype=np.float32)
         self._n_waiting = 0
-        # Steps of a block; a block begins with a step, since it is a whole number of them.
+        # Starts of the steps in a block, which is a whole number of steps.
         self._steps = step_starts(0, n_steps, rate_hz=rate_hz)
         self._channels = [
             _Channel(rate_hz=rate_hz, third_octaves=third_octaves) for _ in range(n_channels)
@@ -82,7 +83,7 @@ class LevelMeter:
         Raises
         ------
         ValueError
-            When the block has another number of channels.
+            If the block has another number of channels.
         """
         n_block, n_channels = self._block.shape
         if block.ndim != 2 or block.shape[1] != n_channels:
@@ -97,7 +98,7 @@ class LevelMeter:
                 self._n_waiting = 0
 
     def finish(self) -> LevelSeries:
-        """The level over time of all that was pushed; nothing is pushed afterwards."""
+        """Return the levels of all pushed blocks; do not push any more afterwards."""
         if self._n_waiting:
             self._measure(self._block[: self._n_waiting])
             self._n_waiting = 0
@@ -110,7 +111,7 @@ class LevelMeter:
         )
 
     def totals(self) -> Totals:
-        """The levels of the whole recording, after `finish`."""
+        """Return the levels of the whole recording, after `finish`."""
         n_values = max(self._n_frames * len(self._channels), 1)
         channels, times = self._channels, self._times
         of_bands = None
@@ -148,7 +149,7 @@ class LevelMeter:
             weighted = channel.measure(block[:, index])
             mix += weighted
             squares += np.multiply(weighted, weighted, out=weighted)
-        # The A-weighting of a sum is the sum of the A-weighted, so the mix needs no filter.
+        # A-weighting is linear: the weighted mix is the sum of the weighted channels.
         self._mix_energy += float(mix @ mix)
         squares /= len(self._channels)
         starts = self._steps[self._steps < len(block)]
@@ -173,7 +174,7 @@ def lone_channel(
 
 
 class _Channel:
-    """What is measured of each channel: weighted energies, the peak, and bands if asked for."""
+    """Measurements of one channel: weighted energies, the peak, and optionally bands."""
 
     def __init__(self, *, rate_hz: int, third_octaves: bool) -> None:
         self._c_sections = weighting.c_weighting(rate_hz)
@@ -181,7 +182,7 @@ class _Channel:
         self._c_state = np.zeros((len(self._c_sections), 2))
         self._a_state = np.zeros((len(self._a_section), 2))
         self._n_step = max(rate_hz // STEPS_PER_S, 1)
-        # Known with the first block.
+        # Set with the first block.
         self._offset: float | None = None
         self.a_energy = self.c_energy = 0.0
         self._energy = self._sum = 0.0
@@ -207,27 +208,27 @@ class _Channel:
         return np.asarray(weighted, dtype=np.float64)
 
     def z_energy(self, n_frames: int) -> float:
-        """Sum of squares without the constant part, which is no sound but an offset."""
+        """Return the sum of squares without the constant part, which is an offset and not sound."""
         return max(self._energy - self._sum**2 / max(n_frames, 1), 0.0)
 
 
 def _resting_value(samples: NDArray[np.float32], *, n_step: int) -> float:
-    """Return the constant value that a channel is taken to have before its first samples.
+    """Return the constant value that a channel is assumed to have before its first samples.
 
-    Filters start from zero, so a constant offset would be a step at the first sample, which is
-    heard as a click. The mean of the first block is the offset. The first sample alone is not: in
-    a recording that begins in the middle of a loud tone it is a part of the sound, and taking it
-    away would add an offset (6 dB of C peak). What begins with a step of digital silence has no
-    offset there, whatever follows.
+    Filters start from zero, so a constant offset would be a step at the first sample, an audible
+    click. The offset is estimated by the mean of the first block. The first sample alone would not
+    do: in a recording that begins in the middle of a loud tone it is part of the sound, and
+    subtracting it would add an offset (6 dB of C peak). A recording that begins with a step of
+    digital silence has no offset, whatever follows.
     """
     return float(samples.mean(dtype=np.float64)) if samples[:n_step].any() else 0.0
 
 
 class TimeWeighting:
-    """Time weightings F and S of squares, at ticks: their extremes and their histogram.
+    """Time weightings F and S of squared samples, at ticks: their extremes and their histogram.
 
-    Between two ticks the squares are summed with the weights that they have at the second one,
-    for both weightings in one product of matrices; the recursion then runs over ticks only.
+    Between two ticks the squares are summed with their weights at the second one, for both
+    weightings in one matrix product; the recursion then runs over ticks only.
     """
 
     def __init__(self, *, rate_hz: int, n_frames: int) -> None:
@@ -245,12 +246,13 @@ class TimeWeighting:
         self.histogram = Histogram.of(np.zeros(0))
 
     def push(self, squares: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Take the next squares [shape=(n,)]; the greatest F in each of the steps that begin at
-        ``starts``. A tick belongs to the step in which it ends.
+        """Process squares [shape=(n,)]; return the greatest F in each step.
+
+        Steps begin at ``starts``. A tick belongs to the step in which it ends.
         """
         n_whole = squares.size // self._tick
         if rest := squares.size % self._tick:
-            # Only at the end of a recording: what is behind it is silent.
+            # Only at the end of a recording, which is followed by silence.
             squares = np.concatenate([squares, np.zeros(self._tick - rest)])
         sums = squares.reshape(-1, self._tick) @ self._weights
         fast, slow = (self._weighted(sums[:, which], which) for which in (0, 1))

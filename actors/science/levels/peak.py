@@ -1,20 +1,20 @@
-"""The greatest amplitude of a signal, also between its samples."""
+"""The greatest amplitude of a signal, including values between its samples."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: Samples on either side of a peak that its neighbourhood is interpolated from.
+#: Samples on either side of a peak that are used for interpolation.
 _REACH = 24
 
-#: Points at which the signal is interpolated between two samples: the greatest of them is less
-#: than 0.15 dB below the peak at 0.45 of the sample rate.
+#: Oversampling factor of the interpolation: the greatest value is less than 0.15 dB below the peak
+#: at 0.45 of the sample rate.
 _POINTS = 8
 
 
 def _interpolator() -> NDArray[np.float64]:
-    """From samples around one to points from the sample before to the one behind.
+    """Return a matrix from samples around a peak to points between the samples next to it.
 
     A sinc with a Kaiser window [shape=(2 * _POINTS + 1, 2 * _REACH + 1)].
     """
@@ -30,16 +30,16 @@ _INTERPOLATOR = _interpolator()
 
 
 class PeakMeter:
-    """Finds the peak of samples that come in blocks.
+    """Measures the peak of samples that arrive in blocks.
 
-    The samples of a signal may all lie beside its peaks: at a quarter of the sample rate up to 3 dB
-    below them. So the signal is interpolated around the greatest sample of each block. Only a peak
-    whose own samples are smaller than another's in its block can be missed.
+    All samples of a signal may miss its peaks: at a quarter of the sample rate by up to 3 dB. So
+    the signal is interpolated around the greatest sample of each block. A peak can only be missed
+    if its own samples are smaller than another's in its block.
     """
 
     def __init__(self) -> None:
         self._greatest = 0.0
-        # The last samples, to look at once more when those behind them are known.
+        # The last samples, which are searched again together with those that follow.
         self._tail = np.zeros(0)
 
     def push(self, samples: NDArray[np.float64]) -> None:
@@ -49,13 +49,13 @@ class PeakMeter:
         self._tail = np.concatenate([self._tail, samples[-2 * _REACH :]])[-2 * _REACH :]
 
     def finish(self) -> float:
-        """The peak of all that was pushed."""
+        """Return the peak of all pushed samples."""
         return self._greatest
 
     def _look(self, samples: NDArray[np.float64]) -> None:
         if not samples.size:
             return
-        # The greatest and the least, rather than an array of absolute values.
+        # Maximum and minimum, to avoid an array of absolute values.
         highest, lowest = int(samples.argmax()), int(samples.argmin())
         at = highest if samples[highest] >= -samples[lowest] else lowest
         self._greatest = max(self._greatest, abs(float(samples[at])))

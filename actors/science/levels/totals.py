@@ -1,7 +1,7 @@
-"""The levels of a whole recording, and how its level was distributed.
+"""The levels of a whole recording, and their distribution.
 
-Everything here is a sum, a maximum or a count. That is why percentile levels come from a
-histogram: those of parts cannot be averaged into the whole's, but histograms can be added.
+All values are sums, maxima or counts, so that parts can be combined. Percentile levels therefore
+come from a histogram: percentiles of parts cannot be averaged, but histograms can be added.
 """
 
 from __future__ import annotations
@@ -15,50 +15,51 @@ from numpy.typing import NDArray
 
 from actors.science.levels import bands
 
-#: Mean squares below this (-200 dB) are digital silence. What is fainter is a filter ringing out.
+#: Mean squares below this (-200 dB) are digital silence; they come from decaying filters.
 SILENCE = 1e-20
 
-#: Classes of the histogram: their width, the lower edge of the first, and their number. What is
-#: fainter or louder counts in the first or the last, which no recording's level reaches.
+#: Classes of the histogram: width, lower edge of the first, and number. Levels beyond the range,
+#: which no recording reaches, count in the first or the last class.
 CLASS_DB = 0.1
 FIRST_DB = -200.0
 N_CLASSES = 3_000
 
-#: Percentile levels that are answered: L10 is the level that was exceeded for 10 % of the time.
+#: Percentile levels that are reported: L10 is the level exceeded for 10 % of the time.
 PERCENTS = (5, 10, 50, 90, 95)
 
 
 def to_db(mean_square: float) -> float | None:
-    """A mean square in dB re full scale; ``None`` for digital silence."""
+    """Convert a mean square to dB re full scale; ``None`` for digital silence."""
     return 10.0 * math.log10(mean_square) if mean_square > SILENCE else None
 
 
 def calibrated(level_db: float | None, calibration_db: float) -> float | None:
-    """A level with the calibration added; silence stays silence."""
+    """Add the calibration to a level; silence stays silence."""
     return None if level_db is None else level_db + calibration_db
 
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """How often the level lay in each class of `CLASS_DB`: ``counts`` [shape=(N_CLASSES,)]."""
+    """Counts of levels in classes of `CLASS_DB`: ``counts`` [shape=(N_CLASSES,)]."""
 
     counts: NDArray[np.int64]
 
     @classmethod
     def of(cls, mean_squares: NDArray[np.float64]) -> Histogram:
-        """The histogram of time-weighted mean squares."""
+        """Make the histogram of time-weighted mean squares."""
         level_db = 10 * np.log10(np.maximum(mean_squares, SILENCE))
         index = np.clip((level_db - FIRST_DB) / CLASS_DB, 0, N_CLASSES - 1).astype(np.int64)
         return cls(np.bincount(index, minlength=N_CLASSES))
 
     def __add__(self, other: Histogram) -> Histogram:
-        """The histogram of two stretches of time together."""
+        """Combine the histograms of two intervals."""
         return Histogram(self.counts + other.counts)
 
     def exceeded_db(self, percent: float) -> float | None:
-        """The level that was exceeded for ``percent`` of the time, dB re full scale.
+        """Return the level that was exceeded for ``percent`` of the time, dB re full scale.
 
-        Levels are taken as evenly spread inside a class. ``None`` for silence and for nothing.
+        Levels are assumed to be uniformly distributed within a class. ``None`` for silence and for
+        an empty histogram.
         """
         wanted = percent / 100 * int(self.counts.sum())
         from_top = np.cumsum(self.counts[::-1])
@@ -75,7 +76,7 @@ class Histogram:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Totals:
-    """What a meter has summed up over a whole recording; full scale is 1.
+    """A meter's sums over a whole recording; full scale is 1.
 
     Attributes
     ----------
@@ -85,18 +86,19 @@ class Totals:
         Over the whole recording, averaged over channels. Z is without the constant part.
     fast_max, slow_max
         Greatest A-weighted mean square with time weighting F and S, both of which start from
-        silence, as those of an instrument that is switched on.
+        silence, like an instrument that is switched on.
     fast_min
-        Least one with time weighting F, after the start-up; ``None`` if the recording is shorter.
+        Minimum with time weighting F, after the start-up; ``None`` if the recording is shorter.
     c_peak
         Greatest C-weighted amplitude of any channel.
     histogram, tick_s
-        Classes of LAF, sampled every ``tick_s`` after the start-up.
+        Histogram of LAF, sampled every ``tick_s`` after the start-up.
     band_mean_squares
-        Of each third-octave band by its number, averaged over channels; ``None`` if not asked.
+        Mean square of each third-octave band by number, averaged over channels; ``None`` if not
+        measured.
     lone_channel
-        Index of the loudest channel by its A-weighted power where channels cancel each other in
-        their mean, as inverted ones do; it is analysed in place of the mean. Else ``None``.
+        Index of the channel with the greatest A-weighted power if channels cancel each other in
+        their mean, as inverted ones do; it is analysed in place of the mean. Otherwise ``None``.
     """
 
     duration_s: float
@@ -113,7 +115,7 @@ class Totals:
     lone_channel: int | None = None
 
     def overall_db(self, calibration_db: float = 0.0) -> dict[str, float | None]:
-        """The levels of the whole recording, by their names."""
+        """Return the levels of the whole recording by name."""
         found = {
             "laeq_db": to_db(self.a_mean_square),
             "lceq_db": to_db(self.c_mean_square),
@@ -127,14 +129,14 @@ class Totals:
         return {name: calibrated(level_db, calibration_db) for name, level_db in found.items()}
 
     def percentiles_db(self, calibration_db: float = 0.0) -> dict[str, float | None]:
-        """The percentile levels of LAF, by their names."""
+        """Return the percentile levels of LAF by name."""
         return {
             f"l{percent}_db": calibrated(self.histogram.exceeded_db(percent), calibration_db)
             for percent in PERCENTS
         }
 
     def third_octaves(self, calibration_db: float = 0.0) -> list[dict[str, float | None]] | None:
-        """Equivalent levels of the third-octave bands, from low to high; ``None`` if not asked."""
+        """Return the Leq of the third-octave bands, from low to high; ``None`` if not measured."""
         if self.band_mean_squares is None:
             return None
         return [
@@ -147,7 +149,7 @@ class Totals:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data; of the histogram only the classes that occurred."""
+        """Return plain data, with only the classes of the histogram that occurred."""
         return vars(self) | {
             "histogram": [
                 [int(index), int(self.histogram.counts[index])]
@@ -160,20 +162,21 @@ class Totals:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Totals:
-        """Read back what `to_json` wrote."""
+        """Read the output of `to_json`."""
         counts = np.zeros(N_CLASSES, dtype=np.int64)
         for index, count in data["histogram"]:
             counts[index] = count
         of_bands = data["band_mean_squares"]
         if of_bands is not None:
-            # A store of JSON keeps no order of keys.
+            # JSON in a database does not preserve the order of keys.
             of_bands = {band: of_bands[str(band)] for band in sorted(map(int, of_bands))}
         return cls(**data | {"histogram": Histogram(counts), "band_mean_squares": of_bands})
 
 
 def lden_db(day_db: float, evening_db: float, night_db: float) -> float:
-    """Day-evening-night level of Directive 2002/49/EC, annex I: 12, 4 and 8 hours, with 5 dB
-    added in the evening and 10 dB at night.
+    """Day-evening-night level of Directive 2002/49/EC, annex I.
+
+    12, 4 and 8 hours, with 5 dB added in the evening and 10 dB at night.
     """
     weighted = (
         12 * 10 ** (day_db / 10)

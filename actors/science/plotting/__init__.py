@@ -1,1 +1,1 @@
-"""Pictures: spectrogram with events, levels over time, confusion."""
+"""Plots: spectrogram with events, levels over time, confusion matrix."""

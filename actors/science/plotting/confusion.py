@@ -1,4 +1,4 @@
-"""The picture of a confusion matrix."""
+"""The plot of a confusion matrix."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 _DPI = 110
-#: Of a class beside the matrix.
+#: Maximum length of a class name beside the matrix.
 _MOST_CHARS = 28
-#: Names are shown as they are: a dollar sign starts no formula.
+#: Names are shown verbatim: a dollar sign does not start a formula.
 _PLAIN = {"parse_math": False}
 
 
@@ -24,17 +24,17 @@ def draw(matrix: NDArray[np.int64], classes: Sequence[str], *, title: str) -> by
     Parameters
     ----------
     matrix : numpy.ndarray [shape=(n_classes, n_classes)]
-        How often the row's class was taken for the column's.
+        Number of clips by true class (row) and predicted class (column).
     classes
         Names of rows and columns.
     title
-        Stands above the picture.
+        Title above the plot.
 
     Returns
     -------
     bytes
-        A PNG file. Colours are shares of the row, so that a rare class is seen as well as a
-        common one; numbers are clips.
+        A PNG file. Colours are shares of the row, so that rare classes are as visible as common
+        ones; numbers are clips.
     """
     n_classes = len(classes)
     totals = matrix.sum(axis=1, keepdims=True)

@@ -1,7 +1,7 @@
-"""Pictures of a day: what was heard in each hour, and how loud it was.
+"""Plots of a day: the events of each hour, and their levels.
 
-An hour lies between its begin and the begin of the next one on the axis, where ``labels`` name the
-begins: whole numbers, counted from 0.
+An hour extends from its start to that of the next one on the axis; ``labels`` name the starts,
+which are integers from 0.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-#: Told apart with any colour vision (Okabe and Ito); what has no colour of its own is grey.
+#: Distinguishable with any colour vision (Okabe and Ito); types without a separate colour are grey.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
 _REST = "#999999"
 _PERIODS = {"day": "#FFFFFF", "evening": "#F3EFE3", "night": "#E6E9F0"}
 _DPI = 160
 _MOST_CHARS = 24
-#: Inches: for a page, and for a phone, where the same text has less room around it.
+#: Sizes in inches: for a page, and for a phone, where the same text has less room around it.
 SIZES_IN = {"wide": (9.0, 3.1), "narrow": (4.4, 3.5)}
-#: Names are shown as they are: a dollar sign starts no formula.
+#: Names are shown verbatim: a dollar sign does not start a formula.
 _PLAIN = {"parse_math": False}
-#: The share of an hour that its bar is wide.
+#: Width of a bar as a share of an hour.
 _BAR_WIDTH = 0.86
 
 
 def draw_events(
     by_type: Mapping[str, Sequence[int]], labels: Sequence[str], *, size_in: tuple[float, float]
 ) -> bytes:
-    """A bar for each hour, of the events of each type; ``by_type`` has the most frequent first."""
+    """Draw a bar of each hour's events by type; ``by_type`` has the most frequent type first."""
     return _png(events_figure(by_type, labels, size_in=size_in))
 
 
 def events_figure(
     by_type: Mapping[str, Sequence[int]], labels: Sequence[str], *, size_in: tuple[float, float]
 ) -> Figure:
-    """The figure of `draw_events`."""
+    """Return the figure of `draw_events`."""
     figure, axes = _figure(size_in)
     names = list(by_type)
     shown, rest = names[: len(_COLOURS)], names[len(_COLOURS) :]
@@ -70,7 +70,7 @@ def draw_levels(
     levels_db: Sequence[float | None], labels: Sequence[str], periods: Sequence[str], *,
     unit: str, size_in: tuple[float, float],
 ) -> bytes:  # fmt: skip
-    """The level of each hour, over the periods of the day; an hour without one has no line."""
+    """Draw the level of each hour, over the periods of the day; hours without a level are empty."""
     return _png(levels_figure(levels_db, labels, periods, unit=unit, size_in=size_in))
 
 
@@ -78,7 +78,7 @@ def levels_figure(
     levels_db: Sequence[float | None], labels: Sequence[str], periods: Sequence[str], *,
     unit: str, size_in: tuple[float, float],
 ) -> Figure:  # fmt: skip
-    """The figure of `draw_levels`."""
+    """Return the figure of `draw_levels`."""
     figure, axes = _figure(size_in)
     for at, period in enumerate(periods):
         axes.axvspan(at, at + 1, color=_PERIODS[period], linewidth=0)
@@ -106,11 +106,11 @@ def _figure(size_in: tuple[float, float]) -> tuple[Figure, Axes]:
 
 
 def _with_hours(figure: Figure, axes: Axes, labels: Sequence[str]) -> Figure:
-    """Add an axis of hours, of which not every one is named where there is no room."""
+    """Add an axis of hours, with fewer labels on narrow figures."""
     every = 2 if figure.get_figwidth() > 6 else 4
     axes.set_xlim(-0.1, len(labels) + 0.1)
     at = range(0, len(labels), every)
-    # Without the offset, which the table has.
+    # Without the UTC offset, which is in the table.
     axes.set_xticks(at, [labels[index][:5] for index in at], **_PLAIN)
     axes.tick_params(labelsize=8)
     axes.yaxis.label.set_fontsize(9)

@@ -1,4 +1,4 @@
-"""A picture of a recording: its spectrogram with the events on it, and its level over time."""
+"""The plot of a recording: its spectrogram with the events on it, and its level over time."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from actors.science.levels.levels import STEP_S, LevelSeries
 from actors.science.levels.meter import LevelMeter, lone_channel
 from actors.science.types import Event
 
-#: Colours that are told apart with any colour vision (Okabe and Ito), lighter first: they lie on
-#: a dark spectrogram. The types are told by their row and name as well.
+#: Colours that are distinguishable with any colour vision (Okabe and Ito), lighter ones first,
+#: since the spectrogram is dark. The types also have separate rows and names.
 _COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2", "#999999")
 
-#: Events beyond this many carry no text of their own.
+#: Beyond this number, events have no text.
 _MOST_TEXTS = 60
 _DPI = 110
 
-#: Part of the picture's width that a confidence takes.
+#: Width of a confidence as a share of the plot.
 _TEXT_SHARE = 0.03
 
-#: Steps of a time axis that is labelled in minutes and hours.
+#: Tick intervals of a time axis in minutes and hours.
 _CLOCK_STEPS_S = (30, 60, 120, 300, 600, 1_200, 1_800, 3_600)
 
 
 @dataclass(frozen=True, eq=False)
 class _Picture:
-    """What is drawn: band powers in dB [shape=(N_BANDS, n_columns)], and levels."""
+    """The plotted data: band powers in dB [shape=(N_BANDS, n_columns)], and levels."""
 
     bands_db: NDArray[np.float32]
     levels: LevelSeries
@@ -56,18 +56,18 @@ def draw(decoder: Decoder, events: Sequence[Event], *, title: str) -> bytes:
     Parameters
     ----------
     decoder
-        An opened recording, not read yet. It is streamed: two hours take no more memory than
-        two minutes.
+        An opened recording, not read yet. It is streamed: two hours take no more memory than two
+        minutes.
     events
-        What was found in it; each noise type has a colour and a row.
+        The detected events; each noise type has a colour and a row.
     title
-        Stands above the picture.
+        Title above the plot.
 
     Returns
     -------
     bytes
-        A PNG file: above, the power in logarithmic frequency bands, in dB below the loudest;
-        below, the A-weighted level with fast time weighting, in dB re digital full scale.
+        A PNG file: at the top, the power in logarithmic frequency bands, in dB below the maximum;
+        below it, the A-weighted level with fast time weighting, in dB re digital full scale.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def draw(decoder: Decoder, events: Sequence[Event], *, title: str) -> bytes:
                 alpha=0.35 if is_level else 0.9,
                 linewidth=0 if is_level else 1.4,
             )
-    # A picture of a few milliseconds has no room for its own ticks.
+    # A plot of a few milliseconds would be too narrow for ticks.
     level.set_xlim(0.0, max(duration_s, STEP_S))
     out = io.BytesIO()
     figure.savefig(out, format="png")
@@ -110,14 +110,14 @@ def draw(decoder: Decoder, events: Sequence[Event], *, title: str) -> bytes:
 def draw_clip(
     samples: NDArray[np.float32], rate_hz: int, *, event_s: tuple[float, float], title: str
 ) -> bytes:
-    """Draw the spectrogram of a clip, with where its event begins and ends.
+    """Draw the spectrogram of a clip, with the start and end of its event.
 
     Parameters
     ----------
     samples
         [shape=(n, n_channels)], full scale = 1.0, with at least one sample.
     event_s
-        The event's begin and end within the clip.
+        Start and end of the event within the clip.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def draw_clip(
     figure = Figure(figsize=(6.0, 3.4), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    # A dollar sign would begin a formula.
+    # A dollar sign would start a formula.
     axes.set_title(title, loc="left", fontsize=11, parse_math=False)
     _draw_spectrogram(axes, spectrogram.finish(), duration_s=duration_s)
     for edge_s in event_s:
@@ -148,7 +148,7 @@ def draw_clip(
 def _draw_lanes(
     axes: Axes, events: Sequence[Event], *, colours: dict[str, str], duration_s: float
 ) -> None:
-    """A row for each noise type, a bar for each event, its confidence in or behind it."""
+    """Draw a row for each noise type, a bar for each event, its confidence inside or after it."""
     names = list(colours)
     text_s = _TEXT_SHARE * duration_s
     for event in events:

@@ -1,1 +1,1 @@
-"""Sums of events and levels: by session, and by local day."""
+"""Totals of events and levels: by session, and by local day."""

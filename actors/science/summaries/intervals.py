@@ -1,4 +1,4 @@
-"""Unions of stretches of time: what overlaps is counted once."""
+"""Unions of time intervals: overlaps are counted once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Stretches:
-    """Stretches ``[start_s, end_s)`` that neither overlap nor touch, in order, in seconds."""
+    """Intervals ``[start_s, end_s)`` that neither overlap nor touch, in order, in seconds."""
 
     start_s: NDArray[np.float64]
     end_s: NDArray[np.float64]
@@ -21,7 +21,7 @@ class Stretches:
     def union(
         cls, start_s: NDArray[np.float64], end_s: NDArray[np.float64], *, duration_s: float
     ) -> Self:
-        """What is covered by at least one of some stretches, inside ``[0, duration_s)``."""
+        """Return the union of some intervals, clipped to ``[0, duration_s)``."""
         start_s, end_s = np.clip(start_s, 0.0, duration_s), np.clip(end_s, 0.0, duration_s)
         is_some = end_s > start_s
         start_s, end_s = start_s[is_some], end_s[is_some]
@@ -34,7 +34,7 @@ class Stretches:
 
     @classmethod
     def all_of(cls, parts: Iterable[Stretches], *, duration_s: float) -> Self:
-        """What is covered by at least one of some unions."""
+        """Return the union of some unions."""
         every = list(parts)
         nothing = np.zeros(0)
         return cls.union(
@@ -45,11 +45,11 @@ class Stretches:
 
     @property
     def total_s(self) -> float:
-        """How long they are together, in seconds."""
+        """Total duration in seconds."""
         return float((self.end_s - self.start_s).sum())
 
     def between_s(self, bounds_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How many seconds of them lie between each bound and the next [shape=(n_bounds-1,)]."""
+        """Return the covered seconds between each bound and the next [shape=(n_bounds-1,)]."""
         if not self.start_s.size:
             return np.zeros(max(bounds_s.size - 1, 0))
         times_s = np.column_stack([self.start_s, self.end_s]).ravel()

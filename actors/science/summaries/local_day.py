@@ -1,9 +1,9 @@
-"""A day as people live it: from local midnight to local midnight, its hours, and its sound.
+"""A local day: from local midnight to local midnight, its hours, and its sound.
 
-A day has 23, 24 or 25 hours, or 23.5 and 24.5 where clocks are changed by half an hour. Here an
-*hour* is a stretch of time in which a clock on the wall shows one hour at one offset from UTC: when
-clocks are set back, an hour comes twice, with two offsets, and when they are set forward one is
-missing. So hours are told apart by their labels, and all of them together are the day.
+A day has 23, 24 or 25 hours, or 23.5 or 24.5 where clocks change by half an hour. Here an *hour* is
+an interval in which local clocks show one hour at one offset from UTC: when clocks go back, an hour
+occurs twice, with two offsets, and when they go forward one is missing. So hours are identified by
+their labels, and all of them together are the day.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from actors.facts import rounding
 from actors.science.levels.totals import lden_db, to_db
 
-#: What levels are kept by for each recording: quarters of an hour of UTC, of which the hours of
-#: every time zone of today are made.
+#: Resolution of the stored levels of each recording: quarters of an hour in UTC, which divide the
+#: hours of every current time zone.
 QUARTER_S = 900.0
 
-#: The periods of Directive 2002/49/EC, annex I, by the local hours that they begin and end at. Of
-#: one calendar day the night has two parts.
+#: The periods of Directive 2002/49/EC, annex I, by the local hours of their start and end. The
+#: night of a calendar day has two parts.
 PERIODS: dict[str, tuple[tuple[int, int], ...]] = {
     "day": ((7, 19),),
     "evening": ((19, 23),),
@@ -36,16 +36,16 @@ PERIODS: dict[str, tuple[tuple[int, int], ...]] = {
 
 
 class NoSuchDay(ValueError):
-    """A time zone has left out this day, or nobody can tell when it was."""
+    """A time zone skipped this day, or the date is out of range."""
 
 
 @dataclass(frozen=True)
 class Hour:
-    """A stretch of time in which clocks show one hour, at one offset."""
+    """An interval in which clocks show one hour, at one offset."""
 
     begin: datetime
     end: datetime
-    #: As clocks show its begin, with the offset: ``02:00+02:00``.
+    #: Local time of its start, with the offset: ``02:00+02:00``.
     label: str
     #: The hour that clocks show, 0 to 23.
     local_hour: int
@@ -62,7 +62,7 @@ class Hour:
 
 @dataclass(frozen=True)
 class Day:
-    """A day in a time zone, with its hours in their order."""
+    """A day in a time zone, with its hours in order."""
 
     date: date
     zone: str
@@ -70,27 +70,27 @@ class Day:
 
     @property
     def begin(self) -> datetime:
-        """The midnight that it begins with, in UTC."""
+        """The midnight at its start, in UTC."""
         return self.hours[0].begin
 
     @property
     def end(self) -> datetime:
-        """The midnight that it ends with, in UTC."""
+        """The midnight at its end, in UTC."""
         return self.hours[-1].end
 
     @property
     def edges_s(self) -> NDArray[np.float64]:
-        """When its hours begin, and when the last one ends, in seconds since 1970."""
+        """The starts of its hours, and the end of the last one, in seconds since 1970."""
         return np.array([*(hour.begin.timestamp() for hour in self.hours), self.end.timestamp()])
 
 
 def day_of(day: date, zone: str) -> Day:
-    """A day in a time zone.
+    """Return a day in a time zone.
 
     Raises
     ------
     NoSuchDay
-        If the zone went from the day before to the day after, or the day is at the end of time.
+        If the time zone skipped the day, or the date is out of range.
     zoneinfo.ZoneInfoNotFoundError
         If there is no such zone.
     """
@@ -100,8 +100,8 @@ def day_of(day: date, zone: str) -> Day:
         end = datetime.combine(day + timedelta(days=1), time(), local).astimezone(UTC)
     except OverflowError:
         raise NoSuchDay(f"nobody can tell when {day} was") from None
-    # No clock was ever changed inside a minute that it was not changed at the begin of, except
-    # from the sun's time, where an hour may end some seconds late.
+    # Clock changes only happen at the start of a minute, except those from local mean time, where
+    # an hour may end some seconds late.
     minutes = [
         begin + timedelta(minutes=index)
         for index in range(math.ceil((end - begin).total_seconds() / 60))
@@ -137,7 +137,7 @@ def _offset(offset: timedelta) -> str:
 
 
 class Stretch(NamedTuple):
-    """A stretch of a recording, in seconds since 1970, and its A-weighted mean square."""
+    """An interval of a recording, in seconds since 1970, and its A-weighted mean square."""
 
     begin_s: float
     end_s: float
@@ -147,16 +147,16 @@ class Stretch(NamedTuple):
 def stretches(
     begin_s: float, duration_s: float, quarters: Sequence[float] | None, *, whole: float
 ) -> list[Stretch]:
-    """The stretches of a recording.
+    """Return the intervals of a recording.
 
     Parameters
     ----------
     begin_s, duration_s
-        When it began, in seconds since 1970, and how long it is.
+        Start of the recording, in seconds since 1970, and its duration.
     quarters
-        Mean squares of the quarters of an hour that it touches, of as much of each as is recorded.
+        Mean squares of the quarters of an hour that it touches, over the recorded part of each.
     whole
-        The mean square of the whole recording, for where its quarters are not known.
+        The mean square of the whole recording, for recordings without quarters.
     """
     end_s = begin_s + duration_s
     if quarters is None:
@@ -170,16 +170,16 @@ def stretches(
 
 
 def lead_s(begin: datetime) -> float:
-    """For how long the quarter of an hour had lasted in which a recording began."""
+    """Return the time from the start of a quarter of an hour to that of a recording in it."""
     return begin.timestamp() % QUARTER_S
 
 
 def sound(day: Day, recorded: Sequence[Stretch]) -> dict[str, Any]:
-    """The levels of a day, and how much of it they are known of.
+    """Return the levels of a day, and the share of the day that they cover.
 
-    Levels are means of energy over the seconds that are recorded, in dB by whatever the mean
-    squares refer to. What is recorded twice, by two microphones, counts twice in a level, and once
-    in a share. A level is None where nothing is recorded, and where all of it is silent.
+    Levels are energy means over the recorded seconds, in dB relative to the reference of the mean
+    squares. Time that was recorded twice, by two microphones, counts twice in a level, and once in
+    a share. A level is None if nothing is recorded, or only silence.
     """
     edges_s = day.edges_s
     energies, seconds = _by_hour(edges_s, recorded)
@@ -196,7 +196,7 @@ def sound(day: Day, recorded: Sequence[Stretch]) -> dict[str, Any]:
         "lnight_db": _rounded(means["night"]),
         "lden_db": _lden(means["day"], means["evening"], means["night"]),
         "covered": {
-            # A period that a change of clocks has left nothing of is covered as far as it can be.
+            # Avoid a division by zero for a period that a clock change has removed completely.
             name: rounding.share(covered_s[at].sum() / max(lengths_s[at].sum(), 1.0))
             for name, at in in_period.items()
         },
@@ -211,7 +211,7 @@ def sound(day: Day, recorded: Sequence[Stretch]) -> dict[str, Any]:
 
 
 def mean_db(levels_db: Iterable[float | None]) -> float | None:
-    """The mean of levels by their energy; None if there is none."""
+    """Return the energy mean of levels; None if there are none."""
     known = [10 ** (level_db / 10) for level_db in levels_db if level_db is not None]
     return rounding.level(10 * math.log10(sum(known) / len(known))) if known else None
 
@@ -219,7 +219,7 @@ def mean_db(levels_db: Iterable[float | None]) -> float | None:
 def _by_hour(
     edges_s: NDArray[np.float64], recorded: Sequence[Stretch]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Energy and recorded seconds between each two edges."""
+    """Return energy and recorded seconds between each two edges."""
     table = np.array(recorded, dtype=np.float64).reshape(-1, 3)
     begins, ends, mean_squares = table[:, 0, None], table[:, 1, None], table[:, 2]
     inside = np.minimum(ends, edges_s[1:]) - np.maximum(begins, edges_s[:-1])
@@ -228,7 +228,7 @@ def _by_hour(
 
 
 def _covered_s(edges_s: NDArray[np.float64], recorded: Sequence[Stretch]) -> NDArray[np.float64]:
-    """For how long something is recorded between each two edges, once or more often."""
+    """Return the seconds with at least one recording between each two edges."""
     merged: list[Stretch] = []
     for each in sorted(recorded):
         if merged and each.begin_s <= merged[-1].end_s:
@@ -239,7 +239,7 @@ def _covered_s(edges_s: NDArray[np.float64], recorded: Sequence[Stretch]) -> NDA
 
 
 def _mean(energies: NDArray[np.float64], seconds: NDArray[np.float64]) -> float | None:
-    """The mean square of some hours; None where nothing is recorded."""
+    """Return the mean square of some hours; None if nothing is recorded."""
     recorded_s = float(seconds.sum())
     return float(energies.sum()) / recorded_s if recorded_s > 0 else None
 
@@ -250,10 +250,10 @@ def _rounded(mean_square: float | None) -> float | None:
 
 
 def _lden(*periods: float | None) -> float | None:
-    """Of the three periods' mean squares; None unless something of each is recorded."""
+    """Return Lden from the mean squares of three periods; None unless each was recorded."""
     levels_db = [None if each is None else to_db(each) for each in periods]
     if None in periods or not any(level_db is not None for level_db in levels_db):
         return None
-    # A period that is silent adds nothing.
+    # A silent period adds nothing.
     heard = (-math.inf if level_db is None else level_db for level_db in levels_db)
     return rounding.level(lden_db(*heard))

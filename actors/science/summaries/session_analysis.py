@@ -1,7 +1,7 @@
-"""What a session comes to: who was heard for how long, and whose the sound was.
+"""Summary of a session: durations of the noise types, and their shares of the sound energy.
 
-All of it is reckoned from events and levels by unions of stretches of time and by sums, so that
-neither the order of the events nor what they overlap with can count anything twice.
+All figures are computed from events and levels by unions of intervals and by sums. So neither the
+order of events nor their overlap makes anything count twice.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ MINUTE_S = 60.0
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Events:
-    """The events of a session, in the order of their onsets; all arrays are of one length.
+    """The events of a session, in order of their onsets; all arrays have the same length.
 
     Attributes
     ----------
     types
         The noise types that occur, by name.
     type_index
-        Of each event the place of its type in ``types``.
+        For each event the index of its type in ``types``.
     start_s, end_s
         In seconds of the recording.
     confidence
         In [0, 1].
     laeq_db, lafmax_db
-        In dB by the session's reference; NaN for digital silence.
+        In dB relative to the session's reference; NaN for digital silence.
     """
 
     types: tuple[str, ...]
@@ -59,11 +59,11 @@ class Events:
         laeq_db: Sequence[float | None],
         lafmax_db: Sequence[float | None],
     ) -> Self:
-        """The events of some columns of one length, in any order; ``None`` is digital silence."""
+        """Make events from columns of one length, in any order; ``None`` is digital silence."""
         types = tuple(sorted(set(noise_type)))
         place = {name: index for index, name in enumerate(types)}
         type_index = np.fromiter((place[name] for name in noise_type), np.intp, len(noise_type))
-        # What is not known becomes NaN.
+        # Unknown values become NaN.
         columns = {
             name: np.array(values, dtype=np.float64)
             for name, values in (
@@ -74,7 +74,8 @@ class Events:
                 ("start_s", start_s),
             )
         }
-        # By all there is, the last first: what is equal in all of it may stand in any order.
+        # By all columns, the last key first, so that the result does not depend on the input's
+        # order.
         order = np.lexsort((type_index, *columns.values()))
         return cls(
             types=types,
@@ -86,21 +87,21 @@ class Events:
         return self.start_s.size
 
     def by_type(self) -> dict[str, NDArray[np.intp]]:
-        """The places of the events of each type, in order."""
+        """Return the indices of the events of each type, in order."""
         order = np.argsort(self.type_index, kind="stable")
         ends = np.cumsum(np.bincount(self.type_index, minlength=len(self.types)))
         parts = np.split(order, ends[:-1])
         return dict(zip(self.types, parts, strict=True)) if self.types else {}
 
     def loudest(self, count: int) -> NDArray[np.intp]:
-        """The places of the loudest events: by LAFmax, then by LAeq, silent ones never."""
+        """Return the indices of the loudest audible events: by LAFmax, then by LAeq."""
         order = np.lexsort((-self.laeq_db, -self.lafmax_db))
         heard = order[np.isfinite(self.lafmax_db[order])]
         return heard[:count]
 
 
 def heard(events: Events, *, duration_s: float) -> dict[str, Stretches]:
-    """When each noise type was heard: the union of its events."""
+    """Return the intervals of each noise type: the union of its events."""
     return {
         name: Stretches.union(events.start_s[places], events.end_s[places], duration_s=duration_s)
         for name, places in events.by_type().items()
@@ -108,8 +109,9 @@ def heard(events: Events, *, duration_s: float) -> dict[str, Stretches]:
 
 
 def confidence_counts(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
-    """How many confidences lie in each of `CONFIDENCE_CLASSES` classes of [0, 1], the last of which
-    has its upper edge, too.
+    """Count confidences in `CONFIDENCE_CLASSES` equal classes of [0, 1].
+
+    The last class includes its upper edge.
     """
     counts, _edges = np.histogram(confidence, bins=CONFIDENCE_CLASSES, range=(0.0, 1.0))
     return counts.astype(np.int64)
@@ -119,15 +121,17 @@ def confidence_counts(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def bounds_of(duration_s: float, *, step_s: float) -> NDArray[np.float64]:
-    """The begins of the seconds or minutes of a recording, and its end, in seconds."""
+    """Return the starts of the seconds or minutes of a recording, and its end, in seconds."""
     n_steps = int(np.ceil(duration_s / step_s))
     bounds_s: NDArray[np.float64] = np.minimum(np.arange(n_steps + 1) * step_s, duration_s)
     return bounds_s
 
 
 def begun(start_s: NDArray[np.float64], *, n_minutes: int) -> NDArray[np.int64]:
-    """How many events began in each minute [shape=(n_minutes,)]. One that begins before the
-    recording, or behind its end by a rounding, counts in the first or the last.
+    """Count the events that begin in each minute [shape=(n_minutes,)].
+
+    An event that begins before the recording, or after its end due to rounding, counts in the first
+    or the last minute.
     """
     minutes = np.clip(start_s // MINUTE_S, 0, max(n_minutes - 1, 0)).astype(np.int64)
     return np.bincount(minutes, minlength=n_minutes)
@@ -138,16 +142,16 @@ def begun(start_s: NDArray[np.float64], *, n_minutes: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EnergyShares:
-    """Whose the A-weighted sound energy of a recording was, in shares of it whose sum is 1.
+    """Shares of the A-weighted sound energy of a recording; their sum is 1.
 
     Attributes
     ----------
     by_type
-        Of each noise type.
+        Share of each noise type.
     background
-        Of the time that was listened to and in which there was no event.
+        Share of the energy in the analysed time without events.
     unheard
-        Of the time without an event to which nobody has listened.
+        Share of the energy in the time without events that was not analysed.
     """
 
     by_type: Mapping[str, float]
@@ -158,31 +162,31 @@ class EnergyShares:
 def energy_shares(
     heard: Mapping[str, Stretches], energy: EnergyCurve, *, unheard: Stretches
 ) -> EnergyShares | None:
-    """Split the sound energy of a recording between the noise types that were heard.
+    """Split the sound energy of a recording between its noise types.
 
-    With ``p(t)`` the A-weighted mean square at ``t`` and ``n(t)`` the number of *types* that are
-    heard then, the share of a type is::
+    With ``p(t)`` the A-weighted mean square at ``t`` and ``n(t)`` the number of *types* that sound
+    at that time, the share of a type is::
 
-        share = (integral of p(t) / n(t) over the time in which it is heard)
+        share = (integral of p(t) / n(t) over the time in which it sounds)
                 / (integral of p(t) over the recording)
 
-    So what overlaps is split equally, and the energy of the time with ``n(t) = 0`` is the
-    background's. Levels are those of the sum of all sounds: what was there beneath an event counts
-    as the event's, so that the share of a faint one over a loud background is an upper bound.
+    So the energy of overlaps is split equally, and the energy of the time with ``n(t) = 0`` is the
+    background's. Levels are those of the sum of all sounds: the background during an event counts
+    as the event's, so that the share of a faint event over a loud background is an upper bound.
 
     Parameters
     ----------
     heard
-        When each type was heard.
+        The intervals of each type.
     energy
-        Of the recording; ``p`` is taken as constant inside of its steps of 10 ms.
+        Of the recording; ``p`` is assumed to be constant within steps of 10 ms.
     unheard
-        To which parts nobody listened.
+        The parts that were not analysed.
 
     Returns
     -------
     EnergyShares or None
-        ``None`` for digital silence, which has no energy to be shared.
+        ``None`` for digital silence, which has no energy to split.
     """
     parts = [*heard.values(), unheard]
     edges = [edge for part in parts for edge in (part.start_s, part.end_s)]
@@ -206,7 +210,7 @@ def energy_shares(
 
 
 def _count(bounds_s: NDArray[np.float64], parts: Iterable[Stretches]) -> NDArray[np.int64]:
-    """How many of some unions cover each stretch between two bounds [shape=(n_bounds-1,)]."""
+    """Count the unions that cover each interval between two bounds [shape=(n_bounds-1,)]."""
     change = np.zeros(bounds_s.size, dtype=np.int64)
     for part in parts:
         # The edges of one union are all different, so that each is counted.
@@ -224,20 +228,21 @@ def _at(bounds_s: NDArray[np.float64], edges_s: NDArray[np.float64]) -> NDArray[
 
 @dataclass(frozen=True, kw_only=True)
 class Exceedances:
-    """When the level of a second lay above a limit.
+    """The seconds whose level exceeds a limit.
 
     Attributes
     ----------
     above_s
-        How long, in seconds.
+        Total duration, in seconds.
     count
-        How often: seconds that follow each other are one time.
+        Number of exceedances: consecutive seconds are one.
     longest_s, longest_start_s
-        The longest of them, and the first if there are several; ``None`` if there was none.
+        Duration and start of the longest one, the first of equal ones; the start is ``None`` if
+        there are none.
     heard_s
-        How long each noise type was heard meanwhile, in seconds. Types overlap.
+        Duration of each noise type during exceedances, in seconds. Types overlap.
     background_s
-        How long none was.
+        Duration without any type during exceedances, in seconds.
     """
 
     above_s: float
@@ -255,13 +260,13 @@ def exceedances(
     duration_s: float,
     heard: Mapping[str, Stretches],
 ) -> Exceedances:
-    """Look for the seconds whose level is above a limit.
+    """Find the seconds whose level exceeds a limit.
 
     Parameters
     ----------
     second_db [shape=(n_seconds,)]
-        The level of each second (LAeq, or the greatest LAF) in dB by the limit's reference; the
-        last second may be shorter.
+        The level of each second (LAeq, or the greatest LAF) in dB relative to the limit's
+        reference; the last second may be shorter.
     """
     above = np.concatenate([[False], second_db > limit_db, [False]])
     edges = np.flatnonzero(np.diff(above.astype(np.int8))).astype(np.float64)
@@ -283,6 +288,6 @@ def exceedances(
 
 
 def _during_s(part: Stretches, over: Stretches) -> float:
-    """How many seconds of one union lie in another."""
+    """Return the seconds of one union that are inside another."""
     bounds_s = np.column_stack([over.start_s, over.end_s]).ravel()
     return float(part.between_s(bounds_s)[::2].sum())

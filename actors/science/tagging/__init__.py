@@ -1,1 +1,1 @@
-"""The backbone and the base types: how likely each noise type is in a sound."""
+"""The backbone and the base types: the probability of each noise type in a sound."""

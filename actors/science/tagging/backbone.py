@@ -1,13 +1,13 @@
-"""A network that was trained on AudioSet: embeddings and tags of sound at 32 kHz.
+"""A network trained on AudioSet: embeddings and tags of sound at 32 kHz.
 
 The ``mn`` family of EfficientAT: MobileNetV3-large over a log-mel spectrogram, in several widths
 (F. Schmid, K. Koutini, G. Widmer, "Efficient Large-Scale Audio Tagging via Transformer-to-CNN
-Knowledge Distillation", ICASSP 2023). The weights are not part of this package. A weight file is
-a PyTorch state dict; it is read with ``weights_only`` and refused unless every name, shape and
-type is that of the family.
+Knowledge Distillation", ICASSP 2023). The weights are not part of this package. A weight file is a
+PyTorch state dict; it is read with ``weights_only`` and rejected unless every name, shape and type
+is that of the family.
 
-Squeeze and excitation takes the mean over the whole window. The frames of a window therefore
-depend on all of it, and windows must be cut at the same places to give the same frames.
+Squeeze and excitation averages over the whole window. The frames of a window therefore depend on
+all of it, and windows must be cut at the same places to give the same frames.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from actors.science.tagging.torchaudio_cpu import mel_banks
 
 Array = NDArray[np.float32]
 
-#: Sample rate of what the network takes.
+#: Sample rate of the input.
 RATE_HZ = 32_000
 
-#: Samples between two columns of the spectrogram, and between two frames of the embedding.
+#: Hop of the spectrogram, and of the embedding, in samples.
 HOP = 320
 FRAME = 32 * HOP
 
-#: Shorter sounds are filled up with silence: one frame of the embedding needs this much.
+#: Shorter sounds are padded with silence: one frame of the embedding needs this much.
 SHORTEST = RATE_HZ
 
 N_MELS = 128
@@ -45,13 +45,13 @@ _HIGHEST_HZ = 15_000.0
 _PRE_EMPHASIS = 0.97
 _FLOOR = 1e-5
 
-#: The widest network of the family has a width of 4. A crafted file could only cost time.
+#: Width of the widest network of the family. A crafted file with a wider one could only waste time.
 _WIDEST = 4.0
 
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """Weights that are ready to use; made by `from_bytes`."""
+    """Loaded weights, made by `from_bytes`."""
 
     layers: Layers
     network: Step
@@ -63,11 +63,11 @@ class Backbone:
         Raises
         ------
         ModelError
-            When the file is not a state dict of the family.
+            If the file is not a state dict of the family.
         """
         try:
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        except Exception as error:  # Whatever it raises, the file is damaged or crafted.
+        except Exception as error:  # Whatever the exception, the file is damaged or crafted.
             raise ModelError("the backbone is not a readable PyTorch state dict") from error
         layers = _loaded(state)
         return cls(layers, mobilenet.compiled(layers))
@@ -83,12 +83,12 @@ class Backbone:
         Parameters
         ----------
         samples : numpy.ndarray [shape=(n,), dtype=float32]
-            Mono at 32 kHz, full scale 1.0. Less than `SHORTEST` is filled up with silence.
+            Mono at 32 kHz, full scale 1.0. Padded with silence to `SHORTEST`.
 
         Returns
         -------
         numpy.ndarray [shape=(ceil(n / FRAME), n_embedding), dtype=float32]
-            One row each `FRAME` samples (0.32 s). Their mean is the embedding of the window.
+            One row per `FRAME` samples (0.32 s). Their mean is the embedding of the window.
         """
         with torch.inference_mode():
             found = self.network(log_mel(samples))
@@ -100,17 +100,20 @@ class Backbone:
         return mean
 
     def tags(self, embeddings: Array) -> Array:
-        """Tag embeddings [shape=(..., n_embedding)]: AudioSet logits [shape=(..., N_TAGS)]."""
+        """Compute AudioSet logits [shape=(..., N_TAGS)].
+
+        Takes embeddings [shape=(..., n_embedding)].
+        """
         with torch.inference_mode():
             found: Tensor = self.layers.tags(torch.from_numpy(embeddings))
         return found.numpy()
 
 
 def log_mel(samples: Array) -> Tensor:
-    """Compute what the network sees of a window [shape=(N_MELS, n_columns)].
+    """Compute the network's input for a window [shape=(N_MELS, n_columns)].
 
     Pre-emphasis, power spectrum, Kaldi mel banks from 0 to 15 kHz, logarithm, and the scaling
-    that the weights were trained with. Takes [shape=(n,)] at 32 kHz; a column each `HOP` samples.
+    that the weights were trained with. Takes [shape=(n,)] at 32 kHz; one column per `HOP` samples.
     """
     filled = np.pad(samples, (0, max(0, SHORTEST - samples.size)))
     waveform = torch.from_numpy(np.ascontiguousarray(filled, dtype=np.float32))
@@ -135,7 +138,7 @@ def _loaded(state: object) -> Layers:
     width = weight.shape[1] / LAST if weight.ndim == 4 else 0.0
     if not 0.0 < width <= _WIDEST:
         raise ModelError(f"a backbone has a width above 0, up to {_WIDEST:g}")
-    # Without memory of its own: shapes are compared before anything of their size is made.
+    # On the meta device: shapes are compared before memory of their size is allocated.
     with torch.device("meta"):
         layers = Layers(width=width)
     wanted = {name: (each.shape, each.dtype) for name, each in layers.state_dict().items()}
@@ -157,7 +160,7 @@ def _window() -> Tensor:
 
 @cache
 def _banks() -> Tensor:
-    """The mel banks [shape=(N_MELS, _N_FFT // 2 + 1)]; the bin at half the rate is unused."""
+    """Return the mel banks [shape=(N_MELS, _N_FFT // 2 + 1)]; the Nyquist bin is unused."""
     banks = mel_banks(N_MELS, _N_FFT, float(RATE_HZ), 0.0, _HIGHEST_HZ, 100.0, -500.0, 1.0)[0]
     padded: Tensor = nn.functional.pad(banks, (0, 1))
     return padded

@@ -1,7 +1,7 @@
-"""The head of a model file: the base types, and the types that were trained beside them.
+"""The head of a model file: the base types, and types that were trained beside them.
 
-A model that was trained on types of its own has a whole head, not additions to the one that
-ships: it gives the same answers in every release that has its backbone.
+A model with trained types contains a whole head, not additions to the one that ships, so it gives
+the same results in every release that has its backbone.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from actors.science.errors import ModelError
 from actors.science.tagging.tagger import Head
 from actors.science.types import BACKGROUND, UNCLASSIFIED
 
-#: What the names of a head's arrays begin with in a model file.
+#: Prefix of a head's array names in a model file.
 PREFIX = "head."
 
-#: No number of a head comes near it. Logits of larger ones may not be finite.
+#: Largest accepted number, well above any in a head. Larger ones may make logits infinite.
 _LARGEST = 1e4
 
-#: The least spread of embeddings, for the same reason.
+#: Smallest accepted spread of embeddings, for the same reason.
 _LEAST_SPREAD = 1e-4
 
 _TEXTS = ("version", "backbone", "backbone_sha256")
@@ -35,21 +35,21 @@ def arrays_of(head: Head | None) -> dict[str, NDArray[Any]]:
 
 
 def described(head: Head | None) -> dict[str, Any]:
-    """Return what a model file's header has of a head."""
+    """Return the header fields that describe a head in a model file."""
     return {} if head is None else {"head": {**head.header, "types": list(head.types)}}
 
 
 def read(
     fields: object, arrays: MutableMapping[str, NDArray[Any]], *, trained: list[str]
 ) -> Head | None:
-    """Read a head that a model file may have, and take its arrays out of ``arrays``.
+    """Read the head of a model file, if any, and remove its arrays from ``arrays``.
 
     ``trained`` are the names that the file gives as trained types.
 
     Raises
     ------
     ModelError
-        When the parts do not fit each other.
+        If the parts do not match each other.
     """
     names = [name for name in arrays if name.startswith(PREFIX)]
     own = {name.removeprefix(PREFIX): arrays.pop(name) for name in names}
@@ -96,7 +96,7 @@ def _check_arrays(arrays: Mapping[str, NDArray[Any]], *, n_types: int) -> None:
     if {name: each.shape for name, each in arrays.items()} != shapes:
         raise ModelError("the arrays of a model's head do not fit each other")
     for values in arrays.values():
-        # Written this way, what is not a number fails too.
+        # Written this way, NaN fails too.
         if values.dtype != np.float32 or not (np.abs(values) <= _LARGEST).all():
             raise ModelError("the arrays of a model's head are moderate numbers of 32 bits")
     if not arrays["spread"] >= _LEAST_SPREAD:

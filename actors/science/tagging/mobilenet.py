@@ -1,9 +1,8 @@
 """MobileNetV3-large over a spectrogram: parameters by their published names, and the network.
 
-The ``mn`` family of EfficientAT in several widths; see `backbone` beside this module. `Layers` has
-the parameters of a weight file. `compiled` makes the network of them: for one window at a time,
-since each window of a recording has a length of its own, and so that short ones cost little more
-than their arithmetic.
+The ``mn`` family of EfficientAT in several widths; see `backbone` beside this module. `Layers`
+holds the parameters of a weight file. `compiled` turns them into a network for one window at a
+time, since windows of a recording differ in length; its overhead for short windows is small.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 #: Outputs of the network: the classes of AudioSet.
 N_TAGS = 527
 
-#: The name of the weight from which a file's width is read: it takes `LAST` channels.
+#: Name of the weight that gives a file's width: it has `LAST` input channels at a width of 1.
 WIDTH_BY = "features.16.0.weight"
 LAST = 160
 
@@ -45,13 +44,13 @@ _BLOCKS = (
 _N_RELU = 6
 _FIRST, _HIDDEN = 16, 1_280
 
-#: Part of the network, on maps [shape=(1, n_rows, n_columns, n_channels)]. Never writes to what it
-#: is given, except activations, which follow a step that made their maps.
+#: Part of the network, on maps [shape=(1, n_rows, n_columns, n_channels)]. Never modifies its
+#: input, except activations, whose input always comes from a preceding step.
 Step = Callable[[Tensor], Tensor]
 
 
 class Layers(nn.Module):
-    """The parameters; they have the names of the published state dicts.
+    """The parameters, with the names of the published state dicts.
 
     Parameters
     ----------
@@ -74,13 +73,13 @@ class Layers(nn.Module):
         blocks.append(_convolution(n_channels, self.n_embedding, 1, act=nn.Hardswish))
         self.features = nn.Sequential(*blocks)
         n_hidden = _channels(_HIDDEN, width)
-        # Numbered as published: pooling and flattening come first, and dropout is between.
+        # Numbered as published, where pooling, flattening and dropout have numbers, too.
         self.classifier = nn.ModuleDict(
             {"2": nn.Linear(self.n_embedding, n_hidden), "5": nn.Linear(n_hidden, N_TAGS)}
         )
 
     def tags(self, embeddings: Tensor) -> Tensor:
-        """Logits [shape=(..., N_TAGS)] of embeddings [shape=(..., n_embedding)]."""
+        """Compute logits [shape=(..., N_TAGS)] of embeddings [shape=(..., n_embedding)]."""
         hidden = nn.functional.hardswish(self.classifier["2"](embeddings))
         logits: Tensor = self.classifier["5"](hidden)
         return logits
@@ -115,7 +114,7 @@ class _Block(nn.Module):
 
 
 class _Squeeze(nn.Module):
-    """Two layers that make weights of the channels of their means over the whole window."""
+    """Two layers that turn channel means over the whole window into channel weights."""
 
     def __init__(self, n_channels: int) -> None:
         super().__init__()
@@ -129,7 +128,7 @@ class _Excitation(nn.Module):
 
     def __init__(self, n_channels: int) -> None:
         super().__init__()
-        # A list of one, as published: the family has others for frequency and time.
+        # A list of one, as published: the family has variants for frequency and time.
         self.conc_se_layers = nn.ModuleList([_Squeeze(n_channels)])
 
 
@@ -154,7 +153,7 @@ def _channels(n: int, width: float) -> int:
 
 
 def _round_to_8(n: float) -> int:
-    """The nearest multiple of 8, but never more than a tenth below ``n``."""
+    """Return the nearest multiple of 8, but not more than a tenth below ``n``."""
     rounded = max(8, int(n + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * n else rounded
 
@@ -163,9 +162,9 @@ def _round_to_8(n: float) -> int:
 
 
 def compiled(layers: Layers) -> Step:
-    """Make the network of its parameters, which are in use from then on and must not change.
+    """Make the network from its parameters, which it uses directly: do not change them afterwards.
 
-    It takes a spectrogram [shape=(n_mels, n_columns)] and gives embeddings [shape=(n_frames,
+    It takes a spectrogram [shape=(n_mels, n_columns)] and returns embeddings [shape=(n_frames,
     n_embedding)]. Normalisations are folded into the convolutions. Channels come last in memory.
     """
     whole = _chain([_block(part) if isinstance(part, _Block) else _convolve(part)
@@ -194,7 +193,7 @@ def _block(block: _Block) -> Step:
 
 
 def _convolve(part: nn.Module) -> Step:
-    """A convolution with its normalisation and its activation, if it has one."""
+    """Return a convolution with its normalisation and its activation, if any."""
     assert isinstance(part, nn.Sequential)
     convolution, normalisation, *rest = part
     assert isinstance(convolution, nn.Conv2d)
@@ -228,10 +227,10 @@ def _spatial(convolution: nn.Conv2d) -> Step:
 
 
 def _pointwise(convolution: nn.Conv2d) -> Step:
-    """A convolution of 1 x 1 as a product of matrices.
+    """Return a 1 x 1 convolution as a matrix product.
 
-    oneDNN makes a convolution anew for each length of window that it has not met, which takes
-    longer than to use it; a product of matrices needs nothing made.
+    oneDNN sets up a convolution for each new window length, which takes longer than running it; a
+    matrix product needs no setup.
     """
     weight, bias = convolution.weight[:, :, 0, 0].t().contiguous(), convolution.bias
     assert bias is not None
@@ -244,7 +243,7 @@ def _pointwise(convolution: nn.Conv2d) -> Step:
 
 
 def _excite(part: _Excitation) -> Step:
-    """Weigh channels by their means over the whole window."""
+    """Weight channels by their means over the whole window."""
     [squeeze] = part.conc_se_layers
     assert isinstance(squeeze, _Squeeze)
     first, second = squeeze.fc1, squeeze.fc2

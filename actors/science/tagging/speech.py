@@ -1,7 +1,7 @@
-"""Where people speak in a recording, by the backbone's own classes.
+"""Detection of speech in a recording, by the backbone's own classes.
 
-This is for muting, so it is on the safe side: it takes a voice for speech at a low probability, and
-cuts before it begins and after it ends. It may take other sound for speech, too: a bark, a laugh.
+Used for muting, so it prefers false alarms to misses: the probability threshold is low, and each
+interval is extended on both sides. It may detect other sounds as speech, such as a bark or a laugh.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import numpy as np
 
 from actors.science.tagging.backbone import FRAME, RATE_HZ, SHORTEST, Array, Backbone
 
-#: The AudioSet classes in which words may be understood: Speech and its children (outputs 0 to 7),
-#: shouting (8 to 14) and whispering (15). Singing is not among them.
+#: The AudioSet classes with intelligible words: Speech and its children (outputs 0 to 7), shouting
+#: (8 to 14) and whispering (15). Singing is not among them.
 TAGS = slice(0, 16)
 
-#: The backbone is shown windows of so many frames of 0.32 s; each frame is judged with its two
-#: neighbours. Longer windows find less of what is short, shorter ones take more time.
+#: Window length in frames of 0.32 s; each frame is classified with its two neighbours. Longer
+#: windows miss more short sounds, shorter ones take more time.
 WINDOW_FRAMES = 6
 
-#: A frame is speech from this probability on.
+#: Minimum probability of a speech frame.
 THRESHOLD = 0.15
 
-#: Sound before and after it is taken for speech, too: the onset of a word is quieter than the word.
+#: Extension on both sides: the onset of a word is quieter than the word.
 MARGIN_S = 0.5
 
-#: Gives the samples ``[start, stop)`` of a recording at 32 kHz.
+#: Returns the samples ``[start, stop)`` of a recording at 32 kHz.
 Read = Callable[[int, int], Array]
 Intervals = list[tuple[float, float]]
 
@@ -46,23 +46,23 @@ def find(
     backbone
         The network.
     read
-        Reads the recording, in windows and from its beginning to its end.
+        Reads the recording, window by window from start to end.
     n_samples
         Its length at 32 kHz.
     on_progress
-        Takes the share of the recording that is done, after each window.
+        Receives the fraction that is done, after each window.
 
     Returns
     -------
     list of (start_s, end_s)
-        In the order of time; they neither overlap nor touch. The first may begin before the
-        recording and the last may end after it, by up to `MARGIN_S`.
+        In order of time; they neither overlap nor touch. The first may begin before the recording
+        and the last may end after it, by up to `MARGIN_S`.
     """
     found: Intervals = []
     window = WINDOW_FRAMES * FRAME
     for start in range(0, n_samples, window):
         stop = min(start + window, n_samples)
-        # What is too short to be judged by itself is shown with the sound before it.
+        # A window that is too short is extended by the sound before it.
         first = max(0, min(start, stop - SHORTEST))
         logits = backbone.tags(embedded(backbone, read(first, stop)))[:, TAGS].max(axis=1)
         likely = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
@@ -79,7 +79,7 @@ def widened(intervals: Iterable[tuple[float, float]]) -> Intervals:
 
 
 def union(*sets: Iterable[tuple[float, float]]) -> Intervals:
-    """Join intervals that overlap or touch, of several sets of them."""
+    """Join the intervals of several lists where they overlap or touch."""
     found: Intervals = []
     for start_s, end_s in sorted(itertools.chain(*sets)):
         if found and start_s <= found[-1][1]:

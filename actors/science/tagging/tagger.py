@@ -1,9 +1,9 @@
-"""The base types: how likely each noise type is in a sound of some seconds at 32 kHz.
+"""The base types: the probability of each noise type in some seconds of sound at 32 kHz.
 
-Logistic regressions over the backbone's embedding and its AudioSet tags. The tags alone answer
-`music` or `speech` for want of better; the head takes away what each tag has on average over
-everyday sounds and learns the rest from labelled recordings. Types of which there are no recordings
-keep their tags alone. Each type is judged by itself: a sound may hold several of them, or none.
+Logistic regressions over the backbone's embedding and its AudioSet tags. The tags alone overuse
+`music` and `speech`; the head subtracts each tag's average over everyday sounds and learns the rest
+from labelled recordings. Types without recordings use their tags alone. Each type is judged
+independently: a sound may contain several of them, or none.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from actors.science.tagging.mobilenet import N_TAGS
 
 Floats = NDArray[np.float64]
 
-#: The longest piece that is embedded at once: AudioSet's clips last ten seconds.
+#: Longest piece that is embedded at once: AudioSet's clips last ten seconds.
 PIECE = 10 * RATE_HZ
 
-#: What a type without AudioSet classes has for its tag: very unlikely.
+#: Tag of a type without AudioSet classes: very unlikely.
 _NO_TAG = -12.0
 
 _ARRAYS = ("mean", "spread", "prior", "scale", "bias", "weights")
@@ -45,10 +45,10 @@ class Head:
     types
         Names of the columns.
     header
-        Version, and name and sha256 of the backbone that it was trained on.
+        Version, and name and SHA-256 of the backbone that it was trained on.
     arrays
         ``mean`` [shape=(n_embedding,)] and ``spread`` [shape=()] of embeddings; ``prior``
-        [shape=(n_types,)], the mean tag of each type, and ``scale``, what its tag counts;
+        [shape=(n_types,)], the mean tag of each type, and ``scale``, the weight of its tag;
         ``bias`` [shape=(n_types,)]; ``weights`` [shape=(n_types, n_embedding)].
     """
 
@@ -57,7 +57,7 @@ class Head:
     arrays: Mapping[str, NDArray[Any]]
 
     def logits(self, embeddings: Array, tags: Array) -> Floats:
-        """Score embeddings [shape=(n, n_embedding)] with their tags [shape=(n, N_TAGS)]."""
+        """Compute logits of embeddings [shape=(n, n_embedding)] with tags [shape=(n, N_TAGS)]."""
         own = self.arrays
         prior = own["scale"] * (of_types(tags, self.types) - own["prior"])
         learnt = (embeddings - own["mean"]) / own["spread"] @ own["weights"].T
@@ -78,12 +78,12 @@ class Head:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Head:
-        """Read what `to_bytes` wrote.
+        """Read the output of `to_bytes`.
 
         Raises
         ------
         ModelError
-            When the file is damaged.
+            If the file is damaged.
         """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
@@ -103,7 +103,7 @@ class Tagger:
 
     @property
     def name(self) -> str:
-        """The backbone's name, and the version of the head."""
+        """The backbone's name, and the head's version."""
         return f"{self.head.header['backbone']} {self.head.header['version']}"
 
     @property
@@ -114,7 +114,7 @@ class Tagger:
     def frames(self, piece: Array) -> Array:
         """Embed a piece of sound [shape=(n,)] at 32 kHz; see `Backbone.frames`.
 
-        A constant offset is taken away: it would come out as a hum.
+        A constant offset is removed, which would otherwise be classified as a hum.
         """
         return self.backbone.frames(piece - piece.mean(dtype=np.float64).astype(np.float32))
 
@@ -128,7 +128,8 @@ class Tagger:
     def over_time(self, frames: Array, *, width: int) -> Floats:
         """Compute the probability of each type around each frame [shape=(n_frames, n_types)].
 
-        Takes `frames` of one piece; each counts with ``width`` of them around it, an odd number.
+        Takes `frames` of one piece; each is averaged over ``width`` frames around it, an odd
+        number.
         """
         first = np.maximum(np.arange(len(frames)) - width // 2, 0)
         stop = np.minimum(np.arange(len(frames)) + width // 2 + 1, len(frames))
@@ -137,7 +138,7 @@ class Tagger:
         return _sigmoid(self.logits(means.astype(np.float32)))
 
     def logits(self, embeddings: Array) -> Floats:
-        """Score embeddings [shape=(n, n_embedding)] by the head [shape=(n, n_types)]."""
+        """Compute the head's logits [shape=(n, n_types)] of embeddings [shape=(n, n_embedding)]."""
         return self.head.logits(embeddings, self.backbone.tags(embeddings))
 
 
@@ -153,10 +154,10 @@ def shipped_head() -> Head:
 
 
 def pieces_of(start: int, stop: int, *, n_samples: int) -> list[tuple[int, int]]:
-    """Cut the stretch ``[start, stop)`` of a recording into pieces to embed, as sample ranges.
+    """Cut the segment ``[start, stop)`` of a recording into pieces to embed, as sample ranges.
 
-    Equal parts of at most `PIECE`. A shorter stretch than `SHORTEST` is taken with the sound around
-    it, where the recording has it.
+    Equal parts of at most `PIECE`. A segment shorter than `SHORTEST` is extended by the sound
+    around it, where the recording has it.
     """
     lacking = max(0, SHORTEST - (stop - start))
     start = max(0, min(start - lacking // 2, n_samples - SHORTEST))
@@ -167,7 +168,7 @@ def pieces_of(start: int, stop: int, *, n_samples: int) -> list[tuple[int, int]]
 
 
 def of_types(tags: Array, types: tuple[str, ...]) -> Floats:
-    """The strongest tag of each type [shape=(..., n_types)] of tags [shape=(..., N_TAGS)]."""
+    """Return the strongest of the tags [shape=(..., N_TAGS)] by type [shape=(..., n_types)]."""
     silent = np.full((*tags.shape[:-1], 1), _NO_TAG)
     found: Floats = np.concatenate([tags, silent], axis=-1)[..., _outputs(types)].max(axis=-1)
     return found
@@ -175,7 +176,7 @@ def of_types(tags: Array, types: tuple[str, ...]) -> Floats:
 
 @cache
 def _outputs(types: tuple[str, ...]) -> NDArray[np.intp]:
-    """The outputs of each type in a row, filled up by its first; the last output for none."""
+    """Return the outputs of each type as a row, padded with its first; ``N_TAGS`` for none."""
     table = noise_types.table()
     rows = [(table[name].audioset_outputs if name in table else ()) or (N_TAGS,) for name in types]
     longest = max(map(len, rows), default=1)

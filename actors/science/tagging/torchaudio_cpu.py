@@ -1,11 +1,11 @@
-"""The one place that imports torchaudio, made to work beside a CPU-only torch.
+"""The only import of torchaudio, made to work beside a CPU-only torch.
 
-Published builds of torchaudio carry a compiled part that is linked against CUDA; beside a CPU
-build of torch it does not load and takes the whole package down. The transforms used here are
-plain torch. So, when the first import fails, a stand-in takes the place of the package's
-``_extension`` module, which does nothing but load that part, and the import is made again.
+Published builds of torchaudio contain a compiled part that is linked against CUDA; with a CPU build
+of torch it fails to load, and so does the whole package. The transforms used here are plain torch.
+So, if the first import fails, a stand-in replaces the package's ``_extension`` module, which only
+loads that part, and the import is repeated.
 
-torch is held to one thread: parallelism comes from processes, and two levels of it fight.
+torch is limited to one thread: parallelism comes from processes, and two levels of it compete.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _import_torchaudio() -> ModuleType:
     try:
         return import_module("torchaudio")
     except (OSError, ImportError):
-        # Half of the package is imported by now and would be found again as it is.
+        # Part of the package is imported by now; without this it would be reused as it is.
         for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
             del sys.modules[name]
         sys.modules["torchaudio._extension"] = _stand_in()

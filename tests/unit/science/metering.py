@@ -1,4 +1,4 @@
-"""Signals, reference tables, and the meter in one call, for the tests of levels."""
+"""Signals, reference tables, and a one-call meter, for the tests of levels."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ DATA = Path(__file__).parent / "data"
 
 
 def table(name: str) -> list[dict[str, str]]:
-    """The rows of a reference table, as text."""
+    """Return the rows of a reference table, as text."""
     with (DATA / name).open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 def rows(name: str) -> list[dict[str, float]]:
-    """The rows of a reference table that holds only numbers; an empty cell is left out."""
+    """Return the rows of a reference table of numbers, without empty cells."""
     return [{key: float(value) for key, value in row.items() if value} for row in table(name)]
 
 
 def sine(rate_hz: int, *, hz: float, seconds: float, peak: float = 1.0) -> NDArray[np.float64]:
-    """A sine that begins at zero."""
+    """Return a sine that begins at zero."""
     return peak * np.sin(2 * np.pi * hz * np.arange(round(rate_hz * seconds)) / rate_hz)
 
 
@@ -40,7 +40,7 @@ def metered(
     cuts: Sequence[int] = (),
     third_octaves: bool = False,
 ) -> tuple[LevelSeries, Totals]:
-    """Both answers of the meter, with the samples cut into blocks."""
+    """Return both results of the meter, with the samples cut into blocks."""
     block = samples.astype(np.float32)
     block = block[:, None] if block.ndim == 1 else block
     meter = LevelMeter(rate_hz=rate_hz, n_channels=block.shape[1], third_octaves=third_octaves)
@@ -50,13 +50,13 @@ def metered(
 
 
 def measure(samples: NDArray[np.floating[Any]], rate_hz: int) -> LevelSeries:
-    """The level over time."""
+    """Return the level over time."""
     return metered(samples, rate_hz)[0]
 
 
 def overall(
     samples: NDArray[np.floating[Any]], rate_hz: int, *, calibration_db: float = 0.0
 ) -> dict[str, float]:
-    """The levels of the whole, none of which is silence."""
+    """Return the levels of the whole recording, none of which is silent."""
     found = metered(samples, rate_hz)[1].overall_db(calibration_db)
     return {name: level_db for name, level_db in found.items() if level_db is not None}

@@ -14,7 +14,7 @@ Samples = NDArray[np.floating[Any]]
 
 
 def noise(n_frames: int, *, n_channels: int = 1, seed: int = 0) -> Samples:
-    """Noise with a tone in it, well below full scale."""
+    """Return noise with a tone in it, well below full scale."""
     rng = np.random.default_rng(seed)
     tone = 0.2 * np.sin(np.arange(n_frames) * 0.06)[:, None]
     samples: Samples = (tone + rng.normal(0, 0.02, (n_frames, n_channels))).astype(np.float32)
@@ -26,7 +26,7 @@ EXTREMES = ("silence", "constant", "click", "loud", "faint")
 
 
 def extreme(kind: str, n_samples: int) -> NDArray[np.float32]:
-    """Samples that arithmetic may stumble over: finite, and nothing that was recorded."""
+    """Return finite samples that may cause arithmetic errors, unlike real recordings."""
     samples = np.zeros(n_samples, dtype=np.float32)
     if kind == "constant":
         samples[:] = 1.0
@@ -39,14 +39,14 @@ def extreme(kind: str, n_samples: int) -> NDArray[np.float32]:
 
 
 def encoded(samples: Samples, *, rate_hz: int, kind: str, subtype: str | None = None) -> bytes:
-    """A file by libsndfile."""
+    """Encode a file by libsndfile."""
     file = io.BytesIO()
     soundfile.write(file, samples, rate_hz, format=kind, subtype=subtype)
     return file.getvalue()
 
 
 def encoded_av(samples: Samples, *, rate_hz: int, kind: str, codec: str, **options: str) -> bytes:
-    """A mono file by FFmpeg."""
+    """Encode a mono file by FFmpeg."""
     file = io.BytesIO()
     with av.open(file, "w", format=kind, options=options) as container:
         stream = container.add_stream(codec, rate=rate_hz, layout="mono")

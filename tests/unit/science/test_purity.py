@@ -1,4 +1,4 @@
-"""The science package stands alone."""
+"""The science package does not depend on other packages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import actors.science
 
 FORBIDDEN = {"dramatiq", "sqlalchemy", "falcon", "db", "services", "pickle", "logging", "os"}
-#: Of the other actors it may use what lies below it: tables that the API reads, too.
+#: Modules of the other actors that it may import: lower-level tables that the API reads, too.
 BELOW = (
     "actors.facts.formats",
     "actors.facts.noise_types",

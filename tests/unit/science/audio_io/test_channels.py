@@ -1,4 +1,4 @@
-"""Which channel is analysed: the mean of all, or the loudest where they cancel each other."""
+"""The analysed channel: the mean of all, or the loudest if they cancel each other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.unit.science.sounds import encoded, noise
 
 
 def siren(*, rate_hz: int = RATE_HZ, seconds: float = 2.0) -> NDArray[np.float32]:
-    """A siren at a low level [shape=(n,)]."""
+    """Return a siren at a low level [shape=(n,)]."""
     n_samples = round(rate_hz * seconds)
     sound = synth.SOUNDS["siren_sweep"](np.random.default_rng(1), n_samples, rate_hz)
     return (0.05 * sound).astype(np.float32)
@@ -60,7 +60,7 @@ def test_an_offset_or_wind_does_not_hide_that_channels_cancel() -> None:
 
 
 def test_a_delay_that_cancels_a_tone_is_found() -> None:
-    """Half a period between two microphones; a whole one adds up."""
+    """The delay is half a period between two microphones; a whole period adds up."""
     tone = 0.1 * np.sin(2 * np.pi * 500 * np.arange(2 * RATE_HZ) / RATE_HZ)
     assert chosen(tone[:-16], tone[16:]) is not None
     assert chosen(tone[:-32], tone[32:]) is None
@@ -107,7 +107,7 @@ def test_any_cut_into_blocks_chooses_the_same(cuts: list[int], share: float) -> 
     cuts=st.lists(st.integers(0, 3_000), max_size=5),
 )
 def test_a_channel_counts_from_its_first_sample(starts: list[int], cuts: list[int]) -> None:
-    """However it is cut; a dead channel counts never."""
+    """The result does not depend on the blocks; a dead channel never counts."""
     sound = noise(3_000, n_channels=len(starts)).astype(np.float32)
     for index, start in enumerate(starts):
         sound[:start, index] = 0.0

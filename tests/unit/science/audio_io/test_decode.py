@@ -1,4 +1,4 @@
-"""Decoding: every container, every way of being cut off or wrong, and nothing said too much."""
+"""Decoding: all containers, all kinds of truncation and damage, and no details in messages."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ def test_errors_have_codes_and_sentences() -> None:
     assert issubclass(UnsupportedLayout, RecordingError)
 
 
-#: Prints what decoding a file costs: its error, and megabytes of memory at most.
+#: Prints the cost of decoding a file: its error, and the peak memory in megabytes.
 COST = """
 import resource, sys
 from actors.science.audio_io import decode
@@ -301,7 +301,7 @@ print(peak_mb() - before)
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        # 60 million packets would be an index of 1.4 GB; an hour of audio is 230 MB.
+        # An index of 60 million packets would take 1.4 GB; an hour of audio is 230 MB.
         (decompression_bombs.counting(decompression_bombs.m4a(3), 60_000_000), "EmptyRecording"),
         (decompression_bombs.without_length(decompression_bombs.long_silence(60)), "3600"),
     ],
@@ -310,7 +310,7 @@ print(peak_mb() - before)
 def test_a_small_file_costs_little_memory(tmp_path: Path, content: bytes, found: str) -> None:
     file = tmp_path / "bomb"
     file.write_bytes(content)
-    # In a process of its own: the most that this one ever had is no measure.
+    # In a separate process, since the peak memory of this one includes other tests.
     told = subprocess.run(
         [sys.executable, "-c", COST, file], check=True, capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""FLAC that is written from its beginning to its end."""
+"""Sequential writing of FLAC."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import soundfile
 from actors.science.audio_io import flac
 
 NOISE = np.random.default_rng(3).uniform(-1, 1, (100_000, 2)).astype(np.float32)
-#: A step of 24 bits.
+#: One step of 24 bits.
 STEP = 2.0**-23
 
 
 class Pipe(io.BytesIO):
-    """Takes bytes in their order only."""
+    """Accepts bytes only in order."""
 
     def seek(self, *_: int) -> int:
         raise io.UnsupportedOperation("seek")

@@ -1,4 +1,4 @@
-"""Headers whose sizes are wrong: those of recorders that write into a pipe, and crafted ones."""
+"""Headers with wrong sizes: those of recorders that write into a pipe, and crafted ones."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ RATE_HZ = 16_000
 SECONDS = 2
 SOUND = noise(SECONDS * RATE_HZ)
 
-#: 64-bit sizes that stand for "not known": of FFmpeg, of a recorder that was switched off, others.
+#: 64-bit sizes that mean "unknown": of FFmpeg, of a recorder that was switched off, others.
 UNKNOWN = [0, (1 << 64) - 1, (1 << 63) - 1, 1 << 62, 1 << 61, 1 << 45]
 
 
 def listen(data: bytes) -> tuple[float, float]:
-    """Seconds that were decoded, and that are missing."""
+    """Return the decoded and the missing seconds."""
     with open_recording(io.BytesIO(data)) as decoder:
         n_frames = sum(map(len, decoder.blocks()))
         return n_frames / decoder.format.rate_hz, decoder.missing_s
@@ -75,7 +75,7 @@ def test_a_size_that_a_file_may_have_is_taken_at_its_word() -> None:
 
 @pytest.mark.parametrize("kind", ["W64", "RF64", "WAV", "AIFF", "FLAC", "OGG"])
 def test_a_damaged_header_raises_nothing_but_own_errors(kind: str) -> None:
-    """No text of a library reaches a caller, and no error of one looks like a failing store."""
+    """Library messages stay inside, and library errors do not look like storage errors."""
     subtype = None if kind in ("FLAC", "OGG") else "PCM_16"
     whole = encoded(SOUND[:4_000], rate_hz=RATE_HZ, kind=kind, subtype=subtype)
     rng = np.random.default_rng(7)

@@ -25,7 +25,7 @@ def listen(data: bytes) -> tuple[NDArray[np.float32], float, AudioFormat]:
 def link(
     seconds: float, *, rate_hz: int = RATE_HZ, n_channels: int = 1, codec: str = "VORBIS"
 ) -> bytes:
-    """A stream with a tone of 440 Hz and an rms of 0.21 in every channel."""
+    """Return a stream with a tone of 440 Hz and an rms of 0.21 in every channel."""
     tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate_hz)) / rate_hz)
     sound = np.repeat(tone[:, None], n_channels, axis=1).astype(np.float32)
     if codec == "FLAC":
@@ -40,7 +40,7 @@ def rms(samples: NDArray[np.float32]) -> float:
 @pytest.mark.parametrize("codec", ["VORBIS", "OPUS", "FLAC"])
 @pytest.mark.parametrize("n_links", [2, 3])
 def test_all_links_of_a_chain_are_decoded(codec: str, n_links: int) -> None:
-    """The same stream again has the same serial number; a half of it was lost without a word."""
+    """A repeated stream has the same serial number; half of it used to be lost silently."""
     rate_hz = 48_000 if codec == "OPUS" else RATE_HZ
     one = link(2.0, rate_hz=rate_hz, codec=codec)
     samples, missing_s, audio = listen(one * n_links)
@@ -84,7 +84,7 @@ def test_links_are_brought_to_the_layout_of_the_first(
 def test_a_link_that_cannot_be_decoded_is_missing_and_the_others_are_kept() -> None:
     good = link(4.0)
     bad = bytearray(good)
-    # The headers of the codec, behind the first page.
+    # The headers of the codec, after the first page.
     bad[58:2_500] = bytes(2_442)
     samples, missing_s, _ = listen(good + bytes(bad) + good)
     assert len(samples) / RATE_HZ == pytest.approx(8.0, abs=0.01)
@@ -131,7 +131,7 @@ def test_a_file_of_very_many_links_is_refused(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(("kind", "codec"), [("mp3", "libmp3lame"), ("adts", "aac")])
 @pytest.mark.parametrize("rate_hz", [16_000, 44_100])
 def test_a_joined_file_may_change_its_rate(kind: str, codec: str, rate_hz: int) -> None:
-    """It was a ValueError of the resampling library, five times."""
+    """The resampling library used to raise ValueError."""
     parts = [
         encoded_av(noise(3 * hz), rate_hz=hz, kind=kind, codec=codec) for hz in (rate_hz, 32_000)
     ]

@@ -1,4 +1,4 @@
-"""Speech replaced by noise of the same bands and level."""
+"""Replacement of speech by noise of the same bands and level."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Samples = NDArray[np.float32]
 
 
 def scene() -> Samples:
-    """Six seconds of a voice before a siren, in two channels; the second one is quieter."""
+    """Return six seconds of a voice before a siren, in two channels; the second one is quieter."""
     samples = voices.voice(6, rate_hz=RATE_HZ, seed=1) + voices.hiss(6, rate_hz=RATE_HZ, seed=2)
     samples += voices.siren(6, rate_hz=RATE_HZ)
     return np.stack([samples, samples / 4], axis=1)
@@ -45,7 +45,7 @@ def test_all_outside_of_the_intervals_stays_as_it_is() -> None:
     for start_s, end_s in ((1.25, 2.5), (4.0, 4.5)):
         is_muted[int(start_s * RATE_HZ) : int(end_s * RATE_HZ)] = True
     assert (found == SCENE)[~is_muted].all()
-    # But for single samples at the very edges, nothing within is what it was.
+    # Except for single samples at the very edges, all samples inside are replaced.
     assert (found != SCENE)[is_muted].mean() > 0.999
     assert (muted(SCENE) == SCENE).all()
 
@@ -58,7 +58,7 @@ def test_the_cuts_into_blocks_do_not_matter(cuts: list[int]) -> None:
 
 @pytest.mark.parametrize("channel", [0, 1])
 def test_third_octave_levels_stay_within_a_decibel(channel: int) -> None:
-    """From 100 Hz on, as the filters of IEC 61260-1 measure them. The noise is drawn by chance."""
+    """From 100 Hz on, measured by the filters of IEC 61260-1. The noise is random."""
     found = muted(SCENE, (-1.0, 7.0))
     before, after = (
         metered(each[:, channel].astype(np.float64), RATE_HZ, third_octaves=True)[1]
@@ -70,7 +70,7 @@ def test_third_octave_levels_stay_within_a_decibel(channel: int) -> None:
     compared = [
         band
         for band, level_db in in_db.items()
-        # Below a much louder band a filter measures that one, too, by where in it the energy is.
+        # Next to a much louder band, a filter's output depends on where that band's energy is.
         if NOMINAL_HZ[band] >= 100
         and max(in_db.get(band - 1, level_db), in_db.get(band + 1, level_db)) < level_db + 15
     ]
@@ -90,13 +90,13 @@ def test_nothing_can_be_understood() -> None:
     for low_hz in (250, 500, 1_000, 2_000):
         spoken, noise = (_envelope(each[:, 0], low_hz) for each in (voice, found))
         assert _modulation(spoken) > 0.5
-        # All that is left is that of noise itself, which says nothing.
+        # The remaining correlation is that of noise, and carries no information.
         assert abs(np.corrcoef(spoken, noise)[0, 1]) < 0.35
         assert _modulation(noise) < 0.35
 
 
 def _envelope(samples: Samples, low_hz: float) -> NDArray[np.float64]:
-    """The envelope of an octave between 2 and 16 Hz, a hundred times a second, with its mean."""
+    """Return the envelope of an octave between 2 and 16 Hz, at 100 Hz, with its mean."""
     octave = signal.butter(4, [low_hz, 2 * low_hz], "bandpass", fs=RATE_HZ, output="sos")
     power = signal.sosfilt(octave, samples) ** 2
     amplitude = np.sqrt(power.reshape(-1, RATE_HZ // 100).mean(axis=1))

@@ -1,4 +1,4 @@
-"""The split step, and the whole way from a recording to its events and its picture."""
+"""The split step, and the whole path from a recording to its events and its plot."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_16_khz_audio_is_kept_bit_by_bit() -> None:
 def test_the_loudest_frame_is_found_whatever_the_blocks(
     n_frames: int, n_channels: int, cuts: list[int], at: int
 ) -> None:
-    """Of several that are as loud, the first."""
+    """The first one of several equally loud frames."""
     sound = noise(n_frames, n_channels=n_channels)
     sound[at % n_frames :: 700, -1] = -2.0
     loudest = Loudest()
@@ -82,7 +82,7 @@ def test_the_loudest_frame_is_found_whatever_the_blocks(
 
 @pytest.mark.parametrize("lead", [1, 137, 799, 5_000, 15_999])
 def test_a_recording_that_begins_earlier_has_the_same_events(lead: int) -> None:
-    """By any number of its own samples, which need not be a whole number at 16 kHz."""
+    """The shift is any number of the recording's own samples, and may be fractional at 16 kHz."""
     rate_hz = 44_100
     sound, _ = synth.demo_recording(3)
     sound = sound[: 20 * rate_hz, None]

@@ -1,4 +1,4 @@
-"""The spectrogram: where a tone lies, how long a column is, and that blocks do not matter."""
+"""The spectrogram: frequency of tones, length of columns, and independence of the blocks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def drawn(samples: NDArray[np.float32], *, block: int = 24_000) -> NDArray[np.fl
 
 
 def seen(bands_db: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """How bright each pixel of a picture is."""
+    """Return the brightness of each pixel of an image."""
     with Image.open(io.BytesIO(spectrogram.to_png(bands_db))) as picture:
         return np.asarray(picture.convert("L"))
 
@@ -37,13 +37,13 @@ def tone(hz: float, *, seconds: float) -> NDArray[np.float32]:
 def test_a_tone_lies_in_its_band(hz: float) -> None:
     loudest = drawn(tone(hz, seconds=2)).mean(axis=1).argmax()
     edges_hz = band_edges_hz()
-    # As near as the window tells frequencies apart: half a bin.
+    # Within the frequency resolution of the window: half a bin.
     assert edges_hz[loudest] - 8 <= hz <= edges_hz[loudest + 1] + 8
 
 
 @pytest.mark.parametrize("seconds", [3.0, 124.0, 126.0, 431.7])
 def test_the_columns_cover_the_recording_and_no_more(seconds: float) -> None:
-    """A tone from a quarter to a half of it is seen there, to a column."""
+    """A tone from a quarter to a half of the recording is visible there, to within a column."""
     samples = np.zeros(round(seconds * RATE_HZ), dtype=np.float32)
     quarter = samples.size // 4
     samples[quarter : 2 * quarter] = tone(1_000, seconds=seconds)[:quarter]
@@ -89,7 +89,7 @@ def test_the_picture_has_a_pixel_for_each_cell() -> None:
     bands_db[0, 3] = 0.0
     brightness = seen(bands_db)
     assert brightness.shape == (N_BANDS, 30)
-    # The lowest band is the lowest line; what is loud is light.
+    # The lowest band is the lowest line; high levels are light.
     assert brightness[-1, 3] > 240
     assert 0 < brightness[-1, 4] < 60
 

@@ -1,4 +1,4 @@
-"""Model cards, the picture of the confusion matrix, and the integrity of a file."""
+"""Model cards, the plot of the confusion matrix, and the integrity of a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRUTH = np.array(["rain", "rain", "rooster", "sneeze"])
 
 
 def card() -> dict[str, object]:
-    """Of the shipped model, as if four clips had been held out and one taken for another."""
+    """Return a card of the shipped model, as if one of four held-out clips was misclassified."""
     model = classifier.shipped()
     scores = np.full((4, len(model.classes)), 0.01, dtype=np.float32)
     for row, name in enumerate(("rain", "rooster", "rooster", "sneeze")):
@@ -119,7 +119,7 @@ def test_a_model_that_answers_otherwise_than_where_it_was_made_is_found() -> Non
 @pytest.mark.parametrize("model", [classifier.shipped(), networks.hearer()])
 def test_every_kind_of_model_answers_the_probe(model: classifier.Model) -> None:
     scores = cards.probe_scores(model)
-    # Forty steps, and the whole.
+    # Forty frames, and the whole.
     assert scores.shape == (41, len(model.classes))
     assert scores.std(axis=0).max() > 0.01
     recorded = {"probe_scores": scores.astype(float).round(6).tolist()}
@@ -128,7 +128,7 @@ def test_every_kind_of_model_answers_the_probe(model: classifier.Model) -> None:
 
 
 def test_a_probe_is_the_same_everywhere() -> None:
-    """To the rounding of sines, whatever the version of numpy."""
+    """Except for the rounding of sines, it is the same with any version of numpy."""
     probe = cards.probe()
     assert probe.shape == (4 * 16_000,)
     assert np.abs(probe).max() < 1.0
@@ -143,7 +143,7 @@ def test_classes_must_be_those_registered() -> None:
 
 
 def changed(**header: object) -> bytes:
-    """The file of the shipped model under another header, with a checksum that fits."""
+    """Return the file of the shipped model with another header and a valid checksum."""
     data = classifier.shipped().to_bytes()
     start = len(classifier.MAGIC) + 4
     (length,) = struct.unpack_from("<I", data, len(classifier.MAGIC))

@@ -1,4 +1,4 @@
-"""The grid: steps and chunks and spans cover a recording, and lie on their grids."""
+"""The grid: frames, chunks and spans cover a recording, and are aligned to their grids."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ lengths = st.one_of(
 
 
 def test_the_grids_fit_each_other() -> None:
-    """Steps are whole hops, spans whole steps of chunks, and chunks what features are made of."""
+    """Frames are whole hops, spans whole chunk hops, and chunks long enough for features."""
     assert STEP % HOP == 0
     assert CHUNK_STEP % STEP == 0
     assert SPAN_SAMPLES % CHUNK_STEP == 0
@@ -105,7 +105,7 @@ def test_a_grid_has_the_loudest_sample_in_mid_step(
 
 @given(loudest=st.integers(0, HOUR), shift=st.integers(0, HOUR))
 def test_a_grid_moves_with_its_recording(loudest: int, shift: int) -> None:
-    """Every sample lies as far from the beginning of its step as before."""
+    """Every sample keeps its distance from the start of its frame."""
     plain = Grid.hung_on(loudest / RATE_HZ, n_samples=1)
     moved = Grid.hung_on((loudest + shift) / RATE_HZ, n_samples=1)
     assert (moved.lead + shift - plain.lead) % CHUNK_STEP == 0

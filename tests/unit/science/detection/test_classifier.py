@@ -1,4 +1,4 @@
-"""Model files: the same bytes again, and nothing damaged is taken."""
+"""Model files: reproducible bytes, and rejection of damaged files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def network(seed: int = 0, *, width: int = N_FEATURES) -> Network:
 
 
 def forest() -> Forest:
-    """Two trees: one asks twice, the other is a leaf."""
+    """Return two trees: one has two splits, the other is a leaf."""
     arrays: dict[str, AnyArray] = {
         "roots": np.array([0, 5], dtype=np.int32),
         "feature": np.array([0, 1, LEAF, LEAF, LEAF, LEAF], dtype=np.int16),
@@ -71,7 +71,7 @@ def inputs(n_rows: int) -> Any:
 
 
 def sealed(text: bytes, body: bytes = b"") -> bytes:
-    """A file with any header and a checksum that fits."""
+    """Return a file with any header and a valid checksum."""
     data = MAGIC + struct.pack("<I", len(text)) + text + body
     return data + hashlib.sha256(data).digest()
 

@@ -1,4 +1,4 @@
-"""The convolutional network: the same from its file and in any slice, and nothing crafted."""
+"""The convolutional network: equal after storage and in any slice; crafted files are rejected."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HEADER = {
 
 
 def sound(n_samples: int, *, seed: int = 0) -> NDArray[np.float32]:
-    """A bed whose level goes up and down, and a hammer all along."""
+    """Return a bed with a varying level, and hammering throughout."""
     rng = np.random.default_rng(seed)
     bed = synth.background_bed(rng, n_samples, RATE_HZ) * 0.02
     bed *= 10 ** np.sin(np.arange(n_samples) / RATE_HZ)
@@ -43,7 +43,7 @@ def sound(n_samples: int, *, seed: int = 0) -> NDArray[np.float32]:
 
 
 def layers() -> Layers:
-    """Random parameters, and the statistics of what they make of some sound."""
+    """Return random parameters, with the statistics of their outputs for some sound."""
     torch.manual_seed(0)
     made = Layers(widths=WIDTHS, hidden=HIDDEN, n_classes=len(CLASSES))
     frames = relative(log_mel(sound(10 * RATE_HZ))[None])
@@ -63,7 +63,7 @@ def crafted(**changes: Any) -> dict[str, AnyArray]:
 
 
 def test_a_network_survives_its_file() -> None:
-    """Parameters are half precision from the start: the file takes nothing more from them."""
+    """Parameters have half precision from the start, so storing them loses nothing."""
     model = Model.make(HEADER, members=[replace(NETWORK, weight=0.5)])
     data = model.to_bytes()
     [again] = Model.from_bytes(data).members
@@ -109,7 +109,7 @@ def test_the_context_is_enough(first: int, n_steps: int) -> None:
 
 
 def test_what_is_beyond_its_reach_changes_nothing() -> None:
-    """And what is within does: the reach is not the whole recording."""
+    """Changes within its reach have an effect: the reach is not the whole recording."""
     samples = sound(15 * RATE_HZ)
     changed = samples.copy()
     changed[10 * RATE_HZ :] = sound(5 * RATE_HZ, seed=1)
@@ -154,7 +154,7 @@ def of(shape: tuple[int, ...], dtype: str = "f2") -> AnyArray:
 
 
 def unchecked(arrays: dict[str, AnyArray]) -> Convolutional:
-    """A member as a crafted file describes it: nothing has looked at it yet."""
+    """Return an estimator as from a crafted file, without any checks."""
     member = object.__new__(Convolutional)
     plain = {"weight": 1.0, "temperature": 1.0, "widths": WIDTHS, "hidden": HIDDEN}
     for name, value in {**plain, "arrays": arrays}.items():
@@ -190,7 +190,7 @@ def test_crafted_arrays_are_refused(changes: dict[str, AnyArray]) -> None:
 
 
 def test_shapes_are_compared_before_memory_is_taken() -> None:
-    """Layers for as many classes as this would take some 60 GB."""
+    """Layers for this number of classes would take some 60 GB."""
     with pytest.raises(ModelError):
         Convolutional(arrays=crafted(**{"scores.bias": of((1 << 24,))}), hidden=1_024)
 

@@ -1,4 +1,4 @@
-"""Members: what they give is what their arrays say, and nothing crafted gets through."""
+"""Estimators: outputs match their arrays, and crafted arrays are rejected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ N_IN = 7
 
 
 def trees(**changes: AnyArray) -> dict[str, AnyArray]:
-    """Two trees: one asks twice, the other is a leaf."""
+    """Return two trees: one has two splits, the other is a leaf."""
     plain: dict[str, AnyArray] = {
         "roots": np.array([0, 5], dtype=np.int32),
         "feature": np.array([0, 1, LEAF, LEAF, LEAF, LEAF], dtype=np.int16),
@@ -189,7 +189,7 @@ def test_a_network_that_lacks_an_array_is_refused(lacking: str) -> None:
 
 
 def full_trees(n_trees: int, *, depth: int, n_classes: int) -> Forest:
-    """Trees that ask the same number of times whichever way is taken."""
+    """Return trees with the same number of splits on every path."""
     rng = np.random.default_rng(0)
 
     def grow(level: int) -> tuple[list[int], list[int]]:

@@ -1,6 +1,6 @@
-"""Sounds that were once named wrongly, with the backbone's real weights and without them.
+"""Sounds that used to be misclassified, with the backbone's real weights and without them.
 
-Without the published weights beside the checkout the tests that need them are skipped.
+Tests that need the published weights are skipped if these are not beside the checkout.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from tests.support import weights
 
 Samples = NDArray[np.float32]
 
-#: Real background, where the recordings for accuracy are beside the checkout.
+#: Real background, if the recordings for accuracy are beside the checkout.
 BACKGROUNDS = weights.PUBLISHED.parents[1] / "data" / "backgrounds"
 
-#: A rate that recorders use for speech, and that of music.
+#: A sample rate of speech recorders, and that of music.
 SLOW_HZ, RATE_HZ = 16_000, 44_100
 
 both = pytest.mark.parametrize("beside", [False, True], ids=["alone", "with the backbone"])
@@ -42,7 +42,7 @@ def published_tagger() -> Tagger:
 
 
 def hear(content: bytes, *, beside: bool) -> tuple[list[Event], int | None]:
-    """The events of a recording as the pipeline finds them, and the channel that is analysed."""
+    """Return the events of a recording as in the pipeline, and the analysed channel."""
     pcm, wide = bytearray(), bytearray()
     with decode.open_recording(io.BytesIO(content)) as decoder:
         prepared = prepare(decoder, write=pcm.extend, write_wide=wide.extend)
@@ -74,7 +74,7 @@ def file_of(samples: Samples, rate_hz: int, kind: str = "FLAC") -> bytes:
 
 
 def shares(events: list[Event], seconds: float) -> dict[str, float]:
-    """How much of a recording each type is reported in."""
+    """Return the fraction of a recording in which each type is reported."""
     found: dict[str, float] = {}
     for event in events:
         lasts = (event.end_s - event.start_s) / seconds
@@ -86,7 +86,7 @@ def shares(events: list[Event], seconds: float) -> dict[str, float]:
 
 
 def steady(exponent: float, *, seconds: int, seed: int) -> Samples:
-    """Noise whose power falls with this exponent of the frequency, at about -50 dBFS."""
+    """Return noise with a power spectrum of this exponent, at about -50 dBFS."""
     n_samples = seconds * SLOW_HZ
     spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(n_samples))
     spectrum[1:] *= np.arange(1, spectrum.size) ** (-exponent / 2)
@@ -98,7 +98,7 @@ def steady(exponent: float, *, seconds: int, seed: int) -> Samples:
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0], ids=["white", "pink", "brown"])
 @pytest.mark.parametrize("kind", ["WAV", "MP3"])
 def test_steady_noise_is_never_surely_rain_with_the_backbone(exponent: float, kind: str) -> None:
-    """What an MP3 makes of white noise is close to rain; nobody should be sure of it."""
+    """White noise after MP3 is close to rain; its confidence must not be high."""
     noise = steady(exponent, seconds=60, seed=0)
     events, _ = hear(file_of(noise, SLOW_HZ, kind), beside=True)
     assert [event for event in events if event.confidence >= 0.75] == []
@@ -134,7 +134,7 @@ def test_a_constant_offset_is_no_hum(offset: float) -> None:
 
 
 def helicopter(seconds: int) -> Samples:
-    """A rotor: bursts of low and high noise 11.5 times a second over the noise of an engine."""
+    """Return a rotor: bursts of low and high noise 11.5 times a second over engine noise."""
     rng, n_samples = np.random.default_rng(0), seconds * RATE_HZ
     times_s = np.arange(n_samples) / RATE_HZ
     slap = np.exp(6.0 * (np.cos(2 * np.pi * 11.5 * times_s) - 1.0))

@@ -1,4 +1,4 @@
-"""Features: the same for any cut into slices and any gain, and finite whatever comes."""
+"""Features: equal for any division into slices and any gain, and always finite."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SOUND = np.pad(recording(), MARGIN)
 
 
 def features_of(start: int, stop: int, *, chunk: int) -> NDArray[np.float32]:
-    """Features of the chunks that a stretch is cut into, from the stretch's own slice."""
+    """Return features of the chunks of an interval, from the slice of this interval alone."""
     ranges = [(first, first + chunk) for first in range(0, stop - start - chunk + 1, chunk)]
     return extract(SOUND[start : stop + 2 * MARGIN], ranges)
 

@@ -1,4 +1,4 @@
-"""Listening: the same for any cut into spans, any gain and any shift, and for any length."""
+"""Inference: equal for any division into spans, any gain and any shift, and for any length."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from actors.science.types import Event
 
 Samples = NDArray[np.float32]
 
-#: Two spans, and a last step that is cut short.
+#: Two spans, and an incomplete last frame.
 N_SAMPLES = 72 * RATE_HZ + 777
 SHORT = 14 * RATE_HZ + 777
 
 
 def noise(n_samples: int, *, seed: int = 0) -> Samples:
-    """A bed whose level goes up and down, with a siren in the middle."""
+    """Return a bed with a varying level, with a siren in the middle."""
     rng = np.random.default_rng(seed)
     bed = synth.background_bed(rng, n_samples, RATE_HZ) * 0.01
     bed *= 10 ** np.sin(np.arange(n_samples) / RATE_HZ)
@@ -47,7 +47,7 @@ def noise(n_samples: int, *, seed: int = 0) -> Samples:
 
 
 def untrained(n_classes: int) -> Convolutional:
-    """A network of random parameters that has seen noise, so that its layers' values spread."""
+    """Return a network of random parameters with batch statistics of noise."""
     torch.manual_seed(0)
     layers = Layers(widths=(4, 6, 8), hidden=8, n_classes=n_classes)
     with torch.no_grad():
@@ -58,7 +58,7 @@ def untrained(n_classes: int) -> Convolutional:
 
 
 def voting(*kinds: str) -> Model:
-    """A model of some kinds of the shipped one's members; its network is an untrained one."""
+    """Return a model of some kinds of the shipped one's estimators; its network is untrained."""
     plain = shipped()
     of_kind: dict[str, list[Estimator]] = {
         "features": [each for each in plain.members if each.needs == "features"],
@@ -84,7 +84,7 @@ def heard(samples: Samples, *, model: Model | None = None) -> list[Event]:
 
 
 def looked_at(model: Model, samples: Samples, start: int, stop: int) -> Samples:
-    """The first look at a slice with its context, as a worker takes it."""
+    """Return the framewise scores of a slice with its context, as a worker computes them."""
     first = max(0, start - inference.CONTEXT)
     piece = samples[first : stop + inference.CONTEXT]
     return inference.first_look(model, piece, before=start - first, n_samples=stop - start)
@@ -115,7 +115,7 @@ def test_no_cut_changes_a_score(kind: str, cuts: set[int]) -> None:
 
 
 def scene(seed: int, *, lead: int) -> Samples:
-    """Three sounds over a bed, after ``lead`` more samples of that bed."""
+    """Return three sounds over a bed, after ``lead`` more samples of that bed."""
     most, n_samples, length = 5_000, 20 * RATE_HZ, 3 * RATE_HZ
     rng = np.random.default_rng(seed)
     bed = synth.background_bed(rng, n_samples + most, RATE_HZ) * 10 ** (-58 / 20)
@@ -129,7 +129,7 @@ def scene(seed: int, *, lead: int) -> Samples:
 
 
 def assert_same(found: list[Event], expected: list[Event], *, lead_s: float = 0.0) -> None:
-    """Events one to one, of the same types, within a step (and the rounding to milliseconds)."""
+    """Assert equal types and times within a frame (and the rounding to milliseconds)."""
     assert [event.noise_type for event in found] == [event.noise_type for event in expected]
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.start_s - lead_s == pytest.approx(theirs.start_s, abs=0.102)
@@ -138,10 +138,10 @@ def assert_same(found: list[Event], expected: list[Event], *, lead_s: float = 0.
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 3, 7, 49])
 def test_a_shift_moves_every_event_by_the_same(seed: int) -> None:
-    """What comes before is the recording's own bed: nothing new is there to be heard.
+    """The samples before it are the recording's own bed, without new sounds.
 
-    The last two have a sound that the model takes for two types by turns. Steps that lay
-    elsewhere on it would be cut elsewhere.
+    The last two have a sound that the model assigns to two types in turns. Frames at other
+    positions would divide it differently.
     """
     plain = heard(scene(seed, lead=0))
     assert len(plain) >= 3
@@ -169,7 +169,7 @@ def test_gain_changes_nothing_but_levels(gain_db: float) -> None:
 
 
 def second(model: Model, samples: Samples, first: int, stop: int, *, seed: int = 0) -> Samples:
-    """The second look at the steps ``[first, stop)`` of a recording."""
+    """Return the classification of the frames ``[first, stop)`` of a recording."""
     scores = np.zeros((count_steps(samples.size), len(model.classes)), dtype=np.float32)
     rng = np.random.default_rng(seed)
     scores[first:stop] = rng.dirichlet(np.ones(len(model.classes)), stop - first)
@@ -194,7 +194,7 @@ def test_the_second_look_gives_probabilities_of_any_stretch(
 
 
 def test_the_second_look_without_features_is_the_mean_of_the_first() -> None:
-    """Of its logarithms; a step that is repeated changes nothing."""
+    """It is the mean of the logarithms; repeating a frame has no effect."""
     model = MODELS["samples"]
     row = np.random.default_rng(1).dirichlet(np.ones(len(model.classes))).astype(np.float32)
     part = np.zeros(MIN_CHUNK + 2 * inference.MARGIN, dtype=np.float32)
@@ -203,7 +203,7 @@ def test_the_second_look_without_features_is_the_mean_of_the_first() -> None:
 
 
 def test_the_second_look_hears_one_long_sound_at_any_length() -> None:
-    """Far longer stretches are looked at in parts that lie all over them."""
+    """Much longer segments are classified in parts that are spread over them."""
     samples = 0.1 * synth.broadband_hiss(np.random.default_rng(3), 45 * RATE_HZ, RATE_HZ)
     model = shipped()
     column = model.classes.index("broadband_hiss")

@@ -1,4 +1,4 @@
-"""Loud stretches: what stands out from the level around it, from when to when."""
+"""Loud intervals: sections that stand out from the surrounding level."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def levels(level_db: Sequence[float]) -> LevelSeries:
 
 
 def over_noise(*parts: tuple[int, int, float], n_steps: int = 400, seed: int = 0) -> LevelSeries:
-    """Steady noise around -60 dB, and ``(first step, steps, dB above it)`` of what is over it."""
+    """Return steady noise around -60 dB with ``(first frame, frames, dB above it)`` parts."""
     level_db = -60.0 + np.random.default_rng(seed).normal(0, 0.5, n_steps)
     for first, length, above_db in parts:
         level_db[first : first + length] = -60.0 + above_db
@@ -67,7 +67,7 @@ def test_what_is_below_the_trigger_is_not_loud() -> None:
 
 
 def test_a_stretch_goes_on_while_the_level_holds() -> None:
-    """The decay from the trigger down to the hold belongs to it, what is fainter does not."""
+    """The decay from the trigger level down to the hold level belongs to it, the rest does not."""
     tail = (110, 20, HOLD_DB + 2.0)
     (held,) = find(over_noise((100, 10, 20.0), tail))
     assert held.end_s == pytest.approx(13.0)
@@ -96,7 +96,7 @@ def test_digital_silence_is_not_what_rounding_noise_stands_out_from() -> None:
 
 
 def test_the_share_is_that_of_the_energy_above_the_background() -> None:
-    """Half the stretch is 20 dB above the background, half of it 10 dB: 1 - 1 / 55."""
+    """Half the interval is 20 dB above the background, half of it 10 dB: 1 - 1 / 55."""
     (found,) = find(levels([-60.0] * 200 + [-40.0] * 10 + [-50.0] * 10 + [-60.0] * 200))
     assert found.share == pytest.approx(1 - 1 / 55, abs=1e-3)
 

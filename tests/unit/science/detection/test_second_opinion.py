@@ -1,4 +1,4 @@
-"""What sounds in a stretch, by a model and by the base types beside it."""
+"""Classification of a segment by a model together with the base types."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_what_only_one_of_both_has_keeps_its_probability() -> None:
 
 
 def test_a_sound_that_the_model_takes_for_one_of_its_classes_is_not_named_so() -> None:
-    """Its own classes are all that a model can name: a train is the sea to it."""
+    """A model can only assign its own classes: here it classifies a train as the sea."""
     found = both({"sea_waves": 0.9, "rain": 0.1}, {"train": 0.9, "sea_waves": 0.02, "rain": 0.02})
     assert reported(found) == ["train"]
 
@@ -68,7 +68,7 @@ def test_both_count_for_a_class_of_both(base: float, more: float) -> None:
 
 
 def test_the_model_does_not_drown_a_type_that_was_trained() -> None:
-    """It takes a sound of a new type for one of its classes, since it does not have the new one."""
+    """It assigns a sound of a new type to one of its classes, since it lacks the new one."""
     own = np.array([0.01, 0.97, 0.01, 0.01])
     base = {"rain": 0.3, "our_pump": 0.9}
     without = combined(own, base, classes=CLASSES)
@@ -91,14 +91,14 @@ def test_a_class_of_the_model_that_was_refined_is_still_judged_by_both() -> None
         ({"train": 0.5, "aircraft": 0.3}, ["train"]),
         # A street has several of them at once.
         ({"birds": 0.8, "road_traffic": 0.9, "rain": 0.6}, ["road_traffic", "birds"]),
-        # No type is likely enough; that any of one group sounds, is.
+        # No type is probable enough, but a sound of one group is.
         ({"train": 0.24, "aircraft": 0.24, "helicopter": 0.24, "rain": 0.1}, ["traffic"]),
         ({"rain": 0.24, "sea_waves": 0.24, "wind": 0.24, "train": 0.245}, ["nature"]),
         ({"train": 0.2, "rain": 0.2}, []),
         ({"my_machine": 0.6, "train": 0.3}, ["my_machine"]),
         ({"my_machine": 0.3, "train": 0.2}, []),
         ({"a_type_of_another_model": 0.9}, []),
-        # A kind that is likely stands for its type, and a type for its kinds.
+        # A probable subtype replaces its type, and a type its subtypes.
         ({"siren": 0.7, "siren_sweep": 0.6}, ["siren_sweep"]),
         ({"siren": 0.7, "siren_sweep": 0.4}, ["siren"]),
         ({"siren": 0.2, "siren_sweep": 0.2, "rain": 0.1}, []),
@@ -123,15 +123,15 @@ def test_a_group_is_likelier_than_its_types(likely: dict[str, float]) -> None:
 
 
 class Shares(Tagger):
-    """Types whose probability around a frame is the share of it that is loud in their channel.
+    """A tagger whose probability of a type is the share of frames that are loud in its channel.
 
-    A sample's whole part is traffic, its fraction birds: 1.5 is both.
+    The integer part of a sample is traffic, its fraction birds: 1.5 is both.
     """
 
     types = ("birds", "road_traffic")
 
     def __init__(self) -> None:
-        """Take no weights."""
+        """Skip loading weights."""
 
     def frames(self, piece: NDArray[np.float32]) -> NDArray[np.float32]:
         padded = np.pad(piece, (0, -piece.size % FRAME)).reshape(-1, FRAME).mean(axis=1)
@@ -142,7 +142,7 @@ class Shares(Tagger):
 
 
 def opinion_of(*parts: tuple[float, int]) -> Opinion:
-    """The opinion of a recording of constant parts, each of so many frames."""
+    """Return the opinion on a recording of constant parts, each with a number of frames."""
     samples = np.concatenate([np.full(n * FRAME, value, dtype=np.float32) for value, n in parts])
     opinion = SecondOpinion(Shares(), inference.in_memory(samples), samples.size)
     return opinion.of(0, samples.size)

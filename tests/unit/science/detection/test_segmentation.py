@@ -28,10 +28,10 @@ from actors.science.types import BACKGROUND, UNCLASSIFIED, Candidate, Event
 CLASSES = (BACKGROUND, "bark", "rain", "siren", "engine", "wind", "horn")
 RATE_HZ = 8_000
 
-#: How far the scores may reach beyond a sound.
+#: How far the scores may extend beyond a sound.
 BLUR_S = 0.6
 
-#: What a letter stands for: its class and the probability of that; the others share the rest.
+#: Class and its probability for each letter; the others share the rest.
 LETTERS = {
     ".": (0, 0.9),
     "b": (1, 0.9),
@@ -43,7 +43,7 @@ LETTERS = {
 
 
 def scores(pattern: str) -> NDArray[np.float32]:
-    """One row of scores a letter."""
+    """Return one row of scores per letter."""
     rows = np.zeros((len(pattern), len(CLASSES)), dtype=np.float32)
     for row, letter in zip(rows, pattern, strict=True):
         column, sure = LETTERS[letter]
@@ -53,7 +53,7 @@ def scores(pattern: str) -> NDArray[np.float32]:
 
 
 def levels(level_db: Sequence[float], *, duration_s: float | None = None) -> LevelSeries:
-    """One level a step."""
+    """Return levels with one value per frame."""
     mean_square = np.power(10.0, np.array(level_db) / 10).astype(np.float32)
     seconds = len(level_db) * STEP_S if duration_s is None else duration_s
     n_frames = round(seconds * RATE_HZ)
@@ -71,7 +71,7 @@ def heard(
     thresholds: dict[str, float] | None = None,
     lead_s: float = 0.0,
 ) -> list[Event]:
-    """The events of scores; the second look is the mean of the first unless ``shares`` are told."""
+    """Return the events of scores; segments get ``shares``, by default the mean of their scores."""
 
     def look(first: int, stop: int) -> Named:
         assert 0 <= first < stop <= len(rows)
@@ -121,7 +121,7 @@ def test_a_single_odd_step_within_silence_is_ignored(at: int) -> None:
     assert heard(scores("." * at + "b" + "." * (19 - at))) == []
 
 
-# A single step of silence at the very beginning is taken for the sound: nothing came before it.
+# A single frame of silence at the very start is part of the sound: nothing precedes it.
 @given(lead=st.integers(0, 200).filter(lambda lead: lead != 1), gap=st.integers(1, 9))
 def test_brief_gaps_within_one_type_are_closed_wherever_they_lie(lead: int, gap: int) -> None:
     found = heard(scores("." * lead + "b" * 10 + "." * gap + "b" * 10))
@@ -196,7 +196,7 @@ def test_what_the_second_look_takes_for_background_is_no_event() -> None:
 
 @pytest.mark.parametrize(("letter", "is_kept"), [("~", True), ("-", False)])
 def test_a_sound_is_let_go_later_than_it_is_taken_up(letter: str, is_kept: bool) -> None:
-    """Six faint steps on either side belong to the sound; alone they would be none."""
+    """Six faint frames on either side belong to the sound; alone they would not be an event."""
     tail = letter * 6
     (event,) = heard(scores("...." + tail + "b" * 10 + tail + "...."), shares=scores("b")[0])
     n_more = 6 if is_kept else 0
@@ -207,7 +207,7 @@ def test_a_sound_is_let_go_later_than_it_is_taken_up(letter: str, is_kept: bool)
 
 @given(lead=st.integers(0, 12), trail=st.integers(0, 12))
 def test_edges_are_drawn_in_to_the_level_but_not_far(lead: int, trail: int) -> None:
-    """Scores begin some steps before the sound and end some after it."""
+    """Scores begin some frames before the sound and end some after it."""
     level_db = [-60.0] * 30 + [-30.0] * 20 + [-60.0] * 50
     pattern = "." * (30 - lead) + "b" * (20 + lead + trail) + "." * (50 - trail)
     (event,) = heard(scores(pattern), level_db=level_db)
@@ -241,7 +241,7 @@ def test_what_is_loud_and_heard_as_nothing_is_unclassified() -> None:
 
 
 def test_a_lost_span_makes_no_event() -> None:
-    """Its scores say background for sure: sounds end where it begins."""
+    """Its scores are certain background, so sounds end where it begins."""
     lost = np.eye(1, len(CLASSES), dtype=np.float32).repeat(30, axis=0)
     rows = np.concatenate([scores("b" * 20), lost, scores("b" * 20)])
     assert times(heard(rows)) == [("bark", 0.0, 2.0), ("bark", 5.0, 7.0)]
@@ -293,14 +293,14 @@ def test_silence_before_a_recording_moves_its_events(
     moved = heard(scores("." * (10 + n_lead) + pattern))
     assert [event.noise_type for event in moved] == [event.noise_type for event in plain]
     for before, after in zip(plain, moved, strict=True):
-        # Of two paths that are equally likely rounding may choose: a step more or less.
+        # Rounding may decide between two equally probable paths: a tolerance of one frame.
         assert after.start_s == pytest.approx(before.start_s + n_lead * STEP_S, abs=1.01 * STEP_S)
         assert after.end_s == pytest.approx(before.end_s + n_lead * STEP_S, abs=1.01 * STEP_S)
 
 
 @given(n_lead=st.integers(0, 3_200), n_steps=st.one_of(st.just(0), st.integers(8, 20)))
 def test_events_are_told_in_the_recordings_own_time(n_lead: int, n_steps: int) -> None:
-    """Steps that begin before the recording are steps of silence, and no event begins there."""
+    """Frames before the recording are silent, and no event begins there."""
     lead_s = n_lead / 16_000
     (event,) = heard(scores("." * n_steps + "b" * 10 + "." * 20), lead_s=lead_s)
     assert event.start_s == pytest.approx(max(n_steps * STEP_S - lead_s, 0.0), abs=1e-3)
@@ -332,7 +332,7 @@ def test_a_stretch_may_hold_several_types_at_once() -> None:
 
 
 def test_what_sounds_on_below_another_sound_is_one_event() -> None:
-    """Steady rain before, during and after a bark: the bark lies over it."""
+    """Steady rain before, during and after a bark, which overlaps it."""
     rows = scores("." * 40 + "b" * 10 + "." * 40)
     found = merge(
         rows,

@@ -1,4 +1,4 @@
-"""Textures: the same at any gain, finite whatever comes, and large where a pattern is."""
+"""Textures: equal at any gain, always finite, and large where a pattern is."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_gain_changes_nothing(gain_db: float) -> None:
 
 
 def test_what_is_flat_has_no_pattern() -> None:
-    """But at its edges, beyond which there is nothing."""
+    """Except at the edges, where the padding begins."""
     for over_time, over_bands in textures._DILATIONS:
         responses = textures._responses(torch.ones(200, N_MELS), over_time, over_bands)
         inner = responses[:, 6:-6, 4:-4].clone()
@@ -54,7 +54,7 @@ def test_what_is_flat_has_no_pattern() -> None:
 
 
 def test_responses_are_products_with_patterns() -> None:
-    """By their definition, place by place."""
+    """Responses match their definition at each place."""
     size, half = textures._SIZE, textures._SIZE // 2
     frames = torch.randn(90, N_MELS, generator=torch.Generator().manual_seed(1))
     cosines = textures._cosines().double()
@@ -77,18 +77,18 @@ def test_responses_are_products_with_patterns() -> None:
 
 
 def test_a_pattern_is_counted_in_its_zone() -> None:
-    """A steady tone: its line of the spectrogram is a pattern over bands, not over time."""
+    """The line of a steady tone is a pattern over bands, not over time."""
     times = np.arange(2 * RATE_HZ) / RATE_HZ
     tone = (0.1 * np.sin(2 * np.pi * 440.0 * times)).astype(np.float32)
     occurs = extract(tone).reshape(SHAPE)[0, 0]
-    over_bands = occurs[:6].max(axis=0)  # Orders in time 0, in bands 1 to 6.
-    over_time = occurs[6::7].max(axis=0)  # Orders in bands 0.
+    over_bands = occurs[:6].max(axis=0)  # Order 0 in time, 1 to 6 in bands.
+    over_time = occurs[6::7].max(axis=0)  # Order 0 in bands.
     assert over_bands[1] > 0.1
     assert over_time[1] < 0.05
 
 
 def test_time_reversed_edges_are_told_apart() -> None:
-    """Something that dies away and something that swells answer to opposite patterns."""
+    """A decaying sound and a rising one respond to opposite patterns."""
     n_samples = 2 * RATE_HZ
     noise = np.random.default_rng(1).normal(size=n_samples)
     decay = np.exp(-8.0 * (np.arange(n_samples) % (RATE_HZ // 2)) / RATE_HZ)

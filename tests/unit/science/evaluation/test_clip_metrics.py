@@ -1,4 +1,4 @@
-"""Labels of clips, and whether confidence is accuracy."""
+"""Accuracy of clip labels, and calibration of their confidence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _pairs = st.lists(st.tuples(st.sampled_from(CLASSES), st.sampled_from(CLASSES)),
 
 
 def drawn(n_clips: int, *, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Probabilities, and true classes drawn by them: perfectly calibrated."""
+    """Return probabilities, and true classes drawn from them: perfectly calibrated."""
     rng = np.random.default_rng(seed)
     probabilities = rng.dirichlet([0.4, 0.4, 0.4, 0.4], size=n_clips)
     truth = (rng.random((n_clips, 1)) > probabilities.cumsum(axis=1)[:, :-1]).sum(axis=1)
@@ -63,9 +63,9 @@ def test_the_matrix_holds_the_other_scores(pairs: list[tuple[str, str]]) -> None
 def test_a_calibrated_classifier_has_almost_no_error() -> None:
     probabilities, truth = drawn(40_000, seed=0)
     error = expected_calibration_error(probabilities, truth)
-    # The noise of 40,000 draws in about ten bins in use, and no more.
+    # The noise of 40,000 draws in about ten non-empty bins, and no more.
     assert 0 < error < 0.01
-    # Too sure by far: the same truth, the probabilities sharpened.
+    # Strongly overconfident: the same truth with sharpened probabilities.
     sharp = probabilities**4
     sharp /= sharp.sum(axis=1, keepdims=True)
     assert expected_calibration_error(sharp, truth) > 0.1

@@ -1,4 +1,4 @@
-"""Segments and events: what sed_eval answers, and what must hold for any events."""
+"""Segments and events: agreement with sed_eval, and invariants for any events."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def agrees(score: Score, answer: dict[str, Any]) -> None:
     counts = (score.n_hits, score.n_reference, score.n_estimated)
     assert counts == (answer["n_hits"], answer["n_reference"], answer["n_estimated"])
     expected = {key: math.nan if value is None else value for key, value in answer.items()}
-    # The two departures that the module names.
+    # The two departures from it that the module documents.
     if min(counts[1:]) == 0 < max(counts[1:]):
         expected["f1"] = 0.0
     if isinstance(score, SegmentScore):
@@ -132,7 +132,7 @@ def test_swapping_the_sides_swaps_precision_and_recall(pairs: list[Any]) -> None
     both: list[tuple[Score, Score]] = [
         (segment_f1(true, found).micro, segment_f1(found, true).micro),
         (activity_f1(true, found), activity_f1(found, true)),
-        # The tolerance of an end hangs on the true event, so only starts are symmetric.
+        # The tolerance of an end depends on the true event, so only starts are symmetric.
         (
             event_f1(true, found, with_offsets=False).micro,
             event_f1(found, true, with_offsets=False).micro,
@@ -155,9 +155,9 @@ def test_scores_are_bounded_and_add_up(pairs: list[Any]) -> None:
         assert math.isnan(score.f1) or 0 <= score.f1 <= 1
     micro = segments.micro
     n_missed, n_false = micro.n_reference - micro.n_hits, micro.n_estimated - micro.n_hits
-    # A substitution is a miss and a false alarm in one.
+    # A substitution is both a miss and a false alarm.
     assert max(n_missed, n_false) <= micro.n_errors <= n_missed + n_false
-    # Fewer events fit when the ends must fit too.
+    # Fewer events match if the ends must match too.
     assert events.micro.n_hits <= event_f1(true, found, with_offsets=False).micro.n_hits
 
 

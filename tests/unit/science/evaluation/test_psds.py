@@ -1,4 +1,4 @@
-"""The score over all thresholds: what psds_eval answers, and small cases by hand."""
+"""The score over all thresholds: agreement with psds_eval, and small cases by hand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def recordings(plain: dict[str, list[tuple[float, float, str]]]) -> Recordings:
 
 
 def alarms(n: int, label: str) -> list[LabelledEvent]:
-    """False positives that touch nothing."""
+    """Return false positives that overlap nothing."""
     return [LabelledEvent(100.0 + 2 * i, 101.0 + 2 * i, label) for i in range(n)]
 
 
@@ -49,7 +49,7 @@ def test_the_truth_scores_1_and_nothing_0(scenario: Scenario) -> None:
 
 
 def test_the_area_begins_where_the_events_are_found() -> None:
-    # Both classes are found with 30 false positives an hour: nothing before, all after.
+    # Both classes are detected at 30 false positives per hour: nothing below, everything above.
     found = {"a": [*TRUE["a"], *alarms(30, "bark"), *alarms(30, "rain")]}
     score = psds(TRUE, [found], durations_s=HOUR)
     assert score.value == pytest.approx(0.7)
@@ -67,7 +67,7 @@ def test_a_spread_between_classes_costs() -> None:
 
 
 def test_a_cross_trigger_costs_more_than_a_false_positive() -> None:
-    # One bark among 20 s of rain: 1 an hour, and 1 per 20 s = 180 an hour of rain.
+    # One bark among 20 s of rain: 1 per hour, and 1 per 20 s = 180 per hour of rain.
     found = {"a": [*TRUE["a"], LabelledEvent(25.0, 26.0, "bark")]}
     scenario = replace(DCASE_2, alpha_st=0.0, max_efpr_per_hour=1000.0)
     score = psds(TRUE, [found], durations_s=HOUR, scenario=scenario)
@@ -76,7 +76,7 @@ def test_a_cross_trigger_costs_more_than_a_false_positive() -> None:
 
 
 def test_criteria_are_shares_of_events() -> None:
-    # 6 of 10 s lie in the bark, and cover 6 of its 10 s; then a second one covers the rest.
+    # 6 of 10 s are in the bark, and cover 6 of its 10 s; then a second one covers the rest.
     scenario = replace(DCASE_1, dtc=0.6, gtc=0.6, alpha_st=0.0)
     true = {"a": TRUE["a"][:1]}
     found = {"a": [LabelledEvent(4.0, 14.0, "bark")]}

@@ -17,7 +17,7 @@ RATES_HZ = (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000)
 
 
 def limits(ratio: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Least and greatest attenuation in dB at frequencies over the midband."""
+    """Return the attenuation limits in dB at frequencies relative to the midband."""
     away = np.abs(np.log(ratio))
     least = np.interp(away, AXIS, [row["min_relative_attenuation_db"] for row in MASK])
     greatest = np.array([row["max_relative_attenuation_db"] for row in MASK])
@@ -27,7 +27,7 @@ def limits(ratio: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
 
 
 def attenuation_db(band: int, hz: NDArray[np.float64], *, rate_hz: int) -> NDArray[np.float64]:
-    """Of the whole way to a band: every halving before it, and what they fold into it."""
+    """Return the attenuation of a band, including all halvings before it and their aliases."""
     gain = np.ones(hz.size)
     for stage in bands.stages(rate_hz):
         sections = stage.sections.get(band)
@@ -63,7 +63,7 @@ def test_midbands_are_the_nominal_ones() -> None:
 
 @pytest.mark.parametrize("rate_hz", [44_100, 48_000, 96_000])
 def test_a_measured_sine_is_in_its_band_and_no_other(rate_hz: int) -> None:
-    """Through the meter: sines at the points of the mask, faded so that they do not click."""
+    """Sines at the points of the mask, measured by the meter, with fades to avoid clicks."""
     seconds = 8
     n_frames = rate_hz * seconds
     fade = np.minimum(1.0, np.arange(n_frames) / (2 * rate_hz))

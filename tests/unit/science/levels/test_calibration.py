@@ -1,4 +1,4 @@
-"""A calibrator's tone is believed, and everything that only resembles one is not."""
+"""A calibrator's tone is accepted, and signals that only resemble one are rejected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RATE_HZ = 48_000
 def calibrator(
     *, hz: float = 1000.0, seconds: float = 8.0, peak: float = 0.1, noise: float = 1e-4
 ) -> NDArray[np.float64]:
-    """Two seconds of a room, the calibrator, a second of the room."""
+    """Return two seconds of a room, the calibrator, and a second of the room."""
     rng = np.random.default_rng(1)
     tone = sine(RATE_HZ, hz=hz, seconds=seconds, peak=peak)
     silence = np.zeros(RATE_HZ)
@@ -49,7 +49,7 @@ def test_a_calibrator_is_found_and_used(hz: float, tone_spl_db: float) -> None:
     assert found.tone_hz == pytest.approx(hz, abs=1.0)
     assert 2.0 < found.start_s < 2.6
     assert 9.4 < found.end_s < 10.0
-    # What is then measured with it has the calibrator's level.
+    # Measured with this calibration, the tone has the calibrator's level.
     tone = sine(RATE_HZ, hz=hz, seconds=5, peak=0.1)
     level_db = overall(tone, RATE_HZ, calibration_db=found.calibration_db)["lzeq_db"]
     assert level_db == pytest.approx(tone_spl_db, abs=0.01)

@@ -1,4 +1,4 @@
-"""The grid of levels over time: its steps, stretches of it, and its storage."""
+"""The grid of levels over time: its steps, intervals of it, and its storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The meter against IEC 61672-1 and closed forms, and against itself for any cut of the audio."""
+"""The meter against IEC 61672-1, closed forms, and itself for any division into blocks."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from actors.science.levels.meter import LevelMeter, TimeWeighting
 from actors.science.levels.totals import to_db
 from tests.unit.science.metering import measure, metered, overall, rows, sine, table
 
-#: dB re 20 micropascal of a digital full scale that stands for one pascal.
+#: dB re 20 micropascal of a digital full scale that corresponds to one pascal.
 PASCAL_DB = 20 * math.log10(1 / 20e-6)
 
 
 def exact(quantity: str, contains: str = "") -> tuple[float, float]:
-    """Expected value and tolerance of a row of the closed forms."""
+    """Return the expected value and tolerance of a row of the closed forms."""
     [row] = [
         row
         for row in table("exact_vectors.csv")
@@ -32,7 +32,7 @@ def exact(quantity: str, contains: str = "") -> tuple[float, float]:
 
 
 def tone(level_db: float, seconds: float, *, full_scale_db: float = 100.0) -> NDArray[np.float64]:
-    """1 kHz at 8 kHz, of a level under a calibration of ``full_scale_db``."""
+    """Return 1 kHz at a rate of 8 kHz, with a level for a calibration of ``full_scale_db``."""
     peak = math.sqrt(2) * 10 ** ((level_db - full_scale_db) / 20)
     return sine(8_000, hz=1000, seconds=seconds, peak=peak)
 
@@ -77,7 +77,7 @@ def test_c_peaks_keep_class_1(rate_hz: int, row: dict[str, str], offset: float) 
 @pytest.mark.parametrize("share", [0.125, 0.25, 1 / 3, 0.4])
 @pytest.mark.parametrize("phase", [0.0, 0.25, 0.5])
 def test_the_peak_is_found_between_the_samples(share: float, phase: float) -> None:
-    """At a quarter of the rate the samples of a sine may all lie 3 dB below its peak."""
+    """At a quarter of the rate all samples of a sine may be 3 dB below its peak."""
     samples = np.sin(2 * np.pi * share * (np.arange(96_000) + phase))
     fade = np.minimum(1.0, np.arange(96_000) / 24_000)
     found = overall(samples * fade * fade[::-1], 48_000)
@@ -183,7 +183,7 @@ def test_any_cut_into_blocks_gives_the_same_levels(
     n_steps = sum(1 for k in range(1_000) if step_start(k, rate_hz=rate_hz) < n_frames)
     assert whole.mean_square.size == n_steps
     assert whole.n_frames == n_frames
-    # The two answers speak of the same recording.
+    # Both results are of the same recording.
     in_total = whole_totals.overall_db()
     assert whole.laeq_db() == pytest.approx(in_total["laeq_db"], abs=1e-4)
     assert whole.lafmax_db() == pytest.approx(in_total["lafmax_db"], abs=1e-4)
@@ -191,7 +191,7 @@ def test_any_cut_into_blocks_gives_the_same_levels(
 
 def test_many_channels_are_measured_in_shorter_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = np.random.default_rng(4).normal(0, 0.1, (70_003, 2))
-    # The offset is that of the first block, whose length differs here; so let there be none.
+    # The offset is estimated from the first block, whose length differs here; so there is none.
     for half in (slice(16_000), slice(16_000, 32_000)):
         samples[half] -= samples[half].mean(axis=0)
     series, totals = metered(samples, 32_000, third_octaves=True)
@@ -206,7 +206,7 @@ def test_many_channels_are_measured_in_shorter_blocks(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 44_100])
 def test_fast_maxima_are_those_of_every_sample(rate_hz: int) -> None:
-    """The textbook recursion, sample by sample, on squares that the meter must have made."""
+    """The textbook recursion, sample by sample, on the same squares as the meter's."""
     rng = np.random.default_rng(3)
     squares = rng.normal(0, 0.1, 2 * rate_hz) ** 2
     squares[rate_hz : rate_hz + 40] = 1.0
@@ -221,7 +221,7 @@ def test_fast_maxima_are_those_of_every_sample(rate_hz: int) -> None:
     bounds = [step_start(k, rate_hz=rate_hz) for k in range(2 * STEPS_PER_S + 1)]
     wanted = [max(fast[a:b]) for a, b in itertools.pairwise(bounds)]
     off_db = 10 * np.log10(np.concatenate(maxima) / np.array(wanted))
-    # Where F has just left silence it rises by more in a tick.
+    # F rises by more within a tick when it has just left silence.
     assert np.abs(off_db[5:]).max() < 0.05
     assert np.abs(off_db).max() < 0.1
     assert 10 * math.log10(weighting.fast_max / max(fast)) == pytest.approx(0, abs=0.02)

@@ -1,6 +1,6 @@
-"""A constant offset is no sound: it changes no level, whatever the rate, cut and channel.
+"""A constant offset is not sound: it changes no level, for any rate, blocks and channel.
 
-The offset is taken away before the filters, which start from zero. The exact levels are those of
+The offset is subtracted before the filters, which start from zero. The exact levels are those of
 the spectrum of the same sound, weighted by the formulas of IEC 61672-1 annex E.
 """
 
@@ -19,29 +19,29 @@ from actors.science.levels import weighting
 from actors.science.levels.peak import PeakMeter
 from tests.unit.science.metering import metered, overall, sine
 
-#: What an offset may change, in dB.
+#: Maximum effect of an offset, in dB.
 LIMIT_DB = 0.1
-#: How far white noise lies from its exact level without an offset: the filters' own deviation.
+#: Deviation of white noise from its exact level without an offset, due to the filters.
 FILTERS_DB = 0.15
 
 OFFSETS = (0.05, 0.3, -0.3, 0.0005)
 
 
 def hiss(rate_hz: int, *, seconds: float = 3.0, rms: float = 0.0005) -> NDArray[np.float64]:
-    """White noise without any constant part."""
+    """Return white noise without a constant part."""
     sound = np.random.default_rng(rate_hz).normal(0, rms, round(rate_hz * seconds))
     return np.asarray(sound - sound.mean())
 
 
 def answers(sound: NDArray[np.float64], rate_hz: int) -> dict[str, float | None]:
-    """Everything that is answered of a recording: levels, percentiles and third octaves."""
+    """Return all figures of a recording: levels, percentiles and third octaves."""
     totals = metered(sound, rate_hz, third_octaves=True)[1]
     bands = {f"{band['nominal_hz']} Hz": band["lzeq_db"] for band in totals.third_octaves() or []}
     return totals.overall_db() | totals.percentiles_db() | bands
 
 
 def exact_db(sound: NDArray[np.float64], rate_hz: int, *, letter: str) -> float:
-    """The equivalent level of a sound by the analogue weighting of its spectrum, A or C."""
+    """Return the Leq of a sound by the analogue weighting of its spectrum, A or C."""
     hz = np.fft.rfftfreq(sound.size, 1 / rate_hz)
     power = 2 * np.abs(np.fft.rfft(sound)) ** 2 / sound.size**2
     low, second, third, high = weighting.POLES_HZ
@@ -81,7 +81,7 @@ def test_a_faint_tone_on_an_offset_keeps_its_peak() -> None:
 def test_a_recording_that_begins_in_a_loud_tone_has_its_exact_levels(
     hz: float, offset: float
 ) -> None:
-    """At any phase, and beginning at its crest most of all: the crest is no offset."""
+    """For any phase, and especially a start at the crest, which is not an offset."""
     rate_hz, seconds = 16_000, 4
     at_s = np.arange(rate_hz * seconds) / rate_hz
     sections = weighting.c_weighting(rate_hz)
@@ -91,7 +91,7 @@ def test_a_recording_that_begins_in_a_loud_tone_has_its_exact_levels(
         found = overall(tone + offset, rate_hz)
         assert found["lzeq_db"] == pytest.approx(20 * np.log10(0.5) - 3.01, abs=0.02)
         assert found["lceq_db"] == pytest.approx(20 * np.log10(0.5 * c_gain) - 3.01, abs=LIMIT_DB)
-        # A tone that begins beside its crest has a start of its own, louder than the tone.
+        # A tone that does not start at its crest has an onset that is louder than the tone.
         begun = PeakMeter()
         begun.push(np.asarray(signal.sosfilt(sections, tone)))
         assert found["lcpeak_db"] == pytest.approx(20 * np.log10(begun.finish()), abs=LIMIT_DB)
@@ -126,7 +126,7 @@ def test_an_offset_alone_is_silence(offset: float) -> None:
 
 
 def test_silence_before_a_sound_stays_silence() -> None:
-    """Though the sound begins in the first second and has a mean."""
+    """Although the sound begins in the first second and has a mean."""
     sound = np.concatenate([np.zeros(8_000), np.abs(sine(16_000, hz=100, seconds=1))])
     series = metered(sound, 16_000)[0]
     assert series.laeq_db(0.0, 0.49) is None
@@ -134,7 +134,7 @@ def test_silence_before_a_sound_stays_silence() -> None:
 
 
 def test_a_sound_late_in_the_first_second_keeps_its_peak() -> None:
-    """A half cycle has a mean, by which the quiet before it is lifted: 60 dB below the peak."""
+    """The mean of a half cycle shifts the quiet before it: 60 dB below the peak."""
     sound = hiss(48_000, seconds=1, rms=1e-5)
     sound[24_000:24_480] += sine(48_000, hz=50, seconds=0.01)
     later = np.concatenate([hiss(48_000, seconds=2, rms=1e-5), sound])

@@ -59,7 +59,7 @@ def test_measured_sines_have_the_weighted_levels(rate_hz: int) -> None:
     for row in TABLE:
         if row["exact_hz"] > supported_hz(rate_hz)[1]:
             continue
-        # Long enough that the onset counts for nothing in C; A is read behind it.
+        # Long enough for the onset to be negligible in C; A is read after it.
         series, totals = metered(sine(rate_hz, hz=row["exact_hz"], seconds=10), rate_hz)
         laeq_db, lceq_db = series.laeq_db(4.0, 9.0), totals.overall_db()["lceq_db"]
         assert laeq_db is not None

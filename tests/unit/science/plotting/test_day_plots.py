@@ -1,4 +1,4 @@
-"""Where an hour lies in the pictures of a day."""
+"""Position of the hours in the plots of a day."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NIGHT = "#e6e9f0"
 
 
 def named_at(figure: Figure) -> dict[str, float]:
-    """Where the axis names which hour."""
+    """Return the positions of the hour labels on the axis."""
     axes = figure.axes[0]
     return {
         label.get_text(): at
@@ -55,6 +55,6 @@ def test_levels_and_periods_begin_at_the_names_of_their_hours(
         if isinstance(each, Rectangle) and each.get_height() == 1
         and to_hex(each.get_facecolor()) == NIGHT
     ]  # fmt: skip
-    # From midnight until seven, and from eleven: not half an hour before.
+    # From midnight until seven, and from eleven at night on, without an offset of half an hour.
     assert sorted(nights) == [0, 1, 2, 3, 4, 5, 6, 23]
     assert names["00:00"] == 0

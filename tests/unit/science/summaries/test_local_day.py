@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from actors.science.summaries import local_day
 from actors.science.summaries.local_day import NoSuchDay, Stretch
 
-#: Day, zone, its begin and end in UTC, how many hours it has, and some of their labels with the
-#: minutes that each lasts: worked out by hand.
+#: Day, zone, its start and end in UTC, its number of hours, and some of their labels with their
+#: length in minutes: worked out by hand.
 DAYS = [
     (
         "2026-03-29", "Europe/Berlin", "2026-03-28T23:00", "2026-03-29T22:00", 23,
@@ -46,7 +46,7 @@ DAYS = [
         "2018-11-04", "America/Sao_Paulo", "2018-11-04T03:00", "2018-11-05T02:00", 23,
         {0: ("01:00-02:00", 60)},
     ),
-    # Clocks went back at midnight: its last hour comes twice.
+    # Clocks went back at midnight: its last hour occurs twice.
     (
         "2018-02-17", "America/Sao_Paulo", "2018-02-17T02:00", "2018-02-18T03:00", 25,
         {23: ("23:00-02:00", 60), 24: ("23:00-03:00", 60)},
@@ -86,7 +86,7 @@ def test_hours_and_periods_are_the_day(on: date, zone: str) -> None:
         assert hour.end == following.begin
     assert all(timedelta() < hour.end - hour.begin <= timedelta(hours=1.5) for hour in made.hours)
     assert 23 <= (made.end - made.begin) / timedelta(hours=1) <= 25
-    # Each hour has one period: so together these are the day.
+    # Each hour has one period, so together the periods are the day.
     assert {hour.period for hour in made.hours} == set(WORDS)
     evening = [hour.local_hour for hour in made.hours if hour.period == "evening"]
     assert evening == [19, 20, 21, 22]
@@ -153,7 +153,7 @@ def test_silence_and_nothing_have_no_level() -> None:
     assert (nothing["laeq_db"], nothing["lden_db"], nothing["covered"]["whole"]) == (None, None, 0)
     silent = local_day.sound(made, [Stretch(begin_s, begin_s + 86_400, 0.0)])
     assert (silent["laeq_db"], silent["lden_db"], silent["covered"]["whole"]) == (None, None, 1)
-    # A night without a sound leaves what the day and the evening are.
+    # A silent night leaves the levels of day and evening.
     at = [begin_s + hour * 3_600 for hour in (0, 7, 23, 24)]
     quiet_night = local_day.sound(
         made,

@@ -1,4 +1,4 @@
-"""What an analysis adds up must add up, whatever the events are."""
+"""The sums of an analysis are consistent for any events."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def events_of(rows: list[Row]) -> Events:
 
 
 def levels(mean_square: NDArray[np.float64]) -> LevelSeries:
-    """Levels of steps of 10 ms, at a rate of one frame a step."""
+    """Return levels in steps of 10 ms, at a rate of one frame per step."""
     steps = mean_square.astype(np.float32)
     return LevelSeries(RATE_HZ, steps.size, steps, steps)
 
 
 def some_levels(seed: int = 0) -> LevelSeries:
-    """As loud now and then as no recording is: over 60 dB."""
+    """Return levels spread over 60 dB, more than in any recording."""
     rng = np.random.default_rng(seed)
     return levels(10 ** rng.uniform(-9, -3, int(DURATION_S * RATE_HZ)))
 
 
 @st.composite
 def rows(draw: st.DrawFn) -> list[Row]:
-    """Events that overlap, touch, and reach beyond the end."""
+    """Generate events that overlap, touch, and extend beyond the end."""
     times = st.integers(0, 1_550).map(lambda tenths: tenths / 10)
     found: list[Row] = []
     for _ in range(draw(st.integers(0, 12))):
@@ -173,7 +173,7 @@ def test_what_overlaps_is_split_between_types_and_not_between_events() -> None:
     )
     assert shares is not None
     assert shares.by_type == pytest.approx({"rain": 0.3, "siren": 0.3})
-    # Nobody listened from 5 s on, and yet there is an event until 6 s: it was heard.
+    # Audio from 5 s on was not analysed, but an event lasts until 6 s, and counts as analysed.
     assert shares.unheard == pytest.approx(0.1)
     assert shares.background == pytest.approx(0.3)
 
@@ -224,7 +224,7 @@ def test_seconds_above_a_limit() -> None:
     over = session_analysis.exceedances(
         second_db, 65.0, duration_s=5.5, heard=session_analysis.heard(events, duration_s=5.5)
     )
-    # 0 to 1, 2 to 4, and the half second that the last one is; 65 is not above 65.
+    # 0 to 1, 2 to 4, and the last, which is half a second; 65 is not above 65.
     assert over.above_s == pytest.approx(3.5)
     assert (over.count, over.longest_s, over.longest_start_s) == (3, 2.0, 2.0)
     assert over.heard_s == pytest.approx({"rain": 1.0, "siren": 1.5})

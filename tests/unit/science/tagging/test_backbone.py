@@ -1,4 +1,4 @@
-"""The backbone: the published function to the digit, and nothing crafted gets in."""
+"""The backbone: numerically equal to the published one; crafted files are rejected."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def sound(n_samples: int, *, seed: int = 0) -> NDArray[np.float32]:
 
 
 def mel_by_definition(samples: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The front end in double precision, each step as its definition says."""
+    """Compute the front end in double precision, step by step from its definition."""
     emphasised = samples[1:].astype(np.float64) - 0.97 * samples[:-1]
     padded = np.pad(emphasised, 512, mode="reflect")
     window = np.zeros(1_024)
@@ -71,7 +71,7 @@ def test_spectrogram_is_that_of_the_definition(n_samples: int, gain: float) -> N
 
 
 def reference(state: State, samples: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The network in double precision, by plain functions over the state dict's names."""
+    """Compute the network in double precision, by plain functions over the state dict's names."""
     wide = {name: each.double() for name, each in state.items()}
     maps = log_mel(samples)[None, None].double()
     strides = {2: 2, 4: 2, 7: 2, 13: 2}
@@ -161,7 +161,7 @@ def test_short_sound_is_filled_up_with_silence() -> None:
 
 
 def chirp() -> NDArray[np.float32]:
-    """Ten seconds that any machine makes alike: a tone from 50 Hz to 15 kHz over fading noise."""
+    """Return ten reproducible seconds: a tone from 50 Hz to 15 kHz over fading noise."""
     t = np.arange(10 * RATE_HZ) / RATE_HZ
     tone = np.sin(2 * np.pi * 50.0 * 10.0 / np.log(300.0) * (300.0 ** (t / 10.0) - 1.0))
     noise = np.random.Generator(np.random.PCG64(7)).uniform(-1.0, 1.0, t.size)
@@ -178,7 +178,7 @@ def test_published_weights_give_the_stored_vectors() -> None:
     np.testing.assert_allclose(tags, stored[published.n_embedding :], rtol=1e-5, atol=1e-5)
 
 
-# -- Files that are refused --------------------------------------------------------------------
+# -- Files that are rejected -------------------------------------------------------------------
 
 
 def without(name: str) -> State:

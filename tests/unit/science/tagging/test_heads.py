@@ -1,4 +1,4 @@
-"""Heads in model files: that they survive, and that what does not fit is refused."""
+"""Heads in model files: storage, and rejection of inconsistent ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def header(**changes: Any) -> dict[str, Any]:
 
 
 def head(**changes: Any) -> Head:
-    """A head with a type of nobody's; ``changes`` are arrays."""
+    """Return a head with an additional type; ``changes`` are arrays."""
     arrays = {
         **BASE.arrays,
         "prior": np.append(BASE.arrays["prior"], np.float32(0)),

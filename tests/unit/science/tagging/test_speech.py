@@ -1,4 +1,4 @@
-"""Where people speak."""
+"""Detection of speech."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support import voices, weights
 EVERYDAY = Path(__file__).resolve().parents[4].parent / "shared" / "data" / "everyday"
 
 NETWORK = voices.network()
-#: A frame and the one beside it are judged together.
+#: A frame is classified together with its neighbours.
 BLUR_S = 0.64
 
 
@@ -92,7 +92,7 @@ def test_intervals_are_widened_and_joined() -> None:
 
 
 def test_the_published_weights_find_real_speech() -> None:
-    """Nearly all of the recordings of speech is found, and next to nothing of the others."""
+    """Nearly all recordings of speech are detected, and almost none of the others."""
     network = Backbone.from_bytes(weights.published())
     if not EVERYDAY.is_dir():
         pytest.skip("the recordings of everyday noise are not beside this checkout")
@@ -108,7 +108,7 @@ def test_the_published_weights_find_real_speech() -> None:
 
 
 def _shares(network: Backbone, files: list[str]) -> list[float]:
-    """The share of each recording that is taken for speech."""
+    """Return the fraction of each recording that is classified as speech."""
     shares = []
     for name in files:
         samples = _read(EVERYDAY / "clips" / name)

@@ -40,7 +40,7 @@ def test_each_type_has_a_probability_of_its_own() -> None:
     found = Tagger(NETWORK, HEAD).probabilities(embeddings)
     assert found.shape == (len(HEAD.types),)
     assert ((found > 0) & (found < 1)).all()
-    # One type more or less changes nothing of the others.
+    # An additional type does not affect the others.
     kept = slice(0, 5)
     arrays = dict(HEAD.arrays) | {
         name: HEAD.arrays[name][kept] for name in ("prior", "scale", "bias", "weights")
