@@ -1,4 +1,4 @@
-"""The HTTP application: its routes, its middleware, and where its settings come from."""
+"""The HTTP application: routes, middleware and dependencies."""
 
 from __future__ import annotations
 
@@ -51,39 +51,39 @@ from services.viewer import pages as viewer
 
 @dataclass(frozen=True)
 class Deps:
-    """What the application needs of the world."""
+    """The dependencies of the application."""
 
     settings: Settings
     store: Store
     blobs: Blobs
     publisher: Publisher
-    #: Makes each request a row; without one no request is recorded.
+    #: Writes a row for each request; None disables the request log.
     recorder: RequestLog | None = None
-    #: Holds keys to their rates; without one they may make any number of requests.
+    #: Enforces the rate limits of keys; None disables them.
     limiter: RateLimiter | None = None
-    #: Set when the process is asked to stop: answers that would go on for minutes end then.
+    #: Set when the process is stopping: event streams, which last for minutes, then end.
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
 def create_app(given: Deps) -> falcon.App[falcon.Request, falcon.Response]:
-    """Build the application."""
+    """Build the application from its dependencies."""
     hasher = keys.Hasher(given.settings.key_pepper)
     middleware: list[Any] = [
-        # First, so that whatever fails later can be found in the log by its id.
+        # First, so that every later failure can be found in the log by request ID.
         RequestId(),
-        # Before all that looks at rows: it says whose they may be.
+        # Before anything that reads rows: it determines whose rows are visible.
         Access(given.store, hasher, limiter=given.limiter),
-        # Behind it: what parameters there are is told to callers alone.
+        # After access: only authenticated callers learn which parameters exist.
         Parameters(),
-        # Behind all that may refuse a request: what was refused was never begun.
+        # After everything that may refuse a request: a refused request was never started.
         Idempotency(given.store, lease_s=given.settings.lease_s),
-        # Behind it: what was taken before is answered again, though the quota is used up by now.
+        # After idempotency: a replayed answer does not need quota, even if it is used up by now.
         Quota(given.store, limit_s=given.settings.max_audio_s_per_month),
     ]
     if tracing.is_on():
-        # Around everything else, so that a trace has the whole of a request.
+        # Outermost, so that a trace covers the whole request.
         middleware.insert(0, Traces())
-    # Not the library's global registry: an application knows its own figures.
+    # A registry per application, not the global one of the library.
     registry = CollectorRegistry()
     app = exchange.App(middleware=middleware, listeners=_listeners(given, registry))
     problems.install(app)
@@ -95,7 +95,7 @@ def create_app(given: Deps) -> falcon.App[falcon.Request, falcon.Response]:
 
 
 def routes(given: Deps, *, registry: CollectorRegistry) -> dict[str, object]:
-    """What is served, by its path."""
+    """Return the route table: resources by path template."""
     hasher = keys.Hasher(given.settings.key_pepper)
     store, blobs, publisher = given.store, given.blobs, given.publisher
     outbound = Outbound(given.settings.private_networks)
@@ -190,7 +190,7 @@ def routes(given: Deps, *, registry: CollectorRegistry) -> dict[str, object]:
         "/health/ready": health.Ready(store, blobs, publisher),
         "/metrics": metrics.Metrics(store, publisher.broker, given.settings, registry=registry),
     }
-    # Last: it speaks of all the others, and of itself.
+    # Last: the document describes all other routes, and itself.
     document = openapi.Document(table)
     table |= {
         "/openapi.json": document,
@@ -202,7 +202,7 @@ def routes(given: Deps, *, registry: CollectorRegistry) -> dict[str, object]:
 
 
 def _listeners(given: Deps, registry: CollectorRegistry) -> list[Listener]:
-    """Who is told of each request and its answer."""
+    """Return the listeners that are called for each request and its answer."""
     listeners: list[Listener] = [HttpMetrics(registry)]
     if given.settings.has_access_log:
         listeners.append(AccessLog())
@@ -213,13 +213,13 @@ def _listeners(given: Deps, registry: CollectorRegistry) -> list[Listener]:
 
 
 def get_app() -> falcon.App[falcon.Request, falcon.Response]:
-    """Build the application from the environment's settings; called once a server process."""
+    """Build the application from environment settings; called once per server process."""
     end_with_parent()
     settings = from_environment()
     configure(settings.log_level)
     tracing.setup(settings, service="clamor-api")
     publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
-    # The server stops by SIGTERM; nudges that wait are sent before the process ends.
+    # The server stops on SIGTERM; pending nudges are sent before the process exits.
     atexit.register(publisher.close)
     store = Store(settings.database_url, pool_size=SERVER_THREADS)
     recorder, limiter = beside(settings, store)
@@ -237,7 +237,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
 
 
 def beside(settings: Settings, store: Store) -> tuple[RequestLog, RateLimiter]:
-    """What goes on beside the requests of a server process, until it ends."""
+    """Start the background threads of a server process, which run until it exits."""
     recorder = RequestLog(store)
     limiter = RateLimiter(store, per_s=settings.rate_limit_per_s, burst_s=settings.rate_burst_s)
     limiter.start()
@@ -246,6 +246,6 @@ def beside(settings: Settings, store: Store) -> tuple[RequestLog, RateLimiter]:
     return recorder, limiter
 
 
-#: Requests that one server process works on at once beside its streams, and the connections to
-#: the database that it may hold. A stream needs one only for a moment.
+#: Concurrent requests of one server process besides its streams, and its pool of database
+#: connections. A stream needs a connection only briefly.
 SERVER_THREADS = 16

@@ -1,8 +1,9 @@
-"""The API's description of itself, an OpenAPI 3.1 document, and ``GET /openapi.json``.
+"""The OpenAPI 3.1 document of the API, and ``GET /openapi.json``.
 
-It is written from the route table and each responder's promise (:mod:`services.http.operations`),
-so that it cannot speak of anything else than what is served. Words come from the docstrings of
-responders, structs and errors; examples from :mod:`services.openapi.examples`.
+It is generated from the route table and the `Operation` of each responder
+(:mod:`services.http.operations`), so it describes exactly the routes that are served. Texts come
+from the docstrings of responders, structs and errors; examples from
+:mod:`services.openapi.examples`.
 """
 
 from __future__ import annotations
@@ -58,26 +59,26 @@ from services.openapi.words import (
 )
 
 OPENAPI = "3.1.0"
-#: What a path's part stands for, by Falcon's converters; without one it is a text.
+#: Schemas of path parameters by Falcon converter; without one it is a string.
 CONVERTERS: dict[str, Schema] = {
     "uuid": {"type": "string", "format": "uuid"},
     "int": {"type": "integer"},
     "": {"type": "string"},
 }
-#: Statuses of answers that say where something is.
+#: Statuses of answers with a Location header.
 LOCATED = {201, 202, 303}
 _PART = re.compile(r"\{(\w+)(?::(\w+))?\}")
 
 
 class Document:
-    """``GET /openapi.json``. The document is written when it is first asked for."""
+    """``GET /openapi.json``. The document is generated at the first request."""
 
     def __init__(self, routes: Mapping[str, object]) -> None:
         self._routes = routes
 
     @functools.cached_property
     def content(self) -> dict[str, Any]:
-        """The document."""
+        """The document, generated once."""
         return document(self._routes)
 
     @functools.cached_property
@@ -86,12 +87,12 @@ class Document:
 
     @operation(scope=None, also={304: None})
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """This document."""
+        """Return this OpenAPI document."""
         responses.published(req, resp, self._encoded, media_type=falcon.MEDIA_JSON)
 
 
 def document(routes: Mapping[str, object]) -> dict[str, Any]:
-    """The OpenAPI document of a route table."""
+    """Return the OpenAPI document of a route table."""
     promises = [
         (template, resource, method, promise)
         for template, resource in routes.items()
@@ -123,14 +124,15 @@ def document(routes: Mapping[str, object]) -> dict[str, Any]:
 
 
 def tag_of(template: str) -> str:
-    """The group of a route: what its path begins with."""
+    """Return the tag of a route: the first part of its path."""
     first = template.removeprefix("/v1").split("/")[1].partition(".")[0]
     return "documentation" if first in DOCUMENTATION else first
 
 
 def operation_id(template: str, method: str) -> str:
-    """The stable name of an operation: ``post_session_cancel``; one behind which an id stands is
-    written in the singular.
+    """Return the stable ID of an operation: ``post_session_cancel``.
+
+    A part that is followed by an ID is written in the singular.
     """
     parts = (template.removeprefix("/v1").strip("/") or "index").split("/")
     words = [method.lower()]
@@ -148,7 +150,7 @@ def _singular(word: str) -> str:
 
 
 def problems_of(promise: Operation) -> list[type[ServiceError]]:
-    """All that may go wrong with an operation, by status and name."""
+    """Return all problems that an operation may return, by status and name."""
     found: set[type[ServiceError]] = {InternalError, InvalidParameter, *promise.problems}
     if promise.scope is not None:
         found |= {Unauthenticated, MissingScope, RateLimited, StoreUnavailable}
@@ -168,7 +170,7 @@ def problems_of(promise: Operation) -> list[type[ServiceError]]:
 
 
 class _Writer:
-    """Writes operations, and knows which components they speak of."""
+    """Writes operations and collects the components that they refer to."""
 
     def __init__(self, promises: list[Operation]) -> None:
         kinds: dict[type[msgspec.Struct], None] = {ProblemDetails: None}
@@ -180,12 +182,12 @@ class _Writer:
             given = (promise.query, *promise.takes.values())
             inline |= dict.fromkeys(kind for kind in given if kind is not None)
         self._schemas = json_schemas.components(list(kinds))
-        # Queries and forms are written out where they belong: they cannot say null.
+        # Queries and forms are inlined because they cannot contain null.
         self._inline = json_schemas.components(list(inline))
         self._problems = {kind.name: kind for each in promises for kind in problems_of(each)}
 
     def components(self) -> dict[str, Any]:
-        """What the operations refer to."""
+        """Return the components of the document."""
         return {
             "schemas": self._schemas,
             "examples": {
@@ -197,8 +199,8 @@ class _Writer:
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "An API key, `clamor_...`. An operation names the scope that"
-                    " its key must have; a key of an administrator has them all.",
+                    "description": "An API key, `clamor_...`. Each operation names the scope that"
+                    " the key needs; a key with the scope `admin` has all scopes.",
                 }
             },
         }
@@ -206,7 +208,7 @@ class _Writer:
     def operation(
         self, template: str, method: str, promise: Operation, *, docstring: str | None
     ) -> dict[str, Any]:
-        """One operation of a path."""
+        """Return an operation of a path."""
         example = EXAMPLES.get(f"{method} {template}", Example())
         summary, _, more = prose(docstring).partition("\n\n")
         first, stop, rest = summary.partition(". ")
@@ -301,7 +303,7 @@ class _Writer:
             for name, response in itertools.product(LANGUAGE_HEADERS, responses.values()):
                 response["headers"][name] = {"$ref": f"#/components/headers/{name}"}
         for status, written in _refusals(promise).items():
-            # What is answered with 503 may be an answer, too.
+            # An operation may also define an answer of its own for the status, such as 503.
             known = responses.setdefault(status, {"headers": {}, "content": {}})
             known["headers"] |= written["headers"]
             known["content"] |= written["content"]
@@ -320,13 +322,13 @@ def _schema_of(media: str, kind: type[msgspec.Struct] | type[bytes] | None) -> S
     if media == falcon.MEDIA_JSON:
         return {"type": "object"}
     if media == "text/event-stream":
-        # Whether a schema is of the whole or of each event, this version of OpenAPI leaves open.
+        # OpenAPI 3.1 does not define whether a schema applies to the stream or to each event.
         return {}
     return {"type": "string"} if media.startswith("text/") else BINARY
 
 
 def _refusals(promise: Operation) -> dict[int, dict[str, Any]]:
-    """The problems of an operation as responses by their status."""
+    """Return the problems of an operation as responses, by status."""
     by_status: dict[int, dict[str, Any]] = {}
     for kind in problems_of(promise):
         told = {"$ref": f"#/components/examples/{kind.name}"}
@@ -358,12 +360,12 @@ def _path_parameters(template: str) -> Iterator[dict[str, Any]]:
 
 def _needs(promise: Operation) -> str:
     if promise.scope is None:
-        return "No key is needed."
-    return f"Needs a key with the scope `{promise.scope}`."
+        return "No API key is needed."
+    return f"Requires an API key with the scope `{promise.scope}`."
 
 
 def problem_example(kind: type[ServiceError]) -> dict[str, Any]:
-    """What a problem looks like."""
+    """Return an example of a problem."""
     return {
         "type": TYPES + kind.name,
         "title": kind.title,

@@ -1,7 +1,6 @@
-"""JSON Schema of the structs that go over the wire, with the words that stand beside their fields.
+"""JSON Schemas of the structs of requests and answers, with the descriptions of their fields.
 
-msgspec makes the schemas; the comments that begin with ``#:`` it cannot see, so they are read from
-the source.
+msgspec generates the schemas. It cannot see ``#:`` comments, so these are read from the source.
 """
 
 from __future__ import annotations
@@ -19,24 +18,24 @@ import msgspec
 Schema = dict[str, Any]
 
 REF = "#/components/schemas/{name}"
-#: A file, or bytes as they are.
+#: A file, or raw bytes.
 BINARY: Schema = {"type": "string", "format": "binary"}
 
 _ROLE = re.compile(r":[a-z]+:`~?([^`]+)`")
-#: Where a docstring goes on for readers of the code: a heading of numpy's style.
+#: A numpy-style heading, after which a docstring is for readers of the code only.
 _SECTION = re.compile(r"^\w[\w ]*\n-{3,}$", re.MULTILINE)
 
 
 def prose(docstring: str | None) -> str:
-    """A docstring as a reader of the API may see it: Markdown, without what speaks of code."""
+    """Convert a docstring to Markdown for API users, without sections and roles for the code."""
     text = _SECTION.split(inspect.cleandoc(docstring or ""))[0]
     text = _ROLE.sub(r"`\1`", text).replace("``", "`")
-    # Lines are broken for the source; only what stands apart is a paragraph.
+    # Line breaks only fit the source width; blank lines separate paragraphs.
     return "\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n"))
 
 
 def components(kinds: Sequence[type[msgspec.Struct]]) -> dict[str, Schema]:
-    """The schemas of some structs, and of all that they are made of, by their names."""
+    """Return the schemas of structs and of the structs that they contain, by name."""
     _, schemas = msgspec.json.schema_components(kinds, ref_template=REF)
     for kind in _with_parts(kinds):
         schema = schemas[kind.__name__]
@@ -53,9 +52,9 @@ def components(kinds: Sequence[type[msgspec.Struct]]) -> dict[str, Schema]:
 
 
 def fields_of(kind: type[msgspec.Struct], *, schema: Schema) -> Iterator[tuple[Schema, bool, str]]:
-    """Each field of a query or a form: its schema, whether it is required, and its name.
+    """Yield each field of a query or a form: its schema, whether it is required, and its name.
 
-    Neither can say null: what is not given is left out.
+    Queries and forms cannot contain null: a value that is not set is left out.
     """
     for field in msgspec.structs.fields(kind):
         given = dict(schema["properties"][field.encode_name])
@@ -71,7 +70,7 @@ def fields_of(kind: type[msgspec.Struct], *, schema: Schema) -> Iterator[tuple[S
 
 
 def comments_of(kind: type[msgspec.Struct]) -> dict[str, str]:
-    """The ``#:`` comments above the fields of a struct and its bases, by the fields' names."""
+    """Return the ``#:`` comments above the fields of a struct and its bases, by field name."""
     found: dict[str, str] = {}
     for each in reversed(kind.__mro__):
         if not issubclass(each, msgspec.Struct) or each is msgspec.Struct:
@@ -89,7 +88,7 @@ def comments_of(kind: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def _above(lines: Sequence[str], index: int) -> str:
-    """The comment that stands right above a line."""
+    """Return the ``#:`` comment directly above a line."""
     first = index
     while first and lines[first - 1].lstrip().startswith("#:"):
         first -= 1
@@ -97,7 +96,7 @@ def _above(lines: Sequence[str], index: int) -> str:
 
 
 def _with_parts(kinds: Sequence[type[msgspec.Struct]]) -> Iterator[type[msgspec.Struct]]:
-    """The structs, and those that their fields are made of, each once."""
+    """Yield structs and the structs in their fields, each once."""
     waiting, seen = list(kinds), set()
     while waiting:
         kind = waiting.pop()
@@ -116,7 +115,7 @@ def _structs_in(kind: Any) -> list[type[msgspec.Struct]]:
 
 
 def _date(schema: Schema, kind: Any) -> None:
-    """Say of times what they look like; msgspec does so only where it refuses others."""
+    """Set the format of times; msgspec sets it only for those that require a time zone."""
     if kind is datetime:
         schema["format"] = "date-time"
     elif datetime in getattr(kind, "__args__", ()):
@@ -126,7 +125,7 @@ def _date(schema: Schema, kind: Any) -> None:
 
 
 def _file(schema: Schema) -> Schema:
-    """A field of a form; msgspec takes bytes for base64, but files are sent as they are."""
+    """Adapt a field of a form: msgspec describes bytes as base64, but files are sent raw."""
     if schema.pop("contentEncoding", None):
         schema |= BINARY
     if "items" in schema:

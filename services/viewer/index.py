@@ -1,4 +1,4 @@
-"""``/``: the start page for a browser, and an index of the API for any other client."""
+"""``/``: a redirect to the start page for browsers, and an index of the API for other clients."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import msgspec
 from services.http import responses
 from services.http.operations import operation
 
-#: Where a browser is sent.
+#: The redirect target for browsers.
 START_PAGE = "/sessions"
 
 
 class UploadLimits(msgspec.Struct, kw_only=True):
     """Limits that a client should check before it sends anything."""
 
-    #: Of one recording.
+    #: Maximum size of one recording.
     max_upload_bytes: int
 
 
 class Index(msgspec.Struct, kw_only=True):
-    """The service, its limits, and the paths to begin with."""
+    """Name, version, limits and main paths of the service."""
 
     name: str
     version: str
@@ -59,10 +59,10 @@ class IndexItem:
 
     @operation(scope=None, answer=Index, also={303: None, 304: None})
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Return the name, version, limits and first paths of the service. A client that prefers
-        HTML, as browsers do, is sent to the start page by 303.
+        """Return the name, version, limits and main paths of the service. A client that prefers
+        HTML, such as a browser, is redirected to the start page with 303.
         """
-        # Both answers are stored under one address: a cache must not mix them up.
+        # Both answers have the same URL: a cache must not mix them up.
         resp.append_header("Vary", "Accept")
         if _prefers_html(req):
             resp.status = falcon.HTTP_303

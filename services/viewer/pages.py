@@ -18,7 +18,7 @@ from services.http.errors import UnknownRoute
 from services.http.operations import operation
 
 FOLDER = "page"
-#: What a caller can do about each kind of problem, for the pages to show beside it.
+#: A generated file with the remedy for each kind of problem, which the pages display.
 REMEDIES = "remedies.json"
 MEDIA_TYPES = {
     "css": "text/css; charset=utf-8",
@@ -27,7 +27,7 @@ MEDIA_TYPES = {
     "json": falcon.MEDIA_JSON,
     "svg": "image/svg+xml",
 }
-#: Scripts, styles and calls to this server alone; pictures and sound also from the page's memory.
+#: Scripts, styles and requests only from and to this server; pictures and sound also from blobs.
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -56,7 +56,7 @@ def files() -> dict[str, bytes]:
 
 
 def answer(req: falcon.Request, resp: falcon.Response, content: bytes, *, name: str) -> None:
-    """Answer with a file of a name."""
+    """Answer with the file called ``name``."""
     resp.set_headers(HEADERS)
     responses.published(req, resp, content, media_type=MEDIA_TYPES[name.rpartition(".")[2]])
 
@@ -67,7 +67,7 @@ class StartPage:
     def __init__(self, page: dict[str, bytes]) -> None:
         self._html = page["start.html"]
 
-    # The filters of the list stand in the query: the page reads them, and the API checks them.
+    # The query contains the filters of the list: the page reads them, and the API validates them.
     @operation(
         scope=None, media=falcon.MEDIA_HTML, also={304: None}, is_described=False, any_query=True
     )
@@ -84,7 +84,7 @@ class SessionPage:
 
     @operation(scope=None, media=falcon.MEDIA_HTML, also={304: None}, is_described=False)
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
-        """Answer with the page of a session; the same for all: it asks for the session itself."""
+        """Answer with the page of a session, which is the same for all: it fetches the session."""
         answer(req, resp, self._html, name="session.html")
 
 
@@ -98,7 +98,7 @@ class PageFiles:
         scope=None, media="*/*", also={304: None}, problems=(UnknownRoute,), is_described=False
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
-        """Answer with a file that the pages are made of."""
+        """Answer with a file used by the pages."""
         content = self._page.get(name)
         if content is None:
             raise UnknownRoute("the pages have no file of this name")

@@ -1,7 +1,7 @@
-"""``/v1/users`` and ``/v1/keys``: who may call, and by which keys. For administrators.
+"""``/v1/users`` and ``/v1/keys``: users and their API keys. For administrators.
 
-What the endpoints and the commands (``account_commands.py``) have in common stands first; it takes
-a database session, as the queries do, and never commits.
+The functions at the top are shared with the commands (``account_commands.py``). They take a
+database session, as the queries do, and never commit.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from services.http.errors import (
 from services.http.operations import body_of, operation
 from services.http.responses import answer
 
-#: Users that the list shows.
+#: Upper bound on the users in the list.
 LISTED = 1_000
-#: Active keys of one name: the one in use, and the one that takes its place.
+#: Active keys with one name: the one in use and its replacement.
 MOST_ACTIVE = 2
 
 
@@ -47,7 +47,7 @@ def make_user(
     name: str,
     max_audio_s_per_month: float | None = None,
 ) -> schemas.User:
-    """Make a user; raises :class:`UserExists`."""
+    """Create a user; raises :class:`UserExists`."""
     try:
         with db.begin_nested():
             row = account_queries.add_user(
@@ -70,8 +70,8 @@ def make_key(
     requests_per_s: float | None = None,
     key_id: str | None = None,
 ) -> schemas.MadeKey:
-    """Make a key of a user; raises :class:`UserNotFound` or :class:`TooManyKeys`."""
-    # Under the user's lock, so that two at once cannot make a third.
+    """Create a key for a user; raises :class:`UserNotFound` or :class:`TooManyKeys`."""
+    # Lock the user, so that concurrent requests cannot exceed the limit.
     if account_queries.lock_user(db, user_id) is None:
         raise UserNotFound(f"no user has the id {user_id}")
     if account_queries.count_active(db, user_id, name) >= MOST_ACTIVE:
@@ -92,14 +92,14 @@ def rotate_key(
     overlap_hours: int,
     new_id: str | None = None,
 ) -> schemas.MadeKey:
-    """Make a key like another one, which is taken for some hours yet.
+    """Create a key with the settings of an old one, which stays valid for ``overlap_hours``.
 
     Raises
     ------
     KeyNotFound, TooManyKeys
     """
     old = found_key(db, key_id)
-    # It lives as long as the old one did: from now on.
+    # The new key gets the full lifetime of the old one, counted from now.
     life = None if old.expires_at is None else old.expires_at - old.created_at
     now = session_queries.clock(db)
     made = make_key(
@@ -112,12 +112,12 @@ def rotate_key(
 
 
 def told_before(store: Store, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-    """Whether an earlier attempt at a request made a key; it cannot be shown again.
+    """Return False if no earlier attempt of this request created a key.
 
     Raises
     ------
     SecretNotShown
-        If it did.
+        If one did: the secret of the key cannot be shown again.
     """
     key_id = keys.id_of(made_id)
     with store.reading() as db:
@@ -129,7 +129,7 @@ def told_before(store: Store, resp: falcon.Response, made_id: uuid.UUID) -> bool
 
 
 def found_key(db: Session, key_id: str) -> ApiKey:
-    """The row of a key; raises :class:`KeyNotFound`."""
+    """Return the row of a key; raises :class:`KeyNotFound`."""
     row = account_queries.get_key(db, key_id)
     if row is None:
         raise KeyNotFound(f"no key has the id {key_id}")
@@ -137,7 +137,7 @@ def found_key(db: Session, key_id: str) -> ApiKey:
 
 
 def _named(change: msgspec.Struct) -> dict[str, Any]:
-    """The fields of a change that were given."""
+    """Return the fields that a change sets."""
     fields = msgspec.structs.asdict(change)
     return {name: value for name, value in fields.items() if value is not msgspec.UNSET}
 
@@ -150,7 +150,7 @@ class UserList:
 
     @operation(scope=ADMIN, answer=schemas.UserPage)
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """The users, newest first."""
+        """List users, newest first."""
         with self._store.reading() as db:
             rows = account_queries.users(db, limit=LISTED)
         answer(resp, schemas.UserPage(items=[schemas.User.of(row) for row in rows]))
@@ -163,7 +163,7 @@ class UserList:
         problems=(InvalidBody, UserExists),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Make a user, who has no key yet."""
+        """Create a user, without a key."""
         asked = body_of(req, schemas.NewUser)
         with self._store.transaction() as db:
             user = make_user(
@@ -174,7 +174,7 @@ class UserList:
         answer(resp, user, status=201)
 
     def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-        """Answer with the user that an earlier attempt made."""
+        """Answer with the user that an earlier attempt of this request created."""
         with self._store.reading() as db:
             row = account_queries.get_user(db, made_id)
         if row is None:
@@ -192,7 +192,7 @@ class UserItem:
 
     @operation(scope=ADMIN, answer=schemas.User, problems=(UserNotFound,))
     def on_get(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
-        """One user."""
+        """Return a user."""
         with self._store.reading() as db:
             row = account_queries.get_user(db, user_id)
         if row is None:
@@ -206,7 +206,7 @@ class UserItem:
         problems=(InvalidBody, UserNotFound),
     )
     def on_patch(self, req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
-        """Let a user have another number of seconds of audio analysed a month."""
+        """Change a user's monthly quota of audio."""
         asked = body_of(req, schemas.UserChange)
         with self._store.transaction() as db:
             row = account_queries.change_user(db, user_id, _named(asked))
@@ -224,7 +224,7 @@ class UserSwitch:
 
     @operation(scope=ADMIN, answer=schemas.User, problems=(UserNotFound,))
     def on_post(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
-        """Take none of the user's keys any more, or take them again; their things are kept."""
+        """Disable or re-enable a user. A disabled user's keys are rejected; their data is kept."""
         with self._store.transaction() as db:
             row = account_queries.disable_user(db, user_id, disabled=self._disables)
             if row is None:
@@ -241,7 +241,7 @@ class UserKeys:
 
     @operation(scope=ADMIN, answer=schemas.KeyPage, problems=(UserNotFound,))
     def on_get(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
-        """The user's keys, newest first, without their secrets."""
+        """List a user's keys, newest first, without their secrets."""
         with self._store.transaction() as db:
             if account_queries.get_user(db, user_id) is None:
                 raise UserNotFound(f"no user has the id {user_id}")
@@ -257,7 +257,7 @@ class UserKeys:
         secret=True,
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
-        """Make a key. Its secret is in this answer and nowhere else."""
+        """Create a key. Its secret is returned only in this answer."""
         asked = body_of(req, schemas.NewKey)
         with self._store.transaction() as db:
             days = asked.expires_in_days
@@ -273,7 +273,7 @@ class UserKeys:
         answer(resp, made, status=201)
 
     def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-        """Refuse to show the key again that an earlier attempt made."""
+        """Refuse to show the secret of a key that an earlier attempt of this request created."""
         return told_before(self._store, resp, made_id)
 
 
@@ -285,7 +285,7 @@ class KeyItem:
 
     @operation(scope=ADMIN, answer=schemas.Key, problems=(KeyNotFound,))
     def on_get(self, _req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
-        """One key, without its secret."""
+        """Return a key, without its secret."""
         with self._store.reading() as db:
             row = found_key(db, key_id)
         answer(resp, schemas.Key.of(row))
@@ -297,7 +297,7 @@ class KeyItem:
         problems=(InvalidBody, KeyNotFound),
     )
     def on_patch(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
-        """Let a key make another number of requests, within a second or so."""
+        """Change the rate limit of a key. It takes effect within about a second."""
         asked = body_of(req, schemas.KeyChange)
         with self._store.transaction() as db:
             found_key(db, key_id)
@@ -306,7 +306,7 @@ class KeyItem:
 
     @operation(scope=ADMIN, answer=schemas.Key, problems=(KeyNotFound,))
     def on_delete(self, _req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
-        """Take a key no more, from the next request on. Revoking it again changes nothing."""
+        """Revoke a key, effective with the next request. Revoking it again changes nothing."""
         with self._store.transaction() as db:
             found_key(db, key_id)
             row = account_queries.revoke_key(db, key_id)
@@ -330,7 +330,9 @@ class KeyRotate:
         secret=True,
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
-        """Make a key like this one, which is taken for ``overlap_hours`` yet."""
+        """Rotate a key: create a new one with the same settings. The old key stays valid for
+        ``overlap_hours``.
+        """
         asked = body_of(req, schemas.Rotation)
         with self._store.transaction() as db:
             made = rotate_key(
@@ -341,5 +343,5 @@ class KeyRotate:
         answer(resp, made, status=201)
 
     def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-        """Refuse to show the key again that an earlier attempt made."""
+        """Refuse to show the secret of a key that an earlier attempt of this request created."""
         return told_before(self._store, resp, made_id)

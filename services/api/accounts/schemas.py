@@ -1,4 +1,4 @@
-"""What goes in and out about users and keys."""
+"""Requests and answers about users and keys."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ from db.tables.accounts import User as UserRow
 
 Scope = Literal["sessions:write", "sessions:read", "models:write", "reports:read", "admin"]
 
-#: Longest life of a key that is told in days: ten years.
+#: Longest lifetime of a key that expires: ten years.
 MOST_DAYS = 3_650
 
-#: Names of scopes in a request, one that is named twice among them.
+#: Upper bound on the scopes of a request, duplicates included.
 MOST_SCOPES = 20
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
-#: Something at something: whether mail arrives there is nothing that Clamor needs to know. Blanks
-#: and control characters are told one by one: what ``\s`` is, regular expressions disagree on.
+#: Any ``local@domain``: whether mail is delivered there does not matter. Blanks and
+#: control characters are listed one by one because regex engines disagree on ``\s``.
 Email = Annotated[
     str,
     msgspec.Meta(pattern=r"^[^@\x00-\x20\x7f-\xa0]+@[^@\x00-\x20\x7f-\xa0]+$", max_length=254),
 ]
 
 
-#: Requests a second.
+#: Requests per second.
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 
 
 class NewUser(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A user to be made."""
+    """A new user."""
 
     email: Email
     name: Name
-    #: Seconds of audio a month; null for as many as the installation's users may have.
+    #: Quota in seconds of audio per month; null for the default of the installation.
     max_audio_s_per_month: Seconds | None = None
 
 
 class UserChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What shall be another way with a user; what is not named stays."""
+    """A change of a user. Fields that are left out keep their values."""
 
-    #: Seconds of audio a month; null for as many as the installation's users may have.
+    #: Quota in seconds of audio per month; null for the default of the installation.
     max_audio_s_per_month: Seconds | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class User(msgspec.Struct, kw_only=True):
-    """Somebody on whose behalf recordings are analysed."""
+    """A user, who owns recordings and keys."""
 
     id: uuid.UUID
     email: str
     name: str
     created_at: datetime
-    #: Since when none of the user's keys is taken; null while they are.
+    #: When the user was disabled; null while enabled.
     disabled_at: datetime | None
-    #: Seconds of audio a month; null for the installation's limit.
+    #: Quota in seconds of audio per month; null for the default of the installation.
     max_audio_s_per_month: float | None
 
     @classmethod
     def of(cls, row: UserRow) -> User:
-        """The user of a row."""
+        """Convert a row to a user."""
         return msgspec.convert(row, cls, from_attributes=True)
 
 
@@ -74,28 +74,28 @@ class UserPage(msgspec.Struct, kw_only=True):
 
 
 class NewKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A key to be made."""
+    """A new key."""
 
-    #: What it is for. Of one name a user has two active keys at most.
+    #: The purpose of the key. A user may have at most two active keys with the same name.
     name: Name
     scopes: Annotated[list[Scope], msgspec.Meta(min_length=1, max_length=MOST_SCOPES)]
-    #: After how many days it is no longer taken; null for never.
+    #: Days until the key expires; null for a key that does not expire.
     expires_in_days: Annotated[int, msgspec.Meta(ge=1, le=MOST_DAYS)] | None = None
-    #: How many requests it may make; null for as many as the installation's keys may.
+    #: Rate limit in requests per second; null for the default of the installation.
     requests_per_s: Rate | None = None
 
 
 class KeyChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What shall be another way with a key; what is not named stays."""
+    """A change of a key. Fields that are left out keep their values."""
 
-    #: How many requests it may make; null for as many as the installation's keys may.
+    #: Rate limit in requests per second; null for the default of the installation.
     requests_per_s: Rate | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Rotation(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """How a key gives way to a new one."""
+    """A request to rotate a key."""
 
-    #: For how many hours the old key is still taken.
+    #: Hours for which the old key stays valid.
     overlap_hours: Annotated[int, msgspec.Meta(ge=0, le=24 * 90)] = 24
 
 
@@ -109,12 +109,12 @@ class Key(msgspec.Struct, kw_only=True):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
-    #: Null for the installation's rate.
+    #: Rate limit in requests per second; null for the default of the installation.
     requests_per_s: float | None
 
     @classmethod
     def of(cls, row: ApiKey) -> Key:
-        """The key of a row."""
+        """Convert a row to a key."""
         return msgspec.convert(row, cls, from_attributes=True)
 
 
@@ -125,7 +125,7 @@ class KeyPage(msgspec.Struct, kw_only=True):
 
 
 class MadeKey(msgspec.Struct, kw_only=True):
-    """A key that was just made; ``secret`` is what its holder shows, and is told this once."""
+    """A new key. ``secret`` is the API key to send with requests; it is shown only once."""
 
     key: Key
     secret: str

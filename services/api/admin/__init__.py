@@ -1,1 +1,1 @@
-"""Health, metrics, usage, and the scheduled jobs."""
+"""Health, metrics, usage, and periodic jobs."""

@@ -1,4 +1,4 @@
-"""``/health``: may this process live, and may it be given requests?"""
+"""``/health``: liveness and readiness probes of an API process."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from services.http.responses import answer
 
 
 class Live:
-    """``GET /health/live``: this process answers."""
+    """``GET /health/live``: the liveness probe."""
 
     @operation(scope=None, answer=schemas.Health)
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """Always ok: a process that cannot answer is found by its silence."""
+        """Check that the process is alive. Any answer is 200; a hung process gives none."""
         answer(resp, schemas.Health(status="ok", checks={}))
 
 
 class Ready:
-    """``GET /health/ready``: a recording that is posted now will be kept.
+    """``GET /health/ready``: the readiness probe: a recording uploaded now will be stored.
 
-    A broker that is away is shown but does not make the process unready: uploads are kept, and
-    recovery sends their messages later.
+    An unavailable broker is reported but does not make the process unready: uploads are stored,
+    and recovery sends their messages later.
     """
 
     def __init__(self, store: Store, blobs: Blobs, publisher: Publisher) -> None:
@@ -44,10 +44,15 @@ class Ready:
 
     @operation(scope=None, answer=schemas.Health, also={503: schemas.Health})
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """200 if the schema is new enough and the blob store answers and has room, else 503."""
+        """Check that the process is ready for requests.
+
+        The status is 200 if the database schema is recent enough and the blob store responds and
+        has free space, otherwise 503. An unavailable broker is reported in ``checks`` and does not
+        change the status.
+        """
         asked = self._needed | self._shown
         for check in asked.values():
-            # All at once: a probe waits for the slowest of them, and never for long.
+            # In parallel: a probe waits only for the slowest check, up to its timeout.
             check.ask()
         checks = {name: check.get() or "away" for name, check in asked.items()}
         ready = all(checks[name] == "ok" for name in self._needed)
@@ -63,7 +68,7 @@ class Ready:
 
 
 def _check(name: str, check: Callable[[], None]) -> CachedProbe[str]:
-    """A check to be asked anew by each probe; without an answer, something is away."""
+    """Return a check that runs for every probe; a timeout means that the service is down."""
 
     def outcome() -> str:
         try:

@@ -1,4 +1,4 @@
-"""``/v1/jobs``: the periodic jobs, their runs, and a run for the asking. For administrators."""
+"""``/v1/jobs``: periodic jobs, their runs, and runs on request. For administrators."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from services.http.errors import InvalidBody, InvalidParameter, JobNotFound
 from services.http.operations import body_of, operation, query_of
 from services.http.responses import answer
 
-#: Runs of a job that the list shows.
+#: Runs listed by default.
 PAGE_ITEMS = 50
 MAX_PAGE_ITEMS = 1_000
 
@@ -35,17 +35,17 @@ class Run(Task, kw_only=True):
 
     #: The name of the job.
     job: str
-    #: The time of the schedule that it ran for; of a run that was asked for, when that was.
+    #: The scheduled time of the run; for a requested run, the time of the request.
     slot: datetime
-    #: ``clock``, ``steward`` (recovery, which fills slots that were missed) or ``person``.
+    #: What started the run: ``clock``, ``steward`` (recovery of a missed slot) or ``person``.
     source: str
     options: dict[str, Any]
-    #: What it did; null until it has ended well.
+    #: The result of the run; null unless it has completed.
     result: dict[str, Any] | None
 
     @classmethod
     def of(cls, row: JobRun) -> Run:
-        """The run of a row."""
+        """Convert a row to a run."""
         values = {name: getattr(row, name) for name in cls.__struct_fields__ if name != "problem"}
         return cls(**values, problem=msgspec.convert(row.problem, Problem | None))
 
@@ -54,7 +54,7 @@ class Job(msgspec.Struct, kw_only=True):
     """A periodic job."""
 
     name: str
-    #: Minute, hour, day of month, month, day of week, in UTC.
+    #: Cron expression in UTC: minute, hour, day of month, month, day of week.
     cron: str
     why: str
     next_at: datetime
@@ -62,7 +62,7 @@ class Job(msgspec.Struct, kw_only=True):
 
     @classmethod
     def of(cls, job: ScheduledJob, latest: JobRun | None, *, now: datetime) -> Job:
-        """A job of the schedule, with its newest run."""
+        """Combine a scheduled job with its latest run."""
         return cls(
             name=job.name,
             cron=job.cron,
@@ -73,36 +73,36 @@ class Job(msgspec.Struct, kw_only=True):
 
 
 class JobPage(msgspec.Struct, kw_only=True):
-    """The jobs, in the order of the schedule."""
+    """The periodic jobs, in the order of the schedule."""
 
     items: list[Job]
 
 
 class RunPage(msgspec.Struct, kw_only=True):
-    """The newest runs of a job, newest first."""
+    """The latest runs of a job, newest first."""
 
     items: list[Run]
 
 
-#: A name or a text in the options of a job.
+#: A name or a string value in the options of a job.
 Word = Annotated[str, msgspec.Meta(max_length=200)]
 
 
 class NewRun(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A run to be made."""
+    """A request to run a job."""
 
-    #: What it shall do otherwise than usual; what a job understands stands in docs/maintenance.md.
+    #: Options that override the defaults of the job; docs/maintenance.md lists them.
     options: Annotated[dict[Word, Word | bool | int | float | None], Few] = {}
 
 
 class RunQuery(msgspec.Struct, kw_only=True):
-    """How many runs are shown."""
+    """How many runs to list."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE_ITEMS)] = PAGE_ITEMS
 
 
 def jobs(store: Store) -> JobPage:
-    """Every job with its newest run."""
+    """Return every job with its latest run."""
     with store.transaction() as db:
         latest, now = job_run_queries.latest_runs(db), session_queries.clock(db)
     return JobPage(items=[Job.of(job, latest.get(job.name), now=now) for job in schedule.JOBS])
@@ -116,9 +116,9 @@ def ask(
     *,
     run_id: uuid.UUID | None = None,
 ) -> Run:
-    """Write a run down, and nudge; raises :class:`JobNotFound`.
+    """Store a run and send its nudge; raises :class:`JobNotFound`.
 
-    Without a publisher recovery sends the nudge, in its next round.
+    Without a publisher, recovery sends the nudge in its next round.
     """
     job = found(name)
     values = {} if publisher else {"nudged_at": claims.seconds_from_now(-1)}
@@ -127,7 +127,7 @@ def ask(
             db, name, session_queries.clock(db), source="person", options=options, run_id=run_id,
             traceparent=tracing.current(), **values,
         )  # fmt: skip
-        # The clock of a transaction that waits for nothing does not stand still.
+        # Only a slot that exists is refused, and `clock` returns the current time of each call.
         assert run_id is not None
         row = job_run_queries.get_run(db, run_id)
         assert row is not None
@@ -138,7 +138,7 @@ def ask(
 
 
 def found(name: str) -> ScheduledJob:
-    """The job of a name; raises :class:`JobNotFound`."""
+    """Return the job with a name; raises :class:`JobNotFound`."""
     job = schedule.job_named(name)
     if job is None:
         raise JobNotFound(f"there is no job {name!r}")
@@ -153,7 +153,7 @@ class JobList:
 
     @operation(scope=ADMIN, answer=JobPage)
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """The periodic jobs, when each is next, and how the newest run of each ended."""
+        """List the periodic jobs, each with its next run time and the result of its latest run."""
         answer(resp, jobs(self._store))
 
 
@@ -168,7 +168,7 @@ class JobRuns:
         scope=ADMIN, query=RunQuery, answer=RunPage, problems=(JobNotFound, InvalidParameter)
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, job: str) -> None:
-        """The newest runs of a job, newest first."""
+        """List the latest runs of a job, newest first."""
         asked = query_of(req, RunQuery)
         found(job)
         with self._store.reading() as db:
@@ -179,13 +179,13 @@ class JobRuns:
         scope=ADMIN, body=NewRun, answer=Run, status=202, problems=(JobNotFound, InvalidBody)
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, job: str) -> None:
-        """Have a job run once more; it waits for a run of its kind that is under way."""
+        """Run a job now. If a run of the same job is in progress, the new one waits for it."""
         asked = body_of(req, NewRun)
         run = ask(self._store, self._publisher, job, asked.options, run_id=idempotency.new_id(req))
         _answer(resp, run)
 
     def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-        """Answer with the run that an earlier attempt asked for."""
+        """Answer with the run that an earlier attempt of this request created."""
         with self._store.reading() as db:
             row = job_run_queries.get_run(db, made_id)
         if row is not None:

@@ -1,9 +1,9 @@
-"""``GET /metrics``: the queues and the sessions, for Prometheus.
+"""``GET /metrics``: queues and sessions, for Prometheus.
 
-These figures are the installation's and not this process's, so every API process gives the same;
-its own requests are told by ``http_metrics.py`` and ``records.py``.
-They are looked up when they are asked for, and kept for some seconds. A witness that does not
-answer in time costs the scrape its figures, and never a thread that waits.
+These metrics describe the installation, so every API process returns the same values;
+``http_metrics.py`` and ``request_log.py`` add metrics of the process's own requests.
+Values are read at a scrape and cached for a few seconds. If the broker or the database does not
+respond in time, the scrape lacks its metrics; no thread waits for it.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from db.tables.job_runs import JobRun
 from services.http.cached_probe import CachedProbe
 from services.http.operations import operation
 
-#: How long an answer is good for. Longer spares the broker and the database; shorter is fresher.
+#: Cache lifetime. Longer spares the broker and the database; shorter gives fresher values.
 FRESH_S = 5.0
-#: The same for the sessions that have ended: they are counted by reading their whole table, which
-#: took 0.3 s for 200,000 of them.
+#: Cache lifetime of the count of finished sessions, which scans the whole table: 0.3 s for
+#: 200,000 sessions.
 FRESH_FINISHED_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """What the database says."""
+    """Values read from the database."""
 
     backlogs: dict[str, Backlog]
     unfinished: dict[str, int]
     oldest_unfinished_s: float | None
-    #: The latest health check; None while none was made.
+    #: The latest health check; None before the first.
     health: JobRun | None
 
 
 class Figures(Collector):
-    """Asks the witnesses at a scrape."""
+    """Collects metrics from the broker and the database at a scrape."""
 
     def __init__(self, store: Store, broker: dramatiq.Broker, settings: Settings) -> None:
         self._store = store
@@ -65,13 +65,13 @@ class Figures(Collector):
         )
 
     def describe(self) -> list[Metric]:
-        """Nothing: registering asks nobody."""
+        """Return no descriptions, so registration does not trigger a scrape."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Every figure that is known now."""
+        """Yield the metrics that are available."""
         for latest in (self._depths, self._rows, self._finished):
-            # All at once, so that a scrape waits for the slowest of them and not for the sum.
+            # In parallel: a scrape waits for the slowest source, not for the sum.
             latest.ask()
         depths, rows = self._depths.get(), self._rows.get()
         yield _one("broker_up", "Whether the broker answers", float(depths is not None))
@@ -104,16 +104,16 @@ def _of_broker(depths: list[Depth]) -> Iterator[Metric]:
         {queue: depth.ready for queue, depth in by_queue.items()},
     )  # fmt: skip
     yield _each(
-        "queue_dead", "Dead letters, kept to be looked at and replayed", "queue",
+        "queue_dead", "Dead letters, kept for inspection and replay", "queue",
         {queue: depth.dead for queue, depth in by_queue.items()},
     )  # fmt: skip
     yield _each(
-        "queue_consumers", "Worker processes that listen to the queue", "queue",
+        "queue_consumers", "Worker processes that consume the queue", "queue",
         {queue: depth.consumers for queue, depth in by_queue.items()},
     )  # fmt: skip
     yield _each(
         "queue_unacked",
-        "Messages that workers have not answered (with CLAMOR_RABBITMQ_API_URL)",
+        "Messages that workers have not acknowledged (with CLAMOR_RABBITMQ_API_URL)",
         "queue",
         {queue: depth.unacked for queue, depth in by_queue.items() if depth.unacked is not None},
     )
@@ -122,7 +122,7 @@ def _of_broker(depths: list[Depth]) -> Iterator[Metric]:
 def _of_rows(rows: Rows, finished: dict[str, int]) -> Iterator[Metric]:
     by_queue = {nudge.queue: rows.backlogs[kind] for nudge, kind in queues.ROWS.items()}
     yield _each(
-        "queue_held", "Rows that workers hold, or that wait for their next try", "queue",
+        "queue_held", "Rows that workers have claimed, or that wait for a retry", "queue",
         {queue: backlog.held for queue, backlog in by_queue.items()},
     )  # fmt: skip
     yield _each(
@@ -131,7 +131,7 @@ def _of_rows(rows: Rows, finished: dict[str, int]) -> Iterator[Metric]:
     )  # fmt: skip
     yield _each("sessions", "Sessions by their state", "state", rows.unfinished | finished)
     yield _one(
-        "unfinished_oldest_seconds", "Age of the oldest session that has not ended",
+        "unfinished_oldest_seconds", "Age of the oldest unfinished session",
         rows.oldest_unfinished_s or 0.0,
     )  # fmt: skip
 
@@ -142,7 +142,7 @@ def _of_health(run: JobRun) -> Iterator[Metric]:
         yield _one("health_checked_timestamp_seconds", "When the latest health check ended", at)
     checks = (run.result or {}).get("checks", {})
     yield _each(
-        "health_ok", "Whether the latest health check found a part to be well", "part",
+        "health_ok", "Whether a part passed the latest health check", "part",
         {name: float(check["ok"]) for name, check in checks.items()},
     )  # fmt: skip
 
@@ -174,6 +174,8 @@ class Metrics:
 
     @operation(scope=None, media=CONTENT_TYPE_LATEST)
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """Always 200, with what is known."""
+        """Return metrics in the Prometheus text format. The status is always 200; metrics of
+        an unavailable source are left out.
+        """
         resp.content_type = CONTENT_TYPE_LATEST
         resp.data = generate_latest(self._registry)

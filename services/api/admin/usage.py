@@ -1,4 +1,4 @@
-"""``GET /v1/usage``: what a user used, and what is left."""
+"""``GET /v1/usage``: the usage and the quota of a user."""
 
 from __future__ import annotations
 
@@ -18,62 +18,62 @@ from services.http.operations import operation, query_of
 from services.http.quotas import Quota
 from services.http.responses import answer
 
-#: Months of audio that are told.
+#: Upper bound on the months in an answer.
 MOST_MONTHS = 12
-#: The longest period of which requests are told: a million of them took 0.4 s to add up.
+#: Longest period of request counts: summing a million requests took 0.4 s.
 LONGEST_DAYS = 31
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class UsageQuery(msgspec.Struct, kw_only=True):
-    """Whose usage is asked for, and of which time."""
+    """The user and the period to report."""
 
-    #: Somebody else's, for administrators; the caller's own unless given.
+    #: Another user, for administrators. Default: the caller.
     user_id: uuid.UUID | None = None
-    #: The requests' period: from ``since``, a day before ``until`` unless given,
+    #: Start of the period of the request counts. Default: one day before ``until``.
     since: Moment | None = None
-    #: to ``until``, now unless given. At most 31 days.
+    #: End of the period. Default: now. The period is at most 31 days.
     until: Moment | None = None
 
 
 class MonthUsage(msgspec.Struct, kw_only=True):
-    """What was analysed of the recordings that were posted in a calendar month (UTC)."""
+    """Audio analysed of the recordings uploaded in a calendar month (UTC)."""
 
-    #: Such as ``2026-03``.
+    #: The month, such as ``2026-03``.
     month: str
     audio_s: float
     sessions: int
 
 
 class KeyUsage(msgspec.Struct, kw_only=True):
-    """What one key asked for in the period."""
+    """Requests made with one key in the period."""
 
     key_id: str
-    #: Null if there is no such key any more.
+    #: Null if the key no longer exists.
     name: str | None
     requests: int
-    #: Of these, those that were answered with 400 or above.
+    #: Requests answered with a status of 400 or above.
     errors: int
     bytes_in: int
     bytes_out: int
 
 
 class Usage(msgspec.Struct, kw_only=True):
-    """What a user used, and what is left."""
+    """The usage and the quota of a user."""
 
     user_id: uuid.UUID
-    #: Seconds of audio that may be analysed of what is posted in a month; null for any number.
+    #: Quota: seconds of audio of the recordings uploaded in a month; null for unlimited.
     limit_s: float | None
-    #: Of these, the ones that are used this month.
+    #: Seconds of audio used this month.
     used_s: float
-    #: When the next month begins.
+    #: When the next month begins and the quota resets.
     renews_at: datetime
-    #: The months with usage, the newest first; twelve at most.
+    #: Months with usage, newest first; at most twelve.
     months: list[MonthUsage]
     since: datetime
     until: datetime
-    #: The keys that made requests in the period; who made most comes first.
+    #: Keys used in the period, most requests first.
     keys: list[KeyUsage]
 
 
@@ -89,7 +89,9 @@ class UsageItem:
         problems=(InvalidParameter, UserNotFound),
     )  # fmt: skip
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Seconds of audio by month, and requests by key. A request is there a second later."""
+        """Return seconds of audio by month and requests by key. Requests are counted with a delay
+        of about a second.
+        """
         asked = query_of(req, UsageQuery)
         caller = principal(req)
         user_id = asked.user_id or caller.user_id
@@ -122,7 +124,7 @@ class UsageItem:
 
 
 def _period(asked: UsageQuery, *, now: datetime) -> tuple[datetime, datetime]:
-    """The period that is asked for; raises :class:`InvalidParameter`."""
+    """Return the requested period; raises :class:`InvalidParameter`."""
     until = asked.until or now
     try:
         since = asked.since or until - timedelta(days=1)

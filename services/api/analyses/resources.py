@@ -1,4 +1,4 @@
-"""``/v1/sessions/{session_id}/analysis``: what a session comes to."""
+"""``/v1/sessions/{session_id}/analysis``: the analysis of a finished session."""
 
 from __future__ import annotations
 
@@ -35,9 +35,11 @@ class SessionAnalysis:
         problems=(SessionNotFound, NoAnalysis),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
-        """What was heard for how long, whose the sound was, and how the session went.
+        """Return the analysis of a session.
 
-        It is made when a session ends ``completed`` or ``partial``, without limits.
+        It contains durations and sound energy by noise type, exceedances of limits, and processing
+        statistics. It is computed without limits when a session finishes ``completed`` or
+        ``partial``.
         """
         with self._store.transaction() as db:
             row = analysis_queries.get_analysis(db, session_id, owner=owner(req))
@@ -57,7 +59,7 @@ class SessionAnalysis:
         problems=(SessionNotFound, NotFinished, InvalidBody),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
-        """Have a session's analysis made anew, with limits that its levels are compared with."""
+        """Recompute the analysis of a session, with limits to compare its levels with."""
         asked = body_of(req, NewAnalysis)
         with self._store.transaction() as db:
             session = found(db, session_id, owner=owner(req))
@@ -74,7 +76,7 @@ class SessionAnalysis:
         _answer(resp, analysis)
 
     def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-        """Answer with the analysis that an earlier attempt asked for."""
+        """Answer with the analysis that an earlier attempt of this request started."""
         with self._store.reading() as db:
             row = analysis_queries.asked_analysis(db, made_id, owner=owner(req))
         if row is not None:

@@ -1,4 +1,4 @@
-"""What the API answers of a session's analysis; docs/analytics.md tells how it is reckoned."""
+"""Requests and answers about analyses; docs/analytics.md explains how they are computed."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ LimitsDb = Annotated[list[LimitDb], msgspec.Meta(max_length=MOST_LIMITS)]
 
 
 class Limits(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """For a level of each second one limit or several, in dB by the session's
-    ``level_reference``."""
+    """Limits for the levels of each second: one or several per level, in dB relative to the
+    session's ``level_reference``.
+    """
 
-    #: For the equivalent level.
+    #: Limits for the equivalent level (LAeq).
     laeq: LimitDb | LimitsDb = msgspec.field(name="LAeq", default_factory=list)
-    #: For the greatest level with the time weighting F.
+    #: Limits for the maximum level with time weighting F (LAFmax).
     lafmax: LimitDb | LimitsDb = msgspec.field(name="LAFmax", default_factory=list)
 
     def listed(self) -> dict[str, list[float]]:
-        """The limits by their levels, each once and in order; a level without any is left out."""
+        """Return the limits by level, sorted and unique; levels without limits are left out."""
         given = {"LAeq": self.laeq, "LAFmax": self.lafmax}
         return {
             level: sorted(set(limits if isinstance(limits, list) else [limits]))
@@ -35,33 +36,33 @@ class Limits(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class NewAnalysis(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """An analysis to be made, in the place of the one that there is."""
+    """A request for an analysis, which replaces the existing one."""
 
     limits_db: Limits = msgspec.field(default_factory=Limits)
 
 
 class TypeHeard(msgspec.Struct, kw_only=True):
-    """What was heard of one noise type."""
+    """Statistics of one noise type."""
 
     noise_type: str
-    #: The group of the type; null for a type that is not in the table of noise types.
+    #: The group of the type; null for a type that is not in ``GET /v1/noise-types``.
     group: str | None = None
     events: int
-    #: The lengths of the events, added up: what overlaps counts several times.
+    #: Sum of the durations of the detections: overlaps count several times.
     total_s: float
-    #: For how long it was heard: what overlaps counts once.
+    #: Duration during which the type was detected: overlaps count once.
     heard_s: float
-    #: The share of the recording that ``heard_s`` is.
+    #: ``heard_s`` as a share of the recording.
     heard_share: float
     mean_confidence: float
     min_confidence: float
     max_confidence: float
-    #: Events in each class of confidence: see ``confidence``.
+    #: Number of detections in each confidence class; see ``confidence``.
     confidence_events: list[int]
 
 
 class Confidence(msgspec.Struct, kw_only=True):
-    """How confidence was distributed: the events in each class, from 0 up."""
+    """Histogram of confidence: the number of detections in each class, from 0 up."""
 
     class_width: float
     events: list[int]
@@ -73,14 +74,14 @@ class Minutes(msgspec.Struct, kw_only=True):
     step_s: float
     #: LAeq; null for digital silence, and where no levels are stored.
     laeq_db: list[float | None]
-    #: By noise type how many events began.
+    #: By noise type: the number of detections that start in the minute.
     events_begun: dict[str, list[int]]
-    #: By noise type how many seconds it was heard.
+    #: By noise type: the seconds during which it was detected.
     heard_s: dict[str, list[float]]
 
 
 class LoudEvent(msgspec.Struct, kw_only=True):
-    """One of the loudest events."""
+    """One of the loudest detections."""
 
     start_s: float
     end_s: float
@@ -94,118 +95,118 @@ class EnergyPart(msgspec.Struct, kw_only=True):
     """A part of the sound energy."""
 
     share: float
-    #: The LAeq that the recording would have of this part alone; null if it has no energy.
+    #: The LAeq that the recording would have from this part alone; null if it has no energy.
     laeq_db: float | None
 
 
 class TypeEnergy(EnergyPart, kw_only=True):
-    """The part of a noise type."""
+    """The sound energy of a noise type."""
 
     noise_type: str
 
 
 class Energy(msgspec.Struct, kw_only=True):
-    """Whose the A-weighted sound energy was: all shares together are 1."""
+    """Distribution of the A-weighted sound energy; the shares add up to 1."""
 
     #: LAeq of the whole recording.
     laeq_db: float | None
-    #: The greatest share first. What types overlap in is split equally between them.
+    #: Largest share first. The energy of overlapping types is split equally between them.
     noise_types: list[TypeEnergy]
-    #: Of the time without an event.
+    #: Energy of the time without a detection.
     background: EnergyPart
-    #: Of the time without an event to which nobody has listened, since parts were lost.
+    #: Energy of the time without a detection that was not analysed because parts were lost.
     unheard: EnergyPart
-    #: What has the greatest share: a noise type, or ``background``.
+    #: The source with the largest share: a noise type, or ``background``.
     main_source: str
 
 
 class Exceedance(msgspec.Struct, kw_only=True):
-    """When the level of a second lay above a limit."""
+    """Seconds in which a level exceeded a limit."""
 
     #: ``LAeq`` or ``LAFmax``.
     level: str
     limit_db: float
     above_s: float
-    #: The share of the recording that ``above_s`` is.
+    #: ``above_s`` as a share of the recording.
     above_share: float
-    #: How often; seconds that follow each other are one time.
+    #: Number of exceedances; consecutive seconds count as one.
     exceedances: int
     longest_s: float
-    #: Where the longest begins; null if there is none.
+    #: Start of the longest exceedance; null if there is none.
     longest_start_s: float | None
-    #: By noise type how many seconds it was heard meanwhile.
+    #: By noise type: the seconds above the limit in which it was detected.
     heard_s: dict[str, float]
-    #: How many seconds there was no event meanwhile.
+    #: Seconds above the limit without a detection.
     background_s: float
 
 
 class Stage(msgspec.Struct, kw_only=True):
-    """The runs of one step."""
+    """Runs of one processing step."""
 
     step: str
-    #: By result, such as ``done`` and ``retried``, how many.
+    #: Number of runs by result, such as ``done`` and ``retried``.
     runs: dict[str, int]
-    #: All of them together.
+    #: Total duration of all runs.
     total_s: float
     longest_s: float
-    #: Seconds of audio a second of work.
+    #: Seconds of audio processed per second of work.
     times_real_time: float | None
 
 
 class Processing(msgspec.Struct, kw_only=True):
-    """How the session went."""
+    """Processing statistics of the session."""
 
-    #: From its arrival until a worker took it up.
+    #: Time from upload until a worker started the session.
     waited_s: float | None
-    #: From then to its end.
+    #: Time from that start until the session finished.
     took_s: float | None
-    #: Seconds of audio a second, from when it was taken up to its end.
+    #: Seconds of audio processed per second, from start to finish.
     times_real_time: float | None
     stages: list[Stage]
-    #: Runs that failed and were tried again.
+    #: Runs that failed and were retried.
     retries: int
     spans_total: int
     spans_failed: int
-    #: Seconds that are not in the session's answer.
+    #: Seconds of the recording that are missing from the result.
     missing_s: float
 
 
 class AnalysisResult(msgspec.Struct, kw_only=True):
-    """What a session comes to. Noise types are of events, so ``background`` is none."""
+    """The result of an analysis. Noise types are those of detections, without ``background``."""
 
     duration_s: float
-    #: What all levels and limits refer to.
+    #: The reference of all levels and limits.
     level_reference: str
     events: int
-    #: For how long anything was heard: what overlaps counts once.
+    #: Duration during which anything was detected: overlaps count once.
     heard_s: float
     heard_share: float
-    #: The one that was heard for longest first.
+    #: Noise types, longest duration first.
     noise_types: list[TypeHeard]
     confidence: Confidence
     minutes: Minutes
-    #: At most ten, by LAFmax.
+    #: The loudest detections by LAFmax; at most ten.
     loudest: list[LoudEvent]
     #: Null for digital silence, and where no levels are stored.
     energy: Energy | None
-    #: One for each limit that was asked for; null where no levels are stored.
+    #: One for each requested limit; null where no levels are stored.
     exceedances: list[Exceedance] | None
     processing: Processing
 
 
 class Analysis(Task, kw_only=True):
-    """A session's analysis: ``pending``, then ``completed`` or ``failed``. It has the session's
-    ``id``.
+    """An analysis of a session: ``pending``, then ``completed`` or ``failed``. Its ``id`` is the
+    session's.
     """
 
-    #: The limits that are looked at, by level.
+    #: The requested limits, by level.
     limits_db: dict[str, list[float]]
-    #: Null until it has been made.
+    #: Null until the analysis has completed.
     result: AnalysisResult | None
 
     @classmethod
     def of(cls, row: analysis_models.Analysis) -> Analysis:
-        """The analysis of a row."""
+        """Convert a row to an analysis."""
         return cls(
             **task_of(row),
             limits_db=row.limits_db,

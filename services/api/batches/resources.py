@@ -1,4 +1,4 @@
-"""``/v1/batches``: many recordings in one call, and what became of each."""
+"""``/v1/batches``: many recordings in one call, and the result of each."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ from services.http.responses import answer
 
 log = structlog.get_logger(__name__)
 
-#: Bytes of a list of keys around each of them (quotes, comma, blank), and around the list.
+#: JSON overhead in bytes per key (quotes, comma, blank), and of the rest of the body.
 KEY_MARKS_BYTES = 4
 LIST_MARKS_BYTES = 1_024
-#: Strings of a body beside the keys.
+#: Strings of a body besides the keys.
 FIELD_NAMES = 4
-#: Bad keys that are named in one refusal.
+#: Invalid keys named in one error.
 MOST_NAMED = 5
 
 
 def load(store: Store, batch_id: uuid.UUID, *, owner: uuid.UUID | None) -> batch_schemas.Batch:
-    """A batch as the API shows it to an owner; raises :class:`BatchNotFound`."""
+    """Return a batch as the API shows it to its owner; raises :class:`BatchNotFound`."""
     with store.transaction() as db:
         row = batch_queries.get_batch(db, batch_id, owner=owner)
         if row is None:
@@ -86,7 +86,7 @@ class BatchList:
 
     @operation(scope="sessions:read", query=list_schemas.BatchQuery, answer=list_schemas.BatchPage)
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """The batches: the newest first, unless another order is asked for."""
+        """List batches, newest first by default."""
         asked = query_of(req, list_schemas.BatchQuery)
         order = list_queries.BATCHES[asked.sort]
         after = cursors.after(req, asked, order)
@@ -113,7 +113,7 @@ class BatchList:
         ),
     )  # fmt: skip
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Take recordings: a form of files, or JSON that names objects in the inbox."""
+        """Submit a batch of recordings: a form of files, or JSON that names files in the inbox."""
         asked = query_of(req, BatchOptions)
         columns = asked.columns(
             self._store, user_id=principal(req).user_id, owner=owner(req), can_mute=self._can_mute
@@ -125,7 +125,7 @@ class BatchList:
             "priority": columns.pop("priority"),
             "options": msgspec.to_builtins(columns),
         }
-        # Told even if the form breaks off: what came before is kept there.
+        # Set even if the form is truncated: the files before that are kept in the batch.
         resp.location = f"/v1/batches/{values['id']}"
         if media_type_of(req) == falcon.MEDIA_JSON:
             self._take_names(req, values)
@@ -134,9 +134,9 @@ class BatchList:
         answer(resp, load(self._store, values["id"], owner=owner(req)), status=202)
 
     def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-        """Answer with the batch that an earlier attempt made, and with what it has of its form."""
+        """Answer with the batch that an earlier attempt created, even if it is incomplete."""
         if query_of(req, BatchOptions).batch_id is not None:
-            # The caller chose the id, and is told that there is a batch of it.
+            # The caller chose the ID, so the request fails with BatchExists.
             return False
         try:
             batch = load(self._store, made_id, owner=owner(req))
@@ -147,7 +147,7 @@ class BatchList:
         return True
 
     def _named(self, req: falcon.Request) -> batch_schemas.NamedRecordings:
-        """Return the objects that a body names.
+        """Return the objects that the body names.
 
         Raises
         ------
@@ -196,7 +196,7 @@ class BatchResource:
         problems=(BatchNotFound,),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
-        """State, percent, how many files are in which state, and what was heard so far."""
+        """Return a batch: its progress, the number of files by state, and the detections so far."""
         responses.conditional(req, resp, load(self._store, batch_id, owner=owner(req)))
 
     on_head = on_get
@@ -215,7 +215,7 @@ class BatchItems:
         problems=(BatchNotFound,),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
-        """What became of each file, in the order in which they came."""
+        """List the files of a batch with their results, in the order of their upload."""
         asked = query_of(req, list_schemas.BatchItemQuery)
         after = cursors.after(req, asked, list_queries.BATCH_ITEMS)
         with self._store.reading() as db:
@@ -242,7 +242,7 @@ class BatchCancel:
         problems=(BatchNotFound, AlreadyFinished),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
-        """End a batch early, with all of its sessions. Cancelling it again changes nothing."""
+        """Cancel a batch and all of its sessions. Cancelling it again changes nothing."""
         with self._store.transaction() as db:
             row = batch_queries.lock_batch(db, batch_id, owner=owner(req))
             if row is None:
@@ -253,7 +253,7 @@ class BatchCancel:
         batch = load(self._store, batch_id, owner=owner(req))
         if not cancelled and batch.state != "cancelled":
             raise AlreadyFinished(f"the batch is {batch.state}")
-        # A worker that died may have copied recordings of which nobody makes sessions now.
+        # A worker that died may have copied recordings that do not become sessions any more.
         unused = [batch_queries.session_id_of(batch_id, item.item_index) for item in copied]
         try:
             self._blobs.delete(*(recording_key(session_id) for session_id in unused))
@@ -263,7 +263,7 @@ class BatchCancel:
 
 
 def _check_named(named: batch_schemas.NamedRecordings) -> None:
-    """Refuse keys that lead out of the inbox; raises :class:`InvalidBody`."""
+    """Refuse keys outside of the inbox; raises :class:`InvalidBody`."""
     if (named.keys is None) == (named.prefix is None):
         raise _refused("", "the body must have either 'keys' or 'prefix'")
     if named.prefix is not None and not (

@@ -1,4 +1,4 @@
-"""What the API answers of batches; see :mod:`services.api.sessions.schemas`."""
+"""Requests and answers of ``/v1/batches``; see :mod:`services.api.sessions.schemas`."""
 
 from __future__ import annotations
 
@@ -17,35 +17,36 @@ from db.tables.sessions import PRIORITIES, UNFINISHED_STATES
 from services.api.sessions.progress import STAGES
 from services.api.sessions.schemas import NoiseTypeSummary, Problem
 
-#: What a file of a batch is at while something is still to be done for it.
+#: States of a file that is not finished.
 AT_WORK = ("waiting", *UNFINISHED_STATES)
 
 
-#: Where a recording lies in the blob store. A character has one byte or more.
+#: The key of a recording in the blob store. The limit is in bytes; a character has one or more.
 Key = Annotated[str, msgspec.Meta(max_length=MOST_KEY_BYTES)]
 
 
 class NamedRecordings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Recordings that lie in the inbox of the blob store; either ``keys`` or ``prefix``."""
+    """Recordings in the inbox of the blob store, given by either ``keys`` or ``prefix``."""
 
-    #: Each recording, ``inbox/...``.
+    #: The key of each recording, ``inbox/...``.
     keys: Annotated[list[Key], msgspec.Meta(max_length=MOST_BATCH_ITEMS)] | None = None
-    #: Instead: all that lies below this, ``inbox/`` or a folder in it.
+    #: All recordings below this prefix: ``inbox/`` or a folder in it.
     prefix: Key | None = None
 
 
 class RecordingsForm(msgspec.Struct, kw_only=True):
-    """A form that bears recordings; each becomes a session as soon as it has arrived."""
+    """A form with recordings; each becomes a session as soon as it is received."""
 
     #: The recordings.
     file: Annotated[list[bytes], msgspec.Meta(max_length=MOST_BATCH_ITEMS)]
 
 
 class Batch(msgspec.Struct, kw_only=True):
-    """Many recordings that came in one call.
+    """A set of recordings submitted in one call.
 
-    While they are taken it is ``receiving``, ``listing`` or ``expanding``, then ``processing``,
-    and at the end ``finished``, ``failed`` (not all of them could be taken) or ``cancelled``.
+    Its state is ``receiving``, ``listing`` or ``expanding`` while recordings are being accepted,
+    then ``processing``, and finally ``finished``, ``failed`` (not all recordings were accepted) or
+    ``cancelled``.
     """
 
     id: uuid.UUID
@@ -54,12 +55,12 @@ class Batch(msgspec.Struct, kw_only=True):
     priority: str
     created_at: datetime
     files_total: int
-    #: How many of them are in each state: those of a session, and ``waiting``, ``refused``, or
+    #: Number of files by state: the states of a session, and ``waiting``, ``refused`` and
     #: ``not_taken``.
     files: dict[str, int]
-    #: Seconds of audio in those that are decoded, and what was heard in those that are finished.
+    #: Seconds of audio in the files decoded so far.
     duration_s: float
-    #: By noise type, the one with most events first.
+    #: Detections in the finished files, by noise type, most detections first.
     noise_types: dict[str, NoiseTypeSummary]
     problem: Problem | None
 
@@ -72,7 +73,7 @@ class Batch(msgspec.Struct, kw_only=True):
         duration_s: float,
         noise_types: Mapping[str, Mapping[str, Any]],
     ) -> Batch:
-        """The batch of a row; ``files`` counts its items by state."""
+        """Convert a row to a batch; ``files`` counts its items by state."""
         state = row.state
         if state not in models.OPEN_STATES:
             is_at_work = any(name in UNFINISHED_STATES for name in files)
@@ -94,27 +95,27 @@ class Batch(msgspec.Struct, kw_only=True):
 
     @property
     def finished(self) -> bool:
-        """Whether the batch has come to its end, good or bad."""
+        """Whether the batch has ended, successfully or not."""
         return self.state in ("finished", "failed", "cancelled")
 
 
 class BatchItem(msgspec.Struct, kw_only=True):
-    """What became of one recording of a batch."""
+    """One recording of a batch and its result."""
 
     index: int
     file_name: str
-    #: The object that was named; null if the recording was sent.
+    #: The object in the inbox; null if the recording was uploaded.
     key: str | None
     session_id: uuid.UUID | None
     state: str
     duration_s: float | None
     events: int | None
-    #: Why it was refused, or what was lost.
+    #: Why the recording was refused, or what is missing from its result.
     reason: str | None
 
     @classmethod
     def of(cls, row: Any) -> BatchItem:
-        """The item of a row of the list."""
+        """Convert a row of the list to an item."""
         item = msgspec.convert(row._mapping, cls)
         if item.duration_s is not None:
             item.duration_s = rounding.seconds(item.duration_s)
@@ -122,7 +123,7 @@ class BatchItem(msgspec.Struct, kw_only=True):
 
 
 class BatchItemPage(msgspec.Struct, kw_only=True):
-    """A page of a batch's recordings in their order."""
+    """A page of a batch's recordings, in the order of their upload."""
 
     items: list[BatchItem]
     next_cursor: str | None

@@ -1,7 +1,7 @@
-"""Many recordings of one form: each becomes a session as soon as it is there.
+"""Receives many recordings in one form: each becomes a session as soon as it is stored.
 
-So a bad one does not stop the others, and a connection that breaks loses nothing of what came
-before: the batch is closed with what it has.
+An invalid file therefore does not stop the others, and a broken connection loses no file that was
+received before: the batch is closed with those.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from services.http.errors import (
     UploadTooLarge,
 )
 
-#: A batch that is being uploaded and of which nothing was heard for so long was forgotten by a
-#: server that died, and is closed. No single recording may take longer to arrive.
+#: A batch in upload without progress for this long is closed: its server has died. No single
+#: recording may take longer to upload.
 SILENT_S = 3_600.0
-#: Refusals wait for so long to be written together. Longer saves little: a file that takes its time
-#: is a transaction's worth of waiting by itself.
+#: Refusals are collected for this long and written together. A longer time saves little: files
+#: that arrive slowly take longer than a transaction anyway.
 REFUSED_WAIT_S = 1.0
 
 
 class Receiver:
-    """Takes the recordings of a form."""
+    """Receives the recordings of a form."""
 
     def __init__(
         self,
@@ -64,14 +64,14 @@ class Receiver:
         self._max_items = max_items
 
     def receive(self, req: falcon.Request, values: dict[str, Any]) -> None:
-        """Make a batch of a form, and a session of each of its files.
+        """Create a batch from a form, and a session for each of its files.
 
         Raises
         ------
         EmptyUpload, UnsupportedUpload, BatchExists
-            There is no batch then.
+            No batch is created then.
         BatchClosed, TooManyFiles, InvalidParameter
-            And what Falcon raises for a form that breaks off: the batch has what came before.
+            And what Falcon raises for a truncated form. The batch keeps the files before that.
         """
         parts = _Files(req, most_files=self._max_items)
         if parts.current is None:
@@ -95,12 +95,12 @@ class Receiver:
             items.close(problem)
 
     def _receive_one(self, items: _Items, parts: _Files) -> None:
-        """Store one file and make a session of it, or note why not."""
+        """Store one file and create its session, or record why it is refused."""
         part = parts.current
         assert part is not None
         key = recording_key(items.next_session_id())
         try:
-            # That it is whole shows by what comes behind it.
+            # Only what follows a part shows that it is complete.
             upload = uploads.receive_part(
                 part, blobs=self._blobs, key=key, max_bytes=self._max_upload_bytes,
                 check_end=lambda _n_bytes: parts.advance(),
@@ -119,39 +119,39 @@ class Receiver:
 
 
 class _Items:
-    """What became of the files of a form, in the order in which they came.
+    """The results of the files of a form, in the order of their upload.
 
-    A session is written at once. Refusals are written together, for each transaction waits for the
-    disk: a form of 10,000 empty files would hold its thread for minutes otherwise.
+    A session is written immediately. Refusals are written in groups because each transaction waits
+    for the disk: a form of 10,000 empty files would otherwise block its thread for minutes.
     """
 
     def __init__(self, store: Store, batch: Batch) -> None:
         self._store = store
         self._batch = batch
-        #: Items that are written.
+        #: Number of committed items.
         self._n_written = 0
-        #: Names and reasons of those behind them that are not, and when the first of them came.
+        #: Names and reasons of the refusals after those, and the time of the first.
         self._refused: list[tuple[str, str]] = []
         self._refused_since_s = 0.0
-        #: Items that a transaction has written that is not committed yet.
+        #: Number of items after the commit of the current transaction.
         self._n_uncommitted = 0
 
     @property
     def n_items(self) -> int:
-        """How many files came so far."""
+        """The number of files so far."""
         return self._n_written + len(self._refused)
 
     def next_session_id(self) -> uuid.UUID:
-        """Return the id of the session that the next file becomes."""
+        """Return the ID of the next file's session."""
         return batch_queries.session_id_of(self._batch.id, self.n_items)
 
     def take(self, db: Session, upload: uploads.Upload, *, key: str) -> uuid.UUID:
-        """Write the session of a file, and all refusals before it; call `settle` after the commit.
+        """Write the session of a file and all refusals before it; call `settle` after the commit.
 
         Raises
         ------
         BatchClosed
-            If the batch was cancelled or given up meanwhile.
+            If the batch was cancelled or closed in the meantime.
         """
         index = self.n_items
         self._write(db, n_items=index + 1)
@@ -161,7 +161,7 @@ class _Items:
         )  # fmt: skip
 
     def refuse(self, file_name: str, reason: str) -> None:
-        """Note why a file becomes no session; raises :class:`BatchClosed` as `take` does."""
+        """Record why a file is refused; raises :class:`BatchClosed` as `take` does."""
         now_s = time.monotonic()
         if not self._refused:
             self._refused_since_s = now_s
@@ -173,12 +173,12 @@ class _Items:
             self.settle()
 
     def settle(self) -> None:
-        """Note that what was written is committed."""
+        """Mark the written items as committed."""
         self._n_written = self._n_uncommitted
         self._refused = []
 
     def close(self, problem: str | None) -> None:
-        """Write what is left, and end the receiving, with the reason why there is more."""
+        """Write the remaining refusals and end the upload; ``problem`` is why files are missing."""
         found = None
         if problem is not None:
             found = msgspec.to_builtins(schemas.Problem(code="not-all-taken", detail=problem))
@@ -189,7 +189,7 @@ class _Items:
             claims.advance(db, work, attempt=0, to="taken", values={"problem": found})
 
     def _write(self, db: Session, *, n_items: int) -> None:
-        """Count the items behind the fence, which keeps the batch, and note the refusals."""
+        """Update the count under the fence, which also extends the deadline; write the refusals."""
         values = {
             "items_total": n_items,
             "next_item": n_items,
@@ -206,7 +206,7 @@ def _receiving(batch: Batch, index: int) -> BatchWork:
 
 
 class _Files:
-    """The files of a form, one after the other; other fields are passed over."""
+    """Iterates over the files of a form; other fields are skipped."""
 
     def __init__(self, req: falcon.Request, *, most_files: int) -> None:
         if not is_form(req):
@@ -215,12 +215,12 @@ class _Files:
                 " some in the inbox as application/json"
             )
         self._parts = parts_of(req, most_files=most_files)
-        #: The file that is to be read now; None behind the last.
+        #: The file to read next; None after the last.
         self.current: BodyPart | None = None
         self.advance()
 
     def advance(self) -> None:
-        """Go on to the next file; raises what Falcon raises if the form breaks off before it."""
+        """Move to the next file; raises what Falcon raises if the form is truncated before it."""
         for part in self._parts:
             if part.name == FIELD:
                 self.current = part

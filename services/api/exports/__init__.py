@@ -1,1 +1,1 @@
-"""Exports of events as files."""
+"""Exports of detections as files."""

@@ -1,4 +1,4 @@
-"""``/v1/exports``: events as files of many formats, made by the workers and kept for a while."""
+"""``/v1/exports``: detections as files in several formats, written by workers, removed later."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ExportList:
 
     @operation(scope="sessions:read", query=ExportQuery, answer=ExportPage)
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """The exports: the newest first, unless another order is asked for."""
+        """List exports, newest first by default."""
         asked = query_of(req, ExportQuery)
         order = list_queries.EXPORTS[asked.sort]
         after = cursors.after(req, asked, order)
@@ -69,7 +69,7 @@ class ExportList:
         problems=(BatchNotFound, InvalidBody, NotFinished, SessionNotFound),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Have events written to a file: of sessions, of a batch, or of all that fit a query."""
+        """Export detections to a file: of sessions, of a batch, or of all that match a filter."""
         asked = body_of(req, NewExport)
         session_ids = sorted(set(asked.session_ids))
         with self._store.transaction() as db:
@@ -90,7 +90,7 @@ class ExportList:
         _answer(resp, made)
 
     def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-        """Answer with the export that an earlier attempt asked for."""
+        """Answer with the export that an earlier attempt of this request created."""
         with self._store.reading() as db:
             row = export_queries.get_export(db, made_id, owner=owner(req))
         if row is not None:
@@ -109,7 +109,7 @@ class ExportItem:
         scope="sessions:read", answer=ExportTask, also={304: None}, problems=(ExportNotFound,)
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
-        """State, percent, and at the end how many events are in the file, and its size."""
+        """Return an export: its progress and, once completed, its number of detections and size."""
         with self._store.reading() as db:
             row = found(db, export_id, owner=owner(req))
         responses.conditional(req, resp, ExportTask.of(row))
@@ -118,11 +118,11 @@ class ExportItem:
 
     @operation(scope="sessions:read", status=204, problems=(ExportNotFound, StoreUnavailable))
     def on_delete(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
-        """Remove an export and its file; one that is under way ends."""
+        """Delete an export and its file. An export in progress is stopped."""
         with self._store.transaction() as db:
             if not export_queries.remove_export(db, export_id, owner=owner(req)):
                 raise _not_found(export_id)
-        # What cannot be removed now is removed by `clean_up`, since no row knows of it.
+        # `clean_up` removes what cannot be removed now: no row refers to it.
         self._blobs.delete(*self._blobs.keys(export_prefix(export_id)))
         resp.status = falcon.HTTP_204
 
@@ -140,7 +140,7 @@ class ExportFile:
         problems=(ExportNotFound, ExportNotDone, ExportExpired, StoreUnavailable),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
-        """The file."""
+        """Download the file of an export."""
         with self._store.reading() as db:
             row = found(db, export_id, owner=owner(req))
         if row.expires_at <= datetime.now(UTC):
@@ -166,7 +166,13 @@ class ExportFile:
 
 
 def found(db: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None) -> Export:
-    """The row of an export; raises :class:`ExportNotFound`, also if it is somebody else's."""
+    """Return the row of an export.
+
+    Raises
+    ------
+    ExportNotFound
+        Also for an export of another user.
+    """
     row = export_queries.get_export(db, export_id, owner=owner)
     if row is None:
         raise _not_found(export_id)
@@ -174,7 +180,12 @@ def found(db: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None) -> Expo
 
 
 def _look(db: Session, req: falcon.Request, asked: Selection) -> None:
-    """See that what is named is the caller's, and has ended; raises what is the matter."""
+    """Check that the sessions and the batch belong to the caller and that the sessions finished.
+
+    Raises
+    ------
+    BatchNotFound, NotFinished, SessionNotFound
+    """
     for session_id in asked.session_ids:
         session = sessions.found(db, session_id, owner=owner(req))
         if session.state in UNFINISHED_STATES:

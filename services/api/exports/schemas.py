@@ -1,4 +1,4 @@
-"""What exports are asked for with, and what is told of them."""
+"""Requests and answers of ``/v1/exports``."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ NoiseType = Annotated[str, msgspec.Meta(max_length=200)]
 
 
 class Selection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Of which sessions which events; what is not said lets all of the caller's through."""
+    """Which of the caller's detections to export. A filter that is left out matches all."""
 
-    #: Only of these sessions, each of which has ended.
+    #: Only detections of these sessions, which must have finished.
     session_ids: Annotated[tuple[uuid.UUID, ...], msgspec.Meta(max_length=1_000)] = ()
-    #: Only of those that came with this batch.
+    #: Only sessions of this batch.
     batch_id: uuid.UUID | None = None
-    #: Only of those that were sent at this time or later.
+    #: Only sessions created at this time or later.
     created_from: Time | None = None
-    #: Only of those that were sent before this time.
+    #: Only sessions created before this time.
     created_to: Time | None = None
-    #: Only of those that ended so; of those that were heard, whole or in part, if nothing is said.
+    #: Only sessions that finished in one of these states. Default: ``completed`` and ``partial``.
     states: Annotated[tuple[EndState, ...], Few] = ()
-    #: Only events of these noise types or groups, and of all types below them.
+    #: Only these noise types or groups, with all types below them.
     noise_types: Annotated[tuple[NoiseType, ...], Few] = ()
-    #: Only events that are at least as sure.
+    #: Only detections with at least this confidence.
     min_confidence: Confidence | None = None
 
 
 class NewExport(Selection, kw_only=True):
-    """An export to be made."""
+    """A request for an export."""
 
-    #: What is written: docs/exports.md tells of each.
+    #: The file format; docs/exports.md describes each.
     format: Format
 
 
 def stored(asked: Selection) -> dict[str, Any]:
-    """A selection as the row of an export keeps it: what narrows it."""
+    """Return a selection as stored in the row of an export: only the filters that are set."""
     return {
         name: msgspec.to_builtins(value)
         for name in Selection.__struct_fields__
@@ -55,11 +55,11 @@ def stored(asked: Selection) -> dict[str, Any]:
 
 
 class ExportQuery(CreatedPage, kw_only=True):
-    """Which exports are listed, and in which order."""
+    """Filters and order of the list of exports."""
 
-    #: Only in this state; several times for any of several.
+    #: Only this state; repeat the parameter for several.
     state: Annotated[tuple[JobState, ...], Few] = ()
-    #: By which field; with ``-`` the latest first.
+    #: The field to sort by; ``-`` sorts descending.
     sort: ByTime = "-created_at"
 
 
@@ -68,15 +68,16 @@ class ExportTask(schemas.Task, kw_only=True):
 
     format: str
     selection: Selection
-    #: How many events are in the file, and its bytes; null until it is there.
+    #: Number of detections in the file; null until it is written.
     rows_written: int | None
+    #: Size of the file; null until it is written.
     size_bytes: int | None
-    #: Until when the file can be fetched.
+    #: When the file expires.
     expires_at: datetime
 
     @classmethod
     def of(cls, row: Export) -> ExportTask:
-        """The export of a row."""
+        """Convert a row to an export."""
         own = ("format", "rows_written", "size_bytes", "expires_at")
         return cls(
             **schemas.task_of(row),

@@ -1,4 +1,4 @@
-"""Forms with labelled recordings on their way from the wire to the blob store."""
+"""Streams forms with labelled recordings from the request to the blob store."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from services.http.errors import (
     UploadTooLarge,
 )
 
-#: Recordings of one form.
+#: Upper bound on the recordings of one form.
 MOST_CLIPS = 2_000
-#: Bytes of a model's file.
+#: Upper bound on the size of a model file.
 MOST_MODEL_BYTES = 64 * 1024 * 1024
 CLIP, MODEL = "clip", "model"
 
-#: What forms are described with.
+#: Types of the fields, for the OpenAPI document.
 Manifest = Annotated[str, msgspec.Meta(max_length=MOST_TEXT_BYTES)]
 Clips = Annotated[list[bytes], msgspec.Meta(max_length=MOST_CLIPS)]
 
@@ -44,24 +44,24 @@ class Stored:
 
 @dataclass
 class Form:
-    """What a form bore. Files are known by the names that the client gave them."""
+    """The contents of a form. Clips are keyed by the file names that the client sent."""
 
     texts: dict[str, bytes] = field(default_factory=dict)
     clips: dict[str, Stored] = field(default_factory=dict)
     model: Stored | None = None
 
     def clip(self, name: str) -> Stored | None:
-        """The file that a manifest means by ``name``."""
+        """Return the file that a manifest calls ``name``."""
         return self.clips.get(wire_name(name))
 
     def keys(self) -> list[str]:
-        """All that was stored."""
+        """Return the keys of all stored files."""
         files = [*self.clips.values(), *([self.model] if self.model else [])]
         return [stored.key for stored in files]
 
 
 def wire_name(name: str) -> str:
-    """A file's name as browsers and most libraries write it into a form; others leave it alone."""
+    """Return a file name as browsers and most libraries encode it in a form; others do not."""
     return name.replace('"', "%22")
 
 
@@ -69,14 +69,14 @@ def wire_name(name: str) -> str:
 def received(
     req: falcon.Request, *, blobs: Blobs, prefix: str, max_bytes: int, fields: tuple[str, ...]
 ) -> Iterator[Form]:
-    """Store the files of a form below ``prefix``; if the block fails, nothing of them is left.
+    """Store the files of a form below ``prefix``; if the block fails, they are removed.
 
-    ``fields`` may occur: `CLIP` and `MODEL` are files, any other is a text.
+    Only ``fields`` are allowed: `CLIP` and `MODEL` are files, any other is text.
 
     Raises
     ------
     InvalidForm, UnsupportedUpload, UploadTooLarge, StoreUnavailable
-        And what Falcon raises for a form that breaks off.
+        And what Falcon raises for a truncated form.
     """
     if not is_form(req):
         raise UnsupportedUpload(f"send a form (multipart/form-data) with {', '.join(fields)}")
@@ -111,7 +111,7 @@ def _receive(
                 )
             if len(form.clips) == MOST_CLIPS:
                 raise UploadTooLarge(f"at most {MOST_CLIPS} clips are taken at once")
-            # The key is a number; the client's name only finds the line of the manifest.
+            # The key is a number; the client's name is only used to match the manifest.
             key = f"{prefix}clips/{len(form.clips)}"
             form.clips[name] = _store(blobs, key, part.stream, most_bytes=left)
             left -= form.clips[name].n_bytes
@@ -131,7 +131,7 @@ def _store(blobs: Blobs, key: str, stream: falcon.typing.ReadableIO, *, most_byt
 
 
 class _Hashed:
-    """Iterates over a part's pieces, counts and hashes them; stops at a bound."""
+    """Iterates over the pieces of a part, counts and hashes them; raises above ``most_bytes``."""
 
     def __init__(self, stream: falcon.typing.ReadableIO, most_bytes: int) -> None:
         self._stream = stream

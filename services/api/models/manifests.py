@@ -1,11 +1,11 @@
-"""Manifests: CSV files that say which recordings hold what.
+"""Manifests: CSV files that label recordings.
 
-Clips, one label each::
+Clips with one label each::
 
     file,label[,group][,start_s,end_s][,session_id]
 
-Recordings with events, one event a line; a line without label and times names a recording that
-holds none::
+Recordings with events, one event per line; a line without label and times names a recording
+without events::
 
     file,onset_s,offset_s,label[,session_id]
 """
@@ -23,14 +23,14 @@ from typing import TypeVar
 
 from services.http.errors import FieldError, UserError
 
-#: Lines of a manifest.
+#: Upper bound on the lines of a manifest.
 MOST_ROWS = 5_000
-#: Columns of a manifest; each has a name that is known.
+#: Upper bound on the columns of a manifest; each must have a known name.
 MOST_COLUMNS = 20
-#: Characters of a label, a group or a file's name.
+#: Upper bounds on the length of a group or file name, and of a label.
 MOST_CHARS = 200
 LABEL_CHARS = 64
-#: Bad lines that are told; whoever mends these will see the others.
+#: Invalid lines reported at once; after these are fixed, the next ones are reported.
 MOST_TOLD = 10
 
 CLIP_COLUMNS = {"file", "label", "group", "start_s", "end_s", "session_id"}
@@ -38,7 +38,7 @@ EVENT_COLUMNS = {"file", "label", "onset_s", "offset_s", "session_id"}
 
 
 class ManifestError(UserError):
-    """A manifest cannot be used; the message names its lines, and ``errors`` each of them."""
+    """An invalid manifest; the message names the lines, and ``errors`` has one entry per line."""
 
     def __init__(self, told: str, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(told)
@@ -47,7 +47,7 @@ class ManifestError(UserError):
 
 @dataclass(frozen=True)
 class ClipRow:
-    """A recording, or a stretch of one, and its label."""
+    """A recording, or an interval of one, and its label."""
 
     file: str
     label: str
@@ -70,14 +70,14 @@ Row = TypeVar("Row")
 
 
 def parse_clips(data: bytes) -> list[ClipRow]:
-    """The clips of a manifest; raises :class:`ManifestError`."""
+    """Parse a manifest of clips; raises :class:`ManifestError`."""
     columns, lines = _table(data)
     _check_columns(columns, CLIP_COLUMNS, needed={"file", "label"})
     return _each(lines, _clip)
 
 
 def parse_set(data: bytes) -> list[ClipRow] | list[Recording]:
-    """The clips or the recordings with events of a manifest; raises :class:`ManifestError`."""
+    """Parse a manifest of clips or of recordings with events; raises :class:`ManifestError`."""
     columns, lines = _table(data)
     if "onset_s" not in columns:
         return parse_clips(data)
@@ -86,7 +86,7 @@ def parse_set(data: bytes) -> list[ClipRow] | list[Recording]:
 
 
 def _table(data: bytes) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The columns, and each line with its number."""
+    """Return the columns, and each line with its number."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -94,7 +94,7 @@ def _table(data: bytes) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         filled = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
-        # The header, and one line too many: what is behind it is not worth its memory.
+        # The header, and one line over the limit; reading more would waste memory.
         rows = list(islice(filled, MOST_ROWS + 2))
     except csv.Error:
         raise ManifestError(
@@ -138,7 +138,7 @@ def _check_columns(columns: Sequence[str], known: set[str], *, needed: set[str])
 def _each(
     lines: Sequence[tuple[int, dict[str, str]]], parse: Callable[[dict[str, str]], Row]
 ) -> list[Row]:
-    """Every line parsed; or one error that tells what is wrong with which."""
+    """Parse every line; raises one error that lists the invalid lines."""
     parsed: list[Row] = []
     wrong: list[tuple[int, str]] = []
     for number, cells in lines:
@@ -182,7 +182,7 @@ def _event(cells: dict[str, str]) -> Recording:
 
 
 def _recordings(rows: Sequence[Recording]) -> list[Recording]:
-    """The lines of each recording together, in the order of their first."""
+    """Merge the lines of each recording, in the order of their first occurrence."""
     together: dict[tuple[str, uuid.UUID | None], list[tuple[float, float, str]]] = {}
     for row in rows:
         together.setdefault((row.file, row.session_id), []).extend(row.events)
@@ -201,7 +201,7 @@ def _recordings(rows: Sequence[Recording]) -> list[Recording]:
 
 
 def _where(cells: dict[str, str]) -> tuple[str, uuid.UUID | None]:
-    """The name to show, and the session if the audio is one's recording."""
+    """Return the name to show, and the session if the audio is its recording."""
     given = cells.get("session_id")
     if not given:
         return _text(cells, "file", most=MOST_CHARS), None
@@ -222,7 +222,7 @@ def _text(cells: dict[str, str], column: str, *, most: int) -> str:
 
 
 def _times(cells: dict[str, str], start: str, end: str) -> tuple[float | None, float | None]:
-    """Both times, or none."""
+    """Return both times, or None twice."""
     given = [cells.get(column, "") for column in (start, end)]
     if not any(given):
         return None, None
@@ -236,5 +236,5 @@ def _times(cells: dict[str, str], start: str, end: str) -> tuple[float | None, f
 
 
 def files(rows: Sequence[ClipRow] | Sequence[Recording]) -> Iterator[str]:
-    """The files that must be sent with a manifest, each once."""
+    """Yield the files that must be sent with a manifest, each once."""
     yield from dict.fromkeys(row.file for row in rows if row.session_id is None)

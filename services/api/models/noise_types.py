@@ -13,26 +13,26 @@ from services.http.operations import operation
 class NoiseType(msgspec.Struct, kw_only=True):
     """A noise type or a group of them."""
 
-    #: What detections, filters and exports call it.
+    #: Identifier in detections, filters and exports.
     name: str
     #: The type or group above it; null for a group.
     parent: str | None
-    #: The group that it belongs to; its own name for a group.
+    #: The group of the type; for a group, its own name.
     group: str
-    #: Its name for people, in the language of the answer.
+    #: Display name in the language of the answer.
     label: str
-    #: The same in all languages, by IETF tag.
+    #: Display names in all languages, by IETF tag.
     labels: dict[str, str]
-    #: The AudioSet classes that it stands for.
+    #: The corresponding AudioSet classes.
     audioset_ids: list[str]
-    #: Its class in the urban sound taxonomy (Salamon, Jacoby and Bello, 2014).
+    #: The class in the urban sound taxonomy (Salamon, Jacoby and Bello, 2014).
     urban_sound_taxonomy: str | None
-    #: Its source in Directive 2002/49/EC: ``road``, ``rail``, ``air`` or ``industry``.
+    #: The noise source in Directive 2002/49/EC: ``road``, ``rail``, ``air`` or ``industry``.
     noise_directive: str | None
 
     @classmethod
     def of(cls, row: noise_types.NoiseType, *, language: str) -> NoiseType:
-        """The noise type of a row of the table."""
+        """Convert a row of the table to a noise type."""
         return cls(
             name=row.name,
             parent=row.parent,
@@ -48,11 +48,11 @@ class NoiseType(msgspec.Struct, kw_only=True):
 class NoiseTypes(msgspec.Struct, kw_only=True):
     """The tree of noise types. A model may report types that are not in it."""
 
-    #: Changes with the names of the types and with their places in the tree.
+    #: Changes whenever the names of the types or the tree change.
     version: str
     #: The language of each ``label``, as an IETF tag.
     language: str
-    #: A group comes before its types, and a type before its kinds.
+    #: Parents come before their children.
     items: list[NoiseType]
 
 
@@ -61,8 +61,8 @@ class NoiseTypeList:
 
     @operation(scope="sessions:read", answer=NoiseTypes, also={304: None}, is_translated=True)
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Return the noise types as a tree, with labels in the language that ``Accept-Language``
-        prefers; in English if none of its languages is available.
+        """List the noise types as a tree. Labels are in the language that ``Accept-Language``
+        prefers, or in English if none of its languages is available.
         """
         language = languages.negotiate(req, resp, noise_types.LANGUAGES)
         items = [NoiseType.of(row, language=language) for row in noise_types.table().values()]

@@ -1,4 +1,4 @@
-"""May a model take the place of the one in use? A comparison of what is known of both."""
+"""Compares a model with the one in use, to decide whether it may be promoted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from actors.facts.noise_types import of_model, reported
 from db.tables.models import NoiseModel
 from db.tables.training import Validation
 
-#: The figures by which models are compared, whether more is better, and how much worse one may
-#: be before that counts: below it lies what a few clips more or less would change.
+#: The metrics compared, whether higher is better, and the tolerance: smaller differences can come
+#: from a few clips more or less.
 FIGURES = {
     "clip_accuracy": (True, 0.005),
     "calibration_error": (False, 0.01),
@@ -23,13 +23,13 @@ FIGURES = {
 }
 
 
-#: Where figures come from: both models heard one labelled set; both were cross-validated on the
-#: same clips; or there is nothing by which they can be compared.
+#: Basis of a comparison: validation of both models on one labelled set; cross-validation on the
+#: same clips; or no common data.
 VALIDATION, CROSS_VALIDATION, NOTHING = "validation", "cross-validation", "nothing in common"
 
 
 class Figure(msgspec.Struct, kw_only=True):
-    """One figure of both models, and whether the candidate's is worse."""
+    """One metric of both models, and whether the candidate is worse."""
 
     name: str
     candidate: float
@@ -38,10 +38,10 @@ class Figure(msgspec.Struct, kw_only=True):
 
 
 class Comparison(msgspec.Struct, kw_only=True):
-    """What a model has for and against it, beside the one in use.
+    """The comparison of a model with the one in use.
 
-    ``basis`` is one of `VALIDATION`, `CROSS_VALIDATION` and `NOTHING`. With the last the figures
-    are of different clips: they are no proof, but a person should look at one that is worse.
+    ``basis`` is one of `VALIDATION`, `CROSS_VALIDATION` and `NOTHING`. With `NOTHING` the metrics
+    come from different clips: a worse one proves nothing, but a person should look at it.
     """
 
     basis: str
@@ -53,16 +53,16 @@ class Comparison(msgspec.Struct, kw_only=True):
 
     @property
     def is_regression(self) -> bool:
-        """Whether something is lost or gets worse."""
+        """Whether noise types are lost or metrics get worse."""
         return bool(self.lost_noise_types or self.worse)
 
     @property
     def worse(self) -> list[Figure]:
-        """The figures in which the candidate falls behind."""
+        """The metrics in which the candidate is worse."""
         return [figure for figure in self.figures if figure.is_worse]
 
     def reason(self) -> str:
-        """Return what is lost and what gets worse, in a sentence."""
+        """Return the reason for a refusal in one sentence: lost noise types and worse metrics."""
         parts = []
         if self.lost_noise_types:
             count, names = len(self.lost_noise_types), ", ".join(self.lost_noise_types)
@@ -76,7 +76,7 @@ class Comparison(msgspec.Struct, kw_only=True):
         return f'{"; ".join(parts)}; send {{"force": true}} to promote it all the same'
 
 
-#: How figures were found that are worse.
+#: How the basis of a worse metric is described.
 _BY = {
     VALIDATION: "in validation on one labelled set",
     CROSS_VALIDATION: "in cross-validation on the same clips",
@@ -92,9 +92,9 @@ def compare(
 ) -> Comparison:
     """Compare a model with the one in use.
 
-    Figures come from the newest set on which both were validated, else from cross-validation. How
-    many of different clips are classified correctly says more of the clips than of the model. A
-    figure that only one of them has is left out.
+    Metrics come from the latest set on which both were validated, otherwise from cross-validation.
+    Accuracies on different clips depend more on the clips than on the models. A metric that only
+    one of them has is left out.
     """
     if in_use is None:
         return Comparison(basis=NOTHING)
@@ -134,7 +134,7 @@ def _cross_validated(model: NoiseModel) -> dict[str, float | None]:
 
 
 def _calibration_error(quality: dict[str, Any] | None) -> float | None:
-    """Return the expected calibration error of a card or a report; None if there is none."""
+    """Return the expected calibration error of a card or a report; None if it has none."""
     return ((quality or {}).get("calibration") or {}).get("expected_error")
 
 

@@ -1,4 +1,4 @@
-"""``/v1/models``: which models there are, how good they are, and which one is in use."""
+"""``/v1/models``: models, their quality, and the one in use."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from services.http.responses import answer
 
 
 class Force(msgspec.Struct, forbid_unknown_fields=True):
-    """Whether a model is put to use although it is worse."""
+    """A request to promote a model."""
 
-    #: True to promote it although noise types are lost or figures are worse.
+    #: True to promote the model even if noise types are lost or metrics get worse.
     force: bool = False
 
 
@@ -62,8 +62,9 @@ class ModelList:
 
     @operation(scope="sessions:read", query=list_schemas.ModelQuery, answer=schemas.ModelPage)
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """The models, and which one is in use: the newest first, unless another order is asked
-        for. ``backbone`` says whether its weights are there."""
+        """List models, newest first by default. ``in_use`` marks the model in use, and ``backbone``
+        shows whether the weights of the backbone are present.
+        """
         asked = query_of(req, list_schemas.ModelQuery)
         order = list_queries.MODELS[asked.sort]
         after = cursors.after(req, asked, order)
@@ -88,7 +89,7 @@ class ModelList:
         problems=(InvalidForm, InvalidManifest, InvalidOptions, UnsupportedUpload, UploadTooLarge),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Take labelled recordings; a worker learns from them."""
+        """Train a model on labelled recordings. A worker does the training."""
         training = trainings.start(
             req,
             store=self._store,
@@ -99,7 +100,7 @@ class ModelList:
         _answer_training(resp, training)
 
     def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-        """Answer with the training that an earlier attempt made."""
+        """Answer with the training that an earlier attempt of this request created."""
         try:
             training = trainings.load(self._store, made_id, owner=owner(req))
         except TrainingNotFound:
@@ -129,7 +130,7 @@ class ModelItem:
 
     @operation(scope="sessions:read", answer=schemas.Model, problems=(ModelNotFound,))
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
-        """One model with its card."""
+        """Return a model with its card."""
         with self._store.transaction() as db:
             row = found(db, model_id, owner=owner(req))
             in_use = model_queries.model_in_use(db)
@@ -151,7 +152,7 @@ class ModelConfusion:
         problems=(ModelNotFound,),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
-        """The picture of the card's confusion matrix."""
+        """Return the confusion matrix of a model as a picture."""
         with self._store.transaction() as db:
             row = found(db, model_id, owner=owner(req))
         key = row.confusion_key
@@ -180,7 +181,7 @@ class ModelFile:
         problems=(ModelNotFound, ModelDamaged),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
-        """The model's file, if it is whole."""
+        """Download the file of a model, after checking its hash."""
         with self._store.transaction() as db:
             row = found(db, model_id, owner=owner(req))
         if responses.is_current(req, resp, tag=row.sha256):
@@ -197,7 +198,7 @@ class ModelPromote:
         self._store = store
         self._blobs = blobs
 
-    # It decides by what everybody's recordings are heard from now on.
+    # Administrators only: it changes the default model of all users.
     @operation(
         scope=ADMIN,
         body=Force,
@@ -205,10 +206,10 @@ class ModelPromote:
         problems=(InvalidBody, ModelNotFound, ModelDamaged, Regression),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
-        """Put a model to use, unless it is worse than the one in use and ``force`` is not set.
+        """Promote a model to be the one in use. A worse model is refused unless ``force`` is set.
 
-        It is worse if it cannot detect a noise type of the one in use, or if its accuracy,
-        calibration or another figure is worse. Promoting the model in use changes nothing.
+        A model is worse if it cannot detect a noise type of the model in use, or if its accuracy,
+        calibration or another metric is worse. Promoting the model in use changes nothing.
         """
         force = body_of(req, Force).force
         with self._store.transaction() as db:
@@ -218,7 +219,7 @@ class ModelPromote:
             if latest is not None and latest.model_id == model_id:
                 answer(resp, schemas.PromotionRecord.of(latest))
                 return
-            # Not even by force: a file that is damaged would fail every session.
+            # `force` does not skip this check: with a damaged file every session would fail.
             _file(self._blobs, row)
             in_use = model_queries.model_in_use(db)
             shared = (
@@ -238,7 +239,13 @@ class ModelPromote:
 
 
 def found(db: Session, model_id: uuid.UUID, *, owner: uuid.UUID | None) -> NoiseModel:
-    """The row of a model; raises :class:`ModelNotFound`, also if it is somebody else's."""
+    """Return the row of a model.
+
+    Raises
+    ------
+    ModelNotFound
+        Also for a model of another user.
+    """
     row = model_queries.get_model(db, model_id, owner=owner)
     if row is None:
         raise ModelNotFound(f"no model has the id {model_id}")
@@ -246,7 +253,7 @@ def found(db: Session, model_id: uuid.UUID, *, owner: uuid.UUID | None) -> Noise
 
 
 def _file(blobs: Blobs, row: NoiseModel) -> bytes:
-    """The file of a model; raises :class:`ModelDamaged` unless it is the one registered."""
+    """Return the file of a model; raises :class:`ModelDamaged` if its hash does not match."""
     try:
         data = blobs.get(row.blob_key) if row.blob_key is not None else None
     except BlobMissing:

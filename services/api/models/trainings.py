@@ -1,4 +1,4 @@
-"""Trainings: labelled recordings in, a model out after a while."""
+"""Trainings: a worker trains a model on labelled recordings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from services.http.errors import (
 from services.http.operations import MOST_BODY_BYTES, json_of, operation, query_of
 from services.http.responses import answer
 
-#: What a model is called unless the caller says.
+#: Default name of a model.
 DEFAULT_NAME = "noise-classifier"
 MOST_SEED = 2**31 - 1
 #: No session has this id.
@@ -47,10 +47,10 @@ Name = Annotated[str, msgspec.Meta(max_length=64)]
 
 
 class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What a caller may decide of a training."""
+    """Options of a training."""
 
     name: Name = DEFAULT_NAME
-    #: Null for the one that the workers take for the best.
+    #: Null for the algorithm that the workers choose.
     algorithm: Name | None = None
     seed: int = 0
 
@@ -64,13 +64,13 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ClipsForm(msgspec.Struct, kw_only=True):
-    """A form that bears labelled recordings."""
+    """A form with labelled recordings."""
 
-    #: JSON: ``name``, ``algorithm`` and ``seed``, of which none must be given.
+    #: JSON object with ``name``, ``algorithm`` and ``seed``, all optional.
     options: Annotated[str, msgspec.Meta(max_length=MOST_BODY_BYTES)] = "{}"
-    #: CSV that says what is to be heard in which clip.
+    #: CSV with the label of each clip.
     manifest: forms.Manifest
-    #: The recordings that the manifest names, by their file names.
+    #: The recordings that the manifest refers to by file name.
     clip: forms.Clips = []
 
 
@@ -82,7 +82,7 @@ def start(
     publisher: Publisher,
     max_upload_bytes: int,
 ) -> schemas.Training:
-    """Store the clips of a form, write the job down, and only then tell the workers."""
+    """Store the clips of a form and the job, and then notify the workers."""
     job_id = idempotency.new_id(req)
     with forms.received(
         req,
@@ -120,7 +120,7 @@ class TrainingList:
 
     @operation(scope="sessions:read", query=list_schemas.JobQuery, answer=list_schemas.TrainingPage)
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """The trainings: the newest first, unless another order is asked for."""
+        """List trainings, newest first by default."""
         asked = query_of(req, list_schemas.JobQuery)
         order = list_queries.TRAININGS[asked.sort]
         after = cursors.after(req, asked, order)
@@ -147,14 +147,16 @@ class TrainingItem:
         problems=(TrainingNotFound,),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, job_id: uuid.UUID) -> None:
-        """State, percent, stage, which clips were refused and why, and the model at the end."""
+        """Return the state and progress of a training, the refused clips with reasons and, once
+        completed, the model.
+        """
         responses.conditional(req, resp, load(self._store, job_id, owner=owner(req)))
 
     on_head = on_get
 
 
 def load(store: Store, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Training:
-    """A training as the API shows it to an owner; raises :class:`TrainingNotFound`."""
+    """Return a training as the API shows it to its owner; raises :class:`TrainingNotFound`."""
     with store.transaction() as db:
         job = model_queries.get_training(db, job_id, owner=owner)
         if job is None:
@@ -168,7 +170,7 @@ def load(store: Store, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas
 
 
 def _options(data: bytes) -> Options:
-    """The options of a form; raises :class:`InvalidOptions`."""
+    """Parse the options of a form; raises :class:`InvalidOptions`."""
     if len(data) > MOST_BODY_BYTES:
         raise InvalidOptions.of(
             [FieldError(field="", detail=f"at most {MOST_BODY_BYTES} bytes of JSON are taken")]
@@ -177,7 +179,7 @@ def _options(data: bytes) -> Options:
 
 
 def check_files(names: Iterable[str], form: Form) -> None:
-    """Refuse files that no line of the manifest speaks of: a label was forgotten or misspelt."""
+    """Refuse files that the manifest does not name: a line is missing or misspelt."""
     known = {forms.wire_name(name) for name in names}
     strangers = [uploads.display_name(name) for name in form.clips if name not in known]
     if strangers:
@@ -194,9 +196,9 @@ def check_files(names: Iterable[str], form: Form) -> None:
 def theirs(
     db: Session, req: falcon.Request, session_ids: Iterable[uuid.UUID | None]
 ) -> dict[uuid.UUID | None, uuid.UUID | None]:
-    """Where a worker looks for sessions that a manifest names: at `NOWHERE` for those that the
-    caller has not. Their sound is nobody else's to learn from, and there is no telling them from
-    sessions that do not exist.
+    """Map the session IDs of a manifest to those of the caller; all others map to `NOWHERE`.
+
+    Users may only train on their own sessions; foreign and missing IDs are indistinguishable.
     """
     named = set(session_ids)
     known = session_queries.known_ids(
@@ -209,7 +211,7 @@ def theirs(
 
 
 def _clips(form: Form) -> list[dict[str, Any]]:
-    """The rows of the clips; a file that was not sent has no key, and the worker says so."""
+    """Return the rows of the clips. A file that was not sent has no key; the worker reports it."""
     if "manifest" not in form.texts:
         raise InvalidForm.of([FieldError(field="manifest", detail="the form has no such field")])
     try:

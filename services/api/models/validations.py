@@ -1,4 +1,4 @@
-"""Validations: a model, or the file of one, is looked at closely."""
+"""Validations: check and measure a model, or a model file."""
 
 from __future__ import annotations
 
@@ -38,20 +38,21 @@ from services.http.responses import answer
 
 
 class SetForm(msgspec.Struct, kw_only=True):
-    """A form that bears a labelled set, or the file of a model, or both."""
+    """A form with a labelled set, a model file, or both."""
 
-    #: The file of a model that is not registered. Needed unless the path names a model, and not
-    #: taken then.
+    #: The file of an unregistered model. Required, unless the path names a model; then it is not
+    #: allowed.
     model: bytes | None = None
-    #: CSV that says what is to be heard in which recording.
+    #: CSV with the label or the events of each recording.
     manifest: forms.Manifest | None = None
-    #: The recordings that the manifest names, by their file names.
+    #: The recordings that the manifest refers to by file name.
     clip: forms.Clips = []
 
 
 class ValidationStart:
-    """``POST /v1/validations`` takes the file of a model, ``POST /v1/models/{model_id}/validate``
-    speaks of one that is registered; either may bear a labelled set."""
+    """``POST /v1/validations`` validates a model file, ``POST /v1/models/{model_id}/validate`` a
+    registered model. Both accept a labelled set.
+    """
 
     def __init__(
         self, store: Store, blobs: Blobs, publisher: Publisher, *, max_upload_bytes: int
@@ -74,7 +75,7 @@ class ValidationStart:
     def on_post(
         self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID | None = None
     ) -> None:
-        """Look closely at a model, and measure it on a labelled set where one is sent."""
+        """Validate a model. If a labelled set is sent, measure the model on it."""
         if model_id is not None:
             with self._store.transaction() as db:
                 models.found(db, model_id, owner=owner(req))
@@ -87,7 +88,7 @@ class ValidationStart:
         _answer(resp, validation)
 
     def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-        """Answer with the validation that an earlier attempt made."""
+        """Answer with the validation that an earlier attempt of this request created."""
         try:
             validation = load(self._store, made_id, owner=owner(req))
         except ValidationNotFound:
@@ -143,7 +144,7 @@ class ValidationList(ValidationStart):
         scope="sessions:read", query=list_schemas.JobQuery, answer=list_schemas.ValidationPage
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """The validations: the newest first, unless another order is asked for."""
+        """List validations, newest first by default."""
         asked = query_of(req, list_schemas.JobQuery)
         order = list_queries.VALIDATIONS[asked.sort]
         after = cursors.after(req, asked, order)
@@ -170,7 +171,7 @@ class ValidationItem:
         problems=(ValidationNotFound,),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, validation_id: uuid.UUID) -> None:
-        """State, percent, stage, and the report at the end."""
+        """Return the state and progress of a validation and, once completed, its report."""
         responses.conditional(req, resp, load(self._store, validation_id, owner=owner(req)))
 
     on_head = on_get
@@ -179,7 +180,13 @@ class ValidationItem:
 def load(
     store: Store, validation_id: uuid.UUID, *, owner: uuid.UUID | None
 ) -> schemas.ValidationReport:
-    """A validation as the API shows it to an owner; raises :class:`ValidationNotFound`."""
+    """Return a validation as the API shows it to its owner.
+
+    Raises
+    ------
+    ValidationNotFound
+        Also for a validation of another user.
+    """
     with store.transaction() as db:
         row = model_queries.get_validation(db, validation_id, owner=owner)
         if row is None:
@@ -193,7 +200,7 @@ def _answer(resp: falcon.Response, validation: schemas.ValidationReport) -> None
 
 
 def _labelled(form: Form) -> dict[str, Any]:
-    """The labelled set of a form, and its hash; nothing if there is none."""
+    """Return the labelled set of a form and its hash; an empty dict if there is none."""
     if "manifest" not in form.texts:
         if form.clips:
             raise InvalidForm.of(
@@ -222,7 +229,7 @@ def _labelled(form: Form) -> dict[str, Any]:
                 **labels,
             }
         )
-        # By content and not by name or key: the same set sent twice is the same set.
+        # Hash the content, not names or keys, so that a set sent twice has the same hash.
         content = stored.sha256 if stored else str(row.session_id)
         hashed.append(msgspec.json.encode([content, labels]))
     kind = "clips" if isinstance(rows[0], ClipRow) else "events"

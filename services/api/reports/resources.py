@@ -1,6 +1,6 @@
-"""``/v1/reports``: what happened on a day.
+"""``/v1/reports``: daily reports.
 
-To have a report made is to read: it changes nothing but the report. So both need the same scope.
+Requesting a report changes nothing but the report, so it needs the same scope as reading one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from services.http.operations import body_of, operation, query_of
 from services.http.responses import answer
 
 SCOPE = "reports:read"
-#: The page says the same of itself, and of its style by its hash; this holds whatever it says.
+#: The page contains a stricter policy, which names its style by hash; this one applies regardless
+#: of the contents of the page.
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -65,7 +66,7 @@ class ReportList:
 
     @operation(scope=SCOPE, query=ReportQuery, answer=PageOfReports)
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """The reports: the newest first, unless another order is asked for."""
+        """List reports, newest first by default."""
         asked = query_of(req, ReportQuery)
         order = report_queries.ORDERS[asked.sort]
         after = cursors.after(req, asked, order)
@@ -85,8 +86,9 @@ class ReportList:
         problems=(InvalidBody, MissingScope),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Have the report of a day made, or made anew. Of a day, a time zone and a user there is
-        one; while it is being made it is left alone. What it tells is not in the answer.
+        """Request the report of a day, or update an existing one. There is one report per day, time
+        zone and user; requesting a report that is being generated changes nothing. The answer does
+        not include the contents of the report.
         """
         asked = body_of(req, NewReport)
         caller = principal(req)
@@ -108,7 +110,7 @@ class ReportList:
         self._answer(req, resp, report_id)
 
     def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-        """Answer with the report that an earlier attempt asked for, if it was the first to."""
+        """Answer with the report that an earlier attempt of this request created, if it did."""
         try:
             self._answer(req, resp, made_id)
         except ReportNotFound:
@@ -116,8 +118,8 @@ class ReportList:
         return True
 
     def _answer(self, req: falcon.Request, resp: falcon.Response, report_id: uuid.UUID) -> None:
-        # Without what it tells: an answer to a POST is kept, and told again to any key of the
-        # user's, also to one that may not see everybody's.
+        # Without the contents: the answer to a POST is stored and replayed to any key of the user,
+        # including keys that may not read reports of all users.
         row, is_stale = _found(self._store, report_id, owner=owner(req))
         resp.location = f"/v1/reports/{row.id}"
         answer(resp, ListedReport.listed(row, is_stale=is_stale), status=202)
@@ -131,7 +133,7 @@ class ReportItem:
 
     @operation(scope=SCOPE, answer=Report, also={304: None}, problems=(ReportNotFound,))
     def on_get(self, req: falcon.Request, resp: falcon.Response, report_id: uuid.UUID) -> None:
-        """State, percent, stage, what it tells, and whether that is stale."""
+        """Return a report: its state and progress, its contents, and whether these are stale."""
         responses.conditional(req, resp, load(self._store, report_id, owner=owner(req)))
 
     on_head = on_get
@@ -150,8 +152,9 @@ class ReportPage:
         problems=(ReportNotFound, NotFinished, StoreUnavailable),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, report_id: uuid.UUID) -> None:
-        """The report as a page with pictures: one file, without scripts, that asks nobody for
-        anything. While it is made anew it is the one of before.
+        """Return a report as an HTML page with charts. The page is a single file without scripts
+        and loads nothing from other addresses. While the report is being updated, the previous
+        version is returned.
         """
         for _ in range(2):
             row, _ = _found(self._store, report_id, owner=owner(req))
@@ -161,7 +164,7 @@ class ReportPage:
             try:
                 resp.data = self._blobs.get(key)
             except BlobMissing:
-                # It was made anew in between; then there is another one.
+                # An update replaced the page in the meantime: read the row again.
                 continue
             resp.content_type = falcon.MEDIA_HTML
             resp.set_headers(HEADERS)
@@ -170,7 +173,7 @@ class ReportPage:
 
 
 def load(store: Store, report_id: uuid.UUID, *, owner: uuid.UUID | None) -> Report:
-    """A report as the API shows it to an owner; raises :class:`ReportNotFound`."""
+    """Return a report as the API shows it to its owner; raises :class:`ReportNotFound`."""
     row, is_stale = _found(store, report_id, owner=owner)
     return Report.of(row, is_stale=is_stale)
 
@@ -186,7 +189,7 @@ def _found(
 
 
 def _bounds(asked: NewReport, *, now: datetime) -> tuple[datetime, datetime]:
-    """When the day that is asked for begins and ends; raises :class:`InvalidBody`."""
+    """Return the start and end of the requested day; raises :class:`InvalidBody`."""
     if not options.is_zone(asked.time_zone):
         raise _refused("time_zone", "it must be an IANA name, such as Europe/Berlin")
     local = ZoneInfo(asked.time_zone)

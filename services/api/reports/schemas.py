@@ -1,4 +1,4 @@
-"""What ``/v1/reports`` takes and answers; see :mod:`services.api.sessions.schemas`."""
+"""Requests and answers of ``/v1/reports``; see :mod:`services.api.sessions.schemas`."""
 
 from __future__ import annotations
 
@@ -16,57 +16,58 @@ from services.http.cursors import Page
 
 
 class NewReport(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A report to be made."""
+    """A request for a report."""
 
-    #: In the time zone; it must have begun there.
+    #: The day, which must have begun in the time zone.
     day: date
-    #: An IANA name: ``Europe/Berlin``.
+    #: An IANA time zone name, such as ``Europe/Berlin``.
     time_zone: Annotated[str, msgspec.Meta(max_length=64)] = "UTC"
-    #: Whether it is of everybody's sessions, which is for administrators, or of the caller's own.
+    #: True for the sessions of all users (administrators only), false for those of the caller.
     all_users: bool = False
 
 
 class ReportQuery(Page, kw_only=True):
-    """Which reports are listed, and in which order."""
+    """Filters and order of the list of reports."""
 
-    #: Only those of this day.
+    #: Only reports of this day.
     day: date | None = None
-    #: By which field; with ``-`` the latest first.
+    #: The field to sort by; ``-`` sorts descending.
     sort: ByTime = "-created_at"
 
 
 class ListedReport(schemas.Task, kw_only=True):
-    """A report without what it tells: ``pending``, then ``completed`` or ``failed``."""
+    """A report without its contents: ``pending``, then ``completed`` or ``failed``."""
 
     day: date
     time_zone: str
-    #: Whose sessions it is of; null for everybody's.
+    #: The user whose sessions the report covers; null for all users.
     user_id: uuid.UUID | None
-    #: When the day began and ended in the time zone.
+    #: When the day begins in the time zone.
     starts_at: datetime
+    #: When the day ends in the time zone.
     ends_at: datetime
-    #: When what it tells was found out; null until it was made for the first time.
+    #: When the contents were computed; null before the first time.
     made_at: datetime | None
-    #: Whether it would tell something else now: the day had not ended when it was made, or a
-    #: session of it was added, has ended or was removed since.
+    #: Whether the contents may be out of date: the day had not ended when they were computed, or a
+    #: session of that day was added, ended or was removed since.
     is_stale: bool
 
     @classmethod
     def listed(cls, row: DailyReport, *, is_stale: bool) -> ListedReport:
-        """The report of a row."""
+        """Convert a row to a report."""
         return ListedReport(**_shown(row), is_stale=is_stale)
 
 
 class Report(ListedReport, kw_only=True):
     """A report: ``pending``, then ``completed`` or ``failed``."""
 
-    #: What happened on the day, part by part as docs/analytics.md has it; null until it was made
-    #: for the first time. While it is made anew it is the one of before.
+    #: The contents, as described in docs/analytics.md; null before they are first computed. While
+    #: the report is being updated, these are the previous contents.
     report: dict[str, Any] | None
 
     @classmethod
     def of(cls, row: DailyReport, *, is_stale: bool) -> Report:
-        """The report of a row."""
+        """Convert a row to a report."""
         return Report(**_shown(row), is_stale=is_stale, report=_ordered(row.report))
 
 

@@ -1,1 +1,1 @@
-"""Sessions: a recording, its progress, and its events."""
+"""Sessions: recordings, their progress, and their detections."""

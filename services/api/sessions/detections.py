@@ -1,4 +1,4 @@
-"""What was heard: the events of one session, and of all."""
+"""Detections of one session, and of all sessions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ class SessionDetections:
         problems=(SessionNotFound,),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
-        """The events, in the order of their onsets; none before the session has finished."""
+        """List the detections of a session, by start time by default. The list is empty until the
+        session has finished.
+        """
         asked = query_of(req, DetectionQuery)
         order = list_queries.DETECTIONS[asked.sort]
         after = cursors.after(req, asked, order)
@@ -42,7 +44,7 @@ class SessionDetections:
                 noise_types=with_below(asked.noise_type), min_confidence=asked.min_confidence,
                 from_s=asked.from_s, to_s=asked.to_s,
             )  # fmt: skip
-            # After its events: so whatever they are calibrated by is known here.
+            # Read the session after its detections: their calibration is known by then.
             session = found(db, session_id, owner=owner(req))
         answer(
             resp,
@@ -64,7 +66,7 @@ class DetectionList:
         scope="sessions:read", query=AllDetectionsQuery, answer=list_schemas.FoundDetectionPage
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """The events of all sessions: those of the newest first, and of each the last first."""
+        """List the detections of all sessions: newest session first, last detection first."""
         asked = query_of(req, AllDetectionsQuery)
         after = cursors.after(req, asked, list_queries.ALL_DETECTIONS)
         with self._store.reading() as db:

@@ -1,8 +1,7 @@
-"""``GET /v1/sessions/{session_id}/events``: a session as it goes on, as server-sent events.
+"""``GET /v1/sessions/{session_id}/events``: the progress of a session as server-sent events.
 
-A stream occupies a thread of the server for minutes. So there are threads beyond those of the
-requests for as many streams as a process allows, and no stream holds a connection to the database
-between two looks.
+A stream occupies a server thread for minutes. The server therefore has an extra thread for each
+stream that a process allows, and no stream holds a database connection between two polls.
 """
 
 from __future__ import annotations
@@ -28,21 +27,22 @@ from services.http.operations import operation
 
 log = structlog.get_logger(__name__)
 
-#: Between two looks at a session: what a person sees as at once, for a query by primary key.
+#: Interval between polls of a session: short enough to appear immediate, at the cost of one query
+#: by primary key.
 LOOK_S = 0.5
-#: The same after a look that failed: a database that is away shall not be beset.
+#: The interval after a failed poll, to spare a database that is unavailable.
 AWAY_S = 2.0
-#: A stream is never silent for longer. A client that vanished is noticed by what is sent to it.
+#: Longest silence of a stream. Sending is the only way to notice a client that disappeared.
 HEARTBEAT_S = 10.0
-#: After this a stream ends and its client comes back, so that no one keeps a place for ever: not
-#: even a machine that vanished without a word, or a client that does not read what it is sent.
+#: Maximum duration of a stream; the client then reconnects. This frees the places of machines that
+#: vanished without closing the connection and of clients that do not read.
 LONGEST_S = 600.0
-#: When a client shall come back, in milliseconds.
+#: Delay before a client reconnects, in milliseconds.
 RETRY_MS = 1_000
 
 
 class Places:
-    """How many streams may go on at once in this process, and whether they shall end."""
+    """Limits the concurrent streams of this process, and ends them when it stops."""
 
     def __init__(self, n_places: int, *, stopping: threading.Event) -> None:
         self._free = threading.Semaphore(n_places)
@@ -59,7 +59,7 @@ class Places:
             )
 
     def give_back(self) -> None:
-        """Let somebody else have a place that was taken."""
+        """Release a place."""
         self._free.release()
 
 
@@ -76,23 +76,23 @@ class SessionEvents:
         problems=(SessionNotFound, Stopping, TooManyStreams),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
-        """``progress`` whenever the session has changed, ``done`` at its end.
+        """Stream the progress of a session: ``progress`` whenever it changes, ``done`` at its end.
 
-        ``Last-Event-ID`` is not looked at: a stream always begins with the session as it stands.
+        ``Last-Event-ID`` is ignored: a stream always starts with the current state of the session.
         """
         load(self._store, session_id, owner=owner(req))
         resp.content_type = "text/event-stream"
         resp.cache_control = ["no-cache"]
-        # Asks nginx not to collect the answer before it passes it on.
+        # Disables the buffering of the response in nginx.
         resp.set_header("X-Accel-Buffering", "no")
         resp.stream = Stream(self._store, session_id, self._places, owner=owner(req))
 
 
 class Stream(Iterator[bytes]):
-    """The pieces of one stream, made as the server asks for them; it has a place until it ends.
+    """An iterator over the messages of one stream; it holds a place until it is closed.
 
-    No generator: the server closes what it has not begun to read, too, and a generator that was
-    not begun gives nothing back.
+    It is not a generator: the server may close it before it reads anything, and closing a generator
+    that has not started does not run its ``finally``.
     """
 
     def __init__(
@@ -122,14 +122,14 @@ class Stream(Iterator[bytes]):
         return piece
 
     def close(self) -> None:
-        """Give the place back; once is enough."""
+        """Release the place. Calling it again has no effect."""
         with self._lock:
             had_place, self._has_place = self._has_place, False
         if had_place:
             self._places.give_back()
 
     def _next_piece(self) -> bytes | None:
-        """What is to be sent next, as soon as there is something; None at the end."""
+        """Wait for the next message and return it; None at the end of the stream."""
         if self._sent is not None and self._sent.finished:
             return None
         silent_until = time.monotonic() + HEARTBEAT_S
@@ -137,7 +137,7 @@ class Stream(Iterator[bytes]):
             self._pause_s = LOOK_S
             is_silent = time.monotonic() >= silent_until
             try:
-                # Time goes on where nothing happens: what is told of the rest may have changed.
+                # The estimate of the time left changes even if the row does not.
                 changed = self._look(afresh=is_silent)
             except SessionNotFound:
                 return None
@@ -151,9 +151,9 @@ class Stream(Iterator[bytes]):
         return None
 
     def _look(self, *, afresh: bool) -> schemas.Session | None:
-        """The session, if it is another than the one that was sent last.
+        """Return the session if it differs from the one sent last, otherwise None.
 
-        Unless ``afresh``, only the row's version is asked for where that has not changed.
+        Unless ``afresh``, an unchanged version of the row is enough to return None.
         """
         with self._store.transaction() as db:
             version = (session_queries.session_version(db, self._session_id) or "").encode()

@@ -1,4 +1,4 @@
-"""``/v1/sessions/{session_id}/hold``: a session that is kept whatever its age."""
+"""``/v1/sessions/{session_id}/hold``: the legal hold of a session."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.http.responses import answer
 
 
 class Hold(msgspec.Struct, kw_only=True):
-    """Whether a session is kept whatever its age."""
+    """Whether a session is under legal hold, which exempts it from removal by age."""
 
     session_id: uuid.UUID
     legal_hold: bool
@@ -30,12 +30,14 @@ class SessionHold:
 
     @operation(scope=ADMIN, answer=Hold, problems=(SessionNotFound,))
     def on_put(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
-        """Keep a session, its recording and all that was heard, until the hold is lifted."""
+        """Place a legal hold. The session, its recording and its detections are kept until the hold
+        is lifted.
+        """
         self._set(req, resp, session_id, held=True)
 
     @operation(scope=ADMIN, answer=Hold, problems=(SessionNotFound,))
     def on_delete(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
-        """Lift a hold: the session is removed when it is old enough."""
+        """Lift a legal hold. Retention applies to the session again."""
         self._set(req, resp, session_id, held=False)
 
     def _set(

@@ -1,4 +1,4 @@
-"""What lists are asked with, and what their pages look like; see `schemas` beside this module."""
+"""Queries and pages of lists; see also `schemas` beside this module."""
 
 from __future__ import annotations
 
@@ -26,62 +26,62 @@ BatchState = Literal[
 ItemState = SessionState | Literal["waiting", "refused", "not_taken", "removed"]
 JobState = Literal["pending", "completed", "failed"]
 ByTime = Literal["created_at", "-created_at"]
-#: More of one parameter is no question, but a burden.
+#: Upper bound on repeated query parameters, to keep queries cheap.
 Few = msgspec.Meta(max_length=50)
 
 
 class CreatedPage(Page, kw_only=True):
-    """A page of what was created in a span of time."""
+    """A query that filters by the time of creation."""
 
-    #: Only what was created at this time or later.
+    #: Only items created at this time or later.
     created_from: Time | None = None
-    #: Only what was created before this time.
+    #: Only items created before this time.
     created_to: Time | None = None
 
     @property
     def created(self) -> tuple[datetime | None, datetime | None]:
-        """The span."""
+        """The range of creation times."""
         return self.created_from, self.created_to
 
 
 class HeardPage(CreatedPage, kw_only=True):
-    """A page of what was heard, or in what it was."""
+    """A query that filters by detections."""
 
-    #: Only this noise type or group and all types below it; several times for any of several.
+    #: Only this noise type or group, with all types below it; repeat the parameter for several.
     noise_type: Annotated[tuple[str, ...], Few] = ()
-    #: Only events that are at least as sure.
+    #: Only detections with at least this confidence.
     min_confidence: Confidence | None = None
 
 
 class SessionQuery(HeardPage, kw_only=True):
-    """Which sessions are listed, and in which order.
+    """Filters and order of the list of sessions.
 
-    With ``noise_type`` or ``min_confidence`` those in which there is an event like that.
+    ``noise_type`` and ``min_confidence`` select the sessions with a matching detection.
     """
 
-    #: Only in this state; several times for any of several.
+    #: Only this state; repeat the parameter for several.
     state: Annotated[tuple[SessionState, ...], Few] = ()
-    #: Only those that came with this batch.
+    #: Only sessions of this batch.
     batch_id: uuid.UUID | None = None
-    #: Only those whose file was called exactly so.
+    #: Only sessions with exactly this file name.
     file_name: str | None = None
-    #: Only what was recorded at this time or later.
+    #: Only sessions recorded at this time or later.
     recorded_from: Time | None = None
-    #: Only what was recorded before this time.
+    #: Only sessions recorded before this time.
     recorded_to: Time | None = None
-    #: Only those whose metadata have all of this: a flat JSON object.
+    #: Only sessions whose metadata contain all of these entries: a flat JSON object.
     metadata: (
         Annotated[str, msgspec.Meta(extra_json_schema={"contentMediaType": "application/json"})]
         | None
     ) = None
-    #: By which field; with ``-`` the greatest first. Where it is null comes last.
+    #: The field to sort by; ``-`` sorts descending. Null values come last.
     sort: Literal[
         "created_at", "-created_at", "recorded_at", "-recorded_at", "duration_s", "-duration_s",
         "finished_at", "-finished_at",
     ] = "-created_at"  # fmt: skip
 
     def __post_init__(self) -> None:
-        """Look at what can be told from the parameters alone."""
+        """Check what can be checked from the parameters alone."""
         try:
             self.own_metadata()
         except ValueError as error:
@@ -89,11 +89,11 @@ class SessionQuery(HeardPage, kw_only=True):
 
     @property
     def recorded(self) -> tuple[datetime | None, datetime | None]:
-        """The span in which it was recorded."""
+        """The range of recording times."""
         return self.recorded_from, self.recorded_to
 
     def own_metadata(self) -> Metadata:
-        """What the metadata must have."""
+        """Return the entries that the metadata must contain."""
         return {} if self.metadata is None else read_metadata(self.metadata)
 
 
@@ -105,18 +105,18 @@ class SessionPage(msgspec.Struct, kw_only=True):
 
 
 class DetectionQuery(Page, kw_only=True):
-    """Which events of a session are listed, and in which order."""
+    """Filters and order of the list of a session's detections."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
-    #: Only this noise type or group and all types below it; several times for any of several.
+    #: Only this noise type or group, with all types below it; repeat the parameter for several.
     noise_type: Annotated[tuple[str, ...], Few] = ()
-    #: Only events that are at least as sure.
+    #: Only detections with at least this confidence.
     min_confidence: Confidence | None = None
-    #: Only events that end behind this second of the recording.
+    #: Only detections that end after this second of the recording.
     from_s: float | None = None
-    #: Only events that begin before this second of the recording.
+    #: Only detections that start before this second of the recording.
     to_s: float | None = None
-    #: By which field; with ``-`` the greatest first. Where it is null comes last.
+    #: The field to sort by; ``-`` sorts descending. Null values come last.
     sort: Literal[
         "start_s", "-start_s", "confidence", "-confidence", "laeq_db", "-laeq_db", "lafmax_db",
         "-lafmax_db",
@@ -124,11 +124,11 @@ class DetectionQuery(Page, kw_only=True):
 
 
 class AllDetectionsQuery(HeardPage, kw_only=True):
-    """Which events of all sessions are listed; times are those of their sessions."""
+    """Filters of the list of all detections; creation times are those of their sessions."""
 
 
 class FoundDetection(schemas.Detection, kw_only=True):
-    """One event, and the session that it is of."""
+    """A detection with its session."""
 
     session_id: uuid.UUID
     file_name: str
@@ -136,7 +136,7 @@ class FoundDetection(schemas.Detection, kw_only=True):
 
     @classmethod
     def found(cls, row: Any) -> FoundDetection:
-        """The event of a row: its own, its session's file, and what its levels refer to."""
+        """Convert a row to a detection with the file name and level reference of its session."""
         event = row[0]
         return cls(
             **{
@@ -152,23 +152,23 @@ class FoundDetection(schemas.Detection, kw_only=True):
 
 
 class FoundDetectionPage(msgspec.Struct, kw_only=True):
-    """A page of events: those of the newest session first, and of each the last first."""
+    """A page of detections: newest session first, last detection first."""
 
     items: list[FoundDetection]
     next_cursor: str | None
 
 
 class BatchQuery(CreatedPage, kw_only=True):
-    """Which batches are listed, and in which order."""
+    """Filters and order of the list of batches."""
 
-    #: Only in this state; several times for any of several.
+    #: Only this state; repeat the parameter for several.
     state: Annotated[tuple[BatchState, ...], Few] = ()
-    #: By which field; with ``-`` the latest first.
+    #: The field to sort by; ``-`` sorts descending.
     sort: ByTime = "-created_at"
 
 
 class ListedBatch(msgspec.Struct, kw_only=True):
-    """A batch without what has to be counted in its files; where one is asked for, it is told."""
+    """A batch without the counts of its files; ``GET /v1/batches/{batch_id}`` returns those too."""
 
     id: uuid.UUID
     state: str
@@ -179,7 +179,7 @@ class ListedBatch(msgspec.Struct, kw_only=True):
 
     @classmethod
     def of(cls, row: Any) -> ListedBatch:
-        """The batch of a row."""
+        """Convert a row to a batch."""
         return cls(
             id=row.id,
             state=row.state,
@@ -198,31 +198,31 @@ class BatchPage(msgspec.Struct, kw_only=True):
 
 
 class BatchItemQuery(Page, kw_only=True):
-    """Which recordings of a batch are listed."""
+    """Filters of the list of a batch's recordings."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
-    #: Only in this state; several times for any of several.
+    #: Only this state; repeat the parameter for several.
     state: Annotated[tuple[ItemState, ...], Few] = ()
 
 
 class ModelQuery(Page, kw_only=True):
-    """In which order models are listed."""
+    """Order of the list of models."""
 
-    #: By which field; with ``-`` the latest first.
+    #: The field to sort by; ``-`` sorts descending.
     sort: ByTime = "-created_at"
 
 
 class JobQuery(CreatedPage, kw_only=True):
-    """Which trainings or validations are listed, and in which order."""
+    """Filters and order of the lists of trainings and of validations."""
 
-    #: Only in this state; several times for any of several.
+    #: Only this state; repeat the parameter for several.
     state: Annotated[tuple[JobState, ...], Few] = ()
-    #: By which field; with ``-`` the latest first.
+    #: The field to sort by; ``-`` sorts descending.
     sort: ByTime = "-created_at"
 
 
 class ListedTraining(schemas.Task, kw_only=True):
-    """A training without its clips; where one is asked for, they are told."""
+    """A training without its clips; ``GET /v1/trainings/{job_id}`` returns those too."""
 
     name: str
     version: str
@@ -231,7 +231,7 @@ class ListedTraining(schemas.Task, kw_only=True):
 
     @classmethod
     def of(cls, row: TrainingJob) -> ListedTraining:
-        """The training of a row."""
+        """Convert a row to a training."""
         own = ("name", "algorithm", "model_id")
         values = {name: getattr(row, name) for name in own}
         return cls(**schemas.task_of(row), **values, version=str(row.version))
@@ -245,13 +245,13 @@ class TrainingPage(msgspec.Struct, kw_only=True):
 
 
 class ListedValidation(schemas.Task, kw_only=True):
-    """A validation without its report; where one is asked for, it is told."""
+    """A validation without its report; ``GET /v1/validations/{validation_id}`` returns it too."""
 
     model_id: uuid.UUID | None
 
     @classmethod
     def of(cls, row: Validation) -> ListedValidation:
-        """The validation of a row."""
+        """Convert a row to a validation."""
         return cls(**schemas.task_of(row), model_id=row.model_id)
 
 

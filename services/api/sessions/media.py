@@ -1,4 +1,4 @@
-"""``/v1/sessions/{session_id}/recording`` and ``.../spectrogram.png``: to be heard and seen."""
+"""``/v1/sessions/{session_id}/recording`` and ``.../spectrogram.png``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from services.http.errors import (
 )
 from services.http.operations import operation
 
-#: What browsers call the containers. One that nobody has recognised yet is just bytes.
+#: Media types of the containers as browsers name them; `UNKNOWN_TYPE` until one is recognised.
 MEDIA_TYPES = {
     "wav": "audio/wav",
     "rf64": "audio/wav",
@@ -43,8 +43,8 @@ UNKNOWN_TYPE = "application/octet-stream"
 
 _UNQUOTED = str.maketrans('"\\', "__")
 
-#: A part of the bytes, from one to another, from one on, or the last of them. Everything else that
-#: a header may ask for is answered with the whole (RFC 9110, 14.2), as it allows.
+#: A single range: ``first-last``, ``first-`` or ``-n``. Any other header value is ignored and the
+#: whole file returned, as RFC 9110, 14.2 permits.
 _RANGE = re.compile(r"\s*bytes\s*=\s*(?:([0-9]{1,18})\s*-\s*([0-9]{0,18})|-\s*([0-9]{1,18}))\s*")
 
 
@@ -64,10 +64,10 @@ class SessionRecording:
         ),
     )  # fmt: skip
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
-        """The recording, byte by byte as it was sent; a part of it where ``Range`` asks for one.
+        """Download the recording exactly as uploaded, or the part that ``Range`` requests.
 
-        With the privacy ``mute`` it is a FLAC file in which speech is replaced by noise, once the
-        session has finished; with ``discard_audio`` there is none.
+        With ``privacy=mute`` it is a FLAC file in which speech is replaced by noise, available once
+        the session has finished. With ``privacy=discard_audio`` there is no recording.
         """
         with self._store.reading() as db:
             session = sessions.found(db, session_id, owner=owner(req))
@@ -98,7 +98,7 @@ class SessionRecording:
         if not is_as_sent:
             container, file_name = "flac", f"{file_name.rpartition('.')[0] or file_name}.flac"
         resp.content_type = MEDIA_TYPES.get(container or "", UNKNOWN_TYPE)
-        # Falcon takes care of all but what would end the name within its quotes.
+        # Falcon escapes everything except characters that would end the quoted name.
         resp.downloadable_as = file_name.translate(_UNQUOTED)
         resp.set_stream(FileRange(stored, start, stop), stop - start)
 
@@ -117,11 +117,11 @@ class SessionSpectrogram:
         problems=(SessionNotFound, NotFinished, NoSpectrogram, StoreUnavailable),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
-        """The picture of the whole recording, there as soon as it is decoded: time from left to
-        right, 40 Hz to 8 kHz from bottom to top, evenly by the logarithm.
+        """Return the spectrogram of the whole recording, available once it is decoded.
 
-        With the privacy ``mute`` it shows noise in place of speech, and is there once the session
-        has finished; with ``discard_audio`` there is none.
+        Time runs from left to right, frequency from 40 Hz at the bottom to 8 kHz at the top on a
+        logarithmic scale. With ``privacy=mute`` it shows noise in place of speech and is available
+        once the session has finished. With ``privacy=discard_audio`` there is no spectrogram.
         """
         with self._store.reading() as db:
             session = sessions.found(db, session_id, owner=owner(req))
@@ -141,14 +141,14 @@ class SessionSpectrogram:
 
 
 def _require_served(session: AudioSession, error: type[NoRecording] | type[NoSpectrogram]) -> None:
-    """Refuse the audio of a session, and what is drawn of it, as its privacy asks.
+    """Refuse to serve audio or the spectrogram if the session's privacy forbids it.
 
     Raises
     ------
     NotFinished
-        While it may become a copy without speech, or nothing.
+        Until the session has finished and its privacy is applied.
     NoRecording, NoSpectrogram
-        The given one, if nothing is left.
+        The given ``error``, if no audio is left.
     """
     if session.privacy == KEEP:
         return
@@ -165,12 +165,12 @@ def _require_served(session: AudioSession, error: type[NoRecording] | type[NoSpe
 
 
 def _part(req: falcon.Request, *, size_bytes: int, tag: str) -> tuple[int, int] | None:
-    """From which byte to before which one is asked for; None for the whole.
+    """Return the requested range as ``(start, stop)``, ``stop`` exclusive; None for the whole.
 
     Raises
     ------
     RangeNotSatisfiable
-        If there is no byte of what is asked for.
+        If the range contains no byte of the recording.
     """
     asked = _RANGE.fullmatch(req.get_header("Range") or "")
     if asked is None or (req.get_header("If-Range") or f'"{tag}"') != f'"{tag}"':
@@ -188,7 +188,7 @@ def _part(req: falcon.Request, *, size_bytes: int, tag: str) -> tuple[int, int] 
 
 
 class FileRange:
-    """Bytes of a stored file, in pieces, from one place to another; the server closes it."""
+    """Iterates over a byte range of a stored file in pieces; the server closes it."""
 
     def __init__(self, stored: BufferedReader, start: int, stop: int) -> None:
         self._stored = stored

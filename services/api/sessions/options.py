@@ -1,6 +1,6 @@
-"""What a recording may be posted with, as parameters of the query.
+"""The options of a recording, as query parameters.
 
-Everything is looked at before one byte of the recording is stored, as far as it can be known then.
+They are checked as far as possible before any byte of the recording is stored.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from services.http.errors import FieldError, InvalidParameter, ModelNotFound, We
 
 Wanted = TypeVar("Wanted")
 
-#: Characters of a name in the caller's metadata.
+#: Length of a name in the caller's metadata.
 METADATA_KEY_CHARS = 64
-#: Numbers in the caller's metadata come back as they were sent up to here: beyond, a program that
-#: reads JSON may round them, and the database writes out all of their digits.
+#: Largest absolute value of a number in the caller's metadata that is sure to come back unchanged:
+#: beyond it, JSON parsers may round, and the database writes out all digits.
 METADATA_NUMBER = 2.0**53
 
-#: Zones that are there by name, but are another one on each machine, or none.
+#: Names that are not time zones, or stand for a different one on each machine.
 _NO_ZONES = frozenset({"localtime", "Factory"})
 
 Metadata = dict[str, str | int | float | bool | None]
 
 
 def read_metadata(text: str) -> Metadata:
-    """A flat JSON object of a caller's; raises :class:`ValueError`, which tells what is wrong."""
+    """Parse a flat JSON object of the caller's; raises :class:`ValueError` with the reason."""
     if len(text.encode()) > METADATA_BYTES:
         raise ValueError(f"it has at most {METADATA_BYTES} bytes")
     try:
@@ -66,41 +66,42 @@ def read_metadata(text: str) -> Metadata:
 
 
 class RecordingOptions(msgspec.Struct, kw_only=True):
-    """What one recording may be posted with, and each of many."""
+    """Options of one recording, or of each recording of a batch."""
 
-    #: What is worked on first.
+    #: Sessions with a higher priority are processed first.
     priority: Literal["high", "normal", "low"] = "normal"
-    #: dB to add to dB re full scale, so that levels come out in dB SPL.
+    #: Calibration: dB to add to levels re full scale to obtain dB SPL.
     calibration_db: (
         Annotated[float, msgspec.Meta(ge=CALIBRATION_RANGE_DB[0], le=CALIBRATION_RANGE_DB[1])]
         | None
     ) = None
-    #: The recording is that of a calibrator of this level, in dB SPL: find the calibration in it.
+    #: The recording is of a calibrator with this level in dB SPL: derive the calibration from it.
     calibration_tone_db: Literal[94, 114] | None = None
-    #: Bands to measure beside the levels.
+    #: Frequency bands to measure in addition to the levels.
     bands: Literal["third_octave"] | None = None
-    #: The model that hears it, instead of the one in use.
+    #: The model to use. Default: the model in use.
     model: uuid.UUID | None = None
-    #: A webhook of the caller's that is told of its end; one that hears of all sessions is anyway.
+    #: A webhook of the caller's to notify when the session ends. Webhooks for all sessions are
+    #: notified anyway.
     webhook: uuid.UUID | None = None
-    #: ``TYPE:CONFIDENCE``, once for each noise type: less sure events of it are not reported.
+    #: ``TYPE:CONFIDENCE``, once per noise type: detections with less confidence are not reported.
     threshold: list[str] = []
-    #: Noise types or groups: only events of these and of types below them are reported. All are,
-    #: unless one is given.
+    #: Noise types or groups: only detections of these and of types below them are reported.
+    #: Default: all.
     types: list[str] = []
-    #: What becomes of the recording when its session ends: ``keep`` it, ``mute`` its speech, or
+    #: What happens to the recording when the session ends: ``keep`` it, ``mute`` its speech, or
     #: ``discard_audio``.
     privacy: Literal["keep", "mute", "discard_audio"] = "keep"
-    #: Where it was recorded, as an IANA name: ``Europe/Berlin``.
+    #: Time zone of the recording, as an IANA name such as ``Europe/Berlin``.
     time_zone: str | None = None
-    #: The caller's own, as a flat JSON object.
+    #: Metadata to store with the session, as a flat JSON object.
     metadata: (
         Annotated[str, msgspec.Meta(extra_json_schema={"contentMediaType": "application/json"})]
         | None
     ) = None
 
     def __post_init__(self) -> None:
-        """Look at what can be told from the parameters alone."""
+        """Check what can be checked from the parameters alone."""
         errors = list(self._errors())
         if errors:
             raise InvalidParameter.of(errors)
@@ -123,7 +124,7 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
                 yield FieldError(field=name, detail=str(error))
 
     def thresholds(self) -> dict[str, float]:
-        """The least confidences by noise type; raises :class:`ValueError`."""
+        """Return the minimum confidences by noise type; raises :class:`ValueError`."""
         found: dict[str, float] = {}
         for given in self.threshold:
             noise_type, _, least = given.rpartition(":")
@@ -139,20 +140,20 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
         return found
 
     def own_metadata(self) -> Metadata:
-        """The caller's own; raises :class:`ValueError`."""
+        """Return the metadata; raises :class:`ValueError`."""
         return {} if self.metadata is None else read_metadata(self.metadata)
 
     def columns(
         self, store: Store, *, user_id: uuid.UUID, owner: uuid.UUID | None, can_mute: bool
     ) -> dict[str, Any]:
-        """What of the row of a user's session they say.
+        """Return the columns of the session's row that the options set.
 
         ``can_mute`` says whether the installation uses a backbone, which finds speech.
 
         Raises
         ------
         ModelNotFound, WebhookNotFound
-            Also if it is somebody else's.
+            Also for one of another user.
         InvalidParameter
             If a threshold or a type has a name that is neither in the table of noise types nor
             reported by the model, or if speech cannot be muted.
@@ -170,8 +171,8 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
             "calibration_db": self.calibration_db,
             "calibration_tone_db": self.calibration_tone_db,
             "bands": self.bands,
-            # Names are of the model that they were compared with: whatever is put to use until a
-            # worker takes the recording up, this one hears it.
+            # Pin the model that the names were checked against, even if another one is promoted
+            # before a worker starts the session.
             "model_id": None if model is None else model.id,
             "webhook_id": self.webhook,
             "thresholds": thresholds,
@@ -182,7 +183,7 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
         }
 
     def _model(self, store: Store, *, owner: uuid.UUID | None) -> NoiseModel | None:
-        """The model that was asked for, or the one in use; None before the first worker ran."""
+        """Return the requested model, or the one in use; None before the first worker ran."""
         with store.transaction() as db:
             if self.model is None:
                 return model_queries.model_in_use(db)
@@ -193,11 +194,11 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
 
 
 class SessionOptions(RecordingOptions, kw_only=True):
-    """What a recording may be posted with."""
+    """Options of a recording."""
 
-    #: What the recording is called; of a form the file's own name, unless this is given.
+    #: Name of the recording. Default: for a form, the name of the file.
     file_name: str = ""
-    #: When it began, with the offset from UTC: ``2026-11-28T09:30:00+01:00``.
+    #: Start of the recording, with the offset from UTC: ``2026-11-28T09:30:00+01:00``.
     recorded_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
     def _errors(self) -> Iterator[FieldError]:
@@ -216,16 +217,16 @@ class SessionOptions(RecordingOptions, kw_only=True):
 
 
 class BatchOptions(RecordingOptions, kw_only=True):
-    """What each recording of a batch is posted with, and the batch itself.
+    """Options of a batch and of each of its recordings.
 
-    Recordings of a batch did not begin together, and bear names of their own.
+    There is no file name or start time: they differ between recordings.
     """
 
-    #: The id of the batch, chosen by the caller to find it again if the answer does not arrive.
+    #: The ID of the batch, chosen by the caller to find it again if the answer is lost.
     batch_id: uuid.UUID | None = None
 
 
-#: The parameters. A form may not bear them as fields: the file could come before them.
+#: The parameters. They may not be form fields: the file could precede them.
 NAMES = frozenset(
     field.encode_name
     for kind in (SessionOptions, BatchOptions)
@@ -257,18 +258,18 @@ def _check_known(names: Mapping[str, Iterable[str]], model: NoiseModel) -> None:
 
 
 def _check_theirs(webhook_id: uuid.UUID, store: Store, *, user_id: uuid.UUID) -> None:
-    """Refuse a webhook that would never be told: an administrator's is told of nobody else."""
+    """Refuse a webhook of another user, to administrators too: it would never be notified."""
     with store.reading() as db:
         if webhook_queries.get_webhook(db, webhook_id, owner=user_id) is None:
             raise WebhookNotFound(f"you have no webhook with the id {webhook_id}")
 
 
 def is_zone(name: str) -> bool:
-    """Whether this is the IANA name of a time zone."""
+    """Return whether ``name`` is the IANA name of a time zone."""
     return name in _zones()
 
 
 @functools.cache
 def _zones() -> frozenset[str]:
-    """The names of all time zones; to find them takes a few hundredths of a second."""
+    """Return the names of all time zones; finding them takes a few hundredths of a second."""
     return frozenset(zoneinfo.available_timezones()) - _NO_ZONES

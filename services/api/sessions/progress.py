@@ -1,8 +1,8 @@
-"""How far a session is, how fast, and how long it will still take: plain arithmetic.
+"""Progress, speed and estimated time left of a session: plain arithmetic.
 
-A stage is done to some *share*. What the stages of a recording cost beside each other is in
-:data:`STAGES`; the rest is extrapolated from how long the current one took for its share. Time is
-the database's, and nothing is remembered between two looks.
+A stage is done to some *share*. :data:`STAGES` holds the relative cost of the stages; the time left
+is extrapolated from the time that the current stage took for its share. All times are the
+database's, and no state is kept between requests.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ from typing import Self
 
 from db.tables.sessions import WAITING_FOR_STORAGE, AudioSession
 
-#: What each state does, in words, and the share of the work that lies behind it, in percent: as
-#: measured on recordings of an hour in one process. More workers hear faster than this says.
+#: Description of each state, and the percentage of the work done when it begins, measured on
+#: recordings of one hour in one process. With more workers, ``detecting`` takes a smaller share.
 STAGES = {
     "queued": ("waiting to be checked", 0),
     "splitting": ("decoding and measuring levels", 1),
     "detecting": ("listening for noise", 40),
     "aggregating": ("merging events", 75),
 }
-#: Less of a stage than this, in seconds and as a share, tells nothing about the rest.
+#: Minimum of a stage to extrapolate from, in seconds and as a share.
 TELLING_S = 1.0
 TELLING_SHARE = 0.01
-#: Signs of life may be this far apart before a stage is taken to stand still: the workers tell
-#: every second.
+#: Longest gap between progress updates before a stage counts as stalled; workers send one every
+#: second.
 USUAL_GAP_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a session is.
+    """The progress of a session.
 
     Attributes
     ----------
     stage : str
-        What is done now, in words; of a session that has ended its state.
+        What is done now, in words; the state of a session that has ended.
     percent : int
-        It falls only when a session is sent back to be split again.
+        It decreases only when a session is sent back to be split again.
     speed : float or None
-        Seconds of audio heard per second, while it is listened to; None while nobody can tell.
+        Seconds of audio analysed per second while ``detecting``; None while unknown.
     time_left_s : float or None
-        An estimate; None while nobody can tell, and at the end.
+        An estimate; None while unknown, and at the end.
     """
 
     stage: str
@@ -52,7 +52,7 @@ class Progress:
 
     @classmethod
     def of(cls, row: AudioSession, *, now: datetime) -> Self:
-        """The progress of a session's row, at the database's ``now``."""
+        """Compute the progress of a session's row at ``now``, the database's time."""
         if row.state not in STAGES:
             return cls(stage=row.state, percent=100)
         stage, _ = STAGES[row.state]
@@ -82,8 +82,8 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How long a stage took for its share: ``worked_s`` until the share last grew, and ``quiet_s``
-    since. ``gap_s`` is what commonly lies between two signs of life.
+    """The time that a stage took for its share: ``worked_s`` until the share last grew, and
+    ``quiet_s`` since then. ``gap_s`` is the usual interval between progress updates.
     """
 
     share: float
@@ -93,34 +93,34 @@ class Pace:
 
     @property
     def is_telling(self) -> bool:
-        """Whether enough is done to tell the rest by."""
+        """Whether enough is done to extrapolate from."""
         return self.share >= TELLING_SHARE and self.worked_s >= TELLING_S
 
     @property
     def stage_s(self) -> float:
-        """How long the whole stage takes; longer and longer while it stands still."""
+        """Estimated duration of the whole stage; it grows while the stage stalls."""
         return (self.worked_s + max(0.0, self.quiet_s - self.gap_s)) / self.share
 
     @property
     def stage_left_s(self) -> float:
-        """How long the stage still takes; between two signs of life it counts down."""
+        """Estimated time left of the stage; it counts down between progress updates."""
         return max(0.0, self.stage_s * (1 - self.share) - min(max(0.0, self.quiet_s), self.gap_s))
 
 
 def percent(state: str, share: float) -> int:
-    """How much of a session is done when ``share`` of a stage is."""
+    """Return the percentage of a session that is done when ``share`` of a stage is."""
     begin, end = _bounds(state)
     return begin + int((end - begin) * min(max(share, 0.0), 1.0))
 
 
 def time_left_s(state: str, pace: Pace) -> float:
-    """How long a session still takes, with the stages that are still to come."""
+    """Return the estimated time left of a session, including the stages to come."""
     begin, end = _bounds(state)
     return pace.stage_left_s + pace.stage_s * (100 - end) / (end - begin)
 
 
 def _bounds(state: str) -> tuple[int, int]:
-    """The percents at which a stage begins and ends."""
+    """Return the percentages at which a stage begins and ends."""
     begins = [begin for _, begin in STAGES.values()] + [100]
     number = list(STAGES).index(state)
     return begins[number], begins[number + 1]

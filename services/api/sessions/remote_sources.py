@@ -1,6 +1,6 @@
-"""Recordings that do not come with the request: at an address, or put into the blob store before.
+"""Recordings that are not in the request: at a URL, or uploaded to the blob store before.
 
-Their session is written down at once; the ``process`` step brings the recording, behind its claim
+Their session is stored at once; the ``process`` step fetches the recording under its claim
 (``actors/audio/fetch.py``).
 """
 
@@ -39,37 +39,37 @@ from services.http.errors import (
 )
 from services.http.operations import body_of, operation
 
-#: How long an address for an upload may be used. Whoever knows it may write there.
+#: Lifetime of an upload URL. Anyone who has the URL can write to it.
 SIGNED_FOR = timedelta(hours=1)
 
 
 class Source(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Where a recording lies: one of the two."""
+    """The source of a recording: exactly one of the two fields."""
 
-    #: An http or https address, from which it is fetched.
+    #: An http or https URL to fetch the recording from.
     source_url: Annotated[str, msgspec.Meta(max_length=MOST_URL_CHARS)] | None = None
-    #: An upload of ``POST /v1/uploads`` whose bytes are in the store by now.
+    #: An upload of ``POST /v1/uploads`` whose bytes have been stored.
     upload_id: uuid.UUID | None = None
 
 
 class UploadAddress(msgspec.Struct, kw_only=True):
-    """Where the bytes of a recording may be put, past the API."""
+    """A URL that takes a recording directly into the blob store."""
 
     upload_id: uuid.UUID
     method: str
     url: str
-    #: What the request must bear beside its length.
+    #: Headers that the request must have besides its length.
     headers: dict[str, str]
     expires_at: datetime
 
 
 def is_source_request(req: falcon.Request) -> bool:
-    """Whether a request says where a recording lies, rather than bearing it."""
+    """Return whether the request names a source instead of containing the recording."""
     return media_type_of(req) == falcon.MEDIA_JSON
 
 
 class RemoteSources:
-    """Writes down sessions whose recordings are yet to be brought."""
+    """Creates sessions whose recordings are still to be fetched."""
 
     def __init__(
         self, store: Store, blobs: Blobs, outbound: Outbound, *, max_upload_bytes: int
@@ -80,7 +80,7 @@ class RemoteSources:
         self._max_upload_bytes = max_upload_bytes
 
     def add(self, req: falcon.Request, *, file_name: str, asked: dict[str, Any]) -> uuid.UUID:
-        """The session of what a request names; the upload of one is the same each time.
+        """Create the session of a source. An upload that has a session already returns that one.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class RemoteSources:
         return session_id
 
     def _of_upload(self, upload_id: uuid.UUID, file_name: str, values: dict[str, Any]) -> uuid.UUID:
-        # The key bears whose it is, so that nobody is given what somebody else has put there.
+        # The key contains the user, so a user cannot use the upload of another.
         key = upload_key(upload_id, values["user_id"])
         with self._store.reading() as db:
             session = session_queries.get_session(db, upload_id, owner=values["user_id"])
@@ -138,7 +138,7 @@ class RemoteSources:
                     recording_key=recording_key(upload_id), source_key=key, **values,
                 )  # fmt: skip
         except IntegrityError:
-            # The same request came twice at once: the other one has written it down.
+            # A concurrent identical request has created the session.
             pass
         return upload_id
 
@@ -156,7 +156,7 @@ class UploadList:
         problems=(NoDirectUploads, StoreUnavailable),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Give an address at which a recording may be put into the blob store itself."""
+        """Create a URL to upload a recording directly to the blob store."""
         upload_id = uuid.uuid4()
         expires_at = datetime.now(UTC) + SIGNED_FOR
         url = self._blobs.signed_put(

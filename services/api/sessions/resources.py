@@ -1,4 +1,4 @@
-"""``/v1/sessions``: recordings in, their progress and their answers out."""
+"""``/v1/sessions``: upload recordings, follow their progress, read their results."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from services.http.responses import answer
 
 
 def load(store: Store, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Session:
-    """A session as the API shows it to an owner; raises :class:`SessionNotFound`."""
+    """Return a session as the API shows it to its owner; raises :class:`SessionNotFound`."""
     row = session_queries.shown_session(store, session_id, owner=owner)
     if row is None:
         raise _not_found(session_id)
@@ -54,7 +54,13 @@ def load(store: Store, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> sch
 
 
 def found(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> AudioSession:
-    """The row of a session; raises :class:`SessionNotFound`, also if it is somebody else's."""
+    """Return the row of a session.
+
+    Raises
+    ------
+    SessionNotFound
+        Also for a session of another user.
+    """
     row = session_queries.get_session(db, session_id, owner=owner)
     if row is None:
         raise _not_found(session_id)
@@ -89,7 +95,7 @@ class SessionList:
         scope="sessions:read", query=list_schemas.SessionQuery, answer=list_schemas.SessionPage
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """The sessions: the newest first, unless another order is asked for."""
+        """List sessions, newest first by default."""
         asked = query_of(req, list_schemas.SessionQuery)
         order = list_queries.SESSIONS[asked.sort]
         after = cursors.after(req, asked, order)
@@ -124,10 +130,11 @@ class SessionList:
         ),
     )  # fmt: skip
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Take a recording, or where it lies, and process it; the session says how far that is.
+        """Submit a recording for analysis: the recording itself, or its source. The session in the
+        answer shows its progress.
 
-        A body that is neither JSON nor a form is taken for a recording if its first bytes are those
-        of a supported format, whatever its ``Content-Type`` is, or without one.
+        A body that is neither JSON nor a form is accepted if its first bytes match a supported
+        format, whatever its ``Content-Type``, if any.
         """
         asked = query_of(req, SessionOptions)
         columns = asked.columns(
@@ -141,7 +148,7 @@ class SessionList:
         self._answer(req, resp, session_id)
 
     def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-        """Answer with the session that an earlier attempt made."""
+        """Answer with the session that an earlier attempt of this request created."""
         try:
             self._answer(req, resp, made_id)
         except SessionNotFound:
@@ -154,7 +161,7 @@ class SessionList:
         answer(resp, session, status=202)
 
     def _add(self, req: falcon.Request, columns: dict[str, Any], *, file_name: str) -> uuid.UUID:
-        """Store the recording that a request bears, and write its session down."""
+        """Store the recording of a request and create its session."""
         session_id = idempotency.new_id(req)
         key = recording_key(session_id)
         upload = self._receive(req, key, file_name=file_name)
@@ -191,7 +198,7 @@ class SessionItem:
         problems=(SessionNotFound,),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
-        """State, stage, percent, spans, and at the end the summary."""
+        """Return a session: its state and progress and, once finished, its summary."""
         responses.conditional(req, resp, load(self._store, session_id, owner=owner(req)))
 
     on_head = on_get
@@ -209,7 +216,7 @@ class SessionCancel:
         problems=(SessionNotFound, AlreadyFinished),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
-        """End a session early. Cancelling it once more changes nothing."""
+        """Cancel a session. Cancelling it again changes nothing."""
         with self._store.transaction() as db:
             cancelled = session_queries.cancel_session(db, session_id, owner=owner(req))
         session = load(self._store, session_id, owner=owner(req))
@@ -231,7 +238,7 @@ class SessionLevels:
         problems=(SessionNotFound, NotFinished, NoLevels),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
-        """The levels of the whole recording and over time, as ``aggregate`` wrote them down."""
+        """Return the levels of the recording, overall and over time."""
         with self._store.transaction() as db:
             session = found(db, session_id, owner=owner(req))
         if session.state in UNFINISHED_STATES:

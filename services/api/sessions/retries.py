@@ -1,4 +1,4 @@
-"""``POST /v1/sessions/{session_id}/retry``: a session that was given up, processed again."""
+"""``POST /v1/sessions/{session_id}/retry``: process an abandoned session again."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class SessionRetry:
         problems=(SessionNotFound, NotGivenUp),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
-        """Process a session again that was given up. While it is being processed, a further call
-        changes nothing.
+        """Retry a session that was given up. Repeating the call during processing changes nothing.
 
-        It starts from the stored recording, with the options and the model that it had. Its audio
-        is not counted a second time, and its webhooks receive its new end as well.
+        Processing starts again from the stored recording, with the same options and model. The
+        audio does not count towards the quota a second time. Webhooks are notified of the new end
+        as well.
         """
         with self._store.transaction() as db:
             retried = retry_queries.retry_session(db, session_id, owner=owner(req))

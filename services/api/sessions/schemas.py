@@ -1,4 +1,4 @@
-"""What the API answers. Field names bear their units; null means "not known yet" or "none"."""
+"""Answers of the API. Field names contain units; null means "not known yet" or "none"."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ SomeHeard = TypeVar("SomeHeard")
 
 
 class Problem(msgspec.Struct, kw_only=True):
-    """What was lost, and why."""
+    """The reason for a failure or for missing results."""
 
     code: str
     detail: str
-    #: The seconds that are not in the answer: ``start_s``, ``end_s``, ``reason``.
+    #: Intervals that are missing from the result: ``start_s``, ``end_s``, ``reason``.
     missing: list[dict[str, Any]] = []
 
 
 class NoiseTypeSummary(msgspec.Struct, kw_only=True):
-    """One noise type's part in a session."""
+    """Detections of one noise type in a session."""
 
     events: int
     total_s: float
@@ -38,10 +38,10 @@ class NoiseTypeSummary(msgspec.Struct, kw_only=True):
 
 
 class Summary(msgspec.Struct, kw_only=True):
-    """A session in numbers. ``level_reference`` names what all levels refer to."""
+    """Summary of a session. ``level_reference`` is the reference of all levels."""
 
     events: int
-    #: By noise type, the one with most events first.
+    #: By noise type, most detections first.
     noise_types: dict[str, NoiseTypeSummary]
     laeq_db: float | None
     lceq_db: float | None
@@ -57,33 +57,32 @@ class Summary(msgspec.Struct, kw_only=True):
     l90_db: float | None
     l95_db: float | None
     level_reference: str
-    #: The channel that was analysed in place of the mean of all, counted from 1: the loudest, where
-    #: channels cancel each other in the mean, as inverted ones do. Null for the mean.
+    #: The channel that was analysed, counted from 1; null for the mean of all channels. The loudest
+    #: channel is used if channels cancel each other in the mean, as inverted ones do.
     analysed_channel: int | None = None
-    #: Name and version of the model, and the backbone beside it, which names all base types; null
-    #: where the model named the sounds alone, because no worker with the weights of the backbone
-    #: was there.
+    #: Name and version of the model, and the backbone, which detects all base types. The backbone
+    #: is null if the model was used without it because no worker had its weights.
     model: dict[str, str | None]
-    #: The types that the model was trained on beside the base types, if they were not looked for
-    #: because its backbone is missing.
+    #: Types that the model was trained on in addition to the base types, but that were not detected
+    #: because its backbone was missing.
     unused_types: list[str] = []
 
 
 class Session(msgspec.Struct, kw_only=True):
-    """A recording on its way from upload to answer."""
+    """One recording, from upload to result."""
 
     id: uuid.UUID
     state: str
     stage: str
     percent: int
-    #: Seconds of audio heard per second; null unless it is being listened to.
+    #: Seconds of audio analysed per second; null unless the state is ``detecting``.
     speed: float | None
-    #: An estimate; null while nobody can tell, and at the end.
+    #: An estimate; null while unknown, and at the end.
     time_left_s: float | None
     file_name: str
-    #: Null until the recording is here.
+    #: Null until the recording has been fetched.
     size_bytes: int | None
-    #: Where it is fetched from; without the query, which may hold a secret.
+    #: The URL of the recording, without the query, which may contain a secret.
     source_url: str | None
     container: str | None
     codec: str | None
@@ -93,27 +92,28 @@ class Session(msgspec.Struct, kw_only=True):
     calibration_db: float | None
     calibration_tone_db: float | None
     bands: str | None
-    #: The model that it is heard by; null until that is known.
+    #: The model that classifies the recording; null until known.
     model_id: uuid.UUID | None
-    #: By noise type, the confidence under which events are not reported.
+    #: By noise type, the confidence below which detections are not reported.
     thresholds: dict[str, float]
-    #: The noise types and groups that are reported, with all types below them; empty for all.
+    #: The noise types and groups to report, with all types below them; empty for all.
     types: list[str]
-    #: What becomes of the recording: keep, mute or discard_audio.
+    #: What happens to the recording: keep, mute or discard_audio.
     privacy: str
-    #: When the recording was removed for its ``privacy``: all audio but a copy without speech. Null
+    #: When the audio was removed because of ``privacy``, except for the copy without speech. Null
     #: until then, and with ``keep``.
     audio_removed_at: datetime | None
-    #: When the recording began, and where, as its sender said.
+    #: Start of the recording, as given by the caller.
     recorded_at: datetime | None
+    #: Time zone of the recording, as given by the caller.
     time_zone: str | None
-    #: The sender's own.
+    #: Metadata provided by the caller.
     metadata: dict[str, Any]
     #: high, normal or low.
     priority: str
-    #: The batch that it came with.
+    #: The batch of the session; null if it was not uploaded in one.
     batch_id: uuid.UUID | None
-    #: The webhook that it names, to be told of its end.
+    #: The webhook named in the request, which is notified when the session ends.
     webhook_id: uuid.UUID | None
     spans_total: int
     spans_finished: int
@@ -122,13 +122,13 @@ class Session(msgspec.Struct, kw_only=True):
     started_at: datetime | None
     finished_at: datetime | None
     summary: Summary | None
-    #: Null unless something was lost. Of a completed session its code is ``backbone-missing``: the
-    #: model alone named the sounds, though other sessions are named with a backbone.
+    #: Null unless something went wrong. In a completed session, the code is ``backbone-missing``:
+    #: this session was analysed without the backbone that the installation uses.
     problem: Problem | None
 
     @classmethod
     def of(cls, row: Any) -> Session:
-        """The session of a row as ``db.queries.session_queries`` shows it."""
+        """Convert a row, as selected by ``session_queries``, to a session."""
         progress = Progress.of(row, now=row.now)
         return cls(
             **dict(zip(_COPIED, _copied(row), strict=True)),
@@ -146,13 +146,13 @@ class Session(msgspec.Struct, kw_only=True):
 
     @property
     def finished(self) -> bool:
-        """Whether the session has come to its end, good or bad."""
+        """Whether the session has ended, successfully or not."""
         return self.state not in UNFINISHED_STATES
 
 
-#: What a session keeps as JSON, or otherwise than it shows it.
+#: Fields that are stored as JSON or need a conversion.
 _READ = ("duration_s", "priority", "thresholds", "metadata", "summary", "problem")
-#: What it shows as it stands in its row.
+#: Fields that are copied from the row.
 _COPIED = tuple(
     name
     for name in Session.__struct_fields__
@@ -168,9 +168,9 @@ _problem = msgspec.json.Decoder(Problem | None).decode
 def most_events_first(
     noise_types: Mapping[str, SomeHeard], *, events: Callable[[SomeHeard], int]
 ) -> dict[str, SomeHeard]:
-    """Return noise types in the order of answers: by falling number of events, then by name.
+    """Sort noise types for an answer: by descending number of events, then by name.
 
-    The database keeps the fields of JSON in an order of its own.
+    The database does not keep the order of JSON fields.
     """
     return dict(sorted(noise_types.items(), key=lambda each: (-events(each[1]), each[0])))
 
@@ -184,17 +184,17 @@ def _ordered(summary: Summary | None) -> Summary | None:
 
 
 class Candidate(msgspec.Struct, kw_only=True):
-    """A noise type that an event may be, and its probability."""
+    """A possible noise type of a detection, and its probability."""
 
     noise_type: str
     score: float
 
 
 class Detection(msgspec.Struct, kw_only=True):
-    """One event; ``candidates`` are the likeliest types, at most five, the likeliest first.
+    """A detected sound. ``candidates`` are its most probable types, at most five, best first.
 
-    Events of different types may overlap. The first candidate is the type of the event, unless that
-    is a group or ``unclassified``.
+    Detections of different types may overlap. The first candidate is the ``noise_type`` of the
+    detection, unless that is a group or ``unclassified``.
     """
 
     start_s: float
@@ -207,12 +207,12 @@ class Detection(msgspec.Struct, kw_only=True):
 
     @classmethod
     def of(cls, row: NoiseDetection) -> Detection:
-        """The detection of a row."""
+        """Convert a row to a detection."""
         return msgspec.convert(row, cls, from_attributes=True)
 
 
 class DetectionPage(msgspec.Struct, kw_only=True):
-    """A page of a session's events; ``next_cursor`` asks for the page behind."""
+    """A page of a session's detections; pass ``next_cursor`` to get the next page."""
 
     items: list[Detection]
     level_reference: str
@@ -220,7 +220,7 @@ class DetectionPage(msgspec.Struct, kw_only=True):
 
 
 class Band(msgspec.Struct, kw_only=True):
-    """The level of a third octave."""
+    """The level of a third-octave band."""
 
     nominal_hz: float
     exact_hz: float
@@ -236,27 +236,27 @@ class LevelSeries(msgspec.Struct, kw_only=True):
 
 
 class Levels(msgspec.Struct, kw_only=True):
-    """The levels of a recording, as a worker wrote them down."""
+    """The levels of a recording."""
 
     unit: str
     level_reference: str
     calibration_db: float | None
     duration_s: float
-    #: From where to where the meter is vouched for at this recording's rate.
+    #: Frequency range in which the levels are valid at the sample rate of this recording.
     supported_hz: tuple[float, float]
-    #: Of the whole recording, by the names that they have in a session's summary.
+    #: Levels of the whole recording, by the names used in the summary of a session.
     overall: dict[str, float | None]
-    #: How often LAF is sampled.
+    #: Interval at which LAF is sampled.
     laf_interval_s: float
-    #: Null unless ``bands=third_octave`` was asked for.
+    #: Null unless ``bands=third_octave`` was requested.
     third_octaves: list[Band] | None
     series: LevelSeries
 
 
 class RecordingForm(msgspec.Struct, kw_only=True):
-    """A form that bears a recording."""
+    """A form with a recording."""
 
-    #: The recording. Its file name is kept, to be shown.
+    #: The recording. Its file name is stored for display.
     file: bytes
 
 
@@ -268,24 +268,24 @@ class Model(msgspec.Struct, kw_only=True):
     version: str
     algorithm: str
     classes: list[str]
-    #: The types that it was trained on beside the base types, or that it refines; they need the
+    #: Types that the model was trained on in addition to the base types, or refines; they need the
     #: backbone. Empty for a model that was trained on classes alone.
     trained_types: list[str]
     sha256: str
     is_shipped: bool
-    #: Whether new sessions are given this one.
+    #: Whether new sessions use this model by default.
     in_use: bool
     created_at: datetime
-    #: Of whole clips, held out in cross-validation; of a model that was not trained here what its
-    #: file says, or null.
+    #: Accuracy on whole clips held out in cross-validation. For a model that was not trained here,
+    #: the value in its file, or null.
     clip_accuracy: float | None
     #: Counts, per-class precision and recall, confusion matrix, calibration, hashes, versions.
-    #: Only where one model is asked for.
+    #: Null in lists.
     card: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, row: NoiseModel, *, in_use: bool, with_card: bool = False) -> Model:
-        """The model of a row."""
+        """Convert a row to a model."""
         own = ("id", "name", "version", "sha256", "is_shipped", "created_at")
         return cls(
             **{name: getattr(row, name) for name in own},
@@ -299,12 +299,12 @@ class Model(msgspec.Struct, kw_only=True):
 
 
 class Backbone(msgspec.Struct, kw_only=True):
-    """The network that was trained on AudioSet, whose weights are fetched."""
+    """The network trained on AudioSet, whose weights are downloaded."""
 
     name: str
     sha256: str
-    #: Whether the server that answers has the file. Workers on other machines have their own:
-    #: ``clamor health`` says whether they use it.
+    #: Whether this server has the file. Workers on other machines have their own copies; ``clamor
+    #: health`` shows whether they use them.
     present: bool
 
 
@@ -318,7 +318,7 @@ class ModelPage(msgspec.Struct, kw_only=True):
 
 
 class RefusedClip(msgspec.Struct, kw_only=True):
-    """A clip that was not used, and why."""
+    """A clip that was not used, with the reason."""
 
     file: str
     label: str
@@ -328,7 +328,7 @@ class RefusedClip(msgspec.Struct, kw_only=True):
 
 
 class Task(msgspec.Struct, kw_only=True):
-    """Work that takes a while."""
+    """An asynchronous task."""
 
     id: uuid.UUID
     state: str
@@ -341,12 +341,12 @@ class Task(msgspec.Struct, kw_only=True):
 
     @property
     def finished(self) -> bool:
-        """Whether the job has come to its end, good or bad."""
+        """Whether the task has ended, successfully or not."""
         return self.state != "pending"
 
 
 def task_of(row: Job) -> dict[str, Any]:
-    """What all jobs show of their rows."""
+    """Return the fields that all tasks share, from a row."""
     read = ("problem", "stage")
     values = {name: getattr(row, name) for name in Task.__struct_fields__ if name not in read}
     return values | {
@@ -356,7 +356,7 @@ def task_of(row: Job) -> dict[str, Any]:
 
 
 class Training(Task, kw_only=True):
-    """A model on its way: ``pending``, then ``completed`` or ``failed``."""
+    """The training of a model: ``pending``, then ``completed`` or ``failed``."""
 
     name: str
     version: str
@@ -364,7 +364,7 @@ class Training(Task, kw_only=True):
     clips_total: int
     clips_refused: list[RefusedClip]
     model_id: uuid.UUID | None
-    #: What limits the worth of the model's figures; its card has them, too.
+    #: Limitations of the metrics of the model; its card contains them too.
     warnings: list[str]
 
     @classmethod
@@ -376,7 +376,7 @@ class Training(Task, kw_only=True):
         refused: Sequence[TrainingClip],
         model: NoiseModel | None = None,
     ) -> Training:
-        """The training of a row; ``refused`` are the clips that could not be used."""
+        """Convert a row to a training; ``refused`` are the clips that could not be used."""
         return cls(
             **task_of(row),
             name=row.name,
@@ -399,10 +399,10 @@ class Training(Task, kw_only=True):
 
 
 class ValidationReport(Task, kw_only=True):
-    """A look at a model: ``pending``, then ``completed`` or ``failed``.
+    """The validation of a model: ``pending``, then ``completed`` or ``failed``.
 
-    ``report`` bears ``passed`` and ``checks``, and where a labelled set was given ``figures`` and
-    what they were counted from. ``model_id`` is null for a file that did not pass.
+    ``report`` contains ``passed`` and ``checks`` and, if a labelled set was sent, ``figures`` and
+    the counts behind them. ``model_id`` is null for a file that did not pass.
     """
 
     model_id: uuid.UUID | None
@@ -410,12 +410,12 @@ class ValidationReport(Task, kw_only=True):
 
     @classmethod
     def of(cls, row: Validation) -> ValidationReport:
-        """The validation of a row."""
+        """Convert a row to a validation."""
         return cls(**task_of(row), model_id=row.model_id, report=row.report)
 
 
 class PromotionRecord(msgspec.Struct, kw_only=True):
-    """A model was put to use."""
+    """A promotion of a model."""
 
     model_id: uuid.UUID
     promoted_at: datetime
@@ -424,12 +424,12 @@ class PromotionRecord(msgspec.Struct, kw_only=True):
 
     @classmethod
     def of(cls, row: Promotion) -> PromotionRecord:
-        """The promotion of a row."""
+        """Convert a row to a promotion."""
         return cls(**{name: getattr(row, name) for name in cls.__struct_fields__})
 
 
 class Health(msgspec.Struct, kw_only=True):
-    """Whether this process can do its work: ``ok``, or what is wrong with each part."""
+    """The health of this process: ``ok``, or the failure of each check."""
 
     status: str
     checks: dict[str, str]

@@ -1,4 +1,4 @@
-"""A recording on its way from the wire to the blob store: in pieces, counted, never whole."""
+"""Streams a recording from the request to the blob store in pieces, never whole in memory."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from services.http.errors import (
 
 log = structlog.get_logger(__name__)
 
-#: What is read at once.
+#: Bytes per read.
 PIECE_BYTES = 256 * 1024
-#: The name of the multipart field that bears the recording.
+#: The name of the multipart field with the recording.
 FIELD = "file"
-#: A client's name for a file is kept up to this length, to be shown.
+#: File names are cut to this length for display.
 NAME_CHARS = 200
 DEFAULT_NAME = "recording"
-#: What is said of a file that is no recording, and beside it of a body.
+#: Message for a file that is not a recording, and its addition for a body.
 UNKNOWN = f"the first bytes match no supported format ({', '.join(formats.NAMES)})"
 OTHER_BODIES = (
     "a form needs Content-Type: multipart/form-data, and JSON Content-Type: application/json"
@@ -54,12 +54,12 @@ class Upload:
 def receive(
     req: falcon.Request, *, blobs: Blobs, key: str, max_bytes: int, file_name: str = ""
 ) -> Upload:
-    """Store the recording of a request: a file in a form, or else the whole body.
+    """Store the recording of a request: a file in a form, or the whole body.
 
-    The first bytes decide whether it is a recording. The media type does not: curl, for one, calls
-    every body that it is not given a type for ``application/x-www-form-urlencoded``.
+    The first bytes decide whether it is a recording, not the media type: curl, for example, sends
+    any body without a given type as ``application/x-www-form-urlencoded``.
 
-    The recording gets ``file_name``, or else the name in the form.
+    The recording is named ``file_name``, or else as in the form.
 
     Raises
     ------
@@ -84,12 +84,12 @@ def receive_part(
     max_bytes: int,
     check_end: Callable[[int], None],
 ) -> Upload:
-    """Store the recording that one part of a form is; ``check_end`` raises unless it is whole.
+    """Store one part of a form as a recording; ``check_end`` raises if it is truncated.
 
     Raises
     ------
     EmptyUpload, UnknownFormat, UploadTooLarge
-        And what ``check_end`` raises. Nothing is stored then.
+        And whatever ``check_end`` raises. Nothing is stored then.
     """
     source = _Source(part.filename or "", part.stream, check_end)
     counted = _Counted(source, max_bytes)
@@ -99,11 +99,11 @@ def receive_part(
 
 @contextmanager
 def row_of(*keys: str, store: Store, blobs: Blobs) -> Iterator[Session]:
-    """The transaction that writes the row of what has been stored under some keys.
+    """Open the transaction that writes the row for blobs stored under ``keys``.
 
-    Without a row nobody needs them, and they are removed. But a commit that fails leaves open
-    whether the row is there, and then only ``clean_up`` can tell, later. And if there is a row of
-    the same id already, of an earlier attempt at the same request, they are that one's.
+    If it fails before the commit, the blobs are removed: no row refers to them. If the commit
+    itself fails, the row may exist, so the blobs are left to ``clean_up``. If a row with the same
+    ID exists (from an earlier attempt of the same request), the blobs belong to that row.
     """
     at_commit = False
     try:
@@ -126,7 +126,7 @@ def _forget(keys: Sequence[str], blobs: Blobs) -> None:
 
 
 def display_name(name: str) -> str:
-    """A client's file name, fit to be shown: its last part, one line, of bounded length."""
+    """Return a client's file name for display: its last part, on one line, of bounded length."""
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     printable = "".join(
         character if unicodedata.category(character)[0] != "C" else " " for character in last
@@ -136,18 +136,18 @@ def display_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class _Source:
-    """Where the bytes of a recording come from."""
+    """The source of the bytes of a recording."""
 
     name: str
     stream: ReadableIO
-    #: Is told how many bytes came, and raises if that is not all.
+    #: Called with the number of bytes read; raises if the recording is truncated.
     check_end: Callable[[int], None]
 
 
 def _raw(req: falcon.Request, max_bytes: int) -> _Source:
     length = req.content_length
     if length is None and req.get_header("Transfer-Encoding"):
-        # A client that vanishes in the middle ends a chunked body just as one that is done.
+        # A chunked body from a client that vanished looks the same as a complete one.
         raise LengthRequired("announce the length, or send the recording as a form")
     if length and length > max_bytes:
         raise UploadTooLarge(f"at most {max_bytes} bytes are taken")
@@ -163,7 +163,7 @@ def _form(req: falcon.Request) -> _Source:
     parts = parts_of(req, most_files=1)
 
     def check_end(_n_bytes: int) -> None:
-        # A form that is all there ends with its last boundary; Falcon refuses any other end.
+        # A complete form ends with its last boundary; Falcon raises otherwise.
         for part in parts:
             check_name(part.name)
 
@@ -175,15 +175,16 @@ def _form(req: falcon.Request) -> _Source:
 
 
 def check_name(name: str | None) -> None:
-    """Refuse a field that means something elsewhere, rather than pass over it in silence."""
+    """Refuse a form field with the name of a query parameter instead of silently ignoring it."""
     if name in options.NAMES:
         raise InvalidParameter(f"'{name}' is a parameter of the query, not a field of the form")
 
 
 class _Counted:
-    """Iterates over a source's pieces and counts; refuses one that is none, a longer, a broken one.
+    """Iterates over the pieces of a source and counts its bytes.
 
-    It raises while the blob store reads, so that the store drops what it has of the blob.
+    Rejects a body that is not audio, too large, or truncated. It raises while the blob store reads,
+    so that the store discards the partial blob.
     """
 
     def __init__(self, source: _Source, max_bytes: int) -> None:
@@ -202,9 +203,9 @@ class _Counted:
         self._source.check_end(self.n_bytes)
 
     def _first_piece(self) -> bytes:
-        """What comes first, if it may be the beginning of a recording."""
+        """Return the first piece if it can be the beginning of a recording."""
         piece = self._source.stream.read(PIECE_BYTES)
-        # A network may bring very little at once.
+        # A read may return very few bytes.
         while 0 < len(piece) < formats.HEAD_BYTES:
             more = self._source.stream.read(PIECE_BYTES)
             if not more:

@@ -1,4 +1,4 @@
-"""``/v1/webhooks``: addresses that are told of sessions that end, and how telling them went."""
+"""``/v1/webhooks``: URLs notified when sessions end, and the deliveries to them."""
 
 from __future__ import annotations
 
@@ -35,21 +35,27 @@ from services.http.errors import (
 from services.http.operations import body_of, operation, query_of
 from services.http.responses import answer
 
-#: Webhooks of one user. Each may take a worker's time; see ``actors/webhooks/deliver.py``.
+#: Webhooks per user. Each may occupy a worker; see ``actors/webhooks/deliver.py``.
 MOST_WEBHOOKS = 10
-#: Webhooks that the list shows: an administrator is shown everybody's.
+#: Upper bound on the webhooks in the list; administrators see those of all users.
 LISTED = 1_000
-#: Bytes of a secret; Standard Webhooks asks for 24 to 64.
+#: Bytes of a secret; Standard Webhooks specifies 24 to 64.
 SECRET_BYTES = 32
 
 
 def new_secret() -> str:
-    """A secret as Standard Webhooks writes it."""
+    """Return a new secret in the format of Standard Webhooks."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
 def locked(db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> Webhook:
-    """A webhook for a change; raises :class:`WebhookNotFound`, also if it is somebody else's."""
+    """Lock a webhook for a change.
+
+    Raises
+    ------
+    WebhookNotFound
+        Also for a webhook of another user.
+    """
     row = webhook_queries.lock_webhook(db, webhook_id, owner=owner)
     if row is None:
         raise WebhookNotFound(f"no webhook has the id {webhook_id}")
@@ -57,7 +63,7 @@ def locked(db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> We
 
 
 def active(db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> Webhook:
-    """The same for one that can be told something; raises :class:`WebhookDisabled` too."""
+    """Lock an enabled webhook; raises :class:`WebhookDisabled` too."""
     row = locked(db, webhook_id, owner=owner)
     if row.state == "disabled":
         raise WebhookDisabled(f"enable it first; why it is disabled: {row.disabled_reason}")
@@ -65,7 +71,7 @@ def active(db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> We
 
 
 def checked(outbound: Outbound, url: str) -> str:
-    """A URL that may be asked, as far as it can be told without asking for the name's address."""
+    """Check a URL as far as possible without resolving its host name, and return it."""
     try:
         return str(outbound.check(url))
     except Refused as error:
@@ -81,7 +87,7 @@ class WebhookList:
 
     @operation(scope="sessions:read", answer=schemas.WebhookPage)
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """The webhooks, newest first."""
+        """List webhooks, newest first."""
         with self._store.reading() as db:
             rows = webhook_queries.webhooks(db, owner=owner(req), limit=LISTED)
         answer(resp, schemas.WebhookPage(items=[schemas.Webhook.of(row) for row in rows]))
@@ -95,12 +101,12 @@ class WebhookList:
         secret=True,
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Register a webhook. Its secret is shown in this answer, and never again."""
+        """Create a webhook. Its secret is returned only in this answer."""
         asked = body_of(req, schemas.NewWebhook)
         url = checked(self._outbound, asked.url)
         user_id, secret = principal(req).user_id, new_secret()
         with self._store.transaction() as db:
-            # Under the user's lock, so that two at once are counted.
+            # Lock the user, so that concurrent requests cannot exceed the limit.
             account_queries.lock_user(db, user_id)
             if webhook_queries.count_webhooks(db, user_id) >= MOST_WEBHOOKS:
                 raise TooManyWebhooks(f"a user has {MOST_WEBHOOKS} webhooks at most")
@@ -113,7 +119,7 @@ class WebhookList:
         answer(resp, made, status=201)
 
     def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-        """Refuse to show the secret again of the webhook that an earlier attempt registered."""
+        """Refuse to show the secret of a webhook that an earlier attempt of the request created."""
         with self._store.reading() as db:
             row = webhook_queries.get_webhook(db, made_id, owner=owner(req))
         if row is None:
@@ -132,7 +138,7 @@ class WebhookItem:
 
     @operation(scope="sessions:read", answer=schemas.Webhook, problems=(WebhookNotFound,))
     def on_get(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
-        """One webhook: whether it is told, and if not, why."""
+        """Return a webhook, with its state and the reason if it is disabled."""
         with self._store.reading() as db:
             row = webhook_queries.get_webhook(db, webhook_id, owner=owner(req))
         if row is None:
@@ -146,11 +152,11 @@ class WebhookItem:
         problems=(InvalidBody, WebhookNotFound),
     )
     def on_patch(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
-        """Change where it is, what it hears of, or whether it is told."""
+        """Change a webhook: its URL, the sessions it is notified of, or whether it is enabled."""
         asked = body_of(req, schemas.WebhookChange)
         values: dict[str, Any] = {}
         if asked.url is not UNSET:
-            # Another address has no failures behind it.
+            # A new URL starts without failures.
             values |= {"url": checked(self._outbound, asked.url), "failures": 0}
             values |= {"failing_since": None}
         if asked.all_sessions is not UNSET:
@@ -169,7 +175,7 @@ class WebhookItem:
 
     @operation(scope="sessions:write", status=204, problems=(WebhookNotFound,))
     def on_delete(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
-        """Remove it, with its deliveries; what waits to be told is told no more."""
+        """Delete a webhook and its deliveries. Pending deliveries are not sent."""
         with self._store.transaction() as db:
             removed = webhook_queries.remove_webhook(db, webhook_id, owner=owner(req))
         if not removed:
@@ -190,7 +196,9 @@ class WebhookRotate:
         secret=True,
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
-        """Give it a new secret, shown this once. For a day the one before signs too."""
+        """Rotate the secret of a webhook. The new secret is returned only in this answer. For one
+        day, deliveries are signed with the old secret too.
+        """
         secret = new_secret()
         with self._store.transaction() as db:
             locked(db, webhook_id, owner=owner(req))
@@ -212,7 +220,7 @@ class WebhookTest:
         problems=(WebhookDisabled, WebhookNotFound),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
-        """Have a ping delivered, once; its deliveries tell how that went."""
+        """Send a ping to a webhook. It is tried once; the list of deliveries shows the result."""
         with self._store.transaction() as db:
             active(db, webhook_id, owner=owner(req))
             row = webhook_queries.add_ping(db, webhook_id, ping_id=idempotency.new_id(req))
@@ -220,7 +228,7 @@ class WebhookTest:
         answer(resp, schemas.Delivery.of(row), status=202)
 
     def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-        """Answer with the ping that an earlier attempt at the same request had delivered."""
+        """Answer with the ping that an earlier attempt of this request created."""
         with self._store.reading() as db:
             row = webhook_queries.get_delivery(db, made_id)
         if row is None:
@@ -242,7 +250,7 @@ class WebhookDeliveries:
         problems=(InvalidParameter, WebhookNotFound),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
-        """What it was told and is to be told, newest first, with each try."""
+        """List the deliveries of a webhook with their tries, newest first."""
         asked = query_of(req, Page)
         after = cursors.after(req, asked, webhook_queries.DELIVERIES)
         with self._store.transaction() as db:
@@ -274,7 +282,7 @@ class DeliveryReplay:
         webhook_id: uuid.UUID,
         delivery_id: uuid.UUID,
     ) -> None:
-        """Deliver it again, at once and with as many tries as a new one, under the same id."""
+        """Repeat a delivery, immediately, with the same ID and as many tries as a new one."""
         with self._store.transaction() as db:
             active(db, webhook_id, owner=owner(req))
             row = webhook_queries.replay(db, webhook_id, delivery_id)

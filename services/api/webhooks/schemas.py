@@ -1,4 +1,4 @@
-"""What goes in and out about webhooks."""
+"""Requests and answers about webhooks."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ Url = Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_URL_CHARS)]
 
 
 class NewWebhook(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """An address to be told of sessions that end."""
+    """A new webhook: a URL to notify when sessions end."""
 
-    #: Public, http or https, without a user name; redirects are not followed.
+    #: A public http or https URL without a user name. Redirects are not followed.
     url: Url
-    #: False to hear only of sessions that are posted with ``webhook=<id>``.
+    #: False to be notified only of sessions submitted with ``webhook=<id>``.
     all_sessions: bool = True
 
 
 class WebhookChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What is to be another; what is not named stays."""
+    """A change of a webhook. Fields that are left out keep their values."""
 
     url: Url | UnsetType = UNSET
     all_sessions: bool | UnsetType = UNSET
-    #: False: nothing is told any more. True: all goes on, also after failures disabled it.
+    #: False stops deliveries; true resumes them, also after failures disabled the webhook.
     enabled: bool | UnsetType = UNSET
 
 
 class Webhook(msgspec.Struct, kw_only=True):
-    """An address that is told of sessions that end, without its secret."""
+    """A webhook, without its secret: a URL that is notified when sessions end."""
 
     id: uuid.UUID
     url: str
@@ -42,18 +42,20 @@ class Webhook(msgspec.Struct, kw_only=True):
     #: active or disabled.
     state: str
     created_at: datetime
-    #: Until when the secret before the latest rotation signs, too; null before the first.
+    #: Until when the previous secret signs too; null before the first rotation.
     old_secret_until: datetime | None
-    #: Tries in a row that failed, and since when.
+    #: Consecutive failed tries.
     failures: int
+    #: When the current series of failures began; null if there is none.
     failing_since: datetime | None
-    #: Since when, and why, nothing is told any more; null while it is.
+    #: When the webhook was disabled; null while enabled.
     disabled_at: datetime | None
+    #: Why the webhook was disabled; null while enabled.
     disabled_reason: str | None
 
     @classmethod
     def of(cls, row: webhook_models.Webhook) -> Webhook:
-        """The webhook of a row."""
+        """Convert a row to a webhook."""
         return msgspec.convert(row, cls, from_attributes=True)
 
 
@@ -64,28 +66,28 @@ class WebhookPage(msgspec.Struct, kw_only=True):
 
 
 class MadeWebhook(msgspec.Struct, kw_only=True):
-    """A webhook with a new secret, which signs what it is told. It is shown this once."""
+    """A webhook with a new secret, which signs its deliveries. It is shown only once."""
 
     webhook: Webhook
-    #: ``whsec_`` and base64, as libraries of Standard Webhooks take it.
+    #: ``whsec_`` and base64, as expected by Standard Webhooks libraries.
     secret: str
 
 
 class Try(msgspec.Struct, kw_only=True):
-    """One try to deliver."""
+    """One delivery attempt."""
 
     at: datetime
-    #: What the receiver answered; null if it did not.
+    #: HTTP status of the receiver; null if it did not respond.
     status: int | None
     duration_s: float
-    #: Why it failed; null if it did not.
+    #: Reason of a failure; null on success.
     error: str | None
 
 
 class Delivery(msgspec.Struct, kw_only=True):
-    """One thing that a webhook is told."""
+    """A message to a webhook."""
 
-    #: The ``webhook-id`` of every try.
+    #: The ``webhook-id`` header of every try.
     id: uuid.UUID
     #: ``ping``, or ``session.completed``, ``.partial``, ``.failed``, ``.cancelled``.
     type: str
@@ -93,17 +95,17 @@ class Delivery(msgspec.Struct, kw_only=True):
     #: pending, delivered or failed.
     state: str
     created_at: datetime
-    #: When it is tried next; null unless it is pending.
+    #: When the next try is due; null unless pending.
     next_at: datetime | None
     finished_at: datetime | None
-    #: How often it was tried.
+    #: Number of tries so far.
     tries: int
-    #: The latest tries, the oldest first.
+    #: The latest tries, oldest first.
     log: list[Try]
 
     @classmethod
     def of(cls, row: webhook_models.WebhookDelivery) -> Delivery:
-        """The delivery of a row."""
+        """Convert a row to a delivery."""
         own = {name: getattr(row, name) for name in cls.__struct_fields__}
         if row.state != "pending":
             own["next_at"] = None
@@ -111,7 +113,7 @@ class Delivery(msgspec.Struct, kw_only=True):
 
 
 class DeliveryPage(msgspec.Struct, kw_only=True):
-    """A page of deliveries, newest first; ``next_cursor`` asks for the page behind."""
+    """A page of deliveries, newest first; pass ``next_cursor`` to get the next page."""
 
     items: list[Delivery]
     next_cursor: str | None

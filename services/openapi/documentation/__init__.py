@@ -1,1 +1,1 @@
-"""``/docs`` and ``/problems``: the description of the API, and of what may go wrong, to be read."""
+"""``/docs`` and ``/problems``: documentation of the API and its problems as HTML pages."""

@@ -1,4 +1,4 @@
-"""The call of an operation as somebody types it, made from the operation's examples."""
+"""Generates the curl call of an operation from its examples."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from urllib.parse import quote, urlencode
 
 import falcon
 
-#: Stands for a raw body; any kind of audio is taken, whatever its media type.
+#: File name in the example of a raw body; any supported audio works, whatever its media type.
 RAW_FILE = "street.flac"
 
 
 def calls(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[str]:
-    """A call for each kind of body that an operation takes."""
+    """Yield a call for each media type that an operation accepts."""
     bodies = operation.get("requestBody", {}).get("content", {})
     first = _call(path, method, operation)
     if not bodies:
@@ -35,7 +35,7 @@ def _call(path: str, method: str, operation: Mapping[str, Any]) -> list[str]:
             query[parameter["name"]] = parameter["example"]
     asked = f"?{urlencode(query, doseq=True)}" if query else ""
     options = _streaming(operation)
-    # curl posts by itself what it has to send.
+    # curl uses POST by default if there is a body.
     if method != ("POST" if "requestBody" in operation else "GET"):
         options += f"-X {method} "
     words = [f'curl {options}"$URL{path}{asked}"']
@@ -45,7 +45,7 @@ def _call(path: str, method: str, operation: Mapping[str, Any]) -> list[str]:
 
 
 def _streaming(operation: Mapping[str, Any]) -> str:
-    """Options by which the answer ends where it is of use."""
+    """Return options for the output: unbuffered for a stream, to a file for binary data."""
     status = min(operation["responses"])
     kinds = list(operation["responses"][status].get("content", ()))
     if "text/event-stream" in kinds:

@@ -1,4 +1,4 @@
-"""HTML that is made here: whatever is no markup is escaped, wherever it comes from."""
+"""Builds HTML. Every string that is not `Markup` is escaped, wherever it comes from."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _CODE = re.compile(r"`([^`]+)`")
 
 
 class Markup(str):
-    """Text that is HTML already."""
+    """Text that is already HTML."""
 
     __slots__ = ()
 
 
-#: What can stand in an element.
+#: Content of an element.
 Content = str | Markup | None
 
-#: Elements that have no content, and no end.
+#: Elements without content and end tag.
 _VOID = frozenset({"meta", "link", "br", "hr"})
 
 
 def element(tag: str, /, *content: Content, **attributes: str) -> Markup:
-    """An element; attributes are written as ``class_`` and ``aria_label``."""
+    """Return an element; attributes are passed as ``class_`` and ``aria_label``."""
     given = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{html.escape(value)}"'
         for name, value in attributes.items()
@@ -36,28 +36,28 @@ def element(tag: str, /, *content: Content, **attributes: str) -> Markup:
 
 
 def joined(content: Iterable[Content]) -> Markup:
-    """Some content, one behind the other."""
+    """Concatenate content."""
     return Markup("".join(map(_escaped, content)))
 
 
 def prose(text: str) -> Markup:
-    """Paragraphs with ``code`` in backticks, as docstrings have them."""
+    """Convert text to paragraphs, with ``code`` in backticks."""
     return joined(element("p", inline(part)) for part in text.split("\n\n") if part.strip())
 
 
 def inline(text: str) -> Markup:
-    """A line with code in backticks."""
+    """Convert a line, with code in backticks."""
     parts = _CODE.split(text)
     return joined(element("code", part) if index % 2 else part for index, part in enumerate(parts))
 
 
 def block(text: str, *, label: str) -> Markup:
-    """Code in lines of its own; it can be scrolled by keyboard, and so has a name."""
+    """Return a code block. It can be scrolled by keyboard and therefore needs a label."""
     return element("pre", element("code", text), tabindex="0", role="group", aria_label=label)
 
 
 def shown_json(value: Any) -> str:
-    """JSON as people read it."""
+    """Return indented JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 

@@ -1,7 +1,7 @@
-"""What all pages of the documentation have in common, and how they are answered.
+"""The common frame of the documentation pages, and their headers.
 
-A page is one file: its style stands in it, and there is no script. The policy names the style by
-its hash and forbids everything else, so that nothing that got into a page could do anything.
+A page is one file with an inline style and no scripts. Its policy allows the style by hash and
+forbids everything else, so that injected content cannot do anything.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from services.openapi.documentation.markup import Markup, element, joined
 
 @functools.cache
 def style() -> str:
-    """The style sheet."""
+    """Return the style sheet."""
     return (resources.files("services.openapi.documentation") / "style.css").read_text()
 
 
 @functools.cache
 def policy() -> str:
-    """What a browser may load for a page: its style, and the icon that it has not."""
+    """Return the Content-Security-Policy of a page: only its style and the empty icon may load."""
     digest = base64.b64encode(hashlib.sha256(style().encode()).digest()).decode()
     return (
         f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none';"
@@ -34,10 +34,10 @@ def policy() -> str:
 
 
 def page(title: str, *, aside: Markup, main: Markup) -> bytes:
-    """A page of the documentation."""
+    """Return a page of the documentation."""
     top = element(
         "header",
-        element("a", "Skip to the text", class_="skip", href="#main"),
+        element("a", "Skip to content", class_="skip", href="#main"),
         element(
             "p",
             element("a", "Clamor", href="/docs", class_="brand"),
@@ -52,7 +52,7 @@ def page(title: str, *, aside: Markup, main: Markup) -> bytes:
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", f"{title} · Clamor"),
-        # It has no icon, and no browser shall ask for one.
+        # An empty icon, so that browsers do not request one.
         element("link", rel="icon", href="data:,"),
         element("style", Markup(style())),
     )
@@ -66,7 +66,7 @@ def page(title: str, *, aside: Markup, main: Markup) -> bytes:
 
 
 def answer(req: falcon.Request, resp: falcon.Response, content: bytes) -> None:
-    """Answer with a page, unless the caller has this very one."""
+    """Answer with a page, or with 304 if the client's copy is current."""
     resp.set_header("Content-Security-Policy", policy())
     resp.set_header("Referrer-Policy", "no-referrer")
     responses.published(req, resp, content, media_type=falcon.MEDIA_HTML)

@@ -1,4 +1,4 @@
-"""``/problems``: what each kind of problem means, and what can be done about it."""
+"""``/problems``: what each kind of problem means and how to fix it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from services.openapi.documentation.pages import page
 
 
 def render_list() -> bytes:
-    """The page of all kinds."""
+    """Return the page that lists all kinds."""
     by_status = sorted(errors.kinds(), key=lambda kind: (kind.status, kind.name))
     sections = []
     for status, kinds in groupby(by_status, key=lambda kind: kind.status):
@@ -39,8 +39,8 @@ def render_list() -> bytes:
         (
             element("h1", "Problems"),
             prose(
-                f"Whatever goes wrong is answered with `{PROBLEM_JSON}` (RFC 9457). Its `type` is"
-                " the address of one of these pages."
+                f"Every error is answered with `{PROBLEM_JSON}` (RFC 9457). Its `type` is the"
+                " address of one of these pages."
             ),
             *sections,
         )
@@ -49,7 +49,7 @@ def render_list() -> bytes:
 
 
 def render(kind: type[ServiceError], document: Mapping[str, Any]) -> bytes:
-    """The page of one kind, and which operations of a document may answer with it."""
+    """Return the page of one kind, with the operations of a document that may return it."""
     places = list(_places(kind.name, document))
     main = joined(
         (
@@ -62,10 +62,10 @@ def render(kind: type[ServiceError], document: Mapping[str, Any]) -> bytes:
             ),
             prose(json_schemas.prose(kind.__doc__)),
             *_advice(kind),
-            element("h2", "What it looks like"),
-            block(shown_json(problem_example(kind)), label="An example"),
+            element("h2", "Example"),
+            block(shown_json(problem_example(kind)), label="Example"),
             *(
-                (element("h2", "Who answers with it"), element("ul", *places, class_="kinds"))
+                (element("h2", "Operations that return it"), element("ul", *places, class_="kinds"))
                 if places
                 else ()
             ),

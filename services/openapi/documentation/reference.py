@@ -1,4 +1,4 @@
-"""``/docs``: the OpenAPI document as a page."""
+"""``/docs``: the OpenAPI document as an HTML page."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from services.openapi.documentation.markup import (
 )
 from services.openapi.documentation.pages import page
 
-#: An operation, its method and its path.
+#: A method, a path and the operation.
 Place = tuple[str, str, Mapping[str, Any]]
 
 
 def render(document: Mapping[str, Any]) -> bytes:
-    """The page of a document."""
+    """Return the page of a document."""
     info = document["info"]
     sections = [_section(tag, list(_of(document, tag["name"]))) for tag in document["tags"]]
     main = joined(
@@ -32,8 +32,8 @@ def render(document: Mapping[str, Any]) -> bytes:
             element("h1", f"{info['title']} API"),
             element("p", f"Version {info['version']}", class_="quiet"),
             prose(info["description"]),
-            prose("The calls below work as they stand in a shell that knows these:"),
-            block("URL=http://127.0.0.1:8000\nKEY=clamor_...", label="What the calls need"),
+            prose("The calls below work in a shell with these variables:"),
+            block("URL=http://127.0.0.1:8000\nKEY=clamor_...", label="Variables of the calls"),
             *sections,
             _schemas(document["components"]["schemas"]),
         )
@@ -49,7 +49,7 @@ def _of(document: Mapping[str, Any], tag: str) -> Iterator[Place]:
 
 
 def _contents(document: Mapping[str, Any]) -> Markup:
-    """What is on the page, by its groups. Closed at first where there is no room beside it."""
+    """Return the table of contents by tag. It starts closed where there is no room beside it."""
     groups = []
     for tag in document["tags"]:
         links = [
@@ -116,10 +116,10 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Markup:
 
 
 def _parameters(operation: Mapping[str, Any]) -> Iterator[Markup]:
-    by_place = {"path": "In the path", "query": "In the query", "header": "Headers"}
+    by_place = {"path": "Path parameters", "query": "Query parameters", "header": "Headers"}
     for place, told in by_place.items():
         found = [each for each in operation.get("parameters", ()) if each["in"] == place]
-        # What an id in the path is, its name says.
+        # The names of path parameters need no explanation.
         if place == "path" or not found:
             continue
         yield element("h4", told)
@@ -137,7 +137,7 @@ def _bodies(operation: Mapping[str, Any]) -> Iterator[Markup]:
     body = operation.get("requestBody")
     if body is None:
         return
-    yield element("h4", "Body" if body["required"] else "Body, which may be left out")
+    yield element("h4", "Body" if body["required"] else "Body (optional)")
     for media, content in body["content"].items():
         schema = content["schema"]
         if "properties" in schema:

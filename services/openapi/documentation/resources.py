@@ -1,4 +1,4 @@
-"""What answers with the pages of the documentation."""
+"""The resources of the documentation pages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Docs:
 
     @operation(scope=None, media=falcon.MEDIA_HTML, also={304: None})
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """The description of the API as a page."""
+        """Return the documentation of the API as a page."""
         answer(req, resp, self._page)
 
 
@@ -39,7 +39,7 @@ class ProblemList:
 
     @operation(scope=None, media=falcon.MEDIA_HTML, also={304: None})
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """All kinds of problems as a page."""
+        """List all kinds of problems as a page."""
         answer(req, resp, self._page)
 
 
@@ -56,7 +56,9 @@ class ProblemPage:
 
     @operation(scope=None, media=falcon.MEDIA_HTML, also={304: None}, problems=(UnknownRoute,))
     def on_get(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
-        """What a problem means and what to do about it; its ``type`` leads here."""
+        """Return the page of a problem: its meaning and remedy. The ``type`` of the problem is the
+        address of this page.
+        """
         page = self._pages.get(name)
         if page is None:
             raise UnknownRoute("there is no kind of problem of this name")

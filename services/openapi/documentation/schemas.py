@@ -1,4 +1,4 @@
-"""What a JSON Schema says, in words."""
+"""Describes JSON Schemas in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PLACE = "#/components/schemas/"
 
 
 def fields(schema: Mapping[str, Any]) -> Markup:
-    """The fields of an object, or the parameters of a query, one a row."""
+    """Return a list of the fields of an object or a form."""
     required = schema.get("required", ())
     return table(
         (
@@ -24,7 +24,7 @@ def fields(schema: Mapping[str, Any]) -> Markup:
 
 
 def table(rows: Any) -> Markup:
-    """Names, what stands behind them, and what it is for."""
+    """Return a list of names with their types, descriptions and limits."""
     listed = [
         joined(
             (
@@ -44,7 +44,7 @@ def table(rows: Any) -> Markup:
 
 
 def kind(schema: Mapping[str, Any]) -> Markup:
-    """What kind of value it is."""
+    """Return the type of a value in words."""
     if "$ref" in schema:
         name = schema["$ref"].removeprefix(_PLACE)
         return element("a", name, href=f"#schema-{name}")
@@ -67,14 +67,14 @@ def kind(schema: Mapping[str, Any]) -> Markup:
 
 
 def limits(schema: Mapping[str, Any]) -> Markup | None:
-    """What a value is held to, and what it is where it is not given."""
+    """Return the limits and the default of a value; None if there are none."""
     parts = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
     held = dict(parts[0]) | dict(schema) if len(parts) == 1 else schema
     told: list[str] = []
     for low, high, of in (
         ("minimum", "maximum", ""),
         ("minLength", "maxLength", " characters"),
-        ("minItems", "maxItems", " of them"),
+        ("minItems", "maxItems", " items"),
     ):
         if low in held and high in held:
             told.append(f"{held[low]:,} to {held[high]:,}{of}")
@@ -83,16 +83,16 @@ def limits(schema: Mapping[str, Any]) -> Markup | None:
         elif high in held:
             told.append(f"at most {held[high]:,}{of}")
     if "pattern" in held:
-        told.append(f"like `{held['pattern']}`")
+        told.append(f"matches `{held['pattern']}`")
     if schema.get("default") not in (None, [], ""):
-        told.append(f"`{schema['default']}` unless given")
+        told.append(f"default: `{schema['default']}`")
     if not told:
         return None
     return element("span", inline("; ".join(told)), class_="limits")
 
 
 def _listed(parts: list[Markup]) -> Markup:
-    """One, another, or a third."""
+    """Join parts as in "a, b or c"."""
     with_words: list[Content] = []
     for index, part in enumerate(parts):
         if index:

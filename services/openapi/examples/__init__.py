@@ -1,7 +1,7 @@
-"""An example of each operation: what is asked, and what is answered.
+"""An example request and answer for each operation.
 
-Each is looked up by ``METHOD template`` as in the route table, and ends in the OpenAPI document.
-Every operation has one, and each is what its structs say: ``tests/unit/openapi/test_openapi.py``.
+Examples are keyed by ``METHOD template`` as in the route table and appear in the OpenAPI document.
+``tests/unit/openapi/test_openapi.py`` checks that every operation has one that fits its structs.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _KEY: dict[str, Any] = {
     "requests_per_s": None,
 }
 
-#: No key is made like this one: its secret is too short.
+#: Not a real key: its secret is too short.
 _MADE = {"key": _KEY, "secret": f"clamor_{KEY_ID}_shown-this-once"}
 
 EXAMPLES: dict[str, Example] = {

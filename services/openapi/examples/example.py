@@ -1,4 +1,4 @@
-"""What an example consists of, and the ids that all of them speak of."""
+"""The structure of an example, and the IDs shared by all examples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXPORT_ID = "2f6d9b3e-1a47-4c58-9e0d-7b5a3c1f8e24"
 REPORT_ID = "a1d4c7f0-6b2e-4d59-8c3a-7e5f90b1d264"
 DELIVERY_ID = "6c7b1f0a-58d4-4b1e-8f37-2f9d4c0a7e13"
 
-#: What stands in paths.
+#: Values of path parameters.
 PARAMETERS: dict[str, str] = {
     "session_id": SESSION_ID,
     "batch_id": BATCH_ID,
@@ -38,12 +38,12 @@ PARAMETERS: dict[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """What one call may look like. An answer that is no text has none."""
+    """An example call. A binary answer has no example."""
 
     query: Mapping[str, Any] = field(default_factory=dict)
     #: The JSON body.
     request: Mapping[str, Any] | None = None
     #: The fields of a form; a file is named ``@file``, as curl does.
     form: Mapping[str, Any] | None = None
-    #: The JSON, or the text.
+    #: The JSON or text of the answer.
     answer: Any = None

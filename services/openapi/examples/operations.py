@@ -1,4 +1,4 @@
-"""Examples of what is asked by those who run an installation, and of the document itself."""
+"""Examples for operators of an installation, and of the documentation."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _LISTED: dict[str, Any] = {
     "is_stale": False,
 }
 
-#: Of the hours the first is shown; there are as many as the day has.
+#: Only the first hour is shown; a report has all hours of the day.
 _REPORT: dict[str, Any] = _LISTED | {
     "report": {
         "version": 1,

@@ -117,7 +117,7 @@ _DETECTION: dict[str, Any] = {
         {"noise_type": "rooster", "score": 0.03},
     ],
 }
-#: What one looks like; the next page alone knows what to make of it.
+#: An example cursor; its contents are internal.
 CURSOR = (
     "WzEsIjBzS3lRYk9rTlpQVyIsWyIyMDI2LTAzLTE0VDA4OjMwOjAwLjEyMDAwMFoiLCI1YjJmMGMzZS0x"
     "ZDY1LTRhN2YtOGM5MC0yZjFlNmQ3YThiOTAiXV0"

@@ -19,7 +19,7 @@ _WEBHOOK: dict[str, Any] = {
     "disabled_reason": None,
 }
 
-#: It signs nothing: a real one is longer.
+#: Not a real secret: those are longer.
 _MADE = {"webhook": _WEBHOOK, "secret": "whsec_c2hvd24gdGhpcyBvbmNl"}
 
 _DELIVERED: dict[str, Any] = {

@@ -123,7 +123,7 @@ def test_every_operation_says_what_it_does_and_what_may_go_wrong(
 def test_what_is_written_of_an_operation(document: dict[str, Any]) -> None:
     cancel = document["paths"]["/v1/sessions/{session_id}/cancel"]["post"]
     assert cancel["operationId"] == "post_session_cancel"
-    assert cancel["summary"] == "End a session early"
+    assert cancel["summary"] == "Cancel a session"
     assert "changes nothing" in cancel["description"]
     assert cancel["security"] == [{"key": ["sessions:write"]}]
     (session_id,) = (each for each in cancel["parameters"] if each["in"] == "path")
@@ -148,7 +148,8 @@ def test_words_come_from_docstrings_and_comments(document: dict[str, Any]) -> No
     assert session["properties"]["created_at"]["format"] == "date-time"
     # Of a base, as of the struct itself.
     training = document["components"]["schemas"]["Training"]
-    assert training["description"] == "A model on its way: `pending`, then `completed` or `failed`."
+    described = "The training of a model: `pending`, then `completed` or `failed`."
+    assert training["description"] == described
     assert not re.search(r"``|:class:|\n---", json.dumps(document))
 
 
