@@ -1,9 +1,9 @@
-"""Make .venv with everything that Clamor and its tests need. Run by `make setup`.
+"""Create .venv with everything that Clamor and its tests need. Run by `make setup`.
 
-Needs nothing but Python 3.11. What it installs is pinned with hashes in requirements.lock, except
-torch and torchaudio: their builds differ by machine, and the one that the registry gives to Linux
-brings several gigabytes of CUDA that Clamor does not use. A second run finds that all is there
-and ends at once; one that was interrupted is made good by running it again.
+Needs only Python 3.11. All packages are pinned with hashes in requirements.lock, except torch and
+torchaudio: their builds differ by machine, and the registry's build for Linux includes several
+gigabytes of CUDA that Clamor does not use. A run on a complete .venv ends at once; after an
+interrupted run, run it again.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-#: Names what the last complete run installed.
+#: Contains the fingerprint of the last complete run.
 STAMP = VENV / "setup-complete"
-#: Lies there while pip writes. If it is there at the start, pip was cut short.
+#: Exists while pip writes. If it exists at the start, pip was interrupted.
 WRITING = VENV / "setup-writing"
 
 TORCH = "torch==2.13.0"
 TORCHAUDIO = "torchaudio==2.11.0"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-#: How long PyTorch's own index may take to answer before another source is taken.
+#: How long PyTorch's CPU index may take to answer before another source is used.
 PROBE_S = 3.0
 N_STEPS = 7
-#: How long the weights of the backbone may take: Clamor runs without them.
+#: Time limit for the weights of the backbone, which are optional.
 FETCH_S = 60
 
-#: Settings of a person's shell that would make pip write elsewhere than into .venv.
+#: Environment variables that would make pip write outside .venv.
 FOREIGN = ("PYTHONHOME", "PYTHONPATH", "PIP_PREFIX", "PIP_ROOT", "PIP_TARGET", "PIP_USER")
-#: What a CPU build of torch does without, although the registry's metadata may ask for it.
+#: Packages that a CPU build of torch does not need, although the registry's metadata may list them.
 CUDA = re.compile(r"requires (nvidia|cuda|triton)[^,]*, which is not installed")
 
-#: Run in the new environment: loads what is compiled, which fails where a library is missing.
+#: Run in the new environment: importing compiled packages fails if a library is missing.
 IMPORTS = "import av, msgspec, numpy, obstore, psycopg, scipy, sklearn, soundfile, soxr, torch"
 
 
 class SetupError(Exception):
-    """Setup cannot go on; the message says why and what to do."""
+    """Setup cannot continue; the message gives the reason and the remedy."""
 
 
 def main() -> int:
@@ -63,7 +63,7 @@ def main() -> int:
         print(f"\nSetup failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nSetup was interrupted; run `make setup` to begin it again.", file=sys.stderr)
+        print("\nSetup was interrupted; run `make setup` again.", file=sys.stderr)
         return 130
     return 0
 
@@ -73,12 +73,12 @@ def check_interpreter() -> None:
         found = ".".join(map(str, sys.version_info[:3]))
         raise SetupError(
             f"Clamor needs Python 3.11 and this is {found} ({sys.executable}).\n"
-            "Install Python 3.11, or name it: make setup PYTHON=/path/to/python3.11"
+            "Install Python 3.11, or give its path: make setup PYTHON=/path/to/python3.11"
         )
 
 
 def is_complete() -> bool:
-    """Whether a run with these very files has ended well."""
+    """Return whether a run with exactly these files has completed."""
     try:
         return STAMP.read_text() == fingerprint() and PYTHON.exists()
     except OSError:
@@ -104,7 +104,7 @@ def set_up() -> None:
     install_torch()
     step(5, "Installing Clamor itself, editable")
     pip("install", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
-    step(6, "Checking that everything is there and loads")
+    step(6, "Checking that all packages are installed and load")
     verify()
     STAMP.write_text(fingerprint())
     step(7, "Fetching the weights of the backbone")
@@ -124,14 +124,14 @@ def say(what: str) -> None:
 
 
 def make_environment() -> None:
-    """Make .venv, or keep the one that is there if it is sound."""
+    """Create .venv, or keep an existing one that works."""
     if is_sound():
-        step(1, "Keeping the environment .venv that is there")
+        step(1, "Keeping the existing environment .venv")
         STAMP.unlink(missing_ok=True)
         return
-    step(1, f"Making the environment .venv with Python {sys.version.split()[0]}")
+    step(1, f"Creating the environment .venv with Python {sys.version.split()[0]}")
     if WRITING.exists():
-        say("an earlier setup was cut short; its environment is made anew")
+        say("an earlier setup was interrupted; creating its environment again")
     try:
         import ensurepip  # noqa: F401
         import venv
@@ -142,11 +142,11 @@ def make_environment() -> None:
     try:
         venv.create(VENV, with_pip=True, clear=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise SetupError(f".venv could not be made: {error}") from error
+        raise SetupError(f".venv could not be created: {error}") from error
 
 
 def is_sound() -> bool:
-    """Whether .venv runs, is a Python 3.11 with pip, and no pip was cut short in it."""
+    """Return whether .venv has a working Python 3.11 with pip, and no interrupted pip run."""
     if WRITING.exists() or not PYTHON.exists():
         return False
     probe = "import pip, sys; sys.exit(sys.version_info[:2] != (3, 11))"
@@ -154,20 +154,20 @@ def is_sound() -> bool:
 
 
 def pip(*arguments: str) -> None:
-    """Run pip in .venv; it shows its own progress where a person looks on."""
-    # Twice: a machine with indexes of its own gets a warning a package otherwise.
+    """Run pip in .venv; at a terminal it shows its progress."""
+    # Twice: with custom indexes, pip would otherwise print a warning per package.
     quiet = () if sys.stdout.isatty() else ("--quiet", "--quiet")
     WRITING.touch()
-    # pip is a process of its own, and stays one: it may be replacing itself.
+    # pip runs in a separate process, since it may be replacing itself.
     command = [str(PYTHON), "-m", "pip", *arguments, *quiet]
     code = subprocess.run(command, check=False, env=environment()).returncode
-    # Reached also when pip failed in an orderly way; then the next run goes on from here.
+    # Also reached if pip failed cleanly; the next run then continues from here.
     WRITING.unlink()
     if code:
         raise SetupError(
-            "pip could not install what it was asked for; its own message is above.\n"
-            "If it speaks of connections or of names that do not resolve, there is no network, or\n"
-            "a proxy is in the way. Run `make setup` again when that is mended: it goes on there."
+            "pip could not install the packages; see its message above.\n"
+            "If it mentions connections or names that do not resolve, there is no network, or a\n"
+            "proxy blocks it. Fix that, and run `make setup` again: it continues from there."
         )
 
 
@@ -182,10 +182,10 @@ def environment() -> dict[str, str]:
 
 
 def install_pinned_pip() -> None:
-    """Bring pip to its pinned version by itself: it should not replace itself amid other work."""
+    """Install the pinned pip in a separate step, so that it does not replace itself in mid-run."""
     block = re.search(r"^pip==.*\n(?:[ #].*\n)*", LOCK.read_text(), re.MULTILINE)
     if block is None:
-        raise SetupError("requirements.lock names no pip; run `make lock`")
+        raise SetupError("requirements.lock has no pip; run `make lock`")
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder) / "pip.txt"
         requirements.write_text(block.group())
@@ -196,30 +196,30 @@ def install_pinned_pip() -> None:
 
 
 def install_torch() -> None:
-    """Install the smallest build of torch that this machine can have."""
+    """Install the smallest available build of torch for this machine."""
     if cpu_index_answers():
-        say("PyTorch's own CPU index answers: taking both from there")
+        say("PyTorch's CPU index answers: installing both from there")
         try:
             pip("install", "--no-deps", "--index-url", CPU_INDEX, TORCH, TORCHAUDIO)
             return
         except SetupError:
-            say("that did not work; trying what pip finds by itself")
+            say("that failed; trying pip's default index")
     else:
-        say(f"PyTorch's own CPU index does not answer within {PROBE_S:.0f} s")
+        say(f"PyTorch's CPU index does not answer within {PROBE_S:.0f} s")
     version = version_that_pip_finds(TORCH)
     if version.endswith("+cpu"):
-        say(f"pip finds a CPU build, torch {version}: taking it, without CUDA")
+        say(f"pip finds a CPU build: installing torch {version} without CUDA")
         pip("install", "--no-deps", TORCH, TORCHAUDIO)
         return
     if sys.platform == "linux":
-        say("WARNING: pip finds no CPU build. Taking the registry's torch with CUDA:")
+        say("WARNING: pip finds no CPU build. Installing the registry's torch with CUDA:")
         say("this downloads several gigabytes, and may take a long time.")
     pip("install", TORCH)
     pip("install", "--no-deps", TORCHAUDIO)
 
 
 def cpu_index_answers() -> bool:
-    """Whether PyTorch's own index of CPU builds can be reached from here, soon."""
+    """Return whether PyTorch's index of CPU builds answers within ``PROBE_S``."""
     import threading
     import urllib.request
 
@@ -233,7 +233,7 @@ def cpu_index_answers() -> bool:
         except (OSError, ValueError):
             pass
 
-    # The time-out of a socket does not cover the look-up of its name; the wait here does.
+    # A socket's timeout does not cover the name lookup; this join does.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(PROBE_S)
@@ -241,7 +241,7 @@ def cpu_index_answers() -> bool:
 
 
 def version_that_pip_finds(requirement: str) -> str:
-    """The version, with its local part, that pip would install; empty if it finds none."""
+    """Return the version that pip would install, with its local part; empty if it finds none."""
     options = ("--dry-run", "--ignore-installed", "--no-deps", "--quiet", "--report", "-")
     answer = run_quietly("-m", "pip", "install", *options, requirement)
     try:
@@ -254,7 +254,7 @@ def version_that_pip_finds(requirement: str) -> str:
 
 
 def verify() -> None:
-    """Check that each locked version is there and that the compiled packages load."""
+    """Check that each locked version is installed and that the compiled packages load."""
     listed = run_quietly("-m", "pip", "list", "--format=json")
     there = {canonical(entry["name"]): entry["version"] for entry in json.loads(listed.stdout)}
     locked = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", LOCK.read_text(), re.MULTILINE)
@@ -265,20 +265,20 @@ def verify() -> None:
     unmet = [line for line in complaints if "requires" in line and not CUDA.search(line)]
     if unmet:
         raise SetupError(
-            "the packages do not fit together. If pyproject.toml was changed, run `make lock`.\n"
+            "the packages are incompatible. If pyproject.toml was changed, run `make lock`.\n"
             + "\n".join(unmet)
         )
     loaded = run_quietly("-c", IMPORTS)
     if loaded.returncode:
         raise SetupError(f"a package is installed but does not load:\n{loaded.stderr.strip()}")
-    say(f"{len(locked)} locked packages and torch {there.get('torch')} are there and load")
+    say(f"{len(locked)} locked packages and torch {there.get('torch')} are in place and load")
 
 
 # -- The backbone ------------------------------------------------------------------------------
 
 
 def fetch_backbone() -> None:
-    """Fetch the weights of the backbone. A failure is one line: Clamor runs without them."""
+    """Fetch the weights of the backbone. They are optional, so a failure only prints a line."""
     command = [str(VENV / "bin" / "clamor"), "model", "fetch", "--limit-s", str(FETCH_S)]
     try:
         ended = subprocess.run(
@@ -286,7 +286,7 @@ def fetch_backbone() -> None:
             timeout=2 * FETCH_S,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        say(f"no backbone: `clamor model fetch` did not end well ({type(error).__name__})")
+        say(f"no backbone: `clamor model fetch` failed ({type(error).__name__})")
         return
     lines = (ended.stderr if ended.returncode else ended.stdout).splitlines()
     prefix = "no backbone, Clamor runs without it: " if ended.returncode else ""

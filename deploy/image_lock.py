@@ -1,10 +1,10 @@
-"""Print the part of a lock that an image needs; run while the image is built.
+"""Print the part of a lock that an image needs. Run while the image is built.
 
     python image_lock.py pyproject.toml requirements.lock > image.lock
 
-An image needs what `project.dependencies` asks for, and what that needs in turn: each locked
-package names in its comment the packages that it is locked for. The packages of the group `dev`
-and what they alone need stay out, and so do the tools that the lock has for `make setup`.
+An image needs `project.dependencies` and their dependencies: the comment of each locked package
+names the packages that require it. The `dev` packages, their own dependencies, and the tools that
+the lock has for `make setup` are left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 
 NAME = re.compile(r"[A-Za-z0-9._-]+")
-#: "# via one", or "# via" with a line for each: what a package is locked for.
+#: The packages that require a package: "# via one", or "# via" with a line for each.
 LOCKED_FOR = re.compile(r"^ +#(?: via)? +([A-Za-z0-9._-]+)", re.MULTILINE)
 
 
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def image_lock(pyproject: str, lock: str) -> str:
-    """Return the blocks of the lock that an image needs, as they are."""
+    """Return the blocks of the lock that an image needs, unchanged."""
     # A requirement begins at the start of a line; its hashes and comments are indented.
     blocks = re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)[1:]
     locked_for = {name_of(block): set(LOCKED_FOR.findall(block)) for block in blocks}

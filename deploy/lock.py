@@ -1,9 +1,9 @@
-"""Write requirements.lock: everything but the two torch packages, each version with its hashes.
+"""Write requirements.lock: all packages with their hashes, except the two torch packages.
 
-Run by `make lock`. Which build of torch is right depends on the machine, so torch, torchaudio and
-the CUDA packages that the registry's torch asks for stay out (deploy/bootstrap.py chooses the
-build). They take part in the resolution all the same: what torch needs besides CUDA is locked at
-versions that suit it.
+Run by `make lock`. The right build of torch depends on the machine, so torch, torchaudio and the
+CUDA packages that the registry's torch requires are left out (deploy/bootstrap.py chooses the
+build). They still take part in the resolution, so that torch's other dependencies are locked at
+compatible versions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
-#: Not dependencies of the product, but the editable install without build isolation needs them.
+#: Not dependencies of Clamor, but required by an editable install without build isolation.
 BUILD_TOOLS = "pip\nsetuptools\n"
 HEADER = """\
 # Made by `make lock` from pyproject.toml; do not edit.
@@ -34,16 +34,16 @@ def main() -> None:
     print("==> Resolving pyproject.toml against the public registry")
     kept, left_out = split(resolve(upgrade="--upgrade" in sys.argv[1:]))
     LOCK.write_text(HEADER + "".join(kept))
-    print(f"==> Wrote {LOCK.name}: {len(kept)} packages; left to the machine: {len(left_out)}")
+    print(f"==> Wrote {LOCK.name}: {len(kept)} packages; left out: {len(left_out)}")
     print(f"    {', '.join(left_out)}")
 
 
 def resolve(*, upgrade: bool) -> str:
-    """What uv finds, as the text of a requirements file."""
+    """Return uv's resolution as the text of a requirements file."""
     command = [sys.executable, "-m", "uv", "--quiet", "pip", "compile", "pyproject.toml", "-"]
     command += ["--extra=dev", "--generate-hashes", "--no-header"]
-    # The lock is the same wherever it is made. It serves macOS too: a version's hashes are those
-    # of all its files.
+    # A fixed platform gives the same lock on every machine. The lock also serves macOS, since the
+    # hashes of a version cover all its files.
     command += ["--python-version=3.11", "--python-platform=x86_64-unknown-linux-gnu"]
     # A machine's own indexes must not leak into a lock that others install from.
     command += ["--no-config", "--no-emit-index-url", "--no-emit-find-links"]
@@ -51,7 +51,7 @@ def resolve(*, upgrade: bool) -> str:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "requirements.txt"
         if LOCK.exists():
-            # Versions that are locked already stay, unless an upgrade is asked for.
+            # Keep locked versions unless --upgrade is given.
             shutil.copy(LOCK, output)
         run = subprocess.run(
             [*command, "--output-file", str(output)],
@@ -63,17 +63,17 @@ def resolve(*, upgrade: bool) -> str:
             check=False,
         )
         if run.returncode:
-            sys.exit("The versions could not be resolved; requirements.lock is as it was.")
+            sys.exit("The versions could not be resolved; requirements.lock is unchanged.")
         return output.read_text()
 
 
 def is_index(variable: str) -> bool:
-    """Whether a variable of the environment would change what uv finds."""
+    """Return whether an environment variable would change uv's resolution."""
     return variable.startswith("UV_") and variable not in ("UV_CACHE_DIR", "UV_NATIVE_TLS")
 
 
 def split(resolved: str) -> tuple[list[str], list[str]]:
-    """The blocks to keep, and the names of those that are left to the machine."""
+    """Return the blocks to lock, and the names of packages that depend on the machine."""
     starts = [match.start() for match in REQUIREMENT.finditer(resolved)]
     blocks = [resolved[a:b] for a, b in zip(starts, [*starts[1:], len(resolved)], strict=True)]
     kept, left_out = [], []

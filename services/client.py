@@ -1,4 +1,4 @@
-"""A client of the API, as the command line uses it."""
+"""The HTTP client that the command line uses."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from services.api.reports import schemas as report_schemas
 from services.api.sessions import list_schemas, schemas
 from services.http.errors import UserError
 
-#: Between two looks at a session: soon enough for a short clip, seldom enough for a long file.
+#: Seconds between two polls of a session: quick for short clips, cheap for long files.
 POLL_FIRST_S = 0.1
 POLL_MAX_S = 1.0
-#: A server that restarts may be away for this long before a running wait is given up.
+#: How long a server may be unreachable, such as during a restart, before a wait fails.
 AWAY_S = 60.0
-#: Between a request whose answer was lost and the next try.
+#: Pause before a request is repeated whose response was lost.
 AGAIN_S = 1.0
-#: Between a stream of events that ended and the next one.
+#: Pause between an event stream that ended and the next one.
 STREAM_AGAIN_S = 1.0
 READ_BYTES = 256 * 1024
 TOO_MANY_REQUESTS = 429
 
 
 class Watched(Protocol):
-    """Something that takes a while and can be looked at by its id."""
+    """A long-running task that can be polled by its ID."""
 
     id: uuid.UUID
 
     @property
     def finished(self) -> bool:
-        """Whether it has come to its end."""
+        """Whether the task has finished."""
 
 
-#: Parameters of an upload; one that may be given several times has a list.
+#: Parameters of an upload; a repeatable parameter has a list.
 Options = Mapping[str, str | Sequence[str]]
 Item = TypeVar("Item")
 
@@ -59,20 +59,20 @@ SomeWatched = TypeVar("SomeWatched", bound=Watched)
 
 
 class ApiError(UserError):
-    """The API refused a request, or cannot be reached; the message is for the user."""
+    """The API refused a request, or is unreachable; the message is for the user."""
 
-    #: Whether a request was sent whose answer did not come.
+    #: Whether a request was sent but no response arrived.
     is_lost = False
-    #: Whether the same request may be answered otherwise a little later.
+    #: Whether the same request may succeed a little later.
     may_pass = False
-    #: The name of the problem that the API answered with, such as ``not-finished``.
+    #: The name of the problem in the response, such as ``not-finished``.
     problem = ""
-    #: All of that problem: its members as the API answered them.
+    #: All members of that problem.
     facts: Mapping[str, Any] = {}
 
 
 class Client:
-    """Speaks to one API. Safe to use from several threads."""
+    """A client of one API, safe to use from several threads."""
 
     def __init__(self, url: str, *, key: str = "") -> None:
         self.url = url.rstrip("/")
@@ -83,7 +83,7 @@ class Client:
         )
 
     def ready(self) -> bool:
-        """Whether the API can take a recording now; raises :class:`ApiError` until it answers."""
+        """Return True once the API accepts recordings; raise :class:`ApiError` until then."""
         return bool(self._call("GET", "/health/ready").is_success)
 
     def upload(
@@ -93,7 +93,7 @@ class Client:
         options: Options | None = None,
         on_bytes: Callable[[int], object] | None = None,
     ) -> schemas.Session:
-        """Post a recording, in pieces; ``on_bytes`` is told the size of each piece.
+        """Upload a recording in pieces; ``on_bytes`` is called with the size of each piece.
 
         ``options`` are parameters of the request, such as ``calibration_db``.
         """
@@ -111,22 +111,22 @@ class Client:
         return msgspec.json.decode(response.content, type=schemas.Session)
 
     def session(self, session_id: object) -> schemas.Session:
-        """A session as it stands."""
+        """Return the current state of a session."""
         response = self._call("GET", f"/v1/sessions/{session_id}")
         return msgspec.json.decode(response.content, type=schemas.Session)
 
     def cancel(self, session_id: object) -> schemas.Session:
-        """End a session early."""
+        """Cancel a session."""
         response = self._call("POST", f"/v1/sessions/{session_id}/cancel")
         return msgspec.json.decode(response.content, type=schemas.Session)
 
     def retry(self, session_id: object) -> schemas.Session:
-        """Have a session that was given up processed again."""
+        """Process a given-up session again."""
         response = self._call("POST", f"/v1/sessions/{session_id}/retry")
         return msgspec.json.decode(response.content, type=schemas.Session)
 
     def sessions(self, *, state: str) -> list[schemas.Session]:
-        """All sessions that are in a state."""
+        """Return all sessions in a state."""
         return self._walk("/v1/sessions", list_schemas.SessionPage, state=state)
 
     def wait(
@@ -135,10 +135,9 @@ class Client:
         *,
         on_change: Callable[[schemas.Session], object] | None = None,
     ) -> schemas.Session:
-        """Follow a session until it has finished; a server that is away is asked again.
+        """Follow a session until it has finished, even if the server is unreachable for a while.
 
-        It is told of each change where the server has a stream of events to spare, and asks now
-        and then where it has not.
+        Changes come from an event stream if the server has one to spare, else from polling.
         """
         seen = session
         try:
@@ -147,14 +146,14 @@ class Client:
                     if on_change is not None:
                         on_change(seen)
                 if not seen.finished:
-                    # A stream lasts for some minutes; then it ends, and is asked for anew.
+                    # A stream ends after some minutes and has to be opened again.
                     time.sleep(STREAM_AGAIN_S)
         except (httpx.TransportError, ApiError, msgspec.MsgspecError):
             return _wait(seen, self.session, on_change)
         return seen
 
     def _events(self, session_id: object) -> Iterator[schemas.Session]:
-        """A session as it goes on, until it has finished or the stream ends."""
+        """Yield a session at each change, until it has finished or the stream ends."""
         path = f"/v1/sessions/{session_id}/events"
         with self._http.stream("GET", path) as response:
             if not response.is_success:
@@ -167,18 +166,18 @@ class Client:
                     yield msgspec.json.decode(value, type=schemas.Session)
 
     def detections(self, session_id: object) -> list[schemas.Detection]:
-        """All events of a session."""
+        """Return all detections of a session."""
         return self._walk(f"/v1/sessions/{session_id}/detections", schemas.DetectionPage)
 
     def analysis(self, session_id: object) -> analysis_schemas.Analysis:
-        """The analysis of a session; raises :class:`ApiError` if there is none."""
+        """Return the analysis of a session; raise :class:`ApiError` if there is none."""
         response = self._call("GET", f"/v1/sessions/{session_id}/analysis")
         return msgspec.json.decode(response.content, type=analysis_schemas.Analysis)
 
     def analyze(
         self, session_id: object, *, limits_db: Mapping[str, Sequence[float]]
     ) -> analysis_schemas.Analysis:
-        """Have a session's analysis made anew, and wait for it."""
+        """Compute a session's analysis again, and wait for it."""
         response = self._call(
             "POST", f"/v1/sessions/{session_id}/analysis", json={"limits_db": limits_db}
         )
@@ -186,7 +185,7 @@ class Client:
         return self.wait_for_analysis(asked)
 
     def wait_for_analysis(self, analysis: analysis_schemas.Analysis) -> analysis_schemas.Analysis:
-        """Look at an analysis until it has been made."""
+        """Poll an analysis until it has finished."""
         return _wait(analysis, self.analysis, None)
 
     def send_batch(
@@ -197,44 +196,44 @@ class Client:
         options: Options,
         on_bytes: Callable[[int], object],
     ) -> batch_schemas.Batch:
-        """Post many recordings at once. The id is chosen here, to find the batch if this fails."""
+        """Upload many recordings in one request. The caller's ID finds the batch if this fails."""
         response = self._call(
             "POST",
             "/v1/batches",
             params={"batch_id": str(batch_id), **options},
             files=[("file", (path.name, _LazyFile(path, on_bytes))) for path in files],
-            # What had arrived of a form that broke off is kept, and found by the id.
+            # Files that arrived before an interruption are kept, and found by the ID.
             again=False,
         )
         return msgspec.json.decode(response.content, type=batch_schemas.Batch)
 
     def name_batch(self, prefix: str, *, options: Options) -> batch_schemas.Batch:
-        """Have all recordings below a prefix of the inbox processed."""
+        """Process all recordings below a prefix of the inbox."""
         response = self._call("POST", "/v1/batches", params=dict(options), json={"prefix": prefix})
         return msgspec.json.decode(response.content, type=batch_schemas.Batch)
 
     def batch(self, batch_id: object) -> batch_schemas.Batch:
-        """A batch as it stands."""
+        """Return the current state of a batch."""
         response = self._call("GET", f"/v1/batches/{batch_id}")
         return msgspec.json.decode(response.content, type=batch_schemas.Batch)
 
     def wait_for_batch(
         self, batch: batch_schemas.Batch, *, on_change: Callable[[batch_schemas.Batch], object]
     ) -> batch_schemas.Batch:
-        """Look at a batch until it has finished."""
+        """Poll a batch until it has finished."""
         return _wait(batch, self.batch, on_change)
 
     def batch_items(self, batch_id: object) -> list[batch_schemas.BatchItem]:
-        """What became of each recording of a batch."""
+        """Return the state of each recording of a batch."""
         return self._walk(f"/v1/batches/{batch_id}/items", batch_schemas.BatchItemPage)
 
     def export(self, asked: Mapping[str, Any]) -> export_schemas.ExportTask:
-        """Have events written to a file, as ``POST /v1/exports`` takes it."""
+        """Request an export of detections, with the body of ``POST /v1/exports``."""
         response = self._call("POST", "/v1/exports", json=dict(asked))
         return msgspec.json.decode(response.content, type=export_schemas.ExportTask)
 
     def export_task(self, export_id: object) -> export_schemas.ExportTask:
-        """An export as it stands."""
+        """Return the current state of an export."""
         response = self._call("GET", f"/v1/exports/{export_id}")
         return msgspec.json.decode(response.content, type=export_schemas.ExportTask)
 
@@ -244,13 +243,13 @@ class Client:
         *,
         on_change: Callable[[export_schemas.ExportTask], object],
     ) -> export_schemas.ExportTask:
-        """Look at an export until it has finished."""
+        """Poll an export until it has finished."""
         return _wait(export, self.export_task, on_change)
 
     def fetch_export(
         self, export_id: object, to: Path, *, on_bytes: Callable[[int], object]
     ) -> None:
-        """Fetch the file of an export; what was there under this name stays until it is whole."""
+        """Download an exported file; an existing file stays until the new one is complete."""
         part = to.with_name(f"{to.name}.part")
         try:
             with (
@@ -265,18 +264,18 @@ class Client:
                     on_bytes(len(piece))
             part.replace(to)
         except httpx.TransportError as error:
-            raise ApiError(f"{self.url} broke off ({error})") from error
+            raise ApiError(f"the connection to {self.url} was lost ({error})") from error
         except OSError as error:
             raise ApiError(f"{to} cannot be written: {error.strerror}") from error
         finally:
             part.unlink(missing_ok=True)
 
     def models(self) -> list[schemas.Model]:
-        """The models, newest first, without their cards."""
+        """Return the models, newest first, without their cards."""
         return self._walk("/v1/models", schemas.ModelPage)
 
     def model(self, model_id: object) -> schemas.Model:
-        """A model with its card."""
+        """Return a model with its card."""
         response = self._call("GET", f"/v1/models/{model_id}")
         return msgspec.json.decode(response.content, type=schemas.Model)
 
@@ -288,7 +287,7 @@ class Client:
         options: Mapping[str, Any],
         on_bytes: Callable[[int], object] | None = None,
     ) -> schemas.Training:
-        """Send labelled recordings, by the names that the manifest has for them."""
+        """Start a training on labelled recordings, keyed by their names in the manifest."""
         response = self._call(
             "POST",
             "/v1/models",
@@ -298,14 +297,14 @@ class Client:
         return msgspec.json.decode(response.content, type=schemas.Training)
 
     def training(self, job_id: object) -> schemas.Training:
-        """A training as it stands."""
+        """Return the current state of a training."""
         response = self._call("GET", f"/v1/trainings/{job_id}")
         return msgspec.json.decode(response.content, type=schemas.Training)
 
     def wait_for_training(
         self, training: schemas.Training, *, on_change: Callable[[schemas.Training], object]
     ) -> schemas.Training:
-        """Look at a training until it has finished."""
+        """Poll a training until it has finished."""
         return _wait(training, self.training, on_change)
 
     def validate(
@@ -316,7 +315,7 @@ class Client:
         *,
         on_bytes: Callable[[int], object] | None = None,
     ) -> schemas.ValidationReport:
-        """Have a model, or the file of one, looked at."""
+        """Start the validation of a registered model or a model file."""
         files = _parts(manifest, clips, on_bytes)
         if isinstance(model, Path):
             files.append(("model", (model.name, _LazyFile(model, on_bytes))))
@@ -325,7 +324,7 @@ class Client:
         return msgspec.json.decode(response.content, type=schemas.ValidationReport)
 
     def validation(self, validation_id: object) -> schemas.ValidationReport:
-        """A validation as it stands."""
+        """Return the current state of a validation."""
         response = self._call("GET", f"/v1/validations/{validation_id}")
         return msgspec.json.decode(response.content, type=schemas.ValidationReport)
 
@@ -335,13 +334,13 @@ class Client:
         *,
         on_change: Callable[[schemas.ValidationReport], object],
     ) -> schemas.ValidationReport:
-        """Look at a validation until it has finished."""
+        """Poll a validation until it has finished."""
         return _wait(validation, self.validation, on_change)
 
     def report(
         self, day: date, *, time_zone: str, all_users: bool = False
     ) -> report_schemas.ListedReport:
-        """Have the report of a day made; what it tells is told by :meth:`wait_for_report`."""
+        """Request a daily report. Use :meth:`wait_for_report` to get its contents."""
         asked = {"day": day.isoformat(), "time_zone": time_zone, "all_users": all_users}
         response = self._call("POST", "/v1/reports", json=asked)
         return msgspec.json.decode(response.content, type=report_schemas.ListedReport)
@@ -352,7 +351,7 @@ class Client:
         *,
         on_change: Callable[[report_schemas.Report], object],
     ) -> report_schemas.Report:
-        """Look at a report until it is made; at least once."""
+        """Poll a report, at least once, until it has finished."""
 
         def look(report_id: object) -> report_schemas.Report:
             response = self._call("GET", f"/v1/reports/{report_id}")
@@ -361,11 +360,11 @@ class Client:
         return _wait(look(report.id), look, on_change)
 
     def report_page(self, report_id: object) -> bytes:
-        """A report as a page."""
+        """Return a report as an HTML page."""
         return self._call("GET", f"/v1/reports/{report_id}/html").content
 
     def promote(self, model_id: object, *, force: bool = False) -> schemas.PromotionRecord:
-        """Put a model to use; a regression is refused unless forced."""
+        """Promote a model; a regression is refused unless forced."""
         response = self._call("POST", f"/v1/models/{model_id}/promote", json={"force": force})
         return msgspec.json.decode(response.content, type=schemas.PromotionRecord)
 
@@ -374,7 +373,7 @@ class Client:
         self._http.close()
 
     def _walk(self, path: str, kind: type[SomePage[Item]], **filters: str) -> list[Item]:
-        """A list from its begin to its end."""
+        """Return all items of a paged list."""
         items: list[Item] = []
         params = filters
         while True:
@@ -387,7 +386,7 @@ class Client:
     def _call(
         self, method: str, path: str, *, again: bool = True, **options: Any
     ) -> httpx.Response:
-        """Ask; a POST whose answer is lost is sent ``again``, which does nothing twice."""
+        """Send a request; repeat a POST whose response is lost, under the same Idempotency-Key."""
         if method != "POST":
             return self._ask(method, path, **options)
         options["headers"] = {**options.get("headers", {}), "Idempotency-Key": f'"{uuid.uuid4()}"'}
@@ -408,13 +407,13 @@ class Client:
     def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **options)
-            # A body that was read from a file is not sent again.
+            # A body read from a file is not sent again.
             while not options.keys() & {"content", "files"} and (wait_s := _told_to_wait(response)):
                 time.sleep(wait_s)
                 response = self._http.request(method, path, **options)
         except httpx.TransportError as error:
             told = ApiError(f"{self.url} cannot be reached ({error})")
-            # Where no connection was made, nothing has been sent that could be lost.
+            # Without a connection, no request was sent that could be lost.
             told.is_lost = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             told.may_pass = True
             raise told from error
@@ -432,7 +431,7 @@ def _wait(
     look: Callable[[object], SomeWatched],
     on_change: Callable[[SomeWatched], object] | None,
 ) -> SomeWatched:
-    """Look at something until it has finished; a server that is away is asked again."""
+    """Poll a task until it has finished; tolerate an unreachable server for ``AWAY_S``."""
     pause_s, heard_at = POLL_FIRST_S, time.monotonic()
     while not watched.finished:
         time.sleep(pause_s)
@@ -453,7 +452,7 @@ def _parts(
     clips: Mapping[str, Path],
     on_bytes: Callable[[int], object] | None,
 ) -> list[tuple[str, tuple[str, Any]]]:
-    """The files of a form."""
+    """Return the file parts of a form."""
     parts: list[tuple[str, tuple[str, Any]]] = []
     if manifest is not None:
         parts.append(("manifest", ("manifest.csv", manifest)))
@@ -462,8 +461,8 @@ def _parts(
 
 
 class _Pieces:
-    """A file in pieces, each time from its beginning; ``on_bytes`` is told what is sent, and what
-    is sent anew.
+    """A file in pieces, from its beginning at each iteration; ``on_bytes`` gets the bytes sent, and
+    a negative number when they are sent again.
     """
 
     def __init__(self, path: Path, on_bytes: Callable[[int], object] | None) -> None:
@@ -482,7 +481,7 @@ class _Pieces:
 
 
 class _LazyFile:
-    """A file that is open only while it is sent: a form may have more than may be open at once."""
+    """A file opened only while it is sent: a form may have more files than may be open at once."""
 
     def __init__(self, path: Path, on_bytes: Callable[[int], object] | None) -> None:
         self._path = path
@@ -499,7 +498,7 @@ class _LazyFile:
         if self._file is not None:
             self._file.seek(self._at)
         if self._at == 0 and self._n_sent and self._on_bytes is not None:
-            # It is sent anew.
+            # The file is sent again.
             self._on_bytes(-self._n_sent)
             self._n_sent = 0
         return self._at
@@ -519,13 +518,13 @@ class _LazyFile:
 
 
 def _told_to_wait(response: httpx.Response) -> int:
-    """How many seconds the API asks a caller to wait who asks too often; 0 if it does not."""
+    """Return the seconds to wait after a rate-limited response; 0 for any other response."""
     told = response.headers.get("Retry-After", "")
     return int(told) if response.status_code == TOO_MANY_REQUESTS and told.isdecimal() else 0
 
 
 def _problem_of(response: httpx.Response) -> Mapping[str, Any]:
-    """Return the problem that the API answered with; empty if it is none."""
+    """Return the problem in a response; empty if there is none."""
     try:
         found = response.json()
     except ValueError:
@@ -534,7 +533,7 @@ def _problem_of(response: httpx.Response) -> Mapping[str, Any]:
 
 
 def _reason(response: httpx.Response) -> str:
-    """What the API says of a refusal, in one line."""
+    """Return the reason of a refusal in one line."""
     try:
         problem = response.json()
         return f"{problem['title']}: {problem.get('detail') or 'no further detail'}"

@@ -1,4 +1,4 @@
-"""``clamor user`` and ``clamor key``: for the operator, who has the database and the pepper."""
+"""``clamor user`` and ``clamor key``, for operators with access to the database and the pepper."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _store(settings: Settings) -> Iterator[Store]:
 def create_user(
     settings: Settings, email: str, *, name: str | None, max_audio_s_per_month: float | None
 ) -> int:
-    """Make a user, and print the id."""
+    """Create a user, and print the ID."""
     with _store(settings) as store, store.transaction() as db:
         user = accounts.make_user(
             db, uuid.uuid4(), email=email, name=name or email,
@@ -57,7 +57,7 @@ def show_users(settings: Settings) -> int:
 
 
 def switch_user(settings: Settings, user: str, *, disabled: bool) -> int:
-    """Take none of a user's keys any more, or take them again."""
+    """Disable or re-enable a user."""
     with _store(settings) as store, store.transaction() as db:
         account_queries.disable_user(db, _user_id(store, user), disabled=disabled)
     return 0
@@ -72,7 +72,7 @@ def create_key(
     days: int | None,
     requests_per_s: float | None,
 ) -> int:
-    """Make a key, and print it on standard output: this once."""
+    """Create a key, and print it on standard output, this one time."""
     hasher = keys.Hasher(settings.key_pepper)
     with _store(settings) as store:
         user_id = _user_id(store, user)
@@ -86,16 +86,16 @@ def create_key(
 
 
 def rotate_key(settings: Settings, key_id: str, *, overlap_hours: int) -> int:
-    """Make a key that takes the place of another, and print it: this once."""
+    """Create a key that replaces another, and print it, this one time."""
     hasher = keys.Hasher(settings.key_pepper)
     with _store(settings) as store, store.transaction() as db:
         made = accounts.rotate_key(db, key_id, hasher, overlap_hours=overlap_hours)
-    print(f"{key_id} is taken for {overlap_hours} hours yet", file=sys.stderr)
+    print(f"{key_id} stays valid for {overlap_hours} hours", file=sys.stderr)
     return _show_once(made)
 
 
 def revoke_key(settings: Settings, key_id: str) -> int:
-    """Take a key no more."""
+    """Revoke a key."""
     with _store(settings) as store, store.transaction() as db:
         accounts.found_key(db, key_id)
         account_queries.revoke_key(db, key_id)
@@ -120,7 +120,7 @@ def show_keys(settings: Settings, user: str) -> int:
 
 
 def _user_id(store: Store, user: str) -> uuid.UUID:
-    """The user of an address or an id."""
+    """Return the ID of the user with an email address or an ID."""
     with store.reading() as db:
         if "@" in user:
             row = account_queries.find_user(db, user)
@@ -128,14 +128,14 @@ def _user_id(store: Store, user: str) -> uuid.UUID:
             try:
                 row = account_queries.get_user(db, uuid.UUID(user))
             except ValueError:
-                raise UserError(f"{user!r} is neither an address nor an id") from None
+                raise UserError(f"{user!r} is neither an email address nor an ID") from None
     if row is None:
-        raise UserError(f"there is no user {user}")
+        raise UserError(f"no such user: {user}")
     return row.id
 
 
 def _show_once(made: schemas.MadeKey) -> int:
-    print(f"Key {made.key.id}; keep it now, it is not shown again:", file=sys.stderr)
+    print(f"Key {made.key.id}; save it now, it is not shown again:", file=sys.stderr)
     print(made.secret)
     return 0
 
@@ -143,7 +143,7 @@ def _show_once(made: schemas.MadeKey) -> int:
 def _table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     table = Table(*headings)
     for column in table.columns[:2]:
-        # What names a row is there to be copied.
+        # IDs and names must stay whole, to be copied.
         column.no_wrap = True
     for row in rows:
         table.add_row(*(_told(value) for value in row))

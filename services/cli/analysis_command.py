@@ -1,4 +1,4 @@
-"""``clamor analyze``: what a session comes to, as tables."""
+"""``clamor analyze``: the analysis of a session, as tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.http.errors import NoAnalysis, UserError
 def show(
     client: Client, session_id: uuid.UUID, *, limits: Sequence[tuple[str, float]], as_json: bool
 ) -> int:
-    """Print a session's analysis; it is made anew for limits, and where there is none."""
+    """Print a session's analysis. It is computed if limits are given or if there is none."""
     result = _result(client, session_id, limits)
     if as_json:
         print(msgspec.json.encode(result).decode())
@@ -44,14 +44,14 @@ def _result(
                 raise
             analysis = client.analyze(session_id, limits_db={})
     if analysis.result is None:
-        told = analysis.problem.detail if analysis.problem else "it was not made"
+        told = analysis.problem.detail if analysis.problem else "it was not computed"
         raise UserError(f"the session has no analysis: {told}")
     return analysis.result
 
 
 def _tables(result: AnalysisResult) -> Iterable[Table | str]:
     yield (
-        f"{result.events} events in {result.duration_s:.1f} s; something was heard for "
+        f"{result.events} events in {result.duration_s:.1f} s; noise was detected for "
         f"{result.heard_s:.1f} s ({result.heard_share:.1%})"
     )
     yield _types(result)
@@ -69,13 +69,13 @@ def _tables(result: AnalysisResult) -> Iterable[Table | str]:
 
 
 def _types(result: AnalysisResult) -> Table:
-    """The noise types with their parts of the time and of the sound, and the background's."""
+    """Return a table of the shares of time and energy of each noise type and the background."""
     reference = result.level_reference
     energy = result.energy
     parts = {each.noise_type: each for each in energy.noise_types} if energy else {}
     table = _table(
-        "noise type", "events", "heard", "of the time", "confidence", "of the sound",
-        f"LAeq alone, {reference}", title="Who was heard, and whose the sound was",
+        "noise type", "events", "detected", "of the time", "confidence", "of the energy",
+        f"LAeq alone, {reference}", title="Noise types, by time and by sound energy",
     )  # fmt: skip
     for each in result.noise_types:
         part = parts.get(each.noise_type)
@@ -87,7 +87,7 @@ def _types(result: AnalysisResult) -> Table:
         )  # fmt: skip
     if energy is not None:
         rest = [("background", energy.background)]
-        rest += [("nobody listened", energy.unheard)] if energy.unheard.share else []
+        rest += [("not analysed", energy.unheard)] if energy.unheard.share else []
         for name, left in rest:
             table.add_row(name, "", "", "", "", f"{left.share:.1%}", _level(left.laeq_db))
     return table
@@ -109,7 +109,7 @@ def _loudest(result: AnalysisResult) -> Table:
 
 def _exceedances(result: AnalysisResult) -> Table:
     table = _table(
-        "limit", "above", "times", "longest", "heard meanwhile", title="Above the limits"
+        "limit", "above", "times", "longest", "detected meanwhile", title="Above the limits"
     )
     for over in result.exceedances or ():
         most_first = sorted(over.heard_s.items(), key=lambda each: -each[1])
@@ -124,7 +124,7 @@ def _exceedances(result: AnalysisResult) -> Table:
 
 def _processing(result: AnalysisResult) -> Table:
     went = result.processing
-    table = _table("step", "runs", "work", "longest", "times real time", title="How it went")
+    table = _table("step", "runs", "work", "longest", "times real time", title="Processing")
     for stage in went.stages:
         runs = ", ".join(f"{count} {name}" for name, count in stage.runs.items())
         table.add_row(
@@ -135,7 +135,7 @@ def _processing(result: AnalysisResult) -> Table:
 
 
 def _table(first: str, *headings: str, title: str) -> Table:
-    """A table whose columns are numbers but for the first."""
+    """Return a table whose columns are right-aligned, except for the first."""
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column(first)
     for heading in headings:

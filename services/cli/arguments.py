@@ -1,4 +1,4 @@
-"""What can be given to the ``clamor`` command, and its help."""
+"""The arguments of the ``clamor`` command, and their help."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from db.tables.analyses import LIMITED
 from db.tables.exports import EXPORT_FORMATS
 from db.tables.sessions import CALIBRATION_TONES_DB, KEEP, PRIORITIES, PRIVACY
 
-#: What the commands of an operator are about.
-_INSTALLATION = "the installation of the environment, or of the service that runs in a folder"
+#: The installation that an operator's commands address.
+_INSTALLATION = "the installation that the environment or --home names"
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands; ``command`` of what it parses names the one that was given."""
+    """Return the parser of all commands; it stores the chosen one as ``command``."""
     whole = argparse.ArgumentParser(
-        prog="clamor", description="Clamor finds out what made noise in a recording, and when."
+        prog="clamor", description="Clamor detects noise in recordings: what it was, and when."
     )
     whole.set_defaults(home=None)
     commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    process = commands.add_parser("process", help="send recordings and print what was heard")
+    process = commands.add_parser("process", help="send recordings and print their detections")
     process.add_argument("files", nargs="+", type=Path, metavar="FILE")
     how_loud = process.add_mutually_exclusive_group()
     _calibration_db(how_loud)
     how_loud.add_argument(
         "--calibration-tone", type=Path, metavar="FILE",
-        help="recording of a calibrator, sent first, that says what --calibration-db is",
+        help="recording of a calibrator, sent first, to measure --calibration-db",
     )  # fmt: skip
     process.add_argument(
         "--tone-db", type=float, choices=CALIBRATION_TONES_DB, metavar="{94,114}",
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     _recording_options(process)
     process.add_argument(
         "--recorded-at", metavar="TIME",
-        help="when the recording began, with its offset: 2026-11-28T09:30:00+01:00",
+        help="when the recording began, with UTC offset: 2026-11-28T09:30:00+01:00",
     )  # fmt: skip
     _json(process)
     _api(process)
@@ -48,13 +48,13 @@ def parser() -> argparse.ArgumentParser:
 
     batch = commands.add_parser(
         "batch",
-        help="send many recordings in one call",
-        description="Send many recordings in one call, or name those that lie below a prefix of "
-        "the blob store's inbox/, and show what became of each. Exits with 1 if any failed.",
+        help="send many recordings in one request",
+        description="Send many recordings in one request, or name those below a prefix of the "
+        "blob store's inbox/, and show the result of each. Exits with 1 if any failed.",
     )
     what = batch.add_mutually_exclusive_group(required=True)
     what.add_argument("files", nargs="*", default=[], type=Path, metavar="FILE")
-    what.add_argument("--prefix", metavar="inbox/FOLDER", help="instead: what lies below this")
+    what.add_argument("--prefix", metavar="inbox/FOLDER", help="instead: all files below this")
     _calibration_db(batch)
     _recording_options(batch)
     _api(batch)
@@ -65,19 +65,19 @@ def parser() -> argparse.ArgumentParser:
     _report_command(commands)
     analyze = commands.add_parser(
         "analyze",
-        help="who was heard for how long in a session, and whose the sound was",
-        description="Show the analysis of a session that has ended. With limits it is made anew.",
+        help="show the time and the share of sound energy of each noise type in a session",
+        description="Show the analysis of a finished session. With limits it is computed again.",
     )
     analyze.add_argument("session", type=uuid.UUID, metavar="SESSION_ID")
     analyze.add_argument(
         "--limit", type=_limit, action="append", default=[], dest="limits",
-        metavar="LEVEL=DB", help="look for the seconds above a limit: LAeq=65, or LAFmax=80",
+        metavar="LEVEL=DB", help="count the seconds above a limit: LAeq=65 or LAFmax=80",
     )  # fmt: skip
-    analyze.add_argument("--json", action="store_true", help="print JSON and no tables")
+    analyze.add_argument("--json", action="store_true", help="print JSON instead of tables")
     _api(analyze)
     analyze.set_defaults(command="analyze")
 
-    demo = commands.add_parser("demo", help="process one recording and draw what was heard")
+    demo = commands.add_parser("demo", help="process one recording and draw its detections")
     demo.add_argument("file", nargs="?", type=Path, metavar="FILE")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for the picture")
     _home(demo)
@@ -85,37 +85,37 @@ def parser() -> argparse.ArgumentParser:
 
     _model_commands(commands)
 
-    up = commands.add_parser("up", help="everything in one process, with an embedded Postgres")
+    up = commands.add_parser("up", help="run everything in one process, with an embedded Postgres")
     _address(up)
     _home(up)
     up.add_argument("--until-eof", action="store_true", help="stop when standard input closes")
     up.set_defaults(command="up")
 
-    serve = commands.add_parser("serve", help="the HTTP API")
+    serve = commands.add_parser("serve", help="run the HTTP API")
     _address(serve)
     _processes(serve, of="server")
     serve.set_defaults(command="serve")
 
-    worker = commands.add_parser("worker", help="work on recordings")
+    worker = commands.add_parser("worker", help="run workers")
     _processes(worker, of="worker")
     worker.set_defaults(command="worker")
 
-    scheduler = commands.add_parser("scheduler", help="send the periodic jobs; run one of these")
+    scheduler = commands.add_parser("scheduler", help="start the periodic jobs; run one scheduler")
     scheduler.set_defaults(command="scheduler")
 
-    described = commands.add_parser("openapi", help="print the description of the API")
+    described = commands.add_parser("openapi", help="print the OpenAPI description")
     described.set_defaults(command="openapi")
 
     _account_commands(commands)
     _schedule_commands(commands)
     _queue_commands(commands)
 
-    migration = commands.add_parser("migrate", help="bring the database to the newest schema")
+    migration = commands.add_parser("migrate", help="migrate the database to the newest schema")
     how = migration.add_mutually_exclusive_group()
-    how.add_argument("--sql", action="store_true", help="print the SQL and run nothing")
+    how.add_argument("--sql", action="store_true", help="print the SQL without running it")
     how.add_argument(
         "--check", action="store_true",
-        help="on an embedded database: one head, and a schema that is the models'",
+        help="check on an embedded database: one head, and the schema of the models",
     )  # fmt: skip
     migration.set_defaults(command="migrate")
     return whole
@@ -124,18 +124,18 @@ def parser() -> argparse.ArgumentParser:
 def _report_command(commands: Any) -> None:
     report = commands.add_parser(
         "report",
-        help="what happened on a day",
-        description="Have the report of a day made, and show it.",
+        help="show the report of a day",
+        description="Request the report of a day, and show it.",
     )
     report.add_argument("day", type=date.fromisoformat, metavar="DAY", help="such as 2026-03-14")
     report.add_argument(
         "--time-zone", default="UTC", metavar="ZONE",
-        help="where the day is, as an IANA name: Europe/Berlin (default: UTC)",
+        help="time zone of the day, as an IANA name: Europe/Berlin (default: UTC)",
     )  # fmt: skip
     report.add_argument(
-        "--all-users", action="store_true", help="of everybody's sessions; for administrators"
+        "--all-users", action="store_true", help="include all users' sessions; for administrators"
     )
-    report.add_argument("--html", type=Path, metavar="FILE", help="write it as a page, too")
+    report.add_argument("--html", type=Path, metavar="FILE", help="also write it as an HTML page")
     _json(report)
     _api(report)
     report.set_defaults(command="report")
@@ -144,73 +144,73 @@ def _report_command(commands: Any) -> None:
 def _export_command(commands: Any) -> None:
     export = commands.add_parser(
         "export",
-        help="write what was heard to a file, for other programs",
-        description="Write the events of sessions, of a batch, or of all sessions that fit, to a "
-        "file: docs/exports.md tells of the formats. Exits with 1 if it could not be made.",
+        help="write detections to a file, for other programs",
+        description="Write the detections of sessions, of a batch, or of all matching sessions "
+        "to a file. docs/exports.md describes the formats. Exits with 1 if the export failed.",
     )
     export.add_argument("sessions", nargs="*", type=uuid.UUID, metavar="SESSION_ID")
-    export.add_argument("--format", required=True, choices=EXPORT_FORMATS, help="what is written")
+    export.add_argument("--format", required=True, choices=EXPORT_FORMATS, help="file format")
     export.add_argument("--out", required=True, type=Path, metavar="FILE")
     export.add_argument(
-        "--batch", type=str, dest="batch_id", metavar="BATCH_ID", help="only of this batch"
+        "--batch", type=str, dest="batch_id", metavar="BATCH_ID", help="only this batch"
     )
-    export.add_argument("--from", dest="created_from", metavar="TIME", help="sent then or later")
-    export.add_argument("--to", dest="created_to", metavar="TIME", help="sent before that")
+    export.add_argument("--from", dest="created_from", metavar="TIME", help="sent at TIME or later")
+    export.add_argument("--to", dest="created_to", metavar="TIME", help="sent before TIME")
     export.add_argument(
         "--noise-type", action="append", default=[], dest="noise_types", metavar="TYPE",
-        help="only this type or group and all types below it, or any of several",
+        help="only this type or group, with all types below it; may be repeated",
     )  # fmt: skip
-    export.add_argument("--min-confidence", type=float, metavar="N", help="only surer events")
+    export.add_argument("--min-confidence", type=float, metavar="N", help="minimum confidence")
     _api(export)
     export.set_defaults(command="export")
 
 
 def _account_commands(commands: Any) -> None:
     user = commands.add_parser(
-        "user", help="who may call the API", description=f"Users of {_INSTALLATION}.",
+        "user", help="manage the users of the API", description=f"Users of {_INSTALLATION}.",
     ).add_subparsers(title="commands", required=True, metavar="COMMAND")  # fmt: skip
-    create = user.add_parser("create", help="make a user, and print the id")
+    create = user.add_parser("create", help="create a user, and print the ID")
     create.add_argument("email", metavar="EMAIL")
-    create.add_argument("--name", help="(default: the address)")
+    create.add_argument("--name", help="(default: the email address)")
     create.add_argument(
         "--max-audio-s-per-month", type=_seconds, metavar="N",
-        help="seconds of audio (default: as many as the installation's users may have)",
+        help="seconds of audio per month (default: the limit of the installation)",
     )  # fmt: skip
     _operator(create, "user create")
-    _operator(user.add_parser("list", help="the users"), "user list")
-    for name, told in (("disable", "take none of a user's keys"), ("enable", "take them again")):
+    _operator(user.add_parser("list", help="list the users"), "user list")
+    for name, told in (("disable", "refuse all keys of a user"), ("enable", "accept them again")):
         switch = user.add_parser(name, help=told)
         _user(switch)
         _operator(switch, f"user {name}")
 
     key = commands.add_parser(
-        "key", help="by which keys users call",
-        description=f"Keys of the users of {_INSTALLATION}. A key is shown once, when it is made.",
+        "key", help="manage the API keys of users",
+        description=f"API keys of {_INSTALLATION}. A key is shown only once, when it is created.",
     ).add_subparsers(title="commands", required=True, metavar="COMMAND")  # fmt: skip
-    create = key.add_parser("create", help="make a key, and print it")
+    create = key.add_parser("create", help="create a key, and print it")
     _user(create)
-    create.add_argument("--name", required=True, help="what it is for")
+    create.add_argument("--name", required=True, help="what the key is for")
     create.add_argument(
         "--scope", action="append", required=True, dest="scopes", choices=SCOPES, metavar="SCOPE",
-        help=f"what it may do, once or several times: {', '.join(SCOPES)}",
+        help=f"what the key allows; may be repeated: {', '.join(SCOPES)}",
     )  # fmt: skip
-    create.add_argument("--days", type=_count, metavar="N", help="no longer taken after N days")
+    create.add_argument("--days", type=_count, metavar="N", help="expires after N days")
     create.add_argument(
         "--requests-per-s", type=_rate, metavar="N",
-        help="how many requests it may make (default: as many as the installation's keys may)",
+        help="requests per second (default: the limit of the installation)",
     )  # fmt: skip
     _operator(create, "key create")
-    listed = key.add_parser("list", help="a user's keys, without their secrets")
+    listed = key.add_parser("list", help="list a user's keys, without their secrets")
     _user(listed)
     _operator(listed, "key list")
-    rotate = key.add_parser("rotate", help="make a key that takes the place of another")
+    rotate = key.add_parser("rotate", help="create a key that replaces another")
     rotate.add_argument("key", metavar="KEY_ID")
     rotate.add_argument(
         "--overlap-hours", type=_hours, default=24, metavar="N",
-        help="how long the old key is still taken (default: 24)",
+        help="how long the old key stays valid (default: 24)",
     )  # fmt: skip
     _operator(rotate, "key rotate")
-    revoke = key.add_parser("revoke", help="take a key no more, from the next request on")
+    revoke = key.add_parser("revoke", help="revoke a key, effective with the next request")
     revoke.add_argument("key", metavar="KEY_ID")
     _operator(revoke, "key revoke")
 
@@ -222,32 +222,32 @@ def _user(parser: argparse.ArgumentParser) -> None:
 def _schedule_commands(commands: Any) -> None:
     health = commands.add_parser(
         "health",
-        help="what the latest health check found",
-        description=f"Show what the latest health check of {_INSTALLATION} found. "
-        "Exits with 1 if something is not well, or if the check is too old.",
+        help="show the latest health check",
+        description=f"Show the latest health check of {_INSTALLATION}. "
+        "Exits with 1 if a check failed, or if the result is too old.",
     )
     _json(health)
     _operator(health, "health")
 
     listed = commands.add_parser(
         "schedule",
-        help="the periodic jobs, how each ended, and when it is next",
+        help="show the periodic jobs, their latest results and next runs",
         description=f"Show the periodic jobs of {_INSTALLATION}. Exits with 1 if the "
-        "newest run of one has failed.",
+        "latest run of a job failed.",
     )
     _json(listed)
     _operator(listed, "schedule")
     of_jobs = listed.add_subparsers(title="runs", metavar="COMMAND")
-    asked = of_jobs.add_parser("run", help="have a job run now, and wait for its end")
+    asked = of_jobs.add_parser("run", help="run a job now, and wait for its end")
     asked.add_argument("job", metavar="JOB", help="such as health_check")
     asked.add_argument(
         "--option", action="append", default=[], dest="options", metavar="NAME=VALUE",
-        help="what it shall do otherwise than usual; values are JSON: docs/maintenance.md",
+        help="override an option of the job; values are JSON: docs/maintenance.md",
     )  # fmt: skip
     asked.add_argument(
         "--force", action="append_const", dest="options", const="force=true",
-        help="do what the job would refuse, as clean_up in the store of another database; the same "
-        "as --option force=true",
+        help="run even where the job would refuse, such as clean_up in the store of another "
+        "database; the same as --option force=true",
     )  # fmt: skip
     _operator(asked, "schedule run")
 
@@ -255,14 +255,14 @@ def _schedule_commands(commands: Any) -> None:
 def _queue_commands(commands: Any) -> None:
     queues = commands.add_parser(
         "queues",
-        help="what waits, what is worked on, and what has died",
+        help="show the queues: waiting, in progress, and dead letters",
         description=f"Show every queue of {_INSTALLATION}. Exits with 1 if there are dead letters.",
     )
     _json(queues)
     _operator(queues, "queues")
     of_dead = queues.add_subparsers(title="dead letters", metavar="COMMAND")
 
-    show = of_dead.add_parser("show", help="what the dead letters of a queue say, the oldest first")
+    show = of_dead.add_parser("show", help="show the dead letters of a queue, oldest first")
     show.add_argument("queue", metavar="QUEUE", help="such as audio.detect")
     show.add_argument("--limit", type=_count, default=20, metavar="N", help="(default: 20)")
     _json(show)
@@ -270,30 +270,30 @@ def _queue_commands(commands: Any) -> None:
 
     replay = of_dead.add_parser(
         "replay",
-        help="bring dead letters back to their queues",
-        description="Bring dead letters back to their queues, the oldest first. One that this "
-        "release cannot read stays dead; then the exit code is 1.",
+        help="return dead letters to their queues",
+        description="Return dead letters to their queues, oldest first. Letters that this release "
+        "cannot read stay where they are; then the exit code is 1.",
     )
     replay.add_argument("queues", nargs="*", metavar="QUEUE", help="(default: every queue)")
-    replay.add_argument("--limit", type=_count, metavar="N", help="bring at most N back")
+    replay.add_argument("--limit", type=_count, metavar="N", help="return at most N")
     replay.add_argument(
-        "--drop-unreadable", action="store_true", help="remove those that cannot be read"
+        "--drop-unreadable", action="store_true", help="remove letters that cannot be read"
     )
     _operator(replay, "queues replay")
 
 
 def _session_commands(commands: Any) -> None:
-    sessions = commands.add_parser("sessions", help="process sessions again that were given up")
+    sessions = commands.add_parser("sessions", help="retry sessions that were given up")
     of_sessions = sessions.add_subparsers(title="sessions", metavar="COMMAND", required=True)
     retry = of_sessions.add_parser(
         "retry",
-        help="process sessions again that were given up",
-        description="Process sessions again that ended failed because they were given up, such as "
-        "after an outage. Exits with 1 if one of them is refused.",
+        help="retry sessions that were given up",
+        description="Retry failed sessions that were given up, such as after an outage. Exits with "
+        "1 if a session is refused.",
     )
     retry.add_argument("sessions", type=uuid.UUID, nargs="*", metavar="SESSION_ID")
     retry.add_argument(
-        "--all", action="store_true", help="all that were given up and that the key may see"
+        "--all", action="store_true", help="all given-up sessions that the key may see"
     )
     _api(retry)
     retry.set_defaults(command="sessions retry")
@@ -301,68 +301,68 @@ def _session_commands(commands: Any) -> None:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError("must be a whole number from 1 on")
+        raise argparse.ArgumentTypeError("must be a whole number of at least 1")
     return int(text)
 
 
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1e12:
-        raise argparse.ArgumentTypeError("must not be below zero")
+        raise argparse.ArgumentTypeError("must be between 0 and 1e12")
     return value
 
 
 def _rate(text: str) -> float:
     value = float(text)
     if not 0 < value <= 1e6:
-        raise argparse.ArgumentTypeError("must lie above zero, and be a million at most")
+        raise argparse.ArgumentTypeError("must be above 0 and at most a million")
     return value
 
 
 def _hours(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError("must be a whole number from 0 on")
+        raise argparse.ArgumentTypeError("must be a whole number of at least 0")
     return int(text)
 
 
 def _model_commands(commands: Any) -> None:
     train = commands.add_parser(
         "train",
-        help="learn noise types from labelled recordings",
-        description="Learn a model from labelled recordings, and show how good it is on sources "
-        "that it has not heard.",
+        help="train a model on labelled recordings",
+        description="Train a model on labelled recordings, and show its accuracy on sources that "
+        "were held out of training.",
         epilog="The manifest is a CSV file with the header file,label[,group][,start_s,end_s]"
         "[,session_id]. Paths are relative to it. Clips of one group (by default: of one file) "
-        "come from one source and are kept together; the label 'background' marks what is no "
+        "come from one source and are kept together; the label 'background' marks clips without "
         "noise. See docs/training.md.",
     )
     train.add_argument("manifest", type=Path, metavar="MANIFEST.csv")
-    train.add_argument("--name", help="what the model is called; its versions are counted")
+    train.add_argument("--name", help="name of the model; versions are numbered")
     train.add_argument(
         "--algorithm",
-        help="how it learns (default: what the workers prefer); "
+        help="training algorithm (default: chosen by the workers); "
         "linear_head adds types to the base types, from 3 to 20 clips each",
     )
     train.add_argument("--seed", type=int, help="the same clips and seed give the same model")
     train.add_argument(
         "--promote", action="store_true",
-        help="analyse new sessions with it; asks first, or refuses, if it is worse than the model "
-        "in use",
+        help="analyse new sessions with the model; if it is worse than the one in use, ask first "
+        "(at a terminal) or refuse",
     )  # fmt: skip
-    train.add_argument("--force", action="store_true", help="with --promote, even if it is worse")
+    train.add_argument("--force", action="store_true", help="with --promote: even if it is worse")
     _api(train)
     train.set_defaults(command="train")
 
     validate = commands.add_parser(
         "validate",
-        help="check a model's file and measure it on a labelled set",
-        description="Check that a model is whole, and measure how good it is on a labelled set. "
-        "Exits with 1 if a check fails.",
+        help="check a model file and measure its accuracy on a labelled set",
+        description="Check that a model file is intact, and measure its accuracy on a labelled "
+        "set. Exits with 1 if a check fails.",
         epilog="The manifest labels clips, with the header of 'clamor train', or events, with "
-        "the header file,onset_s,offset_s,label; a line with a file alone is a recording "
+        "the header file,onset_s,offset_s,label; a line with only a file is a recording "
         "without events. Without a manifest only the file is checked. See docs/training.md.",
     )
-    validate.add_argument("model", metavar="MODEL_ID|FILE", help="a model here, or a model file")
+    validate.add_argument("model", metavar="MODEL_ID|FILE", help="registered model or file")
     validate.add_argument("manifest", type=Path, nargs="?", metavar="MANIFEST.csv")
     _api(validate)
     validate.set_defaults(command="validate")
@@ -371,13 +371,13 @@ def _model_commands(commands: Any) -> None:
     of_weights = weights.add_subparsers(title="commands", required=True, metavar="COMMAND")
     fetch = of_weights.add_parser(
         "fetch",
-        help="fetch the weights of the backbone, unless they are there",
-        description="Fetch the weights of the backbone into the user's data folder, unless they "
-        "are there: from their official address, or from the source of CLAMOR_BACKBONE_URL.",
+        help="fetch the weights of the backbone, if missing",
+        description="Fetch the weights of the backbone into the user's data folder, if missing: "
+        "from their official address, or from CLAMOR_BACKBONE_URL.",
     )
     fetch.add_argument(
         "--beside-model", action="store_true",
-        help="keep them in the package's folder, beside the shipped model: for an image",
+        help="store them in the package, beside the shipped model: for container images",
     )  # fmt: skip
     fetch.add_argument(
         "--limit-s", type=_count, default=600, metavar="N",
@@ -385,15 +385,15 @@ def _model_commands(commands: Any) -> None:
     )  # fmt: skip
     fetch.set_defaults(command="model fetch")
 
-    models = commands.add_parser("models", help="list the models, and which one is in use")
+    models = commands.add_parser("models", help="list the models, and show which one is in use")
     _api(models)
     models.set_defaults(command="models")
 
     promote = commands.add_parser(
-        "promote", help="hear new sessions with a model",
-        description="Hear new sessions with a model. It is compared with the one in use on the "
-        "newest labelled set that both were validated on, else by cross-validation. If noise "
-        "types would be lost or a figure is worse, it asks at a terminal, and refuses elsewhere.",
+        "promote", help="analyse new sessions with a model",
+        description="Analyse new sessions with a model. It is compared with the one in use on the "
+        "newest labelled set that both were validated on, else by cross-validation. If noise types "
+        "would be lost or a figure is worse, the command asks at a terminal and fails elsewhere.",
     )  # fmt: skip
     promote.add_argument("model", type=uuid.UUID, metavar="MODEL_ID")
     promote.add_argument(
@@ -406,21 +406,22 @@ def _model_commands(commands: Any) -> None:
 def _api(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--api", metavar="URL",
-        help="an API that runs, with a key of it in CLAMOR_API_KEY; else one is started here",
+        help="a running API, with its key in CLAMOR_API_KEY (default: the standalone service of "
+        "--home, started if it does not run)",
     )  # fmt: skip
     _home(parser)
 
 
 def _recording_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--priority", choices=PRIORITIES, default="normal", help="what is worked on first"
+        "--priority", choices=PRIORITIES, default="normal", help="which sessions go first"
     )
     parser.add_argument(
-        "--model", type=uuid.UUID, metavar="MODEL_ID", help="what hears it (default: that in use)"
+        "--model", type=uuid.UUID, metavar="MODEL_ID", help="(default: the model in use)"
     )
     parser.add_argument(
         "--threshold", type=_threshold, action="append", default=[], dest="thresholds",
-        metavar="TYPE=CONFIDENCE", help="report no less sure events of a noise type: rain=0.7",
+        metavar="TYPE=CONFIDENCE", help="minimum confidence of a noise type: rain=0.7",
     )  # fmt: skip
     parser.add_argument(
         "--types", action="append", default=[], metavar="TYPE",
@@ -428,12 +429,12 @@ def _recording_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--privacy", choices=PRIVACY, default=KEEP,
-        help="what becomes of the recording: keep it, replace its speech by noise, or remove it",
+        help="keep the recording, replace its speech with noise, or remove the recording",
     )  # fmt: skip
-    parser.add_argument("--time-zone", metavar="ZONE", help="where it was recorded: Europe/Berlin")
+    parser.add_argument("--time-zone", metavar="ZONE", help="local time zone: Europe/Berlin")
     parser.add_argument(
         "--metadata", type=_own, action="append", default=[], metavar="NAME=VALUE",
-        help="something of your own, to be kept with it",
+        help="your own data, stored with the session",
     )  # fmt: skip
 
 
@@ -471,8 +472,8 @@ def _home(parser: argparse.ArgumentParser, *, default: Any = None) -> None:
 
 
 def _operator(parser: argparse.ArgumentParser, command: str) -> None:
-    """Set the command, which is about the installation of the environment or of a folder."""
-    # Unless it is given: a command of two words keeps what stood behind the first.
+    """Set a command that addresses the installation of the environment or of ``--home``."""
+    # SUPPRESS: a subcommand must not reset a --home that was given before it.
     _home(parser, default=argparse.SUPPRESS)
     parser.set_defaults(command=command)
 
@@ -484,7 +485,7 @@ def _calibration_db(parser: Any) -> None:
 
 
 def _json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON array and no table")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
 def _processes(parser: argparse.ArgumentParser, *, of: str) -> None:

@@ -1,4 +1,4 @@
-"""Bars that show how far work has come, and lines in a log, where a bar cannot move."""
+"""Progress bars at a terminal, and lines of progress in a log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TOLD_PERCENT = 10
 
 
 class Bars(Progress):
-    """A bar for each task, of 100 percent and a ``stage``; ``more`` columns stand behind it."""
+    """A bar per task, with a percentage and a ``stage``; ``more`` columns follow it."""
 
     def __init__(self, console: Console, *more: ProgressColumn) -> None:
         super().__init__(
@@ -33,7 +33,7 @@ class Bars(Progress):
         self._told: dict[TaskID, int] = {}
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
-        """As `Progress.update`; where no terminal is, each tenth is told in a line."""
+        """Update a task as `Progress.update` does; without a terminal, print a line per tenth."""
         super().update(task_id, **changes)
         task = self.tasks[task_id]
         tenth = int(task.percentage // _TOLD_PERCENT)

@@ -1,4 +1,4 @@
-"""``clamor batch``: many recordings in one call, a bar, and a table of what became of each."""
+"""``clamor batch``: many recordings in one request, with a bar and a table of the results."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from services.cli.bars import Bars
 from services.cli.processing import UPLOAD_PERCENT
 from services.client import ApiError, Client, Options
 
-#: States of a file that gave an answer.
+#: States of a file that has a result.
 GOOD_STATES = ("completed", "partial")
 
 
 def run(client: Client, what: Sequence[Path] | str, *, options: Options, bars: Console) -> int:
-    """Send files, or name those below a prefix, and wait for all of them; the exit code."""
+    """Send files, or name those below a prefix; wait for all and return the exit code."""
     with Bars(bars) as progress:
         bar = progress.add_task("batch", total=100, stage="starting")
         if isinstance(what, str):

@@ -1,4 +1,4 @@
-"""``clamor demo``: the main job on one recording, with a table and a picture at the end."""
+"""``clamor demo``: process one recording, and show a table and a picture."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from services.cli import processing
 from services.http.errors import UserError
 from services.processes import standalone
 
-#: The demo recording is the same every time. How many sounds of others are told rightly stands in
-#: docs/model.md: an alarm of two tones is now and then heard as a siren.
+#: The demo recording is the same every time. docs/model.md gives the accuracy on other recordings:
+#: a two-tone alarm is sometimes detected as a siren.
 SEED = 1
 
 
 def run(*, file: Path | None, out: Path, home: Path) -> int:
-    """Process ``file``, or a recording made for the purpose; the exit code."""
+    """Process ``file``, or a synthetic recording; return the exit code."""
     console = Console(file=sys.stderr)
     if file is not None and not file.is_file():
-        raise UserError(f"{file}: there is no such file")
+        raise UserError(f"{file}: no such file")
     out.mkdir(parents=True, exist_ok=True)
     if file is None:
         file = out / "demo.flac"
@@ -47,7 +47,7 @@ def run(*, file: Path | None, out: Path, home: Path) -> int:
 def _make_recording(file: Path, console: Console) -> None:
     samples, truth = synth.demo_recording(SEED)
     soundfile.write(file, samples, synth.DEMO_RATE_HZ, subtype="PCM_16")
-    console.print("This recording is synthetic: Clamor has just made it, and laid into it")
+    console.print("This recording is synthetic: Clamor has just made it, with these sounds:")
     for event in truth:
         console.print(f"  {event.noise_type:<15} {event.start_s:5.1f} s to {event.end_s:5.1f} s")
 

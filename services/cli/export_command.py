@@ -1,4 +1,4 @@
-"""``clamor export``: events to a file on this machine."""
+"""``clamor export``: write detections to a file on this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(
     out: Path,
     bars: Console,
 ) -> int:
-    """Have a file made, wait for it, and fetch it; 1 if it could not be made."""
+    """Request an export, wait for it, and download it; return 1 if it failed."""
     told = {name: value for name, value in narrowed.items() if value not in (None, [])}
     asked = {"format": format, "session_ids": [str(each) for each in session_ids], **told}
     export = client.export(asked)

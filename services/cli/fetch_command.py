@@ -1,4 +1,4 @@
-"""``clamor model fetch``: the weights of the backbone, checked and kept."""
+"""``clamor model fetch``: download and verify the weights of the backbone."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from services.http.errors import UserError
 
 
 def run(setting: str, *, beside_model: bool, limit_s: float) -> int:
-    """Fetch the weights that a value of ``CLAMOR_BACKBONE_URL`` means, unless they are there.
+    """Fetch the weights that a value of ``CLAMOR_BACKBONE_URL`` names, if missing.
 
     Raises
     ------
     UserError
-        If they cannot be had; the message has the reason and the remedy.
+        If they cannot be fetched; the message gives the reason and the remedy.
     """
     wanted = backbones.source(setting)
     if wanted is None:
-        print("CLAMOR_BACKBONE_URL is off: no backbone is used, and none was fetched")
+        print("CLAMOR_BACKBONE_URL is off: no backbone is used, so nothing was fetched")
         return 0
     folder = backbones.BESIDE_MODEL if beside_model else backbones.data_folder()
     kept = [folder / wanted.kept_name] if beside_model else backbones.places(wanted)
@@ -32,8 +32,8 @@ def run(setting: str, *, beside_model: bool, limit_s: float) -> int:
             return 0
     path = _fetch(wanted, folder, limit_s=limit_s)
     print(
-        f"{wanted.name} was fetched and fits its hash: {path}. Processes that run use it after a "
-        "restart"
+        f"{wanted.name} was fetched and matches its hash: {path}. Restart running processes to "
+        "use it"
     )
     return 0
 

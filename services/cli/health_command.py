@@ -1,4 +1,4 @@
-"""``clamor health``: what the latest health check found, as an exit code."""
+"""``clamor health``: the latest health check, as a table and an exit code."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from db.settings import Settings
 from db.store import Store
 
 JOB = "health_check"
-#: A check that is older than this says nothing of now: it is made every hour.
+#: The health check runs every hour; an older result no longer describes the present.
 OLDEST = timedelta(hours=2)
 
 WELL, UNWELL = 0, 1
 
 
 def show(settings: Settings, *, as_json: bool) -> int:
-    """Show the latest check; 1 if something is not well, or if nobody has looked lately."""
+    """Show the latest check; return 1 if a check failed or if the result is too old."""
     store = Store(settings.database_url, pool_size=1)
     try:
         with store.transaction() as db:
@@ -29,7 +29,7 @@ def show(settings: Settings, *, as_json: bool) -> int:
     finally:
         store.close()
     if run is None or run.result is None or run.finished_at is None:
-        print("clamor: no health check has been made; see clamor schedule", file=sys.stderr)
+        print("clamor: no health check has run yet; see clamor schedule", file=sys.stderr)
         return UNWELL
     is_old = now - run.finished_at > OLDEST
     if as_json:

@@ -25,18 +25,17 @@ from services.http.errors import UserError
 if TYPE_CHECKING:
     from services.client import Client
 
-#: Bears the key by which a command is known to an API that runs. Not an argument: those are seen
-#: by everybody on the machine.
+#: The API key for ``--api``. Not an argument, since every user of the machine can see arguments.
 KEY_VARIABLE = "CLAMOR_API_KEY"
-#: What an error that the user can mend ends with.
+#: Exit code of errors that the user can fix.
 USAGE_ERROR = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
+    """Run one command, and return the exit code."""
     options = parser().parse_args(arguments)
-    # By default SIGTERM ends a command without its cleanup, and as PID 1 not at all. Servers and
-    # workers set handlers of their own once they run.
+    # By default SIGTERM ends a command without its cleanup, and has no effect on PID 1. Servers
+    # and workers set their own handlers once they run.
     signal.signal(signal.SIGTERM, _end)
     try:
         return _RUNS[options.command](options) or 0
@@ -53,7 +52,7 @@ def _end(signum: int, _frame: object) -> NoReturn:
 
 @contextmanager
 def _client(options: argparse.Namespace, bars: Console) -> Iterator[Client]:
-    """A client of the API that was named, or of one that is started for the command."""
+    """Yield a client of the given API, or of a service started for this command."""
     if options.api is None:
         from services.processes import standalone
 
@@ -75,9 +74,9 @@ def _process(options: argparse.Namespace) -> int:
     from services.cli import processing
 
     if (options.calibration_tone is None) != (options.tone_db is None):
-        raise UserError("--calibration-tone and --tone-db are given together")
+        raise UserError("--calibration-tone and --tone-db must be given together")
     if options.recorded_at is not None and len(options.files) > 1:
-        raise UserError("--recorded-at is of one recording; send the others by themselves")
+        raise UserError("--recorded-at applies to one recording; send the others separately")
     calibration_db = options.calibration_db
     bars = Console(file=sys.stderr, quiet=options.json and not sys.stderr.isatty())
     with _client(options, bars) as client:
@@ -96,9 +95,9 @@ def _process(options: argparse.Namespace) -> int:
             if result.error is None:
                 processing.print_table(result, console=Console())
                 if options.api is not None and result.session is not None:
-                    # Only there: a service of this command's own has ended with it.
+                    # Only with --api: a service that this command started has ended.
                     page = f"{options.api.rstrip('/')}/sessions/{result.session.id}"
-                    print(f"to see and hear it: {page}")
+                    print(f"view and play it: {page}")
     failed = [result for result in results if result.error is not None]
     for result in failed:
         print(f"clamor: {result.file}: {result.error}", file=sys.stderr)
@@ -228,7 +227,7 @@ def _up(options: argparse.Namespace) -> None:
 def _serve(options: argparse.Namespace) -> None:
     from services.processes import server
 
-    # A setting that is missing is told here, and not by a dying child.
+    # Report missing settings here rather than from a child process that dies.
     settings = from_environment()
     server.serve(
         "services.app:get_app",
@@ -241,14 +240,13 @@ def _serve(options: argparse.Namespace) -> None:
 
 def _worker(options: argparse.Namespace) -> None:
     _wait_for_schema(from_environment())
-    # This process becomes dramatiq's master, so that signals reach it directly. One thread a
-    # process: parallel work comes from processes. Every number that dramatiq would choose for
-    # itself (as many processes as the machine has cores, eight threads, ten minutes to stop) is
-    # chosen here.
+    # This process becomes dramatiq's master, so that signals reach it directly. One thread per
+    # process: parallelism comes from processes. All of dramatiq's defaults (one process per core,
+    # eight threads, ten minutes to stop) are overridden here.
     _become(
         ["-m", "dramatiq", "actors.worker:boot", "--processes", str(options.processes),
          "--threads", "1", "--worker-shutdown-timeout", "25000", "--skip-logging"],
-        # One message at a time: a second one would wait here while other workers are idle.
+        # Prefetch one message: a second one would wait here while other workers are idle.
         dramatiq_queue_prefetch="1",
     )  # fmt: skip
 
@@ -260,20 +258,20 @@ def _scheduler(_options: argparse.Namespace) -> None:
 
 
 def _wait_for_schema(settings: Settings) -> None:
-    """Wait until the database is migrated as far as this release needs; SIGTERM ends the wait."""
+    """Wait until the database has the schema of this release; SIGTERM ends the wait."""
     configure(settings.log_level)
-    # Without a handler the first process of a container would ignore the signal. The program that
-    # this process becomes does not inherit it. There is nothing to clean up, and an exception could
-    # get lost in a callback of the database's library.
+    # Without a handler, PID 1 of a container would ignore the signal. The program that this process
+    # becomes does not inherit the handler. There is nothing to clean up, and an exception could get
+    # lost in a callback of the database library.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     migrate.wait_until_migrated(settings.database_url)
 
 
 def _become(arguments: list[str], **environment: str) -> None:
-    """Replace this process by another Python.
+    """Replace this process with another Python.
 
-    A signal to stop that comes while it loads waits until it handles signals: by default PID 1
-    ignores it, and is killed after the grace period.
+    A stop signal that arrives while the new program loads stays blocked until it handles signals.
+    Otherwise PID 1 would ignore the signal and be killed after the grace period.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, shutdown.SIGNALS)
     os.execve(
@@ -284,7 +282,7 @@ def _become(arguments: list[str], **environment: str) -> None:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    """The settings of the installation that an operator's command is about."""
+    """Return the settings of the installation that an operator's command addresses."""
     from services.processes import homes
 
     return homes.installation(options.home)[0]
@@ -430,7 +428,7 @@ def _migrate(options: argparse.Namespace) -> int:
     return 1 if differences else 0
 
 
-#: What runs each command; nothing stands for the exit code 0.
+#: The function of each command; a result of None means exit code 0.
 _RUNS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "process": _process,
     "batch": _batch,

@@ -1,4 +1,4 @@
-"""``clamor train``, ``validate``, ``models`` and ``promote``, at the terminal."""
+"""``clamor train``, ``validate``, ``models`` and ``promote``."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from services.cli.processing import UPLOAD_PERCENT
 from services.client import ApiError, Client
 from services.http.errors import UserError
 
-#: Clips that are named one by one; a set of which everything is wrong shall not fill the screen.
+#: Most refused clips to list by name, so that a wholly wrong set does not fill the screen.
 MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A manifest, and those of its files that are there, by their names in it."""
+    """A manifest, and those of its files that exist, by their names in it."""
 
     manifest: bytes
     clips: dict[str, Path]
 
     @classmethod
     def read(cls, manifest: Path, parse: Callable[[bytes], Any]) -> Labelled:
-        """Read and parse a manifest: a mistake is told before anything is started or sent."""
+        """Read and parse a manifest, to report mistakes before anything is started or sent."""
         try:
             data = manifest.read_bytes()
         except OSError as error:
@@ -46,7 +46,7 @@ class Labelled:
         except manifests.ManifestError as error:
             raise UserError(f"{manifest}: {error}") from None
         paths = {name: manifest.parent / name for name in names}
-        # The API names those that are missing, and goes on with the rest.
+        # The API reports missing files and continues with the rest.
         return cls(data, {name: path for name, path in paths.items() if path.is_file()})
 
 
@@ -59,7 +59,7 @@ def train(
     force: bool,
     bars: Console,
 ) -> int:
-    """Train a model and show its card; the exit code."""
+    """Train a model, show its card, and return the exit code."""
     with _bar("training", labelled.clips.values(), bars) as (on_bytes, show):
         training = client.train(
             labelled.manifest, labelled.clips, options=options, on_bytes=on_bytes
@@ -78,14 +78,14 @@ def train(
     _print_card(model, out)
     if promote:
         return put_to_use(client, model.id, force=force, out=out)
-    out.print(f"To hear with it: clamor promote {model.id}")
+    out.print(f"To use it: clamor promote {model.id}")
     return 0
 
 
 def validate(
     client: Client, model: uuid.UUID | Path, labelled: Labelled | None, *, bars: Console
 ) -> int:
-    """Validate a model by its id or its file, and show the report; the exit code."""
+    """Validate a model by its ID or file, show the report, and return the exit code."""
     data, clips = (labelled.manifest, labelled.clips) if labelled else (None, {})
     sent = [*clips.values(), *([model] if isinstance(model, Path) else [])]
     with _bar("validating", sent, bars) as (on_bytes, show):
@@ -103,8 +103,8 @@ def validate(
 
 
 def show_models(client: Client) -> int:
-    """List the models; the exit code."""
-    # Without lines, and the two names together: the id has to fit, to be copied.
+    """List the models, and return the exit code."""
+    # No borders, and name and version in one column, so that the ID fits and can be copied.
     table = Table(box=None, padding=(0, 1))
     for heading, justify in (("", "left"), ("model", "left"), ("classes", "right"),
                              ("accuracy", "right"), ("id", "left")):  # fmt: skip
@@ -128,19 +128,19 @@ def show_models(client: Client) -> int:
     return 0
 
 
-#: What the figures of a comparison are of.
+#: The basis of a comparison's figures.
 _BASES = {
     VALIDATION: "on the newest labelled set that both were validated on",
     CROSS_VALIDATION: "by cross-validation on the same clips",
-    NOTHING: "of different clips, which may be easier or harder; to be sure, validate both on one "
+    NOTHING: "on different clips, which may be easier or harder; to be sure, validate both on one "
     "labelled set",
 }
 
 
 def put_to_use(client: Client, model_id: object, *, force: bool, out: Console) -> int:
-    """Promote a model and show what it was compared with; the exit code.
+    """Promote a model, show the comparison, and return the exit code.
 
-    Where something is lost or gets worse, ask at a terminal, and need ``force`` anywhere else.
+    If noise types are lost or figures get worse, ask at a terminal; elsewhere require ``force``.
     """
     try:
         record = client.promote(model_id, force=force)
@@ -149,24 +149,22 @@ def put_to_use(client: Client, model_id: object, *, force: bool, out: Console) -
             raise
         _print_comparison(error.facts.get("comparison", {}), out)
         if not _is_confirmed(out):
-            out.print(
-                f"Not promoted. To promote it all the same: clamor promote {model_id} --force"
-            )
+            out.print(f"Not promoted. To promote it anyway: clamor promote {model_id} --force")
             return 1
         record = client.promote(model_id, force=True)
     else:
         _print_comparison(record.comparison, out)
-    forced = " although something is lost or gets worse" if record.forced else ""
+    forced = " although noise types are lost or figures get worse" if record.forced else ""
     out.print(f"Promoted{forced}: new sessions are analysed by {record.model_id}.")
     return 0
 
 
 def _is_confirmed(out: Console) -> bool:
-    """Whether a person at a terminal wants to promote the model all the same."""
+    """Ask at a terminal whether to promote the model anyway; return False elsewhere."""
     if not (sys.stdin.isatty() and out.is_terminal):
         return False
     try:
-        return Confirm.ask("Promote it all the same?", console=out, default=False)
+        return Confirm.ask("Promote it anyway?", console=out, default=False)
     except EOFError:
         return False
 
@@ -181,14 +179,14 @@ def _print_comparison(comparison: Mapping[str, Any], out: Console) -> None:
             table.add_row(figure["name"].replace("_", " "), own, f"{figure['in_use']:.3f}")
         out.print(table)
         out.print(_BASES[comparison["basis"]])
-    # A promotion of an earlier release did not look at them.
+    # Promotions of earlier releases do not have this field.
     if lost := comparison.get("lost_noise_types"):
         out.print(f"Noise types that would no longer be detected ({len(lost)}): {', '.join(lost)}",
                   style="yellow", markup=False)  # fmt: skip
 
 
 def which(model: str) -> uuid.UUID | Path:
-    """The file or the model that a word on the command line means."""
+    """Return the file or the model ID that a command-line argument names."""
     path = Path(model)
     if path.is_file():
         return path
@@ -196,7 +194,7 @@ def which(model: str) -> uuid.UUID | Path:
         return uuid.UUID(model)
     except ValueError:
         raise UserError(
-            f"{model} is neither a file nor the id of a model; 'clamor models' lists them"
+            f"{model} is neither a file nor a model ID; 'clamor models' lists the models"
         ) from None
 
 
@@ -205,7 +203,7 @@ Show = Callable[[Any], None]
 
 @contextmanager
 def _bar(what: str, files: Any, console: Console) -> Iterator[tuple[Callable[[int], None], Show]]:
-    """A bar for the upload and the work behind it: whom to tell of bytes, and of the job."""
+    """Yield two callbacks that move one bar: for the bytes uploaded, and for the job's progress."""
     n_bytes = sum(path.stat().st_size for path in files)
     with Bars(console) as progress:
         bar = progress.add_task(what, total=100, stage="uploading")
@@ -236,12 +234,12 @@ def _print_card(model: schemas.Model, out: Console) -> None:
     title = f"{model.name} {model.version} ({model.algorithm})"
     out.print(_class_table(card["classes"], title=title))
     out.print(
-        f"{_share(model.clip_accuracy)} of {card['n_clips']} clips from {card['n_sources']} "
-        "sources are told rightly by models that had not heard their source"
+        f"accuracy {_share(model.clip_accuracy)} on {card['n_clips']} clips from "
+        f"{card['n_sources']} sources, by models that were trained without the clip's source"
     )
     if card["calibration"] is not None:
         out.print(f"calibration error {card['calibration']['expected_error']:.3f}")
-    # A card of an earlier release has none.
+    # Cards of earlier releases have no warnings.
     for warning in card.get("warnings", ()):
         out.print(f"warning: {warning}", style="yellow", markup=False)
     out.print(f"model {model.id}")

@@ -1,4 +1,4 @@
-"""``clamor openapi``: the description of the API, without an API that runs."""
+"""``clamor openapi``: print the OpenAPI description without a running API."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from services.openapi import document as openapi
 
 @contextmanager
 def unconnected_routes() -> Iterator[dict[str, object]]:
-    """The route table over stores that are not there: for what is said of it, not for requests."""
+    """Yield the route table over stores that do not exist: for descriptions, not for requests."""
     with tempfile.TemporaryDirectory(prefix="clamor-openapi-") as folder:
         settings = Settings(
             database_url="postgresql://nobody@localhost/nothing",
             amqp_url="memory://",
             blob_url=Path(folder).as_uri(),
-            key_pepper="hashes no key, for there is none here",
+            key_pepper="unused: there are no keys here to hash",
         )
         publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
         store = Store(settings.database_url)
@@ -48,7 +48,7 @@ def unconnected_routes() -> Iterator[dict[str, object]]:
 
 
 def show() -> int:
-    """Print the document."""
+    """Print the OpenAPI document."""
     with unconnected_routes() as routes:
         written = msgspec.json.format(msgspec.json.encode(openapi.document(routes)), indent=2)
     sys.stdout.buffer.write(written + b"\n")

@@ -1,4 +1,4 @@
-"""``clamor process``: files in, a bar for each, and what was heard in them."""
+"""``clamor process``: send files, show a bar for each, and print their detections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from services.api.sessions import schemas
 from services.cli.bars import Bars
 from services.client import ApiError, Client, Options
 
-#: Files that are under way at once: one uploads while others are being worked on.
+#: Files in flight at once, so that one uploads while others are being processed.
 FILES_AT_ONCE = 4
 #: The upload's share of a file's bar, in percent.
 UPLOAD_PERCENT = 10
@@ -30,16 +30,16 @@ UPLOAD_PERCENT = 10
 
 @dataclass
 class Result:
-    """What became of one file."""
+    """The result of one file."""
 
     file: str
     session: schemas.Session | None = None
     detections: list[schemas.Detection] = field(default_factory=list)
-    #: Why there is no answer; None if there is one.
+    #: Why processing failed; None if it succeeded.
     error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The file's entry in the ``--json`` answer."""
+        """Return the file's entry in the ``--json`` output."""
         entry: dict[str, Any] = {
             "file": self.file,
             "session": msgspec.to_builtins(self.session),
@@ -51,7 +51,7 @@ class Result:
 def parameters(
     options: argparse.Namespace, *, calibration_db: float | None
 ) -> dict[str, str | list[str]]:
-    """The parameters of an upload that a command was given."""
+    """Return the upload parameters for the options of a command."""
     asked: dict[str, str | list[str]] = {"priority": options.priority}
     if calibration_db is not None:
         asked["calibration_db"] = f"{calibration_db}"
@@ -71,12 +71,12 @@ def parameters(
 
 
 def calibrate(client: Client, file: Path, *, tone_db: float, console: Console) -> float:
-    """Send a calibrator's recording; the calibration that it says, in dB.
+    """Send a calibrator's recording, and return the calibration in dB.
 
     Raises
     ------
     ApiError
-        If the file cannot be read or sent, or is no such recording.
+        If the file cannot be read or sent, or is not a calibrator's recording.
     """
     [result] = process(
         client, [file], options={"calibration_tone_db": f"{tone_db:g}"}, console=console
@@ -96,7 +96,7 @@ def process(
     options: Options | None = None,
     console: Console,
 ) -> list[Result]:
-    """Send every file and wait for its answer; one bad file does not stop the others.
+    """Send every file and wait for its result; a bad file does not stop the others.
 
     ``options`` are parameters of each upload.
     """
@@ -147,7 +147,7 @@ def _process_one(
 
 
 def pace(session: schemas.Session) -> str:
-    """How fast a session goes and how long it will still take, for the end of its bar."""
+    """Return a session's speed and remaining time, for the end of its bar."""
     told = []
     if session.speed is not None:
         told.append(f"{session.speed:.0f}x" if session.speed >= 10 else f"{session.speed:.1f}x")
@@ -184,7 +184,7 @@ def print_table(result: Result, *, console: Console) -> None:
         console.print(_named_by(summary.model), markup=False)
         if summary.unused_types:
             console.print(
-                f"not looked for: {', '.join(summary.unused_types)}; the model's own types need "
+                f"not detected: {', '.join(summary.unused_types)}; the model's own types need "
                 "its backbone: run `clamor model fetch` and restart the workers",
                 style="yellow",
                 markup=False,
@@ -202,8 +202,8 @@ def print_table(result: Result, *, console: Console) -> None:
 def _named_by(model: Mapping[str, str | None]) -> str:
     backbone = model.get("backbone")
     beside = f"with the backbone {backbone}" if backbone else "without a backbone"
-    remedy = "" if backbone else "; `clamor model fetch` installs one, which names everyday noise"
-    return f"named by {model['name']} {model['version']}, {beside}{remedy}"
+    remedy = "" if backbone else "; `clamor model fetch` installs one for everyday noise"
+    return f"classified by {model['name']} {model['version']}, {beside}{remedy}"
 
 
 def _clock(seconds: float) -> str:
@@ -213,7 +213,7 @@ def _clock(seconds: float) -> str:
 
 
 def _whole_clock(seconds: float) -> str:
-    """A time for people who wait: whole seconds, never less than is left."""
+    """Return a remaining time in whole seconds, rounded up."""
     minutes, rest = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

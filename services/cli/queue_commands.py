@@ -1,7 +1,7 @@
-"""``clamor queues``, ``queues show`` and ``queues replay``, at the terminal.
+"""``clamor queues``, ``queues show`` and ``queues replay``.
 
-They ask the broker and Postgres themselves, by the settings of the installation: an operator needs
-them most when the API is in trouble.
+They query the broker and Postgres directly, with the settings of the installation, since operators
+need them most when the API is in trouble.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ from db.store import Store
 from services.http.errors import UserError
 from services.processes.homes import Service
 
-#: How long a standalone service may take to say what is in its queues.
+#: Timeout of a request to a standalone service for the state of its queues.
 SERVICE_TIMEOUT_S = 10.0
 IN_MEMORY = (
-    "the messages of `clamor up` are in the memory of its process: dead letters cannot be shown or "
-    "replayed from outside. They need no replay, since the work that they name is in the database "
-    "and is sent again. How many messages wait is in `clamor queues`, and at its /metrics"
+    "`clamor up` keeps its messages in memory, so dead letters cannot be shown or replayed from "
+    "outside. They need no replay: their work items are in the database and are sent again. "
+    "`clamor queues` and /metrics show how many messages are waiting"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One queue, as it is shown."""
+    """The state of one queue."""
 
     queue: str
     ready: int
-    #: Messages that workers have not answered; None without RabbitMQ's management API.
+    #: Messages not yet acknowledged; None without RabbitMQ's management API.
     unacked: int | None
     #: Rows that workers hold or that wait for their next try; None if the queue has no rows, or
-    #: the database is away.
+    #: if the database is unavailable.
     held: int | None
     dead: int
-    #: None in memory, where the workers are threads that serve every queue.
+    #: None with the in-memory broker, where every worker thread serves every queue.
     consumers: int | None
     #: How long the oldest row has been waiting for a worker.
     oldest_s: float | None
@@ -63,7 +63,7 @@ class Line:
 
     @classmethod
     def of(cls, depth: Depth, backlog: Backlog | None, oldest_dead: DeadLetter | None) -> Line:
-        """What the witnesses say of one queue."""
+        """Combine the figures of the broker and the database."""
         died_at = (oldest_dead.died_at or oldest_dead.sent_at) if oldest_dead else None
         return cls(
             queue=depth.nudge.queue,
@@ -78,24 +78,24 @@ class Line:
 
 
 def _seconds_since(moment: datetime | None) -> float | None:
-    # RabbitMQ's clock may be ahead of this one.
+    # RabbitMQ's clock may be ahead of this machine's.
     return None if moment is None else max((datetime.now(UTC) - moment).total_seconds(), 0.0)
 
 
 def chosen(names: Sequence[str], *, prefix: str) -> list[type[Nudge]]:
-    """The queues of these names, with or without the prefix; all of them if none is named."""
+    """Return the queues of these names, with or without the prefix; all if there are no names."""
     known = {nudge.queue: nudge for nudge in messages.ALL}
     short = [name.removeprefix(f"{prefix}.").removesuffix(".XQ") for name in names]
     strange = [name for name, bare in zip(names, short, strict=True) if bare not in known]
     if strange:
-        raise UserError(f"there is no queue {strange[0]!r}; there are {', '.join(known)}")
+        raise UserError(f"no such queue: {strange[0]!r}; the queues are {', '.join(known)}")
     return [known[name] for name in dict.fromkeys(short)] or list(messages.ALL)
 
 
 def overview(settings: Settings, service: Service | None, *, as_json: bool) -> int:
-    """Show every queue; 1 if there are dead letters.
+    """Show every queue; return 1 if there are dead letters.
 
-    Where a standalone ``service`` runs, its messages are in its memory, and it is asked for them.
+    A standalone ``service`` keeps its messages in memory, so its figures come from its metrics.
     """
     lines = _of_broker(settings) if service is None else _of_service(settings, service)
     if as_json:
@@ -132,8 +132,9 @@ def _of_service(settings: Settings, service: Service) -> list[Line]:
         for sample in family.samples
     }
     backlogs = _backlogs(settings)
-    print(f"Messages are in the memory of the service at {service.url}, and end with it; the work "
-          "that they name is in the database, and is sent again.", file=sys.stderr)  # fmt: skip
+    print(f"The service at {service.url} keeps its messages in memory and loses them when it "
+          "stops; their work items are in the database and are sent again.",
+          file=sys.stderr)  # fmt: skip
     lines = []
     for nudge in messages.ALL:
         kinds = ("ready", "unacked", "dead", "consumers")
@@ -164,9 +165,9 @@ def _oldest_dead(rabbit: dramatiq.Broker, depth: Depth, *, prefix: str) -> DeadL
 
 
 def table(lines: Sequence[Line]) -> Table:
-    """The overview, for a person."""
+    """Return the overview as a table."""
     shown = Table(caption=(
-        "held: rows that a worker has, or that wait for their next try\n"
+        "held: rows that a worker holds, or that wait for their next try\n"
         "oldest: how long the oldest row has been waiting for a worker"
     ), caption_justify="left")  # fmt: skip
     shown.add_column("queue", no_wrap=True)
@@ -189,7 +190,7 @@ def _number(value: int | None) -> str:
 
 
 def age(seconds: float | None) -> str:
-    """An age in the largest unit of which there are two, rounded down."""
+    """Return an age, rounded down, in the largest unit of which it has at least two."""
     if seconds is None:
         return "-"
     for unit, length_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
@@ -199,18 +200,18 @@ def age(seconds: float | None) -> str:
 
 
 def show(settings: Settings, name: str, *, limit: int, as_json: bool) -> int:
-    """Show what the oldest dead letters of a queue say."""
+    """Show the oldest dead letters of a queue."""
     [nudge] = chosen([name], prefix=settings.queue_prefix)
     with _broker(settings) as rabbit:
         letters = dead_letters.look(rabbit, nudge, prefix=settings.queue_prefix, limit=limit)
     if as_json:
         print(json.dumps([_to_json(letter) for letter in letters]))
         return 0
-    shown = Table(title=f"{nudge.queue}: dead letters, the oldest first")
-    for column in ("died", "of", "sent"):
+    shown = Table(title=f"{nudge.queue}: dead letters, oldest first")
+    for column in ("died", "cause", "sent"):
         shown.add_column(column, no_wrap=True)
-    # Folded and never cut off: an id of which the end is missing is none.
-    shown.add_column("what it says", overflow="fold")
+    # Folded rather than cut off: a truncated ID is useless.
+    shown.add_column("message", overflow="fold")
     for letter in letters:
         died, sent = (age(_seconds_since(at)) for at in (letter.died_at, letter.sent_at))
         shown.add_row(died, letter.cause or "-", sent, _said(letter))
@@ -220,7 +221,7 @@ def show(settings: Settings, name: str, *, limit: int, as_json: bool) -> int:
 
 def _said(letter: DeadLetter) -> Text:
     if letter.nudge is None:
-        # The reason may repeat a word of the message, and that may be anything.
+        # The reason may quote the message, which may contain any characters.
         reason = "".join(c if c.isprintable() else "?" for c in letter.problem or "")
         return Text(f"cannot be read: {reason}", style="red")
     payload = letter.nudge.payload()
@@ -240,7 +241,7 @@ def _to_json(letter: DeadLetter) -> dict[str, object]:
 def replay(
     settings: Settings, names: Sequence[str], *, limit: int | None, drop_unreadable: bool
 ) -> int:
-    """Bring dead letters back, at most ``limit``; 1 if some cannot be read and stay dead."""
+    """Replay at most ``limit`` dead letters; return 1 if some cannot be read and stay dead."""
     wanted = chosen(names, prefix=settings.queue_prefix)
     fates: Counter[Fate] = Counter()
     with _broker(settings) as rabbit:
@@ -255,7 +256,7 @@ def replay(
                 with closing(letters):
                     here.update(letters)
             finally:
-                # What was done is told, even where it breaks off.
+                # Report what was done, even after an error.
                 if here:
                     print(f"{nudge.queue}: {told(here)}")
             fates += here
@@ -265,11 +266,11 @@ def replay(
 
 
 def told(fates: Counter[Fate]) -> str:
-    """What became of the dead letters of a queue, in words."""
+    """Return the fates of the dead letters of a queue as text."""
     words = {
-        Fate.REPLAYED: "brought back",
-        Fate.UNREADABLE: "stay dead, since this release cannot read them",
-        Fate.DROPPED: "cannot be read and were dropped",
+        Fate.REPLAYED: "replayed",
+        Fate.UNREADABLE: "left in place, since this release cannot read them",
+        Fate.DROPPED: "dropped, since they cannot be read",
     }
     return ", ".join(f"{fates[fate]} {words[fate]}" for fate in words if fates[fate])
 

@@ -1,4 +1,4 @@
-"""``clamor report``, at the terminal."""
+"""``clamor report``: the report of a day."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(
     client: Client, day: date, *, time_zone: str, html: Path | None, all_users: bool,
     as_json: bool, bars: Console,
 ) -> int:  # fmt: skip
-    """Have a report made and show it; the exit code."""
+    """Request a report, show it, and return the exit code."""
     with Bars(bars) as progress:
         asked = client.report(day, time_zone=time_zone, all_users=all_users)
         task = progress.add_task("report", total=100, stage=asked.stage)
@@ -48,12 +48,12 @@ def run(
 
 
 def _whose(made: report_schemas.Report) -> str:
-    """Whose sessions a report is of, and how to get the others."""
+    """Return which users a report covers, and how to include the others."""
     if made.user_id is None:
-        return "this report is of the sessions of all users"
+        return "this report covers the sessions of all users"
     return (
-        "this report is of the sessions of this key's user only; --all-users is of everybody's, and"
-        " needs the key of an administrator"
+        "this report covers only the sessions of this key's user; --all-users covers all users "
+        "and needs the key of an administrator"
     )
 
 

@@ -1,4 +1,4 @@
-"""``clamor sessions retry``: sessions that were given up, processed again."""
+"""``clamor sessions retry``: process given-up sessions again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.client import ApiError, Client
 
 
 def run(client: Client, session_ids: Sequence[uuid.UUID]) -> int:
-    """Retry some sessions, or all that can be if none is named; 1 if one was refused."""
+    """Retry the named sessions, or all retriable ones; return 1 if one was refused."""
     named = list(session_ids)
     if not named:
         failed = client.sessions(state="failed")
@@ -30,5 +30,5 @@ def run(client: Client, session_ids: Sequence[uuid.UUID]) -> int:
             refused += 1
         else:
             print(f"{session.id} {session.state} {session.file_name}")
-    print(f"{len(named) - refused} of {len(named)} sessions are processed again", file=sys.stderr)
+    print(f"{len(named) - refused} of {len(named)} sessions are retried", file=sys.stderr)
     return 1 if refused else 0

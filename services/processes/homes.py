@@ -1,7 +1,7 @@
 """The folder of a standalone service: its permissions, and the service that runs in it.
 
-A service that runs holds a lock on ``service.json`` for as long as it lives. So the commands of an
-operator find it, and a file that a killed service left behind is never taken for one that runs.
+A running service holds a lock on ``service.json``. So operators' commands find it, and never take a
+file that a killed service left behind for a running one.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from services.http.errors import UserError
 from services.processes import first_key
 
 SERVICE_FILE = "service.json"
-#: A command that checks whether a service runs holds the lock for a moment: a service that starts
-#: asks for it again during this time.
+#: A command that checks for a running service holds the lock for a moment, so a starting service
+#: retries for this long.
 LOCK_WAIT_S = 1.0
 LOCK_POLL_S = 0.05
 CHOOSE = "choose another folder with --home or CLAMOR_HOME"
@@ -34,7 +34,7 @@ class StandaloneError(UserError):
 
 
 class Service(msgspec.Struct, kw_only=True):
-    """A standalone service that runs, as its folder describes it."""
+    """A running standalone service, as its folder describes it."""
 
     url: str
     pid: int
@@ -42,15 +42,15 @@ class Service(msgspec.Struct, kw_only=True):
 
 
 def prepare(home: Path) -> Path:
-    """Make the folder, or close it to other users; return its absolute path.
+    """Create the folder, or close it to other users; return its absolute path.
 
-    Root's folder can be passed through, but not listed: the embedded Postgres runs as another user
-    then, and its data are inside.
+    Root's folder can be passed through but not listed, since root's embedded Postgres runs as
+    another user and its data are inside.
 
     Raises
     ------
     StandaloneError
-        If it belongs to another user, or cannot be made.
+        If it belongs to another user, or cannot be created.
     """
     home = home.absolute()
     try:
@@ -64,7 +64,7 @@ def prepare(home: Path) -> Path:
 
 
 def environment(home: Path, database_url: str) -> dict[str, str]:
-    """Return the settings of the service of a folder, as environment variables."""
+    """Return the settings of the service in a folder, as environment variables."""
     return {
         "DATABASE_URL": database_url,
         "AMQP_URL": "memory://",
@@ -75,7 +75,7 @@ def environment(home: Path, database_url: str) -> dict[str, str]:
 
 @contextmanager
 def held(home: Path) -> Iterator[Callable[[Service], None]]:
-    """Hold a folder for the one service that runs in it; yield a function that announces it.
+    """Lock a folder for the one service that runs in it; yield a function that announces it.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def held(home: Path) -> Iterator[Callable[[Service], None]]:
             if time.monotonic() > deadline:
                 where = _where(file.read())
                 raise StandaloneError(
-                    f"a service runs in {home} already{where}; stop it, or {CHOOSE}"
+                    f"a service already runs in {home}{where}; stop it, or {CHOOSE}"
                 )
             time.sleep(LOCK_POLL_S)
         file.truncate(0)
@@ -122,15 +122,15 @@ def find(home: Path) -> Service | None:
     except PermissionError as error:
         raise UserError(f"{home} belongs to another user: run this as that user") from error
     if not written:
-        raise UserError(f"the service in {home} is still starting; try again when it listens")
+        raise UserError(f"the service in {home} is still starting; retry when it listens")
     return msgspec.json.decode(written, type=Service)
 
 
 def installation(home: Path | None) -> tuple[Settings, Service | None]:
-    """Return the settings of the installation that an operator's command is about.
+    """Return the settings of the installation that an operator's command addresses.
 
-    It is the one of the environment; without ``DATABASE_URL``, or if ``home`` is given, it is the
-    standalone service that runs in a folder, which is returned, too.
+    This is the installation of the environment. Without ``DATABASE_URL``, or if ``home`` is given,
+    it is the standalone service that runs in a folder; the service is then returned, too.
 
     Raises
     ------
@@ -145,15 +145,15 @@ def installation(home: Path | None) -> tuple[Settings, Service | None]:
     service = find(home)
     if service is None:
         raise UserError(
-            f"no service runs in {home}, and no DATABASE_URL names an installation. Start "
-            "`clamor up`, or name the folder of a service that runs with --home or CLAMOR_HOME; "
-            "for an installation over RabbitMQ set its environment (README.md, 'Settings')"
+            f"no service runs in {home}, and DATABASE_URL is not set. Start `clamor up`, or name "
+            "the folder of a running service with --home or CLAMOR_HOME; for an installation with "
+            "RabbitMQ set its environment (README.md, 'Settings')"
         )
     return settings.from_environment(os.environ | environment(home, service.database_url)), service
 
 
 def _locked(file: IO[bytes], how: int) -> bool:
-    """Lock a file, unless another process holds it; whether it is locked."""
+    """Try to lock a file; return False if another process holds the lock."""
     try:
         fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:

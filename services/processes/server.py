@@ -13,21 +13,21 @@ from granian.log import LogLevels
 
 from services.app import SERVER_THREADS
 
-#: Requests that are under way get this long to end before the process is killed.
+#: Seconds that running requests get to finish before the process is killed.
 DRAIN_S = 25
 
-#: Where `free_ports` looks: below the ports that a system gives to outgoing connections. One of
-#: those could be taken by any connection before the server that it was found for listens.
+#: The range of `free_ports`: below the system's ephemeral ports, which any outgoing connection
+#: could take before the server listens.
 _LISTENING = range(20_000, 32_768)
 
 
 def serve(factory: str, *, host: str, port: int, processes: int, streams: int) -> None:
-    """Serve the application that ``factory`` ("module:function") makes, until a signal comes.
+    """Serve the application that ``factory`` ("module:function") returns, until a signal arrives.
 
-    ``streams`` of events that a process allows have threads of their own beside the requests'.
+    The ``streams`` (event streams) per process get threads in addition to those of requests.
     """
-    # Not forked: connections and threads of this process must not live on in the servers, and a
-    # spawned process runs its exit handlers, which send the nudges that still wait.
+    # Spawned rather than forked: servers must not inherit connections and threads, and a spawned
+    # process runs its exit handlers, which send pending nudges.
     multiprocessing.set_start_method("spawn", force=True)
     Granian(
         factory,
@@ -44,12 +44,12 @@ def serve(factory: str, *, host: str, port: int, processes: int, streams: int) -
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
+    """Return a port that is free at the moment."""
     return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports that nobody listens on just now."""
+    """Return different ports that are free at the moment."""
     found: list[int] = []
     with contextlib.ExitStack() as held:
         while len(found) < count:

@@ -1,8 +1,8 @@
 """Everything in one process, for a laptop: HTTP, in-memory broker and worker threads.
 
-The only module of ``services`` that reaches into the workers. Postgres is embedded: its server is
-started from a wheel, keeps its data in a folder of its own, and stops with the last process that
-uses it. Nothing here is used where a DATABASE_URL names a real server.
+The only module of ``services`` that imports the workers. Postgres is embedded: its server comes
+from a wheel, keeps its data in the service's folder, and stops with the last process that uses it.
+Nothing here is used if DATABASE_URL names a real server.
 """
 
 from __future__ import annotations
@@ -40,36 +40,36 @@ from services.http import keys, shutdown
 from services.processes import embedded, first_key, homes, server
 from services.processes.homes import Service, StandaloneError
 
-#: Worker threads: they share one interpreter, so more would only wait for one another.
+#: Worker threads share one interpreter, so more of them would only wait for each other.
 WORKER_THREADS = 2
-#: How soon an idle worker thread notices that it shall stop, in milliseconds.
+#: How soon an idle worker thread notices a request to stop, in milliseconds.
 WORKER_IDLE_MS = 200
 #: The API loads torch before it answers, which takes minutes on a slow and busy machine.
 API_START_S = 600.0
-#: Between two looks at Postgres and the API.
+#: Seconds between two checks of Postgres and the API.
 WATCH_S = 0.5
-#: A service that ends finishes its requests first, then stops Postgres.
+#: A stopping service finishes its requests first, then stops Postgres.
 STOP_S = server.DRAIN_S + embedded.STOP_S
 
 
 @contextmanager
 def postgres(home: Path) -> Iterator[str]:
-    """The embedded Postgres of a folder, started or joined; its URL."""
+    """Start or join the embedded Postgres of a folder, and yield its URL."""
     with embedded.running(homes.prepare(home)) as database:
         yield database.url
 
 
 def run(*, home: Path, host: str, port: int, is_private: bool) -> None:
-    """Serve until a signal comes; other commands do not find a service that is private.
+    """Serve until a signal arrives; other commands cannot find a private service.
 
     Raises
     ------
     StandaloneError
         If it cannot start, or if its Postgres ends.
     """
-    # What it writes is closed to other users: recordings and the log, too.
+    # Close all files to other users, including recordings and the log.
     os.umask(0o077)
-    # Until the server has handlers of its own, an orderly end is an exception.
+    # Until the server sets its handlers, an exception ensures an orderly end.
     signal.signal(signal.SIGTERM, _exit)
     home = homes.prepare(home)
     _require_free(host, port)
@@ -80,7 +80,7 @@ def run(*, home: Path, host: str, port: int, is_private: bool) -> None:
         database = stack.enter_context(embedded.running(home))
         watch = stack.enter_context(_Watch(database).running())
         migrate.upgrade(database.url)
-        # The server process is spawned and reads its settings as every other process does.
+        # The spawned server process reads its settings from the environment.
         os.environ |= homes.environment(home, database.url)
         key = _first_key(home, database.url)
 
@@ -110,15 +110,15 @@ def _first_key(home: Path, database_url: str) -> str:
 def _print_address(home: Path, host: str, port: int, key: str) -> None:
     lines = [f"Clamor listens at http://{_literal(host)}:{port}/"]
     if sys.stderr.isatty():
-        # Not where standard error is a log that is kept.
+        # Only at a terminal: standard error may be a log that is kept.
         lines.append(f"API key: {key}")
     file = shlex.quote(str(home / first_key.KEY_FILE))
-    lines += ["For the calls of README.md, set it by:", f"    export KEY=$(cat {file})"]
+    lines += ["For the examples in README.md, set it with:", f"    export KEY=$(cat {file})"]
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 class _Watch:
-    """Watches, in a thread, what the service needs: a Postgres that lives, an API that answers."""
+    """A thread that checks that Postgres is alive and that the API answers."""
 
     def __init__(self, database: embedded.Server) -> None:
         self._database = database
@@ -127,14 +127,14 @@ class _Watch:
         self._fault: StandaloneError | None = None
 
     def expect(self, url: str, on_answer: Callable[[], None]) -> None:
-        """Have a function called once the API answers."""
+        """Call a function once the API answers."""
         wait = embedded.Wait("Starting the API", log=None, silent_s=API_START_S)
         self._expected = url, on_answer, wait
 
     @contextmanager
     def running(self) -> Iterator[_Watch]:
-        """Watch for as long as the block lasts; its fault, if there was one, is raised then."""
-        # No daemon: a thread that prints while the interpreter ends would make that fail.
+        """Watch while the block runs; afterwards raise the fault, if there was one."""
+        # Not a daemon: a thread that prints during interpreter shutdown would make it fail.
         thread = threading.Thread(target=self._run, name="watch")
         thread.start()
         try:
@@ -142,7 +142,7 @@ class _Watch:
         finally:
             self._ended.set()
             thread.join()
-            # Whatever else failed, failed for this.
+            # The fault is the cause of any other failure.
             if fault := self._fault or self._database_fault():
                 raise fault
 
@@ -157,8 +157,8 @@ class _Watch:
         if self._database.is_alive():
             return None
         return StandaloneError(
-            "the embedded Postgres has ended, and Clamor with it. Nothing that was kept is lost: "
-            f"start it again.\n  {self._database.log} ends:\n  {self._database.last_lines()}"
+            "the embedded Postgres has ended, so Clamor stopped. Stored data are not lost: start "
+            f"it again.\n  {self._database.log} ends:\n  {self._database.last_lines()}"
         )
 
     def _api_fault(self) -> StandaloneError | None:
@@ -186,8 +186,8 @@ def _literal(host: str) -> str:
 
 
 def _url(host: str, port: int) -> str:
-    """Where this machine reaches a server that listens at an address."""
-    # An address that stands for all addresses is none to connect to.
+    """Return the URL under which this machine reaches a server that listens at an address."""
+    # A wildcard address cannot be connected to.
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     return f"http://{_literal(reached)}:{port}"
 
@@ -202,13 +202,13 @@ def _require_free(host: str, port: int) -> None:
             probe.listen()
     except OSError as error:
         raise StandaloneError(
-            f"{_literal(host)}:{port} cannot be listened at ({error.strerror}); choose another "
-            "port with --port"
+            f"cannot listen at {_literal(host)}:{port} ({error.strerror}); choose another port "
+            "with --port"
         ) from error
 
 
 def get_app() -> falcon.App[falcon.Request, falcon.Response]:
-    """The application with its workers beside it; called in the server process."""
+    """Return the application, with workers in the same process; called in the server process."""
     end_with_parent()
     # Imported here: torch takes seconds to load, and only this process needs it.
     from actors import worker
@@ -221,7 +221,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     runtime = Runtime(settings, memory)
     worker.declare(memory, runtime)
     working = dramatiq.Worker(memory, worker_threads=WORKER_THREADS, worker_timeout=WORKER_IDLE_MS)
-    # Dramatiq's own command tells the middleware so; without it no time limit would be held.
+    # Dramatiq's command emits this signal; without it no time limit would be enforced.
     memory.emit_after("process_boot")
     working.start()
     atexit.register(working.stop)
@@ -241,9 +241,9 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
 
 @contextmanager
 def running(*, home: Path, log: Path) -> Iterator[Client]:
-    """A client of the service that runs in a folder, else of one that runs while the block lasts.
+    """Yield a client of the service that runs in a folder, or start one for the block.
 
-    The latter is a process of its own and ends with this one, however this one ends: its standard
+    A started service is a separate process. It always ends with this process, because its standard
     input closes then.
 
     Raises
@@ -285,8 +285,8 @@ def stop_at_eof() -> None:
     """Stop this process when its standard input closes."""
 
     def watch() -> None:
-        # Past Python's buffer: this thread would hold its lock, at which the interpreter's end
-        # fails.
+        # Bypass Python's buffer: this thread would hold its lock, and interpreter shutdown would
+        # fail.
         while os.read(sys.stdin.fileno(), 1):
             pass
         os.kill(os.getpid(), signal.SIGTERM)
@@ -295,7 +295,7 @@ def stop_at_eof() -> None:
 
 
 def _await_ready(process: subprocess.Popen[bytes], url: str, wait: embedded.Wait) -> None:
-    """Wait until a service answers. It gives up by itself where it makes no progress."""
+    """Wait until a service answers. A service without progress ends by itself."""
     with closing(Client(url)) as client:
         while process.poll() is None:
             try:

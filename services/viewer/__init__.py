@@ -1,1 +1,1 @@
-"""Pages for people."""
+"""Pages for browsers."""

@@ -67,7 +67,7 @@ def test_queues_are_shown_and_their_memory_is_named(service: Up) -> None:
     assert lines["audio.detect"]["ready"] == lines["audio.detect"]["dead"] == 0
     assert lines["audio.detect"]["held"] == 0
     assert lines["audio.detect"]["consumers"] is None
-    assert "in the memory of the service" in shown.stderr
+    assert "keeps its messages in memory" in shown.stderr
     for command in (("show", "audio.detect"), ("replay",)):
         refused = clamor("queues", *command, "--home", service.home, exit_code=2)
         assert "They need no replay" in refused.stderr

@@ -1,9 +1,8 @@
-"""How long the analysis of a long session takes: ``python -m tests.benchmarks.analysis``.
+"""Time the analysis of a long session: ``python -m tests.benchmarks.analysis``.
 
-A session of 24 hours with 100,000 events is written to a database of its own, with the levels of a
-day in the blob store, and is analysed by the actor itself. Prints the median of several runs, from
-the message to the commit, and of the time that the processor spent on the worker: on a machine that
-does other things the first says little.
+A session of 24 hours with 100,000 events is written to a private database, with the levels of a day
+in the blob store, and analysed by the actor. Prints the medians of several runs: the time from the
+message to the commit, and the CPU time of the worker, which is more reliable on a busy machine.
 """
 
 from __future__ import annotations
@@ -68,13 +67,13 @@ def main() -> int:
     print(
         f"{N_EVENTS:,} events in {HOURS} h: {statistics.median(took_s):.2f} s "
         f"({min(took_s):.2f} to {max(took_s):.2f}), "
-        f"{statistics.median(worked_s):.2f} s of them worked; {n_bytes / 1e3:.0f} kB of JSON"
+        f"{statistics.median(worked_s):.2f} s of CPU time; {n_bytes / 1e3:.0f} kB of JSON"
     )
     return 0
 
 
 def _session(runtime: Runtime) -> uuid.UUID:
-    """A session that has ended, its events, and its levels."""
+    """Add a finished session with its events and levels; return its ID."""
     rng = np.random.default_rng(7)
     duration_s = HOURS * 3_600
     session_id = uuid.uuid4()

@@ -1,8 +1,8 @@
-"""Requests a second beside a twin of FastAPI and uvicorn: `make bench-api`.
+"""Compare requests per second with an equivalent on FastAPI and uvicorn: `make bench-api`.
 
-One process of each, over one Postgres, one RabbitMQ and one folder of blobs; eight connections
-that ask again as soon as they are answered. The two take turns, so that whatever else goes on
-hits both; what counts is the ratio of a round, and the median of the rounds.
+One process of each uses the same Postgres, RabbitMQ and folder of blobs; eight connections send a
+request as soon as the last one is answered. The two take turns, so that other load affects both
+equally. The result is the ratio per round, and the median of the rounds.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ UPLOAD_BYTES = 100_000
 
 @dataclass(frozen=True)
 class Server:
-    """One of the two."""
+    """One of the two servers."""
 
     name: str
     port: int
@@ -52,10 +52,10 @@ class Server:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-api", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="of each (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of each (%(default)s)")
     options = parser.parse_args()
     said = Console(stderr=True)
-    table = Table(title=f"requests a second, {CONNECTIONS} connections, median of the rounds")
+    table = Table(title=f"requests per second, {CONNECTIONS} connections, median of the rounds")
     for heading in ("request", "Clamor", "FastAPI twin", "ratio", "ratios of the rounds"):
         table.add_column(heading, justify="left" if heading == "request" else "right")
     with pair() as (ours, twin, requests):
@@ -80,7 +80,7 @@ def main() -> int:
 
 @contextmanager
 def pair() -> Iterator[tuple[Server, Server, dict[str, bytes]]]:
-    """Both servers over the same stores, and what they are asked."""
+    """Start both servers over the same stores; yield them and the requests to send."""
     with ExitStack() as stack:
         postgres, rabbitmq = (
             stack.enter_context(server()) for server in (servers.postgres, servers.rabbitmq)
@@ -95,7 +95,7 @@ def pair() -> Iterator[tuple[Server, Server, dict[str, bytes]]]:
             blob_url=(folder / "blobs").as_uri(),
             queue_prefix=f"bench-{uuid.uuid4().hex[:12]}",
             key_pepper=accounts.PEPPER,
-            # Counted as always, but never reached.
+            # Requests are counted as usual, but never reach this limit.
             rate_limit_per_s=1e6,
         )
         stack.callback(remove_queues, settings)
@@ -140,7 +140,7 @@ def _twin(twin: Server, env: dict[str, str], folder: Path) -> Iterator[None]:
 
 
 def add_session(database_url: str) -> uuid.UUID:
-    """A session that has been heard: a row as callers ask for it most."""
+    """Add a completed session, the kind that callers request most; return its ID."""
     session_id = uuid.uuid4()
     store = Store(database_url)
     levels = ["laeq", "lceq", "lzeq", "lae", "lafmax", "lasmax", "lafmin", "lcpeak"]
@@ -170,7 +170,7 @@ def add_session(database_url: str) -> uuid.UUID:
 
 
 def get_request(session_id: uuid.UUID) -> bytes:
-    """The bytes of a request for a session."""
+    """Return the bytes of a request for a session."""
     return (
         f"GET /v1/sessions/{session_id} HTTP/1.1\r\nHost: localhost\r\n"
         f"Authorization: Bearer {accounts.KEY}\r\nAccept: */*\r\n\r\n"
@@ -178,7 +178,7 @@ def get_request(session_id: uuid.UUID) -> bytes:
 
 
 def post_request() -> bytes:
-    """The bytes of an upload, as a form."""
+    """Return the bytes of an upload, as a form."""
     clip = recordings.encode(recordings.demo(), container="WAV")[:UPLOAD_BYTES]
     body = (
         b'--between\r\nContent-Disposition: form-data; name="file"; filename="clip.wav"\r\n'
@@ -194,14 +194,14 @@ def post_request() -> bytes:
 
 
 def answers_rightly(server: Server, request: bytes) -> None:
-    """See that what is measured is the work and not a refusal."""
+    """Check that the server accepts the request, so that no refusals are measured."""
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         status = ask(connection, request)
     assert status in (200, 202), f"{server.name} answered {status}"
 
 
 def rate(server: Server, request: bytes, *, seconds: float) -> float:
-    """Requests a second, asked by a process of their own."""
+    """Measure requests per second, sent from a separate process."""
     receiving, sending = multiprocessing.get_context("spawn").Pipe(duplex=False)
     asking = multiprocessing.get_context("spawn").Process(
         target=_ask_for, args=(server.port, request, seconds, sending)
@@ -233,7 +233,7 @@ def _ask_for(port: int, request: bytes, seconds: float, sending: object) -> None
 
 
 def ask(connection: socket.socket, request: bytes) -> int:
-    """Ask once, and read the answer to its end; its status."""
+    """Send a request, read the whole response, and return its status."""
     connection.sendall(request)
     data = b""
     while b"\r\n\r\n" not in data:

@@ -1,8 +1,8 @@
-"""Time one clip from upload to completed, with the backbone and without it: `make bench-clip`.
+"""Time one clip from upload to completion, with and without the backbone: `make bench-clip`.
 
-Two standalone services run side by side, one with the backbone. A clip is posted to each in turns,
-so that whatever else the machine does slows both alike. Shown is the time until the session has
-ended, by the server's own clock, and the CPU time that the whole service spent on it.
+Two standalone services run side by side, one of them with the backbone. A clip is posted to each in
+turns, so that other load slows both equally. Prints the time until the session has finished, by the
+server's clock, and the CPU time of the whole service.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from services.client import Client
 from tests.benchmarks import scene
 from tests.support.standalone import Up, up
 
-#: How often a session is asked for, in seconds: it adds nothing to the figures.
+#: Seconds between two polls of a session; they are not part of the figures.
 LOOK_S = 0.05
 #: The first posts load the model and the weights, and do not count.
 WARM_UP = 2
@@ -35,7 +35,7 @@ WARM_UP = 2
 
 @dataclass
 class Service:
-    """A standalone service, and what its sessions took: seconds and CPU seconds."""
+    """A standalone service, with the times and CPU times of its sessions in seconds."""
 
     name: str
     up: Up
@@ -44,7 +44,7 @@ class Service:
     cpu_s: list[float] = field(default_factory=list)
 
     def process(self, clip: Path) -> None:
-        """Post a clip and wait for its end."""
+        """Post a clip and wait until it has finished."""
         before_s = _cpu_s(self.up)
         session = self.client.upload(clip)
         while not session.finished:
@@ -60,12 +60,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-clip", description=__doc__)
     parser.add_argument("--backbone", type=Path, required=True, help="weights of the backbone")
     parser.add_argument("--data", type=Path, help="folder with everyday/ and backgrounds/")
-    parser.add_argument("--seconds", type=float, default=10.0, help="length (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of the clip (%(default)s)")
     parser.add_argument("--runs", type=int, default=15, help="posts to each (%(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        # Root's embedded Postgres is another user, who has to pass through.
+        # Root's embedded Postgres runs as another user, who must be able to pass through.
         folder.chmod(0o755)
         clip = folder / "clip.flac"
         clip.write_bytes(_clip(options.data, seconds=options.seconds))
@@ -115,13 +115,13 @@ def _clip(data: Path | None, *, seconds: float) -> bytes:
 
 
 def _cpu_s(service: Up) -> float:
-    """What the service's processes have spent, its Postgres among them."""
+    """Return the CPU seconds of the service's processes, including its Postgres."""
     service_process = psutil.Process(service.process.pid)
     each = [
         process.cpu_times()
         for process in (service_process, *service_process.children(recursive=True))
     ]
-    # Those of a process that has ended since, as Postgres has one for each connection.
+    # CPU time of ended children: Postgres has a process for each connection.
     ended = sum(times.children_user + times.children_system for times in each)
     return ended + sum(times.user + times.system for times in each)
 

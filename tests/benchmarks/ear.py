@@ -1,9 +1,9 @@
-"""Benchmark audio analysis on one core, with the backbone and without it: `make bench`.
+"""Benchmark audio analysis on one core, with and without the backbone: `make bench`.
 
-Prints times real time (seconds of audio for each second of work) from a 44.1 kHz FLAC to
-detections, and for each step, in milliseconds for a second of audio. Time is CPU time of this
-process: other work on the machine counts less. The steps are run in turns, and each figure is the
-median of its runs, so that a machine that is busy for a while changes no comparison.
+Prints the speed from a 44.1 kHz FLAC to detections and of each step, as times real time (seconds of
+audio per second of work) and in milliseconds per second of audio. Times are CPU times of this
+process, to reduce the effect of other load. The steps run in turns, and each figure is the median
+of its runs, so that a temporary load does not distort comparisons.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from actors.science.tagging.tagger import Tagger
 from actors.science.types import Event
 from tests.benchmarks import scene
 
-#: The two rows that are compared.
+#: The two rows to compare.
 WITHOUT, WITH = "the whole, without the backbone", "the whole, with the backbone"
 
 Samples = NDArray[np.float32]
@@ -45,7 +45,7 @@ Samples = NDArray[np.float32]
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("file", nargs="?", type=Path, help="a recording; else one is made")
+    parser.add_argument("file", nargs="?", type=Path, help="(default: a generated recording)")
     parser.add_argument("--data", type=Path, help="folder with everyday/ and backgrounds/")
     parser.add_argument("--backbone", type=Path, help="weights of the backbone")
     parser.add_argument("--runs", type=int, default=7, help="runs of each step (%(default)s)")
@@ -73,14 +73,14 @@ def main() -> int:
         )
         console.print(
             f"with the backbone it takes {ratio:.2f} times as long; it embeds {len(bench.pieces)} "
-            f"pieces, {sum(map(len, bench.pieces)) / WIDE_RATE_HZ:.0f} s together"
+            f"pieces, {sum(map(len, bench.pieces)) / WIDE_RATE_HZ:.0f} s in total"
         )
     console.print(f"classification of a single chunk: {1e3 * one_chunk_s:.2f} ms")
     return 0
 
 
 class Bench:
-    """The steps from a file to detections, each by itself and all in a row."""
+    """The steps from a file to detections, separately and all together."""
 
     def __init__(self, content: bytes, beside: Tagger | None) -> None:
         self._content = content
@@ -96,7 +96,7 @@ class Bench:
         self._chunk = features.extract(
             self._padded[: chunks.CHUNK + 2 * features.MARGIN], [(0, chunks.CHUNK)]
         )
-        #: What the backbone embeds of the recording, at 32 kHz.
+        #: The parts of the recording that the backbone embeds, at 32 kHz.
         self.pieces: list[Samples] = []
         if beside is not None:
             with _noted(self.pieces):
@@ -106,10 +106,10 @@ class Bench:
             "levels": self._measure,
             "resampling to 16 kHz": lambda: self._resample(chunks.RATE_HZ),
             "spectrogram": self._draw,
-            "log-mel for the first look": lambda: cnn.log_mel(self._samples),
+            "log-mel for framewise scoring": lambda: cnn.log_mel(self._samples),
             "features of chunks of 1 s": self._extract,
-            "first look": self._look,
-            "second look and events, without the backbone": lambda: self._name(None),
+            "framewise scoring": self._look,
+            "segment classification, without the backbone": lambda: self._name(None),
         }
         if beside is not None:
             self.stages |= {
@@ -117,14 +117,14 @@ class Bench:
                 "backbone: embedding": lambda: [
                     beside.backbone.frames(piece) for piece in self.pieces
                 ],
-                "second look and events, with the backbone": lambda: self._name(beside),
+                "segment classification, with the backbone": lambda: self._name(beside),
             }
         self.stages[WITHOUT] = lambda: self._whole(None)
         if beside is not None:
             self.stages[WITH] = lambda: self._whole(beside)
 
     def one_chunk(self) -> object:
-        """The vote on a chunk whose features are there."""
+        """Classify a chunk with precomputed features."""
         return self._model.scores(self._chunk)
 
     def _decode(self) -> None:
@@ -170,7 +170,7 @@ class Bench:
         )
 
     def _prepare(self, *, is_wide: bool) -> tuple[Prepared, Samples, Samples]:
-        """The split step: levels, decoded audio at one rate or both, and the picture."""
+        """Run the split step: levels, decoded audio at one rate or both, and the spectrogram."""
         pcm, wide, picture = bytearray(), bytearray(), Spectrogram()
         with decode.open_recording(io.BytesIO(self._content)) as decoder:
             prepared = prepare(
@@ -199,7 +199,7 @@ def _opinion(beside: Tagger | None, wide: Samples) -> SecondOpinion | None:
 
 @contextmanager
 def _noted(pieces: list[Samples]) -> Iterator[None]:
-    """Collect what is embedded meanwhile."""
+    """Collect the samples that are embedded within the block."""
     frames = Backbone.frames
 
     def noting(self: Backbone, samples: Samples) -> Samples:
@@ -214,7 +214,7 @@ def _noted(pieces: list[Samples]) -> Iterator[None]:
 
 
 def _in_turns(stages: Mapping[str, Callable[[], object]], *, runs: int) -> dict[str, list[float]]:
-    """CPU seconds of each run of each stage; the first run of each is not counted."""
+    """Return the CPU seconds of all runs of each stage, except the first run."""
     taken: dict[str, list[float]] = {name: [] for name in stages}
     for _ in track(range(runs + 1), "in turns", console=Console(file=sys.stderr)):
         for name, stage in stages.items():
@@ -227,7 +227,7 @@ def _in_turns(stages: Mapping[str, Callable[[], object]], *, runs: int) -> dict[
 def _table(title: str, taken: Mapping[str, list[float]], *, duration_s: float) -> Table:
     table = Table(title=title)
     table.add_column("step")
-    table.add_column("ms for a second", justify="right")
+    table.add_column("ms per second", justify="right")
     table.add_column("times real time", justify="right")
     for name, times in taken.items():
         seconds = statistics.median(times)

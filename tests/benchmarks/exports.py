@@ -1,9 +1,8 @@
-"""How much memory and time an export of very many events takes: `make bench-exports`.
+"""Measure memory and time of an export of very many events: `make bench-exports`.
 
-Sessions with a million events are made by the database itself; then a process of its own, which
-has loaded all that a worker loads and has written one small export, writes them to each format.
-The figure is the peak of its memory beyond what it had before. The database is the benchmark's
-own.
+The database generates sessions with a million events. For each format, a separate process that has
+loaded everything a worker loads and has written one small export exports them. The memory figure is
+its peak beyond its memory at rest. The benchmark uses a private database.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from db.store import make_engine
 from db.tables.exports import Export
 from tests.support import accounts, servers
 
-#: How many events the sessions have: of one many, of the others few.
+#: One session has this share of all events, the others have few.
 LARGE_SHARE = 0.2
 FEW = 100
 FORMATS = ("parquet", "csv", "ndjson", "audacity", "dcase")
@@ -49,7 +48,7 @@ _EVENTS = text("""
 
 
 def fill(url: str, *, n_events: int) -> None:
-    """Make sessions with so many events."""
+    """Add sessions with ``n_events`` events in total."""
     n_large = int(n_events * LARGE_SHARE)
     engine = make_engine(url, statement_timeout_ms=600_000)
     with engine.begin() as connection:
@@ -63,7 +62,7 @@ def fill(url: str, *, n_events: int) -> None:
 
 
 def measured(url: str, folder: Path, name: str) -> dict[str, float]:
-    """What one export takes, in a process of its own."""
+    """Measure one export in a separate process."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.exports", "--one", name, url, str(folder)],
         check=True, capture_output=True, text=True,
@@ -73,7 +72,7 @@ def measured(url: str, folder: Path, name: str) -> dict[str, float]:
 
 
 def _one(name: str, url: str, folder: str) -> None:
-    """Write one export, and print what it took."""
+    """Write one export, and print its measurements."""
     import threading
     import time
 
@@ -143,7 +142,7 @@ def main() -> int:
         _one(*options.one)
         return 0
     table = Table(title=f"an export of {options.events:,} events")
-    for column in ("format", "events", "MB", "s", "resting MB", "more MB at the peak"):
+    for column in ("format", "events", "MB", "s", "resting MB", "MB above rest"):
         table.add_column(column, justify="right")
     with ExitStack() as stack:
         server_url = stack.enter_context(servers.postgres())

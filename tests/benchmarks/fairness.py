@@ -1,9 +1,9 @@
-"""How long one recording waits behind a batch of another caller: `make bench-fairness`.
+"""Measure how long one recording waits behind a batch of another caller: `make bench-fairness`.
 
-A batch of short clips waits for one worker over a real Postgres and a real RabbitMQ; when a few
-are done, one recording more is posted. Twice: by the caller of the batch, who waits behind it as
-everybody would if what came first were served first, and by somebody else. Then what a claim
-costs while very much is waiting. The databases and queues are the benchmark's own.
+A batch of short clips waits for one worker, with a real Postgres and RabbitMQ. When a few are done,
+another recording is posted: first by the caller of the batch, who waits behind it as in a
+first-come-first-served order, then by a different caller. Afterwards the cost of a claim with a
+large backlog is measured. The benchmark uses private databases and queues.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from db.tables.accounts import User
 from tests.support import recordings, servers
 from tests.support.cluster import Cluster, eventually
 
-#: Length of a clip, and how many of the batch are done when the single recording comes.
+#: Length of a clip, and number of finished clips before the single recording is posted.
 CLIP_S = 2
 DONE_BEFORE = 5
-#: How long the whole may take.
+#: Time limit of each wait.
 PATIENCE_S = 3_600.0
-#: What waits while claims are measured, as sessions and spans of each.
+#: Backlogs for the measurement of claims, as (sessions, spans per session).
 CROWDS = ((2_000, 50), (100_000, 1))
 LANES = 500
 CLAIMS = 500
@@ -48,10 +48,10 @@ CLAIMS = 500
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-fairness", description=__doc__)
-    parser.add_argument("--files", type=int, default=500, help="of the batch (%(default)s)")
+    parser.add_argument("--files", type=int, default=500, help="files of the batch (%(default)s)")
     options = parser.parse_args()
     out, said = Console(), Console(stderr=True)
-    waits = Table(title=f"one clip behind {options.files}, one worker, seconds until its answer")
+    waits = Table(title=f"one clip behind {options.files}, one worker, seconds until its result")
     waits.add_column("order")
     waits.add_column("s", justify="right")
     with ExitStack() as stack:
@@ -94,8 +94,8 @@ class Bench:
             )
 
     def wait_s(self, *, n_files: int, is_same_caller: bool) -> float:
-        """How long a single clip waits for its answer behind a batch."""
-        # The worker has its model loaded before the clock runs.
+        """Return how long a single clip behind a batch waits for its result."""
+        # Make the worker load its model before the measurement.
         warm = self._post(self.callers[0])
         self._until(lambda: self._finished(warm) == 1)
         batch = [self._post(self.callers[0]) for _ in range(n_files)]
@@ -106,7 +106,7 @@ class Bench:
         return time.monotonic() - began
 
     def _post(self, user_id: uuid.UUID) -> uuid.UUID:
-        """What an upload does, of a known user."""
+        """Do the work of an upload for a known user."""
         session_id = uuid.uuid4()
         key = recording_key(session_id)
         self._blobs.put(key, self._clip)
@@ -135,7 +135,7 @@ class Bench:
 
 @contextmanager
 def installation(postgres: str, rabbitmq: str) -> Iterator[Bench]:
-    """A database, queues and a worker of this benchmark's own."""
+    """Set up a private database, queues and a worker."""
     with (
         tempfile.TemporaryDirectory(prefix="clamor-bench-") as folder,
         servers.database(postgres) as database_url,
@@ -160,7 +160,7 @@ def installation(postgres: str, rabbitmq: str) -> Iterator[Bench]:
 
 
 def remove_queues(settings: Settings) -> None:
-    """Leave nothing on the broker."""
+    """Delete all queues of this run."""
     connection = pika.BlockingConnection(pika.URLParameters(settings.amqp_url))
     for nudge in messages.ALL:
         name = messages.queue_name(nudge, prefix=settings.queue_prefix)
@@ -170,8 +170,8 @@ def remove_queues(settings: Settings) -> None:
 
 
 def claim_costs(url: str, *, n_sessions: int, n_spans: int) -> tuple[float, float, float]:
-    """The median time of a claim in Postgres; of a claim from here, with the commit; and of a
-    commit of one changed row, to compare.
+    """Return the median times of a claim within Postgres, of a claim from here with its commit,
+    and, for comparison, of the commit of one changed row.
     """
     migrate.upgrade(url)
     store = Store(url)
@@ -212,7 +212,7 @@ def claim_costs(url: str, *, n_sessions: int, n_spans: int) -> tuple[float, floa
 
 
 def _claim_s(store: Store) -> float:
-    """How long Postgres says that a claim took, with its planning."""
+    """Return the time of a claim by Postgres' measurement, including planning."""
     explain = fair_order.claim("EXPLAIN (ANALYZE, FORMAT JSON) " + fair_order.NEXT_SPAN.text)
     with store.transaction() as db:
         parameters = fair_order.stretches(db, "detecting") | {"lease_s": 3_600.0}

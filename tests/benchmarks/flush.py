@@ -1,8 +1,8 @@
-"""What it costs to flush recordings to disk: uploads a second with and without, in turns.
+"""Measure the cost of flushing recordings to disk: uploads per second with and without, in turns.
 
     .venv/bin/python -m tests.benchmarks.flush FOLDER
 
-The API runs in this process, over a real Postgres and a folder of blobs below FOLDER.
+The API runs in this process, with a real Postgres and a folder of blobs below FOLDER.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from db.store import Store
 from services.app import Deps, create_app
 from tests.support import accounts, servers
 
-#: Seconds of one turn, and turns with and without.
+#: Seconds of a turn, and number of turns with and without flushing.
 TURN_S, TURNS = 2.0, 6
 SIZES = {"32 kB": 32_000, "1 MB": 1_000_000}
 THREADS = (1, 8)
 
 
 def main() -> None:
-    """Print the median of uploads a second of each kind, and of what one takes."""
+    """Print the median uploads per second of each kind, and the time per upload."""
     with (
         servers.postgres() as server_url,
         servers.database(server_url) as url,
@@ -52,7 +52,7 @@ def main() -> None:
             settings=settings, store=store, blobs=Blobs(settings.blob_url), publisher=publisher
         )
         api = accounts.client(create_app(given))
-        print("| size | threads | flushed | not flushed | ms an upload |")
+        print("| size | threads | flushed | not flushed | ms per upload |")
         for name, n_bytes in SIZES.items():
             for n_threads in THREADS:
                 _compare(api, given.blobs, name, b"fLaC" + bytes(n_bytes), n_threads)

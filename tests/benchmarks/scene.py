@@ -1,4 +1,4 @@
-"""The recording that speed is measured on: sounds over a background, at 44.1 kHz as FLAC."""
+"""The recording for speed measurements: sounds over a background, at 44.1 kHz as FLAC."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from actors.training import dataset
 RATE_HZ = synth.DEMO_RATE_HZ
 MINUTES = 2
 
-#: A sound begins each so many seconds; at most this much of it is taken.
+#: Seconds between the starts of two sounds, and the maximum length of a sound.
 EVERY_S, MOST_S = 8, 6
-#: Levels of background and sounds, in dB re full scale.
+#: Levels of the background and the sounds, in dB re full scale.
 BED_DB, SOUND_DB = -45.0, -28.0
 
 Samples = NDArray[np.float32]
 
 
 def recording(data: Path | None) -> tuple[bytes, str]:
-    """Make the recording, and say what it is of.
+    """Return the recording and a description.
 
-    Of real everyday sound over a real street where ``data`` has both, else of synthesised sound.
+    It consists of real everyday sounds over a real street if ``data`` has both, else of synthesised
+    sound.
     """
     if data is not None and (data / "everyday").is_dir() and (data / "backgrounds").is_dir():
         samples, what = _of_recordings(data), "everyday sound over a street"
@@ -44,7 +45,7 @@ def _of_recordings(data: Path) -> Samples:
     whole = np.resize(bed, MINUTES * 60 * RATE_HZ)
     starts = range(2 * RATE_HZ, whole.size - MOST_S * RATE_HZ, EVERY_S * RATE_HZ)
     names = [row["file"] for row in dataset.read_labels(data / "everyday")]
-    # Evenly spread over the list, which is in the order of types.
+    # Evenly spread over the list, which is ordered by type.
     chosen = np.linspace(0, len(names) - 1, len(starts)).round().astype(int).tolist()
     for start, number in zip(starts, chosen, strict=True):
         sound = _mono(data / "everyday" / "clips" / names[number])[: MOST_S * RATE_HZ]

@@ -1,10 +1,10 @@
-"""Clamor's twin for ``make bench-api``: two of its endpoints, as FastAPI's tutorial has them.
+"""Clamor's twin for ``make bench-api``: two of its endpoints in the style of FastAPI's tutorial.
 
-It does the same work over the same stores: it looks the caller's key up, names the request, keeps
-the recording, writes the row, tells the workers and answers with the same JSON, by as few
-statements. The blob store, the publisher and the hash of keys are Clamor's own code, so that what
-is compared is the way of serving and of asking the database. What Clamor does beyond that (rate
-limits, a record, a line in the log and figures of every request) the twin leaves out.
+It does the same work over the same stores: it looks up the caller's key, assigns a request ID,
+stores the recording, writes the row, sends the nudge and answers with the same JSON, with equally
+few statements. The blob store, the publisher and the hashing of keys are Clamor's code, so that
+only serving and database access are compared. The twin leaves out Clamor's rate limits, request
+log, log lines and metrics.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ app = FastAPI()
 
 
 class Session(BaseModel):
-    """What the API answers, as pydantic has it."""
+    """The API's response as a pydantic model."""
 
     id: uuid.UUID
     state: str
@@ -82,14 +82,14 @@ class Session(BaseModel):
 async def name_request(
     request: Request, call_next: Callable[[Request], Awaitable[Response]]
 ) -> Response:
-    """Give every answer an id."""
+    """Give every response an ID."""
     response = await call_next(request)
     response.headers["X-Request-ID"] = request.headers.get("X-Request-ID") or uuid.uuid4().hex
     return response
 
 
 def get_db() -> Iterator[DatabaseSession]:
-    """A database session for one request."""
+    """Provide a database session for one request."""
     with make_session() as db:
         yield db
 
@@ -100,7 +100,7 @@ Db = Annotated[DatabaseSession, Depends(get_db)]
 def get_user(
     shown: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())], db: Db
 ) -> uuid.UUID:
-    """Whom the key of a request stands for."""
+    """Return the user ID of a request's key."""
     key = keys.parse(shown.credentials)
     if key is None:
         raise HTTPException(401)
@@ -122,7 +122,7 @@ Caller = Annotated[uuid.UUID, Depends(get_user)]
 
 
 def shown(db: DatabaseSession, session_id: uuid.UUID, owner: uuid.UUID) -> Session:
-    """A session of an owner, in one statement too."""
+    """Return a session of an owner, also in one statement."""
     failed = (
         select(func.count())
         .where(SessionSpan.session_id == AudioSession.id, SessionSpan.state == "failed")
@@ -149,13 +149,13 @@ def shown(db: DatabaseSession, session_id: uuid.UUID, owner: uuid.UUID) -> Sessi
 
 @app.get("/v1/sessions/{session_id}")
 def read_session(session_id: uuid.UUID, caller: Caller, db: Db) -> Session:
-    """A session as it stands."""
+    """Return the current state of a session."""
     return shown(db, session_id, caller)
 
 
 @app.post("/v1/sessions", status_code=202)
 def create_session(file: UploadFile, caller: Caller, db: Db) -> Session:
-    """Take a recording."""
+    """Accept a recording."""
     session_id = uuid.uuid4()
     key = recording_key(session_id)
     blobs.put(key, iter(lambda: file.file.read(256 * 1024), b""))

@@ -1,13 +1,12 @@
-"""A year of sessions, as if the product had written them: for benchmarks, and to look at.
+"""A year of sessions, as Clamor would have written them, for benchmarks and inspection.
 
-Several users in several time zones record by day more than by night; their recordings are of all
-lengths, with and without calibration, and some were sent days late. Levels, summaries and spans
-are made by the code that makes them of real recordings. The rows come by ``COPY``, into tables
-whose foreign keys and secondary indexes are made again at the end, which shows that every row
-keeps to them. The same plan gives the same rows.
+Several users in several time zones record more by day than by night. Their recordings vary in
+length, have or lack a calibration, and some were sent days late. Levels, summaries and spans come
+from the code that computes them for real recordings. Rows are written with ``COPY``; foreign keys
+and secondary indexes are re-created at the end, which also validates every row. The same plan gives
+the same rows.
 
-What a recording leaves in the blob store is not there, but for the sessions that are asked for:
-see :func:`write_blobs`.
+Blobs are written only for sessions that need them: see :func:`write_blobs`.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from tests.support import accounts
 
 
 class Caller(NamedTuple):
-    """Who sends recordings, from where, how many of all, and with which calibration."""
+    """A sender of recordings: time zone, share of all recordings, and calibration."""
 
     id: uuid.UUID
     zone: str
@@ -62,25 +61,25 @@ CALLERS = (
         )
     ),
 )
-#: How many of a day's recordings begin in each hour: most in the rush hours, few at night.
+#: Relative number of recordings that begin in each hour: most in the rush hours, few at night.
 BY_HOUR = (1, 1, 1, 1, 1, 2, 4, 8, 9, 7, 6, 6, 6, 6, 6, 7, 9, 9, 7, 5, 4, 3, 2, 1)
-#: How sessions end, and how many do.
+#: Final states of sessions, with their shares.
 ENDS = {"completed": 0.93, "partial": 0.03, "failed": 0.025, "cancelled": 0.015}
-#: One of so many sessions has not ended.
+#: One in this many sessions is unfinished.
 ONE_UNFINISHED = 1_000
-#: Which share of sessions came with a batch, and how many sessions one has.
+#: Share of sessions that belong to a batch, and number of sessions per batch.
 BATCH_SHARE, BATCH_SESSIONS = 0.2, 50
-#: Sessions whose rows are made at once.
+#: Number of sessions whose rows are generated at once.
 PAGE_SESSIONS = 500
-#: Level of the recordings by day and by night, in dB re full scale, and how they differ.
+#: Mean level of recordings by day and by night in dB re full scale, and its standard deviation.
 DAY_DB, NIGHT_DB, SPREAD_DB = -42.0, -56.0, 6.0
 RATE_HZ = 44_100
 #: How often LAF is sampled, in seconds.
 TICK_S = 0.1
-#: The spans of so many days at the begin have scores, as the product's have: 19 kB for each minute
-#: of audio would be 7 GB for the year. The others' are small.
+#: Spans of this many days at the beginning have scores of realistic size. 19 kB per minute of audio
+#: would be 7 GB for the year, so the other spans have small ones.
 SCORED_DAYS = 35
-#: Requests to the API that are still on record.
+#: Days of requests in the request log, and requests per session.
 REQUEST_DAYS, REQUESTS_A_SESSION = 90, 12
 
 Tell = Callable[[float, str], None]
@@ -88,7 +87,7 @@ Tell = Callable[[float, str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How much there is to be. It ends at ``until``."""
+    """The amount of data to generate, up to the time ``until``."""
 
     until: datetime
     n_sessions: int = 50_000
@@ -98,12 +97,12 @@ class Plan:
 
     @property
     def begin(self) -> datetime:
-        """When the first recording was made, or a little later."""
+        """The time of the first recording, or a little later."""
         return self.until - timedelta(days=self.days)
 
 
 class Recording(NamedTuple):
-    """A recording, and what becomes of it."""
+    """A recording and the results of its session."""
 
     id: uuid.UUID
     caller: Caller
@@ -118,19 +117,19 @@ class Recording(NamedTuple):
 
     @property
     def is_heard(self) -> bool:
-        """Whether there is an answer."""
+        """Whether the session has a result."""
         return self.state in ("completed", "partial")
 
     @property
     def calibration_db(self) -> float | None:
-        """One recording in eight comes without its caller's calibration."""
+        """The caller's calibration; one recording in eight has none."""
         return None if self.id.int % 8 == 0 else self.caller.calibration_db
 
 
 def fill(url: str, plan: Plan, *, tell: Tell = lambda _share, _what: None) -> None:
-    """Fill a database that is migrated and has the tests' users (``accounts.add_first``).
+    """Fill a migrated database that has the tests' users (``accounts.add_first``).
 
-    ``tell`` is told which share is done, and what is being done.
+    ``tell`` is called with the share that is done and the current stage.
     """
     rng = generator(plan)
     model = classifier.shipped()
@@ -153,7 +152,7 @@ def fill(url: str, plan: Plan, *, tell: Tell = lambda _share, _what: None) -> No
 
 
 def generator(plan: Plan) -> np.random.Generator:
-    """What all that is chance in the year comes from."""
+    """Return the random generator of a plan."""
     return np.random.default_rng(plan.seed)
 
 
@@ -173,20 +172,20 @@ def _add_callers_and_model(url: str, model: classifier.Model) -> None:
 
 
 def plan_recordings(plan: Plan, rng: np.random.Generator) -> list[Recording]:
-    """Every recording of the year, in the order in which they were sent."""
+    """Return every recording of the year, in the order of sending."""
     n = plan.n_sessions
     callers = rng.choice(len(CALLERS), n, p=[caller.share for caller in CALLERS])
     days = rng.integers(0, plan.days, n)
     hours = rng.choice(24, n, p=np.array(BY_HOUR) / sum(BY_HOUR))
     seconds = rng.integers(0, 3_600, n)
-    # Half of them about three minutes, some an hour.
+    # The median is three minutes; some last an hour or more.
     durations_s: NDArray[np.float64] = np.clip(rng.lognormal(np.log(180.0), 1.1, n), 1.0, 7_200.0)
     durations_s = durations_s.round(3)
     delays_s = rng.exponential(120.0, n) + (rng.random(n) < 0.03) * rng.uniform(0, 3 * 86_400, n)
     found = []
     for index in range(n):
         caller = CALLERS[callers[index]]
-        # A local time that there is not, in spring, is one an hour later.
+        # A nonexistent local time in spring becomes the time one hour later.
         local = datetime.combine(
             (plan.begin + timedelta(days=int(days[index]))).date(), datetime.min.time()
         ) + timedelta(hours=int(hours[index]), seconds=int(seconds[index]))
@@ -212,7 +211,7 @@ def plan_recordings(plan: Plan, rng: np.random.Generator) -> list[Recording]:
 
 
 def _states(plan: Plan, rng: np.random.Generator) -> list[str]:
-    """How each ends; the last ones have not."""
+    """Return the state of each session; the last ones are unfinished."""
     states: list[str] = rng.choice(list(ENDS), plan.n_sessions, p=list(ENDS.values())).tolist()
     n_unfinished = max(plan.n_sessions // ONE_UNFINISHED, len(UNFINISHED_STATES))
     for index in range(n_unfinished):
@@ -223,7 +222,7 @@ def _states(plan: Plan, rng: np.random.Generator) -> list[str]:
 def _events(
     plan: Plan, states: Sequence[str], durations_s: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """How many events each has: the more the longer it is, and as many as planned in all."""
+    """Return the number of events of each session: more for longer ones, as planned in total."""
     is_heard = np.isin(states, ["completed", "partial"])
     weights = is_heard * durations_s**0.7 * rng.lognormal(0, 0.8, len(states))
     bounds = np.round(np.cumsum(weights) / weights.sum() * plan.n_detections).astype(np.int64)
@@ -236,7 +235,7 @@ def _batches(
     callers: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> list[tuple[uuid.UUID | None, int]]:
-    """Of each its batch, and its place there; recordings of one caller that came in a row."""
+    """Return each recording's batch and index in it: consecutive recordings of one caller."""
     chosen: list[tuple[uuid.UUID | None, int]] = [(None, 0)] * len(found)
     of_caller: dict[int, list[int]] = {}
     for at, (_, _, index) in enumerate(found):
@@ -284,7 +283,7 @@ _COLUMNS = {
     "api_requests": _REQUEST,
     "batch_items": _ITEM,
 }
-#: Beyond that a session's blobs are removed for good, if something is left.
+#: Time after which leftover blobs of a finished session are removed for good.
 _TIDIED_AFTER = timedelta(hours=2)
 _LOST = "CodecError: the audio could not be decoded"
 _ASKED = (
@@ -294,7 +293,7 @@ _ASKED = (
     ("GET", "/v1/sessions/{session_id}", 404, 0, 180),
     ("GET", "/v1/sessions/{session_id}", 429, 0, 200),
 )
-#: What ``split`` counts for its callers, month by month.
+#: The monthly usage that ``split`` counts per user.
 _USAGE = """
     INSERT INTO usage_months (user_id, month, audio_s, sessions)
     SELECT user_id, date_trunc('month', created_at AT TIME ZONE 'UTC'), sum(duration_s), count(*)
@@ -303,7 +302,7 @@ _USAGE = """
 
 
 class Times(NamedTuple):
-    """When a session went through its stages; the later ones are None where it never came."""
+    """The times of a session's stages; None for stages that it did not reach."""
 
     started_at: datetime | None
     split_at: datetime | None
@@ -312,7 +311,7 @@ class Times(NamedTuple):
 
 
 class Writer:
-    """Writes the rows of some recordings at a time."""
+    """Writes the rows of recordings, page by page."""
 
     def __init__(
         self,
@@ -328,14 +327,14 @@ class Writer:
         [(self._model_id,)] = connection.execute("SELECT id FROM noise_models")
         self._n_classes = len(model.classes)
         self._types = [*(name for name in model.classes if name != BACKGROUND), UNCLASSIFIED]
-        # Few types make most of the noise.
+        # A few types cause most of the noise.
         self._type_weights = 1.0 / np.arange(1, len(self._types) + 1)
         self._candidates: dict[tuple[int, int], str] = {}
         steps = np.arange(N_CLASSES) * CLASS_DB + FIRST_DB
         self._classes_db = steps + CLASS_DB / 2
 
     def write(self, recordings: Sequence[Recording]) -> None:
-        """Write a page of recordings, with all that is theirs."""
+        """Write all rows of a page of recordings."""
         events = self._events(recordings)
         times = [self._times(recording) for recording in recordings]
         rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _COLUMNS}
@@ -434,7 +433,7 @@ class Writer:
             "nudged_at": latest,
             "attempt": 0,
             "calibration_db": recording.calibration_db,
-            # One in five does not say when it was made.
+            # One recording in five has no recording time.
             "recorded_at": recording.recorded_at if is_dated else None,
             "time_zone": recording.caller.zone if is_dated else None,
             "user_metadata": json.dumps({"site": f"site-{recording.id.int % 40}"}),
@@ -446,7 +445,7 @@ class Writer:
         return tuple(values.get(name) for name in _SESSION)
 
     def _totals(self, recording: Recording) -> Totals:
-        """The levels of a recording whose level is spread about its middle."""
+        """Return the levels of a recording, spread around its mean level."""
         n_ticks = max(int(recording.duration_s / TICK_S) - 5, 1)
         density = np.exp(-(((self._classes_db - recording.level_db + 3) / 5) ** 2) / 2)
         counts = np.round(density / density.sum() * n_ticks).astype(np.int64)
@@ -531,12 +530,12 @@ class Writer:
             )  # fmt: skip
 
     def _events(self, recordings: Sequence[Recording]) -> Events:
-        """The events of some recordings, as lines for ``COPY``, and what they add up to."""
+        """Return the events of recordings as lines for ``COPY``, with their summaries."""
         rng, n_types = self._rng, len(self._types)
         counts = np.array([each.n_events for each in recordings])
         of = np.repeat(np.arange(len(recordings)), counts)
         starts, ends = _stretches(recordings, counts, of, rng)
-        # Each recording has its own mixture of types.
+        # Each recording has a different mixture of types.
         weights = self._type_weights * rng.exponential(1.0, (len(recordings), n_types)) ** 2
         bounds = np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)
         types = (rng.random(len(of))[:, None] > bounds[of]).sum(axis=1).clip(0, n_types - 1)
@@ -557,7 +556,7 @@ class Writer:
         return Events(lines, _summaries(len(recordings), names, of, types, ends - starts, permille))
 
     def _candidate(self, kind: int, permille: int) -> str:
-        """The candidates of an event: its type, and two that are less likely."""
+        """Return the candidates of an event: its type, and two less likely ones."""
         scores = (permille / 1000, (1000 - permille) * 0.6 / 1000, (1000 - permille) * 0.3 / 1000)
         made = json.dumps(
             [
@@ -574,7 +573,7 @@ class Events(NamedTuple):
     """The events of a page of recordings."""
 
     lines: list[str]
-    #: Of each recording, what of the summary tells of events.
+    #: The event fields of each recording's summary.
     summaries: list[dict[str, Any]]
 
 
@@ -584,14 +583,14 @@ def _stretches(
     of: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """From when to when each event lasts: one after the other, with a pause before each."""
+    """Return the start and end of each event: in sequence, with a pause before each."""
     lengths = rng.exponential((1.0, 0.5), (len(of), 2)) + 0.05
     run = np.cumsum(lengths.ravel()).reshape(-1, 2)
     first = np.cumsum(counts) - counts
     has_some = counts > 0
     offsets, totals = np.zeros(len(counts)), np.ones(len(counts))
     offsets[has_some] = run[first[has_some], 0] - lengths[first[has_some], 0]
-    # A pause behind the last one, too.
+    # Also add a pause after the last event.
     totals[has_some] = run[(first + counts - 1)[has_some], 1] - offsets[has_some] + 1.0
     durations_s = np.array([each.duration_s for each in recordings])
     scaled = (run - offsets[of, None]) * (durations_s / totals)[of, None]
@@ -607,7 +606,7 @@ def _summaries(
     lengths_s: NDArray[np.float64],
     permille: NDArray[np.int64],
 ) -> list[dict[str, Any]]:
-    """Of each recording: its events by their types, as ``aggregate`` counts them."""
+    """Return the events of each recording by type, as ``aggregate`` counts them."""
     shape = (n, len(names))
     place = of * len(names) + types
     events = np.bincount(place, minlength=n * len(names)).reshape(shape)
@@ -636,7 +635,7 @@ def _file_name(recording: Recording) -> str:
 
 
 def _items(recording: Recording) -> Iterator[tuple[Any, ...]]:
-    """What its batch says of a recording that came with one."""
+    """Yield the batch item of a recording that belongs to a batch."""
     if recording.batch_id:
         name = _file_name(recording)
         yield recording.batch_id, recording.item_index, name, "taken", recording.id
@@ -702,7 +701,7 @@ _INDEXES = """
 
 @contextmanager
 def _indexes_at_the_end(connection: psycopg.Connection[Any], *, tell: Tell) -> Iterator[None]:
-    """Without foreign keys and secondary indexes, which are made again, of all rows at once."""
+    """Drop foreign keys and secondary indexes, and re-create them at the end for all rows."""
     tables = [list(_LARGE)]
     foreign_keys = connection.execute(_FOREIGN_KEYS, tables).fetchall()
     indexes = connection.execute(_INDEXES, tables).fetchall()
@@ -724,8 +723,9 @@ def _indexes_at_the_end(connection: psycopg.Connection[Any], *, tell: Tell) -> I
 
 
 def write_blobs(blobs: Blobs, rows: Sequence[Any]) -> None:
-    """What the blob store has of some sessions (rows of ``audio_sessions``): a recording, which
-    is not audio, and the levels, which are as long and as loud as the row says."""
+    """Write the blobs of sessions (rows of ``audio_sessions``): a recording that is not audio, and
+    levels with the length and loudness of the row.
+    """
     for row in rows:
         blobs.put(row.recording_key, b"a recording")
         if row.levels_key:

@@ -1,9 +1,8 @@
-"""What Clamor takes with a year of sessions in its database: `make bench-year`.
+"""Time queries and jobs with a year of sessions in the database: `make bench-year`.
 
-A database of its own is filled (``year.py``), and what is asked of it and done to it every day is
-timed: lists, recovery's round, the cleanup of a month with recordings arriving beside it. Each
-part of the table is a function in ``PARTS``. On a machine that does other things too only the
-ratios of one run mean something.
+A private database is filled (``year.py``), and everyday operations are timed: lists, a round of
+recovery, the cleanup of a month while recordings arrive. Each part of the table is a function in
+``PARTS``. On a busy machine only the ratios within one run are meaningful.
 """
 
 from __future__ import annotations
@@ -59,15 +58,15 @@ from tests.support import accounts, servers
 from tests.support.clock import ask
 from tests.support.pipeline import handle
 
-#: How often what only reads is asked for.
+#: Number of repetitions of reads.
 TIMES = 15
-#: The same of what workers make.
+#: Number of repetitions of workers' jobs.
 TIMES_MADE = 5
-#: How long recordings arrive with nothing beside them, before and after.
+#: How long recordings arrive without other work, before and after the cleanup.
 UNDISTURBED_S = 15.0
-#: The pause between two recordings, and how many spans each has.
+#: Pause between two recordings, and number of spans of each.
 PAUSE_S, SPANS = 0.005, 5
-#: How often it is looked whether an arriving recording waits for a lock.
+#: Seconds between two checks whether an arriving recording waits for a lock.
 LOOK_S = 0.02
 MONTH = timedelta(days=30)
 MS = 1e3
@@ -86,7 +85,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """The filled database, and the product over it."""
+    """The filled database, and Clamor on top of it."""
 
     settings: Settings
     plan: year.Plan
@@ -103,8 +102,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-year", description=__doc__)
     parser.add_argument("--sessions", type=int, default=50_000, help="(%(default)s)")
     parser.add_argument("--detections", type=int, default=5_000_000, help="(%(default)s)")
-    parser.add_argument("--only", choices=PARTS, action="append", help="a part of the table")
-    parser.add_argument("--database", help="one that was filled before, and is to be kept")
+    parser.add_argument(
+        "--only", choices=PARTS, action="append", help="only this part; may be repeated"
+    )
+    parser.add_argument("--database", help="a filled database, which is kept")
     options = parser.parse_args()
     plan = year.Plan(
         until=datetime.now(UTC), n_sessions=options.sessions, n_detections=options.detections
@@ -127,7 +128,7 @@ def main() -> int:
 
 @contextmanager
 def bench_of(plan: year.Plan, *, url: str | None = None) -> Iterator[Bench]:
-    """The product over a database that is filled for it, or that was."""
+    """Set up Clamor over a new filled database, or over the one at ``url``."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clamor-year-")))
         if url is None:
@@ -152,7 +153,7 @@ def bench_of(plan: year.Plan, *, url: str | None = None) -> Iterator[Bench]:
                 publisher=runtime.publisher,
             )
         )  # fmt: skip
-        # What is here is not looked through again and again, which API processes do not have.
+        # Exempt existing objects from garbage collection: API processes do not have them.
         gc.collect()
         gc.freeze()
         yield Bench(
@@ -173,7 +174,7 @@ def _fill(url: str, plan: year.Plan) -> None:
 
 
 def timed(what: str, action: Callable[[], object], *, times: int = TIMES, note: str = "") -> Line:
-    """How long an action takes, of several times, after one that warms up."""
+    """Time several runs of an action, after one warm-up run."""
     action()
     taken_s = []
     for _ in range(times):
@@ -189,7 +190,7 @@ def timed(what: str, action: Callable[[], object], *, times: int = TIMES, note: 
 
 
 def lists(bench: Bench) -> Iterator[Line]:
-    """Lists under their filters, as answers of the API, the first page of 100."""
+    """Time the first page of 100 of lists with various filters, through the API."""
     until = bench.plan.until
     begin, end = (_shown(until - timedelta(days=days)) for days in (40, 39))
     a_day = f"created_from={begin}&created_to={end}"
@@ -230,26 +231,26 @@ def _asks(client: falcon.testing.TestClient, path: str) -> Callable[[], object]:
     return action
 
 
-# --- what goes on by itself --------------------------------------------------------------------
+# --- background work ---------------------------------------------------------------------------
 
 
 def rounds(bench: Bench) -> Iterator[Line]:
-    """What workers and scrapes ask of the database, again and again."""
+    """Time the recurring queries of workers and metrics."""
     store = bench.runtime.store
 
     def round_of(ask_for: Callable[[Any], object]) -> Callable[[], object]:
         def action() -> None:
             with store.transaction() as db:
                 ask_for(db)
-                # The next time is to find the same.
+                # Keep the data unchanged for the next run.
                 db.rollback()
 
         return action
 
     asked: dict[str, Callable[[Any], object]] = {
-        "recovery: what is quiet": lambda db: recovery.take_stalled(db, quiet_s=30, limit=200),
-        "recovery: slots missed": lambda db: job_runs.fill_missed(db, late_s=60),
-        "recovery: what is to be tidied": lambda db: session_queries.sessions_to_tidy(
+        "recovery: stalled work": lambda db: recovery.take_stalled(db, quiet_s=30, limit=200),
+        "recovery: missed slots": lambda db: job_runs.fill_missed(db, late_s=60),
+        "recovery: sessions to tidy": lambda db: session_queries.sessions_to_tidy(
             db, silent_after_s=7_200, limit=200
         ),
         "metrics: backlogs": queue_queries.backlogs,
@@ -261,18 +262,18 @@ def rounds(bench: Bench) -> Iterator[Line]:
         yield timed(what, round_of(ask_for))
 
 
-# --- what is made of sessions ------------------------------------------------------------------
+# --- results of sessions -----------------------------------------------------------------------
 
 
 def analyses(bench: Bench) -> Iterator[Line]:
-    """The analyses of the longest session and of one as most are, from message to commit."""
+    """Time the analyses of the longest session and a typical one, from message to commit."""
     with bench.runtime.store.reading() as db:
         rows = db.scalars(
             select(AudioSession)
             .where(AudioSession.user_id == accounts.TEAM, AudioSession.state == "completed")
             .order_by(AudioSession.duration_s.desc())
         ).all()
-    for row, which in ((rows[0], "the longest session"), (rows[len(rows) // 2], "a usual one")):
+    for row, which in ((rows[0], "the longest session"), (rows[len(rows) // 2], "a typical one")):
         assert row.summary is not None
         year.write_blobs(bench.runtime.blobs, [row])
         path = f"/v1/sessions/{row.id}/analysis"
@@ -289,7 +290,7 @@ def analyses(bench: Bench) -> Iterator[Line]:
 
 
 def exports(bench: Bench) -> Iterator[Line]:
-    """A fifth of all events, which is a million of the year, by a worker of its own."""
+    """Time the export of a fifth of all events, a million by default, in a separate worker."""
     since = _shown(bench.plan.until - timedelta(days=bench.plan.days / 5))
     for format_ in ("parquet", "csv"):
         body = {"format": format_, "created_from": since}
@@ -305,13 +306,13 @@ def exports(bench: Bench) -> Iterator[Line]:
         assert made["state"] == "completed", made
         note = (
             f"{made['rows_written']:,} events, {made['size_bytes'] / 1e6:.0f} MB;"
-            f" {(peak - before) / 1e6:.0f} MB of memory more than at rest ({before / 1e6:.0f})"
+            f" {(peak - before) / 1e6:.0f} MB of memory above rest ({before / 1e6:.0f})"
         )
         yield Line(what=f"export as {format_}", p50_ms=took_s * MS, note=note)
 
 
 def _export(settings: Settings, export_id: str, told: Connection) -> None:
-    """Write an export, and watch how much memory that takes."""
+    """Write an export, and measure its memory."""
     configure(settings.log_level)
     runtime = Runtime(settings, broker.setup(settings))
     process = psutil.Process()
@@ -334,13 +335,13 @@ def _export(settings: Settings, export_id: str, told: Connection) -> None:
 
 
 def reports(bench: Bench) -> Iterator[Line]:
-    """Reports of days, by the actor that makes them each night, and the list of all of them."""
+    """Time daily reports, by the actor that creates them each night, and the list of reports."""
     store = bench.runtime.store
     for zone, user_id, whose in (
         ("Europe/Berlin", accounts.TEAM, "one user"),
-        ("Australia/Lord_Howe", None, "everybody"),
+        ("Australia/Lord_Howe", None, "all users"),
     ):
-        # Each time another day: a cache has no part in it.
+        # Use a different day each time, to exclude caches.
         days_back = itertools.count(20)
 
         def make(zone: str = zone, user_id: Any = user_id, days_back: Any = days_back) -> None:
@@ -356,18 +357,18 @@ def reports(bench: Bench) -> Iterator[Line]:
                 found = report_queries.get_report(db, report_id)
             assert found, "there is a row"
             assert found[0].state == "completed", found[0].last_error
-            assert found[0].report, "it tells something"
+            assert found[0].report, "the report has contents"
             assert not found[1], "nothing has changed since"
 
         yield timed(f"the report of a day, {whose}", make)
     yield timed("GET /v1/reports (administrator)", _asks(bench.admin, "/v1/reports"))
 
 
-# --- the cleanup of a month, and recordings that arrive beside it ------------------------------
+# --- the cleanup of a month while recordings arrive --------------------------------------------
 
 
 def cleanup(bench: Bench) -> Iterator[Line]:
-    """The oldest month goes, by the actor that does it every week."""
+    """Time the removal of the oldest month, by the actor that runs every week."""
     with bench.runtime.store.reading() as db:
         oldest, now = db.execute(
             select(func.min(AudioSession.finished_at), func.clock_timestamp())
@@ -381,37 +382,37 @@ def cleanup(bench: Bench) -> Iterator[Line]:
         for key in filter(None, row):
             bench.runtime.blobs.put(key, b"a blob")
     before = arrivals(bench, lambda: time.sleep(UNDISTURBED_S))
-    yield before.line("a recording arrives, nothing beside it")
+    yield before.line("a recording arrives, no other work")
     took_s: list[float] = []
     days = (now - oldest - MONTH) / timedelta(days=1)
     beside = arrivals(bench, lambda: took_s.append(_clean(bench, days, len(rows))))
-    yield beside.line("a recording arrives, cleanup beside it")
+    yield beside.line("a recording arrives, during cleanup")
     after = arrivals(bench, lambda: time.sleep(UNDISTURBED_S))
-    yield after.line("a recording arrives, after it")
+    yield after.line("a recording arrives, after cleanup")
     yield Line(what="cleanup of a month", p50_ms=took_s[0] * MS, note=f"{len(rows):,} sessions")
 
 
 def _clean(bench: Bench, days: float, n_sessions: int) -> float:
-    """Remove what is older than so many days; how long it took."""
+    """Remove sessions older than a number of days; return the seconds that it took."""
     began = time.perf_counter()
     run = ask(bench.runtime, CleanUpOldSessions(), older_than_days=days)
     assert run.state == "completed", run.problem
     assert run.result is not None
-    # Those that ended in the meantime of looking and of running may be more.
+    # More sessions may have become old enough between the query and the run.
     assert run.result["sessions"] >= n_sessions, run.result
     return time.perf_counter() - began
 
 
 @dataclass(frozen=True)
 class Arrivals:
-    """How long it took to write each recording down, and how often one was seen to wait."""
+    """The time to write each recording, and how often one was seen waiting for a lock."""
 
     taken_s: Sequence[float]
     n_waiting: int
     n_looks: int
 
     def line(self, what: str) -> Line:
-        """As a row of the table."""
+        """Return these figures as a row of the table."""
         ordered = sorted(self.taken_s)
         return Line(
             what=what,
@@ -424,7 +425,7 @@ class Arrivals:
 
 
 def arrivals(bench: Bench, meanwhile: Callable[[], object]) -> Arrivals:
-    """Let recordings arrive while something else is done; a process of their own writes them."""
+    """Let recordings arrive, written by a separate process, while ``meanwhile`` runs."""
     url = bench.settings.database_url
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -448,7 +449,7 @@ def arrivals(bench: Bench, meanwhile: Callable[[], object]) -> Arrivals:
 
 
 def _arrive(url: str, told: Connection) -> None:
-    """Write recordings down one after the other, with their spans, until told to end."""
+    """Write recordings with their spans in sequence, until a message arrives."""
     store = Store(url, pool_size=1)
     with store.transaction() as db:
         told.send(db.execute(text("SELECT pg_backend_pid()")).scalar_one())
@@ -475,7 +476,7 @@ def _arrive(url: str, told: Connection) -> None:
 
 
 def _look(url: str, pid: int, looks: list[bool], ended: threading.Event) -> None:
-    """Look again and again whether a connection waits for a lock of a row or a table."""
+    """Record repeatedly whether a connection waits for a lock of a row or a table."""
     with psycopg.connect(url, autocommit=True) as connection:
         while not ended.wait(LOOK_S):
             row = connection.execute(
@@ -485,14 +486,14 @@ def _look(url: str, pid: int, looks: list[bool], ended: threading.Event) -> None
 
 
 def vacuum(bench: Bench) -> Iterator[Line]:
-    """All tables, by the actor that does it every week."""
+    """Time the vacuum of all tables, by the actor that runs every week."""
     began = time.perf_counter()
     run = ask(bench.runtime, VacuumDatabase())
     assert run.state == "completed", run.problem
     yield Line(what="vacuum of all tables", p50_ms=(time.perf_counter() - began) * MS)
 
 
-#: The parts of the table, in the order in which they are measured.
+#: The parts of the table, in the order of measurement.
 PARTS: dict[str, Part] = {
     "lists": lists,
     "rounds": rounds,

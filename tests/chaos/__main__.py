@@ -1,4 +1,4 @@
-"""``python -m tests.chaos --seed 1``: one run, or one after the other with ``--seed 1..20``."""
+"""``python -m tests.chaos --seed 1``: one run, or several in sequence with ``--seed 1..20``."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-#: Minutes during which faults are injected; with the quiet run before and the settling after it
-#: a run takes two to four.
+#: Minutes of fault injection; with the quiet run before and the settling after, a run takes two to
+#: four minutes.
 MINUTES = 1.5
 
-#: What is told of a run, and what it is called.
+#: The fields of a report to print, with their titles.
 TOLD = {
     "faults": "faults injected",
     "not_injected": "faults not injected",
-    "restarts": "processes started again",
-    "tries": "posts that were tried again",
+    "restarts": "processes restarted",
+    "tries": "posts retried",
     "sessions": "sessions",
     "runs": "runs of steps",
     "dead_letters": "dead letters",
@@ -28,7 +28,7 @@ TOLD = {
 
 
 def main() -> int:
-    """Run the seeds; 0 if every one passes."""
+    """Run the seeds; return 0 if all pass."""
     options = _parser().parse_args()
     if len(options.seed) == 1:
         return _one(options, options.seed[0])
@@ -38,16 +38,16 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos",
-        description="Post recordings while everything fails, and look whether anything is lost.",
+        description="Post recordings while faults are injected, and verify that no work is lost.",
     )
     parser.add_argument(
-        "--seed", type=_seeds, default=[1], metavar="N[..M]", help="what goes wrong (default: 1)"
+        "--seed", type=_seeds, default=[1], metavar="N[..M]", help="of the faults (default: 1)"
     )
     parser.add_argument(
-        "--minutes", type=float, default=MINUTES, help=f"of faults (default: {MINUTES})"
+        "--minutes", type=float, default=MINUTES, help=f"minutes of faults (default: {MINUTES})"
     )
-    parser.add_argument("--recordings", type=int, metavar="K", help="stop once so many were posted")
-    parser.add_argument("--report", type=Path, help="write what came of it into this file")
+    parser.add_argument("--recordings", type=int, metavar="K", help="stop after K recordings")
+    parser.add_argument("--report", type=Path, help="write the report to this file, as JSON")
     return parser
 
 
@@ -60,7 +60,7 @@ def _seeds(text: str) -> list[int]:
 
 
 def _one(options: argparse.Namespace, seed: int) -> int:
-    # What runs it loads the test support; the parent of many runs does not need that.
+    # Imported here: it loads the test support, which the parent of several runs does not need.
     from tests.chaos.run import run
 
     report = run(seed=seed, minutes=options.minutes, limit=options.recordings).to_json()
@@ -77,7 +77,7 @@ def _one(options: argparse.Namespace, seed: int) -> int:
 
 
 def _many(options: argparse.Namespace) -> int:
-    """Each seed in a process of its own, so that no run can leave anything to the next."""
+    """Run each seed in a separate process, so that runs cannot affect each other."""
     reports = []
     with tempfile.TemporaryDirectory(prefix="clamor-chaos-reports-") as folder:
         for seed in options.seed:
@@ -98,7 +98,7 @@ def _many(options: argparse.Namespace) -> int:
 
 
 def _line(report: dict[str, Any]) -> str:
-    """A run in one line."""
+    """Return a summary of a run in one line."""
     settled_s = report["settled_s"]
     settled = "not settled" if settled_s is None else f"settled in {settled_s:5.1f} s"
     return (

@@ -1,4 +1,4 @@
-"""What goes wrong: each fault by name, what it does, and how that is undone."""
+"""The faults: their names, what they do, and how they are undone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from actors.messaging import broker, messages
 from tests.chaos.world import LEASE_S, World
 from tests.support.cluster import Process, eventually
 
-#: How long a fault waits for the moment to strike at.
+#: How long a fault waits for a suitable moment.
 STRIKE_S = 3.0
-#: Finds work that somebody does just now, by the state of its session.
+#: Queries for work in progress, by the state of its session.
 CLAIMED = {
     "queued": "SELECT 1 FROM audio_sessions WHERE state = 'queued'",
     "splitting": "SELECT 1 FROM audio_sessions WHERE state = 'splitting'",
@@ -26,7 +26,7 @@ CLAIMED = {
     "aggregating": "SELECT 1 FROM audio_sessions WHERE state = 'aggregating'",
 }
 NOW = " AND attempt > 0 AND due_at > clock_timestamp() LIMIT 1"
-#: How many sessions stray messages speak of.
+#: Number of sessions that stray messages name.
 STRAY_SESSIONS = 20
 
 
@@ -35,18 +35,18 @@ class Fault:
     """One kind of fault."""
 
     name: str
-    #: Of what it is one; see :data:`tests.chaos.injector.LANES`.
+    #: The lane of the fault; see :data:`tests.chaos.injector.LANES`.
     lane: str
-    #: Does the damage, with a draw in [0, 1) for what is left open; says what it did.
+    #: Causes the fault, with a draw in [0, 1) for its random choices; returns a description.
     hurt: Callable[[World, float], str]
-    #: Undoes it, if that takes anything.
+    #: Undoes the fault, if necessary.
     mend: Callable[[World], object] = lambda _world: None
-    #: How long it lasts, from and to.
+    #: Minimum and maximum duration.
     lasts_s: tuple[float, float] = (0.0, 0.0)
 
 
 def kill_worker(world: World, draw: float) -> str:
-    """kill -9 of one worker with all its children."""
+    """Kill one worker and all its children with SIGKILL."""
     while_ = _await_work(world, draw)
     number, chosen = _one_worker(world, draw)
     if chosen.popen.poll() is None:
@@ -55,7 +55,7 @@ def kill_worker(world: World, draw: float) -> str:
 
 
 def kill_all_workers(world: World, draw: float) -> str:
-    """kill -9 of every worker at once."""
+    """Kill all workers at once with SIGKILL."""
     while_ = _await_work(world, draw)
     for worker in world.supervisor.of("worker"):
         if worker.popen.poll() is None:
@@ -64,7 +64,7 @@ def kill_all_workers(world: World, draw: float) -> str:
 
 
 def freeze_worker(world: World, draw: float) -> str:
-    """One worker stands still for longer than its lease; then it goes on, as a zombie."""
+    """Freeze one worker for longer than its lease; afterwards it continues, as a zombie."""
     while_ = _await_work(world, draw)
     number, chosen = _one_worker(world, draw)
     if chosen.popen.poll() is None:
@@ -73,20 +73,20 @@ def freeze_worker(world: World, draw: float) -> str:
 
 
 def thaw_workers(world: World) -> None:
-    """Every worker goes on."""
+    """Let every worker continue."""
     for worker in world.supervisor.of("worker"):
         worker.thaw()
 
 
 def _one_worker(world: World, draw: float) -> tuple[int, Process]:
     workers = world.supervisor.of("worker")
-    # The last digits: the first ones have chosen the state.
+    # Use the last digits, since the first ones choose the state.
     number = int(1_000 * draw) % len(workers)
     return number, workers[number]
 
 
 def _await_work(world: World, draw: float) -> str:
-    """Wait a moment for work of a kind that the draw chooses to be under way; says which."""
+    """Wait briefly until work of a kind that the draw chooses is in progress; return which."""
     state = list(CLAIMED)[int(draw * len(CLAIMED))]
     deadline = time.monotonic() + STRIKE_S
     while time.monotonic() < deadline:
@@ -100,7 +100,7 @@ def _await_work(world: World, draw: float) -> str:
 
 
 def kill_api(world: World, _draw: float) -> str:
-    """kill -9 of the API, with whatever is being uploaded."""
+    """Kill the API with SIGKILL, including running uploads."""
     for process in world.supervisor.of("serve"):
         if process.popen.poll() is None:
             process.kill()
@@ -108,36 +108,36 @@ def kill_api(world: World, _draw: float) -> str:
 
 
 def kill_postgres(world: World, draw: float) -> str:
-    """Postgres ends at once, as by ``pg_ctl stop -m immediate``; its next start recovers."""
+    """Stop Postgres as ``pg_ctl stop -m immediate`` does; it recovers at its next start."""
     while_ = _await_work(world, draw)
     world.postgres.kill()
     return f"stopped at once {while_}"
 
 
 def close_connections(world: World, _draw: float) -> str:
-    """RabbitMQ closes every connection."""
+    """Make RabbitMQ close every connection."""
     return world.rabbitmq.control("close_all_connections", "chaos").strip().lower()
 
 
 def stop_rabbitmq(world: World, _draw: float) -> str:
-    """RabbitMQ is away for a while."""
+    """Stop RabbitMQ for a while."""
     world.rabbitmq.stop()
     return "stopped"
 
 
 def raise_alarm(world: World, _draw: float) -> str:
-    """RabbitMQ runs out of memory: whoever publishes is blocked."""
+    """Raise RabbitMQ's memory alarm, which blocks publishers."""
     world.rabbitmq.control("set_vm_memory_high_watermark", "0.000001")
     return "no memory left"
 
 
 def end_alarm(world: World) -> None:
-    """RabbitMQ has memory again."""
+    """End RabbitMQ's memory alarm."""
     world.rabbitmq.control("set_vm_memory_high_watermark", "0.4")
 
 
 def shuffle(world: World, draw: float) -> str:
-    """What lies in each queue is taken out, and comes back twice and in another order."""
+    """Take all messages out of each queue, and put them back twice in random order."""
     rng, moved = random.Random(draw), 0
     with _channel(world) as channel:
         for queue in world.queues():
@@ -153,7 +153,7 @@ def shuffle(world: World, draw: float) -> str:
 
 
 def stray_messages(world: World, draw: float) -> str:
-    """Every message that there is, of any sessions, twice and in any order: most are too late,
+    """Send every kind of message for random sessions, twice and in random order: most are too late,
     some too early.
     """
     rng = random.Random(draw)
@@ -176,7 +176,7 @@ def stray_messages(world: World, draw: float) -> str:
 
 
 def purge(world: World, _draw: float) -> str:
-    """Every message that waits is lost."""
+    """Lose every waiting message."""
     lost = 0
     with _channel(world) as channel:
         for queue in world.queues():
@@ -185,7 +185,7 @@ def purge(world: World, _draw: float) -> str:
 
 
 def fill_store(world: World, _draw: float) -> str:
-    """The blobs' disk is full."""
+    """Fill the disk of the blob store."""
     world.store.fill()
     return "no room left"
 
@@ -207,7 +207,7 @@ FAULTS = (
         name="rabbitmq-restarted", lane="servers", hurt=stop_rabbitmq, lasts_s=(0.0, 4.0),
         mend=lambda world: world.rabbitmq.start(),
     ),
-    # Up to more than a blocked publisher waits before it gives up.
+    # The maximum exceeds the time that a blocked publisher waits before it gives up.
     Fault(
         name="memory-alarm", lane="servers", hurt=raise_alarm, mend=end_alarm,
         lasts_s=(3.0, 1.3 * broker.BLOCKED_TIMEOUT_S),
@@ -229,13 +229,13 @@ FAULTS = (
 
 
 def impossible(world: World) -> dict[str, str]:
-    """The faults that cannot be injected here, and why."""
+    """Return the faults that cannot be injected here, with the reasons."""
     return {} if world.store.cannot_fill is None else {"blobs-full": world.store.cannot_fill}
 
 
 @contextmanager
 def _channel(world: World) -> Iterator[Any]:
-    """A channel to the private broker."""
+    """Open a channel to the private broker."""
     connection = pika.BlockingConnection(pika.URLParameters(world.settings.amqp_url))
     try:
         yield connection.channel()
@@ -244,7 +244,7 @@ def _channel(world: World) -> Iterator[Any]:
 
 
 def _take_all(channel: Any, queue: str) -> Iterator[tuple[int, Any, bytes]]:
-    """Each message that waits in a queue: its tag, its properties, its body."""
+    """Yield the tag, properties and body of each waiting message of a queue."""
     while True:
         method, properties, body = channel.basic_get(queue)
         if method is None:

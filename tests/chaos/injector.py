@@ -1,4 +1,4 @@
-"""Who injects the faults: which come, when and for how long, drawn from the seed of a run."""
+"""The injector: which faults occur, when and for how long, drawn from the seed of a run."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import psycopg
 from tests.chaos.faults import FAULTS, Fault, impossible
 from tests.chaos.world import World
 
-#: Faults of one lane come one after the other, those of two lanes at once. Between two of a lane
-#: there are so many seconds, from and to: a worker that was killed shall get to work again.
+#: Minimum and maximum seconds between two faults of a lane, so that a killed worker gets to work
+#: again. Faults of one lane occur in sequence, those of different lanes concurrently.
 LANES = {"processes": (4.0, 10.0), "servers": (1.0, 4.0)}
-#: However busy the machine is, a process fails no sooner than some step was done since the last
-#: one did, or so long has passed: else a run would only see processes start.
+#: A process fails only after a step was done since its last failure, or after this many seconds.
+#: Otherwise a run on a busy machine would see nothing but processes starting.
 PROGRESS_S = 15.0
-#: A queue may have no leader yet when RabbitMQ answers again: then it is tried so often.
+#: Attempts of a fault, since a queue may have no leader yet when RabbitMQ answers again.
 TRIES = 5
 TRY_AGAIN_S = 2.0
 DONE = "SELECT count(*) FROM processing_metrics WHERE result = 'done'"
@@ -33,7 +33,7 @@ class Injected:
     """One fault of a run."""
 
     name: str
-    #: From the beginning of the stream, in seconds.
+    #: Seconds since the beginning of the stream.
     at_s: float
     what: str
     lasted_s: float = 0.0
@@ -41,7 +41,7 @@ class Injected:
 
 @dataclass
 class Injector:
-    """Injects faults from its start to its stop, one thread a lane."""
+    """Injects faults between start and stop, with one thread per lane."""
 
     world: World
     seed: int
@@ -49,7 +49,7 @@ class Injector:
     clock: Callable[[], float]
     say: Callable[[str], None]
     injected: list[Injected] = field(default_factory=list)
-    #: What went wrong with the faults themselves: then the run proves nothing.
+    #: Errors of the injection itself, which invalidate the run.
     broken: list[BaseException] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -60,12 +60,12 @@ class Injector:
         ]
 
     def start(self) -> None:
-        """Begin."""
+        """Start injecting."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Mend what is broken now, and end."""
+        """Undo active faults, and stop."""
         self._stopped.set()
         for thread in self._threads:
             thread.join()
@@ -74,7 +74,7 @@ class Injector:
         rng, done = random.Random(f"{self.seed} {lane}"), 0
         try:
             for fault in self._deal(lane, rng):
-                # Drawn in any case, so that the seed decides them all.
+                # Always drawn, so that the seed determines all of them.
                 gap_s, lasts_s = rng.uniform(*LANES[lane]), rng.uniform(*fault.lasts_s)
                 draw = rng.random()
                 if self._stopped.wait(gap_s):
@@ -86,7 +86,7 @@ class Injector:
             self.broken.append(error)
 
     def _await_progress(self, *, beyond: int) -> int:
-        """Wait until more steps than these were done; how many."""
+        """Wait until more than this number of steps are done; return the new number."""
         deadline, done = time.monotonic() + PROGRESS_S, beyond
         while done <= beyond and time.monotonic() < deadline and not self._stopped.wait(0.1):
             with suppress(psycopg.OperationalError):
@@ -94,7 +94,7 @@ class Injector:
         return done
 
     def _deal(self, lane: str, rng: random.Random) -> Iterator[Fault]:
-        """The faults of a lane in random order, again and again: none is left out for long."""
+        """Yield the faults of a lane, reshuffled each round, so that none is missing for long."""
         left_out = impossible(self.world)
         deck = [fault for fault in FAULTS if fault.lane == lane and fault.name not in left_out]
         while True:

@@ -1,4 +1,4 @@
-"""One run, from the quiet one to the verdict."""
+"""One run, from the quiet run to the verdict."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.chaos.world import World, await_ready, world
 from tests.support import accounts, servers
 from tests.support.cluster import eventually
 
-#: The tables that are kept of a run that failed.
+#: The tables to save after a failed run.
 TABLES = ("audio_sessions", "session_spans", "processing_metrics", "noise_models")
 QUIET_S = 240.0
 
 
 @dataclass
 class Report:
-    """What came of a run."""
+    """The results of a run."""
 
     seed: int
     passed: bool = False
@@ -45,9 +45,9 @@ class Report:
     settled_s: float | None = None
     took_s: float = 0.0
     complaints: list[str] = field(default_factory=list)
-    #: Why there was no run at all: a server that cannot be had on this machine.
+    #: Why the run could not start: a server that is not available on this machine.
     unavailable: str | None = None
-    #: Where the logs of a run that failed lie.
+    #: The folder with the logs of a failed run.
     kept: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -56,10 +56,10 @@ class Report:
 
 
 def run(*, seed: int, minutes: float, limit: int | None) -> Report:
-    """Run once. Whatever goes wrong is in the report, and the logs are kept."""
+    """Run once. The report contains all errors; the logs of a failed run are kept."""
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix=f"clamor-chaos-seed-{seed}-"))
-    # The first draw of a seed decides where the blobs lie.
+    # The first draw of a seed chooses the blob store.
     on_s3 = random.Random(seed).random() < 0.5
     report = Report(seed=seed, store="S3 server" if on_s3 else "folder")
     say(f"seed {seed}: blobs in a{'n' if on_s3 else ''} {report.store}, logs in {folder}")
@@ -86,7 +86,7 @@ def run(*, seed: int, minutes: float, limit: int | None) -> Report:
 
 
 def say(line: str) -> None:
-    """Tell the person at the terminal, as it happens."""
+    """Print a line at once."""
     print(line, flush=True)
 
 
@@ -123,7 +123,7 @@ def _through(opened: World, report: Report, *, minutes: float, limit: int | None
 
 
 def _quiet_run(opened: World, distinct: dict[str, Recording]) -> dict[str, verdict.Answer]:
-    """Post each recording once, disturbed by nothing; the answers by file name."""
+    """Post each recording once, without faults; return the answers by file name."""
     started = time.monotonic()
     with httpx.Client(base_url=opened.client.url, timeout=60.0, headers=accounts.bearer()) as http:
         for name, recording in distinct.items():
@@ -138,7 +138,7 @@ def _quiet_run(opened: World, distinct: dict[str, Recording]) -> dict[str, verdi
     states = Counter(answer[0] for answer in expected.values())
     events = sum(len(answer[-1] or ()) for answer in expected.values())
     assert set(states) == {"completed", "partial", "failed"}, states
-    assert events, "nothing was heard: nothing can be compared"
+    assert events, "nothing was detected, so nothing can be compared"
     say(
         f"quiet run: {len(expected)} recordings in {time.monotonic() - started:.1f} s, "
         f"{events} events, {dict(states)}"
@@ -151,7 +151,7 @@ def _not_quiet(reason: str) -> None:
 
 
 def _keep(opened: World) -> None:
-    """Save what tells of a failure before the servers are gone."""
+    """Save logs, keys and tables before the servers are gone."""
     for name, server in (("postgres", opened.postgres), ("rabbitmq", opened.rabbitmq)):
         for log in server.logs():
             if log.exists():

@@ -1,4 +1,4 @@
-"""The blob store of a run: a folder or an S3 server, which can be taken away or filled up."""
+"""The blob store of a run: a folder or an S3 server, which can be made to fail or fill up."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from unittest import mock
 from db.blobs import Blobs
 from tests.support import s3
 
-#: What a disk holds that a run fills up: a few times of what a run stores.
+#: Size of a disk that a run fills up: several times the data that a run stores.
 DISK_BYTES = 256 * 1024 * 1024
 
 
 class Store(ABC):
-    """Where blobs lie, and what can be done to that."""
+    """A blob store, and the faults that it supports."""
 
-    #: What is ``BLOB_URL``.
+    #: The value of ``BLOB_URL``.
     url: str
     #: Why the disk cannot be filled up on this machine; None if it can.
     cannot_fill: str | None
 
     @abstractmethod
     def keys(self) -> set[str]:
-        """Every key that is stored, and what a listing by the product would not show."""
+        """Return every stored key, including those that a listing by the product would not show."""
 
     @abstractmethod
     def take_away(self, draw: float) -> str:
-        """Let every access fail or hang, in a manner that ``draw`` in [0, 1) chooses; which."""
+        """Make every access fail or hang, as ``draw`` in [0, 1) chooses; return a description."""
 
     @abstractmethod
     def bring_back(self) -> None:
         """Undo :meth:`take_away`."""
 
     def fill(self) -> None:
-        """Leave no room."""
+        """Fill up the disk."""
         raise NotImplementedError
 
     def empty(self) -> None:
@@ -48,7 +48,7 @@ class Store(ABC):
 
 
 class FolderStore(Store):
-    """A folder, on a small disk of its own where this process may mount one."""
+    """A folder, on a separate small disk if this process may mount one."""
 
     def __init__(self, home: Path, *, cannot_fill: str | None) -> None:
         self.folder = home / "blobs"
@@ -63,9 +63,8 @@ class FolderStore(Store):
         return {str(path.relative_to(self.folder)) for path in files}
 
     def take_away(self, draw: float) -> str:
-        # Permissions do not bind root, so the folder gives way to a file: reading and writing
-        # fail as they do on a broken disk. An empty folder would be another fault, see
-        # docs/reliability.md.
+        # Permissions do not apply to root, so a file replaces the folder: reads and writes fail as
+        # on a broken disk. An empty folder would be a different fault, see docs/reliability.md.
         self.folder.rename(self._away)
         self.folder.touch()
         return "every access fails"
@@ -98,7 +97,7 @@ class S3Store(Store):
         self._server = server
         self._frozen = False
         self.url = f"s3://{s3.BUCKET}/chaos"
-        self.cannot_fill = "this run's blobs lie on an S3 server"
+        self.cannot_fill = "this run's blobs are on an S3 server"
 
     def keys(self) -> set[str]:
         return set(Blobs(self.url).keys(""))
@@ -120,7 +119,7 @@ class S3Store(Store):
 
 @contextlib.contextmanager
 def folder(home: Path) -> Iterator[FolderStore]:
-    """A store in a folder, on a disk of its own if that can be had."""
+    """Provide a store in a folder, on a separate disk if possible."""
     disk = home / "disk"
     disk.mkdir()
     cannot_fill = _mount(disk)
@@ -133,14 +132,14 @@ def folder(home: Path) -> Iterator[FolderStore]:
 
 @contextlib.contextmanager
 def bucket() -> Iterator[S3Store]:
-    """A store on an S3 server of its own."""
-    # The object store's own library reads the environment, here and in Clamor's processes.
+    """Provide a store on a private S3 server."""
+    # The object store library reads the environment, here and in Clamor's processes.
     with s3.private_s3() as server, mock.patch.dict(os.environ, server.environment):
         yield S3Store(server)
 
 
 def _mount(disk: Path) -> str | None:
-    """Mount a small disk of memory; why that does not work, or None."""
+    """Mount a small disk in memory; return None, or the reason why it failed."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "mounting a small disk takes root on Linux"
     command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "clamor-chaos", str(disk)]

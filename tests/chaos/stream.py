@@ -1,4 +1,4 @@
-"""The recordings of a run, and the client that posts them again and again."""
+"""The recordings of a run, and the client that posts them repeatedly."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from tests.chaos.world import World
 from tests.support import accounts, recordings
 
 RATE_HZ = 16_000
-#: Posts that are under way at once.
+#: Number of concurrent posts.
 POSTERS = 2
-#: So many sessions may be unfinished before the client waits: settling shall stay short.
+#: Most unfinished sessions before the client waits, so that settling stays short.
 BACKLOG = 12
-#: The client waits so long for an answer, and so long before it asks again.
+#: The client's timeout of a response, and its shortest and longest pause before a retry.
 ANSWER_S = 30.0
 RETRY_S = (0.2, 3.0)
-#: When no more faults come, an answer must come within this time.
+#: Once the faults have stopped, a response must arrive within this time.
 GIVE_UP_S = 240.0
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One of the recordings: its bytes, and how often it is posted among the others."""
+    """A recording: its bytes, and how often it is posted relative to the others."""
 
     content: bytes
     share: int
 
 
 def make() -> dict[str, Recording]:
-    """The distinct recordings, by their file names."""
+    """Return the distinct recordings, by file name."""
     demo = recordings.demo()
     noise = np.random.default_rng(5).normal(0, 0.1, 10 * RATE_HZ).astype(np.float32)
-    # More than a minute and ten seconds is more than one span.
+    # Recordings longer than a minute and ten seconds have more than one span.
     two_spans = np.resize(recordings.demo(3)[::3], int(72 * RATE_HZ))
     whole = recordings.encode(noise, rate_hz=RATE_HZ)
     return {
@@ -56,7 +56,7 @@ def make() -> dict[str, Recording]:
         "two-spans.flac": Recording(recordings.encode(two_spans, rate_hz=RATE_HZ), 2),
         "silence.wav": Recording(recordings.encode(0 * noise, rate_hz=RATE_HZ, container="WAV"), 1),
         "broken-off.flac": Recording(whole[: len(whole) * 6 // 10], 1),
-        # What does not even begin as a recording is refused when it is posted.
+        # A file must at least begin like a recording, or else the post is refused.
         "text.wav": Recording(b"RIFF\xff\x07\0\0WAVE" + b"this is not a recording\n" * 50, 1),
         "header-only.flac": Recording(whole[:60], 1),
     }
@@ -65,9 +65,9 @@ def make() -> dict[str, Recording]:
 class Stream:
     """Posts recordings in random order until it is stopped, or has posted ``limit``.
 
-    As a sane client does, it posts again when no answer comes, when the server has an error, or
-    when it is told to wait. A post without an answer may have made a session all the same, so
-    there may be more sessions than recordings.
+    Like any robust client, it retries after a missing response, a server error or a request to
+    wait. A post without a response may still have created a session, so there may be more sessions
+    than recordings.
     """
 
     def __init__(
@@ -84,23 +84,23 @@ class Stream:
             threading.Thread(target=self._run, name=f"poster-{index}", daemon=True)
             for index in range(POSTERS)
         ]
-        #: Recordings that were answered with 202, and tries that were not, by the reason.
+        #: The number of recordings posted, and the number of failed attempts by reason.
         self.posted = 0
         self.tries: dict[str, int] = {}
         self.broken: list[BaseException] = []
 
     def start(self) -> None:
-        """Begin to post."""
+        """Start posting."""
         for thread in self._threads:
             thread.start()
 
     @property
     def done(self) -> bool:
-        """Whether no more will be posted."""
+        """Whether posting has ended."""
         return not any(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
-        """Post what was begun, and end."""
+        """Finish the current posts, and stop."""
         self._stopped.set()
         for thread in self._threads:
             thread.join()
@@ -132,7 +132,7 @@ class Stream:
             return self._deck.pop()
 
     def _await_backlog(self) -> None:
-        """Wait until the workers have caught up; if nobody can tell, wait no longer."""
+        """Wait until the workers have caught up, or until the database is unavailable."""
         while not self._stopped.wait(0.1):
             try:
                 [(unfinished,)] = self._world.rows(UNFINISHED)
@@ -155,7 +155,7 @@ UNFINISHED = (
 def post(
     http: httpx.Client, name: str, content: bytes, *, on_failure: Callable[[str], object]
 ) -> None:
-    """Post a recording until it is answered with 202."""
+    """Post a recording until the response is 202."""
     pause_s, deadline = RETRY_S[0], time.monotonic() + GIVE_UP_S
     while True:
         try:

@@ -1,4 +1,4 @@
-"""What must hold after the faults: read from the tables, the queues and the blob store."""
+"""The checks after the faults, on the tables, the queues and the blob store."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from db.blobs import OWNER
 from services.client import ApiError
 from tests.chaos.world import World
 
-#: The longest that settling may take. Retries grow to minutes in a row that met many faults.
+#: Time limit for settling. Retry delays grow to minutes for rows that met many faults.
 SETTLE_S = 240.0
-#: Between two lines that say what is left.
+#: Seconds between two lines about unfinished work.
 SAID_S = 5.0
-#: Between two messages that have orphaned blobs removed.
+#: Seconds between two messages to remove orphaned blobs.
 CLEAN_UP_S = 5.0
 ORPHAN = "no row names the blob"
 
-#: What the answer to a recording is: all that does not name the session or tell the time.
+#: The answer to a recording: all columns except those with session IDs and times.
 ANSWER = """
     SELECT s.file_name, s.id, s.state, s.problem, s.summary, s.duration_s, s.n_samples,
            s.spans_total, s.spans_finished,
@@ -36,7 +36,7 @@ UNFINISHED = """
     SELECT state, count(*) FROM audio_sessions
     WHERE state NOT IN ('completed', 'partial', 'failed', 'cancelled') GROUP BY state
 """
-#: A span of a cancelled session may stay pending: it is no work.
+#: Spans of cancelled sessions may stay pending, since they are no longer work.
 STRAY_SPANS = """
     SELECT count(*) FROM session_spans p JOIN audio_sessions s ON s.id = p.session_id
     WHERE p.state = 'pending' AND s.state IN ('completed', 'partial', 'failed')
@@ -48,7 +48,7 @@ AGGREGATES = """
     GROUP BY s.id, s.state
     HAVING count(m.id) <> CASE WHEN s.state IN ('completed', 'partial') THEN 1 ELSE 0 END
 """
-#: Every column, of any table, that names a blob.
+#: Every column of any table that names a blob.
 KEY_COLUMNS = """
     SELECT table_name, column_name FROM information_schema.columns
     WHERE table_schema = 'public' AND right(column_name, 4) = '_key' AND data_type = 'text'
@@ -58,17 +58,17 @@ Answer = tuple[Any, ...]
 
 
 def answers(world: World) -> list[tuple[str, str, Answer]]:
-    """The file name, the id and the answer of every session."""
+    """Return the file name, the ID and the answer of every session."""
     return [(name, str(session), tuple(rest)) for name, session, *rest in world.rows(ANSWER)]
 
 
 def settle(world: World, *, say: Callable[[str], None]) -> float:
-    """Wait until nothing is left to do; how long that took, in seconds.
+    """Wait until all work is done; return the seconds that it took.
 
     Raises
     ------
     AssertionError
-        If something is left after `SETTLE_S`; the message says what.
+        If work is left after `SETTLE_S`; the message lists it.
     """
     started = time.monotonic()
     next_said = next_clean_up = 0.0
@@ -77,7 +77,7 @@ def settle(world: World, *, say: Callable[[str], None]) -> float:
             say(f"{time.monotonic() - started:6.1f} s of settling: {'; '.join(complaints)}")
             next_said = time.monotonic() + SAID_S
         if complaints[0].startswith(ORPHAN) and time.monotonic() > next_clean_up:
-            # In an installation the clock sends it, each night.
+            # In an installation the scheduler sends this message each night.
             world.ask(CleanUp(), force=True)
             next_clean_up = time.monotonic() + CLEAN_UP_S
         if time.monotonic() - started > SETTLE_S:
@@ -87,7 +87,7 @@ def settle(world: World, *, say: Callable[[str], None]) -> float:
 
 
 def _unsettled(world: World) -> list[str]:
-    """What is left to do; the cheap questions first, the others once those are answered."""
+    """Return the remaining work; expensive checks run only after the cheap ones pass."""
     try:
         unfinished = [f"{count} sessions {state}" for state, count in world.rows(UNFINISHED)]
         return unfinished or orphans(world) or waiting(world)
@@ -96,7 +96,7 @@ def _unsettled(world: World) -> list[str]:
 
 
 def waiting(world: World) -> list[str]:
-    """The queues that hold messages which no one has answered, dead letters excepted."""
+    """Return the queues with ready or unacknowledged messages, except dead-letter queues."""
     return [
         f"{name}: {ready} ready, {unacked} unacked"
         for name, ready, unacked in _queues(world)
@@ -105,7 +105,7 @@ def waiting(world: World) -> list[str]:
 
 
 def dead_letters(world: World) -> int:
-    """How many messages RabbitMQ gave up."""
+    """Return the number of dead letters."""
     return sum(ready for name, ready, _unacked in _queues(world) if name.endswith(".XQ"))
 
 
@@ -116,7 +116,7 @@ def _queues(world: World) -> list[tuple[str, int, int]]:
 
 
 def orphans(world: World) -> list[str]:
-    """Blobs that no row names, rows that name no blob, and spans that outlived their session."""
+    """Return blobs without rows, rows without blobs, and pending spans of ended sessions."""
     named = {
         key
         for table, column in world.rows(KEY_COLUMNS)
@@ -131,7 +131,7 @@ def orphans(world: World) -> list[str]:
 
 
 def complaints(world: World, expected: Mapping[str, Answer]) -> list[str]:
-    """What does not hold of the answers. All of them are compared exactly, floats too."""
+    """Return all deviations from the expected answers; floats are also compared exactly."""
     found = []
     for name, session, answer in answers(world):
         wanted = expected[name]
@@ -150,7 +150,7 @@ def complaints(world: World, expected: Mapping[str, Answer]) -> list[str]:
 
 
 def _not_answered(world: World) -> list[str]:
-    """Sessions of which the API says something else than the tables."""
+    """Return the sessions for which the API and the tables differ."""
     found = []
     for name, session, answer in answers(world):
         try:
@@ -160,17 +160,17 @@ def _not_answered(world: World) -> list[str]:
             found.append(f"{name}, session {session}: {error}")
             continue
         if told.state != answer[0] or len(events) != len(answer[-1] or ()):
-            found.append(f"{name}, session {session}: the API tells another story: {told}")
+            found.append(f"{name}, session {session}: the API differs from the tables: {told}")
     return found
 
 
 def runs(world: World) -> Counter[str]:
-    """How many runs of steps ended in which way: what the faults have met."""
+    """Return the number of runs of steps by result."""
     return Counter(
         dict(world.rows("SELECT result, count(*) FROM processing_metrics GROUP BY result"))
     )
 
 
 def counted(world: World) -> Counter[str]:
-    """How many sessions ended in which state."""
+    """Return the number of sessions by state."""
     return Counter(answer[0] for _name, _session, answer in answers(world))

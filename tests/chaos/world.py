@@ -1,4 +1,4 @@
-"""What a run consists of: its own servers, an API, workers, and somebody who restarts them."""
+"""The environment of a run: private servers, an API, workers, and a supervisor."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from tests.support import accounts, servers
 from tests.support.cluster import START_S, Cluster, Process, eventually
 
 WORKERS = 2
-#: Short, so that a run sees many leases end; renewed three times as often, which a busy machine
-#: still manages.
+#: Short, so that many leases expire in a run; renewals are three times as frequent, which a busy
+#: machine still manages.
 LEASE_S = 3.0
 RECOVERY_S = 0.5
-#: Far more claims than by default: a run kills a worker every few seconds, and what is looked for
-#: is work that is lost, not work that was given up as a poison because it met five kills.
+#: Far more than the default: a run kills a worker every few seconds and checks for lost work, not
+#: for work that was given up as poisonous after five kills.
 MAX_ATTEMPTS = 50
-#: Longer than any step of a run takes on a busy machine.
+#: Longer than any step of a run on a busy machine.
 DEADLINE_S = 15.0
 #: Longer than any post of a run waits for its row.
 ORPHAN_S = 20.0
 
 
 class Supervisor:
-    """Starts a process again as soon as it has died, as Kubernetes does."""
+    """Restarts processes as soon as they die, as Kubernetes does."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -47,7 +47,7 @@ class Supervisor:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
-        #: How often each command was started again.
+        #: Number of restarts of each command.
         self.restarts: Counter[str] = Counter()
 
     def add(self, *arguments: str) -> Process:
@@ -58,16 +58,16 @@ class Supervisor:
         return process
 
     def of(self, command: str) -> list[Process]:
-        """The processes that run a command now."""
+        """Return the current processes of a command."""
         with self._lock:
             return [process for arguments, process in self._running if arguments[0] == command]
 
     def start(self) -> None:
-        """Begin to look after what was added."""
+        """Start supervising the added processes."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the dead lie from now on."""
+        """Stop restarting processes."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -85,7 +85,7 @@ class Supervisor:
 class World:
     """Everything that a run may look at and break."""
 
-    #: Logs, and what else tells what happened.
+    #: Logs and other evidence.
     folder: Path
     settings: Settings
     postgres: servers.PrivatePostgres
@@ -95,21 +95,21 @@ class World:
     client: Client
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        """The answer of Postgres; raises :class:`psycopg.OperationalError` while it is away."""
+        """Query Postgres; raise :class:`psycopg.OperationalError` while it is unavailable."""
         with psycopg.connect(self.settings.database_url, autocommit=True) as connection:
             return connection.execute(query.encode(), parameters).fetchall()
 
     def queues(self) -> list[str]:
-        """The queues that bear work."""
+        """Return the queues of work messages."""
         prefix = self.settings.queue_prefix
         return sorted({messages.queue_name(nudge, prefix=prefix) for nudge in messages.ALL})
 
     def table(self, table: str, columns: str) -> list[Any]:
-        """Every row of a table."""
-        return self.rows(f"SELECT {columns} FROM {table}")  # noqa: S608  (names of our own)
+        """Return every row of a table."""
+        return self.rows(f"SELECT {columns} FROM {table}")  # noqa: S608  (trusted names)
 
     def ask(self, nudge: messages.Nudge, **options: Any) -> None:
-        """Ask for a run of a periodic job, as an operator does."""
+        """Request a run of a periodic job, as an operator does."""
         store = Store(self.settings.database_url, pool_size=1)
         with store.transaction() as db:
             job_run_queries.add_run(
@@ -119,7 +119,7 @@ class World:
         self.send(nudge)
 
     def send(self, *nudges: messages.Nudge) -> None:
-        """Send messages, as the product does."""
+        """Send messages, as Clamor does."""
         sending = broker.setup(self.settings)
         try:
             for nudge in nudges:
@@ -130,7 +130,7 @@ class World:
 
 @contextmanager
 def world(folder: Path, *, on_s3: bool) -> Iterator[World]:
-    """Start everything, and end all of it."""
+    """Start all servers and processes, and stop them at the end."""
     with ExitStack() as stack:
         postgres = stack.enter_context(servers.private_postgres())
         rabbitmq = stack.enter_context(servers.private_rabbitmq())
@@ -151,7 +151,7 @@ def world(folder: Path, *, on_s3: bool) -> Iterator[World]:
         cluster = stack.enter_context(Cluster(settings, folder))
         cluster.env |= {
             "CLAMOR_ORPHAN_S": str(settings.orphan_s),
-            # What is marked is removed by the same run.
+            # Marked orphans are removed in the same run.
             "CLAMOR_KEEP_ORPHANS_DAYS": "1e-9",
         }
         supervisor = Supervisor(cluster)
@@ -181,7 +181,7 @@ def _works(worker: Process) -> bool:
 
 
 def await_ready(world: World) -> None:
-    """Wait until the API answers and every worker works."""
+    """Wait until the API answers and every worker is ready."""
 
     def api() -> bool:
         try:

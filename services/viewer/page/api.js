@@ -1,14 +1,14 @@
-// The API, called with the key of this tab.
+// Requests to the API with the key of this tab.
 
-/** Why a request failed: the problem that the API answered, or that there was no answer (status 0). */
+/** A failed request: the problem in the response, or status 0 without a response. */
 export class Refusal extends Error {
   constructor(status, problem, retryAfter = null) {
     super(problem.detail || problem.title || `The server answered with ${status}`);
     this.status = status;
-    this.title = problem.title || "The server cannot answer";
-    /** The name of the kind of problem, as in `/problems/{name}`; null without one. */
+    this.title = problem.title || "The request failed";
+    /** The name of the problem, as in `/problems/{name}`, or null. */
     this.kind = /^\/problems\/([a-z-]+)$/.exec(problem.type)?.[1] ?? null;
-    /** After how many seconds another try may help; null unless the server says so. */
+    /** Seconds of the Retry-After header, or null. */
     this.retryAfter_s = /^\d+$/.test(retryAfter ?? "") ? Number(retryAfter) : null;
   }
 
@@ -25,7 +25,7 @@ export class Api {
     this.#key = key;
   }
 
-  /** The response to a GET; raises a Refusal unless it is a good one. */
+  /** Return the response to a GET; throw a Refusal unless it succeeded. */
   get(path, signal) {
     return this.#fetch(path, { signal });
   }
@@ -36,11 +36,11 @@ export class Api {
       return await response.json();
     } catch (error) {
       if (signal?.aborted) throw error;
-      throw new Refusal(0, { detail: "The answer broke off, or is not JSON" });
+      throw new Refusal(0, { detail: "The response is incomplete or not JSON" });
     }
   }
 
-  /** The same where there may be nothing: null then. */
+  /** Return the JSON response to a GET, or null if there is nothing (yet): 404 or 409. */
   async jsonOrNull(path, signal) {
     try {
       return await this.json(path, signal);
@@ -50,7 +50,7 @@ export class Api {
     }
   }
 
-  /** All items of a list, page by page. */
+  /** Return all items of a list, fetched page by page. */
   async all(path, signal) {
     const items = [];
     let cursor = null;
@@ -63,7 +63,7 @@ export class Api {
     return items;
   }
 
-  /** The JSON answer to a POST of JSON. */
+  /** Return the JSON response to a POST of JSON. */
   async post(path, body, signal) {
     const headers = { "Content-Type": "application/json" };
     const response = await this.#fetch(
@@ -72,7 +72,7 @@ export class Api {
   }
 
   /**
-   * The JSON answer to a POST of a file. `onProgress` gets the bytes sent so far: only
+   * Return the JSON response to a POST of a file. `onProgress` gets the bytes sent so far: only
    * XMLHttpRequest reports them.
    */
   send(path, file, { headers, onProgress, signal }) {
@@ -90,8 +90,8 @@ export class Api {
         else reject(new Refusal(request.status, answer, request.getResponseHeader("Retry-After")));
       });
       request.addEventListener("error", () => reject(new Refusal(0, {
-        title: "The upload broke off",
-        detail: "Check that the server is running and that the file is still there",
+        title: "The upload was interrupted",
+        detail: "Check that the server is running and that the file still exists",
       })));
       request.addEventListener("abort", () => reject(signal.reason));
       signal.addEventListener("abort", () => request.abort(), { once: true });
@@ -111,7 +111,8 @@ export class Api {
       });
     } catch (error) {
       if (signal?.aborted) throw error;
-      throw new Refusal(0, { title: "The server does not answer", detail: "Is it running?" });
+      throw new Refusal(
+        0, { title: "The server does not respond", detail: "Check that it is running" });
     }
     if (response.ok) return response;
     const problem = read(await response.text());
@@ -119,7 +120,7 @@ export class Api {
   }
 }
 
-/** The object that JSON describes; an empty one for anything else, such as a proxy's page. */
+/** Parse a JSON object; return an empty one for anything else, such as a proxy's page. */
 function read(text) {
   try {
     return Object(JSON.parse(text));

@@ -3,7 +3,7 @@
 import { swatch } from "./styles.js";
 import { clock, count, level, percent, typeName } from "./text.js";
 
-/** Rows that are drawn at once; more are there for who asks. */
+/** Rows drawn at once; a button shows more. */
 const ROWS = 200;
 
 const COLUMNS = [
@@ -30,7 +30,7 @@ export class EventTable {
   #chosen = null;
   #reference = "";
 
-  /** `ids` finds elements; `onSeek` is told an event; `onFilter` those that are shown. */
+  /** `ids` finds elements; `onSeek` gets the chosen event, `onFilter` the events shown. */
   constructor(ids, onSeek, onFilter) {
     this.#ids = ids;
     this.#onSeek = onSeek;
@@ -47,12 +47,12 @@ export class EventTable {
       const first = this.#rows.size;
       this.#most += ROWS;
       this.#draw();
-      // The button is further down now, or gone: go on where the new rows begin.
+      // The button has moved down or is gone: focus the first new row.
       ids("rows").rows[first]?.querySelector("button").focus();
     });
   }
 
-  /** Show events; `reference` is what their levels refer to. */
+  /** Show events; `reference` is the reference of their levels. */
   show(events, styles, reference) {
     this.#events = events;
     this.#reference = reference;
@@ -65,7 +65,7 @@ export class EventTable {
     this.#draw();
   }
 
-  /** Point out one event; none with null. */
+  /** Highlight one event, or none if null. */
   choose(event) {
     this.#chosen = event;
     for (const [each, row] of this.#rows) row.classList.toggle("chosen", each === event);
@@ -108,7 +108,7 @@ export class EventTable {
     button.textContent = column.name;
     button.addEventListener("click", () => {
       const again = this.#order.column === index;
-      // Of numbers the greatest are wanted first, of times and names the least.
+      // Numbers start in descending order, times and names in ascending order.
       this.#order = { column: index, falling: again ? !this.#order.falling : Boolean(column.number) };
       this.#sortedBy();
       this.#draw();
@@ -152,7 +152,7 @@ export class EventTable {
     meter.value = event.confidence;
     meter.setAttribute("aria-hidden", "true");
     confidence.append(percent(event.confidence), meter);
-    // One listener: a press of the button, by mouse or by Enter, is a click on its row too.
+    // One listener suffices: clicks and Enter on the button bubble to its row.
     row.addEventListener("click", () => this.#onSeek(event));
     return row;
   }

@@ -1,7 +1,7 @@
-// The filters of the list of sessions: fields of a form, and parameters of the address.
+// The filters of the list of sessions: form fields and query parameters.
 //
-// The address is the truth, so that a list can be reloaded, kept as a bookmark and sent to others.
-// Its parameters are those of GET /v1/sessions, and go there unchanged: the API refuses bad ones.
+// The URL is the source of truth, so that a list can be reloaded, bookmarked and shared. Its
+// parameters are those of GET /v1/sessions and are passed on unchanged: the API validates them.
 
 import { sentence, typeName } from "./text.js";
 
@@ -18,9 +18,9 @@ const SORTS = {
   finished_at: "Finished, earliest first",
 };
 const LIMITS = ["10", "25", "50", "100"];
-/** What holds without a parameter, so that the address need not say it. */
+/** Default values, which are left out of the URL. */
 const USUAL = { sort: "-created_at", limit: "25" };
-/** What orders and divides the list, but leaves nothing out of it. */
+/** Parameters that order and page the list, but exclude nothing. */
 const ARRANGING = new Set(["sort", "limit", "cursor"]);
 
 /** One line of text. */
@@ -28,12 +28,12 @@ const TEXT = {
   read: (field) => [field.value.trim()].filter(Boolean),
   write: (field, [value = ""]) => { field.value = value; },
 };
-/** A share of 1, shown in percent. */
+/** A fraction of 1, shown in percent. */
 const SHARE = {
   read: (field) => [field.value].filter(Boolean).map((value) => rounded(value / 100)),
   write: (field, [value = ""]) => { field.value = value && rounded(value * 100); },
 };
-/** A moment, shown by the clock of this browser. */
+/** A time, shown in the browser's time zone. */
 const TIME = {
   read: (field) => [field.value].filter(Boolean).map((value) => new Date(value).toISOString()),
   write: (field, [value = ""]) => {
@@ -70,10 +70,10 @@ const FIELDS = {
 
 export class Filters {
   #ids;
-  /** The address that the fields stand for. */
+  /** The query that the fields show. */
   #shown = null;
 
-  /** `onChange` is called when other sessions are asked for. */
+  /** `onChange` is called when the filters change. */
   constructor(ids, onChange) {
     this.#ids = ids;
     ids("filter-state").replaceChildren(
@@ -96,7 +96,7 @@ export class Filters {
       });
     }
     addEventListener("popstate", () => {
-      // A link within the page changes the address, too, but no filter.
+      // A link within the page also changes the URL, but no filter.
       if (location.search !== this.#shown) onChange();
     });
   }
@@ -108,7 +108,7 @@ export class Filters {
     return query;
   }
 
-  /** How many filters leave sessions out. */
+  /** The number of active filters. */
   get number() {
     const names = new URLSearchParams(location.search).keys();
     return new Set([...names].filter((name) => !ARRANGING.has(name))).size;
@@ -118,12 +118,12 @@ export class Filters {
     return !this.query.has("cursor");
   }
 
-  /** Whether the browser's entry before this one is the page before this one. */
+  /** Whether the previous entry of the browser's history is the previous page of the list. */
   get hasPrevious() {
     return (history.state?.depth ?? 0) > 0;
   }
 
-  /** Fill the fields from the address. */
+  /** Fill the fields from the URL. */
   show() {
     this.#shown = location.search;
     const query = new URLSearchParams(location.search);
@@ -135,7 +135,7 @@ export class Filters {
     if (number) this.#ids("filter-box").open = true;
   }
 
-  /** Offer noise types to choose from. */
+  /** Set the noise types to choose from. */
   offer(noiseTypes) {
     const field = this.#ids("filter-noise_type");
     const chosen = CHOICE.read(field);
@@ -144,7 +144,7 @@ export class Filters {
     CHOICE.write(field, chosen);
   }
 
-  /** Ask for the page at a cursor; for the first one with null. */
+  /** Go to the page at a cursor, or to the first page if null. */
   turn(cursor) {
     const query = new URLSearchParams(location.search);
     query.delete("cursor");
@@ -170,7 +170,7 @@ export class Filters {
   }
 }
 
-/** The values of a parameter that have to stand in the address. */
+/** Return the values of a parameter that differ from its default. */
 function unusual(name, values) {
   return values.filter((value) => value !== USUAL[name]);
 }
@@ -179,7 +179,7 @@ function option(name, values) {
   return new Option(name, JSON.stringify(values));
 }
 
-/** A number without the last digits that arithmetic in binary brings. */
+/** Round a number to hide binary rounding errors. */
 function rounded(number) {
   return String(Number(Number(number).toPrecision(12)));
 }

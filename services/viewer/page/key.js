@@ -1,4 +1,4 @@
-// The API key of this tab: asked for once, shared by all pages, and forgotten with the tab.
+// The API key of this tab: entered once, shared by all pages, and forgotten with the tab.
 
 import { closed } from "./text.js";
 
@@ -9,7 +9,7 @@ export class KeyForm {
   #onOpen;
   #onForget;
 
-  /** `onOpen` gets a key and returns a promise; `onForget` removes all that a key has shown. */
+  /** `onOpen` gets a key and returns a promise; `onForget` removes all data shown for a key. */
   constructor(ids, { onOpen, onForget }) {
     this.#ids = ids;
     this.#onOpen = onOpen;
@@ -28,10 +28,10 @@ export class KeyForm {
     this.#open(kept);
   }
 
-  /** Ask for another key if a request failed because of this one; returns whether it did. */
+  /** Ask for another key if a request failed because of this one; return whether it did. */
   replace(error) {
     if (error.status !== 401 && error.status !== 403) return false;
-    const what = error.status === 401 ? "The key was not taken" : "The key does not allow this";
+    const what = error.status === 401 ? "The key was not accepted" : "The key does not allow this";
     this.#ask(`${what}: ${closed(error.message)}`);
     return true;
   }
@@ -43,7 +43,7 @@ export class KeyForm {
     field.value = "";
     sessionStorage.setItem(KEY, key);
     await this.#open(key);
-    // The field that had the focus is gone, unless a key is asked for again.
+    // The focused field is gone, unless the form is shown again.
     if (this.#ids("key-form").hidden) this.#ids("title").focus();
   }
 

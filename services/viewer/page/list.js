@@ -5,12 +5,12 @@ import { Filters } from "./filters.js";
 import { clock, closed, count, moment, sentence, typeName } from "./text.js";
 import { isFinished, pause } from "./watch.js";
 
-/** How soon a page is asked for again while a session on it is unfinished. */
+/** Pause between two loads of a page with unfinished sessions. */
 const PAUSE_MS = 3000;
-/** Noise types that a row names. */
+/** Most noise types to name in a row. */
 const TYPES = 3;
 
-/** Which session the cells of a row show, as JSON. */
+/** The session that each row shows, as JSON. */
 const filled = new WeakMap();
 
 export class SessionList {
@@ -24,7 +24,7 @@ export class SessionList {
   #rows = new Map();
   #next = null;
 
-  /** `onWell` is called after each answer, `onTrouble` with each Refusal. */
+  /** `onWell` is called after each success, `onTrouble` with each Refusal. */
   constructor(ids, { onWell, onTrouble }) {
     this.#ids = ids;
     this.#onWell = onWell;
@@ -35,7 +35,7 @@ export class SessionList {
     ids("previous-page").addEventListener("click", () => history.back());
   }
 
-  /** Show the sessions that a key may see, until the signal ends it. */
+  /** Show the sessions that a key may see, until the signal aborts. */
   async open(api, signal) {
     this.#api = api;
     this.#signal = signal;
@@ -49,7 +49,7 @@ export class SessionList {
     this.load();
   }
 
-  /** Ask for the page that the address stands for, and again while something on it goes on. */
+  /** Load the page that the URL names, and again while a session on it is unfinished. */
   async load() {
     if (!this.#signal || this.#signal.aborted) return;
     this.#asking.abort();
@@ -65,7 +65,7 @@ export class SessionList {
     } catch (error) {
       if (signal.aborted) return;
       again = error.isPassing;
-      // What was shown for other filters would pass for the answer to these.
+      // Rows of other filters could be mistaken for results of these.
       if (error.status === 400) this.#clear();
       this.#onTrouble(error);
     }
@@ -88,7 +88,7 @@ export class SessionList {
       names.add("unclassified").delete("background");
       this.#filters.offer([...names].sort());
     } catch {
-      // Without models the list can still be filtered by all else; its own requests say what is wrong.
+      // The list works without these choices, and its own requests report errors.
     }
   }
 
@@ -101,7 +101,7 @@ export class SessionList {
 
   #turn(cursor) {
     this.#filters.turn(cursor);
-    // The button may be gone on the next page: the table's heading stays.
+    // The button may be gone on the next page, but the heading stays.
     this.#ids("list-title").focus();
     this.load();
   }
@@ -113,7 +113,7 @@ export class SessionList {
       [session.id, fill(this.#rows.get(session.id) ?? element("tr"), session)]));
     this.#rows = rows;
     this.#ids("rows").replaceChildren(...rows.values());
-    // A row that is moved loses the focus of what is in it.
+    // Moving a row removes the focus from its contents.
     if (focused?.isConnected) focused.focus();
     this.#ids("sessions").hidden = !items.length;
     this.#showEmpty(!items.length);
@@ -129,20 +129,20 @@ export class SessionList {
 
   #showEmpty(isEmpty) {
     this.#ids("empty").hidden = !isEmpty;
-    // Who sees the note need not read the same above it.
+    // The note below shows the same text: keep this one for screen readers.
     this.#ids("list-status").classList.toggle("unseen", isEmpty);
     const isWhole = !this.#filters.number && this.#filters.isFirstPage;
     this.#ids("empty-clear").hidden = isWhole;
     this.#ids("empty-title").textContent = isWhole
-      ? "There are no sessions yet." : "No session is like this.";
+      ? "There are no sessions yet." : "No sessions match these filters.";
     this.#ids("empty-detail").textContent = isWhole
       ? "Choose recordings above, or drop them on this page. Each becomes a session in this list."
-        + " Programs send theirs by POST /v1/sessions: see the API reference."
+        + " Programs use POST /v1/sessions: see the API reference."
       : "Change the filters, or clear them to see all sessions.";
   }
 }
 
-/** Give a row the cells of a session. What stands in them already is left alone. */
+/** Fill a row with the cells of a session, unless it already shows them. */
 function fill(row, session) {
   const key = JSON.stringify(session);
   if (filled.get(row) === key) return row;
@@ -176,7 +176,7 @@ function state(session) {
   return [element("span", {}, `${sentence(session.stage)}, ${session.percent} %`), bar];
 }
 
-/** How many events were heard, and of which types most. */
+/** Return the number of events and their most frequent types. */
 function noise({ summary }) {
   if (!summary) return "";
   const types = Object.entries(summary.noise_types)

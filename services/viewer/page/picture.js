@@ -1,10 +1,10 @@
-// The picture of a session, all of it over one axis of time: a row for each noise type, the
-// spectrogram, and the level.
+// The picture of a session, over one time axis: a row for each noise type, the spectrogram, and the
+// level.
 
 import { definitions, svg } from "./styles.js";
 import { clock, count, decibels, percent, typeName } from "./text.js";
 
-/** What the spectrogram shows: see actors/science/spectrogram.py. */
+/** The frequency range of the spectrogram: see actors/science/audio_io/spectrogram.py. */
 const LOWEST_HZ = 40;
 const HIGHEST_HZ = 8000;
 const FREQUENCIES_HZ = [50, 100, 200, 500, 1000, 2000, 5000];
@@ -13,14 +13,14 @@ const ROW = 24;
 const GAP = 14;
 const RIGHT = 8;
 const NARROW = 640;
-/** Pixels that an event must have for a frame; and the height of the mark that it has otherwise. */
+/** Narrowest event, in pixels, to draw as a frame; and the height of the mark drawn otherwise. */
 const NARROWEST = 8;
 const MARK = 14;
 const TIME_STEPS_S = [
   0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400,
 ];
 const LEVEL_STEPS_DB = [2, 5, 10, 20, 40];
-/** Levels below this are not worth the room; silence is drawn as a gap. */
+/** Lowest level that extends the axis; silence is drawn as a gap. */
 const LOWEST_DBFS = -110;
 
 export class Picture {
@@ -33,7 +33,7 @@ export class Picture {
   #head = null;
   #drawn = new Map();
 
-  /** `onSeek` is told seconds, and the event that was pointed at if it was one. */
+  /** `onSeek` gets the seconds, and the event under the pointer, if any. */
   constructor(root, name, onSeek) {
     this.#root = root;
     this.#name = name;
@@ -47,13 +47,13 @@ export class Picture {
     this.#draw();
   }
 
-  /** Show a recording: its duration, missing seconds, events, their styles, and its levels. */
+  /** Show a recording's duration, missing seconds, events with their styles, and levels. */
   show(state) {
     this.#state = state;
     this.#draw();
   }
 
-  /** Where the player is, in seconds. */
+  /** Move the playhead to a position in seconds. */
   set position(seconds) {
     if (!this.#head) return;
     const x = this.#place.x(seconds);
@@ -63,7 +63,7 @@ export class Picture {
     }
   }
 
-  /** Point out one event; none with null. */
+  /** Highlight one event, or none if null. */
   choose(event) {
     for (const [each, groups] of this.#drawn) {
       for (const group of groups) group.classList.toggle("chosen", each === event);
@@ -99,10 +99,10 @@ export class Picture {
       ...this.#playhead(height - 24),
     );
     this.#name.textContent = `Spectrogram and level of ${clock(duration)} of sound with ${
-      count(events.length, "event")}, which the table below lists.`;
+      count(events.length, "event")}, listed in the table below.`;
   }
 
-  /** A row for each type, with a bar for each of its events. */
+  /** Draw a row for each type, with a bar for each of its events. */
   #rows(place, { narrow, events, styles }) {
     const names = [...styles.keys()];
     const labels = names.map((name, index) => {
@@ -144,7 +144,7 @@ export class Picture {
       const style = styles.get(event.noise_type);
       const { from, length } = this.#stretch(event);
       const box = { x: from, y: y + 2, width: length, height: height - 4, rx: 2 };
-      // A frame around what is narrower than its own lines would hide it: a mark on top does not.
+      // A frame would hide an event narrower than its lines; a mark at the top does not.
       const parts = length < NARROWEST
         ? [svg("rect", { ...box, height: MARK, class: "mark", fill: style.colour })]
         : [
@@ -153,7 +153,7 @@ export class Picture {
             ...box, class: "box", stroke: style.colour, "stroke-dasharray": style.dashes,
           }),
         ];
-      // Letters that would lie on one another say nothing; the rows say it then.
+      // Overlapping letters would be illegible; the rows above show the types then.
       if (from >= free) {
         parts.push(text(style.code, from + 3, y + (length < NARROWEST ? MARK : 0) + 15, "code"));
         free = from + 14;
@@ -166,11 +166,11 @@ export class Picture {
     ];
   }
 
-  /** LAeq and LAFmax of each second, with the events behind them. */
+  /** Draw LAeq and LAFmax of each second, with the events behind them. */
   #level(place, { levels, events, styles }) {
     const { x, y, width, height } = place;
     const frame = svg("rect", { x, y, width, height, class: "frame" });
-    if (!levels) return [frame, text("levels come at the end", x + 10, y + 20, "axis")];
+    if (!levels) return [frame, text("levels are available at the end", x + 10, y + 20, "axis")];
     const series = pooled(levels.series, Math.max(1, Math.floor(width)));
     const heard = [...series.laeq_db, ...series.lafmax_db].filter((db) => db !== null);
     const floor = levels.calibration_db === null ? LOWEST_DBFS : LOWEST_DBFS + 120;
@@ -271,12 +271,12 @@ export class Picture {
   }
 }
 
-/** Where the axis of time ends: with what is missing behind the end, of which not too much. */
+/** Return the end of the time axis, including missing parts after the end, within limits. */
 export function endOf(duration, missing) {
   return Math.max(0.1, Math.min(Math.max(duration, ...missing.map((part) => part.end_s)), 2 * duration));
 }
 
-/** Levels in at most so many steps: the mean power of each, and the highest maximum. */
+/** Reduce levels to at most `most` steps: the mean power and the highest maximum of each. */
 function pooled({ step_s, laeq_db, lafmax_db }, most) {
   const each = Math.ceil(laeq_db.length / most);
   if (each <= 1) return { step_s, laeq_db, lafmax_db };
@@ -297,7 +297,7 @@ function pooled({ step_s, laeq_db, lafmax_db }, most) {
   };
 }
 
-/** Each value as long as it holds; a gap where there is none. */
+/** Return a path with a step for each value, and gaps for null. */
 function staircase(values, step_s, x, y, duration) {
   let path = "";
   let open = false;

@@ -1,9 +1,9 @@
-// The recording's sound, and where one is in it. Without sound (the browser cannot play the
-// container, or has not got it yet) one can still move about.
+// The recording's sound and the playback position. Seeking also works without sound (if the browser
+// cannot play the container, or has not loaded it yet).
 
 const STEP_S = 5;
 const PAGE_S = 30;
-/** A control that does something of its own with the space bar. */
+/** Controls that handle the space bar themselves. */
 const CONTROLS = "button, input, select, textarea, a, summary, [role=region]";
 
 export class Player {
@@ -15,7 +15,7 @@ export class Player {
   #hasSound = false;
   #still = matchMedia("(prefers-reduced-motion: reduce)");
 
-  /** `onMove` is told each new position; `onTrouble` that the browser cannot play the sound. */
+  /** `onMove` gets each new position; `onTrouble` is called if the sound cannot be played. */
   constructor({ audio, slider, button, onMove, onTrouble }) {
     this.#audio = audio;
     this.#slider = slider;
@@ -89,7 +89,7 @@ export class Player {
   #tell() {
     const playing = !this.#audio.paused;
     this.#button.textContent = playing ? "Pause" : "Play";
-    // Smoothly, unless that is unwelcome: the player itself tells four times a second.
+    // Move smoothly unless reduced motion is preferred; timeupdate fires only four times a second.
     if (playing && !this.#still.matches) requestAnimationFrame(() => this.#follow());
   }
 

@@ -1,15 +1,15 @@
-// What can be done about a refusal, in the words of the API's own documentation.
+// Remedies for refusals, from the API's documentation.
 
 let remedies = null;
 
-/** The advice for a Refusal; empty if there is none. It is fetched with the first refusal. */
+/** Return the remedy for a Refusal, or "". All remedies are fetched with the first refusal. */
 export async function remedyOf(refusal) {
   if (refusal.kind === null) return "";
   try {
     remedies ??= fetch("/page/remedies.json").then((response) => response.json());
     return (await remedies)[refusal.kind] ?? "";
   } catch {
-    // The server is away: the next refusal asks again.
+    // The server is unreachable: retry with the next refusal.
     remedies = null;
     return "";
   }

@@ -1,7 +1,7 @@
-// The report of a day: asked for, waited for, and offered as a file.
+// The report of a day: requested, awaited, and offered as a download.
 //
-// A report needs the key with its request, so that no plain link leads to it; and a page that this
-// one opened from its memory would have this page's policy, which forbids the report's own style.
+// A report's request needs the key, so a plain link cannot open it. A page opened from this page's
+// memory would inherit its content security policy, which forbids the report's inline style.
 
 import { Refusal } from "./api.js";
 import { say } from "./dom.js";
@@ -42,7 +42,7 @@ export class Reports {
     const signal = this.#signal;
     this.#ids("report-make").disabled = true;
     this.#offer(null);
-    say(this.#ids("report-status"), "The report is being made.");
+    say(this.#ids("report-status"), "The report is being created.");
     try {
       let report = await this.#api.post("/v1/reports", { day, time_zone: ZONE }, signal);
       while (report.state === "pending") {
@@ -83,7 +83,7 @@ export class Reports {
   }
 }
 
-/** A day as it is by the clock of this browser: YYYY-MM-DD. */
+/** Return a day in the browser's time zone as YYYY-MM-DD. */
 function localDay(date) {
   return [date.getFullYear(), date.getMonth() + 1, date.getDate()]
     .map((number) => String(number).padStart(2, "0")).join("-");

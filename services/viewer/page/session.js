@@ -1,4 +1,4 @@
-// The page of one session: who asks, what is told, and what becomes of it.
+// The page of one session: sign-in, progress, and results.
 
 import { Api, Refusal } from "./api.js";
 import { ids, say } from "./dom.js";
@@ -13,12 +13,12 @@ import {
 import { hideTrouble, showTrouble } from "./trouble.js";
 import { isFinished, watch } from "./watch.js";
 
-/** What becomes of a recording that is not kept as it came. */
+/** Descriptions of the privacy settings that change the recording. */
 const PRIVACY = {
   mute: "speech in the recording is replaced by noise",
   discard_audio: "the recording is removed when the session ends",
 };
-/** A recording up to this size is fetched without being asked for: it is held in memory. */
+/** Recordings up to this size are fetched automatically; they are held in memory. */
 const SOUND_BYTES = 50_000_000;
 const SPECTROGRAM = "Spectrogram: lighter is louder, down to 75 dB below the loudest.";
 const DECODED = new Set(["detecting", "aggregating", "completed", "partial"]);
@@ -32,7 +32,7 @@ let levels = null;
 let shown = [];
 let styles = new Map();
 let chosen = null;
-/** What has been asked for: each is asked for once. */
+/** Names of the files that have been requested, so that each is requested once. */
 let asked = new Set();
 let urls = [];
 
@@ -49,8 +49,8 @@ const player = new Player({
     readOut(seconds);
   },
   onTrouble: () => soundNote(
-    `This browser cannot play this recording (${session.container ?? "of an unknown kind"}).`
-      + " All the rest works, and it can be downloaded."),
+    `This browser cannot play this recording (${session.container ?? "unknown format"}).`
+      + " You can download it, and all other functions work."),
 });
 const table = new EventTable(ids, (event) => {
   choose(event);
@@ -67,7 +67,7 @@ ids("fetch-sound").addEventListener("click", () => fetchSound());
 
 keyForm.open();
 
-/** Show the session as the holder of a key may see it, and follow it to its end. */
+/** Show the session with a key, and follow it until it has finished. */
 async function open(key) {
   reset();
   const { signal } = opened;
@@ -76,7 +76,7 @@ async function open(key) {
     show(await api.json(path, signal));
     if (!isFinished(session)) {
       for await (const next of watch(api, path, signal, () => showTrouble(
-        ids, "The server does not answer", "It is asked again every few seconds."))) {
+        ids, "The server does not respond", "Retrying every few seconds."))) {
         show(next);
       }
     }
@@ -86,7 +86,7 @@ async function open(key) {
   }
 }
 
-/** Begin anew: nothing of what another key was shown stays. */
+/** Reset the page: remove everything that was shown for another key. */
 function reset() {
   opened.abort();
   opened = new AbortController();
@@ -112,8 +112,8 @@ function refuse(error) {
   ids("progress").hidden = true;
   if (keyForm.replace(error)) return;
   if (error.status === 404) {
-    showTrouble(ids, "There is no such session", "It is not there, or it belongs to another user"
-      + " than this key. Another key may show it.");
+    showTrouble(ids, "Session not found", "It does not exist, or it belongs to another user."
+      + " Another key may give access to it.");
   } else {
     showTrouble(ids, error.title, closed(error.message), { again: true });
   }
@@ -140,9 +140,9 @@ function show(next) {
     player.duration = session.duration_s;
     draw();
   }
-  // Before a recording is recognised its media type says nothing to a player.
+  // Before a recording's format is recognised, its media type is useless to a player.
   const isHere = session.size_bytes !== null;
-  // With privacy nothing of the recording is served before the end.
+  // With a privacy setting, nothing of the recording is served before the end.
   const isServed = session.privacy === "keep" || isFinished(session);
   if (isServed && isHere && (session.container !== null || isFinished(session))) offerSound();
   if (isServed && DECODED.has(session.state)) once("spectrogram", fetchSpectrogram);
@@ -161,7 +161,7 @@ function showProgress() {
   say(ids("status"), sentence(session.stage));
 }
 
-/** All that there is at the end. */
+/** Show the results of a finished session. */
 async function finish(signal) {
   const [events, measured] = await Promise.all([
     api.all(`${path}/detections`, signal),
@@ -172,12 +172,12 @@ async function finish(signal) {
   const problem = session.problem;
   const ending = {
     completed: `Finished: ${count(events.length, "event")}`,
-    partial: `Finished in part: ${count(events.length, "event")}`,
+    partial: `Partly finished: ${count(events.length, "event")}`,
     failed: "The session failed",
     cancelled: "The session was cancelled",
   }[session.state];
   if (session.state !== "completed" || problem) {
-    const why = problem?.detail ?? "Nothing was heard of it.";
+    const why = problem?.detail ?? "There are no results.";
     const missing = problem?.missing ?? [];
     showTrouble(ids, ending, closed(why), {
       list: missing.map((part) =>
@@ -239,7 +239,7 @@ async function fetchSpectrogram(signal) {
   try {
     picture.image = await urlOf("spectrogram.png", signal);
   } catch (error) {
-    // Sessions of earlier releases have none: the events are drawn on an empty ground.
+    // Sessions of earlier releases have no spectrogram: draw events on an empty background.
     if (!(error instanceof Refusal && error.status === 404)) throw error;
   }
 }
@@ -248,7 +248,7 @@ function offerSound() {
   if (session.size_bytes <= SOUND_BYTES) {
     fetchSound();
   } else if (!asked.has("recording")) {
-    ids("fetch-sound").textContent = `Fetch the recording to hear it (${bytes(session.size_bytes)})`;
+    ids("fetch-sound").textContent = `Load the recording to play it (${bytes(session.size_bytes)})`;
     ids("fetch-sound").hidden = false;
   }
 }
@@ -265,7 +265,7 @@ function fetchSound() {
   });
 }
 
-/** The bytes under a path, held in memory, by a URL of this page's own. */
+/** Fetch a file into memory, and return an object URL for it. */
 async function urlOf(what, signal) {
   const response = await api.get(`${path}/${what}`, signal);
   const url = URL.createObjectURL(await response.blob());
@@ -287,7 +287,7 @@ function showFacts() {
     ["Sampling", session.rate_hz
       && `${(session.rate_hz / 1000).toLocaleString("en")} kHz, ${count(session.n_channels, "channel")}`],
     ["Analysed", summary?.analysed_channel
-      && `channel ${summary.analysed_channel} alone: the channels cancel each other`],
+      && `channel ${summary.analysed_channel} only: the channels cancel each other out`],
     ["Length", session.duration_s !== null && clock(session.duration_s)],
     ["Size", session.size_bytes !== null && bytes(session.size_bytes)],
     ["Privacy", PRIVACY[session.privacy]],
@@ -304,7 +304,7 @@ function showFacts() {
       && `${level(summary.l10_db)}, ${level(summary.l50_db)}, ${db(summary.l90_db)}`],
     ["Model", summary && `${summary.model.name} ${summary.model.version}`],
     ["Session", session.id],
-    // What the sender said of it, under the sender's own names.
+    // The sender's metadata, under the sender's names.
     ...Object.entries(session.metadata).map(([name, value]) =>
       [name, typeof value === "string" ? value : JSON.stringify(value)]),
   ].filter(([, value]) => value);

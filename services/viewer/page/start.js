@@ -1,4 +1,4 @@
-// The start page: sends recordings, and lists the sessions that they have become.
+// The start page: sends recordings, and lists sessions.
 
 import { Api, Refusal } from "./api.js";
 import { ids } from "./dom.js";
@@ -9,7 +9,7 @@ import { closed, sentence } from "./text.js";
 import { hideTrouble, showTrouble } from "./trouble.js";
 import { Uploads } from "./uploads.js";
 
-/** What only a signed-in user sees. */
+/** Parts that only signed-in users see. */
 const PARTS = ["send", "list", "report", "to-report"];
 
 let opened = new AbortController();
@@ -23,20 +23,20 @@ ids("trouble-clear").addEventListener("click", () => list.clearFilters());
 
 keyForm.open();
 
-/** Show what a key may see. */
+/** Show everything that a key may see. */
 async function open(key) {
   reset();
   const { signal } = opened;
   const api = new Api(key);
   const [maxBytes] = await Promise.all([limit(), list.open(api, signal)]);
-  // The key was not taken, or another one was given meanwhile.
+  // The key was not accepted, or another one was entered meanwhile.
   if (signal.aborted) return;
   uploads.open(api, signal, maxBytes);
   reports.open(api, signal);
   for (const part of PARTS) ids(part).hidden = false;
 }
 
-/** Remove all that a key has shown. */
+/** Remove everything that was shown for a key. */
 function reset() {
   opened.abort();
   opened = new AbortController();
@@ -44,7 +44,7 @@ function reset() {
   for (const part of PARTS) ids(part).hidden = true;
 }
 
-/** The most bytes of a recording that the server takes; without an answer, none are too many. */
+/** Return the server's size limit of a recording in bytes; Infinity if it cannot be fetched. */
 async function limit() {
   try {
     const response = await fetch("/", { headers: { Accept: "application/json" } });

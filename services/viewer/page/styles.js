@@ -1,11 +1,11 @@
-// How noise types are told apart: by a letter, a colour and a pattern, so that neither a colour nor
-// a pattern alone has to be seen.
+// Styles that distinguish noise types by a letter, a colour and a pattern, so that no single one of
+// these has to be recognised.
 
-/** Told apart with any colour vision (Okabe and Ito), and light enough for a dark spectrogram. */
+/** Distinct for any colour vision (Okabe and Ito), and light enough for a dark spectrogram. */
 const COLOURS = [
   "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#3d9be0", "#bbbbbb",
 ];
-/** What is drawn on the colour, in a tile of 8 by 8; and the dashes of an outline. */
+/** Patterns drawn on the colour, in a tile of 8 by 8; and the dashes of an outline. */
 const PATTERNS = [
   { path: "", dashes: "" },
   { path: "M-2 2 2-2M0 8 8 0M6 10 10 6", dashes: "7 3" },
@@ -15,7 +15,7 @@ const PATTERNS = [
 ];
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An SVG element with its attributes. */
+/** Create an SVG element with attributes. */
 export function svg(name, attributes = {}, ...children) {
   const element = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -23,7 +23,7 @@ export function svg(name, attributes = {}, ...children) {
   return element;
 }
 
-/** The style of each noise type, by its name; the order is that of the names. */
+/** Return the style of each noise type by name, in alphabetical order. */
 export function stylesOf(noiseTypes) {
   const names = [...new Set(noiseTypes)].sort();
   return new Map(names.map((name, index) => {
@@ -39,7 +39,7 @@ export function stylesOf(noiseTypes) {
   }));
 }
 
-/** The definitions that the fills of some styles name. */
+/** Return the definitions that the fills of styles refer to. */
 export function definitions(styles) {
   return svg("defs", {}, ...[...styles.values()].map((style) =>
     svg("pattern", { id: style.id, width: 8, height: 8, patternUnits: "userSpaceOnUse" },
@@ -47,7 +47,7 @@ export function definitions(styles) {
       svg("path", { d: style.path, stroke: "#000000", "stroke-width": 1.5, fill: "none" }))));
 }
 
-/** A small sample of a style. The picture's definitions hold for the whole document. */
+/** Return a small sample of a style. The picture's definitions apply to the whole document. */
 export function swatch(style) {
   return svg("svg", { viewBox: "0 0 26 14", "aria-hidden": "true" },
     svg("rect", { x: 1, y: 1, width: 24, height: 12, fill: style.fill, class: "bar" }));

@@ -1,6 +1,6 @@
-// What numbers look like to a person.
+// Formatting of numbers, times and words.
 
-/** Seconds as a clock; `decimals` of a second. */
+/** Format seconds as clock time, with `decimals` of a second. */
 export function clock(seconds, decimals = 1) {
   const unit = 10 ** decimals;
   const whole = Math.round(seconds * unit);
@@ -15,12 +15,12 @@ export function percent(share) {
   return `${Math.round(share * 100)} %`;
 }
 
-/** A level; null is silence. */
+/** Format a level; null is silence. */
 export function level(db) {
   return db === null || db === undefined ? "silent" : decibels(db.toFixed(1));
 }
 
-/** A number of dB, with the sign that is one. */
+/** Format a number of dB with a true minus sign. */
 export function decibels(number) {
   return String(number).replace("-", "\u2212");
 }
@@ -40,13 +40,13 @@ export function bytes(count) {
   return `${index && size < 100 ? size.toFixed(1) : Math.round(size)} ${units[index]}`;
 }
 
-/** A moment on the clocks of a time zone; of this browser's, if there is none that it knows. */
+/** Format a time in a time zone; without a supported one, in the browser's. */
 export function moment(iso, timeZone = null) {
   const style = { dateStyle: "medium", timeStyle: "medium" };
   try {
     if (timeZone) return `${new Date(iso).toLocaleString(undefined, { ...style, timeZone })} (${timeZone})`;
   } catch {
-    // Not every browser knows every zone.
+    // Not every browser supports every time zone.
   }
   return new Date(iso).toLocaleString(undefined, style);
 }
@@ -55,12 +55,12 @@ export function count(number, what) {
   return `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;
 }
 
-/** Words with a capital letter at their start. */
+/** Capitalise the first letter. */
 export function sentence(words) {
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
-/** A sentence with a mark at its end. */
+/** Add a full stop unless there is a final punctuation mark. */
 export function closed(words) {
   return /[.!?]$/.test(words) ? words : `${words}.`;
 }

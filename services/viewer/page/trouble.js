@@ -1,8 +1,8 @@
-// The note at the top of a page that says what went wrong.
+// The error note at the top of a page.
 
 import { element } from "./dom.js";
 
-/** Show it; `list` has more lines, and `again` offers another try. */
+/** Show the note; `list` has more lines, and `again` shows the retry button. */
 export function showTrouble(ids, title, detail, { list = [], again = false } = {}) {
   ids("trouble-title").textContent = title;
   ids("trouble-detail").textContent = detail;

@@ -1,4 +1,4 @@
-// One recording of this tab on its way: its line on the page, and what became of it.
+// One upload of this tab: its line on the page, and its state.
 
 import { element, say } from "./dom.js";
 import { remedyOf } from "./remedies.js";
@@ -19,7 +19,7 @@ export class Upload {
     this.file = file;
     /** waiting, sending, processing, done, refused or cancelled. */
     this.state = "waiting";
-    /** The same for each try, so that a try whose answer was lost makes no second session. */
+    /** The same for each attempt, so that a lost response does not lead to a second session. */
     this.key = randomKey();
     this.#name = element("p", { className: "name" }, file.name);
     this.#bar.setAttribute("aria-label", `Progress of ${file.name}`);
@@ -48,7 +48,7 @@ export class Upload {
     this.#turn("waiting", "Waiting to be sent");
   }
 
-  /** Begin to send; returns the signal that a cancel gives. */
+  /** Start sending; return the signal that aborts on cancel. */
   begin() {
     this.#sending = new AbortController();
     this.sent(0);
@@ -60,12 +60,12 @@ export class Upload {
     this.#bar.value = share;
     this.#turn("sending", share < 1
       ? `Sending, ${percent(share)} of ${bytes(this.file.size)}`
-      : `Sent ${bytes(this.file.size)}, waiting for the answer`);
+      : `Sent ${bytes(this.file.size)}, waiting for the response`);
   }
 
-  /** The server asks to wait before the next try. */
+  /** Show that the server asked to wait before the next attempt. */
   rest(seconds) {
-    this.#turn("sending", `The server is busy: next try in ${count(seconds, "second")}`);
+    this.#turn("sending", `The server is busy: retrying in ${count(seconds, "second")}`);
   }
 
   cancel() {
@@ -73,7 +73,7 @@ export class Upload {
     this.#turn("cancelled", "Cancelled before it was sent");
   }
 
-  /** Show the session that the recording has become, as it stands. */
+  /** Show the current state of the recording's session. */
   show(session) {
     if (!this.#name.querySelector("a")) {
       this.#name.replaceChildren(
@@ -89,7 +89,7 @@ export class Upload {
     if (session.problem) this.#explain(session.problem.detail);
   }
 
-  /** Show why it was not taken, or cannot be followed, and what can be done about it. */
+  /** Show why the upload was refused or cannot be followed, and the remedy. */
   async refuse(refusal) {
     this.#turn("refused", refusal.title);
     this.#explain(refusal.message);
@@ -114,7 +114,7 @@ export class Upload {
   }
 }
 
-/** A random Idempotency-Key. `crypto.randomUUID` is missing where a page is served by plain HTTP. */
+/** Return a random Idempotency-Key. Pages over plain HTTP have no `crypto.randomUUID`. */
 function randomKey() {
   const numbers = crypto.getRandomValues(new Uint8Array(16));
   return [...numbers].map((number) => number.toString(16).padStart(2, "0")).join("");

@@ -1,4 +1,4 @@
-// The recordings that are dropped on the page or chosen: sent two at a time, and followed.
+// Recordings that are dropped on the page or chosen: sent two at a time, then followed.
 
 import { Refusal } from "./api.js";
 import { say } from "./dom.js";
@@ -6,9 +6,9 @@ import { bytes, count } from "./text.js";
 import { Upload } from "./upload.js";
 import { Follower, isFinished, pause } from "./watch.js";
 
-/** A browser opens six connections to one server: the rest of the page needs some. */
+/** Browsers open six connections to one server, and the rest of the page needs some. */
 const AT_ONCE = 2;
-/** Tries of one upload that the server asks to come back later. */
+/** Most attempts of an upload that the server defers. */
 const TRIES = 5;
 
 export class Uploads {
@@ -20,14 +20,14 @@ export class Uploads {
   #maxBytes = Infinity;
   #uploads = [];
 
-  /** `onChange` is called when a session was made or has finished. */
+  /** `onChange` is called when a session is created or has finished. */
   constructor(ids, onChange) {
     this.#ids = ids;
     this.#onChange = onChange;
     ids("choose").addEventListener("click", () => ids("files").click());
     ids("files").addEventListener("change", () => {
       this.#add([...ids("files").files]);
-      // The same file may be chosen again.
+      // Allow choosing the same file again.
       ids("files").value = "";
     });
     ids("clear-uploads").addEventListener("click", () => this.#clear());
@@ -37,7 +37,7 @@ export class Uploads {
     });
   }
 
-  /** Send with a key, until the signal ends it. `maxBytes` is the most that the server takes. */
+  /** Send with a key, until the signal aborts. `maxBytes` is the server's size limit. */
   open(api, signal, maxBytes) {
     this.#api = api;
     this.#signal = signal;
@@ -53,7 +53,7 @@ export class Uploads {
   #takeDrops() {
     const zone = this.#ids("drop");
     const hasFiles = (event) => event.dataTransfer.types.includes("Files");
-    // Anywhere on the page: beside the zone, a browser would leave the page for the file.
+    // Handle drops anywhere: outside the zone, the browser would leave the page and open the file.
     addEventListener("dragover", (event) => {
       if (!hasFiles(event)) return;
       event.preventDefault();
@@ -93,7 +93,7 @@ export class Uploads {
     this.#go();
   }
 
-  /** Refuse what the server would refuse, before it is sent. */
+  /** Refuse files that the server would refuse, before sending them. */
   #check(upload) {
     const { file } = upload;
     if (file.isFolder) {
@@ -101,7 +101,7 @@ export class Uploads {
     } else if (file.size === 0) {
       upload.refuse(local("The file is empty", "Choose a recording with sound in it"));
     } else if (file.size > this.#maxBytes) {
-      upload.refuse(local("The file is too large", `It has ${bytes(file.size)}, and the server takes`
+      upload.refuse(local("The file is too large", `It has ${bytes(file.size)}; the limit is`
         + ` ${bytes(this.#maxBytes)}. Cut it into parts, or encode it as FLAC`));
     }
   }
@@ -112,7 +112,7 @@ export class Uploads {
     this.#go();
   }
 
-  /** Send as many of those that wait as may be sent at once. */
+  /** Start as many waiting uploads as may run at once. */
   #go() {
     const sending = this.#uploads.filter((upload) => upload.state === "sending").length;
     const waiting = this.#uploads.filter((upload) => upload.state === "waiting");
@@ -136,7 +136,7 @@ export class Uploads {
       if (signal.aborted) return;
       if (!(error instanceof Refusal)) throw error;
       this.#refused(upload, error);
-      // What the key may not do, or the quota, it may not do for the others either.
+      // A missing permission or an exceeded quota applies to the other uploads, too.
       if (error.status === 401 || error.status === 403) this.#refuseWaiting(error);
     }
     this.#go();
@@ -184,15 +184,15 @@ export class Uploads {
     this.#ids("choose").focus();
   }
 
-  /** Say in one line how far all of them are. */
+  /** Show the progress of all uploads in one line. */
   #count() {
     const of = (...states) =>
       this.#uploads.filter((upload) => states.includes(upload.state)).length;
     const parts = [
       [of("waiting", "sending"), "to send"],
-      [of("processing"), "in process"],
+      [of("processing"), "in progress"],
       [of("done"), "finished"],
-      [of("refused"), "not taken"],
+      [of("refused"), "refused"],
       [of("cancelled"), "cancelled"],
     ].filter(([number]) => number).map(([number, what]) => `${number} ${what}`);
     say(this.#ids("upload-status"),
@@ -201,7 +201,7 @@ export class Uploads {
   }
 }
 
-/** The files of a drop. A folder is no file, and says so only by its entry. */
+/** Return the files of a drop. Only an item's entry shows whether it is a folder. */
 function filesOf(transfer) {
   return [...transfer.items].filter((item) => item.kind === "file").map((item) => {
     const isFolder = item.webkitGetAsEntry?.()?.isDirectory ?? false;
@@ -210,7 +210,7 @@ function filesOf(transfer) {
   });
 }
 
-/** What the server goes by is the content; another type might make a form or JSON of it. */
+/** Return a media type that is never a form or JSON: the server detects the format by content. */
 function mediaTypeOf(file) {
   return file.type.startsWith("audio/") ? file.type : "application/octet-stream";
 }

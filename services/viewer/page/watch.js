@@ -1,11 +1,11 @@
-// Sessions, followed to their ends.
+// Following sessions until they have finished.
 
 import { Refusal } from "./api.js";
 
 const FINISHED = new Set(["completed", "partial", "failed", "cancelled"]);
-/** How long to wait where the stream of events is not to be had, before the session is asked for. */
+/** Pause before the session is polled if its event stream is unavailable. */
 const PAUSE_MS = 2000;
-/** Between two requests about different sessions: ten a second at most, whatever their number. */
+/** Pause between requests for different sessions: at most ten a second, however many there are. */
 const PACE_MS = 100;
 
 export function isFinished(session) {
@@ -13,9 +13,8 @@ export function isFinished(session) {
 }
 
 /**
- * Yields the session at each change until it has finished: from the stream of its events; where a
- * server has no place for one more, or stops, by asking now and then. `onSilence` is told when the
- * server does not answer at all.
+ * Yield the session at each change until it has finished: from its event stream, or by polling if
+ * the server has no free stream or stops. `onSilence` is called when the server does not respond.
  */
 export async function* watch(api, path, signal, onSilence) {
   for (;;) {
@@ -41,8 +40,8 @@ export async function* watch(api, path, signal, onSilence) {
 }
 
 /**
- * Follows many sessions by asking for one after the other. A stream for each would take all
- * connections that a browser opens to one server, and uploads would wait for them.
+ * Follow many sessions by polling one after the other. A stream for each would use up the
+ * connections that a browser opens to one server, and block uploads.
  */
 export class Follower {
   #api;
@@ -55,7 +54,7 @@ export class Follower {
     this.#signal = signal;
   }
 
-  /** `onChange` gets the session until it has finished; `onLost` why it cannot be shown. */
+  /** `onChange` gets the session until it has finished; `onLost` gets a final Refusal. */
   follow(id, { onChange, onLost }) {
     this.#followed.set(id, { onChange, onLost });
     if (!this.#isRunning) this.#run();
@@ -92,7 +91,7 @@ export class Follower {
   }
 }
 
-/** What a better moment does not mend is for the caller. */
+/** Rethrow errors that a retry cannot fix. */
 function throwUnlessPassing(error, signal) {
   const isFinal = error instanceof Refusal && !error.isPassing;
   if (signal.aborted || isFinal) throw error;
@@ -117,7 +116,7 @@ async function* sessionsOf(body) {
   }
 }
 
-/** Waits; raises the reason of the signal if that comes first. */
+/** Wait; reject with the signal's reason if it aborts first. */
 export function pause(ms, signal) {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();

@@ -488,7 +488,7 @@ def test_the_command_asks_and_shows(
     assert done == 0
     shown = capsys.readouterr()
     assert "dog_bark" in shown.out
-    assert "this key's user only; --all-users" in " ".join(shown.err.split())
+    assert "this key's user; --all-users" in " ".join(shown.err.split())
     through = accounts.client(app, ADMIN_KEY)
     done = report_command.run(
         client, given.day, time_zone=given.time_zone, html=None,

@@ -405,11 +405,11 @@ def test_the_command_shows_and_replays(
     assert main(["queues", "replay", "audio.split"]) == 0
     assert capsys.readouterr().out == "there are no dead letters\n"
     assert main(["queues", "replay", "audio.detect"]) == 1
-    assert capsys.readouterr().out.startswith("audio.detect: 1 brought back, 1 stay dead")
+    assert capsys.readouterr().out.startswith("audio.detect: 1 replayed, 1 left in place")
     assert main(["queues", "replay", "--drop-unreadable"]) == 0
     assert main(["queues"]) == 0
     assert main(["queues", "replay", "audio.nothing"]) == 2
-    assert "there is no queue 'audio.nothing'" in capsys.readouterr().err
+    assert "no such queue: 'audio.nothing'" in capsys.readouterr().err
 
 
 def test_a_database_that_is_away_leaves_what_the_broker_knows(

@@ -156,9 +156,9 @@ def test_the_table_is_filtered_and_sorted(
     expect(page.locator("#picture .event .bar")).to_have_count(len(of_kind))
     expect(page.get_by_role("status")).to_have_text(f"{len(of_kind)} of {len(events)} events")
     page.get_by_label("Noise type").select_option("")
-    page.get_by_label("Least confidence").fill("45")
+    page.get_by_label("Minimum confidence").fill("45")
     expect(page.locator("#rows tr")).to_have_count(len(events) - 2)
-    page.get_by_label("Least confidence").fill("0")
+    page.get_by_label("Minimum confidence").fill("0")
     head = page.get_by_role("columnheader", name="Confidence")
     head.get_by_role("button").click()
     expect(head).to_have_attribute("aria-sort", "descending")
@@ -198,7 +198,7 @@ def test_a_key_that_is_not_taken_is_told_and_another_one_asked_for(
         foreign = accounts.add_key(db, stranger)
     show(page, finished, key="clamor_nonsense")
     refused = page.get_by_role("alert")
-    expect(refused).to_contain_text("The key was not taken")
+    expect(refused).to_contain_text("The key was not accepted")
     key = page.get_by_label("API key")
     expect(key).to_be_focused()
     key.fill(writer)
@@ -206,7 +206,7 @@ def test_a_key_that_is_not_taken_is_told_and_another_one_asked_for(
     expect(refused).to_contain_text("sessions:read")
     key.fill(foreign)
     page.keyboard.press("Enter")
-    expect(refused).to_contain_text("There is no such session")
+    expect(refused).to_contain_text("Session not found")
     page.get_by_role("button", name="Use another key").click()
     key.fill(accounts.KEY)
     page.keyboard.press("Enter")
@@ -250,7 +250,7 @@ def test_missing_seconds_are_drawn_and_told(page: Page, runtime: Runtime) -> Non
     assert session.state == "partial"
     assert session.problem
     show(page, session_id)
-    expect(page.get_by_role("alert")).to_contain_text("Finished in part")
+    expect(page.get_by_role("alert")).to_contain_text("Partly finished")
     expect(page.get_by_role("alert").get_by_role("listitem")).to_have_count(1)
     missing = page.locator("#picture .missing .missing-ground").first
     box, image = missing.bounding_box(), page.locator("#picture image").bounding_box()
@@ -271,7 +271,7 @@ def test_a_large_recording_is_fetched_only_for_who_asks(page: Page, finished: uu
     page.route(re.compile(r"/v1/sessions/[^/]+$"), enlarged)
     page.on("request", lambda request: fetched.append(request.url.rpartition("/")[2]))
     show(page, finished)
-    ask = page.get_by_role("button", name="Fetch the recording to hear it (2.0 GB)")
+    ask = page.get_by_role("button", name="Load the recording to play it (2.0 GB)")
     expect(ask).to_be_visible()
     expect(page.locator("#picture image")).to_be_visible()
     assert "recording" not in fetched

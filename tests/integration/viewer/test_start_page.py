@@ -121,7 +121,7 @@ def test_recordings_that_are_dropped_are_followed_to_their_ends(
     expect(page.locator("#empty")).to_contain_text("There are no sessions yet")
     drop(page, {"street.flac": SHORT, HOSTILE: SHORT})
     status = page.locator("#upload-status")
-    expect(status).to_have_text("2 recordings: 2 in process")
+    expect(status).to_have_text("2 recordings: 2 in progress")
     expect(uploads(page).get_by_role("progressbar")).to_have_count(2)
     expect(page.locator("#rows tr")).to_have_count(2)
     for session in sessions_of(runtime, holder):
@@ -157,7 +157,7 @@ def test_recordings_are_chosen_by_keyboard(page: Page, runtime: Runtime, holder:
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Choose recordings")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.locator("#upload-status")).to_have_text("2 recordings: 2 in process")
+    expect(page.locator("#upload-status")).to_have_text("2 recordings: 2 in progress")
     found = {session.file_name for session in sessions_of(runtime, holder)}
     assert found == {"roof.flac", "yard.flac"}
 
@@ -181,11 +181,11 @@ def test_what_is_refused_says_why_and_what_to_do(
     )
     expect(empty).to_contain_text("The file is empty")
     expect(long).to_contain_text("The file is too large")
-    expect(page.locator("#upload-status")).to_have_text("3 recordings: 3 not taken")
+    expect(page.locator("#upload-status")).to_have_text("3 recordings: 3 refused")
     # What is known to be refused is not even sent.
     assert len(posted) == 1
     assert sessions_of(runtime, holder) == []
-    page.get_by_role("button", name="Clear finished and failed ones").click()
+    page.get_by_role("button", name="Clear finished and failed uploads").click()
     expect(uploads(page)).to_have_count(0)
     expect(page.get_by_role("button", name="Choose recordings")).to_be_focused()
 
@@ -195,7 +195,7 @@ def test_a_session_that_fails_says_why_beside_its_upload(
 ) -> None:
     sign_in(page, holder.key)
     drop(page, {"broken.wav": NO_AUDIO})
-    expect(page.locator("#upload-status")).to_have_text("1 recording: 1 in process")
+    expect(page.locator("#upload-status")).to_have_text("1 recording: 1 in progress")
     (session,) = sessions_of(runtime, holder)
     problem = run_to_the_end(runtime, session.id).problem
     assert problem
@@ -218,10 +218,10 @@ def test_an_upload_whose_answer_was_lost_is_repeated_safely(
 
     page.route(API, lose)
     drop(page, {"street.flac": SHORT})
-    expect(uploads(page).first).to_contain_text("The upload broke off")
+    expect(uploads(page).first).to_contain_text("The upload was interrupted")
     page.unroute(API)
     page.get_by_role("button", name="Try again: street.flac").click()
-    expect(page.locator("#upload-status")).to_have_text("1 recording: 1 in process")
+    expect(page.locator("#upload-status")).to_have_text("1 recording: 1 in progress")
     assert len(sessions_of(runtime, holder)) == 1
 
 
@@ -239,8 +239,8 @@ def test_a_server_that_asks_to_wait_is_asked_again(
     page.route(API, busy)
     sign_in(page, holder.key)
     drop(page, {"street.flac": SHORT})
-    expect(uploads(page).first).to_contain_text("next try in 1 second")
-    expect(page.locator("#upload-status")).to_have_text("1 recording: 1 in process")
+    expect(uploads(page).first).to_contain_text("retrying in 1 second")
+    expect(page.locator("#upload-status")).to_have_text("1 recording: 1 in progress")
     assert refusals == []
     assert len(sessions_of(runtime, holder)) == 1
 
@@ -302,7 +302,7 @@ def test_filters_stand_in_the_address(page: Page, runtime: Runtime, holder: Hold
     # All of them at once, each as the API takes it.
     page.get_by_label("State").select_option("Any")
     page.get_by_label("Noise type").select_option(noise_type.replace("_", " "))
-    page.get_by_label("Least confidence").fill("12.5")
+    page.get_by_label("Minimum confidence").fill("12.5")
     page.get_by_label("File name").fill("heard.flac")
     page.get_by_label("Received from").fill("2020-01-01T00:00")
     page.get_by_label("Received before").fill("2100-01-01T00:00")
@@ -325,7 +325,7 @@ def test_filters_stand_in_the_address(page: Page, runtime: Runtime, holder: Hold
     # What no session is like says so, and leads back.
     page.get_by_label("Batch ID").fill(str(uuid.uuid4()))
     show.click()
-    expect(page.locator("#empty")).to_contain_text("No session is like this")
+    expect(page.locator("#empty")).to_contain_text("No sessions match these filters")
     page.locator("#empty").get_by_role("button", name="Clear the filters").click()
     expect(page.locator("#rows tr")).to_have_count(3)
     assert page.url.endswith("/sessions")
@@ -378,7 +378,8 @@ def test_a_key_that_is_not_taken_is_asked_for_again(
     page.goto("/sessions")
     key, refused = page.get_by_label("API key"), page.get_by_role("alert")
     expect(key).to_be_focused()
-    for given, why in (("clamor_nonsense", "The key was not taken"), (writer.key, "sessions:read")):
+    refusals = (("clamor_nonsense", "The key was not accepted"), (writer.key, "sessions:read"))
+    for given, why in refusals:
         key.fill(given)
         page.keyboard.press("Enter")
         expect(refused).to_contain_text(why)
@@ -404,7 +405,7 @@ def test_a_key_that_may_not_send_says_so_at_once(page: Page, runtime: Runtime) -
     posted = posts(page)
     sign_in(page, reader.key)
     drop(page, {f"{index}.flac": SHORT for index in range(9)})
-    expect(page.locator("#upload-status")).to_have_text("9 recordings: 9 not taken")
+    expect(page.locator("#upload-status")).to_have_text("9 recordings: 9 refused")
     expect(uploads(page).last).to_contain_text("sessions:write")
     expect(uploads(page).last).to_contain_text("Use a key that has the scope")
     # Those that wait are not sent, to be refused one by one.
@@ -419,7 +420,7 @@ def test_a_server_that_is_away_is_asked_until_it_is_back(
     sign_in(page, holder.key)
     expect(page.locator("#rows tr")).to_have_count(1)
     page.route(API, lambda route: route.abort())
-    refused = page.get_by_role("alert").filter(has_text="The server does not answer")
+    refused = page.get_by_role("alert").filter(has_text="The server does not respond")
     expect(refused).to_be_visible()
     drop(page, {"street.flac": SHORT})
     expect(uploads(page).first).to_contain_text("Check that the server is running")
@@ -438,7 +439,7 @@ def test_the_report_of_a_day_is_made_and_downloaded(
     page.get_by_role("link", name="Daily report").click()
     report.get_by_label("Day").fill("2026-03-01")
     with page.expect_response("**/v1/reports") as asked:
-        report.get_by_role("button", name="Make the report").click()
+        report.get_by_role("button", name="Create report").click()
     assert (asked.value.request.post_data_json or {})["day"] == "2026-03-01"
     run_to_the_end(runtime, session_id)
     with page.expect_download() as download:
@@ -451,7 +452,7 @@ def test_a_report_that_is_refused_says_why(page: Page, runtime: Runtime) -> None
     scopes = [scope for scope in accounts.TEAM_SCOPES if scope != "reports:read"]
     sign_in(page, new_holder(runtime, scopes).key)
     report = page.get_by_role("region", name="Daily report")
-    report.get_by_role("button", name="Make the report").click()
+    report.get_by_role("button", name="Create report").click()
     expect(report.get_by_role("status")).to_contain_text("reports:read")
     expect(report.get_by_role("status")).to_contain_text("Use a key that has the scope")
 
@@ -468,7 +469,7 @@ def test_nothing_is_in_the_way_of_a_screen_reader(
     run_to_the_end(runtime, add(runtime, holder, SHORT, HOSTILE * 3))
     run_to_the_end(runtime, add(runtime, holder, NO_AUDIO, "failed.wav"))
     drop(page, {"a" * 190 + ".flac": SHORT, "notes.txt": b"no audio at all", "empty.wav": b""})
-    expect(page.locator("#upload-status")).to_contain_text("1 in process, 2 not taken")
+    expect(page.locator("#upload-status")).to_contain_text("1 in progress, 2 refused")
     expect(page.locator("#rows tr")).to_have_count(3)
     page.locator("#filter-summary").click()
     assert_accessible(page)

@@ -48,7 +48,7 @@ def test_it_is_fetched_once(
     path = home / "models" / f"{SHA256}.pt"
     assert cli.main(["model", "fetch"]) == 0
     printed = capsys.readouterr()
-    assert printed.out.startswith(f"mn10_as was fetched and fits its hash: {path}")
+    assert printed.out.startswith(f"mn10_as was fetched and matches its hash: {path}")
     # No terminal: lines instead of a bar that moves.
     assert "mn10_as: 100 %  0.1 MB" in printed.err
     assert "\x1b" not in printed.err
@@ -127,7 +127,7 @@ def test_two_processes_fetch_at_once(web: Web, home: Path) -> None:
     for each in running:
         printed, _ = each.communicate(timeout=120)
         assert each.returncode == 0, printed
-        assert "x was fetched and fits its hash" in printed
+        assert "x was fetched and matches its hash" in printed
     assert (home / "models" / f"{SHA256}.pt").read_bytes() == DATA
     assert len(os.listdir(home / "models")) == 1
 

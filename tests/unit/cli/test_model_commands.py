@@ -64,13 +64,13 @@ def test_at_a_terminal_it_asks_and_does_nothing_without_a_yes(
 ) -> None:
     code, shown, sent = promote(monkeypatch, REFUSED, typed=typed)
     assert (code, len(sent)) == (1, 1)
-    assert "Promote it all the same?" in shown
+    assert "Promote it anyway?" in shown
 
 
 def test_a_yes_promotes_by_force(monkeypatch: pytest.MonkeyPatch) -> None:
     code, shown, sent = promote(monkeypatch, REFUSED, PROMOTED, typed="y\n")
     assert code == 0
-    assert "although something is lost" in shown
+    assert "although noise types are lost" in shown
     assert sent == [b'{"force":false}', b'{"force":true}']
 
 

@@ -89,9 +89,9 @@ def test_an_age_is_told_in_its_largest_unit(seconds: float | None, shown: str) -
 
 def test_the_fates_are_told_in_words() -> None:
     told = queue_commands.told
-    assert told(Counter({Fate.REPLAYED: 2})) == "2 brought back"
+    assert told(Counter({Fate.REPLAYED: 2})) == "2 replayed"
     both = told(Counter({Fate.UNREADABLE: 1, Fate.REPLAYED: 2}))
-    assert both == "2 brought back, 1 stay dead, since this release cannot read them"
+    assert both == "2 replayed, 1 left in place, since this release cannot read them"
 
 
 def test_the_rows_of_a_queue_are_those_that_recovery_nudges_it_for() -> None:
@@ -128,5 +128,5 @@ def test_names_of_queues_are_taken_as_they_are_shown() -> None:
     assert queue_commands.chosen(
         ["p.audio.detect.XQ", "audio.detect", "audio.split"], prefix="p"
     ) == [DetectSpan, messages.SplitRecording]
-    with pytest.raises(UserError, match=r"^there is no queue 'q\.audio\.detect'"):
+    with pytest.raises(UserError, match=r"^no such queue: 'q\.audio\.detect'"):
         queue_commands.chosen(["q.audio.detect"], prefix="p")
