@@ -147,7 +147,7 @@ def installation(home: Path | None) -> tuple[Settings, Service | None]:
         raise UserError(
             f"no service runs in {home}, and DATABASE_URL is not set. Start `clamor up`, or name "
             "the folder of a running service with --home or CLAMOR_HOME; for an installation with "
-            "RabbitMQ set its environment (README.md, 'Settings')"
+            "RabbitMQ set its environment (docs/settings.md)"
         )
     return settings.from_environment(os.environ | environment(home, service.database_url)), service
 

@@ -19,20 +19,22 @@ from services.cli import demo
 from services.processes import server
 from services.processes.first_key import key_of
 from tests.support import documents, labelled, programs, recordings, servers
-from tests.support.documents import DOCUMENTS, END, README, Step, steps
+from tests.support.documents import DOCUMENTS, END, README, TUTORIAL, WALKS, Step, steps
 from tests.support.standalone import Up, environment
 
 pytestmark = pytest.mark.acceptance
 
 #: Stands in an answer for what is another one each time, or for more of the kind.
 ANY = "…"
+EVENT_STREAM = documents.ROOT / "docs" / "event-stream.md"
 CLAMOR = Path(sys.executable).parent / "clamor"
 #: The last one puts a model to use that knows two noise types, and the others name more.
 WITH_COMMANDS = sorted(
     (
         document
         for document in DOCUMENTS
-        if document != README and any(step.reason is None for step in steps(document))
+        if document not in (*WALKS, EVENT_STREAM)
+        and any(step.reason is None for step in steps(document))
     ),
     key=lambda document: document.name == "training.md",
 )
@@ -184,8 +186,16 @@ def run(walk: list[Step], folder: Path, known: dict[str, str]) -> list[str]:
 
 
 def test_the_readme_walks_through_the_api(tmp_path: Path) -> None:
-    walk = [step for step in steps(README) if not step.reason]
-    assert len(walk) >= 5
+    assert _walked(README, tmp_path) >= 2
+
+
+def test_the_tutorial_walks_through_the_api(tmp_path: Path) -> None:
+    assert _walked(TUTORIAL, tmp_path) >= 5
+
+
+def _walked(document: Path, tmp_path: Path) -> int:
+    """Run a walk and compare each answer with the one shown; return the number of blocks."""
+    walk = [step for step in steps(document) if not step.reason]
     with desk(tmp_path, tmp_path / "home") as known:
         url = f"http://127.0.0.1:{known['PORT']}"
         outputs = run(walk, tmp_path, known | {"URL": url})
@@ -199,10 +209,7 @@ def test_the_readme_walks_through_the_api(tmp_path: Path) -> None:
             assert told(json.loads(step.answer), json.loads(output)), f"{step.script}\n{output}"
         else:
             assert output.strip() == step.answer.strip(), step.script
-    [watched] = [
-        output for step, output in zip(walk, outputs, strict=False) if "$HERE/events" in step.script
-    ]
-    assert "event: done" in watched
+    return len(walk)
 
 
 @pytest.fixture(scope="module")
@@ -224,3 +231,10 @@ def test_the_commands_of_a_document(
         known |= {"URL": service.url, "KEY": key_of(service.home), "SESSION": session_id}
         known |= {"CLAMOR_API_KEY": known["KEY"]}
         run(steps(document), tmp_path, known)
+
+
+def test_the_event_stream_ends_with_done(service: Up, tmp_path: Path) -> None:
+    with desk(tmp_path, service.home) as known:
+        known |= {"URL": service.url, "KEY": key_of(service.home)}
+        [watched, _] = run(steps(EVENT_STREAM), tmp_path, known)
+    assert "event: done" in watched
