@@ -1,7 +1,7 @@
-"""What a recording may be at most, by the settings; one that is more ends its session.
+"""Enforce the limits of the settings on recordings; exceeding one ends the session.
 
-What its header announces is refused before anything is decoded. But a header can lie, and a small
-file can decode to days: so the length is looked at once more with every block that is decoded.
+The header is checked before anything is decoded. But a header can be wrong, and a small file can
+decode to days of audio, so the length is checked again with every decoded block.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from db.settings import Settings
 
 
 def check_format(audio: AudioFormat, settings: Settings) -> None:
-    """Look at what a header announces; raises :class:`Permanent`."""
+    """Check the format in a header; raises :class:`Permanent`."""
     if audio.n_channels > settings.max_channels:
         raise Permanent(
             "too-many-channels",
             f"the recording has {audio.n_channels} channels; at most {settings.max_channels} are"
-            " taken",
+            " allowed",
         )
     if audio.rate_hz > settings.max_rate_hz:
         raise Permanent(
             "rate-too-high",
-            f"the recording has {audio.rate_hz} samples a second; at most {settings.max_rate_hz}"
-            " are taken",
+            f"the recording has a sample rate of {audio.rate_hz} Hz; at most"
+            f" {settings.max_rate_hz} Hz are allowed",
         )
     if audio.n_frames is not None:
         check_duration(audio.n_frames / audio.rate_hz, settings)
 
 
 def check_duration(lasts_s: float, settings: Settings) -> None:
-    """Look at how long a recording lasts, or has lasted so far; raises :class:`Permanent`."""
+    """Check the duration of a recording, or of its part so far; raises :class:`Permanent`."""
     if lasts_s > settings.max_duration_s:
         raise Permanent(
-            "too-long", f"the recording lasts longer than {settings.max_duration_s:.0f} seconds"
+            "too-long", f"the recording is longer than {settings.max_duration_s:.0f} seconds"
         )

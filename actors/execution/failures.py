@@ -1,17 +1,17 @@
-"""Errors in one place: which can pass, which cannot, and how each is told.
+"""Classify errors as permanent or transient, and word each for callers and for the log.
 
-A *permanent* failure (a recording that cannot be decoded, a model that is not known) ends the row
-A *permanent* failure (a recording that cannot be decoded, a model that is not known) ends the row
-at once, with a code and a sentence for the caller. So does an error of arithmetic or of a value:
-the same input would raise it again. A *passing* failure (a database that is away, a deadline) is
-tried again later, and so is every other error: it is given up only after the last attempt. A blob
-store that is away or full is no fault of the work: the row *waits for storage*, for as long as that
-lasts, and such an attempt does not count; nor does that of a worker that lacks the backbone of the
-session, which waits for a worker that has it. A claim that was lost is no failure; what was done is
-thrown away.
+A *permanent* failure (an undecodable recording, an unknown model) ends the work item at once, with
+a code and a sentence for the caller. So does a ValueError or an ArithmeticError, since the same
+input would raise it again. A *transient* failure (an unavailable database, a deadline) is retried,
+as is every other error, until the last attempt.
 
-The reason that is kept in a row may be shown to callers: it is in Clamor's own words, and has no
-text of Python, a library or the operating system. The whole error is in the log.
+Two kinds of failure do not count as attempts. If the blob store is unavailable or full, the work
+item *waits for storage*, for as long as that lasts. If the worker lacks the backbone of the
+session, the work item waits for a worker that has it. A lost claim is not a failure; its result is
+discarded.
+
+The reason stored in a row may be shown to callers. So it never contains text of Python, a library
+or the operating system; the full error is in the log.
 """
 
 from __future__ import annotations
@@ -30,50 +30,49 @@ from actors.outbound.errors import OutboundError
 from actors.science.errors import ScienceError
 from db.blobs import BlobError, BlobMissing, BlobsAway, BlobsFull
 
-#: The first retry waits for this long, each further one this many times as long as the one
-#: before: five attempts outlast a store that is away for two minutes, and the first of them comes
-#: soon.
+#: Wait before the first retry, and the factor for each further one: the first retry comes soon, and
+#: five attempts survive two minutes without a store.
 RETRY_BASE_S = 2.0
 RETRY_FACTOR = 4.0
 RETRY_MAX_S = 300.0
-#: Work that waits for storage goes on at most this long after the store is back, and each of its
-#: tries may cost a worker the time that the store takes to fail.
+#: Longest wait between attempts while the store is unavailable. Shorter resumes sooner after an
+#: outage; longer costs workers fewer attempts that take as long as the store takes to fail.
 STORAGE_RETRY_MAX_S = 60.0
-#: A try of a worker that lacks the backbone costs a few statements; the more tries there are, the
-#: sooner one of the workers that have it comes.
+#: Longest wait between attempts while workers lack the backbone. An attempt costs a few statements,
+#: and more of them reach a worker with the backbone sooner.
 BACKBONE_RETRY_MAX_S = 10.0
-#: So many runs of a row that used up no attempt leave a row of metrics; those of days would fill
-#: the table. The log has them all.
+#: Runs per row that used up no attempt and still get a row of metrics; days of them would fill the
+#: table. The log has all of them.
 UNCOUNTED_RUNS_KEPT = 5
-#: What failed together is not tried again together: each wait is longer or shorter by this share.
+#: Random share by which each wait varies, so that what failed together is not retried together.
 RETRY_JITTER = 0.25
-#: How much of an error is kept in the row and in the line of the log.
+#: Maximum length of a reason in the row and in the log line.
 REASON_CHARS = 300
 
-#: The code of work that was tried too often.
+#: The code of work whose last attempt failed.
 GIVEN_UP = "given-up"
-#: The code of an error of the program that another try would meet again.
+#: The code of a bug that a retry would hit again.
 INTERNAL = "internal-error"
 
-#: Errors of the system that mean there is no room to write.
+#: Errors of the operating system that mean no space is left.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-#: What a run may raise. Dramatiq interrupts a thread by an exception that is no ``Exception``, so
-#: that nobody catches it unawares; whoever handles failures must name it.
+#: What a run may raise. Dramatiq's ``Interrupt`` is deliberately not a subclass of ``Exception``,
+#: so handlers of failures must name it.
 RAISED = (Exception, Interrupt)
 
 _random = random.SystemRandom()
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What was lost, for the caller to read: a stable code and a sentence."""
+    """A failure for the caller to read: a stable code and a sentence."""
 
     code: str
     detail: str
 
 
 class Permanent(Exception):
-    """A failure that another try cannot mend."""
+    """A failure that a retry cannot resolve."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -85,48 +84,48 @@ class BackboneElsewhere(Exception):
 
 
 class DeadlineExceeded(Exception):
-    """A run took longer than it may."""
+    """A run took longer than allowed."""
 
 
 class ClaimLost(Exception):
-    """Somebody else has the row by now, or its session has ended: the work would be in vain."""
+    """Another worker has claimed the row, or its session has ended; the work would be wasted."""
 
 
 class Wait(Enum):
-    """What work waits for through no fault of its own: such a claim does not count."""
+    """What a work item waits for without using up an attempt."""
 
     STORAGE = "storage"
     BACKBONE = "backbone"
 
     @property
     def most_s(self) -> float:
-        """How long it waits at most before it is tried again."""
+        """The longest wait before the next attempt."""
         return STORAGE_RETRY_MAX_S if self is Wait.STORAGE else BACKBONE_RETRY_MAX_S
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What an error stands for."""
+    """The classification of an error."""
 
-    #: For the row, where callers may read it.
+    #: Stored in the row, where callers may read it.
     reason: str
-    #: One line for the log: the name of the error and its text.
+    #: One line for the log: the class of the error and its message.
     logged: str
-    #: For the caller, if another try cannot mend it; None if it may pass.
+    #: For the caller, if the failure is permanent; None if it is transient.
     problem: Problem | None = None
-    #: What the work waits for, if the attempt does not count.
+    #: What the work item waits for, if the attempt does not count.
     wait: Wait | None = None
 
     @property
     def is_foreseen(self) -> bool:
-        """Whether its reason says all: the log needs no traceback."""
+        """Whether the reason is complete, so that the log needs no traceback."""
         if self.problem is None:
             return self.wait is Wait.BACKBONE
         return self.problem.code != INTERNAL
 
 
 def judge(error: BaseException) -> Failure:
-    """Return whether an error can pass, and the words in which it is kept."""
+    """Return the classification of an error."""
     for kind, make in _PERMANENT:
         if isinstance(error, kind):
             problem = make(error)
@@ -141,22 +140,22 @@ def judge(error: BaseException) -> Failure:
             )
     if isinstance(error, _REPEATED):
         return Failure(reason=_FAULT.detail, logged=logged, problem=_FAULT)
-    return Failure(reason="an unexpected error, which the log of its worker has", logged=logged)
+    return Failure(reason="an unexpected error; see the worker's log", logged=logged)
 
 
 def given_up(name: str, *, attempts: int, reason: str | None) -> Permanent:
-    """The end of work that was tried too often. ``reason`` is the last one that was kept."""
+    """Return the failure of work after its last attempt; ``reason`` is the last stored one."""
     last = (
         f"the last error: {reason}"
         if reason
-        else "none of them came to its end: its workers were killed, or ran out of memory"
+        else "none of them finished: the workers were killed or ran out of memory"
     )
     return Permanent(GIVEN_UP, f"{name} was given up after {attempts} attempts; {last}")
 
 
 def delay_s(n_failures: int, *, most_s: float = RETRY_MAX_S) -> float:
     """Return how many seconds a row waits after its ``n_failures``-th failure in a row."""
-    # Beyond ten the bound holds, and the power of thousands is no number any more.
+    # Beyond ten failures the limit applies anyway; a huge exponent would overflow.
     wait_s = min(RETRY_BASE_S * RETRY_FACTOR ** (min(n_failures, 10) - 1), most_s)
     return wait_s * _random.uniform(1 - RETRY_JITTER, 1 + RETRY_JITTER)
 
@@ -178,7 +177,7 @@ def _missing(_error: BaseException) -> Problem:
 def _of_the_system(error: BaseException) -> str:
     assert isinstance(error, OSError)
     if error.errno in _NO_ROOM:
-        return "there is no room left to write"
+        return "no space is left to write"
     return "a file could not be read or written, or a connection failed"
 
 
@@ -188,13 +187,13 @@ _PERMANENT: tuple[tuple[type[Exception], Callable[[BaseException], Problem]], ..
     (BlobMissing, _missing),
 )
 
-#: What the same input raises again. Others, such as a LookupError, may be over in another worker or
-#: at a later moment.
+#: Errors that the same input raises again. Others, such as a LookupError, may not occur in another
+#: worker or at a later time.
 _REPEATED = (ValueError, ArithmeticError)
 _FAULT = Problem(
     code=INTERNAL,
-    detail="Clamor made an error that it would repeat, so this was not tried again; "
-    "please report it with the line of the worker's log",
+    detail="this is a bug in Clamor that a retry would hit again; "
+    "please report it with the line from the worker's log",
 )
 
 _PASSING: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException], str]], ...] = (
@@ -205,16 +204,16 @@ _PASSING: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException],
             sqlalchemy.exc.InterfaceError,
             sqlalchemy.exc.TimeoutError,
         ),
-        lambda _error: "the database is away, or did not answer in time",
+        lambda _error: "the database is unavailable or did not respond in time",
     ),
-    # Statements and their values stand in the text of every other error of the database.
-    ((sqlalchemy.exc.SQLAlchemyError,), lambda _error: "the database refused a statement"),
-    ((BlobsFull,), lambda _error: "there is no room left in the blob store"),
-    ((BlobsAway,), lambda _error: "the blob store is away, or refused a request"),
+    # The messages of all other database errors contain statements and their values.
+    ((sqlalchemy.exc.SQLAlchemyError,), lambda _error: "the database rejected a statement"),
+    ((BlobsFull,), lambda _error: "the blob store is full"),
+    ((BlobsAway,), lambda _error: "the blob store is unavailable or rejected a request"),
     ((BlobError,), lambda _error: "a file in the blob store could not be read"),
     ((OSError,), _of_the_system),
-    ((TimeLimitExceeded,), lambda _error: "it ran for longer than it may"),
-    ((Shutdown,), lambda _error: "its worker was stopped"),
+    ((TimeLimitExceeded,), lambda _error: "the run exceeded its time limit"),
+    ((Shutdown,), lambda _error: "the worker was stopped"),
 )
 
 _WAITS = ((BlobsAway, Wait.STORAGE), (BackboneElsewhere, Wait.BACKBONE))

@@ -1,4 +1,4 @@
-"""What can be wrong with a recording or a model file."""
+"""Errors of recordings and model files."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ class ScienceError(Exception):
     ::
 
         ScienceError
-        |-- RecordingError            the recording itself is at fault; trying again cannot help
-        |   |-- UnknownFormat         no audio container that is known
+        |-- RecordingError            the recording itself is at fault; a retry cannot help
+        |   |-- UnknownFormat         no known audio container
         |   |-- Undecodable           a known container whose audio cannot be decoded
-        |   |-- EmptyRecording        not one sample
+        |   |-- EmptyRecording        no samples
         |   |-- NonFiniteSamples      NaN, infinity, or values beyond any audio scale
         |   |-- UnsupportedLayout     a rate or a number of channels outside the limits
-        |   `-- NoCalibratorTone      not fit to calibrate by: the code says what is the matter
+        |   `-- NoCalibratorTone      unsuitable for calibration; the code says why
         `-- ModelError                a model file that is damaged or does not fit this release
 
-    The first paragraph of a class's docstring is its default message. Messages are shown to
-    whoever sent the recording: they hold no file names and no text of a library.
+    The first paragraph of a class's docstring is its default message. Messages are shown to the
+    user who sent the recording, so they contain no file names and no text of a library.
     """
 
-    #: A short stable name of the failure, for programs.
+    #: A short stable identifier of the failure, for programs.
     code = "science-error"
 
     def __init__(self, message: str | None = None) -> None:
@@ -30,7 +30,7 @@ class ScienceError(Exception):
 
     @classmethod
     def default_message(cls) -> str:
-        """The first paragraph of the class's docstring on one line, without the full stop."""
+        """Return the first paragraph of the docstring as one line without the full stop."""
         paragraph = (cls.__doc__ or cls.__name__).strip().split("\n\n")[0]
         return " ".join(paragraph.split()).rstrip(".")
 
@@ -42,7 +42,7 @@ class RecordingError(ScienceError):
 
 
 class UnknownFormat(RecordingError):
-    """The file is of no known audio format."""
+    """The file is not in a known audio format."""
 
     code = "unknown-format"
 
@@ -54,13 +54,13 @@ class Undecodable(RecordingError):
 
 
 class EmptyRecording(RecordingError):
-    """The recording holds no audio."""
+    """The recording contains no audio."""
 
     code = "empty-recording"
 
 
 class NonFiniteSamples(RecordingError):
-    """The recording holds samples that are not finite numbers."""
+    """The recording contains samples that are not finite numbers."""
 
     code = "non-finite-samples"
 
@@ -72,54 +72,54 @@ class UnsupportedLayout(RecordingError):
 
 
 class NoCalibratorTone(RecordingError):
-    """The recording is not that of a calibrator.
+    """The recording is not one of a calibrator.
 
     ::
 
         NoCalibratorTone
-        |-- ToneMissing       no tone of a calibrator's frequency, or little else than noise
+        |-- ToneMissing       no tone at a calibrator's frequency, or hardly more than noise
         |-- ToneTooShort      the tone does not last long enough
-        |-- ToneUnsteady      its level wanders
-        |-- ToneClipped       it reaches full scale
-        |-- ToneTooFaint      too little above its own noise and distortion
-        `-- ToneChannels      the channels do not hear the same tone
+        |-- ToneUnsteady      the level of the tone varies
+        |-- ToneClipped       the tone reaches full scale
+        |-- ToneTooFaint      the tone is too weak relative to noise and distortion
+        `-- ToneChannels      the channels do not contain the same tone
     """
 
     code = "no-calibrator-tone"
 
 
 class ToneMissing(NoCalibratorTone):
-    """There is no steady tone of 250 Hz or 1 kHz in the recording."""
+    """The recording contains no steady tone of 250 Hz or 1 kHz."""
 
     code = "tone-missing"
 
 
 class ToneTooShort(NoCalibratorTone):
-    """The calibrator's tone does not last long enough: record five seconds of it or more."""
+    """The calibrator's tone is too short: record at least five seconds of it."""
 
     code = "tone-too-short"
 
 
 class ToneUnsteady(NoCalibratorTone):
-    """The level of the calibrator's tone is not steady."""
+    """The level of the calibrator's tone varies."""
 
     code = "tone-unsteady"
 
 
 class ToneClipped(NoCalibratorTone):
-    """The calibrator's tone reaches full scale: record it with less gain."""
+    """The calibrator's tone is clipped: record it with less gain."""
 
     code = "tone-clipped"
 
 
 class ToneTooFaint(NoCalibratorTone):
-    """The calibrator's tone is too faint over its noise and distortion."""
+    """The calibrator's tone is too weak relative to noise and distortion."""
 
     code = "tone-too-faint"
 
 
 class ToneChannels(NoCalibratorTone):
-    """The channels differ: send the channel of the calibrated microphone alone."""
+    """The channels differ: send only the channel of the calibrated microphone."""
 
     code = "tone-channels"
 

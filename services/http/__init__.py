@@ -1,1 +1,1 @@
-"""HTTP machinery that knows no endpoint."""
+"""HTTP machinery shared by all endpoints."""

@@ -1,7 +1,7 @@
-"""Who calls, and whether they may.
+"""Authenticate callers and check their scopes.
 
-A key is shown as ``Authorization: Bearer clamor_...``. Its row is looked up with every request,
-so that a key which is revoked is refused from the next request on.
+A key is sent as ``Authorization: Bearer clamor_...``. Its row is read with every request, so a
+revocation takes effect with the next request.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from services.http import keys, operations
 from services.http.errors import MissingScope, Unauthenticated
 from services.http.rate_limits import RateLimiter
 
-#: A key that may do this may do everything, and sees what all users have.
+#: The scope that implies all others and gives access to the data of all users.
 ADMIN = "admin"
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Whom a key stands for, and what it allows."""
+    """The user of a key, and its permissions."""
 
     user_id: uuid.UUID
     key_id: str
     scopes: frozenset[str]
-    #: The key's own rate; None for the installation's.
+    #: The key's rate; None for the installation's default.
     requests_per_s: float | None = None
-    #: The user's own limit; None for the installation's.
+    #: The user's limit; None for the installation's default.
     max_audio_s_per_month: float | None = None
 
     @property
     def is_admin(self) -> bool:
-        """Whether everything is allowed."""
+        """Whether the key has the admin scope."""
         return ADMIN in self.scopes
 
     @property
     def owner(self) -> uuid.UUID | None:
-        """Whose rows are shown: the user's; None for all, as queries take it."""
+        """The owner to filter queries by; None for the rows of all users."""
         return None if self.is_admin else self.user_id
 
     def may(self, scope: str) -> bool:
-        """Whether something is allowed."""
+        """Return whether the key has a scope."""
         return self.is_admin or scope in self.scopes
 
 
 class Access:
-    """Middleware: no responder runs before its caller is known and allowed."""
+    """Middleware that authenticates and authorizes every caller before the responder runs."""
 
     def __init__(
         self, store: Store, hasher: keys.Hasher, *, limiter: RateLimiter | None = None
@@ -62,7 +62,7 @@ class Access:
     def process_resource(
         self, req: falcon.Request, resp: falcon.Response, resource: object, _params: object
     ) -> None:
-        """Name the caller.
+        """Set the principal of the request.
 
         Raises
         ------
@@ -78,23 +78,25 @@ class Access:
         if self._limiter is not None:
             self._limiter.enforce(resp, key_id=caller.key_id, per_s=caller.requests_per_s)
         if not caller.may(operation.scope):
-            raise MissingScope(f"this needs a key with the scope {operation.scope}")
+            raise MissingScope(f"a key with the scope {operation.scope} is required")
 
     def _caller(self, req: falcon.Request) -> Principal:
         kind, _, shown = (req.get_header("Authorization") or "").partition(" ")
         if not shown or kind.lower() != "bearer":
-            raise Unauthenticated("show a key: Authorization: Bearer clamor_...")
+            raise Unauthenticated("send an API key: Authorization: Bearer clamor_...")
         key = keys.parse(shown.strip())
         if key is None:
-            raise Unauthenticated("this is no key of Clamor's")
+            raise Unauthenticated("malformed API key: it must be clamor_<id>_<secret>")
         row = account_queries.credential(self._store, key.id)
-        # One answer for a key that is not there and one that is not right: ids are no secrets,
-        # but which of them exist is nobody's business.
+        # A missing key and a wrong secret get the same answer, so that existing IDs cannot be
+        # probed.
         if row is None or not self._hasher.fits(key, row.secret_hash):
-            raise Unauthenticated("this key is not known")
+            raise Unauthenticated("this API key is not known")
         if row.is_revoked or row.is_expired or row.is_disabled:
             what = "was revoked" if row.is_revoked else "has expired"
-            raise Unauthenticated(f"this key {what if not row.is_disabled else 'is disabled'}")
+            raise Unauthenticated(
+                f"this API key {what if not row.is_disabled else 'belongs to a disabled user'}"
+            )
         return Principal(
             row.user_id,
             key.id,
@@ -105,11 +107,11 @@ class Access:
 
 
 def principal(req: falcon.Request) -> Principal:
-    """Who calls; only of requests whose operation has a scope."""
+    """Return the caller of a request whose operation requires a scope."""
     known: Principal = req.context.principal
     return known
 
 
 def owner(req: falcon.Request) -> uuid.UUID | None:
-    """Whose rows the caller is shown; None for everybody's."""
+    """Return the owner whose rows the caller may see; None for all users."""
     return principal(req).owner

@@ -1,7 +1,7 @@
-"""The bodies of requests: of which kind one is, and the parts of a form, within bounds.
+"""Request bodies: their media type, and the parts of a form within limits.
 
 The time to parse a header grows with the square of its length, and each part of a form takes time
-even if it is empty. So the bounds are checked before anything is parsed.
+even if it is empty. So the limits are checked before anything is parsed.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from falcon.media.multipart import BodyPart, MultipartParseOptions
 
 from services.http.errors import InvalidHeader
 
-#: Fields of a form beside its files. Those that mean nothing here are passed over.
+#: Form fields in addition to the files; uploads of recordings ignore unknown ones.
 MOST_FIELDS = 64
-#: Bytes of the headers of one part: room for the longest file name in both of its spellings.
+#: Bytes of the headers of one part: enough for the longest file name in both of its encodings.
 MOST_HEADER_BYTES = 2 * 1024
-#: Semicolons in what names a part: those between its parameters, and those in a file's name.
+#: Semicolons in Content-Disposition: between parameters, and within a file name.
 MOST_SEMICOLONS = 64
-#: Bytes of a text in a form, which is held in memory.
+#: Bytes of a text field, which is held in memory.
 MOST_TEXT_BYTES = 4 * 1024 * 1024
 #: Characters of the header Content-Type.
 MOST_TYPE_CHARS = 512
-#: Bytes of a refused body that are read all the same, and how many at once.
+#: Bytes of a rejected body that are still read, and bytes per read.
 MOST_DISCARDED_BYTES = 64 * 1024 * 1024
 PIECE_BYTES = 256 * 1024
-#: Stands for the length of a form that was not announced; its last boundary ends it.
+#: Stands in for the unknown length of a chunked form, which its last boundary ends.
 _UNKNOWN_BYTES = 1 << 62
 
 
@@ -36,7 +36,7 @@ def media_type_of(req: falcon.Request) -> str:
     Raises
     ------
     InvalidHeader
-        If the header is longer than any media type.
+        If the header is too long.
     """
     given = req.content_type or ""
     if len(given) > MOST_TYPE_CHARS:
@@ -45,10 +45,10 @@ def media_type_of(req: falcon.Request) -> str:
 
 
 def discard(req: falcon.Request) -> None:
-    """Read a body that is refused, and keep nothing of it.
+    """Read and discard the body of a rejected request.
 
-    Many clients send all of a request before they look at the answer; they would see a broken
-    connection instead. A body that is longer than `MOST_DISCARDED_BYTES` is left alone.
+    Many clients send the whole request before they read the response; otherwise they would see a
+    broken connection. A body longer than `MOST_DISCARDED_BYTES` is not read.
     """
     if (req.content_length or 0) <= MOST_DISCARDED_BYTES:
         while req.bounded_stream.read(PIECE_BYTES):
@@ -68,20 +68,20 @@ def parts_of(req: falcon.Request, *, most_files: int) -> Iterator[BodyPart]:
     Raises
     ------
     falcon.MultipartParseError
-        While iterating: the form breaks off, has more parts, or a part has longer headers.
+        While iterating: the form is incomplete, has too many parts, or a part has too long headers.
     """
     options = MultipartParseOptions()
     options.max_body_part_count = most_files + MOST_FIELDS
     options.max_body_part_headers_size = MOST_HEADER_BYTES
     options.max_body_part_buffer_size = MOST_TEXT_BYTES
     length = req.content_length
-    # Falcon's bounded stream takes a request without a length for an empty one. A chunked form
-    # has none, but the server ends its stream, and says so.
+    # Falcon's bounded stream treats a request without a length as empty. A chunked form has no
+    # length, but the server terminates its stream and sets wsgi.input_terminated.
     ends_by_itself = length is None and req.env.get("wsgi.input_terminated")
     body = req.stream if ends_by_itself else req.bounded_stream
     handler = falcon.media.MultipartFormHandler(options)
     for part in handler.deserialize(body, req.content_type, length or _UNKNOWN_BYTES):
-        # Falcon looks at all that stands before each semicolon that may be part of a name.
+        # Falcon parses the text before each semicolon again, as it may be part of a file name.
         if part._headers.get(b"content-disposition", b"").count(b";") > MOST_SEMICOLONS:
             raise falcon.MultipartParseError(description="a part has too many parameters")
         yield part

@@ -1,4 +1,4 @@
-"""Questions that may take long, or fail, asked so that nobody waits for them for long."""
+"""Run probes that may be slow or fail, with a bounded wait for their callers."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-#: How long whoever asks waits for an answer. A probe of Kubernetes waits for three seconds, and
-#: Prometheus for ten.
+#: How long a caller waits for an answer. Kubernetes probes time out after three seconds, and
+#: Prometheus after ten.
 PATIENCE_S = 2.0
 
 T = TypeVar("T")
 
 
 class CachedProbe(Generic[T]):
-    """The latest answer to a question which may take long, or fail.
+    """The latest result of a probe that may be slow or fail.
 
-    It is asked in a thread of its own, one at a time. Whoever wants the answer waits for a while
-    from when it was asked, and not any longer for having come later.
+    The probe runs in a separate thread, one run at a time. Callers wait until `PATIENCE_S` after
+    the start of the run, so later callers wait less.
     """
 
     def __init__(self, name: str, question: Callable[[], T], *, fresh_s: float) -> None:
@@ -35,7 +35,7 @@ class CachedProbe(Generic[T]):
         self._asked_at = 0.0
 
     def ask(self) -> Future[T]:
-        """Ask, unless the question is being asked or its answer is still fresh."""
+        """Start the probe, unless it is running or its latest result is still fresh."""
         with self._lock:
             is_old = time.monotonic() - self._asked_at > self._fresh_s
             if self._answer is None or (self._answer.done() and is_old):
@@ -46,12 +46,12 @@ class CachedProbe(Generic[T]):
             return self._answer
 
     def get(self) -> T | None:
-        """The answer, or None if there is none in time."""
+        """Return the result; None if it is not available in time."""
         answer = self.ask()
         try:
             return answer.result(max(self._asked_at + PATIENCE_S - time.monotonic(), 0))
         except Exception:
-            # What went wrong was logged where it did; that it takes too long shows by itself.
+            # Failures are logged by _find_out; a timeout needs no log line.
             return None
 
     def _find_out(self, answer: Future[T]) -> None:

@@ -1,9 +1,9 @@
-"""Cursors: where in a list a page begins.
+"""Cursors: the position in a list at which a page begins.
 
-A cursor has the keys of the last row that was shown, and a word for the list, its filters and its
-order: behind which row a page of *another* list begins, it cannot tell, and is refused there. It
-says nothing about whose rows they are: that is asked of the key with every page, so that a cursor
-needs no seal; one that somebody made up finds a place in their own list.
+A cursor contains the keys of the last row shown and a fingerprint of the list, its filters and its
+order. A cursor of another list, or with other filters, is rejected. Cursors are not signed: every
+page is scoped to the caller's API key, so a forged cursor is only a position in the caller's own
+list.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ import msgspec
 from db.queries.paging import Keys, Order
 from services.http.errors import FieldError, InvalidParameter
 
-#: Of the form of cursors: another one makes those of before invalid.
+#: Version of the cursor format; a new version invalidates existing cursors.
 VERSION = 1
 
 
 class Page(msgspec.Struct, kw_only=True):
-    """Which page of a list is asked for: what every list's query has."""
+    """The paging parameters that every list accepts."""
 
-    #: How many items it has at most.
+    #: Maximum number of items per page.
     limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 100
-    #: The ``next_cursor`` of the page before; the first page without.
+    #: The ``next_cursor`` of the previous page; omit it for the first page.
     cursor: str | None = None
 
 
@@ -37,12 +37,12 @@ Asked = TypeVar("Asked", bound=Page)
 
 
 def after(req: falcon.Request, asked: Page, order: Order) -> Keys | None:
-    """Behind which row the page that is asked for begins; None for the first page.
+    """Return the keys of the row after which the page begins; None for the first page.
 
     Raises
     ------
     InvalidParameter
-        If the cursor is not of this list, with these filters and in this order.
+        If the cursor belongs to another list, other filters or another order.
     """
     if asked.cursor is None:
         return None
@@ -52,30 +52,28 @@ def after(req: falcon.Request, asked: Page, order: Order) -> Keys | None:
         version, word, keys = msgspec.json.decode(data, type=tuple[int, str, msgspec.Raw])
         found: Keys = msgspec.json.decode(keys, type=order.keys)
     except (binascii.Error, msgspec.DecodeError, UnicodeError, RecursionError):
-        raise _refused("it must be the 'next_cursor' of an earlier answer") from None
+        raise _refused("must be the 'next_cursor' of an earlier response") from None
     if version != VERSION or word != _word(req, asked):
-        raise _refused(
-            "it is of another list, other filters or another order: begin again without it"
-        )
+        raise _refused("belongs to another list, filter or order; start again without a cursor")
     return found
 
 
 def following(
     req: falcon.Request, resp: falcon.Response, asked: Page, keys: Keys | None
 ) -> str | None:
-    """The cursor of the page behind some keys, and a link to it in the answer; None at the end."""
+    """Return the cursor of the next page and set its ``Link`` header; None on the last page."""
     if keys is None:
         return None
     data = msgspec.json.encode((VERSION, _word(req, asked), keys))
     cursor = base64.urlsafe_b64encode(data).rstrip(b"=").decode()
     query = urlencode({**req.params, "cursor": cursor}, doseq=True)
-    # Relative: under which name a caller reaches this server, a proxy may know better.
+    # A relative link stays correct behind a proxy with another host name.
     resp.set_header("Link", f'<{req.path}?{query}>; rel="next"')
     return cursor
 
 
 def _word(req: falcon.Request, asked: Page) -> str:
-    """A word for a list with its filters and its order, but not for a page of it."""
+    """Return the fingerprint of a list, its filters and its order; paging does not count."""
     what: dict[str, Any] = msgspec.structs.asdict(asked)
     del what["cursor"], what["limit"]
     described = msgspec.json.encode([req.path, what], order="deterministic")

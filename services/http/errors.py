@@ -1,11 +1,11 @@
-"""What may go wrong: a class each, with what its caller reads of it.
+"""The errors of the API: one class per problem type, with the texts that callers read.
 
-A problem's ``type`` (its ``name`` below ``/problems/``) is its stable name; ``title`` says the same
-to a person; the message of an error speaks of this one occurrence. The docstring of a class and its
-``advice`` are its page of documentation: they are written for whoever meets it. How errors are
-answered is in :mod:`services.http.problems`.
+A problem's ``type`` (``/problems/`` and its ``name``) is its stable identifier, ``title`` the same
+for people, and the message of an error describes the single occurrence. The docstring of a class
+and its ``advice`` make up its documentation page, so they are written for the caller.
+:mod:`services.http.problems` turns errors into responses.
 
-This is a list, and as long as there are things to go wrong; each entry is a few lines.
+The module is a list with one short entry per problem type, hence its length.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import msgspec
 
 from actors.facts import rounding
 
-#: What a caller is asked to wait where another try may help.
+#: Default ``Retry-After`` of problems that may pass.
 RETRY_AFTER_S = 5
 
 
 class UserError(Exception):
-    """Something that the person at the terminal can mend; the message tells what."""
+    """An error that the user of the command line can fix; the message says how."""
 
 
 class FieldError(msgspec.Struct):
-    """What is wrong with one field; an empty name stands for the whole."""
+    """One invalid field and the reason; an empty name means the input as a whole."""
 
     field: str
     detail: str
@@ -108,18 +108,18 @@ class ServiceError(Exception):
     status: ClassVar[int]
     name: ClassVar[str]
     title: ClassVar[str]
-    #: What the caller can do about it.
+    #: What the caller can do about the problem.
     advice: ClassVar[str] = ""
-    #: What the problem bears beside its own members.
+    #: Additional members of the problem.
     extension: dict[str, Any] = {}  # noqa: RUF012  (never changed)
-    #: Headers of the answer.
+    #: Headers of the response.
     headers: dict[str, str] = {}  # noqa: RUF012  (never changed)
-    #: After how many seconds another try may help; None where it does not help.
+    #: Seconds until a retry may succeed; None if a retry does not help.
     retry_after_s: int | None = None
 
 
 def kinds() -> list[type[ServiceError]]:
-    """Every kind of problem, by name."""
+    """Return all problem classes, sorted by name."""
     found: list[type[ServiceError]] = []
     below = [ServiceError]
     while below:
@@ -131,11 +131,11 @@ def kinds() -> list[type[ServiceError]]:
 
 
 class InvalidFields(ServiceError):
-    """Fields are not what they must be; each is named in ``errors``."""
+    """Some fields are invalid; ``errors`` lists each of them."""
 
     @classmethod
     def of(cls, errors: Sequence[FieldError], *, detail: str | None = None) -> Self:
-        """The refusal of some fields; ``detail`` says the same in a sentence."""
+        """Build the error from invalid fields; ``detail`` defaults to all of them in one line."""
         told = "; ".join(
             f"'{each.field}': {each.detail}" if each.field else each.detail for each in errors
         )
@@ -145,140 +145,142 @@ class InvalidFields(ServiceError):
 
 
 class BadRequest(ServiceError):
-    """The request is no HTTP that this server understands, such as a method that there is not."""
+    """The server cannot parse the request as HTTP, for example because the method is unknown."""
 
-    status, name, title = 400, "bad-request", "The request is not understood"
-    advice = "Look at how the request was put together; a common HTTP library does this rightly."
+    status, name, title = 400, "bad-request", "Malformed HTTP request"
+    advice = "Check how the request is built; a standard HTTP library builds this correctly."
 
 
 class InvalidHeader(ServiceError):
-    """A header is missing, or its value is not of the form that the header has."""
+    """A header is missing or malformed."""
 
-    status, name, title = 400, "invalid-header", "A header is not what it must be"
-    advice = "``detail`` names the header."
+    status, name, title = 400, "invalid-header", "Invalid header"
+    advice = "Correct the header that ``detail`` names."
 
 
 class InvalidParameter(InvalidFields):
-    """A parameter of the query has a value that it cannot have, is missing, was given twice, or is
-    not a parameter of this endpoint at all. Parameters that are not known are refused rather than
-    passed over, so that a misspelt one does not go unnoticed.
+    """A query parameter has an invalid value, is missing, was given twice, or does not exist at
+    this endpoint. Unknown parameters are rejected rather than ignored, so that a misspelt one is
+    noticed.
     """
 
-    status, name, title = 400, "invalid-parameter", "A parameter is not what it must be"
-    advice = "``errors`` names each parameter, and says what is wrong with it."
+    status, name, title = 400, "invalid-parameter", "Invalid query parameter"
+    advice = "Correct each parameter listed in ``errors``."
 
 
 class InvalidBody(InvalidFields):
-    """The JSON body cannot be read, or a field of it is missing, not known, or has a value that it
-    cannot have.
-    """
+    """The JSON body cannot be parsed, or one of its fields is missing, unknown or invalid."""
 
-    status, name, title = 400, "invalid-body", "The body is not what it must be"
-    advice = "``errors`` names the field by its path in the body, such as ``scopes[0]``."
+    status, name, title = 400, "invalid-body", "Invalid request body"
+    advice = (
+        "Correct each field listed in ``errors``, which gives its path in the body, such as "
+        "``scopes[0]``."
+    )
 
 
 class InvalidForm(InvalidFields):
-    """The form (multipart/form-data) breaks off or is malformed, or a field of it is missing, not
-    known, or there twice.
+    """The form (multipart/form-data) is incomplete or malformed, or one of its fields is missing,
+    unknown or repeated.
     """
 
-    status, name, title = 400, "invalid-form", "The form is not what it must be"
+    status, name, title = 400, "invalid-form", "Invalid form"
     advice = (
-        "``errors`` names the field, where it is one. A form that breaks off was often cut by a "
-        "proxy or a timeout: send it again."
+        "Correct the fields listed in ``errors``, if any. An incomplete form was often cut off by "
+        "a proxy or a timeout: send it again."
     )
 
 
 class InvalidManifest(InvalidFields):
-    """The manifest of a labelled set is no CSV, lacks a column, or has lines that are not right."""
+    """The manifest of a labelled set is not CSV, lacks a column, or has invalid lines."""
 
-    status, name, title = 400, "invalid-manifest", "The manifest cannot be used"
+    status, name, title = 400, "invalid-manifest", "Invalid manifest"
     advice = (
-        "``errors`` names the lines (``manifest[3]`` is its third line) and what is wrong with "
-        "each; at most ten are told at once."
+        "Correct the lines listed in ``errors`` (``manifest[3]`` is the third line of the file). "
+        "At most ten are listed at a time."
     )
 
 
 class InvalidOptions(InvalidFields):
-    """The field ``options`` of a form is not the JSON object that it must be."""
+    """The form field ``options`` is not a valid JSON object of options."""
 
-    status, name, title = 400, "invalid-options", "The options cannot be used"
-    advice = "``errors`` names the field by its path in the options."
+    status, name, title = 400, "invalid-options", "Invalid options"
+    advice = "Correct each field listed in ``errors`` by its path in the options."
 
 
 class EmptyUpload(ServiceError):
     """The body is empty, or the form has no file in its field ``file``."""
 
-    status, name, title = 400, "empty-upload", "The request bears no recording"
-    advice = "Send the recording as the raw body, or as a file in the field ``file`` of a form."
+    status, name, title = 400, "empty-upload", "The request contains no recording"
+    advice = "Send the recording as the raw body, or as a file in the form field ``file``."
 
 
 class IncompleteUpload(ServiceError):
-    """The body ended before the length that it had announced. Nothing of it was kept."""
+    """The body ended before the announced length. Nothing was stored."""
 
-    status, name, title = 400, "incomplete-upload", "The body ended too early"
-    advice = "The connection broke, or ``Content-Length`` was wrong. Send it again."
+    status, name, title = 400, "incomplete-upload", "Incomplete upload"
+    advice = "The connection broke, or ``Content-Length`` was wrong. Send the recording again."
 
 
 class SourceRefused(InvalidFields):
-    """A recording is not fetched from this address: it is no http or https URL, has a user name or
-    a password, a port of something else than the web, or is an address that is not public.
+    """The server does not fetch recordings from this address: it is not an http or https URL, has
+    a user name or a password, uses a port of a non-web service, or is not a public address.
     """
 
-    status, name, title = 400, "source-refused", "The address cannot be fetched from"
+    status, name, title = 400, "source-refused", "Source address not allowed"
     advice = (
-        "Give an address that everybody can reach, or post the recording itself. An operator can "
-        "allow private networks (``CLAMOR_ALLOW_PRIVATE_ADDRESSES``)."
+        "Use a publicly reachable address, or upload the recording itself. An operator can allow "
+        "private networks (``CLAMOR_ALLOW_PRIVATE_ADDRESSES``)."
     )
 
 
 class InvalidIdempotencyKey(ServiceError):
-    """The header ``Idempotency-Key`` is no key: it is empty, longer than 255 characters, there
-    twice, or has characters that it cannot have.
+    """The ``Idempotency-Key`` header is empty, repeated, longer than 255 characters, or contains
+    characters that are not allowed.
     """
 
-    status, name, title = 400, "invalid-idempotency-key", "This is no Idempotency-Key"
+    status, name, title = 400, "invalid-idempotency-key", "Invalid Idempotency-Key header"
     advice = (
-        "Send one string of up to 255 visible ASCII characters, best in double quotes; a UUID "
-        "does well."
+        "Send a single string of up to 255 visible ASCII characters, preferably in double quotes. "
+        "A UUID works well."
     )
 
 
 class Unauthenticated(ServiceError):
-    """No key was shown, or one that is not taken: it is not known, was revoked, has expired, or its
-    user is disabled.
+    """The request has no valid API key: it is missing, unknown, revoked or expired, or its user is
+    disabled.
     """
 
-    status, name, title = 401, "unauthenticated", "A key is needed"
+    status, name, title = 401, "unauthenticated", "A valid API key is required"
     advice = (
-        "Send ``Authorization: Bearer clamor_...`` with a key of yours; an administrator can make "
+        "Send ``Authorization: Bearer clamor_...`` with your API key. An administrator can create "
         "one."
     )
     headers = {"WWW-Authenticate": 'Bearer realm="clamor"'}  # noqa: RUF012
 
 
 class MissingScope(ServiceError):
-    """The key is known, but is not allowed to do this.
+    """The API key is valid, but lacks the scope for this operation.
 
-    ``detail`` names the scope that is needed.
+    ``detail`` names the required scope.
     """
 
-    status, name, title = 403, "missing-scope", "The key does not allow this"
-    advice = "Use a key that has the scope, or have one made."
+    status, name, title = 403, "missing-scope", "The API key lacks a required scope"
+    advice = "Use a key that has the scope, or ask an administrator for one."
     headers = {  # noqa: RUF012
         "WWW-Authenticate": 'Bearer realm="clamor", error="insufficient_scope"'
     }
 
 
 class QuotaExceeded(ServiceError):
-    """The user has had as much audio analysed this month as they may.
+    """You have used up your quota of analysed audio for this month.
 
-    ``used_s`` and ``limit_s`` are seconds of audio, and the next month begins at ``renews_at``.
+    ``used_s`` and ``limit_s`` are seconds of audio; the next month begins at ``renews_at``.
     """
 
-    status, name, title = 403, "quota-exceeded", "The quota of this month is used up"
+    status, name, title = 403, "quota-exceeded", "Monthly quota exceeded"
     advice = (
-        "Wait until ``renews_at``, or have the quota raised. Trying again does not help before."
+        "Wait until ``renews_at``, or ask an administrator to raise the quota. Retrying earlier "
+        "does not help."
     )
 
     def __init__(self, *, used_s: float, limit_s: float, renews_at: datetime) -> None:
@@ -294,241 +296,257 @@ class QuotaExceeded(ServiceError):
 
 
 class UnknownRoute(ServiceError):
-    """The API has no endpoint at this path; an id in it that is no id makes such a path, too."""
+    """The API has no endpoint at this path. A malformed ID in the path has the same effect."""
 
-    status, name, title = 404, "unknown-route", "There is nothing at this path"
-    advice = "Compare the path with the documentation of the API."
+    status, name, title = 404, "unknown-route", "No endpoint at this path"
+    advice = "Compare the path with the API documentation."
 
 
 class BatchNotFound(ServiceError):
-    """There is no batch of this id that the caller may see.
+    """No batch with this ID is visible to you.
 
-    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    It does not exist, has been removed, or belongs to another user; all three cases get the same
+    answer.
     """
 
-    status, name, title = 404, "batch-not-found", "There is no such batch"
-    advice = "Look at the id, and at whose key is shown."
+    status, name, title = 404, "batch-not-found", "Batch not found"
+    advice = "Check the ID and make sure you are using the right API key."
 
 
 class ExportNotFound(ServiceError):
-    """There is no export of this id that the caller may see.
+    """No export with this ID is visible to you.
 
-    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    It does not exist, has been removed, or belongs to another user; all three cases get the same
+    answer.
     """
 
-    status, name, title = 404, "export-not-found", "There is no such export"
-    advice = "Look at the id, and at whose key is shown. Exports are removed after some days."
+    status, name, title = 404, "export-not-found", "Export not found"
+    advice = (
+        "Check the ID and make sure you are using the right API key. "
+        "Exports are removed after some days."
+    )
 
 
 class JobNotFound(ServiceError):
-    """The clock has no job of this name."""
+    """There is no scheduled job with this name."""
 
-    status, name, title = 404, "job-not-found", "There is no such job"
-    advice = "Ask for the list of jobs: GET /v1/jobs, or clamor schedule."
+    status, name, title = 404, "job-not-found", "Job not found"
+    advice = "List the jobs with ``GET /v1/jobs`` or ``clamor schedule``."
 
 
 class KeyNotFound(ServiceError):
-    """There is no key of this id that the caller may see.
+    """No key with this ID is visible to you.
 
-    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    It does not exist, has been removed, or belongs to another user; all three cases get the same
+    answer.
     """
 
-    status, name, title = 404, "key-not-found", "There is no such key"
-    advice = "Look at the id, and at whose key is shown."
+    status, name, title = 404, "key-not-found", "Key not found"
+    advice = "Check the ID and make sure you are using the right API key."
 
 
 class ModelNotFound(ServiceError):
-    """There is no model of this id that the caller may see.
+    """No model with this ID is visible to you.
 
-    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    It does not exist, has been removed, or belongs to another user; all three cases get the same
+    answer.
     """
 
-    status, name, title = 404, "model-not-found", "There is no such model"
-    advice = "Look at the id, and at whose key is shown."
+    status, name, title = 404, "model-not-found", "Model not found"
+    advice = "Check the ID and make sure you are using the right API key."
 
 
 class ReportNotFound(ServiceError):
-    """There is no report of this id that the caller may see.
+    """No report with this ID is visible to you.
 
-    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    It does not exist, has been removed, or belongs to another user; all three cases get the same
+    answer.
     """
 
-    status, name, title = 404, "report-not-found", "There is no such report"
-    advice = "Look at the id, and at whose key is shown."
+    status, name, title = 404, "report-not-found", "Report not found"
+    advice = "Check the ID and make sure you are using the right API key."
 
 
 class SessionNotFound(ServiceError):
-    """There is no session of this id that the caller may see.
+    """No session with this ID is visible to you.
 
-    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    It does not exist, has been removed, or belongs to another user; all three cases get the same
+    answer.
     """
 
-    status, name, title = 404, "session-not-found", "There is no such session"
-    advice = "Look at the id, and at whose key is shown."
+    status, name, title = 404, "session-not-found", "Session not found"
+    advice = "Check the ID and make sure you are using the right API key."
 
 
 class TrainingNotFound(ServiceError):
-    """There is no training of this id that the caller may see.
+    """No training with this ID is visible to you.
 
-    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    It does not exist, has been removed, or belongs to another user; all three cases get the same
+    answer.
     """
 
-    status, name, title = 404, "training-not-found", "There is no such training"
-    advice = "Look at the id, and at whose key is shown."
+    status, name, title = 404, "training-not-found", "Training not found"
+    advice = "Check the ID and make sure you are using the right API key."
 
 
 class UserNotFound(ServiceError):
-    """There is no user of this id that the caller may see.
+    """No user with this ID is visible to you.
 
-    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    It does not exist, has been removed, or belongs to another user; all three cases get the same
+    answer.
     """
 
-    status, name, title = 404, "user-not-found", "There is no such user"
-    advice = "Look at the id, and at whose key is shown."
+    status, name, title = 404, "user-not-found", "User not found"
+    advice = "Check the ID and make sure you are using the right API key."
 
 
 class UploadNotFound(ServiceError):
-    """Nothing of the caller's was put into the store for this upload, or it waited for too long
-    and was removed.
+    """You have not stored a file for this upload, or no session was created from the file in time
+    and it was removed.
     """
 
-    status, name, title = 404, "upload-not-found", "There is no such upload"
-    advice = "PUT the recording to the upload's ``url`` first, within the hour, and claim it then."
+    status, name, title = 404, "upload-not-found", "Upload not found"
+    advice = (
+        "PUT the recording to the upload's ``url`` within the hour, then create the session from "
+        "it."
+    )
 
 
 class ValidationNotFound(ServiceError):
-    """There is no validation of this id that the caller may see.
+    """No validation with this ID is visible to you.
 
-    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    It does not exist, has been removed, or belongs to another user; all three cases get the same
+    answer.
     """
 
-    status, name, title = 404, "validation-not-found", "There is no such validation"
-    advice = "Look at the id, and at whose key is shown."
+    status, name, title = 404, "validation-not-found", "Validation not found"
+    advice = "Check the ID and make sure you are using the right API key."
 
 
 class WebhookNotFound(ServiceError):
-    """There is no webhook of this id that the caller may see.
+    """No webhook with this ID is visible to you.
 
-    It does not exist, or no longer, or belongs to somebody else: which of these is not told.
+    It does not exist, has been removed, or belongs to another user; all three cases get the same
+    answer.
     """
 
-    status, name, title = 404, "webhook-not-found", "There is no such webhook"
-    advice = "Look at the id, and at whose key is shown."
+    status, name, title = 404, "webhook-not-found", "Webhook not found"
+    advice = "Check the ID and make sure you are using the right API key."
 
 
 class DeliveryNotFound(ServiceError):
-    """The webhook has no delivery of this id, or no longer: deliveries are kept for 30 days."""
+    """The webhook has no delivery with this ID. Deliveries are removed after 30 days."""
 
-    status, name, title = 404, "delivery-not-found", "There is no such delivery"
-    advice = "Look at the id, and at the webhook's deliveries."
+    status, name, title = 404, "delivery-not-found", "Delivery not found"
+    advice = "Check the ID against the list of the webhook's deliveries."
 
 
 class NoAnalysis(ServiceError):
-    """The session has no analysis: it has not ended, it failed or was cancelled, or it ended before
-    sessions were analysed.
+    """The session has no analysis: it has not finished, it failed or was cancelled, or it is older
+    than the feature.
     """
 
     status, name, title = 404, "no-analysis", "The session has no analysis"
-    advice = "Ask for one, once the session has ended: POST to the same path."
+    advice = "Once the session has finished, request an analysis with a POST to the same path."
 
 
 class NoLevels(ServiceError):
-    """The session ended without levels: it failed or was cancelled before they were measured, or
-    they are no longer stored.
+    """The session ended without levels, because it failed or was cancelled before they were
+    measured, or the levels are no longer stored.
     """
 
     status, name, title = 404, "no-levels", "The session has no levels"
-    advice = "The session itself says how it ended."
+    advice = "Read the session to see how it ended."
 
 
 class NoRecording(ServiceError):
-    """The recording of the session is no longer stored: recordings are kept for a while only, and
-    with ``privacy`` not at all, or only as a copy without speech.
+    """The recording of the session is no longer stored. Recordings are kept for a limited time;
+    with ``privacy`` they are not kept at all, or only as a copy without speech.
     """
 
-    status, name, title = 404, "no-recording", "The recording is no longer there"
-    advice = "What was heard in it is still in the session and its detections."
+    status, name, title = 404, "no-recording", "The recording is no longer stored"
+    advice = "The results are still available from the session and its detections."
 
 
 class NoSpectrogram(ServiceError):
-    """The session ended without a picture: it failed or was cancelled before one was drawn, its
-    ``privacy`` allows none, or it is from before pictures were drawn.
+    """The session ended without a spectrogram: it failed or was cancelled before one was drawn,
+    its ``privacy`` does not allow one, or it is older than the feature.
     """
 
     status, name, title = 404, "no-spectrogram", "The session has no spectrogram"
-    advice = "The session itself says how it ended."
+    advice = "Read the session to see how it ended."
 
 
 class MethodNotAllowed(ServiceError):
-    """There is something at this path, but it does not answer to this method."""
+    """The endpoint at this path does not support this method."""
 
-    status, name, title = 405, "method-not-allowed", "The method is not allowed here"
-    advice = "The header ``Allow`` lists the methods that it answers to."
+    status, name, title = 405, "method-not-allowed", "Method not allowed"
+    advice = "Use one of the methods in the ``Allow`` header."
 
 
 class AlreadyFinished(ServiceError):
-    """What is at its end cannot be cancelled."""
+    """A session or batch that has finished cannot be cancelled."""
 
-    status, name, title = 409, "already-finished", "It has already finished"
-    advice = "Nothing needs to be done."
+    status, name, title = 409, "already-finished", "Already finished"
+    advice = "No action is needed."
 
 
 class BatchClosed(ServiceError):
-    """The batch was cancelled while its recordings came in, or nothing came for too long.
+    """The batch was cancelled during the upload, or no data arrived for too long.
 
-    What had come before was taken.
+    Recordings that arrived before that were accepted.
     """
 
-    status, name, title = 409, "batch-closed", "The batch takes no more recordings"
-    advice = "Send the rest as another batch."
+    status, name, title = 409, "batch-closed", "The batch is closed"
+    advice = "Send the remaining recordings as another batch."
 
 
 class BatchExists(ServiceError):
-    """The id that was chosen for the batch is that of another one."""
+    """Another batch has the ID that you chose."""
 
-    status, name, title = 409, "batch-exists", "There is a batch of this id already"
+    status, name, title = 409, "batch-exists", "Batch ID already in use"
     advice = (
-        "Choose another id. If an earlier try of the same request may have made it, look at it."
+        "Choose another ID. If an earlier attempt at this request may have created the batch, "
+        "read that batch first."
     )
 
 
 class ExportNotDone(ServiceError):
-    """The file of the export is not there yet, or could not be made: ``detail`` says which."""
+    """The export's file is not ready, or the export failed; ``detail`` says which."""
 
     status, name, title = 409, "export-not-done", "The export has no file"
-    advice = "Follow the export, and fetch its file when it is ``completed``."
+    advice = "Poll the export and download its file once it is ``completed``."
 
 
 class NoDirectUploads(ServiceError):
-    """This installation keeps recordings in a folder, which nobody can be given an address of."""
+    """This installation stores recordings in a folder, which has no upload addresses."""
 
-    status, name, title = 409, "no-direct-uploads", "Recordings must be posted to the API"
+    status, name, title = 409, "no-direct-uploads", "Direct uploads are not available"
     advice = "Post the recording itself to ``/v1/sessions``."
 
 
 class ModelDamaged(ServiceError):
-    """The file of the model is not stored, or is not the one that was registered: its hash does not
-    fit.
-    """
+    """The model's file is missing, or its hash differs from the registered one."""
 
     status, name, title = 409, "model-damaged", "The model's file is damaged"
-    advice = "Train the model again, or have the file brought back from a backup."
+    advice = "Train the model again, or ask an operator to restore the file from a backup."
 
 
 class NotFinished(ServiceError):
-    """What was asked for is there once the session has come to its end."""
+    """The requested data becomes available when processing has finished."""
 
-    status, name, title = 409, "not-finished", "The session has not finished"
-    advice = "Follow the session, and ask again when it has finished."
+    status, name, title = 409, "not-finished", "Not finished yet"
+    advice = "Poll until processing has finished, then repeat the request."
 
 
 class NotGivenUp(ServiceError):
-    """Only a session that was given up can be processed again: one that ended ``failed`` with the
-    code ``given-up`` or ``nothing-heard``. Of sessions with ``privacy`` nothing is left to process.
+    """Only a session that was given up can be retried: one that ended as ``failed`` with the code
+    ``given-up`` or ``nothing-heard``. With ``privacy``, the recording is gone and cannot be
+    processed again.
     """
 
-    status, name, title = 409, "not-given-up", "The session was not given up"
-    advice = "Post the recording again if you want another answer."
+    status, name, title = 409, "not-given-up", "The session cannot be retried"
+    advice = "To process the recording again, post it as a new session."
 
 
 class Regression(ServiceError):
@@ -546,24 +564,24 @@ class Regression(ServiceError):
 
 
 class TooManyKeys(ServiceError):
-    """Of one name a user has two active keys at most: the one in use, and the one that takes its
-    place.
+    """A user can have at most two active keys with the same name: the one in use and its
+    replacement.
     """
 
-    status, name, title = 409, "too-many-keys", "There are two active keys of this name"
-    advice = "Revoke one of them, or give the new one another name."
+    status, name, title = 409, "too-many-keys", "Too many active keys with this name"
+    advice = "Revoke one of the keys, or choose another name."
 
 
 class TooManyWebhooks(ServiceError):
-    """The user has as many webhooks as a user may have."""
+    """The user has reached the maximum number of webhooks."""
 
-    status, name, title = 409, "too-many-webhooks", "There are too many webhooks already"
-    advice = "Remove one that is not needed, or change its address."
+    status, name, title = 409, "too-many-webhooks", "Too many webhooks"
+    advice = "Delete a webhook you no longer need, or change its address instead."
 
 
 class WebhookDisabled(ServiceError):
-    """The webhook is told nothing: its receiver was gone, or failed for too long, or its owner
-    turned it off. ``detail`` says which.
+    """The webhook receives no deliveries: its receiver was gone or failed for too long, or its
+    owner disabled it. ``detail`` says which.
     """
 
     status, name, title = 409, "webhook-disabled", "The webhook is disabled"
@@ -571,89 +589,89 @@ class WebhookDisabled(ServiceError):
 
 
 class UserExists(ServiceError):
-    """A user has this e-mail address already, perhaps one that is disabled."""
+    """A user, possibly a disabled one, already has this e-mail address."""
 
-    status, name, title = 409, "user-exists", "There is a user of this address already"
-    advice = "Use the user that there is."
+    status, name, title = 409, "user-exists", "E-mail address already in use"
+    advice = "Use the existing user, or another address."
 
 
 class RequestUnderWay(ServiceError):
-    """A request with this ``Idempotency-Key`` is being worked on, or its process has died and the
-    server has not noticed yet. This one did nothing.
+    """A request with this ``Idempotency-Key`` is still being processed, or its process died a
+    moment ago. This request had no effect.
     """
 
-    status, name, title = 409, "request-under-way", "The same request is under way"
+    status, name, title = 409, "request-under-way", "The same request is in progress"
     advice = (
-        "Send it again with the same key; ``Retry-After`` says when. It is answered as the first "
-        "one is."
+        "Retry with the same key after ``Retry-After`` seconds. You will get the response of the "
+        "first request."
     )
     retry_after_s = 1
 
 
 class SecretNotShown(ServiceError):
-    """The request with this ``Idempotency-Key`` was done, and its answer told a secret, which is
-    kept nowhere. So it cannot be answered again.
+    """The request with this ``Idempotency-Key`` succeeded. Its response contained a secret, which
+    is not stored, so the response cannot be repeated.
     """
 
-    status, name, title = 409, "secret-not-shown", "It was done, and the secret is not shown again"
+    status, name, title = 409, "secret-not-shown", "Done, but the secret cannot be shown again"
     advice = (
-        "If the first answer is lost, do it once more with another ``Idempotency-Key``, and "
-        "revoke what ``Location`` names, if it names something."
+        "If you lost the first response, repeat the request with another ``Idempotency-Key`` and "
+        "revoke what ``Location`` names, if present."
     )
 
 
 class ExportExpired(ServiceError):
-    """The file of the export was kept for some days, and is given to nobody any more. Soon after
-    the export is not known at all.
+    """The export's file was kept for some days and has expired. The export itself is removed soon
+    after.
     """
 
-    status, name, title = 410, "export-expired", "The export is kept no longer"
-    advice = "Have it made once more: the same request makes the same file."
+    status, name, title = 410, "export-expired", "The export has expired"
+    advice = "Request the export again: the same request produces the same file."
 
 
 class LengthRequired(ServiceError):
-    """A recording that is sent as the raw body must announce its length: a client that vanishes in
-    the middle of a chunked body cannot be told from one that is done.
+    """A recording sent as the raw body must announce its length. Without it, a client that
+    disconnects in the middle of a chunked body looks the same as one that has finished.
     """
 
-    status, name, title = 411, "length-required", "A raw body needs a Content-Length"
+    status, name, title = 411, "length-required", "Content-Length required"
     advice = "Send ``Content-Length``, or send the recording as a form."
 
 
 class BodyTooLarge(ServiceError):
-    """The JSON body has more bytes than are taken."""
+    """The JSON body is larger than allowed."""
 
-    status, name, title = 413, "body-too-large", "The body is too large"
-    advice = "Send less at once; ``detail`` says how much is taken."
+    status, name, title = 413, "body-too-large", "Request body too large"
+    advice = "Send less per request; ``detail`` gives the limit."
 
 
 class TooManyFiles(ServiceError):
-    """The batch has more recordings than this server takes at once."""
+    """The batch has more recordings than this server accepts at once."""
 
-    status, name, title = 413, "too-many-files", "There are too many recordings"
-    advice = "Split it in several batches; ``detail`` says how many are taken."
+    status, name, title = 413, "too-many-files", "Too many recordings"
+    advice = "Split the recordings into several batches; ``detail`` gives the limit."
 
 
 class UploadTooLarge(ServiceError):
-    """The recording, or the files of a form together, have more bytes than this server takes."""
+    """The recording, or the files of a form together, are larger than this server accepts."""
 
-    status, name, title = 413, "upload-too-large", "The recording is too large"
-    advice = "Send a compressed format such as FLAC, or cut the recording."
+    status, name, title = 413, "upload-too-large", "Upload too large"
+    advice = "Send a compressed format such as FLAC, or split the recording."
 
 
 class UnsupportedMediaType(ServiceError):
-    """This endpoint takes another kind of body."""
+    """This endpoint does not accept a body of this media type."""
 
-    status, name, title = 415, "unsupported-media-type", "The body's media type is not taken here"
-    advice = "``detail`` says which."
+    status, name, title = 415, "unsupported-media-type", "Unsupported media type"
+    advice = "Send the media type that ``detail`` names."
 
 
 class UnknownFormat(ServiceError):
-    """The first bytes of the recording are those of no audio format that is known, whatever its
-    name or its media type say. Nothing of it was kept.
+    """The first bytes of the recording match no supported audio format; its name and media type
+    are not considered. Nothing was stored.
     """
 
-    status, name, title = 415, "unknown-format", "The recording is of no known audio format"
+    status, name, title = 415, "unknown-format", "Unknown audio format"
     advice = (
         "Send WAV, RF64, W64, AIFF, FLAC, Ogg, MP3, MP4/M4A, AAC or WebM. A form needs the media "
         "type ``multipart/form-data``, and JSON ``application/json``."
@@ -661,17 +679,18 @@ class UnknownFormat(ServiceError):
 
 
 class UnsupportedUpload(ServiceError):
-    """The endpoint takes a form with files, and the body is of another kind."""
+    """This endpoint accepts a form with files, and the body has another media type."""
 
-    status, name, title = 415, "unsupported-upload", "The body's media type is not supported"
+    status, name, title = 415, "unsupported-upload", "A form is required"
     advice = "Send ``multipart/form-data``."
 
 
 class RangeNotSatisfiable(ServiceError):
-    """Nothing of the recording lies in the range that the header ``Range`` asks for."""
+    """The ``Range`` header selects no part of the recording."""
 
-    status, name, title = 416, "range-not-satisfiable", "The range lies behind the end"
-    advice = "The header ``Content-Range`` of the answer says how many bytes there are."
+    status, name = 416, "range-not-satisfiable"
+    title = "Range not satisfiable: it starts past the end of the file"
+    advice = "Request a range within the size given in the ``Content-Range`` header."
 
     def __init__(self, detail: str, *, size_bytes: int) -> None:
         super().__init__(detail)
@@ -679,26 +698,24 @@ class RangeNotSatisfiable(ServiceError):
 
 
 class IdempotencyKeyReused(ServiceError):
-    """The ``Idempotency-Key`` is known from a request with another method, path, query or body.
+    """This ``Idempotency-Key`` was used for a request with another method, path, query or body.
 
-    This one did nothing.
+    This request had no effect.
     """
 
-    status, name, title = 422, "idempotency-key-reused", "The key belongs to another request"
-    advice = (
-        "Use a new key for each new request, and the old one only to repeat a request as it was."
-    )
+    status, name, title = 422, "idempotency-key-reused", "Idempotency-Key already used"
+    advice = "Use a new key for each new request. Reuse a key only to repeat an unchanged request."
 
 
 class RateLimited(ServiceError):
-    """The key makes more requests than it may.
+    """The API key has exceeded its request rate.
 
-    Every answer to a request tells what is left, in ``RateLimit`` and ``RateLimit-Policy``.
+    Every response reports the remaining requests in ``RateLimit`` and ``RateLimit-Policy``.
     """
 
-    status, name, title = 429, "rate-limited", "The key makes too many requests"
+    status, name, title = 429, "rate-limited", "Too many requests"
     advice = (
-        "Try again; ``Retry-After`` says when. Have the key given another rate if it needs one."
+        "Retry after ``Retry-After`` seconds. If the key needs a higher rate, ask an administrator."
     )
     retry_after_s = 1
 
@@ -708,39 +725,40 @@ class RateLimited(ServiceError):
 
 
 class InternalError(ServiceError):
-    """The fault is the server's, and nobody foresaw it.
+    """The server failed unexpectedly.
 
-    The reason is in the server's log, under the request's id.
+    The cause is in the server's log under the request ID.
     """
 
-    status, name, title = 500, "internal-error", "Something went wrong here"
-    advice = "Try again; if it stays, tell whoever runs the server the ``request_id``."
+    status, name, title = 500, "internal-error", "Internal server error"
+    advice = "Retry. If the error persists, give the ``request_id`` to the operator of the server."
 
 
 class Stopping(ServiceError):
-    """The process that took the request is about to end, as at each deployment; another one
-    answers.
+    """The process that received the request is shutting down, as in every deployment. Another
+    process will answer.
     """
 
-    status, name, title = 503, "stopping", "This process is about to end; try again soon"
-    advice = "Try again; ``Retry-After`` says when."
+    status, name, title = 503, "stopping", "The server process is shutting down; retry shortly"
+    advice = "Retry after ``Retry-After`` seconds."
     retry_after_s = RETRY_AFTER_S
 
 
 class StoreUnavailable(ServiceError):
-    """The database or the blob store does not answer for now."""
+    """The database or the blob store is temporarily unavailable."""
 
-    status, name, title = 503, "store-unavailable", "A store is away; try again soon"
+    status, name = 503, "store-unavailable"
+    title = "Storage is temporarily unavailable; retry shortly"
     advice = (
-        "Try again; ``Retry-After`` says when. A ``POST`` with an ``Idempotency-Key`` is safe to "
+        "Retry after ``Retry-After`` seconds. A ``POST`` with an ``Idempotency-Key`` is safe to "
         "repeat."
     )
     retry_after_s = RETRY_AFTER_S
 
 
 class TooManyStreams(ServiceError):
-    """Every place that this process has for a stream of events is taken."""
+    """This process has reached its maximum number of open event streams."""
 
-    status, name, title = 503, "too-many-streams", "Too many streams of events are under way"
-    advice = "Ask for the session itself now and then, or try again; ``Retry-After`` says when."
+    status, name, title = 503, "too-many-streams", "Too many event streams"
+    advice = "Poll the session instead, or retry after ``Retry-After`` seconds."
     retry_after_s = RETRY_AFTER_S

@@ -1,9 +1,8 @@
-"""One request and its answer, and those who are told of it: records, access log and figures.
+"""One request with its response, and the listeners for it: request log, access log, metrics.
 
-The application is called by the server, and what it returns is read by the server. So both ends
-are seen here: bytes are counted as they pass, and an exchange has ended when its answer was handed
-over whole, or was broken off. All of this is paid by every request: it costs a few microseconds,
-and so may a listener.
+The server calls the application and reads its response, so this module sees both ends: it counts
+bytes as they pass, and an exchange ends when its response was handed over completely or was broken
+off. Every request pays for this: it costs a few microseconds, and a listener may cost as much.
 """
 
 from __future__ import annotations
@@ -20,13 +19,12 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-#: The route of a request that no route fits: what a stranger types is neither kept nor counted by
-#: its name.
+#: The route of a request that matches none. Arbitrary paths are neither stored nor used as labels.
 UNKNOWN_ROUTE = "(unknown)"
 #: The same for methods.
 OTHER_METHOD = "(other)"
 METHODS = frozenset(falcon.HTTP_METHODS)
-#: Asked by machines every few seconds; neither recorded nor logged.
+#: Polled by machines every few seconds; in neither log.
 PROBES = frozenset(("/health/live", "/health/ready", "/metrics"))
 
 _ENV_KEY = "clamor.exchange"
@@ -34,7 +32,7 @@ _SESSION_PATH = "/v1/sessions/"
 
 
 class Exchange:
-    """What is known of one request and its answer; whole when it has ended."""
+    """The facts of one request and its response; complete once it has ended."""
 
     __slots__ = (
         "began_s",
@@ -57,31 +55,31 @@ class Exchange:
         #: The template, such as ``/v1/sessions/{session_id}``.
         self.route = UNKNOWN_ROUTE
         self.status = 500
-        #: Of the bodies, without headers. What the application did not read is not counted.
+        #: Sizes of the bodies without headers. Unread bytes are not counted.
         self.bytes_in = 0
         self.bytes_out = 0
-        #: Whether the answer was handed over to its end.
+        #: Whether the response was handed over completely.
         self.is_whole = True
         self.request_id = ""
-        #: Whose key was shown, once it is known to be one.
+        #: The key and its user, once the key is verified.
         self.key_id: str | None = None
         self.user_id: uuid.UUID | None = None
-        #: The session that the path names, or that the answer does (``Location``).
+        #: The session that the path or the response (``Location``) names.
         self.session_id: uuid.UUID | None = None
-        #: Unix time, and this process's own clock.
+        #: Unix time, and the process's monotonic clock.
         self.received_at_s = time.time()
         self.began_s = time.perf_counter()
         self.duration_s = 0.0
 
     def answer(self, status: str, headers: Iterable[tuple[str, str]]) -> None:
-        """Note the head of the answer."""
+        """Record the status and headers of the response."""
         self.status = int(status[:3])
         if self.session_id is None and self.method == "POST" and self.status < 400:
             self.session_id = _named_by(headers)
 
 
 def _named_by(headers: Iterable[tuple[str, str]]) -> uuid.UUID | None:
-    """The session that the ``Location`` of an answer names."""
+    """Return the session that the ``Location`` header names."""
     for name, value in headers:
         if name.lower() == "location" and value.startswith(_SESSION_PATH):
             try:
@@ -92,24 +90,24 @@ def _named_by(headers: Iterable[tuple[str, str]]) -> uuid.UUID | None:
 
 
 class Listener(Protocol):
-    """Is told of each exchange, in the thread that answers; it must not wait for anything."""
+    """Called for each exchange, in the thread that answers; it must not block."""
 
     def begun(self, exchange: Exchange, /) -> None:
-        """A request has come: only its method and its time are known."""
+        """Handle the arrival of a request; only its method and time are known."""
 
     def ended(self, exchange: Exchange, /) -> None:
-        """The answer was handed over, or broken off."""
+        """Handle the end of a response, complete or broken off."""
 
 
 class App(falcon.App[falcon.Request, falcon.Response]):
-    """The application, which tells its listeners of each exchange."""
+    """The application, which calls its listeners for each exchange."""
 
     def __init__(self, *, middleware: Sequence[Any], listeners: Sequence[Listener]) -> None:
         super().__init__(middleware=[_Routed(), *middleware])
         self._listeners = tuple(listeners)
 
     def __call__(self, env: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Serve one request, as WSGI has it."""
+        """Serve one WSGI request."""
         exchange = env[_ENV_KEY] = Exchange(env["REQUEST_METHOD"])
         env["wsgi.input"] = _Received(env["wsgi.input"], exchange)
         for listener in self._listeners:
@@ -137,18 +135,18 @@ class App(falcon.App[falcon.Request, falcon.Response]):
             try:
                 listener.ended(exchange)
             except Exception as error:
-                # Whoever is told of an answer cannot be allowed to spoil it.
+                # A failing listener must not break the response.
                 log.error("listener_failed", exc_info=error)
 
 
 def of(req: falcon.Request) -> Exchange:
-    """The exchange that a request is part of."""
+    """Return the exchange of a request."""
     exchange: Exchange = req.env[_ENV_KEY]
     return exchange
 
 
 class _Routed:
-    """Middleware: notes what the router found."""
+    """Middleware that records the route."""
 
     def process_resource(
         self, req: falcon.Request, _resp: falcon.Response, _resource: object, params: dict[str, Any]
@@ -160,7 +158,7 @@ class _Routed:
 
 @functools.cache
 def _plain(template: str) -> str:
-    """A route's template without what it says of the kinds of its fields."""
+    """Return the template of a route without the converters of its fields."""
     return re.sub(r":\w+(\(.*?\))?}", "}", template)
 
 
@@ -191,8 +189,8 @@ class _Received:
 
 
 class _Sent(Iterator[bytes]):
-    """The pieces of an answer, counted as the server takes them. No generator: the server closes
-    what it has not begun to read, too, and that ends the exchange as well.
+    """The pieces of a response, counted as the server reads them. This is not a generator: the
+    server may close it before the first read, and that must end the exchange as well.
     """
 
     __slots__ = ("_body", "_end", "_exchange", "_pieces")
@@ -218,7 +216,7 @@ class _Sent(Iterator[bytes]):
         return piece
 
     def close(self) -> None:
-        """Called by the server at the end, whatever the end is."""
+        """End the exchange; the server calls this in every case."""
         try:
             if hasattr(self._body, "close"):
                 self._body.close()

@@ -1,7 +1,7 @@
-"""Say in Clamor's own words what the JSON reader finds wrong, and where.
+"""Translate validation errors of msgspec into messages for callers.
 
-A caller reads what to send instead, not the terms of a library: a message that is not known here
-becomes a plain "it has a value that this field does not take".
+A message says what to send, without the library's terms. A message of msgspec that is not listed
+here becomes "this value is not allowed".
 """
 
 from __future__ import annotations
@@ -13,59 +13,59 @@ import msgspec
 
 from services.http.errors import FieldError
 
-#: The kinds of value, by msgspec's names for them.
+#: Types of values by msgspec's names.
 _KINDS = {
-    "str": "a text",
-    "int": "a whole number",
+    "str": "a string",
+    "int": "an integer",
     "float": "a number",
     "bool": "true or false",
     "null": "null",
-    "array": "a list",
+    "array": "an array",
     "object": "an object",
     "uuid": "a UUID",
-    "datetime": "a time with its offset from UTC, such as 2026-01-31T12:00:00Z",
+    "datetime": "a time with a UTC offset, such as 2026-01-31T12:00:00Z",
     "date": "a date, such as 2026-01-31",
-    "bytes": "bytes in base64",
+    "bytes": "base64-encoded bytes",
 }
 _UNITS = {
     "str": ("character", "characters"),
-    "array": ("entry", "entries"),
-    "object": ("name", "names"),
+    "array": ("item", "items"),
+    "object": ("key", "keys"),
     "bytes": ("byte", "bytes"),
 }
 _BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
-#: Characters of a caller's own text that are repeated in a refusal.
+#: At most this many characters of the caller's input are repeated in a message.
 MOST_TOLD_CHARS = 100
-_OTHER = "it has a value that this field does not take"
+_OTHER = "this value is not allowed"
 
 
 class Refused(msgspec.ValidationError):
-    """A value that is refused in words of our own."""
+    """An invalid value with a message that is ready for the caller."""
 
 
 def _kinds(names: str) -> str:
-    """Return the words for ``int | null``: what may be sent."""
+    """Return the allowed types in words, for example for ``int | null``."""
     return " or ".join(_KINDS.get(name, "another value") for name in names.split(" | "))
 
 
 def _of_kind(found: re.Match[str]) -> str:
     if found["found"] is None or found["found"] not in _KINDS:
-        return f"it must be {_kinds(found['wanted'])}"
-    return f"it must be {_kinds(found['wanted'])}, not {_kinds(found['found'])}"
+        return f"must be {_kinds(found['wanted'])}"
+    return f"must be {_kinds(found['wanted'])}, not {_kinds(found['found'])}"
 
 
 def _of_length(found: re.Match[str]) -> str:
     unit = _UNITS.get(found["wanted"], _UNITS["array"])[found["limit"] != "1"]
-    return f"it must have {_BOUNDS[found['bound']]} {found['limit']} {unit}"
+    return f"must have {_BOUNDS[found['bound']]} {found['limit']} {unit}"
 
 
 def _of_size(found: re.Match[str]) -> str:
-    return f"it must be {_kinds(found['wanted'])}, {_BOUNDS[found['bound']]} {found['limit']}"
+    return f"must be {_kinds(found['wanted'])}, {_BOUNDS[found['bound']]} {found['limit']}"
 
 
-#: What is wrong, and where, as msgspec writes them.
+#: The reason and the path in a message of msgspec.
 _MESSAGE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<place>[^`]*)`)?", re.DOTALL)
-#: msgspec's messages, and ours.
+#: Patterns of msgspec's messages and the replacements.
 _WORDS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern, re.DOTALL), words)
     for pattern, words in (
@@ -74,40 +74,43 @@ _WORDS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = tup
         (r"Expected `(?P<wanted>\w+)` (?P<bound>[<>]=?) (?P<limit>[-+.\de]+)", _of_size),
         (
             r"Expected `array` of (?:at (?:least|most) )?length .*",
-            lambda _: "it has too many entries, or too few",
+            lambda _: "has too many or too few items",
         ),
-        (r"Expected `str` matching regex .*", lambda _: "it is not written as it must be"),
+        (
+            r"Expected `str` matching regex .*",
+            lambda _: "does not have the required format; `/docs` gives the pattern",
+        ),
         (
             r"Expected `datetime` with a timezone component|Invalid RFC3339 encoded datetime",
-            lambda _: f"it must be {_KINDS['datetime']}",
+            lambda _: f"must be {_KINDS['datetime']}",
         ),
-        (r"Invalid RFC3339 encoded date", lambda _: f"it must be {_KINDS['date']}"),
-        (r"Invalid UUID", lambda _: f"it must be {_KINDS['uuid']}"),
-        (r"Invalid base64 encoded string", lambda _: f"it must be {_KINDS['bytes']}"),
+        (r"Invalid RFC3339 encoded date", lambda _: f"must be {_KINDS['date']}"),
+        (r"Invalid UUID", lambda _: f"must be {_KINDS['uuid']}"),
+        (r"Invalid base64 encoded string", lambda _: f"must be {_KINDS['bytes']}"),
         (
             r"Invalid (?:enum )?value (?P<given>.*)",
             lambda found: (
-                f"{found['given'][:MOST_TOLD_CHARS]} is none of its values: `/docs` lists them"
+                f"{found['given'][:MOST_TOLD_CHARS]} is not an allowed value; `/docs` lists them"
             ),
         ),
-        (r".*out of range", lambda _: "it is too large or too small"),
+        (r".*out of range", lambda _: "is out of range"),
         (
             r"Object missing required field `(?P<name>[^`]*)`",
-            lambda found: f"'{found['name']}' must be given",
+            lambda found: f"'{found['name']}' is required",
         ),
         (
             r"Object contains unknown field `(?P<name>.*)`",
-            lambda found: f"there is no field '{found['name'][:MOST_TOLD_CHARS]}'",
+            lambda found: f"unknown field '{found['name'][:MOST_TOLD_CHARS]}'",
         ),
     )
 )
 
 
 def field_error(error: msgspec.ValidationError) -> FieldError:
-    """Return where a value is wrong (``a.b[1]``; nothing for the body itself) and how."""
+    """Return the path of the invalid value (``a.b[1]``; empty for the body) and the reason."""
     found = _MESSAGE.fullmatch(str(error))
     assert found is not None
-    # A struct's own check raises ValueError in our words, which msgspec passes on.
+    # A check in a struct raises ValueError with its own message, which msgspec passes on.
     is_ours = isinstance(error, Refused) or isinstance(error.__cause__, ValueError)
     return FieldError(
         field=(found["place"] or "").removeprefix("."),
@@ -116,7 +119,7 @@ def field_error(error: msgspec.ValidationError) -> FieldError:
 
 
 def words_of(message: str) -> str:
-    """Return our words for a message of msgspec's."""
+    """Return the message for callers that replaces one of msgspec."""
     for pattern, words in _WORDS:
         found = pattern.fullmatch(message)
         if found is not None:
@@ -125,12 +128,12 @@ def words_of(message: str) -> str:
 
 
 def no_json(error: Exception) -> str:
-    """Return our words for JSON that cannot be read, with its place where that is known."""
+    """Return the message for malformed JSON, with the position if it is known."""
     place = re.search(r"\(byte (\d+)\)$", str(error))
     if place is not None:
-        return f"this is no JSON: it goes wrong at byte {place[1]}"
+        return f"malformed JSON at byte {place[1]}"
     if "truncated" in str(error):
-        return "this is no JSON: it ends too early"
+        return "malformed JSON: it ends too early"
     if isinstance(error, RecursionError):
-        return "this is no JSON that is taken: it is nested too deeply"
-    return "this is no JSON in UTF-8"
+        return "the JSON is nested too deeply"
+    return "must be JSON in UTF-8"

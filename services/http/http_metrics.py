@@ -1,8 +1,8 @@
-"""What this process answers, for Prometheus.
+"""Prometheus metrics of the requests that this process answers.
 
-Unlike the figures of ``metrics.py`` these are each process's own. Where several processes share a
-port, a scrape meets one of them; so every series bears the ``process``, and sums over rates come
-out right whichever answers.
+Unlike the figures in ``metrics.py``, these are per process. Where several processes share a port, a
+scrape reaches one of them. So every series has the label ``process``, and sums over rates are
+correct whichever process answers.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from prometheus_client import (
 
 from services.http.exchange import Exchange
 
-# A second series for each one here, which says when the process first saw it.
+# Otherwise each series gets a second one with its time of creation.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-#: From what a session's row takes to a long upload.
+#: From reading one session to a long upload.
 DURATION_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 
 
@@ -32,28 +32,28 @@ class HttpMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._process = str(os.getpid())
         self._requests = Counter(
-            "clamor_http_requests", "Requests that were answered",
+            "clamor_http_requests", "Requests answered",
             ["route", "method", "status", "process"], registry=registry,
         )  # fmt: skip
         self._durations_s = Histogram(
             "clamor_http_request_duration_seconds",
-            "From a request's arrival to the end of its answer",
+            "Time from the arrival of a request to the end of its response",
             ["route", "process"], buckets=DURATION_BOUNDS_S, registry=registry,
         )  # fmt: skip
         self._in_progress = Gauge(
-            "clamor_http_requests_in_progress", "Requests that are being answered",
+            "clamor_http_requests_in_progress", "Requests in progress",
             ["process"], registry=registry,
         ).labels(self._process)  # fmt: skip
-        # To find a child by its labels takes as long as all the rest; there are few of them.
+        # Looking up a child by its labels takes as long as all the rest; there are few children.
         self._counters: dict[tuple[str, str, int], Counter] = {}
         self._histograms: dict[str, Histogram] = {}
 
     def begun(self, _exchange: Exchange, /) -> None:
-        """One more is being answered."""
+        """Count a request as in progress."""
         self._in_progress.inc()
 
     def ended(self, exchange: Exchange, /) -> None:
-        """One less; count and time it."""
+        """Count and time a finished request."""
         self._in_progress.dec()
         status_class = exchange.status // 100
         counted = (exchange.route, exchange.method, status_class)

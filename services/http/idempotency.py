@@ -1,19 +1,19 @@
-"""``Idempotency-Key``: a request that is sent again is answered again, and nothing is done twice.
+"""``Idempotency-Key``: a repeated request gets the first response, and nothing is done twice.
 
-As the draft of the IETF has it (draft-ietf-httpapi-idempotency-key-header). A ``POST`` that bears
-the header goes this way:
+Follows the IETF draft (draft-ietf-httpapi-idempotency-key-header). A ``POST`` with the header is
+processed in three steps:
 
-1. It is *claimed*: a row says that it is under way, and which id the thing will have that it makes.
-   That is committed before the responder runs.
-2. The responder makes its row under that id (:func:`new_id`).
-3. The answer is written to the claimed row.
+1. The request is *claimed*: a row marks it as in progress and reserves the ID of the resource to
+   create. This is committed before the responder runs.
+2. The responder creates the resource under that ID (:func:`new_id`).
+3. The response is stored in the claimed row.
 
-If the process dies before 2 is committed, nothing was done. If it dies between 2 and 3, whoever
-repeats the request gets the same id, finds the row made (``made`` of the resource), and answers
-with it. While a process lives it holds on to its requests by a lease that it renews.
+If the process dies before step 2 is committed, nothing was done. If it dies between 2 and 3, a
+repetition of the request gets the same ID, finds the resource (``made``) and answers with it. A
+running process renews a lease on its requests.
 
-Only what succeeded is kept. A refusal changed nothing, and its key is free for the mended request;
-after an error of the server's the same request can be made again.
+Only successful responses are stored. A rejected request changed nothing, so its key may be used for
+the corrected request; after a server error the same request can be retried.
 """
 
 from __future__ import annotations
@@ -48,28 +48,28 @@ from services.http.errors import (
 log = structlog.get_logger(__name__)
 
 HEADER = "Idempotency-Key"
-#: Says of an answer that it is an earlier one.
+#: Marks a replayed response.
 REPLAYED = "Idempotent-Replayed"
-#: Headers of an answer that belong to what was done, and not to this one exchange.
+#: Response headers that are stored, as they describe the resource and not the exchange.
 KEPT_HEADERS = ("content-type", "location")
-#: What is read at once of a body that nobody needs.
+#: Bytes per read of an unread body.
 PIECE_BYTES = 256 * 1024
 
-#: A string of a structured field (RFC 8941), or a bare word, as many callers send it.
+#: A string of a structured field (RFC 8941), or the bare token that many callers send.
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])+)"')
 _BARE = re.compile(r"[!#-+\--:<-\[\]-~]+")
 
 
 @runtime_checkable
 class Maker(Protocol):
-    """A resource whose ``POST`` makes something, under the id that :func:`new_id` gives."""
+    """A resource whose ``POST`` creates something under the ID from :func:`new_id`."""
 
     def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-        """Answer with what an earlier attempt made; whether there is something."""
+        """Answer with the result of an earlier attempt; return False if there is none."""
 
 
 class Claim:
-    """A request that this process works on."""
+    """A request that this process is handling."""
 
     def __init__(self, claimed: Claimed, made_id: uuid.UUID, body: _Hashed) -> None:
         self.claimed = claimed
@@ -78,13 +78,13 @@ class Claim:
 
 
 def new_id(req: falcon.Request) -> uuid.UUID:
-    """An id for what a request makes: of a request that is repeated the same each time."""
+    """Return the ID for the new resource; a repeated request gets the same one each time."""
     claim: Claim | None = getattr(req.context, "claim", None)
     return uuid.uuid4() if claim is None else claim.made_id
 
 
 def key_of(given: str) -> str:
-    """The key that a header bears; raises :class:`InvalidIdempotencyKey`."""
+    """Parse the header; raises :class:`InvalidIdempotencyKey`."""
     quoted = _QUOTED.fullmatch(given)
     key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else given
     if len(key) > MOST_KEY_CHARS or not (quoted or _BARE.fullmatch(given)):
@@ -95,7 +95,7 @@ def key_of(given: str) -> str:
 
 
 class Idempotency:
-    """Middleware: behind whatever may refuse a request, and around its responder."""
+    """Middleware that wraps the responder, after all middleware that may reject the request."""
 
     def __init__(self, store: Store, *, lease_s: float) -> None:
         self._store = store
@@ -105,7 +105,7 @@ class Idempotency:
     def process_resource(
         self, req: falcon.Request, resp: falcon.Response, resource: object, _params: object
     ) -> None:
-        """Claim a request that bears a key, or answer it as it was answered before.
+        """Claim a request with a key, or replay its response.
 
         Raises
         ------
@@ -118,7 +118,7 @@ class Idempotency:
         if operation is None or not operation.keyed:
             return
         key, user_id, head = key_of(given), principal(req).user_id, _head_sha256(req)
-        # All that is read of the body from here on is seen.
+        # Hash everything that is read of the body from here on.
         req.stream = req.env["wsgi.input"] = body = _Hashed(req.stream, _boundary(req))
         with self._store.transaction() as db:
             row = idempotency_queries.claim_request(
@@ -142,7 +142,7 @@ class Idempotency:
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: object, is_served: bool
     ) -> None:
-        """Write down what was answered."""
+        """Store the response, or release the claim."""
         claim: Claim | None = getattr(req.context, "claim", None)
         if claim is None:
             return
@@ -158,7 +158,7 @@ class Idempotency:
                         db, claim.claimed, was_refused=400 <= resp.status_code < 500
                     )
         except (SQLAlchemyError, OSError, falcon.HTTPError) as error:
-            # What was done is done, and can be told now. The next attempt finds it made.
+            # The work is done, so still send the response. The next attempt finds the result.
             log.warning("answer_not_kept", error=type(error).__name__)
         finally:
             self._leases.drop(claim.claimed)
@@ -187,37 +187,37 @@ def _replay(
     head: bytes,
     body: _Hashed,
 ) -> None:
-    """Answer a request as it was answered before, if it is the same."""
+    """Replay the stored response if the request is the same."""
     if known is None:
-        # It was removed between two looks.
-        raise RequestUnderWay("send it again")
+        # The row was removed between the two queries.
+        raise RequestUnderWay("the earlier request was just removed; retry")
     if known.head_sha256 not in (None, head):
-        raise IdempotencyKeyReused("the key is known from another method, path or query")
+        raise IdempotencyKeyReused("this key was used with another method, path or query")
     if known.status is None:
-        raise RequestUnderWay("a request with this key is being worked on")
+        raise RequestUnderWay("a request with this key is in progress")
     _drain(req)
     if known.body_sha256 != body.digest():
-        raise IdempotencyKeyReused("the key is known from a request with another body")
+        raise IdempotencyKeyReused("this key was used with another body")
     for name, value in (known.headers or {}).items():
         resp.set_header(name, value)
     resp.set_header(REPLAYED, "true")
     if known.body is None:
-        raise SecretNotShown("the first answer to this request told the secret")
+        raise SecretNotShown("the secret was in the first response to this request")
     resp.status = known.status
     resp.data = known.body
     resp.complete = True
 
 
 def _head_sha256(req: falcon.Request) -> bytes:
-    """What tells requests apart before their bodies have been read. A form's boundary does not:
-    it is another one each time.
+    """Hash what identifies a request before its body is read. The boundary of a form is left out,
+    as it differs each time.
     """
     told = "\n".join((req.method, req.path, req.query_string, media_type_of(req)))
     return hashlib.sha256(told.encode(errors="surrogatepass")).digest()
 
 
 def _boundary(req: falcon.Request) -> bytes:
-    """What stands between the parts of a form; nothing where the body is no form."""
+    """Return the boundary of a form; empty if the body is not a form."""
     if not is_form(req):
         return b""
     _, options = mediatypes.parse_header(req.content_type or "")
@@ -225,7 +225,7 @@ def _boundary(req: falcon.Request) -> bytes:
 
 
 def _drain(req: falcon.Request) -> None:
-    """Read what nobody has read of a body, so that all of it has been seen."""
+    """Read the rest of the body, so that all of it is hashed."""
     is_chunked = req.content_length is None and req.env.get("wsgi.input_terminated")
     rest = req.stream if is_chunked else req.bounded_stream
     while rest.read(PIECE_BYTES):
@@ -233,8 +233,8 @@ def _drain(req: falcon.Request) -> None:
 
 
 class _Hashed:
-    """A request's body, hashed as it is read; the boundaries of a form count as one and the same,
-    wherever the pieces in which it comes are cut.
+    """A request's body, hashed as it is read. Every form boundary is hashed as the same mark,
+    however the body is split into pieces.
     """
 
     _MARK = b"\0boundary\0"
@@ -243,7 +243,7 @@ class _Hashed:
         self._body = body
         self._boundary = boundary
         self._sha256 = hashlib.sha256()
-        #: What may be the beginning of a boundary.
+        #: Unhashed bytes that may be the start of a boundary.
         self._held = b""
 
     def read(self, *size: int | None) -> bytes:
@@ -259,7 +259,7 @@ class _Hashed:
         return map(self._seen, self._body)  # type: ignore[no-any-return, call-overload]
 
     def digest(self) -> bytes:
-        """The hash of all that was read."""
+        """Return the hash of everything read so far."""
         whole = self._sha256.copy()
         whole.update(self._held)
         return whole.digest()
@@ -279,7 +279,7 @@ class _Hashed:
 
 
 class _Leases:
-    """Holds on to the requests that this process works on, all of them by one thread, which lives
+    """Renews the leases of the requests that this process is handling, in one thread that runs
     while there are any.
     """
 
@@ -291,7 +291,7 @@ class _Leases:
         self._is_renewing = False
 
     def hold(self, claimed: Claimed) -> None:
-        """Renew a lease until it is dropped."""
+        """Renew a lease until :meth:`drop`."""
         with self._lock:
             self._held.add(claimed)
             begins = not self._is_renewing
@@ -300,7 +300,7 @@ class _Leases:
             threading.Thread(target=self._renew, name="idempotency-leases", daemon=True).start()
 
     def drop(self, claimed: Claimed) -> None:
-        """Hold on to a request no longer."""
+        """Stop renewing a lease."""
         with self._lock:
             self._held.discard(claimed)
 

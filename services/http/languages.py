@@ -1,4 +1,4 @@
-"""The language of an answer: what the header ``Accept-Language`` asks for, by RFC 9110 and 4647."""
+"""Choose the language of a response by ``Accept-Language`` (RFC 9110 and RFC 4647)."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _RANGE = re.compile(
 
 
 def choose(header: str | None, languages: Sequence[str]) -> str:
-    """Return the language that a header prefers; the first one if none of them is asked for.
+    """Return the language that a header prefers; the first one if none of them is requested.
 
     A range that is not available is shortened from its end, so ``de-AT`` finds ``de``. ``*`` is
-    any language that the header does not name. Parts that are no language ranges are ignored.
+    any language that the header does not name. Invalid parts are ignored.
 
     Parameters
     ----------
     languages
-        What is available, as tags in lower case without a region; the default comes first.
+        The available languages as lower-case tags without a region; the default comes first.
     """
     weights: dict[str, float] = {}
     for part in (header or "").split(","):
         read = _RANGE.fullmatch(part)
         if read is not None:
             weights.setdefault(read["tag"].lower(), float(read["weight"] or 1))
-    # The sort is stable: of equal weights the range that stands first.
+    # The sort is stable: of equal weights, the first range wins.
     for tag in sorted(weights, key=lambda tag: -weights[tag]):
         main = tag.partition("-")[0]
         if weights[tag] == 0 or weights.get(main) == 0:
@@ -44,9 +44,9 @@ def choose(header: str | None, languages: Sequence[str]) -> str:
 
 
 def negotiate(req: falcon.Request, resp: falcon.Response, languages: Sequence[str]) -> str:
-    """Return the language of an answer, and set the headers that name it."""
+    """Return the language of a response and set the headers for it."""
     chosen = choose(req.get_header("Accept-Language"), languages)
     resp.set_header("Content-Language", chosen)
-    # Caches must keep the answer for each language.
+    # Caches must store one response per language.
     resp.append_header("Vary", "Accept-Language")
     return chosen

@@ -1,8 +1,8 @@
-"""What an endpoint promises: who may call it, what it takes, and what it answers.
+"""The contract of an endpoint: its scope, its input and its responses.
 
-Each responder bears an :func:`operation`. Access is decided by it, parameters and bodies are read
-by it, and the OpenAPI document is written from it, so that none of them can disagree. An
-application that has a responder without one is not built.
+Each responder is decorated with :func:`operation`. Access control, the parsing of parameters and
+bodies, and the OpenAPI document all use it, so they cannot disagree. An application with an
+undecorated responder is not built.
 """
 
 from __future__ import annotations
@@ -38,58 +38,58 @@ T = TypeVar("T", bound=msgspec.Struct)
 Responder = TypeVar("Responder", bound=Callable[..., Any])
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-#: Bytes of a JSON body, unless an operation takes more.
+#: Maximum size of a JSON body, unless an operation allows more.
 MOST_BODY_BYTES = 64 * 1024
-#: A string of JSON.
+#: A JSON string.
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-#: Postgres can keep every text but one with this character.
-_NO_NUL = "it has the character U+0000, which no text may have"
+#: The one character that Postgres cannot store in a text.
+_NO_NUL = "must not contain the character U+0000"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """The promise of one responder."""
+    """The contract of one responder."""
 
-    #: What a key must be allowed (``db.tables.accounts.SCOPES``); None if no key is asked for.
+    #: The required scope (``db.tables.accounts.SCOPES``); None if no key is required.
     scope: str | None
-    #: The query's parameters; None if there are none. No others are taken.
+    #: The query parameters; None if there are none. Others are rejected.
     query: type[msgspec.Struct] | None = None
-    #: The JSON body; None if there is none, or if it is no JSON.
+    #: The JSON body; None if there is none, or if it is not JSON.
     body: type[msgspec.Struct] | None = None
-    #: What it takes that is no JSON, by media type: what describes the fields of a form (files are
-    #: ``bytes``), or None for bytes as they are.
+    #: Other bodies by media type: the struct of the fields of a form (files are ``bytes``), or
+    #: None for raw bytes.
     takes: Mapping[str, type[msgspec.Struct] | None] = dataclasses.field(default_factory=dict)
-    #: Whether it may be called without any body, too.
+    #: Whether the body is optional.
     bodiless: bool = False
-    #: The JSON answer; None if there is none, or if it is no JSON.
+    #: The JSON response; None if there is none, or if it is not JSON.
     answer: type[msgspec.Struct] | None = None
-    #: What kind of answer it is.
+    #: Media type of the response.
     media: str = falcon.MEDIA_JSON
     status: int = 200
-    #: Answers of other statuses that are no problems: the JSON, bytes of the same kind, or None for
-    #: one without a body.
+    #: Responses with other statuses that are not problems: the JSON, bytes of the same media type,
+    #: or None for one without a body.
     also: Mapping[int, type[msgspec.Struct] | type[bytes] | None] = dataclasses.field(
         default_factory=dict
     )
-    #: What may go wrong beside what may go wrong everywhere.
+    #: Problems in addition to those that every endpoint may have.
     problems: tuple[type[ServiceError], ...] = ()
-    #: Whether the answer shows a secret, which is kept nowhere.
+    #: Whether the response contains a secret, which is not stored.
     secret: bool = False
-    #: Whether it makes recordings be analysed, which the caller's quota may not allow any more.
+    #: Whether it submits audio, which counts against the caller's quota.
     takes_audio: bool = False
-    #: Whether its texts are in the language that the header ``Accept-Language`` prefers.
+    #: Whether the response is translated according to ``Accept-Language``.
     is_translated: bool = False
-    #: Whether it is part of the API, and so of its OpenAPI document; a page that uses the API as
-    #: any client does is not.
+    #: Whether it is part of the API, and so of the OpenAPI document. A page that uses the API like
+    #: any client is not.
     is_described: bool = True
-    #: Whether any parameters are taken: they are for a page's own script, and not read here.
+    #: Whether any query parameters are accepted, as for a page whose script reads them.
     any_query: bool = False
-    #: Whether an ``Idempotency-Key`` is looked at: with every POST of a caller that is known.
+    #: Whether ``Idempotency-Key`` is supported: by every POST that requires a key.
     keyed: bool = False
 
 
 def operation(*, scope: str | None, **promise: Any) -> Callable[[Responder], Responder]:
-    """Give a responder its :class:`Operation`."""
+    """Attach an :class:`Operation` to a responder."""
 
     def give(responder: Responder) -> Responder:
         keyed = responder.__name__ == "on_post" and scope is not None
@@ -101,12 +101,12 @@ def operation(*, scope: str | None, **promise: Any) -> Callable[[Responder], Res
 
 
 def operations(resource: object) -> dict[str, Operation]:
-    """The promises of a resource by method.
+    """Return the operations of a resource by method.
 
     Raises
     ------
     TypeError
-        If a responder makes none.
+        If a responder has none.
     """
     found = {}
     for method in METHODS:
@@ -114,7 +114,7 @@ def operations(resource: object) -> dict[str, Operation]:
         if responder is None:
             continue
         if method == "HEAD" and responder == getattr(resource, "on_get", None):
-            # The same without the body, as HTTP has it: no promise of its own.
+            # HEAD is GET without the body, so it has no operation.
             continue
         if not hasattr(responder, "operation"):
             raise TypeError(f"{type(resource).__name__}.on_{method.lower()} has no @operation")
@@ -123,22 +123,22 @@ def operations(resource: object) -> dict[str, Operation]:
 
 
 def operation_of(req: falcon.Request, resource: object) -> Operation | None:
-    """The promise that a request calls on; None where the method is not allowed."""
+    """Return the operation of a request; None if the method is not allowed."""
     responder = getattr(resource, f"on_{req.method.lower()}", None)
     return getattr(responder, "operation", None)
 
 
 class Parameters:
-    """Middleware: no responder runs before its path and query are what its operation promises.
+    """Middleware that validates the path and the query before the responder runs.
 
-    Here and nowhere else: so no endpoint passes over a parameter that it does not know.
+    Queries are parsed only here, so no endpoint can ignore an unknown parameter.
     """
 
     def process_resource(
         self, req: falcon.Request, _resp: falcon.Response, resource: object, _params: object
     ) -> None:
-        """Read the query; raises :class:`InvalidParameter`, which names each bad parameter."""
-        # No text of the database's has this character, so nothing has such an id.
+        """Parse the query; raises :class:`InvalidParameter`, which names each invalid parameter."""
+        # No text in the database contains this character, so no such ID exists.
         if "\x00" in req.path:
             raise UnknownRoute
         operation = operation_of(req, resource)
@@ -151,7 +151,7 @@ class Parameters:
 
 
 def query_of(req: falcon.Request, kind: type[T]) -> T:
-    """The query of a request, which must be the ``query`` of the responder's operation."""
+    """Return the parsed query; ``kind`` is the ``query`` of the responder's operation."""
     query = req.context.query
     assert isinstance(query, kind)
     return query
@@ -164,7 +164,7 @@ def _query(req: falcon.Request, kind: type[msgspec.Struct]) -> msgspec.Struct:
     for name, field in wanted.items():
         if name not in req.params:
             if field.required:
-                errors.append(FieldError(field=name, detail="it must be given"))
+                errors.append(FieldError(field=name, detail="is required"))
             continue
         try:
             values[field.name] = _convert(req.params[name], field.type)
@@ -180,22 +180,22 @@ def _query(req: falcon.Request, kind: type[msgspec.Struct]) -> msgspec.Struct:
 
 @functools.cache
 def _fields(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
-    """The parameters by name; to find them takes longer than to read them."""
+    """Return the parameters by name; cached, as this takes longer than parsing them."""
     return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 
 def _unknown(name: str) -> FieldError:
-    return FieldError(field=name[:MOST_TOLD_CHARS], detail="there is no such parameter")
+    return FieldError(field=name[:MOST_TOLD_CHARS], detail="unknown parameter")
 
 
 @functools.cache
 def _reading(kind: Any) -> tuple[Any, bool]:
-    """As what a parameter is read, and whether only as it would stand in JSON."""
+    """Return the type to convert a parameter to, and whether conversion is strict as in JSON."""
     if isinstance(kind, types.UnionType) or get_origin(kind) is Union:
-        # What is given is never null: that would be a text like any other.
+        # A parameter is never null: ``null`` is a string like any other.
         rest = [each for each in get_args(kind) if each is not types.NoneType]
         kind = functools.reduce(operator.or_, rest)
-    # Otherwise a number would be taken for a time, too: for seconds since 1970.
+    # Otherwise a number would be accepted as a time, in seconds since 1970.
     return kind, _has_time(kind)
 
 
@@ -204,7 +204,7 @@ def _has_time(kind: Any) -> bool:
 
 
 def _convert(given: str | list[str], kind: Any) -> Any:
-    """A parameter as it is wanted: text becomes numbers, and one value a list of one."""
+    """Convert a parameter: strings to numbers, and a single value to a list."""
     if any("\x00" in each for each in ([given] if isinstance(given, str) else given)):
         raise Refused(_NO_NUL)
     kind, strict = _reading(kind)
@@ -214,8 +214,8 @@ def _convert(given: str | list[str], kind: Any) -> Any:
         except msgspec.ValidationError as error:
             if "got `array`" not in str(error):
                 raise
-            raise Refused("it must be given once") from None
-    # A plus sign in a query stands for a space; in numbers and times it is clear what was meant.
+            raise Refused("must be given only once") from None
+    # A plus sign in a query means a space; in numbers and times a literal plus was meant.
     readings = (given, given.strip(" +"), given.replace(" ", "+"), [given])
     errors = []
     for reading in readings:
@@ -223,7 +223,7 @@ def _convert(given: str | list[str], kind: Any) -> Any:
             return msgspec.convert(reading, kind, strict=strict)
         except msgspec.ValidationError as error:
             errors.append(error)
-    # Where several may be given, it is the one in the list that is wrong.
+    # For a list, report the error of the item.
     raise errors[-1 if "Expected `array" in str(errors[0]) else 0]
 
 
@@ -234,37 +234,37 @@ def body_of(
     most_bytes: int = MOST_BODY_BYTES,
     most_texts: int | None = None,
 ) -> T:
-    """Return the JSON body of a request; an empty one is ``{}``.
+    """Parse the JSON body of a request; an empty body counts as ``{}``.
 
-    ``most_texts`` bounds the strings in a body that may be large: each takes 60 bytes of memory
-    or more, however short it is, and the decoder checks the length of an array at its end only.
+    ``most_texts`` limits the strings in a body that may be large: each takes 60 bytes of memory or
+    more, however short it is, and the decoder checks the length of an array only at its end.
 
     Raises
     ------
     BodyTooLarge, InvalidBody, UnsupportedMediaType
     """
-    # The stream ends at the announced length, so a body that is too large is never held.
+    # The stream ends at the announced length, so an oversized body is never held in memory.
     if (req.content_length or 0) > most_bytes:
         discard(req)
-        raise BodyTooLarge(f"at most {most_bytes} bytes of JSON are taken")
+        raise BodyTooLarge(f"the JSON body must have at most {most_bytes} bytes")
     body = req.bounded_stream.read()
     if most_texts is not None and _has_more_texts(body, most_texts):
-        raise BodyTooLarge(f"at most {most_texts} texts of JSON are taken")
+        raise BodyTooLarge(f"the JSON body must have at most {most_texts} strings")
     if body and (media_type_of(req) or falcon.MEDIA_JSON) != falcon.MEDIA_JSON:
         raise UnsupportedMediaType(f"the body must be {falcon.MEDIA_JSON}")
     return json_of(body or b"{}", kind, refusal=InvalidBody)
 
 
 def _has_more_texts(data: bytes, most: int) -> bool:
-    """Return whether JSON has more strings than ``most``, names of fields among them."""
+    """Return whether JSON has more strings than ``most``, including the keys of objects."""
     return any(True for _ in itertools.islice(_TEXT.finditer(data), most, None))
 
 
 def json_of(data: bytes, kind: type[T], *, refusal: type[InvalidFields]) -> T:
-    """What JSON says; raises ``refusal``, which names the field that is not as it must be."""
+    """Decode JSON; raises ``refusal``, which names the invalid field."""
     try:
         found = msgspec.json.decode(data, type=kind)
-        # The search goes through all of it, and is worth it only where the character may be.
+        # The full search is needed only if the escape occurs at all.
         has_nul = rb"\u0000" in data and _has_nul(msgspec.json.decode(data))
     except msgspec.ValidationError as error:
         raise refusal.of([field_error(error)]) from None
@@ -276,7 +276,7 @@ def json_of(data: bytes, kind: type[T], *, refusal: type[InvalidFields]) -> T:
 
 
 def _has_nul(value: Any) -> bool:
-    """Whether a text in this has the character that Postgres does not take."""
+    """Return whether any string in a value contains U+0000, which Postgres cannot store."""
     if isinstance(value, str):
         return "\x00" in value
     if isinstance(value, dict):
@@ -285,6 +285,6 @@ def _has_nul(value: Any) -> bool:
 
 
 def check(routes: Mapping[str, object]) -> None:
-    """Look that every responder of every route makes its promise; raises :class:`TypeError`."""
+    """Check that every responder of every route has an operation; raises :class:`TypeError`."""
     for resource in routes.values():
         operations(resource)

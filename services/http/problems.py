@@ -1,8 +1,8 @@
-"""How errors are answered: each as a problem (RFC 9457), whatever the caller accepts.
+"""Answer every error as a problem (RFC 9457), whatever the ``Accept`` header.
 
-Whatever goes wrong becomes one of the classes of `services.http.errors` first: the framework's own
-errors by `_OF_FRAMEWORK`, errors of the stores by their kind, and all that nobody foresaw becomes
-:class:`InternalError`, whose reason is in the log and nowhere else.
+Each error first becomes one of the classes of `services.http.errors`: the framework's errors by
+`_OF_FRAMEWORK`, errors of the stores by their kind. An unexpected error becomes
+:class:`InternalError`; its cause is written to the log only.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from services.http.errors import (
 log = structlog.get_logger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
-#: Where the documentation of a problem's type is, below the API's own address.
+#: Path of the problem pages, relative to the API's base URL.
 TYPES = "/problems/"
 
-#: What an error of the framework is here; the first that fits. Its own title is for people, and
-#: may be another one in its next release: it names nothing.
+#: The problem for each error of the framework; the first match counts. The framework's titles
+#: may change with a release, so they do not identify anything.
 _OF_FRAMEWORK: tuple[tuple[type[falcon.HTTPError], type[ServiceError]], ...] = (
     (falcon.HTTPNotFound, UnknownRoute),
     (falcon.HTTPMethodNotAllowed, MethodNotAllowed),
@@ -62,25 +62,25 @@ _OF_FRAMEWORK: tuple[tuple[type[falcon.HTTPError], type[ServiceError]], ...] = (
 class ProblemDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The body of every error (RFC 9457)."""
 
-    #: Where this kind of problem is explained; does not change.
+    #: Address of the page that explains the problem type; stable.
     type: str
     title: str
     status: int
     detail: str = ""
-    #: Finds the request in the server's log.
+    #: Identifies the request in the server's log.
     request_id: str = ""
-    #: The figures of a refused promotion.
+    #: Figures of a rejected promotion.
     comparison: dict[str, Any] | None = None
-    #: Of a quota that is used up: seconds of audio, and when it renews.
+    #: Of an exceeded quota: seconds of audio, and the time of renewal.
     used_s: float | None = None
     limit_s: float | None = None
     renews_at: datetime | None = None
-    #: What is wrong with which field.
+    #: The invalid fields and the reasons.
     errors: list[FieldError] = []
 
 
 def install(app: falcon.App[Any, Any]) -> None:
-    """Give every error of the application this one shape."""
+    """Register the handlers that turn every error of the application into a problem."""
     app.set_error_serializer(_serialize)
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(falcon.HTTPError, _framework_error)
@@ -93,7 +93,7 @@ def install(app: falcon.App[Any, Any]) -> None:
 
 def answer(req: falcon.Request, resp: falcon.Response, error: ServiceError) -> None:
     """Answer with an error."""
-    # An error may come before any middleware has run; it has an id all the same.
+    # The error may occur before any middleware has run, so set the ID here.
     request_id = request_ids.name(req, resp)
     for header, value in error.headers.items():
         resp.set_header(header, value)
@@ -109,7 +109,7 @@ def answer(req: falcon.Request, resp: falcon.Response, error: ServiceError) -> N
     )
     resp.status = error.status
     resp.content_type = PROBLEM_JSON
-    # What the responder had meant to say.
+    # Discard what the responder had prepared.
     resp.text = None
     resp.stream = None
     resp.delete_header("ETag")
@@ -117,7 +117,7 @@ def answer(req: falcon.Request, resp: falcon.Response, error: ServiceError) -> N
 
 
 def of_framework(error: falcon.HTTPError) -> ServiceError:
-    """What an error of the framework is here."""
+    """Return the problem for an error of the framework."""
     fallback = InternalError if error.status_code >= 500 else BadRequest
     kind = next((ours for theirs, ours in _OF_FRAMEWORK if isinstance(error, theirs)), fallback)
     made = kind(error.description or "")
@@ -144,9 +144,9 @@ def _in_conflict(
     if getattr(req.context, "claim", None) is None:
         _unexpected(req, resp, error, params)
         return
-    # Two attempts at one request were thought dead and alive in turn: the other one has made it.
+    # The lease ran out while this attempt was still running: another attempt was first.
     log.warning("request_made_twice", error=type(error).__name__)
-    answer(req, resp, RequestUnderWay("another attempt at the same request was quicker"))
+    answer(req, resp, RequestUnderWay("another attempt at this request finished first; retry"))
 
 
 def _database_away(
@@ -154,20 +154,20 @@ def _database_away(
 ) -> None:
     request_ids.name(req, resp)
     log.warning("database_away", error=type(error).__name__)
-    answer(req, resp, StoreUnavailable("the database does not answer"))
+    answer(req, resp, StoreUnavailable("the database does not respond"))
 
 
 def _blob_store_away(
     req: falcon.Request, resp: falcon.Response, error: Exception, _params: object
 ) -> None:
     request_ids.name(req, resp)
-    # Its own words may name hosts and folders: they are for the log alone.
+    # The message may contain hosts and folders, so it goes to the log only.
     log.warning("blob_store_away", error=str(error).partition("\n")[0])
     is_full = isinstance(error, BlobsFull)
     answer(
         req,
         resp,
-        StoreUnavailable(f"the blob store {'has no room' if is_full else 'does not answer'}"),
+        StoreUnavailable(f"the blob store {'is full' if is_full else 'does not respond'}"),
     )
 
 
@@ -176,7 +176,7 @@ def _unexpected(
 ) -> None:
     request_ids.name(req, resp)
     log.error("request_failed", exc_info=error)
-    answer(req, resp, InternalError("the request id finds the reason in the server's log"))
+    answer(req, resp, InternalError("the server's log has the cause under the request ID"))
 
 
 def _serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:

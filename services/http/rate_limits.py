@@ -1,13 +1,13 @@
-"""How many requests a key may make: a bucket of tokens, kept in memory and settled in Postgres.
+"""Rate limits per API key: token buckets in memory, synchronised through Postgres.
 
-A request takes a token from this process's own picture of the key's bucket, which costs it a
-microsecond and no question to the database. What was taken is settled with the key's row by a
-thread, a few times a second, for all keys in one statement; the row tells what all processes have
-left of it, and that is the picture from then on. Until they have settled, two processes may give
-the same token away: the bucket then goes below zero, and nobody is given one until it has been
-paid back. So the rate holds over any time longer than a moment, however many processes there are.
+A request takes a token from this process's copy of the key's bucket, which costs a microsecond and
+no database query. A thread settles the spent tokens with the rows of all keys in one statement, a
+few times a second; the rows then hold what all processes together have left, which replaces the
+copy. Between settlements two processes may spend the same token: the balance becomes negative, and
+no token is given out until it has recovered. So the rate holds over more than a moment, for any
+number of processes.
 
-While the database cannot be asked, each process goes on with its own picture.
+While the database is unavailable, each process continues with its own copy.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from services.http.errors import RateLimited
 
 log = structlog.get_logger(__name__)
 
-#: Between two settlements. Shorter keeps several processes closer together, for more statements.
+#: Time between settlements. A shorter one keeps processes closer together for more statements.
 SETTLE_S = 0.25
-#: What a process gives away of a bucket before it settles sooner than that.
+#: Share of a bucket that a process spends before it settles ahead of time.
 SETTLE_SHARE = 1 / 8
-#: The same as :data:`SETTLE_S` after a settlement that failed.
+#: Like :data:`SETTLE_S`, after a failed settlement.
 AWAY_S = 2.0
-#: A full bucket that nobody took from for so long is forgotten.
+#: An unused bucket is dropped from memory after this time.
 IDLE_S = 60.0
-#: How long the end of the process waits for a settlement that is under way.
+#: How long shutdown waits for a running settlement.
 CLOSE_S = 1.0
 
 
 class _Bucket:
-    """This process's picture of a key's bucket."""
+    """This process's copy of a key's bucket."""
 
     __slots__ = ("at_s", "burst", "per_s", "policy", "spent", "tokens")
 
     def __init__(self, per_s: float, burst: float, window_s: int, now_s: float) -> None:
         self.per_s = per_s
         self.burst = burst
-        #: What is in it, as of ``at_s``.
+        #: The balance at ``at_s``.
         self.tokens = burst
         self.at_s = now_s
-        #: What was taken and is not settled.
+        #: Tokens spent since the last settlement.
         self.spent = 0
         self.policy = f'"default";q={int(burst)};w={window_s}'
 
@@ -60,7 +60,7 @@ class _Bucket:
 
 
 class RateLimiter:
-    """Holds each key to its rate; :meth:`start` lets it settle by itself."""
+    """Enforce the rate of each key; :meth:`start` begins periodic settlement."""
 
     def __init__(
         self,
@@ -71,9 +71,9 @@ class RateLimiter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        #: Of keys that have none of their own; 0 for no limit.
+        #: For keys without a rate; 0 for no limit.
         self._per_s = per_s
-        #: A bucket holds what comes back in this time.
+        #: A full bucket holds the tokens of this time.
         self._burst_s = burst_s
         self._clock = clock
         self._lock = threading.Lock()
@@ -83,19 +83,19 @@ class RateLimiter:
         self._thread = threading.Thread(target=self._run, name="rate-limits", daemon=True)
 
     def start(self) -> None:
-        """Settle now and then, until :meth:`close`."""
+        """Start settling periodically, until :meth:`close`."""
         self._thread.start()
 
     def close(self) -> None:
-        """Settle no more."""
+        """Stop settling."""
         self._closing.set()
         self._wake.set()
         self._thread.join(CLOSE_S)
 
     def enforce(self, resp: falcon.Response, *, key_id: str, per_s: float | None) -> None:
-        """Take a token and tell how many are left; raises :class:`RateLimited` if there is none.
+        """Take a token and set the rate limit headers; raises :class:`RateLimited` if none is left.
 
-        ``per_s`` is the key's own rate.
+        ``per_s`` is the key's rate; None for the default.
         """
         per_s = per_s or self._per_s
         if not per_s:
@@ -115,7 +115,7 @@ class RateLimiter:
             wait_s = max(1, math.ceil((1 - tokens) / per_s))
             resp.set_header("RateLimit", f'"default";r=0;t={wait_s}')
             raise RateLimited(
-                f"this key may make {per_s:g} requests a second", retry_after_s=wait_s
+                f"this API key may make {per_s:g} requests per second", retry_after_s=wait_s
             )
         if bucket.spent >= bucket.burst * SETTLE_SHARE:
             self._wake.set()
@@ -123,7 +123,7 @@ class RateLimiter:
         resp.set_header("RateLimit", f'"default";r={int(tokens - 1)};t={full_s}')
 
     def settle(self) -> None:
-        """Tell the database what was taken, and learn what is left."""
+        """Write the spent tokens to the database and read the new balances."""
         with self._lock:
             spent = [
                 Spent(key_id, bucket.spent, bucket.per_s, bucket.burst)
@@ -139,18 +139,18 @@ class RateLimiter:
         with self._lock:
             for each in spent:
                 bucket = self._buckets[each.key_id]
-                # Meanwhile more may have been taken.
+                # More tokens may have been spent during the settlement.
                 bucket.spent -= each.tokens
                 bucket.tokens = left.get(each.key_id, bucket.tokens) - bucket.spent
                 bucket.at_s = now_s
 
     def _bucket(self, key_id: str, per_s: float, now_s: float) -> _Bucket:
-        """A new picture of a bucket: a full one, until the database has told."""
+        """Add a copy of a bucket: full until the first settlement."""
         burst = max(1.0, per_s * self._burst_s)
         bucket = _Bucket(per_s, burst, max(1, math.ceil(burst / per_s)), now_s)
         known = self._buckets.get(key_id)
         if known is not None:
-            # The key's rate was changed.
+            # The key's rate has changed.
             bucket.spent, bucket.tokens = known.spent, min(known.tokens, burst)
         self._buckets[key_id] = bucket
         self._wake.set()
@@ -171,5 +171,5 @@ class RateLimiter:
                 self.settle()
             except Exception as error:
                 log.warning("rate_limits_not_settled", error=type(error).__name__)
-                # Whatever is taken meanwhile: a database that is away shall not be beset.
+                # Wait even if _wake is set, to spare an unavailable database.
                 self._closing.wait(AWAY_S)

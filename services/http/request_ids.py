@@ -1,4 +1,4 @@
-"""The id of a request: in its answer, in every line of the log, in every problem."""
+"""Request IDs: in the response, in every log line and in every problem."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def name(req: falcon.Request, resp: falcon.Response) -> str:
-    """Give a request its id, once: the caller's own, if it is a sane one, else a new one."""
+    """Return the request's ID; on first use, take the caller's if it is valid, else a new one."""
     known: str | None = getattr(req.context, "request_id", None)
     if known is not None:
         return known
@@ -29,8 +29,8 @@ def name(req: falcon.Request, resp: falcon.Response) -> str:
 
 
 class RequestId:
-    """Middleware: names every request before anything else happens to it."""
+    """Middleware, the first in the list, that gives every request its ID."""
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Name the request in the answer and in every log line."""
+        """Set the ID in the response and in every log line."""
         name(req, resp)

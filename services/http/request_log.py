@@ -1,8 +1,8 @@
-"""The records of all requests: kept in memory for a moment, and written by a thread of their own.
+"""The request log: buffered in memory and written to the database by a thread.
 
-A request never waits for its record. How many records may wait for the database is bounded: what
-does not fit is dropped and counted. While the database is away they wait, and are written when it
-is back. A write whose answer was lost is done again, so that a request may then be there twice.
+A request never waits for its row. The buffer is bounded: rows that do not fit are dropped and
+counted. While the database is unavailable, rows wait in the buffer. A write is repeated if its
+outcome is unknown, so a request may be logged twice.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from services.http.exchange import PROBES, Exchange
 
 log = structlog.get_logger(__name__)
 
-#: Records that wait at most: some 20 MB, and half a minute of the busiest process.
+#: Size of the buffer in rows: about 20 MB, or half a minute of the busiest process.
 MOST_WAITING = 50_000
-#: What is written at once, and sooner than after :data:`WRITE_S` if there is so much.
+#: Rows per write; so many waiting rows are written before :data:`WRITE_S` is over.
 BATCH_ROWS = 2_000
-#: Between two writes: what a process loses that is killed.
+#: Time between writes; a killed process loses the rows of this time.
 WRITE_S = 1.0
-#: The same after a write that failed.
+#: Like :data:`WRITE_S`, after a failed write.
 AWAY_S = 2.0
-#: How often it is told that records are dropped.
+#: Minimum time between log lines about dropped rows.
 TELL_S = 30.0
-#: How long the end of the process waits for the last write.
+#: How long shutdown waits for the last write.
 CLOSE_S = 5.0
 
 
 class RequestLog(Collector):
-    """A listener that makes each exchange a row of ``api_requests``."""
+    """A listener that writes each exchange as a row of ``api_requests``."""
 
     def __init__(self, store: Store, *, most_waiting: int = MOST_WAITING) -> None:
         self._store = store
         self._most_waiting = most_waiting
         self._lock = threading.Lock()
-        #: The writer alone takes from it, and only what it has written.
+        #: Only the writer removes items, and only after they are written.
         self._waiting: deque[Exchange] = deque()
         self._batch_rows = BATCH_ROWS
         self._wake = threading.Event()
@@ -60,10 +60,10 @@ class RequestLog(Collector):
         self._thread.start()
 
     def begun(self, exchange: Exchange, /) -> None:
-        """Nothing is known yet."""
+        """Do nothing: a row needs the finished exchange."""
 
     def ended(self, exchange: Exchange, /) -> None:
-        """Keep the exchange until it is written; drop it if too many are kept."""
+        """Buffer the exchange; drop it if the buffer is full."""
         if exchange.route in PROBES:
             return
         with self._lock:
@@ -76,7 +76,7 @@ class RequestLog(Collector):
             self._wake.set()
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
-        """Write what waits, and stop; what is not written in time is lost, and told so."""
+        """Write the remaining rows and stop; rows not written in time are lost and logged."""
         self._closing = True
         self._wake.set()
         self._thread.join(timeout_s)
@@ -84,22 +84,22 @@ class RequestLog(Collector):
             log.warning("request_records_lost", records=len(self._waiting))
 
     def describe(self) -> list[Metric]:
-        """Nothing: registering asks nobody."""
+        """Return no descriptions, so registration does not trigger a scrape."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """How many records wait, were written and were dropped."""
+        """Collect the numbers of waiting, written and dropped rows."""
         yield GaugeMetricFamily(
-            "clamor_request_records_waiting", "Records of requests that wait to be written",
+            "clamor_request_records_waiting", "Rows of the request log waiting to be written",
             value=len(self._waiting),
         )  # fmt: skip
         yield CounterMetricFamily(
-            "clamor_request_records_written", "Records of requests that were written",
+            "clamor_request_records_written", "Rows of the request log written",
             value=self._n_written,
         )  # fmt: skip
         yield CounterMetricFamily(
             "clamor_request_records_dropped",
-            "Records of requests that did not fit into memory, or that the database refused",
+            "Rows of the request log that did not fit into memory or were rejected by the database",
             value=self._n_dropped,
         )  # fmt: skip
 
@@ -113,7 +113,7 @@ class RequestLog(Collector):
         self._write_all()
 
     def _write_all(self) -> bool:
-        """Write what waits; False if the database does not take it now."""
+        """Write all waiting rows; return False if the database fails."""
         try:
             while self._waiting:
                 self._write_batch()
@@ -125,8 +125,8 @@ class RequestLog(Collector):
         return True
 
     def _write_batch(self) -> None:
-        """Write the oldest. A row that the database refuses costs itself alone: the batch that
-        it is in is halved until it is found.
+        """Write the oldest rows. If the database rejects a batch, halve it until the bad row is
+        isolated, and drop only that row.
         """
         with self._lock:
             batch = list(islice(self._waiting, self._batch_rows))

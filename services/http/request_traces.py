@@ -1,4 +1,4 @@
-"""A trace of each request, which goes on through the work that it brings."""
+"""Trace each request; the trace continues through the work that the request creates."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from opentelemetry.trace import SpanKind
 
 from actors.observability import tracing
 
-#: Asked for every few seconds by the platform: a trace of each would bury all others.
+#: Polled by the platform every few seconds; traces of these would bury all others.
 UNTRACED = ("/health/", "/metrics")
 
 
 class Traces:
-    """Middleware: a span a request, in the trace that the caller's ``traceparent`` names."""
+    """Middleware that records one span per request, within the caller's ``traceparent``."""
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
-        """Begin the span, and let it be what goes on in this thread."""
+        """Start the span and make it the current one of this thread."""
         if req.path.startswith(UNTRACED):
             return
         span = tracing.started(
@@ -29,7 +29,7 @@ class Traces:
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, _resource: object, _succeeded: bool
     ) -> None:
-        """Name the span by its route, and end it. A stream that goes on is not a part of it."""
+        """Name the span after its route and end it. A streamed body is not part of it."""
         span = getattr(req.context, "span", None)
         if span is None:
             return

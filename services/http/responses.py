@@ -1,9 +1,9 @@
-"""How a resource answers: JSON, with or without a tag, and bytes that the client may have already.
+"""Responses: JSON with or without an ``ETag``, and other content with conditional requests.
 
-A client that has an answer is not sent it again: it names the tag of what it has, and is answered
-304. The tag of JSON is made of the bytes of the answer, so that it covers all that is shown, also
-what moves with time alone, such as how long a session will still take. Looking whether something
-has changed costs what looking at it costs; the answer itself is saved.
+A client that already has the current version sends its ``ETag`` and gets 304. The ``ETag`` of JSON
+is a hash of the response, so it covers everything shown, including values that change with time
+alone, such as the remaining time of a session. A conditional request costs the server as much as
+a full one; only the transfer is saved.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def answer(resp: falcon.Response, body: object, *, status: int = 200) -> None:
 
 
 def conditional(req: falcon.Request, resp: falcon.Response, body: object) -> None:
-    """Answer with JSON, or with 304 to a client that has it."""
+    """Answer with JSON, or with 304 if the client's copy is current."""
     data = msgspec.json.encode(body)
-    # Kept by the client alone, and never shown without asking whether it still holds.
+    # Cacheable by the client only, revalidated on every use.
     tag = hashlib.blake2b(data, digest_size=12).hexdigest()
     if not _is_current(req, resp, tag=tag, kept_by="private"):
         _send(resp, data, media_type=falcon.MEDIA_JSON)
@@ -32,18 +32,19 @@ def conditional(req: falcon.Request, resp: falcon.Response, body: object) -> Non
 def published(
     req: falcon.Request, resp: falcon.Response, content: bytes, *, media_type: str
 ) -> None:
-    """Answer with what is the same for all and changes with a release only, or with 304."""
+    """Answer with content that is the same for all and changes per release only, or with 304."""
     resp.set_header("X-Content-Type-Options", "nosniff")
-    # Kept by whoever likes, but asked about each time: a new release is seen at once.
+    # Cacheable by anyone, revalidated on every use, so that a new release is seen at once.
     tag = hashlib.sha256(content).hexdigest()[:32]
     if not _is_current(req, resp, tag=tag, kept_by="public"):
         _send(resp, content, media_type=media_type)
 
 
 def is_current(req: falcon.Request, resp: falcon.Response, *, tag: str) -> bool:
-    """Set the caching headers of bytes; return True after answering 304 to a client that has them.
+    """Set caching headers; return True after answering 304 if the client's copy is current.
 
-    Shared caches must not give them to who has no key, and what they are is never guessed.
+    Shared caches must not serve the content to callers without a key, and browsers must not guess
+    its type.
     """
     resp.set_header("X-Content-Type-Options", "nosniff")
     return _is_current(req, resp, tag=tag, kept_by="private")

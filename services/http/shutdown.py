@@ -1,4 +1,4 @@
-"""Knowing that this process is asked to stop, for answers that would go on for minutes."""
+"""Detect that this process is shutting down, so that minutes-long responses can end early."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ SIGNALS = frozenset((signal.SIGTERM, signal.SIGINT))
 
 
 def at_signal() -> threading.Event:
-    """An event that is set once a signal asks this process to stop; called in its main thread.
+    """Return an event that a stop signal to this process sets; call it in the main thread.
 
-    The server installs handlers of its own after the application is made, and then waits until
-    every answer has ended. So this handles no signal: it listens where Python notes each one that
-    has a handler.
+    The server installs its signal handlers after the application is built, and then waits for all
+    responses to end. So this installs no handler: it reads Python's wakeup file descriptor, which
+    reports every signal that has one.
     """
     stopping = threading.Event()
     listening, noting = os.pipe()

@@ -73,7 +73,7 @@ def test_a_model_trained_over_http_hears_the_sessions_after_its_promotion(
         assert "Promoted" in clamor("promote", known.id, "--force", "--api", client.url)
         changed = recordings.write(tmp_path / "changed.clamor", file.read_bytes()[:-1] + b"?")
         assert "checksum" in clamor("validate", changed, "--api", client.url, exit_code=1)
-        with pytest.raises(ApiError, match="no model has the id"):
+        with pytest.raises(ApiError, match="no model has the ID"):
             client.promote("00000000-0000-0000-0000-000000000000")
 
 

@@ -55,7 +55,7 @@ def make_user(
                 max_audio_s_per_month=max_audio_s_per_month,
             )  # fmt: skip
     except IntegrityError:
-        raise UserExists(f"there is a user with the address {email}") from None
+        raise UserExists(f"a user with the address {email} already exists") from None
     return schemas.User.of(row)
 
 
@@ -73,9 +73,11 @@ def make_key(
     """Create a key for a user; raises :class:`UserNotFound` or :class:`TooManyKeys`."""
     # Lock the user, so that concurrent requests cannot exceed the limit.
     if account_queries.lock_user(db, user_id) is None:
-        raise UserNotFound(f"no user has the id {user_id}")
+        raise UserNotFound(f"no user has the ID {user_id}")
     if account_queries.count_active(db, user_id, name) >= MOST_ACTIVE:
-        raise TooManyKeys(f"there are {MOST_ACTIVE} active keys named {name!r}; revoke one first")
+        raise TooManyKeys(
+            f"there are already {MOST_ACTIVE} active keys named {name!r}; revoke one first"
+        )
     shown = keys.new(key_id)
     row = account_queries.add_key(
         db, id=shown.id, user_id=user_id, name=name, secret_hash=hasher.of(shown),
@@ -125,14 +127,14 @@ def told_before(store: Store, resp: falcon.Response, made_id: uuid.UUID) -> bool
     if row is None:
         return False
     resp.location = f"/v1/keys/{key_id}"
-    raise SecretNotShown(f"the key {key_id} was made by an earlier attempt at this request")
+    raise SecretNotShown(f"an earlier attempt at this request created the key {key_id}")
 
 
 def found_key(db: Session, key_id: str) -> ApiKey:
     """Return the row of a key; raises :class:`KeyNotFound`."""
     row = account_queries.get_key(db, key_id)
     if row is None:
-        raise KeyNotFound(f"no key has the id {key_id}")
+        raise KeyNotFound(f"no key has the ID {key_id}")
     return row
 
 
@@ -196,7 +198,7 @@ class UserItem:
         with self._store.reading() as db:
             row = account_queries.get_user(db, user_id)
         if row is None:
-            raise UserNotFound(f"no user has the id {user_id}")
+            raise UserNotFound(f"no user has the ID {user_id}")
         answer(resp, schemas.User.of(row))
 
     @operation(
@@ -211,7 +213,7 @@ class UserItem:
         with self._store.transaction() as db:
             row = account_queries.change_user(db, user_id, _named(asked))
             if row is None:
-                raise UserNotFound(f"no user has the id {user_id}")
+                raise UserNotFound(f"no user has the ID {user_id}")
         answer(resp, schemas.User.of(row))
 
 
@@ -228,7 +230,7 @@ class UserSwitch:
         with self._store.transaction() as db:
             row = account_queries.disable_user(db, user_id, disabled=self._disables)
             if row is None:
-                raise UserNotFound(f"no user has the id {user_id}")
+                raise UserNotFound(f"no user has the ID {user_id}")
         answer(resp, schemas.User.of(row))
 
 
@@ -244,7 +246,7 @@ class UserKeys:
         """List a user's keys, newest first, without their secrets."""
         with self._store.transaction() as db:
             if account_queries.get_user(db, user_id) is None:
-                raise UserNotFound(f"no user has the id {user_id}")
+                raise UserNotFound(f"no user has the ID {user_id}")
             rows = account_queries.keys_of(db, user_id)
         answer(resp, schemas.KeyPage(items=[schemas.Key.of(row) for row in rows]))
 

@@ -141,7 +141,7 @@ def found(name: str) -> ScheduledJob:
     """Return the job with a name; raises :class:`JobNotFound`."""
     job = schedule.job_named(name)
     if job is None:
-        raise JobNotFound(f"there is no job {name!r}")
+        raise JobNotFound(f"there is no job named {name!r}")
     return job
 
 

@@ -98,7 +98,7 @@ class UsageItem:
         with self._store.transaction() as db:
             user = account_queries.get_user(db, user_id)
             if user is None or not (caller.is_admin or user_id == caller.user_id):
-                raise UserNotFound(f"no user has the id {user_id}")
+                raise UserNotFound(f"no user has the ID {user_id}")
             since, until = _period(asked, now=session_queries.clock(db))
             used_s, renews_at = usage_limit_queries.used_this_month(db, user_id)
             months = usage_limit_queries.months_of(db, user_id, limit=MOST_MONTHS)
@@ -132,7 +132,7 @@ def _period(asked: UsageQuery, *, now: datetime) -> tuple[datetime, datetime]:
     except OverflowError:
         is_fit = False
     if not is_fit:
-        told = f"it must lie before 'until', by {LONGEST_DAYS} days at most"
+        told = f"must be before 'until', by at most {LONGEST_DAYS} days"
         raise InvalidParameter.of([FieldError(field="since", detail=told)])
     return since, until
 

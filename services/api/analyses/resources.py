@@ -70,7 +70,7 @@ class SessionAnalysis:
                 limits_db=asked.limits_db.listed(), traceparent=tracing.current(),
             )  # fmt: skip
             if row is None:
-                raise SessionNotFound(f"no session has the id {session_id}")
+                raise SessionNotFound(f"no session has the ID {session_id}")
             analysis = Analysis.of(row)
         self._publisher.send(AnalyzeSession(session_id=session_id))
         _answer(resp, analysis)

@@ -57,7 +57,7 @@ def load(store: Store, batch_id: uuid.UUID, *, owner: uuid.UUID | None) -> batch
     with store.transaction() as db:
         row = batch_queries.get_batch(db, batch_id, owner=owner)
         if row is None:
-            raise BatchNotFound(f"no batch has the id {batch_id}")
+            raise BatchNotFound(f"no batch has the ID {batch_id}")
         files, duration_s = batch_queries.count_items(db, batch_id)
         noise_types = batch_queries.noise_types_of(db, batch_id)
     return batch_schemas.Batch.of(row, files=files, duration_s=duration_s, noise_types=noise_types)
@@ -164,8 +164,8 @@ class BatchList:
             named = None
         if named is None or len(named.keys or []) > self._max_items:
             raise TooManyFiles(
-                f"at most {self._max_items} recordings are taken at once, by keys of at most"
-                f" {MOST_KEY_BYTES} bytes"
+                f"a batch may have at most {self._max_items} recordings, with keys of at most"
+                f" {MOST_KEY_BYTES} bytes each"
             )
         _check_named(named)
         return named
@@ -179,7 +179,7 @@ class BatchList:
             values |= {"state": "listing", "prefix": named.prefix}
         with self._store.transaction() as db:
             if batch_queries.add_batch(db, keys=keys, **values) is None:
-                raise BatchExists(f"{values['id']} is the id of another batch")
+                raise BatchExists(f"another batch has the ID {values['id']}")
         self._publisher.send(BatchProcessFiles(batch_id=values["id"]))
 
 
@@ -220,7 +220,7 @@ class BatchItems:
         after = cursors.after(req, asked, list_queries.BATCH_ITEMS)
         with self._store.reading() as db:
             if batch_queries.get_batch(db, batch_id, owner=owner(req)) is None:
-                raise BatchNotFound(f"no batch has the id {batch_id}")
+                raise BatchNotFound(f"no batch has the ID {batch_id}")
             page = list_queries.batch_items(
                 db, batch_id, after=after, limit=asked.limit, states=asked.state
             )
@@ -246,7 +246,7 @@ class BatchCancel:
         with self._store.transaction() as db:
             row = batch_queries.lock_batch(db, batch_id, owner=owner(req))
             if row is None:
-                raise BatchNotFound(f"no batch has the id {batch_id}")
+                raise BatchNotFound(f"no batch has the ID {batch_id}")
             was_open = row.state in OPEN_STATES
             copied = batch_queries.next_items(db, batch_id) if was_open else ()
             cancelled = batch_queries.cancel_batch(db, row)
@@ -265,18 +265,18 @@ class BatchCancel:
 def _check_named(named: batch_schemas.NamedRecordings) -> None:
     """Refuse keys outside of the inbox; raises :class:`InvalidBody`."""
     if (named.keys is None) == (named.prefix is None):
-        raise _refused("", "the body must have either 'keys' or 'prefix'")
+        raise _refused("", "requires 'keys' or 'prefix', but not both")
     if named.prefix is not None and not (
         named.prefix == INBOX or is_inbox_key(named.prefix.removesuffix("/"))
     ):
-        raise _refused("prefix", f"it must be {INBOX} or a folder below it")
+        raise _refused("prefix", f"must be {INBOX} or a folder below it")
     if named.keys is not None and not named.keys:
-        raise _refused("keys", "it must name at least one recording")
+        raise _refused("keys", "must name at least one recording")
     bad = [key for key in named.keys or [] if not is_inbox_key(key)]
     if bad:
         shown = ", ".join(repr(key[:100]) for key in bad[:MOST_NAMED])
         more = f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
-        raise _refused("keys", f"they must name files below {INBOX}, not {shown}{more}")
+        raise _refused("keys", f"must name files below {INBOX}, not {shown}{more}")
 
 
 def _refused(field: str, detail: str) -> InvalidBody:

@@ -75,20 +75,20 @@ class Receiver:
         """
         parts = _Files(req, most_files=self._max_items)
         if parts.current is None:
-            raise EmptyUpload(f"the form has no field '{FIELD}'")
+            raise EmptyUpload(f"the form has no field '{FIELD}'; send each recording in one")
         with self._store.transaction() as db:
             batch = batch_queries.add_batch(
                 db, state="receiving", due_at=claims.seconds_from_now(SILENT_S), **values
             )
         if batch is None:
-            raise BatchExists(f"{values['id']} is the id of another batch")
+            raise BatchExists(f"another batch has the ID {values['id']}")
         items = _Items(self._store, batch)
-        problem: str | None = "the form broke off; what had arrived was taken"
+        problem: str | None = "the form ended early; the recordings that had arrived were accepted"
         try:
             while parts.current is not None:
                 if items.n_items == self._max_items:
-                    problem = f"at most {self._max_items} recordings are taken at once"
-                    raise TooManyFiles(f"{problem}; the first of them were")
+                    problem = f"a batch may have at most {self._max_items} recordings"
+                    raise TooManyFiles(f"{problem}; the first ones were accepted")
                 self._receive_one(items, parts)
             problem = None
         finally:
@@ -106,7 +106,9 @@ class Receiver:
                 check_end=lambda _n_bytes: parts.advance(),
             )  # fmt: skip
         except (EmptyUpload, UnknownFormat, UploadTooLarge, OSError) as error:
-            reason = "it could not be stored" if isinstance(error, OSError) else str(error)
+            reason = (
+                "the recording could not be stored" if isinstance(error, OSError) else str(error)
+            )
             name = uploads.display_name(part.filename or "")
             if parts.current is part:
                 parts.advance()
@@ -196,7 +198,9 @@ class _Items:
             "due_at": claims.seconds_from_now(SILENT_S),
         }
         if not claims.update_held(db, _receiving(self._batch, self._n_written), 0, values):
-            raise BatchClosed(f"{self._n_written} recordings were taken")
+            raise BatchClosed(
+                f"{self._n_written} recordings were accepted before the batch was closed"
+            )
         batch_queries.refuse_items(db, self._batch, self._n_written, self._refused)
         self._n_uncommitted = n_items
 
@@ -212,7 +216,7 @@ class _Files:
         if not is_form(req):
             raise UnsupportedUpload(
                 f"send the recordings as multipart/form-data, each in a field '{FIELD}', or name"
-                " some in the inbox as application/json"
+                " files in the inbox as application/json"
             )
         self._parts = parts_of(req, most_files=most_files)
         #: The file to read next; None after the last.

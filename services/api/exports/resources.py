@@ -144,7 +144,7 @@ class ExportFile:
         with self._store.reading() as db:
             row = found(db, export_id, owner=owner(req))
         if row.expires_at <= datetime.now(UTC):
-            raise ExportExpired(f"the export was kept until {row.expires_at:%Y-%m-%dT%H:%M:%SZ}")
+            raise ExportExpired(f"the export expired at {row.expires_at:%Y-%m-%dT%H:%M:%SZ}")
         if row.blob_key is None or row.size_bytes is None:
             raise ExportNotDone(
                 f"the export is at {row.percent} percent"
@@ -154,7 +154,7 @@ class ExportFile:
         try:
             stored = self._blobs.open(row.blob_key)
         except BlobMissing:
-            raise ExportExpired("the file is no longer stored") from None
+            raise ExportExpired("the export's file is no longer stored") from None
         extension, media_type = export_formats.file_of(
             row.format, is_single=row.session_id is not None
         )
@@ -193,11 +193,11 @@ def _look(db: Session, req: falcon.Request, asked: Selection) -> None:
     if asked.batch_id is not None:
         batch = batch_queries.get_batch(db, asked.batch_id, owner=owner(req))
         if batch is None:
-            raise BatchNotFound(f"no batch has the id {asked.batch_id}")
+            raise BatchNotFound(f"no batch has the ID {asked.batch_id}")
 
 
 def _not_found(export_id: uuid.UUID) -> ExportNotFound:
-    return ExportNotFound(f"no export has the id {export_id}")
+    return ExportNotFound(f"no export has the ID {export_id}")
 
 
 def _answer(resp: falcon.Response, made: ExportTask) -> None:

@@ -102,15 +102,15 @@ def _receive(
     for part in parts_of(req, most_files=MOST_CLIPS):
         if part.name not in fields:
             name = display_name(part.name or "")
-            raise InvalidForm.of([FieldError(field=name, detail="the form has no such field")])
+            raise InvalidForm.of([FieldError(field=name, detail="unknown field")])
         if part.name == CLIP:
             name = wire_name(part.filename or "")
             if not name or name in form.clips:
                 raise InvalidForm.of(
-                    [FieldError(field=CLIP, detail="each needs a file name of its own")]
+                    [FieldError(field=CLIP, detail="each file needs a unique name")]
                 )
             if len(form.clips) == MOST_CLIPS:
-                raise UploadTooLarge(f"at most {MOST_CLIPS} clips are taken at once")
+                raise UploadTooLarge(f"a form may have at most {MOST_CLIPS} clips")
             # The key is a number; the client's name is only used to match the manifest.
             key = f"{prefix}clips/{len(form.clips)}"
             form.clips[name] = _store(blobs, key, part.stream, most_bytes=left)
@@ -126,7 +126,7 @@ def _store(blobs: Blobs, key: str, stream: falcon.typing.ReadableIO, *, most_byt
     try:
         blobs.put(key, pieces)
     except OSError as error:
-        raise StoreUnavailable("a recording could not be stored") from error
+        raise StoreUnavailable("a file of the form could not be stored") from error
     return Stored(key, pieces.n_bytes, pieces.digest.hexdigest())
 
 
@@ -143,6 +143,6 @@ class _Hashed:
         while piece := self._stream.read(PIECE_BYTES):
             self.n_bytes += len(piece)
             if self.n_bytes > self._most_bytes:
-                raise UploadTooLarge("the files of the form have more bytes than are taken")
+                raise UploadTooLarge("the files of the form are larger than allowed")
             self.digest.update(piece)
             yield piece

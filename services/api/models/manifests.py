@@ -90,7 +90,7 @@ def _table(data: bytes) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ManifestError("the manifest is not UTF-8 text") from None
+        raise ManifestError("the manifest must be UTF-8 text") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         filled = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
@@ -98,17 +98,17 @@ def _table(data: bytes) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         rows = list(islice(filled, MOST_ROWS + 2))
     except csv.Error:
         raise ManifestError(
-            f"the manifest is no CSV at line {reader.line_num}: put a cell with a comma or a "
-            "quotation mark into quotation marks, and double those inside it"
+            f"the manifest is not valid CSV at line {reader.line_num}: put cells that contain a "
+            "comma or a quotation mark in quotation marks, and double those inside"
         ) from None
     if "\x00" in text:
-        raise ManifestError("the manifest has the character U+0000, which no text may have")
+        raise ManifestError("the manifest must not contain the character U+0000")
     if len(rows) < 2:
-        raise ManifestError("the manifest needs a header and at least one line below it")
+        raise ManifestError("the manifest must have a header and at least one line")
     if len(rows) - 1 > MOST_ROWS:
-        raise ManifestError(f"the manifest has more than {MOST_ROWS} lines")
+        raise ManifestError(f"the manifest must have at most {MOST_ROWS} lines")
     if len(rows[0][1]) > MOST_COLUMNS:
-        raise ManifestError(f"the manifest has more than {MOST_COLUMNS} columns")
+        raise ManifestError(f"the manifest must have at most {MOST_COLUMNS} columns")
     columns = [cell.strip().lower()[:MOST_CHARS] for cell in rows[0][1]]
     wrong = [number for number, row in rows[1:] if len(row) != len(columns)]
     if wrong:
@@ -130,8 +130,8 @@ def _check_columns(columns: Sequence[str], known: set[str], *, needed: set[str])
     strange, missing = set(columns) - known, needed - set(columns)
     if len(set(columns)) != len(columns) or strange or missing:
         raise ManifestError(
-            f"the manifest's columns are {', '.join(columns)}; needed are "
-            f"{', '.join(sorted(needed))}, and there may be {', '.join(sorted(known - needed))}"
+            f"the manifest has the columns {', '.join(columns)}; required are "
+            f"{', '.join(sorted(needed))}, optional {', '.join(sorted(known - needed))}"
         )
 
 
@@ -175,7 +175,7 @@ def _event(cells: dict[str, str]) -> Recording:
     onset_s, offset_s = _times(cells, "onset_s", "offset_s")
     if onset_s is None or offset_s is None:
         if cells["label"]:
-            raise ValueError("an event needs onset_s and offset_s")
+            raise ValueError("an event requires onset_s and offset_s")
         return Recording(file, session_id, ())
     label = _text(cells, "label", most=LABEL_CHARS)
     return Recording(file, session_id, ((onset_s, offset_s, label),))
@@ -195,7 +195,7 @@ def _recordings(rows: Sequence[Recording]) -> list[Recording]:
         for one, other in pairwise(by_label):
             if one[2] == other[2] and other[0] < one[1]:
                 raise ManifestError(
-                    f"{recording.file}: two events of {one[2]} overlap at {other[0]:g} s"
+                    f"{recording.file}: two {one[2]} events overlap at {other[0]:g} s"
                 )
     return recordings
 
@@ -208,16 +208,16 @@ def _where(cells: dict[str, str]) -> tuple[str, uuid.UUID | None]:
     try:
         session_id = uuid.UUID(given)
     except ValueError:
-        raise ValueError("session_id is no id of a session") from None
+        raise ValueError("session_id must be a UUID") from None
     return (_text(cells, "file", most=MOST_CHARS) if cells["file"] else given), session_id
 
 
 def _text(cells: dict[str, str], column: str, *, most: int) -> str:
     value = cells[column]
     if not value:
-        raise ValueError(f"{column} is empty")
+        raise ValueError(f"{column} must not be empty")
     if len(value) > most or not value.isprintable():
-        raise ValueError(f"{column} is not a line of up to {most} characters")
+        raise ValueError(f"{column} must be a single line of at most {most} characters")
     return value
 
 
@@ -229,9 +229,9 @@ def _times(cells: dict[str, str], start: str, end: str) -> tuple[float | None, f
     try:
         start_s, end_s = (float(value) for value in given)
     except ValueError:
-        raise ValueError(f"{start} and {end} are seconds, or both are empty") from None
+        raise ValueError(f"{start} and {end} must be seconds, or both empty") from None
     if not 0 <= start_s < end_s < math.inf:
-        raise ValueError(f"{start} must be 0 or more, and {end} behind it")
+        raise ValueError(f"{start} must be 0 or more, and {end} after it")
     return start_s, end_s
 
 

@@ -73,7 +73,7 @@ class Comparison(msgspec.Struct, kw_only=True):
                 for each in self.worse
             )
             parts.append(f"worse {_BY[self.basis]}: {figures}")
-        return f'{"; ".join(parts)}; send {{"force": true}} to promote it all the same'
+        return f'{"; ".join(parts)}; send {{"force": true}} to promote it anyway'
 
 
 #: How the basis of a worse metric is described.

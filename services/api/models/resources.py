@@ -157,14 +157,16 @@ class ModelConfusion:
             row = found(db, model_id, owner=owner(req))
         key = row.confusion_key
         if key is None:
-            raise ModelNotFound("this model was not trained here, and has no confusion matrix")
+            raise ModelNotFound(
+                "this model was not trained by this installation, so it has no confusion matrix"
+            )
         if responses.is_current(req, resp, tag=row.sha256):
             return
         resp.content_type = falcon.MEDIA_PNG
         try:
             resp.data = self._blobs.get(key)
         except BlobMissing:
-            raise ModelNotFound("the picture is no longer stored") from None
+            raise ModelNotFound("the confusion matrix is no longer stored") from None
 
 
 class ModelFile:
@@ -248,7 +250,7 @@ def found(db: Session, model_id: uuid.UUID, *, owner: uuid.UUID | None) -> Noise
     """
     row = model_queries.get_model(db, model_id, owner=owner)
     if row is None:
-        raise ModelNotFound(f"no model has the id {model_id}")
+        raise ModelNotFound(f"no model has the ID {model_id}")
     return row
 
 
@@ -262,7 +264,6 @@ def _file(blobs: Blobs, row: NoiseModel) -> bytes:
         raise ModelDamaged(f"the file of {row.name} {row.version} is not stored")
     if hashlib.sha256(data).hexdigest() != row.sha256:
         raise ModelDamaged(
-            f"the file of {row.name} {row.version} is not the one that was registered: "
-            "its hash does not fit"
+            f"the file of {row.name} {row.version} does not match the registered hash"
         )
     return data

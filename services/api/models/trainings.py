@@ -60,7 +60,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             if value is not None and not _NAME.fullmatch(value):
                 raise ValueError(f"{field} must be up to 64 letters, digits, '-', '_' or '.'")
         if not 0 <= self.seed <= MOST_SEED:
-            raise ValueError(f"seed must lie in 0 to {MOST_SEED}")
+            raise ValueError(f"seed must be between 0 and {MOST_SEED}")
 
 
 class ClipsForm(msgspec.Struct, kw_only=True):
@@ -160,7 +160,7 @@ def load(store: Store, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas
     with store.transaction() as db:
         job = model_queries.get_training(db, job_id, owner=owner)
         if job is None:
-            raise TrainingNotFound(f"no training has the id {job_id}")
+            raise TrainingNotFound(f"no training has the ID {job_id}")
         return schemas.Training.of(
             job,
             n_clips=model_queries.count_clips(db, job_id),
@@ -173,7 +173,7 @@ def _options(data: bytes) -> Options:
     """Parse the options of a form; raises :class:`InvalidOptions`."""
     if len(data) > MOST_BODY_BYTES:
         raise InvalidOptions.of(
-            [FieldError(field="", detail=f"at most {MOST_BODY_BYTES} bytes of JSON are taken")]
+            [FieldError(field="", detail=f"must have at most {MOST_BODY_BYTES} bytes")]
         )
     return json_of(data, Options, refusal=InvalidOptions)
 
@@ -213,7 +213,7 @@ def theirs(
 def _clips(form: Form) -> list[dict[str, Any]]:
     """Return the rows of the clips. A file that was not sent has no key; the worker reports it."""
     if "manifest" not in form.texts:
-        raise InvalidForm.of([FieldError(field="manifest", detail="the form has no such field")])
+        raise InvalidForm.of([FieldError(field="manifest", detail="is required")])
     try:
         rows = manifests.parse_clips(form.texts["manifest"])
     except ManifestError as error:

@@ -111,9 +111,7 @@ class ValidationStart:
             if model_id is not None:
                 values["model_id"] = model_id
             elif form.model is None:
-                raise InvalidForm.of(
-                    [FieldError(field=forms.MODEL, detail="the form has no such field")]
-                )
+                raise InvalidForm.of([FieldError(field=forms.MODEL, detail="is required")])
             else:
                 values["file_key"] = form.model.key
         return self._add(req, validation_id, *form.keys(), **values)
@@ -190,7 +188,7 @@ def load(
     with store.transaction() as db:
         row = model_queries.get_validation(db, validation_id, owner=owner)
         if row is None:
-            raise ValidationNotFound(f"no validation has the id {validation_id}")
+            raise ValidationNotFound(f"no validation has the ID {validation_id}")
         return schemas.ValidationReport.of(row)
 
 
@@ -204,7 +202,7 @@ def _labelled(form: Form) -> dict[str, Any]:
     if "manifest" not in form.texts:
         if form.clips:
             raise InvalidForm.of(
-                [FieldError(field="manifest", detail="the form has none, which would label clips")]
+                [FieldError(field="manifest", detail="is required to label the clips")]
             )
         return {}
     try:

@@ -93,7 +93,7 @@ class ReportList:
         asked = body_of(req, NewReport)
         caller = principal(req)
         if asked.all_users and not caller.is_admin:
-            raise MissingScope(f"a report of everybody needs a key with the scope {ADMIN}")
+            raise MissingScope(f"a report on all users requires a key with the scope {ADMIN}")
         with self._store.transaction() as db:
             starts_at, ends_at = _bounds(asked, now=session_queries.clock(db))
             report_id = report_queries.ask_for_report(
@@ -160,7 +160,7 @@ class ReportPage:
             row, _ = _found(self._store, report_id, owner=owner(req))
             key = row.html_key
             if key is None:
-                raise NotFinished("the report has not been made yet")
+                raise NotFinished("the report is not ready yet")
             try:
                 resp.data = self._blobs.get(key)
             except BlobMissing:
@@ -169,7 +169,7 @@ class ReportPage:
             resp.content_type = falcon.MEDIA_HTML
             resp.set_headers(HEADERS)
             return
-        raise NotFinished("the page is no longer stored: have the report made anew")
+        raise NotFinished("the page is no longer stored: request the report again")
 
 
 def load(store: Store, report_id: uuid.UUID, *, owner: uuid.UUID | None) -> Report:
@@ -184,23 +184,23 @@ def _found(
     with store.reading() as db:
         found = report_queries.get_report(db, report_id, owner=owner)
     if found is None:
-        raise ReportNotFound(f"no report has the id {report_id}")
+        raise ReportNotFound(f"no report has the ID {report_id}")
     return found
 
 
 def _bounds(asked: NewReport, *, now: datetime) -> tuple[datetime, datetime]:
     """Return the start and end of the requested day; raises :class:`InvalidBody`."""
     if not options.is_zone(asked.time_zone):
-        raise _refused("time_zone", "it must be an IANA name, such as Europe/Berlin")
+        raise _refused("time_zone", "must be an IANA name, such as Europe/Berlin")
     local = ZoneInfo(asked.time_zone)
     try:
         begin, end = (_midnight(day, local) for day in (asked.day, asked.day + timedelta(days=1)))
     except OverflowError:
-        raise _refused("day", "nobody can tell when that was") from None
+        raise _refused("day", "is out of range") from None
     if begin > now:
-        raise _refused("day", "it has not begun yet")
+        raise _refused("day", "has not begun yet")
     if begin == end:
-        raise _refused("day", f"{asked.time_zone} has left out this day")
+        raise _refused("day", f"does not exist in {asked.time_zone}")
     return begin, end
 
 

@@ -52,10 +52,10 @@ class Places:
     def take(self) -> None:
         """Take a place; raises :class:`TooManyStreams` or :class:`Stopping`."""
         if self.stopping.is_set():
-            raise Stopping("this process is about to end")
+            raise Stopping("this process is shutting down")
         if not self._free.acquire(blocking=False):
             raise TooManyStreams(
-                f"this process has {self._n_places} of them; ask for the session itself meanwhile"
+                f"all {self._n_places} event streams are in use; poll the session instead"
             )
 
     def give_back(self) -> None:

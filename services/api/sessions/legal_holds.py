@@ -45,5 +45,5 @@ class SessionHold:
     ) -> None:
         with self._store.transaction() as db:
             if not retention_queries.hold_session(db, session_id, held=held, owner=owner(req)):
-                raise SessionNotFound(f"no session has the id {session_id}")
+                raise SessionNotFound(f"no session has the ID {session_id}")
         answer(resp, Hold(session_id=session_id, legal_hold=held))

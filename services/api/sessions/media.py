@@ -130,14 +130,14 @@ class SessionSpectrogram:
         if key is None and session.state in UNFINISHED_STATES:
             raise NotFinished("the recording has not been decoded yet")
         if key is None:
-            raise NoSpectrogram(f"the session is {session.state}, and nothing of it was drawn")
+            raise NoSpectrogram(f"the session is {session.state}, and no spectrogram was drawn")
         if responses.is_current(req, resp, tag=key.rpartition("/")[2]):
             return
         resp.content_type = falcon.MEDIA_PNG
         try:
             resp.data = self._blobs.get(key)
         except BlobMissing:
-            raise NoSpectrogram("the picture is no longer stored") from None
+            raise NoSpectrogram("the spectrogram is no longer stored") from None
 
 
 def _require_served(session: AudioSession, error: type[NoRecording] | type[NoSpectrogram]) -> None:
@@ -154,13 +154,13 @@ def _require_served(session: AudioSession, error: type[NoRecording] | type[NoSpe
         return
     if session.state in UNFINISHED_STATES:
         raise NotFinished(
-            f"with privacy={session.privacy} nothing of the recording is served before the session"
-            " has finished"
+            f"with privacy={session.privacy}, the recording is not available until the session has"
+            " finished"
         )
     if session.served_key is None:
         raise error(
-            f"the session is {session.state}, and with privacy={session.privacy} nothing of its"
-            " recording is left"
+            f"the session is {session.state}; with privacy={session.privacy}, its recording was not"
+            " kept"
         )
 
 

@@ -46,22 +46,22 @@ Metadata = dict[str, str | int | float | bool | None]
 def read_metadata(text: str) -> Metadata:
     """Parse a flat JSON object of the caller's; raises :class:`ValueError` with the reason."""
     if len(text.encode()) > METADATA_BYTES:
-        raise ValueError(f"it has at most {METADATA_BYTES} bytes")
+        raise ValueError(f"must have at most {METADATA_BYTES} bytes")
     try:
         found = msgspec.json.decode(text, type=Metadata)
     except (msgspec.DecodeError, RecursionError):
         raise ValueError(
-            "it must be a JSON object of texts, numbers, true, false and null"
+            "must be a flat JSON object of strings, numbers, true, false and null"
         ) from None
     if len(found) > METADATA_KEYS:
-        raise ValueError(f"it has at most {METADATA_KEYS} names")
+        raise ValueError(f"must have at most {METADATA_KEYS} keys")
     if not all(0 < len(name) <= METADATA_KEY_CHARS for name in found):
-        raise ValueError(f"a name in it has 1 to {METADATA_KEY_CHARS} characters")
+        raise ValueError(f"each key must have 1 to {METADATA_KEY_CHARS} characters")
     for name, value in found.items():
         if "\x00" in name or (isinstance(value, str) and "\x00" in value):
-            raise ValueError("it has the character U+0000, which no text may have")
+            raise ValueError("must not contain the character U+0000")
         if isinstance(value, int | float) and abs(value) > METADATA_NUMBER:
-            raise ValueError("a number in it lies between -2^53 and 2^53")
+            raise ValueError("each number must be between -2^53 and 2^53")
     return found
 
 
@@ -110,12 +110,12 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
         if self.calibration_db is not None and self.calibration_tone_db is not None:
             yield FieldError(
                 field="calibration_db",
-                detail="it and 'calibration_tone_db' exclude each other: a calibrator's recording"
-                " says what the calibration is",
+                detail="cannot be combined with 'calibration_tone_db', which takes the calibration"
+                " from the recording",
             )
         if self.time_zone is not None and not is_zone(self.time_zone):
             yield FieldError(
-                field="time_zone", detail="it must be an IANA name, such as Europe/Berlin"
+                field="time_zone", detail="must be an IANA name, such as Europe/Berlin"
             )
         for name, read in (("threshold", self.thresholds), ("metadata", self.own_metadata)):
             try:
@@ -133,9 +133,11 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
             except msgspec.ValidationError:
                 confidence = None
             if not noise_type or confidence is None:
-                raise ValueError("it must be a noise type and a confidence from 0 to 1: rain:0.7")
+                raise ValueError(
+                    "must be a noise type and a confidence from 0 to 1, such as rain:0.7"
+                )
             if noise_type in found:
-                raise ValueError(f"there are two for '{noise_type}'")
+                raise ValueError(f"'{noise_type}' must be given only once")
             found[noise_type] = confidence
         return found
 
@@ -189,7 +191,7 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
                 return model_queries.model_in_use(db)
             found = model_queries.get_model(db, self.model, owner=owner)
         if found is None:
-            raise ModelNotFound(f"no model has the id {self.model}")
+            raise ModelNotFound(f"no model has the ID {self.model}")
         return found
 
 
@@ -206,7 +208,7 @@ class SessionOptions(RecordingOptions, kw_only=True):
         if self.recorded_at is not None and not RECORDED_FROM <= self.recorded_at < RECORDED_TO:
             yield FieldError(
                 field="recorded_at",
-                detail=f"it must lie in the years {RECORDED_FROM.year} to {RECORDED_TO.year - 1}",
+                detail=f"must be in the years {RECORDED_FROM.year} to {RECORDED_TO.year - 1}",
             )
 
     def columns(
@@ -234,8 +236,8 @@ NAMES = frozenset(
 )
 
 _CANNOT_MUTE = (
-    "this installation cannot mute speech: its setting CLAMOR_BACKBONE_URL is off, and the backbone"
-    " finds the speech. 'discard_audio' works without it"
+    "this installation cannot mute speech: that requires a backbone, and CLAMOR_BACKBONE_URL is"
+    " off. Use 'discard_audio' instead"
 )
 _Confidence = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -246,7 +248,7 @@ def _check_known(names: Mapping[str, Iterable[str]], model: NoiseModel) -> None:
     errors = [
         FieldError(
             field=field,
-            detail=f"{unknown}: use a name of GET /v1/noise-types, or one that the model"
+            detail=f"{unknown}: use a name from GET /v1/noise-types, or one that the model"
             f" {model.name} {model.version} reports:"
             f" {', '.join(sorted(noise_types.reported(classes)))}",
         )
@@ -261,7 +263,7 @@ def _check_theirs(webhook_id: uuid.UUID, store: Store, *, user_id: uuid.UUID) ->
     """Refuse a webhook of another user, to administrators too: it would never be notified."""
     with store.reading() as db:
         if webhook_queries.get_webhook(db, webhook_id, owner=user_id) is None:
-            raise WebhookNotFound(f"you have no webhook with the id {webhook_id}")
+            raise WebhookNotFound(f"you have no webhook with the ID {webhook_id}")
 
 
 def is_zone(name: str) -> bool:

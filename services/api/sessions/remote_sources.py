@@ -93,7 +93,7 @@ class RemoteSources:
         if source.upload_id is not None and source.source_url is None:
             return self._of_upload(source.upload_id, file_name, values)
         raise InvalidBody.of(
-            [FieldError(field="", detail="it must have 'source_url' or 'upload_id', and not both")]
+            [FieldError(field="", detail="requires 'source_url' or 'upload_id', but not both")]
         )
 
     def _of_url(
@@ -121,11 +121,9 @@ class RemoteSources:
         try:
             size_bytes = self._blobs.size(key)
         except BlobMissing:
-            raise UploadNotFound(
-                f"nothing of yours has been put at the address of the upload {upload_id}"
-            ) from None
+            raise UploadNotFound(f"you have not stored a file for the upload {upload_id}") from None
         if size_bytes > self._max_upload_bytes:
-            raise UploadTooLarge(f"at most {self._max_upload_bytes} bytes are taken")
+            raise UploadTooLarge(f"the recording must have at most {self._max_upload_bytes} bytes")
         if not size_bytes:
             raise EmptyUpload("the recording is empty")
         head = self._blobs.get_range(key, start=0, length=min(size_bytes, formats.HEAD_BYTES))
@@ -164,7 +162,7 @@ class UploadList:
         )
         if url is None:
             raise NoDirectUploads(
-                "this installation keeps recordings in a folder: post the recording itself to"
+                "this installation stores recordings in a folder: post the recording itself to"
                 " /v1/sessions"
             )
         made = UploadAddress(

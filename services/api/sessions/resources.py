@@ -68,7 +68,7 @@ def found(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> Aud
 
 
 def _not_found(session_id: uuid.UUID) -> SessionNotFound:
-    return SessionNotFound(f"no session has the id {session_id}")
+    return SessionNotFound(f"no session has the ID {session_id}")
 
 
 class SessionList:

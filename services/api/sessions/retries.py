@@ -44,8 +44,8 @@ class SessionRetry:
         if not retried and session.finished:
             if session.privacy != KEEP:
                 raise NotGivenUp(
-                    f"the session has the privacy {session.privacy}, with which its recording was"
-                    " removed when it ended: send the recording again"
+                    f"with privacy={session.privacy}, the recording was removed when the session"
+                    " ended: post it again as a new session"
                 )
             reason = session.problem and session.problem.code
             raise NotGivenUp(f"the session is {session.state}" + (f" ({reason})" if reason else ""))

@@ -38,9 +38,7 @@ NAME_CHARS = 200
 DEFAULT_NAME = "recording"
 #: Message for a file that is not a recording, and its addition for a body.
 UNKNOWN = f"the first bytes match no supported format ({', '.join(formats.NAMES)})"
-OTHER_BODIES = (
-    "a form needs Content-Type: multipart/form-data, and JSON Content-Type: application/json"
-)
+OTHER_BODIES = "send a form as Content-Type: multipart/form-data, and JSON as application/json"
 
 
 @dataclass(frozen=True)
@@ -148,9 +146,9 @@ def _raw(req: falcon.Request, max_bytes: int) -> _Source:
     length = req.content_length
     if length is None and req.get_header("Transfer-Encoding"):
         # A chunked body from a client that vanished looks the same as a complete one.
-        raise LengthRequired("announce the length, or send the recording as a form")
+        raise LengthRequired("send Content-Length, or send the recording as a form")
     if length and length > max_bytes:
-        raise UploadTooLarge(f"at most {max_bytes} bytes are taken")
+        raise UploadTooLarge(f"the recording must have at most {max_bytes} bytes")
 
     def check_end(n_bytes: int) -> None:
         if n_bytes != length:
@@ -171,13 +169,13 @@ def _form(req: falcon.Request) -> _Source:
         if part.name == FIELD:
             return _Source(part.filename or "", part.stream, check_end)
         check_name(part.name)
-    raise EmptyUpload(f"the form has no field '{FIELD}'")
+    raise EmptyUpload(f"the form has no field '{FIELD}'; send the recording in it")
 
 
 def check_name(name: str | None) -> None:
     """Refuse a form field with the name of a query parameter instead of silently ignoring it."""
     if name in options.NAMES:
-        raise InvalidParameter(f"'{name}' is a parameter of the query, not a field of the form")
+        raise InvalidParameter(f"'{name}' must be a query parameter, not a form field")
 
 
 class _Counted:
@@ -197,7 +195,7 @@ class _Counted:
         while piece:
             self.n_bytes += len(piece)
             if self.n_bytes > self._max_bytes:
-                raise UploadTooLarge(f"at most {self._max_bytes} bytes are taken")
+                raise UploadTooLarge(f"the recording must have at most {self._max_bytes} bytes")
             yield piece
             piece = self._source.stream.read(PIECE_BYTES)
         self._source.check_end(self.n_bytes)

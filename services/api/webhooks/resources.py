@@ -58,7 +58,7 @@ def locked(db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> We
     """
     row = webhook_queries.lock_webhook(db, webhook_id, owner=owner)
     if row is None:
-        raise WebhookNotFound(f"no webhook has the id {webhook_id}")
+        raise WebhookNotFound(f"no webhook has the ID {webhook_id}")
     return row
 
 
@@ -66,7 +66,7 @@ def active(db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> We
     """Lock an enabled webhook; raises :class:`WebhookDisabled` too."""
     row = locked(db, webhook_id, owner=owner)
     if row.state == "disabled":
-        raise WebhookDisabled(f"enable it first; why it is disabled: {row.disabled_reason}")
+        raise WebhookDisabled(f"the webhook is disabled ({row.disabled_reason}); enable it first")
     return row
 
 
@@ -109,7 +109,7 @@ class WebhookList:
             # Lock the user, so that concurrent requests cannot exceed the limit.
             account_queries.lock_user(db, user_id)
             if webhook_queries.count_webhooks(db, user_id) >= MOST_WEBHOOKS:
-                raise TooManyWebhooks(f"a user has {MOST_WEBHOOKS} webhooks at most")
+                raise TooManyWebhooks(f"a user may have at most {MOST_WEBHOOKS} webhooks")
             row = webhook_queries.add_webhook(
                 db, id=idempotency.new_id(req), user_id=user_id, url=url, secret=secret,
                 all_sessions=asked.all_sessions,
@@ -125,7 +125,7 @@ class WebhookList:
         if row is None:
             return False
         resp.location = f"/v1/webhooks/{made_id}"
-        raise SecretNotShown("an earlier attempt at this request registered the webhook")
+        raise SecretNotShown("an earlier attempt at this request created the webhook")
 
 
 class WebhookItem:
@@ -142,7 +142,7 @@ class WebhookItem:
         with self._store.reading() as db:
             row = webhook_queries.get_webhook(db, webhook_id, owner=owner(req))
         if row is None:
-            raise WebhookNotFound(f"no webhook has the id {webhook_id}")
+            raise WebhookNotFound(f"no webhook has the ID {webhook_id}")
         answer(resp, schemas.Webhook.of(row))
 
     @operation(
@@ -165,7 +165,7 @@ class WebhookItem:
             values |= (
                 webhook_queries.FRESH
                 if asked.enabled
-                else webhook_queries.as_disabled("its owner wanted it so")
+                else webhook_queries.as_disabled("turned off by its owner")
             )
         with self._store.transaction() as db:
             locked(db, webhook_id, owner=owner(req))
@@ -179,7 +179,7 @@ class WebhookItem:
         with self._store.transaction() as db:
             removed = webhook_queries.remove_webhook(db, webhook_id, owner=owner(req))
         if not removed:
-            raise WebhookNotFound(f"no webhook has the id {webhook_id}")
+            raise WebhookNotFound(f"no webhook has the ID {webhook_id}")
         resp.status = 204
 
 
@@ -255,7 +255,7 @@ class WebhookDeliveries:
         after = cursors.after(req, asked, webhook_queries.DELIVERIES)
         with self._store.transaction() as db:
             if webhook_queries.get_webhook(db, webhook_id, owner=owner(req)) is None:
-                raise WebhookNotFound(f"no webhook has the id {webhook_id}")
+                raise WebhookNotFound(f"no webhook has the ID {webhook_id}")
             page = webhook_queries.deliveries(db, webhook_id, after=after, limit=asked.limit)
         items = [schemas.Delivery.of(row[0]) for row in page.rows]
         cursor = cursors.following(req, resp, asked, page.next)
@@ -287,6 +287,6 @@ class DeliveryReplay:
             active(db, webhook_id, owner=owner(req))
             row = webhook_queries.replay(db, webhook_id, delivery_id)
             if row is None:
-                raise DeliveryNotFound(f"the webhook has no delivery {delivery_id}")
+                raise DeliveryNotFound(f"the webhook has no delivery with the ID {delivery_id}")
         self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
         answer(resp, schemas.Delivery.of(row), status=202)

@@ -426,7 +426,7 @@ def test_a_page_that_is_not_there_is_said(api: Api, runtime: Runtime) -> None:
     runtime.blobs.delete(key)
     gone = api.simulate_get(f"/v1/reports/{found['id']}/html")
     assert gone.status_code == 409
-    assert "anew" in gone.json["detail"]
+    assert "request the report again" in gone.json["detail"]
 
 
 def test_pages_of_before_are_removed_and_those_of_now_stay(

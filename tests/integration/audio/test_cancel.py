@@ -240,7 +240,7 @@ def test_python_that_asks_nobody_is_interrupted(
     # The splitting sent a message too.
     results = [line["result"] for line in runs(logs) if line["result"] != "nothing_to_do"]
     assert results == ["retried"]
-    assert span(runtime, session_id, 0).last_error == ("it ran for longer than it may")
+    assert span(runtime, session_id, 0).last_error == "the run exceeded its time limit"
 
 
 def test_where_the_process_is_shared_a_stuck_step_is_told_of_and_given_to_another(

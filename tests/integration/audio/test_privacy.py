@@ -377,7 +377,7 @@ def test_a_session_whose_audio_is_removed_is_not_retried(runtime: Runtime) -> No
         )
     answered = api_of(runtime).simulate_post(f"/v1/sessions/{session_id}/retry")
     detail = refused(answered, 409, "not-given-up")
-    assert "send the recording again" in detail
+    assert "post it again as a new session" in detail
 
 
 @pytest.mark.parametrize("stage", ["queued", "splitting", "aggregating"])

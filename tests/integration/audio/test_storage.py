@@ -271,7 +271,7 @@ def test_a_full_disk_uses_up_no_attempts(on_disk: Runtime, disk: FolderStore) ->
             try_again(on_disk, "audio_sessions", SplitRecording(session_id=session_id))
         waiting = session(on_disk, session_id)
     assert (waiting.state, waiting.waits_for_storage) == ("splitting", True)
-    assert waiting.last_error == "there is no room left in the blob store"
+    assert waiting.last_error == "the blob store is full"
     make_due(on_disk, "audio_sessions")
     assert run_to_the_end(on_disk, session_id).state == "completed"
 

@@ -159,7 +159,7 @@ def test_a_form_that_breaks_off_keeps_what_came_before(
     work(runtime)
     batch = api.simulate_get(f"/v1/batches/{chosen}").json
     assert (batch["state"], batch["files"]) == ("finished", {"completed": 2})
-    assert "broke off" in batch["problem"]["detail"]
+    assert "ended early" in batch["problem"]["detail"]
     assert len([key for key in runtime.blobs.keys("sessions/") if key.endswith("recording")]) == 2
 
 

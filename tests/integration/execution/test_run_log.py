@@ -137,7 +137,7 @@ def test_the_run_that_gives_up_is_critical_and_keeps_the_last_reason(runtime: Ru
     assert ended.problem["code"] == "given-up"
     assert ended.problem["detail"] == (
         f"process was given up after {most} attempts; "
-        "the last error: an unexpected error, which the log of its worker has"
+        "the last error: an unexpected error; see the worker's log"
     )
 
 
@@ -183,7 +183,7 @@ def test_a_full_disk_is_tried_again_later_and_later(runtime: Runtime, tmp_path: 
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
         assert line["result"] == "retried"
         waiting = session(runtime, session_id)
-        assert waiting.last_error == "there is no room left in the blob store"
+        assert waiting.last_error == "the blob store is full"
         assert "BlobsFull" in line["error"]
         with runtime.store.transaction() as db:
             wait = waiting.due_at - db.execute(text("SELECT clock_timestamp()")).scalar_one()
@@ -218,7 +218,7 @@ def test_a_blob_store_that_is_away_is_no_missing_recording(runtime: Runtime) -> 
         away.rename(folder)
     assert line["result"] == "retried"
     told = session(runtime, session_id).last_error
-    assert told == "the blob store is away, or refused a request"
+    assert told == "the blob store is unavailable or rejected a request"
     assert "the folder of the blob store is not there" in line["error"]
     assert health is not None
     assert not health["healthy"]
@@ -242,7 +242,7 @@ def test_an_interrupt_is_a_failure_like_any_other(runtime: Runtime) -> None:
     with one_line() as line:
         session_id = queued(runtime, raising(Shutdown()))
     assert line["result"] == "retried"
-    assert session(runtime, session_id).last_error == "its worker was stopped"
+    assert session(runtime, session_id).last_error == "the worker was stopped"
 
 
 def test_a_claim_that_went_to_another_is_superseded_and_leaves_no_blobs(runtime: Runtime) -> None:

@@ -196,7 +196,7 @@ def test_clips_that_cannot_be_used_are_named_and_the_rest_kept(
     assert done["clips_total"] == 14
     refused = {clip["file"]: clip["reason"] for clip in done["clips_refused"]}
     assert refused == {
-        "noise.txt": "The file is of no known audio format",
+        "noise.txt": "The file is not in a known audio format",
         "empty.wav": refused["empty.wav"],
         "forgotten.wav": "the file was not sent",
         "mains_hum/0.flac": "ends at 9 s, but the recording lasts 1.50 s",
@@ -347,11 +347,11 @@ def test_a_training_that_was_taken_over_stops_and_leaves_nothing(
         ({}, "invalid-form", "manifest"),
         ({"manifest": "file,label\n"}, "invalid-manifest", "header"),
         ({"manifest": "file,class\na.wav,x"}, "invalid-manifest", "class"),
-        ({"manifest": "file,label\na.wav,"}, "invalid-manifest", "line 2: label is empty"),
+        ({"manifest": "file,label\na.wav,"}, "invalid-manifest", "line 2: label must not be empty"),
         (
             {"manifest": "file,label,start_s,end_s\na.wav,x,3,2"},
             "invalid-manifest",
-            "line 2: start_s must be 0 or more, and end_s behind it",
+            "line 2: start_s must be 0 or more, and end_s after it",
         ),
         ({"manifest": "file,label\nb.wav,x"}, "invalid-manifest", "not in the manifest: a.wav"),
         ({"manifest": b"\xff\xfe"}, "invalid-manifest", "UTF-8"),
@@ -437,7 +437,7 @@ def test_a_set_of_clips_measures_accuracy_and_false_alarms(
     assert report["figures"]["false_alarms_per_hour"] >= 0
     assert report["n_recordings"] == 12
     assert report["refused"] == [
-        {"file": "x.wav", "reason": "The file is of no known audio format"}
+        {"file": "x.wav", "reason": "The file is not in a known audio format"}
     ]
 
 
@@ -485,7 +485,7 @@ def test_a_set_of_which_nothing_can_be_used_fails(
 ) -> None:
     done = validate(api, runtime, trained["model_id"], "file,label\na.wav,x", {"a.wav": b"?"})
     assert done["state"] == "failed"
-    assert "a.wav: The file is of no known audio format" in done["problem"]["detail"]
+    assert "a.wav: The file is not in a known audio format" in done["problem"]["detail"]
 
 
 def test_overlapping_events_of_one_label_are_refused(
@@ -495,7 +495,7 @@ def test_overlapping_events_of_one_label_are_refused(
     refused = post(
         api, f"/v1/models/{trained['model_id']}/validate", {"manifest": manifest}, {"a.wav": b"?"}
     )
-    assert "two events of x overlap at 1 s" in assert_problem(refused, 400, "invalid-manifest")
+    assert "two x events overlap at 1 s" in assert_problem(refused, 400, "invalid-manifest")
 
 
 # --- promotion ---------------------------------------------------------------------------------

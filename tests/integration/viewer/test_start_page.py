@@ -174,7 +174,7 @@ def test_what_is_refused_says_why_and_what_to_do(
     # Begins with a tag, and is no audio of any kind.
     drop(page, {"notes.txt": b"<b>no audio</b>" * 9, "empty.wav": b"", "long.wav": SHORT + b"\0"})
     notes, empty, long = (uploads(page).nth(index) for index in range(3))
-    expect(notes).to_contain_text("no known audio format")
+    expect(notes).to_contain_text("Unknown audio format")
     expect(notes).to_contain_text("Send WAV")
     expect(notes.get_by_role("link", name="About this problem")).to_have_attribute(
         "href", "/problems/unknown-format"
@@ -334,7 +334,7 @@ def test_filters_stand_in_the_address(page: Page, runtime: Runtime, holder: Hold
 def test_a_filter_that_the_api_refuses_is_named(page: Page, holder: Holder) -> None:
     sign_in(page, holder.key, "/sessions?state=odd&utm_source=mail")
     refused = page.get_by_role("alert")
-    expect(refused).to_contain_text("'utm_source': there is no such parameter")
+    expect(refused).to_contain_text("'utm_source': unknown parameter")
     expect(refused).to_contain_text("'state'")
     expect(page.locator("#empty")).to_be_hidden()
     refused.get_by_role("button", name="Clear the filters").click()

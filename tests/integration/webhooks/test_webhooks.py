@@ -774,7 +774,7 @@ def test_a_webhook_is_changed_in_what_is_named_alone(
     moved = api.simulate_patch(path_of(hook), json={"url": web.url("/other")})
     assert moved.json == changed.json | {"url": web.url("/other")}
     off = api.simulate_patch(path_of(hook), json={"enabled": False}).json
-    assert (off["state"], off["disabled_reason"]) == ("disabled", "its owner wanted it so")
+    assert (off["state"], off["disabled_reason"]) == ("disabled", "turned off by its owner")
     for body in ({"secret": "x"}, {"enabled": None}, {"url": ""}, {"url": 7}):
         assert_problem(api.simulate_patch(path_of(hook), json=body), 400, "invalid-body")
 

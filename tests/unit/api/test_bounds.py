@@ -95,7 +95,7 @@ def request(body: bytes, **headers: str) -> falcon.Request:
 def test_a_body_with_too_many_texts_is_refused_before_it_is_decoded() -> None:
     body = b'{"words": ["a", "say \\"b\\"", "c, d", "\\\\"]}'
     assert operations.body_of(request(body), Words, most_texts=5).words[1] == 'say "b"'
-    with pytest.raises(BodyTooLarge, match="at most 4 texts"):
+    with pytest.raises(BodyTooLarge, match="at most 4 strings"):
         operations.body_of(request(body), Words, most_texts=4)
 
 
@@ -116,9 +116,9 @@ def test_a_media_type_has_a_bound() -> None:
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b"file,label\n" + b"a,b\n" * 500_000, "more than 5000 lines"),
-        (b"file,label" + b",c" * 500_000 + b"\na,b\n", "more than 20 columns"),
-        (b"file," + b"l" * 100_000 + b"\na,b\n", "columns are file, l"),
+        (b"file,label\n" + b"a,b\n" * 500_000, "at most 5000 lines"),
+        (b"file,label" + b",c" * 500_000 + b"\na,b\n", "at most 20 columns"),
+        (b"file," + b"l" * 100_000 + b"\na,b\n", "columns file, l"),
     ],
     ids=["lines", "columns", "name"],
 )

@@ -67,7 +67,7 @@ def test_what_a_header_announces_is_refused_before_it_is_decoded(
     session_id = add(runtime, content)
     handle(runtime, ProcessAudioFile(session_id=session_id))
     code, detail = refusal(session(runtime, session_id))
-    assert (code, detail) == ("too-long", "the recording lasts longer than 60 seconds")
+    assert (code, detail) == ("too-long", "the recording is longer than 60 seconds")
     # Once, by the header: nothing was split.
     [announced] = decoded_s
     assert announced > LONGEST_S
@@ -119,7 +119,7 @@ def test_what_is_as_long_as_may_be_is_taken(runtime: Runtime) -> None:
     [
         (2, 48_000, None, ""),
         (3, 48_000, "too-many-channels", "3 channels; at most 2"),
-        (1, 48_001, "rate-too-high", "48001 samples a second; at most 48000"),
+        (1, 48_001, "rate-too-high", "48001 Hz; at most 48000 Hz"),
     ],
 )
 def test_channels_and_rates(

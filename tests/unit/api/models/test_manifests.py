@@ -52,21 +52,21 @@ def test_a_set_without_onsets_is_one_of_clips() -> None:
     [
         (b"", "a header and at least one line"),
         (b"file,label", "a header and at least one line"),
-        (b"\xff\xfe\x00", "not UTF-8"),
-        (b'file,label\n"a,x\n', "no CSV"),
-        (b"file,name\na,x", "needed are file, label"),
+        (b"\xff\xfe\x00", "must be UTF-8"),
+        (b'file,label\n"a,x\n', "not valid CSV"),
+        (b"file,name\na,x", "required are file, label"),
         (b"file,label,label\na,x,x", "columns"),
         (b"file,label\na,x,y\nb,x\nc", "lines 2, 4 of the manifest do not have 2 columns"),
-        (b"file,label\n,x", "line 2: file is empty"),
-        (b"file,label\na,\nb,y\nc,", "line 2: label is empty; line 4: label is empty"),
-        (b"file,label\na,\x07x", "line 2: label is not a line"),
-        (b"file,label,start_s,end_s\na,x,1,", "line 2: start_s and end_s are seconds"),
+        (b"file,label\n,x", "line 2: file must not be empty"),
+        (b"file,label\na,\nb,y\nc,", "line 2: label must not be empty; line 4: label must"),
+        (b"file,label\na,\x07x", "line 2: label must be a single line"),
+        (b"file,label,start_s,end_s\na,x,1,", "line 2: start_s and end_s must be seconds"),
         (b"file,label,start_s,end_s\na,x,-1,2", "line 2: start_s must be 0 or more"),
         (b"file,label,start_s,end_s\na,x,1,inf", "line 2: start_s must be 0 or more"),
         (b"file,label,start_s,end_s\na,x,nan,2", "line 2: start_s must be 0 or more"),
-        (b"file,label,session_id\na,x,nobody", "line 2: session_id is no id"),
+        (b"file,label,session_id\na,x,nobody", "line 2: session_id must be a UUID"),
         (b"file,label\n" + b"a,\n" * 40, "and 30 more"),
-        (b"file,label\n" + b"a,x\n" * (manifests.MOST_ROWS + 1), "more than"),
+        (b"file,label\n" + b"a,x\n" * (manifests.MOST_ROWS + 1), "at most 5000 lines"),
     ],
 )
 def test_what_cannot_be_used_is_told_by_its_line(data: bytes, told: str) -> None:
@@ -78,9 +78,9 @@ def test_what_cannot_be_used_is_told_by_its_line(data: bytes, told: str) -> None
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        ("a,,,x", "an event needs onset_s and offset_s"),
-        ("a,1,2,", "label is empty"),
-        ("a,0,2,x\na,1,3,x", "two events of x overlap at 1 s"),
+        ("a,,,x", "an event requires onset_s and offset_s"),
+        ("a,1,2,", "label must not be empty"),
+        ("a,0,2,x\na,1,3,x", "two x events overlap at 1 s"),
     ],
 )
 def test_events_that_cannot_be_used(lines: str, told: str) -> None:
