@@ -1,10 +1,10 @@
-"""The weights of the backbone: which file is used, where it is kept, and how it is fetched.
+"""Select, store and fetch the weight file of the backbone.
 
-The weights are not part of the package. `fetch` gets them from their official address, or from
-the one that ``CLAMOR_BACKBONE_URL`` names, and keeps them under the name of their hash: in the
-user's data folder, or beside the shipped model. A file whose size or hash differs is never used.
+The weights are not part of the package. `fetch` downloads them from their official address or
+from ``CLAMOR_BACKBONE_URL`` and stores them under their hash, in the user's data folder or beside
+the shipped model. A file whose size or hash differs is never used.
 
-Light: the HTTP process imports this. `actors.science.tagging.backbone` reads the bytes.
+Light: the HTTP process imports this. `actors.science.tagging.backbone` parses the bytes.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from db.settings import BACKBONE_MARK, BACKBONE_OFF, home_folder
 
 log = structlog.get_logger(__name__)
 
-#: No file of the family is larger: `mn40` has 274 MB.
+#: The largest file of the family, `mn40`, has 274 MB.
 MOST_BYTES = 300 * 1024**2
-#: How long a server may be silent.
+#: Read timeout of a download.
 SILENCE_S = 20.0
 MOST_REDIRECTS = 5
-#: An unfinished file to which nothing was added for this long is of a fetch that was killed.
+#: An unfinished file that has not grown for this long belongs to a fetch that was killed.
 ABANDONED_S = 3_600.0
 _PIECE_BYTES = 64 * 1024
 
-#: The folder of the shipped model. An image keeps the weights there.
+#: The folder of the shipped model. A container image keeps the weights there.
 BESIDE_MODEL = Path(__file__).parent / "science" / "model"
-#: A folder beside a checkout that is looked at before any source.
+#: A folder beside a checkout, checked before any source.
 BESIDE_CHECKOUT = Path(__file__).parents[2] / "shared" / "models"
 
-#: Takes the bytes fetched so far, and how many there will be, if that is known.
+#: Called with the number of bytes fetched so far, and the total if it is known.
 OnBytes = Callable[[int, int | None], object]
-#: Takes a file that is not used, and the reason.
+#: Called with a file that is not used, and the reason.
 Complain = Callable[[Path, str], object]
 
 
 class FetchError(Exception):
-    """The weights could not be fetched; the message has the reason and the remedy."""
+    """The weights could not be fetched. The message gives the reason and the remedy."""
 
 
 def log_refused(path: Path, reason: str) -> None:
@@ -57,7 +57,7 @@ def log_refused(path: Path, reason: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A weight file and the place that it is fetched from.
+    """A weight file and the place it is fetched from.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class Source:
 
     @property
     def kept_name(self) -> str:
-        """The name under which the file is kept."""
+        """The name under which the file is stored."""
         return f"{self.sha256}.pt"
 
     @property
@@ -93,7 +93,7 @@ class Source:
 
     @property
     def shown(self) -> str:
-        """The place without what may be a secret: user, password and query."""
+        """The place without parts that may be secret: user, password and query."""
         if not self.is_remote:
             return self.place
         parts = urlsplit(self.place)
@@ -110,7 +110,7 @@ PUBLISHED = Source(
 
 
 def source(setting: str) -> Source | None:
-    """Return the file that a value of ``CLAMOR_BACKBONE_URL`` means; None for ``off``."""
+    """Return the file that a value of ``CLAMOR_BACKBONE_URL`` stands for; None for ``off``."""
     if setting.lower() == BACKBONE_OFF:
         return None
     place, marked, sha256 = setting.partition(BACKBONE_MARK)
@@ -123,28 +123,28 @@ def source(setting: str) -> Source | None:
 
 
 def data_folder() -> Path:
-    """Return the folder that weights are kept in, unless they lie beside the shipped model."""
+    """Return the folder for weights that are not stored beside the shipped model."""
     return home_folder() / "models"
 
 
 def places(wanted: Source) -> list[Path]:
-    """Return where a weight file is looked for, in this order."""
+    """Return the paths where a weight file may be, in the order of the search."""
     return [folder / wanted.kept_name for folder in (BESIDE_MODEL, data_folder())]
 
 
 def is_there(wanted: Source) -> bool:
-    """Whether there is a file of the name and the size. Its content is not read."""
+    """Whether a file with this name and size exists. Its content is not read."""
     return any(_fits_by_size(wanted, path) for path in places(wanted))
 
 
 def find(wanted: Source) -> bytes | None:
-    """Read the kept weights; None if there are none. A file that does not fit is logged."""
+    """Return the stored weights, or None if there are none. Log a file that does not match."""
     found = (read(path, wanted) for path in places(wanted))
     return next((data for data in found if data is not None), None)
 
 
 def read(path: Path, wanted: Source, *, complain: Complain = log_refused) -> bytes | None:
-    """Read a file if its size and hash are those wanted; None if it is missing or differs."""
+    """Return the content of a file; None if it is missing or its size or hash differs."""
     try:
         if not path.is_file():
             return None
@@ -169,13 +169,13 @@ def fetch(
 ) -> Path:
     """Fetch a weight file into a folder, and return its path.
 
-    The folder beside a checkout is looked at first, then the source is asked. The file appears
-    under its name when it is whole, checked and on disk; several processes may fetch at once.
+    The folder beside a checkout is checked first, then the source. The file appears under its name
+    once it is complete, verified and on disk; several processes may fetch at once.
 
     Raises
     ------
     FetchError
-        If the file cannot be had or written, differs, or takes longer than ``limit_s``.
+        If the file is unavailable, cannot be written, differs, or takes longer than ``limit_s``.
     """
     path = folder / wanted.kept_name
     beside = BESIDE_CHECKOUT / wanted.file_name
@@ -201,13 +201,13 @@ def fetch(
 
 
 class _Unfit(Exception):
-    """What a source gives is not the weight file; the message says why."""
+    """A source does not have the weight file. The message says why."""
 
 
 def _keep(
     wanted: Source, path: Path, pieces: Iterable[bytes], on_bytes: Callable[[int], object]
 ) -> None:
-    """Write a file piece by piece; it appears under its name if it is the one wanted."""
+    """Write a file piece by piece; it appears under its name only if its hash matches."""
     digest, n_bytes, most_bytes = hashlib.sha256(), 0, _most_bytes(wanted)
     with durable.create(path.parent, path.name) as file:
         for piece in pieces:
@@ -224,7 +224,7 @@ def _keep(
 
 @contextmanager
 def _opened(wanted: Source, *, deadline: float) -> Iterator[tuple[int | None, Iterator[bytes]]]:
-    """Open a source: how many bytes it has, if that is known, and the bytes."""
+    """Open a source. Yield its size, if that is known, and an iterator over its bytes."""
     if wanted.is_remote:
         try:
             with _answered(wanted.place, deadline=deadline) as (total, pieces):
@@ -251,10 +251,10 @@ def _opened(wanted: Source, *, deadline: float) -> Iterator[tuple[int | None, It
 
 @contextmanager
 def _answered(url: str, *, deadline: float) -> Iterator[tuple[int | None, Iterator[bytes]]]:
-    """GET a URL: the length of the answer, if the server names it, and its bytes.
+    """GET a URL. Yield the length of the response, if the server sends it, and its bytes.
 
-    Through the proxies of the environment, as pip does. What is compressed is not unpacked: a few
-    bytes of it may stand for any number.
+    Uses the proxies of the environment, as pip does. Compressed responses are not unpacked: a few
+    bytes may expand to any number.
     """
     try:
         client = httpx.Client(
@@ -284,14 +284,14 @@ def _most_bytes(wanted: Source) -> int:
 
 
 def _check_size(wanted: Source, n_bytes: int) -> None:
-    """Refuse a source by the size that it announces, before it is read."""
+    """Reject a source by its announced size, before it is read."""
     reason = _wrong_size(wanted, n_bytes)
     if reason is not None:
         raise _Unfit(reason)
 
 
 def _misfit(wanted: Source, n_bytes: int, sha256: str) -> str | None:
-    """Return why a file is not the one wanted; None if it is."""
+    """Return why a file is not the wanted one; None if it is."""
     reason = _wrong_size(wanted, n_bytes)
     if reason is None and sha256 != wanted.sha256:
         return f"its sha256 is {sha256} instead of {wanted.sha256}"
@@ -313,7 +313,7 @@ def _fits_by_size(wanted: Source, path: Path) -> bool:
 
 
 def _remove_unfinished(path: Path) -> None:
-    """Remove what fetches that were killed left behind."""
+    """Remove unfinished files of fetches that were killed."""
     for part in path.parent.glob(f"{path.name}#*"):
         with suppress(FileNotFoundError):
             if time.time() - part.stat().st_mtime > ABANDONED_S:

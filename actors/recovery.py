@@ -1,8 +1,8 @@
-"""Recovery: nudges what is unfinished and quiet, and tidies up behind what is finished.
+"""Recovery: nudge stalled work items, and remove leftover blobs of sessions that have ended.
 
 A thread in every worker process; an advisory lock lets one of them work at a time. A lost message,
-a dead worker, a broker that was purged and a retry that has become due all look the same from here:
-a row that is due and was not nudged.
+a dead worker, a purged broker and a retry that has become due all look the same here: a row that
+is due and was not nudged.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from db.tables.training import TrainingJob, Validation
 
 log = structlog.get_logger(__name__)
 
-#: Rows of a kind a round: enough to refill every worker, few enough that a long backlog, which is
-#: due and quiet too, does not fill the queues with the same messages again and again.
+#: Rows per kind of work and round. Enough to refill every worker; few enough that a long backlog,
+#: which is also due and not nudged, does not fill the queues with the same messages repeatedly.
 ROWS_A_ROUND = 200
 
 
-#: A tick that is so late was missed, and its slot is filled here. The scheduler drops its own ticks
-#: at half of that.
+#: A tick this late counts as missed, and recovery fills its slot. The scheduler drops its own ticks
+#: at half of this.
 LATE_S = 60.0
 
-#: The stages in which a session is work itself; while it is detecting, its spans are.
+#: The stages in which the session is the work item. While it is detecting, its spans are.
 OF_SESSION: dict[str, type[Nudge]] = {
     "queued": messages.ProcessAudioFile,
     "splitting": messages.SplitRecording,
@@ -57,7 +57,7 @@ OF_SESSION: dict[str, type[Nudge]] = {
 
 
 def nudge_for(work: Unit) -> Nudge:
-    """The message that says "look at this row"."""
+    """Return the message that says "look at this row"."""
     if isinstance(work, RunWork):
         return job_runs.NUDGES[work.name]()
     if isinstance(work, JobWork):
@@ -81,10 +81,10 @@ def nudge_for(work: Unit) -> Nudge:
 
 
 def take_stalled(db: Session, *, quiet_s: float, limit: int) -> list[Unit]:
-    """Every row that is unfinished, due, and that nobody was told of lately; now somebody is.
+    """Return the rows that are unfinished, due and not nudged recently, and mark them as nudged.
 
-    At most ``limit`` of a kind. Their order says nothing: a nudge for a session or a span stands
-    for the one that is next when a worker reads it.
+    At most ``limit`` per kind of work. Their order is irrelevant: a worker that reads a nudge for
+    a session or a span claims the one that is next.
     """
     found: list[Unit] = []
     for state in OF_SESSION:
@@ -99,27 +99,27 @@ def take_stalled(db: Session, *, quiet_s: float, limit: int) -> list[Unit]:
 
 
 class Recovery:
-    """Looks every few seconds, until it is stopped."""
+    """Runs a round every few seconds until it is stopped."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._silent_after_s = watchdog.silent_after_s(runtime.settings)
-        # Where there is no scheduler recovery is the clock.
+        # Without a scheduler, recovery is the clock.
         self._late_s = 0.0 if runtime.settings.in_memory_broker else LATE_S
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recovery", daemon=True)
 
     def start(self) -> None:
-        """Start looking."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop, after the round that is under way."""
+        """Stop after the current round."""
         self._stopped.set()
         self._thread.join()
 
     def round(self) -> list[Nudge]:
-        """Look once; what was nudged."""
+        """Run one round and return the nudges that were sent."""
         with self._runtime.store.transaction() as db:
             if not session_queries.try_recovery_lock(db):
                 return []
@@ -138,11 +138,11 @@ class Recovery:
         return nudges
 
     def _tidy(self, untidy: Untidy) -> None:
-        """Remove the blobs that an ended session does not need, then note that they are gone."""
+        """Remove the blobs that an ended session no longer needs, then record the removal."""
         blobs, store = self._runtime.blobs, self._runtime.store
         keys = blobs.keys(session_prefix(untidy.session_id))
         with store.reading() as db:
-            # It may be retried by now. What was listed before is not what it writes then.
+            # The session may have been retried since. A retry writes none of the keys listed above.
             if not session_queries.has_ended(db, untidy.session_id):
                 return
         blobs.delete(*(key for key in keys if key not in untidy.kept), *untidy.unneeded)
@@ -154,5 +154,5 @@ class Recovery:
             try:
                 self.round()
             except Exception as error:
-                # Postgres or the blob store is away: the next round finds the same rows.
+                # Postgres or the blob store is unavailable: the next round finds the same rows.
                 log.warning("recovery_round_failed", error=type(error).__name__)

@@ -1,4 +1,4 @@
-"""Table of contents: every actor, in the order of the pipeline, and how a worker starts."""
+"""All actors, in the order of the pipeline, and the entry point of a worker."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """One actor: what it listens to, and what it does."""
+    """One actor: the message it consumes and the function that handles it."""
 
     nudge: type[Nudge]
     handle: Callable[[Runtime, Any], None]
@@ -70,7 +70,7 @@ ACTORS = (
 
 
 def boot() -> None:
-    """Entry of a worker process, called after the fork."""
+    """Set up a worker process. Called after the fork."""
     end_with_parent()
     settings = from_environment()
     configure(settings.log_level)
@@ -79,12 +79,12 @@ def boot() -> None:
     dramatiq.set_broker(consuming)
     declare(consuming, Runtime(settings, consuming, owns_process=True))
     if provider is not None:
-        # After the runtime has closed: its last runs are among what is sent then.
+        # Runs after the runtime has closed, so that the spans of its last runs are exported too.
         atexit.register(provider.shutdown)
 
 
 def declare(consuming: dramatiq.Broker, runtime: Runtime) -> None:
-    """Put every actor on the broker, and let the worker's life carry the runtime's."""
+    """Register every actor with the broker and tie the runtime's lifecycle to the worker's."""
     for entry in ACTORS:
         dramatiq.actor(
             broker=consuming,
@@ -104,7 +104,7 @@ def _receiver(runtime: Runtime, entry: Entry) -> Callable[..., None]:
 
 
 class WorkerLifecycle(Middleware):
-    """Starts recovery, makes the shipped model known, and closes everything at the end."""
+    """Start recovery and register the shipped model at boot; close everything at shutdown."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -115,7 +115,7 @@ class WorkerLifecycle(Middleware):
         try:
             _ = self._runtime.shipped_model_id
         except Exception as error:
-            # Postgres or the blob store is away: it is registered with the first recording.
+            # Postgres or the blob store is unavailable: the first recording registers the model.
             log.warning("model_not_registered", error=type(error).__name__)
 
     def after_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:

@@ -1,1 +1,1 @@
-"""What is made of the sessions that have ended: analyses, reports and exports."""
+"""Analyses, reports and exports of finished sessions."""

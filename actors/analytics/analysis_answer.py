@@ -1,6 +1,6 @@
-"""What is answered of a session's analysis, as plain data.
+"""Compute the analysis of a session, as plain data.
 
-What each part means stands in ``services/api/analyses/schemas.py``.
+``services/api/analyses/schemas.py`` documents each part.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from actors.science.summaries.intervals import Stretches
 from actors.science.summaries.session_analysis import EnergyShares, Events
 from db.tables.sessions import AudioSession
 
-#: Events that are told as the loudest.
+#: How many of the loudest detections are listed.
 LOUDEST = 10
-#: Ends of sessions of which there is no answer, whatever was listened to.
+#: End states of sessions without an answer, even if parts of them were analysed.
 UNHEARD = ("failed", "cancelled")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Given:
-    """What an analysis is made of."""
+    """The input of an analysis."""
 
     session: AudioSession
-    #: By level the limits, in dB by the session's reference.
+    #: The limits by level, in dB re the session's reference.
     limits_db: Mapping[str, Sequence[float]]
     events: Events
-    #: None where no levels are stored.
+    #: None if no levels are stored.
     levels: LevelSeries | None
     #: The runs of each step by result: ``step``, ``result``, ``runs``, ``total_s``, ``longest_s``.
     runs: Sequence[Any]
@@ -45,29 +45,29 @@ class Given:
 
     @cached_property
     def energy(self) -> EnergyCurve | None:
-        """How the energy of the recording grows; None where no levels are stored."""
+        """The cumulative energy of the recording; None if no levels are stored."""
         return None if self.levels is None else self.levels.energy_curve()
 
     @property
     def duration_s(self) -> float:
-        """How long the recording is; 0 if it was never decoded."""
+        """The duration of the recording; 0 if it was never decoded."""
         if self.levels is not None:
             return self.levels.duration_s
         return self.session.duration_s or 0.0
 
     @property
     def calibration_db(self) -> float:
-        """What is to be added to dB re full scale."""
+        """The offset to add to dB re full scale."""
         return self.session.calibration_db or 0.0
 
     @property
     def missing(self) -> list[dict[str, Any]]:
-        """The seconds that are not in the session's answer."""
+        """The intervals that are missing from the session's answer."""
         return list((self.session.problem or {}).get("missing", ()))
 
 
 def document(given: Given) -> dict[str, Any]:
-    """The result of an analysis."""
+    """Return the result of an analysis."""
     heard = session_analysis.heard(given.events, duration_s=given.duration_s)
     every = Stretches.all_of(heard.values(), duration_s=given.duration_s)
     counts = session_analysis.confidence_counts(given.events.confidence)
@@ -91,7 +91,7 @@ def document(given: Given) -> dict[str, Any]:
 
 
 def _types(given: Given, heard: Mapping[str, Stretches]) -> list[dict[str, Any]]:
-    """The noise types, the one that was heard for longest first."""
+    """Return the noise types, by total duration, the longest first."""
     events = given.events
     found = []
     for name, places in events.by_type().items():
@@ -151,7 +151,7 @@ def _loudest(events: Events) -> list[dict[str, Any]]:
 
 
 def _energy(given: Given, heard: Mapping[str, Stretches]) -> dict[str, Any] | None:
-    """Whose the sound was; None where no levels are stored, and for digital silence."""
+    """Attribute the sound energy to noise types; None without levels and for digital silence."""
     if given.energy is None:
         return None
     lost = given.missing
@@ -177,19 +177,19 @@ def _energy(given: Given, heard: Mapping[str, Stretches]) -> dict[str, Any] | No
 
 
 def _part(share: float, whole_db: float) -> dict[str, float | None]:
-    """A share, and the level that the recording would have of it alone."""
+    """Return a share of the energy, and the level that it alone would give the recording."""
     part_db = whole_db + 10 * math.log10(share) if share > 0 else None
     return {"share": rounding.share(share), "laeq_db": rounding.level(part_db)}
 
 
 def _main_source(shares: EnergyShares) -> str:
-    """What caused most of the level, be it the background."""
+    """Return the noise type with the most energy, or the background."""
     parts = {**shares.by_type, BACKGROUND: shares.background}
     return max(parts, key=lambda name: (parts[name], name))
 
 
 def _exceedances(given: Given, heard: Mapping[str, Stretches]) -> list[dict[str, Any]] | None:
-    """What lay above the limits that were asked for; None where no levels are stored."""
+    """Return the exceedances of the requested limits; None if no levels are stored."""
     if given.levels is None or given.energy is None:
         return None
     seconds_s = session_analysis.bounds_of(given.duration_s, step_s=1.0)
@@ -262,7 +262,7 @@ def _between_s(first: Any, last: Any) -> float | None:
 
 
 def _times(duration_s: float, took_s: float | None) -> float | None:
-    """How many seconds of audio a second; None if there was no audio, or no time."""
+    """Return the seconds of audio per second of processing; None if either is zero or unknown."""
     return round(duration_s / took_s, 2) if took_s and duration_s else None
 
 
@@ -271,6 +271,6 @@ def _share(part_s: float, whole_s: float) -> float:
 
 
 def _in_db(mean_squares: NDArray[np.float64], calibration_db: float) -> NDArray[np.float64]:
-    """Levels; those of digital silence lie below any limit."""
+    """Convert to dB; digital silence becomes -inf, below any limit."""
     level_db: NDArray[np.float64] = 10 * np.log10(np.maximum(mean_squares, SILENCE))
     return np.where(mean_squares > SILENCE, level_db + calibration_db, -np.inf)

@@ -1,4 +1,4 @@
-"""``analyze_session_data``: what a session that has ended comes to."""
+"""``analyze_session_data``: compute the analysis of a finished session."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from db.blobs import BlobMissing, Blobs
 from db.queries import analysis_queries, session_queries
 from db.queries.analysis_queries import STEP, AnalysisWork
 
-#: The share of the bar that reading takes.
+#: The share of the progress for reading.
 READ_SHARE = 0.6
 
 
 def analyze_session_data(runtime: Runtime, nudge: AnalyzeSession) -> None:
-    """Reckon the analysis of a session from its events, its levels and the runs of its steps.
+    """Compute the analysis of a session from its detections, its levels and the runs of its steps.
 
-    All of it is as it was at the session's end, so that an analysis that is made again is the same.
+    These do not change after the session's end, so repeating the analysis gives the same result.
     """
     take = partial(analysis_queries.take_analysis, nudge.session_id)
     runner.run(runtime, nudge, take, partial(_analyze, runtime))
@@ -50,7 +50,7 @@ def _read(runtime: Runtime, session_id: uuid.UUID) -> Given:
         session = session_queries.get_session(db, session_id)
         analysis = analysis_queries.get_analysis(db, session_id)
         if session is None or analysis is None:
-            # It was removed, and its analysis with it.
+            # The session was removed, and its analysis with it.
             raise ClaimLost
         limits_db: dict[str, Any] = analysis.limits_db
         events = Events.of(**analysis_queries.event_columns(db, session_id))
@@ -67,7 +67,7 @@ def _read(runtime: Runtime, session_id: uuid.UUID) -> Given:
 
 
 def _levels(blobs: Blobs, key: str | None) -> LevelSeries | None:
-    """The levels of a recording; none if it was never measured, or if they are no longer stored."""
+    """Return the levels of a recording; None if never measured, or no longer stored."""
     try:
         return None if key is None else LevelSeries.from_bytes(blobs.get(key))
     except BlobMissing:

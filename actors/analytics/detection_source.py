@@ -1,4 +1,4 @@
-"""The events of an export as they come out of the store: a piece at a time, in bounded memory."""
+"""Read the detections of an export from the database, piece by piece, in bounded memory."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from db.queries.export_queries import Place, Selection
 from db.store import Store
 from db.tables.sessions import level_reference
 
-#: Sessions, and events, that are held at once.
+#: How many sessions, and detections, are held in memory at once.
 PAGE_SESSIONS = 500
 PAGE_EVENTS = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """Some events of one recording."""
+    """Some detections of one recording."""
 
     recording: Recording
-    #: The blob of its audio; None if none may be cut into clips.
+    #: The blob to cut clips from; None if there is none.
     audio_key: str | None
     events: Sequence[Event]
-    #: Which share of all is done with these.
+    #: The share of the export that is done with this piece.
     share: float
 
 
 class Selected:
-    """What is meant by a selection."""
+    """The detections of a selection."""
 
     def __init__(self, store: Store, selection: Selection, *, with_candidates: bool) -> None:
         self._store = store
@@ -44,9 +44,9 @@ class Selected:
         self._n_done = 0
 
     def pieces(self) -> Iterator[Piece]:
-        """The events, recording by recording, the oldest first.
+        """Yield the detections, recording by recording, the oldest first.
 
-        A recording without events comes as well, with none; one with many comes several times.
+        A recording without detections gives one empty piece; one with many gives several.
         """
         for page in self._sessions():
             counts = self._counts(page)
@@ -65,7 +65,7 @@ class Selected:
             yield from self._of_few(few)
 
     def count_events(self, *, up_to: int) -> int:
-        """How many events there are; counted no further than a page of sessions beyond."""
+        """Count the detections; stop at the first page of sessions that exceeds ``up_to``."""
         n_events = 0
         for page in self._sessions():
             n_events += sum(self._counts(page).values())
@@ -91,7 +91,7 @@ class Selected:
             return dict(export_queries.count_events(db, self._selection, [row.id for row in page]))
 
     def _of_few(self, rows: Sequence[Row[Any]]) -> Iterator[Piece]:
-        """Of sessions that have no more than a page of events together."""
+        """Yield pieces of sessions that fit into one page of detections together."""
         if not rows:
             return
         with self._store.reading() as db:
@@ -104,7 +104,7 @@ class Selected:
             yield self._piece(row, found[row.id], done=0.0)
 
     def _of_one(self, row: Row[Any], n_events: int) -> Iterator[Piece]:
-        """Of a session that has more."""
+        """Yield pieces of a session with more than a page of detections."""
         after, n_read = -1, 0
         while True:
             with self._store.reading() as db:

@@ -1,4 +1,4 @@
-"""``export_session_data``: writes events to a file, in the format that was asked for."""
+"""``export_session_data``: write detections to a file in the requested format."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from db.tables.exports import Export
 
 log = structlog.get_logger(__name__)
 
-#: What writes each format; clips need sound besides, see :func:`_write_clips`.
+#: The writer of each format. Clips also need audio, see :func:`_write_clips`.
 WRITERS: dict[str, Callable[[IO[bytes]], Writer]] = {
     "csv": CsvTable,
     "ndjson": NdJson,
@@ -51,9 +51,9 @@ WRITERS: dict[str, Callable[[IO[bytes]], Writer]] = {
     "dcase": Dcase,
     "rttm": Rttm,
 }
-#: Clips of one export: each takes a tenth of a second, and a megabyte.
+#: Upper bound of clips per export. Each takes a tenth of a second and a megabyte.
 MOST_CLIPS = 1_000
-#: Files of one archive: what is in it is held in memory to its end, about a kilobyte each.
+#: Upper bound of files per archive. Their directory, about a kilobyte each, stays in memory.
 MOST_FILES = 50_000
 
 
@@ -74,7 +74,7 @@ def _export(runtime: Runtime, work: JobWork) -> runner.Step:
         asked = Selection.of(row)
         selection = replace(asked, noise_types=with_below(asked.noise_types))
         selected = Selected(runtime.store, selection, with_candidates=row.format == "ndjson")
-        # An attempt of its own: a worker that was thought dead writes to another one.
+        # A key per attempt: a worker that was considered dead writes to another one.
         key = lease.own(f"{export_prefix(work.id)}{lease.attempt}")
         with runtime.blobs.writer(key) as out:
             sink = Sink(out)
@@ -93,7 +93,7 @@ def _export(runtime: Runtime, work: JobWork) -> runner.Step:
 
 
 def _writer(row: Export, out: IO[bytes], selected: Selected) -> Writer:
-    """What writes a format; several recordings in files of their own make an archive."""
+    """Return the writer of a format: an archive for several recordings in separate files."""
     make = WRITERS[row.format]
     if not export_formats.is_archive(row.format, is_single=row.session_id is not None):
         return make(out)
@@ -107,7 +107,7 @@ def _writer(row: Export, out: IO[bytes], selected: Selected) -> Writer:
 
 
 def _write(writer: Writer, selected: Selected, bar: Bar) -> int:
-    """Write all events; how many."""
+    """Write all detections; return their number."""
     n_rows = 0
     for piece in selected.pieces():
         writer.add(piece.recording, piece.events)
@@ -118,7 +118,7 @@ def _write(writer: Writer, selected: Selected, bar: Bar) -> int:
 
 
 def _write_clips(runtime: Runtime, out: IO[bytes], selected: Selected, bar: Bar) -> int:
-    """Write all events with their sound; how many."""
+    """Write all detections with their audio; return their number."""
     n_clips = selected.count_events(up_to=MOST_CLIPS)
     if n_clips > MOST_CLIPS:
         raise Permanent(
@@ -141,7 +141,7 @@ def _write_clips(runtime: Runtime, out: IO[bytes], selected: Selected, bar: Bar)
                 n_rows += 1
                 tell()
         except (BlobMissing, RecordingError) as error:
-            # The events were heard all the same.
+            # The detections are exported even without their audio.
             log.warning("clips_not_cut", error=type(error).__name__, events=len(missing))
         for index in missing:
             writer.add(piece.recording, piece.events[index], None, 0)
@@ -152,7 +152,7 @@ def _write_clips(runtime: Runtime, out: IO[bytes], selected: Selected, bar: Bar)
 
 
 def _cut(runtime: Runtime, piece: Piece) -> Iterator[tuple[int, NDArray[np.float32], int]]:
-    """The sound of some events of one recording: which, samples, and their rate."""
+    """Yield the index, the samples and the rate of each detection's audio in one recording."""
     if not piece.events or piece.audio_key is None:
         return
     stretches = [(event.start_s, event.end_s) for event in piece.events]

@@ -1,4 +1,4 @@
-"""``generate_daily_report``: what happened on a day, in a row and as a page."""
+"""``generate_daily_report``: write the report of a day to its row and as a page."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from db.queries.model_queries import JobWork
 from db.queue import claims
 from db.tables.reports import DailyReport
 
-#: The zone of the reports that the clock has made: that of the clock.
+#: The time zone of scheduled reports: that of the schedule.
 CLOCK_ZONE = "UTC"
 
 
 def generate_daily_report(runtime: Runtime, nudge: GenerateDailyReport) -> None:
-    """Make a report, in the place of the one of before."""
+    """Generate a report, replacing the previous one."""
     work = JobWork(job=DailyReport, id=nudge.report_id)
     runner.run(runtime, nudge, partial(claims.this, work), partial(_report, runtime))
 
 
 def start_daily_reports(runtime: Runtime, nudge: StartDailyReports) -> None:
-    """Have yesterday's reports made: the installation's, and that of each user with sessions."""
+    """Request yesterday's reports: the installation's, and that of each user with sessions."""
     job_runs.run(runtime, nudge, _start)
 
 
@@ -50,7 +50,7 @@ def _start(turn: Turn) -> dict[str, Any]:
         ids = report_queries.start_reports(
             db, yesterday, CLOCK_ZONE, starts_at=its.begin, ends_at=its.end
         )
-    # If this is not reached, recovery finds the rows.
+    # If the process dies before this, recovery finds the rows.
     turn.runtime.publisher.send(*(GenerateDailyReport(report_id=each) for each in ids))
     return {"day": yesterday.isoformat(), "reports": len(ids)}
 
@@ -60,7 +60,7 @@ def _report(runtime: Runtime, work: JobWork) -> runner.Step:
         bar = Bar(runtime, work, lease)
         bar.tell(0.0, "looking at the day")
         with runtime.store.transaction() as db:
-            # What is counted by one statement shall be what the next one adds up.
+            # All statements must see the same rows.
             db.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             row = db.get_one(DailyReport, work.id)
             whole, before = days(row)
@@ -93,7 +93,7 @@ def _made(work: JobWork, values: dict[str, Any]) -> runner.Write:
 
 
 def days(row: DailyReport) -> tuple[Day, list[Day]]:
-    """The day of a report, and those of the seven days before that there were in its zone."""
+    """Return the day of a report, and those of the seven days before that exist in its zone."""
     before = []
     for back in range(7, 0, -1):
         try:

@@ -1,4 +1,4 @@
-"""What a daily report tells: asked of the database, and added up."""
+"""The figures of a daily report: queried from the database and summed up."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from actors.science.summaries.local_day import Day, Stretch
 from db.queries import report_queries, request_queries
 from db.tables.sessions import level_reference
 
-#: Of the report's form: what a reader knows by it.
+#: The version of the report's format, for its readers.
 VERSION = 1
-#: Hours that are named as the busiest.
+#: How many of the busiest hours are listed.
 BUSIEST = 3
 LEVELS = ("laeq_db", "lday_db", "levening_db", "lnight_db", "lden_db")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The rows that a report is made of; ``at`` counts from 1 for the first of the days before."""
+    """The rows of a report. ``at`` counts from 1 for the first of the days before."""
 
     sessions: Sequence[Row[Any]]
     events: Sequence[Row[Any]]
@@ -38,7 +38,7 @@ class Found:
 
 
 def ask(db: Session, user_id: uuid.UUID | None, whole: Day, before: Sequence[Day]) -> Found:
-    """Ask for the day and the days before it, which adjoin."""
+    """Query the rows of the day and of the adjacent days before it."""
     begin_s, end_s = whole.begin.timestamp(), whole.end.timestamp()
     earlier_s = [each.begin.timestamp() for each in before]
     within = {"begin_s": begin_s, "end_s": end_s}
@@ -54,7 +54,7 @@ def ask(db: Session, user_id: uuid.UUID | None, whole: Day, before: Sequence[Day
 
 
 def document(found: Found, whole: Day, before: Sequence[Day]) -> dict[str, Any]:
-    """The report, as plain data; docs/analytics.md tells what each part is."""
+    """Return the report as plain data. docs/analytics.md documents each part."""
     recorded = _stretches(found.levels)
     sounds = {reference: local_day.sound(whole, each) for reference, each in recorded.items()}
     today = [row for row in found.sessions if row.at == len(before) + 1]
@@ -102,7 +102,7 @@ def document(found: Found, whole: Day, before: Sequence[Day]) -> dict[str, Any]:
 
 
 def _stretches(rows: Iterable[Row[Any]]) -> dict[str, list[Stretch]]:
-    """What is recorded, by what its levels refer to."""
+    """Return the recorded intervals by the reference of their levels."""
     found: defaultdict[str, list[Stretch]] = defaultdict(list)
     for row in rows:
         gain = 10 ** ((row.calibration_db or 0.0) / 10)
@@ -111,14 +111,14 @@ def _stretches(rows: Iterable[Row[Any]]) -> dict[str, list[Stretch]]:
             row.begin_s,
             row.duration_s,
             None if quarters is None else [gain * each for each in quarters],
-            # It bears its calibration; of digital silence there is none.
+            # LAeq is already calibrated; digital silence has none.
             whole=0.0 if row.laeq_db is None else 10 ** (row.laeq_db / 10),
         )
     return dict(found)
 
 
 def _events(rows: Iterable[Row[Any]], *, n_before: int, n_hours: int) -> dict[str, Any]:
-    """Events of the day by type, the most frequent first."""
+    """Return the detections of the day by type, the most frequent first."""
     found: dict[str, Any] = {}
     for row in rows:
         hour = row.at - 1 - n_before
@@ -140,7 +140,7 @@ def _events(rows: Iterable[Row[Any]], *, n_before: int, n_hours: int) -> dict[st
 
 
 def _groups(by_type: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Sum events by group, the most frequent first; types without a group are left out."""
+    """Sum detections by group, the most frequent first; omit types without a group."""
     parts: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for of_type in by_type.values():
         if of_type["group"] is not None:
@@ -187,8 +187,7 @@ def _hours(rows: Iterable[Row[Any]]) -> float:
 def _compared(
     found: Found, before: Sequence[Day], recorded: dict[str, list[Stretch]]
 ) -> dict[str, Any]:
-    """The same figures of a week ago, and the mean of the days before on which there was
-    something."""
+    """Return the same figures of a week ago, and their mean over the days before with activity."""
     events: Counter[int] = Counter()
     for row in found.events:
         events[row.at] += row.events
@@ -209,7 +208,7 @@ def _compared(
                 },
             }
         )
-    # Of a zone that left out a day there may be none.
+    # A zone that skipped a day may have none.
     week_ago = figures[0] if len(figures) == 7 else None
     return {"week_ago": week_ago, "mean_of_days_before": _mean(figures)}
 

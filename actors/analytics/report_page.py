@@ -1,7 +1,7 @@
-"""A daily report as a page: one file of HTML, without a script, that asks nobody for anything.
+"""A daily report as a page: one HTML file without scripts that loads nothing.
 
-What is told of a recording or a key may be anything that somebody typed: every text is escaped, and
-the page allows itself nothing but its own style and pictures.
+Names of recordings and keys are user input: every text is escaped, and the page's content security
+policy allows only its own style and pictures.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _COVERED = {
 
 
 def page(report: dict[str, Any], *, everybody: bool) -> bytes:
-    """The page of a report; ``everybody`` if it is of all users' sessions."""
+    """Return the page of a report. ``everybody``: it covers all users' sessions."""
     title = f"Noise report of {report['day']}"
     whose = "all users" if everybody else "one user"
     parts = [
@@ -83,7 +83,7 @@ def _hours_long(report: dict[str, Any]) -> str:
 
 
 def _figures(report: dict[str, Any]) -> str:
-    """The great figures, each beside the mean of the days before."""
+    """Return the main figures, each beside the mean of the days before."""
     mean = report["compared"]["mean_of_days_before"]
     week_ago = report["compared"]["week_ago"]
     found: list[tuple[str | None, ...]] = []
@@ -110,8 +110,8 @@ def _figures(report: dict[str, Any]) -> str:
     )
     days = 0 if mean is None else mean["days"]
     return (
-        f"<ul class=figures>{items}</ul><p class=quiet>Beside each is the "
-        f"mean of the {days} days with sessions among the 7 before, and what it was a week ago.</p>"
+        f"<ul class=figures>{items}</ul><p class=quiet>Below each figure: the mean of the {days} "
+        f"days with sessions among the 7 before, and the value a week ago.</p>"
     )
 
 
@@ -146,12 +146,12 @@ def _sound(report: dict[str, Any]) -> str:
             )
         )
     if len(found) == 1:
-        found.append("<p>Of no recording of this day is it known when it was recorded, and how "
-                     "loud it was.</p>")  # fmt: skip
+        found.append("<p>No recording of this day has both a known time of recording and "
+                     "levels.</p>")  # fmt: skip
     without = report["sessions"]["without_recorded_at"]
     if without:
-        found.append(f"<p class=quiet>Nobody said when {without} of the sessions were recorded: "
-                     "they are no part of these levels.</p>")  # fmt: skip
+        found.append(f"<p class=quiet>{without} of the sessions have no time of recording: these "
+                     "levels exclude them.</p>")  # fmt: skip
     return "".join(found)
 
 
@@ -215,9 +215,9 @@ def _sessions(report: dict[str, Any]) -> str:
     if latency["sessions"]:
         speed = latency["times_real_time_p50"]
         found.append(
-            f"<p>From being posted to the answer half of them took {latency['p50_s']:,.1f} s at"
-            f" most, and 95 % of them {latency['p95_s']:,.1f} s"
-            + (f"; half were {speed:,.1f} times as fast as they last, or faster" if speed else "")
+            f"<p>Time from upload to answer: median {latency['p50_s']:,.1f} s,"
+            f" 95th percentile {latency['p95_s']:,.1f} s"
+            + (f"; median speed: {speed:,.1f} times real time" if speed else "")
             + ".</p>"
         )
     if report["problems"]:
@@ -239,7 +239,7 @@ def _usage(report: dict[str, Any]) -> str:
 
 
 def _table(heads: Iterable[str], rows: Iterable[Sequence[str]], *, n_text: int) -> str:
-    """A table whose first ``n_text`` columns are words, and the others numbers."""
+    """Return a table whose first ``n_text`` columns are text and the others numbers."""
 
     def line(tag: str, cells: Iterable[str]) -> str:
         return "<tr>" + "".join(
@@ -249,13 +249,13 @@ def _table(heads: Iterable[str], rows: Iterable[Sequence[str]], *, n_text: int) 
 
     heads = list(heads)
     body = "".join(line("td", row) for row in rows)
-    # Where it does not fit, it is scrolled by the keyboard, too.
+    # Focusable, so that an overflowing table can be scrolled by keyboard too.
     place = f'<div class=scroll role=group tabindex=0 aria-label="{escape(heads[0])}">'
     return f"{place}<table>{line('th', heads)}{body}</table></div>"
 
 
 def _picture(draw: Callable[..., bytes], text: str) -> str:
-    """A picture for wide screens and one for narrow ones, of which a browser shows one."""
+    """Return a picture for wide and one for narrow screens, of which a browser shows one."""
     wide, narrow = (
         "data:image/png;base64," + base64.b64encode(draw(size_in=day_plots.SIZES_IN[name])).decode()
         for name in ("wide", "narrow")
@@ -267,7 +267,7 @@ def _picture(draw: Callable[..., bytes], text: str) -> str:
 
 
 def _number(value: float) -> str:
-    """A count, or a mean of counts."""
+    """Format a count, or a mean of counts."""
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.1f}"
 
 

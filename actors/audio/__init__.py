@@ -1,1 +1,1 @@
-"""The main job: one recording from upload to events, in four steps."""
+"""The main pipeline: from an uploaded recording to detections, in four steps."""

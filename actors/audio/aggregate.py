@@ -1,4 +1,4 @@
-"""``aggregate_session``: merge the chunks of all spans into events, and end the session."""
+"""``aggregate_session``: merge the chunks of all spans into detections, and end the session."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from db.queue import fair_order
 from db.queue.claims import Work
 from db.tables.sessions import MUTE, AudioSession, SessionSpan
 
-#: The share of the stage that naming takes where speech is muted afterwards.
+#: The share of the stage that naming takes if speech is muted afterwards.
 NAMED_SHARE = 0.3
 
 
 def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
-    """Write a session's events, its summary, and what of it was lost."""
+    """Write a session's detections, its summary, and what is missing from its answer."""
     take = partial(fair_order.next_session, state="aggregating")
     runner.run(runtime, nudge, take, partial(_aggregate, runtime))
 
@@ -67,7 +67,7 @@ def _aggregate(runtime: Runtime, work: Work) -> runner.Step:
 def _outcome(
     runtime: Runtime, work: Work, session: AudioSession, spans: Sequence[SessionSpan], lease: Lease
 ) -> runner.Outcome:
-    """The answer of a session; raises :class:`BlobMissing` if something that it needs is gone."""
+    """Compute the answer of a session; raise :class:`BlobMissing` if a product is missing."""
     assert session.model_id
     assert session.levels_key
     assert session.totals
@@ -108,7 +108,7 @@ def _outcome(
 
 
 def _by_quarters(session: AudioSession, levels: LevelSeries) -> list[float] | None:
-    """What a day's levels are made of; None if nobody knows when it was."""
+    """Return the mean squares for daily levels; None without a time of recording."""
     if session.recorded_at is None:
         return None
     begun_s = local_day.lead_s(session.recorded_at)
@@ -126,9 +126,9 @@ def _merge(
     opinion: SecondOpinion | None,
     tell: Callable[[float], None],
 ) -> list[Event]:
-    """The events of a session: stretches by the first look, each named by a second look.
+    """Return the detections of a session: segments from the framewise scores, each classified.
 
-    ``tell`` is told how much of the recording the second look has passed.
+    ``tell`` is called with the share of the recording whose segments are classified.
     """
     assert session.model_id
     model = runtime.model(session.model_id)
@@ -136,7 +136,7 @@ def _merge(
     grid, read_samples = pcm.grid_of(session), pcm.reader(runtime.blobs, session, lease)
 
     def read(start: int, stop: int) -> NDArray[np.float32]:
-        # Stretches are looked at in the order of time.
+        # Segments are classified in chronological order.
         tell(start / grid.length)
         return read_samples(start, stop)
 
@@ -149,7 +149,7 @@ def _merge(
         thresholds=session.thresholds,
         opinion=opinion,
     )
-    # What nobody listened to is missing from the answer; it is not unclassified.
+    # Lost spans are missing from the answer, not unclassified.
     lost = [_times(span, grid) for span in spans if span.scores is None]
     return [
         event
@@ -160,28 +160,28 @@ def _merge(
 
 
 def _of_interest(found: Sequence[Event], types: Sequence[str]) -> list[Event]:
-    """Return the events of some types and groups and of all types below them; all without any.
+    """Return the detections of some types and groups and all types below them; all if none given.
 
-    It comes last, so that types that were not asked for change nothing about the others.
+    Applied last, so that types outside the selection still influence the others.
     """
     wanted = noise_types.with_below(types)
     return [event for event in found if not wanted or event.noise_type in wanted]
 
 
 def _unused(model: Model, opinion: SecondOpinion | None) -> list[str]:
-    """The trained types of a model that were not looked for, since its backbone is missing."""
+    """Return the trained types of a model that were not detected for want of its backbone."""
     is_used = opinion is not None and opinion.tagger.head is model.head
     return [] if is_used else list(model.trained_types)
 
 
 def _as_shown(heard: Sequence[Event], calibration_db: float | None) -> list[Event]:
-    """Events with their calibration and with the decimals of answers."""
+    """Return detections with calibrated levels, rounded as in responses."""
     return [
         dataclasses.replace(
             event,
             start_s=rounding.seconds(event.start_s),
             end_s=rounding.seconds(event.end_s),
-            # Rows have the same decimals, so that a filter by confidence finds what is shown.
+            # Rows have the same decimals, so that a filter by confidence matches what is shown.
             confidence=rounding.share(event.confidence),
             candidates=tuple(
                 dataclasses.replace(each, score=rounding.share(each.score))
@@ -195,13 +195,13 @@ def _as_shown(heard: Sequence[Event], calibration_db: float | None) -> list[Even
 
 
 def _times(span: SessionSpan, grid: Grid) -> tuple[float, float]:
-    """From when to when a span lasts, in seconds of the recording."""
+    """Return start and end of a span, in seconds of the recording."""
     start_s, end_s = span.start_sample / RATE_HZ, span.stop_sample / RATE_HZ
     return max(0.0, start_s - grid.lead_s), end_s - grid.lead_s
 
 
 def _scores(span: SessionSpan, classes: Sequence[str]) -> NDArray[np.float32]:
-    """The scores of a span [shape=(n_steps, n_classes)]; one that was lost heard nothing."""
+    """Return the scores of a span [shape=(n_steps, n_classes)]; background only if it was lost."""
     n_steps = count_steps(span.stop_sample - span.start_sample)
     if span.scores is not None:
         stored = np.frombuffer(span.scores, dtype=SCORES)
@@ -271,7 +271,7 @@ def _ending(
 
 
 def _problem(missing: Sequence[dict[str, Any]], note: str | None) -> dict[str, Any] | None:
-    """What the answer lacks: seconds, or names by the backbone, as ``note`` explains."""
+    """Describe what the answer lacks: seconds, or names by the backbone, as ``note`` explains."""
     if not missing:
         return None if note is None else {"code": "backbone-missing", "detail": note}
     lost_s = sum(part["end_s"] - part["start_s"] for part in missing)
@@ -284,7 +284,7 @@ def _problem(missing: Sequence[dict[str, Any]], note: str | None) -> dict[str, A
 
 
 def _missing(session: AudioSession, spans: Sequence[SessionSpan]) -> list[dict[str, Any]]:
-    """Which seconds are not in the answer, and why."""
+    """Return the seconds that are missing from the answer, with reasons."""
     assert session.duration_s is not None
     missing = [
         {

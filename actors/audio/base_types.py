@@ -1,9 +1,9 @@
-"""The base types beside a session's model, where the worker has the backbone of the session.
+"""The base types beside a session's model, if the worker has the backbone of the session.
 
-`split` writes the audio that a backbone takes, and notes which one. The worker that aggregates the
-session may have none, or another: one session's sounds are named by one backbone, whichever worker
-comes, so it leaves the session to the others. It does not do so for ever: where no worker with that
-backbone comes, the model alone names the sounds, and the session says so.
+`split` writes the audio for its backbone and records which one that is. The sounds of a session
+are named by this backbone only. If the worker that aggregates the session has none or another, it
+leaves the session to other workers. After `PATIENCE_S` without a worker that has it, the model
+alone names the sounds, and the session says so.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from db.tables.sessions import AudioSession
 
 log = structlog.get_logger(__name__)
 
-#: How long a session waits for a worker that has its backbone: a rolling update, or the fetch of
+#: How long a session waits for a worker that has its backbone. A rolling update, or the fetch of
 #: the weights on a new machine, takes less.
 PATIENCE_S = 600.0
 
 
 def of_split(tagger: Tagger | None) -> dict[str, Any]:
-    """What a session notes of the backbone of the worker that splits it."""
+    """Return the columns that record the backbone of the worker that splits a session."""
     if tagger is None:
         return {"backbone": None, "backbone_sha256": None}
     return {"backbone": tagger.name, "backbone_sha256": _sha256(tagger)}
@@ -39,14 +39,15 @@ def of_split(tagger: Tagger | None) -> dict[str, Any]:
 def opinion_of(
     runtime: Runtime, session: AudioSession, model: Model, lease: Lease
 ) -> SecondOpinion | None:
-    """The base types and a model's own, by the backbone that the session was split for.
+    """Return the second opinion by the backbone that the session was split for.
 
-    None where it was split for none, and where it has waited for `PATIENCE_S`.
+    It covers the base types and the model's own types. None if the session was split without a
+    backbone, or has waited for `PATIENCE_S`.
 
     Raises
     ------
     BackboneElsewhere
-        If this worker does not have the backbone, and another may.
+        If this worker lacks the backbone and another may have it.
     """
     if session.wide_pcm_key is None:
         return None
@@ -65,7 +66,10 @@ def opinion_of(
 
 
 def note_of(runtime: Runtime, session: AudioSession, opinion: SecondOpinion | None) -> str | None:
-    """Why the model alone named a session, if the installation has a backbone; None otherwise."""
+    """Return why the model alone named the sounds although the installation has a backbone.
+
+    None if the backbone named them, or if the installation has none.
+    """
     if opinion is not None:
         return None
     if session.wide_pcm_key is not None:
@@ -81,5 +85,5 @@ def note_of(runtime: Runtime, session: AudioSession, opinion: SecondOpinion | No
 
 
 def _sha256(tagger: Tagger) -> str:
-    """The hash of the weights that a tagger uses: its head fits no others."""
+    """Return the hash of the weights of a tagger, the only ones that its head fits."""
     return str(tagger.head.header["backbone_sha256"])

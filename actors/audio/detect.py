@@ -1,4 +1,4 @@
-"""``detect_span``: a first look at one span, step by step."""
+"""``detect_span``: framewise scoring of one span."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from db.queue import fair_order
 from db.queue.claims import Work
 from db.tables.sessions import AudioSession, SessionSpan
 
-#: How probabilities are stored on a span's row: half precision is finer than they are.
+#: The type of probabilities in a span's row: half precision is finer than their accuracy.
 SCORES = "<f2"
 
 
 def detect_span(runtime: Runtime, nudge: DetectSpan) -> None:
-    """Give every step of a span its class probabilities; the last span starts ``aggregate``."""
+    """Compute the class probabilities of every frame of a span; the last span starts ``aggregate``.
+    """
     runner.run(runtime, nudge, fair_order.next_span, partial(_detect, runtime))
 
 
@@ -58,7 +59,7 @@ def _detect(runtime: Runtime, work: Work) -> runner.Step:
         name="detect",
         work=work,
         perform=perform,
-        # A span that is lost is counted as finished: what the others hear is kept.
+        # A lost span counts as finished, so that the detections of the others are kept.
         give_up=lambda db, attempt, problem: finish(
             db, attempt, state="failed", last_error=problem.detail
         ),
@@ -68,7 +69,7 @@ def _detect(runtime: Runtime, work: Work) -> runner.Step:
 def _listen(
     runtime: Runtime, session: AudioSession, span: SessionSpan, lease: Lease
 ) -> NDArray[np.float32]:
-    """Class probabilities [shape=(n_steps, n_classes)] of a span's steps."""
+    """Return the class probabilities [shape=(n_steps, n_classes)] of a span's frames."""
     assert session.model_id
     return inference.look_at(
         runtime.model(session.model_id),

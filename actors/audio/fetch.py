@@ -1,9 +1,8 @@
-"""Recordings that lie elsewhere: at an address, or where their owner put them in the blob store.
+"""Fetch recordings from a URL, or from where their owner uploaded them in the blob store.
 
-They are brought to a key of the attempt's own, and the session's row names that key from then on.
-So a worker that was thought dead cannot put another recording in the place of the one that is
-being listened to; and what was put into the store can be written over for as long as its address
-is signed for, so that only a copy is to be relied on.
+The recording is copied to a key of the attempt, which the session's row names from then on. So a
+worker that was considered dead cannot replace the recording under analysis. An uploaded blob can
+be overwritten while its signed URL is valid, so only a copy is reliable.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ from db.tables.sessions import AudioSession
 
 log = structlog.get_logger(__name__)
 
-#: How long a recording may take to come, if the deadline of the step leaves that much. A worker
-#: does nothing else meanwhile; at 4 MB/s the largest that is taken comes in time.
+#: The longest download, if the deadline of the step leaves that much time. A worker does nothing
+#: else meanwhile. At 4 MB/s the largest accepted recording arrives in time.
 MOST_S = 600.0
-#: A server that is slower than this is left after half a minute, so that it cannot hold a worker
+#: A server slower than this is abandoned after half a minute, so that it cannot occupy a worker
 #: for ten. A recorder behind a slow uplink sends twice as much.
 LEAST_BYTES_S = 50_000.0
-#: The share of the step's deadline that is for fetching.
+#: The share of the step's deadline for fetching.
 FETCH_SHARE = 2 / 3
 
-#: What another try cannot mend, and how it is called.
+#: The codes of failures that a retry cannot fix.
 _CODES: Mapping[type[errors.OutboundError], str] = {
     errors.Refused: "source-refused",
     errors.Missing: "source-not-found",
@@ -46,7 +45,7 @@ _CODES: Mapping[type[errors.OutboundError], str] = {
 
 
 def recording(runtime: Runtime, session: AudioSession, work: Work, lease: Lease) -> str:
-    """The key of a session's recording, which is brought here if it lies elsewhere.
+    """Return the key of a session's recording, after fetching it if necessary.
 
     Raises
     ------
@@ -54,7 +53,7 @@ def recording(runtime: Runtime, session: AudioSession, work: Work, lease: Lease)
         ``source-refused``, ``source-not-found``, ``source-rejected``, ``source-too-large``,
         ``source-too-slow`` or ``source-empty``.
     UnknownFormat
-        If what comes from an address does not begin like a recording.
+        If the content of a URL does not begin like a recording.
     """
     if session.size_bytes is not None:
         return session.recording_key
@@ -76,7 +75,7 @@ def recording(runtime: Runtime, session: AudioSession, work: Work, lease: Lease)
 
 
 def _download(runtime: Runtime, session: AudioSession, key: str, lease: Lease) -> int:
-    """Fetch a recording from its address; its size."""
+    """Download a recording; return its size."""
     assert session.source_url is not None
     limits = Limits(
         total_s=min(MOST_S, lease.deadline_s * FETCH_SHARE),
@@ -93,17 +92,17 @@ def _download(runtime: Runtime, session: AudioSession, key: str, lease: Lease) -
     except errors.TookTooLong as error:
         if not error.whole:
             raise
-        # It has had its time, and the next try would have no more.
+        # The download used up its time, and the next try would have no more.
         raise Permanent("source-too-slow", str(error)) from None
     return counted.n_bytes
 
 
 def _copy(runtime: Runtime, session: AudioSession, key: str) -> int:
-    """Copy a recording that its owner put into the store; its size."""
+    """Copy a recording that its owner uploaded to the store; return its size."""
     assert session.source_key is not None
     most_bytes = runtime.settings.max_upload_bytes
     runtime.blobs.copy(session.source_key, key)
-    # Its owner may have written over it since it was looked at.
+    # Its owner may have overwritten it since it was checked.
     size_bytes = runtime.blobs.size(key)
     if size_bytes > most_bytes:
         raise Permanent("source-too-large", f"at most {most_bytes} bytes are taken")
@@ -113,7 +112,7 @@ def _copy(runtime: Runtime, session: AudioSession, key: str) -> int:
 
 
 def _forget(runtime: Runtime, key: str) -> None:
-    """Remove an upload that has been copied; ``clean_up`` removes it if this does not."""
+    """Remove an upload that has been copied; ``clean_up`` removes it if this fails."""
     try:
         runtime.blobs.delete(key)
     except Exception as error:
@@ -125,10 +124,10 @@ def _empty() -> Permanent:
 
 
 class _Counted:
-    """The pieces of an answer, counted, with a look before each whether to go on, and one at the
-    first bytes whether they are those of a recording: many an address answers with a page instead.
+    """The pieces of a response. Counts bytes, and checks the claim before each piece.
 
-    It raises while the blob store reads, so that the store drops what it has of the blob.
+    Also checks that the first bytes are those of a recording: many URLs return a web page instead.
+    It raises while the blob store reads, so that the store drops the incomplete blob.
     """
 
     def __init__(self, pieces: Iterable[bytes], check: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""What is answered of a recording's levels, with its calibration, as plain data."""
+"""The response about a recording's calibrated levels, as plain data."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from db.tables.sessions import AudioSession
 
 
 def of_the_whole(totals: Totals, calibration_db: float) -> dict[str, float | None]:
-    """The levels of the whole recording and its percentile levels, by their names."""
+    """Return the overall and percentile levels of a recording by name."""
     found = totals.overall_db(calibration_db) | totals.percentiles_db(calibration_db)
     return {name: rounding.level(level_db) for name, level_db in found.items()}
 
 
 def document(session: AudioSession, levels: LevelSeries, totals: Totals) -> dict[str, Any]:
-    """The answer of ``GET /v1/sessions/{id}/levels``."""
+    """Return the response of ``GET /v1/sessions/{id}/levels``."""
     calibration_db = session.calibration_db or 0.0
     third_octaves = totals.third_octaves(calibration_db)
     mean_square, fast_max = levels.seconds()

@@ -14,20 +14,20 @@ from actors.science.detection.chunks import RATE_HZ, Grid
 from db.blobs import Blobs
 from db.tables.sessions import AudioSession
 
-#: Samples that are read at once from beginning to end.
+#: Samples per read when the whole recording is read.
 BLOCK = 60 * RATE_HZ
 
 
 def grid_of(session: AudioSession) -> Grid:
-    """The grid that ``split`` gave a session."""
+    """Return the grid that ``split`` gave a session."""
     assert session.n_samples
     return Grid(session.n_samples, lead=session.grid_lead)
 
 
 def reader(blobs: Blobs, session: AudioSession, lease: Lease) -> inference.Read:
-    """Reads the samples of a session at 16 kHz, silent outside of those that there are.
+    """Return a reader of the session's samples at 16 kHz, padded with silence at both ends.
 
-    Each read asks first whether to go on: whoever listens reads piece by piece.
+    Each read checks the claim first, as the audio is read piece by piece.
     """
     assert session.pcm_key
     assert session.n_samples
@@ -43,7 +43,7 @@ def blocks(blobs: Blobs, session: AudioSession, lease: Lease) -> Iterator[NDArra
 
 
 def wide_reader(blobs: Blobs, session: AudioSession, lease: Lease) -> tuple[inference.Read, int]:
-    """Return what reads the samples of a session at 32 kHz, as `reader`, and their number."""
+    """Return a reader, as `reader`, of the session's samples at 32 kHz, and their number."""
     assert session.wide_pcm_key
     n_samples = blobs.size(session.wide_pcm_key) // PCM_BYTES
     return _reader(blobs, session.wide_pcm_key, n_samples, lease), n_samples

@@ -1,7 +1,7 @@
-"""What becomes of the audio of a session that asks for privacy.
+"""The audio of sessions with privacy.
 
-Nothing is served of such a session before it has ended, and nothing that was sent is kept after
-that. The row that ends it names the muted copy, if it asked for one; then recovery removes all
+No audio of such a session is served before it ends, and the original is not kept after that. The
+update that ends the session names the muted copy, if one was requested; then recovery removes all
 audio that the row does not name. So it does not matter when a worker dies.
 """
 
@@ -26,12 +26,12 @@ from db.blobs import BlobMissing, product_key
 from db.queue.claims import Work
 from db.tables.sessions import KEEP, MUTE, AudioSession
 
-#: The share of muting that is done when speech is found, and when the copy is written.
+#: The progress of muting once speech is found, and once the copy is written.
 FOUND_SHARE, COPIED_SHARE = 0.6, 0.95
 
 
 def require_mutable(session: AudioSession, tagger: Tagger | None) -> None:
-    """Refuse a recording whose speech is to be muted, if that cannot be done.
+    """Reject a recording whose speech is to be muted, if that is impossible.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def require_mutable(session: AudioSession, tagger: Tagger | None) -> None:
 
 @contextmanager
 def audio_is_needed(session: AudioSession) -> Iterator[None]:
-    """Give the reason why the recording of a session with privacy is missing.
+    """Explain the missing recording of a session with privacy.
 
     Raises
     ------
@@ -94,14 +94,14 @@ def mute(
     runtime, session, work, lease
         Of the step that ends the session.
     events
-        All that was found; those of speech are muted whatever the backbone says.
+        All detections. Those of speech are muted even if the backbone finds no speech there.
     tell
-        Takes the share of muting that is done.
+        Called with the share of muting that is done.
 
     Raises
     ------
     Permanent
-        As `require_mutable` does: the worker that decoded the recording may have been another.
+        As in `require_mutable`: another worker may have decoded the recording.
     """
     require_mutable(session, runtime.tagger)
     muted_key, picture_key = (

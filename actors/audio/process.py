@@ -1,4 +1,4 @@
-"""``process_audio_file``: the entry. Checks a recording and starts the pipeline."""
+"""``process_audio_file``: check a recording and start the pipeline."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from db.queue.claims import Work
 
 
 def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
-    """Bring a recording here if it lies elsewhere, find out what it is, give it the current
-    model unless it was posted with one, and hand it to ``split``.
+    """Fetch a recording if necessary, read its header, and hand it to ``split``.
+
+    The session gets the current model unless it was posted with one.
     """
     take = partial(fair_order.next_session, state="queued")
     runner.run(runtime, nudge, take, partial(_process, runtime))
@@ -41,7 +42,7 @@ def _process(runtime: Runtime, work: Work) -> runner.Step:
         limits.check_format(audio, runtime.settings)
         lease.check()
         model_id = session.model_id or runtime.current_model_id()
-        # A model that cannot be used is told here, rather than by every span.
+        # An unusable model fails here, rather than in every span.
         _check_known({*session.thresholds, *session.types}, runtime.model(model_id))
         return runner.Outcome(
             runner.move_on(
@@ -62,9 +63,9 @@ def _process(runtime: Runtime, work: Work) -> runner.Step:
 
 
 def _check_known(names: Iterable[str], model: Model) -> None:
-    """Refuse names that are neither in the table of noise types nor reported by the model.
+    """Reject names that are neither in the table of noise types nor reported by the model.
 
-    The API has looked already, unless there was no model that it knew of.
+    The API has already checked them, unless no model was registered then.
     """
     unknown = noise_types.unknown(names, noise_types.of_model(model.header))
     if unknown is not None:

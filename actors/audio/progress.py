@@ -1,4 +1,4 @@
-"""How far a stage of a session is."""
+"""The progress of a session's stage."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from db.queue.claims import Work
 
 
 def of_stage(runtime: Runtime, work: Work, lease: Lease) -> Callable[[float], None]:
-    """Is told the share of a stage that is done, in [0, 1], as often as one likes.
+    """Return a function that reports the share of a stage that is done, in [0, 1].
 
-    It stops work that is in vain, too: see :meth:`Lease.check`.
+    It may be called often. It also stops work that is no longer needed (:meth:`Lease.check`).
     """
     teller = Teller(runtime, lease)
 

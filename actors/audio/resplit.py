@@ -1,7 +1,7 @@
-"""Decoded audio or levels that are missing while the recording is there: it is decoded again.
+"""Decode a recording again if its decoded audio or levels are missing.
 
-A database that was restored, or a store that lost files, leaves sessions in the middle whose
-products are gone. All of them come from the recording.
+A restored database, or a store that lost files, leaves unfinished sessions without their products.
+All of these can be made from the recording.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from db.tables.sessions import AudioSession
 
 log = structlog.get_logger(__name__)
 
-#: How often a session is split again at most. Once is enough after a restore; a store that goes on
-#: losing files must not have a recording decoded for ever.
+#: How often a session is split again at most. Once is enough after a restore; a store that keeps
+#: losing files must not cause endless decoding.
 MOST_RESPLITS = 2
 
 
 def instead(
     runtime: Runtime, session: AudioSession, work: Work, missing: BlobMissing
 ) -> runner.Outcome:
-    """Return the outcome of a step that found a product missing: the session is split again.
+    """Return the outcome of a step with a missing product, which splits the session again.
 
     Raises
     ------
     BlobMissing
-        If the recording is missing, too.
+        If the recording is missing too.
     Permanent
         ``audio-removed`` if the recording was removed for privacy.
-        ``decoded-audio-missing`` if the session was split again `MOST_RESPLITS` times already.
+        ``decoded-audio-missing`` if the session has already been split again `MOST_RESPLITS` times.
     """
     with privacy.audio_is_needed(session):
         runtime.blobs.size(session.recording_key)

@@ -1,4 +1,4 @@
-"""``split_recording``: decode once; measure levels, store 16 kHz mono audio, draw, plan spans."""
+"""``split_recording``: decode once, measure levels, store 16 kHz mono audio, draw, plan spans."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from db.tables.sessions import KEEP, AudioSession
 
 Samples = NDArray[np.float32]
 
-#: The keys of decoded audio at 16 kHz and at 32 kHz; the second one only where there is a backbone.
+#: The keys of decoded audio at 16 kHz and at 32 kHz; the second one only with a backbone.
 PcmKeys = tuple[str, str | None]
 Write = Callable[[bytes], object]
 
 log = structlog.get_logger(__name__)
 
-#: Decimals of a calibration in dB that was found: for people to read and to type in again.
+#: Decimals of a measured calibration in dB, which people read and type in again.
 CALIBRATION_DECIMALS = 3
 
 
 def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
-    """Turn a recording into spans that many workers can work on at once."""
+    """Split a recording into spans that many workers can process at once."""
     take = partial(fair_order.next_session, state="splitting")
     runner.run(runtime, nudge, take, partial(_split, runtime))
 
@@ -56,7 +56,7 @@ def _split(runtime: Runtime, work: Work) -> runner.Step:
         assert session is not None
         privacy.require_mutable(session, runtime.tagger)
         with privacy.audio_is_needed(session):
-            # First, since a calibrator's recording that is none fails the session.
+            # First, since an invalid recording of a calibrator fails the session.
             calibration_db = _calibration_db(runtime, session, lease)
             pcm_key, wide_key, levels_key, picture_key = (
                 lease.own(
@@ -69,7 +69,7 @@ def _split(runtime: Runtime, work: Work) -> runner.Step:
             tell = progress.of_stage(runtime, work, lease)
             prepared, picture = _decode(runtime, session, keys, tell=tell)
         runtime.blobs.put(levels_key, prepared.levels.to_bytes())
-        # With privacy the picture is drawn at the end, without speech, or not at all.
+        # With privacy the spectrogram is drawn at the end, without speech, or not at all.
         is_drawn = session.privacy == KEEP
         if is_drawn:
             runtime.blobs.put(picture_key, spectrogram.to_png(picture.finish()))
@@ -100,8 +100,8 @@ def _split(runtime: Runtime, work: Work) -> runner.Step:
                 session_queries.add_spans(
                     db, session_id, [(span.index, span.start, span.stop) for span in spans]
                 )
-                # Behind the fence, so that a recording counts once, however often it was tried; one
-                # that was decoded before it was given up and retried has counted already.
+                # Behind the fence, so that a recording counts once, however many attempts it takes.
+                # One that was decoded, given up and then retried has already been counted.
                 if session.duration_s is None:
                     usage_limit_queries.count_audio(db, session_id, audio_s=prepared.duration_s)
             return nudges
@@ -112,7 +112,7 @@ def _split(runtime: Runtime, work: Work) -> runner.Step:
 
 
 def _calibration_db(runtime: Runtime, session: AudioSession, lease: Lease) -> float | None:
-    """The calibration that the session was posted with, or that its recording of a tone says."""
+    """Return the calibration of the session: as posted, or measured from its calibrator tone."""
     if session.calibration_tone_db is None:
         return session.calibration_db
     with (
@@ -138,7 +138,7 @@ def _checked(blocks: Iterable[Samples], lease: Lease) -> Iterator[Samples]:
 def _decode(
     runtime: Runtime, session: AudioSession, keys: PcmKeys, *, tell: Callable[[float], None]
 ) -> tuple[Prepared, Spectrogram]:
-    """Decode a recording into audio and a picture; ``tell`` takes the share that is decoded."""
+    """Decode a recording into audio and a spectrogram; ``tell`` takes the share decoded so far."""
     with runtime.blobs.open(session.recording_key) as file:
         prepared, picture = _decode_mean(runtime, session, file, keys, tell=tell)
         channel = prepared.totals.lone_channel
@@ -160,7 +160,7 @@ def _decode(
 
 @contextmanager
 def _writers(runtime: Runtime, keys: PcmKeys) -> Iterator[tuple[Write, Write | None]]:
-    """What writes decoded audio at 16 kHz, and at 32 kHz if that has a key."""
+    """Open the writers of decoded audio at 16 kHz, and at 32 kHz if it has a key."""
     with ExitStack() as stack:
         narrow, wide = keys
         write = stack.enter_context(runtime.blobs.writer(narrow)).write
@@ -184,7 +184,7 @@ def _decode_mean(
 
         def on_progress(decoded_s: float) -> None:
             limits.check_duration(decoded_s, runtime.settings)
-            # Some headers do not know how long the recording is; its file always does.
+            # Some headers lack the length of the recording; then the position in the file counts.
             if promised:
                 tell(decoded_s * decoder.format.rate_hz / promised)
             else:

@@ -1,1 +1,1 @@
-"""Batches: their recordings become sessions."""
+"""Create sessions from the recordings of batches."""

@@ -1,4 +1,4 @@
-"""``batch_process_files``: recordings that lie in the blob store become sessions, page by page."""
+"""``batch_process_files``: create sessions from recordings in the blob store, page by page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 def batch_process_files(runtime: Runtime, nudge: BatchProcessFiles) -> None:
-    """Take the next page of a batch; the nudge for the page behind it is sent with its end."""
+    """Process the next page of a batch; its commit nudges for the page after it."""
     take = partial(batch_queries.take_batch, nudge.batch_id)
     runner.run(runtime, nudge, take, partial(_step, runtime))
 
@@ -37,7 +37,7 @@ def _step(runtime: Runtime, work: BatchWork) -> runner.Step:
 
 
 def _close(_runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Outcome:
-    """End a batch whose upload has been silent for long: its server process is gone."""
+    """End a batch whose upload has stalled because its server process is gone."""
     problem = Problem(
         code="upload-broken-off", detail="the upload broke off; what had arrived was taken"
     )
@@ -47,7 +47,7 @@ def _close(_runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Outcome:
 
 
 def _list(runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Outcome:
-    """Write down what lies below the batch's prefix."""
+    """Record the keys below the batch's prefix."""
     with runtime.store.transaction() as db:
         batch = _batch(db, work)
     assert batch.prefix is not None
@@ -74,18 +74,18 @@ def _list(runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Outcome:
 
 @dataclass(frozen=True)
 class _Copied:
-    """A recording that has been copied to where its session will look for it."""
+    """A recording that has been copied to the key of its session."""
 
     key: str
     size_bytes: int
 
 
 def _expand(runtime: Runtime, work: BatchWork, lease: Lease) -> runner.Outcome:
-    """Copy the recordings of the next items; the end of the page makes sessions of them.
+    """Copy the recordings of the next items; the commit creates their sessions.
 
-    The key of a copy is the item's for good. If the claim is lost to another worker, that one
-    copies to the same keys, and nothing may be removed; if the batch was cancelled, nobody will
-    make sessions of them any more.
+    The key of a copy is fixed per item. If the claim is lost to another worker, that worker copies
+    to the same keys, so nothing may be removed. If the batch was cancelled, the copies will never
+    be used and are removed.
     """
     with runtime.store.transaction() as db:
         batch = _batch(db, work)
@@ -115,7 +115,7 @@ def _expand(runtime: Runtime, work: BatchWork, lease: Lease) -> runner.Outcome:
 def _write_page(
     db: Session, batch: Batch, items: Sequence[BatchItem], found: Sequence[_Copied | str]
 ) -> list[Nudge]:
-    """Sessions of what was copied, and reasons of what was not."""
+    """Create sessions for copied recordings, and record the reasons for the others."""
     nudges: list[Nudge] = []
     for item, copied in zip(items, found, strict=True):
         index, name = item.item_index, item.file_name
@@ -130,11 +130,11 @@ def _write_page(
 
 
 def _copy_all(runtime: Runtime, items: Sequence[BatchItem], lease: Lease) -> list[_Copied | str]:
-    """Copy each recording, or say why not.
+    """Copy each recording, or return why it cannot be copied.
 
-    A failure that may pass is tried again, with the page. The last time it is held against the
-    one recording that it befell, so that one bad file does not stop the others; but not if it
-    befell all of them, for then it is the store that is away.
+    A passing failure is retried with the whole page. In the last attempt it is attributed to its
+    recording alone, so that one bad file does not stop the others. If every recording fails, the
+    store is at fault, and the failure is raised.
     """
     found: list[_Copied | str] = []
     failures: list[Exception] = []

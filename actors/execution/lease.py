@@ -1,4 +1,4 @@
-"""A claim while it is worked on: renewed, looked after, and given up when it is lost."""
+"""Hold a claim during the work: renew its lease, and stop when the claim is lost."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from db.store import Store
 
 log = structlog.get_logger(__name__)
 
-#: The lease is renewed this many times before it would end.
+#: How often a lease is renewed before it would expire.
 RENEWALS_PER_LEASE = 3
-#: How often a thread looks whether the claim is still held: how soon a cancel is noticed, against
-#: one small question to Postgres a worker.
+#: How often a thread checks that the claim is still held. Shorter notices a cancellation sooner;
+#: each check is one small query per worker.
 LOOK_S = 1.0
 
 
 class Lease:
-    """What the work is given: the number of its attempt, and a way to ask whether to go on.
+    """The claim that a piece of work runs under: its attempt number and a check for its loss.
 
-    As a context manager it keeps the claim: a thread renews the lease up to the deadline. Past
-    that the lease is left to end, the row goes to somebody else, and what this worker may still
-    write fails at the fence.
+    As a context manager it holds the claim: a thread renews the lease up to the deadline. After
+    that the lease expires, another worker claims the row, and writes of this worker fail at the
+    fence.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Lease:
         uncounted: int = 0,
     ) -> None:
         self.attempt = attempt
-        #: The number of the claim, without those that do not count as attempts.
+        #: The attempt number without claims that do not count as attempts.
         self.counted = attempt - uncounted
         #: How many claims did not count.
         self.uncounted = uncounted
-        #: Blobs that this attempt writes. Nobody needs them unless it ends well.
+        #: Blobs written by this attempt. They are only needed if it succeeds.
         self.keys: list[str] = []
         self._store = store
         self._work = work
@@ -71,14 +71,14 @@ class Lease:
         self._thread.join()
 
     def check(self) -> None:
-        """Stop work that is in vain. Long loops call this often; it costs next to nothing.
+        """Raise if the work is no longer needed. Long loops call this often; it is cheap.
 
         Raises
         ------
         ClaimLost
-            If the session has ended, or somebody else has the row.
+            If the session has ended, or another worker has claimed the row.
         DeadlineExceeded
-            If the work has taken too long.
+            If the work has exceeded its deadline.
         """
         if self._is_lost:
             raise ClaimLost
@@ -86,12 +86,12 @@ class Lease:
             raise DeadlineExceeded(f"it ran for longer than {self.deadline_s:g} s")
 
     def own(self, key: str) -> str:
-        """The key of a blob that is about to be written, remembered to be removed if in vain."""
+        """Register the key of a blob about to be written, so that a failed attempt removes it."""
         self.keys.append(key)
         return key
 
     def release(self, key: str) -> None:
-        """A blob of this attempt's that its row names by now, or may: it stays."""
+        """Keep a blob of this attempt, because its row names it now, or may."""
         self.keys.remove(key)
 
     def _keep(self) -> None:
@@ -105,7 +105,7 @@ class Lease:
             try:
                 held = self._renew() if now >= renew_at else self._look()
             except Exception as error:
-                # Postgres is away: the next look may come in time, else the fence decides.
+                # Postgres is unavailable: the next check may come in time; else the fence decides.
                 if not is_away:
                     log.warning("lease_not_renewed", error=type(error).__name__)
                 is_away = True

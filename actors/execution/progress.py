@@ -1,4 +1,4 @@
-"""Progress, told where the API reads it: now and then, behind the fence, and never at any price."""
+"""Throttled, fenced progress updates; failures to write them are ignored."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from db.queries.model_queries import JobWork
 
 log = structlog.get_logger(__name__)
 
-#: Not more often than this: each telling is a transaction.
+#: Shortest interval between two updates: each is a transaction.
 EVERY_S = 1.0
-#: After a telling that failed: the work shall not wait for a Postgres that is away each second.
+#: The interval after an update that failed, so that the work does not wait for an unavailable
+#: Postgres every second.
 AWAY_S = 10.0
 
 
 class Teller:
-    """Tells how far some work is, and stops what is in vain: see :meth:`Lease.check`."""
+    """Write progress updates, and stop work that is no longer needed (:meth:`Lease.check`)."""
 
     def __init__(self, runtime: Runtime, lease: Lease) -> None:
         self._runtime = runtime
@@ -31,7 +32,7 @@ class Teller:
         self._next_at = 0.0
 
     def tell(self, note: Callable[[Session], bool], *, at_once: bool = False) -> None:
-        """Write by ``note``, which says whether the claim is still held, if it is time again."""
+        """Call ``note`` if an update is due. It returns whether the claim is still held."""
         self._lease.check()
         if time.monotonic() < self._next_at and not at_once:
             return
@@ -39,7 +40,7 @@ class Teller:
             with self._runtime.store.transaction() as db:
                 held = note(db)
         except Exception as error:
-            # Postgres is away: the work goes on, and a later telling may come through.
+            # Postgres is unavailable: the work continues, and a later update may succeed.
             log.warning("progress_not_told", error=type(error).__name__)
             self._next_at = time.monotonic() + AWAY_S
             return
@@ -49,7 +50,7 @@ class Teller:
 
 
 class Bar:
-    """Tells how far a job is, and stops one that is in vain: see :meth:`Lease.check`."""
+    """Write the progress of a job, and stop one that is no longer needed (:meth:`Lease.check`)."""
 
     def __init__(self, runtime: Runtime, work: JobWork, lease: Lease) -> None:
         self._teller = Teller(runtime, lease)
@@ -58,7 +59,7 @@ class Bar:
         self._stage = ""
 
     def tell(self, fraction: float, stage: str) -> None:
-        """``fraction`` of the job, in [0, 1], is done, and ``stage`` is under way."""
+        """Report that ``fraction`` of the job, in [0, 1], is done and ``stage`` is running."""
         is_new, self._stage = stage != self._stage, stage
         percent = round(100 * min(max(fraction, 0.0), 1.0))
         self._teller.tell(
@@ -69,5 +70,5 @@ class Bar:
         )
 
     def part(self, start: float, stop: float) -> Callable[[float, str], None]:
-        """A bar of its own for ``[start, stop]`` of this one."""
+        """Return a function that reports progress within ``[start, stop]`` of this bar."""
         return lambda fraction, stage: self.tell(start + fraction * (stop - start), stage)

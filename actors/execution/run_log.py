@@ -1,19 +1,18 @@
-"""Every run of an actor leaves one line in the log: what ran, on what, for how long, to what end.
+"""Log one line per run of an actor: actor, row, duration and result.
 
 ``result`` is one of:
 
 =============  ====================================================================================
-done           the work is done and written down
-sent_back      what an earlier step had made is missing, and the session went back to that step
-nothing_to_do  the row was done, held by somebody else, or not due
-retried        it failed, and is tried again later
-failed         it failed for good
-given_up       it failed, or fell silent, too often; nobody will try it again
-superseded     somebody else has the row by now; what was done is thrown away
-cancelled      the session was cancelled in between; what was done is thrown away
-stuck          it does not end, and its process is left: see :mod:`actors.execution.watchdog`
-unreachable    Postgres did not take what was to be written: the lease ends by itself, and the
-               recovery nudges again
+done           the work is done and its result stored
+sent_back      a product of an earlier step is missing; the session went back to that step
+nothing_to_do  the row was done, claimed by another worker, or not due
+retried        it failed and is retried later
+failed         it failed permanently
+given_up       it failed or timed out too often and is not retried
+superseded     another worker has claimed the row; the result is discarded
+cancelled      the session was cancelled meanwhile; the result is discarded
+stuck          it did not end, and its process exits: see :mod:`actors.execution.watchdog`
+unreachable    Postgres did not accept the result: the lease expires and recovery nudges again
 =============  ====================================================================================
 """
 
@@ -49,7 +48,7 @@ LEVELS = {
 
 
 class Run:
-    """One run of an actor. The first end that it comes to is the one that is logged."""
+    """One run of an actor. Only its first end is logged."""
 
     def __init__(self, actor: str, ids: dict[str, object]) -> None:
         self.actor = actor
@@ -63,8 +62,8 @@ class Run:
     def holds(
         self, attempt: int, ids: dict[str, object], *, traceparent: str | None = None
     ) -> None:
-        """Note what was claimed, which may be another row than the one that the message named, and
-        go on with its trace.
+        """Record the claimed row, which may differ from the one in the message, and continue its
+        trace.
         """
         self.attempt = attempt
         self.ids = ids
@@ -76,7 +75,7 @@ class Run:
 
     @property
     def duration_s(self) -> float:
-        """How long it has been running."""
+        """The time since the start of the run."""
         return time.monotonic() - self._started
 
     def end(
@@ -87,7 +86,7 @@ class Run:
         raised: BaseException | None = None,
         **more: object,
     ) -> None:
-        """Log the run, unless that was done already."""
+        """Log the run, unless it is already logged."""
         with self._lock:
             if self._ended:
                 return
@@ -105,10 +104,10 @@ class Run:
 
 @contextmanager
 def recorded(actor: str, **ids: object) -> Iterator[Run]:
-    """A run that is logged however it ends.
+    """Log a run however it ends.
 
-    What the block raises ends here. There is nobody above who could do more about it: the message
-    is acked, and the row that it named is found by recovery.
+    Exceptions of the block are caught here, as no caller could do more about them: the message is
+    acked, and recovery finds the row that it named.
     """
     run = Run(actor, ids)
     try:

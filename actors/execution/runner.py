@@ -1,10 +1,10 @@
-"""How every step of the pipeline is run: claim, work, commit behind the fence, nudge.
+"""Run a step of the pipeline: claim, work, commit behind the fence, nudge.
 
-An actor tells :func:`run` how to claim a row, and what step that row is at. Most claim whichever
-row is next (:mod:`db.queue.fair_order`), and not the one that the message names: a message only
-says that there is one more. The work runs outside any transaction, under a lease that a thread
-renews, and asks its :class:`Lease` now and then whether to go on. Its result is a :class:`Outcome`:
-what to write, and whom to nudge once that is committed.
+An actor passes :func:`run` a function that claims a row and one that returns the row's step. Most
+actors claim the row that is next (:mod:`db.queue.fair_order`), not the one in the message: a
+message only means that there is one more. The work runs outside any transaction, under a lease
+that a thread renews, and checks its :class:`Lease` from time to time. Its result is an
+:class:`Outcome`: a function that writes it and returns the nudges to send after the commit.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from db.queue.claims import SomeUnit, Take, Unit
 
 log = structlog.get_logger(__name__)
 
-#: Writes in one transaction, behind the fence that the number of the attempt is. Returns the
-#: nudges to send after the commit, or None if the claim was lost.
+#: Writes in one transaction, fenced by the attempt number. Returns the nudges to send after the
+#: commit, or None if the claim was lost.
 Write = Callable[[Session, int], Sequence[Nudge] | None]
 #: The same for a failure.
 GiveUp = Callable[[Session, int, Problem], Sequence[Nudge] | None]
@@ -39,7 +39,7 @@ GiveUp = Callable[[Session, int, Problem], Sequence[Nudge] | None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step found: how to write it down, and what the run is called then."""
+    """The outcome of a step: a function that writes it, and the result to log."""
 
     write: Write
     result: str = "done"
@@ -47,18 +47,18 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of the pipeline, on a row that was claimed."""
+    """One step of the pipeline, on a claimed row."""
 
     name: str
     work: Unit
-    #: Does the work; is given the claim, to ask whether to go on.
+    #: Does the work. Takes the lease, to check that the claim is still held.
     perform: Callable[[Lease], Outcome]
-    #: Writes the failure that ends the row's life.
+    #: Writes the failure that ends the row.
     give_up: GiveUp
 
 
 def move_on(work: Unit, *, to: str, values: dict[str, Any], then: Sequence[Nudge] = ()) -> Write:
-    """A ``write`` that brings a session or a job to its next state."""
+    """Return a ``write`` that moves a session or a job to its next state."""
 
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
         moved = claims.advance(db, work, attempt=attempt, to=to, values=values)
@@ -68,7 +68,7 @@ def move_on(work: Unit, *, to: str, values: dict[str, Any], then: Sequence[Nudge
 
 
 def fail(work: Unit) -> GiveUp:
-    """A ``give_up`` that ends a session or a job."""
+    """Return a ``give_up`` that ends a session or a job."""
 
     def give_up(db: Session, attempt: int, problem: Problem) -> Sequence[Nudge] | None:
         values = {"problem": msgspec.to_builtins(problem)}
@@ -80,11 +80,11 @@ def fail(work: Unit) -> GiveUp:
 def run(
     runtime: Runtime, nudge: Nudge, take: Take[SomeUnit], step_of: Callable[[SomeUnit], Step]
 ) -> None:
-    """Claim a row and run the step that it is at, if there is one to be had.
+    """Claim a row, if one is available, and run its current step.
 
-    Whatever the step raises ends here: a permanent failure is written down, a passing one is
-    tried again later by the row's own clock. If Postgres cannot be reached to write that, the
-    lease ends by itself and recovery nudges.
+    Exceptions of the step are caught here: a permanent failure is stored, a passing one is retried
+    when the row is due again. If Postgres is unavailable for that, the lease expires and recovery
+    nudges.
     """
     settings = runtime.settings
     with run_log.recorded(nudge.actor, **nudge.payload()) as run:
@@ -109,12 +109,12 @@ def run(
             outcome = _perform(runtime, step, run, lease)
             _commit(runtime, step, run, lease, outcome)
         except failures.RAISED as error:
-            # A commit that failed may have been done all the same: what it speaks of is kept.
+            # A commit that raised may still have succeeded: the blobs that it names are kept.
             _fail(runtime, step, run, lease, error, may_be_written=outcome is not None)
 
 
 def _perform(runtime: Runtime, step: Step, run: Run, lease: Lease) -> Outcome:
-    """Do the work, unless it was tried so often that it may be what kills its workers."""
+    """Do the work, unless it has used up its attempts: it may be what kills its workers."""
     if lease.counted > runtime.settings.max_attempts:
         with runtime.store.transaction() as db:
             reason = claims.last_error(db, step.work)
@@ -149,7 +149,7 @@ def _fail(
     *,
     may_be_written: bool,
 ) -> None:
-    """Write a failure down: for good if it is permanent, else with the time of the next try."""
+    """Store a failure: as final if it is permanent, else with the time of the next try."""
     failure = failures.judge(error)
     problem = failure.problem
     is_last = lease.counted >= runtime.settings.max_attempts and failure.wait is None
@@ -188,11 +188,11 @@ def _failed(problem: Problem | None) -> str:
 
 
 def _lost(db: Session, step: Step) -> str:
-    """What to call a run whose claim was lost."""
+    """Return the result to log for a run whose claim was lost."""
     return "cancelled" if claims.is_cancelled(db, step.work) else "superseded"
 
 
-#: How a claim is given back, by what the work waits for.
+#: The function that gives a claim back, by the resource that the work waits for.
 _GIVE_BACK = {
     None: claims.retry_later,
     Wait.STORAGE: claims.wait_for_storage,
@@ -210,7 +210,7 @@ def _retry_later(db: Session, step: Step, lease: Lease, failure: Failure) -> boo
 
 
 def _discard(runtime: Runtime, lease: Lease) -> None:
-    """Remove what an attempt wrote in vain. Recovery removes what stays behind here."""
+    """Remove the blobs of a failed attempt. Recovery removes those that remain."""
     try:
         runtime.blobs.delete(*lease.keys)
     except Exception as error:

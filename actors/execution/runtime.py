@@ -1,4 +1,4 @@
-"""What a worker process holds: one store, one blob store, one publisher, and the models."""
+"""The collaborators of a worker process: store, blob store, publisher and models."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Models that a process keeps in memory; sessions name theirs, so an old one may still be asked.
+#: Models kept in memory per process. Sessions name their model, so old ones may still be needed.
 MODELS_KEPT = 4
 
 
 class Runtime:
-    """The collaborators of the actors. Made after a fork, once a process.
+    """The collaborators of the actors. Created once per process, after the fork.
 
-    ``owns_process`` says that the process serves nothing but the actors, one run at a time: it
-    may be left when a run is stuck.
+    ``owns_process``: the process runs only actors, one run at a time, and may exit when a run is
+    stuck.
     """
 
     def __init__(
@@ -54,22 +54,22 @@ class Runtime:
         self.model = lru_cache(maxsize=MODELS_KEPT)(self.read_model)
 
     def close(self) -> None:
-        """Send what waits to be sent and close the connections."""
+        """Send pending nudges and close the connections."""
         self.publisher.close()
         self.store.close()
 
     @property
     def tagger(self) -> Tagger | None:
-        """The base types over the backbone; None where its weights are missing or not used."""
+        """The tagger of the base types; None if the backbone is missing or not used."""
         return self._tagger[0]
 
     def tagger_for(self, model: Model) -> Tagger | None:
-        """The base types beside a model: its own head, if it was trained on this backbone.
+        """Return the tagger for a model: with its own head, if it was trained on this backbone.
 
         Raises
         ------
         ModelError
-            When the head says so, but takes other embeddings.
+            If the head names this backbone, but takes embeddings of another size.
         """
         shipped, head = self.tagger, model.head
         if shipped is None or head is None:
@@ -82,20 +82,20 @@ class Runtime:
 
     @property
     def backbone_state(self) -> str:
-        """Whether the backbone is used, in one line."""
+        """One line that says whether the backbone is used, and why not."""
         return self._tagger[1]
 
     @cached_property
     def _tagger(self) -> tuple[Tagger | None, str]:
-        """The tagger and its state, which is logged once."""
+        """The tagger and its state. The state is logged once."""
         found, state = _read_tagger(backbones.source(self.settings.backbone_url))
         log.info("backbone", is_used=found is not None, state=state)
         return found, state
 
     def current_model_id(self) -> uuid.UUID:
-        """The model that new sessions are given: the promoted one, else the one that ships.
+        """Return the model for new sessions: the promoted one, else the shipped one.
 
-        Asked of the database each time: a promotion takes effect without a restart.
+        Queried each time, so that a promotion takes effect without a restart.
         """
         with self.store.transaction() as db:
             promoted = model_queries.promoted_model_id(db)
@@ -103,7 +103,8 @@ class Runtime:
 
     @cached_property
     def shipped_model_id(self) -> uuid.UUID:
-        """The model that comes with this package; it is registered, and its file is kept."""
+        """The ID of the model in this package. It is registered, and its file stored, on first use.
+        """
         model = classifier.shipped()
         data = model.to_bytes()
         assert hashlib.sha256(data).hexdigest() == model.sha256
@@ -120,7 +121,7 @@ class Runtime:
             )
 
     def read_model(self, model_id: uuid.UUID) -> Model:
-        """A model, read anew from where it is stored; raises if it is not whole."""
+        """Load a model from storage; raise if it is incomplete."""
         with self.store.transaction() as db:
             row = model_queries.get_model(db, model_id)
         if row is None:
@@ -144,13 +145,13 @@ class Runtime:
 def _of_this_release(row: NoiseModel) -> Model:
     model = classifier.shipped()
     if model.sha256 != row.sha256:
-        # Workers of two releases side by side ship two models: another worker has this one.
+        # During an update, workers of two releases ship two models: another worker has this one.
         raise LookupError(f"model {row.name} {row.version} is not in this worker")
     return model
 
 
 def _read_tagger(wanted: backbones.Source | None) -> tuple[Tagger | None, str]:
-    """Read the backbone and the head that ships; without them None, and the reason."""
+    """Load the backbone and the shipped head; None, and the reason, if they cannot be used."""
     if wanted is None:
         return None, "none is used, by CLAMOR_BACKBONE_URL"
     data = backbones.find(wanted)

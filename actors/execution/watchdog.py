@@ -1,19 +1,19 @@
-"""How long each actor may run, and what becomes of one that runs for longer.
+"""The deadlines of actors, and how a run that exceeds its deadline is stopped.
 
-Three guards, each for what the one before cannot stop:
+Three guards, each for cases that the one before cannot stop:
 
-1. At its deadline :meth:`actors.execution.lease.Hold.check` raises, where the work asks.
-2. Half of `GRACE_S` later dramatiq's time limit raises in any other Python code.
-3. `GRACE_S` after the deadline this watchdog leaves the process: native code (a decoder, a file
-   system that hangs) sees no exception. The reason is kept in the row if Postgres takes it; the
-   row is claimed again, and given up after the last attempt, without being run again.
+1. At the deadline, :meth:`actors.execution.lease.Lease.check` raises, where the work calls it.
+2. Half of `GRACE_S` later, dramatiq's time limit raises in any other Python code.
+3. `GRACE_S` after the deadline, this watchdog exits the process: native code (a decoder, a hanging
+   file system) sees no exception. The reason is stored in the row if Postgres accepts it; the row
+   is claimed again, and given up after the last attempt without another run.
 
-Native code may also hold Python's lock, so that no thread of Python runs, the watchdog's neither.
-For that the kernel is asked for a signal, at twice the grace, whose handler is no Python code: it
-prints where every thread is, and leaves.
+Native code may also hold the GIL, so that no Python thread runs, not even the watchdog's. For this
+case the kernel sends a signal after twice the grace. Its handler is not Python code: it prints the
+stack of every thread and exits.
 
-In a process that the actors share with the API (``clamor up``) nobody is left: the watchdog tells
-of it, and the row is claimed by another thread.
+A process that the actors share with the API (``clamor up``) does not exit: the watchdog logs the
+run, and another thread claims the row.
 """
 
 from __future__ import annotations
@@ -35,27 +35,26 @@ from db.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-#: In seconds. RabbitMQ takes a consumer for dead that does not ack for 30 minutes: with the grace
-#: none of these may come near it. ``CLAMOR_DEADLINE_S`` shortens them.
+#: In seconds. RabbitMQ considers a consumer dead that does not ack for 30 minutes: none of these
+#: plus the grace may come near that. ``CLAMOR_DEADLINE_S`` shortens them.
 DEADLINES_S: dict[type[Nudge], float] = {
-    # Fetches a recording that lies elsewhere (`audio/fetch.py`); of one that is here it reads the
-    # head.
+    # Fetches a recording that is stored elsewhere (`audio/fetch.py`), or only reads the header.
     messages.ProcessAudioFile: 900.0,
     # Decodes a day of audio at most.
     messages.SplitRecording: 1_500.0,
-    # A minute of audio, which takes less than a second or two.
+    # A minute of audio, which takes one or two seconds at most.
     messages.DetectSpan: 120.0,
     messages.AggregateSession: 900.0,
-    # Reckons for a second or two, over a day of levels at most.
+    # Computes for a second or two, over a day of levels at most.
     messages.AnalyzeSession: 120.0,
     # Copies a page of recordings.
     messages.BatchProcessFiles: 1_500.0,
-    # One request, which has an end of its own after ten seconds.
+    # One request, which itself times out after ten seconds.
     messages.DeliverWebhook: 60.0,
     messages.TrainNoiseClassifier: 1_500.0,
     messages.ValidateModel: 1_500.0,
     messages.ExportSessionData: 1_500.0,
-    # Adds up eight days, and draws.
+    # Sums up eight days and draws plots.
     messages.GenerateDailyReport: 300.0,
     messages.StartDailyReports: 60.0,
     messages.CheckHealth: 60.0,
@@ -65,25 +64,25 @@ DEADLINES_S: dict[type[Nudge], float] = {
     messages.VacuumDatabase: 1_500.0,
 }
 GRACE_S = 10.0
-#: How long the reason may take to reach Postgres before the process is left without.
+#: How long storing the reason in Postgres may take before the process exits without it.
 LAST_WORDS_S = 5.0
-#: The exit code of a process that was left. The C library calls the handler of the signal with
-#: its number, and the handler is ``_exit``.
+#: The exit code after a stuck run. The C library calls the signal handler, which is ``_exit``, with
+#: the number of the signal.
 EXIT_CODE = int(signal.SIGALRM)
 
 
 def deadline_s(nudge: type[Nudge], settings: Settings) -> float:
-    """How long a run of an actor may take."""
+    """Return how long a run of an actor may take."""
     return min(DEADLINES_S[nudge], settings.deadline_s)
 
 
 def limit_s(nudge: type[Nudge], settings: Settings) -> float:
-    """When dramatiq interrupts a run."""
+    """Return the time after which dramatiq interrupts a run."""
     return deadline_s(nudge, settings) + GRACE_S / 2
 
 
 def silent_after_s(settings: Settings) -> float:
-    """How long after a row has ended nobody who once claimed it can still be at work."""
+    """Return how long after the end of a row a worker that once claimed it may still be running."""
     longest_s = max(deadline_s(nudge, settings) for nudge in DEADLINES_S)
     return longest_s + 2 * GRACE_S + settings.lease_s
 
@@ -91,8 +90,7 @@ def silent_after_s(settings: Settings) -> float:
 class Watchdog:
     """Watches the runs of one process.
 
-    ``leaves`` says whether it may leave the process, which then is one that runs one actor at a
-    time and does nothing else.
+    ``leaves``: it may exit the process. Such a process runs one actor at a time and nothing else.
     """
 
     def __init__(self, *, leaves: bool) -> None:
@@ -104,7 +102,7 @@ class Watchdog:
     def over(
         self, run: Run, deadline_s: float, give_back: Callable[[str], object] | None = None
     ) -> Iterator[None]:
-        """Watch over a block. ``give_back`` keeps the reason in the row, if there is one."""
+        """Watch over a block. ``give_back`` stores the reason in the row, if there is one."""
         timer = threading.Timer(deadline_s + GRACE_S, self._bite, (run, deadline_s, give_back))
         timer.name, timer.daemon = "watchdog", True
         timer.start()
@@ -121,7 +119,7 @@ class Watchdog:
         reason = f"it did not end within {deadline_s:g} s, and did not yield"
         run.end("stuck", error=reason, leaves=self._leaves)
         if give_back is not None:
-            # By a thread of its own, since Postgres may be what does not answer.
+            # In a separate thread, since Postgres may be what does not respond.
             words = threading.Thread(target=_try, args=(give_back, reason), daemon=True)
             words.start()
             words.join(LAST_WORDS_S)
@@ -133,15 +131,16 @@ def _try(give_back: Callable[[str], object], reason: str) -> None:
     try:
         give_back(reason)
     except Exception as error:
-        # Then the lease ends by itself.
+        # The lease expires without it.
         log.warning("reason_not_kept", error=type(error).__name__)
 
 
 def _leave_at_alarm() -> None:
-    """Let the C library answer SIGALRM: print where every thread is, then call ``_exit``."""
+    """Handle SIGALRM in the C library: print the stack of every thread, then call ``_exit``."""
     library = ctypes.CDLL(None)
     library.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
     library.signal.restype = ctypes.c_void_p
     library.signal(signal.SIGALRM, ctypes.cast(library._exit, ctypes.c_void_p))
-    # Standard error itself: dramatiq puts a pipe to its master in the place of Python's.
+    # File descriptor 2: dramatiq replaces Python's ``sys.stderr`` by a pipe to its master.
+
     faulthandler.register(signal.SIGALRM, file=2, all_threads=True, chain=True)

@@ -1,1 +1,1 @@
-"""Facts that workers and services share; so light that they may be imported from anywhere."""
+"""Facts shared by workers and services, light enough to be imported from anywhere."""

@@ -1,5 +1,6 @@
-"""The formats of exports, as far as the API has to know them: what a file is called, and what it
-is. How each is written is in ``actors/analytics/formats``.
+"""The file extension and media type of each export format.
+
+The writers are in ``actors/analytics/formats``.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ ZIP_TYPE = "application/zip"
 class ExportFormat:
     """One format."""
 
-    #: What the name of a file ends with, and its media type.
     extension: str
     media_type: str
-    #: Whether a file is of one recording, so that several make a ZIP archive.
+    #: Whether a file holds one recording, so that several make a ZIP archive.
     is_of_one: bool = False
 
 
@@ -37,12 +37,12 @@ FORMATS: dict[str, ExportFormat] = {
 
 
 def is_archive(name: str, *, is_single: bool) -> bool:
-    """Whether an export is a ZIP archive of files; ``is_single``: it is of one session alone."""
+    """Whether an export is a ZIP archive. ``is_single``: it covers one session only."""
     return FORMATS[name].extension == "zip" or (FORMATS[name].is_of_one and not is_single)
 
 
 def file_of(name: str, *, is_single: bool) -> tuple[str, str]:
-    """The extension and the media type of an export."""
+    """Return the extension and the media type of an export."""
     if is_archive(name, is_single=is_single):
         return "zip", ZIP_TYPE
     return FORMATS[name].extension, FORMATS[name].media_type

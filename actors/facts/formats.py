@@ -1,28 +1,28 @@
-"""Which container a file is, by its first bytes: for the API, which refuses what is none, and for
-the workers, which go on from there.
+"""Detect the container of a file by its first bytes.
 
-It reads no file and imports no library. A name or a media type is whatever the sender wrote.
+The API rejects other files; the workers choose their decoder by it. This module reads no file and
+imports no library. File names and media types are not trusted, as the sender chooses them.
 """
 
 from __future__ import annotations
 
-#: Bytes of the front of a file that recognition looks at.
+#: How many of the first bytes of a file are needed.
 HEAD_BYTES = 64
 
-#: What is recognised, as a person calls it.
+#: Display names of the supported containers.
 NAMES = ("WAV", "RF64", "W64", "AIFF", "FLAC", "Ogg", "MP3", "MP4/M4A", "AAC", "WebM")
 
-#: Begins a tag of any length, behind which an MP3, AAC or FLAC file begins.
+#: Starts a tag of any length, followed by an MP3, AAC or FLAC file.
 TAG = b"ID3"
 
 _W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 
 
 def container_of(head: bytes) -> str | None:
-    """The container of a file that begins like this; None if it is none that is known.
+    """Return the container of a file with these first bytes; None if it is unknown.
 
-    It is ``wav``, ``rf64``, ``w64``, ``aiff``, ``flac``, ``ogg``, ``mp3``, ``mp4``, ``aac`` or
-    ``webm``, or ``tagged`` where only the bytes behind a tag can tell.
+    One of ``wav``, ``rf64``, ``w64``, ``aiff``, ``flac``, ``ogg``, ``mp3``, ``mp4``, ``aac`` and
+    ``webm``, or ``tagged`` if the container can only be detected after the tag.
     """
     if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
         return "wav" if head[:4] == b"RIFF" else "rf64"

@@ -1,32 +1,32 @@
-"""How many decimals the numbers in answers have, whatever makes the answer.
+"""The decimals of numbers in responses, the same everywhere.
 
-Rows keep what was measured; a number is rounded once, where it becomes part of an answer.
+Rows store unrounded values; a number is rounded once, where it becomes part of a response.
 """
 
 from __future__ import annotations
 
 import math
 
-#: Of a level in dB: ten times finer than any limit of the standards.
+#: For levels in dB: ten times finer than any tolerance of the standards.
 LEVEL_DECIMALS = 2
-#: Of confidences, scores, shares, and figures such as an accuracy, which lie in [0, 1].
+#: For confidences, scores, shares and figures such as an accuracy, all in [0, 1].
 SHARE_DECIMALS = 4
-#: Of seconds.
+#: For seconds.
 SECOND_DECIMALS = 3
 
 
 def level(level_db: float | None) -> float | None:
-    """Return a level in dB as answers have it; None for digital silence and where there is none."""
+    """Round a level in dB; None for digital silence and for a missing level."""
     if level_db is None or not math.isfinite(level_db):
         return None
     return round(float(level_db), LEVEL_DECIMALS)
 
 
 def share(value: float) -> float:
-    """Return a confidence, a score, a share or an accuracy as answers have it."""
+    """Round a confidence, a score, a share or an accuracy."""
     return round(float(value), SHARE_DECIMALS)
 
 
 def seconds(value_s: float) -> float:
-    """Return seconds as answers have them."""
+    """Round seconds."""
     return round(float(value_s), SECOND_DECIMALS)

@@ -1,1 +1,1 @@
-"""What keeps the house in order."""
+"""Periodic maintenance: cleanup, retention, health checks and vacuum."""

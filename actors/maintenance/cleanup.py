@@ -1,14 +1,12 @@
-"""``clean_up``: removes blobs that no row names, exports whose time is over, and rows about
-webhooks and requests of long ago.
+"""``clean_up``: remove orphaned blobs, expired exports, and old rows of webhooks and requests.
 
-An upload stores its files first and writes its row then. A process that dies in between, or a
-database that does not answer, leaves blobs without a row; a writer that is killed leaves half a
-blob, and a training that is killed at its end leaves a model that was never registered. What was
-put into the store by its owner may never be made a session of. What a
-session leaves that is in the database is recovery's.
+An upload stores its files before it writes its row. A process that dies in between, or a database
+that does not respond, leaves blobs without a row. A killed writer leaves an incomplete blob, and a
+training killed at its end leaves an unregistered model. A direct upload to the store may never
+become a session. Leftovers of sessions that are in the database are removed by recovery.
 
-Blobs are removed only from a store that is this database's (:mod:`actors.maintenance.ownership`),
-and not at once (:mod:`actors.maintenance.orphans`).
+Blobs are removed only from a store that belongs to this database
+(:mod:`actors.maintenance.ownership`), and not at once (:mod:`actors.maintenance.orphans`).
 """
 
 from __future__ import annotations
@@ -27,22 +25,22 @@ from db.blobs import export_prefix
 from db.queries import export_queries, idempotency_queries, request_queries, webhook_queries
 
 DAY_S = 86_400.0
-#: How long it can be looked up what a webhook was told.
+#: How long webhook deliveries are kept.
 DELIVERIES_KEPT_S = 30 * DAY_S
-#: How many rows are removed in one transaction.
+#: Rows removed per transaction.
 PAGE_ROWS = 1_000
 
 
 class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What a run may be asked to do otherwise than usual."""
+    """The options of a run."""
 
-    #: Take the blob store over from another database, and mark any number of orphans. What is
-    #: marked is kept for as long as ever.
+    #: Take the blob store over from another database, and mark any number of orphans. Marked
+    #: blobs are still kept for the usual time.
     force: bool = False
 
 
 def clean_up(runtime: Runtime, nudge: CleanUp) -> None:
-    """Remove the blobs that no row names, if they are old enough, and rows of long ago."""
+    """Remove old blobs that no row names, and old rows."""
     job_runs.run(runtime, nudge, _clean_up)
 
 
@@ -59,7 +57,7 @@ def _clean_up(turn: Turn) -> dict[str, Any]:
         runtime, idempotency_queries.remove_old_answers, older_than_s=idempotency_queries.KEPT_S
     )
     result = {"deliveries": deliveries, "requests": requests, "answers": answers}
-    # While it is not decided whose the store is, nothing in it is old enough to be removed.
+    # While the owner of the store is undecided, nothing in it is old enough to be removed.
     if ownership.settle(runtime, force=force):
         result["exports"] = _remove_exports(turn)
         result["unfinished"] = runtime.blobs.remove_unfinished(age_s=runtime.settings.orphan_s)
@@ -68,7 +66,7 @@ def _clean_up(turn: Turn) -> dict[str, Any]:
 
 
 def _remove_rows(runtime: Runtime, remove: Callable[..., int], *, older_than_s: float) -> int:
-    """Remove rows that are so old that nobody asks for them, a page at a time; how many."""
+    """Remove old rows, a page at a time; return their number."""
     removed = 0
     while True:
         with runtime.store.transaction() as db:
@@ -79,7 +77,7 @@ def _remove_rows(runtime: Runtime, remove: Callable[..., int], *, older_than_s: 
 
 
 def _remove_exports(turn: Turn) -> int:
-    """Remove exports whose time is over, with their files; how many."""
+    """Remove expired exports with their files; return their number."""
     runtime, removed = turn.runtime, 0
     while True:
         turn.lease.check()

@@ -1,7 +1,7 @@
-"""``health_check``: is the system well, and is anything waiting for too long, or dead?
+"""``health_check``: check all parts of the system, and look for work that waits too long or died.
 
-Each check answers with what it found, and raises :class:`Fault` where that is not well. A check
-that fails in any other way is a fault, too: what cannot be asked cannot be well.
+Each check returns its findings, or raises :class:`Fault`. Any other error of a check is a fault
+too: a part that cannot be queried is not healthy.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from db.queries import job_run_queries, queue_queries, retention_queries, sessio
 
 log = structlog.get_logger(__name__)
 
-#: Work that has been waiting for longer than this deserves an operator's eye.
+#: Work that has been waiting for longer than this needs an operator's attention.
 WAITING_TOO_LONG_S = 3_600.0
-#: A folder of blobs with less room than this: a day of recordings must fit.
+#: The least free space of a blob folder: a day of recordings must fit.
 LEAST_FREE_SHARE = 0.05
 LEAST_FREE_BYTES = 2 * 1024**3
-#: The scheduler tells of the hourly check, this one. A second one that was missed is a fault.
+#: The scheduler sends a tick every hour, for this check. Two missed ticks are a fault.
 SILENT_SCHEDULER = timedelta(hours=2, minutes=5)
-#: A table that is divided by time needs its next part before it is written to.
+#: A table partitioned by time needs its next partition before rows for it arrive.
 PARTITIONS_AHEAD = timedelta(days=7)
 
 
 class Fault(Exception):
-    """Something is not well; the message says what, and ``facts`` what was found."""
+    """A check failed. The message says why, and ``facts`` holds the findings."""
 
     def __init__(self, what: str, **facts: Any) -> None:
         super().__init__(what)
@@ -43,7 +43,7 @@ class Fault(Exception):
 
 
 def health_check(runtime: Runtime, nudge: CheckHealth) -> None:
-    """Ask every part, and keep what it answers."""
+    """Run every check and store the findings."""
     job_runs.run(runtime, nudge, _check_all)
 
 
@@ -57,8 +57,8 @@ def _check_all(turn: Turn) -> dict[str, Any]:
         log.error("unhealthy", faults=faults)
     dead = checks["broker"].get("dead_letters")
     if dead:
-        # Their rows are worked on all the same, so dead letters are no fault; but somebody
-        # should know why they died.
+        # Their rows are still processed, so dead letters are not a fault; but their cause should
+        # be investigated.
         log.warning("dead_letters", queues=dead)
     return {"healthy": not faults, "faults": faults, "checks": checks}
 
@@ -73,14 +73,14 @@ def _outcome(runtime: Runtime, check: Callable[[Runtime], dict[str, Any]]) -> di
 
 
 def _database(runtime: Runtime) -> dict[str, Any]:
-    """It answers, and no session has been unfinished for too long."""
+    """Check that the database responds, and return the age of the oldest unfinished session."""
     with runtime.store.transaction() as db:
         oldest_s = session_queries.oldest_unfinished_s(db)
     return {"oldest_unfinished_s": oldest_s}
 
 
 def _broker(runtime: Runtime) -> dict[str, Any]:
-    """It answers, and its dead letters are told."""
+    """Check that the broker responds, and return its dead letters."""
     try:
         found = queues.depths(runtime.publisher.broker, prefix=runtime.settings.queue_prefix)
     except queues.BrokerUnavailable as error:
@@ -89,7 +89,7 @@ def _broker(runtime: Runtime) -> dict[str, Any]:
 
 
 def _queues(runtime: Runtime) -> dict[str, Any]:
-    """No row has been free to be worked on for too long."""
+    """Check that no row has been due and unclaimed for too long."""
     with runtime.store.transaction() as db:
         backlogs = queue_queries.backlogs(db)
     oldest_s = {kind: each.oldest_s for kind, each in backlogs.items() if each.oldest_s}
@@ -100,13 +100,13 @@ def _queues(runtime: Runtime) -> dict[str, Any]:
 
 
 def _blobs(runtime: Runtime) -> dict[str, Any]:
-    """The blob store answers."""
+    """Check that the blob store responds."""
     runtime.blobs.check()
     return {}
 
 
 def _installation(runtime: Runtime) -> dict[str, Any]:
-    """The blob store is this database's, and the latest cleanup of it did not refuse."""
+    """Check that the blob store belongs to this database, and that its latest cleanup succeeded."""
     try:
         is_settled = ownership.settle(runtime)
     except ownership.NotOurs as error:
@@ -119,7 +119,7 @@ def _installation(runtime: Runtime) -> dict[str, Any]:
 
 
 def _disk(runtime: Runtime) -> dict[str, Any]:
-    """A folder of blobs has room; how much a bucket has, nobody tells."""
+    """Check the free space of a blob folder. That of a bucket is unknown."""
     room = runtime.blobs.room()
     if room is None:
         return {}
@@ -130,19 +130,19 @@ def _disk(runtime: Runtime) -> dict[str, Any]:
 
 
 def _model(runtime: Runtime) -> dict[str, Any]:
-    """The model that new sessions are given is stored, whole, and can be read."""
+    """Check that the model for new sessions is stored, complete and readable."""
     model_id = runtime.current_model_id()
     model = runtime.read_model(model_id)
     return {"model_id": str(model_id), "name": str(model.header["name"])}
 
 
 def _backbone(runtime: Runtime) -> dict[str, Any]:
-    """Whether the backbone is used. Without it Clamor uses its model alone, which is no fault."""
+    """Return whether the backbone is used. Without it Clamor uses its model alone, not a fault."""
     return {"state": runtime.backbone_state}
 
 
 def _scheduler(runtime: Runtime) -> dict[str, Any]:
-    """The scheduler has told of a slot lately; in one process there is none."""
+    """Check that the scheduler has sent a tick recently. The standalone service has none."""
     if runtime.settings.in_memory_broker:
         return {}
     with runtime.store.transaction() as db:
@@ -155,7 +155,8 @@ def _scheduler(runtime: Runtime) -> dict[str, Any]:
 
 
 def _partitions(runtime: Runtime) -> dict[str, Any]:
-    """Tables that are divided by time have parts ahead of it; without any, all is well."""
+    """Check that partitioned tables have partitions ahead. Without such tables there is no fault.
+    """
     with runtime.store.transaction() as db:
         until, now = retention_queries.partitions_until(db), session_queries.clock(db)
     late = [name for name, end in until.items() if not _is_ahead(end, now)]

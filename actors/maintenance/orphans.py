@@ -1,8 +1,8 @@
-"""Blobs that no row names: found, marked, and removed a week later.
+"""Find and mark blobs that no row names, and remove them a week later.
 
-A database that lacks rows (a restored dump, a wrong address) makes every recording that it does not
-know look like such a blob. So a run that finds many of them marks none, and what is marked can be
-saved for days: by the row that comes back, or by an operator who reads the result.
+To a database that lacks rows (a restored dump, a wrong URL), every recording without a row looks
+like such a blob. So a run that finds many of them marks none. A marked blob can be saved for days:
+by its row coming back, or by an operator who reads the result.
 """
 
 from __future__ import annotations
@@ -34,37 +34,36 @@ from db.queries import (
 from db.tables.sessions import UNFINISHED_STATES, AudioSession
 from db.tables.training import Validation
 
-#: The keys that lie in the folder of each id, by the id.
+#: The keys in the folder of each ID.
 Folders = Mapping[uuid.UUID, list[str]]
-#: Gives those of some keys that rows know of.
+#: Returns those of the keys that rows name.
 Known = Callable[[Session, Folders], set[str]]
 
-#: The files of a form get their row when all of them are there, and an upload that went straight
-#: to the store when its owner says so: they may wait for it so many times as long as a single
-#: recording.
+#: The files of a form get their row after the last has arrived, and a direct upload to the store
+#: when its owner confirms it. They may wait for it this many times as long as a single recording.
 FORM_AGES = 24
-#: More new orphans than both of these are not leftovers but a database that lacks rows.
+#: More new orphans than both of these are not leftovers but the sign of a database that lacks rows.
 MOST_SHARE, MOST_FILES = 0.1, 20
 DAY_S = 86_400.0
-#: How many marked blobs are removed between two looks at the claim.
+#: Marked blobs removed between two checks of the claim.
 PAGE_KEYS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where to look, and what is known there."""
+    """A prefix of the blob store, and the function that finds its known keys."""
 
     prefix: str
     known: Known
-    #: How many times `orphan_s` a blob has to be old.
+    #: The least age of an orphan, as a multiple of `orphan_s`.
     ages: int = 1
-    #: Whether its orphans count against `MOST_SHARE`: not where they are usual, such as uploads
-    #: that nobody claims.
+    #: Whether its orphans count against `MOST_SHARE`. Not where they are normal, such as abandoned
+    #: uploads.
     counts: bool = True
 
 
 def remove(turn: Turn, *, force: bool) -> dict[str, int]:
-    """Mark the old blobs that no row names, and remove those that were marked long ago.
+    """Mark the old blobs that no row names, and remove those whose mark is old.
 
     Raises
     ------
@@ -100,9 +99,9 @@ def remove(turn: Turn, *, force: bool) -> dict[str, int]:
 
 
 def unknown(runtime: Runtime, place: Place, page: Iterable[str]) -> list[str]:
-    """Return those of some keys below a place that no row names.
+    """Return the keys below a place that no row names.
 
-    A key without an id was not made by Clamor, which is no reason to remove it.
+    A key without an ID was not created by Clamor and is left alone.
     """
     folders: defaultdict[uuid.UUID, list[str]] = defaultdict(list)
     for key in page:
@@ -114,12 +113,12 @@ def unknown(runtime: Runtime, place: Place, page: Iterable[str]) -> list[str]:
 
 
 def old_keys(runtime: Runtime, place: Place) -> Iterator[list[str]]:
-    """Yield the keys below a place that are so old that a row must name them, page by page."""
+    """Yield the keys below a place that are old enough to need a row, page by page."""
     return runtime.blobs.keys_older_than(runtime.settings.orphan_s * place.ages, place.prefix)
 
 
 def _remove_marked(turn: Turn, began_at: datetime) -> int:
-    """Remove what was marked long ago, and what this run found without a row; how many."""
+    """Remove blobs whose mark is old and that this run found without a row; return their number."""
     runtime, removed = turn.runtime, 0
     kept_s = runtime.settings.keep_orphans_days * DAY_S
     while True:
@@ -130,7 +129,7 @@ def _remove_marked(turn: Turn, began_at: datetime) -> int:
             )
         if not page:
             return removed
-        # Once more: it took a while to look at the whole store.
+        # Checked again, since the scan of the whole store took a while.
         still = [
             key
             for place in PLACES
@@ -149,24 +148,24 @@ def _in_folders_of(
     *,
     where: ColumnElement[bool] | None = None,
 ) -> set[str]:
-    """All that lies in a folder whose id the column has, in the rows that are asked about."""
+    """Return all keys in folders whose ID is in the column, in the rows selected by ``where``."""
     known = session_queries.known_ids(db, column, folders, where=where)
     return {key for each in known for key in folders[each]}
 
 
 def _kept_clips(db: Session, folders: Folders) -> set[str]:
-    """The clips that are kept."""
+    """Return the kept clips."""
     return retention_queries.kept_keys(db, (key for keys in folders.values() for key in keys))
 
 
 def _report_pages(db: Session, folders: Folders) -> set[str]:
-    """The page of each report; those of before are of no use."""
+    """Return the current page of each report. Earlier ones are not needed."""
     return report_queries.known_pages(db, list(folders))
 
 
 PLACES = (
     Place(prefix=SESSIONS, known=partial(_in_folders_of, AudioSession.id)),
-    # The session of an upload has its id, and needs it until it has been copied.
+    # The session of an upload has the same ID, and needs the upload until it is copied.
     Place(
         prefix=UPLOADS,
         known=partial(

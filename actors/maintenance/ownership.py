@@ -1,8 +1,8 @@
-"""Whose blob store it is: a database may remove only what is in its own.
+"""The owner of the blob store: a database may remove blobs only from its own store.
 
-A blob names the installation, and the one database of it that uses the store. A fresh database has
-another installation id; a dump that was restored elsewhere has the same id and is another database.
-Neither knows of every recording in the store.
+A blob names the owner: the installation, and the one database of it that uses the store. A fresh
+database has another installation ID; a dump restored elsewhere has the same ID but is another
+database. Neither has a row for every recording in the store.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ class NotOurs(Permanent):
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """The content of the blob."""
+    """The content of the owner blob."""
 
     installation_id: uuid.UUID
     database: str
 
 
-#: A blob that cannot be read names some owner, who is not this one.
+#: Stands for an owner blob that cannot be read: some other owner.
 UNREADABLE = Owner(uuid.UUID(int=0), "")
 
 
 def settle(runtime: Runtime, *, force: bool = False) -> bool:
-    """Make sure that the blob store is this database's; False while that cannot be decided yet.
+    """Ensure that the blob store belongs to this database; False while that is undecided.
 
-    A store without an owner becomes this database's if the files in it are. With ``force`` it
-    does in any case, and marks that another database has made are forgotten.
+    A store without an owner becomes this database's if its files do. With ``force`` it always
+    does, and marks made by another database are dropped.
 
     Raises
     ------
     NotOurs
-        If the store belongs to another database, or has files that this one does not know.
+        If the store belongs to another database, or has files without a row in this one.
     """
     ours, found = _ours(runtime), _found(runtime)
     if found == ours:
@@ -100,8 +100,10 @@ def _found(runtime: Runtime) -> Owner | None:
 
 
 def _knows_its_files(runtime: Runtime) -> bool:
-    """Whether rows name nearly all of the files that a look at the store finds; False while the
-    others are so young that their rows may still come.
+    """Whether rows name nearly all files of a sample of the store.
+
+    False while the others are so young that their rows may still follow; raise
+    :class:`NotOurs` if some are old.
     """
     n_files = n_unknown = 0
     any_old = False

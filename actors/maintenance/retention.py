@@ -1,9 +1,8 @@
-"""``cleanup_old_sessions`` and ``cleanup_failed_sessions``: what is past its time is removed.
+"""``cleanup_old_sessions`` and ``cleanup_failed_sessions``: remove sessions past their retention.
 
-A page of sessions at a time, so that no lock is held for long and whoever writes beside it does
-not wait. The rows go first, in one transaction a page; then the blobs. A worker that dies in
-between leaves blobs without rows, which ``clean_up`` removes. Sessions with a legal hold are never
-touched.
+Sessions are removed page by page, so that locks are short and concurrent writers do not wait. The
+rows of a page are removed first, in one transaction; then the blobs. A worker that dies in between
+leaves blobs without rows, which ``clean_up`` removes. Sessions with a legal hold are never touched.
 """
 
 from __future__ import annotations
@@ -32,27 +31,27 @@ from db.queries.retention_queries import Past
 
 log = structlog.get_logger(__name__)
 
-#: Sessions of one transaction. More are fewer commits; fewer hold their locks for a shorter time.
+#: Sessions per transaction. More means fewer commits; fewer means shorter locks.
 PAGE_SESSIONS = 100
-#: Their spans, of which each is a minute of audio and has 19 kB of scores. A hundred recordings of
-#: a day have 144,000: to remove them at once took 11 s with all in memory, and a statement may take
-#: 30 s.
+#: Spans per transaction, each a minute of audio with 19 kB of scores. A hundred recordings of a day
+#: have 144,000 spans: removing them at once took 11 s with everything in memory, and a statement
+#: may take 30 s.
 PAGE_SPANS = 2_000
 DAY_S = 86_400.0
-#: A session that failed or does not end is removed at this age, unless asked otherwise.
+#: The age at which failed and never-ending sessions are removed, unless the options differ.
 FAILED_HOURS = 24.0
 HOUR_S = 3_600.0
 
 
 class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What a run may be asked to do otherwise than the settings say."""
+    """The options of a run, which override the settings."""
 
-    #: Older than so many days; of failed sessions, hours.
+    #: The least age in days; for failed sessions, in hours.
     older_than_days: float | None = None
     older_than_hours: float | None = None
-    #: Of each user and noise type, the surest events whose sound is kept.
+    #: How many of the most confident detections per user and noise type keep their audio.
     keep_best: int | None = None
-    #: Count, and remove nothing.
+    #: Only count, remove nothing.
     dry_run: bool = False
 
     def __post_init__(self) -> None:
@@ -63,12 +62,12 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 def cleanup_old_sessions(runtime: Runtime, nudge: CleanUpOldSessions) -> None:
-    """Remove sessions that ended longer ago than they are kept."""
+    """Remove finished sessions past their retention."""
     job_runs.run(runtime, nudge, partial(_clean_up, failed=False))
 
 
 def cleanup_failed_sessions(runtime: Runtime, nudge: CleanUpFailedSessions) -> None:
-    """Remove sessions that failed, or that have not ended, a day after they were sent."""
+    """Remove sessions that failed, or have not ended, a day after their upload."""
     job_runs.run(runtime, nudge, partial(_clean_up, failed=True))
 
 
@@ -106,13 +105,13 @@ def _past(runtime: Runtime, options: Options, *, failed: bool) -> Past:
 
 
 def _remove_page(turn: Turn, past: Past, *, keep_best: int) -> tuple[int, int]:
-    """Remove a page of sessions: how many, and how many clips of them were kept."""
+    """Remove a page of sessions; return their number and that of the clips kept."""
     turn.lease.check()
     runtime = turn.runtime
     with runtime.store.transaction() as db:
         ids = retention_queries.page_past(db, past, limit=PAGE_SESSIONS, most_spans=PAGE_SPANS)
         events = _worth_keeping(db, ids, most=keep_best) if keep_best else []
-    # Outside any transaction: to decode recordings takes longer than a lock should be held.
+    # Outside any transaction, since decoding takes longer than a lock should be held.
     clip_rows = _cut(runtime, events)
     dropped: list[str] = []
     try:
@@ -125,21 +124,21 @@ def _remove_page(turn: Turn, past: Past, *, keep_best: int) -> tuple[int, int]:
             if keep_best:
                 dropped = retention_queries.drop_clips(db, most=keep_best)
     except Exception:
-        # If it was committed all the same, the clips are there; else ``clean_up`` removes them.
+        # If the commit succeeded anyway, the clips are needed; else ``clean_up`` removes them.
         log.warning("page_not_removed", sessions=len(ids), clips=len(clip_rows))
         raise
     for session_id in removed:
         runtime.blobs.delete(*runtime.blobs.keys(session_prefix(session_id)))
     for export_id in exports:
         runtime.blobs.delete(*runtime.blobs.keys(export_prefix(export_id)))
-    # Of a session that was held or locked meanwhile nothing is kept yet: it is there itself.
+    # A session that got a legal hold or was locked meanwhile still exists and needs no clips.
     unused = [each["blob_key"] for each in clip_rows if each["session_id"] not in removed]
     runtime.blobs.delete(*dropped, *unused)
     return len(removed), len(kept)
 
 
 def _worth_keeping(db: Session, ids: Sequence[uuid.UUID], *, most: int) -> list[Row[Any]]:
-    """The events of some sessions that are surer than the least sure clip that is kept."""
+    """Return the detections that are more confident than the least confident clip kept."""
     least = retention_queries.least_kept(db, most=most)
     return [
         event
@@ -149,7 +148,7 @@ def _worth_keeping(db: Session, ids: Sequence[uuid.UUID], *, most: int) -> list[
 
 
 def _cut(runtime: Runtime, events: Sequence[Row[Any]]) -> list[dict[str, Any]]:
-    """Keep the sound of some events; what is written down of each."""
+    """Store clips of some detections; return the values of their rows."""
     by_recording: defaultdict[str, list[Row[Any]]] = defaultdict(list)
     for event in events:
         by_recording[event.served_key].append(event)
@@ -160,7 +159,7 @@ def _cut(runtime: Runtime, events: Sequence[Row[Any]]) -> list[dict[str, Any]]:
                 found = clips.cut(decoder, [(event.start_s, event.end_s) for event in of_one])
                 rate_hz = decoder.format.rate_hz
         except (BlobMissing, RecordingError) as error:
-            # Its session is removed all the same.
+            # Its session is removed anyway.
             log.warning("clips_not_kept", error=type(error).__name__, events=len(of_one))
             continue
         for event, samples in zip(of_one, found, strict=True):

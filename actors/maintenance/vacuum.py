@@ -1,4 +1,4 @@
-"""``vacuum_database``: VACUUM ANALYZE, table by table, with what it brought."""
+"""``vacuum_database``: VACUUM ANALYZE, table by table, with its effect."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from db.store import make_engine
 
 log = structlog.get_logger(__name__)
 
-#: A large table takes its time; the run's deadline ends it otherwise.
+#: A large table takes long; apart from this, only the run's deadline ends it.
 STATEMENT_TIMEOUT_MS = 1_400_000
 
 
 def vacuum_database(runtime: Runtime, nudge: VacuumDatabase) -> None:
-    """Remove dead rows and renew the statistics of every table."""
+    """Remove dead rows and update the statistics of every table."""
     job_runs.run(runtime, nudge, _vacuum)
 
 
@@ -38,7 +38,7 @@ def _vacuum(turn: Turn) -> dict[str, Any]:
     try:
         connection: Any = engine.raw_connection()
         driver: psycopg.Connection[Any] = connection.dbapi_connection
-        # VACUUM runs in no transaction.
+        # VACUUM cannot run inside a transaction.
         driver.autocommit = True
         for index, name in enumerate(before):
             turn.bar.tell(index / len(before), f"vacuuming {name}")
@@ -68,7 +68,7 @@ def _vacuum_one(driver: psycopg.Connection[Any], name: str) -> None:
     driver.add_notice_handler(note)
     try:
         driver.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier("public", name)))
-        # The rows that it removed reach the statistics at the end of the transaction, or later.
+        # The removed rows reach the statistics at the end of the transaction, or later.
         driver.execute("SELECT pg_stat_force_next_flush()")
     finally:
         driver.remove_notice_handler(note)
@@ -77,9 +77,10 @@ def _vacuum_one(driver: psycopg.Connection[Any], name: str) -> None:
 def _refuse_skipped(skipped: list[str]) -> None:
     """Raise if tables were not vacuumed.
 
-    VACUUM succeeds with a warning where the role may not vacuum a table. The warning's words differ
-    between releases, and other warnings come with tables that were vacuumed, so the count that
-    Postgres keeps decides.
+    VACUUM succeeds with a warning if the role may not vacuum a table. The wording of the warning
+    differs between releases, and other warnings occur for vacuumed tables too, so the counts of
+    Postgres decide.
+
     """
     if skipped:
         raise Permanent(

@@ -1,6 +1,6 @@
 """The broker, its middleware in order, and the publisher.
 
-Importing this module connects to nothing. The HTTP process uses it too, so it stays light.
+Importing this module opens no connection. The HTTP process uses it too, so it stays light.
 """
 
 from __future__ import annotations
@@ -26,47 +26,47 @@ from db.settings import Settings, SettingsError
 log = structlog.get_logger(__name__)
 
 #: A worker whose native code holds the GIL sends no heartbeat for a while; RabbitMQ drops a
-#: connection after two that are missed. Shorter notices a dead peer sooner.
+#: connection after two missed ones. Shorter notices a dead peer sooner.
 HEARTBEAT_S = 60
-#: While RabbitMQ raises an alarm a confirmed publish hangs; after about this time it is given up,
-#: and recovery sends the message again. A process that stops waits for it.
+#: While RabbitMQ raises an alarm, a confirmed publish hangs. It is given up after about this time,
+#: and recovery sends the message again. A stopping process waits for it.
 BLOCKED_TIMEOUT_S = 10
 SOCKET_TIMEOUT_S = 5
-#: RabbitMQ gives a message that was delivered this often without an answer to the dead letters.
-#: The row it names is not lost: claims are counted in Postgres, and recovery nudges.
+#: RabbitMQ dead-letters a message that was delivered this often without an ack. The row that it
+#: names is not lost: claims are counted in Postgres, and recovery nudges.
 DELIVERY_LIMIT = 5
-#: A dead letter is kept for a week, so that somebody sees it after a holiday, and at most so many
-#: a queue, the oldest going first: a release that cannot read its messages makes one each time
-#: recovery nudges. No row is lost with it; what is lost is the chance to look at it.
+#: How long a dead letter is kept, and how many per queue; the oldest are dropped first. A week
+#: outlasts an operator's holiday. The number is bounded because a release that cannot read its
+#: messages makes one each time recovery nudges. Dropping one loses no row, only the evidence.
 DEAD_LETTER_TTL_MS = 7 * 24 * 3_600 * 1_000
 DEAD_LETTERS_KEPT = 10_000
-#: Threads that publish. Each keeps a connection of its own for good.
+#: Threads that publish. Each keeps its connection open permanently.
 PUBLISHER_THREADS = 2
 
 
 def middleware() -> list[Middleware]:
-    """What surrounds every message, in order.
+    """Return the middleware, in order.
 
     Dramatiq's own Retries, Pipelines, GroupCallbacks and AgeLimit are left out on purpose:
-    retries live in Postgres, and a publish that fails inside them is swallowed.
+    retries live in Postgres, and these would swallow a publish that fails.
     """
     return [
-        # Interrupts an actor that runs beyond its limit, as far as Python code can be.
+        # Interrupts an actor past its time limit, as far as Python code can be interrupted.
         TimeLimit(),
-        # Lets an actor know that the worker is being stopped.
+        # Raises in an actor when the worker shuts down.
         ShutdownNotifications(),
-        # Keeps a message that no release can read among the dead letters, to be looked at.
+        # Dead-letters unreadable messages, so that they can be inspected.
         RejectUnreadable(),
-        # Gives periodic actors their schedule; a tick later than this is dropped, and is made
-        # good by recovery or by the next one.
+        # Gives periodic actors their schedule. A tick later than this is dropped; recovery or
+        # the next tick makes up for it.
         PeriodiqMiddleware(skip_delay=30),
     ]
 
 
 class RejectUnreadable(Middleware):
-    """Rejects a message that is not of its actor's contract.
+    """Rejects a message that does not match its actor's schema.
 
-    Every other failure is acked: what was to be done stands in Postgres, and recovery nudges.
+    Every other failure is acked: the work item is in Postgres, and recovery nudges.
     """
 
     def after_process_message(
@@ -82,12 +82,12 @@ class RejectUnreadable(Middleware):
 
 
 class OwningConsumer(RabbitmqConsumer):
-    """A consumer that answers only for messages which it delivered itself.
+    """A consumer that acks only messages which it delivered itself.
 
     RabbitMQ counts delivery tags from 1 on every channel. After a reconnect dramatiq still holds
-    messages of the old channel, and their acks would hit whichever new messages bear the same
-    tags: those would be lost. A message of an older consumer is not acked at all; RabbitMQ
-    delivers it again, and the second handling finds the work claimed or done.
+    messages of the old channel, and their acks would hit new messages with the same tags, which
+    would be lost. A message of an older consumer is therefore never acked: RabbitMQ delivers it
+    again, and its second handling finds the work claimed or done.
     """
 
     def __next__(self) -> Any:
@@ -112,7 +112,7 @@ class OwningConsumer(RabbitmqConsumer):
 
 
 class QuorumBroker(RabbitmqBroker):
-    """RabbitMQ with quorum queues, confirms, and consumers that own their messages."""
+    """RabbitMQ with quorum queues, publisher confirms, and consumers that own their messages."""
 
     @property
     def consumer_class(self) -> type[OwningConsumer]:
@@ -123,10 +123,10 @@ class QuorumBroker(RabbitmqBroker):
         return dict(arguments) | {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
 
     def _declare_xq_queue(self, queue_name: str) -> Any:
-        """Declare the queue of dead letters.
+        """Declare the dead-letter queue.
 
-        A classic queue on purpose: a quorum queue counts every look at a message (get, and put
-        back) as a delivery, and at its limit drops the message for having been looked at.
+        A classic queue on purpose: a quorum queue counts every inspection of a message (get and
+        requeue) as a delivery, and drops the message at the delivery limit.
         """
         try:
             return self.channel.queue_declare(
@@ -138,15 +138,15 @@ class QuorumBroker(RabbitmqBroker):
                 },
             )
         except pika.exceptions.ChannelClosedByBroker as error:
-            # An earlier release declared it with other bounds, which cannot be changed, or the
-            # one node that has it is down. Work does not wait for a place to put dead letters.
+            # An earlier release declared it with other bounds, which cannot be changed, or its
+            # only node is down. Work does not wait for the dead-letter queue.
             log.warning("dead_letter_queue_not_declared", queue=queue_name, code=error.reply_code)
             del self.channel
             return None
 
 
 def setup(settings: Settings) -> dramatiq.Broker:
-    """The broker that the settings name, with every queue declared; connects to nothing yet."""
+    """Create the broker of the settings and declare every queue. Opens no connection yet."""
     broker: dramatiq.Broker
     if settings.in_memory_broker:
         broker = StubBroker(middleware=middleware(), fail_fast_default=False)
@@ -155,10 +155,10 @@ def setup(settings: Settings) -> dramatiq.Broker:
         try:
             parameters = pika.URLParameters(settings.amqp_url)
         except (ValueError, LookupError):
-            # The reason would repeat a part of the URL, and that may be of its password.
+            # The reason would repeat a part of the URL, possibly of its password.
             raise SettingsError("AMQP_URL cannot be read as a URL of RabbitMQ") from None
         parameters.heartbeat = HEARTBEAT_S
-        # Dramatiq tries a publish so often, each time over a new connection, which is blocked too.
+        # Dramatiq tries a publish this often, each time over a new connection that blocks too.
         parameters.blocked_connection_timeout = BLOCKED_TIMEOUT_S / MAX_ENQUEUE_ATTEMPTS
         parameters.socket_timeout = SOCKET_TIMEOUT_S
         parameters.stack_timeout = 2 * SOCKET_TIMEOUT_S
@@ -170,11 +170,11 @@ def setup(settings: Settings) -> dramatiq.Broker:
 
 
 class Publisher:
-    """Sends nudges from a fixed pool of threads; never makes its caller wait or fail.
+    """Sends nudges from a fixed pool of threads. Its caller neither waits nor fails.
 
-    Dramatiq keeps a connection for each thread that ever published and does not free it, so
-    threads that come and go must not publish themselves. A nudge that cannot be sent is logged
-    and forgotten: the row that it names is in Postgres, and recovery will find it quiet.
+    Dramatiq keeps a connection for each thread that ever published and never frees it, so
+    short-lived threads must not publish themselves. A nudge that cannot be sent is logged and
+    dropped: the row that it names is in Postgres, and recovery nudges it.
     """
 
     def __init__(self, broker: dramatiq.Broker, *, prefix: str) -> None:
@@ -183,11 +183,11 @@ class Publisher:
         self._pool = ThreadPoolExecutor(PUBLISHER_THREADS, thread_name_prefix="publish")
 
     def send(self, *nudges: messages.Nudge) -> Future[bool]:
-        """Send nudges in order; the future tells whether all were confirmed, or some given up."""
+        """Send nudges in order. The future holds whether all of them were confirmed."""
         return self._pool.submit(self._send_all, nudges)
 
     def close(self) -> None:
-        """Send what is still waiting, then stop."""
+        """Send pending nudges, then stop."""
         self._pool.shutdown(wait=True)
 
     def _send_all(self, nudges: tuple[messages.Nudge, ...]) -> bool:
@@ -195,7 +195,7 @@ class Publisher:
             try:
                 messages.send(nudge, broker=self.broker, prefix=self._prefix)
             except Exception as error:
-                # The broker is away: the rest would wait just as long for the same answer.
+                # The broker is unavailable: the rest would wait just as long and fail too.
                 log.warning(
                     "nudge_not_sent",
                     actor=nudge.actor,

@@ -1,8 +1,8 @@
-"""Dead letters: what they say, and how they come back.
+"""Inspect and replay dead letters.
 
-A message dies when no worker can read it, or when it was delivered too often without an answer.
-No work dies with it: its row is found quiet and nudged again. Bringing a message back is therefore
-as harmless as losing it, and so is doing either twice.
+A message is dead-lettered when no worker can read it, or when it was delivered too often without
+an ack. No work is lost with it: recovery nudges its row again. Replaying a message is therefore as
+harmless as losing it, and so is doing either twice.
 """
 
 from __future__ import annotations
@@ -25,26 +25,25 @@ from actors.messaging.messages import Nudge
 
 
 class Unreadable(Exception):
-    """A message is none of this release's contract; the text says why."""
+    """A message does not match the schema of this release. The text says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetter:
-    """What is known of one dead message."""
+    """One dead message."""
 
     #: None if this release cannot read it; ``problem`` says why.
     nudge: Nudge | None
     problem: str | None
-    #: When it was sent.
     sent_at: datetime | None
-    #: When it died, and of what: ``rejected`` (by a worker that cannot read it),
-    #: ``delivery_limit`` (workers died over it), ``maxlen`` or ``expired``.
+    #: When and why it was dead-lettered: ``rejected`` (by a worker that cannot read it),
+    #: ``delivery_limit`` (workers died while handling it), ``maxlen`` or ``expired``.
     died_at: datetime | None
     cause: str | None
 
 
 def read(nudge: type[Nudge], body: bytes) -> Nudge:
-    """What a message of a queue says; raises :class:`Unreadable`."""
+    """Decode a message of a queue; raise :class:`Unreadable` if that fails."""
     try:
         message = dramatiq.Message.decode(body)
     except DecodeError:
@@ -62,11 +61,10 @@ def read(nudge: type[Nudge], body: bytes) -> Nudge:
 def look(
     broker: dramatiq.Broker, nudge: type[Nudge], *, prefix: str, limit: int
 ) -> list[DeadLetter]:
-    """The oldest dead letters of a queue; they stay where they are, in their order.
+    """Return the oldest dead letters of a queue. They stay in the queue, in their order.
 
-    Each is taken and put back, which the queue of dead letters does not count
-    (see :class:`actors.messaging.broker.QuorumBroker`). For that moment nobody else finds them
-    there.
+    Each is fetched and requeued, which a dead-letter queue does not count as a delivery (see
+    :class:`actors.messaging.broker.QuorumBroker`). Other clients do not see them meanwhile.
 
     Raises
     ------
@@ -85,10 +83,10 @@ def look(
 
 
 class Fate(StrEnum):
-    """What became of a dead letter that was to be brought back."""
+    """The result of replaying a dead letter."""
 
     REPLAYED = "replayed"
-    #: No actor of this release can read it; it stays where it is.
+    #: No actor of this release can read it; it stays in the dead-letter queue.
     UNREADABLE = "unreadable"
     DROPPED = "dropped"
 
@@ -101,13 +99,13 @@ def replay(
     limit: int | None = None,
     drop_unreadable: bool = False,
 ) -> Generator[Fate, None, None]:
-    """Bring at most ``limit`` dead letters of a queue back, the oldest first; the fate of each.
+    """Replay at most ``limit`` dead letters of a queue, the oldest first; yield the fate of each.
 
-    A letter leaves the dead ones only once RabbitMQ has confirmed it in its queue: whoever stops
-    in between, this process or the broker, leaves it in both, and handling it twice changes
-    nothing. It goes out as it was first sent, without the marks of its death, so that deliveries
-    are counted anew. What dies meanwhile is left for another time: a letter that dies again at
-    once does not keep this going for ever.
+    A letter leaves the dead-letter queue only after RabbitMQ has confirmed it in its queue. If
+    this process or the broker stops in between, it is in both, and handling it twice changes
+    nothing. It is sent without its ``x-death`` headers, so that deliveries are counted from zero.
+    Messages dead-lettered meanwhile are not replayed: a letter that dies again at once does not
+    keep this running for ever.
 
     Raises
     ------
@@ -115,7 +113,7 @@ def replay(
     """
     queue = messages.queue_name(nudge, prefix=prefix)
     with queues.connected(broker) as connection:
-        # Somebody may have removed the queue; a letter must have a place to go to.
+        # The queue may have been removed; a letter needs a destination.
         broker.declare_queue(queue, ensure=True)  # type: ignore[call-arg]  # (RabbitmqBroker's)
         there, _ = queues.count(connection, xq_name(queue))
         channel = connection.channel()
@@ -136,7 +134,7 @@ def replay(
                     channel.basic_ack(tag)
                     yield Fate.DROPPED
                 else:
-                    # Held, so that the next one can be reached.
+                    # Not acked, so that the next one can be fetched.
                     held = tag
                     yield Fate.UNREADABLE
         finally:
@@ -147,7 +145,7 @@ def replay(
 def _taken(
     channel: BlockingChannel, queue: str, most: int
 ) -> Iterator[tuple[int, pika.BasicProperties, bytes]]:
-    """Take messages off a queue, the oldest first; each is held until it is acked or put back."""
+    """Fetch messages from a queue, the oldest first. Each is held until acked or requeued."""
     for _ in range(most):
         method, properties, body = channel.basic_get(queue)
         if method is None:
@@ -156,10 +154,10 @@ def _taken(
 
 
 def _put_back(channel: BlockingChannel, queue: str, last: int | None) -> None:
-    """Put what is held back in its place, up to the last that was taken."""
+    """Requeue the held messages, up to the last one fetched, in their places."""
     if last is not None:
         channel.basic_nack(last, multiple=True, requeue=True)
-        # The answer comes after that was done, so whoever counts next finds them there.
+        # The reply comes after the requeue, so the next count includes them.
         channel.queue_declare(queue, passive=True)
 
 
@@ -192,5 +190,5 @@ def _sent_at(body: bytes) -> datetime | None:
         timestamp_ms = dramatiq.Message.decode(body).message_timestamp
         return datetime.fromtimestamp(timestamp_ms / 1_000, UTC)
     except (DecodeError, TypeError, ValueError, OverflowError, OSError):
-        # Nothing that somebody put there by hand may stand in the way of a look.
+        # A message put there by hand must not make the inspection fail.
         return None

@@ -1,10 +1,9 @@
-"""The wire contract: what may be said between processes.
+"""The wire contract: the messages between processes.
 
-A message is a nudge: there is one more row to look at. It is small JSON of identifiers, it carries
-no state, and handling one twice changes nothing. A session or a span that it names is only whom it
-was sent for, and is told in the log: the worker takes the one that is next
-(``db/queue/fair_order.py``). Fields may be added with a default; none may be renamed or removed
-while a message that bears it can still lie in a queue.
+A message is a nudge: there is one more row to look at. It is small JSON of identifiers, carries no
+state, and handling it twice changes nothing. The session or span in it only says why it was sent,
+and is logged; the worker claims the one that is next (``db/queue/fair_order.py``). Fields may be
+added with a default. None may be renamed or removed while messages with it may still be queued.
 """
 
 from __future__ import annotations
@@ -17,26 +16,26 @@ import msgspec
 
 
 class Nudge(msgspec.Struct, frozen=True, kw_only=True):
-    """The root of all messages. A subclass states its actor; its fields are the payload."""
+    """Base class of all messages. A subclass names its actor; its fields are the payload."""
 
     #: The actor's name on the wire.
     actor: ClassVar[str]
-    #: The queue, without the installation's prefix. One an actor: classes of work that share a
+    #: The queue, without the installation's prefix. One per actor: kinds of work that share a
     #: queue would wait for one another.
     queue: ClassVar[str]
 
     def payload(self) -> dict[str, Any]:
-        """The fields, as JSON knows them."""
+        """Return the fields as JSON values."""
         return dict(msgspec.to_builtins(self))
 
     @classmethod
     def parse(cls, payload: dict[str, Any]) -> Self:
-        """The message that was sent; raises :class:`msgspec.ValidationError` if it is not one."""
+        """Decode a payload; raise :class:`msgspec.ValidationError` if it is invalid."""
         return msgspec.convert(payload, cls)
 
 
 class ProcessAudioFile(Nudge, frozen=True, kw_only=True):
-    """A recording has arrived: check it and start the pipeline."""
+    """Check a new recording and start the pipeline."""
 
     actor: ClassVar[str] = "process_audio_file"
     queue: ClassVar[str] = "audio.process"
@@ -45,7 +44,7 @@ class ProcessAudioFile(Nudge, frozen=True, kw_only=True):
 
 
 class SplitRecording(Nudge, frozen=True, kw_only=True):
-    """A recording was checked: decode it, measure its levels and plan its spans."""
+    """Decode a checked recording, measure its levels and plan its spans."""
 
     actor: ClassVar[str] = "split_recording"
     queue: ClassVar[str] = "audio.split"
@@ -54,7 +53,7 @@ class SplitRecording(Nudge, frozen=True, kw_only=True):
 
 
 class DetectSpan(Nudge, frozen=True, kw_only=True):
-    """A span is waiting: classify its chunks."""
+    """Classify the chunks of a span."""
 
     actor: ClassVar[str] = "detect_span"
     queue: ClassVar[str] = "audio.detect"
@@ -64,7 +63,7 @@ class DetectSpan(Nudge, frozen=True, kw_only=True):
 
 
 class AggregateSession(Nudge, frozen=True, kw_only=True):
-    """All spans are finished: merge them into events."""
+    """Merge the finished spans of a session into detections."""
 
     actor: ClassVar[str] = "aggregate_session"
     queue: ClassVar[str] = "audio.aggregate"
@@ -73,7 +72,7 @@ class AggregateSession(Nudge, frozen=True, kw_only=True):
 
 
 class AnalyzeSession(Nudge, frozen=True, kw_only=True):
-    """A session has ended, or somebody asks: reckon what it comes to."""
+    """Compute the analysis of a finished session (at its end or on request)."""
 
     actor: ClassVar[str] = "analyze_session_data"
     queue: ClassVar[str] = "analytics.analyze"
@@ -82,7 +81,7 @@ class AnalyzeSession(Nudge, frozen=True, kw_only=True):
 
 
 class BatchProcessFiles(Nudge, frozen=True, kw_only=True):
-    """Recordings that lie in the blob store were named: make sessions of the next of them."""
+    """Create sessions for the next recordings of a batch in the blob store."""
 
     actor: ClassVar[str] = "batch_process_files"
     queue: ClassVar[str] = "audio.batch"
@@ -91,7 +90,7 @@ class BatchProcessFiles(Nudge, frozen=True, kw_only=True):
 
 
 class DeliverWebhook(Nudge, frozen=True, kw_only=True):
-    """A webhook has something to be told: deliver the next of it."""
+    """Send the next delivery of a webhook."""
 
     actor: ClassVar[str] = "deliver_webhook"
     queue: ClassVar[str] = "audio.notify"
@@ -100,7 +99,7 @@ class DeliverWebhook(Nudge, frozen=True, kw_only=True):
 
 
 class TrainNoiseClassifier(Nudge, frozen=True, kw_only=True):
-    """Labelled recordings have arrived: learn a model from them."""
+    """Train a model on labelled recordings."""
 
     actor: ClassVar[str] = "train_noise_classifier"
     queue: ClassVar[str] = "training.train"
@@ -109,7 +108,7 @@ class TrainNoiseClassifier(Nudge, frozen=True, kw_only=True):
 
 
 class ValidateModel(Nudge, frozen=True, kw_only=True):
-    """A model is to be looked at: is its file whole, and how good is it?"""
+    """Validate a model: the integrity of its file, and its accuracy."""
 
     actor: ClassVar[str] = "validate_model"
     queue: ClassVar[str] = "training.validate"
@@ -118,7 +117,7 @@ class ValidateModel(Nudge, frozen=True, kw_only=True):
 
 
 class ExportSessionData(Nudge, frozen=True, kw_only=True):
-    """Events are to be written to a file."""
+    """Write detections to a file."""
 
     actor: ClassVar[str] = "export_session_data"
     queue: ClassVar[str] = "analytics.export"
@@ -127,7 +126,7 @@ class ExportSessionData(Nudge, frozen=True, kw_only=True):
 
 
 class GenerateDailyReport(Nudge, frozen=True, kw_only=True):
-    """A report was asked for: make it."""
+    """Generate a requested report."""
 
     actor: ClassVar[str] = "generate_daily_report"
     queue: ClassVar[str] = "analytics.report"
@@ -136,42 +135,42 @@ class GenerateDailyReport(Nudge, frozen=True, kw_only=True):
 
 
 class StartDailyReports(Nudge, frozen=True, kw_only=True):
-    """The clock struck: have the reports of yesterday made."""
+    """Scheduled: request the reports of yesterday."""
 
     actor: ClassVar[str] = "start_daily_reports"
     queue: ClassVar[str] = "analytics.daily"
 
 
 class CheckHealth(Nudge, frozen=True, kw_only=True):
-    """The clock struck: see whether the system is well."""
+    """Scheduled: check the health of the system."""
 
     actor: ClassVar[str] = "health_check"
     queue: ClassVar[str] = "maintenance"
 
 
 class CleanUp(Nudge, frozen=True, kw_only=True):
-    """The clock struck: remove what nobody knows of."""
+    """Scheduled: remove blobs without a row, and old rows."""
 
     actor: ClassVar[str] = "clean_up"
     queue: ClassVar[str] = "maintenance.cleanup"
 
 
 class CleanUpOldSessions(Nudge, frozen=True, kw_only=True):
-    """The clock struck: remove sessions that are older than they are kept."""
+    """Scheduled: remove sessions past their retention."""
 
     actor: ClassVar[str] = "cleanup_old_sessions"
     queue: ClassVar[str] = "maintenance.old"
 
 
 class CleanUpFailedSessions(Nudge, frozen=True, kw_only=True):
-    """The clock struck: remove sessions that failed, or do not end."""
+    """Scheduled: remove sessions that failed or never end."""
 
     actor: ClassVar[str] = "cleanup_failed_sessions"
     queue: ClassVar[str] = "maintenance.failed"
 
 
 class VacuumDatabase(Nudge, frozen=True, kw_only=True):
-    """The clock struck: let Postgres tidy its tables."""
+    """Scheduled: vacuum the tables of Postgres."""
 
     actor: ClassVar[str] = "vacuum_database"
     queue: ClassVar[str] = "maintenance.vacuum"
@@ -199,12 +198,13 @@ ALL: tuple[type[Nudge], ...] = (
 
 
 def queue_name(nudge: type[Nudge], *, prefix: str) -> str:
-    """The queue's full name on the broker."""
+    """Return the queue's full name on the broker."""
     return f"{prefix}.{nudge.queue}"
 
 
 def send(nudge: Nudge, *, broker: dramatiq.Broker, prefix: str) -> None:
-    """Publish a message. Raises what the broker raises; see `actors.messaging.broker.Publisher`."""
+    """Publish a message. Errors of the broker propagate; see `actors.messaging.broker.Publisher`.
+    """
     broker.enqueue(
         dramatiq.Message(
             queue_name=queue_name(type(nudge), prefix=prefix),

@@ -1,7 +1,7 @@
-"""What lies in the queues: ready, in workers' hands, dead.
+"""Queue depths: ready, unacked and dead messages.
 
-Two witnesses are asked. The broker knows its messages; Postgres knows the rows that they name,
-which are the truth. Light: the HTTP process imports this.
+There are two sources. The broker counts messages; Postgres counts the rows that they name, which
+are authoritative. Light: the HTTP process imports this.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from actors.messaging.messages import Nudge
 
 log = structlog.get_logger(__name__)
 
-#: How long a broker may take to be connected to, and an answer of its management API to come.
+#: Timeout for a connection to the broker, and for a response of its management API.
 PATIENCE_S = 2
-#: A broker that falls silent in the middle of a look is given up after up to 16 s: pika looks
-#: every five seconds and this. Shorter gives up sooner; longer forgives a machine that stalls.
+#: A broker that stops responding during a query is given up after up to 16 s: pika checks every
+#: five seconds plus this. Shorter gives up sooner; longer tolerates a machine that stalls.
 LOOK_HEARTBEAT_S = 3
 
-#: The rows that the messages of a queue name, as `db.queries.queue_queries` calls their kind. A
-#: queue whose messages name no rows is not here.
+#: The kind of the rows that the messages of a queue name, as in `db.queries.queue_queries`. Queues
+#: whose messages name no rows are absent.
 ROWS: Mapping[type[Nudge], str] = {
     messages.ProcessAudioFile: "queued",
     messages.SplitRecording: "splitting",
@@ -53,35 +53,35 @@ ROWS: Mapping[type[Nudge], str] = {
 
 
 class BrokerUnavailable(Exception):
-    """The broker cannot be asked; the message says why, and holds no password."""
+    """The broker cannot be queried. The message says why, and contains no password."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Depth:
-    """One queue, as its broker sees it."""
+    """The depth of one queue, as its broker counts it."""
 
     nudge: type[Nudge]
     #: Messages that wait for a worker.
     ready: int
-    #: Messages that were given up, and are kept to be looked at.
+    #: Dead-lettered messages, kept for inspection.
     dead: int
     consumers: int
-    #: Messages that workers were given and have not answered; None where nobody can tell.
+    #: Messages delivered to workers and not acked yet; None if unknown.
     unacked: int | None
 
 
 def check(broker: dramatiq.Broker) -> None:
-    """Return if the broker answers; raises :class:`BrokerUnavailable`."""
+    """Raise :class:`BrokerUnavailable` unless the broker responds."""
     if not isinstance(broker, StubBroker):
         with connected(broker):
             pass
 
 
 def depths(broker: dramatiq.Broker, *, prefix: str, api_url: str = "") -> list[Depth]:
-    """Every queue of the wire contract, in its order.
+    """Return the depth of every queue of the wire contract, in its order.
 
-    AMQP does not tell what is unacked: RabbitMQ's management API does, where ``api_url`` names
-    one that answers. A queue that was never used is not on the broker yet, and counts as empty.
+    AMQP does not expose unacked messages; RabbitMQ's management API does, if ``api_url`` names one
+    that responds. A queue that was never used is not on the broker yet, and counts as empty.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def depths(broker: dramatiq.Broker, *, prefix: str, api_url: str = "") -> list[D
 
 
 def _in_memory(broker: StubBroker, nudge: type[Nudge], prefix: str) -> Depth:
-    """The broker of the standalone service: its queues are this process's, and known exactly."""
+    """Return the depth of a queue of the standalone service, whose queues are in this process."""
     name = messages.queue_name(nudge, prefix=prefix)
     queue = broker.queues[name]
     ready = queue.qsize()
@@ -118,15 +118,15 @@ def _in_memory(broker: StubBroker, nudge: type[Nudge], prefix: str) -> Depth:
         nudge=nudge,
         ready=ready,
         dead=len(broker.dead_letters_by_queue[name]),
-        # Its workers are threads that belong to no queue.
+        # Its workers are threads that are not tied to a queue.
         consumers=0,
         unacked=max(queue.unfinished_tasks - ready, 0),
     )
 
 
 def count(connection: pika.BlockingConnection, queue: str) -> tuple[int, int]:
-    """Messages that are ready, and consumers; declares nothing."""
-    # A queue that is not there costs the channel.
+    """Return the numbers of ready messages and of consumers, without declaring the queue."""
+    # RabbitMQ closes the channel if the queue does not exist.
     channel = connection.channel()
     try:
         declared = channel.queue_declare(queue, passive=True).method
@@ -142,11 +142,11 @@ NOT_FOUND = 404
 
 
 def _unacked(api_url: str, virtual_host: str) -> dict[str, int]:
-    """Unacked messages by queue, as the management API tells; nothing if it does not answer."""
+    """Return unacked messages by queue from the management API; nothing if it does not respond."""
     try:
         given = httpx.URL(api_url)
         answer = httpx.get(
-            # Without the password, so that no log and no error can repeat it.
+            # Without the password, so that it appears in no log or error.
             given.copy_with(
                 userinfo=b"",
                 raw_path=f"{given.path.rstrip('/')}/api/queues/{quote(virtual_host, safe='')}"
@@ -156,7 +156,7 @@ def _unacked(api_url: str, virtual_host: str) -> dict[str, int]:
             timeout=PATIENCE_S,
         )
         answer.raise_for_status()
-        # A queue that was made this moment has no statistics yet.
+        # A queue that was just created has no statistics yet.
         return {
             queue["name"]: queue["messages_unacknowledged"]
             for queue in answer.json()
@@ -171,7 +171,7 @@ def _unacked(api_url: str, virtual_host: str) -> dict[str, int]:
 
 
 def connection_parameters(broker: dramatiq.Broker) -> pika.ConnectionParameters:
-    """How to reach the broker for a look: like the workers, but with little patience."""
+    """Return the connection parameters of the workers, with shorter timeouts."""
     assert isinstance(broker, QuorumBroker)
     parameters: Any = copy.copy(broker.parameters)
     parameters.socket_timeout = parameters.stack_timeout = PATIENCE_S
@@ -181,7 +181,7 @@ def connection_parameters(broker: dramatiq.Broker) -> pika.ConnectionParameters:
 
 @contextmanager
 def connected(broker: dramatiq.Broker) -> Iterator[pika.BlockingConnection]:
-    """A connection for the block; whatever the broker does in it becomes one clear error.
+    """Open a connection for the block, and turn every error of the broker in it into one.
 
     Raises
     ------
@@ -198,7 +198,7 @@ def connected(broker: dramatiq.Broker) -> Iterator[pika.BlockingConnection]:
     except (pika.exceptions.AMQPError, BrokerConnectionError) as error:
         raise BrokerUnavailable(f"{where} {_reason(error)}") from error
     finally:
-        # What is not acked goes back to its queue.
+        # Unacked messages return to their queue.
         with suppress(pika.exceptions.AMQPError):
             connection.close()
 
@@ -210,7 +210,7 @@ def _reason(error: Exception) -> str:
     return next(fitting, "does not answer")
 
 
-#: What went wrong, if it is not that nobody answered.
+#: The reasons of errors other than a missing response.
 REASONS: Mapping[type[Exception], str] = {
     pika.exceptions.ProbableAuthenticationError: "refuses the user or the password of AMQP_URL",
     pika.exceptions.ProbableAccessDeniedError: "refuses the virtual host of AMQP_URL",

@@ -1,4 +1,4 @@
-"""One line of JSON an event, on standard error: a static name, and fields."""
+"""Logging to standard error: one line of JSON per event, with a static name and fields."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import structlog
 
 
 def configure(level: str) -> None:
-    """Send structlog and every library's own log the same way. Called once a process.
+    """Configure structlog and the logs of libraries alike. Called once per process.
 
     Raises
     ------
@@ -43,8 +43,8 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # Alembic tells at every look at the revision which database it is.
+    # Alembic logs the kind of database each time the revision is read.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # These tell of every request, and of addresses in which there may be a secret.
+    # These log every request, with URLs that may contain secrets.
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)

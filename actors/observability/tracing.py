@@ -1,10 +1,10 @@
-"""Traces by OpenTelemetry: from the request that brought work here to the runs of its actors.
+"""OpenTelemetry traces, from the request that created work to the runs of its actors.
 
-The context of the request is kept in the row that it made (``traceparent``, as W3C Trace Context
-has it), and not in a message: a message does not say which row is worked on, and it may be lost.
-Whoever claims the row goes on with its trace, be it after a minute or after a retry.
+The context of the request is stored in the row that it created (``traceparent`` of W3C Trace
+Context), not in a message: a message does not determine the row, and it may be lost. A worker that
+claims the row continues its trace, even after a retry.
 
-Without an endpoint nothing is traced, and nothing of this costs anything.
+Without an endpoint nothing is traced, at no cost.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
     from db.settings import Settings
 
-#: How long an export may take before its spans are dropped; a process that stops waits for it.
+#: How long an export may take before its spans are dropped. A stopping process waits for it.
 EXPORT_TIMEOUT_S = 5.0
 
 _propagator = TraceContextTextMapPropagator()
 
 
 def setup(settings: Settings, *, service: str) -> TracerProvider | None:
-    """Send this process's traces to the endpoint of the settings; once a process, after any fork.
+    """Send this process's traces to the endpoint of the settings. Called once, after any fork.
 
-    Whoever calls it shuts the provider down at the end, which sends what waits. None without an
-    endpoint.
+    The caller shuts the provider down at the end, which sends pending spans. Return None without
+    an endpoint.
     """
     if not settings.otlp_endpoint:
         return None
-    # Imported here: who traces nothing need not load them.
+    # Imported here, so that a process without tracing does not load them.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -56,7 +56,7 @@ def is_on() -> bool:
 
 
 def current() -> str | None:
-    """The ``traceparent`` of what goes on now, to be kept in a row; None if nothing is traced."""
+    """Return the ``traceparent`` of the current span, to store in a row; None if there is none."""
     carrier: dict[str, str] = {}
     _propagator.inject(carrier)
     return carrier.get("traceparent")
@@ -65,7 +65,7 @@ def current() -> str | None:
 def started(
     name: str, *, parent: str | None, kind: SpanKind, attributes: Mapping[str, Any]
 ) -> Span:
-    """A span that has begun; its caller ends it."""
+    """Start a span. The caller ends it."""
     carrier = {} if parent is None else {"traceparent": parent}
     return trace.get_tracer("clamor").start_span(
         name,
@@ -76,7 +76,7 @@ def started(
 
 
 def end(span: Span, *, failed: str | None = None, **attributes: Any) -> None:
-    """End a span, with what is known of it by now."""
+    """End a span, with more attributes and its status."""
     for key, value in attributes.items():
         if value is not None:
             span.set_attribute(key, _told(value))

@@ -1,1 +1,1 @@
-"""Requests to addresses that a caller gave: guarded, pinned, and with an end."""
+"""Requests to URLs from callers: checked, pinned to their addresses, and bounded in time."""

@@ -1,14 +1,13 @@
-"""Requests to addresses that a caller gave: the one way to make them.
+"""The client for all requests to URLs from callers.
 
-A URL of somebody else's may point at what only this machine can reach: a database, a neighbour's
-port, the metadata of a cloud. So a name is resolved once for each connection, every address that
-it has must be public, and the connection is made to that very address, while the server is held
-to its name by its certificate. A name that has another address a moment later, or a redirect to
-one, gains nothing. Proxies of the environment are not asked.
+A caller's URL may point at something only this machine can reach: a database, a port in the local
+network, a cloud metadata service. So a name is resolved once per connection, all of its addresses
+must be public, and the connection is made to exactly that address; the certificate is still
+checked against the name. DNS rebinding and redirects to private addresses have no effect. Proxies
+of the environment are not used.
 
-Everything has an end: a silence, the whole exchange (a server that drips is cut off, whether it
-is in the middle of its head, its body or its handshake), the number of redirects, and the bytes
-of an answer.
+Everything is bounded: a silence, the whole exchange (a server that trickles is cut off during its
+head, its body or its handshake), the number of redirects, and the bytes of a response.
 
 Light: the HTTP process imports this.
 """
@@ -30,18 +29,18 @@ from actors.outbound.addresses import Address, BadUrl, Network
 from actors.outbound.errors import Missing, Refused, Rejected, TooLarge, Unreachable, Unwell
 from actors.outbound.pinning import Clock, Limits, Pinned, told
 
-#: The addresses of a name, as text.
+#: Returns the addresses of a name, as text.
 Resolve = Callable[[str, int], Sequence[str]]
 
-#: Redirects that are followed. More than this is a circle, or somebody who plays.
+#: Redirects to follow. More than this is a loop, or abuse.
 MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
-#: Answers beside 500 and above that may be others another time.
+#: Statuses below 500 after which a retry may succeed.
 _MAY_PASS = (408, 425, 429)
 
 
 class Answer:
-    """What a server answered: the head, and the body as it comes when it is iterated over."""
+    """A response: the head, and the body, which is streamed by iteration."""
 
     def __init__(self, response: httpcore.Response, clock: Clock) -> None:
         self.status: int = response.status
@@ -54,7 +53,7 @@ class Answer:
         self._clock = clock
 
     def require_success(self) -> None:
-        """Raise unless the status is 2xx: :class:`Final` or :class:`Passing`, as it says."""
+        """Raise :class:`Final` or :class:`Passing`, by the status, unless it is 2xx."""
         if 200 <= self.status < 300:
             return
         answered = f"the server answered {self.status}"
@@ -65,13 +64,13 @@ class Answer:
         raise Rejected(answered)
 
     def __iter__(self) -> Iterator[bytes]:
-        """The body, piece by piece; :class:`TooLarge` as soon as it is known to be."""
+        """Yield the body piece by piece; raise :class:`TooLarge` as early as possible."""
         if self.headers.get("content-encoding", "identity").strip().lower() != "identity":
-            # It was not asked for, and a few bytes of it may stand for any number.
+            # The request does not accept it, and a few bytes may expand to any number.
             raise Rejected("the server compresses its answer, which it was asked not to")
         most_bytes = self._clock.limits.most_bytes
         too_large = TooLarge(f"at most {most_bytes} bytes are taken")
-        # Longer numbers are refused by the library below.
+        # The library below rejects numbers that are too long to parse.
         if int(self.headers.get("content-length", "0")) > most_bytes:
             raise too_large
         n_bytes = 0
@@ -83,21 +82,20 @@ class Answer:
                 yield piece
 
     def read(self) -> bytes:
-        """The whole body; only where the limit is small."""
+        """Return the whole body. Only for small limits."""
         return b"".join(self)
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """All addresses of a name, by the system's resolver."""
+    """Return all addresses of a name from the system's resolver."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(entry[4][0]) for entry in found]
 
 
 class Outbound:
-    """Makes requests to addresses that a caller gave.
+    """Makes requests to URLs from callers. Thread-safe.
 
-    ``private_networks`` are those that may be asked although they are not public. Threads may
-    share one.
+    ``private_networks``: networks that are allowed although they are not public.
     """
 
     def __init__(
@@ -107,9 +105,9 @@ class Outbound:
         self._resolve = resolve
 
     def check(self, url: str) -> httpx.URL:
-        """Refuse a URL that can never be asked, by what it says: nothing is resolved.
+        """Reject a URL that can never be requested, without resolving its name.
 
-        A name that leads to an address which may not be asked is refused when it is.
+        A name that resolves to a forbidden address is rejected at the request.
 
         Raises
         ------
@@ -126,12 +124,12 @@ class Outbound:
 
     @contextmanager
     def get(self, url: str, *, limits: Limits) -> Iterator[Answer]:
-        """GET a URL, and whatever it redirects to; the answer has any status but a redirect's.
+        """GET a URL, following redirects. The response has any other status.
 
         Raises
         ------
         Final, Passing
-            Also while the answer is iterated over.
+            Also while the response is iterated over.
         """
         clock = Clock(limits)
         place = self.check(url)
@@ -147,12 +145,12 @@ class Outbound:
     def post(
         self, url: str, content: bytes, *, headers: Mapping[str, str], limits: Limits
     ) -> Iterator[Answer]:
-        """POST to a URL. A redirect is an answer as any other: it is not followed.
+        """POST to a URL. Redirects are not followed.
 
         Raises
         ------
         Final, Passing
-            Also while the answer is iterated over.
+            Also while the response is iterated over.
         """
         clock = Clock(limits)
         with self._exchange("POST", self.check(url), headers, content, clock) as answer:
@@ -160,7 +158,7 @@ class Outbound:
 
     def _redirected(self, place: httpx.URL, answer: Answer) -> httpx.URL:
         try:
-            # As it came, so that it is looked at before it is parsed.
+            # As text, so that `check` sees it before it is parsed.
             to = str(place.join(answer.headers.get("location", "")))
         except (httpx.InvalidURL, ValueError):
             raise Refused("the server redirected to what is no URL") from None
@@ -206,11 +204,11 @@ class Outbound:
 
     @cached_property
     def _tls(self) -> SSLContext:
-        """Certificates of SSL_CERT_FILE, if that is set, else those that every browser knows."""
+        """Trusted certificates: those of SSL_CERT_FILE if it is set, else the browsers' set."""
         return httpx.create_ssl_context()
 
     def _addresses_of(self, host: str, port: int) -> list[Address]:
-        """The addresses of a host, of which all may be asked.
+        """Return the addresses of a host, if all of them are allowed.
 
         Raises
         ------

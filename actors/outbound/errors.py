@@ -1,58 +1,58 @@
-"""How a request to an address that a caller gave can come to nothing."""
+"""Errors of requests to URLs from callers."""
 
 from __future__ import annotations
 
 
 class OutboundError(Exception):
-    """A request that came to nothing. Messages name no host and no address.
+    """A failed request. Messages name no host and no address.
 
     ::
 
         OutboundError
-        |-- Final                 another try comes to the same
-        |   |-- Refused           the URL, or what is behind it, may not be asked
-        |   |-- Missing           the server has nothing there (404, 410)
-        |   |-- Rejected          the server does not want this request (other 4xx), or answers
-        |   |                     with what cannot be used
-        |   `-- TooLarge          the answer has more bytes than are taken
-        `-- Passing               another try may help
-            |-- Unreachable       no such name just now, no connection, no valid certificate
-            |-- BrokenOff         the connection ended in the middle, or what came is no HTTP
-            |-- TookTooLong       a silence, or the whole, was too long
-            `-- Unwell            the server says that it cannot now (5xx, 408, 425, 429)
+        |-- Final                 a retry would fail too
+        |   |-- Refused           the URL, or an address behind it, is not allowed
+        |   |-- Missing           nothing is there (404, 410)
+        |   |-- Rejected          the server rejects this request (other 4xx), or its response
+        |   |                     is unusable
+        |   `-- TooLarge          the response exceeds the size limit
+        `-- Passing               a retry may succeed
+            |-- Unreachable       the name does not resolve, no connection, no valid certificate
+            |-- BrokenOff         the connection broke off, or the response is not valid HTTP
+            |-- TookTooLong       a silence, or the whole exchange, was too long
+            `-- Unwell            the server is temporarily unable (5xx, 408, 425, 429)
     """
 
 
 class Final(OutboundError):
-    """Another try comes to the same."""
+    """A retry would fail too."""
 
 
 class Refused(Final):
-    """The URL, or what is behind it, may not be asked."""
+    """The URL, or an address behind it, is not allowed."""
 
 
 class Missing(Final):
-    """The server has nothing there."""
+    """Nothing is at the URL."""
 
 
 class Rejected(Final):
-    """The server does not want this request, or answers with what cannot be used."""
+    """The server rejects this request, or its response is unusable."""
 
 
 class TooLarge(Final):
-    """The answer has more bytes than are taken."""
+    """The response exceeds the size limit."""
 
 
 class Passing(OutboundError):
-    """Another try may help."""
+    """A retry may succeed."""
 
 
 class Unreachable(Passing):
-    """There is no way to the server just now."""
+    """The server cannot be reached at the moment."""
 
 
 class BrokenOff(Passing):
-    """The connection ended in the middle, or what came is no HTTP."""
+    """The connection broke off, or the response is not valid HTTP."""
 
 
 class TookTooLong(Passing):
@@ -60,9 +60,9 @@ class TookTooLong(Passing):
 
     def __init__(self, message: str, *, whole: bool) -> None:
         super().__init__(message)
-        #: Whether the time for the whole was over, and not only a silence too long.
+        #: Whether the time for the whole exchange ran out, rather than that for one silence.
         self.whole = whole
 
 
 class Unwell(Passing):
-    """The server says that it cannot answer now."""
+    """The server is temporarily unable to respond."""

@@ -1,4 +1,4 @@
-"""Connections to addresses that were looked at, each of whose operations has an end."""
+"""Connections to checked addresses, with a time limit on every operation."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from actors.outbound.errors import BrokenOff, TookTooLong, Unreachable
 
 T = TypeVar("T")
 
-#: Written at once: a server that reads slowly is noticed after each.
+#: Bytes per write. The time limit is checked after each, to notice a server that reads slowly.
 WRITE_BYTES = 16 * 1024
-#: How long a server may be as slow as it likes.
+#: How long a server may be slower than `Limits.least_bytes_s`.
 PATIENT_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one exchange may take, redirects included."""
+    """The limits of one exchange, redirects included."""
 
     total_s: float
     most_bytes: int
     #: The longest silence.
     silence_s: float = 10.0
-    #: A server that has been waited for as long as `PATIENT_S` must have sent as much on average.
+    #: The least average rate of a server, once it has been waited for longer than `PATIENT_S`.
     least_bytes_s: float = 0.0
 
 
 class Clock:
-    """What is left of the time for an exchange."""
+    """The remaining time of an exchange."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -47,9 +47,10 @@ class Clock:
         self._n_bytes = 0
 
     def read(self, stream: httpcore.NetworkStream, most_bytes: int) -> bytes:
-        """Read from a stream; raises :class:`TookTooLong` at the end, and if too little comes."""
+        """Read from a stream; raise :class:`TookTooLong` at a time limit or below the least rate.
+        """
         patience_s = self.patience_s()
-        # Waiting alone counts: a reader that is slow itself is not the server's fault.
+        # Only waiting counts: a slow reader is not the server's fault.
         began_at = time.monotonic()
         data = stream.read(most_bytes, patience_s)
         self._waited_s += time.monotonic() - began_at
@@ -60,7 +61,7 @@ class Clock:
         return data
 
     def patience_s(self) -> float:
-        """How long the next thing may take; raises :class:`TookTooLong` at the end."""
+        """Return how long the next operation may take; raise :class:`TookTooLong` at the end."""
         left_s = self._ends_at - time.monotonic()
         self._is_last_wait = left_s <= self.limits.silence_s
         if left_s <= 0:
@@ -68,14 +69,14 @@ class Clock:
         return min(left_s, self.limits.silence_s)
 
     def too_long(self) -> TookTooLong:
-        """Something lasted for as long as it was allowed to."""
+        """Return the error of an operation that used up its time."""
         if self._is_last_wait:
             return TookTooLong(f"it took longer than {self.limits.total_s:g} s", whole=True)
         return TookTooLong(f"the server was silent for {self.limits.silence_s:g} s", whole=False)
 
 
 class Pinned(httpcore.SyncBackend):
-    """Connects to addresses that were looked at, and to no name."""
+    """Connects only to addresses that have been checked, never by name."""
 
     def __init__(self, look_up: Callable[[str, int], Sequence[Address]], clock: Clock) -> None:
         self._look_up = look_up
@@ -101,7 +102,7 @@ class Pinned(httpcore.SyncBackend):
 
 
 class _Timed(httpcore.NetworkStream):
-    """A stream each of whose operations ends with the exchange's time at the latest."""
+    """A stream whose operations end with the time of the exchange at the latest."""
 
     def __init__(self, stream: httpcore.NetworkStream, clock: Clock) -> None:
         self._stream = stream
@@ -133,13 +134,13 @@ class _Timed(httpcore.NetworkStream):
 
 @contextmanager
 def told(clock: Clock) -> Iterator[None]:
-    """Tell what the library below raises in this module's own errors."""
+    """Translate exceptions of httpcore into those of this package."""
     try:
         yield
     except httpcore.TimeoutException:
         raise clock.too_long() from None
     except httpcore.ConnectError as error:
-        # The cause is the system's own word, or OpenSSL's; neither names the host.
+        # The cause is from the system or OpenSSL; neither names the host.
         what = "its certificate is not valid" if "CERTIFICATE_VERIFY" in str(error) else (
             "it cannot be connected to")  # fmt: skip
         raise Unreachable(what) from None
@@ -150,7 +151,8 @@ def told(clock: Clock) -> Iterator[None]:
 
 
 def _within(clock: Clock, ask: Callable[[], T]) -> T:
-    """Ask what cannot be told to hurry, such as the system's resolver, in a thread of its own."""
+    """Call something without a timeout, such as the system's resolver, in a separate thread."""
+
     answers: queue.SimpleQueue[T | BaseException] = queue.SimpleQueue()
 
     def run() -> None:

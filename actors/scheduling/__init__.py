@@ -1,1 +1,1 @@
-"""What runs at which time of day, and who sees to it."""
+"""The schedule of periodic jobs, and how they are run."""

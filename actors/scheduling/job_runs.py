@@ -1,7 +1,7 @@
-"""How a periodic job is run: its slot is written down once, and one run goes on at a time.
+"""Run periodic jobs: each slot is recorded once, and one run of a job is active at a time.
 
-A run is a row like any other work: claimed with a lease and a fence, tried again by its own clock
-when it fails, given up after the last attempt, and nudged by recovery when it is forgotten.
+A run is a work item like any other: claimed with a lease and a fence, retried when it fails, given
+up after the last attempt, and nudged by recovery when it stalls.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from db.queries import job_run_queries, session_queries
 from db.queries.job_run_queries import RunWork
 from db.queue.claims import Claim
 
-#: Does a job, as the run's options ask; what it returns is the run's result.
+#: Performs a run of a job according to its options, and returns its result.
 Perform = Callable[["Turn"], dict[str, Any]]
 
-#: What a run of a job may be asked to do otherwise than usual.
+#: The options of a job, which override its defaults for one run.
 Options = TypeVar("Options", bound=msgspec.Struct)
 
 #: The message of each job.
@@ -40,18 +40,18 @@ NUDGES: dict[str, type[Nudge]] = {nudge.actor: nudge for nudge in messages.ALL}
 
 @dataclass(frozen=True)
 class Turn:
-    """One run, for the job that performs it."""
+    """One run of a job."""
 
     runtime: Runtime
     lease: Lease
-    #: Tells how far the run is.
+    #: Writes the progress of the run.
     bar: Bar
-    #: When the run was due, and what it was asked to do otherwise than usual.
+    #: When the run was due, and the options that override the defaults.
     slot: datetime
     options: dict[str, Any]
 
     def asked(self, kind: type[Options]) -> Options:
-        """Return the options; raises :class:`Permanent` if the job has no such options."""
+        """Return the options; raise :class:`Permanent` if the job has no such options."""
         try:
             return msgspec.convert(self.options, kind)
         except msgspec.ValidationError:
@@ -60,14 +60,14 @@ class Turn:
 
 
 def run(runtime: Runtime, nudge: Nudge, perform: Perform) -> None:
-    """Do the next run of a job, if there is one and none is under way."""
+    """Perform the next run of a job, if there is one and none is active."""
     job = jobs.job_named(nudge.actor)
     assert job is not None, f"{nudge.actor} has no schedule"
     runner.run(runtime, nudge, partial(_take, job), partial(_step, runtime, perform))
 
 
 def _take(job: Job, db: Session, *, lease_s: float) -> Claim[RunWork] | None:
-    """The tick's slot is written down by whoever comes first; then the oldest run is taken."""
+    """Record the latest slot, unless another worker has, and claim the oldest run."""
     slot = job.latest_slot(session_queries.clock(db))
     job_run_queries.add_run(db, job.name, slot, source="clock")
     return job_run_queries.take_run(job.name, db, lease_s=lease_s)
@@ -81,7 +81,7 @@ def _step(runtime: Runtime, perform: Perform, work: RunWork) -> runner.Step:
         bar = Bar(runtime, work, lease)
         result = perform(Turn(runtime, lease, bar, row.slot, row.options))
         values = {"percent": 100, "stage": "done", "result": result}
-        # Others of the job may have been waiting for this one to end.
+        # Other runs of the job may have been waiting for this one to end.
         then = [NUDGES[work.name]()]
         return runner.Outcome(runner.move_on(work, to="completed", values=values, then=then))
 
@@ -89,13 +89,13 @@ def _step(runtime: Runtime, perform: Perform, work: RunWork) -> runner.Step:
 
 
 def fill_missed(db: Session, *, late_s: float) -> list[str]:
-    """Write down the slots that no tick told of within ``late_s`` seconds; their jobs."""
+    """Record slots without a tick for ``late_s`` seconds; return the names of their jobs."""
     now = session_queries.clock(db) - timedelta(seconds=late_s)
     newest = job_run_queries.newest_slots(db)
     missed = [
         (job, slot) for job in jobs.JOBS for slot in job.missed(newest.get(job.name), now=now)
     ]
-    # Of a new installation nothing was missed: there was nothing to be done.
+    # A new installation has missed nothing: there was no work before it.
     before = [(job, slot) for job, slot in missed if job.name not in newest and not job.at_once]
     job_run_queries.skip(db, ((job.name, slot) for job, slot in before))
     return job_run_queries.fill(db, ((job.name, slot) for job, slot in missed))

@@ -1,12 +1,12 @@
-"""The clock: which job, when, and why.
+"""The schedule: which job runs, when, and why.
 
-Read by workers, which run the jobs, by recovery, which fills slots that were missed, by the
-API, which tells of them, and by the scheduler, which only sends the ticks and loads none of the
-code that does the work. All times are UTC.
+Used by workers, which run the jobs; by recovery, which fills missed slots; by the API, which lists
+them; and by the scheduler, which only sends the ticks and loads none of the code that does the
+work. All times are UTC.
 
-A tick is a nudge like any other: whoever handles it writes the job's slot down, once, and takes
-the run that is next (``actors/scheduling/job_runs.py``). So two schedulers do no harm, and none is
-needed for a slot to be filled; the scheduler makes it punctual.
+A tick is a nudge like any other: its handler records the job's slot once and claims the run that
+is next (``actors/scheduling/job_runs.py``). So two schedulers do no harm, and slots are filled even
+without one; the scheduler only makes the jobs punctual.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from actors.messaging.messages import Nudge
 from actors.observability.logs import configure
 from db.settings import from_environment
 
-#: How many days of the week there are; 7 is Sunday, as ISO has it.
+#: Days of the week as in ISO 8601: 7 is Sunday.
 SUNDAY, SATURDAY = 7, 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A nudge that the clock sends, every hour, day or week."""
+    """A job that runs every hour, day or week."""
 
     nudge: type[Nudge]
     minute: int = 0
@@ -38,32 +38,32 @@ class Job:
     #: 1 for Monday to 7 for Sunday; None for every day. (periodiq never fires on 0, ``sun`` and
     #: ``@weekly``.)
     weekday: int | None = None
-    #: How many slots are made good at most, if they were missed: one where only the latest matters.
+    #: How many missed slots are filled at most: one if only the latest matters.
     catch_up: int = 1
-    #: Whether a new installation does it at once; else it begins with its next slot.
+    #: Whether a new installation runs it at once; else it begins with its next slot.
     at_once: bool = False
     why: str
 
     @property
     def name(self) -> str:
-        """What the job is called: its actor."""
+        """The name of the job, which is that of its actor."""
         return self.nudge.actor
 
     @property
     def cron(self) -> str:
-        """The schedule, as periodiq reads it."""
+        """The schedule in the syntax of periodiq."""
         hour, weekday = ("*" if each is None else each for each in (self.hour, self.weekday))
         return f"{self.minute} {hour} * * {weekday}"
 
     @property
     def period(self) -> timedelta:
-        """From one slot to the next; in UTC no hour is missing, and none comes twice."""
+        """The time between slots. It is constant: UTC has no missing or repeated hours."""
         if self.hour is None:
             return timedelta(hours=1)
         return timedelta(days=1 if self.weekday is None else 7)
 
     def latest_slot(self, now: datetime) -> datetime:
-        """The latest slot that is not in the future."""
+        """Return the latest slot that is not in the future."""
         now = now.astimezone(UTC)
         slot = now.replace(
             hour=now.hour if self.hour is None else self.hour,
@@ -74,13 +74,13 @@ class Job:
         return slot if slot <= now else slot - self.period
 
     def next_slot(self, now: datetime) -> datetime:
-        """The first slot that is in the future."""
+        """Return the first slot that is in the future."""
         return self.latest_slot(now) + self.period
 
     def missed(self, newest: datetime | None, *, now: datetime) -> list[datetime]:
-        """The slots behind the newest that is known of, oldest first, as far as they are made good.
+        """Return the slots after ``newest`` that are to be filled, oldest first.
 
-        Where none is known, the latest alone is.
+        Only the latest slot if ``newest`` is None.
         """
         slot = self.latest_slot(now)
         found: list[datetime] = []
@@ -124,18 +124,18 @@ _BY_NAME = {job.name: job for job in JOBS}
 
 
 def job_named(name: str) -> Job | None:
-    """The job of a name."""
+    """Return the job with a name, or None."""
     return _BY_NAME.get(name)
 
 
 def options_for(nudge: type[Nudge]) -> dict[str, Any]:
-    """What periodiq wants to find on the actor of a job."""
+    """Return the actor options that periodiq needs; none for an actor without a job."""
     job = job_named(nudge.actor)
     return {} if job is None else {"periodic": cron(job.cron)}
 
 
 def boot() -> None:
-    """Entry of the scheduler process: actors that can be sent and do nothing here."""
+    """Set up the scheduler process, with actors that can be sent but do nothing here."""
     settings = from_environment()
     configure(settings.log_level)
     ticking = broker.setup(settings)
@@ -150,4 +150,4 @@ def boot() -> None:
 
 
 def _elsewhere() -> None:
-    """Stands for the worker's own function, which the scheduler never calls."""
+    """Placeholder for the worker's function, which the scheduler never calls."""

@@ -1,4 +1,4 @@
-"""The scheduler's process: periodiq, which sends the ticks of ``actors/scheduling/jobs.py``.
+"""The scheduler process: periodiq, which sends the ticks of ``actors/scheduling/jobs.py``.
 
 TZ=UTC python -m actors.scheduling.scheduler actors.scheduling.jobs:boot
 """
@@ -15,7 +15,7 @@ STOP_SIGNALS = frozenset((signal.SIGTERM, signal.SIGINT))
 
 
 def main() -> None:
-    """Send ticks until a signal comes."""
+    """Send ticks until a signal arrives."""
     exit_at_signal()
     periodiq.entrypoint()
 
@@ -23,9 +23,9 @@ def main() -> None:
 def exit_at_signal() -> None:
     """Exit with code 0 at the first SIGTERM or SIGINT, whatever this process is doing.
 
-    periodiq handles neither, and as PID 1 a process receives no signal that it does not handle.
-    A thread waits for them, since a handler would run only after the call in which the main thread
-    is: a look-up of a name can take half a minute. A tick that is lost is filled in by recovery.
+    periodiq handles neither, and PID 1 receives no signal that it does not handle. A thread waits
+    for them, since a handler would run only after the current call of the main thread: a DNS
+    lookup can take half a minute. Recovery fills the slot of a lost tick.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 

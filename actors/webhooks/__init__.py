@@ -1,1 +1,1 @@
-"""Webhooks: signed deliveries to addresses that callers gave."""
+"""Webhooks: signed deliveries to URLs from callers."""

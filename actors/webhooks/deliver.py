@@ -1,11 +1,11 @@
-"""``deliver_webhook``: tells a webhook the next thing that it is to be told.
+"""``deliver_webhook``: send the next delivery of a webhook.
 
-The database writes down what is to be told (see ``db/tables/webhooks.py``); here it is posted, by
-the scheme of Standard Webhooks. A receiver that does not take it is no failure of this step: the
-delivery has a clock of its own, and is tried again by that.
+The database creates the deliveries (see ``db/tables/webhooks.py``); this module posts them
+according to Standard Webhooks. A rejection by the receiver is not a failure of this step: the
+delivery is retried on its own schedule.
 
-What a receiver answers decides three things: whether the delivery is over, how long the webhook
-rests before it is asked again, and whether it is asked at all.
+The response of the receiver decides three things: whether the delivery is finished, how long the
+webhook rests before the next request, and whether it is disabled.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from db.queries.webhook_queries import DeliveryWork
 from db.tables.sessions import AudioSession
 from db.tables.webhooks import PING, TRIES_KEPT, Webhook, WebhookDelivery
 
-#: What one request may take, from the name's resolution on. Longer forgives slow receivers; but a
-#: worker does nothing else meanwhile. Of what is answered only the status is looked at.
+#: The limits of one request, including DNS resolution. Longer tolerates slow receivers; but a
+#: worker does nothing else meanwhile. Only the status of the response is read.
 LIMITS = Limits(total_s=10.0, most_bytes=0)
-#: How long a delivery waits after each of its tries, as Standard Webhooks has it: after two days
-#: nobody waits for it any more.
+#: The delay after each try of a delivery, as in Standard Webhooks: about two days in total.
 PAUSES_S = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0)
-#: What failed together is not tried again together: each wait is longer by up to this share.
+#: Each delay is longer by up to this share, so that deliveries that failed together are not retried
+#: together.
 JITTER = 0.1
-#: A receiver that took longer than this is slow, and then rests for so many times as long as it
-#: took: all of its deliveries together take up a fifth of one worker at most.
+#: A receiver that took longer than this is slow. It then rests for `RESTS` times as long as it
+#: took, so that all of its deliveries together occupy at most a fifth of one worker.
 SLOW_S = 1.0
 RESTS = 4
-#: A webhook is disabled when so many tries in a row failed, over so long a time: those of one
-#: delivery from its first to its last, if there is no other.
+#: A webhook is disabled after this many consecutive failures over this long: those of a single
+#: delivery from its first try to its last suffice.
 MOST_FAILURES = len(PAUSES_S) + 1
 MOST_FAILING_S = 2 * 86_400.0
 GONE = 410
@@ -58,7 +58,7 @@ _random = random.SystemRandom()
 
 
 class EndedSession(msgspec.Struct, kw_only=True):
-    """What is told of a session that has ended: what it came to, and where the rest is."""
+    """The session in the payload of a delivery: its outcome, and its path for the rest."""
 
     id: uuid.UUID
     #: completed, partial, failed or cancelled.
@@ -68,7 +68,7 @@ class EndedSession(msgspec.Struct, kw_only=True):
     file_name: str
     duration_s: float | None
     finished_at: datetime | None
-    #: The sender's own.
+    #: The metadata that the session was posted with.
     metadata: dict[str, Any]
     #: As the API shows them.
     summary: dict[str, Any] | None
@@ -80,27 +80,26 @@ class Event(msgspec.Struct, kw_only=True):
 
     #: ``ping``, or ``session.`` and its state.
     type: str
-    #: When it happened. Every try has the same; the header has the time of the try.
+    #: When it happened: the same for every try. The header has the time of the try.
     timestamp: datetime
-    #: The session; nothing in a ping.
+    #: The session; empty in a ping.
     data: EndedSession | dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Try:
-    """What became of one try."""
+    """The outcome of one try."""
 
     at: datetime
-    #: What the receiver answered; None if it did not.
+    #: The status of the response; None without a response.
     status: int | None
     duration_s: float
-    #: Why it failed; None if it did not.
+    #: Why it failed; None if it succeeded.
     error: str | None
 
 
 def deliver_webhook(runtime: Runtime, nudge: DeliverWebhook) -> None:
-    """Deliver what a webhook is to be told next; a nudge for what comes then is sent with its
-    end."""
+    """Send the next delivery of a webhook; the commit nudges for the one after it."""
     take = partial(webhook_queries.take_delivery, nudge.webhook_id)
     runner.run(runtime, nudge, take, partial(_deliver, runtime))
 
@@ -135,7 +134,7 @@ def _delivery(db: Session, work: DeliveryWork) -> WebhookDelivery:
 
 
 def _event(db: Session, delivery: WebhookDelivery) -> Event:
-    """The same for every try: a session that has ended does not change any more."""
+    """Return the payload, which is the same for every try: an ended session does not change."""
     if delivery.session_id is None:
         return Event(type=PING, timestamp=delivery.created_at, data={})
     session = session_queries.get_session(db, delivery.session_id)
@@ -151,7 +150,7 @@ def _ended(session: AudioSession) -> EndedSession:
 
 
 def _secrets(webhook: Webhook, *, now: datetime) -> list[str]:
-    """The secrets that sign: after a rotation the one before, too."""
+    """Return the signing secrets: for a while after a rotation, also the previous one."""
     overlaps = webhook.old_secret_until is not None and now < webhook.old_secret_until
     return [webhook.secret, *([webhook.old_secret] if overlaps and webhook.old_secret else [])]
 
@@ -159,7 +158,7 @@ def _secrets(webhook: Webhook, *, now: datetime) -> list[str]:
 def post(
     outbound: Outbound, url: str, webhook_id: uuid.UUID, body: bytes, *, secrets: Sequence[str]
 ) -> Try:
-    """Post an event once; whatever the receiver does comes back as a :class:`Try`."""
+    """Post an event once. Return every outcome, even a failure, as a :class:`Try`."""
     at, began = datetime.now(UTC), time.monotonic()
     signatures = (Signer(secret).sign(str(webhook_id), at, body.decode()) for secret in secrets)
     headers = {
@@ -181,7 +180,7 @@ def post(
 
 def _write(work: DeliveryWork, tried: Try) -> runner.Write:
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
-        # Locked first, as whoever replays the delivery or removes the webhook does.
+        # Locked first, in the same order as a replay of the delivery or a removal of the webhook.
         webhook = webhook_queries.lock_webhook(db, work.webhook_id)
         if webhook is None:
             return None
@@ -203,7 +202,7 @@ def _write(work: DeliveryWork, tried: Try) -> runner.Write:
 
 
 def _of_webhook(webhook: Webhook, tried: Try, *, now: datetime) -> dict[str, Any]:
-    """What a try changes of its webhook."""
+    """Return the columns of the webhook that a try changes."""
     if tried.error is None:
         return {"failures": 0, "failing_since": None}
     n_failures = webhook.failures + 1
@@ -219,12 +218,12 @@ def _of_webhook(webhook: Webhook, tried: Try, *, now: datetime) -> dict[str, Any
 
 
 def _of_delivery(delivery: WebhookDelivery, tried: Try, *, now: datetime) -> dict[str, Any]:
-    """What a try changes of its delivery."""
+    """Return the columns of the delivery that a try changes."""
     values: dict[str, Any] = {"log": _log(delivery, tried)}
     if tried.error is None:
         return values | {"state": "delivered", "finished_at": now}
     n_tries = delivery.tries - delivery.round_start
-    # Whoever asks for a ping looks on, and asks again.
+    # A ping is not retried: its caller watches the result and can repeat it.
     if delivery.type == PING or tried.status == GONE or n_tries >= len(PAUSES_S):
         return values | {"state": "failed", "finished_at": now}
     pause_s = PAUSES_S[n_tries] * _random.uniform(1, 1 + JITTER)
@@ -236,8 +235,10 @@ def _log(delivery: WebhookDelivery, tried: Try) -> list[Any]:
 
 
 def _rest_s(webhook: Webhook, tried: Try) -> float:
-    """How long a webhook is left alone after a try: the longer, the more of them failed in a row,
-    and the slower it was."""
+    """Return how long a webhook rests after a try.
+
+    The rest grows with the number of consecutive failures and with the duration of the try.
+    """
     rest_s = RESTS * tried.duration_s if tried.duration_s > SLOW_S else 0.0
     if tried.error is None:
         return rest_s
@@ -245,8 +246,10 @@ def _rest_s(webhook: Webhook, tried: Try) -> float:
 
 
 def _give_up(work: DeliveryWork) -> runner.GiveUp:
-    """End a delivery that cannot be made, or that kills its workers. It is not the receiver's
-    fault."""
+    """Return a ``give_up`` for a delivery that cannot be sent, or that kills its workers.
+
+    It does not count as a failure of the receiver.
+    """
 
     def give_up(db: Session, attempt: int, problem: Problem) -> Sequence[Nudge] | None:
         if webhook_queries.lock_webhook(db, work.webhook_id) is None:

@@ -1,1 +1,1 @@
-"""The formats of exports: rows in, bytes out; one writer each. docs/exports.md tells of them."""
+"""The formats of exports, one writer each. docs/exports.md describes them."""

@@ -1,4 +1,4 @@
-"""A ZIP archive with a file for each recording, written from its begin to its end."""
+"""A ZIP archive with a file for each recording, written sequentially."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from uuid import UUID
 
 from actors.analytics.formats.rows import Event, Recording, Writer
 
-#: What may stand in the name of a file everywhere; everything else becomes an underscore.
+#: Characters that are not valid in file names everywhere. They become underscores.
 _NO_NAME = re.compile(r"[^\w.()\[\]+ -]")
 _MOST_CHARS = 80
-#: The least that the format knows: what is in an archive tells of its own times.
+#: The earliest time of the format, for all members: the content has its own times.
 _WHEN = (1980, 1, 1, 0, 0, 0)
 
 
 def member_name(text: str) -> str:
-    """A part of the name of a file in an archive: never a path, and hidden nowhere."""
+    """Return a text as part of a file name in an archive: never a path or a hidden file."""
     return _NO_NAME.sub("_", text)[:_MOST_CHARS].strip(" .") or "_"
 
 
 def file_stem(recording: Recording) -> str:
-    """What files of a recording are called: by its own name, and its session's, which is unique."""
+    """Return the stem for files of a recording: its name and its session's ID, so it is unique."""
     stem = recording.file_name.rpartition(".")[0] or recording.file_name
     return f"{member_name(stem)}-{recording.session_id}"
 
 
 def member(name: str, *, packed: bool = True) -> zipfile.ZipInfo:
-    """An entry of an archive."""
+    """Return the header of an archive member."""
     info = zipfile.ZipInfo(name, _WHEN)
     info.compress_type = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
     info.external_attr = 0o644 << 16
@@ -37,7 +37,7 @@ def member(name: str, *, packed: bool = True) -> zipfile.ZipInfo:
 
 
 class Archive:
-    """A file for each recording, which a writer of its own writes."""
+    """A file for each recording, each with its own writer."""
 
     def __init__(
         self, out: IO[bytes], make: Callable[[IO[bytes]], Writer], *, extension: str

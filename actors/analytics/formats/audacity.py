@@ -1,4 +1,4 @@
-"""Audacity's label track: begin, end and label, by tabs; of one recording."""
+"""Audacity's label track of one recording: start, end and label, separated by tabs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from actors.analytics.formats.rows import Event, Recording, cell
 
 
 class Audacity:
-    """A line an event, as Audacity exports labels in its standard format."""
+    """One line per detection, in the standard format of Audacity's label export."""
 
     def __init__(self, out: IO[bytes]) -> None:
         self._out = out
@@ -22,4 +22,4 @@ class Audacity:
         self._out.write("".join(lines).encode())
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Do nothing: all lines are written."""

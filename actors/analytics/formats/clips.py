@@ -1,4 +1,4 @@
-"""A ZIP archive with the sound of each event, its picture, and a table of all."""
+"""A ZIP archive with the audio and the picture of each detection, and a table of all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from actors.analytics.formats.rows import Event, Recording
 from actors.science.audio_io import clips
 from actors.science.plotting import plots
 
-#: The table of the archive, and its columns beside those of every table.
+#: The name of the table, and its columns after those of `CsvTable`.
 TABLE = "events.csv"
 MORE = ("clip", "picture")
 
@@ -23,7 +23,7 @@ MORE = ("clip", "picture")
 class Clips:
     """FLAC files in ``clips/``, pictures in ``pictures/``, and ``events.csv``.
 
-    The table is held in memory to the end: there are no more clips than the caller bounds.
+    The table is held in memory to the end; the caller bounds the number of clips.
     """
 
     def __init__(self, out: IO[bytes]) -> None:
@@ -33,19 +33,20 @@ class Clips:
     def add(
         self, recording: Recording, event: Event, samples: NDArray[np.float32] | None, rate_hz: int
     ) -> None:
-        """Write one event; without samples it has a row in the table and nothing else.
+        """Write one detection; without samples only its row in the table.
 
         Parameters
         ----------
         samples
-            [shape=(n, n_channels)], full scale = 1.0: the event with `clips.MARGIN_S` around it.
+            [shape=(n, n_channels)], full scale = 1.0: the detection with `clips.MARGIN_S` around
+            it.
         """
         if samples is None or not len(samples):
             self._rows.append((recording, event, "", ""))
             return
         name = f"{file_stem(recording)}-{event.event_index:05}-{member_name(event.noise_type)}"
         sound, picture = f"clips/{name}.flac", f"pictures/{name}.png"
-        # Both are packed already.
+        # Both are compressed already.
         self._zip.writestr(member(sound, packed=False), clips.to_flac(samples, rate_hz))
         starts_s = max(event.start_s - clips.MARGIN_S, 0.0)
         drawn = plots.draw_clip(
@@ -56,7 +57,7 @@ class Clips:
         self._rows.append((recording, event, sound, picture))
 
     def close(self) -> None:
-        """Write the table, in the order of the onsets, and end the archive."""
+        """Write the table, in the order of the onsets, and close the archive."""
         file = io.BytesIO()
         table = CsvTable(file, more=MORE)
         places = {row[0].session_id: place for place, row in reversed([*enumerate(self._rows)])}

@@ -1,4 +1,4 @@
-"""CSV as RFC 4180 has it, with one header, safe to be opened by a spreadsheet."""
+"""CSV according to RFC 4180, with one header line, safe to open in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ COLUMNS = (
     "confidence", "laeq_db", "lafmax_db", "level_reference", "group", "audioset_id",
 )  # fmt: skip
 
-#: What a spreadsheet takes for the begin of a formula, in its wide forms too, and the apostrophe
-#: that makes a text of it.
+#: Characters that start a formula in a spreadsheet, with their full-width forms, and the apostrophe
+#: that marks text.
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
 
 
 def safe(text: str) -> str:
-    """A text that no spreadsheet reckons with: an apostrophe goes before what would be a formula.
+    """Return a text that no spreadsheet evaluates: an apostrophe precedes a would-be formula.
 
-    To undo it, remove one apostrophe at the begin of a text.
+    To undo this, remove one leading apostrophe.
     """
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 class CsvTable:
-    """A row an event; ``more`` columns stand behind the others."""
+    """One row per detection; the ``more`` columns come last."""
 
     def __init__(self, out: IO[bytes], *, more: Sequence[str] = ()) -> None:
         self._out = out
@@ -38,11 +38,11 @@ class CsvTable:
         self._write([_row(recording, event) for event in events])
 
     def add_one(self, recording: Recording, event: Event, *more: str) -> None:
-        """Write one event, and what stands in the other columns."""
+        """Write one detection and the values of the additional columns."""
         self._write([[*_row(recording, event), *map(safe, more)]])
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Do nothing: all rows are written."""
 
     def _write(self, rows: list[list[object]]) -> None:
         text = io.StringIO(newline="")

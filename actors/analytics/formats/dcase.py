@@ -1,5 +1,7 @@
-"""The event list of the DCASE challenges, as sed_eval and dcase_util read it: file, onset, offset
-and label, by tabs, without a header. A recording without events is a line with its name alone.
+"""The event list of the DCASE challenges, as read by sed_eval and dcase_util.
+
+The columns are file, onset, offset and label, separated by tabs, without a header. A recording
+without detections is a line with only its name.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from actors.analytics.formats.rows import Event, Names, Recording, cell
 
 
 class Dcase:
-    """A line an event, of any number of recordings."""
+    """One line per detection, for any number of recordings."""
 
     def __init__(self, out: IO[bytes]) -> None:
         self._out = out
@@ -26,4 +28,4 @@ class Dcase:
         self._out.write("".join(lines or [f"{file}\n"]).encode())
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Do nothing: all lines are written."""

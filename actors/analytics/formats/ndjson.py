@@ -1,4 +1,4 @@
-"""JSON, a line each event, with the names of the API."""
+"""Newline-delimited JSON with the field names of the API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from actors.analytics.formats.rows import Event, Recording
 
 
 class NdJson:
-    """An object an event, with its candidates."""
+    """One object per detection, with its candidates."""
 
     def __init__(self, out: IO[bytes]) -> None:
         self._out = out
@@ -31,4 +31,4 @@ class NdJson:
         self._out.write(self._encoder.encode_lines(lines))
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Do nothing: all lines are written."""

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 
 from actors.analytics.formats.rows import Event, Recording
 
-#: Rows of a group. Larger ones are read a little faster, and each is held in memory once.
+#: Rows per group. Larger groups are read a little faster, but each is held in memory once.
 GROUP_ROWS = 65_536
-#: Rows that are held as Python's own objects, which take ten times the room.
+#: Rows held as Python objects, which take ten times the memory.
 _BATCH_ROWS = 4_096
 
 
@@ -43,7 +43,7 @@ SCHEMA = pa.schema(
 
 
 class Parquet:
-    """A row an event."""
+    """One row per detection."""
 
     def __init__(self, out: IO[bytes]) -> None:
         self._writer = pq.ParquetWriter(out, SCHEMA, compression="zstd")

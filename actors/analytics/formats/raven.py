@@ -1,7 +1,7 @@
-"""Raven's selection table, of one recording.
+"""Raven's selection table of one recording.
 
-A selection is a box in time and frequency. An event has no bounds in frequency: its box reaches
-from 0 Hz to half the recording's rate.
+A selection is a box in time and frequency. A detection has no frequency bounds, so its box covers
+0 Hz to half the sample rate of the recording.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ COLUMNS = (
     "High Freq (Hz)", "Begin File", "Annotation", "Confidence", "LAeq (dB)", "LAFmax (dB)",
     "Level Reference", "Group", "AudioSet ID",
 )  # fmt: skip
-#: Of recordings whose rate nobody knows.
+#: For recordings of unknown sample rate.
 _USUAL_RATE_HZ = 48_000
 
 
 class Raven:
-    """A line an event. Selections are counted from 1."""
+    """One line per detection. Selections are counted from 1."""
 
     def __init__(self, out: IO[bytes]) -> None:
         self._out = out
@@ -32,7 +32,7 @@ class Raven:
         self._write([self._line(recording, event) for event in events])
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Do nothing: all lines are written."""
 
     def _line(self, recording: Recording, event: Event) -> Sequence[str]:
         self._n_selections += 1

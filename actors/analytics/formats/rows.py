@@ -1,4 +1,4 @@
-"""What goes into an export, and what takes it."""
+"""The rows of exports, and the interface of their writers."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from actors.facts import noise_types
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """The recording that events are of."""
+    """The recording of detections."""
 
     session_id: uuid.UUID
-    #: What the client called the file: never a path.
+    #: The client's name for the file, never used as a path.
     file_name: str
-    #: When it began, if anybody knows.
+    #: When it began, if known.
     recorded_at: datetime | None
-    #: Samples a second; None where it was never decoded.
+    #: Sample rate; None if it was never decoded.
     rate_hz: int | None
-    #: What its levels refer to: ``dBFS`` or ``dB SPL``.
+    #: The reference of its levels: ``dBFS`` or ``dB SPL``.
     level_reference: str
 
 
 class Event(NamedTuple):
-    """One event, as the store has it."""
+    """One detection, as in the database."""
 
     event_index: int
     start_s: float
@@ -47,7 +47,7 @@ class Event(NamedTuple):
 
     @property
     def audioset_id(self) -> str | None:
-        """The first AudioSet class of its noise type; None where there is none."""
+        """The first AudioSet class of its noise type; None if there is none."""
         return noise_types.audioset_id_of(self.noise_type)
 
 
@@ -55,15 +55,18 @@ class Writer(Protocol):
     """Writes one format, in bounded memory."""
 
     def add(self, recording: Recording, events: Sequence[Event]) -> None:
-        """Write events in the order of their onsets. A recording with many of them comes several
-        times, with nothing between; one without any comes once, with none."""
+        """Write detections in the order of their onsets.
+
+        A recording with many detections is added in several consecutive calls; one without any in
+        a single call with an empty sequence.
+        """
 
     def close(self) -> None:
-        """Write what is left; the file that it writes to stays open."""
+        """Write the remainder. The underlying file stays open."""
 
 
 class Sink(io.RawIOBase):
-    """Passes bytes on and counts them. It cannot seek, as no object of a store can."""
+    """Passes bytes on and counts them. Like objects in a store, it is not seekable."""
 
     def __init__(self, out: IO[bytes]) -> None:
         self._out = out
@@ -83,7 +86,7 @@ class Sink(io.RawIOBase):
 
 
 def iso(moment: datetime | None) -> str | None:
-    """A time in UTC, as ISO 8601 has it."""
+    """Return a time in UTC in ISO 8601 format."""
     return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
@@ -91,15 +94,19 @@ _NO_CELL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 
 
 def cell(text: str) -> str:
-    """A text that is one cell of a table without quoting: what would end the cell or the line
-    becomes a space, and quotation marks, which many readers take for the begin of a quoted cell,
-    become apostrophes."""
+    """Return a text as one cell of a table without quoting.
+
+    Characters that would end the cell or the line become a space. Quotation marks, which many
+    readers take for the start of a quoted cell, become apostrophes.
+    """
     return _NO_CELL.sub(" ", text).replace('"', "'").strip() or "_"
 
 
 class Names:
-    """Names for recordings where a format tells them apart by nothing else: the second
-    ``street.wav`` is called ``street-2.wav``."""
+    """Unique names of recordings, for formats that identify them by name only.
+
+    The second ``street.wav`` becomes ``street-2.wav``.
+    """
 
     def __init__(self, escape: Callable[[str], str]) -> None:
         self._escape = escape
@@ -107,7 +114,7 @@ class Names:
         self._latest: tuple[uuid.UUID, str] | None = None
 
     def of(self, recording: Recording) -> str:
-        """The escaped name of a recording; recordings come one after the other."""
+        """Return the escaped name of a recording. Calls for one recording are consecutive."""
         if self._latest is None or self._latest[0] != recording.session_id:
             self._latest = recording.session_id, self._new(self._escape(recording.file_name))
         return self._latest[1]
@@ -117,7 +124,7 @@ class Names:
         name, count = wanted, 1
         while name in self._given:
             count += 1
-            # What it ends with stays: some readers tell the name of a file by that.
+            # The extension stays: some readers recognise a file name by it.
             name = f"{stem}-{count}.{extension}" if dot else f"{wanted}-{count}"
         self._given.add(name)
         return name

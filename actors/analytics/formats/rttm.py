@@ -1,8 +1,8 @@
-"""Rich Transcription Time Marked: ten fields by spaces, a SPEAKER line an event.
+"""Rich Transcription Time Marked: ten fields separated by spaces, a SPEAKER line per detection.
 
-As the evaluation plan of NIST's RT-09 has it (appendix A): type, file, channel, begin, duration,
-orthography, subtype, name, confidence, and the signal's look-ahead, ``<NA>`` where there is none.
-A field holds no space, so that a name is escaped as in an address: ``dog%20bark``.
+According to the evaluation plan of NIST's RT-09 (appendix A): type, file, channel, start, duration,
+orthography, subtype, name, confidence, and signal look-ahead time; ``<NA>`` for missing values.
+Fields must not contain spaces, so names are percent-encoded as in URLs: ``dog%20bark``.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from urllib.parse import quote
 
 from actors.analytics.formats.rows import Event, Names, Recording
 
-#: What would end a field or a line, the escape itself, and what begins a comment or an ``<NA>``.
+#: Matches what ends a field or a line, the escape character, and the start of a comment or
+#: ``<NA>``.
 _NO_FIELD = re.compile(r"[\s%\x00-\x1f\x7f]|^[;<]")
 MISSING = "<NA>"
 
 
 def field(text: str) -> str:
-    """A text as a field; ``urllib.parse.unquote`` brings it back."""
+    """Return a text as a field; ``urllib.parse.unquote`` restores it."""
     return _NO_FIELD.sub(lambda found: quote(found[0], safe=""), text) or MISSING
 
 
 class Rttm:
-    """A line an event, of any number of recordings."""
+    """One line per detection, for any number of recordings."""
 
     def __init__(self, out: IO[bytes]) -> None:
         self._out = out
@@ -41,4 +42,4 @@ class Rttm:
         self._out.write("".join(lines).encode())
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Do nothing: all lines are written."""

@@ -1,8 +1,8 @@
-"""The noise types that mean something to all parts of the program, whatever a model knows.
+"""The table of noise types, which is independent of any model.
 
 ``table.csv`` is a tree: the four groups of ISO/TS 12913-2 (traffic, human, nature and other
-sounds), the types in each, and kinds of some types. A model may have classes that are not in the
-table; such a type stands by itself.
+sounds), the types in each, and subtypes of some types. A model may have classes that are not in
+the table; such a type has no group.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-#: The class of everything that is not a sound event.
+#: The class of audio without a sound event.
 BACKGROUND = "background"
 
-#: What is loud and explained by no class.
+#: The type of loud sounds that no class explains.
 UNCLASSIFIED = "unclassified"
 
-#: Changes with every change of the table's names or of their order in the tree.
+#: Changes whenever the names in the table or their order in the tree change.
 TABLE_VERSION = "1"
 
 #: The languages in which each type has a name, by IETF tag.
@@ -35,20 +35,20 @@ class NoiseType:
     Attributes
     ----------
     name
-        What detections, filters and exports call it.
+        The identifier used by detections, filters and exports.
     parent
         The type or group above it; None for a group.
     group
         The group it belongs to; its own name for a group.
     audioset_ids
-        The AudioSet classes that it stands for.
+        The AudioSet classes that it covers.
     audioset_outputs
-        Their places among the 527 outputs of a network that was trained on AudioSet.
+        Their indices among the 527 outputs of a network trained on AudioSet.
     urban_sound_taxonomy, noise_directive
         Its class in the urban sound taxonomy (Salamon, Jacoby and Bello, 2014) and its source in
         the Environmental Noise Directive 2002/49/EC (road, rail, air, industry); may be empty.
     names
-        What people call it, by language.
+        The display name, by language.
     """
 
     name: str
@@ -108,7 +108,7 @@ def below(name: str) -> frozenset[str]:
 
 
 def above(name: str) -> tuple[str, ...]:
-    """Return what a type belongs to, from the nearest type above it to its group."""
+    """Return the types above a type, from its parent to its group."""
     row = table().get(name)
     if row is None or row.parent is None:
         return ()
@@ -116,27 +116,27 @@ def above(name: str) -> tuple[str, ...]:
 
 
 def with_below(names: Collection[str]) -> tuple[str, ...]:
-    """Return some types and all types below them, sorted, each once.
+    """Return some types and all types below them, sorted, without duplicates.
 
-    Every filter by noise type is expanded here: a query compares with the names as they are.
+    Every filter by noise type is expanded here; queries compare plain names.
     """
     return tuple(sorted(frozenset().union(*map(below, names))))
 
 
 def of_model(header: Mapping[str, Any]) -> list[str]:
-    """Return the classes of a model, and the types that it was trained on beside the base types."""
+    """Return the classes of a model and the types it was trained on beside the base types."""
     return [*header.get("classes", ()), *header.get("trained_types", ())]
 
 
 def reported(classes: Iterable[str]) -> set[str]:
-    """The noise types that the events of a model of some classes may have."""
+    """Return the noise types that detections of a model with these classes may have."""
     return {*classes, UNCLASSIFIED} - {BACKGROUND}
 
 
 def unknown(names: Iterable[str], classes: Iterable[str]) -> str | None:
-    """Describe the names that are neither in the table nor reported by a model of some classes.
+    """Describe the names that are neither in the table nor reported by a model with these classes.
 
-    The description has similar names that are known. None is returned if all names are known.
+    The description suggests similar known names. Return None if all names are known.
     """
     known = sorted({*table(), *reported(classes)})
     strange = sorted({*names}.difference(known))
