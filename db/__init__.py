@@ -1,1 +1,1 @@
-"""The store: what Clamor remembers, and nothing about how it works or who asks."""
+"""Storage: the database, the blob store and the settings, independent of workers and HTTP."""

@@ -1,13 +1,13 @@
-"""What a blob store fails with, whichever store it is.
+"""The errors of blob stores, the same for folders and buckets.
 
 ::
 
     BlobError                one blob cannot be read
-      BlobsAway              the store as a whole fails: it is away, hangs or refuses
-        BlobsFull            the store has no room
+      BlobsAway              the whole store fails: it is unavailable, hangs or refuses
+        BlobsFull            the store has no space left
     BlobMissing              there is no such blob (not an error of the store)
 
-Callers see these classes alone, never those of the store's library.
+Callers only see these classes, never those of the object store's library.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from typing import Any, Self
 
 from obstore.exceptions import BaseError
 
-#: Errors of the operating system that the store's library names only in its text.
+#: The code of an operating system error, which the store's library gives only in its message.
 _CODE = re.compile(r"\(os error (\d+)\)")
-#: How a bucket's server has answered, which its library names there, too.
+#: The status from a bucket's server, which the library gives only there too.
 _STATUS = re.compile(r"status code: (\d+[\w ]*)")
-#: ENOSPC, EDQUOT and EFBIG; and the status of a server without room.
+#: ENOSPC, EDQUOT and EFBIG; and the status of a server without space.
 _NO_ROOM = frozenset({"28", "122", "27"})
 _SERVER_FULL = "status code: 507"
 #: ENOTDIR and ENAMETOOLONG: no blob can have this key.
 _NO_SUCH_KEY = frozenset({"20", "36"})
-#: EPERM, EACCES, EISDIR and ELOOP: this blob cannot be read, and others can.
+#: EPERM, EACCES, EISDIR and ELOOP: this blob cannot be read, but others can.
 _OF_ONE_BLOB = frozenset({"1", "13", "21", "40"})
-#: As a folder and as a bucket have it.
+#: In the messages of a folder and of a bucket.
 _BEHIND_THE_END = ("range was invalid", "status code: 416")
 
 
@@ -40,15 +40,15 @@ class BlobMissing(Exception):
 
 
 class BlobError(OSError):
-    """A blob cannot be read. The text names no host or path."""
+    """A blob cannot be read. The message names no host or path."""
 
 
 class BlobsAway(BlobError):
-    """The store as a whole fails: it is away, hangs or refuses. It may come back at any time."""
+    """The whole store fails: it is unavailable, hangs or refuses. It may recover at any time."""
 
 
 class BlobsFull(BlobsAway):
-    """The store has no room."""
+    """The store has no space left."""
 
     def __init__(self, reason: str = "the blob store has no room") -> None:
         super().__init__(reason)
@@ -56,9 +56,9 @@ class BlobsFull(BlobsAway):
 
 @contextmanager
 def writing(body: Body | None = None) -> Iterator[None]:
-    """Raise :class:`BlobsAway` for what the store raises while it is written to or listed.
+    """Raise :class:`BlobsAway` for errors of the store during writes and listings.
 
-    What was raised in ``body`` is the caller's own error, and passes unchanged.
+    Errors raised in ``body`` are the caller's own and propagate unchanged.
     """
     try:
         yield
@@ -70,9 +70,9 @@ def writing(body: Body | None = None) -> Iterator[None]:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Raise :class:`BlobError` or :class:`BlobsAway` for what the store raises over one blob.
+    """Raise :class:`BlobError` or :class:`BlobsAway` for errors of the store about one blob.
 
-    A blob that is not there stays a ``FileNotFoundError``.
+    A missing blob stays a ``FileNotFoundError``.
     """
     try:
         yield
@@ -88,7 +88,7 @@ def reading() -> Iterator[None]:
 
 
 class Body:
-    """The caller's part of an operation, as a context manager that keeps what was raised in it."""
+    """The caller's part of an operation: a context manager that records what it raised."""
 
     raised: BaseException | None = None
 
@@ -116,13 +116,13 @@ class Pieces(Body):
 
 
 class Writer:
-    """The store's writer, whose errors are those of this module."""
+    """Wraps the library's writer to raise the errors of this module."""
 
     def __init__(self, writer: Any) -> None:
         self._writer = writer
 
     def write(self, data: Any, /) -> int:
-        """Write some bytes; how many."""
+        """Write some bytes; return their number."""
         with writing():
             return int(self._writer.write(data))
 
@@ -137,7 +137,7 @@ def _away(error: BaseException) -> BlobsAway:
 
 
 def _code(error: BaseException) -> str | None:
-    """The number of the operating system's error, if it is one."""
+    """Return the errno of an operating system error; None for other errors."""
     if isinstance(error, OSError) and error.errno is not None:
         return str(error.errno)
     found = _CODE.search(str(error))
@@ -145,7 +145,9 @@ def _code(error: BaseException) -> str | None:
 
 
 def _told(error: BaseException) -> str:
-    """The cause in one line. It stands at the end of the first, behind URLs and paths."""
+    """Return the cause in one line. The library puts it at the end of the first line, after URLs
+    and paths.
+    """
     told = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
     status = _STATUS.search(told)
     return f"the blob store failed: {status[1] if status else told.rpartition(': ')[2]}"

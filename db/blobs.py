@@ -1,8 +1,8 @@
-"""Recordings and their products, in object storage.
+"""Object storage for recordings and their products.
 
-One interface over a folder (``file://``) and a bucket (``s3://``). Keys are made by Clamor from
-identifiers; nothing that a client sends becomes part of one. What a client may name is what the
-operator has put below the inbox, to be read.
+One interface for a folder (``file://``) and a bucket (``s3://``). Clamor makes keys from
+identifiers; no client input becomes part of one. Clients may only name keys below the inbox, where
+the operator puts recordings for reading.
 """
 
 from __future__ import annotations
@@ -30,46 +30,45 @@ from db.blob_errors import BlobError, BlobMissing, BlobsAway, BlobsFull, reading
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
 
-#: The size of a part of an upload, and what a reader fetches at once: memory against requests.
+#: The size of a part of an upload, and of a read. Larger takes more memory and fewer requests.
 PART_BYTES = 5 * 1024 * 1024
-#: Parts of one upload that are under way at once; each holds a part in memory.
+#: Parts of one upload in flight at once; each is held in memory.
 PARTS_AT_ONCE = 2
 READ_BYTES = 1024 * 1024
-#: How long the store's own library tries again, which no deadline can stop: well below the shortest
-#: one of a step. A store that is away for longer is a failure, and the step is tried again later.
+#: Retries inside the store's library, which no deadline can interrupt: well below the shortest
+#: deadline of a step. If the store is unavailable for longer, the step fails and is retried later.
 PATIENCE: RetryConfig = {"max_retries": 8, "retry_timeout": timedelta(seconds=20)}
-#: Keys that are listed at once.
+#: Keys per page of a listing.
 PAGE_KEYS = 1_000
-#: With less room than this, or than this share of a small disk, no more recordings are taken.
+#: Below this free space, or this share of a small disk, no more recordings are accepted.
 LEAST_ROOM_BYTES = 64 * 1024 * 1024
 LEAST_ROOM_SHARE = 0.05
-#: What a probe writes, into a file without a name: one block of a disk.
+#: Bytes that a probe writes to an unnamed file: one block of a disk.
 PROBE_BYTES = 4096
 
 __all__ = ["BlobError", "BlobMissing", "Blobs", "BlobsAway", "BlobsFull"]
 
 
-#: Below each lies a folder for each session, training or validation, named by its id.
+#: Each contains a folder for each session, training or validation, named by its ID.
 SESSIONS, TRAININGS, VALIDATIONS = "sessions/", "trainings/", "validations/"
 
 
 def session_prefix(session_id: uuid.UUID) -> str:
-    """Below this lies all that belongs to a session."""
+    """Return the prefix of all blobs of a session."""
     return f"{SESSIONS}{session_id}/"
 
 
 def recording_key(session_id: uuid.UUID) -> str:
-    """Where a session's recording lies."""
+    """Return the key of a session's recording."""
     return f"{session_prefix(session_id)}recording"
 
 
-#: Below this lies what callers put into the store themselves, by an address that was signed for
-#: them: a folder for each upload, named by its id.
+#: Direct uploads of callers, by signed URLs: a folder for each upload, named by its ID.
 UPLOADS = "uploads/"
 
 
 def upload_key(upload_id: uuid.UUID, user_id: uuid.UUID) -> str:
-    """Where an upload of a user's lies, until it is copied to its session."""
+    """Return the key of a user's direct upload, where it stays until copied to its session."""
     return f"{UPLOADS}{upload_id}/{user_id}"
 
 
@@ -78,53 +77,52 @@ CLIPS = "clips/"
 
 
 def clip_key(clip_id: uuid.UUID) -> str:
-    """Where a clip lies that is kept."""
+    """Return the key of a kept clip."""
     return f"{CLIPS}{clip_id}/clip.flac"
 
 
-#: Files that were made to be downloaded.
+#: Files for download.
 EXPORTS = "exports/"
 
 
 def export_prefix(export_id: uuid.UUID) -> str:
-    """Below this lies all that belongs to an export."""
+    """Return the prefix of all blobs of an export."""
     return f"{EXPORTS}{export_id}/"
 
 
 def training_prefix(job_id: uuid.UUID) -> str:
-    """Below this lies all that belongs to a training, its model too."""
+    """Return the prefix of all blobs of a training, including its model."""
     return f"{TRAININGS}{job_id}/"
 
 
 def validation_prefix(validation_id: uuid.UUID) -> str:
-    """Below this lies all that belongs to a validation."""
+    """Return the prefix of all blobs of a validation."""
     return f"{VALIDATIONS}{validation_id}/"
 
 
-#: Below each id lie the pages of a daily report.
+#: Pages of daily reports, in a folder for each report.
 REPORTS = "reports/"
 
 
 def report_key(report_id: uuid.UUID, made_id: uuid.UUID) -> str:
-    """Where the page of a daily report lies; one that is made anew is another one."""
+    """Return the key of a daily report's page. A report generated again has another key."""
     return f"{REPORTS}{report_id}/{made_id}.html"
 
 
-#: Which installation the store belongs to, and which database of it.
+#: Names the installation that the store belongs to, and the database of it.
 OWNER = "installation.json"
 
-#: Below this the operator puts recordings, for callers to name. Clamor reads them and changes
-#: nothing there.
+#: Recordings that the operator provides and callers may name. Clamor only reads here.
 INBOX = "inbox/"
 
-#: A name below the inbox: parts that are not empty, no control characters, no backslashes.
+#: A name below the inbox: no empty segments, control characters or backslashes.
 _INBOX_NAME = re.compile(r"[^/\\\x00-\x1f\x7f]+(/[^/\\\x00-\x1f\x7f]+)*")
-#: Bytes of a key in UTF-8: as many as S3 allows.
+#: The longest key in UTF-8 that S3 allows.
 MOST_KEY_BYTES = 1024
 
 
 def is_inbox_key(key: str) -> bool:
-    """Whether a caller may name this key: it lies below the inbox, and leads nowhere else."""
+    """Whether a caller may name this key: it is below the inbox and cannot lead out of it."""
     name = key.removeprefix(INBOX)
     return (
         key.startswith(INBOX)
@@ -135,18 +133,18 @@ def is_inbox_key(key: str) -> bool:
 
 
 def shipped_key(sha256: str) -> str:
-    """Where a model lies that came with a release; the same file is the same blob."""
+    """Return the key of a shipped model. The same file has the same key."""
     return f"models/{sha256}"
 
 
 def product_key(session_id: uuid.UUID, name: str, *, attempt: int, resplits: int = 0) -> str:
-    """Where one attempt's product lies: a late worker cannot write over its successor's."""
+    """Return the key of an attempt's product, so a late worker cannot overwrite its successor's."""
     number = f"{resplits}.{attempt}" if resplits else f"{attempt}"
     return f"{session_prefix(session_id)}{name}-{number}"
 
 
 class Room(NamedTuple):
-    """Bytes of the disk that a folder of blobs is on."""
+    """Free and total bytes of the disk with the blob folder."""
 
     free: int
     total: int
@@ -155,8 +153,8 @@ class Room(NamedTuple):
 class Blobs:
     """A blob store.
 
-    Raises :class:`BlobMissing` where a key is not there, and :class:`BlobError` for all else that
-    the store fails with: :class:`BlobsAway`, :class:`BlobsFull` where it is not one blob alone.
+    Methods raise :class:`BlobMissing` for a missing key and :class:`BlobError` for all other
+    failures: :class:`BlobsAway` or :class:`BlobsFull` if they concern more than one blob.
     """
 
     def __init__(self, url: str) -> None:
@@ -172,9 +170,9 @@ class Blobs:
             self._store = from_url(url, retry_config=PATIENCE)
 
     def put(self, key: str, content: bytes | Iterable[bytes]) -> None:
-        """Store a blob; all of it appears at once, or nothing if ``content`` raises.
+        """Store a blob atomically: nothing appears if ``content`` raises.
 
-        When this returns the blob outlasts a power failure, so that a row may speak of it.
+        After the return the blob survives a power failure, so that a row may name it.
         """
         self._require_folder()
         if self._folder is not None:
@@ -191,7 +189,7 @@ class Blobs:
 
     @contextmanager
     def writer(self, key: str) -> Iterator[IO[bytes]]:
-        """Write a blob piece by piece, in bounded memory; its end is that of :meth:`put`."""
+        """Write a blob piece by piece, in bounded memory, with the guarantees of :meth:`put`."""
         self._require_folder()
         body = blob_errors.Body()
         with writing(body), self._opened(key) as file, body:
@@ -205,44 +203,44 @@ class Blobs:
         )
 
     def get(self, key: str) -> bytes:
-        """A whole blob; only for small ones."""
+        """Return a whole blob. Only for small ones."""
         with self._reading(key):
             return bytes(obstore.get(self._store, key).bytes())
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
-        """``length`` bytes from ``start``."""
+        """Return ``length`` bytes from ``start``."""
         with self._reading(key):
             return bytes(obstore.get_range(self._store, key, start=start, length=length))
 
     def open(self, key: str) -> io.BufferedReader:
-        """A blob as a seekable file, fetched as it is read."""
+        """Open a blob as a seekable file that is fetched as it is read."""
         with self._reading(key):
             reader = obstore.open_reader(self._store, key, buffer_size=READ_BYTES)
         return io.BufferedReader(_RawReader(reader), buffer_size=READ_BYTES)
 
     def delete(self, *keys: str) -> None:
-        """Remove blobs; one that is not there is already removed."""
+        """Remove blobs. Missing ones are ignored."""
         for key in keys:
             with writing(), suppress(FileNotFoundError):
                 obstore.delete(self._store, key)
 
     def keys(self, prefix: str, *, limit: int | None = None) -> list[str]:
-        """All keys below a prefix, or the first that are found of them."""
+        """Return all keys below a prefix, or the first ``limit`` that are found."""
         self._require_folder()
         found = (meta["path"] for page in obstore.list(self._store, prefix) for meta in page)
         with writing():
             return list(itertools.islice(found, limit))
 
     def size(self, key: str) -> int:
-        """How many bytes a blob has."""
+        """Return the size of a blob in bytes."""
         with self._reading(key):
             return int(obstore.head(self._store, key)["size"])
 
     def copy(self, source: str, to: str) -> None:
-        """Give a blob's content to another key too; the two have nothing to do with each other."""
+        """Copy a blob to another key. The two are independent afterwards."""
         if isinstance(self._store, LocalStore):
-            # Its own way is a second link to one file, which may still be written to by whoever
-            # put it there, and is impossible between two file systems.
+            # LocalStore's own copy is a hard link: the file could still be written to under its
+            # old name, and it is impossible between two file systems.
             with self.open(source) as file, self.writer(to) as copy:
                 shutil.copyfileobj(file, copy, READ_BYTES)
             return
@@ -250,13 +248,13 @@ class Blobs:
             obstore.copy(self._store, source, to)
 
     def signed_put(self, key: str, *, expires_in: timedelta) -> str | None:
-        """An address at which whoever knows it may PUT a blob; None if the store has none."""
+        """Return a signed URL for a PUT of a blob; None if the store does not support it."""
         if not isinstance(self._store, S3Store):
             return None
         return obstore.sign(self._store, "PUT", key, expires_in)
 
     def keys_older_than(self, age_s: float, prefix: str) -> Iterator[list[str]]:
-        """All keys below a prefix that were last written longer ago than that, page by page."""
+        """Yield the keys below a prefix that were last written at least ``age_s`` ago, in pages."""
         youngest = datetime.now(UTC) - timedelta(seconds=age_s)
         with writing(found := blob_errors.Body()):
             for page in obstore.list(self._store, prefix, chunk_size=PAGE_KEYS):
@@ -264,10 +262,10 @@ class Blobs:
                     yield [meta["path"] for meta in page if meta["last_modified"] < youngest]
 
     def remove_unfinished(self, *, age_s: float) -> int:
-        """Remove what writers left behind that were killed longer ago than that; how many.
+        """Remove unfinished files of killed writers that are older than this; return their number.
 
-        Only of a folder: a bucket keeps the parts of such an upload where no listing shows them,
-        and removes them by a rule of its own.
+        Only in a folder: a bucket keeps the parts of such an upload where no listing shows them,
+        and removes them by its own lifecycle rule.
         """
         removed, oldest = 0, time.time() - age_s
         for path in self._folder.rglob("*#*") if self._folder else ():
@@ -278,7 +276,7 @@ class Blobs:
         return removed
 
     def room(self) -> Room | None:
-        """How much room there is; None where nobody can tell."""
+        """Return the space on the disk; None for a bucket, where it is unknown."""
         if self._folder is None:
             return None
         self._require_folder()
@@ -286,10 +284,10 @@ class Blobs:
         return Room(free=usage.free, total=usage.total)
 
     def check(self) -> None:
-        """Raise :class:`BlobsAway` unless the store answers, :class:`BlobsFull` without room.
+        """Raise :class:`BlobsAway` unless the store responds, :class:`BlobsFull` without space.
 
-        Of a folder the free space is looked at and one block is written, into a file that has no
-        name and is gone at once. How much room a bucket has, only a failing upload shows.
+        For a folder, the free space is checked and one block is written to an unnamed temporary
+        file. Whether a bucket has space, only a failing upload shows.
         """
         room = self.room()
         with writing():
@@ -302,7 +300,7 @@ class Blobs:
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[None]:
-        """Raise what it means that a blob cannot be read: it is missing, or the store is away."""
+        """Translate read errors: the blob is missing, unreadable, or the store is unavailable."""
         try:
             with reading():
                 yield
@@ -310,20 +308,22 @@ class Blobs:
             self._require_folder()
             raise
         except FileNotFoundError:
-            # Nothing is under the key, unless it is the whole store that is not there.
+            # The blob is missing, unless the whole store is.
             self._require_folder()
             raise BlobMissing(key) from None
 
     def _require_folder(self) -> None:
-        """A folder that is gone is a disk that was taken away, and may come back: it is not made
-        again, and nothing in it is taken for lost.
+        """Raise :class:`BlobsAway` if the folder is missing.
+
+        A missing folder means a disk that was detached and may come back. It is not created again,
+        and its blobs are not considered lost.
         """
         if self._folder is not None and not self._folder.is_dir():
             raise BlobsAway("the folder of the blob store is not there")
 
 
 class _RawReader(io.RawIOBase):
-    """The store's reader as Python's own kind of file, which decoders expect."""
+    """Adapts the library's reader to a Python file object, which decoders expect."""
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader

@@ -1,7 +1,7 @@
-"""Files that survive a power failure, and appear under their name only when they are whole.
+"""Write files that survive a power failure and appear under their name only when complete.
 
-The store's own library renames a finished file into place but flushes nothing: after a power
-failure the file may be empty, or its name gone, while the row that speaks of it was committed.
+The store's library renames a finished file into place but flushes nothing: after a power failure
+the file may be empty, or its name gone, although the row that names it was committed.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-#: The name of a file that is still being written. It is that of the store's own library, so that
-#: no listing shows it.
+#: The name of a file that is still being written. The pattern is that of the store's library, so
+#: that listings omit it.
 UNFINISHED = re.compile(r".+#\d+")
-#: What is collected in memory before it is written.
+#: The write buffer.
 BUFFER_BYTES = 1024 * 1024
-#: How often folders are made again that a removal of their last file takes away meanwhile.
+#: How often folders are created again if a removal of their last file removes them meanwhile.
 OPEN_TRIES = 10
 
-#: One part of a key: not empty, no control characters.
+#: One segment of a key: not empty, no control characters.
 _SEGMENT = re.compile(r"[^/\x00-\x1f\x7f]+")
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, and flush the names of those that were not there."""
+    """Create a folder and its parents, and flush the names of the new ones."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for each in missing:
@@ -36,18 +36,18 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def create(root: Path, key: str) -> Iterator[IO[bytes]]:
-    """Write the file of a key below ``root``; an error leaves what was there before.
+    """Write the file of a key below ``root``. An error leaves the previous file in place.
 
-    At the end the content is on disk, then the name, then the names of the folders above it, all
-    of them: another writer may have made one a moment ago and not have flushed it yet. Folders that
-    are on disk already cost next to nothing.
+    At the end the content is flushed, then the name, then the names of all folders above it:
+    another writer may have just created one without flushing it yet. Folders already on disk cost
+    next to nothing.
 
     Raises
     ------
     ValueError
         If the key leads out of ``root``, or is that of an unfinished file.
     OSError
-        If the disk refuses the content, or ``root`` is not there.
+        If the content cannot be written, or ``root`` is missing.
     """
     path = _path(root, key)
     folders = path.parents[: len(path.parents) - len(root.parents)]
@@ -79,7 +79,7 @@ def _path(root: Path, key: str) -> Path:
 
 
 def _open(part: Path, folders: Sequence[Path]) -> IO[bytes]:
-    """Open a new file, with the folders above it; the last of these is never made."""
+    """Create a file and the folders above it, except the root, which must exist."""
     for tries_left in reversed(range(OPEN_TRIES)):
         try:
             for folder in folders[-2::-1]:

@@ -1,4 +1,4 @@
-"""Migrations as the product runs them: one at a time, and with a check that nothing drifted."""
+"""Run migrations, one process at a time, and detect drift from the models."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from db.tables.base import Base
 
 log = structlog.get_logger(__name__)
 
-#: Held by whoever migrates.
+#: The advisory lock of migrations.
 MIGRATION_LOCK = 0x6D696772617465
-#: How long one process waits for another that is migrating.
+#: How long a process waits for another one that is migrating.
 LOCK_WAIT_S = 900.0
 LOCK_POLL_S = 0.5
-#: How often a process that waits for its schema looks whether it is there.
+#: The interval of checks while a process waits for its schema.
 READY_POLL_S = 1.0
-#: A migration that cannot have its lock gives way to the traffic, and is run again later; one that
-#: has it may take its time.
+#: A migration that cannot get its lock gives way to the traffic, to be run again later. Once it has
+#: the lock it may take long.
 LOCK_TIMEOUT_MS = 5_000
 STATEMENT_TIMEOUT_MS = 900_000
 
@@ -39,7 +39,7 @@ class MigrationError(Exception):
 
 
 def upgrade(url: str) -> str:
-    """Bring a database to the newest revision, and return that."""
+    """Upgrade a database to the newest revision, and return that revision."""
     engine = make_patient_engine(url)
     try:
         with engine.connect() as connection, _alone(engine):
@@ -51,8 +51,10 @@ def upgrade(url: str) -> str:
 
 
 def make_patient_engine(url: str) -> sqlalchemy.Engine:
-    """An engine for migrations. Its timeouts are the connection's: those that are set for one
-    transaction would end with the first migration.
+    """Create an engine for migrations.
+
+    Its timeouts are set on the connection: those of a transaction would end with the first
+    migration.
     """
     return make_engine(
         url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, lock_timeout_ms=LOCK_TIMEOUT_MS
@@ -60,12 +62,12 @@ def make_patient_engine(url: str) -> sqlalchemy.Engine:
 
 
 def sql() -> None:
-    """Print the SQL of every migration, for those who read before they run."""
+    """Print the SQL of every migration, for review before a run."""
     command.upgrade(config(None), "head", sql=True)
 
 
 def head() -> str:
-    """The newest revision that the code knows.
+    """Return the newest revision in the code.
 
     Raises
     ------
@@ -80,21 +82,21 @@ def head() -> str:
 
 @cache
 def _known() -> frozenset[str]:
-    """Every revision that the code knows."""
+    """Return every revision in the code."""
     scripts = ScriptDirectory.from_config(config(None))
     return frozenset(script.revision for script in scripts.walk_revisions())
 
 
 def current(connection: Connection) -> str | None:
-    """The revision that a database is at; None if it was never migrated."""
+    """Return the revision of a database; None if it was never migrated."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
 def is_older(connection: Connection) -> bool:
     """Whether a database's schema is older than this code needs.
 
-    A revision that this code does not know is a newer one: migrations of a later release leave
-    behind what the release before works on. An empty database is older than any.
+    An unknown revision is a newer one: the schema of a release works for the release before it. An
+    empty database is older than any revision.
     """
     revision = current(connection)
     if revision is None:
@@ -112,10 +114,10 @@ def require(connection: Connection) -> None:
 
 
 def wait_until_migrated(url: str) -> None:
-    """Return as soon as the schema is not older than this code needs; wait for it if need be.
+    """Wait until the schema is not older than this code needs.
 
-    A database that is away is waited for as well. One line in the log says that the wait begins,
-    and one that it has ended.
+    Also waits for an unavailable database. Logs one line at the start of the wait and one at its
+    end.
     """
     engine = make_engine(url)
     try:
@@ -132,7 +134,7 @@ def wait_until_migrated(url: str) -> None:
 
 
 def _unready(engine: sqlalchemy.Engine) -> str | None:
-    """Why the schema cannot be used now; None if it can."""
+    """Return why the schema cannot be used yet; None if it can."""
     try:
         with engine.connect() as connection:
             require(connection)
@@ -144,7 +146,7 @@ def _unready(engine: sqlalchemy.Engine) -> str | None:
 
 
 def drift(url: str) -> list[str]:
-    """How a migrated database differs from the models; empty if it does not."""
+    """Return the differences between a migrated database and the models."""
     engine = make_engine(url)
     try:
         with engine.connect() as connection:
@@ -157,7 +159,7 @@ def drift(url: str) -> list[str]:
 
 
 def config(connection: Connection | None) -> Config:
-    """Alembic's configuration, over a connection that is open already."""
+    """Return Alembic's configuration, for an open connection."""
     config = Config()
     config.set_main_option("script_location", "db:migrations")
     config.attributes["connection"] = connection
@@ -166,8 +168,10 @@ def config(connection: Connection | None) -> Config:
 
 @contextmanager
 def _alone(engine: sqlalchemy.Engine) -> Iterator[None]:
-    """Hold the migration lock. It is polled: a session that *waits* for an advisory lock holds a
-    snapshot, and a ``CREATE INDEX CONCURRENTLY`` in the running migration would wait for it.
+    """Hold the migration lock.
+
+    It is polled: a session that *waits* for an advisory lock holds a snapshot, and a ``CREATE INDEX
+    CONCURRENTLY`` in the running migration would wait for that.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         deadline = time.monotonic() + LOCK_WAIT_S

@@ -1,8 +1,8 @@
 """Settings: the only reader of the environment.
 
-Everything that an operator may set stands in :class:`Settings`, one field a variable, with its
+Everything that an operator may set is a field of :class:`Settings`, one per variable, with its
 default. The variables of the S3 client (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL`` and so on)
-are read by the object store's own library and are not repeated here.
+are read by the object store's library and are not repeated here.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import platformdirs
 
 Value = TypeVar("Value")
 
-#: No batch has more recordings than this, whatever is set.
+#: The upper bound of the setting `max_batch_items`.
 MOST_BATCH_ITEMS = 100_000
 #: Names the folder of the standalone service.
 HOME_VARIABLE = "CLAMOR_HOME"
-#: That folder where root runs the service. Not below root's own home: the embedded Postgres then
-#: runs as another user, which has to pass through every folder above its data.
+#: That folder if root runs the service. Not below root's home: the embedded Postgres then runs as
+#: another user, which needs access to every folder above its data.
 ROOT_HOME = Path("/var/lib/clamor")
-#: Names the weights of the backbone: the value for none, and what is before the hash of a file.
+#: Names the weights of the backbone. ``off`` means none; the mark precedes the hash of a file.
 BACKBONE_VARIABLE, BACKBONE_OFF, BACKBONE_MARK = "CLAMOR_BACKBONE_URL", "off", "#sha256="
 
 
@@ -116,79 +116,78 @@ def _is_web_address(text: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What an operator decides; made once a process by :func:`from_environment`."""
+    """The operator's settings, read once per process by :func:`from_environment`."""
 
     #: Postgres, as a libpq URL: ``postgresql://user:password@host/name``.
     database_url: str = _setting("DATABASE_URL")
     #: RabbitMQ; ``memory://`` keeps messages inside this process (standalone mode).
     amqp_url: str = _setting("AMQP_URL")
-    #: Where recordings and their products lie: ``file:///folder`` or ``s3://bucket/prefix``.
+    #: The store of recordings and their products: ``file:///folder`` or ``s3://bucket/prefix``.
     blob_url: str = _setting("BLOB_URL")
-    #: Put before every queue's name, so that several installations can share a broker.
+    #: Prefix of every queue's name, so that several installations can share a broker.
     queue_prefix: str = _setting("CLAMOR_QUEUE_PREFIX", "clamor")
-    #: RabbitMQ's management API, ``http://user:password@host:15672``, if there is one: it alone
-    #: knows which messages are unacked.
+    #: RabbitMQ's management API, ``http://user:password@host:15672``, if there is one. It is the
+    #: only source for the number of unacked messages.
     rabbitmq_api_url: str = _setting("CLAMOR_RABBITMQ_API_URL", "", secret=True)
-    #: A worker that falls silent for this long loses its claim. Shorter recovers sooner from a
-    #: dead worker; longer forgives a machine that stalls.
+    #: A worker that does not renew its claim for this long loses it. Shorter recovers sooner from a
+    #: dead worker; longer tolerates a machine that stalls.
     lease_s: float = _setting("CLAMOR_LEASE_S", 30.0, parse=_positive_float)
-    #: No step may run for longer than this; most may not for as long (`actors.execution.watchdog`).
+    #: The longest run of any step; most steps have shorter limits (`actors.execution.watchdog`).
     deadline_s: float = _setting("CLAMOR_DEADLINE_S", 1_500.0, parse=_positive_float)
     #: A step is given up after this many claims, whether they failed or killed their worker. More
-    #: of them outlast a store that is away for longer.
+    #: outlast a longer outage of a store.
     max_attempts: int = _setting("CLAMOR_MAX_ATTEMPTS", 5, parse=_positive_int)
-    #: How often recovery looks for rows that are unfinished and quiet.
+    #: How often recovery looks for stalled rows.
     recovery_s: float = _setting("CLAMOR_RECOVERY_S", 3.0, parse=_positive_float)
-    #: A blob of a session that is not in the database is removed when it is as old as this: longer
-    #: than any upload waits for its row.
+    #: The age from which a blob without a row is an orphan: longer than any upload waits for its
+    #: row.
     orphan_s: float = _setting("CLAMOR_ORPHAN_S", 3_600.0, parse=_positive_float)
-    #: A blob that no row names is marked first, and removed so many days later if none does then.
+    #: An orphan is marked first, and removed this many days later if it still has no row.
     keep_orphans_days: float = _setting("CLAMOR_KEEP_ORPHANS_DAYS", 7.0, parse=_positive_float)
-    #: A session is removed, with its recording, so many days after its end.
+    #: A session is removed, with its recording, this many days after its end.
     keep_days: float = _setting("CLAMOR_KEEP_DAYS", 30.0, parse=_positive_float)
-    #: Of each user and noise type, the surest events whose sound is kept when their sessions are
-    #: removed.
+    #: How many of the most confident detections per user and noise type keep their audio when their
+    #: sessions are removed.
     keep_best: int = _setting("CLAMOR_KEEP_BEST", 0, parse=_not_negative_int)
     #: For how many days an export can be downloaded.
     export_days: float = _setting("CLAMOR_EXPORT_DAYS", 7.0, parse=_positive_float)
-    #: A recording with more bytes than this is refused while it arrives.
+    #: A larger recording is rejected during its upload.
     max_upload_bytes: int = _setting("CLAMOR_MAX_UPLOAD_BYTES", 2 * 1024**3, parse=_positive_int)
-    #: A recording that lasts longer than this is refused: by its header, or while it is decoded.
+    #: A longer recording is rejected: by its header, or during decoding.
     max_duration_s: float = _setting("CLAMOR_MAX_DURATION_S", 24 * 3600.0, parse=_positive_float)
-    #: A recording with more channels, or with more samples a second, is refused by its header. The
-    #: decoders take 64 channels and 768 kHz at most, whatever stands here.
+    #: A recording with more channels, or a higher sample rate, is rejected by its header. The
+    #: decoders never accept more than 64 channels or 768 kHz.
     max_channels: int = _setting("CLAMOR_MAX_CHANNELS", 32, parse=_positive_int)
     max_rate_hz: int = _setting("CLAMOR_MAX_RATE_HZ", 384_000, parse=_positive_int)
-    #: A batch with more recordings than this is refused. A larger one takes more memory at once: a
-    #: list of keys may have a kilobyte for each.
+    #: A batch with more recordings is rejected. More takes more memory at once: a list of keys may
+    #: have a kilobyte for each.
     max_batch_items: int = _setting("CLAMOR_MAX_BATCH_ITEMS", 10_000, parse=_batch_items)
-    #: Streams of events that one server process allows at once; each has a thread.
+    #: Event streams that one server process allows at once; each takes a thread.
     event_streams: int = _setting("CLAMOR_EVENT_STREAMS", 16, parse=_positive_int)
-    #: Networks that callers' URLs may lead to although they are not public; in a private
-    #: installation for instance the one of its own recorders.
+    #: Networks that callers' URLs may lead to although they are not public, such as the network of
+    #: the recorders in a private installation.
     private_networks: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "CLAMOR_ALLOW_PRIVATE_ADDRESSES", (), parse=_networks
     )
-    #: Mixed into the hash of every API key, so that the database alone makes none: random
-    #: characters, the same for all API processes. Another one makes all keys useless.
+    #: Mixed into the hash of every API key, so that the database alone is not enough to forge one:
+    #: random characters, the same for all API processes. Changing it invalidates all keys.
     key_pepper: str = _setting("CLAMOR_KEY_PEPPER", "", secret=True)
-    #: Where traces are sent, by OTLP over HTTP: the collector's base URL. Nothing is traced
-    #: without it.
+    #: The base URL of the collector that traces are sent to by OTLP over HTTP. Without it nothing
+    #: is traced.
     otlp_endpoint: str = _setting("OTEL_EXPORTER_OTLP_ENDPOINT", "")
-    #: Requests that a key may make each second, unless it has a rate of its own; 0 for no limit.
+    #: Requests per second and key, unless the key has its own rate; 0 for no limit.
     rate_limit_per_s: float = _setting("CLAMOR_RATE_LIMIT", 50.0, parse=_not_negative)
-    #: A key that was quiet may make this many seconds' requests at once.
+    #: An idle key may make this many seconds' worth of requests at once.
     rate_burst_s: float = _setting("CLAMOR_RATE_BURST_S", 4.0, parse=_positive_float)
-    #: Seconds of audio that a user may have analysed a month, unless they have a limit of their
-    #: own; None for any number.
+    #: Seconds of audio per user and month, unless the user has their own limit; None for no limit.
     max_audio_s_per_month: float | None = _setting(
         "CLAMOR_MAX_AUDIO_S_PER_MONTH", None, parse=_not_negative
     )
-    #: For how many days the records of requests are kept. Usage by key is told from them.
+    #: For how many days the request log is kept. Usage by key is computed from it.
     keep_requests_days: float = _setting("CLAMOR_KEEP_REQUESTS_DAYS", 90.0, parse=_positive_float)
-    #: Whether each request has a line in the log.
+    #: Whether each request is logged as a line.
     access_log: bool = _setting("CLAMOR_ACCESS_LOG", True, parse=_switch)
-    #: Where the weights of the backbone are fetched from, instead of their official address; see
+    #: The source of the backbone's weights, instead of their official address; see
     #: ``actors/backbones.py``.
     backbone_url: str = _setting(BACKBONE_VARIABLE, "", parse=_backbone_url, secret=True)
     #: DEBUG, INFO, WARNING or ERROR.
@@ -196,7 +195,7 @@ class Settings:
 
     @property
     def has_access_log(self) -> bool:
-        """Whether the lines of the access log are wanted, which are of the level INFO."""
+        """Whether the access log, whose lines have the level INFO, is enabled."""
         return self.access_log and self.log_level in ("DEBUG", "INFO")
 
     @property
@@ -211,8 +210,8 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     Raises
     ------
     SettingsError
-        If a variable that has no default is not set, or one cannot be parsed; the message names
-        the variable and never repeats its value.
+        If a variable without a default is missing, or one cannot be parsed. The message names the
+        variable and never repeats its value.
     """
     values: dict[str, Any] = {}
     for setting in fields(Settings):
@@ -227,7 +226,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
 
 
 def backbone_url(environment: Mapping[str, str] = os.environ) -> str:
-    """Read that setting alone: the weights are fetched before there is an installation.
+    """Read this setting alone, as the weights are fetched before there is an installation.
 
     Raises
     ------
@@ -247,7 +246,7 @@ def _parsed(variable: str, text: str, parse: Callable[[str], Value]) -> Value:
 
 
 def home_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the folder of the standalone service: ``CLAMOR_HOME``, else the user's data folder."""
+    """Return the folder of the standalone service: ``CLAMOR_HOME`` or the user's data folder."""
     if named := environment.get(HOME_VARIABLE, "").strip():
         return Path(named).expanduser()
     if os.geteuid() == 0:

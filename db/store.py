@@ -1,7 +1,7 @@
-"""The engine and its transactions.
+"""The database engine and its transactions.
 
-A :class:`Store` is made by each process for itself, after any fork: connections that two
-processes share gave wrong rows.
+Each process creates its own :class:`Store`, after any fork: connections shared by two processes
+return wrong rows.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-#: No statement of the product comes near this; one that does is stuck and gives way.
+#: No statement of the product takes nearly this long; one that does is stuck.
 STATEMENT_TIMEOUT_MS = 30_000
-#: A lock that is held for longer belongs to something that is wrong.
+#: A lock that is held for longer indicates a fault.
 LOCK_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_S = 5
-#: A connection whose other end has been silent for about this long is dead; statements that the
-#: server works on keep it alive.
+#: TCP settings by which a connection counts as dead after about 35 s without an answer from the
+#: other end. A server that is busy with a statement still answers.
 SILENT_PEER = {
     "keepalives_idle": 20,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 35_000,
 }
-#: How long a request waits for a free connection before it is told to try again.
+#: How long a request waits for a free connection before it fails with a request to retry.
 POOL_TIMEOUT_S = 5.0
-#: A connection that nobody has used for longer is asked whether it still answers before it is
-#: used: a round trip to the server, which a busy process is spared.
+#: A connection that was idle for longer is pinged before use: a round trip to the server, which a
+#: busy process avoids.
 IDLE_S = 5.0
 
 
 def driver_url(url: str) -> sqlalchemy.URL:
-    """A libpq URL as SQLAlchemy wants it, with the psycopg 3 driver."""
+    """Convert a libpq URL to SQLAlchemy's form, with the psycopg 3 driver."""
     return sqlalchemy.make_url(url).set(drivername="postgresql+psycopg")
 
 
@@ -53,10 +53,10 @@ def make_engine(
     lock_timeout_ms: int = LOCK_TIMEOUT_MS,
     **options: Any,
 ) -> sqlalchemy.Engine:
-    """An engine on whose connections nothing waits for ever. There is no other way to make one.
+    """Create an engine with timeouts on all waits. All engines are created here.
 
-    The server ends a statement that is stuck; that the server itself has gone without a word is
-    noticed by the system, which ends the connection.
+    The server ends a stuck statement. If the server itself vanishes without closing the connection,
+    the operating system notices and closes it.
     """
     return sqlalchemy.create_engine(
         driver_url(url),
@@ -66,8 +66,8 @@ def make_engine(
             "options": (
                 f"-c statement_timeout={statement_timeout_ms} -c lock_timeout={lock_timeout_ms}"
                 " -c idle_in_transaction_session_timeout=60000 -c timezone=UTC"
-                # For a page of a list, compiling a plan and starting other processes for it take
-                # longer than the plan does.
+                # For a page of a list, compiling a plan and starting parallel workers take longer
+                # than running the plan.
                 " -c jit=off -c max_parallel_workers_per_gather=0"
             ),
             **SILENT_PEER,
@@ -77,18 +77,18 @@ def make_engine(
 
 
 class ForkedStore(Exception):
-    """A store is used by another process than the one that made it."""
+    """A store is used by a process other than the one that created it."""
 
 
-#: How statements are written for the driver.
+#: The SQL dialect of the driver.
 _DIALECT = sqlalchemy.make_url("postgresql+psycopg://").get_dialect()()
 
 
 class CompiledQuery:
-    """One statement that answers with one row at most, and that is asked with every request.
+    """A statement that returns at most one row and runs with every request.
 
-    It is compiled once. :meth:`Store.ask` puts it to the driver itself, which takes half as long
-    as the way through a session; what comes back are the driver's own values.
+    It is compiled once. :meth:`Store.ask` passes it directly to the driver, which takes half as
+    long as a session; the values in the row are the driver's.
     """
 
     def __init__(self, statement: sqlalchemy.Select[*tuple[Any, ...]]) -> None:
@@ -96,17 +96,17 @@ class CompiledQuery:
         if any(value is not None for value in compiled.params.values()):
             raise ValueError("every value of a question is a parameter or a literal")
         self.sql = str(compiled)
-        #: Makes an answer, with a name for each column, of a row.
+        #: Converts a row to a named tuple with a name for each column.
         self.answer: Callable[[Any], Any] = namedtuple(
             "Answer", statement.selected_columns.keys()
         )._make  # type: ignore[attr-defined]
 
 
 class Store:
-    """One process's way to Postgres.
+    """One process's access to Postgres.
 
-    A process that was forked off has the connections of its parent, and would read the answers to
-    the parent's questions: its use of the store raises :class:`ForkedStore`.
+    A forked process shares the connections of its parent and would read the results of the
+    parent's queries; using the store there raises :class:`ForkedStore`.
     """
 
     def __init__(self, url: str, *, pool_size: int = 5) -> None:
@@ -116,7 +116,7 @@ class Store:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT_S,
-            # The one that was used last is the one that knows the most, and that is not idle.
+            # The connection that was used last has the warmest caches and needs no ping.
             pool_use_lifo=True,
         )
         _watch(self._engine)
@@ -124,25 +124,26 @@ class Store:
 
     @property
     def engine(self) -> sqlalchemy.Engine:
-        """The engine, in the process that made it."""
+        """The engine; only in the process that created it."""
         self._check_process()
         return self._engine
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A session whose work is committed at the end, or rolled back by an exception."""
+        """Open a session that is committed at the end, or rolled back on an exception."""
         self._check_process()
         with self._sessions.begin() as session:
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that reads, each statement in a transaction of its own: two round trips to
-        the server less. For questions that are one statement.
+        """Open a session for reading, in autocommit mode, which saves two round trips.
+
+        Every statement is a separate transaction: for queries of one statement.
         """
         self._check_process()
-        # To the session this is a transaction; the driver, which begins none, has nothing to send
-        # at its end. SQLAlchemy's own switch takes as long as a statement.
+        # The session sees a transaction, but the driver begins none and sends nothing at its end.
+        # SQLAlchemy's own switch to autocommit takes as long as a statement.
         with (
             self._engine.connect() as connection,
             _autocommit(connection.connection),
@@ -151,7 +152,7 @@ class Store:
             yield session
 
     def ask(self, question: CompiledQuery, **values: object) -> Any:
-        """The row that answers a question, or None."""
+        """Run a compiled query; return its row, or None."""
         self._check_process()
         try:
             with self._engine.raw_connection() as pooled, _autocommit(pooled) as connection:
@@ -163,7 +164,7 @@ class Store:
         return None if row is None else question.answer(row)
 
     def close(self) -> None:
-        """Close every connection; in a forked process none, for they are the parent's."""
+        """Close every connection; none in a forked process, as they belong to the parent."""
         self._engine.dispose(close=os.getpid() == self._made_by)
 
     def _check_process(self) -> None:
@@ -175,7 +176,7 @@ class Store:
 
 @contextmanager
 def _autocommit(pooled: PoolProxiedConnection) -> Iterator[psycopg.Connection[Any]]:
-    """The driver's connection, which begins no transaction meanwhile."""
+    """Yield the driver's connection in autocommit mode."""
     connection: psycopg.Connection[Any] = pooled.dbapi_connection  # type: ignore[assignment]
     connection.autocommit = True
     try:
@@ -188,10 +189,10 @@ def _autocommit(pooled: PoolProxiedConnection) -> Iterator[psycopg.Connection[An
 
 
 def _watch(engine: sqlalchemy.Engine) -> None:
-    """Let no connection be used whose other end has gone.
+    """Check connections for a closed other end before they are used.
 
-    A server that ends a connection says so, and what it said waits to be read: to look for that
-    costs nothing. Only one that vanished without a word has to be asked, see :data:`IDLE_S`.
+    A server that closes a connection sends a message, and checking for unread data costs nothing.
+    Only a server that vanished without one has to be pinged, see :data:`IDLE_S`.
     """
 
     @event.listens_for(engine, "checkin")
@@ -210,12 +211,12 @@ def _watch(engine: sqlalchemy.Engine) -> None:
         try:
             engine.dialect.do_ping(connection)  # type: ignore[arg-type]
         except psycopg.Error as error:
-            # All others go, too, as they come: what ended this one has ended them.
+            # Invalidates the whole pool: whatever ended this connection has ended the others too.
             raise InvalidatePoolError from error
 
 
 def _has_something_to_say(connection: psycopg.Connection[Any]) -> bool:
-    """Whether a server sent something that nobody asked for."""
+    """Whether unread data from the server is waiting, such as the notice of a shutdown."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))

@@ -1,5 +1,7 @@
-"""How Alembic reaches the database: by a connection that ``db.migrate`` hands over, or by the URL
-that a developer who calls Alembic itself gives: ``alembic -x url=postgresql://...``.
+"""Connect Alembic to the database.
+
+The connection comes from ``db.migrate``, or from the URL of a developer who runs Alembic directly:
+``alembic -x url=postgresql://...``.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ def _migrate(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
-        # Each migration is its own transaction: what is done stays done if a later one fails.
+        # One transaction per migration: finished ones persist if a later one fails.
         transaction_per_migration=True,
         compare_type=True,
         compare_server_default=True,

@@ -1,1 +1,1 @@
-"""What is claimed next, by whom, and for how long."""
+"""Claims of work items, and the order in which they are made."""

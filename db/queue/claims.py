@@ -1,7 +1,7 @@
-"""Claims: who holds which row, for how long, and who may write to it.
+"""Claims: which worker holds a row, for how long, and which writes are allowed.
 
-Each function takes a session and never commits. Which row is next is told by
-:mod:`db.queue.fair_order`.
+Each function takes a session and never commits. :mod:`db.queue.fair_order` decides which row is
+next.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from db.tables.sessions import AudioSession, SessionSpan
 
 
 class Unit(ABC):
-    """The address of a claimable row: a unit of work."""
+    """The address of a claimable row: a work item."""
 
-    #: The state in which the row waits to be worked on.
+    #: The state in which the row waits for a worker.
     state: str
 
     @property
     @abstractmethod
     def table(self) -> type[Claimable]:
-        """Where the row stands."""
+        """The table of the row."""
 
     @property
     @abstractmethod
     def names(self) -> dict[str, Any]:
-        """What the log and the metrics call the row."""
+        """The identifiers of the row in the log and the metrics."""
 
     @property
     @abstractmethod
     def origin(self) -> tuple[type[Traced], uuid.UUID]:
-        """The row that a request made, of which this is the work or a part: table and id."""
+        """Table and ID of the row that a request created and that this work belongs to."""
 
     @abstractmethod
     def waits(self) -> ColumnElement[bool]:
-        """True of the row while the work still waits to be finished."""
+        """Return the condition of the row that holds while the work is unfinished."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +53,9 @@ class Work(Unit):
 
     session_id: uuid.UUID
     state: str
-    #: The span, or None where the session itself is the row.
+    #: The span, or None if the session itself is the row.
     span_index: int | None = None
-    #: The session's `resplits` at the claim: part of the fence, since attempts start again with it.
+    #: The session's `resplits` at the claim: part of the fence, since each resplit resets attempts.
     resplits: int = 0
 
     @property
@@ -80,20 +80,20 @@ class Work(Unit):
             SessionSpan.session_id == self.session_id,
             SessionSpan.span_index == self.span_index,
             SessionSpan.state == self.state,
-            # A span is work only while its session is: a cancelled one has none left.
+            # A span is work only while its session is detecting: not if that is cancelled.
             exists().where(of_session, AudioSession.state == "detecting"),
         )
 
 
-#: What a row has before its first claim, and again in each new state.
+#: The values of a row before its first claim, and again in each new state.
 UNTRIED: Mapping[str, Any] = {
     "attempt": 0,
     "uncounted": 0,
     "waits_for_storage": False,
     "last_error": None,
 }
-#: A row that waits for storage is claimed again and again. At this many claims, weeks after the
-#: first, the count starts again, since the column is a small integer.
+#: A row that waits for storage is claimed repeatedly. At this many claims, weeks after the first,
+#: the count restarts, since the column is a small integer.
 MOST_CLAIMS = 32_000
 
 SomeUnit = TypeVar("SomeUnit", bound=Unit)
@@ -102,30 +102,30 @@ Taken = TypeVar("Taken", bound=Unit, covariant=True)
 
 @dataclass(frozen=True)
 class Claim(Generic[Taken]):
-    """A row that is held, and the number of the attempt, which is the fence."""
+    """A claimed row, and the attempt number, which is the fence."""
 
     work: Taken
     attempt: int
-    #: How many claims of the row, of which this is the latest, do not count as attempts.
+    #: How many claims of the row so far do not count as attempts.
     uncounted: int = 0
 
 
 class Take(Protocol[Taken]):
-    """Claims a row for ``lease_s`` seconds; None if there is none to be had."""
+    """Claims a row for ``lease_s`` seconds; returns None if none is available."""
 
     def __call__(self, db: Session, *, lease_s: float) -> Claim[Taken] | None: ...
 
 
 def seconds_from_now(seconds: float) -> ColumnElement[datetime]:
-    """A point in time on the database's clock."""
+    """Return a time in the future by the database's clock."""
     return func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
 def seconds_ago(seconds: float) -> ColumnElement[datetime]:
-    """A point in time before the transaction began, for what is old.
+    """Return a time before the start of the transaction, to find old rows.
 
-    Unlike that of :func:`seconds_from_now` it stands still: an index is read up to it and no
-    further, and the planner knows how many rows lie before it.
+    Unlike :func:`seconds_from_now` it is constant during the statement: an index is read up to it
+    and no further, and the planner can estimate the number of rows before it.
     """
     return func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
@@ -134,10 +134,10 @@ def seconds_ago(seconds: float) -> ColumnElement[datetime]:
 
 
 def this(work: SomeUnit, db: Session, *, lease_s: float) -> Claim[SomeUnit] | None:
-    """Take this row and no other, if it is there to be had.
+    """Claim this row and no other, if it is due.
 
-    Of any number of workers that ask at once exactly one is given the row: the others wait for
-    the row's lock, look again, and find it no longer due.
+    If several workers try at once, exactly one gets the row: the others wait for the row's lock,
+    check again, and find it no longer due.
     """
     table = work.table
     row = db.execute(
@@ -151,12 +151,12 @@ def this(work: SomeUnit, db: Session, *, lease_s: float) -> Claim[SomeUnit] | No
 
 
 def due(table: type[Claimable]) -> ColumnElement[bool]:
-    """True of a row that nobody holds and that need not wait for its next try."""
+    """Return the condition of rows that are not claimed and whose next try is due."""
     return table.due_at <= func.clock_timestamp()
 
 
 def at_claim(table: type[Claimable], *, lease_s: float) -> dict[str, Any]:
-    """What a claim writes into a row."""
+    """Return the values that a claim writes to a row."""
     values = {
         "attempt": table.attempt + 1,
         "due_at": seconds_from_now(lease_s),
@@ -165,16 +165,16 @@ def at_claim(table: type[Claimable], *, lease_s: float) -> dict[str, Any]:
     for name in ("started_at", "stage_since"):
         began_at = getattr(table, name, None)
         if began_at is not None:
-            # When work on the row, or on its stage, began: a later claim changes nothing.
+            # The start of work on the row, or on its stage: later claims do not change it.
             values[name] = func.coalesce(began_at, func.clock_timestamp())
     return values
 
 
 def at_move(table: type[Claimable]) -> dict[str, Any]:
-    """What a move to its next state writes into a row, beside the state: nobody has begun it."""
+    """Return the values, besides the state, that a move to the next state writes to a row."""
     values = {
         **UNTRIED,
-        # One and the same time: the caller nudges right after the commit.
+        # The same time for both, as the caller nudges right after the commit.
         "due_at": func.now(),
         "nudged_at": func.now(),
     }
@@ -186,12 +186,12 @@ def at_move(table: type[Claimable]) -> dict[str, Any]:
 
 
 def extend_lease(db: Session, work: Unit, *, attempt: int, lease_s: float) -> bool:
-    """Hold on to a claim; False if it was lost."""
+    """Extend a claim; False if it was lost."""
     return update_held(db, work, attempt, {"due_at": seconds_from_now(lease_s)})
 
 
 def retry_later(db: Session, work: Unit, *, attempt: int, delay_s: float, error: str) -> bool:
-    """Give a claim back, with the reason, to be tried again after ``delay_s`` seconds."""
+    """Give a claim back, with the reason, to be retried after ``delay_s`` seconds."""
     return update_held(
         db, work, attempt, {"due_at": seconds_from_now(delay_s), "last_error": error}
     )
@@ -204,7 +204,7 @@ def wait_for_storage(db: Session, work: Unit, *, attempt: int, delay_s: float, e
         db, work, attempt=attempt, delay_s=delay_s, error=error, values=values
     )
     if held and isinstance(work, Work) and work.span_index is not None:
-        # A session shows that its spans wait, until the next of them is finished.
+        # The session shows that its spans wait, until the next span is finished.
         db.execute(
             update(AudioSession)
             .where(AudioSession.id == work.session_id, AudioSession.state == "detecting")
@@ -215,8 +215,9 @@ def wait_for_storage(db: Session, work: Unit, *, attempt: int, delay_s: float, e
 
 
 def wait_for_backbone(db: Session, work: Unit, *, attempt: int, delay_s: float, error: str) -> bool:
-    """Give the claim of a session back to workers that have its backbone. It does not count as an
-    attempt.
+    """Give the claim of a session back for workers that have its backbone.
+
+    It does not count as an attempt.
     """
     since = func.coalesce(AudioSession.backbone_missed_at, func.clock_timestamp())
     values = {"backbone_missed_at": since}
@@ -258,7 +259,7 @@ def advance(
 
 
 def update_held(db: Session, work: Unit, attempt: int, values: Mapping[str, Any]) -> bool:
-    """Write to a row behind the fence: only the claim that bears its number may."""
+    """Write to a row behind the fence: only if the claim has the row's attempt number."""
     table = work.table
     return changed(
         db.execute(
@@ -269,7 +270,7 @@ def update_held(db: Session, work: Unit, attempt: int, values: Mapping[str, Any]
 
 
 def changed(result: Any) -> bool:
-    """Whether a statement changed one row."""
+    """Whether a statement changed exactly one row."""
     assert isinstance(result, CursorResult)
     return bool(result.rowcount == 1)
 
@@ -281,7 +282,7 @@ def is_held(db: Session, work: Unit, *, attempt: int) -> bool:
 
 
 def is_cancelled(db: Session, work: Unit) -> bool:
-    """Whether a row is no longer work because its session was cancelled."""
+    """Whether the session of a work item was cancelled."""
     cancelled = exists().where(
         AudioSession.id == work.names.get("session_id"), AudioSession.state == "cancelled"
     )
@@ -289,7 +290,7 @@ def is_cancelled(db: Session, work: Unit) -> bool:
 
 
 def traceparent(db: Session, work: Unit) -> str | None:
-    """The trace that the work goes on with."""
+    """Return the trace that the work continues."""
     table, row_id = work.origin
     return db.execute(
         select(table.traceparent).where(table.id == row_id)  # type: ignore[attr-defined]
@@ -297,19 +298,18 @@ def traceparent(db: Session, work: Unit) -> str | None:
 
 
 def last_error(db: Session, work: Unit) -> str | None:
-    """Why the work failed the last time that anybody could tell."""
+    """Return the last recorded reason of a failure."""
     return db.execute(select(work.table.last_error).where(work.waits())).scalar_one_or_none()
 
 
-# --- what is quiet -----------------------------------------------------------------------------
+# --- stalled work ------------------------------------------------------------------------------
 
 
 def take_stalled_sessions(db: Session, state: str, *, quiet_s: float, limit: int) -> list[Work]:
-    """Sessions whose stage is due and that nobody was told of lately; now somebody is.
+    """Return sessions in a stage that are due and not nudged recently; mark them as nudged.
 
-    One stage at a time: a nudge stands for whatever is next in its stage, so it does not matter
-    which of the rows of a stage are taken, but it would if a long backlog of one stage stood
-    before the last row of another.
+    One stage at a time: a nudge leads to whatever is next in its stage, so any rows of a stage will
+    do. Across stages, a long backlog of one would hide the rows of another.
     """
     waiting = (
         select(AudioSession.id)
@@ -328,7 +328,7 @@ def take_stalled_sessions(db: Session, state: str, *, quiet_s: float, limit: int
 
 
 def take_stalled_spans(db: Session, *, quiet_s: float, limit: int) -> list[Work]:
-    """Spans that are due and that nobody was told of lately; now somebody is."""
+    """Return spans that are due and not nudged recently; mark them as nudged."""
     waiting = (
         select(SessionSpan.session_id, SessionSpan.span_index)
         .join(AudioSession, AudioSession.id == SessionSpan.session_id)
@@ -350,7 +350,7 @@ def take_stalled_spans(db: Session, *, quiet_s: float, limit: int) -> list[Work]
 
 
 def quiet(table: type[Claimable], quiet_s: float) -> tuple[ColumnElement[bool], ...]:
-    """Due, and either not nudged since it became so, or so long ago that the nudge is lost."""
+    """Return the conditions of rows that are due, and not nudged since or only long ago."""
     return (
         due(table),
         or_(

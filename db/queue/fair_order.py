@@ -1,18 +1,18 @@
-"""Whose turn it is: the order in which sessions and spans are worked on.
+"""The fair order: the order in which sessions and spans are claimed.
 
-A message says that one more unit of its kind is ready; the database says which one is next:
+A message says that one more work item of its kind is ready; the database decides which is next:
 
 1. by priority: ``high``, ``normal``, ``low``. A few claims in a hundred begin with a lower one,
-   so that ``low`` gets on slowly even behind a stream of ``high`` that never ends;
-2. within a priority by *lane*, in turns. A lane is all that one user has waiting, or one batch, or
-   whatever has neither. Lanes are gone through in a circle, one unit each, so that a thousand
-   recordings of one caller and one of another take turns;
-3. within a lane by the age of the session, then by the place of the span.
+   so that ``low`` makes slow progress even behind an endless stream of ``high``;
+2. within a priority by *lane*, in turns. A lane is the waiting work of one user, or of one batch
+   without a user, or of everything else. Lanes are served round-robin, one work item each, so that
+   a thousand recordings of one caller and a single one of another take turns;
+3. within a lane by the age of the session, then by the position of the span.
 
-A claim costs the same however many lanes and units wait: ``turns`` remembers the lane that was
-served last, and the next one that has anything due is the next entry of an index. Spans bear
-neither priority nor lane, they are found by their session. So a session that is cancelled, or that
-is given another priority, takes all of its spans with it at once.
+The cost of a claim does not depend on the number of lanes and items: ``turns`` stores the lane that
+was served last, and the next lane with due work is the next entry of an index. Spans have neither
+priority nor lane; they are found through their session. So cancelling a session or changing its
+priority affects all of its spans at once.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from sqlalchemy.orm import Session
 from db.queue.claims import Claim, Work
 from db.tables.sessions import PRIORITIES, Turn
 
-#: One claim in so many begins with ``normal``, and one with ``low``. More weaken priorities,
-#: fewer let the lower ones wait for longer.
+#: One claim in this many begins with ``normal``, and one with ``low``. A smaller number weakens
+#: priorities; a larger one lets the lower ones wait longer.
 EXCEPTION_IN = 20
-#: Lanes are gone through from the lowest to the highest of their ids, and then from the start.
+#: Lanes are served in the order of their IDs, and then from the start again.
 LOWEST, HIGHEST = uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)
 
 _chance = SystemRandom()
 
 
 def next_session(db: Session, *, state: str, lease_s: float) -> Claim[Work] | None:
-    """Take the session that is next of those in a state."""
+    """Claim the next session in a state."""
     row = _take(db, NEXT_SESSION, state, lease_s=lease_s)
     if row is None:
         return None
@@ -55,7 +55,7 @@ def next_session(db: Session, *, state: str, lease_s: float) -> Claim[Work] | No
 
 
 def next_span(db: Session, *, lease_s: float) -> Claim[Work] | None:
-    """Take the span that is next."""
+    """Claim the next span."""
     row = _take(db, NEXT_SPAN, "detecting", lease_s=lease_s)
     if row is None:
         return None
@@ -67,7 +67,7 @@ def next_span(db: Session, *, lease_s: float) -> Claim[Work] | None:
 
 
 def _take(db: Session, statement: TextClause, state: str, *, lease_s: float) -> Row[Any] | None:
-    """Run a claim, and note whose turn it was."""
+    """Run a claim, and record whose turn it was."""
     parameters = stretches(db, state) | {"state": state, "lease_s": lease_s}
     row = db.execute(statement, parameters).one_or_none()
     if row is not None:
@@ -76,8 +76,9 @@ def _take(db: Session, statement: TextClause, state: str, *, lease_s: float) -> 
 
 
 def stretches(db: Session, state: str) -> dict[str, list[Any]]:
-    """Where to look for the next unit, in this order: of each priority the lanes behind the one
-    that was served last, and then the others from the start.
+    """Return the ranges of lanes to search for the next work item, in order.
+
+    For each priority, first the lanes after the one served last, then the others from the start.
     """
     last = {
         turn.priority: turn.lane
@@ -94,13 +95,13 @@ def stretches(db: Session, state: str) -> dict[str, list[Any]]:
 
 
 def _priorities() -> list[int]:
-    """The priorities, in the order in which this claim looks for work."""
+    """Return the priorities in the order in which this claim searches them."""
     drawn = _chance.randrange(EXCEPTION_IN)
     return sorted(range(len(PRIORITIES)), key=lambda priority: (priority != drawn, priority))
 
 
 def claim(sql: str) -> TextClause:
-    """A statement that looks for the next unit in :func:`stretches`."""
+    """Return a statement that searches the ranges of :func:`stretches`."""
     return text(sql).bindparams(
         bindparam("priorities", type_=ARRAY(SmallInteger)),
         bindparam("lowest", type_=ARRAY(Uuid)),
@@ -108,12 +109,11 @@ def claim(sql: str) -> TextClause:
     )
 
 
-# In both claims a lateral join goes through the rows on its left in their order, and stops at the
-# limit: only the row is locked that is taken, and one that another claim has locked is passed
-# over.
+# In both claims a lateral join visits the rows on its left in their order and stops at the limit:
+# only the claimed row is locked, and rows locked by other claims are skipped.
 
-#: Takes the first session that is found, stretch by stretch. The constant list of states lets the
-#: partial index be used whatever the parameter is.
+#: Claims the first session found, range by range. The constant list of states allows the use of the
+#: partial index for any parameter.
 NEXT_SESSION = claim("""
     WITH found AS (
         SELECT stretch.priority, session.lane, session.id
@@ -143,7 +143,7 @@ NEXT_SESSION = claim("""
               session.resplits
 """)
 
-#: Takes the first span that is found, stretch by stretch and session by session.
+#: Claims the first span found, range by range and session by session.
 NEXT_SPAN = claim("""
     WITH found AS (
         SELECT stretch.priority, session.lane, session.resplits, span.session_id, span.span_index
@@ -178,8 +178,8 @@ NEXT_SPAN = claim("""
               span.attempt, span.uncounted
 """)
 
-#: Notes whose turn it was. Claims do not wait for one another here: whoever holds the row is
-#: noting a turn that was just as good.
+#: Records whose turn it was. Claims do not wait for one another here: the one that holds the row
+#: records a turn that is just as good.
 SERVED = text("""
     UPDATE turns
     SET lane = :lane

@@ -1,7 +1,7 @@
 """The tables, by domain.
 
-All are imported together: foreign keys name tables of other domains, and migrations are compared
-with all of them.
+All are imported together, since foreign keys refer to tables of other domains, and migrations are
+compared with all of them.
 """
 
 from db.tables import (  # noqa: F401

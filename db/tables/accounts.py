@@ -19,12 +19,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Base
 
-#: What a key may be allowed. ``admin`` allows everything, for every user's things.
+#: The scopes of a key. ``admin`` allows everything, on the data of all users.
 SCOPES = ("sessions:write", "sessions:read", "models:write", "reports:read", "admin")
 
 
 class User(Base):
-    """Somebody on whose behalf recordings are analysed."""
+    """A user on whose behalf recordings are analysed."""
 
     __tablename__ = "users"
     __table_args__ = (
@@ -38,16 +38,16 @@ class User(Base):
     password_hash: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     disabled_at: Mapped[datetime | None]
-    #: Seconds of audio that may be analysed of what is posted in a month; null for as many as the
-    #: installation's users may have.
+    #: Seconds of audio that may be posted for analysis per month; null for the installation's
+    #: default.
     max_audio_s_per_month: Mapped[float | None]
 
 
 class ApiKey(Base):
-    """What a service shows to be known as a user. The secret itself is not kept.
+    """A key that authenticates a service as a user. The secret itself is not stored.
 
-    A key is *active* unless it was revoked or has expired. Of one name a user has two active keys
-    at most: the one in use, and the one that takes its place.
+    A key is *active* unless it was revoked or has expired. A user has at most two active keys of
+    one name: the one in use and its replacement.
     """
 
     __tablename__ = "api_keys"
@@ -63,15 +63,15 @@ class ApiKey(Base):
         Index("ix_api_keys_user_id", "user_id", "name"),
     )
 
-    #: The part of the key that is no secret, by which it is found.
+    #: The public part of the key, by which it is found.
     id: Mapped[str] = mapped_column(primary_key=True)
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     name: Mapped[str]
-    #: HMAC-SHA256 of the secret, with the pepper that the API processes have.
+    #: HMAC-SHA256 of the secret, with the pepper of the API processes.
     secret_hash: Mapped[bytes] = mapped_column(LargeBinary)
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
-    #: How many requests it may make; null for as many as the installation's keys may.
+    #: Its rate limit; null for the installation's default.
     requests_per_s: Mapped[float | None]

@@ -1,4 +1,4 @@
-"""The table of analyses: what a session that has ended comes to."""
+"""The table of analyses of finished sessions."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import JOB_STATES, Base, Job, Traced, one_of
 
-#: The levels of a second that a limit may be set for: equivalent level, and greatest level F.
+#: The one-second levels that limits may be set for: equivalent level, and maximum level F.
 LIMITED = ("LAeq", "LAFmax")
-#: Limits for one of them.
+#: Limits per level.
 MOST_LIMITS = 20
-#: From beyond what any microphone hears, re full scale, to beyond what any can bear.
+#: From below the noise floor of any microphone, re full scale, to above the overload of any.
 LIMIT_RANGE_DB = (-200.0, 250.0)
 
 
 class Analysis(Job, Traced, Base):
-    """A session's analysis. It is written with the session's end, and made anew when asked for."""
+    """A session's analysis. Created at the session's end, and computed again on request."""
 
     __tablename__ = "analyses"
     __table_args__ = (
@@ -35,13 +35,13 @@ class Analysis(Job, Traced, Base):
         ),
     )
 
-    #: The session's.
+    #: The session's ID.
     id: Mapped[uuid.UUID] = mapped_column(
         "session_id", ForeignKey("audio_sessions.id", ondelete="CASCADE"), primary_key=True
     )
-    #: Another one each time that it is asked for: work that began before the last is too late.
+    #: Changes with each request: work for an earlier request is outdated.
     asking_id: Mapped[uuid.UUID]
-    #: By the names in `LIMITED` the limits that are looked at, in dB by the session's reference.
+    #: The limits, by the names in `LIMITED`, in dB re the session's reference.
     limits_db: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    #: What was found; null until it has ended well.
+    #: Null until it has succeeded.
     result: Mapped[dict[str, Any] | None]

@@ -1,8 +1,8 @@
-"""What tables share: names of constraints, owners, traces, and what makes a row work.
+"""Shared parts of tables: constraint names, owners, traces, and the columns of work items.
 
-Constraints stand on the table, never inside a column: autogenerate does not see a check that is
-written into a column. Every unit of work (a session's current stage, a span, a training, a
-validation) is *claimable* by the same columns, see `Claimable`.
+Constraints are declared on the table, never in a column: autogenerate does not detect a check in a
+column. Every work item (a session's current stage, a span, a training, a validation) is *claimable*
+by the same columns, see `Claimable`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 def one_of(column: str, values: tuple[str, ...] | tuple[float, ...]) -> str:
-    """The SQL that holds a column to some values."""
+    """Return the SQL condition that a column has one of some values."""
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
 class Base(DeclarativeBase):
-    """Names every constraint by rule, so that a migration can always name it too."""
+    """Names every constraint by convention, so that migrations can refer to it."""
 
     metadata = MetaData(
         naming_convention={
@@ -49,15 +49,15 @@ class Base(DeclarativeBase):
 
 
 class Claimable:
-    """A row that is work: one worker at a time holds it, by a lease and a fence.
+    """A row that is a work item: one worker at a time holds it, by a lease and a fence.
 
-    ``attempt`` counts the claims and is the fence: a result is written only by the claim that
-    still bears the row's number. ``due_at`` says when the row may be claimed next: the end of the
-    lease while somebody works, the time of the next try after a failure. A row is *quiet* when it
-    is unfinished, due, and was not nudged lately.
+    ``attempt`` counts the claims and is the fence: a result is written only if the claim still has
+    the row's attempt number. ``due_at`` is when the row may be claimed next: the end of the lease
+    during the work, the time of the next try after a failure. A row is *quiet* when it is
+    unfinished, due, and was not nudged recently.
     """
 
-    #: The states in which the row is work, or waits for the work of others.
+    #: The states in which the row is unfinished, even if it only waits for other rows.
     unfinished: ClassVar[tuple[str, ...]] = ("pending",)
 
     state: Mapped[str]
@@ -66,39 +66,39 @@ class Claimable:
     nudged_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_error: Mapped[str | None]
     #: Claims that do not count against ``CLAMOR_MAX_ATTEMPTS``: those that ended because the blob
-    #: store was away or full, or because the worker lacked the session's backbone, and those before
-    #: a retry that was asked for.
+    #: store was unavailable or full, or because the worker lacked the session's backbone, and those
+    #: before a requested retry.
     uncounted: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
-    #: Whether the latest claim ended for want of storage, and none has followed.
+    #: Whether the latest claim ended for want of storage and no other has followed.
     waits_for_storage: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class Owned:
-    """A row that is a user's; null is what was there before there were users, or what outlived
-    its own."""
+    """A row that belongs to a user; null if it is older than users, or its user was removed."""
 
     user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
 
 
 class Traced:
-    """A row that a request made: ``traceparent`` is the request's, as W3C Trace Context has it, so
-    that whoever works on the row goes on with its trace. Null where nothing is traced."""
+    """A row created by a request. ``traceparent`` (W3C Trace Context) is that of the request, so
+    that work on the row continues its trace. Null if nothing is traced.
+    """
 
     traceparent: Mapped[str | None]
 
 
-#: What a training and a validation go through: one piece of work, and its end.
+#: The states of jobs, such as trainings and validations: one piece of work, and its end.
 JOB_STATES = ("pending", "completed", "failed")
 
 
 class Job(Claimable):
-    """A claimable row that is one piece of work, with a bar to watch it by."""
+    """A claimable row that is one piece of work, with its progress."""
 
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
-    #: How far the work is, and what it is at; the latest claim's.
+    #: Progress and current stage of the latest claim.
     percent: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     stage: Mapped[str] = mapped_column(server_default=text("'waiting'"))
-    #: Why there is no result: a code and a sentence.
+    #: The reason for a missing result: a code and a sentence.
     problem: Mapped[dict[str, Any] | None]

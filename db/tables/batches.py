@@ -1,4 +1,4 @@
-"""The tables of batches: many recordings in one call, and what became of each."""
+"""The tables of batches: many recordings in one call, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from sqlalchemy.orm import Mapped, mapped_column
 from db.tables.base import Base, Claimable, Owned, Traced, one_of
 from db.tables.sessions import NORMAL, PRIORITIES
 
-#: What a batch goes through while its recordings become sessions. ``receiving``: they are being
-#: uploaded; ``listing``: the names below a prefix are to be read; ``expanding``: named objects
-#: are being taken. The others are its end: whether the sessions have finished, they say.
+#: The states of a batch while its sessions are created. ``receiving``: recordings are being
+#: uploaded; ``listing``: the keys below a prefix are to be read; ``expanding``: sessions are being
+#: created from named objects. The others are final; the sessions have their own states.
 BATCH_STATES = ("receiving", "listing", "expanding", "taken", "failed", "cancelled")
 OPEN_STATES = BATCH_STATES[:3]
 ITEM_OUTCOMES = ("taken", "refused")
 
 
 class Batch(Claimable, Owned, Traced, Base):
-    """Many recordings that were sent, or named, in one call."""
+    """Recordings that were uploaded or named in one call."""
 
     __tablename__ = "batches"
     unfinished = OPEN_STATES
@@ -45,41 +45,41 @@ class Batch(Claimable, Owned, Traced, Base):
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     priority: Mapped[int] = mapped_column(SmallInteger, server_default=text(str(NORMAL)))
-    #: What each of its sessions is posted with, beside the priority.
+    #: The options of its sessions, besides the priority.
     options: Mapped[dict[str, Any]]
-    #: Below which objects are looked for; null if each was sent or named.
+    #: The prefix of its objects; null if each was uploaded or named.
     prefix: Mapped[str | None]
     items_total: Mapped[int] = mapped_column(server_default=text("0"))
-    #: The first item of which it is not yet decided what becomes of it.
+    #: The first item without an outcome.
     next_item: Mapped[int] = mapped_column(server_default=text("0"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    #: When the last item was decided on, or the batch was cancelled.
+    #: When the last item got its outcome, or the batch was cancelled.
     finished_at: Mapped[datetime | None]
-    #: Why there is more that was not taken; null if there is not.
+    #: Why further recordings were not taken; null if all were.
     problem: Mapped[dict[str, Any] | None]
 
 
 class BatchItem(Base):
-    """One recording of a batch: a session, or the reason why there is none."""
+    """One recording of a batch: its session, or the reason why there is none."""
 
     __tablename__ = "batch_items"
     __table_args__ = (
         CheckConstraint(one_of("outcome", ITEM_OUTCOMES), name="outcome"),
         CheckConstraint("(outcome = 'refused') = (reason IS NOT NULL)", name="reason"),
-        # One session is of one item. It serves the foreign key too.
+        # A session belongs to one item. The index also serves the foreign key.
         UniqueConstraint("session_id"),
     )
 
     batch_id: Mapped[uuid.UUID] = mapped_column(
         ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True
     )
-    #: 0, 1, 2, ... in the order in which they came or were named.
+    #: 0, 1, 2, ... in the order in which they were uploaded or named.
     item_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    #: What the client called the file: shown, never used as a path.
+    #: The client's name for the file: shown, never used as a path.
     file_name: Mapped[str]
     #: The object that the recording is copied from; null if it was uploaded.
     source_key: Mapped[str | None]
-    #: Null until it was decided on.
+    #: Null until decided.
     outcome: Mapped[str | None]
     reason: Mapped[str | None]
     session_id: Mapped[uuid.UUID | None] = mapped_column(

@@ -1,4 +1,4 @@
-"""The table of exports: what was found, written to a file that can be downloaded for a while."""
+"""The table of exports: files of detections that can be downloaded for a while."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import JOB_STATES, Base, Job, Owned, Traced, one_of
 
-#: In which formats there are exports: docs/exports.md tells of each.
+#: The formats of exports; docs/exports.md describes them.
 EXPORT_FORMATS = ("csv", "ndjson", "parquet", "audacity", "raven", "dcase", "rttm", "clips")
 
 
 class Export(Job, Owned, Traced, Base):
-    """Events to be written to a file, and the file."""
+    """A selection of detections to write to a file, and the file."""
 
     __tablename__ = "exports"
     __table_args__ = (
@@ -27,7 +27,7 @@ class Export(Job, Owned, Traced, Base):
         CheckConstraint("(state = 'completed') = (blob_key IS NOT NULL)", name="file"),
         Index("ix_exports_user_created", "user_id", "created_at", "id"),
         Index("ix_exports_expires_at", "expires_at"),
-        # Those that go with their session.
+        # Exports that are removed with their session.
         Index(
             "ix_exports_session_id", "session_id", postgresql_where=text("session_id IS NOT NULL")
         ),
@@ -36,16 +36,16 @@ class Export(Job, Owned, Traced, Base):
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     format: Mapped[str]
-    #: Of which sessions which events, as :class:`db.queries.export_queries.Selection` reads it.
+    #: The sessions and detections, as read by :class:`db.queries.export_queries.Selection`.
     selection: Mapped[dict[str, Any]]
-    #: Whether it may be of everybody's sessions, and not of the user's own alone.
+    #: Whether it may cover the sessions of all users rather than only the user's own.
     all_users: Mapped[bool] = mapped_column(server_default=text("false"))
-    #: Set where it is of one session alone: it goes with that. No foreign key, since its file has
-    #: to go, too.
+    #: Set if it covers one session only, with which it is removed. No foreign key, since its file
+    #: must be removed too.
     session_id: Mapped[uuid.UUID | None]
-    #: The file, once there is one: how many events are in it, its size, and where it lies.
+    #: Number of detections, size and key of the file, once there is one.
     rows_written: Mapped[int | None] = mapped_column(BigInteger)
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     blob_key: Mapped[str | None]
-    #: Then the file is given to nobody any more, and the row goes with it.
+    #: From then on the file is not served; row and file are removed.
     expires_at: Mapped[datetime]

@@ -1,4 +1,4 @@
-"""The table of requests that are answered once, however often they are sent."""
+"""The table of idempotent requests, which are processed once, however often they are sent."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Base
 
-#: Characters of an ``Idempotency-Key``.
+#: The longest ``Idempotency-Key``.
 MOST_KEY_CHARS = 255
 
 
 class IdempotentRequest(Base):
-    """A request that bore an ``Idempotency-Key``, and its answer.
+    """A request with an ``Idempotency-Key``, and its response.
 
-    While ``status`` is null it is under way: some process holds it by its ``attempt`` until
-    ``due_at``, and renews that while it lives. Whoever comes later than that takes it over.
+    While ``status`` is null it is being processed: a process holds it by its ``attempt`` until
+    ``due_at``, and renews that while it lives. After ``due_at`` another process may take it over.
     """
 
     __tablename__ = "idempotent_requests"
@@ -28,7 +28,7 @@ class IdempotentRequest(Base):
         CheckConstraint(
             "length(head_sha256) = 32 AND length(body_sha256) = 32", name="fingerprint"
         ),
-        # What was answered can be answered again, and compared with what is asked again.
+        # A finished request has its response for replay, and its hashes for comparison.
         CheckConstraint(
             "status IS NULL OR (headers IS NOT NULL AND head_sha256 IS NOT NULL"
             " AND body_sha256 IS NOT NULL)",
@@ -41,16 +41,16 @@ class IdempotentRequest(Base):
         ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
     )
     key: Mapped[str] = mapped_column(primary_key=True)
-    #: Of method, path, query and kind of body; null after a refusal, which binds to nothing.
+    #: Of method, path, query and kind of body; null after a rejection, which does not bind the key.
     head_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
-    #: Of the body; it is known when the body has passed.
+    #: Of the body; known once the body has been read.
     body_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
-    #: The id of the row that the request makes, if it makes one: with every attempt the same.
+    #: The ID of the row that the request creates, if any: the same for every attempt.
     made_id: Mapped[uuid.UUID]
     attempt: Mapped[int]
     due_at: Mapped[datetime]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     status: Mapped[int | None] = mapped_column(SmallInteger)
     headers: Mapped[dict[str, Any] | None]
-    #: Null where the answer told a secret, which is kept nowhere.
+    #: Null if the response contained a secret, which is never stored.
     body: Mapped[bytes | None] = mapped_column(LargeBinary)

@@ -1,4 +1,4 @@
-"""The table of the clock: which job ran for which slot, and how it ended."""
+"""The table of runs of periodic jobs: job, slot and result."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import JOB_STATES, Base, Job, Traced, one_of
 
-#: Who wrote a run down: the scheduler's tick, recovery, who fills slots that were missed, or
-#: somebody who asked for it.
+#: The origin of a run: the scheduler's tick, recovery, which fills missed slots, or a person.
 RUN_SOURCES = ("clock", "steward", "person")
 
 
 class JobRun(Job, Traced, Base):
-    """One run of a periodic job. Of a job and a slot there is one, whoever asks for it."""
+    """One run of a periodic job. There is one per job and slot, whatever its origin."""
 
     __tablename__ = "job_runs"
     __table_args__ = (
-        # Tells the newest of each job, too.
+        # Also finds the newest run of each job.
         UniqueConstraint("job", "slot"),
         CheckConstraint(one_of("state", JOB_STATES), name="state"),
         CheckConstraint(one_of("source", RUN_SOURCES), name="source"),
@@ -36,10 +35,10 @@ class JobRun(Job, Traced, Base):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     #: The name of the job's actor.
     job: Mapped[str]
-    #: The time of the schedule that it ran for; of a run that was asked for, when that was.
+    #: The scheduled time; for a requested run, the time of the request.
     slot: Mapped[datetime]
     source: Mapped[str]
-    #: What the run was asked to do otherwise than usual.
+    #: Options that override the defaults of the job.
     options: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    #: What it did; null until it has ended well.
+    #: Null until it has succeeded.
     result: Mapped[dict[str, Any] | None]

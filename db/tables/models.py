@@ -1,4 +1,4 @@
-"""The tables of models: what there is, and what was put to use."""
+"""The tables of models and their promotions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from db.tables.base import Base, Owned
 
 
 class NoiseModel(Owned, Base):
-    """A classifier: its name, its version, the hash of its file, and how good it is."""
+    """A classifier: its name, its version, the hash of its file, and its accuracy."""
 
     __tablename__ = "noise_models"
     __table_args__ = (
@@ -33,40 +33,39 @@ class NoiseModel(Owned, Base):
     name: Mapped[str]
     version: Mapped[str]
     sha256: Mapped[str]
-    #: Where the file lies in the blob store. Null only for a model that shipped with a release
-    #: which did not yet keep it there.
+    #: The key of the file. Null only for a model shipped with a release that did not store it yet.
     blob_key: Mapped[str | None]
     header: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    #: Whether it came with a release of the package: what is used until one is promoted.
+    #: Whether it came with a release of the package. The newest such model is used until one is
+    #: promoted.
     is_shipped: Mapped[bool] = mapped_column(server_default=text("false"))
-    #: What training found out about it; null for models that were not trained here.
+    #: The results of its training; null for models that were not trained here.
     card: Mapped[dict[str, Any] | None]
-    #: The picture of the card's confusion matrix.
+    #: The key of the picture of the card's confusion matrix.
     confusion_key: Mapped[str | None]
 
     @property
     def clip_accuracy(self) -> float | None:
-        """The share of clips, held out in cross-validation, that it tells rightly; None if
-        nobody says."""
+        """The share of held-out clips classified correctly in cross-validation; None if unknown."""
         told = self._trained.get("clip_accuracy", self._trained.get("accuracy"))
         return float(told) if isinstance(told, int | float) and 0 <= told <= 1 else None
 
     @property
     def data_sha256(self) -> str | None:
-        """The hash of the clips that it was trained on; None if nobody says."""
+        """The hash of the clips that it was trained on; None if unknown."""
         told = self._trained.get("data_sha256")
         return told if isinstance(told, str) else None
 
     @property
     def _trained(self) -> dict[str, Any]:
-        """Its card; of a model that was not trained here what its file says of its training."""
+        """Its card; for a model that was not trained here, the training section of its file."""
         told = self.card or self.header.get("training")
         return told if isinstance(told, dict) else {}
 
 
 class Promotion(Base):
-    """A model was put to use. Rows are added and never changed; the newest one counts."""
+    """The promotion of a model. Rows are added and never changed; the newest one counts."""
 
     __tablename__ = "promotions"
     __table_args__ = (Index("ix_promotions_model_id", "model_id"),)
@@ -74,7 +73,7 @@ class Promotion(Base):
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("noise_models.id"))
     promoted_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    #: Whether it was put to use although the comparison spoke against it.
+    #: Whether it was promoted although the comparison advised against it.
     forced: Mapped[bool]
-    #: The figures of this model beside those of the one before.
+    #: The figures of this model beside those of its predecessor.
     comparison: Mapped[dict[str, Any]]

@@ -13,9 +13,9 @@ from db.tables.base import JOB_STATES, Base, Job, Owned, Traced, one_of
 
 
 class DailyReport(Job, Owned, Traced, Base):
-    """What happened on one day in one time zone. Of a day, a zone and a user there is one.
+    """The report of one day in one time zone. There is one per day, zone and user.
 
-    Made anew it is ``pending`` again, and keeps the report of before until there is another.
+    When requested again it is ``pending`` and keeps the previous report until the new one is ready.
     """
 
     __tablename__ = "daily_reports"
@@ -37,8 +37,8 @@ class DailyReport(Job, Owned, Traced, Base):
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    #: Of whose sessions it tells; null for those of everybody, which is for administrators. It
-    #: goes with its user: otherwise it would seem to be everybody's.
+    #: The user whose sessions it covers; null for all users, which is for administrators. It is
+    #: removed with its user, as it would otherwise seem to cover all users.
     user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     day: Mapped[date]
     #: An IANA name.
@@ -46,8 +46,8 @@ class DailyReport(Job, Owned, Traced, Base):
     #: When the day began and ended there.
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime]
-    #: The report, when it was made, a word for the sessions that it was made from
-    #: (``db.queries.report_queries.word_of``), and where its page lies in the blob store.
+    #: The report, when it was generated, a version token of the sessions that it is based on
+    #: (``db.queries.report_queries.word_of``), and the key of its page in the blob store.
     report: Mapped[dict[str, Any] | None]
     made_at: Mapped[datetime | None]
     made_from: Mapped[str | None]

@@ -1,4 +1,4 @@
-"""The table of requests to the HTTP API."""
+"""The request log of the HTTP API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from db.tables.base import Base
 
 
 class APIRequest(Base):
-    """One request to the HTTP API, as its caller would recognise it."""
+    """One request to the HTTP API, with what identifies it to its caller."""
 
     __tablename__ = "api_requests"
     __table_args__ = (
@@ -37,9 +37,9 @@ class APIRequest(Base):
     duration_s: Mapped[float]
     bytes_in: Mapped[int] = mapped_column(BigInteger)
     bytes_out: Mapped[int] = mapped_column(BigInteger)
-    #: The key that was shown, if it was taken; no foreign key, as of sessions.
+    #: The API key, if it was valid; no foreign key, for the same reason as `session_id`.
     key_id: Mapped[str | None]
     user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
-    #: No foreign key: the record of a request outlives the session it spoke of.
+    #: No foreign key: the log entry outlives its session.
     session_id: Mapped[uuid.UUID | None]
     received_at: Mapped[datetime] = mapped_column(server_default=func.now())

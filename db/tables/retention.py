@@ -1,4 +1,4 @@
-"""The tables of what is kept in the blob store, and of what is to be removed from it."""
+"""The tables of kept clips, of the installation, and of orphaned blobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from db.tables.base import Base, Owned
 
 
 class KeptClip(Owned, Base):
-    """One of the surest events of its type: its sound is kept when its session is removed."""
+    """One of the most confident detections of its type, whose audio outlives its session."""
 
     __tablename__ = "kept_clips"
     __table_args__ = (
@@ -24,19 +24,19 @@ class KeptClip(Owned, Base):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     noise_type: Mapped[str]
     confidence: Mapped[float]
-    #: The session that it was heard in, which is not there any more, and where in its recording.
+    #: The removed session, and the position in its recording.
     session_id: Mapped[uuid.UUID]
     file_name: Mapped[str]
     start_s: Mapped[float]
     end_s: Mapped[float]
-    #: When the recording was sent.
+    #: When the recording was uploaded.
     sent_at: Mapped[datetime]
     kept_at: Mapped[datetime] = mapped_column(server_default=func.now())
     blob_key: Mapped[str]
 
 
 class Installation(Base):
-    """The one row that identifies this installation. A restored dump has the same id."""
+    """The single row that identifies this installation. A restored dump has the same ID."""
 
     __tablename__ = "installation"
     __table_args__ = (CheckConstraint("singleton", name="singleton"),)
@@ -51,7 +51,7 @@ class OrphanBlob(Base):
     __tablename__ = "orphan_blobs"
 
     key: Mapped[str] = mapped_column(primary_key=True)
-    #: When the latest run that found it so began.
+    #: The start of the latest run that found it without a row.
     seen_at: Mapped[datetime]
-    #: When it was marked: it is removed some days later. Null while a run has only found it.
+    #: When it was marked, to be removed some days later. Null if it was only found.
     marked_at: Mapped[datetime | None]

@@ -1,4 +1,4 @@
-"""The tables of training: labelled recordings in, models and measurements out."""
+"""The tables of trainings and validations, and of their labelled recordings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLIP_OUTCOMES = ("used", "refused")
 
 
 class TrainingJob(Job, Owned, Traced, Base):
-    """A model to be learnt from labelled recordings."""
+    """The training of a model on labelled recordings."""
 
     __tablename__ = "training_jobs"
     __table_args__ = (
@@ -38,10 +38,10 @@ class TrainingJob(Job, Owned, Traced, Base):
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    #: What the model will be called. Versions of a name count from 1; one that failed keeps its.
+    #: The name of the model. Versions of a name count from 1; a failed training keeps its number.
     name: Mapped[str]
     version: Mapped[int]
-    #: Null for whatever the worker takes for the best.
+    #: Null if the worker shall choose the best.
     algorithm: Mapped[str | None]
     seed: Mapped[int]
     #: The model, once there is one.
@@ -49,7 +49,7 @@ class TrainingJob(Job, Owned, Traced, Base):
 
 
 class TrainingClip(Base):
-    """One labelled recording, or a labelled stretch of one, and what became of it."""
+    """One labelled recording, or a labelled interval of one, and its outcome."""
 
     __tablename__ = "training_clips"
     __table_args__ = (
@@ -63,16 +63,16 @@ class TrainingClip(Base):
     )
     #: 0, 1, 2, ... in the order of the manifest.
     clip_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    #: What the client called the file: shown, never used as a path.
+    #: The client's name for the file: shown, never used as a path.
     file_name: Mapped[str]
     label: Mapped[str]
-    #: What the clip was cut from: clips of one source are never on both sides of a fold.
+    #: The source of the clip: clips of one source are never on both sides of a fold.
     source: Mapped[str]
-    #: Both null where the whole file is the clip.
+    #: Both null if the whole file is the clip.
     start_s: Mapped[float | None]
     end_s: Mapped[float | None]
-    #: Where the audio lies: a blob of the job's own, or the recording of a session. Neither, if
-    #: the manifest named a file that was not sent. No foreign key: the label outlives the session.
+    #: The audio: a blob of the job, or the recording of a session. Both null if the manifest names
+    #: a file that was not uploaded. No foreign key: the label outlives the session.
     blob_key: Mapped[str | None]
     session_id: Mapped[uuid.UUID | None]
     #: Null until the job has ended.
@@ -81,7 +81,7 @@ class TrainingClip(Base):
 
 
 class Validation(Job, Owned, Traced, Base):
-    """A model, or the file of one, to be looked at closely."""
+    """The validation of a model or of a model file."""
 
     __tablename__ = "validations"
     __table_args__ = (
@@ -90,7 +90,7 @@ class Validation(Job, Owned, Traced, Base):
         CheckConstraint("num_nonnulls(model_id, file_key) > 0", name="model"),
         CheckConstraint("(labelled IS NULL) = (set_sha256 IS NULL)", name="labelled"),
         Index("ix_validations_user_created", "user_id", "created_at", "id"),
-        # What a promotion asks: the newest results of a model on sets that another has seen too.
+        # For promotions: the newest results of a model on labelled sets shared with another.
         Index("ix_validations_model_id", "model_id", "set_sha256", "finished_at"),
         Index(
             "ix_validations_unfinished",
@@ -100,11 +100,11 @@ class Validation(Job, Owned, Traced, Base):
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    #: Null for a file of a model that is not known yet; set once it has passed.
+    #: Null for the file of an unregistered model, until it has passed.
     model_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("noise_models.id"))
     file_key: Mapped[str | None]
-    #: The labelled set: its recordings with their labels; null if only integrity is asked for.
+    #: The labelled set: recordings with their labels; null to check only integrity.
     labelled: Mapped[dict[str, Any] | None]
-    #: Of the set's labels and audio: two validations with one hash can be compared.
+    #: The hash of the set's labels and audio: validations with the same hash are comparable.
     set_sha256: Mapped[str | None]
     report: Mapped[dict[str, Any] | None]

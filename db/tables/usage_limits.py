@@ -1,4 +1,4 @@
-"""The tables of what callers use: their buckets of requests, and their audio of each month."""
+"""The tables of usage: token buckets of requests, and the audio of each month."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from db.tables.base import Base
 
 
 class RateBucket(Base):
-    """The bucket of tokens of one key, as of when a process last settled with it.
+    """The token bucket of one key, as of its last settlement by a process.
 
-    A request costs a token; ``per_s`` of them come back each second, up to ``burst``. Below zero
-    are those that several processes gave away before they knew of each other.
+    A request costs a token; ``per_s`` tokens are added each second, up to ``burst``. The balance is
+    negative if several processes together spent more before they settled.
     """
 
     __tablename__ = "rate_buckets"
@@ -31,14 +31,14 @@ class RateBucket(Base):
 
 
 class UsageMonth(Base):
-    """What a user had analysed of the recordings that were posted in one calendar month (UTC)."""
+    """A user's analysed audio of the recordings posted in one calendar month (UTC)."""
 
     __tablename__ = "usage_months"
 
     user_id: Mapped[uuid.UUID] = mapped_column(
         ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
     )
-    #: Its first day.
+    #: The first day of the month.
     month: Mapped[date] = mapped_column(primary_key=True)
     audio_s: Mapped[float]
     sessions: Mapped[int]

@@ -1,8 +1,8 @@
-"""The tables of webhooks: who is told of sessions that end, and what became of telling them.
+"""The tables of webhooks, which are notified of the end of sessions, and of their deliveries.
 
-The rows of deliveries are written by the database itself: a trigger of ``audio_sessions``
-(migration 0014) adds one for each webhook that hears of a session, in the very transaction that
-ends it, whoever does. So no way to end a session can forget them.
+The database itself creates deliveries: a trigger on ``audio_sessions`` (migration 0014) adds one
+for each webhook of a session, in the transaction that ends it. So no code path that ends a session
+can omit them.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from db.tables.base import Base, Claimable, one_of
 WEBHOOK_STATES = ("active", "disabled")
 DELIVERY_STATES = ("pending", "delivered", "failed")
 
-#: What a delivery tells: that nothing happened, but somebody wants to see it arrive. The others
-#: are ``session.`` and the state in which a session ended.
+#: The type of a test delivery without an event. The other types are ``session.`` and the final
+#: state of the session.
 PING = "ping"
-#: How long after a rotation the secret before still signs.
+#: How long after a rotation the previous secret still signs.
 OVERLAP_S = 86_400.0
-#: Tries of a delivery that are remembered: more than one round of them.
+#: How many tries of a delivery are logged: more than one round of them.
 TRIES_KEPT = 20
 
 
 class Webhook(Claimable, Base):
-    """An address of a user's that is told of the ends of their sessions.
+    """A user's URL that is notified of the end of their sessions.
 
-    It is the unit of work: whoever claims it sends the next of its deliveries that is due, so that
-    a receiver is asked one thing at a time, and one that is slow or away holds up nobody else. Its
-    ``due_at`` says when it may be asked next.
+    The webhook is the work item: the worker that claims it sends its next due delivery. So a
+    receiver gets one request at a time, and one that is slow or unavailable does not delay others.
+    ``due_at`` is the time of its next request at the earliest.
     """
 
     __tablename__ = "webhooks"
@@ -56,15 +56,15 @@ class Webhook(Claimable, Base):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     url: Mapped[str]
-    #: Whether it hears of all of the user's sessions, or only of those that name it.
+    #: Whether it is notified of all of the user's sessions, or only of those that name it.
     all_sessions: Mapped[bool]
-    #: ``whsec_`` and base64. It must be kept as it is, for it signs; it is shown once.
+    #: ``whsec_`` and base64. Stored in plain text, since it signs; shown only once.
     secret: Mapped[str]
-    #: The one before, which signs too until then.
+    #: The previous secret, which also signs until ``old_secret_until``.
     old_secret: Mapped[str | None]
     old_secret_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    #: Tries in a row that failed, whatever they were to deliver, and when the first one did.
+    #: The number of consecutive failures over all deliveries, and the time of the first.
     failures: Mapped[int] = mapped_column(server_default=text("0"))
     failing_since: Mapped[datetime | None]
     disabled_at: Mapped[datetime | None]
@@ -72,7 +72,7 @@ class Webhook(Claimable, Base):
 
 
 class WebhookDelivery(Base):
-    """One thing to tell a webhook, and each try to. Its id is the ``webhook-id`` of all of them."""
+    """One delivery to a webhook, with its tries. Its ID is the ``webhook-id`` of each try."""
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
@@ -81,29 +81,30 @@ class WebhookDelivery(Base):
         CheckConstraint("(type = 'ping') = (session_id IS NULL)", name="session"),
         # The log of a webhook, newest first.
         Index("ix_webhook_deliveries_log", "webhook_id", "created_at", "id"),
-        # What a webhook is to be told next.
+        # The next delivery of a webhook.
         Index(
             "ix_webhook_deliveries_pending",
             "webhook_id",
             "next_at",
             postgresql_where=text("state = 'pending'"),
         ),
-        # What is so old that it is removed.
+        # Deliveries old enough for removal.
         Index("ix_webhook_deliveries_created_at", "created_at"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     webhook_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
     type: Mapped[str]
-    #: No foreign key: the record of a delivery outlives the session that it spoke of.
+    #: No foreign key: the delivery outlives its session.
     session_id: Mapped[uuid.UUID | None]
     state: Mapped[str] = mapped_column(server_default=text("'pending'"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    #: When it is tried next, if it is pending.
+    #: The time of the next try, if it is pending.
     next_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
-    #: How often it was tried. The number never falls: it is a part of the fence. A replay begins a
-    #: new round of tries, and ``round_start`` is their number then.
+    #: The number of tries. It never falls, as it is part of the fence. A replay starts a new round,
+    #: and ``round_start`` is the number of tries at that point.
+
     tries: Mapped[int] = mapped_column(server_default=text("0"))
     round_start: Mapped[int] = mapped_column(server_default=text("0"))
     #: The last tries, the oldest first: ``at``, ``status``, ``duration_s``, ``error``.
