@@ -1,1 +1,1 @@
-"""Questions to Postgres, by domain: each function takes a session and never commits."""
+"""Queries to Postgres, by domain. Each function takes a session and never commits."""

@@ -1,4 +1,4 @@
-"""Every question about users and their keys."""
+"""Queries for users and their API keys."""
 
 from __future__ import annotations
 
@@ -31,44 +31,44 @@ _CREDENTIAL = CompiledQuery(
 
 
 def credential(store: Store, key_id: str) -> Any:
-    """What a key is compared with, and what it allows; None if there is none of this id."""
+    """Return the hash and the permissions of a key; None if there is no key with this ID."""
     return store.ask(_CREDENTIAL, key_id=key_id)
 
 
 def is_active() -> ColumnElement[bool]:
-    """Whether a key can be used: it was not revoked, and has not expired."""
+    """Return the condition of active keys: not revoked and not expired."""
     return ApiKey.revoked_at.is_(None) & or_(
         ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()
     )
 
 
 def add_user(db: Session, **values: Any) -> User:
-    """Write down a user; one whose address is taken is refused by the table."""
+    """Add a user. The table rejects an email address that is taken."""
     return db.execute(insert(User).values(**values).returning(User)).scalar_one()
 
 
 def get_user(db: Session, user_id: uuid.UUID) -> User | None:
-    """One user."""
+    """Return a user, or None."""
     return db.get(User, user_id)
 
 
 def find_user(db: Session, email: str) -> User | None:
-    """The user of an address."""
+    """Return the user with an email address, or None."""
     return db.scalars(select(User).where(User.email == email)).one_or_none()
 
 
 def lock_user(db: Session, user_id: uuid.UUID) -> User | None:
-    """One user, whose keys nobody else adds to until the end of the transaction."""
+    """Return a user, locked so that no other transaction adds keys until the end of this one."""
     return db.scalars(select(User).where(User.id == user_id).with_for_update()).one_or_none()
 
 
 def users(db: Session, *, limit: int) -> Sequence[User]:
-    """The users, newest first."""
+    """Return the users, newest first."""
     return db.scalars(select(User).order_by(User.created_at.desc(), User.id).limit(limit)).all()
 
 
 def change_user(db: Session, user_id: uuid.UUID, values: Mapping[str, Any]) -> User | None:
-    """Change some columns of a user; None if there is none."""
+    """Change columns of a user; return None if there is no such user."""
     user = get_user(db, user_id)
     if user is not None:
         for name, value in values.items():
@@ -78,7 +78,7 @@ def change_user(db: Session, user_id: uuid.UUID, values: Mapping[str, Any]) -> U
 
 
 def disable_user(db: Session, user_id: uuid.UUID, *, disabled: bool) -> User | None:
-    """Let none of a user's keys be taken any more, or let them again; None if there is none."""
+    """Disable or re-enable a user, and so all of their keys; None if there is no such user."""
     disabled_at = func.coalesce(User.disabled_at, func.now()) if disabled else None
     return db.execute(
         update(User).where(User.id == user_id).values(disabled_at=disabled_at).returning(User)
@@ -86,17 +86,17 @@ def disable_user(db: Session, user_id: uuid.UUID, *, disabled: bool) -> User | N
 
 
 def add_key(db: Session, **values: Any) -> ApiKey:
-    """Write down a key."""
+    """Add a key."""
     return db.execute(insert(ApiKey).values(**values).returning(ApiKey)).scalar_one()
 
 
 def get_key(db: Session, key_id: str) -> ApiKey | None:
-    """One key."""
+    """Return a key, or None."""
     return db.get(ApiKey, key_id)
 
 
 def keys_of(db: Session, user_id: uuid.UUID) -> Sequence[ApiKey]:
-    """A user's keys, newest first."""
+    """Return a user's keys, newest first."""
     return db.scalars(
         select(ApiKey)
         .where(ApiKey.user_id == user_id)
@@ -105,7 +105,7 @@ def keys_of(db: Session, user_id: uuid.UUID) -> Sequence[ApiKey]:
 
 
 def count_active(db: Session, user_id: uuid.UUID, name: str) -> int:
-    """How many keys of a name a user can use."""
+    """Count a user's active keys of a name."""
     return db.execute(
         select(func.count())
         .select_from(ApiKey)
@@ -114,7 +114,7 @@ def count_active(db: Session, user_id: uuid.UUID, name: str) -> int:
 
 
 def expire_key(db: Session, key_id: str, at: datetime) -> None:
-    """Let a key be taken no longer than until then."""
+    """Let a key expire at a time, unless it expires earlier."""
     db.execute(
         update(ApiKey)
         .where(ApiKey.id == key_id)
@@ -123,7 +123,7 @@ def expire_key(db: Session, key_id: str, at: datetime) -> None:
 
 
 def change_key(db: Session, key_id: str, values: Mapping[str, Any]) -> ApiKey:
-    """Change some columns of a key that is there."""
+    """Change columns of an existing key."""
     key = db.get_one(ApiKey, key_id)
     for name, value in values.items():
         setattr(key, name, value)
@@ -132,7 +132,7 @@ def change_key(db: Session, key_id: str, values: Mapping[str, Any]) -> ApiKey:
 
 
 def revoke_key(db: Session, key_id: str) -> ApiKey | None:
-    """Let a key be taken no more; revoking it again changes nothing. None if there is none."""
+    """Revoke a key; repeating this changes nothing. Return None if there is no such key."""
     return db.execute(
         update(ApiKey)
         .where(ApiKey.id == key_id)

@@ -1,4 +1,4 @@
-"""Every question about analyses, and what they are made of."""
+"""Queries for analyses and their input."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from db.queue.claims import Claim
 from db.tables.analyses import Analysis
 from db.tables.sessions import AudioSession, NoiseDetection, ProcessingMetric, SessionSpan
 
-#: What the runs of analyses are called among the runs of the other steps.
+#: The name of the step in the metrics.
 STEP = "analyze"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisWork(JobWork):
-    """A session's analysis, as it was asked for the last time."""
+    """A session's analysis, as last requested."""
 
     job: Job = Analysis
     asking_id: uuid.UUID
@@ -46,11 +46,11 @@ def ask_analysis(
     limits_db: Mapping[str, Sequence[float]] | None = None,
     traceparent: str | None,
 ) -> Analysis | None:
-    """Have an analysis made, or made anew: whoever is at work on it is too late from now on.
+    """Request an analysis, new or again. Work on an earlier request becomes outdated.
 
-    None if the session was removed in between.
+    Return None if the session was removed meanwhile.
     """
-    # The lock is the one that the foreign key would take a moment later.
+    # The same lock that the foreign key would take a moment later.
     lasting = select(AudioSession.id).where(AudioSession.id == session_id)
     if db.scalars(lasting.with_for_update(read=True, key_share=True)).one_or_none() is None:
         return None
@@ -73,7 +73,7 @@ def ask_analysis(
 def take_analysis(
     session_id: uuid.UUID, db: Session, *, lease_s: float
 ) -> Claim[AnalysisWork] | None:
-    """Claim a session's analysis, if it waits to be made."""
+    """Claim a session's analysis, if it is pending."""
     asking_id = db.execute(
         select(Analysis.asking_id).where(Analysis.id == session_id, Analysis.state == "pending")
     ).scalar_one_or_none()
@@ -86,7 +86,7 @@ def take_analysis(
 def asked_analysis(
     db: Session, asking_id: uuid.UUID, *, owner: uuid.UUID | None = None
 ) -> Analysis | None:
-    """The analysis that was last asked for under an id; with an owner only if it is theirs."""
+    """Return the analysis whose latest request has an ID; with an owner only if it is theirs."""
     return db.scalars(
         select(Analysis)
         .join(AudioSession, AudioSession.id == Analysis.id)
@@ -97,7 +97,7 @@ def asked_analysis(
 def get_analysis(
     db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None
 ) -> Analysis | None:
-    """The analysis of a session; with an owner only if the session is theirs."""
+    """Return the analysis of a session; with an owner only if the session is theirs."""
     return db.scalars(
         select(Analysis)
         .join(AudioSession, AudioSession.id == Analysis.id)
@@ -105,11 +105,11 @@ def get_analysis(
     ).one_or_none()
 
 
-# --- what an analysis is made of ---------------------------------------------------------------
+# --- the input of an analysis ------------------------------------------------------------------
 
 
 def event_columns(db: Session, session_id: uuid.UUID) -> dict[str, Any]:
-    """The events of a session by columns, in any order: a seventh of the time that rows take."""
+    """Return the detections of a session by column, unordered, in a seventh of the time of rows."""
     event = NoiseDetection
     columns = (
         event.start_s, event.end_s, event.noise_type, event.confidence, event.laeq_db,
@@ -124,7 +124,7 @@ def event_columns(db: Session, session_id: uuid.UUID) -> dict[str, Any]:
 
 
 def runs_of(db: Session, session_id: uuid.UUID) -> Sequence[Any]:
-    """The runs of a session's steps by their results: how many, and for how long in seconds."""
+    """Return the runs of a session's steps by result: their number and their seconds."""
     metric = ProcessingMetric
     return db.execute(
         select(
@@ -139,7 +139,7 @@ def runs_of(db: Session, session_id: uuid.UUID) -> Sequence[Any]:
 
 
 def count_failed_spans(db: Session, session_id: uuid.UUID) -> int:
-    """How many spans of a session were given up."""
+    """Count the spans of a session that were given up."""
     return db.execute(
         select(func.count()).where(
             SessionSpan.session_id == session_id, SessionSpan.state == "failed"

@@ -1,4 +1,4 @@
-"""Every question about batches: how they are filled, how far they are, and how they end."""
+"""Queries for batches: filling them, their progress, and their end."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from db.queue.claims import Claim
 from db.tables.batches import OPEN_STATES, Batch, BatchItem
 from db.tables.sessions import UNFINISHED_STATES, AudioSession
 
-#: Items of one message: a transaction's worth, and what is copied again if the worker dies.
+#: Items per message. More means larger transactions, and more copies to repeat if a worker dies.
 PAGE_ITEMS = 50
-#: Items that are written by one statement.
+#: Items inserted by one statement.
 INSERT_ITEMS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchWork(claims.Unit):
-    """A batch at one of its items: the next ones are to become sessions.
+    """A batch at one of its items, from which the next sessions are created.
 
-    The item is a part of the address, so that a worker which was thought dead cannot write what
-    it found of items that are behind by now: the count of attempts begins anew with each page.
+    The item is part of the address because the count of attempts restarts with each page: otherwise
+    a worker that was considered dead could write results for items already done.
     """
 
     id: uuid.UUID
@@ -56,7 +56,7 @@ class BatchWork(claims.Unit):
 
 
 def session_id_of(batch_id: uuid.UUID, item_index: int) -> uuid.UUID:
-    """The session of an item: always the same, so that whatever is done twice is done once."""
+    """Return the session ID of an item: always the same, so that repetition has no effect."""
     return uuid.uuid5(batch_id, str(item_index))
 
 
@@ -64,7 +64,7 @@ def session_id_of(batch_id: uuid.UUID, item_index: int) -> uuid.UUID:
 
 
 def add_batch(db: Session, *, keys: Sequence[str] = (), **values: Any) -> Batch | None:
-    """Write down a batch, with the objects that it names; None if there is one of this id."""
+    """Add a batch and the objects that it names; return None if its ID exists."""
     batch = db.execute(
         postgresql.insert(Batch)
         .values(items_total=len(keys), **values)
@@ -77,9 +77,9 @@ def add_batch(db: Session, *, keys: Sequence[str] = (), **values: Any) -> Batch 
 
 
 def add_keys(db: Session, batch_id: uuid.UUID, keys: Sequence[str]) -> None:
-    """Write down objects to be taken; each is shown by the last part of its key.
+    """Add objects as items of a batch. The file name is the last segment of the key.
 
-    Some at once: ten thousand rows of long keys would take tens of megabytes.
+    Inserted in pages, as ten thousand rows of long keys would take tens of megabytes.
     """
     rows = (
         {"batch_id": batch_id, "item_index": index, "file_name": key.rpartition("/")[2],
@@ -91,7 +91,7 @@ def add_keys(db: Session, batch_id: uuid.UUID, keys: Sequence[str]) -> None:
 
 
 def take_batch(batch_id: uuid.UUID, db: Session, *, lease_s: float) -> Claim[BatchWork] | None:
-    """Claim a batch, at the item where it is."""
+    """Claim a batch at its next item."""
     batch = db.get(Batch, batch_id)
     if batch is None or batch.state not in OPEN_STATES:
         return None
@@ -99,14 +99,14 @@ def take_batch(batch_id: uuid.UUID, db: Session, *, lease_s: float) -> Claim[Bat
 
 
 def work_on(batch: Batch) -> BatchWork:
-    """The address of a batch as it stands."""
+    """Return the work item of a batch in its current state."""
     return BatchWork(id=batch.id, state=batch.state, next_item=batch.next_item)
 
 
 def take_item(
     db: Session, batch: Batch, item_index: int, *, file_name: str, size_bytes: int, key: str
 ) -> uuid.UUID:
-    """Make a session of an item's recording, and note it. Fails if it was done before."""
+    """Create the session of an item, and record it. Fails if it exists already."""
     session_id = session_id_of(batch.id, item_index)
     options = dict(batch.options)
     for name in ("model_id", "webhook_id"):
@@ -129,14 +129,14 @@ def take_item(
 
 
 def refuse_item(db: Session, batch: Batch, item_index: int, *, file_name: str, reason: str) -> None:
-    """Note why an item becomes no session."""
+    """Record why an item has no session."""
     _note(db, batch.id, item_index, file_name, outcome="refused", reason=reason)
 
 
 def refuse_items(
     db: Session, batch: Batch, first_index: int, refused: Sequence[tuple[str, str]]
 ) -> None:
-    """Note uploaded items that become no sessions, as ``(file_name, reason)``, in their order."""
+    """Record uploaded items without sessions, as ``(file_name, reason)``, in their order."""
     rows = [
         {"batch_id": batch.id, "item_index": index, "file_name": name, "outcome": "refused",
          "reason": reason}
@@ -147,7 +147,7 @@ def refuse_items(
 
 
 def _note(db: Session, batch_id: uuid.UUID, index: int, file_name: str, **found: Any) -> None:
-    """What was found of an item: one that was named has a row, one that was uploaded has none."""
+    """Write the outcome of an item. A named item has a row already, an uploaded one does not."""
     db.execute(
         postgresql.insert(BatchItem)
         .values(batch_id=batch_id, item_index=index, file_name=file_name, **found)
@@ -156,7 +156,7 @@ def _note(db: Session, batch_id: uuid.UUID, index: int, file_name: str, **found:
 
 
 def take_stalled_batches(db: Session, *, quiet_s: float, limit: int) -> list[BatchWork]:
-    """Batches that are due and that nobody was told of lately; now somebody is."""
+    """Return batches that are due and not nudged recently; mark them as nudged."""
     waiting = (
         select(Batch.id)
         .where(Batch.state.in_(OPEN_STATES), *claims.quiet(Batch, quiet_s))
@@ -177,14 +177,12 @@ def take_stalled_batches(db: Session, *, quiet_s: float, limit: int) -> list[Bat
 
 
 def lock_batch(db: Session, batch_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> Batch | None:
-    """One batch, of whose items nobody makes sessions until the end of the transaction."""
+    """Return a batch, locked so that no other transaction creates sessions of its items."""
     return db.scalars(_batch(batch_id, owner).with_for_update(key_share=True)).one_or_none()
 
 
 def cancel_batch(db: Session, batch: Batch) -> bool:
-    """End a batch that is locked, and all of its sessions that are not at their end; False if
-    there was nothing to end.
-    """
+    """Cancel a locked batch and all of its unfinished sessions; False if nothing was unfinished."""
     ended = db.scalars(
         update(AudioSession)
         .where(AudioSession.batch_id == batch.id, AudioSession.state.in_(UNFINISHED_STATES))
@@ -203,11 +201,11 @@ def cancel_batch(db: Session, batch: Batch) -> bool:
     return True
 
 
-# --- looking -----------------------------------------------------------------------------------
+# --- reading -----------------------------------------------------------------------------------
 
 
 def get_batch(db: Session, batch_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> Batch | None:
-    """One batch, as it stands; with an owner only if it is theirs."""
+    """Return a batch, or None; with an owner only if it is theirs."""
     return db.scalars(_batch(batch_id, owner)).one_or_none()
 
 
@@ -216,7 +214,7 @@ def _batch(batch_id: uuid.UUID, owner: uuid.UUID | None) -> Select[Batch]:
 
 
 def next_items(db: Session, batch_id: uuid.UUID) -> Sequence[BatchItem]:
-    """The page of a batch that is next: the first items of which nothing is decided yet."""
+    """Return the next page of a batch: the first items without an outcome."""
     return db.scalars(
         select(BatchItem)
         .join(Batch)
@@ -227,7 +225,7 @@ def next_items(db: Session, batch_id: uuid.UUID) -> Sequence[BatchItem]:
 
 
 def item_state() -> ColumnElement[str]:
-    """What an item is at: its session's state, or why it has none."""
+    """Return the state of an item: that of its session, or why it has none."""
     return case(
         (BatchItem.outcome == "refused", "refused"),
         (AudioSession.state.is_not(None), AudioSession.state),
@@ -238,7 +236,7 @@ def item_state() -> ColumnElement[str]:
 
 
 def count_items(db: Session, batch_id: uuid.UUID) -> tuple[dict[str, int], float]:
-    """How many items are in each state, and how many seconds of audio they have so far."""
+    """Return the number of items in each state, and their total seconds of audio so far."""
     state = item_state().label("state")
     rows = db.execute(
         select(state, func.count(), func.coalesce(func.sum(AudioSession.duration_s), 0.0))
@@ -253,7 +251,7 @@ def count_items(db: Session, batch_id: uuid.UUID) -> tuple[dict[str, int], float
 
 
 def noise_types_of(db: Session, batch_id: uuid.UUID) -> Mapping[str, dict[str, Any]]:
-    """The noise types of all of a batch's sessions that have finished, summed up."""
+    """Return the noise types of a batch's finished sessions, summed up."""
     rows = db.execute(_NOISE_TYPES, {"batch_id": batch_id}).mappings()
     return {row["noise_type"]: {k: v for k, v in row.items() if k != "noise_type"} for row in rows}
 
@@ -272,7 +270,7 @@ _NOISE_TYPES = text("""
 
 
 def items_of(batch_id: uuid.UUID) -> Select[*tuple[Any, ...]]:
-    """A batch's items with what became of each."""
+    """Return the query for a batch's items and their outcomes."""
     return (
         select(
             BatchItem.item_index.label("index"),

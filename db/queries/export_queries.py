@@ -1,7 +1,7 @@
-"""Every question about exports, and the events that go into one, page by page.
+"""Queries for exports, and for the detections of one, page by page.
 
-Pages are found by keys, each in a transaction of its own: no snapshot is held while a large file is
-written, which would keep VACUUM from its work.
+Pages are found by keys, each in a separate transaction: a snapshot held while a large file is
+written would obstruct VACUUM.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from db.queries.session_queries import is_of
 from db.tables.exports import Export
 from db.tables.sessions import AudioSession, NoiseDetection
 
-#: No user has this id.
+#: An ID that no user has.
 NOBODY = uuid.UUID(int=0)
-#: In which states a session has an answer that may be exported.
+#: The states of sessions with an answer to export.
 ANSWERED = ("completed", "partial")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Of which sessions which events. What is None or empty lets everything through."""
+    """Filters for sessions and their detections. None or empty means no filter."""
 
     owner: uuid.UUID | None
     session_ids: Sequence[uuid.UUID] = ()
@@ -40,7 +40,7 @@ class Selection:
 
     @classmethod
     def of(cls, row: Export) -> Selection:
-        """What an export is of."""
+        """Return the selection of an export."""
         told: dict[str, Any] = dict(row.selection)
         for name in ("created_from", "created_to"):
             if told.get(name) is not None:
@@ -49,11 +49,11 @@ class Selection:
             told["batch_id"] = uuid.UUID(told["batch_id"])
         told["session_ids"] = [uuid.UUID(each) for each in told.get("session_ids") or ()]
         told["states"] = told.get("states") or ANSWERED
-        # Whose user is gone is of nobody, and not of everybody.
+        # An export whose user was removed covers no sessions, rather than all.
         return cls(owner=None if row.all_users else row.user_id or NOBODY, **told)
 
     def sessions(self) -> list[ColumnElement[bool]]:
-        """True of a session that is meant."""
+        """Return the conditions of the selected sessions."""
         where = [is_of(AudioSession, self.owner), AudioSession.state.in_(self.states)]
         if self.session_ids:
             where.append(AudioSession.id.in_(self.session_ids))
@@ -66,7 +66,7 @@ class Selection:
         return where
 
     def events(self) -> list[ColumnElement[bool]]:
-        """True of an event that is meant."""
+        """Return the conditions of the selected detections."""
         where: list[ColumnElement[bool]] = []
         if self.noise_types:
             where.append(NoiseDetection.noise_type.in_(self.noise_types))
@@ -75,14 +75,14 @@ class Selection:
         return where
 
 
-# --- what goes into one ------------------------------------------------------------------------
+# --- the content of an export ------------------------------------------------------------------
 
-#: Behind which session a page begins.
+#: The session after which a page begins.
 Place = tuple[datetime, uuid.UUID]
 
 
 def count_sessions(db: Session, selection: Selection) -> int:
-    """Of how many sessions an export is."""
+    """Count the sessions of an export."""
     statement = select(func.count()).select_from(AudioSession).where(*selection.sessions())
     return db.execute(statement).scalar_one()
 
@@ -90,7 +90,7 @@ def count_sessions(db: Session, selection: Selection) -> int:
 def sessions_behind(
     db: Session, selection: Selection, after: Place | None, *, limit: int
 ) -> Sequence[Row[Any]]:
-    """The next sessions of an export, the oldest first."""
+    """Return the next sessions of an export, the oldest first."""
     statement: Select[*tuple[Any, ...]] = select(
         AudioSession.id, AudioSession.file_name, AudioSession.created_at, AudioSession.recorded_at,
         AudioSession.rate_hz, AudioSession.calibration_db, AudioSession.served_key,
@@ -107,7 +107,7 @@ def sessions_behind(
 def count_events(
     db: Session, selection: Selection, session_ids: Collection[uuid.UUID]
 ) -> Mapping[uuid.UUID, int]:
-    """How many events of each of some sessions are meant; a session without any is not named."""
+    """Count the selected detections of each session; sessions without any are omitted."""
     rows = db.execute(
         select(NoiseDetection.session_id, func.count())
         .where(NoiseDetection.session_id.in_(session_ids), *selection.events())
@@ -134,7 +134,7 @@ def events_of(
     *,
     with_candidates: bool = False,
 ) -> Mapping[uuid.UUID, list[Row[Any]]]:
-    """The events of some sessions that have few, in the order of their onsets."""
+    """Return the detections of sessions with few of them, in the order of their onsets."""
     statement = _events(selection, with_candidates=with_candidates)
     found: dict[uuid.UUID, list[Row[Any]]] = {session_id: [] for session_id in session_ids}
     rows = db.execute(
@@ -156,7 +156,7 @@ def events_behind(
     limit: int,
     with_candidates: bool = False,
 ) -> Sequence[Row[Any]]:
-    """The next events of one session, behind the one with an index."""
+    """Return the next detections of one session, after the one with the index ``after``."""
     return db.execute(
         _events(selection, with_candidates=with_candidates)
         .where(NoiseDetection.session_id == session_id, NoiseDetection.event_index > after)
@@ -169,41 +169,44 @@ def events_behind(
 
 
 def add_export(db: Session, **values: Any) -> Export:
-    """Write down an export to be made."""
+    """Add an export to be written."""
     return db.execute(
         insert(Export).values(state="pending", **values).returning(Export)
     ).scalar_one()
 
 
 def shown_to(owner: uuid.UUID | None) -> list[ColumnElement[bool]]:
-    """Whether an export may be seen by an owner: one that an administrator's key asked for may be
-    of everybody's sessions, and is not for other keys of the same user."""
+    """Return the conditions of exports that an owner may see.
+
+    An export requested with an administrator's key may cover all users' sessions, and is not shown
+    to other keys of the same user.
+    """
     return [] if owner is None else [is_of(Export, owner), ~Export.all_users]
 
 
 def get_export(
     db: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None = None
 ) -> Export | None:
-    """One export, as it stands; with an owner only if it is theirs."""
+    """Return an export, or None; with an owner only if it is theirs."""
     return db.scalars(select(Export).where(Export.id == export_id, *shown_to(owner))).one_or_none()
 
 
 def remove_export(db: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None) -> bool:
-    """Forget an export; False if there is none. Whoever works on it loses the claim."""
+    """Remove an export; False if there is none. A worker that is writing it loses its claim."""
     removed = _remove(db, Export.id == export_id, *shown_to(owner))
     return bool(removed)
 
 
 def remove_of_sessions(db: Session, session_ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
-    """Forget the exports that are of one of some sessions alone."""
+    """Remove the exports that cover exactly one of these sessions; return their IDs."""
     return _remove(db, Export.session_id.in_(session_ids)) if session_ids else []
 
 
 def remove_expired(db: Session, *, limit: int) -> list[uuid.UUID]:
-    """Forget some exports whose time is over."""
+    """Remove some expired exports; return their IDs."""
     expired = (
         select(Export.id)
-        # The transaction's time, up to which an index is read; no index is up to the clock's.
+        # now() is constant, so an index can be read up to it; clock_timestamp() is not.
         .where(Export.expires_at <= func.now())
         .order_by(Export.expires_at)
         .limit(limit)
@@ -213,8 +216,11 @@ def remove_expired(db: Session, *, limit: int) -> list[uuid.UUID]:
 
 
 def needed_keys(db: Session, folders: Mapping[uuid.UUID, Sequence[str]]) -> set[str]:
-    """Which of the blobs in the folders of some exports are needed: the file, and while there is
-    none whatever somebody may be writing."""
+    """Return the needed blobs in the folders of exports.
+
+    These are the file of an export, or, until it has one, all blobs, as a worker may be writing
+    them.
+    """
     rows = db.execute(select(Export.id, Export.blob_key).where(Export.id.in_(list(folders)))).all()
     return {
         key for export_id, blob_key in rows for key in folders[export_id] if blob_key in (None, key)

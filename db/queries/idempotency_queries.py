@@ -1,4 +1,4 @@
-"""Every question about requests that bear an ``Idempotency-Key``."""
+"""Queries for requests with an ``Idempotency-Key``."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from sqlalchemy.sql.elements import ColumnElement
 from db.queue.claims import seconds_from_now
 from db.tables.idempotency import IdempotentRequest
 
-#: How long the answer to a request can be had again.
+#: How long the response to a request can be replayed.
 KEPT_S = 24 * 3_600.0
 
 
 class Claimed(NamedTuple):
-    """An attempt at a request, by which it is held."""
+    """An attempt at a request, which holds it."""
 
     user_id: uuid.UUID
     key: str
     attempt: int
 
 
-#: A request that is new, that was refused, whose process died, or whose record has expired, is
-#: taken. The id of what it makes stays the same with every attempt, until the record expires.
+#: Claims a request that is new, was rejected, whose process died, or whose record has expired. The
+#: ID of the row that it creates stays the same for every attempt, until the record expires.
 _CLAIM = text("""
     INSERT INTO idempotent_requests AS known
         (user_id, key, head_sha256, made_id, attempt, due_at)
@@ -67,8 +67,9 @@ def claim_request(
     made_id: uuid.UUID,
     lease_s: float,
 ) -> Row[Any] | None:
-    """Take a request: which attempt it is, and the id of what it makes. None if it was answered,
-    is under way, or is another request than the one that the key is known from.
+    """Claim a request; return its attempt number and the ID of the row that it creates.
+
+    None if it is finished or in progress, or if the key belongs to a different request.
     """
     values = {
         "user_id": user_id, "key": key, "head_sha256": head_sha256, "made_id": made_id,
@@ -78,12 +79,12 @@ def claim_request(
 
 
 def known_request(db: Session, user_id: uuid.UUID, key: str) -> IdempotentRequest | None:
-    """What is known of a key of a user's."""
+    """Return the request with a user's key, or None."""
     return db.get(IdempotentRequest, (user_id, key))
 
 
 def renew_requests(db: Session, held: Sequence[Claimed], *, lease_s: float) -> None:
-    """Hold on to requests that are under way."""
+    """Extend the claims of requests in progress."""
     mine = tuple_(IdempotentRequest.user_id, IdempotentRequest.key, IdempotentRequest.attempt)
     db.execute(
         update(IdempotentRequest)
@@ -93,13 +94,14 @@ def renew_requests(db: Session, held: Sequence[Claimed], *, lease_s: float) -> N
 
 
 def answer_request(db: Session, claimed: Claimed, **values: Any) -> None:
-    """Note the answer to a request, unless somebody else has taken it meanwhile."""
+    """Store the response to a request, unless another process has claimed it meanwhile."""
     db.execute(update(IdempotentRequest).where(_is_held(claimed)).values(**values))
 
 
 def release_request(db: Session, claimed: Claimed, *, was_refused: bool) -> None:
-    """Let the request be taken again at once; after a refusal by any request, since it may have
-    been mended.
+    """Release a request to be claimed again at once.
+
+    After a rejection the key accepts any request, since the caller may have corrected it.
     """
     values: dict[str, Any] = {"due_at": seconds_from_now(0)}
     if was_refused:
@@ -108,7 +110,7 @@ def release_request(db: Session, claimed: Claimed, *, was_refused: bool) -> None
 
 
 def remove_old_answers(db: Session, *, older_than_s: float, limit: int) -> int:
-    """Forget some of the answers that are older than this; how many."""
+    """Remove some responses older than this; return their number."""
     removed = db.execute(_REMOVE_OLD, {"kept_s": older_than_s, "limit": limit})
     return int(removed.rowcount)  # type: ignore[attr-defined]
 

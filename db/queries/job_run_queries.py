@@ -1,4 +1,4 @@
-"""Every question about the runs of periodic jobs."""
+"""Queries for the runs of periodic jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from db.queue import claims
 from db.queue.claims import Claim
 from db.tables.job_runs import JobRun
 
-#: The first half of the advisory locks under which the runs of a job are claimed.
+#: The first half of the advisory locks that serialise the claims of a job's runs.
 JOB_LOCK = 0x636C6F63
 
 
@@ -40,7 +40,7 @@ def add_run(
     run_id: uuid.UUID | None = None,
     **values: Any,
 ) -> uuid.UUID | None:
-    """Write a run down, under a new id or a given one; None if there is one of this slot."""
+    """Add a run, with a new ID or a given one; return None if its slot has a run already."""
     return db.execute(
         postgresql.insert(JobRun)
         .values(
@@ -53,7 +53,7 @@ def add_run(
 
 
 def newest_slots(db: Session) -> dict[str, datetime]:
-    """The newest slot of each job that a schedule has asked for."""
+    """Return the newest scheduled slot of each job."""
     rows = db.execute(
         select(JobRun.job, func.max(JobRun.slot))
         .where(JobRun.source != "person")
@@ -63,10 +63,10 @@ def newest_slots(db: Session) -> dict[str, datetime]:
 
 
 def take_run(job: str, db: Session, *, lease_s: float) -> Claim[RunWork] | None:
-    """Claim the oldest run of a job that is due, unless one is under way.
+    """Claim the oldest due run of a job, unless another run of it is active.
 
-    A run that failed and waits for its next try is under way, too. Claims of a job come one after
-    the other, so that two workers cannot begin two runs at once.
+    A run that failed and waits for its next try is active too. Claims of a job are serialised, so
+    that two workers cannot begin two runs at once.
     """
     db.execute(select(func.pg_advisory_xact_lock(JOB_LOCK, func.hashtext(job))))
     waiting = select(JobRun).where(JobRun.job == job, JobRun.state == "pending")
@@ -80,7 +80,7 @@ def take_run(job: str, db: Session, *, lease_s: float) -> Claim[RunWork] | None:
 
 
 def take_stalled_runs(db: Session, *, quiet_s: float, limit: int) -> list[RunWork]:
-    """Runs that are due and that nobody was told of lately; now somebody is."""
+    """Return runs that are due and not nudged recently; mark them as nudged."""
     waiting = (
         select(JobRun.id)
         .where(JobRun.state == "pending", *claims.quiet(JobRun, quiet_s))
@@ -98,12 +98,12 @@ def take_stalled_runs(db: Session, *, quiet_s: float, limit: int) -> list[RunWor
 
 
 def get_run(db: Session, run_id: uuid.UUID) -> JobRun | None:
-    """One run, as it stands."""
+    """Return a run, or None."""
     return db.get(JobRun, run_id)
 
 
 def latest_runs(db: Session) -> dict[str, JobRun]:
-    """The newest run of each job, whoever asked for it."""
+    """Return the newest run of each job, whatever its origin."""
     rows = db.scalars(
         select(JobRun)
         .ext(postgresql.distinct_on(JobRun.job))
@@ -113,14 +113,14 @@ def latest_runs(db: Session) -> dict[str, JobRun]:
 
 
 def runs_of(db: Session, job: str, *, limit: int) -> Sequence[JobRun]:
-    """The newest runs of a job, newest first."""
+    """Return the newest runs of a job, newest first."""
     return db.scalars(
         select(JobRun).where(JobRun.job == job).order_by(JobRun.slot.desc()).limit(limit)
     ).all()
 
 
 def latest_result(db: Session, job: str) -> JobRun | None:
-    """The newest run of a job that has come to its end."""
+    """Return the newest finished run of a job, or None."""
     return db.scalars(
         select(JobRun)
         .where(JobRun.job == job, JobRun.finished_at.is_not(None))
@@ -130,17 +130,17 @@ def latest_result(db: Session, job: str) -> JobRun | None:
 
 
 def latest_tick(db: Session) -> datetime | None:
-    """When the scheduler last told of a slot."""
+    """Return the latest slot for which the scheduler sent a tick."""
     return db.execute(select(func.max(JobRun.slot)).where(JobRun.source == "clock")).scalar_one()
 
 
 def first_run_at(db: Session) -> datetime | None:
-    """When a run was first written down."""
+    """Return when the first run was recorded."""
     return db.execute(select(func.min(JobRun.created_at))).scalar_one()
 
 
 def skip(db: Session, slots: Iterable[tuple[str, datetime]]) -> None:
-    """Write down slots of before an installation began, as done."""
+    """Record slots before the start of an installation as done."""
     for job, slot in slots:
         run_id = add_run(db, job, slot, source="steward")
         if run_id is not None:
@@ -152,5 +152,5 @@ def skip(db: Session, slots: Iterable[tuple[str, datetime]]) -> None:
 
 
 def fill(db: Session, missed: Iterable[tuple[str, datetime]]) -> list[str]:
-    """Write down slots that nobody told of; the jobs of those that were missing."""
+    """Record slots without a tick; return the jobs of those that were missing."""
     return [job for job, slot in missed if add_run(db, job, slot, source="steward") is not None]

@@ -1,7 +1,7 @@
-"""Every list that can be walked: its orders, and its statement with its filters.
+"""Queries for paged lists: their orders and filters.
 
-A filter that is None or empty lets everything through. No column is wrapped into a function where
-an index could find it; docs/lists.md has the plans that Postgres makes of these statements.
+A filter that is None or empty matches everything. Indexed columns are never wrapped in a function,
+so that their indexes apply; docs/lists.md shows the query plans of Postgres.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SESSIONS = orders(
     AudioSession.id,
     nullable=("recorded_at", "duration_s", "finished_at"),
 )
-#: Of one session; its events are numbered in the order of their onsets.
+#: Of one session, whose detections are numbered in the order of their onsets.
 DETECTIONS = {
     "start_s": Order((NoiseDetection.event_index,)),
     "-start_s": Order((NoiseDetection.event_index,), descending=True),
@@ -46,7 +46,7 @@ DETECTIONS = {
     NoiseDetection.event_index,
     nullable=("laeq_db", "lafmax_db"),
 )
-#: Of all sessions: the newest first, and the last event of each first.
+#: Of all sessions: the newest session first, and its last detection first.
 ALL_DETECTIONS = Order(
     (AudioSession.created_at, AudioSession.id, NoiseDetection.event_index), descending=True
 )
@@ -61,7 +61,7 @@ EXPORTS = orders({"created_at": Export.created_at}, Export.id)
 def _within(
     column: InstrumentedAttribute[Any], begin: datetime | None, end: datetime | None
 ) -> list[ColumnElement[bool]]:
-    """Whether a time lies in a span that has its begin and not its end."""
+    """Return the conditions that a time lies in ``[begin, end)``."""
     bounds = []
     if begin is not None:
         bounds.append(column >= begin)
@@ -73,14 +73,14 @@ def _within(
 def _one_of(
     column: ColumnElement[str] | InstrumentedAttribute[str], values: Sequence[str]
 ) -> list[ColumnElement[bool]]:
-    # One value is asked for as one: then an index in the list's order is in order.
+    # With = instead of IN, an index returns the rows in the list's order.
     if len(values) == 1:
         return [column == values[0]]
     return [column.in_(values)] if values else []
 
 
 def _heard(noise_types: Sequence[str], min_confidence: float | None) -> list[ColumnElement[bool]]:
-    """Whether an event is of some types, and sure enough."""
+    """Return the conditions of detections of some types with enough confidence."""
     wanted = _one_of(NoiseDetection.noise_type, noise_types)
     if min_confidence is not None:
         wanted.append(NoiseDetection.confidence >= min_confidence)
@@ -103,8 +103,10 @@ def sessions(
     recorded: tuple[datetime | None, datetime | None] = (None, None),
     metadata: Mapping[str, Any] | None = None,
 ) -> Page:
-    """Sessions, as `session_queries.SHOWN` shows them. With types or a confidence those in which an
-    event is of one of the types and as sure."""
+    """Return a page of sessions with the columns of `session_queries.SHOWN`.
+
+    With types or a confidence, only sessions with a detection that matches both.
+    """
     where = [
         session_queries.is_of(AudioSession, owner),
         *_one_of(AudioSession.state, states),
@@ -112,7 +114,7 @@ def sessions(
         *_within(AudioSession.recorded_at, *recorded),
     ]
     if metadata:
-        # The index has only those that have any, which has to be said to be used.
+        # The index is partial; Postgres only uses it if the query repeats its condition.
         where.append(AudioSession.user_metadata.contains(metadata))
         where.append(literal_column("audio_sessions.user_metadata <> '{}'", type_=Boolean))
     heard = _heard(noise_types, min_confidence)
@@ -138,7 +140,7 @@ def detections(
     from_s: float | None = None,
     to_s: float | None = None,
 ) -> Page:
-    """Events of one session; of a stretch those that reach into it."""
+    """Return a page of detections of one session; with times, those that overlap the interval."""
     where = [NoiseDetection.session_id == session_id, *_heard(noise_types, min_confidence)]
     if from_s is not None:
         where.append(NoiseDetection.end_s > from_s)
@@ -157,7 +159,7 @@ def all_detections(
     min_confidence: float | None = None,
     created: tuple[datetime | None, datetime | None] = (None, None),
 ) -> Page:
-    """Events of all sessions, with what their levels refer to."""
+    """Return a page of detections of all sessions, with file name and calibration."""
     statement = (
         select(NoiseDetection, AudioSession.file_name, AudioSession.calibration_db)
         .join(AudioSession, AudioSession.id == NoiseDetection.session_id)
@@ -171,7 +173,7 @@ def all_detections(
 
 
 def _batch_state() -> ColumnElement[str]:
-    """What a batch is at: its own state while it is filled, then that of its sessions."""
+    """Return the state of a batch: its own while it is filled, then that of its sessions."""
     is_at_work = exists().where(
         AudioSession.batch_id == Batch.id, AudioSession.state.in_(UNFINISHED_STATES)
     )
@@ -193,7 +195,7 @@ def batches(
     states: Sequence[str] = (),
     created: tuple[datetime | None, datetime | None] = (None, None),
 ) -> Page:
-    """Batches, without what is counted in their sessions."""
+    """Return a page of batches, without the counts of their sessions."""
     state = _batch_state()
     statement = select(
         Batch.id, state.label("state"), Batch.priority, Batch.created_at, Batch.items_total,
@@ -208,7 +210,7 @@ def batches(
 def batch_items(
     db: Session, batch_id: uuid.UUID, *, after: Keys | None, limit: int, states: Sequence[str] = ()
 ) -> Page:
-    """Items of a batch with what became of each, in the order in which they came."""
+    """Return a page of a batch's items with their outcomes, in their order."""
     statement = batch_queries.items_of(batch_id).where(*_one_of(batch_queries.item_state(), states))
     return BATCH_ITEMS.page(db, statement, after=after, limit=limit)
 
@@ -216,7 +218,7 @@ def batch_items(
 def models(
     db: Session, *, owner: uuid.UUID | None, order: Order, after: Keys | None, limit: int
 ) -> Page:
-    """The models that a user may know of."""
+    """Return a page of the models that a user may see."""
     statement = select(NoiseModel).where(model_queries.is_seen_by(owner))
     return order.page(db, statement, after=after, limit=limit)
 
@@ -233,7 +235,7 @@ def jobs(
     created: tuple[datetime | None, datetime | None] = (None, None),
     where: Sequence[ColumnElement[bool]] = (),
 ) -> Page:
-    """Trainings, validations, or exports; ``where`` is what holds of these alone."""
+    """Return a page of trainings, validations or exports. ``where`` adds conditions."""
     statement: Select[Any] = select(job).where(
         session_queries.is_of(job, owner), *_one_of(job.state, states),
         *_within(job.created_at, *created), *where,

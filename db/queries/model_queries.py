@@ -1,4 +1,4 @@
-"""Every question about models: how they come to be, how good they are, which one is in use."""
+"""Queries for models: their trainings, validations and promotions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Job = (
 
 @dataclass(frozen=True, kw_only=True)
 class JobWork(claims.Unit):
-    """A training, a validation, or another piece of work that is a row of its own."""
+    """A training, a validation, or another work item with a row in a table of jobs."""
 
     job: Job
     id: uuid.UUID
@@ -60,12 +60,12 @@ class JobWork(claims.Unit):
 
 
 def note_progress(db: Session, work: JobWork, *, attempt: int, percent: int, stage: str) -> bool:
-    """Say how far a job is; False if the claim was lost."""
+    """Write the progress of a job; False if the claim was lost."""
     return claims.update_held(db, work, attempt, {"percent": percent, "stage": stage})
 
 
 def take_stalled_jobs(db: Session, job: Job, *, quiet_s: float, limit: int) -> list[JobWork]:
-    """Jobs of a table that are due and that nobody was told of lately; now somebody is."""
+    """Return jobs of a table that are due and not nudged recently; mark them as nudged."""
     waiting = (
         select(job.id)
         .where(job.state == "pending")
@@ -84,15 +84,15 @@ def take_stalled_jobs(db: Session, job: Job, *, quiet_s: float, limit: int) -> l
 
 
 def name_model(db: Session, work: JobWork, model_id: uuid.UUID) -> None:
-    """Say which model a job is about, once it has ended."""
+    """Set the model of a finished job."""
     db.execute(update(work.job).where(work.job.id == work.id).values(model_id=model_id))
 
 
 def add_training(
     db: Session, clips: Sequence[Mapping[str, Any]], *, name: str, **values: Any
 ) -> TrainingJob:
-    """Write down a training with its clips, as the next version of its name."""
-    # Two trainings of one name take their numbers one after the other.
+    """Add a training with its clips, as the next version of its name."""
+    # Concurrent trainings of one name get their numbers one after the other.
     db.execute(select(func.pg_advisory_xact_lock(VERSION_LOCK, func.hashtext(name))))
     newest = select(func.coalesce(func.max(TrainingJob.version), 0) + 1).where(
         TrainingJob.name == name
@@ -114,28 +114,28 @@ VERSION_LOCK = 0x76657273
 def get_training(
     db: Session, job_id: uuid.UUID, *, owner: uuid.UUID | None = None
 ) -> TrainingJob | None:
-    """One training, as it stands; with an owner only if it is theirs."""
+    """Return a training, or None; with an owner only if it is theirs."""
     return db.scalars(
         select(TrainingJob).where(TrainingJob.id == job_id, is_of(TrainingJob, owner))
     ).one_or_none()
 
 
 def clips_of(db: Session, job_id: uuid.UUID) -> Sequence[TrainingClip]:
-    """The clips of a training, in the order of its manifest."""
+    """Return the clips of a training, in the order of its manifest."""
     return db.scalars(
         select(TrainingClip).where(TrainingClip.job_id == job_id).order_by(TrainingClip.clip_index)
     ).all()
 
 
 def count_clips(db: Session, job_id: uuid.UUID) -> int:
-    """How many clips a training was given."""
+    """Count the clips of a training."""
     return db.execute(
         select(func.count()).select_from(TrainingClip).where(TrainingClip.job_id == job_id)
     ).scalar_one()
 
 
 def refused_clips(db: Session, job_id: uuid.UUID) -> Sequence[TrainingClip]:
-    """The clips of a training that could not be used, in the order of its manifest."""
+    """Return the refused clips of a training, in the order of its manifest."""
     return db.scalars(
         select(TrainingClip)
         .where(TrainingClip.job_id == job_id, TrainingClip.outcome == "refused")
@@ -144,7 +144,7 @@ def refused_clips(db: Session, job_id: uuid.UUID) -> Sequence[TrainingClip]:
 
 
 def note_outcomes(db: Session, job_id: uuid.UUID, reasons: Mapping[int, str | None]) -> None:
-    """Write what became of each clip: None if it was used, else why it was refused."""
+    """Write the outcome of each clip: None if it was used, else why it was refused."""
     rows = [
         {
             "job_id": job_id,
@@ -159,7 +159,7 @@ def note_outcomes(db: Session, job_id: uuid.UUID, reasons: Mapping[int, str | No
 
 
 def add_validation(db: Session, **values: Any) -> Validation:
-    """Write down a validation to be done."""
+    """Add a validation to be done."""
     return db.execute(
         insert(Validation).values(state="pending", **values).returning(Validation)
     ).scalar_one()
@@ -168,14 +168,14 @@ def add_validation(db: Session, **values: Any) -> Validation:
 def get_validation(
     db: Session, validation_id: uuid.UUID, *, owner: uuid.UUID | None = None
 ) -> Validation | None:
-    """One validation, as it stands; with an owner only if it is theirs."""
+    """Return a validation, or None; with an owner only if it is theirs."""
     return db.scalars(
         select(Validation).where(Validation.id == validation_id, is_of(Validation, owner))
     ).one_or_none()
 
 
 def named_keys(db: Session, folders: Mapping[uuid.UUID, Sequence[str]]) -> set[str]:
-    """Which of the blobs in the folders of some trainings a clip or a model names."""
+    """Return the blobs in the folders of trainings that a clip or a model names."""
     keys = [key for of_job in folders.values() for key in of_job]
     clips = select(TrainingClip.blob_key).where(TrainingClip.job_id.in_(list(folders)))
     models = (
@@ -189,7 +189,7 @@ def named_keys(db: Session, folders: Mapping[uuid.UUID, Sequence[str]]) -> set[s
 
 
 def register_model(db: Session, **values: Any) -> uuid.UUID:
-    """The id of the model with this hash; written down if it was not known."""
+    """Register a model unless its hash exists; return the ID of the model with this hash."""
     db.execute(
         postgresql.insert(NoiseModel)
         .values(id=uuid.uuid4(), **values)
@@ -201,7 +201,7 @@ def register_model(db: Session, **values: Any) -> uuid.UUID:
 
 
 def register_shipped(db: Session, *, blob_key: str, **values: Any) -> uuid.UUID:
-    """The same for a model that comes with the package; an earlier release kept no file of it."""
+    """Register a shipped model, and add the file that an earlier release did not store."""
     model_id = register_model(db, blob_key=blob_key, is_shipped=True, **values)
     db.execute(
         update(NoiseModel)
@@ -212,8 +212,10 @@ def register_shipped(db: Session, *, blob_key: str, **values: Any) -> uuid.UUID:
 
 
 def is_seen_by(owner: uuid.UUID | None) -> ColumnElement[bool]:
-    """Whether a model may be known to a user: it is theirs, or it shipped, or it was promoted and
-    has heard everybody's recordings. Without an owner every model is."""
+    """Return the condition of models that a user may see; all models without an owner.
+
+    These are the user's own, shipped ones, and promoted ones, which analysed all users' recordings.
+    """
     if owner is None:
         return true()
     promoted = select(Promotion.model_id).where(Promotion.model_id == NoiseModel.id).exists()
@@ -223,25 +225,25 @@ def is_seen_by(owner: uuid.UUID | None) -> ColumnElement[bool]:
 def get_model(
     db: Session, model_id: uuid.UUID, *, owner: uuid.UUID | None = None
 ) -> NoiseModel | None:
-    """One model that is known to the store; with an owner only if they may know of it."""
+    """Return a model, or None; with an owner only if they may see it."""
     return db.scalars(
         select(NoiseModel).where(NoiseModel.id == model_id, is_seen_by(owner))
     ).one_or_none()
 
 
 def latest_promotion(db: Session) -> Promotion | None:
-    """The promotion that counts."""
+    """Return the latest promotion, which is in effect."""
     return db.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(1)).one_or_none()
 
 
 def promoted_model_id(db: Session) -> uuid.UUID | None:
-    """The model that was promoted last; None while none was."""
+    """Return the ID of the model promoted last, or None."""
     promotion = latest_promotion(db)
     return None if promotion is None else promotion.model_id
 
 
 def model_in_use(db: Session) -> NoiseModel | None:
-    """The model that new sessions are given: the promoted one, else the newest that shipped."""
+    """Return the model for new sessions: the promoted one, else the newest shipped one."""
     promoted = promoted_model_id(db)
     if promoted is not None:
         return db.get(NoiseModel, promoted)
@@ -253,24 +255,24 @@ def model_in_use(db: Session) -> NoiseModel | None:
     ).one_or_none()
 
 
-#: Held while a model is compared with the one in use and takes its place.
+#: Held while a model is compared with the one in use and replaces it.
 PROMOTION_LOCK = 0x70726F6D6F7465
 
 
 def lock_promotions(db: Session) -> None:
-    """Let nobody else promote until the end of the transaction."""
+    """Lock promotions until the end of the transaction."""
     db.execute(select(func.pg_advisory_xact_lock(PROMOTION_LOCK)))
 
 
 def add_promotion(db: Session, **values: Any) -> Promotion:
-    """Put a model to use."""
+    """Promote a model."""
     return db.execute(insert(Promotion).values(**values).returning(Promotion)).scalar_one()
 
 
 def shared_validations(
     db: Session, one: uuid.UUID, other: uuid.UUID
 ) -> tuple[Validation, Validation] | None:
-    """The newest results of two models on the set that was last used on both."""
+    """Return the newest results of two models on the labelled set last used for both."""
     newest = {model_id: _newest_by_set(db, model_id) for model_id in (one, other)}
     pairs = [
         (newest[one][sha256], newest[other][sha256])
@@ -291,7 +293,7 @@ def _newest_by_set(db: Session, model_id: uuid.UUID) -> dict[str, Validation]:
             Validation.model_id == model_id,
             Validation.state == "completed",
             Validation.set_sha256.is_not(None),
-            # A file that did not pass was not listened with.
+            # A file that did not pass was not evaluated.
             Validation.report.has_key("figures"),
         )
         .order_by(Validation.set_sha256, Validation.finished_at.desc())

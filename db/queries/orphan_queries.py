@@ -1,4 +1,4 @@
-"""Every question about whose blob store it is, and about the blobs that no row names."""
+"""Queries for the owner of the blob store and for orphaned blobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from db.queue import claims
 from db.tables.retention import Installation, OrphanBlob
 
-#: The cluster and the database in it: neither is part of a dump, so a restored one has another.
+#: Identifies the cluster and the database in it. Neither is part of a dump, so a restored database
+#: differs.
 DATABASE = text("""
     SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || oid
     FROM pg_database WHERE datname = current_database()
@@ -21,13 +22,13 @@ DATABASE = text("""
 
 
 def identity(db: Session) -> tuple[uuid.UUID, str]:
-    """Return the id of the installation, and what tells this database from its copies."""
+    """Return the ID of the installation, and what distinguishes this database from its copies."""
     installation_id = db.scalars(select(Installation.id)).one()
     return installation_id, db.execute(DATABASE).scalar_one()
 
 
 def note_orphans(db: Session, keys: Iterable[str], *, seen_at: datetime) -> int:
-    """Note that no row names these blobs; how many of them are not marked yet."""
+    """Record blobs that no row names; return how many of them are not marked yet."""
     rows = [{"key": key, "seen_at": seen_at} for key in keys]
     if not rows:
         return 0
@@ -41,8 +42,9 @@ def note_orphans(db: Session, keys: Iterable[str], *, seen_at: datetime) -> int:
 
 
 def forget_others(db: Session, *, seen_at: datetime) -> None:
-    """Forget the blobs that a run did not find without a row: they have one again, were written
-    again, or are gone. Their marks are lost with them.
+    """Remove the records, with their marks, of blobs that a run did not find as orphans.
+
+    These blobs have a row again, were written again, or no longer exist.
     """
     db.execute(
         delete(OrphanBlob).where(OrphanBlob.seen_at < seen_at),
@@ -51,7 +53,7 @@ def forget_others(db: Session, *, seen_at: datetime) -> None:
 
 
 def mark_orphans(db: Session, *, seen_at: datetime) -> int:
-    """Mark the blobs that a run found; how many were not marked before."""
+    """Mark the blobs that a run found; return how many were not marked before."""
     marked = db.execute(
         update(OrphanBlob)
         .where(OrphanBlob.seen_at == seen_at, OrphanBlob.marked_at.is_(None))
@@ -65,7 +67,7 @@ def mark_orphans(db: Session, *, seen_at: datetime) -> int:
 def page_marked(
     db: Session, *, older_than_s: float, seen_at: datetime, limit: int
 ) -> Sequence[str]:
-    """Some blobs that were marked so long ago, and that a run has found without a row again."""
+    """Return a page of blobs whose marks are old and that a run has found as orphans again."""
     return db.scalars(
         select(OrphanBlob.key)
         .where(
@@ -78,7 +80,7 @@ def page_marked(
 
 
 def forget(db: Session, keys: Sequence[str]) -> None:
-    """Forget some blobs, marked or not."""
+    """Remove the records of some blobs, marked or not."""
     db.execute(
         delete(OrphanBlob).where(OrphanBlob.key.in_(keys)),
         execution_options={"synchronize_session": False},
@@ -86,5 +88,5 @@ def forget(db: Session, keys: Sequence[str]) -> None:
 
 
 def forget_all(db: Session) -> None:
-    """Forget every blob: the marks were made by another database."""
+    """Remove the records of all blobs, because their marks were made by another database."""
     db.execute(delete(OrphanBlob))

@@ -1,7 +1,7 @@
-"""Lists, a page at a time: by the keys of the last row that was seen, never by counting rows.
+"""Keyset pagination: pages start after the keys of the last row seen, without counting rows.
 
-A page begins *behind* a row, whatever was added or removed meanwhile, and an index finds the
-place: the last page of a long list costs what the first one does.
+A page begins *after* a row, regardless of rows added or removed meanwhile, and an index finds the
+position: the last page of a long list costs as much as the first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sqlalchemy import Row, Select, literal, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import ColumnElement
 
-#: What a key of each kind may be, so that no made-up one can be more than a column holds.
+#: The valid keys by type, so that a forged key cannot exceed the range of its column.
 _KINDS: dict[type, Any] = {
     datetime: Annotated[datetime, msgspec.Meta(tz=True)],
     float: float,
@@ -33,9 +33,9 @@ Keys = tuple[Any, ...]
 class Order:
     """The order of a list: by some columns, all in one direction.
 
-    Together they tell any two rows apart. Only the first may be null: rows that have nothing there
-    come last, whatever the direction, and are walked as a list of their own behind the others. So
-    one index, with nulls at either end, serves both directions.
+    Together the columns are unique. Only the first may be null: rows with nulls come last in both
+    directions, and are paged as a separate list after the others. So one index, with nulls at
+    either end, serves both directions.
     """
 
     columns: tuple[InstrumentedAttribute[Any], ...]
@@ -59,11 +59,11 @@ class Order:
         limit: int,
         shown: Sequence[ColumnElement[Any] | InstrumentedAttribute[Any]] = (),
     ) -> Page:
-        """The rows of a statement that come behind the one with some keys.
+        """Return the rows of a statement after the one with some keys.
 
-        Postgres reads all that is selected of every row that it sorts, and not of a page alone.
-        Where that is much, the statement selects the last column, which then must be the whole
-        key, and ``shown`` is read of the rows that it has chosen.
+        Postgres reads all selected columns of every row that it sorts, not only of one page. If
+        these are large, the statement selects only the last column, which must then be the whole
+        key, and the columns of ``shown`` are read for the rows of the page.
         """
         n_keys = len(self.columns)
         key = self.columns[-1]
@@ -76,14 +76,16 @@ class Order:
                 page = select(*shown, *self.columns).where(key.in_(page)).order_by(*order)
             rows += db.execute(page).all()
             if len(rows) > limit:
-                # There is one more: so there is a page behind this one.
+                # One more row than the limit, so there is a next page.
                 return Page(rows[:limit], next=tuple(rows[limit - 1][-n_keys:]))
         return Page(rows, next=None)
 
     def _parts(
         self, after: Keys | None
     ) -> Iterator[tuple[Sequence[ColumnElement[bool]], Sequence[ColumnElement[Any]]]]:
-        """What is behind some keys, and its order; of nullable columns in two parts."""
+        """Yield the conditions of rows after some keys, and their order; in two parts if the first
+        column is nullable.
+        """
         first, *others = self.columns
         if not self.nullable:
             yield self._behind(self.columns, after), self._sorted(self.columns)
@@ -104,7 +106,7 @@ class Order:
     ) -> list[ColumnElement[bool]]:
         if after is None:
             return []
-        # As rows, which an index can begin at, and not as one column after the other.
+        # Compared as a row, where an index can start, rather than column by column.
         pairs = zip(columns, after, strict=True)
         place = tuple_(*(literal(key, column.type) for column, key in pairs))
         mine = tuple_(*columns)
@@ -113,9 +115,9 @@ class Order:
 
 @dataclass(frozen=True)
 class Page:
-    """Some rows of a list, and behind which keys the next ones are; None at the end.
+    """Some rows of a list, and the keys after which the next page begins; None at the end.
 
-    The rows have what was selected, and then their keys.
+    The rows have the selected columns followed by their keys.
     """
 
     rows: list[Row[Any]]
@@ -127,8 +129,10 @@ def orders(
     *unique: InstrumentedAttribute[Any],
     nullable: Sequence[str] = (),
 ) -> dict[str, Order]:
-    """The two orders by each of some columns, as ``name`` and ``-name``; what tells rows apart
-    beside them is the same for all."""
+    """Return both orders by each of some columns, as ``name`` and ``-name``.
+
+    The columns of ``unique`` break ties in all of them.
+    """
     return {
         f"{sign}{name}": Order((column, *unique), descending=bool(sign), nullable=name in nullable)
         for name, column in by_name.items()

@@ -1,6 +1,7 @@
-"""What the rows say about the queues: who works, and what has been waiting, since when.
+"""Queries for the backlog: claimed and waiting rows, and their age.
 
-The rows are the truth and messages only nudge, so these figures hold whatever a broker has lost.
+The rows are authoritative and messages only nudge, so these figures are correct even if the broker
+has lost messages.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ KINDS = (
 class Backlog:
     """The unfinished rows of one kind."""
 
-    #: Rows that a worker has claimed, or that wait for their next try after a failure. The store
-    #: keeps one time for both (``due_at``), and does not tell them apart.
+    #: Rows that a worker has claimed, or that wait for their next try after a failure. Both have a
+    #: ``due_at`` in the future and cannot be distinguished.
     held: int = 0
-    #: How long the oldest row has been free to be claimed; None if none is.
+    #: How long the oldest row has been due and unclaimed; None if there is no such row.
     oldest_s: float | None = None
 
 
 def backlogs(db: Session) -> dict[str, Backlog]:
-    """The unfinished rows by their kind; read from the indexes of what is unfinished."""
+    """Return the unfinished rows by kind, read from the partial indexes of unfinished rows."""
     stages = ("queued", "splitting", "aggregating")
     rows = db.execute(
         union_all(
@@ -80,7 +81,7 @@ def _backlog(
 
 
 def _webhooks() -> Select[str, int, float | None]:
-    """The same of webhooks. One is free while it has something to be told, and rests no longer."""
+    """Return the backlog of webhooks: those that have a due delivery and do not rest."""
     now = func.now()
     held = select(func.count()).where(Webhook.attempt > 0, Webhook.due_at > now)
     oldest = func.min(func.greatest(Webhook.due_at, WebhookDelivery.next_at))
@@ -98,14 +99,14 @@ def _webhooks() -> Select[str, int, float | None]:
 
 
 def count_unfinished(db: Session) -> dict[str, int]:
-    """How many sessions are in each state that is not an end."""
+    """Count the sessions in each unfinished state."""
     return dict.fromkeys(UNFINISHED_STATES, 0) | _count(
         db, AudioSession.state.in_(UNFINISHED_STATES)
     )
 
 
 def count_finished(db: Session) -> dict[str, int]:
-    """How many sessions are in each state that is an end; reads the whole table."""
+    """Count the sessions in each final state. Reads the whole table."""
     ended = [state for state in SESSION_STATES if state not in UNFINISHED_STATES]
     return dict.fromkeys(ended, 0) | _count(db, AudioSession.state.in_(ended))
 

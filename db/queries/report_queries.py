@@ -1,7 +1,7 @@
-"""Every question about daily reports, and about what happened on a day.
+"""Queries for daily reports and their figures.
 
-A session is of the day on which its recording began (`heard_at`), or on which it was posted, if
-nobody said when that was.
+A session belongs to the day on which its recording began, or, if that is unknown, on which it was
+posted (`heard_at`).
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from db.queue import claims
 from db.tables.reports import DailyReport
 from db.tables.sessions import AudioSession, NoiseDetection
 
-#: When the recording of a session began, as far as anybody knows; an index has it.
+#: When the recording of a session began, or else when it was posted; there is an index on it.
 heard_at: ColumnElement[datetime] = func.coalesce(AudioSession.recorded_at, AudioSession.created_at)
-#: No recording is longer; what began earlier does not reach into a day.
+#: The longest recording; one that began earlier does not reach into a day.
 LONGEST: ColumnElement[Any] = literal_column("interval '24 hours'")
 _BEGUN_S: ColumnElement[float] = cast(func.extract("epoch", heard_at), Double)
 _HAS_EVENTS = AudioSession.state.in_(("completed", "partial"))
@@ -52,11 +52,11 @@ def ask_for_report(
     db: Session, *, id: uuid.UUID, day: date, time_zone: str, user_id: uuid.UUID | None,
     starts_at: datetime, ends_at: datetime, traceparent: str | None = None,
 ) -> uuid.UUID:  # fmt: skip
-    """Have a report made, or made anew; its id. One that is being made is left alone.
+    """Request a report, new or again, unless it is pending already; return its ID.
 
-    The attempts of a row that is made anew count from 1 again, so a worker of before that was
-    thought dead may still write: a report bears the word for what it was made from, and so says by
-    itself whether it is stale.
+    The attempts of a row that is requested again count from 1, so an earlier worker that was
+    considered dead may still write. Therefore a report includes the version token of its sessions,
+    which shows whether it is stale.
     """
     again = {
         **claims.UNTRIED, "state": "pending", "due_at": func.now(), "nudged_at": func.now(),
@@ -91,8 +91,10 @@ def ask_for_report(
 def start_reports(
     db: Session, day: date, time_zone: str, *, starts_at: datetime, ends_at: datetime
 ) -> list[uuid.UUID]:
-    """Have the reports of a day made that are not there: everybody's, and that of each user with
-    sessions on it. Their ids."""
+    """Request the missing reports of a day: that of all users, and of each user with sessions.
+
+    Return their IDs.
+    """
     users = db.scalars(
         select(AudioSession.user_id)
         .where(
@@ -118,7 +120,7 @@ def start_reports(
 def get_report(
     db: Session, report_id: uuid.UUID, *, owner: uuid.UUID | None = None
 ) -> tuple[DailyReport, bool] | None:
-    """One report, and whether it is stale; with an owner only if it is theirs."""
+    """Return a report, and whether it is stale; with an owner only if it is theirs."""
     row = db.execute(
         select(DailyReport, _is_stale()).where(
             DailyReport.id == report_id, session_queries.is_of(DailyReport, owner)
@@ -131,7 +133,7 @@ def reports(
     db: Session, *, owner: uuid.UUID | None, order: Order, after: Keys | None, limit: int,
     day: date | None = None,
 ) -> Page:  # fmt: skip
-    """Reports without what they tell, and whether each is stale."""
+    """Return a page of reports without their contents, and whether each is stale."""
     statement = (
         select(DailyReport, _is_stale().label("is_stale"))
         .where(session_queries.is_of(DailyReport, owner))
@@ -143,7 +145,7 @@ def reports(
 
 
 def known_pages(db: Session, report_ids: Sequence[uuid.UUID]) -> set[str]:
-    """Where the pages of some reports lie."""
+    """Return the keys of the pages of some reports."""
     rows = db.scalars(
         select(DailyReport.html_key).where(
             DailyReport.id.in_(report_ids), DailyReport.html_key.is_not(None)
@@ -153,8 +155,11 @@ def known_pages(db: Session, report_ids: Sequence[uuid.UUID]) -> set[str]:
 
 
 def _is_stale() -> ColumnElement[bool]:
-    """Whether a report is not what would be made of the same day now: the day had not ended, or
-    its sessions have changed. False where there is none."""
+    """Return the condition of reports that would differ if generated now.
+
+    These were generated before their day ended, or their sessions have changed since. False for a
+    row without a report.
+    """
     now = word_of(DailyReport.starts_at, DailyReport.ends_at, DailyReport.user_id)
     return and_(
         DailyReport.made_at.is_not(None),
@@ -163,9 +168,9 @@ def _is_stale() -> ColumnElement[bool]:
 
 
 def word_of(starts_at: Any, ends_at: Any, user_id: Any) -> ScalarSelect[str]:
-    """A word for the sessions of a day: another one once one was added, has ended or is gone.
+    """Return a version token of a day's sessions, which changes if one is added, ends or is gone.
 
-    All that a report tells of a session is written together with its state, or before it.
+    Everything in a report about a session is written together with its state, or earlier.
     """
     each = func.hashtextextended(cast(AudioSession.id, Text) + AudioSession.state, 0)
     length = func.make_interval(0, 0, 0, 0, 0, 0, func.coalesce(AudioSession.duration_s, 0.0))
@@ -182,19 +187,22 @@ def word_of(starts_at: Any, ends_at: Any, user_id: Any) -> ScalarSelect[str]:
 
 
 def word(db: Session, row: DailyReport) -> str:
-    """The word for the sessions of a report's day, as they are now."""
+    """Return the current version token of the sessions of a report's day."""
     mine = select(word_of(DailyReport.starts_at, DailyReport.ends_at, DailyReport.user_id))
     return db.execute(mine.where(DailyReport.id == row.id)).scalar_one()
 
 
-# --- what happened -----------------------------------------------------------------------------
+# --- figures -----------------------------------------------------------------------------------
 
 
 def sessions_by_state(
     db: Session, user_id: uuid.UUID | None, edges_s: Sequence[float]
 ) -> Sequence[Row[Any]]:
-    """Sessions between each two of some times: ``at`` (1 for the first stretch), ``state``,
-    ``sessions``, ``audio_s``, and those ``without_time`` of recording."""
+    """Return the sessions between consecutive times.
+
+    Columns: ``at`` (1 for the first interval), ``state``, ``sessions``, ``audio_s``, and the number
+    ``without_time`` of recording.
+    """
     at = func.width_bucket(_BEGUN_S, _array(edges_s)).label("at")
     return db.execute(
         select(
@@ -212,7 +220,10 @@ def sessions_by_state(
 def events_by_type(
     db: Session, user_id: uuid.UUID | None, edges_s: Sequence[float]
 ) -> Sequence[Row[Any]]:
-    """Events between each two of some times: ``at``, ``noise_type``, ``events``, ``total_s``."""
+    """Return the detections between consecutive times.
+
+    Columns: ``at`` (1 for the first interval), ``noise_type``, ``events``, ``total_s``.
+    """
     begun_s = _BEGUN_S + NoiseDetection.start_s
     at = func.width_bucket(begun_s, _array(edges_s)).label("at")
     length_s = NoiseDetection.end_s - NoiseDetection.start_s
@@ -237,9 +248,11 @@ def events_by_type(
 def levels_of(
     db: Session, user_id: uuid.UUID | None, *, begin_s: float, end_s: float
 ) -> Sequence[Row[Any]]:
-    """The sound of each recording that may reach into a time, and of which it is known when it
-    was: ``begin_s``, ``duration_s``, ``calibration_db``, ``quarter_mean_squares``, and
-    ``laeq_db`` of the whole, with its calibration."""
+    """Return the levels of recordings with a known time that may overlap an interval.
+
+    Columns: ``begin_s``, ``duration_s``, ``calibration_db``, ``quarter_mean_squares``, and the
+    calibrated ``laeq_db`` of the whole recording.
+    """
     return db.execute(
         select(
             _BEGUN_S.label("begin_s"),
@@ -253,7 +266,7 @@ def levels_of(
             _HAS_EVENTS,
             AudioSession.recorded_at.is_not(None),
             AudioSession.duration_s > 0,
-            # Releases that measured no levels left none.
+            # Sessions of releases that measured no levels have none.
             AudioSession.summary.has_key("laeq_db"),
         )
     ).all()
@@ -262,7 +275,7 @@ def levels_of(
 def problems(
     db: Session, user_id: uuid.UUID | None, *, begin_s: float, end_s: float
 ) -> Sequence[Row[Any]]:
-    """What went wrong with the sessions of a time: ``code`` and ``sessions``, the most first."""
+    """Return the problems of an interval's sessions: ``code`` and ``sessions``, most first."""
     code = AudioSession.problem["code"].astext.label("code")
     return db.execute(
         select(code, func.count().label("sessions"))
@@ -277,8 +290,11 @@ def problems(
 
 
 def latency(db: Session, user_id: uuid.UUID | None, *, begin_s: float, end_s: float) -> Row[Any]:
-    """How long the sessions of a time took: ``sessions``, ``p50_s``, ``p95_s``, and how many times
-    faster than they last half of them were heard, ``times_real_time_p50``."""
+    """Return the latency of an interval's sessions.
+
+    Columns: ``sessions``, ``p50_s``, ``p95_s``, and ``times_real_time_p50``, the median ratio of
+    duration to latency.
+    """
     took_s = cast(func.extract("epoch", AudioSession.finished_at - AudioSession.created_at), Double)
     speed = AudioSession.duration_s / func.nullif(took_s, 0)
     return db.execute(

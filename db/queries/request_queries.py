@@ -1,4 +1,4 @@
-"""The records of requests to the API: how they are written, and what is asked of them."""
+"""Queries for the request log of the API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from db.tables.requests import APIRequest
 
 
 class Request(NamedTuple):
-    """One row of ``api_requests``, in the order in which it is written."""
+    """One row of ``api_requests``, with its columns in the order of the COPY statement."""
 
     request_id: str
     method: str
@@ -36,7 +36,7 @@ _COPY = f"COPY api_requests ({', '.join(Request._fields)}) FROM STDIN"
 
 
 def add_requests(db: Session, rows: Iterable[Request]) -> None:
-    """Write records, all of them or none. What the driver raises comes as it is."""
+    """Write requests, all of them or none. Exceptions of the driver propagate unchanged."""
     driver: psycopg.Connection[Any] = db.connection().connection.driver_connection  # type: ignore[assignment]
     with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
         for row in rows:
@@ -46,9 +46,10 @@ def add_requests(db: Session, rows: Iterable[Request]) -> None:
 def usage_of_keys(
     db: Session, user_id: uuid.UUID | None, *, since: datetime, until: datetime
 ) -> Sequence[Row[Any]]:
-    """What each of a user's keys, or of everybody's, asked for in a period: ``key_id``, ``name``
-    (None of a key that is gone), ``requests``, ``errors``, ``bytes_in``, ``bytes_out``; who asked
-    most comes first.
+    """Return the usage of each key of a user, or of all users, in a period, the most used first.
+
+    Columns: ``key_id``, ``name`` (None for a removed key), ``requests``, ``errors``, ``bytes_in``,
+    ``bytes_out``.
     """
     used = (
         select(
@@ -74,7 +75,7 @@ def usage_of_keys(
 
 
 def remove_old_requests(db: Session, *, older_than_s: float, limit: int) -> int:
-    """Remove the records of requests that are so old; how many."""
+    """Remove some requests older than this from the log; return their number."""
     old = (
         select(APIRequest.id)
         .where(APIRequest.received_at < claims.seconds_ago(older_than_s))

@@ -1,4 +1,4 @@
-"""Every question about what is too old to be kept, and about the tables themselves."""
+"""Queries for retention, and for the maintenance of tables."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from db.queue import claims
 from db.tables.retention import KeptClip
 from db.tables.sessions import UNFINISHED_STATES, AudioSession, NoiseDetection
 
-# --- sessions that are too old -----------------------------------------------------------------
+# --- sessions past their retention -------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Past:
-    """Which sessions are past their time. Those with a legal hold never are."""
+    """Selects sessions past their retention. Those with a legal hold never are."""
 
     older_than_s: float
-    #: Only those that failed or are stuck, counted from when they were sent; else those that have
-    #: ended, counted from their end.
+    #: Only those that failed or are stuck, by the age of their upload; else those that have ended,
+    #: by the time since their end.
     failed: bool = False
 
     def condition(self) -> ColumnElement[bool]:
-        """True of a session that is."""
+        """Return the condition of the selected sessions."""
         cutoff = claims.seconds_ago(self.older_than_s)
         if not self.failed:
             return AudioSession.finished_at < cutoff
-        # One that waits for storage, or that was given up and is retried, will end by itself.
+        # A session that waits for storage, or is retried after it was given up, will still end.
         is_stuck = and_(
             AudioSession.state.in_(UNFINISHED_STATES),
             AudioSession.uncounted == 0,
@@ -43,7 +43,9 @@ class Past:
 
 
 def count_past(db: Session, past: Past) -> tuple[int, float, int]:
-    """How many sessions are past their time, their seconds of audio, and their bytes as sent."""
+    """Return the number of sessions past their retention, their seconds of audio, and the bytes of
+    their uploads.
+    """
     n_sessions, duration_s, size_bytes = db.execute(
         select(
             func.count(), func.sum(AudioSession.duration_s), func.sum(AudioSession.size_bytes)
@@ -53,8 +55,10 @@ def count_past(db: Session, past: Past) -> tuple[int, float, int]:
 
 
 def page_past(db: Session, past: Past, *, limit: int, most_spans: int) -> Sequence[uuid.UUID]:
-    """Some sessions that are past their time, the oldest first: as many as have ``most_spans``
-    together, but one at least.
+    """Return some sessions past their retention, the oldest first.
+
+    Together they have at most ``most_spans`` spans, except that there is always at least one
+    session.
     """
     by = AudioSession.created_at if past.failed else AudioSession.finished_at
     rows = db.execute(
@@ -72,9 +76,9 @@ def page_past(db: Session, past: Past, *, limit: int, most_spans: int) -> Sequen
 
 
 def remove_past(db: Session, past: Past, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-    """Remove those of some sessions that are past their time yet, with all rows that are theirs.
+    """Remove those of some sessions that are still past their retention, with all of their rows.
 
-    One that somebody else has locked is passed over: it is found again.
+    Sessions locked by other transactions are skipped, to be found again later.
     """
     locked = (
         select(AudioSession.id)
@@ -92,7 +96,7 @@ def remove_past(db: Session, past: Past, ids: Collection[uuid.UUID]) -> set[uuid
 def hold_session(
     db: Session, session_id: uuid.UUID, *, held: bool, owner: uuid.UUID | None
 ) -> bool:
-    """Let a session be kept whatever its age, or no longer; False if there is none."""
+    """Set or lift the legal hold of a session; False if there is no such session."""
     of_owner = () if owner is None else (AudioSession.user_id == owner,)
     return claims.changed(
         db.execute(
@@ -104,12 +108,13 @@ def hold_session(
     )
 
 
-# --- clips that are kept of them ---------------------------------------------------------------
+# --- kept clips --------------------------------------------------------------------------------
 
 
 def best_events(db: Session, ids: Iterable[uuid.UUID], *, most: int) -> Sequence[Row[Any]]:
-    """Return the surest events of some sessions that have audio to be kept, at most so many of a
-    user and type."""
+    """Return the most confident detections of sessions with audio, at most ``most`` per user and
+    noise type.
+    """
     rank = func.row_number().over(
         partition_by=(AudioSession.user_id, NoiseDetection.noise_type),
         order_by=NoiseDetection.confidence.desc(),
@@ -135,7 +140,7 @@ def best_events(db: Session, ids: Iterable[uuid.UUID], *, most: int) -> Sequence
 
 
 def least_kept(db: Session, *, most: int) -> Mapping[tuple[uuid.UUID | None, str], float]:
-    """Of each user and type with as many clips as are kept, the confidence of the least sure."""
+    """Return the least confidence of kept clips, by user and type, where ``most`` are kept."""
     rows = db.execute(
         select(KeptClip.user_id, KeptClip.noise_type, func.min(KeptClip.confidence))
         .group_by(KeptClip.user_id, KeptClip.noise_type)
@@ -145,12 +150,12 @@ def least_kept(db: Session, *, most: int) -> Mapping[tuple[uuid.UUID | None, str
 
 
 def keep_clip(db: Session, **values: Any) -> None:
-    """Write a kept clip down."""
+    """Add a kept clip."""
     db.execute(insert(KeptClip).values(**values))
 
 
 def drop_clips(db: Session, *, most: int) -> list[str]:
-    """Forget the clips beyond those that are kept of each user and type; their blobs' keys."""
+    """Remove the clips beyond ``most`` per user and type; return the keys of their blobs."""
     rank = func.row_number().over(
         partition_by=(KeptClip.user_id, KeptClip.noise_type),
         order_by=(KeptClip.confidence.desc(), KeptClip.kept_at),
@@ -166,7 +171,7 @@ def drop_clips(db: Session, *, most: int) -> list[str]:
 
 
 def kept_keys(db: Session, keys: Iterable[str]) -> set[str]:
-    """Which of some keys are those of kept clips."""
+    """Return those of some keys that belong to kept clips."""
     return set(db.scalars(select(KeptClip.blob_key).where(KeptClip.blob_key.in_(list(keys)))))
 
 
@@ -182,8 +187,7 @@ _TABLES = text("""
 
 
 def tables(db: Session) -> dict[str, dict[str, int]]:
-    """Every table: rows that live, rows that are dead, and bytes with indexes, as Postgres knows
-    them.
+    """Return live rows, dead rows, and bytes with indexes of every table, by Postgres's statistics.
     """
     return {
         row["name"]: {name: int(value) for name, value in row.items() if name != "name"}
@@ -202,7 +206,7 @@ _VACUUM_COUNTS = text("""
 def vacuum_counts(db: Session) -> dict[str, int]:
     """Return how often VACUUM has been run on each table, without autovacuum's runs.
 
-    Partitioned tables are left out: Postgres counts for their partitions alone.
+    Partitioned tables are omitted: Postgres counts only for their partitions.
     """
     return dict(db.execute(_VACUUM_COUNTS).all())
 
@@ -221,5 +225,5 @@ _PARTITIONS = text("""
 
 
 def partitions_until(db: Session) -> dict[str, str | None]:
-    """Of each table that is partitioned by ranges, where its last partition ends."""
+    """Return the end of the last partition of each range-partitioned table."""
     return dict(db.execute(_PARTITIONS).all())

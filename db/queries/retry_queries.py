@@ -1,4 +1,4 @@
-"""Sessions that were given up, brought back to work."""
+"""Retry sessions that were given up."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from db.queries import session_queries
 from db.queue import claims
 from db.tables.sessions import KEEP, AudioSession, ProcessingMetric, SessionSpan
 
-#: The codes of sessions that may be retried: those that were given up, and those of which no span
-#: was heard.
+#: The codes of sessions that may be retried: those that were given up, and those without a single
+#: analysed span.
 RETRIABLE = ("given-up", "nothing-heard")
-#: Numbers of claims begin again here; far from the bound of a small integer, and far enough for
-#: every retry of a session.
+#: The numbers of first claims wrap around here: well below the limit of a small integer, and high
+#: enough for every retry of a session.
 CLAIM_NUMBERS = 16_000
 
 
 def retry_session(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> bool:
-    """Have a session that was given up processed again from its start; False if it was not.
+    """Restart a session that was given up; False if it cannot be retried.
 
-    Its claims go on from a number that no claim of before has had. So a worker that was thought
-    dead can neither write for it nor remove what is written now.
+    Its claims continue from a number that no earlier claim has had. So a worker that was considered
+    dead can neither write results for it nor remove new blobs.
     """
     used = (
         select(func.coalesce(func.max(ProcessingMetric.attempt), 0) + 1)
@@ -45,7 +45,7 @@ def retry_session(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None
             .where(
                 AudioSession.id == session_id,
                 session_queries.is_of(AudioSession, owner),
-                # Of any other the audio is removed.
+                # The audio of other sessions has been removed.
                 AudioSession.privacy == KEEP,
                 AudioSession.state == "failed",
                 AudioSession.problem["code"].astext.in_(RETRIABLE),

@@ -1,7 +1,7 @@
-"""Every question that is put to the store, by name.
+"""Queries for sessions, their spans, detections and metrics.
 
-Each function takes a session and never commits: the caller decides what belongs together. Times
-are always the database's own, so that the clocks of the pods need not agree.
+Each function takes a session and never commits: the caller decides on the transaction. Times are
+always those of the database, so that the clocks of the pods need not agree.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from db.tables.sessions import (
 
 
 def add_session(db: Session, **values: Any) -> AudioSession:
-    """Write down a recording that has arrived; it is queued, in the lane that it belongs to."""
+    """Add a session for a new recording, queued in its lane."""
     lane = values.get("user_id") or values.get("batch_id") or NO_LANE
     return db.execute(
         insert(AudioSession).values(state="queued", lane=lane, **values).returning(AudioSession)
@@ -59,23 +59,23 @@ def add_session(db: Session, **values: Any) -> AudioSession:
 
 
 def is_of(table: type[Owned], owner: uuid.UUID | None) -> ColumnElement[bool]:
-    """Whether a row is a user's; every row is, where no owner is asked for."""
+    """Return the condition that a row belongs to a user; always true without an owner."""
     return true() if owner is None else table.user_id == owner
 
 
 def get_session(
     db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None
 ) -> AudioSession | None:
-    """One session, as it stands; with an owner only if it is theirs."""
+    """Return a session, or None; with an owner only if it is theirs."""
     return db.scalars(
         select(AudioSession).where(AudioSession.id == session_id, is_of(AudioSession, owner))
     ).one_or_none()
 
 
-#: Where a session's recording is fetched from, without the query, which may hold a secret.
+#: The source URL of a session's recording without its query, which may contain a secret.
 _ADDRESS = func.split_part(AudioSession.source_url, literal_column("'?'"), literal_column("1"))
-#: What the API shows of a session, beside what it reckons. What is kept as JSON stays the text
-#: that it is, for the API to read it as what it shows.
+#: The columns of a session that the API shows or computes from. JSON columns are returned as text,
+#: which the API decodes directly into its response types.
 SHOWN = (
     AudioSession.id, AudioSession.state, AudioSession.file_name, AudioSession.size_bytes,
     AudioSession.container, AudioSession.codec, AudioSession.rate_hz, AudioSession.n_channels,
@@ -109,14 +109,14 @@ _SESSION = CompiledQuery(
 
 
 def shown_session(store: Store, session_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> Any:
-    """One session with what the API shows of it; with an owner only if it is theirs."""
+    """Return the shown columns of a session, or None; with an owner only if it is theirs."""
     return store.ask(_SESSION, session_id=session_id, owner=owner)
 
 
 def session_version(db: Session, session_id: uuid.UUID) -> str | None:
-    """A word that is another one after every change of a session's row; None if there is none.
+    """Return a version token that changes whenever the session's row changes; None without a row.
 
-    It is the row's ``xmin``: the cheapest look that misses nothing, since whatever is shown of a
+    It is the row's ``xmin``: the cheapest check that misses nothing, since everything shown of a
     session is written together with its row.
     """
     return db.execute(
@@ -125,13 +125,13 @@ def session_version(db: Session, session_id: uuid.UUID) -> str | None:
 
 
 def clock(db: Session) -> datetime:
-    """What time it is by the database."""
+    """Return the current time by the database's clock."""
     now: datetime = db.execute(select(func.clock_timestamp())).scalar_one()
     return now
 
 
 def note_share(db: Session, work: Work, *, attempt: int, share: float) -> bool:
-    """Say how much of a session's stage is done; False if the claim was lost."""
+    """Write the share of a session's stage that is done; False if the claim was lost."""
     grows = AudioSession.stage_share < share
     return claims.update_held(
         db,
@@ -147,7 +147,7 @@ def note_share(db: Session, work: Work, *, attempt: int, share: float) -> bool:
 
 
 def note_brought(db: Session, work: Work, *, attempt: int, key: str, size_bytes: int) -> bool:
-    """Note that a recording which lay elsewhere is here now; False if the claim was lost."""
+    """Record the key and size of a fetched recording; False if the claim was lost."""
     return claims.update_held(
         db,
         work,
@@ -157,7 +157,7 @@ def note_brought(db: Session, work: Work, *, attempt: int, key: str, size_bytes:
 
 
 def served_keys(db: Session, session_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, str | None]:
-    """Return the keys of the audio of some sessions that may be learned from."""
+    """Return the keys of the audio of some sessions that may be used for training."""
     rows = db.execute(
         select(AudioSession.id, AudioSession.served_key).where(
             AudioSession.id.in_(list(session_ids))
@@ -167,7 +167,7 @@ def served_keys(db: Session, session_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID
 
 
 def cancel_session(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> bool:
-    """End a session that is not yet at its end; False if there was nothing to cancel."""
+    """Cancel an unfinished session; False if there was nothing to cancel."""
     return claims.changed(
         db.execute(
             update(AudioSession)
@@ -186,7 +186,7 @@ def cancel_session(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | Non
 
 
 def add_spans(db: Session, session_id: uuid.UUID, spans: Iterable[tuple[int, int, int]]) -> None:
-    """Write down the spans of a session, as ``(index, start_sample, stop_sample)``."""
+    """Add the spans of a session, as ``(index, start_sample, stop_sample)``."""
     rows = [
         {
             "session_id": session_id,
@@ -201,16 +201,16 @@ def add_spans(db: Session, session_id: uuid.UUID, spans: Iterable[tuple[int, int
 
 
 def get_span(db: Session, session_id: uuid.UUID, span_index: int) -> SessionSpan | None:
-    """One span, as it stands."""
+    """Return a span, or None."""
     return db.get(SessionSpan, (session_id, span_index))
 
 
 def finish_span(db: Session, work: Work, *, attempt: int, values: Mapping[str, Any]) -> bool | None:
     """Finish a span and count it; True if it was the session's last, None if the claim was lost.
 
-    The barrier: the count stands on the session's row and is raised under its lock, in the
-    transaction that finishes the span, behind the span's fence. Exactly one caller can see it
-    reach the total, and that one moves the session on.
+    The barrier: the count is in the session's row and is raised under its lock, in the transaction
+    that finishes the span, behind the span's fence. Exactly one caller can see it reach the total,
+    and that one moves the session to its next state.
     """
     if not claims.update_held(db, work, attempt, values):
         return None
@@ -244,18 +244,17 @@ def finish_span(db: Session, work: Work, *, attempt: int, values: Mapping[str, A
         .returning(AudioSession.state),
         execution_options={"synchronize_session": False},
     ).scalar_one_or_none()
-    # The session may have been cancelled in between: then there is nothing to move on.
+    # The session may have been cancelled meanwhile: then it is not moved.
     return state_after == "aggregating"
 
 
 def split_again(db: Session, work: Work, *, attempt: int) -> bool:
-    """Send the session of a span, or one that is aggregating, back to be split; False if the claim
-    was lost.
+    """Send a detecting or aggregating session back to be split; False if the claim was lost.
 
-    Its spans go, and their count with them: the next split plans them again.
+    Its spans and their count are removed: the next split plans them again.
     """
-    # As in finish_span spans are locked before their session, and here in one order, so that no
-    # two transactions wait for each other.
+    # As in finish_span, spans are locked before their session, and here in a fixed order, so that
+    # transactions cannot deadlock.
     db.execute(
         select(SessionSpan.span_index)
         .where(SessionSpan.session_id == work.session_id)
@@ -291,7 +290,7 @@ def split_again(db: Session, work: Work, *, attempt: int) -> bool:
 
 
 def waited_for_backbone_s(db: Session, session_id: uuid.UUID) -> float:
-    """How long a session has waited for a worker with its backbone, in seconds."""
+    """Return how long a session has waited for a worker with its backbone, in seconds."""
     waited = func.clock_timestamp() - AudioSession.backbone_missed_at
     found = db.execute(
         select(func.extract("epoch", waited)).where(AudioSession.id == session_id)
@@ -300,7 +299,7 @@ def waited_for_backbone_s(db: Session, session_id: uuid.UUID) -> float:
 
 
 def spans_of(db: Session, session_id: uuid.UUID) -> Sequence[SessionSpan]:
-    """The spans of a session, in the order of time."""
+    """Return the spans of a session, in chronological order."""
     return db.scalars(
         select(SessionSpan)
         .where(SessionSpan.session_id == session_id)
@@ -312,7 +311,7 @@ def spans_of(db: Session, session_id: uuid.UUID) -> Sequence[SessionSpan]:
 
 
 def add_detections(db: Session, session_id: uuid.UUID, events: Sequence[Mapping[str, Any]]) -> None:
-    """Write the events of a session, all of them at once."""
+    """Add the detections of a session, all of them at once."""
     rows = [
         {"session_id": session_id, "event_index": index, **event}
         for index, event in enumerate(events)
@@ -325,7 +324,7 @@ def add_detections(db: Session, session_id: uuid.UUID, events: Sequence[Mapping[
 
 
 def add_metric(db: Session, work: Unit, *, step: str, **values: Any) -> None:
-    """Write down one run of a step; nothing of a session that was removed in between."""
+    """Add the metric of one run of a step; nothing if the session was removed meanwhile."""
     row = {**work.names, "step": step, **values}
     session_id = row.get("session_id")
     if session_id is None:
@@ -333,28 +332,28 @@ def add_metric(db: Session, work: Unit, *, step: str, **values: Any) -> None:
         return
     columns = ProcessingMetric.__table__.columns
     told = select(*(literal(value, columns[name].type) for name, value in row.items()))
-    # The lock is the one that the foreign key would take a moment later.
+    # The same lock that the foreign key would take a moment later.
     lasting = told.where(AudioSession.id == session_id).with_for_update(read=True, key_share=True)
     db.execute(insert(ProcessingMetric).from_select(list(row), lasting))
 
 
-# --- recovery's questions -------------------------------------------------------------------
+# --- recovery ----------------------------------------------------------------------------------
 
-#: Any number, the same in every process: whoever holds it is recovery.
+#: The advisory lock of recovery: an arbitrary number, the same in every process.
 RECOVERY_LOCK = 0x636C616D6F72
 
 
 def try_recovery_lock(db: Session) -> bool:
-    """Become recovery until the end of the transaction, unless somebody is already."""
+    """Take the recovery lock until the end of the transaction; False if it is taken."""
     return bool(db.execute(select(func.pg_try_advisory_xact_lock(RECOVERY_LOCK))).scalar_one())
 
 
-# --- what is left over -------------------------------------------------------------------------
+# --- leftover blobs ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class Untidy:
-    """A session at its end that keeps blobs which it does not need."""
+    """An ended session with blobs that it does not need."""
 
     session_id: uuid.UUID
     #: The keys below its prefix that it needs.
@@ -364,11 +363,11 @@ class Untidy:
 
 
 def sessions_to_tidy(db: Session, *, silent_after_s: float, limit: int) -> Sequence[Untidy]:
-    """Return sessions at their end that keep blobs which they do not need.
+    """Return ended sessions with blobs that they do not need.
 
-    Decoded audio is the most of it and is removed at once, as is audio that must not be kept. Each
-    session is tidied once more, when it has ended for so long that no worker can still be writing
-    for it.
+    Decoded audio, the largest part, is removed at once, as is audio that must not be kept. Each
+    session is returned once more when it ended so long ago that no worker can still be writing for
+    it.
     """
     ended = select(
         AudioSession.id,
@@ -388,7 +387,7 @@ def sessions_to_tidy(db: Session, *, silent_after_s: float, limit: int) -> Seque
             ),
         ),
     )
-    # The order has Postgres use the index of these: it takes them for far more than they are.
+    # The order makes Postgres use the partial index, as it overestimates the number of these rows.
     private = ended.where(_must_lose_audio()).order_by(AudioSession.finished_at)
     rows = db.execute(union(left_over.limit(limit), private.limit(limit)))
     return [
@@ -402,7 +401,7 @@ def sessions_to_tidy(db: Session, *, silent_after_s: float, limit: int) -> Seque
 
 
 def _must_lose_audio() -> ColumnElement[bool]:
-    """True of a session at its end whose audio must not be kept, and is not removed yet."""
+    """Return the condition of ended sessions whose audio must still be removed for privacy."""
     return and_(
         AudioSession.privacy != KEEP,
         AudioSession.audio_removed_at.is_(None),
@@ -411,13 +410,13 @@ def _must_lose_audio() -> ColumnElement[bool]:
 
 
 def has_ended(db: Session, session_id: uuid.UUID) -> bool:
-    """Whether a session is at its end; one that is retried is so no longer."""
+    """Whether a session has ended and is not being retried."""
     ended = select(AudioSession.finished_at).where(AudioSession.id == session_id)
     return db.execute(ended).scalar_one_or_none() is not None
 
 
 def note_tidied(db: Session, session_id: uuid.UUID, *, silent_after_s: float) -> None:
-    """Note that nothing is left of an ended session but what it goes on to need."""
+    """Record that the blobs which an ended session does not need are removed."""
     is_last = AudioSession.finished_at <= claims.seconds_ago(silent_after_s)
     db.execute(
         update(AudioSession)
@@ -442,13 +441,13 @@ def known_ids(
     *,
     where: ColumnElement[bool] | None = None,
 ) -> set[uuid.UUID]:
-    """Which of some ids a column has, of the rows that are asked about."""
+    """Return those of some IDs that a column contains, in the rows selected by ``where``."""
     asked = true() if where is None else where
     return set(db.scalars(select(column).where(column.in_(list(ids)), asked)))
 
 
 def oldest_unfinished_s(db: Session) -> float | None:
-    """How long the oldest unfinished session has been waiting, in seconds."""
+    """Return the age of the oldest unfinished session in seconds, or None."""
     age = db.execute(
         select(
             func.extract("epoch", func.clock_timestamp() - func.min(AudioSession.created_at))

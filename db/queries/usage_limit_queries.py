@@ -1,4 +1,4 @@
-"""What callers use and may use."""
+"""Queries for usage limits: token buckets of requests, and audio per month."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from db.tables.usage_limits import UsageMonth
 
 
 class Spent(NamedTuple):
-    """What one process has given away of one key's bucket since it last settled."""
+    """The tokens that one process has spent of one key's bucket since it last settled."""
 
     key_id: str
     tokens: int
@@ -22,9 +22,9 @@ class Spent(NamedTuple):
     burst: float
 
 
-# In one order, so that two processes never wait for each other in a circle. A bucket is capped
-# only after what was spent is taken from it: a process that could not settle for a while had its
-# tokens come back all the same. What it owes is bounded by one burst.
+# In a fixed order, so that two processes cannot deadlock. A bucket is capped only after the spent
+# tokens are subtracted: tokens also come back while a process cannot settle. The debt is bounded by
+# one burst.
 _SETTLE = text("""
     INSERT INTO rate_buckets AS bucket (key_id, tokens, per_s, burst, settled_at)
     SELECT spent.key_id, spent.burst - spent.tokens, spent.per_s, spent.burst, clock_timestamp()
@@ -44,7 +44,7 @@ _SETTLE = text("""
 
 
 def settle_buckets(db: Session, spent: Sequence[Spent]) -> dict[str, float]:
-    """Take what was spent from the buckets, and tell what is left in each."""
+    """Subtract spent tokens from the buckets; return the balance of each."""
     rows = db.execute(
         _SETTLE,
         {
@@ -57,7 +57,7 @@ def settle_buckets(db: Session, spent: Sequence[Spent]) -> dict[str, float]:
     return {row.key_id: row.tokens for row in rows}
 
 
-# The month that a recording was posted in, and not the one in which a worker came to it.
+# Counted in the month of the post, not in that of its processing.
 _COUNT_AUDIO = text("""
     INSERT INTO usage_months AS used (user_id, month, audio_s, sessions)
     SELECT user_id, date_trunc('month', created_at AT TIME ZONE 'UTC'), :audio_s, 1
@@ -68,7 +68,7 @@ _COUNT_AUDIO = text("""
 
 
 def count_audio(db: Session, session_id: uuid.UUID, *, audio_s: float) -> None:
-    """Count a recording for its user, in the transaction in which its length is written down."""
+    """Count a recording for its user, in the transaction that writes its duration."""
     db.execute(_COUNT_AUDIO, {"session_id": session_id, "audio_s": audio_s})
 
 
@@ -83,13 +83,13 @@ _USED = text("""
 
 
 def used_this_month(db: Session, user_id: uuid.UUID) -> tuple[float, datetime]:
-    """Seconds of audio that a user had analysed this month, and when the next one begins."""
+    """Return the seconds of audio that a user has used this month, and the start of the next."""
     row = db.execute(_USED, {"user_id": user_id}).one()
     return row.used_s, row.renews_at
 
 
 def months_of(db: Session, user_id: uuid.UUID, *, limit: int) -> Sequence[UsageMonth]:
-    """What a user had analysed in each month, the newest first."""
+    """Return the usage of a user by month, the newest first."""
     return db.scalars(
         select(UsageMonth)
         .where(UsageMonth.user_id == user_id)

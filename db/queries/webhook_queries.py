@@ -1,6 +1,6 @@
-"""Every question about webhooks: whose they are, what they are to be told next, how that went.
+"""Queries for webhooks and their deliveries.
 
-Whoever changes a webhook and its deliveries locks the webhook first, as its removal does.
+Changes of a webhook and its deliveries lock the webhook first, as its removal does.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from db.tables.webhooks import OVERLAP_S, PING, Webhook, WebhookDelivery
 class DeliveryWork(claims.Unit):
     """A webhook at one try of one delivery.
 
-    The number of tries is a part of the address, so that a worker which was thought dead cannot
-    write what became of a try that is behind by now.
+    The number of tries is part of the address, so that a worker that was considered dead cannot
+    write the outcome of an outdated try.
     """
 
     webhook_id: uuid.UUID
-    #: None where it is not yet decided which one is next.
+    #: None while the next delivery is undecided.
     delivery_id: uuid.UUID | None = None
     tries: int = 0
-    #: What is told; None of a ping.
+    #: The session of the delivery; None for a ping.
     session_id: uuid.UUID | None = None
     state: str = "active"
 
@@ -60,7 +60,7 @@ class DeliveryWork(claims.Unit):
 
     @property
     def origin(self) -> tuple[type[AudioSession], uuid.UUID]:
-        # No session has the id of a webhook: a ping goes on with no trace.
+        # No session has the ID of a webhook: a ping continues no trace.
         return AudioSession, self.session_id or self.webhook_id
 
     def waits(self) -> ColumnElement[bool]:
@@ -76,8 +76,11 @@ class DeliveryWork(claims.Unit):
 
 
 def add_webhook(db: Session, **values: Any) -> Webhook:
-    """Write down a webhook. Nobody was nudged for it yet, so that its first delivery waits for no
-    nudge that might be under way."""
+    """Add a webhook.
+
+    It counts as not nudged, so that its first delivery does not wait for a nudge that might be in
+    flight.
+    """
     return db.execute(
         insert(Webhook)
         .values(state="active", nudged_at=claims.seconds_from_now(-1), **values)
@@ -86,14 +89,14 @@ def add_webhook(db: Session, **values: Any) -> Webhook:
 
 
 def count_webhooks(db: Session, user_id: uuid.UUID) -> int:
-    """How many webhooks a user has."""
+    """Count the webhooks of a user."""
     return db.execute(
         select(func.count()).select_from(Webhook).where(Webhook.user_id == user_id)
     ).scalar_one()
 
 
 def webhooks(db: Session, *, owner: uuid.UUID | None, limit: int) -> Sequence[Webhook]:
-    """The newest webhooks that an owner is shown, newest first."""
+    """Return the newest webhooks that an owner may see, newest first."""
     return db.scalars(
         select(Webhook)
         .where(_is_of(owner))
@@ -105,15 +108,17 @@ def webhooks(db: Session, *, owner: uuid.UUID | None, limit: int) -> Sequence[We
 def get_webhook(
     db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None = None
 ) -> Webhook | None:
-    """One webhook; with an owner only if it is theirs."""
+    """Return a webhook, or None; with an owner only if it is theirs."""
     return db.scalars(select(Webhook).where(Webhook.id == webhook_id, _is_of(owner))).one_or_none()
 
 
 def lock_webhook(
     db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None = None
 ) -> Webhook | None:
-    """The same, for a change: nobody else changes it until the end of the transaction. Sessions
-    end meanwhile: the trigger's lock of the key goes with this one."""
+    """Return a webhook as `get_webhook` does, locked for a change until the end of the transaction.
+
+    Sessions can end meanwhile: the key lock of the trigger is compatible with this one.
+    """
     return db.scalars(
         select(Webhook)
         .where(Webhook.id == webhook_id, _is_of(owner))
@@ -122,7 +127,7 @@ def lock_webhook(
 
 
 def change_webhook(db: Session, webhook_id: uuid.UUID, values: Mapping[str, Any]) -> Webhook:
-    """Change a webhook that is locked, and let it be asked at once."""
+    """Change a locked webhook, and make it due at once."""
     return db.execute(
         update(Webhook)
         .where(Webhook.id == webhook_id)
@@ -132,7 +137,7 @@ def change_webhook(db: Session, webhook_id: uuid.UUID, values: Mapping[str, Any]
     ).scalar_one()
 
 
-#: What a webhook that is enabled, or has another address, begins with.
+#: The values of a webhook that was enabled or got another URL.
 FRESH: Mapping[str, Any] = {
     "state": "active",
     "disabled_at": None,
@@ -143,12 +148,12 @@ FRESH: Mapping[str, Any] = {
 
 
 def as_disabled(reason: str) -> dict[str, Any]:
-    """What a webhook has that is told nothing any more."""
+    """Return the values of a disabled webhook."""
     return {"state": "disabled", "disabled_at": func.now(), "disabled_reason": reason}
 
 
 def rotate_secret(db: Session, webhook_id: uuid.UUID, secret: str) -> Webhook:
-    """Give a webhook that is locked a new secret; the one that it had signs for a while too."""
+    """Give a locked webhook a new secret. The previous one also signs for a while."""
     return change_webhook(
         db,
         webhook_id,
@@ -172,7 +177,7 @@ def _is_of(owner: uuid.UUID | None) -> ColumnElement[bool]:
 
 
 def _unless_held(due_at: ColumnElement[datetime]) -> ColumnElement[datetime]:
-    """When a webhook is due; one that a worker has at the moment stays with it."""
+    """Return the new ``due_at`` of a webhook, which does not change while a worker holds it."""
     return case((Webhook.attempt == 0, due_at), else_=Webhook.due_at)
 
 
@@ -180,7 +185,7 @@ def _unless_held(due_at: ColumnElement[datetime]) -> ColumnElement[datetime]:
 
 
 def add_ping(db: Session, webhook_id: uuid.UUID, *, ping_id: uuid.UUID) -> WebhookDelivery:
-    """Have a ping delivered to a webhook that is locked, at once."""
+    """Add a ping for a locked webhook, due at once."""
     change_webhook(db, webhook_id, {})
     return db.execute(
         insert(WebhookDelivery)
@@ -190,9 +195,11 @@ def add_ping(db: Session, webhook_id: uuid.UUID, *, ping_id: uuid.UUID) -> Webho
 
 
 def replay(db: Session, webhook_id: uuid.UUID, delivery_id: uuid.UUID) -> WebhookDelivery | None:
-    """Deliver something again at once, to a webhook that is locked, with a new round of tries;
-    None if there is no such delivery. One that waits for its next try waits no longer; one that is
-    being tried goes on."""
+    """Replay a delivery of a locked webhook at once, with a new round of tries.
+
+    Return None if there is no such delivery. One that waits for its next try becomes due; one that
+    is being tried continues.
+    """
     change_webhook(db, webhook_id, {})
     return db.execute(
         update(WebhookDelivery)
@@ -207,23 +214,23 @@ def replay(db: Session, webhook_id: uuid.UUID, delivery_id: uuid.UUID) -> Webhoo
     ).scalar_one_or_none()
 
 
-#: Of one webhook, the newest first.
+#: The deliveries of one webhook, the newest first.
 DELIVERIES = Order((WebhookDelivery.created_at, WebhookDelivery.id), descending=True)
 
 
 def deliveries(db: Session, webhook_id: uuid.UUID, *, after: Keys | None, limit: int) -> Page:
-    """A page of a webhook's deliveries."""
+    """Return a page of a webhook's deliveries."""
     of_webhook = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
     return DELIVERIES.page(db, of_webhook, after=after, limit=limit)
 
 
 def get_delivery(db: Session, delivery_id: uuid.UUID) -> WebhookDelivery | None:
-    """One delivery."""
+    """Return a delivery, or None."""
     return db.get(WebhookDelivery, delivery_id)
 
 
 def remove_old_deliveries(db: Session, *, older_than_s: float, limit: int) -> int:
-    """Forget deliveries that are so old, whatever became of them; how many."""
+    """Remove some deliveries older than this, whatever their state; return their number."""
     old = (
         select(WebhookDelivery.id)
         .where(WebhookDelivery.created_at < claims.seconds_ago(older_than_s))
@@ -237,11 +244,11 @@ def remove_old_deliveries(db: Session, *, older_than_s: float, limit: int) -> in
     return len(removed.all())
 
 
-# --- what is next ------------------------------------------------------------------------------
+# --- the next delivery -------------------------------------------------------------------------
 
 
 def _due_deliveries() -> Select[uuid.UUID, int, uuid.UUID | None]:
-    """The deliveries of a webhook that are to be tried now, the next one first."""
+    """Return the query for the due deliveries of a webhook, the next one first."""
     return (
         select(WebhookDelivery.id, WebhookDelivery.tries, WebhookDelivery.session_id)
         .where(
@@ -256,13 +263,15 @@ def _due_deliveries() -> Select[uuid.UUID, int, uuid.UUID | None]:
 
 
 def is_told() -> ColumnElement[bool]:
-    """True of a webhook that is told what there is: neither it nor its user is disabled."""
+    """Return the condition of webhooks that get deliveries: neither they nor their users are
+    disabled.
+    """
     is_disabled = exists().where(User.id == Webhook.user_id, User.disabled_at.is_not(None))
     return and_(Webhook.state == "active", ~is_disabled)
 
 
 def has_something_due() -> ColumnElement[bool]:
-    """True of a webhook that is to be told something now, once it is due."""
+    """Return the condition of webhooks with a due delivery, whether or not they still rest."""
     return and_(is_told(), _due_deliveries().exists())
 
 
@@ -289,8 +298,7 @@ def take_delivery(
 
 
 def take_stalled_webhooks(db: Session, *, quiet_s: float, limit: int) -> list[DeliveryWork]:
-    """Webhooks that have something to be told and that nobody was nudged for lately; now somebody
-    is."""
+    """Return webhooks with a due delivery that were not nudged recently; mark them as nudged."""
     waiting = (
         select(Webhook.id)
         .where(has_something_due(), *claims.quiet(Webhook, quiet_s))
@@ -316,8 +324,10 @@ def end_try(
     rest_s: float,
     delivery: Mapping[str, Any],
 ) -> bool:
-    """Write what became of a try, and let the webhook go for ``rest_s`` seconds; False if the
-    claim was lost. The row of the webhook is changed first, and is locked by that."""
+    """Write the outcome of a try, and release the webhook to rest for ``rest_s`` seconds.
+
+    False if the claim was lost. The webhook's row is changed first, which locks it.
+    """
     due_at = claims.seconds_from_now(rest_s)
     values = {**webhook, **claims.UNTRIED, "due_at": due_at}
     if not claims.update_held(db, work, attempt, values):
@@ -332,7 +342,8 @@ def end_try(
 
 
 def is_due_again(db: Session, webhook_id: uuid.UUID) -> bool:
-    """Whether a webhook that was just let go has more to be told; whoever asks sends the nudge."""
+    """Whether a released webhook has another due delivery. If so, the caller must nudge."""
+
     return claims.changed(
         db.execute(
             update(Webhook)
