@@ -76,7 +76,7 @@ def head() -> str:
     """
     heads = ScriptDirectory.from_config(config(None)).get_heads()
     if len(heads) != 1:
-        raise MigrationError(f"one migration head is wanted, there are {len(heads)}: {heads}")
+        raise MigrationError(f"expected one migration head, found {len(heads)}: {heads}")
     return heads[0]
 
 

@@ -220,6 +220,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         if not text:
             if setting.default is MISSING:
                 raise SettingsError(f"{variable} is not set; see docs/settings.md")
+
             continue
         values[setting.name] = _parsed(variable, text, setting.metadata["parse"])
     return Settings(**values)

@@ -94,7 +94,7 @@ class CompiledQuery:
     def __init__(self, statement: sqlalchemy.Select[*tuple[Any, ...]]) -> None:
         compiled = statement.compile(dialect=_DIALECT)
         if any(value is not None for value in compiled.params.values()):
-            raise ValueError("every value of a question is a parameter or a literal")
+            raise ValueError("every value in a compiled query must be a parameter or a literal")
         self.sql = str(compiled)
         #: Converts a row to a named tuple with a name for each column.
         self.answer: Callable[[Any], Any] = namedtuple(

@@ -38,7 +38,7 @@ def _analyze(runtime: Runtime, work: AnalysisWork) -> runner.Step:
         bar = Bar(runtime, work, lease)
         bar.tell(0.0, "reading")
         given = _read(runtime, work.id)
-        bar.tell(READ_SHARE, "reckoning")
+        bar.tell(READ_SHARE, "computing")
         values = {"percent": 100, "stage": "done", "result": analysis_answer.document(given)}
         return runner.Outcome(runner.move_on(work, to="completed", values=values))
 

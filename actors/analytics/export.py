@@ -70,7 +70,7 @@ def _export(runtime: Runtime, work: JobWork) -> runner.Step:
         if row is None:
             raise ClaimLost
         bar = Bar(runtime, work, lease)
-        bar.tell(0.0, "looking for the events")
+        bar.tell(0.0, "finding detections")
         asked = Selection.of(row)
         selection = replace(asked, noise_types=with_below(asked.noise_types))
         selected = Selected(runtime.store, selection, with_candidates=row.format == "ndjson")
@@ -100,8 +100,8 @@ def _writer(row: Export, out: IO[bytes], selected: Selected) -> Writer:
     if selected.n_sessions > MOST_FILES:
         raise Permanent(
             "too-many-files",
-            f"the archive would have {selected.n_sessions} files, and {MOST_FILES} at most are "
-            "written: ask for less, or for a format that is one file",
+            f"the archive would have {selected.n_sessions} files, more than the limit of "
+            f"{MOST_FILES}: select fewer sessions, or a format with a single file",
         )
     return Archive(out, make, extension=export_formats.FORMATS[row.format].extension)
 
@@ -123,8 +123,8 @@ def _write_clips(runtime: Runtime, out: IO[bytes], selected: Selected, bar: Bar)
     if n_clips > MOST_CLIPS:
         raise Permanent(
             "too-many-clips",
-            f"these are more than {MOST_CLIPS} events, of which clips are cut at most: ask for "
-            "less, such as for the surest by 'min_confidence'",
+            f"the selection has more than {MOST_CLIPS} events, the limit for clips: select fewer, "
+            "for instance with a higher 'min_confidence'",
         )
     writer = Clips(out)
     n_rows = 0

@@ -58,7 +58,7 @@ def _start(turn: Turn) -> dict[str, Any]:
 def _report(runtime: Runtime, work: JobWork) -> runner.Step:
     def perform(lease: Lease) -> runner.Outcome:
         bar = Bar(runtime, work, lease)
-        bar.tell(0.0, "looking at the day")
+        bar.tell(0.0, "reading")
         with runtime.store.transaction() as db:
             # All statements must see the same rows.
             db.connection(execution_options={"isolation_level": "REPEATABLE READ"})
@@ -66,7 +66,7 @@ def _report(runtime: Runtime, work: JobWork) -> runner.Step:
             whole, before = days(row)
             made_from = report_queries.word(db, row)
             found = report_figures.ask(db, row.user_id, whole, before)
-        bar.tell(0.5, "adding up")
+        bar.tell(0.5, "summing up")
         report = report_figures.document(found, whole, before)
         bar.tell(0.7, "drawing")
         page = report_page.page(report, everybody=row.user_id is None)

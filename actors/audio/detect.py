@@ -27,8 +27,7 @@ SCORES = "<f2"
 
 
 def detect_span(runtime: Runtime, nudge: DetectSpan) -> None:
-    """Compute the class probabilities of every frame of a span; the last span starts ``aggregate``.
-    """
+    """Compute the class probabilities of a span's frames; the last span starts ``aggregate``."""
     runner.run(runtime, nudge, fair_order.next_span, partial(_detect, runtime))
 
 

@@ -54,11 +54,11 @@ def _list(runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Outcome:
     most = runtime.settings.max_batch_items
     keys = sorted(runtime.blobs.keys(batch.prefix, limit=most + 1))
     if not keys:
-        raise Permanent("nothing-found", f"nothing lies below {batch.prefix!r}")
+        raise Permanent("nothing-found", f"there are no files below {batch.prefix!r}")
     if len(keys) > most:
         raise Permanent(
             "too-many-files",
-            f"more than {most} files lie below {batch.prefix!r}; name a part of them",
+            f"there are more than {most} files below {batch.prefix!r}; use a longer prefix",
         )
 
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:

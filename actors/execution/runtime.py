@@ -103,8 +103,7 @@ class Runtime:
 
     @cached_property
     def shipped_model_id(self) -> uuid.UUID:
-        """The ID of the model in this package. It is registered, and its file stored, on first use.
-        """
+        """The ID of the shipped model. First use registers it and stores its file."""
         model = classifier.shipped()
         data = model.to_bytes()
         assert hashlib.sha256(data).hexdigest() == model.sha256

@@ -142,5 +142,4 @@ def _leave_at_alarm() -> None:
     library.signal.restype = ctypes.c_void_p
     library.signal(signal.SIGALRM, ctypes.cast(library._exit, ctypes.c_void_p))
     # File descriptor 2: dramatiq replaces Python's ``sys.stderr`` by a pipe to its master.
-
     faulthandler.register(signal.SIGALRM, file=2, all_threads=True, chain=True)

@@ -50,7 +50,7 @@ def health_check(runtime: Runtime, nudge: CheckHealth) -> None:
 def _check_all(turn: Turn) -> dict[str, Any]:
     checks = {}
     for index, (name, check) in enumerate(CHECKS.items()):
-        turn.bar.tell(index / len(CHECKS), f"looking at {name}")
+        turn.bar.tell(index / len(CHECKS), f"checking {name}")
         checks[name] = _outcome(turn.runtime, check)
     faults = {name: each["fault"] for name, each in checks.items() if not each["ok"]}
     if faults:
@@ -155,8 +155,7 @@ def _scheduler(runtime: Runtime) -> dict[str, Any]:
 
 
 def _partitions(runtime: Runtime) -> dict[str, Any]:
-    """Check that partitioned tables have partitions ahead. Without such tables there is no fault.
-    """
+    """Check that partitioned tables, if there are any, have partitions ahead."""
     with runtime.store.transaction() as db:
         until, now = retention_queries.partitions_until(db), session_queries.clock(db)
     late = [name for name, end in until.items() if not _is_ahead(end, now)]

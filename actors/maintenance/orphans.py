@@ -76,7 +76,7 @@ def remove(turn: Turn, *, force: bool) -> dict[str, int]:
         began_at = session_queries.clock(db)
     n_files = n_new = 0
     for index, place in enumerate(PLACES):
-        turn.bar.tell(index / len(PLACES), f"looking below {place.prefix}")
+        turn.bar.tell(index / len(PLACES), f"scanning {place.prefix}")
         for page in old_keys(turn.runtime, place):
             turn.lease.check()
             found = unknown(turn.runtime, place, page)
@@ -91,7 +91,7 @@ def remove(turn: Turn, *, force: bool) -> dict[str, int]:
             "too-many-orphans",
             f"this database does not know {n_new} of {n_files} files in the blob store, so it may"
             " lack rows; nothing was removed. Their keys are in the table orphan_blobs; if they"
-            " really are of no use: clamor schedule run clean_up --force",
+            " are not needed: clamor schedule run clean_up --force",
         )
     with store.transaction() as db:
         marked = orphan_queries.mark_orphans(db, seen_at=began_at)

@@ -76,7 +76,7 @@ def _require(ours: Owner, found: Owner | None) -> None:
     if found is None or found == ours:
         return
     if found == UNREADABLE:
-        raise NotOurs(f"the blob {OWNER}, which names the owner of the store, is damaged")
+        raise NotOurs(f"the blob {OWNER}, which names the store's owner, is damaged")
     if found.installation_id != ours.installation_id:
         raise NotOurs(f"the blob store belongs to another installation, {found.installation_id}")
     raise NotOurs(

@@ -80,7 +80,6 @@ def _refuse_skipped(skipped: list[str]) -> None:
     VACUUM succeeds with a warning if the role may not vacuum a table. The wording of the warning
     differs between releases, and other warnings occur for vacuumed tables too, so the counts of
     Postgres decide.
-
     """
     if skipped:
         raise Permanent(

@@ -47,11 +47,11 @@ def read(nudge: type[Nudge], body: bytes) -> Nudge:
     try:
         message = dramatiq.Message.decode(body)
     except DecodeError:
-        raise Unreadable("it is no message of dramatiq") from None
+        raise Unreadable("it is not a dramatiq message") from None
     if message.actor_name != nudge.actor:
         raise Unreadable(f"it is not for {nudge.actor}")
     if message.args:
-        raise Unreadable("it has arguments without a name")
+        raise Unreadable("it has positional arguments")
     try:
         return nudge.parse(message.kwargs)
     except msgspec.ValidationError as error:

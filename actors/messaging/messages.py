@@ -203,8 +203,7 @@ def queue_name(nudge: type[Nudge], *, prefix: str) -> str:
 
 
 def send(nudge: Nudge, *, broker: dramatiq.Broker, prefix: str) -> None:
-    """Publish a message. Errors of the broker propagate; see `actors.messaging.broker.Publisher`.
-    """
+    """Publish a message. Errors propagate; `actors.messaging.broker.Publisher` handles them."""
     broker.enqueue(
         dramatiq.Message(
             queue_name=queue_name(type(nudge), prefix=prefix),

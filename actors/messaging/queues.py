@@ -205,7 +205,7 @@ def connected(broker: dramatiq.Broker) -> Iterator[pika.BlockingConnection]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, pika.exceptions.AMQPChannelError):
-        return f"refuses what it was asked ({type(error).__name__})"
+        return f"rejected the request ({type(error).__name__})"
     fitting = (reason for kind, reason in REASONS.items() if isinstance(error, kind))
     return next(fitting, "does not answer")
 
@@ -214,5 +214,5 @@ def _reason(error: Exception) -> str:
 REASONS: Mapping[type[Exception], str] = {
     pika.exceptions.ProbableAuthenticationError: "refuses the user or the password of AMQP_URL",
     pika.exceptions.ProbableAccessDeniedError: "refuses the virtual host of AMQP_URL",
-    pika.exceptions.ConnectionBlockedTimeout: "takes no messages: it has raised an alarm",
+    pika.exceptions.ConnectionBlockedTimeout: "accepts no messages: it has raised an alarm",
 }

@@ -90,15 +90,15 @@ def parse(url: str) -> httpx.URL:
         raise BadUrl(f"a URL has at most {MOST_URL_CHARS} characters")
     # Programs interpret these differently: some take a backslash for a slash.
     if "\\" in url or any(unicodedata.category(character)[0] in "CZ" for character in url):
-        raise BadUrl("it has a character that no URL has")
+        raise BadUrl("it contains an invalid character")
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
-        raise BadUrl("it is no URL") from None
+        raise BadUrl("it is not a valid URL") from None
     if parsed.scheme not in PORTS:
         raise BadUrl("it must begin with https:// or http://")
     if "@" in re.split(r"[/?#]", url.partition("//")[2], maxsplit=1)[0]:
-        raise BadUrl("it must have no user name and no password")
+        raise BadUrl("it must not contain a user name or a password")
     port = port_of(parsed)
     if port not in PORTS.values() and not LOWEST_PORT <= port <= HIGHEST_PORT:
         raise BadUrl(f"its port must be 80, 443, or {LOWEST_PORT} to {HIGHEST_PORT}")
@@ -111,7 +111,7 @@ def _host(url: httpx.URL) -> str:
     if literal(host) is not None:
         return host
     if not _NAME.fullmatch(host):
-        raise BadUrl("its host is no name and no address")
+        raise BadUrl("its host is neither a name nor an address")
     if _ENDS_IN_NUMBER.fullmatch(host):
         raise BadUrl("an IPv4 address must be written as four decimal numbers")
     return host

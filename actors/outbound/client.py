@@ -67,7 +67,7 @@ class Answer:
         """Yield the body piece by piece; raise :class:`TooLarge` as early as possible."""
         if self.headers.get("content-encoding", "identity").strip().lower() != "identity":
             # The request does not accept it, and a few bytes may expand to any number.
-            raise Rejected("the server compresses its answer, which it was asked not to")
+            raise Rejected("the server compresses its response although asked not to")
         most_bytes = self._clock.limits.most_bytes
         too_large = TooLarge(f"at most {most_bytes} bytes are taken")
         # The library below rejects numbers that are too long to parse.
@@ -161,7 +161,7 @@ class Outbound:
             # As text, so that `check` sees it before it is parsed.
             to = str(place.join(answer.headers.get("location", "")))
         except (httpx.InvalidURL, ValueError):
-            raise Refused("the server redirected to what is no URL") from None
+            raise Refused("the server redirected to an invalid URL") from None
         found = self.check(to)
         if place.scheme == "https" and found.scheme != "https":
             raise Refused("the server redirected from https to http")

@@ -47,8 +47,7 @@ class Clock:
         self._n_bytes = 0
 
     def read(self, stream: httpcore.NetworkStream, most_bytes: int) -> bytes:
-        """Read from a stream; raise :class:`TookTooLong` at a time limit or below the least rate.
-        """
+        """Read from a stream; raise :class:`TookTooLong` at a time limit or if it is too slow."""
         patience_s = self.patience_s()
         # Only waiting counts: a slow reader is not the server's fault.
         began_at = time.monotonic()
@@ -152,7 +151,6 @@ def told(clock: Clock) -> Iterator[None]:
 
 def _within(clock: Clock, ask: Callable[[], T]) -> T:
     """Call something without a timeout, such as the system's resolver, in a separate thread."""
-
     answers: queue.SimpleQueue[T | BaseException] = queue.SimpleQueue()
 
     def run() -> None:

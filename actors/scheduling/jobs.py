@@ -99,24 +99,24 @@ JOBS = (
     ),
     Job(
         nudge=messages.StartDailyReports, hour=1, catch_up=31,
-        why="whoever comes in the morning finds what happened yesterday",
+        why="yesterday's reports are ready in the morning",
     ),
     Job(
         nudge=messages.CleanUpOldSessions, hour=2, weekday=SUNDAY,
-        why="recordings of people are not kept for longer than they are needed",
+        why="recordings, which may contain speech, are not kept for longer than needed",
     ),
     Job(
         nudge=messages.CleanUpFailedSessions, hour=3,
-        why="what failed is of no use, and takes space",
+        why="failed sessions are useless and take up space",
     ),
     Job(
         nudge=messages.VacuumDatabase, hour=4, weekday=SATURDAY,
-        why="tables stay small and their statistics true, in the quietest night",
+        why="tables stay small and their statistics current; runs in the quietest night",
     ),
-    # Not on the hour, when every other clock strikes.
+    # Not on the hour, when most scheduled jobs run.
     Job(
         nudge=messages.CleanUp, hour=3, minute=23,
-        why="a disk does not fill up with what nobody knows of",
+        why="the disk does not fill up with orphaned files",
     ),
 )  # fmt: skip
 

@@ -187,8 +187,7 @@ _TABLES = text("""
 
 
 def tables(db: Session) -> dict[str, dict[str, int]]:
-    """Return live rows, dead rows, and bytes with indexes of every table, by Postgres's statistics.
-    """
+    """Return live rows, dead rows and bytes, with indexes, of every table by the statistics."""
     return {
         row["name"]: {name: int(value) for name, value in row.items() if name != "name"}
         for row in db.execute(_TABLES).mappings()

@@ -343,7 +343,6 @@ def end_try(
 
 def is_due_again(db: Session, webhook_id: uuid.UUID) -> bool:
     """Whether a released webhook has another due delivery. If so, the caller must nudge."""
-
     return claims.changed(
         db.execute(
             update(Webhook)

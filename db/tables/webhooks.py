@@ -104,7 +104,6 @@ class WebhookDelivery(Base):
     finished_at: Mapped[datetime | None]
     #: The number of tries. It never falls, as it is part of the fence. A replay starts a new round,
     #: and ``round_start`` is the number of tries at that point.
-
     tries: Mapped[int] = mapped_column(server_default=text("0"))
     round_start: Mapped[int] = mapped_column(server_default=text("0"))
     #: The last tries, the oldest first: ``at``, ``status``, ``duration_s``, ``error``.
