@@ -206,13 +206,13 @@ def test_replay_stops_at_its_limit_and_the_rest_keeps_its_order(rabbit: Any, pre
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
-        (b"\xff\x00", "no message of dramatiq"),
-        (b"[]", "no message of dramatiq"),
+        (b"\xff\x00", "not a dramatiq message"),
+        (b"[]", "not a dramatiq message"),
         (b'{"queue_name":"q","actor_name":"detect_span","args":[],"kwargs":{"session_id":7,'
          b'"span_index":1},"options":{},"message_id":"m","message_timestamp":1e300}',
          "session_id"),
         (b'{"queue_name":"q","actor_name":"detect_span","args":[1],"kwargs":{},"options":{},'
-         b'"message_id":"m","message_timestamp":"x"}', "without a name"),
+         b'"message_id":"m","message_timestamp":"x"}', "positional arguments"),
         (b'{"queue_name":"q","actor_name":"shred","args":[],"kwargs":{},"options":{},'
          b'"message_id":"m","message_timestamp":1}', "not for detect_span"),
         (b'{"queue_name":"q","actor_name":"detect_span","args":[],"kwargs":[],"options":{},'
