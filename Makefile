@@ -44,10 +44,11 @@ SEED ?= 1
 chaos: programs ## Inject faults, and verify that no work is lost: make chaos [SEED=1..20]
 	@$(BIN)/python -m tests.chaos --seed $(call quoted,$(value SEED)) $(ARGS)
 
-check: ready ## Check lint, format, types, import rules and migrations
+check: ready ## Check lint, format, types, wording, import rules and migrations
 	@echo "==> Lint: ruff" && $(BIN)/ruff check .
 	@echo "==> Format: ruff" && $(BIN)/ruff format --check .
 	@echo "==> Types: mypy" && $(BIN)/mypy
+	@echo "==> Words that make prose hard to read" && $(BIN)/python deploy/wording.py
 	@echo "==> Imports: import-linter" && $(BIN)/lint-imports
 	@echo "==> Migrations: one head, and the same tables as the models" && $(BIN)/clamor migrate --check
 
