@@ -13,7 +13,7 @@ from tests.support.standalone import Up, up
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Up]:
-    """A service that listens."""
+    """A running standalone service."""
     with passable_folder() as folder, up(folder / "home") as started:
         started.listen()
         assert homes.find(started.home) is not None

@@ -1,4 +1,4 @@
-"""Bad recordings: a clear word for each, and a worker that lives on."""
+"""Bad recordings: a clear error for each, and a worker that survives them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def eight_bits() -> bytes:
     return recordings.encode(NOISE[:16_000], rate_hz=8_000, container="WAV", subtype="PCM_U8")
 
 
-#: Content, the state at the end, and the code of the problem.
+#: Content, final state, and the problem's code.
 CASES = {
     "truncated.flac": (truncated_flac(), "partial", "seconds-missing"),
     "promises.wav": (wav_that_promises_too_much(), "partial", "seconds-missing"),

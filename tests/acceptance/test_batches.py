@@ -17,7 +17,7 @@ pytestmark = pytest.mark.acceptance
 
 
 def clamor(*arguments: object) -> tuple[int, str]:
-    """Run a command; its exit code and what it printed."""
+    """Run a command; return its exit code and its output."""
     run = subprocess.run(
         [sys.executable, "-m", "services.cli", *map(str, arguments)],
         capture_output=True, text=True, timeout=200, check=False,
@@ -42,7 +42,7 @@ def test_a_batch_by_the_command_line(rabbit_settings: Settings, tmp_path: Path) 
         assert "3 of 4 files" in text
         assert "refused" in text
 
-        # More than a page, of which the worker dies in the middle.
+        # More than a page; the worker dies in the middle of it.
         batch = client.name_batch("inbox/monday", options={})
         eventually(lambda: client.batch(batch.id).files.get("completed", 0) > 2, what="some files")
         doomed.kill()

@@ -1,4 +1,4 @@
-"""The command line sends a calibrator's recording first, and shows levels in dB SPL then."""
+"""The command line sends a calibrator's recording first, and then shows levels in dB SPL."""
 
 from __future__ import annotations
 

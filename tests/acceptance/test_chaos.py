@@ -1,4 +1,4 @@
-"""A short run of the fault tests; ``make chaos SEED=1..20`` runs the long ones."""
+"""A short fault-injection run; ``make chaos SEED=1..20`` runs the long ones."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.support import servers
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
-#: One that begins with a full disk, closed connections, shuffled and purged messages on one side,
-#: and a killed worker and a killed Postgres on the other.
+#: Starts with a full disk, closed connections, and shuffled and purged messages on one side, and a
+#: killed worker and a killed Postgres on the other.
 SEED = 15
 MINUTES = 0.5
-#: On an idle machine it takes one and a half minutes.
+#: The test takes one and a half minutes on an idle machine.
 LIMIT_S = 900
 
 

@@ -1,4 +1,4 @@
-"""A server that is asked to stop ends what is under way, and loses none of it."""
+"""A stopping server finishes the requests in progress and loses none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How processes end: by a signal, also as PID 1, and with the process that started them."""
+"""How processes end: by a signal, also as PID 1, and together with their parent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.namespaces import as_pid_1, pid_1_of
 
 pytestmark = pytest.mark.acceptance
 
-#: What is printed when the clock stands at a full hour, at which a job is due.
+#: Sets the clock to a full hour, at which a job is due.
 FULL_HOUR = """
 import pendulum
 hour = pendulum.now().start_of("hour").add(seconds=10)
@@ -91,7 +91,7 @@ def test_as_pid_1_a_scheduler_ends_in_the_middle_of_a_publish(
     under = as_pid_1()
     (tmp_path / "sitecustomize.py").write_text(FULL_HOUR)
     with Cluster(rabbit_settings, tmp_path) as cluster, socket.create_server(("", 0)) as broker:
-        # It takes the connection of the first tick, and never answers.
+        # It accepts the connection of the first tick and never answers.
         cluster.env["AMQP_URL"] = f"amqp://127.0.0.1:{broker.getsockname()[1]}"
         process = cluster.start(
             "scheduler", under=["env", f"PYTHONPATH={tmp_path}:{os.getcwd()}", *under]
@@ -119,7 +119,7 @@ def test_a_signal_that_comes_while_a_command_loads_is_not_lost(
 def test_as_pid_1_any_other_command_ends_at_sigterm(
     rabbit_settings: Settings, tmp_path: Path
 ) -> None:
-    """Such as a migration in a job of Kubernetes whose database does not answer."""
+    """An example is a migration in a Kubernetes job whose database does not answer."""
     under = as_pid_1()
     with Cluster(rabbit_settings, tmp_path) as cluster, socket.create_server(("", 0)) as database:
         port = database.getsockname()[1]
@@ -134,7 +134,7 @@ def test_as_pid_1_any_other_command_ends_at_sigterm(
 
 @contextmanager
 def below(pid: int) -> Iterator[list[psutil.Process]]:
-    """The Python processes below one; they are ended when the block is left."""
+    """Yield the Python processes below one; end them on leaving the block."""
     found = [
         child
         for child in psutil.Process(pid).children(recursive=True)
@@ -171,14 +171,14 @@ def test_children_end_with_a_master_that_is_killed(
 def test_a_worker_that_is_still_loading_ends_with_its_master(
     rabbit_settings: Settings, tmp_path: Path
 ) -> None:
-    """The master is gone before the child asks the kernel to look at it."""
+    """The master dies before the child asks the kernel to signal its death."""
     with Cluster(rabbit_settings, tmp_path) as cluster:
         process = cluster.start("worker", "--processes", "2")
         master = psutil.Process(process.popen.pid)
         eventually(lambda: len(master.children()) == 2, what="its processes")
         with below(master.pid) as children:
             os.kill(master.pid, signal.SIGKILL)
-            # As long as torch takes to load.
+            # Up to the time that torch takes to load.
             _gone, alive = psutil.wait_procs(children, timeout=60)
             assert not alive
         assert "ready for action" not in process.log.read_text()

@@ -1,4 +1,4 @@
-"""Progress as a person watches it: a real recording, real workers, and the stream of a session."""
+"""Progress as a person sees it: a real recording, real workers, and a session's event stream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.acceptance
 
 @pytest.mark.slow
 def test_events_come_while_the_work_goes_on(rabbit_settings: Settings, tmp_path: Path) -> None:
-    # Long enough that a fast machine, too, listens for longer than it takes to tell a speed.
+    # Long enough that even a fast machine runs longer than measuring a speed takes.
     file = recordings.write(tmp_path / "60.flac", recordings.encode(recordings.long(60)))
     seen: list[tuple[float, schemas.Session]] = []
     with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
@@ -34,7 +34,7 @@ def test_events_come_while_the_work_goes_on(rabbit_settings: Settings, tmp_path:
     assert states == sorted(states, key=(*UNFINISHED_STATES, "completed").index)
     percents = [each.percent for each in told]
     assert percents == sorted(percents)
-    # Not all at the end: in the middle of each long stage somebody was told so.
+    # Updates do not all come at the end: each long stage has some in the middle.
     lasted_s = seen[-1][0] - seen[0][0]
     assert sum(at < seen[0][0] + lasted_s / 2 for at, _ in seen) >= 3
     assert len({each.percent for each in told if each.state == "splitting"}) >= 2
@@ -43,7 +43,7 @@ def test_events_come_while_the_work_goes_on(rabbit_settings: Settings, tmp_path:
     speeds = [each.speed for each in heard if each.speed is not None]
     assert speeds
     assert min(speeds) > 1
-    # The estimate is no more than one; half way it is right to within the length of the whole.
+    # It is only an estimate: halfway, its error stays below the whole duration.
     middle = heard[len(heard) // 2]
     if middle.time_left_s is not None:
         assert 0 <= middle.time_left_s < 2 * lasted_s

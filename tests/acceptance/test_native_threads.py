@@ -1,4 +1,4 @@
-"""Numeric libraries start no threads of their own, however little the environment says."""
+"""Numeric libraries start no threads by themselves, even in a minimal environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.cluster import Cluster, eventually
 
 pytestmark = pytest.mark.acceptance
 
-#: Writes down the thread pools of a process that has loaded numpy, at SIGUSR2 and at its end.
+#: Records the thread pools of a process that has loaded numpy, at SIGUSR2 and at exit.
 WITNESS = """
 import atexit, json, os, signal, sys
 def write(*_):
@@ -36,7 +36,7 @@ atexit.register(write)
 
 @pytest.fixture
 def bare(tmp_path: Path) -> list[str]:
-    """The words before a command that give it an environment with nothing in it but paths."""
+    """A command prefix for an environment that contains only paths."""
     (tmp_path / "sitecustomize.py").write_text(WITNESS)
     (tmp_path / "found").mkdir()
     return [
@@ -46,12 +46,12 @@ def bare(tmp_path: Path) -> list[str]:
 
 
 def found(folder: Path) -> list[list[dict[str, Any]]]:
-    """The thread pools of each process that has written them down."""
+    """Return the recorded thread pools of each process."""
     return [json.loads(file.read_text()) for file in (folder / "found").glob("*.json")]
 
 
 def threads(pools: list[dict[str, Any]], kind: str) -> set[int]:
-    """How many threads the pools of a kind have."""
+    """Return the numbers of threads in the pools of a kind."""
     return {pool["num_threads"] for pool in pools if pool["user_api"] == kind}
 
 
@@ -77,7 +77,7 @@ def test_in_a_command_and_in_the_service_that_it_starts(tmp_path: Path, bare: li
     ]  # fmt: skip
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    # The command draws, and the server's process analyses.
+    # The command plots, and the server process analyses.
     assert len(found(tmp_path)) == 2
     for pools in found(tmp_path):
         assert threads(pools, "blas") == {1}
@@ -97,5 +97,5 @@ def test_in_the_making_of_the_model_unless_the_operator_says_otherwise(
     assert "labels.csv" in ran.stderr
     [pools] = found(tmp_path)
     assert threads(pools, "blas") == {1}
-    # torch is held to one thread by its own word.
+    # torch has its own setting, which limits it to one thread.
     assert threads(pools, "openmp") == openmp

@@ -1,4 +1,4 @@
-"""The commands of an operator under ``clamor up``: they find the service of its folder."""
+"""Operator commands under ``clamor up``: they find the service of its folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_users_and_keys(service: Up) -> None:
     made = clamor(
         "key", "create", "team@example.org", "--name", "ingest", "--scope", "sessions:read", *home
     ).stdout.strip()
-    # Made with the pepper of the service, so that the service accepts it.
+    # Created with the service's pepper, so the service accepts it.
     with closing(Client(service.url, key=made)) as client:
         assert client.models()
     key_id = made.split("_")[1]
@@ -56,7 +56,7 @@ def test_the_schedule_a_run_and_the_health(service: Up) -> None:
     assert json.loads(clamor("health", "--json", CLAMOR_HOME=home).stdout)["healthy"]
     jobs = json.loads(clamor("schedule", "--json", CLAMOR_HOME=home).stdout)
     assert "health_check" in {job["name"] for job in jobs}
-    # An option between the two words counts, too.
+    # An option between the two words of the command is allowed.
     ran = clamor("schedule", "--home", home, "run", "health_check")
     assert json.loads(ran.stdout)["healthy"]
 
@@ -75,7 +75,7 @@ def test_queues_are_shown_and_their_memory_is_named(service: Up) -> None:
 
 def test_a_command_that_sends_uses_the_service_that_runs(service: Up) -> None:
     assert "clamor-base" in clamor("models", "--home", service.home).stdout
-    # The log of a service that is started for a command.
+    # Only a service that a command starts writes this log.
     assert not (service.home / "up.log").exists()
 
 
@@ -111,7 +111,7 @@ def test_a_service_is_found_from_its_lock_and_not_from_its_file(tmp_path: Path) 
         with pytest.raises(StandaloneError, match="already at"), homes.held(home):
             pass
         left = (home / homes.SERVICE_FILE).read_bytes()
-    # As kill -9 leaves it: the words stay, the lock does not.
+    # As kill -9 leaves it: the file's content stays, its lock does not.
     (home / homes.SERVICE_FILE).write_bytes(left)
     assert homes.find(home) is None
 

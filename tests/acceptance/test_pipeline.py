@@ -1,4 +1,4 @@
-"""Clamor's own processes over real servers: the answers are the same, whatever happens to them."""
+"""Clamor's own processes over real servers: the results are the same despite any fault."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.acceptance
 
 
 def clamor(*arguments: object, exit_code: int = 0) -> str:
-    """Run a command to its end; its standard output."""
+    """Run a command to its end; return its standard output."""
     ended = subprocess.run(
         [sys.executable, "-m", "services.cli", *map(str, arguments)],
         check=False,
@@ -68,7 +68,7 @@ def test_standalone_and_cluster_give_the_same_answer(
 def test_a_worker_killed_in_the_middle_of_ten_minutes(
     rabbit_settings: Settings, store: Store, tmp_path: Path
 ) -> None:
-    """kill -9 while spans are under way, then a new worker: complete, and each event once."""
+    """kill -9 while spans are being processed, then a new worker: complete, no detection twice."""
     file = recordings.write(tmp_path / "10.flac", recordings.encode(recordings.long(10)))
     with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
         quiet = cluster.worker()
@@ -102,7 +102,7 @@ def test_a_worker_killed_in_the_middle_of_ten_minutes(
 
 @pytest.mark.slow
 def test_purged_queues_lose_nothing(rabbit_settings: Settings, tmp_path: Path) -> None:
-    """Every message is lost before any worker sees it: recovery finds the rows."""
+    """Every message is lost before a worker sees it: recovery finds the rows."""
     file = recordings.write(tmp_path / "a.flac", recordings.encode(recordings.demo()))
     with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
         rabbit: Any = broker.setup(rabbit_settings)
@@ -126,7 +126,7 @@ def test_cancel_ends_a_running_session(rabbit_settings: Settings, tmp_path: Path
         session = client.upload(file)
         eventually(lambda: client.session(session.id).state == "detecting", what="detecting")
         assert client.cancel(session.id).state == "cancelled"
-        # The worker goes on with the next recording.
+        # The worker continues with the next recording.
         other = recordings.write(tmp_path / "a.flac", recordings.encode(recordings.demo()))
         assert detections(client, other)
         assert client.session(session.id).state == "cancelled"
@@ -135,15 +135,15 @@ def test_cancel_ends_a_running_session(rabbit_settings: Settings, tmp_path: Path
 
 
 def assert_stops_well(worker: Process) -> None:
-    """SIGTERM ends a worker within Kubernetes' patience."""
+    """Check that SIGTERM ends a worker within Kubernetes' grace period."""
     assert worker.stop(timeout_s=30) == 0
 
 
-#: What the samples of 35 more minutes would take if they were held: 16 kHz, 32 bits.
+#: The size of 35 more minutes of samples, if held in memory: 16 kHz, 32 bits.
 HELD_BYTES = 35 * 60 * 16_000 * 4
 
 
-# Half a minute on an idle machine, ten times that on a crowded one.
+# Half a minute on an idle machine, ten times that on a busy one.
 @pytest.mark.timeout(900)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps a process's peak")
@@ -163,6 +163,6 @@ def test_a_workers_memory_does_not_grow_with_the_recording(
             assert client.wait(client.upload(file)).state == "completed"
             peaks.append(worker.peak_memory_bytes())
     idle, _, short, long = peaks
-    # Each bound is more than twice what was measured.
+    # Each bound is more than twice the measured value.
     assert short - idle < 250e6
     assert long - short < HELD_BYTES / 3

@@ -1,4 +1,4 @@
-"""The real scheduler: it starts light, knows every job, and stops when it is told to."""
+"""The real scheduler starts with few imports, has every job, and stops on request."""
 
 from __future__ import annotations
 

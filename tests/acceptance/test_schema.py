@@ -1,4 +1,4 @@
-"""Processes that are started before their schema is there, and after it has gone ahead."""
+"""Processes started before their schema exists, and after it has moved on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def settings(rabbit_settings: Settings, postgres_url: str) -> Iterator[Settings]
 
 
 def events(process: Process, name: str) -> list[dict[str, Any]]:
-    """The lines of a process's log that tell of an event."""
+    """Return the lines of a process's log with a given event name."""
     lines = process.log.read_text().splitlines()
     told = [json.loads(line) for line in lines if line.startswith("{")]
     return [line for line in told if line["event"] == name]

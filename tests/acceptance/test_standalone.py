@@ -1,4 +1,4 @@
-"""``clamor up``: how it starts, what it does without its Postgres, how it ends."""
+"""``clamor up``: start, behaviour without its Postgres, and end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.standalone import LISTENS, Up, clamor, up
 pytestmark = pytest.mark.acceptance
 
 REAL = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
-#: The whole of ``clamor up``, over other programs of Postgres.
+#: Runs all of ``clamor up`` with other Postgres programs.
 WITH_PROGRAMS = """
 import sys
 from pathlib import Path
@@ -33,14 +33,14 @@ from services.processes import embedded
 embedded._programs = lambda home, *, is_root: Path({programs!r})
 sys.exit(cli.main(sys.argv[1:]))
 """
-#: Of the programs themselves as root, where the server is another user's.
+#: For tests of the programs as root, whose server runs as another user.
 of_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's Postgres is another user's")
 
 
 def programs(folder: Path, *, before_postgres: str) -> Path:
-    """Programs of Postgres, of which the server is preceded by a line of shell."""
+    """Return Postgres programs whose server first runs a line of shell."""
     folder.mkdir()
-    # As in the product: in a checkout below a closed folder they are out of reach of root's server.
+    # As in the product: root's server cannot reach a checkout below a closed folder.
     real = embedded._programs(folder, is_root=os.geteuid() == 0)
     for name, before in (("postgres", before_postgres), ("initdb", ":")):
         file = folder / name
@@ -53,7 +53,7 @@ def test_a_start_that_takes_longer_than_ten_seconds_is_waited_for(tmp_path: Path
     slow = programs(tmp_path / "bin", before_postgres="echo LOG: still here >&2; sleep 13")
     program = ("-c", WITH_PROGRAMS.format(programs=str(slow)))
     with up(tmp_path / "home", program=program) as service:
-        # On a busy machine making the cluster takes a line of progress or more by itself.
+        # On a busy machine creating the cluster alone takes one or more progress lines.
         eventually(lambda: "s ... LOG: still here" in service.says(), what="progress")
         assert LISTENS not in service.says()
         service.listen()
@@ -67,7 +67,7 @@ def test_a_postgres_that_does_not_start_says_why(tmp_path: Path) -> None:
     with embedded.running(home):
         pass
     (home / "postgres" / "global" / "pg_control").unlink()
-    # Standard input stays open, and a thread reads it at the end of the interpreter.
+    # Standard input stays open, with a thread reading it while the interpreter exits.
     with up(home, "--until-eof") as service:
         assert service.process.wait(timeout=60) == 2
         says = service.says()
@@ -128,7 +128,7 @@ def test_a_start_that_is_killed_leaves_no_half_of_a_database(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("lines", [[], ["{pid}"], ["{pid}", "/d", "1", "5432", ""]])
 def test_a_file_that_is_half_written_leads_to_no_server(tmp_path: Path, lines: list[str]) -> None:
-    """An empty folder of sockets would be the one of another server, or the working folder."""
+    """An empty socket folder would mean another server's, or the working folder."""
     home = homes.prepare(tmp_path / "home")
     (home / "postgres").mkdir()
     text = "\n".join(lines).format(pid=os.getpid())
@@ -140,7 +140,7 @@ def test_the_working_folder_is_left_alone(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").touch()
     monkeypatch.chdir(tmp_path / "mine")
-    # Long enough that the socket has a folder of its own.
+    # Long enough that the socket needs a separate folder.
     home = homes.prepare(tmp_path / ("h" * 80))
     with embedded.running(home) as database:
         assert database.answers()
@@ -222,11 +222,11 @@ def test_its_folder_is_closed_and_printed(service: Up) -> None:
     assert f"{LISTENS}{service.url}/" in says
     assert f"all data are in {service.home}" in says
     assert f"export KEY=$(cat {service.home}/api-key)" in says
-    # No secret in what may be a log.
+    # No secret in output that may go to a log.
     assert "clamor_" not in says
     is_root = os.geteuid() == 0
     assert stat.S_IMODE(service.home.stat().st_mode) == (0o711 if is_root else 0o700)
-    # The user of Postgres reads the copy of its programs, where there is one.
+    # The Postgres user reads the copy of its programs, if there is one.
     for each in set(service.home.iterdir()) - {service.home / "programs"}:
         assert stat.S_IMODE(each.stat().st_mode) & 0o077 == 0, each
 

@@ -1,4 +1,4 @@
-"""One trace, from the request of a caller through every actor that works on its recording."""
+"""One trace from a caller's request through every actor that processes its recording."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_trace_goes_on_across_processes(rabbit_settings: Settings, tmp_path: P
         assert (span.service, span.parent_id) == ("clamor-worker", request.span_id)
         assert span.attributes["session_id"] == posted.json()["id"]
         assert (span.attributes["result"], span.failed) == ("done", False)
-    # Without a traceparent a request begins a trace of its own.
+    # A request without a traceparent starts a new trace.
     [other] = [span for span in traces.spans if span.name == "GET (unknown)"]
     assert other.trace_id != TRACE_ID
     assert not other.parent_id

@@ -1,4 +1,4 @@
-"""Training by Clamor's own processes over real servers: HTTP in, a model that hears at the end."""
+"""Training by Clamor's own processes over real servers: HTTP in, a working model out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.acceptance
 
 
 def write_set(folder: Path, *, seed: int = 0) -> tuple[Path, dict[str, Path]]:
-    """A manifest with its clips beside it."""
+    """Write a manifest with its clips beside it."""
     manifest, files = labelled.clips(seed=seed)
     paths = {name: folder / name for name in files}
     for name, path in paths.items():
@@ -56,7 +56,7 @@ def test_a_model_trained_over_http_hears_the_sessions_after_its_promotion(
         assert "--force" in refused
         record = client.promote(training.model_id, force=True)
         assert record.forced
-        # More than there are workers, so that each of them has had one: none was restarted.
+        # More uploads than workers, so each worker gets one; none was restarted.
         for _ in range(4):
             after = client.wait(client.upload(file))
             assert after.summary is not None
@@ -65,7 +65,7 @@ def test_a_model_trained_over_http_hears_the_sessions_after_its_promotion(
         assert "* " in clamor("models", "--api", client.url)
         assert all(worker.popen.poll() is None for worker in workers)
 
-        # The shipped model's file is known here; one that was changed on the way is refused.
+        # The shipped model's file is recognised; a modified one is refused.
         file = recordings.write(tmp_path / "base.clamor", classifier.shipped().to_bytes())
         shipped = clamor("validate", file, "--api", client.url)
         [known] = [model for model in client.models() if model.is_shipped]
@@ -80,7 +80,7 @@ def test_a_model_trained_over_http_hears_the_sessions_after_its_promotion(
 def test_a_worker_killed_while_it_trains_is_made_good(
     rabbit_settings: Settings, tmp_path: Path
 ) -> None:
-    """kill -9 in the middle of a training: another worker does it again, once."""
+    """kill -9 in the middle of a training: another worker repeats it, once."""
     manifest, clips = write_set(tmp_path / "train")
     with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
         doomed = cluster.worker()
@@ -99,7 +99,7 @@ def test_a_worker_killed_while_it_trains_is_made_good(
 
 
 def test_the_command_line_trains_from_nothing(tmp_path: Path) -> None:
-    """A service of its own is started, and the model stays in its home."""
+    """The command starts a separate service, and the model stays in its home."""
     manifest, _ = write_set(tmp_path / "train")
     home = tmp_path / "home"
     forest = ("--algorithm", "random_forest", "--home", home)

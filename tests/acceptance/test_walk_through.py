@@ -1,4 +1,4 @@
-"""Every command line of the README and of docs/, word for word, against a standalone service."""
+"""Every command line of the README and of docs/, verbatim, against a standalone service."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tests.support.standalone import Up, environment
 
 pytestmark = pytest.mark.acceptance
 
-#: Stands in an answer for what is another one each time, or for more of the kind.
+#: Stands in an answer for a value that varies, or for more of the same kind.
 ANY = "…"
 EVENT_STREAM = documents.ROOT / "docs" / "event-stream.md"
 CLAMOR = Path(sys.executable).parent / "clamor"
-#: The last one puts a model to use that knows two noise types, and the others name more.
+#: training.md comes last: it promotes a model with two noise types, and the others show more.
 WITH_COMMANDS = sorted(
     (
         document
@@ -38,7 +38,7 @@ WITH_COMMANDS = sorted(
     ),
     key=lambda document: document.name == "training.md",
 )
-#: What is not run here, by document. A block that joins it says why, and is counted here.
+#: Number of blocks not run, by document. A new one must give a reason and be counted here.
 NOT_RUN = {
     "README.md": 1,
     "model.md": 3,
@@ -47,7 +47,7 @@ NOT_RUN = {
     "training.md": 1,
     "uploads.md": 1,
 }
-#: As a person does who reads what `clamor up` prints.
+#: Does what a person does after reading the output of `clamor up`.
 AWAIT_UP = """
 UP=$!
 trap 'kill $UP; wait $UP' EXIT
@@ -57,7 +57,7 @@ eval "$(grep -h 'export KEY=' errors.txt)"
 
 
 def told(shown: Any, answered: Any) -> bool:
-    """Whether an answer is the one that is shown."""
+    """Return whether an answer matches the one in the document."""
     if shown == ANY:
         return True
     if isinstance(shown, dict):
@@ -71,7 +71,7 @@ def told(shown: Any, answered: Any) -> bool:
             return False
         return all(map(told, shown, answered))
     if isinstance(shown, float):
-        # Levels are the same everywhere to within their second decimal, but shown by fewer.
+        # Levels agree everywhere to the second decimal, but documents show fewer.
         return isinstance(answered, float) and answered == pytest.approx(shown, abs=0.05)
     return bool(shown == answered)
 
@@ -104,7 +104,7 @@ def test_what_is_not_run_says_why_and_is_counted() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_no_command_line_hides_from_being_run(document: Path) -> None:
-    """A block of another language with a command in it, and a key that curl would drop."""
+    """Commands in blocks of another language, and a key that curl would drop, are errors."""
     text = document.read_text()
     for _, kind, block in documents.BLOCK.findall(text):
         if not kind.startswith("sh"):
@@ -114,16 +114,16 @@ def test_no_command_line_hides_from_being_run(document: Path) -> None:
 
 @contextmanager
 def desk(folder: Path, home: Path) -> Iterator[dict[str, str]]:
-    """A folder with the files that the documents name; the environment of a person in it."""
+    """Prepare a folder with the files that the documents name; yield a user's environment in it."""
     (folder / ".venv" / "bin").mkdir(parents=True)
     clamor = folder / ".venv" / "bin" / "clamor"
-    # The documents start it at its usual port, which something else may have here.
+    # The documents use the default port, which may be taken here.
     clamor.write_text(
         f'#!/bin/sh\ncase "$1" in up) shift; exec "{CLAMOR}" up --port "$PORT" "$@";; esac\n'
         f'exec "{CLAMOR}" "$@"\n'
     )
     clamor.chmod(0o755)
-    # Each request that is refused fails its command.
+    # A refused request fails its command.
     (folder / ".curlrc").write_text("fail\n")
     street = recordings.encode(recordings.demo(demo.SEED))
     (folder / "demo").mkdir()
@@ -141,7 +141,7 @@ def desk(folder: Path, home: Path) -> Iterator[dict[str, str]]:
 
 
 def _write_labelled(folder: Path) -> None:
-    """Labelled recordings, under the names that docs/training.md has for them."""
+    """Write labelled recordings under the names used in docs/training.md."""
     for name, seed in (("clips", 0), ("held-out", 50)):
         manifest, files = labelled.clips(seed=seed)
         for file, data in ({"manifest.csv": manifest.encode()} | files).items():
@@ -167,7 +167,7 @@ def _write_labelled(folder: Path) -> None:
 
 
 def run(walk: list[Step], folder: Path, known: dict[str, str]) -> list[str]:
-    """Run blocks as one script in bash; the output of each."""
+    """Run blocks as one bash script; yield the output of each."""
     for package in programs.missing(["curl"]):
         servers.unavailable(programs.remedy(package))
     script = "".join(
@@ -205,7 +205,7 @@ def _walked(document: Path, tmp_path: Path) -> int:
         if step.answer is None:
             assert output.strip() == "", step.script
         elif step.is_json:
-            # What curl says of a refusal is on standard error.
+            # curl reports refusals on standard error.
             assert told(json.loads(step.answer), json.loads(output)), f"{step.script}\n{output}"
         else:
             assert output.strip() == step.answer.strip(), step.script
@@ -214,7 +214,7 @@ def _walked(document: Path, tmp_path: Path) -> int:
 
 @pytest.fixture(scope="module")
 def session_id(service: Up, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A session that has ended, for the documents that speak of one."""
+    """An ended session for the documents that need one."""
     file = tmp_path_factory.mktemp("session") / "street.flac"
     recordings.write(file, recordings.encode(recordings.demo(demo.SEED)))
     with service.client() as client:

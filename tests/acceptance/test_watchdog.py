@@ -1,4 +1,4 @@
-"""A step that is stuck in native code costs its process, not the recording."""
+"""A step stuck in native code costs its process, not the recording."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.pipeline import session, span, split
 
 pytestmark = pytest.mark.acceptance
 
-#: Runs a block that never ends, under a watchdog with little patience, in a process of its own.
+#: Runs an endless block under a watchdog with a short deadline, in a separate process.
 STUCK = """
 import ctypes, sys
 from actors.execution import watchdog
@@ -75,9 +75,9 @@ def lines(worker: Process) -> list[dict[str, Any]]:
 def test_a_stuck_span_is_left_run_again_and_given_up_with_its_reason(
     rabbit_settings: Settings, tmp_path: Path
 ) -> None:
-    """The decoded audio is a pipe that nobody writes to: who opens it waits in the kernel."""
+    """The decoded audio is a pipe without a writer: opening it blocks in the kernel."""
     settings = replace(rabbit_settings, deadline_s=1.0, max_attempts=2)
-    # The spans are planned with more patience, by a worker in this process.
+    # A worker in this process, with a longer deadline, plans the spans.
     memory = replace(rabbit_settings, amqp_url="memory://")
     runtime = Runtime(memory, broker.setup(memory))
     session_id = split(runtime, recordings.encode(recordings.demo()))

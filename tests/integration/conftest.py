@@ -15,7 +15,7 @@ from db.settings import Settings
 
 @pytest.fixture(autouse=True)
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers in this process do what a test asks for, and nothing that the time of day does."""
+    """Remove the periodic jobs, so that workers in this process do only what a test requests."""
     monkeypatch.setattr(jobs, "JOBS", ())
 
 
@@ -29,7 +29,7 @@ def memory(memory_settings: Settings) -> StubBroker:
 
 @pytest.fixture
 def runtime(memory_settings: Settings, memory: StubBroker) -> Iterator[Runtime]:
-    """What a worker process holds."""
+    """A worker's runtime over the in-memory broker."""
     runtime = Runtime(memory_settings, memory)
     yield runtime
     runtime.close()

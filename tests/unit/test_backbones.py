@@ -1,4 +1,4 @@
-"""The weights of the backbone: fetched whole or not at all, and used only if they fit."""
+"""The backbone's weights: fetched completely or not at all, and used only if they match."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PUBLISHED = Source(
 
 @pytest.fixture(autouse=True)
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Folders of this test's own, and small weights for the published ones."""
+    """Separate folders for each test, and small weights in place of the published ones."""
     monkeypatch.setenv("CLAMOR_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(backbones, "BESIDE_MODEL", tmp_path / "package")
     monkeypatch.setattr(backbones, "BESIDE_CHECKOUT", tmp_path / "shared")
@@ -56,7 +56,7 @@ def left() -> list[str]:
 
 
 def refused(setting: object, reason: str, *, limit_s: float = 30.0) -> None:
-    """Fetch in vain: the reason and the remedy are named, and nothing is left."""
+    """Check that a fetch fails, names the reason and the remedy, and leaves nothing."""
     with pytest.raises(FetchError, match=reason) as caught:
         fetch(setting, limit_s=limit_s)
     assert "Set CLAMOR_BACKBONE_URL to" in str(caught.value)
@@ -64,7 +64,7 @@ def refused(setting: object, reason: str, *, limit_s: float = 30.0) -> None:
     assert left() == []
 
 
-# -- What the setting means ------------------------------------------------------------------------
+# -- meaning of the setting ------------------------------------------------------------------------
 
 
 def test_the_published_weights_are_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ def test_secrets_of_an_address_are_not_shown() -> None:
     assert "password" not in repr(found)
 
 
-# -- Where it is kept --------------------------------------------------------------------------
+# -- where the weights are stored --------------------------------------------------------------
 
 
 def test_without_a_file_nothing_is_found() -> None:
@@ -136,7 +136,7 @@ def test_a_file_that_does_not_fit_is_not_used(
         path.write_bytes(damaged)
     assert backbones.find(PUBLISHED) is None
     assert capsys.readouterr().out.count("backbone_file_refused") == 2
-    # The other one is still looked at.
+    # The other file is still tried.
     kept.write_bytes(DATA)
     assert backbones.find(PUBLISHED) == DATA
 
@@ -152,13 +152,13 @@ def test_a_file_of_another_size_is_not_there(damaged: bytes) -> None:
 def test_a_folder_that_cannot_be_looked_into_is_no_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Refused by the system for root, too.
+    # The system refuses this for root, too.
     monkeypatch.setenv("CLAMOR_HOME", str(tmp_path / ("x" * 300)))
     assert backbones.find(PUBLISHED) is None
     assert not backbones.is_there(PUBLISHED)
 
 
-# -- Files and folders -------------------------------------------------------------------------
+# -- files and folders -------------------------------------------------------------------------
 
 
 def test_a_folder_beside_the_checkout_comes_first(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_fetch_that_was_killed_leaves_nothing_for_long(tmp_path: Path) -> None
     assert sorted(left()) == sorted([PUBLISHED.kept_name, running.name])
 
 
-# -- Servers -----------------------------------------------------------------------------------
+# -- servers -----------------------------------------------------------------------------------
 
 
 def test_a_server_is_asked(web: Web) -> None:

@@ -1,4 +1,4 @@
-"""The client sends again what was not answered, and nothing else."""
+"""The client repeats unanswered requests, and no others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Handler = Callable[[httpx.Request], httpx.Response]
 
 
 class Server:
-    """Answers one request after the other, and notes what came."""
+    """Answers one request after the other, and records them."""
 
     def __init__(self, *answers: Exception | httpx.Response) -> None:
         self._answers = list(answers)
@@ -65,7 +65,7 @@ def test_a_post_whose_answer_is_lost_is_sent_again_with_its_key(
     assert len({request.headers["idempotency-key"] for request in server.seen}) == 1
     assert {request.content for request in server.seen} == {file.read_bytes()}
     assert sum(told) == file.stat().st_size
-    # A form, too.
+    # Forms, too.
     clip = tmp_path / "clip"
     clip.write_bytes(b"x" * 1_000_000)
     told.clear()

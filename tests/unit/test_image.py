@@ -1,4 +1,4 @@
-"""The image: what deploy/Dockerfile installs and copies, held against pyproject.toml."""
+"""The image: what deploy/Dockerfile installs and copies, checked against pyproject.toml."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
 PROJECT = tomllib.loads(PYPROJECT)["project"]
-#: Not in the lock: which build is right depends on the machine.
+#: Not in the lock: the right build depends on the machine.
 TORCH = {"torch", "torchaudio"}
 
 
 def closure(requirements: list[str]) -> set[str]:
-    """The distributions that requirements ask for, by the metadata of what is installed here."""
+    """Return the transitive requirements, by the metadata of the installed distributions."""
     todo = [Requirement(each) for each in requirements]
     seen: set[tuple[str, frozenset[str]]] = set()
     while todo:
@@ -68,7 +68,7 @@ def test_the_lock_keeps_its_hashes() -> None:
 
 
 def test_every_import_of_the_product_is_in_the_image() -> None:
-    """Also those that stand within functions, and so would fail late."""
+    """Imports within functions count too, since they would fail late."""
     owners = metadata.packages_distributions()
     there = in_the_image() | TORCH | {"clamor"}
     missing = set()

@@ -1,4 +1,4 @@
-"""The HTTP process is light, and nothing is made at import."""
+"""The HTTP process has few imports, and importing creates nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs that tests need: one list, which documents name; without one, a skip that says how."""
+"""Programs that tests need: one list that documents name; without one, a skip that says how."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WALK = "tests/acceptance/test_walk_through.py::test_the_readme_walks_through_the
 
 @pytest.fixture
 def bare_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A machine without any of the programs."""
+    """Simulate a machine without any of the programs."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(programs, "RABBITMQ_SCRIPTS", ())
     monkeypatch.setitem(programs.PACKAGES, "libatomic1", lambda: False)

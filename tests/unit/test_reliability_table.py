@@ -1,4 +1,4 @@
-"""docs/reliability.md names the test that shows each of its promises: the test must be there."""
+"""docs/reliability.md names the test of each of its promises: the test must exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 DOCUMENT = TESTS.parent / "docs" / "reliability.md"
-#: What the document calls the files that it names often.
+#: Short names that the document uses for files it names often.
 SHORT = {
     "windows": "integration/audio/test_failure_windows.py",
     "claims": "integration/db/test_claims.py",
@@ -18,7 +18,7 @@ SHORT = {
 def test_every_test_that_the_table_names_is_there() -> None:
     named, file = [], ""
     for prefix, test in re.findall(r"`([\w/.]*)::(test_\w+)`", DOCUMENT.read_text()):
-        # Without a file it is the one before.
+        # Without a file it is the previous one.
         file = SHORT.get(prefix, prefix) or file
         named.append((file, test))
     assert len(named) > 20

@@ -1,4 +1,4 @@
-"""A session's analysis: made at its end, anew when asked for, and gone with it."""
+"""Session analysis: computed at the session's end, recomputed on request, removed with it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def api(runtime: Runtime) -> Api:
 
 
 def ended(runtime: Runtime, state: str = "completed", **values: Any) -> uuid.UUID:
-    """A session that has ended, without an answer of its own."""
+    """Add an ended session that has no analysis yet."""
     session_id = pipeline.add(runtime, b"fLaC")
     with runtime.store.transaction() as db:
         session = session_queries.get_session(db, session_id)
@@ -114,7 +114,7 @@ def test_a_recording_through_the_pipeline(runtime: Runtime, api: Api) -> None:
         assert sum(result["minutes"]["events_begun"][name]) == each["events"]
         assert sum(result["minutes"]["heard_s"][name]) == pytest.approx(each["heard_s"], abs=0.01)
 
-    # The minutes' levels, by their lengths, are the whole's; so are the parts of the energy.
+    # The minutes' levels, weighted by duration, give the overall level; energy shares likewise.
     energy = result["energy"]
     assert energy["laeq_db"] == pytest.approx(session.summary["laeq_db"], abs=0.02)
     minutes_db = np.array(result["minutes"]["laeq_db"])
@@ -134,7 +134,7 @@ def test_a_recording_through_the_pipeline(runtime: Runtime, api: Api) -> None:
     assert steps["detect"]["runs"] == {"done": session.spans_total}
     assert result["processing"]["times_real_time"] > 0
 
-    # Analyses that are stored without groups are still answered.
+    # Analyses stored before groups existed are still served.
     with runtime.store.transaction() as db:
         db.execute(text("UPDATE analyses SET result = result #- '{noise_types,0,group}'"))
     again = look(api, session_id)
@@ -169,7 +169,7 @@ def test_limits_that_are_asked_for(runtime: Runtime, api: Api) -> None:
         assert max([*each["heard_s"].values(), each["background_s"]]) <= each["above_s"]
     assert over["LAeq", 65.0]["above_s"] > over["LAeq", 75.0]["above_s"]
     assert len(over) == 3
-    # All else is what it was: what is made again is the same.
+    # Everything else is unchanged: recomputing gives the same result.
     assert result | {"exceedances": []} == first
 
 
@@ -246,7 +246,7 @@ def test_who_began_before_the_analysis_was_asked_for_again_is_too_late(
     def asked_again(given: Any) -> Any:
         monkeypatch.undo()
         assert ask(api, session_id, limits_db={"LAeq": 50}).status_code == 202
-        # Another worker takes it up, so that both bear the number of the first attempt.
+        # Another worker claims it, so both hold the number of the first attempt.
         with runtime.store.transaction() as db:
             assert analysis_queries.take_analysis(session_id, db, lease_s=0.0) is not None
         return reckon(given)

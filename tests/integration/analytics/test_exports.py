@@ -1,5 +1,7 @@
-"""Exports from the request to the file, over a real Postgres; that each format is right is shown
-in tests/unit/analytics/test_export_formats.py."""
+"""Exports from request to file, over a real Postgres.
+
+tests/unit/analytics/test_export_formats.py shows that each format is correct.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,7 @@ def add(
     runtime: Runtime, *starts_s: float, content: bytes = b"fLaC", state: str = "completed",
     noise_type: str = "rain", **values: Any,
 ) -> uuid.UUID:  # fmt: skip
-    """A session that has ended, with an event at each of some seconds."""
+    """Add an ended session with one detection at each of the given seconds."""
     session_id = pipeline.add(runtime, content)
     with runtime.store.transaction() as db:
         now = session_queries.clock(db)
@@ -88,7 +90,7 @@ def add(
 
 
 def made(api: falcon.testing.TestClient, runtime: Runtime, **asked: Any) -> dict[str, Any]:
-    """An export at its end."""
+    """Run an export and return it."""
     answered = api.simulate_post("/v1/exports", json={"format": "csv"} | asked)
     assert answered.status_code == 202, answered.text
     assert answered.headers["location"] == f"/v1/exports/{answered.json['id']}"
@@ -117,7 +119,7 @@ def get(runtime: Runtime, export_id: object) -> Export | None:
         return export_queries.get_export(db, uuid.UUID(str(export_id)))
 
 
-# --- what comes out ----------------------------------------------------------------------------
+# --- contents ----------------------------------------------------------------------------------
 
 
 def test_each_format_of_one_session_and_of_several(
@@ -169,7 +171,8 @@ def test_an_archive_of_too_many_files_is_refused(
 
 
 def test_memory_does_not_grow_with_what_is_exported(database_url: str, tmp_path: Path) -> None:
-    # `make bench-exports` measures a million; to hold as many as these would take more, too.
+    # `make bench-exports` measures a million detections; holding even this many would exceed the
+    # bound.
     exports.fill(database_url, n_events=150_000)
     found = exports.measured(database_url, tmp_path, "parquet")
     assert found["rows"] == 150_000
@@ -228,7 +231,7 @@ def test_a_selection_narrows_what_is_written(
 def test_a_group_stays_in_the_selection_as_it_was_asked_for(
     api: falcon.testing.TestClient, runtime: Runtime
 ) -> None:
-    """All types below the groups are more than the types that one export may name."""
+    """The types below the groups outnumber the types that one export may name."""
     helicopter = add(runtime, 1.0, noise_type="helicopter")
     add(runtime, 2.0, noise_type="a_type_of_mine")
     groups = ["traffic", "human", "nature", "other"]
@@ -261,7 +264,7 @@ def test_clips_are_cut_of_what_is_stored(
         assert [row["clip"] == "" for row in rows] == [False, False, True, True]
         heard, _ = soundfile.read(io.BytesIO(found.read(rows[0]["clip"])), dtype="float32")
         np.testing.assert_allclose(heard, samples[rate_hz // 2 : 2 * rate_hz], atol=1e-4)
-        # The recording ends within the second.
+        # The recording ends less than a second after the detection.
         last, _ = soundfile.read(io.BytesIO(found.read(rows[1]["clip"])))
         assert len(last) == len(samples) - round(9.3 * rate_hz)
     monkeypatch.setattr(export, "MOST_CLIPS", 3)
@@ -274,11 +277,11 @@ def test_clips_are_cut_of_what_is_stored(
 
 
 def left(runtime: Runtime) -> list[str]:
-    """The exports of which there are files."""
+    """Return the exports that have files."""
     return sorted({key.split("/")[1] for key in runtime.blobs.keys("exports/")})
 
 
-# --- who may, and when -------------------------------------------------------------------------
+# --- access ------------------------------------------------------------------------------------
 
 
 def test_a_foreign_key_sees_nothing(
@@ -300,13 +303,13 @@ def test_a_foreign_key_sees_nothing(
         "/v1/exports", json={"format": "csv", "session_ids": ids(session_id)}
     )
     assert (named.status_code, named.json["type"]) == (404, "/problems/session-not-found")
-    # Without a name it is of the stranger's own, of which there is nothing.
+    # Without a session ID, the export covers the stranger's own sessions, which are none.
     assert rows_of(stranger, made(stranger, runtime)) == []
-    # An administrator sees it all.
+    # An administrator's export covers all sessions.
     admin = accounts.client(app, accounts.ADMIN_KEY)
     assert [row["session_id"] for row in rows_of(admin, made(admin, runtime))] == ids(session_id)
     assert api.simulate_get(path).status_code == 200
-    # What may be of everybody's is not for a lesser key of the same user.
+    # A key of the same user without the admin scope cannot read an export of all users' data.
     with runtime.store.transaction() as db:
         lesser = accounts.client(app, accounts.add_key(db, accounts.ADMIN))
     of_all = made(admin, runtime)
@@ -356,7 +359,7 @@ def test_a_file_is_there_when_it_is_done_and_until_it_expires(
     early = file_of(api, asked)
     assert (early.status_code, early.json["type"]) == (409, "/problems/export-not-done")
     handle(runtime, ExportSessionData(export_id=uuid.UUID(asked["id"])))
-    # A message that comes twice changes nothing.
+    # A repeated message changes nothing.
     handle(runtime, ExportSessionData(export_id=uuid.UUID(asked["id"])))
     assert len(rows_of(api, asked)) == 1
     row = get(runtime, asked["id"])
@@ -422,11 +425,11 @@ def test_exports_are_listed(api: falcon.testing.TestClient, runtime: Runtime) ->
     assert api.simulate_get("/v1/exports", params={"state": "failed"}).json["items"] == []
 
 
-# --- when something goes wrong -----------------------------------------------------------------
+# --- failures ----------------------------------------------------------------------------------
 
 
 class Died(BaseException):
-    """Stands for the end of a process: nothing handles it."""
+    """Stands for the death of a process; nothing catches it."""
 
 
 def test_a_worker_that_dies_in_between_is_followed_by_another(
@@ -446,7 +449,7 @@ def test_a_worker_that_dies_in_between_is_followed_by_another(
     row = get(runtime, asked["id"])
     assert row is not None
     assert (row.state, row.attempt, row.blob_key) == ("pending", 1, None)
-    # What it wrote before is the first attempt's, and nobody's.
+    # The first attempt's partial file belongs to no row.
     stale = f"{export_prefix(row.id)}1"
     runtime.blobs.put(stale, b"half a fi")
     handle(runtime, nudge)
@@ -461,7 +464,7 @@ def test_a_worker_that_dies_in_between_is_followed_by_another(
     assert row is not None
     assert (row.state, row.blob_key) == ("completed", f"{export_prefix(row.id)}2")
     assert len(rows_of(api, asked)) == 2
-    # The night removes what was left, and not the file.
+    # The nightly clean-up removes the partial file but keeps the export's.
     runtime_now = replace(runtime.settings, orphan_s=1e-6)
     monkeypatch.setattr(runtime, "settings", runtime_now)
     assert stale in runtime.blobs.keys("exports/")
@@ -508,7 +511,7 @@ def test_a_store_that_fails_is_tried_again(
 
 @pytest.fixture
 def client(app: App) -> Iterator[Client]:
-    """The command's client, which speaks to the application without a server."""
+    """Return the command's client, connected to the application without a server."""
     client = Client("http://clamor")
     client._http = httpx.Client(
         base_url="http://clamor", transport=httpx.WSGITransport(app), headers=accounts.bearer()
@@ -547,6 +550,6 @@ def test_the_command_waits_and_fetches(
     monkeypatch.setattr(export, "MOST_CLIPS", 1)
     assert run("clips") == 1
     assert "more than 1 events" in capsys.readouterr().err
-    # What was there stays, and nothing else is left.
+    # The existing file is unchanged, and no other file is left.
     assert [each.name for each in tmp_path.iterdir() if each.is_file()] == [out.name]
     assert out.read_bytes() == whole

@@ -1,4 +1,4 @@
-"""Daily reports: what they tell, once of a day, and whether it still holds."""
+"""Daily reports: contents, one report a day, and staleness."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def session(
     state: str = "completed", events: dict[str, list[float]] | None = None,
     created_at: str | None = None, **values: Any,
 ) -> uuid.UUID:  # fmt: skip
-    """A session that was recorded at a time; ``events`` has the onsets of each type."""
+    """Add a session recorded at ``at``; ``events`` maps each type to its onsets."""
     ended = state in ("completed", "partial")
     row = {
         "id": uuid.uuid4(), "user_id": user_id, "state": state, "at": at,
@@ -96,7 +96,7 @@ def session(
 
 
 def made(api: Api, runtime: Runtime, **asked: Any) -> dict[str, Any]:
-    """A report, asked for and made."""
+    """Request a report, generate it and return it."""
     answered = api.simulate_post("/v1/reports", json=BERLIN | asked)
     assert answered.status_code == 202, answered.json
     handle(runtime, GenerateDailyReport(report_id=uuid.UUID(answered.json["id"])))
@@ -108,7 +108,7 @@ def made(api: Api, runtime: Runtime, **asked: Any) -> dict[str, Any]:
 def test_noise_types_stand_by_falling_number_of_events_then_by_name(
     api: Api, runtime: Runtime
 ) -> None:
-    """The database has an order of its own: the shorter name first."""
+    """The database's collation would put the shorter name first."""
     events = {"rooster": [1, 2, 3], "b": [4], "a": [5, 6], "wind": [7], "ab": [8, 9]}
     events |= {"truck_bus": [10]}
     session_id = session(runtime, "2026-10-25T00:30Z", events=events)  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ def test_noise_types_stand_by_falling_number_of_events_then_by_name(
         ("nature", 4, 8.0), ("traffic", 1, 2.0),
     ]  # fmt: skip
     assert sum(groups["nature"]["by_hour"]) == 4
-    # Reports that are stored without sums by group are still answered.
+    # Reports stored before group sums existed are still served.
     with runtime.store.transaction() as db:
         db.execute(text("UPDATE daily_reports SET report = report #- '{detections,by_group}'"))
     address = f"/v1/reports/{api.simulate_get('/v1/reports').json['items'][0]['id']}"
@@ -146,20 +146,20 @@ def test_noise_types_stand_by_falling_number_of_events_then_by_name(
 
 
 def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
-    # The day has two hours from two to three; one recording lies in the second of them.
+    # The hour from two to three occurs twice on this day; one recording is in the second.
     session(runtime, "2026-10-25T00:30Z", events={"siren": [0, 1_790]}, laeq_db=-40.0)
     session(runtime, "2026-10-25T01:10Z", minutes=20, events={"siren": [5], "dog": [6, 7]})
-    # It reaches in from the evening before: an hour of it is of this day.
+    # It starts on the evening before; one hour of it belongs to this day.
     session(runtime, "2026-10-24T21:30Z", minutes=90, events={"dog": [0, 3_000]},
             quarters=[1e-9, 1e-9, 1e-4, 1e-4, 1e-4, 1e-4], laeq_db=None)  # fmt: skip
     session(runtime, "2026-10-25T12:00Z", calibration_db=94.0, laeq_db=64.0)
     session(runtime, None, created_at="2026-10-25T15:00Z", minutes=6)
     problem = {"code": "unknown-format", "detail": "what is it?"}
     session(runtime, "2026-10-25T16:00Z", state="failed", problem=problem)
-    # Of the next day, and of somebody else.
+    # One of the next day, and one of another user.
     session(runtime, "2026-10-25T23:00Z", events={"dog": [0]})
     session(runtime, "2026-10-25T09:00Z", user_id=accounts.ADMIN, events={"dog": [0]})
-    # A week ago, and the day before.
+    # A week before, and the day before.
     session(runtime, "2026-10-18T10:00Z", events={"dog": [0, 9]}, laeq_db=-20.0)
     session(runtime, "2026-10-24T10:00Z", minutes=60, laeq_db=-20.0)
     received = datetime(2026, 10, 25, 22, 59, tzinfo=UTC)
@@ -181,7 +181,7 @@ def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
     assert len(hours) == len(report["hours"]) == 25
     assert hours["02:00+02:00"]["detections"] == 2
     assert hours["02:00+01:00"]["detections"] == 3
-    # The second of a recording that began the day before.
+    # The second detection of a recording that began the day before.
     assert hours["00:00+02:00"]["detections"] == 1
     by_type = report["detections"]["by_type"]
     assert {name: each["events"] for name, each in by_type.items()} == {"dog": 3, "siren": 3}
@@ -190,7 +190,7 @@ def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
         "siren": "other",
     }
     of_siren = {name: figure for name, figure in by_type["siren"].items() if name != "group"}
-    # What is in no group is not in the sums.
+    # Types outside the groups are not in the sums.
     assert report["detections"]["by_group"] == {"other": of_siren}
     assert report["detections"]["total"] == 6
     assert [each["label"] for each in report["busiest_hours"]] == [
@@ -216,10 +216,10 @@ def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
     }  # fmt: skip
     assert compared["week_ago"]["levels"]["dBFS"]["lday_db"] == -20.0
     mean = compared["mean_of_days_before"]
-    # Of the seventeen hours of sessions two days had some; one of them has two sessions.
+    # Two of the seven days before have sessions; one of the two days has two sessions.
     assert (mean["days"], mean["sessions"], mean["detections"]) == (2, 1.5, 1.5)
     assert mean["levels"]["dBFS"]["lday_db"] == -20.0
-    # Everybody's has the other's, too.
+    # The report for all users includes the other user's sessions.
     everybody = made(accounts.client(api.app, ADMIN_KEY), runtime, all_users=True)
     assert (everybody["user_id"], everybody["report"]["sessions"]["total"]) == (None, 6)
     assert api.simulate_get(f"/v1/reports/{everybody['id']}").status_code == 404
@@ -274,7 +274,7 @@ def test_there_is_one_report_of_a_day_a_zone_and_a_user(runtime: Runtime) -> Non
         handle(runtime, GenerateDailyReport(report_id=each))
     with runtime.store.transaction() as db:
         runs = db.execute(text("SELECT job_id, result FROM processing_metrics")).all()
-    # One of each: a message that comes twice finds nothing to do.
+    # One run each: a repeated message finds nothing to do.
     assert sorted(runs) == sorted((each, "done") for each in ids[:2])
 
 
@@ -295,11 +295,11 @@ def test_late_data_makes_a_report_stale(api: Api, runtime: Runtime) -> None:
 
     first = made(api, runtime)
     assert not is_stale()
-    # What is of another day or of somebody else changes nothing.
+    # Sessions of another day or another user change nothing.
     session(runtime, "2026-10-26T10:00Z")
     session(runtime, "2026-10-25T10:00Z", user_id=accounts.ADMIN)
     assert not is_stale()
-    # It ends now, and reaches into the day.
+    # It ends now, and overlaps the day.
     change("UPDATE audio_sessions SET state = 'completed', duration_s = 3600", working)
     assert is_stale()
     second = made(api, runtime)
@@ -311,7 +311,7 @@ def test_late_data_makes_a_report_stale(api: Api, runtime: Runtime) -> None:
     made(api, runtime)
     change("DELETE FROM audio_sessions", kept)
     assert is_stale()
-    # While it is made anew there is the one of before, and it still says that it is stale.
+    # While it is regenerated, the previous report is served and still marked stale.
     asked = api.simulate_post("/v1/reports", json=BERLIN).json
     assert (asked["state"], asked["is_stale"], asked["percent"]) == ("pending", True, 0)
     assert "report" not in asked
@@ -343,7 +343,7 @@ def test_reports_go_with_their_user(runtime: Runtime, app: Any) -> None:
     made(accounts.client(app, ADMIN_KEY), runtime, all_users=True)
     with runtime.store.transaction() as db:
         db.execute(text("DELETE FROM users WHERE id = :id"), {"id": somebody})
-        # Everybody's stays, and the other one has not become a second of these.
+        # The report for all users stays; the deleted user's has not become a second one.
         assert db.execute(text("SELECT user_id FROM daily_reports")).scalars().all() == [None]
 
 
@@ -376,7 +376,7 @@ def test_the_clock_has_yesterdays_reports_made(
 
 
 class Texts(HTMLParser):
-    """What of a page is an element, and what is text."""
+    """Collect a page's elements and its text."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -447,7 +447,7 @@ def test_pages_of_before_are_removed_and_those_of_now_stay(
 def test_a_recording_leaves_its_level_by_quarters(runtime: Runtime) -> None:
     samples = np.random.default_rng(6).normal(0, 0.1, 9 * recordings.RATE_HZ).astype(np.float32)
     samples[: 6 * recordings.RATE_HZ] *= 0.01
-    # The quarter of an hour changes when it gets loud.
+    # The level changes at the quarter of an hour.
     session_id = add(
         runtime,
         recordings.encode(samples),

@@ -1,4 +1,4 @@
-"""The year that is generated for benchmarks is read as any other sessions are."""
+"""The API reads the generated benchmark year like any other sessions."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_its_sessions_and_events_are_read_as_any_others(api: falcon.testing.Test
 
 
 def test_it_keeps_to_every_constraint_and_is_the_same_each_time(filled: str, store: Store) -> None:
-    # Foreign keys and indexes are as the models have them: they were made again of all rows.
+    # Foreign keys and indexes match the models; they were rebuilt after the rows were loaded.
     assert migrate.drift(filled) == []
     again = year.plan_recordings(PLAN, year.generator(PLAN))
     with store.transaction() as db:
@@ -92,7 +92,7 @@ def test_it_keeps_to_every_constraint_and_is_the_same_each_time(filled: str, sto
 
 
 def test_no_row_is_looked_for_in_a_whole_table_when_another_goes(store: Store) -> None:
-    """Each foreign key is the begin of an index, by which the rows that go too are found."""
+    """An index starts with each foreign key, so cascades need no table scan."""
     with store.transaction() as db:
         without = db.execute(text("""
             SELECT conname FROM pg_constraint

@@ -22,10 +22,10 @@ from tests.support.pipeline import add, run_to_the_end
 
 pytestmark = pytest.mark.integration
 
-#: What the caller gave comes back as it was given.
+#: The caller's own values are returned unchanged.
 GIVEN = {"calibration_db", "metadata", "thresholds", "limit_db", "limits_db"}
-#: Numbers of a machine's own: of the sound that proves that a model gives the same scores here, and
-#: of exact frequencies.
+#: Exact values: the scores of the probe sound that proves that a model gives the same scores here,
+#: and exact frequencies.
 EXACT = {"probe_scores", "exact_hz", "laf_interval_s"}
 
 
@@ -42,11 +42,11 @@ def api(runtime: Runtime) -> falcon.testing.TestClient:
 
 
 def numbers(value: Any, place: str = "", name: str = "") -> Iterator[tuple[str, str, float]]:
-    """Every number with a fraction in some JSON: where it is, its nearest name, and itself."""
+    """Yield every fractional number in some JSON: its path, its nearest name, and its value."""
     if isinstance(value, dict):
         for key, each in value.items():
             if key not in GIVEN | EXACT:
-                # What is named by a noise type or the like is what the name around it says.
+                # Below a noise type or similar key, the name around it says what the number is.
                 yield from numbers(each, f"{place}.{key}", name if name in NAMED else key)
     elif isinstance(value, list):
         for each in value:
@@ -55,12 +55,12 @@ def numbers(value: Any, place: str = "", name: str = "") -> Iterator[tuple[str, 
         yield place, name, value
 
 
-#: Objects whose keys are noise types or the like.
+#: Objects keyed by noise types or similar.
 NAMED = {"heard_s"}
 
 
 def too_fine(value: Any) -> set[str]:
-    """Where numbers have more decimals than their kind has."""
+    """Return where numbers have more decimals than their kind allows."""
     found = set()
     for place, name, number in numbers(value):
         decimals = rounding.SHARE_DECIMALS
@@ -86,7 +86,7 @@ def test_examples_have_the_decimals_of_answers(name: str) -> None:
 
 
 def listened(runtime: Runtime) -> uuid.UUID:
-    """A session of a recording whose length is no round number, at a rate that divides nothing."""
+    """A finished session of a recording with an odd length and an odd sample rate."""
     generator = np.random.default_rng(7)
     samples = recordings.demo()[: 9 * recordings.RATE_HZ + 1_237]
     noisy = samples + 0.003 * generator.standard_normal(samples.shape)

@@ -1,4 +1,4 @@
-"""What a worker and the API make of the weights of the backbone: used, missing, or refused."""
+"""How a worker and the API treat the backbone's weights: used, missing or refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def start(memory_settings: Settings, memory: StubBroker) -> Iterator[Start]:
-    """Starts a worker with a value of ``CLAMOR_BACKBONE_URL``."""
+    """Start a worker with a given ``CLAMOR_BACKBONE_URL``."""
     started: list[Runtime] = []
 
     def start(setting: str) -> Runtime:
@@ -58,7 +58,7 @@ def keep(data: bytes, sha256: str = SHA256) -> None:
 
 
 def listed(runtime: Runtime) -> Any:
-    """The backbone, as ``GET /v1/models`` has it."""
+    """Return the backbone as listed by ``GET /v1/models``."""
     app = create_app(
         Deps(
             settings=runtime.settings,
@@ -73,7 +73,7 @@ def listed(runtime: Runtime) -> Any:
 def in_health(runtime: Runtime) -> str:
     run = ask(runtime, CheckHealth())
     assert run.result is not None, run.problem
-    # To be without it is no fault.
+    # A missing backbone is not a fault.
     assert run.result["checks"]["backbone"]["ok"]
     return str(run.result["checks"]["backbone"]["state"])
 

@@ -1,4 +1,4 @@
-"""Sessions that are named by the base types beside their model, with random weights."""
+"""Sessions classified with the base types beside their model, with random weights."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def tagging(runtime: Runtime) -> Runtime:
 
 
 def use(runtime: Runtime, tagger: Tagger | None) -> None:
-    """Let a worker have this backbone, or none, whatever is on the machine."""
+    """Give a worker this backbone, or none, whatever the machine has."""
     runtime.__dict__["_tagger"] = (tagger, "as the test has it")
 
 
@@ -141,7 +141,7 @@ def test_where_no_worker_with_the_backbone_comes_the_model_names_the_sounds_alon
     assert answered["summary"]["model"]["backbone"] is None
     assert answered["problem"]["code"] == "backbone-missing"
     assert TAGGER.name in answered["problem"]["detail"]
-    # What it is named is what a worker without any backbone has.
+    # The result equals that of a worker without any backbone.
     use(tagging, None)
     alone = run_to_the_end(tagging, add(tagging, content))
     assert alone.problem is None
@@ -176,7 +176,7 @@ def test_a_session_of_the_release_before_is_named_by_any_backbone(tagging: Runti
 
 
 def test_a_wait_for_the_backbone_ends_with_a_new_split(tagging: Runtime) -> None:
-    """Patience begins again, since the new split may be of another backbone."""
+    """The wait starts again, since the new split may use another backbone."""
     session_id = _heard(tagging)
     use(tagging, OTHER)
     _try(tagging, session_id)
@@ -193,7 +193,7 @@ def test_a_wait_for_the_backbone_ends_with_a_new_split(tagging: Runtime) -> None
 
 
 def _try(runtime: Runtime, session_id: uuid.UUID) -> None:
-    """Let a worker claim a session to aggregate it at once."""
+    """Make a session due and let a worker aggregate it."""
     _make_due(runtime)
     handle(runtime, AggregateSession(session_id=session_id))
 
@@ -204,7 +204,7 @@ def _make_due(runtime: Runtime) -> None:
 
 
 def _wait(runtime: Runtime, *, seconds: float) -> None:
-    """Let a wait for the backbone have begun earlier."""
+    """Backdate the start of the wait for the backbone."""
     with runtime.store.transaction() as db:
         earlier = "backbone_missed_at - make_interval(secs => :seconds)"
         db.execute(
@@ -220,7 +220,7 @@ def _events(runtime: Runtime, session_id: uuid.UUID) -> list[tuple[float, float,
 
 
 def _heard(runtime: Runtime) -> uuid.UUID:
-    """A session whose spans are all heard, and that is not aggregated yet."""
+    """Return a session whose spans are all finished and that waits for aggregation."""
     session_id = split(runtime, recordings.encode(recordings.demo()))
     handle(runtime, DetectSpan(session_id=session_id, span_index=0))
     assert session(runtime, session_id).state == "aggregating"

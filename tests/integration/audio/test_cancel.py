@@ -1,4 +1,4 @@
-"""Work that is in vain stops: cancelled, given to another, or past its deadline."""
+"""Useless work stops: cancelled, claimed by another worker, or past its deadline."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ from tests.support.pipeline import add, handle, session, span, split
 
 pytestmark = pytest.mark.integration
 
-#: A look every second, the block that is under way, and a busy machine.
+#: A check every second, the block in progress, and a busy machine.
 NOTICED_S = 3.0
 
 
 def run_span(runtime: Runtime, session_id: uuid.UUID, perform: Callable[[Lease], Outcome]) -> None:
-    """Run a step of the test's own on the first span of a session."""
+    """Run a custom step on the first span of a session."""
     work = Work(session_id=session_id, span_index=0, state="pending")
 
     def give_up(db: Any, attempt: int, problem: Any) -> Any:
@@ -63,7 +63,7 @@ def run_span(runtime: Runtime, session_id: uuid.UUID, perform: Callable[[Lease],
 
 
 def until_told(lease: Lease) -> Outcome:
-    """Work without end that asks whether to go on."""
+    """Work forever, checking the lease."""
     while True:
         lease.check()
         time.sleep(0.01)
@@ -71,7 +71,7 @@ def until_told(lease: Lease) -> Outcome:
 
 @contextmanager
 def with_settings(settings: Settings, memory: StubBroker, **changed: float) -> Iterator[Runtime]:
-    """A worker of other settings on the same database and blobs."""
+    """A worker with other settings on the same database and blobs."""
     runtime = Runtime(replace(settings, **changed), memory)  # type: ignore[arg-type]
     yield runtime
     runtime.close()
@@ -214,7 +214,7 @@ def test_a_training_asks_at_each_step_of_its_bar(runtime: Runtime, memory: StubB
 def test_python_that_asks_nobody_is_interrupted(
     runtime: Runtime, memory: StubBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By dramatiq's time limit, whose exception no ``except Exception`` would see."""
+    """Dramatiq's time limit raises an exception that ``except Exception`` does not catch."""
     monkeypatch.setattr(watchdog, "GRACE_S", 6.0)
     session_id = split(runtime, recordings.encode(recordings.demo()))
 
@@ -228,7 +228,7 @@ def test_python_that_asks_nobody_is_interrupted(
     monkeypatch.setattr(worker, "ACTORS", (worker.Entry(DetectSpan, stand_in),))
     prefix = runtime.settings.queue_prefix
     short = Runtime(replace(runtime.settings, deadline_s=0.3), memory)
-    # It is closed by the end of the worker.
+    # The worker closes it when it ends.
     worker.declare(memory, short)
     memory.emit_after("process_boot")
     working = dramatiq.Worker(memory, worker_threads=1, worker_timeout=50)
@@ -237,7 +237,7 @@ def test_python_that_asks_nobody_is_interrupted(
         working.start()
         memory.join(messages.queue_name(DetectSpan, prefix=prefix), timeout=30_000)
         working.stop()
-    # The splitting sent a message too.
+    # Splitting sent a message too.
     results = [line["result"] for line in runs(logs) if line["result"] != "nothing_to_do"]
     assert results == ["retried"]
     assert span(runtime, session_id, 0).last_error == "the run exceeded its time limit"
@@ -250,7 +250,7 @@ def test_where_the_process_is_shared_a_stuck_step_is_told_of_and_given_to_anothe
     session_id = split(runtime, recordings.encode(recordings.demo()))
 
     def stuck(_hold: Lease) -> Outcome:
-        # Waits in the C library, where no exception of Python's reaches it.
+        # Waits in the C library, which Python's exceptions do not reach.
         ctypes.CDLL(None).usleep(1_500_000)
         return Outcome(lambda db, attempt: None)
 

@@ -1,4 +1,4 @@
-"""What becomes of a recording when something fails at the worst moment.
+"""What happens to a recording when something fails at the worst moment.
 
 Each test is one row of the table in docs/reliability.md.
 """
@@ -47,7 +47,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def cable(database_url: str) -> Iterator[Wire]:
-    """The wire between Clamor and Postgres."""
+    """The connection between Clamor and Postgres."""
     with wire(database_url) as made:
         yield made
 
@@ -65,13 +65,13 @@ def made_runtime(settings: Settings) -> Iterator[Runtime]:
 
 @pytest.fixture
 def runtime(settings: Settings) -> Iterator[Runtime]:
-    """A worker whose wire to Postgres can be cut."""
+    """A worker whose connection to Postgres can be cut."""
     yield from made_runtime(settings)
 
 
 @pytest.fixture
 def other(memory_settings: Settings) -> Iterator[Runtime]:
-    """Another worker, with a wire of its own."""
+    """Another worker, with its own connection."""
     yield from made_runtime(memory_settings)
 
 
@@ -95,7 +95,7 @@ def post(api: falcon.testing.TestClient) -> Any:
 
 
 def run_to_the_end(runtime: Runtime) -> list[AudioSession]:
-    """Do what the rows ask for until no session is unfinished; all sessions, the oldest first."""
+    """Handle the rows' nudges until every session has ended; return all sessions, oldest first."""
 
     def ended() -> list[AudioSession] | None:
         with runtime.store.transaction() as db:
@@ -114,7 +114,7 @@ def sessions(runtime: Runtime) -> list[AudioSession]:
 
 
 def runs(runtime: Runtime) -> Counter[tuple[str, str]]:
-    """How often each step ended in which way."""
+    """Count the runs by step and result."""
     with runtime.store.transaction() as db:
         rows = db.execute(text("SELECT step, result FROM processing_metrics"))
         return Counter((step, result) for step, result in rows)
@@ -130,7 +130,7 @@ def stored(runtime: Runtime) -> set[str]:
 def test_a_post_whose_commit_was_not_answered_keeps_its_recording(
     api: falcon.testing.TestClient, other: Runtime, cable: Wire
 ) -> None:
-    """The row is there, although nobody told the API so: its recording must be there too."""
+    """The row exists although the API got no confirmation, so its recording must exist too."""
     cable.lose_commit(after="INSERT INTO audio_sessions")
     assert post(api).status_code == 503
     assert cable.lost.is_set()
@@ -196,11 +196,13 @@ def test_a_post_while_the_blob_store_is_away_is_told_to_come_again(
 def test_a_recording_without_a_row_is_removed_once_it_is_old(
     runtime: Runtime, tmp_path: Path
 ) -> None:
-    """An API that dies between the two leaves one; a young one may just be getting its row."""
+    """An API that dies between the two leaves such a recording; the row of a young one may be about
+    to come.
+    """
     orphan = uuid.uuid4()
     kept = add(runtime, DEMO)
     runtime.blobs.put(recording_key(orphan), DEMO)
-    # A writer that is killed leaves this.
+    # What a killed writer leaves.
     half = tmp_path / "blobs" / f"{recording_key(orphan)}#1"
     half.write_bytes(DEMO[:1_000])
     strange = "sessions/not-an-id/recording"
@@ -245,7 +247,7 @@ def test_files_of_jobs_that_no_row_names_are_removed_once_they_are_old(runtime: 
 
 
 def test_messages_that_come_too_early_too_late_and_twice_change_nothing(other: Runtime) -> None:
-    """All four of them, forwards and backwards, at each stage of a session."""
+    """All four messages, forwards and backwards, at each stage of a session."""
     session_id = add(other, DEMO)
     each: list[Nudge] = [
         ProcessAudioFile(session_id=session_id),
@@ -253,7 +255,7 @@ def test_messages_that_come_too_early_too_late_and_twice_change_nothing(other: R
         DetectSpan(session_id=session_id, span_index=0),
         AggregateSession(session_id=session_id),
     ]
-    # Of the last a session can make use at last; of each further one of the one before.
+    # The first pass can use only the last message; each further pass the one before it.
     for nudge in each[::-1] * len(each):
         handle(other, nudge)
     assert sessions(other)[0].state == "completed"
@@ -286,7 +288,7 @@ def test_a_step_whose_commit_was_not_answered_is_not_done_again(
     session_id = add(runtime, DEMO)
     handle(runtime, ProcessAudioFile(session_id=session_id))
     handle(runtime, SplitRecording(session_id=session_id))
-    # Each run is noted in the transaction that writes what it found.
+    # Each run is recorded in the transaction that writes its result.
     cable.lose_commit(after="INSERT INTO processing_metrics")
     handle(runtime, DetectSpan(session_id=session_id, span_index=0))
     assert cable.lost.is_set()
@@ -308,13 +310,13 @@ def test_postgres_away_at_the_commit_has_the_step_run_again(
         cable.cut()
 
     with monkeypatch.context() as patched:
-        # The last that ``split`` does before it commits.
+        # The last thing that ``split`` does before it commits.
         patched.setattr(runtime.blobs, "put", cut_behind)
         handle(runtime, SplitRecording(session_id=session_id))
     [session] = run_to_the_end(other)
     assert session.state == "completed"
     assert runs(other)["split", "done"] == runs(other)["aggregate", "done"] == 1
-    # What the first attempt wrote is gone with the decoded audio of the second.
+    # The first attempt's products are removed with the decoded audio of the second.
     Recovery(other).round()
     [session] = sessions(other)
     assert stored(other) == {
@@ -326,8 +328,8 @@ def test_postgres_away_at_the_commit_has_the_step_run_again(
 def test_a_zombies_late_commit_is_refused(
     runtime: Runtime, other: Runtime, cable: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker loses Postgres, and so its lease; another one does the work; the first comes back
-    with a result that nobody waits for.
+    """A worker loses Postgres and so its lease, and another one does the work. The first then comes
+    back with an outdated result.
     """
     session_id = add(runtime, DEMO)
     handle(runtime, ProcessAudioFile(session_id=session_id))
@@ -368,7 +370,7 @@ def detections(runtime: Runtime, session_id: uuid.UUID) -> list[tuple[Any, ...]]
 def test_a_lease_outlives_a_postgres_that_is_away_for_less(
     runtime: Runtime, other: Runtime, cable: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One renewal fails, the next one comes in time: nobody else is given the work."""
+    """One renewal fails and the next comes in time, so no other worker gets the work."""
     runtime.settings = replace(runtime.settings, lease_s=6.0)
     session_id = add(runtime, DEMO)
     handle(runtime, ProcessAudioFile(session_id=session_id))
@@ -378,7 +380,7 @@ def test_a_lease_outlives_a_postgres_that_is_away_for_less(
     def meanwhile(key: str) -> Any:
         claimed_until = due_at(other, work)
         cable.cut()
-        # The first renewal is tried in vain a third of the lease after the claim.
+        # The first renewal, which fails, is due a third of the lease after the claim.
         time.sleep(3.0)
         cable.mend()
         eventually(lambda: due_at(other, work) > claimed_until, what="a renewal")

@@ -1,4 +1,4 @@
-"""Sessions of an address: written down at once, fetched by a worker, whatever happens to it."""
+"""Sessions created from a URL: recorded at once, then fetched by a worker despite any failure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.integration
 
 DEMO = recordings.encode(recordings.demo())
 OTHER = recordings.encode(recordings.demo(seed=8))
-#: In the query of an address; it may be seen nowhere.
+#: Part of a URL's query; it must not be visible anywhere.
 SECRET = "s3cr3t"
 
 
@@ -87,7 +87,7 @@ def problem(runtime: Runtime, session_id: uuid.UUID) -> str | None:
     return None if found.problem is None else str(found.problem["code"])
 
 
-# --- the way of a recording --------------------------------------------------------------------
+# --- the path of a recording -------------------------------------------------------------------
 
 
 def test_an_address_is_written_down_fetched_and_listened_to(
@@ -123,7 +123,7 @@ def test_an_address_is_written_down_fetched_and_listened_to(
     assert done.state == "completed"
     Recovery(runtime).round()
     assert done.recording_key in runtime.blobs.keys("sessions/")
-    # It may be learnt from as any other.
+    # Training may use it like any other recording.
     assert clips.read(runtime, [Wanted(session_id=session_id)]).samples[0].size
 
 
@@ -167,7 +167,7 @@ def test_a_body_that_names_no_recording_is_refused(
     assert (refused.status_code, refused.json["type"]) == (400, "/problems/invalid-body")
 
 
-# --- what cannot be mended ---------------------------------------------------------------------
+# --- permanent failures ------------------------------------------------------------------------
 
 
 def drip(request: Request) -> None:
@@ -196,7 +196,7 @@ def test_a_failure_for_good_ends_the_session_with_its_reason(
         "/circle": lambda request: request.answer(status=302, Location="/circle"),
         "/large": lambda request: request.answer(DEMO + bytes(5_000_000)),
         "/empty": lambda request: request.answer(),
-        # Told at its beginning, before it is too large.
+        # Recognised by its first bytes, before it is too large.
         "/page": lambda request: request.raw(
             b"HTTP/1.1 200 OK\r\n\r\n<html>log in first", *[bytes(1_000_000)] * 1_000
         ),
@@ -219,7 +219,7 @@ def test_a_server_that_drips_has_its_time_and_no_more(
     assert runtime.blobs.keys("sessions/") == []
 
 
-# --- what may pass -----------------------------------------------------------------------------
+# --- temporary failures ------------------------------------------------------------------------
 
 
 def test_a_failure_that_may_pass_is_tried_again_later(
@@ -273,7 +273,7 @@ def test_a_commit_that_was_not_answered_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
     is_written: bool,
 ) -> None:
-    """As when the worker dies there: what was noted is not fetched again, the rest is."""
+    """As when the worker dies there: recorded files are not fetched again, the others are."""
     note = session_queries.note_brought
 
     def broken(db: Any, *given: Any, **values: Any) -> bool:
@@ -302,7 +302,7 @@ def test_a_commit_that_was_not_answered_loses_nothing(
 def test_a_zombie_puts_nothing_in_the_place_of_its_successors_recording(
     api: falcon.testing.TestClient, runtime: Runtime, site: Web
 ) -> None:
-    """While the first worker still fetches, another has the row, and fetches something else."""
+    """While the first worker still fetches, another claims the row and fetches something else."""
 
     def answer(request: Request) -> None:
         if len(site.asked) == 1:
@@ -344,7 +344,7 @@ def test_the_query_of_an_address_is_seen_nowhere_and_not_kept(
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Neither shown nor logged; once the session has ended, the row has it no longer either."""
+    """Neither shown nor logged; when the session ends, the row drops it too."""
     caplog.set_level("INFO")
     site.pages["/broken"] = lambda request: request.raw(b"")
     ids = [of_url(api, site.url(f"{path}?sig={SECRET}")) for path in ("/nothing", "/broken")]

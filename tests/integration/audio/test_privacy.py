@@ -1,4 +1,4 @@
-"""What becomes of the audio of sessions that ask for privacy, wherever a worker dies."""
+"""The audio of sessions with a privacy option, wherever a worker dies."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ pytestmark = pytest.mark.integration
 RATE_HZ = 44_100
 Samples = NDArray[np.float32]
 
-#: A siren from 1 to 11 s, and before it a voice from 4 to 7 s.
+#: A siren from 1 to 11 s, and a voice from 4 to 7 s.
 SECONDS, SPOKEN_S = 12, (4.0, 7.0)
-#: What is muted of it lies between these, and reaches at least over the voice and its margin.
+#: The muted interval is within the first and covers at least the second: the voice and its margin.
 MUTED_S, LEAST_MUTED_S = (2.5, 8.5), (3.5, 7.5)
 
 
@@ -73,7 +73,7 @@ TAGGER = Tagger(voices.network(), weights.random_head())
 
 @pytest.fixture
 def voiced(runtime: Runtime) -> Runtime:
-    """A worker that finds voices."""
+    """A worker that detects voices."""
     runtime.__dict__["_tagger"] = (TAGGER, "as the test has it")
     return runtime
 
@@ -113,7 +113,7 @@ def part(samples: Samples, times_s: tuple[float, float]) -> Samples:
 
 
 def likeness(first: Samples, second: Samples) -> float:
-    """The correlation of two sounds of one channel."""
+    """Return the correlation of two single-channel sounds."""
     return float(np.corrcoef(first, second)[0, 1])
 
 
@@ -162,7 +162,7 @@ def test_speech_is_muted_and_all_that_was_measured_stays_as_it_is(voiced: Runtim
 
 
 def _assert_levels_are_alike(spoken: Samples, noise: Samples) -> None:
-    """Within 1 dB in each third-octave band of the voice; see the tests of muting."""
+    """Check each third-octave band of the voice to within 1 dB; see the unit tests of muting."""
     before, after = (
         metered(each[:, 0].astype(np.float64), RATE_HZ, third_octaves=True)[1]
         for each in (spoken, noise)
@@ -187,7 +187,7 @@ def test_nothing_is_served_or_drawn_before_the_end(voiced: Runtime, privacy: str
             handle(voiced, step(session_id=session_id))
     assert session(voiced, session_id).state == "detecting"
     assert not [key for key in blobs_of(voiced, session_id) if "spectrogram" in key]
-    # Nor may a model learn from it.
+    # Training cannot use it either.
     found = training_recordings.read(voiced, [Wanted(session_id=session_id)])
     assert found.refused == {0: "the recording is not stored"}
 
@@ -211,7 +211,7 @@ def test_what_was_sent_is_removed_after_the_end(voiced: Runtime) -> None:
     assert (shown["privacy"], shown["size_bytes"]) == ("mute", len(CONTENT))
     removed_at = shown["audio_removed_at"]
     assert removed_at is not None
-    # Once more changes nothing, and neither do messages that come again.
+    # Neither a repetition nor repeated messages change anything.
     handle(voiced, AggregateSession(session_id=session_id))
     handle(voiced, ProcessAudioFile(session_id=session_id))
     Recovery(voiced).round()
@@ -384,7 +384,7 @@ def test_a_session_whose_audio_is_removed_is_not_retried(runtime: Runtime) -> No
 def test_work_on_a_recording_that_was_removed_ends_with_the_reason(
     voiced: Runtime, stage: str
 ) -> None:
-    """A database that was restored may have sessions at work whose audio is gone by now."""
+    """A restored database may have unfinished sessions whose audio has since been removed."""
     session_id = add(voiced, CONTENT, privacy="mute")
     if stage == "splitting":
         handle(voiced, ProcessAudioFile(session_id=session_id))
@@ -402,7 +402,7 @@ def test_work_on_a_recording_that_was_removed_ends_with_the_reason(
 
 
 def with_an_event(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
-    """A session at its end, with one more event where the voice is."""
+    """Add a detection where the voice is to an ended session."""
     done = run_to_the_end(runtime, session_id)
     assert done.state == "completed"
     with runtime.store.transaction() as db:
@@ -417,7 +417,7 @@ def with_an_event(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
 def test_clips_of_an_export_have_noise_in_place_of_speech(
     voiced: Runtime, *, is_tidied: bool
 ) -> None:
-    """Also while what was sent is not removed yet."""
+    """This holds even before the uploaded recording is removed."""
     names = {}
     for privacy in ("keep", "mute", "discard_audio"):
         session_id = add(voiced, CONTENT, privacy=privacy)

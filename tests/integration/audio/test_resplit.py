@@ -1,4 +1,4 @@
-"""A product that is missing while the recording is there: the session goes back to `splitting`."""
+"""A product is missing but the recording exists: the session goes back to `splitting`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.pipeline import (
 
 pytestmark = pytest.mark.integration
 
-#: Two minutes and a half: three spans.
+#: Two and a half minutes: three spans.
 THREE_SPANS = recordings.encode(recordings.long(2.5))
 
 
@@ -57,7 +57,7 @@ def runs(runtime: Runtime, step: str) -> list[str]:
 def test_decoded_audio_that_is_missing_at_detect_is_decoded_again(
     runtime: Runtime, heard: int
 ) -> None:
-    """After as many spans as one likes: none is counted twice, and no event is."""
+    """After any number of spans: no span and no detection is counted twice."""
     whole = split(runtime, THREE_SPANS)
     wanted = run_to_the_end(runtime, whole)
     session_id = split(runtime, THREE_SPANS)
@@ -84,7 +84,7 @@ def test_decoded_audio_that_is_missing_at_detect_is_decoded_again(
     with runtime.store.transaction() as db:
         counted = db.execute(text("SELECT sum(audio_s) FROM usage_months")).scalar_one()
     assert counted == pytest.approx(2 * (ended.duration_s or 0.0))
-    # What the first split left goes with the decoded audio of the second.
+    # The first split's products are removed with the decoded audio of the second.
     Recovery(runtime).round()
     left = set(runtime.blobs.keys(f"sessions/{session_id}/"))
     ended = session(runtime, session_id)
@@ -153,7 +153,7 @@ def test_a_store_that_goes_on_losing_files_does_not_have_it_decoded_for_ever(
 
 
 def test_workers_of_before_can_write_nothing_into_the_second_round(runtime: Runtime) -> None:
-    """Attempts are counted from one again, so the number alone would let them in."""
+    """Attempts start again at one, so the attempt number alone would not fence them off."""
     session_id = split(runtime, THREE_SPANS)
     with runtime.store.transaction() as db:
         late, finder = fair_order.next_span(db, lease_s=60), fair_order.next_span(db, lease_s=60)
@@ -162,7 +162,7 @@ def test_workers_of_before_can_write_nothing_into_the_second_round(runtime: Runt
     remove(runtime, session_id, "pcm")
     handle(runtime, DetectSpan(session_id=session_id, span_index=2))
     with runtime.store.transaction() as db:
-        # Another worker that found it missing, too, sends nothing back a second time.
+        # Another worker that also found it missing does not send the session back again.
         assert not session_queries.split_again(db, finder.work, attempt=finder.attempt)
         assert (
             session_queries.finish_span(db, late.work, attempt=1, values={"state": "done"}) is None
@@ -180,7 +180,7 @@ def test_workers_of_before_can_write_nothing_into_the_second_round(runtime: Runt
             is False
         )
     assert session(runtime, session_id).spans_finished == 1
-    # Nor do they remove, as what they wrote in vain, a product of the second round.
+    # They also do not remove a product of the second round as their own discarded output.
     first = product_key(session_id, "pcm", attempt=1)
     assert session(runtime, session_id).pcm_key not in (None, first)
 
@@ -198,7 +198,7 @@ def test_a_cancelled_session_stays_cancelled(runtime: Runtime) -> None:
 
 
 def test_spans_that_all_find_it_missing_at_once_send_it_back_once(runtime: Runtime) -> None:
-    """Each locks spans and session: no order of them ends in a deadlock."""
+    """Each locks spans and session; no order of them deadlocks."""
     session_id = split(runtime, recordings.encode(recordings.long(8)))
     with runtime.store.transaction() as db:
         claimed = [fair_order.next_span(db, lease_s=60) for _ in range(8)]

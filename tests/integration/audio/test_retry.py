@@ -1,4 +1,4 @@
-"""Sessions that were given up, brought back to work by HTTP and by the command."""
+"""Failed sessions, brought back to work over HTTP and by the command."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def api(runtime: Runtime) -> Api:
 
 
 def exhaust(runtime: Runtime, table: str) -> None:
-    """Make it look as if the row had killed a worker with each of its attempts."""
+    """Make the row look as if each of its attempts had killed a worker."""
     with runtime.store.transaction() as db:
         db.execute(
             text(f"UPDATE {table} SET attempt = :most, due_at = now(), last_error = 'OSError'"),  # noqa: S608
@@ -100,7 +100,7 @@ def test_a_session_that_was_given_up_completes(
         )
         counted = db.execute(text("SELECT sessions FROM usage_months")).scalar_one()
     assert heard == usual != []
-    # Each recording once, however often it was decoded.
+    # Each recording counts once, however often it was decoded.
     assert counted == 2
     Recovery(runtime).round()
     kept = runtime.blobs.keys(f"sessions/{session_id}/")
@@ -130,7 +130,7 @@ def test_what_was_not_given_up_is_not_retried(runtime: Runtime, api: Api, conten
 
 
 def test_a_worker_of_before_cannot_write_for_a_retried_session(runtime: Runtime, api: Api) -> None:
-    """One that stood still since its claim finds its session in the same stage again."""
+    """A worker stalled since its claim finds its session in the same stage again."""
     session_id = given_up_while_decoded(runtime)
     retry(api, session_id)
     handle(runtime, ProcessAudioFile(session_id=session_id))

@@ -1,4 +1,4 @@
-"""A blob store that is away or full: work waits for it, and no attempt is used up."""
+"""A blob store that is away or full: work waits for it without using up attempts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from tests.support.pipeline import add, api_of, handle, run_to_the_end, session,
 
 pytestmark = pytest.mark.integration
 
-#: More often than any row may fail for another reason.
+#: More than the attempts allowed for any other reason.
 TIMES = 7
 SHORT = recordings.encode(recordings.demo())
 
@@ -62,7 +62,7 @@ def api(runtime: Runtime) -> Api:
 
 
 def row(runtime: Runtime, table: str) -> Any:
-    """The only row of a table."""
+    """Return the only row of a table."""
     with runtime.store.transaction() as db:
         return db.execute(text(f"SELECT *, clock_timestamp() AS now FROM {table}")).one()  # noqa: S608
 
@@ -73,7 +73,7 @@ def make_due(runtime: Runtime, table: str) -> None:
 
 
 def try_again(runtime: Runtime, table: str, nudge: Nudge) -> None:
-    """Let a row be claimed at once."""
+    """Make a row due and handle its nudge."""
     make_due(runtime, table)
     handle(runtime, nudge)
 
@@ -209,7 +209,7 @@ def test_work_of_every_kind_waits_for_a_store_that_is_away(
     assert after.state != before.state or after.last_error is None or "blob" not in after.last_error
 
 
-# --- what is shown -----------------------------------------------------------------------------
+# --- reporting ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [of_split, of_detect])
@@ -308,7 +308,7 @@ def test_a_disk_with_little_room_counts_as_full(disk: FolderStore) -> None:
     blobs.check()
 
 
-# --- what is no outage -------------------------------------------------------------------------
+# --- not an outage -----------------------------------------------------------------------------
 
 
 def test_what_kills_its_workers_is_given_up_though_it_waited_for_storage(runtime: Runtime) -> None:
@@ -333,7 +333,7 @@ def test_what_kills_its_workers_is_given_up_though_it_waited_for_storage(runtime
 
 
 def test_one_blob_that_cannot_be_read_is_given_up(runtime: Runtime, tmp_path: Path) -> None:
-    """It is no outage: other work goes on, and this would wait forever."""
+    """This is not an outage: other work continues, and this work would wait forever."""
     runtime.blobs.put("inbox/good.flac", SHORT)
     (tmp_path / "blobs" / "inbox" / "loop.flac").symlink_to("loop.flac")
     batch_id = uuid.uuid4()

@@ -1,4 +1,4 @@
-"""Nothing is left in the blob store of a session that has ended, but what is still asked for."""
+"""Nothing remains in the blob store of an ended session except what is still requested."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 
 def leave_behind(runtime: Runtime, session_id: uuid.UUID) -> None:
-    """What a worker leaves that is killed while it writes, or that comes back too late."""
+    """Leave the products of a worker that was killed while writing or returned too late."""
     for attempt in (1, 2):
         runtime.blobs.put(product_key(session_id, "pcm", attempt=attempt), b"decoded audio")
 
@@ -106,7 +106,7 @@ def test_a_blob_store_that_is_away_is_tidied_by_a_later_round(
 
 
 def test_recovery_asks_by_index(runtime: Runtime) -> None:
-    """A long history of sessions that are done with costs a round nothing."""
+    """A long history of finished sessions costs a recovery round nothing."""
     with runtime.store.transaction() as db:
         db.execute(
             text(

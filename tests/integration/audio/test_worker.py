@@ -1,4 +1,4 @@
-"""A worker in this process, over a real Postgres: what it writes, and when it gives up."""
+"""A worker in this process over a real Postgres: what it writes, and when it gives up."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_poison_session_is_given_up_without_being_run_again(runtime: Runtime) 
     session_id = add(runtime, recordings.encode(recordings.demo()))
     for _ in range(runtime.settings.max_attempts):
         with runtime.store.transaction() as db:
-            # A worker that dies: it claims, and is never heard of again.
+            # A worker that dies: it claims, and then disappears.
             assert fair_order.next_session(db, state="queued", lease_s=0)
     runtime.blobs.delete(recording_key(session_id))
     process_audio_file(runtime, ProcessAudioFile(session_id=session_id))
@@ -97,7 +97,7 @@ def test_a_lost_span_leaves_a_partial_session_that_says_what_is_missing(runtime:
     assert done.state == "partial"
     assert done.problem is not None
     [missing] = done.problem["missing"]
-    # A minute, less or more by where the grid begins.
+    # A minute, shifted by the start of the frame grid.
     assert (missing["start_s"], missing["end_s"]) == pytest.approx((60.0, 120.0), abs=0.2)
     assert missing["end_s"] - missing["start_s"] == pytest.approx(60.0)
     assert "given up" in missing["reason"]
@@ -163,7 +163,7 @@ def test_a_message_that_cannot_be_read_becomes_a_dead_letter(
 def test_a_stage_tells_how_far_it_is(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, container: str
 ) -> None:
-    """By the length that the header promises (FLAC), or by the bytes that were read (Opus)."""
+    """By the duration in the header (FLAC), or by the bytes read (Opus)."""
     told: dict[str, list[float]] = {}
 
     def spy(db: Session, work: Work, *, attempt: int, share: float) -> bool:

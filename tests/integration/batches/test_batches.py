@@ -49,7 +49,7 @@ def clip() -> bytes:
 
 
 def work(runtime: Runtime) -> None:
-    """Handle every nudge twice, until no row asks for one."""
+    """Handle every nudge twice until no work item is due."""
     handlers = {entry.nudge: entry.handle for entry in worker.ACTORS}
     for _ in range(30):
         with runtime.store.transaction() as db:
@@ -139,7 +139,7 @@ def test_each_file_gets_its_own_outcome_and_a_bad_one_stops_nobody(
     session = api.simulate_get(f"/v1/sessions/{found[0]['session_id']}").json
     assert (session["priority"], session["bands"]) == ("low", "third_octave")
     assert session["batch_id"] == batch["id"]
-    # The same clip twice: its events twice.
+    # The same clip twice gives its detections twice.
     summed = Counter({k: v["events"] for k, v in batch["noise_types"].items()})
     once = Counter({k: v["events"] for k, v in session["summary"]["noise_types"].items()})
     assert summed == once + once
@@ -237,7 +237,7 @@ def test_named_recordings_are_copied_and_missing_ones_told(
     assert [item["key"] for item in found] == [keys[1], "inbox/none.wav", "inbox/empty", keys[0]]
     assert found[1]["reason"] == "there is no such file below inbox/"
     assert found[2]["reason"] == "the recording is empty"
-    # The operator's file stays as it is, and the session does not need it any more.
+    # The operator's file stays unchanged, and the session no longer needs it.
     assert runtime.blobs.get(keys[0]) == clip
     runtime.blobs.put(keys[0], b"another")
     assert runtime.blobs.get(recording_key(uuid.UUID(found[3]["session_id"]))) == clip
@@ -298,7 +298,7 @@ def dies(*_: object, **__: object) -> None:
 
 
 def copies_some(runtime: Runtime, n_files: int) -> Callable[[str, str], None]:
-    """Copies so many files, and then dies."""
+    """Make copying fail after a number of files, as if the worker died."""
     left, real = [n_files], runtime.blobs.copy
 
     def copy(source: str, to: str) -> None:
@@ -317,7 +317,7 @@ def test_a_worker_killed_in_the_middle_makes_each_session_once(
     monkeypatch: pytest.MonkeyPatch,
     where: str,
 ) -> None:
-    """It stops dead in the second page, and so does the next one; the third gets through."""
+    """Two workers in turn die within the second page; the third finishes."""
     n_files = 2 * PAGE + 7
     fill(runtime, n_files)
     batch = name(api, {"prefix": "inbox/week 7"}).json
@@ -349,7 +349,7 @@ def test_a_worker_killed_in_the_middle_makes_each_session_once(
 def test_a_worker_that_was_thought_dead_writes_nothing_over_its_successor(
     api: falcon.testing.TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it copies a page, others do that page and the one behind it."""
+    """While it copies a page, others do that page and the next."""
     fill(runtime, 2 * PAGE)
     batch = name(api, {"prefix": "inbox/week 7"}).json
     expand(runtime, batch)
@@ -363,7 +363,7 @@ def test_a_worker_that_was_thought_dead_writes_nothing_over_its_successor(
         expand(runtime, batch)
         with runtime.store.transaction() as db:
             claim = batch_queries.take_batch(uuid.UUID(batch["id"]), db, lease_s=30)
-            # The number of the attempt is the same as that of the slow one.
+            # Its attempt number equals that of the slow worker.
             assert claim is not None
             assert claim.attempt == 1
         return found
@@ -407,7 +407,7 @@ def test_cancel_ends_all_sessions_and_stops_the_expansion(
     expand(runtime, batch)
     expand(runtime, batch)
     with runtime.store.transaction() as db:
-        # One has ended already, one is being worked on.
+        # One session has ended already, one is being worked on.
         done = fair_order.next_session(db, state="queued", lease_s=30)
         assert done is not None
         db.execute(

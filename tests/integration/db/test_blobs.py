@@ -26,7 +26,7 @@ from tests.support import s3
 
 pytestmark = pytest.mark.integration
 
-#: More than two parts, and no whole number of them.
+#: More than two parts, and not a multiple of the part size.
 LARGE = bytes(range(251)) * (2 * PART_BYTES // 251 + 1_000)
 
 

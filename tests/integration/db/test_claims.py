@@ -1,4 +1,4 @@
-"""One worker at a time, one answer a span, one end a session: under races."""
+"""One worker at a time, one result a span, one end a session: under races."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def add_session(db: Session, *, state: str, spans: int) -> uuid.UUID:
 
 
 def claim(store: Store, work: Work, lease_s: float = 30.0) -> int | None:
-    """Take a row by its name; the number of the attempt."""
+    """Claim a row by its name; return the number of the attempt."""
     with store.transaction() as db:
         claimed = claims.this(work, db, lease_s=lease_s)
     return claimed.attempt if claimed else None
@@ -115,8 +115,8 @@ def test_spans_of_a_cancelled_session_are_no_work(store: Store) -> None:
 
 
 def test_the_barrier_fires_once_in_each_of_400_races_with_duplicates(store: Store) -> None:
-    """Eight threads finish the spans of two sessions at once, and 15 % of them come twice, with
-    the same claim even: each span is counted once, and one caller sees the last.
+    """Eight threads finish the spans of two sessions at once, and 15 % of the spans come twice,
+    with the same claim. Each span is counted once, and one caller sees the last.
     """
     rng, waves, at_once = random.Random(11), 200, THREADS // 2
     do_not_wait_for_the_disk(store)
@@ -137,7 +137,7 @@ def test_the_barrier_fires_once_in_each_of_400_races_with_duplicates(store: Stor
                     )
 
             pair = (2 * wave, 2 * wave + 1)
-            # What is missing to four comes twice.
+            # Spans beyond the session's number, up to four, repeat earlier ones.
             spans = [(race, i % n_spans[race]) for race in pair for i in range(at_once)]
             ended = Counter(pool.map(finish, *zip(*rng.sample(spans, THREADS), strict=True)))
             for race in pair:
@@ -150,7 +150,7 @@ def test_the_barrier_fires_once_in_each_of_400_races_with_duplicates(store: Stor
 
 
 def do_not_wait_for_the_disk(store: Store) -> None:
-    """Who sees what is the same without; a few thousand commits take seconds then."""
+    """Turn off synchronous commits: a few thousand then take seconds; visibility is the same."""
     with store.transaction() as db:
         name = db.execute(text("SELECT current_database()")).scalar_one()
         db.execute(text(f"ALTER DATABASE {name} SET synchronous_commit = off"))
@@ -158,7 +158,7 @@ def do_not_wait_for_the_disk(store: Store) -> None:
 
 
 def test_a_zombie_that_finishes_its_span_at_last_is_not_counted(store: Store) -> None:
-    """Its lease ended and another worker has the span: whoever comes first, one is counted."""
+    """Its lease ended and another worker has the span: whichever finishes first, one is counted."""
     for zombie_first in (True, False):
         session_id = make_session(store, state="detecting", spans=2)
         span = span_of(session_id, 0)
@@ -198,7 +198,7 @@ def test_recovery_finds_what_is_due_and_quiet_and_nothing_else(store: Store) -> 
                 ),
                 {"id": session_id},
             )
-    # Span 0 was claimed by a worker that died, span 1 is waiting for its message.
+    # Span 0 was claimed by a worker that died; span 1 waits for its message.
     assert claim(store, Work(session_id=dead, span_index=0, state="pending"), lease_s=0) == 1
     with store.transaction() as db:
         sessions = claims.take_stalled_sessions(db, "queued", quiet_s=30, limit=10)
@@ -255,7 +255,7 @@ def test_one_recovery_at_a_time(store: Store) -> None:
 
 
 def test_a_share_grows_and_a_zombie_cannot_write_it(store: Store) -> None:
-    """A second attempt stands still until it has passed the first; the first is fenced off."""
+    """A second attempt writes nothing until it passes the first; the first is fenced off."""
     session_id = make_session(store, state="splitting")
     work = Work(session_id=session_id, state="splitting")
 
@@ -305,7 +305,7 @@ def test_spans_tell_since_when_the_session_is_heard(store: Store) -> None:
             told.append((session.stage_since, session.stage_told_at))
     assert [since for since, _ in told] == [begun[0], begun[0], None]
     assert told[1][1] > told[0][1] > begun[0]  # type: ignore[operator]
-    # The last one moved the session on, where nobody has begun yet.
+    # The last span moved the session to a stage that no worker has started yet.
     assert told[2][1] is None
 
 
@@ -332,7 +332,7 @@ def test_every_change_gives_a_session_another_version(store: Store) -> None:
 
 
 def test_a_recovery_whose_process_dies_is_followed_by_another(store: Store) -> None:
-    """The lock is the connection's: Postgres frees it, whatever becomes of the process."""
+    """The connection holds the lock, so Postgres frees it however the process ends."""
     with store.engine.connect() as dying:
         assert dying.execute(
             select(func.pg_try_advisory_xact_lock(session_queries.RECOVERY_LOCK))
@@ -349,7 +349,7 @@ def test_a_recovery_whose_process_dies_is_followed_by_another(store: Store) -> N
 def test_leases_and_waits_are_reckoned_by_the_clock_of_the_database(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker whose clock is a day ahead takes no claim of others and makes none that lasts."""
+    """A worker whose clock is a day ahead neither takes others' claims nor makes lasting ones."""
     held, free = (Work(session_id=make_session(store), state="queued") for _ in range(2))
     assert claim(store, held) == 1
     a_day_ahead = time.time() + 86_400

@@ -1,4 +1,4 @@
-"""What a row speaks of is on disk before the row is committed: blobs of a folder."""
+"""Blobs in a folder are on disk before the rows that name them are committed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RAW = {"Content-Type": "application/octet-stream"}
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
-    """Before the runtime, whose folder it looks at."""
+    """Create the disk before the runtime, whose folder it watches."""
     return Disk(tmp_path / "blobs", monkeypatch)
 
 
@@ -51,9 +51,9 @@ def api(settings: Settings, runtime: Runtime) -> falcon.testing.TestClient:
 
 @contextmanager
 def power_may_fail_at_each_commit(disk: Disk) -> Iterator[list[str]]:
-    """Collects the finished files that a power failure would take right before a commit.
+    """Collect the finished files that a power failure would lose right before a commit.
 
-    The thread that looks after a claim commits while a file is being flushed, and names none.
+    Commits of the lease thread are ignored: it commits while a file is flushed, and names none.
     """
     lost: list[str] = []
 
@@ -69,7 +69,7 @@ def power_may_fail_at_each_commit(disk: Disk) -> Iterator[list[str]]:
 
 
 def work(runtime: Runtime) -> None:
-    """Handle every nudge until no row asks for one."""
+    """Handle every nudge until no work item is due."""
     for _ in range(40):
         with runtime.store.transaction() as db:
             found = take_stalled(db, quiet_s=0, limit=100)
@@ -83,7 +83,7 @@ def work(runtime: Runtime) -> None:
 def test_no_row_is_committed_before_its_blob_is_on_disk(
     disk: Disk, api: falcon.testing.TestClient, runtime: Runtime
 ) -> None:
-    """Uploads, files of batches and forms, copies from the inbox, all that workers make."""
+    """Uploads, batch files, forms, copies from the inbox, and everything that workers write."""
     form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
     runtime.blobs.put("inbox/a.flac", DEMO)
     manifest, clips = labelled.clips()
@@ -119,14 +119,14 @@ def test_no_row_is_committed_before_its_blob_is_on_disk(
 
 
 def written(disk: Disk) -> list[str]:
-    """The keys of all files that were ever finished."""
+    """Return the keys of all files ever finished."""
     return [str(path.relative_to(disk.root)) for path in disk.finished]
 
 
 def test_what_is_not_flushed_is_found_at_the_commit(
     disk: Disk, api: falcon.testing.TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The test above can fail."""
+    """Shows that the test above can fail."""
 
     def unflushed(_self: Blobs, key: str, content: Iterable[bytes]) -> None:
         path = disk.root / key

@@ -1,4 +1,4 @@
-"""Who is next: by priority, in turns, and each unit once."""
+"""The fair order: by priority, in turns, and each work item once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HIGH, NORMAL, LOW = range(len(PRIORITIES))
 
 @pytest.fixture(autouse=True)
 def strict(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No claim begins with a lower priority by chance, unless a test is about that."""
+    """Disable the random start at a lower priority, except in tests of it."""
     if "by_chance" not in request.keywords:
         monkeypatch.setattr(fair_order, "_priorities", lambda: [HIGH, NORMAL, LOW])
 
@@ -42,7 +42,7 @@ def add(
     state: str = "queued",
     spans: int = 0,
 ) -> uuid.UUID:
-    """A session in the lane; each is younger than the one before."""
+    """Add a session to a tenant's lane; each is younger than the one before."""
     session_id = uuid.uuid4()
     with store.transaction() as db:
         session_queries.add_session(
@@ -63,7 +63,7 @@ def add(
 
 
 def take(store: Store, *, state: str = "queued", lease_s: float = 30.0) -> Claim[Work] | None:
-    """What is next: a session in a state, or a span if that is where it is."""
+    """Claim the next session in a state, or the next span for `detecting`."""
     with store.transaction() as db:
         if state == "detecting":
             return fair_order.next_span(db, lease_s=lease_s)
@@ -71,7 +71,7 @@ def take(store: Store, *, state: str = "queued", lease_s: float = 30.0) -> Claim
 
 
 def drain(store: Store, *, state: str = "queued") -> Iterator[Work]:
-    """All there is, in order."""
+    """Yield all work in order."""
     while claim := take(store, state=state):
         assert claim.attempt == 1
         yield claim.work
@@ -83,7 +83,7 @@ def test_lanes_take_turns_and_each_is_served_by_age(store: Store, lanes: list[uu
     one = add(store, lanes[3])
     nobodys = [add(store) for _ in range(2)]
     order = [work.session_id for work in drain(store)]
-    # The lane of nobody has the lowest id, but it was served "last" before anything was.
+    # The lane without an owner has the lowest ID, but it counts as served last at first.
     assert order == [
         few[0], many[0], one, nobodys[0],
         few[1], many[1], nobodys[1],
@@ -143,7 +143,7 @@ def test_a_row_that_is_held_or_not_yet_due_is_passed_over(
         claims.retry_later(db, first.work, attempt=1, delay_s=600, error="away")
     second = take(store, lease_s=0)
     assert second is not None
-    # Its lease ended at once, so it is claimed again, before the one behind it.
+    # Its lease ended at once, so it is claimed again before the one behind it.
     assert take(store) == Claim(second.work, 2)
     third = take(store)
     assert third is not None
@@ -161,7 +161,7 @@ def test_one_stage_is_not_the_next(store: Store, lanes: list[uuid.UUID]) -> None
 
 @pytest.mark.by_chance
 def test_low_gets_on_behind_a_high_that_never_ends(store: Store, lanes: list[uuid.UUID]) -> None:
-    """In 400 claims one of a chance of 1 in 20 fails to come once in a thousand million runs."""
+    """With a chance of 1 in 20, all 400 claims miss it once in a thousand million runs."""
     add(store, lanes[0], priority=LOW)
     add(store, lanes[1], priority=NORMAL)
     for _ in range(400):
@@ -183,7 +183,7 @@ def test_low_gets_on_behind_a_high_that_never_ends(store: Store, lanes: list[uui
 def test_eight_workers_claim_each_unit_once(
     store: Store, lanes: list[uuid.UUID], state: str
 ) -> None:
-    """As many nudges as units get all of them done."""
+    """As many nudges as work items get all of them done."""
     wanted: set[tuple[uuid.UUID, int | None]]
     if state == "queued":
         wanted = {(add(store, lane), None) for lane in lanes for _ in range(20)}
@@ -211,7 +211,7 @@ def test_a_worker_that_claims_does_not_wait_for_one_that_has_not_committed(store
 
 
 def test_a_row_that_another_one_refers_to_meanwhile_can_be_claimed(store: Store) -> None:
-    """A run that is written down locks the key of its session; that is no reason to pass it."""
+    """Writing a run locks the key of its session; the claim must not skip the session for that."""
     session_id = add(store)
     work = Work(session_id=session_id, state="queued")
     with store.transaction() as db:

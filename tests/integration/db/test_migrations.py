@@ -1,4 +1,4 @@
-"""The migrations make what the models say, and can be read and undone."""
+"""The migrations produce the models' schema, and can be read and reverted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_no_drift(database_url: str) -> None:
 
 
 def test_every_check_of_the_models_is_in_the_catalog(store: Store) -> None:
-    """Autogenerate does not compare checks, so the catalog is asked."""
+    """Autogenerate does not compare checks, so the test reads them from the catalog."""
     wanted = {
         str(constraint.name)
         for table in Base.metadata.tables.values()
@@ -104,7 +104,7 @@ def test_what_was_not_fetched_ends_when_the_old_code_comes_back(database_url: st
         states = connection.execute(
             text("SELECT state, size_bytes FROM audio_sessions WHERE finished_at <= now()")
         ).all()
-        # Indexes are built while work goes on, which no transaction may hold up.
+        # Indexes are built concurrently, which cannot run inside a transaction.
         connection.commit()
         command.upgrade(migrate.config(connection), "head")
         connection.commit()

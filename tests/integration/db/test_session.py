@@ -1,4 +1,4 @@
-"""Nothing waits for Postgres for ever, on any connection."""
+"""No connection waits for Postgres forever."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def backend(store: Store) -> int:
 
 
 def end(pid: int, *, by: Store) -> None:
-    """Let the server end a connection, and wait until it has said so."""
+    """Terminate a connection's backend and wait until it is gone."""
     with by.transaction() as db:
         db.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
 

@@ -1,4 +1,4 @@
-"""A store belongs to the process that made it: two that share connections read wrong rows."""
+"""A store belongs to the process that created it: sharing connections gives wrong rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 
 
 def in_a_fork(work: Callable[[], None]) -> int:
-    """Run something in a forked process, as it is; its exit code, 0 if nothing was raised."""
+    """Run a function in a forked process; return its exit code, 0 unless it raised."""
     pid = os.fork()
     if pid:
         _pid, status = os.waitpid(pid, 0)
@@ -75,7 +75,7 @@ def test_a_child_makes_a_store_of_its_own(store: Store, database_url: str) -> No
 def test_the_process_that_forks_the_workers_has_no_connection(
     rabbit_settings: Settings, tmp_path: Path
 ) -> None:
-    """Each worker process makes what it needs after the fork."""
+    """Each worker process creates its own collaborators after the fork."""
     with Cluster(rabbit_settings, tmp_path) as cluster:
         master = psutil.Process(cluster.worker().popen.pid)
 
@@ -87,5 +87,5 @@ def test_the_process_that_forks_the_workers_has_no_connection(
 
 
 def ports_of(process: psutil.Process) -> list[int]:
-    """The ports of servers that a process talks to over TCP."""
+    """Return the remote ports of a process's TCP connections."""
     return [each.raddr.port for each in process.net_connections("tcp") if each.raddr]

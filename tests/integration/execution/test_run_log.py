@@ -1,4 +1,4 @@
-"""However a run ends: one line in the log, and in the row what happens next."""
+"""However a run ends, the log has one line and the row has the next step."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Perform = Callable[[Lease], Outcome]
 
 
 def queued(runtime: Runtime, perform: Perform, session_id: uuid.UUID | None = None) -> uuid.UUID:
-    """Run a step of the test's own on a session that is queued."""
+    """Run a custom step on a queued session."""
     session_id = session_id or add(runtime, b"x")
     work = Work(session_id=session_id, state="queued")
     runner.run(
@@ -73,7 +73,7 @@ def due(runtime: Runtime, session_id: uuid.UUID) -> None:
 
 @contextmanager
 def one_line() -> Iterator[dict[str, Any]]:
-    """The line of the one run that the block makes; there is exactly one."""
+    """Yield the log line of the one run in the block; check that there is exactly one."""
     line: dict[str, Any] = {}
     with capture_logs() as logs:
         yield line
@@ -151,7 +151,7 @@ def test_a_span_that_kills_its_workers_is_given_up_with_the_last_reason_that_was
             assert claims.this(work, db, lease_s=0) == Claim(work, attempt)
             if attempt == 2:
                 assert claims.retry_later(db, work, attempt=2, delay_s=0, error="the disk failed")
-    # The first one is served first.
+    # The first span is served first.
     handle(runtime, DetectSpan(session_id=session_id, span_index=0))
     with one_line() as line:
         handle(runtime, DetectSpan(session_id=session_id, span_index=1))
@@ -167,7 +167,7 @@ def test_a_span_that_kills_its_workers_is_given_up_with_the_last_reason_that_was
 
 
 def test_a_full_disk_is_tried_again_later_and_later(runtime: Runtime, tmp_path: Path) -> None:
-    """The system refuses to let a file grow, as it does when the disk is full."""
+    """The system refuses to let a file grow, as with a full disk."""
     session_id = add(runtime, recordings.encode(recordings.long(2)))
     handle(runtime, ProcessAudioFile(session_id=session_id))
     before = sorted(path for path in (tmp_path / "blobs").rglob("*") if path.is_file())
@@ -263,7 +263,7 @@ def test_a_claim_that_went_to_another_is_superseded_and_leaves_no_blobs(runtime:
 
 
 def test_a_commit_of_which_nobody_knows_keeps_its_blobs(runtime: Runtime) -> None:
-    """The commit is done, and its confirmation is lost: what the row now names stays."""
+    """The commit succeeds but its confirmation is lost: the blobs that the row names stay."""
 
     def perform(lease: Lease) -> Outcome:
         key = lease.own(product_key(session_id, "pcm", attempt=lease.attempt))
@@ -288,7 +288,7 @@ def test_a_commit_of_which_nobody_knows_keeps_its_blobs(runtime: Runtime) -> Non
 
 @contextmanager
 def postgres_away(server_url: str, database_url: str) -> Iterator[None]:
-    """The database takes no connections, and those that there were are cut."""
+    """Make the database refuse connections and cut the existing ones."""
     name = urlsplit(database_url).path[1:]
 
     def allow(is_allowed: bool) -> None:
@@ -333,7 +333,7 @@ def test_without_postgres_a_run_is_one_line_and_nothing_is_lost(
             away.__exit__(None, None, None)
     assert (meanwhile["result"], meanwhile["attempt"]) == ("unreachable", 1)
 
-    # Nothing was written of it: the lease ends, and recovery finds the row.
+    # Nothing was written: the lease ends, and recovery finds the row.
     recovery = Recovery(runtime)
     [nudge] = eventually(recovery.round, timeout_s=20, what="recovery's nudge")
     assert nudge == ProcessAudioFile(session_id=session_id)

@@ -1,7 +1,7 @@
-"""Every endpoint with every kind of key that must not do.
+"""Every endpoint with every kind of insufficient key.
 
-The routes are the application's own: one that is added is tried here, too. A parameter of a path
-that is not known here fails, until :class:`Place` says which row of the team it names.
+The routes come from the application, so a new route is tested too. An unknown path parameter fails
+until :class:`Place` names a row of the team for it.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ STRANGER = uuid.UUID("33333333-3333-4333-8333-333333333333")
 
 @dataclass
 class Place:
-    """An application, and a row of the team's for every parameter of a path."""
+    """An application, and a row of the team for every path parameter."""
 
     app: Any
     store: Store
     rows: dict[str, str] = field(default_factory=dict)
 
     def fill(self) -> None:
-        """Write the rows down."""
+        """Insert the rows."""
         names = ("session_id", "batch_id", "model_id", "job_id", "validation_id", "webhook_id")
         ids = {name: uuid.uuid4() for name in names}
         with self.store.transaction() as db:
@@ -95,7 +95,7 @@ class Place:
         self.rows |= {"user_id": str(TEAM), "job": "health_check", "key_id": key.id}
 
     def calls(self) -> Iterator[tuple[str, str, str, Operation]]:
-        """Method, template, path and promise of every endpoint that asks for a key."""
+        """Yield method, template, path and operation of every endpoint that requires a key."""
         for route in falcon.inspect.inspect_routes(self.app):
             resource, *_ = self.app._router.find(self._path(route.path))
             for method in route.methods:
@@ -109,13 +109,13 @@ class Place:
         for name, value in self.rows.items():
             path = path.replace(f"{{{name}}}", value)
         if "{" in path:
-            # An endpoint without a key may name anything.
+            # Endpoints without a key may use any name.
             path = path.replace("{name}", "internal-error")
         assert "{" not in path, f"which row of the team does {template} name? Say it in Place.fill"
         return path
 
     def tables(self) -> dict[str, str]:
-        """A word for the content of every table, which is another one after any change."""
+        """Return a version token that changes whenever the content of a table changes."""
         with self.store.transaction() as db:
             names = db.scalars(
                 text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
@@ -136,7 +136,7 @@ def place(memory_settings: Settings, store: Store) -> Iterator[Place]:
 
 
 def refused(place: Place, headers: dict[str, str], status: int) -> None:
-    """Every endpoint refuses these headers, and none of them changes anything."""
+    """Check that every endpoint refuses these headers and that no table changes."""
     before = place.tables()
     client = falcon.testing.TestClient(place.app)
     bad: list[tuple[object, ...]] = []
@@ -237,7 +237,7 @@ def test_a_key_may_do_what_its_scope_says_and_no_more(place: Place, scope: str) 
                 bad.append((method, template, got.status_code))
     assert bad == []
     assert place.tables() == before
-    # What it allows is not refused for the key's sake; reading is enough to see that.
+    # What the scope allows is not refused because of the key; reading is enough to show that.
     for method, template, path, operation in place.calls():
         if method == "GET" and scope in (operation.scope, "admin") and "events" not in template:
             got = client.simulate_request(method, path)
@@ -257,7 +257,7 @@ def test_nobody_sees_or_changes_what_is_somebody_elses(place: Place) -> None:
             wanted = 404
         else:
             continue
-        # With a body that would do, where one is taken: it is not what is refused.
+        # With an acceptable content type where a body is read, so that it is not the reason.
         got = stranger.simulate_request(method, path, headers={"Content-Type": "application/json"})
         if got.status_code != wanted:
             bad.append((method, template, got.status_code))

@@ -1,4 +1,4 @@
-"""2,000 bad requests to a real server: no error of ours, and no word about our insides."""
+"""2,000 bad requests to a real server: no server errors, and no internal details in answers."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ pytestmark = pytest.mark.integration
 
 N_REQUESTS = int(os.environ.get("CLAMOR_BAD_REQUESTS", "2000"))
 SEED = int(os.environ.get("CLAMOR_BAD_SEED", "6"))
-#: Words of a stack trace, of the database's errors, and of paths on the server.
+#: Words of stack traces, database errors and server paths.
 INSIDES = re.compile(rb"Traceback|File \"|psycopg|sqlalchemy|site-packages|\.py\b|SELECT |INSERT ")
 
 
 def complaints(made: Request, answer: Answer) -> str:
-    """What is wrong with an answer; nothing if it is right."""
+    """Return what is wrong with an answer, or an empty string."""
     if answer.status == 0:
         return "" if made.is_cut else "no answer"
     if answer.status >= 500:
         return f"status {answer.status}"
     if INSIDES.search(answer.body) and answer.status >= 400:
         return "it tells of the insides"
-    # The server itself answers with nothing what is no HTTP.
+    # The HTTP server itself sends an empty answer to input that is not HTTP.
     is_ours = "x-request-id" in answer.headers
     if answer.status < 400 or not is_ours or made.method == "HEAD":
         return ""
@@ -83,6 +83,6 @@ def test_2000_bad_requests(rabbit_settings: Settings, tmp_path: Path) -> None:
         log = server.log.read_text()
     for word in ("Traceback", "request_failed", "panicked", '"level":"error"', "listener_failed"):
         assert word not in log, log[log.index(word) - 500 : log.index(word) + 3_000]
-    # Bad in many ways, and understood: else the requests would not come far.
+    # Bad in many ways, yet parseable: otherwise the requests would not get far.
     seen = Counter(answer.status for answer in answers)
     assert {200, 400, 401, 404, 405, 413, 415} <= set(seen), seen

@@ -1,4 +1,4 @@
-"""Requests that are small to send and large to work on: what they cost a real server process."""
+"""The cost to a real server process of requests that are small to send but expensive to handle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.cluster import Cluster, Process
 
 pytestmark = pytest.mark.integration
 
-#: As large as a body that made a process hold 350 MB for each of these requests.
+#: The size of a body that made a process hold 350 MB for each of these requests.
 KEYS_BYTES = 14 * 1024 * 1024
 AT_ONCE = 8
 MOST_ITEMS = 10_000
@@ -30,13 +30,13 @@ FORM = "multipart/form-data; boundary=x"
 
 @dataclass
 class Server:
-    """A server process, and what it has cost so far."""
+    """A server process, and its resource use so far."""
 
     port: int
     process: Process
 
     def post(self, body: bytes, content_type: str) -> tuple[int, Any]:
-        """Post a batch; the status and the answer."""
+        """Post a batch; return the status and the answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         headers = {"Content-Type": content_type, **accounts.bearer()}
         connection.request("POST", "/v1/batches", body=body, headers=headers)
@@ -46,14 +46,14 @@ class Server:
         return answer.status, told
 
     def cpu_s(self) -> float:
-        """Seconds of processor time of the process and its children."""
+        """Return the processor time of the process and its children, in seconds."""
         process = psutil.Process(self.process.popen.pid)
         times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
         return sum(each.user + each.system for each in times)
 
     @contextmanager
     def peak(self) -> Iterator[list[int]]:
-        """How far its memory rises above its highest peak so far, in bytes, in a list of one."""
+        """Yield a list of one number: the rise of its memory above the previous peak, in bytes."""
         before, found = self.process.peak_memory_bytes(), [0]
         yield found
         found[0] = self.process.peak_memory_bytes() - before
@@ -68,7 +68,7 @@ def server(rabbit_settings: Settings, tmp_path: Path) -> Iterator[Server]:
 
 
 def keys(key: bytes) -> bytes:
-    """A list of keys that is as large as fits."""
+    """Return a JSON list of one key, as long as fits."""
     listed = b",".join([b'"' + key + b'"'] * (KEYS_BYTES // (len(key) + 3)))
     return b'{"keys":[' + listed + b"]}"
 
@@ -87,7 +87,7 @@ def test_lists_of_keys_cost_no_more_memory_than_their_bytes(server: Server) -> N
         for status, problem in answers:
             assert (status, problem["type"]) == (413, "/problems/too-many-files")
             assert f"at most {MOST_ITEMS} recordings" in problem["detail"]
-        # The bytes may be copied on their way; each text that they held took 50 bytes more.
+        # The bytes may be copied on the way; a text object for each key took 50 bytes more.
         assert peak[0] < AT_ONCE * 3 * n_bytes
     longest = [f"inbox/{number:08d}".ljust(1_024, "x") for number in range(MOST_ITEMS)]
     status, batch = server.post(json.dumps({"keys": longest}).encode(), "application/json")
@@ -100,7 +100,7 @@ def test_a_form_of_empty_parts_takes_seconds_and_not_minutes(server: Server) -> 
         part('name="file"; filename="a.wav"') * MOST_ITEMS + b"--x--\r\n", FORM
     )
     assert (status, batch["files"]) == (202, {"refused": MOST_ITEMS})
-    # It was 21 s when each part had a transaction of its own, and is below 2 s.
+    # It was 21 s with a transaction for each part, and is below 2 s.
     assert server.cpu_s() - before_s < 8
 
 

@@ -1,4 +1,4 @@
-"""A request that is sent again does nothing again, and is answered as it was."""
+"""A repeated request has no further effect and gets the original answer."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ def test_the_same_upload_gives_the_same_session(
 ) -> None:
     first = post(api, '"a-1"', query_string="priority=high")
     assert (first.status_code, is_replayed(first)) == (202, False)
-    # What became of it meanwhile is not what was answered.
+    # Later changes to the session do not change the stored answer.
     with given.store.transaction() as db:
         session_queries.cancel_session(db, uuid.UUID(first.json["id"]))
-    # A bare word is the same key as the string.
+    # An unquoted key equals the quoted one.
     for key in ('"a-1"', "a-1"):
         again = post(api, key, query_string="priority=high")
         assert (again.status_code, is_replayed(again)) == (202, True)
@@ -260,7 +260,7 @@ def test_an_error_of_the_servers_is_not_kept(
     assert count(given.store) == 1
 
 
-#: Path below the administrator's, body, and the table in which a row is made.
+#: Path, request (with an administrator's key), and the table that gains a row.
 MADE: dict[str, tuple[dict[str, Any], str]] = {
     "/v1/sessions": ({"body": RECORDING, "headers": WAV}, "audio_sessions"),
     "/v1/batches": ({"body": b'{"prefix": "inbox/"}', "headers": JSON}, "batches"),
@@ -304,7 +304,7 @@ def test_every_post_that_makes_something_is_known_again() -> None:
             if method == "POST" and promise.status in (201, 202)
         }
     assert len(made) > 8
-    # To deliver the same thing at once twice makes no second one of it.
+    # Replaying the same delivery twice at once does not create a second one.
     replayed = "/v1/webhooks/{webhook_id:uuid}/deliveries/{delivery_id:uuid}/replay"
     assert {template for template, is_known in made.items() if not is_known} == {replayed}
 
@@ -318,14 +318,14 @@ def test_what_was_made_and_not_told_is_not_made_again(
     before = count(given.store, table)
 
     class Died(BaseException):
-        """Stands for the end of a process: nothing handles it."""
+        """Stands for the death of a process; nothing catches it."""
 
     def die(*_args: object, **_more: object) -> None:
         raise Died
 
     with monkeypatch.context() as patch:
         patch.setattr(idempotency_queries, "answer_request", die)
-        # A process that is dead renews nothing.
+        # A dead process renews nothing.
         patch.setattr(idempotency._Leases, "hold", lambda *_: None)
         with pytest.raises(Died):
             post(admin, "a", path=path, **dict(request))
@@ -339,7 +339,7 @@ def test_what_was_made_and_not_told_is_not_made_again(
     assert is_replayed(again) or kind(again) == (409, "secret-not-shown")
     made = again.headers["location"]
     assert count(given.store, table) == before + 1
-    # And from now on it is known.
+    # From now on the answer is stored.
     third = post(admin, "a", path=path, **dict(request))
     assert third.status_code == again.status_code
     assert third.headers["location"] == made
@@ -352,7 +352,7 @@ def test_two_attempts_that_are_both_alive_make_one_session_and_keep_its_recordin
     add = session_queries.add_session
 
     def add_twice(db: Session, **values: Any) -> Any:
-        # Another process, which was thought dead, is a moment quicker.
+        # Another process, which was presumed dead, is slightly faster.
         with given.store.transaction() as other:
             add(other, **values)
         return add(db, **values)
@@ -406,13 +406,13 @@ def test_a_record_is_forgotten_after_a_day(api: falcon.testing.TestClient, given
         assert idempotency_queries.remove_old_answers(db, older_than_s=day_s, limit=9) == 0
         age = text("UPDATE idempotent_requests SET created_at = created_at - interval '25 hours'")
         db.execute(age)
-    # Expired, though nobody has tidied up yet.
+    # Expired, although the clean-up has not run yet.
     second = post(api, "a", RECORDING + b"x")
     assert second.status_code == 202
     assert second.json["id"] != first.json["id"]
     with given.store.transaction() as db:
         db.execute(age)
-        # What is under way stays.
+        # Unfinished requests stay.
         assert idempotency_queries.remove_old_answers(db, older_than_s=day_s, limit=9) == 1
         assert idempotency_queries.known_request(db, *claim[:2]) is not None
 
@@ -436,7 +436,7 @@ def test_a_server_that_is_killed_before_it_answers_has_made_one_session(
                 return None
 
         with ThreadPoolExecutor(1) as pool, store.engine.connect() as lock:
-            # What is answered speaks of the spans, too: it cannot be written yet.
+            # The answer also reads the spans, so it cannot be written yet.
             lock.execute(text("LOCK TABLE session_spans IN ACCESS EXCLUSIVE MODE"))
             first = pool.submit(send)
             eventually(lambda: count(store) == 1, what="the session's row")

@@ -1,4 +1,4 @@
-"""Every error is one shape, with a name that does not change, and can be found in the log."""
+"""Every error has one shape and a stable type, and can be found in the log."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def admin(app: Any) -> falcon.testing.TestClient:
 
 
 def told(result: Any) -> tuple[int, str]:
-    """Status and name of a problem that is whole."""
+    """Check that a problem is complete; return its status and type."""
     assert result.headers["content-type"] == "application/problem+json"
     problem = result.json
     assert problem["status"] == result.status_code

@@ -1,4 +1,4 @@
-"""A key makes as many requests as it may, however many processes there are."""
+"""A key's rate limit holds across any number of processes."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ OTHER_ID = accounts.ADMIN_KEY.split("_")[1]
 
 
 class World:
-    """Time that passes when it is told to, for the limiters and for their rows."""
+    """A controllable clock, for the limiters and for their rows."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.now_s = 1_000.0
 
     def limiter(self, *, per_s: float = 0.01, burst_s: float = 4_000.0) -> RateLimiter:
-        """So slow a limiter that the time which passes by itself brings nothing."""
+        """Return a limiter so slow that the time of the test itself adds no tokens."""
         return RateLimiter(self.store, per_s=per_s, burst_s=burst_s, clock=lambda: self.now_s)
 
     def wait(self, seconds: float) -> None:
@@ -63,7 +63,7 @@ def world(store: Store) -> World:
 
 
 def granted(limiter: RateLimiter, n_asked: int, *, key_id: str = KEY_ID, **own: Any) -> int:
-    """How many of some requests are served."""
+    """Return how many of some requests are granted."""
     n_granted = 0
     for _ in range(n_asked):
         try:
@@ -79,7 +79,7 @@ def test_a_burst_then_the_rate(world: World) -> None:
     assert granted(limiter, 100) == 40
     world.wait(500)
     assert granted(limiter, 100) == 5
-    # Another key has a bucket of its own, and a key may have a rate of its own.
+    # Another key has its own bucket, and a key may have its own rate.
     assert granted(limiter, 100, key_id=OTHER_ID, per_s=0.002) == 8
     world.wait(1e6)
     assert granted(limiter, 100) == 40
@@ -95,7 +95,7 @@ def test_processes_keep_to_the_rate_together(world: World) -> None:
             n_granted += granted(limiter, 10)
             limiter.settle()
         world.wait(250)
-    # Each of them alone would have granted 40 and 200.
+    # Each process alone would have granted 40 and 200.
     assert 230 <= n_granted <= 250
 
 
@@ -113,7 +113,7 @@ def test_what_was_given_away_twice_is_paid_back(world: World) -> None:
 
 
 class AwayStore(Store):
-    """A store that cannot be written to, as long as it is told so."""
+    """A store that rejects writes while ``is_away``."""
 
     is_away = False
 

@@ -1,4 +1,4 @@
-"""Every request is a row, a line and a figure, and none of them keeps anybody waiting."""
+"""Every request yields a row, a log line and a metric without delaying the answer."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Api = falcon.testing.TestClient
 
 
 class UnreliableStore(Store):
-    """A store whose transactions wait for ``open``, or fail as often as is asked."""
+    """A store whose transactions wait for ``open``, or fail a given number of times."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, pool_size=2)
@@ -69,7 +69,7 @@ def unreliable(database_url: str) -> Iterator[UnreliableStore]:
 
 @pytest.fixture
 def recorded() -> Iterator[Callable[..., RequestLog]]:
-    """Makes recorders, and ends them."""
+    """Create recorders and close them at the end."""
     made: list[RequestLog] = []
 
     def make(store: Store, **options: Any) -> RequestLog:
@@ -166,7 +166,7 @@ def test_a_full_queue_keeps_nobody_waiting(
     recorder = recorded(unreliable, most_waiting=10)
     api = api_with(recorder)
     unreliable.open.clear()
-    # Each of these is answered while the writer stands still.
+    # Each request is answered while the writer is blocked.
     for _ in range(25):
         assert api.simulate_get("/nowhere").status_code == 404
     assert figures(recorder) == {"waiting": 10, "written": 0, "dropped": 15}
@@ -233,7 +233,7 @@ class Pieces:
 
 
 class Told:
-    """A listener that remembers."""
+    """A listener that records its calls."""
 
     def __init__(self) -> None:
         self.n_begun = 0
@@ -307,7 +307,7 @@ def test_requests_are_counted_and_timed_by_route(
     for path in ("/v1/sessions/" + str(uuid.uuid4()), "/a", "/b", "/health/live"):
         api.simulate_get(path)
     with warnings.catch_warnings():
-        # The validator of the test client does not know the method either.
+        # The test client's validator does not recognise the method either.
         warnings.simplefilter("ignore")
         api.simulate_request("BREW", "/pot")
     told = api.simulate_get("/metrics").text

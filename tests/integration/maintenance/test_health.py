@@ -1,4 +1,4 @@
-"""The health check finds what is wrong, keeps it, and tells whoever asks."""
+"""The health check finds faults, stores its findings and reports them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def blobs_away(_runtime: Runtime, patch: pytest.MonkeyPatch) -> None:
 
 def damaged_model(runtime: Runtime, _patch: pytest.MonkeyPatch) -> None:
     model_id = runtime.shipped_model_id
-    # One that the process has in memory is no witness of what is stored.
+    # Cached first: the check must read the stored model, not the copy in memory.
     runtime.model(model_id)
     with runtime.store.transaction() as db:
         key = db.execute(text("SELECT blob_key FROM noise_models")).scalar_one()
@@ -131,7 +131,7 @@ def test_a_scheduler_that_is_silent_is_told(rabbit_settings: Settings) -> None:
                 " created_at = created_at - interval '3 hours'"
             )
         )
-        # The slot of now was filled by recovery, as the others were.
+        # Recovery filled the current slot, as it did the others.
         db.execute(
             text(
                 "INSERT INTO job_runs (id, job, slot, source, state)"

@@ -1,4 +1,4 @@
-"""``clean_up`` removes blobs only from a store that is its database's, and not at once."""
+"""``clean_up`` removes blobs only from its own database's store, and only after a delay."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(autouse=True)
 def old_at_once(runtime: Runtime) -> None:
-    """A blob is old enough to be without a row as soon as it is there."""
+    """Make a blob without a row count as old at once."""
     runtime.settings = replace(runtime.settings, orphan_s=1e-6)
 
 
 def another(runtime: Runtime, url: str) -> Runtime:
-    """A worker of another database over the same blobs."""
+    """Return a worker of another database over the same blobs."""
     settings = replace(runtime.settings, database_url=url)
     return Runtime(settings, broker.setup(settings))
 
@@ -49,11 +49,11 @@ def another(runtime: Runtime, url: str) -> Runtime:
 def restored(
     runtime: Runtime, postgres_url: str, database_url: str, drop_later: Any
 ) -> Iterator[Any]:
-    """Makes a copy of the database as it stands, and a worker of that."""
+    """Return a factory that copies the current database and returns a worker of the copy."""
     with ExitStack() as stack:
 
         def restore() -> Runtime:
-            # A copy is made by Postgres of a database that nobody is connected to.
+            # Postgres copies only a database without connections.
             runtime.store.engine.dispose()
             url = servers.new_database(postgres_url, copy_of=database_url)
             stack.callback(drop_later, url)
@@ -68,7 +68,7 @@ def restored(
 def fresh(
     runtime: Runtime, postgres_url: str, migrated_url: str, drop_later: Any
 ) -> Iterator[Runtime]:
-    """A worker of a new installation, whose BLOB_URL leads to the first one's store."""
+    """A worker of a new installation whose BLOB_URL points to the first one's store."""
     url = servers.new_database(postgres_url, copy_of=migrated_url)
     made = another(runtime, url)
     with made.store.transaction() as db:
@@ -79,7 +79,7 @@ def fresh(
 
 
 def stray(runtime: Runtime, n: int = 1) -> list[str]:
-    """Recordings without a row."""
+    """Add recordings without a row."""
     keys = [recording_key(uuid.uuid4()) for _ in range(n)]
     for key in keys:
         runtime.blobs.put(key, b"x")
@@ -91,7 +91,7 @@ def stored(runtime: Runtime) -> set[str]:
 
 
 def refusal(runtime: Runtime, **options: Any) -> str:
-    """What a run that refuses says; the health check says so, too."""
+    """Run a clean-up that must refuse; return the problem, which the health check shows too."""
     before = stored(runtime)
     run = ask(runtime, CleanUp(), **options)
     assert run.state == "failed"
@@ -110,7 +110,7 @@ def health(runtime: Runtime) -> dict[str, Any]:
 
 
 def cleaned(runtime: Runtime, **options: Any) -> tuple[int, int]:
-    """How many blobs a run has marked, and how many it has removed."""
+    """Return how many blobs a run marked and how many it removed."""
     run = ask(runtime, CleanUp(), **options)
     assert run.state == "completed", run.problem
     assert run.result is not None
@@ -177,7 +177,7 @@ def test_a_blob_that_was_written_again_loses_its_mark(runtime: Runtime) -> None:
 def test_a_run_that_died_in_the_middle_has_marked_nothing(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it found is counted by the next one as if it were new."""
+    """The next run counts the blobs that it found as new."""
     for _ in range(30):
         add(runtime, b"x")
     assert cleaned(runtime) == (0, 0)
@@ -224,7 +224,7 @@ def test_many_files_that_are_less_than_a_tenth_are_marked(runtime: Runtime) -> N
     assert cleaned(runtime) == (0, 0)
     stray(runtime, 25)
     assert cleaned(runtime) == (25, 0)
-    # What is marked is not new: a second such night is judged by itself.
+    # Marked blobs are not new: a second such night is judged by itself.
     stray(runtime, 25)
     assert cleaned(runtime) == (25, 0)
 
@@ -243,7 +243,7 @@ def test_with_force_they_are_marked_and_still_kept_for_a_week(runtime: Runtime) 
 
 
 def test_leftovers_that_are_usual_do_not_count(runtime: Runtime) -> None:
-    """Uploads that nobody claims, and pages of reports that were made again."""
+    """Unclaimed uploads, and pages of regenerated reports."""
     assert cleaned(runtime) == (0, 0)
     for _ in range(30):
         runtime.blobs.put(upload_key(uuid.uuid4(), uuid.uuid4()), b"x")
@@ -254,7 +254,7 @@ def test_leftovers_that_are_usual_do_not_count(runtime: Runtime) -> None:
     assert refusal(runtime) == "too-many-orphans"
 
 
-# --- whose store it is -------------------------------------------------------------------------
+# --- ownership of the store --------------------------------------------------------------------
 
 
 def test_the_first_look_at_an_empty_store_makes_it_ours(runtime: Runtime, fresh: Runtime) -> None:
@@ -262,7 +262,7 @@ def test_the_first_look_at_an_empty_store_makes_it_ours(runtime: Runtime, fresh:
     with runtime.store.transaction() as db:
         installation = db.execute(text("SELECT id FROM installation")).scalar_one()
     assert json.loads(runtime.blobs.get(OWNER))["installation_id"] == str(installation)
-    # An empty store that is taken is another's all the same.
+    # An empty store that is claimed still belongs to its first claimant.
     assert refusal(fresh) == "blob-store-not-ours"
 
 
@@ -272,7 +272,7 @@ def test_a_store_of_a_release_before_is_adopted_by_its_database_alone(
     for _ in range(30):
         add(runtime, b"x")
     [orphan] = stray(runtime)
-    # A recording that was posted to the new installation proves nothing.
+    # A recording posted to the new installation proves nothing.
     add(fresh, b"x")
     assert refusal(fresh) == "blob-store-not-ours"
     assert OWNER not in runtime.blobs.keys("")
@@ -282,7 +282,7 @@ def test_a_store_of_a_release_before_is_adopted_by_its_database_alone(
 
 
 def test_young_files_without_a_row_decide_nothing(runtime: Runtime) -> None:
-    """Their rows may come in a moment."""
+    """Their rows may be committed in a moment."""
     runtime.settings = replace(runtime.settings, orphan_s=3_600.0)
     [key] = stray(runtime)
     found = health(runtime)
@@ -298,7 +298,7 @@ def test_young_files_without_a_row_decide_nothing(runtime: Runtime) -> None:
 
 
 def test_a_restored_dump_removes_nothing_of_the_living(runtime: Runtime, restored: Any) -> None:
-    """The fault that this is about: recordings posted since the dump were gone the next night."""
+    """Regression: the next clean-up removed recordings posted since the dump."""
     for _ in range(5):
         add(runtime, b"x")
     assert health(runtime)["healthy"]
@@ -326,11 +326,11 @@ def test_an_operator_gives_the_store_to_the_restored_database(
     copy = restored()
     add(runtime, b"x")
     assert refusal(copy) == "blob-store-not-ours"
-    # Marks of the dump do not count: everything without a row has its week from here.
+    # The dump's marks do not count: every blob without a row has its week from here.
     assert cleaned(copy, force=True) == (2, 0)
     assert orphan in stored(copy)
     assert health(copy)["healthy"]
-    # The one before may be running yet.
+    # The previous installation may still be running.
     assert refusal(runtime) == "blob-store-not-ours"
 
 
@@ -348,7 +348,7 @@ def test_options_that_are_none_are_refused(runtime: Runtime) -> None:
 
 
 def test_any_role_may_ask_which_database_it_is(postgres_url: str, database_url: str) -> None:
-    """A role of an installation is no superuser."""
+    """An installation's role is not a superuser."""
     role = f"plain_{uuid.uuid4().hex[:8]}"
     engine = sqlalchemy.create_engine(database_url.replace("postgresql:", "postgresql+psycopg:"))
     with engine.connect() as connection:
@@ -376,7 +376,7 @@ def test_a_bucket_is_kept_by_the_same_rules(
     with s3.private_s3() as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        # The store tells times in whole seconds.
+        # The store reports times in whole seconds.
         settings = replace(
             memory_settings, blob_url=f"s3://{s3.BUCKET}/{uuid.uuid4()}", orphan_s=-2.0
         )

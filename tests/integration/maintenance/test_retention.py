@@ -1,4 +1,4 @@
-"""Sessions that are past their time are removed, with all that is theirs, and no others."""
+"""Retention removes expired sessions with everything that belongs to them, and no others."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_old_sessions_go_with_all_that_is_theirs(
     with runtime.store.transaction() as db:
         assert db.execute(text("SELECT count(*) FROM noise_detections")).scalar_one() == 0
         assert db.execute(text("SELECT count(*) FROM session_spans")).scalar_one() == 2
-    # Once more changes nothing.
+    # A repetition changes nothing.
     assert result(runtime, CleanUpOldSessions())["sessions"] == 0
 
 
@@ -123,7 +123,7 @@ def test_a_page_ends_where_its_recordings_get_long(
 
     monkeypatch.setattr(retention_queries, "remove_past", remembered)
     assert result(runtime, CleanUpOldSessions())["sessions"] == 4
-    # One that is too long by itself goes alone; the last page finds nothing.
+    # A session longer than a page goes alone; the last page finds nothing.
     assert pages == [[ids[0]], [ids[1], ids[2]], [ids[3]], []]
 
 
@@ -166,7 +166,7 @@ def test_failed_and_stuck_sessions_go_after_a_day(runtime: Runtime) -> None:
         add(runtime, state="completed", ended_days_ago=3, sent_days_ago=3),
         add(runtime, state="partial", ended_days_ago=3, sent_days_ago=3),
     }
-    # What waits for storage, or is retried, is not stuck.
+    # A session that waits for storage or is retried is not stuck.
     waiting: dict[str, Any] = {"ended_days_ago": None, "sent_days_ago": 3}
     kept.add(add(runtime, state="detecting", waits_for_storage=True, **waiting))
     kept.add(add(runtime, state="splitting", uncounted=6, attempt=7, **waiting))
@@ -217,13 +217,13 @@ def test_the_surest_clips_of_each_type_are_kept(runtime: Runtime) -> None:
     # Half a second of the event, and half a second on either side.
     assert (len(samples), rate_hz) == (1.5 * SECOND, SECOND)
 
-    # A surer one takes the place of the least sure; one that is less sure is not kept.
+    # A clip with more confidence replaces the one with the least; one with less is not kept.
     second = add(runtime, content=sound)
     detect(runtime, second, ("rain", 0.8, 1.0), ("rain", 0.6, 2.0))
     result(runtime, CleanUpOldSessions(), keep_best=2)
     assert kept() == [("rain", 0.9), ("rain", 0.8), ("siren_sweep", 0.6)]
 
-    # The nightly clean-up knows them.
+    # The nightly clean-up keeps these clips and removes only the stray one.
     stranger = clip_key(uuid.uuid4())
     runtime.blobs.put(stranger, b"of a run that died")
     runtime.settings = replace(runtime.settings, orphan_s=1e-6)
@@ -301,5 +301,5 @@ def test_a_hold_that_comes_in_the_middle_is_heeded(
     assert (found["sessions"], found["kept_clips"]) == (0, 0)
     assert left(runtime) == {session_id}
     assert len(runtime.blobs.keys("sessions/")) == 2
-    # Its sound is kept when it goes, and not before.
+    # Its clips are stored when the session is removed, not before.
     assert runtime.blobs.keys("clips/") == []

@@ -28,15 +28,16 @@ from tests.support.pipeline import add
 
 pytestmark = pytest.mark.integration
 
-#: What a role needs to do Clamor's work. GRANT ALL would do more on Postgres 17 and newer: it
-#: includes MAINTAIN, which allows VACUUM.
+#: The privileges that a role needs for Clamor's work. GRANT ALL would grant more on Postgres 17 and
+#: newer: it includes MAINTAIN, which allows VACUUM.
 READ_AND_WRITE = "SELECT, INSERT, UPDATE, DELETE"
 
 
 @pytest.fixture(scope="module", params=["found", "embedded"])
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A database on the server of the other tests, and one on the embedded server: they may be of
-    different releases.
+    """Yield a database on the other tests' server, then one on the embedded server.
+
+    The two servers may be different releases.
     """
     with ExitStack() as stack:
         try:
@@ -88,7 +89,7 @@ def test_dead_rows_are_removed_and_told(runtime: Runtime) -> None:
 
 @pytest.fixture
 def stranger(database_url: str) -> Iterator[str]:
-    """The URL of a role that may read and write every table, and owns none."""
+    """The URL of a role that may read and write every table but owns none."""
     role = f"clamor_test_{secrets.token_hex(4)}"
     name = sql.Identifier(role)
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -124,7 +125,7 @@ def vacuum_count(runtime: Runtime, table: str) -> int:
 
 
 def test_a_table_that_is_passed_over_is_an_error(runtime: Runtime, stranger: str) -> None:
-    """Postgres itself answers that all is well, and warns."""
+    """Postgres itself reports success, with only a warning."""
     run = vacuumed_by(runtime, stranger)
     assert run.state == "failed"
     assert run.problem is not None
@@ -159,13 +160,13 @@ def test_one_table_that_is_passed_over_keeps_no_other_from_being_vacuumed(
 
 
 def test_a_warning_about_a_table_that_was_vacuumed_is_no_error(runtime: Runtime) -> None:
-    """Such as the one of a transaction that is left open and holds back what may be frozen."""
+    """An example is the warning about an open transaction that holds back freezing."""
     with psycopg.connect(runtime.settings.database_url, autocommit=True) as connection:
         connection.execute(
             "CREATE FUNCTION warn(integer) RETURNS integer LANGUAGE plpgsql IMMUTABLE AS"
             " $$ BEGIN RAISE WARNING 'a warning'; RETURN $1; END $$"
         )
-        # ANALYZE calls the function of an index, on every row.
+        # ANALYZE calls an index's function on every row.
         connection.execute("CREATE TABLE warned (i integer)")
         connection.execute("INSERT INTO warned VALUES (1)")
         connection.execute("CREATE INDEX ON warned (warn(i))")

@@ -1,4 +1,4 @@
-"""What RabbitMQ and dramatiq do to a message, and what Clamor makes of it."""
+"""How RabbitMQ and dramatiq handle a message, and how Clamor configures them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_queues_are_quorum_queues_with_a_delivery_limit(rabbit_settings: Setting
     queue = queue_of(SplitRecording, rabbit_settings)
     rabbit.declare_queue(queue, ensure=True)
     for _ in range(2):
-        # Declared again with the same arguments RabbitMQ agrees, with any others it refuses.
+        # RabbitMQ accepts a second declaration only with the same arguments.
         rabbit.channel.queue_declare(
             queue,
             durable=True,
@@ -62,7 +62,7 @@ def test_queues_are_quorum_queues_with_a_delivery_limit(rabbit_settings: Setting
 
 
 def test_an_ack_after_a_reconnect_does_not_hit_another_message(rabbit_settings: Settings) -> None:
-    """Delivery tags start again at 1: the ack of the old "1" must not remove the new "1"."""
+    """Delivery tags start again at 1: an ack of the old "1" must not remove the new "1"."""
     rabbit: Any = broker.setup(rabbit_settings)
     queue = queue_of(DetectSpan, rabbit_settings)
     for index in range(2):

@@ -1,4 +1,4 @@
-"""A RabbitMQ that fails, and what the product makes of it; the broker is the tests' own."""
+"""How the product copes with a failing RabbitMQ; the tests run their own broker."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def rabbitmq() -> Iterator[servers.PrivateRabbitmq]:
 
 @pytest.fixture
 def settings(memory_settings: Settings, rabbitmq: servers.PrivateRabbitmq) -> Settings:
-    """Queues of its own for each test."""
+    """Settings with separate queues for each test."""
     prefix = f"test-{uuid.uuid4().hex[:12]}"
     return replace(
         memory_settings,
@@ -56,7 +56,7 @@ def settings(memory_settings: Settings, rabbitmq: servers.PrivateRabbitmq) -> Se
 
 @contextmanager
 def out_of_memory(rabbitmq: servers.PrivateRabbitmq) -> Iterator[None]:
-    """RabbitMQ blocks whoever publishes."""
+    """Set off RabbitMQ's memory alarm, which blocks publishers."""
     rabbitmq.control("set_vm_memory_high_watermark", "0.000001")
     try:
         yield
@@ -65,7 +65,7 @@ def out_of_memory(rabbitmq: servers.PrivateRabbitmq) -> Iterator[None]:
 
 
 def gave_up(logs: list[structlog.typing.EventDict]) -> bool:
-    """Whether a publish was given up by now."""
+    """Return whether a publish has been given up."""
     return any(entry["event"] == "nudge_not_sent" for entry in logs)
 
 
@@ -76,7 +76,7 @@ def span(index: int) -> DetectSpan:
 def test_a_publish_while_the_broker_blocks_is_given_up_in_time(
     settings: Settings, rabbitmq: servers.PrivateRabbitmq
 ) -> None:
-    """It must neither hang nor pass for sent; a process that stops waits for it."""
+    """It must neither hang nor count as sent; a stopping process waits for it."""
     rabbit: Any = broker.setup(settings)
     publisher = Publisher(rabbit, prefix=settings.queue_prefix)
     publisher.send(span(0)).result(timeout=20)
@@ -90,8 +90,8 @@ def test_a_publish_while_the_broker_blocks_is_given_up_in_time(
         messages.queue_name(DetectSpan, prefix=settings.queue_prefix), prefetch=9, timeout=1_000
     )
     arrived = [message.kwargs["span_index"] for message in iter(lambda: next(consumer), None)]
-    # RabbitMQ may take a message whose sender has given up; the sender may not take one for lost
-    # that it was told of.
+    # RabbitMQ may accept a message that its sender has given up, but the sender must not count a
+    # confirmed message as lost.
     assert {0, 3} <= set(arrived)
     assert Counter(arrived)[3] == 1
     consumer.close()
@@ -102,7 +102,7 @@ def test_a_publish_while_the_broker_blocks_is_given_up_in_time(
 def test_no_message_is_lost_or_left_when_connections_are_closed_under_a_worker(
     settings: Settings, rabbitmq: servers.PrivateRabbitmq
 ) -> None:
-    """Acks of messages that an older connection delivered hit no others."""
+    """Acks of messages delivered on an older connection must not hit others."""
     rabbit: Any = broker.setup(settings)
     queue = messages.queue_name(DetectSpan, prefix=settings.queue_prefix)
     handled: Counter[int] = Counter()
@@ -130,7 +130,7 @@ def test_no_message_is_lost_or_left_when_connections_are_closed_under_a_worker(
 
 
 def waiting(rabbitmq: servers.PrivateRabbitmq, queue: str) -> tuple[int, int]:
-    """Messages that are ready, and such that were delivered and not acked."""
+    """Return the numbers of ready and of unacknowledged messages."""
     listed = rabbitmq.control("list_queues", "name", "messages_ready", "messages_unacknowledged")
     [line] = [line for line in listed.splitlines() if line.split()[0] == queue]
     return int(line.split()[1]), int(line.split()[2])
@@ -139,8 +139,8 @@ def waiting(rabbitmq: servers.PrivateRabbitmq, queue: str) -> tuple[int, int]:
 def test_a_publish_that_is_lost_with_the_broker_is_made_good_by_recovery(
     settings: Settings, rabbitmq: servers.PrivateRabbitmq, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The broker goes while the first step is under way: its commit stands, its ack and the
-    message to the next step are lost. Nothing is done twice for it.
+    """The broker stops during the first step: the commit stands, but its ack and the message to the
+    next step are lost. Nothing is done twice as a result.
     """
     rabbit: Any = broker.setup(settings)
     runtime = Runtime(settings, rabbit)
@@ -197,7 +197,7 @@ def test_recovery_nudges_again_what_it_could_not_send(
 
 
 def add(runtime: Runtime) -> uuid.UUID:
-    """A session as an upload leaves it."""
+    """Add a session as an upload leaves it."""
     session_id, content = uuid.uuid4(), recordings.encode(recordings.demo())
     runtime.blobs.put(recording_key(session_id), content)
     with runtime.store.transaction() as db:
@@ -212,7 +212,7 @@ def add(runtime: Runtime) -> uuid.UUID:
 
 
 def runs(runtime: Runtime) -> Counter[tuple[str, str]]:
-    """How often each step ended in which way."""
+    """Count the runs by step and result."""
     with runtime.store.transaction() as db:
         rows = db.execute(text("SELECT step, result FROM processing_metrics"))
         return Counter((step, result) for step, result in rows)

@@ -1,4 +1,4 @@
-"""What is told of the queues, and how dead letters come back, on a real RabbitMQ."""
+"""The state of the queues, and the return of dead letters, on a real RabbitMQ."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def prefix(rabbit_settings: Settings) -> str:
 
 @pytest.fixture
 def environment(rabbit_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What the ``clamor`` command reads."""
+    """Set the environment that the ``clamor`` command reads."""
     given = {
         "DATABASE_URL": rabbit_settings.database_url,
         "AMQP_URL": rabbit_settings.amqp_url,
@@ -89,7 +89,7 @@ def enqueue(rabbit: Any, prefix: str, nudge: type[Nudge], payload: dict[str, Any
 
 
 def take(rabbit: Any, queue: str) -> tuple[Any, Any, bytes]:
-    """The next message of a queue, which is not acked."""
+    """Get the next message of a queue without acking it."""
 
     def got() -> tuple[Any, Any, bytes] | None:
         method, properties, body = rabbit.channel.basic_get(queue)
@@ -99,14 +99,14 @@ def take(rabbit: Any, queue: str) -> tuple[Any, Any, bytes]:
 
 
 def bury(rabbit: Any, prefix: str, *nudges: Nudge | dict[str, Any]) -> None:
-    """Send messages to the spans' queue and reject each, as a worker does that cannot read it."""
+    """Send messages to the spans' queue and reject each, as a worker does with unreadable ones."""
     queue = queue_of(DetectSpan, prefix)
     for each in nudges:
         payload = each if isinstance(each, dict) else each.payload()
         enqueue(rabbit, prefix, DetectSpan, payload)
         method, _, _ = take(rabbit, queue)
         rabbit.channel.basic_nack(method.delivery_tag, requeue=False)
-    # A queue hands its dead on in its own time.
+    # A queue dead-letters asynchronously.
     eventually(
         lambda: (
             rabbit.channel.queue_declare(xq_name(queue), passive=True).method.message_count
@@ -123,7 +123,7 @@ def depth(rabbit: Any, prefix: str, nudge: type[Nudge] = DetectSpan) -> Depth:
 
 
 def assert_live(rabbit: Any, prefix: str, indexes: list[int]) -> None:
-    """The messages in the spans' queue name these spans, in this order; empties the queue."""
+    """Check that the spans' queue holds messages of these spans in this order; empty it."""
     queue = queue_of(DetectSpan, prefix)
     bodies = [take(rabbit, queue)[2] for _ in indexes]
     assert [dramatiq.Message.decode(body).kwargs["span_index"] for body in bodies] == indexes
@@ -144,7 +144,7 @@ def test_ready_dead_and_consumers_are_counted(rabbit: Any, prefix: str) -> None:
     bury(rabbit, prefix, span(0), UNREADABLE)
     for index in range(3):
         messages.send(span(index), broker=rabbit, prefix=prefix)
-    # Quorum queues count in their own time.
+    # Quorum queues update their counts asynchronously.
     eventually(lambda: depth(rabbit, prefix).ready == 3, timeout_s=10, what="three messages")
     consumer = rabbit.consume(queue_of(DetectSpan, prefix), prefetch=1)
     assert next(consumer) is not None
@@ -173,7 +173,7 @@ def test_a_look_harms_no_dead_letter(rabbit: Any, prefix: str) -> None:
 def test_replay_brings_back_in_order_and_counts_deliveries_anew(rabbit: Any, prefix: str) -> None:
     queue = queue_of(DetectSpan, prefix)
     messages.send(span(0), broker=rabbit, prefix=prefix)
-    # Handed out again and again, as to workers that die over it.
+    # Redelivered again and again, as to workers that die handling it.
     for _ in range(broker.DELIVERY_LIMIT + 1):
         method, _, _ = take(rabbit, queue)
         rabbit.channel.basic_nack(method.delivery_tag, requeue=True)
@@ -267,7 +267,7 @@ def test_a_replay_that_is_killed_in_the_middle_loses_nothing(
     bury(rabbit, prefix, span(0), span(1))
     killed = subprocess.run([sys.executable, "-c", KILLED_BEFORE_ITS_ACK], check=False)
     assert killed.returncode == -signal.SIGKILL
-    # The first is confirmed in its queue and not yet taken off the dead ones: it is in both.
+    # The first is confirmed in its queue but still among the dead letters: it is in both.
     eventually(lambda: depth(rabbit, prefix).dead == 2, timeout_s=10, what="the letters back")
     assert depth(rabbit, prefix).ready == 1
     assert main(["queues", "replay"]) == 0
@@ -278,7 +278,7 @@ def test_a_replay_that_is_killed_in_the_middle_loses_nothing(
 def test_dead_letters_are_bounded_in_number_and_in_time(rabbit: Any, prefix: str) -> None:
     queue = queue_of(DetectSpan, prefix)
     rabbit.declare_queue(queue, ensure=True)
-    # Declared again with the same arguments RabbitMQ agrees, with any others it refuses.
+    # RabbitMQ accepts a second declaration only with the same arguments.
     rabbit.channel.queue_declare(
         xq_name(queue),
         durable=True,
@@ -299,7 +299,7 @@ def test_work_goes_on_where_an_earlier_release_bounded_them_otherwise(
 
 
 class DeadAtFirstSight(Middleware):
-    """Rejects every message that says something new, as a worker would that cannot read it."""
+    """Rejects every message on its first delivery, as a worker that cannot read it would."""
 
     def __init__(self) -> None:
         self.seen: set[tuple[str, str]] = set()
@@ -342,7 +342,7 @@ def test_a_session_whose_every_message_died_completes_and_replaying_changes_noth
         return found.state
 
     def rows() -> list[Any]:
-        """Everything that the store says of the session, but for looks that found it done."""
+        """Return the session's rows in the store, without the `pcm_key` that recovery clears."""
         with store.transaction() as db:
             return [
                 db.execute(text(f"SELECT t::text FROM {table} t ORDER BY 1")).all()  # noqa: S608
@@ -483,7 +483,7 @@ def test_unacked_messages_are_known_where_the_management_api_is(rabbit_settings:
             [spans] = [each for each in found if each.nudge is DetectSpan]
             return (spans.ready, spans.unacked) == (2, 1)
 
-        # RabbitMQ gathers these statistics every five seconds.
+        # RabbitMQ updates these statistics every five seconds.
         eventually(counted, timeout_s=30, what="one unacked message of three")
         wrong = server.api_url.replace("guest:guest", "guest:wrong")
         found = queues.depths(private, prefix=prefix, api_url=wrong)
@@ -528,7 +528,7 @@ def test_the_oldest_row_and_those_that_are_held_are_counted_by_kind(store: Store
         found = queue_queries.backlogs(db)
         assert found["queued"].oldest_s == pytest.approx(100, abs=20)
         assert found["queued"].held == 0
-        # A session that is detecting is no work itself.
+        # A session in `detecting` is not itself a work item.
         assert found["span"].oldest_s == pytest.approx(0, abs=20)
         assert claims.this(Work(session_id=ids[0], state="queued"), db, lease_s=30)
         span = Work(session_id=ids[1], span_index=1, state="pending")

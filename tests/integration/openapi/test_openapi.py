@@ -1,4 +1,4 @@
-"""The description of the API, as it is served."""
+"""The served API description."""
 
 from __future__ import annotations
 

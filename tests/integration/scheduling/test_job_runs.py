@@ -1,4 +1,4 @@
-"""Periodic jobs over a real database: one run a slot, one at a time, and none that is missed."""
+"""Periodic jobs over a real database: one run a slot, one at a time, and none missed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(autouse=True)
 def no_clock() -> None:
-    """Here there is one."""
+    """Override the fixture: these tests need the periodic jobs."""
 
 
 TICK = CheckHealth()
@@ -107,7 +107,7 @@ def test_two_workers_at_once_begin_one_run(runtime: Runtime) -> None:
     for worker in workers:
         worker.join()
     states = [row.state for row in rows(runtime)]
-    # Each run was begun once, whoever got it; what waited may still wait for its turn.
+    # Each run started once, in either worker; waiting ones may still wait for their turn.
     assert len(done) == states.count("completed")
     assert len(done) >= 1
     assert {row.attempt for row in rows(runtime)} == {0}
@@ -121,7 +121,7 @@ def test_a_slot_that_was_missed_is_filled_and_nudged(runtime: Runtime) -> None:
     with runtime.store.transaction() as db:
         quiet = take_stalled(db, quiet_s=0, limit=10)
     nudges = {type(job_runs.NUDGES[work.name]()) for work in quiet if hasattr(work, "name")}
-    # Of a new installation nothing was missed, but that somebody looks whether it is well.
+    # A new installation has missed nothing; only the health check is due.
     assert nudges == {CheckHealth}
     with runtime.store.transaction() as db:
         latest = job_run_queries.latest_runs(db)
@@ -144,7 +144,7 @@ def test_a_slot_is_not_filled_while_its_tick_may_come(runtime: Runtime) -> None:
         filled = job_runs.fill_missed(db, late_s=0)
         assert JOB.name in filled
         assert job_runs.fill_missed(db, late_s=0) == []
-    # Two periods lie between, and the latest alone matters.
+    # Two periods have passed, and only the latest counts.
     assert len(rows(runtime)) == 2
 
 
@@ -156,7 +156,7 @@ def test_a_run_that_fails_is_tried_again_and_ends(runtime: Runtime) -> None:
     [row] = rows(runtime)
     assert (row.state, row.attempt) == ("pending", 1)
     assert "could not be read" in (row.last_error or "")
-    # It waits for its next try, so that nothing else of the job is begun.
+    # It waits for its next attempt, so no other run of the job starts.
     ask(runtime)
     done: list[Turn] = []
     job_runs.run(runtime, TICK, doing(done))

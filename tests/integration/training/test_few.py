@@ -1,4 +1,4 @@
-"""Types from a handful of examples, from the form to a session, with random weights."""
+"""Types learnt from a handful of examples, from form to session, with random weights."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def tagger() -> Tagger:
     mean = embeddings.mean(axis=0)
     spread = np.array((embeddings - mean).std(), dtype=np.float32)
     head = weights.random_head()
-    # Most types are unlikely, as they are by trained weights.
+    # Most types are unlikely, as with trained weights.
     smaller = {name: head.arrays[name] * np.float32(0.02) for name in ("scale", "weights")}
     scaled = smaller | {"mean": mean, "spread": spread, "bias": head.arrays["bias"] - np.float32(4)}
     return Tagger(NETWORK, replace(head, arrays={**head.arrays, **scaled}))
@@ -77,7 +77,7 @@ def api(runtime: Runtime) -> falcon.testing.TestClient:
 
 
 def clips(*, each: int = 4) -> tuple[str, dict[str, bytes]]:
-    """A manifest of hums that are a type of nobody's, two of each source, and its files."""
+    """Return a manifest of hums of a new type, two from each source, and its files."""
     lines, files = ["file,label,group"], {}
     for number in range(each):
         name = f"{number}.flac"
@@ -91,7 +91,7 @@ def learnt(api: falcon.testing.TestClient, runtime: Runtime, **how: Any) -> Any:
 
 
 def hear(api: falcon.testing.TestClient, runtime: Runtime, *, query: str = "") -> Any:
-    """The session of a hum and a siren, at its end, and the types of its events."""
+    """Return the finished session of a hum and a siren, and the types of its detections."""
     samples = np.concatenate(
         [
             1e-3 * labelled.sound("background", seconds=3),
@@ -125,7 +125,7 @@ def test_a_type_from_four_clips_joins_the_others(
     assert model["card"]["n_sources"] == 2
     assert OURS in [each["name"] for each in model["card"]["classes"]]
     assert api.simulate_get(f"/v1/models/{done['model_id']}/confusion.png").status_code == 200
-    # Nothing that the shipped model detects is lost.
+    # Every type that the shipped model detects is kept.
     shipped_id = str(runtime.shipped_model_id)
     assert promote(api, done["model_id"]).json["comparison"]["lost_noise_types"] == []
     assert promote(api, done["model_id"], force=True).status_code == 200
@@ -134,7 +134,7 @@ def test_a_type_from_four_clips_joins_the_others(
     assert session["summary"]["model"]["name"] == "site-7"
     assert session["summary"]["unused_types"] == []
     assert OURS in found
-    # Going back would lose it.
+    # Promoting the old model back would lose the type.
     refused = promote(api, shipped_id)
     assert OURS in assert_problem(refused, 409, "regression")
 
@@ -170,7 +170,7 @@ def test_without_the_backbone_nothing_is_trained(
     failed = learnt(api, runtime)
     assert (failed["state"], failed["problem"]["code"]) == ("failed", "no-backbone")
     assert "clamor model fetch" in failed["problem"]["detail"]
-    # Before a clip was read.
+    # It fails before a clip is read.
     assert failed["stage"] == "waiting"
 
 
@@ -223,7 +223,7 @@ def test_clips_are_read_at_the_rate_that_is_asked_for(
     read = training_recordings.read(runtime, wanted, rate_hz=RATE_HZ)
     assert [read.samples[index].size for index in (0, 1)] == [24_000, 96_000]
     assert read.total_s == pytest.approx(3.75)
-    # Twice the samples a second: half the seconds fit into memory.
+    # At twice the sample rate, half the seconds fit into memory.
     monkeypatch.setattr(training_recordings, "MOST_TOTAL_S", 7.0)
     with pytest.raises(Permanent, match=r"more than 3\.5 s"):
         training_recordings.read(runtime, wanted, rate_hz=RATE_HZ)

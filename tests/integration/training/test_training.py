@@ -50,7 +50,7 @@ def api(runtime: Runtime) -> falcon.testing.TestClient:
 
 
 def work(runtime: Runtime) -> None:
-    """Handle every nudge twice, until no row asks for one."""
+    """Handle every nudge twice until no work item is due."""
     handlers = {entry.nudge: entry.handle for entry in worker.ACTORS}
     for _ in range(20):
         with runtime.store.transaction() as db:
@@ -81,7 +81,7 @@ def train(
     files: dict[str, bytes],
     **options: Any,
 ) -> Any:
-    """Train to the end; the training as the API shows it then."""
+    """Train to the end; return the training as the API shows it."""
     options = {"algorithm": "random_forest"} | options
     posted = post(api, "/v1/models", {"options": json.dumps(options), "manifest": manifest}, files)
     assert posted.status_code == 202, posted.text
@@ -116,7 +116,7 @@ def promote(api: falcon.testing.TestClient, model_id: str, *, force: bool = Fals
 
 
 def listen(api: falcon.testing.TestClient, runtime: Runtime) -> Any:
-    """Post a recording and work on it; the session at its end."""
+    """Post a recording and process it; return the finished session."""
     posted = api.simulate_post(
         "/v1/sessions",
         body=recordings.encode(labelled.sound("mains_hum", seconds=4), rate_hz=16_000),
@@ -204,7 +204,7 @@ def test_clips_that_cannot_be_used_are_named_and_the_rest_kept(
     }
     card = api.simulate_get(f"/v1/models/{done['model_id']}").json["card"]
     assert {each["file"] for each in card["refused"]} == set(refused)
-    # The stretch of a file that is there too is a clip, of the same source.
+    # The part of a file that exists is a clip of the same source.
     assert (card["n_clips"], card["n_sources"]) == (9, 8)
 
 
@@ -283,7 +283,7 @@ def test_an_unknown_algorithm_is_told_with_those_there_are(
 def test_a_network_is_trained_looked_at_and_put_to_use(
     api: falcon.testing.TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As little of it as there can be: a job has no say in how long a network learns."""
+    """The smallest possible network; a training job has no option for how long it learns."""
     course = Course(n_real=16, epochs=2, batch=8, widths=(4, 6, 8), hidden=8)
     monkeypatch.setattr(
         waveform_trainer, "EFFORT", Effort(course=course, n_scenes=16, n_beds=4, n_folds=2)
@@ -306,7 +306,7 @@ def test_a_poison_training_is_given_up(api: falcon.testing.TestClient, runtime: 
     unit = JobWork(job=TrainingJob, id=uuid.UUID(job["id"]))
     for _ in range(runtime.settings.max_attempts):
         with runtime.store.transaction() as db:
-            # A worker that dies: it claims, and is never heard of again.
+            # A worker that dies: it claims, and then disappears.
             assert claims.this(unit, db, lease_s=0)
     work(runtime)
     failed = api.simulate_get(f"/v1/trainings/{job['id']}").json
@@ -316,7 +316,7 @@ def test_a_poison_training_is_given_up(api: falcon.testing.TestClient, runtime: 
 def test_a_training_that_was_taken_over_stops_and_leaves_nothing(
     api: falcon.testing.TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it learns, the lease ends and another worker claims: the first writes no more."""
+    """The lease ends during training and another worker claims: the first writes no more."""
     manifest, files = labelled.clips()
     job = post(api, "/v1/models", {"manifest": manifest}, files).json
     unit = JobWork(job=TrainingJob, id=uuid.UUID(job["id"]))
@@ -442,7 +442,7 @@ def test_a_set_of_clips_measures_accuracy_and_false_alarms(
 
 
 def test_a_set_of_events_measures_them(api: falcon.testing.TestClient, runtime: Runtime) -> None:
-    """The shipped model on its own demonstration: it is heard well, though not perfectly."""
+    """The shipped model on its own demo recording: a good score, though not a perfect one."""
     samples, truth = synth.demo_recording(7)
     lines = ["file,onset_s,offset_s,label"]
     lines += [f"demo.flac,{event.start_s},{event.end_s},{event.noise_type}" for event in truth]
@@ -520,9 +520,9 @@ def test_a_promoted_model_hears_the_next_session_without_a_restart(
     listed = api.simulate_get("/v1/models").json["items"]
     in_use = {each["name"]: each["in_use"] for each in listed}
     assert in_use == {"hums": True, "clamor-base": False}
-    # Once more changes nothing.
+    # A repetition changes nothing.
     assert promote(api, trained["model_id"]).json == done.json
-    # And the shipped model can be promoted back.
+    # The shipped model can be promoted back.
     assert promote(api, str(runtime.shipped_model_id), force=True).status_code == 200
     assert listen(api, runtime)["summary"]["model"]["name"] == "clamor-base"
     with runtime.store.transaction() as db:
@@ -532,7 +532,7 @@ def test_a_promoted_model_hears_the_next_session_without_a_restart(
 def test_a_regression_is_refused_with_the_figures_unless_forced(
     api: falcon.testing.TestClient, runtime: Runtime, trained: Any
 ) -> None:
-    """The worse model was taught the labels the wrong way round."""
+    """The worse model was trained with swapped labels."""
     manifest, files = labelled.clips()
     hum, siren = (f",{label}" for label in labelled.LABELS)
     swapped = manifest.replace(hum, ",?").replace(siren, hum).replace(",?", siren)
@@ -557,7 +557,7 @@ def test_a_regression_is_refused_with_the_figures_unless_forced(
     assert forced["comparison"]["figures"] == comparison["figures"]
     with runtime.store.transaction() as db:
         rows = db.execute(text("SELECT forced FROM promotions ORDER BY id")).scalars().all()
-    # No worker had registered the shipped model, so the first one was compared with nothing.
+    # No worker had registered the shipped model, so the first promotion had no comparison.
     assert rows == [False, True]
 
 

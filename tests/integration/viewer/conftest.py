@@ -1,4 +1,4 @@
-"""A browser, and the application that serves its pages over a database of their own."""
+"""A browser, and the application that serves its pages over a separate database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.app import Deps, create_app
 from tests.support import accounts, servers
 from tests.support.browser import chromium, served
 
-#: Not tight: nothing is waited for that does not come, unless something is wrong.
+#: Generous: a test waits this long only if something is wrong.
 PATIENCE_MS = 60_000
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -24,7 +24,7 @@ expect.set_options(timeout=PATIENCE_MS)
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One for all tests of this file."""
+    """One browser for all tests of this file."""
     try:
         with chromium() as started:
             yield started
@@ -39,7 +39,7 @@ def runtime(
     drop_later: Callable[[str], None],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Runtime]:
-    """A worker over one database for all tests of this file: each looks at sessions of its own."""
+    """A worker over one database for all tests of this file; each test uses its own sessions."""
     database_url = servers.new_database(postgres_url, copy_of=migrated_url)
     settings = Settings(
         database_url=database_url,
@@ -77,7 +77,7 @@ def url(app: falcon.App[Any, Any], given: Deps) -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: Browser, url: str) -> Iterator[Page]:
-    """A tab that fails its test if a script fails, the policy is broken, or it asks elsewhere."""
+    """A tab that fails its test on a script error, a policy violation or a foreign request."""
     wrong: list[str] = []
 
     def hear(message: ConsoleMessage) -> None:

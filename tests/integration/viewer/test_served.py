@@ -1,4 +1,4 @@
-"""What leads to the pages, and what they are served with."""
+"""Links to the pages, and the headers and files they are served with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.http import errors
 
 pytestmark = pytest.mark.integration
 
-#: As Chromium sends it with an address that is typed.
+#: As Chromium sends it for a typed URL.
 BROWSER = (
     "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,"
     "*/*;q=0.8,application/signed-exchange;v=b3;q=0.7"
@@ -56,7 +56,7 @@ def test_a_program_gets_a_short_index(
     assert index.json["version"] == version("clamor")
     assert index.json["limits"] == {"max_upload_bytes": given.settings.max_upload_bytes}
     for path in index.json["links"].values():
-        # Some need a key, and all are there.
+        # Some require a key, and all exist.
         assert anyone.simulate_get(path).status_code in (200, 401, 503), path
     assert {"/v1/sessions", "/docs", "/openapi.json", "/health/ready"} <= set(
         index.json["links"].values()
@@ -78,7 +78,7 @@ def test_filters_in_the_address_are_left_to_the_page(anyone: falcon.testing.Test
     plain = anyone.simulate_get("/sessions")
     filtered = anyone.simulate_get("/sessions?state=failed&state=partial&utm_source=mail")
     assert (filtered.status_code, filtered.content) == (200, plain.content)
-    # Of the page of a session there are none, and of the API there are no others.
+    # The session page has no filters, and the API accepts no unknown parameters.
     assert anyone.simulate_get(f"/sessions/{uuid.uuid4()}?state=failed").status_code == 400
 
 
@@ -86,7 +86,7 @@ def test_filters_in_the_address_are_left_to_the_page(anyone: falcon.testing.Test
 def test_a_page_lets_nothing_else_in(anyone: falcon.testing.TestClient, path: str) -> None:
     page = anyone.simulate_get(path)
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    # Every file that it names is there; it has no script and no style of its own.
+    # Every file that it names exists; it has no inline script or style.
     named = set(re.findall(r'(?:src|href)="(/page/[^"]*)"', page.text))
     assert len(named) == 4
     assert not re.search(r"<script(?![^>]*src=)|<style|\sstyle=|\son[a-z]+=|https?://", page.text)
@@ -105,7 +105,7 @@ def test_a_page_lets_nothing_else_in(anyone: falcon.testing.TestClient, path: st
         kept = anyone.simulate_get(each, headers={"If-None-Match": file.headers["etag"]})
         assert (kept.status_code, kept.content) == (304, b"")
     assert {"/page/base.css", "/page/key.js", "/page/api.js"} < seen
-    # Links that lead away from it, too.
+    # Links that lead away from it exist, too.
     for link in set(re.findall(r'href="(/[^"#]*)"', page.text)) - seen:
         assert anyone.simulate_get(link).status_code == 200, link
 

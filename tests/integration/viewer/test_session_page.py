@@ -1,4 +1,4 @@
-"""The page of a session in a real browser: live, by mouse, by keyboard, and for screen readers."""
+"""A session's page in a real browser: live, by mouse, by keyboard, and for screen readers."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from tests.support.pipeline import add, detections_of, handle, run_to_the_end
 pytestmark = pytest.mark.integration
 
 DEMO = recordings.encode(recordings.demo())
-#: A header that promises twice as much as there is.
+#: A header that promises twice as much audio as there is.
 BROKEN_OFF = (wav := recordings.encode(recordings.demo(), container="WAV"))[: len(wav) // 2]
 
 
 @pytest.fixture(scope="module")
 def finished(runtime: Runtime) -> uuid.UUID:
-    """A session that was heard to its end."""
+    """A session processed to its end."""
     session_id = add(runtime, DEMO)
     assert run_to_the_end(runtime, session_id).state == "completed"
     return session_id
 
 
 def show(page: Page, session_id: uuid.UUID, *, key: str = accounts.KEY) -> None:
-    """Open the page of a session, and show a key."""
+    """Open a session's page and enter a key."""
     page.goto(f"/sessions/{session_id}")
     page.get_by_label("API key").fill(key)
     page.keyboard.press("Enter")
@@ -51,7 +51,7 @@ def position(page: Page) -> float:
 
 
 def rows(page: Page) -> list[list[str]]:
-    """The cells of the table that are seen."""
+    """Return the cells of the table's rows."""
     return [row.split("\t") for row in page.locator("#rows tr").all_inner_texts()]
 
 
@@ -64,7 +64,7 @@ def test_a_session_is_followed_live_and_ends_in_its_picture(page: Page, runtime:
     page.evaluate("window.neverLeft = true")
     handle(runtime, ProcessAudioFile(session_id=session_id))
     handle(runtime, SplitRecording(session_id=session_id))
-    # What is known already is shown already.
+    # What is already available is already shown.
     expect(page.locator("#picture image")).to_be_visible()
     expect(page.get_by_role("button", name="Play")).to_be_enabled()
     expect(page.get_by_role("region", name="Events", exact=True)).to_be_hidden()
@@ -79,7 +79,7 @@ def test_a_session_is_followed_live_and_ends_in_its_picture(page: Page, runtime:
         assert "H" in (page.locator(f"#picture {line}").get_attribute("d") or "")
     expect(page.locator("#picture text", has_text="dBFS")).to_be_visible()
     assert page.evaluate("window.neverLeft")
-    # The key is in no address, and stays in this tab over a reload.
+    # The key is in no URL, and survives a reload in this tab.
     assert accounts.KEY not in page.url
     page.reload()
     expect(page.locator("#rows tr")).to_have_count(len(events))
@@ -118,7 +118,7 @@ def test_the_player_seeks_and_plays(page: Page, runtime: Runtime, finished: uuid
     assert position(page) > 0.95 * recordings.demo().size / recordings.RATE_HZ
     sound = "document.getElementById('audio')"
     assert page.evaluate(f"{sound}.currentTime") == pytest.approx(position(page), abs=0.1)
-    # Space plays, wherever it does nothing else.
+    # Space plays, except where it has another function.
     page.keyboard.press("Tab")
     page.get_by_role("slider", name="Position").press("Home")
     page.get_by_role("heading", level=1).focus()
@@ -135,7 +135,7 @@ def test_the_table_is_filtered_and_sorted(
     page: Page, runtime: Runtime, finished: uuid.UUID
 ) -> None:
     events = heard(runtime, finished)
-    # The model is too sure of these to tell them by it.
+    # The model's confidences are too similar to filter these by.
     sureness = [0.3 + 0.1 * index for index in range(len(events))]
 
     def unsure(route: Route) -> None:
@@ -235,7 +235,7 @@ def test_a_session_that_failed_says_why(
     show(page, session_id)
     expect(page.get_by_role("alert")).to_contain_text("The session failed")
     expect(page.get_by_role("alert")).to_contain_text(problem["detail"])
-    # What a client calls a file is text, and never anything else.
+    # A client's file name is always plain text.
     expect(page.get_by_role("heading", level=1)).to_have_text(name)
     expect(page.locator("main img")).to_have_count(0)
     facts = page.get_by_role("region", name="About this recording")
@@ -256,7 +256,7 @@ def test_missing_seconds_are_drawn_and_told(page: Page, runtime: Runtime) -> Non
     box, image = missing.bounding_box(), page.locator("#picture image").bounding_box()
     assert box
     assert image
-    # Half of the recording is there, and half of the picture is hatched.
+    # Half of the recording exists, and half of the picture is hatched.
     assert box["x"] == pytest.approx(image["x"] + image["width"], abs=2)
     assert box["width"] == pytest.approx(image["width"], rel=0.02)
 
@@ -300,7 +300,7 @@ def test_nothing_is_in_the_way_of_a_screen_reader(page: Page, finished: uuid.UUI
     expect(page.get_by_role("button", name="Play")).to_be_enabled()
     assert_accessible(page)
     expect(page.get_by_role("link", name="All sessions")).to_have_attribute("href", "/sessions")
-    # The first thing that a keyboard reaches leads past all others.
+    # The first keyboard stop is a skip link.
     page.reload()
     expect(page.locator("#rows tr").first).to_be_visible()
     page.keyboard.press("Tab")

@@ -1,4 +1,4 @@
-"""The start page in a real browser: recordings are sent, and sessions found."""
+"""The start page in a real browser: uploads, and finding sessions."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ pytestmark = pytest.mark.integration
 
 SHORT = recordings.encode(recordings.demo()[: 6 * recordings.RATE_HZ])
 HOSTILE = "<img src=x onerror=alert(1)>\"'&lt; \u202e.flac"
-#: The first bytes of a recording, and then none.
+#: The first bytes of a WAV file, without any audio.
 NO_AUDIO = b"RIFF\xff\0\0\0WAVE, and then no audio"
 API = re.compile(r"/v1/")
 
 
 @dataclass(frozen=True)
 class Holder:
-    """A user with sessions of their own, and the key that they show."""
+    """A user with separate sessions, and the user's key."""
 
     user_id: uuid.UUID
     key: str
@@ -52,7 +52,7 @@ def new_holder(runtime: Runtime, scopes: Sequence[str] = accounts.TEAM_SCOPES) -
 
 
 def add(runtime: Runtime, holder: Holder, content: bytes, name: str, **values: Any) -> uuid.UUID:
-    """A session of the holder's, as an upload leaves it."""
+    """Add a session of the holder's as an upload leaves it."""
     session_id = uuid.uuid4()
     runtime.blobs.put(recording_key(session_id), content)
     with runtime.store.transaction() as db:
@@ -94,7 +94,7 @@ def drop(page: Page, files: dict[str, bytes]) -> None:
 
 
 def posts(page: Page) -> list[str]:
-    """The addresses of the POSTs that the page sends from now on."""
+    """Collect the URLs of the POST requests that the page sends from now on."""
     posted: list[str] = []
 
     def note(asked: Request) -> None:
@@ -110,7 +110,7 @@ def uploads(page: Page) -> Any:
 
 
 def named(page: Page) -> list[str]:
-    """The recordings that the list shows."""
+    """Return the recordings that the list shows."""
     return page.locator("#rows td.name a").all_inner_texts()
 
 
@@ -129,16 +129,16 @@ def test_recordings_that_are_dropped_are_followed_to_their_ends(
     expect(status).to_have_text("2 recordings: 2 finished")
     expect(uploads(page).get_by_role("progressbar")).to_have_count(0)
     expect(uploads(page).first).to_contain_text("Completed")
-    # The list follows them, too, and has what was heard.
+    # The list updates too, and shows the detections.
     expect(page.locator("#rows .completed")).to_have_count(2)
     expect(page.locator("#rows")).to_contain_text(re.compile(r"\d events?: "))
-    # A name is text, here and there.
+    # File names are plain text in both places.
     assert sorted(named(page)) == sorted(
         session.file_name for session in sessions_of(runtime, holder)
     )
     assert any("<img src=x" in name for name in named(page))
     expect(page.locator("main img")).to_have_count(0)
-    # And leads to its session, which leads back.
+    # The name links to its session, which links back.
     page.get_by_role("link", name="street.flac").first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("street.flac")
     page.get_by_role("link", name="All sessions").click()
@@ -150,7 +150,7 @@ def test_recordings_are_chosen_by_keyboard(page: Page, runtime: Runtime, holder:
         {"name": f"{place}.flac", "mimeType": "audio/flac", "buffer": SHORT}
         for place in ("roof", "yard")
     ]
-    # Before the page is opened: the browser must not show a dialog of its own.
+    # Set before the page opens: the browser must not show its own dialog.
     page.on("filechooser", lambda chooser: chooser.set_files(files))
     sign_in(page, holder.key)
     page.get_by_role("heading", level=1).focus()
@@ -171,7 +171,7 @@ def test_what_is_refused_says_why_and_what_to_do(
     )
     posted = posts(page)
     sign_in(page, holder.key)
-    # Begins with a tag, and is no audio of any kind.
+    # Starts with a tag; not audio of any kind.
     drop(page, {"notes.txt": b"<b>no audio</b>" * 9, "empty.wav": b"", "long.wav": SHORT + b"\0"})
     notes, empty, long = (uploads(page).nth(index) for index in range(3))
     expect(notes).to_contain_text("Unknown audio format")
@@ -182,7 +182,7 @@ def test_what_is_refused_says_why_and_what_to_do(
     expect(empty).to_contain_text("The file is empty")
     expect(long).to_contain_text("The file is too large")
     expect(page.locator("#upload-status")).to_have_text("3 recordings: 3 refused")
-    # What is known to be refused is not even sent.
+    # Files that are certain to be refused are not sent.
     assert len(posted) == 1
     assert sessions_of(runtime, holder) == []
     page.get_by_role("button", name="Clear finished and failed uploads").click()
@@ -253,10 +253,10 @@ def test_uploads_end_when_they_are_cancelled_or_their_key_is_forgotten(
         "requestfailed",
         lambda asked: ended.append(parse_qs(urlsplit(asked.url).query)["file_name"][0]),
     )
-    # Uploads go on for ever.
+    # Uploads never finish.
     page.route(API, lambda route: route.request.method == "POST" or route.fallback())
     sign_in(page, holder.key)
-    # Two are sent at once: the third one waits.
+    # Two are sent at once; the third waits.
     drop(page, {f"{index}.flac": SHORT for index in range(3)})
     expect(uploads(page).nth(2)).to_contain_text("Waiting to be sent")
     page.get_by_role("button", name="Cancel: 0.flac").click()
@@ -287,7 +287,7 @@ def test_filters_stand_in_the_address(page: Page, runtime: Runtime, holder: Hold
     expect(page.locator("#rows tr")).to_have_count(1)
     assert named(page) == ["failed.wav"]
     assert page.url.endswith("/sessions?state=failed")
-    # By what the address says, after a reload as well.
+    # The URL restores the filters, after a reload as well.
     page.reload()
     expect(page.locator("#filter-summary")).to_have_text("Filters (1 in use)")
     expect(page.get_by_label("State").locator("option:checked")).to_have_text("Failed")
@@ -299,7 +299,7 @@ def test_filters_stand_in_the_address(page: Page, runtime: Runtime, holder: Hold
     page.go_back()
     expect(page.get_by_role("link", name="failed.wav")).to_be_visible()
     expect(page.get_by_label("State").locator("option:checked")).to_have_text("Failed")
-    # All of them at once, each as the API takes it.
+    # All filters at once, each in the form that the API takes.
     page.get_by_label("State").select_option("Any")
     page.get_by_label("Noise type").select_option(noise_type.replace("_", " "))
     page.get_by_label("Minimum confidence").fill("12.5")
@@ -322,7 +322,7 @@ def test_filters_stand_in_the_address(page: Page, runtime: Runtime, holder: Hold
     }  # fmt: skip
     expect(page.get_by_role("link", name="heard.flac")).to_be_visible()
     assert named(page) == ["heard.flac"]
-    # What no session is like says so, and leads back.
+    # A search without a match says so and links back.
     page.get_by_label("Batch ID").fill(str(uuid.uuid4()))
     show.click()
     expect(page.locator("#empty")).to_contain_text("No sessions match these filters")
@@ -391,7 +391,7 @@ def test_a_key_that_is_not_taken_is_asked_for_again(
     expect(refused).to_be_hidden()
     expect(page.get_by_role("heading", level=1)).to_be_focused()
     assert holder.key not in page.url
-    # What one key has shown is not left for the next one.
+    # What one key showed is cleared before the next key.
     page.get_by_role("button", name="Use another key").click()
     expect(page.get_by_text("mine.flac")).to_be_hidden()
     key.fill(new_holder(runtime).key)
@@ -408,7 +408,7 @@ def test_a_key_that_may_not_send_says_so_at_once(page: Page, runtime: Runtime) -
     expect(page.locator("#upload-status")).to_have_text("9 recordings: 9 refused")
     expect(uploads(page).last).to_contain_text("sessions:write")
     expect(uploads(page).last).to_contain_text("Use a key that has the scope")
-    # Those that wait are not sent, to be refused one by one.
+    # Waiting files are not sent only to be refused one by one.
     assert len(posted) <= 3
     assert sessions_of(runtime, reader) == []
 
@@ -473,7 +473,7 @@ def test_nothing_is_in_the_way_of_a_screen_reader(
     expect(page.locator("#rows tr")).to_have_count(3)
     page.locator("#filter-summary").click()
     assert_accessible(page)
-    # The first thing that a keyboard reaches leads past all others.
+    # The first keyboard stop is a skip link.
     page.reload()
     expect(page.locator("#rows tr")).to_have_count(3)
     page.keyboard.press("Tab")

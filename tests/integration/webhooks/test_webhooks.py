@@ -1,4 +1,4 @@
-"""Webhooks, from the end of a session to a receiver that holds what it is told to its signature."""
+"""Webhooks, from the end of a session to a receiver that verifies signatures."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def runtime(settings: Settings) -> Iterator[Runtime]:
 
 @pytest.fixture
 def web() -> Iterator[Web]:
-    """A receiver that takes whatever it is told."""
+    """A receiver that accepts everything."""
     with serving() as web:
         web.pages[PATH] = lambda request: request.answer()
         yield web
@@ -78,7 +78,7 @@ def api(given: Deps) -> falcon.testing.TestClient:
 
 
 def register(api: falcon.testing.TestClient, web: Web, **asked: Any) -> Any:
-    """Register the receiver; the webhook, and its secret."""
+    """Register the receiver; return the webhook and its secret."""
     made = api.simulate_post("/v1/webhooks", json={"url": web.url(PATH)} | asked)
     assert made.status_code == 201, made.text
     assert made.headers["location"] == f"/v1/webhooks/{made.json['webhook']['id']}"
@@ -95,7 +95,7 @@ def path_of(hook: Any, *more: str) -> str:
 
 
 def cancelled(runtime: Runtime, **values: Any) -> uuid.UUID:
-    """A session that was cancelled."""
+    """Add a cancelled session."""
     session_id = uuid.uuid4()
     with runtime.store.transaction() as db:
         session_queries.add_session(
@@ -107,7 +107,7 @@ def cancelled(runtime: Runtime, **values: Any) -> uuid.UUID:
 
 
 def tell(runtime: Runtime) -> None:
-    """Deliver all that is due."""
+    """Deliver everything that is due."""
     for _ in range(50):
         with runtime.store.transaction() as db:
             found = webhook_queries.take_stalled_webhooks(db, quiet_s=0, limit=100)
@@ -126,14 +126,14 @@ def pass_time(runtime: Runtime) -> None:
 
 
 def deliveries(api: falcon.testing.TestClient, hook: Any) -> Any:
-    """What the API shows, newest first."""
+    """Return the deliveries as the API shows them, newest first."""
     shown = api.simulate_get(path_of(hook, "deliveries"))
     assert shown.status_code == 200, shown.text
     return shown.json["items"]
 
 
 def told(web: Web, secret: str, index: int = -1) -> Any:
-    """What the receiver was told, after the published library has looked at its signature."""
+    """Return a received payload, after the published library has verified its signature."""
     return Library(secret).verify(web.bodies[index], web.heads[index])
 
 
@@ -142,7 +142,7 @@ def ids(web: Web) -> list[str]:
 
 
 def answers(web: Web, *statuses: int) -> None:
-    """Let the receiver answer so, one after the other, and go on with the last."""
+    """Let the receiver answer with these statuses in turn, then repeat the last."""
     left = list(statuses)
     web.pages[PATH] = lambda request: request.answer(
         status=left.pop(0) if len(left) > 1 else left[0]
@@ -155,7 +155,7 @@ def assert_problem(result: Any, status: int, name: str) -> str:
     return str(result.json["detail"])
 
 
-# --- what is told ------------------------------------------------------------------------------
+# --- deliveries --------------------------------------------------------------------------------
 
 
 def test_a_completed_session_is_told_and_the_published_library_takes_the_signature(
@@ -277,7 +277,7 @@ def test_a_session_is_told_to_webhooks_of_its_user_that_hear_of_it(
     of_all, of_named = register(api, web), register(api, web, all_sessions=False)
     plain = cancelled(runtime)
     named = cancelled(runtime, webhook_id=uuid.UUID(of_named["webhook"]["id"]))
-    # Somebody else's session gains nothing by naming it, and one of nobody's neither.
+    # Naming it does not help another user's session, nor one without an owner.
     for user_id in (accounts.ADMIN, None):
         cancelled(runtime, user_id=user_id, webhook_id=uuid.UUID(of_named["webhook"]["id"]))
     assert [each["session_id"] for each in deliveries(api, of_all)] == [str(named), str(plain)]
@@ -307,7 +307,7 @@ def test_a_recording_names_a_webhook_of_its_senders(
     pipeline.handle(runtime, BatchProcessFiles(batch_id=uuid.UUID(batch.json["id"])))
     assert api.simulate_post(f"/v1/batches/{batch.json['id']}/cancel").status_code == 200
     assert len(deliveries(api, quiet)) == len(deliveries(api, hook)) == 2
-    # A foreign one would never be told, not even of what an administrator sends.
+    # Another user's webhook would never be delivered to, even for an administrator's session.
     admin = accounts.client(create_app(given), accounts.ADMIN_KEY)
     for refused in (post(api, uuid.uuid4()), post(admin, webhook_id)):
         assert_problem(refused, 404, "webhook-not-found")
@@ -409,7 +409,7 @@ def test_tries_end_after_two_days(
     tell(runtime)
     [delivery] = deliveries(api, hook)
     assert (delivery["state"], delivery["tries"]) == ("pending", len(notify.PAUSES_S) + 2)
-    # Nine failures in a row within a moment are no reason to disable it.
+    # Nine failures within a moment are not enough to disable it.
     assert api.simulate_get(path_of(hook)).json["state"] == "active"
 
 
@@ -425,7 +425,7 @@ def test_a_receiver_that_does_not_answer_in_time_is_left_and_rests(
     for _ in range(3):
         cancelled(runtime)
     tell(runtime)
-    # The others wait, too: they would take as long.
+    # The other deliveries wait, too: they would take as long.
     assert len(web.asked) == 1
     told_of = [each for each in deliveries(api, hook) if each["tries"]]
     assert [each["log"][0]["status"] for each in told_of] == [None]
@@ -435,7 +435,7 @@ def test_a_receiver_that_does_not_answer_in_time_is_left_and_rests(
         backlog = queue_queries.backlogs(db)["webhook"]
     rests_s = (due_at - datetime.fromisoformat(told_of[0]["log"][0]["at"])).total_seconds()
     assert rests_s > (1 + notify.RESTS) * 1.2
-    # It is nobody's fault here that they wait, and nothing to raise an alarm about.
+    # The receiver causes the wait, so it is not a backlog to alert on.
     assert (backlog.held, backlog.oldest_s) == (0, None)
 
 
@@ -472,7 +472,7 @@ def test_one_receiver_is_asked_one_thing_at_a_time_and_keeps_no_other_waiting(
 
 
 class Killed(BaseException):
-    """A worker that is killed handles nothing more."""
+    """Stands for a worker that is killed; nothing catches it."""
 
 
 def test_a_worker_killed_between_the_post_and_the_commit_has_the_same_id_come_twice(
@@ -521,7 +521,7 @@ def test_a_delivery_that_kills_its_workers_is_given_up_and_keeps_nothing_from_be
 def test_a_try_that_is_behind_by_now_writes_nothing(
     api: falcon.testing.TestClient, runtime: Runtime, hook: Any
 ) -> None:
-    """A zombie: it was thought dead, and its delivery was tried, and replayed, since."""
+    """The worker was presumed dead, and its delivery has since been tried and replayed."""
     cancelled(runtime)
     webhook_id = uuid.UUID(hook["webhook"]["id"])
     with runtime.store.transaction() as db:
@@ -559,7 +559,7 @@ def test_the_log_of_a_delivery_is_bounded(
     assert [each["status"] for each in delivery["log"]] == [502, 503]
 
 
-# --- what disables it --------------------------------------------------------------------------
+# --- disabling ---------------------------------------------------------------------------------
 
 
 def test_a_receiver_that_is_gone_is_told_nothing_more_until_it_is_enabled(
@@ -671,7 +671,7 @@ def test_a_replay_comes_under_the_same_id_with_tries_of_its_own(
     tell(runtime)
     [delivery] = deliveries(api, hook)
     assert (delivery["state"], delivery["tries"]) == ("pending", 2)
-    # It does not wait for its next try if somebody asks for it now.
+    # A replay does not wait for the next scheduled try.
     api.simulate_post(path_of(hook, "deliveries", delivery["id"], "replay"))
     tell(runtime)
     [delivery] = deliveries(api, hook)
@@ -892,7 +892,7 @@ def test_recovery_nudges_a_webhook_once_for_all_that_it_is_to_be_told(
     assert nudge_for(work) == DeliverWebhook(webhook_id=webhook_id)
     sent: list[Any] = []
     monkeypatch.setattr(runtime.publisher, "send", lambda *nudges: sent.extend(nudges))
-    # One leads to the next, until nothing is left.
+    # Each delivery nudges the next, until none is left.
     for n_left in (2, 1, 0):
         pipeline.handle(runtime, nudge_for(work))
         assert sent == [DeliverWebhook(webhook_id=webhook_id)] * min(n_left, 1)
@@ -905,7 +905,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text()
 
 
 def shown_as(language: str) -> str:
-    """The first part of docs/webhooks.md in a language."""
+    """Return the first code block of docs/webhooks.md in a language."""
     return PAGE.partition(f"```{language}\n")[2].partition("```")[0]
 
 

@@ -1,7 +1,7 @@
-"""Each format of exports, read back by a tool that others wrote, is what was written.
+"""Each export format, read back by a third-party tool, matches what was written.
 
-RTTM alone is read by a few lines of this file, after the field list of the RT-09 evaluation plan:
-the tools that read it would bring a diarisation system along.
+Only RTTM is read by code in this file, following the field list of the RT-09 evaluation plan: the
+tools that read it would require a diarisation system.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ from actors.science.audio_io import clips
 from db.tables.exports import EXPORT_FORMATS
 from services.api.exports.schemas import Format
 
-#: What a client may call a file, and a user's model a noise type: all but U+0000, which Postgres
-#: does not keep, and what is no text.
+#: Possible file names of clients and noise types of users' models: any text except U+0000, which
+#: Postgres does not store.
 TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1)
 ODD = ["=1+1", "-2", "@x", "+y", "'quoted", 'a "b" c', "tab\there", "two\r\nlines", "a,b;c",
        "ÄÖ 犬.wav",
@@ -99,7 +99,7 @@ def written(make: Callable[[IO[bytes]], Writer], rows: Rows) -> bytes:
     out = io.BytesIO()
     writer = make(Sink(out))  # type: ignore[arg-type]
     for recording, events in rows:
-        # As from the store: one with many comes in several pieces.
+        # As from the store: a recording with many detections comes in several pieces.
         for part in (events[:2], events[2:]) if len(events) > 2 else (events,):
             writer.add(recording, part)
     writer.close()
@@ -161,7 +161,7 @@ def test_parquet_has_groups_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> 
     writer = Parquet(Sink(out))  # type: ignore[arg-type]
     ((recording, _),) = one()
     writer.add(recording, events)
-    # Groups are written when they are whole, and not at the end.
+    # Row groups are written once they are full, not at the end.
     assert out.tell() > 3 * 1_000
     writer.close()
     file = pyarrow.parquet.ParquetFile(out)
@@ -180,7 +180,7 @@ def test_csv_is_read_by_arrow_and_by_python(rows: Rows) -> None:
         (row["file_name"], row["noise_type"]) for row in wanted
     ]
     for row in wanted:
-        # An empty cell, which is an empty text to a reader.
+        # An empty cell, which readers return as an empty text.
         row |= {name: row[name] or "" for name in ("group", "audioset_id")}
     texts = ("session_id", "file_name", "noise_type", "group", "audioset_id")
     types = {name: pyarrow.string() for name in texts}
@@ -197,7 +197,7 @@ def test_csv_is_read_by_arrow_and_by_python(rows: Rows) -> None:
     )  # fmt: skip
     assert tuple(table.column_names) == COLUMNS
     assert table.to_pylist() == wanted
-    # One line a row, each ended as RFC 4180 has it.
+    # One line a row, each terminated as in RFC 4180.
     assert data.endswith(b"\r\n")
     assert data.startswith(",".join(COLUMNS).encode() + b"\r\n")
 
@@ -233,7 +233,7 @@ def test_ndjson_is_read_by_arrow_and_by_python(rows: Rows) -> None:
 
 
 def lines_of(data: bytes) -> list[list[str]]:
-    """The cells of a table without quoting; no text of ours may make more lines or cells."""
+    """Return the cells of an unquoted table; no text may add lines or cells."""
     text = data.decode()
     assert not re.search(r"[\x0b\x0c\r\x1c-\x1e\x85\u2028\u2029\"]", text)
     return [line.split("\t") for line in text.splitlines()]
@@ -305,7 +305,7 @@ def test_dcase_is_read_by_sed_eval_and_can_be_scored(tmp_path: Path) -> None:
     ] == [
         ("street.wav", 1.5, 2.25, "dog_bark"),
         ("street.wav", 3.0, 60.0, "rain"),
-        # The second recording of one name is told apart.
+        # The second recording of the same name gets a distinct name.
         ("street-2.wav", 1.5, 2.25, "dog_bark"),
         ("quiet.wav", None, None, None),
     ]
@@ -328,7 +328,7 @@ def test_dcase_has_a_line_an_event(rows: Rows) -> None:
 
 
 def read_rttm(data: bytes) -> list[dict[str, str]]:
-    """RTTM by its description: ten fields by white space, and ``;;`` begins a comment."""
+    """Parse RTTM by its specification: ten fields split at white space; ``;;`` starts a comment."""
     names = ("type", "file", "chnl", "tbeg", "tdur", "ortho", "stype", "name", "conf", "slat")
     lines = [line for line in data.decode().split("\n") if line and not line.startswith(";;")]
     found = [dict(zip(names, line.split(), strict=True)) for line in lines]
@@ -380,7 +380,7 @@ def test_clips_have_their_sound_a_picture_and_a_row(tmp_path: Path) -> None:
     ((recording, _),) = one(file_name="=../a b.wav")
     rate_hz = 22_050
     tone = np.sin(np.arange(2 * rate_hz) * 0.2).astype(np.float32)[:, None] / 2
-    # In the order in which they end, as they come out of the decoder.
+    # In the order of their ends, as they come out of the decoder.
     writer.add(recording, RAIN, None, 0)
     writer.add(recording, DOG, tone, rate_hz)
     writer.close()

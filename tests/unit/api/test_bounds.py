@@ -20,7 +20,7 @@ from services.http.errors import BodyTooLarge, InvalidHeader
 
 
 def body_kinds() -> dict[str, type[msgspec.Struct]]:
-    """What every operation takes as JSON or as a form."""
+    """Return the types of all JSON and form bodies, by operation."""
     found: dict[str, type[msgspec.Struct]] = {}
     with unconnected_routes() as routes:
         for template, resource in routes.items():
@@ -35,7 +35,7 @@ BODIES = body_kinds()
 
 
 def unbounded(kind: inspect.Type, place: str) -> Iterator[str]:
-    """Where a type takes a text, a list or an object of any length."""
+    """Yield where a type accepts a text, list or object of unlimited length."""
     match kind:
         case inspect.StrType(max_length=None) | inspect.AnyType() | inspect.RawType():
             yield place
@@ -131,5 +131,5 @@ def test_a_manifest_takes_little_more_memory_than_its_bytes(data: bytes, told: s
     finally:
         tracemalloc.stop()
     assert len(str(refused.value)) < 1_000
-    # Its text, twice, and the lines up to the bound or the one that is too long.
+    # The text twice, and the lines up to the bound or the oversized one.
     assert peak < 8 * len(data) + 4_000_000

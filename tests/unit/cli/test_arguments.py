@@ -1,4 +1,4 @@
-"""What command lines mean."""
+"""Parsing of command lines."""
 
 from __future__ import annotations
 

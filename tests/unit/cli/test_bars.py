@@ -1,4 +1,4 @@
-"""Bars: a line for each tenth, where no terminal is, and none too many."""
+"""Progress bars: without a terminal, one line for each tenth and no more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``clamor model fetch`` and what runs it: a line each, and an exit code."""
+"""``clamor model fetch`` and its callers: one line each, and an exit code."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_it_is_fetched_once(
     assert cli.main(["model", "fetch"]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith(f"mn10_as was fetched and matches its hash: {path}")
-    # No terminal: lines instead of a bar that moves.
+    # Without a terminal: lines instead of a moving bar.
     assert "mn10_as: 100 %  0.1 MB" in printed.err
     assert "\x1b" not in printed.err
     assert path.read_bytes() == DATA
@@ -76,7 +76,7 @@ def test_an_image_keeps_it_beside_the_model(
     use(web.url("/mn10_as_mAP_471.pt") + MARK, monkeypatch)
     monkeypatch.setattr(backbones, "BESIDE_MODEL", tmp_path / "package")
     assert cli.main(["model", "fetch"]) == 0
-    # That a user has it does not help the image.
+    # A user's copy does not count for the image.
     assert cli.main(["model", "fetch", "--beside-model"]) == 0
     assert (tmp_path / "package" / f"{SHA256}.pt").read_bytes() == DATA
     (home / "models" / f"{SHA256}.pt").unlink()
@@ -109,7 +109,7 @@ def test_two_processes_fetch_at_once(web: Web, home: Path) -> None:
 
     def together(request: Request) -> None:
         request.raw(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(DATA), DATA[:1_000])
-        # Each has begun its file before one can finish.
+        # Each has started its file before one can finish.
         both.wait(timeout=60)
         request.raw(DATA[1_000:])
 

@@ -1,4 +1,4 @@
-"""What ``clamor promote`` shows and asks where a model is worse than the one in use."""
+"""What ``clamor promote`` shows and asks when a model is worse than the one in use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROMOTED = httpx.Response(200, json=RECORD | {"forced": True, "comparison": COMP
 
 
 class Keyboard(io.StringIO):
-    """Standard input of a person."""
+    """A person's standard input."""
 
     def isatty(self) -> bool:
         return True
@@ -38,7 +38,7 @@ def promote(
     typed: str | None,
     force: bool = False,
 ) -> tuple[int, str, list[bytes]]:
-    """The exit code, what was shown, and the bodies of the requests."""
+    """Return the exit code, the output, and the bodies of the requests."""
     keyboard = io.StringIO() if typed is None else Keyboard(typed)
     monkeypatch.setattr(sys, "stdin", keyboard)
     server, shown = Server(*answers), io.StringIO()

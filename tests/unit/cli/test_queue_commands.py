@@ -1,4 +1,4 @@
-"""How the queues are shown, and that what stands in several places agrees."""
+"""Display of the queues, and agreement of the tables that list them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_line_is_made_of_what_is_known() -> None:
     assert (line.queue, line.ready, line.held, line.dead) == ("audio.detect", 3, 2, 1)
     assert line.oldest_s == 61.0
     assert line.oldest_dead_s == pytest.approx(300, abs=30)
-    # Somebody put it there by hand: it did not die, but it was sent.
+    # Put there by hand: it has no time of death, only a sending time.
     by_hand = Line.of(DETECT, None, replace(letter, died_at=None))
     assert by_hand.oldest_dead_s == pytest.approx(3_900, abs=30)
     ahead = Line.of(DETECT, None, replace(letter, died_at=datetime.now(UTC) + timedelta(hours=1)))
@@ -110,7 +110,7 @@ def test_the_rows_of_a_queue_are_those_that_recovery_nudges_it_for() -> None:
     rows["report"] = JobWork(job=DailyReport, id=some)
     assert {type(nudge_for(row)): kind for kind, row in rows.items()} == queues.ROWS
     assert set(rows) == set(queue_queries.KINDS)
-    # The runs of the clock's jobs are few, and have a list of their own.
+    # Runs of periodic jobs are few and have a separate list.
     assert set(messages.ALL) - set(queues.ROWS) == {job.nudge for job in jobs.JOBS}
 
 

@@ -1,4 +1,4 @@
-"""A file of a folder of blobs is on disk before it has its name, and its name before it counts."""
+"""A blob's file is on disk before it gets its name, and the name before the write counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
 def test_a_blob_that_was_put_is_on_disk_with_all_its_folders(disk: Disk, content: bytes) -> None:
     Blobs(disk.root.as_uri()).put("sessions/1/recording", content)
     assert disk.lost() == []
-    # The file, its folder, the folder above that, the store, and what the store is in.
+    # The file, its folder, the folder above, the store, and the store's parent.
     assert disk.n_flushes == 5
 
 
@@ -37,7 +37,7 @@ def test_what_a_writer_wrote_is_on_disk_at_its_end(disk: Disk) -> None:
 
 
 def test_what_the_library_writes_by_itself_would_be_lost(disk: Disk) -> None:
-    """The recorder sees what it looks for."""
+    """Shows that the recorder can detect a loss."""
     (disk.root / "a").mkdir(parents=True)
     (disk.root / "a" / "b").write_bytes(b"x")
     assert disk.lost() == ["a/b"]
@@ -46,7 +46,7 @@ def test_what_the_library_writes_by_itself_would_be_lost(disk: Disk) -> None:
 def test_the_content_is_flushed_before_the_name_is_given(
     disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that a blob which is written over is never half of the new one."""
+    """Thus an overwritten blob is never half of the new one."""
     blobs = Blobs(disk.root.as_uri())
     blobs.put("a", b"before")
     seen = []
@@ -93,7 +93,7 @@ def test_a_key_stays_below_its_folder(tmp_path: Path, key: str) -> None:
 def test_a_folder_that_a_removal_took_away_meanwhile_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last blob of a folder takes the folder along."""
+    """Removing the last blob of a folder removes the folder."""
     opened = Path.open
     left = [2]
 

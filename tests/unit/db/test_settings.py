@@ -1,4 +1,4 @@
-"""Settings are read once, refused clearly, and never repeated."""
+"""Settings are read once, rejected with clear errors, and never echoed."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_folder_of_the_standalone_service(monkeypatch: pytest.MonkeyPatch) -
 def test_a_backbone_is_an_address_a_file_or_a_folder(text: str) -> None:
     given = {"CLAMOR_BACKBONE_URL": f" {text} "}
     assert from_environment(GIVEN | given).backbone_url == text
-    # Without an installation, too.
+    # This works without an installation, too.
     assert backbone_url(given) == text
 
 

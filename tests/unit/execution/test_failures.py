@@ -1,4 +1,4 @@
-"""Which errors are permanent, and that no foreign text is kept where callers may read it."""
+"""Which errors are permanent; foreign text never reaches callers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_what_would_come_again_is_permanent_at_once(error: Exception) -> None:
     assert failure.problem.code == "internal-error"
     assert FOREIGN not in failure.problem.detail
     assert type(error).__name__ not in failure.problem.detail
-    # The log has what a report needs.
+    # The log has the details that a report needs.
     assert failure.logged.startswith(type(error).__name__)
 
 

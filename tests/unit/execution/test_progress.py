@@ -1,4 +1,4 @@
-"""Percent never falls, and what is told of speed and of the time left is right and sane."""
+"""Percent never falls, and the speed and the time left are correct and plausible."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_every_stage_of_a_living_session_is_known() -> None:
     spans_total=st.integers(1, 2_000),
 )
 def test_percent_never_falls(shares: list[tuple[str, float]], spans_total: int) -> None:
-    """Whatever is seen of a session, as long as its rows go one way."""
+    """For any observations of a session whose rows move in one direction."""
     seen = sorted(shares, key=lambda each: (UNFINISHED_STATES.index(each[0]), each[1]))
     rows = [
         row(
@@ -102,7 +102,7 @@ def test_splitting_reckons_with_the_stages_behind_it() -> None:
     told = Progress.of(
         row("splitting", stage_share=0.5, stage_since=at(0), stage_told_at=at(39)), now=at(39)
     )
-    # Splitting is 39 of a hundred parts: 39 s are left of it, and 2 s for each of the other 60.
+    # Splitting is 39 of a hundred parts: 39 s of it are left, and 2 s for each of the other 60.
     assert told.time_left_s == pytest.approx(39 + 60 * 2)
     assert told.speed is None
 

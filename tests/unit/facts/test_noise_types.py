@@ -8,7 +8,7 @@ from actors.facts import noise_types
 from actors.facts.noise_types import BACKGROUND, LANGUAGES, UNCLASSIFIED
 from actors.science.detection import classifier
 
-#: Names by which callers know the types of the first release.
+#: Names under which callers know the types of the first release.
 FIRST_TYPES = {
     "alarm_tone", "baby_cry", "broadband_hiss", "chainsaw", "clock_tick", "dog_bark",
     "fire_crackling", "hammering", "helicopter", "mains_hum", "rain", "rooster", "sea_waves",
@@ -100,7 +100,7 @@ def test_the_documented_tree_is_the_table() -> None:
 
 
 def documented() -> str:
-    """The table as docs/noise-types.md has it: kinds of a type are indented below it."""
+    """Return the table of docs/noise-types.md: subtypes are indented below their type."""
     lines = [
         "| name | English | AudioSet | urban sound taxonomy | 2002/49/EC |",
         "|---|---|---|---|---|",

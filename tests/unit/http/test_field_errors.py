@@ -1,4 +1,4 @@
-"""What a caller reads about a wrong value: words of Clamor's, with the remedy."""
+"""Error messages for wrong values: Clamor's own wording, with the remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which language an answer is in, by what ``Accept-Language`` says."""
+"""The language of an answer, chosen by ``Accept-Language``."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ LANGUAGES = ("en", "de", "fr", "es", "zh")
         ("de-AT", "de"),
         ("zh-Hant-TW", "zh"),
         ("de-*", "de"),
-        # Weights, whatever the order; of equal ones the first.
+        # The highest weight wins in any order; the first of equal ones.
         ("en;q=0.5, de;q=0.9", "de"),
         ("fr, de", "fr"),
         ("fr ; q = 0.3 ,\tes; q=0.301", "es"),
         ("de;q=0.5, en-GB;q=0.7, fr;q=0.1", "en"),
-        # What is not available is passed over.
+        # Unavailable languages are skipped.
         ("it, pt-BR;q=0.9, es;q=0.1", "es"),
         ("it, tlh", "en"),
-        # Any language is one that the header does not name.
+        # `*` matches any language that the header does not name.
         ("*", "en"),
         ("it, *;q=0.1", "en"),
         ("en;q=0.1, *;q=0.5", "de"),
         ("de;q=0.2, *;q=0.5", "en"),
-        # A weight of 0 refuses, also regions of the language.
+        # A weight of 0 excludes a language with its regions.
         ("de;q=0", "en"),
         ("en;q=0, *", "de"),
         ("de;q=0, de-AT, fr;q=0.1", "fr"),
         ("de-AT;q=0, de", "de"),
         ("*;q=0", "en"),
         ("en;q=0, *;q=0", "en"),
-        # What is no range is ignored, and the others are read.
+        # Invalid ranges are ignored, and the others are used.
         ("de;q=2, fr;q=0.1", "fr"),
         ("de;q=-1, de;q=0.1", "de"),
         ("de;q=0.1234", "en"),

@@ -1,4 +1,4 @@
-"""How parameters are read."""
+"""Parsing of parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages of the documentation: whole, escaped, and of no other host."""
+"""The documentation pages: complete, escaped, and without other hosts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from services.http import errors
 from services.openapi import document as openapi
 from services.openapi.documentation import curl, markup, pages, problem_pages, reference, schemas
 
-#: By these members the page finds its way in a document.
+#: Members by which the page is rendered from a document; the test leaves them as they are.
 KEPT = ("in", "tags", "type", "operationId")
 EVIL = "<script>alert('here')</script>&\"' `<b>`"
 
 
 class Page(HTMLParser):
-    """What is in a page: its elements, their ids, and where its links lead."""
+    """Collects a page's elements, their IDs, and the targets of its links."""
 
     def __init__(self, page: bytes) -> None:
         super().__init__()

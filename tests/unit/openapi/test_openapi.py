@@ -1,4 +1,4 @@
-"""The description of the API: valid, whole, and with an example of everything."""
+"""The description of the API: valid, complete, and with an example of everything."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_every_operation_has_an_example_and_every_example_an_operation(
 
 
 def same(kind: Any, example: Any) -> None:
-    """An example is what its struct says, with every field, and nothing else."""
+    """Check that an example has exactly the fields of its struct."""
     decoded = msgspec.json.decode(msgspec.json.encode(example), type=kind)
     assert json.loads(msgspec.json.encode(decoded)) == json.loads(json.dumps(example))
 
@@ -146,7 +146,7 @@ def test_words_come_from_docstrings_and_comments(document: dict[str, Any]) -> No
     session = document["components"]["schemas"]["Session"]
     assert session["properties"]["priority"]["description"] == "high, normal or low."
     assert session["properties"]["created_at"]["format"] == "date-time"
-    # Of a base, as of the struct itself.
+    # For a base as for the struct itself.
     training = document["components"]["schemas"]["Training"]
     described = "The training of a model: `pending`, then `completed` or `failed`."
     assert training["description"] == described

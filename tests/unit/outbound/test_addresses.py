@@ -1,4 +1,4 @@
-"""What may be asked on somebody else's word, case by case."""
+"""Which addresses given by callers may be contacted, case by case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests to addresses that a caller gave, to a server that means no good."""
+"""Requests to addresses given by callers, against a hostile server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def get(
         return answer.status, answer.read()
 
 
-# --- where a URL leads -------------------------------------------------------------------------
+# --- destination of a URL ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,9 @@ def test_this_machine_is_refused(site: Web, host: str) -> None:
 
 
 def test_a_name_is_resolved_once_and_that_address_connected_to(site: Web) -> None:
-    """A name that turns to another address after it was looked at gains nothing: the second
-    answer here would be refused, were it asked for."""
+    """A name that changes its address after the check gains nothing: a second lookup would return a
+    refused address here.
+    """
     site.pages["/"] = lambda request: request.answer(b"hello")
     names = Names(recorder_example=[["127.0.0.1"], ["10.0.0.1"]])
     outbound = Outbound(LOOPBACK, resolve=names)
@@ -258,7 +259,7 @@ def test_nobody_there() -> None:
     "head", [b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"]
 )
 def test_a_server_that_drips_is_cut_off(site: Web, head: bytes) -> None:
-    """Each drop comes long before a silence would be too long; the whole has an end."""
+    """Each byte comes well within the silence limit; the total time is limited."""
 
     def drip(request: Request) -> None:
         request.raw(head)
@@ -286,7 +287,7 @@ def test_a_server_that_is_too_slow_is_left_before_its_time(
     with pytest.raises(TookTooLong, match="less than 1000000 bytes a second") as caught:
         get(site.url("/"), limits=limits)
     assert caught.value.whole
-    # One that is slow to begin with has its time.
+    # A server that is slow at first gets its time.
     monkeypatch.setattr(pinning, "PATIENT_S", 60)
     assert get(site.url("/fast"), limits=limits) == (200, bytes(50_000))
 

@@ -1,4 +1,4 @@
-"""The table of the clock, and what follows from it."""
+"""The table of periodic jobs, and its consequences."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def test_a_slot_is_a_time_of_the_schedule(job: Job, now: datetime) -> None:
     assert latest <= now < following
     assert following - latest == job.period
     for slot in (latest, following):
-        # As the scheduler itself sees it.
+        # By the scheduler's own validation.
         assert cron(job.cron).validate(pendulum.instance(slot))
-    # No time between them is one.
+    # No time between them is a slot.
     assert job.latest_slot(following - timedelta(microseconds=1)) == latest
     assert job.latest_slot(latest) == latest
 
@@ -55,7 +55,7 @@ def test_what_was_missed_is_made_good_as_far_as_it_matters(
     missed = patient.missed(newest, now=now)
     assert missed == [job.latest_slot(now) - i * job.period for i in range(min(n_missed, 5))][::-1]
     assert job.missed(newest, now=now) == missed[-1:]
-    # Of what nobody knows, the latest alone.
+    # For a job without known runs, only the latest slot counts.
     assert patient.missed(None, now=now) == [job.latest_slot(now)]
 
 
@@ -89,7 +89,7 @@ def test_slots_are_the_same_in_any_zone() -> None:
 
 
 class FastClock:
-    """Time that passes when the scheduler waits, until an end."""
+    """A clock that advances when the scheduler waits, up to an end."""
 
     def __init__(self, start: datetime, end: datetime) -> None:
         self.now = pendulum.instance(start)
@@ -102,7 +102,7 @@ class FastClock:
 def test_the_scheduler_itself_ticks_at_every_slot_and_at_no_other_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """periodiq's own scheduler, over nine days that pass in an instant."""
+    """Runs periodiq's own scheduler over nine days that pass in an instant."""
     start, end = datetime(2026, 2, 20, 12, 30, tzinfo=UTC), datetime(2026, 3, 1, 12, tzinfo=UTC)
     time = FastClock(start + timedelta(seconds=1), end)
     ticking = StubBroker(middleware=broker.middleware())
@@ -143,7 +143,7 @@ def test_the_scheduler_itself_ticks_at_every_slot_and_at_no_other_time(
 
 
 def test_a_tick_that_comes_late_is_dropped_by_the_worker() -> None:
-    """Which is why recovery fills slots."""
+    """This is why recovery fills slots."""
     late = broker.middleware()[-1]
     ticking = StubBroker(middleware=[])
     ticking.add_middleware(late)

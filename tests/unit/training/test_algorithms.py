@@ -1,4 +1,4 @@
-"""Algorithms: the arrays answer as scikit-learn's own models, and each learns what is easy."""
+"""Algorithms: the arrays match scikit-learn's own models, and each learns an easy problem."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Names = NDArray[np.str_]
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few trees, networks and rounds: enough for these problems, and quick."""
+    """Use few trees, networks and rounds: enough for these problems, and fast."""
     monkeypatch.setattr(algorithms, "N_TREES", 20)
     monkeypatch.setattr(algorithms, "N_NETWORKS", 2)
     monkeypatch.setattr(algorithms, "N_FOURIER", 200)
@@ -35,7 +35,7 @@ def _few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def problem(n_rows: int, *, n_classes: int = 3, spread: float = 0.6, seed: int = 0) -> Any:
-    """Features around a centre a class, labels, and groups of five rows."""
+    """Return features around one centre a class, labels, and groups of five rows."""
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(99).normal(size=(n_classes, N_FEATURES))
     number = np.arange(n_rows) % n_classes
@@ -64,7 +64,7 @@ def test_a_forest_answers_as_scikit_learns(kind: Any, n_classes: int) -> None:
 
 
 def test_rows_on_a_threshold_go_where_scikit_learn_sends_them() -> None:
-    """Features of whole tenths: thresholds between them are no float32, and rows fall close by."""
+    """Features are whole tenths: thresholds between them are no float32, with rows close by."""
     rows = np.round(problem(300, spread=2.0)[0], 1)
     rows = np.concatenate([rows, np.nextafter(rows, np.float32(9))])
     labels = np.tile(problem(300)[1], 2)
@@ -89,7 +89,7 @@ def test_boosting_answers_as_scikit_learns(n_classes: int) -> None:
 def test_networks_answer_as_scikit_learns(
     name: str, n_classes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What scikit-learn fitted is kept aside, and asked for the same rows."""
+    """Keep the model that scikit-learn fitted, and compare its answers on the same rows."""
     kept: list[Any] = []
     kind = {
         "lda": "LinearDiscriminantAnalysis",
@@ -153,7 +153,7 @@ def test_a_vote_learns_from_two_groups() -> None:
 
 @pytest.mark.parametrize("true_factor", [0.5, 1.0, 3.0])
 def test_calibration_finds_the_temperature(true_factor: float) -> None:
-    """Labels drawn from a network's own probabilities at a temperature: that one is found."""
+    """Labels drawn from a network's own probabilities at a temperature give it back."""
     rng = np.random.default_rng(0)
     rows, labels, groups = problem(300, spread=2.0)
     voters = algorithms.fit("lda", rows, labels, groups=groups, seed=0)

@@ -1,4 +1,4 @@
-"""The comparison's figures, by hand."""
+"""The comparison's figures, checked by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The document on the accuracy of answers, of a few short sounds and random weights."""
+"""The document on accuracy, generated from a few short sounds and random weights."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sounds() -> list[Sound]:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder with one background, whose author is of fold 1."""
+    """A folder with one background, whose author is in fold 1."""
     (tmp_path / "esc10").mkdir()
     labels = "file,label,fold,author\na.ogg,rain,1,gezortenplotz\n"
     (tmp_path / "esc10" / "labels.csv").write_text(labels, encoding="utf-8")
@@ -52,7 +52,7 @@ def judges() -> Judges:
 
 
 def rows_of(text: str, heading: str) -> list[list[str]]:
-    """The cells of all tables below a heading of the document."""
+    """Return the cells of all tables below a heading of the document."""
     part = text.partition(f"## {heading}")[2].partition("\n## ")[0]
     lines = [line for line in part.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]

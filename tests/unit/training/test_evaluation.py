@@ -1,4 +1,4 @@
-"""How good a model is on what it is given: who is told, and what counts as what."""
+"""Evaluation of a model on given data: how clips, detections and activity are counted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def of_events(model: classifier.Model, samples: NDArray[np.float32], *events: An
 
 
 def mixed(*, burst: NDArray[np.float32], at_s: int, seconds: int = 12) -> NDArray[np.float32]:
-    """A sound over a quiet bed."""
+    """Return a sound over a quiet background."""
     samples = 0.01 * labelled.sound(BACKGROUND, seconds=seconds)
     samples[at_s * RATE_HZ : at_s * RATE_HZ + burst.size] += burst
     return samples

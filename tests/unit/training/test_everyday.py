@@ -1,4 +1,4 @@
-"""How an answer of the product is judged."""
+"""How an answer of the product is scored."""
 
 from __future__ import annotations
 

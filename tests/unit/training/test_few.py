@@ -1,4 +1,4 @@
-"""Types from a handful of examples: what is learnt, what stays as it is, and what is warned of."""
+"""Types from a handful of examples: learning, unchanged base types, and warnings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def clips_of(label: str, make: Any, how_many: int, *, per_group: int = 1) -> lis
     ]
 
 
-#: A type of nobody's, and a base type.
+#: A new type and a base type.
 CLIPS = [
     *clips_of("our_pump", synth.mains_hum, 6, per_group=2),
     *clips_of("broadband_hiss", synth.broadband_hiss, 6, per_group=2),
@@ -52,7 +52,7 @@ def base_types() -> Tagger:
     embeddings = few.embed(CLIPS, NETWORK, seed=5, tell=lambda _: None).embeddings
     mean = embeddings.mean(axis=0)
     spread = np.array((embeddings - mean).std(), dtype=np.float32)
-    # Most types are unlikely, as they are by trained weights.
+    # Most types are unlikely, as with trained weights.
     smaller = {name: head.arrays[name] * np.float32(0.02) for name in ("scale", "weights")}
     scaled = smaller | {"mean": mean, "spread": spread, "bias": head.arrays["bias"] - np.float32(4)}
     return Tagger(NETWORK, replace(head, arrays={**head.arrays, **scaled}))
@@ -63,7 +63,7 @@ TAGGER = base_types()
 
 @pytest.fixture(scope="module", autouse=True)
 def _others() -> Iterator[None]:
-    """What holds the new types back: other sounds, as this network embeds them."""
+    """Use other sounds, as embedded by this network, as the negatives of new types."""
     others = Examples()
     for name, make in (("hammering", synth.hammering), (BACKGROUND, synth.background_bed)):
         types = () if name == BACKGROUND else (name,)

@@ -1,4 +1,4 @@
-"""The measurement of types from a handful of examples, over embeddings that are made up."""
+"""The evaluation of few-shot types, over synthetic embeddings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def judged(*names: str) -> Judged:
 
 
 def fold() -> Fold:
-    """Base types that know birds and trains, and clips 0 to 9 to learn from."""
+    """Return base types trained on birds and trains, and clips 0 to 9 to learn from."""
     known = Examples()
     for name in ("birds", "train"):
         known.embeddings += list(near(name, 10))
@@ -53,7 +53,7 @@ def fold() -> Fold:
 
 
 def material() -> Material:
-    """Clips 0 to 9, and 10 to 19, which the fold must not learn from: their labels are wrong."""
+    """Return clips 0 to 9, and clips 10 to 19 with wrong labels, which the fold must not use."""
     right, wrong = (np.concatenate([near(name, 5) for name in names]) for names in (NEW, NEW[::-1]))
     labels = np.array([name for name in NEW for _ in range(5)])
     return Material(

@@ -1,4 +1,4 @@
-"""Learning from labelled clips: what is learnt, what is said of it, and what is refused."""
+"""Learning from labelled clips: the result, its figures, and refusals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from actors.training.learn import LabelledClip, Learnt, OneClassOnly, TooFewExam
 
 
 def clips_of(label: str, how_many: int, *, seconds: float = 1.5, seed: int = 0) -> list[Any]:
-    """Synthesised clips, two of each group."""
+    """Return synthesised clips, two of each group."""
     rng = np.random.default_rng([seed, *label.encode()])
     n_samples = int(seconds * RATE_HZ)
     return [
@@ -65,7 +65,7 @@ def learnt(clips: list[LabelledClip], **options: Any) -> Learnt:
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_copies() -> Iterator[None]:
-    """As many as are needed to tell these sounds apart; the tests are to be quick."""
+    """Make only as many copies as these sounds need to be separated; the tests should be fast."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature_augmentation, "MOST_COPIES", 3)
         patch.setattr(feature_augmentation, "FEWEST_BEDS", 12)
@@ -167,7 +167,7 @@ def test_clips_of_background_are_learnt_and_scored_as_such() -> None:
 
 
 def test_clips_that_hardly_fit_are_taken() -> None:
-    """Very short ones, silent ones, an empty one, and one that is longer than a piece."""
+    """Very short, silent and empty clips, and one longer than a piece."""
     odd = [
         replace(CLIPS[0], name="click", samples=CLIPS[0].samples[:200]),
         replace(CLIPS[0], name="silent", samples=np.zeros(RATE_HZ, np.float32)),
@@ -231,7 +231,7 @@ def test_folds_keep_groups_whole_and_classes_in_training(sizes: list[Any], seed:
 
 
 def test_classes_are_learnt_from_about_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A class of few clips is gone through more often, one of many is cut down."""
+    """A class with few clips is repeated more often, one with many is cut down."""
     monkeypatch.setattr(feature_augmentation, "LEARNT_S", 60.0)
     monkeypatch.setattr(feature_augmentation, "MOST_COPIES", 8)
     clips = [*clips_of("siren_sweep", 4), *clips_of("hammering", 40), *clips_of("mains_hum", 10)]
@@ -270,12 +270,12 @@ def test_windows_of_a_long_clip_are_as_of_its_parts() -> None:
 @pytest.mark.parametrize(
     ("rows", "label", "expected"),
     [
-        # Only the window that is an event counts, without background.
+        # Only the window with the event counts, without background.
         ([[0.9, 0.1, 0.0], [0.2, 0.6, 0.2]], "a", [0.0, 0.75, 0.25]),
-        # Nothing but background: all windows count, still without it.
+        # Only background: all windows count, still without the background class.
         ([[0.8, 0.2, 0.0], [0.8, 0.0, 0.2]], "a", [0.0, 0.5, 0.5]),
         ([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]], "a", [0.0, 0.5, 0.5]),
-        # A clip of background is scored as it is heard.
+        # A background clip keeps its scores.
         ([[0.9, 0.1, 0.0], [0.2, 0.6, 0.2]], BACKGROUND, [0.55, 0.35, 0.1]),
     ],
 )

@@ -1,4 +1,4 @@
-"""Scenes: what is to be heard is told where it is, and noise is as loud as was asked for."""
+"""Mixtures: labels are where the sounds are, and the background has the requested level."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from actors.training.mixtures import BACKGROUND_STEP, N_SAMPLES, N_STEPS, SOUND,
 
 
 def clip(name: str, *, seed: int = 0, start_s: float = 1.0, end_s: float = 2.5) -> LabelledClip:
-    """Five silent seconds with one synthesised sound in them."""
+    """Return five silent seconds with one synthesised sound in them."""
     rng = np.random.default_rng(seed)
     samples = np.zeros(N_SAMPLES, dtype=np.float32)
     first, stop = int(start_s * RATE_HZ), int(end_s * RATE_HZ)
@@ -27,7 +27,7 @@ def made(labelled: LabelledClip, *, copies: int, seed: int = 0) -> list[Scene]:
 
 
 def white(rng: np.random.Generator, n_samples: int, _rate_hz: int) -> NDArray[np.float32]:
-    """A bed that is as loud everywhere in the spectrum."""
+    """Return a background with a flat spectrum."""
     return rng.normal(size=n_samples).astype(np.float32)
 
 
@@ -38,7 +38,7 @@ def level_db(samples: NDArray[np.floating]) -> float:
 @pytest.mark.parametrize("name", ["broadband_hiss", "mains_hum", "siren_sweep"])
 @pytest.mark.parametrize(("start_s", "end_s"), [(0.0, 1.5), (1.0, 2.5), (3.0, 5.0)])
 def test_the_label_is_where_the_sound_is(name: str, start_s: float, end_s: float) -> None:
-    """At the very edges a step may be either; nowhere else."""
+    """Frames at the very edges may be either; no others."""
     [plain] = made(clip(name, start_s=start_s, end_s=end_s), copies=1)
     first, stop = round(start_s * RATE_HZ / STEP), round(end_s * RATE_HZ / STEP)
     assert (plain.steps[first + 1 : max(stop - 1, 0)] == SOUND).all()
@@ -51,7 +51,7 @@ def test_the_label_is_where_the_sound_is(name: str, start_s: float, end_s: float
 
 
 def test_the_label_is_where_the_sound_is_in_copies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever a clean copy was moved to, its loud steps are the sound's and no others."""
+    """Wherever a clean copy is moved, exactly its loud frames are the sound's."""
     monkeypatch.setattr(mixtures, "CLEAN_SHARE", 1.0)
     n_checked = 0
     for scene in made(clip("broadband_hiss"), copies=30):
@@ -90,7 +90,7 @@ def test_scenes_are_what_they_promise() -> None:
 def test_the_bed_lies_as_far_below_the_sound_as_was_asked_for(
     snr_db: float, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Below its strong part: the silence behind it does not make the sound fainter."""
+    """The sound's level is that of its loud part: silence after it does not lower the level."""
     monkeypatch.setattr(synth, "background_bed", white)
     for seed in range(3):
         rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The embeddings that hold new types back: those that ship, and how they are chosen."""
+"""The embeddings that hold new types back: the shipped ones, and their selection."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_few_of_each_type_are_chosen_from_first_to_last() -> None:
     birds = found.embeddings[found.labels == 0, 0]
     assert (birds.min(), birds.max()) == (0, 59)
     assert len(set(birds.tolist())) == 12
-    # Rain is right in each recording of wind.
+    # Rain is correct in each recording of wind.
     assert found.is_right[found.labels == 2].tolist() == [[False, True, True]] * 3
 
 

@@ -1,4 +1,4 @@
-"""Training the network: it learns, again and again the same, from as little as there is."""
+"""Training the network: it learns reproducibly, even from the least data."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ CLASSES = (BACKGROUND, *TYPES)
 N_CLIPS = 8
 
 
-#: A network that is trained in seconds.
+#: A network that trains in seconds.
 COURSE = Course(
     n_real=4 * N_CLIPS, epochs=2, batch=8, widths=(8, 12, 16), hidden=16, dropout=0.1
 )  # fmt: skip
 
 
 def clips(seed: int) -> list[LabelledClip]:
-    """Clips of both types, each with a sound of two seconds somewhere."""
+    """Return clips of both types, each with a sound of two seconds somewhere."""
     rng = np.random.default_rng(seed)
     made = []
     for number in range(N_CLIPS):
@@ -44,7 +44,7 @@ def clips(seed: int) -> list[LabelledClip]:
 
 
 def examples(seed: int, *, copies: int = 2) -> tuple[list[Scene], Spectra]:
-    """Scenes of the clips, and beds; the beds are no recordings."""
+    """Return mixtures of the clips, and backgrounds, which are not recordings."""
     rng = np.random.default_rng(seed)
     made = [scene for clip in clips(seed) for scene in mixtures.of_clip(clip, rng, copies=copies)]
     real = {scene.clip for scene in made}
@@ -70,7 +70,7 @@ def trained(
 
 
 def right_steps(member: Convolutional, made: Sequence[Scene]) -> float:
-    """Which part of the steps that count is told rightly."""
+    """Return the share of counted frames with the right class."""
     told: list[bool] = []
     for scene in made:
         columns = member.logits(scene.samples).argmax(axis=1)
@@ -102,7 +102,7 @@ def test_two_types_are_learnt() -> None:
     assert np.mean(losses[-3:]) < 0.85 * np.mean(losses[:3])
     rng = np.random.default_rng(0)
     unheard = [scene for clip in clips(2) for scene in mixtures.of_clip(clip, rng, copies=1)]
-    # Who knows background only is right at 0.61 of the steps, who knows one type too at 0.82.
+    # Knowing background only scores 0.61 of the frames, knowing one type as well 0.82.
     assert right_steps(member, unheard) > 0.85
 
 
@@ -114,7 +114,7 @@ def test_a_seed_trains_the_same_network() -> None:
 
 
 def test_training_asks_no_chance_of_anybody_else() -> None:
-    """What the process drew before changes nothing."""
+    """Earlier draws from the process's generator change nothing."""
     torch.manual_seed(99)
     first = trained(seed=3)
     torch.rand(5)
@@ -124,7 +124,7 @@ def test_training_asks_no_chance_of_anybody_else() -> None:
 
 
 def test_trainings_at_once_do_not_disturb_each_other() -> None:
-    """Threads share torch's own chance; what comes of a seed does not depend on it."""
+    """Threads share torch's global generator; the result of a seed does not depend on it."""
     alone = [trained(seed=seed) for seed in (3, 4)]
     with ThreadPoolExecutor(2) as pool:
         at_once = list(pool.map(lambda seed: trained(seed=seed), (3, 4)))
@@ -134,7 +134,7 @@ def test_trainings_at_once_do_not_disturb_each_other() -> None:
 
 
 def test_a_course_says_how_much_is_learned_from() -> None:
-    """However many scenes there are: they are drawn again, or left for another epoch."""
+    """The course fixes the amount: with any number of mixtures, some repeat or wait an epoch."""
     assert COURSE.n_batches == 4
     assert replace(COURSE, n_real=540, batch=32).n_batches == 20
     assert replace(COURSE, n_real=1).n_batches == 1

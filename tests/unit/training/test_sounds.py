@@ -1,4 +1,4 @@
-"""Sounds to learn from: copies, pairs and pieces are what they are said to be."""
+"""Sounds to learn from: copies, pairs and pieces match their descriptions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def noise(seconds: float) -> np.ndarray:
 
 
 def line_of(samples: np.ndarray, hz: float) -> float:
-    """The amplitude of a tone in samples."""
+    """Return the amplitude of a tone in samples."""
     t = np.arange(samples.size) / RATE_HZ
     return float(2 * np.abs(np.mean(samples * np.exp(-2j * np.pi * hz * t))))
 

@@ -1,4 +1,4 @@
-"""Training of the base types: what it learns from, and that it learns."""
+"""Training of the base types: its data, and that it learns."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_examples_are_sounds_copies_pairs_and_pieces(monkeypatch: pytest.MonkeyP
 
 
 def examples(n: int) -> Examples:
-    """Rows of two types, of both at once, and of neither."""
+    """Return examples of two types, of both at once, and of neither."""
     rng = np.random.default_rng(0)
     directions = {name: rng.standard_normal(NETWORK.n_embedding) for name in ("train", "birds")}
     found = Examples()
@@ -71,7 +71,7 @@ def test_the_head_learns_what_sounds_be_it_several_types_or_none() -> None:
     columns = [head.types.index(name) for name in ("train", "birds")]
     truth = [["train" in types, "birds" in types] for types in judged.types]
     assert (is_likely[:, columns] == truth).mean() > 0.95
-    # Types without examples have their tags, and a bias and a scale that they share.
+    # Types without examples keep their tags, with a shared bias and scale.
     untaught = [head.types.index(name) for name in ("boat", "siren")]
     assert not head.arrays["weights"][untaught].any()
     assert np.ptp(head.arrays["bias"][untaught]) == np.ptp(head.arrays["scale"][untaught]) == 0.0

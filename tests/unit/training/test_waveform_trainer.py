@@ -1,4 +1,4 @@
-"""Models that hear samples: what they learn from, how they are judged, and what comes out."""
+"""Models of raw samples: training data, evaluation, and results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from actors.training.mixtures import N_SAMPLES, SOUND
 from actors.training.network import Course
 from actors.training.waveform_trainer import Effort, Material
 
-#: What a test can afford: enough to tell a hum from a hiss.
+#: Small enough for a test: it suffices to separate a hum from a hiss.
 EFFORT = Effort(
     course=Course(n_real=24, epochs=5, batch=8, widths=(4, 6, 8), hidden=8, dropout=0.1),
     n_scenes=30,
@@ -46,7 +46,7 @@ def clip_of(
     return LabelledClip(name, label, group or f"{label}-{number // 2}", samples)
 
 
-#: Two types and background, and what hardly fits: the shortest that a job takes, silence, nothing.
+#: Two types and background, and edge cases: the shortest accepted clip, silence, an empty clip.
 CLIPS = [
     *(clip_of(label, number) for label in LABELS for number in range(4)),
     clip_of("mains_hum", 4, seconds=0.1),
@@ -71,12 +71,12 @@ def material() -> Material:
     return made(algorithm="cnn_vote")
 
 
-# --- what is learned from ----------------------------------------------------------------------
+# --- training data -----------------------------------------------------------------------------
 
 
 def test_each_class_has_its_share_of_the_scenes(material: Material) -> None:
     counts = Counter(material.labels[material.clips >= 0].tolist())
-    # Of background there is one clip only.
+    # There is only one background clip.
     share = EFFORT.n_scenes // N_CLASSES
     assert counts == {"broadband_hiss": share, "mains_hum": share, BACKGROUND: EFFORT.most_copies}
     assert (material.labels[material.clips < 0] == BACKGROUND).all()
@@ -132,7 +132,7 @@ def test_only_a_vote_takes_looks_at_the_sounds(material: Material) -> None:
     assert all(np.isfinite(rows).all() for rows in material.looks.values())
     labels = material.labels[material.scenes]
     assert set(labels.tolist()) == set(material.classes)
-    # Both are of the same scenes: a look draws nothing from where the scenes are drawn.
+    # Both use the same mixtures: computing the views does not draw from the mixtures' generator.
     assert bool((made().log_mel == material.log_mel).all())
 
 
@@ -153,7 +153,7 @@ def test_what_is_held_out_is_gone_and_the_rest_is_as_it_was(material: Material) 
     np.testing.assert_array_equal(left.labels[left.scenes], material.labels[material.scenes][seen])
 
 
-# --- how they are judged -----------------------------------------------------------------------
+# --- evaluation --------------------------------------------------------------------------------
 
 
 def test_clips_are_named_by_what_never_heard_their_group(
@@ -184,7 +184,7 @@ def test_clips_are_named_by_what_never_heard_their_group(
         CLIPS, material, algorithm="cnn", seed=0, effort=effort, tell=lambda _part: None
     )
     assert len(learnt_from) == 2
-    # The empty clip is named as a sample of silence.
+    # The empty clip is classified as one silent sample.
     assert sorted(row for row, _ in named) == [
         row for row, clip in enumerate(CLIPS) if clip.samples.size
     ]
@@ -199,7 +199,7 @@ def test_clips_are_named_by_what_never_heard_their_group(
 def test_a_class_that_a_fold_never_heard_is_told_wrongly(
     material: Material, algorithm: str
 ) -> None:
-    """All that is learned of it comes from one fold: the clips there have nobody who knows it."""
+    """One fold has all training data of the class, so its clips get a model that lacks it."""
     folds = cross_validation.deal(CLIPS, seed=0, most=2)
     lost = np.array([clip.label == "mains_hum" and folds[clip.group] == 0 for clip in CLIPS])
     effort = replace(EFFORT, course=replace(EFFORT.course, epochs=1))
@@ -219,12 +219,12 @@ def test_a_class_that_a_fold_never_heard_is_told_wrongly(
     assert (scores[~unknown & (np.array([c.label for c in CLIPS]) == "mains_hum"), column]).any()
 
 
-# --- what comes out ----------------------------------------------------------------------------
+# --- results -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _small() -> Iterator[None]:
-    """A job has no say in how much is learned from."""
+    """Reduce the amount of training; a job has no option for it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(waveform_trainer, "EFFORT", EFFORT)
         yield
@@ -264,7 +264,7 @@ def test_a_model_comes_with_the_scores_of_held_out_clips(
     assert (result.scores[~is_sound, 0] > 0).all()
     found = np.array(classes)[result.scores.argmax(axis=1)]
     if algorithm == "cnn_vote":
-        # So few batches teach the network alone too little.
+        # So few batches are not enough for the network alone.
         assert (found[:8] == result.truth[:8]).mean() > 0.8
     header = result.model.header
     assert (header["name"], header["version"], header["algorithm"]) == ("ours", "3", algorithm)
@@ -307,7 +307,7 @@ def test_the_model_is_whole_and_hears(results: dict[str, Learnt], algorithm: str
     samples = clip_of("broadband_hiss", 9, seconds=3.0).samples
     steps = inference.first_look(model, samples, before=0, n_samples=samples.size)
     assert steps.shape == (30, N_CLASSES)
-    # What it is told by is the network, at every step.
+    # The network decides, at every frame.
     assert len(np.unique(steps.round(6), axis=0)) > 20
     for event in inference.hear(model, samples):
         assert event.noise_type in {*LABELS, "unclassified"}

@@ -1,4 +1,4 @@
-"""Users and keys, by the endpoints of administrators and by the operator's commands."""
+"""Users and keys, through the administrators' endpoints and the operator's commands."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_user_a_key_and_its_end(app: Any, admin: falcon.testing.TestClient) ->
     assert (key["scopes"], key["user_id"]) == (["sessions:read"], user["id"])
     assert is_taken(app, secret)
     assert admin.simulate_get(f"/v1/users/{user['id']}/keys").json["items"] == [key]
-    # The secret was told once.
+    # The secret is shown only once.
     assert accounts.secret_of(secret) not in admin.simulate_get(f"/v1/keys/{key['id']}").text
 
     assert admin.simulate_post(f"/v1/users/{user['id']}/disable").json["disabled_at"]
@@ -86,7 +86,7 @@ def test_a_key_gives_way_to_another_one(app: Any, admin: falcon.testing.TestClie
     assert is_taken(app, old["secret"])
     assert is_taken(app, new["secret"])
     assert admin.simulate_get(path).json["expires_at"]
-    # Two are active: a third would be one too many, until one is gone.
+    # Two are active: a third exceeds the limit until one is revoked.
     for again in (make_key(admin, str(TEAM)), admin.simulate_post(f"{path}/rotate")):
         assert (again.status_code, again.json["type"]) == (409, "/problems/too-many-keys")
     admin.simulate_delete(path)

@@ -1,4 +1,4 @@
-"""The clock as an administrator and an operator see it."""
+"""Periodic jobs as seen by an administrator and an operator."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(autouse=True)
 def no_clock() -> None:
-    """Here there is one."""
+    """Override the fixture: these tests need the periodic jobs."""
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_job_that_is_not_there_is_not_found(admin: falcon.testing.TestClient) 
     for method in ("GET", "POST"):
         got = admin.simulate_request(method, "/v1/jobs/make_coffee/runs")
         assert (got.status_code, got.json["type"]) == (404, "/problems/job-not-found")
-    # An actor that the clock does not know is no job, either.
+    # An actor without a schedule is not a job either.
     assert admin.simulate_post("/v1/jobs/detect_span/runs").status_code == 404
 
 

@@ -1,4 +1,4 @@
-"""``GET /metrics`` over a real database, with a broker that is there, away, or silent."""
+"""``GET /metrics`` over a real database, with a broker that is available, away or silent."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Samples = dict[tuple[str, str], float]
 
 @pytest.fixture
 def api_over() -> Iterator[Callable[[Settings], Api]]:
-    """Makes an API over settings."""
+    """Return a factory of APIs over given settings."""
     with ExitStack() as stack:
 
         def make(settings: Settings) -> Api:
@@ -63,7 +63,7 @@ def api_over() -> Iterator[Callable[[Settings], Api]]:
 
 
 def scrape(api: Api) -> Samples:
-    """Every sample, by its name and its one label, if it has any."""
+    """Return every sample by its name and its one label, if any."""
     answer = api.simulate_get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain")
@@ -84,7 +84,7 @@ def add_session(store: Store) -> uuid.UUID:
 
 
 class Gag:
-    """A way to RabbitMQ that swallows everything from the first question about a queue on."""
+    """A proxy to RabbitMQ that drops everything from the first queue declaration on."""
 
     #: Class and method of AMQP's Queue.Declare.
     QUESTION = b"\x00\x32\x00\x0a"
@@ -162,7 +162,7 @@ def test_a_scrape_soon_after_asks_nobody_again(
     assert scrape(api)["clamor_sessions", "queued"] == 0
     add_session(store)
     assert scrape(api)["clamor_sessions", "queued"] == 0
-    # Another application knows nothing of the first one's figures.
+    # Another application does not share the first one's cached figures.
     assert scrape(api_over(memory_settings))["clamor_sessions", "queued"] == 1
 
 
@@ -173,7 +173,7 @@ def test_the_standalone_service_tells_of_its_memory(
 ) -> None:
     monkeypatch.setattr(metrics, "FRESH_S", 0.0)
     api = api_over(memory_settings)
-    # Nobody works here: the message of what is posted stays in its queue.
+    # No worker runs, so the message of a posted recording stays in its queue.
     posted = api.simulate_post(
         "/v1/sessions",
         body=recordings.HEADER,
@@ -194,7 +194,7 @@ def test_the_standalone_service_tells_of_its_memory(
 def test_every_metric_is_documented_and_the_alerts_ask_for_nothing_else(
     api_over: Callable[[Settings], Api], memory_settings: Settings, runtime: Runtime
 ) -> None:
-    # What a check found is among them once one was made.
+    # Once a health check has run, its findings are exported.
     ask(runtime, messages.CheckHealth())
     text = api_over(memory_settings).simulate_get("/metrics").text
     exported = {
@@ -235,7 +235,7 @@ def test_a_broker_that_says_nothing_holds_no_scrape_up(
             thread.start()
         for thread in threads:
             thread.join()
-        # All waited for the same answer, and not one after the other.
+        # All requests waited for the same answer, not for one another.
         assert time.monotonic() - started < 2 * latest_answers.PATIENCE_S
     assert [found["clamor_broker_up", ""] for found in answers] == [0] * 8
     assert [found["clamor_database_up", ""] for found in answers] == [1] * 8
@@ -244,7 +244,7 @@ def test_a_broker_that_says_nothing_holds_no_scrape_up(
 def test_a_broker_that_falls_silent_in_the_middle_holds_no_scrape_up(
     api_over: Callable[[Settings], Api], rabbit_settings: Settings
 ) -> None:
-    """As a broker that hangs: it let us in, and answers no question."""
+    """A hung broker accepts the connection but answers nothing."""
     with Gag(rabbit_settings.amqp_url) as gag:
         api = api_over(replace(rabbit_settings, amqp_url=gag.url))
         started = time.monotonic()
@@ -252,7 +252,7 @@ def test_a_broker_that_falls_silent_in_the_middle_holds_no_scrape_up(
         assert time.monotonic() - started < 2 * latest_answers.PATIENCE_S
         assert found["clamor_broker_up", ""] == 0
         assert found["clamor_database_up", ""] == 1
-        # The look itself is given up too, by its heartbeat: no threads pile up.
+        # The query itself ends too, through its heartbeat, so threads do not pile up.
         eventually(
             lambda: not [each for each in threading.enumerate() if each.name == "metrics-broker"],
             timeout_s=30,

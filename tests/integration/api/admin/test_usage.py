@@ -1,4 +1,4 @@
-"""How much audio a user may have analysed, and what they are told of it."""
+"""Monthly audio quotas and the usage that users see."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def app(app_with: Callable[..., Any]) -> Any:
 
 
 def use(store: Store, audio_s: float, *, days_ago: int = 0) -> None:
-    """Let the team have had so much audio analysed."""
+    """Record an amount of audio as used by the team."""
     with store.transaction() as db:
         db.execute(
             text(
@@ -99,7 +99,7 @@ def test_who_has_used_up_the_month_is_told_so_before_anything_is_stored(
         assert (problem["used_s"], problem["limit_s"]) == (100.5, 100)
         assert problem["renews_at"] == next_month()
     assert len(Blobs(memory_settings.blob_url).keys("sessions/")) == 1
-    # Everything else goes on, and so do other users.
+    # Other requests and other users are unaffected.
     assert api.simulate_get("/v1/models").status_code == 200
     assert post(app, accounts.ADMIN_KEY).status_code == 202
     admin.simulate_patch(f"/v1/users/{TEAM}", json={"max_audio_s_per_month": 101})
@@ -123,7 +123,7 @@ def test_what_was_taken_before_is_answered_again(app: Any, store: Store) -> None
     again = post_as("one")
     assert (again.status_code, again.json["id"]) == (202, taken.json["id"])
     assert post_as("other").status_code == 403
-    # What was refused was never begun.
+    # A refused request does not occupy its idempotency key.
     admin.simulate_patch(f"/v1/users/{TEAM}", json={"max_audio_s_per_month": 200})
     assert post_as("other").status_code == 202
 
@@ -148,12 +148,12 @@ def test_a_recording_counts_once(runtime: Runtime, monkeypatch: pytest.MonkeyPat
     duration_s = round(session(runtime, session_id).duration_s or 0, 3)
     assert duration_s > 1
     assert used(runtime.store) == [(duration_s, 1)]
-    # Every message of it again, and twice.
+    # Repeat every message twice.
     handle(runtime, SplitRecording(session_id=session_id))
     assert run_to_the_end(runtime, session_id).state == "completed"
     assert used(runtime.store) == [(duration_s, 1)]
 
-    # A worker that was thought dead, and its successor, both come to the end.
+    # A worker presumed dead and its successor both finish.
     late = add(runtime, content)
     handle(runtime, ProcessAudioFile(session_id=late))
     decode, calls = split_step._decode, []

@@ -1,4 +1,4 @@
-"""``GET /v1/noise-types``, as callers see it."""
+"""``GET /v1/noise-types`` from the caller's side."""
 
 from __future__ import annotations
 

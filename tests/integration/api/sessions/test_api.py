@@ -1,4 +1,4 @@
-"""The HTTP API over a real database and a real blob store; nobody works on the recordings."""
+"""The HTTP API over a real database and a real blob store, without workers."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_form_of_unknown_length_is_cut_at_the_limit(
         head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
         return head + content + b"\r\n--x--\r\n"
 
-    # What the server hands over for a chunked request: no length, and a stream that ends.
+    # What the server passes on for a chunked request: no length, and a stream that ends.
     chunked: dict[str, Any] = {
         "headers": {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": ""},
         "extras": {"wsgi.input_terminated": True},
@@ -300,7 +300,7 @@ def test_health(api: falcon.testing.TestClient, given: Deps) -> None:
 def test_only_a_schema_that_is_too_old_makes_unready(
     api: falcon.testing.TestClient, given: Deps, change: str, status: int
 ) -> None:
-    """A later release's migrations leave behind what this one works on."""
+    """A later release's migrations leave a schema that this release can still use."""
     with given.store.transaction() as db:
         db.execute(text(change))
     answered = api.simulate_get("/health/ready")

@@ -1,4 +1,4 @@
-"""Recordings that go straight to a real S3 store, and the sessions that are made of them."""
+"""Recordings uploaded directly to a real S3 store, and the sessions created from them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def bucket() -> Iterator[None]:
 
 @pytest.fixture
 def memory_settings(memory_settings: Settings, bucket: None) -> Settings:
-    # A prefix of this test's own: the server is the module's.
+    # A prefix for each test, since the module's tests share one server.
     url = f"s3://{s3.BUCKET}/{uuid.uuid4()}"
     return replace(memory_settings, blob_url=url, max_upload_bytes=1_000_000)
 
@@ -63,7 +63,7 @@ def api(runtime: Runtime) -> falcon.testing.TestClient:
 
 
 def put(api: falcon.testing.TestClient, content: bytes = DEMO) -> Any:
-    """An upload whose bytes are in the store."""
+    """Create an upload and put its bytes into the store."""
     made = api.simulate_post("/v1/uploads")
     assert made.status_code == 200, made.text
     _put_to(made.json, content)
@@ -98,7 +98,7 @@ def test_what_was_put_into_the_store_becomes_a_session(
     told = {name: claimed.json[name] for name in ("state", "file_name", "bands", "size_bytes")}
     assert told == {"state": "queued", "file_name": "street.flac", "bands": "third_octave",
                     "size_bytes": None}  # fmt: skip
-    # Asking again, before and after the recording was taken, is asking for the same session.
+    # Repeated claims return the same session, before and after the recording is accepted.
     assert claim(api, upload["upload_id"]).json == claimed.json
     session_id = uuid.UUID(claimed.json["id"])
     handle(runtime, ProcessAudioFile(session_id=session_id))
@@ -124,7 +124,7 @@ def test_an_address_is_good_for_one_upload_alone(
 def test_what_is_put_there_later_changes_nothing(
     api: falcon.testing.TestClient, runtime: Runtime
 ) -> None:
-    """The address is good for an hour, whatever has become of the upload."""
+    """The upload URL stays valid for an hour, whatever happens to the upload."""
     upload = put(api)
     session_id = uuid.UUID(claim(api, upload["upload_id"]).json["id"])
     handle(runtime, ProcessAudioFile(session_id=session_id))
@@ -163,7 +163,7 @@ def test_only_what_is_there_and_the_callers_own_becomes_a_session(
     assert claim(api, upload).status_code == 202
     for key in keys:
         assert_problem(claim(api, upload, headers=accounts.bearer(key)), 404, "upload-not-found")
-    # A session of another kind is no upload, though its id may be sent as one.
+    # A session created in another way is not an upload, although its ID may be sent as one.
     posted = api.simulate_post("/v1/sessions", body=DEMO, content_type="audio/flac").json["id"]
     assert_problem(claim(api, posted), 404, "upload-not-found")
 
@@ -191,7 +191,7 @@ def test_what_nobody_claims_is_removed_once_it_is_old(
     runtime.settings = replace(runtime.settings, orphan_s=1e-6)
 
     def is_tidy() -> bool:
-        # The store tells times in whole seconds.
+        # The store reports times in whole seconds.
         clean_up_twice(runtime)
         kept = [upload_key(uuid.UUID(claimed), accounts.TEAM)]
         return runtime.blobs.keys("uploads/") == kept

@@ -1,5 +1,6 @@
-"""Streams of events from a real server process; nobody works on the recordings, so that each test
-decides what happens to them, and when.
+"""Event streams from a real server process.
+
+No workers run, so each test decides what happens to the recordings, and when.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ pytestmark = pytest.mark.integration
 
 @dataclass
 class Event:
-    """One event, or comment, as it came."""
+    """One event or comment as received."""
 
     kind: str
     session: Any
@@ -48,7 +49,7 @@ class Event:
 
 @dataclass
 class Api:
-    """A server process, and the store behind it."""
+    """A server process and its store."""
 
     url: str
     process: Process
@@ -56,7 +57,7 @@ class Api:
     cluster: Cluster
 
     def add(self) -> uuid.UUID:
-        """A session that is being decoded."""
+        """Add a session in `splitting`."""
         session_id = uuid.uuid4()
         with self.store.transaction() as db:
             session_queries.add_session(
@@ -101,7 +102,7 @@ def work(session_id: uuid.UUID) -> Work:
 
 
 def parsed(response: httpx.Response) -> Iterator[Event]:
-    """Events as the standard has them, comments too."""
+    """Parse events and comments as the standard defines them."""
     fields: dict[str, str] = {}
     for line in response.iter_lines():
         if line:
@@ -115,7 +116,7 @@ def parsed(response: httpx.Response) -> Iterator[Event]:
 
 @dataclass
 class Starter:
-    """Starts servers that allow so many streams."""
+    """Starts servers with a given limit of streams."""
 
     settings: Settings
     folder: Path
@@ -124,7 +125,7 @@ class Starter:
     def __call__(self, *, streams: int = 4) -> Api:
         cluster = self.stack.enter_context(Cluster(self.settings, self.folder))
         cluster.env["CLAMOR_EVENT_STREAMS"] = str(streams)
-        # Here it is threads that are short, and not what a key may ask.
+        # Threads are the limit here, not the key's rate limit.
         cluster.env["CLAMOR_RATE_LIMIT"] = "0"
         store = Store(self.settings.database_url)
         self.stack.callback(store.close)
@@ -151,7 +152,7 @@ def test_each_change_is_told_at_once_and_the_end_closes(start: Starter) -> None:
             api.tell(session_id, share)
             event = next(seen)
             assert (event.kind, event.session["percent"]) == ("progress", percent)
-            # Not collected somewhere: it is here a look later.
+            # Not buffered: it arrives with the next poll.
             assert event.at - told_at < events.LOOK_S + 1.0
         asked = api.session(session_id)
         assert set(asked) == set(event.session)
@@ -163,7 +164,7 @@ def test_each_change_is_told_at_once_and_the_end_closes(start: Starter) -> None:
         last.session
         == httpx.get(f"{api.url}/v1/sessions/{session_id}", headers=accounts.bearer()).json()
     )
-    # Whoever comes back is told the end again, whatever they heard last.
+    # A reconnecting client gets the end again, whatever its Last-Event-ID.
     for known in (last.fields["id"], "7", "no such"):
         with api.stream(session_id, **{"Last-Event-ID": known}) as seen:
             assert [event.kind for event in seen] == ["done"]
@@ -200,7 +201,7 @@ def latency_s(api: Api, session_id: uuid.UUID) -> float:
 def test_streams_have_bounds_and_starve_no_request(
     start: Starter, record_property: Callable[[str, object], None]
 ) -> None:
-    """More streams than there are connections to the database: none holds one."""
+    """More streams than database connections: none holds one."""
     n_streams = SERVER_THREADS + 8
     api = start(streams=n_streams)
     session_id = api.add()
@@ -215,7 +216,7 @@ def test_streams_have_bounds_and_starve_no_request(
         assert refused.json()["type"] == "/problems/too-many-streams"
         assert int(refused.headers["retry-after"]) > 0
         beside_s = latency_s(api, session_id)
-        # As many requests at once as ever are answered, too.
+        # The server still answers as many concurrent requests as it has threads.
         with ThreadPoolExecutor(SERVER_THREADS) as pool:
             list(pool.map(lambda _: latency_s(api, session_id), range(SERVER_THREADS)))
         api.tell(session_id, 0.5)
@@ -238,7 +239,7 @@ def test_a_stream_ends_after_a_while_and_a_place_is_given_back_once(
         )  # fmt: skip
     stopping = threading.Event()
     places = events.Places(1, stopping=stopping)
-    # Closed before it was begun, as by a client that is gone already.
+    # Closed before it started, as by a client that has already disconnected.
     events.Stream(store, session_id, places).close()
     monkeypatch.setattr(events, "LONGEST_S", 1.0)
     stream = events.Stream(store, session_id, places)
@@ -263,7 +264,7 @@ def test_a_client_that_vanishes_frees_its_place_within_a_heartbeat(start: Starte
     session_id = api.add()
     with api.stream(session_id) as seen:
         next(seen)
-        # Nothing happens, so what comes is a sign of life.
+        # Nothing happens, so the next line is a heartbeat.
         waited_from = time.monotonic()
         assert next(seen).kind == "comment"
         assert time.monotonic() - waited_from < events.HEARTBEAT_S + 2
@@ -288,7 +289,7 @@ def test_a_signal_ends_streams_and_process_at_once(start: Starter) -> None:
         asked_at = time.monotonic()
         assert api.process.stop() == 0
         assert time.monotonic() - asked_at < 5
-        # Ended in order, not broken off.
+        # The streams end cleanly instead of breaking off.
         assert list(one) == list(other) == []
 
 
@@ -310,7 +311,7 @@ def test_a_database_that_is_away_for_a_moment_ends_no_stream(
             postgres.kill()
             eventually(lambda: "stream_waits" in api.process.log.read_text(), what="a look")
             postgres.start()
-            # The connections that the test itself had are gone with the server.
+            # The server took the test's own connections down too.
             api.store.close()
             api.tell(session_id, 0.5)
             event = next(event for event in seen if event.kind == "progress")
@@ -322,7 +323,7 @@ def test_a_database_that_is_away_for_a_moment_ends_no_stream(
 
 @dataclass
 class Waiting:
-    """A client that waits in a thread of its own."""
+    """A client that waits in its own thread."""
 
     client: Client
     session: schemas.Session

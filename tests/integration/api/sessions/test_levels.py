@@ -1,4 +1,4 @@
-"""Levels through the whole service: options, a calibrator's tone, and what is answered."""
+"""Levels end to end: options, a calibrator's tone, and the answers."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from tests.support.cluster import eventually
 pytestmark = pytest.mark.integration
 
 RATE_HZ = synth.DEMO_RATE_HZ
-#: A digital full scale of this many dB SPL: an rms of 1.0.
+#: Digital full scale (an rms of 1.0) in dB SPL.
 FULL_SCALE_DB = 120.0
 
 
 @pytest.fixture
 def runtime(memory_settings: Settings) -> Iterator[Runtime]:
-    """A worker that works, in this process."""
+    """A worker in this process."""
     memory = broker.setup(memory_settings)
     assert isinstance(memory, StubBroker)
     runtime = Runtime(memory_settings, memory)
@@ -73,7 +73,7 @@ def post(api: falcon.testing.TestClient, content: bytes, **params: object) -> An
 
 
 def finished(api: falcon.testing.TestClient, content: bytes, **params: object) -> dict[str, Any]:
-    """The session of a recording at its end."""
+    """Post a recording and return its finished session."""
     posted = post(api, content, **params)
     assert posted.status_code == 202, posted.json
     deadline = time.monotonic() + 120
@@ -86,7 +86,7 @@ def finished(api: falcon.testing.TestClient, content: bytes, **params: object) -
 
 
 def sine(level_spl_db: float, *, hz: float = 1000.0, seconds: float = 6.0) -> bytes:
-    """A tone as a microphone of `FULL_SCALE_DB` records it."""
+    """Return a tone as recorded by a microphone whose full scale is `FULL_SCALE_DB`."""
     peak = np.sqrt(2) * 10 ** ((level_spl_db - FULL_SCALE_DB) / 20)
     samples = peak * np.sin(2 * np.pi * hz * np.arange(int(seconds * RATE_HZ)) / RATE_HZ)
     return recordings.encode(samples.astype(np.float32), container="WAV", subtype="FLOAT")
@@ -111,7 +111,7 @@ def test_a_calibrator_and_then_a_recording_with_what_it_said(
     summary = session["summary"]
     for name in ("laeq_db", "lceq_db", "lzeq_db", "l50_db"):
         assert summary[name] == pytest.approx(80, abs=0.05), name
-    # A tone that sets in at once swings 0.3 dB over, by the high-pass of C.
+    # An abrupt onset overshoots by 0.3 dB through the high-pass filter of the C weighting.
     assert summary["lcpeak_db"] == pytest.approx(83.3, abs=0.1)
     assert summary["lae_db"] == pytest.approx(80 + 7.78, abs=0.05)
 
@@ -140,7 +140,7 @@ def test_the_levels_of_a_recording(api: falcon.testing.TestClient, runtime: Runt
     assert answered.status_code == 200
     assert answered.headers["content-type"] == "application/json"
     found = answered.json
-    # They are passed on as a worker wrote them, and are what the API's description says.
+    # The API passes the levels on as the worker wrote them, and they match its description.
     described = msgspec.json.decode(answered.content, type=schemas.Levels)
     assert json.loads(msgspec.json.encode(described)) == found
     assert int(answered.headers["content-length"]) == len(answered.content)
@@ -159,9 +159,9 @@ def test_the_levels_of_a_recording(api: falcon.testing.TestClient, runtime: Runt
     mean_db = 10 * np.log10(np.mean(10 ** (np.array(series["laeq_db"]) / 10)))
     assert mean_db == pytest.approx(found["overall"]["laeq_db"], abs=0.01)
 
-    # What recovery tidies away is not needed for any of this.
+    # None of this needs the blobs that recovery removes.
     def tidied() -> AudioSession | None:
-        # The worker's own recovery may hold the lock: then this one does nothing.
+        # The worker's own recovery may hold the lock; then this one does nothing.
         Recovery(runtime).round()
         with runtime.store.transaction() as db:
             row = session_queries.get_session(db, uuid.UUID(session["id"]))
@@ -175,7 +175,7 @@ def test_the_levels_of_a_recording(api: falcon.testing.TestClient, runtime: Runt
 
 
 def test_inverted_channels_are_analysed_by_the_loudest(api: falcon.testing.TestClient) -> None:
-    """Their mean is silence, in which a siren was unclassified and a dog a chain saw."""
+    """The channels' mean is silence, which left a siren unclassified and made a dog a chain saw."""
     sound = synth.SOUNDS["siren_sweep"](np.random.default_rng(1), 5 * RATE_HZ, RATE_HZ)
     sound = (0.1 * sound).astype(np.float32)
     alone = finished(api, recordings.encode(sound))
@@ -184,7 +184,7 @@ def test_inverted_channels_are_analysed_by_the_loudest(api: falcon.testing.TestC
     assert both["summary"]["analysed_channel"] == 2
     assert set(alone["summary"]["noise_types"]) == {"siren_sweep"}
     assert set(both["summary"]["noise_types"]) == {"siren_sweep"}
-    # The level is still the mean of the powers of both.
+    # The level is still the power mean of both channels.
     mean_db = 10 * np.log10((1 + 0.9**2) / 2)
     assert both["summary"]["laeq_db"] - alone["summary"]["laeq_db"] == pytest.approx(
         mean_db, abs=0.02

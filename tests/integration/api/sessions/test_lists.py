@@ -1,4 +1,4 @@
-"""Lists are walked as plain Python sorts and filters the same rows, whatever is asked for."""
+"""Lists page through the same rows that plain Python filters and sorts, for any query."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def walk(
     between: Callable[[], object] = lambda: None,
     **asked: Any,
 ) -> list[Row]:
-    """A list from its begin to its end, by the links from page to page."""
+    """Return a whole list by following the links from page to page."""
     items: list[Row] = []
     target = f"{path}?{urlencode({'limit': limit, **asked}, doseq=True)}"
     while True:
@@ -83,7 +83,7 @@ def walk(
 
 
 def sorted_by(rows: list[Row], sort: str, *unique: str) -> list[Row]:
-    """Rows in an order as lists have it: what is null comes last, whatever the direction."""
+    """Sort rows as lists do: nulls last in either direction."""
     name = sort.removeprefix("-")
 
     def key(row: Row) -> tuple[Any, ...]:
@@ -100,7 +100,7 @@ def ids(rows: list[Row]) -> list[str]:
 
 
 def one_session(rng: random.Random, n: int, **values: Any) -> Row:
-    """A session's row, with equals in all that is sorted by."""
+    """Return a session's row, with ties in every sort key."""
     state = rng.choice(SESSION_STATES)
     created_at = BEGIN + timedelta(seconds=rng.randrange(20))
     return {
@@ -124,7 +124,7 @@ def one_session(rng: random.Random, n: int, **values: Any) -> Row:
 
 @pytest.fixture
 def rows(api: falcon.testing.TestClient, store: Store) -> list[Row]:
-    """The team's sessions with their events in ``events``; a stranger has as many."""
+    """Add the team's sessions with their detections in ``events``, and as many of a stranger."""
     rng = random.Random(5)
     batch_id = uuid.uuid4()
     sessions = [one_session(rng, n, batch_id=rng.choice((None, batch_id))) for n in range(60)]
@@ -143,7 +143,7 @@ def rows(api: falcon.testing.TestClient, store: Store) -> list[Row]:
         for session in (*sessions, *others)
         for index in range(rng.randrange(3))
     ]
-    # One that has more than a page of them.
+    # A session with more than a page of detections.
     sessions.append(one_session(rng, 61, batch_id=None, state="completed"))
     events += [
         events[0]
@@ -182,7 +182,7 @@ FILTERS: list[tuple[Row, Callable[[Row], bool]]] = [
             row, lambda e: e["noise_type"] in ("siren", "rain") and e["confidence"] >= 0.5
         ),
     ),
-    # A group finds all types below it.
+    # A group matches all types below it.
     ({"noise_type": "nature"}, lambda row: is_heard(row, lambda e: e["noise_type"] in NATURE)),
     (
         {"noise_type": ["traffic", "a_type_of_mine"], "min_confidence": 0.5},
@@ -327,7 +327,7 @@ def test_batches_and_their_items(api: falcon.testing.TestClient, store: Store) -
         for batch in batches[1:10]:
             taken = Batch(priority=1, **batch)
             batch_queries.take_item(db, taken, 0, file_name="a", size_bytes=1, key="b")
-    # As a batch says itself what it is at.
+    # The state is the one that the batch itself shows.
     shown = {
         str(batch["id"]): api.simulate_get(f"/v1/batches/{batch['id']}").json for batch in batches
     }
@@ -390,7 +390,7 @@ def test_a_cursor_is_of_its_list_its_filters_and_its_order(
     first = api.simulate_get("/v1/sessions?limit=2&state=failed&state=completed")
     cursor = first.json["next_cursor"]
     assert re.fullmatch(r"[A-Za-z0-9_-]+", cursor)
-    # How many are asked for may change.
+    # The limit may change between pages.
     assert api.simulate_get(
         f"/v1/sessions?limit=3&state=failed&state=completed&cursor={cursor}"
     ).json["items"]

@@ -1,4 +1,4 @@
-"""A session's recording and its picture over HTTP: parts, tags, names and what is not there."""
+"""A session's recording and spectrogram over HTTP: ranges, ETags, names and missing files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_bytes_are_those_that_were_sent(
 ) -> None:
     session_id = add(runtime, DEMO)
     unknown = get(api, session_id, "recording")
-    # Nobody has looked at it yet: its name is only what the sender says.
+    # Not decoded yet, so the format is only the sender's claim.
     assert unknown.headers["content-type"] == "application/octet-stream"
     run_to_the_end(runtime, session_id)
     Recovery(runtime).round()

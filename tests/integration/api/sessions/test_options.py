@@ -1,4 +1,4 @@
-"""What a recording is posted with: kept, shown, and heeded by the workers."""
+"""Options of a posted recording: stored, shown, and applied by the workers."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_model_or_a_noise_type_that_is_not_known_is_refused_before_anything_is
         told = refusal(post(api, **params), 400, "invalid-parameter")
         assert str(params["threshold"]).partition(":")[0] in told
         assert "rain" in told
-    # By the body too: a batch of names writes its row first of all.
+    # In a body, too: a batch with keys writes its row first.
     batch = api.simulate_post("/v1/batches", json={"keys": ["inbox/a"]}, params={"model": theirs})
     refusal(batch, 404, "model-not-found")
     assert runtime.blobs.keys("sessions/") == []
@@ -150,7 +150,7 @@ def test_an_option_is_no_field_of_a_form(
     for path in ("/v1/sessions", "/v1/batches"):
         refused = api.simulate_post(path, body=body, headers=headers)
         assert name in refusal(refused, 400, "invalid-parameter")
-    # A batch keeps what came before.
+    # A batch keeps the files that came before.
     assert len(runtime.blobs.keys("sessions/")) <= 1
 
 
@@ -210,7 +210,7 @@ def test_events_below_a_threshold_are_not_reported(runtime: Runtime) -> None:
     assert done.summary["events"] == len(fewer)
     assert all(event.confidence >= wanted.get(event.noise_type, 0.0) for event in fewer)
     kept = {(event.start_s, event.noise_type) for event in fewer}
-    # What is left out does not come back as something that nobody knows.
+    # Omitted types do not reappear as unknown ones.
     assert kept == {(event.start_s, event.noise_type) for event in whole if event is not least_sure}
     none_id = add(runtime, content, thresholds={event.noise_type: 1.0 for event in whole})
     run_to_the_end(runtime, none_id)
@@ -227,7 +227,7 @@ def test_a_threshold_may_be_of_any_name_in_the_table(
     told = refusal(post(api, model=ours, threshold="helicoptr:0.5"), 400, "invalid-parameter")
     assert "unknown noise type 'helicoptr' (did you mean 'helicopter'?)" in told
     assert "/v1/noise-types" in told
-    # The worker takes them, too.
+    # The worker accepts them, too.
     content = recordings.encode(recordings.demo()[: recordings.RATE_HZ])
     assert run_to_the_end(runtime, add(runtime, content, thresholds=wanted)).state == "completed"
 
@@ -271,7 +271,7 @@ def test_only_types_of_interest_are_reported(runtime: Runtime) -> None:
 
 
 def _told(event: NoiseDetection) -> tuple[Any, ...]:
-    """An event without its place among others."""
+    """Return an event without its position among the others."""
     return (
         event.noise_type, event.start_s, event.end_s, event.confidence, event.laeq_db,
         event.candidates,

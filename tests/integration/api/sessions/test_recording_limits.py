@@ -1,4 +1,4 @@
-"""Recordings that are more than is taken, and small files that would become so."""
+"""Recordings beyond the limits, and small files that would decompress beyond them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def memory_settings(memory_settings: Settings) -> Settings:
 
 @pytest.fixture
 def decoded_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long recordings were found to be, as they were decoded."""
+    """Collect the durations that decoding found."""
     seen: list[float] = []
     check = limits.check_duration
 
@@ -68,7 +68,7 @@ def test_what_a_header_announces_is_refused_before_it_is_decoded(
     handle(runtime, ProcessAudioFile(session_id=session_id))
     code, detail = refusal(session(runtime, session_id))
     assert (code, detail) == ("too-long", "the recording is longer than 60 seconds")
-    # Once, by the header: nothing was split.
+    # Refused by the header alone, before splitting.
     [announced] = decoded_s
     assert announced > LONGEST_S
     with runtime.store.transaction() as db:
@@ -95,7 +95,7 @@ def test_what_a_header_does_not_tell_is_refused_while_it_is_decoded(
     assert session(runtime, session_id).state == "splitting"
     handle(runtime, SplitRecording(session_id=session_id))
     assert refusal(session(runtime, session_id))[0] == "too-long"
-    # It was given up with the first block beyond: of 4.1 seconds here.
+    # Decoding stopped at the first block beyond the limit; a block here lasts 4.1 seconds.
     assert LONGEST_S < decoded_s[-1] < LONGEST_S + 5
     assert len(kept(runtime)) == 1
 
@@ -105,12 +105,12 @@ def test_what_is_as_long_as_may_be_is_taken(runtime: Runtime) -> None:
     assert (ended.state, ended.duration_s) == ("completed", LONGEST_S)
     short = run_to_the_end(runtime, add(runtime, decompression_bombs.ogg_announcing(1, lasts_s=5)))
     assert (short.state, short.duration_s) == ("completed", 1.0)
-    # The tables of an MP4 file know better than its headers.
+    # The sample tables of an MP4 file take precedence over its headers.
     lying = run_to_the_end(
         runtime, add(runtime, decompression_bombs.announcing(decompression_bombs.m4a(5), 200_000))
     )
     assert lying.state == "completed"
-    # By an edit list that is gone here, a player leaves the encoder's padding out.
+    # With an edit list, which is missing here, a player drops the encoder's padding.
     assert lying.duration_s == pytest.approx(5.0, abs=0.2)
 
 

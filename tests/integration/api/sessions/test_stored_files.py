@@ -1,4 +1,4 @@
-"""Every endpoint that reads or writes blobs: with the store away, and with the caller's copy."""
+"""Every endpoint that reads or writes blobs: with the store away, and with the client's copy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def api(runtime: Runtime) -> Api:
 
 
 def add_model(runtime: Runtime) -> uuid.UUID:
-    """A trained model with its file and its picture."""
+    """Add a trained model with its file and its confusion matrix."""
     data = b"a model"
     prefix = training_prefix(uuid.uuid4())
     runtime.blobs.put(f"{prefix}model-1", data)
@@ -71,7 +71,7 @@ def add_report(runtime: Runtime) -> uuid.UUID:
 
 @pytest.fixture
 def reads(runtime: Runtime) -> dict[str, str]:
-    """The path of everything that is read from the blob store, by its route."""
+    """Return the path of every route that reads the blob store."""
     session_id = add(runtime, SHORT)
     assert run_to_the_end(runtime, session_id).state == "completed"
     model_id, export_id, report_id = add_model(runtime), add_export(runtime), add_report(runtime)
@@ -130,7 +130,7 @@ def test_a_caller_that_has_it_is_not_sent_it_again(
     assert whole.headers["cache-control"] == "private, no-cache"
     known = {"If-None-Match": whole.headers["etag"]}
     with outages.away(runtime.settings.blob_url):
-        # Nothing is read for it.
+        # Nothing is read from the store.
         again = api.simulate_get(reads[what], headers=known)
     assert (again.status_code, again.content) == (304, b"")
     assert again.headers["etag"] == whole.headers["etag"]

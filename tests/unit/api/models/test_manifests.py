@@ -1,4 +1,4 @@
-"""Manifests: what is taken, and what is told of those that are not."""
+"""Manifests: which are accepted, and the errors for the others."""
 
 from __future__ import annotations
 

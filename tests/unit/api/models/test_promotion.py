@@ -1,4 +1,4 @@
-"""When a model may take the place of another."""
+"""When a model may replace another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def model(
     classes: tuple[str, ...] = (),
     **card: Any,
 ) -> NoiseModel:
-    """A model that was trained here if it has an accuracy, else a file from elsewhere."""
+    """Return a model trained here if it has an accuracy, else one from an uploaded file."""
     trained = {"clip_accuracy": clip_accuracy, "data_sha256": data} | card
     header = {"classes": list(classes)}
     return NoiseModel(
@@ -80,7 +80,7 @@ def test_the_base_model_of_94_percent_is_not_replaced_by_one_of_92_5_with_ten_ty
     reason = comparison.reason()
     assert "no longer be detected (10): alarm_tone, baby_cry, " in reason
     assert "clip_accuracy 0.925 instead of 0.940" in reason
-    # More types and a better accuracy are no loss.
+    # More types and a higher accuracy are no regression.
     more = model(0.95, data="own", classes=(*base.classes, "wind"))
     assert not promotion.compare(more, in_use, None).is_regression
 

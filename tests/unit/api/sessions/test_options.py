@@ -1,4 +1,4 @@
-"""What a recording may be posted with, as far as the parameters alone can tell."""
+"""Options of a posted recording, as far as the parameters alone can be checked."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from services.http.errors import InvalidParameter
 
 
 class Options:
-    """An endpoint that reads options, and does nothing else."""
+    """An endpoint that only reads options."""
 
     @operations.operation(scope=None, query=SessionOptions)
     def on_post(self, _req: falcon.Request, _resp: falcon.Response) -> None: ...
 
 
 def read(query: str) -> SessionOptions:
-    """The options of a query, read as the application reads them."""
+    """Parse the options of a query as the application does."""
     req = falcon.testing.create_req(method="POST", query_string=query)
     operations.Parameters().process_resource(req, falcon.Response(), Options(), None)
     return operations.query_of(req, SessionOptions)
 
 
 def values(kind: type[msgspec.Struct], field: str) -> set[Any]:
-    """What a field of choices takes, by its JSON schema."""
+    """Return the choices of a field by its JSON schema."""
     schema = msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"][field]
     choices = schema.get("anyOf", [schema])
     return {each for choice in choices for each in choice.get("enum", [])}

@@ -1,4 +1,4 @@
-"""Names that clients give are shown, and nothing else."""
+"""Clients' file names are only shown, never used."""
 
 from __future__ import annotations
 
