@@ -96,7 +96,10 @@ def test_without_a_service_the_remedy_is_named(
 def test_a_folder_has_one_service(service: Up) -> None:
     with up(service.home) as second:
         assert second.process.wait(timeout=60) == 2
-        assert f"already at {service.url} (process {service.process.pid})" in second.says()
+        assert (
+            f"already runs in {service.home} at {service.url} (process {service.process.pid})"
+            in second.says()
+        )
     assert homes.find(service.home) is not None
 
 
@@ -108,7 +111,7 @@ def test_a_service_is_found_from_its_lock_and_not_from_its_file(tmp_path: Path) 
             homes.find(home)
         announce(found)
         assert homes.find(home) == found
-        with pytest.raises(StandaloneError, match="already at"), homes.held(home):
+        with pytest.raises(StandaloneError, match="already runs in"), homes.held(home):
             pass
         left = (home / homes.SERVICE_FILE).read_bytes()
     # As kill -9 leaves it: the file's content stays, its lock does not.

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.acceptance
 STUCK = """
 import ctypes, sys
 from actors.execution import watchdog
-from actors.execution.runs import recorded
+from actors.execution.run_log import recorded
 from actors.observability.logs import configure
 
 configure("INFO")

@@ -343,7 +343,7 @@ def test_the_command_prints_tables_and_asks_where_there_is_nothing_to_print(
         return capsys.readouterr().out
 
     tables = printed()
-    assert "whose the sound was" in tables
+    assert "by time and by sound energy" in tables
     assert "siren_sweep" in tables
     assert "Above the limits" not in tables
     assert "LAFmax -60 dBFS" in printed(limits=[("LAFmax", -60.0)])
