@@ -16,8 +16,7 @@ from db.blobs import INBOX, MOST_KEY_BYTES, Blobs, is_inbox_key, recording_key
 from db.queries import batch_queries, list_queries
 from db.store import Store
 from db.tables.batches import OPEN_STATES
-from services.api.batches import schemas as batch_schemas
-from services.api.batches import uploads as batch_uploads
+from services.api.batches import schemas, uploads
 from services.api.sessions import list_schemas
 from services.api.sessions.options import BatchOptions
 from services.http import cursors, idempotency, responses
@@ -52,7 +51,7 @@ FIELD_NAMES = 4
 MOST_NAMED = 5
 
 
-def load(store: Store, batch_id: uuid.UUID, *, owner: uuid.UUID | None) -> batch_schemas.Batch:
+def load(store: Store, batch_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Batch:
     """Return a batch as the API shows it to its owner; raises :class:`BatchNotFound`."""
     with store.transaction() as db:
         row = batch_queries.get_batch(db, batch_id, owner=owner)
@@ -60,7 +59,7 @@ def load(store: Store, batch_id: uuid.UUID, *, owner: uuid.UUID | None) -> batch
             raise BatchNotFound(f"no batch has the ID {batch_id}")
         files, duration_s = batch_queries.count_items(db, batch_id)
         noise_types = batch_queries.noise_types_of(db, batch_id)
-    return batch_schemas.Batch.of(row, files=files, duration_s=duration_s, noise_types=noise_types)
+    return schemas.Batch.of(row, files=files, duration_s=duration_s, noise_types=noise_types)
 
 
 class BatchList:
@@ -80,7 +79,7 @@ class BatchList:
         self._can_mute = can_mute
         self._publisher = publisher
         self._max_items = max_items
-        self._uploads = batch_uploads.Receiver(
+        self._uploads = uploads.Receiver(
             store, blobs, publisher, max_upload_bytes=max_upload_bytes, max_items=max_items
         )
 
@@ -102,9 +101,9 @@ class BatchList:
     @operation(
         scope="sessions:write",
         query=BatchOptions,
-        body=batch_schemas.NamedRecordings,
-        takes={falcon.MEDIA_MULTIPART: batch_schemas.RecordingsForm},
-        answer=batch_schemas.Batch,
+        body=schemas.NamedRecordings,
+        takes={falcon.MEDIA_MULTIPART: schemas.RecordingsForm},
+        answer=schemas.Batch,
         status=202,
         takes_audio=True,
         problems=(
@@ -146,7 +145,7 @@ class BatchList:
         answer(resp, batch, status=202)
         return True
 
-    def _named(self, req: falcon.Request) -> batch_schemas.NamedRecordings:
+    def _named(self, req: falcon.Request) -> schemas.NamedRecordings:
         """Return the objects that the body names.
 
         Raises
@@ -156,7 +155,7 @@ class BatchList:
         try:
             named = body_of(
                 req,
-                batch_schemas.NamedRecordings,
+                schemas.NamedRecordings,
                 most_bytes=self._max_items * (MOST_KEY_BYTES + KEY_MARKS_BYTES) + LIST_MARKS_BYTES,
                 most_texts=self._max_items + FIELD_NAMES,
             )
@@ -191,7 +190,7 @@ class BatchResource:
 
     @operation(
         scope="sessions:read",
-        answer=batch_schemas.Batch,
+        answer=schemas.Batch,
         also={304: None},
         problems=(BatchNotFound,),
     )
@@ -211,7 +210,7 @@ class BatchItems:
     @operation(
         scope="sessions:read",
         query=list_schemas.BatchItemQuery,
-        answer=batch_schemas.BatchItemPage,
+        answer=schemas.BatchItemPage,
         problems=(BatchNotFound,),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
@@ -224,9 +223,9 @@ class BatchItems:
             page = list_queries.batch_items(
                 db, batch_id, after=after, limit=asked.limit, states=asked.state
             )
-        items = [batch_schemas.BatchItem.of(row) for row in page.rows]
+        items = [schemas.BatchItem.of(row) for row in page.rows]
         cursor = cursors.following(req, resp, asked, page.next)
-        answer(resp, batch_schemas.BatchItemPage(items=items, next_cursor=cursor))
+        answer(resp, schemas.BatchItemPage(items=items, next_cursor=cursor))
 
 
 class BatchCancel:
@@ -238,7 +237,7 @@ class BatchCancel:
 
     @operation(
         scope="sessions:write",
-        answer=batch_schemas.Batch,
+        answer=schemas.Batch,
         problems=(BatchNotFound, AlreadyFinished),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
@@ -262,7 +261,7 @@ class BatchCancel:
         answer(resp, batch)
 
 
-def _check_named(named: batch_schemas.NamedRecordings) -> None:
+def _check_named(named: schemas.NamedRecordings) -> None:
     """Refuse keys outside of the inbox; raises :class:`InvalidBody`."""
     if (named.keys is None) == (named.prefix is None):
         raise _refused("", "requires 'keys' or 'prefix', but not both")

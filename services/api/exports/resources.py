@@ -17,7 +17,7 @@ from db.queries import batch_queries, export_queries, list_queries, session_quer
 from db.store import Store
 from db.tables.exports import Export
 from db.tables.sessions import UNFINISHED_STATES
-from services.api.exports import schemas as export_schemas
+from services.api.exports import schemas
 from services.api.exports.schemas import ExportPage, ExportQuery, ExportTask, NewExport, Selection
 from services.api.sessions import resources as sessions
 from services.api.sessions.media import FileRange
@@ -81,7 +81,7 @@ class ExportList:
                 all_users=principal(req).is_admin,
                 traceparent=tracing.current(),
                 format=asked.format,
-                selection=export_schemas.stored(asked),
+                selection=schemas.stored(asked),
                 session_id=session_ids[0] if len(session_ids) == 1 else None,
                 expires_at=session_queries.clock(db) + self._kept,
             )

@@ -23,7 +23,7 @@ from actors.messaging.messages import GenerateDailyReport, StartDailyReports
 from actors.recovery import nudge_for, take_stalled
 from actors.scheduling import job_runs, jobs
 from actors.science.levels import totals
-from actors.science.summaries import local_day as days
+from actors.science.summaries import local_day
 from db.blobs import report_key
 from db.queries import report_queries, request_queries
 from db.queries.request_queries import Request
@@ -258,7 +258,7 @@ def test_everybodys_report_is_for_administrators(api: Api) -> None:
 
 
 def test_there_is_one_report_of_a_day_a_zone_and_a_user(runtime: Runtime) -> None:
-    its = days.day_of(date(2026, 3, 14), "UTC")
+    its = local_day.day_of(date(2026, 3, 14), "UTC")
 
     def ask(index: int) -> uuid.UUID:
         with runtime.store.transaction() as db:
