@@ -9,7 +9,7 @@ from typing import Any
 import falcon
 import falcon.testing
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import FloatRect, Page, Route, expect
 
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import ProcessAudioFile, SplitRecording
@@ -48,6 +48,15 @@ def heard(runtime: Runtime, session_id: uuid.UUID) -> list[NoiseDetection]:
 
 def position(page: Page) -> float:
     return float(page.locator("#position").input_value())
+
+
+def box(page: Page, selector: str) -> FloatRect:
+    """Return the place of the first element, once it is drawn.
+
+    The picture replaces its elements when it is drawn again; an element that has just gone has no
+    place.
+    """
+    return eventually(page.locator(selector).first.bounding_box, what=selector)
 
 
 def rows(page: Page) -> list[list[str]]:
@@ -112,8 +121,7 @@ def test_the_player_seeks_and_plays(page: Page, runtime: Runtime, finished: uuid
     # By mouse: an event in the picture, and any place of the spectrogram.
     page.locator("#picture .event .box").nth(1).click()
     assert position(page) == pytest.approx(events[1].start_s, abs=0.051)
-    frame = page.locator("#picture .frame").first.bounding_box()
-    assert frame
+    frame = box(page, "#picture .frame")
     page.mouse.click(frame["x"] + frame["width"] - 2, frame["y"] + 2)
     assert position(page) > 0.95 * recordings.demo().size / recordings.RATE_HZ
     sound = "document.getElementById('audio')"
@@ -252,13 +260,16 @@ def test_missing_seconds_are_drawn_and_told(page: Page, runtime: Runtime) -> Non
     show(page, session_id)
     expect(page.get_by_role("alert")).to_contain_text("Partly finished")
     expect(page.get_by_role("alert").get_by_role("listitem")).to_have_count(1)
-    missing = page.locator("#picture .missing .missing-ground").first
-    box, image = missing.bounding_box(), page.locator("#picture image").bounding_box()
-    assert box
-    assert image
-    # Half of the recording exists, and half of the picture is hatched.
-    assert box["x"] == pytest.approx(image["x"] + image["width"], abs=2)
-    assert box["width"] == pytest.approx(image["width"], rel=0.02)
+
+    def half_is_hatched() -> bool:
+        missing = box(page, "#picture .missing .missing-ground")
+        image = box(page, "#picture image")
+        return missing["x"] == pytest.approx(image["x"] + image["width"], abs=2) and missing[
+            "width"
+        ] == pytest.approx(image["width"], rel=0.02)
+
+    # Half of the recording exists. The picture is drawn anew with each answer that arrives.
+    eventually(half_is_hatched, what="a picture whose second half is hatched")
 
 
 def test_a_large_recording_is_fetched_only_for_who_asks(page: Page, finished: uuid.UUID) -> None:
