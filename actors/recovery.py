@@ -21,14 +21,15 @@ from db.blobs import session_prefix
 from db.queries import (
     batch_queries,
     job_run_queries,
+    leftover_queries,
     model_queries,
     session_queries,
     webhook_queries,
 )
 from db.queries.batch_queries import BatchWork
 from db.queries.job_run_queries import RunWork
+from db.queries.leftover_queries import Untidy
 from db.queries.model_queries import JobWork
-from db.queries.session_queries import Untidy
 from db.queries.webhook_queries import DeliveryWork
 from db.queue import claims
 from db.queue.claims import Unit, Work
@@ -126,7 +127,7 @@ class Recovery:
             job_runs.fill_missed(db, late_s=self._late_s)
             quiet_s = self._runtime.settings.lease_s
             found = take_stalled(db, quiet_s=quiet_s, limit=ROWS_A_ROUND)
-            untidy = session_queries.sessions_to_tidy(
+            untidy = leftover_queries.sessions_to_tidy(
                 db, silent_after_s=self._silent_after_s, limit=ROWS_A_ROUND
             )
         nudges = [nudge_for(work) for work in found]
@@ -143,11 +144,11 @@ class Recovery:
         keys = blobs.keys(session_prefix(untidy.session_id))
         with store.reading() as db:
             # The session may have been retried since. A retry writes none of the keys listed above.
-            if not session_queries.has_ended(db, untidy.session_id):
+            if not leftover_queries.has_ended(db, untidy.session_id):
                 return
         blobs.delete(*(key for key in keys if key not in untidy.kept), *untidy.unneeded)
         with store.transaction() as db:
-            session_queries.note_tidied(db, untidy.session_id, silent_after_s=self._silent_after_s)
+            leftover_queries.note_tidied(db, untidy.session_id, silent_after_s=self._silent_after_s)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._runtime.settings.recovery_s):

@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import psycopg
 import sqlalchemy
@@ -84,22 +83,28 @@ class ForkedStore(Exception):
 _DIALECT = sqlalchemy.make_url("postgresql+psycopg://").get_dialect()()
 
 
-class CompiledQuery:
+#: The row of a compiled query.
+Answer = TypeVar("Answer", bound=NamedTuple)
+
+
+class CompiledQuery(Generic[Answer]):
     """A statement that returns at most one row and runs with every request.
 
     It is compiled once. :meth:`Store.ask` passes it directly to the driver, which takes half as
     long as a session; the values in the row are the driver's.
     """
 
-    def __init__(self, statement: sqlalchemy.Select[*tuple[Any, ...]]) -> None:
+    def __init__(
+        self, statement: sqlalchemy.Select[*tuple[Any, ...]], answer: type[Answer]
+    ) -> None:
         compiled = statement.compile(dialect=_DIALECT)
         if any(value is not None for value in compiled.params.values()):
             raise ValueError("every value in a compiled query must be a parameter or a literal")
+        if tuple(statement.selected_columns.keys()) != answer._fields:
+            raise ValueError(f"the columns of the query must be the fields of {answer.__name__}")
         self.sql = str(compiled)
-        #: Converts a row to a named tuple with a name for each column.
-        self.answer: Callable[[Any], Any] = namedtuple(
-            "Answer", statement.selected_columns.keys()
-        )._make  # type: ignore[attr-defined]
+        #: Converts a row of the driver.
+        self.answer: Callable[[Iterable[Any]], Answer] = answer._make
 
 
 class Store:
@@ -151,7 +156,7 @@ class Store:
         ):
             yield session
 
-    def ask(self, question: CompiledQuery, **values: object) -> Any:
+    def ask(self, question: CompiledQuery[Answer], **values: object) -> Answer | None:
         """Run a compiled query; return its row, or None."""
         self._check_process()
         try:

@@ -1,15 +1,12 @@
-"""Compute the analysis of a session, as plain data.
-
-``services/api/analyses/schemas.py`` documents each part.
-"""
+"""Compute the analysis of a session."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +18,21 @@ from actors.science.levels.totals import SILENCE
 from actors.science.summaries import session_analysis
 from actors.science.summaries.intervals import Stretches
 from actors.science.summaries.session_analysis import EnergyShares, Events
+from db.documents.analyses import (
+    AnalysisResult,
+    Confidence,
+    Energy,
+    EnergyPart,
+    Exceedance,
+    LoudEvent,
+    Minutes,
+    Processing,
+    Stage,
+    TypeEnergy,
+    TypeHeard,
+)
+from db.queries.analysis_queries import StepRuns
+from db.tables.base import MissingPart
 from db.tables.sessions import AudioSession
 
 #: How many of the loudest detections are listed.
@@ -39,8 +51,8 @@ class Given:
     events: Events
     #: None if no levels are stored.
     levels: LevelSeries | None
-    #: The runs of each step by result: ``step``, ``result``, ``runs``, ``total_s``, ``longest_s``.
-    runs: Sequence[Any]
+    #: The runs of each step by result.
+    runs: Sequence[StepRuns]
     spans_failed: int
 
     @cached_property
@@ -61,36 +73,36 @@ class Given:
         return self.session.calibration_db or 0.0
 
     @property
-    def missing(self) -> list[dict[str, Any]]:
+    def missing(self) -> list[MissingPart]:
         """The intervals that are missing from the session's answer."""
-        return list((self.session.problem or {}).get("missing", ()))
+        problem = self.session.problem
+        return [] if problem is None else problem.get("missing", [])
 
 
-def document(given: Given) -> dict[str, Any]:
+def document(given: Given) -> AnalysisResult:
     """Return the result of an analysis."""
     heard = session_analysis.heard(given.events, duration_s=given.duration_s)
     every = Stretches.all_of(heard.values(), duration_s=given.duration_s)
     counts = session_analysis.confidence_counts(given.events.confidence)
-    return {
-        "duration_s": rounding.seconds(given.duration_s),
-        "level_reference": given.session.level_reference,
-        "events": len(given.events),
-        "heard_s": rounding.seconds(every.total_s),
-        "heard_share": _share(every.total_s, given.duration_s),
-        "noise_types": _types(given, heard),
-        "confidence": {
-            "class_width": 1 / session_analysis.CONFIDENCE_CLASSES,
-            "events": counts.tolist(),
-        },
-        "minutes": _minutes(given, heard),
-        "loudest": _loudest(given.events),
-        "energy": _energy(given, heard),
-        "exceedances": _exceedances(given, heard),
-        "processing": _processing(given),
-    }
+    return AnalysisResult(
+        duration_s=rounding.seconds(given.duration_s),
+        level_reference=given.session.level_reference,
+        events=len(given.events),
+        heard_s=rounding.seconds(every.total_s),
+        heard_share=_share(every.total_s, given.duration_s),
+        noise_types=_types(given, heard),
+        confidence=Confidence(
+            class_width=1 / session_analysis.CONFIDENCE_CLASSES, events=counts.tolist()
+        ),
+        minutes=_minutes(given, heard),
+        loudest=_loudest(given.events),
+        energy=_energy(given, heard),
+        exceedances=_exceedances(given, heard),
+        processing=_processing(given),
+    )
 
 
-def _types(given: Given, heard: Mapping[str, Stretches]) -> list[dict[str, Any]]:
+def _types(given: Given, heard: Mapping[str, Stretches]) -> list[TypeHeard]:
     """Return the noise types, by total duration, the longest first."""
     events = given.events
     found = []
@@ -98,23 +110,23 @@ def _types(given: Given, heard: Mapping[str, Stretches]) -> list[dict[str, Any]]
         confidence = events.confidence[places]
         lengths_s = events.end_s[places] - events.start_s[places]
         found.append(
-            {
-                "noise_type": name,
-                "group": group_of(name),
-                "events": places.size,
-                "total_s": rounding.seconds(lengths_s.sum()),
-                "heard_s": rounding.seconds(heard[name].total_s),
-                "heard_share": _share(heard[name].total_s, given.duration_s),
-                "mean_confidence": rounding.share(confidence.mean()),
-                "min_confidence": rounding.share(confidence.min()),
-                "max_confidence": rounding.share(confidence.max()),
-                "confidence_events": session_analysis.confidence_counts(confidence).tolist(),
-            }
+            TypeHeard(
+                noise_type=name,
+                group=group_of(name),
+                events=places.size,
+                total_s=rounding.seconds(lengths_s.sum()),
+                heard_s=rounding.seconds(heard[name].total_s),
+                heard_share=_share(heard[name].total_s, given.duration_s),
+                mean_confidence=rounding.share(confidence.mean()),
+                min_confidence=rounding.share(confidence.min()),
+                max_confidence=rounding.share(confidence.max()),
+                confidence_events=session_analysis.confidence_counts(confidence).tolist(),
+            )
         )
-    return sorted(found, key=lambda each: (-each["heard_s"], each["noise_type"]))
+    return sorted(found, key=lambda each: (-each.heard_s, each.noise_type))
 
 
-def _minutes(given: Given, heard: Mapping[str, Stretches]) -> dict[str, Any]:
+def _minutes(given: Given, heard: Mapping[str, Stretches]) -> Minutes:
     bounds_s = session_analysis.bounds_of(given.duration_s, step_s=session_analysis.MINUTE_S)
     n_minutes = bounds_s.size - 1
     levels_db: list[float | None] = [None] * n_minutes
@@ -122,64 +134,72 @@ def _minutes(given: Given, heard: Mapping[str, Stretches]) -> dict[str, Any]:
         minute_db = _in_db(given.energy.mean_squares(bounds_s), given.calibration_db)
         levels_db = [rounding.level(level_db) for level_db in minute_db.tolist()]
     starts = given.events.start_s
-    return {
-        "step_s": session_analysis.MINUTE_S,
-        "laeq_db": levels_db,
-        "events_begun": {
+    return Minutes(
+        step_s=session_analysis.MINUTE_S,
+        laeq_db=levels_db,
+        events_begun={
             name: session_analysis.begun(starts[places], n_minutes=n_minutes).tolist()
             for name, places in given.events.by_type().items()
         },
-        "heard_s": {
+        heard_s={
             name: part.between_s(bounds_s).round(rounding.SECOND_DECIMALS).tolist()
             for name, part in heard.items()
         },
-    }
+    )
 
 
-def _loudest(events: Events) -> list[dict[str, Any]]:
+def _loudest(events: Events) -> list[LoudEvent]:
     return [
-        {
-            "start_s": rounding.seconds(events.start_s[place]),
-            "end_s": rounding.seconds(events.end_s[place]),
-            "noise_type": events.types[events.type_index[place]],
-            "confidence": rounding.share(events.confidence[place]),
-            "laeq_db": rounding.level(events.laeq_db[place]),
-            "lafmax_db": rounding.level(events.lafmax_db[place]),
-        }
+        LoudEvent(
+            start_s=rounding.seconds(events.start_s[place]),
+            end_s=rounding.seconds(events.end_s[place]),
+            noise_type=events.types[events.type_index[place]],
+            confidence=rounding.share(events.confidence[place]),
+            laeq_db=rounding.level(events.laeq_db[place]),
+            lafmax_db=rounding.level(events.lafmax_db[place]),
+        )
         for place in events.loudest(LOUDEST).tolist()
     ]
 
 
-def _energy(given: Given, heard: Mapping[str, Stretches]) -> dict[str, Any] | None:
+def _energy(given: Given, heard: Mapping[str, Stretches]) -> Energy | None:
     """Attribute the sound energy to noise types; None without levels and for digital silence."""
     if given.energy is None:
         return None
     lost = given.missing
     if given.session.state in UNHEARD:
-        lost = [{"start_s": 0.0, "end_s": given.duration_s}]
-    edges = ([part[name] for part in lost] for name in ("start_s", "end_s"))
-    unheard = Stretches.union(*map(np.array, edges), duration_s=given.duration_s)
+        lost = [MissingPart(start_s=0.0, end_s=given.duration_s, reason=given.session.state)]
+    unheard = Stretches.union(
+        np.array([part["start_s"] for part in lost]),
+        np.array([part["end_s"] for part in lost]),
+        duration_s=given.duration_s,
+    )
     shares = session_analysis.energy_shares(heard, given.energy, unheard=unheard)
     if shares is None:
         return None
     whole_s = np.array([0.0, given.duration_s])
     [whole_db] = _in_db(given.energy.mean_squares(whole_s), given.calibration_db).tolist()
-    return {
-        "laeq_db": rounding.level(whole_db),
-        "noise_types": [
-            {"noise_type": name, **_part(share, whole_db)}
+    return Energy(
+        laeq_db=rounding.level(whole_db),
+        noise_types=[
+            TypeEnergy(
+                noise_type=name, share=rounding.share(share), laeq_db=_part_db(share, whole_db)
+            )
             for name, share in sorted(shares.by_type.items(), key=lambda each: (-each[1], each[0]))
         ],
-        "background": _part(shares.background, whole_db),
-        "unheard": _part(shares.unheard, whole_db),
-        "main_source": _main_source(shares),
-    }
+        background=_part(shares.background, whole_db),
+        unheard=_part(shares.unheard, whole_db),
+        main_source=_main_source(shares),
+    )
 
 
-def _part(share: float, whole_db: float) -> dict[str, float | None]:
-    """Return a share of the energy, and the level that it alone would give the recording."""
-    part_db = whole_db + 10 * math.log10(share) if share > 0 else None
-    return {"share": rounding.share(share), "laeq_db": rounding.level(part_db)}
+def _part(share: float, whole_db: float) -> EnergyPart:
+    return EnergyPart(share=rounding.share(share), laeq_db=_part_db(share, whole_db))
+
+
+def _part_db(share: float, whole_db: float) -> float | None:
+    """Return the level that a share of the energy alone would give the recording."""
+    return rounding.level(whole_db + 10 * math.log10(share)) if share > 0 else None
 
 
 def _main_source(shares: EnergyShares) -> str:
@@ -188,7 +208,7 @@ def _main_source(shares: EnergyShares) -> str:
     return max(parts, key=lambda name: (parts[name], name))
 
 
-def _exceedances(given: Given, heard: Mapping[str, Stretches]) -> list[dict[str, Any]] | None:
+def _exceedances(given: Given, heard: Mapping[str, Stretches]) -> list[Exceedance] | None:
     """Return the exceedances of the requested limits; None if no levels are stored."""
     if given.levels is None or given.energy is None:
         return None
@@ -205,57 +225,53 @@ def _exceedances(given: Given, heard: Mapping[str, Stretches]) -> list[dict[str,
                 second_db, limit_db, duration_s=given.duration_s, heard=heard
             )
             found.append(
-                {
-                    "level": level,
-                    "limit_db": limit_db,
-                    "above_s": rounding.seconds(over.above_s),
-                    "above_share": _share(over.above_s, given.duration_s),
-                    "exceedances": over.count,
-                    "longest_s": rounding.seconds(over.longest_s),
-                    "longest_start_s": None
+                Exceedance(
+                    level=level,
+                    limit_db=limit_db,
+                    above_s=rounding.seconds(over.above_s),
+                    above_share=_share(over.above_s, given.duration_s),
+                    exceedances=over.count,
+                    longest_s=rounding.seconds(over.longest_s),
+                    longest_start_s=None
                     if over.longest_start_s is None
                     else rounding.seconds(over.longest_start_s),
-                    "heard_s": {
-                        name: rounding.seconds(each) for name, each in over.heard_s.items()
-                    },
-                    "background_s": rounding.seconds(over.background_s),
-                }
+                    heard_s={name: rounding.seconds(each) for name, each in over.heard_s.items()},
+                    background_s=rounding.seconds(over.background_s),
+                )
             )
     return found
 
 
-def _processing(given: Given) -> dict[str, Any]:
+def _processing(given: Given) -> Processing:
     session = given.session
-    stages: dict[str, list[Any]] = {}
+    stages: dict[str, list[StepRuns]] = {}
     for run in given.runs:
         stages.setdefault(run.step, []).append(run)
     took_s = _between_s(session.started_at, session.finished_at)
-    return {
-        "waited_s": _between_s(session.created_at, session.started_at),
-        "took_s": took_s,
-        "times_real_time": _times(given.duration_s, took_s),
-        "stages": [_stage(step, runs, given.duration_s) for step, runs in stages.items()],
-        "retries": sum(run.runs for run in given.runs if run.result == "retried"),
-        "spans_total": session.spans_total,
-        "spans_failed": given.spans_failed,
-        "missing_s": rounding.seconds(
-            sum(part["end_s"] - part["start_s"] for part in given.missing)
-        ),
-    }
+    return Processing(
+        waited_s=_between_s(session.created_at, session.started_at),
+        took_s=took_s,
+        times_real_time=_times(given.duration_s, took_s),
+        stages=[_stage(step, runs, given.duration_s) for step, runs in stages.items()],
+        retries=sum(run.runs for run in given.runs if run.result == "retried"),
+        spans_total=session.spans_total,
+        spans_failed=given.spans_failed,
+        missing_s=rounding.seconds(sum(part["end_s"] - part["start_s"] for part in given.missing)),
+    )
 
 
-def _stage(step: str, runs: Sequence[Any], duration_s: float) -> dict[str, Any]:
+def _stage(step: str, runs: Sequence[StepRuns], duration_s: float) -> Stage:
     total_s = sum(run.total_s for run in runs)
-    return {
-        "step": step,
-        "runs": {run.result: run.runs for run in runs},
-        "total_s": rounding.seconds(total_s),
-        "longest_s": rounding.seconds(max(run.longest_s for run in runs)),
-        "times_real_time": _times(duration_s, total_s),
-    }
+    return Stage(
+        step=step,
+        runs={run.result: run.runs for run in runs},
+        total_s=rounding.seconds(total_s),
+        longest_s=rounding.seconds(max(run.longest_s for run in runs)),
+        times_real_time=_times(duration_s, total_s),
+    )
 
 
-def _between_s(first: Any, last: Any) -> float | None:
+def _between_s(first: datetime | None, last: datetime | None) -> float | None:
     return (
         None if first is None or last is None else rounding.seconds((last - first).total_seconds())
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 from functools import partial
-from typing import Any
+
+import msgspec
 
 from actors.analytics import analysis_answer
 from actors.analytics.analysis_answer import Given
@@ -18,7 +19,7 @@ from actors.science.levels.levels import LevelSeries
 from actors.science.summaries.session_analysis import Events
 from db.blobs import BlobMissing, Blobs
 from db.queries import analysis_queries, session_queries
-from db.queries.analysis_queries import STEP, AnalysisWork
+from db.queries.analysis_queries import STEP, AnalysisDone, AnalysisWork
 
 #: The share of the progress for reading.
 READ_SHARE = 0.6
@@ -39,7 +40,8 @@ def _analyze(runtime: Runtime, work: AnalysisWork) -> runner.Step:
         bar.tell(0.0, "reading")
         given = _read(runtime, work.id)
         bar.tell(READ_SHARE, "computing")
-        values = {"percent": 100, "stage": "done", "result": analysis_answer.document(given)}
+        result = msgspec.to_builtins(analysis_answer.document(given))
+        values = AnalysisDone(percent=100, stage="done", result=result)
         return runner.Outcome(runner.move_on(work, to="completed", values=values))
 
     return runner.Step(name=STEP, work=work, perform=perform, give_up=runner.fail(work))
@@ -52,13 +54,12 @@ def _read(runtime: Runtime, session_id: uuid.UUID) -> Given:
         if session is None or analysis is None:
             # The session was removed, and its analysis with it.
             raise ClaimLost
-        limits_db: dict[str, Any] = analysis.limits_db
         events = Events.of(**analysis_queries.event_columns(db, session_id))
         runs = analysis_queries.runs_of(db, session_id)
         n_failed = analysis_queries.count_failed_spans(db, session_id)
     return Given(
         session=session,
-        limits_db=limits_db,
+        limits_db=analysis.limits_db,
         events=events,
         levels=_levels(runtime.blobs, session.levels_key),
         runs=runs,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Row
-
-from actors.analytics.formats.rows import Event, Recording
+from actors.analytics.formats.rows import Recording
 from db.queries import export_queries
-from db.queries.export_queries import Place, Selection
+from db.queries.export_queries import ExportedEvent, ExportedSession, Place, Selection
 from db.store import Store
 from db.tables.sessions import level_reference
 
@@ -26,7 +24,7 @@ class Piece:
     recording: Recording
     #: The blob to cut clips from; None if there is none.
     audio_key: str | None
-    events: Sequence[Event]
+    events: Sequence[ExportedEvent]
     #: The share of the export that is done with this piece.
     share: float
 
@@ -38,7 +36,6 @@ class Selected:
         self._store = store
         self._selection = selection
         self._with_candidates = with_candidates
-        self._n_columns = len(Event._fields) - (0 if with_candidates else 1)
         with store.reading() as db:
             self.n_sessions = export_queries.count_sessions(db, selection)
         self._n_done = 0
@@ -50,7 +47,7 @@ class Selected:
         """
         for page in self._sessions():
             counts = self._counts(page)
-            few: list[Row[Any]] = []
+            few: list[ExportedSession] = []
             n_few = 0
             for row in page:
                 n_events = counts.get(row.id, 0)
@@ -73,7 +70,7 @@ class Selected:
                 break
         return n_events
 
-    def _sessions(self) -> Iterator[Sequence[Row[Any]]]:
+    def _sessions(self) -> Iterator[Sequence[ExportedSession]]:
         after: Place | None = None
         while True:
             with self._store.reading() as db:
@@ -86,11 +83,11 @@ class Selected:
                 return
             after = page[-1].created_at, page[-1].id
 
-    def _counts(self, page: Sequence[Row[Any]]) -> dict[Any, int]:
+    def _counts(self, page: Sequence[ExportedSession]) -> Mapping[uuid.UUID, int]:
         with self._store.reading() as db:
-            return dict(export_queries.count_events(db, self._selection, [row.id for row in page]))
+            return export_queries.count_events(db, self._selection, [row.id for row in page])
 
-    def _of_few(self, rows: Sequence[Row[Any]]) -> Iterator[Piece]:
+    def _of_few(self, rows: Sequence[ExportedSession]) -> Iterator[Piece]:
         """Yield pieces of sessions that fit into one page of detections together."""
         if not rows:
             return
@@ -103,7 +100,7 @@ class Selected:
             self._n_done += 1
             yield self._piece(row, found[row.id], done=0.0)
 
-    def _of_one(self, row: Row[Any], n_events: int) -> Iterator[Piece]:
+    def _of_one(self, row: ExportedSession, n_events: int) -> Iterator[Piece]:
         """Yield pieces of a session with more than a page of detections."""
         after, n_read = -1, 0
         while True:
@@ -120,7 +117,9 @@ class Selected:
                 return
             after = page[-1].event_index
 
-    def _piece(self, row: Row[Any], events: Sequence[Row[Any]], *, done: float) -> Piece:
+    def _piece(
+        self, row: ExportedSession, events: Sequence[ExportedEvent], *, done: float
+    ) -> Piece:
         recording = Recording(
             session_id=row.id,
             file_name=row.file_name,
@@ -131,6 +130,6 @@ class Selected:
         return Piece(
             recording=recording,
             audio_key=row.served_key,
-            events=[Event(*each[: self._n_columns]) for each in events],
+            events=events,
             share=min((self._n_done + done) / max(self.n_sessions, 1), 1.0),
         )

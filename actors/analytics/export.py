@@ -34,7 +34,7 @@ from actors.science.audio_io import clips, decode
 from actors.science.errors import RecordingError
 from db.blobs import BlobMissing, export_prefix
 from db.queries import export_queries
-from db.queries.export_queries import Selection
+from db.queries.export_queries import ExportDone, Selection
 from db.queries.model_queries import JobWork
 from db.queue import claims
 from db.tables.exports import Export
@@ -83,10 +83,10 @@ def _export(runtime: Runtime, work: JobWork) -> runner.Step:
                 n_rows = _write_clips(runtime, file, selected, bar)
             else:
                 n_rows = _write(_writer(row, file, selected), selected, bar)
-        values = {
-            "percent": 100, "stage": "done", "rows_written": n_rows,
-            "size_bytes": sink.size_bytes, "blob_key": key,
-        }  # fmt: skip
+        values = ExportDone(
+            percent=100, stage="done", rows_written=n_rows, size_bytes=sink.size_bytes,
+            blob_key=key,
+        )  # fmt: skip
         return runner.Outcome(runner.move_on(work, to="completed", values=values))
 
     return runner.Step(name="export", work=work, perform=perform, give_up=runner.fail(work))

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from datetime import UTC, timedelta
 from functools import partial
-from typing import Any
 
 import msgspec
 from sqlalchemy import func
-from sqlalchemy.orm import Session
 
 from actors.analytics import report_figures, report_page
 from actors.execution import runner
 from actors.execution.lease import Lease
 from actors.execution.progress import Bar
 from actors.execution.runtime import Runtime
-from actors.messaging.messages import GenerateDailyReport, Nudge, StartDailyReports
+from actors.messaging.messages import GenerateDailyReport, StartDailyReports
 from actors.scheduling import job_runs
 from actors.scheduling.job_runs import Turn
 from actors.science.summaries import local_day
 from actors.science.summaries.local_day import Day
 from db.blobs import report_key
+from db.documents.job_results import StartReportsResult
 from db.queries import report_queries
 from db.queries.model_queries import JobWork
+from db.queries.report_queries import ReportDone
 from db.queue import claims
 from db.tables.reports import DailyReport
 
@@ -43,7 +42,7 @@ def start_daily_reports(runtime: Runtime, nudge: StartDailyReports) -> None:
     job_runs.run(runtime, nudge, _start)
 
 
-def _start(turn: Turn) -> dict[str, Any]:
+def _start(turn: Turn) -> StartReportsResult:
     yesterday = turn.slot.astimezone(UTC).date() - timedelta(days=1)
     its = local_day.day_of(yesterday, CLOCK_ZONE)
     with turn.runtime.store.transaction() as db:
@@ -52,7 +51,7 @@ def _start(turn: Turn) -> dict[str, Any]:
         )
     # If the process dies before this, recovery finds the rows.
     turn.runtime.publisher.send(*(GenerateDailyReport(report_id=each) for each in ids))
-    return {"day": yesterday.isoformat(), "reports": len(ids)}
+    return StartReportsResult(day=yesterday.isoformat(), reports=len(ids))
 
 
 def _report(runtime: Runtime, work: JobWork) -> runner.Step:
@@ -72,24 +71,17 @@ def _report(runtime: Runtime, work: JobWork) -> runner.Step:
         page = report_page.page(report, everybody=row.user_id is None)
         key = lease.own(report_key(work.id, uuid.uuid4()))
         runtime.blobs.put(key, page)
-        values = {
-            "percent": 100,
-            "stage": "done",
-            "report": msgspec.to_builtins(report),
-            "made_from": made_from,
-            "html_key": key,
-        }
-        return runner.Outcome(_made(work, values))
+        values = ReportDone(
+            percent=100,
+            stage="done",
+            report=msgspec.to_builtins(report),
+            made_from=made_from,
+            made_at=func.clock_timestamp(),
+            html_key=key,
+        )
+        return runner.Outcome(runner.move_on(work, to="completed", values=values))
 
     return runner.Step(name="report", work=work, perform=perform, give_up=runner.fail(work))
-
-
-def _made(work: JobWork, values: dict[str, Any]) -> runner.Write:
-    def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
-        made = values | {"made_at": func.clock_timestamp()}
-        return runner.move_on(work, to="completed", values=made)(db, attempt)
-
-    return write
 
 
 def days(row: DailyReport) -> tuple[Day, list[Day]]:

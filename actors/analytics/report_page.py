@@ -11,9 +11,15 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from html import escape
-from typing import Any
+from typing import Literal
 
-from actors.analytics.report_figures import LEVELS
+from actors.analytics.report_document import (
+    LEVELS,
+    EarlierDay,
+    LevelName,
+    MeanOfDays,
+    ReportDocument,
+)
 from actors.science.plotting import day_plots
 from actors.science.summaries.local_day import PERIODS
 
@@ -41,20 +47,20 @@ img { display: block; width: 100%; height: auto; }
 _STYLE_SHA256 = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 POLICY = f"default-src 'none'; img-src data:; style-src 'sha256-{_STYLE_SHA256}'"
 
-_NAMES = {
+_NAMES: dict[LevelName, str] = {
     "laeq_db": "LAeq, whole day",
     "lday_db": "Lday, 07 to 19",
     "levening_db": "Levening, 19 to 23",
     "lnight_db": "Lnight, 23 to 07",
     "lden_db": "Lden",
 }
-_COVERED = {
+_COVERED: dict[LevelName, str] = {
     "laeq_db": "whole", "lday_db": "day", "levening_db": "evening", "lnight_db": "night",
     "lden_db": "whole",
 }  # fmt: skip
 
 
-def page(report: dict[str, Any], *, everybody: bool) -> bytes:
+def page(report: ReportDocument, *, everybody: bool) -> bytes:
     """Return the page of a report. ``everybody``: it covers all users' sessions."""
     title = f"Noise report of {report['day']}"
     whose = "all users" if everybody else "one user"
@@ -78,26 +84,27 @@ def page(report: dict[str, Any], *, everybody: bool) -> bytes:
     ).encode()
 
 
-def _hours_long(report: dict[str, Any]) -> str:
+def _hours_long(report: ReportDocument) -> str:
     return f"{sum(hour['length_s'] for hour in report['hours']) / 3_600:g}"
 
 
-def _figures(report: dict[str, Any]) -> str:
+def _figures(report: ReportDocument) -> str:
     """Return the main figures, each beside the mean of the days before."""
     mean = report["compared"]["mean_of_days_before"]
     week_ago = report["compared"]["week_ago"]
     found: list[tuple[str | None, ...]] = []
-    for name, value in (
+    counted: tuple[tuple[Literal["sessions", "audio_hours", "detections"], float], ...] = (
         ("sessions", report["sessions"]["total"]),
         ("audio_hours", report["audio_hours"]),
         ("detections", report["detections"]["total"]),
-    ):
-        old = [None if each is None else _number(each[name]) for each in (mean, week_ago)]
-        found.append((name.replace("_", " "), _number(value), *old))
+    )
+    for count, value in counted:
+        old = [None if each is None else _number(each[count]) for each in (mean, week_ago)]
+        found.append((count.replace("_", " "), _number(value), *old))
     for sound in report["sound"]:
         if sound["covered"]["whole"] == 0:
             continue
-        name = "lden_db" if sound["lden_db"] is not None else "laeq_db"
+        name: LevelName = "lden_db" if sound["lden_db"] is not None else "laeq_db"
         reference = sound["level_reference"]
         title = f"{_NAMES[name].partition(',')[0]} in {reference}"
         old = [_before(each, reference, name) for each in (mean, week_ago)]
@@ -115,12 +122,12 @@ def _figures(report: dict[str, Any]) -> str:
     )
 
 
-def _before(figures: dict[str, Any] | None, reference: str, name: str) -> str | None:
-    level_db = ((figures or {}).get("levels", {}).get(reference) or {}).get(name)
-    return None if level_db is None else _level(level_db)
+def _before(figures: EarlierDay | MeanOfDays | None, reference: str, name: LevelName) -> str | None:
+    levels = None if figures is None else figures["levels"].get(reference)
+    return None if levels is None or levels[name] is None else _level(levels[name])
 
 
-def _sound(report: dict[str, Any]) -> str:
+def _sound(report: ReportDocument) -> str:
     found = ["<h2>Sound</h2>"]
     for sound in report["sound"]:
         reference = sound["level_reference"]
@@ -164,7 +171,7 @@ def _period(label: str) -> str:
     )
 
 
-def _heard(report: dict[str, Any]) -> str:
+def _heard(report: ReportDocument) -> str:
     by_type, labels = report["detections"]["by_type"], [each["label"] for each in report["hours"]]
     found = ["<h2>What was heard</h2>"]
     if not by_type:
@@ -203,7 +210,7 @@ def _heard(report: dict[str, Any]) -> str:
     return "".join(found)
 
 
-def _sessions(report: dict[str, Any]) -> str:
+def _sessions(report: ReportDocument) -> str:
     found = ["<h2>Sessions</h2>"]
     states = report["sessions"]["by_state"]
     found.append(
@@ -226,7 +233,7 @@ def _sessions(report: dict[str, Any]) -> str:
     return "".join(found)
 
 
-def _usage(report: dict[str, Any]) -> str:
+def _usage(report: ReportDocument) -> str:
     if not report["api_usage"]:
         return "<h2>Requests</h2><p>None.</p>"
     rows = [

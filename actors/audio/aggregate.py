@@ -6,7 +6,6 @@ import dataclasses
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -30,10 +29,14 @@ from actors.science.levels.totals import Totals, calibrated
 from actors.science.summaries import local_day
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
 from db.blobs import BlobMissing, product_key
-from db.queries import analysis_queries, session_queries
+from db.documents.sessions import NoiseTypeSummary, Summary
+from db.queries import analysis_queries, session_queries, span_queries
+from db.queries.session_queries import NewDetectionRow
+from db.queries.stage_results import AggregateDone, MutedAudio
 from db.queue import fair_order
 from db.queue.claims import Work
-from db.tables.sessions import MUTE, AudioSession, SessionSpan
+from db.tables.base import MissingPart, StoredProblem
+from db.tables.sessions import MUTE, AudioSession, SessionSpan, StoredCandidate
 
 #: The share of the stage that naming takes if speech is muted afterwards.
 NAMED_SHARE = 0.3
@@ -49,7 +52,7 @@ def _aggregate(runtime: Runtime, work: Work) -> runner.Step:
     def perform(lease: Lease) -> runner.Outcome:
         with runtime.store.transaction() as db:
             session = session_queries.get_session(db, work.session_id)
-            spans = session_queries.spans_of(db, work.session_id)
+            spans = span_queries.spans_of(db, work.session_id)
         assert session is not None
         if not any(span.state == "done" for span in spans):
             raise Permanent(
@@ -73,7 +76,7 @@ def _outcome(
     assert session.totals
     model = runtime.model(session.model_id)
     levels = LevelSeries.from_bytes(runtime.blobs.get(session.levels_key))
-    totals = Totals.from_json(session.totals)
+    totals = Totals.from_json(dict(session.totals))
     tell, is_muted = progress.of_stage(runtime, work, lease), session.privacy == MUTE
     named_share = NAMED_SHARE if is_muted else 1.0
     opinion = base_types.opinion_of(runtime, session, model, lease)
@@ -81,9 +84,9 @@ def _outcome(
         runtime, session, spans, levels, lease,
         opinion=opinion, tell=lambda share: tell(share * named_share),
     )  # fmt: skip
-    audio_keys: dict[str, Any] = {}
+    muted: MutedAudio | None = None
     if is_muted:
-        audio_keys = privacy.mute(
+        muted = privacy.mute(
             runtime, session, work, lease, found,
             tell=lambda share: tell(named_share + share * (1.0 - named_share)),
         )  # fmt: skip
@@ -95,15 +98,19 @@ def _outcome(
     runtime.blobs.put(answer_key, msgspec.json.encode(answer))
     backbone = None if opinion is None else opinion.tagger.name
     missing = _missing(session, spans)
-    values = {
-        "summary": _summary(session, heard, totals, model, backbone=backbone)
-        | {"unused_types": _unused(model, opinion)},
-        "backbone": backbone,
-        "levels_answer_key": answer_key,
-        "quarter_mean_squares": _by_quarters(session, levels),
-        "problem": _problem(missing, base_types.note_of(runtime, session, opinion)),
-        **audio_keys,
-    }
+    summary = _summary(
+        session, heard, totals, model, backbone=backbone, unused_types=_unused(model, opinion)
+    )
+    values = AggregateDone(
+        summary=msgspec.to_builtins(summary),
+        backbone=backbone,
+        levels_answer_key=answer_key,
+        quarter_mean_squares=_by_quarters(session, levels),
+        problem=_problem(missing, base_types.note_of(runtime, session, opinion)),
+    )
+    if muted is not None:
+        values["muted_key"] = muted["muted_key"]
+        values["spectrogram_key"] = muted["spectrogram_key"]
     return runner.Outcome(_ending(work, session, values, heard, to_partial=bool(missing)))
 
 
@@ -218,33 +225,35 @@ def _summary(
     model: Model,
     *,
     backbone: str | None,
-) -> dict[str, Any]:
-    by_type: dict[str, dict[str, Any]] = {}
+    unused_types: list[str],
+) -> Summary:
+    by_type: dict[str, NoiseTypeSummary] = {}
     for event in heard:
         entry = by_type.setdefault(
-            event.noise_type, {"events": 0, "total_s": 0.0, "max_confidence": 0.0}
+            event.noise_type, NoiseTypeSummary(events=0, total_s=0.0, max_confidence=0.0)
         )
-        entry["events"] += 1
-        entry["total_s"] = rounding.seconds(entry["total_s"] + event.end_s - event.start_s)
-        entry["max_confidence"] = max(entry["max_confidence"], event.confidence)
-    return {
-        "events": len(heard),
-        "noise_types": by_type,
-        **level_answer.of_the_whole(totals, session.calibration_db or 0.0),
-        "level_reference": session.level_reference,
-        "analysed_channel": None if totals.lone_channel is None else totals.lone_channel + 1,
-        "model": {
+        entry.events += 1
+        entry.total_s = rounding.seconds(entry.total_s + event.end_s - event.start_s)
+        entry.max_confidence = max(entry.max_confidence, event.confidence)
+    return Summary(
+        events=len(heard),
+        noise_types=by_type,
+        level_reference=session.level_reference,
+        analysed_channel=None if totals.lone_channel is None else totals.lone_channel + 1,
+        model={
             "name": model.header["name"],
             "version": model.header["version"],
             "backbone": backbone,
         },
-    }
+        unused_types=unused_types,
+        **level_answer.of_the_whole(totals, session.calibration_db or 0.0),
+    )
 
 
 def _ending(
     work: Work,
     session: AudioSession,
-    values: dict[str, Any],
+    values: AggregateDone,
     heard: Sequence[Event],
     *,
     to_partial: bool,
@@ -260,7 +269,7 @@ def _ending(
         nudges = move_on(db, attempt)
         if nudges is not None:
             session_queries.add_detections(
-                db, work.session_id, [dataclasses.asdict(event) for event in heard]
+                db, work.session_id, [_columns(event) for event in heard]
             )
             analysis_queries.ask_analysis(
                 db, work.session_id, asking_id=uuid.uuid4(), traceparent=session.traceparent
@@ -270,38 +279,53 @@ def _ending(
     return write
 
 
-def _problem(missing: Sequence[dict[str, Any]], note: str | None) -> dict[str, Any] | None:
+def _columns(event: Event) -> NewDetectionRow:
+    return NewDetectionRow(
+        start_s=event.start_s,
+        end_s=event.end_s,
+        noise_type=event.noise_type,
+        confidence=event.confidence,
+        laeq_db=event.laeq_db,
+        lafmax_db=event.lafmax_db,
+        candidates=[
+            StoredCandidate(noise_type=each.noise_type, score=each.score)
+            for each in event.candidates
+        ],
+    )
+
+
+def _problem(missing: list[MissingPart], note: str | None) -> StoredProblem | None:
     """Describe what the answer lacks: seconds, or names by the backbone, as ``note`` explains."""
     if not missing:
-        return None if note is None else {"code": "backbone-missing", "detail": note}
+        return None if note is None else StoredProblem(code="backbone-missing", detail=note)
     lost_s = sum(part["end_s"] - part["start_s"] for part in missing)
     lost = f"{lost_s:.2f} s of the recording are missing from the answer"
-    return {
-        "code": "seconds-missing",
-        "detail": "; ".join([lost, *([] if note is None else [note])]),
-        "missing": missing,
-    }
+    return StoredProblem(
+        code="seconds-missing",
+        detail="; ".join([lost, *([] if note is None else [note])]),
+        missing=missing,
+    )
 
 
-def _missing(session: AudioSession, spans: Sequence[SessionSpan]) -> list[dict[str, Any]]:
+def _missing(session: AudioSession, spans: Sequence[SessionSpan]) -> list[MissingPart]:
     """Return the seconds that are missing from the answer, with reasons."""
     assert session.duration_s is not None
     missing = [
-        {
-            "start_s": rounding.seconds(start_s),
-            "end_s": rounding.seconds(min(end_s, session.duration_s)),
-            "reason": span.last_error or "unknown",
-        }
+        MissingPart(
+            start_s=rounding.seconds(start_s),
+            end_s=rounding.seconds(min(end_s, session.duration_s)),
+            reason=span.last_error or "unknown",
+        )
         for span in spans
         if span.state == "failed"
         for start_s, end_s in [_times(span, pcm.grid_of(session))]
     ]
     if session.missing_s:
         missing.append(
-            {
-                "start_s": rounding.seconds(session.duration_s),
-                "end_s": rounding.seconds(session.duration_s + session.missing_s),
-                "reason": "the file holds less audio than its header promises",
-            }
+            MissingPart(
+                start_s=rounding.seconds(session.duration_s),
+                end_s=rounding.seconds(session.duration_s + session.missing_s),
+                reason="the file holds less audio than its header promises",
+            )
         )
     return missing

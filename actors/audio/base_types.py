@@ -8,8 +8,6 @@ alone names the sounds, and the session says so.
 
 from __future__ import annotations
 
-from typing import Any
-
 import structlog
 
 from actors.audio import pcm
@@ -20,6 +18,7 @@ from actors.science.detection.classifier import Model
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.tagging.tagger import Tagger
 from db.queries import session_queries
+from db.queries.stage_results import BackboneOfSplit
 from db.tables.sessions import AudioSession
 
 log = structlog.get_logger(__name__)
@@ -29,11 +28,11 @@ log = structlog.get_logger(__name__)
 PATIENCE_S = 600.0
 
 
-def of_split(tagger: Tagger | None) -> dict[str, Any]:
+def of_split(tagger: Tagger | None) -> BackboneOfSplit:
     """Return the columns that record the backbone of the worker that splits a session."""
     if tagger is None:
-        return {"backbone": None, "backbone_sha256": None}
-    return {"backbone": tagger.name, "backbone_sha256": _sha256(tagger)}
+        return BackboneOfSplit(backbone=None, backbone_sha256=None)
+    return BackboneOfSplit(backbone=tagger.name, backbone_sha256=_sha256(tagger))
 
 
 def opinion_of(

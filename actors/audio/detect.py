@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,8 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import AggregateSession, DetectSpan, Nudge
 from actors.science.detection import inference
 from db.blobs import BlobMissing
-from db.queries import session_queries
+from db.queries import session_queries, span_queries
+from db.queries.stage_results import DetectDone
 from db.queue import fair_order
 from db.queue.claims import Work
 from db.tables.sessions import AudioSession, SessionSpan
@@ -36,8 +38,8 @@ def _detect(runtime: Runtime, work: Work) -> runner.Step:
     session_id, span_index = work.session_id, work.span_index
     aggregate = AggregateSession(session_id=session_id)
 
-    def finish(db: Session, attempt: int, **values: object) -> Sequence[Nudge] | None:
-        was_last = session_queries.finish_span(db, work, attempt=attempt, values=values)
+    def finish(db: Session, attempt: int, **values: Unpack[DetectDone]) -> Sequence[Nudge] | None:
+        was_last = span_queries.finish_span(db, work, attempt=attempt, values=values)
         if was_last is None:
             return None
         return [aggregate] if was_last else []
@@ -45,7 +47,7 @@ def _detect(runtime: Runtime, work: Work) -> runner.Step:
     def perform(lease: Lease) -> runner.Outcome:
         with runtime.store.transaction() as db:
             session = session_queries.get_session(db, session_id)
-            span = session_queries.get_span(db, session_id, span_index)
+            span = span_queries.get_span(db, session_id, span_index)
         if session is None or span is None:
             raise Permanent("session-removed", "the session was removed while it ran")
         try:

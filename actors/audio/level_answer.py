@@ -1,16 +1,16 @@
-"""The response about a recording's calibrated levels, as plain data."""
+"""The response about a recording's calibrated levels."""
 
 from __future__ import annotations
 
-from typing import Any
-
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from actors.facts import rounding
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels import levels as measured
 from actors.science.levels.totals import SILENCE, Totals
 from actors.science.levels.weighting import supported_hz
+from db.documents.sessions import Band, Levels, LevelSeries
 from db.tables.sessions import AudioSession
 
 
@@ -20,27 +20,33 @@ def of_the_whole(totals: Totals, calibration_db: float) -> dict[str, float | Non
     return {name: rounding.level(level_db) for name, level_db in found.items()}
 
 
-def document(session: AudioSession, levels: LevelSeries, totals: Totals) -> dict[str, Any]:
+def document(session: AudioSession, levels: measured.LevelSeries, totals: Totals) -> Levels:
     """Return the response of ``GET /v1/sessions/{id}/levels``."""
     calibration_db = session.calibration_db or 0.0
-    third_octaves = totals.third_octaves(calibration_db)
     mean_square, fast_max = levels.seconds()
-    return {
-        "unit": "dB",
-        "level_reference": session.level_reference,
-        "calibration_db": session.calibration_db,
-        "duration_s": rounding.seconds(levels.duration_s),
-        "supported_hz": supported_hz(levels.rate_hz),
-        "overall": of_the_whole(totals, calibration_db),
-        "laf_interval_s": totals.tick_s,
-        "third_octaves": third_octaves
-        and [band | {"lzeq_db": rounding.level(band["lzeq_db"])} for band in third_octaves],
-        "series": {
-            "step_s": 1.0,
-            "laeq_db": _in_db(mean_square, calibration_db),
-            "lafmax_db": _in_db(fast_max, calibration_db),
-        },
-    }
+    return Levels(
+        unit="dB",
+        level_reference=session.level_reference,
+        calibration_db=session.calibration_db,
+        duration_s=rounding.seconds(levels.duration_s),
+        supported_hz=supported_hz(levels.rate_hz),
+        overall=of_the_whole(totals, calibration_db),
+        laf_interval_s=totals.tick_s,
+        third_octaves=_bands(totals, calibration_db),
+        series=LevelSeries(
+            step_s=1.0,
+            laeq_db=_in_db(mean_square, calibration_db),
+            lafmax_db=_in_db(fast_max, calibration_db),
+        ),
+    )
+
+
+def _bands(totals: Totals, calibration_db: float) -> list[Band] | None:
+    found = totals.third_octaves(calibration_db)
+    bands = msgspec.convert(found, list[Band] | None)
+    for band in bands or ():
+        band.lzeq_db = rounding.level(band.lzeq_db)
+    return bands
 
 
 def _in_db(mean_squares: NDArray[np.float64], calibration_db: float) -> list[float | None]:

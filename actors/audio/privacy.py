@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from actors.audio import pcm
 from actors.execution.failures import Permanent
@@ -23,6 +22,7 @@ from actors.science.tagging import speech
 from actors.science.tagging.tagger import Tagger
 from actors.science.types import Event
 from db.blobs import BlobMissing, product_key
+from db.queries.stage_results import MutedAudio
 from db.queue.claims import Work
 from db.tables.sessions import KEEP, MUTE, AudioSession
 
@@ -86,7 +86,7 @@ def mute(
     events: Iterable[Event],
     *,
     tell: Callable[[float], None],
-) -> dict[str, Any]:
+) -> MutedAudio:
     """Write the copy of a recording without speech, and its spectrogram; return their keys.
 
     Parameters
@@ -115,7 +115,7 @@ def mute(
     for block in muting.muted(blocks, intervals, rate_hz=RATE_HZ):
         picture.push(block[:, 0])
     runtime.blobs.put(picture_key, spectrogram.to_png(picture.finish()))
-    return {"muted_key": muted_key, "spectrogram_key": picture_key}
+    return MutedAudio(muted_key=muted_key, spectrogram_key=picture_key)
 
 
 def _speech(

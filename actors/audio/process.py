@@ -15,6 +15,7 @@ from actors.messaging.messages import ProcessAudioFile, SplitRecording
 from actors.science.audio_io import decode
 from actors.science.detection.classifier import Model
 from db.queries import session_queries
+from db.queries.stage_results import ProcessDone
 from db.queue import fair_order
 from db.queue.claims import Work
 
@@ -48,13 +49,13 @@ def _process(runtime: Runtime, work: Work) -> runner.Step:
             runner.move_on(
                 work,
                 to="splitting",
-                values={
-                    "model_id": model_id,
-                    "container": audio.container,
-                    "codec": audio.codec,
-                    "rate_hz": audio.rate_hz,
-                    "n_channels": audio.n_channels,
-                },
+                values=ProcessDone(
+                    model_id=model_id,
+                    container=audio.container,
+                    codec=audio.codec,
+                    rate_hz=audio.rate_hz,
+                    n_channels=audio.n_channels,
+                ),
                 then=[SplitRecording(session_id=work.session_id)],
             )
         )

@@ -17,7 +17,7 @@ from actors.execution.failures import Permanent
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge, SplitRecording
 from db.blobs import BlobMissing
-from db.queries import session_queries
+from db.queries import span_queries
 from db.queue.claims import Work
 from db.tables.sessions import AudioSession
 
@@ -52,7 +52,7 @@ def instead(
     log.warning("product_missing", session_id=str(session.id), key=str(missing))
 
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
-        if not session_queries.split_again(db, work, attempt=attempt):
+        if not span_queries.split_again(db, work, attempt=attempt):
             return None
         return [SplitRecording(session_id=work.session_id)]
 

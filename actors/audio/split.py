@@ -24,7 +24,8 @@ from actors.science.audio_io.spectrogram import Spectrogram
 from actors.science.detection import chunks
 from actors.science.levels import calibration
 from db.blobs import product_key
-from db.queries import session_queries, usage_limit_queries
+from db.queries import session_queries, span_queries, usage_limit_queries
+from db.queries.stage_results import SplitDone
 from db.queue import fair_order
 from db.queue.claims import Work
 from db.tables.sessions import KEEP, AudioSession
@@ -77,27 +78,27 @@ def _split(runtime: Runtime, work: Work) -> runner.Step:
         move_on = runner.move_on(
             work,
             to="detecting",
-            values={
-                "duration_s": prepared.duration_s,
-                "missing_s": prepared.missing_s,
-                "calibration_db": calibration_db,
-                "totals": prepared.totals.to_json(),
-                "n_samples": prepared.grid.n_samples,
-                "grid_lead": prepared.grid.lead,
-                "pcm_key": pcm_key,
-                "wide_pcm_key": keys[1],
+            values=SplitDone(
+                duration_s=prepared.duration_s,
+                missing_s=prepared.missing_s,
+                calibration_db=calibration_db,
+                totals=prepared.totals.to_json(),
+                n_samples=prepared.grid.n_samples,
+                grid_lead=prepared.grid.lead,
+                pcm_key=pcm_key,
+                wide_pcm_key=keys[1],
+                levels_key=levels_key,
+                spectrogram_key=picture_key if is_drawn else None,
+                spans_total=len(spans),
                 **base_types.of_split(tagger),
-                "levels_key": levels_key,
-                "spectrogram_key": picture_key if is_drawn else None,
-                "spans_total": len(spans),
-            },
+            ),
             then=[DetectSpan(session_id=session_id, span_index=span.index) for span in spans],
         )
 
         def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
             nudges = move_on(db, attempt)
             if nudges is not None:
-                session_queries.add_spans(
+                span_queries.add_spans(
                     db, session_id, [(span.index, span.start, span.stop) for span in spans]
                 )
                 # Behind the fence, so that a recording counts once, however many attempts it takes.

@@ -17,7 +17,7 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import BatchProcessFiles, Nudge, ProcessAudioFile
 from db.blobs import INBOX, BlobMissing, BlobsAway, recording_key
 from db.queries import batch_queries
-from db.queries.batch_queries import BatchWork
+from db.queries.batch_queries import BatchDone, BatchWork
 from db.tables.batches import Batch, BatchItem
 
 log = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ def _close(_runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Outcome:
         code="upload-broken-off", detail="the upload broke off; what had arrived was taken"
     )
     return runner.Outcome(
-        runner.move_on(work, to="taken", values={"problem": msgspec.to_builtins(problem)})
+        runner.move_on(work, to="taken", values=BatchDone(problem=msgspec.to_builtins(problem)))
     )
 
 
@@ -63,7 +63,7 @@ def _list(runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Outcome:
 
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
         more = [BatchProcessFiles(batch_id=work.id)]
-        values = {"items_total": len(keys)}
+        values = BatchDone(items_total=len(keys))
         moved = runner.move_on(work, to="expanding", values=values, then=more)(db, attempt)
         if moved is not None:
             batch_queries.add_keys(db, work.id, keys)
@@ -99,7 +99,7 @@ def _expand(runtime: Runtime, work: BatchWork, lease: Lease) -> runner.Outcome:
         move_on = runner.move_on(
             work,
             to="taken" if is_last else work.state,
-            values={"next_item": next_item},
+            values=BatchDone(next_item=next_item),
             then=then,
         )
         if move_on(db, attempt) is None:

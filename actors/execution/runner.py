@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import structlog
@@ -27,6 +26,7 @@ from actors.observability import tracing
 from db.queries import session_queries
 from db.queue import claims
 from db.queue.claims import SomeUnit, Take, Unit
+from db.tables.base import JsonObject
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +57,7 @@ class Step:
     give_up: GiveUp
 
 
-def move_on(work: Unit, *, to: str, values: dict[str, Any], then: Sequence[Nudge] = ()) -> Write:
+def move_on(work: Unit, *, to: str, values: JsonObject, then: Sequence[Nudge] = ()) -> Write:
     """Return a ``write`` that moves a session or a job to its next state."""
 
     def write(db: Session, attempt: int) -> Sequence[Nudge] | None:

@@ -11,10 +11,10 @@ Blobs are removed only from a store that belongs to this database
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 import msgspec
+from sqlalchemy.orm import Session
 
 from actors.execution.runtime import Runtime
 from actors.maintenance import orphans, ownership
@@ -22,7 +22,8 @@ from actors.messaging.messages import CleanUp
 from actors.scheduling import job_runs
 from actors.scheduling.job_runs import Turn
 from db.blobs import export_prefix
-from db.queries import export_queries, idempotency_queries, request_queries, webhook_queries
+from db.documents.job_results import CleanUpResult
+from db.queries import delivery_queries, export_queries, idempotency_queries, request_queries
 
 DAY_S = 86_400.0
 #: How long webhook deliveries are kept.
@@ -44,10 +45,10 @@ def clean_up(runtime: Runtime, nudge: CleanUp) -> None:
     job_runs.run(runtime, nudge, _clean_up)
 
 
-def _clean_up(turn: Turn) -> dict[str, Any]:
+def _clean_up(turn: Turn) -> CleanUpResult:
     runtime, force = turn.runtime, turn.asked(Options).force
     deliveries = _remove_rows(
-        runtime, webhook_queries.remove_old_deliveries, older_than_s=DELIVERIES_KEPT_S
+        runtime, delivery_queries.remove_old_deliveries, older_than_s=DELIVERIES_KEPT_S
     )
     requests = _remove_rows(
         runtime, request_queries.remove_old_requests,
@@ -56,16 +57,22 @@ def _clean_up(turn: Turn) -> dict[str, Any]:
     answers = _remove_rows(
         runtime, idempotency_queries.remove_old_answers, older_than_s=idempotency_queries.KEPT_S
     )
-    result = {"deliveries": deliveries, "requests": requests, "answers": answers}
+    result = CleanUpResult(deliveries=deliveries, requests=requests, answers=answers)
     # While the owner of the store is undecided, nothing in it is old enough to be removed.
     if ownership.settle(runtime, force=force):
         result["exports"] = _remove_exports(turn)
         result["unfinished"] = runtime.blobs.remove_unfinished(age_s=runtime.settings.orphan_s)
-        result |= orphans.remove(turn, force=force)
+        result["marked"], result["orphans"] = orphans.remove(turn, force=force)
     return result
 
 
-def _remove_rows(runtime: Runtime, remove: Callable[..., int], *, older_than_s: float) -> int:
+class _Remove(Protocol):
+    """Removes some rows older than this; returns their number."""
+
+    def __call__(self, db: Session, *, older_than_s: float, limit: int) -> int: ...
+
+
+def _remove_rows(runtime: Runtime, remove: _Remove, *, older_than_s: float) -> int:
     """Remove old rows, a page at a time; return their number."""
     removed = 0
     while True:

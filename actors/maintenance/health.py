@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import structlog
 
@@ -19,7 +18,9 @@ from actors.messaging import queues
 from actors.messaging.messages import CheckHealth, CleanUp
 from actors.scheduling import job_runs
 from actors.scheduling.job_runs import Turn
+from db.documents.job_results import HealthResult
 from db.queries import job_run_queries, queue_queries, retention_queries, session_queries
+from db.tables.base import JsonObject
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +38,7 @@ PARTITIONS_AHEAD = timedelta(days=7)
 class Fault(Exception):
     """A check failed. The message says why, and ``facts`` holds the findings."""
 
-    def __init__(self, what: str, **facts: Any) -> None:
+    def __init__(self, what: str, **facts: object) -> None:
         super().__init__(what)
         self.facts = facts
 
@@ -47,12 +48,12 @@ def health_check(runtime: Runtime, nudge: CheckHealth) -> None:
     job_runs.run(runtime, nudge, _check_all)
 
 
-def _check_all(turn: Turn) -> dict[str, Any]:
-    checks = {}
+def _check_all(turn: Turn) -> HealthResult:
+    checks: dict[str, JsonObject] = {}
     for index, (name, check) in enumerate(CHECKS.items()):
         turn.bar.tell(index / len(CHECKS), f"checking {name}")
         checks[name] = _outcome(turn.runtime, check)
-    faults = {name: each["fault"] for name, each in checks.items() if not each["ok"]}
+    faults = {name: str(each["fault"]) for name, each in checks.items() if not each["ok"]}
     if faults:
         log.error("unhealthy", faults=faults)
     dead = checks["broker"].get("dead_letters")
@@ -60,10 +61,10 @@ def _check_all(turn: Turn) -> dict[str, Any]:
         # Their rows are still processed, so dead letters are not a fault; but their cause should
         # be investigated.
         log.warning("dead_letters", queues=dead)
-    return {"healthy": not faults, "faults": faults, "checks": checks}
+    return HealthResult(healthy=not faults, faults=faults, checks=checks)
 
 
-def _outcome(runtime: Runtime, check: Callable[[Runtime], dict[str, Any]]) -> dict[str, Any]:
+def _outcome(runtime: Runtime, check: Callable[[Runtime], JsonObject]) -> JsonObject:
     try:
         return {"ok": True, **check(runtime)}
     except Fault as fault:
@@ -72,14 +73,14 @@ def _outcome(runtime: Runtime, check: Callable[[Runtime], dict[str, Any]]) -> di
         return {"ok": False, "fault": failures.judge(error).reason}
 
 
-def _database(runtime: Runtime) -> dict[str, Any]:
+def _database(runtime: Runtime) -> JsonObject:
     """Check that the database responds, and return the age of the oldest unfinished session."""
     with runtime.store.transaction() as db:
         oldest_s = session_queries.oldest_unfinished_s(db)
     return {"oldest_unfinished_s": oldest_s}
 
 
-def _broker(runtime: Runtime) -> dict[str, Any]:
+def _broker(runtime: Runtime) -> JsonObject:
     """Check that the broker responds, and return its dead letters."""
     try:
         found = queues.depths(runtime.publisher.broker, prefix=runtime.settings.queue_prefix)
@@ -88,7 +89,7 @@ def _broker(runtime: Runtime) -> dict[str, Any]:
     return {"dead_letters": {depth.nudge.queue: depth.dead for depth in found if depth.dead}}
 
 
-def _queues(runtime: Runtime) -> dict[str, Any]:
+def _queues(runtime: Runtime) -> JsonObject:
     """Check that no row has been due and unclaimed for too long."""
     with runtime.store.transaction() as db:
         backlogs = queue_queries.backlogs(db)
@@ -99,13 +100,13 @@ def _queues(runtime: Runtime) -> dict[str, Any]:
     return {"oldest_s": oldest_s}
 
 
-def _blobs(runtime: Runtime) -> dict[str, Any]:
+def _blobs(runtime: Runtime) -> JsonObject:
     """Check that the blob store responds."""
     runtime.blobs.check()
     return {}
 
 
-def _installation(runtime: Runtime) -> dict[str, Any]:
+def _installation(runtime: Runtime) -> JsonObject:
     """Check that the blob store belongs to this database, and that its latest cleanup succeeded."""
     try:
         is_settled = ownership.settle(runtime)
@@ -118,7 +119,7 @@ def _installation(runtime: Runtime) -> dict[str, Any]:
     return {"owns_blobs": is_settled}
 
 
-def _disk(runtime: Runtime) -> dict[str, Any]:
+def _disk(runtime: Runtime) -> JsonObject:
     """Check the free space of a blob folder. That of a bucket is unknown."""
     room = runtime.blobs.room()
     if room is None:
@@ -129,19 +130,19 @@ def _disk(runtime: Runtime) -> dict[str, Any]:
     return facts
 
 
-def _model(runtime: Runtime) -> dict[str, Any]:
+def _model(runtime: Runtime) -> JsonObject:
     """Check that the model for new sessions is stored, complete and readable."""
     model_id = runtime.current_model_id()
     model = runtime.read_model(model_id)
     return {"model_id": str(model_id), "name": str(model.header["name"])}
 
 
-def _backbone(runtime: Runtime) -> dict[str, Any]:
+def _backbone(runtime: Runtime) -> JsonObject:
     """Return whether the backbone is used. Without it Clamor uses its model alone, not a fault."""
     return {"state": runtime.backbone_state}
 
 
-def _scheduler(runtime: Runtime) -> dict[str, Any]:
+def _scheduler(runtime: Runtime) -> JsonObject:
     """Check that the scheduler has sent a tick recently. The standalone service has none."""
     if runtime.settings.in_memory_broker:
         return {}
@@ -154,7 +155,7 @@ def _scheduler(runtime: Runtime) -> dict[str, Any]:
     return facts
 
 
-def _partitions(runtime: Runtime) -> dict[str, Any]:
+def _partitions(runtime: Runtime) -> JsonObject:
     """Check that partitioned tables, if there are any, have partitions ahead."""
     with runtime.store.transaction() as db:
         until, now = retention_queries.partitions_until(db), session_queries.clock(db)
@@ -171,7 +172,7 @@ def _is_ahead(end: str | None, now: datetime) -> bool:
     return (at if at.tzinfo else at.replace(tzinfo=UTC)) - now > PARTITIONS_AHEAD
 
 
-CHECKS: dict[str, Callable[[Runtime], dict[str, Any]]] = {
+CHECKS: dict[str, Callable[[Runtime], JsonObject]] = {
     "database": _database,
     "broker": _broker,
     "queues": _queues,

@@ -62,8 +62,10 @@ class Place:
     counts: bool = True
 
 
-def remove(turn: Turn, *, force: bool) -> dict[str, int]:
+def remove(turn: Turn, *, force: bool) -> tuple[int, int]:
     """Mark the old blobs that no row names, and remove those whose mark is old.
+
+    Return how many were marked, and how many were removed.
 
     Raises
     ------
@@ -95,7 +97,7 @@ def remove(turn: Turn, *, force: bool) -> dict[str, int]:
         )
     with store.transaction() as db:
         marked = orphan_queries.mark_orphans(db, seen_at=began_at)
-    return {"marked": marked, "orphans": _remove_marked(turn, began_at)}
+    return marked, _remove_marked(turn, began_at)
 
 
 def unknown(runtime: Runtime, place: Place, page: Iterable[str]) -> list[str]:

@@ -11,11 +11,9 @@ import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from actors.execution.runtime import Runtime
@@ -26,8 +24,9 @@ from actors.scheduling.job_runs import Turn
 from actors.science.audio_io import clips, decode
 from actors.science.errors import RecordingError
 from db.blobs import BlobMissing, clip_key, export_prefix, session_prefix
+from db.documents.job_results import RetentionResult
 from db.queries import export_queries, retention_queries
-from db.queries.retention_queries import Past
+from db.queries.retention_queries import NewClipRow, Past, RankedEvent
 
 log = structlog.get_logger(__name__)
 
@@ -71,19 +70,19 @@ def cleanup_failed_sessions(runtime: Runtime, nudge: CleanUpFailedSessions) -> N
     job_runs.run(runtime, nudge, partial(_clean_up, failed=True))
 
 
-def _clean_up(turn: Turn, *, failed: bool) -> dict[str, Any]:
+def _clean_up(turn: Turn, *, failed: bool) -> RetentionResult:
     runtime, options = turn.runtime, turn.asked(Options)
     past = _past(runtime, options, failed=failed)
     keep_best = runtime.settings.keep_best if options.keep_best is None else options.keep_best
     with runtime.store.transaction() as db:
         n_sessions, duration_s, size_bytes = retention_queries.count_past(db, past)
-    found = {
-        "older_than_s": past.older_than_s,
-        "dry_run": options.dry_run,
-        "sessions": n_sessions,
-        "duration_s": duration_s,
-        "size_bytes": size_bytes,
-    }
+    found = RetentionResult(
+        older_than_s=past.older_than_s,
+        dry_run=options.dry_run,
+        sessions=n_sessions,
+        duration_s=duration_s,
+        size_bytes=size_bytes,
+    )
     if options.dry_run:
         return found
     ownership.require(runtime)
@@ -91,7 +90,8 @@ def _clean_up(turn: Turn, *, failed: bool) -> dict[str, Any]:
     while True:
         n_removed, n_kept = _remove_page(turn, past, keep_best=0 if failed else keep_best)
         if not n_removed:
-            return found | {"sessions": removed, "kept_clips": kept}
+            found["sessions"], found["kept_clips"] = removed, kept
+            return found
         removed, kept = removed + n_removed, kept + n_kept
         turn.bar.tell(min(removed / max(n_sessions, 1), 1.0), "removing sessions")
 
@@ -137,7 +137,7 @@ def _remove_page(turn: Turn, past: Past, *, keep_best: int) -> tuple[int, int]:
     return len(removed), len(kept)
 
 
-def _worth_keeping(db: Session, ids: Sequence[uuid.UUID], *, most: int) -> list[Row[Any]]:
+def _worth_keeping(db: Session, ids: Sequence[uuid.UUID], *, most: int) -> list[RankedEvent]:
     """Return the detections that are more confident than the least confident clip kept."""
     least = retention_queries.least_kept(db, most=most)
     return [
@@ -147,9 +147,9 @@ def _worth_keeping(db: Session, ids: Sequence[uuid.UUID], *, most: int) -> list[
     ]
 
 
-def _cut(runtime: Runtime, events: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+def _cut(runtime: Runtime, events: Sequence[RankedEvent]) -> list[NewClipRow]:
     """Store clips of some detections; return the values of their rows."""
-    by_recording: defaultdict[str, list[Row[Any]]] = defaultdict(list)
+    by_recording: defaultdict[str, list[RankedEvent]] = defaultdict(list)
     for event in events:
         by_recording[event.served_key].append(event)
     rows = []
@@ -167,10 +167,12 @@ def _cut(runtime: Runtime, events: Sequence[Row[Any]]) -> list[dict[str, Any]]:
                 continue
             clip_id = uuid.uuid4()
             runtime.blobs.put(clip_key(clip_id), clips.to_flac(samples, rate_hz))
-            names = ("user_id", "noise_type", "confidence", "session_id", "file_name", "start_s",
-                     "end_s", "sent_at")  # fmt: skip
             rows.append(
-                {"id": clip_id, "blob_key": clip_key(clip_id)}
-                | {name: getattr(event, name) for name in names}
-            )
+                NewClipRow(
+                    id=clip_id, blob_key=clip_key(clip_id), user_id=event.user_id,
+                    noise_type=event.noise_type, confidence=event.confidence,
+                    session_id=event.session_id, file_name=event.file_name,
+                    start_s=event.start_s, end_s=event.end_s, sent_at=event.sent_at,
+                )
+            )  # fmt: skip
     return rows

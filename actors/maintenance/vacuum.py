@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import psycopg
 import structlog
 from psycopg import sql
@@ -13,6 +11,7 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import VacuumDatabase
 from actors.scheduling import job_runs
 from actors.scheduling.job_runs import Turn
+from db.documents.job_results import VacuumedTable, VacuumResult
 from db.queries import retention_queries
 from db.store import make_engine
 
@@ -27,7 +26,7 @@ def vacuum_database(runtime: Runtime, nudge: VacuumDatabase) -> None:
     job_runs.run(runtime, nudge, _vacuum)
 
 
-def _vacuum(turn: Turn) -> dict[str, Any]:
+def _vacuum(turn: Turn) -> VacuumResult:
     runtime = turn.runtime
     with runtime.store.transaction() as db:
         before = retention_queries.tables(db)
@@ -36,8 +35,9 @@ def _vacuum(turn: Turn) -> dict[str, Any]:
         runtime.settings.database_url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, pool_size=1
     )
     try:
-        connection: Any = engine.raw_connection()
-        driver: psycopg.Connection[Any] = connection.dbapi_connection
+        connection = engine.raw_connection()
+        driver = connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
         # VACUUM cannot run inside a transaction.
         driver.autocommit = True
         for index, name in enumerate(before):
@@ -51,14 +51,16 @@ def _vacuum(turn: Turn) -> dict[str, Any]:
         after = retention_queries.tables(db)
         counts_after = retention_queries.vacuum_counts(db)
     _refuse_skipped([name for name, count in counts.items() if counts_after.get(name) == count])
-    return {
-        "tables": {
-            name: {"before": before[name], "after": after[name]} for name in before if name in after
+    return VacuumResult(
+        tables={
+            name: VacuumedTable(before=before[name], after=after[name])
+            for name in before
+            if name in after
         }
-    }
+    )
 
 
-def _vacuum_one(driver: psycopg.Connection[Any], name: str) -> None:
+def _vacuum_one(driver: psycopg.Connection[tuple[object, ...]], name: str) -> None:
     """Vacuum one table and log Postgres's warnings."""
 
     def note(notice: psycopg.errors.Diagnostic) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from sqlalchemy.orm import Session
@@ -27,9 +27,10 @@ from actors.scheduling.jobs import Job
 from db.queries import job_run_queries, session_queries
 from db.queries.job_run_queries import RunWork
 from db.queue.claims import Claim
+from db.tables.base import JsonObject
 
 #: Performs a run of a job according to its options, and returns its result.
-Perform = Callable[["Turn"], dict[str, Any]]
+Perform = Callable[["Turn"], JsonObject]
 
 #: The options of a job, which override its defaults for one run.
 Options = TypeVar("Options", bound=msgspec.Struct)
@@ -48,7 +49,7 @@ class Turn:
     bar: Bar
     #: When the run was due, and the options that override the defaults.
     slot: datetime
-    options: dict[str, Any]
+    options: JsonObject
 
     def asked(self, kind: type[Options]) -> Options:
         """Return the options; raise :class:`Permanent` if the job has no such options."""

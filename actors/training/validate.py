@@ -28,7 +28,7 @@ from db.queries import model_queries
 from db.queries.model_queries import JobWork
 from db.queue import claims
 from db.tables.models import NoiseModel
-from db.tables.training import Validation
+from db.tables.training import LabelledRecording, LabelledSet, Validation
 
 #: Progress at the end of reading.
 READ_SHARE = 0.3
@@ -81,7 +81,7 @@ def _checks(
     )
 
 
-def _quality(runtime: Runtime, model: Model, labelled: dict[str, Any], bar: Bar) -> dict[str, Any]:
+def _quality(runtime: Runtime, model: Model, labelled: LabelledSet, bar: Bar) -> dict[str, Any]:
     """Return the part of the report on a labelled set."""
     every, listener = labelled["recordings"], _listener(runtime, model)
     tell_read, tell_heard = bar.part(0.0, READ_SHARE), bar.part(READ_SHARE, 1.0)
@@ -126,7 +126,7 @@ def _listener(runtime: Runtime, model: Model) -> Listener:
     return Listener(model, runtime.tagger_for(model))
 
 
-def _wanted(recording: dict[str, Any]) -> Wanted:
+def _wanted(recording: LabelledRecording) -> Wanted:
     session_id = recording.get("session_id")
     return Wanted(
         recording.get("blob_key"),

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 
 import msgspec
 from sqlalchemy.orm import Session
@@ -31,10 +30,11 @@ from actors.messaging.messages import DeliverWebhook, Nudge
 from actors.outbound.client import Outbound
 from actors.outbound.errors import OutboundError
 from actors.outbound.pinning import Limits
-from db.queries import session_queries, webhook_queries
-from db.queries.webhook_queries import DeliveryWork
+from db.queries import delivery_queries, session_queries, webhook_queries
+from db.queries.webhook_queries import DeliveryValues, DeliveryWork, WebhookValues
+from db.tables.base import JsonObject, StoredProblem
 from db.tables.sessions import AudioSession
-from db.tables.webhooks import PING, TRIES_KEPT, Webhook, WebhookDelivery
+from db.tables.webhooks import PING, TRIES_KEPT, StoredTry, Webhook, WebhookDelivery
 
 #: The limits of one request, including DNS resolution. Longer tolerates slow receivers; but a
 #: worker does nothing else meanwhile. Only the status of the response is read.
@@ -69,10 +69,10 @@ class EndedSession(msgspec.Struct, kw_only=True):
     duration_s: float | None
     finished_at: datetime | None
     #: The metadata that the session was posted with.
-    metadata: dict[str, Any]
+    metadata: JsonObject
     #: As the API shows them.
-    summary: dict[str, Any] | None
-    problem: dict[str, Any] | None
+    summary: JsonObject | None
+    problem: StoredProblem | None
 
 
 class Event(msgspec.Struct, kw_only=True):
@@ -83,7 +83,7 @@ class Event(msgspec.Struct, kw_only=True):
     #: When it happened: the same for every try. The header has the time of the try.
     timestamp: datetime
     #: The session; empty in a ping.
-    data: EndedSession | dict[str, Any]
+    data: EndedSession | dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,7 @@ def _webhook(db: Session, work: DeliveryWork) -> Webhook:
 
 def _delivery(db: Session, work: DeliveryWork) -> WebhookDelivery:
     assert work.delivery_id is not None
-    delivery = webhook_queries.get_delivery(db, work.delivery_id)
+    delivery = delivery_queries.get_delivery(db, work.delivery_id)
     if delivery is None:
         raise failures.ClaimLost
     return delivery
@@ -144,9 +144,17 @@ def _event(db: Session, delivery: WebhookDelivery) -> Event:
 
 
 def _ended(session: AudioSession) -> EndedSession:
-    own = ("id", "state", "file_name", "duration_s", "finished_at", "summary", "problem")
-    values = {name: getattr(session, name) for name in own}
-    return EndedSession(url=f"/v1/sessions/{session.id}", metadata=session.user_metadata, **values)
+    return EndedSession(
+        id=session.id,
+        state=session.state,
+        url=f"/v1/sessions/{session.id}",
+        file_name=session.file_name,
+        duration_s=session.duration_s,
+        finished_at=session.finished_at,
+        metadata=session.user_metadata,
+        summary=session.summary,
+        problem=session.problem,
+    )
 
 
 def _secrets(webhook: Webhook, *, now: datetime) -> list[str]:
@@ -201,13 +209,13 @@ def _write(work: DeliveryWork, tried: Try) -> runner.Write:
     return write
 
 
-def _of_webhook(webhook: Webhook, tried: Try, *, now: datetime) -> dict[str, Any]:
+def _of_webhook(webhook: Webhook, tried: Try, *, now: datetime) -> WebhookValues:
     """Return the columns of the webhook that a try changes."""
     if tried.error is None:
-        return {"failures": 0, "failing_since": None}
+        return WebhookValues(failures=0, failing_since=None)
     n_failures = webhook.failures + 1
     since = webhook.failing_since or now
-    values: dict[str, Any] = {"failures": n_failures, "failing_since": since}
+    values = WebhookValues(failures=n_failures, failing_since=since)
     if tried.status == GONE:
         return values | webhook_queries.as_disabled("the receiver answered 410 Gone")
     is_too_long = now - since >= timedelta(seconds=MOST_FAILING_S)
@@ -217,20 +225,20 @@ def _of_webhook(webhook: Webhook, tried: Try, *, now: datetime) -> dict[str, Any
     return values
 
 
-def _of_delivery(delivery: WebhookDelivery, tried: Try, *, now: datetime) -> dict[str, Any]:
+def _of_delivery(delivery: WebhookDelivery, tried: Try, *, now: datetime) -> DeliveryValues:
     """Return the columns of the delivery that a try changes."""
-    values: dict[str, Any] = {"log": _log(delivery, tried)}
+    log = _log(delivery, tried)
     if tried.error is None:
-        return values | {"state": "delivered", "finished_at": now}
+        return DeliveryValues(log=log, state="delivered", finished_at=now)
     n_tries = delivery.tries - delivery.round_start
     # A ping is not retried: its caller watches the result and can repeat it.
     if delivery.type == PING or tried.status == GONE or n_tries >= len(PAUSES_S):
-        return values | {"state": "failed", "finished_at": now}
+        return DeliveryValues(log=log, state="failed", finished_at=now)
     pause_s = PAUSES_S[n_tries] * _random.uniform(1, 1 + JITTER)
-    return values | {"next_at": now + timedelta(seconds=pause_s)}
+    return DeliveryValues(log=log, next_at=now + timedelta(seconds=pause_s))
 
 
-def _log(delivery: WebhookDelivery, tried: Try) -> list[Any]:
+def _log(delivery: WebhookDelivery, tried: Try) -> list[StoredTry]:
     return [*delivery.log, msgspec.to_builtins(tried)][-TRIES_KEPT:]
 
 
@@ -256,7 +264,8 @@ def _give_up(work: DeliveryWork) -> runner.GiveUp:
             return None
         now = session_queries.clock(db)
         tried = Try(at=now, status=None, duration_s=0.0, error=problem.detail)
-        ended = {"state": "failed", "finished_at": now, "log": _log(_delivery(db, work), tried)}
+        log = _log(_delivery(db, work), tried)
+        ended = DeliveryValues(log=log, state="failed", finished_at=now)
         held = webhook_queries.end_try(
             db, work, attempt=attempt, webhook={}, rest_s=0.0, delivery=ended
         )

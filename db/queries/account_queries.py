@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple, NotRequired, TypedDict, Unpack
 
+from msgspec import UNSET, UnsetType
 from sqlalchemy import bindparam, false, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.store import CompiledQuery, Store
 from db.tables.accounts import ApiKey, User
+
+
+class Credential(NamedTuple):
+    """A key's owner, hash and permissions, and whether it may be used."""
+
+    user_id: uuid.UUID
+    secret_hash: bytes
+    scopes: list[str]
+    requests_per_s: float | None
+    max_audio_s_per_month: float | None
+    is_revoked: bool
+    is_expired: bool
+    is_disabled: bool
+
 
 _CREDENTIAL = CompiledQuery(
     select(
@@ -26,11 +41,12 @@ _CREDENTIAL = CompiledQuery(
         User.disabled_at.is_not(None).label("is_disabled"),
     )
     .join(User, User.id == ApiKey.user_id)
-    .where(ApiKey.id == bindparam("key_id"))
+    .where(ApiKey.id == bindparam("key_id")),
+    Credential,
 )
 
 
-def credential(store: Store, key_id: str) -> Any:
+def credential(store: Store, key_id: str) -> Credential | None:
     """Return the hash and the permissions of a key; None if there is no key with this ID."""
     return store.ask(_CREDENTIAL, key_id=key_id)
 
@@ -42,7 +58,16 @@ def is_active() -> ColumnElement[bool]:
     )
 
 
-def add_user(db: Session, **values: Any) -> User:
+class NewUserRow(TypedDict):
+    """The columns of a new user."""
+
+    id: uuid.UUID
+    email: str
+    name: str
+    max_audio_s_per_month: NotRequired[float | None]
+
+
+def add_user(db: Session, **values: Unpack[NewUserRow]) -> User:
     """Add a user. The table rejects an email address that is taken."""
     return db.execute(insert(User).values(**values).returning(User)).scalar_one()
 
@@ -67,12 +92,13 @@ def users(db: Session, *, limit: int) -> Sequence[User]:
     return db.scalars(select(User).order_by(User.created_at.desc(), User.id).limit(limit)).all()
 
 
-def change_user(db: Session, user_id: uuid.UUID, values: Mapping[str, Any]) -> User | None:
-    """Change columns of a user; return None if there is no such user."""
+def change_user(
+    db: Session, user_id: uuid.UUID, *, max_audio_s_per_month: float | UnsetType | None = UNSET
+) -> User | None:
+    """Change a user's quota, if one is given; return None if there is no such user."""
     user = get_user(db, user_id)
-    if user is not None:
-        for name, value in values.items():
-            setattr(user, name, value)
+    if user is not None and max_audio_s_per_month is not UNSET:
+        user.max_audio_s_per_month = max_audio_s_per_month
         db.flush()
     return user
 
@@ -85,7 +111,20 @@ def disable_user(db: Session, user_id: uuid.UUID, *, disabled: bool) -> User | N
     ).scalar_one_or_none()
 
 
-def add_key(db: Session, **values: Any) -> ApiKey:
+class NewKeyRow(TypedDict):
+    """The columns of a new key."""
+
+    id: str
+    user_id: uuid.UUID
+    name: str
+    secret_hash: bytes
+    scopes: Sequence[str]
+    expires_at: NotRequired[datetime | None]
+    revoked_at: NotRequired[datetime | None]
+    requests_per_s: NotRequired[float | None]
+
+
+def add_key(db: Session, **values: Unpack[NewKeyRow]) -> ApiKey:
     """Add a key."""
     return db.execute(insert(ApiKey).values(**values).returning(ApiKey)).scalar_one()
 
@@ -122,12 +161,14 @@ def expire_key(db: Session, key_id: str, at: datetime) -> None:
     )
 
 
-def change_key(db: Session, key_id: str, values: Mapping[str, Any]) -> ApiKey:
-    """Change columns of an existing key."""
+def change_key(
+    db: Session, key_id: str, *, requests_per_s: float | UnsetType | None = UNSET
+) -> ApiKey:
+    """Change the rate limit of an existing key, if one is given."""
     key = db.get_one(ApiKey, key_id)
-    for name, value in values.items():
-        setattr(key, name, value)
-    db.flush()
+    if requests_per_s is not UNSET:
+        key.requests_per_s = requests_per_s
+        db.flush()
     return key
 
 

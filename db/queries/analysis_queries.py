@@ -5,18 +5,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 from sqlalchemy import and_, func, null, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
-from db.queries.model_queries import Job, JobWork
+from db.queries.model_queries import Job, JobDone, JobWork
 from db.queries.session_queries import is_of
 from db.queue import claims
 from db.queue.claims import Claim
 from db.tables.analyses import Analysis
+from db.tables.base import JsonObject
 from db.tables.sessions import AudioSession, NoiseDetection, ProcessingMetric, SessionSpan
 
 #: The name of the step in the metrics.
@@ -31,11 +32,18 @@ class AnalysisWork(JobWork):
     asking_id: uuid.UUID
 
     @property
-    def names(self) -> dict[str, Any]:
+    def names(self) -> dict[str, uuid.UUID]:
         return {"session_id": self.id}
 
     def waits(self) -> ColumnElement[bool]:
         return and_(super().waits(), Analysis.asking_id == self.asking_id)
+
+
+class AnalysisDone(JobDone):
+    """What an analysis writes at its end."""
+
+    #: An `AnalysisResult`.
+    result: JsonObject
 
 
 def ask_analysis(
@@ -54,7 +62,7 @@ def ask_analysis(
     lasting = select(AudioSession.id).where(AudioSession.id == session_id)
     if db.scalars(lasting.with_for_update(read=True, key_share=True)).one_or_none() is None:
         return None
-    fresh: dict[str, Any] = {
+    fresh: dict[str, object] = {
         **claims.at_move(Analysis), "asking_id": asking_id, "state": "pending",
         "percent": 0, "stage": "waiting",
         "limits_db": dict(limits_db or {}), "traceparent": traceparent,
@@ -108,7 +116,18 @@ def get_analysis(
 # --- the input of an analysis ------------------------------------------------------------------
 
 
-def event_columns(db: Session, session_id: uuid.UUID) -> dict[str, Any]:
+class EventColumns(TypedDict):
+    """The detections of a session by column, all of one length."""
+
+    start_s: Sequence[float]
+    end_s: Sequence[float]
+    noise_type: Sequence[str]
+    confidence: Sequence[float]
+    laeq_db: Sequence[float | None]
+    lafmax_db: Sequence[float | None]
+
+
+def event_columns(db: Session, session_id: uuid.UUID) -> EventColumns:
     """Return the detections of a session by column, unordered, in a seventh of the time of rows."""
     event = NoiseDetection
     columns = (
@@ -120,13 +139,30 @@ def event_columns(db: Session, session_id: uuid.UUID) -> dict[str, Any]:
             event.session_id == session_id
         )
     ).one()
-    return {name: values or [] for name, values in row._mapping.items()}
+    return EventColumns(
+        start_s=row.start_s or [],
+        end_s=row.end_s or [],
+        noise_type=row.noise_type or [],
+        confidence=row.confidence or [],
+        laeq_db=row.laeq_db or [],
+        lafmax_db=row.lafmax_db or [],
+    )
 
 
-def runs_of(db: Session, session_id: uuid.UUID) -> Sequence[Any]:
-    """Return the runs of a session's steps by result: their number and their seconds."""
+class StepRuns(NamedTuple):
+    """The runs of a step with one result: their number, and their seconds."""
+
+    step: str
+    result: str
+    runs: int
+    total_s: float
+    longest_s: float
+
+
+def runs_of(db: Session, session_id: uuid.UUID) -> list[StepRuns]:
+    """Return the runs of a session's steps by result, in the order of the first ones."""
     metric = ProcessingMetric
-    return db.execute(
+    rows = db.execute(
         select(
             metric.step, metric.result, func.count().label("runs"),
             func.sum(metric.duration_s).label("total_s"),
@@ -135,7 +171,8 @@ def runs_of(db: Session, session_id: uuid.UUID) -> Sequence[Any]:
         .where(metric.session_id == session_id, metric.step != STEP)
         .group_by(metric.step, metric.result)
         .order_by(func.min(metric.id))
-    ).all()  # fmt: skip
+    )  # fmt: skip
+    return [StepRuns(*row) for row in rows]
 
 
 def count_failed_spans(db: Session, session_id: uuid.UUID) -> int:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import NotRequired, TypedDict, Unpack
 
+import msgspec
 from sqlalchemy import Select, and_, case, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
+from db.documents.sessions import NoiseTypeSummary
 from db.queries import session_queries
+from db.queries.session_queries import OptionColumns
 from db.queue import claims
 from db.queue.claims import Claim
-from db.tables.batches import OPEN_STATES, Batch, BatchItem
+from db.tables.base import StoredProblem
+from db.tables.batches import OPEN_STATES, Batch, BatchItem, StoredOptions
 from db.tables.sessions import UNFINISHED_STATES, AudioSession
 
 #: Items per message. More means larger transactions, and more copies to repeat if a worker dies.
@@ -42,7 +47,7 @@ class BatchWork(claims.Unit):
         return Batch
 
     @property
-    def names(self) -> dict[str, Any]:
+    def names(self) -> dict[str, uuid.UUID]:
         return {"job_id": self.id}
 
     @property
@@ -63,7 +68,36 @@ def session_id_of(batch_id: uuid.UUID, item_index: int) -> uuid.UUID:
 # --- filling -----------------------------------------------------------------------------------
 
 
-def add_batch(db: Session, *, keys: Sequence[str] = (), **values: Any) -> Batch | None:
+class RequestedBatch(TypedDict):
+    """The columns of a batch that its request sets."""
+
+    id: uuid.UUID
+    options: StoredOptions
+    user_id: NotRequired[uuid.UUID | None]
+    traceparent: NotRequired[str | None]
+    priority: NotRequired[int]
+
+
+class NewBatchRow(RequestedBatch):
+    """The columns of a new batch, besides the number of its items."""
+
+    state: str
+    prefix: NotRequired[str]
+    due_at: NotRequired[ColumnElement[datetime]]
+    finished_at: NotRequired[datetime]
+
+
+class BatchDone(TypedDict, total=False):
+    """What a step of a batch writes to its row."""
+
+    items_total: int
+    next_item: int
+    problem: StoredProblem | None
+
+
+def add_batch(
+    db: Session, *, keys: Sequence[str] = (), **values: Unpack[NewBatchRow]
+) -> Batch | None:
     """Add a batch and the objects that it names; return None if its ID exists."""
     batch = db.execute(
         postgresql.insert(Batch)
@@ -108,10 +142,6 @@ def take_item(
 ) -> uuid.UUID:
     """Create the session of an item, and record it. Fails if it exists already."""
     session_id = session_id_of(batch.id, item_index)
-    options = dict(batch.options)
-    for name in ("model_id", "webhook_id"):
-        if options.get(name) is not None:
-            options[name] = uuid.UUID(options[name])
     session_queries.add_session(
         db,
         id=session_id,
@@ -122,7 +152,7 @@ def take_item(
         file_name=file_name,
         size_bytes=size_bytes,
         recording_key=key,
-        **options,
+        **msgspec.convert(batch.options, OptionColumns),
     )
     _note(db, batch.id, item_index, file_name, outcome="taken", session_id=session_id)
     return session_id
@@ -146,7 +176,15 @@ def refuse_items(
         db.execute(insert(BatchItem), rows)
 
 
-def _note(db: Session, batch_id: uuid.UUID, index: int, file_name: str, **found: Any) -> None:
+class _ItemDone(TypedDict):
+    outcome: str
+    reason: NotRequired[str]
+    session_id: NotRequired[uuid.UUID]
+
+
+def _note(
+    db: Session, batch_id: uuid.UUID, index: int, file_name: str, **found: Unpack[_ItemDone]
+) -> None:
     """Write the outcome of an item. A named item has a row already, an uploaded one does not."""
     db.execute(
         postgresql.insert(BatchItem)
@@ -250,10 +288,15 @@ def count_items(db: Session, batch_id: uuid.UUID) -> tuple[dict[str, int], float
     return counts, sum(seconds or 0.0 for _, _, seconds in rows)
 
 
-def noise_types_of(db: Session, batch_id: uuid.UUID) -> Mapping[str, dict[str, Any]]:
-    """Return the noise types of a batch's finished sessions, summed up."""
-    rows = db.execute(_NOISE_TYPES, {"batch_id": batch_id}).mappings()
-    return {row["noise_type"]: {k: v for k, v in row.items() if k != "noise_type"} for row in rows}
+def noise_types_of(db: Session, batch_id: uuid.UUID) -> dict[str, NoiseTypeSummary]:
+    """Return the noise types of a batch's finished sessions, summed up, most detections first."""
+    rows = db.execute(_NOISE_TYPES, {"batch_id": batch_id})
+    return {
+        row.noise_type: NoiseTypeSummary(
+            events=row.events, total_s=row.total_s, max_confidence=row.max_confidence
+        )
+        for row in rows
+    }
 
 
 _NOISE_TYPES = text("""
@@ -269,7 +312,9 @@ _NOISE_TYPES = text("""
 """)
 
 
-def items_of(batch_id: uuid.UUID) -> Select[*tuple[Any, ...]]:
+def items_of(
+    batch_id: uuid.UUID,
+) -> Select[int, str, str | None, uuid.UUID | None, str, float | None, int, str]:
     """Return the query for a batch's items and their outcomes."""
     return (
         select(

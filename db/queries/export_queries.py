@@ -10,14 +10,16 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple, NotRequired, TypedDict, Unpack
 
-from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, literal, select, tuple_
+import msgspec
+from sqlalchemy import ColumnElement, Select, delete, func, insert, literal, select, tuple_
 from sqlalchemy.orm import Session
 
+from db.queries.model_queries import JobDone
 from db.queries.session_queries import is_of
-from db.tables.exports import Export
-from db.tables.sessions import AudioSession, NoiseDetection
+from db.tables.exports import Export, StoredSelection
+from db.tables.sessions import AudioSession, NoiseDetection, StoredCandidate
 
 #: An ID that no user has.
 NOBODY = uuid.UUID(int=0)
@@ -41,16 +43,9 @@ class Selection:
     @classmethod
     def of(cls, row: Export) -> Selection:
         """Return the selection of an export."""
-        told: dict[str, Any] = dict(row.selection)
-        for name in ("created_from", "created_to"):
-            if told.get(name) is not None:
-                told[name] = datetime.fromisoformat(told[name])
-        if told.get("batch_id") is not None:
-            told["batch_id"] = uuid.UUID(told["batch_id"])
-        told["session_ids"] = [uuid.UUID(each) for each in told.get("session_ids") or ()]
-        told["states"] = told.get("states") or ANSWERED
         # An export whose user was removed covers no sessions, rather than all.
-        return cls(owner=None if row.all_users else row.user_id or NOBODY, **told)
+        owner = None if row.all_users else row.user_id or NOBODY
+        return msgspec.convert({**row.selection, "owner": owner}, cls)
 
     def sessions(self) -> list[ColumnElement[bool]]:
         """Return the conditions of the selected sessions."""
@@ -81,6 +76,31 @@ class Selection:
 Place = tuple[datetime, uuid.UUID]
 
 
+class ExportedSession(NamedTuple):
+    """A session of an export; ``served_key`` is the audio to cut clips from, if there is any."""
+
+    id: uuid.UUID
+    file_name: str
+    created_at: datetime
+    recorded_at: datetime | None
+    rate_hz: int | None
+    calibration_db: float | None
+    served_key: str | None
+
+
+class ExportedEvent(NamedTuple):
+    """A detection of an export; ``candidates`` is empty unless requested."""
+
+    event_index: int
+    start_s: float
+    end_s: float
+    noise_type: str
+    confidence: float
+    laeq_db: float | None
+    lafmax_db: float | None
+    candidates: Sequence[StoredCandidate] = ()
+
+
 def count_sessions(db: Session, selection: Selection) -> int:
     """Count the sessions of an export."""
     statement = select(func.count()).select_from(AudioSession).where(*selection.sessions())
@@ -89,9 +109,9 @@ def count_sessions(db: Session, selection: Selection) -> int:
 
 def sessions_behind(
     db: Session, selection: Selection, after: Place | None, *, limit: int
-) -> Sequence[Row[Any]]:
+) -> list[ExportedSession]:
     """Return the next sessions of an export, the oldest first."""
-    statement: Select[*tuple[Any, ...]] = select(
+    statement = select(
         AudioSession.id, AudioSession.file_name, AudioSession.created_at, AudioSession.recorded_at,
         AudioSession.rate_hz, AudioSession.calibration_db, AudioSession.served_key,
     ).where(*selection.sessions())  # fmt: skip
@@ -101,7 +121,8 @@ def sessions_behind(
             *(literal(key, column.type) for column, key in zip(keys, after, strict=True))
         )
         statement = statement.where(tuple_(*keys) > place)
-    return db.execute(statement.order_by(*keys).limit(limit)).all()
+    rows = db.execute(statement.order_by(*keys).limit(limit))
+    return [ExportedSession(*row) for row in rows]
 
 
 def count_events(
@@ -116,15 +137,15 @@ def count_events(
     return dict(rows.all())
 
 
-def _events(selection: Selection, *, with_candidates: bool) -> Select[*tuple[Any, ...]]:
-    columns: list[Any] = [
+def _events(
+    selection: Selection, *, with_candidates: bool
+) -> Select[int, float, float, str, float, float | None, float | None]:
+    statement = select(
         NoiseDetection.event_index, NoiseDetection.start_s, NoiseDetection.end_s,
         NoiseDetection.noise_type, NoiseDetection.confidence, NoiseDetection.laeq_db,
         NoiseDetection.lafmax_db,
-    ]  # fmt: skip
-    if with_candidates:
-        columns.append(NoiseDetection.candidates)
-    return select(*columns).where(*selection.events())
+    ).where(*selection.events())  # fmt: skip
+    return statement.add_columns(NoiseDetection.candidates) if with_candidates else statement
 
 
 def events_of(
@@ -133,17 +154,17 @@ def events_of(
     session_ids: Collection[uuid.UUID],
     *,
     with_candidates: bool = False,
-) -> Mapping[uuid.UUID, list[Row[Any]]]:
+) -> Mapping[uuid.UUID, list[ExportedEvent]]:
     """Return the detections of sessions with few of them, in the order of their onsets."""
     statement = _events(selection, with_candidates=with_candidates)
-    found: dict[uuid.UUID, list[Row[Any]]] = {session_id: [] for session_id in session_ids}
+    found: dict[uuid.UUID, list[ExportedEvent]] = {session_id: [] for session_id in session_ids}
     rows = db.execute(
         statement.add_columns(NoiseDetection.session_id)
         .where(NoiseDetection.session_id.in_(session_ids))
         .order_by(NoiseDetection.session_id, NoiseDetection.event_index)
     )
-    for row in rows:
-        found[row.session_id].append(row)
+    for *values, session_id in rows:
+        found[session_id].append(ExportedEvent(*values))
     return found
 
 
@@ -155,20 +176,42 @@ def events_behind(
     *,
     limit: int,
     with_candidates: bool = False,
-) -> Sequence[Row[Any]]:
+) -> list[ExportedEvent]:
     """Return the next detections of one session, after the one with the index ``after``."""
-    return db.execute(
+    rows = db.execute(
         _events(selection, with_candidates=with_candidates)
         .where(NoiseDetection.session_id == session_id, NoiseDetection.event_index > after)
         .order_by(NoiseDetection.event_index)
         .limit(limit)
-    ).all()
+    )
+    return [ExportedEvent(*row) for row in rows]
 
 
 # --- exports -----------------------------------------------------------------------------------
 
 
-def add_export(db: Session, **values: Any) -> Export:
+class NewExportRow(TypedDict):
+    """The columns of a new export."""
+
+    id: uuid.UUID
+    format: str
+    selection: StoredSelection
+    expires_at: datetime | ColumnElement[datetime]
+    user_id: NotRequired[uuid.UUID | None]
+    all_users: NotRequired[bool]
+    traceparent: NotRequired[str | None]
+    session_id: NotRequired[uuid.UUID | None]
+
+
+class ExportDone(JobDone):
+    """What an export writes at its end."""
+
+    rows_written: int
+    size_bytes: int
+    blob_key: str
+
+
+def add_export(db: Session, **values: Unpack[NewExportRow]) -> Export:
     """Add an export to be written."""
     return db.execute(
         insert(Export).values(state="pending", **values).returning(Export)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
-from sqlalchemy import Row, text, tuple_, update
+from sqlalchemy import text, tuple_, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -23,6 +23,23 @@ class Claimed(NamedTuple):
     user_id: uuid.UUID
     key: str
     attempt: int
+
+
+class ClaimedRow(NamedTuple):
+    """A claimed request: the number of its attempt, and the ID of the row that it creates."""
+
+    attempt: int
+    made_id: uuid.UUID
+
+
+class StoredAnswer(TypedDict):
+    """The columns of a response that can be replayed."""
+
+    head_sha256: bytes
+    body_sha256: bytes
+    status: int
+    headers: dict[str, str]
+    body: bytes | None
 
 
 #: Claims a request that is new, was rejected, whose process died, or whose record has expired. The
@@ -66,8 +83,8 @@ def claim_request(
     head_sha256: bytes,
     made_id: uuid.UUID,
     lease_s: float,
-) -> Row[Any] | None:
-    """Claim a request; return its attempt number and the ID of the row that it creates.
+) -> ClaimedRow | None:
+    """Claim a request.
 
     None if it is finished or in progress, or if the key belongs to a different request.
     """
@@ -75,7 +92,8 @@ def claim_request(
         "user_id": user_id, "key": key, "head_sha256": head_sha256, "made_id": made_id,
         "lease_s": lease_s, "kept_s": KEPT_S,
     }  # fmt: skip
-    return db.execute(_CLAIM, values).one_or_none()
+    row = db.execute(_CLAIM, values).one_or_none()
+    return None if row is None else ClaimedRow(*row)
 
 
 def known_request(db: Session, user_id: uuid.UUID, key: str) -> IdempotentRequest | None:
@@ -93,7 +111,7 @@ def renew_requests(db: Session, held: Sequence[Claimed], *, lease_s: float) -> N
     )
 
 
-def answer_request(db: Session, claimed: Claimed, **values: Any) -> None:
+def answer_request(db: Session, claimed: Claimed, **values: Unpack[StoredAnswer]) -> None:
     """Store the response to a request, unless another process has claimed it meanwhile."""
     db.execute(update(IdempotentRequest).where(_is_held(claimed)).values(**values))
 
@@ -103,7 +121,7 @@ def release_request(db: Session, claimed: Claimed, *, was_refused: bool) -> None
 
     After a rejection the key accepts any request, since the caller may have corrected it.
     """
-    values: dict[str, Any] = {"due_at": seconds_from_now(0)}
+    values: dict[str, object] = {"due_at": seconds_from_now(0)}
     if was_refused:
         values["head_sha256"] = None
     db.execute(update(IdempotentRequest).where(_is_held(claimed)).values(**values))

@@ -7,16 +7,18 @@ so that their indexes apply; docs/lists.md shows the query plans of Postgres.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, Select, case, exists, literal_column, select
+from sqlalchemy import Boolean, Row, Select, case, exists, literal_column, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.queries import batch_queries, model_queries, session_queries
 from db.queries.paging import Keys, Order, Page, orders
+from db.queries.session_view_queries import SESSION_VIEW_COLUMNS, SessionView
+from db.tables.base import JsonObject
 from db.tables.batches import OPEN_STATES, Batch, BatchItem
 from db.tables.exports import Export
 from db.tables.models import NoiseModel
@@ -59,7 +61,9 @@ EXPORTS = orders({"created_at": Export.created_at}, Export.id)
 
 
 def _within(
-    column: InstrumentedAttribute[Any], begin: datetime | None, end: datetime | None
+    column: InstrumentedAttribute[datetime] | InstrumentedAttribute[datetime | None],
+    begin: datetime | None,
+    end: datetime | None,
 ) -> list[ColumnElement[bool]]:
     """Return the conditions that a time lies in ``[begin, end)``."""
     bounds = []
@@ -101,9 +105,9 @@ def sessions(
     batch_id: uuid.UUID | None = None,
     file_name: str | None = None,
     recorded: tuple[datetime | None, datetime | None] = (None, None),
-    metadata: Mapping[str, Any] | None = None,
-) -> Page:
-    """Return a page of sessions with the columns of `session_queries.SHOWN`.
+    metadata: JsonObject | None = None,
+) -> Page[SessionView]:
+    """Return a page of sessions as the API shows them.
 
     With types or a confidence, only sessions with a detection that matches both.
     """
@@ -125,7 +129,9 @@ def sessions(
     if file_name is not None:
         where.append(AudioSession.file_name == file_name)
     chosen = select(AudioSession.id).where(*where)
-    return order.page(db, chosen, after=after, limit=limit, shown=session_queries.SHOWN)
+    page = order.page(db, chosen, after=after, limit=limit, shown=SESSION_VIEW_COLUMNS)
+    n_columns = len(SESSION_VIEW_COLUMNS)
+    return Page([SessionView(*row[:n_columns]) for row in page.rows], next=page.next)
 
 
 def detections(
@@ -139,7 +145,7 @@ def detections(
     min_confidence: float | None = None,
     from_s: float | None = None,
     to_s: float | None = None,
-) -> Page:
+) -> Page[Row[Any]]:
     """Return a page of detections of one session; with times, those that overlap the interval."""
     where = [NoiseDetection.session_id == session_id, *_heard(noise_types, min_confidence)]
     if from_s is not None:
@@ -158,7 +164,7 @@ def all_detections(
     noise_types: Sequence[str] = (),
     min_confidence: float | None = None,
     created: tuple[datetime | None, datetime | None] = (None, None),
-) -> Page:
+) -> Page[Row[Any]]:
     """Return a page of detections of all sessions, with file name and calibration."""
     statement = (
         select(NoiseDetection, AudioSession.file_name, AudioSession.calibration_db)
@@ -194,7 +200,7 @@ def batches(
     limit: int,
     states: Sequence[str] = (),
     created: tuple[datetime | None, datetime | None] = (None, None),
-) -> Page:
+) -> Page[Row[Any]]:
     """Return a page of batches, without the counts of their sessions."""
     state = _batch_state()
     statement = select(
@@ -209,7 +215,7 @@ def batches(
 
 def batch_items(
     db: Session, batch_id: uuid.UUID, *, after: Keys | None, limit: int, states: Sequence[str] = ()
-) -> Page:
+) -> Page[Row[Any]]:
     """Return a page of a batch's items with their outcomes, in their order."""
     statement = batch_queries.items_of(batch_id).where(*_one_of(batch_queries.item_state(), states))
     return BATCH_ITEMS.page(db, statement, after=after, limit=limit)
@@ -217,7 +223,7 @@ def batch_items(
 
 def models(
     db: Session, *, owner: uuid.UUID | None, order: Order, after: Keys | None, limit: int
-) -> Page:
+) -> Page[Row[Any]]:
     """Return a page of the models that a user may see."""
     statement = select(NoiseModel).where(model_queries.is_seen_by(owner))
     return order.page(db, statement, after=after, limit=limit)
@@ -234,7 +240,7 @@ def jobs(
     states: Sequence[str] = (),
     created: tuple[datetime | None, datetime | None] = (None, None),
     where: Sequence[ColumnElement[bool]] = (),
-) -> Page:
+) -> Page[Row[Any]]:
     """Return a page of trainings, validations or exports. ``where`` adds conditions."""
     statement: Select[Any] = select(job).where(
         session_queries.is_of(job, owner), *_one_of(job.state, states),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NotRequired, TypedDict, Unpack
 
 from sqlalchemy import and_, func, insert, or_, select, true, update
 from sqlalchemy.dialects import postgresql
@@ -15,11 +15,12 @@ from sqlalchemy.sql.elements import ColumnElement
 from db.queries.session_queries import is_of
 from db.queue import claims
 from db.tables.analyses import Analysis
+from db.tables.base import JsonObject
 from db.tables.exports import Export
 from db.tables.job_runs import JobRun
 from db.tables.models import NoiseModel, Promotion
 from db.tables.reports import DailyReport
-from db.tables.training import TrainingClip, TrainingJob, Validation
+from db.tables.training import LabelledSet, TrainingClip, TrainingJob, Validation
 
 #: The table of a job.
 Job = (
@@ -45,7 +46,7 @@ class JobWork(claims.Unit):
         return self.job
 
     @property
-    def names(self) -> dict[str, Any]:
+    def names(self) -> dict[str, uuid.UUID]:
         return {"job_id": self.id}
 
     @property
@@ -54,6 +55,13 @@ class JobWork(claims.Unit):
 
     def waits(self) -> ColumnElement[bool]:
         return and_(self.job.id == self.id, self.job.state == self.state)
+
+
+class JobDone(TypedDict):
+    """What every job writes at its end, besides its state."""
+
+    percent: int
+    stage: str
 
 
 # --- trainings and validations -----------------------------------------------------------------
@@ -88,8 +96,34 @@ def name_model(db: Session, work: JobWork, model_id: uuid.UUID) -> None:
     db.execute(update(work.job).where(work.job.id == work.id).values(model_id=model_id))
 
 
+class NewTrainingRow(TypedDict):
+    """The columns of a new training, besides its name and version."""
+
+    id: uuid.UUID
+    seed: int
+    algorithm: NotRequired[str | None]
+    user_id: NotRequired[uuid.UUID | None]
+    traceparent: NotRequired[str | None]
+
+
+class NewTrainingClipRow(TypedDict):
+    """The columns of a clip of a new training, besides the training and the index."""
+
+    file_name: str
+    label: str
+    source: str
+    start_s: NotRequired[float | None]
+    end_s: NotRequired[float | None]
+    blob_key: NotRequired[str | None]
+    session_id: NotRequired[uuid.UUID | None]
+
+
 def add_training(
-    db: Session, clips: Sequence[Mapping[str, Any]], *, name: str, **values: Any
+    db: Session,
+    clips: Sequence[NewTrainingClipRow],
+    *,
+    name: str,
+    **values: Unpack[NewTrainingRow],
 ) -> TrainingJob:
     """Add a training with its clips, as the next version of its name."""
     # Concurrent trainings of one name get their numbers one after the other.
@@ -158,7 +192,30 @@ def note_outcomes(db: Session, job_id: uuid.UUID, reasons: Mapping[int, str | No
         db.execute(update(TrainingClip), rows)
 
 
-def add_validation(db: Session, **values: Any) -> Validation:
+class RequestedValidation(TypedDict, total=False):
+    """The columns of a validation that its request sets: of a model, or of the file of one."""
+
+    model_id: uuid.UUID
+    file_key: str
+    labelled: LabelledSet
+    set_sha256: str
+
+
+class NewValidationRow(RequestedValidation):
+    """The columns of a new validation."""
+
+    id: uuid.UUID
+    user_id: NotRequired[uuid.UUID | None]
+    traceparent: NotRequired[str | None]
+
+
+class ValidateDone(JobDone):
+    """What a validation writes at its end."""
+
+    report: JsonObject
+
+
+def add_validation(db: Session, **values: Unpack[NewValidationRow]) -> Validation:
     """Add a validation to be done."""
     return db.execute(
         insert(Validation).values(state="pending", **values).returning(Validation)
@@ -188,7 +245,21 @@ def named_keys(db: Session, folders: Mapping[uuid.UUID, Sequence[str]]) -> set[s
 # --- models and promotions ---------------------------------------------------------------------
 
 
-def register_model(db: Session, **values: Any) -> uuid.UUID:
+class NewModelRow(TypedDict):
+    """The columns of a new model, besides its ID."""
+
+    name: str
+    version: str
+    sha256: str
+    header: JsonObject
+    blob_key: NotRequired[str | None]
+    card: NotRequired[JsonObject | None]
+    confusion_key: NotRequired[str]
+    user_id: NotRequired[uuid.UUID | None]
+    is_shipped: NotRequired[bool]
+
+
+def register_model(db: Session, **values: Unpack[NewModelRow]) -> uuid.UUID:
     """Register a model unless its hash exists; return the ID of the model with this hash."""
     db.execute(
         postgresql.insert(NoiseModel)
@@ -200,9 +271,14 @@ def register_model(db: Session, **values: Any) -> uuid.UUID:
     ).scalar_one()
 
 
-def register_shipped(db: Session, *, blob_key: str, **values: Any) -> uuid.UUID:
+def register_shipped(
+    db: Session, *, blob_key: str, name: str, version: str, sha256: str, header: JsonObject
+) -> uuid.UUID:
     """Register a shipped model, and add the file that an earlier release did not store."""
-    model_id = register_model(db, blob_key=blob_key, is_shipped=True, **values)
+    model_id = register_model(
+        db, name=name, version=version, sha256=sha256, header=header, blob_key=blob_key,
+        is_shipped=True,
+    )  # fmt: skip
     db.execute(
         update(NoiseModel)
         .where(NoiseModel.id == model_id, NoiseModel.blob_key.is_(None))
@@ -264,9 +340,15 @@ def lock_promotions(db: Session) -> None:
     db.execute(select(func.pg_advisory_xact_lock(PROMOTION_LOCK)))
 
 
-def add_promotion(db: Session, **values: Any) -> Promotion:
+def add_promotion(
+    db: Session, *, model_id: uuid.UUID, forced: bool, comparison: JsonObject
+) -> Promotion:
     """Promote a model."""
-    return db.execute(insert(Promotion).values(**values).returning(Promotion)).scalar_one()
+    return db.execute(
+        insert(Promotion)
+        .values(model_id=model_id, forced=forced, comparison=comparison)
+        .returning(Promotion)
+    ).scalar_one()
 
 
 def shared_validations(

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from sqlalchemy import Row, Select, literal, select, tuple_
@@ -58,8 +58,8 @@ class Order:
         after: Keys | None,
         limit: int,
         shown: Sequence[ColumnElement[Any] | InstrumentedAttribute[Any]] = (),
-    ) -> Page:
-        """Return the rows of a statement after the one with some keys.
+    ) -> Page[Row[Any]]:
+        """Return the rows of a statement after the one with some keys, followed by their keys.
 
         Postgres reads all selected columns of every row that it sorts, not only of one page. If
         these are large, the statement selects only the last column, which must then be the whole
@@ -113,14 +113,14 @@ class Order:
         return [mine < place if self.descending else mine > place]
 
 
+SomeRow = TypeVar("SomeRow", covariant=True)
+
+
 @dataclass(frozen=True)
-class Page:
-    """Some rows of a list, and the keys after which the next page begins; None at the end.
+class Page(Generic[SomeRow]):
+    """Some rows of a list, and the keys after which the next page begins; None at the end."""
 
-    The rows have the selected columns followed by their keys.
-    """
-
-    rows: list[Row[Any]]
+    rows: Sequence[SomeRow]
     next: Keys | None
 
 

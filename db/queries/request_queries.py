@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, NamedTuple
+from decimal import Decimal
+from typing import NamedTuple
 
 import psycopg
-from sqlalchemy import CursorResult, Row, delete, func, select
+from sqlalchemy import CursorResult, delete, func, select
 from sqlalchemy.orm import Session
 
 from db.queue import claims
@@ -37,20 +38,28 @@ _COPY = f"COPY api_requests ({', '.join(Request._fields)}) FROM STDIN"
 
 def add_requests(db: Session, rows: Iterable[Request]) -> None:
     """Write requests, all of them or none. Exceptions of the driver propagate unchanged."""
-    driver: psycopg.Connection[Any] = db.connection().connection.driver_connection  # type: ignore[assignment]
+    driver = db.connection().connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
     with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
         for row in rows:
             copy.write_row(row)
 
 
+class UsedKey(NamedTuple):
+    """The requests of one key in a period; ``name`` is None for a removed key."""
+
+    key_id: str
+    requests: int
+    errors: int
+    bytes_in: Decimal
+    bytes_out: Decimal
+    name: str | None
+
+
 def usage_of_keys(
     db: Session, user_id: uuid.UUID | None, *, since: datetime, until: datetime
-) -> Sequence[Row[Any]]:
-    """Return the usage of each key of a user, or of all users, in a period, the most used first.
-
-    Columns: ``key_id``, ``name`` (None for a removed key), ``requests``, ``errors``, ``bytes_in``,
-    ``bytes_out``.
-    """
+) -> list[UsedKey]:
+    """Return the usage of each key of a user, or of all users, in a period, the most used first."""
     used = (
         select(
             APIRequest.key_id,
@@ -67,11 +76,12 @@ def usage_of_keys(
         .group_by(APIRequest.key_id)
         .subquery()
     )
-    return db.execute(
+    rows = db.execute(
         select(used, ApiKey.name)
         .outerjoin(ApiKey, ApiKey.id == used.c.key_id)
         .order_by(used.c.requests.desc(), used.c.key_id)
-    ).all()
+    )
+    return [UsedKey(*row) for row in rows]
 
 
 def remove_old_requests(db: Session, *, older_than_s: float, limit: int) -> int:

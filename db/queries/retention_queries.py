@@ -6,12 +6,14 @@ import itertools
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import NamedTuple, TypedDict, Unpack
 
-from sqlalchemy import Row, and_, delete, func, insert, or_, select, text, update
+from sqlalchemy import and_, delete, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
+from db.documents.job_results import TableSize
 from db.queue import claims
 from db.tables.retention import KeptClip
 from db.tables.sessions import UNFINISHED_STATES, AudioSession, NoiseDetection
@@ -111,7 +113,22 @@ def hold_session(
 # --- kept clips --------------------------------------------------------------------------------
 
 
-def best_events(db: Session, ids: Iterable[uuid.UUID], *, most: int) -> Sequence[Row[Any]]:
+class RankedEvent(NamedTuple):
+    """A detection of a session with audio, and its rank by confidence for its user and type."""
+
+    session_id: uuid.UUID
+    user_id: uuid.UUID | None
+    file_name: str
+    sent_at: datetime
+    served_key: str
+    noise_type: str
+    confidence: float
+    start_s: float
+    end_s: float
+    rank: int
+
+
+def best_events(db: Session, ids: Iterable[uuid.UUID], *, most: int) -> list[RankedEvent]:
     """Return the most confident detections of sessions with audio, at most ``most`` per user and
     noise type.
     """
@@ -134,9 +151,10 @@ def best_events(db: Session, ids: Iterable[uuid.UUID], *, most: int) -> Sequence
         )
         .subquery()
     )  # fmt: skip
-    return db.execute(
+    rows = db.execute(
         select(ranked).where(ranked.c.rank <= most).order_by(ranked.c.session_id, ranked.c.start_s)
-    ).all()
+    )
+    return [RankedEvent(*row) for row in rows]
 
 
 def least_kept(db: Session, *, most: int) -> Mapping[tuple[uuid.UUID | None, str], float]:
@@ -149,7 +167,22 @@ def least_kept(db: Session, *, most: int) -> Mapping[tuple[uuid.UUID | None, str
     return {(user_id, noise_type): least for user_id, noise_type, least in rows}
 
 
-def keep_clip(db: Session, **values: Any) -> None:
+class NewClipRow(TypedDict):
+    """The columns of a new kept clip."""
+
+    id: uuid.UUID
+    blob_key: str
+    user_id: uuid.UUID | None
+    noise_type: str
+    confidence: float
+    session_id: uuid.UUID
+    file_name: str
+    start_s: float
+    end_s: float
+    sent_at: datetime
+
+
+def keep_clip(db: Session, **values: Unpack[NewClipRow]) -> None:
     """Add a kept clip."""
     db.execute(insert(KeptClip).values(**values))
 
@@ -186,11 +219,13 @@ _TABLES = text("""
 """)
 
 
-def tables(db: Session) -> dict[str, dict[str, int]]:
+def tables(db: Session) -> dict[str, TableSize]:
     """Return live rows, dead rows and bytes, with indexes, of every table by the statistics."""
     return {
-        row["name"]: {name: int(value) for name, value in row.items() if name != "name"}
-        for row in db.execute(_TABLES).mappings()
+        row.name: TableSize(
+            live_rows=row.live_rows, dead_rows=row.dead_rows, size_bytes=row.size_bytes
+        )
+        for row in db.execute(_TABLES)
     }
 
 

@@ -6,10 +6,10 @@ Changes of a webhook and its deliveries lock the webhook first, as its removal d
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import NotRequired, TypedDict, Unpack
 
 from sqlalchemy import (
     Select,
@@ -24,14 +24,13 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.elements import ColumnElement, SQLColumnExpression
 
-from db.queries.paging import Keys, Order, Page
 from db.queue import claims
 from db.queue.claims import Claim
 from db.tables.accounts import User
 from db.tables.sessions import AudioSession
-from db.tables.webhooks import OVERLAP_S, PING, Webhook, WebhookDelivery
+from db.tables.webhooks import OVERLAP_S, StoredTry, Webhook, WebhookDelivery
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +54,7 @@ class DeliveryWork(claims.Unit):
         return Webhook
 
     @property
-    def names(self) -> dict[str, Any]:
+    def names(self) -> dict[str, uuid.UUID | None]:
         return {"job_id": self.delivery_id}
 
     @property
@@ -75,7 +74,41 @@ class DeliveryWork(claims.Unit):
 # --- webhooks ----------------------------------------------------------------------------------
 
 
-def add_webhook(db: Session, **values: Any) -> Webhook:
+class NewWebhookRow(TypedDict):
+    """The columns of a new webhook."""
+
+    id: uuid.UUID
+    user_id: uuid.UUID
+    url: str
+    all_sessions: bool
+    secret: str
+
+
+class WebhookValues(TypedDict, total=False):
+    """The columns of a webhook that are changed after its creation."""
+
+    url: str
+    all_sessions: bool
+    secret: str | SQLColumnExpression[str]
+    old_secret: SQLColumnExpression[str]
+    old_secret_until: ColumnElement[datetime]
+    state: str
+    disabled_at: ColumnElement[datetime] | None
+    disabled_reason: str | None
+    failures: int
+    failing_since: datetime | None
+
+
+class DeliveryValues(TypedDict):
+    """The columns of a delivery that a try changes, besides the number of tries."""
+
+    log: list[StoredTry]
+    state: NotRequired[str]
+    finished_at: NotRequired[datetime]
+    next_at: NotRequired[datetime]
+
+
+def add_webhook(db: Session, **values: Unpack[NewWebhookRow]) -> Webhook:
     """Add a webhook.
 
     It counts as not nudged, so that its first delivery does not wait for a nudge that might be in
@@ -126,7 +159,7 @@ def lock_webhook(
     ).one_or_none()
 
 
-def change_webhook(db: Session, webhook_id: uuid.UUID, values: Mapping[str, Any]) -> Webhook:
+def change_webhook(db: Session, webhook_id: uuid.UUID, values: WebhookValues) -> Webhook:
     """Change a locked webhook, and make it due at once."""
     return db.execute(
         update(Webhook)
@@ -138,7 +171,7 @@ def change_webhook(db: Session, webhook_id: uuid.UUID, values: Mapping[str, Any]
 
 
 #: The values of a webhook that was enabled or got another URL.
-FRESH: Mapping[str, Any] = {
+FRESH: WebhookValues = {
     "state": "active",
     "disabled_at": None,
     "disabled_reason": None,
@@ -147,7 +180,7 @@ FRESH: Mapping[str, Any] = {
 }
 
 
-def as_disabled(reason: str) -> dict[str, Any]:
+def as_disabled(reason: str) -> WebhookValues:
     """Return the values of a disabled webhook."""
     return {"state": "disabled", "disabled_at": func.now(), "disabled_reason": reason}
 
@@ -179,69 +212,6 @@ def _is_of(owner: uuid.UUID | None) -> ColumnElement[bool]:
 def _unless_held(due_at: ColumnElement[datetime]) -> ColumnElement[datetime]:
     """Return the new ``due_at`` of a webhook, which does not change while a worker holds it."""
     return case((Webhook.attempt == 0, due_at), else_=Webhook.due_at)
-
-
-# --- deliveries --------------------------------------------------------------------------------
-
-
-def add_ping(db: Session, webhook_id: uuid.UUID, *, ping_id: uuid.UUID) -> WebhookDelivery:
-    """Add a ping for a locked webhook, due at once."""
-    change_webhook(db, webhook_id, {})
-    return db.execute(
-        insert(WebhookDelivery)
-        .values(id=ping_id, webhook_id=webhook_id, type=PING)
-        .returning(WebhookDelivery)
-    ).scalar_one()
-
-
-def replay(db: Session, webhook_id: uuid.UUID, delivery_id: uuid.UUID) -> WebhookDelivery | None:
-    """Replay a delivery of a locked webhook at once, with a new round of tries.
-
-    Return None if there is no such delivery. One that waits for its next try becomes due; one that
-    is being tried continues.
-    """
-    change_webhook(db, webhook_id, {})
-    return db.execute(
-        update(WebhookDelivery)
-        .where(WebhookDelivery.id == delivery_id, WebhookDelivery.webhook_id == webhook_id)
-        .values(
-            state="pending",
-            next_at=func.now(),
-            finished_at=None,
-            round_start=WebhookDelivery.tries,
-        )
-        .returning(WebhookDelivery)
-    ).scalar_one_or_none()
-
-
-#: The deliveries of one webhook, the newest first.
-DELIVERIES = Order((WebhookDelivery.created_at, WebhookDelivery.id), descending=True)
-
-
-def deliveries(db: Session, webhook_id: uuid.UUID, *, after: Keys | None, limit: int) -> Page:
-    """Return a page of a webhook's deliveries."""
-    of_webhook = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
-    return DELIVERIES.page(db, of_webhook, after=after, limit=limit)
-
-
-def get_delivery(db: Session, delivery_id: uuid.UUID) -> WebhookDelivery | None:
-    """Return a delivery, or None."""
-    return db.get(WebhookDelivery, delivery_id)
-
-
-def remove_old_deliveries(db: Session, *, older_than_s: float, limit: int) -> int:
-    """Remove some deliveries older than this, whatever their state; return their number."""
-    old = (
-        select(WebhookDelivery.id)
-        .where(WebhookDelivery.created_at < claims.seconds_ago(older_than_s))
-        .order_by(WebhookDelivery.created_at)
-        .limit(limit)
-    )
-    removed = db.scalars(
-        delete(WebhookDelivery).where(WebhookDelivery.id.in_(old)).returning(WebhookDelivery.id),
-        execution_options={"synchronize_session": False},
-    )
-    return len(removed.all())
 
 
 # --- the next delivery -------------------------------------------------------------------------
@@ -320,9 +290,9 @@ def end_try(
     work: DeliveryWork,
     *,
     attempt: int,
-    webhook: Mapping[str, Any],
+    webhook: WebhookValues,
     rest_s: float,
-    delivery: Mapping[str, Any],
+    delivery: DeliveryValues,
 ) -> bool:
     """Write the outcome of a try, and release the webhook to rest for ``rest_s`` seconds.
 

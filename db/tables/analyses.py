@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.base import JOB_STATES, Base, Job, Traced, one_of
+from db.tables.base import JOB_STATES, Base, Job, JsonObject, Traced, one_of
 
 #: The one-second levels that limits may be set for: equivalent level, and maximum level F.
 LIMITED = ("LAeq", "LAFmax")
@@ -42,6 +42,6 @@ class Analysis(Job, Traced, Base):
     #: Changes with each request: work for an earlier request is outdated.
     asking_id: Mapped[uuid.UUID]
     #: The limits, by the names in `LIMITED`, in dB re the session's reference.
-    limits_db: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    #: Null until it has succeeded.
-    result: Mapped[dict[str, Any] | None]
+    limits_db: Mapped[dict[str, list[float]]] = mapped_column(JSONB, server_default=text("'{}'"))
+    #: An `AnalysisResult`; null until it has succeeded.
+    result: Mapped[JsonObject | None] = mapped_column(JSONB)

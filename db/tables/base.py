@@ -8,8 +8,9 @@ by the same columns, see `Claimable`.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import ClassVar, NotRequired, TypeAlias, TypedDict
 
 from sqlalchemy import (
     DateTime,
@@ -22,6 +23,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+#: A JSON object of free content, such as the options of a job. It is read, not changed, and a value
+#: in it has to be checked before use. Where the content is known, a column has a `TypedDict`; every
+#: `TypedDict` is a `JsonObject`, which it would not be if the values were a recursive union.
+JsonObject: TypeAlias = Mapping[str, object]
 
 
 def one_of(column: str, values: tuple[str, ...] | tuple[float, ...]) -> str:
@@ -43,9 +49,24 @@ class Base(DeclarativeBase):
     )
     type_annotation_map = {  # noqa: RUF012  (SQLAlchemy's own declaration)
         datetime: DateTime(timezone=True),
-        dict[str, Any]: JSONB,
         str: Text,
     }
+
+
+class MissingPart(TypedDict):
+    """An interval of a recording that is missing from its answer, in seconds, and the reason."""
+
+    start_s: float
+    end_s: float
+    reason: str
+
+
+class StoredProblem(TypedDict):
+    """The reason for a missing or incomplete result: a stable code and a sentence."""
+
+    code: str
+    detail: str
+    missing: NotRequired[list[MissingPart]]
 
 
 class Claimable:
@@ -100,5 +121,4 @@ class Job(Claimable):
     #: Progress and current stage of the latest claim.
     percent: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     stage: Mapped[str] = mapped_column(server_default=text("'waiting'"))
-    #: The reason for a missing result: a code and a sentence.
-    problem: Mapped[dict[str, Any] | None]
+    problem: Mapped[StoredProblem | None] = mapped_column(JSONB)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any
+from typing import TypedDict
 
 from sqlalchemy import (
     CheckConstraint,
@@ -15,9 +15,10 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.base import Base, Claimable, Owned, Traced, one_of
+from db.tables.base import Base, Claimable, JsonObject, Owned, StoredProblem, Traced, one_of
 from db.tables.sessions import NORMAL, PRIORITIES
 
 #: The states of a batch while its sessions are created. ``receiving``: recordings are being
@@ -26,6 +27,21 @@ from db.tables.sessions import NORMAL, PRIORITIES
 BATCH_STATES = ("receiving", "listing", "expanding", "taken", "failed", "cancelled")
 OPEN_STATES = BATCH_STATES[:3]
 ITEM_OUTCOMES = ("taken", "refused")
+
+
+class StoredOptions(TypedDict, total=False):
+    """The options of a batch's sessions: columns of `AudioSession`, with IDs as text."""
+
+    calibration_db: float | None
+    calibration_tone_db: float | None
+    bands: str | None
+    model_id: str | None
+    webhook_id: str | None
+    thresholds: dict[str, float]
+    types: list[str]
+    privacy: str
+    time_zone: str | None
+    user_metadata: JsonObject
 
 
 class Batch(Claimable, Owned, Traced, Base):
@@ -46,7 +62,7 @@ class Batch(Claimable, Owned, Traced, Base):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     priority: Mapped[int] = mapped_column(SmallInteger, server_default=text(str(NORMAL)))
     #: The options of its sessions, besides the priority.
-    options: Mapped[dict[str, Any]]
+    options: Mapped[StoredOptions] = mapped_column(JSONB)
     #: The prefix of its objects; null if each was uploaded or named.
     prefix: Mapped[str | None]
     items_total: Mapped[int] = mapped_column(server_default=text("0"))
@@ -56,7 +72,7 @@ class Batch(Claimable, Owned, Traced, Base):
     #: When the last item got its outcome, or the batch was cancelled.
     finished_at: Mapped[datetime | None]
     #: Why further recordings were not taken; null if all were.
-    problem: Mapped[dict[str, Any] | None]
+    problem: Mapped[StoredProblem | None] = mapped_column(JSONB)
 
 
 class BatchItem(Base):

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any
+from typing import TypedDict
 
 from sqlalchemy import BigInteger, CheckConstraint, Index, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import JOB_STATES, Base, Job, Owned, Traced, one_of
 
 #: The formats of exports; docs/exports.md describes them.
 EXPORT_FORMATS = ("csv", "ndjson", "parquet", "audacity", "raven", "dcase", "rttm", "clips")
+
+
+class StoredSelection(TypedDict, total=False):
+    """The filters of an export, with IDs and times as text; a filter that is not set is absent."""
+
+    session_ids: list[str]
+    batch_id: str
+    created_from: str
+    created_to: str
+    states: list[str]
+    noise_types: list[str]
+    min_confidence: float
 
 
 class Export(Job, Owned, Traced, Base):
@@ -37,7 +50,7 @@ class Export(Job, Owned, Traced, Base):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     format: Mapped[str]
     #: The sessions and detections, as read by :class:`db.queries.export_queries.Selection`.
-    selection: Mapped[dict[str, Any]]
+    selection: Mapped[StoredSelection] = mapped_column(JSONB)
     #: Whether it may cover the sessions of all users rather than only the user's own.
     all_users: Mapped[bool] = mapped_column(server_default=text("false"))
     #: Set if it covers one session only, with which it is removed. No foreign key, since its file

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, SmallInteger, func
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Base
@@ -51,6 +51,6 @@ class IdempotentRequest(Base):
     due_at: Mapped[datetime]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     status: Mapped[int | None] = mapped_column(SmallInteger)
-    headers: Mapped[dict[str, Any] | None]
+    headers: Mapped[dict[str, str] | None] = mapped_column(JSONB)
     #: Null if the response contained a secret, which is never stored.
     body: Mapped[bytes | None] = mapped_column(LargeBinary)

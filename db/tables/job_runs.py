@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.base import JOB_STATES, Base, Job, Traced, one_of
+from db.tables.base import JOB_STATES, Base, Job, JsonObject, Traced, one_of
 
 #: The origin of a run: the scheduler's tick, recovery, which fills missed slots, or a person.
 RUN_SOURCES = ("clock", "steward", "person")
@@ -39,6 +39,6 @@ class JobRun(Job, Traced, Base):
     slot: Mapped[datetime]
     source: Mapped[str]
     #: Options that override the defaults of the job.
-    options: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    options: Mapped[JsonObject] = mapped_column(JSONB, server_default=text("'{}'"))
     #: Null until it has succeeded.
-    result: Mapped[dict[str, Any] | None]
+    result: Mapped[JsonObject | None] = mapped_column(JSONB)

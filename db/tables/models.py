@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TypedDict
 
 from sqlalchemy import (
     BigInteger,
@@ -14,9 +15,23 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.base import Base, Owned
+from db.tables.base import Base, JsonObject, Owned
+
+
+class ModelHeader(TypedDict, total=False):
+    """The parts of a model file's header that are read from the row."""
+
+    name: str
+    version: str
+    algorithm: str
+    classes: list[str]
+    trained_types: list[str]
+    warnings: list[str]
+    #: The results of its training, for models that were not trained here.
+    training: JsonObject
 
 
 class NoiseModel(Owned, Base):
@@ -35,13 +50,13 @@ class NoiseModel(Owned, Base):
     sha256: Mapped[str]
     #: The key of the file. Null only for a model shipped with a release that did not store it yet.
     blob_key: Mapped[str | None]
-    header: Mapped[dict[str, Any]]
+    header: Mapped[ModelHeader] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     #: Whether it came with a release of the package. The newest such model is used until one is
     #: promoted.
     is_shipped: Mapped[bool] = mapped_column(server_default=text("false"))
     #: The results of its training; null for models that were not trained here.
-    card: Mapped[dict[str, Any] | None]
+    card: Mapped[JsonObject | None] = mapped_column(JSONB)
     #: The key of the picture of the card's confusion matrix.
     confusion_key: Mapped[str | None]
 
@@ -58,10 +73,10 @@ class NoiseModel(Owned, Base):
         return told if isinstance(told, str) else None
 
     @property
-    def _trained(self) -> dict[str, Any]:
+    def _trained(self) -> JsonObject:
         """Its card; for a model that was not trained here, the training section of its file."""
         told = self.card or self.header.get("training")
-        return told if isinstance(told, dict) else {}
+        return told if isinstance(told, Mapping) else {}
 
 
 class Promotion(Base):
@@ -76,4 +91,4 @@ class Promotion(Base):
     #: Whether it was promoted although the comparison advised against it.
     forced: Mapped[bool]
     #: The figures of this model beside those of its predecessor.
-    comparison: Mapped[dict[str, Any]]
+    comparison: Mapped[JsonObject] = mapped_column(JSONB)

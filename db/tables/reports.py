@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import uuid
 from datetime import date, datetime
-from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.base import JOB_STATES, Base, Job, Owned, Traced, one_of
+from db.tables.base import JOB_STATES, Base, Job, JsonObject, Owned, Traced, one_of
 
 
 class DailyReport(Job, Owned, Traced, Base):
@@ -47,8 +47,8 @@ class DailyReport(Job, Owned, Traced, Base):
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime]
     #: The report, when it was generated, a version token of the sessions that it is based on
-    #: (``db.queries.report_queries.word_of``), and the key of its page in the blob store.
-    report: Mapped[dict[str, Any] | None]
+    #: (``db.queries.report_queries.word``), and the key of its page in the blob store.
+    report: Mapped[JsonObject | None] = mapped_column(JSONB)
     made_at: Mapped[datetime | None]
     made_from: Mapped[str | None]
     html_key: Mapped[str | None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypedDict
 
 from sqlalchemy import (
     ARRAY,
@@ -24,7 +24,7 @@ from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql.elements import ColumnElement
 
-from db.tables.base import Base, Claimable, Owned, Traced, one_of
+from db.tables.base import Base, Claimable, JsonObject, Owned, StoredProblem, Traced, one_of
 
 #: The states of a session. The first four are unfinished, the others final.
 SESSION_STATES = (
@@ -203,7 +203,7 @@ class AudioSession(Claimable, Owned, Traced, Base):
     calibration_tone_db: Mapped[float | None]
     bands: Mapped[str | None]
     #: By noise type, the confidence below which detections are not reported.
-    thresholds: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    thresholds: Mapped[dict[str, float]] = mapped_column(JSONB, server_default=text("'{}'"))
     #: Noise types and groups: only detections of these and of types below them are reported. Empty
     #: for all.
     types: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
@@ -213,7 +213,7 @@ class AudioSession(Claimable, Owned, Traced, Base):
     recorded_at: Mapped[datetime | None]
     time_zone: Mapped[str | None]
     #: The caller's metadata: a flat JSON object.
-    user_metadata: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    user_metadata: Mapped[JsonObject] = mapped_column(JSONB, server_default=text("'{}'"))
     #: The model: the one that it was posted with, else set by ``process``.
     model_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("noise_models.id"))
 
@@ -243,7 +243,7 @@ class AudioSession(Claimable, Owned, Traced, Base):
     #: The picture of its spectrogram; null in sessions of releases that drew none.
     spectrogram_key: Mapped[str | None]
     #: Sums, maxima and the histogram of the whole recording's levels, re full scale.
-    totals: Mapped[dict[str, Any] | None]
+    totals: Mapped[JsonObject | None] = mapped_column(JSONB)
     #: A-weighted mean squares of the quarter hours (UTC) that it covers, re full scale, set at the
     #: end; null without ``recorded_at``, and in sessions of earlier releases.
     quarter_mean_squares: Mapped[list[float] | None] = mapped_column(ARRAY(Double))
@@ -254,8 +254,8 @@ class AudioSession(Claimable, Owned, Traced, Base):
     resplits: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
 
     #: Set at the end. ``problem`` is null unless something was lost.
-    summary: Mapped[dict[str, Any] | None]
-    problem: Mapped[dict[str, Any] | None]
+    summary: Mapped[JsonObject | None] = mapped_column(JSONB)
+    problem: Mapped[StoredProblem | None] = mapped_column(JSONB)
     #: The key of the response about its levels.
     levels_answer_key: Mapped[str | None]
     #: The copy of the recording without speech, set at the end of a session with muting.
@@ -346,6 +346,13 @@ class Turn(Base):
     lane: Mapped[uuid.UUID] = mapped_column(server_default=text(f"'{NO_LANE}'"))
 
 
+class StoredCandidate(TypedDict):
+    """A possible noise type of a detection, and its probability."""
+
+    noise_type: str
+    score: float
+
+
 class NoiseDetection(Base):
     """One detection: noise type, time, levels and confidence."""
 
@@ -369,8 +376,8 @@ class NoiseDetection(Base):
     #: dB re the session's ``level_reference``; null for digital silence.
     laeq_db: Mapped[float | None]
     lafmax_db: Mapped[float | None]
-    #: The most likely types, at most five, in descending order: ``noise_type`` and ``score``.
-    candidates: Mapped[list[Any]] = mapped_column(JSONB, server_default=text("'[]'"))
+    #: The most likely types, at most five, in descending order.
+    candidates: Mapped[list[StoredCandidate]] = mapped_column(JSONB, server_default=text("'[]'"))
 
 
 class ProcessingMetric(Base):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict
 
 from sqlalchemy import (
     CheckConstraint,
@@ -12,9 +13,10 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.base import JOB_STATES, Base, Job, Owned, Traced, one_of
+from db.tables.base import JOB_STATES, Base, Job, JsonObject, Owned, Traced, one_of
 
 CLIP_OUTCOMES = ("used", "refused")
 
@@ -80,6 +82,29 @@ class TrainingClip(Base):
     reason: Mapped[str | None]
 
 
+class LabelledRecording(TypedDict, total=False):
+    """One recording of a labelled set: a clip with one label, or a recording with events."""
+
+    file: str
+    #: The audio: a blob of the validation, or the recording of a session.
+    blob_key: str | None
+    session_id: str | None
+    #: Of a clip; both times are null if the whole file is the clip.
+    label: str
+    source: str
+    start_s: float | None
+    end_s: float | None
+    #: Of a recording: ``(start_s, end_s, label)`` of each event.
+    events: Sequence[tuple[float, float, str]]
+
+
+class LabelledSet(TypedDict):
+    """The recordings that a model is measured on: ``clips``, or recordings with ``events``."""
+
+    kind: str
+    recordings: list[LabelledRecording]
+
+
 class Validation(Job, Owned, Traced, Base):
     """The validation of a model or of a model file."""
 
@@ -104,7 +129,7 @@ class Validation(Job, Owned, Traced, Base):
     model_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("noise_models.id"))
     file_key: Mapped[str | None]
     #: The labelled set: recordings with their labels; null to check only integrity.
-    labelled: Mapped[dict[str, Any] | None]
+    labelled: Mapped[LabelledSet | None] = mapped_column(JSONB)
     #: The hash of the set's labels and audio: validations with the same hash are comparable.
     set_sha256: Mapped[str | None]
-    report: Mapped[dict[str, Any] | None]
+    report: Mapped[JsonObject | None] = mapped_column(JSONB)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any
+from typing import TypedDict
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -71,6 +71,15 @@ class Webhook(Claimable, Base):
     disabled_reason: Mapped[str | None]
 
 
+class StoredTry(TypedDict):
+    """One try of a delivery: when, the status of the response, how long, and why it failed."""
+
+    at: str
+    status: int | None
+    duration_s: float
+    error: str | None
+
+
 class WebhookDelivery(Base):
     """One delivery to a webhook, with its tries. Its ID is the ``webhook-id`` of each try."""
 
@@ -106,5 +115,5 @@ class WebhookDelivery(Base):
     #: and ``round_start`` is the number of tries at that point.
     tries: Mapped[int] = mapped_column(server_default=text("0"))
     round_start: Mapped[int] = mapped_column(server_default=text("0"))
-    #: The last tries, the oldest first: ``at``, ``status``, ``duration_s``, ``error``.
-    log: Mapped[list[Any]] = mapped_column(JSONB, server_default=text("'[]'"))
+    #: The last tries, the oldest first.
+    log: Mapped[list[StoredTry]] = mapped_column(JSONB, server_default=text("'[]'"))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from services.api.analyses.schemas import AnalysisResult
+from db.documents.analyses import AnalysisResult
 from services.client import ApiError, Client
 from services.http.errors import NoAnalysis, UserError
 

@@ -6,9 +6,11 @@ import json
 import sys
 from datetime import timedelta
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from db.documents.job_results import HealthResult
 from db.queries import job_run_queries, session_queries
 from db.settings import Settings
 from db.store import Store
@@ -36,8 +38,9 @@ def show(settings: Settings, *, as_json: bool) -> int:
         print(json.dumps({"checked_at": run.finished_at.isoformat(), **run.result}))
     else:
         table = Table("part", "", "what", title=f"checked at {run.finished_at:%Y-%m-%d %H:%M} UTC")
-        for name, check in run.result["checks"].items():
-            what = check.get("fault") or ", ".join(
+        found = msgspec.convert(run.result, HealthResult)
+        for name, check in found["checks"].items():
+            what = found["faults"].get(name) or ", ".join(
                 f"{key} {value}" for key, value in check.items() if key != "ok" and value
             )
             table.add_row(name, "ok" if check["ok"] else "FAULT", what)

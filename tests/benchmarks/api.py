@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from db import migrate
-from db.queries import session_queries
+from db.queries import session_queries, span_queries
 from db.settings import Settings
 from db.store import Store
 from services.processes.server import free_port
@@ -164,7 +164,7 @@ def add_session(database_url: str) -> uuid.UUID:
             **{f"{name}_db": -40.0 for name in levels},
         }
         db.add(row)
-        session_queries.add_spans(db, session_id, [(0, 0, 960_000)])
+        span_queries.add_spans(db, session_id, [(0, 0, 960_000)])
     store.close()
     return session_id
 

@@ -22,7 +22,7 @@ from sqlalchemy import text
 
 from db import migrate
 from db.store import make_engine
-from db.tables.exports import Export
+from db.tables.exports import Export, StoredSelection
 from tests.support import accounts, servers
 
 #: One session has this share of all events, the others have few.
@@ -93,7 +93,7 @@ def _one(name: str, url: str, folder: str) -> None:
     [export] = [each for each in worker.ACTORS if each.nudge is ExportSessionData]
     process = psutil.Process()
 
-    def run(format_name: str, **selection: object) -> Export:
+    def run(format_name: str, selection: StoredSelection) -> Export:
         export_id = uuid.uuid4()
         with runtime.store.transaction() as db:
             export_queries.add_export(
@@ -107,7 +107,7 @@ def _one(name: str, url: str, folder: str) -> None:
         assert row.state == "completed", row.problem
         return row
 
-    run(name, noise_types=["nothing"])
+    run(name, {"noise_types": ["nothing"]})
     resting, peak, ended = process.memory_info().rss, 0, threading.Event()
 
     def watch() -> None:
@@ -118,7 +118,7 @@ def _one(name: str, url: str, folder: str) -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     began = time.monotonic()
-    row = run(name)
+    row = run(name, {})
     took_s = time.monotonic() - began
     ended.set()
     watcher.join()

@@ -47,7 +47,13 @@ from actors.observability.logs import configure
 from actors.scheduling import job_runs
 from actors.science.summaries import local_day
 from db import migrate
-from db.queries import queue_queries, report_queries, session_queries
+from db.queries import (
+    leftover_queries,
+    queue_queries,
+    report_queries,
+    session_queries,
+    span_queries,
+)
 from db.settings import Settings
 from db.store import Store
 from db.tables.sessions import AudioSession
@@ -55,7 +61,7 @@ from services.app import Deps, create_app
 from services.cli.bars import Bars
 from tests.benchmarks import year
 from tests.support import accounts, servers
-from tests.support.clock import ask
+from tests.support.clock import ask, findings
 from tests.support.pipeline import handle
 
 #: Number of repetitions of reads.
@@ -250,7 +256,7 @@ def rounds(bench: Bench) -> Iterator[Line]:
     asked: dict[str, Callable[[Any], object]] = {
         "recovery: stalled work": lambda db: recovery.take_stalled(db, quiet_s=30, limit=200),
         "recovery: missed slots": lambda db: job_runs.fill_missed(db, late_s=60),
-        "recovery: sessions to tidy": lambda db: session_queries.sessions_to_tidy(
+        "recovery: sessions to tidy": lambda db: leftover_queries.sessions_to_tidy(
             db, silent_after_s=7_200, limit=200
         ),
         "metrics: backlogs": queue_queries.backlogs,
@@ -397,9 +403,8 @@ def _clean(bench: Bench, days: float, n_sessions: int) -> float:
     began = time.perf_counter()
     run = ask(bench.runtime, CleanUpOldSessions(), older_than_days=days)
     assert run.state == "completed", run.problem
-    assert run.result is not None
     # More sessions may have become old enough between the query and the run.
-    assert run.result["sessions"] >= n_sessions, run.result
+    assert findings(run)["sessions"] >= n_sessions, run.result
     return time.perf_counter() - began
 
 
@@ -463,7 +468,7 @@ def _arrive(url: str, told: Connection) -> None:
                 db, id=session_id, user_id=accounts.TEAM, file_name="street.flac",
                 size_bytes=100_000, recording_key=f"sessions/{session_id}/recording",
             )  # fmt: skip
-            session_queries.add_spans(
+            span_queries.add_spans(
                 db, session_id, [(i, i * 960_000, (i + 1) * 960_000) for i in range(SPANS)]
             )
         taken_s.append(time.perf_counter() - began)

@@ -33,6 +33,12 @@ def ask(runtime: Runtime, nudge: Nudge, **options: Any) -> JobRun:
     return row
 
 
+def findings(run: JobRun) -> dict[str, Any]:
+    """Return the result of a run."""
+    assert run.result is not None, run.problem
+    return dict(run.result)
+
+
 def pass_days(runtime: Runtime, days: float) -> None:
     """Age the marks of blobs by some days."""
     with runtime.store.transaction() as db:
@@ -49,6 +55,4 @@ def clean_up_twice(runtime: Runtime) -> dict[str, Any]:
     """
     assert ask(runtime, CleanUp(), force=True).state == "completed"
     pass_days(runtime, 8)
-    result = ask(runtime, CleanUp()).result
-    assert result is not None
-    return result
+    return findings(ask(runtime, CleanUp()))

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 import falcon.testing
+import msgspec
 from sqlalchemy.orm import Session
 
 from actors import worker
@@ -13,7 +14,8 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge, ProcessAudioFile, SplitRecording
 from actors.recovery import nudge_for, take_stalled
 from db.blobs import recording_key
-from db.queries import list_queries, session_queries
+from db.documents.sessions import Summary
+from db.queries import list_queries, session_queries, span_queries
 from db.tables.sessions import AudioSession, NoiseDetection, SessionSpan
 from services.app import Deps, create_app
 from tests.support import accounts
@@ -50,6 +52,11 @@ def add(runtime: Runtime, content: bytes, **values: Any) -> uuid.UUID:
     return session_id
 
 
+def summary_of(session: AudioSession) -> Summary:
+    """Return the summary of an ended session."""
+    return msgspec.convert(session.summary, Summary)
+
+
 def detections_of(db: Session, session_id: uuid.UUID) -> list[NoiseDetection]:
     """Return a session's events in order of their onsets."""
     page = list_queries.detections(
@@ -69,7 +76,7 @@ def session(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
 def span(runtime: Runtime, session_id: uuid.UUID, index: int) -> SessionSpan:
     """Return the current row of a span."""
     with runtime.store.transaction() as db:
-        found = session_queries.get_span(db, session_id, index)
+        found = span_queries.get_span(db, session_id, index)
     assert found is not None
     return found
 

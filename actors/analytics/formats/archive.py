@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import IO
 from uuid import UUID
 
-from actors.analytics.formats.rows import Event, Recording, Writer
+from actors.analytics.formats.rows import Recording, Writer
+from db.queries.export_queries import ExportedEvent
 
 #: Characters that are not valid in file names everywhere. They become underscores.
 _NO_NAME = re.compile(r"[^\w.()\[\]+ -]")
@@ -47,7 +48,7 @@ class Archive:
         self._extension = extension
         self._open: tuple[UUID, IO[bytes], Writer] | None = None
 
-    def add(self, recording: Recording, events: Sequence[Event]) -> None:
+    def add(self, recording: Recording, events: Sequence[ExportedEvent]) -> None:
         if self._open is None or self._open[0] != recording.session_id:
             self._end()
             name = f"{file_stem(recording)}.{self._extension}"

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from actors.analytics.formats.archive import file_stem, member, member_name
 from actors.analytics.formats.csv_table import CsvTable
-from actors.analytics.formats.rows import Event, Recording
+from actors.analytics.formats.rows import Recording
 from actors.science.audio_io import clips
 from actors.science.plotting import plots
+from db.queries.export_queries import ExportedEvent
 
 #: The name of the table, and its columns after those of `CsvTable`.
 TABLE = "events.csv"
@@ -28,10 +29,14 @@ class Clips:
 
     def __init__(self, out: IO[bytes]) -> None:
         self._zip = zipfile.ZipFile(out, "w")
-        self._rows: list[tuple[Recording, Event, str, str]] = []
+        self._rows: list[tuple[Recording, ExportedEvent, str, str]] = []
 
     def add(
-        self, recording: Recording, event: Event, samples: NDArray[np.float32] | None, rate_hz: int
+        self,
+        recording: Recording,
+        event: ExportedEvent,
+        samples: NDArray[np.float32] | None,
+        rate_hz: int,
     ) -> None:
         """Write one detection; without samples only its row in the table.
 

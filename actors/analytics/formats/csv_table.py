@@ -7,7 +7,9 @@ import io
 from collections.abc import Sequence
 from typing import IO
 
-from actors.analytics.formats.rows import Event, Recording, iso
+from actors.analytics.formats.rows import Recording, iso
+from actors.facts.noise_types import audioset_id_of, group_of
+from db.queries.export_queries import ExportedEvent
 
 COLUMNS = (
     "session_id", "file_name", "recorded_at", "event_index", "start_s", "end_s", "noise_type",
@@ -34,10 +36,10 @@ class CsvTable:
         self._out = out
         self._write([[*COLUMNS, *more]])
 
-    def add(self, recording: Recording, events: Sequence[Event]) -> None:
+    def add(self, recording: Recording, events: Sequence[ExportedEvent]) -> None:
         self._write([_row(recording, event) for event in events])
 
-    def add_one(self, recording: Recording, event: Event, *more: str) -> None:
+    def add_one(self, recording: Recording, event: ExportedEvent, *more: str) -> None:
         """Write one detection and the values of the additional columns."""
         self._write([[*_row(recording, event), *map(safe, more)]])
 
@@ -50,9 +52,10 @@ class CsvTable:
         self._out.write(text.getvalue().encode())
 
 
-def _row(recording: Recording, event: Event) -> list[object]:
+def _row(recording: Recording, event: ExportedEvent) -> list[object]:
     return [
         recording.session_id, safe(recording.file_name), iso(recording.recorded_at),
         event.event_index, event.start_s, event.end_s, safe(event.noise_type), event.confidence,
-        event.laeq_db, event.lafmax_db, recording.level_reference, event.group, event.audioset_id,
+        event.laeq_db, event.lafmax_db, recording.level_reference, group_of(event.noise_type),
+        audioset_id_of(event.noise_type),
     ]  # fmt: skip

@@ -7,7 +7,9 @@ from typing import IO
 
 import msgspec
 
-from actors.analytics.formats.rows import Event, Recording
+from actors.analytics.formats.rows import Recording
+from actors.facts.noise_types import audioset_id_of, group_of
+from db.queries.export_queries import ExportedEvent
 
 
 class NdJson:
@@ -17,7 +19,7 @@ class NdJson:
         self._out = out
         self._encoder = msgspec.json.Encoder()
 
-    def add(self, recording: Recording, events: Sequence[Event]) -> None:
+    def add(self, recording: Recording, events: Sequence[ExportedEvent]) -> None:
         about = {
             "session_id": recording.session_id,
             "file_name": recording.file_name,
@@ -25,7 +27,9 @@ class NdJson:
             "level_reference": recording.level_reference,
         }
         lines = [
-            about | event._asdict() | {"group": event.group, "audioset_id": event.audioset_id}
+            about
+            | event._asdict()
+            | {"group": group_of(event.noise_type), "audioset_id": audioset_id_of(event.noise_type)}
             for event in events
         ]
         self._out.write(self._encoder.encode_lines(lines))

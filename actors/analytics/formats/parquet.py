@@ -8,7 +8,9 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.analytics.formats.rows import Event, Recording
+from actors.analytics.formats.rows import Recording
+from actors.facts.noise_types import audioset_id_of, group_of
+from db.queries.export_queries import ExportedEvent
 
 #: Rows per group. Larger groups are read a little faster, but each is held in memory once.
 GROUP_ROWS = 65_536
@@ -51,7 +53,7 @@ class Parquet:
         self._batches: list[Any] = []
         self._n_rows = 0
 
-    def add(self, recording: Recording, events: Sequence[Event]) -> None:
+    def add(self, recording: Recording, events: Sequence[ExportedEvent]) -> None:
         session_id = str(recording.session_id)
         for event in events:
             self._rows.append(
@@ -59,7 +61,7 @@ class Parquet:
                     session_id, recording.file_name, recording.recorded_at, event.event_index,
                     event.start_s, event.end_s, event.noise_type, event.confidence,
                     event.laeq_db, event.lafmax_db, recording.level_reference,
-                    event.group, event.audioset_id,
+                    group_of(event.noise_type), audioset_id_of(event.noise_type),
                 )
             )  # fmt: skip
             if len(self._rows) == _BATCH_ROWS:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import IO
 
-from actors.analytics.formats.rows import Event, Recording, cell
+from actors.analytics.formats.rows import Recording, cell
+from actors.facts.noise_types import audioset_id_of, group_of
+from db.queries.export_queries import ExportedEvent
 
 COLUMNS = (
     "Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)",
@@ -28,13 +30,13 @@ class Raven:
         self._n_selections = 0
         self._write([COLUMNS])
 
-    def add(self, recording: Recording, events: Sequence[Event]) -> None:
+    def add(self, recording: Recording, events: Sequence[ExportedEvent]) -> None:
         self._write([self._line(recording, event) for event in events])
 
     def close(self) -> None:
         """Do nothing: all lines are written."""
 
-    def _line(self, recording: Recording, event: Event) -> Sequence[str]:
+    def _line(self, recording: Recording, event: ExportedEvent) -> Sequence[str]:
         self._n_selections += 1
         levels = (
             "" if level_db is None else f"{level_db:.2f}"
@@ -44,7 +46,8 @@ class Raven:
             str(self._n_selections), "Spectrogram 1", "1", f"{event.start_s:.6f}",
             f"{event.end_s:.6f}", "0.0", f"{(recording.rate_hz or _USUAL_RATE_HZ) / 2:.1f}",
             cell(recording.file_name), cell(event.noise_type), f"{event.confidence:.6f}",
-            *levels, recording.level_reference, event.group or "", event.audioset_id or "",
+            *levels, recording.level_reference, group_of(event.noise_type) or "",
+            audioset_id_of(event.noise_type) or "",
         )  # fmt: skip
 
     def _write(self, lines: Sequence[Sequence[str]]) -> None:

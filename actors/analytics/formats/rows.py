@@ -1,4 +1,4 @@
-"""The rows of exports, and the interface of their writers."""
+"""The recordings of exports, and the interface of their writers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, Any, Protocol
 
-from actors.facts import noise_types
+from db.queries.export_queries import ExportedEvent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,33 +28,10 @@ class Recording:
     level_reference: str
 
 
-class Event(NamedTuple):
-    """One detection, as in the database."""
-
-    event_index: int
-    start_s: float
-    end_s: float
-    noise_type: str
-    confidence: float
-    laeq_db: float | None
-    lafmax_db: float | None
-    candidates: Sequence[Any] = ()
-
-    @property
-    def group(self) -> str | None:
-        """The group of its noise type; None for a type that is not in the table."""
-        return noise_types.group_of(self.noise_type)
-
-    @property
-    def audioset_id(self) -> str | None:
-        """The first AudioSet class of its noise type; None if there is none."""
-        return noise_types.audioset_id_of(self.noise_type)
-
-
 class Writer(Protocol):
     """Writes one format, in bounded memory."""
 
-    def add(self, recording: Recording, events: Sequence[Event]) -> None:
+    def add(self, recording: Recording, events: Sequence[ExportedEvent]) -> None:
         """Write detections in the order of their onsets.
 
         A recording with many detections is added in several consecutive calls; one without any in

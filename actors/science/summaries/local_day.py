@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -174,7 +174,26 @@ def lead_s(begin: datetime) -> float:
     return begin.timestamp() % QUARTER_S
 
 
-def sound(day: Day, recorded: Sequence[Stretch]) -> dict[str, Any]:
+class HourSound(TypedDict):
+    """The level of an hour, and the share of it that was recorded."""
+
+    laeq_db: float | None
+    covered: float
+
+
+class DaySound(TypedDict):
+    """The levels of a day, and the shares of its periods and of the whole that were recorded."""
+
+    laeq_db: float | None
+    lday_db: float | None
+    levening_db: float | None
+    lnight_db: float | None
+    lden_db: float | None
+    covered: dict[str, float]
+    hours: list[HourSound]
+
+
+def sound(day: Day, recorded: Sequence[Stretch]) -> DaySound:
     """Return the levels of a day, and the share of the day that they cover.
 
     Levels are energy means over the recorded seconds, in dB relative to the reference of the mean
@@ -189,25 +208,25 @@ def sound(day: Day, recorded: Sequence[Stretch]) -> dict[str, Any]:
         name: np.array([hour.period == name for hour in day.hours]) for name in PERIODS
     } | {"whole": np.ones(len(day.hours), dtype=bool)}
     means = {name: _mean(energies[at], seconds[at]) for name, at in in_period.items()}
-    return {
-        "laeq_db": _rounded(means["whole"]),
-        "lday_db": _rounded(means["day"]),
-        "levening_db": _rounded(means["evening"]),
-        "lnight_db": _rounded(means["night"]),
-        "lden_db": _lden(means["day"], means["evening"], means["night"]),
-        "covered": {
+    return DaySound(
+        laeq_db=_rounded(means["whole"]),
+        lday_db=_rounded(means["day"]),
+        levening_db=_rounded(means["evening"]),
+        lnight_db=_rounded(means["night"]),
+        lden_db=_lden(means["day"], means["evening"], means["night"]),
+        covered={
             # Avoid a division by zero for a period that a clock change has removed completely.
             name: rounding.share(covered_s[at].sum() / max(lengths_s[at].sum(), 1.0))
             for name, at in in_period.items()
         },
-        "hours": [
-            {
-                "laeq_db": _rounded(_mean(energies[at : at + 1], seconds[at : at + 1])),
-                "covered": rounding.share(covered_s[at] / lengths_s[at]),
-            }
+        hours=[
+            HourSound(
+                laeq_db=_rounded(_mean(energies[at : at + 1], seconds[at : at + 1])),
+                covered=rounding.share(covered_s[at] / lengths_s[at]),
+            )
             for at in range(len(day.hours))
         ],
-    }
+    )
 
 
 def mean_db(levels_db: Iterable[float | None]) -> float | None:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import falcon
-import msgspec
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -138,12 +136,6 @@ def found_key(db: Session, key_id: str) -> ApiKey:
     return row
 
 
-def _named(change: msgspec.Struct) -> dict[str, Any]:
-    """Return the fields that a change sets."""
-    fields = msgspec.structs.asdict(change)
-    return {name: value for name, value in fields.items() if value is not msgspec.UNSET}
-
-
 class UserList:
     """``/v1/users``."""
 
@@ -211,7 +203,9 @@ class UserItem:
         """Change a user's monthly quota of audio."""
         asked = body_of(req, schemas.UserChange)
         with self._store.transaction() as db:
-            row = account_queries.change_user(db, user_id, _named(asked))
+            row = account_queries.change_user(
+                db, user_id, max_audio_s_per_month=asked.max_audio_s_per_month
+            )
             if row is None:
                 raise UserNotFound(f"no user has the ID {user_id}")
         answer(resp, schemas.User.of(row))
@@ -303,7 +297,7 @@ class KeyItem:
         asked = body_of(req, schemas.KeyChange)
         with self._store.transaction() as db:
             found_key(db, key_id)
-            row = account_queries.change_key(db, key_id, _named(asked))
+            row = account_queries.change_key(db, key_id, requests_per_s=asked.requests_per_s)
         answer(resp, schemas.Key.of(row))
 
     @operation(scope=ADMIN, answer=schemas.Key, problems=(KeyNotFound,))

@@ -14,6 +14,7 @@ from typing import Any
 
 import dramatiq
 import falcon
+import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -21,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from actors.messaging import queues
 from actors.messaging.queues import Depth
+from db.documents.job_results import HealthResult
 from db.queries import job_run_queries, queue_queries, session_queries
 from db.queries.queue_queries import Backlog
 from db.settings import Settings
@@ -140,10 +142,10 @@ def _of_health(run: JobRun) -> Iterator[Metric]:
     if run.finished_at is not None:
         at = run.finished_at.timestamp()
         yield _one("health_checked_timestamp_seconds", "When the latest health check ended", at)
-    checks = (run.result or {}).get("checks", {})
+    checks = {} if run.result is None else msgspec.convert(run.result, HealthResult)["checks"]
     yield _each(
         "health_ok", "Whether a part passed the latest health check", "part",
-        {name: float(check["ok"]) for name, check in checks.items()},
+        {name: float(check["ok"] is True) for name, check in checks.items()},
     )  # fmt: skip
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import falcon
 import msgspec
 
 from actors.facts import rounding
 from db.queries import account_queries, request_queries, session_queries, usage_limit_queries
+from db.queries.request_queries import UsedKey
 from db.store import Store
 from services.http.access import principal
 from services.http.errors import FieldError, InvalidParameter, UserNotFound
@@ -137,7 +138,7 @@ def _period(asked: UsageQuery, *, now: datetime) -> tuple[datetime, datetime]:
     return since, until
 
 
-def _key_usage(row: Any) -> KeyUsage:
+def _key_usage(row: UsedKey) -> KeyUsage:
     return KeyUsage(
         key_id=row.key_id, name=row.name, requests=row.requests, errors=row.errors,
         bytes_in=int(row.bytes_in), bytes_out=int(row.bytes_out),

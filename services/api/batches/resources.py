@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 import falcon
 import msgspec
@@ -14,11 +13,14 @@ from actors.messaging.messages import BatchProcessFiles
 from actors.observability import tracing
 from db.blobs import INBOX, MOST_KEY_BYTES, Blobs, is_inbox_key, recording_key
 from db.queries import batch_queries, list_queries
+from db.queries.batch_queries import RequestedBatch
 from db.store import Store
 from db.tables.batches import OPEN_STATES
+from db.tables.sessions import PRIORITIES
 from services.api.batches import schemas, uploads
 from services.api.sessions import list_schemas
 from services.api.sessions.options import BatchOptions
+from services.api.sessions.service import option_columns
 from services.http import cursors, idempotency, responses
 from services.http.access import owner, principal
 from services.http.bodies import media_type_of
@@ -114,16 +116,17 @@ class BatchList:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Submit a batch of recordings: a form of files, or JSON that names files in the inbox."""
         asked = query_of(req, BatchOptions)
-        columns = asked.columns(
-            self._store, user_id=principal(req).user_id, owner=owner(req), can_mute=self._can_mute
+        columns = option_columns(
+            asked, self._store, user_id=principal(req).user_id, owner=owner(req),
+            can_mute=self._can_mute,
+        )  # fmt: skip
+        values = RequestedBatch(
+            id=asked.batch_id or idempotency.new_id(req),
+            user_id=principal(req).user_id,
+            traceparent=tracing.current(),
+            priority=PRIORITIES.index(asked.priority),
+            options=msgspec.to_builtins(columns),
         )
-        values: dict[str, Any] = {
-            "id": asked.batch_id or idempotency.new_id(req),
-            "user_id": principal(req).user_id,
-            "traceparent": tracing.current(),
-            "priority": columns.pop("priority"),
-            "options": msgspec.to_builtins(columns),
-        }
         # Set even if the form is truncated: the files before that are kept in the batch.
         resp.location = f"/v1/batches/{values['id']}"
         if media_type_of(req) == falcon.MEDIA_JSON:
@@ -169,15 +172,15 @@ class BatchList:
         _check_named(named)
         return named
 
-    def _take_names(self, req: falcon.Request, values: dict[str, Any]) -> None:
+    def _take_names(self, req: falcon.Request, values: RequestedBatch) -> None:
         named = self._named(req)
-        keys = named.keys or []
-        if named.prefix is None:
-            values["state"] = "expanding"
-        else:
-            values |= {"state": "listing", "prefix": named.prefix}
         with self._store.transaction() as db:
-            if batch_queries.add_batch(db, keys=keys, **values) is None:
+            if named.prefix is None:
+                keys = named.keys or []
+                batch = batch_queries.add_batch(db, keys=keys, state="expanding", **values)
+            else:
+                batch = batch_queries.add_batch(db, state="listing", prefix=named.prefix, **values)
+            if batch is None:
                 raise BatchExists(f"another batch has the ID {values['id']}")
         self._publisher.send(BatchProcessFiles(batch_id=values["id"]))
 

@@ -11,11 +11,12 @@ import msgspec
 
 from actors.facts import rounding
 from db.blobs import MOST_KEY_BYTES
+from db.documents.sessions import NoiseTypeSummary
 from db.settings import MOST_BATCH_ITEMS
 from db.tables import batches as models
 from db.tables.sessions import PRIORITIES, UNFINISHED_STATES
 from services.api.sessions.progress import STAGES
-from services.api.sessions.schemas import NoiseTypeSummary, Problem
+from services.api.sessions.schemas import Problem
 
 #: States of a file that is not finished.
 AT_WORK = ("waiting", *UNFINISHED_STATES)
@@ -71,7 +72,7 @@ class Batch(msgspec.Struct, kw_only=True):
         *,
         files: Mapping[str, int],
         duration_s: float,
-        noise_types: Mapping[str, Mapping[str, Any]],
+        noise_types: dict[str, NoiseTypeSummary],
     ) -> Batch:
         """Convert a row to a batch; ``files`` counts its items by state."""
         state = row.state
@@ -89,7 +90,7 @@ class Batch(msgspec.Struct, kw_only=True):
             files_total=row.items_total,
             files=dict(files),
             duration_s=rounding.seconds(duration_s),
-            noise_types=msgspec.convert(noise_types, dict[str, NoiseTypeSummary]),
+            noise_types=noise_types,
             problem=msgspec.convert(row.problem, Problem | None),
         )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 import uuid
 from contextlib import suppress
-from typing import Any
 
 import falcon
 import msgspec
@@ -20,7 +19,7 @@ from actors.messaging.broker import Publisher
 from actors.messaging.messages import ProcessAudioFile
 from db.blobs import Blobs, recording_key
 from db.queries import batch_queries
-from db.queries.batch_queries import BatchWork
+from db.queries.batch_queries import BatchWork, RequestedBatch
 from db.queue import claims
 from db.store import Store
 from db.tables.batches import Batch
@@ -63,7 +62,7 @@ class Receiver:
         self._max_upload_bytes = max_upload_bytes
         self._max_items = max_items
 
-    def receive(self, req: falcon.Request, values: dict[str, Any]) -> None:
+    def receive(self, req: falcon.Request, values: RequestedBatch) -> None:
         """Create a batch from a form, and a session for each of its files.
 
         Raises

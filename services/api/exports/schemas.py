@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from db.tables.exports import Export
+from db.tables.exports import Export, StoredSelection
 from services.api.sessions import schemas
 from services.api.sessions.list_schemas import ByTime, Confidence, CreatedPage, Few, JobState, Time
 
@@ -45,13 +45,16 @@ class NewExport(Selection, kw_only=True):
     format: Format
 
 
-def stored(asked: Selection) -> dict[str, Any]:
+def stored(asked: Selection) -> StoredSelection:
     """Return a selection as stored in the row of an export: only the filters that are set."""
-    return {
-        name: msgspec.to_builtins(value)
-        for name in Selection.__struct_fields__
-        if (value := getattr(asked, name)) not in ((), None)
-    }
+    found: StoredSelection = msgspec.to_builtins(
+        {
+            name: value
+            for name in Selection.__struct_fields__
+            if (value := getattr(asked, name)) not in ((), None)
+        }
+    )
+    return found
 
 
 class ExportQuery(CreatedPage, kw_only=True):

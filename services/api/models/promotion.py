@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -120,7 +121,7 @@ def _noise_types_of(model: NoiseModel) -> set[str]:
     return reported(of_model(model.header))
 
 
-def _validated(report: dict[str, Any] | None) -> dict[str, float | None]:
+def _validated(report: Mapping[str, Any] | None) -> dict[str, float | None]:
     report = report or {}
     found = dict(report.get("figures", {}))
     return found | {"calibration_error": _calibration_error(report.get("clips"))}
@@ -133,7 +134,7 @@ def _cross_validated(model: NoiseModel) -> dict[str, float | None]:
     }
 
 
-def _calibration_error(quality: dict[str, Any] | None) -> float | None:
+def _calibration_error(quality: Mapping[str, Any] | None) -> float | None:
     """Return the expected calibration error of a card or a report; None if it has none."""
     return ((quality or {}).get("calibration") or {}).get("expected_error")
 

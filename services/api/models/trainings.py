@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import falcon
 import msgspec
@@ -16,6 +16,7 @@ from actors.messaging.messages import TrainNoiseClassifier
 from actors.observability import tracing
 from db.blobs import Blobs, training_prefix
 from db.queries import list_queries, model_queries, session_queries
+from db.queries.model_queries import NewTrainingClipRow
 from db.store import Store
 from db.tables.sessions import AudioSession
 from db.tables.training import TrainingJob
@@ -210,7 +211,7 @@ def theirs(
     return {each: each if each is None or each in known else NOWHERE for each in named}
 
 
-def _clips(form: Form) -> list[dict[str, Any]]:
+def _clips(form: Form) -> list[NewTrainingClipRow]:
     """Return the rows of the clips. A file that was not sent has no key; the worker reports it."""
     if "manifest" not in form.texts:
         raise InvalidForm.of([FieldError(field="manifest", detail="is required")])

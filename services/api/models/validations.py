@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from typing import Any
+from typing import Unpack
 
 import falcon
 import msgspec
@@ -14,8 +14,9 @@ from actors.messaging.messages import ValidateModel
 from actors.observability import tracing
 from db.blobs import Blobs, validation_prefix
 from db.queries import list_queries, model_queries
+from db.queries.model_queries import RequestedValidation
 from db.store import Store
-from db.tables.training import Validation
+from db.tables.training import LabelledRecording, Validation
 from services.api.models import forms, manifests
 from services.api.models import resources as models
 from services.api.models.forms import Form
@@ -117,14 +118,18 @@ class ValidationStart:
         return self._add(req, validation_id, *form.keys(), **values)
 
     def _add(
-        self, req: falcon.Request, validation_id: uuid.UUID, *keys: str, **values: Any
+        self,
+        req: falcon.Request,
+        validation_id: uuid.UUID,
+        *keys: str,
+        **values: Unpack[RequestedValidation],
     ) -> schemas.ValidationReport:
         with uploads.row_of(*keys, store=self._store, blobs=self._blobs) as db:
-            recordings = (values.get("labelled") or {}).get("recordings", ())
-            sessions = theirs(db, req, (each["session_id"] for each in recordings))
-            for each in recordings:
-                session_id = sessions[each["session_id"]]
-                each["session_id"] = str(session_id) if session_id else None
+            recordings = values["labelled"]["recordings"] if "labelled" in values else []
+            given = [each for each in recordings if each["session_id"] is not None]
+            sessions = theirs(db, req, (uuid.UUID(each["session_id"]) for each in given))
+            for each in given:
+                each["session_id"] = str(sessions[uuid.UUID(each["session_id"])])
             row = model_queries.add_validation(
                 db,
                 id=validation_id,
@@ -197,8 +202,8 @@ def _answer(resp: falcon.Response, validation: schemas.ValidationReport) -> None
     answer(resp, validation, status=202)
 
 
-def _labelled(form: Form) -> dict[str, Any]:
-    """Return the labelled set of a form and its hash; an empty dict if there is none."""
+def _labelled(form: Form) -> RequestedValidation:
+    """Return the labelled set of a form and its hash; empty if there is none."""
     if "manifest" not in form.texts:
         if form.clips:
             raise InvalidForm.of(
@@ -210,11 +215,11 @@ def _labelled(form: Form) -> dict[str, Any]:
     except ManifestError as error:
         raise InvalidManifest.of(error.errors, detail=str(error)) from None
     check_files(manifests.files(rows), form)
-    recordings: list[dict[str, Any]] = []
+    recordings: list[LabelledRecording] = []
     hashed: list[bytes] = []
     for row in rows:
         stored = form.clip(row.file) if row.session_id is None else None
-        labels: dict[str, Any] = (
+        labels: LabelledRecording = (
             {"label": row.label, "start_s": row.start_s, "end_s": row.end_s}
             if isinstance(row, ClipRow)
             else {"events": row.events}
@@ -222,7 +227,7 @@ def _labelled(form: Form) -> dict[str, Any]:
         recordings.append(
             {
                 "file": row.file,
-                "session_id": row.session_id,
+                "session_id": None if row.session_id is None else str(row.session_id),
                 "blob_key": stored.key if stored else None,
                 **labels,
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from datetime import date, datetime
 from operator import itemgetter
 from typing import Annotated, Any
@@ -78,7 +79,7 @@ class ReportPage(msgspec.Struct, kw_only=True):
     next_cursor: str | None
 
 
-def _ordered(report: dict[str, Any] | None) -> dict[str, Any] | None:
+def _ordered(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if report is None:
         return None
     detections = report["detections"]
@@ -88,7 +89,7 @@ def _ordered(report: dict[str, Any] | None) -> dict[str, Any] | None:
         # Reports of earlier releases have no groups.
         if name in detections
     }
-    return report | {"detections": detections | ordered}
+    return {**report, "detections": detections | ordered}
 
 
 def _shown(row: DailyReport) -> dict[str, Any]:

@@ -8,26 +8,20 @@ from __future__ import annotations
 import functools
 import uuid
 import zoneinfo
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from actors.facts import noise_types
-from db.queries import model_queries, webhook_queries
-from db.store import Store
-from db.tables.models import NoiseModel
 from db.tables.sessions import (
     CALIBRATION_RANGE_DB,
     METADATA_BYTES,
     METADATA_KEYS,
-    MUTE,
-    PRIORITIES,
     RECORDED_FROM,
     RECORDED_TO,
 )
-from services.http.errors import FieldError, InvalidParameter, ModelNotFound, WebhookNotFound
+from services.http.errors import FieldError, InvalidParameter
 
 Wanted = TypeVar("Wanted")
 
@@ -145,55 +139,6 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
         """Return the metadata; raises :class:`ValueError`."""
         return {} if self.metadata is None else read_metadata(self.metadata)
 
-    def columns(
-        self, store: Store, *, user_id: uuid.UUID, owner: uuid.UUID | None, can_mute: bool
-    ) -> dict[str, Any]:
-        """Return the columns of the session's row that the options set.
-
-        ``can_mute`` says whether the installation uses a backbone, which finds speech.
-
-        Raises
-        ------
-        ModelNotFound, WebhookNotFound
-            Also for one of another user.
-        InvalidParameter
-            If a threshold or a type has a name that is neither in the table of noise types nor
-            reported by the model, or if speech cannot be muted.
-        """
-        if self.privacy == MUTE and not can_mute:
-            raise InvalidParameter.of([FieldError(field="privacy", detail=_CANNOT_MUTE)])
-        thresholds, types = self.thresholds(), list(dict.fromkeys(self.types))
-        model = self._model(store, owner=owner) if self.model or thresholds or types else None
-        if model is not None:
-            _check_known({"threshold": thresholds, "types": types}, model)
-        if self.webhook is not None:
-            _check_theirs(self.webhook, store, user_id=user_id)
-        return {
-            "priority": PRIORITIES.index(self.priority),
-            "calibration_db": self.calibration_db,
-            "calibration_tone_db": self.calibration_tone_db,
-            "bands": self.bands,
-            # Pin the model that the names were checked against, even if another one is promoted
-            # before a worker starts the session.
-            "model_id": None if model is None else model.id,
-            "webhook_id": self.webhook,
-            "thresholds": thresholds,
-            "types": types,
-            "privacy": self.privacy,
-            "time_zone": self.time_zone,
-            "user_metadata": self.own_metadata(),
-        }
-
-    def _model(self, store: Store, *, owner: uuid.UUID | None) -> NoiseModel | None:
-        """Return the requested model, or the one in use; None before the first worker ran."""
-        with store.transaction() as db:
-            if self.model is None:
-                return model_queries.model_in_use(db)
-            found = model_queries.get_model(db, self.model, owner=owner)
-        if found is None:
-            raise ModelNotFound(f"no model has the ID {self.model}")
-        return found
-
 
 class SessionOptions(RecordingOptions, kw_only=True):
     """Options of a recording."""
@@ -210,12 +155,6 @@ class SessionOptions(RecordingOptions, kw_only=True):
                 field="recorded_at",
                 detail=f"must be in the years {RECORDED_FROM.year} to {RECORDED_TO.year - 1}",
             )
-
-    def columns(
-        self, store: Store, *, user_id: uuid.UUID, owner: uuid.UUID | None, can_mute: bool
-    ) -> dict[str, Any]:
-        columns = super().columns(store, user_id=user_id, owner=owner, can_mute=can_mute)
-        return {"recorded_at": self.recorded_at, **columns}
 
 
 class BatchOptions(RecordingOptions, kw_only=True):
@@ -235,35 +174,7 @@ NAMES = frozenset(
     for field in msgspec.structs.fields(kind)
 )
 
-_CANNOT_MUTE = (
-    "this installation cannot mute speech: that requires a backbone, and CLAMOR_BACKBONE_URL is"
-    " off. Use 'discard_audio' instead"
-)
 _Confidence = Annotated[float, msgspec.Meta(ge=0, le=1)]
-
-
-def _check_known(names: Mapping[str, Iterable[str]], model: NoiseModel) -> None:
-    """Refuse names of noise types, given by parameter, that the model cannot report."""
-    classes = noise_types.of_model(model.header)
-    errors = [
-        FieldError(
-            field=field,
-            detail=f"{unknown}: use a name from GET /v1/noise-types, or one that the model"
-            f" {model.name} {model.version} reports:"
-            f" {', '.join(sorted(noise_types.reported(classes)))}",
-        )
-        for field, given in names.items()
-        if (unknown := noise_types.unknown(given, classes)) is not None
-    ]
-    if errors:
-        raise InvalidParameter.of(errors)
-
-
-def _check_theirs(webhook_id: uuid.UUID, store: Store, *, user_id: uuid.UUID) -> None:
-    """Refuse a webhook of another user, to administrators too: it would never be notified."""
-    with store.reading() as db:
-        if webhook_queries.get_webhook(db, webhook_id, owner=user_id) is None:
-            raise WebhookNotFound(f"you have no webhook with the ID {webhook_id}")
 
 
 def is_zone(name: str) -> bool:

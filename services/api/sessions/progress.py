@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
+from db.queries.session_view_queries import SessionView
 from db.tables.sessions import WAITING_FOR_STORAGE, AudioSession
 
 #: Description of each state, and the percentage of the work done when it begins, measured on
@@ -51,7 +52,7 @@ class Progress:
     time_left_s: float | None = None
 
     @classmethod
-    def of(cls, row: AudioSession, *, now: datetime) -> Self:
+    def of(cls, row: SessionView | AudioSession, *, now: datetime) -> Self:
         """Compute the progress of a session's row at ``now``, the database's time."""
         if row.state not in STAGES:
             return cls(stage=row.state, percent=100)

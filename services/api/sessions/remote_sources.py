@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import falcon
 import msgspec
@@ -21,6 +21,7 @@ from actors.outbound.client import Outbound
 from actors.outbound.errors import Refused
 from db.blobs import BlobMissing, Blobs, recording_key, upload_key
 from db.queries import session_queries
+from db.queries.session_queries import RequestedColumns
 from db.store import Store
 from services.api.sessions import uploads
 from services.http import idempotency
@@ -79,7 +80,7 @@ class RemoteSources:
         self._outbound = outbound
         self._max_upload_bytes = max_upload_bytes
 
-    def add(self, req: falcon.Request, *, file_name: str, asked: dict[str, Any]) -> uuid.UUID:
+    def add(self, req: falcon.Request, *, file_name: str, asked: RequestedColumns) -> uuid.UUID:
         """Create the session of a source. An upload that has a session already returns that one.
 
         Raises
@@ -87,17 +88,16 @@ class RemoteSources:
         EmptyUpload, InvalidBody, SourceRefused, UnknownFormat, UploadNotFound, UploadTooLarge
         """
         source = body_of(req, Source)
-        values = asked | {"user_id": principal(req).user_id, "traceparent": tracing.current()}
         if source.source_url is not None and source.upload_id is None:
-            return self._of_url(req, source.source_url, file_name, values)
+            return self._of_url(req, source.source_url, file_name, asked)
         if source.upload_id is not None and source.source_url is None:
-            return self._of_upload(source.upload_id, file_name, values)
+            return self._of_upload(req, source.upload_id, file_name, asked)
         raise InvalidBody.of(
             [FieldError(field="", detail="requires 'source_url' or 'upload_id', but not both")]
         )
 
     def _of_url(
-        self, req: falcon.Request, given: str, file_name: str, values: dict[str, Any]
+        self, req: falcon.Request, given: str, file_name: str, asked: RequestedColumns
     ) -> uuid.UUID:
         try:
             url = self._outbound.check(given)
@@ -107,15 +107,19 @@ class RemoteSources:
         with self._store.transaction() as db:
             session_queries.add_session(
                 db, id=session_id, file_name=uploads.display_name(file_name or url.path),
-                recording_key=recording_key(session_id), source_url=str(url), **values,
+                recording_key=recording_key(session_id), source_url=str(url),
+                user_id=principal(req).user_id, traceparent=tracing.current(), **asked,
             )  # fmt: skip
         return session_id
 
-    def _of_upload(self, upload_id: uuid.UUID, file_name: str, values: dict[str, Any]) -> uuid.UUID:
+    def _of_upload(
+        self, req: falcon.Request, upload_id: uuid.UUID, file_name: str, asked: RequestedColumns
+    ) -> uuid.UUID:
+        user_id = principal(req).user_id
         # The key contains the user, so a user cannot use the upload of another.
-        key = upload_key(upload_id, values["user_id"])
+        key = upload_key(upload_id, user_id)
         with self._store.reading() as db:
-            session = session_queries.get_session(db, upload_id, owner=values["user_id"])
+            session = session_queries.get_session(db, upload_id, owner=user_id)
         if session is not None and session.source_key == key:
             return upload_id
         try:
@@ -133,7 +137,8 @@ class RemoteSources:
             with self._store.transaction() as db:
                 session_queries.add_session(
                     db, id=upload_id, file_name=uploads.display_name(file_name),
-                    recording_key=recording_key(upload_id), source_key=key, **values,
+                    recording_key=recording_key(upload_id), source_key=key, user_id=user_id,
+                    traceparent=tracing.current(), **asked,
                 )  # fmt: skip
         except IntegrityError:
             # A concurrent identical request has created the session.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import uuid
-from typing import Any
 
 import falcon
 from sqlalchemy.orm import Session
@@ -14,12 +13,15 @@ from actors.messaging.broker import Publisher
 from actors.messaging.messages import ProcessAudioFile
 from actors.observability import tracing
 from db.blobs import BlobMissing, Blobs, recording_key
-from db.queries import list_queries, session_queries
+from db.documents.sessions import Levels
+from db.queries import list_queries, session_queries, session_view_queries
+from db.queries.session_queries import RequestedColumns
 from db.store import Store
 from db.tables.sessions import UNFINISHED_STATES, AudioSession
 from services.api.sessions import list_schemas, schemas, uploads
 from services.api.sessions.options import SessionOptions
 from services.api.sessions.remote_sources import RemoteSources, Source, is_source_request
+from services.api.sessions.service import session_columns
 from services.http import cursors, idempotency, responses
 from services.http.access import owner, principal
 from services.http.errors import (
@@ -47,7 +49,7 @@ from services.http.responses import answer
 
 def load(store: Store, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Session:
     """Return a session as the API shows it to its owner; raises :class:`SessionNotFound`."""
-    row = session_queries.shown_session(store, session_id, owner=owner)
+    row = session_view_queries.session_view(store, session_id, owner=owner)
     if row is None:
         raise _not_found(session_id)
     return schemas.Session.of(row)
@@ -137,9 +139,10 @@ class SessionList:
         format, whatever its ``Content-Type``, if any.
         """
         asked = query_of(req, SessionOptions)
-        columns = asked.columns(
-            self._store, user_id=principal(req).user_id, owner=owner(req), can_mute=self._can_mute
-        )
+        columns = session_columns(
+            asked, self._store, user_id=principal(req).user_id, owner=owner(req),
+            can_mute=self._can_mute,
+        )  # fmt: skip
         if is_source_request(req):
             session_id = self._elsewhere.add(req, file_name=asked.file_name, asked=columns)
         else:
@@ -160,7 +163,7 @@ class SessionList:
         resp.location = f"/v1/sessions/{session_id}"
         answer(resp, session, status=202)
 
-    def _add(self, req: falcon.Request, columns: dict[str, Any], *, file_name: str) -> uuid.UUID:
+    def _add(self, req: falcon.Request, columns: RequestedColumns, *, file_name: str) -> uuid.UUID:
         """Store the recording of a request and create its session."""
         session_id = idempotency.new_id(req)
         key = recording_key(session_id)
@@ -234,7 +237,7 @@ class SessionLevels:
 
     @operation(
         scope="sessions:read",
-        answer=schemas.Levels,
+        answer=Levels,
         problems=(SessionNotFound, NotFinished, NoLevels),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:

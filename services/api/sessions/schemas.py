@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from actors.facts import rounding
+from db.documents.sessions import Summary
+from db.queries.session_view_queries import SessionView
 from db.tables.base import Job
 from db.tables.models import NoiseModel, Promotion
 from db.tables.sessions import PRIORITIES, UNFINISHED_STATES, WAITING_FOR_STORAGE, NoiseDetection
@@ -27,45 +29,6 @@ class Problem(msgspec.Struct, kw_only=True):
     detail: str
     #: Intervals that are missing from the result: ``start_s``, ``end_s``, ``reason``.
     missing: list[dict[str, Any]] = []
-
-
-class NoiseTypeSummary(msgspec.Struct, kw_only=True):
-    """Detections of one noise type in a session."""
-
-    events: int
-    total_s: float
-    max_confidence: float
-
-
-class Summary(msgspec.Struct, kw_only=True):
-    """Summary of a session. ``level_reference`` is the reference of all levels."""
-
-    events: int
-    #: By noise type, most detections first.
-    noise_types: dict[str, NoiseTypeSummary]
-    laeq_db: float | None
-    lceq_db: float | None
-    lzeq_db: float | None
-    lae_db: float | None
-    lafmax_db: float | None
-    lasmax_db: float | None
-    lafmin_db: float | None
-    lcpeak_db: float | None
-    l5_db: float | None
-    l10_db: float | None
-    l50_db: float | None
-    l90_db: float | None
-    l95_db: float | None
-    level_reference: str
-    #: The channel that was analysed, counted from 1; null for the mean of all channels. The loudest
-    #: channel is used if channels cancel each other in the mean, as inverted ones do.
-    analysed_channel: int | None = None
-    #: Name and version of the model, and the backbone, which detects all base types. The backbone
-    #: is null if the model was used without it because no worker had its weights.
-    model: dict[str, str | None]
-    #: Types that the model was trained on in addition to the base types, but that were not detected
-    #: because its backbone was missing.
-    unused_types: list[str] = []
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -127,8 +90,8 @@ class Session(msgspec.Struct, kw_only=True):
     problem: Problem | None
 
     @classmethod
-    def of(cls, row: Any) -> Session:
-        """Convert a row, as selected by ``session_queries``, to a session."""
+    def of(cls, row: SessionView) -> Session:
+        """Convert a row to a session."""
         progress = Progress.of(row, now=row.now)
         return cls(
             **dict(zip(_COPIED, _copied(row), strict=True)),
@@ -219,40 +182,6 @@ class DetectionPage(msgspec.Struct, kw_only=True):
     next_cursor: str | None
 
 
-class Band(msgspec.Struct, kw_only=True):
-    """The level of a third-octave band."""
-
-    nominal_hz: float
-    exact_hz: float
-    lzeq_db: float | None
-
-
-class LevelSeries(msgspec.Struct, kw_only=True):
-    """Levels over time; null is digital silence."""
-
-    step_s: float
-    laeq_db: list[float | None]
-    lafmax_db: list[float | None]
-
-
-class Levels(msgspec.Struct, kw_only=True):
-    """The levels of a recording."""
-
-    unit: str
-    level_reference: str
-    calibration_db: float | None
-    duration_s: float
-    #: Frequency range in which the levels are valid at the sample rate of this recording.
-    supported_hz: tuple[float, float]
-    #: Levels of the whole recording, by the names used in the summary of a session.
-    overall: dict[str, float | None]
-    #: Interval at which LAF is sampled.
-    laf_interval_s: float
-    #: Null unless ``bands=third_octave`` was requested.
-    third_octaves: list[Band] | None
-    series: LevelSeries
-
-
 class RecordingForm(msgspec.Struct, kw_only=True):
     """A form with a recording."""
 
@@ -294,7 +223,7 @@ class Model(msgspec.Struct, kw_only=True):
             trained_types=list(row.header.get("trained_types", ())),
             in_use=in_use,
             clip_accuracy=None if row.clip_accuracy is None else rounding.share(row.clip_accuracy),
-            card=row.card if with_card else None,
+            card=dict(row.card) if with_card and row.card is not None else None,
         )
 
 
@@ -411,7 +340,11 @@ class ValidationReport(Task, kw_only=True):
     @classmethod
     def of(cls, row: Validation) -> ValidationReport:
         """Convert a row to a validation."""
-        return cls(**task_of(row), model_id=row.model_id, report=row.report)
+        return cls(
+            **task_of(row),
+            model_id=row.model_id,
+            report=None if row.report is None else dict(row.report),
+        )
 
 
 class PromotionRecord(msgspec.Struct, kw_only=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import secrets
 import uuid
-from typing import Any
 
 import falcon
 from msgspec import UNSET
@@ -15,7 +14,8 @@ from actors.messaging.broker import Publisher
 from actors.messaging.messages import DeliverWebhook
 from actors.outbound.client import Outbound
 from actors.outbound.errors import Refused
-from db.queries import account_queries, webhook_queries
+from db.queries import account_queries, delivery_queries, webhook_queries
+from db.queries.webhook_queries import WebhookValues
 from db.store import Store
 from db.tables.webhooks import Webhook
 from services.api.webhooks import schemas
@@ -154,11 +154,11 @@ class WebhookItem:
     def on_patch(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """Change a webhook: its URL, the sessions it is notified of, or whether it is enabled."""
         asked = body_of(req, schemas.WebhookChange)
-        values: dict[str, Any] = {}
+        values: WebhookValues = {}
         if asked.url is not UNSET:
+            values["url"] = checked(self._outbound, asked.url)
             # A new URL starts without failures.
-            values |= {"url": checked(self._outbound, asked.url), "failures": 0}
-            values |= {"failing_since": None}
+            values["failures"], values["failing_since"] = 0, None
         if asked.all_sessions is not UNSET:
             values["all_sessions"] = asked.all_sessions
         if asked.enabled is not UNSET:
@@ -223,14 +223,14 @@ class WebhookTest:
         """Send a ping to a webhook. It is tried once; the list of deliveries shows the result."""
         with self._store.transaction() as db:
             active(db, webhook_id, owner=owner(req))
-            row = webhook_queries.add_ping(db, webhook_id, ping_id=idempotency.new_id(req))
+            row = delivery_queries.add_ping(db, webhook_id, ping_id=idempotency.new_id(req))
         self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
         answer(resp, schemas.Delivery.of(row), status=202)
 
     def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
         """Answer with the ping that an earlier attempt of this request created."""
         with self._store.reading() as db:
-            row = webhook_queries.get_delivery(db, made_id)
+            row = delivery_queries.get_delivery(db, made_id)
         if row is None:
             return False
         answer(resp, schemas.Delivery.of(row), status=202)
@@ -252,11 +252,11 @@ class WebhookDeliveries:
     def on_get(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """List the deliveries of a webhook with their tries, newest first."""
         asked = query_of(req, Page)
-        after = cursors.after(req, asked, webhook_queries.DELIVERIES)
+        after = cursors.after(req, asked, delivery_queries.DELIVERIES)
         with self._store.transaction() as db:
             if webhook_queries.get_webhook(db, webhook_id, owner=owner(req)) is None:
                 raise WebhookNotFound(f"no webhook has the ID {webhook_id}")
-            page = webhook_queries.deliveries(db, webhook_id, after=after, limit=asked.limit)
+            page = delivery_queries.deliveries(db, webhook_id, after=after, limit=asked.limit)
         items = [schemas.Delivery.of(row[0]) for row in page.rows]
         cursor = cursors.following(req, resp, asked, page.next)
         answer(resp, schemas.DeliveryPage(items=items, next_cursor=cursor))
@@ -285,7 +285,7 @@ class DeliveryReplay:
         """Repeat a delivery, immediately, with the same ID and as many tries as a new one."""
         with self._store.transaction() as db:
             active(db, webhook_id, owner=owner(req))
-            row = webhook_queries.replay(db, webhook_id, delivery_id)
+            row = delivery_queries.replay(db, webhook_id, delivery_id)
             if row is None:
                 raise DeliveryNotFound(f"the webhook has no delivery with the ID {delivery_id}")
         self._publisher.send(DeliverWebhook(webhook_id=webhook_id))

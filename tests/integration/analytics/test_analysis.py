@@ -22,13 +22,14 @@ from actors.messaging.messages import AnalyzeSession
 from actors.recovery import Recovery
 from actors.science.summaries.session_analysis import Events
 from db.queries import analysis_queries, session_queries
+from db.queries.session_queries import NewDetectionRow
 from db.settings import Settings
 from db.tables.sessions import AudioSession
 from services.app import Deps, create_app
 from services.cli import analysis_command
 from services.client import Client
 from tests.support import accounts, pipeline, recordings
-from tests.support.pipeline import handle
+from tests.support.pipeline import handle, summary_of
 
 pytestmark = pytest.mark.integration
 
@@ -100,10 +101,10 @@ def test_a_recording_through_the_pipeline(runtime: Runtime, api: Api) -> None:
     result = analysis["result"]
     assert result["level_reference"] == "dB SPL"
     assert result["duration_s"] == pytest.approx(72.0)
-    assert result["events"] == session.summary["events"] > 3
+    assert result["events"] == summary_of(session).events > 3
     by_type = {each["noise_type"]: each for each in result["noise_types"]}
     assert {name: each["events"] for name, each in by_type.items()} == {
-        name: each["events"] for name, each in session.summary["noise_types"].items()
+        name: each.events for name, each in summary_of(session).noise_types.items()
     }
     assert sum(result["confidence"]["events"]) == result["events"]
     for name, each in by_type.items():
@@ -290,10 +291,10 @@ def test_a_session_that_is_removed_meanwhile_takes_its_analysis_with_it(
 
 def test_events_are_read_as_they_stand(runtime: Runtime) -> None:
     session_id = ended(runtime)
-    event = {
-        "start_s": 1.0, "end_s": 2.0, "noise_type": "rain", "confidence": 0.5,
-        "laeq_db": None, "lafmax_db": -3.0, "candidates": [],
-    }  # fmt: skip
+    event = NewDetectionRow(
+        start_s=1.0, end_s=2.0, noise_type="rain", confidence=0.5,
+        laeq_db=None, lafmax_db=-3.0, candidates=[],
+    )  # fmt: skip
     with runtime.store.transaction() as db:
         session_queries.add_detections(db, session_id, [event])
         events = Events.of(**analysis_queries.event_columns(db, session_id))

@@ -25,9 +25,9 @@ from actors.scheduling import job_runs, jobs
 from actors.science.levels import totals
 from actors.science.summaries import local_day
 from db.blobs import report_key
+from db.documents.sessions import Summary
 from db.queries import report_queries, request_queries
 from db.queries.request_queries import Request
-from services.api.sessions import schemas
 from services.app import Deps, create_app
 from services.cli import arguments, report_command
 from services.client import Client
@@ -130,7 +130,7 @@ def test_noise_types_stand_by_falling_number_of_events_then_by_name(
     assert places == sorted(places)
     heard = {name: {"events": len(some), "total_s": 1.0, "max_confidence": 0.9}
              for name, some in events.items()}  # fmt: skip
-    summary = dict.fromkeys(schemas.Summary.__struct_fields__) | {
+    summary = dict.fromkeys(Summary.__struct_fields__) | {
         "events": 9, "noise_types": heard, "level_reference": "dBFS", "model": {},
         "unused_types": [],
     }  # fmt: skip

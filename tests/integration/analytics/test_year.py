@@ -22,6 +22,7 @@ from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES
 from services.app import Deps, create_app
 from tests.benchmarks import year
 from tests.support import accounts
+from tests.support.pipeline import summary_of
 
 pytestmark = pytest.mark.integration
 
@@ -116,7 +117,9 @@ def test_its_levels_are_as_long_and_as_loud_as_its_rows_say(filled: str, runtime
     year.write_blobs(runtime.blobs, [row])
     levels = LevelSeries.from_bytes(runtime.blobs.get(row.levels_key or ""))
     assert levels.duration_s == pytest.approx(row.duration_s, abs=1e-3)
-    expected = row.summary["laeq_db"] - (row.calibration_db or 0.0)
+    laeq_db = summary_of(row).laeq_db
+    assert laeq_db is not None
+    expected = laeq_db - (row.calibration_db or 0.0)
     assert levels.laeq_db() == pytest.approx(expected, abs=0.02)
     assert row.recorded_at is not None
     lead_s = local_day.lead_s(row.recorded_at)

@@ -27,6 +27,7 @@ from tests.support.pipeline import (
     run_to_the_end,
     session,
     split,
+    summary_of,
 )
 
 pytestmark = pytest.mark.integration
@@ -67,7 +68,7 @@ def test_without_a_backbone_a_session_says_so(runtime: Runtime) -> None:
     done = run_to_the_end(runtime, add(runtime, recordings.encode(recordings.demo())))
     assert (done.state, done.backbone, done.wide_pcm_key) == ("completed", None, None)
     assert done.summary is not None
-    assert done.summary["model"]["backbone"] is None
+    assert summary_of(done).model["backbone"] is None
 
 
 def test_audio_at_32_khz_is_written_and_removed_with_the_other(tagging: Runtime) -> None:
@@ -159,7 +160,7 @@ def test_what_was_split_without_the_backbone_is_named_without_it_and_says_so(
     done = session(tagging, session_id)
     assert (done.state, done.backbone, done.attempt) == ("completed", None, 0)
     assert done.summary is not None
-    assert done.summary["model"]["backbone"] is None
+    assert summary_of(done).model["backbone"] is None
     assert done.problem is not None
     assert done.problem["code"] == "backbone-missing"
     assert "the worker that decoded the recording has no backbone" in done.problem["detail"]

@@ -32,7 +32,9 @@ from actors.messaging.messages import (
     TrainNoiseClassifier,
 )
 from db.blobs import training_prefix
-from db.queries import model_queries, session_queries
+from db.queries import model_queries, session_queries, span_queries
+from db.queries.model_queries import NewTrainingClipRow
+from db.queries.stage_results import DetectDone
 from db.queue import claims
 from db.queue.claims import Work
 from db.settings import Settings
@@ -51,8 +53,8 @@ def run_span(runtime: Runtime, session_id: uuid.UUID, perform: Callable[[Lease],
     work = Work(session_id=session_id, span_index=0, state="pending")
 
     def give_up(db: Any, attempt: int, problem: Any) -> Any:
-        values = {"state": "failed", "last_error": problem.detail}
-        return session_queries.finish_span(db, work, attempt=attempt, values=values)
+        values = DetectDone(state="failed", last_error=problem.detail)
+        return span_queries.finish_span(db, work, attempt=attempt, values=values)
 
     runner.run(
         runtime,
@@ -190,7 +192,7 @@ def test_past_its_deadline_a_step_stops_and_keeps_the_reason(
 def test_a_training_asks_at_each_step_of_its_bar(runtime: Runtime, memory: StubBroker) -> None:
     manifest, files = labelled.clips()
     job_id = uuid.uuid4()
-    rows: list[dict[str, str]] = []
+    rows: list[NewTrainingClipRow] = []
     for line in manifest.splitlines()[1:]:
         name, label = line.split(",")
         key = f"{training_prefix(job_id)}{len(rows)}"

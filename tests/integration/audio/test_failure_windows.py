@@ -31,6 +31,7 @@ from actors.messaging.messages import (
 from actors.recovery import Recovery, nudge_for, take_stalled
 from db.blobs import OWNER, Blobs, recording_key, training_prefix, validation_prefix
 from db.queries import model_queries, session_queries
+from db.queries.model_queries import NewTrainingClipRow
 from db.queue.claims import Work
 from db.settings import Settings
 from db.store import Store
@@ -222,7 +223,8 @@ def test_files_of_jobs_that_no_row_names_are_removed_once_they_are_old(runtime: 
     job, stranger = uuid.uuid4(), uuid.uuid4()
     prefix = training_prefix(job)
     with runtime.store.transaction() as db:
-        clip = {"file_name": "a", "label": "x", "source": "a", "blob_key": f"{prefix}clips/0"}
+        key = f"{prefix}clips/0"
+        clip = NewTrainingClipRow(file_name="a", label="x", source="a", blob_key=key)
         model_queries.add_training(db, [clip], id=job, name="x", algorithm="lda", seed=0)
         model_queries.register_model(
             db, name="x", version="1", sha256="0" * 64, header={},

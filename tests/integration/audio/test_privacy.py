@@ -33,6 +33,7 @@ from actors.training import recordings as training_recordings
 from actors.training.recordings import Wanted
 from db.blobs import product_key, recording_key, upload_key
 from db.queries import session_queries
+from db.queries.session_queries import NewDetectionRow
 from db.tables.sessions import AudioSession, NoiseDetection
 from tests.support import accounts, recordings, voices, weights
 from tests.support.clock import ask
@@ -408,7 +409,7 @@ def with_an_event(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
     with runtime.store.transaction() as db:
         db.execute(text("DELETE FROM noise_detections WHERE session_id = :id"), {"id": session_id})
         start_s, end_s = SPOKEN_S
-        event = {"noise_type": "speech", "confidence": 0.9, "start_s": start_s, "end_s": end_s}
+        event = NewDetectionRow(noise_type="speech", confidence=0.9, start_s=start_s, end_s=end_s)
         session_queries.add_detections(db, session_id, [event])
     return done
 

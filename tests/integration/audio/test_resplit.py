@@ -13,7 +13,7 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import AggregateSession, DetectSpan, SplitRecording
 from actors.recovery import Recovery
 from db.blobs import product_key, recording_key
-from db.queries import session_queries
+from db.queries import session_queries, span_queries
 from db.queue import fair_order
 from tests.support import recordings
 from tests.support.pipeline import (
@@ -71,7 +71,7 @@ def test_decoded_audio_that_is_missing_at_detect_is_decoded_again(
     assert (back.spans_total, back.spans_finished) == (0, 0)
     assert (back.pcm_key, back.levels_key, back.spectrogram_key) == (None, None, None)
     with runtime.store.transaction() as db:
-        assert session_queries.spans_of(db, session_id) == []
+        assert span_queries.spans_of(db, session_id) == []
     assert runs(runtime, "detect")[-1] == "sent_back"
 
     ended = run_to_the_end(runtime, session_id)
@@ -163,21 +163,16 @@ def test_workers_of_before_can_write_nothing_into_the_second_round(runtime: Runt
     handle(runtime, DetectSpan(session_id=session_id, span_index=2))
     with runtime.store.transaction() as db:
         # Another worker that also found it missing does not send the session back again.
-        assert not session_queries.split_again(db, finder.work, attempt=finder.attempt)
-        assert (
-            session_queries.finish_span(db, late.work, attempt=1, values={"state": "done"}) is None
-        )
+        assert not span_queries.split_again(db, finder.work, attempt=finder.attempt)
+        assert span_queries.finish_span(db, late.work, attempt=1, values={"state": "done"}) is None
     handle(runtime, SplitRecording(session_id=session_id))
     with runtime.store.transaction() as db:
         again = fair_order.next_span(db, lease_s=60)
         assert again is not None
         assert (again.work.span_index, again.attempt) == (late.work.span_index, late.attempt)
+        assert span_queries.finish_span(db, late.work, attempt=1, values={"state": "done"}) is None
         assert (
-            session_queries.finish_span(db, late.work, attempt=1, values={"state": "done"}) is None
-        )
-        assert (
-            session_queries.finish_span(db, again.work, attempt=1, values={"state": "done"})
-            is False
+            span_queries.finish_span(db, again.work, attempt=1, values={"state": "done"}) is False
         )
     assert session(runtime, session_id).spans_finished == 1
     # They also do not remove a product of the second round as their own discarded output.
@@ -192,7 +187,7 @@ def test_a_cancelled_session_stays_cancelled(runtime: Runtime) -> None:
         assert claim is not None
         assert session_queries.cancel_session(db, session_id)
     with runtime.store.transaction() as db:
-        assert not session_queries.split_again(db, claim.work, attempt=claim.attempt)
+        assert not span_queries.split_again(db, claim.work, attempt=claim.attempt)
     assert session(runtime, session_id).state == "cancelled"
     assert span(runtime, session_id, 0).state == "pending"
 
@@ -212,9 +207,9 @@ def test_spans_that_all_find_it_missing_at_once_send_it_back_once(runtime: Runti
         try:
             with runtime.store.transaction() as db:
                 if index % 2:
-                    session_queries.finish_span(db, claim.work, attempt=1, values={"state": "done"})
+                    span_queries.finish_span(db, claim.work, attempt=1, values={"state": "done"})
                 else:
-                    outcomes.append(session_queries.split_again(db, claim.work, attempt=1))
+                    outcomes.append(span_queries.split_again(db, claim.work, attempt=1))
         except Exception as error:
             outcomes.append(error)
 

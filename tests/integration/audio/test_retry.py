@@ -13,7 +13,7 @@ from sqlalchemy import text
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import DetectSpan, ProcessAudioFile, SplitRecording
 from actors.recovery import Recovery
-from db.queries import retry_queries, session_queries
+from db.queries import leftover_queries, retry_queries
 from db.queue.claims import Work, advance
 from services.cli import arguments, retry_command
 from services.cli import main as cli
@@ -161,7 +161,7 @@ def test_tidying_up_leaves_a_session_alone_that_is_retried_meanwhile(
     assert listed(f"sessions/{session_id}/") == before
     assert session(runtime, session_id).state == "queued"
     with runtime.store.transaction() as db:
-        session_queries.note_tidied(db, session_id, silent_after_s=0)
+        leftover_queries.note_tidied(db, session_id, silent_after_s=0)
     assert session(runtime, session_id).tidied_at is None
 
 

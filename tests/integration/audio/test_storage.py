@@ -39,6 +39,7 @@ from db.queries import (
     model_queries,
     report_queries,
 )
+from db.queries.model_queries import NewTrainingClipRow
 from db.queue import claims
 from db.queue.claims import Work
 from db.settings import Settings
@@ -129,7 +130,8 @@ def of_batch(runtime: Runtime) -> Nudge:
 def of_training(runtime: Runtime) -> Nudge:
     runtime.blobs.put("trainings/a/clips/0", SHORT)
     job_id = uuid.uuid4()
-    clip = {"file_name": "a", "label": "a", "source": "a", "blob_key": "trainings/a/clips/0"}
+    key = "trainings/a/clips/0"
+    clip = NewTrainingClipRow(file_name="a", label="a", source="a", blob_key=key)
     with runtime.store.transaction() as db:
         model_queries.add_training(
             db, [clip], id=job_id, user_id=accounts.TEAM, name="m", algorithm=None, seed=0

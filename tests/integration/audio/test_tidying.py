@@ -13,7 +13,7 @@ from actors.execution import watchdog
 from actors.execution.runtime import Runtime
 from actors.recovery import Recovery
 from db.blobs import product_key, recording_key
-from db.queries import session_queries
+from db.queries import leftover_queries
 from tests.support import recordings
 from tests.support.pipeline import add, run_to_the_end, session
 
@@ -120,7 +120,7 @@ def test_recovery_asks_by_index(runtime: Runtime) -> None:
         db.execute(text("ANALYZE audio_sessions"))
         seen = db.execute(text("SELECT seq_scan FROM pg_stat_xact_user_tables"
                                " WHERE relname = 'audio_sessions'")).scalar_one()  # fmt: skip
-        assert session_queries.sessions_to_tidy(db, silent_after_s=60, limit=200) == []
+        assert leftover_queries.sessions_to_tidy(db, silent_after_s=60, limit=200) == []
         then = db.execute(text("SELECT seq_scan FROM pg_stat_xact_user_tables"
                                " WHERE relname = 'audio_sessions'")).scalar_one()  # fmt: skip
     assert then == seen

@@ -24,7 +24,7 @@ from db.queries import session_queries
 from db.queue import fair_order
 from db.queue.claims import Work
 from tests.support import recordings
-from tests.support.pipeline import add, detections_of, run_to_the_end, session
+from tests.support.pipeline import add, detections_of, run_to_the_end, session, summary_of
 
 pytestmark = pytest.mark.integration
 
@@ -43,7 +43,7 @@ def test_every_message_twice_changes_nothing(runtime: Runtime) -> None:
             )
         )
         runs = {step: count for step, count in rows}  # noqa: C416
-    assert [event.event_index for event in events] == list(range(done.summary["events"]))
+    assert [event.event_index for event in events] == list(range(summary_of(done).events))
     for event in events:
         scores = [candidate["score"] for candidate in event.candidates]
         assert scores == sorted(scores, reverse=True)

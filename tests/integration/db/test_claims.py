@@ -15,8 +15,8 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from db.queries import model_queries, session_queries
-from db.queries.model_queries import JobWork
+from db.queries import model_queries, session_queries, span_queries
+from db.queries.model_queries import JobWork, NewTrainingClipRow
 from db.queue import claims
 from db.queue.claims import Work
 from db.store import Store
@@ -43,7 +43,7 @@ def add_session(db: Session, *, state: str, spans: int) -> uuid.UUID:
         {"state": state, "spans": spans, "id": session_id},
     )
     if spans:
-        session_queries.add_spans(db, session_id, [(i, i * 10, i * 10 + 10) for i in range(spans)])
+        span_queries.add_spans(db, session_id, [(i, i * 10, i * 10 + 10) for i in range(spans)])
     return session_id
 
 
@@ -111,7 +111,7 @@ def test_spans_of_a_cancelled_session_are_no_work(store: Store) -> None:
         assert not session_queries.cancel_session(db, session_id)
     assert claim(store, second) is None
     with store.transaction() as db:
-        assert session_queries.finish_span(db, first, attempt=1, values={"state": "done"}) is None
+        assert span_queries.finish_span(db, first, attempt=1, values={"state": "done"}) is None
 
 
 def test_the_barrier_fires_once_in_each_of_400_races_with_duplicates(store: Store) -> None:
@@ -132,7 +132,7 @@ def test_the_barrier_fires_once_in_each_of_400_races_with_duplicates(store: Stor
                 span = span_of(sessions[race], index)
                 together.wait(60)
                 with store.transaction() as db:
-                    return race, session_queries.finish_span(
+                    return race, span_queries.finish_span(
                         db, span, attempt=1, values={"state": "done"}
                     )
 
@@ -168,7 +168,7 @@ def test_a_zombie_that_finishes_its_span_at_last_is_not_counted(store: Store) ->
         for attempt in (1, 2) if zombie_first else (2, 1):
             with store.transaction() as db:
                 ends.append(
-                    session_queries.finish_span(db, span, attempt=attempt, values={"state": "done"})
+                    span_queries.finish_span(db, span, attempt=attempt, values={"state": "done"})
                 )
         assert ends == ([None, False] if zombie_first else [False, None])
         assert state_of(store, session_id) == ("detecting", 1)
@@ -213,7 +213,7 @@ def test_recovery_finds_what_is_due_and_quiet_and_nothing_else(store: Store) -> 
 
 def test_trainings_of_one_name_that_come_at_once_get_different_versions(store: Store) -> None:
     start = threading.Barrier(8)
-    clip = {"file_name": "a.wav", "label": "x", "source": "a", "blob_key": "k"}
+    clip = NewTrainingClipRow(file_name="a.wav", label="x", source="a", blob_key="k")
 
     def add(_: int) -> int:
         start.wait()
@@ -227,7 +227,7 @@ def test_trainings_of_one_name_that_come_at_once_get_different_versions(store: S
 
 def test_of_many_workers_one_claims_a_training(store: Store) -> None:
     with store.transaction() as db:
-        clip = {"file_name": "a.wav", "label": "x", "source": "a", "blob_key": "k"}
+        clip = NewTrainingClipRow(file_name="a.wav", label="x", source="a", blob_key="k")
         job = model_queries.add_training(db, [clip], id=uuid.uuid4(), name="hums", seed=0)
     work = JobWork(job=TrainingJob, id=job.id)
     start = threading.Barrier(8)
@@ -295,10 +295,10 @@ def test_spans_tell_since_when_the_session_is_heard(store: Store) -> None:
         attempt = claim(store, work)
         assert attempt
         with store.transaction() as db:
-            span = session_queries.get_span(db, session_id, index)
+            span = span_queries.get_span(db, session_id, index)
             assert span is not None
             begun.append(span.started_at)
-            session_queries.finish_span(db, work, attempt=attempt, values={"state": "done"})
+            span_queries.finish_span(db, work, attempt=attempt, values={"state": "done"})
         with store.transaction() as db:
             session = session_queries.get_session(db, session_id)
             assert session is not None

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import text
 
-from db.queries import session_queries
+from db.queries import session_queries, span_queries
 from db.queue import claims, fair_order
 from db.queue.claims import Claim, Work
 from db.store import Store
@@ -56,9 +56,7 @@ def add(
             {"state": state, "spans": spans, "lane": lane, "id": session_id},
         )
         if spans:
-            session_queries.add_spans(
-                db, session_id, [(i, i * 10, i * 10 + 10) for i in range(spans)]
-            )
+            span_queries.add_spans(db, session_id, [(i, i * 10, i * 10 + 10) for i in range(spans)])
     return session_id
 
 

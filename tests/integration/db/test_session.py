@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg.errors
 import pytest
@@ -96,15 +98,28 @@ def end(pid: int, *, by: Store) -> None:
     eventually(is_gone, what="the end of a connection")
 
 
+class X(NamedTuple):
+    """A row of one column."""
+
+    x: int
+
+
+def asked(store: Store, question: CompiledQuery[X]) -> int:
+    answer = store.ask(question)
+    assert answer is not None
+    return answer.x
+
+
 def test_a_connection_that_was_ended_is_not_used(store: Store, database_url: str) -> None:
     own = Store(database_url, pool_size=1)
-    question = CompiledQuery(select(func.pg_backend_pid().label("pid")))
-    for use in (
+    question = CompiledQuery(select(func.pg_backend_pid().label("x")), X)
+    uses: list[Callable[[], int]] = [
         lambda: backend(own),
-        lambda: own.ask(question).pid,
-        lambda: own.ask(question).pid,
+        lambda: asked(own, question),
+        lambda: asked(own, question),
         lambda: backend(own),
-    ):
+    ]
+    for use in uses:
         ended = backend(own)
         end(ended, by=store)
         assert use() != ended
@@ -155,20 +170,22 @@ def test_what_reads_begins_no_transaction_and_what_writes_does(database_url: str
 def test_a_question_fails_as_any_statement_does(database_url: str) -> None:
     own = Store(database_url, pool_size=1)
     by_zero = CompiledQuery(
-        select((literal_column("1") / bindparam("by", type_=Integer)).label("x"))
+        select((literal_column("1") / bindparam("by", type_=Integer)).label("x")), X
     )
-    assert own.ask(by_zero, by=1).x == 1
+    assert own.ask(by_zero, by=1) == X(1)
     first = backend(own)
     with pytest.raises(sqlalchemy.exc.DataError, match="division by zero"):
         own.ask(by_zero, by=0)
     assert backend(own) == first
     suicide = CompiledQuery(
-        select(literal_column("pg_terminate_backend(pg_backend_pid())::text").label("x"))
+        select(literal_column("pg_terminate_backend(pg_backend_pid())::text").label("x")), X
     )
     with pytest.raises(sqlalchemy.exc.OperationalError):
         own.ask(suicide)
-    assert own.ask(by_zero, by=1).x == 1
-    assert own.ask(CompiledQuery(select(literal_column("1").label("x")).where(false()))) is None
+    assert own.ask(by_zero, by=1) == X(1)
+    assert own.ask(CompiledQuery(select(literal_column("1").label("x")).where(false()), X)) is None
     with pytest.raises(ValueError, match="parameter"):
-        CompiledQuery(select(literal("1").label("x")))
+        CompiledQuery(select(literal("1").label("x")), X)
+    with pytest.raises(ValueError, match="the fields of X"):
+        CompiledQuery(select(literal_column("1").label("y")), X)
     own.close()

@@ -33,7 +33,7 @@ from db.queue import claims
 from db.queue.claims import Claim, Work
 from db.settings import Settings
 from tests.support import recordings
-from tests.support.clock import ask
+from tests.support.clock import ask, findings
 from tests.support.cluster import eventually
 from tests.support.pipeline import add, handle, run_to_the_end, session, span, split
 
@@ -213,14 +213,13 @@ def test_a_blob_store_that_is_away_is_no_missing_recording(runtime: Runtime) -> 
     try:
         with one_line() as line:
             handle(runtime, ProcessAudioFile(session_id=session_id))
-        health = ask(runtime, CheckHealth()).result
+        health = findings(ask(runtime, CheckHealth()))
     finally:
         away.rename(folder)
     assert line["result"] == "retried"
     told = session(runtime, session_id).last_error
     assert told == "the blob store is unavailable or rejected a request"
     assert "the folder of the blob store is not there" in line["error"]
-    assert health is not None
     assert not health["healthy"]
     assert "blob store" in health["faults"]["blobs"]
     due(runtime, session_id)
@@ -232,8 +231,7 @@ def test_health_is_one_line_too(runtime: Runtime) -> None:
     with one_line() as line:
         handle(runtime, CheckHealth())
     assert (line["actor"], line["result"], line["error"]) == ("health_check", "done", None)
-    result = ask(runtime, CheckHealth()).result
-    assert result is not None
+    result = findings(ask(runtime, CheckHealth()))
     assert result["healthy"]
     assert result["checks"]["database"]["oldest_unfinished_s"] >= 0
 

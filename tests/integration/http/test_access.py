@@ -22,12 +22,14 @@ from db.blobs import Blobs
 from db.queries import (
     account_queries,
     batch_queries,
+    delivery_queries,
     export_queries,
     model_queries,
     report_queries,
     session_queries,
     webhook_queries,
 )
+from db.queries.model_queries import NewTrainingClipRow
 from db.settings import Settings
 from db.store import Store
 from db.tables.accounts import SCOPES
@@ -65,7 +67,7 @@ class Place:
             ids["model_id"] = model_queries.register_model(
                 db, name="m", version="1", sha256="0" * 64, header={"classes": ["a"]}, user_id=TEAM
             )
-            clip = {"file_name": "a", "label": "a", "source": "a", "blob_key": None}
+            clip = NewTrainingClipRow(file_name="a", label="a", source="a")
             model_queries.add_training(
                 db, [clip], id=ids["job_id"], user_id=TEAM, name="m", algorithm=None, seed=0
             )
@@ -87,7 +89,7 @@ class Place:
                 ends_at=datetime(2026, 3, 15, tzinfo=UTC),
             )  # fmt: skip
             ids["delivery_id"] = uuid.uuid4()
-            webhook_queries.add_ping(db, ids["webhook_id"], ping_id=ids["delivery_id"])
+            delivery_queries.add_ping(db, ids["webhook_id"], ping_id=ids["delivery_id"])
             accounts.add_user(db, STRANGER, "stranger@example.org")
             key = keys.parse(accounts.add_key(db, TEAM, name="looked at"))
         assert key is not None

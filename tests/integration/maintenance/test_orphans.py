@@ -27,7 +27,7 @@ from db.queries import orphan_queries
 from db.settings import Settings
 from services.cli import main as cli
 from tests.support import s3, servers
-from tests.support.clock import ask, pass_days
+from tests.support.clock import ask, findings, pass_days
 from tests.support.pipeline import add
 
 pytestmark = pytest.mark.integration
@@ -104,17 +104,15 @@ def refusal(runtime: Runtime, **options: Any) -> str:
 
 
 def health(runtime: Runtime) -> dict[str, Any]:
-    result = ask(runtime, CheckHealth()).result
-    assert result is not None
-    return result
+    return findings(ask(runtime, CheckHealth()))
 
 
 def cleaned(runtime: Runtime, **options: Any) -> tuple[int, int]:
     """Return how many blobs a run marked and how many it removed."""
     run = ask(runtime, CleanUp(), **options)
     assert run.state == "completed", run.problem
-    assert run.result is not None
-    return run.result["marked"], run.result["orphans"]
+    result = findings(run)
+    return result["marked"], result["orphans"]
 
 
 # --- marks -------------------------------------------------------------------------------------
@@ -309,7 +307,8 @@ def test_a_restored_dump_removes_nothing_of_the_living(runtime: Runtime, restore
         for nudge in (CleanUpOldSessions(), CleanUpFailedSessions()):
             run = ask(copy, nudge)
             assert run.state == "failed"
-            assert "restored" in (run.problem or {})["detail"]
+            assert run.problem is not None
+            assert "restored" in run.problem["detail"]
     assert since < stored(runtime)
     assert health(runtime)["healthy"]
     assert cleaned(runtime) == (0, 0)
@@ -344,7 +343,8 @@ def test_a_damaged_owner_is_a_refusal(runtime: Runtime) -> None:
 def test_options_that_are_none_are_refused(runtime: Runtime) -> None:
     run = ask(runtime, CleanUp(), forec=True)
     assert run.state == "failed"
-    assert (run.problem or {})["code"] == "bad-options"
+    assert run.problem is not None
+    assert run.problem["code"] == "bad-options"
 
 
 def test_any_role_may_ask_which_database_it_is(postgres_url: str, database_url: str) -> None:

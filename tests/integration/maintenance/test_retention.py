@@ -18,13 +18,13 @@ from actors.execution.runtime import Runtime
 from actors.maintenance import retention
 from actors.messaging.messages import CleanUpFailedSessions, CleanUpOldSessions, Nudge
 from db.blobs import clip_key, recording_key, session_prefix
-from db.queries import batch_queries, retention_queries, session_queries
+from db.queries import batch_queries, retention_queries, session_queries, span_queries
 from db.queries.retention_queries import Past
 from db.tables.retention import KeptClip
 from db.tables.sessions import AudioSession
 from services.app import Deps, create_app
 from tests.support import accounts, recordings
-from tests.support.clock import ask, clean_up_twice
+from tests.support.clock import ask, clean_up_twice, findings
 
 pytestmark = pytest.mark.integration
 
@@ -55,7 +55,7 @@ def add(
         row.created_at = now - timedelta_days(sent_days_ago)
         if ended_days_ago is not None:
             row.finished_at = now - timedelta_days(ended_days_ago)
-        session_queries.add_spans(db, session_id, [(0, 0, 100)])
+        span_queries.add_spans(db, session_id, [(0, 0, 100)])
     return session_id
 
 
@@ -83,8 +83,7 @@ def left(runtime: Runtime) -> set[uuid.UUID]:
 def result(runtime: Runtime, nudge: Nudge, **options: Any) -> dict[str, Any]:
     run = ask(runtime, nudge, **options)
     assert run.state == "completed", run.problem
-    assert run.result is not None
-    return run.result
+    return findings(run)
 
 
 def test_old_sessions_go_with_all_that_is_theirs(

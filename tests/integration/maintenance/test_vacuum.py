@@ -23,7 +23,7 @@ from db.queries import retention_queries
 from db.settings import Settings
 from db.tables.job_runs import JobRun
 from tests.support import accounts, servers
-from tests.support.clock import ask
+from tests.support.clock import ask, findings
 from tests.support.pipeline import add
 
 pytestmark = pytest.mark.integration
@@ -71,8 +71,7 @@ def test_dead_rows_are_removed_and_told(runtime: Runtime) -> None:
         db.execute(text("SELECT pg_stat_force_next_flush()"))
     run = ask(runtime, VacuumDatabase())
     assert run.state == "completed", run.problem
-    assert run.result is not None
-    told = run.result["tables"]
+    told = findings(run)["tables"]
     assert {"audio_sessions", "noise_detections", "job_runs", "api_keys"} <= set(told)
     assert told["audio_sessions"]["before"]["dead_rows"] >= 20
     assert told["audio_sessions"]["after"]["dead_rows"] == 0

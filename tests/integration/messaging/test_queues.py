@@ -27,14 +27,14 @@ from actors.messaging.dead_letters import Fate
 from actors.messaging.messages import DetectSpan, Nudge, ProcessAudioFile
 from actors.messaging.queues import BrokerUnavailable, Depth
 from db.blobs import recording_key
-from db.queries import queue_queries, session_queries
+from db.queries import queue_queries, session_queries, span_queries
 from db.queue import claims
 from db.queue.claims import Work
 from db.settings import Settings
 from db.store import Store
 from services.cli.main import main
 from tests.support import recordings, servers
-from tests.support.clock import ask
+from tests.support.clock import ask, findings
 from tests.support.cluster import eventually
 
 pytestmark = pytest.mark.integration
@@ -523,7 +523,7 @@ def test_the_oldest_row_and_those_that_are_held_are_counted_by_kind(store: Store
             ),
             {"id": ids[1]},
         )
-        session_queries.add_spans(db, ids[1], [(0, 0, 10), (1, 10, 20)])
+        span_queries.add_spans(db, ids[1], [(0, 0, 10), (1, 10, 20)])
     with store.transaction() as db:
         found = queue_queries.backlogs(db)
         assert found["queued"].oldest_s == pytest.approx(100, abs=20)
@@ -555,20 +555,18 @@ def test_the_hourly_look_warns_of_dead_letters(
 ) -> None:
     runtime = Runtime(rabbit_settings, rabbit)
     with structlog.testing.capture_logs() as quiet:
-        well = ask(runtime, messages.CheckHealth()).result
+        well = findings(ask(runtime, messages.CheckHealth()))
     bury(rabbit, prefix, UNREADABLE)
     with structlog.testing.capture_logs() as warned:
-        dead = ask(runtime, messages.CheckHealth()).result
+        dead = findings(ask(runtime, messages.CheckHealth()))
     nobody = replace(rabbit_settings, amqp_url="amqp://guest:guest@127.0.0.1:9")
     cut_off = Runtime(nobody, broker.setup(nobody))
     with structlog.testing.capture_logs() as away:
         unwell = ask(cut_off, messages.CheckHealth()).result
     cut_off.close()
     runtime.close()
-    assert well is not None
     assert (well["healthy"], well["checks"]["broker"]["dead_letters"]) == (True, {})
     assert not [each for each in quiet if each["event"] == "dead_letters"]
-    assert dead is not None
     assert (dead["healthy"], dead["checks"]["broker"]["dead_letters"]) == (
         True,
         {"audio.detect": 1},

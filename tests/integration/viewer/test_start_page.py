@@ -21,7 +21,7 @@ from db.queries import session_queries
 from db.tables.sessions import AudioSession
 from tests.support import accounts, recordings
 from tests.support.browser import assert_accessible
-from tests.support.pipeline import run_to_the_end
+from tests.support.pipeline import run_to_the_end, summary_of
 
 pytestmark = pytest.mark.integration
 
@@ -274,9 +274,7 @@ def test_filters_stand_in_the_address(page: Page, runtime: Runtime, holder: Hold
     heard = add(runtime, holder, SHORT, "heard.flac", user_metadata={"site": "roof"},
                 recorded_at=datetime(2026, 3, 1, 12, tzinfo=UTC))  # fmt: skip
     add(runtime, holder, NO_AUDIO, "failed.wav")
-    summary = run_to_the_end(runtime, heard).summary
-    assert summary
-    noise_type = next(iter(summary["noise_types"]))
+    noise_type = next(iter(summary_of(run_to_the_end(runtime, heard)).noise_types))
     add(runtime, holder, SHORT, "waiting.flac")
     sign_in(page, holder.key)
     expect(page.locator("#rows tr")).to_have_count(3)

@@ -26,7 +26,13 @@ from actors.messaging.messages import BatchProcessFiles, CleanUp, DeliverWebhook
 from actors.outbound.pinning import Limits
 from actors.recovery import nudge_for
 from actors.webhooks import deliver as notify
-from db.queries import idempotency_queries, queue_queries, session_queries, webhook_queries
+from db.queries import (
+    delivery_queries,
+    idempotency_queries,
+    queue_queries,
+    session_queries,
+    webhook_queries,
+)
 from db.queries.batch_queries import add_batch, cancel_batch, take_item
 from db.queue import claims
 from db.queue.claims import Work
@@ -265,7 +271,7 @@ def test_an_end_that_is_not_committed_is_told_to_nobody(
     webhook_id = uuid.UUID(hook["webhook"]["id"])
     with suppress(RuntimeError), runtime.store.transaction() as db:
         assert session_queries.cancel_session(db, session_id)
-        [row] = webhook_queries.deliveries(db, webhook_id, after=None, limit=9).rows
+        [row] = delivery_queries.deliveries(db, webhook_id, after=None, limit=9).rows
         assert row[0].session_id == session_id
         raise RuntimeError
     assert deliveries(api, hook) == []

@@ -40,10 +40,11 @@ from actors.analytics.formats.dcase import Dcase
 from actors.analytics.formats.ndjson import NdJson
 from actors.analytics.formats.parquet import Parquet
 from actors.analytics.formats.raven import Raven
-from actors.analytics.formats.rows import Event, Recording, Sink, Writer, cell
+from actors.analytics.formats.rows import Recording, Sink, Writer, cell
 from actors.analytics.formats.rttm import Rttm
 from actors.facts import export_formats
 from actors.science.audio_io import clips
+from db.queries.export_queries import ExportedEvent
 from db.tables.exports import EXPORT_FORMATS
 from services.api.exports.schemas import Format
 
@@ -61,7 +62,7 @@ LEVELS = st.none() | st.floats(-120, 140)
 
 
 @st.composite
-def some_rows(draw: Any) -> list[tuple[Recording, list[Event]]]:
+def some_rows(draw: Any) -> list[tuple[Recording, list[ExportedEvent]]]:
     found = []
     for _ in range(draw(st.integers(0, 3))):
         recording = Recording(
@@ -76,7 +77,7 @@ def some_rows(draw: Any) -> list[tuple[Recording, list[Event]]]:
             start_s = at_s + draw(st.floats(0, 1e5))
             at_s = start_s + draw(st.floats(0.1, 60))
             events.append(
-                Event(
+                ExportedEvent(
                     index,
                     start_s,
                     at_s,
@@ -91,7 +92,7 @@ def some_rows(draw: Any) -> list[tuple[Recording, list[Event]]]:
     return found
 
 
-Rows = Sequence[tuple[Recording, Sequence[Event]]]
+Rows = Sequence[tuple[Recording, Sequence[ExportedEvent]]]
 many = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -122,7 +123,9 @@ def flat(rows: Rows, *, text: Callable[[str], str] = str) -> list[dict[str, Any]
     ]  # fmt: skip
 
 
-def one(*events: Event, file_name: str = "street.wav", rate_hz: int | None = 48_000) -> Rows:
+def one(
+    *events: ExportedEvent, file_name: str = "street.wav", rate_hz: int | None = 48_000
+) -> Rows:
     recording = Recording(
         session_id=uuid.uuid4(), file_name=file_name, recorded_at=None, rate_hz=rate_hz,
         level_reference="dBFS",
@@ -130,8 +133,8 @@ def one(*events: Event, file_name: str = "street.wav", rate_hz: int | None = 48_
     return [(recording, events)]
 
 
-DOG = Event(0, 1.5, 2.25, "dog_bark", 0.9, -32.5, -20.0)
-RAIN = Event(1, 3.0, 60.0, "rain", 0.75, None, None)
+DOG = ExportedEvent(0, 1.5, 2.25, "dog_bark", 0.9, -32.5, -20.0)
+RAIN = ExportedEvent(1, 3.0, 60.0, "rain", 0.75, None, None)
 
 
 def test_every_format_is_known_everywhere() -> None:

@@ -16,6 +16,7 @@ from actors.messaging import broker
 from actors.messaging.broker import Publisher
 from db.blobs import Blobs, recording_key
 from db.queries import session_queries
+from db.queries.session_queries import NewDetectionRow
 from db.queue import claims
 from db.queue.claims import Work
 from db.settings import Settings
@@ -263,7 +264,7 @@ def test_detections_are_paged_in_order(api: falcon.testing.TestClient, given: De
         "level_reference": "dBFS",
         "next_cursor": None,
     }
-    events = [
+    events: list[NewDetectionRow] = [
         {"start_s": i, "end_s": i + 1, "noise_type": "rain", "confidence": 0.5,
          "laeq_db": -30.0, "lafmax_db": None,
          "candidates": [{"noise_type": "rain", "score": 0.5}, {"noise_type": "wind", "score": 0.3}]}

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 from dramatiq.brokers.stub import StubBroker
-from sqlalchemy import text
+from sqlalchemy import insert, text
 from sqlalchemy.exc import IntegrityError
 
 from actors import worker
@@ -23,10 +23,10 @@ from actors.messaging import broker
 from actors.recovery import Recovery
 from actors.science import synth
 from db.blobs import recording_key
+from db.documents.sessions import Levels
 from db.queries import session_queries
 from db.settings import Settings
 from db.tables.sessions import AudioSession
-from services.api.sessions import schemas
 from services.app import Deps, create_app
 from tests.support import accounts, recordings
 from tests.support.cluster import eventually
@@ -141,7 +141,7 @@ def test_the_levels_of_a_recording(api: falcon.testing.TestClient, runtime: Runt
     assert answered.headers["content-type"] == "application/json"
     found = answered.json
     # The API passes the levels on as the worker wrote them, and they match its description.
-    described = msgspec.json.decode(answered.content, type=schemas.Levels)
+    described = msgspec.json.decode(answered.content, type=Levels)
     assert json.loads(msgspec.json.encode(described)) == found
     assert int(answered.headers["content-length"]) == len(answered.content)
     assert (found["unit"], found["level_reference"]) == ("dB", "dB SPL")
@@ -223,7 +223,9 @@ def test_what_is_no_calibrator_fails_with_its_reason(
 )  # fmt: skip
 def test_the_table_refuses_what_the_api_refuses(runtime: Runtime, column: str, value: str) -> None:
     with pytest.raises(IntegrityError), runtime.store.transaction() as db:
-        session_queries.add_session(
-            db, id=uuid.uuid4(), file_name="a", size_bytes=1, recording_key="nowhere",
-            due_at=text("now() + interval '1 hour'"), **{column: text(value)},
+        db.execute(
+            insert(AudioSession).values(
+                id=uuid.uuid4(), state="queued", file_name="a", recording_key="nowhere",
+                **{column: text(value)},
+            )
         )  # fmt: skip

@@ -20,6 +20,7 @@ from actors.messaging import broker
 from actors.messaging.broker import Publisher
 from db.blobs import Blobs
 from db.queries import batch_queries, model_queries, session_queries
+from db.queries.model_queries import NewTrainingClipRow
 from db.settings import Settings
 from db.store import Store
 from db.tables.batches import Batch, BatchItem
@@ -458,7 +459,7 @@ def test_what_has_not_changed_is_not_sent_again(
     api: falcon.testing.TestClient, store: Store
 ) -> None:
     session_id, batch_id, training_id, validation_id = (uuid.uuid4() for _ in range(4))
-    clip = {"file_name": "a", "label": "a", "source": "a", "blob_key": None}
+    clip = NewTrainingClipRow(file_name="a", label="a", source="a")
     with store.transaction() as db:
         batch_queries.add_batch(db, id=batch_id, user_id=TEAM, state="taken", options={})
         session_queries.add_session(

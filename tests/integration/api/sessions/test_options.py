@@ -20,7 +20,7 @@ from db.queries import model_queries
 from db.tables.sessions import NoiseDetection
 from services.app import Deps, create_app
 from tests.support import accounts, networks, recordings
-from tests.support.pipeline import add, detections_of, handle, run_to_the_end, session
+from tests.support.pipeline import add, detections_of, handle, run_to_the_end, session, summary_of
 
 pytestmark = pytest.mark.integration
 
@@ -267,7 +267,7 @@ def test_only_types_of_interest_are_reported(runtime: Runtime) -> None:
         assert done.state == "completed"
         assert done.summary is not None
         assert done.summary["events"] == len(expected)
-        assert set(done.summary["noise_types"]) == {event[0] for event in expected}
+        assert set(summary_of(done).noise_types) == {event[0] for event in expected}
 
 
 def _told(event: NoiseDetection) -> tuple[Any, ...]:

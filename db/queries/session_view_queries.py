@@ -1,0 +1,98 @@
+"""The query for a session as the API shows it, which is the most frequent one."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Text, Uuid, bindparam, cast, func, literal_column, or_, select
+
+from db.queries.session_queries import SOURCE_ADDRESS
+from db.store import CompiledQuery, Store
+from db.tables.sessions import AudioSession, SessionSpan
+
+#: The columns of a session that the API shows or computes from. JSON columns are returned as text,
+#: which the API decodes directly into its response types.
+SESSION_VIEW_COLUMNS = (
+    AudioSession.id, AudioSession.state, AudioSession.file_name, AudioSession.size_bytes,
+    AudioSession.container, AudioSession.codec, AudioSession.rate_hz, AudioSession.n_channels,
+    AudioSession.duration_s, AudioSession.calibration_db, AudioSession.calibration_tone_db,
+    AudioSession.bands, AudioSession.model_id, AudioSession.types, AudioSession.privacy,
+    AudioSession.audio_removed_at, AudioSession.recorded_at, AudioSession.time_zone,
+    AudioSession.priority, AudioSession.batch_id, AudioSession.webhook_id, AudioSession.spans_total,
+    AudioSession.spans_finished, AudioSession.stage_share, AudioSession.stage_since,
+    AudioSession.stage_told_at, AudioSession.waits_for_storage,
+    AudioSession.created_at, AudioSession.started_at,
+    AudioSession.finished_at,
+    SOURCE_ADDRESS.label("source_url"),
+    cast(AudioSession.thresholds, Text).label("thresholds"),
+    cast(AudioSession.user_metadata, Text).label("metadata"),
+    cast(AudioSession.summary, Text).label("summary"),
+    cast(AudioSession.problem, Text).label("problem"),
+    select(func.count())
+    .select_from(SessionSpan)
+    .where(SessionSpan.session_id == AudioSession.id, literal_column("state = 'failed'"))
+    .scalar_subquery()
+    .label("spans_failed"),
+    func.clock_timestamp().label("now"),
+)  # fmt: skip
+_OWNER = bindparam("owner", type_=Uuid)
+
+
+class SessionView(NamedTuple):
+    """The values of `SESSION_VIEW_COLUMNS`."""
+
+    id: uuid.UUID
+    state: str
+    file_name: str
+    size_bytes: int | None
+    container: str | None
+    codec: str | None
+    rate_hz: int | None
+    n_channels: int | None
+    duration_s: float | None
+    calibration_db: float | None
+    calibration_tone_db: float | None
+    bands: str | None
+    model_id: uuid.UUID | None
+    types: list[str]
+    privacy: str
+    audio_removed_at: datetime | None
+    recorded_at: datetime | None
+    time_zone: str | None
+    priority: int
+    batch_id: uuid.UUID | None
+    webhook_id: uuid.UUID | None
+    spans_total: int
+    spans_finished: int
+    stage_share: float
+    stage_since: datetime | None
+    stage_told_at: datetime | None
+    waits_for_storage: bool
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    source_url: str | None
+    thresholds: str
+    metadata: str
+    summary: str | None
+    problem: str | None
+    spans_failed: int
+    now: datetime
+
+
+_SESSION = CompiledQuery(
+    select(*SESSION_VIEW_COLUMNS).where(
+        AudioSession.id == bindparam("session_id"),
+        or_(_OWNER.is_(None), AudioSession.user_id == _OWNER),
+    ),
+    SessionView,
+)
+
+
+def session_view(
+    store: Store, session_id: uuid.UUID, *, owner: uuid.UUID | None = None
+) -> SessionView | None:
+    """Return the shown columns of a session, or None; with an owner only if it is theirs."""
+    return store.ask(_SESSION, session_id=session_id, owner=owner)

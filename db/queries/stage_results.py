@@ -1,0 +1,69 @@
+"""What each stage of a session writes at its end: columns of `AudioSession` and `SessionSpan`."""
+
+from __future__ import annotations
+
+import uuid
+from typing import NotRequired, TypedDict
+
+from db.tables.base import JsonObject, StoredProblem
+
+
+class ProcessDone(TypedDict):
+    """What ``process`` writes: the model, and the format of the recording."""
+
+    model_id: uuid.UUID
+    container: str
+    codec: str
+    rate_hz: int
+    n_channels: int
+
+
+class BackboneOfSplit(TypedDict):
+    """The backbone of the worker that splits a session; null if it has none."""
+
+    backbone: str | None
+    backbone_sha256: str | None
+
+
+class SplitDone(BackboneOfSplit):
+    """What ``split`` writes: the decoded recording, its levels and its spans."""
+
+    duration_s: float
+    missing_s: float
+    calibration_db: float | None
+    totals: JsonObject
+    n_samples: int
+    grid_lead: int
+    pcm_key: str
+    wide_pcm_key: str | None
+    levels_key: str
+    spectrogram_key: str | None
+    spans_total: int
+
+
+class DetectDone(TypedDict):
+    """What ``detect`` writes to a span: its scores, or why it was given up."""
+
+    state: str
+    scores: NotRequired[bytes]
+    last_error: NotRequired[str]
+
+
+class MutedAudio(TypedDict):
+    """The copy of a recording without speech, and its spectrogram."""
+
+    muted_key: str
+    spectrogram_key: str
+
+
+class AggregateDone(TypedDict):
+    """What ``aggregate`` writes: the answer, what it lacks, and audio without speech."""
+
+    #: A `Summary`.
+    summary: JsonObject
+    backbone: str | None
+    levels_answer_key: str
+    quarter_mean_squares: list[float] | None
+    problem: StoredProblem | None
+    muted_key: NotRequired[str]
+    spectrogram_key: NotRequired[str]
