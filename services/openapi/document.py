@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any
+from typing import TypedDict
 
 import falcon
 import msgspec
@@ -44,7 +44,19 @@ from services.http.operations import Operation, operation, operations
 from services.http.problems import PROBLEM_JSON, TYPES, ProblemDetails
 from services.openapi import json_schemas
 from services.openapi.examples import EXAMPLES, PARAMETERS, Example
-from services.openapi.json_schemas import BINARY, REF, Schema, prose
+from services.openapi.json_schemas import BINARY, REF, prose
+from services.openapi.objects import (
+    ComponentsObject,
+    DocumentObject,
+    MediaTypeObject,
+    OperationObject,
+    OperationRequest,
+    ParameterObject,
+    ReferenceObject,
+    RequestBodyObject,
+    ResponseObject,
+    SchemaObject,
+)
 from services.openapi.words import (
     ACCEPT_LANGUAGE,
     CONDITIONS,
@@ -60,7 +72,7 @@ from services.openapi.words import (
 
 OPENAPI = "3.1.0"
 #: Schemas of path parameters by Falcon converter; without one it is a string.
-CONVERTERS: dict[str, Schema] = {
+CONVERTERS: dict[str, SchemaObject] = {
     "uuid": {"type": "string", "format": "uuid"},
     "int": {"type": "integer"},
     "": {"type": "string"},
@@ -77,7 +89,7 @@ class Document:
         self._routes = routes
 
     @functools.cached_property
-    def content(self) -> dict[str, Any]:
+    def content(self) -> DocumentObject:
         """The document, generated once."""
         return document(self._routes)
 
@@ -91,7 +103,7 @@ class Document:
         responses.published(req, resp, self._encoded, media_type=falcon.MEDIA_JSON)
 
 
-def document(routes: Mapping[str, object]) -> dict[str, Any]:
+def document(routes: Mapping[str, object]) -> DocumentObject:
     """Return the OpenAPI document of a route table."""
     promises = [
         (template, resource, method, promise)
@@ -100,7 +112,7 @@ def document(routes: Mapping[str, object]) -> dict[str, Any]:
         if promise.is_described
     ]
     writer = _Writer([promise for *_, promise in promises])
-    paths: dict[str, dict[str, Any]] = defaultdict(dict)
+    paths: dict[str, dict[str, OperationObject]] = defaultdict(dict)
     for template, resource, method, promise in promises:
         path = _PART.sub(r"{\1}", template)
         responder = getattr(resource, f"on_{method.lower()}")
@@ -186,7 +198,7 @@ class _Writer:
         self._inline = json_schemas.components(list(inline))
         self._problems = {kind.name: kind for each in promises for kind in problems_of(each)}
 
-    def components(self) -> dict[str, Any]:
+    def components(self) -> ComponentsObject:
         """Return the components of the document."""
         return {
             "schemas": self._schemas,
@@ -207,13 +219,13 @@ class _Writer:
 
     def operation(
         self, template: str, method: str, promise: Operation, *, docstring: str | None
-    ) -> dict[str, Any]:
+    ) -> OperationObject:
         """Return an operation of a path."""
         example = EXAMPLES.get(f"{method} {template}", Example())
         summary, _, more = prose(docstring).partition("\n\n")
         first, stop, rest = summary.partition(". ")
         described = [part for part in (rest, more, _needs(promise)) if part]
-        written: dict[str, Any] = {
+        written: OperationRequest = {
             "operationId": operation_id(template, method),
             "summary": first if stop else first.removesuffix("."),
             "description": "\n\n".join(described),
@@ -232,16 +244,15 @@ class _Writer:
         body = self._body(promise, example)
         if body:
             written["requestBody"] = body
-        written["responses"] = self._responses(promise, example)
-        return written
+        return {**written, "responses": self._responses(promise, example)}
 
-    def _query(self, promise: Operation, example: Example) -> Iterator[dict[str, Any]]:
+    def _query(self, promise: Operation, example: Example) -> Iterator[ParameterObject]:
         if promise.query is None:
             return
         inline = self._inline[promise.query.__name__]
         for schema, is_required, name in json_schemas.fields_of(promise.query, schema=inline):
             described = schema.pop("description", "")
-            parameter = {
+            parameter: ParameterObject = {
                 "name": name,
                 "in": "query",
                 "required": is_required,
@@ -252,8 +263,8 @@ class _Writer:
                 parameter["example"] = example.query[name]
             yield parameter
 
-    def _body(self, promise: Operation, example: Example) -> dict[str, Any] | None:
-        content: dict[str, Any] = {}
+    def _body(self, promise: Operation, example: Example) -> RequestBodyObject | None:
+        content: dict[str, MediaTypeObject] = {}
         needed = bool(promise.takes) and not promise.bodiless
         if promise.body is not None:
             content[falcon.MEDIA_JSON] = {"schema": _ref(promise.body)}
@@ -266,7 +277,7 @@ class _Writer:
                 content[media]["example"] = example.form
         return {"required": needed, "content": content} if content else None
 
-    def _form(self, kind: type[msgspec.Struct]) -> Schema:
+    def _form(self, kind: type[msgspec.Struct]) -> SchemaObject:
         whole = self._inline[kind.__name__]
         fields = list(json_schemas.fields_of(kind, schema=whole))
         return {
@@ -276,18 +287,17 @@ class _Writer:
             "required": [name for _, is_required, name in fields if is_required],
         }
 
-    def _responses(self, promise: Operation, example: Example) -> dict[str, Any]:
-        good: dict[str, Any] = {"headers": {}}
+    def _responses(self, promise: Operation, example: Example) -> dict[str, ResponseObject]:
+        good: ResponseObject = {"headers": {}}
         if promise.status != HTTPStatus.NO_CONTENT:
-            schema = _schema_of(promise.media, promise.answer)
-            good["content"] = {promise.media: {"schema": schema}}
-        if example.answer is not None:
-            good["content"][promise.media]["example"] = example.answer
+            body: MediaTypeObject = {"schema": _schema_of(promise.media, promise.answer)}
+            if example.answer is not None:
+                body["example"] = example.answer
+            good["content"] = {promise.media: body}
         if promise.keyed:
-            replayed = {"$ref": "#/components/headers/Idempotent-Replayed"}
-            good["headers"]["Idempotent-Replayed"] = replayed
+            good["headers"]["Idempotent-Replayed"] = _header("Idempotent-Replayed")
         if promise.answer is not None and "next_cursor" in promise.answer.__struct_fields__:
-            good["headers"]["Link"] = {"$ref": "#/components/headers/Link"}
+            good["headers"]["Link"] = _header("Link")
         responses = {promise.status: good}
         for status, kind in promise.also.items():
             responses[status] = {"headers": {}}
@@ -295,28 +305,28 @@ class _Writer:
                 schema = _schema_of(promise.media, kind)
                 responses[status]["content"] = {promise.media: {"schema": schema}}
         for status in responses.keys() & LOCATED:
-            responses[status]["headers"]["Location"] = {"$ref": "#/components/headers/Location"}
+            responses[status]["headers"]["Location"] = _header("Location")
         if 304 in promise.also:
             for status in (promise.status, 304):
-                responses[status]["headers"]["ETag"] = {"$ref": "#/components/headers/ETag"}
+                responses[status]["headers"]["ETag"] = _header("ETag")
         if promise.is_translated:
             for name, response in itertools.product(LANGUAGE_HEADERS, responses.values()):
-                response["headers"][name] = {"$ref": f"#/components/headers/{name}"}
+                response["headers"][name] = _header(name)
         for status, written in _refusals(promise).items():
             # An operation may also define an answer of its own for the status, such as 503.
-            known = responses.setdefault(status, {"headers": {}, "content": {}})
+            known = responses.setdefault(status, {"headers": {}})
             known["headers"] |= written["headers"]
-            known["content"] |= written["content"]
+            known["content"] = known.get("content", {}) | written["content"]
         for status, response in responses.items():
             if promise.scope is not None:
                 for name in RATE_HEADERS:
-                    response["headers"][name] = {"$ref": f"#/components/headers/{name}"}
+                    response["headers"][name] = _header(name)
             response.setdefault("description", HTTPStatus(status).phrase)
-            response["headers"]["X-Request-ID"] = {"$ref": "#/components/headers/X-Request-ID"}
+            response["headers"]["X-Request-ID"] = _header("X-Request-ID")
         return {str(status): responses[status] for status in sorted(responses)}
 
 
-def _schema_of(media: str, kind: type[msgspec.Struct] | type[bytes] | None) -> Schema:
+def _schema_of(media: str, kind: type[msgspec.Struct] | type[bytes] | None) -> SchemaObject:
     if kind is not None and issubclass(kind, msgspec.Struct):
         return _ref(kind)
     if media == falcon.MEDIA_JSON:
@@ -327,27 +337,32 @@ def _schema_of(media: str, kind: type[msgspec.Struct] | type[bytes] | None) -> S
     return {"type": "string"} if media.startswith("text/") else BINARY
 
 
-def _refusals(promise: Operation) -> dict[int, dict[str, Any]]:
+class _Refusal(TypedDict):
+    headers: dict[str, ReferenceObject]
+    content: dict[str, MediaTypeObject]
+
+
+def _refusals(promise: Operation) -> dict[int, _Refusal]:
     """Return the problems of an operation as responses, by status."""
-    by_status: dict[int, dict[str, Any]] = {}
+    by_status: dict[int, _Refusal] = {}
     for kind in problems_of(promise):
-        told = {"$ref": f"#/components/examples/{kind.name}"}
         written = by_status.setdefault(
             kind.status,
             {
                 "headers": {
-                    name: {"$ref": f"#/components/headers/{name}"}
+                    name: _header(name)
                     for name, statuses in HEADERS_OF.items()
                     if kind.status in statuses
                 },
                 "content": {PROBLEM_JSON: {"schema": _ref(ProblemDetails), "examples": {}}},
             },
         )
-        written["content"][PROBLEM_JSON]["examples"][kind.name] = told
+        examples = written["content"][PROBLEM_JSON]["examples"]
+        examples[kind.name] = {"$ref": f"#/components/examples/{kind.name}"}
     return by_status
 
 
-def _path_parameters(template: str) -> Iterator[dict[str, Any]]:
+def _path_parameters(template: str) -> Iterator[ParameterObject]:
     for name, converter in _PART.findall(template):
         yield {
             "name": name,
@@ -364,7 +379,7 @@ def _needs(promise: Operation) -> str:
     return f"Requires an API key with the scope `{promise.scope}`."
 
 
-def problem_example(kind: type[ServiceError]) -> dict[str, Any]:
+def problem_example(kind: type[ServiceError]) -> dict[str, str | int]:
     """Return an example of a problem."""
     return {
         "type": TYPES + kind.name,
@@ -375,5 +390,9 @@ def problem_example(kind: type[ServiceError]) -> dict[str, Any]:
     }
 
 
-def _ref(kind: type[msgspec.Struct]) -> dict[str, str]:
+def _header(name: str) -> ReferenceObject:
+    return {"$ref": f"#/components/headers/{name}"}
+
+
+def _ref(kind: type[msgspec.Struct]) -> SchemaObject:
     return {"$ref": REF.format(name=kind.__name__)}

@@ -11,15 +11,15 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import cast
 
 import msgspec
 
-Schema = dict[str, Any]
+from services.openapi.objects import SchemaObject
 
 REF = "#/components/schemas/{name}"
 #: A file, or raw bytes.
-BINARY: Schema = {"type": "string", "format": "binary"}
+BINARY: SchemaObject = {"type": "string", "format": "binary"}
 
 _ROLE = re.compile(r":[a-z]+:`~?([^`]+)`")
 #: A numpy-style heading, after which a docstring is for readers of the code only.
@@ -34,9 +34,11 @@ def prose(docstring: str | None) -> str:
     return "\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n"))
 
 
-def components(kinds: Sequence[type[msgspec.Struct]]) -> dict[str, Schema]:
+def components(kinds: Sequence[type[msgspec.Struct]]) -> dict[str, SchemaObject]:
     """Return the schemas of structs and of the structs that they contain, by name."""
-    _, schemas = msgspec.json.schema_components(kinds, ref_template=REF)
+    _, generated = msgspec.json.schema_components(kinds, ref_template=REF)
+    # msgspec declares the schemas that it generates as dictionaries of any value.
+    schemas = cast(dict[str, SchemaObject], generated)
     for kind in _with_parts(kinds):
         schema = schemas[kind.__name__]
         schema["description"] = prose(kind.__doc__)
@@ -51,13 +53,15 @@ def components(kinds: Sequence[type[msgspec.Struct]]) -> dict[str, Schema]:
     return schemas
 
 
-def fields_of(kind: type[msgspec.Struct], *, schema: Schema) -> Iterator[tuple[Schema, bool, str]]:
+def fields_of(
+    kind: type[msgspec.Struct], *, schema: SchemaObject
+) -> Iterator[tuple[SchemaObject, bool, str]]:
     """Yield each field of a query or a form: its schema, whether it is required, and its name.
 
     Queries and forms cannot contain null: a value that is not set is left out.
     """
     for field in msgspec.structs.fields(kind):
-        given = dict(schema["properties"][field.encode_name])
+        given = schema["properties"][field.encode_name].copy()
         options = [each for each in given.get("anyOf", ()) if each.get("type") != "null"]
         if len(options) == 1:
             del given["anyOf"]
@@ -108,13 +112,13 @@ def _with_parts(kinds: Sequence[type[msgspec.Struct]]) -> Iterator[type[msgspec.
             waiting += _structs_in(field.type)
 
 
-def _structs_in(kind: Any) -> list[type[msgspec.Struct]]:
+def _structs_in(kind: object) -> list[type[msgspec.Struct]]:
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return [kind]
     return [each for part in getattr(kind, "__args__", ()) for each in _structs_in(part)]
 
 
-def _date(schema: Schema, kind: Any) -> None:
+def _date(schema: SchemaObject, kind: object) -> None:
     """Set the format of times; msgspec sets it only for those that require a time zone."""
     if kind is datetime:
         schema["format"] = "date-time"
@@ -124,10 +128,10 @@ def _date(schema: Schema, kind: Any) -> None:
                 option["format"] = "date-time"
 
 
-def _file(schema: Schema) -> Schema:
+def _file(schema: SchemaObject) -> SchemaObject:
     """Adapt a field of a form: msgspec describes bytes as base64, but files are sent raw."""
     if schema.pop("contentEncoding", None):
         schema |= BINARY
     if "items" in schema:
-        schema["items"] = _file(dict(schema["items"]))
+        schema["items"] = _file(schema["items"].copy())
     return schema

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from services.openapi.objects import HeaderObject, ParameterObject
 
 #: Descriptions of the tags, by the first part of the path.
 TAGS = {
@@ -37,7 +37,7 @@ needs none. Field names contain units; `null` means "not known yet" or "none". E
 
 
 #: Response headers.
-HEADERS: dict[str, Any] = {
+HEADERS: dict[str, HeaderObject] = {
     "X-Request-ID": {
         "description": "ID of the request in the server's log. A valid ID in the request is"
         " adopted.",
@@ -97,7 +97,7 @@ HEADERS: dict[str, Any] = {
 #: Headers of every answer to a request with an API key.
 RATE_HEADERS = ("RateLimit-Policy", "RateLimit")
 #: Request headers that lead to another status than usual, by that status.
-CONDITIONS: dict[int, dict[str, Any]] = {
+CONDITIONS: dict[int, ParameterObject] = {
     206: {
         "name": "Range",
         "in": "header",
@@ -114,7 +114,7 @@ CONDITIONS: dict[int, dict[str, Any]] = {
     },
 }
 #: Selects the language of an answer.
-ACCEPT_LANGUAGE: dict[str, Any] = {
+ACCEPT_LANGUAGE: ParameterObject = {
     "name": "Accept-Language",
     "in": "header",
     "description": "Preferred languages, optionally with weights. `de-AT` falls back to `de`; if"
@@ -125,7 +125,7 @@ ACCEPT_LANGUAGE: dict[str, Any] = {
 #: Headers of an answer in a negotiated language.
 LANGUAGE_HEADERS = ("Content-Language", "Vary")
 #: Makes a POST safe to repeat.
-IDEMPOTENCY_KEY: dict[str, Any] = {
+IDEMPOTENCY_KEY: ParameterObject = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "A unique string for this request, preferably a UUID. If the request is repeated"

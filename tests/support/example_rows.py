@@ -97,7 +97,8 @@ def _report(**times: datetime) -> DailyReport:
 
 
 def _answer(name: str) -> dict[str, Any]:
-    answer: dict[str, Any] = EXAMPLES[name].answer
+    answer = EXAMPLES[name].answer
+    assert isinstance(answer, dict)
     return answer
 
 

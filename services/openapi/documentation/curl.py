@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 from urllib.parse import quote, urlencode
 
 import falcon
+
+from services.openapi.objects import OperationObject
 
 #: File name in the example of a raw body; any supported audio works, whatever its media type.
 RAW_FILE = "street.flac"
 
 
-def calls(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[str]:
+def calls(path: str, method: str, operation: OperationObject) -> Iterator[str]:
     """Yield a call for each media type that an operation accepts."""
     bodies = operation.get("requestBody", {}).get("content", {})
     first = _call(path, method, operation)
@@ -24,13 +25,15 @@ def calls(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[str]
         yield _lines([*first, *_body(media, body.get("example"))])
 
 
-def _call(path: str, method: str, operation: Mapping[str, Any]) -> list[str]:
-    query: dict[str, Any] = {}
+def _call(path: str, method: str, operation: OperationObject) -> list[str]:
+    query: dict[str, object] = {}
     for parameter in operation.get("parameters", ()):
         if "example" not in parameter:
             continue
         if parameter["in"] == "path":
-            path = path.replace(f"{{{parameter['name']}}}", quote(parameter["example"], safe=""))
+            path = path.replace(
+                f"{{{parameter['name']}}}", quote(str(parameter["example"]), safe="")
+            )
         elif parameter["in"] == "query":
             query[parameter["name"]] = parameter["example"]
     asked = f"?{urlencode(query, doseq=True)}" if query else ""
@@ -44,7 +47,7 @@ def _call(path: str, method: str, operation: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _streaming(operation: Mapping[str, Any]) -> str:
+def _streaming(operation: OperationObject) -> str:
     """Return options for the output: unbuffered for a stream, to a file for binary data."""
     status = min(operation["responses"])
     kinds = list(operation["responses"][status].get("content", ()))
@@ -54,12 +57,12 @@ def _streaming(operation: Mapping[str, Any]) -> str:
     return "" if is_text else "-OJ "
 
 
-def _body(media: str, example: Any) -> Iterator[str]:
+def _body(media: str, example: object) -> Iterator[str]:
     if media == falcon.MEDIA_JSON:
         yield f"-H 'Content-Type: {media}'"
         yield f"-d {shlex.quote(json.dumps(example, ensure_ascii=False))}"
     elif media == falcon.MEDIA_MULTIPART:
-        for name, value in (example or {}).items():
+        for name, value in example.items() if isinstance(example, Mapping) else ():
             for each in (
                 value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
             ):

@@ -6,7 +6,6 @@ import html
 import json
 import re
 from collections.abc import Iterable
-from typing import Any
 
 _CODE = re.compile(r"`([^`]+)`")
 
@@ -56,7 +55,7 @@ def block(text: str, *, label: str) -> Markup:
     return element("pre", element("code", text), tabindex="0", role="group", aria_label=label)
 
 
-def shown_json(value: Any) -> str:
+def shown_json(value: object) -> str:
     """Return indented JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 

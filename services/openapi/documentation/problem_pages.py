@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from http import HTTPStatus
 from itertools import groupby
-from typing import Any
 
 from services.http import errors
 from services.http.errors import ServiceError
@@ -22,6 +21,7 @@ from services.openapi.documentation.markup import (
     shown_json,
 )
 from services.openapi.documentation.pages import page
+from services.openapi.objects import DocumentObject
 
 
 def render_list() -> bytes:
@@ -48,7 +48,7 @@ def render_list() -> bytes:
     return page("Problems", aside=_aside(), main=main)
 
 
-def render(kind: type[ServiceError], document: Mapping[str, Any]) -> bytes:
+def render(kind: type[ServiceError], document: DocumentObject) -> bytes:
     """Return the page of one kind, with the operations of a document that may return it."""
     places = list(_places(kind.name, document))
     main = joined(
@@ -80,12 +80,12 @@ def _advice(kind: type[ServiceError]) -> Iterator[Markup]:
         yield prose(json_schemas.prose(kind.advice))
 
 
-def _places(name: str, document: Mapping[str, Any]) -> Iterator[Markup]:
+def _places(name: str, document: DocumentObject) -> Iterator[Markup]:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             for response in operation["responses"].values():
-                told = response.get("content", {}).get(PROBLEM_JSON, {}).get("examples", {})
-                if name in told:
+                content = response.get("content", {}).get(PROBLEM_JSON)
+                if content is not None and name in content["examples"]:
                     yield element(
                         "li",
                         element(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from typing import Any
 
 from services.http.problems import PROBLEM_JSON, TYPES
 from services.openapi.documentation import curl, schemas
@@ -18,12 +17,13 @@ from services.openapi.documentation.markup import (
     shown_json,
 )
 from services.openapi.documentation.pages import page
+from services.openapi.objects import DocumentObject, OperationObject, SchemaObject, TagObject
 
 #: A method, a path and the operation.
-Place = tuple[str, str, Mapping[str, Any]]
+Place = tuple[str, str, OperationObject]
 
 
-def render(document: Mapping[str, Any]) -> bytes:
+def render(document: DocumentObject) -> bytes:
     """Return the page of a document."""
     info = document["info"]
     sections = [_section(tag, list(_of(document, tag["name"]))) for tag in document["tags"]]
@@ -41,14 +41,14 @@ def render(document: Mapping[str, Any]) -> bytes:
     return page("API", aside=_contents(document), main=main)
 
 
-def _of(document: Mapping[str, Any], tag: str) -> Iterator[Place]:
+def _of(document: DocumentObject, tag: str) -> Iterator[Place]:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             if tag in operation["tags"]:
                 yield method.upper(), path, operation
 
 
-def _contents(document: Mapping[str, Any]) -> Markup:
+def _contents(document: DocumentObject) -> Markup:
     """Return the table of contents by tag. It starts closed where there is no room beside it."""
     groups = []
     for tag in document["tags"]:
@@ -80,7 +80,7 @@ def _short(path: str) -> str:
     return path.removeprefix("/v1")
 
 
-def _section(tag: Mapping[str, Any], operations: list[Place]) -> Markup:
+def _section(tag: TagObject, operations: list[Place]) -> Markup:
     return element(
         "section",
         element("h2", tag["name"].capitalize(), id=tag["name"]),
@@ -89,7 +89,7 @@ def _section(tag: Mapping[str, Any], operations: list[Place]) -> Markup:
     )
 
 
-def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Markup:
+def _operation(method: str, path: str, operation: OperationObject) -> Markup:
     name = operation["operationId"]
     calls = list(curl.calls(path, method, operation))
     parts = [
@@ -115,7 +115,7 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Markup:
     return element("article", *parts, id=name)
 
 
-def _parameters(operation: Mapping[str, Any]) -> Iterator[Markup]:
+def _parameters(operation: OperationObject) -> Iterator[Markup]:
     by_place = {"path": "Path parameters", "query": "Query parameters", "header": "Headers"}
     for place, told in by_place.items():
         found = [each for each in operation.get("parameters", ()) if each["in"] == place]
@@ -133,7 +133,7 @@ def _parameters(operation: Mapping[str, Any]) -> Iterator[Markup]:
         )
 
 
-def _bodies(operation: Mapping[str, Any]) -> Iterator[Markup]:
+def _bodies(operation: OperationObject) -> Iterator[Markup]:
     body = operation.get("requestBody")
     if body is None:
         return
@@ -147,7 +147,7 @@ def _bodies(operation: Mapping[str, Any]) -> Iterator[Markup]:
             yield element("p", element("code", media), ": ", schemas.kind(schema))
 
 
-def _answers(name: str, operation: Mapping[str, Any]) -> Iterator[Markup]:
+def _answers(name: str, operation: OperationObject) -> Iterator[Markup]:
     yield element("h4", "Answers")
     for status, response in operation["responses"].items():
         contents = {
@@ -174,7 +174,7 @@ def _answers(name: str, operation: Mapping[str, Any]) -> Iterator[Markup]:
                 yield block(told.rstrip(), label=f"Answer of {name}")
 
 
-def _problems(operation: Mapping[str, Any]) -> Iterator[Markup]:
+def _problems(operation: OperationObject) -> Iterator[Markup]:
     rows = []
     for status, response in operation["responses"].items():
         content = response.get("content", {}).get(PROBLEM_JSON)
@@ -186,7 +186,7 @@ def _problems(operation: Mapping[str, Any]) -> Iterator[Markup]:
         yield element("ul", *rows, class_="problems")
 
 
-def _schemas(components: Mapping[str, Any]) -> Markup:
+def _schemas(components: Mapping[str, SchemaObject]) -> Markup:
     listed = [
         element(
             "article",

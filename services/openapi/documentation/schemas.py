@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 from services.openapi.documentation.markup import Content, Markup, element, inline, joined
+from services.openapi.objects import SchemaObject
 
 _PLACE = "#/components/schemas/"
+_Bound = Literal["minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems"]
+#: The lower and the upper bounds of a value, and what they count.
+_BOUNDS: tuple[tuple[_Bound, _Bound, str], ...] = (
+    ("minimum", "maximum", ""),
+    ("minLength", "maxLength", " characters"),
+    ("minItems", "maxItems", " items"),
+)
 
 
-def fields(schema: Mapping[str, Any]) -> Markup:
+def fields(schema: SchemaObject) -> Markup:
     """Return a list of the fields of an object or a form."""
     required = schema.get("required", ())
     return table(
@@ -23,7 +31,7 @@ def fields(schema: Mapping[str, Any]) -> Markup:
     )
 
 
-def table(rows: Any) -> Markup:
+def table(rows: Iterable[tuple[str, SchemaObject, bool]]) -> Markup:
     """Return a list of names with their types, descriptions and limits."""
     listed = [
         joined(
@@ -43,7 +51,7 @@ def table(rows: Any) -> Markup:
     return element("dl", *listed, class_="fields")
 
 
-def kind(schema: Mapping[str, Any]) -> Markup:
+def kind(schema: SchemaObject) -> Markup:
     """Return the type of a value in words."""
     if "$ref" in schema:
         name = schema["$ref"].removeprefix(_PLACE)
@@ -66,16 +74,12 @@ def kind(schema: Mapping[str, Any]) -> Markup:
     return joined((f"{name} ({form})" if form else name,))
 
 
-def limits(schema: Mapping[str, Any]) -> Markup | None:
+def limits(schema: SchemaObject) -> Markup | None:
     """Return the limits and the default of a value; None if there are none."""
     parts = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
-    held = dict(parts[0]) | dict(schema) if len(parts) == 1 else schema
+    held: SchemaObject = {**parts[0], **schema} if len(parts) == 1 else schema
     told: list[str] = []
-    for low, high, of in (
-        ("minimum", "maximum", ""),
-        ("minLength", "maxLength", " characters"),
-        ("minItems", "maxItems", " items"),
-    ):
+    for low, high, of in _BOUNDS:
         if low in held and high in held:
             told.append(f"{held[low]:,} to {held[high]:,}{of}")
         elif low in held:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from services.openapi.examples.example import KEY_ID, USER_ID, Example
 
-_USER: dict[str, Any] = {
+_USER: dict[str, object] = {
     "id": USER_ID,
     "email": "noise@example.org",
     "name": "Noise team",
@@ -15,7 +13,7 @@ _USER: dict[str, Any] = {
     "max_audio_s_per_month": None,
 }
 
-_KEY: dict[str, Any] = {
+_KEY: dict[str, object] = {
     "id": KEY_ID,
     "user_id": USER_ID,
     "name": "street monitors",

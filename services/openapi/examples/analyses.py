@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from services.openapi.examples.example import SESSION_ID, Example
 
-_RESULT: dict[str, Any] = {
+_RESULT: dict[str, object] = {
     "duration_s": 30.0,
     "level_reference": "dB SPL",
     "events": 1,
@@ -82,8 +80,8 @@ _RESULT: dict[str, Any] = {
         "missing_s": 0.0,
     },
 }
-_LIMITS_DB: dict[str, Any] = {"LAeq": [65.0]}
-_PENDING: dict[str, Any] = {
+_LIMITS_DB: dict[str, object] = {"LAeq": [65.0]}
+_PENDING: dict[str, object] = {
     "id": SESSION_ID,
     "state": "pending",
     "stage": "waiting",
@@ -95,7 +93,7 @@ _PENDING: dict[str, Any] = {
     "limits_db": _LIMITS_DB,
     "result": None,
 }
-_COMPLETED: dict[str, Any] = _PENDING | {
+_COMPLETED: dict[str, object] = _PENDING | {
     "state": "completed",
     "stage": "done",
     "percent": 100,

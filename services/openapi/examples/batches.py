@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from services.openapi.examples.example import BATCH_ID, SESSION_ID, Example
 
-_EXPANDING: dict[str, Any] = {
+_EXPANDING: dict[str, object] = {
     "id": BATCH_ID,
     "state": "expanding",
     "percent": 0,

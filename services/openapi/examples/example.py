@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 SESSION_ID = "018f9c1e-7c3b-4a57-9d35-6d1f0f6d2a41"
 BATCH_ID = "5f0c3a52-2d63-4b8a-8e0b-5b1f4a3f9c10"
@@ -40,10 +39,10 @@ PARAMETERS: dict[str, str] = {
 class Example:
     """An example call. A binary answer has no example."""
 
-    query: Mapping[str, Any] = field(default_factory=dict)
+    query: Mapping[str, object] = field(default_factory=dict)
     #: The JSON body.
-    request: Mapping[str, Any] | None = None
+    request: Mapping[str, object] | None = None
     #: The fields of a form; a file is named ``@file``, as curl does.
-    form: Mapping[str, Any] | None = None
+    form: Mapping[str, object] | None = None
     #: The JSON or text of the answer.
-    answer: Any = None
+    answer: object = None

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from services.openapi.examples.example import EXPORT_ID, SESSION_ID, Example
 
-_SELECTION: dict[str, Any] = {
+_SELECTION: dict[str, object] = {
     "session_ids": [SESSION_ID],
     "batch_id": None,
     "created_from": None,
@@ -15,7 +13,7 @@ _SELECTION: dict[str, Any] = {
     "noise_types": [],
     "min_confidence": 0.5,
 }
-_EXPORT: dict[str, Any] = {
+_EXPORT: dict[str, object] = {
     "id": EXPORT_ID,
     "state": "pending",
     "stage": "waiting",
@@ -30,7 +28,7 @@ _EXPORT: dict[str, Any] = {
     "size_bytes": None,
     "expires_at": "2026-03-21T08:41:00.120000Z",
 }
-_DONE: dict[str, Any] = _EXPORT | {
+_DONE: dict[str, object] = _EXPORT | {
     "state": "completed",
     "stage": "done",
     "percent": 100,

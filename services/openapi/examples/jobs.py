@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from services.openapi.examples.example import JOB_ID, Example
 
-_RUN: dict[str, Any] = {
+_RUN: dict[str, object] = {
     "id": JOB_ID,
     "job": "health_check",
     "slot": "2026-03-14T08:00:00Z",
@@ -26,7 +24,7 @@ _RUN: dict[str, Any] = {
     },
 }
 
-_JOB: dict[str, Any] = {
+_JOB: dict[str, object] = {
     "name": "health_check",
     "cron": "0 * * * *",
     "why": "an operator hears of a fault within the hour",

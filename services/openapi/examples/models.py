@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from services.openapi.examples.example import JOB_ID, MODEL_ID, VALIDATION_ID, Example
 
-_MODEL: dict[str, Any] = {
+_MODEL: dict[str, object] = {
     "id": MODEL_ID,
     "name": "site-7",
     "version": "1",
@@ -21,7 +19,7 @@ _MODEL: dict[str, Any] = {
     "card": None,
 }
 
-_TRAINING: dict[str, Any] = {
+_TRAINING: dict[str, object] = {
     "id": JOB_ID,
     "state": "pending",
     "stage": "waiting for a worker",
@@ -39,7 +37,7 @@ _TRAINING: dict[str, Any] = {
     "warnings": [],
 }
 
-_VALIDATION: dict[str, Any] = {
+_VALIDATION: dict[str, object] = {
     "id": VALIDATION_ID,
     "state": "pending",
     "stage": "waiting for a worker",

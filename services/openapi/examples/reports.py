@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from services.openapi.examples.example import KEY_ID, REPORT_ID, USER_ID, Example
 
 _LEVELS = {
@@ -21,7 +19,7 @@ _DAY = {
     "levels": {"dB SPL": _LEVELS},
 }
 
-_LISTED: dict[str, Any] = {
+_LISTED: dict[str, object] = {
     "id": REPORT_ID,
     "state": "completed",
     "stage": "done",
@@ -40,7 +38,7 @@ _LISTED: dict[str, Any] = {
 }
 
 #: Only the first hour is shown; a report has all hours of the day.
-_REPORT: dict[str, Any] = _LISTED | {
+_REPORT: dict[str, object] = _LISTED | {
     "report": {
         "version": 1,
         "day": "2026-03-14",
@@ -100,7 +98,7 @@ _REPORT: dict[str, Any] = _LISTED | {
     }
 }
 
-_ASKED: dict[str, Any] = _LISTED | {
+_ASKED: dict[str, object] = _LISTED | {
     "state": "pending",
     "stage": "waiting",
     "percent": 0,

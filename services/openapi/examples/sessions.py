@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from services.openapi.examples.example import MODEL_ID, SESSION_ID, USER_ID, Example
 
 _LEVELS_DB = {
@@ -22,7 +20,7 @@ _LEVELS_DB = {
     "l95_db": 48.8,
 }
 
-QUEUED: dict[str, Any] = {
+QUEUED: dict[str, object] = {
     "id": SESSION_ID,
     "state": "queued",
     "stage": "waiting to be checked",
@@ -61,7 +59,7 @@ QUEUED: dict[str, Any] = {
     "problem": None,
 }
 
-COMPLETED: dict[str, Any] = QUEUED | {
+COMPLETED: dict[str, object] = QUEUED | {
     "state": "completed",
     "stage": "completed",
     "percent": 100,
@@ -86,7 +84,7 @@ COMPLETED: dict[str, Any] = QUEUED | {
     },
 }
 
-CANCELLED: dict[str, Any] = QUEUED | {
+CANCELLED: dict[str, object] = QUEUED | {
     "state": "cancelled",
     "stage": "cancelled",
     "percent": 100,
@@ -105,7 +103,7 @@ data: {{"id":"{SESSION_ID}","state":"completed","stage":"completed","percent":10
 
 """
 
-_DETECTION: dict[str, Any] = {
+_DETECTION: dict[str, object] = {
     "start_s": 12.5,
     "end_s": 14.0,
     "noise_type": "dog_bark",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from services.openapi.examples.example import DELIVERY_ID, SESSION_ID, WEBHOOK_ID, Example
 
-_WEBHOOK: dict[str, Any] = {
+_WEBHOOK: dict[str, object] = {
     "id": WEBHOOK_ID,
     "url": "https://example.org/clamor",
     "all_sessions": True,
@@ -22,7 +20,7 @@ _WEBHOOK: dict[str, Any] = {
 #: Not a real secret: those are longer.
 _MADE = {"webhook": _WEBHOOK, "secret": "whsec_c2hvd24gdGhpcyBvbmNl"}
 
-_DELIVERED: dict[str, Any] = {
+_DELIVERED: dict[str, object] = {
     "id": DELIVERY_ID,
     "type": "session.completed",
     "session_id": SESSION_ID,

@@ -95,7 +95,7 @@ class Late:
 def described(app: Late) -> Any:
     """The schema of the API, from which tests are generated."""
     with unconnected_routes() as routes:
-        document = openapi.document(routes)
+        document = dict(openapi.document(routes))
     config = schemathesis.Config.from_dict(CONFIG)
     schema = schemathesis.openapi.from_dict(document, config=config)
     schema.app = app

@@ -18,6 +18,7 @@ from services.cli.openapi_command import unconnected_routes
 from services.http import errors
 from services.openapi import document as openapi
 from services.openapi.documentation import curl, markup, pages, problem_pages, reference, schemas
+from services.openapi.objects import DocumentObject, OperationObject, SchemaObject
 
 #: Members by which the page is rendered from a document; the test leaves them as they are.
 KEPT = ("in", "tags", "type", "operationId")
@@ -57,12 +58,12 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def document() -> Iterator[dict[str, Any]]:
+def document() -> Iterator[DocumentObject]:
     with unconnected_routes() as routes:
         yield openapi.document(routes)
 
 
-def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+def operations(document: DocumentObject) -> list[tuple[str, str, OperationObject]]:
     return [
         (path, method.upper(), operation)
         for path, methods in document["paths"].items()
@@ -71,7 +72,7 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]
 
 
 def test_every_operation_and_schema_is_on_the_page_and_every_link_leads_somewhere(
-    document: dict[str, Any],
+    document: DocumentObject,
 ) -> None:
     page = Page(reference.render(document))
     assert len(set(page.ids)) == len(page.ids)
@@ -89,7 +90,7 @@ def test_every_operation_and_schema_is_on_the_page_and_every_link_leads_somewher
             assert link in ("/docs", "/problems", "/openapi.json", "data:,")
 
 
-def test_every_kind_of_problem_has_a_page(document: dict[str, Any]) -> None:
+def test_every_kind_of_problem_has_a_page(document: DocumentObject) -> None:
     listed = Page(problem_pages.render_list())
     anchors = set(Page(reference.render(document)).ids)
     for kind in errors.kinds():
@@ -102,7 +103,7 @@ def test_every_kind_of_problem_has_a_page(document: dict[str, Any]) -> None:
             assert not link.startswith("/docs#") or link[6:] in anchors
 
 
-def test_whatever_is_in_the_document_is_escaped(document: dict[str, Any]) -> None:
+def test_whatever_is_in_the_document_is_escaped(document: DocumentObject) -> None:
     def poisoned(value: Any) -> Any:
         if isinstance(value, str):
             return value if value.startswith("#/") else value + EVIL
@@ -119,7 +120,7 @@ def test_whatever_is_in_the_document_is_escaped(document: dict[str, Any]) -> Non
     assert "b" not in page.tags
 
 
-def test_a_policy_allows_the_style_and_nothing_else(document: dict[str, Any]) -> None:
+def test_a_policy_allows_the_style_and_nothing_else(document: DocumentObject) -> None:
     page = reference.render(document).decode()
     (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -129,7 +130,7 @@ def test_a_policy_allows_the_style_and_nothing_else(document: dict[str, Any]) ->
     assert "@import" not in style
 
 
-def test_every_call_is_one_that_a_shell_takes(document: dict[str, Any]) -> None:
+def test_every_call_is_one_that_a_shell_takes(document: DocumentObject) -> None:
     for path, method, operation in operations(document):
         for call in curl.calls(path, method, operation):
             words = shlex.split(call.replace("\\\n", ""))
@@ -140,7 +141,7 @@ def test_every_call_is_one_that_a_shell_takes(document: dict[str, Any]) -> None:
                 assert "-X" in words or "-F" in words or "-d" in words or "--data-binary" in words
 
 
-def test_a_call_bears_what_the_example_has(document: dict[str, Any]) -> None:
+def test_a_call_bears_what_the_example_has(document: DocumentObject) -> None:
     def of(path: str, method: str) -> list[str]:
         return list(curl.calls(path, method.upper(), document["paths"][path][method]))
 
@@ -166,7 +167,7 @@ def test_a_call_bears_what_the_example_has(document: dict[str, Any]) -> None:
         ({}, "anything"),
     ],
 )
-def test_kinds_of_values_are_told_in_words(schema: dict[str, Any], told: str) -> None:
+def test_kinds_of_values_are_told_in_words(schema: SchemaObject, told: str) -> None:
     assert Page(schemas.kind(schema).encode()).text == told
 
 

@@ -37,7 +37,7 @@ def promises(routes: dict[str, object]) -> dict[str, Operation]:
 
 @pytest.fixture(scope="module")
 def document(routes: dict[str, object]) -> dict[str, Any]:
-    return openapi.document(routes)
+    return dict(openapi.document(routes))
 
 
 def written_operations(document: dict[str, Any]) -> list[dict[str, Any]]:
