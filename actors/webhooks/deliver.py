@@ -14,7 +14,6 @@ import random
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -30,11 +29,12 @@ from actors.messaging.messages import DeliverWebhook, Nudge
 from actors.outbound.client import Outbound
 from actors.outbound.errors import OutboundError
 from actors.outbound.pinning import Limits
+from db.documents.webhooks import Try
 from db.queries import delivery_queries, session_queries, webhook_queries
 from db.queries.webhook_queries import DeliveryValues, DeliveryWork, WebhookValues
 from db.tables.base import JsonObject, StoredProblem
 from db.tables.sessions import AudioSession
-from db.tables.webhooks import PING, TRIES_KEPT, StoredTry, Webhook, WebhookDelivery
+from db.tables.webhooks import PING, TRIES_KEPT, Webhook, WebhookDelivery
 
 #: The limits of one request, including DNS resolution. Longer tolerates slow receivers; but a
 #: worker does nothing else meanwhile. Only the status of the response is read.
@@ -84,18 +84,6 @@ class Event(msgspec.Struct, kw_only=True):
     timestamp: datetime
     #: The session; empty in a ping.
     data: EndedSession | dict[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Try:
-    """The outcome of one try."""
-
-    at: datetime
-    #: The status of the response; None without a response.
-    status: int | None
-    duration_s: float
-    #: Why it failed; None if it succeeded.
-    error: str | None
 
 
 def deliver_webhook(runtime: Runtime, nudge: DeliverWebhook) -> None:
@@ -238,7 +226,7 @@ def _of_delivery(delivery: WebhookDelivery, tried: Try, *, now: datetime) -> Del
     return DeliveryValues(log=log, next_at=now + timedelta(seconds=pause_s))
 
 
-def _log(delivery: WebhookDelivery, tried: Try) -> list[StoredTry]:
+def _log(delivery: WebhookDelivery, tried: Try) -> list[JsonObject]:
     return [*delivery.log, msgspec.to_builtins(tried)][-TRIES_KEPT:]
 
 

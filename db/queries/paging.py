@@ -26,7 +26,8 @@ _KINDS: dict[type, Any] = {
     uuid.UUID: uuid.UUID,
 }
 
-Keys = tuple[Any, ...]
+#: The keys of a row in an order.
+Keys = tuple[datetime | float | int | uuid.UUID | None, ...]
 
 
 @dataclass(frozen=True)

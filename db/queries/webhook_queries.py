@@ -29,8 +29,9 @@ from sqlalchemy.sql.elements import ColumnElement, SQLColumnExpression
 from db.queue import claims
 from db.queue.claims import Claim
 from db.tables.accounts import User
+from db.tables.base import JsonObject
 from db.tables.sessions import AudioSession
-from db.tables.webhooks import OVERLAP_S, StoredTry, Webhook, WebhookDelivery
+from db.tables.webhooks import OVERLAP_S, Webhook, WebhookDelivery
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ class WebhookValues(TypedDict, total=False):
 class DeliveryValues(TypedDict):
     """The columns of a delivery that a try changes, besides the number of tries."""
 
-    log: list[StoredTry]
+    log: list[JsonObject]
     state: NotRequired[str]
     finished_at: NotRequired[datetime]
     next_at: NotRequired[datetime]

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import TypedDict
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.base import Base, Claimable, one_of
+from db.tables.base import Base, Claimable, JsonObject, one_of
 
 WEBHOOK_STATES = ("active", "disabled")
 DELIVERY_STATES = ("pending", "delivered", "failed")
@@ -71,15 +70,6 @@ class Webhook(Claimable, Base):
     disabled_reason: Mapped[str | None]
 
 
-class StoredTry(TypedDict):
-    """One try of a delivery: when, the status of the response, how long, and why it failed."""
-
-    at: str
-    status: int | None
-    duration_s: float
-    error: str | None
-
-
 class WebhookDelivery(Base):
     """One delivery to a webhook, with its tries. Its ID is the ``webhook-id`` of each try."""
 
@@ -115,5 +105,5 @@ class WebhookDelivery(Base):
     #: and ``round_start`` is the number of tries at that point.
     tries: Mapped[int] = mapped_column(server_default=text("0"))
     round_start: Mapped[int] = mapped_column(server_default=text("0"))
-    #: The last tries, the oldest first.
-    log: Mapped[list[StoredTry]] = mapped_column(JSONB, server_default=text("'[]'"))
+    #: The last tries, the oldest first, each of them a `Try`.
+    log: Mapped[list[JsonObject]] = mapped_column(JSONB, server_default=text("'[]'"))

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from actors.outbound.addresses import MOST_URL_CHARS
+from db.documents.webhooks import Try
 from db.tables import webhooks as webhook_models
 
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_URL_CHARS)]
@@ -71,17 +72,6 @@ class MadeWebhook(msgspec.Struct, kw_only=True):
     webhook: Webhook
     #: ``whsec_`` and base64, as expected by Standard Webhooks libraries.
     secret: str
-
-
-class Try(msgspec.Struct, kw_only=True):
-    """One delivery attempt."""
-
-    at: datetime
-    #: HTTP status of the receiver; null if it did not respond.
-    status: int | None
-    duration_s: float
-    #: Reason of a failure; null on success.
-    error: str | None
 
 
 class Delivery(msgspec.Struct, kw_only=True):
