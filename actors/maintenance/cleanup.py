@@ -32,7 +32,7 @@ DELIVERIES_KEPT_S = 30 * DAY_S
 PAGE_ROWS = 1_000
 
 
-class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class CleanUpOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The options of a run."""
 
     #: Take the blob store over from another database, and mark any number of orphans. Marked
@@ -46,7 +46,7 @@ def clean_up(runtime: Runtime, nudge: CleanUp) -> None:
 
 
 def _clean_up(turn: Turn) -> CleanUpResult:
-    runtime, force = turn.runtime, turn.asked(Options).force
+    runtime, force = turn.runtime, turn.asked(CleanUpOptions).force
     deliveries = _remove_rows(
         runtime, delivery_queries.remove_old_deliveries, older_than_s=DELIVERIES_KEPT_S
     )

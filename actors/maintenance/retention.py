@@ -42,7 +42,7 @@ FAILED_HOURS = 24.0
 HOUR_S = 3_600.0
 
 
-class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class RetentionOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The options of a run, which override the settings."""
 
     #: The least age in days; for failed sessions, in hours.
@@ -71,7 +71,7 @@ def cleanup_failed_sessions(runtime: Runtime, nudge: CleanUpFailedSessions) -> N
 
 
 def _clean_up(turn: Turn, *, failed: bool) -> RetentionResult:
-    runtime, options = turn.runtime, turn.asked(Options)
+    runtime, options = turn.runtime, turn.asked(RetentionOptions)
     past = _past(runtime, options, failed=failed)
     keep_best = runtime.settings.keep_best if options.keep_best is None else options.keep_best
     with runtime.store.transaction() as db:
@@ -96,7 +96,7 @@ def _clean_up(turn: Turn, *, failed: bool) -> RetentionResult:
         turn.bar.tell(min(removed / max(n_sessions, 1), 1.0), "removing sessions")
 
 
-def _past(runtime: Runtime, options: Options, *, failed: bool) -> Past:
+def _past(runtime: Runtime, options: RetentionOptions, *, failed: bool) -> Past:
     if failed:
         hours = FAILED_HOURS if options.older_than_hours is None else options.older_than_hours
         return Past(hours * HOUR_S, failed=True)

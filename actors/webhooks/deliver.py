@@ -75,7 +75,7 @@ class EndedSession(msgspec.Struct, kw_only=True):
     problem: StoredProblem | None
 
 
-class Event(msgspec.Struct, kw_only=True):
+class WebhookEvent(msgspec.Struct, kw_only=True):
     """The body of every delivery."""
 
     #: ``ping``, or ``session.`` and its state.
@@ -121,14 +121,14 @@ def _delivery(db: Session, work: DeliveryWork) -> WebhookDelivery:
     return delivery
 
 
-def _event(db: Session, delivery: WebhookDelivery) -> Event:
+def _event(db: Session, delivery: WebhookDelivery) -> WebhookEvent:
     """Return the payload, which is the same for every try: an ended session does not change."""
     if delivery.session_id is None:
-        return Event(type=PING, timestamp=delivery.created_at, data={})
+        return WebhookEvent(type=PING, timestamp=delivery.created_at, data={})
     session = session_queries.get_session(db, delivery.session_id)
     if session is None:
         raise Permanent("session-removed", "the session is no longer stored")
-    return Event(type=delivery.type, timestamp=delivery.created_at, data=_ended(session))
+    return WebhookEvent(type=delivery.type, timestamp=delivery.created_at, data=_ended(session))
 
 
 def _ended(session: AudioSession) -> EndedSession:

@@ -947,5 +947,5 @@ def test_the_receiver_of_the_page_receives(
 
 def test_the_event_of_the_page_is_that_of_the_code() -> None:
     shown = json.loads(shown_as("json"))
-    assert set(shown) == set(notify.Event.__struct_fields__)
+    assert set(shown) == set(notify.WebhookEvent.__struct_fields__)
     assert set(shown["data"]) == set(notify.EndedSession.__struct_fields__)
