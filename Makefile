@@ -11,7 +11,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready programs demo test chaos check lock bench bench-clip bench-accuracy base-types bench-fairness bench-exports bench-api bench-year model clean
+.PHONY: help setup ready programs demo test chaos check references docs docs-serve lock bench bench-clip bench-accuracy base-types bench-fairness bench-exports bench-api bench-year model clean
 
 help: ## List these commands
 	@echo "Clamor commands:"
@@ -49,8 +49,26 @@ check: ready ## Check lint, format, types, wording, import rules and migrations
 	@echo "==> Format: ruff" && $(BIN)/ruff format --check .
 	@echo "==> Types: mypy" && $(BIN)/mypy
 	@echo "==> Words that make prose hard to read" && $(BIN)/python deploy/wording.py
+	@echo "==> Spelling: codespell" && $(BIN)/codespell
+	@echo "==> References: settings, commands, requests" && $(BIN)/python -m deploy.docs.references --check
+	@echo "==> Site: pages, links, nothing from another host" && $(MKDOCS) build --strict $(SITE)
 	@echo "==> Imports: import-linter" && $(BIN)/lint-imports
 	@echo "==> Migrations: one head, and the same tables as the models" && $(BIN)/clamor migrate --check
+
+# With --strict a link or an anchor that leads nowhere is an error. The variable silences the theme's
+# notice about its successor.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
+SITE := --config-file deploy/docs/mkdocs.yml
+
+references: ready ## Write the references in docs/ from the code: settings, commands, requests
+	@$(BIN)/python -m deploy.docs.references
+
+docs: references ## Build the site of the documents
+	@$(MKDOCS) build --strict $(SITE)
+	@echo "The pages are in build/docs: open build/docs/index.html, or make docs-serve for search"
+
+docs-serve: ready ## Show the site at http://127.0.0.1:8001, built again at each change
+	@$(MKDOCS) serve --dev-addr 127.0.0.1:8001 $(SITE)
 
 # Without `ready`, which fails when pyproject.toml has a new requirement.
 lock: ## Resolve requirements.lock: make lock [ARGS=--upgrade]
