@@ -44,16 +44,19 @@ SEED ?= 1
 chaos: programs ## Inject faults, and verify that no work is lost: make chaos [SEED=1..20]
 	@$(BIN)/python -m tests.chaos --seed $(call quoted,$(value SEED)) $(ARGS)
 
-check: ready ## Check lint, format, types, wording, import rules and migrations
+check: ready ## Check lint, format, types, wording, documents, import rules and migrations
 	@echo "==> Lint: ruff" && $(BIN)/ruff check .
 	@echo "==> Format: ruff" && $(BIN)/ruff format --check .
 	@echo "==> Types: mypy" && $(BIN)/mypy
 	@echo "==> Words that make prose hard to read" && $(BIN)/python deploy/wording.py
 	@echo "==> Spelling: codespell" && $(BIN)/codespell
 	@echo "==> References: settings, commands, requests" && $(BIN)/python -m deploy.docs.references --check
+	@echo "==> Changelog: names of the fragments" && $(FRAGMENTS)
 	@echo "==> Site: pages, links, nothing from another host" && $(MKDOCS) build --strict $(SITE)
 	@echo "==> Imports: import-linter" && $(BIN)/lint-imports
 	@echo "==> Migrations: one head, and the same tables as the models" && $(BIN)/clamor migrate --check
+
+FRAGMENTS := out=$$($(BIN)/towncrier build --draft --version next 2>&1) || { echo "$$out"; exit 1; }
 
 # With --strict a link or an anchor that leads nowhere is an error. The variable silences the theme's
 # notice about its successor.

@@ -113,4 +113,6 @@ def on_post_build(config: MkDocsConfig) -> None:
 
 def _page(path: str) -> str | None:
     """Return the name in the site of a file of the repository, or None if it is not there."""
+    if path.startswith("docs/changelog.d/"):
+        return None
     return path.removeprefix("docs/") if path.startswith("docs/") else ROOT_PAGES.get(path)
