@@ -93,7 +93,7 @@ def settings() -> str:
 def value_of(setting: dataclasses.Field[Any]) -> tuple[str, str]:
     """Return the type of a setting with its unit, and its default."""
     parse = setting.metadata["parse"]
-    kind = "text" if parse is str else inspect.getdoc(parse).rstrip(".")
+    kind = "text" if parse is str else (inspect.getdoc(parse) or "").rstrip(".")
     kind = kind[0].lower() + kind[1:]
     unit = next((unit for end, unit in UNITS.items() if setting.name.endswith(end)), None)
     default = setting.default
@@ -119,7 +119,7 @@ def commands() -> str:
     lines = ["## Common options\n", *header("option", "meaning"), *(row(*key) for key in common)]
     for name, each, about in found:
         width = functools.partial(argparse.HelpFormatter, width=88)
-        each.formatter_class = width  # type: ignore[assignment]
+        each.formatter_class = width
         lines += [f"\n## `{name}`\n", sentence(each.description or about)]
         lines += ["", "```text", each.format_usage().strip(), "```"]
         own = [key for key in map(argument, each._actions) if key and key not in common]
@@ -259,7 +259,7 @@ def type_of(schema: Schema) -> str:
 
 def meaning_of(described: Schema, schema: Schema) -> str:
     """Return the description of a value with its bounds and its default."""
-    words = [described.get("description", "")]
+    words = [linked(described.get("description", ""))]
     words += [f"{word} {schema[bound]:g}." for bound, word in BOUNDS.items() if bound in schema]
     if described.get("required") is True:
         words.append("Required.")
