@@ -27,7 +27,7 @@ from services.cli.main import parser
 Schema = dict[str, Any]
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-BLOCK = re.compile(r"(?<=<!-- generated: make references -->\n).*?(?=<!-- end -->)", re.DOTALL)
+START, END = "<!-- generated: make references -->\n", "<!-- end -->\n"
 #: The unit of a setting, by the end of its name in the code.
 UNITS = {
     "_per_s": "per second", "_s_per_month": "seconds", "_s": "seconds", "_days": "days",
@@ -52,9 +52,10 @@ def main() -> int:
     for name, text in written.items():
         path = DOCS / f"{name}.md"
         before = path.read_text(encoding="utf-8")
-        after, n_blocks = BLOCK.subn(lambda _, text=text: f"\n{text.strip()}\n\n", before)
-        if n_blocks != 1:
-            raise SystemExit(f"{path} must have one block of generated text")
+        prose, mark, rest = before.partition(START)
+        if not (mark and rest.endswith(END)):
+            raise SystemExit(f"{path} must end with the lines {START}{END}")
+        after = f"{prose}{START}\n{text.strip()}\n\n{END}"
         if after != before:
             stale.append(path.name)
             if not is_check:
