@@ -229,8 +229,6 @@ class AudioSession(Claimable, Owned, Traced, Base):
     #: Length at 16 kHz, and how many samples before the recording its grid begins.
     n_samples: Mapped[int | None] = mapped_column(BigInteger)
     grid_lead: Mapped[int] = mapped_column(server_default=text("0"))
-    #: Written by releases whose chunks did not overlap; a later release drops it.
-    chunk_samples: Mapped[int | None]
     pcm_key: Mapped[str | None]
     #: The same audio at 32 kHz, for the backbone of this name and hash. At the end the name is that
     #: of the backbone that named the sounds; null if the model alone named them.
