@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypedDict
 
@@ -28,8 +28,9 @@ from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 from actors.science.detection import ensemble
-from actors.science.detection.ensemble import Estimator, Forest, Layer, Logits, Network
-from actors.training import tree_export
+from actors.science.detection.ensemble import Estimator, Forest, Layer, Network
+from actors.training import calibration, tree_export
+from actors.training.calibration import HeldOut
 
 #: Added to each feature's spread before dividing by it: a feature that hardly varies in training
 #: must not explode on a recording where it does.
@@ -65,9 +66,6 @@ BOOSTING: Mapping[str, Any] = {
     "l2_regularization": 1.0,
     "early_stopping": False,
 }
-
-#: Candidate temperatures for calibration.
-TEMPERATURES = np.exp(np.linspace(np.log(0.1), np.log(10.0), 93))
 
 Features = NDArray[np.float32]
 Names = NDArray[np.str_]
@@ -109,35 +107,6 @@ def fit(
         # Early stopping before convergence is intended: it prevents overfitting.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return ALGORITHMS[algorithm].fit(features, labels, groups=groups, seed=seed)
-
-
-@dataclass(frozen=True, eq=False)
-class HeldOut:
-    """Estimators, their logits for windows that were held out, and the true columns."""
-
-    voters: Sequence[Estimator]
-    logits: Sequence[Logits]
-    truth: NDArray[np.intp]
-
-
-def calibration(held_out: Sequence[HeldOut]) -> float:
-    """Return the factor on all temperatures that maximises the likelihood of held-out windows."""
-
-    def loss(factor: float) -> float:
-        chosen = [
-            ensemble.vote(each.voters, [logits / factor for logits in each.logits])[
-                np.arange(len(each.truth)), each.truth
-            ]
-            for each in held_out
-        ]
-        return -float(np.log(np.maximum(np.concatenate(chosen), 1e-7)).mean())
-
-    return min((float(step) for step in TEMPERATURES), key=loss)
-
-
-def warmer(voters: Sequence[Estimator], factor: float) -> list[Estimator]:
-    """Multiply the temperatures of estimators by a factor."""
-    return [replace(each, temperature=each.temperature * factor) for each in voters]
 
 
 def _random_forest(
@@ -204,7 +173,7 @@ def _svm(features: Features, labels: Names, *, groups: Names, seed: int) -> list
     weights, biases = _linear(found)
     # Margins are about 1; as logits they would be too uncertain.
     layers = [random, (weights * unit, biases)]
-    return warmer([Network.of(layers, **scaling, activation="cos")], 0.3)
+    return calibration.warmer([Network.of(layers, **scaling, activation="cos")], 0.3)
 
 
 def _mlp(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Estimator]:
@@ -235,8 +204,8 @@ def _vote(features: Features, labels: Names, *, groups: Names, seed: int) -> lis
         each = ALGORITHMS[name].fit
         tried = each(features[learns], labels[learns], groups=groups[learns], seed=seed)
         logits = [member.logits(features[hears]) for member in tried]
-        factor = calibration([HeldOut(tried, logits, truth)])
-        final = warmer(each(features, labels, groups=groups, seed=seed), factor)
+        factor = calibration.factor([HeldOut(tried, logits, truth)])
+        final = calibration.warmer(each(features, labels, groups=groups, seed=seed), factor)
         voters += [replace(member, weight=1.0 / len(final)) for member in final]
     return voters
 

@@ -23,9 +23,10 @@ from actors.science.tagging.tagger import Head, Tagger
 from actors.science.types import BACKGROUND
 from actors.training import (
     algorithms,
+    calibration,
     cross_validation,
     feature_augmentation,
-    few,
+    linear_head,
     waveform_trainer,
 )
 from actors.training.cross_validation import Scores
@@ -45,7 +46,7 @@ __all__ = [
 ALGORITHMS: Mapping[str, str] = {
     **{name: each.help for name, each in algorithms.ALGORITHMS.items()},
     **{name: each.help for name, each in waveform_trainer.ALGORITHMS.items()},
-    few.ALGORITHM: few.HELP,
+    linear_head.ALGORITHM: linear_head.HELP,
 }
 
 #: The best of the fast algorithms in cross-validation; see docs/model.md.
@@ -104,7 +105,7 @@ class Learnt:
 
 def needs_backbone(algorithm: str) -> bool:
     """Return whether an algorithm uses embeddings."""
-    return algorithm == few.ALGORITHM
+    return algorithm == linear_head.ALGORITHM
 
 
 def rate_hz(algorithm: str) -> int:
@@ -128,8 +129,8 @@ def learn(
     ----------
     clips
         At the algorithm's `rate_hz`. At least `FEWEST_CLIPS` of each class, from `FEWEST_GROUPS`
-        groups; for `few.ALGORITHM`, `few.FEWEST_CLIPS` of each type. The class ``background``
-        always exists, and may have clips as well.
+        groups; for `linear_head.ALGORITHM`, `linear_head.FEWEST_CLIPS` of each type. The class
+        ``background`` always exists, and may have clips as well.
     algorithm
         One of `ALGORITHMS`.
     name, version
@@ -203,9 +204,11 @@ def _by_embeddings(
     clips: Sequence[LabelledClip], *, beside: Tagger, seed: int, tell: _Tell
 ) -> _Taught:
     """Train types beside the base types; the estimators are those of the shipped model."""
-    few.check_labels({clip.label for clip in clips})
-    _check(clips, n_clips=few.FEWEST_CLIPS, n_groups=1)
-    taught = few.teach(clips, beside=beside, seed=seed, tell=lambda part: tell(part, "embedding"))
+    linear_head.check_labels({clip.label for clip in clips})
+    _check(clips, n_clips=linear_head.FEWEST_CLIPS, n_groups=1)
+    taught = linear_head.teach(
+        clips, beside=beside, seed=seed, tell=lambda part: tell(part, "embedding")
+    )
     shipped = classifier.shipped()
     trained = sorted({clip.label for clip in clips} - {BACKGROUND})
     # The base types already have thresholds.
@@ -246,7 +249,7 @@ def _by_features(
     voters = algorithms.fit(
         algorithm, examples.features, examples.labels, groups=examples.groups, seed=seed
     )
-    return _Taught(classes, algorithms.warmer(voters, factor), scores)
+    return _Taught(classes, calibration.warmer(voters, factor), scores)
 
 
 def _by_samples(

@@ -7,7 +7,6 @@ recording.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,15 +70,7 @@ class Scene:
     extent: tuple[int, int] | None
 
 
-def of_clip(clip: LabelledClip, rng: np.random.Generator, *, copies: int) -> Iterator[Scene]:
-    """Return the clip itself, and copies of varying speed, spectrum, place, noise and level."""
-    if not clip.samples.any():
-        return
-    for number in range(copies):
-        yield of_clip_once(clip, rng, is_plain=number == 0)
-
-
-def of_clip_once(clip: LabelledClip, rng: np.random.Generator, *, is_plain: bool) -> Scene:
+def of_clip(clip: LabelledClip, rng: np.random.Generator, *, is_plain: bool) -> Scene:
     """Return one copy of a clip; a plain one is the clip itself over a barely audible bed."""
     sound = _placed(clip.samples.astype(np.float64), rng, is_plain=is_plain)
     is_clean = is_plain or rng.random() < CLEAN_SHARE

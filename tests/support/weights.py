@@ -12,7 +12,7 @@ from torch import Tensor
 
 from actors.science.tagging.mobilenet import Layers
 from actors.science.tagging.tagger import Head
-from actors.training import tagging
+from actors.training.shipped_model import base_types
 
 State = dict[str, Tensor]
 
@@ -54,7 +54,7 @@ def published() -> bytes:
 
 def random_head(backbone_sha256: str = "", *, n_embedding: int = 384, seed: int = 0) -> Head:
     """Draw a head of the base types with the hash of its backbone."""
-    rng, types = np.random.default_rng(seed), tagging.types_of_head()
+    rng, types = np.random.default_rng(seed), base_types.types_of_head()
     n_types = len(types)
     return Head(
         types,

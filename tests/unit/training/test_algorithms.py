@@ -15,8 +15,8 @@ from sklearn.ensemble import (
 
 from actors.science.detection import ensemble
 from actors.science.detection.ensemble import Estimator
-from actors.training import algorithms, tree_export
-from actors.training.algorithms import HeldOut
+from actors.training import algorithms, calibration, tree_export
+from actors.training.calibration import HeldOut
 
 N_FEATURES = 12
 NAMES = ("bark", "rain", "siren")
@@ -159,7 +159,7 @@ def test_calibration_finds_the_temperature(true_factor: float) -> None:
     voters = algorithms.fit("lda", rows, labels, groups=groups, seed=0)
     many = problem(20_000, spread=2.0, seed=1)[0]
     logits = [member.logits(many) for member in voters]
-    drawn = ensemble.vote(algorithms.warmer(voters, true_factor), logits)
+    drawn = ensemble.vote(calibration.warmer(voters, true_factor), logits)
     truth = (drawn.cumsum(axis=1) < rng.random((len(many), 1))).sum(axis=1).clip(max=2)
-    found = algorithms.calibration([HeldOut(voters, logits, truth)])
+    found = calibration.factor([HeldOut(voters, logits, truth)])
     assert found == pytest.approx(true_factor, rel=0.12)

@@ -21,8 +21,8 @@ from actors.training import (
     algorithms,
     cross_validation,
     feature_augmentation,
-    few,
     learn,
+    linear_head,
     waveform_trainer,
 )
 from actors.training.learn import LabelledClip, Learnt, OneClassOnly, TooFewExamples
@@ -202,7 +202,7 @@ def test_an_unknown_algorithm_is_refused() -> None:
     with pytest.raises(ValueError, match="algorithm"):
         learnt(CLIPS, algorithm="magic")
     assert learn.DEFAULT_ALGORITHM in learn.ALGORITHMS
-    every = {*algorithms.ALGORITHMS, *waveform_trainer.ALGORITHMS, few.ALGORITHM}
+    every = {*algorithms.ALGORITHMS, *waveform_trainer.ALGORITHMS, linear_head.ALGORITHM}
     assert set(learn.ALGORITHMS) == every
     assert all(learn.ALGORITHMS.values())
 
