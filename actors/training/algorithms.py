@@ -15,11 +15,7 @@ from typing import Any, Protocol, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
@@ -28,7 +24,7 @@ from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 from actors.science.detection import ensemble
-from actors.science.detection.ensemble import Estimator, Forest, Layer, Network
+from actors.science.detection.ensemble import Estimator, Layer, Network
 from actors.training import calibration, tree_export
 from actors.training.calibration import HeldOut
 
@@ -54,18 +50,6 @@ PENALTY, SVM_COST = 0.003, 1.0
 #: Random Fourier features of the support vector machine, and the width of its Gaussian kernel
 #: relative to the median distance between windows.
 N_FOURIER, KERNEL_WIDTH = 1_000, 1.0
-
-#: Boosting: rounds of small trees that each use a part of the features.
-BOOSTING: Mapping[str, Any] = {
-    "max_iter": 60,
-    "learning_rate": 0.15,
-    "max_leaf_nodes": 12,
-    "min_samples_leaf": 10,
-    "max_features": 0.15,
-    "max_bins": 63,
-    "l2_regularization": 1.0,
-    "early_stopping": False,
-}
 
 Features = NDArray[np.float32]
 Names = NDArray[np.str_]
@@ -112,36 +96,15 @@ def fit(
 def _random_forest(
     features: Features, labels: Names, *, groups: Names, seed: int
 ) -> list[Estimator]:
-    return [_grown(RandomForestClassifier, features, labels, seed=seed)]
-
-
-def _extra_trees(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Estimator]:
-    return [_grown(ExtraTreesClassifier, features, labels, seed=seed)]
-
-
-def _grown(kind: Any, features: Features, labels: Names, *, seed: int) -> Forest:
-    grown = kind(
+    grown = RandomForestClassifier(
         n_estimators=N_TREES,
         max_features="sqrt",
         min_samples_leaf=LEAF_WINDOWS,
         n_jobs=1,
         random_state=seed,
     ).fit(features, labels)
-    return tree_export.of_shares(
-        (each.tree_ for each in grown.estimators_), n_features=features.shape[1]
-    )
-
-
-def _gradient_boosting(
-    features: Features, labels: Names, *, groups: Names, seed: int
-) -> list[Estimator]:
-    boosted = HistGradientBoostingClassifier(**BOOSTING, random_state=seed).fit(features, labels)
-    rounds = [[tree.nodes for tree in each] for each in boosted._predictors]
-    return [
-        tree_export.of_boosting(
-            rounds, baseline=boosted._baseline_prediction.ravel(), n_features=features.shape[1]
-        )
-    ]
+    trees = (each.tree_ for each in grown.estimators_)
+    return [tree_export.forest(trees, n_features=features.shape[1])]
 
 
 def _lda(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Estimator]:
@@ -244,15 +207,13 @@ def _two_columns(weights: NDArray[Any], biases: NDArray[Any]) -> Layer:
 
 
 #: The algorithms in `vote`.
-VOTERS = ("lda", "mlp", "gradient_boosting")
+VOTERS = ("lda", "mlp")
 
 ALGORITHMS: Mapping[str, Algorithm] = {
     "random_forest": Algorithm("decision trees on random parts of the data", _random_forest),
-    "extra_trees": Algorithm("decision trees with random thresholds; quick", _extra_trees),
     "lda": Algorithm("linear discriminant analysis with shrinkage; the quickest", _lda),
     "logistic_regression": Algorithm("a linear model; quick and small", _logistic_regression),
     "svm": Algorithm("support vectors over random features of a Gaussian kernel", _svm),
-    "gradient_boosting": Algorithm("trees that mend each other's errors; slow", _gradient_boosting),
     "mlp": Algorithm("small neural networks whose answers are averaged", _mlp),
-    "vote": Algorithm("several of the others, calibrated and averaged; slow", _vote),
+    "vote": Algorithm("lda and mlp, each calibrated, and averaged", _vote),
 }

@@ -24,8 +24,9 @@ import numpy as np
 
 from actors.science.detection import ensemble
 from actors.science.detection.cnn import Convolutional
-from actors.science.detection.ensemble import AnyArray, Array, Estimator, Forest, Network
+from actors.science.detection.ensemble import AnyArray, Array, Estimator, Network
 from actors.science.detection.features import FEATURE_VERSION, N_FEATURES
+from actors.science.detection.forest import Forest
 from actors.science.detection.textures import N_TEXTURES
 from actors.science.errors import ModelError
 from actors.science.tagging import heads

@@ -185,7 +185,7 @@ class Convolutional(Estimator):
     def n_classes(self) -> int:
         return int(self.arrays["scores.bias"].size)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         return {"widths": list(self.widths), "hidden": self.hidden}
 
     def check(self) -> None:
