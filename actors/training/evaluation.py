@@ -16,7 +16,8 @@ from actors.science.detection.chunks import RATE_HZ
 from actors.science.detection.classifier import Model
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.evaluation import metrics, psds
-from actors.science.evaluation.metrics import LabelledEvent, Score, Scores
+from actors.science.evaluation.labelled_events import LabelledEvent, Recordings
+from actors.science.evaluation.metrics import Score, Scores
 from actors.science.tagging import backbone
 from actors.science.tagging.tagger import Tagger
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
@@ -206,8 +207,8 @@ def _named(events: list[LabelledEvent]) -> list[LabelledEvent]:
 
 
 def _psds(
-    reference: metrics.Recordings,
-    estimated: metrics.Recordings,
+    reference: Recordings,
+    estimated: Recordings,
     confidences: Mapping[str, list[float]],
     *,
     durations_s: Mapping[str, float],

@@ -17,13 +17,13 @@ from actors.science.detection import chunks, classifier, second_opinion
 from actors.science.detection.classifier import Model
 from actors.science.detection.ensemble import Estimator
 from actors.science.detection.features import FEATURE_VERSION
-from actors.science.errors import ScienceError
 from actors.science.tagging import backbone
 from actors.science.tagging.tagger import Head, Tagger
 from actors.science.types import BACKGROUND
 from actors.training import (
     algorithms,
     calibration,
+    clip_checks,
     cross_validation,
     feature_augmentation,
     linear_head,
@@ -31,16 +31,6 @@ from actors.training import (
 )
 from actors.training.cross_validation import Scores
 from actors.training.dataset import LabelledClip
-
-__all__ = [
-    "ALGORITHMS",
-    "DEFAULT_ALGORITHM",
-    "LabelledClip",
-    "Learnt",
-    "OneClassOnly",
-    "TooFewExamples",
-    "learn",
-]
 
 #: The available algorithms, each with a line of help.
 ALGORITHMS: Mapping[str, str] = {
@@ -52,9 +42,6 @@ ALGORITHMS: Mapping[str, str] = {
 #: The best of the fast algorithms in cross-validation; see docs/model.md.
 DEFAULT_ALGORITHM = "mlp"
 
-#: Minimum clips and groups of a class: one group to train on, one to test on.
-FEWEST_CLIPS, FEWEST_GROUPS = 4, 2
-
 #: Receives the fraction that is done, and the stage.
 _Tell = Callable[[float, str], None]
 
@@ -64,18 +51,6 @@ _LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch", "torchaudio")
 #: algorithms that use features, and of those that use samples.
 _MADE, _VALIDATED = 0.3, 0.85
 _HEARERS_MADE, _HEARERS_VALIDATED = 0.1, 0.8
-
-
-class TooFewExamples(ScienceError):
-    """A class has too few clips, or clips of too few groups, to train and to test on."""
-
-    code = "too-few-examples"
-
-
-class OneClassOnly(ScienceError):
-    """All clips are of one class, so there is nothing to distinguish."""
-
-    code = "one-class-only"
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +103,9 @@ def learn(
     Parameters
     ----------
     clips
-        At the algorithm's `rate_hz`. At least `FEWEST_CLIPS` of each class, from `FEWEST_GROUPS`
-        groups; for `linear_head.ALGORITHM`, `linear_head.FEWEST_CLIPS` of each type. The class
+        At the algorithm's `rate_hz`. At least `clip_checks.FEWEST_CLIPS` of each class, from
+        `clip_checks.FEWEST_GROUPS` groups; for `linear_head.ALGORITHM`,
+        `linear_head.FEWEST_CLIPS` of each type. The class
         ``background`` always exists, and may have clips as well.
     algorithm
         One of `ALGORITHMS`.
@@ -159,7 +135,7 @@ def learn(
     if beside is not None:
         taught = _by_embeddings(clips, beside=beside, seed=seed, tell=tell)
     else:
-        _check(clips, n_clips=FEWEST_CLIPS, n_groups=FEWEST_GROUPS)
+        clip_checks.check(clips)
         teach = _by_samples if algorithm in waveform_trainer.ALGORITHMS else _by_features
         taught = teach(clips, algorithm=algorithm, seed=seed, tell=tell)
     truth = np.array([clip.label for clip in clips])
@@ -205,7 +181,7 @@ def _by_embeddings(
 ) -> _Taught:
     """Train types beside the base types; the estimators are those of the shipped model."""
     linear_head.check_labels({clip.label for clip in clips})
-    _check(clips, n_clips=linear_head.FEWEST_CLIPS, n_groups=1)
+    clip_checks.check(clips, n_clips=linear_head.FEWEST_CLIPS, n_groups=1)
     taught = linear_head.teach(
         clips, beside=beside, seed=seed, tell=lambda part: tell(part, "embedding")
     )
@@ -237,7 +213,7 @@ def _by_features(
         clips, seed=seed, tell=lambda part: tell(_MADE * part, "listening")
     )
     classes = np.unique(examples.labels).tolist()
-    _check_heard(clips, classes)
+    clip_checks.check_heard(clips, classes)
     scores, factor = cross_validation.validate(
         clips,
         examples,
@@ -263,7 +239,7 @@ def _by_samples(
         effort=effort,
         tell=lambda part: tell(made * part, "listening"),
     )
-    _check_heard(clips, material.classes)
+    clip_checks.check_heard(clips, material.classes)
     scores, temperature = waveform_trainer.validate(
         clips,
         material,
@@ -280,39 +256,6 @@ def _by_samples(
         tell=lambda part: tell(validated + (1.0 - validated) * part, "training"),
     )
     return _Taught(material.classes, voters, scores, temperature)
-
-
-def _check(clips: Sequence[LabelledClip], *, n_clips: int, n_groups: int) -> None:
-    """Reject clips that are too few for training. Silent ones do not count.
-
-    A class needs ``n_clips`` clips from ``n_groups`` groups. If one group is enough, a single class
-    is, too: it is distinguished from existing classes.
-    """
-    counts: Counter[str] = Counter()
-    groups: dict[str, set[str]] = {clip.label: set() for clip in clips}
-    for clip in clips:
-        if clip.samples.any():
-            counts[clip.label] += 1
-            groups[clip.label].add(clip.group)
-    if len(groups) < 2 and (n_groups > 1 or BACKGROUND in groups):
-        raise OneClassOnly
-    lacking = [
-        f"{label} ({counts[label]} clips of {len(groups[label])} groups)"
-        for label in sorted(groups)
-        if label != BACKGROUND and (counts[label] < n_clips or len(groups[label]) < n_groups)
-    ]
-    if lacking:
-        of_groups = f", of {n_groups} groups" if n_groups > 1 else ""
-        raise TooFewExamples(
-            f"a class needs {n_clips} clips with sound{of_groups}; "
-            f"too few are there of {', '.join(lacking)}"
-        )
-
-
-def _check_heard(clips: Sequence[LabelledClip], heard: Sequence[str]) -> None:
-    """Reject clips of a class that yield no examples."""
-    if unheard := {clip.label for clip in clips} - set(heard):
-        raise TooFewExamples(f"nothing is to be heard in the clips of {', '.join(sorted(unheard))}")
 
 
 def _training(

@@ -19,6 +19,7 @@ from torch.nn import functional
 from actors.science import synth
 from actors.science.detection import cnn, inference
 from actors.science.detection.chunks import MIN_CHUNK, RATE_HZ, STEP
+from actors.science.detection.segment_views import MARGIN, VIEWS, chunks_of
 from actors.science.types import BACKGROUND
 from actors.training.dataset import LabelledClip, Samples
 
@@ -50,7 +51,7 @@ EXCERPT_SHARE = 0.3
 _LEVEL_DB = (-55.0, -15.0)
 
 
-#: Inputs of segment classification, by the names of `inference.VIEWS`.
+#: Inputs of segment classification, by the names of `VIEWS`.
 Look = dict[str, NDArray[np.float32]]
 
 
@@ -103,10 +104,10 @@ def looks(scene: Scene, rng: np.random.Generator) -> list[Look]:
         return []
     read = inference.in_memory(scene.samples)
     chunks = [
-        read(first - inference.MARGIN, last + inference.MARGIN)
-        for first, last in inference.chunks_of(start, stop, n_samples=scene.samples.size)
+        read(first - MARGIN, last + MARGIN)
+        for first, last in chunks_of(start, stop, n_samples=scene.samples.size)
     ]
-    return [{view: extract(chunk) for view, extract in inference.VIEWS.items()} for chunk in chunks]
+    return [{view: extract(chunk) for view, extract in VIEWS.items()} for chunk in chunks]
 
 
 def mixed(

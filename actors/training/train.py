@@ -24,7 +24,8 @@ from actors.science.errors import ScienceError
 from actors.science.plotting import confusion
 from actors.science.tagging.tagger import Tagger
 from actors.training import learn, recordings
-from actors.training.learn import LabelledClip, Learnt
+from actors.training.dataset import LabelledClip
+from actors.training.learn import Learnt
 from actors.training.needed import needed_backbone
 from actors.training.recordings import Wanted
 from db.blobs import training_prefix

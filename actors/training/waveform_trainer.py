@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actors.science.detection import cnn, inference
+from actors.science.detection import cnn, inference, segment_views
 from actors.science.detection.chunks import STEP
 from actors.science.detection.classifier import Model
 from actors.science.detection.ensemble import Estimator
@@ -106,7 +106,7 @@ class TrainingMixtures:
         The class of each mixture, and the row of its clip; beds of background have no clip, and are
         never held out.
     looks
-        Inputs of segment classification: for each of `inference.VIEWS` an array with a row per
+        Inputs of segment classification: for each of `segment_views.VIEWS` an array with a row per
         chunk. Empty for algorithms without partners.
     scenes : numpy.ndarray [shape=(n_looks,)]
         The mixture of each of these rows.
@@ -173,7 +173,7 @@ def make(
         np.array([row for row, _ in taken] + [_NO_CLIP] * effort.n_beds),
         {
             view: np.array([look[view] for each in looks for look in each])
-            for view in inference.VIEWS
+            for view in segment_views.VIEWS
         },
         np.repeat(np.arange(len(looks)), [len(each) for each in looks]),
     )

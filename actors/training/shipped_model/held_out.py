@@ -20,7 +20,7 @@ from actors.science.detection.chunks import RATE_HZ, STEP_S, Grid
 from actors.science.detection.classifier import Model
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.evaluation import clip_metrics, metrics
-from actors.science.evaluation.metrics import LabelledEvent
+from actors.science.evaluation.labelled_events import LabelledEvent
 from actors.science.levels.levels import LevelSeries
 from actors.science.types import Event
 from actors.training import calibration, mixtures

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from actors.parent import end_with_parent
 from actors.science import synth
-from actors.science.detection import inference
+from actors.science.detection import segment_views
 from actors.science.detection.chunks import RATE_HZ
 from actors.science.detection.cnn import Convolutional
 from actors.science.detection.ensemble import Estimator
@@ -52,7 +52,7 @@ class RecipeData:
     """All training data.
 
     ``spectra`` holds the mixtures, in the order of ``groups``. ``looks`` are the inputs of segment
-    classification for the sounds in them: for each of `inference.VIEWS` an array with a row per
+    classification for the sounds in them: for each of `segment_views.VIEWS` an array with a row per
     chunk, with ``labels`` and ``look_groups``.
     """
 
@@ -75,7 +75,7 @@ def material(clips: Sequence[LabelledClip]) -> RecipeData:
         classes,
         network.spectra(made, classes=classes, real={clip.name for clip in clips}),
         np.array([scene.group for scene in made]),
-        {view: np.stack([look[view] for _, look in seen]) for view in inference.VIEWS},
+        {view: np.stack([look[view] for _, look in seen]) for view in segment_views.VIEWS},
         np.array([scene.label for scene, _ in seen]),
         np.array([scene.group for scene, _ in seen]),
         len(clips),

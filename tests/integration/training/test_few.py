@@ -22,7 +22,7 @@ from actors.science.tagging.backbone import RATE_HZ, Backbone
 from actors.science.tagging.tagger import Tagger
 from actors.training import linear_head
 from actors.training import recordings as training_recordings
-from actors.training.learn import LabelledClip
+from actors.training.dataset import LabelledClip
 from actors.training.recordings import Wanted
 from db.settings import Settings
 from tests.integration.audio.test_base_types import use

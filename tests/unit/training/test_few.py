@@ -18,7 +18,9 @@ from actors.science.tagging.backbone import RATE_HZ, Backbone
 from actors.science.tagging.tagger import Tagger
 from actors.science.types import BACKGROUND
 from actors.training import learn, linear_head, negatives
-from actors.training.learn import LabelledClip, Learnt, OneClassOnly, TooFewExamples
+from actors.training.clip_checks import OneClassOnly, TooFewExamples
+from actors.training.dataset import LabelledClip
+from actors.training.learn import Learnt
 from actors.training.linear_head import NotAType
 from actors.training.shipped_model import base_type_examples
 from actors.training.shipped_model.base_type_examples import EmbeddedSounds

@@ -25,7 +25,9 @@ from actors.training import (
     linear_head,
     waveform_trainer,
 )
-from actors.training.learn import LabelledClip, Learnt, OneClassOnly, TooFewExamples
+from actors.training.clip_checks import OneClassOnly, TooFewExamples
+from actors.training.dataset import LabelledClip
+from actors.training.learn import Learnt
 
 
 def clips_of(label: str, how_many: int, *, seconds: float = 1.5, seed: int = 0) -> list[Any]:

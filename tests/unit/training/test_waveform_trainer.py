@@ -20,7 +20,9 @@ from actors.science.detection.features import N_FEATURES
 from actors.science.detection.textures import N_TEXTURES
 from actors.science.types import BACKGROUND
 from actors.training import cross_validation, learn, mixtures, partners, waveform_trainer
-from actors.training.learn import LabelledClip, Learnt, TooFewExamples
+from actors.training.clip_checks import OneClassOnly, TooFewExamples
+from actors.training.dataset import LabelledClip
+from actors.training.learn import Learnt
 from actors.training.mixtures import N_SAMPLES, SOUND
 from actors.training.network import Course
 from actors.training.waveform_trainer import Effort, TrainingMixtures
@@ -361,7 +363,7 @@ def test_classes_that_drown_in_every_scene_are_named(monkeypatch: pytest.MonkeyP
 
 def test_too_little_is_refused_before_any_scene_is_made() -> None:
     told: list[float] = []
-    for clips, error in ((CLIPS[:4], learn.OneClassOnly), (CLIPS[:6], TooFewExamples)):
+    for clips, error in ((CLIPS[:4], OneClassOnly), (CLIPS[:6], TooFewExamples)):
         with pytest.raises(error):
             learnt("cnn", clips, on_progress=lambda part, _stage: told.append(part))
     assert not told

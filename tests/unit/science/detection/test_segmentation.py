@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from actors.science.detection import segmentation
 from actors.science.detection.chunks import STEP_S
+from actors.science.detection.decoding import Segment
 from actors.science.detection.segmentation import (
     LONGEST_GAP_S,
     SHORTEST_S,
     THRESHOLD,
     Named,
-    Segment,
     likeliest,
     merge,
 )
