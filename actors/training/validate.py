@@ -20,7 +20,7 @@ from actors.science.detection import integrity
 from actors.science.detection.classifier import Model
 from actors.science.detection.integrity import Check
 from actors.training import evaluation, recordings
-from actors.training.evaluation import Listener
+from actors.training.evaluation import EvaluatedModel
 from actors.training.needed import needed_backbone
 from actors.training.recordings import Wanted
 from db.blobs import BlobMissing
@@ -83,12 +83,12 @@ def _checks(
 
 def _quality(runtime: Runtime, model: Model, labelled: dict[str, Any], bar: Bar) -> dict[str, Any]:
     """Return the part of the report on a labelled set."""
-    every, listener = labelled["recordings"], _listener(runtime, model)
+    every, evaluated = labelled["recordings"], _evaluated(runtime, model)
     tell_read, tell_heard = bar.part(0.0, READ_SHARE), bar.part(READ_SHARE, 1.0)
     read = recordings.read(
         runtime,
         [_wanted(each) for each in every],
-        rate_hz=listener.rate_hz,
+        rate_hz=evaluated.rate_hz,
         longest_s=recordings.MOST_TOTAL_S,
         on_progress=lambda fraction: tell_read(fraction, "reading the recordings"),
     )
@@ -104,7 +104,7 @@ def _quality(runtime: Runtime, model: Model, labelled: dict[str, Any], bar: Bar)
         )
     measure = evaluation.of_events if labelled["kind"] == "events" else evaluation.of_clips
     measured = measure(
-        listener,
+        evaluated,
         {index: every[index] for index in read.samples},
         read.samples,
         on_progress=lambda fraction: tell_heard(fraction, "listening"),
@@ -112,10 +112,10 @@ def _quality(runtime: Runtime, model: Model, labelled: dict[str, Any], bar: Bar)
     return measured | {"n_recordings": len(read.samples), "refused": refused}
 
 
-def _listener(runtime: Runtime, model: Model) -> Listener:
+def _evaluated(runtime: Runtime, model: Model) -> EvaluatedModel:
     """Return the model, with its head if it has one."""
     if model.head is None:
-        return Listener(model)
+        return EvaluatedModel(model)
     tagger = needed_backbone(runtime, f"the model {model.header['name']}")
     if tagger.head.header["backbone_sha256"] != model.head.header["backbone_sha256"]:
         raise Permanent(
@@ -123,7 +123,7 @@ def _listener(runtime: Runtime, model: Model) -> Listener:
             f"the model {model.header['name']} was trained on another backbone than this worker "
             "has: train it again, or set CLAMOR_BACKBONE_URL to the one that it was trained on",
         )
-    return Listener(model, runtime.tagger_for(model))
+    return EvaluatedModel(model, runtime.tagger_for(model))
 
 
 def _wanted(recording: dict[str, Any]) -> Wanted:

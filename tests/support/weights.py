@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from actors.science.tagging.mobilenet import Layers
+from actors.science.tagging.mobilenet import MobileNet
 from actors.science.tagging.tagger import Head
 from actors.training.shipped_model import base_types
 
@@ -24,7 +24,7 @@ def random_state(*, width: float, seed: int = 0) -> State:
     """Draw a state dict of the family, for tests of everything but accuracy."""
     chance = torch.Generator().manual_seed(seed)
     with torch.device("meta"):
-        shapes = {name: each.shape for name, each in Layers(width=width).state_dict().items()}
+        shapes = {name: each.shape for name, each in MobileNet(width=width).state_dict().items()}
     state: State = {}
     for name, shape in shapes.items():
         if name.endswith("num_batches_tracked"):

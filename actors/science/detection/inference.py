@@ -31,7 +31,7 @@ from actors.science.detection.decoding import find_segments
 from actors.science.detection.ensemble import Array
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.detection.segment_views import MARGIN, VIEWS, chunks_of
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 from actors.science.levels.meter import LevelMeter
 from actors.science.types import Event
 
@@ -107,7 +107,7 @@ def hear(
     model: Model,
     samples: Array,
     *,
-    levels: LevelSeries | None = None,
+    levels: LevelHistory | None = None,
     grid: Grid | None = None,
     opinion: SecondOpinion | None = None,
 ) -> list[Event]:
@@ -149,7 +149,7 @@ def find_events(
     *,
     read: Read,
     grid: Grid,
-    levels: LevelSeries,
+    levels: LevelHistory,
     thresholds: Mapping[str, float] | None = None,
     opinion: SecondOpinion | None = None,
 ) -> list[Event]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from actors.science.detection import loud_unknown
 from actors.science.detection.chunks import STEP_S
 from actors.science.detection.decoding import Scores, Segment, find_segments, quiet_windows
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Candidate, Event
 
 #: Minimum confidence of an event, unless the model's file sets another one for its class.
@@ -93,7 +93,7 @@ def merge(
     *,
     classes: Sequence[str],
     look: SecondLook,
-    levels: LevelSeries,
+    levels: LevelHistory,
     blur_s: float,
     lead_s: float = 0.0,
     steady_look: SecondLook | None = None,
@@ -199,7 +199,7 @@ class _Edges:
     Times are relative to the start of the grid.
     """
 
-    def __init__(self, levels: LevelSeries, *, blur_s: float, lead_s: float) -> None:
+    def __init__(self, levels: LevelHistory, *, blur_s: float, lead_s: float) -> None:
         self._most = round(blur_s / STEP_S)
         self._level_db = loud_unknown.level_db(levels, lead_s=lead_s)
         self._background_db = loud_unknown.background_db(self._level_db)
@@ -230,7 +230,7 @@ class _Edges:
         )
 
 
-def _measured(found: Iterable[Event], levels: LevelSeries) -> Iterable[Event]:
+def _measured(found: Iterable[Event], levels: LevelHistory) -> Iterable[Event]:
     """Add levels to events, and clip them to the end of the recording."""
     for event in found:
         end_s = min(event.end_s, levels.duration_s)
@@ -252,24 +252,24 @@ def _is_audible(event: Event) -> bool:
 
 
 def _unexplained(
-    loud: Iterable[loud_unknown.Exceedance],
+    loud: Iterable[loud_unknown.LoudInterval],
     heard: Sequence[Event],
     unnamed: Sequence[Event],
-    levels: LevelSeries,
+    levels: LevelHistory,
 ) -> Iterable[Event]:
     """Return loud intervals that no event overlaps, with candidates from overlapping segments."""
-    for stretch in loud:
-        if any(_shared_s(event, stretch) > 0.0 for event in heard):
+    for interval in loud:
+        if any(_shared_s(event, interval) > 0.0 for event in heard):
             continue
-        beside = [event for event in unnamed if _shared_s(event, stretch) > 0.0]
-        may_be = max(beside, key=lambda event: _shared_s(event, stretch), default=None)
+        beside = [event for event in unnamed if _shared_s(event, interval) > 0.0]
+        may_be = max(beside, key=lambda event: _shared_s(event, interval), default=None)
         yield from _measured(
             [
                 Event(
-                    start_s=stretch.start_s,
-                    end_s=stretch.end_s,
+                    start_s=interval.start_s,
+                    end_s=interval.end_s,
                     noise_type=UNCLASSIFIED,
-                    confidence=stretch.share,
+                    confidence=interval.share,
                     laeq_db=None,
                     lafmax_db=None,
                     candidates=() if may_be is None else may_be.candidates,
@@ -279,6 +279,6 @@ def _unexplained(
         )
 
 
-def _shared_s(event: Event, stretch: loud_unknown.Exceedance) -> float:
+def _shared_s(event: Event, interval: loud_unknown.LoudInterval) -> float:
     """Return the duration of the overlap; 0 or less if there is none."""
-    return min(event.end_s, stretch.end_s) - max(event.start_s, stretch.start_s)
+    return min(event.end_s, interval.end_s) - max(event.start_s, interval.start_s)

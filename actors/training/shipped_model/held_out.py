@@ -21,7 +21,7 @@ from actors.science.detection.classifier import Model
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.evaluation import clip_metrics, metrics
 from actors.science.evaluation.labelled_events import LabelledEvent
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 from actors.science.types import Event
 from actors.training import calibration, mixtures
 from actors.training.calibration import ClipScores
@@ -40,7 +40,7 @@ class Soundscape:
     name: str
     snr_db: int
     samples: Samples
-    levels: LevelSeries
+    levels: LevelHistory
     grid: Grid
     reference: tuple[LabelledEvent, ...]
     folds: tuple[str, ...]

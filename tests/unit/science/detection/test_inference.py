@@ -25,7 +25,7 @@ from actors.science.detection.chunks import (
 from actors.science.detection.classifier import Model, shipped
 from actors.science.detection.cnn import Convolutional, Layers, log_mel, relative
 from actors.science.detection.ensemble import Estimator
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 from actors.science.levels.meter import LevelMeter
 from actors.science.types import Event
 
@@ -73,7 +73,7 @@ MODELS = {"features": voting("features"), "samples": voting("samples")}
 BOTH = voting("samples", "features", "textures")
 
 
-def levels(samples: Samples) -> LevelSeries:
+def levels(samples: Samples) -> LevelHistory:
     meter = LevelMeter(rate_hz=RATE_HZ, n_channels=1)
     meter.push(samples[:, None])
     return meter.finish()
