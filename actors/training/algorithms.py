@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypedDict
+from typing import Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from actors.science.detection import ensemble
 from actors.science.detection.ensemble import Estimator, Layer, Network
+from actors.science.types import AnyArray
 from actors.training import calibration, tree_export
 from actors.training.calibration import HeldOut
 
@@ -73,6 +74,13 @@ class Algorithm:
 
     help: str
     fit: Fit
+
+
+class _Linear(Protocol):
+    """A fitted linear model of scikit-learn: a row of ``coef_`` for each column of logits."""
+
+    coef_: NDArray[np.float64]
+    intercept_: NDArray[np.float64]
 
 
 class _Scaling(TypedDict):
@@ -195,11 +203,11 @@ def _scaled(features: Features) -> tuple[_Scaling, Features]:
     return {"mean": mean, "scale": scale}, inputs
 
 
-def _linear(found: Any) -> Layer:
+def _linear(found: _Linear) -> Layer:
     return _two_columns(found.coef_.T, found.intercept_)
 
 
-def _two_columns(weights: NDArray[Any], biases: NDArray[Any]) -> Layer:
+def _two_columns(weights: AnyArray, biases: AnyArray) -> Layer:
     """Give a last layer two columns if scikit-learn has only that of the second class."""
     if biases.size == 1:
         return np.pad(weights, ((0, 0), (1, 0))), np.pad(biases, (1, 0))

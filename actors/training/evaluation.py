@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import soxr
@@ -17,10 +16,10 @@ from actors.science.detection.classifier import Model
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.evaluation import metrics, psds
 from actors.science.evaluation.labelled_events import LabelledEvent, Recordings
-from actors.science.evaluation.metrics import Score, Scores
+from actors.science.evaluation.metrics import AnyScore, Score, Scores
 from actors.science.tagging import backbone
 from actors.science.tagging.tagger import Tagger
-from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
+from actors.science.types import BACKGROUND, UNCLASSIFIED, Event, JsonObject
 from actors.training import cross_validation
 
 Samples = NDArray[np.float32]
@@ -87,11 +86,11 @@ THRESHOLDS = np.linspace(0.01, 0.99, 50)
 
 def of_clips(
     evaluated: EvaluatedModel,
-    recordings: Mapping[int, Mapping[str, Any]],
+    recordings: Mapping[int, JsonObject],
     samples: Mapping[int, Samples],
     *,
     on_progress: Callable[[float], None],
-) -> dict[str, Any]:
+) -> JsonObject:
     """Measure accuracy and calibration on clips with one ``label`` each, and false alarms.
 
     As in cross-validation, a clip with another label than background is never classified as
@@ -133,11 +132,11 @@ def of_clips(
 
 def of_events(
     evaluated: EvaluatedModel,
-    recordings: Mapping[int, Mapping[str, Any]],
+    recordings: Mapping[int, JsonObject],
     samples: Mapping[int, Samples],
     *,
     on_progress: Callable[[float], None],
-) -> dict[str, Any]:
+) -> JsonObject:
     """Measure segment, event and activity F1, PSDS and false alarms on recordings with ``events``.
 
     Recordings without events are background: any detection in them is a false alarm. `UNCLASSIFIED`
@@ -232,11 +231,11 @@ def _psds(
     return number(psds.psds(reference, points, durations_s=durations_s).value)
 
 
-def _scores(scores: Scores[Any]) -> dict[str, Any]:
+def _scores(scores: Scores[AnyScore]) -> JsonObject:
     per_class = {name: _score(score) for name, score in scores.per_class.items()}
     return {**_score(scores.micro), "per_class": per_class}
 
 
-def _score(score: Score) -> dict[str, Any]:
+def _score(score: Score) -> JsonObject:
     ratios = {name: number(getattr(score, name)) for name in ("precision", "recall", "f1")}
     return {**ratios, **asdict(score)}

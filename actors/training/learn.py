@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version as version_of
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from actors.science.detection.ensemble import Estimator
 from actors.science.detection.features import FEATURE_VERSION
 from actors.science.tagging import backbone
 from actors.science.tagging.tagger import Head, Tagger
-from actors.science.types import BACKGROUND
+from actors.science.types import BACKGROUND, JsonObject
 from actors.training import (
     algorithms,
     calibration,
@@ -172,8 +171,8 @@ class _Taught:
     vote_temperature: float = 1.0
     columns: list[str] | None = None
     head: Head | None = None
-    training: dict[str, Any] = field(default_factory=dict)
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    training: JsonObject = field(default_factory=dict)
+    fields: Mapping[str, object] = field(default_factory=dict)
 
 
 def _by_embeddings(
@@ -260,7 +259,7 @@ def _by_samples(
 
 def _training(
     clips: Sequence[LabelledClip], *, scores: Scores, classes: Sequence[str], seed: int
-) -> dict[str, Any]:
+) -> JsonObject:
     """Return the training data, seed and accuracy for the model's header."""
     labels = [clip.label for clip in clips]
     digest = hashlib.sha256()

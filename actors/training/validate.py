@@ -6,7 +6,6 @@ import dataclasses
 import uuid
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -19,6 +18,7 @@ from actors.messaging.messages import Nudge, ValidateModel
 from actors.science.detection import integrity
 from actors.science.detection.classifier import Model
 from actors.science.detection.integrity import Check
+from actors.science.types import JsonObject
 from actors.training import evaluation, recordings
 from actors.training.evaluation import EvaluatedModel
 from actors.training.needed import needed_backbone
@@ -50,7 +50,7 @@ def _validate(runtime: Runtime, work: JobWork) -> runner.Step:
         bar.tell(0.0, "checking the file")
         checks, model = _checks(runtime, row, registered)
         passed = model is not None and all(check.passed is not False for check in checks)
-        report: dict[str, Any] = {
+        report: JsonObject = {
             "passed": passed,
             "checks": [dataclasses.asdict(check) for check in checks],
         }
@@ -81,7 +81,7 @@ def _checks(
     )
 
 
-def _quality(runtime: Runtime, model: Model, labelled: dict[str, Any], bar: Bar) -> dict[str, Any]:
+def _quality(runtime: Runtime, model: Model, labelled: JsonObject, bar: Bar) -> JsonObject:
     """Return the part of the report on a labelled set."""
     every, evaluated = labelled["recordings"], _evaluated(runtime, model)
     tell_read, tell_heard = bar.part(0.0, READ_SHARE), bar.part(READ_SHARE, 1.0)
@@ -126,7 +126,7 @@ def _evaluated(runtime: Runtime, model: Model) -> EvaluatedModel:
     return EvaluatedModel(model, runtime.tagger_for(model))
 
 
-def _wanted(recording: dict[str, Any]) -> Wanted:
+def _wanted(recording: JsonObject) -> Wanted:
     session_id = recording.get("session_id")
     return Wanted(
         recording.get("blob_key"),
@@ -137,7 +137,7 @@ def _wanted(recording: dict[str, Any]) -> Wanted:
 
 
 def _ending(
-    work: JobWork, row: Validation, report: dict[str, Any], passed: Model | None
+    work: JobWork, row: Validation, report: JsonObject, passed: Model | None
 ) -> runner.Write:
     move_on = runner.move_on(
         work, to="completed", values={"percent": 100, "stage": "done", "report": report}

@@ -7,11 +7,12 @@ import functools
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
 from av.packet import Packet
 from numpy.typing import NDArray
 
@@ -149,9 +150,9 @@ class AvBackend:
                 raise BrokenAudio from error
             for frame in frames:
                 has_decoded = True
-                yield cast(AudioFrame, frame)
+                yield frame
 
-    def _packets(self) -> Iterator[Packet[Any]]:
+    def _packets(self) -> Iterator[Packet[AudioStream]]:
         try:
             yield from self._container.demux(self._stream)
         except _FAILURES as error:

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
 
 import numpy as np
 
 from actors.science.detection import ensemble, model_file
 from actors.science.detection.ensemble import Array, Estimator
 from actors.science.tagging.tagger import Head
+from actors.science.types import JsonObject
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Model:
         a model trained on classes alone.
     """
 
-    header: Mapping[str, Any]
+    header: JsonObject
     classes: tuple[str, ...]
     sha256: str
     members: tuple[Estimator, ...]
@@ -98,7 +98,7 @@ class Model:
 
     @classmethod
     def make(
-        cls, header: Mapping[str, Any], *, members: Sequence[Estimator], head: Head | None = None
+        cls, header: Mapping[str, object], *, members: Sequence[Estimator], head: Head | None = None
     ) -> Model:
         """Make a model from its parts.
 

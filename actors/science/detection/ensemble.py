@@ -10,12 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actors.science.errors import ModelError
+from actors.science.types import AnyArray
 
 #: Standardised features are clipped here, so that unseen values cannot dominate.
 LARGEST_Z = 6.0
@@ -30,7 +31,6 @@ _LARGEST_LOGIT = 1e4
 _VIEWS = ("features", "textures")
 
 Array = NDArray[np.float32]
-AnyArray = NDArray[Any]
 Logits = NDArray[np.float64]
 #: Weights [shape=(n_in, n_out)] and biases [shape=(n_out,)].
 Layer = tuple[Array, Array]

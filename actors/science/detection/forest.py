@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science.detection.ensemble import AnyArray, Array, Estimator, Logits
+from actors.science.detection.ensemble import Array, Estimator, Logits
 from actors.science.errors import ModelError
+from actors.science.types import AnyArray
 
 #: Lower limit of a forest's probabilities, to keep their logarithms finite.
 _LEAST_PROBABILITY = 1e-6

@@ -11,19 +11,19 @@ import json
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from actors.science.detection.cnn import Convolutional
-from actors.science.detection.ensemble import AnyArray, Estimator, Network
+from actors.science.detection.ensemble import Estimator, Network
 from actors.science.detection.features import FEATURE_VERSION, N_FEATURES
 from actors.science.detection.forest import Forest
 from actors.science.detection.textures import N_TEXTURES
 from actors.science.errors import ModelError
 from actors.science.tagging import heads
 from actors.science.tagging.tagger import Head
-from actors.science.types import BACKGROUND, UNCLASSIFIED
+from actors.science.types import BACKGROUND, UNCLASSIFIED, AnyArray, JsonObject
 
 #: First bytes of a model file; the last one is the version of the format.
 MAGIC = b"CLAMOR\x00\x02"
@@ -49,7 +49,7 @@ _REQUIRED = ("name", "version", "algorithm", "feature_version", "classes")
 _LAYOUT = ("arrays", "members", "head")
 
 
-def encode(header: Mapping[str, Any], members: Sequence[Estimator], head: Head | None) -> bytes:
+def encode(header: Mapping[str, object], members: Sequence[Estimator], head: Head | None) -> bytes:
     """Encode a model's parts as a file; the same parts give the same bytes."""
     arrays = {
         f"{number}.{name}": values
@@ -77,7 +77,7 @@ def encode(header: Mapping[str, Any], members: Sequence[Estimator], head: Head |
 class Parts(NamedTuple):
     """What a model file holds: the header without its layout, the estimators, and the head."""
 
-    header: dict[str, Any]
+    header: JsonObject
     members: tuple[Estimator, ...]
     head: Head | None
 
@@ -98,7 +98,7 @@ def decode(data: bytes) -> Parts:
     return Parts(plain, members, head)
 
 
-def _checked_header(data: bytes) -> tuple[dict[str, Any], int]:
+def _checked_header(data: bytes) -> tuple[JsonObject, int]:
     """Return the header, and the offset of the arrays."""
     if data[: len(MAGIC) - 1] != MAGIC[:-1]:
         raise ModelError("this is no model file")
@@ -118,7 +118,7 @@ def _checked_header(data: bytes) -> tuple[dict[str, Any], int]:
     return _with_fields(header), start + length
 
 
-def _with_fields(header: object) -> dict[str, Any]:
+def _with_fields(header: object) -> JsonObject:
     if not isinstance(header, dict) or any(field not in header for field in _REQUIRED):
         raise ModelError(f"a model's header has {', '.join(_REQUIRED)}")
     if header["feature_version"] != FEATURE_VERSION:
@@ -172,7 +172,7 @@ def _arrays_of(table: object, *, data: bytes, offset: int) -> dict[str, AnyArray
     return arrays
 
 
-def _entry(entry: object) -> tuple[str, np.dtype[Any], tuple[int, ...]]:
+def _entry(entry: object) -> tuple[str, np.dtype[np.generic], tuple[int, ...]]:
     if isinstance(entry, list) and len(entry) == 3:
         name, dtype, shape = entry
         is_shape = isinstance(shape, list) and all(

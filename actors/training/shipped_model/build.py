@@ -14,12 +14,12 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from actors.science.detection.classifier import Model
 from actors.science.detection.ensemble import Estimator
 from actors.science.detection.features import FEATURE_VERSION
 from actors.science.errors import ModelError
+from actors.science.types import JsonObject
 from actors.training import calibration
 from actors.training.dataset import LabelledClip
 from actors.training.partners import PARTNERS
@@ -109,7 +109,7 @@ def finish(model: Model, measured: Measured) -> Model:
     return _with(model, vote_temperature=measured.temperature, training=training)
 
 
-def make_header(*, data_sha256: str, clips: Sequence[LabelledClip]) -> dict[str, Any]:
+def make_header(*, data_sha256: str, clips: Sequence[LabelledClip]) -> JsonObject:
     """Make the header of the model file."""
     libraries = ("numpy", "scikit-learn", "scipy", "soxr", "torch", "torchaudio")
     return {
@@ -159,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _models(given: RecipeData, *, header: dict[str, Any], kept_in: Path | None) -> dict[str, Model]:
+def _models(given: RecipeData, *, header: JsonObject, kept_in: Path | None) -> dict[str, Model]:
     """Train a model without each fold, and one on everything."""
     wanted = [*sorted(set(given.groups.tolist())), EVERYTHING]
     hearers = {name: found for name in wanted if (found := _kept(kept_in, name))}
@@ -197,7 +197,7 @@ def _only(folds: Mapping[str, Model], voters: str) -> dict[str, Model]:
     }
 
 
-def _with(model: Model, **changes: Any) -> Model:
+def _with(model: Model, **changes: object) -> Model:
     return Model.make({**model.header, **changes}, members=model.members)
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from actors.science.detection import ensemble
-from actors.science.detection.ensemble import AnyArray, Network
+from actors.science.detection.ensemble import Network
 from actors.science.detection.forest import LEAF, Forest
 from actors.science.errors import ModelError
+from actors.science.types import AnyArray
 
 N_IN = 7
 
