@@ -49,7 +49,7 @@ _LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch", "torchaudio")
 #: Fractions of the work that are done after making the examples, and after cross-validation: of
 #: algorithms that use features, and of those that use samples.
 _MADE, _VALIDATED = 0.3, 0.85
-_HEARERS_MADE, _HEARERS_VALIDATED = 0.1, 0.8
+_NETWORKS_MADE, _NETWORKS_VALIDATED = 0.1, 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,7 +230,7 @@ def _by_features(
 def _by_samples(
     clips: Sequence[LabelledClip], *, algorithm: str, seed: int, tell: _Tell
 ) -> _Taught:
-    made, validated, effort = _HEARERS_MADE, _HEARERS_VALIDATED, waveform_trainer.EFFORT
+    made, validated, effort = _NETWORKS_MADE, _NETWORKS_VALIDATED, waveform_trainer.EFFORT
     material = waveform_trainer.make(
         clips,
         algorithm=algorithm,

@@ -38,7 +38,7 @@ from actors.training.partners import Partner
 
 
 @dataclass(frozen=True)
-class Hearer:
+class NetworkAlgorithm:
     """A training algorithm: a line of help, and the partners in the network's vote."""
 
     help: str
@@ -46,9 +46,11 @@ class Hearer:
 
 
 #: The algorithms by name. The shipped model uses the second one.
-ALGORITHMS: Mapping[str, Hearer] = {
-    "cnn": Hearer("a convolutional network that hears every tenth of a second; the slowest"),
-    "cnn_vote": Hearer(
+ALGORITHMS: Mapping[str, NetworkAlgorithm] = {
+    "cnn": NetworkAlgorithm(
+        "a convolutional network that hears every tenth of a second; the slowest"
+    ),
+    "cnn_vote": NetworkAlgorithm(
         "that network, with lda and svm in its vote, which also look at textures; the slowest",
         tuple(partners.PARTNERS.values()),
     ),

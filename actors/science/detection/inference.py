@@ -67,16 +67,16 @@ def first_look(model: Model, samples: Array, *, before: int, n_samples: int) -> 
         Rows sum to 1.
     """
     n_steps = count_steps(n_samples)
-    hearers = [member for member in model.members if isinstance(member, cnn.Convolutional)]
-    if not hearers:
+    networks = [member for member in model.members if isinstance(member, cnn.Convolutional)]
+    if not networks:
         return _by_chunks(model, samples, before=before, n_samples=n_samples)
     # Pad a frame that the end of the recording cuts short, even in the context, so that its score
     # is the same from every slice.
     whole = np.pad(samples, (0, -samples.size % STEP))
     first = before // STEP
     frames = cnn.frames_of(whole)
-    logits = [member.logits_of(frames)[first : first + n_steps] for member in hearers]
-    return ensemble.vote(hearers, logits).astype(np.float32)
+    logits = [member.logits_of(frames)[first : first + n_steps] for member in networks]
+    return ensemble.vote(networks, logits).astype(np.float32)
 
 
 def look_at(model: Model, read: Read, start: int, stop: int, *, grid: Grid) -> Array:

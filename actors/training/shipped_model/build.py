@@ -162,12 +162,12 @@ def _parser() -> argparse.ArgumentParser:
 def _models(given: RecipeData, *, header: JsonObject, kept_in: Path | None) -> dict[str, Model]:
     """Train a model without each fold, and one on everything."""
     wanted = [*sorted(set(given.groups.tolist())), EVERYTHING]
-    hearers = {name: found for name in wanted if (found := _kept(kept_in, name))}
-    lacking = [name for name in wanted if name not in hearers]
-    hearers |= recipe.networks(given, without=lacking) if lacking else {}
+    networks = {name: found for name in wanted if (found := _kept(kept_in, name))}
+    lacking = [name for name in wanted if name not in networks]
+    networks |= recipe.networks(given, without=lacking) if lacking else {}
     models: dict[str, Model] = {}
     for name in wanted:
-        voters: list[Estimator] = [*hearers[name], *recipe.fit_partners(given, without=name)]
+        voters: list[Estimator] = [*networks[name], *recipe.fit_partners(given, without=name)]
         models[name] = Model.make({**header, "classes": list(given.classes)}, members=voters)
         if kept_in is not None:
             kept_in.mkdir(parents=True, exist_ok=True)
