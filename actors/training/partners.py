@@ -1,6 +1,6 @@
 """Estimators that vote beside a convolutional network, over features or textures of segments.
 
-The three kinds err on different clips, and their vote errs least.
+The network and the two kinds of partners err on different clips, and their vote errs least.
 """
 
 from __future__ import annotations

@@ -82,13 +82,14 @@ def bed_gain(samples: Array, bed: Array) -> float:
 
 
 def fainter(samples: Array, rng: np.random.Generator) -> Array:
+    """Reduce the level of a sound by a random gain of `GAIN_DB`, and clip it at full scale."""
     fainter = samples * 10 ** (rng.uniform(*GAIN_DB) / 20)
     found: Array = np.clip(fainter, -1.0, 1.0).astype(np.float32)
     return found
 
 
 def cut(samples: Array, rng: np.random.Generator) -> Array:
-    """Return the part of a sound that is loud enough, or sometimes a part of that."""
+    """Return the part of a sound that is loud enough, or for `CUT_SHARE` of them a part of that."""
     powers = _powers(samples)
     loud = np.flatnonzero(powers >= 1e-3 * powers.max())
     first, last = int(loud[0]), int(loud[-1]) + 1

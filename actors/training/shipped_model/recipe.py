@@ -1,8 +1,7 @@
 """The recipe of the shipped model: its training data, and its estimators.
 
 A convolutional network scores frames. Segments are classified by its vote with discriminant
-analysis and support vectors over features, and discriminant analysis over textures. The three kinds
-err on different clips, and their vote errs least.
+analysis and support vectors over features, and discriminant analysis over textures (`partners`).
 """
 
 from __future__ import annotations
@@ -41,7 +40,6 @@ SCENES_PER_CLIP = 4
 
 #: Networks for framewise scoring. In the vote, their total weight is that of one partner.
 N_NETWORKS = 1
-
 
 #: Marks a model that is trained on all groups.
 EVERYTHING = ""
