@@ -97,13 +97,13 @@ bench-clip: programs ## Time one clip from upload to completion, with and withou
 MODELS ?=
 
 bench-accuracy: ready ## Measure accuracy and update docs/accuracy.md: [DATA=folder] [MODELS=folder]
-	@$(BIN)/python -m actors.training.evaluate --data $(call quoted,$(value DATA)) --report docs/accuracy.md \
+	@$(BIN)/python -m actors.training.shipped_model.accuracy_report --data $(call quoted,$(value DATA)) --report docs/accuracy.md \
 		--backbone $(call quoted,$(value BACKBONE)) $(if $(value MODELS),--models $(call quoted,$(value MODELS)))
-	@$(BIN)/python -m actors.training.few_shot --data $(call quoted,$(value DATA)) --report docs/accuracy.md \
+	@$(BIN)/python -m actors.training.shipped_model.few_shot --data $(call quoted,$(value DATA)) --report docs/accuracy.md \
 		--backbone $(call quoted,$(value BACKBONE))
 
 base-types: ready ## Train the shipped base types on the backbone: [DATA=folder]
-	@$(BIN)/python -m actors.training.tagging --data $(call quoted,$(value DATA)) \
+	@$(BIN)/python -m actors.training.shipped_model.base_types --data $(call quoted,$(value DATA)) \
 		--backbone $(call quoted,$(value BACKBONE)) --head actors/science/model/types.npz
 
 bench-fairness: programs ## Measure how long one recording waits behind a batch: make bench-fairness [FILES=500]
@@ -119,7 +119,7 @@ bench-year: ready ## Measure queries and jobs with a year of data: make bench-ye
 	@$(BIN)/python -m tests.benchmarks.year_figures $(ARGS)
 
 model: ready ## Cross-validate and train the shipped model: make model [DATA=folder] [MODELS=folder]
-	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(value DATA)) \
+	@$(BIN)/python -m actors.training.shipped_model.build --data $(call quoted,$(value DATA)) \
 		--model actors/science/model/base.clamor $(if $(value MODELS),--keep $(call quoted,$(value MODELS)))
 
 clean: ## Remove .venv and the caches of tools

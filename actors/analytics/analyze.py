@@ -14,7 +14,7 @@ from actors.execution.lease import Lease
 from actors.execution.progress import Bar
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import AnalyzeSession
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 from actors.science.summaries.session_analysis import Events
 from db.blobs import BlobMissing, Blobs
 from db.queries import analysis_queries, session_queries
@@ -66,9 +66,9 @@ def _read(runtime: Runtime, session_id: uuid.UUID) -> Given:
     )
 
 
-def _levels(blobs: Blobs, key: str | None) -> LevelSeries | None:
+def _levels(blobs: Blobs, key: str | None) -> LevelHistory | None:
     """Return the levels of a recording; None if never measured, or no longer stored."""
     try:
-        return None if key is None else LevelSeries.from_bytes(blobs.get(key))
+        return None if key is None else LevelHistory.from_bytes(blobs.get(key))
     except BlobMissing:
         return None

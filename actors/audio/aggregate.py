@@ -25,7 +25,7 @@ from actors.science.detection import inference
 from actors.science.detection.chunks import RATE_HZ, Grid, count_steps
 from actors.science.detection.classifier import Model
 from actors.science.detection.second_opinion import SecondOpinion
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 from actors.science.levels.totals import Totals, calibrated
 from actors.science.summaries import local_day
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
@@ -72,7 +72,7 @@ def _outcome(
     assert session.levels_key
     assert session.totals
     model = runtime.model(session.model_id)
-    levels = LevelSeries.from_bytes(runtime.blobs.get(session.levels_key))
+    levels = LevelHistory.from_bytes(runtime.blobs.get(session.levels_key))
     totals = Totals.from_json(session.totals)
     tell, is_muted = progress.of_stage(runtime, work, lease), session.privacy == MUTE
     named_share = NAMED_SHARE if is_muted else 1.0
@@ -107,7 +107,7 @@ def _outcome(
     return runner.Outcome(_ending(work, session, values, heard, to_partial=bool(missing)))
 
 
-def _by_quarters(session: AudioSession, levels: LevelSeries) -> list[float] | None:
+def _by_quarters(session: AudioSession, levels: LevelHistory) -> list[float] | None:
     """Return the mean squares for daily levels; None without a time of recording."""
     if session.recorded_at is None:
         return None
@@ -120,7 +120,7 @@ def _merge(
     runtime: Runtime,
     session: AudioSession,
     spans: Sequence[SessionSpan],
-    levels: LevelSeries,
+    levels: LevelHistory,
     lease: Lease,
     *,
     opinion: SecondOpinion | None,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.facts import rounding
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 from actors.science.levels.totals import SILENCE, Totals
 from actors.science.levels.weighting import supported_hz
 from db.tables.sessions import AudioSession
@@ -20,7 +20,7 @@ def of_the_whole(totals: Totals, calibration_db: float) -> dict[str, float | Non
     return {name: rounding.level(level_db) for name, level_db in found.items()}
 
 
-def document(session: AudioSession, levels: LevelSeries, totals: Totals) -> dict[str, Any]:
+def document(session: AudioSession, levels: LevelHistory, totals: Totals) -> dict[str, Any]:
     """Return the response of ``GET /v1/sessions/{id}/levels``."""
     calibration_db = session.calibration_db or 0.0
     third_octaves = totals.third_octaves(calibration_db)

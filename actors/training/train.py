@@ -7,7 +7,6 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -23,8 +22,10 @@ from actors.science.detection.classifier import Model
 from actors.science.errors import ScienceError
 from actors.science.plotting import confusion
 from actors.science.tagging.tagger import Tagger
+from actors.science.types import JsonObject
 from actors.training import learn, recordings
-from actors.training.learn import LabelledClip, Learnt
+from actors.training.dataset import LabelledClip
+from actors.training.learn import Learnt
 from actors.training.needed import needed_backbone
 from actors.training.recordings import Wanted
 from db.blobs import training_prefix
@@ -139,7 +140,7 @@ def _learn(
         raise Permanent(error.code, f"{error} (clips: {told}{more})") from error
 
 
-def _card(learnt: Learnt, clips: Sequence[LabelledClip]) -> dict[str, Any]:
+def _card(learnt: Learnt, clips: Sequence[LabelledClip]) -> JsonObject:
     # Hash contents, so that the hash is independent of the names and the order of clips.
     hashes = sorted(
         hashlib.sha256(f"{clip.label}\n{clip.group}\n".encode() + clip.samples.tobytes()).digest()
@@ -161,7 +162,7 @@ def _outcome(
     lease: Lease,
     *,
     model: Model,
-    card: dict[str, Any],
+    card: JsonObject,
     outcomes: dict[int, str | None],
     user_id: uuid.UUID | None,
 ) -> runner.Outcome:

@@ -91,7 +91,8 @@ def test_in_the_making_of_the_model_unless_the_operator_says_otherwise(
     given: list[str], openmp: set[int], tmp_path: Path, bare: list[str]
 ) -> None:
     command = [
-        *bare, *given, sys.executable, "-m", "actors.training.baseline", "--data", str(tmp_path),
+        *bare, *given, sys.executable, "-m", "actors.training.shipped_model.build",
+        "--data", str(tmp_path),
     ]  # fmt: skip
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "labels.csv" in ran.stderr

@@ -22,7 +22,7 @@ from actors.analytics.analyze import analyze_session_data
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
 from actors.messaging.messages import AnalyzeSession
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 from db import migrate
 from db.queries import analysis_queries
 from db.settings import Settings
@@ -78,7 +78,7 @@ def _session(runtime: Runtime) -> uuid.UUID:
     duration_s = HOURS * 3_600
     session_id = uuid.uuid4()
     mean_square = (10 ** rng.uniform(-7, -3, duration_s * 100)).astype(np.float32)
-    levels = LevelSeries(RATE_HZ, duration_s * RATE_HZ, mean_square, 2 * mean_square)
+    levels = LevelHistory(RATE_HZ, duration_s * RATE_HZ, mean_square, 2 * mean_square)
     runtime.blobs.put("levels", levels.to_bytes())
     starts = np.sort(rng.uniform(0, duration_s - 20, N_EVENTS))
     lengths = rng.uniform(0.3, 10, N_EVENTS)

@@ -28,7 +28,7 @@ from psycopg import sql
 
 from actors.audio import level_answer
 from actors.science.detection import chunks, classifier
-from actors.science.levels.levels import STEPS_PER_S, LevelSeries
+from actors.science.levels.levels import STEPS_PER_S, LevelHistory
 from actors.science.levels.totals import CLASS_DB, FIRST_DB, N_CLASSES, Histogram, Totals
 from actors.science.summaries import local_day
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Span
@@ -732,5 +732,5 @@ def write_blobs(blobs: Blobs, rows: Sequence[Any]) -> None:
             n_frames = round(row.duration_s * RATE_HZ)
             n_steps = -(-n_frames * STEPS_PER_S // RATE_HZ)
             mean_square = np.full(n_steps, row.totals["a_mean_square"], dtype=np.float32)
-            series = LevelSeries(RATE_HZ, n_frames, mean_square, 2 * mean_square)
+            series = LevelHistory(RATE_HZ, n_frames, mean_square, 2 * mean_square)
             blobs.put(row.levels_key, series.to_bytes())

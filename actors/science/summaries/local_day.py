@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from actors.facts import rounding
 from actors.science.levels.totals import lden_db, to_db
+from actors.science.types import JsonObject
 
 #: Resolution of the stored levels of each recording: quarters of an hour in UTC, which divide the
 #: hours of every current time zone.
@@ -174,7 +175,7 @@ def lead_s(begin: datetime) -> float:
     return begin.timestamp() % QUARTER_S
 
 
-def sound(day: Day, recorded: Sequence[Stretch]) -> dict[str, Any]:
+def sound(day: Day, recorded: Sequence[Stretch]) -> JsonObject:
     """Return the levels of a day, and the share of the day that they cover.
 
     Levels are energy means over the recorded seconds, in dB relative to the reference of the mean

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 from actors.science.summaries import local_day
 from db import migrate
 from db.queries import session_queries
@@ -114,7 +114,7 @@ def test_its_levels_are_as_long_and_as_loud_as_its_rows_say(filled: str, runtime
     assert row is not None
     assert row.summary is not None
     year.write_blobs(runtime.blobs, [row])
-    levels = LevelSeries.from_bytes(runtime.blobs.get(row.levels_key or ""))
+    levels = LevelHistory.from_bytes(runtime.blobs.get(row.levels_key or ""))
     assert levels.duration_s == pytest.approx(row.duration_s, abs=1e-3)
     expected = row.summary["laeq_db"] - (row.calibration_db or 0.0)
     assert levels.laeq_db() == pytest.approx(expected, abs=0.02)

@@ -19,14 +19,14 @@ def of_clips(model: classifier.Model, *clips: tuple[str, NDArray[np.float32]]) -
     recordings = {index: {"label": label} for index, (label, _) in enumerate(clips)}
     samples = {index: samples for index, (_, samples) in enumerate(clips)}
     return evaluation.of_clips(
-        evaluation.Listener(model), recordings, samples, on_progress=lambda _: None
+        evaluation.EvaluatedModel(model), recordings, samples, on_progress=lambda _: None
     )
 
 
 def of_events(model: classifier.Model, samples: NDArray[np.float32], *events: Any) -> Any:
     recordings = {0: {"events": list(events)}}
     return evaluation.of_events(
-        evaluation.Listener(model), recordings, {0: samples}, on_progress=lambda _: None
+        evaluation.EvaluatedModel(model), recordings, {0: samples}, on_progress=lambda _: None
     )
 
 

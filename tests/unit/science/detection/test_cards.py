@@ -9,7 +9,7 @@ import struct
 import numpy as np
 import pytest
 
-from actors.science.detection import cards, classifier, integrity
+from actors.science.detection import cards, classifier, integrity, model_file
 from actors.science.plotting import confusion
 from tests.support import networks
 
@@ -145,8 +145,8 @@ def test_classes_must_be_those_registered() -> None:
 def changed(**header: object) -> bytes:
     """Return the file of the shipped model with another header and a valid checksum."""
     data = classifier.shipped().to_bytes()
-    start = len(classifier.MAGIC) + 4
-    (length,) = struct.unpack_from("<I", data, len(classifier.MAGIC))
+    start = len(model_file.MAGIC) + 4
+    (length,) = struct.unpack_from("<I", data, len(model_file.MAGIC))
     raw = json.dumps({**json.loads(data[start : start + length]), **header}).encode()
-    body = classifier.MAGIC + struct.pack("<I", len(raw)) + raw + data[start + length : -32]
+    body = model_file.MAGIC + struct.pack("<I", len(raw)) + raw + data[start + length : -32]
     return body + hashlib.sha256(body).digest()

@@ -11,8 +11,8 @@ import soundfile
 from actors.science import synth
 from actors.science.detection.classifier import shipped
 from actors.science.tagging.backbone import RATE_HZ, Backbone
-from actors.training import baseline, evaluate, everyday
-from actors.training.everyday import OUTCOMES, Judges
+from actors.training.shipped_model import accuracy_report, build, codecs
+from actors.training.shipped_model.answers import OUTCOMES, Judges
 from actors.training.sounds import Sound
 from tests.support import weights
 
@@ -59,11 +59,11 @@ def rows_of(text: str, heading: str) -> list[list[str]]:
 
 
 def test_the_document_has_every_table_with_the_backbone_and_without_it(data: Path) -> None:
-    by = {evaluate.WITHOUT: None, evaluate.WITH: judges()}
-    text = evaluate.write(data, sounds(), by, None)
+    by = {accuracy_report.WITHOUT: None, accuracy_report.WITH: judges()}
+    text = accuracy_report.write(data, sounds(), by, None)
     noise = rows_of(text, "Everyday noise: 4 recordings")
     conditions = [(row[0], row[1]) for row in noise[1:7]]
-    assert conditions == [(name, what) for name in by for what in ("clean", *everyday.CODECS)]
+    assert conditions == [(name, what) for name in by for what in ("clean", *codecs.MEASURED)]
     for row in noise[1:7]:
         shares = [float(cell.rstrip("%")) for cell in row[2 : 2 + len(OUTCOMES)]]
         assert sum(shares) == pytest.approx(100.0)
@@ -79,13 +79,13 @@ def test_the_document_has_every_table_with_the_backbone_and_without_it(data: Pat
 
 
 def test_the_models_of_the_folds_are_as_sure_as_the_one_that_ships(tmp_path: Path) -> None:
-    """`baseline --keep` writes them without a temperature."""
+    """`build --keep` writes them without a temperature."""
     model = shipped()
     bare = {name: each for name, each in model.header.items() if name != "vote_temperature"}
     kept = type(model).make(bare, members=model.members)
     (tmp_path / "without-1.clamor").write_bytes(kept.to_bytes())
-    [found] = baseline.kept_models(tmp_path, ["1"]).values()
+    [found] = build.kept_models(tmp_path, ["1"]).values()
     assert found.vote_temperature == 1.0
-    assert baseline.at_temperature(found, 0.7).vote_temperature == 0.7
+    assert build.at_temperature(found, 0.7).vote_temperature == 0.7
     with pytest.raises(OSError, match="without-2"):
-        baseline.kept_models(tmp_path, ["2"])
+        build.kept_models(tmp_path, ["2"])

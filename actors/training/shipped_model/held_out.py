@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from actors.science.audio_io import decode
 from actors.science.audio_io.prepare import pcm_to_float, prepare
@@ -21,10 +20,11 @@ from actors.science.detection.chunks import RATE_HZ, STEP_S, Grid
 from actors.science.detection.classifier import Model
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.evaluation import clip_metrics, metrics
-from actors.science.evaluation.metrics import LabelledEvent
-from actors.science.levels.levels import LevelSeries
-from actors.science.types import BACKGROUND, Event
-from actors.training import mixtures
+from actors.science.evaluation.labelled_events import LabelledEvent
+from actors.science.levels.levels import LevelHistory
+from actors.science.types import Event
+from actors.training import calibration, mixtures
+from actors.training.calibration import ClipScores
 from actors.training.dataset import LabelledClip, Samples
 
 #: Signal-to-noise ratio of the noisy clips, in dB.
@@ -34,51 +34,13 @@ _SEED = 77
 
 
 @dataclass(frozen=True, eq=False)
-class Clips:
-    """Scores of clips by held-out models: ``scores`` [shape=(n_clips, n_classes)]."""
-
-    truth: NDArray[np.str_]
-    folds: NDArray[np.str_]
-    scores: NDArray[np.float64]
-    classes: tuple[str, ...]
-
-    @property
-    def best(self) -> NDArray[np.str_]:
-        """The most probable class of each clip, background excluded."""
-        sounds = np.where(np.array(self.classes) == BACKGROUND, -1.0, self.scores)
-        return np.asarray(np.array(self.classes)[sounds.argmax(axis=1)])
-
-    @property
-    def accuracy(self) -> float:
-        """Fraction of correctly classified clips."""
-        return float((self.best == self.truth).mean())
-
-    @property
-    def missed(self) -> float:
-        """Fraction of clips whose most probable class is background."""
-        background = self.classes.index(BACKGROUND)
-        return float((self.scores.argmax(axis=1) == background).mean())
-
-    def at(self, temperature: float) -> Clips:
-        """Return these clips with the scores at another temperature."""
-        sharpened = np.maximum(self.scores, 1e-9) ** (1.0 / temperature)
-        return replace(self, scores=sharpened / sharpened.sum(axis=1, keepdims=True))
-
-    def where(self, kept: NDArray[np.bool_]) -> Clips:
-        """Select the clips of a mask."""
-        return replace(
-            self, truth=self.truth[kept], folds=self.folds[kept], scores=self.scores[kept]
-        )
-
-
-@dataclass(frozen=True, eq=False)
 class Soundscape:
     """An annotated recording; each event has the fold of the clip that it was made from."""
 
     name: str
     snr_db: int
     samples: Samples
-    levels: LevelSeries
+    levels: LevelHistory
     grid: Grid
     reference: tuple[LabelledEvent, ...]
     folds: tuple[str, ...]
@@ -90,7 +52,7 @@ class Soundscape:
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
+class SoundscapeEvents:
     """Events detected in soundscapes, and the reference events."""
 
     reference: Mapping[str, Sequence[LabelledEvent]]
@@ -110,18 +72,18 @@ class Heard:
             "activity F1": metrics.activity_f1(*given, durations_s=self.durations_s).f1,
         }
 
-    def where(self, names: set[str]) -> Heard:
+    def where(self, names: set[str]) -> SoundscapeEvents:
         """Select some of the recordings."""
         kept = (
             {name: value for name, value in each.items() if name in names}
             for each in (self.reference, self.estimated, self.durations_s)
         )
-        return Heard(*kept)  # type: ignore[arg-type]
+        return SoundscapeEvents(*kept)  # type: ignore[arg-type]
 
 
 def name_clips(
     models: Mapping[str, Model], clips: Sequence[LabelledClip], *, snr_db: float | None
-) -> Clips:
+) -> ClipScores:
     """Classify every clip by the model of its fold, with a background bed if ``snr_db`` is set."""
     rng = np.random.default_rng(_SEED)
     classes = next(iter(models.values())).classes
@@ -131,7 +93,7 @@ def name_clips(
         if snr_db is not None:
             samples = np.sum(mixtures.mixed(samples, snr_db=snr_db, rng=rng), axis=0)
         rows.append(inference.name_clip(models[clip.group], samples.astype(np.float32)))
-    return Clips(
+    return ClipScores(
         np.array([clip.label for clip in clips]),
         np.array([clip.group for clip in clips]),
         np.array(rows, dtype=np.float64),
@@ -139,22 +101,13 @@ def name_clips(
     )
 
 
-def fit_temperature(measured: Sequence[Clips]) -> float:
-    """Return the temperature that maximises the likelihood of the truth, in steps of 0.05."""
-
-    def loss(temperature: float) -> float:
-        return float(np.mean([_surprise(each.at(temperature)) for each in measured]))
-
-    return float(min(np.round(np.arange(0.3, 4.01, 0.05), 2), key=loss))
-
-
-def calibration_error(measured: Clips, others: Sequence[Clips]) -> float:
+def calibration_error(measured: ClipScores, others: Sequence[ClipScores]) -> float:
     """Return the expected calibration error, with each fold's temperature fitted on the others."""
     scores = np.zeros_like(measured.scores)
     for fold in np.unique(measured.folds):
         known = [each.where(each.folds != fold) for each in others]
         own = measured.folds == fold
-        scores[own] = measured.at(fit_temperature(known)).scores[own]
+        scores[own] = measured.at(calibration.fit_temperature(known)).scores[own]
     truth = np.array([measured.classes.index(label) for label in measured.truth.tolist()])
     return clip_metrics.expected_calibration_error(scores, truth)
 
@@ -183,7 +136,9 @@ def read_soundscapes(folder: Path, clips: Sequence[LabelledClip]) -> Iterator[So
         )
 
 
-def by_snr(heard: Heard, recordings: Sequence[Soundscape]) -> dict[str, dict[str, float]]:
+def by_snr(
+    heard: SoundscapeEvents, recordings: Sequence[Soundscape]
+) -> dict[str, dict[str, float]]:
     """Return the figures of all soundscapes, and by signal-to-noise ratio."""
     found = {"all": heard.figures()}
     for snr_db in sorted({each.snr_db for each in recordings}):
@@ -197,7 +152,7 @@ def hear_soundscapes(
     recordings: Sequence[Soundscape],
     *,
     opinions: Callable[[Soundscape], Mapping[str, SecondOpinion]] | None = None,
-) -> Heard:
+) -> SoundscapeEvents:
     """Detect events in soundscapes, each frame by the model of the nearest event's fold.
 
     ``opinions`` returns the base types of each fold for a recording.
@@ -206,7 +161,7 @@ def hear_soundscapes(
         each.name: _hear(models, each, opinions=None if opinions is None else opinions(each))
         for each in recordings
     }
-    return Heard(
+    return SoundscapeEvents(
         {each.name: each.reference for each in recordings},
         {name: [LabelledEvent.of(each) for each in heard] for name, heard in found.items()},
         {each.name: each.samples.size / RATE_HZ for each in recordings},
@@ -250,9 +205,3 @@ def _hear(
         lead_s=grid.lead_s,
         steady_look=by_judge(steady) if steady else None,
     )
-
-
-def _surprise(measured: Clips) -> float:
-    columns = [measured.classes.index(label) for label in measured.truth.tolist()]
-    chosen = measured.scores[np.arange(len(columns)), columns]
-    return -float(np.log(np.maximum(chosen, 1e-9)).mean())

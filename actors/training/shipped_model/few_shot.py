@@ -1,9 +1,9 @@
 """Measure types that are trained from a few examples, in cross-validation.
 
-    python -m actors.training.few_shot --data FOLDER --backbone FILE [--report FILE]
+    python -m actors.training.shipped_model.few_shot --data FOLDER --backbone FILE [--report FILE]
 
-``FOLDER`` is that of `tagging`. The ten classes of ESC-10 are removed from the base types, with all
-recordings of them, and trained again under other names from examples of three folds. They are
+``FOLDER`` is that of `data_folder`. The ten classes of ESC-10 are removed from the base types, with
+all recordings of them, and trained again under other names from examples of three folds. They are
 tested on clips of the fourth fold and on everyday recordings of its group. The section is written
 to the end of the report.
 """
@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from actors.science.tagging import tagger
 from actors.science.tagging.backbone import Array, Backbone
 from actors.science.tagging.tagger import Head, Tagger
-from actors.training import everyday, few, negatives, tagging
+from actors.training import head_fitting, linear_head
 from actors.training.dataset import LabelledClip
-from actors.training.few import Material
+from actors.training.head_fitting import ClipEmbeddings
 from actors.training.negatives import Negatives
+from actors.training.shipped_model import answers, base_type_examples, base_types
+from actors.training.shipped_model.base_type_examples import EmbeddedSounds
 from actors.training.sounds import Sound
-from actors.training.tagging import Examples
 
 #: Examples of each type; number of random draws.
 COUNTS, DRAWS = (1, 3, 5, 10, 20), 3
@@ -40,9 +41,9 @@ _TITLE = "## Types from a handful of examples"
 _COLUMNS = (
     "examples of each type",
     "right of the ten",
-    f"at {everyday.NOISY_DB:g} dB",
+    f"at {answers.NOISY_DB:g} dB",
     "right of all types",
-    f"at {everyday.NOISY_DB:g} dB",
+    f"at {answers.NOISY_DB:g} dB",
     "everyday, base types",
     "with one new type",
     "with ten new types",
@@ -50,7 +51,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class HeldOutSounds:
     """Test sounds of one group: embeddings [shape=(n, n_embedding)] and their correct types.
 
     ``allowed`` has the correct types of each sound.
@@ -72,18 +73,20 @@ class Judged:
 
 
 @dataclass(frozen=True, eq=False)
-class Fold:
+class FewShotFold:
     """Base types and negatives made without one fold's sounds, and those sounds for testing."""
 
     beside: Tagger
     against: Negatives
     learns: NDArray[np.intp]
-    clean: Judged
-    noisy: Judged
-    everyday: Judged
+    clean: HeldOutSounds
+    noisy: HeldOutSounds
+    everyday: HeldOutSounds
 
 
-def measure(folds: Sequence[Fold], given: Material, names: Sequence[str]) -> Iterator[list[float]]:
+def measure(
+    folds: Sequence[FewShotFold], given: ClipEmbeddings, names: Sequence[str]
+) -> Iterator[list[float]]:
     """Compute the shares of `_COLUMNS` for each of `COUNTS`, over all folds and draws."""
     every = frozenset(names)
     for count in COUNTS:
@@ -92,7 +95,7 @@ def measure(folds: Sequence[Fold], given: Material, names: Sequence[str]) -> Ite
             rng = np.random.default_rng([draw, count])
             for fold in folds:
                 drawn = _drawn(fold, given, names, count, rng)
-                head = few.fit(fold.beside, drawn, fold.against, set(names))
+                head = head_fitting.fit(fold.beside, drawn, fold.against, set(names))
                 trained = Tagger(fold.beside.backbone, head)
                 found[0] += fold.clean.right(trained, every)
                 found[1] += fold.noisy.right(trained, every)
@@ -101,15 +104,19 @@ def measure(folds: Sequence[Fold], given: Material, names: Sequence[str]) -> Ite
                 found[4] += fold.everyday.right(fold.beside)
                 for name in names if not draw else ():
                     alone = drawn.where(drawn.labels == name)
-                    head = few.fit(fold.beside, alone, fold.against, {name})
+                    head = head_fitting.fit(fold.beside, alone, fold.against, {name})
                     found[5] += fold.everyday.right(Tagger(fold.beside.backbone, head))
                 found[6] += fold.everyday.right(trained)
         yield [float(np.mean(each)) for each in found]
 
 
 def _drawn(
-    fold: Fold, given: Material, names: Sequence[str], count: int, rng: np.random.Generator
-) -> Material:
+    fold: FewShotFold,
+    given: ClipEmbeddings,
+    names: Sequence[str],
+    count: int,
+    rng: np.random.Generator,
+) -> ClipEmbeddings:
     """Draw some clips of each type from the fold's training data, with their copies."""
     chosen: list[int] = []
     for name in names:
@@ -118,26 +125,28 @@ def _drawn(
     return given.where(np.isin(given.clips, chosen))
 
 
-def prepare(data: bytes, folder: Path) -> tuple[list[Fold], Material, list[str]]:
+def prepare(data: bytes, folder: Path) -> tuple[list[FewShotFold], ClipEmbeddings, list[str]]:
     """Embed all sounds, and train base types without the ten classes and each fold."""
     backbone = Backbone.from_bytes(data)
-    examples, sounds = tagging.learn_from(folder, backbone)
+    examples, sounds = base_type_examples.learn_from(folder, backbone)
     clips = [each for each in sounds if each.origin == "esc10"]
     ten = sorted({name for clip in clips for name in clip.types})
     labelled = [
         LabelledClip(clip.name, _NEW + clip.types[0], clip.group, clip.samples) for clip in clips
     ]
-    material = few.embed(labelled, backbone, seed=tagging.SEED, tell=lambda _: None)
+    material = linear_head.embed(
+        labelled, backbone, seed=base_type_examples.SEED, tell=lambda _: None
+    )
     others = [each for each in sounds if each.origin == "everyday" and not {*each.types} & {*ten}]
-    noisy = everyday.noisy(clips, np.random.default_rng(tagging.SEED))
+    noisy = answers.noisy(clips, np.random.default_rng(base_type_examples.SEED))
     folds = []
     for group in sorted({clip.group for clip in clips}):
         known = _without(examples, group, ten)
-        head = _columns(tagging.fit(backbone, known, header=tagging.header_of(data)), ten)
+        head = _columns(base_types.fit(backbone, known, header=base_types.header_of(data)), ten)
         folds.append(
-            Fold(
+            FewShotFold(
                 Tagger(backbone, head),
-                negatives.choose(known, head.types, backbone_sha256=""),
+                base_type_examples.choose_negatives(known, head.types, backbone_sha256=""),
                 np.array([row for row, clip in enumerate(clips) if clip.group != group]),
                 *(_judged(backbone, each, group) for each in (clips, noisy, others)),
             )
@@ -145,16 +154,16 @@ def prepare(data: bytes, folder: Path) -> tuple[list[Fold], Material, list[str]]
     return folds, material, [_NEW + name for name in ten]
 
 
-def _judged(backbone: Backbone, sounds: Sequence[Sound], group: str) -> Judged:
+def _judged(backbone: Backbone, sounds: Sequence[Sound], group: str) -> HeldOutSounds:
     own = [each for each in sounds if each.group == group]
     types = [(*each.types, *each.also) for each in own]
-    return Judged(
+    return HeldOutSounds(
         np.stack([backbone.embed(each.samples[: tagger.PIECE]) for each in own]),
         [frozenset({*each, *(_NEW + name for name in each)}) for each in types],
     )
 
 
-def _without(given: Examples, group: str, types: Sequence[str]) -> Examples:
+def _without(given: EmbeddedSounds, group: str, types: Sequence[str]) -> EmbeddedSounds:
     """Select the examples that are neither of a group nor of some types."""
     rest = given.where({*given.groups} - {group})
     return rest.rows(row for row, own in enumerate(rest.types) if not {*own} & {*types})

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from actors.facts import noise_types
@@ -21,12 +19,12 @@ from actors.science.detection import second_opinion
 from actors.science.errors import ScienceError
 from actors.science.tagging import tagger
 from actors.science.tagging.backbone import Array, Backbone
-from actors.science.tagging.mobilenet import N_TAGS
-from actors.science.tagging.tagger import Floats, Head, Tagger
+from actors.science.tagging.tagger import Head, Tagger
 from actors.science.types import BACKGROUND, UNCLASSIFIED
-from actors.training import cross_validation, negatives, sounds, tagging
+from actors.training import cross_validation, head_fitting, negatives, sounds
 from actors.training.cross_validation import Scores, Tell
 from actors.training.dataset import LabelledClip
+from actors.training.head_fitting import ClipEmbeddings
 from actors.training.negatives import Negatives
 from actors.training.sounds import Sound
 
@@ -41,53 +39,13 @@ FEWEST_CLIPS, FEW = 3, 8
 _EMBEDDED = 0.8
 
 #: Copies of a piece, and the approximate maximum number of embeddings of all pieces.
-COPIES, MOST_EMBEDDED = tagging.COPIES, 3_000
-
-#: Penalties on the weights and biases of the new rows. Lower values overfit single examples; higher
-#: ones reduce the recall of the new types (docs/model.md).
-WEIGHT_PENALTY, BIAS_PENALTY = 0.003, 0.003
-
-#: Weight of a new type relative to a base type, for any number of examples. Higher values increase
-#: the recall of new types, and misclassify more sounds of base types as new ones.
-NEW_WEIGHT = 4.0
+COPIES, MOST_EMBEDDED = 5, 3_000
 
 
 class NotAType(ScienceError):
     """A label is not a type, but the name of a group or `UNCLASSIFIED`."""
 
     code = "not-a-type"
-
-
-@dataclass(frozen=True, eq=False)
-class Material:
-    """Embeddings of clips and their copies.
-
-    Attributes
-    ----------
-    embeddings : numpy.ndarray [shape=(n, n_embedding)]
-    clips : numpy.ndarray [shape=(n,)]
-        The row of each embedding's clip.
-    is_copy : numpy.ndarray [shape=(n,)]
-        Whether it is of a copy, not of the original clip.
-    labels : numpy.ndarray [shape=(n,)]
-        The clip's label.
-    """
-
-    embeddings: Array
-    clips: NDArray[np.intp]
-    is_copy: NDArray[np.bool_]
-    labels: NDArray[np.str_]
-
-    def of_clip(self, row: int) -> Array:
-        """Return the embeddings of a clip's original pieces."""
-        own: Array = self.embeddings[(self.clips == row) & ~self.is_copy]
-        return own
-
-    def where(self, kept: NDArray[np.bool_]) -> Material:
-        """Select the rows of a mask."""
-        return Material(
-            self.embeddings[kept], self.clips[kept], self.is_copy[kept], self.labels[kept]
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,12 +124,12 @@ def teach(
         tell(_EMBEDDED + (1.0 - _EMBEDDED) * done / (len(numbers) + 1))
         held_out = np.arange(len(against.labels)) % len(numbers) == done
         learns = material.where(fold_of[material.clips] != fold)
-        head = fit(beside, learns, against.where(~held_out), labels)
+        head = head_fitting.fit(beside, learns, against.where(~held_out), labels)
         rights.append(_rights(beside, head, against.where(held_out)))
         for row in np.flatnonzero(fold_of == fold).tolist():
             own = material.of_clip(row)
             found[row] = _clip_scores(Tagger(backbone, head), own, label=clips[row].label)
-    head = fit(beside, material, against, labels)
+    head = head_fitting.fit(beside, material, against, labels)
     scores, names = np.stack([found[row] for row in range(len(clips))]), _columns(head)
     taken_for = {names[column] for column in scores.argmax(axis=1)}
     columns = [name for name in names if name in labels | taken_for]
@@ -179,7 +137,9 @@ def teach(
     return Taught(head, columns, kept, _harm(np.concatenate(rights, axis=1)), warnings)
 
 
-def embed(clips: Sequence[LabelledClip], backbone: Backbone, *, seed: int, tell: Tell) -> Material:
+def embed(
+    clips: Sequence[LabelledClip], backbone: Backbone, *, seed: int, tell: Tell
+) -> ClipEmbeddings:
     """Embed each clip, piece by piece, and copies of its pieces."""
     rng = np.random.default_rng(seed)
     pieces = [(row, piece) for row, clip in enumerate(clips) for piece in _pieces(clip.samples)]
@@ -203,79 +163,7 @@ def embed(clips: Sequence[LabelledClip], backbone: Backbone, *, seed: int, tell:
         of_clip += [row] * len(made)
         is_copy += [False] + [True] * (len(made) - 1)
     labels = np.array([clips[row].label for row in of_clip])
-    return Material(np.stack(embeddings), np.array(of_clip), np.array(is_copy), labels)
-
-
-def fit(beside: Tagger, given: Material, against: Negatives, labels: set[str]) -> Head:
-    """Fit the rows of some types over the logits of the base types, with penalties.
-
-    For a label that is a base type, an addition to the existing row is fitted.
-    """
-    base = beside.head
-    new = sorted(labels - {*base.types, BACKGROUND})
-    types = (*base.types, *new)
-    columns = [types.index(name) for name in sorted(labels - {BACKGROUND})]
-    embeddings = np.concatenate([given.embeddings, against.embeddings.astype(np.float32)])
-    logits = base.logits(embeddings, beside.backbone.tags(embeddings))
-    right = np.zeros((len(embeddings), len(types)), dtype=bool)
-    for row, label in enumerate(given.labels.tolist()):
-        right[row, [column for column, name in enumerate(types) if name == label]] = True
-    right[len(given.labels) :] = against.right_among(types)
-    inputs = (embeddings - base.arrays["mean"]) / base.arrays["spread"]
-    start = float(base.arrays["bias"].mean())
-    weights, bias = _descend(
-        inputs,
-        np.pad(logits, ((0, 0), (0, len(new))), constant_values=start),
-        right,
-        np.append(NEW_WEIGHT * _balanced(given.labels), _balanced(against.labels)),
-        columns,
-    )
-    arrays = dict(base.arrays)
-    # AudioSet lacks these names, so their tag is a constant, which is subtracted.
-    no_tags = np.zeros(N_TAGS, dtype=np.float32)
-    arrays["prior"] = np.append(arrays["prior"], tagger.of_types(no_tags, tuple(new)))
-    arrays["scale"] = np.append(arrays["scale"], np.ones(len(new)))
-    arrays["bias"] = np.append(arrays["bias"], np.full(len(new), start))
-    arrays["weights"] = np.pad(arrays["weights"], ((0, len(new)), (0, 0)))
-    arrays["bias"][columns] += bias
-    arrays["weights"][columns] += weights
-    return Head(types, base.header, {k: v.astype(np.float32) for k, v in arrays.items()})
-
-
-def _descend(
-    inputs: Floats,
-    logits: Floats,
-    right: NDArray[np.bool_],
-    weights: Floats,
-    columns: list[int],
-) -> tuple[Floats, Floats]:
-    """Minimise the penalised cross-entropy by some columns; return weights and biases."""
-    seen, fixed = torch.from_numpy(inputs).double(), torch.from_numpy(logits).double()
-    truth, counts = torch.from_numpy(right), torch.zeros(right.shape, dtype=torch.float64)
-    # The other columns are fixed, so their independent losses are constant.
-    counts[:, columns] = 1.0
-    of_rows, at = torch.from_numpy(weights / weights.sum()), torch.tensor(columns)
-    weight = torch.zeros((len(columns), inputs.shape[1]), dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(len(columns), dtype=torch.float64, requires_grad=True)
-    descent = torch.optim.LBFGS([weight, bias], max_iter=150, line_search_fn="strong_wolfe")
-
-    def loss() -> torch.Tensor:
-        descent.zero_grad()
-        scores = fixed.index_add(1, at, seen @ weight.T + bias)
-        penalty = WEIGHT_PENALTY * weight.square().sum() + BIAS_PENALTY * bias.square().mean()
-        found = tagging.surprise(scores, truth, counts, truth, of_rows) + penalty
-        found.backward()  # type: ignore[no-untyped-call]
-        return found
-
-    descent.step(loss)  # type: ignore[no-untyped-call]
-    return weight.detach().numpy(), bias.detach().numpy()
-
-
-def _balanced(kinds: NDArray[Any]) -> Floats:
-    """Return weights of rows that sum to 1 for each kind."""
-    _, kind, counts = np.unique(kinds, return_inverse=True, return_counts=True)
-    found: Floats = 1.0 / counts[kind]
-    return found
+    return ClipEmbeddings(np.stack(embeddings), np.array(of_clip), np.array(is_copy), labels)
 
 
 def _pieces(samples: Array) -> Iterator[Array]:

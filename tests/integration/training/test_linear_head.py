@@ -20,9 +20,9 @@ from actors.science.detection.classifier import Model
 from actors.science.errors import ModelError
 from actors.science.tagging.backbone import RATE_HZ, Backbone
 from actors.science.tagging.tagger import Tagger
-from actors.training import few
+from actors.training import linear_head
 from actors.training import recordings as training_recordings
-from actors.training.learn import LabelledClip
+from actors.training.dataset import LabelledClip
 from actors.training.recordings import Wanted
 from db.settings import Settings
 from tests.integration.audio.test_base_types import use
@@ -49,7 +49,7 @@ def tagger() -> Tagger:
         LabelledClip(name, name, name, (0.1 * make(rng, RATE_HZ, RATE_HZ)).astype(np.float32))
         for name, make in synth.SOUNDS.items()
     ]
-    embeddings = few.embed(sounds, NETWORK, seed=0, tell=lambda _: None).embeddings
+    embeddings = linear_head.embed(sounds, NETWORK, seed=0, tell=lambda _: None).embeddings
     mean = embeddings.mean(axis=0)
     spread = np.array((embeddings - mean).std(), dtype=np.float32)
     head = weights.random_head()
@@ -87,7 +87,7 @@ def clips(*, each: int = 4) -> tuple[str, dict[str, bytes]]:
 
 
 def learnt(api: falcon.testing.TestClient, runtime: Runtime, **how: Any) -> Any:
-    return train(api, runtime, *clips(**how), algorithm=few.ALGORITHM, name="site-7")
+    return train(api, runtime, *clips(**how), algorithm=linear_head.ALGORITHM, name="site-7")
 
 
 def hear(api: falcon.testing.TestClient, runtime: Runtime, *, query: str = "") -> Any:

@@ -7,10 +7,10 @@ import pytest
 
 from actors.science.tagging.backbone import Backbone
 from actors.science.tagging.tagger import Tagger
-from actors.training import few_shot, negatives, tagging
-from actors.training.few import Material
-from actors.training.few_shot import Fold, Judged
-from actors.training.tagging import Examples
+from actors.training.head_fitting import ClipEmbeddings
+from actors.training.shipped_model import base_type_examples, base_types, few_shot
+from actors.training.shipped_model.base_type_examples import EmbeddedSounds
+from actors.training.shipped_model.few_shot import FewShotFold, HeldOutSounds
 from tests.support import weights
 
 NETWORK = Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4)))
@@ -31,32 +31,32 @@ def near(name: str, how_many: int, *, seed: int = 0) -> np.ndarray:
     return found
 
 
-def judged(*names: str) -> Judged:
+def judged(*names: str) -> HeldOutSounds:
     embeddings = np.concatenate([near(name, 5, seed=1) for name in names])
-    return Judged(embeddings, [frozenset({name}) for name in names for _ in range(5)])
+    return HeldOutSounds(embeddings, [frozenset({name}) for name in names for _ in range(5)])
 
 
-def fold() -> Fold:
+def fold() -> FewShotFold:
     """Return base types trained on birds and trains, and clips 0 to 9 to learn from."""
-    known = Examples()
+    known = EmbeddedSounds()
     for name in ("birds", "train"):
         known.embeddings += list(near(name, 10))
         known.types += [(name,)] * 10
         known.also += [()] * 10
         known.groups += ["1"] * 10
-    head = tagging.fit(NETWORK, known, header={"backbone": "random", "backbone_sha256": ""})
+    head = base_types.fit(NETWORK, known, header={"backbone": "random", "backbone_sha256": ""})
     head = few_shot._columns(head, ["rain", "sneeze"])
     assert not {"rain", "sneeze"} & set(head.types)
-    against = negatives.choose(known, head.types, backbone_sha256="")
+    against = base_type_examples.choose_negatives(known, head.types, backbone_sha256="")
     clean, everyday = judged(*NEW), judged("birds", "train")
-    return Fold(Tagger(NETWORK, head), against, np.arange(10), clean, clean, everyday)
+    return FewShotFold(Tagger(NETWORK, head), against, np.arange(10), clean, clean, everyday)
 
 
-def material() -> Material:
+def material() -> ClipEmbeddings:
     """Return clips 0 to 9, and clips 10 to 19 with wrong labels, which the fold must not use."""
     right, wrong = (np.concatenate([near(name, 5) for name in names]) for names in (NEW, NEW[::-1]))
     labels = np.array([name for name in NEW for _ in range(5)])
-    return Material(
+    return ClipEmbeddings(
         np.concatenate([right, wrong]),
         np.arange(20),
         np.zeros(20, dtype=bool),

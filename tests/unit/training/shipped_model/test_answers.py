@@ -7,9 +7,9 @@ import pytest
 
 from actors.science.tagging.backbone import RATE_HZ
 from actors.science.types import UNCLASSIFIED, Candidate, Event
-from actors.training.everyday import (
-    CODECS,
-    Judged,
+from actors.training.shipped_model import codecs
+from actors.training.shipped_model.answers import (
+    JudgedAnswer,
     answer,
     calibration_error,
     coded,
@@ -90,8 +90,8 @@ def test_an_event_is_true_that_says_no_more_than_what_is_right(
     assert is_true(event(heard, 0.0, 1.0), truth) is expected
 
 
-def judged(outcome: str, *reported: tuple[float, bool]) -> Judged:
-    return Judged("train", outcome, outcome == "right type", reported)
+def judged(outcome: str, *reported: tuple[float, bool]) -> JudgedAnswer:
+    return JudgedAnswer("train", outcome, outcome == "right type", reported)
 
 
 def test_shares_are_of_all_sounds() -> None:
@@ -107,7 +107,7 @@ def test_calibration_counts_every_reported_event() -> None:
     assert np.isnan(calibration_error([judged("no type")]))
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", codecs.MEASURED)
 def test_a_codec_keeps_the_sound_and_its_length(codec: str) -> None:
     times_s = np.arange(RATE_HZ) / RATE_HZ
     tone = (0.3 * np.sin(2 * np.pi * 440.0 * times_s)).astype(np.float32)

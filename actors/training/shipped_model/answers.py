@@ -1,6 +1,7 @@
 """Evaluation of the product's answers, with base types beside its model and without them.
 
-A sound is judged by base types that were trained without its group. `evaluate` writes the tables.
+A sound is judged by base types that were trained without its group. `accuracy_report` writes the
+tables.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import soxr
 
 from actors.facts import noise_types
+from actors.science import synth
 from actors.science.detection import inference
 from actors.science.detection.chunks import RATE_HZ as MODEL_RATE_HZ
 from actors.science.detection.classifier import Model
@@ -22,9 +24,9 @@ from actors.science.evaluation import clip_metrics
 from actors.science.tagging.backbone import RATE_HZ, Array, Backbone
 from actors.science.tagging.tagger import Head, Tagger
 from actors.science.types import UNCLASSIFIED, Event
-from actors.training import accuracy
-from actors.training import sounds as material
-from actors.training.accuracy import Heard, Soundscape
+from actors.training import sounds
+from actors.training.shipped_model import codecs, data_folder, held_out
+from actors.training.shipped_model.held_out import Soundscape, SoundscapeEvents
 from actors.training.sounds import Sound
 
 #: The possible outcomes, in the order of the table.
@@ -33,12 +35,7 @@ OUTCOMES = ("right type", "right group", "wrong group", "no type")
 #: How many of an event's candidates are considered.
 CANDIDATES = 3
 
-#: Lossy codecs of recorders and phones: rate, container, coding. A compression level of 0.5 is a
-#: medium quality of libsndfile.
-CODECS = {
-    "MP3, 16 kHz": (16_000, "MP3", "MPEG_LAYER_III"),
-    "Opus": (48_000, "OGG", "OPUS"),
-}
+#: Compression level of lossy codecs: a medium quality of libsndfile.
 CODEC_LEVEL = 0.5
 
 NOISY_DB = 10.0
@@ -94,7 +91,7 @@ def outcome(event: Event | None, sound: Sound) -> tuple[str, bool]:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedAnswer:
     """The answer for a sound.
 
     Attributes
@@ -117,7 +114,7 @@ class Judged:
 
 def judged(
     sounds: Iterable[Sound], model_of: Callable[[Sound], Model], judges: Judges | None
-) -> list[Judged]:
+) -> list[JudgedAnswer]:
     """Classify sounds, each by its model, and judge the answers."""
     found = []
     for sound in sounds:
@@ -128,7 +125,7 @@ def judged(
             for event in heard
             if event.noise_type != UNCLASSIFIED
         )
-        found.append(Judged(sound.types[0], name, is_near, reported))
+        found.append(JudgedAnswer(sound.types[0], name, is_near, reported))
     return found
 
 
@@ -137,7 +134,7 @@ def is_true(event: Event, sound: Sound) -> bool:
     return not sound.right.isdisjoint(noise_types.below(event.noise_type))
 
 
-def shares(found: Sequence[Judged]) -> dict[str, float]:
+def shares(found: Sequence[JudgedAnswer]) -> dict[str, float]:
     """Return the shares of outcomes, and of a correct type among the first candidates."""
     counts = Counter(each.outcome for each in found)
     near = sum(each.is_near for each in found)
@@ -146,7 +143,7 @@ def shares(found: Sequence[Judged]) -> dict[str, float]:
     }
 
 
-def calibration_error(found: Sequence[Judged]) -> float:
+def calibration_error(found: Sequence[JudgedAnswer]) -> float:
     """Expected calibration error of the confidence of reported events; NaN without any."""
     reported = [each for one in found for each in one.reported]
     if not reported:
@@ -159,15 +156,19 @@ def calibration_error(found: Sequence[Judged]) -> float:
     )
 
 
-def noisy(sounds: Sequence[Sound], rng: np.random.Generator) -> list[Sound]:
+def noisy(given: Sequence[Sound], rng: np.random.Generator) -> list[Sound]:
     """Mix sounds with synthesised beds at `NOISY_DB`."""
-    return [replace(each, samples=material.mixed(each.samples, NOISY_DB, rng)) for each in sounds]
+    found = []
+    for each in given:
+        bed = synth.background_bed(rng, each.samples.size, RATE_HZ)
+        found.append(replace(each, samples=sounds.over(each.samples, bed, NOISY_DB)))
+    return found
 
 
 def coded(sounds: Iterable[Sound], codec: str) -> list[Sound]:
-    """Pass sounds through one of `CODECS`."""
+    """Pass sounds through one of `codecs.CODECS`."""
     return [
-        replace(each, samples=material.coded(each.samples, CODECS[codec], level=CODEC_LEVEL))
+        replace(each, samples=codecs.coded(each.samples, codecs.CODECS[codec], level=CODEC_LEVEL))
         for each in sounds
     ]
 
@@ -190,14 +191,14 @@ def soundscapes(
     recordings: Sequence[Soundscape],
     folder: Path,
     judges: Judges | None,
-) -> Heard:
-    """Detect events in the soundscapes of a folder; see `accuracy.hear_soundscapes`."""
+) -> SoundscapeEvents:
+    """Detect events in the soundscapes of a folder; see `held_out.hear_soundscapes`."""
 
     def opinions(recording: Soundscape) -> Mapping[str, SecondOpinion]:
         assert judges is not None
-        samples = material.load(folder / recording.name)
+        samples = data_folder.load(folder / recording.name)
         return {fold: judges.of(fold, samples) for fold in models}
 
-    return accuracy.hear_soundscapes(
+    return held_out.hear_soundscapes(
         models, recordings, opinions=None if judges is None else opinions
     )

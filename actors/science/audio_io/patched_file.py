@@ -9,7 +9,7 @@ class BrokenAudio(Exception):
     """A library failed to decode. Never leaves the science package."""
 
 
-class Source:
+class PatchedFile:
     """A binary file, or a part of it, with some bytes replaced, that stores a read error.
 
     Decoders call back from C, where an exception is only printed, and a failing storage would look

@@ -1,6 +1,6 @@
 """Compare the algorithms on labelled recordings, by cross-validation over their folds.
 
-    python -m actors.training.compare --data PATH/TO/esc10 [--algorithms a,b]
+    python -m actors.training.shipped_model.compare --data PATH/TO/esc10 [--algorithms a,b]
 
 Prints a table in Markdown. The folder holds ``labels.csv`` and ``clips/``.
 """
@@ -23,6 +23,7 @@ from actors.science.types import BACKGROUND
 from actors.training import algorithms, cross_validation, dataset, feature_augmentation
 from actors.training.cross_validation import Fold, Windows
 from actors.training.dataset import Examples, LabelledClip
+from actors.training.shipped_model import data_folder
 
 SEED = 0
 
@@ -37,7 +38,7 @@ _HEAD = (
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
+class ConditionWindows:
     """The windows of each clip, clean or with noise."""
 
     clips: Sequence[LabelledClip]
@@ -68,7 +69,11 @@ class Answers:
 
 
 def compare(
-    clips: Sequence[LabelledClip], examples: Examples, *, heard: Sequence[Heard], algorithm: str
+    clips: Sequence[LabelledClip],
+    examples: Examples,
+    *,
+    heard: Sequence[ConditionWindows],
+    algorithm: str,
 ) -> str:
     """Return a table row for an algorithm, trained once without each of the clips' groups."""
     classes = np.unique(examples.labels).tolist()
@@ -92,7 +97,7 @@ def compare(
 
 
 def answers(
-    heard: Heard,
+    heard: ConditionWindows,
     trained: dict[int, Fold],
     *,
     folds: dict[str, int],
@@ -123,7 +128,7 @@ def _answers(pairs: Sequence[tuple[bool, float]]) -> Answers:
     return Answers(np.array(is_right), np.array(confidence))
 
 
-def _cost(fold: Fold, heard: Heard, *, classes: Sequence[str]) -> tuple[int, float]:
+def _cost(fold: Fold, heard: ConditionWindows, *, classes: Sequence[str]) -> tuple[int, float]:
     """Return the bytes of the model file, and the milliseconds for one window."""
     header = {
         "name": "compared",
@@ -156,11 +161,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options.algorithms.split(",")
     if unknown := set(chosen) - set(algorithms.ALGORITHMS):
         parser.error(f"there is no {', '.join(sorted(unknown))}")
-    clips, _ = dataset.load_clips(options.data, dataset.read_labels(options.data))
+    clips, _ = data_folder.load_clips(options.data, data_folder.read_labels(options.data))
     examples = feature_augmentation.make(clips, seed=SEED, tell=lambda _part: None)
     rng = np.random.default_rng(SEED)
     heard = [
-        Heard(each, [cross_validation.windows_of(clip.samples) for clip in each])
+        ConditionWindows(each, [cross_validation.windows_of(clip.samples) for clip in each])
         for each in (clips, [_with_noise(clip, rng) for clip in clips])
     ]
     print(f"{len(clips)} clips, {len(examples.labels)} examples\n\n{_HEAD}", flush=True)

@@ -23,7 +23,7 @@ class Layout(NamedTuple):
         return cls(audio.rate_hz, audio.n_channels)
 
 
-class Fit:
+class LayoutConverter:
     """Converts blocks from one layout to another.
 
     A different rate is resampled. If the number of channels differs, every channel becomes the mean

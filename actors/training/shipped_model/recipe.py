@@ -1,8 +1,7 @@
 """The recipe of the shipped model: its training data, and its estimators.
 
 A convolutional network scores frames. Segments are classified by its vote with discriminant
-analysis and support vectors over features, and discriminant analysis over textures. The three kinds
-err on different clips, and their vote errs least.
+analysis and support vectors over features, and discriminant analysis over textures (`partners`).
 """
 
 from __future__ import annotations
@@ -10,11 +9,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,12 +20,12 @@ from numpy.typing import NDArray
 
 from actors.parent import end_with_parent
 from actors.science import synth
-from actors.science.detection import inference
+from actors.science.detection import segment_views
 from actors.science.detection.chunks import RATE_HZ
 from actors.science.detection.cnn import Convolutional
-from actors.science.detection.ensemble import Estimator, Network
+from actors.science.detection.ensemble import Estimator
 from actors.science.types import BACKGROUND
-from actors.training import algorithms, mixtures, network
+from actors.training import mixtures, network, partners
 from actors.training.dataset import LabelledClip
 from actors.training.mixtures import Scene
 from actors.training.network import Course, Spectra
@@ -43,31 +41,16 @@ SCENES_PER_CLIP = 4
 #: Networks for framewise scoring. In the vote, their total weight is that of one partner.
 N_NETWORKS = 1
 
-
-class Partner(NamedTuple):
-    """An estimator that votes with the networks on segments: an algorithm, and its input."""
-
-    algorithm: str
-    view: str = "features"
-
-
-#: All partners, by their names in reports.
-PARTNERS: Mapping[str, Partner] = {
-    "lda": Partner("lda"),
-    "svm": Partner("svm"),
-    "textures": Partner("lda", view="textures"),
-}
-
 #: Marks a model that is trained on all groups.
 EVERYTHING = ""
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class RecipeData:
     """All training data.
 
     ``spectra`` holds the mixtures, in the order of ``groups``. ``looks`` are the inputs of segment
-    classification for the sounds in them: for each of `inference.VIEWS` an array with a row per
+    classification for the sounds in them: for each of `segment_views.VIEWS` an array with a row per
     chunk, with ``labels`` and ``look_groups``.
     """
 
@@ -80,50 +63,37 @@ class Material:
     n_clips: int
 
 
-def material(clips: Sequence[LabelledClip]) -> Material:
+def material(clips: Sequence[LabelledClip]) -> RecipeData:
     """Make the mixtures and their inputs; the same clips give the same material."""
     made = list(_scenes(clips))
     classes = tuple(sorted({scene.label for scene in made}))
     rng = np.random.default_rng(SEED + 1)
     seen = [(scene, look) for scene in made for look in mixtures.looks(scene, rng)]
-    return Material(
+    return RecipeData(
         classes,
         network.spectra(made, classes=classes, real={clip.name for clip in clips}),
         np.array([scene.group for scene in made]),
-        {view: np.stack([look[view] for _, look in seen]) for view in inference.VIEWS},
+        {view: np.stack([look[view] for _, look in seen]) for view in segment_views.VIEWS},
         np.array([scene.label for scene, _ in seen]),
         np.array([scene.group for scene, _ in seen]),
         len(clips),
     )
 
 
-def partners(given: Material, *, without: str) -> list[Estimator]:
+def fit_partners(given: RecipeData, *, without: str) -> list[Estimator]:
     """Train the partners of the networks without the sounds of a group."""
     kept = given.look_groups != without
     looks = {view: rows[kept] for view, rows in given.looks.items()}
-    return fit_partners(
-        PARTNERS.values(), looks, given.labels[kept], groups=given.look_groups[kept], seed=SEED
+    return partners.fit(
+        partners.PARTNERS.values(),
+        looks,
+        given.labels[kept],
+        groups=given.look_groups[kept],
+        seed=SEED,
     )
 
 
-def fit_partners(
-    wanted: Iterable[Partner],
-    looks: Mapping[str, NDArray[np.float32]],
-    labels: NDArray[np.str_],
-    *,
-    groups: NDArray[np.str_],
-    seed: int,
-) -> list[Estimator]:
-    """Train partners, each on the view that it uses; see `algorithms.Fit`."""
-    voters: list[Estimator] = []
-    for algorithm, view in wanted:
-        for member in algorithms.fit(algorithm, looks[view], labels, groups=groups, seed=seed):
-            assert isinstance(member, Network), "a forest looks at features only"
-            voters.append(replace(member, view=view))
-    return voters
-
-
-def networks(given: Material, *, without: Sequence[str]) -> dict[str, list[Estimator]]:
+def networks(given: RecipeData, *, without: Sequence[str]) -> dict[str, list[Estimator]]:
     """Train the networks once without each of some groups, in parallel.
 
     There are as many processes as processors. Every training uses one thread, so the number of
@@ -148,19 +118,27 @@ def networks(given: Material, *, without: Sequence[str]) -> dict[str, list[Estim
 def _scenes(clips: Sequence[LabelledClip]) -> list[Scene]:
     rng = np.random.default_rng(SEED)
     groups = sorted({clip.group for clip in clips})
-    made = [scene for clip in clips for scene in mixtures.of_clip(clip, rng, copies=COPIES)]
+    made = [scene for clip in clips for scene in copies(clip, rng)]
     for name, sound in synth.SOUNDS.items():
         for number in range(SYNTHESISED):
             samples = (0.1 * sound(rng, mixtures.N_SAMPLES, RATE_HZ)).astype(np.float32)
             clip = LabelledClip(f"{name}-{number}", name, groups[number % len(groups)], samples)
-            made.append(mixtures.of_clip_once(clip, rng, is_plain=number % 6 == 0))
+            made.append(mixtures.of_clip(clip, rng, is_plain=number % 6 == 0))
     for number in range(BEDS):
         group = groups[number % len(groups)]
         made.append(mixtures.of_bed(f"bed-{number}", group, rng, label=BACKGROUND))
     return made
 
 
-def _store(given: Material, folder: Path) -> None:
+def copies(clip: LabelledClip, rng: np.random.Generator) -> Iterator[Scene]:
+    """Return the clip itself, and copies of varying speed, spectrum, place, noise and level."""
+    if not clip.samples.any():
+        return
+    for number in range(COPIES):
+        yield mixtures.of_clip(clip, rng, is_plain=number == 0)
+
+
+def _store(given: RecipeData, folder: Path) -> None:
     np.save(folder / "log_mel.npy", given.spectra.log_mel.numpy())
     np.save(folder / "targets.npy", given.spectra.targets.numpy())
     np.save(folder / "is_real.npy", given.spectra.is_real.numpy())

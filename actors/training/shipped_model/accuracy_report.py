@@ -1,9 +1,10 @@
-"""Measure the product's accuracy, with and without the backbone, for docs/accuracy.md.
+r"""Measure the product's accuracy, with and without the backbone, for docs/accuracy.md.
 
-    python -m actors.training.evaluate --data FOLDER --backbone FILE [--models DIR] [--report FILE]
+    python -m actors.training.shipped_model.accuracy_report --data FOLDER \
+        --backbone FILE [--models DIR] [--report FILE]
 
 ``FOLDER`` holds ``esc10/``, ``everyday/``, ``backgrounds/`` and ``soundscapes/``. Sounds are judged
-by base types that were trained without their group. ``DIR`` holds the models that ``baseline
+by base types that were trained without their group. ``DIR`` holds the models that ``build
 --keep`` made without each fold of ESC-10; without it, ESC-10 clips and soundscapes are skipped,
 since the shipped model was trained on those clips. Everyday noise is not in the training data of
 any model.
@@ -22,9 +23,19 @@ import numpy as np
 from actors.science.detection import classifier
 from actors.science.detection.classifier import Model
 from actors.science.tagging.backbone import Backbone
-from actors.training import accuracy, baseline, dataset, everyday, markdown, report, tagging
-from actors.training import sounds as material
-from actors.training.everyday import OUTCOMES, Judged, Judges
+from actors.training.dataset import LabelledClip
+from actors.training.shipped_model import (
+    answers,
+    base_type_examples,
+    base_types,
+    build,
+    codecs,
+    data_folder,
+    estimator_report,
+    held_out,
+    markdown,
+)
+from actors.training.shipped_model.answers import OUTCOMES, JudgedAnswer, Judges
 from actors.training.sounds import Sound
 
 #: The measured conditions: the model alone, and with base types over the backbone beside it.
@@ -34,7 +45,7 @@ WITHOUT, WITH = "without the backbone", "with the backbone"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="evaluate", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="accuracy_report", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the recordings")
     parser.add_argument("--backbone", type=Path, required=True, help="the weights of mn04_as")
     parser.add_argument("--models", type=Path, help="models without each fold of ESC-10")
@@ -60,7 +71,7 @@ def write(data: Path, given: Sequence[Sound], by: Conditions, kept_in: Path | No
         " sound: the folds of ESC-10, the authors of everyday recordings. An answer is the type"
         " that sounds longest among the events that are reported; `no type` is silence, or"
         " `unclassified`. The calibration error is the expected one of the confidences of reported"
-        f" events. MP3 and Opus are of libsndfile's compression level {everyday.CODEC_LEVEL}.",
+        f" events. MP3 and Opus are of libsndfile's compression level {answers.CODEC_LEVEL}.",
         "",
         *_everyday(everyday_noise, by),
         *_false_alarms(data, by),
@@ -78,10 +89,10 @@ def write(data: Path, given: Sequence[Sound], by: Conditions, kept_in: Path | No
 def _judges(folder: Path, weights: bytes) -> tuple[list[Sound], Judges]:
     """Read the recordings, and train base types without each group of them."""
     backbone = Backbone.from_bytes(weights)
-    learnt, given = tagging.learn_from(folder, backbone)
-    header, groups = tagging.header_of(weights), {*learnt.groups}
+    learnt, given = base_type_examples.learn_from(folder, backbone)
+    header, groups = base_types.header_of(weights), {*learnt.groups}
     heads = {
-        group: tagging.fit(backbone, learnt.where(groups - {group}), header=header)
+        group: base_types.fit(backbone, learnt.where(groups - {group}), header=header)
         for group in sorted(groups)
     }
     return given, Judges(backbone, heads)
@@ -100,34 +111,34 @@ def _everyday(sounds: Sequence[Sound], by: Conditions) -> list[str]:
 
 def _held_out(data: Path, clips: Sequence[Sound], by: Conditions, kept_in: Path) -> list[str]:
     """Measure ESC-10 clips and soundscapes by models that were trained without them."""
-    rows = dataset.read_labels(data / "esc10")
-    labelled, _ = dataset.load_clips(data / "esc10", rows)
-    kept = baseline.kept_models(kept_in, sorted({clip.group for clip in labelled}))
-    members = baseline.measure(kept, labelled)
+    rows = data_folder.read_labels(data / "esc10")
+    labelled, _ = data_folder.load_clips(data / "esc10", rows)
+    kept = build.kept_models(kept_in, sorted({clip.group for clip in labelled}))
+    members = build.measure(kept, labelled)
     models = {
-        fold: baseline.at_temperature(model, members.temperature) for fold, model in kept.items()
+        fold: build.at_temperature(model, members.temperature) for fold, model in kept.items()
     }
-    rng = np.random.default_rng(tagging.SEED)
+    rng = np.random.default_rng(base_type_examples.SEED)
     sets = _through_codecs(clips)
-    sets = {"clean": sets.pop("clean"), "10 dB": everyday.noisy(clips, rng), **sets}
+    sets = {"clean": sets.pop("clean"), "10 dB": answers.noisy(clips, rng), **sets}
     found = _by_condition(sets, lambda sound: models[sound.group], by)
     return [
         f"## {len(clips)} clips of ESC-10",
         *_outcomes(found),
         *_soundscapes(data / "soundscapes", labelled, models, by),
-        *report.write(members),
+        *estimator_report.write(members),
     ]
 
 
 def _soundscapes(
     folder: Path,
-    clips: Sequence[dataset.LabelledClip],
+    clips: Sequence[LabelledClip],
     models: Mapping[str, Model],
     by: Conditions,
 ) -> list[str]:
-    recordings = list(accuracy.read_soundscapes(folder, clips))
+    recordings = list(held_out.read_soundscapes(folder, clips))
     figures = {
-        name: accuracy.by_snr(everyday.soundscapes(models, recordings, folder, judges), recordings)
+        name: held_out.by_snr(answers.soundscapes(models, recordings, folder, judges), recordings)
         for name, judges in by.items()
     }
     n_events = sum(len(each.reference) for each in recordings)
@@ -148,10 +159,10 @@ def _soundscapes(
 
 
 def _false_alarms(data: Path, by: Conditions) -> list[str]:
-    shipped, beds = classifier.shipped(), material.backgrounds(data)
+    shipped, beds = classifier.shipped(), data_folder.backgrounds(data)
     rows = []
     for name, judges in by.items():
-        hourly, types = everyday.false_alarms(beds, shipped, judges)
+        hourly, types = answers.false_alarms(beds, shipped, judges)
         shown = ", ".join(f"{each} {n}" for each, n in types.most_common())
         rows.append([name, f"{hourly:.0f}", shown or "none"])
     return [
@@ -161,30 +172,30 @@ def _false_alarms(data: Path, by: Conditions) -> list[str]:
 
 
 def _through_codecs(sounds: Sequence[Sound]) -> dict[str, Sequence[Sound]]:
-    return {"clean": sounds} | {codec: everyday.coded(sounds, codec) for codec in everyday.CODECS}
+    return {"clean": sounds} | {codec: answers.coded(sounds, codec) for codec in codecs.MEASURED}
 
 
 def _by_condition(
     sets: Mapping[str, Sequence[Sound]], model_of: Callable[[Sound], Model], by: Conditions
-) -> dict[str, dict[str, list[Judged]]]:
+) -> dict[str, dict[str, list[JudgedAnswer]]]:
     """Judge each set of sounds, with and without the backbone."""
     return {
-        name: {what: everyday.judged(sounds, model_of, judges) for what, sounds in sets.items()}
+        name: {what: answers.judged(sounds, model_of, judges) for what, sounds in sets.items()}
         for name, judges in by.items()
     }
 
 
-def _outcomes(found: Mapping[str, Mapping[str, Sequence[Judged]]]) -> list[str]:
+def _outcomes(found: Mapping[str, Mapping[str, Sequence[JudgedAnswer]]]) -> list[str]:
     rows = []
     for name, of in found.items():
         for what, judged in of.items():
-            shares = everyday.shares(judged)
-            error = everyday.calibration_error(judged)
+            shares = answers.shares(judged)
+            error = answers.calibration_error(judged)
             rows.append([name, what, *(f"{each:.1%}" for each in shares.values()), f"{error:.3f}"])
     return markdown.table(["", "", *shares, "calibration error"], rows)
 
 
-def _by_type(found: Mapping[str, Sequence[Judged]]) -> list[str]:
+def _by_type(found: Mapping[str, Sequence[JudgedAnswer]]) -> list[str]:
     """Write a row per type with the counts of each outcome, with and without the backbone."""
     heads = [f"{name}, {each}" for name in found for each in OUTCOMES]
     rows = []

@@ -17,11 +17,15 @@ from actors.science.tagging import tagger
 from actors.science.tagging.backbone import RATE_HZ, Backbone
 from actors.science.tagging.tagger import Tagger
 from actors.science.types import BACKGROUND
-from actors.training import few, learn, negatives, tagging
-from actors.training.few import NotAType
-from actors.training.learn import LabelledClip, Learnt, OneClassOnly, TooFewExamples
+from actors.training import learn, linear_head, negatives
+from actors.training.clip_checks import OneClassOnly, TooFewExamples
+from actors.training.dataset import LabelledClip
+from actors.training.learn import Learnt
+from actors.training.linear_head import NotAType
+from actors.training.shipped_model import base_type_examples
+from actors.training.shipped_model.base_type_examples import EmbeddedSounds
+from actors.training.shipped_model.base_types import types_of_head
 from actors.training.sounds import Sound
-from actors.training.tagging import Examples
 from tests.support import weights
 
 NETWORK = Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4)))
@@ -49,7 +53,7 @@ CLIPS = [
 def base_types() -> Tagger:
     """Random base types, scaled to a random network's embeddings as trained ones would be."""
     head = weights.random_head()
-    embeddings = few.embed(CLIPS, NETWORK, seed=5, tell=lambda _: None).embeddings
+    embeddings = linear_head.embed(CLIPS, NETWORK, seed=5, tell=lambda _: None).embeddings
     mean = embeddings.mean(axis=0)
     spread = np.array((embeddings - mean).std(), dtype=np.float32)
     # Most types are unlikely, as with trained weights.
@@ -64,19 +68,19 @@ TAGGER = base_types()
 @pytest.fixture(scope="module", autouse=True)
 def _others() -> Iterator[None]:
     """Use other sounds, as embedded by this network, as the negatives of new types."""
-    others = Examples()
+    others = EmbeddedSounds()
     for name, make in (("hammering", synth.hammering), (BACKGROUND, synth.background_bed)):
         types = () if name == BACKGROUND else (name,)
         for number, samples in enumerate(sounds_of(make, 8, seed=1)):
             others.add(NETWORK, Sound(name, types, str(number), samples))
-    against = negatives.choose(others, TAGGER.types, backbone_sha256="")
+    against = base_type_examples.choose_negatives(others, TAGGER.types, backbone_sha256="")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(negatives, "shipped", lambda: against)
         yield
 
 
 def learnt(clips: list[LabelledClip], **options: Any) -> Learnt:
-    given = {"algorithm": few.ALGORITHM, "name": "ours", "version": "1", "beside": TAGGER}
+    given = {"algorithm": linear_head.ALGORITHM, "name": "ours", "version": "1", "beside": TAGGER}
     return learn.learn(clips, **{**given, **options})
 
 
@@ -121,7 +125,7 @@ def test_the_new_types_join_the_shipped_model(result: Learnt) -> None:
     assert [each.kind for each in model.members] == [each.kind for each in shipped.members]
     assert model.trained_types == ("broadband_hiss", "our_pump")
     assert model.thresholds["our_pump"] == second_opinion.LEAST_OF_TYPE
-    assert {*tagging.types_of_head(), "our_pump"} == {*head_of(model).types}
+    assert {*types_of_head(), "our_pump"} == {*head_of(model).types}
     assert noise_types.unknown(["our_pump"], noise_types.of_model(model.header)) is None
     harm = model.header["training"]["base_types"]
     assert harm["n_embeddings"] == 8
@@ -166,7 +170,9 @@ def pump_share(head: tagger.Head, samples: np.ndarray) -> float:
 def test_sounds_of_base_types_hold_the_new_type_back() -> None:
     clips, every = clips_of("our_pump", synth.mains_hum, 4), negatives.shipped()
     without = every.where(every.labels != every.types.index("hammering"))
-    held, free = (few.teach(clips, beside=TAGGER, against=each).head for each in (every, without))
+    held, free = (
+        linear_head.teach(clips, beside=TAGGER, against=each).head for each in (every, without)
+    )
     for samples in sounds_of(synth.hammering, 3, seed=9):
         assert pump_share(held, samples) < pump_share(free, samples)
 
@@ -174,7 +180,7 @@ def test_sounds_of_base_types_hold_the_new_type_back() -> None:
 def test_clips_of_background_hold_the_new_type_back() -> None:
     pump = clips_of("our_pump", synth.mains_hum, 4)
     tones = clips_of(BACKGROUND, synth.alarm_tone, 6)
-    held, free = (few.teach(clips, beside=TAGGER).head for clips in ([*pump, *tones], pump))
+    held, free = (linear_head.teach(clips, beside=TAGGER).head for clips in ([*pump, *tones], pump))
     for samples in sounds_of(synth.alarm_tone, 3, seed=9):
         assert pump_share(held, samples) < pump_share(free, samples)
 
@@ -183,9 +189,9 @@ def test_a_long_clip_is_embedded_in_pieces() -> None:
     rng = np.random.default_rng(0)
     long = (0.1 * synth.mains_hum(rng, 25 * RATE_HZ, RATE_HZ)).astype(np.float32)
     clips = [LabelledClip("long", "our_pump", "long", long)]
-    found = few.embed(clips, NETWORK, seed=0, tell=lambda _: None)
+    found = linear_head.embed(clips, NETWORK, seed=0, tell=lambda _: None)
     assert len(found.of_clip(0)) == 3
-    assert found.is_copy.sum() == 3 * few.COPIES
+    assert found.is_copy.sum() == 3 * linear_head.COPIES
 
 
 def test_silence_teaches_nothing() -> None:
@@ -194,7 +200,7 @@ def test_silence_teaches_nothing() -> None:
     half = replace(
         clips[0], name="half", samples=np.pad(clips[0].samples, (0, 10 * RATE_HZ)), group="half"
     )
-    found = few.embed([*clips, silent, half], NETWORK, seed=0, tell=lambda _: None)
+    found = linear_head.embed([*clips, silent, half], NETWORK, seed=0, tell=lambda _: None)
     assert len(found.of_clip(4)) == 0
     assert len(found.of_clip(5)) == 1
     with_silence = learnt([*clips, silent])
@@ -224,5 +230,5 @@ def test_the_backbone_is_given_to_whom_needs_it() -> None:
         learnt(CLIPS, beside=None)
     with pytest.raises(ValueError, match="backbone"):
         learnt(CLIPS, algorithm="lda")
-    assert learn.rate_hz(few.ALGORITHM) == RATE_HZ
+    assert learn.rate_hz(linear_head.ALGORITHM) == RATE_HZ
     assert learn.rate_hz("lda") == 16_000

@@ -1,8 +1,8 @@
 """Train the head of the base types, from the backbone's embeddings to noise types.
 
-    python -m actors.training.tagging --data FOLDER --backbone FILE [--head FILE]
+    python -m actors.training.shipped_model.base_types --data FOLDER --backbone FILE [--head FILE]
 
-``FOLDER`` is that of `sounds`. The head is tested on groups that it was not trained on.
+``FOLDER`` is that of `data_folder`. The head is tested on groups that it was not trained on.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import argparse
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,52 +21,22 @@ from sklearn.linear_model import LogisticRegression
 
 from actors.facts import noise_types
 from actors.science.tagging import tagger
-from actors.science.tagging.backbone import Array, Backbone
+from actors.science.tagging.backbone import Backbone
 from actors.science.tagging.tagger import Floats, Head
-from actors.training import dataset, negatives
-from actors.training import sounds as material
-from actors.training.sounds import Sound
-
-#: Copies of each sound beside the whole of it, and pairs of sounds of each group.
-COPIES, PAIRS = 5, 400
+from actors.science.types import JsonObject
+from actors.training import head_fitting, negatives
+from actors.training.shipped_model import data_folder
+from actors.training.shipped_model.base_type_examples import (
+    EmbeddedSounds,
+    choose_negatives,
+    learn_from,
+)
 
 #: Penalties on the weights and on the biases, and the compensation for rare types: 0 weighs every
 #: sound alike, 1 every type.
 WEIGHT_PENALTY, BIAS_PENALTY, BALANCE = 0.02, 0.03, 0.5
 
-SEED = 20_242
 VERSION = "2.0.0"
-
-
-@dataclass(eq=False)
-class Examples:
-    """Training data of the head: a row for each copy of a sound."""
-
-    embeddings: list[Array] = field(default_factory=list)
-    types: list[tuple[str, ...]] = field(default_factory=list)
-    also: list[tuple[str, ...]] = field(default_factory=list)
-    groups: list[str] = field(default_factory=list)
-
-    def add(self, backbone: Backbone, sound: Sound) -> None:
-        """Embed a sound, up to the length of a piece."""
-        self.embeddings.append(backbone.embed(sound.samples[: tagger.PIECE]))
-        self.types.append(sound.types)
-        self.also.append(sound.also)
-        self.groups.append(sound.group)
-
-    def where(self, groups: set[str]) -> Examples:
-        """Select the rows of some groups."""
-        return self.rows(row for row, group in enumerate(self.groups) if group in groups)
-
-    def rows(self, chosen: Iterable[int]) -> Examples:
-        """Select some rows."""
-        kept = list(chosen)
-        return Examples(
-            [self.embeddings[row] for row in kept],
-            [self.types[row] for row in kept],
-            [self.also[row] for row in kept],
-            [self.groups[row] for row in kept],
-        )
 
 
 def types_of_head() -> tuple[str, ...]:
@@ -76,23 +44,7 @@ def types_of_head() -> tuple[str, ...]:
     return tuple(name for name, row in noise_types.table().items() if row.parent is not None)
 
 
-def copies(
-    given: Sequence[Sound], beds: Sequence[Sound], rng: np.random.Generator
-) -> Iterator[Sound]:
-    """Return each sound, copies of it, pieces of the beds, and pairs of sounds of a group."""
-    for sound in given:
-        yield sound
-        for _ in range(COPIES if sound.types else 0):
-            yield material.copy(sound, beds, rng)
-    for bed in beds:
-        yield from material.pieces(bed, rng)
-    for group in sorted({sound.group for sound in given}):
-        own = [sound for sound in given if sound.group == group and sound.origin]
-        pairs = (material.pair(own, rng) for _ in range(PAIRS if own else 0))
-        yield from (each for each in pairs if each is not None)
-
-
-def fit(backbone: Backbone, given: Examples, *, header: dict[str, Any]) -> Head:
+def fit(backbone: Backbone, given: EmbeddedSounds, *, header: JsonObject) -> Head:
     """Train the head: logistic regressions beside the tags, with penalised weights and biases.
 
     The types of a row should be probable, and more so than all others; types that are merely
@@ -125,7 +77,9 @@ def fit(backbone: Backbone, given: Examples, *, header: dict[str, Any]) -> Head:
     )
 
 
-def _targets(given: Examples, types: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _targets(
+    given: EmbeddedSounds, types: Sequence[str]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return the types in each row, and the types accepted in it [both shape=(n, n_types)]."""
     present = np.zeros((len(given.types), len(types)), dtype=bool)
     allowed = np.zeros_like(present)
@@ -154,7 +108,7 @@ def _descend(
     allowed: NDArray[np.bool_],
     rarity: Floats,
 ) -> tuple[float, Floats, Floats]:
-    """Minimise the penalised `surprise`; return scale, biases and weights.
+    """Minimise the penalised `head_fitting.surprise`; return scale, biases and weights.
 
     Types without examples have no weights, and are left out of the independent loss.
     """
@@ -177,7 +131,9 @@ def _descend(
         descent.zero_grad()
         logits = scale * tagged + common + bias + learns * (inputs @ weight.T)
         penalty = WEIGHT_PENALTY * weight.square().sum() + BIAS_PENALTY * bias.square().mean()
-        found = surprise(logits, truth, counts, possible, of_rows) / len(truth) + penalty
+        found = (
+            head_fitting.surprise(logits, truth, counts, possible, of_rows) / len(truth) + penalty
+        )
         found.backward()  # type: ignore[no-untyped-call]
         return found
 
@@ -187,55 +143,14 @@ def _descend(
     return scale.item(), biases, masked.detach().numpy()
 
 
-def surprise(
-    logits: torch.Tensor,
-    truth: torch.Tensor,
-    counts: torch.Tensor,
-    possible: torch.Tensor,
-    weights: torch.Tensor,
-) -> torch.Tensor:
-    """Compute the loss of a head's logits [shape=(n, n_types)], summed over rows.
-
-    The mean of two terms: the binary cross-entropy of each type gives independent probabilities,
-    the cross-entropy of one type among all separates the types.
-
-    Parameters
-    ----------
-    logits, truth, counts, possible : torch.Tensor [shape=(n, n_types)]
-        ``truth`` is where a type sounds, ``counts`` the weight of each independent term, and
-        ``possible`` where a type is accepted among all.
-    weights : torch.Tensor [shape=(n,)]
-        Weight of each row.
-    """
-    alone = torch.nn.functional.binary_cross_entropy_with_logits(
-        logits, truth.double(), reduction="none"
-    )
-    is_sound = truth.any(dim=1)
-    right = torch.log_softmax(logits, dim=1).masked_fill(~possible, -torch.inf)[is_sound]
-    among = -torch.logsumexp(right, dim=1)
-    return ((weights * (alone * counts).sum(dim=1)).sum() + (weights[is_sound] * among).sum()) / 2
-
-
-def header_of(data: bytes) -> dict[str, Any]:
+def header_of(data: bytes) -> JsonObject:
     """Return the header fields that identify the backbone of a weight file."""
     return {"backbone": "mn04_as", "backbone_sha256": hashlib.sha256(data).hexdigest()}
 
 
-def learn_from(folder: Path, backbone: Backbone) -> tuple[Examples, list[Sound]]:
-    """Embed all training data; also return the sounds."""
-    rng = np.random.default_rng(SEED)
-    given = [*material.sounds(folder), *material.synthesised(rng)]
-    print(f"{len(given)} sounds; embedding copies of them", flush=True)
-    found = Examples()
-    for each in copies(given, material.backgrounds(folder), rng):
-        found.add(backbone, each)
-    print(f"{len(found.types)} examples in {len(set(found.groups))} groups", flush=True)
-    return found, given
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="tagging", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="base_types", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the recordings")
     parser.add_argument("--backbone", type=Path, required=True, help="the weights of mn04_as")
     parser.add_argument("--head", type=Path, help="write the head to this file")
@@ -252,11 +167,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.head is not None:
         options.head.write_bytes(fit(backbone, learnt, header=header).to_bytes())
         credits_file = options.head.parent / "CREDITS-types.md"
-        rows = dataset.read_labels(options.data / "everyday")
+        rows = data_folder.read_labels(options.data / "everyday")
         credits_file.write_text(credits_text(rows), encoding="utf-8")
         negatives_file = options.head.parent / negatives.FILE_NAME
         sha256 = header["backbone_sha256"]
-        chosen = negatives.choose(learnt, types_of_head(), backbone_sha256=sha256)
+        chosen = choose_negatives(learnt, types_of_head(), backbone_sha256=sha256)
         negatives_file.write_bytes(chosen.to_bytes())
         print(f"wrote {options.head}, {credits_file} and {negatives_file}", flush=True)
     return 0
@@ -283,12 +198,12 @@ def credits_text(rows: Sequence[dict[str, str]]) -> str:
     lines += ["", "## Background", ""]
     lines += [
         f"- {name}: {bed.author}, {bed.source}, {bed.licence}"
-        for name, bed in material.BACKGROUNDS.items()
+        for name, bed in data_folder.BACKGROUNDS.items()
     ]
     return "\n".join(lines) + "\n"
 
 
-def accuracy(head: Head, backbone: Backbone, given: Examples) -> float:
+def accuracy(head: Head, backbone: Backbone, given: EmbeddedSounds) -> float:
     """Compute the fraction of sounds whose most probable type is correct."""
     embeddings = np.stack(given.embeddings)
     best = head.logits(embeddings, backbone.tags(embeddings)).argmax(axis=1)

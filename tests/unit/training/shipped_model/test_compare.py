@@ -11,8 +11,8 @@ import soundfile
 
 from actors.science import synth
 from actors.science.detection.chunks import RATE_HZ
-from actors.training import compare
-from actors.training.compare import Answers
+from actors.training.shipped_model import compare
+from actors.training.shipped_model.compare import Answers
 
 
 def test_calibration_error_is_the_gap_by_bins() -> None:

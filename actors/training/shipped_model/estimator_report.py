@@ -10,11 +10,12 @@ import numpy as np
 from actors.science.detection.ensemble import Estimator
 from actors.science.evaluation import clip_metrics
 from actors.science.types import BACKGROUND
-from actors.training import accuracy, markdown, recipe
-from actors.training.accuracy import Clips
+from actors.training.calibration import ClipScores
+from actors.training.partners import PARTNERS
+from actors.training.shipped_model import held_out, markdown, recipe
 
 #: Conditions in which clips are classified, and their signal-to-noise ratios in dB.
-CONDITIONS: Mapping[str, float | None] = {"clean": None, "10 dB": accuracy.NOISY_DB}
+CONDITIONS: Mapping[str, float | None] = {"clean": None, "10 dB": held_out.NOISY_DB}
 
 #: Name of the vote of all estimators.
 VOTE = "the vote of all"
@@ -30,7 +31,7 @@ VOTERS: Mapping[str, Choose] = {
             *members[:n],
             *members[n + 1 :],
         ]
-        for number, name in enumerate(recipe.PARTNERS, start=recipe.N_NETWORKS)
+        for number, name in enumerate(PARTNERS, start=recipe.N_NETWORKS)
     },
     VOTE: list,
 }
@@ -40,7 +41,7 @@ VOTERS: Mapping[str, Choose] = {
 class Measured:
     """Scores of clips by held-out models, by ensemble and by condition."""
 
-    named: Mapping[str, Mapping[str, Clips]]
+    named: Mapping[str, Mapping[str, ClipScores]]
     calibration: Mapping[str, float]
     temperature: float
 
@@ -70,12 +71,12 @@ def write(measured: Measured) -> list[str]:
     ]
 
 
-def _by_fold(clips: Clips) -> str:
+def _by_fold(clips: ClipScores) -> str:
     right = clips.best == clips.truth
     return ", ".join(f"{right[clips.folds == fold].mean():.1%}" for fold in np.unique(clips.folds))
 
 
-def _class_table(vote: Mapping[str, Clips]) -> list[str]:
+def _class_table(vote: Mapping[str, ClipScores]) -> list[str]:
     classes = [name for name in vote["clean"].classes if name != BACKGROUND]
     scores = {
         condition: clip_metrics.per_class(each.truth.tolist(), each.best.tolist(), classes=classes)

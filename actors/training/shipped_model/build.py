@@ -1,10 +1,10 @@
 """Cross-validate the recipe of the shipped model, and make that model.
 
-    python -m actors.training.baseline --data FOLDER [--keep DIR] [--model FILE]
+    python -m actors.training.shipped_model.build --data FOLDER [--keep DIR] [--model FILE]
 
 ``FOLDER`` holds ``esc10/`` (``labels.csv`` and ``clips/``). ``DIR`` keeps a model without each
-fold, for `evaluate` to measure the accuracy of the product. The same data, seed, processor and
-library versions give the same model.
+fold, for `accuracy_report`. The same data, seed, processor and library versions give the same
+model.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from actors.science.detection.classifier import Model
 from actors.science.detection.ensemble import Estimator
 from actors.science.detection.features import FEATURE_VERSION
 from actors.science.errors import ModelError
-from actors.training import accuracy, dataset, recipe, report
+from actors.science.types import JsonObject
+from actors.training import calibration
 from actors.training.dataset import LabelledClip
-from actors.training.recipe import EVERYTHING, Material
-from actors.training.report import Measured
+from actors.training.partners import PARTNERS
+from actors.training.shipped_model import data_folder, estimator_report, held_out, recipe
+from actors.training.shipped_model.estimator_report import Measured
+from actors.training.shipped_model.recipe import EVERYTHING, RecipeData
 
 NAME, VERSION = "clamor-base", "2.1.0"
 
@@ -37,8 +39,8 @@ CITATION = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line."""
     options = _parser().parse_args(arguments)
-    rows = dataset.read_labels(options.data / "esc10")
-    clips, data_sha256 = dataset.load_clips(options.data / "esc10", rows)
+    rows = data_folder.read_labels(options.data / "esc10")
+    clips, data_sha256 = data_folder.load_clips(options.data / "esc10", rows)
     print(f"{len(clips)} clips; making scenes of them", flush=True)
     given = recipe.material(clips)
     print(f"{len(given.groups)} scenes, {len(given.classes)} classes", flush=True)
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folds = {fold: model for fold, model in models.items() if fold != EVERYTHING}
     print("Measuring", flush=True)
     measured = measure(folds, clips)
-    print("\n".join(report.write(measured)))
+    print("\n".join(estimator_report.write(measured)))
     if options.model is not None:
         finished = finish(models[EVERYTHING], measured)
         options.model.parent.mkdir(parents=True, exist_ok=True)
@@ -62,19 +64,19 @@ def measure(folds: Mapping[str, Model], clips: Sequence[LabelledClip]) -> Measur
     """Measure models that were each trained without one fold, and fit their temperature."""
     named = {
         voters: {
-            condition: accuracy.name_clips(_only(folds, voters), clips, snr_db=snr_db)
-            for condition, snr_db in report.CONDITIONS.items()
+            condition: held_out.name_clips(_only(folds, voters), clips, snr_db=snr_db)
+            for condition, snr_db in estimator_report.CONDITIONS.items()
         }
-        for voters in report.VOTERS
+        for voters in estimator_report.VOTERS
     }
-    vote = list(named[report.VOTE].values())
+    vote = list(named[estimator_report.VOTE].values())
     return Measured(
         named=named,
         calibration={
-            condition: accuracy.calibration_error(each, vote)
-            for condition, each in named[report.VOTE].items()
+            condition: held_out.calibration_error(each, vote)
+            for condition, each in named[estimator_report.VOTE].items()
         },
-        temperature=accuracy.fit_temperature(vote),
+        temperature=calibration.fit_temperature(vote),
     )
 
 
@@ -96,7 +98,9 @@ def at_temperature(model: Model, temperature: float) -> Model:
 
 def finish(model: Model, measured: Measured) -> Model:
     """Return the model that ships: calibrated, with its accuracy in the header."""
-    clean, noisy = (measured.named[report.VOTE][name] for name in report.CONDITIONS)
+    clean, noisy = (
+        measured.named[estimator_report.VOTE][name] for name in estimator_report.CONDITIONS
+    )
     training = {
         **model.header["training"],
         "clip_accuracy": round(clean.accuracy, 4),
@@ -105,13 +109,13 @@ def finish(model: Model, measured: Measured) -> Model:
     return _with(model, vote_temperature=measured.temperature, training=training)
 
 
-def make_header(*, data_sha256: str, clips: Sequence[LabelledClip]) -> dict[str, Any]:
+def make_header(*, data_sha256: str, clips: Sequence[LabelledClip]) -> JsonObject:
     """Make the header of the model file."""
     libraries = ("numpy", "scikit-learn", "scipy", "soxr", "torch", "torchaudio")
     return {
         "name": NAME,
         "version": VERSION,
-        "algorithm": f"cnn x {recipe.N_NETWORKS} + {' + '.join(recipe.PARTNERS)}",
+        "algorithm": f"cnn x {recipe.N_NETWORKS} + {' + '.join(PARTNERS)}",
         "feature_version": FEATURE_VERSION,
         "training": {"data_sha256": data_sha256, "n_clips": len(clips), "seed": recipe.SEED},
         "libraries": {name: version(name) for name in libraries},
@@ -145,7 +149,7 @@ def credits_text(rows: Sequence[dict[str, str]]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="baseline", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="build", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the recordings")
     parser.add_argument("--model", type=Path, help="write the model to this file")
     parser.add_argument(
@@ -155,15 +159,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _models(given: Material, *, header: dict[str, Any], kept_in: Path | None) -> dict[str, Model]:
+def _models(given: RecipeData, *, header: JsonObject, kept_in: Path | None) -> dict[str, Model]:
     """Train a model without each fold, and one on everything."""
     wanted = [*sorted(set(given.groups.tolist())), EVERYTHING]
-    hearers = {name: found for name in wanted if (found := _kept(kept_in, name))}
-    lacking = [name for name in wanted if name not in hearers]
-    hearers |= recipe.networks(given, without=lacking) if lacking else {}
+    networks = {name: found for name in wanted if (found := _kept(kept_in, name))}
+    lacking = [name for name in wanted if name not in networks]
+    networks |= recipe.networks(given, without=lacking) if lacking else {}
     models: dict[str, Model] = {}
     for name in wanted:
-        voters: list[Estimator] = [*hearers[name], *recipe.partners(given, without=name)]
+        voters: list[Estimator] = [*networks[name], *recipe.fit_partners(given, without=name)]
         models[name] = Model.make({**header, "classes": list(given.classes)}, members=voters)
         if kept_in is not None:
             kept_in.mkdir(parents=True, exist_ok=True)
@@ -189,11 +193,11 @@ def _only(folds: Mapping[str, Model], voters: str) -> dict[str, Model]:
     return {
         fold: Model.make(model.header, members=kept)
         for fold, model in folds.items()
-        if (kept := report.VOTERS[voters](model.members))
+        if (kept := estimator_report.VOTERS[voters](model.members))
     }
 
 
-def _with(model: Model, **changes: Any) -> Model:
+def _with(model: Model, **changes: object) -> Model:
     return Model.make({**model.header, **changes}, members=model.members)
 
 
