@@ -38,7 +38,7 @@ from db.tables.idempotency import MOST_KEY_CHARS, IdempotentRequest
 from services.http import operations
 from services.http.access import principal
 from services.http.bodies import is_form, media_type_of
-from services.http.errors import (
+from services.http.caller_errors import (
     IdempotencyKeyReused,
     InvalidIdempotencyKey,
     RequestUnderWay,

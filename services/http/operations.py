@@ -22,17 +22,15 @@ import falcon
 import msgspec
 
 from services.http.bodies import discard, media_type_of
-from services.http.errors import (
+from services.http.errors import FieldError, InvalidFields, ServiceError
+from services.http.field_errors import MOST_TOLD_CHARS, Refused, field_error, no_json
+from services.http.request_errors import (
     BodyTooLarge,
-    FieldError,
     InvalidBody,
-    InvalidFields,
     InvalidParameter,
-    ServiceError,
     UnknownRoute,
     UnsupportedMediaType,
 )
-from services.http.field_errors import MOST_TOLD_CHARS, Refused, field_error, no_json
 
 T = TypeVar("T", bound=msgspec.Struct)
 Responder = TypeVar("Responder", bound=Callable[..., Any])

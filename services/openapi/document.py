@@ -21,27 +21,28 @@ import falcon
 import msgspec
 
 from services.http import responses
-from services.http.errors import (
-    BodyTooLarge,
+from services.http.caller_errors import (
     IdempotencyKeyReused,
-    InternalError,
-    InvalidBody,
-    InvalidForm,
-    InvalidHeader,
     InvalidIdempotencyKey,
-    InvalidParameter,
     MissingScope,
     QuotaExceeded,
     RateLimited,
     RequestUnderWay,
     SecretNotShown,
-    ServiceError,
-    StoreUnavailable,
     Unauthenticated,
-    UnsupportedMediaType,
 )
+from services.http.errors import ServiceError
 from services.http.operations import Operation, operation, operations
 from services.http.problems import PROBLEM_JSON, TYPES, ProblemDetails
+from services.http.request_errors import (
+    BodyTooLarge,
+    InvalidBody,
+    InvalidForm,
+    InvalidHeader,
+    InvalidParameter,
+    UnsupportedMediaType,
+)
+from services.http.server_errors import InternalError, StoreUnavailable
 from services.openapi import json_schemas
 from services.openapi.examples import EXAMPLES, PARAMETERS, Example
 from services.openapi.json_schemas import BINARY, REF, Schema, prose

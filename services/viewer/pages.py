@@ -14,8 +14,8 @@ import falcon
 import msgspec
 
 from services.http import errors, responses
-from services.http.errors import UnknownRoute
 from services.http.operations import operation
+from services.http.request_errors import UnknownRoute
 
 FOLDER = "page"
 #: A generated file with the remedy for each kind of problem, which the pages display.

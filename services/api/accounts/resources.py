@@ -20,17 +20,13 @@ from db.queries import account_queries, session_queries
 from db.store import Store
 from db.tables.accounts import ApiKey
 from services.api.accounts import schemas
+from services.api.accounts.errors import TooManyKeys, UserExists
 from services.http import idempotency, keys
 from services.http.access import ADMIN
-from services.http.errors import (
-    InvalidBody,
-    KeyNotFound,
-    SecretNotShown,
-    TooManyKeys,
-    UserExists,
-    UserNotFound,
-)
+from services.http.caller_errors import SecretNotShown
+from services.http.not_found import NotFound
 from services.http.operations import body_of, operation
+from services.http.request_errors import InvalidBody
 from services.http.responses import answer
 
 #: Upper bound on the users in the list.
@@ -70,10 +66,10 @@ def make_key(
     requests_per_s: float | None = None,
     key_id: str | None = None,
 ) -> schemas.MadeKey:
-    """Create a key for a user; raises :class:`UserNotFound` or :class:`TooManyKeys`."""
+    """Create a key for a user; raises :class:`NotFound` or :class:`TooManyKeys`."""
     # Lock the user, so that concurrent requests cannot exceed the limit.
     if account_queries.lock_user(db, user_id) is None:
-        raise UserNotFound(f"no user has the ID {user_id}")
+        raise NotFound.of("user")(f"no user has the ID {user_id}")
     if account_queries.count_active(db, user_id, name) >= MOST_ACTIVE:
         raise TooManyKeys(
             f"there are already {MOST_ACTIVE} active keys named {name!r}; revoke one first"
@@ -98,7 +94,7 @@ def rotate_key(
 
     Raises
     ------
-    KeyNotFound, TooManyKeys
+    NotFound, TooManyKeys
     """
     old = found_key(db, key_id)
     # The new key gets the full lifetime of the old one, counted from now.
@@ -131,10 +127,10 @@ def told_before(store: Store, resp: falcon.Response, made_id: uuid.UUID) -> bool
 
 
 def found_key(db: Session, key_id: str) -> ApiKey:
-    """Return the row of a key; raises :class:`KeyNotFound`."""
+    """Return the row of a key; raises :class:`NotFound`."""
     row = account_queries.get_key(db, key_id)
     if row is None:
-        raise KeyNotFound(f"no key has the ID {key_id}")
+        raise NotFound.of("key")(f"no key has the ID {key_id}")
     return row
 
 
@@ -192,20 +188,20 @@ class UserItem:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    @operation(scope=ADMIN, answer=schemas.User, problems=(UserNotFound,))
+    @operation(scope=ADMIN, answer=schemas.User, problems=(NotFound.of("user"),))
     def on_get(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """Return a user."""
         with self._store.reading() as db:
             row = account_queries.get_user(db, user_id)
         if row is None:
-            raise UserNotFound(f"no user has the ID {user_id}")
+            raise NotFound.of("user")(f"no user has the ID {user_id}")
         answer(resp, schemas.User.of(row))
 
     @operation(
         scope=ADMIN,
         body=schemas.UserChange,
         answer=schemas.User,
-        problems=(InvalidBody, UserNotFound),
+        problems=(InvalidBody, NotFound.of("user")),
     )
     def on_patch(self, req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """Change a user's monthly quota of audio."""
@@ -213,7 +209,7 @@ class UserItem:
         with self._store.transaction() as db:
             row = account_queries.change_user(db, user_id, _named(asked))
             if row is None:
-                raise UserNotFound(f"no user has the ID {user_id}")
+                raise NotFound.of("user")(f"no user has the ID {user_id}")
         answer(resp, schemas.User.of(row))
 
 
@@ -224,13 +220,13 @@ class UserSwitch:
         self._store = store
         self._disables = disables
 
-    @operation(scope=ADMIN, answer=schemas.User, problems=(UserNotFound,))
+    @operation(scope=ADMIN, answer=schemas.User, problems=(NotFound.of("user"),))
     def on_post(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """Disable or re-enable a user. A disabled user's keys are rejected; their data is kept."""
         with self._store.transaction() as db:
             row = account_queries.disable_user(db, user_id, disabled=self._disables)
             if row is None:
-                raise UserNotFound(f"no user has the ID {user_id}")
+                raise NotFound.of("user")(f"no user has the ID {user_id}")
         answer(resp, schemas.User.of(row))
 
 
@@ -241,12 +237,12 @@ class UserKeys:
         self._store = store
         self._hasher = hasher
 
-    @operation(scope=ADMIN, answer=schemas.KeyPage, problems=(UserNotFound,))
+    @operation(scope=ADMIN, answer=schemas.KeyPage, problems=(NotFound.of("user"),))
     def on_get(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """List a user's keys, newest first, without their secrets."""
         with self._store.transaction() as db:
             if account_queries.get_user(db, user_id) is None:
-                raise UserNotFound(f"no user has the ID {user_id}")
+                raise NotFound.of("user")(f"no user has the ID {user_id}")
             rows = account_queries.keys_of(db, user_id)
         answer(resp, schemas.KeyPage(items=[schemas.Key.of(row) for row in rows]))
 
@@ -255,7 +251,7 @@ class UserKeys:
         body=schemas.NewKey,
         answer=schemas.MadeKey,
         status=201,
-        problems=(InvalidBody, UserNotFound, TooManyKeys),
+        problems=(InvalidBody, NotFound.of("user"), TooManyKeys),
         secret=True,
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
@@ -285,7 +281,7 @@ class KeyItem:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    @operation(scope=ADMIN, answer=schemas.Key, problems=(KeyNotFound,))
+    @operation(scope=ADMIN, answer=schemas.Key, problems=(NotFound.of("key"),))
     def on_get(self, _req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         """Return a key, without its secret."""
         with self._store.reading() as db:
@@ -296,7 +292,7 @@ class KeyItem:
         scope=ADMIN,
         body=schemas.KeyChange,
         answer=schemas.Key,
-        problems=(InvalidBody, KeyNotFound),
+        problems=(InvalidBody, NotFound.of("key")),
     )
     def on_patch(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         """Change the rate limit of a key. It takes effect within about a second."""
@@ -306,7 +302,7 @@ class KeyItem:
             row = account_queries.change_key(db, key_id, _named(asked))
         answer(resp, schemas.Key.of(row))
 
-    @operation(scope=ADMIN, answer=schemas.Key, problems=(KeyNotFound,))
+    @operation(scope=ADMIN, answer=schemas.Key, problems=(NotFound.of("key"),))
     def on_delete(self, _req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         """Revoke a key, effective with the next request. Revoking it again changes nothing."""
         with self._store.transaction() as db:
@@ -328,7 +324,7 @@ class KeyRotate:
         body=schemas.Rotation,
         answer=schemas.MadeKey,
         status=201,
-        problems=(InvalidBody, KeyNotFound, TooManyKeys),
+        problems=(InvalidBody, NotFound.of("key"), TooManyKeys),
         secret=True,
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:

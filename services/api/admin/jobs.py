@@ -21,8 +21,9 @@ from services.api.sessions.list_schemas import Few
 from services.api.sessions.schemas import Problem, Task
 from services.http import idempotency
 from services.http.access import ADMIN
-from services.http.errors import InvalidBody, InvalidParameter, JobNotFound
+from services.http.not_found import NotFound
 from services.http.operations import body_of, operation, query_of
+from services.http.request_errors import InvalidBody, InvalidParameter
 from services.http.responses import answer
 
 #: Runs listed by default.
@@ -116,7 +117,7 @@ def ask(
     *,
     run_id: uuid.UUID | None = None,
 ) -> Run:
-    """Store a run and send its nudge; raises :class:`JobNotFound`.
+    """Store a run and send its nudge; raises :class:`NotFound`.
 
     Without a publisher, recovery sends the nudge in its next round.
     """
@@ -138,10 +139,10 @@ def ask(
 
 
 def found(name: str) -> ScheduledJob:
-    """Return the job with a name; raises :class:`JobNotFound`."""
+    """Return the job with a name; raises :class:`NotFound`."""
     job = schedule.job_named(name)
     if job is None:
-        raise JobNotFound(f"there is no job named {name!r}")
+        raise NotFound.of("job")(f"there is no job named {name!r}")
     return job
 
 
@@ -165,7 +166,7 @@ class JobRuns:
         self._publisher = publisher
 
     @operation(
-        scope=ADMIN, query=RunQuery, answer=RunPage, problems=(JobNotFound, InvalidParameter)
+        scope=ADMIN, query=RunQuery, answer=RunPage, problems=(NotFound.of("job"), InvalidParameter)
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, job: str) -> None:
         """List the latest runs of a job, newest first."""
@@ -176,7 +177,7 @@ class JobRuns:
         answer(resp, RunPage(items=[Run.of(row) for row in rows]))
 
     @operation(
-        scope=ADMIN, body=NewRun, answer=Run, status=202, problems=(JobNotFound, InvalidBody)
+        scope=ADMIN, body=NewRun, answer=Run, status=202, problems=(NotFound.of("job"), InvalidBody)
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, job: str) -> None:
         """Run a job now. If a run of the same job is in progress, the new one waits for it."""

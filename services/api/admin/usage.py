@@ -13,9 +13,11 @@ from actors.facts import rounding
 from db.queries import account_queries, request_queries, session_queries, usage_limit_queries
 from db.store import Store
 from services.http.access import principal
-from services.http.errors import FieldError, InvalidParameter, UserNotFound
+from services.http.errors import FieldError
+from services.http.not_found import NotFound
 from services.http.operations import operation, query_of
 from services.http.quotas import Quota
+from services.http.request_errors import InvalidParameter
 from services.http.responses import answer
 
 #: Upper bound on the months in an answer.
@@ -86,7 +88,7 @@ class UsageItem:
 
     @operation(
         scope="sessions:read", query=UsageQuery, answer=Usage,
-        problems=(InvalidParameter, UserNotFound),
+        problems=(InvalidParameter, NotFound.of("user")),
     )  # fmt: skip
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Return seconds of audio by month and requests by key. Requests are counted with a delay
@@ -98,7 +100,7 @@ class UsageItem:
         with self._store.transaction() as db:
             user = account_queries.get_user(db, user_id)
             if user is None or not (caller.is_admin or user_id == caller.user_id):
-                raise UserNotFound(f"no user has the ID {user_id}")
+                raise NotFound.of("user")(f"no user has the ID {user_id}")
             since, until = _period(asked, now=session_queries.clock(db))
             used_s, renews_at = usage_limit_queries.used_this_month(db, user_id)
             months = usage_limit_queries.months_of(db, user_id, limit=MOST_MONTHS)

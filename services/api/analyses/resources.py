@@ -12,12 +12,15 @@ from actors.observability import tracing
 from db.queries import analysis_queries
 from db.store import Store
 from db.tables.sessions import UNFINISHED_STATES
+from services.api.analyses.errors import NoAnalysis
 from services.api.analyses.schemas import Analysis, NewAnalysis
+from services.api.sessions.errors import NotFinished
 from services.api.sessions.resources import found
 from services.http import idempotency, responses
 from services.http.access import owner
-from services.http.errors import InvalidBody, NoAnalysis, NotFinished, SessionNotFound
+from services.http.not_found import NotFound
 from services.http.operations import body_of, operation
+from services.http.request_errors import InvalidBody
 from services.http.responses import answer
 
 
@@ -32,7 +35,7 @@ class SessionAnalysis:
         scope="sessions:read",
         answer=Analysis,
         also={304: None},
-        problems=(SessionNotFound, NoAnalysis),
+        problems=(NotFound.of("session"), NoAnalysis),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Return the analysis of a session.
@@ -56,7 +59,7 @@ class SessionAnalysis:
         body=NewAnalysis,
         answer=Analysis,
         status=202,
-        problems=(SessionNotFound, NotFinished, InvalidBody),
+        problems=(NotFound.of("session"), NotFinished, InvalidBody),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Recompute the analysis of a session, with limits to compare its levels with."""
@@ -70,7 +73,7 @@ class SessionAnalysis:
                 limits_db=asked.limits_db.listed(), traceparent=tracing.current(),
             )  # fmt: skip
             if row is None:
-                raise SessionNotFound(f"no session has the ID {session_id}")
+                raise NotFound.of("session")(f"no session has the ID {session_id}")
             analysis = Analysis.of(row)
         self._publisher.send(AnalyzeSession(session_id=session_id))
         _answer(resp, analysis)

@@ -17,27 +17,22 @@ from db.queries import batch_queries, list_queries
 from db.store import Store
 from db.tables.batches import OPEN_STATES
 from services.api.batches import schemas, uploads
+from services.api.batches.errors import BatchClosed, BatchExists, TooManyFiles
 from services.api.sessions import list_schemas
+from services.api.sessions.errors import AlreadyFinished, EmptyUpload
 from services.api.sessions.options import BatchOptions
 from services.http import cursors, idempotency, responses
 from services.http.access import owner, principal
 from services.http.bodies import media_type_of
-from services.http.errors import (
-    AlreadyFinished,
-    BatchClosed,
-    BatchExists,
-    BatchNotFound,
+from services.http.errors import FieldError
+from services.http.not_found import NotFound
+from services.http.operations import body_of, operation, query_of
+from services.http.request_errors import (
     BodyTooLarge,
-    EmptyUpload,
-    FieldError,
     InvalidBody,
     InvalidParameter,
-    ModelNotFound,
-    TooManyFiles,
     UnsupportedUpload,
-    WebhookNotFound,
 )
-from services.http.operations import body_of, operation, query_of
 from services.http.responses import answer
 
 log = structlog.get_logger(__name__)
@@ -52,11 +47,11 @@ MOST_NAMED = 5
 
 
 def load(store: Store, batch_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Batch:
-    """Return a batch as the API shows it to its owner; raises :class:`BatchNotFound`."""
+    """Return a batch as the API shows it to its owner; raises :class:`NotFound`."""
     with store.transaction() as db:
         row = batch_queries.get_batch(db, batch_id, owner=owner)
         if row is None:
-            raise BatchNotFound(f"no batch has the ID {batch_id}")
+            raise NotFound.of("batch")(f"no batch has the ID {batch_id}")
         files, duration_s = batch_queries.count_items(db, batch_id)
         noise_types = batch_queries.noise_types_of(db, batch_id)
     return schemas.Batch.of(row, files=files, duration_s=duration_s, noise_types=noise_types)
@@ -108,7 +103,7 @@ class BatchList:
         takes_audio=True,
         problems=(
             BatchClosed, BatchExists, EmptyUpload, InvalidBody, InvalidParameter,
-            ModelNotFound, TooManyFiles, UnsupportedUpload, WebhookNotFound,
+            NotFound.of("model"), TooManyFiles, UnsupportedUpload, NotFound.of("webhook"),
         ),
     )  # fmt: skip
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -139,7 +134,7 @@ class BatchList:
             return False
         try:
             batch = load(self._store, made_id, owner=owner(req))
-        except BatchNotFound:
+        except NotFound:
             return False
         resp.location = f"/v1/batches/{made_id}"
         answer(resp, batch, status=202)
@@ -192,7 +187,7 @@ class BatchResource:
         scope="sessions:read",
         answer=schemas.Batch,
         also={304: None},
-        problems=(BatchNotFound,),
+        problems=(NotFound.of("batch"),),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
         """Return a batch: its progress, the number of files by state, and the detections so far."""
@@ -211,7 +206,7 @@ class BatchItems:
         scope="sessions:read",
         query=list_schemas.BatchItemQuery,
         answer=schemas.BatchItemPage,
-        problems=(BatchNotFound,),
+        problems=(NotFound.of("batch"),),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
         """List the files of a batch with their results, in the order of their upload."""
@@ -219,7 +214,7 @@ class BatchItems:
         after = cursors.after(req, asked, list_queries.BATCH_ITEMS)
         with self._store.reading() as db:
             if batch_queries.get_batch(db, batch_id, owner=owner(req)) is None:
-                raise BatchNotFound(f"no batch has the ID {batch_id}")
+                raise NotFound.of("batch")(f"no batch has the ID {batch_id}")
             page = list_queries.batch_items(
                 db, batch_id, after=after, limit=asked.limit, states=asked.state
             )
@@ -238,14 +233,14 @@ class BatchCancel:
     @operation(
         scope="sessions:write",
         answer=schemas.Batch,
-        problems=(BatchNotFound, AlreadyFinished),
+        problems=(NotFound.of("batch"), AlreadyFinished),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
         """Cancel a batch and all of its sessions. Cancelling it again changes nothing."""
         with self._store.transaction() as db:
             row = batch_queries.lock_batch(db, batch_id, owner=owner(req))
             if row is None:
-                raise BatchNotFound(f"no batch has the ID {batch_id}")
+                raise NotFound.of("batch")(f"no batch has the ID {batch_id}")
             was_open = row.state in OPEN_STATES
             copied = batch_queries.next_items(db, batch_id) if was_open else ()
             cancelled = batch_queries.cancel_batch(db, row)

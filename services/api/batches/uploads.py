@@ -24,18 +24,12 @@ from db.queries.batch_queries import BatchWork
 from db.queue import claims
 from db.store import Store
 from db.tables.batches import Batch
+from services.api.batches.errors import BatchClosed, BatchExists, TooManyFiles
 from services.api.sessions import schemas, uploads
+from services.api.sessions.errors import EmptyUpload, UnknownFormat, UploadTooLarge
 from services.api.sessions.uploads import FIELD
 from services.http.bodies import is_form, parts_of
-from services.http.errors import (
-    BatchClosed,
-    BatchExists,
-    EmptyUpload,
-    TooManyFiles,
-    UnknownFormat,
-    UnsupportedUpload,
-    UploadTooLarge,
-)
+from services.http.request_errors import UnsupportedUpload
 
 #: A batch in upload without progress for this long is closed: its server has died. No single
 #: recording may take longer to upload.

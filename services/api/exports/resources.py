@@ -18,23 +18,18 @@ from db.store import Store
 from db.tables.exports import Export
 from db.tables.sessions import UNFINISHED_STATES
 from services.api.exports import schemas
+from services.api.exports.errors import ExportExpired, ExportNotDone
 from services.api.exports.schemas import ExportPage, ExportQuery, ExportTask, NewExport, Selection
 from services.api.sessions import resources as sessions
+from services.api.sessions.errors import NotFinished
 from services.api.sessions.media import FileRange
 from services.http import cursors, idempotency, responses
 from services.http.access import owner, principal
-from services.http.errors import (
-    BatchNotFound,
-    ExportExpired,
-    ExportNotDone,
-    ExportNotFound,
-    InvalidBody,
-    NotFinished,
-    SessionNotFound,
-    StoreUnavailable,
-)
+from services.http.not_found import NotFound
 from services.http.operations import body_of, operation, query_of
+from services.http.request_errors import InvalidBody
 from services.http.responses import answer
+from services.http.server_errors import StoreUnavailable
 
 
 class ExportList:
@@ -66,7 +61,7 @@ class ExportList:
         body=NewExport,
         answer=ExportTask,
         status=202,
-        problems=(BatchNotFound, InvalidBody, NotFinished, SessionNotFound),
+        problems=(NotFound.of("batch"), InvalidBody, NotFinished, NotFound.of("session")),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Export detections to a file: of sessions, of a batch, or of all that match a filter."""
@@ -106,7 +101,10 @@ class ExportItem:
         self._blobs = blobs
 
     @operation(
-        scope="sessions:read", answer=ExportTask, also={304: None}, problems=(ExportNotFound,)
+        scope="sessions:read",
+        answer=ExportTask,
+        also={304: None},
+        problems=(NotFound.of("export"),),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
         """Return an export: its progress and, once completed, its number of detections and size."""
@@ -116,7 +114,9 @@ class ExportItem:
 
     on_head = on_get
 
-    @operation(scope="sessions:read", status=204, problems=(ExportNotFound, StoreUnavailable))
+    @operation(
+        scope="sessions:read", status=204, problems=(NotFound.of("export"), StoreUnavailable)
+    )
     def on_delete(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
         """Delete an export and its file. An export in progress is stopped."""
         with self._store.transaction() as db:
@@ -137,7 +137,7 @@ class ExportFile:
     @operation(
         scope="sessions:read",
         media="*/*",
-        problems=(ExportNotFound, ExportNotDone, ExportExpired, StoreUnavailable),
+        problems=(NotFound.of("export"), ExportNotDone, ExportExpired, StoreUnavailable),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
         """Download the file of an export."""
@@ -170,7 +170,7 @@ def found(db: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None) -> Expo
 
     Raises
     ------
-    ExportNotFound
+    NotFound
         Also for an export of another user.
     """
     row = export_queries.get_export(db, export_id, owner=owner)
@@ -184,7 +184,7 @@ def _look(db: Session, req: falcon.Request, asked: Selection) -> None:
 
     Raises
     ------
-    BatchNotFound, NotFinished, SessionNotFound
+    NotFound, NotFinished
     """
     for session_id in asked.session_ids:
         session = sessions.found(db, session_id, owner=owner(req))
@@ -193,11 +193,11 @@ def _look(db: Session, req: falcon.Request, asked: Selection) -> None:
     if asked.batch_id is not None:
         batch = batch_queries.get_batch(db, asked.batch_id, owner=owner(req))
         if batch is None:
-            raise BatchNotFound(f"no batch has the ID {asked.batch_id}")
+            raise NotFound.of("batch")(f"no batch has the ID {asked.batch_id}")
 
 
-def _not_found(export_id: uuid.UUID) -> ExportNotFound:
-    return ExportNotFound(f"no export has the ID {export_id}")
+def _not_found(export_id: uuid.UUID) -> NotFound:
+    return NotFound.of("export")(f"no export has the ID {export_id}")
 
 
 def _answer(resp: falcon.Response, made: ExportTask) -> None:

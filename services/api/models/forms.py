@@ -12,15 +12,12 @@ import falcon
 import msgspec
 
 from db.blobs import Blobs
+from services.api.sessions.errors import UploadTooLarge
 from services.api.sessions.uploads import PIECE_BYTES, display_name
 from services.http.bodies import MOST_TEXT_BYTES, is_form, parts_of
-from services.http.errors import (
-    FieldError,
-    InvalidForm,
-    StoreUnavailable,
-    UnsupportedUpload,
-    UploadTooLarge,
-)
+from services.http.errors import FieldError
+from services.http.request_errors import InvalidForm, UnsupportedUpload
+from services.http.server_errors import StoreUnavailable
 
 #: Upper bound on the recordings of one form.
 MOST_CLIPS = 2_000

@@ -16,22 +16,14 @@ from db.queries import list_queries, model_queries
 from db.store import Store
 from db.tables.models import NoiseModel
 from services.api.models import promotion, trainings
+from services.api.models.errors import InvalidManifest, InvalidOptions, ModelDamaged, Regression
 from services.api.sessions import list_schemas, schemas
+from services.api.sessions.errors import UploadTooLarge
 from services.http import cursors, responses
 from services.http.access import ADMIN, owner
-from services.http.errors import (
-    InvalidBody,
-    InvalidForm,
-    InvalidManifest,
-    InvalidOptions,
-    ModelDamaged,
-    ModelNotFound,
-    Regression,
-    TrainingNotFound,
-    UnsupportedUpload,
-    UploadTooLarge,
-)
+from services.http.not_found import NotFound
 from services.http.operations import body_of, operation, query_of
+from services.http.request_errors import InvalidBody, InvalidForm, UnsupportedUpload
 from services.http.responses import answer
 
 
@@ -103,7 +95,7 @@ class ModelList:
         """Answer with the training that an earlier attempt of this request created."""
         try:
             training = trainings.load(self._store, made_id, owner=owner(req))
-        except TrainingNotFound:
+        except NotFound:
             return False
         _answer_training(resp, training)
         return True
@@ -128,7 +120,7 @@ class ModelItem:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    @operation(scope="sessions:read", answer=schemas.Model, problems=(ModelNotFound,))
+    @operation(scope="sessions:read", answer=schemas.Model, problems=(NotFound.of("model"),))
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """Return a model with its card."""
         with self._store.transaction() as db:
@@ -149,7 +141,7 @@ class ModelConfusion:
         scope="sessions:read",
         media=falcon.MEDIA_PNG,
         also={304: None},
-        problems=(ModelNotFound,),
+        problems=(NotFound.of("model"),),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """Return the confusion matrix of a model as a picture."""
@@ -157,7 +149,7 @@ class ModelConfusion:
             row = found(db, model_id, owner=owner(req))
         key = row.confusion_key
         if key is None:
-            raise ModelNotFound(
+            raise NotFound.of("model")(
                 "this model was not trained by this installation, so it has no confusion matrix"
             )
         if responses.is_current(req, resp, tag=row.sha256):
@@ -166,7 +158,7 @@ class ModelConfusion:
         try:
             resp.data = self._blobs.get(key)
         except BlobMissing:
-            raise ModelNotFound("the confusion matrix is no longer stored") from None
+            raise NotFound.of("model")("the confusion matrix is no longer stored") from None
 
 
 class ModelFile:
@@ -180,7 +172,7 @@ class ModelFile:
         scope="sessions:read",
         media="application/octet-stream",
         also={304: None},
-        problems=(ModelNotFound, ModelDamaged),
+        problems=(NotFound.of("model"), ModelDamaged),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """Download the file of a model, after checking its hash."""
@@ -205,7 +197,7 @@ class ModelPromote:
         scope=ADMIN,
         body=Force,
         answer=schemas.PromotionRecord,
-        problems=(InvalidBody, ModelNotFound, ModelDamaged, Regression),
+        problems=(InvalidBody, NotFound.of("model"), ModelDamaged, Regression),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """Promote a model to be the one in use. A worse model is refused unless ``force`` is set.
@@ -245,12 +237,12 @@ def found(db: Session, model_id: uuid.UUID, *, owner: uuid.UUID | None) -> Noise
 
     Raises
     ------
-    ModelNotFound
+    NotFound
         Also for a model of another user.
     """
     row = model_queries.get_model(db, model_id, owner=owner)
     if row is None:
-        raise ModelNotFound(f"no model has the ID {model_id}")
+        raise NotFound.of("model")(f"no model has the ID {model_id}")
     return row
 
 

@@ -20,19 +20,16 @@ from db.store import Store
 from db.tables.sessions import AudioSession
 from db.tables.training import TrainingJob
 from services.api.models import forms, manifests
+from services.api.models.errors import InvalidManifest, InvalidOptions
 from services.api.models.forms import Form
 from services.api.models.manifests import MOST_TOLD, ManifestError
 from services.api.sessions import list_schemas, schemas, uploads
 from services.http import cursors, idempotency, responses
 from services.http.access import owner, principal
-from services.http.errors import (
-    FieldError,
-    InvalidForm,
-    InvalidManifest,
-    InvalidOptions,
-    TrainingNotFound,
-)
+from services.http.errors import FieldError
+from services.http.not_found import NotFound
 from services.http.operations import MOST_BODY_BYTES, json_of, operation, query_of
+from services.http.request_errors import InvalidForm
 from services.http.responses import answer
 
 #: Default name of a model.
@@ -144,7 +141,7 @@ class TrainingItem:
         scope="sessions:read",
         answer=schemas.Training,
         also={304: None},
-        problems=(TrainingNotFound,),
+        problems=(NotFound.of("training"),),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, job_id: uuid.UUID) -> None:
         """Return the state and progress of a training, the refused clips with reasons and, once
@@ -156,11 +153,11 @@ class TrainingItem:
 
 
 def load(store: Store, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Training:
-    """Return a training as the API shows it to its owner; raises :class:`TrainingNotFound`."""
+    """Return a training as the API shows it to its owner; raises :class:`NotFound`."""
     with store.transaction() as db:
         job = model_queries.get_training(db, job_id, owner=owner)
         if job is None:
-            raise TrainingNotFound(f"no training has the ID {job_id}")
+            raise NotFound.of("training")(f"no training has the ID {job_id}")
         return schemas.Training.of(
             job,
             n_clips=model_queries.count_clips(db, job_id),

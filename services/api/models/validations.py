@@ -18,22 +18,18 @@ from db.store import Store
 from db.tables.training import Validation
 from services.api.models import forms, manifests
 from services.api.models import resources as models
+from services.api.models.errors import InvalidManifest
 from services.api.models.forms import Form
 from services.api.models.manifests import ClipRow, ManifestError
 from services.api.models.trainings import check_files, theirs
 from services.api.sessions import list_schemas, schemas, uploads
+from services.api.sessions.errors import UploadTooLarge
 from services.http import cursors, idempotency, responses
 from services.http.access import owner, principal
-from services.http.errors import (
-    FieldError,
-    InvalidForm,
-    InvalidManifest,
-    ModelNotFound,
-    UnsupportedUpload,
-    UploadTooLarge,
-    ValidationNotFound,
-)
+from services.http.errors import FieldError
+from services.http.not_found import NotFound
 from services.http.operations import operation, query_of
+from services.http.request_errors import InvalidForm, UnsupportedUpload
 from services.http.responses import answer
 
 
@@ -69,7 +65,7 @@ class ValidationStart:
         answer=schemas.ValidationReport,
         status=202,
         problems=(
-            InvalidForm, InvalidManifest, ModelNotFound, UnsupportedUpload, UploadTooLarge,
+            InvalidForm, InvalidManifest, NotFound.of("model"), UnsupportedUpload, UploadTooLarge,
         ),
     )  # fmt: skip
     def on_post(
@@ -91,7 +87,7 @@ class ValidationStart:
         """Answer with the validation that an earlier attempt of this request created."""
         try:
             validation = load(self._store, made_id, owner=owner(req))
-        except ValidationNotFound:
+        except NotFound:
             return False
         _answer(resp, validation)
         return True
@@ -166,7 +162,7 @@ class ValidationItem:
         scope="sessions:read",
         answer=schemas.ValidationReport,
         also={304: None},
-        problems=(ValidationNotFound,),
+        problems=(NotFound.of("validation"),),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, validation_id: uuid.UUID) -> None:
         """Return the state and progress of a validation and, once completed, its report."""
@@ -182,13 +178,13 @@ def load(
 
     Raises
     ------
-    ValidationNotFound
+    NotFound
         Also for a validation of another user.
     """
     with store.transaction() as db:
         row = model_queries.get_validation(db, validation_id, owner=owner)
         if row is None:
-            raise ValidationNotFound(f"no validation has the ID {validation_id}")
+            raise NotFound.of("validation")(f"no validation has the ID {validation_id}")
         return schemas.ValidationReport.of(row)
 
 

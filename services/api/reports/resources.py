@@ -21,18 +21,16 @@ from db.tables.reports import DailyReport
 from services.api.reports.schemas import ListedReport, NewReport, Report, ReportQuery
 from services.api.reports.schemas import ReportPage as PageOfReports
 from services.api.sessions import options
+from services.api.sessions.errors import NotFinished
 from services.http import cursors, idempotency, responses
 from services.http.access import ADMIN, owner, principal
-from services.http.errors import (
-    FieldError,
-    InvalidBody,
-    MissingScope,
-    NotFinished,
-    ReportNotFound,
-    StoreUnavailable,
-)
+from services.http.caller_errors import MissingScope
+from services.http.errors import FieldError
+from services.http.not_found import NotFound
 from services.http.operations import body_of, operation, query_of
+from services.http.request_errors import InvalidBody
 from services.http.responses import answer
+from services.http.server_errors import StoreUnavailable
 
 SCOPE = "reports:read"
 #: The page contains a stricter policy, which names its style by hash; this one applies regardless
@@ -113,7 +111,7 @@ class ReportList:
         """Answer with the report that an earlier attempt of this request created, if it did."""
         try:
             self._answer(req, resp, made_id)
-        except ReportNotFound:
+        except NotFound:
             return False
         return True
 
@@ -131,7 +129,7 @@ class ReportItem:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    @operation(scope=SCOPE, answer=Report, also={304: None}, problems=(ReportNotFound,))
+    @operation(scope=SCOPE, answer=Report, also={304: None}, problems=(NotFound.of("report"),))
     def on_get(self, req: falcon.Request, resp: falcon.Response, report_id: uuid.UUID) -> None:
         """Return a report: its state and progress, its contents, and whether these are stale."""
         responses.conditional(req, resp, load(self._store, report_id, owner=owner(req)))
@@ -149,7 +147,7 @@ class ReportPage:
     @operation(
         scope=SCOPE,
         media=falcon.MEDIA_HTML,
-        problems=(ReportNotFound, NotFinished, StoreUnavailable),
+        problems=(NotFound.of("report"), NotFinished, StoreUnavailable),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, report_id: uuid.UUID) -> None:
         """Return a report as an HTML page with charts. The page is a single file without scripts
@@ -173,7 +171,7 @@ class ReportPage:
 
 
 def load(store: Store, report_id: uuid.UUID, *, owner: uuid.UUID | None) -> Report:
-    """Return a report as the API shows it to its owner; raises :class:`ReportNotFound`."""
+    """Return a report as the API shows it to its owner; raises :class:`NotFound`."""
     row, is_stale = _found(store, report_id, owner=owner)
     return Report.of(row, is_stale=is_stale)
 
@@ -184,7 +182,7 @@ def _found(
     with store.reading() as db:
         found = report_queries.get_report(db, report_id, owner=owner)
     if found is None:
-        raise ReportNotFound(f"no report has the ID {report_id}")
+        raise NotFound.of("report")(f"no report has the ID {report_id}")
     return found
 
 

@@ -14,7 +14,7 @@ from services.api.sessions.list_schemas import AllDetectionsQuery, DetectionQuer
 from services.api.sessions.resources import found
 from services.http import cursors
 from services.http.access import owner
-from services.http.errors import SessionNotFound
+from services.http.not_found import NotFound
 from services.http.operations import operation, query_of
 from services.http.responses import answer
 
@@ -29,7 +29,7 @@ class SessionDetections:
         scope="sessions:read",
         query=DetectionQuery,
         answer=schemas.DetectionPage,
-        problems=(SessionNotFound,),
+        problems=(NotFound.of("session"),),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """List the detections of a session, by start time by default. The list is empty until the

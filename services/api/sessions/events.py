@@ -20,10 +20,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from db.queries import session_queries
 from db.store import Store
 from services.api.sessions import schemas
+from services.api.sessions.errors import TooManyStreams
 from services.api.sessions.resources import load
 from services.http.access import owner
-from services.http.errors import SessionNotFound, Stopping, TooManyStreams
+from services.http.not_found import NotFound
 from services.http.operations import operation
+from services.http.server_errors import Stopping
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +75,7 @@ class SessionEvents:
     @operation(
         scope="sessions:read",
         media="text/event-stream",
-        problems=(SessionNotFound, Stopping, TooManyStreams),
+        problems=(NotFound.of("session"), Stopping, TooManyStreams),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Stream the progress of a session: ``progress`` whenever it changes, ``done`` at its end.
@@ -139,7 +141,7 @@ class Stream(Iterator[bytes]):
             try:
                 # The estimate of the time left changes even if the row does not.
                 changed = self._look(afresh=is_silent)
-            except SessionNotFound:
+            except NotFound:
                 return None
             except (DBAPIError, PoolTimeout) as error:
                 log.warning("stream_waits", reason="database away", error=type(error).__name__)

@@ -10,7 +10,7 @@ import msgspec
 from db.queries import retention_queries
 from db.store import Store
 from services.http.access import ADMIN, owner
-from services.http.errors import SessionNotFound
+from services.http.not_found import NotFound
 from services.http.operations import operation
 from services.http.responses import answer
 
@@ -28,14 +28,14 @@ class SessionHold:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    @operation(scope=ADMIN, answer=Hold, problems=(SessionNotFound,))
+    @operation(scope=ADMIN, answer=Hold, problems=(NotFound.of("session"),))
     def on_put(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Place a legal hold. The session, its recording and its detections are kept until the hold
         is lifted.
         """
         self._set(req, resp, session_id, held=True)
 
-    @operation(scope=ADMIN, answer=Hold, problems=(SessionNotFound,))
+    @operation(scope=ADMIN, answer=Hold, problems=(NotFound.of("session"),))
     def on_delete(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Lift a legal hold. Retention applies to the session again."""
         self._set(req, resp, session_id, held=False)
@@ -45,5 +45,5 @@ class SessionHold:
     ) -> None:
         with self._store.transaction() as db:
             if not retention_queries.hold_session(db, session_id, held=held, owner=owner(req)):
-                raise SessionNotFound(f"no session has the ID {session_id}")
+                raise NotFound.of("session")(f"no session has the ID {session_id}")
         answer(resp, Hold(session_id=session_id, legal_hold=held))

@@ -13,7 +13,8 @@ from db.tables.training import TrainingJob, Validation
 from services.api.sessions import schemas
 from services.api.sessions.options import Metadata, read_metadata
 from services.http.cursors import Page
-from services.http.errors import FieldError, InvalidParameter
+from services.http.errors import FieldError
+from services.http.request_errors import InvalidParameter
 
 Confidence = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Time = Annotated[datetime, msgspec.Meta(tz=True)]

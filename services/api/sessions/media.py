@@ -14,17 +14,17 @@ from db.blobs import READ_BYTES, BlobMissing, Blobs
 from db.store import Store
 from db.tables.sessions import KEEP, UNFINISHED_STATES, AudioSession
 from services.api.sessions import resources as sessions
-from services.http import responses
-from services.http.access import owner
-from services.http.errors import (
+from services.api.sessions.errors import (
     NoRecording,
     NoSpectrogram,
     NotFinished,
     RangeNotSatisfiable,
-    SessionNotFound,
-    StoreUnavailable,
 )
+from services.http import responses
+from services.http.access import owner
+from services.http.not_found import NotFound
 from services.http.operations import operation
+from services.http.server_errors import StoreUnavailable
 
 #: Media types of the containers as browsers name them; `UNKNOWN_TYPE` until one is recognised.
 MEDIA_TYPES = {
@@ -60,7 +60,7 @@ class SessionRecording:
         media="audio/*",
         also={206: bytes, 304: None},
         problems=(
-            SessionNotFound, NotFinished, NoRecording, RangeNotSatisfiable, StoreUnavailable,
+            NotFound.of("session"), NotFinished, NoRecording, RangeNotSatisfiable, StoreUnavailable,
         ),
     )  # fmt: skip
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
@@ -114,7 +114,7 @@ class SessionSpectrogram:
         scope="sessions:read",
         media=falcon.MEDIA_PNG,
         also={304: None},
-        problems=(SessionNotFound, NotFinished, NoSpectrogram, StoreUnavailable),
+        problems=(NotFound.of("session"), NotFinished, NoSpectrogram, StoreUnavailable),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Return the spectrogram of the whole recording, available once it is decoded.

@@ -27,7 +27,9 @@ from db.tables.sessions import (
     RECORDED_FROM,
     RECORDED_TO,
 )
-from services.http.errors import FieldError, InvalidParameter, ModelNotFound, WebhookNotFound
+from services.http.errors import FieldError
+from services.http.not_found import NotFound
+from services.http.request_errors import InvalidParameter
 
 Wanted = TypeVar("Wanted")
 
@@ -154,7 +156,7 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
 
         Raises
         ------
-        ModelNotFound, WebhookNotFound
+        NotFound
             Also for one of another user.
         InvalidParameter
             If a threshold or a type has a name that is neither in the table of noise types nor
@@ -191,7 +193,7 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
                 return model_queries.model_in_use(db)
             found = model_queries.get_model(db, self.model, owner=owner)
         if found is None:
-            raise ModelNotFound(f"no model has the ID {self.model}")
+            raise NotFound.of("model")(f"no model has the ID {self.model}")
         return found
 
 
@@ -263,7 +265,7 @@ def _check_theirs(webhook_id: uuid.UUID, store: Store, *, user_id: uuid.UUID) ->
     """Refuse a webhook of another user, to administrators too: it would never be notified."""
     with store.reading() as db:
         if webhook_queries.get_webhook(db, webhook_id, owner=user_id) is None:
-            raise WebhookNotFound(f"you have no webhook with the ID {webhook_id}")
+            raise NotFound.of("webhook")(f"you have no webhook with the ID {webhook_id}")
 
 
 def is_zone(name: str) -> bool:

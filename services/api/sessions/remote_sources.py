@@ -23,21 +23,21 @@ from db.blobs import BlobMissing, Blobs, recording_key, upload_key
 from db.queries import session_queries
 from db.store import Store
 from services.api.sessions import uploads
+from services.api.sessions.errors import (
+    EmptyUpload,
+    NoDirectUploads,
+    SourceRefused,
+    UnknownFormat,
+    UploadTooLarge,
+)
 from services.http import idempotency
 from services.http.access import principal
 from services.http.bodies import media_type_of
-from services.http.errors import (
-    EmptyUpload,
-    FieldError,
-    InvalidBody,
-    NoDirectUploads,
-    SourceRefused,
-    StoreUnavailable,
-    UnknownFormat,
-    UploadNotFound,
-    UploadTooLarge,
-)
+from services.http.errors import FieldError
+from services.http.not_found import NotFound
 from services.http.operations import body_of, operation
+from services.http.request_errors import InvalidBody
+from services.http.server_errors import StoreUnavailable
 
 #: Lifetime of an upload URL. Anyone who has the URL can write to it.
 SIGNED_FOR = timedelta(hours=1)
@@ -84,7 +84,7 @@ class RemoteSources:
 
         Raises
         ------
-        EmptyUpload, InvalidBody, SourceRefused, UnknownFormat, UploadNotFound, UploadTooLarge
+        EmptyUpload, InvalidBody, SourceRefused, UnknownFormat, NotFound, UploadTooLarge
         """
         source = body_of(req, Source)
         values = asked | {"user_id": principal(req).user_id, "traceparent": tracing.current()}
@@ -121,7 +121,9 @@ class RemoteSources:
         try:
             size_bytes = self._blobs.size(key)
         except BlobMissing:
-            raise UploadNotFound(f"you have not stored a file for the upload {upload_id}") from None
+            raise NotFound.of("upload")(
+                f"you have not stored a file for the upload {upload_id}"
+            ) from None
         if size_bytes > self._max_upload_bytes:
             raise UploadTooLarge(f"the recording must have at most {self._max_upload_bytes} bytes")
         if not size_bytes:

@@ -18,35 +18,30 @@ from db.queries import list_queries, session_queries
 from db.store import Store
 from db.tables.sessions import UNFINISHED_STATES, AudioSession
 from services.api.sessions import list_schemas, schemas, uploads
+from services.api.sessions.errors import (
+    AlreadyFinished,
+    EmptyUpload,
+    IncompleteUpload,
+    NoLevels,
+    NotFinished,
+    SourceRefused,
+    UnknownFormat,
+    UploadTooLarge,
+)
 from services.api.sessions.options import SessionOptions
 from services.api.sessions.remote_sources import RemoteSources, Source, is_source_request
 from services.http import cursors, idempotency, responses
 from services.http.access import owner, principal
-from services.http.errors import (
-    AlreadyFinished,
-    EmptyUpload,
-    IncompleteUpload,
-    InvalidBody,
-    InvalidParameter,
-    LengthRequired,
-    ModelNotFound,
-    NoLevels,
-    NotFinished,
-    ServiceError,
-    SessionNotFound,
-    SourceRefused,
-    StoreUnavailable,
-    UnknownFormat,
-    UploadNotFound,
-    UploadTooLarge,
-    WebhookNotFound,
-)
+from services.http.errors import ServiceError
+from services.http.not_found import NotFound
 from services.http.operations import operation, query_of
+from services.http.request_errors import InvalidBody, InvalidParameter, LengthRequired
 from services.http.responses import answer
+from services.http.server_errors import StoreUnavailable
 
 
 def load(store: Store, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Session:
-    """Return a session as the API shows it to its owner; raises :class:`SessionNotFound`."""
+    """Return a session as the API shows it to its owner; raises :class:`NotFound`."""
     row = session_queries.shown_session(store, session_id, owner=owner)
     if row is None:
         raise _not_found(session_id)
@@ -58,7 +53,7 @@ def found(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> Aud
 
     Raises
     ------
-    SessionNotFound
+    NotFound
         Also for a session of another user.
     """
     row = session_queries.get_session(db, session_id, owner=owner)
@@ -67,8 +62,8 @@ def found(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> Aud
     return row
 
 
-def _not_found(session_id: uuid.UUID) -> SessionNotFound:
-    return SessionNotFound(f"no session has the ID {session_id}")
+def _not_found(session_id: uuid.UUID) -> NotFound:
+    return NotFound.of("session")(f"no session has the ID {session_id}")
 
 
 class SessionList:
@@ -125,8 +120,8 @@ class SessionList:
         takes_audio=True,
         problems=(
             EmptyUpload, IncompleteUpload, InvalidBody, InvalidParameter, LengthRequired,
-            ModelNotFound, SourceRefused, StoreUnavailable, UnknownFormat,
-            UploadNotFound, UploadTooLarge, WebhookNotFound,
+            NotFound.of("model"), SourceRefused, StoreUnavailable, UnknownFormat,
+            NotFound.of("upload"), UploadTooLarge, NotFound.of("webhook"),
         ),
     )  # fmt: skip
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -151,7 +146,7 @@ class SessionList:
         """Answer with the session that an earlier attempt of this request created."""
         try:
             self._answer(req, resp, made_id)
-        except SessionNotFound:
+        except NotFound:
             return False
         return True
 
@@ -195,7 +190,7 @@ class SessionItem:
         scope="sessions:read",
         answer=schemas.Session,
         also={304: None},
-        problems=(SessionNotFound,),
+        problems=(NotFound.of("session"),),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Return a session: its state and progress and, once finished, its summary."""
@@ -213,7 +208,7 @@ class SessionCancel:
     @operation(
         scope="sessions:write",
         answer=schemas.Session,
-        problems=(SessionNotFound, AlreadyFinished),
+        problems=(NotFound.of("session"), AlreadyFinished),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Cancel a session. Cancelling it again changes nothing."""
@@ -235,7 +230,7 @@ class SessionLevels:
     @operation(
         scope="sessions:read",
         answer=schemas.Levels,
-        problems=(SessionNotFound, NotFinished, NoLevels),
+        problems=(NotFound.of("session"), NotFinished, NoLevels),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Return the levels of the recording, overall and over time."""

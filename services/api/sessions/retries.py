@@ -13,8 +13,9 @@ from db.store import Store
 from db.tables.sessions import KEEP
 from services.api.sessions import resources as sessions
 from services.api.sessions import schemas
+from services.api.sessions.errors import NotGivenUp
 from services.http.access import owner
-from services.http.errors import NotGivenUp, SessionNotFound
+from services.http.not_found import NotFound
 from services.http.operations import operation
 from services.http.responses import answer
 
@@ -29,7 +30,7 @@ class SessionRetry:
     @operation(
         scope="sessions:write",
         answer=schemas.Session,
-        problems=(SessionNotFound, NotGivenUp),
+        problems=(NotFound.of("session"), NotGivenUp),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Retry a session that was given up. Repeating the call during processing changes nothing.

@@ -17,15 +17,14 @@ from actors.facts import formats
 from db.blobs import Blobs
 from db.store import Store
 from services.api.sessions import options
-from services.http.bodies import is_form, parts_of
-from services.http.errors import (
+from services.api.sessions.errors import (
     EmptyUpload,
     IncompleteUpload,
-    InvalidParameter,
-    LengthRequired,
     UnknownFormat,
     UploadTooLarge,
 )
+from services.http.bodies import is_form, parts_of
+from services.http.request_errors import InvalidParameter, LengthRequired
 
 log = structlog.get_logger(__name__)
 

@@ -19,20 +19,15 @@ from db.queries import account_queries, webhook_queries
 from db.store import Store
 from db.tables.webhooks import Webhook
 from services.api.webhooks import schemas
+from services.api.webhooks.errors import TooManyWebhooks, WebhookDisabled
 from services.http import cursors, idempotency
 from services.http.access import owner, principal
+from services.http.caller_errors import SecretNotShown
 from services.http.cursors import Page
-from services.http.errors import (
-    DeliveryNotFound,
-    FieldError,
-    InvalidBody,
-    InvalidParameter,
-    SecretNotShown,
-    TooManyWebhooks,
-    WebhookDisabled,
-    WebhookNotFound,
-)
+from services.http.errors import FieldError
+from services.http.not_found import NotFound
 from services.http.operations import body_of, operation, query_of
+from services.http.request_errors import InvalidBody, InvalidParameter
 from services.http.responses import answer
 
 #: Webhooks per user. Each may occupy a worker; see ``actors/webhooks/deliver.py``.
@@ -53,12 +48,12 @@ def locked(db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> We
 
     Raises
     ------
-    WebhookNotFound
+    NotFound
         Also for a webhook of another user.
     """
     row = webhook_queries.lock_webhook(db, webhook_id, owner=owner)
     if row is None:
-        raise WebhookNotFound(f"no webhook has the ID {webhook_id}")
+        raise NotFound.of("webhook")(f"no webhook has the ID {webhook_id}")
     return row
 
 
@@ -136,20 +131,20 @@ class WebhookItem:
         self._outbound = outbound
         self._publisher = publisher
 
-    @operation(scope="sessions:read", answer=schemas.Webhook, problems=(WebhookNotFound,))
+    @operation(scope="sessions:read", answer=schemas.Webhook, problems=(NotFound.of("webhook"),))
     def on_get(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """Return a webhook, with its state and the reason if it is disabled."""
         with self._store.reading() as db:
             row = webhook_queries.get_webhook(db, webhook_id, owner=owner(req))
         if row is None:
-            raise WebhookNotFound(f"no webhook has the ID {webhook_id}")
+            raise NotFound.of("webhook")(f"no webhook has the ID {webhook_id}")
         answer(resp, schemas.Webhook.of(row))
 
     @operation(
         scope="sessions:write",
         body=schemas.WebhookChange,
         answer=schemas.Webhook,
-        problems=(InvalidBody, WebhookNotFound),
+        problems=(InvalidBody, NotFound.of("webhook")),
     )
     def on_patch(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """Change a webhook: its URL, the sessions it is notified of, or whether it is enabled."""
@@ -173,13 +168,13 @@ class WebhookItem:
         self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
         answer(resp, schemas.Webhook.of(row))
 
-    @operation(scope="sessions:write", status=204, problems=(WebhookNotFound,))
+    @operation(scope="sessions:write", status=204, problems=(NotFound.of("webhook"),))
     def on_delete(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """Delete a webhook and its deliveries. Pending deliveries are not sent."""
         with self._store.transaction() as db:
             removed = webhook_queries.remove_webhook(db, webhook_id, owner=owner(req))
         if not removed:
-            raise WebhookNotFound(f"no webhook has the ID {webhook_id}")
+            raise NotFound.of("webhook")(f"no webhook has the ID {webhook_id}")
         resp.status = 204
 
 
@@ -192,7 +187,7 @@ class WebhookRotate:
     @operation(
         scope="sessions:write",
         answer=schemas.MadeWebhook,
-        problems=(WebhookNotFound,),
+        problems=(NotFound.of("webhook"),),
         secret=True,
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
@@ -217,7 +212,7 @@ class WebhookTest:
         scope="sessions:write",
         answer=schemas.Delivery,
         status=202,
-        problems=(WebhookDisabled, WebhookNotFound),
+        problems=(WebhookDisabled, NotFound.of("webhook")),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """Send a ping to a webhook. It is tried once; the list of deliveries shows the result."""
@@ -247,7 +242,7 @@ class WebhookDeliveries:
         scope="sessions:read",
         query=Page,
         answer=schemas.DeliveryPage,
-        problems=(InvalidParameter, WebhookNotFound),
+        problems=(InvalidParameter, NotFound.of("webhook")),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """List the deliveries of a webhook with their tries, newest first."""
@@ -255,7 +250,7 @@ class WebhookDeliveries:
         after = cursors.after(req, asked, webhook_queries.DELIVERIES)
         with self._store.transaction() as db:
             if webhook_queries.get_webhook(db, webhook_id, owner=owner(req)) is None:
-                raise WebhookNotFound(f"no webhook has the ID {webhook_id}")
+                raise NotFound.of("webhook")(f"no webhook has the ID {webhook_id}")
             page = webhook_queries.deliveries(db, webhook_id, after=after, limit=asked.limit)
         items = [schemas.Delivery.of(row[0]) for row in page.rows]
         cursor = cursors.following(req, resp, asked, page.next)
@@ -273,7 +268,7 @@ class DeliveryReplay:
         scope="sessions:write",
         answer=schemas.Delivery,
         status=202,
-        problems=(DeliveryNotFound, WebhookDisabled, WebhookNotFound),
+        problems=(NotFound.of("delivery"), WebhookDisabled, NotFound.of("webhook")),
     )
     def on_post(
         self,
@@ -287,6 +282,8 @@ class DeliveryReplay:
             active(db, webhook_id, owner=owner(req))
             row = webhook_queries.replay(db, webhook_id, delivery_id)
             if row is None:
-                raise DeliveryNotFound(f"the webhook has no delivery with the ID {delivery_id}")
+                raise NotFound.of("delivery")(
+                    f"the webhook has no delivery with the ID {delivery_id}"
+                )
         self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
         answer(resp, schemas.Delivery.of(row), status=202)

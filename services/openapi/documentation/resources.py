@@ -7,8 +7,8 @@ import functools
 import falcon
 
 from services.http import errors
-from services.http.errors import UnknownRoute
 from services.http.operations import operation
+from services.http.request_errors import UnknownRoute
 from services.openapi.document import Document
 from services.openapi.documentation import problem_pages, reference
 from services.openapi.documentation.pages import answer

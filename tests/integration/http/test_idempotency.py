@@ -34,7 +34,7 @@ from db.store import Store
 from services.app import Deps, create_app
 from services.cli.openapi_command import unconnected_routes
 from services.http import idempotency, operations
-from services.http.errors import InvalidIdempotencyKey
+from services.http.caller_errors import InvalidIdempotencyKey
 from services.processes.server import free_port
 from tests.support import accounts, recordings
 from tests.support.clock import ask

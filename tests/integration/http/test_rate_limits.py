@@ -22,7 +22,7 @@ from db.settings import Settings
 from db.store import Store
 from services.app import Deps, create_app
 from services.client import Client
-from services.http.errors import RateLimited
+from services.http.caller_errors import RateLimited
 from services.http.rate_limits import RateLimiter
 from tests.support import accounts
 from tests.support.cluster import eventually
