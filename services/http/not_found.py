@@ -39,14 +39,14 @@ class NotFound(ServiceError):
         return _KINDS[noun]
 
 
-def or_404(row: Row | None, noun: Noun, row_id: object) -> Row:
-    """Return a row that a query found; raises :class:`NotFound` if it is None.
+def or_404(found: Row | None, noun: Noun, row_id: object) -> Row:
+    """Return what a query found; raises :class:`NotFound` for None and False.
 
     Queries are limited to the rows of their caller, so the row of another user is not found either.
     """
-    if row is None:
+    if not found:
         raise NotFound.of(noun)(f"no {noun} has the ID {row_id}")
-    return row
+    return found
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from services.http.caller_errors import (
     SecretNotShown,
     Unauthenticated,
 )
+from services.http.deps import Deps
 from services.http.errors import ServiceError
 from services.http.operations import Operation, operation, operations
 from services.http.problems import PROBLEM_JSON, TYPES, ProblemDetails
@@ -42,6 +43,7 @@ from services.http.request_errors import (
     InvalidParameter,
     UnsupportedMediaType,
 )
+from services.http.resource import Resource
 from services.http.server_errors import InternalError, StoreUnavailable
 from services.openapi import json_schemas
 from services.openapi.examples import EXAMPLES, PARAMETERS, Example
@@ -71,10 +73,11 @@ LOCATED = {201, 202, 303}
 _PART = re.compile(r"\{(\w+)(?::(\w+))?\}")
 
 
-class Document:
+class Document(Resource):
     """``GET /openapi.json``. The document is generated at the first request."""
 
-    def __init__(self, routes: Mapping[str, object]) -> None:
+    def __init__(self, deps: Deps, routes: Mapping[str, object]) -> None:
+        super().__init__(deps)
         self._routes = routes
 
     @functools.cached_property

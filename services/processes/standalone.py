@@ -34,9 +34,10 @@ from actors.parent import end_with_parent
 from db import migrate
 from db.settings import from_environment
 from db.store import Store
-from services.app import Deps, beside, create_app
+from services.app import beside, create_app
 from services.client import ApiError, Client
 from services.http import keys, shutdown
+from services.http.deps import Deps
 from services.processes import embedded, first_key, homes, server
 from services.processes.homes import Service, StandaloneError
 

@@ -8,17 +8,17 @@ from functools import partial
 import falcon
 
 from actors.messaging import queues
-from actors.messaging.broker import Publisher
 from db import migrate
-from db.blobs import Blobs, BlobsFull
-from db.store import Store
+from db.blobs import BlobsFull
 from services.api.sessions import schemas
 from services.http.cached_probe import CachedProbe
+from services.http.deps import Deps
 from services.http.operations import operation
+from services.http.resource import Resource
 from services.http.responses import answer
 
 
-class Live:
+class Live(Resource):
     """``GET /health/live``: the liveness probe."""
 
     @operation(scope=None, answer=schemas.Health)
@@ -27,20 +27,20 @@ class Live:
         answer(resp, schemas.Health(status="ok", checks={}))
 
 
-class Ready:
+class Ready(Resource):
     """``GET /health/ready``: the readiness probe: a recording uploaded now will be stored.
 
     An unavailable broker is reported but does not make the process unready: uploads are stored,
     and recovery sends their messages later.
     """
 
-    def __init__(self, store: Store, blobs: Blobs, publisher: Publisher) -> None:
-        self._store = store
+    def __init__(self, deps: Deps) -> None:
+        super().__init__(deps)
         self._needed = {
             "database": _check("database", self._check_database),
-            "blobs": _check("blobs", blobs.check),
+            "blobs": _check("blobs", deps.blobs.check),
         }
-        self._shown = {"broker": _check("broker", partial(queues.check, publisher.broker))}
+        self._shown = {"broker": _check("broker", partial(queues.check, deps.publisher.broker))}
 
     @operation(scope=None, answer=schemas.Health, also={503: schemas.Health})
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:

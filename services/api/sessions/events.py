@@ -21,10 +21,12 @@ from db.queries import session_queries
 from db.store import Store
 from services.api.sessions import schemas
 from services.api.sessions.errors import TooManyStreams
-from services.api.sessions.resources import load
+from services.api.sessions.resources import fetch_view
 from services.http.access import owner
+from services.http.deps import Deps
 from services.http.not_found import NotFound
 from services.http.operations import operation
+from services.http.resource import Resource
 from services.http.server_errors import Stopping
 
 log = structlog.get_logger(__name__)
@@ -65,12 +67,12 @@ class Places:
         self._free.release()
 
 
-class SessionEvents:
+class SessionEvents(Resource):
     """``GET /v1/sessions/{session_id}/events``."""
 
-    def __init__(self, store: Store, places: Places) -> None:
-        self._store = store
-        self._places = places
+    def __init__(self, deps: Deps) -> None:
+        super().__init__(deps)
+        self._places = Places(deps.settings.event_streams, stopping=deps.stopping)
 
     @operation(
         scope="sessions:read",
@@ -82,7 +84,7 @@ class SessionEvents:
 
         ``Last-Event-ID`` is ignored: a stream always starts with the current state of the session.
         """
-        load(self._store, session_id, owner=owner(req))
+        fetch_view(self._store, session_id, owner=owner(req))
         resp.content_type = "text/event-stream"
         resp.cache_control = ["no-cache"]
         # Disables the buffering of the response in nginx.
@@ -161,7 +163,7 @@ class Stream(Iterator[bytes]):
             version = (session_queries.session_version(db, self._session_id) or "").encode()
         if version == self._version and not afresh:
             return None
-        session = load(self._store, self._session_id, owner=self._owner)
+        session = fetch_view(self._store, self._session_id, owner=self._owner)
         self._version = version
         return None if session == self._sent else session
 

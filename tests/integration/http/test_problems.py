@@ -19,9 +19,10 @@ from actors.messaging.broker import Publisher
 from db.blobs import Blobs
 from db.settings import Settings
 from db.store import Store
-from services.app import Deps, create_app
+from services.app import create_app
 from services.http import errors, problems
 from services.http.caller_errors import RequestUnderWay
+from services.http.deps import Deps
 from services.http.errors import ServiceError
 from services.http.server_errors import InternalError, StoreUnavailable
 from tests.support import accounts

@@ -17,8 +17,9 @@ from actors.messaging.messages import CheckHealth
 from db.blobs import Blobs, BlobsAway, Room
 from db.settings import Settings
 from services.api.admin import metrics
-from services.app import Deps, create_app
+from services.app import create_app
 from services.cli import main as cli
+from services.http.deps import Deps
 from tests.support.clock import ask
 from tests.support.pipeline import add
 
