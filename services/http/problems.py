@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from db.blobs import BlobError, BlobsFull
+from db.blob_errors import BlobError, StorageFull
 from services.http import request_ids
 from services.http.caller_errors import RequestUnderWay
 from services.http.errors import FieldError, ServiceError
@@ -161,7 +161,7 @@ def _blob_store_away(
     request_ids.name(req, resp)
     # The message may contain hosts and folders, so it goes to the log only.
     log.warning("blob_store_away", error=str(error).partition("\n")[0])
-    is_full = isinstance(error, BlobsFull)
+    is_full = isinstance(error, StorageFull)
     answer(
         req,
         resp,

@@ -16,7 +16,8 @@ from io import BufferedReader
 import falcon
 import msgspec
 
-from db.blobs import READ_BYTES, BlobMissing
+from db.blob_errors import BlobMissing
+from db.blobs import READ_BYTES
 from services.http.errors import ServiceError
 
 

@@ -9,7 +9,7 @@ import falcon
 
 from actors.messaging import queues
 from db import migrate
-from db.blobs import BlobsFull
+from db.blob_errors import StorageFull
 from services.api.sessions import schemas
 from services.http.cached_probe import CachedProbe
 from services.http.deps import Deps
@@ -73,7 +73,7 @@ def _check(name: str, check: Callable[[], None]) -> CachedProbe[str]:
     def outcome() -> str:
         try:
             check()
-        except (migrate.MigrationError, BlobsFull) as error:
+        except (migrate.MigrationError, StorageFull) as error:
             return str(error)
         return "ok"
 

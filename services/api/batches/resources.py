@@ -7,12 +7,11 @@ from typing import Any
 
 import falcon
 import msgspec
-import structlog
 from sqlalchemy.orm import Session
 
 from actors.messaging.messages import BatchProcessFiles
 from actors.observability import tracing
-from db.blobs import INBOX, MOST_KEY_BYTES, BlobError, is_inbox_key, recording_key
+from db.blobs import INBOX, MOST_KEY_BYTES, is_inbox_key, recording_key
 from db.queries import batch_queries, list_queries
 from db.store import Store
 from db.tables.batches import OPEN_STATES
@@ -23,6 +22,7 @@ from services.api.sessions.errors import AlreadyFinished, EmptyUpload
 from services.api.sessions.options import BatchOptions
 from services.http import idempotency, responses
 from services.http.access import owner, principal
+from services.http.blob_removal import left_to_clean_up
 from services.http.bodies import media_type_of
 from services.http.errors import FieldError
 from services.http.lists import Listed, Part, listing
@@ -36,8 +36,6 @@ from services.http.request_errors import (
 )
 from services.http.resource import Resource
 from services.http.responses import answer
-
-log = structlog.get_logger(__name__)
 
 #: JSON overhead in bytes per key (quotes, comma, blank), and of the rest of the body.
 KEY_MARKS_BYTES = 4
@@ -219,10 +217,8 @@ class BatchCancel(Resource):
             raise AlreadyFinished(f"the batch is {batch.state}")
         # A worker that died may have copied recordings that do not become sessions any more.
         unused = [batch_queries.session_id_of(batch_id, item.item_index) for item in copied]
-        try:
+        with left_to_clean_up("copies_not_removed", batch_id=str(batch_id)):
             self._blobs.delete(*(recording_key(session_id) for session_id in unused))
-        except BlobError as error:
-            log.warning("copies_not_removed", batch_id=str(batch_id), error=type(error).__name__)
         answer(resp, batch)
 
 

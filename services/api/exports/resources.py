@@ -22,6 +22,7 @@ from services.api.sessions import resources as sessions
 from services.api.sessions.errors import NotFinished
 from services.http import idempotency, responses
 from services.http.access import owner, principal
+from services.http.blob_removal import left_to_clean_up
 from services.http.lists import Listed, Part, listing
 from services.http.not_found import NotFound, or_404
 from services.http.operations import body_of, operation
@@ -100,8 +101,8 @@ class ExportItem(Resource):
         with self._store.transaction() as db:
             removed = export_queries.remove_export(db, export_id, owner=owner(req))
             or_404(removed, "export", export_id)
-        # `clean_up` removes what cannot be removed now: no row refers to it.
-        self._blobs.delete(*self._blobs.keys(export_prefix(export_id)))
+        with left_to_clean_up("export_not_removed", export_id=str(export_id)):
+            self._blobs.delete(*self._blobs.keys(export_prefix(export_id)))
         resp.status = falcon.HTTP_204
 
 

@@ -17,6 +17,7 @@ from services.api.models.errors import InvalidManifest
 from services.api.models.manifests import MOST_TOLD, ClipRow, ManifestError, Recording
 from services.api.sessions.errors import UploadTooLarge
 from services.api.sessions.uploads import PIECE_BYTES, display_name
+from services.http.blob_removal import left_to_clean_up
 from services.http.bodies import MOST_TEXT_BYTES, is_form, parts_of
 from services.http.errors import FieldError
 from services.http.request_errors import InvalidForm, UnsupportedUpload
@@ -111,7 +112,8 @@ def received(
         _receive(req, form, blobs=blobs, prefix=prefix, max_bytes=max_bytes, fields=fields)
         yield form
     except BaseException:
-        blobs.delete(*form.keys())
+        with left_to_clean_up("upload_not_removed", keys=form.keys()):
+            blobs.delete(*form.keys())
         raise
 
 

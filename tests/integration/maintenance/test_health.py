@@ -14,7 +14,8 @@ from sqlalchemy import text
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
 from actors.messaging.messages import CheckHealth
-from db.blobs import Blobs, BlobsAway, Room
+from db.blob_errors import StorageUnavailable
+from db.blobs import Blobs, Room
 from db.settings import Settings
 from services.api.admin import metrics
 from services.app import create_app
@@ -53,7 +54,7 @@ def full_disk(_runtime: Runtime, patch: pytest.MonkeyPatch) -> None:
 
 def blobs_away(_runtime: Runtime, patch: pytest.MonkeyPatch) -> None:
     def away(_self: Blobs) -> None:
-        raise BlobsAway("the folder /somewhere/secret is not there")
+        raise StorageUnavailable("the folder /somewhere/secret is not there")
 
     patch.setattr(Blobs, "check", away)
 
