@@ -142,7 +142,7 @@ class Stream(Iterator[bytes]):
             is_silent = time.monotonic() >= silent_until
             try:
                 # The estimate of the time left changes even if the row does not.
-                changed = self._look(afresh=is_silent)
+                changed = self._view_if_changed(afresh=is_silent)
             except NotFound:
                 return None
             except (DBAPIError, PoolTimeout) as error:
@@ -154,7 +154,7 @@ class Stream(Iterator[bytes]):
                 return b": still here\n\n"
         return None
 
-    def _look(self, *, afresh: bool) -> schemas.Session | None:
+    def _view_if_changed(self, *, afresh: bool) -> schemas.Session | None:
         """Return the session if it differs from the one sent last, otherwise None.
 
         Unless ``afresh``, an unchanged version of the row is enough to return None.

@@ -41,7 +41,7 @@ from services.http.responses import answer, if_missing
 
 def fetch_view(store: Store, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Session:
     """Return a session as the API shows it to its owner; raises :class:`NotFound`."""
-    row = session_queries.shown_session(store, session_id, owner=owner)
+    row = session_queries.session_view(store, session_id, owner=owner)
     return schemas.Session.of(or_404(row, "session", session_id))
 
 

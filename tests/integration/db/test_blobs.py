@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from obstore.exceptions import PermissionDeniedError
 
 from db.blob_errors import BlobError, BlobMissing, StorageUnavailable
 from db.blobs import PART_BYTES, Blobs, product_key, recording_key, session_prefix
@@ -186,3 +187,15 @@ def test_what_a_caller_raises_while_it_writes_is_passed_on(blobs: Blobs, key: st
 class _Breaking(io.RawIOBase):
     def read(self, _size: int = -1) -> bytes:
         raise ConnectionResetError(104, "Connection reset by peer")
+
+
+def test_an_address_that_cannot_be_signed_is_an_error_of_the_store(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_args: object) -> None:
+        raise PermissionDeniedError("no credentials at 10.0.0.1")
+
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setattr("obstore.sign", fail)
+    with pytest.raises(StorageUnavailable):
+        Blobs("s3://clamor").signed_put("uploads/a", expires_in=timedelta(hours=1))
