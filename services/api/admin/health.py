@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import partial
 
 import falcon
+import msgspec
 
 from actors.messaging import queues
 from db import migrate
 from db.blob_errors import StorageFull
-from services.api.sessions import schemas
 from services.http.cached_probe import CachedProbe
 from services.http.deps import Deps
 from services.http.operations import operation
@@ -18,13 +18,20 @@ from services.http.resource import Resource
 from services.http.responses import answer
 
 
+class Health(msgspec.Struct, kw_only=True):
+    """The health of this process: ``ok``, or the failure of each check."""
+
+    status: str
+    checks: dict[str, str]
+
+
 class Live(Resource):
     """``GET /health/live``: the liveness probe."""
 
-    @operation(scope=None, answer=schemas.Health)
+    @operation(scope=None, answer=Health)
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Check that the process is alive. Any answer is 200; a hung process gives none."""
-        answer(resp, schemas.Health(status="ok", checks={}))
+        answer(resp, Health(status="ok", checks={}))
 
 
 class Ready(Resource):
@@ -42,7 +49,7 @@ class Ready(Resource):
         }
         self._shown = {"broker": _check("broker", partial(queues.check, deps.publisher.broker))}
 
-    @operation(scope=None, answer=schemas.Health, also={503: schemas.Health})
+    @operation(scope=None, answer=Health, also={503: Health})
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Check that the process is ready for requests.
 
@@ -58,7 +65,7 @@ class Ready(Resource):
         ready = all(checks[name] == "ok" for name in self._needed)
         answer(
             resp,
-            schemas.Health(status="ok" if ready else "unavailable", checks=checks),
+            Health(status="ok" if ready else "unavailable", checks=checks),
             status=200 if ready else 503,
         )
 

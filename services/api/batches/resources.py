@@ -17,7 +17,6 @@ from db.store import Store
 from db.tables.batches import OPEN_STATES
 from services.api.batches import schemas, uploads
 from services.api.batches.errors import BatchClosed, BatchExists, TooManyFiles
-from services.api.sessions import list_schemas
 from services.api.sessions.errors import AlreadyFinished, EmptyUpload
 from services.api.sessions.options import BatchOptions
 from services.http import idempotency, responses
@@ -59,18 +58,18 @@ class BatchList(Resource):
     """``/v1/batches``."""
 
     @listing(
-        query=list_schemas.BatchQuery,
-        answer_type=list_schemas.BatchPage,
+        query=schemas.BatchQuery,
+        answer_type=schemas.BatchPage,
         orders=list_queries.BATCHES,
     )
     def on_get(
-        self, db: Session, asked: list_schemas.BatchQuery, part: Part, owner: uuid.UUID | None
+        self, db: Session, asked: schemas.BatchQuery, part: Part, owner: uuid.UUID | None
     ) -> Listed:
         """List batches, newest first by default."""
         page = list_queries.batches(
             db, owner=owner, states=asked.state, created=asked.created, **part
         )
-        return Listed(page, list_schemas.ListedBatch.of)
+        return Listed(page, schemas.ListedBatch.of)
 
     @operation(
         scope="sessions:write",
@@ -174,7 +173,7 @@ class BatchItems(Resource):
     """``GET /v1/batches/{batch_id}/items``."""
 
     @listing(
-        query=list_schemas.BatchItemQuery,
+        query=schemas.BatchItemQuery,
         answer_type=schemas.BatchItemPage,
         orders=list_queries.BATCH_ITEMS,
         problems=(NotFound.of("batch"),),
@@ -182,7 +181,7 @@ class BatchItems(Resource):
     def on_get(
         self,
         db: Session,
-        asked: list_schemas.BatchItemQuery,
+        asked: schemas.BatchItemQuery,
         part: Part,
         owner: uuid.UUID | None,
         batch_id: uuid.UUID,

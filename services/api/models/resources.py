@@ -13,9 +13,8 @@ from actors import backbones
 from db.blobs import Blobs
 from db.queries import list_queries, model_queries
 from db.tables.models import NoiseModel
-from services.api.models import promotion, trainings
+from services.api.models import promotion, schemas, trainings
 from services.api.models.errors import InvalidManifest, InvalidOptions, ModelDamaged, Regression
-from services.api.sessions import list_schemas, schemas
 from services.api.sessions.errors import UploadTooLarge
 from services.http import responses
 from services.http.access import ADMIN, owner
@@ -37,11 +36,9 @@ class Force(msgspec.Struct, forbid_unknown_fields=True):
 class ModelList(Resource):
     """``GET /v1/models``; ``POST /v1/models`` trains a new one."""
 
-    @listing(
-        query=list_schemas.ModelQuery, answer_type=schemas.ModelPage, orders=list_queries.MODELS
-    )
+    @listing(query=schemas.ModelQuery, answer_type=schemas.ModelPage, orders=list_queries.MODELS)
     def on_get(
-        self, db: Session, asked: list_schemas.ModelQuery, part: Part, owner: uuid.UUID | None
+        self, db: Session, asked: schemas.ModelQuery, part: Part, owner: uuid.UUID | None
     ) -> Listed:
         """List models, newest first by default. ``in_use`` marks the model in use, and ``backbone``
         shows whether the weights of the backbone are present.

@@ -18,10 +18,10 @@ from db.queries import list_queries, model_queries, session_queries
 from db.store import Store
 from db.tables.sessions import AudioSession
 from db.tables.training import TrainingJob
-from services.api.models import forms, manifests
+from services.api.models import forms, manifests, schemas
 from services.api.models.errors import InvalidOptions
 from services.api.models.forms import Form
-from services.api.sessions import list_schemas, schemas, uploads
+from services.api.sessions import uploads
 from services.http import idempotency, responses
 from services.http.access import owner, principal
 from services.http.deps import Deps
@@ -106,18 +106,18 @@ class TrainingList(Resource):
     """``GET /v1/trainings``; ``POST /v1/models`` makes one."""
 
     @listing(
-        query=list_schemas.JobQuery,
-        answer_type=list_schemas.TrainingPage,
+        query=schemas.JobQuery,
+        answer_type=schemas.TrainingPage,
         orders=list_queries.TRAININGS,
     )
     def on_get(
-        self, db: Session, asked: list_schemas.JobQuery, part: Part, owner: uuid.UUID | None
+        self, db: Session, asked: schemas.JobQuery, part: Part, owner: uuid.UUID | None
     ) -> Listed:
         """List trainings, newest first by default."""
         page = list_queries.jobs(
             db, TrainingJob, owner=owner, states=asked.state, created=asked.created, **part
         )
-        return Listed(page, lambda row: list_schemas.ListedTraining.of(row[0]))
+        return Listed(page, lambda row: schemas.ListedTraining.of(row[0]))
 
 
 class TrainingItem(Resource):

@@ -16,13 +16,13 @@ from db.blobs import validation_prefix
 from db.queries import list_queries, model_queries
 from db.store import Store
 from db.tables.training import Validation
-from services.api.models import forms, manifests
+from services.api.models import forms, manifests, schemas
 from services.api.models import resources as models
 from services.api.models.errors import InvalidManifest
 from services.api.models.forms import Form
 from services.api.models.manifests import ClipRow
 from services.api.models.trainings import visible_session_ids
-from services.api.sessions import list_schemas, schemas, uploads
+from services.api.sessions import uploads
 from services.api.sessions.errors import UploadTooLarge
 from services.http import idempotency, responses
 from services.http.access import owner, principal
@@ -124,18 +124,18 @@ class ValidationList(ValidationStart):
     """``/v1/validations``."""
 
     @listing(
-        query=list_schemas.JobQuery,
-        answer_type=list_schemas.ValidationPage,
+        query=schemas.JobQuery,
+        answer_type=schemas.ValidationPage,
         orders=list_queries.VALIDATIONS,
     )
     def on_get(
-        self, db: Session, asked: list_schemas.JobQuery, part: Part, owner: uuid.UUID | None
+        self, db: Session, asked: schemas.JobQuery, part: Part, owner: uuid.UUID | None
     ) -> Listed:
         """List validations, newest first by default."""
         page = list_queries.jobs(
             db, Validation, owner=owner, states=asked.state, created=asked.created, **part
         )
-        return Listed(page, lambda row: list_schemas.ListedValidation.of(row[0]))
+        return Listed(page, lambda row: schemas.ListedValidation.of(row[0]))
 
 
 class ValidationItem(Resource):
