@@ -26,7 +26,6 @@ from services.http.access import ADMIN
 from services.http.caller_errors import SecretNotShown
 from services.http.not_found import NotFound, or_404
 from services.http.operations import body_of, operation
-from services.http.request_errors import InvalidBody
 from services.http.resource import Resource
 from services.http.responses import answer
 
@@ -151,7 +150,7 @@ class UserList(Resource):
         body=schemas.NewUser,
         answer=schemas.User,
         status=201,
-        problems=(InvalidBody, UserExists),
+        problems=(UserExists,),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Create a user, without a key."""
@@ -184,7 +183,7 @@ class UserItem(Resource):
         scope=ADMIN,
         body=schemas.UserChange,
         answer=schemas.User,
-        problems=(InvalidBody, NotFound.of("user")),
+        problems=(NotFound.of("user"),),
     )
     def on_patch(self, req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """Change a user's monthly quota of audio."""
@@ -235,7 +234,7 @@ class UserKeys(Resource):
         body=schemas.NewKey,
         answer=schemas.MadeKey,
         status=201,
-        problems=(InvalidBody, NotFound.of("user"), TooManyKeys),
+        problems=(NotFound.of("user"), TooManyKeys),
         secret=True,
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
@@ -272,7 +271,7 @@ class KeyItem(Resource):
         scope=ADMIN,
         body=schemas.KeyChange,
         answer=schemas.Key,
-        problems=(InvalidBody, NotFound.of("key")),
+        problems=(NotFound.of("key"),),
     )
     def on_patch(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         """Change the rate limit of a key. It takes effect within about a second."""
@@ -300,7 +299,7 @@ class KeyRotate(Resource):
         body=schemas.Rotation,
         answer=schemas.MadeKey,
         status=201,
-        problems=(InvalidBody, NotFound.of("key"), TooManyKeys),
+        problems=(NotFound.of("key"), TooManyKeys),
         secret=True,
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:

@@ -23,7 +23,6 @@ from services.http import idempotency
 from services.http.access import ADMIN
 from services.http.not_found import NotFound, or_404
 from services.http.operations import body_of, operation, query_of
-from services.http.request_errors import InvalidBody, InvalidParameter
 from services.http.resource import Resource
 from services.http.responses import answer
 
@@ -159,9 +158,7 @@ class JobList(Resource):
 class JobRuns(Resource):
     """``/v1/jobs/{job}/runs``."""
 
-    @operation(
-        scope=ADMIN, query=RunQuery, answer=RunPage, problems=(NotFound.of("job"), InvalidParameter)
-    )
+    @operation(scope=ADMIN, query=RunQuery, answer=RunPage, problems=(NotFound.of("job"),))
     def on_get(self, req: falcon.Request, resp: falcon.Response, job: str) -> None:
         """List the latest runs of a job, newest first."""
         asked = query_of(req, RunQuery)
@@ -170,9 +167,7 @@ class JobRuns(Resource):
             rows = job_run_queries.runs_of(db, job, limit=asked.limit)
         answer(resp, RunPage(items=[Run.of(row) for row in rows]))
 
-    @operation(
-        scope=ADMIN, body=NewRun, answer=Run, status=202, problems=(NotFound.of("job"), InvalidBody)
-    )
+    @operation(scope=ADMIN, body=NewRun, answer=Run, status=202, problems=(NotFound.of("job"),))
     def on_post(self, req: falcon.Request, resp: falcon.Response, job: str) -> None:
         """Run a job now. If a run of the same job is in progress, the new one waits for it."""
         asked = body_of(req, NewRun)

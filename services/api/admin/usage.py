@@ -83,7 +83,7 @@ class UsageItem(Resource):
 
     @operation(
         scope="sessions:read", query=UsageQuery, answer=Usage,
-        problems=(InvalidParameter, NotFound.of("user")),
+        problems=(NotFound.of("user"),),
     )  # fmt: skip
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Return seconds of audio by month and requests by key. Requests are counted with a delay

@@ -18,7 +18,6 @@ from services.http import idempotency, responses
 from services.http.access import owner
 from services.http.not_found import NotFound, or_404
 from services.http.operations import body_of, operation
-from services.http.request_errors import InvalidBody
 from services.http.resource import Resource
 from services.http.responses import answer
 
@@ -52,7 +51,7 @@ class SessionAnalysis(Resource):
         body=NewAnalysis,
         answer=Analysis,
         status=202,
-        problems=(NotFound.of("session"), NotFinished, InvalidBody),
+        problems=(NotFound.of("session"), NotFinished),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Recompute the analysis of a session, with limits to compare its levels with."""

@@ -30,7 +30,6 @@ from services.http.operations import body_of, operation, query_of
 from services.http.request_errors import (
     BodyTooLarge,
     InvalidBody,
-    InvalidParameter,
     UnsupportedUpload,
 )
 from services.http.resource import Resource
@@ -80,8 +79,8 @@ class BatchList(Resource):
         status=202,
         takes_audio=True,
         problems=(
-            BatchClosed, BatchExists, EmptyUpload, InvalidBody, InvalidParameter,
-            NotFound.of("model"), TooManyFiles, UnsupportedUpload, NotFound.of("webhook"),
+            BatchClosed, BatchExists, EmptyUpload, NotFound.of("model"), TooManyFiles,
+            UnsupportedUpload, NotFound.of("webhook"),
         ),
     )  # fmt: skip
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:

@@ -26,7 +26,6 @@ from services.http.blob_removal import left_to_clean_up
 from services.http.lists import Listed, Part, listing
 from services.http.not_found import NotFound, or_404
 from services.http.operations import body_of, operation
-from services.http.request_errors import InvalidBody
 from services.http.resource import Resource
 from services.http.responses import FileRange, answer, if_missing
 
@@ -50,7 +49,7 @@ class ExportList(Resource):
         body=NewExport,
         answer=ExportTask,
         status=202,
-        problems=(NotFound.of("batch"), InvalidBody, NotFinished, NotFound.of("session")),
+        problems=(NotFound.of("batch"), NotFinished, NotFound.of("session")),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Export detections to a file: of sessions, of a batch, or of all that match a filter."""

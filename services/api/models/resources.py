@@ -21,7 +21,7 @@ from services.http.access import ADMIN, owner
 from services.http.lists import Listed, Part, listing
 from services.http.not_found import NotFound, or_404
 from services.http.operations import body_of, operation
-from services.http.request_errors import InvalidBody, InvalidForm, UnsupportedUpload
+from services.http.request_errors import UnsupportedUpload
 from services.http.resource import Resource
 from services.http.responses import answer, if_missing
 
@@ -57,7 +57,7 @@ class ModelList(Resource):
         takes={falcon.MEDIA_MULTIPART: trainings.ClipsForm},
         answer=schemas.Training,
         status=202,
-        problems=(InvalidForm, InvalidManifest, InvalidOptions, UnsupportedUpload, UploadTooLarge),
+        problems=(InvalidManifest, InvalidOptions, UnsupportedUpload, UploadTooLarge),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Train a model on labelled recordings. A worker does the training."""
@@ -146,7 +146,7 @@ class ModelPromote(Resource):
         scope=ADMIN,
         body=Force,
         answer=schemas.PromotionRecord,
-        problems=(InvalidBody, NotFound.of("model"), ModelDamaged, Regression),
+        problems=(NotFound.of("model"), ModelDamaged, Regression),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """Promote a model to be the one in use. A worse model is refused unless ``force`` is set.

@@ -58,9 +58,7 @@ class ValidationStart(Resource):
         bodiless=True,
         answer=schemas.ValidationReport,
         status=202,
-        problems=(
-            InvalidForm, InvalidManifest, NotFound.of("model"), UnsupportedUpload, UploadTooLarge,
-        ),
+        problems=(InvalidManifest, NotFound.of("model"), UnsupportedUpload, UploadTooLarge),
     )  # fmt: skip
     def on_post(
         self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID | None = None

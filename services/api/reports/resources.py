@@ -71,7 +71,6 @@ class ReportList(Resource):
         body=NewReport,
         answer=ListedReport,
         status=202,
-        problems=(InvalidBody, MissingScope),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Request the report of a day, or update an existing one. There is one report per day, time

@@ -34,7 +34,7 @@ from services.http.access import owner, principal
 from services.http.lists import Listed, Part, listing
 from services.http.not_found import NotFound, or_404
 from services.http.operations import operation, query_of
-from services.http.request_errors import InvalidBody, InvalidParameter, LengthRequired
+from services.http.request_errors import LengthRequired
 from services.http.resource import Resource
 from services.http.responses import answer, if_missing
 
@@ -88,9 +88,8 @@ class SessionList(Resource):
         status=202,
         takes_audio=True,
         problems=(
-            EmptyUpload, IncompleteUpload, InvalidBody, InvalidParameter, LengthRequired,
-            NotFound.of("model"), SourceRefused, UnknownFormat,
-            NotFound.of("upload"), UploadTooLarge, NotFound.of("webhook"),
+            EmptyUpload, IncompleteUpload, LengthRequired, NotFound.of("model"), SourceRefused,
+            UnknownFormat, NotFound.of("upload"), UploadTooLarge, NotFound.of("webhook"),
         ),
     )  # fmt: skip
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:

@@ -80,7 +80,7 @@ class WebhookList(Resource):
         body=schemas.NewWebhook,
         answer=schemas.MadeWebhook,
         status=201,
-        problems=(InvalidBody, TooManyWebhooks),
+        problems=(TooManyWebhooks,),
         secret=True,
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -122,7 +122,7 @@ class WebhookItem(Resource):
         scope="sessions:write",
         body=schemas.WebhookChange,
         answer=schemas.Webhook,
-        problems=(InvalidBody, NotFound.of("webhook")),
+        problems=(NotFound.of("webhook"),),
     )
     def on_patch(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """Change a webhook: its URL, the sessions it is notified of, or whether it is enabled."""
