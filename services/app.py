@@ -170,7 +170,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     # The server stops on SIGTERM; pending nudges are sent before the process exits.
     atexit.register(publisher.close)
     store = Store(settings.database_url, pool_size=SERVER_THREADS)
-    recorder, limiter = beside(settings, store)
+    recorder, limiter = start_background(settings, store)
     return create_app(
         Deps(
             settings=settings,
@@ -184,7 +184,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     )
 
 
-def beside(settings: Settings, store: Store) -> tuple[RequestLog, RateLimiter]:
+def start_background(settings: Settings, store: Store) -> tuple[RequestLog, RateLimiter]:
     """Start the background threads of a server process, which run until it exits."""
     recorder = RequestLog(store)
     limiter = RateLimiter(store, per_s=settings.rate_limit_per_s, burst_s=settings.rate_burst_s)

@@ -34,7 +34,7 @@ from actors.parent import end_with_parent
 from db import migrate
 from db.settings import from_environment
 from db.store import Store
-from services.app import beside, create_app
+from services.app import create_app, start_background
 from services.client import ApiError, Client
 from services.http import keys, shutdown
 from services.http.deps import Deps
@@ -226,7 +226,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     memory.emit_after("process_boot")
     working.start()
     atexit.register(working.stop)
-    recorder, limiter = beside(settings, runtime.store)
+    recorder, limiter = start_background(settings, runtime.store)
     return create_app(
         Deps(
             settings=settings,
