@@ -227,3 +227,15 @@ def test_a_blob_store_that_fails_is_a_reason_to_try_again(
         assert answered.json["type"] == "/problems/store-unavailable"
         assert answered.headers["retry-after"]
         assert ("full" in answered.json["detail"]) == (error is StorageFull)
+
+
+def test_a_refused_form_is_told_why_though_its_files_cannot_be_removed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object) -> None:
+        raise StorageUnavailable("at 10.0.0.1")
+
+    monkeypatch.setattr(Blobs, "delete", fail)
+    form = request_of({"clip": ["@a.wav"], "other": "x"})
+    refused = place.api.simulate_post("/v1/models", **form)
+    assert (refused.status_code, refused.json["type"]) == (400, "/problems/invalid-form")
