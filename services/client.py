@@ -16,6 +16,7 @@ import msgspec
 from services.api.analyses import schemas as analysis_schemas
 from services.api.batches import schemas as batch_schemas
 from services.api.exports import schemas as export_schemas
+from services.api.models import schemas as model_schemas
 from services.api.reports import schemas as report_schemas
 from services.api.sessions import list_schemas, schemas
 from services.http.errors import UserError
@@ -270,14 +271,14 @@ class Client:
         finally:
             part.unlink(missing_ok=True)
 
-    def models(self) -> list[schemas.Model]:
+    def models(self) -> list[model_schemas.Model]:
         """Return the models, newest first, without their cards."""
-        return self._walk("/v1/models", schemas.ModelPage)
+        return self._walk("/v1/models", model_schemas.ModelPage)
 
-    def model(self, model_id: object) -> schemas.Model:
+    def model(self, model_id: object) -> model_schemas.Model:
         """Return a model with its card."""
         response = self._call("GET", f"/v1/models/{model_id}")
-        return msgspec.json.decode(response.content, type=schemas.Model)
+        return msgspec.json.decode(response.content, type=model_schemas.Model)
 
     def train(
         self,
@@ -286,7 +287,7 @@ class Client:
         *,
         options: Mapping[str, Any],
         on_bytes: Callable[[int], object] | None = None,
-    ) -> schemas.Training:
+    ) -> model_schemas.Training:
         """Start a training on labelled recordings, keyed by their names in the manifest."""
         response = self._call(
             "POST",
@@ -294,16 +295,19 @@ class Client:
             data={"options": msgspec.json.encode(options).decode()},
             files=_parts(manifest, clips, on_bytes),
         )
-        return msgspec.json.decode(response.content, type=schemas.Training)
+        return msgspec.json.decode(response.content, type=model_schemas.Training)
 
-    def training(self, job_id: object) -> schemas.Training:
+    def training(self, job_id: object) -> model_schemas.Training:
         """Return the current state of a training."""
         response = self._call("GET", f"/v1/trainings/{job_id}")
-        return msgspec.json.decode(response.content, type=schemas.Training)
+        return msgspec.json.decode(response.content, type=model_schemas.Training)
 
     def wait_for_training(
-        self, training: schemas.Training, *, on_change: Callable[[schemas.Training], object]
-    ) -> schemas.Training:
+        self,
+        training: model_schemas.Training,
+        *,
+        on_change: Callable[[model_schemas.Training], object],
+    ) -> model_schemas.Training:
         """Poll a training until it has finished."""
         return _wait(training, self.training, on_change)
 
@@ -314,26 +318,26 @@ class Client:
         clips: Mapping[str, Path],
         *,
         on_bytes: Callable[[int], object] | None = None,
-    ) -> schemas.ValidationReport:
+    ) -> model_schemas.ValidationReport:
         """Start the validation of a registered model or a model file."""
         files = _parts(manifest, clips, on_bytes)
         if isinstance(model, Path):
             files.append(("model", (model.name, _LazyFile(model, on_bytes))))
         path = f"/v1/models/{model}/validate" if isinstance(model, uuid.UUID) else "/v1/validations"
         response = self._call("POST", path, files=files or None)
-        return msgspec.json.decode(response.content, type=schemas.ValidationReport)
+        return msgspec.json.decode(response.content, type=model_schemas.ValidationReport)
 
-    def validation(self, validation_id: object) -> schemas.ValidationReport:
+    def validation(self, validation_id: object) -> model_schemas.ValidationReport:
         """Return the current state of a validation."""
         response = self._call("GET", f"/v1/validations/{validation_id}")
-        return msgspec.json.decode(response.content, type=schemas.ValidationReport)
+        return msgspec.json.decode(response.content, type=model_schemas.ValidationReport)
 
     def wait_for_validation(
         self,
-        validation: schemas.ValidationReport,
+        validation: model_schemas.ValidationReport,
         *,
-        on_change: Callable[[schemas.ValidationReport], object],
-    ) -> schemas.ValidationReport:
+        on_change: Callable[[model_schemas.ValidationReport], object],
+    ) -> model_schemas.ValidationReport:
         """Poll a validation until it has finished."""
         return _wait(validation, self.validation, on_change)
 
@@ -363,10 +367,10 @@ class Client:
         """Return a report as an HTML page."""
         return self._call("GET", f"/v1/reports/{report_id}/html").content
 
-    def promote(self, model_id: object, *, force: bool = False) -> schemas.PromotionRecord:
+    def promote(self, model_id: object, *, force: bool = False) -> model_schemas.PromotionRecord:
         """Promote a model; a regression is refused unless forced."""
         response = self._call("POST", f"/v1/models/{model_id}/promote", json={"force": force})
-        return msgspec.json.decode(response.content, type=schemas.PromotionRecord)
+        return msgspec.json.decode(response.content, type=model_schemas.PromotionRecord)
 
     def close(self) -> None:
         """Close the connections."""

@@ -29,7 +29,8 @@ from actors.science.levels.levels import LevelHistory
 from actors.science.levels.totals import Totals, calibrated
 from actors.science.summaries import local_day
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
-from db.blobs import BlobMissing, product_key
+from db.blob_errors import BlobMissing
+from db.blobs import product_key
 from db.queries import analysis_queries, session_queries
 from db.queue import fair_order
 from db.queue.claims import Work

@@ -16,7 +16,7 @@ from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import AggregateSession, DetectSpan, Nudge
 from actors.science.detection import inference
-from db.blobs import BlobMissing
+from db.blob_errors import BlobMissing
 from db.queries import session_queries
 from db.queue import fair_order
 from db.queue.claims import Work

@@ -15,7 +15,8 @@ from actors.execution.failures import Permanent, Problem
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import BatchProcessFiles, Nudge, ProcessAudioFile
-from db.blobs import INBOX, BlobMissing, BlobsAway, recording_key
+from db.blob_errors import BlobMissing, StorageUnavailable
+from db.blobs import INBOX, recording_key
 from db.queries import batch_queries
 from db.queries.batch_queries import BatchWork
 from db.tables.batches import Batch, BatchItem
@@ -143,7 +144,7 @@ def _copy_all(runtime: Runtime, items: Sequence[BatchItem], lease: Lease) -> lis
         lease.check()
         try:
             found.append(_copy(runtime, item))
-        except BlobsAway:
+        except StorageUnavailable:
             raise
         except Exception as error:
             if not is_last_try:

@@ -103,7 +103,7 @@ def sessions(
     recorded: tuple[datetime | None, datetime | None] = (None, None),
     metadata: Mapping[str, Any] | None = None,
 ) -> Page:
-    """Return a page of sessions with the columns of `session_queries.SHOWN`.
+    """Return a page of sessions with the columns of `session_queries.SESSION_VIEW_COLUMNS`.
 
     With types or a confidence, only sessions with a detection that matches both.
     """
@@ -125,7 +125,9 @@ def sessions(
     if file_name is not None:
         where.append(AudioSession.file_name == file_name)
     chosen = select(AudioSession.id).where(*where)
-    return order.page(db, chosen, after=after, limit=limit, shown=session_queries.SHOWN)
+    return order.page(
+        db, chosen, after=after, limit=limit, shown=session_queries.SESSION_VIEW_COLUMNS
+    )
 
 
 def detections(

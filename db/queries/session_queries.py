@@ -76,7 +76,7 @@ def get_session(
 _ADDRESS = func.split_part(AudioSession.source_url, literal_column("'?'"), literal_column("1"))
 #: The columns of a session that the API shows or computes from. JSON columns are returned as text,
 #: which the API decodes directly into its response types.
-SHOWN = (
+SESSION_VIEW_COLUMNS = (
     AudioSession.id, AudioSession.state, AudioSession.file_name, AudioSession.size_bytes,
     AudioSession.container, AudioSession.codec, AudioSession.rate_hz, AudioSession.n_channels,
     AudioSession.duration_s, AudioSession.calibration_db, AudioSession.calibration_tone_db,
@@ -101,15 +101,15 @@ SHOWN = (
 )  # fmt: skip
 _OWNER = bindparam("owner", type_=Uuid)
 _SESSION = CompiledQuery(
-    select(*SHOWN).where(
+    select(*SESSION_VIEW_COLUMNS).where(
         AudioSession.id == bindparam("session_id"),
         or_(_OWNER.is_(None), AudioSession.user_id == _OWNER),
     )
 )
 
 
-def shown_session(store: Store, session_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> Any:
-    """Return the shown columns of a session, or None; with an owner only if it is theirs."""
+def session_view(store: Store, session_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> Any:
+    """Return the view of a session, or None; with an owner only if it is theirs."""
     return store.ask(_SESSION, session_id=session_id, owner=owner)
 
 

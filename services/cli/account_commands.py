@@ -97,7 +97,7 @@ def rotate_key(settings: Settings, key_id: str, *, overlap_hours: int) -> int:
 def revoke_key(settings: Settings, key_id: str) -> int:
     """Revoke a key."""
     with _store(settings) as store, store.transaction() as db:
-        accounts.found_key(db, key_id)
+        accounts.get_key_or_404(db, key_id)
         account_queries.revoke_key(db, key_id)
     return 0
 

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from services.api.analyses.errors import NoAnalysis
 from services.api.analyses.schemas import AnalysisResult
 from services.client import ApiError, Client
-from services.http.errors import NoAnalysis, UserError
+from services.http.errors import UserError
 
 
 def show(

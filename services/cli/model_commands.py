@@ -15,9 +15,8 @@ from rich.markup import escape
 from rich.prompt import Confirm
 from rich.table import Table
 
-from services.api.models import manifests
+from services.api.models import manifests, schemas
 from services.api.models.promotion import CROSS_VALIDATION, FIGURES, NOTHING, VALIDATION
-from services.api.sessions import schemas
 from services.cli.bars import Bars
 from services.cli.processing import UPLOAD_PERCENT
 from services.client import ApiError, Client

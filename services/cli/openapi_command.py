@@ -17,6 +17,7 @@ from db.blobs import Blobs
 from db.settings import Settings
 from db.store import Store
 from services import app
+from services.http.deps import Deps
 from services.openapi import document as openapi
 
 
@@ -34,7 +35,7 @@ def unconnected_routes() -> Iterator[dict[str, object]]:
         store = Store(settings.database_url)
         try:
             yield app.routes(
-                app.Deps(
+                Deps(
                     settings=settings,
                     store=store,
                     blobs=Blobs(settings.blob_url),

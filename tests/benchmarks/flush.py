@@ -24,7 +24,8 @@ from db import migrate
 from db.blobs import Blobs
 from db.settings import Settings
 from db.store import Store
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from tests.support import accounts, servers
 
 #: Seconds of a turn, and number of turns with and without flushing.

@@ -51,8 +51,9 @@ from db.queries import queue_queries, report_queries, session_queries
 from db.settings import Settings
 from db.store import Store
 from db.tables.sessions import AudioSession
-from services.app import Deps, create_app
+from services.app import create_app
 from services.cli.bars import Bars
+from services.http.deps import Deps
 from tests.benchmarks import year
 from tests.support import accounts, servers
 from tests.support.clock import ask

@@ -15,8 +15,9 @@ from db.queries import account_queries
 from db.settings import Settings
 from db.store import Store
 from db.tables.accounts import SCOPES
-from services.app import Deps, create_app
+from services.app import create_app
 from services.http import keys
+from services.http.deps import Deps
 
 PEPPER = "pepper of the tests, which opens nothing"
 #: The team's user, and an administrator; every test database has both.

@@ -15,7 +15,8 @@ from actors.recovery import nudge_for, take_stalled
 from db.blobs import recording_key
 from db.queries import list_queries, session_queries
 from db.tables.sessions import AudioSession, NoiseDetection, SessionSpan
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from tests.support import accounts
 
 

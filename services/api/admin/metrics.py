@@ -27,7 +27,9 @@ from db.settings import Settings
 from db.store import Store
 from db.tables.job_runs import JobRun
 from services.http.cached_probe import CachedProbe
+from services.http.deps import Deps
 from services.http.operations import operation
+from services.http.resource import Resource
 
 #: Cache lifetime. Longer spares the broker and the database; shorter gives fresher values.
 FRESH_S = 5.0
@@ -158,19 +160,13 @@ def _each(name: str, meaning: str, label: str, values: Any) -> Metric:
     return family
 
 
-class Metrics:
+class Metrics(Resource):
     """``GET /metrics``."""
 
-    def __init__(
-        self,
-        store: Store,
-        broker: dramatiq.Broker,
-        settings: Settings,
-        *,
-        registry: CollectorRegistry,
-    ) -> None:
+    def __init__(self, deps: Deps, *, registry: CollectorRegistry) -> None:
+        super().__init__(deps)
         self._registry = registry
-        self._registry.register(Figures(store, broker, settings))
+        self._registry.register(Figures(deps.store, deps.publisher.broker, deps.settings))
 
     @operation(scope=None, media=CONTENT_TYPE_LATEST)
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:

@@ -27,7 +27,9 @@ from db.tables.sessions import (
     RECORDED_FROM,
     RECORDED_TO,
 )
-from services.http.errors import FieldError, InvalidParameter, ModelNotFound, WebhookNotFound
+from services.http.errors import FieldError
+from services.http.not_found import NotFound, or_404
+from services.http.request_errors import InvalidParameter
 
 Wanted = TypeVar("Wanted")
 
@@ -154,7 +156,7 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
 
         Raises
         ------
-        ModelNotFound, WebhookNotFound
+        NotFound
             Also for one of another user.
         InvalidParameter
             If a threshold or a type has a name that is neither in the table of noise types nor
@@ -167,7 +169,7 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
         if model is not None:
             _check_known({"threshold": thresholds, "types": types}, model)
         if self.webhook is not None:
-            _check_theirs(self.webhook, store, user_id=user_id)
+            _check_own_webhook(self.webhook, store, user_id=user_id)
         return {
             "priority": PRIORITIES.index(self.priority),
             "calibration_db": self.calibration_db,
@@ -189,10 +191,7 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
         with store.transaction() as db:
             if self.model is None:
                 return model_queries.model_in_use(db)
-            found = model_queries.get_model(db, self.model, owner=owner)
-        if found is None:
-            raise ModelNotFound(f"no model has the ID {self.model}")
-        return found
+            return or_404(model_queries.get_model(db, self.model, owner=owner), "model", self.model)
 
 
 class SessionOptions(RecordingOptions, kw_only=True):
@@ -259,11 +258,11 @@ def _check_known(names: Mapping[str, Iterable[str]], model: NoiseModel) -> None:
         raise InvalidParameter.of(errors)
 
 
-def _check_theirs(webhook_id: uuid.UUID, store: Store, *, user_id: uuid.UUID) -> None:
+def _check_own_webhook(webhook_id: uuid.UUID, store: Store, *, user_id: uuid.UUID) -> None:
     """Refuse a webhook of another user, to administrators too: it would never be notified."""
     with store.reading() as db:
         if webhook_queries.get_webhook(db, webhook_id, owner=user_id) is None:
-            raise WebhookNotFound(f"you have no webhook with the ID {webhook_id}")
+            raise NotFound.of("webhook")(f"you have no webhook with the ID {webhook_id}")
 
 
 def is_zone(name: str) -> bool:

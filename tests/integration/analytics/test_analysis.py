@@ -24,9 +24,10 @@ from actors.science.summaries.session_analysis import Events
 from db.queries import analysis_queries, session_queries
 from db.settings import Settings
 from db.tables.sessions import AudioSession
-from services.app import Deps, create_app
+from services.app import create_app
 from services.cli import analysis_command
 from services.client import Client
+from services.http.deps import Deps
 from tests.support import accounts, pipeline, recordings
 from tests.support.pipeline import handle
 

@@ -35,9 +35,10 @@ from db.blobs import export_prefix
 from db.queries import export_queries, session_queries
 from db.tables.exports import EXPORT_FORMATS, Export
 from db.tables.sessions import AudioSession
-from services.app import Deps, create_app
+from services.app import create_app
 from services.cli import export_command
 from services.client import Client
+from services.http.deps import Deps
 from tests.benchmarks import exports
 from tests.support import accounts, pipeline, recordings
 from tests.support.clock import ask, clean_up_twice

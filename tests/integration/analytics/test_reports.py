@@ -28,9 +28,10 @@ from db.blobs import report_key
 from db.queries import report_queries, request_queries
 from db.queries.request_queries import Request
 from services.api.sessions import schemas
-from services.app import Deps, create_app
+from services.app import create_app
 from services.cli import arguments, report_command
 from services.client import Client
+from services.http.deps import Deps
 from tests.support import accounts, recordings
 from tests.support.accounts import ADMIN_KEY, TEAM
 from tests.support.clock import clean_up_twice

@@ -19,7 +19,8 @@ from db import migrate
 from db.queries import session_queries
 from db.store import Store
 from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from tests.benchmarks import year
 from tests.support import accounts
 

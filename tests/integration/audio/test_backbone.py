@@ -18,7 +18,8 @@ from actors.messaging.messages import CheckHealth
 from actors.science.tagging import tagger
 from actors.science.tagging.backbone import RATE_HZ
 from db.settings import Settings
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from tests.support import accounts, weights
 from tests.support.clock import ask
 

@@ -35,7 +35,8 @@ from db.queue.claims import Work
 from db.settings import Settings
 from db.store import Store
 from db.tables.sessions import AudioSession
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from tests.support import accounts, labelled, recordings
 from tests.support.clock import clean_up_twice
 from tests.support.cluster import eventually

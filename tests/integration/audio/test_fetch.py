@@ -21,7 +21,8 @@ from actors.training.recordings import Wanted
 from db.blobs import Blobs, recording_key
 from db.queries import session_queries
 from db.settings import Settings
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from tests.support import accounts, recordings, web
 from tests.support.pipeline import handle, run_to_the_end, session
 from tests.support.web import LOOPBACK, Request, Web

@@ -31,7 +31,8 @@ from actors.messaging.messages import (
     TrainNoiseClassifier,
     ValidateModel,
 )
-from db.blobs import Blobs, BlobsAway, BlobsFull
+from db.blob_errors import StorageFull, StorageUnavailable
+from db.blobs import Blobs
 from db.queries import (
     analysis_queries,
     batch_queries,
@@ -302,7 +303,7 @@ def test_a_disk_with_little_room_counts_as_full(disk: FolderStore) -> None:
     room = blobs.room()
     assert room is not None
     blobs.put("filler", bytes(room.free - int(room.total * 0.04)))
-    with pytest.raises(BlobsFull):
+    with pytest.raises(StorageFull):
         blobs.check()
     blobs.delete("filler")
     blobs.check()
@@ -362,7 +363,7 @@ def test_the_count_of_claims_starts_again_before_its_column_is_full(runtime: Run
     work = Work(session_id=session_id, state="queued")
 
     def perform(_hold: Lease) -> runner.Outcome:
-        raise BlobsAway("the blob store failed")
+        raise StorageUnavailable("the blob store failed")
 
     runner.run(
         runtime,

@@ -17,7 +17,8 @@ from actors.messaging.messages import CleanUpOldSessions
 from actors.recovery import nudge_for, take_stalled
 from db.blobs import Blobs
 from db.settings import Settings
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from tests.support import accounts, labelled, recordings
 from tests.support.clock import ask
 from tests.support.disk import Disk

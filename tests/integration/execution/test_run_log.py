@@ -184,7 +184,7 @@ def test_a_full_disk_is_tried_again_later_and_later(runtime: Runtime, tmp_path: 
         assert line["result"] == "retried"
         waiting = session(runtime, session_id)
         assert waiting.last_error == "the blob store is full"
-        assert "BlobsFull" in line["error"]
+        assert "StorageFull" in line["error"]
         with runtime.store.transaction() as db:
             wait = waiting.due_at - db.execute(text("SELECT clock_timestamp()")).scalar_one()
         longest = wanted_s * (1 + failures.RETRY_JITTER)

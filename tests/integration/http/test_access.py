@@ -31,8 +31,9 @@ from db.queries import (
 from db.settings import Settings
 from db.store import Store
 from db.tables.accounts import SCOPES
-from services.app import Deps, create_app
+from services.app import create_app
 from services.http import keys
+from services.http.deps import Deps
 from services.http.operations import Operation
 from tests.support import accounts
 from tests.support.accounts import ADMIN, TEAM, TEAM_SCOPES, bearer

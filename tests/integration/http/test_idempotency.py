@@ -31,10 +31,11 @@ from db.queries import idempotency_queries, session_queries
 from db.queries.idempotency_queries import Claimed
 from db.settings import Settings
 from db.store import Store
-from services.app import Deps, create_app
+from services.app import create_app
 from services.cli.openapi_command import unconnected_routes
 from services.http import idempotency, operations
-from services.http.errors import InvalidIdempotencyKey
+from services.http.caller_errors import InvalidIdempotencyKey
+from services.http.deps import Deps
 from services.processes.server import free_port
 from tests.support import accounts, recordings
 from tests.support.clock import ask
@@ -298,7 +299,7 @@ MADE: dict[str, tuple[dict[str, Any], str]] = {
 def test_every_post_that_makes_something_is_known_again() -> None:
     with unconnected_routes() as routes:
         made = {
-            template: isinstance(resource, idempotency.Maker)
+            template: isinstance(resource, idempotency.Replayable)
             for template, resource in routes.items()
             for method, promise in operations.operations(resource).items()
             if method == "POST" and promise.status in (201, 202)

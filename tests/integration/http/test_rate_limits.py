@@ -20,9 +20,10 @@ from actors.messaging.broker import Publisher
 from db.blobs import Blobs
 from db.settings import Settings
 from db.store import Store
-from services.app import Deps, create_app
+from services.app import create_app
 from services.client import Client
-from services.http.errors import RateLimited
+from services.http.caller_errors import RateLimited
+from services.http.deps import Deps
 from services.http.rate_limits import RateLimiter
 from tests.support import accounts
 from tests.support.cluster import eventually

@@ -25,9 +25,10 @@ from actors.messaging.broker import Publisher
 from db.blobs import Blobs
 from db.settings import Settings
 from db.store import Store
-from services.app import Deps, create_app
+from services.app import create_app
 from services.http import exchange as exchanges
 from services.http import request_log
+from services.http.deps import Deps
 from services.http.exchange import Exchange
 from services.http.request_log import RequestLog
 from services.processes.server import free_port

@@ -14,11 +14,13 @@ from sqlalchemy import text
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
 from actors.messaging.messages import CheckHealth
-from db.blobs import Blobs, BlobsAway, Room
+from db.blob_errors import StorageUnavailable
+from db.blobs import Blobs, Room
 from db.settings import Settings
 from services.api.admin import metrics
-from services.app import Deps, create_app
+from services.app import create_app
 from services.cli import main as cli
+from services.http.deps import Deps
 from tests.support.clock import ask
 from tests.support.pipeline import add
 
@@ -52,7 +54,7 @@ def full_disk(_runtime: Runtime, patch: pytest.MonkeyPatch) -> None:
 
 def blobs_away(_runtime: Runtime, patch: pytest.MonkeyPatch) -> None:
     def away(_self: Blobs) -> None:
-        raise BlobsAway("the folder /somewhere/secret is not there")
+        raise StorageUnavailable("the folder /somewhere/secret is not there")
 
     patch.setattr(Blobs, "check", away)
 

@@ -22,7 +22,8 @@ from db.queries import batch_queries, retention_queries, session_queries
 from db.queries.retention_queries import Past
 from db.tables.retention import KeptClip
 from db.tables.sessions import AudioSession
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from tests.support import accounts, recordings
 from tests.support.clock import ask, clean_up_twice
 

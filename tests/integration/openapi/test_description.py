@@ -21,8 +21,9 @@ from actors.messaging.broker import Publisher
 from db.blobs import Blobs
 from db.settings import Settings
 from db.store import Store
-from services.app import Deps, create_app
+from services.app import create_app
 from services.cli.openapi_command import unconnected_routes
+from services.http.deps import Deps
 from services.openapi import document as openapi
 from tests.support import accounts, example_rows, servers
 

@@ -20,8 +20,9 @@ from actors.messaging.broker import Publisher
 from db.blobs import Blobs
 from db.settings import Settings
 from db.store import Store
-from services.app import Deps, create_app
+from services.app import create_app
 from services.http import errors
+from services.http.deps import Deps
 from tests.support import servers
 from tests.support.browser import chromium
 

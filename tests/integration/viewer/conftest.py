@@ -12,7 +12,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
 from db.settings import Settings
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from tests.support import accounts, servers
 from tests.support.browser import chromium, served
 

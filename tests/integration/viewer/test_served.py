@@ -12,8 +12,8 @@ import falcon.testing
 import pytest
 
 from db.settings import Settings
-from services.app import Deps
 from services.http import errors
+from services.http.deps import Deps
 
 pytestmark = pytest.mark.integration
 

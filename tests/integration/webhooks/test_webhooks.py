@@ -31,8 +31,9 @@ from db.queries.batch_queries import add_batch, cancel_batch, take_item
 from db.queue import claims
 from db.queue.claims import Work
 from db.settings import Settings
-from services.app import Deps, create_app
+from services.app import create_app
 from services.http import idempotency
+from services.http.deps import Deps
 from tests.support import accounts, labelled, pipeline, recordings
 from tests.support.cluster import eventually
 from tests.support.web import LOOPBACK, Request, Web, serving

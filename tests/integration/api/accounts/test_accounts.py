@@ -17,9 +17,10 @@ from actors.messaging.broker import Publisher
 from db.blobs import Blobs
 from db.settings import Settings, SettingsError
 from db.store import Store
-from services.app import Deps, create_app
+from services.app import create_app
 from services.cli import main as cli
 from services.http import keys
+from services.http.deps import Deps
 from services.processes import first_key
 from tests.support import accounts
 from tests.support.accounts import ADMIN_KEY, PEPPER, TEAM, bearer

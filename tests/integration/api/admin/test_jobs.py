@@ -13,8 +13,9 @@ from actors.messaging.messages import CheckHealth
 from actors.scheduling import jobs
 from db.queries import job_run_queries, session_queries
 from db.settings import Settings
-from services.app import Deps, create_app
+from services.app import create_app
 from services.cli import main as cli
+from services.http.deps import Deps
 from tests.support import accounts
 from tests.support.pipeline import handle
 

@@ -27,9 +27,10 @@ from db.queries import session_queries
 from db.settings import Settings
 from db.store import Store
 from services.api.admin import metrics
-from services.app import Deps, create_app
+from services.app import create_app
 from services.http import cached_probe
 from services.http.cached_probe import CachedProbe
+from services.http.deps import Deps
 from services.processes.server import free_port
 from tests.support import accounts, recordings
 from tests.support.clock import ask

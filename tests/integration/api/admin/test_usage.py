@@ -23,7 +23,8 @@ from db.queries import request_queries, usage_limit_queries
 from db.queries.request_queries import Request
 from db.settings import Settings
 from db.store import Store
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from tests.support import accounts, recordings
 from tests.support.accounts import TEAM
 from tests.support.pipeline import add, handle, run_to_the_end, session, split

@@ -13,7 +13,8 @@ from actors.messaging.broker import Publisher
 from db.blobs import Blobs
 from db.settings import Settings
 from db.store import Store
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from services.openapi.examples import EXAMPLES
 from tests.support import accounts
 

@@ -20,7 +20,8 @@ from db.queue import claims
 from db.queue.claims import Work
 from db.settings import Settings
 from db.store import Store
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from services.processes.server import free_port
 from tests.support import accounts, recordings
 

@@ -17,7 +17,8 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import ProcessAudioFile
 from db.blobs import Blobs, upload_key
 from db.settings import Settings
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from tests.support import accounts, recordings, s3
 from tests.support.clock import clean_up_twice
 from tests.support.cluster import eventually

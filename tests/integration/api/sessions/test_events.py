@@ -27,9 +27,10 @@ from db.queue.claims import Work
 from db.settings import Settings
 from db.store import Store
 from services.api.sessions import events, schemas
+from services.api.sessions.errors import TooManyStreams
 from services.app import SERVER_THREADS
 from services.client import Client
-from services.http.errors import Stopping, TooManyStreams
+from services.http.server_errors import Stopping
 from services.processes.server import free_port
 from tests.support import accounts, servers
 from tests.support.cluster import Cluster, Process, eventually

@@ -27,7 +27,8 @@ from db.queries import session_queries
 from db.settings import Settings
 from db.tables.sessions import AudioSession
 from services.api.sessions import schemas
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from tests.support import accounts, recordings
 from tests.support.cluster import eventually
 

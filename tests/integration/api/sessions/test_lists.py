@@ -26,7 +26,8 @@ from db.tables.batches import Batch, BatchItem
 from db.tables.models import NoiseModel
 from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES, AudioSession, NoiseDetection
 from db.tables.training import TrainingJob, Validation
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from tests.support import accounts
 from tests.support.accounts import ADMIN_KEY, TEAM
 

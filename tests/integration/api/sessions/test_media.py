@@ -13,7 +13,8 @@ from actors.execution.runtime import Runtime
 from actors.recovery import Recovery
 from actors.science.audio_io.spectrogram import N_BANDS
 from db.blobs import recording_key
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from tests.support import accounts, recordings
 from tests.support.pipeline import add, run_to_the_end, split
 

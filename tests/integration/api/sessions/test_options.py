@@ -18,7 +18,8 @@ from actors.science.detection.classifier import Model
 from actors.science.types import UNCLASSIFIED
 from db.queries import model_queries
 from db.tables.sessions import NoiseDetection
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from tests.support import accounts, networks, recordings
 from tests.support.pipeline import add, detections_of, handle, run_to_the_end, session
 

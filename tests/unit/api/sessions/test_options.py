@@ -28,7 +28,7 @@ from services.api.sessions.options import NAMES, BatchOptions, SessionOptions
 from services.cli import processing
 from services.cli.arguments import parser
 from services.http import operations
-from services.http.errors import InvalidParameter
+from services.http.request_errors import InvalidParameter
 
 
 class Options:
