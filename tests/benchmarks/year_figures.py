@@ -52,7 +52,7 @@ from db.settings import Settings
 from db.store import Store
 from db.tables.sessions import AudioSession
 from services.app import Deps, create_app
-from services.cli.bars import Bars
+from services.cli.actions.bars import Bars
 from tests.benchmarks import year
 from tests.support import accounts, servers
 from tests.support.clock import ask

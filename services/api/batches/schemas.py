@@ -17,10 +17,6 @@ from db.tables.sessions import PRIORITIES, UNFINISHED_STATES
 from services.api.sessions.progress import STAGES
 from services.api.sessions.schemas import NoiseTypeSummary, Problem
 
-#: States of a file that is not finished.
-AT_WORK = ("waiting", *UNFINISHED_STATES)
-
-
 #: The key of a recording in the blob store. The limit is in bytes; a character has one or more.
 Key = Annotated[str, msgspec.Meta(max_length=MOST_KEY_BYTES)]
 
@@ -92,11 +88,6 @@ class Batch(msgspec.Struct, kw_only=True):
             noise_types=msgspec.convert(noise_types, dict[str, NoiseTypeSummary]),
             problem=msgspec.convert(row.problem, Problem | None),
         )
-
-    @property
-    def finished(self) -> bool:
-        """Whether the batch has ended, successfully or not."""
-        return self.state in ("finished", "failed", "cancelled")
 
 
 class BatchItem(msgspec.Struct, kw_only=True):

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from services.cli.bars import Bars
+from services.cli.actions.bars import Bars
 
 
 def told(*percents: float) -> list[str]:

@@ -28,8 +28,8 @@ from db.tables.analyses import Analysis
 from db.tables.exports import Export
 from db.tables.reports import DailyReport
 from db.tables.training import TrainingJob, Validation
-from services.cli import queue_commands
-from services.cli.queue_commands import Line
+from services.cli.actions import queues as queue_actions
+from services.cli.actions.queues import Line
 from services.http.errors import UserError
 
 DETECT = Depth(nudge=DetectSpan, ready=3, dead=0, consumers=2, unacked=None)
@@ -38,7 +38,7 @@ DETECT = Depth(nudge=DetectSpan, ready=3, dead=0, consumers=2, unacked=None)
 def drawn(*lines: Line) -> list[str]:
     console = Console(width=100, no_color=True)
     with console.capture() as captured:
-        console.print(queue_commands.table(lines))
+        console.print(queue_actions.table(lines))
     return captured.get().splitlines()
 
 
@@ -84,11 +84,11 @@ def test_the_table_tells_unacked_only_where_it_is_known() -> None:
      (7_200, "2 h"), (172_799, "47 h"), (604_800, "7 d")],
 )  # fmt: skip
 def test_an_age_is_told_in_its_largest_unit(seconds: float | None, shown: str) -> None:
-    assert queue_commands.age(seconds) == shown
+    assert queue_actions.age(seconds) == shown
 
 
 def test_the_fates_are_told_in_words() -> None:
-    told = queue_commands.told
+    told = queue_actions.told
     assert told(Counter({Fate.REPLAYED: 2})) == "2 replayed"
     both = told(Counter({Fate.UNREADABLE: 1, Fate.REPLAYED: 2}))
     assert both == "2 replayed, 1 left in place, since this release cannot read them"
@@ -123,10 +123,10 @@ def test_the_password_of_the_management_api_is_not_shown() -> None:
 
 
 def test_names_of_queues_are_taken_as_they_are_shown() -> None:
-    everyone = queue_commands.chosen([], prefix="p")
+    everyone = queue_actions.chosen([], prefix="p")
     assert everyone == list(messages.ALL)
-    assert queue_commands.chosen(
+    assert queue_actions.chosen(
         ["p.audio.detect.XQ", "audio.detect", "audio.split"], prefix="p"
     ) == [DetectSpan, messages.SplitRecording]
     with pytest.raises(UserError, match=r"^no such queue: 'q\.audio\.detect'"):
-        queue_commands.chosen(["q.audio.detect"], prefix="p")
+        queue_actions.chosen(["q.audio.detect"], prefix="p")

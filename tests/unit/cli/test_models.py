@@ -9,8 +9,8 @@ import httpx
 import pytest
 from rich.console import Console
 
-from services.cli.model_commands import put_to_use
-from tests.unit.test_client import RECORD, Server, client_of
+from services.cli.actions.models import put_to_use
+from tests.unit.client.test_client import RECORD, Server, client_of
 
 COMPARISON = {
     "basis": "nothing in common",

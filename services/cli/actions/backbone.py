@@ -8,11 +8,11 @@ from pathlib import Path
 from rich.console import Console
 
 from actors import backbones
-from services.cli.bars import Bars
+from services.cli.actions.bars import Bars
 from services.http.errors import UserError
 
 
-def run(setting: str, *, beside_model: bool, limit_s: float) -> int:
+def fetch(setting: str, *, beside_model: bool, limit_s: float) -> int:
     """Fetch the weights that a value of ``CLAMOR_BACKBONE_URL`` names, if missing.
 
     Raises

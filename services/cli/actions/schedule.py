@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -18,7 +17,7 @@ from db.queries import job_run_queries
 from db.settings import Settings
 from db.store import Store
 from services.api.admin import jobs
-from services.cli.bars import Bars
+from services.cli.actions.bars import Bars
 from services.http.errors import ServiceError, UserError
 
 #: Seconds between two polls of a run.
@@ -89,7 +88,7 @@ def _wait(store: Store, run: jobs.Run) -> jobs.Run:
     return run
 
 
-def _option(given: str) -> tuple[str, Any]:
+def _option(given: str) -> tuple[str, object]:
     name, is_given, value = given.partition("=")
     if not is_given:
         raise UserError(f"{given!r} is not NAME=VALUE")

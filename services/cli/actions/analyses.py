@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from services.api.analyses.schemas import AnalysisResult
 from services.client import ApiError, Client
+from services.client.wire.analyses import AnalysisResult
 from services.http.errors import NoAnalysis, UserError
 
 

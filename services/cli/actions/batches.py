@@ -11,10 +11,10 @@ from rich.markup import escape
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from services.api.batches import schemas as batch_schemas
-from services.cli.bars import Bars
-from services.cli.processing import UPLOAD_PERCENT
+from services.cli.actions.bars import Bars
+from services.cli.actions.processing import UPLOAD_PERCENT
 from services.client import ApiError, Client, Options
+from services.client.wire.batches import UNFINISHED_ITEM_STATES, Batch, BatchItem
 
 #: States of a file that has a result.
 GOOD_STATES = ("completed", "partial")
@@ -45,7 +45,7 @@ def _send(
     options: Options,
     progress: Progress,
     bar: TaskID,
-) -> batch_schemas.Batch:
+) -> Batch:
     n_bytes = sum(path.stat().st_size for path in files)
     share = UPLOAD_PERCENT / max(n_bytes, 1)
     progress.update(bar, stage="uploading")
@@ -68,11 +68,9 @@ def _send(
         ) from None
 
 
-def _shower(
-    progress: Progress, bar: TaskID, sent_percent: int
-) -> Callable[[batch_schemas.Batch], None]:
-    def show(batch: batch_schemas.Batch) -> None:
-        done = sum(n for name, n in batch.files.items() if name not in batch_schemas.AT_WORK)
+def _shower(progress: Progress, bar: TaskID, sent_percent: int) -> Callable[[Batch], None]:
+    def show(batch: Batch) -> None:
+        done = sum(n for name, n in batch.files.items() if name not in UNFINISHED_ITEM_STATES)
         progress.update(
             bar,
             completed=sent_percent + batch.percent * (100 - sent_percent) / 100,
@@ -82,9 +80,7 @@ def _shower(
     return show
 
 
-def _print(
-    batch: batch_schemas.Batch, items: Sequence[batch_schemas.BatchItem], out: Console
-) -> None:
+def _print(batch: Batch, items: Sequence[BatchItem], out: Console) -> None:
     table = Table()
     for heading, justify in (("file", "left"), ("state", "left"), ("s", "right"),
                              ("events", "right"), ("reason", "left")):  # fmt: skip

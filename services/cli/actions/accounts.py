@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -140,7 +139,7 @@ def _show_once(made: schemas.MadeKey) -> int:
     return 0
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def _table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     table = Table(*headings)
     for column in table.columns[:2]:
         # IDs and names must stay whole, to be copied.
@@ -150,7 +149,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     Console().print(table)
 
 
-def _told(value: Any) -> str:
+def _told(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
     return "" if value is None else str(value)

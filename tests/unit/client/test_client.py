@@ -9,8 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services import client as clients
-from services.client import ApiError, Client
+from services.client import ApiError, Client, connection
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -32,10 +31,8 @@ class Server:
 
 
 def client_of(server: Server, monkeypatch: pytest.MonkeyPatch) -> Client:
-    monkeypatch.setattr(clients, "AGAIN_S", 0.0)
-    client = Client("http://nowhere")
-    client._http = httpx.Client(base_url="http://nowhere", transport=httpx.MockTransport(server))
-    return client
+    monkeypatch.setattr(connection, "AGAIN_S", 0.0)
+    return Client("http://nowhere", transport=httpx.MockTransport(server))
 
 
 def problem(status: int, **headers: str) -> httpx.Response:

@@ -6,13 +6,12 @@ import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from services.api.exports.schemas import ExportTask
-from services.cli.bars import Bars
+from services.cli.actions.bars import Bars
 from services.client import Client
+from services.client.wire.exports import ExportTask
 
 
 def run(
@@ -20,7 +19,7 @@ def run(
     session_ids: Sequence[uuid.UUID],
     *,
     format: str,
-    narrowed: Mapping[str, Any],
+    narrowed: Mapping[str, object],
     out: Path,
     bars: Console,
 ) -> int:

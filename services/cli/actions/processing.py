@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -17,10 +16,9 @@ from rich.markup import escape
 from rich.progress import Progress, TaskID, TextColumn
 from rich.table import Table
 
-from db.tables.sessions import KEEP
-from services.api.sessions import schemas
-from services.cli.bars import Bars
+from services.cli.actions.bars import Bars
 from services.client import ApiError, Client, Options
+from services.client.wire.sessions import Detection, Session
 
 #: Files in flight at once, so that one uploads while others are being processed.
 FILES_AT_ONCE = 4
@@ -33,14 +31,14 @@ class Result:
     """The result of one file."""
 
     file: str
-    session: schemas.Session | None = None
-    detections: list[schemas.Detection] = field(default_factory=list)
+    session: Session | None = None
+    detections: list[Detection] = field(default_factory=list)
     #: Why processing failed; None if it succeeded.
     error: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the file's entry in the ``--json`` output."""
-        entry: dict[str, Any] = {
+        entry: dict[str, object] = {
             "file": self.file,
             "session": msgspec.to_builtins(self.session),
             "detections": msgspec.to_builtins(self.detections),
@@ -61,7 +59,7 @@ def parameters(
         asked["threshold"] = options.thresholds
     if options.types:
         asked["types"] = options.types
-    if options.privacy != KEEP:
+    if options.privacy != "keep":
         asked["privacy"] = options.privacy
     if options.time_zone is not None:
         asked["time_zone"] = options.time_zone
@@ -70,7 +68,7 @@ def parameters(
     return asked
 
 
-def calibrate(client: Client, file: Path, *, tone_db: float, console: Console) -> float:
+def calibrate(client: Client, file: Path, *, tone_db: float, bars: Console) -> float:
     """Send a calibrator's recording, and return the calibration in dB.
 
     Raises
@@ -78,14 +76,12 @@ def calibrate(client: Client, file: Path, *, tone_db: float, console: Console) -
     ApiError
         If the file cannot be read or sent, or is not a calibrator's recording.
     """
-    [result] = process(
-        client, [file], options={"calibration_tone_db": f"{tone_db:g}"}, console=console
-    )
+    [result] = process(client, [file], options={"calibration_tone_db": f"{tone_db:g}"}, bars=bars)
     if result.error is not None:
         raise ApiError(f"{file}: {result.error}")
     assert result.session is not None
     assert result.session.calibration_db is not None
-    console.print(f"{file}: 0 dBFS is {result.session.calibration_db:.2f} dB SPL", markup=False)
+    bars.print(f"{file}: 0 dBFS is {result.session.calibration_db:.2f} dB SPL", markup=False)
     return result.session.calibration_db
 
 
@@ -94,22 +90,24 @@ def process(
     files: Sequence[Path],
     *,
     options: Options | None = None,
-    console: Console,
+    bars: Console,
 ) -> list[Result]:
     """Send every file and wait for its result; a bad file does not stop the others.
 
     ``options`` are parameters of each upload.
     """
     with (
-        Bars(console, TextColumn("{task.fields[pace]}", markup=False)) as progress,
+        Bars(bars, TextColumn("{task.fields[pace]}", markup=False)) as progress,
         ThreadPoolExecutor(FILES_AT_ONCE) as pool,
     ):
-        bars = [progress.add_task(file.name, total=100, stage="waiting", pace="") for file in files]
+        tasks = [
+            progress.add_task(file.name, total=100, stage="waiting", pace="") for file in files
+        ]
         return list(
             pool.map(
                 lambda file, bar: _process_one(client, file, options or {}, progress, bar),
                 files,
-                bars,
+                tasks,
             )
         )
 
@@ -119,7 +117,7 @@ def _process_one(
 ) -> Result:
     result = Result(file=str(file))
 
-    def show(session: schemas.Session) -> None:
+    def show(session: Session) -> None:
         percent = UPLOAD_PERCENT + session.percent * (100 - UPLOAD_PERCENT) / 100
         progress.update(bar, completed=percent, stage=session.stage, pace=pace(session))
 
@@ -146,7 +144,7 @@ def _process_one(
     return result
 
 
-def pace(session: schemas.Session) -> str:
+def pace(session: Session) -> str:
     """Return a session's speed and remaining time, for the end of its bar."""
     told = []
     if session.speed is not None:
@@ -156,8 +154,9 @@ def pace(session: schemas.Session) -> str:
     return ", ".join(told)
 
 
-def print_table(result: Result, *, console: Console) -> None:
+def print_table(result: Result) -> None:
     """Show one file's events."""
+    console = Console()
     session = result.session
     assert session is not None
     summary = session.summary
@@ -194,8 +193,7 @@ def print_table(result: Result, *, console: Console) -> None:
         console.print(f"{kind}: {session.problem.detail}", style="yellow", markup=False)
         for part in session.problem.missing:
             console.print(
-                f"  {_clock(part['start_s'])} to {_clock(part['end_s'])}: {part['reason']}",
-                markup=False,
+                f"  {_clock(part.start_s)} to {_clock(part.end_s)}: {part.reason}", markup=False
             )
 
 
