@@ -39,11 +39,30 @@ USAGE_ERROR = 2
 
 #: The commands, in the order of the help.
 COMMANDS = (
-    process, batch, export, sessions, report, analyze, demo,
-    train, validate, model, models, promote,
-    up, serve, worker, scheduler, openapi,
-    user, key, health, schedule, queues, migrate,
-)  # fmt: skip
+    process,
+    batch,
+    export,
+    sessions,
+    report,
+    analyze,
+    demo,
+    train,
+    validate,
+    model,
+    models,
+    promote,
+    up,
+    serve,
+    worker,
+    scheduler,
+    openapi,
+    user,
+    key,
+    health,
+    schedule,
+    queues,
+    migrate,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

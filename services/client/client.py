@@ -7,13 +7,12 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import httpx
 import msgspec
 
 from services.client import polling
 from services.client.bodies import READ_BYTES, OnBytes, Pieces, file_part, labelled_parts
-from services.client.connection import Connection
 from services.client.errors import ApiError
 from services.client.wire.analyses import Analysis
 from services.client.wire.batches import Batch, BatchItem, BatchItemPage
@@ -27,6 +26,9 @@ from services.client.wire.models import (
 )
 from services.client.wire.reports import ListedReport, Report
 from services.client.wire.sessions import Detection, DetectionPage, Session, SessionPage
+
+if TYPE_CHECKING:
+    import httpx
 
 #: Pause between an event stream that ended and the next one.
 STREAM_AGAIN_S = 1.0
@@ -45,6 +47,9 @@ class Client:
     def __init__(
         self, url: str, *, key: str = "", transport: httpx.BaseTransport | None = None
     ) -> None:
+        # Imported only here, because httpx takes most of the time to import this package.
+        from services.client.connection import Connection
+
         self.url = url.rstrip("/")
         self._connection = Connection(self.url, key=key, transport=transport)
 

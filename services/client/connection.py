@@ -13,9 +13,8 @@ import msgspec
 
 from services.client.bodies import Part
 from services.client.errors import ApiError
+from services.client.polling import AWAY_S
 
-#: How long a server may be unreachable, such as during a restart, before a request or a wait fails.
-AWAY_S = 60.0
 #: Pause before a request is repeated whose response was lost.
 AGAIN_S = 1.0
 TOO_MANY_REQUESTS = 429

@@ -7,9 +7,10 @@ import uuid
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from services.client.connection import AWAY_S
 from services.client.errors import ApiError
 
+#: How long a server may be unreachable, such as during a restart, before a request or a wait fails.
+AWAY_S = 60.0
 #: Seconds between two polls: quick for short clips, cheap for long files.
 POLL_FIRST_S = 0.1
 POLL_MAX_S = 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +75,16 @@ def test_a_post_whose_answer_is_lost_is_sent_again_with_its_key(
         )
     assert [clip.read_bytes() in request.content for request in server.seen] == [True, True]
     assert sum(told) == clip.stat().st_size
+
+
+def test_importing_the_client_loads_no_server_and_no_http_library() -> None:
+    program = "import sys, services.client; print(*sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    loaded = {name.partition(".")[0] for name in ran.stdout.split()}
+    assert "services" in loaded
+    assert loaded.isdisjoint({"db", "falcon", "httpx", "sqlalchemy"})
 
 
 def test_each_post_has_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
