@@ -82,7 +82,7 @@ def test_each_gets_a_clear_answer_and_no_worker_is_lost(
             if state == "partial":
                 assert session.problem is not None
                 [part] = session.problem.missing
-                assert 2 < part["end_s"] - part["start_s"] < 8
+                assert 2 < part.end_s - part.start_s < 8
             if name == "silence.wav":
                 assert client.detections(session.id) == []
                 assert session.summary is not None

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.cli import demo
+from services.cli.actions import demo
 from services.processes import server
 from services.processes.first_key import key_of
 from tests.support import documents, labelled, programs, recordings, servers

@@ -52,7 +52,7 @@ from db.settings import Settings
 from db.store import Store
 from db.tables.sessions import AudioSession
 from services.app import create_app
-from services.cli.bars import Bars
+from services.cli.actions.bars import Bars
 from services.http.deps import Deps
 from tests.benchmarks import year
 from tests.support import accounts, servers

@@ -19,10 +19,6 @@ from services.api.sessions.progress import STAGES
 from services.api.sessions.schemas import NoiseTypeSummary, Problem
 from services.http.cursors import Page
 
-#: States of a file that is not finished.
-AT_WORK = ("waiting", *UNFINISHED_STATES)
-
-
 BatchState = Literal[
     "receiving", "listing", "expanding", "processing", "finished", "failed", "cancelled"
 ]
@@ -98,11 +94,6 @@ class Batch(msgspec.Struct, kw_only=True):
             noise_types=msgspec.convert(noise_types, dict[str, NoiseTypeSummary]),
             problem=msgspec.convert(row.problem, Problem | None),
         )
-
-    @property
-    def finished(self) -> bool:
-        """Whether the batch has ended, successfully or not."""
-        return self.state in ("finished", "failed", "cancelled")
 
 
 class BatchItem(msgspec.Struct, kw_only=True):

@@ -25,7 +25,7 @@ from db.queries import analysis_queries, session_queries
 from db.settings import Settings
 from db.tables.sessions import AudioSession
 from services.app import create_app
-from services.cli import analysis_command
+from services.cli.actions import analyses as analysis_actions
 from services.client import Client
 from services.http.deps import Deps
 from tests.support import accounts, pipeline, recordings
@@ -324,11 +324,7 @@ def test_the_command_prints_tables_and_asks_where_there_is_nothing_to_print(
     pipeline.run_to_the_end(runtime, session_id)
     with runtime.store.transaction() as db:
         db.execute(text("DELETE FROM analyses"))
-    client = Client("http://clamor", key=accounts.KEY)
-    transport = httpx.WSGITransport(api.app)
-    client._http = httpx.Client(
-        transport=transport, base_url="http://clamor", headers=accounts.bearer()
-    )
+    client = Client("http://clamor", key=accounts.KEY, transport=httpx.WSGITransport(api.app))
     look_once = client.analysis
 
     def look_and_work(asked_id: object) -> Any:
@@ -340,7 +336,7 @@ def test_the_command_prints_tables_and_asks_where_there_is_nothing_to_print(
 
     def printed(**options: Any) -> str:
         asked: dict[str, Any] = {"limits": [], "as_json": False} | options
-        assert analysis_command.show(client, session_id, **asked) == 0
+        assert analysis_actions.show(client, session_id, **asked) == 0
         return capsys.readouterr().out
 
     tables = printed()

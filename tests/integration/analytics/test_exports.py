@@ -36,7 +36,7 @@ from db.queries import export_queries, session_queries
 from db.tables.exports import EXPORT_FORMATS, Export
 from db.tables.sessions import AudioSession
 from services.app import create_app
-from services.cli import export_command
+from services.cli.actions import exports as export_actions
 from services.client import Client
 from services.http.deps import Deps
 from tests.benchmarks import exports
@@ -513,10 +513,7 @@ def test_a_store_that_fails_is_tried_again(
 @pytest.fixture
 def client(app: App) -> Iterator[Client]:
     """Return the command's client, connected to the application without a server."""
-    client = Client("http://clamor")
-    client._http = httpx.Client(
-        base_url="http://clamor", transport=httpx.WSGITransport(app), headers=accounts.bearer()
-    )
+    client = Client("http://clamor", key=accounts.KEY, transport=httpx.WSGITransport(app))
     yield client
     client.close()
 
@@ -538,7 +535,7 @@ def test_the_command_waits_and_fetches(
     out = tmp_path / "out.selections.txt"
 
     def run(name: str, **narrowed: Any) -> int:
-        return export_command.run(
+        return export_actions.run(
             client, [session_id], format=name, narrowed=narrowed, out=out,
             bars=Console(file=said),
         )  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import falcon.testing
+import httpx
 import numpy as np
 import pytest
 from rich.console import Console
@@ -29,7 +30,8 @@ from db.queries import report_queries, request_queries
 from db.queries.request_queries import Request
 from services.api.sessions import schemas
 from services.app import create_app
-from services.cli import arguments, report_command
+from services.cli import main as cli
+from services.cli.actions import reports as report_actions
 from services.client import Client
 from services.http.deps import Deps
 from tests.support import accounts, recordings
@@ -464,25 +466,25 @@ def test_a_recording_leaves_its_level_by_quarters(runtime: Runtime) -> None:
 
 
 def test_the_command_asks_and_shows(
-    app: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    app: Any, runtime: Runtime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     session(runtime, "2026-10-25T10:00Z", events={"dog_bark": [0]})
-    through = accounts.client(app)
 
-    def ask(_client: Client, method: str, path: str, **options: Any) -> Any:
-        if method == "GET":
-            for work in (nudge_for(each) for each in _quiet(runtime)):
-                handle(runtime, work)
-        return through.simulate_request(method, path, **options)
+    class Working(httpx.WSGITransport):
+        """The application, whose workers finish before it is asked for a report."""
 
-    monkeypatch.setattr(Client, "_call", ask)
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "GET":
+                for work in (nudge_for(each) for each in _quiet(runtime)):
+                    handle(runtime, work)
+            return super().handle_request(request)
+
     file = tmp_path / "report.html"
-    given = arguments.parser().parse_args(
+    given = cli.parser().parse_args(
         ["report", "2026-10-25", "--time-zone", "Europe/Berlin", "--html", str(file)]
     )
-    client = Client("http://nowhere")
-    done = report_command.run(
+    client = Client("http://nowhere", key=accounts.KEY, transport=Working(app))
+    done = report_actions.run(
         client, given.day, time_zone=given.time_zone, html=given.html,
         all_users=given.all_users, as_json=given.json, bars=Console(stderr=True),
     )  # fmt: skip
@@ -490,8 +492,8 @@ def test_the_command_asks_and_shows(
     shown = capsys.readouterr()
     assert "dog_bark" in shown.out
     assert "this key's user; --all-users" in " ".join(shown.err.split())
-    through = accounts.client(app, ADMIN_KEY)
-    done = report_command.run(
+    client = Client("http://nowhere", key=ADMIN_KEY, transport=Working(app))
+    done = report_actions.run(
         client, given.day, time_zone=given.time_zone, html=None,
         all_users=True, as_json=True, bars=Console(stderr=True),
     )  # fmt: skip

@@ -32,7 +32,7 @@ from db.queries.idempotency_queries import Claimed
 from db.settings import Settings
 from db.store import Store
 from services.app import create_app
-from services.cli.openapi_command import unconnected_routes
+from services.cli.actions.openapi import unconnected_routes
 from services.http import idempotency, operations
 from services.http.caller_errors import InvalidIdempotencyKey
 from services.http.deps import Deps

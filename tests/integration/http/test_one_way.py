@@ -23,7 +23,7 @@ from db.settings import Settings
 from db.store import Store
 from db.tables.batches import Batch
 from services.app import create_app
-from services.cli.openapi_command import unconnected_routes
+from services.cli.actions.openapi import unconnected_routes
 from services.http import operations
 from services.http.deps import Deps
 from services.http.operations import Operation

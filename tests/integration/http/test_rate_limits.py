@@ -216,7 +216,6 @@ def test_the_client_waits_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     waited: list[float] = []
     monkeypatch.setattr(time, "sleep", waited.append)
     answers = iter([httpx.Response(429, headers={"Retry-After": "2"}), httpx.Response(200)])
-    client = Client("http://127.0.0.1:1")
-    monkeypatch.setattr(client._http, "request", lambda *_call, **_options: next(answers))
+    client = Client("http://127.0.0.1:1", transport=httpx.MockTransport(lambda _: next(answers)))
     assert client.ready()
     assert waited == [2]

@@ -22,7 +22,7 @@ from db.blobs import Blobs
 from db.settings import Settings
 from db.store import Store
 from services.app import create_app
-from services.cli.openapi_command import unconnected_routes
+from services.cli.actions.openapi import unconnected_routes
 from services.http.deps import Deps
 from services.openapi import document as openapi
 from tests.support import accounts, example_rows, servers

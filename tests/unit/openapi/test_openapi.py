@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import schemathesis
 
-from services.cli.openapi_command import unconnected_routes
+from services.cli.actions.openapi import unconnected_routes
 from services.http import operations
 from services.http.operations import Operation
 from services.openapi import document as openapi

@@ -26,10 +26,11 @@ from db.queue import claims
 from db.queue.claims import Work
 from db.settings import Settings
 from db.store import Store
-from services.api.sessions import events, schemas
+from services.api.sessions import events
 from services.api.sessions.errors import TooManyStreams
 from services.app import SERVER_THREADS
 from services.client import Client
+from services.client.wire.sessions import Session
 from services.http.server_errors import Stopping
 from services.processes.server import free_port
 from tests.support import accounts, servers
@@ -327,9 +328,9 @@ class Waiting:
     """A client that waits in its own thread."""
 
     client: Client
-    session: schemas.Session
-    seen: list[schemas.Session] = field(default_factory=list)
-    ended: list[schemas.Session] = field(default_factory=list)
+    session: Session
+    seen: list[Session] = field(default_factory=list)
+    ended: list[Session] = field(default_factory=list)
 
     def __enter__(self) -> Waiting:
         self._thread = threading.Thread(

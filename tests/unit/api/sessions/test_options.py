@@ -25,8 +25,8 @@ from db.tables.sessions import (
     PRIVACY,
 )
 from services.api.sessions.options import NAMES, BatchOptions, SessionOptions
-from services.cli import processing
-from services.cli.arguments import parser
+from services.cli.actions import processing
+from services.cli.main import parser
 from services.http import operations
 from services.http.request_errors import InvalidParameter
 
