@@ -63,7 +63,7 @@ def run(runtime: Runtime, nudge: Nudge, perform: Perform) -> None:
     """Perform the next run of a job, if there is one and none is active."""
     job = jobs.job_named(nudge.actor)
     assert job is not None, f"{nudge.actor} has no schedule"
-    runner.run(runtime, nudge, partial(_take, job), partial(_step, runtime, perform))
+    runner.run(runtime, nudge, partial(_take, job), partial(_task, runtime, perform))
 
 
 def _take(job: Job, db: Session, *, lease_s: float) -> Claim[RunWork] | None:
@@ -73,8 +73,8 @@ def _take(job: Job, db: Session, *, lease_s: float) -> Claim[RunWork] | None:
     return job_run_queries.take_run(job.name, db, lease_s=lease_s)
 
 
-def _step(runtime: Runtime, perform: Perform, work: RunWork) -> runner.Step:
-    def performed(lease: Lease) -> runner.Outcome:
+def _task(runtime: Runtime, perform: Perform, work: RunWork) -> runner.Task:
+    def performed(lease: Lease) -> runner.Result:
         with runtime.store.transaction() as db:
             row = job_run_queries.get_run(db, work.id)
         assert row is not None
@@ -83,9 +83,9 @@ def _step(runtime: Runtime, perform: Perform, work: RunWork) -> runner.Step:
         values = {"percent": 100, "stage": "done", "result": result}
         # Other runs of the job may have been waiting for this one to end.
         then = [NUDGES[work.name]()]
-        return runner.Outcome(runner.move_on(work, to="completed", values=values, then=then))
+        return runner.Result(runner.move_on(work, to="completed", values=values, then=then))
 
-    return runner.Step(name=work.name, work=work, perform=performed, give_up=runner.fail(work))
+    return runner.Task(name=work.name, work=work, perform=performed, give_up=runner.fail(work))
 
 
 def fill_missed(db: Session, *, late_s: float) -> list[str]:
