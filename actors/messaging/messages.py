@@ -176,27 +176,6 @@ class VacuumDatabase(Nudge, frozen=True, kw_only=True):
     queue: ClassVar[str] = "maintenance.vacuum"
 
 
-ALL: tuple[type[Nudge], ...] = (
-    ProcessAudioFile,
-    SplitRecording,
-    DetectSpan,
-    AggregateSession,
-    AnalyzeSession,
-    BatchProcessFiles,
-    DeliverWebhook,
-    TrainNoiseClassifier,
-    ValidateModel,
-    ExportSessionData,
-    GenerateDailyReport,
-    StartDailyReports,
-    CheckHealth,
-    CleanUp,
-    CleanUpOldSessions,
-    CleanUpFailedSessions,
-    VacuumDatabase,
-)
-
-
 def queue_name(nudge: type[Nudge], *, prefix: str) -> str:
     """Return the queue's full name on the broker."""
     return f"{prefix}.{nudge.queue}"

@@ -24,7 +24,7 @@ from actors.execution import runner, watchdog
 from actors.execution.lease import Lease
 from actors.execution.runner import Result, Task
 from actors.execution.runtime import Runtime
-from actors.messaging import messages
+from actors.messaging import kinds, messages
 from actors.messaging.messages import (
     DetectSpan,
     ProcessAudioFile,
@@ -225,7 +225,8 @@ def test_python_that_asks_nobody_is_interrupted(
     def stand_in(runtime: Runtime, nudge: DetectSpan) -> None:
         run_span(runtime, nudge.session_id, busy)
 
-    monkeypatch.setattr(worker, "ACTORS", (worker.Entry(DetectSpan, stand_in),))
+    handlers: dict[type[messages.Nudge], Any] = worker.HANDLERS | {DetectSpan: stand_in}
+    monkeypatch.setattr(worker, "HANDLERS", handlers)
     prefix = runtime.settings.queue_prefix
     short = Runtime(replace(runtime.settings, deadline_s=0.3), memory)
     # The worker closes it when it ends.
@@ -268,10 +269,10 @@ def test_where_the_process_is_shared_a_stuck_step_is_told_of_and_given_to_anothe
 
 
 def test_deadlines_stay_below_the_patience_of_rabbitmq(memory_settings: Settings) -> None:
-    assert set(watchdog.DEADLINES_S) == {entry.nudge for entry in worker.ACTORS}
-    for nudge in watchdog.DEADLINES_S:
+    nudges = [kind.message for kind in kinds.KINDS]
+    for nudge in nudges:
         deadline_s = watchdog.deadline_s(nudge, memory_settings)
         assert deadline_s < watchdog.limit_s(nudge, memory_settings) < deadline_s + watchdog.GRACE_S
         assert deadline_s + 2 * watchdog.GRACE_S < 30 * 60 - 60
     shorter = replace(memory_settings, deadline_s=10.0)
-    assert {watchdog.deadline_s(nudge, shorter) for nudge in watchdog.DEADLINES_S} == {10.0}
+    assert {watchdog.deadline_s(nudge, shorter) for nudge in nudges} == {10.0}
