@@ -84,7 +84,7 @@ class BatchProcessFiles(Nudge, frozen=True, kw_only=True):
     """Create sessions for the next recordings of a batch in the blob store."""
 
     actor: ClassVar[str] = "batch_process_files"
-    queue: ClassVar[str] = "audio.batch"
+    queue: ClassVar[str] = "batches.expand"
 
     batch_id: uuid.UUID
 
@@ -93,7 +93,7 @@ class DeliverWebhook(Nudge, frozen=True, kw_only=True):
     """Send the next delivery of a webhook."""
 
     actor: ClassVar[str] = "deliver_webhook"
-    queue: ClassVar[str] = "audio.notify"
+    queue: ClassVar[str] = "webhooks.deliver"
 
     webhook_id: uuid.UUID
 

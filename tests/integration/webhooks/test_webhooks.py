@@ -433,7 +433,7 @@ def test_a_receiver_that_does_not_answer_in_time_is_left_and_rests(
     assert "it took longer than 1.2 s" in told_of[0]["log"][0]["error"]
     with runtime.store.transaction() as db:
         due_at = db.execute(text("SELECT due_at FROM webhooks")).scalar_one()
-        backlog = kinds.backlogs(db)["audio.notify"]
+        backlog = kinds.backlogs(db)["webhooks.deliver"]
     rests_s = (due_at - datetime.fromisoformat(told_of[0]["log"][0]["at"])).total_seconds()
     assert rests_s > (1 + notify.RESTS) * 1.2
     # The receiver causes the wait, so it is not a backlog to alert on.
@@ -459,7 +459,7 @@ def test_one_receiver_is_asked_one_thing_at_a_time_and_keeps_no_other_waiting(
     thread.start()
     assert asked.wait(60)
     with runtime.store.transaction() as db:
-        assert kinds.backlogs(db)["audio.notify"].held == 1
+        assert kinds.backlogs(db)["webhooks.deliver"].held == 1
     pipeline.handle(runtime, nudge)
     tell(runtime)
     states = [each["state"] for each in deliveries(api, hook)]
@@ -883,7 +883,7 @@ def test_recovery_nudges_a_webhook_once_for_all_that_it_is_to_be_told(
     for _ in range(3):
         cancelled(runtime)
     with runtime.store.transaction() as db:
-        backlog = kinds.backlogs(db)["audio.notify"]
+        backlog = kinds.backlogs(db)["webhooks.deliver"]
     assert backlog.oldest_s is not None
     assert 0 <= backlog.oldest_s < 60
     with runtime.store.transaction() as db:
