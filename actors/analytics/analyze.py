@@ -34,16 +34,16 @@ def analyze_session_data(runtime: Runtime, nudge: AnalyzeSession) -> None:
     runner.run(runtime, nudge, take, partial(_analyze, runtime))
 
 
-def _analyze(runtime: Runtime, work: AnalysisWork) -> runner.Step:
-    def perform(lease: Lease) -> runner.Outcome:
+def _analyze(runtime: Runtime, work: AnalysisWork) -> runner.Task:
+    def perform(lease: Lease) -> runner.Result:
         bar = Bar(runtime, work, lease)
         bar.tell(0.0, "reading")
         given = _read(runtime, work.id)
         bar.tell(READ_SHARE, "computing")
         values = {"percent": 100, "stage": "done", "result": analysis_answer.document(given)}
-        return runner.Outcome(runner.move_on(work, to="completed", values=values))
+        return runner.Result(runner.move_on(work, to="completed", values=values))
 
-    return runner.Step(name=STEP, work=work, perform=perform, give_up=runner.fail(work))
+    return runner.Task(name=STEP, work=work, perform=perform, give_up=runner.fail(work))
 
 
 def _read(runtime: Runtime, session_id: uuid.UUID) -> Given:

@@ -55,8 +55,8 @@ def _start(turn: Turn) -> dict[str, Any]:
     return {"day": yesterday.isoformat(), "reports": len(ids)}
 
 
-def _report(runtime: Runtime, work: JobWork) -> runner.Step:
-    def perform(lease: Lease) -> runner.Outcome:
+def _report(runtime: Runtime, work: JobWork) -> runner.Task:
+    def perform(lease: Lease) -> runner.Result:
         bar = Bar(runtime, work, lease)
         bar.tell(0.0, "reading")
         with runtime.store.transaction() as db:
@@ -79,9 +79,9 @@ def _report(runtime: Runtime, work: JobWork) -> runner.Step:
             "made_from": made_from,
             "html_key": key,
         }
-        return runner.Outcome(_made(work, values))
+        return runner.Result(_made(work, values))
 
-    return runner.Step(name="report", work=work, perform=perform, give_up=runner.fail(work))
+    return runner.Task(name="report", work=work, perform=perform, give_up=runner.fail(work))
 
 
 def _made(work: JobWork, values: dict[str, Any]) -> runner.Write:

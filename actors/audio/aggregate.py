@@ -46,8 +46,8 @@ def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
     runner.run(runtime, nudge, take, partial(_aggregate, runtime))
 
 
-def _aggregate(runtime: Runtime, work: Work) -> runner.Step:
-    def perform(lease: Lease) -> runner.Outcome:
+def _aggregate(runtime: Runtime, work: Work) -> runner.Task:
+    def perform(lease: Lease) -> runner.Result:
         with runtime.store.transaction() as db:
             session = session_queries.get_session(db, work.session_id)
             spans = session_queries.spans_of(db, work.session_id)
@@ -58,16 +58,16 @@ def _aggregate(runtime: Runtime, work: Work) -> runner.Step:
                 f"no part of the recording could be analysed: {spans[0].last_error}",
             )
         try:
-            return _outcome(runtime, work, session, spans, lease)
+            return _result(runtime, work, session, spans, lease)
         except BlobMissing as missing:
             return resplit.instead(runtime, session, work, missing)
 
-    return runner.Step(name="aggregate", work=work, perform=perform, give_up=runner.fail(work))
+    return runner.Task(name="aggregate", work=work, perform=perform, give_up=runner.fail(work))
 
 
-def _outcome(
+def _result(
     runtime: Runtime, work: Work, session: AudioSession, spans: Sequence[SessionSpan], lease: Lease
-) -> runner.Outcome:
+) -> runner.Result:
     """Compute the answer of a session; raise :class:`BlobMissing` if a product is missing."""
     assert session.model_id
     assert session.levels_key
@@ -105,7 +105,7 @@ def _outcome(
         "problem": _problem(missing, base_types.note_of(runtime, session, opinion)),
         **audio_keys,
     }
-    return runner.Outcome(_ending(work, session, values, heard, to_partial=bool(missing)))
+    return runner.Result(_ending(work, session, values, heard, to_partial=bool(missing)))
 
 
 def _by_quarters(session: AudioSession, levels: LevelHistory) -> list[float] | None:

@@ -31,7 +31,7 @@ def detect_span(runtime: Runtime, nudge: DetectSpan) -> None:
     runner.run(runtime, nudge, fair_order.next_span, partial(_detect, runtime))
 
 
-def _detect(runtime: Runtime, work: Work) -> runner.Step:
+def _detect(runtime: Runtime, work: Work) -> runner.Task:
     assert work.span_index is not None
     session_id, span_index = work.session_id, work.span_index
     aggregate = AggregateSession(session_id=session_id)
@@ -42,7 +42,7 @@ def _detect(runtime: Runtime, work: Work) -> runner.Step:
             return None
         return [aggregate] if was_last else []
 
-    def perform(lease: Lease) -> runner.Outcome:
+    def perform(lease: Lease) -> runner.Result:
         with runtime.store.transaction() as db:
             session = session_queries.get_session(db, session_id)
             span = session_queries.get_span(db, session_id, span_index)
@@ -52,9 +52,9 @@ def _detect(runtime: Runtime, work: Work) -> runner.Step:
             scores = _listen(runtime, session, span, lease).astype(SCORES).tobytes()
         except BlobMissing as missing:
             return resplit.instead(runtime, session, work, missing)
-        return runner.Outcome(lambda db, attempt: finish(db, attempt, state="done", scores=scores))
+        return runner.Result(lambda db, attempt: finish(db, attempt, state="done", scores=scores))
 
-    return runner.Step(
+    return runner.Task(
         name="detect",
         work=work,
         perform=perform,

@@ -27,27 +27,27 @@ log = structlog.get_logger(__name__)
 def batch_process_files(runtime: Runtime, nudge: BatchProcessFiles) -> None:
     """Process the next page of a batch; its commit nudges for the page after it."""
     take = partial(batch_queries.take_batch, nudge.batch_id)
-    runner.run(runtime, nudge, take, partial(_step, runtime))
+    runner.run(runtime, nudge, take, partial(_task, runtime))
 
 
-def _step(runtime: Runtime, work: BatchWork) -> runner.Step:
+def _task(runtime: Runtime, work: BatchWork) -> runner.Task:
     perform = {"receiving": _close, "listing": _list, "expanding": _expand}[work.state]
-    return runner.Step(
+    return runner.Task(
         name="batch", work=work, perform=partial(perform, runtime, work), give_up=runner.fail(work)
     )
 
 
-def _close(_runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Outcome:
+def _close(_runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Result:
     """End a batch whose upload has stalled because its server process is gone."""
     problem = Problem(
         code="upload-broken-off", detail="the upload broke off; what had arrived was taken"
     )
-    return runner.Outcome(
+    return runner.Result(
         runner.move_on(work, to="taken", values={"problem": msgspec.to_builtins(problem)})
     )
 
 
-def _list(runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Outcome:
+def _list(runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Result:
     """Record the keys below the batch's prefix."""
     with runtime.store.transaction() as db:
         batch = _batch(db, work)
@@ -70,7 +70,7 @@ def _list(runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Outcome:
             batch_queries.add_keys(db, work.id, keys)
         return moved
 
-    return runner.Outcome(write)
+    return runner.Result(write)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class _Copied:
     size_bytes: int
 
 
-def _expand(runtime: Runtime, work: BatchWork, lease: Lease) -> runner.Outcome:
+def _expand(runtime: Runtime, work: BatchWork, lease: Lease) -> runner.Result:
     """Copy the recordings of the next items; the commit creates their sessions.
 
     The key of a copy is fixed per item. If the claim is lost to another worker, that worker copies
@@ -110,7 +110,7 @@ def _expand(runtime: Runtime, work: BatchWork, lease: Lease) -> runner.Outcome:
             return None
         return [*_write_page(db, batch, items, found), *then]
 
-    return runner.Outcome(write)
+    return runner.Result(write)
 
 
 def _write_page(

@@ -44,10 +44,10 @@ def train_noise_classifier(runtime: Runtime, nudge: TrainNoiseClassifier) -> Non
     runner.run(runtime, nudge, take, partial(_train, runtime))
 
 
-def _train(runtime: Runtime, work: JobWork) -> runner.Step:
+def _train(runtime: Runtime, work: JobWork) -> runner.Task:
     refused: dict[int, str] = {}
 
-    def perform(lease: Lease) -> runner.Outcome:
+    def perform(lease: Lease) -> runner.Result:
         with runtime.store.transaction() as db:
             job = model_queries.get_training(db, work.id)
             rows = model_queries.clips_of(db, work.id)
@@ -63,7 +63,7 @@ def _train(runtime: Runtime, work: JobWork) -> runner.Step:
             {"file": rows[index].file_name, "reason": refused[index]} for index in sorted(refused)
         ]
         outcomes = {row.clip_index: refused.get(row.clip_index) for row in rows}
-        return _outcome(
+        return _result(
             runtime, work, lease, model=learnt.model, card=card, outcomes=outcomes,
             user_id=job.user_id,
         )  # fmt: skip
@@ -74,7 +74,7 @@ def _train(runtime: Runtime, work: JobWork) -> runner.Step:
             model_queries.note_outcomes(db, work.id, refused)
         return nudges
 
-    return runner.Step(name="train", work=work, perform=perform, give_up=give_up)
+    return runner.Task(name="train", work=work, perform=perform, give_up=give_up)
 
 
 def _algorithm(job: TrainingJob) -> str:
@@ -156,7 +156,7 @@ def _card(learnt: Learnt, clips: Sequence[LabelledClip]) -> JsonObject:
     )
 
 
-def _outcome(
+def _result(
     runtime: Runtime,
     work: JobWork,
     lease: Lease,
@@ -165,7 +165,7 @@ def _outcome(
     card: JsonObject,
     outcomes: dict[int, str | None],
     user_id: uuid.UUID | None,
-) -> runner.Outcome:
+) -> runner.Result:
     """Store the model and its confusion matrix; they take effect with the commit of the row."""
     prefix = training_prefix(work.id)
     model_key = lease.own(f"{prefix}model-{lease.attempt}")
@@ -197,4 +197,4 @@ def _outcome(
             model_queries.name_model(db, work, model_id)
         return nudges
 
-    return runner.Outcome(write)
+    return runner.Result(write)

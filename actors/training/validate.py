@@ -40,8 +40,8 @@ def validate_model(runtime: Runtime, nudge: ValidateModel) -> None:
     runner.run(runtime, nudge, take, partial(_validate, runtime))
 
 
-def _validate(runtime: Runtime, work: JobWork) -> runner.Step:
-    def perform(lease: Lease) -> runner.Outcome:
+def _validate(runtime: Runtime, work: JobWork) -> runner.Task:
+    def perform(lease: Lease) -> runner.Result:
         with runtime.store.transaction() as db:
             row = model_queries.get_validation(db, work.id)
             assert row is not None
@@ -56,9 +56,9 @@ def _validate(runtime: Runtime, work: JobWork) -> runner.Step:
         }
         if model is not None and passed and row.labelled is not None:
             report |= _quality(runtime, model, row.labelled, bar)
-        return runner.Outcome(_ending(work, row, report, model if passed else None))
+        return runner.Result(_ending(work, row, report, model if passed else None))
 
-    return runner.Step(name="validate", work=work, perform=perform, give_up=runner.fail(work))
+    return runner.Task(name="validate", work=work, perform=perform, give_up=runner.fail(work))
 
 
 def _checks(

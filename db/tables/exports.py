@@ -9,13 +9,13 @@ from typing import Any
 from sqlalchemy import BigInteger, CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.base import JOB_STATES, Base, Job, Owned, Traced, one_of
+from db.tables.base import JOB_STATES, Base, Job, Owned, one_of
 
 #: The formats of exports; docs/exports.md describes them.
 EXPORT_FORMATS = ("csv", "ndjson", "parquet", "audacity", "raven", "dcase", "rttm", "clips")
 
 
-class Export(Job, Owned, Traced, Base):
+class Export(Job, Owned, Base):
     """A selection of detections to write to a file, and the file."""
 
     __tablename__ = "exports"

@@ -14,12 +14,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.base import JOB_STATES, Base, Job, Owned, Traced, one_of
+from db.tables.base import JOB_STATES, Base, Job, Owned, one_of
 
 CLIP_OUTCOMES = ("used", "refused")
 
 
-class TrainingJob(Job, Owned, Traced, Base):
+class TrainingJob(Job, Owned, Base):
     """The training of a model on labelled recordings."""
 
     __tablename__ = "training_jobs"
@@ -80,7 +80,7 @@ class TrainingClip(Base):
     reason: Mapped[str | None]
 
 
-class Validation(Job, Owned, Traced, Base):
+class Validation(Job, Owned, Base):
     """The validation of a model or of a model file."""
 
     __tablename__ = "validations"

@@ -78,7 +78,7 @@ def _one(name: str, url: str, folder: str) -> None:
 
     import psutil
 
-    from actors import worker
+    from actors.analytics.export import export_session_data
     from actors.execution.runtime import Runtime
     from actors.messaging import broker
     from actors.messaging.messages import ExportSessionData
@@ -90,7 +90,6 @@ def _one(name: str, url: str, folder: str) -> None:
         key_pepper=accounts.PEPPER,
     )  # fmt: skip
     runtime = Runtime(settings, broker.setup(settings))
-    [export] = [each for each in worker.ACTORS if each.nudge is ExportSessionData]
     process = psutil.Process()
 
     def run(format_name: str, **selection: object) -> Export:
@@ -100,7 +99,7 @@ def _one(name: str, url: str, folder: str) -> None:
                 db, id=export_id, user_id=accounts.TEAM, format=format_name, selection=selection,
                 expires_at=session_queries.clock(db),
             )  # fmt: skip
-        export.handle(runtime, ExportSessionData(export_id=export_id))
+        export_session_data(runtime, ExportSessionData(export_id=export_id))
         with runtime.store.transaction() as db:
             row = export_queries.get_export(db, export_id)
         assert row is not None

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import insert, text
 
-from actors.messaging import broker, messages
+from actors.messaging import broker, kinds, messages
 from actors.messaging.broker import Publisher
 from db import migrate
 from db.blobs import Blobs, recording_key
@@ -162,8 +162,8 @@ def installation(postgres: str, rabbitmq: str) -> Iterator[Bench]:
 def remove_queues(settings: Settings) -> None:
     """Delete all queues of this run."""
     connection = pika.BlockingConnection(pika.URLParameters(settings.amqp_url))
-    for nudge in messages.ALL:
-        name = messages.queue_name(nudge, prefix=settings.queue_prefix)
+    for kind in kinds.KINDS:
+        name = messages.queue_name(kind.message, prefix=settings.queue_prefix)
         for queue in (name, f"{name}.DQ", f"{name}.XQ"):
             connection.channel().queue_delete(queue)
     connection.close()

@@ -35,7 +35,7 @@ from sqlalchemy import delete, func, select, text
 from actors import recovery
 from actors.analytics.report import generate_daily_report
 from actors.execution.runtime import Runtime
-from actors.messaging import broker
+from actors.messaging import broker, kinds
 from actors.messaging.messages import (
     AnalyzeSession,
     CleanUpOldSessions,
@@ -254,7 +254,7 @@ def rounds(bench: Bench) -> Iterator[Line]:
         "recovery: sessions to tidy": lambda db: session_queries.sessions_to_tidy(
             db, silent_after_s=7_200, limit=200
         ),
-        "metrics: backlogs": queue_queries.backlogs,
+        "metrics: backlogs": kinds.backlogs,
         "metrics: unfinished": queue_queries.count_unfinished,
         "metrics: finished (each minute)": queue_queries.count_finished,
         "metrics: oldest unfinished": session_queries.oldest_unfinished_s,

@@ -19,7 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from actors.messaging import queues
+from actors.messaging import kinds, queues
 from actors.messaging.queues import Depth
 from db.queries import job_run_queries, queue_queries, session_queries
 from db.queries.queue_queries import Backlog
@@ -42,6 +42,7 @@ FRESH_FINISHED_S = 60.0
 class Rows:
     """Values read from the database."""
 
+    #: By queue.
     backlogs: dict[str, Backlog]
     unfinished: dict[str, int]
     oldest_unfinished_s: float | None
@@ -88,7 +89,7 @@ class Figures(Collector):
     def _read_rows(self) -> Rows:
         with self._store.transaction() as db:
             return Rows(
-                backlogs=queue_queries.backlogs(db),
+                backlogs=kinds.backlogs(db),
                 unfinished=queue_queries.count_unfinished(db),
                 oldest_unfinished_s=session_queries.oldest_unfinished_s(db),
                 health=job_run_queries.latest_result(db, "health_check"),
@@ -122,14 +123,13 @@ def _of_broker(depths: list[Depth]) -> Iterator[Metric]:
 
 
 def _of_rows(rows: Rows, finished: dict[str, int]) -> Iterator[Metric]:
-    by_queue = {nudge.queue: rows.backlogs[kind] for nudge, kind in queues.ROWS.items()}
     yield _each(
         "queue_held", "Rows that workers have claimed, or that wait for a retry", "queue",
-        {queue: backlog.held for queue, backlog in by_queue.items()},
+        {queue: backlog.held for queue, backlog in rows.backlogs.items()},
     )  # fmt: skip
     yield _each(
         "queue_oldest_seconds", "How long the oldest row has been waiting for a worker", "queue",
-        {queue: backlog.oldest_s or 0.0 for queue, backlog in by_queue.items()},
+        {queue: backlog.oldest_s or 0.0 for queue, backlog in rows.backlogs.items()},
     )  # fmt: skip
     yield _each("sessions", "Sessions by their state", "state", rows.unfinished | finished)
     yield _one(

@@ -22,11 +22,10 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.exc import OperationalError
 
-from actors.messaging import broker, dead_letters, messages, queues
+from actors.messaging import broker, dead_letters, kinds, queues
 from actors.messaging.dead_letters import DeadLetter, Fate
 from actors.messaging.messages import Nudge
 from actors.messaging.queues import Depth
-from db.queries import queue_queries
 from db.queries.queue_queries import Backlog
 from db.settings import Settings
 from db.store import Store
@@ -50,8 +49,7 @@ class Line:
     ready: int
     #: Messages not yet acknowledged; None without RabbitMQ's management API.
     unacked: int | None
-    #: Rows that workers hold or that wait for their next try; None if the queue has no rows, or
-    #: if the database is unavailable.
+    #: Rows that workers hold or that wait for their next try; None if the database is unavailable.
     held: int | None
     dead: int
     #: None with the in-memory broker, where every worker thread serves every queue.
@@ -84,12 +82,12 @@ def _seconds_since(moment: datetime | None) -> float | None:
 
 def chosen(names: Sequence[str], *, prefix: str) -> list[type[Nudge]]:
     """Return the queues of these names, with or without the prefix; all if there are no names."""
-    known = {nudge.queue: nudge for nudge in messages.ALL}
+    known = {kind.message.queue: kind.message for kind in kinds.KINDS}
     short = [name.removeprefix(f"{prefix}.").removesuffix(".XQ") for name in names]
     strange = [name for name, bare in zip(names, short, strict=True) if bare not in known]
     if strange:
         raise UserError(f"no such queue: {strange[0]!r}; the queues are {', '.join(known)}")
-    return [known[name] for name in dict.fromkeys(short)] or list(messages.ALL)
+    return [known[name] for name in dict.fromkeys(short)] or list(known.values())
 
 
 def overview(settings: Settings, service: Service | None, *, as_json: bool) -> int:
@@ -113,7 +111,7 @@ def _of_broker(settings: Settings) -> list[Line]:
         return [
             Line.of(
                 depth,
-                backlogs.get(queues.ROWS.get(depth.nudge, "")),
+                backlogs.get(depth.nudge.queue),
                 _oldest_dead(rabbit, depth, prefix=prefix),
             )
             for depth in depths
@@ -136,11 +134,11 @@ def _of_service(settings: Settings, service: Service) -> list[Line]:
           "stops; their work items are in the database and are sent again.",
           file=sys.stderr)  # fmt: skip
     lines = []
-    for nudge in messages.ALL:
-        kinds = ("ready", "unacked", "dead", "consumers")
-        of_queue = {kind: counts[kind, nudge.queue] for kind in kinds}
-        backlog = backlogs.get(queues.ROWS.get(nudge, ""))
-        line = Line.of(Depth(nudge=nudge, **of_queue), backlog, None)
+    for kind in kinds.KINDS:
+        figures = ("ready", "unacked", "dead", "consumers")
+        of_queue = {name: counts[name, kind.message.queue] for name in figures}
+        depth = Depth(nudge=kind.message, **of_queue)
+        line = Line.of(depth, backlogs.get(depth.nudge.queue), None)
         lines.append(replace(line, consumers=None))
     return lines
 
@@ -149,7 +147,7 @@ def _backlogs(settings: Settings) -> dict[str, Backlog]:
     store = Store(settings.database_url, pool_size=1)
     try:
         with store.transaction() as db:
-            return queue_queries.backlogs(db)
+            return kinds.backlogs(db)
     except OperationalError:
         print("clamor: the database does not answer: 'held' and 'oldest' are unknown",
               file=sys.stderr)  # fmt: skip

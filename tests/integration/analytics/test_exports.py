@@ -29,8 +29,8 @@ from actors.analytics import detection_source, export
 from actors.analytics.formats.csv_table import CsvTable
 from actors.execution.runtime import Runtime
 from actors.maintenance import retention
-from actors.messaging.messages import CleanUp, CleanUpOldSessions, ExportSessionData, Nudge
-from actors.recovery import nudge_for, take_stalled
+from actors.messaging.messages import CleanUp, CleanUpOldSessions, ExportSessionData
+from actors.recovery import take_stalled
 from db.blobs import export_prefix
 from db.queries import export_queries, session_queries
 from db.tables.exports import EXPORT_FORMATS, Export
@@ -457,8 +457,7 @@ def test_a_worker_that_dies_in_between_is_followed_by_another(
     assert file_of(api, asked).status_code == 409
     with runtime.store.transaction() as db:
         db.execute(text("UPDATE exports SET due_at = now(), nudged_at = now() - interval '1 h'"))
-        found = take_stalled(db, quiet_s=0, limit=10)
-    nudges: list[Nudge] = [nudge_for(work) for work in found]
+        nudges = take_stalled(db, quiet_s=0, limit=10)
     assert nudges == [nudge]
     handle(runtime, nudges[0])
     row = get(runtime, asked["id"])

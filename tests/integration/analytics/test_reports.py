@@ -21,8 +21,8 @@ from sqlalchemy import text
 from actors.execution.runtime import Runtime
 from actors.messaging import messages
 from actors.messaging.messages import GenerateDailyReport, StartDailyReports
-from actors.recovery import nudge_for, take_stalled
-from actors.scheduling import job_runs, jobs
+from actors.recovery import take_stalled
+from actors.scheduling import jobs
 from actors.science.levels import totals
 from actors.science.summaries import local_day
 from db.blobs import report_key
@@ -331,7 +331,7 @@ def test_a_report_of_a_day_that_goes_on_is_stale(api: Api, runtime: Runtime) -> 
 def test_a_lost_message_and_a_dead_worker_are_made_good(api: Api, runtime: Runtime) -> None:
     asked = api.simulate_post("/v1/reports", json=BERLIN).json
     with runtime.store.transaction() as db:
-        found = [nudge_for(work) for work in take_stalled(db, quiet_s=0, limit=10)]
+        found = take_stalled(db, quiet_s=0, limit=10)
     assert found == [GenerateDailyReport(report_id=uuid.UUID(asked["id"]))]
     handle(runtime, found[0])
     assert api.simulate_get(f"/v1/reports/{asked['id']}").json["state"] == "completed"
@@ -375,7 +375,6 @@ def test_the_clock_has_yesterdays_reports_made(
         (yesterday.date(), "UTC", TEAM, "completed"), (yesterday.date(), "UTC", None, "completed"),
     ]  # fmt: skip
     assert result == {"day": yesterday.date().isoformat(), "reports": 2}
-    assert job_runs.NUDGES[job.name] is StartDailyReports
 
 
 class Texts(HTMLParser):
@@ -475,8 +474,8 @@ def test_the_command_asks_and_shows(
 
         def handle_request(self, request: httpx.Request) -> httpx.Response:
             if request.method == "GET":
-                for work in (nudge_for(each) for each in _quiet(runtime)):
-                    handle(runtime, work)
+                for nudge in _stalled(runtime):
+                    handle(runtime, nudge)
             return super().handle_request(request)
 
     file = tmp_path / "report.html"
@@ -504,6 +503,6 @@ def test_the_command_asks_and_shows(
     assert file.read_bytes().startswith(b"<!doctype html>")
 
 
-def _quiet(runtime: Runtime) -> list[Any]:
+def _stalled(runtime: Runtime) -> list[messages.Nudge]:
     with runtime.store.transaction() as db:
         return take_stalled(db, quiet_s=0, limit=10)

@@ -28,7 +28,7 @@ from actors.messaging.messages import (
     ProcessAudioFile,
     SplitRecording,
 )
-from actors.recovery import Recovery, nudge_for, take_stalled
+from actors.recovery import Recovery, take_stalled
 from db.blobs import OWNER, Blobs, recording_key, training_prefix, validation_prefix
 from db.queries import model_queries, session_queries
 from db.queue.claims import Work
@@ -101,8 +101,8 @@ def run_to_the_end(runtime: Runtime) -> list[AudioSession]:
     def ended() -> list[AudioSession] | None:
         with runtime.store.transaction() as db:
             found = take_stalled(db, quiet_s=0, limit=100)
-        for work in found:
-            handle(runtime, nudge_for(work))
+        for nudge in found:
+            handle(runtime, nudge)
         rows = sessions(runtime)
         return rows if all(row.finished_at for row in rows) else None
 

@@ -362,14 +362,14 @@ def test_the_count_of_claims_starts_again_before_its_column_is_full(runtime: Run
         )
     work = Work(session_id=session_id, state="queued")
 
-    def perform(_hold: Lease) -> runner.Outcome:
+    def perform(_hold: Lease) -> runner.Result:
         raise StorageUnavailable("the blob store failed")
 
     runner.run(
         runtime,
         ProcessAudioFile(session_id=session_id),
         partial(claims.this, work),
-        lambda work: runner.Step(
+        lambda work: runner.Task(
             name="process", work=work, perform=perform, give_up=runner.fail(work)
         ),
     )

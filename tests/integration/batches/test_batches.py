@@ -18,7 +18,7 @@ from actors.batches.expand import batch_process_files
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
 from actors.messaging.messages import BatchProcessFiles
-from actors.recovery import nudge_for, take_stalled
+from actors.recovery import take_stalled
 from db.blobs import is_inbox_key, recording_key
 from db.queries import batch_queries
 from db.queue import fair_order
@@ -50,12 +50,11 @@ def clip() -> bytes:
 
 def work(runtime: Runtime) -> None:
     """Handle every nudge twice until no work item is due."""
-    handlers = {entry.nudge: entry.handle for entry in worker.ACTORS}
     for _ in range(30):
         with runtime.store.transaction() as db:
             found = take_stalled(db, quiet_s=0, limit=1_000)
-        for nudge in [nudge_for(unit) for unit in found] * 2:
-            handlers[type(nudge)](runtime, nudge)
+        for nudge in found * 2:
+            worker.HANDLERS[type(nudge)](runtime, nudge)
         if not found:
             return
     raise AssertionError("the work never ends")

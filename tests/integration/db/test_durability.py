@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event, text
 
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import CleanUpOldSessions
-from actors.recovery import nudge_for, take_stalled
+from actors.recovery import take_stalled
 from db.blobs import Blobs
 from db.settings import Settings
 from services.app import create_app
@@ -76,8 +76,8 @@ def work(runtime: Runtime) -> None:
             found = take_stalled(db, quiet_s=0, limit=100)
         if not found:
             return
-        for each in found:
-            handle(runtime, nudge_for(each))
+        for nudge in found:
+            handle(runtime, nudge)
     raise AssertionError("rows go on asking for work")
 
 

@@ -91,7 +91,7 @@ def no_partition(runtime: Runtime, _patch: pytest.MonkeyPatch) -> None:
         (full_disk, "disk", "1.0 GiB are free"),
         (blobs_away, "blobs", "the blob store is unavailable"),
         (damaged_model, "model", "its hash does not fit"),
-        (late_work, "queues", "waiting for too long: queued"),
+        (late_work, "queues", "waiting for too long: audio.process"),
         (no_partition, "partitions", "no partition ahead: by_time"),
     ],
 )

@@ -22,7 +22,7 @@ from sqlalchemy import text
 
 from actors import worker
 from actors.execution.runtime import Runtime
-from actors.messaging import broker, dead_letters, messages, queues
+from actors.messaging import broker, dead_letters, kinds, messages, queues
 from actors.messaging.dead_letters import Fate
 from actors.messaging.messages import DetectSpan, Nudge, ProcessAudioFile
 from actors.messaging.queues import BrokerUnavailable, Depth
@@ -132,7 +132,7 @@ def assert_live(rabbit: Any, prefix: str, indexes: list[int]) -> None:
 
 def test_every_queue_is_told_and_none_is_made(rabbit: Any, prefix: str) -> None:
     found = queues.depths(rabbit, prefix=prefix)
-    assert [each.nudge for each in found] == list(messages.ALL)
+    assert [each.nudge for each in found] == [kind.message for kind in kinds.KINDS]
     assert {(each.ready, each.dead, each.consumers, each.unacked) for each in found} == {
         (0, 0, 0, None)
     }
@@ -507,7 +507,6 @@ def test_the_memory_broker_knows_its_queues_exactly(memory_settings: Settings) -
 def test_the_oldest_row_and_those_that_are_held_are_counted_by_kind(store: Store) -> None:
     ids = [uuid.uuid4() for _ in range(3)]
     with store.transaction() as db:
-        assert set(queue_queries.backlogs(db)) == set(queue_queries.KINDS)
         for each in ids:
             session_queries.add_session(
                 db, id=each, file_name="a", size_bytes=1, recording_key=recording_key(each)
@@ -525,26 +524,26 @@ def test_the_oldest_row_and_those_that_are_held_are_counted_by_kind(store: Store
         )
         session_queries.add_spans(db, ids[1], [(0, 0, 10), (1, 10, 20)])
     with store.transaction() as db:
-        found = queue_queries.backlogs(db)
-        assert found["queued"].oldest_s == pytest.approx(100, abs=20)
-        assert found["queued"].held == 0
+        found = kinds.backlogs(db)
+        assert found["audio.process"].oldest_s == pytest.approx(100, abs=20)
+        assert found["audio.process"].held == 0
         # A session in `detecting` is not itself a work item.
-        assert found["span"].oldest_s == pytest.approx(0, abs=20)
+        assert found["audio.detect"].oldest_s == pytest.approx(0, abs=20)
         assert claims.this(Work(session_id=ids[0], state="queued"), db, lease_s=30)
         span = Work(session_id=ids[1], span_index=1, state="pending")
         assert claims.this(span, db, lease_s=30)
     with store.transaction() as db:
-        found = queue_queries.backlogs(db)
-        assert found["queued"].held == 1
-        assert found["queued"].oldest_s == pytest.approx(0, abs=20)
-        assert found["span"].held == 1
-        assert (found["training"].held, found["training"].oldest_s) == (0, None)
+        found = kinds.backlogs(db)
+        assert found["audio.process"].held == 1
+        assert found["audio.process"].oldest_s == pytest.approx(0, abs=20)
+        assert found["audio.detect"].held == 1
+        assert (found["training.train"].held, found["training.train"].oldest_s) == (0, None)
         assert queue_queries.count_unfinished(db) == {
             "queued": 2, "splitting": 0, "detecting": 1, "aggregating": 0
         }  # fmt: skip
         assert session_queries.cancel_session(db, ids[1])
     with store.transaction() as db:
-        assert queue_queries.backlogs(db)["span"].held == 0
+        assert kinds.backlogs(db)["audio.detect"].held == 0
         assert queue_queries.count_finished(db) == {
             "completed": 0, "partial": 0, "failed": 0, "cancelled": 1
         }  # fmt: skip

@@ -17,7 +17,7 @@ from actors import worker
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
 from actors.messaging.messages import TrainNoiseClassifier
-from actors.recovery import nudge_for, take_stalled
+from actors.recovery import take_stalled
 from actors.science import synth
 from actors.science.detection import classifier
 from actors.training import learn, waveform_trainer
@@ -51,12 +51,11 @@ def api(runtime: Runtime) -> falcon.testing.TestClient:
 
 def work(runtime: Runtime) -> None:
     """Handle every nudge twice until no work item is due."""
-    handlers = {entry.nudge: entry.handle for entry in worker.ACTORS}
     for _ in range(20):
         with runtime.store.transaction() as db:
             found = take_stalled(db, quiet_s=0, limit=100)
-        for nudge in [nudge_for(unit) for unit in found] * 2:
-            handlers[type(nudge)](runtime, nudge)
+        for nudge in found * 2:
+            worker.HANDLERS[type(nudge)](runtime, nudge)
         if not found:
             return
     raise AssertionError("the work never ends")

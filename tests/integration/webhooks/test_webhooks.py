@@ -21,13 +21,14 @@ from standardwebhooks import WebhookVerificationError
 
 from actors.execution.runtime import Runtime
 from actors.maintenance import cleanup
-from actors.messaging import broker
+from actors.messaging import broker, kinds
 from actors.messaging.messages import BatchProcessFiles, CleanUp, DeliverWebhook, ProcessAudioFile
 from actors.outbound.pinning import Limits
-from actors.recovery import nudge_for
+from actors.recovery import take_stalled
 from actors.webhooks import deliver as notify
 from db.queries import idempotency_queries, queue_queries, session_queries, webhook_queries
 from db.queries.batch_queries import add_batch, cancel_batch, take_item
+from db.queries.queue_queries import WEBHOOKS
 from db.queue import claims
 from db.queue.claims import Work
 from db.settings import Settings
@@ -111,9 +112,9 @@ def tell(runtime: Runtime) -> None:
     """Deliver everything that is due."""
     for _ in range(50):
         with runtime.store.transaction() as db:
-            found = webhook_queries.take_stalled_webhooks(db, quiet_s=0, limit=100)
-        for work in found:
-            pipeline.handle(runtime, nudge_for(work))
+            found = queue_queries.take_stalled(db, WEBHOOKS, quiet_s=0, limit=100)
+        for names in found:
+            pipeline.handle(runtime, DeliverWebhook(**names))
         if not found:
             return
     raise AssertionError("there is no end to what is told")
@@ -433,7 +434,7 @@ def test_a_receiver_that_does_not_answer_in_time_is_left_and_rests(
     assert "it took longer than 1.2 s" in told_of[0]["log"][0]["error"]
     with runtime.store.transaction() as db:
         due_at = db.execute(text("SELECT due_at FROM webhooks")).scalar_one()
-        backlog = queue_queries.backlogs(db)["webhook"]
+        backlog = kinds.backlogs(db)["webhooks.deliver"]
     rests_s = (due_at - datetime.fromisoformat(told_of[0]["log"][0]["at"])).total_seconds()
     assert rests_s > (1 + notify.RESTS) * 1.2
     # The receiver causes the wait, so it is not a backlog to alert on.
@@ -459,7 +460,7 @@ def test_one_receiver_is_asked_one_thing_at_a_time_and_keeps_no_other_waiting(
     thread.start()
     assert asked.wait(60)
     with runtime.store.transaction() as db:
-        assert queue_queries.backlogs(db)["webhook"].held == 1
+        assert kinds.backlogs(db)["webhooks.deliver"].held == 1
     pipeline.handle(runtime, nudge)
     tell(runtime)
     states = [each["state"] for each in deliveries(api, hook)]
@@ -883,19 +884,19 @@ def test_recovery_nudges_a_webhook_once_for_all_that_it_is_to_be_told(
     for _ in range(3):
         cancelled(runtime)
     with runtime.store.transaction() as db:
-        backlog = queue_queries.backlogs(db)["webhook"]
+        backlog = kinds.backlogs(db)["webhooks.deliver"]
     assert backlog.oldest_s is not None
     assert 0 <= backlog.oldest_s < 60
     with runtime.store.transaction() as db:
-        [work] = webhook_queries.take_stalled_webhooks(db, quiet_s=30, limit=9)
-        assert webhook_queries.take_stalled_webhooks(db, quiet_s=30, limit=9) == []
+        [nudge] = take_stalled(db, quiet_s=30, limit=9)
+        assert take_stalled(db, quiet_s=30, limit=9) == []
     webhook_id = uuid.UUID(hook["webhook"]["id"])
-    assert nudge_for(work) == DeliverWebhook(webhook_id=webhook_id)
+    assert nudge == DeliverWebhook(webhook_id=webhook_id)
     sent: list[Any] = []
     monkeypatch.setattr(runtime.publisher, "send", lambda *nudges: sent.extend(nudges))
     # Each delivery nudges the next, until none is left.
     for n_left in (2, 1, 0):
-        pipeline.handle(runtime, nudge_for(work))
+        pipeline.handle(runtime, nudge)
         assert sent == [DeliverWebhook(webhook_id=webhook_id)] * min(n_left, 1)
         sent.clear()
 

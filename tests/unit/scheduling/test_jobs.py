@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from periodiq import cron
 
-from actors.execution import watchdog
-from actors.messaging import broker, messages
+from actors.messaging import broker, kinds, messages
 from actors.scheduling import jobs
 from actors.scheduling.jobs import JOBS, SATURDAY, SUNDAY, Job
 
@@ -74,8 +73,7 @@ def test_every_job_is_known_and_may_take_its_time() -> None:
     assert len({job.name for job in JOBS}) == len(JOBS)
     for job in JOBS:
         assert jobs.job_named(job.name) is job
-        assert job.nudge in messages.ALL
-        assert watchdog.DEADLINES_S[job.nudge] < job.period.total_seconds()
+        assert kinds.kind_of(job.nudge).deadline_s < job.period.total_seconds()
         assert jobs.options_for(job.nudge)
         assert job.why
     assert jobs.job_named("no such job") is None

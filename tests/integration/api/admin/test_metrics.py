@@ -19,7 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from actors.execution.runtime import Runtime
-from actors.messaging import broker, messages
+from actors.messaging import broker, kinds, messages
 from actors.messaging.broker import Publisher
 from actors.messaging.messages import ProcessAudioFile
 from db.blobs import Blobs, recording_key
@@ -140,8 +140,11 @@ def test_queues_and_sessions_are_told(
     found = scrape(api)
     assert found["clamor_broker_up", ""] == 1
     assert found["clamor_database_up", ""] == 1
-    queues = {nudge.queue for nudge in messages.ALL}
-    for name in ("clamor_queue_ready", "clamor_queue_dead", "clamor_queue_consumers"):
+    queues = {kind.message.queue for kind in kinds.KINDS}
+    for name in (
+        "clamor_queue_ready", "clamor_queue_dead", "clamor_queue_consumers", "clamor_queue_held",
+        "clamor_queue_oldest_seconds",
+    ):  # fmt: skip
         assert {label for each, label in found if each == name} == queues
     assert found["clamor_queue_ready", "audio.process"] == 2
     assert found["clamor_queue_ready", "audio.detect"] == 0

@@ -1,9 +1,8 @@
-"""Display of the queues, and agreement of the tables that list them."""
+"""Display of the queues."""
 
 from __future__ import annotations
 
 import re
-import uuid
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,23 +10,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from actors.messaging import messages, queues
+from actors.messaging import kinds, messages
 from actors.messaging.dead_letters import DeadLetter, Fate
 from actors.messaging.messages import DetectSpan
 from actors.messaging.queues import Depth
-from actors.recovery import nudge_for
-from actors.scheduling import jobs
-from db.queries import queue_queries
-from db.queries.batch_queries import BatchWork
-from db.queries.model_queries import JobWork
 from db.queries.queue_queries import Backlog
-from db.queries.webhook_queries import DeliveryWork
-from db.queue.claims import Unit, Work
 from db.settings import Settings, from_environment
-from db.tables.analyses import Analysis
-from db.tables.exports import Export
-from db.tables.reports import DailyReport
-from db.tables.training import TrainingJob, Validation
 from services.cli.actions import queues as queue_actions
 from services.cli.actions.queues import Line
 from services.http.errors import UserError
@@ -94,26 +82,6 @@ def test_the_fates_are_told_in_words() -> None:
     assert both == "2 replayed, 1 left in place, since this release cannot read them"
 
 
-def test_the_rows_of_a_queue_are_those_that_recovery_nudges_it_for() -> None:
-    some = uuid.uuid4()
-    rows: dict[str, Unit] = {
-        state: Work(session_id=some, state=state)
-        for state in ("queued", "splitting", "aggregating")
-    }
-    rows["span"] = Work(session_id=some, span_index=0, state="pending")
-    rows["batch"] = BatchWork(id=some, state="expanding")
-    rows["webhook"] = DeliveryWork(webhook_id=some)
-    rows["training"] = JobWork(job=TrainingJob, id=some)
-    rows["validation"] = JobWork(job=Validation, id=some)
-    rows["export"] = JobWork(job=Export, id=some)
-    rows["analysis"] = JobWork(job=Analysis, id=some)
-    rows["report"] = JobWork(job=DailyReport, id=some)
-    assert {type(nudge_for(row)): kind for kind, row in rows.items()} == queues.ROWS
-    assert set(rows) == set(queue_queries.KINDS)
-    # Runs of periodic jobs are few and have a separate list.
-    assert set(messages.ALL) - set(queues.ROWS) == {job.nudge for job in jobs.JOBS}
-
-
 def test_the_password_of_the_management_api_is_not_shown() -> None:
     given = {"DATABASE_URL": "x", "AMQP_URL": "memory://", "BLOB_URL": "file:///x"}
     settings = from_environment(given | {"CLAMOR_RABBITMQ_API_URL": "http://u:hidden@r:15672"})
@@ -124,7 +92,7 @@ def test_the_password_of_the_management_api_is_not_shown() -> None:
 
 def test_names_of_queues_are_taken_as_they_are_shown() -> None:
     everyone = queue_actions.chosen([], prefix="p")
-    assert everyone == list(messages.ALL)
+    assert everyone == [kind.message for kind in kinds.KINDS]
     assert queue_actions.chosen(
         ["p.audio.detect.XQ", "audio.detect", "audio.split"], prefix="p"
     ) == [DetectSpan, messages.SplitRecording]
