@@ -38,8 +38,12 @@ def make_session(store: Store, *, state: str = "queued", spans: int = 0) -> uuid
 def add_session(db: Session, *, state: str, spans: int) -> uuid.UUID:
     session_id = uuid.uuid4()
     session_queries.add_session(
-        db, id=session_id, file_name="a.wav", size_bytes=1, recording_key="k",
-    )  # fmt: skip
+        db,
+        id=session_id,
+        file_name="a.wav",
+        size_bytes=1,
+        recording_key="k",
+    )
     db.execute(
         text("UPDATE audio_sessions SET state = :state, spans_total = :spans WHERE id = :id"),
         {"state": state, "spans": spans, "id": session_id},
@@ -204,9 +208,7 @@ def test_recovery_finds_what_is_due_and_quiet_and_nothing_else(store: Store) -> 
     assert claim(store, Work(session_id=dead, span_index=0, state="pending"), lease_s=0) == 1
     with store.transaction() as db:
         found = take_stalled(db, quiet_s=30, limit=10)
-    assert found == [
-        ProcessAudioFile(session_id=lost), DetectSpan(session_id=dead, span_index=0)
-    ]  # fmt: skip
+    assert found == [ProcessAudioFile(session_id=lost), DetectSpan(session_id=dead, span_index=0)]
     assert fresh != lost
     with store.transaction() as db:
         assert take_stalled(db, quiet_s=30, limit=10) == []

@@ -199,8 +199,9 @@ def test_a_head_ignores_a_range(place: Place) -> None:
     path = path_of("/v1/sessions/{session_id:uuid}/recording")
     head = place.api.simulate_head(path, headers={"Range": "bytes=0-3"})
     assert (head.status_code, head.headers["content-length"]) == (
-        200, str(len(example_rows.RECORDING)),
-    )  # fmt: skip
+        200,
+        str(len(example_rows.RECORDING)),
+    )
 
 
 # Below: operations that change the rows of the examples.

@@ -163,10 +163,13 @@ def app(memory_settings: Settings, store: Store) -> Iterator[Any]:
     publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
     yield create_app(
         Deps(
-            settings=memory_settings, store=store, blobs=Blobs(memory_settings.blob_url),
-            publisher=publisher, limiter=World(store).limiter(per_s=1.0, burst_s=3.0),
+            settings=memory_settings,
+            store=store,
+            blobs=Blobs(memory_settings.blob_url),
+            publisher=publisher,
+            limiter=World(store).limiter(per_s=1.0, burst_s=3.0),
         )
-    )  # fmt: skip
+    )
     publisher.close()
 
 

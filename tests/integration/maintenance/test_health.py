@@ -40,9 +40,17 @@ def test_all_is_well(runtime: Runtime) -> None:
     assert found["healthy"], found
     assert found["faults"] == {}
     assert {name for name, each in found["checks"].items() if each["ok"]} == {
-        "database", "broker", "queues", "blobs", "installation", "disk", "model", "backbone",
-        "scheduler", "partitions",
-    }  # fmt: skip
+        "database",
+        "broker",
+        "queues",
+        "blobs",
+        "installation",
+        "disk",
+        "model",
+        "backbone",
+        "scheduler",
+        "partitions",
+    }
     assert found["checks"]["disk"]["free_bytes"] > 0
     assert found["checks"]["model"]["model_id"] == str(runtime.shipped_model_id)
     assert found["checks"]["database"]["oldest_unfinished_s"] >= 0
@@ -184,11 +192,13 @@ def test_the_figures_are_there_for_prometheus(
     api = falcon.testing.TestClient(
         create_app(
             Deps(
-                settings=replace(runtime.settings), store=runtime.store, blobs=runtime.blobs,
+                settings=replace(runtime.settings),
+                store=runtime.store,
+                blobs=runtime.blobs,
                 publisher=runtime.publisher,
             )
         )
-    )  # fmt: skip
+    )
     assert "clamor_health_ok" not in api.simulate_get("/metrics").text
     full_disk(runtime, monkeypatch)
     check(runtime)

@@ -76,5 +76,7 @@ def test_a_kind_is_listed_in_three_files(kind: WorkKind) -> None:
     listing = {str(file.relative_to(ROOT)) for file in files if name.search(file.read_text())}
     listing -= {"actors/scheduling/jobs.py"} if kind.rows.table is JobRun else set()
     assert listing == {
-        "actors/messaging/messages.py", "actors/messaging/kinds.py", "actors/worker.py",
-    }  # fmt: skip
+        "actors/messaging/messages.py",
+        "actors/messaging/kinds.py",
+        "actors/worker.py",
+    }

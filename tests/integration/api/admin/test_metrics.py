@@ -142,9 +142,12 @@ def test_queues_and_sessions_are_told(
     assert found["clamor_database_up", ""] == 1
     queues = {kind.message.queue for kind in kinds.KINDS}
     for name in (
-        "clamor_queue_ready", "clamor_queue_dead", "clamor_queue_consumers", "clamor_queue_held",
+        "clamor_queue_ready",
+        "clamor_queue_dead",
+        "clamor_queue_consumers",
+        "clamor_queue_held",
         "clamor_queue_oldest_seconds",
-    ):  # fmt: skip
+    ):
         assert {label for each, label in found if each == name} == queues
     assert found["clamor_queue_ready", "audio.process"] == 2
     assert found["clamor_queue_ready", "audio.detect"] == 0
