@@ -51,10 +51,10 @@ from db.queries import queue_queries, report_queries, session_queries
 from db.settings import Settings
 from db.store import Store
 from db.tables.sessions import AudioSession
-from services.app import Deps, create_app
 from services.cli.bars import Bars
 from tests.benchmarks import year
 from tests.support import accounts, servers
+from tests.support.api import app_of
 from tests.support.clock import ask
 from tests.support.pipeline import handle
 
@@ -147,12 +147,7 @@ def bench_of(plan: year.Plan, *, url: str | None = None) -> Iterator[Bench]:
         made = broker.setup(settings)
         runtime = Runtime(settings, made)
         stack.callback(runtime.close)
-        app = create_app(
-            Deps(
-                settings=settings, store=runtime.store, blobs=runtime.blobs,
-                publisher=runtime.publisher,
-            )
-        )  # fmt: skip
+        app = app_of(runtime)
         # Exempt existing objects from garbage collection: API processes do not have them.
         gc.collect()
         gc.freeze()

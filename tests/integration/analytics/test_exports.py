@@ -35,34 +35,17 @@ from db.blobs import export_prefix
 from db.queries import export_queries, session_queries
 from db.tables.exports import EXPORT_FORMATS, Export
 from db.tables.sessions import AudioSession
-from services.app import Deps, create_app
 from services.cli import export_command
 from services.client import Client
 from tests.benchmarks import exports
 from tests.support import accounts, pipeline, recordings
+from tests.support.api import Api
 from tests.support.clock import ask, clean_up_twice
 from tests.support.pipeline import handle
 
 pytestmark = pytest.mark.integration
 
 App = falcon.App[falcon.Request, falcon.Response]
-
-
-@pytest.fixture
-def app(runtime: Runtime) -> App:
-    return create_app(
-        Deps(
-            settings=runtime.settings,
-            store=runtime.store,
-            blobs=runtime.blobs,
-            publisher=runtime.publisher,
-        )
-    )
-
-
-@pytest.fixture
-def api(app: App) -> falcon.testing.TestClient:
-    return accounts.client(app)
 
 
 def add(
@@ -89,7 +72,7 @@ def add(
     return session_id
 
 
-def made(api: falcon.testing.TestClient, runtime: Runtime, **asked: Any) -> dict[str, Any]:
+def made(api: Api, runtime: Runtime, **asked: Any) -> dict[str, Any]:
     """Run an export and return it."""
     answered = api.simulate_post("/v1/exports", json={"format": "csv"} | asked)
     assert answered.status_code == 202, answered.text
@@ -100,11 +83,11 @@ def made(api: falcon.testing.TestClient, runtime: Runtime, **asked: Any) -> dict
     return seen
 
 
-def file_of(api: falcon.testing.TestClient, made: dict[str, Any]) -> falcon.testing.Result:
+def file_of(api: Api, made: dict[str, Any]) -> falcon.testing.Result:
     return api.simulate_get(f"/v1/exports/{made['id']}/file")
 
 
-def rows_of(api: falcon.testing.TestClient, made: dict[str, Any]) -> list[dict[str, str]]:
+def rows_of(api: Api, made: dict[str, Any]) -> list[dict[str, str]]:
     answered = file_of(api, made)
     assert answered.status_code == 200, answered.text
     return list(csv.DictReader(io.StringIO(answered.text, newline="")))
@@ -122,9 +105,7 @@ def get(runtime: Runtime, export_id: object) -> Export | None:
 # --- contents ----------------------------------------------------------------------------------
 
 
-def test_each_format_of_one_session_and_of_several(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_each_format_of_one_session_and_of_several(api: Api, runtime: Runtime) -> None:
     sound = recordings.encode(np.zeros(2 * recordings.RATE_HZ, np.float32))
     one, other = add(runtime, 0.0, 1.0, content=sound), add(runtime)
     kinds = {
@@ -159,7 +140,7 @@ def test_each_format_of_one_session_and_of_several(
 
 
 def test_an_archive_of_too_many_files_is_refused(
-    api: falcon.testing.TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    api: Api, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "MOST_FILES", 1)
     add(runtime, 1.0)
@@ -180,7 +161,7 @@ def test_memory_does_not_grow_with_what_is_exported(database_url: str, tmp_path:
 
 
 def test_events_come_in_pages_and_each_once(
-    api: falcon.testing.TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    api: Api, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(detection_source, "PAGE_SESSIONS", 2)
     monkeypatch.setattr(detection_source, "PAGE_EVENTS", 3)
@@ -195,9 +176,7 @@ def test_events_come_in_pages_and_each_once(
     assert [(one.as_py(), at.as_py()) for one, at in rows] == wanted
 
 
-def test_a_selection_narrows_what_is_written(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_a_selection_narrows_what_is_written(api: Api, runtime: Runtime) -> None:
     batch_id = uuid.uuid4()
     with runtime.store.transaction() as db:
         db.execute(
@@ -228,9 +207,7 @@ def test_a_selection_narrows_what_is_written(
     assert seen(batch_id=str(batch_id), noise_types=["rain"]) == set()
 
 
-def test_a_group_stays_in_the_selection_as_it_was_asked_for(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_a_group_stays_in_the_selection_as_it_was_asked_for(api: Api, runtime: Runtime) -> None:
     """The types below the groups outnumber the types that one export may name."""
     helicopter = add(runtime, 1.0, noise_type="helicopter")
     add(runtime, 2.0, noise_type="a_type_of_mine")
@@ -245,7 +222,7 @@ def test_a_group_stays_in_the_selection_as_it_was_asked_for(
 
 
 def test_clips_are_cut_of_what_is_stored(
-    api: falcon.testing.TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    api: Api, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rate_hz = recordings.RATE_HZ
     samples = recordings.demo()[: 10 * rate_hz]
@@ -284,9 +261,7 @@ def left(runtime: Runtime) -> list[str]:
 # --- access ------------------------------------------------------------------------------------
 
 
-def test_a_foreign_key_sees_nothing(
-    api: falcon.testing.TestClient, app: App, runtime: Runtime
-) -> None:
+def test_a_foreign_key_sees_nothing(api: Api, app: App, runtime: Runtime) -> None:
     stranger_id = uuid.uuid4()
     with runtime.store.transaction() as db:
         accounts.add_user(db, stranger_id, "stranger@example.org")
@@ -320,7 +295,7 @@ def test_a_foreign_key_sees_nothing(
     assert of_all in admin.simulate_get("/v1/exports").json["items"]
 
 
-def test_whose_user_is_gone_is_of_nobody(api: falcon.testing.TestClient, runtime: Runtime) -> None:
+def test_whose_user_is_gone_is_of_nobody(api: Api, runtime: Runtime) -> None:
     add(runtime, 1.0)
     asked = api.simulate_post("/v1/exports", json={"format": "csv"}).json
     with runtime.store.transaction() as db:
@@ -331,9 +306,7 @@ def test_whose_user_is_gone_is_of_nobody(api: falcon.testing.TestClient, runtime
     assert (row.state, row.rows_written) == ("completed", 0)
 
 
-def test_what_cannot_be_exported_is_refused(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_what_cannot_be_exported_is_refused(api: Api, runtime: Runtime) -> None:
     running = pipeline.add(runtime, b"fLaC")
     for body, status, problem in (
         ({"format": "csv", "session_ids": ids(running)}, 409, "not-finished"),
@@ -349,9 +322,7 @@ def test_what_cannot_be_exported_is_refused(
     assert api.simulate_get("/v1/exports").json["items"] == []
 
 
-def test_a_file_is_there_when_it_is_done_and_until_it_expires(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_a_file_is_there_when_it_is_done_and_until_it_expires(api: Api, runtime: Runtime) -> None:
     session_id = add(runtime, 1.0)
     asked = api.simulate_post(
         "/v1/exports", json={"format": "csv", "session_ids": ids(session_id)}
@@ -388,7 +359,7 @@ def expire(runtime: Runtime, export_id: object) -> None:
         )
 
 
-def test_an_export_can_be_removed(api: falcon.testing.TestClient, runtime: Runtime) -> None:
+def test_an_export_can_be_removed(api: Api, runtime: Runtime) -> None:
     add(runtime, 1.0)
     done = made(api, runtime)
     assert api.simulate_delete(f"/v1/exports/{done['id']}").status_code == 204
@@ -396,7 +367,7 @@ def test_an_export_can_be_removed(api: falcon.testing.TestClient, runtime: Runti
     assert left(runtime) == []
 
 
-def test_exports_of_a_session_go_with_it(api: falcon.testing.TestClient, runtime: Runtime) -> None:
+def test_exports_of_a_session_go_with_it(api: Api, runtime: Runtime) -> None:
     old, young = add(runtime, 1.0), add(runtime, 2.0)
     alone = made(api, runtime, session_ids=ids(old))
     both = made(api, runtime, session_ids=ids(old, young))
@@ -414,7 +385,7 @@ def test_exports_of_a_session_go_with_it(api: falcon.testing.TestClient, runtime
     assert retention.PAGE_SESSIONS > 1
 
 
-def test_exports_are_listed(api: falcon.testing.TestClient, runtime: Runtime) -> None:
+def test_exports_are_listed(api: Api, runtime: Runtime) -> None:
     add(runtime, 1.0)
     first, second = made(api, runtime), made(api, runtime, format="rttm", noise_types=["rain"])
     page = api.simulate_get("/v1/exports", params={"limit": 1}).json
@@ -433,7 +404,7 @@ class Died(BaseException):
 
 
 def test_a_worker_that_dies_in_between_is_followed_by_another(
-    api: falcon.testing.TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    api: Api, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(runtime, 1.0, 2.0)
     asked = api.simulate_post("/v1/exports", json={"format": "csv"}).json
@@ -473,7 +444,7 @@ def test_a_worker_that_dies_in_between_is_followed_by_another(
 
 
 def test_what_is_removed_under_way_leaves_nothing(
-    api: falcon.testing.TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    api: Api, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(runtime, 1.0)
     asked = api.simulate_post("/v1/exports", json={"format": "csv"}).json
@@ -488,7 +459,7 @@ def test_what_is_removed_under_way_leaves_nothing(
 
 
 def test_a_store_that_fails_is_tried_again(
-    api: falcon.testing.TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    api: Api, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(runtime, 1.0)
     asked = api.simulate_post("/v1/exports", json={"format": "csv"}).json

@@ -11,7 +11,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import falcon.testing
 import numpy as np
 import pytest
 from rich.console import Console
@@ -28,34 +27,18 @@ from db.blobs import report_key
 from db.queries import report_queries, request_queries
 from db.queries.request_queries import Request
 from services.api.sessions import schemas
-from services.app import Deps, create_app
 from services.cli import arguments, report_command
 from services.client import Client
 from tests.support import accounts, recordings
 from tests.support.accounts import ADMIN_KEY, TEAM
+from tests.support.api import Api, App
 from tests.support.clock import clean_up_twice
 from tests.support.pipeline import add, handle, run_to_the_end
 
 pytestmark = pytest.mark.integration
 
-Api = falcon.testing.TestClient
 BERLIN = {"day": "2026-10-25", "time_zone": "Europe/Berlin"}
 EVIL = "<img src=x onerror=alert(1)>"
-
-
-@pytest.fixture
-def app(runtime: Runtime) -> Any:
-    return create_app(
-        Deps(
-            settings=runtime.settings, store=runtime.store, blobs=runtime.blobs,
-            publisher=runtime.publisher,
-        )
-    )  # fmt: skip
-
-
-@pytest.fixture
-def api(app: Any) -> Api:
-    return accounts.client(app)
 
 
 def session(
@@ -334,7 +317,7 @@ def test_a_lost_message_and_a_dead_worker_are_made_good(api: Api, runtime: Runti
     assert api.simulate_get(f"/v1/reports/{asked['id']}").json["state"] == "completed"
 
 
-def test_reports_go_with_their_user(runtime: Runtime, app: Any) -> None:
+def test_reports_go_with_their_user(runtime: Runtime, app: App) -> None:
     somebody = uuid.uuid4()
     with runtime.store.transaction() as db:
         accounts.add_user(db, somebody, "somebody@example.org")
@@ -463,7 +446,7 @@ def test_a_recording_leaves_its_level_by_quarters(runtime: Runtime) -> None:
 
 
 def test_the_command_asks_and_shows(
-    app: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    app: App, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     session(runtime, "2026-10-25T10:00Z", events={"dog_bark": [0]})

@@ -14,13 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import falcon.testing
 import pytest
+from dramatiq.brokers.stub import StubBroker
 from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
-from actors.messaging import broker
-from actors.messaging.broker import Publisher
 from actors.messaging.messages import (
     AggregateSession,
     DetectSpan,
@@ -29,14 +27,13 @@ from actors.messaging.messages import (
     SplitRecording,
 )
 from actors.recovery import Recovery, nudge_for, take_stalled
-from db.blobs import OWNER, Blobs, recording_key, training_prefix, validation_prefix
+from db.blobs import OWNER, recording_key, training_prefix, validation_prefix
 from db.queries import model_queries, session_queries
 from db.queue.claims import Work
 from db.settings import Settings
-from db.store import Store
 from db.tables.sessions import AudioSession
-from services.app import Deps, create_app
-from tests.support import accounts, labelled, recordings
+from tests.support import labelled, recordings
+from tests.support.api import Api
 from tests.support.clock import clean_up_twice
 from tests.support.cluster import eventually
 from tests.support.pipeline import add, detections_of, handle
@@ -53,43 +50,24 @@ def cable(database_url: str) -> Iterator[Wire]:
 
 
 @pytest.fixture
-def settings(memory_settings: Settings, cable: Wire) -> Settings:
+def memory_settings(memory_settings: Settings, cable: Wire) -> Settings:
+    """Settings of a worker, and of an API, whose connection to Postgres can be cut."""
     return replace(memory_settings, database_url=cable.url, lease_s=1.0)
 
 
-def made_runtime(settings: Settings) -> Iterator[Runtime]:
-    runtime = Runtime(settings, broker.setup(settings))
+@pytest.fixture
+def other(memory_settings: Settings, database_url: str, memory: StubBroker) -> Iterator[Runtime]:
+    """Another worker, with its own connection."""
+    settings = replace(memory_settings, database_url=database_url, lease_s=5.0)
+    runtime = Runtime(settings, memory)
     yield runtime
     runtime.close()
-
-
-@pytest.fixture
-def runtime(settings: Settings) -> Iterator[Runtime]:
-    """A worker whose connection to Postgres can be cut."""
-    yield from made_runtime(settings)
-
-
-@pytest.fixture
-def other(memory_settings: Settings) -> Iterator[Runtime]:
-    """Another worker, with its own connection."""
-    yield from made_runtime(memory_settings)
-
-
-@pytest.fixture
-def api(settings: Settings) -> Iterator[falcon.testing.TestClient]:
-    store = Store(settings.database_url)
-    publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
-    blobs = Blobs(settings.blob_url)
-    given = Deps(settings=settings, store=store, blobs=blobs, publisher=publisher)
-    yield accounts.client(create_app(given))
-    publisher.close()
-    store.close()
 
 
 DEMO = recordings.encode(recordings.demo())
 
 
-def post(api: falcon.testing.TestClient) -> Any:
+def post(api: Api) -> Any:
     headers = {"Content-Type": "application/octet-stream"}
     return api.simulate_post("/v1/sessions", body=DEMO, headers=headers)
 
@@ -128,7 +106,7 @@ def stored(runtime: Runtime) -> set[str]:
 
 
 def test_a_post_whose_commit_was_not_answered_keeps_its_recording(
-    api: falcon.testing.TestClient, other: Runtime, cable: Wire
+    api: Api, other: Runtime, cable: Wire
 ) -> None:
     """The row exists although the API got no confirmation, so its recording must exist too."""
     cable.lose_commit(after="INSERT INTO audio_sessions")
@@ -139,7 +117,7 @@ def test_a_post_whose_commit_was_not_answered_keeps_its_recording(
 
 
 def test_a_batch_in_which_a_commit_was_not_answered_keeps_that_recording(
-    api: falcon.testing.TestClient, other: Runtime, cable: Wire
+    api: Api, other: Runtime, cable: Wire
 ) -> None:
     form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -153,7 +131,7 @@ def test_a_batch_in_which_a_commit_was_not_answered_keeps_that_recording(
 
 
 def test_a_training_whose_commit_was_not_answered_keeps_its_clips(
-    api: falcon.testing.TestClient, other: Runtime, cable: Wire
+    api: Api, other: Runtime, cable: Wire
 ) -> None:
     body, headers = labelled.form({"manifest": "file,label\na.flac,x"}, {"a.flac": DEMO})
     cable.lose_commit(after="INSERT INTO training_clips")
@@ -165,7 +143,7 @@ def test_a_training_whose_commit_was_not_answered_keeps_its_clips(
 
 
 def test_a_post_while_postgres_is_away_leaves_nothing(
-    api: falcon.testing.TestClient, other: Runtime, cable: Wire
+    api: Api, other: Runtime, cable: Wire
 ) -> None:
     cable.cut()
     refused = post(api)
@@ -178,7 +156,7 @@ def test_a_post_while_postgres_is_away_leaves_nothing(
 
 
 def test_a_post_while_the_blob_store_is_away_is_told_to_come_again(
-    api: falcon.testing.TestClient, other: Runtime, tmp_path: Path
+    api: Api, other: Runtime, tmp_path: Path
 ) -> None:
     folder, away = tmp_path / "blobs", tmp_path / "away"
     folder.rename(away)

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import falcon.testing
 import pytest
 from sqlalchemy import text
 
@@ -19,9 +18,9 @@ from services.cli import arguments, retry_command
 from services.cli import main as cli
 from services.client import ApiError, Client
 from tests.support import recordings
+from tests.support.api import Api
 from tests.support.pipeline import (
     add,
-    api_of,
     detections_of,
     handle,
     run_to_the_end,
@@ -32,12 +31,6 @@ from tests.support.pipeline import (
 pytestmark = pytest.mark.integration
 
 SHORT = recordings.encode(recordings.demo())
-Api = falcon.testing.TestClient
-
-
-@pytest.fixture
-def api(runtime: Runtime) -> Api:
-    return api_of(runtime)
 
 
 def exhaust(runtime: Runtime, table: str) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import Any
 
-import falcon
-import falcon.testing
 import pytest
 from playwright.sync_api import FloatRect, Page, Route, expect
 
@@ -15,6 +12,7 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import ProcessAudioFile, SplitRecording
 from db.tables.sessions import NoiseDetection
 from tests.support import accounts, recordings
+from tests.support.api import App
 from tests.support.browser import assert_accessible
 from tests.support.cluster import eventually
 from tests.support.pipeline import add, detections_of, handle, run_to_the_end
@@ -222,9 +220,7 @@ def test_a_key_that_is_not_taken_is_told_and_another_one_asked_for(
     expect(refused).to_be_hidden()
 
 
-def test_a_session_that_failed_says_why(
-    page: Page, runtime: Runtime, app: falcon.App[Any, Any]
-) -> None:
+def test_a_session_that_failed_says_why(page: Page, runtime: Runtime, app: App) -> None:
     name = "<img src=x onerror=alert(1)>"
     posted = accounts.client(app).simulate_post(
         "/v1/sessions",

@@ -13,7 +13,6 @@ from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
 
-import falcon.testing
 import pytest
 from sqlalchemy import text
 from standardwebhooks import Webhook as Library
@@ -31,9 +30,9 @@ from db.queries.batch_queries import add_batch, cancel_batch, take_item
 from db.queue import claims
 from db.queue.claims import Work
 from db.settings import Settings
-from services.app import Deps, create_app
 from services.http import idempotency
 from tests.support import accounts, labelled, pipeline, recordings
+from tests.support.api import Api, App
 from tests.support.cluster import eventually
 from tests.support.web import LOOPBACK, Request, Web, serving
 
@@ -43,15 +42,8 @@ PATH = "/hook"
 
 
 @pytest.fixture
-def settings(memory_settings: Settings) -> Settings:
+def memory_settings(memory_settings: Settings) -> Settings:
     return replace(memory_settings, private_networks=LOOPBACK)
-
-
-@pytest.fixture
-def runtime(settings: Settings) -> Iterator[Runtime]:
-    runtime = Runtime(settings, broker.setup(settings))
-    yield runtime
-    runtime.close()
 
 
 @pytest.fixture
@@ -62,22 +54,7 @@ def web() -> Iterator[Web]:
         yield web
 
 
-@pytest.fixture
-def given(runtime: Runtime) -> Deps:
-    return Deps(
-        settings=runtime.settings,
-        store=runtime.store,
-        blobs=runtime.blobs,
-        publisher=runtime.publisher,
-    )
-
-
-@pytest.fixture
-def api(given: Deps) -> falcon.testing.TestClient:
-    return accounts.client(create_app(given))
-
-
-def register(api: falcon.testing.TestClient, web: Web, **asked: Any) -> Any:
+def register(api: Api, web: Web, **asked: Any) -> Any:
     """Register the receiver; return the webhook and its secret."""
     made = api.simulate_post("/v1/webhooks", json={"url": web.url(PATH)} | asked)
     assert made.status_code == 201, made.text
@@ -86,7 +63,7 @@ def register(api: falcon.testing.TestClient, web: Web, **asked: Any) -> Any:
 
 
 @pytest.fixture
-def hook(api: falcon.testing.TestClient, web: Web) -> Any:
+def hook(api: Api, web: Web) -> Any:
     return register(api, web)
 
 
@@ -125,7 +102,7 @@ def pass_time(runtime: Runtime) -> None:
         db.execute(text("UPDATE webhook_deliveries SET next_at = now() WHERE state = 'pending'"))
 
 
-def deliveries(api: falcon.testing.TestClient, hook: Any) -> Any:
+def deliveries(api: Api, hook: Any) -> Any:
     """Return the deliveries as the API shows them, newest first."""
     shown = api.simulate_get(path_of(hook, "deliveries"))
     assert shown.status_code == 200, shown.text
@@ -159,7 +136,7 @@ def assert_problem(result: Any, status: int, name: str) -> str:
 
 
 def test_a_completed_session_is_told_and_the_published_library_takes_the_signature(
-    api: falcon.testing.TestClient, runtime: Runtime, web: Web, hook: Any
+    api: Api, runtime: Runtime, web: Web, hook: Any
 ) -> None:
     content = recordings.encode(labelled.sound("mains_hum", seconds=4), rate_hz=16_000)
     session_id = pipeline.add(runtime, content, user_metadata={"site": "bridge"})
@@ -259,7 +236,7 @@ def test_however_a_session_ends_it_is_written_down_to_be_told(
 
 
 def test_an_end_that_is_not_committed_is_told_to_nobody(
-    api: falcon.testing.TestClient, runtime: Runtime, hook: Any
+    api: Api, runtime: Runtime, hook: Any
 ) -> None:
     session_id = pipeline.add(runtime, b"x")
     webhook_id = uuid.UUID(hook["webhook"]["id"])
@@ -272,7 +249,7 @@ def test_an_end_that_is_not_committed_is_told_to_nobody(
 
 
 def test_a_session_is_told_to_webhooks_of_its_user_that_hear_of_it(
-    api: falcon.testing.TestClient, runtime: Runtime, web: Web
+    api: Api, runtime: Runtime, web: Web
 ) -> None:
     of_all, of_named = register(api, web), register(api, web, all_sessions=False)
     plain = cancelled(runtime)
@@ -285,12 +262,12 @@ def test_a_session_is_told_to_webhooks_of_its_user_that_hear_of_it(
 
 
 def test_a_recording_names_a_webhook_of_its_senders(
-    api: falcon.testing.TestClient, given: Deps, runtime: Runtime, web: Web, hook: Any
+    api: Api, app: App, runtime: Runtime, web: Web, hook: Any
 ) -> None:
     quiet = register(api, web, all_sessions=False)
     webhook_id = quiet["webhook"]["id"]
 
-    def post(api: falcon.testing.TestClient, webhook_id: Any) -> Any:
+    def post(api: Api, webhook_id: Any) -> Any:
         return api.simulate_post(
             "/v1/sessions", body=recordings.HEADER, params={"webhook": str(webhook_id)},
             headers={"Content-Type": "audio/wav"},
@@ -308,14 +285,14 @@ def test_a_recording_names_a_webhook_of_its_senders(
     assert api.simulate_post(f"/v1/batches/{batch.json['id']}/cancel").status_code == 200
     assert len(deliveries(api, quiet)) == len(deliveries(api, hook)) == 2
     # Another user's webhook would never be delivered to, even for an administrator's session.
-    admin = accounts.client(create_app(given), accounts.ADMIN_KEY)
+    admin = accounts.client(app, accounts.ADMIN_KEY)
     for refused in (post(api, uuid.uuid4()), post(admin, webhook_id)):
         assert_problem(refused, 404, "webhook-not-found")
     assert_problem(post(api, "x"), 400, "invalid-parameter")
 
 
 def test_a_webhook_that_is_removed_while_a_session_ends_does_not_hinder_it(
-    api: falcon.testing.TestClient, runtime: Runtime, hook: Any
+    api: Api, runtime: Runtime, hook: Any
 ) -> None:
     session_id = pipeline.add(runtime, b"x")
     ended = threading.Event()
@@ -346,7 +323,7 @@ def test_a_webhook_that_is_removed_while_a_session_ends_does_not_hinder_it(
 
 
 def test_a_webhook_that_is_changed_does_not_let_a_session_wait(
-    runtime: Runtime, hook: Any, api: falcon.testing.TestClient
+    runtime: Runtime, hook: Any, api: Api
 ) -> None:
     with runtime.store.transaction() as db:
         webhook_id = uuid.UUID(hook["webhook"]["id"])
@@ -360,7 +337,7 @@ def test_a_webhook_that_is_changed_does_not_let_a_session_wait(
 
 
 def test_a_delivery_that_fails_is_tried_again_later_under_the_same_id(
-    api: falcon.testing.TestClient, runtime: Runtime, web: Web, hook: Any
+    api: Api, runtime: Runtime, web: Web, hook: Any
 ) -> None:
     answers(web, 500, 302, 200)
     cancelled(runtime)
@@ -386,9 +363,7 @@ def test_a_delivery_that_fails_is_tried_again_later_under_the_same_id(
     assert (shown["failures"], shown["failing_since"], shown["state"]) == (0, None, "active")
 
 
-def test_tries_end_after_two_days(
-    api: falcon.testing.TestClient, runtime: Runtime, web: Web, hook: Any
-) -> None:
+def test_tries_end_after_two_days(api: Api, runtime: Runtime, web: Web, hook: Any) -> None:
     answers(web, 503)
     cancelled(runtime)
     waited_s = 0.0
@@ -414,7 +389,7 @@ def test_tries_end_after_two_days(
 
 
 def test_a_receiver_that_does_not_answer_in_time_is_left_and_rests(
-    api: falcon.testing.TestClient,
+    api: Api,
     runtime: Runtime,
     web: Web,
     hook: Any,
@@ -440,7 +415,7 @@ def test_a_receiver_that_does_not_answer_in_time_is_left_and_rests(
 
 
 def test_one_receiver_is_asked_one_thing_at_a_time_and_keeps_no_other_waiting(
-    api: falcon.testing.TestClient, runtime: Runtime, web: Web, hook: Any
+    api: Api, runtime: Runtime, web: Web, hook: Any
 ) -> None:
     asked, go_on = threading.Event(), threading.Event()
 
@@ -476,7 +451,7 @@ class Killed(BaseException):
 
 
 def test_a_worker_killed_between_the_post_and_the_commit_has_the_same_id_come_twice(
-    api: falcon.testing.TestClient,
+    api: Api,
     runtime: Runtime,
     web: Web,
     hook: Any,
@@ -503,7 +478,7 @@ def test_a_worker_killed_between_the_post_and_the_commit_has_the_same_id_come_tw
 
 
 def test_a_delivery_that_kills_its_workers_is_given_up_and_keeps_nothing_from_being_told(
-    api: falcon.testing.TestClient, runtime: Runtime, web: Web, hook: Any
+    api: Api, runtime: Runtime, web: Web, hook: Any
 ) -> None:
     cancelled(runtime)
     with runtime.store.transaction() as db:
@@ -518,9 +493,7 @@ def test_a_delivery_that_kills_its_workers_is_given_up_and_keeps_nothing_from_be
     assert len(web.asked) == 1
 
 
-def test_a_try_that_is_behind_by_now_writes_nothing(
-    api: falcon.testing.TestClient, runtime: Runtime, hook: Any
-) -> None:
+def test_a_try_that_is_behind_by_now_writes_nothing(api: Api, runtime: Runtime, hook: Any) -> None:
     """The worker was presumed dead, and its delivery has since been tried and replayed."""
     cancelled(runtime)
     webhook_id = uuid.UUID(hook["webhook"]["id"])
@@ -542,7 +515,7 @@ def test_a_try_that_is_behind_by_now_writes_nothing(
 
 
 def test_the_log_of_a_delivery_is_bounded(
-    api: falcon.testing.TestClient,
+    api: Api,
     runtime: Runtime,
     web: Web,
     hook: Any,
@@ -563,7 +536,7 @@ def test_the_log_of_a_delivery_is_bounded(
 
 
 def test_a_receiver_that_is_gone_is_told_nothing_more_until_it_is_enabled(
-    api: falcon.testing.TestClient, runtime: Runtime, web: Web, hook: Any
+    api: Api, runtime: Runtime, web: Web, hook: Any
 ) -> None:
     answers(web, 410, 200)
     first = cancelled(runtime)
@@ -592,7 +565,7 @@ def test_a_receiver_that_is_gone_is_told_nothing_more_until_it_is_enabled(
 
 
 def test_failures_in_a_row_over_two_days_disable_it_and_tell_why(
-    api: falcon.testing.TestClient, runtime: Runtime, web: Web, hook: Any
+    api: Api, runtime: Runtime, web: Web, hook: Any
 ) -> None:
     answers(web, 500, 500, 200)
     cancelled(runtime)
@@ -612,10 +585,10 @@ def test_failures_in_a_row_over_two_days_disable_it_and_tell_why(
 
 
 def test_a_disabled_users_deliveries_wait_and_nothing_new_is_written(
-    api: falcon.testing.TestClient, given: Deps, runtime: Runtime, web: Web, hook: Any
+    api: Api, app: App, runtime: Runtime, web: Web, hook: Any
 ) -> None:
     cancelled(runtime)
-    admin = accounts.client(create_app(given), accounts.ADMIN_KEY)
+    admin = accounts.client(app, accounts.ADMIN_KEY)
     assert admin.simulate_post(f"/v1/users/{accounts.TEAM}/disable").status_code == 200
     cancelled(runtime)
     tell(runtime)
@@ -628,7 +601,7 @@ def test_a_disabled_users_deliveries_wait_and_nothing_new_is_written(
 
 
 def test_a_removed_webhook_is_told_nothing_and_leaves_nothing(
-    api: falcon.testing.TestClient, runtime: Runtime, web: Web, hook: Any
+    api: Api, runtime: Runtime, web: Web, hook: Any
 ) -> None:
     cancelled(runtime)
     assert api.simulate_delete(path_of(hook)).status_code == 204
@@ -641,7 +614,7 @@ def test_a_removed_webhook_is_told_nothing_and_leaves_nothing(
 
 
 def test_a_webhook_that_is_removed_during_a_try_is_no_failure(
-    api: falcon.testing.TestClient, runtime: Runtime, web: Web, hook: Any
+    api: Api, runtime: Runtime, web: Web, hook: Any
 ) -> None:
     def remove(request: Request) -> None:
         assert api.simulate_delete(path_of(hook)).status_code == 204
@@ -659,7 +632,7 @@ def test_a_webhook_that_is_removed_during_a_try_is_no_failure(
 
 
 def test_a_replay_comes_under_the_same_id_with_tries_of_its_own(
-    api: falcon.testing.TestClient, runtime: Runtime, web: Web, hook: Any
+    api: Api, runtime: Runtime, web: Web, hook: Any
 ) -> None:
     cancelled(runtime)
     tell(runtime)
@@ -683,9 +656,7 @@ def test_a_replay_comes_under_the_same_id_with_tries_of_its_own(
         assert_problem(api.simulate_post(path), 404, "delivery-not-found")
 
 
-def test_a_ping_is_tried_once(
-    api: falcon.testing.TestClient, runtime: Runtime, web: Web, hook: Any
-) -> None:
+def test_a_ping_is_tried_once(api: Api, runtime: Runtime, web: Web, hook: Any) -> None:
     answers(web, 500, 200)
     for state in ("failed", "delivered"):
         asked = api.simulate_post(path_of(hook, "test"))
@@ -699,7 +670,7 @@ def test_a_ping_is_tried_once(
 
 
 def test_a_ping_that_was_made_and_not_told_is_not_made_again(
-    api: falcon.testing.TestClient,
+    api: Api,
     runtime: Runtime,
     web: Web,
     hook: Any,
@@ -724,7 +695,7 @@ def test_a_ping_that_was_made_and_not_told_is_not_made_again(
 
 
 def test_after_a_rotation_both_secrets_sign_for_a_while(
-    api: falcon.testing.TestClient, runtime: Runtime, web: Web, hook: Any
+    api: Api, runtime: Runtime, web: Web, hook: Any
 ) -> None:
     rotated = api.simulate_post(path_of(hook, "rotate")).json
     assert rotated["secret"] != hook["secret"]
@@ -743,7 +714,7 @@ def test_after_a_rotation_both_secrets_sign_for_a_while(
 
 
 def test_a_secret_is_shown_once_and_never_logged(
-    api: falcon.testing.TestClient,
+    api: Api,
     runtime: Runtime,
     hook: Any,
     capsys: pytest.CaptureFixture[str],
@@ -765,9 +736,7 @@ def test_a_secret_is_shown_once_and_never_logged(
 # --- the API -----------------------------------------------------------------------------------
 
 
-def test_a_webhook_is_changed_in_what_is_named_alone(
-    api: falcon.testing.TestClient, web: Web, hook: Any
-) -> None:
+def test_a_webhook_is_changed_in_what_is_named_alone(api: Api, web: Web, hook: Any) -> None:
     assert api.simulate_get("/v1/webhooks").json["items"] == [hook["webhook"]]
     changed = api.simulate_patch(path_of(hook), json={"all_sessions": False})
     assert changed.json == hook["webhook"] | {"all_sessions": False}
@@ -785,7 +754,7 @@ def test_a_webhook_is_changed_in_what_is_named_alone(
      "ftp://example.org/", "http://a:b@example.org/", "http://example.org:25/", "hook"],
 )  # fmt: skip
 def test_an_address_that_is_not_public_is_refused_at_registration(
-    api: falcon.testing.TestClient, hook: Any, url: str
+    api: Api, hook: Any, url: str
 ) -> None:
     for refused in (
         api.simulate_post("/v1/webhooks", json={"url": url}),
@@ -796,11 +765,12 @@ def test_an_address_that_is_not_public_is_refused_at_registration(
 
 
 def test_a_name_that_leads_to_a_private_address_is_refused_at_delivery(
-    api: falcon.testing.TestClient, memory_settings: Settings, runtime: Runtime, web: Web
+    api: Api, memory_settings: Settings, runtime: Runtime, web: Web
 ) -> None:
     hook = register(api, web, url=web.url(PATH, host="localhost"))
     cancelled(runtime)
-    strict = Runtime(memory_settings, broker.setup(memory_settings))
+    settings = replace(memory_settings, private_networks=())
+    strict = Runtime(settings, broker.setup(settings))
     tell(strict)
     strict.close()
     assert web.asked == []
@@ -809,14 +779,12 @@ def test_a_name_that_leads_to_a_private_address_is_refused_at_delivery(
     assert delivery["log"][0]["error"] == "the URL leads to an address that is not public"
 
 
-def test_a_foreign_webhook_is_not_there(
-    api: falcon.testing.TestClient, given: Deps, runtime: Runtime, hook: Any
-) -> None:
+def test_a_foreign_webhook_is_not_there(api: Api, app: App, runtime: Runtime, hook: Any) -> None:
     cancelled(runtime)
     [delivery] = deliveries(api, hook)
     with runtime.store.transaction() as db:
         key = accounts.add_key(db, accounts.add_user(db, uuid.uuid4(), "other@example.org"))
-    other = accounts.client(create_app(given), key)
+    other = accounts.client(app, key)
     assert other.simulate_get("/v1/webhooks").json["items"] == []
     for result in (
         other.simulate_get(path_of(hook)),
@@ -828,12 +796,12 @@ def test_a_foreign_webhook_is_not_there(
         other.simulate_post(path_of(hook, "deliveries", delivery["id"], "replay")),
     ):
         assert_problem(result, 404, "webhook-not-found")
-    admin = accounts.client(create_app(given), accounts.ADMIN_KEY)
+    admin = accounts.client(app, accounts.ADMIN_KEY)
     assert admin.simulate_get(path_of(hook)).json["id"] == hook["webhook"]["id"]
 
 
 def test_a_user_has_so_many_webhooks_at_most(
-    api: falcon.testing.TestClient, web: Web, monkeypatch: pytest.MonkeyPatch
+    api: Api, web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.api.webhooks.resources.MOST_WEBHOOKS", 2)
     for _ in range(2):
@@ -842,7 +810,7 @@ def test_a_user_has_so_many_webhooks_at_most(
     assert_problem(refused, 409, "too-many-webhooks")
 
 
-def test_deliveries_are_paged(api: falcon.testing.TestClient, runtime: Runtime, hook: Any) -> None:
+def test_deliveries_are_paged(api: Api, runtime: Runtime, hook: Any) -> None:
     made = [str(cancelled(runtime)) for _ in range(5)]
     found: list[str] = []
     cursor = ""
@@ -859,7 +827,7 @@ def test_deliveries_are_paged(api: falcon.testing.TestClient, runtime: Runtime, 
 
 
 def test_what_was_told_long_ago_is_forgotten(
-    api: falcon.testing.TestClient,
+    api: Api,
     runtime: Runtime,
     hook: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -910,7 +878,7 @@ def shown_as(language: str) -> str:
 
 
 def test_the_receiver_of_the_page_receives(
-    api: falcon.testing.TestClient, runtime: Runtime, capsys: pytest.CaptureFixture[str]
+    api: Api, runtime: Runtime, capsys: pytest.CaptureFixture[str]
 ) -> None:
     receiver: dict[str, Any] = {"__name__": "receiver"}
     exec(shown_as("python"), receiver)  # noqa: S102  (it is our own page)

@@ -7,28 +7,23 @@ import itertools
 import random
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-import falcon.testing
 import pytest
 from sqlalchemy import insert, update
 
-from actors.messaging import broker
-from actors.messaging.broker import Publisher
-from db.blobs import Blobs
 from db.queries import batch_queries, model_queries, session_queries
-from db.settings import Settings
 from db.store import Store
 from db.tables.batches import Batch, BatchItem
 from db.tables.models import NoiseModel
 from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES, AudioSession, NoiseDetection
 from db.tables.training import TrainingJob, Validation
-from services.app import Deps, create_app
 from tests.support import accounts
 from tests.support.accounts import ADMIN_KEY, TEAM
+from tests.support.api import Api, App
 
 pytestmark = pytest.mark.integration
 
@@ -40,23 +35,14 @@ NATURE = ("rain", "dog_bark")
 Row = dict[str, Any]
 
 
-@pytest.fixture
-def app(memory_settings: Settings, store: Store) -> Iterator[Any]:
-    publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
-    blobs = Blobs(memory_settings.blob_url)
-    yield create_app(Deps(settings=memory_settings, store=store, blobs=blobs, publisher=publisher))
-    publisher.close()
-
-
-@pytest.fixture
-def api(app: Any, store: Store) -> falcon.testing.TestClient:
+@pytest.fixture(autouse=True)
+def stranger(store: Store) -> None:
     with store.transaction() as db:
         accounts.add_user(db, STRANGER, "stranger@example.org")
-    return accounts.client(app)
 
 
 def walk(
-    api: falcon.testing.TestClient,
+    api: Api,
     path: str,
     *,
     limit: int = 7,
@@ -123,7 +109,7 @@ def one_session(rng: random.Random, n: int, **values: Any) -> Row:
 
 
 @pytest.fixture
-def rows(api: falcon.testing.TestClient, store: Store) -> list[Row]:
+def rows(api: Api, store: Store) -> list[Row]:
     """Add the team's sessions with their detections in ``events``, and as many of a stranger."""
     rng = random.Random(5)
     batch_id = uuid.uuid4()
@@ -214,9 +200,7 @@ FILTERS: list[tuple[Row, Callable[[Row], bool]]] = [
 ]
 
 
-def test_sessions_are_walked_in_every_order_under_every_filter(
-    api: falcon.testing.TestClient, rows: list[Row]
-) -> None:
+def test_sessions_are_walked_in_every_order_under_every_filter(api: Api, rows: list[Row]) -> None:
     for sort, (asked, wanted) in itertools.product(SORTS, FILTERS):
         expected = sorted_by([row for row in rows if wanted(row)], sort, "id")
         for limit in (7,) if asked else (1, 7, 1_000):
@@ -228,9 +212,7 @@ def test_sessions_are_walked_in_every_order_under_every_filter(
         assert ids(walk(api, "/v1/sessions", sort=sort, batch_id=batch_id)) == ids(expected)
 
 
-def test_an_administrator_walks_through_what_all_have(
-    app: Any, api: falcon.testing.TestClient, rows: list[Row]
-) -> None:
+def test_an_administrator_walks_through_what_all_have(app: App, api: Api, rows: list[Row]) -> None:
     own = {*ids(walk(api, "/v1/sessions"))}
     assert own == {*ids(rows)}
     everybodys = ids(walk(accounts.client(app, ADMIN_KEY), "/v1/sessions", sort="duration_s"))
@@ -239,7 +221,7 @@ def test_an_administrator_walks_through_what_all_have(
 
 
 def test_a_walk_meets_each_row_once_while_others_come(
-    api: falcon.testing.TestClient, rows: list[Row], store: Store
+    api: Api, rows: list[Row], store: Store
 ) -> None:
     rng = random.Random(6)
     added: list[str] = []
@@ -264,7 +246,7 @@ DETECTION_SORTS = (
 
 
 def test_events_of_a_session_are_walked_in_every_order_under_every_filter(
-    api: falcon.testing.TestClient, rows: list[Row]
+    api: Api, rows: list[Row]
 ) -> None:
     session = rows[-1]
     path = f"/v1/sessions/{session['id']}/detections"
@@ -282,9 +264,7 @@ def test_events_of_a_session_are_walked_in_every_order_under_every_filter(
         assert [each["start_s"] for each in walked] == [each["start_s"] for each in expected]
 
 
-def test_events_of_all_sessions_are_walked_from_the_newest_on(
-    api: falcon.testing.TestClient, rows: list[Row]
-) -> None:
+def test_events_of_all_sessions_are_walked_from_the_newest_on(api: Api, rows: list[Row]) -> None:
     filters: list[tuple[Row, Callable[[Row, Row], bool]]] = [
         ({}, lambda _row, _event: True),
         ({"noise_type": "siren"}, lambda _row, event: event["noise_type"] == "siren"),
@@ -306,7 +286,7 @@ def test_events_of_all_sessions_are_walked_from_the_newest_on(
         assert {each["level_reference"] for each in walked} <= {"dBFS"}
 
 
-def test_batches_and_their_items(api: falcon.testing.TestClient, store: Store) -> None:
+def test_batches_and_their_items(api: Api, store: Store) -> None:
     rng = random.Random(3)
     states = ("receiving", "expanding", "taken", "failed", "cancelled")
     batches = [
@@ -349,7 +329,7 @@ def test_batches_and_their_items(api: falcon.testing.TestClient, store: Store) -
     assert walk(api, path, state="refused") == []
 
 
-def test_models_trainings_and_validations(api: falcon.testing.TestClient, store: Store) -> None:
+def test_models_trainings_and_validations(api: Api, store: Store) -> None:
     rng = random.Random(4)
 
     def some(n_rows: int, **values: Any) -> list[Row]:
@@ -384,9 +364,7 @@ def test_models_trainings_and_validations(api: falcon.testing.TestClient, store:
         assert model_queries.model_in_use(db) is None
 
 
-def test_a_cursor_is_of_its_list_its_filters_and_its_order(
-    api: falcon.testing.TestClient, rows: list[Row]
-) -> None:
+def test_a_cursor_is_of_its_list_its_filters_and_its_order(api: Api, rows: list[Row]) -> None:
     first = api.simulate_get("/v1/sessions?limit=2&state=failed&state=completed")
     cursor = first.json["next_cursor"]
     assert re.fullmatch(r"[A-Za-z0-9_-]+", cursor)
@@ -446,7 +424,7 @@ REFUSED = (
 )
 
 
-def test_what_a_list_cannot_be_asked_is_named(api: falcon.testing.TestClient) -> None:
+def test_what_a_list_cannot_be_asked_is_named(api: Api) -> None:
     for path, query, field in REFUSED:
         refused = api.simulate_get(path, query_string=query)
         assert refused.status_code == 400, query
@@ -454,9 +432,7 @@ def test_what_a_list_cannot_be_asked_is_named(api: falcon.testing.TestClient) ->
         assert "array" not in refused.json["detail"], query
 
 
-def test_what_has_not_changed_is_not_sent_again(
-    api: falcon.testing.TestClient, store: Store
-) -> None:
+def test_what_has_not_changed_is_not_sent_again(api: Api, store: Store) -> None:
     session_id, batch_id, training_id, validation_id = (uuid.uuid4() for _ in range(4))
     clip = {"file_name": "a", "label": "a", "source": "a", "blob_key": None}
     with store.transaction() as db:
