@@ -93,10 +93,22 @@ def test_each_gets_a_clear_answer_and_no_worker_is_lost(
         bad = recordings.write(tmp_path / "bad.flac", CASES["header-only.flac"][0])
         good = recordings.write(tmp_path / "good.flac", recordings.encode(recordings.demo()))
         ended = subprocess.run(
-            [sys.executable, "-m", "services.cli", "process", bad, good, tmp_path / "none.wav",
-             "--api", client.url],
-            check=False, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "services.cli",
+                "process",
+                bad,
+                good,
+                tmp_path / "none.wav",
+                "--api",
+                client.url,
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
     assert ended.returncode == 1
     complaints = [line for line in ended.stderr.splitlines() if line.startswith("clamor: ")]
     assert len(complaints) == 2

@@ -84,22 +84,31 @@ def _session(runtime: Runtime) -> uuid.UUID:
     lengths = rng.uniform(0.3, 10, N_EVENTS)
     events = [
         {
-            "session_id": session_id, "event_index": index, "start_s": float(starts[index]),
+            "session_id": session_id,
+            "event_index": index,
+            "start_s": float(starts[index]),
             "end_s": float(starts[index] + lengths[index]),
             "noise_type": TYPES[int(rng.integers(len(TYPES)))],
-            "confidence": float(rng.uniform()), "laeq_db": float(rng.uniform(40, 80)),
-            "lafmax_db": float(rng.uniform(50, 90)), "candidates": [],
+            "confidence": float(rng.uniform()),
+            "laeq_db": float(rng.uniform(40, 80)),
+            "lafmax_db": float(rng.uniform(50, 90)),
+            "candidates": [],
         }
         for index in range(N_EVENTS)
-    ]  # fmt: skip
+    ]
     with runtime.store.transaction() as db:
         db.add(
             AudioSession(
-                id=session_id, state="completed", file_name="day.flac", recording_key="day",
-                size_bytes=1, duration_s=float(duration_s), levels_key="levels",
+                id=session_id,
+                state="completed",
+                file_name="day.flac",
+                recording_key="day",
+                size_bytes=1,
+                duration_s=float(duration_s),
+                levels_key="levels",
                 calibration_db=100.0,
             )
-        )  # fmt: skip
+        )
         db.flush()
         db.execute(insert(NoiseDetection), events)
     with runtime.store.transaction() as db:

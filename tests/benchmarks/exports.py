@@ -65,8 +65,10 @@ def measured(url: str, folder: Path, name: str) -> dict[str, float]:
     """Measure one export in a separate process."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.exports", "--one", name, url, str(folder)],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -86,9 +88,11 @@ def _one(name: str, url: str, folder: str) -> None:
     from db.settings import Settings
 
     settings = Settings(
-        database_url=url, amqp_url="memory://", blob_url=Path(folder).as_uri(),
+        database_url=url,
+        amqp_url="memory://",
+        blob_url=Path(folder).as_uri(),
         key_pepper=accounts.PEPPER,
-    )  # fmt: skip
+    )
     runtime = Runtime(settings, broker.setup(settings))
     [export] = [each for each in worker.ACTORS if each.nudge is ExportSessionData]
     process = psutil.Process()
@@ -97,9 +101,13 @@ def _one(name: str, url: str, folder: str) -> None:
         export_id = uuid.uuid4()
         with runtime.store.transaction() as db:
             export_queries.add_export(
-                db, id=export_id, user_id=accounts.TEAM, format=format_name, selection=selection,
+                db,
+                id=export_id,
+                user_id=accounts.TEAM,
+                format=format_name,
+                selection=selection,
                 expires_at=session_queries.clock(db),
-            )  # fmt: skip
+            )
         export.handle(runtime, ExportSessionData(export_id=export_id))
         with runtime.store.transaction() as db:
             row = export_queries.get_export(db, export_id)
@@ -126,11 +134,14 @@ def _one(name: str, url: str, folder: str) -> None:
     print(
         json.dumps(
             {
-                "rows": row.rows_written, "size_bytes": row.size_bytes, "seconds": took_s,
-                "resting_mb": resting / 1e6, "more_mb": (peak - resting) / 1e6,
+                "rows": row.rows_written,
+                "size_bytes": row.size_bytes,
+                "seconds": took_s,
+                "resting_mb": resting / 1e6,
+                "more_mb": (peak - resting) / 1e6,
             }
         )
-    )  # fmt: skip
+    )
 
 
 def main() -> int:
@@ -154,9 +165,13 @@ def main() -> int:
         for name in FORMATS:
             found = measured(url, folder, name)
             table.add_row(
-                name, f"{found['rows']:,.0f}", f"{found['size_bytes'] / 1e6:.1f}",
-                f"{found['seconds']:.1f}", f"{found['resting_mb']:.0f}", f"{found['more_mb']:.0f}",
-            )  # fmt: skip
+                name,
+                f"{found['rows']:,.0f}",
+                f"{found['size_bytes'] / 1e6:.1f}",
+                f"{found['seconds']:.1f}",
+                f"{found['resting_mb']:.0f}",
+                f"{found['more_mb']:.0f}",
+            )
     Console().print(table)
     return 0
 

@@ -71,9 +71,10 @@ def main() -> int:
             with servers.database(postgres) as url:
                 costs_s = claim_costs(url, n_sessions=n_sessions, n_spans=n_spans)
             claims.add_row(
-                f"{n_sessions:,}", f"{n_sessions * n_spans:,}",
+                f"{n_sessions:,}",
+                f"{n_sessions * n_spans:,}",
                 *(f"{1e3 * cost_s:.2f}" for cost_s in costs_s),
-            )  # fmt: skip
+            )
     out.print(waits)
     out.print(claims)
     return 0
@@ -112,9 +113,13 @@ class Bench:
         self._blobs.put(key, self._clip)
         with self._store.transaction() as db:
             session_queries.add_session(
-                db, id=session_id, file_name="clip.flac", recording_key=key,
-                size_bytes=len(self._clip), user_id=user_id,
-            )  # fmt: skip
+                db,
+                id=session_id,
+                file_name="clip.flac",
+                recording_key=key,
+                size_bytes=len(self._clip),
+                user_id=user_id,
+            )
         self._publisher.send(messages.ProcessAudioFile(session_id=session_id))
         return session_id
 

@@ -43,9 +43,13 @@ def main() -> None:
         migrate.upgrade(url)
         accounts.add_first(url)
         settings = Settings(
-            database_url=url, amqp_url="memory://", blob_url=Path(folder).as_uri(),
-            key_pepper=accounts.PEPPER, rate_limit_per_s=0.0, access_log=False,
-        )  # fmt: skip
+            database_url=url,
+            amqp_url="memory://",
+            blob_url=Path(folder).as_uri(),
+            key_pepper=accounts.PEPPER,
+            rate_limit_per_s=0.0,
+            access_log=False,
+        )
         store = Store(settings.database_url, pool_size=10)
         publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
         given = Deps(

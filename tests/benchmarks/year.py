@@ -162,9 +162,13 @@ def _add_callers_and_model(url: str, model: classifier.Model) -> None:
         for caller in CALLERS[1:]:
             accounts.add_user(db, caller.id, f"{caller.zone.lower().replace('/', '.')}@example.org")
         model_queries.register_shipped(
-            db, blob_key=f"models/{model.sha256}", name=str(model.header["name"]),
-            version=str(model.header["version"]), sha256=model.sha256, header=dict(model.header),
-        )  # fmt: skip
+            db,
+            blob_key=f"models/{model.sha256}",
+            name=str(model.header["name"]),
+            version=str(model.header["version"]),
+            sha256=model.sha256,
+            header=dict(model.header),
+        )
     store.close()
 
 
@@ -203,11 +207,18 @@ def plan_recordings(plan: Plan, rng: np.random.Generator) -> list[Recording]:
     ids = [uuid.UUID(bytes=rng.bytes(16), version=4) for _ in range(n)]
     return [
         Recording(
-            ids[at], CALLERS[callers[index]], recorded_at, created_at, float(durations_s[index]),
-            float(levels_db[at]), states[at], int(n_events[at]), *batches[at],
+            ids[at],
+            CALLERS[callers[index]],
+            recorded_at,
+            created_at,
+            float(durations_s[index]),
+            float(levels_db[at]),
+            states[at],
+            int(n_events[at]),
+            *batches[at],
         )
         for at, (created_at, recorded_at, index) in enumerate(found)
-    ]  # fmt: skip
+    ]
 
 
 def _states(plan: Plan, rng: np.random.Generator) -> list[str]:
@@ -253,28 +264,90 @@ def _batches(
 # --- rows --------------------------------------------------------------------------------------
 
 _SESSION = (
-    "id", "state", "file_name", "recording_key", "size_bytes", "user_id", "lane", "batch_id",
-    "priority", "created_at", "started_at", "finished_at", "tidied_at", "due_at", "nudged_at",
-    "attempt", "calibration_db", "recorded_at", "time_zone", "user_metadata", "model_id",
-    "container", "codec", "rate_hz", "n_channels", "duration_s", "missing_s", "n_samples",
-    "levels_key", "spectrogram_key", "totals", "spans_total", "spans_finished", "summary",
-    "problem", "levels_answer_key", "quarter_mean_squares",
-)  # fmt: skip
+    "id",
+    "state",
+    "file_name",
+    "recording_key",
+    "size_bytes",
+    "user_id",
+    "lane",
+    "batch_id",
+    "priority",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "tidied_at",
+    "due_at",
+    "nudged_at",
+    "attempt",
+    "calibration_db",
+    "recorded_at",
+    "time_zone",
+    "user_metadata",
+    "model_id",
+    "container",
+    "codec",
+    "rate_hz",
+    "n_channels",
+    "duration_s",
+    "missing_s",
+    "n_samples",
+    "levels_key",
+    "spectrogram_key",
+    "totals",
+    "spans_total",
+    "spans_finished",
+    "summary",
+    "problem",
+    "levels_answer_key",
+    "quarter_mean_squares",
+)
 _SPAN = (
-    "session_id", "span_index", "start_sample", "stop_sample", "state", "attempt", "due_at",
-    "nudged_at", "last_error", "started_at", "scores",
-)  # fmt: skip
+    "session_id",
+    "span_index",
+    "start_sample",
+    "stop_sample",
+    "state",
+    "attempt",
+    "due_at",
+    "nudged_at",
+    "last_error",
+    "started_at",
+    "scores",
+)
 _DETECTION = (
-    "session_id", "event_index", "start_s", "end_s", "noise_type", "confidence", "laeq_db",
-    "lafmax_db", "candidates",
-)  # fmt: skip
+    "session_id",
+    "event_index",
+    "start_s",
+    "end_s",
+    "noise_type",
+    "confidence",
+    "laeq_db",
+    "lafmax_db",
+    "candidates",
+)
 _METRIC = (
-    "session_id", "step", "span_index", "attempt", "result", "duration_s", "recorded_at",
-)  # fmt: skip
+    "session_id",
+    "step",
+    "span_index",
+    "attempt",
+    "result",
+    "duration_s",
+    "recorded_at",
+)
 _REQUEST = (
-    "request_id", "method", "route", "status", "duration_s", "bytes_in", "bytes_out", "user_id",
-    "key_id", "session_id", "received_at",
-)  # fmt: skip
+    "request_id",
+    "method",
+    "route",
+    "status",
+    "duration_s",
+    "bytes_in",
+    "bytes_out",
+    "user_id",
+    "key_id",
+    "session_id",
+    "received_at",
+)
 _ITEM = ("batch_id", "item_index", "file_name", "outcome", "session_id")
 _COLUMNS = {
     "audio_sessions": _SESSION,
@@ -453,11 +526,17 @@ class Writer:
         counts = np.maximum(counts, 0)
         a = 10 ** (recording.level_db / 10)
         return Totals(
-            duration_s=recording.duration_s, a_mean_square=a, c_mean_square=2 * a,
-            z_mean_square=2.5 * a, fast_max=min(30 * a, 1.0), slow_max=min(12 * a, 1.0),
-            fast_min=a / 40, c_peak=float(min(np.sqrt(120 * a), 1.0)),
-            histogram=Histogram(counts), tick_s=TICK_S,
-        )  # fmt: skip
+            duration_s=recording.duration_s,
+            a_mean_square=a,
+            c_mean_square=2 * a,
+            z_mean_square=2.5 * a,
+            fast_max=min(30 * a, 1.0),
+            slow_max=min(12 * a, 1.0),
+            fast_min=a / 40,
+            c_peak=float(min(np.sqrt(120 * a), 1.0)),
+            histogram=Histogram(counts),
+            tick_s=TICK_S,
+        )
 
     def _spans(
         self,
@@ -477,9 +556,18 @@ class Writer:
                 scores = self._rng.bytes(n_bytes if is_scored else 16)
             began = when.split_at if when.heard_at else None
             yield (
-                recording.id, span.index, span.start, span.stop, state, int(began is not None),
-                when.split_at, when.split_at, _LOST if state == "failed" else None, began, scores,
-            )  # fmt: skip
+                recording.id,
+                span.index,
+                span.start,
+                span.stop,
+                state,
+                int(began is not None),
+                when.split_at,
+                when.split_at,
+                _LOST if state == "failed" else None,
+                began,
+                scores,
+            )
 
     def _metrics(
         self,
@@ -516,18 +604,36 @@ class Writer:
             return
         caller, at = recording.caller, recording.created_at
         yield (
-            self._rng.bytes(8).hex(), "POST", "/v1/sessions", 202, 0.08,
-            44 + 2 * round(recording.duration_s * RATE_HZ), 700, caller.id, None, recording.id, at,
-        )  # fmt: skip
+            self._rng.bytes(8).hex(),
+            "POST",
+            "/v1/sessions",
+            202,
+            0.08,
+            44 + 2 * round(recording.duration_s * RATE_HZ),
+            700,
+            caller.id,
+            None,
+            recording.id,
+            at,
+        )
         picks = self._rng.choice(
             len(_ASKED), REQUESTS_A_SESSION - 1, p=[0.75, 0.12, 0.08, 0.03, 0.02]
         )
         for index, pick in enumerate(picks, 1):
             method, route, status, n_in, n_out = _ASKED[pick]
             yield (
-                self._rng.bytes(8).hex(), method, route, status, 0.004, n_in, n_out, caller.id,
-                None, recording.id, at + timedelta(seconds=5 * index),
-            )  # fmt: skip
+                self._rng.bytes(8).hex(),
+                method,
+                route,
+                status,
+                0.004,
+                n_in,
+                n_out,
+                caller.id,
+                None,
+                recording.id,
+                at + timedelta(seconds=5 * index),
+            )
 
     def _events(self, recordings: Sequence[Recording]) -> Events:
         """Return the events of recordings as lines for ``COPY``, with their summaries."""
@@ -560,11 +666,13 @@ class Writer:
         scores = (permille / 1000, (1000 - permille) * 0.6 / 1000, (1000 - permille) * 0.3 / 1000)
         made = json.dumps(
             [
-                {"noise_type": self._types[(kind + index) % len(self._types)],
-                 "score": round(score, 4)}
+                {
+                    "noise_type": self._types[(kind + index) % len(self._types)],
+                    "score": round(score, 4),
+                }
                 for index, score in enumerate(scores)
             ]
-        )  # fmt: skip
+        )
         self._candidates[kind, permille] = made
         return made
 
@@ -664,15 +772,31 @@ def _copy_batches(connection: psycopg.Connection[Any], recordings: Sequence[Reco
         if recording.batch_id:
             by_batch.setdefault(recording.batch_id, recording)
     names = (
-        "id", "state", "user_id", "priority", "options", "items_total", "next_item", "created_at",
+        "id",
+        "state",
+        "user_id",
+        "priority",
+        "options",
+        "items_total",
+        "next_item",
+        "created_at",
         "finished_at",
-    )  # fmt: skip
+    )
     with _copying(connection, "batches", names) as copy:
         for batch_id, first in by_batch.items():
             copy.write_row(
-                (batch_id, "taken", first.caller.id, NORMAL + 1, "{}", BATCH_SESSIONS,
-                 BATCH_SESSIONS, first.created_at, first.created_at)
-            )  # fmt: skip
+                (
+                    batch_id,
+                    "taken",
+                    first.caller.id,
+                    NORMAL + 1,
+                    "{}",
+                    BATCH_SESSIONS,
+                    BATCH_SESSIONS,
+                    first.created_at,
+                    first.created_at,
+                )
+            )
 
 
 @contextmanager

@@ -152,9 +152,12 @@ def bench_of(plan: year.Plan, *, url: str | None = None) -> Iterator[Bench]:
         gc.collect()
         gc.freeze()
         yield Bench(
-            settings=settings, plan=plan, runtime=runtime, api=accounts.client(app),
+            settings=settings,
+            plan=plan,
+            runtime=runtime,
+            api=accounts.client(app),
             admin=accounts.client(app, accounts.ADMIN_KEY),
-        )  # fmt: skip
+        )
 
 
 def _fill(url: str, plan: year.Plan) -> None:
@@ -163,9 +166,10 @@ def _fill(url: str, plan: year.Plan) -> None:
     with Bars(Console(stderr=True)) as bars:
         task = bars.add_task("a year", total=100, stage="begins")
         year.fill(
-            url, plan,
+            url,
+            plan,
             tell=lambda share, what: bars.update(task, completed=100 * share, stage=what),
-        )  # fmt: skip
+        )
 
 
 def timed(what: str, action: Callable[[], object], *, times: int = TIMES, note: str = "") -> Line:
@@ -344,9 +348,14 @@ def reports(bench: Bench) -> Iterator[Line]:
             its = local_day.day_of(date, zone)
             with store.transaction() as db:
                 report_id = report_queries.ask_for_report(
-                    db, id=uuid.uuid4(), day=date, time_zone=zone, user_id=user_id,
-                    starts_at=its.begin, ends_at=its.end,
-                )  # fmt: skip
+                    db,
+                    id=uuid.uuid4(),
+                    day=date,
+                    time_zone=zone,
+                    user_id=user_id,
+                    starts_at=its.begin,
+                    ends_at=its.end,
+                )
             generate_daily_report(bench.runtime, GenerateDailyReport(report_id=report_id))
             with store.reading() as db:
                 found = report_queries.get_report(db, report_id)
@@ -455,9 +464,13 @@ def _arrive(url: str, told: Connection) -> None:
         began = time.perf_counter()
         with store.transaction() as db:
             session_queries.add_session(
-                db, id=session_id, user_id=accounts.TEAM, file_name="street.flac",
-                size_bytes=100_000, recording_key=f"sessions/{session_id}/recording",
-            )  # fmt: skip
+                db,
+                id=session_id,
+                user_id=accounts.TEAM,
+                file_name="street.flac",
+                size_bytes=100_000,
+                recording_key=f"sessions/{session_id}/recording",
+            )
             session_queries.add_spans(
                 db, session_id, [(i, i * 960_000, (i + 1) * 960_000) for i in range(SPANS)]
             )

@@ -42,8 +42,12 @@ def problem(status: int, **headers: str) -> httpx.Response:
     return httpx.Response(status, json={"title": "no"}, headers=headers)
 
 
-RECORD = {"model_id": str(uuid.UUID(int=1)), "promoted_at": "2026-01-01T00:00:00Z",
-          "forced": False, "comparison": {}}  # fmt: skip
+RECORD = {
+    "model_id": str(uuid.UUID(int=1)),
+    "promoted_at": "2026-01-01T00:00:00Z",
+    "forced": False,
+    "comparison": {},
+}
 
 
 def test_a_post_whose_answer_is_lost_is_sent_again_with_its_key(

@@ -67,9 +67,12 @@ def test_the_walk_without_curl_is_skipped_and_fails_in_ci(
 ) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", WALK],
-        env={"PATH": str(tmp_path), "CI": ci}, cwd=ROOT,
-        check=False, capture_output=True, text=True,
-    )  # fmt: skip
+        env={"PATH": str(tmp_path), "CI": ci},
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert ended.returncode == (1 if ci else 0), ended.stdout + ended.stderr
     assert outcome in ended.stdout
     assert "curl is not installed" in ended.stdout

@@ -265,9 +265,14 @@ def test_a_session_that_is_removed_meanwhile_takes_its_analysis_with_it(
 def test_events_are_read_as_they_stand(runtime: Runtime) -> None:
     session_id = ended(runtime)
     event = {
-        "start_s": 1.0, "end_s": 2.0, "noise_type": "rain", "confidence": 0.5,
-        "laeq_db": None, "lafmax_db": -3.0, "candidates": [],
-    }  # fmt: skip
+        "start_s": 1.0,
+        "end_s": 2.0,
+        "noise_type": "rain",
+        "confidence": 0.5,
+        "laeq_db": None,
+        "lafmax_db": -3.0,
+        "candidates": [],
+    }
     with runtime.store.transaction() as db:
         session_queries.add_detections(db, session_id, [event])
         events = Events.of(**analysis_queries.event_columns(db, session_id))

@@ -49,9 +49,13 @@ App = falcon.App[falcon.Request, falcon.Response]
 
 
 def add(
-    runtime: Runtime, *starts_s: float, content: bytes = b"fLaC", state: str = "completed",
-    noise_type: str = "rain", **values: Any,
-) -> uuid.UUID:  # fmt: skip
+    runtime: Runtime,
+    *starts_s: float,
+    content: bytes = b"fLaC",
+    state: str = "completed",
+    noise_type: str = "rain",
+    **values: Any,
+) -> uuid.UUID:
     """Add an ended session with one detection at each of the given seconds."""
     session_id = pipeline.add(runtime, content)
     with runtime.store.transaction() as db:
@@ -64,11 +68,16 @@ def add(
             db,
             session_id,
             [
-                {"noise_type": noise_type, "confidence": 0.5 + at / 1_000, "start_s": at,
-                 "end_s": at + 0.5, "laeq_db": -40.0}
+                {
+                    "noise_type": noise_type,
+                    "confidence": 0.5 + at / 1_000,
+                    "start_s": at,
+                    "end_s": at + 0.5,
+                    "laeq_db": -40.0,
+                }
                 for at in starts_s
             ],
-        )  # fmt: skip
+        )
     return session_id
 
 
@@ -217,8 +226,10 @@ def test_a_group_stays_in_the_selection_as_it_was_asked_for(api: Api, runtime: R
     (row,) = rows_of(api, done)
     assert row["session_id"] == str(helicopter)
     assert (row["noise_type"], row["group"], row["audioset_id"]) == (
-        "helicopter", "traffic", "/m/09ct_",
-    )  # fmt: skip
+        "helicopter",
+        "traffic",
+        "/m/09ct_",
+    )
 
 
 def test_clips_are_cut_of_what_is_stored(
@@ -492,9 +503,12 @@ def client(app: App) -> Iterator[Client]:
 
 
 def test_the_command_waits_and_fetches(
-    client: Client, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    client: Client,
+    runtime: Runtime,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     session_id = add(runtime, 1.0, 2.0)
     sent = client.export
 
@@ -509,9 +523,13 @@ def test_the_command_waits_and_fetches(
 
     def run(name: str, **narrowed: Any) -> int:
         return export_command.run(
-            client, [session_id], format=name, narrowed=narrowed, out=out,
+            client,
+            [session_id],
+            format=name,
+            narrowed=narrowed,
+            out=out,
             bars=Console(file=said),
-        )  # fmt: skip
+        )
 
     assert run("raven", min_confidence=None, noise_types=[]) == 0
     assert f"\n{out}: 2 events, " in capsys.readouterr().out

@@ -42,18 +42,31 @@ EVIL = "<img src=x onerror=alert(1)>"
 
 
 def session(
-    runtime: Runtime, at: str | None, *, minutes: float = 30, user_id: uuid.UUID = TEAM,
-    state: str = "completed", events: dict[str, list[float]] | None = None,
-    created_at: str | None = None, **values: Any,
-) -> uuid.UUID:  # fmt: skip
+    runtime: Runtime,
+    at: str | None,
+    *,
+    minutes: float = 30,
+    user_id: uuid.UUID = TEAM,
+    state: str = "completed",
+    events: dict[str, list[float]] | None = None,
+    created_at: str | None = None,
+    **values: Any,
+) -> uuid.UUID:
     """Add a session recorded at ``at``; ``events`` maps each type to its onsets."""
     ended = state in ("completed", "partial")
     row = {
-        "id": uuid.uuid4(), "user_id": user_id, "state": state, "at": at,
-        "created_at": created_at or at, "duration_s": 60 * minutes if ended else None,
-        "calibration_db": None, "problem": None, "quarters": None, "laeq_db": -30.0,
+        "id": uuid.uuid4(),
+        "user_id": user_id,
+        "state": state,
+        "at": at,
+        "created_at": created_at or at,
+        "duration_s": 60 * minutes if ended else None,
+        "calibration_db": None,
+        "problem": None,
+        "quarters": None,
+        "laeq_db": -30.0,
         "took_s": 12.0,
-    } | values  # fmt: skip
+    } | values
     with runtime.store.transaction() as db:
         db.execute(
             text("""
@@ -99,8 +112,9 @@ def test_noise_types_stand_by_falling_number_of_events_then_by_name(
     assert list(made(api, runtime)["report"]["detections"]["by_type"]) == wanted
     groups = made(api, runtime)["report"]["detections"]["by_group"]
     assert [(name, each["events"], each["total_s"]) for name, each in groups.items()] == [
-        ("nature", 4, 8.0), ("traffic", 1, 2.0),
-    ]  # fmt: skip
+        ("nature", 4, 8.0),
+        ("traffic", 1, 2.0),
+    ]
     assert sum(groups["nature"]["by_hour"]) == 4
     # Reports stored before group sums existed are still served.
     with runtime.store.transaction() as db:
@@ -111,12 +125,17 @@ def test_noise_types_stand_by_falling_number_of_events_then_by_name(
     shown = api.simulate_get(f"/v1/reports/{page}/html").text
     places = [shown.index(f">{name.replace('_', ' ')}<") for name in wanted]
     assert places == sorted(places)
-    heard = {name: {"events": len(some), "total_s": 1.0, "max_confidence": 0.9}
-             for name, some in events.items()}  # fmt: skip
+    heard = {
+        name: {"events": len(some), "total_s": 1.0, "max_confidence": 0.9}
+        for name, some in events.items()
+    }
     summary = dict.fromkeys(schemas.Summary.__struct_fields__) | {
-        "events": 9, "noise_types": heard, "level_reference": "dBFS", "model": {},
+        "events": 9,
+        "noise_types": heard,
+        "level_reference": "dBFS",
+        "model": {},
         "unused_types": [],
-    }  # fmt: skip
+    }
     with runtime.store.transaction() as db:
         db.execute(
             text("UPDATE audio_sessions SET summary = CAST(:summary AS jsonb) WHERE id = :id"),
@@ -133,8 +152,14 @@ def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
     session(runtime, "2026-10-25T00:30Z", events={"siren": [0, 1_790]}, laeq_db=-40.0)
     session(runtime, "2026-10-25T01:10Z", minutes=20, events={"siren": [5], "dog": [6, 7]})
     # It starts on the evening before; one hour of it belongs to this day.
-    session(runtime, "2026-10-24T21:30Z", minutes=90, events={"dog": [0, 3_000]},
-            quarters=[1e-9, 1e-9, 1e-4, 1e-4, 1e-4, 1e-4], laeq_db=None)  # fmt: skip
+    session(
+        runtime,
+        "2026-10-24T21:30Z",
+        minutes=90,
+        events={"dog": [0, 3_000]},
+        quarters=[1e-9, 1e-9, 1e-4, 1e-4, 1e-4, 1e-4],
+        laeq_db=None,
+    )
     session(runtime, "2026-10-25T12:00Z", calibration_db=94.0, laeq_db=64.0)
     session(runtime, None, created_at="2026-10-25T15:00Z", minutes=6)
     problem = {"code": "unknown-format", "detail": "what is it?"}
@@ -153,12 +178,15 @@ def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
 
     found = made(api, runtime)
     assert (found["starts_at"], found["ends_at"]) == (
-        "2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z",
-    )  # fmt: skip
+        "2026-10-24T22:00:00Z",
+        "2026-10-25T23:00:00Z",
+    )
     report = found["report"]
     assert report["sessions"] == {
-        "total": 5, "by_state": {"completed": 4, "failed": 1}, "without_recorded_at": 1,
-    }  # fmt: skip
+        "total": 5,
+        "by_state": {"completed": 4, "failed": 1},
+        "without_recorded_at": 1,
+    }
     assert report["audio_hours"] == round((30 + 20 + 30 + 6) / 60, 3)
     hours = {each["label"]: each for each in report["hours"]}
     assert len(hours) == len(report["hours"]) == 25
@@ -177,8 +205,10 @@ def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
     assert report["detections"]["by_group"] == {"other": of_siren}
     assert report["detections"]["total"] == 6
     assert [each["label"] for each in report["busiest_hours"]] == [
-        "02:00+01:00", "02:00+02:00", "00:00+02:00",
-    ]  # fmt: skip
+        "02:00+01:00",
+        "02:00+02:00",
+        "00:00+02:00",
+    ]
     sounds = {each["level_reference"]: each for each in report["sound"]}
     assert sounds["dB SPL"]["lday_db"] == 64.0
     assert sounds["dB SPL"]["lden_db"] is None
@@ -189,14 +219,21 @@ def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
     assert full_scale["covered"]["whole"] == round(110 / 60 / 25, 4)
     assert report["problems"] == [{"code": "unknown-format", "sessions": 1}]
     assert report["latency"] == {
-        "sessions": 4, "p50_s": 12.0, "p95_s": 12.0, "times_real_time_p50": 125.0,
-    }  # fmt: skip
+        "sessions": 4,
+        "p50_s": 12.0,
+        "p95_s": 12.0,
+        "times_real_time_p50": 125.0,
+    }
     [usage] = report["api_usage"]
     assert (usage["key_id"], usage["requests"], usage["errors"]) == ("1" * 16, 2, 2)
     compared = report["compared"]
     assert compared["week_ago"] | {"levels": None} == {
-        "day": "2026-10-18", "sessions": 1, "audio_hours": 0.5, "detections": 2, "levels": None,
-    }  # fmt: skip
+        "day": "2026-10-18",
+        "sessions": 1,
+        "audio_hours": 0.5,
+        "detections": 2,
+        "levels": None,
+    }
     assert compared["week_ago"]["levels"]["dBFS"]["lday_db"] == -20.0
     mean = compared["mean_of_days_before"]
     # Two of the seven days before have sessions; one of the two days has two sessions.
@@ -246,9 +283,14 @@ def test_there_is_one_report_of_a_day_a_zone_and_a_user(runtime: Runtime) -> Non
     def ask(index: int) -> uuid.UUID:
         with runtime.store.transaction() as db:
             return report_queries.ask_for_report(
-                db, id=uuid.uuid4(), day=its.date, time_zone="UTC",
-                user_id=(None, TEAM)[index % 2], starts_at=its.begin, ends_at=its.end,
-            )  # fmt: skip
+                db,
+                id=uuid.uuid4(),
+                day=its.date,
+                time_zone="UTC",
+                user_id=(None, TEAM)[index % 2],
+                starts_at=its.begin,
+                ends_at=its.end,
+            )
 
     with ThreadPoolExecutor(8) as pool:
         ids = list(pool.map(ask, range(24)))
@@ -352,8 +394,9 @@ def test_the_clock_has_yesterdays_reports_made(
         ).all()
         result = db.execute(text("SELECT result FROM job_runs")).scalar_one()
     assert rows == [
-        (yesterday.date(), "UTC", TEAM, "completed"), (yesterday.date(), "UTC", None, "completed"),
-    ]  # fmt: skip
+        (yesterday.date(), "UTC", TEAM, "completed"),
+        (yesterday.date(), "UTC", None, "completed"),
+    ]
     assert result == {"day": yesterday.date().isoformat(), "reports": 2}
     assert job_runs.NUDGES[job.name] is StartDailyReports
 
@@ -378,15 +421,33 @@ class Texts(HTMLParser):
 
 
 def test_the_page_is_one_file_in_which_names_are_text(api: Api, runtime: Runtime) -> None:
-    session(runtime, "2026-10-25T10:00Z", events={EVIL: [0], "$dog$": [1]},
-            problem={"code": EVIL, "detail": ""}, state="partial")  # fmt: skip
+    session(
+        runtime,
+        "2026-10-25T10:00Z",
+        events={EVIL: [0], "$dog$": [1]},
+        problem={"code": EVIL, "detail": ""},
+        state="partial",
+    )
     with runtime.store.transaction() as db:
         db.execute(text("UPDATE api_keys SET name = :name"), {"name": EVIL})
         request_queries.add_requests(
             db,
-            [Request("r", "GET", "/v1/usage", 200, 0.1, 5, 7, "1" * 16, TEAM, None,
-                     datetime(2026, 10, 25, 12, tzinfo=UTC))],
-        )  # fmt: skip
+            [
+                Request(
+                    "r",
+                    "GET",
+                    "/v1/usage",
+                    200,
+                    0.1,
+                    5,
+                    7,
+                    "1" * 16,
+                    TEAM,
+                    None,
+                    datetime(2026, 10, 25, 12, tzinfo=UTC),
+                )
+            ],
+        )
     found = made(api, runtime)
     got = api.simulate_get(f"/v1/reports/{found['id']}/html")
     assert (got.status_code, got.headers["content-type"]) == (200, "text/html; charset=utf-8")
@@ -446,9 +507,12 @@ def test_a_recording_leaves_its_level_by_quarters(runtime: Runtime) -> None:
 
 
 def test_the_command_asks_and_shows(
-    app: App, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    app: App,
+    runtime: Runtime,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     session(runtime, "2026-10-25T10:00Z", events={"dog_bark": [0]})
     through = accounts.client(app)
 
@@ -465,18 +529,28 @@ def test_the_command_asks_and_shows(
     )
     client = Client("http://nowhere")
     done = report_command.run(
-        client, given.day, time_zone=given.time_zone, html=given.html,
-        all_users=given.all_users, as_json=given.json, bars=Console(stderr=True),
-    )  # fmt: skip
+        client,
+        given.day,
+        time_zone=given.time_zone,
+        html=given.html,
+        all_users=given.all_users,
+        as_json=given.json,
+        bars=Console(stderr=True),
+    )
     assert done == 0
     shown = capsys.readouterr()
     assert "dog_bark" in shown.out
     assert "this key's user; --all-users" in " ".join(shown.err.split())
     through = accounts.client(app, ADMIN_KEY)
     done = report_command.run(
-        client, given.day, time_zone=given.time_zone, html=None,
-        all_users=True, as_json=True, bars=Console(stderr=True),
-    )  # fmt: skip
+        client,
+        given.day,
+        time_zone=given.time_zone,
+        html=None,
+        all_users=True,
+        as_json=True,
+        bars=Console(stderr=True),
+    )
     shown = capsys.readouterr()
     assert done == 0
     assert "the sessions of all users" in " ".join(shown.err.split())

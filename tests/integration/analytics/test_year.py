@@ -82,14 +82,16 @@ def test_it_keeps_to_every_constraint_and_is_the_same_each_time(filled: str, sto
 def test_no_row_is_looked_for_in_a_whole_table_when_another_goes(store: Store) -> None:
     """An index starts with each foreign key, so cascades need no table scan."""
     with store.transaction() as db:
-        without = db.execute(text("""
+        without = db.execute(
+            text("""
             SELECT conname FROM pg_constraint
             WHERE contype = 'f' AND NOT EXISTS (
                 SELECT FROM pg_index
                 WHERE indrelid = conrelid
                   AND (indkey::int2[])[0:cardinality(conkey) - 1] @> conkey
                   AND coalesce(pg_get_expr(indpred, indrelid) LIKE '%IS NOT NULL%', true))
-        """)).scalars()  # fmt: skip
+        """)
+        ).scalars()
         assert [*without] == []
 
 

@@ -60,8 +60,14 @@ def too_fine(value: Any) -> set[str]:
 
 
 def test_the_walk_finds_numbers_that_are_too_fine() -> None:
-    answer = {"a_db": 1.234, "b_s": [0.1234, 0.123], "heard_s": {"rain": 1.23456}, "score": 0.12345,
-              "c": {"confidence": 0.1234}, "calibration_db": 1.23456}  # fmt: skip
+    answer = {
+        "a_db": 1.234,
+        "b_s": [0.1234, 0.123],
+        "heard_s": {"rain": 1.23456},
+        "score": 0.12345,
+        "c": {"confidence": 0.1234},
+        "calibration_db": 1.23456,
+    }
     assert too_fine(answer) == {".a_db", ".b_s[]", ".heard_s.rain", ".score"}
 
 
@@ -77,10 +83,12 @@ def listened(runtime: Runtime) -> uuid.UUID:
     samples = recordings.demo()[: 9 * recordings.RATE_HZ + 1_237]
     noisy = samples + 0.003 * generator.standard_normal(samples.shape)
     session_id = add(
-        runtime, recordings.encode(noisy.astype(np.float32), rate_hz=44_100),
-        recorded_at=datetime.now(UTC).replace(hour=0, minute=10), bands="third_octave",
+        runtime,
+        recordings.encode(noisy.astype(np.float32), rate_hz=44_100),
+        recorded_at=datetime.now(UTC).replace(hour=0, minute=10),
+        bands="third_octave",
         calibration_db=93.12345,
-    )  # fmt: skip
+    )
     assert run_to_the_end(runtime, session_id).state == "completed"
     return session_id
 
@@ -107,10 +115,19 @@ def test_real_answers_have_the_decimals_of_their_kinds(admin: Api, runtime: Runt
     session = f"/v1/sessions/{session_id}"
     found = {"promote": too_fine(refused.json)}
     for asked in (
-        session, f"{session}/detections", f"{session}/levels", f"{session}/analysis",
-        "/v1/sessions", "/v1/detections", "/v1/models", path, f"/v1/validations/{validation['id']}",
-        f"/v1/reports/{report['id']}", f"/v1/usage?user_id={accounts.TEAM}", "/v1/trainings",
-    ):  # fmt: skip
+        session,
+        f"{session}/detections",
+        f"{session}/levels",
+        f"{session}/analysis",
+        "/v1/sessions",
+        "/v1/detections",
+        "/v1/models",
+        path,
+        f"/v1/validations/{validation['id']}",
+        f"/v1/reports/{report['id']}",
+        f"/v1/usage?user_id={accounts.TEAM}",
+        "/v1/trainings",
+    ):
         answer = admin.simulate_get(asked)
         assert answer.status_code == 200, (asked, answer.text)
         assert list(numbers(answer.json)) or asked == "/v1/trainings", asked

@@ -122,9 +122,12 @@ def test_a_batch_in_which_a_commit_was_not_answered_keeps_that_recording(
     form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     cable.lose_commit(after="INSERT INTO audio_sessions")
-    assert api.simulate_post(
-        "/v1/batches", body=form + DEMO + b"\r\n--x--\r\n", headers=headers
-    ).status_code == 503  # fmt: skip
+    assert (
+        api.simulate_post(
+            "/v1/batches", body=form + DEMO + b"\r\n--x--\r\n", headers=headers
+        ).status_code
+        == 503
+    )
     assert cable.lost.is_set()
     [session] = run_to_the_end(other)
     assert session.state == "completed"
@@ -203,14 +206,22 @@ def test_files_of_jobs_that_no_row_names_are_removed_once_they_are_old(runtime: 
         clip = {"file_name": "a", "label": "x", "source": "a", "blob_key": f"{prefix}clips/0"}
         model_queries.add_training(db, [clip], id=job, name="x", algorithm="lda", seed=0)
         model_queries.register_model(
-            db, name="x", version="1", sha256="0" * 64, header={},
-            blob_key=f"{prefix}model-2", confusion_key=f"{prefix}confusion-2.png",
-        )  # fmt: skip
+            db,
+            name="x",
+            version="1",
+            sha256="0" * 64,
+            header={},
+            blob_key=f"{prefix}model-2",
+            confusion_key=f"{prefix}confusion-2.png",
+        )
         validation = model_queries.add_validation(db, id=uuid.uuid4(), file_key="a model").id
     named = {f"{prefix}{name}" for name in ("clips/0", "model-2", "confusion-2.png")}
     named.add(f"{validation_prefix(validation)}clips/0")
-    lost = {f"{prefix}model-1", f"{training_prefix(stranger)}clips/0",
-            f"{validation_prefix(stranger)}model"}  # fmt: skip
+    lost = {
+        f"{prefix}model-1",
+        f"{training_prefix(stranger)}clips/0",
+        f"{validation_prefix(stranger)}model",
+    }
     for key in named | lost:
         runtime.blobs.put(key, b"")
     clean_up_twice(runtime)
@@ -298,9 +309,11 @@ def test_postgres_away_at_the_commit_has_the_step_run_again(
     Recovery(other).round()
     [session] = sessions(other)
     assert stored(other) == {
-        session.recording_key, session.levels_key, session.levels_answer_key,
+        session.recording_key,
+        session.levels_key,
+        session.levels_answer_key,
         session.spectrogram_key,
-    }  # fmt: skip
+    }
 
 
 def test_a_zombies_late_commit_is_refused(

@@ -87,8 +87,12 @@ def test_an_address_is_written_down_fetched_and_listened_to(
     assert posted.headers["location"] == f"/v1/sessions/{posted.json['id']}"
     told = {name: posted.json[name] for name in ("state", "size_bytes", "file_name", "source_url")}
     shown = site.url("/audio/street.flac")
-    assert told == {"state": "queued", "size_bytes": None, "file_name": "street.flac",
-                    "source_url": shown}  # fmt: skip
+    assert told == {
+        "state": "queued",
+        "size_bytes": None,
+        "file_name": "street.flac",
+        "source_url": shown,
+    }
     assert posted.json["calibration_db"] == 94
     assert not site.asked
     early = api.simulate_get(f"{posted.headers['location']}/recording")
@@ -121,11 +125,18 @@ def test_a_name_of_the_callers_own_is_taken(api: Api, site: Web) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "", "street.wav", "ftp://example.org/a", "file:///etc/passwd", "http://10.0.0.1/a",
-        "http://169.254.169.254/latest/meta-data/", "http://[::1]/", "http://2130706433/",
-        f"http://user:{SECRET}@example.org/a", "http://example.org:22/",
+        "",
+        "street.wav",
+        "ftp://example.org/a",
+        "file:///etc/passwd",
+        "http://10.0.0.1/a",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://[::1]/",
+        "http://2130706433/",
+        f"http://user:{SECRET}@example.org/a",
+        "http://example.org:22/",
     ],
-)  # fmt: skip
+)
 def test_what_can_never_be_fetched_is_refused_at_once(api: Api, runtime: Runtime, url: str) -> None:
     refused = post(api, {"source_url": url})
     assert (refused.status_code, refused.json["type"]) == (400, "/problems/source-refused")
@@ -138,11 +149,16 @@ def test_what_can_never_be_fetched_is_refused_at_once(api: Api, runtime: Runtime
 @pytest.mark.parametrize(
     "body",
     [
-        {}, [], 7, {"source_url": 7}, {"source_url": "https://a.example/", "file": "x"},
-        {"upload_id": "7"}, {"source_url": None},
+        {},
+        [],
+        7,
+        {"source_url": 7},
+        {"source_url": "https://a.example/", "file": "x"},
+        {"upload_id": "7"},
+        {"source_url": None},
         {"source_url": "https://a.example/", "upload_id": str(uuid.uuid4())},
     ],
-)  # fmt: skip
+)
 def test_a_body_that_names_no_recording_is_refused(api: Api, body: object) -> None:
     refused = post(api, body)
     assert (refused.status_code, refused.json["type"]) == (400, "/problems/invalid-body")
@@ -160,12 +176,17 @@ def drip(request: Request) -> None:
 @pytest.mark.parametrize(
     ("path", "code"),
     [
-        ("/nothing", "source-not-found"), ("/gone", "source-not-found"),
-        ("/forbidden", "source-rejected"), ("/zipped", "source-rejected"),
-        ("/inside", "source-refused"), ("/circle", "source-refused"),
-        ("/large", "source-too-large"), ("/empty", "source-empty"), ("/page", "unknown-format"),
+        ("/nothing", "source-not-found"),
+        ("/gone", "source-not-found"),
+        ("/forbidden", "source-rejected"),
+        ("/zipped", "source-rejected"),
+        ("/inside", "source-refused"),
+        ("/circle", "source-refused"),
+        ("/large", "source-too-large"),
+        ("/empty", "source-empty"),
+        ("/page", "unknown-format"),
     ],
-)  # fmt: skip
+)
 def test_a_failure_for_good_ends_the_session_with_its_reason(
     api: Api, runtime: Runtime, site: Web, path: str, code: str
 ) -> None:

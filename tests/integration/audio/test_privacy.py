@@ -98,9 +98,14 @@ def events_of(runtime: Runtime, session_id: uuid.UUID) -> list[tuple[Any, ...]]:
 
 def _told(event: NoiseDetection) -> tuple[Any, ...]:
     return (
-        event.noise_type, event.start_s, event.end_s, event.confidence, event.laeq_db,
-        event.lafmax_db, event.candidates,
-    )  # fmt: skip
+        event.noise_type,
+        event.start_s,
+        event.end_s,
+        event.confidence,
+        event.laeq_db,
+        event.lafmax_db,
+        event.candidates,
+    )
 
 
 def read(content: bytes) -> Samples:
@@ -204,8 +209,11 @@ def test_what_was_sent_is_removed_after_the_end(voiced: Runtime) -> None:
     before = get(voiced, session_id, "recording").content
     Recovery(voiced).round()
     assert blobs_of(voiced, session_id) == {
-        done.muted_key, done.levels_key, done.levels_answer_key, done.spectrogram_key,
-    }  # fmt: skip
+        done.muted_key,
+        done.levels_key,
+        done.levels_answer_key,
+        done.spectrogram_key,
+    }
     assert get(voiced, session_id, "recording").content == before
     assert get(voiced, session_id, "spectrogram.png").content.startswith(b"\x89PNG")
     shown = client_of(voiced).simulate_get(f"/v1/sessions/{session_id}").json
@@ -255,8 +263,9 @@ def test_a_worker_that_dies_before_the_commit_costs_nothing(
     lease_has_ended(voiced)
     done = run_to_the_end(voiced, session_id)
     assert (done.state, done.muted_key) == (
-        "completed", product_key(session_id, "muted", attempt=2),
-    )  # fmt: skip
+        "completed",
+        product_key(session_id, "muted", attempt=2),
+    )
     Recovery(voiced).round()
     assert not {orphan, recording_key(session_id)} & blobs_of(voiced, session_id)
     assert len(read(get(voiced, session_id, "recording").content)) == len(SCENE)
@@ -352,9 +361,14 @@ def test_a_session_that_is_cancelled_early_loses_its_audio_too(
     runtime.blobs.put(put, CONTENT)
     with runtime.store.transaction() as db:
         session_queries.add_session(
-            db, id=(uploaded := uuid.uuid4()), user_id=accounts.TEAM, file_name="a",
-            recording_key=recording_key(uploaded), source_key=put, privacy=privacy,
-        )  # fmt: skip
+            db,
+            id=(uploaded := uuid.uuid4()),
+            user_id=accounts.TEAM,
+            file_name="a",
+            recording_key=recording_key(uploaded),
+            source_key=put,
+            privacy=privacy,
+        )
     api = client_of(runtime)
     for each in (session_id, kept, uploaded):
         assert api.simulate_post(f"/v1/sessions/{each}/cancel").status_code == 200

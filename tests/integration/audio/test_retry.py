@@ -98,8 +98,11 @@ def test_a_session_that_was_given_up_completes(
     Recovery(runtime).round()
     kept = runtime.blobs.keys(f"sessions/{session_id}/")
     assert set(kept) == {
-        ended.recording_key, ended.levels_key, ended.spectrogram_key, ended.levels_answer_key
-    }  # fmt: skip
+        ended.recording_key,
+        ended.levels_key,
+        ended.spectrogram_key,
+        ended.levels_answer_key,
+    }
 
 
 def test_a_second_call_changes_nothing(runtime: Runtime, api: Api) -> None:

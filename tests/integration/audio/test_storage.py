@@ -113,9 +113,13 @@ def of_batch(runtime: Runtime) -> Nudge:
     batch_id = uuid.uuid4()
     with runtime.store.transaction() as db:
         batch_queries.add_batch(
-            db, id=batch_id, user_id=accounts.TEAM, state="expanding", options={},
+            db,
+            id=batch_id,
+            user_id=accounts.TEAM,
+            state="expanding",
+            options={},
             keys=["inbox/a.flac"],
-        )  # fmt: skip
+        )
     return BatchProcessFiles(batch_id=batch_id)
 
 
@@ -143,18 +147,27 @@ def of_export(runtime: Runtime) -> Nudge:
     export_id = uuid.uuid4()
     with runtime.store.transaction() as db:
         export_queries.add_export(
-            db, id=export_id, user_id=accounts.TEAM, format="csv", selection={},
+            db,
+            id=export_id,
+            user_id=accounts.TEAM,
+            format="csv",
+            selection={},
             expires_at=datetime.now(UTC) + timedelta(days=1),
-        )  # fmt: skip
+        )
     return ExportSessionData(export_id=export_id)
 
 
 def of_report(runtime: Runtime) -> Nudge:
     with runtime.store.transaction() as db:
         report_id = report_queries.ask_for_report(
-            db, id=uuid.uuid4(), day=date(2026, 3, 14), time_zone="UTC", user_id=accounts.TEAM,
-            starts_at=datetime(2026, 3, 14, tzinfo=UTC), ends_at=datetime(2026, 3, 15, tzinfo=UTC),
-        )  # fmt: skip
+            db,
+            id=uuid.uuid4(),
+            day=date(2026, 3, 14),
+            time_zone="UTC",
+            user_id=accounts.TEAM,
+            starts_at=datetime(2026, 3, 14, tzinfo=UTC),
+            ends_at=datetime(2026, 3, 15, tzinfo=UTC),
+        )
     return GenerateDailyReport(report_id=report_id)
 
 
@@ -339,9 +352,9 @@ def test_one_blob_that_cannot_be_read_is_given_up(runtime: Runtime, tmp_path: Pa
         try_again(runtime, "batches", BatchProcessFiles(batch_id=batch_id))
     assert row(runtime, "batches").state == "taken"
     with runtime.store.transaction() as db:
-        reasons = db.execute(
-            text("SELECT reason FROM batch_items ORDER BY item_index")
-        ).scalars().all()  # fmt: skip
+        reasons = (
+            db.execute(text("SELECT reason FROM batch_items ORDER BY item_index")).scalars().all()
+        )
     assert reasons == [None, "it could not be read from the blob store"]
 
 

@@ -103,10 +103,13 @@ def test_each_file_gets_its_own_outcome_and_a_bad_one_stops_nobody(
     api: Api, runtime: Runtime, clip: bytes
 ) -> None:
     files = [
-        ("a.flac", clip), ("empty.wav", b""), ("b/../noise.txt", recordings.HEADER),
-        ("long.wav", recordings.HEADER + bytes(1_000_000)), ("c.flac", clip),
+        ("a.flac", clip),
+        ("empty.wav", b""),
+        ("b/../noise.txt", recordings.HEADER),
+        ("long.wav", recordings.HEADER + bytes(1_000_000)),
+        ("c.flac", clip),
         ("text.wav", b"this is no recording" * 99),
-    ]  # fmt: skip
+    ]
     posted = send(api, form(files), query_string="priority=low&bands=third_octave")
     assert posted.status_code == 202, posted.text
     assert posted.headers["location"] == f"/v1/batches/{posted.json['id']}"
@@ -120,9 +123,13 @@ def test_each_file_gets_its_own_outcome_and_a_bad_one_stops_nobody(
     found = items(api, batch)
     assert [item["index"] for item in found] == [0, 1, 2, 3, 4, 5]
     assert [(item["file_name"], item["state"]) for item in found] == [
-        ("a.flac", "completed"), ("empty.wav", "refused"), ("noise.txt", "failed"),
-        ("long.wav", "refused"), ("c.flac", "completed"), ("text.wav", "refused"),
-    ]  # fmt: skip
+        ("a.flac", "completed"),
+        ("empty.wav", "refused"),
+        ("noise.txt", "failed"),
+        ("long.wav", "refused"),
+        ("c.flac", "completed"),
+        ("text.wav", "refused"),
+    ]
     assert found[1]["reason"] == "the recording is empty"
     assert "1000000" in found[3]["reason"]
     assert found[2]["reason"]
@@ -249,11 +256,23 @@ def test_a_prefix_is_a_folder_and_may_not_be_empty_or_too_full(api: Api, runtime
 @pytest.mark.parametrize(
     "key",
     [
-        "sessions/7/recording", "inbox", "inbox/", "inboxes/a", "/inbox/a", "inbox/../sessions/a",
-        "inbox/a/../../sessions/b", "inbox/./a", "inbox//a", "inbox/a/", "inbox/a\\b", "inbox/a\nb",
-        "inbox/a\x00", "", "inbox/" + 1_100 * "a",
+        "sessions/7/recording",
+        "inbox",
+        "inbox/",
+        "inboxes/a",
+        "/inbox/a",
+        "inbox/../sessions/a",
+        "inbox/a/../../sessions/b",
+        "inbox/./a",
+        "inbox//a",
+        "inbox/a/",
+        "inbox/a\\b",
+        "inbox/a\nb",
+        "inbox/a\x00",
+        "",
+        "inbox/" + 1_100 * "a",
     ],
-)  # fmt: skip
+)
 def test_only_the_inbox_may_be_named(api: Api, key: str) -> None:
     assert not is_inbox_key(key)
     assert_problem(name(api, {"keys": ["inbox/fine", key]}), 400, "invalid-body")
@@ -263,9 +282,15 @@ def test_only_the_inbox_may_be_named(api: Api, key: str) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"keys": []}, {"keys": ["inbox/a"], "prefix": "inbox/"}, {"keys": "inbox/a"},
-     {"prefix": 7}, {"keys": ["inbox/a"], "priority": "high"}],
-)  # fmt: skip
+    [
+        {},
+        {"keys": []},
+        {"keys": ["inbox/a"], "prefix": "inbox/"},
+        {"keys": "inbox/a"},
+        {"prefix": 7},
+        {"keys": ["inbox/a"], "priority": "high"},
+    ],
+)
 def test_a_body_that_names_nothing_is_refused(api: Api, body: dict[str, Any]) -> None:
     assert_problem(name(api, body), 400, "invalid-body")
     assert is_inbox_key("inbox/a b/ü.wav")

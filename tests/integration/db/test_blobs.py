@@ -170,12 +170,20 @@ def test_a_store_that_is_away_is_away_for_every_call(monkeypatch: pytest.MonkeyP
             Blobs(f"s3://{s3.BUCKET}/away").get("a")
         server.kill()
         for call in (
-            lambda: blobs.get("a"), lambda: blobs.get_range("a", start=0, length=1),
-            lambda: blobs.open("a"), begun.read, lambda: blobs.put("b", b""),
-            lambda: blobs.put("b", iter([b"1"])), lambda: write(blobs), lambda: blobs.keys(""),
-            lambda: blobs.size("a"), lambda: blobs.copy("a", "b"), lambda: blobs.delete("a"),
-            blobs.check, lambda: list(blobs.keys_older_than(0, "")),
-        ):  # fmt: skip
+            lambda: blobs.get("a"),
+            lambda: blobs.get_range("a", start=0, length=1),
+            lambda: blobs.open("a"),
+            begun.read,
+            lambda: blobs.put("b", b""),
+            lambda: blobs.put("b", iter([b"1"])),
+            lambda: write(blobs),
+            lambda: blobs.keys(""),
+            lambda: blobs.size("a"),
+            lambda: blobs.copy("a", "b"),
+            lambda: blobs.delete("a"),
+            blobs.check,
+            lambda: list(blobs.keys_older_than(0, "")),
+        ):
             with pytest.raises(BlobsAway):
                 call()
 

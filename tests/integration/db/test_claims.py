@@ -36,8 +36,12 @@ def make_session(store: Store, *, state: str = "queued", spans: int = 0) -> uuid
 def add_session(db: Session, *, state: str, spans: int) -> uuid.UUID:
     session_id = uuid.uuid4()
     session_queries.add_session(
-        db, id=session_id, file_name="a.wav", size_bytes=1, recording_key="k",
-    )  # fmt: skip
+        db,
+        id=session_id,
+        file_name="a.wav",
+        size_bytes=1,
+        recording_key="k",
+    )
     db.execute(
         text("UPDATE audio_sessions SET state = :state, spans_total = :spans WHERE id = :id"),
         {"state": state, "spans": spans, "id": session_id},

@@ -85,12 +85,13 @@ def test_no_row_is_committed_before_its_blob_is_on_disk(
         answers = [
             admin.simulate_post("/v1/sessions", body=DEMO, headers=RAW),
             admin.simulate_post(
-                "/v1/batches", body=form + DEMO + b"\r\n--x--\r\n",
+                "/v1/batches",
+                body=form + DEMO + b"\r\n--x--\r\n",
                 headers={"Content-Type": "multipart/form-data; boundary=x"},
             ),
             admin.simulate_post("/v1/batches", json={"keys": ["inbox/a.flac"]}),
             admin.simulate_post("/v1/models", body=training, headers=training_headers),
-        ]  # fmt: skip
+        ]
         work(runtime)
         answers.append(admin.simulate_post("/v1/exports", json={"format": "csv"}))
         answers.append(
@@ -105,8 +106,13 @@ def test_no_row_is_committed_before_its_blob_is_on_disk(
     made = {Path(key).name.rpartition("-")[0] or Path(key).parts[0] for key in written(disk)}
     assert made >= {"pcm", "levels", "levels-answer", "spectrogram", "model", "exports"}
     assert {key.split("/")[0] for key in runtime.blobs.keys("")} >= {
-        "inbox", "trainings", "models", "exports", "reports", "clips"
-    }  # fmt: skip
+        "inbox",
+        "trainings",
+        "models",
+        "exports",
+        "reports",
+        "clips",
+    }
 
 
 def written(disk: Disk) -> list[str]:

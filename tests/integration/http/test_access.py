@@ -52,9 +52,13 @@ class Place:
         ids = {name: uuid.uuid4() for name in names}
         with self.store.transaction() as db:
             session_queries.add_session(
-                db, id=ids["session_id"], user_id=TEAM, file_name="a.wav", size_bytes=1,
+                db,
+                id=ids["session_id"],
+                user_id=TEAM,
+                file_name="a.wav",
+                size_bytes=1,
                 recording_key="sessions/a",
-            )  # fmt: skip
+            )
             batch_queries.add_batch(
                 db, id=ids["batch_id"], user_id=TEAM, state="receiving", options={}
             )
@@ -69,19 +73,31 @@ class Place:
                 db, id=ids["validation_id"], user_id=TEAM, model_id=ids["model_id"]
             )
             webhook_queries.add_webhook(
-                db, id=ids["webhook_id"], user_id=TEAM, url="https://example.org/",
-                all_sessions=True, secret="whsec_c2VjcmV0",
-            )  # fmt: skip
+                db,
+                id=ids["webhook_id"],
+                user_id=TEAM,
+                url="https://example.org/",
+                all_sessions=True,
+                secret="whsec_c2VjcmV0",
+            )
             ids["export_id"] = uuid.uuid4()
             export_queries.add_export(
-                db, id=ids["export_id"], user_id=TEAM, format="csv", selection={},
+                db,
+                id=ids["export_id"],
+                user_id=TEAM,
+                format="csv",
+                selection={},
                 expires_at=session_queries.clock(db),
-            )  # fmt: skip
+            )
             ids["report_id"] = report_queries.ask_for_report(
-                db, id=uuid.uuid4(), day=date(2026, 3, 14), time_zone="UTC", user_id=TEAM,
+                db,
+                id=uuid.uuid4(),
+                day=date(2026, 3, 14),
+                time_zone="UTC",
+                user_id=TEAM,
                 starts_at=datetime(2026, 3, 14, tzinfo=UTC),
                 ends_at=datetime(2026, 3, 15, tzinfo=UTC),
-            )  # fmt: skip
+            )
             ids["delivery_id"] = uuid.uuid4()
             webhook_queries.add_ping(db, ids["webhook_id"], ping_id=ids["delivery_id"])
             accounts.add_user(db, STRANGER, "stranger@example.org")
@@ -197,10 +213,17 @@ def disabled(store: Store) -> dict[str, str]:
 @pytest.mark.parametrize(
     "bad_key",
     [
-        no_key, another_scheme, no_key_at_all, unknown, wrong_secret, another_pepper, revoked,
-        expired, disabled,
+        no_key,
+        another_scheme,
+        no_key_at_all,
+        unknown,
+        wrong_secret,
+        another_pepper,
+        revoked,
+        expired,
+        disabled,
     ],
-)  # fmt: skip
+)
 def test_no_endpoint_takes_a_bad_key(
     place: Place, bad_key: Callable[[Store], dict[str, str]]
 ) -> None:

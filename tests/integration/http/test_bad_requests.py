@@ -53,10 +53,15 @@ def test_2000_bad_requests(rabbit_settings: Settings, tmp_path: Path) -> None:
         port = free_port()
         server = cluster.serve(port)
         good = Request(
-            "POST", "/v1/sessions", body=recordings.HEADER + bytes(1_000),
-            headers=[("Host", b"x"), ("Authorization", f"Bearer {accounts.KEY}".encode()),
-                     ("Content-Type", b"audio/wav")],
-        )  # fmt: skip
+            "POST",
+            "/v1/sessions",
+            body=recordings.HEADER + bytes(1_000),
+            headers=[
+                ("Host", b"x"),
+                ("Authorization", f"Bearer {accounts.KEY}".encode()),
+                ("Content-Type", b"audio/wav"),
+            ],
+        )
         session = json.loads(send(port, good).body)
         described = json.loads(
             send(port, Request("GET", "/openapi.json", headers=[("Host", b"x")])).body

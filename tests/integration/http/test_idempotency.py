@@ -375,9 +375,13 @@ def test_a_record_is_forgotten_after_a_day(api: Api, runtime: Runtime) -> None:
     claim = Claimed(accounts.TEAM, "other", 1)
     with runtime.store.transaction() as db:
         idempotency_queries.claim_request(
-            db, claim.user_id, claim.key,
-            head_sha256=bytes(32), made_id=uuid.uuid4(), lease_s=600,
-        )  # fmt: skip
+            db,
+            claim.user_id,
+            claim.key,
+            head_sha256=bytes(32),
+            made_id=uuid.uuid4(),
+            lease_s=600,
+        )
         day_s = idempotency_queries.KEPT_S
         assert idempotency_queries.remove_old_answers(db, older_than_s=day_s, limit=9) == 0
         age = text("UPDATE idempotent_requests SET created_at = created_at - interval '25 hours'")
@@ -444,9 +448,13 @@ def test_the_clean_up_of_the_night_forgets_page_by_page(
     with runtime.store.transaction() as db:
         for index in range(6):
             idempotency_queries.claim_request(
-                db, accounts.TEAM, f"key-{index}",
-                head_sha256=bytes(32), made_id=uuid.uuid4(), lease_s=0,
-            )  # fmt: skip
+                db,
+                accounts.TEAM,
+                f"key-{index}",
+                head_sha256=bytes(32),
+                made_id=uuid.uuid4(),
+                lease_s=0,
+            )
         db.execute(
             text(
                 "UPDATE idempotent_requests SET created_at = now() - interval '25 hours'"

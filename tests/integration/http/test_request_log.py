@@ -120,23 +120,86 @@ def test_every_request_is_a_row(
     key_id = accounts.KEY.split("_")[1]
     item = "/v1/sessions/{session_id}"
     assert [
-        (row.method, row.route, row.status, row.bytes_in, row.bytes_out, row.key_id, row.user_id,
-         row.session_id, row.request_id)
+        (
+            row.method,
+            row.route,
+            row.status,
+            row.bytes_in,
+            row.bytes_out,
+            row.key_id,
+            row.user_id,
+            row.session_id,
+            row.request_id,
+        )
         for row in rows(store)
     ] == [
-        ("POST", "/v1/sessions", 202, len(RECORDING), len(posted.content), key_id,
-         accounts.TEAM, session_id, "mine-1"),
-        ("GET", item, 200, 0, len(asked.content), key_id, accounts.TEAM, session_id,
-         asked.headers["x-request-id"]),
-        ("GET", f"{item}/levels", 409, 0, len(levels.content), key_id, accounts.TEAM,
-         session_id, levels.headers["x-request-id"]),
-        ("GET", "(unknown)", 404, 0, len(strange.content), None, None, None,
-         strange.headers["x-request-id"]),
-        ("GET", item, 401, 0, len(wrong.content), None, None, session_id,
-         wrong.headers["x-request-id"]),
-        ("DELETE", item, 405, 0, len(wrong_method.content), None, None, session_id,
-         wrong_method.headers["x-request-id"]),
-    ]  # fmt: skip
+        (
+            "POST",
+            "/v1/sessions",
+            202,
+            len(RECORDING),
+            len(posted.content),
+            key_id,
+            accounts.TEAM,
+            session_id,
+            "mine-1",
+        ),
+        (
+            "GET",
+            item,
+            200,
+            0,
+            len(asked.content),
+            key_id,
+            accounts.TEAM,
+            session_id,
+            asked.headers["x-request-id"],
+        ),
+        (
+            "GET",
+            f"{item}/levels",
+            409,
+            0,
+            len(levels.content),
+            key_id,
+            accounts.TEAM,
+            session_id,
+            levels.headers["x-request-id"],
+        ),
+        (
+            "GET",
+            "(unknown)",
+            404,
+            0,
+            len(strange.content),
+            None,
+            None,
+            None,
+            strange.headers["x-request-id"],
+        ),
+        (
+            "GET",
+            item,
+            401,
+            0,
+            len(wrong.content),
+            None,
+            None,
+            session_id,
+            wrong.headers["x-request-id"],
+        ),
+        (
+            "DELETE",
+            item,
+            405,
+            0,
+            len(wrong_method.content),
+            None,
+            None,
+            session_id,
+            wrong_method.headers["x-request-id"],
+        ),
+    ]
     assert all(0 < row.duration_s < 60 for row in rows(store))
 
 
@@ -249,8 +312,10 @@ def test_an_exchange_ends_with_its_last_piece_or_when_it_is_broken_off() -> None
     broken.close()
     begin().close()
     assert [(each.bytes_out, each.is_whole) for each in told.all] == [
-        (5, True), (2, False), (0, False),
-    ]  # fmt: skip
+        (5, True),
+        (2, False),
+        (0, False),
+    ]
     with pytest.raises(KeyboardInterrupt):
         app(falcon.testing.create_environ("/pieces", method="PUT"), lambda *_head: None)
     assert told.all[-1].status == 500
@@ -273,11 +338,17 @@ def test_a_line_tells_no_secrets(
     session_id = line.pop("session_id")
     assert uuid.UUID(session_id)
     assert line == {
-        "event": "request", "level": "info", "logger": "services.http.access_log", "method": "GET",
-        "route": "/v1/sessions/{session_id}", "status": asked.status_code, "bytes_in": 0,
-        "bytes_out": len(asked.content), "key_id": accounts.KEY.split("_")[1],
+        "event": "request",
+        "level": "info",
+        "logger": "services.http.access_log",
+        "method": "GET",
+        "route": "/v1/sessions/{session_id}",
+        "status": asked.status_code,
+        "bytes_in": 0,
+        "bytes_out": len(asked.content),
+        "key_id": accounts.KEY.split("_")[1],
         "request_id": asked.headers["x-request-id"],
-    }  # fmt: skip
+    }
     for quiet in ({"access_log": False}, {"log_level": "WARNING"}):
         settings = replace(runtime.settings, **quiet)
         api = client_of(runtime, settings=settings, recorder=recorded(store))
@@ -297,12 +368,14 @@ def test_requests_are_counted_and_timed_by_route(
         api.simulate_request("BREW", "/pot")
     told = api.simulate_get("/metrics").text
     samples = {
-        (sample.name, *(sample.labels.get(label) for label in ("route", "method", "status"))):
-        sample.value
+        (
+            sample.name,
+            *(sample.labels.get(label) for label in ("route", "method", "status")),
+        ): sample.value
         for family in text_string_to_metric_families(told)
         for sample in family.samples
         if "le" not in sample.labels
-    }  # fmt: skip
+    }
     requests, timed = "clamor_http_requests_total", "clamor_http_request_duration_seconds_count"
     item = "/v1/sessions/{session_id}"
     assert samples[requests, item, "GET", "4xx"] == 1

@@ -36,9 +36,17 @@ def test_all_is_well(runtime: Runtime) -> None:
     assert found["healthy"], found
     assert found["faults"] == {}
     assert {name for name, each in found["checks"].items() if each["ok"]} == {
-        "database", "broker", "queues", "blobs", "installation", "disk", "model", "backbone",
-        "scheduler", "partitions",
-    }  # fmt: skip
+        "database",
+        "broker",
+        "queues",
+        "blobs",
+        "installation",
+        "disk",
+        "model",
+        "backbone",
+        "scheduler",
+        "partitions",
+    }
     assert found["checks"]["disk"]["free_bytes"] > 0
     assert found["checks"]["model"]["model_id"] == str(runtime.shipped_model_id)
     assert found["checks"]["database"]["oldest_unfinished_s"] >= 0

@@ -47,9 +47,14 @@ def add(
     runtime.blobs.put(f"{session_prefix(session_id)}levels-1", b"levels")
     with runtime.store.transaction() as db:
         row = session_queries.add_session(
-            db, id=session_id, user_id=accounts.TEAM, file_name="a.wav",
-            size_bytes=len(content), recording_key=key, **values,
-        )  # fmt: skip
+            db,
+            id=session_id,
+            user_id=accounts.TEAM,
+            file_name="a.wav",
+            size_bytes=len(content),
+            recording_key=key,
+            **values,
+        )
         now = session_queries.clock(db)
         row.state = state
         row.created_at = now - timedelta_days(sent_days_ago)
@@ -132,8 +137,11 @@ def test_a_dry_run_counts_and_removes_nothing(runtime: Runtime) -> None:
     add(runtime, ended_days_ago=10)
     found = result(runtime, CleanUpOldSessions(), dry_run=True)
     assert {name: found[name] for name in ("sessions", "duration_s", "size_bytes", "dry_run")} == {
-        "sessions": 1, "duration_s": 10.0, "size_bytes": 5, "dry_run": True
-    }  # fmt: skip
+        "sessions": 1,
+        "duration_s": 10.0,
+        "size_bytes": 5,
+        "dry_run": True,
+    }
     assert len(left(runtime)) == 2
     assert result(runtime, CleanUpOldSessions(), dry_run=True, older_than_days=5)["sessions"] == 2
 
@@ -191,8 +199,15 @@ def test_an_item_of_a_batch_says_that_its_session_is_gone(runtime: Runtime) -> N
 def test_the_surest_clips_of_each_type_are_kept(runtime: Runtime) -> None:
     sound = recordings.encode(recordings.demo()[: 6 * SECOND])
     first = add(runtime, content=sound)
-    detect(runtime, first, ("rain", 0.5, 1.0), ("rain", 0.9, 2.0), ("rain", 0.7, 3.0),
-           ("siren_sweep", 0.6, 4.0), ("unclassified", 1.0, 0.0))  # fmt: skip
+    detect(
+        runtime,
+        first,
+        ("rain", 0.5, 1.0),
+        ("rain", 0.9, 2.0),
+        ("rain", 0.7, 3.0),
+        ("siren_sweep", 0.6, 4.0),
+        ("unclassified", 1.0, 0.0),
+    )
     found = result(runtime, CleanUpOldSessions(), keep_best=2)
     assert (found["sessions"], found["kept_clips"]) == (1, 3)
 

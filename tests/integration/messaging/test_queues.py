@@ -208,17 +208,28 @@ def test_replay_stops_at_its_limit_and_the_rest_keeps_its_order(rabbit: Any, pre
     [
         (b"\xff\x00", "not a dramatiq message"),
         (b"[]", "not a dramatiq message"),
-        (b'{"queue_name":"q","actor_name":"detect_span","args":[],"kwargs":{"session_id":7,'
-         b'"span_index":1},"options":{},"message_id":"m","message_timestamp":1e300}',
-         "session_id"),
-        (b'{"queue_name":"q","actor_name":"detect_span","args":[1],"kwargs":{},"options":{},'
-         b'"message_id":"m","message_timestamp":"x"}', "positional arguments"),
-        (b'{"queue_name":"q","actor_name":"shred","args":[],"kwargs":{},"options":{},'
-         b'"message_id":"m","message_timestamp":1}', "not for detect_span"),
-        (b'{"queue_name":"q","actor_name":"detect_span","args":[],"kwargs":[],"options":{},'
-         b'"message_id":"m","message_timestamp":1}', "object"),
+        (
+            b'{"queue_name":"q","actor_name":"detect_span","args":[],"kwargs":{"session_id":7,'
+            b'"span_index":1},"options":{},"message_id":"m","message_timestamp":1e300}',
+            "session_id",
+        ),
+        (
+            b'{"queue_name":"q","actor_name":"detect_span","args":[1],"kwargs":{},"options":{},'
+            b'"message_id":"m","message_timestamp":"x"}',
+            "positional arguments",
+        ),
+        (
+            b'{"queue_name":"q","actor_name":"shred","args":[],"kwargs":{},"options":{},'
+            b'"message_id":"m","message_timestamp":1}',
+            "not for detect_span",
+        ),
+        (
+            b'{"queue_name":"q","actor_name":"detect_span","args":[],"kwargs":[],"options":{},'
+            b'"message_id":"m","message_timestamp":1}',
+            "object",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_read_stays_dead_until_it_is_dropped(
     rabbit: Any, prefix: str, body: bytes, problem: str
 ) -> None:
@@ -328,9 +339,12 @@ def test_a_session_whose_every_message_died_completes_and_replaying_changes_noth
     runtime.blobs.put(recording_key(session_id), content)
     with store.transaction() as db:
         session_queries.add_session(
-            db, id=session_id, file_name="a.flac", size_bytes=len(content),
+            db,
+            id=session_id,
+            file_name="a.flac",
+            size_bytes=len(content),
             recording_key=recording_key(session_id),
-        )  # fmt: skip
+        )
     runtime.publisher.send(ProcessAudioFile(session_id=session_id))
     working = dramatiq.Worker(consuming, worker_threads=1, worker_timeout=50)
     working.start()
@@ -387,9 +401,14 @@ def test_the_command_shows_and_replays(
     [line] = [line for line in json.loads(capsys.readouterr().out) if line["dead"]]
     assert 0 <= line.pop("oldest_dead_s") < 60
     assert line == {
-        "queue": "audio.detect", "ready": 0, "unacked": None, "held": 0, "dead": 2,
-        "consumers": 0, "oldest_s": None,
-    }  # fmt: skip
+        "queue": "audio.detect",
+        "ready": 0,
+        "unacked": None,
+        "held": 0,
+        "dead": 2,
+        "consumers": 0,
+        "oldest_s": None,
+    }
     assert main(["queues"]) == 1
     assert "audio.detect" in capsys.readouterr().out
 
@@ -540,14 +559,20 @@ def test_the_oldest_row_and_those_that_are_held_are_counted_by_kind(store: Store
         assert found["span"].held == 1
         assert (found["training"].held, found["training"].oldest_s) == (0, None)
         assert queue_queries.count_unfinished(db) == {
-            "queued": 2, "splitting": 0, "detecting": 1, "aggregating": 0
-        }  # fmt: skip
+            "queued": 2,
+            "splitting": 0,
+            "detecting": 1,
+            "aggregating": 0,
+        }
         assert session_queries.cancel_session(db, ids[1])
     with store.transaction() as db:
         assert queue_queries.backlogs(db)["span"].held == 0
         assert queue_queries.count_finished(db) == {
-            "completed": 0, "partial": 0, "failed": 0, "cancelled": 1
-        }  # fmt: skip
+            "completed": 0,
+            "partial": 0,
+            "failed": 0,
+            "cancelled": 1,
+        }
 
 
 def test_the_hourly_look_warns_of_dead_letters(

@@ -170,8 +170,9 @@ def test_a_run_that_fails_is_tried_again_and_ends(runtime: Runtime) -> None:
     job_runs.run(runtime, TICK, permanent)
     failed, waiting = rows(runtime)
     assert (failed.state, failed.problem) == (
-        "failed", {"code": "no-use", "detail": "it is of no use"}
-    )  # fmt: skip
+        "failed",
+        {"code": "no-use", "detail": "it is of no use"},
+    )
     assert waiting.state == "pending"
     job_runs.run(runtime, TICK, doing(done))
     assert rows(runtime)[1].state == "completed"

@@ -156,8 +156,10 @@ def test_versions_of_a_name_are_counted(admin: Api, runtime: Runtime, trained: A
     assert [each["version"] for each in (trained, again, other)] == ["1", "2", "1"]
     listed = admin.simulate_get("/v1/models").json["items"]
     assert [(each["name"], each["version"]) for each in listed] == [
-        ("others", "1"), ("hums", "2"), ("hums", "1"),
-    ]  # fmt: skip
+        ("others", "1"),
+        ("hums", "2"),
+        ("hums", "1"),
+    ]
 
 
 def test_clips_that_cannot_be_used_are_named_and_the_rest_kept(
@@ -244,12 +246,19 @@ def test_too_much_audio_is_not_taken_into_memory(
 def test_stretches_are_cut_to_the_sample_and_long_ones_refused(runtime: Runtime) -> None:
     samples = labelled.sound("mains_hum", seconds=3)
     runtime.blobs.put("a", recordings.encode(samples, rate_hz=16_000, container="WAV"))
-    wanted = [Wanted("a", None, 0.5, 1.25), Wanted("a"), Wanted("a", None, 1.0, 3.04),
-              Wanted("a", None, 2.0, 3.03), Wanted("a", None, 2.95, 3.0)]  # fmt: skip
+    wanted = [
+        Wanted("a", None, 0.5, 1.25),
+        Wanted("a"),
+        Wanted("a", None, 1.0, 3.04),
+        Wanted("a", None, 2.0, 3.03),
+        Wanted("a", None, 2.95, 3.0),
+    ]
     read = training_recordings.read(runtime, wanted, longest_s=2.0)
     assert read.refused == {
-        1: "lasts longer than 2 s", 2: "lasts longer than 2 s", 4: "lasts less than 0.1 s",
-    }  # fmt: skip
+        1: "lasts longer than 2 s",
+        2: "lasts longer than 2 s",
+        4: "lasts less than 0.1 s",
+    }
     np.testing.assert_allclose(read.samples[0], samples[8_000:20_000], atol=2**-15)
     assert read.samples[3].size == 16_000
     assert read.total_s == pytest.approx(1.75)
@@ -554,10 +563,12 @@ def test_without_a_shared_set_cross_validated_accuracy_is_compared(
     promote(admin, trained["model_id"], force=True)
     with runtime.store.transaction() as db:
         db.execute(
-            text("UPDATE noise_models SET card = jsonb_set(card, '{clip_accuracy}', '0.5')"
-                 " WHERE id = :id"),
+            text(
+                "UPDATE noise_models SET card = jsonb_set(card, '{clip_accuracy}', '0.5')"
+                " WHERE id = :id"
+            ),
             {"id": again["model_id"]},
-        )  # fmt: skip
+        )
     refused = promote(admin, again["model_id"])
     assert_problem(refused, 409, "regression")
     assert refused.json["comparison"]["basis"] == "cross-validation"

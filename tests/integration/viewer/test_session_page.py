@@ -180,9 +180,12 @@ def test_the_table_is_filtered_and_sorted(
 def test_many_events_are_shown_a_part_at_a_time(page: Page, finished: uuid.UUID) -> None:
     def many(route: Route) -> None:
         one = {
-            "noise_type": "siren_sweep", "confidence": 0.9, "candidates": [],
-            "laeq_db": None, "lafmax_db": -20.5,
-        }  # fmt: skip
+            "noise_type": "siren_sweep",
+            "confidence": 0.9,
+            "candidates": [],
+            "laeq_db": None,
+            "lafmax_db": -20.5,
+        }
         items = [one | {"start_s": n / 100, "end_s": n / 100 + 0.01} for n in range(450)]
         route.fulfill(json={"items": items, "level_reference": "dBFS", "next_cursor": None})
 

@@ -76,9 +76,13 @@ def cancelled(runtime: Runtime, **values: Any) -> uuid.UUID:
     session_id = uuid.uuid4()
     with runtime.store.transaction() as db:
         session_queries.add_session(
-            db, id=session_id, file_name="a.wav", size_bytes=1, recording_key="k",
+            db,
+            id=session_id,
+            file_name="a.wav",
+            size_bytes=1,
+            recording_key="k",
             **{"user_id": accounts.TEAM} | values,
-        )  # fmt: skip
+        )
         assert session_queries.cancel_session(db, session_id)
     return session_id
 
@@ -203,9 +207,13 @@ def given_up(runtime: Runtime) -> uuid.UUID:
 def cancelled_by_a_batch(runtime: Runtime) -> uuid.UUID:
     with runtime.store.transaction() as db:
         batch = add_batch(
-            db, id=uuid.uuid4(), user_id=accounts.TEAM, state="taken", options={},
+            db,
+            id=uuid.uuid4(),
+            user_id=accounts.TEAM,
+            state="taken",
+            options={},
             keys=["inbox/a"],
-        )  # fmt: skip
+        )
         assert batch is not None
         session_id = take_item(db, batch, 0, file_name="a", size_bytes=1, key="k")
         assert cancel_batch(db, batch)
@@ -269,9 +277,11 @@ def test_a_recording_names_a_webhook_of_its_senders(
 
     def post(api: Api, webhook_id: Any) -> Any:
         return api.simulate_post(
-            "/v1/sessions", body=recordings.HEADER, params={"webhook": str(webhook_id)},
+            "/v1/sessions",
+            body=recordings.HEADER,
+            params={"webhook": str(webhook_id)},
             headers={"Content-Type": "audio/wav"},
-        )  # fmt: skip
+        )
 
     named = post(api, webhook_id)
     assert (named.status_code, named.json["webhook_id"]) == (202, webhook_id)
@@ -306,10 +316,12 @@ def test_a_webhook_that_is_removed_while_a_session_ends_does_not_hinder_it(
         with runtime.store.transaction() as db:
             return bool(
                 db.execute(
-                    text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-                         " AND datname = current_database()")
+                    text(
+                        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                        " AND datname = current_database()"
+                    )
                 ).scalar_one()
-            )  # fmt: skip
+            )
 
     with runtime.store.transaction() as db:
         webhook_id = uuid.UUID(hook["webhook"]["id"])
@@ -357,8 +369,10 @@ def test_a_delivery_that_fails_is_tried_again_later_under_the_same_id(
     [delivery] = deliveries(api, hook)
     assert (delivery["state"], delivery["tries"]) == ("delivered", 3)
     assert [(each["status"], each["error"]) for each in delivery["log"]] == [
-        (500, "the server answered 500"), (302, "the server answered 302"), (200, None),
-    ]  # fmt: skip
+        (500, "the server answered 500"),
+        (302, "the server answered 302"),
+        (200, None),
+    ]
     shown = api.simulate_get(path_of(hook)).json
     assert (shown["failures"], shown["failing_since"], shown["state"]) == (0, None, "active")
 
@@ -370,10 +384,15 @@ def test_tries_end_after_two_days(api: Api, runtime: Runtime, web: Web, hook: An
     for _ in range(20):
         tell(runtime)
         with runtime.store.transaction() as db:
-            waited_s += float(db.execute(text(
-                "SELECT extract(epoch FROM next_at - now()) FROM webhook_deliveries"
-                " WHERE state = 'pending'"
-            )).scalar_one_or_none() or 0)  # fmt: skip
+            waited_s += float(
+                db.execute(
+                    text(
+                        "SELECT extract(epoch FROM next_at - now()) FROM webhook_deliveries"
+                        " WHERE state = 'pending'"
+                    )
+                ).scalar_one_or_none()
+                or 0
+            )
         pass_time(runtime)
     [delivery] = deliveries(api, hook)
     assert (delivery["state"], delivery["tries"]) == ("failed", len(notify.PAUSES_S) + 1)
@@ -544,8 +563,9 @@ def test_a_receiver_that_is_gone_is_told_nothing_more_until_it_is_enabled(
     tell(runtime)
     shown = api.simulate_get(path_of(hook)).json
     assert (shown["state"], shown["disabled_reason"]) == (
-        "disabled", "the receiver answered 410 Gone",
-    )  # fmt: skip
+        "disabled",
+        "the receiver answered 410 Gone",
+    )
     cancelled(runtime)
     pass_time(runtime)
     tell(runtime)
@@ -558,8 +578,10 @@ def test_a_receiver_that_is_gone_is_told_nothing_more_until_it_is_enabled(
         )
     enabled = api.simulate_patch(path_of(hook), json={"enabled": True}).json
     assert (enabled["state"], enabled["disabled_reason"], enabled["failures"]) == (
-        "active", None, 0,
-    )  # fmt: skip
+        "active",
+        None,
+        0,
+    )
     tell(runtime)
     assert told(web, hook["secret"])["data"]["id"] == str(second)
 
@@ -572,10 +594,12 @@ def test_failures_in_a_row_over_two_days_disable_it_and_tell_why(
     for n_failures, days, state in ((7, 3, "active"), (8, 3, "disabled")):
         with runtime.store.transaction() as db:
             db.execute(
-                text("UPDATE webhooks SET failures = :n,"
-                     " failing_since = now() - make_interval(days => :days)"),
+                text(
+                    "UPDATE webhooks SET failures = :n,"
+                    " failing_since = now() - make_interval(days => :days)"
+                ),
                 {"n": n_failures, "days": days},
-            )  # fmt: skip
+            )
         tell(runtime)
         pass_time(runtime)
         assert api.simulate_get(path_of(hook)).json["state"] == state
@@ -661,8 +685,10 @@ def test_a_ping_is_tried_once(api: Api, runtime: Runtime, web: Web, hook: Any) -
     for state in ("failed", "delivered"):
         asked = api.simulate_post(path_of(hook, "test"))
         assert (asked.status_code, asked.json["type"], asked.json["state"]) == (
-            202, "ping", "pending",
-        )  # fmt: skip
+            202,
+            "ping",
+            "pending",
+        )
         tell(runtime)
         assert deliveries(api, hook)[0]["state"] == state
         event = told(web, hook["secret"])
@@ -722,9 +748,12 @@ def test_a_secret_is_shown_once_and_never_logged(
     rotated = api.simulate_post(path_of(hook, "rotate")).json
     cancelled(runtime)
     tell(runtime)
-    shown = [api.simulate_get("/v1/webhooks"), api.simulate_get(path_of(hook)),
-             api.simulate_get(path_of(hook, "deliveries")),
-             api.simulate_patch(path_of(hook), json={})]  # fmt: skip
+    shown = [
+        api.simulate_get("/v1/webhooks"),
+        api.simulate_get(path_of(hook)),
+        api.simulate_get(path_of(hook, "deliveries")),
+        api.simulate_patch(path_of(hook), json={}),
+    ]
     logged = capsys.readouterr()
     assert "actor_run" in logged.out + logged.err
     for secret in (hook["secret"], rotated["secret"]):
@@ -750,9 +779,17 @@ def test_a_webhook_is_changed_in_what_is_named_alone(api: Api, web: Web, hook: A
 
 @pytest.mark.parametrize(
     "url",
-    ["http://10.0.0.1/", "http://169.254.169.254/latest", "http://[::1]/", "http://2130706433/",
-     "ftp://example.org/", "http://a:b@example.org/", "http://example.org:25/", "hook"],
-)  # fmt: skip
+    [
+        "http://10.0.0.1/",
+        "http://169.254.169.254/latest",
+        "http://[::1]/",
+        "http://2130706433/",
+        "ftp://example.org/",
+        "http://a:b@example.org/",
+        "http://example.org:25/",
+        "hook",
+    ],
+)
 def test_an_address_that_is_not_public_is_refused_at_registration(
     api: Api, hook: Any, url: str
 ) -> None:
@@ -836,10 +873,12 @@ def test_what_was_told_long_ago_is_forgotten(
     kept = [cancelled(runtime) for _ in range(6)][-1]
     with runtime.store.transaction() as db:
         db.execute(
-            text("UPDATE webhook_deliveries SET created_at = now() - interval '31 days'"
-                 " WHERE session_id <> :kept"),
+            text(
+                "UPDATE webhook_deliveries SET created_at = now() - interval '31 days'"
+                " WHERE session_id <> :kept"
+            ),
             {"kept": kept},
-        )  # fmt: skip
+        )
     pipeline.handle(runtime, CleanUp())
     assert [each["session_id"] for each in deliveries(api, hook)] == [str(kept)]
 

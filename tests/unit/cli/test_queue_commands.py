@@ -80,9 +80,17 @@ def test_the_table_tells_unacked_only_where_it_is_known() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(None, "-"), (0.4, "0 s"), (119.9, "119 s"), (120, "2 min"), (7_199, "119 min"),
-     (7_200, "2 h"), (172_799, "47 h"), (604_800, "7 d")],
-)  # fmt: skip
+    [
+        (None, "-"),
+        (0.4, "0 s"),
+        (119.9, "119 s"),
+        (120, "2 min"),
+        (7_199, "119 min"),
+        (7_200, "2 h"),
+        (172_799, "47 h"),
+        (604_800, "7 d"),
+    ],
+)
 def test_an_age_is_told_in_its_largest_unit(seconds: float | None, shown: str) -> None:
     assert queue_commands.age(seconds) == shown
 

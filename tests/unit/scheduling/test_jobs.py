@@ -50,8 +50,11 @@ def test_what_was_missed_is_made_good_as_far_as_it_matters(
     job: Job, now: datetime, n_missed: int
 ) -> None:
     newest = job.latest_slot(now) - n_missed * job.period
-    patient = Job(**{name: getattr(job, name) for name in ("nudge", "minute", "hour", "weekday")},
-                  why=job.why, catch_up=5)  # fmt: skip
+    patient = Job(
+        **{name: getattr(job, name) for name in ("nudge", "minute", "hour", "weekday")},
+        why=job.why,
+        catch_up=5,
+    )
     missed = patient.missed(newest, now=now)
     assert missed == [job.latest_slot(now) - i * job.period for i in range(min(n_missed, 5))][::-1]
     assert job.missed(newest, now=now) == missed[-1:]
@@ -108,11 +111,13 @@ def test_the_scheduler_itself_ticks_at_every_slot_and_at_no_other_time(
     ticking = StubBroker(middleware=broker.middleware())
     actors = [
         dramatiq.actor(
-            broker=ticking, actor_name=job.name, queue_name=job.nudge.queue,
+            broker=ticking,
+            actor_name=job.name,
+            queue_name=job.nudge.queue,
             **jobs.options_for(job.nudge),
         )(lambda: None)
         for job in JOBS
-    ]  # fmt: skip
+    ]
     scheduler = periodiq.Scheduler(actors=actors)
 
     def alarm(seconds: int) -> None:

@@ -25,9 +25,7 @@ N_CLIPS = 8
 
 
 #: A network that trains in seconds.
-COURSE = Course(
-    n_real=4 * N_CLIPS, epochs=2, batch=8, widths=(8, 12, 16), hidden=16, dropout=0.1
-)  # fmt: skip
+COURSE = Course(n_real=4 * N_CLIPS, epochs=2, batch=8, widths=(8, 12, 16), hidden=16, dropout=0.1)
 
 
 def clips(seed: int) -> list[LabelledClip]:

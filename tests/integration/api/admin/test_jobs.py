@@ -48,9 +48,10 @@ def test_jobs_are_listed_run_and_looked_at(admin: Api, runtime: Runtime) -> None
     newest = admin.simulate_get(asked.headers["location"], params={"limit": 1})
     assert newest.json["items"] == runs[:1]
     [health] = [
-        each for each in admin.simulate_get("/v1/jobs").json["items"]
+        each
+        for each in admin.simulate_get("/v1/jobs").json["items"]
         if each["name"] == "health_check"
-    ]  # fmt: skip
+    ]
     assert health["latest_run"] == runs[0]
 
 

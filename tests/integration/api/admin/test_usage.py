@@ -170,10 +170,18 @@ def test_a_recording_counts_for_the_month_that_it_was_posted_in(runtime: Runtime
 
 def record(store: Store, *, status: int = 200, user_id: uuid.UUID = TEAM, **values: Any) -> None:
     row = Request(
-        request_id="id", method="GET", route="/", status=status, duration_s=0.1, bytes_in=3,
-        bytes_out=5, key_id=KEY_ID, user_id=user_id, session_id=None,
+        request_id="id",
+        method="GET",
+        route="/",
+        status=status,
+        duration_s=0.1,
+        bytes_in=3,
+        bytes_out=5,
+        key_id=KEY_ID,
+        user_id=user_id,
+        session_id=None,
         received_at=datetime.now(UTC) - timedelta(hours=1),
-    )  # fmt: skip
+    )
     with store.transaction() as db:
         request_queries.add_requests(db, [row._replace(**values)])
 
@@ -197,11 +205,16 @@ def test_usage_is_told_by_month_and_by_key(app: App, store: Store) -> None:
     ]
     assert told["months"][0]["month"] == f"{datetime.now(UTC):%Y-%m}"
     assert told["keys"] == [
-        {"key_id": KEY_ID, "name": "a key", "requests": 2, "errors": 1, "bytes_in": 6,
-         "bytes_out": 10},
-        {"key_id": "gone", "name": None, "requests": 1, "errors": 1, "bytes_in": 3,
-         "bytes_out": 5},
-    ]  # fmt: skip
+        {
+            "key_id": KEY_ID,
+            "name": "a key",
+            "requests": 2,
+            "errors": 1,
+            "bytes_in": 6,
+            "bytes_out": 10,
+        },
+        {"key_id": "gone", "name": None, "requests": 1, "errors": 1, "bytes_in": 3, "bytes_out": 5},
+    ]
     since = (datetime.now(UTC) - timedelta(days=3)).isoformat().replace("+00:00", "Z")
     earlier = accounts.client(app).simulate_get("/v1/usage", params={"since": since}).json
     assert [key["requests"] for key in earlier["keys"]] == [3, 1]

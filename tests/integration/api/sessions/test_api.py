@@ -59,10 +59,14 @@ def test_a_raw_body_is_stored_and_its_session_found(api: Api, runtime: Runtime) 
 def test_a_form_is_taken_too(api: Api, runtime: Runtime) -> None:
     boundary = "something-between"
     body = (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
-        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="x/y.wav"\r\n'
-        "Content-Type: audio/wav\r\n\r\n"
-    ).encode() + RECORDING + f"\r\n--{boundary}--\r\n".encode()  # fmt: skip
+        (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="x/y.wav"\r\n'
+            "Content-Type: audio/wav\r\n\r\n"
+        ).encode()
+        + RECORDING
+        + f"\r\n--{boundary}--\r\n".encode()
+    )
     form = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
     posted = post(api, body, headers=form)
     assert posted.status_code == 202
@@ -84,9 +88,16 @@ def test_what_is_not_a_recording_is_refused_and_nothing_kept(api: Api, runtime: 
 
 @pytest.mark.parametrize(
     "media_type",
-    ["application/x-www-form-urlencoded", "application/octet-stream", "text/plain", "text/json",
-     "audio/mpeg; codecs=x", "", None],
-)  # fmt: skip
+    [
+        "application/x-www-form-urlencoded",
+        "application/octet-stream",
+        "text/plain",
+        "text/json",
+        "audio/mpeg; codecs=x",
+        "",
+        None,
+    ],
+)
 def test_a_body_is_taken_by_its_first_bytes_whatever_its_media_type(
     api: Api, runtime: Runtime, media_type: str | None
 ) -> None:
@@ -95,9 +106,12 @@ def test_a_body_is_taken_by_its_first_bytes_whatever_its_media_type(
     assert posted.status_code == 202, posted.text
     assert runtime.blobs.get(recording_key(uuid.UUID(posted.json["id"]))) == RECORDING
     looks_alike = (
-        b'{"source_url": "https://recorder.example/a.wav"}', b"a=b", b"RIFF=1&WAVE=2", b"\xff",
+        b'{"source_url": "https://recorder.example/a.wav"}',
+        b"a=b",
+        b"RIFF=1&WAVE=2",
+        b"\xff",
         b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + RECORDING + b"\r\n--x--",
-    )  # fmt: skip
+    )
     for body in looks_alike:
         refused = api.simulate_post("/v1/sessions", body=body, headers=headers)
         assert_problem(refused, 415, "unknown-format")
@@ -113,8 +127,9 @@ def test_json_is_read_as_json_whatever_it_begins_with(api: Api, runtime: Runtime
     )
     assert_problem(
         post(api, RECORDING[:1_000], headers={"Content-Type": "application/json"}),
-        400, "invalid-body",
-    )  # fmt: skip
+        400,
+        "invalid-body",
+    )
     posted = post(api, source, headers={"Content-Type": "Application/JSON; charset=utf-8"})
     assert_problem(posted, 400, "source-refused")
     assert runtime.blobs.keys("sessions/") == []
@@ -166,12 +181,24 @@ def test_every_error_is_problem_json(api: Api, accept: str) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        "calibration_db=loud", "calibration_db=", "calibration_db=nan", "calibration_db=inf",
-        "calibration_db=1e999", "calibration_db=251", "calibration_db=-101", "calibration_db=1_0",
-        "calibration_db=1&calibration_db=2", "calibration_tone_db=100", "calibration_tone_db=",
-        "bands=octave", "bands=", "priority=urgent", "priority=", "priority=0",
+        "calibration_db=loud",
+        "calibration_db=",
+        "calibration_db=nan",
+        "calibration_db=inf",
+        "calibration_db=1e999",
+        "calibration_db=251",
+        "calibration_db=-101",
+        "calibration_db=1_0",
+        "calibration_db=1&calibration_db=2",
+        "calibration_tone_db=100",
+        "calibration_tone_db=",
+        "bands=octave",
+        "bands=",
+        "priority=urgent",
+        "priority=",
+        "priority=0",
     ],
-)  # fmt: skip
+)
 def test_an_option_that_is_no_such_value_is_named(api: Api, runtime: Runtime, query: str) -> None:
     refused = post(api, query_string=query)
     assert_problem(refused, 400, "invalid-parameter")
@@ -241,11 +268,20 @@ def test_detections_are_paged_in_order(api: Api, runtime: Runtime) -> None:
         "next_cursor": None,
     }
     events = [
-        {"start_s": i, "end_s": i + 1, "noise_type": "rain", "confidence": 0.5,
-         "laeq_db": -30.0, "lafmax_db": None,
-         "candidates": [{"noise_type": "rain", "score": 0.5}, {"noise_type": "wind", "score": 0.3}]}
+        {
+            "start_s": i,
+            "end_s": i + 1,
+            "noise_type": "rain",
+            "confidence": 0.5,
+            "laeq_db": -30.0,
+            "lafmax_db": None,
+            "candidates": [
+                {"noise_type": "rain", "score": 0.5},
+                {"noise_type": "wind", "score": 0.3},
+            ],
+        }
         for i in range(5)
-    ]  # fmt: skip
+    ]
     with runtime.store.transaction() as db:
         session_queries.add_detections(db, session_id, events)
     seen, cursor = [], ""

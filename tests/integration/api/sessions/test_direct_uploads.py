@@ -75,8 +75,12 @@ def test_what_was_put_into_the_store_becomes_a_session(api: Api, runtime: Runtim
     )
     assert claimed.status_code == 202
     told = {name: claimed.json[name] for name in ("state", "file_name", "bands", "size_bytes")}
-    assert told == {"state": "queued", "file_name": "street.flac", "bands": "third_octave",
-                    "size_bytes": None}  # fmt: skip
+    assert told == {
+        "state": "queued",
+        "file_name": "street.flac",
+        "bands": "third_octave",
+        "size_bytes": None,
+    }
     # Repeated claims return the same session, before and after the recording is accepted.
     assert claim(api, upload["upload_id"]).json == claimed.json
     session_id = uuid.UUID(claimed.json["id"])

@@ -61,9 +61,13 @@ class Api:
         session_id = uuid.uuid4()
         with self.store.transaction() as db:
             session_queries.add_session(
-                db, id=session_id, user_id=accounts.TEAM, file_name="a.wav", size_bytes=1,
+                db,
+                id=session_id,
+                user_id=accounts.TEAM,
+                file_name="a.wav",
+                size_bytes=1,
                 recording_key="k",
-            )  # fmt: skip
+            )
             queued = Work(session_id=session_id, state="queued")
             assert claims.this(queued, db, lease_s=600)
             assert claims.advance(db, queued, attempt=1, to="splitting")
@@ -234,9 +238,13 @@ def test_a_stream_ends_after_a_while_and_a_place_is_given_back_once(
     session_id = uuid.uuid4()
     with store.transaction() as db:
         session_queries.add_session(
-            db, id=session_id, user_id=accounts.TEAM, file_name="a.wav", size_bytes=1,
-                recording_key="k",
-        )  # fmt: skip
+            db,
+            id=session_id,
+            user_id=accounts.TEAM,
+            file_name="a.wav",
+            size_bytes=1,
+            recording_key="k",
+        )
     stopping = threading.Event()
     places = events.Places(1, stopping=stopping)
     # Closed before it started, as by a client that has already disconnected.

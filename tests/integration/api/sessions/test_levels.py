@@ -195,12 +195,21 @@ def test_what_is_no_calibrator_fails_with_its_reason(api: Api, content: bytes, c
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("calibration_db", "'NaN'"), ("calibration_db", "251"), ("calibration_tone_db", "100"),
-     ("bands", "'octave'")],
-)  # fmt: skip
+    [
+        ("calibration_db", "'NaN'"),
+        ("calibration_db", "251"),
+        ("calibration_tone_db", "100"),
+        ("bands", "'octave'"),
+    ],
+)
 def test_the_table_refuses_what_the_api_refuses(runtime: Runtime, column: str, value: str) -> None:
     with pytest.raises(IntegrityError), runtime.store.transaction() as db:
         session_queries.add_session(
-            db, id=uuid.uuid4(), file_name="a", size_bytes=1, recording_key="nowhere",
-            due_at=text("now() + interval '1 hour'"), **{column: text(value)},
-        )  # fmt: skip
+            db,
+            id=uuid.uuid4(),
+            file_name="a",
+            size_bytes=1,
+            recording_key="nowhere",
+            due_at=text("now() + interval '1 hour'"),
+            **{column: text(value)},
+        )

@@ -148,9 +148,15 @@ def rows(api: Api, store: Store) -> list[Row]:
 
 
 SORTS = (
-    "created_at", "-created_at", "recorded_at", "-recorded_at", "duration_s", "-duration_s",
-    "finished_at", "-finished_at",
-)  # fmt: skip
+    "created_at",
+    "-created_at",
+    "recorded_at",
+    "-recorded_at",
+    "duration_s",
+    "-duration_s",
+    "finished_at",
+    "-finished_at",
+)
 
 
 def is_heard(row: Row, wanted: Callable[[Row], bool]) -> bool:
@@ -240,9 +246,15 @@ def test_a_walk_meets_each_row_once_while_others_come(
 
 
 DETECTION_SORTS = (
-    "start_s", "-start_s", "confidence", "-confidence", "laeq_db", "-laeq_db", "lafmax_db",
+    "start_s",
+    "-start_s",
+    "confidence",
+    "-confidence",
+    "laeq_db",
+    "-laeq_db",
+    "lafmax_db",
     "-lafmax_db",
-)  # fmt: skip
+)
 
 
 def test_events_of_a_session_are_walked_in_every_order_under_every_filter(
@@ -290,10 +302,16 @@ def test_batches_and_their_items(api: Api, store: Store) -> None:
     rng = random.Random(3)
     states = ("receiving", "expanding", "taken", "failed", "cancelled")
     batches = [
-        {"id": uuid.uuid4(), "user_id": TEAM, "state": rng.choice(states), "options": {},
-         "items_total": 2, "created_at": BEGIN + timedelta(seconds=rng.randrange(5))}
+        {
+            "id": uuid.uuid4(),
+            "user_id": TEAM,
+            "state": rng.choice(states),
+            "options": {},
+            "items_total": 2,
+            "created_at": BEGIN + timedelta(seconds=rng.randrange(5)),
+        }
         for _ in range(20)
-    ]  # fmt: skip
+    ]
     items = [
         {"batch_id": batches[0]["id"], "item_index": n, "file_name": f"{n}.wav", "source_key": None}
         for n in range(30)
@@ -351,9 +369,7 @@ def test_models_trainings_and_validations(api: Api, store: Store) -> None:
         db.execute(insert(NoiseModel), [models[0] | other | {"sha256": "1" * 64, "version": "x"}])
         db.execute(insert(TrainingJob), [trainings[0] | other | {"version": 99}])
         db.execute(insert(Validation), [validations[0] | other])
-    for name, made in (
-        ("models", models), ("trainings", trainings), ("validations", validations)
-    ):  # fmt: skip
+    for name, made in (("models", models), ("trainings", trainings), ("validations", validations)):
         for sort in ("created_at", "-created_at"):
             expected = sorted_by(made, sort, "id")
             assert ids(walk(api, f"/v1/{name}", sort=sort)) == ids(expected)
@@ -390,10 +406,17 @@ def test_a_cursor_is_of_its_list_its_filters_and_its_order(api: Api, rows: list[
 
     opened = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
     for made_up in (
-        b"", b"[]", b"7", b"\xff", opened[:-1], opened.replace(b"[1,", b"[2,", 1), b"[" * 5_000,
-        re.sub(rb'\["2026[^"]*"', b'["never"', opened), re.sub(rb'\["2026[^"]*"', b"[null", opened),
+        b"",
+        b"[]",
+        b"7",
+        b"\xff",
+        opened[:-1],
+        opened.replace(b"[1,", b"[2,", 1),
+        b"[" * 5_000,
+        re.sub(rb'\["2026[^"]*"', b'["never"', opened),
+        re.sub(rb'\["2026[^"]*"', b"[null", opened),
         re.sub(rb'\["2026[^"]*"', b'["2026-03-01T00:00:00"', opened),
-    ):  # fmt: skip
+    ):
         text = base64.urlsafe_b64encode(made_up).decode().rstrip("=")
         refused("/v1/sessions", cursor=text, state=["failed", "completed"])
     for nonsense in ("", "-1", "0", "ä", "a" * 4_000, f"{cursor}!", f"{cursor}\x00"):
@@ -438,9 +461,14 @@ def test_what_has_not_changed_is_not_sent_again(api: Api, store: Store) -> None:
     with store.transaction() as db:
         batch_queries.add_batch(db, id=batch_id, user_id=TEAM, state="taken", options={})
         session_queries.add_session(
-            db, id=session_id, batch_id=batch_id, user_id=TEAM, file_name="a", size_bytes=1,
+            db,
+            id=session_id,
+            batch_id=batch_id,
+            user_id=TEAM,
+            file_name="a",
+            size_bytes=1,
             recording_key="b",
-        )  # fmt: skip
+        )
         model_queries.add_training(
             db, [clip], id=training_id, user_id=TEAM, name="m", algorithm=None, seed=0
         )

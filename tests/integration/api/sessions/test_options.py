@@ -28,9 +28,11 @@ STRANGER = uuid.UUID("33333333-3333-4333-8333-333333333333")
 
 def post(api: Api, body: bytes = recordings.HEADER, **params: Any) -> Any:
     return api.simulate_post(
-        "/v1/sessions", body=body, headers={"Content-Type": "audio/flac"},
+        "/v1/sessions",
+        body=body,
+        headers={"Content-Type": "audio/flac"},
         query_string=urlencode(params, doseq=True),
-    )  # fmt: skip
+    )
 
 
 def refusal(result: Any, status: int, name: str) -> str:
@@ -45,9 +47,14 @@ def register(runtime: Runtime, model: Model, *, user_id: uuid.UUID = accounts.TE
     runtime.blobs.put(key, data)
     with runtime.store.transaction() as db:
         return model_queries.register_model(
-            db, blob_key=key, name="small", version="1", sha256=sha256, user_id=user_id,
+            db,
+            blob_key=key,
+            name="small",
+            version="1",
+            sha256=sha256,
+            user_id=user_id,
             header=dict(model.header),
-        )  # fmt: skip
+        )
 
 
 def heard(runtime: Runtime, session_id: uuid.UUID) -> list[NoiseDetection]:
@@ -69,10 +76,15 @@ def test_what_it_is_posted_with_is_kept_and_shown(api: Api, runtime: Runtime) ->
         "ö": "\U0001f6a7",
     }
     posted = post(
-        api, model=model_id, threshold=["rain:0.7", "unclassified:0.5"], time_zone="Asia/Tokyo",
+        api,
+        model=model_id,
+        threshold=["rain:0.7", "unclassified:0.5"],
+        time_zone="Asia/Tokyo",
         types=["traffic", "unclassified", "traffic"],
-        recorded_at="2026-03-29T02:30:00+09:00", metadata=json.dumps(own), file_name="x/a.flac",
-    )  # fmt: skip
+        recorded_at="2026-03-29T02:30:00+09:00",
+        metadata=json.dumps(own),
+        file_name="x/a.flac",
+    )
     assert posted.status_code == 202, posted.text
     shown = api.simulate_get(posted.headers["location"]).json
     assert shown == posted.json
@@ -97,8 +109,11 @@ def test_a_model_or_a_noise_type_that_is_not_known_is_refused_before_anything_is
     for model_id in (theirs, uuid.uuid4()):
         refusal(post(api, model=model_id), 404, "model-not-found")
     _ = runtime.shipped_model_id
-    for params in ({"threshold": "gong:0.5"}, {"model": ours, "threshold": "gong:0.5"},
-                   {"model": ours, "threshold": "background:0.5"}):  # fmt: skip
+    for params in (
+        {"threshold": "gong:0.5"},
+        {"model": ours, "threshold": "gong:0.5"},
+        {"model": ours, "threshold": "background:0.5"},
+    ):
         told = refusal(post(api, **params), 400, "invalid-parameter")
         assert str(params["threshold"]).partition(":")[0] in told
         assert "rain" in told
@@ -137,18 +152,27 @@ def test_an_option_is_no_field_of_a_form(api: Api, runtime: Runtime, name: str) 
 
 @pytest.mark.parametrize(
     "body",
-    [b"x", b"this is no recording", b"RIFF\x10\0\0\0AVI " + bytes(100), b"%PDF-1.7\n" * 20,
-     b"<html>" + bytes(200), b"PK\x03\x04" + bytes(300_000), b"\xff\xff\xff\xff", bytes(64)],
-)  # fmt: skip
+    [
+        b"x",
+        b"this is no recording",
+        b"RIFF\x10\0\0\0AVI " + bytes(100),
+        b"%PDF-1.7\n" * 20,
+        b"<html>" + bytes(200),
+        b"PK\x03\x04" + bytes(300_000),
+        b"\xff\xff\xff\xff",
+        bytes(64),
+    ],
+)
 def test_what_cannot_be_a_recording_is_refused_by_its_first_bytes(
     api: Api, runtime: Runtime, body: bytes
 ) -> None:
     refusal(post(api, body), 415, "unknown-format")
     form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
     refused = api.simulate_post(
-        "/v1/sessions", body=form + body + b"\r\n--x--\r\n",
+        "/v1/sessions",
+        body=form + body + b"\r\n--x--\r\n",
         headers={"Content-Type": "multipart/form-data; boundary=x"},
-    )  # fmt: skip
+    )
     refusal(refused, 415, "unknown-format")
     assert runtime.blobs.keys("sessions/") == []
 
@@ -250,9 +274,13 @@ def test_only_types_of_interest_are_reported(runtime: Runtime) -> None:
 def _told(event: NoiseDetection) -> tuple[Any, ...]:
     """Return an event without its position among the others."""
     return (
-        event.noise_type, event.start_s, event.end_s, event.confidence, event.laeq_db,
+        event.noise_type,
+        event.start_s,
+        event.end_s,
+        event.confidence,
+        event.laeq_db,
         event.candidates,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("options", [{"thresholds": {"gong": 0.5}}, {"types": ["gong"]}])
@@ -271,17 +299,23 @@ def test_each_recording_of_a_batch_has_the_batchs_options(api: Api, runtime: Run
     model_id = register(runtime, networks.hearer())
     runtime.blobs.put("inbox/a.flac", recordings.HEADER)
     params = {
-        "model": str(model_id), "threshold": "rain:0.25", "metadata": '{"site": 7}',
-        "time_zone": "UTC", "types": ["nature", "siren"], "privacy": "discard_audio",
-    }  # fmt: skip
+        "model": str(model_id),
+        "threshold": "rain:0.25",
+        "metadata": '{"site": 7}',
+        "time_zone": "UTC",
+        "types": ["nature", "siren"],
+        "privacy": "discard_audio",
+    }
     named = api.simulate_post("/v1/batches", json={"keys": ["inbox/a.flac"]}, params=params)
     assert named.status_code == 202, named.text
     handle(runtime, BatchProcessFiles(batch_id=uuid.UUID(named.json["id"])))
     form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     sent = api.simulate_post(
-        "/v1/batches", body=form + recordings.HEADER + b"\r\n--x--\r\n", params=params,
+        "/v1/batches",
+        body=form + recordings.HEADER + b"\r\n--x--\r\n",
+        params=params,
         headers={"Content-Type": "multipart/form-data; boundary=x"},
-    )  # fmt: skip
+    )
     for batch in (named, sent):
         items = api.simulate_get(f"/v1/batches/{batch.json['id']}/items").json["items"]
         shown = api.simulate_get(f"/v1/sessions/{items[0]['session_id']}").json

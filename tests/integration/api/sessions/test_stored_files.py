@@ -31,10 +31,15 @@ def add_model(runtime: Runtime) -> uuid.UUID:
     runtime.blobs.put(f"{prefix}confusion-1.png", b"\x89PNG")
     with runtime.store.transaction() as db:
         return model_queries.register_model(
-            db, name="m", version="1", sha256=hashlib.sha256(data).hexdigest(),
-            header={"classes": ["a"]}, user_id=accounts.TEAM, blob_key=f"{prefix}model-1",
+            db,
+            name="m",
+            version="1",
+            sha256=hashlib.sha256(data).hexdigest(),
+            header={"classes": ["a"]},
+            user_id=accounts.TEAM,
+            blob_key=f"{prefix}model-1",
             confusion_key=f"{prefix}confusion-1.png",
-        )  # fmt: skip
+        )
 
 
 def add_export(runtime: Runtime) -> uuid.UUID:
@@ -43,9 +48,13 @@ def add_export(runtime: Runtime) -> uuid.UUID:
     runtime.blobs.put(key, b"rows")
     with runtime.store.transaction() as db:
         export_queries.add_export(
-            db, id=export_id, user_id=accounts.TEAM, format="csv", selection={},
+            db,
+            id=export_id,
+            user_id=accounts.TEAM,
+            format="csv",
+            selection={},
             expires_at=datetime.now(UTC) + timedelta(days=1),
-        )  # fmt: skip
+        )
         db.execute(
             text("UPDATE exports SET state = 'completed', blob_key = :key, size_bytes = 4"),
             {"key": key},
@@ -56,9 +65,14 @@ def add_export(runtime: Runtime) -> uuid.UUID:
 def add_report(runtime: Runtime) -> uuid.UUID:
     with runtime.store.transaction() as db:
         report_id = report_queries.ask_for_report(
-            db, id=uuid.uuid4(), day=date(2026, 3, 14), time_zone="UTC", user_id=accounts.TEAM,
-            starts_at=datetime(2026, 3, 14, tzinfo=UTC), ends_at=datetime(2026, 3, 15, tzinfo=UTC),
-        )  # fmt: skip
+            db,
+            id=uuid.uuid4(),
+            day=date(2026, 3, 14),
+            time_zone="UTC",
+            user_id=accounts.TEAM,
+            starts_at=datetime(2026, 3, 14, tzinfo=UTC),
+            ends_at=datetime(2026, 3, 15, tzinfo=UTC),
+        )
     handle(runtime, GenerateDailyReport(report_id=report_id))
     return report_id
 

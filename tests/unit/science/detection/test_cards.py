@@ -40,8 +40,12 @@ def test_a_card_counts_and_is_plain_json() -> None:
     assert isinstance(classes, list)
     by_name = {each["name"]: each for each in classes}
     assert by_name["rain"] == {
-        "name": "rain", "n_clips": 2, "precision": 1.0, "recall": 0.5, "f1": 0.6667,
-    }  # fmt: skip
+        "name": "rain",
+        "n_clips": 2,
+        "precision": 1.0,
+        "recall": 0.5,
+        "f1": 0.6667,
+    }
     assert by_name["rooster"]["precision"] == 0.5
     assert by_name["helicopter"]["recall"] is None
     matrix = np.array(built["confusion"])

@@ -102,10 +102,9 @@ def times(found: Sequence[Event]) -> list[tuple[str, float, float]]:
         ("..." + "b" * 8 + "....", [("bark", 0.3, 1.1)]),
         ("b" * 8 + "r" * 8, [("bark", 0.0, 0.8), ("rain", 0.8, 1.6)]),
         ("b" * 8 + "." * 3 + "r" * 8, [("bark", 0.0, 0.8), ("rain", 1.1, 1.9)]),
-        ("b" * 8 + "r" * 8 + "b" * 8,
-         [("bark", 0.0, 0.8), ("rain", 0.8, 1.6), ("bark", 1.6, 2.4)]),
+        ("b" * 8 + "r" * 8 + "b" * 8, [("bark", 0.0, 0.8), ("rain", 0.8, 1.6), ("bark", 1.6, 2.4)]),
     ],
-)  # fmt: skip
+)
 def test_stretches_become_events(pattern: str, expected: list[tuple[str, float, float]]) -> None:
     assert times(heard(scores(pattern))) == expected
 
