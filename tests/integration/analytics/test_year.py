@@ -18,12 +18,14 @@ from db import migrate
 from db.queries import session_queries
 from db.store import Store
 from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES
-from tests.benchmarks import year
+from tests.benchmarks import year, year_plan
 from tests.support.api import Api
 
 pytestmark = pytest.mark.integration
 
-PLAN = year.Plan(until=datetime(2026, 11, 1, 5, 30, tzinfo=UTC), n_sessions=200, n_detections=3_000)
+PLAN = year_plan.Plan(
+    until=datetime(2026, 11, 1, 5, 30, tzinfo=UTC), n_sessions=200, n_detections=3_000
+)
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def test_its_sessions_and_events_are_read_as_any_others(admin: Api) -> None:
 def test_it_keeps_to_every_constraint_and_is_the_same_each_time(filled: str, store: Store) -> None:
     # Foreign keys and indexes match the models; they were rebuilt after the rows were loaded.
     assert migrate.drift(filled) == []
-    again = year.plan_recordings(PLAN, year.generator(PLAN))
+    again = year_plan.plan_recordings(PLAN, year_plan.generator(PLAN))
     with store.transaction() as db:
         found = db.execute(text("SELECT id FROM audio_sessions ORDER BY created_at, id")).scalars()
         assert sorted(found) == sorted(recording.id for recording in again)

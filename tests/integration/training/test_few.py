@@ -22,7 +22,7 @@ from actors.training import recordings as training_recordings
 from actors.training.learn import LabelledClip
 from actors.training.recordings import Wanted
 from tests.integration.audio.test_base_types import use
-from tests.integration.training.test_training import (
+from tests.integration.training.models import (
     assert_problem,
     post,
     promote,
