@@ -37,20 +37,20 @@ from tests.support.api import Api
 from tests.support.clock import clean_up_twice
 from tests.support.cluster import eventually
 from tests.support.pipeline import add, detections_of, handle
-from tests.support.wire import Wire, wire
+from tests.support.postgres_proxy import PostgresProxy, postgres_proxy
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def cable(database_url: str) -> Iterator[Wire]:
+def cable(database_url: str) -> Iterator[PostgresProxy]:
     """The connection between Clamor and Postgres."""
-    with wire(database_url) as made:
+    with postgres_proxy(database_url) as made:
         yield made
 
 
 @pytest.fixture
-def memory_settings(memory_settings: Settings, cable: Wire) -> Settings:
+def memory_settings(memory_settings: Settings, cable: PostgresProxy) -> Settings:
     """Settings of a worker, and of an API, whose connection to Postgres can be cut."""
     return replace(memory_settings, database_url=cable.url, lease_s=1.0)
 
@@ -106,7 +106,7 @@ def stored(runtime: Runtime) -> set[str]:
 
 
 def test_a_post_whose_commit_was_not_answered_keeps_its_recording(
-    api: Api, other: Runtime, cable: Wire
+    api: Api, other: Runtime, cable: PostgresProxy
 ) -> None:
     """The row exists although the API got no confirmation, so its recording must exist too."""
     cable.lose_commit(after="INSERT INTO audio_sessions")
@@ -117,7 +117,7 @@ def test_a_post_whose_commit_was_not_answered_keeps_its_recording(
 
 
 def test_a_batch_in_which_a_commit_was_not_answered_keeps_that_recording(
-    api: Api, other: Runtime, cable: Wire
+    api: Api, other: Runtime, cable: PostgresProxy
 ) -> None:
     form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -134,7 +134,7 @@ def test_a_batch_in_which_a_commit_was_not_answered_keeps_that_recording(
 
 
 def test_a_training_whose_commit_was_not_answered_keeps_its_clips(
-    api: Api, other: Runtime, cable: Wire
+    api: Api, other: Runtime, cable: PostgresProxy
 ) -> None:
     body, headers = labelled.form({"manifest": "file,label\na.flac,x"}, {"a.flac": DEMO})
     cable.lose_commit(after="INSERT INTO training_clips")
@@ -146,7 +146,7 @@ def test_a_training_whose_commit_was_not_answered_keeps_its_clips(
 
 
 def test_a_post_while_postgres_is_away_leaves_nothing(
-    api: Api, other: Runtime, cable: Wire
+    api: Api, other: Runtime, cable: PostgresProxy
 ) -> None:
     cable.cut()
     refused = post(api)
@@ -259,7 +259,7 @@ def test_messages_that_come_too_early_too_late_and_twice_change_nothing(other: R
 
 
 def test_postgres_away_at_the_claim_costs_a_message_and_no_work(
-    runtime: Runtime, other: Runtime, cable: Wire
+    runtime: Runtime, other: Runtime, cable: PostgresProxy
 ) -> None:
     session_id = add(runtime, DEMO)
     cable.cut()
@@ -272,7 +272,7 @@ def test_postgres_away_at_the_claim_costs_a_message_and_no_work(
 
 
 def test_a_step_whose_commit_was_not_answered_is_not_done_again(
-    runtime: Runtime, other: Runtime, cable: Wire
+    runtime: Runtime, other: Runtime, cable: PostgresProxy
 ) -> None:
     session_id = add(runtime, DEMO)
     handle(runtime, ProcessAudioFile(session_id=session_id))
@@ -288,7 +288,7 @@ def test_a_step_whose_commit_was_not_answered_is_not_done_again(
 
 
 def test_postgres_away_at_the_commit_has_the_step_run_again(
-    runtime: Runtime, other: Runtime, cable: Wire, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, other: Runtime, cable: PostgresProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session_id = add(runtime, DEMO)
     handle(runtime, ProcessAudioFile(session_id=session_id))
@@ -317,7 +317,7 @@ def test_postgres_away_at_the_commit_has_the_step_run_again(
 
 
 def test_a_zombies_late_commit_is_refused(
-    runtime: Runtime, other: Runtime, cable: Wire, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, other: Runtime, cable: PostgresProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker loses Postgres and so its lease, and another one does the work. The first then comes
     back with an outdated result.
@@ -359,7 +359,7 @@ def detections(runtime: Runtime, session_id: uuid.UUID) -> list[tuple[Any, ...]]
 
 
 def test_a_lease_outlives_a_postgres_that_is_away_for_less(
-    runtime: Runtime, other: Runtime, cable: Wire, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, other: Runtime, cable: PostgresProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One renewal fails and the next comes in time, so no other worker gets the work."""
     runtime.settings = replace(runtime.settings, lease_s=6.0)

@@ -43,7 +43,7 @@ def take(rabbit: Any, queue: str) -> tuple[Any, Any, bytes]:
         method, properties, body = rabbit.channel.basic_get(queue)
         return None if method is None else (method, properties, body)
 
-    return eventually(got, timeout_s=10, what=f"a message in {queue}")
+    return eventually(got, timeout_s=60, what=f"a message in {queue}")
 
 
 def bury(rabbit: Any, prefix: str, *nudges: Nudge | dict[str, Any]) -> None:
@@ -60,7 +60,7 @@ def bury(rabbit: Any, prefix: str, *nudges: Nudge | dict[str, Any]) -> None:
             rabbit.channel.queue_declare(xq_name(queue), passive=True).method.message_count
             >= len(nudges)
         ),
-        timeout_s=10,
+        timeout_s=60,
         what="the dead letters",
     )
 

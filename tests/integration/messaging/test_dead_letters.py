@@ -72,7 +72,7 @@ def test_replay_brings_back_in_order_and_counts_deliveries_anew(rabbit: Any, pre
     for _ in range(broker.DELIVERY_LIMIT + 1):
         method, _, _ = take(rabbit, queue)
         rabbit.channel.basic_nack(method.delivery_tag, requeue=True)
-    eventually(lambda: depth(rabbit, prefix).dead == 1, timeout_s=10, what="its death")
+    eventually(lambda: depth(rabbit, prefix).dead == 1, timeout_s=60, what="its death")
     [letter] = dead_letters.look(rabbit, DetectSpan, prefix=prefix, limit=9)
     assert letter.cause == "delivery_limit"
     bury(rabbit, prefix, span(1), span(2))
@@ -168,7 +168,7 @@ def test_a_replay_that_is_killed_in_the_middle_loses_nothing(
     killed = subprocess.run([sys.executable, "-c", KILLED_BEFORE_ITS_ACK], check=False)
     assert killed.returncode == -signal.SIGKILL
     # The first is confirmed in its queue but still among the dead letters: it is in both.
-    eventually(lambda: depth(rabbit, prefix).dead == 2, timeout_s=10, what="the letters back")
+    eventually(lambda: depth(rabbit, prefix).dead == 2, timeout_s=60, what="the letters back")
     assert depth(rabbit, prefix).ready == 1
     assert main(["queues", "replay"]) == 0
     assert_live(rabbit, prefix, [0, 0, 1])
@@ -263,10 +263,10 @@ def test_a_session_whose_every_message_died_completes_and_replaying_changes_noth
     try:
         eventually(lambda: state() == "completed", what="the session")
         # Each of its seven messages died once: process, split, three spans, aggregate, analyze.
-        eventually(lambda: dead() == 7, timeout_s=10, what="seven dead letters")
+        eventually(lambda: dead() == 7, timeout_s=60, what="seven dead letters")
         assert len(first_sight.seen) == 7
         eventually(lambda: len(rows()[2]) == 7, what="the analysis, behind the session's end")
-        eventually(idle, timeout_s=10)
+        eventually(idle, timeout_s=60)
         before = rows()
         assert main(["queues", "replay"]) == 0
         assert dead() == 0

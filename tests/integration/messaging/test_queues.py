@@ -40,10 +40,10 @@ def test_ready_dead_and_consumers_are_counted(rabbit: Any, prefix: str) -> None:
     for index in range(3):
         messages.send(span(index), broker=rabbit, prefix=prefix)
     # Quorum queues update their counts asynchronously.
-    eventually(lambda: depth(rabbit, prefix).ready == 3, timeout_s=10, what="three messages")
+    eventually(lambda: depth(rabbit, prefix).ready == 3, timeout_s=60, what="three messages")
     consumer = rabbit.consume(queue_of(DetectSpan, prefix), prefetch=1)
     assert next(consumer) is not None
-    eventually(lambda: depth(rabbit, prefix).ready == 2, timeout_s=10, what="one in its hands")
+    eventually(lambda: depth(rabbit, prefix).ready == 2, timeout_s=60, what="one in its hands")
     found = depth(rabbit, prefix)
     consumer.close()
     assert (found.dead, found.consumers) == (2, 1)

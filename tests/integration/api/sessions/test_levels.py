@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -55,13 +54,12 @@ def finished(api: Api, content: bytes, **params: object) -> dict[str, Any]:
     """Post a recording and return its finished session."""
     posted = post(api, content, **params)
     assert posted.status_code == 202, posted.json
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
+
+    def ended() -> dict[str, Any] | None:
         session: dict[str, Any] = api.simulate_get(posted.headers["location"]).json
-        if session["finished_at"] is not None:
-            return session
-        time.sleep(0.05)
-    raise AssertionError(session)
+        return session if session["finished_at"] is not None else None
+
+    return eventually(ended, timeout_s=120, what="the end of the session")
 
 
 def sine(level_spl_db: float, *, hz: float = 1000.0, seconds: float = 6.0) -> bytes:
