@@ -11,7 +11,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready programs demo test chaos check references docs docs-serve lock bench bench-clip bench-accuracy base-types bench-fairness bench-exports bench-api bench-year model clean
+.PHONY: help setup ready programs demo test test-unit chaos check references docs docs-serve lock bench bench-clip bench-accuracy base-types bench-fairness bench-exports bench-api bench-year model clean
 
 help: ## List these commands
 	@echo "Clamor commands:"
@@ -38,6 +38,9 @@ ALL_TESTS := -n logical --maxprocesses 4 --no-loadscope-reorder
 
 test: programs ## Run the tests, or some of them: make test [ARGS="-k span -x"]
 	@$(BIN)/python -m pytest $(or $(ARGS),$(ALL_TESTS))
+
+test-unit: ready ## Run the tests that need no server; half a minute on two cores
+	@$(BIN)/python -m pytest tests/unit -q $(ALL_TESTS) $(ARGS)
 
 SEED ?= 1
 

@@ -78,7 +78,7 @@ class Answer:
     body: bytes
 
 
-class Hostile:
+class MalformedRequests:
     """Generates requests that are malformed in many different ways."""
 
     def __init__(self, seed: int, *, routes: Sequence[Route], key: str, ids: Sequence[str]) -> None:

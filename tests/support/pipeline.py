@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-import falcon.testing
 from sqlalchemy.orm import Session
 
 from actors import worker
@@ -15,23 +14,7 @@ from actors.recovery import take_stalled
 from db.blobs import recording_key
 from db.queries import list_queries, session_queries
 from db.tables.sessions import AudioSession, NoiseDetection, SessionSpan
-from services.app import create_app
-from services.http.deps import Deps
 from tests.support import accounts
-
-
-def api_of(runtime: Runtime) -> falcon.testing.TestClient:
-    """Return a team's client of an API over a worker's own collaborators."""
-    return accounts.client(
-        create_app(
-            Deps(
-                settings=runtime.settings,
-                store=runtime.store,
-                blobs=runtime.blobs,
-                publisher=runtime.publisher,
-            )
-        )
-    )
 
 
 def add(runtime: Runtime, content: bytes, **values: Any) -> uuid.UUID:

@@ -122,7 +122,7 @@ class PrivateS3:
         )
         url = obstore.sign(store, "PUT", "", timedelta(minutes=1))
         try:
-            urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=5)
+            urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=60)
         except urllib.error.HTTPError as answer:
             # It already exists: another PUT of it is refused.
             return answer.code == 409

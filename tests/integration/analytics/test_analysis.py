@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
-import falcon.testing
 import httpx
 import numpy as np
 import pytest
@@ -17,45 +15,20 @@ from sqlalchemy import delete, text
 from actors.analytics import analysis_answer
 from actors.execution.runtime import Runtime
 from actors.facts import noise_types
-from actors.messaging import broker
 from actors.messaging.messages import AnalyzeSession
 from actors.recovery import Recovery
 from actors.science.summaries.session_analysis import Events
 from db.queries import analysis_queries, session_queries
-from db.settings import Settings
 from db.tables.sessions import AudioSession
-from services.app import create_app
 from services.cli.actions import analyses as analysis_actions
 from services.client import Client
-from services.http.deps import Deps
 from tests.support import accounts, pipeline, recordings
+from tests.support.api import Api
 from tests.support.pipeline import handle
 
 pytestmark = pytest.mark.integration
 
-Api = falcon.testing.TestClient
 CALIBRATION_DB = 100.0
-
-
-@pytest.fixture
-def runtime(memory_settings: Settings) -> Iterator[Runtime]:
-    runtime = Runtime(memory_settings, broker.setup(memory_settings))
-    yield runtime
-    runtime.close()
-
-
-@pytest.fixture
-def api(runtime: Runtime) -> Api:
-    return accounts.client(
-        create_app(
-            Deps(
-                settings=runtime.settings,
-                store=runtime.store,
-                blobs=runtime.blobs,
-                publisher=runtime.publisher,
-            )
-        )
-    )
 
 
 def ended(runtime: Runtime, state: str = "completed", **values: Any) -> uuid.UUID:

@@ -8,16 +8,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import falcon.testing
 import numpy as np
 import pytest
 
 from actors.execution.runtime import Runtime
 from actors.facts import rounding
-from actors.messaging import broker
-from db.settings import Settings
 from services.openapi.examples import EXAMPLES
 from tests.support import accounts, labelled, recordings
+from tests.support.api import Api
 from tests.support.pipeline import add, run_to_the_end
 
 pytestmark = pytest.mark.integration
@@ -27,18 +25,6 @@ GIVEN = {"calibration_db", "metadata", "thresholds", "limit_db", "limits_db"}
 #: Exact values: the scores of the probe sound that proves that a model gives the same scores here,
 #: and exact frequencies.
 EXACT = {"probe_scores", "exact_hz", "laf_interval_s"}
-
-
-@pytest.fixture
-def runtime(memory_settings: Settings) -> Iterator[Runtime]:
-    runtime = Runtime(memory_settings, broker.setup(memory_settings))
-    yield runtime
-    runtime.close()
-
-
-@pytest.fixture
-def api(runtime: Runtime) -> falcon.testing.TestClient:
-    return accounts.client_of(runtime, accounts.ADMIN_KEY)
 
 
 def numbers(value: Any, place: str = "", name: str = "") -> Iterator[tuple[str, str, float]]:
@@ -107,26 +93,24 @@ def listened(runtime: Runtime) -> uuid.UUID:
     return session_id
 
 
-def test_real_answers_have_the_decimals_of_their_kinds(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_real_answers_have_the_decimals_of_their_kinds(admin: Api, runtime: Runtime) -> None:
     session_id = listened(runtime)
     body, headers = labelled.form(
         {"options": json.dumps({"algorithm": "random_forest"}), "manifest": labelled.clips()[0]},
         labelled.clips()[1],
     )
-    training = api.simulate_post("/v1/models", body=body, headers=headers).json
+    training = admin.simulate_post("/v1/models", body=body, headers=headers).json
     run_to_the_end(runtime, session_id)
-    training = api.simulate_get(f"/v1/trainings/{training['id']}").json
+    training = admin.simulate_get(f"/v1/trainings/{training['id']}").json
     body, headers = labelled.form(
         {"manifest": labelled.clips(seed=5)[0]}, labelled.clips(seed=5)[1]
     )
     path = f"/v1/models/{training['model_id']}"
-    validation = api.simulate_post(f"{path}/validate", body=body, headers=headers).json
+    validation = admin.simulate_post(f"{path}/validate", body=body, headers=headers).json
     day = datetime.now(UTC).date().isoformat()
-    report = api.simulate_post("/v1/reports", json={"day": day, "all_users": True}).json
+    report = admin.simulate_post("/v1/reports", json={"day": day, "all_users": True}).json
     run_to_the_end(runtime, session_id)
-    refused = api.simulate_post(f"{path}/promote", json={})
+    refused = admin.simulate_post(f"{path}/promote", json={})
     assert refused.status_code == 409
     session = f"/v1/sessions/{session_id}"
     found = {"promote": too_fine(refused.json)}
@@ -144,7 +128,7 @@ def test_real_answers_have_the_decimals_of_their_kinds(
         f"/v1/usage?user_id={accounts.TEAM}",
         "/v1/trainings",
     ):
-        answer = api.simulate_get(asked)
+        answer = admin.simulate_get(asked)
         assert answer.status_code == 200, (asked, answer.text)
         assert list(numbers(answer.json)) or asked == "/v1/trainings", asked
         found[asked] = too_fine(answer.json)

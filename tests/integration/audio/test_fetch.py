@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import falcon.testing
 import pytest
 from dramatiq.brokers.stub import StubBroker
 from sqlalchemy import text
@@ -18,12 +17,11 @@ from actors.messaging.messages import ProcessAudioFile
 from actors.recovery import Recovery
 from actors.training import recordings as clips
 from actors.training.recordings import Wanted
-from db.blobs import Blobs, recording_key
+from db.blobs import recording_key
 from db.queries import session_queries
 from db.settings import Settings
-from services.app import create_app
-from services.http.deps import Deps
-from tests.support import accounts, recordings, web
+from tests.support import recordings, web
+from tests.support.api import Api
 from tests.support.pipeline import handle, run_to_the_end, session
 from tests.support.web import LOOPBACK, Request, Web
 
@@ -47,25 +45,11 @@ def site() -> Iterator[Web]:
         yield served
 
 
-@pytest.fixture
-def api(runtime: Runtime) -> falcon.testing.TestClient:
-    return accounts.client(
-        create_app(
-            Deps(
-                settings=runtime.settings,
-                store=runtime.store,
-                blobs=Blobs(runtime.settings.blob_url),
-                publisher=runtime.publisher,
-            )
-        )
-    )
-
-
-def post(api: falcon.testing.TestClient, body: object, **options: Any) -> Any:
+def post(api: Api, body: object, **options: Any) -> Any:
     return api.simulate_post("/v1/sessions", json=body, **options)
 
 
-def of_url(api: falcon.testing.TestClient, url: str) -> uuid.UUID:
+def of_url(api: Api, url: str) -> uuid.UUID:
     posted = post(api, {"source_url": url})
     assert posted.status_code == 202, posted.text
     return uuid.UUID(posted.json["id"])
@@ -92,7 +76,7 @@ def problem(runtime: Runtime, session_id: uuid.UUID) -> str | None:
 
 
 def test_an_address_is_written_down_fetched_and_listened_to(
-    api: falcon.testing.TestClient, runtime: Runtime, site: Web
+    api: Api, runtime: Runtime, site: Web
 ) -> None:
     posted = post(
         api,
@@ -132,7 +116,7 @@ def test_an_address_is_written_down_fetched_and_listened_to(
     assert clips.read(runtime, [Wanted(session_id=session_id)]).samples[0].size
 
 
-def test_a_name_of_the_callers_own_is_taken(api: falcon.testing.TestClient, site: Web) -> None:
+def test_a_name_of_the_callers_own_is_taken(api: Api, site: Web) -> None:
     posted = post(api, {"source_url": site.url("/")}, query_string="file_name=x%2Fmine.wav")
     assert posted.json["file_name"] == "mine.wav"
     assert post(api, {"source_url": site.url("/")}).json["file_name"] == "recording"
@@ -153,9 +137,7 @@ def test_a_name_of_the_callers_own_is_taken(api: falcon.testing.TestClient, site
         "http://example.org:22/",
     ],
 )
-def test_what_can_never_be_fetched_is_refused_at_once(
-    api: falcon.testing.TestClient, runtime: Runtime, url: str
-) -> None:
+def test_what_can_never_be_fetched_is_refused_at_once(api: Api, runtime: Runtime, url: str) -> None:
     refused = post(api, {"source_url": url})
     assert (refused.status_code, refused.json["type"]) == (400, "/problems/source-refused")
     assert [each["field"] for each in refused.json["errors"]] == ["source_url"]
@@ -177,9 +159,7 @@ def test_what_can_never_be_fetched_is_refused_at_once(
         {"source_url": "https://a.example/", "upload_id": str(uuid.uuid4())},
     ],
 )
-def test_a_body_that_names_no_recording_is_refused(
-    api: falcon.testing.TestClient, body: object
-) -> None:
+def test_a_body_that_names_no_recording_is_refused(api: Api, body: object) -> None:
     refused = post(api, body)
     assert (refused.status_code, refused.json["type"]) == (400, "/problems/invalid-body")
 
@@ -208,7 +188,7 @@ def drip(request: Request) -> None:
     ],
 )
 def test_a_failure_for_good_ends_the_session_with_its_reason(
-    api: falcon.testing.TestClient, runtime: Runtime, site: Web, path: str, code: str
+    api: Api, runtime: Runtime, site: Web, path: str, code: str
 ) -> None:
     site.pages |= {
         "/gone": lambda request: request.answer(status=410),
@@ -231,7 +211,7 @@ def test_a_failure_for_good_ends_the_session_with_its_reason(
 
 
 def test_a_server_that_drips_has_its_time_and_no_more(
-    api: falcon.testing.TestClient, runtime: Runtime, site: Web
+    api: Api, runtime: Runtime, site: Web
 ) -> None:
     site.pages["/drip"] = drip
     session_id = of_url(api, site.url("/drip"))
@@ -245,7 +225,7 @@ def test_a_server_that_drips_has_its_time_and_no_more(
 
 
 def test_a_failure_that_may_pass_is_tried_again_later(
-    api: falcon.testing.TestClient, runtime: Runtime, site: Web
+    api: Api, runtime: Runtime, site: Web
 ) -> None:
     answers: list[Callable[[Request], object]] = [
         lambda request: request.answer(status=503),
@@ -273,9 +253,7 @@ def test_a_failure_that_may_pass_is_tried_again_later(
     assert session(runtime, session_id).state == "splitting"
 
 
-def test_what_does_not_pass_is_given_up_and_says_why(
-    api: falcon.testing.TestClient, runtime: Runtime, site: Web
-) -> None:
+def test_what_does_not_pass_is_given_up_and_says_why(api: Api, runtime: Runtime, site: Web) -> None:
     site.pages["/"] = lambda request: request.answer(status=500)
     session_id = of_url(api, site.url("/"))
     for _ in range(runtime.settings.max_attempts):
@@ -289,7 +267,7 @@ def test_what_does_not_pass_is_given_up_and_says_why(
 
 @pytest.mark.parametrize("is_written", [True, False])
 def test_a_commit_that_was_not_answered_loses_nothing(
-    api: falcon.testing.TestClient,
+    api: Api,
     runtime: Runtime,
     site: Web,
     monkeypatch: pytest.MonkeyPatch,
@@ -322,7 +300,7 @@ def test_a_commit_that_was_not_answered_loses_nothing(
 
 
 def test_a_zombie_puts_nothing_in_the_place_of_its_successors_recording(
-    api: falcon.testing.TestClient, runtime: Runtime, site: Web
+    api: Api, runtime: Runtime, site: Web
 ) -> None:
     """While the first worker still fetches, another claims the row and fetches something else."""
 
@@ -343,7 +321,7 @@ def test_a_zombie_puts_nothing_in_the_place_of_its_successors_recording(
     assert runtime.blobs.get(found.recording_key) == DEMO
 
 
-def test_a_cancel_ends_a_fetch(api: falcon.testing.TestClient, runtime: Runtime, site: Web) -> None:
+def test_a_cancel_ends_a_fetch(api: Api, runtime: Runtime, site: Web) -> None:
     def answer(request: Request) -> None:
         api.simulate_post(f"/v1/sessions/{session_id}/cancel")
         drip(request)
@@ -360,7 +338,7 @@ def test_a_cancel_ends_a_fetch(api: falcon.testing.TestClient, runtime: Runtime,
 
 
 def test_the_query_of_an_address_is_seen_nowhere_and_not_kept(
-    api: falcon.testing.TestClient,
+    api: Api,
     runtime: Runtime,
     site: Web,
     capfd: pytest.CaptureFixture[str],
@@ -391,7 +369,7 @@ def test_the_query_of_an_address_is_seen_nowhere_and_not_kept(
 
 
 def test_nothing_is_fetched_twice_by_a_message_that_comes_twice(
-    api: falcon.testing.TestClient, runtime: Runtime, site: Web, memory: StubBroker
+    api: Api, runtime: Runtime, site: Web, memory: StubBroker
 ) -> None:
     session_id = of_url(api, site.url("/audio/street.flac"))
     for _ in range(3):

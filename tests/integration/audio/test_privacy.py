@@ -35,10 +35,10 @@ from db.blobs import product_key, recording_key, upload_key
 from db.queries import session_queries
 from db.tables.sessions import AudioSession, NoiseDetection
 from tests.support import accounts, recordings, voices, weights
+from tests.support.api import Api, client_of
 from tests.support.clock import ask
 from tests.support.pipeline import (
     add,
-    api_of,
     detections_of,
     handle,
     run_to_the_end,
@@ -79,7 +79,7 @@ def voiced(runtime: Runtime) -> Runtime:
 
 
 def get(runtime: Runtime, session_id: uuid.UUID, what: str) -> falcon.testing.Result:
-    return api_of(runtime).simulate_get(f"/v1/sessions/{session_id}/{what}")
+    return client_of(runtime).simulate_get(f"/v1/sessions/{session_id}/{what}")
 
 
 def refused(result: falcon.testing.Result, status: int, name: str) -> str:
@@ -158,7 +158,7 @@ def test_speech_is_muted_and_all_that_was_measured_stays_as_it_is(voiced: Runtim
     assert abs(likeness(spoken[:, 0], noise[:, 0])) < 0.02
     _assert_levels_are_alike(spoken, noise)
 
-    ranged = api_of(voiced).simulate_get(
+    ranged = client_of(voiced).simulate_get(
         f"/v1/sessions/{muted}/recording", headers={"Range": "bytes=10-19"}
     )
     assert ranged.status_code == 206
@@ -203,7 +203,8 @@ def test_what_was_sent_is_removed_after_the_end(voiced: Runtime) -> None:
     # A worker that dies between the commit and the removal leaves it here, out of reach.
     assert recording_key(session_id) in blobs_of(voiced, session_id)
     assert (
-        api_of(voiced).simulate_get(f"/v1/sessions/{session_id}").json["audio_removed_at"] is None
+        client_of(voiced).simulate_get(f"/v1/sessions/{session_id}").json["audio_removed_at"]
+        is None
     )
     before = get(voiced, session_id, "recording").content
     Recovery(voiced).round()
@@ -215,7 +216,7 @@ def test_what_was_sent_is_removed_after_the_end(voiced: Runtime) -> None:
     }
     assert get(voiced, session_id, "recording").content == before
     assert get(voiced, session_id, "spectrogram.png").content.startswith(b"\x89PNG")
-    shown = api_of(voiced).simulate_get(f"/v1/sessions/{session_id}").json
+    shown = client_of(voiced).simulate_get(f"/v1/sessions/{session_id}").json
     assert (shown["privacy"], shown["size_bytes"]) == ("mute", len(CONTENT))
     removed_at = shown["audio_removed_at"]
     assert removed_at is not None
@@ -224,7 +225,7 @@ def test_what_was_sent_is_removed_after_the_end(voiced: Runtime) -> None:
     handle(voiced, ProcessAudioFile(session_id=session_id))
     Recovery(voiced).round()
     assert session(voiced, session_id).muted_key == done.muted_key
-    again = api_of(voiced).simulate_get(f"/v1/sessions/{session_id}").json
+    again = client_of(voiced).simulate_get(f"/v1/sessions/{session_id}").json
     assert again["audio_removed_at"] == removed_at
 
 
@@ -306,9 +307,9 @@ def test_without_the_backbone_nothing_is_muted_and_nothing_kept(runtime: Runtime
 
 
 def test_the_api_refuses_to_mute_where_no_backbone_is_used(runtime: Runtime) -> None:
-    def api(setting: str) -> falcon.testing.TestClient:
+    def api(setting: str) -> Api:
         settings = replace(runtime.settings, backbone_url=setting)
-        return accounts.client_of(runtime, settings=settings)
+        return client_of(runtime, settings=settings)
 
     asked = {"query_string": "privacy=mute", "body": CONTENT}
     for path in ("/v1/sessions", "/v1/batches"):
@@ -368,7 +369,7 @@ def test_a_session_that_is_cancelled_early_loses_its_audio_too(
             source_key=put,
             privacy=privacy,
         )
-    api = api_of(runtime)
+    api = client_of(runtime)
     for each in (session_id, kept, uploaded):
         assert api.simulate_post(f"/v1/sessions/{each}/cancel").status_code == 200
     Recovery(runtime).round()
@@ -389,7 +390,7 @@ def test_a_session_whose_audio_is_removed_is_not_retried(runtime: Runtime) -> No
             .where(AudioSession.id == session_id)
             .values(state="failed", problem=problem, finished_at=func.now())
         )
-    answered = api_of(runtime).simulate_post(f"/v1/sessions/{session_id}/retry")
+    answered = client_of(runtime).simulate_post(f"/v1/sessions/{session_id}/retry")
     detail = refused(answered, 409, "not-given-up")
     assert "post it again as a new session" in detail
 
@@ -438,7 +439,7 @@ def test_clips_of_an_export_have_noise_in_place_of_speech(
         with_an_event(voiced, session_id)
         if is_tidied:
             Recovery(voiced).round()
-        api = api_of(voiced)
+        api = client_of(voiced)
         asked = {"format": "clips", "session_ids": [str(session_id)]}
         made = api.simulate_post("/v1/exports", json=asked).json
         handle(voiced, ExportSessionData(export_id=uuid.UUID(made["id"])))

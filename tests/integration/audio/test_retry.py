@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import falcon.testing
 import httpx
 import pytest
 from sqlalchemy import text
@@ -20,9 +19,9 @@ from services.cli import main as cli
 from services.cli.actions import retries
 from services.client import Client
 from tests.support import accounts, recordings
+from tests.support.api import Api
 from tests.support.pipeline import (
     add,
-    api_of,
     detections_of,
     handle,
     run_to_the_end,
@@ -33,12 +32,6 @@ from tests.support.pipeline import (
 pytestmark = pytest.mark.integration
 
 SHORT = recordings.encode(recordings.demo())
-Api = falcon.testing.TestClient
-
-
-@pytest.fixture
-def api(runtime: Runtime) -> Api:
-    return api_of(runtime)
 
 
 def exhaust(runtime: Runtime, table: str) -> None:

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import falcon.testing
 import pytest
 from dramatiq.brokers.stub import StubBroker
 from sqlalchemy import text
@@ -46,20 +45,14 @@ from db.settings import Settings
 from db.tables.sessions import WAITING_FOR_STORAGE
 from tests.chaos.stores import FolderStore
 from tests.support import accounts, outages, recordings
-from tests.support.pipeline import add, api_of, handle, run_to_the_end, session, split
+from tests.support.api import Api, client_of
+from tests.support.pipeline import add, handle, run_to_the_end, session, split
 
 pytestmark = pytest.mark.integration
 
 #: More than the attempts allowed for any other reason.
 TIMES = 7
 SHORT = recordings.encode(recordings.demo())
-
-Api = falcon.testing.TestClient
-
-
-@pytest.fixture
-def api(runtime: Runtime) -> Api:
-    return api_of(runtime)
 
 
 def row(runtime: Runtime, table: str) -> Any:
@@ -293,7 +286,7 @@ def test_a_full_disk_uses_up_no_attempts(on_disk: Runtime, disk: FolderStore) ->
 def test_a_full_disk_makes_the_api_unready_and_refuses_recordings(
     on_disk: Runtime, disk: FolderStore
 ) -> None:
-    api = api_of(on_disk)
+    api = client_of(on_disk)
     assert api.simulate_get("/health/ready").status_code == 200
     before = disk.keys()
     with outages.full(disk):

@@ -16,9 +16,6 @@ import falcon.inspect
 import pytest
 from sqlalchemy import text
 
-from actors.messaging import broker
-from actors.messaging.broker import Publisher
-from db.blobs import Blobs
 from db.queries import (
     account_queries,
     batch_queries,
@@ -28,15 +25,13 @@ from db.queries import (
     session_queries,
     webhook_queries,
 )
-from db.settings import Settings
 from db.store import Store
 from db.tables.accounts import SCOPES
-from services.app import create_app
 from services.http import keys
-from services.http.deps import Deps
 from services.http.operations import Operation
 from tests.support import accounts
 from tests.support.accounts import ADMIN, TEAM, TEAM_SCOPES, bearer
+from tests.support.api import App
 
 pytestmark = pytest.mark.integration
 
@@ -142,14 +137,10 @@ class Place:
 
 
 @pytest.fixture
-def place(memory_settings: Settings, store: Store) -> Iterator[Place]:
-    publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
-    blobs = Blobs(memory_settings.blob_url)
-    app = create_app(Deps(settings=memory_settings, store=store, blobs=blobs, publisher=publisher))
+def place(app: App, store: Store) -> Place:
     place = Place(app, store)
     place.fill()
-    yield place
-    publisher.close()
+    return place
 
 
 def refused(place: Place, headers: dict[str, str], status: int) -> None:

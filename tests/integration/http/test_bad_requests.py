@@ -17,7 +17,7 @@ from db.settings import Settings
 from services.processes.server import free_port
 from tests.support import accounts, recordings
 from tests.support.cluster import Cluster
-from tests.support.malformed_requests import Answer, Hostile, Request, routes_of, send
+from tests.support.malformed_requests import Answer, MalformedRequests, Request, routes_of, send
 
 pytestmark = pytest.mark.integration
 
@@ -68,7 +68,7 @@ def test_2000_bad_requests(rabbit_settings: Settings, tmp_path: Path) -> None:
         )
         routes = routes_of(described)
         assert len(routes) > 30
-        hostile = Hostile(
+        hostile = MalformedRequests(
             SEED, routes=routes, key=accounts.ADMIN_KEY, ids=[session["id"], str(uuid.UUID(int=7))]
         )
         requests = [hostile.request() for _ in range(N_REQUESTS)]

@@ -20,25 +20,21 @@ from sqlalchemy import Row, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from actors.messaging import broker
-from actors.messaging.broker import Publisher
-from db.blobs import Blobs
+from actors.execution.runtime import Runtime
 from db.settings import Settings
 from db.store import Store
-from services.app import create_app
 from services.http import exchange as exchanges
 from services.http import request_log
-from services.http.deps import Deps
 from services.http.exchange import Exchange
 from services.http.request_log import RequestLog
 from services.processes.server import free_port
 from tests.support import accounts, recordings
+from tests.support.api import client_of
 from tests.support.cluster import Cluster, eventually
 
 pytestmark = pytest.mark.integration
 
 RECORDING = recordings.HEADER + bytes(300_000)
-Api = falcon.testing.TestClient
 
 
 class UnreliableStore(Store):
@@ -82,25 +78,6 @@ def recorded() -> Iterator[Callable[..., RequestLog]]:
         recorder.close()
 
 
-@pytest.fixture
-def api_with(memory_settings: Settings, store: Store) -> Iterator[Callable[[RequestLog], Api]]:
-    publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
-
-    def make(recorder: RequestLog, **changed: Any) -> Api:
-        settings = replace(memory_settings, **changed)
-        given = Deps(
-            settings=settings,
-            store=store,
-            blobs=Blobs(settings.blob_url),
-            publisher=publisher,
-            recorder=recorder,
-        )
-        return accounts.client(create_app(given))
-
-    yield make
-    publisher.close()
-
-
 def rows(store: Store) -> Sequence[Row[Any]]:
     with store.reading() as db:
         return db.execute(text("SELECT * FROM api_requests ORDER BY received_at, id")).all()
@@ -122,10 +99,12 @@ def exchange(request_id: str = "id", **values: Any) -> Exchange:
 
 
 def test_every_request_is_a_row(
-    api_with: Callable[..., Api], recorded: Callable[..., RequestLog], store: Store
+    runtime: Runtime, recorded: Callable[..., RequestLog], store: Store
 ) -> None:
     recorder = recorded(store)
-    api = api_with(recorder, max_upload_bytes=400_000)
+    api = client_of(
+        runtime, settings=replace(runtime.settings, max_upload_bytes=400_000), recorder=recorder
+    )
     wav = {"Content-Type": "audio/wav", "X-Request-ID": "mine-1"}
     posted = api.simulate_post("/v1/sessions", body=RECORDING, headers=wav)
     path = f"/v1/sessions/{posted.json['id']}"
@@ -225,13 +204,13 @@ def test_every_request_is_a_row(
 
 
 def test_a_full_queue_keeps_nobody_waiting(
-    api_with: Callable[..., Api],
+    runtime: Runtime,
     recorded: Callable[..., RequestLog],
     unreliable: UnreliableStore,
     store: Store,
 ) -> None:
     recorder = recorded(unreliable, most_waiting=10)
-    api = api_with(recorder)
+    api = client_of(runtime, recorder=recorder)
     unreliable.open.clear()
     # Each request is answered while the writer is blocked.
     for _ in range(25):
@@ -344,12 +323,12 @@ def test_an_exchange_ends_with_its_last_piece_or_when_it_is_broken_off() -> None
 
 
 def test_a_line_tells_no_secrets(
-    api_with: Callable[..., Api],
+    runtime: Runtime,
     recorded: Callable[..., RequestLog],
     store: Store,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    api = api_with(recorded(store))
+    api = client_of(runtime, recorder=recorded(store))
     asked = api.simulate_get("/v1/sessions/" + str(uuid.uuid4()), query_string="token=hush")
     api.simulate_get("/health/live")
     lines = capsys.readouterr().err.splitlines()
@@ -371,14 +350,16 @@ def test_a_line_tells_no_secrets(
         "request_id": asked.headers["x-request-id"],
     }
     for quiet in ({"access_log": False}, {"log_level": "WARNING"}):
-        api_with(recorded(store), **quiet).simulate_get("/nowhere")
+        settings = replace(runtime.settings, **quiet)
+        api = client_of(runtime, settings=settings, recorder=recorded(store))
+        api.simulate_get("/nowhere")
         assert '"request"' not in capsys.readouterr().err
 
 
 def test_requests_are_counted_and_timed_by_route(
-    api_with: Callable[..., Api], recorded: Callable[..., RequestLog], store: Store
+    runtime: Runtime, recorded: Callable[..., RequestLog], store: Store
 ) -> None:
-    api = api_with(recorded(store))
+    api = client_of(runtime, recorder=recorded(store))
     for path in ("/v1/sessions/" + str(uuid.uuid4()), "/a", "/b", "/health/live"):
         api.simulate_get(path)
     with warnings.catch_warnings():

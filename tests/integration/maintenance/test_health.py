@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-import falcon.testing
 import pytest
 from sqlalchemy import text
 
@@ -18,9 +16,8 @@ from db.blob_errors import StorageUnavailable
 from db.blobs import Blobs, Room
 from db.settings import Settings
 from services.api.admin import metrics
-from services.app import create_app
 from services.cli import main as cli
-from services.http.deps import Deps
+from tests.support.api import client_of
 from tests.support.clock import ask
 from tests.support.pipeline import add
 
@@ -189,16 +186,7 @@ def test_the_figures_are_there_for_prometheus(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metrics, "FRESH_S", 0.0)
-    api = falcon.testing.TestClient(
-        create_app(
-            Deps(
-                settings=replace(runtime.settings),
-                store=runtime.store,
-                blobs=runtime.blobs,
-                publisher=runtime.publisher,
-            )
-        )
-    )
+    api = client_of(runtime)
     assert "clamor_health_ok" not in api.simulate_get("/metrics").text
     full_disk(runtime, monkeypatch)
     check(runtime)

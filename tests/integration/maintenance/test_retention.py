@@ -22,9 +22,8 @@ from db.queries import batch_queries, retention_queries, session_queries
 from db.queries.retention_queries import Past
 from db.tables.retention import KeptClip
 from db.tables.sessions import AudioSession
-from services.app import create_app
-from services.http.deps import Deps
 from tests.support import accounts, recordings
+from tests.support.api import Api
 from tests.support.clock import ask, clean_up_twice
 
 pytestmark = pytest.mark.integration
@@ -147,16 +146,7 @@ def test_a_dry_run_counts_and_removes_nothing(runtime: Runtime) -> None:
     assert result(runtime, CleanUpOldSessions(), dry_run=True, older_than_days=5)["sessions"] == 2
 
 
-def test_a_held_session_stays_until_the_hold_is_lifted(runtime: Runtime) -> None:
-    app = create_app(
-        Deps(
-            settings=runtime.settings,
-            store=runtime.store,
-            blobs=runtime.blobs,
-            publisher=runtime.publisher,
-        )
-    )
-    admin = accounts.client(app, accounts.ADMIN_KEY)
+def test_a_held_session_stays_until_the_hold_is_lifted(admin: Api, runtime: Runtime) -> None:
     old, failed = add(runtime), add(runtime, state="failed")
     for each in (old, failed):
         held = admin.simulate_put(f"/v1/sessions/{each}/hold")

@@ -105,7 +105,7 @@ def test_the_queue_is_made_again_when_it_was_removed(rabbit_settings: Settings) 
     def counted() -> bool:
         return bool(rabbit.get_queue_message_counts(queue)[0] == 1)
 
-    eventually(counted, timeout_s=10, what="the message in the new queue")
+    eventually(counted, timeout_s=60, what="the message in the new queue")
     publisher.close()
     rabbit.close()
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import falcon.testing
 import numpy as np
 import pytest
 
 from actors.execution.failures import Permanent
 from actors.execution.runtime import Runtime
-from actors.messaging import broker
 from actors.science import synth
 from actors.science.detection import classifier
 from actors.science.detection.classifier import Model
@@ -24,9 +21,8 @@ from actors.training import linear_head
 from actors.training import recordings as training_recordings
 from actors.training.dataset import LabelledClip
 from actors.training.recordings import Wanted
-from db.settings import Settings
 from tests.integration.audio.test_base_types import use
-from tests.integration.training.test_training import (
+from tests.integration.training.models import (
     assert_problem,
     post,
     promote,
@@ -34,7 +30,8 @@ from tests.integration.training.test_training import (
     validate,
     work,
 )
-from tests.support import accounts, labelled, recordings, weights
+from tests.support import labelled, recordings, weights
+from tests.support.api import Api
 
 pytestmark = pytest.mark.integration
 
@@ -62,18 +59,10 @@ def tagger() -> Tagger:
 TAGGER = tagger()
 
 
-@pytest.fixture
-def runtime(memory_settings: Settings) -> Iterator[Runtime]:
-    """A worker that has the backbone."""
-    runtime = Runtime(memory_settings, broker.setup(memory_settings))
+@pytest.fixture(autouse=True)
+def backbone(runtime: Runtime) -> None:
+    """Give the worker the backbone."""
     use(runtime, TAGGER)
-    yield runtime
-    runtime.close()
-
-
-@pytest.fixture
-def api(runtime: Runtime) -> falcon.testing.TestClient:
-    return accounts.client_of(runtime, accounts.ADMIN_KEY)
 
 
 def clips(*, each: int = 4) -> tuple[str, dict[str, bytes]]:
@@ -86,11 +75,11 @@ def clips(*, each: int = 4) -> tuple[str, dict[str, bytes]]:
     return "\n".join(lines), files
 
 
-def learnt(api: falcon.testing.TestClient, runtime: Runtime, **how: Any) -> Any:
-    return train(api, runtime, *clips(**how), algorithm=linear_head.ALGORITHM, name="site-7")
+def learnt(admin: Api, runtime: Runtime, **how: Any) -> Any:
+    return train(admin, runtime, *clips(**how), algorithm=linear_head.ALGORITHM, name="site-7")
 
 
-def hear(api: falcon.testing.TestClient, runtime: Runtime, *, query: str = "") -> Any:
+def hear(admin: Api, runtime: Runtime, *, query: str = "") -> Any:
     """Return the finished session of a hum and a siren, and the types of its detections."""
     samples = np.concatenate(
         [
@@ -100,108 +89,98 @@ def hear(api: falcon.testing.TestClient, runtime: Runtime, *, query: str = "") -
             labelled.sound("siren_sweep", seconds=4, seed=50),
         ]
     )
-    posted = api.simulate_post(
+    posted = admin.simulate_post(
         f"/v1/sessions{query}",
         body=recordings.encode(samples, rate_hz=16_000),
         headers={"Content-Type": "audio/flac"},
     )
     assert posted.status_code == 202, posted.text
     work(runtime)
-    session = api.simulate_get(posted.headers["location"]).json
-    events = api.simulate_get(f"{posted.headers['location']}/detections").json["items"]
+    session = admin.simulate_get(posted.headers["location"]).json
+    events = admin.simulate_get(f"{posted.headers['location']}/detections").json["items"]
     return session, [event["noise_type"] for event in events]
 
 
-def test_a_type_from_four_clips_joins_the_others(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
-    done = learnt(api, runtime)
+def test_a_type_from_four_clips_joins_the_others(admin: Api, runtime: Runtime) -> None:
+    done = learnt(admin, runtime)
     assert (done["state"], done["percent"], done["problem"]) == ("completed", 100, None)
     assert done["warnings"] == [f"too few clips for figures to rely on: {OURS} (4)"]
-    model = api.simulate_get(f"/v1/models/{done['model_id']}").json
+    model = admin.simulate_get(f"/v1/models/{done['model_id']}").json
     assert model["classes"] == list(classifier.shipped().classes)
     assert model["trained_types"] == [OURS]
     assert model["card"]["warnings"] == done["warnings"]
     assert model["card"]["n_sources"] == 2
     assert OURS in [each["name"] for each in model["card"]["classes"]]
-    assert api.simulate_get(f"/v1/models/{done['model_id']}/confusion.png").status_code == 200
+    assert admin.simulate_get(f"/v1/models/{done['model_id']}/confusion.png").status_code == 200
     # Every type that the shipped model detects is kept.
     shipped_id = str(runtime.shipped_model_id)
-    assert promote(api, done["model_id"]).json["comparison"]["lost_noise_types"] == []
-    assert promote(api, done["model_id"], force=True).status_code == 200
-    session, found = hear(api, runtime, query=f"?threshold={OURS}:0.3")
+    assert promote(admin, done["model_id"]).json["comparison"]["lost_noise_types"] == []
+    assert promote(admin, done["model_id"], force=True).status_code == 200
+    session, found = hear(admin, runtime, query=f"?threshold={OURS}:0.3")
     assert session["state"] == "completed"
     assert session["summary"]["model"]["name"] == "site-7"
     assert session["summary"]["unused_types"] == []
     assert OURS in found
     # Promoting the old model back would lose the type.
-    refused = promote(api, shipped_id)
+    refused = promote(admin, shipped_id)
     assert OURS in assert_problem(refused, 409, "regression")
 
 
 def test_a_session_without_the_backbone_says_which_types_are_not_used(
-    api: falcon.testing.TestClient, runtime: Runtime
+    admin: Api, runtime: Runtime
 ) -> None:
-    assert promote(api, learnt(api, runtime)["model_id"], force=True).status_code == 200
+    assert promote(admin, learnt(admin, runtime)["model_id"], force=True).status_code == 200
     use(runtime, None)
-    session, found = hear(api, runtime)
+    session, found = hear(admin, runtime)
     assert session["state"] == "completed"
     assert session["summary"]["unused_types"] == [OURS]
     assert session["summary"]["model"]["backbone"] is None
     assert found == ["mains_hum", "siren_sweep"]
 
 
-def test_with_another_backbone_the_types_are_not_used(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
-    assert promote(api, learnt(api, runtime)["model_id"], force=True).status_code == 200
+def test_with_another_backbone_the_types_are_not_used(admin: Api, runtime: Runtime) -> None:
+    assert promote(admin, learnt(admin, runtime)["model_id"], force=True).status_code == 200
     header = {**TAGGER.head.header, "backbone_sha256": "another"}
     use(runtime, replace(TAGGER, head=replace(TAGGER.head, header=header)))
-    session, found = hear(api, runtime)
+    session, found = hear(admin, runtime)
     assert session["summary"]["unused_types"] == [OURS]
     assert session["summary"]["model"]["backbone"] == TAGGER.name
     assert OURS not in found
 
 
-def test_without_the_backbone_nothing_is_trained(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_without_the_backbone_nothing_is_trained(admin: Api, runtime: Runtime) -> None:
     use(runtime, None)
-    failed = learnt(api, runtime)
+    failed = learnt(admin, runtime)
     assert (failed["state"], failed["problem"]["code"]) == ("failed", "no-backbone")
     assert "clamor model fetch" in failed["problem"]["detail"]
     # It fails before a clip is read.
     assert failed["stage"] == "waiting"
 
 
-def test_two_clips_are_too_few(api: falcon.testing.TestClient, runtime: Runtime) -> None:
-    failed = learnt(api, runtime, each=2)
+def test_two_clips_are_too_few(admin: Api, runtime: Runtime) -> None:
+    failed = learnt(admin, runtime, each=2)
     assert failed["problem"]["code"] == "too-few-examples"
     assert "needs 3 clips" in failed["problem"]["detail"]
 
 
-def test_a_model_with_types_of_its_own_is_validated_with_them(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
-    model_id = learnt(api, runtime)["model_id"]
-    report = validate(api, runtime, model_id, *clips())["report"]
+def test_a_model_with_types_of_its_own_is_validated_with_them(admin: Api, runtime: Runtime) -> None:
+    model_id = learnt(admin, runtime)["model_id"]
+    report = validate(admin, runtime, model_id, *clips())["report"]
     assert report["passed"]
     assert report["unknown_labels"] == []
     assert report["figures"]["clip_accuracy"] == 1.0
     use(runtime, None)
-    assert validate(api, runtime, model_id)["report"]["passed"]
-    failed = validate(api, runtime, model_id, *clips())
+    assert validate(admin, runtime, model_id)["report"]["passed"]
+    failed = validate(admin, runtime, model_id, *clips())
     assert failed["problem"]["code"] == "no-backbone"
 
 
-def test_the_file_of_such_a_model_is_registered_elsewhere(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
-    data = api.simulate_get(f"/v1/models/{learnt(api, runtime)['model_id']}/file").content
-    posted = post(api, "/v1/validations", {}, model=data)
+def test_the_file_of_such_a_model_is_registered_elsewhere(admin: Api, runtime: Runtime) -> None:
+    data = admin.simulate_get(f"/v1/models/{learnt(admin, runtime)['model_id']}/file").content
+    posted = post(admin, "/v1/validations", {}, model=data)
     assert posted.status_code == 202, posted.text
     work(runtime)
-    report = api.simulate_get(posted.headers["location"]).json["report"]
+    report = admin.simulate_get(posted.headers["location"]).json["report"]
     assert report["passed"], json.dumps(report)
 
 

@@ -132,9 +132,10 @@ def test_the_new_types_join_the_shipped_model(result: Learnt) -> None:
     assert 0 <= harm["right_after"] <= 1
 
 
-def test_the_same_clips_and_seed_give_the_same_model(result: Learnt) -> None:
-    assert learnt(CLIPS).model.sha256 == result.model.sha256
-    assert learnt(CLIPS, seed=1).model.sha256 != result.model.sha256
+def test_the_same_clips_and_seed_give_the_same_model() -> None:
+    clips = clips_of("our_pump", synth.mains_hum, 3)
+    first, again, other = (learnt(clips, seed=seed).model.sha256 for seed in (0, 0, 1))
+    assert first == again != other
 
 
 def test_one_type_is_enough_and_progress_goes_forward() -> None:

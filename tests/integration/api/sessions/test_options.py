@@ -8,7 +8,6 @@ import uuid
 from typing import Any
 from urllib.parse import urlencode
 
-import falcon.testing
 import pytest
 
 from actors.execution.runtime import Runtime
@@ -18,9 +17,8 @@ from actors.science.detection.classifier import Model
 from actors.science.types import UNCLASSIFIED
 from db.queries import model_queries
 from db.tables.sessions import NoiseDetection
-from services.app import create_app
-from services.http.deps import Deps
 from tests.support import accounts, networks, recordings
+from tests.support.api import Api
 from tests.support.pipeline import add, detections_of, handle, run_to_the_end, session
 
 pytestmark = pytest.mark.integration
@@ -28,21 +26,7 @@ pytestmark = pytest.mark.integration
 STRANGER = uuid.UUID("33333333-3333-4333-8333-333333333333")
 
 
-@pytest.fixture
-def api(runtime: Runtime) -> falcon.testing.TestClient:
-    return accounts.client(
-        create_app(
-            Deps(
-                settings=runtime.settings,
-                store=runtime.store,
-                blobs=runtime.blobs,
-                publisher=runtime.publisher,
-            )
-        )
-    )
-
-
-def post(api: falcon.testing.TestClient, body: bytes = recordings.HEADER, **params: Any) -> Any:
+def post(api: Api, body: bytes = recordings.HEADER, **params: Any) -> Any:
     return api.simulate_post(
         "/v1/sessions",
         body=body,
@@ -81,9 +65,7 @@ def heard(runtime: Runtime, session_id: uuid.UUID) -> list[NoiseDetection]:
 # --- the API -----------------------------------------------------------------------------------
 
 
-def test_what_it_is_posted_with_is_kept_and_shown(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_what_it_is_posted_with_is_kept_and_shown(api: Api, runtime: Runtime) -> None:
     model_id = register(runtime, networks.hearer())
     own = {
         "site": "7",
@@ -118,7 +100,7 @@ def test_what_it_is_posted_with_is_kept_and_shown(
 
 
 def test_a_model_or_a_noise_type_that_is_not_known_is_refused_before_anything_is_kept(
-    api: falcon.testing.TestClient, runtime: Runtime
+    api: Api, runtime: Runtime
 ) -> None:
     with runtime.store.transaction() as db:
         accounts.add_user(db, STRANGER, "stranger@example.org")
@@ -143,7 +125,7 @@ def test_a_model_or_a_noise_type_that_is_not_known_is_refused_before_anything_is
 
 
 def test_thresholds_stay_with_the_model_that_they_were_compared_with(
-    api: falcon.testing.TestClient, runtime: Runtime
+    api: Api, runtime: Runtime
 ) -> None:
     assert post(api, threshold="rain:0.5").json["model_id"] is None
     shipped = runtime.shipped_model_id
@@ -154,9 +136,7 @@ def test_thresholds_stay_with_the_model_that_they_were_compared_with(
 @pytest.mark.parametrize(
     "name", ["threshold", "types", "privacy", "metadata", "model", "recorded_at", "time_zone"]
 )
-def test_an_option_is_no_field_of_a_form(
-    api: falcon.testing.TestClient, runtime: Runtime, name: str
-) -> None:
+def test_an_option_is_no_field_of_a_form(api: Api, runtime: Runtime, name: str) -> None:
     body = (
         b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
         + recordings.HEADER
@@ -184,7 +164,7 @@ def test_an_option_is_no_field_of_a_form(
     ],
 )
 def test_what_cannot_be_a_recording_is_refused_by_its_first_bytes(
-    api: falcon.testing.TestClient, runtime: Runtime, body: bytes
+    api: Api, runtime: Runtime, body: bytes
 ) -> None:
     refusal(post(api, body), 415, "unknown-format")
     form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
@@ -200,9 +180,7 @@ def test_what_cannot_be_a_recording_is_refused_by_its_first_bytes(
 # --- the pipeline ------------------------------------------------------------------------------
 
 
-def test_the_model_that_was_asked_for_is_the_one_that_hears(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_the_model_that_was_asked_for_is_the_one_that_hears(api: Api, runtime: Runtime) -> None:
     deaf = register(runtime, networks.deaf())
     content = recordings.encode(recordings.demo())
     by_deaf = uuid.UUID(post(api, content, model=deaf).json["id"])
@@ -242,9 +220,7 @@ def test_events_below_a_threshold_are_not_reported(runtime: Runtime) -> None:
     assert all(event.confidence == 1.0 for event in heard(runtime, none_id))
 
 
-def test_a_threshold_may_be_of_any_name_in_the_table(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_a_threshold_may_be_of_any_name_in_the_table(api: Api, runtime: Runtime) -> None:
     ours = register(runtime, networks.hearer())
     wanted = {"traffic": 0.5, "train": 0.7, "other": 0.25}
     asked = [f"{name}:{least}" for name, least in wanted.items()]
@@ -258,7 +234,7 @@ def test_a_threshold_may_be_of_any_name_in_the_table(
 
 
 def test_types_and_thresholds_that_are_not_known_are_refused_together(
-    api: falcon.testing.TestClient, runtime: Runtime
+    api: Api, runtime: Runtime
 ) -> None:
     ours = register(runtime, networks.hearer())
     refused = post(api, model=ours, types=["rain", "spech"], threshold="gong:0.5")
@@ -319,9 +295,7 @@ def test_a_name_that_the_model_does_not_know_fails_the_session(
     assert "gong" in ended.problem["detail"]
 
 
-def test_each_recording_of_a_batch_has_the_batchs_options(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_each_recording_of_a_batch_has_the_batchs_options(api: Api, runtime: Runtime) -> None:
     model_id = register(runtime, networks.hearer())
     runtime.blobs.put("inbox/a.flac", recordings.HEADER)
     params = {

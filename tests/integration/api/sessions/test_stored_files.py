@@ -7,7 +7,6 @@ import uuid
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import falcon.testing
 import pytest
 from sqlalchemy import text
 
@@ -16,17 +15,12 @@ from actors.messaging.messages import GenerateDailyReport
 from db.blobs import export_prefix, training_prefix
 from db.queries import export_queries, model_queries, report_queries
 from tests.support import accounts, labelled, outages, recordings
-from tests.support.pipeline import add, api_of, handle, run_to_the_end
+from tests.support.api import Api
+from tests.support.pipeline import add, handle, run_to_the_end
 
 pytestmark = pytest.mark.integration
 
 SHORT = recordings.encode(recordings.demo())
-Api = falcon.testing.TestClient
-
-
-@pytest.fixture
-def api(runtime: Runtime) -> Api:
-    return api_of(runtime)
 
 
 def add_model(runtime: Runtime) -> uuid.UUID:

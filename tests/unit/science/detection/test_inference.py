@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -36,6 +37,7 @@ N_SAMPLES = 72 * RATE_HZ + 777
 SHORT = 14 * RATE_HZ + 777
 
 
+@lru_cache
 def noise(n_samples: int, *, seed: int = 0) -> Samples:
     """Return a bed with a varying level, with a siren in the middle."""
     rng = np.random.default_rng(seed)
@@ -46,14 +48,16 @@ def noise(n_samples: int, *, seed: int = 0) -> Samples:
     return bed.astype(np.float32)
 
 
+@lru_cache
 def untrained(n_classes: int) -> Convolutional:
     """Return a network of random parameters with batch statistics of noise."""
     torch.manual_seed(0)
     layers = Layers(widths=(4, 6, 8), hidden=8, n_classes=n_classes)
     with torch.no_grad():
         layers.scores.weight.mul_(5)
+        spectrum = relative(log_mel(noise(SHORT))[None])
         for _ in range(60):
-            layers(relative(log_mel(noise(SHORT))[None]))
+            layers(spectrum)
     return Convolutional.of(layers, widths=(4, 6, 8), hidden=8)
 
 

@@ -14,7 +14,7 @@ from psycopg import conninfo
 READ_BYTES = 64 * 1024
 
 
-class Wire:
+class PostgresProxy:
     """Forwards data between client and server until it is cut."""
 
     def __init__(self, server_url: str) -> None:
@@ -35,7 +35,7 @@ class Wire:
             netloc=f"{user}{host}:{port}", query="sslmode=disable&gssencmode=disable"
         ).geturl()
         assert set(parse_qs(parts.query)) <= {"host"}
-        threading.Thread(target=self._accept, name="wire", daemon=True).start()
+        threading.Thread(target=self._accept, name="postgres-proxy", daemon=True).start()
 
     def cut(self) -> None:
         """Close every connection, and accept no new ones."""
@@ -124,9 +124,9 @@ def _close(*sockets: Any) -> None:
 
 
 @contextmanager
-def wire(server_url: str) -> Iterator[Wire]:
+def postgres_proxy(server_url: str) -> Iterator[PostgresProxy]:
     """Run a proxy to a server, for this test alone."""
-    made = Wire(server_url)
+    made = PostgresProxy(server_url)
     try:
         yield made
     finally:
