@@ -11,7 +11,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready programs demo test chaos check lock bench bench-clip bench-accuracy base-types bench-fairness bench-exports bench-api bench-year model clean
+.PHONY: help setup ready programs demo test test-unit chaos check references docs docs-serve lock bench bench-clip bench-accuracy base-types bench-fairness bench-exports bench-api bench-year model clean
 
 help: ## List these commands
 	@echo "Clamor commands:"
@@ -39,18 +39,42 @@ ALL_TESTS := -n logical --maxprocesses 4 --no-loadscope-reorder
 test: programs ## Run the tests, or some of them: make test [ARGS="-k span -x"]
 	@$(BIN)/python -m pytest $(or $(ARGS),$(ALL_TESTS))
 
+test-unit: ready ## Run the tests that need no server; half a minute on two cores
+	@$(BIN)/python -m pytest tests/unit -q $(ALL_TESTS) $(ARGS)
+
 SEED ?= 1
 
 chaos: programs ## Inject faults, and verify that no work is lost: make chaos [SEED=1..20]
 	@$(BIN)/python -m tests.chaos --seed $(call quoted,$(value SEED)) $(ARGS)
 
-check: ready ## Check lint, format, types, wording, import rules and migrations
+check: ready ## Check lint, format, types, wording, documents, import rules and migrations
 	@echo "==> Lint: ruff" && $(BIN)/ruff check .
 	@echo "==> Format: ruff" && $(BIN)/ruff format --check .
 	@echo "==> Types: mypy" && $(BIN)/mypy
 	@echo "==> Words that make prose hard to read" && $(BIN)/python deploy/wording.py
+	@echo "==> Spelling: codespell" && $(BIN)/codespell
+	@echo "==> References: settings, commands, requests" && $(BIN)/python -m deploy.docs.references --check
+	@echo "==> Changelog: names of the fragments" && $(FRAGMENTS)
+	@echo "==> Site: pages, links, nothing from another host" && $(MKDOCS) build --strict $(SITE)
 	@echo "==> Imports: import-linter" && $(BIN)/lint-imports
 	@echo "==> Migrations: one head, and the same tables as the models" && $(BIN)/clamor migrate --check
+
+FRAGMENTS := out=$$($(BIN)/towncrier build --draft --version next 2>&1) || { echo "$$out"; exit 1; }
+
+# With --strict a link or an anchor that leads nowhere is an error. The variable silences the theme's
+# notice about its successor.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
+SITE := --config-file deploy/docs/mkdocs.yml
+
+references: ready ## Write the references in docs/ from the code: settings, commands, requests
+	@$(BIN)/python -m deploy.docs.references
+
+docs: references ## Build the site of the documents
+	@$(MKDOCS) build --strict $(SITE)
+	@echo "The pages are in build/docs: open build/docs/index.html, or make docs-serve for search"
+
+docs-serve: ready ## Show the site at http://127.0.0.1:8001, built again at each change
+	@$(MKDOCS) serve --dev-addr 127.0.0.1:8001 $(SITE)
 
 # Without `ready`, which fails when pyproject.toml has a new requirement.
 lock: ## Resolve requirements.lock: make lock [ARGS=--upgrade]
@@ -76,13 +100,13 @@ bench-clip: programs ## Time one clip from upload to completion, with and withou
 MODELS ?=
 
 bench-accuracy: ready ## Measure accuracy and update docs/accuracy.md: [DATA=folder] [MODELS=folder]
-	@$(BIN)/python -m actors.training.evaluate --data $(call quoted,$(value DATA)) --report docs/accuracy.md \
+	@$(BIN)/python -m actors.training.shipped_model.accuracy_report --data $(call quoted,$(value DATA)) --report docs/accuracy.md \
 		--backbone $(call quoted,$(value BACKBONE)) $(if $(value MODELS),--models $(call quoted,$(value MODELS)))
-	@$(BIN)/python -m actors.training.few_shot --data $(call quoted,$(value DATA)) --report docs/accuracy.md \
+	@$(BIN)/python -m actors.training.shipped_model.few_shot --data $(call quoted,$(value DATA)) --report docs/accuracy.md \
 		--backbone $(call quoted,$(value BACKBONE))
 
 base-types: ready ## Train the shipped base types on the backbone: [DATA=folder]
-	@$(BIN)/python -m actors.training.tagging --data $(call quoted,$(value DATA)) \
+	@$(BIN)/python -m actors.training.shipped_model.base_types --data $(call quoted,$(value DATA)) \
 		--backbone $(call quoted,$(value BACKBONE)) --head actors/science/model/types.npz
 
 bench-fairness: programs ## Measure how long one recording waits behind a batch: make bench-fairness [FILES=500]
@@ -98,7 +122,7 @@ bench-year: ready ## Measure queries and jobs with a year of data: make bench-ye
 	@$(BIN)/python -m tests.benchmarks.year_figures $(ARGS)
 
 model: ready ## Cross-validate and train the shipped model: make model [DATA=folder] [MODELS=folder]
-	@$(BIN)/python -m actors.training.baseline --data $(call quoted,$(value DATA)) \
+	@$(BIN)/python -m actors.training.shipped_model.build --data $(call quoted,$(value DATA)) \
 		--model actors/science/model/base.clamor $(if $(value MODELS),--keep $(call quoted,$(value MODELS)))
 
 clean: ## Remove .venv and the caches of tools

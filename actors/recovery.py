@@ -14,89 +14,35 @@ from sqlalchemy.orm import Session
 
 from actors.execution import watchdog
 from actors.execution.runtime import Runtime
-from actors.messaging import messages
+from actors.messaging import kinds
 from actors.messaging.messages import Nudge
 from actors.scheduling import job_runs
 from db.blobs import session_prefix
-from db.queries import (
-    batch_queries,
-    job_run_queries,
-    leftover_queries,
-    model_queries,
-    session_queries,
-    webhook_queries,
-)
-from db.queries.batch_queries import BatchWork
-from db.queries.job_run_queries import RunWork
+from db.queries import leftover_queries, queue_queries, session_queries
 from db.queries.leftover_queries import Untidy
-from db.queries.model_queries import JobWork
-from db.queries.webhook_queries import DeliveryWork
-from db.queue import claims
-from db.queue.claims import Unit, Work
-from db.tables.analyses import Analysis
-from db.tables.exports import Export
-from db.tables.reports import DailyReport
-from db.tables.training import TrainingJob, Validation
 
 log = structlog.get_logger(__name__)
 
 #: Rows per kind of work and round. Enough to refill every worker; few enough that a long backlog,
 #: which is also due and not nudged, does not fill the queues with the same messages repeatedly.
 ROWS_A_ROUND = 200
-
-
 #: A tick this late counts as missed, and recovery fills its slot. The scheduler drops its own ticks
 #: at half of this.
 LATE_S = 60.0
 
-#: The stages in which the session is the work item. While it is detecting, its spans are.
-OF_SESSION: dict[str, type[Nudge]] = {
-    "queued": messages.ProcessAudioFile,
-    "splitting": messages.SplitRecording,
-    "aggregating": messages.AggregateSession,
-}
 
+def take_stalled(db: Session, *, quiet_s: float, limit: int) -> list[Nudge]:
+    """Return nudges for the rows that are unfinished, due and not nudged recently; mark the rows.
 
-def nudge_for(work: Unit) -> Nudge:
-    """Return the message that says "look at this row"."""
-    if isinstance(work, RunWork):
-        return job_runs.NUDGES[work.name]()
-    if isinstance(work, JobWork):
-        if work.job is Analysis:
-            return messages.AnalyzeSession(session_id=work.id)
-        if work.job is TrainingJob:
-            return messages.TrainNoiseClassifier(job_id=work.id)
-        if work.job is Export:
-            return messages.ExportSessionData(export_id=work.id)
-        if work.job is DailyReport:
-            return messages.GenerateDailyReport(report_id=work.id)
-        return messages.ValidateModel(validation_id=work.id)
-    if isinstance(work, BatchWork):
-        return messages.BatchProcessFiles(batch_id=work.id)
-    if isinstance(work, DeliveryWork):
-        return messages.DeliverWebhook(webhook_id=work.webhook_id)
-    assert isinstance(work, Work)
-    if work.span_index is not None:
-        return messages.DetectSpan(session_id=work.session_id, span_index=work.span_index)
-    return OF_SESSION[work.state].parse({"session_id": str(work.session_id)})
-
-
-def take_stalled(db: Session, *, quiet_s: float, limit: int) -> list[Unit]:
-    """Return the rows that are unfinished, due and not nudged recently, and mark them as nudged.
-
-    At most ``limit`` per kind of work. Their order is irrelevant: a worker that reads a nudge for
-    a session or a span claims the one that is next.
+    At most ``limit`` per kind of work: a long backlog of one kind must not hide the rows of
+    another. Their order is irrelevant: a worker that reads a nudge for a session or a span claims
+    the one that is next.
     """
-    found: list[Unit] = []
-    for state in OF_SESSION:
-        found += claims.take_stalled_sessions(db, state, quiet_s=quiet_s, limit=limit)
-    found += claims.take_stalled_spans(db, quiet_s=quiet_s, limit=limit)
-    found += batch_queries.take_stalled_batches(db, quiet_s=quiet_s, limit=limit)
-    found += webhook_queries.take_stalled_webhooks(db, quiet_s=quiet_s, limit=limit)
-    for job in (Analysis, TrainingJob, Validation, Export, DailyReport):
-        found += model_queries.take_stalled_jobs(db, job, quiet_s=quiet_s, limit=limit)
-    found += job_run_queries.take_stalled_runs(db, quiet_s=quiet_s, limit=limit)
-    return found
+    return [
+        kind.message(**names)
+        for kind in kinds.KINDS
+        for names in queue_queries.take_stalled(db, kind.rows, quiet_s=quiet_s, limit=limit)
+    ]
 
 
 class Recovery:
@@ -126,11 +72,10 @@ class Recovery:
                 return []
             job_runs.fill_missed(db, late_s=self._late_s)
             quiet_s = self._runtime.settings.lease_s
-            found = take_stalled(db, quiet_s=quiet_s, limit=ROWS_A_ROUND)
+            nudges = take_stalled(db, quiet_s=quiet_s, limit=ROWS_A_ROUND)
             untidy = leftover_queries.sessions_to_tidy(
                 db, silent_after_s=self._silent_after_s, limit=ROWS_A_ROUND
             )
-        nudges = [nudge_for(work) for work in found]
         if nudges:
             log.info("recovery_nudges", rows=len(nudges))
             self._runtime.publisher.send(*nudges)

@@ -1,10 +1,9 @@
-"""All actors, in the order of the pipeline, and the entry point of a worker."""
+"""The handlers of all kinds of work, and the entry point of a worker."""
 
 from __future__ import annotations
 
 import atexit
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import dramatiq
@@ -25,7 +24,7 @@ from actors.maintenance.cleanup import clean_up
 from actors.maintenance.health import health_check
 from actors.maintenance.retention import cleanup_failed_sessions, cleanup_old_sessions
 from actors.maintenance.vacuum import vacuum_database
-from actors.messaging import broker, messages
+from actors.messaging import broker, kinds, messages
 from actors.messaging.messages import Nudge
 from actors.observability import tracing
 from actors.observability.logs import configure
@@ -39,34 +38,26 @@ from db.settings import from_environment
 
 log = structlog.get_logger(__name__)
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One actor: the message it consumes and the function that handles it."""
-
-    nudge: type[Nudge]
-    handle: Callable[[Runtime, Any], None]
-
-
-ACTORS = (
-    Entry(messages.ProcessAudioFile, process_audio_file),
-    Entry(messages.SplitRecording, split_recording),
-    Entry(messages.DetectSpan, detect_span),
-    Entry(messages.AggregateSession, aggregate_session),
-    Entry(messages.AnalyzeSession, analyze_session_data),
-    Entry(messages.BatchProcessFiles, batch_process_files),
-    Entry(messages.DeliverWebhook, deliver_webhook),
-    Entry(messages.TrainNoiseClassifier, train_noise_classifier),
-    Entry(messages.ValidateModel, validate_model),
-    Entry(messages.ExportSessionData, export_session_data),
-    Entry(messages.GenerateDailyReport, generate_daily_report),
-    Entry(messages.StartDailyReports, start_daily_reports),
-    Entry(messages.CheckHealth, health_check),
-    Entry(messages.CleanUp, clean_up),
-    Entry(messages.CleanUpOldSessions, cleanup_old_sessions),
-    Entry(messages.CleanUpFailedSessions, cleanup_failed_sessions),
-    Entry(messages.VacuumDatabase, vacuum_database),
-)
+#: Handles each kind of work of `actors.messaging.kinds`, by its message.
+HANDLERS: dict[type[Nudge], Callable[[Runtime, Any], None]] = {
+    messages.ProcessAudioFile: process_audio_file,
+    messages.SplitRecording: split_recording,
+    messages.DetectSpan: detect_span,
+    messages.AggregateSession: aggregate_session,
+    messages.AnalyzeSession: analyze_session_data,
+    messages.BatchProcessFiles: batch_process_files,
+    messages.DeliverWebhook: deliver_webhook,
+    messages.TrainNoiseClassifier: train_noise_classifier,
+    messages.ValidateModel: validate_model,
+    messages.ExportSessionData: export_session_data,
+    messages.GenerateDailyReport: generate_daily_report,
+    messages.StartDailyReports: start_daily_reports,
+    messages.CheckHealth: health_check,
+    messages.CleanUp: clean_up,
+    messages.CleanUpOldSessions: cleanup_old_sessions,
+    messages.CleanUpFailedSessions: cleanup_failed_sessions,
+    messages.VacuumDatabase: vacuum_database,
+}
 
 
 def boot() -> None:
@@ -85,20 +76,22 @@ def boot() -> None:
 
 def declare(consuming: dramatiq.Broker, runtime: Runtime) -> None:
     """Register every actor with the broker and tie the runtime's lifecycle to the worker's."""
-    for entry in ACTORS:
+    for kind in kinds.KINDS:
         dramatiq.actor(
             broker=consuming,
-            actor_name=entry.nudge.actor,
-            queue_name=messages.queue_name(entry.nudge, prefix=runtime.settings.queue_prefix),
-            time_limit=watchdog.limit_s(entry.nudge, runtime.settings) * 1_000,
-            **jobs.options_for(entry.nudge),
-        )(_receiver(runtime, entry))
+            actor_name=kind.message.actor,
+            queue_name=messages.queue_name(kind.message, prefix=runtime.settings.queue_prefix),
+            time_limit=watchdog.limit_s(kind.message, runtime.settings) * 1_000,
+            **jobs.options_for(kind.message),
+        )(_receiver(runtime, kind.message))
     consuming.add_middleware(WorkerLifecycle(runtime))
 
 
-def _receiver(runtime: Runtime, entry: Entry) -> Callable[..., None]:
+def _receiver(runtime: Runtime, message: type[Nudge]) -> Callable[..., None]:
+    handle = HANDLERS[message]
+
     def receive(**payload: Any) -> None:
-        entry.handle(runtime, entry.nudge.parse(payload))
+        handle(runtime, message.parse(payload))
 
     return receive
 

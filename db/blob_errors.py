@@ -3,8 +3,8 @@
 ::
 
     BlobError                one blob cannot be read
-      BlobsAway              the whole store fails: it is unavailable, hangs or refuses
-        BlobsFull            the store has no space left
+      StorageUnavailable     the whole store fails: it is unavailable, hangs or refuses
+        StorageFull          the store has no space left
     BlobMissing              there is no such blob (not an error of the store)
 
 Callers only see these classes, never those of the object store's library.
@@ -43,11 +43,11 @@ class BlobError(OSError):
     """A blob cannot be read. The message names no host or path."""
 
 
-class BlobsAway(BlobError):
+class StorageUnavailable(BlobError):
     """The whole store fails: it is unavailable, hangs or refuses. It may recover at any time."""
 
 
-class BlobsFull(BlobsAway):
+class StorageFull(StorageUnavailable):
     """The store has no space left."""
 
     def __init__(self, reason: str = "the blob store has no room") -> None:
@@ -56,7 +56,7 @@ class BlobsFull(BlobsAway):
 
 @contextmanager
 def writing(body: Body | None = None) -> Iterator[None]:
-    """Raise :class:`BlobsAway` for errors of the store during writes and listings.
+    """Raise :class:`StorageUnavailable` for errors of the store during writes and listings.
 
     Errors raised in ``body`` are the caller's own and propagate unchanged.
     """
@@ -65,12 +65,12 @@ def writing(body: Body | None = None) -> Iterator[None]:
     except (BaseError, OSError) as error:
         if isinstance(error, BlobError) or (body is not None and error is body.raised):
             raise
-        raise _away(error) from error
+        raise _unavailable(error) from error
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Raise :class:`BlobError` or :class:`BlobsAway` for errors of the store about one blob.
+    """Raise :class:`BlobError` or :class:`StorageUnavailable` for errors of reads of one blob.
 
     A missing blob stays a ``FileNotFoundError``.
     """
@@ -84,7 +84,7 @@ def reading() -> Iterator[None]:
             raise FileNotFoundError from error
         if code in _OF_ONE_BLOB or any(each in str(error) for each in _BEHIND_THE_END):
             raise BlobError(_told(error)) from error
-        raise _away(error) from error
+        raise _unavailable(error) from error
 
 
 class Body:
@@ -130,10 +130,10 @@ class Writer:
         return getattr(self._writer, name)
 
 
-def _away(error: BaseException) -> BlobsAway:
+def _unavailable(error: BaseException) -> StorageUnavailable:
     if _code(error) in _NO_ROOM or _SERVER_FULL in str(error):
-        return BlobsFull()
-    return BlobsAway(_told(error))
+        return StorageFull()
+    return StorageUnavailable(_told(error))
 
 
 def _code(error: BaseException) -> str | None:

@@ -25,7 +25,7 @@ import obstore
 from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 
 from db import blob_errors, durable
-from db.blob_errors import BlobError, BlobMissing, BlobsAway, BlobsFull, reading, writing
+from db.blob_errors import BlobMissing, StorageFull, StorageUnavailable, reading, writing
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
@@ -45,9 +45,6 @@ LEAST_ROOM_BYTES = 64 * 1024 * 1024
 LEAST_ROOM_SHARE = 0.05
 #: Bytes that a probe writes to an unnamed file: one block of a disk.
 PROBE_BYTES = 4096
-
-__all__ = ["BlobError", "BlobMissing", "Blobs", "BlobsAway", "BlobsFull"]
-
 
 #: Each contains a folder for each session, training or validation, named by its ID.
 SESSIONS, TRAININGS, VALIDATIONS = "sessions/", "trainings/", "validations/"
@@ -154,7 +151,7 @@ class Blobs:
     """A blob store.
 
     Methods raise :class:`BlobMissing` for a missing key and :class:`BlobError` for all other
-    failures: :class:`BlobsAway` or :class:`BlobsFull` if they concern more than one blob.
+    failures: :class:`StorageUnavailable` or :class:`StorageFull` if they concern the whole store.
     """
 
     def __init__(self, url: str) -> None:
@@ -251,7 +248,8 @@ class Blobs:
         """Return a signed URL for a PUT of a blob; None if the store does not support it."""
         if not isinstance(self._store, S3Store):
             return None
-        return obstore.sign(self._store, "PUT", key, expires_in)
+        with writing():
+            return obstore.sign(self._store, "PUT", key, expires_in)
 
     def keys_older_than(self, age_s: float, prefix: str) -> Iterator[list[str]]:
         """Yield the keys below a prefix that were last written at least ``age_s`` ago, in pages."""
@@ -284,7 +282,9 @@ class Blobs:
         return Room(free=usage.free, total=usage.total)
 
     def check(self) -> None:
-        """Raise :class:`BlobsAway` unless the store responds, :class:`BlobsFull` without space.
+        """Raise :class:`StorageUnavailable` unless the store can be written to.
+
+        Without free space it is :class:`StorageFull`.
 
         For a folder, the free space is checked and one block is written to an unnamed temporary
         file. Whether a bucket has space, only a failing upload shows.
@@ -296,7 +296,7 @@ class Blobs:
                 with tempfile.TemporaryFile(dir=self._folder, buffering=0) as probe:
                     probe.write(bytes(PROBE_BYTES))
         if room is not None and room.free < min(LEAST_ROOM_BYTES, room.total * LEAST_ROOM_SHARE):
-            raise BlobsFull
+            raise StorageFull
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[None]:
@@ -304,7 +304,7 @@ class Blobs:
         try:
             with reading():
                 yield
-        except BlobsAway:
+        except StorageUnavailable:
             self._require_folder()
             raise
         except FileNotFoundError:
@@ -313,13 +313,13 @@ class Blobs:
             raise BlobMissing(key) from None
 
     def _require_folder(self) -> None:
-        """Raise :class:`BlobsAway` if the folder is missing.
+        """Raise :class:`StorageUnavailable` if the folder is missing.
 
         A missing folder means a disk that was detached and may come back. It is not created again,
         and its blobs are not considered lost.
         """
         if self._folder is not None and not self._folder.is_dir():
-            raise BlobsAway("the folder of the blob store is not there")
+            raise StorageUnavailable("the folder of the blob store is not there")
 
 
 class _RawReader(io.RawIOBase):

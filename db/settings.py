@@ -48,7 +48,11 @@ def _setting(
     return field(default=default, metadata=metadata, repr=not secret)
 
 
+# The docstring of each parser is the type of its settings in docs/settings.md.
+
+
 def _positive_float(text: str) -> float:
+    """Number above 0."""
     value = float(text)
     if not value > 0:
         raise ValueError("must be above zero")
@@ -56,6 +60,7 @@ def _positive_float(text: str) -> float:
 
 
 def _not_negative(text: str) -> float:
+    """Number of at least 0."""
     value = float(text)
     if not 0 <= value < float("inf"):
         raise ValueError("must be a number that is not below zero")
@@ -63,6 +68,7 @@ def _not_negative(text: str) -> float:
 
 
 def _switch(text: str) -> bool:
+    """`on` or `off`."""
     known = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
     if text.lower() not in known:
         raise ValueError("must be on or off")
@@ -70,6 +76,7 @@ def _switch(text: str) -> bool:
 
 
 def _not_negative_int(text: str) -> int:
+    """Whole number of at least 0."""
     value = int(text)
     if value < 0:
         raise ValueError("must be at least 0")
@@ -77,6 +84,7 @@ def _not_negative_int(text: str) -> int:
 
 
 def _positive_int(text: str) -> int:
+    """Whole number of at least 1."""
     value = int(text)
     if value < 1:
         raise ValueError("must be at least 1")
@@ -84,6 +92,7 @@ def _positive_int(text: str) -> int:
 
 
 def _batch_items(text: str) -> int:
+    """Whole number from 1 to 100,000."""
     value = _positive_int(text)
     if value > MOST_BATCH_ITEMS:
         raise ValueError(f"must be at most {MOST_BATCH_ITEMS}")
@@ -91,6 +100,7 @@ def _batch_items(text: str) -> int:
 
 
 def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Networks, separated by commas."""
     try:
         return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError:
@@ -98,12 +108,18 @@ def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
 
 
 def _backbone_url(text: str) -> str:
+    """Address, file, folder or `off`."""
     place, marked, sha256 = text.partition(BACKBONE_MARK)
     if not place or ("://" in place and not _is_web_address(place)):
         raise ValueError("it must be an http(s) address, a file, a folder or off")
     if marked and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise ValueError(f"{BACKBONE_MARK} must be followed by 64 hexadecimal digits")
     return text
+
+
+def _level(text: str) -> str:
+    """Name of a level."""
+    return text.strip().upper()
 
 
 def _is_web_address(text: str) -> bool:
@@ -118,80 +134,112 @@ def _is_web_address(text: str) -> bool:
 class Settings:
     """The operator's settings, read once per process by :func:`from_environment`."""
 
-    #: Postgres, as a libpq URL: ``postgresql://user:password@host/name``.
+    # -- Services --
+
+    #: Postgres 15 or newer, as a libpq URL: ``postgresql://user:password@host/name``.
     database_url: str = _setting("DATABASE_URL")
-    #: RabbitMQ; ``memory://`` keeps messages inside this process (standalone mode).
+    #: RabbitMQ 3.10 or newer: ``amqp://user:password@host/vhost``.
     amqp_url: str = _setting("AMQP_URL")
-    #: The store of recordings and their products: ``file:///folder`` or ``s3://bucket/prefix``.
+    #: The store of recordings and their products: ``file:///folder``, or ``s3://bucket/prefix``
+    #: with the usual ``AWS_*`` variables.
     blob_url: str = _setting("BLOB_URL")
     #: Prefix of every queue's name, so that several installations can share a broker.
     queue_prefix: str = _setting("CLAMOR_QUEUE_PREFIX", "clamor")
     #: RabbitMQ's management API, ``http://user:password@host:15672``, if there is one. It is the
-    #: only source for the number of unacked messages.
+    #: only source for the number of unacknowledged messages.
     rabbitmq_api_url: str = _setting("CLAMOR_RABBITMQ_API_URL", "", secret=True)
+    #: The source of the backbone's weights for ``clamor model fetch``, instead of their official
+    #: address: an http(s) address, a file or a folder with the same bytes; with ``#sha256=HEX``
+    #: appended, another file of the family; ``off`` for no backbone. Workers and API need the value
+    #: too (docs/model.md#the-backbone).
+    backbone_url: str = _setting(BACKBONE_VARIABLE, "", parse=_backbone_url, secret=True)
+    #: The base URL of the collector that traces are sent to by OTLP over HTTP, such as
+    #: ``http://collector:4318``. Without it nothing is traced (docs/operations.md#traces).
+    otlp_endpoint: str = _setting("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+
+    # -- Access --
+
+    #: Mixed into the hash of every API key, so that the database alone is not enough to forge one:
+    #: at least 32 random characters, the same for all API processes, which require it. Changing it
+    #: invalidates all keys (docs/accounts.md).
+    key_pepper: str = _setting("CLAMOR_KEY_PEPPER", "", secret=True)
+    #: Requests per second and key, unless the key has its own rate; 0 for no limit
+    #: (docs/limits.md#rate).
+    rate_limit_per_s: float = _setting("CLAMOR_RATE_LIMIT", 50.0, parse=_not_negative)
+    #: An idle key may make this many seconds' worth of requests at once.
+    rate_burst_s: float = _setting("CLAMOR_RATE_BURST_S", 4.0, parse=_positive_float)
+    #: Seconds of audio per user and month, unless the user has their own limit; without it there is
+    #: no limit (docs/limits.md#quota).
+    max_audio_s_per_month: float | None = _setting(
+        "CLAMOR_MAX_AUDIO_S_PER_MONTH", None, parse=_not_negative
+    )
+    #: Networks that callers' URLs may lead to although they are not public, such as the network of
+    #: the recorders in a private installation: ``10.1.0.0/16, fd00::/8``.
+    private_networks: tuple[IPv4Network | IPv6Network, ...] = _setting(
+        "CLAMOR_ALLOW_PRIVATE_ADDRESSES", (), parse=_networks
+    )
+    #: Event streams that one server process allows at once; each takes a thread
+    #: (docs/event-stream.md).
+    event_streams: int = _setting("CLAMOR_EVENT_STREAMS", 16, parse=_positive_int)
+
+    # -- Recordings --
+
+    #: A larger recording is rejected during its upload; so are the clips of a form that are larger
+    #: together.
+    max_upload_bytes: int = _setting("CLAMOR_MAX_UPLOAD_BYTES", 2 * 1024**3, parse=_positive_int)
+    #: A longer recording is rejected: by its header, or during decoding.
+    max_duration_s: float = _setting("CLAMOR_MAX_DURATION_S", 24 * 3600.0, parse=_positive_float)
+    #: A recording with more channels is rejected by its header. The decoders never accept more than
+    #: 64.
+    max_channels: int = _setting("CLAMOR_MAX_CHANNELS", 32, parse=_positive_int)
+    #: A recording with a higher sample rate is rejected by its header. The decoders never accept
+    #: more than 768 kHz.
+    max_rate_hz: int = _setting("CLAMOR_MAX_RATE_HZ", 384_000, parse=_positive_int)
+    #: A batch with more recordings is rejected. More takes more memory at once: a list of keys may
+    #: have a kilobyte for each (docs/limits.md#bodies).
+    max_batch_items: int = _setting("CLAMOR_MAX_BATCH_ITEMS", 10_000, parse=_batch_items)
+
+    # -- Work --
+
     #: A worker that does not renew its claim for this long loses it. Shorter recovers sooner from a
     #: dead worker; longer tolerates a machine that stalls.
     lease_s: float = _setting("CLAMOR_LEASE_S", 30.0, parse=_positive_float)
-    #: The longest run of any step; most steps have shorter limits (`actors.execution.watchdog`).
+    #: The longest run of any step, which is then stopped and tried again; most steps have shorter
+    #: limits, a span 120 s.
     deadline_s: float = _setting("CLAMOR_DEADLINE_S", 1_500.0, parse=_positive_float)
-    #: A step is given up after this many claims, whether they failed or killed their worker. More
-    #: outlast a longer outage of a store.
+    #: A step is given up after this many claims, whether they failed or killed their worker; five
+    #: outlast a database that is unavailable for two minutes. Waiting for the blob store does not
+    #: count (docs/reliability.md#waiting-for-storage).
     max_attempts: int = _setting("CLAMOR_MAX_ATTEMPTS", 5, parse=_positive_int)
     #: How often recovery looks for stalled rows.
     recovery_s: float = _setting("CLAMOR_RECOVERY_S", 3.0, parse=_positive_float)
-    #: The age from which a blob without a row is an orphan: longer than any upload waits for its
-    #: row.
-    orphan_s: float = _setting("CLAMOR_ORPHAN_S", 3_600.0, parse=_positive_float)
-    #: An orphan is marked first, and removed this many days later if it still has no row.
-    keep_orphans_days: float = _setting("CLAMOR_KEEP_ORPHANS_DAYS", 7.0, parse=_positive_float)
-    #: A session is removed, with its recording, this many days after its end.
+
+    # -- Retention --
+
+    #: A session is removed, with its recording, this many days after its end (docs/maintenance.md).
     keep_days: float = _setting("CLAMOR_KEEP_DAYS", 30.0, parse=_positive_float)
     #: How many of the most confident detections per user and noise type keep their audio when their
     #: sessions are removed.
     keep_best: int = _setting("CLAMOR_KEEP_BEST", 0, parse=_not_negative_int)
-    #: For how many days an export can be downloaded.
+    #: For how many days an export can be downloaded (docs/exports.md).
     export_days: float = _setting("CLAMOR_EXPORT_DAYS", 7.0, parse=_positive_float)
-    #: A larger recording is rejected during its upload.
-    max_upload_bytes: int = _setting("CLAMOR_MAX_UPLOAD_BYTES", 2 * 1024**3, parse=_positive_int)
-    #: A longer recording is rejected: by its header, or during decoding.
-    max_duration_s: float = _setting("CLAMOR_MAX_DURATION_S", 24 * 3600.0, parse=_positive_float)
-    #: A recording with more channels, or a higher sample rate, is rejected by its header. The
-    #: decoders never accept more than 64 channels or 768 kHz.
-    max_channels: int = _setting("CLAMOR_MAX_CHANNELS", 32, parse=_positive_int)
-    max_rate_hz: int = _setting("CLAMOR_MAX_RATE_HZ", 384_000, parse=_positive_int)
-    #: A batch with more recordings is rejected. More takes more memory at once: a list of keys may
-    #: have a kilobyte for each.
-    max_batch_items: int = _setting("CLAMOR_MAX_BATCH_ITEMS", 10_000, parse=_batch_items)
-    #: Event streams that one server process allows at once; each takes a thread.
-    event_streams: int = _setting("CLAMOR_EVENT_STREAMS", 16, parse=_positive_int)
-    #: Networks that callers' URLs may lead to although they are not public, such as the network of
-    #: the recorders in a private installation.
-    private_networks: tuple[IPv4Network | IPv6Network, ...] = _setting(
-        "CLAMOR_ALLOW_PRIVATE_ADDRESSES", (), parse=_networks
-    )
-    #: Mixed into the hash of every API key, so that the database alone is not enough to forge one:
-    #: random characters, the same for all API processes. Changing it invalidates all keys.
-    key_pepper: str = _setting("CLAMOR_KEY_PEPPER", "", secret=True)
-    #: The base URL of the collector that traces are sent to by OTLP over HTTP. Without it nothing
-    #: is traced.
-    otlp_endpoint: str = _setting("OTEL_EXPORTER_OTLP_ENDPOINT", "")
-    #: Requests per second and key, unless the key has its own rate; 0 for no limit.
-    rate_limit_per_s: float = _setting("CLAMOR_RATE_LIMIT", 50.0, parse=_not_negative)
-    #: An idle key may make this many seconds' worth of requests at once.
-    rate_burst_s: float = _setting("CLAMOR_RATE_BURST_S", 4.0, parse=_positive_float)
-    #: Seconds of audio per user and month, unless the user has their own limit; None for no limit.
-    max_audio_s_per_month: float | None = _setting(
-        "CLAMOR_MAX_AUDIO_S_PER_MONTH", None, parse=_not_negative
-    )
-    #: For how many days the request log is kept. Usage by key is computed from it.
+    #: The age from which a blob without a row is an orphan: longer than any upload waits for its
+    #: row. Files of trainings and validations, and unclaimed uploads to the store, have 24 times
+    #: as long.
+    orphan_s: float = _setting("CLAMOR_ORPHAN_S", 3_600.0, parse=_positive_float)
+    #: An orphan is marked first, and removed this many days later if it still has no row
+    #: (docs/maintenance.md#blobs-that-no-row-names).
+    keep_orphans_days: float = _setting("CLAMOR_KEEP_ORPHANS_DAYS", 7.0, parse=_positive_float)
+    #: For how many days the request log is kept. Usage by key is computed from it
+    #: (docs/limits.md#records).
     keep_requests_days: float = _setting("CLAMOR_KEEP_REQUESTS_DAYS", 90.0, parse=_positive_float)
-    #: Whether each request is logged as a line.
+
+    # -- Logs --
+
+    #: Whether each request is logged as a line (docs/limits.md#access-log).
     access_log: bool = _setting("CLAMOR_ACCESS_LOG", True, parse=_switch)
-    #: The source of the backbone's weights, instead of their official address; see
-    #: ``actors/backbones.py``.
-    backbone_url: str = _setting(BACKBONE_VARIABLE, "", parse=_backbone_url, secret=True)
-    #: DEBUG, INFO, WARNING or ERROR.
-    log_level: str = _setting("CLAMOR_LOG_LEVEL", "INFO", parse=lambda text: text.strip().upper())
+    #: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``.
+    log_level: str = _setting("CLAMOR_LOG_LEVEL", "INFO", parse=_level)
 
     @property
     def has_access_log(self) -> bool:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import atexit
-import threading
-from dataclasses import dataclass, field
 from typing import Any
 
 import falcon
 from prometheus_client import CollectorRegistry
 
-from actors import backbones
 from actors.messaging import broker
 from actors.messaging.broker import Publisher
 from actors.observability import tracing
 from actors.observability.logs import configure
-from actors.outbound.client import Outbound
 from actors.parent import end_with_parent
 from db.blobs import Blobs
 from db.settings import Settings, from_environment
@@ -31,184 +27,136 @@ from services.api.reports import resources as reports
 from services.api.sessions import detections, events, legal_holds, media, remote_sources, retries
 from services.api.sessions import resources as sessions
 from services.api.webhooks import resources as webhooks
-from services.http import exchange, keys, operations, problems, shutdown
+from services.http import exchange, operations, problems, shutdown
 from services.http.access import Access
 from services.http.access_log import AccessLog
+from services.http.deps import Deps
 from services.http.exchange import Listener
 from services.http.http_metrics import HttpMetrics
 from services.http.idempotency import Idempotency
 from services.http.operations import Parameters
-from services.http.quotas import Quota
 from services.http.rate_limits import RateLimiter
 from services.http.request_ids import RequestId
 from services.http.request_log import RequestLog
 from services.http.request_traces import Traces
+from services.http.resource import Resource
 from services.openapi import document as openapi
 from services.openapi.documentation import resources as documentation
 from services.viewer import index
 from services.viewer import pages as viewer
 
+#: The route table: the resource of each path.
+ROUTES: dict[str, type[Resource]] = {
+    "/v1/sessions": sessions.SessionList,
+    "/v1/sessions/{session_id:uuid}": sessions.SessionItem,
+    "/v1/sessions/{session_id:uuid}/detections": detections.SessionDetections,
+    "/v1/sessions/{session_id:uuid}/levels": sessions.SessionLevels,
+    "/v1/sessions/{session_id:uuid}/analysis": analyses.SessionAnalysis,
+    "/v1/sessions/{session_id:uuid}/recording": media.SessionRecording,
+    "/v1/sessions/{session_id:uuid}/spectrogram.png": media.SessionSpectrogram,
+    "/v1/sessions/{session_id:uuid}/events": events.SessionEvents,
+    "/v1/sessions/{session_id:uuid}/hold": legal_holds.SessionHold,
+    "/v1/sessions/{session_id:uuid}/cancel": sessions.SessionCancel,
+    "/v1/sessions/{session_id:uuid}/retry": retries.SessionRetry,
+    "/sessions": viewer.StartPage,
+    "/sessions/{session_id:uuid}": viewer.SessionPage,
+    "/page/{name}": viewer.PageFiles,
+    "/v1/detections": detections.DetectionList,
+    "/v1/noise-types": noise_types.NoiseTypeList,
+    "/v1/batches": batches.BatchList,
+    "/v1/batches/{batch_id:uuid}": batches.BatchResource,
+    "/v1/batches/{batch_id:uuid}/items": batches.BatchItems,
+    "/v1/batches/{batch_id:uuid}/cancel": batches.BatchCancel,
+    "/v1/models": models.ModelList,
+    "/v1/models/{model_id:uuid}": models.ModelItem,
+    "/v1/models/{model_id:uuid}/confusion.png": models.ModelConfusion,
+    "/v1/models/{model_id:uuid}/file": models.ModelFile,
+    "/v1/models/{model_id:uuid}/promote": models.ModelPromote,
+    "/v1/models/{model_id:uuid}/validate": validations.ValidationStart,
+    "/v1/trainings": trainings.TrainingList,
+    "/v1/trainings/{job_id:uuid}": trainings.TrainingItem,
+    "/v1/exports": exports.ExportList,
+    "/v1/exports/{export_id:uuid}": exports.ExportItem,
+    "/v1/exports/{export_id:uuid}/file": exports.ExportFile,
+    "/v1/uploads": remote_sources.UploadList,
+    "/v1/validations": validations.ValidationList,
+    "/v1/validations/{validation_id:uuid}": validations.ValidationItem,
+    "/v1/webhooks": webhooks.WebhookList,
+    "/v1/webhooks/{webhook_id:uuid}": webhooks.WebhookItem,
+    "/v1/webhooks/{webhook_id:uuid}/rotate": webhooks.WebhookRotate,
+    "/v1/webhooks/{webhook_id:uuid}/test": webhooks.WebhookTest,
+    "/v1/webhooks/{webhook_id:uuid}/deliveries": webhooks.WebhookDeliveries,
+    "/v1/webhooks/{webhook_id:uuid}/deliveries/{delivery_id:uuid}/replay": webhooks.DeliveryReplay,
+    "/v1/reports": reports.ReportList,
+    "/v1/reports/{report_id:uuid}": reports.ReportItem,
+    "/v1/reports/{report_id:uuid}/html": reports.ReportHtml,
+    "/v1/users": accounts.UserList,
+    "/v1/users/{user_id:uuid}": accounts.UserItem,
+    "/v1/users/{user_id:uuid}/disable": accounts.UserDisable,
+    "/v1/users/{user_id:uuid}/enable": accounts.UserEnable,
+    "/v1/users/{user_id:uuid}/keys": accounts.UserKeys,
+    "/v1/keys/{key_id}": accounts.KeyItem,
+    "/v1/keys/{key_id}/rotate": accounts.KeyRotate,
+    "/v1/usage": usage.UsageItem,
+    "/v1/jobs": jobs.JobList,
+    "/v1/jobs/{job}/runs": jobs.JobRuns,
+    "/": index.IndexItem,
+    "/health/live": health.Live,
+    "/health/ready": health.Ready,
+}
 
-@dataclass(frozen=True)
-class Deps:
-    """The dependencies of the application."""
 
-    settings: Settings
-    store: Store
-    blobs: Blobs
-    publisher: Publisher
-    #: Writes a row for each request; None disables the request log.
-    recorder: RequestLog | None = None
-    #: Enforces the rate limits of keys; None disables them.
-    limiter: RateLimiter | None = None
-    #: Set when the process is stopping: event streams, which last for minutes, then end.
-    stopping: threading.Event = field(default_factory=threading.Event)
+def routes(deps: Deps, *, registry: CollectorRegistry) -> dict[str, object]:
+    """Return the resources by path: those of `ROUTES`, and those that need more than ``deps``."""
+    table: dict[str, object] = {template: kind(deps) for template, kind in ROUTES.items()}
+    table["/metrics"] = metrics.Metrics(deps, registry=registry)
+    # Last: the document describes all other routes, and itself.
+    document = openapi.Document(deps, table)
+    table |= {
+        "/openapi.json": document,
+        "/docs": documentation.Docs(deps, document),
+        "/problems": documentation.ProblemList(deps, document),
+        "/problems/{name}": documentation.ProblemPage(deps, document),
+    }
+    return table
 
 
-def create_app(given: Deps) -> falcon.App[falcon.Request, falcon.Response]:
+def create_app(deps: Deps) -> falcon.App[falcon.Request, falcon.Response]:
     """Build the application from its dependencies."""
-    hasher = keys.Hasher(given.settings.key_pepper)
     middleware: list[Any] = [
         # First, so that every later failure can be found in the log by request ID.
         RequestId(),
         # Before anything that reads rows: it determines whose rows are visible.
-        Access(given.store, hasher, limiter=given.limiter),
+        Access(deps.store, deps.hasher, limiter=deps.limiter),
         # After access: only authenticated callers learn which parameters exist.
         Parameters(),
         # After everything that may refuse a request: a refused request was never started.
-        Idempotency(given.store, lease_s=given.settings.lease_s),
+        Idempotency(deps.store, lease_s=deps.settings.lease_s),
         # After idempotency: a replayed answer does not need quota, even if it is used up by now.
-        Quota(given.store, limit_s=given.settings.max_audio_s_per_month),
+        deps.quota,
     ]
     if tracing.is_on():
         # Outermost, so that a trace covers the whole request.
         middleware.insert(0, Traces())
     # A registry per application, not the global one of the library.
     registry = CollectorRegistry()
-    app = exchange.App(middleware=middleware, listeners=_listeners(given, registry))
+    app = exchange.App(middleware=middleware, listeners=_listeners(deps, registry))
     problems.install(app)
-    table = routes(given, registry=registry)
+    table = routes(deps, registry=registry)
     operations.check(table)
     for template, resource in table.items():
         app.add_route(template, resource)
     return app
 
 
-def routes(given: Deps, *, registry: CollectorRegistry) -> dict[str, object]:
-    """Return the route table: resources by path template."""
-    hasher = keys.Hasher(given.settings.key_pepper)
-    store, blobs, publisher = given.store, given.blobs, given.publisher
-    outbound = Outbound(given.settings.private_networks)
-    max_bytes = given.settings.max_upload_bytes
-    quota = Quota(store, limit_s=given.settings.max_audio_s_per_month)
-    places = events.Places(given.settings.event_streams, stopping=given.stopping)
-    brought = remote_sources.RemoteSources(store, blobs, outbound, max_upload_bytes=max_bytes)
-    backbone = backbones.source(given.settings.backbone_url)
-    page = viewer.files()
-    table: dict[str, object] = {
-        "/v1/sessions": sessions.SessionList(
-            store,
-            blobs,
-            publisher,
-            brought,
-            max_upload_bytes=max_bytes,
-            can_mute=backbone is not None,
-        ),
-        "/v1/sessions/{session_id:uuid}": sessions.SessionItem(store),
-        "/v1/sessions/{session_id:uuid}/detections": detections.SessionDetections(store),
-        "/v1/sessions/{session_id:uuid}/levels": sessions.SessionLevels(store, blobs),
-        "/v1/sessions/{session_id:uuid}/analysis": analyses.SessionAnalysis(store, publisher),
-        "/v1/sessions/{session_id:uuid}/recording": media.SessionRecording(store, blobs),
-        "/v1/sessions/{session_id:uuid}/spectrogram.png": media.SessionSpectrogram(store, blobs),
-        "/v1/sessions/{session_id:uuid}/events": events.SessionEvents(store, places),
-        "/v1/sessions/{session_id:uuid}/hold": legal_holds.SessionHold(store),
-        "/v1/sessions/{session_id:uuid}/cancel": sessions.SessionCancel(store),
-        "/v1/sessions/{session_id:uuid}/retry": retries.SessionRetry(store, publisher),
-        "/sessions": viewer.StartPage(page),
-        "/sessions/{session_id:uuid}": viewer.SessionPage(page),
-        "/page/{name}": viewer.PageFiles(page),
-        "/v1/detections": detections.DetectionList(store),
-        "/v1/noise-types": noise_types.NoiseTypeList(),
-        "/v1/batches": batches.BatchList(
-            store,
-            blobs,
-            publisher,
-            max_upload_bytes=max_bytes,
-            max_items=given.settings.max_batch_items,
-            can_mute=backbone is not None,
-        ),
-        "/v1/batches/{batch_id:uuid}": batches.BatchResource(store),
-        "/v1/batches/{batch_id:uuid}/items": batches.BatchItems(store),
-        "/v1/batches/{batch_id:uuid}/cancel": batches.BatchCancel(store, blobs),
-        "/v1/models": models.ModelList(
-            store,
-            blobs,
-            publisher,
-            backbone,
-            max_upload_bytes=max_bytes,
-        ),
-        "/v1/models/{model_id:uuid}": models.ModelItem(store),
-        "/v1/models/{model_id:uuid}/confusion.png": models.ModelConfusion(store, blobs),
-        "/v1/models/{model_id:uuid}/file": models.ModelFile(store, blobs),
-        "/v1/models/{model_id:uuid}/promote": models.ModelPromote(store, blobs),
-        "/v1/models/{model_id:uuid}/validate": validations.ValidationStart(
-            store, blobs, publisher, max_upload_bytes=max_bytes
-        ),
-        "/v1/trainings": trainings.TrainingList(store),
-        "/v1/trainings/{job_id:uuid}": trainings.TrainingItem(store),
-        "/v1/exports": exports.ExportList(store, publisher, keep_days=given.settings.export_days),
-        "/v1/exports/{export_id:uuid}": exports.ExportItem(store, blobs),
-        "/v1/exports/{export_id:uuid}/file": exports.ExportFile(store, blobs),
-        "/v1/uploads": remote_sources.UploadList(blobs),
-        "/v1/validations": validations.ValidationList(
-            store, blobs, publisher, max_upload_bytes=max_bytes
-        ),
-        "/v1/validations/{validation_id:uuid}": validations.ValidationItem(store),
-        "/v1/webhooks": webhooks.WebhookList(store, outbound),
-        "/v1/webhooks/{webhook_id:uuid}": webhooks.WebhookItem(store, outbound, publisher),
-        "/v1/webhooks/{webhook_id:uuid}/rotate": webhooks.WebhookRotate(store),
-        "/v1/webhooks/{webhook_id:uuid}/test": webhooks.WebhookTest(store, publisher),
-        "/v1/webhooks/{webhook_id:uuid}/deliveries": webhooks.WebhookDeliveries(store),
-        "/v1/webhooks/{webhook_id:uuid}/deliveries/{delivery_id:uuid}/replay": (
-            webhooks.DeliveryReplay(store, publisher)
-        ),
-        "/v1/reports": reports.ReportList(store, publisher),
-        "/v1/reports/{report_id:uuid}": reports.ReportItem(store),
-        "/v1/reports/{report_id:uuid}/html": reports.ReportPage(store, blobs),
-        "/v1/users": accounts.UserList(store),
-        "/v1/users/{user_id:uuid}": accounts.UserItem(store),
-        "/v1/users/{user_id:uuid}/disable": accounts.UserSwitch(store, disables=True),
-        "/v1/users/{user_id:uuid}/enable": accounts.UserSwitch(store, disables=False),
-        "/v1/users/{user_id:uuid}/keys": accounts.UserKeys(store, hasher),
-        "/v1/keys/{key_id}": accounts.KeyItem(store),
-        "/v1/keys/{key_id}/rotate": accounts.KeyRotate(store, hasher),
-        "/v1/usage": usage.UsageItem(store, quota),
-        "/v1/jobs": jobs.JobList(store),
-        "/v1/jobs/{job}/runs": jobs.JobRuns(store, publisher),
-        "/": index.IndexItem(max_upload_bytes=max_bytes),
-        "/health/live": health.Live(),
-        "/health/ready": health.Ready(store, blobs, publisher),
-        "/metrics": metrics.Metrics(store, publisher.broker, given.settings, registry=registry),
-    }
-    # Last: the document describes all other routes, and itself.
-    document = openapi.Document(table)
-    table |= {
-        "/openapi.json": document,
-        "/docs": documentation.Docs(document),
-        "/problems": documentation.ProblemList(),
-        "/problems/{name}": documentation.ProblemPage(document),
-    }
-    return table
-
-
-def _listeners(given: Deps, registry: CollectorRegistry) -> list[Listener]:
+def _listeners(deps: Deps, registry: CollectorRegistry) -> list[Listener]:
     """Return the listeners that are called for each request and its answer."""
     listeners: list[Listener] = [HttpMetrics(registry)]
-    if given.settings.has_access_log:
+    if deps.settings.has_access_log:
         listeners.append(AccessLog())
-    if given.recorder is not None:
-        registry.register(given.recorder)
-        listeners.append(given.recorder)
+    if deps.recorder is not None:
+        registry.register(deps.recorder)
+        listeners.append(deps.recorder)
     return listeners
 
 
@@ -222,7 +170,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     # The server stops on SIGTERM; pending nudges are sent before the process exits.
     atexit.register(publisher.close)
     store = Store(settings.database_url, pool_size=SERVER_THREADS)
-    recorder, limiter = beside(settings, store)
+    recorder, limiter = start_background(settings, store)
     return create_app(
         Deps(
             settings=settings,
@@ -236,7 +184,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     )
 
 
-def beside(settings: Settings, store: Store) -> tuple[RequestLog, RateLimiter]:
+def start_background(settings: Settings, store: Store) -> tuple[RequestLog, RateLimiter]:
     """Start the background threads of a server process, which run until it exits."""
     recorder = RequestLog(store)
     limiter = RateLimiter(store, per_s=settings.rate_limit_per_s, burst_s=settings.rate_burst_s)

@@ -15,7 +15,7 @@ import pytest
 import structlog
 from xdist.scheduler import LoadFileScheduling
 
-from actors.messaging import messages
+from actors.messaging import kinds, messages
 from db import migrate
 from db.settings import Settings
 from db.store import Store
@@ -165,8 +165,8 @@ def rabbit_settings(database_url: str, amqp_url: str, tmp_path: Path) -> Iterato
     yield settings
     connection = pika.BlockingConnection(pika.URLParameters(amqp_url))
     channel = connection.channel()
-    for nudge in messages.ALL:
-        name = messages.queue_name(nudge, prefix=settings.queue_prefix)
+    for kind in kinds.KINDS:
+        name = messages.queue_name(kind.message, prefix=settings.queue_prefix)
         for queue in (name, f"{name}.DQ", f"{name}.XQ"):
             channel.queue_delete(queue)
     connection.close()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from actors.facts import rounding
 from actors.facts.noise_types import BACKGROUND, group_of
-from actors.science.levels.levels import EnergyCurve, LevelSeries
+from actors.science.levels.levels import EnergyCurve, LevelHistory
 from actors.science.levels.totals import SILENCE
 from actors.science.summaries import session_analysis
 from actors.science.summaries.intervals import Stretches
@@ -50,7 +50,7 @@ class Given:
     limits_db: Mapping[str, Sequence[float]]
     events: Events
     #: None if no levels are stored.
-    levels: LevelSeries | None
+    levels: LevelHistory | None
     #: The runs of each step by result.
     runs: Sequence[StepRuns]
     spans_failed: int

@@ -15,9 +15,10 @@ from actors.execution.lease import Lease
 from actors.execution.progress import Bar
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import AnalyzeSession
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 from actors.science.summaries.session_analysis import Events
-from db.blobs import BlobMissing, Blobs
+from db.blob_errors import BlobMissing
+from db.blobs import Blobs
 from db.queries import analysis_queries, session_queries
 from db.queries.analysis_queries import STEP, AnalysisDone, AnalysisWork
 
@@ -34,17 +35,17 @@ def analyze_session_data(runtime: Runtime, nudge: AnalyzeSession) -> None:
     runner.run(runtime, nudge, take, partial(_analyze, runtime))
 
 
-def _analyze(runtime: Runtime, work: AnalysisWork) -> runner.Step:
-    def perform(lease: Lease) -> runner.Outcome:
+def _analyze(runtime: Runtime, work: AnalysisWork) -> runner.Task:
+    def perform(lease: Lease) -> runner.Result:
         bar = Bar(runtime, work, lease)
         bar.tell(0.0, "reading")
         given = _read(runtime, work.id)
         bar.tell(READ_SHARE, "computing")
         result = msgspec.to_builtins(analysis_answer.document(given))
         values = AnalysisDone(percent=100, stage="done", result=result)
-        return runner.Outcome(runner.move_on(work, to="completed", values=values))
+        return runner.Result(runner.move_on(work, to="completed", values=values))
 
-    return runner.Step(name=STEP, work=work, perform=perform, give_up=runner.fail(work))
+    return runner.Task(name=STEP, work=work, perform=perform, give_up=runner.fail(work))
 
 
 def _read(runtime: Runtime, session_id: uuid.UUID) -> Given:
@@ -67,9 +68,9 @@ def _read(runtime: Runtime, session_id: uuid.UUID) -> Given:
     )
 
 
-def _levels(blobs: Blobs, key: str | None) -> LevelSeries | None:
+def _levels(blobs: Blobs, key: str | None) -> LevelHistory | None:
     """Return the levels of a recording; None if never measured, or no longer stored."""
     try:
-        return None if key is None else LevelSeries.from_bytes(blobs.get(key))
+        return None if key is None else LevelHistory.from_bytes(blobs.get(key))
     except BlobMissing:
         return None

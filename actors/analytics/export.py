@@ -32,7 +32,8 @@ from actors.facts.noise_types import with_below
 from actors.messaging.messages import ExportSessionData
 from actors.science.audio_io import clips, decode
 from actors.science.errors import RecordingError
-from db.blobs import BlobMissing, export_prefix
+from db.blob_errors import BlobMissing
+from db.blobs import export_prefix
 from db.queries import export_queries
 from db.queries.export_queries import ExportDone, Selection
 from db.queries.model_queries import JobWork
@@ -63,8 +64,8 @@ def export_session_data(runtime: Runtime, nudge: ExportSessionData) -> None:
     runner.run(runtime, nudge, take, partial(_export, runtime))
 
 
-def _export(runtime: Runtime, work: JobWork) -> runner.Step:
-    def perform(lease: Lease) -> runner.Outcome:
+def _export(runtime: Runtime, work: JobWork) -> runner.Task:
+    def perform(lease: Lease) -> runner.Result:
         with runtime.store.reading() as db:
             row = export_queries.get_export(db, work.id)
         if row is None:
@@ -87,9 +88,9 @@ def _export(runtime: Runtime, work: JobWork) -> runner.Step:
             percent=100, stage="done", rows_written=n_rows, size_bytes=sink.size_bytes,
             blob_key=key,
         )  # fmt: skip
-        return runner.Outcome(runner.move_on(work, to="completed", values=values))
+        return runner.Result(runner.move_on(work, to="completed", values=values))
 
-    return runner.Step(name="export", work=work, perform=perform, give_up=runner.fail(work))
+    return runner.Task(name="export", work=work, perform=perform, give_up=runner.fail(work))
 
 
 def _writer(row: Export, out: IO[bytes], selected: Selected) -> Writer:

@@ -54,8 +54,8 @@ def _start(turn: Turn) -> StartReportsResult:
     return StartReportsResult(day=yesterday.isoformat(), reports=len(ids))
 
 
-def _report(runtime: Runtime, work: JobWork) -> runner.Step:
-    def perform(lease: Lease) -> runner.Outcome:
+def _report(runtime: Runtime, work: JobWork) -> runner.Task:
+    def perform(lease: Lease) -> runner.Result:
         bar = Bar(runtime, work, lease)
         bar.tell(0.0, "reading")
         with runtime.store.transaction() as db:
@@ -79,9 +79,9 @@ def _report(runtime: Runtime, work: JobWork) -> runner.Step:
             made_at=func.clock_timestamp(),
             html_key=key,
         )
-        return runner.Outcome(runner.move_on(work, to="completed", values=values))
+        return runner.Result(runner.move_on(work, to="completed", values=values))
 
-    return runner.Step(name="report", work=work, perform=perform, give_up=runner.fail(work))
+    return runner.Task(name="report", work=work, perform=perform, give_up=runner.fail(work))
 
 
 def days(row: DailyReport) -> tuple[Day, list[Day]]:

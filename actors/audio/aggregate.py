@@ -24,11 +24,12 @@ from actors.science.detection import inference
 from actors.science.detection.chunks import RATE_HZ, Grid, count_steps
 from actors.science.detection.classifier import Model
 from actors.science.detection.second_opinion import SecondOpinion
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 from actors.science.levels.totals import Totals, calibrated
 from actors.science.summaries import local_day
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
-from db.blobs import BlobMissing, product_key
+from db.blob_errors import BlobMissing
+from db.blobs import product_key
 from db.documents.sessions import NoiseTypeSummary, Summary
 from db.queries import analysis_queries, session_queries, span_queries
 from db.queries.session_queries import NewDetectionRow
@@ -48,8 +49,8 @@ def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
     runner.run(runtime, nudge, take, partial(_aggregate, runtime))
 
 
-def _aggregate(runtime: Runtime, work: Work) -> runner.Step:
-    def perform(lease: Lease) -> runner.Outcome:
+def _aggregate(runtime: Runtime, work: Work) -> runner.Task:
+    def perform(lease: Lease) -> runner.Result:
         with runtime.store.transaction() as db:
             session = session_queries.get_session(db, work.session_id)
             spans = span_queries.spans_of(db, work.session_id)
@@ -60,22 +61,22 @@ def _aggregate(runtime: Runtime, work: Work) -> runner.Step:
                 f"no part of the recording could be analysed: {spans[0].last_error}",
             )
         try:
-            return _outcome(runtime, work, session, spans, lease)
+            return _result(runtime, work, session, spans, lease)
         except BlobMissing as missing:
             return resplit.instead(runtime, session, work, missing)
 
-    return runner.Step(name="aggregate", work=work, perform=perform, give_up=runner.fail(work))
+    return runner.Task(name="aggregate", work=work, perform=perform, give_up=runner.fail(work))
 
 
-def _outcome(
+def _result(
     runtime: Runtime, work: Work, session: AudioSession, spans: Sequence[SessionSpan], lease: Lease
-) -> runner.Outcome:
+) -> runner.Result:
     """Compute the answer of a session; raise :class:`BlobMissing` if a product is missing."""
     assert session.model_id
     assert session.levels_key
     assert session.totals
     model = runtime.model(session.model_id)
-    levels = LevelSeries.from_bytes(runtime.blobs.get(session.levels_key))
+    levels = LevelHistory.from_bytes(runtime.blobs.get(session.levels_key))
     totals = Totals.from_json(dict(session.totals))
     tell, is_muted = progress.of_stage(runtime, work, lease), session.privacy == MUTE
     named_share = NAMED_SHARE if is_muted else 1.0
@@ -111,10 +112,10 @@ def _outcome(
     if muted is not None:
         values["muted_key"] = muted["muted_key"]
         values["spectrogram_key"] = muted["spectrogram_key"]
-    return runner.Outcome(_ending(work, session, values, heard, to_partial=bool(missing)))
+    return runner.Result(_ending(work, session, values, heard, to_partial=bool(missing)))
 
 
-def _by_quarters(session: AudioSession, levels: LevelSeries) -> list[float] | None:
+def _by_quarters(session: AudioSession, levels: LevelHistory) -> list[float] | None:
     """Return the mean squares for daily levels; None without a time of recording."""
     if session.recorded_at is None:
         return None
@@ -127,7 +128,7 @@ def _merge(
     runtime: Runtime,
     session: AudioSession,
     spans: Sequence[SessionSpan],
-    levels: LevelSeries,
+    levels: LevelHistory,
     lease: Lease,
     *,
     opinion: SecondOpinion | None,

@@ -17,7 +17,7 @@ from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import AggregateSession, DetectSpan, Nudge
 from actors.science.detection import inference
-from db.blobs import BlobMissing
+from db.blob_errors import BlobMissing
 from db.queries import session_queries, span_queries
 from db.queries.stage_results import DetectDone
 from db.queue import fair_order
@@ -33,7 +33,7 @@ def detect_span(runtime: Runtime, nudge: DetectSpan) -> None:
     runner.run(runtime, nudge, fair_order.next_span, partial(_detect, runtime))
 
 
-def _detect(runtime: Runtime, work: Work) -> runner.Step:
+def _detect(runtime: Runtime, work: Work) -> runner.Task:
     assert work.span_index is not None
     session_id, span_index = work.session_id, work.span_index
     aggregate = AggregateSession(session_id=session_id)
@@ -44,7 +44,7 @@ def _detect(runtime: Runtime, work: Work) -> runner.Step:
             return None
         return [aggregate] if was_last else []
 
-    def perform(lease: Lease) -> runner.Outcome:
+    def perform(lease: Lease) -> runner.Result:
         with runtime.store.transaction() as db:
             session = session_queries.get_session(db, session_id)
             span = span_queries.get_span(db, session_id, span_index)
@@ -54,9 +54,9 @@ def _detect(runtime: Runtime, work: Work) -> runner.Step:
             scores = _listen(runtime, session, span, lease).astype(SCORES).tobytes()
         except BlobMissing as missing:
             return resplit.instead(runtime, session, work, missing)
-        return runner.Outcome(lambda db, attempt: finish(db, attempt, state="done", scores=scores))
+        return runner.Result(lambda db, attempt: finish(db, attempt, state="done", scores=scores))
 
-    return runner.Step(
+    return runner.Task(
         name="detect",
         work=work,
         perform=perform,

@@ -18,7 +18,7 @@ from actors.execution.runtime import Runtime
 from actors.facts import formats
 from actors.outbound import errors
 from actors.outbound.pinning import Limits
-from actors.science.errors import UnknownFormat
+from actors.science.errors import UnknownAudioFormat
 from db.blobs import product_key
 from db.queries import session_queries
 from db.queue.claims import Work
@@ -52,7 +52,7 @@ def recording(runtime: Runtime, session: AudioSession, work: Work, lease: Lease)
     Permanent
         ``source-refused``, ``source-not-found``, ``source-rejected``, ``source-too-large``,
         ``source-too-slow`` or ``source-empty``.
-    UnknownFormat
+    UnknownAudioFormat
         If the content of a URL does not begin like a recording.
     """
     if session.size_bytes is not None:
@@ -144,7 +144,7 @@ class _Counted:
         if not head:
             raise _empty()
         if formats.container_of(head[: formats.HEAD_BYTES]) is None:
-            raise UnknownFormat
+            raise UnknownAudioFormat
         for piece in itertools.chain([head], pieces):
             self._check()
             self.n_bytes += len(piece)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.facts import rounding
-from actors.science.levels import levels as measured
+from actors.science.levels.levels import LevelHistory
 from actors.science.levels.totals import SILENCE, Totals
 from actors.science.levels.weighting import supported_hz
 from db.documents.sessions import Band, Levels, LevelSeries
@@ -20,7 +20,7 @@ def of_the_whole(totals: Totals, calibration_db: float) -> dict[str, float | Non
     return {name: rounding.level(level_db) for name, level_db in found.items()}
 
 
-def document(session: AudioSession, levels: measured.LevelSeries, totals: Totals) -> Levels:
+def document(session: AudioSession, levels: LevelHistory, totals: Totals) -> Levels:
     """Return the response of ``GET /v1/sessions/{id}/levels``."""
     calibration_db = session.calibration_db or 0.0
     mean_square, fast_max = levels.seconds()

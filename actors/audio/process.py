@@ -29,8 +29,8 @@ def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
     runner.run(runtime, nudge, take, partial(_process, runtime))
 
 
-def _process(runtime: Runtime, work: Work) -> runner.Step:
-    def perform(lease: Lease) -> runner.Outcome:
+def _process(runtime: Runtime, work: Work) -> runner.Task:
+    def perform(lease: Lease) -> runner.Result:
         with runtime.store.reading() as db:
             session = session_queries.get_session(db, work.session_id)
         assert session is not None
@@ -45,7 +45,7 @@ def _process(runtime: Runtime, work: Work) -> runner.Step:
         model_id = session.model_id or runtime.current_model_id()
         # An unusable model fails here, rather than in every span.
         _check_known({*session.thresholds, *session.types}, runtime.model(model_id))
-        return runner.Outcome(
+        return runner.Result(
             runner.move_on(
                 work,
                 to="splitting",
@@ -60,7 +60,7 @@ def _process(runtime: Runtime, work: Work) -> runner.Step:
             )
         )
 
-    return runner.Step(name="process", work=work, perform=perform, give_up=runner.fail(work))
+    return runner.Task(name="process", work=work, perform=perform, give_up=runner.fail(work))
 
 
 def _check_known(names: Iterable[str], model: Model) -> None:

@@ -16,7 +16,7 @@ from actors.execution import runner
 from actors.execution.failures import Permanent
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge, SplitRecording
-from db.blobs import BlobMissing
+from db.blob_errors import BlobMissing
 from db.queries import span_queries
 from db.queue.claims import Work
 from db.tables.sessions import AudioSession
@@ -30,8 +30,8 @@ MOST_RESPLITS = 2
 
 def instead(
     runtime: Runtime, session: AudioSession, work: Work, missing: BlobMissing
-) -> runner.Outcome:
-    """Return the outcome of a step with a missing product, which splits the session again.
+) -> runner.Result:
+    """Return the result of a task with a missing product, which splits the session again.
 
     Raises
     ------
@@ -56,4 +56,4 @@ def instead(
             return None
         return [SplitRecording(session_id=work.session_id)]
 
-    return runner.Outcome(write, result="sent_back")
+    return runner.Result(write, logged="sent_back")

@@ -48,10 +48,10 @@ def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
     runner.run(runtime, nudge, take, partial(_split, runtime))
 
 
-def _split(runtime: Runtime, work: Work) -> runner.Step:
+def _split(runtime: Runtime, work: Work) -> runner.Task:
     session_id = work.session_id
 
-    def perform(lease: Lease) -> runner.Outcome:
+    def perform(lease: Lease) -> runner.Result:
         with runtime.store.transaction() as db:
             session = session_queries.get_session(db, session_id)
         assert session is not None
@@ -107,9 +107,9 @@ def _split(runtime: Runtime, work: Work) -> runner.Step:
                     usage_limit_queries.count_audio(db, session_id, audio_s=prepared.duration_s)
             return nudges
 
-        return runner.Outcome(write)
+        return runner.Result(write)
 
-    return runner.Step(name="split", work=work, perform=perform, give_up=runner.fail(work))
+    return runner.Task(name="split", work=work, perform=perform, give_up=runner.fail(work))
 
 
 def _calibration_db(runtime: Runtime, session: AudioSession, lease: Lease) -> float | None:

@@ -15,7 +15,8 @@ from actors.execution.failures import Permanent, Problem
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import BatchProcessFiles, Nudge, ProcessAudioFile
-from db.blobs import INBOX, BlobMissing, BlobsAway, recording_key
+from db.blob_errors import BlobMissing, StorageUnavailable
+from db.blobs import INBOX, recording_key
 from db.queries import batch_queries
 from db.queries.batch_queries import BatchDone, BatchWork
 from db.tables.batches import Batch, BatchItem
@@ -26,27 +27,27 @@ log = structlog.get_logger(__name__)
 def batch_process_files(runtime: Runtime, nudge: BatchProcessFiles) -> None:
     """Process the next page of a batch; its commit nudges for the page after it."""
     take = partial(batch_queries.take_batch, nudge.batch_id)
-    runner.run(runtime, nudge, take, partial(_step, runtime))
+    runner.run(runtime, nudge, take, partial(_task, runtime))
 
 
-def _step(runtime: Runtime, work: BatchWork) -> runner.Step:
+def _task(runtime: Runtime, work: BatchWork) -> runner.Task:
     perform = {"receiving": _close, "listing": _list, "expanding": _expand}[work.state]
-    return runner.Step(
+    return runner.Task(
         name="batch", work=work, perform=partial(perform, runtime, work), give_up=runner.fail(work)
     )
 
 
-def _close(_runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Outcome:
+def _close(_runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Result:
     """End a batch whose upload has stalled because its server process is gone."""
     problem = Problem(
         code="upload-broken-off", detail="the upload broke off; what had arrived was taken"
     )
-    return runner.Outcome(
+    return runner.Result(
         runner.move_on(work, to="taken", values=BatchDone(problem=msgspec.to_builtins(problem)))
     )
 
 
-def _list(runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Outcome:
+def _list(runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Result:
     """Record the keys below the batch's prefix."""
     with runtime.store.transaction() as db:
         batch = _batch(db, work)
@@ -69,7 +70,7 @@ def _list(runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Outcome:
             batch_queries.add_keys(db, work.id, keys)
         return moved
 
-    return runner.Outcome(write)
+    return runner.Result(write)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class _Copied:
     size_bytes: int
 
 
-def _expand(runtime: Runtime, work: BatchWork, lease: Lease) -> runner.Outcome:
+def _expand(runtime: Runtime, work: BatchWork, lease: Lease) -> runner.Result:
     """Copy the recordings of the next items; the commit creates their sessions.
 
     The key of a copy is fixed per item. If the claim is lost to another worker, that worker copies
@@ -109,7 +110,7 @@ def _expand(runtime: Runtime, work: BatchWork, lease: Lease) -> runner.Outcome:
             return None
         return [*_write_page(db, batch, items, found), *then]
 
-    return runner.Outcome(write)
+    return runner.Result(write)
 
 
 def _write_page(
@@ -143,7 +144,7 @@ def _copy_all(runtime: Runtime, items: Sequence[BatchItem], lease: Lease) -> lis
         lease.check()
         try:
             found.append(_copy(runtime, item))
-        except BlobsAway:
+        except StorageUnavailable:
             raise
         except Exception as error:
             if not is_last_try:

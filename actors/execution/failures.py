@@ -28,7 +28,7 @@ from dramatiq.middleware import Interrupt, Shutdown, TimeLimitExceeded
 
 from actors.outbound.errors import OutboundError
 from actors.science.errors import ScienceError
-from db.blobs import BlobError, BlobMissing, BlobsAway, BlobsFull
+from db.blob_errors import BlobError, BlobMissing, StorageFull, StorageUnavailable
 
 #: Wait before the first retry, and the factor for each further one: the first retry comes soon, and
 #: five attempts survive two minutes without a store.
@@ -208,15 +208,15 @@ _PASSING: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException],
     ),
     # The messages of all other database errors contain statements and their values.
     ((sqlalchemy.exc.SQLAlchemyError,), lambda _error: "the database rejected a statement"),
-    ((BlobsFull,), lambda _error: "the blob store is full"),
-    ((BlobsAway,), lambda _error: "the blob store is unavailable or rejected a request"),
+    ((StorageFull,), lambda _error: "the blob store is full"),
+    ((StorageUnavailable,), lambda _error: "the blob store is unavailable or rejected a request"),
     ((BlobError,), lambda _error: "a file in the blob store could not be read"),
     ((OSError,), _of_the_system),
     ((TimeLimitExceeded,), lambda _error: "the run exceeded its time limit"),
     ((Shutdown,), lambda _error: "the worker was stopped"),
 )
 
-_WAITS = ((BlobsAway, Wait.STORAGE), (BackboneElsewhere, Wait.BACKBONE))
+_WAITS = ((StorageUnavailable, Wait.STORAGE), (BackboneElsewhere, Wait.BACKBONE))
 
 
 def _one_line(what: str) -> str:

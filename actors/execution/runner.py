@@ -1,10 +1,10 @@
-"""Run a step of the pipeline: claim, work, commit behind the fence, nudge.
+"""Run a task: claim a row, work on it, commit behind the fence, nudge.
 
-An actor passes :func:`run` a function that claims a row and one that returns the row's step. Most
-actors claim the row that is next (:mod:`db.queue.fair_order`), not the one in the message: a
+An actor passes :func:`run` a function that claims a row and one that returns the task of that row.
+Most actors claim the row that is next (:mod:`db.queue.fair_order`), not the one in the message: a
 message only means that there is one more. The work runs outside any transaction, under a lease
-that a thread renews, and checks its :class:`Lease` from time to time. Its result is an
-:class:`Outcome`: a function that writes it and returns the nudges to send after the commit.
+that a thread renews, and checks its :class:`Lease` from time to time. Its :class:`Result` is a
+function that writes it and returns the nudges to send after the commit.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ GiveUp = Callable[[Session, int, Problem], Sequence[Nudge] | None]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The outcome of a step: a function that writes it, and the result to log."""
+class Result:
+    """The result of a task: a function that writes it, and its name in the log."""
 
     write: Write
-    result: str = "done"
+    logged: str = "done"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """One step of the pipeline, on a claimed row."""
+class Task:
+    """What to do with a claimed row."""
 
     name: str
     work: Unit
     #: Does the work. Takes the lease, to check that the claim is still held.
-    perform: Callable[[Lease], Outcome]
+    perform: Callable[[Lease], Result]
     #: Writes the failure that ends the row.
     give_up: GiveUp
 
@@ -78,11 +78,11 @@ def fail(work: Unit) -> GiveUp:
 
 
 def run(
-    runtime: Runtime, nudge: Nudge, take: Take[SomeUnit], step_of: Callable[[SomeUnit], Step]
+    runtime: Runtime, nudge: Nudge, take: Take[SomeUnit], task_of: Callable[[SomeUnit], Task]
 ) -> None:
-    """Claim a row, if one is available, and run its current step.
+    """Claim a row, if one is available, and run its task.
 
-    Exceptions of the step are caught here: a permanent failure is stored, a passing one is retried
+    Exceptions of the task are caught here: a permanent failure is stored, a passing one is retried
     when the row is due again. If Postgres is unavailable for that, the lease expires and recovery
     nudges.
     """
@@ -94,55 +94,55 @@ def run(
         if claim is None:
             run.end("nothing_to_do")
             return
-        step = step_of(claim.work)
+        task = task_of(claim.work)
         run.holds(claim.attempt, claim.work.names, traceparent=traceparent)
         lease = Lease(
             runtime.store,
-            step.work,
+            task.work,
             attempt=claim.attempt,
             uncounted=claim.uncounted,
             lease_s=settings.lease_s,
             deadline_s=watchdog.deadline_s(type(nudge), settings),
         )
-        outcome = None
+        result = None
         try:
-            outcome = _perform(runtime, step, run, lease)
-            _commit(runtime, step, run, lease, outcome)
+            result = _perform(runtime, task, run, lease)
+            _commit(runtime, task, run, lease, result)
         except failures.RAISED as error:
             # A commit that raised may still have succeeded: the blobs that it names are kept.
-            _fail(runtime, step, run, lease, error, may_be_written=outcome is not None)
+            _fail(runtime, task, run, lease, error, may_be_written=result is not None)
 
 
-def _perform(runtime: Runtime, step: Step, run: Run, lease: Lease) -> Outcome:
+def _perform(runtime: Runtime, task: Task, run: Run, lease: Lease) -> Result:
     """Do the work, unless it has used up its attempts: it may be what kills its workers."""
     if lease.counted > runtime.settings.max_attempts:
         with runtime.store.transaction() as db:
-            reason = claims.last_error(db, step.work)
-        raise failures.given_up(step.name, attempts=lease.counted - 1, reason=reason)
+            reason = claims.last_error(db, task.work)
+        raise failures.given_up(task.name, attempts=lease.counted - 1, reason=reason)
 
     def give_back(reason: str) -> None:
         with runtime.store.transaction() as db:
-            _retry_later(db, step, lease, Failure(reason=reason, logged=reason))
+            _retry_later(db, task, lease, Failure(reason=reason, logged=reason))
 
     with runtime.watchdog.over(run, lease.deadline_s, give_back), lease:
-        return step.perform(lease)
+        return task.perform(lease)
 
 
-def _commit(runtime: Runtime, step: Step, run: Run, lease: Lease, outcome: Outcome) -> None:
+def _commit(runtime: Runtime, task: Task, run: Run, lease: Lease, result: Result) -> None:
     with runtime.store.transaction() as db:
-        nudges = outcome.write(db, lease.attempt)
-        result = outcome.result if nudges is not None else _lost(db, step)
-        _record(db, step, run, result)
+        nudges = result.write(db, lease.attempt)
+        logged = result.logged if nudges is not None else _lost(db, task)
+        _record(db, task, run, logged)
     if nudges is None:
         _discard(runtime, lease)
     else:
         runtime.publisher.send(*nudges)
-    run.end(result)
+    run.end(logged)
 
 
 def _fail(
     runtime: Runtime,
-    step: Step,
+    task: Task,
     run: Run,
     lease: Lease,
     error: BaseException,
@@ -155,7 +155,7 @@ def _fail(
     is_last = lease.counted >= runtime.settings.max_attempts and failure.wait is None
     if problem is None and is_last:
         problem = failures.given_up(
-            step.name, attempts=lease.counted, reason=failure.reason
+            task.name, attempts=lease.counted, reason=failure.reason
         ).problem
     nudges: Sequence[Nudge] | None = None
     try:
@@ -163,13 +163,13 @@ def _fail(
             if isinstance(error, ClaimLost):
                 held = False
             elif problem is not None:
-                nudges = step.give_up(db, lease.attempt, problem)
+                nudges = task.give_up(db, lease.attempt, problem)
                 held = nudges is not None
             else:
-                held = _retry_later(db, step, lease, failure)
-            result = _failed(problem) if held else _lost(db, step)
+                held = _retry_later(db, task, lease, failure)
+            result = _failed(problem) if held else _lost(db, task)
             if failure.wait is None or lease.uncounted < failures.UNCOUNTED_RUNS_KEPT:
-                _record(db, step, run, result)
+                _record(db, task, run, result)
         may_be_written = may_be_written and not held
     finally:
         if not may_be_written:
@@ -187,9 +187,9 @@ def _failed(problem: Problem | None) -> str:
     return "given_up" if problem.code == failures.GIVEN_UP else "failed"
 
 
-def _lost(db: Session, step: Step) -> str:
+def _lost(db: Session, task: Task) -> str:
     """Return the result to log for a run whose claim was lost."""
-    return "cancelled" if claims.is_cancelled(db, step.work) else "superseded"
+    return "cancelled" if claims.is_cancelled(db, task.work) else "superseded"
 
 
 #: The function that gives a claim back, by the resource that the work waits for.
@@ -200,13 +200,13 @@ _GIVE_BACK = {
 }
 
 
-def _retry_later(db: Session, step: Step, lease: Lease, failure: Failure) -> bool:
+def _retry_later(db: Session, task: Task, lease: Lease, failure: Failure) -> bool:
     give_back = _GIVE_BACK[failure.wait]
     if failure.wait is None:
         delay_s = failures.delay_s(lease.counted)
     else:
         delay_s = failures.delay_s(lease.uncounted + 1, most_s=failure.wait.most_s)
-    return give_back(db, step.work, attempt=lease.attempt, delay_s=delay_s, error=failure.reason)
+    return give_back(db, task.work, attempt=lease.attempt, delay_s=delay_s, error=failure.reason)
 
 
 def _discard(runtime: Runtime, lease: Lease) -> None:
@@ -217,12 +217,12 @@ def _discard(runtime: Runtime, lease: Lease) -> None:
         log.warning("blobs_not_removed", keys=lease.keys, error=type(error).__name__)
 
 
-def _record(db: Session, step: Step, run: Run, result: str) -> None:
+def _record(db: Session, task: Task, run: Run, result: str) -> None:
     assert run.attempt is not None
     session_queries.add_metric(
         db,
-        step.work,
-        step=step.name,
+        task.work,
+        step=task.name,
         attempt=run.attempt,
         result=result,
         duration_s=run.duration_s,

@@ -20,7 +20,8 @@ from actors.science.errors import ModelError
 from actors.science.tagging import tagger
 from actors.science.tagging.backbone import Backbone
 from actors.science.tagging.tagger import Tagger
-from db.blobs import BlobMissing, Blobs, shipped_key
+from db.blob_errors import BlobMissing
+from db.blobs import Blobs, shipped_key
 from db.queries import model_queries
 from db.settings import Settings
 from db.store import Store

@@ -29,40 +29,12 @@ from contextlib import contextmanager
 import structlog
 
 from actors.execution.run_log import Run
-from actors.messaging import messages
+from actors.messaging import kinds
 from actors.messaging.messages import Nudge
 from db.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-#: In seconds. RabbitMQ considers a consumer dead that does not ack for 30 minutes: none of these
-#: plus the grace may come near that. ``CLAMOR_DEADLINE_S`` shortens them.
-DEADLINES_S: dict[type[Nudge], float] = {
-    # Fetches a recording that is stored elsewhere (`audio/fetch.py`), or only reads the header.
-    messages.ProcessAudioFile: 900.0,
-    # Decodes a day of audio at most.
-    messages.SplitRecording: 1_500.0,
-    # A minute of audio, which takes one or two seconds at most.
-    messages.DetectSpan: 120.0,
-    messages.AggregateSession: 900.0,
-    # Computes for a second or two, over a day of levels at most.
-    messages.AnalyzeSession: 120.0,
-    # Copies a page of recordings.
-    messages.BatchProcessFiles: 1_500.0,
-    # One request, which itself times out after ten seconds.
-    messages.DeliverWebhook: 60.0,
-    messages.TrainNoiseClassifier: 1_500.0,
-    messages.ValidateModel: 1_500.0,
-    messages.ExportSessionData: 1_500.0,
-    # Sums up eight days and draws plots.
-    messages.GenerateDailyReport: 300.0,
-    messages.StartDailyReports: 60.0,
-    messages.CheckHealth: 60.0,
-    messages.CleanUp: 1_500.0,
-    messages.CleanUpOldSessions: 1_500.0,
-    messages.CleanUpFailedSessions: 1_500.0,
-    messages.VacuumDatabase: 1_500.0,
-}
 GRACE_S = 10.0
 #: How long storing the reason in Postgres may take before the process exits without it.
 LAST_WORDS_S = 5.0
@@ -73,7 +45,7 @@ EXIT_CODE = int(signal.SIGALRM)
 
 def deadline_s(nudge: type[Nudge], settings: Settings) -> float:
     """Return how long a run of an actor may take."""
-    return min(DEADLINES_S[nudge], settings.deadline_s)
+    return min(kinds.kind_of(nudge).deadline_s, settings.deadline_s)
 
 
 def limit_s(nudge: type[Nudge], settings: Settings) -> float:
@@ -83,7 +55,7 @@ def limit_s(nudge: type[Nudge], settings: Settings) -> float:
 
 def silent_after_s(settings: Settings) -> float:
     """Return how long after the end of a row a worker that once claimed it may still be running."""
-    longest_s = max(deadline_s(nudge, settings) for nudge in DEADLINES_S)
+    longest_s = max(deadline_s(kind.message, settings) for kind in kinds.KINDS)
     return longest_s + 2 * GRACE_S + settings.lease_s
 
 

@@ -14,12 +14,12 @@ import structlog
 from actors.execution import failures
 from actors.execution.runtime import Runtime
 from actors.maintenance import ownership
-from actors.messaging import queues
+from actors.messaging import kinds, queues
 from actors.messaging.messages import CheckHealth, CleanUp
 from actors.scheduling import job_runs
 from actors.scheduling.job_runs import Turn
 from db.documents.job_results import HealthResult
-from db.queries import job_run_queries, queue_queries, retention_queries, session_queries
+from db.queries import job_run_queries, retention_queries, session_queries
 from db.tables.base import JsonObject
 
 log = structlog.get_logger(__name__)
@@ -92,9 +92,9 @@ def _broker(runtime: Runtime) -> JsonObject:
 def _queues(runtime: Runtime) -> JsonObject:
     """Check that no row has been due and unclaimed for too long."""
     with runtime.store.transaction() as db:
-        backlogs = queue_queries.backlogs(db)
-    oldest_s = {kind: each.oldest_s for kind, each in backlogs.items() if each.oldest_s}
-    late = [kind for kind, age_s in oldest_s.items() if age_s > WAITING_TOO_LONG_S]
+        backlogs = kinds.backlogs(db)
+    oldest_s = {queue: each.oldest_s for queue, each in backlogs.items() if each.oldest_s}
+    late = [queue for queue, age_s in oldest_s.items() if age_s > WAITING_TOO_LONG_S]
     if late:
         raise Fault(f"waiting for too long: {', '.join(sorted(late))}", oldest_s=oldest_s)
     return {"oldest_s": oldest_s}

@@ -84,7 +84,7 @@ class BatchProcessFiles(Nudge, frozen=True, kw_only=True):
     """Create sessions for the next recordings of a batch in the blob store."""
 
     actor: ClassVar[str] = "batch_process_files"
-    queue: ClassVar[str] = "audio.batch"
+    queue: ClassVar[str] = "batches.expand"
 
     batch_id: uuid.UUID
 
@@ -93,7 +93,7 @@ class DeliverWebhook(Nudge, frozen=True, kw_only=True):
     """Send the next delivery of a webhook."""
 
     actor: ClassVar[str] = "deliver_webhook"
-    queue: ClassVar[str] = "audio.notify"
+    queue: ClassVar[str] = "webhooks.deliver"
 
     webhook_id: uuid.UUID
 
@@ -174,27 +174,6 @@ class VacuumDatabase(Nudge, frozen=True, kw_only=True):
 
     actor: ClassVar[str] = "vacuum_database"
     queue: ClassVar[str] = "maintenance.vacuum"
-
-
-ALL: tuple[type[Nudge], ...] = (
-    ProcessAudioFile,
-    SplitRecording,
-    DetectSpan,
-    AggregateSession,
-    AnalyzeSession,
-    BatchProcessFiles,
-    DeliverWebhook,
-    TrainNoiseClassifier,
-    ValidateModel,
-    ExportSessionData,
-    GenerateDailyReport,
-    StartDailyReports,
-    CheckHealth,
-    CleanUp,
-    CleanUpOldSessions,
-    CleanUpFailedSessions,
-    VacuumDatabase,
-)
 
 
 def queue_name(nudge: type[Nudge], *, prefix: str) -> str:

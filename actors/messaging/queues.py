@@ -23,7 +23,7 @@ from dramatiq.common import xq_name
 from dramatiq.errors import BrokerConnectionError
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
-from actors.messaging import messages
+from actors.messaging import kinds, messages
 from actors.messaging.broker import QuorumBroker
 from actors.messaging.messages import Nudge
 
@@ -34,22 +34,6 @@ PATIENCE_S = 2
 #: A broker that stops responding during a query is given up after up to 16 s: pika checks every
 #: five seconds plus this. Shorter gives up sooner; longer tolerates a machine that stalls.
 LOOK_HEARTBEAT_S = 3
-
-#: The kind of the rows that the messages of a queue name, as in `db.queries.queue_queries`. Queues
-#: whose messages name no rows are absent.
-ROWS: Mapping[type[Nudge], str] = {
-    messages.ProcessAudioFile: "queued",
-    messages.SplitRecording: "splitting",
-    messages.DetectSpan: "span",
-    messages.AggregateSession: "aggregating",
-    messages.AnalyzeSession: "analysis",
-    messages.BatchProcessFiles: "batch",
-    messages.DeliverWebhook: "webhook",
-    messages.TrainNoiseClassifier: "training",
-    messages.ValidateModel: "validation",
-    messages.ExportSessionData: "export",
-    messages.GenerateDailyReport: "report",
-}
 
 
 class BrokerUnavailable(Exception):
@@ -78,7 +62,7 @@ def check(broker: dramatiq.Broker) -> None:
 
 
 def depths(broker: dramatiq.Broker, *, prefix: str, api_url: str = "") -> list[Depth]:
-    """Return the depth of every queue of the wire contract, in its order.
+    """Return the depth of the queue of every kind of work.
 
     AMQP does not expose unacked messages; RabbitMQ's management API does, if ``api_url`` names one
     that responds. A queue that was never used is not on the broker yet, and counts as empty.
@@ -88,18 +72,18 @@ def depths(broker: dramatiq.Broker, *, prefix: str, api_url: str = "") -> list[D
     BrokerUnavailable
     """
     if isinstance(broker, StubBroker):
-        return [_in_memory(broker, nudge, prefix) for nudge in messages.ALL]
+        return [_in_memory(broker, kind.message, prefix) for kind in kinds.KINDS]
     with connected(broker) as connection:
         virtual_host = connection_parameters(broker).virtual_host
         unacked = _unacked(api_url, virtual_host) if api_url else {}
         found = []
-        for nudge in messages.ALL:
-            queue = messages.queue_name(nudge, prefix=prefix)
+        for kind in kinds.KINDS:
+            queue = messages.queue_name(kind.message, prefix=prefix)
             ready, consumers = count(connection, queue)
             dead, _ = count(connection, xq_name(queue))
             found.append(
                 Depth(
-                    nudge=nudge,
+                    nudge=kind.message,
                     ready=ready,
                     dead=dead,
                     consumers=consumers,

@@ -20,12 +20,11 @@ from actors.execution.failures import Permanent
 from actors.execution.lease import Lease
 from actors.execution.progress import Bar
 from actors.execution.runtime import Runtime
-from actors.messaging import messages
 from actors.messaging.messages import Nudge
 from actors.scheduling import jobs
 from actors.scheduling.jobs import Job
 from db.queries import job_run_queries, session_queries
-from db.queries.job_run_queries import RunWork
+from db.queries.model_queries import JobWork
 from db.queue.claims import Claim
 from db.tables.base import JsonObject
 
@@ -34,9 +33,6 @@ Perform = Callable[["Turn"], JsonObject]
 
 #: The options of a job, which override its defaults for one run.
 Options = TypeVar("Options", bound=msgspec.Struct)
-
-#: The message of each job.
-NUDGES: dict[str, type[Nudge]] = {nudge.actor: nudge for nudge in messages.ALL}
 
 
 @dataclass(frozen=True)
@@ -64,18 +60,18 @@ def run(runtime: Runtime, nudge: Nudge, perform: Perform) -> None:
     """Perform the next run of a job, if there is one and none is active."""
     job = jobs.job_named(nudge.actor)
     assert job is not None, f"{nudge.actor} has no schedule"
-    runner.run(runtime, nudge, partial(_take, job), partial(_step, runtime, perform))
+    runner.run(runtime, nudge, partial(_take, job), partial(_task, runtime, job, perform))
 
 
-def _take(job: Job, db: Session, *, lease_s: float) -> Claim[RunWork] | None:
+def _take(job: Job, db: Session, *, lease_s: float) -> Claim[JobWork] | None:
     """Record the latest slot, unless another worker has, and claim the oldest run."""
     slot = job.latest_slot(session_queries.clock(db))
     job_run_queries.add_run(db, job.name, slot, source="clock")
     return job_run_queries.take_run(job.name, db, lease_s=lease_s)
 
 
-def _step(runtime: Runtime, perform: Perform, work: RunWork) -> runner.Step:
-    def performed(lease: Lease) -> runner.Outcome:
+def _task(runtime: Runtime, job: Job, perform: Perform, work: JobWork) -> runner.Task:
+    def performed(lease: Lease) -> runner.Result:
         with runtime.store.transaction() as db:
             row = job_run_queries.get_run(db, work.id)
         assert row is not None
@@ -83,10 +79,10 @@ def _step(runtime: Runtime, perform: Perform, work: RunWork) -> runner.Step:
         result = perform(Turn(runtime, lease, bar, row.slot, row.options))
         values = {"percent": 100, "stage": "done", "result": result}
         # Other runs of the job may have been waiting for this one to end.
-        then = [NUDGES[work.name]()]
-        return runner.Outcome(runner.move_on(work, to="completed", values=values, then=then))
+        then = [job.nudge()]
+        return runner.Result(runner.move_on(work, to="completed", values=values, then=then))
 
-    return runner.Step(name=work.name, work=work, perform=performed, give_up=runner.fail(work))
+    return runner.Task(name=job.name, work=work, perform=performed, give_up=runner.fail(work))
 
 
 def fill_missed(db: Session, *, late_s: float) -> list[str]:

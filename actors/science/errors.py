@@ -10,7 +10,7 @@ class ScienceError(Exception):
 
         ScienceError
         |-- RecordingError            the recording itself is at fault; a retry cannot help
-        |   |-- UnknownFormat         no known audio container
+        |   |-- UnknownAudioFormat         no known audio container
         |   |-- Undecodable           a known container whose audio cannot be decoded
         |   |-- EmptyRecording        no samples
         |   |-- NonFiniteSamples      NaN, infinity, or values beyond any audio scale
@@ -41,7 +41,7 @@ class RecordingError(ScienceError):
     code = "bad-recording"
 
 
-class UnknownFormat(RecordingError):
+class UnknownAudioFormat(RecordingError):
     """The file is not in a known audio format."""
 
     code = "unknown-format"

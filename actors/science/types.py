@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 
 from actors.facts.noise_types import BACKGROUND, UNCLASSIFIED
 
 __all__ = [
     "BACKGROUND",
     "UNCLASSIFIED",
+    "AnyArray",
     "AudioFormat",
     "Candidate",
     "Chunk",
     "Event",
+    "JsonObject",
     "Span",
 ]
+
+#: An array of any type, such as one of a file before it is checked.
+AnyArray = NDArray[Any]
+
+#: A JSON object; its values are checked where they are read from a file or a request.
+JsonObject = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

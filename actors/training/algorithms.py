@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypedDict
+from typing import Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
@@ -28,8 +24,10 @@ from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 from actors.science.detection import ensemble
-from actors.science.detection.ensemble import Estimator, Forest, Layer, Logits, Network
-from actors.training import tree_export
+from actors.science.detection.ensemble import Estimator, Layer, Network
+from actors.science.types import AnyArray
+from actors.training import calibration, tree_export
+from actors.training.calibration import HeldOut
 
 #: Added to each feature's spread before dividing by it: a feature that hardly varies in training
 #: must not explode on a recording where it does.
@@ -53,21 +51,6 @@ PENALTY, SVM_COST = 0.003, 1.0
 #: Random Fourier features of the support vector machine, and the width of its Gaussian kernel
 #: relative to the median distance between windows.
 N_FOURIER, KERNEL_WIDTH = 1_000, 1.0
-
-#: Boosting: rounds of small trees that each use a part of the features.
-BOOSTING: Mapping[str, Any] = {
-    "max_iter": 60,
-    "learning_rate": 0.15,
-    "max_leaf_nodes": 12,
-    "min_samples_leaf": 10,
-    "max_features": 0.15,
-    "max_bins": 63,
-    "l2_regularization": 1.0,
-    "early_stopping": False,
-}
-
-#: Candidate temperatures for calibration.
-TEMPERATURES = np.exp(np.linspace(np.log(0.1), np.log(10.0), 93))
 
 Features = NDArray[np.float32]
 Names = NDArray[np.str_]
@@ -93,6 +76,13 @@ class Algorithm:
     fit: Fit
 
 
+class _Linear(Protocol):
+    """A fitted linear model of scikit-learn: a row of ``coef_`` for each column of logits."""
+
+    coef_: NDArray[np.float64]
+    intercept_: NDArray[np.float64]
+
+
 class _Scaling(TypedDict):
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
@@ -111,68 +101,18 @@ def fit(
         return ALGORITHMS[algorithm].fit(features, labels, groups=groups, seed=seed)
 
 
-@dataclass(frozen=True, eq=False)
-class HeldOut:
-    """Estimators, their logits for windows that were held out, and the true columns."""
-
-    voters: Sequence[Estimator]
-    logits: Sequence[Logits]
-    truth: NDArray[np.intp]
-
-
-def calibration(held_out: Sequence[HeldOut]) -> float:
-    """Return the factor on all temperatures that maximises the likelihood of held-out windows."""
-
-    def loss(factor: float) -> float:
-        chosen = [
-            ensemble.vote(each.voters, [logits / factor for logits in each.logits])[
-                np.arange(len(each.truth)), each.truth
-            ]
-            for each in held_out
-        ]
-        return -float(np.log(np.maximum(np.concatenate(chosen), 1e-7)).mean())
-
-    return min((float(step) for step in TEMPERATURES), key=loss)
-
-
-def warmer(voters: Sequence[Estimator], factor: float) -> list[Estimator]:
-    """Multiply the temperatures of estimators by a factor."""
-    return [replace(each, temperature=each.temperature * factor) for each in voters]
-
-
 def _random_forest(
     features: Features, labels: Names, *, groups: Names, seed: int
 ) -> list[Estimator]:
-    return [_grown(RandomForestClassifier, features, labels, seed=seed)]
-
-
-def _extra_trees(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Estimator]:
-    return [_grown(ExtraTreesClassifier, features, labels, seed=seed)]
-
-
-def _grown(kind: Any, features: Features, labels: Names, *, seed: int) -> Forest:
-    grown = kind(
+    grown = RandomForestClassifier(
         n_estimators=N_TREES,
         max_features="sqrt",
         min_samples_leaf=LEAF_WINDOWS,
         n_jobs=1,
         random_state=seed,
     ).fit(features, labels)
-    return tree_export.of_shares(
-        (each.tree_ for each in grown.estimators_), n_features=features.shape[1]
-    )
-
-
-def _gradient_boosting(
-    features: Features, labels: Names, *, groups: Names, seed: int
-) -> list[Estimator]:
-    boosted = HistGradientBoostingClassifier(**BOOSTING, random_state=seed).fit(features, labels)
-    rounds = [[tree.nodes for tree in each] for each in boosted._predictors]
-    return [
-        tree_export.of_boosting(
-            rounds, baseline=boosted._baseline_prediction.ravel(), n_features=features.shape[1]
-        )
-    ]
+    trees = (each.tree_ for each in grown.estimators_)
+    return [tree_export.forest(trees, n_features=features.shape[1])]
 
 
 def _lda(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Estimator]:
@@ -204,7 +144,7 @@ def _svm(features: Features, labels: Names, *, groups: Names, seed: int) -> list
     weights, biases = _linear(found)
     # Margins are about 1; as logits they would be too uncertain.
     layers = [random, (weights * unit, biases)]
-    return warmer([Network.of(layers, **scaling, activation="cos")], 0.3)
+    return calibration.warmer([Network.of(layers, **scaling, activation="cos")], 0.3)
 
 
 def _mlp(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Estimator]:
@@ -235,8 +175,8 @@ def _vote(features: Features, labels: Names, *, groups: Names, seed: int) -> lis
         each = ALGORITHMS[name].fit
         tried = each(features[learns], labels[learns], groups=groups[learns], seed=seed)
         logits = [member.logits(features[hears]) for member in tried]
-        factor = calibration([HeldOut(tried, logits, truth)])
-        final = warmer(each(features, labels, groups=groups, seed=seed), factor)
+        factor = calibration.factor([HeldOut(tried, logits, truth)])
+        final = calibration.warmer(each(features, labels, groups=groups, seed=seed), factor)
         voters += [replace(member, weight=1.0 / len(final)) for member in final]
     return voters
 
@@ -263,11 +203,11 @@ def _scaled(features: Features) -> tuple[_Scaling, Features]:
     return {"mean": mean, "scale": scale}, inputs
 
 
-def _linear(found: Any) -> Layer:
+def _linear(found: _Linear) -> Layer:
     return _two_columns(found.coef_.T, found.intercept_)
 
 
-def _two_columns(weights: NDArray[Any], biases: NDArray[Any]) -> Layer:
+def _two_columns(weights: AnyArray, biases: AnyArray) -> Layer:
     """Give a last layer two columns if scikit-learn has only that of the second class."""
     if biases.size == 1:
         return np.pad(weights, ((0, 0), (1, 0))), np.pad(biases, (1, 0))
@@ -275,15 +215,13 @@ def _two_columns(weights: NDArray[Any], biases: NDArray[Any]) -> Layer:
 
 
 #: The algorithms in `vote`.
-VOTERS = ("lda", "mlp", "gradient_boosting")
+VOTERS = ("lda", "mlp")
 
 ALGORITHMS: Mapping[str, Algorithm] = {
     "random_forest": Algorithm("decision trees on random parts of the data", _random_forest),
-    "extra_trees": Algorithm("decision trees with random thresholds; quick", _extra_trees),
     "lda": Algorithm("linear discriminant analysis with shrinkage; the quickest", _lda),
     "logistic_regression": Algorithm("a linear model; quick and small", _logistic_regression),
     "svm": Algorithm("support vectors over random features of a Gaussian kernel", _svm),
-    "gradient_boosting": Algorithm("trees that mend each other's errors; slow", _gradient_boosting),
     "mlp": Algorithm("small neural networks whose answers are averaged", _mlp),
-    "vote": Algorithm("several of the others, calibrated and averaged; slow", _vote),
+    "vote": Algorithm("lda and mlp, each calibrated, and averaged", _vote),
 }

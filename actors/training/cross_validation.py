@@ -16,8 +16,8 @@ from actors.science.detection.chunks import MIN_CHUNK, RATE_HZ
 from actors.science.detection.ensemble import Estimator
 from actors.science.detection.segmentation import QUIET_DB
 from actors.science.types import BACKGROUND
-from actors.training import algorithms
-from actors.training.algorithms import HeldOut
+from actors.training import algorithms, calibration
+from actors.training.calibration import HeldOut
 from actors.training.dataset import Examples, LabelledClip, Samples
 
 #: Maximum number of folds. More are slightly more accurate and take longer.
@@ -148,7 +148,7 @@ def train(
         logits = [member.logits(examples.features[hears]) for member in voters]
         truth = np.searchsorted(known, examples.labels[hears])
         held_out.append(HeldOut(voters, logits, truth))
-    return found, algorithms.calibration(held_out)
+    return found, calibration.factor(held_out)
 
 
 def windows_of(samples: Samples) -> Windows:

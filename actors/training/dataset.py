@@ -8,18 +8,14 @@ far weaker or far below the bed. Chunks in between are not used for training.
 
 from __future__ import annotations
 
-import csv
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
 from actors.science import synth
-from actors.science.audio_io.prepare import read_mono
 from actors.science.detection import features
 from actors.science.detection.chunks import HOP, MIN_CHUNK, RATE_HZ
 from actors.science.types import BACKGROUND
@@ -68,33 +64,6 @@ class Examples:
     def where(self, mask: NDArray[np.bool_]) -> Examples:
         """Select the rows of a mask."""
         return Examples(self.features[mask], self.labels[mask], self.groups[mask], self.clips[mask])
-
-
-def read_labels(folder: Path) -> list[dict[str, str]]:
-    """Read the rows of ``labels.csv`` in a data folder."""
-    with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def load_clips(folder: Path, rows: Sequence[dict[str, str]]) -> tuple[list[LabelledClip], str]:
-    """Decode and resample the clips of a folder; also return the SHA-256 over all the data.
-
-    A clip's group is its fold: clips of one source recording are in one fold.
-    """
-    digest = hashlib.sha256()
-    clips: list[LabelledClip] = []
-    for row in rows:
-        path = folder / "clips" / row["file"]
-        digest.update(f"{row['file']},{row['label']},{row['fold']}\n".encode())
-        digest.update(path.read_bytes())
-        clips.append(LabelledClip(row["file"], row["label"], row["fold"], load_mono(path)))
-    return clips, digest.hexdigest()
-
-
-def load_mono(path: Path) -> Samples:
-    """Read a recording as mono at 16 kHz, as the split step does."""
-    with path.open("rb") as file:
-        return np.concatenate(list(read_mono(file)))
 
 
 def beds(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import soxr
@@ -16,17 +15,19 @@ from actors.science.detection.chunks import RATE_HZ
 from actors.science.detection.classifier import Model
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.evaluation import metrics, psds
-from actors.science.evaluation.metrics import LabelledEvent, Score, Scores
+from actors.science.evaluation.labelled_events import LabelledEvent, Recordings
+from actors.science.evaluation.metrics import AnyScore, Score, Scores
 from actors.science.tagging import backbone
 from actors.science.tagging.tagger import Tagger
-from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
+from actors.science.types import BACKGROUND, UNCLASSIFIED, Event, JsonObject
 from actors.training import cross_validation
+from db.tables.training import LabelledRecording
 
 Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Listener:
+class EvaluatedModel:
     """A model, with the base types if it has a head.
 
     Attributes
@@ -85,12 +86,12 @@ THRESHOLDS = np.linspace(0.01, 0.99, 50)
 
 
 def of_clips(
-    listener: Listener,
-    recordings: Mapping[int, Mapping[str, Any]],
+    evaluated: EvaluatedModel,
+    recordings: Mapping[int, LabelledRecording],
     samples: Mapping[int, Samples],
     *,
     on_progress: Callable[[float], None],
-) -> dict[str, Any]:
+) -> JsonObject:
     """Measure accuracy and calibration on clips with one ``label`` each, and false alarms.
 
     As in cross-validation, a clip with another label than background is never classified as
@@ -102,20 +103,20 @@ def of_clips(
         Plain JSON. Models are compared by its ``figures``.
     """
     truth = [str(recording["label"]) for recording in recordings.values()]
-    scores = np.zeros((len(truth), len(listener.columns)), dtype=np.float32)
+    scores = np.zeros((len(truth), len(evaluated.columns)), dtype=np.float32)
     background: dict[str, list[LabelledEvent]] = {}
     durations_s: dict[str, float] = {}
     for row, index in enumerate(recordings):
         on_progress(row / len(truth))
-        scores[row] = _clip_scores(listener, samples[index], label=truth[row])
+        scores[row] = _clip_scores(evaluated, samples[index], label=truth[row])
         if truth[row] == BACKGROUND:
             background[str(index)] = [
-                LabelledEvent.of(each) for each in listener.hear(samples[index])
+                LabelledEvent.of(each) for each in evaluated.hear(samples[index])
             ]
-            durations_s[str(index)] = samples[index].size / listener.rate_hz
-    predicted = [listener.columns[column] for column in scores.argmax(axis=1)]
-    columns = [name for name in listener.columns if name in _shown(listener, truth, predicted)]
-    kept = scores[:, [listener.columns.index(name) for name in columns]]
+            durations_s[str(index)] = samples[index].size / evaluated.rate_hz
+    predicted = [evaluated.columns[column] for column in scores.argmax(axis=1)]
+    columns = [name for name in evaluated.columns if name in _shown(evaluated, truth, predicted)]
+    kept = scores[:, [evaluated.columns.index(name) for name in columns]]
     result = cards.quality(truth, predicted, scores=kept, classes=columns)
     figures = {"clip_accuracy": result["clip_accuracy"]}
     if durations_s:
@@ -125,18 +126,18 @@ def of_clips(
     return {
         "kind": "clips",
         "figures": figures,
-        "unknown_labels": sorted(set(truth) - set(listener.columns)),
+        "unknown_labels": sorted(set(truth) - set(evaluated.columns)),
         "clips": result,
     }
 
 
 def of_events(
-    listener: Listener,
-    recordings: Mapping[int, Mapping[str, Any]],
+    evaluated: EvaluatedModel,
+    recordings: Mapping[int, LabelledRecording],
     samples: Mapping[int, Samples],
     *,
     on_progress: Callable[[float], None],
-) -> dict[str, Any]:
+) -> JsonObject:
     """Measure segment, event and activity F1, PSDS and false alarms on recordings with ``events``.
 
     Recordings without events are background: any detection in them is a false alarm. `UNCLASSIFIED`
@@ -155,11 +156,11 @@ def of_events(
     for number_, (index, recording) in enumerate(recordings.items()):
         on_progress(number_ / len(recordings))
         name = str(index)
-        heard = listener.hear(samples[index])
+        heard = evaluated.hear(samples[index])
         reference[name] = [LabelledEvent(*event) for event in recording["events"]]
         estimated[name] = [LabelledEvent.of(each) for each in heard]
         confidences[name] = [event.confidence for event in heard]
-        durations_s[name] = samples[index].size / listener.rate_hz
+        durations_s[name] = samples[index].size / evaluated.rate_hz
     named = {name: _named(events) for name, events in estimated.items()}
     segments = metrics.segment_f1(reference, named, durations_s=durations_s)
     events = metrics.event_f1(reference, named)
@@ -181,7 +182,7 @@ def of_events(
     return {
         "kind": "events",
         "figures": {name: figure for name, figure in figures.items() if figure is not None},
-        "unknown_labels": sorted(labels - set(listener.columns)),
+        "unknown_labels": sorted(labels - set(evaluated.columns)),
         "segments": _scores(segments) | {"error_rate": number(segments.micro.error_rate)},
         "events": _scores(events),
         "onsets": _scores(onsets),
@@ -189,16 +190,18 @@ def of_events(
     }
 
 
-def _shown(listener: Listener, truth: Sequence[str], predicted: Sequence[str]) -> set[str]:
+def _shown(evaluated: EvaluatedModel, truth: Sequence[str], predicted: Sequence[str]) -> set[str]:
     """Return the columns of the tables: the model's own, and base types that occur."""
-    return {*listener.model.classes, *listener.model.trained_types, *truth, *predicted}
+    return {*evaluated.model.classes, *evaluated.model.trained_types, *truth, *predicted}
 
 
-def _clip_scores(listener: Listener, samples: Samples, *, label: str) -> NDArray[np.floating]:
-    shares = listener.name(samples)
+def _clip_scores(
+    evaluated: EvaluatedModel, samples: Samples, *, label: str
+) -> NDArray[np.floating]:
+    shares = evaluated.name(samples)
     if label == BACKGROUND:
         return shares
-    return cross_validation.given_sound(shares, classes=listener.columns)
+    return cross_validation.given_sound(shares, classes=evaluated.columns)
 
 
 def _named(events: list[LabelledEvent]) -> list[LabelledEvent]:
@@ -206,8 +209,8 @@ def _named(events: list[LabelledEvent]) -> list[LabelledEvent]:
 
 
 def _psds(
-    reference: metrics.Recordings,
-    estimated: metrics.Recordings,
+    reference: Recordings,
+    estimated: Recordings,
     confidences: Mapping[str, list[float]],
     *,
     durations_s: Mapping[str, float],
@@ -229,11 +232,11 @@ def _psds(
     return number(psds.psds(reference, points, durations_s=durations_s).value)
 
 
-def _scores(scores: Scores[Any]) -> dict[str, Any]:
+def _scores(scores: Scores[AnyScore]) -> JsonObject:
     per_class = {name: _score(score) for name, score in scores.per_class.items()}
     return {**_score(scores.micro), "per_class": per_class}
 
 
-def _score(score: Score) -> dict[str, Any]:
+def _score(score: Score) -> JsonObject:
     ratios = {name: number(getattr(score, name)) for name in ("precision", "recall", "f1")}
     return {**ratios, **asdict(score)}

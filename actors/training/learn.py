@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version as version_of
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,42 +16,30 @@ from actors.science.detection import chunks, classifier, second_opinion
 from actors.science.detection.classifier import Model
 from actors.science.detection.ensemble import Estimator
 from actors.science.detection.features import FEATURE_VERSION
-from actors.science.errors import ScienceError
 from actors.science.tagging import backbone
 from actors.science.tagging.tagger import Head, Tagger
-from actors.science.types import BACKGROUND
+from actors.science.types import BACKGROUND, JsonObject
 from actors.training import (
     algorithms,
+    calibration,
+    clip_checks,
     cross_validation,
     feature_augmentation,
-    few,
+    linear_head,
     waveform_trainer,
 )
 from actors.training.cross_validation import Scores
 from actors.training.dataset import LabelledClip
 
-__all__ = [
-    "ALGORITHMS",
-    "DEFAULT_ALGORITHM",
-    "LabelledClip",
-    "Learnt",
-    "OneClassOnly",
-    "TooFewExamples",
-    "learn",
-]
-
 #: The available algorithms, each with a line of help.
 ALGORITHMS: Mapping[str, str] = {
     **{name: each.help for name, each in algorithms.ALGORITHMS.items()},
     **{name: each.help for name, each in waveform_trainer.ALGORITHMS.items()},
-    few.ALGORITHM: few.HELP,
+    linear_head.ALGORITHM: linear_head.HELP,
 }
 
 #: The best of the fast algorithms in cross-validation; see docs/model.md.
 DEFAULT_ALGORITHM = "mlp"
-
-#: Minimum clips and groups of a class: one group to train on, one to test on.
-FEWEST_CLIPS, FEWEST_GROUPS = 4, 2
 
 #: Receives the fraction that is done, and the stage.
 _Tell = Callable[[float, str], None]
@@ -62,19 +49,7 @@ _LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch", "torchaudio")
 #: Fractions of the work that are done after making the examples, and after cross-validation: of
 #: algorithms that use features, and of those that use samples.
 _MADE, _VALIDATED = 0.3, 0.85
-_HEARERS_MADE, _HEARERS_VALIDATED = 0.1, 0.8
-
-
-class TooFewExamples(ScienceError):
-    """A class has too few clips, or clips of too few groups, to train and to test on."""
-
-    code = "too-few-examples"
-
-
-class OneClassOnly(ScienceError):
-    """All clips are of one class, so there is nothing to distinguish."""
-
-    code = "one-class-only"
+_NETWORKS_MADE, _NETWORKS_VALIDATED = 0.1, 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +79,7 @@ class Learnt:
 
 def needs_backbone(algorithm: str) -> bool:
     """Return whether an algorithm uses embeddings."""
-    return algorithm == few.ALGORITHM
+    return algorithm == linear_head.ALGORITHM
 
 
 def rate_hz(algorithm: str) -> int:
@@ -127,9 +102,10 @@ def learn(
     Parameters
     ----------
     clips
-        At the algorithm's `rate_hz`. At least `FEWEST_CLIPS` of each class, from `FEWEST_GROUPS`
-        groups; for `few.ALGORITHM`, `few.FEWEST_CLIPS` of each type. The class ``background``
-        always exists, and may have clips as well.
+        At the algorithm's `rate_hz`. At least `clip_checks.FEWEST_CLIPS` of each class, from
+        `clip_checks.FEWEST_GROUPS` groups; for `linear_head.ALGORITHM`,
+        `linear_head.FEWEST_CLIPS` of each type. The class
+        ``background`` always exists, and may have clips as well.
     algorithm
         One of `ALGORITHMS`.
     name, version
@@ -158,7 +134,7 @@ def learn(
     if beside is not None:
         taught = _by_embeddings(clips, beside=beside, seed=seed, tell=tell)
     else:
-        _check(clips, n_clips=FEWEST_CLIPS, n_groups=FEWEST_GROUPS)
+        clip_checks.check(clips)
         teach = _by_samples if algorithm in waveform_trainer.ALGORITHMS else _by_features
         taught = teach(clips, algorithm=algorithm, seed=seed, tell=tell)
     truth = np.array([clip.label for clip in clips])
@@ -195,17 +171,19 @@ class _Taught:
     vote_temperature: float = 1.0
     columns: list[str] | None = None
     head: Head | None = None
-    training: dict[str, Any] = field(default_factory=dict)
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    training: JsonObject = field(default_factory=dict)
+    fields: Mapping[str, object] = field(default_factory=dict)
 
 
 def _by_embeddings(
     clips: Sequence[LabelledClip], *, beside: Tagger, seed: int, tell: _Tell
 ) -> _Taught:
     """Train types beside the base types; the estimators are those of the shipped model."""
-    few.check_labels({clip.label for clip in clips})
-    _check(clips, n_clips=few.FEWEST_CLIPS, n_groups=1)
-    taught = few.teach(clips, beside=beside, seed=seed, tell=lambda part: tell(part, "embedding"))
+    linear_head.check_labels({clip.label for clip in clips})
+    clip_checks.check(clips, n_clips=linear_head.FEWEST_CLIPS, n_groups=1)
+    taught = linear_head.teach(
+        clips, beside=beside, seed=seed, tell=lambda part: tell(part, "embedding")
+    )
     shipped = classifier.shipped()
     trained = sorted({clip.label for clip in clips} - {BACKGROUND})
     # The base types already have thresholds.
@@ -234,7 +212,7 @@ def _by_features(
         clips, seed=seed, tell=lambda part: tell(_MADE * part, "listening")
     )
     classes = np.unique(examples.labels).tolist()
-    _check_heard(clips, classes)
+    clip_checks.check_heard(clips, classes)
     scores, factor = cross_validation.validate(
         clips,
         examples,
@@ -246,13 +224,13 @@ def _by_features(
     voters = algorithms.fit(
         algorithm, examples.features, examples.labels, groups=examples.groups, seed=seed
     )
-    return _Taught(classes, algorithms.warmer(voters, factor), scores)
+    return _Taught(classes, calibration.warmer(voters, factor), scores)
 
 
 def _by_samples(
     clips: Sequence[LabelledClip], *, algorithm: str, seed: int, tell: _Tell
 ) -> _Taught:
-    made, validated, effort = _HEARERS_MADE, _HEARERS_VALIDATED, waveform_trainer.EFFORT
+    made, validated, effort = _NETWORKS_MADE, _NETWORKS_VALIDATED, waveform_trainer.EFFORT
     material = waveform_trainer.make(
         clips,
         algorithm=algorithm,
@@ -260,7 +238,7 @@ def _by_samples(
         effort=effort,
         tell=lambda part: tell(made * part, "listening"),
     )
-    _check_heard(clips, material.classes)
+    clip_checks.check_heard(clips, material.classes)
     scores, temperature = waveform_trainer.validate(
         clips,
         material,
@@ -279,42 +257,9 @@ def _by_samples(
     return _Taught(material.classes, voters, scores, temperature)
 
 
-def _check(clips: Sequence[LabelledClip], *, n_clips: int, n_groups: int) -> None:
-    """Reject clips that are too few for training. Silent ones do not count.
-
-    A class needs ``n_clips`` clips from ``n_groups`` groups. If one group is enough, a single class
-    is, too: it is distinguished from existing classes.
-    """
-    counts: Counter[str] = Counter()
-    groups: dict[str, set[str]] = {clip.label: set() for clip in clips}
-    for clip in clips:
-        if clip.samples.any():
-            counts[clip.label] += 1
-            groups[clip.label].add(clip.group)
-    if len(groups) < 2 and (n_groups > 1 or BACKGROUND in groups):
-        raise OneClassOnly
-    lacking = [
-        f"{label} ({counts[label]} clips of {len(groups[label])} groups)"
-        for label in sorted(groups)
-        if label != BACKGROUND and (counts[label] < n_clips or len(groups[label]) < n_groups)
-    ]
-    if lacking:
-        of_groups = f", of {n_groups} groups" if n_groups > 1 else ""
-        raise TooFewExamples(
-            f"a class needs {n_clips} clips with sound{of_groups}; "
-            f"too few are there of {', '.join(lacking)}"
-        )
-
-
-def _check_heard(clips: Sequence[LabelledClip], heard: Sequence[str]) -> None:
-    """Reject clips of a class that yield no examples."""
-    if unheard := {clip.label for clip in clips} - set(heard):
-        raise TooFewExamples(f"nothing is to be heard in the clips of {', '.join(sorted(unheard))}")
-
-
 def _training(
     clips: Sequence[LabelledClip], *, scores: Scores, classes: Sequence[str], seed: int
-) -> dict[str, Any]:
+) -> JsonObject:
     """Return the training data, seed and accuracy for the model's header."""
     labels = [clip.label for clip in clips]
     digest = hashlib.sha256()

@@ -7,7 +7,6 @@ recording.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch.nn import functional
 from actors.science import synth
 from actors.science.detection import cnn, inference
 from actors.science.detection.chunks import MIN_CHUNK, RATE_HZ, STEP
+from actors.science.detection.segment_views import MARGIN, VIEWS, chunks_of
 from actors.science.types import BACKGROUND
 from actors.training.dataset import LabelledClip, Samples
 
@@ -51,7 +51,7 @@ EXCERPT_SHARE = 0.3
 _LEVEL_DB = (-55.0, -15.0)
 
 
-#: Inputs of segment classification, by the names of `inference.VIEWS`.
+#: Inputs of segment classification, by the names of `VIEWS`.
 Look = dict[str, NDArray[np.float32]]
 
 
@@ -71,15 +71,7 @@ class Scene:
     extent: tuple[int, int] | None
 
 
-def of_clip(clip: LabelledClip, rng: np.random.Generator, *, copies: int) -> Iterator[Scene]:
-    """Return the clip itself, and copies of varying speed, spectrum, place, noise and level."""
-    if not clip.samples.any():
-        return
-    for number in range(copies):
-        yield of_clip_once(clip, rng, is_plain=number == 0)
-
-
-def of_clip_once(clip: LabelledClip, rng: np.random.Generator, *, is_plain: bool) -> Scene:
+def of_clip(clip: LabelledClip, rng: np.random.Generator, *, is_plain: bool) -> Scene:
     """Return one copy of a clip; a plain one is the clip itself over a barely audible bed."""
     sound = _placed(clip.samples.astype(np.float64), rng, is_plain=is_plain)
     is_clean = is_plain or rng.random() < CLEAN_SHARE
@@ -112,10 +104,10 @@ def looks(scene: Scene, rng: np.random.Generator) -> list[Look]:
         return []
     read = inference.in_memory(scene.samples)
     chunks = [
-        read(first - inference.MARGIN, last + inference.MARGIN)
-        for first, last in inference.chunks_of(start, stop, n_samples=scene.samples.size)
+        read(first - MARGIN, last + MARGIN)
+        for first, last in chunks_of(start, stop, n_samples=scene.samples.size)
     ]
-    return [{view: extract(chunk) for view, extract in inference.VIEWS.items()} for chunk in chunks]
+    return [{view: extract(chunk) for view, extract in VIEWS.items()} for chunk in chunks]
 
 
 def mixed(

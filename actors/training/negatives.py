@@ -12,18 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-
-from actors.science.tagging.backbone import Array
-
-if TYPE_CHECKING:
-    from actors.training.tagging import Examples
-
-#: Embeddings of each type, and of background. Twice as many did not protect the base types better.
-EACH, OF_BACKGROUND = 12, 40
 
 #: The file in the folder of the shipped model.
 FILE_NAME = "negatives.npz"
@@ -101,29 +92,3 @@ def shipped() -> Negatives:
     """Read the embeddings that come with the package."""
     folder = resources.files("actors.science") / "model"
     return Negatives.from_bytes((folder / FILE_NAME).read_bytes())
-
-
-def choose(given: Examples, types: Sequence[str], *, backbone_sha256: str) -> Negatives:
-    """Choose some examples of each type, spread evenly over its sounds and their copies."""
-    chosen: list[int] = []
-    labels: list[int] = []
-    for column, name in enumerate((*types, None)):
-        wanted = () if name is None else (name,)
-        own = [row for row, each in enumerate(given.types) if each == wanted]
-        n_rows = min(len(own), OF_BACKGROUND if name is None else EACH)
-        # Copies of a sound are consecutive.
-        places = np.linspace(0, len(own) - 1, n_rows).round().astype(int).tolist()
-        chosen += [own[place] for place in places]
-        labels += [column] * n_rows
-    is_right = np.zeros((len(chosen), len(types)), dtype=bool)
-    for at, row in enumerate(chosen):
-        right = [name for name in (*given.types[row], *given.also[row]) if name in types]
-        is_right[at, [types.index(name) for name in right]] = True
-    embeddings: list[Array] = [given.embeddings[row] for row in chosen]
-    return Negatives(
-        tuple(types),
-        backbone_sha256,
-        np.stack(embeddings).astype(np.float16),
-        np.array(labels, dtype=np.uint8),
-        is_right,
-    )

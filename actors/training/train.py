@@ -7,7 +7,6 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -23,8 +22,10 @@ from actors.science.detection.classifier import Model
 from actors.science.errors import ScienceError
 from actors.science.plotting import confusion
 from actors.science.tagging.tagger import Tagger
+from actors.science.types import JsonObject
 from actors.training import learn, recordings
-from actors.training.learn import LabelledClip, Learnt
+from actors.training.dataset import LabelledClip
+from actors.training.learn import Learnt
 from actors.training.needed import needed_backbone
 from actors.training.recordings import Wanted
 from db.blobs import training_prefix
@@ -43,10 +44,10 @@ def train_noise_classifier(runtime: Runtime, nudge: TrainNoiseClassifier) -> Non
     runner.run(runtime, nudge, take, partial(_train, runtime))
 
 
-def _train(runtime: Runtime, work: JobWork) -> runner.Step:
+def _train(runtime: Runtime, work: JobWork) -> runner.Task:
     refused: dict[int, str] = {}
 
-    def perform(lease: Lease) -> runner.Outcome:
+    def perform(lease: Lease) -> runner.Result:
         with runtime.store.transaction() as db:
             job = model_queries.get_training(db, work.id)
             rows = model_queries.clips_of(db, work.id)
@@ -62,7 +63,7 @@ def _train(runtime: Runtime, work: JobWork) -> runner.Step:
             {"file": rows[index].file_name, "reason": refused[index]} for index in sorted(refused)
         ]
         outcomes = {row.clip_index: refused.get(row.clip_index) for row in rows}
-        return _outcome(
+        return _result(
             runtime, work, lease, model=learnt.model, card=card, outcomes=outcomes,
             user_id=job.user_id,
         )  # fmt: skip
@@ -73,7 +74,7 @@ def _train(runtime: Runtime, work: JobWork) -> runner.Step:
             model_queries.note_outcomes(db, work.id, refused)
         return nudges
 
-    return runner.Step(name="train", work=work, perform=perform, give_up=give_up)
+    return runner.Task(name="train", work=work, perform=perform, give_up=give_up)
 
 
 def _algorithm(job: TrainingJob) -> str:
@@ -139,7 +140,7 @@ def _learn(
         raise Permanent(error.code, f"{error} (clips: {told}{more})") from error
 
 
-def _card(learnt: Learnt, clips: Sequence[LabelledClip]) -> dict[str, Any]:
+def _card(learnt: Learnt, clips: Sequence[LabelledClip]) -> JsonObject:
     # Hash contents, so that the hash is independent of the names and the order of clips.
     hashes = sorted(
         hashlib.sha256(f"{clip.label}\n{clip.group}\n".encode() + clip.samples.tobytes()).digest()
@@ -155,16 +156,16 @@ def _card(learnt: Learnt, clips: Sequence[LabelledClip]) -> dict[str, Any]:
     )
 
 
-def _outcome(
+def _result(
     runtime: Runtime,
     work: JobWork,
     lease: Lease,
     *,
     model: Model,
-    card: dict[str, Any],
+    card: JsonObject,
     outcomes: dict[int, str | None],
     user_id: uuid.UUID | None,
-) -> runner.Outcome:
+) -> runner.Result:
     """Store the model and its confusion matrix; they take effect with the commit of the row."""
     prefix = training_prefix(work.id)
     model_key = lease.own(f"{prefix}model-{lease.attempt}")
@@ -196,4 +197,4 @@ def _outcome(
             model_queries.name_model(db, work, model_id)
         return nudges
 
-    return runner.Outcome(write)
+    return runner.Result(write)

@@ -6,7 +6,6 @@ import dataclasses
 import uuid
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -19,11 +18,12 @@ from actors.messaging.messages import Nudge, ValidateModel
 from actors.science.detection import integrity
 from actors.science.detection.classifier import Model
 from actors.science.detection.integrity import Check
+from actors.science.types import JsonObject
 from actors.training import evaluation, recordings
-from actors.training.evaluation import Listener
+from actors.training.evaluation import EvaluatedModel
 from actors.training.needed import needed_backbone
 from actors.training.recordings import Wanted
-from db.blobs import BlobMissing
+from db.blob_errors import BlobMissing
 from db.queries import model_queries
 from db.queries.model_queries import JobWork
 from db.queue import claims
@@ -40,8 +40,8 @@ def validate_model(runtime: Runtime, nudge: ValidateModel) -> None:
     runner.run(runtime, nudge, take, partial(_validate, runtime))
 
 
-def _validate(runtime: Runtime, work: JobWork) -> runner.Step:
-    def perform(lease: Lease) -> runner.Outcome:
+def _validate(runtime: Runtime, work: JobWork) -> runner.Task:
+    def perform(lease: Lease) -> runner.Result:
         with runtime.store.transaction() as db:
             row = model_queries.get_validation(db, work.id)
             assert row is not None
@@ -50,15 +50,15 @@ def _validate(runtime: Runtime, work: JobWork) -> runner.Step:
         bar.tell(0.0, "checking the file")
         checks, model = _checks(runtime, row, registered)
         passed = model is not None and all(check.passed is not False for check in checks)
-        report: dict[str, Any] = {
+        report: JsonObject = {
             "passed": passed,
             "checks": [dataclasses.asdict(check) for check in checks],
         }
         if model is not None and passed and row.labelled is not None:
             report |= _quality(runtime, model, row.labelled, bar)
-        return runner.Outcome(_ending(work, row, report, model if passed else None))
+        return runner.Result(_ending(work, row, report, model if passed else None))
 
-    return runner.Step(name="validate", work=work, perform=perform, give_up=runner.fail(work))
+    return runner.Task(name="validate", work=work, perform=perform, give_up=runner.fail(work))
 
 
 def _checks(
@@ -81,14 +81,14 @@ def _checks(
     )
 
 
-def _quality(runtime: Runtime, model: Model, labelled: LabelledSet, bar: Bar) -> dict[str, Any]:
+def _quality(runtime: Runtime, model: Model, labelled: LabelledSet, bar: Bar) -> JsonObject:
     """Return the part of the report on a labelled set."""
-    every, listener = labelled["recordings"], _listener(runtime, model)
+    every, evaluated = labelled["recordings"], _evaluated(runtime, model)
     tell_read, tell_heard = bar.part(0.0, READ_SHARE), bar.part(READ_SHARE, 1.0)
     read = recordings.read(
         runtime,
         [_wanted(each) for each in every],
-        rate_hz=listener.rate_hz,
+        rate_hz=evaluated.rate_hz,
         longest_s=recordings.MOST_TOTAL_S,
         on_progress=lambda fraction: tell_read(fraction, "reading the recordings"),
     )
@@ -104,7 +104,7 @@ def _quality(runtime: Runtime, model: Model, labelled: LabelledSet, bar: Bar) ->
         )
     measure = evaluation.of_events if labelled["kind"] == "events" else evaluation.of_clips
     measured = measure(
-        listener,
+        evaluated,
         {index: every[index] for index in read.samples},
         read.samples,
         on_progress=lambda fraction: tell_heard(fraction, "listening"),
@@ -112,10 +112,10 @@ def _quality(runtime: Runtime, model: Model, labelled: LabelledSet, bar: Bar) ->
     return measured | {"n_recordings": len(read.samples), "refused": refused}
 
 
-def _listener(runtime: Runtime, model: Model) -> Listener:
+def _evaluated(runtime: Runtime, model: Model) -> EvaluatedModel:
     """Return the model, with its head if it has one."""
     if model.head is None:
-        return Listener(model)
+        return EvaluatedModel(model)
     tagger = needed_backbone(runtime, f"the model {model.header['name']}")
     if tagger.head.header["backbone_sha256"] != model.head.header["backbone_sha256"]:
         raise Permanent(
@@ -123,7 +123,7 @@ def _listener(runtime: Runtime, model: Model) -> Listener:
             f"the model {model.header['name']} was trained on another backbone than this worker "
             "has: train it again, or set CLAMOR_BACKBONE_URL to the one that it was trained on",
         )
-    return Listener(model, runtime.tagger_for(model))
+    return EvaluatedModel(model, runtime.tagger_for(model))
 
 
 def _wanted(recording: LabelledRecording) -> Wanted:
@@ -137,7 +137,7 @@ def _wanted(recording: LabelledRecording) -> Wanted:
 
 
 def _ending(
-    work: JobWork, row: Validation, report: dict[str, Any], passed: Model | None
+    work: JobWork, row: Validation, report: JsonObject, passed: Model | None
 ) -> runner.Write:
     move_on = runner.move_on(
         work, to="completed", values={"percent": 100, "stage": "done", "report": report}

@@ -15,30 +15,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actors.science.detection import cnn, inference
+from actors.science.detection import cnn, inference, segment_views
 from actors.science.detection.chunks import STEP
 from actors.science.detection.classifier import Model
 from actors.science.detection.ensemble import Estimator
 from actors.science.detection.features import FEATURE_VERSION
 from actors.science.types import BACKGROUND
 from actors.training import (
-    accuracy,
+    calibration,
     cross_validation,
     feature_augmentation,
     mixtures,
     network,
-    recipe,
+    partners,
 )
-from actors.training.accuracy import Clips
+from actors.training.calibration import ClipScores
 from actors.training.cross_validation import Scores, Tell
 from actors.training.dataset import LabelledClip
 from actors.training.mixtures import Look, Scene
 from actors.training.network import Course, Spectra
-from actors.training.recipe import Partner
+from actors.training.partners import Partner
 
 
 @dataclass(frozen=True)
-class Hearer:
+class NetworkAlgorithm:
     """A training algorithm: a line of help, and the partners in the network's vote."""
 
     help: str
@@ -46,11 +46,13 @@ class Hearer:
 
 
 #: The algorithms by name. The shipped model uses the second one.
-ALGORITHMS: Mapping[str, Hearer] = {
-    "cnn": Hearer("a convolutional network that hears every tenth of a second; the slowest"),
-    "cnn_vote": Hearer(
+ALGORITHMS: Mapping[str, NetworkAlgorithm] = {
+    "cnn": NetworkAlgorithm(
+        "a convolutional network that hears every tenth of a second; the slowest"
+    ),
+    "cnn_vote": NetworkAlgorithm(
         "that network, with lda and svm in its vote, which also look at textures; the slowest",
-        tuple(recipe.PARTNERS.values()),
+        tuple(partners.PARTNERS.values()),
     ),
 }
 
@@ -95,7 +97,7 @@ _NAMING = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class TrainingMixtures:
     """Mixtures, and inputs of segment classification for their sounds.
 
     Attributes
@@ -106,7 +108,7 @@ class Material:
         The class of each mixture, and the row of its clip; beds of background have no clip, and are
         never held out.
     looks
-        Inputs of segment classification: for each of `inference.VIEWS` an array with a row per
+        Inputs of segment classification: for each of `segment_views.VIEWS` an array with a row per
         chunk. Empty for algorithms without partners.
     scenes : numpy.ndarray [shape=(n_looks,)]
         The mixture of each of these rows.
@@ -131,11 +133,11 @@ class Material:
         targets = network.targets(self.steps, labels=self.labels.tolist(), classes=self.classes)
         return Spectra(self.log_mel, targets, torch.from_numpy(self.clips != _NO_CLIP))
 
-    def without(self, held_out: NDArray[np.bool_]) -> Material:
+    def without(self, held_out: NDArray[np.bool_]) -> TrainingMixtures:
         """Return the material without the clips of a mask."""
         kept = (self.clips == _NO_CLIP) | ~held_out[self.clips]
         seen = kept[self.scenes]
-        return Material(
+        return TrainingMixtures(
             self.log_mel[torch.from_numpy(kept)],
             self.steps[kept],
             self.labels[kept],
@@ -147,7 +149,7 @@ class Material:
 
 def make(
     clips: Sequence[LabelledClip], *, algorithm: str, seed: int, effort: Effort, tell: Tell
-) -> Material:
+) -> TrainingMixtures:
     """Make mixtures of the clips and of beds, and their inputs of segment classification.
 
     ``tell`` receives the fraction that is done before each mixture; an exception from it stops the
@@ -166,14 +168,14 @@ def make(
         steps.append(scene.steps)
         labels.append(scene.label)
         looks.append(mixtures.looks(scene, look_rng) if ALGORITHMS[algorithm].partners else [])
-    return Material(
+    return TrainingMixtures(
         torch.stack(log_mel),
         np.stack(steps),
         np.array(labels),
         np.array([row for row, _ in taken] + [_NO_CLIP] * effort.n_beds),
         {
             view: np.array([look[view] for each in looks for look in each])
-            for view in inference.VIEWS
+            for view in segment_views.VIEWS
         },
         np.repeat(np.arange(len(looks)), [len(each) for each in looks]),
     )
@@ -181,7 +183,7 @@ def make(
 
 def validate(
     clips: Sequence[LabelledClip],
-    given: Material,
+    given: TrainingMixtures,
     *,
     algorithm: str,
     seed: int,
@@ -225,8 +227,8 @@ def validate(
             # An empty clip is classified as silence: a recording has at least one sample.
             samples = np.pad(clips[row].samples, (0, clips[row].samples.size == 0))
             raw[row, columns] = inference.name_clip(model, samples)
-    named = Clips(truth, folds.astype(str), raw, tuple(classes))
-    temperature = accuracy.fit_temperature([named.where(says)])
+    named = ClipScores(truth, folds.astype(str), raw, tuple(classes))
+    temperature = calibration.fit_temperature([named.where(says)])
     # The probability of a class that is missing from a fold's training is exactly 0.
     scores = np.where(raw > 0, named.at(temperature).scores, 0.0)
     scores /= scores.sum(axis=1, keepdims=True)
@@ -236,7 +238,7 @@ def validate(
 
 
 def fit(
-    given: Material, *, algorithm: str, seed: int, course: Course, tell: Tell
+    given: TrainingMixtures, *, algorithm: str, seed: int, course: Course, tell: Tell
 ) -> list[Estimator]:
     """Train the network and its partners; the columns are the classes of the material."""
     found = network.train(
@@ -248,10 +250,10 @@ def fit(
     )
     labels = given.labels[given.scenes]
     groups = given.clips[given.scenes].astype(str)
-    partners = ALGORITHMS[algorithm].partners
+    wanted = ALGORITHMS[algorithm].partners
     return [
         found,
-        *recipe.fit_partners(partners, given.looks, labels, groups=groups, seed=seed),
+        *partners.fit(wanted, given.looks, labels, groups=groups, seed=seed),
     ]
 
 
@@ -284,7 +286,7 @@ def _scenes(
     pieces: Sequence[LabelledClip], rng: np.random.Generator, *, n_beds: int
 ) -> Iterator[Scene]:
     for piece in pieces:
-        yield mixtures.of_clip_once(piece, rng, is_plain=rng.random() < PLAIN_SHARE)
+        yield mixtures.of_clip(piece, rng, is_plain=rng.random() < PLAIN_SHARE)
     for number in range(n_beds):
         yield mixtures.of_bed(f"bed-{number}", "", rng, label=BACKGROUND)
 

@@ -1,7 +1,7 @@
 """``deliver_webhook``: send the next delivery of a webhook.
 
 The database creates the deliveries (see ``db/tables/webhooks.py``); this module posts them
-according to Standard Webhooks. A rejection by the receiver is not a failure of this step: the
+according to Standard Webhooks. A rejection by the receiver is not a failure of this task: the
 delivery is retried on its own schedule.
 
 The response of the receiver decides three things: whether the delivery is finished, how long the
@@ -92,17 +92,17 @@ def deliver_webhook(runtime: Runtime, nudge: DeliverWebhook) -> None:
     runner.run(runtime, nudge, take, partial(_deliver, runtime))
 
 
-def _deliver(runtime: Runtime, work: DeliveryWork) -> runner.Step:
-    def perform(_hold: Lease) -> runner.Outcome:
+def _deliver(runtime: Runtime, work: DeliveryWork) -> runner.Task:
+    def perform(_hold: Lease) -> runner.Result:
         with runtime.store.transaction() as db:
             webhook = _webhook(db, work)
             delivery = _delivery(db, work)
             body = msgspec.json.encode(_event(db, delivery))
             secrets = _secrets(webhook, now=session_queries.clock(db))
         tried = post(runtime.outbound, webhook.url, delivery.id, body, secrets=secrets)
-        return runner.Outcome(_write(work, tried))
+        return runner.Result(_write(work, tried))
 
-    return runner.Step(name="notify", work=work, perform=perform, give_up=_give_up(work))
+    return runner.Task(name="notify", work=work, perform=perform, give_up=_give_up(work))
 
 
 def _webhook(db: Session, work: DeliveryWork) -> Webhook:

@@ -12,12 +12,12 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
-from db.queries.model_queries import Job, JobDone, JobWork
+from db.queries.model_queries import JobDone, JobWork
 from db.queries.session_queries import is_of
 from db.queue import claims
 from db.queue.claims import Claim
 from db.tables.analyses import Analysis
-from db.tables.base import JsonObject
+from db.tables.base import Job, JsonObject
 from db.tables.sessions import AudioSession, NoiseDetection, ProcessingMetric, SessionSpan
 
 #: The name of the step in the metrics.
@@ -28,7 +28,7 @@ STEP = "analyze"
 class AnalysisWork(JobWork):
     """A session's analysis, as last requested."""
 
-    job: Job = Analysis
+    job: type[Job] = Analysis
     asking_id: uuid.UUID
 
     @property

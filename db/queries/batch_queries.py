@@ -193,24 +193,6 @@ def _note(
     )
 
 
-def take_stalled_batches(db: Session, *, quiet_s: float, limit: int) -> list[BatchWork]:
-    """Return batches that are due and not nudged recently; mark them as nudged."""
-    waiting = (
-        select(Batch.id)
-        .where(Batch.state.in_(OPEN_STATES), *claims.quiet(Batch, quiet_s))
-        .order_by(Batch.due_at)
-        .limit(limit)
-    )
-    rows = db.scalars(
-        update(Batch)
-        .where(Batch.id.in_(waiting))
-        .values(nudged_at=func.clock_timestamp())
-        .returning(Batch),
-        execution_options={"synchronize_session": False},
-    )
-    return [work_on(batch) for batch in rows]
-
-
 # --- cancelling --------------------------------------------------------------------------------
 
 

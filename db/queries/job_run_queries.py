@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,22 +11,13 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from db.queries.model_queries import Job, JobWork
+from db.queries.model_queries import JobWork
 from db.queue import claims
 from db.queue.claims import Claim
 from db.tables.job_runs import JobRun
 
 #: The first half of the advisory locks that serialise the claims of a job's runs.
 JOB_LOCK = 0x636C6F63
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunWork(JobWork):
-    """A run of a periodic job."""
-
-    job: Job = JobRun
-    #: The name of the job's actor.
-    name: str
 
 
 def add_run(
@@ -62,7 +52,7 @@ def newest_slots(db: Session) -> dict[str, datetime]:
     return dict(rows.all())
 
 
-def take_run(job: str, db: Session, *, lease_s: float) -> Claim[RunWork] | None:
+def take_run(job: str, db: Session, *, lease_s: float) -> Claim[JobWork] | None:
     """Claim the oldest due run of a job, unless another run of it is active.
 
     A run that failed and waits for its next try is active too. Claims of a job are serialised, so
@@ -76,25 +66,7 @@ def take_run(job: str, db: Session, *, lease_s: float) -> Claim[RunWork] | None:
     run = db.scalars(waiting.where(claims.due(JobRun)).order_by(JobRun.slot).limit(1)).first()
     if run is None:
         return None
-    return claims.this(RunWork(id=run.id, name=job), db, lease_s=lease_s)
-
-
-def take_stalled_runs(db: Session, *, quiet_s: float, limit: int) -> list[RunWork]:
-    """Return runs that are due and not nudged recently; mark them as nudged."""
-    waiting = (
-        select(JobRun.id)
-        .where(JobRun.state == "pending", *claims.quiet(JobRun, quiet_s))
-        .order_by(JobRun.due_at)
-        .limit(limit)
-    )
-    rows = db.execute(
-        update(JobRun)
-        .where(JobRun.id.in_(waiting))
-        .values(nudged_at=func.clock_timestamp())
-        .returning(JobRun.id, JobRun.job),
-        execution_options={"synchronize_session": False},
-    )
-    return [RunWork(id=run_id, name=name) for run_id, name in rows]
+    return claims.this(JobWork(job=JobRun, id=run.id), db, lease_s=lease_s)
 
 
 def get_run(db: Session, run_id: uuid.UUID) -> JobRun | None:

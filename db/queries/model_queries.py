@@ -14,35 +14,21 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from db.queries.session_queries import is_of
 from db.queue import claims
-from db.tables.analyses import Analysis
-from db.tables.base import JsonObject
-from db.tables.exports import Export
-from db.tables.job_runs import JobRun
+from db.tables.base import Job, JsonObject
 from db.tables.models import NoiseModel, Promotion
-from db.tables.reports import DailyReport
 from db.tables.training import LabelledSet, TrainingClip, TrainingJob, Validation
-
-#: The table of a job.
-Job = (
-    type[TrainingJob]
-    | type[Validation]
-    | type[JobRun]
-    | type[Export]
-    | type[DailyReport]
-    | type[Analysis]
-)
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobWork(claims.Unit):
     """A training, a validation, or another work item with a row in a table of jobs."""
 
-    job: Job
+    job: type[Job]
     id: uuid.UUID
     state: str = "pending"
 
     @property
-    def table(self) -> Job:
+    def table(self) -> type[Job]:
         return self.job
 
     @property
@@ -50,7 +36,7 @@ class JobWork(claims.Unit):
         return {"job_id": self.id}
 
     @property
-    def origin(self) -> tuple[Job, uuid.UUID]:
+    def origin(self) -> tuple[type[Job], uuid.UUID]:
         return self.job, self.id
 
     def waits(self) -> ColumnElement[bool]:
@@ -70,25 +56,6 @@ class JobDone(TypedDict):
 def note_progress(db: Session, work: JobWork, *, attempt: int, percent: int, stage: str) -> bool:
     """Write the progress of a job; False if the claim was lost."""
     return claims.update_held(db, work, attempt, {"percent": percent, "stage": stage})
-
-
-def take_stalled_jobs(db: Session, job: Job, *, quiet_s: float, limit: int) -> list[JobWork]:
-    """Return jobs of a table that are due and not nudged recently; mark them as nudged."""
-    waiting = (
-        select(job.id)
-        .where(job.state == "pending")
-        .where(*claims.quiet(job, quiet_s))
-        .order_by(job.due_at)
-        .limit(limit)
-    )
-    rows = db.scalars(
-        update(job)
-        .where(job.id.in_(waiting))
-        .values(nudged_at=func.clock_timestamp())
-        .returning(job.id),
-        execution_options={"synchronize_session": False},
-    )
-    return [JobWork(job=job, id=job_id) for job_id in rows]
 
 
 def name_model(db: Session, work: JobWork, model_id: uuid.UUID) -> None:

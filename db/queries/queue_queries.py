@@ -1,4 +1,4 @@
-"""Queries for the backlog: claimed and waiting rows, and their age.
+"""Queries for the rows of each kind of work: the backlog, and what has stalled.
 
 The rows are authoritative and messages only nudge, so these figures are correct even if the broker
 has lost messages.
@@ -6,26 +6,50 @@ has lost messages.
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, literal, select, union_all
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    and_,
+    func,
+    inspect,
+    literal,
+    or_,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
+from sqlalchemy.orm import InstrumentedAttribute, Session, join
 
-from db.queries.webhook_queries import is_told
-from db.tables.analyses import Analysis
-from db.tables.base import Claimable
-from db.tables.batches import Batch
-from db.tables.exports import Export
-from db.tables.reports import DailyReport
+from db.queries.webhook_queries import has_something_due, is_told
+from db.queue import claims
+from db.tables.base import Claimable, Job
+from db.tables.batches import OPEN_STATES, Batch
+from db.tables.job_runs import JobRun
 from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES, AudioSession, SessionSpan
-from db.tables.training import TrainingJob, Validation
 from db.tables.webhooks import Webhook, WebhookDelivery
 
-#: The kinds of work. A session waits in one of three states.
-KINDS = (
-    "queued", "splitting", "aggregating", "span", "analysis", "batch", "webhook", "training",
-    "validation", "export", "report",
-)  # fmt: skip
+
+@dataclass(frozen=True, kw_only=True)
+class WorkRows:
+    """The rows that are the work items of one kind."""
+
+    table: type[Claimable]
+    #: Holds for rows with unfinished work, whether or not they are due.
+    waits: ColumnElement[bool]
+    #: The columns that name a row in a message, by the message's field.
+    names: Mapping[str, InstrumentedAttribute[Any]]
+    #: The joined tables that ``waits`` refers to, if it needs more than ``table``.
+    source: FromClause | None = None
+    #: Selects the figures of :class:`Backlog`, if ``due_at`` alone does not decide when a row
+    #: waits for a worker.
+    backlog: Select[int, float | None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,54 +63,37 @@ class Backlog:
     oldest_s: float | None = None
 
 
-def backlogs(db: Session) -> dict[str, Backlog]:
-    """Return the unfinished rows by kind, read from the partial indexes of unfinished rows."""
-    stages = ("queued", "splitting", "aggregating")
-    rows = db.execute(
-        union_all(
-            *(_backlog(stage, AudioSession, AudioSession.state == stage) for stage in stages),
-            _backlog("span", SessionSpan, SessionSpan.state == "pending").join(
-                AudioSession,
-                and_(AudioSession.id == SessionSpan.session_id, AudioSession.state == "detecting"),
-            ),
-            _backlog("analysis", Analysis, Analysis.state == "pending"),
-            _backlog("batch", Batch, Batch.state.in_(Batch.unfinished)),
-            _webhooks(),
-            _backlog("training", TrainingJob, TrainingJob.state == "pending"),
-            _backlog("validation", Validation, Validation.state == "pending"),
-            _backlog("export", Export, Export.state == "pending"),
-            _backlog("report", DailyReport, DailyReport.state == "pending"),
-        )
-    )
-    return {
-        kind: Backlog(held=held, oldest_s=None if oldest_s is None else float(oldest_s))
-        for kind, held, oldest_s in rows
-    }
+# --- the rows of each kind ---------------------------------------------------------------------
 
 
-def _backlog(
-    kind: str, table: type[Claimable], waits: ColumnElement[bool]
-) -> Select[str, int, float | None]:
-    now = func.now()
-    oldest = func.min(table.due_at).filter(table.due_at <= now)
-    return (
-        select(
-            literal(kind),
-            func.count().filter(table.due_at > now, table.attempt > 0),
-            func.extract("epoch", now - oldest),
-        )
-        .select_from(table)
-        .where(waits)
+def sessions_in(state: str) -> WorkRows:
+    """Return the sessions in a stage. While a session is detecting, its spans are the items."""
+    return WorkRows(
+        table=AudioSession,
+        waits=AudioSession.state == state,
+        names={"session_id": AudioSession.id},
     )
 
 
-def _webhooks() -> Select[str, int, float | None]:
+def pending(table: type[Job], **names: InstrumentedAttribute[uuid.UUID]) -> WorkRows:
+    """Return the jobs of a table, which a message names by one field."""
+    return WorkRows(table=table, waits=table.state == "pending", names=names)
+
+
+def runs_of(job: str) -> WorkRows:
+    """Return the runs of a periodic job, whose message names none of them."""
+    return WorkRows(
+        table=JobRun, waits=and_(JobRun.job == job, JobRun.state == "pending"), names={}
+    )
+
+
+def _webhook_backlog() -> Select[int, float | None]:
     """Return the backlog of webhooks: those that have a due delivery and do not rest."""
     now = func.now()
     held = select(func.count()).where(Webhook.attempt > 0, Webhook.due_at > now)
     oldest = func.min(func.greatest(Webhook.due_at, WebhookDelivery.next_at))
     return (
-        select(literal("webhook"), held.scalar_subquery(), func.extract("epoch", now - oldest))
+        select(held.scalar_subquery(), func.extract("epoch", now - oldest))
         .select_from(Webhook)
         .join(WebhookDelivery)
         .where(
@@ -96,6 +103,88 @@ def _webhooks() -> Select[str, int, float | None]:
             WebhookDelivery.next_at <= now,
         )
     )
+
+
+SPANS = WorkRows(
+    table=SessionSpan,
+    waits=and_(AudioSession.state == "detecting", SessionSpan.state == "pending"),
+    names={"session_id": SessionSpan.session_id, "span_index": SessionSpan.span_index},
+    source=join(SessionSpan, AudioSession, AudioSession.id == SessionSpan.session_id),
+)
+BATCHES = WorkRows(table=Batch, waits=Batch.state.in_(OPEN_STATES), names={"batch_id": Batch.id})
+#: A webhook is the item, not its delivery: so a receiver gets one request at a time.
+WEBHOOKS = WorkRows(
+    table=Webhook,
+    waits=has_something_due(),
+    names={"webhook_id": Webhook.id},
+    backlog=_webhook_backlog(),
+)
+
+
+# --- stalled work ------------------------------------------------------------------------------
+
+
+def take_stalled(
+    db: Session, rows: WorkRows, *, quiet_s: float, limit: int
+) -> list[dict[str, Any]]:
+    """Return the names of rows that are due and not nudged recently; mark them as nudged."""
+    table = rows.table
+    key = inspect(table).primary_key
+    waiting = (
+        select(*key)
+        .select_from(table if rows.source is None else rows.source)
+        .where(
+            rows.waits,
+            claims.due(table),
+            or_(
+                table.nudged_at < table.due_at,
+                table.nudged_at <= claims.seconds_from_now(-quiet_s),
+            ),
+        )
+        .order_by(table.due_at)
+        .limit(limit)
+    )
+    found = db.execute(
+        update(table)
+        .where(tuple_(*key).in_(waiting))
+        .values(nudged_at=func.clock_timestamp())
+        # The state, so that there is a column even where a message names no row.
+        .returning(table.state, *rows.names.values()),
+        execution_options={"synchronize_session": False},
+    )
+    return [dict(zip(rows.names, row[1:], strict=True)) for row in found]
+
+
+# --- the backlog -------------------------------------------------------------------------------
+
+
+def backlogs(db: Session, kinds: Mapping[str, WorkRows]) -> dict[str, Backlog]:
+    """Return the unfinished rows by kind, read from the partial indexes of unfinished rows."""
+    rows = db.execute(
+        union_all(*(_backlog(rows).add_columns(literal(kind)) for kind, rows in kinds.items()))
+    )
+    return {
+        kind: Backlog(held=held, oldest_s=None if oldest_s is None else float(oldest_s))
+        for held, oldest_s, kind in rows
+    }
+
+
+def _backlog(rows: WorkRows) -> Select[*tuple[Any, ...]]:
+    if rows.backlog is not None:
+        return rows.backlog
+    table, now = rows.table, func.now()
+    oldest = func.min(table.due_at).filter(table.due_at <= now)
+    return (
+        select(
+            func.count().filter(table.due_at > now, table.attempt > 0),
+            func.extract("epoch", now - oldest),
+        )
+        .select_from(table if rows.source is None else rows.source)
+        .where(rows.waits)
+    )
+
+
+# --- sessions by state -------------------------------------------------------------------------
 
 
 def count_unfinished(db: Session) -> dict[str, int]:

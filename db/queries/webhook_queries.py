@@ -43,11 +43,10 @@ class DeliveryWork(claims.Unit):
     """
 
     webhook_id: uuid.UUID
-    #: None while the next delivery is undecided.
-    delivery_id: uuid.UUID | None = None
-    tries: int = 0
+    delivery_id: uuid.UUID
+    tries: int
     #: The session of the delivery; None for a ping.
-    session_id: uuid.UUID | None = None
+    session_id: uuid.UUID | None
     state: str = "active"
 
     @property
@@ -266,24 +265,6 @@ def take_delivery(
         session_id=found.session_id,
     )
     return claims.this(work, db, lease_s=lease_s)
-
-
-def take_stalled_webhooks(db: Session, *, quiet_s: float, limit: int) -> list[DeliveryWork]:
-    """Return webhooks with a due delivery that were not nudged recently; mark them as nudged."""
-    waiting = (
-        select(Webhook.id)
-        .where(has_something_due(), *claims.quiet(Webhook, quiet_s))
-        .order_by(Webhook.due_at)
-        .limit(limit)
-    )
-    rows = db.scalars(
-        update(Webhook)
-        .where(Webhook.id.in_(waiting))
-        .values(nudged_at=func.clock_timestamp())
-        .returning(Webhook.id),
-        execution_options={"synchronize_session": False},
-    )
-    return [DeliveryWork(webhook_id=webhook_id) for webhook_id in rows]
 
 
 def end_try(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import CursorResult, and_, exists, func, or_, select, tuple_, update
+from sqlalchemy import CursorResult, and_, exists, func, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -300,61 +300,3 @@ def traceparent(db: Session, work: Unit) -> str | None:
 def last_error(db: Session, work: Unit) -> str | None:
     """Return the last recorded reason of a failure."""
     return db.execute(select(work.table.last_error).where(work.waits())).scalar_one_or_none()
-
-
-# --- stalled work ------------------------------------------------------------------------------
-
-
-def take_stalled_sessions(db: Session, state: str, *, quiet_s: float, limit: int) -> list[Work]:
-    """Return sessions in a stage that are due and not nudged recently; mark them as nudged.
-
-    One stage at a time: a nudge leads to whatever is next in its stage, so any rows of a stage will
-    do. Across stages, a long backlog of one would hide the rows of another.
-    """
-    waiting = (
-        select(AudioSession.id)
-        .where(AudioSession.state == state, *quiet(AudioSession, quiet_s))
-        .order_by(AudioSession.due_at)
-        .limit(limit)
-    )
-    rows = db.scalars(
-        update(AudioSession)
-        .where(AudioSession.id.in_(waiting))
-        .values(nudged_at=func.clock_timestamp())
-        .returning(AudioSession.id),
-        execution_options={"synchronize_session": False},
-    )
-    return [Work(session_id=session_id, state=state) for session_id in rows]
-
-
-def take_stalled_spans(db: Session, *, quiet_s: float, limit: int) -> list[Work]:
-    """Return spans that are due and not nudged recently; mark them as nudged."""
-    waiting = (
-        select(SessionSpan.session_id, SessionSpan.span_index)
-        .join(AudioSession, AudioSession.id == SessionSpan.session_id)
-        .where(AudioSession.state == "detecting", SessionSpan.state == "pending")
-        .where(*quiet(SessionSpan, quiet_s))
-        .order_by(SessionSpan.due_at)
-        .limit(limit)
-    )
-    rows = db.execute(
-        update(SessionSpan)
-        .where(tuple_(SessionSpan.session_id, SessionSpan.span_index).in_(waiting))
-        .values(nudged_at=func.clock_timestamp())
-        .returning(SessionSpan.session_id, SessionSpan.span_index),
-        execution_options={"synchronize_session": False},
-    )
-    return [
-        Work(session_id=session_id, span_index=index, state="pending") for session_id, index in rows
-    ]
-
-
-def quiet(table: type[Claimable], quiet_s: float) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions of rows that are due, and not nudged since or only long ago."""
-    return (
-        due(table),
-        or_(
-            table.nudged_at < table.due_at,
-            table.nudged_at <= seconds_from_now(-quiet_s),
-        ),
-    )

@@ -4,19 +4,8 @@ All are imported together, since foreign keys refer to tables of other domains, 
 compared with all of them.
 """
 
-from db.tables import (  # noqa: F401
-    accounts,
-    analyses,
-    batches,
-    exports,
-    idempotency,
-    job_runs,
-    models,
-    reports,
-    requests,
-    retention,
-    sessions,
-    training,
-    usage_limits,
-    webhooks,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__, f"{__name__}."):
+    import_module(_module.name)

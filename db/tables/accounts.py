@@ -35,7 +35,6 @@ class User(Base):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     email: Mapped[str]
     name: Mapped[str]
-    password_hash: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     disabled_at: Mapped[datetime | None]
     #: Seconds of audio that may be posted for analysis per month; null for the installation's

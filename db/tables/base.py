@@ -74,7 +74,7 @@ class Claimable:
 
     ``attempt`` counts the claims and is the fence: a result is written only if the claim still has
     the row's attempt number. ``due_at`` is when the row may be claimed next: the end of the lease
-    during the work, the time of the next try after a failure. A row is *quiet* when it is
+    during the work, the time of the next try after a failure. A row is *stalled* when it is
     unfinished, due, and was not nudged recently.
     """
 
@@ -112,9 +112,10 @@ class Traced:
 JOB_STATES = ("pending", "completed", "failed")
 
 
-class Job(Claimable):
+class Job(Claimable, Traced):
     """A claimable row that is one piece of work, with its progress."""
 
+    id: Mapped[uuid.UUID]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.base import JOB_STATES, Base, Job, Owned, Traced, one_of
+from db.tables.base import JOB_STATES, Base, Job, Owned, one_of
 
 #: The formats of exports; docs/exports.md describes them.
 EXPORT_FORMATS = ("csv", "ndjson", "parquet", "audacity", "raven", "dcase", "rttm", "clips")
@@ -28,7 +28,7 @@ class StoredSelection(TypedDict, total=False):
     min_confidence: float
 
 
-class Export(Job, Owned, Traced, Base):
+class Export(Job, Owned, Base):
     """A selection of detections to write to a file, and the file."""
 
     __tablename__ = "exports"

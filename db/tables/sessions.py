@@ -229,8 +229,6 @@ class AudioSession(Claimable, Owned, Traced, Base):
     #: Length at 16 kHz, and how many samples before the recording its grid begins.
     n_samples: Mapped[int | None] = mapped_column(BigInteger)
     grid_lead: Mapped[int] = mapped_column(server_default=text("0"))
-    #: Written by releases whose chunks did not overlap; a later release drops it.
-    chunk_samples: Mapped[int | None]
     pcm_key: Mapped[str | None]
     #: The same audio at 32 kHz, for the backbone of this name and hash. At the end the name is that
     #: of the backbone that named the sounds; null if the model alone named them.
@@ -240,12 +238,12 @@ class AudioSession(Claimable, Owned, Traced, Base):
     #: When it began to wait for a worker that has this backbone.
     backbone_missed_at: Mapped[datetime | None]
     levels_key: Mapped[str | None]
-    #: The picture of its spectrogram; null in sessions of releases that drew none.
+    #: The picture of its spectrogram.
     spectrogram_key: Mapped[str | None]
     #: Sums, maxima and the histogram of the whole recording's levels, re full scale.
     totals: Mapped[JsonObject | None] = mapped_column(JSONB)
     #: A-weighted mean squares of the quarter hours (UTC) that it covers, re full scale, set at the
-    #: end; null without ``recorded_at``, and in sessions of earlier releases.
+    #: end; null without ``recorded_at``.
     quarter_mean_squares: Mapped[list[float] | None] = mapped_column(ARRAY(Double))
     spans_total: Mapped[int] = mapped_column(server_default=text("0"))
     spans_finished: Mapped[int] = mapped_column(server_default=text("0"))

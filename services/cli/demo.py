@@ -1,58 +1,25 @@
-"""``clamor demo``: process one recording, and show a table and a picture."""
+"""``clamor demo``: process one recording, and draw its detections."""
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
-import msgspec
-import soundfile
-from rich.console import Console
-
-from actors.science import synth
-from actors.science.audio_io import decode
-from actors.science.plotting import plots
-from actors.science.types import Event
-from services.cli import processing
-from services.http.errors import UserError
-from services.processes import standalone
-
-#: The demo recording is the same every time. docs/model.md gives the accuracy on other recordings:
-#: a two-tone alarm is sometimes detected as a siren.
-SEED = 1
+from services.cli import options
 
 
-def run(*, file: Path | None, out: Path, home: Path) -> int:
-    """Process ``file``, or a synthetic recording; return the exit code."""
-    console = Console(file=sys.stderr)
-    if file is not None and not file.is_file():
-        raise UserError(f"{file}: no such file")
-    out.mkdir(parents=True, exist_ok=True)
-    if file is None:
-        file = out / "demo.flac"
-        _make_recording(file, console)
-    console.print("Starting Postgres, the workers and the API in one process ...")
-    with standalone.running(home=home, log=home / "up.log") as client:
-        [result] = processing.process(client, [file], console=console)
-    if result.error is not None:
-        console.print(f"{file}: {result.error}", style="red", markup=False)
-        return 1
-    processing.print_table(result, console=Console())
-    picture = out / f"{file.stem}.png"
-    _draw(result, file, picture)
-    console.print(f"Picture: {picture}", markup=False)
-    return 0
+def add_parser(commands: options.Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser("demo", help="process one recording and draw its detections")
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE")
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for the picture")
+    options.add_home(parser)
+    parser.set_defaults(run=run)
 
 
-def _make_recording(file: Path, console: Console) -> None:
-    samples, truth = synth.demo_recording(SEED)
-    soundfile.write(file, samples, synth.DEMO_RATE_HZ, subtype="PCM_16")
-    console.print("This recording is synthetic: Clamor has just made it, with these sounds:")
-    for event in truth:
-        console.print(f"  {event.noise_type:<15} {event.start_s:5.1f} s to {event.end_s:5.1f} s")
+def run(args: argparse.Namespace) -> int:
+    """Process the recording, or a synthetic one; return 1 if it failed."""
+    from db.settings import home_folder
+    from services.cli.actions import demo
 
-
-def _draw(result: processing.Result, file: Path, picture: Path) -> None:
-    events = [msgspec.convert(msgspec.to_builtins(item), Event) for item in result.detections]
-    with file.open("rb") as audio, decode.open_recording(audio) as decoder:
-        picture.write_bytes(plots.draw(decoder, events, title=file.name))
+    return demo.run(file=args.file, out=args.out, home=args.home or home_folder())

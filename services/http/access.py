@@ -15,7 +15,7 @@ from db.queries import account_queries
 from db.store import Store
 from services.http import exchange as exchanges
 from services.http import keys, operations
-from services.http.errors import MissingScope, Unauthenticated
+from services.http.caller_errors import MissingScope, Unauthenticated
 from services.http.rate_limits import RateLimiter
 
 #: The scope that implies all others and gives access to the data of all users.

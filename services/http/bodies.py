@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import falcon
 from falcon.media.multipart import BodyPart, MultipartParseOptions
 
-from services.http.errors import InvalidHeader
+from services.http.request_errors import InvalidHeader
 
 #: Form fields in addition to the files; uploads of recordings ignore unknown ones.
 MOST_FIELDS = 64

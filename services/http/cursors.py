@@ -18,7 +18,8 @@ import falcon
 import msgspec
 
 from db.queries.paging import Keys, Order
-from services.http.errors import FieldError, InvalidParameter
+from services.http.errors import FieldError
+from services.http.request_errors import InvalidParameter
 
 #: Version of the cursor format; a new version invalidates existing cursors.
 VERSION = 1

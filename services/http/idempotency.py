@@ -9,7 +9,7 @@ processed in three steps:
 3. The response is stored in the claimed row.
 
 If the process dies before step 2 is committed, nothing was done. If it dies between 2 and 3, a
-repetition of the request gets the same ID, finds the resource (``made``) and answers with it. A
+repetition of the request gets the same ID, finds the resource (``replay``) and answers with it. A
 running process renews a lease on its requests.
 
 Only successful responses are stored. A rejected request changed nothing, so its key may be used for
@@ -23,6 +23,7 @@ import re
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 import falcon
@@ -38,12 +39,13 @@ from db.tables.idempotency import MOST_KEY_CHARS, IdempotentRequest
 from services.http import operations
 from services.http.access import principal
 from services.http.bodies import is_form, media_type_of
-from services.http.errors import (
+from services.http.caller_errors import (
     IdempotencyKeyReused,
     InvalidIdempotencyKey,
     RequestUnderWay,
     SecretNotShown,
 )
+from services.http.not_found import NotFound
 
 log = structlog.get_logger(__name__)
 
@@ -61,11 +63,11 @@ _BARE = re.compile(r"[!#-+\--:<-\[\]-~]+")
 
 
 @runtime_checkable
-class Maker(Protocol):
+class Replayable(Protocol):
     """A resource whose ``POST`` creates something under the ID from :func:`new_id`."""
 
-    def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-        """Answer with the result of an earlier attempt; return False if there is none."""
+    def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
+        """Answer with the result of an earlier attempt; raises `NotFound` if there is none."""
 
 
 class Claim:
@@ -134,10 +136,12 @@ class Idempotency:
         claim = Claim(Claimed(user_id, key, row.attempt), row.made_id, body)
         self._leases.hold(claim.claimed)
         req.context.claim = claim
-        is_repeated = row.attempt > 1
-        if is_repeated and isinstance(resource, Maker) and resource.made(req, resp, row.made_id):
-            resp.set_header(REPLAYED, "true")
-            resp.complete = True
+        if row.attempt > 1 and isinstance(resource, Replayable):
+            # If the earlier attempt created nothing, the responder runs.
+            with suppress(NotFound):
+                resource.replay(req, resp, row.made_id)
+                resp.set_header(REPLAYED, "true")
+                resp.complete = True
 
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: object, is_served: bool

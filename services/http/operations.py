@@ -22,22 +22,21 @@ import falcon
 import msgspec
 
 from services.http.bodies import discard, media_type_of
-from services.http.errors import (
+from services.http.errors import FieldError, InvalidFields, ServiceError
+from services.http.field_errors import MOST_TOLD_CHARS, Refused, field_error, no_json
+from services.http.request_errors import (
     BodyTooLarge,
-    FieldError,
     InvalidBody,
-    InvalidFields,
     InvalidParameter,
-    ServiceError,
     UnknownRoute,
     UnsupportedMediaType,
 )
-from services.http.field_errors import MOST_TOLD_CHARS, Refused, field_error, no_json
 
 T = TypeVar("T", bound=msgspec.Struct)
 Responder = TypeVar("Responder", bound=Callable[..., Any])
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+#: HEAD has the operation of GET.
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 #: Maximum size of a JSON body, unless an operation allows more.
 MOST_BODY_BYTES = 64 * 1024
 #: A JSON string.
@@ -112,9 +111,6 @@ def operations(resource: object) -> dict[str, Operation]:
     for method in METHODS:
         responder = getattr(resource, f"on_{method.lower()}", None)
         if responder is None:
-            continue
-        if method == "HEAD" and responder == getattr(resource, "on_get", None):
-            # HEAD is GET without the body, so it has no operation.
             continue
         if not hasattr(responder, "operation"):
             raise TypeError(f"{type(resource).__name__}.on_{method.lower()} has no @operation")

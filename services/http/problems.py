@@ -1,7 +1,7 @@
 """Answer every error as a problem (RFC 9457), whatever the ``Accept`` header.
 
-Each error first becomes one of the classes of `services.http.errors`: the framework's errors by
-`_OF_FRAMEWORK`, errors of the stores by their kind. An unexpected error becomes
+Each error first becomes a `ServiceError`: the framework's errors by `_OF_FRAMEWORK`, errors of the
+stores by their kind. An unexpected error becomes
 :class:`InternalError`; its cause is written to the log only.
 """
 
@@ -16,25 +16,23 @@ import structlog
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from db.blobs import BlobError, BlobsFull
+from db.blob_errors import BlobError, StorageFull
 from services.http import request_ids
-from services.http.errors import (
+from services.http.caller_errors import RequestUnderWay
+from services.http.errors import FieldError, ServiceError
+from services.http.request_errors import (
     BadRequest,
     BodyTooLarge,
-    FieldError,
-    InternalError,
     InvalidBody,
     InvalidForm,
     InvalidHeader,
     InvalidParameter,
     LengthRequired,
     MethodNotAllowed,
-    RequestUnderWay,
-    ServiceError,
-    StoreUnavailable,
     UnknownRoute,
     UnsupportedMediaType,
 )
+from services.http.server_errors import InternalError, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -163,7 +161,7 @@ def _blob_store_away(
     request_ids.name(req, resp)
     # The message may contain hosts and folders, so it goes to the log only.
     log.warning("blob_store_away", error=str(error).partition("\n")[0])
-    is_full = isinstance(error, BlobsFull)
+    is_full = isinstance(error, StorageFull)
     answer(
         req,
         resp,

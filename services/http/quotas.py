@@ -16,7 +16,7 @@ from db.queries import usage_limit_queries
 from db.store import Store
 from services.http import operations
 from services.http.access import principal
-from services.http.errors import QuotaExceeded
+from services.http.caller_errors import QuotaExceeded
 
 
 class Quota:

@@ -23,7 +23,7 @@ import structlog
 from db.queries import usage_limit_queries
 from db.queries.usage_limit_queries import Spent
 from db.store import Store
-from services.http.errors import RateLimited
+from services.http.caller_errors import RateLimited
 
 log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""Responses: JSON with or without an ``ETag``, and other content with conditional requests.
+"""Responses: JSON with or without an ``ETag``, other content with conditional requests, and files.
 
 A client that already has the current version sends its ``ETag`` and gets 304. The ``ETag`` of JSON
 is a hash of the response, so it covers everything shown, including values that change with time
@@ -9,15 +9,26 @@ a full one; only the transfer is saved.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 
 import falcon
 import msgspec
 
+from db.blob_errors import BlobMissing
+from db.blobs import READ_BYTES
+from services.http.errors import ServiceError
 
-def answer(resp: falcon.Response, body: object, *, status: int = 200) -> None:
-    """Answer with JSON."""
+
+def answer(
+    resp: falcon.Response, body: object, *, status: int = 200, location: str | None = None
+) -> None:
+    """Answer with JSON; ``location`` is the path of what was created."""
     _send(resp, msgspec.json.encode(body), media_type=falcon.MEDIA_JSON)
     resp.status = status
+    if location is not None:
+        resp.location = location
 
 
 def conditional(req: falcon.Request, resp: falcon.Response, body: object) -> None:
@@ -62,3 +73,29 @@ def _is_current(req: falcon.Request, resp: falcon.Response, *, tag: str, kept_by
 def _send(resp: falcon.Response, data: bytes, *, media_type: str) -> None:
     resp.content_type = media_type
     resp.data = data
+
+
+@contextmanager
+def if_missing(problem: ServiceError) -> Iterator[None]:
+    """Raise a problem if the block reads a blob that is no longer stored."""
+    try:
+        yield
+    except BlobMissing:
+        raise problem from None
+
+
+class FileRange:
+    """Iterates over a byte range of a stored file in pieces; the server closes it."""
+
+    def __init__(self, stored: BufferedReader, start: int, stop: int) -> None:
+        self._stored = stored
+        self._n_left = stop - start
+        stored.seek(start)
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self._stored.read(min(READ_BYTES, self._n_left)):
+            self._n_left -= len(piece)
+            yield piece
+
+    def close(self) -> None:
+        self._stored.close()

@@ -9,42 +9,22 @@ from the docstrings of responders, structs and errors; examples from
 from __future__ import annotations
 
 import functools
-import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from http import HTTPStatus
 from importlib.metadata import version
-from typing import TypedDict
 
 import falcon
 import msgspec
 
 from services.http import responses
-from services.http.errors import (
-    BodyTooLarge,
-    IdempotencyKeyReused,
-    InternalError,
-    InvalidBody,
-    InvalidForm,
-    InvalidHeader,
-    InvalidIdempotencyKey,
-    InvalidParameter,
-    MissingScope,
-    QuotaExceeded,
-    RateLimited,
-    RequestUnderWay,
-    SecretNotShown,
-    ServiceError,
-    StoreUnavailable,
-    Unauthenticated,
-    UnsupportedMediaType,
-)
+from services.http.deps import Deps
 from services.http.operations import Operation, operation, operations
-from services.http.problems import PROBLEM_JSON, TYPES, ProblemDetails
+from services.http.problems import ProblemDetails
+from services.http.resource import Resource
 from services.openapi import json_schemas
 from services.openapi.examples import EXAMPLES, PARAMETERS, Example
-from services.openapi.json_schemas import BINARY, REF, prose
+from services.openapi.json_schemas import BINARY, prose
 from services.openapi.objects import (
     ComponentsObject,
     DocumentObject,
@@ -52,21 +32,17 @@ from services.openapi.objects import (
     OperationObject,
     OperationRequest,
     ParameterObject,
-    ReferenceObject,
     RequestBodyObject,
-    ResponseObject,
     SchemaObject,
 )
+from services.openapi.responses import problem_example, problems_of, ref, responses_of
 from services.openapi.words import (
     ACCEPT_LANGUAGE,
     CONDITIONS,
     DESCRIPTION,
     DOCUMENTATION,
     HEADERS,
-    HEADERS_OF,
     IDEMPOTENCY_KEY,
-    LANGUAGE_HEADERS,
-    RATE_HEADERS,
     TAGS,
 )
 
@@ -77,15 +53,14 @@ CONVERTERS: dict[str, SchemaObject] = {
     "int": {"type": "integer"},
     "": {"type": "string"},
 }
-#: Statuses of answers with a Location header.
-LOCATED = {201, 202, 303}
 _PART = re.compile(r"\{(\w+)(?::(\w+))?\}")
 
 
-class Document:
+class Document(Resource):
     """``GET /openapi.json``. The document is generated at the first request."""
 
-    def __init__(self, routes: Mapping[str, object]) -> None:
+    def __init__(self, deps: Deps, routes: Mapping[str, object]) -> None:
+        super().__init__(deps)
         self._routes = routes
 
     @functools.cached_property
@@ -161,26 +136,6 @@ def _singular(word: str) -> str:
     return word
 
 
-def problems_of(promise: Operation) -> list[type[ServiceError]]:
-    """Return all problems that an operation may return, by status and name."""
-    found: set[type[ServiceError]] = {InternalError, InvalidParameter, *promise.problems}
-    if promise.scope is not None:
-        found |= {Unauthenticated, MissingScope, RateLimited, StoreUnavailable}
-    if promise.takes_audio:
-        found.add(QuotaExceeded)
-    if promise.keyed:
-        found |= {InvalidIdempotencyKey, RequestUnderWay, IdempotencyKeyReused}
-    if promise.keyed and promise.secret:
-        found.add(SecretNotShown)
-    if promise.body is not None:
-        found |= {InvalidBody, BodyTooLarge, UnsupportedMediaType}
-    if promise.body is not None or promise.takes:
-        found.add(InvalidHeader)
-    if falcon.MEDIA_MULTIPART in promise.takes:
-        found.add(InvalidForm)
-    return sorted(found, key=lambda kind: (kind.status, kind.name))
-
-
 class _Writer:
     """Writes operations and collects the components that they refer to."""
 
@@ -244,7 +199,7 @@ class _Writer:
         body = self._body(promise, example)
         if body:
             written["requestBody"] = body
-        return {**written, "responses": self._responses(promise, example)}
+        return {**written, "responses": responses_of(promise, example)}
 
     def _query(self, promise: Operation, example: Example) -> Iterator[ParameterObject]:
         if promise.query is None:
@@ -267,7 +222,7 @@ class _Writer:
         content: dict[str, MediaTypeObject] = {}
         needed = bool(promise.takes) and not promise.bodiless
         if promise.body is not None:
-            content[falcon.MEDIA_JSON] = {"schema": _ref(promise.body)}
+            content[falcon.MEDIA_JSON] = {"schema": ref(promise.body)}
             needed |= any(field.required for field in msgspec.structs.fields(promise.body))
             if example.request is not None:
                 content[falcon.MEDIA_JSON]["example"] = example.request
@@ -287,80 +242,6 @@ class _Writer:
             "required": [name for _, is_required, name in fields if is_required],
         }
 
-    def _responses(self, promise: Operation, example: Example) -> dict[str, ResponseObject]:
-        good: ResponseObject = {"headers": {}}
-        if promise.status != HTTPStatus.NO_CONTENT:
-            body: MediaTypeObject = {"schema": _schema_of(promise.media, promise.answer)}
-            if example.answer is not None:
-                body["example"] = example.answer
-            good["content"] = {promise.media: body}
-        if promise.keyed:
-            good["headers"]["Idempotent-Replayed"] = _header("Idempotent-Replayed")
-        if promise.answer is not None and "next_cursor" in promise.answer.__struct_fields__:
-            good["headers"]["Link"] = _header("Link")
-        responses = {promise.status: good}
-        for status, kind in promise.also.items():
-            responses[status] = {"headers": {}}
-            if kind is not None:
-                schema = _schema_of(promise.media, kind)
-                responses[status]["content"] = {promise.media: {"schema": schema}}
-        for status in responses.keys() & LOCATED:
-            responses[status]["headers"]["Location"] = _header("Location")
-        if 304 in promise.also:
-            for status in (promise.status, 304):
-                responses[status]["headers"]["ETag"] = _header("ETag")
-        if promise.is_translated:
-            for name, response in itertools.product(LANGUAGE_HEADERS, responses.values()):
-                response["headers"][name] = _header(name)
-        for status, written in _refusals(promise).items():
-            # An operation may also define an answer of its own for the status, such as 503.
-            known = responses.setdefault(status, {"headers": {}})
-            known["headers"] |= written["headers"]
-            known["content"] = known.get("content", {}) | written["content"]
-        for status, response in responses.items():
-            if promise.scope is not None:
-                for name in RATE_HEADERS:
-                    response["headers"][name] = _header(name)
-            response.setdefault("description", HTTPStatus(status).phrase)
-            response["headers"]["X-Request-ID"] = _header("X-Request-ID")
-        return {str(status): responses[status] for status in sorted(responses)}
-
-
-def _schema_of(media: str, kind: type[msgspec.Struct] | type[bytes] | None) -> SchemaObject:
-    if kind is not None and issubclass(kind, msgspec.Struct):
-        return _ref(kind)
-    if media == falcon.MEDIA_JSON:
-        return {"type": "object"}
-    if media == "text/event-stream":
-        # OpenAPI 3.1 does not define whether a schema applies to the stream or to each event.
-        return {}
-    return {"type": "string"} if media.startswith("text/") else BINARY
-
-
-class _Refusal(TypedDict):
-    headers: dict[str, ReferenceObject]
-    content: dict[str, MediaTypeObject]
-
-
-def _refusals(promise: Operation) -> dict[int, _Refusal]:
-    """Return the problems of an operation as responses, by status."""
-    by_status: dict[int, _Refusal] = {}
-    for kind in problems_of(promise):
-        written = by_status.setdefault(
-            kind.status,
-            {
-                "headers": {
-                    name: _header(name)
-                    for name, statuses in HEADERS_OF.items()
-                    if kind.status in statuses
-                },
-                "content": {PROBLEM_JSON: {"schema": _ref(ProblemDetails), "examples": {}}},
-            },
-        )
-        examples = written["content"][PROBLEM_JSON]["examples"]
-        examples[kind.name] = {"$ref": f"#/components/examples/{kind.name}"}
-    return by_status
-
 
 def _path_parameters(template: str) -> Iterator[ParameterObject]:
     for name, converter in _PART.findall(template):
@@ -377,22 +258,3 @@ def _needs(promise: Operation) -> str:
     if promise.scope is None:
         return "No API key is needed."
     return f"Requires an API key with the scope `{promise.scope}`."
-
-
-def problem_example(kind: type[ServiceError]) -> dict[str, str | int]:
-    """Return an example of a problem."""
-    return {
-        "type": TYPES + kind.name,
-        "title": kind.title,
-        "status": kind.status,
-        "detail": prose(kind.__doc__).partition("\n\n")[0],
-        "request_id": "0b5c7f9f3ee54f61a4d3a4b6d0f7c2de",
-    }
-
-
-def _header(name: str) -> ReferenceObject:
-    return {"$ref": f"#/components/headers/{name}"}
-
-
-def _ref(kind: type[msgspec.Struct]) -> SchemaObject:
-    return {"$ref": REF.format(name=kind.__name__)}

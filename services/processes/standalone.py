@@ -34,9 +34,10 @@ from actors.parent import end_with_parent
 from db import migrate
 from db.settings import from_environment
 from db.store import Store
-from services.app import Deps, beside, create_app
+from services.app import create_app, start_background
 from services.client import ApiError, Client
 from services.http import keys, shutdown
+from services.http.deps import Deps
 from services.processes import embedded, first_key, homes, server
 from services.processes.homes import Service, StandaloneError
 
@@ -225,7 +226,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     memory.emit_after("process_boot")
     working.start()
     atexit.register(working.stop)
-    recorder, limiter = beside(settings, runtime.store)
+    recorder, limiter = start_background(settings, runtime.store)
     return create_app(
         Deps(
             settings=settings,

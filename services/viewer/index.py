@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib.metadata import version
 
 import falcon
@@ -9,6 +10,7 @@ import msgspec
 
 from services.http import responses
 from services.http.operations import operation
+from services.http.resource import Resource
 
 #: The redirect target for browsers.
 START_PAGE = "/sessions"
@@ -45,17 +47,18 @@ LINKS = {
 }
 
 
-class IndexItem:
+class IndexItem(Resource):
     """``GET /``."""
 
-    def __init__(self, *, max_upload_bytes: int) -> None:
+    @functools.cached_property
+    def _encoded(self) -> bytes:
         index = Index(
             name="Clamor",
             version=version("clamor"),
-            limits=UploadLimits(max_upload_bytes=max_upload_bytes),
+            limits=UploadLimits(max_upload_bytes=self._settings.max_upload_bytes),
             links=LINKS,
         )
-        self._encoded = msgspec.json.encode(index)
+        return msgspec.json.encode(index)
 
     @operation(scope=None, answer=Index, also={303: None, 304: None})
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -70,8 +73,6 @@ class IndexItem:
             resp.cache_control = ["public", "no-cache"]
             return
         responses.published(req, resp, self._encoded, media_type=falcon.MEDIA_JSON)
-
-    on_head = on_get
 
 
 def _prefers_html(req: falcon.Request) -> bool:

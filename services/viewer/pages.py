@@ -7,6 +7,7 @@ metadata as text only.
 
 from __future__ import annotations
 
+import functools
 import uuid
 from importlib import resources
 
@@ -14,8 +15,9 @@ import falcon
 import msgspec
 
 from services.http import errors, responses
-from services.http.errors import UnknownRoute
 from services.http.operations import operation
+from services.http.request_errors import UnknownRoute
+from services.http.resource import Resource
 
 FOLDER = "page"
 #: A generated file with the remedy for each kind of problem, which the pages display.
@@ -49,6 +51,7 @@ HEADERS = (
 )
 
 
+@functools.cache
 def files() -> dict[str, bytes]:
     """Return the files of the pages, by name."""
     folder = resources.files(__package__) / FOLDER
@@ -61,11 +64,8 @@ def answer(req: falcon.Request, resp: falcon.Response, content: bytes, *, name: 
     responses.published(req, resp, content, media_type=MEDIA_TYPES[name.rpartition(".")[2]])
 
 
-class StartPage:
+class StartPage(Resource):
     """``GET /sessions``."""
-
-    def __init__(self, page: dict[str, bytes]) -> None:
-        self._html = page["start.html"]
 
     # The query contains the filters of the list: the page reads them, and the API validates them.
     @operation(
@@ -73,33 +73,27 @@ class StartPage:
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with the page that sends recordings and lists sessions."""
-        answer(req, resp, self._html, name="start.html")
+        answer(req, resp, files()["start.html"], name="start.html")
 
 
-class SessionPage:
+class SessionPage(Resource):
     """``GET /sessions/{session_id}``."""
-
-    def __init__(self, page: dict[str, bytes]) -> None:
-        self._html = page["session.html"]
 
     @operation(scope=None, media=falcon.MEDIA_HTML, also={304: None}, is_described=False)
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Answer with the page of a session, which is the same for all: it fetches the session."""
-        answer(req, resp, self._html, name="session.html")
+        answer(req, resp, files()["session.html"], name="session.html")
 
 
-class PageFiles:
+class PageFiles(Resource):
     """``GET /page/{name}``."""
-
-    def __init__(self, page: dict[str, bytes]) -> None:
-        self._page = page
 
     @operation(
         scope=None, media="*/*", also={304: None}, problems=(UnknownRoute,), is_described=False
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
         """Answer with a file used by the pages."""
-        content = self._page.get(name)
+        content = files().get(name)
         if content is None:
             raise UnknownRoute("the pages have no file of this name")
         answer(req, resp, content, name=name)

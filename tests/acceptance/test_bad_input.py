@@ -82,7 +82,7 @@ def test_each_gets_a_clear_answer_and_no_worker_is_lost(
             if state == "partial":
                 assert session.problem is not None
                 [part] = session.problem.missing
-                assert 2 < part["end_s"] - part["start_s"] < 8
+                assert 2 < part.end_s - part.start_s < 8
             if name == "silence.wav":
                 assert client.detections(session.id) == []
                 assert session.summary is not None
@@ -93,10 +93,22 @@ def test_each_gets_a_clear_answer_and_no_worker_is_lost(
         bad = recordings.write(tmp_path / "bad.flac", CASES["header-only.flac"][0])
         good = recordings.write(tmp_path / "good.flac", recordings.encode(recordings.demo()))
         ended = subprocess.run(
-            [sys.executable, "-m", "services.cli", "process", bad, good, tmp_path / "none.wav",
-             "--api", client.url],
-            check=False, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "services.cli",
+                "process",
+                bad,
+                good,
+                tmp_path / "none.wav",
+                "--api",
+                client.url,
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
     assert ended.returncode == 1
     complaints = [line for line in ended.stderr.splitlines() if line.startswith("clamor: ")]
     assert len(complaints) == 2

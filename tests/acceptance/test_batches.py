@@ -20,8 +20,11 @@ def clamor(*arguments: object) -> tuple[int, str]:
     """Run a command; return its exit code and its output."""
     run = subprocess.run(
         [sys.executable, "-m", "services.cli", *map(str, arguments)],
-        capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
     return run.returncode, run.stdout + run.stderr
 
 

@@ -25,10 +25,22 @@ LIMIT_S = 900
 def test_nothing_is_lost_while_everything_fails(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.chaos", "--seed", str(SEED), "--minutes", str(MINUTES),
-         "--report", str(report)],
-        check=False, capture_output=True, text=True, timeout=LIMIT_S,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "tests.chaos",
+            "--seed",
+            str(SEED),
+            "--minutes",
+            str(MINUTES),
+            "--report",
+            str(report),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
     print(ended.stdout)
     told = json.loads(report.read_text())
     if told["unavailable"]:

@@ -189,8 +189,10 @@ def test_a_service_ends_with_the_command_that_started_it(tmp_path: Path) -> None
     file = recordings.write(tmp_path / "10.flac", recordings.encode(recordings.long(10)))
     command = subprocess.Popen(
         [sys.executable, "-m", "services.cli", "process", str(file), "--home", tmp_path / "home"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         eventually(lambda: list((tmp_path / "home").rglob("*pcm*")), what="work that has begun")
         with below(command.pid) as children:

@@ -10,7 +10,7 @@ import pytest
 
 from db.settings import Settings
 from db.tables.sessions import UNFINISHED_STATES
-from services.api.sessions import schemas
+from services.client.wire.sessions import Session
 from tests.support import recordings
 from tests.support.cluster import Cluster
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.acceptance
 def test_events_come_while_the_work_goes_on(rabbit_settings: Settings, tmp_path: Path) -> None:
     # Long enough that even a fast machine runs longer than measuring a speed takes.
     file = recordings.write(tmp_path / "60.flac", recordings.encode(recordings.long(60)))
-    seen: list[tuple[float, schemas.Session]] = []
+    seen: list[tuple[float, Session]] = []
     with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
         cluster.worker()
         session = client.upload(file)

@@ -40,9 +40,13 @@ def bare(tmp_path: Path) -> list[str]:
     (tmp_path / "sitecustomize.py").write_text(WITNESS)
     (tmp_path / "found").mkdir()
     return [
-        "env", "-i", f"PATH={os.environ['PATH']}", f"HOME={tmp_path}",
-        f"PYTHONPATH={tmp_path}:{os.getcwd()}", f"FOUND={tmp_path / 'found'}",
-    ]  # fmt: skip
+        "env",
+        "-i",
+        f"PATH={os.environ['PATH']}",
+        f"HOME={tmp_path}",
+        f"PYTHONPATH={tmp_path}:{os.getcwd()}",
+        f"FOUND={tmp_path / 'found'}",
+    ]
 
 
 def found(folder: Path) -> list[list[dict[str, Any]]]:
@@ -72,9 +76,17 @@ def test_in_a_command_and_in_the_service_that_it_starts(tmp_path: Path, bare: li
     samples = recordings.demo()[: 3 * recordings.RATE_HZ]
     file = recordings.write(tmp_path / "a.flac", recordings.encode(samples))
     command = [
-        *bare, sys.executable, "-m", "services.cli", "demo", str(file),
-        "--home", str(tmp_path / "home"), "--out", str(tmp_path / "out"),
-    ]  # fmt: skip
+        *bare,
+        sys.executable,
+        "-m",
+        "services.cli",
+        "demo",
+        str(file),
+        "--home",
+        str(tmp_path / "home"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     # The command plots, and the server process analyses.
@@ -91,8 +103,14 @@ def test_in_the_making_of_the_model_unless_the_operator_says_otherwise(
     given: list[str], openmp: set[int], tmp_path: Path, bare: list[str]
 ) -> None:
     command = [
-        *bare, *given, sys.executable, "-m", "actors.training.baseline", "--data", str(tmp_path),
-    ]  # fmt: skip
+        *bare,
+        *given,
+        sys.executable,
+        "-m",
+        "actors.training.shipped_model.build",
+        "--data",
+        str(tmp_path),
+    ]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "labels.csv" in ran.stderr
     [pools] = found(tmp_path)

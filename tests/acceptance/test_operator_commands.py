@@ -19,12 +19,21 @@ from tests.support.standalone import Up, clamor, up
 pytestmark = pytest.mark.acceptance
 
 COMMANDS = (
-    "user create a@example.org", "user list", "user disable a@example.org",
-    "user enable a@example.org", "key create a@example.org --name n --scope sessions:read",
-    "key list a@example.org", "key rotate 0000000000000000", "key revoke 0000000000000000",
-    "health", "schedule", "schedule run health_check", "queues", "queues show audio.detect",
+    "user create a@example.org",
+    "user list",
+    "user disable a@example.org",
+    "user enable a@example.org",
+    "key create a@example.org --name n --scope sessions:read",
+    "key list a@example.org",
+    "key rotate 0000000000000000",
+    "key revoke 0000000000000000",
+    "health",
+    "schedule",
+    "schedule run health_check",
+    "queues",
+    "queues show audio.detect",
     "queues replay",
-)  # fmt: skip
+)
 
 
 def test_users_and_keys(service: Up) -> None:
@@ -81,9 +90,11 @@ def test_a_command_that_sends_uses_the_service_that_runs(service: Up) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_without_a_service_the_remedy_is_named(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     for name in ("DATABASE_URL", "AMQP_URL", "BLOB_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLAMOR_HOME", str(tmp_path / "empty"))

@@ -71,7 +71,7 @@ def test_a_process_that_waits_stops_at_once(
     with Cluster(settings, tmp_path) as cluster:
         process = cluster.start(command)
         eventually(partial(waits, process), what=f"a wait; see {process.log}")
-        assert process.stop(timeout_s=5) == 0
+        assert process.stop(timeout_s=30) == 0
 
 
 def test_a_release_goes_on_after_a_later_one_has_migrated(

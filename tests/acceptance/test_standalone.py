@@ -145,9 +145,10 @@ def test_the_working_folder_is_left_alone(tmp_path: Path, monkeypatch: pytest.Mo
     with embedded.running(home) as database:
         assert database.answers()
         [sockets] = [
-            Path(line) for line in (home / "postgres" / "postmaster.pid").read_text().splitlines()
+            Path(line)
+            for line in (home / "postgres" / "postmaster.pid").read_text().splitlines()
             if Path(line).name.startswith("clamor-") and "test" not in Path(line).name
-        ]  # fmt: skip
+        ]
         assert sockets.is_dir()
     assert not sockets.exists()
     assert (tmp_path / "mine" / "file").exists()
@@ -172,9 +173,11 @@ def test_the_last_process_that_uses_postgres_stops_it(tmp_path: Path) -> None:
 
     def other() -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", join, str(home)], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [sys.executable, "-c", join, str(home)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         assert process.stdout is not None
         assert process.stdout.readline() == "joined\n"
         return process

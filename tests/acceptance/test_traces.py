@@ -17,9 +17,12 @@ pytestmark = pytest.mark.acceptance
 
 TRACE_ID, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 ACTORS = (
-    "process_audio_file", "split_recording", "detect_span", "aggregate_session",
+    "process_audio_file",
+    "split_recording",
+    "detect_span",
+    "aggregate_session",
     "analyze_session_data",
-)  # fmt: skip
+)
 
 
 def test_a_trace_goes_on_across_processes(rabbit_settings: Settings, tmp_path: Path) -> None:

@@ -94,8 +94,9 @@ def test_a_worker_killed_while_it_trains_is_made_good(
         training = client.wait_for_training(training, on_change=lambda _: None)
         assert training.state == "completed", training
         assert [(model.version, model.is_shipped) for model in client.models()] == [
-            ("1", False), (classifier.shipped().header["version"], True),
-        ]  # fmt: skip
+            ("1", False),
+            (classifier.shipped().header["version"], True),
+        ]
 
 
 def test_the_command_line_trains_from_nothing(tmp_path: Path) -> None:

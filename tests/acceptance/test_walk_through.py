@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.cli import demo
+from services.cli.actions import demo
 from services.processes import server
 from services.processes.first_key import key_of
 from tests.support import documents, labelled, programs, recordings, servers
@@ -79,14 +79,19 @@ def told(shown: Any, answered: Any) -> bool:
 def test_what_is_shown_is_what_is_answered() -> None:
     answered = {"a": [1.0, 2.0], "b": {"c": "x", "d": None}}
     same: list[Any] = [
-        answered, {"a": [1.04, ANY], ANY: ANY}, {"a": ANY, "b": {"c": "x", ANY: ANY}},
-    ]  # fmt: skip
+        answered,
+        {"a": [1.04, ANY], ANY: ANY},
+        {"a": ANY, "b": {"c": "x", ANY: ANY}},
+    ]
     for shown in same:
         assert told(shown, answered)
     others: list[Any] = [
-        {"a": [1.0, 2.0]}, {"a": [1.0], "b": ANY}, {"a": [1.2, 2.0], "b": ANY},
-        {"a": [1.0, 2.0, 3.0, ANY], "b": ANY}, {"a": ANY, "b": {"c": "y", ANY: ANY}},
-    ]  # fmt: skip
+        {"a": [1.0, 2.0]},
+        {"a": [1.0], "b": ANY},
+        {"a": [1.2, 2.0], "b": ANY},
+        {"a": [1.0, 2.0, 3.0, ANY], "b": ANY},
+        {"a": ANY, "b": {"c": "y", ANY: ANY}},
+    ]
     for shown in others:
         assert not told(shown, answered)
 
@@ -135,9 +140,11 @@ def desk(folder: Path, home: Path) -> Iterator[dict[str, str]]:
         recordings.write(folder / name, recordings.encode(samples, container="WAV"))
     _write_labelled(folder)
     yield environment(
-        CLAMOR_HOME=str(home), CURL_HOME=str(folder), PORT=str(server.free_port()),
+        CLAMOR_HOME=str(home),
+        CURL_HOME=str(folder),
+        PORT=str(server.free_port()),
         PATH=os.pathsep.join((str(clamor.parent), os.environ["PATH"])),
-    )  # fmt: skip
+    )
 
 
 def _write_labelled(folder: Path) -> None:
@@ -176,9 +183,15 @@ def run(walk: list[Step], folder: Path, known: dict[str, str]) -> list[str]:
     with (folder / "errors.txt").open("wb") as errors:
         try:
             ended = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", script], check=False, env=known, cwd=folder,
-                stdout=subprocess.PIPE, stderr=errors, text=True, timeout=280,
-            )  # fmt: skip
+                ["bash", "-euo", "pipefail", "-c", script],
+                check=False,
+                env=known,
+                cwd=folder,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                timeout=280,
+            )
         except FileNotFoundError as missing:
             servers.unavailable(missing)
     assert ended.returncode == 0, ended.stdout + (folder / "errors.txt").read_text()

@@ -39,8 +39,11 @@ with recorded("detect_span") as run, watchdog.Watchdog(leaves=True).over(run, 0.
 def run_stuck(library: str) -> tuple[int, str]:
     ended = subprocess.run(
         [sys.executable, "-c", STUCK.format(library=library)],
-        check=False, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     return ended.returncode, ended.stderr
 
 

@@ -22,7 +22,7 @@ from actors.analytics.analyze import analyze_session_data
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
 from actors.messaging.messages import AnalyzeSession
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 from db import migrate
 from db.queries import analysis_queries
 from db.settings import Settings
@@ -78,28 +78,37 @@ def _session(runtime: Runtime) -> uuid.UUID:
     duration_s = HOURS * 3_600
     session_id = uuid.uuid4()
     mean_square = (10 ** rng.uniform(-7, -3, duration_s * 100)).astype(np.float32)
-    levels = LevelSeries(RATE_HZ, duration_s * RATE_HZ, mean_square, 2 * mean_square)
+    levels = LevelHistory(RATE_HZ, duration_s * RATE_HZ, mean_square, 2 * mean_square)
     runtime.blobs.put("levels", levels.to_bytes())
     starts = np.sort(rng.uniform(0, duration_s - 20, N_EVENTS))
     lengths = rng.uniform(0.3, 10, N_EVENTS)
     events = [
         {
-            "session_id": session_id, "event_index": index, "start_s": float(starts[index]),
+            "session_id": session_id,
+            "event_index": index,
+            "start_s": float(starts[index]),
             "end_s": float(starts[index] + lengths[index]),
             "noise_type": TYPES[int(rng.integers(len(TYPES)))],
-            "confidence": float(rng.uniform()), "laeq_db": float(rng.uniform(40, 80)),
-            "lafmax_db": float(rng.uniform(50, 90)), "candidates": [],
+            "confidence": float(rng.uniform()),
+            "laeq_db": float(rng.uniform(40, 80)),
+            "lafmax_db": float(rng.uniform(50, 90)),
+            "candidates": [],
         }
         for index in range(N_EVENTS)
-    ]  # fmt: skip
+    ]
     with runtime.store.transaction() as db:
         db.add(
             AudioSession(
-                id=session_id, state="completed", file_name="day.flac", recording_key="day",
-                size_bytes=1, duration_s=float(duration_s), levels_key="levels",
+                id=session_id,
+                state="completed",
+                file_name="day.flac",
+                recording_key="day",
+                size_bytes=1,
+                duration_s=float(duration_s),
+                levels_key="levels",
                 calibration_db=100.0,
             )
-        )  # fmt: skip
+        )
         db.flush()
         db.execute(insert(NoiseDetection), events)
     with runtime.store.transaction() as db:

@@ -119,10 +119,21 @@ def _twin(twin: Server, env: dict[str, str], folder: Path) -> Iterator[None]:
     log = folder / "twin.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "tests.benchmarks.twin:app", "--port",
-             str(twin.port), "--no-access-log", "--log-level", "warning"],
-            env={**os.environ, **env}, stdout=file, stderr=file,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "uvicorn",
+                "tests.benchmarks.twin:app",
+                "--port",
+                str(twin.port),
+                "--no-access-log",
+                "--log-level",
+                "warning",
+            ],
+            env={**os.environ, **env},
+            stdout=file,
+            stderr=file,
+        )
 
     def ready() -> bool:
         assert process.poll() is None, log.read_text()
@@ -149,9 +160,13 @@ def add_session(database_url: str) -> uuid.UUID:
     model = {"name": "base", "version": "2.1.0"}
     with store.transaction() as db:
         row = session_queries.add_session(
-            db, id=session_id, user_id=accounts.TEAM, file_name="street.flac", size_bytes=100_000,
+            db,
+            id=session_id,
+            user_id=accounts.TEAM,
+            file_name="street.flac",
+            size_bytes=100_000,
             recording_key="nowhere",
-        )  # fmt: skip
+        )
         row.state = "completed"
         row.started_at = row.finished_at = row.created_at
         row.duration_s, row.rate_hz, row.n_channels = 60.0, 44_100, 2

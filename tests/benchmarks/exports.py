@@ -65,8 +65,10 @@ def measured(url: str, folder: Path, name: str) -> dict[str, float]:
     """Measure one export in a separate process."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.exports", "--one", name, url, str(folder)],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -78,7 +80,7 @@ def _one(name: str, url: str, folder: str) -> None:
 
     import psutil
 
-    from actors import worker
+    from actors.analytics.export import export_session_data
     from actors.execution.runtime import Runtime
     from actors.messaging import broker
     from actors.messaging.messages import ExportSessionData
@@ -86,21 +88,26 @@ def _one(name: str, url: str, folder: str) -> None:
     from db.settings import Settings
 
     settings = Settings(
-        database_url=url, amqp_url="memory://", blob_url=Path(folder).as_uri(),
+        database_url=url,
+        amqp_url="memory://",
+        blob_url=Path(folder).as_uri(),
         key_pepper=accounts.PEPPER,
-    )  # fmt: skip
+    )
     runtime = Runtime(settings, broker.setup(settings))
-    [export] = [each for each in worker.ACTORS if each.nudge is ExportSessionData]
     process = psutil.Process()
 
     def run(format_name: str, selection: StoredSelection) -> Export:
         export_id = uuid.uuid4()
         with runtime.store.transaction() as db:
             export_queries.add_export(
-                db, id=export_id, user_id=accounts.TEAM, format=format_name, selection=selection,
+                db,
+                id=export_id,
+                user_id=accounts.TEAM,
+                format=format_name,
+                selection=selection,
                 expires_at=session_queries.clock(db),
-            )  # fmt: skip
-        export.handle(runtime, ExportSessionData(export_id=export_id))
+            )
+        export_session_data(runtime, ExportSessionData(export_id=export_id))
         with runtime.store.transaction() as db:
             row = export_queries.get_export(db, export_id)
         assert row is not None
@@ -126,11 +133,14 @@ def _one(name: str, url: str, folder: str) -> None:
     print(
         json.dumps(
             {
-                "rows": row.rows_written, "size_bytes": row.size_bytes, "seconds": took_s,
-                "resting_mb": resting / 1e6, "more_mb": (peak - resting) / 1e6,
+                "rows": row.rows_written,
+                "size_bytes": row.size_bytes,
+                "seconds": took_s,
+                "resting_mb": resting / 1e6,
+                "more_mb": (peak - resting) / 1e6,
             }
         )
-    )  # fmt: skip
+    )
 
 
 def main() -> int:
@@ -154,9 +164,13 @@ def main() -> int:
         for name in FORMATS:
             found = measured(url, folder, name)
             table.add_row(
-                name, f"{found['rows']:,.0f}", f"{found['size_bytes'] / 1e6:.1f}",
-                f"{found['seconds']:.1f}", f"{found['resting_mb']:.0f}", f"{found['more_mb']:.0f}",
-            )  # fmt: skip
+                name,
+                f"{found['rows']:,.0f}",
+                f"{found['size_bytes'] / 1e6:.1f}",
+                f"{found['seconds']:.1f}",
+                f"{found['resting_mb']:.0f}",
+                f"{found['more_mb']:.0f}",
+            )
     Console().print(table)
     return 0
 

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import insert, text
 
-from actors.messaging import broker, messages
+from actors.messaging import broker, kinds, messages
 from actors.messaging.broker import Publisher
 from db import migrate
 from db.blobs import Blobs, recording_key
@@ -71,9 +71,10 @@ def main() -> int:
             with servers.database(postgres) as url:
                 costs_s = claim_costs(url, n_sessions=n_sessions, n_spans=n_spans)
             claims.add_row(
-                f"{n_sessions:,}", f"{n_sessions * n_spans:,}",
+                f"{n_sessions:,}",
+                f"{n_sessions * n_spans:,}",
                 *(f"{1e3 * cost_s:.2f}" for cost_s in costs_s),
-            )  # fmt: skip
+            )
     out.print(waits)
     out.print(claims)
     return 0
@@ -112,9 +113,13 @@ class Bench:
         self._blobs.put(key, self._clip)
         with self._store.transaction() as db:
             session_queries.add_session(
-                db, id=session_id, file_name="clip.flac", recording_key=key,
-                size_bytes=len(self._clip), user_id=user_id,
-            )  # fmt: skip
+                db,
+                id=session_id,
+                file_name="clip.flac",
+                recording_key=key,
+                size_bytes=len(self._clip),
+                user_id=user_id,
+            )
         self._publisher.send(messages.ProcessAudioFile(session_id=session_id))
         return session_id
 
@@ -162,8 +167,8 @@ def installation(postgres: str, rabbitmq: str) -> Iterator[Bench]:
 def remove_queues(settings: Settings) -> None:
     """Delete all queues of this run."""
     connection = pika.BlockingConnection(pika.URLParameters(settings.amqp_url))
-    for nudge in messages.ALL:
-        name = messages.queue_name(nudge, prefix=settings.queue_prefix)
+    for kind in kinds.KINDS:
+        name = messages.queue_name(kind.message, prefix=settings.queue_prefix)
         for queue in (name, f"{name}.DQ", f"{name}.XQ"):
             connection.channel().queue_delete(queue)
     connection.close()

@@ -24,7 +24,8 @@ from db import migrate
 from db.blobs import Blobs
 from db.settings import Settings
 from db.store import Store
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from tests.support import accounts, servers
 
 #: Seconds of a turn, and number of turns with and without flushing.
@@ -43,9 +44,13 @@ def main() -> None:
         migrate.upgrade(url)
         accounts.add_first(url)
         settings = Settings(
-            database_url=url, amqp_url="memory://", blob_url=Path(folder).as_uri(),
-            key_pepper=accounts.PEPPER, rate_limit_per_s=0.0, access_log=False,
-        )  # fmt: skip
+            database_url=url,
+            amqp_url="memory://",
+            blob_url=Path(folder).as_uri(),
+            key_pepper=accounts.PEPPER,
+            rate_limit_per_s=0.0,
+            access_log=False,
+        )
         store = Store(settings.database_url, pool_size=10)
         publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
         given = Deps(

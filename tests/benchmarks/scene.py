@@ -11,7 +11,7 @@ import soxr
 from numpy.typing import NDArray
 
 from actors.science import synth
-from actors.training import dataset
+from actors.training.shipped_model import data_folder
 
 RATE_HZ = synth.DEMO_RATE_HZ
 MINUTES = 2
@@ -44,7 +44,7 @@ def _of_recordings(data: Path) -> Samples:
     bed = _at(BED_DB, _mono(data / "backgrounds" / "city.ogg"))
     whole = np.resize(bed, MINUTES * 60 * RATE_HZ)
     starts = range(2 * RATE_HZ, whole.size - MOST_S * RATE_HZ, EVERY_S * RATE_HZ)
-    names = [row["file"] for row in dataset.read_labels(data / "everyday")]
+    names = [row["file"] for row in data_folder.read_labels(data / "everyday")]
     # Evenly spread over the list, which is ordered by type.
     chosen = np.linspace(0, len(names) - 1, len(starts)).round().astype(int).tolist()
     for start, number in zip(starts, chosen, strict=True):

@@ -160,9 +160,13 @@ def create_session(file: UploadFile, caller: Caller, db: Db) -> Session:
     key = recording_key(session_id)
     blobs.put(key, iter(lambda: file.file.read(256 * 1024), b""))
     session_queries.add_session(
-        db, id=session_id, user_id=caller, file_name=file.filename or "recording",
-        size_bytes=file.size or 0, recording_key=key,
-    )  # fmt: skip
+        db,
+        id=session_id,
+        user_id=caller,
+        file_name=file.filename or "recording",
+        size_bytes=file.size or 0,
+        recording_key=key,
+    )
     db.commit()
     publisher.send(ProcessAudioFile(session_id=session_id))
     return shown(db, session_id, caller)

@@ -8,21 +8,17 @@ recovery, the cleanup of a month while recordings arrive. Each part of the table
 from __future__ import annotations
 
 import argparse
-import gc
 import itertools
 import multiprocessing
 import statistics
 import sys
-import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import falcon.testing
@@ -35,7 +31,7 @@ from sqlalchemy import delete, func, select, text
 from actors import recovery
 from actors.analytics.report import generate_daily_report
 from actors.execution.runtime import Runtime
-from actors.messaging import broker
+from actors.messaging import broker, kinds
 from actors.messaging.messages import (
     AnalyzeSession,
     CleanUpOldSessions,
@@ -46,7 +42,6 @@ from actors.messaging.messages import (
 from actors.observability.logs import configure
 from actors.scheduling import job_runs
 from actors.science.summaries import local_day
-from db import migrate
 from db.queries import (
     leftover_queries,
     queue_queries,
@@ -57,15 +52,12 @@ from db.queries import (
 from db.settings import Settings
 from db.store import Store
 from db.tables.sessions import AudioSession
-from services.app import Deps, create_app
-from services.cli.bars import Bars
-from tests.benchmarks import year
-from tests.support import accounts, servers
+from tests.benchmarks import year, year_plan
+from tests.benchmarks.year_bench import MS, Bench, Line, bench_of, timed
+from tests.support import accounts
 from tests.support.clock import ask, findings
 from tests.support.pipeline import handle
 
-#: Number of repetitions of reads.
-TIMES = 15
 #: Number of repetitions of workers' jobs.
 TIMES_MADE = 5
 #: How long recordings arrive without other work, before and after the cleanup.
@@ -75,32 +67,6 @@ PAUSE_S, SPANS = 0.005, 5
 #: Seconds between two checks whether an arriving recording waits for a lock.
 LOOK_S = 0.02
 MONTH = timedelta(days=30)
-MS = 1e3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """One row of the table; times in milliseconds."""
-
-    what: str
-    p50_ms: float
-    p99_ms: float | None = None
-    max_ms: float | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bench:
-    """The filled database, and Clamor on top of it."""
-
-    settings: Settings
-    plan: year.Plan
-    runtime: Runtime
-    api: falcon.testing.TestClient
-    admin: falcon.testing.TestClient
-    said: Console = field(default_factory=lambda: Console(stderr=True))
-
-
 Part = Callable[[Bench], Iterator[Line]]
 
 
@@ -113,7 +79,7 @@ def main() -> int:
     )
     parser.add_argument("--database", help="a filled database, which is kept")
     options = parser.parse_args()
-    plan = year.Plan(
+    plan = year_plan.Plan(
         until=datetime.now(UTC), n_sessions=options.sessions, n_detections=options.detections
     )
     title = f"a year: {plan.n_sessions:,} sessions, {plan.n_detections:,} detections"
@@ -130,69 +96,6 @@ def main() -> int:
             table.add_section()
     Console().print(table)
     return 0
-
-
-@contextmanager
-def bench_of(plan: year.Plan, *, url: str | None = None) -> Iterator[Bench]:
-    """Set up Clamor over a new filled database, or over the one at ``url``."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clamor-year-")))
-        if url is None:
-            postgres = stack.enter_context(servers.postgres())
-            url = stack.enter_context(servers.database(postgres))
-            _fill(url, plan)
-        settings = Settings(
-            database_url=url,
-            amqp_url="memory://",
-            blob_url=(folder / "blobs").as_uri(),
-            key_pepper=accounts.PEPPER,
-            rate_limit_per_s=1e6,
-            log_level="WARNING",
-        )
-        configure(settings.log_level)
-        made = broker.setup(settings)
-        runtime = Runtime(settings, made)
-        stack.callback(runtime.close)
-        app = create_app(
-            Deps(
-                settings=settings, store=runtime.store, blobs=runtime.blobs,
-                publisher=runtime.publisher,
-            )
-        )  # fmt: skip
-        # Exempt existing objects from garbage collection: API processes do not have them.
-        gc.collect()
-        gc.freeze()
-        yield Bench(
-            settings=settings, plan=plan, runtime=runtime, api=accounts.client(app),
-            admin=accounts.client(app, accounts.ADMIN_KEY),
-        )  # fmt: skip
-
-
-def _fill(url: str, plan: year.Plan) -> None:
-    migrate.upgrade(url)
-    accounts.add_first(url)
-    with Bars(Console(stderr=True)) as bars:
-        task = bars.add_task("a year", total=100, stage="begins")
-        year.fill(
-            url, plan,
-            tell=lambda share, what: bars.update(task, completed=100 * share, stage=what),
-        )  # fmt: skip
-
-
-def timed(what: str, action: Callable[[], object], *, times: int = TIMES, note: str = "") -> Line:
-    """Time several runs of an action, after one warm-up run."""
-    action()
-    taken_s = []
-    for _ in range(times):
-        began = time.perf_counter()
-        action()
-        taken_s.append(time.perf_counter() - began)
-    return Line(
-        what=what, p50_ms=statistics.median(taken_s) * MS, max_ms=max(taken_s) * MS, note=note
-    )
-
-
-# --- lists -------------------------------------------------------------------------------------
 
 
 def lists(bench: Bench) -> Iterator[Line]:
@@ -237,9 +140,6 @@ def _asks(client: falcon.testing.TestClient, path: str) -> Callable[[], object]:
     return action
 
 
-# --- background work ---------------------------------------------------------------------------
-
-
 def rounds(bench: Bench) -> Iterator[Line]:
     """Time the recurring queries of workers and metrics."""
     store = bench.runtime.store
@@ -259,16 +159,13 @@ def rounds(bench: Bench) -> Iterator[Line]:
         "recovery: sessions to tidy": lambda db: leftover_queries.sessions_to_tidy(
             db, silent_after_s=7_200, limit=200
         ),
-        "metrics: backlogs": queue_queries.backlogs,
+        "metrics: backlogs": kinds.backlogs,
         "metrics: unfinished": queue_queries.count_unfinished,
         "metrics: finished (each minute)": queue_queries.count_finished,
         "metrics: oldest unfinished": session_queries.oldest_unfinished_s,
     }
     for what, ask_for in asked.items():
         yield timed(what, round_of(ask_for))
-
-
-# --- results of sessions -----------------------------------------------------------------------
 
 
 def analyses(bench: Bench) -> Iterator[Line]:
@@ -355,9 +252,14 @@ def reports(bench: Bench) -> Iterator[Line]:
             its = local_day.day_of(date, zone)
             with store.transaction() as db:
                 report_id = report_queries.ask_for_report(
-                    db, id=uuid.uuid4(), day=date, time_zone=zone, user_id=user_id,
-                    starts_at=its.begin, ends_at=its.end,
-                )  # fmt: skip
+                    db,
+                    id=uuid.uuid4(),
+                    day=date,
+                    time_zone=zone,
+                    user_id=user_id,
+                    starts_at=its.begin,
+                    ends_at=its.end,
+                )
             generate_daily_report(bench.runtime, GenerateDailyReport(report_id=report_id))
             with store.reading() as db:
                 found = report_queries.get_report(db, report_id)
@@ -368,9 +270,6 @@ def reports(bench: Bench) -> Iterator[Line]:
 
         yield timed(f"the report of a day, {whose}", make)
     yield timed("GET /v1/reports (administrator)", _asks(bench.admin, "/v1/reports"))
-
-
-# --- the cleanup of a month while recordings arrive --------------------------------------------
 
 
 def cleanup(bench: Bench) -> Iterator[Line]:
@@ -465,9 +364,13 @@ def _arrive(url: str, told: Connection) -> None:
         began = time.perf_counter()
         with store.transaction() as db:
             session_queries.add_session(
-                db, id=session_id, user_id=accounts.TEAM, file_name="street.flac",
-                size_bytes=100_000, recording_key=f"sessions/{session_id}/recording",
-            )  # fmt: skip
+                db,
+                id=session_id,
+                user_id=accounts.TEAM,
+                file_name="street.flac",
+                size_bytes=100_000,
+                recording_key=f"sessions/{session_id}/recording",
+            )
             span_queries.add_spans(
                 db, session_id, [(i, i * 960_000, (i + 1) * 960_000) for i in range(SPANS)]
             )

@@ -82,8 +82,17 @@ def _many(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="clamor-chaos-reports-") as folder:
         for seed in options.seed:
             path = Path(folder) / f"{seed}.json"
-            command = [sys.executable, "-m", "tests.chaos", "--seed", str(seed),
-                       "--minutes", str(options.minutes), "--report", str(path)]  # fmt: skip
+            command = [
+                sys.executable,
+                "-m",
+                "tests.chaos",
+                "--seed",
+                str(seed),
+                "--minutes",
+                str(options.minutes),
+                "--report",
+                str(path),
+            ]
             if options.recordings is not None:
                 command += ["--recordings", str(options.recordings)]
             subprocess.run(command, check=False, env=os.environ)

@@ -194,38 +194,54 @@ FAULTS = (
     Fault(name="kill-worker", lane="processes", hurt=kill_worker),
     Fault(name="kill-all-workers", lane="processes", hurt=kill_all_workers),
     Fault(
-        name="freeze-worker", lane="processes", hurt=freeze_worker, mend=thaw_workers,
+        name="freeze-worker",
+        lane="processes",
+        hurt=freeze_worker,
+        mend=thaw_workers,
         lasts_s=(1.2 * LEASE_S, 2.5 * LEASE_S),
     ),
     Fault(name="kill-api", lane="processes", hurt=kill_api),
     Fault(
-        name="postgres-killed", lane="processes", hurt=kill_postgres, lasts_s=(0.0, 4.0),
+        name="postgres-killed",
+        lane="processes",
+        hurt=kill_postgres,
+        lasts_s=(0.0, 4.0),
         mend=lambda world: world.postgres.start(),
     ),
     Fault(name="connections-closed", lane="servers", hurt=close_connections),
     Fault(
-        name="rabbitmq-restarted", lane="servers", hurt=stop_rabbitmq, lasts_s=(0.0, 4.0),
+        name="rabbitmq-restarted",
+        lane="servers",
+        hurt=stop_rabbitmq,
+        lasts_s=(0.0, 4.0),
         mend=lambda world: world.rabbitmq.start(),
     ),
     # The maximum exceeds the time that a blocked publisher waits before it gives up.
     Fault(
-        name="memory-alarm", lane="servers", hurt=raise_alarm, mend=end_alarm,
+        name="memory-alarm",
+        lane="servers",
+        hurt=raise_alarm,
+        mend=end_alarm,
         lasts_s=(3.0, 1.3 * broker.BLOCKED_TIMEOUT_S),
     ),
     Fault(name="messages-shuffled", lane="servers", hurt=shuffle),
     Fault(name="messages-stray", lane="servers", hurt=stray_messages),
     Fault(name="queues-purged", lane="servers", hurt=purge),
     Fault(
-        name="blobs-away", lane="servers", lasts_s=(2.0, 6.0),
+        name="blobs-away",
+        lane="servers",
+        lasts_s=(2.0, 6.0),
         hurt=lambda world, draw: world.store.take_away(draw),
         mend=lambda world: world.store.bring_back(),
     ),
     Fault(
-        name="blobs-full", lane="servers", lasts_s=(2.0, 6.0),
+        name="blobs-full",
+        lane="servers",
+        lasts_s=(2.0, 6.0),
         hurt=fill_store,
         mend=lambda world: world.store.empty(),
     ),
-)  # fmt: skip
+)
 
 
 def impossible(world: World) -> dict[str, str]:

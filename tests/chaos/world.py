@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from actors.messaging import broker, messages
+from actors.messaging import broker, kinds, messages
 from db import migrate
 from db.queries import job_run_queries, session_queries
 from db.settings import Settings
@@ -102,7 +102,7 @@ class World:
     def queues(self) -> list[str]:
         """Return the queues of work messages."""
         prefix = self.settings.queue_prefix
-        return sorted({messages.queue_name(nudge, prefix=prefix) for nudge in messages.ALL})
+        return sorted(messages.queue_name(kind.message, prefix=prefix) for kind in kinds.KINDS)
 
     def table(self, table: str, columns: str) -> list[Any]:
         """Return every row of a table."""

@@ -1,9 +1,13 @@
-"""A worker's collaborators in this process."""
+"""A worker in this process, and an application over the same store, blobs and broker.
+
+A file that needs other settings overrides ``memory_settings``, on which all of these depend.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import falcon.testing
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
@@ -11,6 +15,8 @@ from actors.execution.runtime import Runtime
 from actors.messaging import broker
 from actors.scheduling import jobs
 from db.settings import Settings
+from tests.support import accounts
+from tests.support.api import Api, App, app_of
 
 
 @pytest.fixture(autouse=True)
@@ -33,3 +39,27 @@ def runtime(memory_settings: Settings, memory: StubBroker) -> Iterator[Runtime]:
     runtime = Runtime(memory_settings, memory)
     yield runtime
     runtime.close()
+
+
+@pytest.fixture
+def app(runtime: Runtime) -> App:
+    """The application."""
+    return app_of(runtime)
+
+
+@pytest.fixture
+def api(app: App) -> Api:
+    """A client of the application with the team's key."""
+    return accounts.client(app)
+
+
+@pytest.fixture
+def admin(app: App) -> Api:
+    """A client of the application with the administrator's key."""
+    return accounts.client(app, accounts.ADMIN_KEY)
+
+
+@pytest.fixture
+def anyone(app: App) -> Api:
+    """A client of the application without a key."""
+    return falcon.testing.TestClient(app)

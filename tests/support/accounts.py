@@ -10,12 +10,9 @@ import falcon
 import falcon.testing
 from sqlalchemy.orm import Session
 
-from actors.execution.runtime import Runtime
 from db.queries import account_queries
-from db.settings import Settings
 from db.store import Store
 from db.tables.accounts import SCOPES
-from services.app import Deps, create_app
 from services.http import keys
 
 PEPPER = "pepper of the tests, which opens nothing"
@@ -77,16 +74,3 @@ def client(
 ) -> falcon.testing.TestClient:
     """Return a client of an application that sends a key with every request."""
     return falcon.testing.TestClient(app, headers=bearer(key))
-
-
-def client_of(
-    runtime: Runtime, key: str = KEY, *, settings: Settings | None = None
-) -> falcon.testing.TestClient:
-    """Return a client of an API over the stores and the broker of a worker."""
-    given = Deps(
-        settings=settings or runtime.settings,
-        store=runtime.store,
-        blobs=runtime.blobs,
-        publisher=runtime.publisher,
-    )
-    return client(create_app(given), key)

@@ -21,7 +21,7 @@ README = ROOT / "README.md"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 #: Documents that start a service and walk through its API, each as one script.
 WALKS = (README, TUTORIAL)
-DOCUMENTS = (README, *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = (README, *sorted((ROOT / "docs").rglob("*.md")))
 BLOCK = re.compile(r"^( *)```(.*)\n((?:(?! *```).*\n)*) *```$", re.MULTILINE)
 NOT_RUN = "not-run: "
 #: By default a refused request fails its command without output; here the response is needed.

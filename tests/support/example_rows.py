@@ -27,12 +27,18 @@ from services.openapi.examples import EXAMPLES, PARAMETERS, example
 SESSION, BATCH, MODEL, JOB, VALIDATION, USER, WEBHOOK, DELIVERY, EXPORT, REPORT = (
     uuid.UUID(each)
     for each in (
-        example.SESSION_ID, example.BATCH_ID, example.MODEL_ID, example.JOB_ID,
-        example.VALIDATION_ID, example.USER_ID, example.WEBHOOK_ID, example.DELIVERY_ID,
+        example.SESSION_ID,
+        example.BATCH_ID,
+        example.MODEL_ID,
+        example.JOB_ID,
+        example.VALIDATION_ID,
+        example.USER_ID,
+        example.WEBHOOK_ID,
+        example.DELIVERY_ID,
         example.EXPORT_ID,
         example.REPORT_ID,
     )
-)  # fmt: skip
+)
 RECORDING = b"fLaC" + bytes(range(256))
 EXPORTED = b"session_id\r\n"
 MODEL_FILE = b"the file of a model"
@@ -58,9 +64,13 @@ def add(store: Store, blobs: Blobs) -> None:
 def _rows(now: datetime) -> Iterator[Base]:
     (event,) = _answer("GET /v1/sessions/{session_id:uuid}/detections")["items"]
     ended: dict[str, Any] = {
-        "state": "completed", "percent": 100, "started_at": now, "finished_at": now,
-        "model_id": MODEL, "user_id": USER,
-    }  # fmt: skip
+        "state": "completed",
+        "percent": 100,
+        "started_at": now,
+        "finished_at": now,
+        "model_id": MODEL,
+        "user_id": USER,
+    }
     key: dict[str, Any] = {"name": "street monitors", "scopes": ["sessions:read"]}
     told: dict[str, Any] = {"url": "https://example.org/clamor", "all_sessions": True}
     delivered = {"type": "session.completed", "state": "delivered", "tries": 1}
@@ -75,10 +85,20 @@ def _rows(now: datetime) -> Iterator[Base]:
     yield TrainingJob(id=JOB, name="site-7", version=1, seed=0, **ended)
     yield Validation(id=VALIDATION, report={"passed": True, "checks": []}, **ended)
     yield Export(
-        id=EXPORT, user_id=USER, state="completed", percent=100, stage="done", format="csv",
-        selection={}, rows_written=0, size_bytes=len(EXPORTED), blob_key="export.csv",
-        started_at=now, finished_at=now, expires_at=now + timedelta(days=7),
-    )  # fmt: skip
+        id=EXPORT,
+        user_id=USER,
+        state="completed",
+        percent=100,
+        stage="done",
+        format="csv",
+        selection={},
+        rows_written=0,
+        size_bytes=len(EXPORTED),
+        blob_key="export.csv",
+        started_at=now,
+        finished_at=now,
+        expires_at=now + timedelta(days=7),
+    )
     yield _report(made_at=now, started_at=now, finished_at=now)
     yield Webhook(id=WEBHOOK, user_id=USER, secret="whsec_c2hv", state="active", **told)
     yield WebhookDelivery(
@@ -90,10 +110,20 @@ def _report(**times: datetime) -> DailyReport:
     answer = _answer("GET /v1/reports/{report_id:uuid}")
     starts_at, ends_at = (datetime.fromisoformat(answer[name]) for name in ("starts_at", "ends_at"))
     return DailyReport(
-        id=REPORT, user_id=USER, state="completed", percent=100, stage="done",
-        day=date.fromisoformat(answer["day"]), time_zone=answer["time_zone"], starts_at=starts_at,
-        ends_at=ends_at, report=answer["report"], made_from="", html_key="report.html", **times,
-    )  # fmt: skip
+        id=REPORT,
+        user_id=USER,
+        state="completed",
+        percent=100,
+        stage="done",
+        day=date.fromisoformat(answer["day"]),
+        time_zone=answer["time_zone"],
+        starts_at=starts_at,
+        ends_at=ends_at,
+        report=answer["report"],
+        made_from="",
+        html_key="report.html",
+        **times,
+    )
 
 
 def _answer(name: str) -> dict[str, Any]:
@@ -104,10 +134,16 @@ def _answer(name: str) -> dict[str, Any]:
 
 def _model() -> NoiseModel:
     return NoiseModel(
-        id=MODEL, name="site-7", version="1", sha256=hashlib.sha256(MODEL_FILE).hexdigest(),
-        blob_key="model.clamor", header={"algorithm": "mlp", "classes": ["dog_bark"]},
-        card={"clips": 24}, confusion_key="confusion.png", user_id=USER,
-    )  # fmt: skip
+        id=MODEL,
+        name="site-7",
+        version="1",
+        sha256=hashlib.sha256(MODEL_FILE).hexdigest(),
+        blob_key="model.clamor",
+        header={"algorithm": "mlp", "classes": ["dog_bark"]},
+        card={"clips": 24},
+        confusion_key="confusion.png",
+        user_id=USER,
+    )
 
 
 def _analysis() -> Analysis:
@@ -119,11 +155,26 @@ def _analysis() -> Analysis:
 def _session(**times: Any) -> AudioSession:
     told = _answer("GET /v1/sessions/{session_id:uuid}")
     own = (
-        "state", "file_name", "container", "codec", "rate_hz", "n_channels", "duration_s",
-        "calibration_db", "spans_total", "spans_finished", "summary",
-    )  # fmt: skip
+        "state",
+        "file_name",
+        "container",
+        "codec",
+        "rate_hz",
+        "n_channels",
+        "duration_s",
+        "calibration_db",
+        "spans_total",
+        "spans_finished",
+        "summary",
+    )
     return AudioSession(
-        id=SESSION, recording_key=recording_key(SESSION), size_bytes=len(RECORDING),
-        levels_answer_key="levels.json", spectrogram_key="spectrogram.png", user_id=USER,
-        batch_id=BATCH, **{name: told[name] for name in own}, **times,
-    )  # fmt: skip
+        id=SESSION,
+        recording_key=recording_key(SESSION),
+        size_bytes=len(RECORDING),
+        levels_answer_key="levels.json",
+        spectrogram_key="spectrogram.png",
+        user_id=USER,
+        batch_id=BATCH,
+        **{name: told[name] for name in own},
+        **times,
+    )

@@ -78,7 +78,7 @@ class Answer:
     body: bytes
 
 
-class Hostile:
+class MalformedRequests:
     """Generates requests that are malformed in many different ways."""
 
     def __init__(self, seed: int, *, routes: Sequence[Route], key: str, ids: Sequence[str]) -> None:
@@ -89,10 +89,23 @@ class Hostile:
         self._ids = ids
         self._route = routes[0]
         self._spoilers: list[Callable[[Request], None]] = [
-            self._path, self._method, self._query, self._header, self._huge_head, self._key_header,
-            self._json, self._deep, self._bytes, self._form, self._broken_form, self._length,
-            self._chunks, self._cut, self._kind, self._accept,
-        ]  # fmt: skip
+            self._path,
+            self._method,
+            self._query,
+            self._header,
+            self._huge_head,
+            self._key_header,
+            self._json,
+            self._deep,
+            self._bytes,
+            self._form,
+            self._broken_form,
+            self._length,
+            self._chunks,
+            self._cut,
+            self._kind,
+            self._accept,
+        ]
 
     def request(self) -> Request:
         """Generate the next request."""
@@ -119,9 +132,24 @@ class Hostile:
 
     def _path(self, made: Request) -> None:
         odd = self._rng.choice(
-            ["%00", "%ff%fe", "..", "%2e%2e%2f", "//", "'", "%", "%zz", "a" * 3_000, "{x}",
-             "%0d%0a", "%F0%9F%94%8A", ";x=1", "*", "%ed%a0%80"]
-        )  # fmt: skip
+            [
+                "%00",
+                "%ff%fe",
+                "..",
+                "%2e%2e%2f",
+                "//",
+                "'",
+                "%",
+                "%zz",
+                "a" * 3_000,
+                "{x}",
+                "%0d%0a",
+                "%F0%9F%94%8A",
+                ";x=1",
+                "*",
+                "%ed%a0%80",
+            ]
+        )
         parts = made.path.split("/")
         parts[self._rng.randrange(1, len(parts))] = odd
         made.path = "/".join(parts)
@@ -143,12 +171,46 @@ class Hostile:
         )
 
     def _query(self, made: Request) -> None:
-        names = [*self._route.parameters * 5, "limit", "cursor", "x", "", "%00", "state", "bands",
-                 "metadata", "calibration_db", "batch_id", "file_name", "sort", "model", "%ff",
-                 "recorded_at", "priority"]  # fmt: skip
-        values = ["", "1", "-1", "9" * 40, "nan", "1e999", "%00", "%ff", "[]", "{}", "null", "a,b",
-                  "x" * 2_000, "%F0%9F%94%8A", "2026-99-99", "=&=", "%", "true",
-                  "%ed%a0%80"]  # fmt: skip
+        names = [
+            *self._route.parameters * 5,
+            "limit",
+            "cursor",
+            "x",
+            "",
+            "%00",
+            "state",
+            "bands",
+            "metadata",
+            "calibration_db",
+            "batch_id",
+            "file_name",
+            "sort",
+            "model",
+            "%ff",
+            "recorded_at",
+            "priority",
+        ]
+        values = [
+            "",
+            "1",
+            "-1",
+            "9" * 40,
+            "nan",
+            "1e999",
+            "%00",
+            "%ff",
+            "[]",
+            "{}",
+            "null",
+            "a,b",
+            "x" * 2_000,
+            "%F0%9F%94%8A",
+            "2026-99-99",
+            "=&=",
+            "%",
+            "true",
+            "%ed%a0%80",
+        ]
         made.query = "&".join(
             f"{self._rng.choice(names)}={self._rng.choice(values)}"
             for _ in range(self._rng.choice([1, 1, 2, 5, 200]))
@@ -156,15 +218,51 @@ class Hostile:
 
     def _header(self, made: Request) -> None:
         name = self._rng.choice(
-            ["Idempotency-Key", "X-Request-ID", "If-None-Match", "Range", "If-Modified-Since",
-             "Cookie", "traceparent", "Last-Event-ID", "Expect", "Content-Encoding", "X-\x7f",
-             "Accept-Encoding", "Upgrade", "If-Range", "X-Forwarded-For", "Forwarded", "Date"]
-        )  # fmt: skip
+            [
+                "Idempotency-Key",
+                "X-Request-ID",
+                "If-None-Match",
+                "Range",
+                "If-Modified-Since",
+                "Cookie",
+                "traceparent",
+                "Last-Event-ID",
+                "Expect",
+                "Content-Encoding",
+                "X-\x7f",
+                "Accept-Encoding",
+                "Upgrade",
+                "If-Range",
+                "X-Forwarded-For",
+                "Forwarded",
+                "Date",
+            ]
+        )
         value = self._rng.choice(
-            [b"", b'"', b'"a"', b"\xff\xfe", b"bytes=-", b"bytes=5-1", b"bytes=0-,1-", b"a" * 5_000,
-             b"bytes=99999999999999999999-", b'W/"', b"*", b"gzip", b"100-continue", b"a\tb",
-             b"a=;b", b"=?utf-8?q?=00?=", b"for=\"", b"websocket", b"\x80", b'"\\"', b"yesterday"]
-        )  # fmt: skip
+            [
+                b"",
+                b'"',
+                b'"a"',
+                b"\xff\xfe",
+                b"bytes=-",
+                b"bytes=5-1",
+                b"bytes=0-,1-",
+                b"a" * 5_000,
+                b"bytes=99999999999999999999-",
+                b'W/"',
+                b"*",
+                b"gzip",
+                b"100-continue",
+                b"a\tb",
+                b"a=;b",
+                b"=?utf-8?q?=00?=",
+                b'for="',
+                b"websocket",
+                b"\x80",
+                b'"\\"',
+                b"yesterday",
+            ]
+        )
         made.headers.append((name, value))
 
     def _huge_head(self, made: Request) -> None:
@@ -175,16 +273,41 @@ class Hostile:
 
     def _key_header(self, made: Request) -> None:
         bad = self._rng.choice(
-            [b"", b"Bearer", b"Bearer ", b"Basic eDp4", b"Bearer \xff", b"Bearer clamor_",
-             b"Bearer clamor_" + b"0" * 16 + b"_" + b"x" * 43, b"x" * 9_000, b"Bearer a b c"]
-        )  # fmt: skip
+            [
+                b"",
+                b"Bearer",
+                b"Bearer ",
+                b"Basic eDp4",
+                b"Bearer \xff",
+                b"Bearer clamor_",
+                b"Bearer clamor_" + b"0" * 16 + b"_" + b"x" * 43,
+                b"x" * 9_000,
+                b"Bearer a b c",
+            ]
+        )
         made.headers = [each for each in made.headers if each[0] != "Authorization"]
         made.headers.append(("Authorization", bad))
 
     def _value(self, depth: int = 0) -> object:
-        kinds = ["", "x", "\0", "a\0@b", "\ud800", "é" * 300, 0, -1, 10**40, 1e308, None, True,
-                 "inbox/", "inbox/../x", "http://127.0.0.1/", "file:///etc/passwd",
-                 str(uuid.UUID(int=1))]  # fmt: skip
+        kinds = [
+            "",
+            "x",
+            "\0",
+            "a\0@b",
+            "\ud800",
+            "é" * 300,
+            0,
+            -1,
+            10**40,
+            1e308,
+            None,
+            True,
+            "inbox/",
+            "inbox/../x",
+            "http://127.0.0.1/",
+            "file:///etc/passwd",
+            str(uuid.UUID(int=1)),
+        ]
         if depth < 3 and self._rng.random() < 0.3:
             return [self._value(depth + 1) for _ in range(self._rng.randrange(4))]
         if depth < 3 and self._rng.random() < 0.2:
@@ -192,9 +315,25 @@ class Hostile:
         return self._rng.choice(kinds)
 
     def _json(self, made: Request) -> None:
-        names = ["keys", "prefix", "email", "name", "scopes", "force", "overlap_hours", "url",
-                 "expires_in_days", "source_url", "upload_id", "all_sessions", "x", "\0", "options",
-                 "requests_per_s", "max_audio_s_per_month"]  # fmt: skip
+        names = [
+            "keys",
+            "prefix",
+            "email",
+            "name",
+            "scopes",
+            "force",
+            "overlap_hours",
+            "url",
+            "expires_in_days",
+            "source_url",
+            "upload_id",
+            "all_sessions",
+            "x",
+            "\0",
+            "options",
+            "requests_per_s",
+            "max_audio_s_per_month",
+        ]
         told = {name: self._value() for name in self._rng.sample(names, self._rng.randrange(1, 6))}
         made.body = json.dumps(told if self._rng.random() < 0.8 else self._value()).encode()
         self._say(made, b"application/json")
@@ -218,26 +357,50 @@ class Hostile:
 
     def _bytes(self, made: Request) -> None:
         made.body = self._rng.choice(
-            [self._rng.randbytes(self._rng.choice([1, 100, 100_000])), b'{"name": "\xff\xfe"}',
-             b'{"name": "\x00"}', b'{"name": NaN}', b"\xef\xbb\xbf{}", b'{"a":1,"a":2}',
-             b"\0" * 70_000, b'{"x": 1' + b"0" * 30_000 + b"}", b"RIFF\0\0\0\0WAVE",
-             b"OggS" + b"\xff" * 500]
-        )  # fmt: skip
+            [
+                self._rng.randbytes(self._rng.choice([1, 100, 100_000])),
+                b'{"name": "\xff\xfe"}',
+                b'{"name": "\x00"}',
+                b'{"name": NaN}',
+                b"\xef\xbb\xbf{}",
+                b'{"a":1,"a":2}',
+                b"\0" * 70_000,
+                b'{"x": 1' + b"0" * 30_000 + b"}",
+                b"RIFF\0\0\0\0WAVE",
+                b"OggS" + b"\xff" * 500,
+            ]
+        )
         self._say(made, self._rng.choice([b"application/json", b"audio/wav", b"text/plain"]))
 
     def _form(self, made: Request) -> None:
         names = ["file", "clip", "manifest", "options", "model", "x", "", "\\", "%00", "priority"]
-        contents = [b"", b"{}", b"file,label\na,b\n", b"file,label\na\0,b\n", b"\xff" * 50,
-                    b"RIFF\0\0\0\0WAVE", b'{"seed": 1e99}', b'file,label\n"a', b"x" * 30_000,
-                    b"file,label,start_s,end_s\na,b,nan,inf\n", b"onset_s,file\n"]  # fmt: skip
+        contents = [
+            b"",
+            b"{}",
+            b"file,label\na,b\n",
+            b"file,label\na\0,b\n",
+            b"\xff" * 50,
+            b"RIFF\0\0\0\0WAVE",
+            b'{"seed": 1e99}',
+            b'file,label\n"a',
+            b"x" * 30_000,
+            b"file,label,start_s,end_s\na,b,nan,inf\n",
+            b"onset_s,file\n",
+        ]
         parts = b""
         for _ in range(self._rng.choice([0, 1, 2, 4])):
             name, file = self._rng.choice(names), self._rng.choice(["a", "../a", "\0", "é", '\\"'])
             parts += (
-                f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="{file}"\r\n'
-                + self._rng.choice(["", "Content-Type: x/y\r\n", "Content-Length: -1\r\n", "x\r\n"])
-                + "\r\n"
-            ).encode() + self._rng.choice(contents) + b"\r\n"  # fmt: skip
+                (
+                    f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="{file}"\r\n'
+                    + self._rng.choice(
+                        ["", "Content-Type: x/y\r\n", "Content-Length: -1\r\n", "x\r\n"]
+                    )
+                    + "\r\n"
+                ).encode()
+                + self._rng.choice(contents)
+                + b"\r\n"
+            )
         made.body = parts + b"--b--\r\n"
         self._say(made, b"multipart/form-data; boundary=b")
 
@@ -250,11 +413,19 @@ class Hostile:
             made,
             b"multipart/form-data"
             + self._rng.choice(
-                [b"", b"; boundary=", b"; boundary=b; boundary=c", b'; boundary="b',
-                 b"; boundary=\xff", b"; boundary=" + b"b" * 500, b"; charset=x; boundary=b",
-                 b";;=;", b"; boundary=c"]
+                [
+                    b"",
+                    b"; boundary=",
+                    b"; boundary=b; boundary=c",
+                    b'; boundary="b',
+                    b"; boundary=\xff",
+                    b"; boundary=" + b"b" * 500,
+                    b"; charset=x; boundary=b",
+                    b";;=;",
+                    b"; boundary=c",
+                ]
             ),
-        )  # fmt: skip
+        )
 
     def _length(self, made: Request) -> None:
         made.is_measured = False
@@ -268,9 +439,17 @@ class Hostile:
         made.is_measured = False
         made.headers.append(("Transfer-Encoding", self._rng.choice([b"chunked", b"gzip", b"x"])))
         made.body = self._rng.choice(
-            [b"0\r\n\r\n", b"zz\r\n", b"5\r\nab", b"-1\r\n", b"ffffffffffffffffffff\r\nx", b"",
-             b"3\r\nabc\r\n0\r\n\r\n", b"3;x=y\r\nabc\r\n0\r\nX: y\r\n\r\n"]
-        )  # fmt: skip
+            [
+                b"0\r\n\r\n",
+                b"zz\r\n",
+                b"5\r\nab",
+                b"-1\r\n",
+                b"ffffffffffffffffffff\r\nx",
+                b"",
+                b"3\r\nabc\r\n0\r\n\r\n",
+                b"3;x=y\r\nabc\r\n0\r\nX: y\r\n\r\n",
+            ]
+        )
         made.is_cut = True
 
     def _cut(self, made: Request) -> None:
@@ -282,11 +461,20 @@ class Hostile:
         self._say(
             made,
             self._rng.choice(
-                [b"", b"/", b";", b"text/xml", b"application/x-www-form-urlencoded", b"\xff",
-                 b"a" * 900, b"application/json; charset=utf-16", b"audio/wav; x",
-                 b"multipart/mixed; boundary=b"]
+                [
+                    b"",
+                    b"/",
+                    b";",
+                    b"text/xml",
+                    b"application/x-www-form-urlencoded",
+                    b"\xff",
+                    b"a" * 900,
+                    b"application/json; charset=utf-16",
+                    b"audio/wav; x",
+                    b"multipart/mixed; boundary=b",
+                ]
             ),
-        )  # fmt: skip
+        )
 
     def _accept(self, made: Request) -> None:
         accept = [

@@ -5,34 +5,18 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-import falcon.testing
 import msgspec
 from sqlalchemy.orm import Session
 
 from actors import worker
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge, ProcessAudioFile, SplitRecording
-from actors.recovery import nudge_for, take_stalled
+from actors.recovery import take_stalled
 from db.blobs import recording_key
 from db.documents.sessions import Summary
 from db.queries import list_queries, session_queries, span_queries
 from db.tables.sessions import AudioSession, NoiseDetection, SessionSpan
-from services.app import Deps, create_app
 from tests.support import accounts
-
-
-def api_of(runtime: Runtime) -> falcon.testing.TestClient:
-    """Return a team's client of an API over a worker's own collaborators."""
-    return accounts.client(
-        create_app(
-            Deps(
-                settings=runtime.settings,
-                store=runtime.store,
-                blobs=runtime.blobs,
-                publisher=runtime.publisher,
-            )
-        )
-    )
 
 
 def add(runtime: Runtime, content: bytes, **values: Any) -> uuid.UUID:
@@ -83,8 +67,7 @@ def span(runtime: Runtime, session_id: uuid.UUID, index: int) -> SessionSpan:
 
 def handle(runtime: Runtime, nudge: Nudge) -> None:
     """Handle a message by its actor."""
-    [handler] = [entry.handle for entry in worker.ACTORS if entry.nudge is type(nudge)]
-    handler(runtime, nudge)
+    worker.HANDLERS[type(nudge)](runtime, nudge)
 
 
 def split(runtime: Runtime, content: bytes) -> uuid.UUID:
@@ -101,7 +84,7 @@ def run_to_the_end(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
     for _ in range(20):
         with runtime.store.transaction() as db:
             found = take_stalled(db, quiet_s=0, limit=100)
-        for nudge in [nudge_for(work) for work in found] * 2:
+        for nudge in found * 2:
             handle(runtime, nudge)
         if not found:
             break

@@ -27,8 +27,13 @@ def long(minutes: float) -> NDArray[np.float32]:
     return np.resize(demo(), int(minutes * 60 * RATE_HZ))
 
 
-def encode(samples: NDArray[np.float32], *, rate_hz: int = RATE_HZ, container: str = "FLAC",
-           subtype: str | None = None) -> bytes:  # fmt: skip
+def encode(
+    samples: NDArray[np.float32],
+    *,
+    rate_hz: int = RATE_HZ,
+    container: str = "FLAC",
+    subtype: str | None = None,
+) -> bytes:
     """Encode a recording."""
     file = io.BytesIO()
     soundfile.write(file, samples, rate_hz, format=container, subtype=subtype)

@@ -53,13 +53,19 @@ class PrivateS3:
         identities.write_text(json.dumps(IDENTITIES))
         self._command = [
             str(Path(sys.executable).with_name("weed")),
-            "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}",
-            "-master.volumeSizeLimitMB=64", "-volume.max=8",
+            "server",
+            "-s3",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            f"-dir={folder}",
+            "-master.volumeSizeLimitMB=64",
+            "-volume.max=8",
             f"-s3.config={identities}",
             # These two listen on fixed ports, which two servers cannot share.
-            "-s3.port.iceberg=0", "-s3.port.lance=0",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
             *(f"-{flag}={port}" for flag, port in ports.items()),
-        ]  # fmt: skip
+        ]
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{ports['s3.port']}"
 
@@ -107,12 +113,16 @@ class PrivateS3:
     def _has_bucket(self) -> bool:
         """Create the bucket, which succeeds as soon as the gateway's parts have connected."""
         store = S3Store(
-            BUCKET, endpoint=self.url, access_key_id=KEY_ID, secret_access_key=SECRET,
-            region="us-east-1", client_options={"allow_http": True},
-        )  # fmt: skip
+            BUCKET,
+            endpoint=self.url,
+            access_key_id=KEY_ID,
+            secret_access_key=SECRET,
+            region="us-east-1",
+            client_options={"allow_http": True},
+        )
         url = obstore.sign(store, "PUT", "", timedelta(minutes=1))
         try:
-            urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=5)
+            urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=60)
         except urllib.error.HTTPError as answer:
             # It already exists: another PUT of it is refused.
             return answer.code == 409

@@ -40,8 +40,12 @@ def clamor(
     """Run a command to its end in such an environment."""
     ended = subprocess.run(
         [sys.executable, "-m", "services.cli", *map(str, arguments)],
-        env=environment(**variables), check=False, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+        env=environment(**variables),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     assert ended.returncode == exit_code, ended.stdout + ended.stderr
     return ended
 
@@ -103,9 +107,11 @@ def up(
     with output.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, *program, "up", "--home", str(home), "--port", str(port), *options],
-            stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT,
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT,
             env=environment(**variables),
-        )  # fmt: skip
+        )
     try:
         yield Up(process, home, f"http://127.0.0.1:{port}", output)
     finally:

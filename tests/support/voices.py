@@ -34,8 +34,11 @@ def voice(seconds: float, *, rate_hz: int = RATE_HZ, seed: int = 0) -> Samples:
         for low_hz, high_hz in ((300, 800), (900, 2_200), (2_300, 3_200)):
             centre_hz = rng.uniform(low_hz, high_hz)
             spoken += signal.sosfilt(
-                signal.butter(1, [centre_hz * 0.9, centre_hz * 1.1], "bandpass", fs=rate_hz,
-                              output="sos"), piece)  # fmt: skip
+                signal.butter(
+                    1, [centre_hz * 0.9, centre_hz * 1.1], "bandpass", fs=rate_hz, output="sos"
+                ),
+                piece,
+            )
         pieces.append(spoken * np.hanning(len(piece)))
     made = np.concatenate(pieces)
     return np.asarray(0.2 * made / np.abs(made).max(), dtype=np.float32)

@@ -106,13 +106,28 @@ def certificate(folder: Path, name: str) -> Path:
     key, signed = folder / f"{name}.key", folder / f"{name}.crt"
     subprocess.run(
         [
-            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-            "-nodes", "-days", "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}",
-            "-keyout", str(key), "-out", str(signed),
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            f"/CN={name}",
+            "-addext",
+            f"subjectAltName=DNS:{name}",
+            "-keyout",
+            str(key),
+            "-out",
+            str(signed),
         ],
         check=True,
         capture_output=True,
-    )  # fmt: skip
+    )
     both.write_bytes(key.read_bytes() + signed.read_bytes())
     return both
 

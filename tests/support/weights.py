@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from actors.science.tagging.mobilenet import Layers
+from actors.science.tagging.mobilenet import MobileNet
 from actors.science.tagging.tagger import Head
-from actors.training import tagging
+from actors.training.shipped_model import base_types
 
 State = dict[str, Tensor]
 
@@ -24,7 +24,7 @@ def random_state(*, width: float, seed: int = 0) -> State:
     """Draw a state dict of the family, for tests of everything but accuracy."""
     chance = torch.Generator().manual_seed(seed)
     with torch.device("meta"):
-        shapes = {name: each.shape for name, each in Layers(width=width).state_dict().items()}
+        shapes = {name: each.shape for name, each in MobileNet(width=width).state_dict().items()}
     state: State = {}
     for name, shape in shapes.items():
         if name.endswith("num_batches_tracked"):
@@ -54,7 +54,7 @@ def published() -> bytes:
 
 def random_head(backbone_sha256: str = "", *, n_embedding: int = 384, seed: int = 0) -> Head:
     """Draw a head of the base types with the hash of its backbone."""
-    rng, types = np.random.default_rng(seed), tagging.types_of_head()
+    rng, types = np.random.default_rng(seed), base_types.types_of_head()
     n_types = len(types)
     return Head(
         types,

@@ -315,9 +315,10 @@ SERVERS: dict[str, tuple[Callable[[Request], object], str]] = {
     "endless": (endless, f"more than {len(DATA)} bytes"),
     "no HTTP": (lambda request: request.raw(b"220 ready\r\n"), "disconnected"),
     "compressed": (
-        lambda request: request.answer(b"x" * len(DATA), Content_Encoding="gzip"), "its sha256 is",
+        lambda request: request.answer(b"x" * len(DATA), Content_Encoding="gzip"),
+        "its sha256 is",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("how", SERVERS)

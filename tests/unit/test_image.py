@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from setuptools import find_namespace_packages
 
 from deploy import image_lock
 from deploy.lock import LEFT_TO_THE_MACHINE
@@ -83,6 +84,17 @@ def test_every_import_of_the_product_is_in_the_image() -> None:
                 if not there & set(map(image_lock.name_of, owners.get(name, [name]))):
                     missing.add((file.name, name))
     assert missing == set()
+
+
+def test_all_packages_are_installed_but_what_makes_the_shipped_model() -> None:
+    find = tomllib.loads(PYPROJECT)["tool"]["setuptools"]["packages"]["find"]
+    installed = find_namespace_packages(str(ROOT), **find)
+    written = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for each in ("services", "actors", "db")
+        for path in (ROOT / each).rglob("__init__.py")
+    }
+    assert written - set(installed) == {"actors.training.shipped_model"}
 
 
 def test_the_dockerfile_pins_torch_as_the_project_does() -> None:

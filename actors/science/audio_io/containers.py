@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from actors.facts import formats
-from actors.science.errors import EmptyRecording, Undecodable, UnknownFormat
+from actors.science.errors import EmptyRecording, Undecodable, UnknownAudioFormat
 
 #: Maximum number of chunks before the audio; a crafted file could have millions.
 _MOST_CHUNKS = 1_000
@@ -76,7 +76,7 @@ def recognise(file: BinaryIO) -> Container:
     ------
     EmptyRecording
         If the file has no bytes.
-    UnknownFormat
+    UnknownAudioFormat
         If it is not a known container.
     Undecodable
         If a WAVE or AIFF file has no audio chunk.
@@ -87,7 +87,7 @@ def recognise(file: BinaryIO) -> Container:
         raise EmptyRecording("the file is empty")
     name = formats.container_of(head)
     if name is None:
-        raise UnknownFormat
+        raise UnknownAudioFormat
     if name in _WALKS:
         return _WALKS[name](file, name)
     tag_bytes = 0

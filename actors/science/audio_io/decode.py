@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from actors.science.audio_io import containers, ogg
 from actors.science.audio_io.containers import Container
 from actors.science.audio_io.decode_av import AvBackend
-from actors.science.audio_io.source import BrokenAudio, Source
+from actors.science.audio_io.patched_file import BrokenAudio, PatchedFile
 from actors.science.errors import (
     EmptyRecording,
     NonFiniteSamples,
@@ -179,7 +179,7 @@ def open_recording(file: BinaryIO) -> Iterator[Decoder]:
 
     Raises
     ------
-    UnknownFormat
+    UnknownAudioFormat
         If the content has no known format.
     Undecodable
         If not a single block can be decoded.
@@ -194,7 +194,7 @@ def open_recording(file: BinaryIO) -> Iterator[Decoder]:
         backend: Backend = ogg.Chain(parts, partial(_open_link, file))
         decoder = Decoder(backend, container=container)
     else:
-        backend, decoder = _open(Source(file, patches=container.patches), container)
+        backend, decoder = _open(PatchedFile(file, patches=container.patches), container)
     try:
         yield decoder
     finally:
@@ -202,12 +202,12 @@ def open_recording(file: BinaryIO) -> Iterator[Decoder]:
 
 
 def _open_link(file: BinaryIO, part: range) -> tuple[Decoder, Callable[[], None]]:
-    source = Source(file, patches={}, part=part)
+    source = PatchedFile(file, patches={}, part=part)
     backend, decoder = _open(source, containers.recognise(cast(BinaryIO, source)))
     return decoder, backend.close
 
 
-def _open(source: Source, container: Container) -> tuple[Backend, Decoder]:
+def _open(source: PatchedFile, container: Container) -> tuple[Backend, Decoder]:
     failure: Exception = Undecodable()
     for make in _candidates(container):
         source.rewind()
@@ -253,7 +253,7 @@ class SoundFileBackend:
     #: Maximum frames per read; fewer for many channels, so that a read stays within 8 MB.
     _FRAMES = 65_536
 
-    def __init__(self, source: Source, container: Container) -> None:
+    def __init__(self, source: PatchedFile, container: Container) -> None:
         self._source = source
         try:
             self._file = soundfile.SoundFile(source)

@@ -7,17 +7,18 @@ import functools
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
 from av.packet import Packet
 from numpy.typing import NDArray
 
 from actors.science.audio_io.containers import Container
-from actors.science.audio_io.fit import Fit, Layout
-from actors.science.audio_io.source import BrokenAudio, Source
+from actors.science.audio_io.layout import Layout, LayoutConverter
+from actors.science.audio_io.patched_file import BrokenAudio, PatchedFile
 from actors.science.errors import EmptyRecording, Undecodable
 from actors.science.types import AudioFormat
 
@@ -71,7 +72,7 @@ class AvBackend:
         If the track has no frames.
     """
 
-    def __init__(self, source: Source, container: Container) -> None:
+    def __init__(self, source: PatchedFile, container: Container) -> None:
         self._source = source
         self._packed: av.AudioResampler | None = None
         # Input of the resamplers: sample format, channels and rate.
@@ -149,9 +150,9 @@ class AvBackend:
                 raise BrokenAudio from error
             for frame in frames:
                 has_decoded = True
-                yield cast(AudioFrame, frame)
+                yield frame
 
-    def _packets(self) -> Iterator[Packet[Any]]:
+    def _packets(self) -> Iterator[Packet[AudioStream]]:
         try:
             yield from self._container.demux(self._stream)
         except _FAILURES as error:
@@ -172,14 +173,14 @@ class AvBackend:
                 format="flt", layout=frame.layout, rate=frame.sample_rate
             )
             self._given_layout = Layout(frame.sample_rate, len(frame.layout.channels))
-            self._fit = Fit(self._given_layout, Layout.of(self.format))
+            self._converter = LayoutConverter(self._given_layout, Layout.of(self.format))
         yield from self._through(frame)
 
     def _rest(self) -> Iterator[NDArray[np.float32]]:
         """Yield the samples that remain in the resamplers."""
         if self._packed is not None:
             yield from self._through(None)
-            yield self._fit.finish()
+            yield self._converter.finish()
 
     def _through(self, frame: AudioFrame | None) -> Iterator[NDArray[np.float32]]:
         assert self._packed is not None
@@ -189,4 +190,4 @@ class AvBackend:
             raise BrokenAudio from error
         for each in packed:
             samples = each.to_ndarray().reshape(-1, self._given_layout.n_channels)
-            yield self._fit.push(np.asarray(samples, dtype=np.float32))
+            yield self._converter.push(np.asarray(samples, dtype=np.float32))

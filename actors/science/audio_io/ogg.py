@@ -15,7 +15,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science.audio_io.fit import Fit, Layout
+from actors.science.audio_io.layout import Layout, LayoutConverter
 from actors.science.errors import EmptyRecording, RecordingError, Undecodable
 from actors.science.types import AudioFormat
 
@@ -91,8 +91,8 @@ def _page_bytes(file: BinaryIO, offset: int) -> int:
 class Chain:
     """The links of a file in sequence, with the rate and the channels of the first.
 
-    `Fit` converts the others. A link without audio is skipped. One that cannot be decoded is
-    missing; its length is estimated from its share of the file's bytes.
+    `LayoutConverter` converts the others. A link without audio is skipped. One that cannot be
+    decoded is missing; its length is estimated from its share of the file's bytes.
 
     Raises
     ------
@@ -129,10 +129,10 @@ class Chain:
         """Yield the audio of all links."""
         link: Opened | None = self._first
         while link is not None:
-            fit = Fit(Layout.of(link.format), Layout.of(self.format))
+            converter = LayoutConverter(Layout.of(link.format), Layout.of(self.format))
             for block in link.blocks():
-                yield self._counted(fit.push(block))
-            yield self._counted(fit.finish())
+                yield self._counted(converter.push(block))
+            yield self._counted(converter.finish())
             self._lost_s += link.missing_s
             self.close()
             link = self._next()

@@ -20,7 +20,7 @@ from actors.science.audio_io.decode import Decoder, open_recording
 from actors.science.audio_io.spectrogram import Spectrogram
 from actors.science.detection.chunks import RATE_HZ, Grid
 from actors.science.errors import EmptyRecording
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 from actors.science.levels.meter import LevelMeter, lone_channel
 from actors.science.levels.totals import Totals
 from actors.science.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
@@ -45,7 +45,7 @@ class Prepared:
     format: AudioFormat
     grid: Grid
     duration_s: float
-    levels: LevelSeries
+    levels: LevelHistory
     totals: Totals
     missing_s: float
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from actors.science.detection.chunks import HOP, RATE_HZ, STEP
 from actors.science.detection.ensemble import Array, Estimator, Logits
 from actors.science.errors import ModelError
 from actors.science.tagging.torchaudio_cpu import transforms
+from actors.science.types import AnyArray
 
 #: Columns of the spectrogram per frame of the scores.
 FRAMES_PER_STEP = STEP // HOP
@@ -169,7 +169,7 @@ class Convolutional(Estimator):
     @classmethod
     def of(cls, layers: Layers, *, widths: tuple[int, int, int], hidden: int) -> Convolutional:
         """Make an estimator; parameters are stored as float16, statistics as float32."""
-        arrays: dict[str, NDArray[Any]] = {}
+        arrays: dict[str, AnyArray] = {}
         for name, tensor in layers.state_dict().items():
             if not name.endswith(_UNUSED):
                 is_statistic = "running" in name
@@ -185,7 +185,7 @@ class Convolutional(Estimator):
     def n_classes(self) -> int:
         return int(self.arrays["scores.bias"].size)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         return {"widths": list(self.widths), "hidden": self.hidden}
 
     def check(self) -> None:

@@ -1,9 +1,8 @@
 """The estimators of a model, each a few plain arrays evaluated by numpy, and their vote.
 
 A *network* is a stack of dense layers: logistic regression, discriminant analysis, perceptrons, and
-support vectors over random kernel features. A *forest* is a set of decision trees: random forests,
-extra trees and gradient boosting. Arrays may come from an untrusted file: an estimator checks them
-before use, and no array can make it loop forever.
+support vectors over random kernel features. The other kinds are in `forest` and `cnn`. Arrays may
+come from an untrusted file: an estimator checks them before use.
 """
 
 from __future__ import annotations
@@ -11,21 +10,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actors.science.errors import ModelError
+from actors.science.types import AnyArray
 
 #: Standardised features are clipped here, so that unseen values cannot dominate.
 LARGEST_Z = 6.0
-
-#: Lower limit of a forest's probabilities, to keep their logarithms finite.
-_LEAST_PROBABILITY = 1e-6
-
-#: Depth limit, well above that of any tree grown here: a crafted tree could only waste time.
-_DEEPEST = 64
 
 #: A weight or temperature above this, or below its inverse, means that the file was crafted.
 _LARGEST_FACTOR = 1e3
@@ -33,17 +27,10 @@ _LARGEST_FACTOR = 1e3
 #: Logits are clipped here, so that probabilities are finite for any weights in a file.
 _LARGEST_LOGIT = 1e4
 
-#: Rows times trees times classes evaluated in one batch; bounds the memory.
-_AT_ONCE = 1 << 21
-
 #: Possible inputs of a network: see `features` and `textures` beside this module.
 _VIEWS = ("features", "textures")
 
-#: Marks a leaf in the array ``feature``.
-LEAF = -1
-
 Array = NDArray[np.float32]
-AnyArray = NDArray[Any]
 Logits = NDArray[np.float64]
 #: Weights [shape=(n_in, n_out)] and biases [shape=(n_out,)].
 Layer = tuple[Array, Array]
@@ -112,7 +99,7 @@ class Estimator(ABC):
     def logits(self, inputs: Array) -> Logits:
         """Compute the logits [shape=(n_windows, n_classes)], before the temperature."""
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Return the header fields needed to restore it, besides weight and temperature."""
         return {}
 
@@ -161,8 +148,8 @@ class Network(Estimator):
     def width(self) -> int:
         return self.arrays["mean"].size
 
-    def settings(self) -> dict[str, Any]:
-        # The default view is omitted, so that releases without other views can read the file.
+    def settings(self) -> dict[str, object]:
+        # The default is omitted.
         seen = {} if self.view == "features" else {"view": self.view}
         return {"activation": self.activation, **seen}
 
@@ -195,108 +182,6 @@ class Network(Estimator):
             return (values @ weights + biases).astype(np.float64)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Forest(Estimator):
-    """Decision trees, all of them in the same flat arrays.
-
-    The nodes of a tree are stored consecutively, each before its children and the left child right
-    after its parent, so that only the right child needs an index. ``arrays`` holds
-
-    - ``roots`` int32 [shape=(n_trees,)]: the first node of each tree;
-    - ``feature`` int16 [shape=(n_nodes,)]: the feature of a split, `LEAF` for a leaf;
-    - ``threshold`` float32 [shape=(n_nodes,)]: values up to it go left;
-    - ``right`` int32 [shape=(n_nodes,)]: a node's right child, or a leaf's row of ``values``;
-    - ``values`` float16 or float32 [shape=(n_leaves, n_classes)]: the outputs of the leaves.
-
-    With ``combine="mean"`` the leaves hold class probabilities, and the forest's probability is
-    their mean over the trees. With ``combine="sum"`` they are summed to logits, and there is one
-    more array, ``bias`` float32 [shape=(n_classes,)].
-    """
-
-    kind = "forest"
-    combine: str = "mean"
-    n_features: int = 0
-
-    @property
-    def n_classes(self) -> int:
-        return int(self.arrays["values"].shape[1])
-
-    @property
-    def width(self) -> int:
-        return self.n_features
-
-    def settings(self) -> dict[str, Any]:
-        return {"combine": self.combine, "n_features": self.n_features}
-
-    def check(self) -> None:
-        names = {"roots", "feature", "threshold", "right", "values"}
-        names |= {"bias"} if self.combine == "sum" else set()
-        if self.combine not in ("mean", "sum") or set(self.arrays) != names:
-            raise ModelError(f"a forest of this kind holds {', '.join(sorted(names))}")
-        if any(self.arrays[name].dtype.str[1:] not in _FOREST_DTYPES[name] for name in names):
-            raise ModelError("a forest's arrays are of the wrong type")
-        values = self.arrays["values"]
-        if values.ndim != 2 or (self.combine == "mean" and (values < 0).any()):
-            raise ModelError("the leaves of a forest are wrong")
-        if self.combine == "sum" and self.arrays["bias"].shape != values.shape[1:]:
-            raise ModelError("the leaves of a forest do not fit its bias")
-        object.__setattr__(self, "_walk", _Walk(self.arrays, n_features=self.n_features))
-
-    def logits(self, inputs: Array) -> Logits:
-        walk: _Walk = self.__dict__["_walk"]
-        n_rows = max(1, _AT_ONCE // (self.arrays["roots"].size * self.n_classes))
-        parts = [walk.sums(inputs[at : at + n_rows]) for at in range(0, len(inputs), n_rows)]
-        if not parts:
-            return np.zeros((0, self.n_classes))
-        sums = np.concatenate(parts).astype(np.float64)
-        if self.combine == "sum":
-            return sums + self.arrays["bias"]
-        return np.log(np.maximum(sums / self.arrays["roots"].size, _LEAST_PROBABILITY))
-
-
-class _Walk:
-    """Checked trees, laid out for traversing all of them at once.
-
-    A leaf is its own child, so that no step has to check which traversals have ended.
-    """
-
-    def __init__(self, arrays: Mapping[str, AnyArray], *, n_features: int) -> None:
-        roots, feature, right = arrays["roots"], arrays["feature"], arrays["right"]
-        _check_trees(arrays, n_features=n_features)
-        nodes = np.arange(feature.size, dtype=np.int64)
-        is_leaf = feature == LEAF
-        pairs = np.where(is_leaf, nodes, [nodes + 1, right])
-        self._children = np.ascontiguousarray(pairs.T).ravel()
-        self._feature = np.where(is_leaf, 0, feature).astype(np.int64)
-        self._threshold = arrays["threshold"]
-        self._row = np.where(is_leaf, right, 0)
-        self._values = arrays["values"].astype(np.float32)
-        self._roots = roots.astype(np.int64)
-        self._depth = self._measure(is_leaf)
-
-    def sums(self, inputs: Array) -> Array:
-        """Sum the leaf values that rows end in [shape=(n_rows, n_classes)]."""
-        inputs = np.ascontiguousarray(inputs, dtype=np.float32)
-        flat = inputs.ravel()
-        first = (np.arange(len(inputs)) * inputs.shape[1])[:, None]
-        node = np.broadcast_to(self._roots, (len(inputs), self._roots.size))
-        for _ in range(self._depth):
-            goes_right = flat.take(first + self._feature.take(node)) > self._threshold.take(node)
-            node = self._children.take(2 * node + goes_right)
-        total: Array = self._values.take(self._row.take(node), axis=0).sum(axis=1)
-        return total
-
-    def _measure(self, is_leaf: NDArray[np.bool_]) -> int:
-        """Return the number of steps after which every traversal has ended."""
-        level = self._roots
-        for depth in range(_DEEPEST + 1):
-            level = level[~is_leaf[level]]
-            if not level.size:
-                return depth
-            level = self._children.reshape(-1, 2)[level].ravel()
-        raise ModelError(f"a tree of the model is deeper than {_DEEPEST}")
-
-
 def vote(members: Sequence[Estimator], logits: Sequence[Logits]) -> NDArray[np.float64]:
     """Return the members' weighted mean probabilities [shape=(n_windows, n_classes)].
 
@@ -322,41 +207,7 @@ def standardised(inputs: AnyArray, *, mean: AnyArray, scale: AnyArray) -> AnyArr
     return np.clip((inputs - mean) / scale, -LARGEST_Z, LARGEST_Z)
 
 
-def _check_trees(arrays: Mapping[str, AnyArray], *, n_features: int) -> None:
-    """Reject nodes that do not form trees: each has one parent, before it and in the same tree."""
-    roots, feature, right = arrays["roots"], arrays["feature"], arrays["right"]
-    n_nodes = feature.size
-    if type(n_features) is not int or not 0 < n_features <= np.iinfo(np.int16).max:
-        raise ModelError("a forest looks at a number of features")
-    if any(arrays[name].shape != (n_nodes,) for name in ("feature", "threshold", "right")):
-        raise ModelError("the nodes of a forest do not fit each other")
-    if roots.ndim != 1 or roots[0] != 0 or (np.diff(roots) <= 0).any() or roots[-1] >= n_nodes:
-        raise ModelError("the roots of a forest are wrong")
-    if feature.min() < LEAF or feature.max() >= n_features:
-        raise ModelError("a tree of the model looks at a feature that there is not")
-    is_leaf = feature == LEAF
-    rows = right[is_leaf]
-    if not rows.size or rows.min() < 0 or rows.max() >= len(arrays["values"]):
-        raise ModelError("a tree of the model ends in no leaf")
-    split = np.flatnonzero(~is_leaf)
-    ends = np.append(roots[1:], n_nodes)[np.searchsorted(roots, split, side="right") - 1]
-    if (right[split] <= split + 1).any() or (right[split] >= ends).any():
-        raise ModelError("a tree of the model does not run forward")
-    parents = np.bincount(np.concatenate([split + 1, right[split], roots]), minlength=n_nodes)
-    if (parents != 1).any():
-        raise ModelError("a node of the model belongs to no tree, or to two")
-
-
 _ACTIVATIONS: Mapping[str, Callable[[AnyArray], AnyArray]] = {
     "relu": lambda values: np.maximum(values, 0.0),
     "cos": np.cos,
-}
-
-_FOREST_DTYPES = {
-    "roots": ("i4",),
-    "feature": ("i2",),
-    "threshold": ("f4",),
-    "right": ("i4",),
-    "values": ("f2", "f4"),
-    "bias": ("f4",),
 }

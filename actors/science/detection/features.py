@@ -18,7 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from actors.science.detection import modulation
 from actors.science.detection.chunks import HOP, MIN_CHUNK, RATE_HZ
+from actors.science.detection.modulation import squared, std
 from actors.science.tagging.torchaudio_cpu import functional, transforms
 
 #: Changes with every change of a feature or a texture; a model only works with the version that it
@@ -34,19 +36,9 @@ MARGIN = (N_FFT - HOP) // 2
 N_MELS = 48
 N_MFCC = 20
 
-#: Hop of the fine envelope for modulation features: 320 values per second.
-_ENVELOPE_HOP = 50
-
-#: Edges in Hz of the modulation bands, from slow swells to the roughness of an engine.
-_MODULATION_EDGES_HZ = (0.0, 2.5, 5.0, 8.0, 12.0, 18.0, 27.0, 40.0, 60.0, 100.0, 160.0)
-
 #: Edges in Hz of the bands of the spectral contrast; each about two thirds of an octave wide, and
 #: wider at both ends.
 _CONTRAST_EDGES_HZ = (45, 95, 155, 250, 400, 650, 1_100, 1_900, 3_450, 8_000)
-
-#: Groups of mel bands, and edges in Hz of the bands of each group's slow modulation.
-_N_GROUPS = 8
-_SLOW_EDGES_HZ = (1.5, 3.0, 5.0, 8.0, 12.0, 18.0, 27.0, 40.0)
 
 #: Floor of energies; the rounding noise of 16-bit audio is above it.
 _FLOOR = 1e-10
@@ -123,7 +115,7 @@ class _Frames:
         )
         self.contrast = _contrast(flat, log_flat)
         self.peak_bin = (power.argmax(dim=1).float() + 1.0).log2()
-        fine = waveform.reshape(-1, HOP // _ENVELOPE_HOP, _ENVELOPE_HOP)
+        fine = waveform.reshape(-1, HOP // modulation.ENVELOPE_HOP, modulation.ENVELOPE_HOP)
         self.envelope = fine.square().mean(dim=2)  # [n_frames, 4]
         high = fine[:, :, 1:] - fine[:, :, :-1]
         self.high_envelope = high.square().mean(dim=2)
@@ -163,75 +155,24 @@ def _statistics(frames: _Frames, firsts: Tensor, n_frames: int) -> Tensor:
     return torch.cat(
         [
             relative.mean(dim=1),
-            _std(relative),
+            std(relative),
             _quantile(ordered, 0.1),
             _quantile(ordered, 0.9),
             mfcc.mean(dim=1),
-            _std(mfcc),
-            _std(mfcc[:, 1:] - mfcc[:, :-1]),
+            std(mfcc),
+            std(mfcc[:, 1:] - mfcc[:, :-1]),
             step.abs().mean(dim=1)[:, ::2],
             _tilt(step.clamp_min(0).mean(dim=2)),
             shape.mean(dim=1),
-            _std(shape),
+            std(shape),
             contrast.mean(dim=1),
-            _std(contrast),
-            _slow_modulation(relative),
+            std(contrast),
+            modulation.by_group(relative),
             _tilt(contour),
             _contour_quantiles(contour),
             _tilt((peak[:, 1:] - peak[:, :-1]).abs()),
-            _modulation(frames.envelope[index].flatten(1)),
-            _modulation(frames.high_envelope[index].flatten(1)),
-        ],
-        dim=1,
-    )
-
-
-def _slow_modulation(relative: Tensor) -> Tensor:
-    """Compute the modulation of groups of mel bands, by rate [shape=(n_chunks, 56)]."""
-    n_chunks, n_frames, _ = relative.shape
-    groups = relative.reshape(n_chunks, n_frames, _N_GROUPS, -1).mean(dim=3).transpose(1, 2)
-    centred = (groups - groups.mean(dim=2, keepdim=True)) * torch.hann_window(n_frames)
-    n_fft = 4 * _next_power(n_frames)
-    spectrum = _squared(torch.fft.rfft(centred, n=n_fft))
-    bins_hz = torch.linspace(0.0, RATE_HZ / HOP / 2, spectrum.shape[2])
-    bands = _band_sums(spectrum, bins_hz, _SLOW_EDGES_HZ)
-    # The sum over bins grows with the length of the chunk and of the transform: normalise by both.
-    return (bands * (512 / n_fft / n_frames) + 1e-2).log().flatten(1)
-
-
-def _modulation(envelope: Tensor) -> Tensor:
-    """Compute bands of an envelope's spectrum, its strongest periods, its crest and its attacks."""
-    n_values = envelope.shape[1]
-    mean = envelope.mean(dim=1, keepdim=True) + _FLOOR
-    compressed = (envelope / mean + 1e-4).pow(0.5)
-    centred = compressed - compressed.mean(dim=1, keepdim=True)
-    window = torch.hann_window(n_values)
-    n_fft = 2 * _next_power(n_values)
-    spectrum = _squared(torch.fft.rfft(centred * window, n=n_fft))
-    rate_hz = RATE_HZ / _ENVELOPE_HOP
-    bins_hz = torch.linspace(0.0, rate_hz / 2, spectrum.shape[1])
-    bands = _band_sums(spectrum, bins_hz, _MODULATION_EDGES_HZ)
-    total = spectrum.sum(dim=1, keepdim=True) + 1e-9
-    # Autocorrelation from the power spectrum, divided by that of the window.
-    correlation = torch.fft.irfft(spectrum)[:, : n_values // 2]
-    of_window = torch.fft.irfft(_squared(torch.fft.rfft(window, n=n_fft)))[: n_values // 2]
-    correlation = correlation / (correlation[:, :1] + 1e-9) / (of_window / of_window[0])
-    shortest, longest = int(rate_hz / 60), int(0.25 * rate_hz) - 1
-    fast = correlation[:, shortest // 2 : shortest * 3].amax(dim=1, keepdim=True)
-    slow = correlation[:, shortest * 3 : longest].amax(dim=1, keepdim=True)
-    crest = (compressed.amax(dim=1, keepdim=True) / compressed.mean(dim=1, keepdim=True)).log()
-    steps = compressed[:, 1:] - compressed[:, :-1]
-    attack = steps.clamp_min(0).square().mean(dim=1, keepdim=True)
-    release = steps.clamp_max(0).square().mean(dim=1, keepdim=True)
-    return torch.cat(
-        [
-            (bands / total + 1e-3).log(),
-            _std(compressed)[:, None],
-            crest,
-            fast,
-            slow,
-            (attack + 1e-6).log(),
-            ((attack + 1e-6) / (release + 1e-6)).log(),
+            modulation.of_envelope(frames.envelope[index].flatten(1)),
+            modulation.of_envelope(frames.high_envelope[index].flatten(1)),
         ],
         dim=1,
     )
@@ -251,25 +192,9 @@ def _contour_quantiles(contour: Tensor) -> Tensor:
     return torch.stack([_quantile(ordered, part) for part in (0.05, 0.25, 0.5, 0.75)], dim=1)
 
 
-def _std(track: Tensor) -> Tensor:
-    """Standard deviation along the second axis. `Tensor.std` takes twenty times as long."""
-    return (track - track.mean(dim=1, keepdim=True)).square().mean(dim=1).sqrt()
-
-
 def _sorted(track: Tensor) -> Tensor:
     """Sort along the second axis. `Tensor.sort` takes twenty times as long."""
     return torch.from_numpy(np.sort(track.numpy(), axis=1))
-
-
-def _squared(spectrum: Tensor) -> Tensor:
-    return spectrum.real.square() + spectrum.imag.square()
-
-
-def _band_sums(spectrum: Tensor, bins_hz: Tensor, edges_hz: tuple[float, ...]) -> Tensor:
-    """Sum over bands of the last axis, each without its upper edge."""
-    edges = torch.bucketize(torch.tensor(edges_hz), bins_hz)
-    cumulated = torch.nn.functional.pad(spectrum.cumsum(dim=-1), (1, 0))
-    return cumulated[..., edges[1:]] - cumulated[..., edges[:-1]]
 
 
 def _quantile(ordered: Tensor, part: float) -> Tensor:
@@ -278,7 +203,7 @@ def _quantile(ordered: Tensor, part: float) -> Tensor:
 
 
 def _power(waveform: Tensor) -> Tensor:
-    return _squared(_spectrogram()(waveform)).T.contiguous()
+    return squared(_spectrogram()(waveform)).T.contiguous()
 
 
 def _rolloff_parts(n_frames: int) -> Tensor:
@@ -295,10 +220,6 @@ def _by_length(chunks: Sequence[tuple[int, int]]) -> dict[int, list[int]]:
 
 def _db(power: Tensor) -> Tensor:
     return 10.0 * (power + _FLOOR).log10()
-
-
-def _next_power(n_values: int) -> int:
-    return 1 << (n_values - 1).bit_length()
 
 
 @cache

@@ -15,12 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science.detection import cnn, ensemble, features, naming, segmentation, textures
+from actors.science.detection import cnn, ensemble, features, naming, segmentation
 from actors.science.detection.chunks import (
     CHUNK,
     CHUNK_STEP,
-    HOP,
-    MIN_CHUNK,
     RATE_HZ,
     STEP,
     Grid,
@@ -29,26 +27,17 @@ from actors.science.detection.chunks import (
     plan_spans,
 )
 from actors.science.detection.classifier import Model
+from actors.science.detection.decoding import find_segments
 from actors.science.detection.ensemble import Array
 from actors.science.detection.second_opinion import SecondOpinion
-from actors.science.levels.levels import LevelSeries
+from actors.science.detection.segment_views import MARGIN, VIEWS, chunks_of
+from actors.science.levels.levels import LevelHistory
 from actors.science.levels.meter import LevelMeter
 from actors.science.types import Event
 
 #: Samples of context on either side for framewise scoring, where the recording has them. A multiple
 #: of the grid.
 CONTEXT = cnn.REACH
-
-#: Samples of context around a segment for its features, where the recording has them.
-MARGIN = features.MARGIN
-
-#: Segments are classified in equal parts of about this many samples, whose results are averaged.
-#: One part of five seconds errs more often than the mean of two or three shorter parts.
-PART = 2 * RATE_HZ
-
-#: Maximum number of parts, evenly spread over the segment: more add no information, and hours of
-#: rain would take minutes.
-_MOST_PARTS = 12
 
 _LEAST_PROBABILITY = 1e-4
 
@@ -78,16 +67,16 @@ def first_look(model: Model, samples: Array, *, before: int, n_samples: int) -> 
         Rows sum to 1.
     """
     n_steps = count_steps(n_samples)
-    hearers = [member for member in model.members if isinstance(member, cnn.Convolutional)]
-    if not hearers:
+    networks = [member for member in model.members if isinstance(member, cnn.Convolutional)]
+    if not networks:
         return _by_chunks(model, samples, before=before, n_samples=n_samples)
     # Pad a frame that the end of the recording cuts short, even in the context, so that its score
     # is the same from every slice.
     whole = np.pad(samples, (0, -samples.size % STEP))
     first = before // STEP
     frames = cnn.frames_of(whole)
-    logits = [member.logits_of(frames)[first : first + n_steps] for member in hearers]
-    return ensemble.vote(hearers, logits).astype(np.float32)
+    logits = [member.logits_of(frames)[first : first + n_steps] for member in networks]
+    return ensemble.vote(networks, logits).astype(np.float32)
 
 
 def look_at(model: Model, read: Read, start: int, stop: int, *, grid: Grid) -> Array:
@@ -118,7 +107,7 @@ def hear(
     model: Model,
     samples: Array,
     *,
-    levels: LevelSeries | None = None,
+    levels: LevelHistory | None = None,
     grid: Grid | None = None,
     opinion: SecondOpinion | None = None,
 ) -> list[Event]:
@@ -160,7 +149,7 @@ def find_events(
     *,
     read: Read,
     grid: Grid,
-    levels: LevelSeries,
+    levels: LevelHistory,
     thresholds: Mapping[str, float] | None = None,
     opinion: SecondOpinion | None = None,
 ) -> list[Event]:
@@ -194,7 +183,7 @@ def name_clip(model: Model, samples: Array) -> Array:
     if there is no segment.
     """
     scores = listen(model, samples)
-    found = segmentation.find_stretches(scores, classes=model.classes)
+    found = find_segments(scores, classes=model.classes)
     first, stop = (found[0].first, found[-1].stop) if found else (0, len(scores))
     heard = np.concatenate([scores[each.first : each.stop] for each in found] or [scores])
     read = in_memory(samples)
@@ -266,47 +255,6 @@ def second_look(model: Model, parts: Sequence[Array], *, first: Array) -> Array:
     voted = np.average(opinions, axis=0, weights=weights)
     sharpened = np.maximum(voted, _LEAST_PROBABILITY) ** (1.0 / model.vote_temperature)
     return np.asarray(sharpened / sharpened.sum(), dtype=np.float32)
-
-
-def chunks_of(start: int, stop: int, *, n_samples: int) -> list[tuple[int, int]]:
-    """Return the chunks in which a segment is classified, as sample ranges ``[start, stop)``.
-
-    Equal parts of about `PART`, of which at most `_MOST_PARTS` are used. A segment shorter than
-    `MIN_CHUNK` is extended by the sound around it; a shorter recording is used whole.
-    """
-    lacking = max(0, MIN_CHUNK - (stop - start))
-    start = max(0, min(start - lacking // 2, n_samples - MIN_CHUNK))
-    stop = min(max(stop, start + MIN_CHUNK), n_samples)
-    n_parts = max(1, -(-(stop - start - MIN_CHUNK) // PART))
-    length = (stop - start) // n_parts
-    taken = np.linspace(0, n_parts - 1, min(n_parts, _MOST_PARTS)).round().astype(int)
-    return [(start + part * length, start + (part + 1) * length) for part in taken.tolist()]
-
-
-def chunk_features(samples: Array) -> Array:
-    """Compute the features [shape=(N_FEATURES,)] of a chunk with `MARGIN` samples around it."""
-    padded = _filled(samples)
-    length = (padded.size - 2 * MARGIN) // HOP * HOP
-    found: Array = features.extract(padded, [(0, length)])[0]
-    return found
-
-
-def chunk_textures(samples: Array) -> Array:
-    """Compute the textures [shape=(N_TEXTURES,)] of a chunk with `MARGIN` samples around it."""
-    padded = _filled(samples)
-    return textures.extract(padded[MARGIN : padded.size - MARGIN])
-
-
-#: Inputs of segment classification, computed from a chunk with `MARGIN` samples around it.
-VIEWS: Mapping[str, Callable[[Array], Array]] = {
-    "features": chunk_features,
-    "textures": chunk_textures,
-}
-
-
-def _filled(samples: Array) -> Array:
-    """Pad a recording that is shorter than the shortest chunk with silence."""
-    return np.pad(samples, (0, max(0, MIN_CHUNK + 2 * MARGIN - samples.size)))
 
 
 def _parts(read: Read, first: int, stop: int, *, grid: Grid) -> list[Array]:

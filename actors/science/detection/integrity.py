@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from actors.science.detection import cards
 from actors.science.detection.classifier import Model
@@ -17,7 +17,7 @@ from actors.science.errors import ModelError
 #: Largest accepted difference from a recorded probability. Other processors and libraries sum in a
 #: different order, so features differ in their last digits; where one is that close to the
 #: threshold of a tree, the tree takes the other branch and moves the vote by its share: noise 100
-#: dB below the sound moved a forest of `extra_trees` by 0.01. A misread model, or features computed
+#: dB below the sound moved a forest of 100 trees by 0.01. A misread model, or features computed
 #: differently, deviate by more than this.
 TOLERANCE = 0.02
 #: Largest accepted deviation from 1 of a frame's summed probabilities.
@@ -40,7 +40,7 @@ def check(
     *,
     sha256: str | None = None,
     classes: Sequence[str] | None = None,
-    card: Mapping[str, Any] | None = None,
+    card: Mapping[str, object] | None = None,
 ) -> tuple[list[Check], Model | None]:
     """Run all checks on a model file.
 
@@ -98,7 +98,7 @@ def _classes(model: Model, registered: Sequence[str] | None) -> Check:
     return Check("classes", True, ", ".join(model.classes))
 
 
-def _outputs(model: Model, card: Mapping[str, Any] | None) -> list[Check]:
+def _outputs(model: Model, card: Mapping[str, object] | None) -> list[Check]:
     scores = cards.probe_scores(model)
     are_shares = (
         np.isfinite(scores).all()
@@ -113,7 +113,7 @@ def _outputs(model: Model, card: Mapping[str, Any] | None) -> list[Check]:
     ]
 
 
-def _known_vectors(scores: np.ndarray[Any, Any], card: Mapping[str, Any] | None) -> Check:
+def _known_vectors(scores: NDArray[np.float64], card: Mapping[str, object] | None) -> Check:
     recorded = None if card is None else card.get("probe_scores")
     if recorded is None:
         return Check("known_vectors", None, "none were recorded for this model")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from actors.science.detection.chunks import STEP_S
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 
 #: Hysteresis in dB above the background: an interval reaches the first, and stays above the second.
 TRIGGER_DB, HOLD_DB = 12.0, 6.0
@@ -41,7 +41,7 @@ FLOOR_DB = -80.0
 
 
 @dataclass(frozen=True, slots=True)
-class Exceedance:
+class LoudInterval:
     """A loud interval; ``share`` is the fraction of its energy above the background, in [0, 1]."""
 
     start_s: float
@@ -49,7 +49,7 @@ class Exceedance:
     share: float
 
 
-def find(levels: LevelSeries, *, lead_s: float = 0.0) -> list[Exceedance]:
+def find(levels: LevelHistory, *, lead_s: float = 0.0) -> list[LoudInterval]:
     """Return the loud intervals by start; the recording's grid begins ``lead_s`` before it."""
     if not levels.mean_square.size:
         return []
@@ -60,13 +60,13 @@ def find(levels: LevelSeries, *, lead_s: float = 0.0) -> list[Exceedance]:
     holds = ndimage.binary_closing(padded, structure=np.ones(n_gap, dtype=bool))[n_gap:-n_gap]
     runs = [steps for (steps,) in ndimage.find_objects(ndimage.label(holds)[0])]
     return [
-        _exceedance(steps, above_db[steps], lead_s=lead_s)
+        _loud_interval(steps, above_db[steps], lead_s=lead_s)
         for steps in runs
         if above_db[steps].max() >= TRIGGER_DB and (steps.stop - steps.start) * STEP_S >= SHORTEST_S
     ]
 
 
-def level_db(levels: LevelSeries, *, lead_s: float = 0.0) -> NDArray[np.float64]:
+def level_db(levels: LevelHistory, *, lead_s: float = 0.0) -> NDArray[np.float64]:
     """Return the A-weighted level of every frame in dB re full scale, at least `FLOOR_DB`.
 
     The grid begins ``lead_s`` before the recording.
@@ -88,8 +88,8 @@ def background_db(loudness_db: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def _exceedance(steps: slice, above_db: NDArray[np.floating], *, lead_s: float) -> Exceedance:
-    return Exceedance(
+def _loud_interval(steps: slice, above_db: NDArray[np.floating], *, lead_s: float) -> LoudInterval:
+    return LoudInterval(
         start_s=round(max(0.0, steps.start * STEP_S - lead_s - PRE_TRIGGER_S), 3),
         end_s=round(steps.stop * STEP_S - lead_s, 3),
         share=float(1.0 - 1.0 / np.power(10.0, above_db / 10.0).mean()),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from actors.science.detection import second_opinion, segmentation
 from actors.science.detection.chunks import RATE_HZ, STEP, Grid
 from actors.science.detection.classifier import Model
+from actors.science.detection.decoding import Segment
 from actors.science.detection.ensemble import Array
 from actors.science.detection.second_opinion import Opinion, SecondOpinion
 from actors.science.tagging import backbone
@@ -85,9 +86,7 @@ def _with_overlays(named: segmentation.Named, base: Opinion, grid: Grid) -> segm
     lead = grid.lead * backbone.RATE_HZ // RATE_HZ
     overlays = [
         (
-            segmentation.Segment(
-                (each.start + lead) // per_step, -(-(each.stop + lead) // per_step)
-            ),
+            Segment((each.start + lead) // per_step, -(-(each.stop + lead) // per_step)),
             Candidate(each.noise_type, each.probability),
         )
         for each in second_opinion.apart(base.overlays, named.answers)

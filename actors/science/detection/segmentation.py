@@ -1,33 +1,23 @@
 """From class probabilities to events with type, start, end, levels and confidence.
 
-The framewise scores are decoded into segments of one class: by the most probable path through the
-classes, where every change of class has a cost (Viterbi). Each segment is then classified as a
-whole. An interval that is much louder than its background and matches no class of the model becomes
-`UNCLASSIFIED`.
+The framewise scores are decoded into segments of one class (`decoding`). Each segment is then
+classified as a whole. An interval that is much louder than its background and matches no class of
+the model becomes `UNCLASSIFIED`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actors.science.detection import loud_unknown
 from actors.science.detection.chunks import STEP_S
-from actors.science.levels.levels import LevelSeries
+from actors.science.detection.decoding import Scores, Segment, find_segments, quiet_windows
+from actors.science.levels.levels import LevelHistory
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Candidate, Event
-
-#: Costs of beginning or ending a sound, and of changing directly from one sound to another, in
-#: natural logarithms of probability. Higher costs make changes fewer and more certain.
-ONSET_COST = 4.0
-CHANGE_COST = 12.0
-
-#: A decoded segment is extended outwards while the probability of sound is at least this: the lower
-#: threshold of the hysteresis.
-RELEASE = 0.35
 
 #: Minimum confidence of an event, unless the model's file sets another one for its class.
 THRESHOLD = 0.35
@@ -52,20 +42,6 @@ CANDIDATES = 5
 #: A- and time-averaged level in dB re full scale below which everything counts as silence, whatever
 #: its class: the rounding noise of 16-bit audio is around -98 dB.
 QUIET_DB = -80.0
-
-#: Intervals without segments may contain steady sound. They are classified in windows of about the
-#: first length, if they last at least the second.
-STEADY_WINDOW_S, STEADY_S = 10.0, 3.0
-
-Scores = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """The frames ``[first, stop)`` of one sound."""
-
-    first: int
-    stop: int
 
 
 @dataclass(frozen=True)
@@ -117,7 +93,7 @@ def merge(
     *,
     classes: Sequence[str],
     look: SecondLook,
-    levels: LevelSeries,
+    levels: LevelHistory,
     blur_s: float,
     lead_s: float = 0.0,
     steady_look: SecondLook | None = None,
@@ -155,121 +131,39 @@ def merge(
     """
     if scores.ndim != 2 or scores.shape[1] != len(classes):
         raise ValueError("there is a column of scores for each class")
-    stretches = find_stretches(scores, classes=classes)
-    looked = [(each, look(each.first, each.stop)) for each in stretches]
+    segments = find_segments(scores, classes=classes)
+    looked = [(each, look(each.first, each.stop)) for each in segments]
     if steady_look is not None:
-        quiet = _windows(stretches, n_steps=len(scores))
+        quiet = quiet_windows(segments, n_steps=len(scores))
         looked += [(each, steady_look(each.first, each.stop)) for each in quiet]
-    named = [event for stretch, found in looked for event in _events(stretch, found)]
+    named = [event for segment, found in looked for event in _events(segment, found)]
     edges = _Edges(levels, blur_s=blur_s, lead_s=lead_s)
     joined = (_moved(edges.refined(event), -lead_s) for event in _joined(named))
     lasting = (event for event in _measured(joined, levels) if _lasts(event))
     audible = [event for event in lasting if _is_audible(event)]
     unnamed = [
-        _moved(_event(stretch, Candidate(UNCLASSIFIED, 0.0), found.candidates), -lead_s)
-        for stretch, found in looked
+        _moved(_event(segment, Candidate(UNCLASSIFIED, 0.0), found.candidates), -lead_s)
+        for segment, found in looked
         if not found.answers
     ]
     loud = _unexplained(loud_unknown.find(levels, lead_s=lead_s), audible, unnamed, levels)
     return sorted([*audible, *loud], key=lambda event: (event.start_s, -event.confidence))
 
 
-def find_stretches(scores: Scores, *, classes: Sequence[str]) -> list[Segment]:
-    """Return the segments in which a class other than `BACKGROUND` sounds.
-
-    Two segments may touch, where one sound follows another.
-    """
-    background = list(classes).index(BACKGROUND)
-    path = _best_path(scores, background=background)
-    sounds = 1.0 - scores[:, background]
-    changes = np.flatnonzero(np.diff(path)) + 1
-    bounds = [0, *changes.tolist(), len(path)]
-    cores = [
-        Segment(first, stop)
-        for first, stop in pairwise(bounds)
-        if stop > first and path[first] != background
-    ]
-    return _let_go(cores, sounds)
-
-
-def _best_path(scores: Scores, *, background: int) -> NDArray[np.intp]:
-    """Return the class of each frame on the most probable path, by Viterbi's algorithm.
-
-    Staying in a class costs nothing, changing between background and any sound `ONSET_COST`, and
-    from one sound to another `CHANGE_COST`. So there are only two ways into a sound besides
-    staying, and one into background: a frame takes a few operations on a row.
-    """
-    emissions = np.log(np.maximum(scores, 1e-6), dtype=np.float64)
-    n_steps = len(emissions)
-    stays = np.empty(emissions.shape, dtype=bool)
-    into_sound = np.empty(n_steps, dtype=np.intp)
-    into_background = np.empty(n_steps, dtype=np.intp)
-    total = np.zeros(emissions.shape[1])
-    for step, emission in enumerate(emissions):
-        silence = total[background]
-        total[background] = -np.inf
-        loudest = int(total.argmax())
-        onset, change = silence - ONSET_COST, total[loudest] - CHANGE_COST
-        entry = max(onset, change)
-        into_sound[step] = background if onset >= change else loudest
-        np.greater_equal(total, entry, out=stays[step])
-        np.maximum(total, entry, out=total)
-        offset = total[loudest] - ONSET_COST
-        stays[step, background] = silence >= offset
-        into_background[step] = loudest
-        total[background] = max(silence, offset)
-        total += emission
-    path = np.empty(n_steps, dtype=np.intp)
-    at = int(total.argmax()) if n_steps else background
-    for step in range(n_steps - 1, -1, -1):
-        path[step] = at
-        if not stays[step, at]:
-            at = int(into_background[step] if at == background else into_sound[step])
-    return path
-
-
-def _let_go(cores: Sequence[Segment], sounds: NDArray[np.float32]) -> list[Segment]:
-    """Extend segments outwards while something still sounds, up to their neighbours."""
-    found: list[Segment] = []
-    for number, core in enumerate(cores):
-        first, stop = core.first, core.stop
-        lowest = found[-1].stop if found else 0
-        highest = cores[number + 1].first if number + 1 < len(cores) else len(sounds)
-        while first > lowest and sounds[first - 1] >= RELEASE:
-            first -= 1
-        while stop < highest and sounds[stop] >= RELEASE:
-            stop += 1
-        found.append(Segment(first, stop))
-    return found
-
-
-def _windows(stretches: Sequence[Segment], *, n_steps: int) -> list[Segment]:
-    """Divide the gaps between segments into windows of equal length; short gaps are left out."""
-    found: list[Segment] = []
-    bounds = [0, *(step for each in stretches for step in (each.first, each.stop)), n_steps]
-    for first, stop in zip(bounds[::2], bounds[1::2], strict=True):
-        if (stop - first) * STEP_S < STEADY_S:
-            continue
-        n_windows = max(1, round((stop - first) * STEP_S / STEADY_WINDOW_S))
-        edges = np.linspace(first, stop, n_windows + 1).round().astype(int).tolist()
-        found += [Segment(a, b) for a, b in pairwise(edges)]
-    return found
-
-
-def _events(stretch: Segment, named: Named) -> Iterable[Event]:
+def _events(segment: Segment, named: Named) -> Iterable[Event]:
     """Return the events of a segment, one for each reported type."""
     for answer in named.answers:
         others = [each for each in named.candidates if each.noise_type != answer.noise_type]
         first = [answer] if len(others) < len(named.candidates) else []
-        yield _event(stretch, answer, [*first, *others])
+        yield _event(segment, answer, [*first, *others])
     for part, found in named.overlays:
         yield _event(part, found, [found])
 
 
-def _event(stretch: Segment, answer: Candidate, candidates: Sequence[Candidate]) -> Event:
+def _event(segment: Segment, answer: Candidate, candidates: Sequence[Candidate]) -> Event:
     return Event(
-        start_s=round(stretch.first * STEP_S, 3),
-        end_s=round(stretch.stop * STEP_S, 3),
+        start_s=round(segment.first * STEP_S, 3),
+        end_s=round(segment.stop * STEP_S, 3),
         noise_type=answer.noise_type,
         confidence=answer.score,
         laeq_db=None,
@@ -305,7 +199,7 @@ class _Edges:
     Times are relative to the start of the grid.
     """
 
-    def __init__(self, levels: LevelSeries, *, blur_s: float, lead_s: float) -> None:
+    def __init__(self, levels: LevelHistory, *, blur_s: float, lead_s: float) -> None:
         self._most = round(blur_s / STEP_S)
         self._level_db = loud_unknown.level_db(levels, lead_s=lead_s)
         self._background_db = loud_unknown.background_db(self._level_db)
@@ -336,7 +230,7 @@ class _Edges:
         )
 
 
-def _measured(found: Iterable[Event], levels: LevelSeries) -> Iterable[Event]:
+def _measured(found: Iterable[Event], levels: LevelHistory) -> Iterable[Event]:
     """Add levels to events, and clip them to the end of the recording."""
     for event in found:
         end_s = min(event.end_s, levels.duration_s)
@@ -358,24 +252,24 @@ def _is_audible(event: Event) -> bool:
 
 
 def _unexplained(
-    loud: Iterable[loud_unknown.Exceedance],
+    loud: Iterable[loud_unknown.LoudInterval],
     heard: Sequence[Event],
     unnamed: Sequence[Event],
-    levels: LevelSeries,
+    levels: LevelHistory,
 ) -> Iterable[Event]:
     """Return loud intervals that no event overlaps, with candidates from overlapping segments."""
-    for stretch in loud:
-        if any(_shared_s(event, stretch) > 0.0 for event in heard):
+    for interval in loud:
+        if any(_shared_s(event, interval) > 0.0 for event in heard):
             continue
-        beside = [event for event in unnamed if _shared_s(event, stretch) > 0.0]
-        may_be = max(beside, key=lambda event: _shared_s(event, stretch), default=None)
+        beside = [event for event in unnamed if _shared_s(event, interval) > 0.0]
+        may_be = max(beside, key=lambda event: _shared_s(event, interval), default=None)
         yield from _measured(
             [
                 Event(
-                    start_s=stretch.start_s,
-                    end_s=stretch.end_s,
+                    start_s=interval.start_s,
+                    end_s=interval.end_s,
                     noise_type=UNCLASSIFIED,
-                    confidence=stretch.share,
+                    confidence=interval.share,
                     laeq_db=None,
                     lafmax_db=None,
                     candidates=() if may_be is None else may_be.candidates,
@@ -385,6 +279,6 @@ def _unexplained(
         )
 
 
-def _shared_s(event: Event, stretch: loud_unknown.Exceedance) -> float:
+def _shared_s(event: Event, interval: loud_unknown.LoudInterval) -> float:
     """Return the duration of the overlap; 0 or less if there is none."""
-    return min(event.end_s, stretch.end_s) - max(event.start_s, stretch.start_s)
+    return min(event.end_s, interval.end_s) - max(event.start_s, interval.start_s)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,8 +81,8 @@ def per_class(
 
 
 def reliability_table(
-    probabilities: NDArray[np.floating[Any]],
-    truth: NDArray[np.integer[Any]],
+    probabilities: NDArray[np.floating],
+    truth: NDArray[np.integer],
     *,
     n_bins: int = N_BINS,
 ) -> list[ReliabilityBin]:
@@ -149,8 +148,8 @@ def reliability_table(
 
 
 def expected_calibration_error(
-    probabilities: NDArray[np.floating[Any]],
-    truth: NDArray[np.integer[Any]],
+    probabilities: NDArray[np.floating],
+    truth: NDArray[np.integer],
     *,
     n_bins: int = N_BINS,
 ) -> float:

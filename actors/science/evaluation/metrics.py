@@ -17,34 +17,21 @@ Times are compared without a tolerance for rounding: 1.1 and 0.6 differ by more 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from actors.science.types import Event
-
-
-class LabelledEvent(NamedTuple):
-    """An interval of one label, ``[start_s, end_s)``."""
-
-    start_s: float
-    end_s: float
-    label: str
-
-    @classmethod
-    def of(cls, event: Event) -> LabelledEvent:
-        """Make a labelled event from a detection."""
-        return cls(event.start_s, event.end_s, event.noise_type)
-
-
-#: The events of recordings by name. The reference names every recording, including those without
-#: events; an estimate may omit recordings without detections.
-Recordings = Mapping[str, Sequence[LabelledEvent]]
+from actors.science.evaluation.labelled_events import (
+    LabelledEvent,
+    Recordings,
+    refuse_nonsense,
+    refuse_strangers,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,22 +269,6 @@ def false_alarms_per_hour(estimated: Recordings, *, durations_s: Mapping[str, fl
         raise ValueError("a rate needs recordings with a length")
     refuse_strangers(estimated, durations_s)
     return sum(len(events) for events in estimated.values()) * 3600 / total_s
-
-
-def refuse_strangers(estimated: Recordings, known: Mapping[str, object]) -> None:
-    """Raise ValueError if a recording of ``estimated`` is not ``known``.
-
-    Otherwise a misspelt file name would only lower the score.
-    """
-    strangers = sorted(estimated.keys() - known.keys())
-    if strangers:
-        raise ValueError(f"recordings without a reference: {strangers}")
-
-
-def refuse_nonsense(events: Iterable[LabelledEvent]) -> None:
-    """Raise ValueError unless each event starts at 0 or later and does not end before it starts."""
-    if not all(0 <= event.start_s <= event.end_s < math.inf for event in events):
-        raise ValueError("an event starts at 0 or later and ends no earlier than it starts")
 
 
 def _labels(reference: Recordings, estimated: Recordings) -> list[str]:

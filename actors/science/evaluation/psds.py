@@ -18,8 +18,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science.evaluation import metrics
-from actors.science.evaluation.metrics import LabelledEvent, Recordings
+from actors.science.evaluation import labelled_events
+from actors.science.evaluation.labelled_events import LabelledEvent, Recordings
 
 Array = NDArray[np.float64]
 
@@ -165,7 +165,7 @@ def psds(
 
 def _checked(events: Sequence[LabelledEvent]) -> list[LabelledEvent]:
     """Return the events of non-zero length."""
-    metrics.refuse_nonsense(events)
+    labelled_events.refuse_nonsense(events)
     lasting = [event for event in events if event.end_s > event.start_s]
     # Overlapping events would be covered twice.
     for one, other in pairwise(sorted(lasting, key=lambda event: (event.label, event.start_s))):
@@ -182,7 +182,7 @@ def _count(
     scenario: Scenario,
 ) -> tuple[Array, Array, Array]:
     """Count true and false positives [(n_classes,)] and cross-triggers [(n_classes, n_classes)]."""
-    metrics.refuse_strangers(estimated, reference)
+    labelled_events.refuse_strangers(estimated, reference)
     n_classes = len(classes)
     n_hits, n_false = np.zeros((2, n_classes))
     n_crossed = np.zeros((n_classes, n_classes))

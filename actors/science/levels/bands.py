@@ -41,7 +41,7 @@ _ORDER = 4
 
 
 @dataclass(frozen=True)
-class Stage:
+class FilterStage:
     """One sample rate, and the bands that are filtered at it.
 
     ``sections`` holds the second-order sections [shape=(4, 6)] of each band, by band number.
@@ -62,14 +62,14 @@ def exact_hz(band: int) -> float:
 
 
 @lru_cache(maxsize=32)
-def stages(rate_hz: int) -> tuple[Stage, ...]:
+def stages(rate_hz: int) -> tuple[FilterStage, ...]:
     """Return the stages of a sample rate with their bands; each halves the rate."""
     left = bands_at(rate_hz)
-    found: list[Stage] = []
+    found: list[FilterStage] = []
     stage_hz = float(rate_hz)
     while left:
         here = [n for n in left if _upper_hz(n) >= _LATER_EDGE * stage_hz / 2]
-        found.append(Stage(stage_hz, {n: _band_pass(n, stage_hz) for n in here}))
+        found.append(FilterStage(stage_hz, {n: _band_pass(n, stage_hz) for n in here}))
         left = [n for n in left if n not in here]
         stage_hz /= 2
     return tuple(found)

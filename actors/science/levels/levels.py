@@ -18,7 +18,7 @@ from actors.science.errors import ScienceError
 from actors.science.levels.totals import to_db
 
 #: Step of stored levels. A finer one costs memory; a coarser one blurs the ends of events, and
-#: reduces the accuracy on grids with another origin, see `LevelSeries.on_grid`.
+#: reduces the accuracy on grids with another origin, see `LevelHistory.on_grid`.
 STEP_S = 0.01
 
 #: Steps per second: the inverse of `STEP_S` as an integer, for exact arithmetic.
@@ -36,7 +36,7 @@ class LevelDataError(ScienceError):
 
 
 @dataclass(frozen=True, eq=False)
-class LevelSeries:
+class LevelHistory:
     """The levels of a recording, in steps of `STEP_S`.
 
     Attributes
@@ -130,7 +130,7 @@ class LevelSeries:
         )
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> LevelSeries:
+    def from_bytes(cls, data: bytes) -> LevelHistory:
         """Read the output of `to_bytes`.
 
         Raises

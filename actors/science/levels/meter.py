@@ -16,7 +16,7 @@ from scipy import signal
 
 from actors.science.levels import weighting
 from actors.science.levels.bands import BandMeter, settled
-from actors.science.levels.levels import STEPS_PER_S, LevelSeries, step_starts
+from actors.science.levels.levels import STEPS_PER_S, LevelHistory, step_starts
 from actors.science.levels.peak import PeakMeter
 from actors.science.levels.totals import Histogram, Totals
 
@@ -97,13 +97,13 @@ class LevelMeter:
                 self._measure(self._block)
                 self._n_waiting = 0
 
-    def finish(self) -> LevelSeries:
+    def finish(self) -> LevelHistory:
         """Return the levels of all pushed blocks; do not push any more afterwards."""
         if self._n_waiting:
             self._measure(self._block[: self._n_waiting])
             self._n_waiting = 0
         nothing = [np.zeros(0, dtype=np.float32)]
-        return LevelSeries(
+        return LevelHistory(
             rate_hz=self._rate_hz,
             n_frames=self._n_frames,
             mean_square=np.concatenate(self._mean_squares or nothing),

@@ -23,7 +23,7 @@ from actors.science.audio_io.spectrogram import (
     Spectrogram,
     band_edges_hz,
 )
-from actors.science.levels.levels import STEP_S, LevelSeries
+from actors.science.levels.levels import STEP_S, LevelHistory
 from actors.science.levels.meter import LevelMeter, lone_channel
 from actors.science.types import Event
 
@@ -47,7 +47,7 @@ class _Picture:
     """The plotted data: band powers in dB [shape=(N_BANDS, n_columns)], and levels."""
 
     bands_db: NDArray[np.float32]
-    levels: LevelSeries
+    levels: LevelHistory
 
 
 def draw(decoder: Decoder, events: Sequence[Event], *, title: str) -> bytes:
@@ -201,7 +201,7 @@ def _draw_spectrogram(axes: Axes, bands_db: NDArray[np.float32], *, duration_s: 
     axes.figure.colorbar(mesh, ax=axes, label="dB below the loudest", pad=0.01, aspect=18)
 
 
-def _draw_level(axes: Axes, levels: LevelSeries) -> None:
+def _draw_level(axes: Axes, levels: LevelHistory) -> None:
     times_s = (np.arange(levels.fast_max.size) + 0.5) * STEP_S
     per_column = max(1, levels.fast_max.size // MOST_COLUMNS)
     n_whole = max(levels.fast_max.size // per_column, 1) * per_column

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from actors.science.errors import ModelError
 from actors.science.tagging import mobilenet
-from actors.science.tagging.mobilenet import LAST, WIDTH_BY, Layers, Step
+from actors.science.tagging.mobilenet import LAST, WIDTH_BY, MobileNet, Step
 from actors.science.tagging.torchaudio_cpu import mel_banks
 
 Array = NDArray[np.float32]
@@ -53,7 +53,7 @@ _WIDEST = 4.0
 class Backbone:
     """Loaded weights, made by `from_bytes`."""
 
-    layers: Layers
+    layers: MobileNet
     network: Step
 
     @classmethod
@@ -131,7 +131,7 @@ def log_mel(samples: Array) -> Tensor:
     return ((_banks() @ power + _FLOOR).log() + 4.5) / 5.0
 
 
-def _loaded(state: object) -> Layers:
+def _loaded(state: object) -> MobileNet:
     if not isinstance(state, Mapping) or not isinstance(state.get(WIDTH_BY), Tensor):
         raise ModelError("the backbone is not a network of the EfficientAT mn family")
     weight: Tensor = state[WIDTH_BY]
@@ -140,7 +140,7 @@ def _loaded(state: object) -> Layers:
         raise ModelError(f"a backbone has a width above 0, up to {_WIDEST:g}")
     # On the meta device: shapes are compared before memory of their size is allocated.
     with torch.device("meta"):
-        layers = Layers(width=width)
+        layers = MobileNet(width=width)
     wanted = {name: (each.shape, each.dtype) for name, each in layers.state_dict().items()}
     given = {
         name: (each.shape, each.dtype) for name, each in state.items() if isinstance(each, Tensor)

@@ -7,15 +7,13 @@ the same results in every release that has its backbone.
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from actors.facts import noise_types
 from actors.science.errors import ModelError
 from actors.science.tagging.tagger import Head
-from actors.science.types import BACKGROUND, UNCLASSIFIED
+from actors.science.types import BACKGROUND, UNCLASSIFIED, AnyArray, JsonObject
 
 #: Prefix of a head's array names in a model file.
 PREFIX = "head."
@@ -29,18 +27,18 @@ _LEAST_SPREAD = 1e-4
 _TEXTS = ("version", "backbone", "backbone_sha256")
 
 
-def arrays_of(head: Head | None) -> dict[str, NDArray[Any]]:
+def arrays_of(head: Head | None) -> dict[str, AnyArray]:
     """Return a head's arrays by their names in a model file."""
     return {} if head is None else {PREFIX + name: each for name, each in head.arrays.items()}
 
 
-def described(head: Head | None) -> dict[str, Any]:
+def described(head: Head | None) -> JsonObject:
     """Return the header fields that describe a head in a model file."""
     return {} if head is None else {"head": {**head.header, "types": list(head.types)}}
 
 
 def read(
-    fields: object, arrays: MutableMapping[str, NDArray[Any]], *, trained: list[str]
+    fields: object, arrays: MutableMapping[str, AnyArray], *, trained: list[str]
 ) -> Head | None:
     """Read the head of a model file, if any, and remove its arrays from ``arrays``.
 
@@ -78,12 +76,12 @@ def _checked_types(types: object, trained: list[str]) -> tuple[str, ...]:
     return tuple(types)
 
 
-def _check_header(header: Mapping[str, Any]) -> None:
+def _check_header(header: Mapping[str, object]) -> None:
     if not all(isinstance(header.get(field), str) for field in _TEXTS):
         raise ModelError(f"the head of a model has {', '.join(_TEXTS)}")
 
 
-def _check_arrays(arrays: Mapping[str, NDArray[Any]], *, n_types: int) -> None:
+def _check_arrays(arrays: Mapping[str, AnyArray], *, n_types: int) -> None:
     n_embedding = arrays["mean"].size if "mean" in arrays else 0
     shapes = {
         "mean": (n_embedding,),

@@ -1,6 +1,6 @@
 """MobileNetV3-large over a spectrogram: parameters by their published names, and the network.
 
-The ``mn`` family of EfficientAT in several widths; see `backbone` beside this module. `Layers`
+The ``mn`` family of EfficientAT in several widths; see `backbone` beside this module. `MobileNet`
 holds the parameters of a weight file. `compiled` turns them into a network for one window at a
 time, since windows of a recording differ in length; its overhead for short windows is small.
 """
@@ -49,7 +49,7 @@ _FIRST, _HIDDEN = 16, 1_280
 Step = Callable[[Tensor], Tensor]
 
 
-class Layers(nn.Module):
+class MobileNet(nn.Module):
     """The parameters, with the names of the published state dicts.
 
     Parameters
@@ -161,7 +161,7 @@ def _round_to_8(n: float) -> int:
 # --- the network -------------------------------------------------------------------------------
 
 
-def compiled(layers: Layers) -> Step:
+def compiled(layers: MobileNet) -> Step:
     """Make the network from its parameters, which it uses directly: do not change them afterwards.
 
     It takes a spectrogram [shape=(n_mels, n_columns)] and returns embeddings [shape=(n_frames,

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from actors.facts import noise_types
 from actors.science.errors import ModelError
 from actors.science.tagging.backbone import RATE_HZ, SHORTEST, Array, Backbone
 from actors.science.tagging.mobilenet import N_TAGS
+from actors.science.types import AnyArray
 
 Floats = NDArray[np.float64]
 
@@ -53,8 +53,8 @@ class Head:
     """
 
     types: tuple[str, ...]
-    header: Mapping[str, Any]
-    arrays: Mapping[str, NDArray[Any]]
+    header: Mapping[str, object]
+    arrays: Mapping[str, AnyArray]
 
     def logits(self, embeddings: Array, tags: Array) -> Floats:
         """Compute logits of embeddings [shape=(n, n_embedding)] with tags [shape=(n, N_TAGS)]."""

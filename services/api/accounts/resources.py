@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 import falcon
 from sqlalchemy.exc import IntegrityError
@@ -18,17 +19,13 @@ from db.queries import account_queries, session_queries
 from db.store import Store
 from db.tables.accounts import ApiKey
 from services.api.accounts import schemas
+from services.api.accounts.errors import TooManyKeys, UserExists
 from services.http import idempotency, keys
 from services.http.access import ADMIN
-from services.http.errors import (
-    InvalidBody,
-    KeyNotFound,
-    SecretNotShown,
-    TooManyKeys,
-    UserExists,
-    UserNotFound,
-)
+from services.http.caller_errors import SecretNotShown
+from services.http.not_found import NotFound, or_404
 from services.http.operations import body_of, operation
+from services.http.resource import Resource
 from services.http.responses import answer
 
 #: Upper bound on the users in the list.
@@ -68,10 +65,9 @@ def make_key(
     requests_per_s: float | None = None,
     key_id: str | None = None,
 ) -> schemas.MadeKey:
-    """Create a key for a user; raises :class:`UserNotFound` or :class:`TooManyKeys`."""
+    """Create a key for a user; raises :class:`NotFound` or :class:`TooManyKeys`."""
     # Lock the user, so that concurrent requests cannot exceed the limit.
-    if account_queries.lock_user(db, user_id) is None:
-        raise UserNotFound(f"no user has the ID {user_id}")
+    or_404(account_queries.lock_user(db, user_id), "user", user_id)
     if account_queries.count_active(db, user_id, name) >= MOST_ACTIVE:
         raise TooManyKeys(
             f"there are already {MOST_ACTIVE} active keys named {name!r}; revoke one first"
@@ -96,9 +92,9 @@ def rotate_key(
 
     Raises
     ------
-    KeyNotFound, TooManyKeys
+    NotFound, TooManyKeys
     """
-    old = found_key(db, key_id)
+    old = get_key_or_404(db, key_id)
     # The new key gets the full lifetime of the old one, counted from now.
     life = None if old.expires_at is None else old.expires_at - old.created_at
     now = session_queries.clock(db)
@@ -111,36 +107,29 @@ def rotate_key(
     return made
 
 
-def told_before(store: Store, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-    """Return False if no earlier attempt of this request created a key.
+def refuse_to_replay(store: Store, resp: falcon.Response, made_id: uuid.UUID) -> None:
+    """Refuse to show the secret of a key that an earlier attempt of a request created.
 
     Raises
     ------
+    NotFound
+        If no earlier attempt created one.
     SecretNotShown
-        If one did: the secret of the key cannot be shown again.
     """
     key_id = keys.id_of(made_id)
     with store.reading() as db:
-        row = account_queries.get_key(db, key_id)
-    if row is None:
-        return False
+        get_key_or_404(db, key_id)
     resp.location = f"/v1/keys/{key_id}"
     raise SecretNotShown(f"an earlier attempt at this request created the key {key_id}")
 
 
-def found_key(db: Session, key_id: str) -> ApiKey:
-    """Return the row of a key; raises :class:`KeyNotFound`."""
-    row = account_queries.get_key(db, key_id)
-    if row is None:
-        raise KeyNotFound(f"no key has the ID {key_id}")
-    return row
+def get_key_or_404(db: Session, key_id: str) -> ApiKey:
+    """Return the row of a key; raises :class:`NotFound`."""
+    return or_404(account_queries.get_key(db, key_id), "key", key_id)
 
 
-class UserList:
+class UserList(Resource):
     """``/v1/users``."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
 
     @operation(scope=ADMIN, answer=schemas.UserPage)
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
@@ -154,7 +143,7 @@ class UserList:
         body=schemas.NewUser,
         answer=schemas.User,
         status=201,
-        problems=(InvalidBody, UserExists),
+        problems=(UserExists,),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Create a user, without a key."""
@@ -164,40 +153,30 @@ class UserList:
                 db, idempotency.new_id(req), email=asked.email, name=asked.name,
                 max_audio_s_per_month=asked.max_audio_s_per_month,
             )  # fmt: skip
-        resp.location = f"/v1/users/{user.id}"
-        answer(resp, user, status=201)
+        answer(resp, user, status=201, location=f"/v1/users/{user.id}")
 
-    def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+    def replay(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the user that an earlier attempt of this request created."""
         with self._store.reading() as db:
-            row = account_queries.get_user(db, made_id)
-        if row is None:
-            return False
-        resp.location = f"/v1/users/{made_id}"
-        answer(resp, schemas.User.of(row), status=201)
-        return True
+            row = or_404(account_queries.get_user(db, made_id), "user", made_id)
+        answer(resp, schemas.User.of(row), status=201, location=f"/v1/users/{made_id}")
 
 
-class UserItem:
+class UserItem(Resource):
     """``/v1/users/{user_id}``."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    @operation(scope=ADMIN, answer=schemas.User, problems=(UserNotFound,))
+    @operation(scope=ADMIN, answer=schemas.User, problems=(NotFound.of("user"),))
     def on_get(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """Return a user."""
         with self._store.reading() as db:
-            row = account_queries.get_user(db, user_id)
-        if row is None:
-            raise UserNotFound(f"no user has the ID {user_id}")
+            row = or_404(account_queries.get_user(db, user_id), "user", user_id)
         answer(resp, schemas.User.of(row))
 
     @operation(
         scope=ADMIN,
         body=schemas.UserChange,
         answer=schemas.User,
-        problems=(InvalidBody, UserNotFound),
+        problems=(NotFound.of("user"),),
     )
     def on_patch(self, req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """Change a user's monthly quota of audio."""
@@ -206,41 +185,42 @@ class UserItem:
             row = account_queries.change_user(
                 db, user_id, max_audio_s_per_month=asked.max_audio_s_per_month
             )
-            if row is None:
-                raise UserNotFound(f"no user has the ID {user_id}")
-        answer(resp, schemas.User.of(row))
+        answer(resp, schemas.User.of(or_404(row, "user", user_id)))
 
 
-class UserSwitch:
+class UserSwitch(Resource):
     """``/v1/users/{user_id}/disable`` and ``/enable``."""
 
-    def __init__(self, store: Store, *, disables: bool) -> None:
-        self._store = store
-        self._disables = disables
+    disables: ClassVar[bool]
 
-    @operation(scope=ADMIN, answer=schemas.User, problems=(UserNotFound,))
+    @operation(scope=ADMIN, answer=schemas.User, problems=(NotFound.of("user"),))
     def on_post(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """Disable or re-enable a user. A disabled user's keys are rejected; their data is kept."""
         with self._store.transaction() as db:
-            row = account_queries.disable_user(db, user_id, disabled=self._disables)
-            if row is None:
-                raise UserNotFound(f"no user has the ID {user_id}")
-        answer(resp, schemas.User.of(row))
+            row = account_queries.disable_user(db, user_id, disabled=self.disables)
+        answer(resp, schemas.User.of(or_404(row, "user", user_id)))
 
 
-class UserKeys:
+class UserDisable(UserSwitch):
+    """``POST /v1/users/{user_id}/disable``."""
+
+    disables = True
+
+
+class UserEnable(UserSwitch):
+    """``POST /v1/users/{user_id}/enable``."""
+
+    disables = False
+
+
+class UserKeys(Resource):
     """``/v1/users/{user_id}/keys``."""
 
-    def __init__(self, store: Store, hasher: keys.Hasher) -> None:
-        self._store = store
-        self._hasher = hasher
-
-    @operation(scope=ADMIN, answer=schemas.KeyPage, problems=(UserNotFound,))
+    @operation(scope=ADMIN, answer=schemas.KeyPage, problems=(NotFound.of("user"),))
     def on_get(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """List a user's keys, newest first, without their secrets."""
         with self._store.transaction() as db:
-            if account_queries.get_user(db, user_id) is None:
-                raise UserNotFound(f"no user has the ID {user_id}")
+            or_404(account_queries.get_user(db, user_id), "user", user_id)
             rows = account_queries.keys_of(db, user_id)
         answer(resp, schemas.KeyPage(items=[schemas.Key.of(row) for row in rows]))
 
@@ -249,7 +229,7 @@ class UserKeys:
         body=schemas.NewKey,
         answer=schemas.MadeKey,
         status=201,
-        problems=(InvalidBody, UserNotFound, TooManyKeys),
+        problems=(NotFound.of("user"), TooManyKeys),
         secret=True,
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
@@ -258,71 +238,63 @@ class UserKeys:
         with self._store.transaction() as db:
             days = asked.expires_in_days
             made = make_key(
-                db, user_id, self._hasher, name=asked.name, scopes=asked.scopes,
+                db, user_id, self._deps.hasher, name=asked.name, scopes=asked.scopes,
                 expires_at=(
                     None if days is None else session_queries.clock(db) + timedelta(days=days)
                 ),
                 requests_per_s=asked.requests_per_s,
                 key_id=keys.id_of(idempotency.new_id(req)),
             )  # fmt: skip
-        resp.location = f"/v1/keys/{made.key.id}"
-        answer(resp, made, status=201)
+        answer(resp, made, status=201, location=f"/v1/keys/{made.key.id}")
 
-    def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+    def replay(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Refuse to show the secret of a key that an earlier attempt of this request created."""
-        return told_before(self._store, resp, made_id)
+        refuse_to_replay(self._store, resp, made_id)
 
 
-class KeyItem:
+class KeyItem(Resource):
     """``/v1/keys/{key_id}``."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    @operation(scope=ADMIN, answer=schemas.Key, problems=(KeyNotFound,))
+    @operation(scope=ADMIN, answer=schemas.Key, problems=(NotFound.of("key"),))
     def on_get(self, _req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         """Return a key, without its secret."""
         with self._store.reading() as db:
-            row = found_key(db, key_id)
+            row = get_key_or_404(db, key_id)
         answer(resp, schemas.Key.of(row))
 
     @operation(
         scope=ADMIN,
         body=schemas.KeyChange,
         answer=schemas.Key,
-        problems=(InvalidBody, KeyNotFound),
+        problems=(NotFound.of("key"),),
     )
     def on_patch(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         """Change the rate limit of a key. It takes effect within about a second."""
         asked = body_of(req, schemas.KeyChange)
         with self._store.transaction() as db:
-            found_key(db, key_id)
+            get_key_or_404(db, key_id)
             row = account_queries.change_key(db, key_id, requests_per_s=asked.requests_per_s)
         answer(resp, schemas.Key.of(row))
 
-    @operation(scope=ADMIN, answer=schemas.Key, problems=(KeyNotFound,))
+    @operation(scope=ADMIN, answer=schemas.Key, problems=(NotFound.of("key"),))
     def on_delete(self, _req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         """Revoke a key, effective with the next request. Revoking it again changes nothing."""
         with self._store.transaction() as db:
-            found_key(db, key_id)
+            get_key_or_404(db, key_id)
             row = account_queries.revoke_key(db, key_id)
         assert row is not None
         answer(resp, schemas.Key.of(row))
 
 
-class KeyRotate:
+class KeyRotate(Resource):
     """``/v1/keys/{key_id}/rotate``."""
-
-    def __init__(self, store: Store, hasher: keys.Hasher) -> None:
-        self._store = store
-        self._hasher = hasher
 
     @operation(
         scope=ADMIN,
         body=schemas.Rotation,
         answer=schemas.MadeKey,
         status=201,
-        problems=(InvalidBody, KeyNotFound, TooManyKeys),
+        problems=(NotFound.of("key"), TooManyKeys),
         secret=True,
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
@@ -332,12 +304,11 @@ class KeyRotate:
         asked = body_of(req, schemas.Rotation)
         with self._store.transaction() as db:
             made = rotate_key(
-                db, key_id, self._hasher,
+                db, key_id, self._deps.hasher,
                 overlap_hours=asked.overlap_hours, new_id=keys.id_of(idempotency.new_id(req)),
             )  # fmt: skip
-        resp.location = f"/v1/keys/{made.key.id}"
-        answer(resp, made, status=201)
+        answer(resp, made, status=201, location=f"/v1/keys/{made.key.id}")
 
-    def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+    def replay(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Refuse to show the secret of a key that an earlier attempt of this request created."""
-        return told_before(self._store, resp, made_id)
+        refuse_to_replay(self._store, resp, made_id)

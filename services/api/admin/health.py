@@ -6,43 +6,50 @@ from collections.abc import Callable
 from functools import partial
 
 import falcon
+import msgspec
 
 from actors.messaging import queues
-from actors.messaging.broker import Publisher
 from db import migrate
-from db.blobs import Blobs, BlobsFull
-from db.store import Store
-from services.api.sessions import schemas
+from db.blob_errors import StorageFull
 from services.http.cached_probe import CachedProbe
+from services.http.deps import Deps
 from services.http.operations import operation
+from services.http.resource import Resource
 from services.http.responses import answer
 
 
-class Live:
+class Health(msgspec.Struct, kw_only=True):
+    """The health of this process: ``ok``, or the failure of each check."""
+
+    status: str
+    checks: dict[str, str]
+
+
+class Live(Resource):
     """``GET /health/live``: the liveness probe."""
 
-    @operation(scope=None, answer=schemas.Health)
+    @operation(scope=None, answer=Health)
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Check that the process is alive. Any answer is 200; a hung process gives none."""
-        answer(resp, schemas.Health(status="ok", checks={}))
+        answer(resp, Health(status="ok", checks={}))
 
 
-class Ready:
+class Ready(Resource):
     """``GET /health/ready``: the readiness probe: a recording uploaded now will be stored.
 
     An unavailable broker is reported but does not make the process unready: uploads are stored,
     and recovery sends their messages later.
     """
 
-    def __init__(self, store: Store, blobs: Blobs, publisher: Publisher) -> None:
-        self._store = store
+    def __init__(self, deps: Deps) -> None:
+        super().__init__(deps)
         self._needed = {
             "database": _check("database", self._check_database),
-            "blobs": _check("blobs", blobs.check),
+            "blobs": _check("blobs", deps.blobs.check),
         }
-        self._shown = {"broker": _check("broker", partial(queues.check, publisher.broker))}
+        self._shown = {"broker": _check("broker", partial(queues.check, deps.publisher.broker))}
 
-    @operation(scope=None, answer=schemas.Health, also={503: schemas.Health})
+    @operation(scope=None, answer=Health, also={503: Health})
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Check that the process is ready for requests.
 
@@ -58,7 +65,7 @@ class Ready:
         ready = all(checks[name] == "ok" for name in self._needed)
         answer(
             resp,
-            schemas.Health(status="ok" if ready else "unavailable", checks=checks),
+            Health(status="ok" if ready else "unavailable", checks=checks),
             status=200 if ready else 503,
         )
 
@@ -73,7 +80,7 @@ def _check(name: str, check: Callable[[], None]) -> CachedProbe[str]:
     def outcome() -> str:
         try:
             check()
-        except (migrate.MigrationError, BlobsFull) as error:
+        except (migrate.MigrationError, StorageFull) as error:
             return str(error)
         return "ok"
 

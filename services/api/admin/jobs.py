@@ -21,8 +21,9 @@ from services.api.sessions.list_schemas import Few
 from services.api.sessions.schemas import Problem, Task
 from services.http import idempotency
 from services.http.access import ADMIN
-from services.http.errors import InvalidBody, InvalidParameter, JobNotFound
+from services.http.not_found import NotFound, or_404
 from services.http.operations import body_of, operation, query_of
+from services.http.resource import Resource
 from services.http.responses import answer
 
 #: Runs listed by default.
@@ -116,11 +117,11 @@ def ask(
     *,
     run_id: uuid.UUID | None = None,
 ) -> Run:
-    """Store a run and send its nudge; raises :class:`JobNotFound`.
+    """Store a run and send its nudge; raises :class:`NotFound`.
 
     Without a publisher, recovery sends the nudge in its next round.
     """
-    job = found(name)
+    job = _job_or_404(name)
     values = {} if publisher else {"nudged_at": claims.seconds_from_now(-1)}
     with store.transaction() as db:
         run_id = job_run_queries.add_run(
@@ -137,19 +138,16 @@ def ask(
     return run
 
 
-def found(name: str) -> ScheduledJob:
-    """Return the job with a name; raises :class:`JobNotFound`."""
+def _job_or_404(name: str) -> ScheduledJob:
+    """Return the job with a name; raises :class:`NotFound`."""
     job = schedule.job_named(name)
     if job is None:
-        raise JobNotFound(f"there is no job named {name!r}")
+        raise NotFound.of("job")(f"there is no job named {name!r}")
     return job
 
 
-class JobList:
+class JobList(Resource):
     """``GET /v1/jobs``."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
 
     @operation(scope=ADMIN, answer=JobPage)
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
@@ -157,42 +155,31 @@ class JobList:
         answer(resp, jobs(self._store))
 
 
-class JobRuns:
+class JobRuns(Resource):
     """``/v1/jobs/{job}/runs``."""
 
-    def __init__(self, store: Store, publisher: Publisher) -> None:
-        self._store = store
-        self._publisher = publisher
-
-    @operation(
-        scope=ADMIN, query=RunQuery, answer=RunPage, problems=(JobNotFound, InvalidParameter)
-    )
+    @operation(scope=ADMIN, query=RunQuery, answer=RunPage, problems=(NotFound.of("job"),))
     def on_get(self, req: falcon.Request, resp: falcon.Response, job: str) -> None:
         """List the latest runs of a job, newest first."""
         asked = query_of(req, RunQuery)
-        found(job)
+        _job_or_404(job)
         with self._store.reading() as db:
             rows = job_run_queries.runs_of(db, job, limit=asked.limit)
         answer(resp, RunPage(items=[Run.of(row) for row in rows]))
 
-    @operation(
-        scope=ADMIN, body=NewRun, answer=Run, status=202, problems=(JobNotFound, InvalidBody)
-    )
+    @operation(scope=ADMIN, body=NewRun, answer=Run, status=202, problems=(NotFound.of("job"),))
     def on_post(self, req: falcon.Request, resp: falcon.Response, job: str) -> None:
         """Run a job now. If a run of the same job is in progress, the new one waits for it."""
         asked = body_of(req, NewRun)
         run = ask(self._store, self._publisher, job, asked.options, run_id=idempotency.new_id(req))
         _answer(resp, run)
 
-    def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+    def replay(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the run that an earlier attempt of this request created."""
         with self._store.reading() as db:
-            row = job_run_queries.get_run(db, made_id)
-        if row is not None:
-            _answer(resp, Run.of(row))
-        return row is not None
+            row = or_404(job_run_queries.get_run(db, made_id), "job", made_id)
+        _answer(resp, Run.of(row))
 
 
 def _answer(resp: falcon.Response, run: Run) -> None:
-    resp.location = f"/v1/jobs/{run.job}/runs"
-    answer(resp, run, status=202)
+    answer(resp, run, status=202, location=f"/v1/jobs/{run.job}/runs")

@@ -20,7 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from actors.messaging import queues
+from actors.messaging import kinds, queues
 from actors.messaging.queues import Depth
 from db.documents.job_results import HealthResult
 from db.queries import job_run_queries, queue_queries, session_queries
@@ -29,7 +29,9 @@ from db.settings import Settings
 from db.store import Store
 from db.tables.job_runs import JobRun
 from services.http.cached_probe import CachedProbe
+from services.http.deps import Deps
 from services.http.operations import operation
+from services.http.resource import Resource
 
 #: Cache lifetime. Longer spares the broker and the database; shorter gives fresher values.
 FRESH_S = 5.0
@@ -42,6 +44,7 @@ FRESH_FINISHED_S = 60.0
 class Rows:
     """Values read from the database."""
 
+    #: By queue.
     backlogs: dict[str, Backlog]
     unfinished: dict[str, int]
     oldest_unfinished_s: float | None
@@ -88,7 +91,7 @@ class Figures(Collector):
     def _read_rows(self) -> Rows:
         with self._store.transaction() as db:
             return Rows(
-                backlogs=queue_queries.backlogs(db),
+                backlogs=kinds.backlogs(db),
                 unfinished=queue_queries.count_unfinished(db),
                 oldest_unfinished_s=session_queries.oldest_unfinished_s(db),
                 health=job_run_queries.latest_result(db, "health_check"),
@@ -122,14 +125,13 @@ def _of_broker(depths: list[Depth]) -> Iterator[Metric]:
 
 
 def _of_rows(rows: Rows, finished: dict[str, int]) -> Iterator[Metric]:
-    by_queue = {nudge.queue: rows.backlogs[kind] for nudge, kind in queues.ROWS.items()}
     yield _each(
         "queue_held", "Rows that workers have claimed, or that wait for a retry", "queue",
-        {queue: backlog.held for queue, backlog in by_queue.items()},
+        {queue: backlog.held for queue, backlog in rows.backlogs.items()},
     )  # fmt: skip
     yield _each(
         "queue_oldest_seconds", "How long the oldest row has been waiting for a worker", "queue",
-        {queue: backlog.oldest_s or 0.0 for queue, backlog in by_queue.items()},
+        {queue: backlog.oldest_s or 0.0 for queue, backlog in rows.backlogs.items()},
     )  # fmt: skip
     yield _each("sessions", "Sessions by their state", "state", rows.unfinished | finished)
     yield _one(
@@ -160,19 +162,13 @@ def _each(name: str, meaning: str, label: str, values: Any) -> Metric:
     return family
 
 
-class Metrics:
+class Metrics(Resource):
     """``GET /metrics``."""
 
-    def __init__(
-        self,
-        store: Store,
-        broker: dramatiq.Broker,
-        settings: Settings,
-        *,
-        registry: CollectorRegistry,
-    ) -> None:
+    def __init__(self, deps: Deps, *, registry: CollectorRegistry) -> None:
+        super().__init__(deps)
         self._registry = registry
-        self._registry.register(Figures(store, broker, settings))
+        self._registry.register(Figures(deps.store, deps.publisher.broker, deps.settings))
 
     @operation(scope=None, media=CONTENT_TYPE_LATEST)
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:

@@ -12,11 +12,12 @@ import msgspec
 from actors.facts import rounding
 from db.queries import account_queries, request_queries, session_queries, usage_limit_queries
 from db.queries.request_queries import UsedKey
-from db.store import Store
 from services.http.access import principal
-from services.http.errors import FieldError, InvalidParameter, UserNotFound
+from services.http.errors import FieldError
+from services.http.not_found import NotFound, or_404
 from services.http.operations import operation, query_of
-from services.http.quotas import Quota
+from services.http.request_errors import InvalidParameter
+from services.http.resource import Resource
 from services.http.responses import answer
 
 #: Upper bound on the months in an answer.
@@ -78,16 +79,12 @@ class Usage(msgspec.Struct, kw_only=True):
     keys: list[KeyUsage]
 
 
-class UsageItem:
+class UsageItem(Resource):
     """``GET /v1/usage``."""
-
-    def __init__(self, store: Store, quota: Quota) -> None:
-        self._store = store
-        self._quota = quota
 
     @operation(
         scope="sessions:read", query=UsageQuery, answer=Usage,
-        problems=(InvalidParameter, UserNotFound),
+        problems=(NotFound.of("user"),),
     )  # fmt: skip
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Return seconds of audio by month and requests by key. Requests are counted with a delay
@@ -97,16 +94,16 @@ class UsageItem:
         caller = principal(req)
         user_id = asked.user_id or caller.user_id
         with self._store.transaction() as db:
-            user = account_queries.get_user(db, user_id)
-            if user is None or not (caller.is_admin or user_id == caller.user_id):
-                raise UserNotFound(f"no user has the ID {user_id}")
+            is_visible = caller.is_admin or user_id == caller.user_id
+            found = account_queries.get_user(db, user_id) if is_visible else None
+            user = or_404(found, "user", user_id)
             since, until = _period(asked, now=session_queries.clock(db))
             used_s, renews_at = usage_limit_queries.used_this_month(db, user_id)
             months = usage_limit_queries.months_of(db, user_id, limit=MOST_MONTHS)
             keys = request_queries.usage_of_keys(db, user_id, since=since, until=until)
         told = Usage(
             user_id=user_id,
-            limit_s=self._quota.limit_s(user.max_audio_s_per_month),
+            limit_s=self._deps.quota.limit_s(user.max_audio_s_per_month),
             used_s=rounding.seconds(used_s),
             renews_at=renews_at,
             months=[

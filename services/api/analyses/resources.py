@@ -6,33 +6,30 @@ import uuid
 
 import falcon
 
-from actors.messaging.broker import Publisher
 from actors.messaging.messages import AnalyzeSession
 from actors.observability import tracing
 from db.queries import analysis_queries
-from db.store import Store
 from db.tables.sessions import UNFINISHED_STATES
+from services.api.analyses.errors import NoAnalysis
 from services.api.analyses.schemas import Analysis, NewAnalysis
-from services.api.sessions.resources import found
+from services.api.sessions.errors import NotFinished
+from services.api.sessions.resources import get_or_404
 from services.http import idempotency, responses
 from services.http.access import owner
-from services.http.errors import InvalidBody, NoAnalysis, NotFinished, SessionNotFound
+from services.http.not_found import NotFound, or_404
 from services.http.operations import body_of, operation
+from services.http.resource import Resource
 from services.http.responses import answer
 
 
-class SessionAnalysis:
+class SessionAnalysis(Resource):
     """``/v1/sessions/{session_id}/analysis``."""
-
-    def __init__(self, store: Store, publisher: Publisher) -> None:
-        self._store = store
-        self._publisher = publisher
 
     @operation(
         scope="sessions:read",
         answer=Analysis,
         also={304: None},
-        problems=(SessionNotFound, NoAnalysis),
+        problems=(NotFound.of("session"), NoAnalysis),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Return the analysis of a session.
@@ -44,46 +41,40 @@ class SessionAnalysis:
         with self._store.transaction() as db:
             row = analysis_queries.get_analysis(db, session_id, owner=owner(req))
             if row is None:
-                session = found(db, session_id, owner=owner(req))
+                session = get_or_404(db, session_id, owner=owner(req))
                 raise NoAnalysis(f"the session is {session.state}")
             analysis = Analysis.of(row)
         responses.conditional(req, resp, analysis)
-
-    on_head = on_get
 
     @operation(
         scope="sessions:write",
         body=NewAnalysis,
         answer=Analysis,
         status=202,
-        problems=(SessionNotFound, NotFinished, InvalidBody),
+        problems=(NotFound.of("session"), NotFinished),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Recompute the analysis of a session, with limits to compare its levels with."""
         asked = body_of(req, NewAnalysis)
         with self._store.transaction() as db:
-            session = found(db, session_id, owner=owner(req))
+            session = get_or_404(db, session_id, owner=owner(req))
             if session.state in UNFINISHED_STATES:
                 raise NotFinished(f"the session is {session.state}")
             row = analysis_queries.ask_analysis(
                 db, session_id, asking_id=idempotency.new_id(req),
                 limits_db=asked.limits_db.listed(), traceparent=tracing.current(),
             )  # fmt: skip
-            if row is None:
-                raise SessionNotFound(f"no session has the ID {session_id}")
-            analysis = Analysis.of(row)
+            # None if the session was removed in the meantime.
+            analysis = Analysis.of(or_404(row, "session", session_id))
         self._publisher.send(AnalyzeSession(session_id=session_id))
         _answer(resp, analysis)
 
-    def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+    def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the analysis that an earlier attempt of this request started."""
         with self._store.reading() as db:
             row = analysis_queries.asked_analysis(db, made_id, owner=owner(req))
-        if row is not None:
-            _answer(resp, Analysis.of(row))
-        return row is not None
+        _answer(resp, Analysis.of(or_404(row, "session", made_id)))
 
 
 def _answer(resp: falcon.Response, analysis: Analysis) -> None:
-    resp.location = f"/v1/sessions/{analysis.id}/analysis"
-    answer(resp, analysis, status=202)
+    answer(resp, analysis, status=202, location=f"/v1/sessions/{analysis.id}/analysis")

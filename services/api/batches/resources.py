@@ -6,43 +6,36 @@ import uuid
 
 import falcon
 import msgspec
-import structlog
+from sqlalchemy.orm import Session
 
-from actors.messaging.broker import Publisher
 from actors.messaging.messages import BatchProcessFiles
 from actors.observability import tracing
-from db.blobs import INBOX, MOST_KEY_BYTES, Blobs, is_inbox_key, recording_key
+from db.blobs import INBOX, MOST_KEY_BYTES, is_inbox_key, recording_key
 from db.queries import batch_queries, list_queries
 from db.queries.batch_queries import RequestedBatch
 from db.store import Store
 from db.tables.batches import OPEN_STATES
 from db.tables.sessions import PRIORITIES
 from services.api.batches import schemas, uploads
-from services.api.sessions import list_schemas
+from services.api.batches.errors import BatchClosed, BatchExists, TooManyFiles
+from services.api.sessions.errors import AlreadyFinished, EmptyUpload
 from services.api.sessions.options import BatchOptions
 from services.api.sessions.service import option_columns
-from services.http import cursors, idempotency, responses
+from services.http import idempotency, responses
 from services.http.access import owner, principal
+from services.http.blob_removal import left_to_clean_up
 from services.http.bodies import media_type_of
-from services.http.errors import (
-    AlreadyFinished,
-    BatchClosed,
-    BatchExists,
-    BatchNotFound,
-    BodyTooLarge,
-    EmptyUpload,
-    FieldError,
-    InvalidBody,
-    InvalidParameter,
-    ModelNotFound,
-    TooManyFiles,
-    UnsupportedUpload,
-    WebhookNotFound,
-)
+from services.http.errors import FieldError
+from services.http.lists import Listed, Part, listing
+from services.http.not_found import NotFound, or_404
 from services.http.operations import body_of, operation, query_of
+from services.http.request_errors import (
+    BodyTooLarge,
+    InvalidBody,
+    UnsupportedUpload,
+)
+from services.http.resource import Resource
 from services.http.responses import answer
-
-log = structlog.get_logger(__name__)
 
 #: JSON overhead in bytes per key (quotes, comma, blank), and of the rest of the body.
 KEY_MARKS_BYTES = 4
@@ -53,52 +46,31 @@ FIELD_NAMES = 4
 MOST_NAMED = 5
 
 
-def load(store: Store, batch_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Batch:
-    """Return a batch as the API shows it to its owner; raises :class:`BatchNotFound`."""
+def fetch_view(store: Store, batch_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Batch:
+    """Return a batch as the API shows it to its owner; raises :class:`NotFound`."""
     with store.transaction() as db:
-        row = batch_queries.get_batch(db, batch_id, owner=owner)
-        if row is None:
-            raise BatchNotFound(f"no batch has the ID {batch_id}")
+        row = or_404(batch_queries.get_batch(db, batch_id, owner=owner), "batch", batch_id)
         files, duration_s = batch_queries.count_items(db, batch_id)
         noise_types = batch_queries.noise_types_of(db, batch_id)
     return schemas.Batch.of(row, files=files, duration_s=duration_s, noise_types=noise_types)
 
 
-class BatchList:
+class BatchList(Resource):
     """``/v1/batches``."""
 
-    def __init__(
-        self,
-        store: Store,
-        blobs: Blobs,
-        publisher: Publisher,
-        *,
-        max_upload_bytes: int,
-        max_items: int,
-        can_mute: bool,
-    ) -> None:
-        self._store = store
-        self._can_mute = can_mute
-        self._publisher = publisher
-        self._max_items = max_items
-        self._uploads = uploads.Receiver(
-            store, blobs, publisher, max_upload_bytes=max_upload_bytes, max_items=max_items
-        )
-
-    @operation(scope="sessions:read", query=list_schemas.BatchQuery, answer=list_schemas.BatchPage)
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @listing(
+        query=schemas.BatchQuery,
+        answer_type=schemas.BatchPage,
+        orders=list_queries.BATCHES,
+    )
+    def on_get(
+        self, db: Session, asked: schemas.BatchQuery, part: Part, owner: uuid.UUID | None
+    ) -> Listed:
         """List batches, newest first by default."""
-        asked = query_of(req, list_schemas.BatchQuery)
-        order = list_queries.BATCHES[asked.sort]
-        after = cursors.after(req, asked, order)
-        with self._store.reading() as db:
-            page = list_queries.batches(
-                db, owner=owner(req), order=order, after=after, limit=asked.limit,
-                states=asked.state, created=asked.created,
-            )  # fmt: skip
-        items = [list_schemas.ListedBatch.of(row) for row in page.rows]
-        cursor = cursors.following(req, resp, asked, page.next)
-        answer(resp, list_schemas.BatchPage(items=items, next_cursor=cursor))
+        page = list_queries.batches(
+            db, owner=owner, states=asked.state, created=asked.created, **part
+        )
+        return Listed(page, schemas.ListedBatch.of)
 
     @operation(
         scope="sessions:write",
@@ -109,17 +81,20 @@ class BatchList:
         status=202,
         takes_audio=True,
         problems=(
-            BatchClosed, BatchExists, EmptyUpload, InvalidBody, InvalidParameter,
-            ModelNotFound, TooManyFiles, UnsupportedUpload, WebhookNotFound,
+            BatchClosed, BatchExists, EmptyUpload, NotFound.of("model"), TooManyFiles,
+            UnsupportedUpload, NotFound.of("webhook"),
         ),
     )  # fmt: skip
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Submit a batch of recordings: a form of files, or JSON that names files in the inbox."""
         asked = query_of(req, BatchOptions)
         columns = option_columns(
-            asked, self._store, user_id=principal(req).user_id, owner=owner(req),
-            can_mute=self._can_mute,
-        )  # fmt: skip
+            asked,
+            self._store,
+            user_id=principal(req).user_id,
+            owner=owner(req),
+            can_mute=self._deps.backbone is not None,
+        )
         values = RequestedBatch(
             id=asked.batch_id or idempotency.new_id(req),
             user_id=principal(req).user_id,
@@ -132,21 +107,17 @@ class BatchList:
         if media_type_of(req) == falcon.MEDIA_JSON:
             self._take_names(req, values)
         else:
-            self._uploads.receive(req, values)
-        answer(resp, load(self._store, values["id"], owner=owner(req)), status=202)
+            uploads.receive(req, self._deps, values)
+        answer(resp, fetch_view(self._store, values["id"], owner=owner(req)), status=202)
 
-    def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-        """Answer with the batch that an earlier attempt created, even if it is incomplete."""
-        if query_of(req, BatchOptions).batch_id is not None:
-            # The caller chose the ID, so the request fails with BatchExists.
-            return False
-        try:
-            batch = load(self._store, made_id, owner=owner(req))
-        except BatchNotFound:
-            return False
-        resp.location = f"/v1/batches/{made_id}"
-        answer(resp, batch, status=202)
-        return True
+    def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
+        """Answer with the batch that an earlier attempt created, even if it is incomplete.
+
+        A batch whose ID the caller chose is not found by ``made_id``: the request is refused with
+        :class:`BatchExists`.
+        """
+        batch = fetch_view(self._store, made_id, owner=owner(req))
+        answer(resp, batch, status=202, location=f"/v1/batches/{made_id}")
 
     def _named(self, req: falcon.Request) -> schemas.NamedRecordings:
         """Return the objects that the body names.
@@ -155,18 +126,19 @@ class BatchList:
         ------
         InvalidBody, TooManyFiles
         """
+        most = self._settings.max_batch_items
         try:
             named = body_of(
                 req,
                 schemas.NamedRecordings,
-                most_bytes=self._max_items * (MOST_KEY_BYTES + KEY_MARKS_BYTES) + LIST_MARKS_BYTES,
-                most_texts=self._max_items + FIELD_NAMES,
+                most_bytes=most * (MOST_KEY_BYTES + KEY_MARKS_BYTES) + LIST_MARKS_BYTES,
+                most_texts=most + FIELD_NAMES,
             )
         except BodyTooLarge:
             named = None
-        if named is None or len(named.keys or []) > self._max_items:
+        if named is None or len(named.keys or []) > most:
             raise TooManyFiles(
-                f"a batch may have at most {self._max_items} recordings, with keys of at most"
+                f"a batch may have at most {most} recordings, with keys of at most"
                 f" {MOST_KEY_BYTES} bytes each"
             )
         _check_named(named)
@@ -185,82 +157,69 @@ class BatchList:
         self._publisher.send(BatchProcessFiles(batch_id=values["id"]))
 
 
-class BatchResource:
+class BatchResource(Resource):
     """``GET /v1/batches/{batch_id}``."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
 
     @operation(
         scope="sessions:read",
         answer=schemas.Batch,
         also={304: None},
-        problems=(BatchNotFound,),
+        problems=(NotFound.of("batch"),),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
         """Return a batch: its progress, the number of files by state, and the detections so far."""
-        responses.conditional(req, resp, load(self._store, batch_id, owner=owner(req)))
-
-    on_head = on_get
+        responses.conditional(req, resp, fetch_view(self._store, batch_id, owner=owner(req)))
 
 
-class BatchItems:
+class BatchItems(Resource):
     """``GET /v1/batches/{batch_id}/items``."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    @operation(
-        scope="sessions:read",
-        query=list_schemas.BatchItemQuery,
-        answer=schemas.BatchItemPage,
-        problems=(BatchNotFound,),
+    @listing(
+        query=schemas.BatchItemQuery,
+        answer_type=schemas.BatchItemPage,
+        orders=list_queries.BATCH_ITEMS,
+        problems=(NotFound.of("batch"),),
     )
-    def on_get(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
+    def on_get(
+        self,
+        db: Session,
+        asked: schemas.BatchItemQuery,
+        part: Part,
+        owner: uuid.UUID | None,
+        batch_id: uuid.UUID,
+    ) -> Listed:
         """List the files of a batch with their results, in the order of their upload."""
-        asked = query_of(req, list_schemas.BatchItemQuery)
-        after = cursors.after(req, asked, list_queries.BATCH_ITEMS)
-        with self._store.reading() as db:
-            if batch_queries.get_batch(db, batch_id, owner=owner(req)) is None:
-                raise BatchNotFound(f"no batch has the ID {batch_id}")
-            page = list_queries.batch_items(
-                db, batch_id, after=after, limit=asked.limit, states=asked.state
-            )
-        items = [schemas.BatchItem.of(row) for row in page.rows]
-        cursor = cursors.following(req, resp, asked, page.next)
-        answer(resp, schemas.BatchItemPage(items=items, next_cursor=cursor))
+        or_404(batch_queries.get_batch(db, batch_id, owner=owner), "batch", batch_id)
+        page = list_queries.batch_items(
+            db, batch_id, after=part["after"], limit=part["limit"], states=asked.state
+        )
+        return Listed(page, schemas.BatchItem.of)
 
 
-class BatchCancel:
+class BatchCancel(Resource):
     """``POST /v1/batches/{batch_id}/cancel``."""
-
-    def __init__(self, store: Store, blobs: Blobs) -> None:
-        self._store = store
-        self._blobs = blobs
 
     @operation(
         scope="sessions:write",
         answer=schemas.Batch,
-        problems=(BatchNotFound, AlreadyFinished),
+        problems=(NotFound.of("batch"), AlreadyFinished),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
         """Cancel a batch and all of its sessions. Cancelling it again changes nothing."""
         with self._store.transaction() as db:
-            row = batch_queries.lock_batch(db, batch_id, owner=owner(req))
-            if row is None:
-                raise BatchNotFound(f"no batch has the ID {batch_id}")
+            row = or_404(
+                batch_queries.lock_batch(db, batch_id, owner=owner(req)), "batch", batch_id
+            )
             was_open = row.state in OPEN_STATES
             copied = batch_queries.next_items(db, batch_id) if was_open else ()
             cancelled = batch_queries.cancel_batch(db, row)
-        batch = load(self._store, batch_id, owner=owner(req))
+        batch = fetch_view(self._store, batch_id, owner=owner(req))
         if not cancelled and batch.state != "cancelled":
             raise AlreadyFinished(f"the batch is {batch.state}")
         # A worker that died may have copied recordings that do not become sessions any more.
         unused = [batch_queries.session_id_of(batch_id, item.item_index) for item in copied]
-        try:
+        with left_to_clean_up("copies_not_removed", batch_id=str(batch_id)):
             self._blobs.delete(*(recording_key(session_id) for session_id in unused))
-        except OSError as error:
-            log.warning("copies_not_removed", batch_id=str(batch_id), error=type(error).__name__)
         answer(resp, batch)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -15,13 +15,15 @@ from db.documents.sessions import NoiseTypeSummary
 from db.settings import MOST_BATCH_ITEMS
 from db.tables import batches as models
 from db.tables.sessions import PRIORITIES, UNFINISHED_STATES
+from services.api.sessions.list_schemas import ByTime, CreatedPage, Few, SessionState
 from services.api.sessions.progress import STAGES
 from services.api.sessions.schemas import Problem
+from services.http.cursors import Page
 
-#: States of a file that is not finished.
-AT_WORK = ("waiting", *UNFINISHED_STATES)
-
-
+BatchState = Literal[
+    "receiving", "listing", "expanding", "processing", "finished", "failed", "cancelled"
+]
+ItemState = SessionState | Literal["waiting", "refused", "not_taken", "removed"]
 #: The key of a recording in the blob store. The limit is in bytes; a character has one or more.
 Key = Annotated[str, msgspec.Meta(max_length=MOST_KEY_BYTES)]
 
@@ -94,11 +96,6 @@ class Batch(msgspec.Struct, kw_only=True):
             problem=msgspec.convert(row.problem, Problem | None),
         )
 
-    @property
-    def finished(self) -> bool:
-        """Whether the batch has ended, successfully or not."""
-        return self.state in ("finished", "failed", "cancelled")
-
 
 class BatchItem(msgspec.Struct, kw_only=True):
     """One recording of a batch and its result."""
@@ -128,3 +125,50 @@ class BatchItemPage(msgspec.Struct, kw_only=True):
 
     items: list[BatchItem]
     next_cursor: str | None
+
+
+class BatchQuery(CreatedPage, kw_only=True):
+    """Filters and order of the list of batches."""
+
+    #: Only this state; repeat the parameter for several.
+    state: Annotated[tuple[BatchState, ...], Few] = ()
+    #: The field to sort by; ``-`` sorts descending.
+    sort: ByTime = "-created_at"
+
+
+class ListedBatch(msgspec.Struct, kw_only=True):
+    """A batch without the counts of its files; ``GET /v1/batches/{batch_id}`` returns those too."""
+
+    id: uuid.UUID
+    state: str
+    priority: str
+    created_at: datetime
+    files_total: int
+    problem: Problem | None
+
+    @classmethod
+    def of(cls, row: Any) -> ListedBatch:
+        """Convert a row to a batch."""
+        return cls(
+            id=row.id,
+            state=row.state,
+            priority=PRIORITIES[row.priority],
+            created_at=row.created_at,
+            files_total=row.items_total,
+            problem=msgspec.convert(row.problem, Problem | None),
+        )
+
+
+class BatchPage(msgspec.Struct, kw_only=True):
+    """A page of batches."""
+
+    items: list[ListedBatch]
+    next_cursor: str | None
+
+
+class BatchItemQuery(Page, kw_only=True):
+    """Filters of the list of a batch's recordings."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
+    #: Only this state; repeat the parameter for several.
+    state: Annotated[tuple[ItemState, ...], Few] = ()

@@ -15,26 +15,21 @@ import msgspec
 from falcon.media.multipart import BodyPart
 from sqlalchemy.orm import Session
 
-from actors.messaging.broker import Publisher
 from actors.messaging.messages import ProcessAudioFile
-from db.blobs import Blobs, recording_key
+from db.blob_errors import BlobError
+from db.blobs import recording_key
 from db.queries import batch_queries
 from db.queries.batch_queries import BatchWork, RequestedBatch
 from db.queue import claims
 from db.store import Store
 from db.tables.batches import Batch
+from services.api.batches.errors import BatchClosed, BatchExists, TooManyFiles
 from services.api.sessions import schemas, uploads
+from services.api.sessions.errors import EmptyUpload, UnknownFormat, UploadTooLarge
 from services.api.sessions.uploads import FIELD
 from services.http.bodies import is_form, parts_of
-from services.http.errors import (
-    BatchClosed,
-    BatchExists,
-    EmptyUpload,
-    TooManyFiles,
-    UnknownFormat,
-    UnsupportedUpload,
-    UploadTooLarge,
-)
+from services.http.deps import Deps
+from services.http.request_errors import UnsupportedUpload
 
 #: A batch in upload without progress for this long is closed: its server has died. No single
 #: recording may take longer to upload.
@@ -44,79 +39,63 @@ SILENT_S = 3_600.0
 REFUSED_WAIT_S = 1.0
 
 
-class Receiver:
-    """Receives the recordings of a form."""
+def receive(req: falcon.Request, deps: Deps, values: RequestedBatch) -> None:
+    """Create a batch from a form, and a session for each of its files.
 
-    def __init__(
-        self,
-        store: Store,
-        blobs: Blobs,
-        publisher: Publisher,
-        *,
-        max_upload_bytes: int,
-        max_items: int,
-    ) -> None:
-        self._store = store
-        self._blobs = blobs
-        self._publisher = publisher
-        self._max_upload_bytes = max_upload_bytes
-        self._max_items = max_items
+    Raises
+    ------
+    EmptyUpload, UnsupportedUpload, BatchExists
+        No batch is created then.
+    BatchClosed, TooManyFiles, InvalidParameter
+        And what Falcon raises for a truncated form. The batch keeps the files before that.
+    """
+    max_items = deps.settings.max_batch_items
+    parts = _Files(req, most_files=max_items)
+    if parts.current is None:
+        raise EmptyUpload(f"the form has no field '{FIELD}'; send each recording in one")
+    with deps.store.transaction() as db:
+        batch = batch_queries.add_batch(
+            db, state="receiving", due_at=claims.seconds_from_now(SILENT_S), **values
+        )
+    if batch is None:
+        raise BatchExists(f"another batch has the ID {values['id']}")
+    items = _Items(deps.store, batch)
+    problem: str | None = "the form ended early; the recordings that had arrived were accepted"
+    try:
+        while parts.current is not None:
+            if items.n_items == max_items:
+                problem = f"a batch may have at most {max_items} recordings"
+                raise TooManyFiles(f"{problem}; the first ones were accepted")
+            _receive_one(deps, items, parts)
+        problem = None
+    finally:
+        items.close(problem)
 
-    def receive(self, req: falcon.Request, values: RequestedBatch) -> None:
-        """Create a batch from a form, and a session for each of its files.
 
-        Raises
-        ------
-        EmptyUpload, UnsupportedUpload, BatchExists
-            No batch is created then.
-        BatchClosed, TooManyFiles, InvalidParameter
-            And what Falcon raises for a truncated form. The batch keeps the files before that.
-        """
-        parts = _Files(req, most_files=self._max_items)
-        if parts.current is None:
-            raise EmptyUpload(f"the form has no field '{FIELD}'; send each recording in one")
-        with self._store.transaction() as db:
-            batch = batch_queries.add_batch(
-                db, state="receiving", due_at=claims.seconds_from_now(SILENT_S), **values
-            )
-        if batch is None:
-            raise BatchExists(f"another batch has the ID {values['id']}")
-        items = _Items(self._store, batch)
-        problem: str | None = "the form ended early; the recordings that had arrived were accepted"
-        try:
-            while parts.current is not None:
-                if items.n_items == self._max_items:
-                    problem = f"a batch may have at most {self._max_items} recordings"
-                    raise TooManyFiles(f"{problem}; the first ones were accepted")
-                self._receive_one(items, parts)
-            problem = None
-        finally:
-            items.close(problem)
-
-    def _receive_one(self, items: _Items, parts: _Files) -> None:
-        """Store one file and create its session, or record why it is refused."""
-        part = parts.current
-        assert part is not None
-        key = recording_key(items.next_session_id())
-        try:
-            # Only what follows a part shows that it is complete.
-            upload = uploads.receive_part(
-                part, blobs=self._blobs, key=key, max_bytes=self._max_upload_bytes,
-                check_end=lambda _n_bytes: parts.advance(),
-            )  # fmt: skip
-        except (EmptyUpload, UnknownFormat, UploadTooLarge, OSError) as error:
-            reason = (
-                "the recording could not be stored" if isinstance(error, OSError) else str(error)
-            )
-            name = uploads.display_name(part.filename or "")
-            if parts.current is part:
-                parts.advance()
-            items.refuse(name, reason)
-            return
-        with uploads.row_of(key, store=self._store, blobs=self._blobs) as db:
-            session_id = items.take(db, upload, key=key)
-        items.settle()
-        self._publisher.send(ProcessAudioFile(session_id=session_id))
+def _receive_one(deps: Deps, items: _Items, parts: _Files) -> None:
+    """Store one file and create its session, or record why it is refused."""
+    part = parts.current
+    assert part is not None
+    key = recording_key(items.next_session_id())
+    try:
+        # Only what follows a part shows that it is complete.
+        upload = uploads.receive_part(
+            part, blobs=deps.blobs, key=key, max_bytes=deps.settings.max_upload_bytes,
+            check_end=lambda _n_bytes: parts.advance(),
+        )  # fmt: skip
+    except (EmptyUpload, UnknownFormat, UploadTooLarge, BlobError) as error:
+        # The message of the store is not for callers.
+        is_store = isinstance(error, BlobError)
+        reason = "the recording could not be stored" if is_store else str(error)
+        name = uploads.display_name(part.filename or "")
+        if parts.current is part:
+            parts.advance()
+        items.refuse(name, reason)
+        return
+    with uploads.row_of(key, store=deps.store, blobs=deps.blobs) as db:
+        session_id = items.take(db, upload, key=key)
+    items.settle()
+    deps.publisher.send(ProcessAudioFile(session_id=session_id))
 
 
 class _Items:

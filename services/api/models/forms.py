@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import falcon
 import msgspec
 
 from db.blobs import Blobs
+from services.api.models import manifests
+from services.api.models.errors import InvalidManifest
+from services.api.models.manifests import MOST_TOLD, ClipRow, ManifestError, Recording
+from services.api.sessions.errors import UploadTooLarge
 from services.api.sessions.uploads import PIECE_BYTES, display_name
+from services.http.blob_removal import left_to_clean_up
 from services.http.bodies import MOST_TEXT_BYTES, is_form, parts_of
-from services.http.errors import (
-    FieldError,
-    InvalidForm,
-    StoreUnavailable,
-    UnsupportedUpload,
-    UploadTooLarge,
-)
+from services.http.errors import FieldError
+from services.http.request_errors import InvalidForm, UnsupportedUpload
 
 #: Upper bound on the recordings of one form.
 MOST_CLIPS = 2_000
 #: Upper bound on the size of a model file.
 MOST_MODEL_BYTES = 64 * 1024 * 1024
 CLIP, MODEL = "clip", "model"
+Rows = TypeVar("Rows", list[ClipRow], list[ClipRow] | list[Recording])
 
 #: Types of the fields, for the OpenAPI document.
 Manifest = Annotated[str, msgspec.Meta(max_length=MOST_TEXT_BYTES)]
@@ -60,6 +61,32 @@ class Form:
         return [stored.key for stored in files]
 
 
+def labelled(form: Form, parse: Callable[[bytes], Rows]) -> Rows:
+    """Parse the manifest of a form, and check that it names every file of the form.
+
+    Raises
+    ------
+    InvalidManifest
+        If a line is missing, misspelt or invalid.
+    """
+    try:
+        rows = parse(form.texts["manifest"])
+    except ManifestError as error:
+        raise InvalidManifest.of(error.errors, detail=str(error)) from None
+    known = {wire_name(name) for name in manifests.files(rows)}
+    strangers = [display_name(name) for name in form.clips if name not in known]
+    if strangers:
+        more = f" and {len(strangers) - MOST_TOLD} more" if len(strangers) > MOST_TOLD else ""
+        raise InvalidManifest.of(
+            [
+                FieldError(field=CLIP, detail=f"{name} is not in the manifest")
+                for name in strangers[:MOST_TOLD]
+            ],
+            detail=f"these files are not in the manifest: {', '.join(strangers[:MOST_TOLD])}{more}",
+        )
+    return rows
+
+
 def wire_name(name: str) -> str:
     """Return a file name as browsers and most libraries encode it in a form; others do not."""
     return name.replace('"', "%22")
@@ -75,7 +102,7 @@ def received(
 
     Raises
     ------
-    InvalidForm, UnsupportedUpload, UploadTooLarge, StoreUnavailable
+    InvalidForm, UnsupportedUpload, UploadTooLarge
         And what Falcon raises for a truncated form.
     """
     if not is_form(req):
@@ -85,7 +112,8 @@ def received(
         _receive(req, form, blobs=blobs, prefix=prefix, max_bytes=max_bytes, fields=fields)
         yield form
     except BaseException:
-        blobs.delete(*form.keys())
+        with left_to_clean_up("upload_not_removed", keys=form.keys()):
+            blobs.delete(*form.keys())
         raise
 
 
@@ -123,10 +151,7 @@ def _receive(
 
 def _store(blobs: Blobs, key: str, stream: falcon.typing.ReadableIO, *, most_bytes: int) -> Stored:
     pieces = _Hashed(stream, most_bytes)
-    try:
-        blobs.put(key, pieces)
-    except OSError as error:
-        raise StoreUnavailable("a file of the form could not be stored") from error
+    blobs.put(key, pieces)
     return Stored(key, pieces.n_bytes, pieces.digest.hexdigest())
 
 

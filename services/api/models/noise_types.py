@@ -8,6 +8,7 @@ import msgspec
 from actors.facts import noise_types
 from services.http import languages, responses
 from services.http.operations import operation
+from services.http.resource import Resource
 
 
 class NoiseType(msgspec.Struct, kw_only=True):
@@ -56,7 +57,7 @@ class NoiseTypes(msgspec.Struct, kw_only=True):
     items: list[NoiseType]
 
 
-class NoiseTypeList:
+class NoiseTypeList(Resource):
     """``GET /v1/noise-types``."""
 
     @operation(scope="sessions:read", answer=NoiseTypes, also={304: None}, is_translated=True)
@@ -68,5 +69,3 @@ class NoiseTypeList:
         items = [NoiseType.of(row, language=language) for row in noise_types.table().values()]
         answered = NoiseTypes(version=noise_types.TABLE_VERSION, language=language, items=items)
         responses.conditional(req, resp, answered)
-
-    on_head = on_get

@@ -10,29 +10,20 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from actors import backbones
-from actors.messaging.broker import Publisher
-from db.blobs import BlobMissing, Blobs
+from db.blobs import Blobs
 from db.queries import list_queries, model_queries
-from db.store import Store
 from db.tables.models import NoiseModel
-from services.api.models import promotion, trainings
-from services.api.sessions import list_schemas, schemas
-from services.http import cursors, responses
+from services.api.models import promotion, schemas, trainings
+from services.api.models.errors import InvalidManifest, InvalidOptions, ModelDamaged, Regression
+from services.api.sessions.errors import UploadTooLarge
+from services.http import responses
 from services.http.access import ADMIN, owner
-from services.http.errors import (
-    InvalidBody,
-    InvalidForm,
-    InvalidManifest,
-    InvalidOptions,
-    ModelDamaged,
-    ModelNotFound,
-    Regression,
-    TrainingNotFound,
-    UnsupportedUpload,
-    UploadTooLarge,
-)
-from services.http.operations import body_of, operation, query_of
-from services.http.responses import answer
+from services.http.lists import Listed, Part, listing
+from services.http.not_found import NotFound, or_404
+from services.http.operations import body_of, operation
+from services.http.request_errors import UnsupportedUpload
+from services.http.resource import Resource
+from services.http.responses import answer, if_missing
 
 
 class Force(msgspec.Struct, forbid_unknown_fields=True):
@@ -42,71 +33,39 @@ class Force(msgspec.Struct, forbid_unknown_fields=True):
     force: bool = False
 
 
-class ModelList:
+class ModelList(Resource):
     """``GET /v1/models``; ``POST /v1/models`` trains a new one."""
 
-    def __init__(
-        self,
-        store: Store,
-        blobs: Blobs,
-        publisher: Publisher,
-        backbone: backbones.Source | None,
-        *,
-        max_upload_bytes: int,
-    ) -> None:
-        self._store = store
-        self._blobs = blobs
-        self._publisher = publisher
-        self._backbone = backbone
-        self._max_upload_bytes = max_upload_bytes
-
-    @operation(scope="sessions:read", query=list_schemas.ModelQuery, answer=schemas.ModelPage)
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @listing(query=schemas.ModelQuery, answer_type=schemas.ModelPage, orders=list_queries.MODELS)
+    def on_get(
+        self, db: Session, asked: schemas.ModelQuery, part: Part, owner: uuid.UUID | None
+    ) -> Listed:
         """List models, newest first by default. ``in_use`` marks the model in use, and ``backbone``
         shows whether the weights of the backbone are present.
         """
-        asked = query_of(req, list_schemas.ModelQuery)
-        order = list_queries.MODELS[asked.sort]
-        after = cursors.after(req, asked, order)
-        with self._store.reading() as db:
-            in_use = model_queries.model_in_use(db)
-            page = list_queries.models(
-                db, owner=owner(req), order=order, after=after, limit=asked.limit
-            )
-        items = [
-            schemas.Model.of(row[0], in_use=in_use is not None and row[0].id == in_use.id)
-            for row in page.rows
-        ]
-        cursor = cursors.following(req, resp, asked, page.next)
-        backbone = _backbone(self._backbone)
-        answer(resp, schemas.ModelPage(items=items, next_cursor=cursor, backbone=backbone))
+        in_use = model_queries.model_in_use(db)
+        return Listed(
+            list_queries.models(db, owner=owner, **part),
+            lambda row: schemas.Model.of(
+                row[0], in_use=in_use is not None and row[0].id == in_use.id
+            ),
+            backbone=_backbone(self._deps.backbone),
+        )
 
     @operation(
         scope="models:write",
         takes={falcon.MEDIA_MULTIPART: trainings.ClipsForm},
         answer=schemas.Training,
         status=202,
-        problems=(InvalidForm, InvalidManifest, InvalidOptions, UnsupportedUpload, UploadTooLarge),
+        problems=(InvalidManifest, InvalidOptions, UnsupportedUpload, UploadTooLarge),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Train a model on labelled recordings. A worker does the training."""
-        training = trainings.start(
-            req,
-            store=self._store,
-            blobs=self._blobs,
-            publisher=self._publisher,
-            max_upload_bytes=self._max_upload_bytes,
-        )
-        _answer_training(resp, training)
+        _answer_training(resp, trainings.start(req, self._deps))
 
-    def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+    def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the training that an earlier attempt of this request created."""
-        try:
-            training = trainings.load(self._store, made_id, owner=owner(req))
-        except TrainingNotFound:
-            return False
-        _answer_training(resp, training)
-        return True
+        _answer_training(resp, trainings.fetch_view(self._store, made_id, owner=owner(req)))
 
 
 def _backbone(wanted: backbones.Source | None) -> schemas.Backbone | None:
@@ -118,74 +77,60 @@ def _backbone(wanted: backbones.Source | None) -> schemas.Backbone | None:
 
 
 def _answer_training(resp: falcon.Response, training: schemas.Training) -> None:
-    resp.location = f"/v1/trainings/{training.id}"
-    answer(resp, training, status=202)
+    answer(resp, training, status=202, location=f"/v1/trainings/{training.id}")
 
 
-class ModelItem:
+class ModelItem(Resource):
     """``GET /v1/models/{model_id}``."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    @operation(scope="sessions:read", answer=schemas.Model, problems=(ModelNotFound,))
+    @operation(scope="sessions:read", answer=schemas.Model, problems=(NotFound.of("model"),))
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """Return a model with its card."""
         with self._store.transaction() as db:
-            row = found(db, model_id, owner=owner(req))
+            row = get_or_404(db, model_id, owner=owner(req))
             in_use = model_queries.model_in_use(db)
         is_in_use = in_use is not None and row.id == in_use.id
         answer(resp, schemas.Model.of(row, in_use=is_in_use, with_card=True))
 
 
-class ModelConfusion:
+class ModelConfusion(Resource):
     """``GET /v1/models/{model_id}/confusion.png``."""
-
-    def __init__(self, store: Store, blobs: Blobs) -> None:
-        self._store = store
-        self._blobs = blobs
 
     @operation(
         scope="sessions:read",
         media=falcon.MEDIA_PNG,
         also={304: None},
-        problems=(ModelNotFound,),
+        problems=(NotFound.of("model"),),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """Return the confusion matrix of a model as a picture."""
         with self._store.transaction() as db:
-            row = found(db, model_id, owner=owner(req))
+            row = get_or_404(db, model_id, owner=owner(req))
         key = row.confusion_key
         if key is None:
-            raise ModelNotFound(
+            raise NotFound.of("model")(
                 "this model was not trained by this installation, so it has no confusion matrix"
             )
         if responses.is_current(req, resp, tag=row.sha256):
             return
         resp.content_type = falcon.MEDIA_PNG
-        try:
+        with if_missing(NotFound.of("model")("the confusion matrix is no longer stored")):
             resp.data = self._blobs.get(key)
-        except BlobMissing:
-            raise ModelNotFound("the confusion matrix is no longer stored") from None
 
 
-class ModelFile:
+class ModelFile(Resource):
     """``GET /v1/models/{model_id}/file``."""
-
-    def __init__(self, store: Store, blobs: Blobs) -> None:
-        self._store = store
-        self._blobs = blobs
 
     @operation(
         scope="sessions:read",
         media="application/octet-stream",
         also={304: None},
-        problems=(ModelNotFound, ModelDamaged),
+        problems=(NotFound.of("model"), ModelDamaged),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """Download the file of a model, after checking its hash."""
         with self._store.transaction() as db:
-            row = found(db, model_id, owner=owner(req))
+            row = get_or_404(db, model_id, owner=owner(req))
         if responses.is_current(req, resp, tag=row.sha256):
             return
         resp.data = _file(self._blobs, row)
@@ -193,19 +138,15 @@ class ModelFile:
         resp.downloadable_as = f"{row.name}-{row.version}.clamor"
 
 
-class ModelPromote:
+class ModelPromote(Resource):
     """``POST /v1/models/{model_id}/promote``."""
-
-    def __init__(self, store: Store, blobs: Blobs) -> None:
-        self._store = store
-        self._blobs = blobs
 
     # Administrators only: it changes the default model of all users.
     @operation(
         scope=ADMIN,
         body=Force,
         answer=schemas.PromotionRecord,
-        problems=(InvalidBody, ModelNotFound, ModelDamaged, Regression),
+        problems=(NotFound.of("model"), ModelDamaged, Regression),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """Promote a model to be the one in use. A worse model is refused unless ``force`` is set.
@@ -216,7 +157,7 @@ class ModelPromote:
         force = body_of(req, Force).force
         with self._store.transaction() as db:
             model_queries.lock_promotions(db)
-            row = found(db, model_id, owner=owner(req))
+            row = get_or_404(db, model_id, owner=owner(req))
             latest = model_queries.latest_promotion(db)
             if latest is not None and latest.model_id == model_id:
                 answer(resp, schemas.PromotionRecord.of(latest))
@@ -240,28 +181,18 @@ class ModelPromote:
         answer(resp, record)
 
 
-def found(db: Session, model_id: uuid.UUID, *, owner: uuid.UUID | None) -> NoiseModel:
-    """Return the row of a model.
-
-    Raises
-    ------
-    ModelNotFound
-        Also for a model of another user.
-    """
-    row = model_queries.get_model(db, model_id, owner=owner)
-    if row is None:
-        raise ModelNotFound(f"no model has the ID {model_id}")
-    return row
+def get_or_404(db: Session, model_id: uuid.UUID, *, owner: uuid.UUID | None) -> NoiseModel:
+    """Return the row of a model; raises :class:`NotFound`, also for one of another user."""
+    return or_404(model_queries.get_model(db, model_id, owner=owner), "model", model_id)
 
 
 def _file(blobs: Blobs, row: NoiseModel) -> bytes:
     """Return the file of a model; raises :class:`ModelDamaged` if its hash does not match."""
-    try:
-        data = blobs.get(row.blob_key) if row.blob_key is not None else None
-    except BlobMissing:
-        data = None
-    if data is None:
-        raise ModelDamaged(f"the file of {row.name} {row.version} is not stored")
+    is_gone = ModelDamaged(f"the file of {row.name} {row.version} is not stored")
+    if row.blob_key is None:
+        raise is_gone
+    with if_missing(is_gone):
+        data = blobs.get(row.blob_key)
     if hashlib.sha256(data).hexdigest() != row.sha256:
         raise ModelDamaged(
             f"the file of {row.name} {row.version} does not match the registered hash"

@@ -11,30 +11,27 @@ import falcon
 import msgspec
 from sqlalchemy.orm import Session
 
-from actors.messaging.broker import Publisher
 from actors.messaging.messages import TrainNoiseClassifier
 from actors.observability import tracing
-from db.blobs import Blobs, training_prefix
+from db.blobs import training_prefix
 from db.queries import list_queries, model_queries, session_queries
 from db.queries.model_queries import NewTrainingClipRow
 from db.store import Store
 from db.tables.sessions import AudioSession
 from db.tables.training import TrainingJob
-from services.api.models import forms, manifests
+from services.api.models import forms, manifests, schemas
+from services.api.models.errors import InvalidOptions
 from services.api.models.forms import Form
-from services.api.models.manifests import MOST_TOLD, ManifestError
-from services.api.sessions import list_schemas, schemas, uploads
-from services.http import cursors, idempotency, responses
+from services.api.sessions import uploads
+from services.http import idempotency, responses
 from services.http.access import owner, principal
-from services.http.errors import (
-    FieldError,
-    InvalidForm,
-    InvalidManifest,
-    InvalidOptions,
-    TrainingNotFound,
-)
-from services.http.operations import MOST_BODY_BYTES, json_of, operation, query_of
-from services.http.responses import answer
+from services.http.deps import Deps
+from services.http.errors import FieldError
+from services.http.lists import Listed, Part, listing
+from services.http.not_found import NotFound, or_404
+from services.http.operations import MOST_BODY_BYTES, json_of, operation
+from services.http.request_errors import InvalidForm
+from services.http.resource import Resource
 
 #: Default name of a model.
 DEFAULT_NAME = "noise-classifier"
@@ -75,27 +72,20 @@ class ClipsForm(msgspec.Struct, kw_only=True):
     clip: forms.Clips = []
 
 
-def start(
-    req: falcon.Request,
-    *,
-    store: Store,
-    blobs: Blobs,
-    publisher: Publisher,
-    max_upload_bytes: int,
-) -> schemas.Training:
+def start(req: falcon.Request, deps: Deps) -> schemas.Training:
     """Store the clips of a form and the job, and then notify the workers."""
     job_id = idempotency.new_id(req)
     with forms.received(
         req,
-        blobs=blobs,
+        blobs=deps.blobs,
         prefix=training_prefix(job_id),
-        max_bytes=max_upload_bytes,
+        max_bytes=deps.settings.max_upload_bytes,
         fields=("options", "manifest", forms.CLIP),
     ) as form:
         options = _options(form.texts.get("options", b"{}"))
         clips = _clips(form)
-    with uploads.row_of(*form.keys(), store=store, blobs=blobs) as db:
-        sessions = theirs(db, req, (clip["session_id"] for clip in clips))
+    with uploads.row_of(*form.keys(), store=deps.store, blobs=deps.blobs) as db:
+        sessions = visible_session_ids(db, req, (clip["session_id"] for clip in clips))
         for clip in clips:
             clip["session_id"] = sessions[clip["session_id"]]
         job = model_queries.add_training(
@@ -109,59 +99,48 @@ def start(
             seed=options.seed,
         )
         training = schemas.Training.of(job, n_clips=len(clips), refused=())
-    publisher.send(TrainNoiseClassifier(job_id=job_id))
+    deps.publisher.send(TrainNoiseClassifier(job_id=job_id))
     return training
 
 
-class TrainingList:
+class TrainingList(Resource):
     """``GET /v1/trainings``; ``POST /v1/models`` makes one."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    @operation(scope="sessions:read", query=list_schemas.JobQuery, answer=list_schemas.TrainingPage)
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @listing(
+        query=schemas.JobQuery,
+        answer_type=schemas.TrainingPage,
+        orders=list_queries.TRAININGS,
+    )
+    def on_get(
+        self, db: Session, asked: schemas.JobQuery, part: Part, owner: uuid.UUID | None
+    ) -> Listed:
         """List trainings, newest first by default."""
-        asked = query_of(req, list_schemas.JobQuery)
-        order = list_queries.TRAININGS[asked.sort]
-        after = cursors.after(req, asked, order)
-        with self._store.reading() as db:
-            page = list_queries.jobs(
-                db, TrainingJob, owner=owner(req), order=order, after=after, limit=asked.limit,
-                states=asked.state, created=asked.created,
-            )  # fmt: skip
-        items = [list_schemas.ListedTraining.of(row[0]) for row in page.rows]
-        cursor = cursors.following(req, resp, asked, page.next)
-        answer(resp, list_schemas.TrainingPage(items=items, next_cursor=cursor))
+        page = list_queries.jobs(
+            db, TrainingJob, owner=owner, states=asked.state, created=asked.created, **part
+        )
+        return Listed(page, lambda row: schemas.ListedTraining.of(row[0]))
 
 
-class TrainingItem:
+class TrainingItem(Resource):
     """``GET /v1/trainings/{job_id}``."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
 
     @operation(
         scope="sessions:read",
         answer=schemas.Training,
         also={304: None},
-        problems=(TrainingNotFound,),
+        problems=(NotFound.of("training"),),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, job_id: uuid.UUID) -> None:
         """Return the state and progress of a training, the refused clips with reasons and, once
         completed, the model.
         """
-        responses.conditional(req, resp, load(self._store, job_id, owner=owner(req)))
-
-    on_head = on_get
+        responses.conditional(req, resp, fetch_view(self._store, job_id, owner=owner(req)))
 
 
-def load(store: Store, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Training:
-    """Return a training as the API shows it to its owner; raises :class:`TrainingNotFound`."""
+def fetch_view(store: Store, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Training:
+    """Return a training as the API shows it to its owner; raises :class:`NotFound`."""
     with store.transaction() as db:
-        job = model_queries.get_training(db, job_id, owner=owner)
-        if job is None:
-            raise TrainingNotFound(f"no training has the ID {job_id}")
+        job = or_404(model_queries.get_training(db, job_id, owner=owner), "training", job_id)
         return schemas.Training.of(
             job,
             n_clips=model_queries.count_clips(db, job_id),
@@ -179,22 +158,7 @@ def _options(data: bytes) -> Options:
     return json_of(data, Options, refusal=InvalidOptions)
 
 
-def check_files(names: Iterable[str], form: Form) -> None:
-    """Refuse files that the manifest does not name: a line is missing or misspelt."""
-    known = {forms.wire_name(name) for name in names}
-    strangers = [uploads.display_name(name) for name in form.clips if name not in known]
-    if strangers:
-        more = f" and {len(strangers) - MOST_TOLD} more" if len(strangers) > MOST_TOLD else ""
-        raise InvalidManifest.of(
-            [
-                FieldError(field=forms.CLIP, detail=f"{name} is not in the manifest")
-                for name in strangers[:MOST_TOLD]
-            ],
-            detail=f"these files are not in the manifest: {', '.join(strangers[:MOST_TOLD])}{more}",
-        )
-
-
-def theirs(
+def visible_session_ids(
     db: Session, req: falcon.Request, session_ids: Iterable[uuid.UUID | None]
 ) -> dict[uuid.UUID | None, uuid.UUID | None]:
     """Map the session IDs of a manifest to those of the caller; all others map to `NOWHERE`.
@@ -215,11 +179,7 @@ def _clips(form: Form) -> list[NewTrainingClipRow]:
     """Return the rows of the clips. A file that was not sent has no key; the worker reports it."""
     if "manifest" not in form.texts:
         raise InvalidForm.of([FieldError(field="manifest", detail="is required")])
-    try:
-        rows = manifests.parse_clips(form.texts["manifest"])
-    except ManifestError as error:
-        raise InvalidManifest.of(error.errors, detail=str(error)) from None
-    check_files(manifests.files(rows), form)
+    rows = forms.labelled(form, manifests.parse_clips)
     return [
         {
             "file_name": row.file,

@@ -8,33 +8,31 @@ from typing import Unpack
 
 import falcon
 import msgspec
+from sqlalchemy.orm import Session
 
-from actors.messaging.broker import Publisher
 from actors.messaging.messages import ValidateModel
 from actors.observability import tracing
-from db.blobs import Blobs, validation_prefix
+from db.blobs import validation_prefix
 from db.queries import list_queries, model_queries
 from db.queries.model_queries import RequestedValidation
 from db.store import Store
 from db.tables.training import LabelledRecording, Validation
-from services.api.models import forms, manifests
+from services.api.models import forms, manifests, schemas
 from services.api.models import resources as models
+from services.api.models.errors import InvalidManifest
 from services.api.models.forms import Form
-from services.api.models.manifests import ClipRow, ManifestError
-from services.api.models.trainings import check_files, theirs
-from services.api.sessions import list_schemas, schemas, uploads
-from services.http import cursors, idempotency, responses
+from services.api.models.manifests import ClipRow
+from services.api.models.trainings import visible_session_ids
+from services.api.sessions import uploads
+from services.api.sessions.errors import UploadTooLarge
+from services.http import idempotency, responses
 from services.http.access import owner, principal
-from services.http.errors import (
-    FieldError,
-    InvalidForm,
-    InvalidManifest,
-    ModelNotFound,
-    UnsupportedUpload,
-    UploadTooLarge,
-    ValidationNotFound,
-)
-from services.http.operations import operation, query_of
+from services.http.errors import FieldError
+from services.http.lists import Listed, Part, listing
+from services.http.not_found import NotFound, or_404
+from services.http.operations import operation
+from services.http.request_errors import InvalidForm, UnsupportedUpload
+from services.http.resource import Resource
 from services.http.responses import answer
 
 
@@ -50,18 +48,10 @@ class SetForm(msgspec.Struct, kw_only=True):
     clip: forms.Clips = []
 
 
-class ValidationStart:
+class ValidationStart(Resource):
     """``POST /v1/validations`` validates a model file, ``POST /v1/models/{model_id}/validate`` a
     registered model. Both accept a labelled set.
     """
-
-    def __init__(
-        self, store: Store, blobs: Blobs, publisher: Publisher, *, max_upload_bytes: int
-    ) -> None:
-        self._store = store
-        self._blobs = blobs
-        self._publisher = publisher
-        self._max_upload_bytes = max_upload_bytes
 
     @operation(
         scope="models:write",
@@ -69,9 +59,7 @@ class ValidationStart:
         bodiless=True,
         answer=schemas.ValidationReport,
         status=202,
-        problems=(
-            InvalidForm, InvalidManifest, ModelNotFound, UnsupportedUpload, UploadTooLarge,
-        ),
+        problems=(InvalidManifest, NotFound.of("model"), UnsupportedUpload, UploadTooLarge),
     )  # fmt: skip
     def on_post(
         self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID | None = None
@@ -79,7 +67,7 @@ class ValidationStart:
         """Validate a model. If a labelled set is sent, measure the model on it."""
         if model_id is not None:
             with self._store.transaction() as db:
-                models.found(db, model_id, owner=owner(req))
+                models.get_or_404(db, model_id, owner=owner(req))
         validation_id = idempotency.new_id(req)
         if model_id is not None and not req.content_type:
             validation = self._add(req, validation_id, model_id=model_id)
@@ -88,14 +76,9 @@ class ValidationStart:
         self._publisher.send(ValidateModel(validation_id=validation_id))
         _answer(resp, validation)
 
-    def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+    def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the validation that an earlier attempt of this request created."""
-        try:
-            validation = load(self._store, made_id, owner=owner(req))
-        except ValidationNotFound:
-            return False
-        _answer(resp, validation)
-        return True
+        _answer(resp, fetch_view(self._store, made_id, owner=owner(req)))
 
     def _receive(
         self, req: falcon.Request, validation_id: uuid.UUID, model_id: uuid.UUID | None
@@ -105,7 +88,7 @@ class ValidationStart:
             req,
             blobs=self._blobs,
             prefix=validation_prefix(validation_id),
-            max_bytes=self._max_upload_bytes,
+            max_bytes=self._settings.max_upload_bytes,
             fields=fields if model_id is not None else (*fields, forms.MODEL),
         ) as form:
             values = _labelled(form)
@@ -127,7 +110,9 @@ class ValidationStart:
         with uploads.row_of(*keys, store=self._store, blobs=self._blobs) as db:
             recordings = values["labelled"]["recordings"] if "labelled" in values else []
             given = [each for each in recordings if each["session_id"] is not None]
-            sessions = theirs(db, req, (uuid.UUID(each["session_id"]) for each in given))
+            sessions = visible_session_ids(
+                db, req, (uuid.UUID(each["session_id"]) for each in given)
+            )
             for each in given:
                 each["session_id"] = str(sessions[uuid.UUID(each["session_id"])])
             row = model_queries.add_validation(
@@ -143,63 +128,46 @@ class ValidationStart:
 class ValidationList(ValidationStart):
     """``/v1/validations``."""
 
-    @operation(
-        scope="sessions:read", query=list_schemas.JobQuery, answer=list_schemas.ValidationPage
+    @listing(
+        query=schemas.JobQuery,
+        answer_type=schemas.ValidationPage,
+        orders=list_queries.VALIDATIONS,
     )
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    def on_get(
+        self, db: Session, asked: schemas.JobQuery, part: Part, owner: uuid.UUID | None
+    ) -> Listed:
         """List validations, newest first by default."""
-        asked = query_of(req, list_schemas.JobQuery)
-        order = list_queries.VALIDATIONS[asked.sort]
-        after = cursors.after(req, asked, order)
-        with self._store.reading() as db:
-            page = list_queries.jobs(
-                db, Validation, owner=owner(req), order=order, after=after, limit=asked.limit,
-                states=asked.state, created=asked.created,
-            )  # fmt: skip
-        items = [list_schemas.ListedValidation.of(row[0]) for row in page.rows]
-        cursor = cursors.following(req, resp, asked, page.next)
-        answer(resp, list_schemas.ValidationPage(items=items, next_cursor=cursor))
+        page = list_queries.jobs(
+            db, Validation, owner=owner, states=asked.state, created=asked.created, **part
+        )
+        return Listed(page, lambda row: schemas.ListedValidation.of(row[0]))
 
 
-class ValidationItem:
+class ValidationItem(Resource):
     """``GET /v1/validations/{validation_id}``."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
 
     @operation(
         scope="sessions:read",
         answer=schemas.ValidationReport,
         also={304: None},
-        problems=(ValidationNotFound,),
+        problems=(NotFound.of("validation"),),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, validation_id: uuid.UUID) -> None:
         """Return the state and progress of a validation and, once completed, its report."""
-        responses.conditional(req, resp, load(self._store, validation_id, owner=owner(req)))
-
-    on_head = on_get
+        responses.conditional(req, resp, fetch_view(self._store, validation_id, owner=owner(req)))
 
 
-def load(
+def fetch_view(
     store: Store, validation_id: uuid.UUID, *, owner: uuid.UUID | None
 ) -> schemas.ValidationReport:
-    """Return a validation as the API shows it to its owner.
-
-    Raises
-    ------
-    ValidationNotFound
-        Also for a validation of another user.
-    """
-    with store.transaction() as db:
+    """Return a validation as the API shows it to its owner; raises :class:`NotFound`."""
+    with store.reading() as db:
         row = model_queries.get_validation(db, validation_id, owner=owner)
-        if row is None:
-            raise ValidationNotFound(f"no validation has the ID {validation_id}")
-        return schemas.ValidationReport.of(row)
+    return schemas.ValidationReport.of(or_404(row, "validation", validation_id))
 
 
 def _answer(resp: falcon.Response, validation: schemas.ValidationReport) -> None:
-    resp.location = f"/v1/validations/{validation.id}"
-    answer(resp, validation, status=202)
+    answer(resp, validation, status=202, location=f"/v1/validations/{validation.id}")
 
 
 def _labelled(form: Form) -> RequestedValidation:
@@ -210,11 +178,7 @@ def _labelled(form: Form) -> RequestedValidation:
                 [FieldError(field="manifest", detail="is required to label the clips")]
             )
         return {}
-    try:
-        rows = manifests.parse_set(form.texts["manifest"])
-    except ManifestError as error:
-        raise InvalidManifest.of(error.errors, detail=str(error)) from None
-    check_files(manifests.files(rows), form)
+    rows = forms.labelled(form, manifests.parse_set)
     recordings: list[LabelledRecording] = []
     hashed: list[bytes] = []
     for row in rows:

@@ -10,28 +10,26 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import falcon
+from sqlalchemy.orm import Session
 
-from actors.messaging.broker import Publisher
 from actors.messaging.messages import GenerateDailyReport
 from actors.observability import tracing
-from db.blobs import BlobMissing, Blobs
+from db.blob_errors import BlobMissing
 from db.queries import report_queries, session_queries
 from db.store import Store
 from db.tables.reports import DailyReport
-from services.api.reports.schemas import ListedReport, NewReport, Report, ReportQuery
-from services.api.reports.schemas import ReportPage as PageOfReports
+from services.api.reports.schemas import ListedReport, NewReport, Report, ReportPage, ReportQuery
 from services.api.sessions import options
-from services.http import cursors, idempotency, responses
+from services.api.sessions.errors import NotFinished
+from services.http import idempotency, responses
 from services.http.access import ADMIN, owner, principal
-from services.http.errors import (
-    FieldError,
-    InvalidBody,
-    MissingScope,
-    NotFinished,
-    ReportNotFound,
-    StoreUnavailable,
-)
-from services.http.operations import body_of, operation, query_of
+from services.http.caller_errors import MissingScope
+from services.http.errors import FieldError
+from services.http.lists import Listed, Part, listing
+from services.http.not_found import NotFound, or_404
+from services.http.operations import body_of, operation
+from services.http.request_errors import InvalidBody
+from services.http.resource import Resource
 from services.http.responses import answer
 
 SCOPE = "reports:read"
@@ -57,33 +55,22 @@ HEADERS = (
 )
 
 
-class ReportList:
+class ReportList(Resource):
     """``/v1/reports``."""
 
-    def __init__(self, store: Store, publisher: Publisher) -> None:
-        self._store = store
-        self._publisher = publisher
-
-    @operation(scope=SCOPE, query=ReportQuery, answer=PageOfReports)
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @listing(scope=SCOPE, query=ReportQuery, answer_type=ReportPage, orders=report_queries.ORDERS)
+    def on_get(
+        self, db: Session, asked: ReportQuery, part: Part, owner: uuid.UUID | None
+    ) -> Listed:
         """List reports, newest first by default."""
-        asked = query_of(req, ReportQuery)
-        order = report_queries.ORDERS[asked.sort]
-        after = cursors.after(req, asked, order)
-        with self._store.reading() as db:
-            page = report_queries.reports(
-                db, owner=owner(req), order=order, after=after, limit=asked.limit, day=asked.day
-            )
-        items = [ListedReport.listed(row[0], is_stale=row.is_stale) for row in page.rows]
-        cursor = cursors.following(req, resp, asked, page.next)
-        answer(resp, PageOfReports(items=items, next_cursor=cursor))
+        page = report_queries.reports(db, owner=owner, day=asked.day, **part)
+        return Listed(page, lambda row: ListedReport.listed(row[0], is_stale=row.is_stale))
 
     @operation(
         scope=SCOPE,
         body=NewReport,
         answer=ListedReport,
         status=202,
-        problems=(InvalidBody, MissingScope),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Request the report of a day, or update an existing one. There is one report per day, time
@@ -107,49 +94,34 @@ class ReportList:
                 traceparent=tracing.current(),
             )
         self._publisher.send(GenerateDailyReport(report_id=report_id))
-        self._answer(req, resp, report_id)
+        self.replay(req, resp, report_id)
 
-    def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
-        """Answer with the report that an earlier attempt of this request created, if it did."""
-        try:
-            self._answer(req, resp, made_id)
-        except ReportNotFound:
-            return False
-        return True
-
-    def _answer(self, req: falcon.Request, resp: falcon.Response, report_id: uuid.UUID) -> None:
+    def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
+        """Answer with the report that this request, or an earlier attempt of it, created."""
         # Without the contents: the answer to a POST is stored and replayed to any key of the user,
         # including keys that may not read reports of all users.
-        row, is_stale = _found(self._store, report_id, owner=owner(req))
-        resp.location = f"/v1/reports/{row.id}"
-        answer(resp, ListedReport.listed(row, is_stale=is_stale), status=202)
+        row, is_stale = _get_or_404(self._store, made_id, owner=owner(req))
+        listed = ListedReport.listed(row, is_stale=is_stale)
+        answer(resp, listed, status=202, location=f"/v1/reports/{row.id}")
 
 
-class ReportItem:
+class ReportItem(Resource):
     """``GET /v1/reports/{report_id}``."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    @operation(scope=SCOPE, answer=Report, also={304: None}, problems=(ReportNotFound,))
+    @operation(scope=SCOPE, answer=Report, also={304: None}, problems=(NotFound.of("report"),))
     def on_get(self, req: falcon.Request, resp: falcon.Response, report_id: uuid.UUID) -> None:
         """Return a report: its state and progress, its contents, and whether these are stale."""
-        responses.conditional(req, resp, load(self._store, report_id, owner=owner(req)))
+        row, is_stale = _get_or_404(self._store, report_id, owner=owner(req))
+        responses.conditional(req, resp, Report.of(row, is_stale=is_stale))
 
-    on_head = on_get
 
-
-class ReportPage:
+class ReportHtml(Resource):
     """``GET /v1/reports/{report_id}/html``."""
-
-    def __init__(self, store: Store, blobs: Blobs) -> None:
-        self._store = store
-        self._blobs = blobs
 
     @operation(
         scope=SCOPE,
         media=falcon.MEDIA_HTML,
-        problems=(ReportNotFound, NotFinished, StoreUnavailable),
+        problems=(NotFound.of("report"), NotFinished),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, report_id: uuid.UUID) -> None:
         """Return a report as an HTML page with charts. The page is a single file without scripts
@@ -157,7 +129,7 @@ class ReportPage:
         version is returned.
         """
         for _ in range(2):
-            row, _ = _found(self._store, report_id, owner=owner(req))
+            row, _ = _get_or_404(self._store, report_id, owner=owner(req))
             key = row.html_key
             if key is None:
                 raise NotFinished("the report is not ready yet")
@@ -172,20 +144,12 @@ class ReportPage:
         raise NotFinished("the page is no longer stored: request the report again")
 
 
-def load(store: Store, report_id: uuid.UUID, *, owner: uuid.UUID | None) -> Report:
-    """Return a report as the API shows it to its owner; raises :class:`ReportNotFound`."""
-    row, is_stale = _found(store, report_id, owner=owner)
-    return Report.of(row, is_stale=is_stale)
-
-
-def _found(
+def _get_or_404(
     store: Store, report_id: uuid.UUID, *, owner: uuid.UUID | None
 ) -> tuple[DailyReport, bool]:
+    """Return a report and whether it is stale; raises :class:`NotFound`."""
     with store.reading() as db:
-        found = report_queries.get_report(db, report_id, owner=owner)
-    if found is None:
-        raise ReportNotFound(f"no report has the ID {report_id}")
-    return found
+        return or_404(report_queries.get_report(db, report_id, owner=owner), "report", report_id)
 
 
 def _bounds(asked: NewReport, *, now: datetime) -> tuple[datetime, datetime]:

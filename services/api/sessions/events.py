@@ -20,10 +20,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from db.queries import session_queries
 from db.store import Store
 from services.api.sessions import schemas
-from services.api.sessions.resources import load
+from services.api.sessions.errors import TooManyStreams
+from services.api.sessions.resources import fetch_view
 from services.http.access import owner
-from services.http.errors import SessionNotFound, Stopping, TooManyStreams
+from services.http.deps import Deps
+from services.http.not_found import NotFound
 from services.http.operations import operation
+from services.http.resource import Resource
+from services.http.server_errors import Stopping
 
 log = structlog.get_logger(__name__)
 
@@ -63,24 +67,24 @@ class Places:
         self._free.release()
 
 
-class SessionEvents:
+class SessionEvents(Resource):
     """``GET /v1/sessions/{session_id}/events``."""
 
-    def __init__(self, store: Store, places: Places) -> None:
-        self._store = store
-        self._places = places
+    def __init__(self, deps: Deps) -> None:
+        super().__init__(deps)
+        self._places = Places(deps.settings.event_streams, stopping=deps.stopping)
 
     @operation(
         scope="sessions:read",
         media="text/event-stream",
-        problems=(SessionNotFound, Stopping, TooManyStreams),
+        problems=(NotFound.of("session"), Stopping, TooManyStreams),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Stream the progress of a session: ``progress`` whenever it changes, ``done`` at its end.
 
         ``Last-Event-ID`` is ignored: a stream always starts with the current state of the session.
         """
-        load(self._store, session_id, owner=owner(req))
+        fetch_view(self._store, session_id, owner=owner(req))
         resp.content_type = "text/event-stream"
         resp.cache_control = ["no-cache"]
         # Disables the buffering of the response in nginx.
@@ -138,8 +142,8 @@ class Stream(Iterator[bytes]):
             is_silent = time.monotonic() >= silent_until
             try:
                 # The estimate of the time left changes even if the row does not.
-                changed = self._look(afresh=is_silent)
-            except SessionNotFound:
+                changed = self._view_if_changed(afresh=is_silent)
+            except NotFound:
                 return None
             except (DBAPIError, PoolTimeout) as error:
                 log.warning("stream_waits", reason="database away", error=type(error).__name__)
@@ -150,7 +154,7 @@ class Stream(Iterator[bytes]):
                 return b": still here\n\n"
         return None
 
-    def _look(self, *, afresh: bool) -> schemas.Session | None:
+    def _view_if_changed(self, *, afresh: bool) -> schemas.Session | None:
         """Return the session if it differs from the one sent last, otherwise None.
 
         Unless ``afresh``, an unchanged version of the row is enough to return None.
@@ -159,7 +163,7 @@ class Stream(Iterator[bytes]):
             version = (session_queries.session_version(db, self._session_id) or "").encode()
         if version == self._version and not afresh:
             return None
-        session = load(self._store, self._session_id, owner=self._owner)
+        session = fetch_view(self._store, self._session_id, owner=self._owner)
         self._version = version
         return None if session == self._sent else session
 

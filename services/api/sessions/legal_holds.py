@@ -8,10 +8,10 @@ import falcon
 import msgspec
 
 from db.queries import retention_queries
-from db.store import Store
 from services.http.access import ADMIN, owner
-from services.http.errors import SessionNotFound
+from services.http.not_found import NotFound, or_404
 from services.http.operations import operation
+from services.http.resource import Resource
 from services.http.responses import answer
 
 
@@ -22,20 +22,17 @@ class Hold(msgspec.Struct, kw_only=True):
     legal_hold: bool
 
 
-class SessionHold:
+class SessionHold(Resource):
     """``PUT`` and ``DELETE /v1/sessions/{session_id}/hold``."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    @operation(scope=ADMIN, answer=Hold, problems=(SessionNotFound,))
+    @operation(scope=ADMIN, answer=Hold, problems=(NotFound.of("session"),))
     def on_put(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Place a legal hold. The session, its recording and its detections are kept until the hold
         is lifted.
         """
         self._set(req, resp, session_id, held=True)
 
-    @operation(scope=ADMIN, answer=Hold, problems=(SessionNotFound,))
+    @operation(scope=ADMIN, answer=Hold, problems=(NotFound.of("session"),))
     def on_delete(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Lift a legal hold. Retention applies to the session again."""
         self._set(req, resp, session_id, held=False)
@@ -44,6 +41,6 @@ class SessionHold:
         self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID, *, held: bool
     ) -> None:
         with self._store.transaction() as db:
-            if not retention_queries.hold_session(db, session_id, held=held, owner=owner(req)):
-                raise SessionNotFound(f"no session has the ID {session_id}")
+            known = retention_queries.hold_session(db, session_id, held=held, owner=owner(req))
+            or_404(known, "session", session_id)
         answer(resp, Hold(session_id=session_id, legal_hold=held))

@@ -8,22 +8,18 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from db.tables.sessions import PRIORITIES, level_reference
-from db.tables.training import TrainingJob, Validation
+from db.tables.sessions import level_reference
 from services.api.sessions import schemas
 from services.api.sessions.options import Metadata, read_metadata
 from services.http.cursors import Page
-from services.http.errors import FieldError, InvalidParameter
+from services.http.errors import FieldError
+from services.http.request_errors import InvalidParameter
 
 Confidence = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 SessionState = Literal[
     "queued", "splitting", "detecting", "aggregating", "completed", "partial", "failed", "cancelled"
 ]
-BatchState = Literal[
-    "receiving", "listing", "expanding", "processing", "finished", "failed", "cancelled"
-]
-ItemState = SessionState | Literal["waiting", "refused", "not_taken", "removed"]
 JobState = Literal["pending", "completed", "failed"]
 ByTime = Literal["created_at", "-created_at"]
 #: Upper bound on repeated query parameters, to keep queries cheap.
@@ -155,108 +151,4 @@ class FoundDetectionPage(msgspec.Struct, kw_only=True):
     """A page of detections: newest session first, last detection first."""
 
     items: list[FoundDetection]
-    next_cursor: str | None
-
-
-class BatchQuery(CreatedPage, kw_only=True):
-    """Filters and order of the list of batches."""
-
-    #: Only this state; repeat the parameter for several.
-    state: Annotated[tuple[BatchState, ...], Few] = ()
-    #: The field to sort by; ``-`` sorts descending.
-    sort: ByTime = "-created_at"
-
-
-class ListedBatch(msgspec.Struct, kw_only=True):
-    """A batch without the counts of its files; ``GET /v1/batches/{batch_id}`` returns those too."""
-
-    id: uuid.UUID
-    state: str
-    priority: str
-    created_at: datetime
-    files_total: int
-    problem: schemas.Problem | None
-
-    @classmethod
-    def of(cls, row: Any) -> ListedBatch:
-        """Convert a row to a batch."""
-        return cls(
-            id=row.id,
-            state=row.state,
-            priority=PRIORITIES[row.priority],
-            created_at=row.created_at,
-            files_total=row.items_total,
-            problem=msgspec.convert(row.problem, schemas.Problem | None),
-        )
-
-
-class BatchPage(msgspec.Struct, kw_only=True):
-    """A page of batches."""
-
-    items: list[ListedBatch]
-    next_cursor: str | None
-
-
-class BatchItemQuery(Page, kw_only=True):
-    """Filters of the list of a batch's recordings."""
-
-    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
-    #: Only this state; repeat the parameter for several.
-    state: Annotated[tuple[ItemState, ...], Few] = ()
-
-
-class ModelQuery(Page, kw_only=True):
-    """Order of the list of models."""
-
-    #: The field to sort by; ``-`` sorts descending.
-    sort: ByTime = "-created_at"
-
-
-class JobQuery(CreatedPage, kw_only=True):
-    """Filters and order of the lists of trainings and of validations."""
-
-    #: Only this state; repeat the parameter for several.
-    state: Annotated[tuple[JobState, ...], Few] = ()
-    #: The field to sort by; ``-`` sorts descending.
-    sort: ByTime = "-created_at"
-
-
-class ListedTraining(schemas.Task, kw_only=True):
-    """A training without its clips; ``GET /v1/trainings/{job_id}`` returns those too."""
-
-    name: str
-    version: str
-    algorithm: str | None
-    model_id: uuid.UUID | None
-
-    @classmethod
-    def of(cls, row: TrainingJob) -> ListedTraining:
-        """Convert a row to a training."""
-        own = ("name", "algorithm", "model_id")
-        values = {name: getattr(row, name) for name in own}
-        return cls(**schemas.task_of(row), **values, version=str(row.version))
-
-
-class TrainingPage(msgspec.Struct, kw_only=True):
-    """A page of trainings."""
-
-    items: list[ListedTraining]
-    next_cursor: str | None
-
-
-class ListedValidation(schemas.Task, kw_only=True):
-    """A validation without its report; ``GET /v1/validations/{validation_id}`` returns it too."""
-
-    model_id: uuid.UUID | None
-
-    @classmethod
-    def of(cls, row: Validation) -> ListedValidation:
-        """Convert a row to a validation."""
-        return cls(**schemas.task_of(row), model_id=row.model_id)
-
-
-class ValidationPage(msgspec.Struct, kw_only=True):
-    """A page of validations."""
-
-    items: list[ListedValidation]
     next_cursor: str | None

@@ -5,26 +5,23 @@ from __future__ import annotations
 import io
 import re
 import uuid
-from collections.abc import Iterator
-from io import BufferedReader
 
 import falcon
 
-from db.blobs import READ_BYTES, BlobMissing, Blobs
-from db.store import Store
 from db.tables.sessions import KEEP, UNFINISHED_STATES, AudioSession
 from services.api.sessions import resources as sessions
-from services.http import responses
-from services.http.access import owner
-from services.http.errors import (
+from services.api.sessions.errors import (
     NoRecording,
     NoSpectrogram,
     NotFinished,
     RangeNotSatisfiable,
-    SessionNotFound,
-    StoreUnavailable,
 )
+from services.http import responses
+from services.http.access import owner
+from services.http.not_found import NotFound
 from services.http.operations import operation
+from services.http.resource import Resource
+from services.http.responses import FileRange, if_missing
 
 #: Media types of the containers as browsers name them; `UNKNOWN_TYPE` until one is recognised.
 MEDIA_TYPES = {
@@ -48,19 +45,15 @@ _UNQUOTED = str.maketrans('"\\', "__")
 _RANGE = re.compile(r"\s*bytes\s*=\s*(?:([0-9]{1,18})\s*-\s*([0-9]{0,18})|-\s*([0-9]{1,18}))\s*")
 
 
-class SessionRecording:
+class SessionRecording(Resource):
     """``GET /v1/sessions/{session_id}/recording``."""
-
-    def __init__(self, store: Store, blobs: Blobs) -> None:
-        self._store = store
-        self._blobs = blobs
 
     @operation(
         scope="sessions:read",
         media="audio/*",
         also={206: bytes, 304: None},
         problems=(
-            SessionNotFound, NotFinished, NoRecording, RangeNotSatisfiable, StoreUnavailable,
+            NotFound.of("session"), NotFinished, NoRecording, RangeNotSatisfiable,
         ),
     )  # fmt: skip
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
@@ -70,7 +63,7 @@ class SessionRecording:
         the session has finished. With ``privacy=discard_audio`` there is no recording.
         """
         with self._store.reading() as db:
-            session = sessions.found(db, session_id, owner=owner(req))
+            session = sessions.get_or_404(db, session_id, owner=owner(req))
         _require_served(session, NoRecording)
         if session.size_bytes is None and session.state in UNFINISHED_STATES:
             raise NotFinished("the recording has not been fetched yet")
@@ -81,11 +74,9 @@ class SessionRecording:
         resp.set_header("Accept-Ranges", "bytes")
         if responses.is_current(req, resp, tag=tag):
             return
-        try:
-            assert session.served_key is not None
+        assert session.served_key is not None
+        with if_missing(NoRecording("the recording is no longer stored")):
             stored = self._blobs.open(session.served_key)
-        except BlobMissing:
-            raise NoRecording("the recording is no longer stored") from None
         is_as_sent = session.privacy == KEEP
         size_bytes = session.size_bytes if is_as_sent else stored.seek(0, io.SEEK_END)
         start, stop = 0, size_bytes
@@ -103,18 +94,14 @@ class SessionRecording:
         resp.set_stream(FileRange(stored, start, stop), stop - start)
 
 
-class SessionSpectrogram:
+class SessionSpectrogram(Resource):
     """``GET /v1/sessions/{session_id}/spectrogram.png``."""
-
-    def __init__(self, store: Store, blobs: Blobs) -> None:
-        self._store = store
-        self._blobs = blobs
 
     @operation(
         scope="sessions:read",
         media=falcon.MEDIA_PNG,
         also={304: None},
-        problems=(SessionNotFound, NotFinished, NoSpectrogram, StoreUnavailable),
+        problems=(NotFound.of("session"), NotFinished, NoSpectrogram),
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Return the spectrogram of the whole recording, available once it is decoded.
@@ -124,7 +111,7 @@ class SessionSpectrogram:
         once the session has finished. With ``privacy=discard_audio`` there is no spectrogram.
         """
         with self._store.reading() as db:
-            session = sessions.found(db, session_id, owner=owner(req))
+            session = sessions.get_or_404(db, session_id, owner=owner(req))
         _require_served(session, NoSpectrogram)
         key = session.spectrogram_key
         if key is None and session.state in UNFINISHED_STATES:
@@ -134,10 +121,8 @@ class SessionSpectrogram:
         if responses.is_current(req, resp, tag=key.rpartition("/")[2]):
             return
         resp.content_type = falcon.MEDIA_PNG
-        try:
+        with if_missing(NoSpectrogram("the spectrogram is no longer stored")):
             resp.data = self._blobs.get(key)
-        except BlobMissing:
-            raise NoSpectrogram("the spectrogram is no longer stored") from None
 
 
 def _require_served(session: AudioSession, error: type[NoRecording] | type[NoSpectrogram]) -> None:
@@ -172,7 +157,9 @@ def _part(req: falcon.Request, *, size_bytes: int, tag: str) -> tuple[int, int] 
     RangeNotSatisfiable
         If the range contains no byte of the recording.
     """
-    asked = _RANGE.fullmatch(req.get_header("Range") or "")
+    # Of other methods, a range is ignored (RFC 9110, 14.2).
+    given = req.get_header("Range") if req.method == "GET" else None
+    asked = _RANGE.fullmatch(given or "")
     if asked is None or (req.get_header("If-Range") or f'"{tag}"') != f'"{tag}"':
         return None
     first, last, n_last = asked.groups()
@@ -185,20 +172,3 @@ def _part(req: falcon.Request, *, size_bytes: int, tag: str) -> tuple[int, int] 
     if start >= stop:
         raise RangeNotSatisfiable(f"the recording has {size_bytes} bytes", size_bytes=size_bytes)
     return start, stop
-
-
-class FileRange:
-    """Iterates over a byte range of a stored file in pieces; the server closes it."""
-
-    def __init__(self, stored: BufferedReader, start: int, stop: int) -> None:
-        self._stored = stored
-        self._n_left = stop - start
-        stored.seek(start)
-
-    def __iter__(self) -> Iterator[bytes]:
-        while piece := self._stored.read(min(READ_BYTES, self._n_left)):
-            self._n_left -= len(piece)
-            yield piece
-
-    def close(self) -> None:
-        self._stored.close()

@@ -21,7 +21,8 @@ from db.tables.sessions import (
     RECORDED_FROM,
     RECORDED_TO,
 )
-from services.http.errors import FieldError, InvalidParameter
+from services.http.errors import FieldError
+from services.http.request_errors import InvalidParameter
 
 Wanted = TypeVar("Wanted")
 

@@ -7,6 +7,7 @@ Their session is stored at once; the ``process`` step fetches the recording unde
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -17,28 +18,28 @@ from sqlalchemy.exc import IntegrityError
 from actors.facts import formats
 from actors.observability import tracing
 from actors.outbound.addresses import MOST_URL_CHARS
-from actors.outbound.client import Outbound
 from actors.outbound.errors import Refused
-from db.blobs import BlobMissing, Blobs, recording_key, upload_key
+from db.blobs import recording_key, upload_key
 from db.queries import session_queries
 from db.queries.session_queries import RequestedColumns
-from db.store import Store
 from services.api.sessions import uploads
+from services.api.sessions.errors import (
+    EmptyUpload,
+    NoDirectUploads,
+    SourceRefused,
+    UnknownFormat,
+    UploadTooLarge,
+)
 from services.http import idempotency
 from services.http.access import principal
 from services.http.bodies import media_type_of
-from services.http.errors import (
-    EmptyUpload,
-    FieldError,
-    InvalidBody,
-    NoDirectUploads,
-    SourceRefused,
-    StoreUnavailable,
-    UnknownFormat,
-    UploadNotFound,
-    UploadTooLarge,
-)
+from services.http.deps import Deps
+from services.http.errors import FieldError
+from services.http.not_found import NotFound
 from services.http.operations import body_of, operation
+from services.http.request_errors import InvalidBody
+from services.http.resource import Resource
+from services.http.responses import answer, if_missing
 
 #: Lifetime of an upload URL. Anyone who has the URL can write to it.
 SIGNED_FOR = timedelta(hours=1)
@@ -69,94 +70,81 @@ def is_source_request(req: falcon.Request) -> bool:
     return media_type_of(req) == falcon.MEDIA_JSON
 
 
-class RemoteSources:
-    """Creates sessions whose recordings are still to be fetched."""
+def add(req: falcon.Request, deps: Deps, *, file_name: str, asked: RequestedColumns) -> uuid.UUID:
+    """Create the session of a source. An upload that has a session already returns that one.
 
-    def __init__(
-        self, store: Store, blobs: Blobs, outbound: Outbound, *, max_upload_bytes: int
-    ) -> None:
-        self._store = store
-        self._blobs = blobs
-        self._outbound = outbound
-        self._max_upload_bytes = max_upload_bytes
+    Raises
+    ------
+    EmptyUpload, InvalidBody, NotFound, SourceRefused, UnknownFormat, UploadTooLarge
+    """
+    source = body_of(req, Source)
+    if source.source_url is not None and source.upload_id is None:
+        return _of_url(req, deps, source.source_url, file_name, asked)
+    if source.upload_id is not None and source.source_url is None:
+        return _of_upload(req, deps, source.upload_id, file_name, asked)
+    raise InvalidBody.of(
+        [FieldError(field="", detail="requires 'source_url' or 'upload_id', but not both")]
+    )
 
-    def add(self, req: falcon.Request, *, file_name: str, asked: RequestedColumns) -> uuid.UUID:
-        """Create the session of a source. An upload that has a session already returns that one.
 
-        Raises
-        ------
-        EmptyUpload, InvalidBody, SourceRefused, UnknownFormat, UploadNotFound, UploadTooLarge
-        """
-        source = body_of(req, Source)
-        if source.source_url is not None and source.upload_id is None:
-            return self._of_url(req, source.source_url, file_name, asked)
-        if source.upload_id is not None and source.source_url is None:
-            return self._of_upload(req, source.upload_id, file_name, asked)
-        raise InvalidBody.of(
-            [FieldError(field="", detail="requires 'source_url' or 'upload_id', but not both")]
-        )
+def _of_url(
+    req: falcon.Request, deps: Deps, given: str, file_name: str, asked: RequestedColumns
+) -> uuid.UUID:
+    try:
+        url = deps.outbound.check(given)
+    except Refused as error:
+        raise SourceRefused.of([FieldError(field="source_url", detail=str(error))]) from None
+    session_id = idempotency.new_id(req)
+    with deps.store.transaction() as db:
+        session_queries.add_session(
+            db, id=session_id, file_name=uploads.display_name(file_name or url.path),
+            recording_key=recording_key(session_id), source_url=str(url),
+            user_id=principal(req).user_id, traceparent=tracing.current(), **asked,
+        )  # fmt: skip
+    return session_id
 
-    def _of_url(
-        self, req: falcon.Request, given: str, file_name: str, asked: RequestedColumns
-    ) -> uuid.UUID:
-        try:
-            url = self._outbound.check(given)
-        except Refused as error:
-            raise SourceRefused.of([FieldError(field="source_url", detail=str(error))]) from None
-        session_id = idempotency.new_id(req)
-        with self._store.transaction() as db:
-            session_queries.add_session(
-                db, id=session_id, file_name=uploads.display_name(file_name or url.path),
-                recording_key=recording_key(session_id), source_url=str(url),
-                user_id=principal(req).user_id, traceparent=tracing.current(), **asked,
-            )  # fmt: skip
-        return session_id
 
-    def _of_upload(
-        self, req: falcon.Request, upload_id: uuid.UUID, file_name: str, asked: RequestedColumns
-    ) -> uuid.UUID:
-        user_id = principal(req).user_id
-        # The key contains the user, so a user cannot use the upload of another.
-        key = upload_key(upload_id, user_id)
-        with self._store.reading() as db:
-            session = session_queries.get_session(db, upload_id, owner=user_id)
-        if session is not None and session.source_key == key:
-            return upload_id
-        try:
-            size_bytes = self._blobs.size(key)
-        except BlobMissing:
-            raise UploadNotFound(f"you have not stored a file for the upload {upload_id}") from None
-        if size_bytes > self._max_upload_bytes:
-            raise UploadTooLarge(f"the recording must have at most {self._max_upload_bytes} bytes")
-        if not size_bytes:
-            raise EmptyUpload("the recording is empty")
-        head = self._blobs.get_range(key, start=0, length=min(size_bytes, formats.HEAD_BYTES))
-        if formats.container_of(head) is None:
-            raise UnknownFormat(uploads.UNKNOWN)
-        try:
-            with self._store.transaction() as db:
-                session_queries.add_session(
-                    db, id=upload_id, file_name=uploads.display_name(file_name),
-                    recording_key=recording_key(upload_id), source_key=key, user_id=user_id,
-                    traceparent=tracing.current(), **asked,
-                )  # fmt: skip
-        except IntegrityError:
-            # A concurrent identical request has created the session.
-            pass
+def _of_upload(
+    req: falcon.Request, deps: Deps, upload_id: uuid.UUID, file_name: str, asked: RequestedColumns
+) -> uuid.UUID:
+    user_id = principal(req).user_id
+    # The key contains the user, so a user cannot use the upload of another.
+    key = upload_key(upload_id, user_id)
+    with deps.store.reading() as db:
+        session = session_queries.get_session(db, upload_id, owner=user_id)
+    if session is not None and session.source_key == key:
         return upload_id
+    with if_missing(
+        NotFound.of("upload")(f"you have not stored a file for the upload {upload_id}")
+    ):
+        size_bytes = deps.blobs.size(key)
+    if size_bytes > deps.settings.max_upload_bytes:
+        raise UploadTooLarge(
+            f"the recording must have at most {deps.settings.max_upload_bytes} bytes"
+        )
+    if not size_bytes:
+        raise EmptyUpload("the recording is empty")
+    head = deps.blobs.get_range(key, start=0, length=min(size_bytes, formats.HEAD_BYTES))
+    if formats.container_of(head) is None:
+        raise UnknownFormat(uploads.UNKNOWN)
+    # An integrity error means that a concurrent identical request has created the session.
+    with suppress(IntegrityError), deps.store.transaction() as db:
+        session_queries.add_session(
+            db, id=upload_id, file_name=uploads.display_name(file_name),
+            recording_key=recording_key(upload_id), source_key=key, user_id=user_id,
+            traceparent=tracing.current(), **asked,
+        )  # fmt: skip
+    return upload_id
 
 
-class UploadList:
+class UploadList(Resource):
     """``POST /v1/uploads``."""
-
-    def __init__(self, blobs: Blobs) -> None:
-        self._blobs = blobs
 
     @operation(
         scope="sessions:write",
         answer=UploadAddress,
         secret=True,
-        problems=(NoDirectUploads, StoreUnavailable),
+        problems=(NoDirectUploads,),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Create a URL to upload a recording directly to the blob store."""
@@ -173,5 +161,4 @@ class UploadList:
         made = UploadAddress(
             upload_id=upload_id, method="PUT", url=url, headers={}, expires_at=expires_at
         )
-        resp.content_type = falcon.MEDIA_JSON
-        resp.data = msgspec.json.encode(made)
+        answer(resp, made)

@@ -6,30 +6,26 @@ import uuid
 
 import falcon
 
-from actors.messaging.broker import Publisher
 from actors.messaging.messages import ProcessAudioFile
 from db.queries import retry_queries
-from db.store import Store
 from db.tables.sessions import KEEP
 from services.api.sessions import resources as sessions
 from services.api.sessions import schemas
+from services.api.sessions.errors import NotGivenUp
 from services.http.access import owner
-from services.http.errors import NotGivenUp, SessionNotFound
+from services.http.not_found import NotFound
 from services.http.operations import operation
+from services.http.resource import Resource
 from services.http.responses import answer
 
 
-class SessionRetry:
+class SessionRetry(Resource):
     """``POST /v1/sessions/{session_id}/retry``."""
-
-    def __init__(self, store: Store, publisher: Publisher) -> None:
-        self._store = store
-        self._publisher = publisher
 
     @operation(
         scope="sessions:write",
         answer=schemas.Session,
-        problems=(SessionNotFound, NotGivenUp),
+        problems=(NotFound.of("session"), NotGivenUp),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Retry a session that was given up. Repeating the call during processing changes nothing.
@@ -40,7 +36,7 @@ class SessionRetry:
         """
         with self._store.transaction() as db:
             retried = retry_queries.retry_session(db, session_id, owner=owner(req))
-        session = sessions.load(self._store, session_id, owner=owner(req))
+        session = sessions.fetch_view(self._store, session_id, owner=owner(req))
         if not retried and session.finished:
             if session.privacy != KEEP:
                 raise NotGivenUp(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -14,9 +14,7 @@ from actors.facts import rounding
 from db.documents.sessions import Summary
 from db.queries.session_view_queries import SessionView
 from db.tables.base import Job
-from db.tables.models import NoiseModel, Promotion
 from db.tables.sessions import PRIORITIES, UNFINISHED_STATES, WAITING_FOR_STORAGE, NoiseDetection
-from db.tables.training import TrainingClip, TrainingJob, Validation
 from services.api.sessions.progress import Progress
 
 SomeHeard = TypeVar("SomeHeard")
@@ -189,73 +187,6 @@ class RecordingForm(msgspec.Struct, kw_only=True):
     file: bytes
 
 
-class Model(msgspec.Struct, kw_only=True):
-    """A classifier."""
-
-    id: uuid.UUID
-    name: str
-    version: str
-    algorithm: str
-    classes: list[str]
-    #: Types that the model was trained on in addition to the base types, or refines; they need the
-    #: backbone. Empty for a model that was trained on classes alone.
-    trained_types: list[str]
-    sha256: str
-    is_shipped: bool
-    #: Whether new sessions use this model by default.
-    in_use: bool
-    created_at: datetime
-    #: Accuracy on whole clips held out in cross-validation. For a model that was not trained here,
-    #: the value in its file, or null.
-    clip_accuracy: float | None
-    #: Counts, per-class precision and recall, confusion matrix, calibration, hashes, versions.
-    #: Null in lists.
-    card: dict[str, Any] | None = None
-
-    @classmethod
-    def of(cls, row: NoiseModel, *, in_use: bool, with_card: bool = False) -> Model:
-        """Convert a row to a model."""
-        own = ("id", "name", "version", "sha256", "is_shipped", "created_at")
-        return cls(
-            **{name: getattr(row, name) for name in own},
-            algorithm=str(row.header.get("algorithm", "")),
-            classes=list(row.header["classes"]),
-            trained_types=list(row.header.get("trained_types", ())),
-            in_use=in_use,
-            clip_accuracy=None if row.clip_accuracy is None else rounding.share(row.clip_accuracy),
-            card=dict(row.card) if with_card and row.card is not None else None,
-        )
-
-
-class Backbone(msgspec.Struct, kw_only=True):
-    """The network trained on AudioSet, whose weights are downloaded."""
-
-    name: str
-    sha256: str
-    #: Whether this server has the file. Workers on other machines have their own copies; ``clamor
-    #: health`` shows whether they use them.
-    present: bool
-
-
-class ModelPage(msgspec.Struct, kw_only=True):
-    """A page of models, without their cards."""
-
-    items: list[Model]
-    next_cursor: str | None
-    #: Null if ``CLAMOR_BACKBONE_URL`` is ``off``.
-    backbone: Backbone | None
-
-
-class RefusedClip(msgspec.Struct, kw_only=True):
-    """A clip that was not used, with the reason."""
-
-    file: str
-    label: str
-    start_s: float | None
-    end_s: float | None
-    reason: str
-
-
 class Task(msgspec.Struct, kw_only=True):
     """An asynchronous task."""
 
@@ -282,87 +213,3 @@ def task_of(row: Job) -> dict[str, Any]:
         "problem": msgspec.convert(row.problem, Problem | None),
         "stage": WAITING_FOR_STORAGE if row.waits_for_storage else row.stage,
     }
-
-
-class Training(Task, kw_only=True):
-    """The training of a model: ``pending``, then ``completed`` or ``failed``."""
-
-    name: str
-    version: str
-    algorithm: str | None
-    clips_total: int
-    clips_refused: list[RefusedClip]
-    model_id: uuid.UUID | None
-    #: Limitations of the metrics of the model; its card contains them too.
-    warnings: list[str]
-
-    @classmethod
-    def of(
-        cls,
-        row: TrainingJob,
-        *,
-        n_clips: int,
-        refused: Sequence[TrainingClip],
-        model: NoiseModel | None = None,
-    ) -> Training:
-        """Convert a row to a training; ``refused`` are the clips that could not be used."""
-        return cls(
-            **task_of(row),
-            name=row.name,
-            algorithm=row.algorithm,
-            model_id=row.model_id,
-            version=str(row.version),
-            warnings=[] if model is None else list(model.header.get("warnings", ())),
-            clips_total=n_clips,
-            clips_refused=[
-                RefusedClip(
-                    file=clip.file_name,
-                    label=clip.label,
-                    start_s=clip.start_s,
-                    end_s=clip.end_s,
-                    reason=clip.reason or "",
-                )
-                for clip in refused
-            ],
-        )
-
-
-class ValidationReport(Task, kw_only=True):
-    """The validation of a model: ``pending``, then ``completed`` or ``failed``.
-
-    ``report`` contains ``passed`` and ``checks`` and, if a labelled set was sent, ``figures`` and
-    the counts behind them. ``model_id`` is null for a file that did not pass.
-    """
-
-    model_id: uuid.UUID | None
-    report: dict[str, Any] | None
-
-    @classmethod
-    def of(cls, row: Validation) -> ValidationReport:
-        """Convert a row to a validation."""
-        return cls(
-            **task_of(row),
-            model_id=row.model_id,
-            report=None if row.report is None else dict(row.report),
-        )
-
-
-class PromotionRecord(msgspec.Struct, kw_only=True):
-    """A promotion of a model."""
-
-    model_id: uuid.UUID
-    promoted_at: datetime
-    forced: bool
-    comparison: dict[str, Any]
-
-    @classmethod
-    def of(cls, row: Promotion) -> PromotionRecord:
-        """Convert a row to a promotion."""
-        return cls(**{name: getattr(row, name) for name in cls.__struct_fields__})
-
-
-class Health(msgspec.Struct, kw_only=True):
-    """The health of this process: ``ok``, or the failure of each check."""
-
-    status: str
-    checks: dict[str, str]

@@ -12,7 +12,9 @@ from db.store import Store
 from db.tables.models import NoiseModel
 from db.tables.sessions import MUTE, PRIORITIES
 from services.api.sessions.options import RecordingOptions, SessionOptions
-from services.http.errors import FieldError, InvalidParameter, ModelNotFound, WebhookNotFound
+from services.http.errors import FieldError
+from services.http.not_found import NotFound, or_404
+from services.http.request_errors import InvalidParameter
 
 _CANNOT_MUTE = (
     "this installation cannot mute speech: that requires a backbone, and CLAMOR_BACKBONE_URL is"
@@ -50,7 +52,7 @@ def option_columns(
 
     Raises
     ------
-    ModelNotFound, WebhookNotFound
+    NotFound
         Also for one of another user.
     InvalidParameter
         If a threshold or a type has a name that is neither in the table of noise types nor
@@ -63,7 +65,7 @@ def option_columns(
     if model is not None:
         _check_known({"threshold": thresholds, "types": types}, model)
     if asked.webhook is not None:
-        _check_theirs(asked.webhook, store, user_id=user_id)
+        _check_own_webhook(asked.webhook, store, user_id=user_id)
     return OptionColumns(
         calibration_db=asked.calibration_db,
         calibration_tone_db=asked.calibration_tone_db,
@@ -85,10 +87,7 @@ def _model(store: Store, asked: RecordingOptions, *, owner: uuid.UUID | None) ->
     with store.transaction() as db:
         if asked.model is None:
             return model_queries.model_in_use(db)
-        found = model_queries.get_model(db, asked.model, owner=owner)
-    if found is None:
-        raise ModelNotFound(f"no model has the ID {asked.model}")
-    return found
+        return or_404(model_queries.get_model(db, asked.model, owner=owner), "model", asked.model)
 
 
 def _check_known(names: Mapping[str, Iterable[str]], model: NoiseModel) -> None:
@@ -108,8 +107,8 @@ def _check_known(names: Mapping[str, Iterable[str]], model: NoiseModel) -> None:
         raise InvalidParameter.of(errors)
 
 
-def _check_theirs(webhook_id: uuid.UUID, store: Store, *, user_id: uuid.UUID) -> None:
+def _check_own_webhook(webhook_id: uuid.UUID, store: Store, *, user_id: uuid.UUID) -> None:
     """Refuse a webhook of another user, to administrators too: it would never be notified."""
     with store.reading() as db:
         if webhook_queries.get_webhook(db, webhook_id, owner=user_id) is None:
-            raise WebhookNotFound(f"you have no webhook with the ID {webhook_id}")
+            raise NotFound.of("webhook")(f"you have no webhook with the ID {webhook_id}")

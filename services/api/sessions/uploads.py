@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import falcon
-import structlog
 from falcon.typing import ReadableIO
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -17,17 +16,15 @@ from actors.facts import formats
 from db.blobs import Blobs
 from db.store import Store
 from services.api.sessions import options
-from services.http.bodies import is_form, parts_of
-from services.http.errors import (
+from services.api.sessions.errors import (
     EmptyUpload,
     IncompleteUpload,
-    InvalidParameter,
-    LengthRequired,
     UnknownFormat,
     UploadTooLarge,
 )
-
-log = structlog.get_logger(__name__)
+from services.http.blob_removal import left_to_clean_up
+from services.http.bodies import is_form, parts_of
+from services.http.request_errors import InvalidParameter, LengthRequired
 
 #: Bytes per read.
 PIECE_BYTES = 256 * 1024
@@ -112,15 +109,9 @@ def row_of(*keys: str, store: Store, blobs: Blobs) -> Iterator[Session]:
         raise
     except Exception:
         if not at_commit:
-            _forget(keys, blobs)
+            with left_to_clean_up("upload_not_removed", keys=keys):
+                blobs.delete(*keys)
         raise
-
-
-def _forget(keys: Sequence[str], blobs: Blobs) -> None:
-    try:
-        blobs.delete(*keys)
-    except Exception as error:
-        log.warning("upload_not_removed", keys=keys, error=type(error).__name__)
 
 
 def display_name(name: str) -> str:

@@ -10,29 +10,24 @@ import falcon
 from msgspec import UNSET
 from sqlalchemy.orm import Session
 
-from actors.messaging.broker import Publisher
 from actors.messaging.messages import DeliverWebhook
 from actors.outbound.client import Outbound
 from actors.outbound.errors import Refused
 from db.queries import account_queries, delivery_queries, webhook_queries
 from db.queries.webhook_queries import WebhookValues
-from db.store import Store
 from db.tables.webhooks import Webhook
 from services.api.webhooks import schemas
-from services.http import cursors, idempotency
+from services.api.webhooks.errors import TooManyWebhooks, WebhookDisabled
+from services.http import idempotency
 from services.http.access import owner, principal
+from services.http.caller_errors import SecretNotShown
 from services.http.cursors import Page
-from services.http.errors import (
-    DeliveryNotFound,
-    FieldError,
-    InvalidBody,
-    InvalidParameter,
-    SecretNotShown,
-    TooManyWebhooks,
-    WebhookDisabled,
-    WebhookNotFound,
-)
-from services.http.operations import body_of, operation, query_of
+from services.http.errors import FieldError
+from services.http.lists import Listed, Part, listing
+from services.http.not_found import NotFound, or_404
+from services.http.operations import body_of, operation
+from services.http.request_errors import InvalidBody
+from services.http.resource import Resource
 from services.http.responses import answer
 
 #: Webhooks per user. Each may occupy a worker; see ``actors/webhooks/deliver.py``.
@@ -48,23 +43,15 @@ def new_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
-def locked(db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> Webhook:
-    """Lock a webhook for a change.
-
-    Raises
-    ------
-    WebhookNotFound
-        Also for a webhook of another user.
-    """
+def _lock_or_404(db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> Webhook:
+    """Lock a webhook for a change; raises :class:`NotFound`, also for one of another user."""
     row = webhook_queries.lock_webhook(db, webhook_id, owner=owner)
-    if row is None:
-        raise WebhookNotFound(f"no webhook has the ID {webhook_id}")
-    return row
+    return or_404(row, "webhook", webhook_id)
 
 
-def active(db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> Webhook:
+def _lock_enabled(db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> Webhook:
     """Lock an enabled webhook; raises :class:`WebhookDisabled` too."""
-    row = locked(db, webhook_id, owner=owner)
+    row = _lock_or_404(db, webhook_id, owner=owner)
     if row.state == "disabled":
         raise WebhookDisabled(f"the webhook is disabled ({row.disabled_reason}); enable it first")
     return row
@@ -78,12 +65,8 @@ def checked(outbound: Outbound, url: str) -> str:
         raise InvalidBody.of([FieldError(field="url", detail=str(error))]) from None
 
 
-class WebhookList:
+class WebhookList(Resource):
     """``/v1/webhooks``."""
-
-    def __init__(self, store: Store, outbound: Outbound) -> None:
-        self._store = store
-        self._outbound = outbound
 
     @operation(scope="sessions:read", answer=schemas.WebhookPage)
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -97,13 +80,13 @@ class WebhookList:
         body=schemas.NewWebhook,
         answer=schemas.MadeWebhook,
         status=201,
-        problems=(InvalidBody, TooManyWebhooks),
+        problems=(TooManyWebhooks,),
         secret=True,
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Create a webhook. Its secret is returned only in this answer."""
         asked = body_of(req, schemas.NewWebhook)
-        url = checked(self._outbound, asked.url)
+        url = checked(self._deps.outbound, asked.url)
         user_id, secret = principal(req).user_id, new_secret()
         with self._store.transaction() as db:
             # Lock the user, so that concurrent requests cannot exceed the limit.
@@ -114,49 +97,39 @@ class WebhookList:
                 db, id=idempotency.new_id(req), user_id=user_id, url=url, secret=secret,
                 all_sessions=asked.all_sessions,
             )  # fmt: skip
-        resp.location = f"/v1/webhooks/{row.id}"
         made = schemas.MadeWebhook(webhook=schemas.Webhook.of(row), secret=secret)
-        answer(resp, made, status=201)
+        answer(resp, made, status=201, location=f"/v1/webhooks/{row.id}")
 
-    def made(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+    def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Refuse to show the secret of a webhook that an earlier attempt of the request created."""
         with self._store.reading() as db:
-            row = webhook_queries.get_webhook(db, made_id, owner=owner(req))
-        if row is None:
-            return False
+            or_404(webhook_queries.get_webhook(db, made_id, owner=owner(req)), "webhook", made_id)
         resp.location = f"/v1/webhooks/{made_id}"
         raise SecretNotShown("an earlier attempt at this request created the webhook")
 
 
-class WebhookItem:
+class WebhookItem(Resource):
     """``/v1/webhooks/{webhook_id}``."""
 
-    def __init__(self, store: Store, outbound: Outbound, publisher: Publisher) -> None:
-        self._store = store
-        self._outbound = outbound
-        self._publisher = publisher
-
-    @operation(scope="sessions:read", answer=schemas.Webhook, problems=(WebhookNotFound,))
+    @operation(scope="sessions:read", answer=schemas.Webhook, problems=(NotFound.of("webhook"),))
     def on_get(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """Return a webhook, with its state and the reason if it is disabled."""
         with self._store.reading() as db:
             row = webhook_queries.get_webhook(db, webhook_id, owner=owner(req))
-        if row is None:
-            raise WebhookNotFound(f"no webhook has the ID {webhook_id}")
-        answer(resp, schemas.Webhook.of(row))
+        answer(resp, schemas.Webhook.of(or_404(row, "webhook", webhook_id)))
 
     @operation(
         scope="sessions:write",
         body=schemas.WebhookChange,
         answer=schemas.Webhook,
-        problems=(InvalidBody, WebhookNotFound),
+        problems=(NotFound.of("webhook"),),
     )
     def on_patch(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """Change a webhook: its URL, the sessions it is notified of, or whether it is enabled."""
         asked = body_of(req, schemas.WebhookChange)
         values: WebhookValues = {}
         if asked.url is not UNSET:
-            values["url"] = checked(self._outbound, asked.url)
+            values["url"] = checked(self._deps.outbound, asked.url)
             # A new URL starts without failures.
             values["failures"], values["failing_since"] = 0, None
         if asked.all_sessions is not UNSET:
@@ -168,31 +141,27 @@ class WebhookItem:
                 else webhook_queries.as_disabled("turned off by its owner")
             )
         with self._store.transaction() as db:
-            locked(db, webhook_id, owner=owner(req))
+            _lock_or_404(db, webhook_id, owner=owner(req))
             row = webhook_queries.change_webhook(db, webhook_id, values)
         self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
         answer(resp, schemas.Webhook.of(row))
 
-    @operation(scope="sessions:write", status=204, problems=(WebhookNotFound,))
+    @operation(scope="sessions:write", status=204, problems=(NotFound.of("webhook"),))
     def on_delete(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """Delete a webhook and its deliveries. Pending deliveries are not sent."""
         with self._store.transaction() as db:
             removed = webhook_queries.remove_webhook(db, webhook_id, owner=owner(req))
-        if not removed:
-            raise WebhookNotFound(f"no webhook has the ID {webhook_id}")
+        or_404(removed, "webhook", webhook_id)
         resp.status = 204
 
 
-class WebhookRotate:
+class WebhookRotate(Resource):
     """``POST /v1/webhooks/{webhook_id}/rotate``."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
 
     @operation(
         scope="sessions:write",
         answer=schemas.MadeWebhook,
-        problems=(WebhookNotFound,),
+        problems=(NotFound.of("webhook"),),
         secret=True,
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
@@ -201,79 +170,66 @@ class WebhookRotate:
         """
         secret = new_secret()
         with self._store.transaction() as db:
-            locked(db, webhook_id, owner=owner(req))
+            _lock_or_404(db, webhook_id, owner=owner(req))
             row = webhook_queries.rotate_secret(db, webhook_id, secret)
         answer(resp, schemas.MadeWebhook(webhook=schemas.Webhook.of(row), secret=secret))
 
 
-class WebhookTest:
+class WebhookTest(Resource):
     """``POST /v1/webhooks/{webhook_id}/test``."""
-
-    def __init__(self, store: Store, publisher: Publisher) -> None:
-        self._store = store
-        self._publisher = publisher
 
     @operation(
         scope="sessions:write",
         answer=schemas.Delivery,
         status=202,
-        problems=(WebhookDisabled, WebhookNotFound),
+        problems=(WebhookDisabled, NotFound.of("webhook")),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """Send a ping to a webhook. It is tried once; the list of deliveries shows the result."""
         with self._store.transaction() as db:
-            active(db, webhook_id, owner=owner(req))
+            _lock_enabled(db, webhook_id, owner=owner(req))
             row = delivery_queries.add_ping(db, webhook_id, ping_id=idempotency.new_id(req))
         self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
         answer(resp, schemas.Delivery.of(row), status=202)
 
-    def made(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> bool:
+    def replay(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the ping that an earlier attempt of this request created."""
         with self._store.reading() as db:
-            row = delivery_queries.get_delivery(db, made_id)
-        if row is None:
-            return False
+            row = or_404(delivery_queries.get_delivery(db, made_id), "delivery", made_id)
         answer(resp, schemas.Delivery.of(row), status=202)
-        return True
 
 
-class WebhookDeliveries:
+class WebhookDeliveries(Resource):
     """``GET /v1/webhooks/{webhook_id}/deliveries``."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    @operation(
-        scope="sessions:read",
+    @listing(
         query=Page,
-        answer=schemas.DeliveryPage,
-        problems=(InvalidParameter, WebhookNotFound),
+        answer_type=schemas.DeliveryPage,
+        orders=delivery_queries.DELIVERIES,
+        problems=(NotFound.of("webhook"),),
     )
-    def on_get(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
+    def on_get(
+        self,
+        db: Session,
+        _asked: Page,
+        part: Part,
+        owner: uuid.UUID | None,
+        webhook_id: uuid.UUID,
+    ) -> Listed:
         """List the deliveries of a webhook with their tries, newest first."""
-        asked = query_of(req, Page)
-        after = cursors.after(req, asked, delivery_queries.DELIVERIES)
-        with self._store.transaction() as db:
-            if webhook_queries.get_webhook(db, webhook_id, owner=owner(req)) is None:
-                raise WebhookNotFound(f"no webhook has the ID {webhook_id}")
-            page = delivery_queries.deliveries(db, webhook_id, after=after, limit=asked.limit)
-        items = [schemas.Delivery.of(row[0]) for row in page.rows]
-        cursor = cursors.following(req, resp, asked, page.next)
-        answer(resp, schemas.DeliveryPage(items=items, next_cursor=cursor))
+        or_404(webhook_queries.get_webhook(db, webhook_id, owner=owner), "webhook", webhook_id)
+        page = delivery_queries.deliveries(db, webhook_id, after=part["after"], limit=part["limit"])
+        return Listed(page, lambda row: schemas.Delivery.of(row[0]))
 
 
-class DeliveryReplay:
+class DeliveryReplay(Resource):
     """``POST /v1/webhooks/{webhook_id}/deliveries/{delivery_id}/replay``."""
-
-    def __init__(self, store: Store, publisher: Publisher) -> None:
-        self._store = store
-        self._publisher = publisher
 
     @operation(
         scope="sessions:write",
         answer=schemas.Delivery,
         status=202,
-        problems=(DeliveryNotFound, WebhookDisabled, WebhookNotFound),
+        problems=(NotFound.of("delivery"), WebhookDisabled, NotFound.of("webhook")),
     )
     def on_post(
         self,
@@ -284,9 +240,8 @@ class DeliveryReplay:
     ) -> None:
         """Repeat a delivery, immediately, with the same ID and as many tries as a new one."""
         with self._store.transaction() as db:
-            active(db, webhook_id, owner=owner(req))
+            _lock_enabled(db, webhook_id, owner=owner(req))
             row = delivery_queries.replay(db, webhook_id, delivery_id)
-            if row is None:
-                raise DeliveryNotFound(f"the webhook has no delivery with the ID {delivery_id}")
+            delivery = or_404(row, "delivery", delivery_id)
         self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
-        answer(resp, schemas.Delivery.of(row), status=202)
+        answer(resp, schemas.Delivery.of(delivery), status=202)

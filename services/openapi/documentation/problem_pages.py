@@ -10,7 +10,6 @@ from services.http import errors
 from services.http.errors import ServiceError
 from services.http.problems import PROBLEM_JSON, TYPES
 from services.openapi import json_schemas
-from services.openapi.document import problem_example
 from services.openapi.documentation.markup import (
     Markup,
     block,
@@ -22,6 +21,7 @@ from services.openapi.documentation.markup import (
 )
 from services.openapi.documentation.pages import page
 from services.openapi.objects import DocumentObject
+from services.openapi.responses import problem_example
 
 
 def render_list() -> bytes:

@@ -7,18 +7,25 @@ import functools
 import falcon
 
 from services.http import errors
-from services.http.errors import UnknownRoute
+from services.http.deps import Deps
 from services.http.operations import operation
+from services.http.request_errors import UnknownRoute
+from services.http.resource import Resource
 from services.openapi.document import Document
 from services.openapi.documentation import problem_pages, reference
 from services.openapi.documentation.pages import answer
 
 
-class Docs:
-    """``GET /docs``."""
+class DocumentationPage(Resource):
+    """A page made from the OpenAPI document."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, deps: Deps, document: Document) -> None:
+        super().__init__(deps)
         self._document = document
+
+
+class Docs(DocumentationPage):
+    """``GET /docs``."""
 
     @functools.cached_property
     def _page(self) -> bytes:
@@ -30,7 +37,7 @@ class Docs:
         answer(req, resp, self._page)
 
 
-class ProblemList:
+class ProblemList(DocumentationPage):
     """``GET /problems``."""
 
     @functools.cached_property
@@ -43,11 +50,8 @@ class ProblemList:
         answer(req, resp, self._page)
 
 
-class ProblemPage:
+class ProblemPage(DocumentationPage):
     """``GET /problems/{name}``."""
-
-    def __init__(self, document: Document) -> None:
-        self._document = document
 
     @functools.cached_property
     def _pages(self) -> dict[str, bytes]:

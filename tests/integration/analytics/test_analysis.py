@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
-import falcon.testing
 import httpx
 import numpy as np
 import pytest
@@ -17,45 +15,21 @@ from sqlalchemy import delete, text
 from actors.analytics import analysis_answer
 from actors.execution.runtime import Runtime
 from actors.facts import noise_types
-from actors.messaging import broker
 from actors.messaging.messages import AnalyzeSession
 from actors.recovery import Recovery
 from actors.science.summaries.session_analysis import Events
 from db.queries import analysis_queries, session_queries
 from db.queries.session_queries import NewDetectionRow
-from db.settings import Settings
 from db.tables.sessions import AudioSession
-from services.app import Deps, create_app
-from services.cli import analysis_command
+from services.cli.actions import analyses as analysis_actions
 from services.client import Client
 from tests.support import accounts, pipeline, recordings
+from tests.support.api import Api
 from tests.support.pipeline import handle, summary_of
 
 pytestmark = pytest.mark.integration
 
-Api = falcon.testing.TestClient
 CALIBRATION_DB = 100.0
-
-
-@pytest.fixture
-def runtime(memory_settings: Settings) -> Iterator[Runtime]:
-    runtime = Runtime(memory_settings, broker.setup(memory_settings))
-    yield runtime
-    runtime.close()
-
-
-@pytest.fixture
-def api(runtime: Runtime) -> Api:
-    return accounts.client(
-        create_app(
-            Deps(
-                settings=runtime.settings,
-                store=runtime.store,
-                blobs=runtime.blobs,
-                publisher=runtime.publisher,
-            )
-        )
-    )
 
 
 def ended(runtime: Runtime, state: str = "completed", **values: Any) -> uuid.UUID:
@@ -292,9 +266,14 @@ def test_a_session_that_is_removed_meanwhile_takes_its_analysis_with_it(
 def test_events_are_read_as_they_stand(runtime: Runtime) -> None:
     session_id = ended(runtime)
     event = NewDetectionRow(
-        start_s=1.0, end_s=2.0, noise_type="rain", confidence=0.5,
-        laeq_db=None, lafmax_db=-3.0, candidates=[],
-    )  # fmt: skip
+        start_s=1.0,
+        end_s=2.0,
+        noise_type="rain",
+        confidence=0.5,
+        laeq_db=None,
+        lafmax_db=-3.0,
+        candidates=[],
+    )
     with runtime.store.transaction() as db:
         session_queries.add_detections(db, session_id, [event])
         events = Events.of(**analysis_queries.event_columns(db, session_id))
@@ -324,11 +303,7 @@ def test_the_command_prints_tables_and_asks_where_there_is_nothing_to_print(
     pipeline.run_to_the_end(runtime, session_id)
     with runtime.store.transaction() as db:
         db.execute(text("DELETE FROM analyses"))
-    client = Client("http://clamor", key=accounts.KEY)
-    transport = httpx.WSGITransport(api.app)
-    client._http = httpx.Client(
-        transport=transport, base_url="http://clamor", headers=accounts.bearer()
-    )
+    client = Client("http://clamor", key=accounts.KEY, transport=httpx.WSGITransport(api.app))
     look_once = client.analysis
 
     def look_and_work(asked_id: object) -> Any:
@@ -340,7 +315,7 @@ def test_the_command_prints_tables_and_asks_where_there_is_nothing_to_print(
 
     def printed(**options: Any) -> str:
         asked: dict[str, Any] = {"limits": [], "as_json": False} | options
-        assert analysis_command.show(client, session_id, **asked) == 0
+        assert analysis_actions.show(client, session_id, **asked) == 0
         return capsys.readouterr().out
 
     tables = printed()

@@ -1,108 +1,31 @@
-"""Daily reports: contents, one report a day, and staleness."""
+"""Reports of a day."""
 
 from __future__ import annotations
 
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from html.parser import HTMLParser
-from pathlib import Path
-from typing import Any
 
-import falcon.testing
-import numpy as np
 import pytest
-from rich.console import Console
 from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
 from actors.messaging import messages
 from actors.messaging.messages import GenerateDailyReport, StartDailyReports
-from actors.recovery import nudge_for, take_stalled
-from actors.scheduling import job_runs, jobs
-from actors.science.levels import totals
+from actors.recovery import take_stalled
+from actors.scheduling import jobs
 from actors.science.summaries import local_day
-from db.blobs import report_key
 from db.documents.sessions import Summary
 from db.queries import report_queries, request_queries
 from db.queries.request_queries import Request
-from services.app import Deps, create_app
-from services.cli import arguments, report_command
-from services.client import Client
-from tests.support import accounts, recordings
+from tests.integration.analytics.reported import BERLIN, made, session
+from tests.support import accounts
 from tests.support.accounts import ADMIN_KEY, TEAM
-from tests.support.clock import clean_up_twice
-from tests.support.pipeline import add, handle, run_to_the_end
+from tests.support.api import Api, App
+from tests.support.pipeline import handle
 
 pytestmark = pytest.mark.integration
-
-Api = falcon.testing.TestClient
-BERLIN = {"day": "2026-10-25", "time_zone": "Europe/Berlin"}
-EVIL = "<img src=x onerror=alert(1)>"
-
-
-@pytest.fixture
-def app(runtime: Runtime) -> Any:
-    return create_app(
-        Deps(
-            settings=runtime.settings, store=runtime.store, blobs=runtime.blobs,
-            publisher=runtime.publisher,
-        )
-    )  # fmt: skip
-
-
-@pytest.fixture
-def api(app: Any) -> Api:
-    return accounts.client(app)
-
-
-def session(
-    runtime: Runtime, at: str | None, *, minutes: float = 30, user_id: uuid.UUID = TEAM,
-    state: str = "completed", events: dict[str, list[float]] | None = None,
-    created_at: str | None = None, **values: Any,
-) -> uuid.UUID:  # fmt: skip
-    """Add a session recorded at ``at``; ``events`` maps each type to its onsets."""
-    ended = state in ("completed", "partial")
-    row = {
-        "id": uuid.uuid4(), "user_id": user_id, "state": state, "at": at,
-        "created_at": created_at or at, "duration_s": 60 * minutes if ended else None,
-        "calibration_db": None, "problem": None, "quarters": None, "laeq_db": -30.0,
-        "took_s": 12.0,
-    } | values  # fmt: skip
-    with runtime.store.transaction() as db:
-        db.execute(
-            text("""
-                INSERT INTO audio_sessions (id, user_id, lane, file_name, recording_key, state,
-                    recorded_at, created_at, finished_at, duration_s, calibration_db, problem,
-                    quarter_mean_squares, summary)
-                VALUES (:id, :user_id, :id, 'a.wav', 'x', :state, :at, :created_at,
-                    CAST(:created_at AS timestamptz) + make_interval(secs => :took_s),
-                    :duration_s, :calibration_db, CAST(:problem AS jsonb), :quarters,
-                    jsonb_build_object('laeq_db', CAST(:laeq_db AS float)))"""),
-            row | {"problem": row["problem"] and json.dumps(row["problem"])},
-        )
-        onsets = [(kind, at_s) for kind, some in (events or {}).items() for at_s in some]
-        for index, (kind, start_s) in enumerate(onsets):
-            db.execute(
-                text("""
-                    INSERT INTO noise_detections (session_id, event_index, start_s, end_s,
-                        noise_type, confidence)
-                    VALUES (:id, :index, :start, :start + 2, :kind, 0.9)"""),
-                {"id": row["id"], "index": index, "start": start_s, "kind": kind},
-            )
-    return uuid.UUID(str(row["id"]))
-
-
-def made(api: Api, runtime: Runtime, **asked: Any) -> dict[str, Any]:
-    """Request a report, generate it and return it."""
-    answered = api.simulate_post("/v1/reports", json=BERLIN | asked)
-    assert answered.status_code == 202, answered.json
-    handle(runtime, GenerateDailyReport(report_id=uuid.UUID(answered.json["id"])))
-    found: dict[str, Any] = api.simulate_get(answered.headers["location"]).json
-    assert (found["state"], found["percent"], found["problem"]) == ("completed", 100, None)
-    return found
 
 
 def test_noise_types_stand_by_falling_number_of_events_then_by_name(
@@ -116,8 +39,9 @@ def test_noise_types_stand_by_falling_number_of_events_then_by_name(
     assert list(made(api, runtime)["report"]["detections"]["by_type"]) == wanted
     groups = made(api, runtime)["report"]["detections"]["by_group"]
     assert [(name, each["events"], each["total_s"]) for name, each in groups.items()] == [
-        ("nature", 4, 8.0), ("traffic", 1, 2.0),
-    ]  # fmt: skip
+        ("nature", 4, 8.0),
+        ("traffic", 1, 2.0),
+    ]
     assert sum(groups["nature"]["by_hour"]) == 4
     # Reports stored before group sums existed are still served.
     with runtime.store.transaction() as db:
@@ -128,12 +52,17 @@ def test_noise_types_stand_by_falling_number_of_events_then_by_name(
     shown = api.simulate_get(f"/v1/reports/{page}/html").text
     places = [shown.index(f">{name.replace('_', ' ')}<") for name in wanted]
     assert places == sorted(places)
-    heard = {name: {"events": len(some), "total_s": 1.0, "max_confidence": 0.9}
-             for name, some in events.items()}  # fmt: skip
+    heard = {
+        name: {"events": len(some), "total_s": 1.0, "max_confidence": 0.9}
+        for name, some in events.items()
+    }
     summary = dict.fromkeys(Summary.__struct_fields__) | {
-        "events": 9, "noise_types": heard, "level_reference": "dBFS", "model": {},
+        "events": 9,
+        "noise_types": heard,
+        "level_reference": "dBFS",
+        "model": {},
         "unused_types": [],
-    }  # fmt: skip
+    }
     with runtime.store.transaction() as db:
         db.execute(
             text("UPDATE audio_sessions SET summary = CAST(:summary AS jsonb) WHERE id = :id"),
@@ -150,8 +79,14 @@ def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
     session(runtime, "2026-10-25T00:30Z", events={"siren": [0, 1_790]}, laeq_db=-40.0)
     session(runtime, "2026-10-25T01:10Z", minutes=20, events={"siren": [5], "dog": [6, 7]})
     # It starts on the evening before; one hour of it belongs to this day.
-    session(runtime, "2026-10-24T21:30Z", minutes=90, events={"dog": [0, 3_000]},
-            quarters=[1e-9, 1e-9, 1e-4, 1e-4, 1e-4, 1e-4], laeq_db=None)  # fmt: skip
+    session(
+        runtime,
+        "2026-10-24T21:30Z",
+        minutes=90,
+        events={"dog": [0, 3_000]},
+        quarters=[1e-9, 1e-9, 1e-4, 1e-4, 1e-4, 1e-4],
+        laeq_db=None,
+    )
     session(runtime, "2026-10-25T12:00Z", calibration_db=94.0, laeq_db=64.0)
     session(runtime, None, created_at="2026-10-25T15:00Z", minutes=6)
     problem = {"code": "unknown-format", "detail": "what is it?"}
@@ -170,12 +105,15 @@ def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
 
     found = made(api, runtime)
     assert (found["starts_at"], found["ends_at"]) == (
-        "2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z",
-    )  # fmt: skip
+        "2026-10-24T22:00:00Z",
+        "2026-10-25T23:00:00Z",
+    )
     report = found["report"]
     assert report["sessions"] == {
-        "total": 5, "by_state": {"completed": 4, "failed": 1}, "without_recorded_at": 1,
-    }  # fmt: skip
+        "total": 5,
+        "by_state": {"completed": 4, "failed": 1},
+        "without_recorded_at": 1,
+    }
     assert report["audio_hours"] == round((30 + 20 + 30 + 6) / 60, 3)
     hours = {each["label"]: each for each in report["hours"]}
     assert len(hours) == len(report["hours"]) == 25
@@ -194,8 +132,10 @@ def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
     assert report["detections"]["by_group"] == {"other": of_siren}
     assert report["detections"]["total"] == 6
     assert [each["label"] for each in report["busiest_hours"]] == [
-        "02:00+01:00", "02:00+02:00", "00:00+02:00",
-    ]  # fmt: skip
+        "02:00+01:00",
+        "02:00+02:00",
+        "00:00+02:00",
+    ]
     sounds = {each["level_reference"]: each for each in report["sound"]}
     assert sounds["dB SPL"]["lday_db"] == 64.0
     assert sounds["dB SPL"]["lden_db"] is None
@@ -206,14 +146,21 @@ def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
     assert full_scale["covered"]["whole"] == round(110 / 60 / 25, 4)
     assert report["problems"] == [{"code": "unknown-format", "sessions": 1}]
     assert report["latency"] == {
-        "sessions": 4, "p50_s": 12.0, "p95_s": 12.0, "times_real_time_p50": 125.0,
-    }  # fmt: skip
+        "sessions": 4,
+        "p50_s": 12.0,
+        "p95_s": 12.0,
+        "times_real_time_p50": 125.0,
+    }
     [usage] = report["api_usage"]
     assert (usage["key_id"], usage["requests"], usage["errors"]) == ("1" * 16, 2, 2)
     compared = report["compared"]
     assert compared["week_ago"] | {"levels": None} == {
-        "day": "2026-10-18", "sessions": 1, "audio_hours": 0.5, "detections": 2, "levels": None,
-    }  # fmt: skip
+        "day": "2026-10-18",
+        "sessions": 1,
+        "audio_hours": 0.5,
+        "detections": 2,
+        "levels": None,
+    }
     assert compared["week_ago"]["levels"]["dBFS"]["lday_db"] == -20.0
     mean = compared["mean_of_days_before"]
     # Two of the seven days before have sessions; one of the two days has two sessions.
@@ -263,9 +210,14 @@ def test_there_is_one_report_of_a_day_a_zone_and_a_user(runtime: Runtime) -> Non
     def ask(index: int) -> uuid.UUID:
         with runtime.store.transaction() as db:
             return report_queries.ask_for_report(
-                db, id=uuid.uuid4(), day=its.date, time_zone="UTC",
-                user_id=(None, TEAM)[index % 2], starts_at=its.begin, ends_at=its.end,
-            )  # fmt: skip
+                db,
+                id=uuid.uuid4(),
+                day=its.date,
+                time_zone="UTC",
+                user_id=(None, TEAM)[index % 2],
+                starts_at=its.begin,
+                ends_at=its.end,
+            )
 
     with ThreadPoolExecutor(8) as pool:
         ids = list(pool.map(ask, range(24)))
@@ -328,13 +280,13 @@ def test_a_report_of_a_day_that_goes_on_is_stale(api: Api, runtime: Runtime) -> 
 def test_a_lost_message_and_a_dead_worker_are_made_good(api: Api, runtime: Runtime) -> None:
     asked = api.simulate_post("/v1/reports", json=BERLIN).json
     with runtime.store.transaction() as db:
-        found = [nudge_for(work) for work in take_stalled(db, quiet_s=0, limit=10)]
+        found = take_stalled(db, quiet_s=0, limit=10)
     assert found == [GenerateDailyReport(report_id=uuid.UUID(asked["id"]))]
     handle(runtime, found[0])
     assert api.simulate_get(f"/v1/reports/{asked['id']}").json["state"] == "completed"
 
 
-def test_reports_go_with_their_user(runtime: Runtime, app: Any) -> None:
+def test_reports_go_with_their_user(runtime: Runtime, app: App) -> None:
     somebody = uuid.uuid4()
     with runtime.store.transaction() as db:
         accounts.add_user(db, somebody, "somebody@example.org")
@@ -369,138 +321,7 @@ def test_the_clock_has_yesterdays_reports_made(
         ).all()
         result = db.execute(text("SELECT result FROM job_runs")).scalar_one()
     assert rows == [
-        (yesterday.date(), "UTC", TEAM, "completed"), (yesterday.date(), "UTC", None, "completed"),
-    ]  # fmt: skip
+        (yesterday.date(), "UTC", TEAM, "completed"),
+        (yesterday.date(), "UTC", None, "completed"),
+    ]
     assert result == {"day": yesterday.date().isoformat(), "reports": 2}
-    assert job_runs.NUDGES[job.name] is StartDailyReports
-
-
-class Texts(HTMLParser):
-    """Collect a page's elements and its text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.links: list[str] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        assert not any(name.startswith("on") or name == "style" for name, _ in attrs)
-        self.links += [value or "" for name, value in attrs if name in ("src", "srcset", "href")]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def test_the_page_is_one_file_in_which_names_are_text(api: Api, runtime: Runtime) -> None:
-    session(runtime, "2026-10-25T10:00Z", events={EVIL: [0], "$dog$": [1]},
-            problem={"code": EVIL, "detail": ""}, state="partial")  # fmt: skip
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE api_keys SET name = :name"), {"name": EVIL})
-        request_queries.add_requests(
-            db,
-            [Request("r", "GET", "/v1/usage", 200, 0.1, 5, 7, "1" * 16, TEAM, None,
-                     datetime(2026, 10, 25, 12, tzinfo=UTC))],
-        )  # fmt: skip
-    found = made(api, runtime)
-    got = api.simulate_get(f"/v1/reports/{found['id']}/html")
-    assert (got.status_code, got.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert "default-src 'none'" in got.headers["content-security-policy"]
-    assert "script" not in got.headers["content-security-policy"]
-    page = Texts(got.text)
-    assert page.text.count(EVIL) == 3
-    assert not page.tags & {"script", "iframe", "form", "a", "link", "object"}
-    assert page.links
-    assert all(link.startswith("data:image/png;base64,") for link in page.links)
-
-
-def test_a_page_that_is_not_there_is_said(api: Api, runtime: Runtime) -> None:
-    asked = api.simulate_post("/v1/reports", json=BERLIN).json
-    early = api.simulate_get(f"/v1/reports/{asked['id']}/html")
-    assert (early.status_code, early.json["type"]) == (409, "/problems/not-finished")
-    found = made(api, runtime)
-    with runtime.store.transaction() as db:
-        key = db.execute(text("SELECT html_key FROM daily_reports")).scalar_one()
-    runtime.blobs.delete(key)
-    gone = api.simulate_get(f"/v1/reports/{found['id']}/html")
-    assert gone.status_code == 409
-    assert "request the report again" in gone.json["detail"]
-
-
-def test_pages_of_before_are_removed_and_those_of_now_stay(
-    api: Api, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = made(api, runtime)
-    stray = report_key(uuid.uuid4(), uuid.uuid4())
-    runtime.blobs.put(stray, b"of a worker that died")
-    made(api, runtime)
-    assert len(list(runtime.blobs.keys("reports/"))) == 3
-    monkeypatch.setattr(runtime, "settings", replace(runtime.settings, orphan_s=-60.0))
-    clean_up_twice(runtime)
-    [left] = runtime.blobs.keys("reports/")
-    assert found["id"] in left
-    assert api.simulate_get(f"/v1/reports/{found['id']}/html").status_code == 200
-
-
-def test_a_recording_leaves_its_level_by_quarters(runtime: Runtime) -> None:
-    samples = np.random.default_rng(6).normal(0, 0.1, 9 * recordings.RATE_HZ).astype(np.float32)
-    samples[: 6 * recordings.RATE_HZ] *= 0.01
-    # The level changes at the quarter of an hour.
-    session_id = add(
-        runtime,
-        recordings.encode(samples),
-        recorded_at=datetime(2026, 3, 14, 11, 59, 54, tzinfo=UTC),
-    )
-    ended = run_to_the_end(runtime, session_id)
-    assert ended.quarter_mean_squares is not None
-    quiet, loud = ended.quarter_mean_squares
-    assert loud > 1_000 * quiet
-    assert ended.summary
-    whole = (6 * quiet + 3 * loud) / 9
-    assert totals.to_db(whole) == pytest.approx(ended.summary["laeq_db"], abs=0.02)
-
-
-def test_the_command_asks_and_shows(
-    app: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    session(runtime, "2026-10-25T10:00Z", events={"dog_bark": [0]})
-    through = accounts.client(app)
-
-    def ask(_client: Client, method: str, path: str, **options: Any) -> Any:
-        if method == "GET":
-            for work in (nudge_for(each) for each in _quiet(runtime)):
-                handle(runtime, work)
-        return through.simulate_request(method, path, **options)
-
-    monkeypatch.setattr(Client, "_call", ask)
-    file = tmp_path / "report.html"
-    given = arguments.parser().parse_args(
-        ["report", "2026-10-25", "--time-zone", "Europe/Berlin", "--html", str(file)]
-    )
-    client = Client("http://nowhere")
-    done = report_command.run(
-        client, given.day, time_zone=given.time_zone, html=given.html,
-        all_users=given.all_users, as_json=given.json, bars=Console(stderr=True),
-    )  # fmt: skip
-    assert done == 0
-    shown = capsys.readouterr()
-    assert "dog_bark" in shown.out
-    assert "this key's user; --all-users" in " ".join(shown.err.split())
-    through = accounts.client(app, ADMIN_KEY)
-    done = report_command.run(
-        client, given.day, time_zone=given.time_zone, html=None,
-        all_users=True, as_json=True, bars=Console(stderr=True),
-    )  # fmt: skip
-    shown = capsys.readouterr()
-    assert done == 0
-    assert "the sessions of all users" in " ".join(shown.err.split())
-    assert json.loads(shown.out.splitlines()[-1])["day"] == "2026-10-25"
-    assert file.read_bytes().startswith(b"<!doctype html>")
-
-
-def _quiet(runtime: Runtime) -> list[Any]:
-    with runtime.store.transaction() as db:
-        return take_stalled(db, quiet_s=0, limit=10)

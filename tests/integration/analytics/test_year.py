@@ -8,25 +8,25 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-import falcon.testing
 import pytest
 from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 from actors.science.summaries import local_day
 from db import migrate
 from db.queries import session_queries
 from db.store import Store
 from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES
-from services.app import Deps, create_app
-from tests.benchmarks import year
-from tests.support import accounts
+from tests.benchmarks import year, year_plan
+from tests.support.api import Api
 from tests.support.pipeline import summary_of
 
 pytestmark = pytest.mark.integration
 
-PLAN = year.Plan(until=datetime(2026, 11, 1, 5, 30, tzinfo=UTC), n_sessions=200, n_detections=3_000)
+PLAN = year_plan.Plan(
+    until=datetime(2026, 11, 1, 5, 30, tzinfo=UTC), n_sessions=200, n_detections=3_000
+)
 
 
 @pytest.fixture
@@ -35,36 +35,26 @@ def filled(database_url: str) -> str:
     return database_url
 
 
-@pytest.fixture
-def api(filled: str, runtime: Runtime) -> falcon.testing.TestClient:
-    app = create_app(
-        Deps(
-            settings=runtime.settings, store=runtime.store, blobs=runtime.blobs,
-            publisher=runtime.publisher,
-        )
-    )  # fmt: skip
-    return accounts.client(app, accounts.ADMIN_KEY)
-
-
-def items(api: falcon.testing.TestClient, path: str) -> list[dict[str, Any]]:
-    answered = api.simulate_get(path)
+def items(admin: Api, path: str) -> list[dict[str, Any]]:
+    answered = admin.simulate_get(path)
     assert answered.status_code == 200, answered.text
     assert answered.json["next_cursor"] is None
     found: list[dict[str, Any]] = answered.json["items"]
     return found
 
 
-def test_its_sessions_and_events_are_read_as_any_others(api: falcon.testing.TestClient) -> None:
-    sessions = items(api, "/v1/sessions?limit=1000")
+@pytest.mark.usefixtures("filled")
+def test_its_sessions_and_events_are_read_as_any_others(admin: Api) -> None:
+    sessions = items(admin, "/v1/sessions?limit=1000")
     assert len(sessions) == PLAN.n_sessions
     states = Counter(session["state"] for session in sessions)
     assert {*UNFINISHED_STATES, "completed", "partial", "failed"} <= {*states} <= {*SESSION_STATES}
     assert {session["calibration_db"] is None for session in sessions} == {True, False}
     n_events = 0
     for session in sessions:
-        events = items(api, f"/v1/sessions/{session['id']}/detections?limit=10000")
+        events = items(admin, f"/v1/sessions/{session['id']}/detections?limit=10000")
         n_events += len(events)
-        assert api.simulate_get(f"/v1/sessions/{session['id']}").json["id"] == session["id"]
+        assert admin.simulate_get(f"/v1/sessions/{session['id']}").json["id"] == session["id"]
         summary = session["summary"]
         assert (summary is not None) == (session["state"] in ("completed", "partial"))
         assert (session["problem"] is not None) == (session["state"] in ("partial", "failed"))
@@ -84,7 +74,7 @@ def test_its_sessions_and_events_are_read_as_any_others(api: falcon.testing.Test
 def test_it_keeps_to_every_constraint_and_is_the_same_each_time(filled: str, store: Store) -> None:
     # Foreign keys and indexes match the models; they were rebuilt after the rows were loaded.
     assert migrate.drift(filled) == []
-    again = year.plan_recordings(PLAN, year.generator(PLAN))
+    again = year_plan.plan_recordings(PLAN, year_plan.generator(PLAN))
     with store.transaction() as db:
         found = db.execute(text("SELECT id FROM audio_sessions ORDER BY created_at, id")).scalars()
         assert sorted(found) == sorted(recording.id for recording in again)
@@ -95,14 +85,16 @@ def test_it_keeps_to_every_constraint_and_is_the_same_each_time(filled: str, sto
 def test_no_row_is_looked_for_in_a_whole_table_when_another_goes(store: Store) -> None:
     """An index starts with each foreign key, so cascades need no table scan."""
     with store.transaction() as db:
-        without = db.execute(text("""
+        without = db.execute(
+            text("""
             SELECT conname FROM pg_constraint
             WHERE contype = 'f' AND NOT EXISTS (
                 SELECT FROM pg_index
                 WHERE indrelid = conrelid
                   AND (indkey::int2[])[0:cardinality(conkey) - 1] @> conkey
                   AND coalesce(pg_get_expr(indpred, indrelid) LIKE '%IS NOT NULL%', true))
-        """)).scalars()  # fmt: skip
+        """)
+        ).scalars()
         assert [*without] == []
 
 
@@ -115,7 +107,7 @@ def test_its_levels_are_as_long_and_as_loud_as_its_rows_say(filled: str, runtime
     assert row is not None
     assert row.summary is not None
     year.write_blobs(runtime.blobs, [row])
-    levels = LevelSeries.from_bytes(runtime.blobs.get(row.levels_key or ""))
+    levels = LevelHistory.from_bytes(runtime.blobs.get(row.levels_key or ""))
     assert levels.duration_s == pytest.approx(row.duration_s, abs=1e-3)
     laeq_db = summary_of(row).laeq_db
     assert laeq_db is not None

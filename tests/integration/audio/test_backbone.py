@@ -18,8 +18,8 @@ from actors.messaging.messages import CheckHealth
 from actors.science.tagging import tagger
 from actors.science.tagging.backbone import RATE_HZ
 from db.settings import Settings
-from services.app import Deps, create_app
-from tests.support import accounts, weights
+from tests.support import weights
+from tests.support.api import client_of
 from tests.support.clock import ask, findings
 
 pytestmark = pytest.mark.integration
@@ -59,15 +59,7 @@ def keep(data: bytes, sha256: str = SHA256) -> None:
 
 def listed(runtime: Runtime) -> Any:
     """Return the backbone as listed by ``GET /v1/models``."""
-    app = create_app(
-        Deps(
-            settings=runtime.settings,
-            store=runtime.store,
-            blobs=runtime.blobs,
-            publisher=runtime.publisher,
-        )
-    )
-    return accounts.client(app).simulate_get("/v1/models").json["backbone"]
+    return client_of(runtime).simulate_get("/v1/models").json["backbone"]
 
 
 def in_health(runtime: Runtime) -> str:

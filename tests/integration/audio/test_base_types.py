@@ -19,9 +19,9 @@ from actors.science.tagging.backbone import Backbone
 from actors.science.tagging.tagger import Tagger
 from actors.science.types import UNCLASSIFIED
 from tests.support import recordings, weights
+from tests.support.api import client_of
 from tests.support.pipeline import (
     add,
-    api_of,
     detections_of,
     handle,
     run_to_the_end,
@@ -57,7 +57,7 @@ def test_a_session_says_which_backbone_named_it(tagging: Runtime) -> None:
     session_id = add(tagging, recordings.encode(recordings.demo()))
     done = run_to_the_end(tagging, session_id)
     assert (done.state, done.backbone) == ("completed", TAGGER.name)
-    answered = api_of(tagging).simulate_get(f"/v1/sessions/{session_id}").json
+    answered = client_of(tagging).simulate_get(f"/v1/sessions/{session_id}").json
     assert answered["summary"]["model"]["backbone"] == TAGGER.name
     with tagging.store.transaction() as db:
         found = {event.noise_type for event in detections_of(db, session_id)}
@@ -138,7 +138,7 @@ def test_where_no_worker_with_the_backbone_comes_the_model_names_the_sounds_alon
     _try(tagging, session_id)
     done = session(tagging, session_id)
     assert (done.state, done.backbone) == ("completed", None)
-    answered = api_of(tagging).simulate_get(f"/v1/sessions/{session_id}").json
+    answered = client_of(tagging).simulate_get(f"/v1/sessions/{session_id}").json
     assert answered["summary"]["model"]["backbone"] is None
     assert answered["problem"]["code"] == "backbone-missing"
     assert TAGGER.name in answered["problem"]["detail"]

@@ -22,9 +22,9 @@ from structlog.testing import capture_logs
 from actors import worker
 from actors.execution import runner, watchdog
 from actors.execution.lease import Lease
-from actors.execution.runner import Outcome, Step
+from actors.execution.runner import Result, Task
 from actors.execution.runtime import Runtime
-from actors.messaging import messages
+from actors.messaging import kinds, messages
 from actors.messaging.messages import (
     DetectSpan,
     ProcessAudioFile,
@@ -48,8 +48,8 @@ pytestmark = pytest.mark.integration
 NOTICED_S = 3.0
 
 
-def run_span(runtime: Runtime, session_id: uuid.UUID, perform: Callable[[Lease], Outcome]) -> None:
-    """Run a custom step on the first span of a session."""
+def run_span(runtime: Runtime, session_id: uuid.UUID, perform: Callable[[Lease], Result]) -> None:
+    """Run a custom task on the first span of a session."""
     work = Work(session_id=session_id, span_index=0, state="pending")
 
     def give_up(db: Any, attempt: int, problem: Any) -> Any:
@@ -60,11 +60,11 @@ def run_span(runtime: Runtime, session_id: uuid.UUID, perform: Callable[[Lease],
         runtime,
         DetectSpan(session_id=session_id, span_index=0),
         partial(claims.this, work),
-        lambda work: Step(name="detect", work=work, perform=perform, give_up=give_up),
+        lambda work: Task(name="detect", work=work, perform=perform, give_up=give_up),
     )
 
 
-def until_told(lease: Lease) -> Outcome:
+def until_told(lease: Lease) -> Result:
     """Work forever, checking the lease."""
     while True:
         lease.check()
@@ -158,7 +158,7 @@ def test_a_lease_is_renewed_while_the_work_goes_on(runtime: Runtime, memory: Stu
     session_id = split(runtime, recordings.encode(recordings.demo()))
     seen = []
 
-    def perform(lease: Lease) -> Outcome:
+    def perform(lease: Lease) -> Result:
         for _ in range(4):
             lease.check()
             with runtime.store.transaction() as db:
@@ -167,7 +167,7 @@ def test_a_lease_is_renewed_while_the_work_goes_on(runtime: Runtime, memory: Stu
                 )
                 seen.append(float(db.execute(due_in).scalar_one()))
             time.sleep(0.4)
-        return Outcome(lambda _db, _attempt: [])
+        return Result(lambda _db, _attempt: [])
 
     with with_settings(runtime.settings, memory, lease_s=0.6) as short:
         run_span(short, session_id, perform)
@@ -220,14 +220,15 @@ def test_python_that_asks_nobody_is_interrupted(
     monkeypatch.setattr(watchdog, "GRACE_S", 6.0)
     session_id = split(runtime, recordings.encode(recordings.demo()))
 
-    def busy(_hold: Lease) -> Outcome:
+    def busy(_hold: Lease) -> Result:
         while True:
             time.sleep(0.01)
 
     def stand_in(runtime: Runtime, nudge: DetectSpan) -> None:
         run_span(runtime, nudge.session_id, busy)
 
-    monkeypatch.setattr(worker, "ACTORS", (worker.Entry(DetectSpan, stand_in),))
+    handlers: dict[type[messages.Nudge], Any] = worker.HANDLERS | {DetectSpan: stand_in}
+    monkeypatch.setattr(worker, "HANDLERS", handlers)
     prefix = runtime.settings.queue_prefix
     short = Runtime(replace(runtime.settings, deadline_s=0.3), memory)
     # The worker closes it when it ends.
@@ -251,10 +252,10 @@ def test_where_the_process_is_shared_a_stuck_step_is_told_of_and_given_to_anothe
     monkeypatch.setattr(watchdog, "GRACE_S", 0.2)
     session_id = split(runtime, recordings.encode(recordings.demo()))
 
-    def stuck(_hold: Lease) -> Outcome:
+    def stuck(_hold: Lease) -> Result:
         # Waits in the C library, which Python's exceptions do not reach.
         ctypes.CDLL(None).usleep(1_500_000)
-        return Outcome(lambda db, attempt: None)
+        return Result(lambda db, attempt: None)
 
     with (
         with_settings(runtime.settings, memory, deadline_s=0.2) as short,
@@ -270,10 +271,10 @@ def test_where_the_process_is_shared_a_stuck_step_is_told_of_and_given_to_anothe
 
 
 def test_deadlines_stay_below_the_patience_of_rabbitmq(memory_settings: Settings) -> None:
-    assert set(watchdog.DEADLINES_S) == {entry.nudge for entry in worker.ACTORS}
-    for nudge in watchdog.DEADLINES_S:
+    nudges = [kind.message for kind in kinds.KINDS]
+    for nudge in nudges:
         deadline_s = watchdog.deadline_s(nudge, memory_settings)
         assert deadline_s < watchdog.limit_s(nudge, memory_settings) < deadline_s + watchdog.GRACE_S
         assert deadline_s + 2 * watchdog.GRACE_S < 30 * 60 - 60
     shorter = replace(memory_settings, deadline_s=10.0)
-    assert {watchdog.deadline_s(nudge, shorter) for nudge in watchdog.DEADLINES_S} == {10.0}
+    assert {watchdog.deadline_s(nudge, shorter) for nudge in nudges} == {10.0}

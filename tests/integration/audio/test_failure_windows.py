@@ -14,13 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import falcon.testing
 import pytest
+from dramatiq.brokers.stub import StubBroker
 from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
-from actors.messaging import broker
-from actors.messaging.broker import Publisher
 from actors.messaging.messages import (
     AggregateSession,
     DetectSpan,
@@ -28,69 +26,49 @@ from actors.messaging.messages import (
     ProcessAudioFile,
     SplitRecording,
 )
-from actors.recovery import Recovery, nudge_for, take_stalled
-from db.blobs import OWNER, Blobs, recording_key, training_prefix, validation_prefix
+from actors.recovery import Recovery, take_stalled
+from db.blobs import OWNER, recording_key, training_prefix, validation_prefix
 from db.queries import model_queries, session_queries
 from db.queries.model_queries import NewTrainingClipRow
 from db.queue.claims import Work
 from db.settings import Settings
-from db.store import Store
 from db.tables.sessions import AudioSession
-from services.app import Deps, create_app
-from tests.support import accounts, labelled, recordings
+from tests.support import labelled, recordings
+from tests.support.api import Api
 from tests.support.clock import clean_up_twice
 from tests.support.cluster import eventually
 from tests.support.pipeline import add, detections_of, handle
-from tests.support.wire import Wire, wire
+from tests.support.postgres_proxy import PostgresProxy, postgres_proxy
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def cable(database_url: str) -> Iterator[Wire]:
+def cable(database_url: str) -> Iterator[PostgresProxy]:
     """The connection between Clamor and Postgres."""
-    with wire(database_url) as made:
+    with postgres_proxy(database_url) as made:
         yield made
 
 
 @pytest.fixture
-def settings(memory_settings: Settings, cable: Wire) -> Settings:
+def memory_settings(memory_settings: Settings, cable: PostgresProxy) -> Settings:
+    """Settings of a worker, and of an API, whose connection to Postgres can be cut."""
     return replace(memory_settings, database_url=cable.url, lease_s=1.0)
 
 
-def made_runtime(settings: Settings) -> Iterator[Runtime]:
-    runtime = Runtime(settings, broker.setup(settings))
+@pytest.fixture
+def other(memory_settings: Settings, database_url: str, memory: StubBroker) -> Iterator[Runtime]:
+    """Another worker, with its own connection."""
+    settings = replace(memory_settings, database_url=database_url, lease_s=5.0)
+    runtime = Runtime(settings, memory)
     yield runtime
     runtime.close()
-
-
-@pytest.fixture
-def runtime(settings: Settings) -> Iterator[Runtime]:
-    """A worker whose connection to Postgres can be cut."""
-    yield from made_runtime(settings)
-
-
-@pytest.fixture
-def other(memory_settings: Settings) -> Iterator[Runtime]:
-    """Another worker, with its own connection."""
-    yield from made_runtime(memory_settings)
-
-
-@pytest.fixture
-def api(settings: Settings) -> Iterator[falcon.testing.TestClient]:
-    store = Store(settings.database_url)
-    publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
-    blobs = Blobs(settings.blob_url)
-    given = Deps(settings=settings, store=store, blobs=blobs, publisher=publisher)
-    yield accounts.client(create_app(given))
-    publisher.close()
-    store.close()
 
 
 DEMO = recordings.encode(recordings.demo())
 
 
-def post(api: falcon.testing.TestClient) -> Any:
+def post(api: Api) -> Any:
     headers = {"Content-Type": "application/octet-stream"}
     return api.simulate_post("/v1/sessions", body=DEMO, headers=headers)
 
@@ -101,8 +79,8 @@ def run_to_the_end(runtime: Runtime) -> list[AudioSession]:
     def ended() -> list[AudioSession] | None:
         with runtime.store.transaction() as db:
             found = take_stalled(db, quiet_s=0, limit=100)
-        for work in found:
-            handle(runtime, nudge_for(work))
+        for nudge in found:
+            handle(runtime, nudge)
         rows = sessions(runtime)
         return rows if all(row.finished_at for row in rows) else None
 
@@ -129,7 +107,7 @@ def stored(runtime: Runtime) -> set[str]:
 
 
 def test_a_post_whose_commit_was_not_answered_keeps_its_recording(
-    api: falcon.testing.TestClient, other: Runtime, cable: Wire
+    api: Api, other: Runtime, cable: PostgresProxy
 ) -> None:
     """The row exists although the API got no confirmation, so its recording must exist too."""
     cable.lose_commit(after="INSERT INTO audio_sessions")
@@ -140,21 +118,24 @@ def test_a_post_whose_commit_was_not_answered_keeps_its_recording(
 
 
 def test_a_batch_in_which_a_commit_was_not_answered_keeps_that_recording(
-    api: falcon.testing.TestClient, other: Runtime, cable: Wire
+    api: Api, other: Runtime, cable: PostgresProxy
 ) -> None:
     form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     cable.lose_commit(after="INSERT INTO audio_sessions")
-    assert api.simulate_post(
-        "/v1/batches", body=form + DEMO + b"\r\n--x--\r\n", headers=headers
-    ).status_code == 503  # fmt: skip
+    assert (
+        api.simulate_post(
+            "/v1/batches", body=form + DEMO + b"\r\n--x--\r\n", headers=headers
+        ).status_code
+        == 503
+    )
     assert cable.lost.is_set()
     [session] = run_to_the_end(other)
     assert session.state == "completed"
 
 
 def test_a_training_whose_commit_was_not_answered_keeps_its_clips(
-    api: falcon.testing.TestClient, other: Runtime, cable: Wire
+    api: Api, other: Runtime, cable: PostgresProxy
 ) -> None:
     body, headers = labelled.form({"manifest": "file,label\na.flac,x"}, {"a.flac": DEMO})
     cable.lose_commit(after="INSERT INTO training_clips")
@@ -166,7 +147,7 @@ def test_a_training_whose_commit_was_not_answered_keeps_its_clips(
 
 
 def test_a_post_while_postgres_is_away_leaves_nothing(
-    api: falcon.testing.TestClient, other: Runtime, cable: Wire
+    api: Api, other: Runtime, cable: PostgresProxy
 ) -> None:
     cable.cut()
     refused = post(api)
@@ -179,7 +160,7 @@ def test_a_post_while_postgres_is_away_leaves_nothing(
 
 
 def test_a_post_while_the_blob_store_is_away_is_told_to_come_again(
-    api: falcon.testing.TestClient, other: Runtime, tmp_path: Path
+    api: Api, other: Runtime, tmp_path: Path
 ) -> None:
     folder, away = tmp_path / "blobs", tmp_path / "away"
     folder.rename(away)
@@ -227,14 +208,22 @@ def test_files_of_jobs_that_no_row_names_are_removed_once_they_are_old(runtime: 
         clip = NewTrainingClipRow(file_name="a", label="x", source="a", blob_key=key)
         model_queries.add_training(db, [clip], id=job, name="x", algorithm="lda", seed=0)
         model_queries.register_model(
-            db, name="x", version="1", sha256="0" * 64, header={},
-            blob_key=f"{prefix}model-2", confusion_key=f"{prefix}confusion-2.png",
-        )  # fmt: skip
+            db,
+            name="x",
+            version="1",
+            sha256="0" * 64,
+            header={},
+            blob_key=f"{prefix}model-2",
+            confusion_key=f"{prefix}confusion-2.png",
+        )
         validation = model_queries.add_validation(db, id=uuid.uuid4(), file_key="a model").id
     named = {f"{prefix}{name}" for name in ("clips/0", "model-2", "confusion-2.png")}
     named.add(f"{validation_prefix(validation)}clips/0")
-    lost = {f"{prefix}model-1", f"{training_prefix(stranger)}clips/0",
-            f"{validation_prefix(stranger)}model"}  # fmt: skip
+    lost = {
+        f"{prefix}model-1",
+        f"{training_prefix(stranger)}clips/0",
+        f"{validation_prefix(stranger)}model",
+    }
     for key in named | lost:
         runtime.blobs.put(key, b"")
     clean_up_twice(runtime)
@@ -272,7 +261,7 @@ def test_messages_that_come_too_early_too_late_and_twice_change_nothing(other: R
 
 
 def test_postgres_away_at_the_claim_costs_a_message_and_no_work(
-    runtime: Runtime, other: Runtime, cable: Wire
+    runtime: Runtime, other: Runtime, cable: PostgresProxy
 ) -> None:
     session_id = add(runtime, DEMO)
     cable.cut()
@@ -285,7 +274,7 @@ def test_postgres_away_at_the_claim_costs_a_message_and_no_work(
 
 
 def test_a_step_whose_commit_was_not_answered_is_not_done_again(
-    runtime: Runtime, other: Runtime, cable: Wire
+    runtime: Runtime, other: Runtime, cable: PostgresProxy
 ) -> None:
     session_id = add(runtime, DEMO)
     handle(runtime, ProcessAudioFile(session_id=session_id))
@@ -301,7 +290,7 @@ def test_a_step_whose_commit_was_not_answered_is_not_done_again(
 
 
 def test_postgres_away_at_the_commit_has_the_step_run_again(
-    runtime: Runtime, other: Runtime, cable: Wire, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, other: Runtime, cable: PostgresProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session_id = add(runtime, DEMO)
     handle(runtime, ProcessAudioFile(session_id=session_id))
@@ -322,13 +311,15 @@ def test_postgres_away_at_the_commit_has_the_step_run_again(
     Recovery(other).round()
     [session] = sessions(other)
     assert stored(other) == {
-        session.recording_key, session.levels_key, session.levels_answer_key,
+        session.recording_key,
+        session.levels_key,
+        session.levels_answer_key,
         session.spectrogram_key,
-    }  # fmt: skip
+    }
 
 
 def test_a_zombies_late_commit_is_refused(
-    runtime: Runtime, other: Runtime, cable: Wire, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, other: Runtime, cable: PostgresProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker loses Postgres and so its lease, and another one does the work. The first then comes
     back with an outdated result.
@@ -370,7 +361,7 @@ def detections(runtime: Runtime, session_id: uuid.UUID) -> list[tuple[Any, ...]]
 
 
 def test_a_lease_outlives_a_postgres_that_is_away_for_less(
-    runtime: Runtime, other: Runtime, cable: Wire, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, other: Runtime, cable: PostgresProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One renewal fails and the next comes in time, so no other worker gets the work."""
     runtime.settings = replace(runtime.settings, lease_s=6.0)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import falcon.testing
 import pytest
 from dramatiq.brokers.stub import StubBroker
 from sqlalchemy import text
@@ -18,11 +17,11 @@ from actors.messaging.messages import ProcessAudioFile
 from actors.recovery import Recovery
 from actors.training import recordings as clips
 from actors.training.recordings import Wanted
-from db.blobs import Blobs, recording_key
+from db.blobs import recording_key
 from db.queries import session_queries
 from db.settings import Settings
-from services.app import Deps, create_app
-from tests.support import accounts, recordings, web
+from tests.support import recordings, web
+from tests.support.api import Api
 from tests.support.pipeline import handle, run_to_the_end, session
 from tests.support.web import LOOPBACK, Request, Web
 
@@ -46,25 +45,11 @@ def site() -> Iterator[Web]:
         yield served
 
 
-@pytest.fixture
-def api(runtime: Runtime) -> falcon.testing.TestClient:
-    return accounts.client(
-        create_app(
-            Deps(
-                settings=runtime.settings,
-                store=runtime.store,
-                blobs=Blobs(runtime.settings.blob_url),
-                publisher=runtime.publisher,
-            )
-        )
-    )
-
-
-def post(api: falcon.testing.TestClient, body: object, **options: Any) -> Any:
+def post(api: Api, body: object, **options: Any) -> Any:
     return api.simulate_post("/v1/sessions", json=body, **options)
 
 
-def of_url(api: falcon.testing.TestClient, url: str) -> uuid.UUID:
+def of_url(api: Api, url: str) -> uuid.UUID:
     posted = post(api, {"source_url": url})
     assert posted.status_code == 202, posted.text
     return uuid.UUID(posted.json["id"])
@@ -91,7 +76,7 @@ def problem(runtime: Runtime, session_id: uuid.UUID) -> str | None:
 
 
 def test_an_address_is_written_down_fetched_and_listened_to(
-    api: falcon.testing.TestClient, runtime: Runtime, site: Web
+    api: Api, runtime: Runtime, site: Web
 ) -> None:
     posted = post(
         api,
@@ -102,8 +87,12 @@ def test_an_address_is_written_down_fetched_and_listened_to(
     assert posted.headers["location"] == f"/v1/sessions/{posted.json['id']}"
     told = {name: posted.json[name] for name in ("state", "size_bytes", "file_name", "source_url")}
     shown = site.url("/audio/street.flac")
-    assert told == {"state": "queued", "size_bytes": None, "file_name": "street.flac",
-                    "source_url": shown}  # fmt: skip
+    assert told == {
+        "state": "queued",
+        "size_bytes": None,
+        "file_name": "street.flac",
+        "source_url": shown,
+    }
     assert posted.json["calibration_db"] == 94
     assert not site.asked
     early = api.simulate_get(f"{posted.headers['location']}/recording")
@@ -127,7 +116,7 @@ def test_an_address_is_written_down_fetched_and_listened_to(
     assert clips.read(runtime, [Wanted(session_id=session_id)]).samples[0].size
 
 
-def test_a_name_of_the_callers_own_is_taken(api: falcon.testing.TestClient, site: Web) -> None:
+def test_a_name_of_the_callers_own_is_taken(api: Api, site: Web) -> None:
     posted = post(api, {"source_url": site.url("/")}, query_string="file_name=x%2Fmine.wav")
     assert posted.json["file_name"] == "mine.wav"
     assert post(api, {"source_url": site.url("/")}).json["file_name"] == "recording"
@@ -136,14 +125,19 @@ def test_a_name_of_the_callers_own_is_taken(api: falcon.testing.TestClient, site
 @pytest.mark.parametrize(
     "url",
     [
-        "", "street.wav", "ftp://example.org/a", "file:///etc/passwd", "http://10.0.0.1/a",
-        "http://169.254.169.254/latest/meta-data/", "http://[::1]/", "http://2130706433/",
-        f"http://user:{SECRET}@example.org/a", "http://example.org:22/",
+        "",
+        "street.wav",
+        "ftp://example.org/a",
+        "file:///etc/passwd",
+        "http://10.0.0.1/a",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://[::1]/",
+        "http://2130706433/",
+        f"http://user:{SECRET}@example.org/a",
+        "http://example.org:22/",
     ],
-)  # fmt: skip
-def test_what_can_never_be_fetched_is_refused_at_once(
-    api: falcon.testing.TestClient, runtime: Runtime, url: str
-) -> None:
+)
+def test_what_can_never_be_fetched_is_refused_at_once(api: Api, runtime: Runtime, url: str) -> None:
     refused = post(api, {"source_url": url})
     assert (refused.status_code, refused.json["type"]) == (400, "/problems/source-refused")
     assert [each["field"] for each in refused.json["errors"]] == ["source_url"]
@@ -155,14 +149,17 @@ def test_what_can_never_be_fetched_is_refused_at_once(
 @pytest.mark.parametrize(
     "body",
     [
-        {}, [], 7, {"source_url": 7}, {"source_url": "https://a.example/", "file": "x"},
-        {"upload_id": "7"}, {"source_url": None},
+        {},
+        [],
+        7,
+        {"source_url": 7},
+        {"source_url": "https://a.example/", "file": "x"},
+        {"upload_id": "7"},
+        {"source_url": None},
         {"source_url": "https://a.example/", "upload_id": str(uuid.uuid4())},
     ],
-)  # fmt: skip
-def test_a_body_that_names_no_recording_is_refused(
-    api: falcon.testing.TestClient, body: object
-) -> None:
+)
+def test_a_body_that_names_no_recording_is_refused(api: Api, body: object) -> None:
     refused = post(api, body)
     assert (refused.status_code, refused.json["type"]) == (400, "/problems/invalid-body")
 
@@ -179,14 +176,19 @@ def drip(request: Request) -> None:
 @pytest.mark.parametrize(
     ("path", "code"),
     [
-        ("/nothing", "source-not-found"), ("/gone", "source-not-found"),
-        ("/forbidden", "source-rejected"), ("/zipped", "source-rejected"),
-        ("/inside", "source-refused"), ("/circle", "source-refused"),
-        ("/large", "source-too-large"), ("/empty", "source-empty"), ("/page", "unknown-format"),
+        ("/nothing", "source-not-found"),
+        ("/gone", "source-not-found"),
+        ("/forbidden", "source-rejected"),
+        ("/zipped", "source-rejected"),
+        ("/inside", "source-refused"),
+        ("/circle", "source-refused"),
+        ("/large", "source-too-large"),
+        ("/empty", "source-empty"),
+        ("/page", "unknown-format"),
     ],
-)  # fmt: skip
+)
 def test_a_failure_for_good_ends_the_session_with_its_reason(
-    api: falcon.testing.TestClient, runtime: Runtime, site: Web, path: str, code: str
+    api: Api, runtime: Runtime, site: Web, path: str, code: str
 ) -> None:
     site.pages |= {
         "/gone": lambda request: request.answer(status=410),
@@ -209,7 +211,7 @@ def test_a_failure_for_good_ends_the_session_with_its_reason(
 
 
 def test_a_server_that_drips_has_its_time_and_no_more(
-    api: falcon.testing.TestClient, runtime: Runtime, site: Web
+    api: Api, runtime: Runtime, site: Web
 ) -> None:
     site.pages["/drip"] = drip
     session_id = of_url(api, site.url("/drip"))
@@ -223,7 +225,7 @@ def test_a_server_that_drips_has_its_time_and_no_more(
 
 
 def test_a_failure_that_may_pass_is_tried_again_later(
-    api: falcon.testing.TestClient, runtime: Runtime, site: Web
+    api: Api, runtime: Runtime, site: Web
 ) -> None:
     answers: list[Callable[[Request], object]] = [
         lambda request: request.answer(status=503),
@@ -251,9 +253,7 @@ def test_a_failure_that_may_pass_is_tried_again_later(
     assert session(runtime, session_id).state == "splitting"
 
 
-def test_what_does_not_pass_is_given_up_and_says_why(
-    api: falcon.testing.TestClient, runtime: Runtime, site: Web
-) -> None:
+def test_what_does_not_pass_is_given_up_and_says_why(api: Api, runtime: Runtime, site: Web) -> None:
     site.pages["/"] = lambda request: request.answer(status=500)
     session_id = of_url(api, site.url("/"))
     for _ in range(runtime.settings.max_attempts):
@@ -267,7 +267,7 @@ def test_what_does_not_pass_is_given_up_and_says_why(
 
 @pytest.mark.parametrize("is_written", [True, False])
 def test_a_commit_that_was_not_answered_loses_nothing(
-    api: falcon.testing.TestClient,
+    api: Api,
     runtime: Runtime,
     site: Web,
     monkeypatch: pytest.MonkeyPatch,
@@ -300,7 +300,7 @@ def test_a_commit_that_was_not_answered_loses_nothing(
 
 
 def test_a_zombie_puts_nothing_in_the_place_of_its_successors_recording(
-    api: falcon.testing.TestClient, runtime: Runtime, site: Web
+    api: Api, runtime: Runtime, site: Web
 ) -> None:
     """While the first worker still fetches, another claims the row and fetches something else."""
 
@@ -321,7 +321,7 @@ def test_a_zombie_puts_nothing_in_the_place_of_its_successors_recording(
     assert runtime.blobs.get(found.recording_key) == DEMO
 
 
-def test_a_cancel_ends_a_fetch(api: falcon.testing.TestClient, runtime: Runtime, site: Web) -> None:
+def test_a_cancel_ends_a_fetch(api: Api, runtime: Runtime, site: Web) -> None:
     def answer(request: Request) -> None:
         api.simulate_post(f"/v1/sessions/{session_id}/cancel")
         drip(request)
@@ -338,7 +338,7 @@ def test_a_cancel_ends_a_fetch(api: falcon.testing.TestClient, runtime: Runtime,
 
 
 def test_the_query_of_an_address_is_seen_nowhere_and_not_kept(
-    api: falcon.testing.TestClient,
+    api: Api,
     runtime: Runtime,
     site: Web,
     capfd: pytest.CaptureFixture[str],
@@ -369,7 +369,7 @@ def test_the_query_of_an_address_is_seen_nowhere_and_not_kept(
 
 
 def test_nothing_is_fetched_twice_by_a_message_that_comes_twice(
-    api: falcon.testing.TestClient, runtime: Runtime, site: Web, memory: StubBroker
+    api: Api, runtime: Runtime, site: Web, memory: StubBroker
 ) -> None:
     session_id = of_url(api, site.url("/audio/street.flac"))
     for _ in range(3):

@@ -36,10 +36,10 @@ from db.queries import session_queries
 from db.queries.session_queries import NewDetectionRow
 from db.tables.sessions import AudioSession, NoiseDetection
 from tests.support import accounts, recordings, voices, weights
+from tests.support.api import Api, client_of
 from tests.support.clock import ask
 from tests.support.pipeline import (
     add,
-    api_of,
     detections_of,
     handle,
     run_to_the_end,
@@ -80,7 +80,7 @@ def voiced(runtime: Runtime) -> Runtime:
 
 
 def get(runtime: Runtime, session_id: uuid.UUID, what: str) -> falcon.testing.Result:
-    return api_of(runtime).simulate_get(f"/v1/sessions/{session_id}/{what}")
+    return client_of(runtime).simulate_get(f"/v1/sessions/{session_id}/{what}")
 
 
 def refused(result: falcon.testing.Result, status: int, name: str) -> str:
@@ -99,9 +99,14 @@ def events_of(runtime: Runtime, session_id: uuid.UUID) -> list[tuple[Any, ...]]:
 
 def _told(event: NoiseDetection) -> tuple[Any, ...]:
     return (
-        event.noise_type, event.start_s, event.end_s, event.confidence, event.laeq_db,
-        event.lafmax_db, event.candidates,
-    )  # fmt: skip
+        event.noise_type,
+        event.start_s,
+        event.end_s,
+        event.confidence,
+        event.laeq_db,
+        event.lafmax_db,
+        event.candidates,
+    )
 
 
 def read(content: bytes) -> Samples:
@@ -154,7 +159,7 @@ def test_speech_is_muted_and_all_that_was_measured_stays_as_it_is(voiced: Runtim
     assert abs(likeness(spoken[:, 0], noise[:, 0])) < 0.02
     _assert_levels_are_alike(spoken, noise)
 
-    ranged = api_of(voiced).simulate_get(
+    ranged = client_of(voiced).simulate_get(
         f"/v1/sessions/{muted}/recording", headers={"Range": "bytes=10-19"}
     )
     assert ranged.status_code == 206
@@ -199,16 +204,20 @@ def test_what_was_sent_is_removed_after_the_end(voiced: Runtime) -> None:
     # A worker that dies between the commit and the removal leaves it here, out of reach.
     assert recording_key(session_id) in blobs_of(voiced, session_id)
     assert (
-        api_of(voiced).simulate_get(f"/v1/sessions/{session_id}").json["audio_removed_at"] is None
+        client_of(voiced).simulate_get(f"/v1/sessions/{session_id}").json["audio_removed_at"]
+        is None
     )
     before = get(voiced, session_id, "recording").content
     Recovery(voiced).round()
     assert blobs_of(voiced, session_id) == {
-        done.muted_key, done.levels_key, done.levels_answer_key, done.spectrogram_key,
-    }  # fmt: skip
+        done.muted_key,
+        done.levels_key,
+        done.levels_answer_key,
+        done.spectrogram_key,
+    }
     assert get(voiced, session_id, "recording").content == before
     assert get(voiced, session_id, "spectrogram.png").content.startswith(b"\x89PNG")
-    shown = api_of(voiced).simulate_get(f"/v1/sessions/{session_id}").json
+    shown = client_of(voiced).simulate_get(f"/v1/sessions/{session_id}").json
     assert (shown["privacy"], shown["size_bytes"]) == ("mute", len(CONTENT))
     removed_at = shown["audio_removed_at"]
     assert removed_at is not None
@@ -217,7 +226,7 @@ def test_what_was_sent_is_removed_after_the_end(voiced: Runtime) -> None:
     handle(voiced, ProcessAudioFile(session_id=session_id))
     Recovery(voiced).round()
     assert session(voiced, session_id).muted_key == done.muted_key
-    again = api_of(voiced).simulate_get(f"/v1/sessions/{session_id}").json
+    again = client_of(voiced).simulate_get(f"/v1/sessions/{session_id}").json
     assert again["audio_removed_at"] == removed_at
 
 
@@ -255,8 +264,9 @@ def test_a_worker_that_dies_before_the_commit_costs_nothing(
     lease_has_ended(voiced)
     done = run_to_the_end(voiced, session_id)
     assert (done.state, done.muted_key) == (
-        "completed", product_key(session_id, "muted", attempt=2),
-    )  # fmt: skip
+        "completed",
+        product_key(session_id, "muted", attempt=2),
+    )
     Recovery(voiced).round()
     assert not {orphan, recording_key(session_id)} & blobs_of(voiced, session_id)
     assert len(read(get(voiced, session_id, "recording").content)) == len(SCENE)
@@ -298,9 +308,9 @@ def test_without_the_backbone_nothing_is_muted_and_nothing_kept(runtime: Runtime
 
 
 def test_the_api_refuses_to_mute_where_no_backbone_is_used(runtime: Runtime) -> None:
-    def api(setting: str) -> falcon.testing.TestClient:
+    def api(setting: str) -> Api:
         settings = replace(runtime.settings, backbone_url=setting)
-        return accounts.client_of(runtime, settings=settings)
+        return client_of(runtime, settings=settings)
 
     asked = {"query_string": "privacy=mute", "body": CONTENT}
     for path in ("/v1/sessions", "/v1/batches"):
@@ -352,10 +362,15 @@ def test_a_session_that_is_cancelled_early_loses_its_audio_too(
     runtime.blobs.put(put, CONTENT)
     with runtime.store.transaction() as db:
         session_queries.add_session(
-            db, id=(uploaded := uuid.uuid4()), user_id=accounts.TEAM, file_name="a",
-            recording_key=recording_key(uploaded), source_key=put, privacy=privacy,
-        )  # fmt: skip
-    api = api_of(runtime)
+            db,
+            id=(uploaded := uuid.uuid4()),
+            user_id=accounts.TEAM,
+            file_name="a",
+            recording_key=recording_key(uploaded),
+            source_key=put,
+            privacy=privacy,
+        )
+    api = client_of(runtime)
     for each in (session_id, kept, uploaded):
         assert api.simulate_post(f"/v1/sessions/{each}/cancel").status_code == 200
     Recovery(runtime).round()
@@ -376,7 +391,7 @@ def test_a_session_whose_audio_is_removed_is_not_retried(runtime: Runtime) -> No
             .where(AudioSession.id == session_id)
             .values(state="failed", problem=problem, finished_at=func.now())
         )
-    answered = api_of(runtime).simulate_post(f"/v1/sessions/{session_id}/retry")
+    answered = client_of(runtime).simulate_post(f"/v1/sessions/{session_id}/retry")
     detail = refused(answered, 409, "not-given-up")
     assert "post it again as a new session" in detail
 
@@ -425,7 +440,7 @@ def test_clips_of_an_export_have_noise_in_place_of_speech(
         with_an_event(voiced, session_id)
         if is_tidied:
             Recovery(voiced).round()
-        api = api_of(voiced)
+        api = client_of(voiced)
         asked = {"format": "clips", "session_ids": [str(session_id)]}
         made = api.simulate_post("/v1/exports", json=asked).json
         handle(voiced, ExportSessionData(export_id=uuid.UUID(made["id"])))

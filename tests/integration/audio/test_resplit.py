@@ -89,8 +89,11 @@ def test_decoded_audio_that_is_missing_at_detect_is_decoded_again(
     left = set(runtime.blobs.keys(f"sessions/{session_id}/"))
     ended = session(runtime, session_id)
     assert left == {
-        ended.recording_key, ended.levels_key, ended.levels_answer_key, ended.spectrogram_key,
-    }  # fmt: skip
+        ended.recording_key,
+        ended.levels_key,
+        ended.levels_answer_key,
+        ended.spectrogram_key,
+    }
 
 
 @pytest.mark.parametrize("product", ["pcm", "levels"])

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import falcon.testing
+import httpx
 import pytest
 from sqlalchemy import text
 
@@ -15,13 +15,13 @@ from actors.messaging.messages import DetectSpan, ProcessAudioFile, SplitRecordi
 from actors.recovery import Recovery
 from db.queries import leftover_queries, retry_queries
 from db.queue.claims import Work, advance
-from services.cli import arguments, retry_command
 from services.cli import main as cli
-from services.client import ApiError, Client
-from tests.support import recordings
+from services.cli.actions import retries
+from services.client import Client
+from tests.support import accounts, recordings
+from tests.support.api import Api
 from tests.support.pipeline import (
     add,
-    api_of,
     detections_of,
     handle,
     run_to_the_end,
@@ -32,12 +32,6 @@ from tests.support.pipeline import (
 pytestmark = pytest.mark.integration
 
 SHORT = recordings.encode(recordings.demo())
-Api = falcon.testing.TestClient
-
-
-@pytest.fixture
-def api(runtime: Runtime) -> Api:
-    return api_of(runtime)
 
 
 def exhaust(runtime: Runtime, table: str) -> None:
@@ -105,8 +99,11 @@ def test_a_session_that_was_given_up_completes(
     Recovery(runtime).round()
     kept = runtime.blobs.keys(f"sessions/{session_id}/")
     assert set(kept) == {
-        ended.recording_key, ended.levels_key, ended.spectrogram_key, ended.levels_answer_key
-    }  # fmt: skip
+        ended.recording_key,
+        ended.levels_key,
+        ended.spectrogram_key,
+        ended.levels_answer_key,
+    }
 
 
 def test_a_second_call_changes_nothing(runtime: Runtime, api: Api) -> None:
@@ -166,29 +163,22 @@ def test_tidying_up_leaves_a_session_alone_that_is_retried_meanwhile(
 
 
 def test_the_command_retries_all_that_was_given_up(
-    runtime: Runtime, api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    runtime: Runtime, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given_up = given_up_at_once(runtime)
     broken = add(runtime, b"this is no audio" * 100)
     handle(runtime, ProcessAudioFile(session_id=broken))
 
-    def ask(_client: Client, method: str, path: str, **options: Any) -> Any:
-        answered = api.simulate_request(method, path, **options)
-        if answered.status_code >= 400:
-            raise ApiError(answered.json["detail"])
-        return answered
-
-    monkeypatch.setattr(Client, "_call", ask)
-    client = Client("http://nowhere")
+    client = Client("http://nowhere", key=accounts.KEY, transport=httpx.WSGITransport(api.app))
     capsys.readouterr()
-    everything = arguments.parser().parse_args(["sessions", "retry", "--all"])
-    assert (everything.command, everything.all, everything.sessions) == ("sessions retry", True, [])
-    assert retry_command.run(client, everything.sessions) == 0
+    everything = cli.parser().parse_args(["sessions", "retry", "--all"])
+    assert (everything.all, everything.sessions) == (True, [])
+    assert retries.run(client, everything.sessions) == 0
     printed = capsys.readouterr()
     assert printed.out.split()[:2] == [str(given_up), "queued"]
     assert "1 of 1" in printed.err
-    named = arguments.parser().parse_args(["sessions", "retry", str(broken), str(given_up)])
-    assert retry_command.run(client, named.sessions) == 1
+    named = cli.parser().parse_args(["sessions", "retry", str(broken), str(given_up)])
+    assert retries.run(client, named.sessions) == 1
     printed = capsys.readouterr()
     assert str(broken) in printed.err
     assert str(given_up) in printed.out

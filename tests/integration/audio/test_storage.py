@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import falcon.testing
 import pytest
 from dramatiq.brokers.stub import StubBroker
 from sqlalchemy import text
@@ -31,7 +30,8 @@ from actors.messaging.messages import (
     TrainNoiseClassifier,
     ValidateModel,
 )
-from db.blobs import Blobs, BlobsAway, BlobsFull
+from db.blob_errors import StorageFull, StorageUnavailable
+from db.blobs import Blobs
 from db.queries import (
     analysis_queries,
     batch_queries,
@@ -46,20 +46,14 @@ from db.settings import Settings
 from db.tables.sessions import WAITING_FOR_STORAGE
 from tests.chaos.stores import FolderStore
 from tests.support import accounts, outages, recordings
-from tests.support.pipeline import add, api_of, handle, run_to_the_end, session, split
+from tests.support.api import Api, client_of
+from tests.support.pipeline import add, handle, run_to_the_end, session, split
 
 pytestmark = pytest.mark.integration
 
 #: More than the attempts allowed for any other reason.
 TIMES = 7
 SHORT = recordings.encode(recordings.demo())
-
-Api = falcon.testing.TestClient
-
-
-@pytest.fixture
-def api(runtime: Runtime) -> Api:
-    return api_of(runtime)
 
 
 def row(runtime: Runtime, table: str) -> Any:
@@ -121,9 +115,13 @@ def of_batch(runtime: Runtime) -> Nudge:
     batch_id = uuid.uuid4()
     with runtime.store.transaction() as db:
         batch_queries.add_batch(
-            db, id=batch_id, user_id=accounts.TEAM, state="expanding", options={},
+            db,
+            id=batch_id,
+            user_id=accounts.TEAM,
+            state="expanding",
+            options={},
             keys=["inbox/a.flac"],
-        )  # fmt: skip
+        )
     return BatchProcessFiles(batch_id=batch_id)
 
 
@@ -152,18 +150,27 @@ def of_export(runtime: Runtime) -> Nudge:
     export_id = uuid.uuid4()
     with runtime.store.transaction() as db:
         export_queries.add_export(
-            db, id=export_id, user_id=accounts.TEAM, format="csv", selection={},
+            db,
+            id=export_id,
+            user_id=accounts.TEAM,
+            format="csv",
+            selection={},
             expires_at=datetime.now(UTC) + timedelta(days=1),
-        )  # fmt: skip
+        )
     return ExportSessionData(export_id=export_id)
 
 
 def of_report(runtime: Runtime) -> Nudge:
     with runtime.store.transaction() as db:
         report_id = report_queries.ask_for_report(
-            db, id=uuid.uuid4(), day=date(2026, 3, 14), time_zone="UTC", user_id=accounts.TEAM,
-            starts_at=datetime(2026, 3, 14, tzinfo=UTC), ends_at=datetime(2026, 3, 15, tzinfo=UTC),
-        )  # fmt: skip
+            db,
+            id=uuid.uuid4(),
+            day=date(2026, 3, 14),
+            time_zone="UTC",
+            user_id=accounts.TEAM,
+            starts_at=datetime(2026, 3, 14, tzinfo=UTC),
+            ends_at=datetime(2026, 3, 15, tzinfo=UTC),
+        )
     return GenerateDailyReport(report_id=report_id)
 
 
@@ -281,7 +288,7 @@ def test_a_full_disk_uses_up_no_attempts(on_disk: Runtime, disk: FolderStore) ->
 def test_a_full_disk_makes_the_api_unready_and_refuses_recordings(
     on_disk: Runtime, disk: FolderStore
 ) -> None:
-    api = api_of(on_disk)
+    api = client_of(on_disk)
     assert api.simulate_get("/health/ready").status_code == 200
     before = disk.keys()
     with outages.full(disk):
@@ -304,7 +311,7 @@ def test_a_disk_with_little_room_counts_as_full(disk: FolderStore) -> None:
     room = blobs.room()
     assert room is not None
     blobs.put("filler", bytes(room.free - int(room.total * 0.04)))
-    with pytest.raises(BlobsFull):
+    with pytest.raises(StorageFull):
         blobs.check()
     blobs.delete("filler")
     blobs.check()
@@ -348,9 +355,9 @@ def test_one_blob_that_cannot_be_read_is_given_up(runtime: Runtime, tmp_path: Pa
         try_again(runtime, "batches", BatchProcessFiles(batch_id=batch_id))
     assert row(runtime, "batches").state == "taken"
     with runtime.store.transaction() as db:
-        reasons = db.execute(
-            text("SELECT reason FROM batch_items ORDER BY item_index")
-        ).scalars().all()  # fmt: skip
+        reasons = (
+            db.execute(text("SELECT reason FROM batch_items ORDER BY item_index")).scalars().all()
+        )
     assert reasons == [None, "it could not be read from the blob store"]
 
 
@@ -363,14 +370,14 @@ def test_the_count_of_claims_starts_again_before_its_column_is_full(runtime: Run
         )
     work = Work(session_id=session_id, state="queued")
 
-    def perform(_hold: Lease) -> runner.Outcome:
-        raise BlobsAway("the blob store failed")
+    def perform(_hold: Lease) -> runner.Result:
+        raise StorageUnavailable("the blob store failed")
 
     runner.run(
         runtime,
         ProcessAudioFile(session_id=session_id),
         partial(claims.this, work),
-        lambda work: runner.Step(
+        lambda work: runner.Task(
             name="process", work=work, perform=perform, give_up=runner.fail(work)
         ),
     )

@@ -118,9 +118,11 @@ def test_recovery_asks_by_index(runtime: Runtime) -> None:
             )
         )
         db.execute(text("ANALYZE audio_sessions"))
-        seen = db.execute(text("SELECT seq_scan FROM pg_stat_xact_user_tables"
-                               " WHERE relname = 'audio_sessions'")).scalar_one()  # fmt: skip
+        seen = db.execute(
+            text("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'audio_sessions'")
+        ).scalar_one()
         assert leftover_queries.sessions_to_tidy(db, silent_after_s=60, limit=200) == []
-        then = db.execute(text("SELECT seq_scan FROM pg_stat_xact_user_tables"
-                               " WHERE relname = 'audio_sessions'")).scalar_one()  # fmt: skip
+        then = db.execute(
+            text("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'audio_sessions'")
+        ).scalar_one()
     assert then == seen

@@ -16,7 +16,7 @@ from actors.audio.process import process_audio_file
 from actors.execution import failures, progress
 from actors.execution.runtime import Runtime
 from actors.messaging import messages
-from actors.messaging.messages import DetectSpan, ProcessAudioFile
+from actors.messaging.messages import DetectSpan, ProcessAudioFile, SplitRecording
 from actors.recovery import Recovery
 from actors.science.types import UNCLASSIFIED
 from db.blobs import recording_key
@@ -24,7 +24,7 @@ from db.queries import session_queries
 from db.queue import fair_order
 from db.queue.claims import Work
 from tests.support import recordings
-from tests.support.pipeline import add, detections_of, run_to_the_end, session, summary_of
+from tests.support.pipeline import add, detections_of, handle, run_to_the_end, session, summary_of
 
 pytestmark = pytest.mark.integration
 
@@ -83,9 +83,8 @@ def test_a_poison_session_is_given_up_without_being_run_again(runtime: Runtime) 
 
 def test_a_lost_span_leaves_a_partial_session_that_says_what_is_missing(runtime: Runtime) -> None:
     session_id = add(runtime, recordings.encode(recordings.long(2.5)))
-    handlers = {entry.nudge: entry.handle for entry in worker.ACTORS}
-    handlers[ProcessAudioFile](runtime, ProcessAudioFile(session_id=session_id))
-    handlers[messages.SplitRecording](runtime, messages.SplitRecording(session_id=session_id))
+    handle(runtime, ProcessAudioFile(session_id=session_id))
+    handle(runtime, SplitRecording(session_id=session_id))
     detect_span(runtime, DetectSpan(session_id=session_id, span_index=0))
     for _ in range(runtime.settings.max_attempts):
         with runtime.store.transaction() as db:

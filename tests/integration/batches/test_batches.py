@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import falcon.testing
 import pytest
 from sqlalchemy import text
 
@@ -16,14 +15,14 @@ from actors import worker
 from actors.batches import expand as batch_actor
 from actors.batches.expand import batch_process_files
 from actors.execution.runtime import Runtime
-from actors.messaging import broker
 from actors.messaging.messages import BatchProcessFiles
-from actors.recovery import nudge_for, take_stalled
+from actors.recovery import take_stalled
 from db.blobs import is_inbox_key, recording_key
 from db.queries import batch_queries
 from db.queue import fair_order
 from db.settings import Settings
 from tests.support import accounts, recordings
+from tests.support.api import Api
 
 pytestmark = pytest.mark.integration
 
@@ -31,16 +30,8 @@ PAGE = batch_queries.PAGE_ITEMS
 
 
 @pytest.fixture
-def runtime(memory_settings: Settings) -> Iterator[Runtime]:
-    settings = replace(memory_settings, max_batch_items=2 * PAGE + 20, max_upload_bytes=1_000_000)
-    runtime = Runtime(settings, broker.setup(settings))
-    yield runtime
-    runtime.close()
-
-
-@pytest.fixture
-def api(runtime: Runtime) -> falcon.testing.TestClient:
-    return accounts.client_of(runtime)
+def memory_settings(memory_settings: Settings) -> Settings:
+    return replace(memory_settings, max_batch_items=2 * PAGE + 20, max_upload_bytes=1_000_000)
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +41,11 @@ def clip() -> bytes:
 
 def work(runtime: Runtime) -> None:
     """Handle every nudge twice until no work item is due."""
-    handlers = {entry.nudge: entry.handle for entry in worker.ACTORS}
     for _ in range(30):
         with runtime.store.transaction() as db:
             found = take_stalled(db, quiet_s=0, limit=1_000)
-        for nudge in [nudge_for(unit) for unit in found] * 2:
-            handlers[type(nudge)](runtime, nudge)
+        for nudge in found * 2:
+            worker.HANDLERS[type(nudge)](runtime, nudge)
         if not found:
             return
     raise AssertionError("the work never ends")
@@ -74,19 +64,19 @@ def form(files: Sequence[tuple[str, bytes]]) -> bytes:
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 
 
-def send(api: falcon.testing.TestClient, body: bytes, **options: Any) -> Any:
+def send(api: Api, body: bytes, **options: Any) -> Any:
     return api.simulate_post("/v1/batches", body=body, headers=FORM, **options)
 
 
-def name(api: falcon.testing.TestClient, body: dict[str, Any], **options: Any) -> Any:
+def name(api: Api, body: dict[str, Any], **options: Any) -> Any:
     return api.simulate_post("/v1/batches", json=body, **options)
 
 
-def items(api: falcon.testing.TestClient, batch: Any) -> Any:
+def items(api: Api, batch: Any) -> Any:
     return api.simulate_get(f"/v1/batches/{batch['id']}/items").json["items"]
 
 
-def look(api: falcon.testing.TestClient, batch: Any) -> Any:
+def look(api: Api, batch: Any) -> Any:
     return api.simulate_get(f"/v1/batches/{batch['id']}").json
 
 
@@ -109,13 +99,16 @@ def count_sessions(runtime: Runtime) -> int:
 
 
 def test_each_file_gets_its_own_outcome_and_a_bad_one_stops_nobody(
-    api: falcon.testing.TestClient, runtime: Runtime, clip: bytes
+    api: Api, runtime: Runtime, clip: bytes
 ) -> None:
     files = [
-        ("a.flac", clip), ("empty.wav", b""), ("b/../noise.txt", recordings.HEADER),
-        ("long.wav", recordings.HEADER + bytes(1_000_000)), ("c.flac", clip),
+        ("a.flac", clip),
+        ("empty.wav", b""),
+        ("b/../noise.txt", recordings.HEADER),
+        ("long.wav", recordings.HEADER + bytes(1_000_000)),
+        ("c.flac", clip),
         ("text.wav", b"this is no recording" * 99),
-    ]  # fmt: skip
+    ]
     posted = send(api, form(files), query_string="priority=low&bands=third_octave")
     assert posted.status_code == 202, posted.text
     assert posted.headers["location"] == f"/v1/batches/{posted.json['id']}"
@@ -129,9 +122,13 @@ def test_each_file_gets_its_own_outcome_and_a_bad_one_stops_nobody(
     found = items(api, batch)
     assert [item["index"] for item in found] == [0, 1, 2, 3, 4, 5]
     assert [(item["file_name"], item["state"]) for item in found] == [
-        ("a.flac", "completed"), ("empty.wav", "refused"), ("noise.txt", "failed"),
-        ("long.wav", "refused"), ("c.flac", "completed"), ("text.wav", "refused"),
-    ]  # fmt: skip
+        ("a.flac", "completed"),
+        ("empty.wav", "refused"),
+        ("noise.txt", "failed"),
+        ("long.wav", "refused"),
+        ("c.flac", "completed"),
+        ("text.wav", "refused"),
+    ]
     assert found[1]["reason"] == "the recording is empty"
     assert "1000000" in found[3]["reason"]
     assert found[2]["reason"]
@@ -149,7 +146,7 @@ def test_each_file_gets_its_own_outcome_and_a_bad_one_stops_nobody(
 
 
 def test_a_form_that_breaks_off_keeps_what_came_before(
-    api: falcon.testing.TestClient, runtime: Runtime, clip: bytes
+    api: Api, runtime: Runtime, clip: bytes
 ) -> None:
     chosen = uuid.uuid4()
     body = form([("a.flac", clip), ("b.flac", clip), ("c.flac", clip)])[: -len(clip) // 2]
@@ -163,9 +160,7 @@ def test_a_form_that_breaks_off_keeps_what_came_before(
     assert len([key for key in runtime.blobs.keys("sessions/") if key.endswith("recording")]) == 2
 
 
-def test_a_batch_that_is_too_long_keeps_what_came_before(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_a_batch_that_is_too_long_keeps_what_came_before(api: Api, runtime: Runtime) -> None:
     most = runtime.settings.max_batch_items
     refused = send(api, form([("a", recordings.HEADER)] * (most + 1)))
     assert f"at most {most}" in assert_problem(refused, 413, "too-many-files")
@@ -175,7 +170,7 @@ def test_a_batch_that_is_too_long_keeps_what_came_before(
 
 
 def test_a_server_that_died_while_it_received_leaves_a_batch_that_is_closed(
-    api: falcon.testing.TestClient, runtime: Runtime
+    api: Api, runtime: Runtime
 ) -> None:
     with runtime.store.transaction() as db:
         batch = batch_queries.add_batch(
@@ -187,9 +182,7 @@ def test_a_server_that_died_while_it_received_leaves_a_batch_that_is_closed(
     assert (shown["state"], shown["problem"]["code"]) == ("finished", "upload-broken-off")
 
 
-def test_what_is_no_batch_is_refused_and_nothing_kept(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_what_is_no_batch_is_refused_and_nothing_kept(api: Api, runtime: Runtime) -> None:
     assert_problem(send(api, b"--x--\r\n"), 400, "empty-upload")
     raw = api.simulate_post("/v1/batches", body=b"x", headers={"Content-Type": "audio/wav"})
     assert_problem(raw, 415, "unsupported-upload")
@@ -223,7 +216,7 @@ def fill(
 
 
 def test_named_recordings_are_copied_and_missing_ones_told(
-    api: falcon.testing.TestClient, runtime: Runtime, clip: bytes
+    api: Api, runtime: Runtime, clip: bytes
 ) -> None:
     keys = fill(runtime, 2, clip)
     runtime.blobs.put("inbox/empty", b"")
@@ -243,9 +236,7 @@ def test_named_recordings_are_copied_and_missing_ones_told(
     assert runtime.blobs.get(recording_key(uuid.UUID(found[3]["session_id"]))) == clip
 
 
-def test_a_prefix_is_a_folder_and_may_not_be_empty_or_too_full(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_a_prefix_is_a_folder_and_may_not_be_empty_or_too_full(api: Api, runtime: Runtime) -> None:
     keys = fill(runtime, 3, folder="a")
     fill(runtime, runtime.settings.max_batch_items + 1, folder="ab")
     taken, empty, full = (
@@ -264,12 +255,24 @@ def test_a_prefix_is_a_folder_and_may_not_be_empty_or_too_full(
 @pytest.mark.parametrize(
     "key",
     [
-        "sessions/7/recording", "inbox", "inbox/", "inboxes/a", "/inbox/a", "inbox/../sessions/a",
-        "inbox/a/../../sessions/b", "inbox/./a", "inbox//a", "inbox/a/", "inbox/a\\b", "inbox/a\nb",
-        "inbox/a\x00", "", "inbox/" + 1_100 * "a",
+        "sessions/7/recording",
+        "inbox",
+        "inbox/",
+        "inboxes/a",
+        "/inbox/a",
+        "inbox/../sessions/a",
+        "inbox/a/../../sessions/b",
+        "inbox/./a",
+        "inbox//a",
+        "inbox/a/",
+        "inbox/a\\b",
+        "inbox/a\nb",
+        "inbox/a\x00",
+        "",
+        "inbox/" + 1_100 * "a",
     ],
-)  # fmt: skip
-def test_only_the_inbox_may_be_named(api: falcon.testing.TestClient, key: str) -> None:
+)
+def test_only_the_inbox_may_be_named(api: Api, key: str) -> None:
     assert not is_inbox_key(key)
     assert_problem(name(api, {"keys": ["inbox/fine", key]}), 400, "invalid-body")
     if key not in ("inbox/", "inbox/a/"):
@@ -278,17 +281,21 @@ def test_only_the_inbox_may_be_named(api: falcon.testing.TestClient, key: str) -
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"keys": []}, {"keys": ["inbox/a"], "prefix": "inbox/"}, {"keys": "inbox/a"},
-     {"prefix": 7}, {"keys": ["inbox/a"], "priority": "high"}],
-)  # fmt: skip
-def test_a_body_that_names_nothing_is_refused(
-    api: falcon.testing.TestClient, body: dict[str, Any]
-) -> None:
+    [
+        {},
+        {"keys": []},
+        {"keys": ["inbox/a"], "prefix": "inbox/"},
+        {"keys": "inbox/a"},
+        {"prefix": 7},
+        {"keys": ["inbox/a"], "priority": "high"},
+    ],
+)
+def test_a_body_that_names_nothing_is_refused(api: Api, body: dict[str, Any]) -> None:
     assert_problem(name(api, body), 400, "invalid-body")
     assert is_inbox_key("inbox/a b/ü.wav")
 
 
-def test_too_many_keys_are_refused(api: falcon.testing.TestClient, runtime: Runtime) -> None:
+def test_too_many_keys_are_refused(api: Api, runtime: Runtime) -> None:
     keys = ["inbox/a"] * (runtime.settings.max_batch_items + 1)
     assert_problem(name(api, {"keys": keys}), 413, "too-many-files")
 
@@ -312,7 +319,7 @@ def copies_some(runtime: Runtime, n_files: int) -> Callable[[str, str], None]:
 
 @pytest.mark.parametrize("where", ["copying", "writing", "after the commit"])
 def test_a_worker_killed_in_the_middle_makes_each_session_once(
-    api: falcon.testing.TestClient,
+    api: Api,
     runtime: Runtime,
     monkeypatch: pytest.MonkeyPatch,
     where: str,
@@ -347,7 +354,7 @@ def test_a_worker_killed_in_the_middle_makes_each_session_once(
 
 
 def test_a_worker_that_was_thought_dead_writes_nothing_over_its_successor(
-    api: falcon.testing.TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    api: Api, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While it copies a page, others do that page and the next."""
     fill(runtime, 2 * PAGE)
@@ -376,7 +383,7 @@ def test_a_worker_that_was_thought_dead_writes_nothing_over_its_successor(
 
 
 def test_a_store_that_fails_for_a_while_delays_and_a_file_that_always_fails_is_refused(
-    api: falcon.testing.TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    api: Api, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = fill(runtime, 3)
     batch = name(api, {"keys": keys}).json
@@ -400,7 +407,7 @@ def test_a_store_that_fails_for_a_while_delays_and_a_file_that_always_fails_is_r
 
 
 def test_cancel_ends_all_sessions_and_stops_the_expansion(
-    api: falcon.testing.TestClient, runtime: Runtime, clip: bytes
+    api: Api, runtime: Runtime, clip: bytes
 ) -> None:
     fill(runtime, PAGE + 5, clip)
     batch = name(api, {"prefix": "inbox/week 7"}).json
@@ -428,7 +435,7 @@ def test_cancel_ends_all_sessions_and_stops_the_expansion(
 
 
 def test_cancel_while_a_page_is_copied_leaves_no_copies(
-    api: falcon.testing.TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    api: Api, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(runtime, 5)
     batch = name(api, {"prefix": "inbox/week 7"}).json
@@ -449,18 +456,14 @@ def test_cancel_while_a_page_is_copied_leaves_no_copies(
     assert count_sessions(runtime) == 0
 
 
-def test_a_finished_batch_cannot_be_cancelled(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_a_finished_batch_cannot_be_cancelled(api: Api, runtime: Runtime) -> None:
     batch = send(api, form([("a", recordings.HEADER)])).json
     work(runtime)
     refused = api.simulate_post(f"/v1/batches/{batch['id']}/cancel")
     assert_problem(refused, 409, "already-finished")
 
 
-def test_a_batch_keeps_no_other_caller_waiting(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_a_batch_keeps_no_other_caller_waiting(api: Api, runtime: Runtime) -> None:
     send(api, form([("a", recordings.HEADER)] * 5))
     single = (
         accounts.client(api.app, accounts.ADMIN_KEY)
@@ -474,7 +477,7 @@ def test_a_batch_keeps_no_other_caller_waiting(
     assert single["id"] in [str(claim.work.session_id) for claim in found if claim]
 
 
-def test_items_are_paged(api: falcon.testing.TestClient) -> None:
+def test_items_are_paged(api: Api) -> None:
     batch = send(api, form([(f"{index}", recordings.HEADER) for index in range(5)])).json
     seen, cursor = [], ""
     for wanted in (2, 2, 1):

@@ -11,17 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from obstore.exceptions import PermissionDeniedError
 
-from db.blobs import (
-    PART_BYTES,
-    BlobError,
-    BlobMissing,
-    Blobs,
-    BlobsAway,
-    product_key,
-    recording_key,
-    session_prefix,
-)
+from db.blob_errors import BlobError, BlobMissing, StorageUnavailable
+from db.blobs import PART_BYTES, Blobs, product_key, recording_key, session_prefix
 from tests.support import s3
 
 pytestmark = pytest.mark.integration
@@ -148,7 +141,7 @@ def test_what_lies_behind_the_end_is_no_outage(blobs: Blobs, key: str) -> None:
     blobs.put(key, b"123")
     with pytest.raises(BlobError) as raised:
         blobs.get_range(key, start=5, length=2)
-    assert not isinstance(raised.value, BlobsAway)
+    assert not isinstance(raised.value, StorageUnavailable)
 
 
 def write(blobs: Blobs) -> None:
@@ -166,17 +159,25 @@ def test_a_store_that_is_away_is_away_for_every_call(monkeypatch: pytest.MonkeyP
         blobs.put("a", b"123")
         begun = blobs.open("a")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-        with pytest.raises(BlobsAway, match=r"^the blob store failed: 403 Forbidden$"):
+        with pytest.raises(StorageUnavailable, match=r"^the blob store failed: 403 Forbidden$"):
             Blobs(f"s3://{s3.BUCKET}/away").get("a")
         server.kill()
         for call in (
-            lambda: blobs.get("a"), lambda: blobs.get_range("a", start=0, length=1),
-            lambda: blobs.open("a"), begun.read, lambda: blobs.put("b", b""),
-            lambda: blobs.put("b", iter([b"1"])), lambda: write(blobs), lambda: blobs.keys(""),
-            lambda: blobs.size("a"), lambda: blobs.copy("a", "b"), lambda: blobs.delete("a"),
-            blobs.check, lambda: list(blobs.keys_older_than(0, "")),
-        ):  # fmt: skip
-            with pytest.raises(BlobsAway):
+            lambda: blobs.get("a"),
+            lambda: blobs.get_range("a", start=0, length=1),
+            lambda: blobs.open("a"),
+            begun.read,
+            lambda: blobs.put("b", b""),
+            lambda: blobs.put("b", iter([b"1"])),
+            lambda: write(blobs),
+            lambda: blobs.keys(""),
+            lambda: blobs.size("a"),
+            lambda: blobs.copy("a", "b"),
+            lambda: blobs.delete("a"),
+            blobs.check,
+            lambda: list(blobs.keys_older_than(0, "")),
+        ):
+            with pytest.raises(StorageUnavailable):
                 call()
 
 
@@ -194,3 +195,15 @@ def test_what_a_caller_raises_while_it_writes_is_passed_on(blobs: Blobs, key: st
 class _Breaking(io.RawIOBase):
     def read(self, _size: int = -1) -> bytes:
         raise ConnectionResetError(104, "Connection reset by peer")
+
+
+def test_an_address_that_cannot_be_signed_is_an_error_of_the_store(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_args: object) -> None:
+        raise PermissionDeniedError("no credentials at 10.0.0.1")
+
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setattr("obstore.sign", fail)
+    with pytest.raises(StorageUnavailable):
+        Blobs("s3://clamor").signed_put("uploads/a", expires_in=timedelta(hours=1))

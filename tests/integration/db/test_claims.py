@@ -15,6 +15,8 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from actors.messaging.messages import DetectSpan, ProcessAudioFile, TrainNoiseClassifier
+from actors.recovery import take_stalled
 from db.queries import model_queries, session_queries, span_queries
 from db.queries.model_queries import JobWork, NewTrainingClipRow
 from db.queue import claims
@@ -36,8 +38,12 @@ def make_session(store: Store, *, state: str = "queued", spans: int = 0) -> uuid
 def add_session(db: Session, *, state: str, spans: int) -> uuid.UUID:
     session_id = uuid.uuid4()
     session_queries.add_session(
-        db, id=session_id, file_name="a.wav", size_bytes=1, recording_key="k",
-    )  # fmt: skip
+        db,
+        id=session_id,
+        file_name="a.wav",
+        size_bytes=1,
+        recording_key="k",
+    )
     db.execute(
         text("UPDATE audio_sessions SET state = :state, spans_total = :spans WHERE id = :id"),
         {"state": state, "spans": spans, "id": session_id},
@@ -201,14 +207,11 @@ def test_recovery_finds_what_is_due_and_quiet_and_nothing_else(store: Store) -> 
     # Span 0 was claimed by a worker that died; span 1 waits for its message.
     assert claim(store, Work(session_id=dead, span_index=0, state="pending"), lease_s=0) == 1
     with store.transaction() as db:
-        sessions = claims.take_stalled_sessions(db, "queued", quiet_s=30, limit=10)
-        spans = claims.take_stalled_spans(db, quiet_s=30, limit=10)
-    assert [work.session_id for work in sessions] == [lost]
+        found = take_stalled(db, quiet_s=30, limit=10)
+    assert found == [ProcessAudioFile(session_id=lost), DetectSpan(session_id=dead, span_index=0)]
     assert fresh != lost
-    assert [(work.session_id, work.span_index) for work in spans] == [(dead, 0)]
     with store.transaction() as db:
-        assert claims.take_stalled_sessions(db, "queued", quiet_s=30, limit=10) == []
-        assert claims.take_stalled_spans(db, quiet_s=30, limit=10) == []
+        assert take_stalled(db, quiet_s=30, limit=10) == []
 
 
 def test_trainings_of_one_name_that_come_at_once_get_different_versions(store: Store) -> None:
@@ -242,10 +245,10 @@ def test_of_many_workers_one_claims_a_training(store: Store) -> None:
         attempts = list(pool.map(race, range(8)))
     assert sorted(attempts, key=str) == [1] + [None] * 7
     with store.transaction() as db:
-        assert model_queries.take_stalled_jobs(db, TrainingJob, quiet_s=0, limit=10) == []
+        assert take_stalled(db, quiet_s=0, limit=10) == []
         db.execute(text("UPDATE training_jobs SET due_at = now()"))
     with store.transaction() as db:
-        assert model_queries.take_stalled_jobs(db, TrainingJob, quiet_s=0, limit=10) == [work]
+        assert take_stalled(db, quiet_s=0, limit=10) == [TrainNoiseClassifier(job_id=job.id)]
 
 
 def test_one_recovery_at_a_time(store: Store) -> None:

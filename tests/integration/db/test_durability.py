@@ -8,17 +8,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import falcon.testing
 import pytest
 from sqlalchemy import Engine, event, text
 
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import CleanUpOldSessions
-from actors.recovery import nudge_for, take_stalled
+from actors.recovery import take_stalled
 from db.blobs import Blobs
 from db.settings import Settings
-from services.app import Deps, create_app
-from tests.support import accounts, labelled, recordings
+from tests.support import labelled, recordings
+from tests.support.api import Api
 from tests.support.clock import ask
 from tests.support.disk import Disk
 from tests.support.pipeline import handle
@@ -31,22 +30,14 @@ RAW = {"Content-Type": "application/octet-stream"}
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
-    """Create the disk before the runtime, whose folder it watches."""
     return Disk(tmp_path / "blobs", monkeypatch)
 
 
 @pytest.fixture
-def settings(disk: Disk, memory_settings: Settings) -> Settings:
+def memory_settings(disk: Disk, memory_settings: Settings) -> Settings:
+    """Depend on the disk: it must watch the folder before a worker writes there."""
     assert memory_settings.blob_url == disk.root.as_uri()
     return memory_settings
-
-
-@pytest.fixture
-def api(settings: Settings, runtime: Runtime) -> falcon.testing.TestClient:
-    given = Deps(
-        settings=settings, store=runtime.store, blobs=runtime.blobs, publisher=runtime.publisher
-    )
-    return accounts.client(create_app(given), accounts.ADMIN_KEY)
 
 
 @contextmanager
@@ -75,13 +66,13 @@ def work(runtime: Runtime) -> None:
             found = take_stalled(db, quiet_s=0, limit=100)
         if not found:
             return
-        for each in found:
-            handle(runtime, nudge_for(each))
+        for nudge in found:
+            handle(runtime, nudge)
     raise AssertionError("rows go on asking for work")
 
 
 def test_no_row_is_committed_before_its_blob_is_on_disk(
-    disk: Disk, api: falcon.testing.TestClient, runtime: Runtime
+    disk: Disk, admin: Api, runtime: Runtime
 ) -> None:
     """Uploads, batch files, forms, copies from the inbox, and everything that workers write."""
     form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
@@ -92,18 +83,19 @@ def test_no_row_is_committed_before_its_blob_is_on_disk(
     )
     with power_may_fail_at_each_commit(disk) as lost:
         answers = [
-            api.simulate_post("/v1/sessions", body=DEMO, headers=RAW),
-            api.simulate_post(
-                "/v1/batches", body=form + DEMO + b"\r\n--x--\r\n",
+            admin.simulate_post("/v1/sessions", body=DEMO, headers=RAW),
+            admin.simulate_post(
+                "/v1/batches",
+                body=form + DEMO + b"\r\n--x--\r\n",
                 headers={"Content-Type": "multipart/form-data; boundary=x"},
             ),
-            api.simulate_post("/v1/batches", json={"keys": ["inbox/a.flac"]}),
-            api.simulate_post("/v1/models", body=training, headers=training_headers),
-        ]  # fmt: skip
+            admin.simulate_post("/v1/batches", json={"keys": ["inbox/a.flac"]}),
+            admin.simulate_post("/v1/models", body=training, headers=training_headers),
+        ]
         work(runtime)
-        answers.append(api.simulate_post("/v1/exports", json={"format": "csv"}))
+        answers.append(admin.simulate_post("/v1/exports", json={"format": "csv"}))
         answers.append(
-            api.simulate_post("/v1/reports", json={"day": "2024-05-06", "time_zone": "UTC"})
+            admin.simulate_post("/v1/reports", json={"day": "2024-05-06", "time_zone": "UTC"})
         )
         work(runtime)
         with runtime.store.transaction() as db:
@@ -114,8 +106,13 @@ def test_no_row_is_committed_before_its_blob_is_on_disk(
     made = {Path(key).name.rpartition("-")[0] or Path(key).parts[0] for key in written(disk)}
     assert made >= {"pcm", "levels", "levels-answer", "spectrogram", "model", "exports"}
     assert {key.split("/")[0] for key in runtime.blobs.keys("")} >= {
-        "inbox", "trainings", "models", "exports", "reports", "clips"
-    }  # fmt: skip
+        "inbox",
+        "trainings",
+        "models",
+        "exports",
+        "reports",
+        "clips",
+    }
 
 
 def written(disk: Disk) -> list[str]:
@@ -124,7 +121,7 @@ def written(disk: Disk) -> list[str]:
 
 
 def test_what_is_not_flushed_is_found_at_the_commit(
-    disk: Disk, api: falcon.testing.TestClient, monkeypatch: pytest.MonkeyPatch
+    disk: Disk, admin: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shows that the test above can fail."""
 
@@ -135,5 +132,5 @@ def test_what_is_not_flushed_is_found_at_the_commit(
 
     monkeypatch.setattr(Blobs, "put", unflushed)
     with power_may_fail_at_each_commit(disk) as lost:
-        assert api.simulate_post("/v1/sessions", body=DEMO, headers=RAW).status_code == 202
+        assert admin.simulate_post("/v1/sessions", body=DEMO, headers=RAW).status_code == 202
     assert any(key.endswith("/recording") for key in lost)

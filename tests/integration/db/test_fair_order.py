@@ -83,10 +83,15 @@ def test_lanes_take_turns_and_each_is_served_by_age(store: Store, lanes: list[uu
     order = [work.session_id for work in drain(store)]
     # The lane without an owner has the lowest ID, but it counts as served last at first.
     assert order == [
-        few[0], many[0], one, nobodys[0],
-        few[1], many[1], nobodys[1],
+        few[0],
+        many[0],
+        one,
+        nobodys[0],
+        few[1],
+        many[1],
+        nobodys[1],
         *many[2:],
-    ]  # fmt: skip
+    ]
 
 
 def test_one_upload_behind_a_batch_is_the_next_but_one(
@@ -117,9 +122,13 @@ def test_spans_of_one_session_take_turns_with_those_of_another(
     behind = add(store, lanes[0], state="detecting", spans=1)
     order = [(work.session_id, work.span_index) for work in drain(store, state="detecting")]
     assert order == [
-        (long, 0), (short, 0), (long, 1), (short, 1), *((long, i) for i in range(2, 6)),
+        (long, 0),
+        (short, 0),
+        (long, 1),
+        (short, 1),
+        *((long, i) for i in range(2, 6)),
         (behind, 0),
-    ]  # fmt: skip
+    ]
 
 
 def test_a_cancelled_session_takes_its_spans_along(store: Store, lanes: list[uuid.UUID]) -> None:

@@ -24,7 +24,7 @@ from structlog.testing import capture_logs
 from actors.execution import failures, runner
 from actors.execution.failures import Permanent
 from actors.execution.lease import Lease
-from actors.execution.runner import Outcome, Step
+from actors.execution.runner import Result, Task
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import CheckHealth, DetectSpan, ProcessAudioFile, SplitRecording
 from actors.recovery import Recovery
@@ -39,24 +39,24 @@ from tests.support.pipeline import add, handle, run_to_the_end, session, span, s
 
 pytestmark = pytest.mark.integration
 
-Perform = Callable[[Lease], Outcome]
+Perform = Callable[[Lease], Result]
 
 
 def queued(runtime: Runtime, perform: Perform, session_id: uuid.UUID | None = None) -> uuid.UUID:
-    """Run a custom step on a queued session."""
+    """Run a custom task on a queued session."""
     session_id = session_id or add(runtime, b"x")
     work = Work(session_id=session_id, state="queued")
     runner.run(
         runtime,
         ProcessAudioFile(session_id=session_id),
         partial(claims.this, work),
-        lambda work: Step(name="process", work=work, perform=perform, give_up=runner.fail(work)),
+        lambda work: Task(name="process", work=work, perform=perform, give_up=runner.fail(work)),
     )
     return session_id
 
 
 def raising(error: BaseException) -> Perform:
-    def perform(_hold: Lease) -> Outcome:
+    def perform(_hold: Lease) -> Result:
         raise error
 
     return perform
@@ -184,7 +184,7 @@ def test_a_full_disk_is_tried_again_later_and_later(runtime: Runtime, tmp_path: 
         assert line["result"] == "retried"
         waiting = session(runtime, session_id)
         assert waiting.last_error == "the blob store is full"
-        assert "BlobsFull" in line["error"]
+        assert "StorageFull" in line["error"]
         with runtime.store.transaction() as db:
             wait = waiting.due_at - db.execute(text("SELECT clock_timestamp()")).scalar_one()
         longest = wanted_s * (1 + failures.RETRY_JITTER)
@@ -244,12 +244,12 @@ def test_an_interrupt_is_a_failure_like_any_other(runtime: Runtime) -> None:
 
 
 def test_a_claim_that_went_to_another_is_superseded_and_leaves_no_blobs(runtime: Runtime) -> None:
-    def perform(lease: Lease) -> Outcome:
+    def perform(lease: Lease) -> Result:
         mine = lease.own(product_key(session_id, "pcm", attempt=lease.attempt))
         runtime.blobs.put(mine, b"in vain")
         with runtime.store.transaction() as db:
             db.execute(text("UPDATE audio_sessions SET attempt = attempt + 1"))
-        return Outcome(runner.move_on(work, to="splitting", values={}))
+        return Result(runner.move_on(work, to="splitting", values={}))
 
     session_id = add(runtime, b"x")
     work = Work(session_id=session_id, state="queued")
@@ -263,7 +263,7 @@ def test_a_claim_that_went_to_another_is_superseded_and_leaves_no_blobs(runtime:
 def test_a_commit_of_which_nobody_knows_keeps_its_blobs(runtime: Runtime) -> None:
     """The commit succeeds but its confirmation is lost: the blobs that the row names stay."""
 
-    def perform(lease: Lease) -> Outcome:
+    def perform(lease: Lease) -> Result:
         key = lease.own(product_key(session_id, "pcm", attempt=lease.attempt))
         runtime.blobs.put(key, b"needed")
         move_on = runner.move_on(work, to="splitting", values={"pcm_key": key})
@@ -273,7 +273,7 @@ def test_a_commit_of_which_nobody_knows_keeps_its_blobs(runtime: Runtime) -> Non
             db.commit()
             raise ConnectionResetError(104, "Connection reset by peer")
 
-        return Outcome(write)
+        return Result(write)
 
     session_id = add(runtime, b"x")
     work = Work(session_id=session_id, state="queued")
@@ -320,7 +320,7 @@ def test_without_postgres_a_run_is_one_line_and_nothing_is_lost(
 
     with one_line() as meanwhile:
 
-        def perform(lease: Lease) -> Outcome:
+        def perform(lease: Lease) -> Result:
             away.__enter__()
             raise OSError(5, "Input/output error", "/somewhere/secret")
 
@@ -342,7 +342,7 @@ def test_without_postgres_a_run_is_one_line_and_nothing_is_lost(
 
 
 def test_what_failed_for_good_leaves_no_blobs(runtime: Runtime) -> None:
-    def perform(lease: Lease) -> Outcome:
+    def perform(lease: Lease) -> Result:
         runtime.blobs.put(lease.own(product_key(session_id, "pcm", attempt=1)), b"partial")
         raise Permanent("too-long", "too long")
 

@@ -16,9 +16,6 @@ import falcon.inspect
 import pytest
 from sqlalchemy import text
 
-from actors.messaging import broker
-from actors.messaging.broker import Publisher
-from db.blobs import Blobs
 from db.queries import (
     account_queries,
     batch_queries,
@@ -30,14 +27,13 @@ from db.queries import (
     webhook_queries,
 )
 from db.queries.model_queries import NewTrainingClipRow
-from db.settings import Settings
 from db.store import Store
 from db.tables.accounts import SCOPES
-from services.app import Deps, create_app
 from services.http import keys
 from services.http.operations import Operation
 from tests.support import accounts
 from tests.support.accounts import ADMIN, TEAM, TEAM_SCOPES, bearer
+from tests.support.api import App
 
 pytestmark = pytest.mark.integration
 
@@ -58,9 +54,13 @@ class Place:
         ids = {name: uuid.uuid4() for name in names}
         with self.store.transaction() as db:
             session_queries.add_session(
-                db, id=ids["session_id"], user_id=TEAM, file_name="a.wav", size_bytes=1,
+                db,
+                id=ids["session_id"],
+                user_id=TEAM,
+                file_name="a.wav",
+                size_bytes=1,
                 recording_key="sessions/a",
-            )  # fmt: skip
+            )
             batch_queries.add_batch(
                 db, id=ids["batch_id"], user_id=TEAM, state="receiving", options={}
             )
@@ -75,19 +75,31 @@ class Place:
                 db, id=ids["validation_id"], user_id=TEAM, model_id=ids["model_id"]
             )
             webhook_queries.add_webhook(
-                db, id=ids["webhook_id"], user_id=TEAM, url="https://example.org/",
-                all_sessions=True, secret="whsec_c2VjcmV0",
-            )  # fmt: skip
+                db,
+                id=ids["webhook_id"],
+                user_id=TEAM,
+                url="https://example.org/",
+                all_sessions=True,
+                secret="whsec_c2VjcmV0",
+            )
             ids["export_id"] = uuid.uuid4()
             export_queries.add_export(
-                db, id=ids["export_id"], user_id=TEAM, format="csv", selection={},
+                db,
+                id=ids["export_id"],
+                user_id=TEAM,
+                format="csv",
+                selection={},
                 expires_at=session_queries.clock(db),
-            )  # fmt: skip
+            )
             ids["report_id"] = report_queries.ask_for_report(
-                db, id=uuid.uuid4(), day=date(2026, 3, 14), time_zone="UTC", user_id=TEAM,
+                db,
+                id=uuid.uuid4(),
+                day=date(2026, 3, 14),
+                time_zone="UTC",
+                user_id=TEAM,
                 starts_at=datetime(2026, 3, 14, tzinfo=UTC),
                 ends_at=datetime(2026, 3, 15, tzinfo=UTC),
-            )  # fmt: skip
+            )
             ids["delivery_id"] = uuid.uuid4()
             delivery_queries.add_ping(db, ids["webhook_id"], ping_id=ids["delivery_id"])
             accounts.add_user(db, STRANGER, "stranger@example.org")
@@ -127,14 +139,10 @@ class Place:
 
 
 @pytest.fixture
-def place(memory_settings: Settings, store: Store) -> Iterator[Place]:
-    publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
-    blobs = Blobs(memory_settings.blob_url)
-    app = create_app(Deps(settings=memory_settings, store=store, blobs=blobs, publisher=publisher))
+def place(app: App, store: Store) -> Place:
     place = Place(app, store)
     place.fill()
-    yield place
-    publisher.close()
+    return place
 
 
 def refused(place: Place, headers: dict[str, str], status: int) -> None:
@@ -207,10 +215,17 @@ def disabled(store: Store) -> dict[str, str]:
 @pytest.mark.parametrize(
     "bad_key",
     [
-        no_key, another_scheme, no_key_at_all, unknown, wrong_secret, another_pepper, revoked,
-        expired, disabled,
+        no_key,
+        another_scheme,
+        no_key_at_all,
+        unknown,
+        wrong_secret,
+        another_pepper,
+        revoked,
+        expired,
+        disabled,
     ],
-)  # fmt: skip
+)
 def test_no_endpoint_takes_a_bad_key(
     place: Place, bad_key: Callable[[Store], dict[str, str]]
 ) -> None:

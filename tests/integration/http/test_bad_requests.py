@@ -17,7 +17,7 @@ from db.settings import Settings
 from services.processes.server import free_port
 from tests.support import accounts, recordings
 from tests.support.cluster import Cluster
-from tests.support.malformed_requests import Answer, Hostile, Request, routes_of, send
+from tests.support.malformed_requests import Answer, MalformedRequests, Request, routes_of, send
 
 pytestmark = pytest.mark.integration
 
@@ -53,17 +53,22 @@ def test_2000_bad_requests(rabbit_settings: Settings, tmp_path: Path) -> None:
         port = free_port()
         server = cluster.serve(port)
         good = Request(
-            "POST", "/v1/sessions", body=recordings.HEADER + bytes(1_000),
-            headers=[("Host", b"x"), ("Authorization", f"Bearer {accounts.KEY}".encode()),
-                     ("Content-Type", b"audio/wav")],
-        )  # fmt: skip
+            "POST",
+            "/v1/sessions",
+            body=recordings.HEADER + bytes(1_000),
+            headers=[
+                ("Host", b"x"),
+                ("Authorization", f"Bearer {accounts.KEY}".encode()),
+                ("Content-Type", b"audio/wav"),
+            ],
+        )
         session = json.loads(send(port, good).body)
         described = json.loads(
             send(port, Request("GET", "/openapi.json", headers=[("Host", b"x")])).body
         )
         routes = routes_of(described)
         assert len(routes) > 30
-        hostile = Hostile(
+        hostile = MalformedRequests(
             SEED, routes=routes, key=accounts.ADMIN_KEY, ids=[session["id"], str(uuid.UUID(int=7))]
         )
         requests = [hostile.request() for _ in range(N_REQUESTS)]

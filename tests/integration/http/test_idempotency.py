@@ -7,13 +7,11 @@ import json
 import random
 import threading
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import falcon.testing
 import httpx
 import pytest
 from sqlalchemy import func, select, text
@@ -23,20 +21,18 @@ from sqlalchemy.orm import Session
 
 from actors.execution.runtime import Runtime
 from actors.maintenance import cleanup
-from actors.messaging import broker
-from actors.messaging.broker import Publisher
 from actors.messaging.messages import CleanUp
-from db.blobs import Blobs, recording_key
+from db.blobs import recording_key
 from db.queries import idempotency_queries, session_queries
 from db.queries.idempotency_queries import Claimed
 from db.settings import Settings
 from db.store import Store
-from services.app import Deps, create_app
-from services.cli.openapi_command import unconnected_routes
+from services.cli.actions.openapi import unconnected_routes
 from services.http import idempotency, operations
-from services.http.errors import InvalidIdempotencyKey
+from services.http.caller_errors import InvalidIdempotencyKey
 from services.processes.server import free_port
 from tests.support import accounts, recordings
+from tests.support.api import Api
 from tests.support.clock import ask
 from tests.support.cluster import Cluster, eventually
 
@@ -48,21 +44,11 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-def given(memory_settings: Settings, store: Store) -> Iterator[Deps]:
-    settings = replace(memory_settings, lease_s=0.6)
-    publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
-    yield Deps(settings=settings, store=store, blobs=Blobs(settings.blob_url), publisher=publisher)
-    publisher.close()
+def memory_settings(memory_settings: Settings) -> Settings:
+    return replace(memory_settings, lease_s=0.6)
 
 
-@pytest.fixture
-def api(given: Deps) -> falcon.testing.TestClient:
-    return accounts.client(create_app(given))
-
-
-def post(
-    api: falcon.testing.TestClient, key: str | None, body: bytes = RECORDING, **more: Any
-) -> Any:
+def post(api: Api, key: str | None, body: bytes = RECORDING, **more: Any) -> Any:
     headers = {"Idempotency-Key": key} if key is not None else {}
     headers |= more.pop("headers", WAV)
     return api.simulate_post(more.pop("path", "/v1/sessions"), body=body, headers=headers, **more)
@@ -82,13 +68,11 @@ def is_replayed(result: Any) -> bool:
     return bool(result.headers.get("idempotent-replayed") == "true")
 
 
-def test_the_same_upload_gives_the_same_session(
-    api: falcon.testing.TestClient, given: Deps
-) -> None:
+def test_the_same_upload_gives_the_same_session(api: Api, runtime: Runtime) -> None:
     first = post(api, '"a-1"', query_string="priority=high")
     assert (first.status_code, is_replayed(first)) == (202, False)
     # Later changes to the session do not change the stored answer.
-    with given.store.transaction() as db:
+    with runtime.store.transaction() as db:
         session_queries.cancel_session(db, uuid.UUID(first.json["id"]))
     # An unquoted key equals the quoted one.
     for key in ('"a-1"', "a-1"):
@@ -100,12 +84,10 @@ def test_the_same_upload_gives_the_same_session(
         assert again.headers["x-request-id"] != first.headers["x-request-id"]
     assert post(api, "a-2").json["id"] != first.json["id"]
     assert post(api, None).json["id"] != post(api, None).json["id"]
-    assert count(given.store) == 4
+    assert count(runtime.store) == 4
 
 
-def test_a_key_belongs_to_its_request_and_its_user(
-    api: falcon.testing.TestClient, given: Deps
-) -> None:
+def test_a_key_belongs_to_its_request_and_its_user(api: Api, runtime: Runtime) -> None:
     first = post(api, "a")
     reused = (422, "idempotency-key-reused")
     assert kind(post(api, "a", RECORDING + b"x")) == reused
@@ -113,8 +95,8 @@ def test_a_key_belongs_to_its_request_and_its_user(
     assert kind(post(api, "a", query_string="priority=high")) == reused
     assert kind(post(api, "a", headers={"Content-Type": "audio/flac"})) == reused
     assert kind(post(api, "a", b"", path=f"/v1/sessions/{first.json['id']}/cancel")) == reused
-    assert count(given.store) == 1
-    with given.store.transaction() as db:
+    assert count(runtime.store) == 1
+    with runtime.store.transaction() as db:
         other = accounts.add_user(db, uuid.uuid4(), "other@example.org")
         key = accounts.add_key(db, other)
     theirs = post(accounts.client(api.app, key), "a")
@@ -131,15 +113,13 @@ def form(boundary: str, content: bytes = RECORDING) -> dict[str, Any]:
     }
 
 
-def test_a_form_is_the_same_with_another_boundary(
-    api: falcon.testing.TestClient, given: Deps
-) -> None:
+def test_a_form_is_the_same_with_another_boundary(api: Api, runtime: Runtime) -> None:
     first = post(api, "a", **form("something"))
     assert first.status_code == 202
     again = post(api, "a", **form("else"))
     assert again.content == first.content
     assert kind(post(api, "a", **form("else", RECORDING[1:]))) == (422, "idempotency-key-reused")
-    assert count(given.store) == 1
+    assert count(runtime.store) == 1
 
 
 def test_the_hash_of_a_form_is_the_same_however_it_is_cut() -> None:
@@ -176,12 +156,12 @@ def test_keys_are_read_as_strings_or_bare_words() -> None:
     assert idempotency.key_of('"' + "x" * 255 + '"') == "x" * 255
 
 
-def test_a_bad_key_does_nothing(api: falcon.testing.TestClient, given: Deps) -> None:
+def test_a_bad_key_does_nothing(api: Api, runtime: Runtime) -> None:
     assert kind(post(api, "a b")) == (400, "invalid-idempotency-key")
-    assert count(given.store) == 0
+    assert count(runtime.store) == 0
 
 
-def test_eight_at_once_make_one_session(api: falcon.testing.TestClient, given: Deps) -> None:
+def test_eight_at_once_make_one_session(api: Api, runtime: Runtime) -> None:
     barrier = threading.Barrier(8)
 
     def send(_index: int) -> Any:
@@ -197,11 +177,11 @@ def test_eight_at_once_make_one_session(api: falcon.testing.TestClient, given: D
     assert len(refused) < 8
     ids = {each.json["id"] for each in answers if each.status_code == 202}
     assert {post(api, "at-once").json["id"]} == ids
-    assert count(given.store) == 1
+    assert count(runtime.store) == 1
 
 
 def test_a_request_that_is_under_way_is_not_begun_again_however_long_it_takes(
-    api: falcon.testing.TestClient, given: Deps, monkeypatch: pytest.MonkeyPatch
+    api: Api, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
     add = session_queries.add_session
@@ -232,21 +212,19 @@ def test_a_request_that_is_under_way_is_not_begun_again_however_long_it_takes(
         finally:
             go_on.set()
         assert first.result().json["id"] == post(api, "slow").json["id"]
-    assert count(given.store) == 1
+    assert count(runtime.store) == 1
 
 
-def test_a_refusal_leaves_the_key_to_the_mended_request(
-    api: falcon.testing.TestClient, given: Deps
-) -> None:
+def test_a_refusal_leaves_the_key_to_the_mended_request(api: Api, runtime: Runtime) -> None:
     assert kind(post(api, "a", b"")) == (400, "empty-upload")
     mended = post(api, "a", query_string="priority=low")
     assert (mended.status_code, is_replayed(mended)) == (202, False)
     assert kind(post(api, "a", b"")) == (422, "idempotency-key-reused")
-    assert count(given.store) == 1
+    assert count(runtime.store) == 1
 
 
 def test_an_error_of_the_servers_is_not_kept(
-    api: falcon.testing.TestClient, given: Deps, monkeypatch: pytest.MonkeyPatch
+    api: Api, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_args: object, **_more: object) -> None:
         raise OperationalError("INSERT", {}, Exception("away"))
@@ -257,7 +235,7 @@ def test_an_error_of_the_servers_is_not_kept(
     assert kind(post(api, "a", query_string="priority=low")) == (422, "idempotency-key-reused")
     again = post(api, "a")
     assert (again.status_code, is_replayed(again)) == (202, False)
-    assert count(given.store) == 1
+    assert count(runtime.store) == 1
 
 
 #: Path, request (with an administrator's key), and the table that gains a row.
@@ -298,7 +276,7 @@ MADE: dict[str, tuple[dict[str, Any], str]] = {
 def test_every_post_that_makes_something_is_known_again() -> None:
     with unconnected_routes() as routes:
         made = {
-            template: isinstance(resource, idempotency.Maker)
+            template: isinstance(resource, idempotency.Replayable)
             for template, resource in routes.items()
             for method, promise in operations.operations(resource).items()
             if method == "POST" and promise.status in (201, 202)
@@ -311,11 +289,10 @@ def test_every_post_that_makes_something_is_known_again() -> None:
 
 @pytest.mark.parametrize("path", MADE)
 def test_what_was_made_and_not_told_is_not_made_again(
-    given: Deps, monkeypatch: pytest.MonkeyPatch, path: str
+    admin: Api, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    admin = accounts.client(create_app(given), accounts.ADMIN_KEY)
     request, table = MADE[path]
-    before = count(given.store, table)
+    before = count(runtime.store, table)
 
     class Died(BaseException):
         """Stands for the death of a process; nothing catches it."""
@@ -329,7 +306,7 @@ def test_what_was_made_and_not_told_is_not_made_again(
         patch.setattr(idempotency._Leases, "hold", lambda *_: None)
         with pytest.raises(Died):
             post(admin, "a", path=path, **dict(request))
-    assert count(given.store, table) == before + 1
+    assert count(runtime.store, table) == before + 1
     again = eventually(
         lambda: (
             (got := post(admin, "a", path=path, **dict(request)))
@@ -338,7 +315,7 @@ def test_what_was_made_and_not_told_is_not_made_again(
     )
     assert is_replayed(again) or kind(again) == (409, "secret-not-shown")
     made = again.headers["location"]
-    assert count(given.store, table) == before + 1
+    assert count(runtime.store, table) == before + 1
     # From now on the answer is stored.
     third = post(admin, "a", path=path, **dict(request))
     assert third.status_code == again.status_code
@@ -347,27 +324,26 @@ def test_what_was_made_and_not_told_is_not_made_again(
 
 
 def test_two_attempts_that_are_both_alive_make_one_session_and_keep_its_recording(
-    api: falcon.testing.TestClient, given: Deps, monkeypatch: pytest.MonkeyPatch
+    api: Api, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add = session_queries.add_session
 
     def add_twice(db: Session, **values: Any) -> Any:
         # Another process, which was presumed dead, is slightly faster.
-        with given.store.transaction() as other:
+        with runtime.store.transaction() as other:
             add(other, **values)
         return add(db, **values)
 
     with monkeypatch.context() as patch:
         patch.setattr(session_queries, "add_session", add_twice)
         assert kind(post(api, "a")) == (409, "request-under-way")
-    [session_id] = _ids(given.store)
-    assert given.blobs.get(recording_key(uuid.UUID(session_id))) == RECORDING
+    [session_id] = _ids(runtime.store)
+    assert runtime.blobs.get(recording_key(uuid.UUID(session_id))) == RECORDING
     assert post(api, "a").json["id"] == session_id
-    assert len(_ids(given.store)) == 1
+    assert len(_ids(runtime.store)) == 1
 
 
-def test_a_secret_is_neither_kept_nor_told_twice(given: Deps) -> None:
-    admin = accounts.client(create_app(given), accounts.ADMIN_KEY)
+def test_a_secret_is_neither_kept_nor_told_twice(admin: Api, runtime: Runtime) -> None:
     path = f"/v1/users/{accounts.TEAM}/keys"
     request = MADE[path][0]
     first = post(admin, "a", path=path, **dict(request))
@@ -376,7 +352,7 @@ def test_a_secret_is_neither_kept_nor_told_twice(given: Deps) -> None:
     assert kind(again) == (409, "secret-not-shown")
     assert is_replayed(again)
     assert again.headers["location"] == f"/v1/keys/{first.json['key']['id']}"
-    with given.store.transaction() as db:
+    with runtime.store.transaction() as db:
         kept = db.execute(text("SELECT idempotent_requests::text FROM idempotent_requests")).all()
     assert accounts.secret_of(first.json["secret"]) not in str(kept)
     other = json.dumps({"name": "other", "scopes": ["admin"]}).encode()
@@ -384,7 +360,7 @@ def test_a_secret_is_neither_kept_nor_told_twice(given: Deps) -> None:
 
 
 def test_an_action_that_makes_nothing_is_answered_again_too(
-    api: falcon.testing.TestClient,
+    api: Api,
 ) -> None:
     path = post(api, None).headers["location"] + "/cancel"
     first = post(api, "a", b"", path=path, headers={})
@@ -394,14 +370,18 @@ def test_an_action_that_makes_nothing_is_answered_again_too(
     assert is_replayed(again)
 
 
-def test_a_record_is_forgotten_after_a_day(api: falcon.testing.TestClient, given: Deps) -> None:
+def test_a_record_is_forgotten_after_a_day(api: Api, runtime: Runtime) -> None:
     first = post(api, "a")
     claim = Claimed(accounts.TEAM, "other", 1)
-    with given.store.transaction() as db:
+    with runtime.store.transaction() as db:
         idempotency_queries.claim_request(
-            db, claim.user_id, claim.key,
-            head_sha256=bytes(32), made_id=uuid.uuid4(), lease_s=600,
-        )  # fmt: skip
+            db,
+            claim.user_id,
+            claim.key,
+            head_sha256=bytes(32),
+            made_id=uuid.uuid4(),
+            lease_s=600,
+        )
         day_s = idempotency_queries.KEPT_S
         assert idempotency_queries.remove_old_answers(db, older_than_s=day_s, limit=9) == 0
         age = text("UPDATE idempotent_requests SET created_at = created_at - interval '25 hours'")
@@ -410,7 +390,7 @@ def test_a_record_is_forgotten_after_a_day(api: falcon.testing.TestClient, given
     second = post(api, "a", RECORDING + b"x")
     assert second.status_code == 202
     assert second.json["id"] != first.json["id"]
-    with given.store.transaction() as db:
+    with runtime.store.transaction() as db:
         db.execute(age)
         # Unfinished requests stay.
         assert idempotency_queries.remove_old_answers(db, older_than_s=day_s, limit=9) == 1
@@ -468,9 +448,13 @@ def test_the_clean_up_of_the_night_forgets_page_by_page(
     with runtime.store.transaction() as db:
         for index in range(6):
             idempotency_queries.claim_request(
-                db, accounts.TEAM, f"key-{index}",
-                head_sha256=bytes(32), made_id=uuid.uuid4(), lease_s=0,
-            )  # fmt: skip
+                db,
+                accounts.TEAM,
+                f"key-{index}",
+                head_sha256=bytes(32),
+                made_id=uuid.uuid4(),
+                lease_s=0,
+            )
         db.execute(
             text(
                 "UPDATE idempotent_requests SET created_at = now() - interval '25 hours'"

@@ -15,16 +15,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from actors.messaging import broker
-from actors.messaging.broker import Publisher
-from db.blobs import Blobs
-from db.settings import Settings
+from actors.execution.runtime import Runtime
 from db.store import Store
-from services.app import Deps, create_app
 from services.client import Client
-from services.http.errors import RateLimited
+from services.http.caller_errors import RateLimited
 from services.http.rate_limits import RateLimiter
 from tests.support import accounts
+from tests.support.api import App, app_of
 from tests.support.cluster import eventually
 
 pytestmark = pytest.mark.integration
@@ -158,18 +155,11 @@ def test_a_limiter_settles_by_itself(store: Store) -> None:
 
 
 @pytest.fixture
-def app(memory_settings: Settings, store: Store) -> Iterator[Any]:
-    publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
-    yield create_app(
-        Deps(
-            settings=memory_settings, store=store, blobs=Blobs(memory_settings.blob_url),
-            publisher=publisher, limiter=World(store).limiter(per_s=1.0, burst_s=3.0),
-        )
-    )  # fmt: skip
-    publisher.close()
+def app(runtime: Runtime, world: World) -> App:
+    return app_of(runtime, limiter=world.limiter(per_s=1.0, burst_s=3.0))
 
 
-def test_every_answer_to_a_key_tells_what_is_left(app: Any) -> None:
+def test_every_answer_to_a_key_tells_what_is_left(app: App) -> None:
     api = accounts.client(app)
     served = api.simulate_get("/v1/models")
     assert served.status_code == 200
@@ -190,7 +180,7 @@ def test_every_answer_to_a_key_tells_what_is_left(app: Any) -> None:
         assert "ratelimit" not in api.simulate_get(path, headers=headers).headers
 
 
-def test_a_key_is_given_a_rate_of_its_own(app: Any) -> None:
+def test_a_key_is_given_a_rate_of_its_own(app: App) -> None:
     admin = accounts.client(app, accounts.ADMIN_KEY)
     changed = admin.simulate_patch(f"/v1/keys/{KEY_ID}", json={"requests_per_s": 2.5})
     assert changed.json["requests_per_s"] == 2.5
@@ -201,7 +191,7 @@ def test_a_key_is_given_a_rate_of_its_own(app: Any) -> None:
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1e9, "fast"])
-def test_a_rate_that_is_none_is_refused(app: Any, wrong: Any) -> None:
+def test_a_rate_that_is_none_is_refused(app: App, wrong: Any) -> None:
     admin = accounts.client(app, accounts.ADMIN_KEY)
     assert (
         admin.simulate_patch(f"/v1/keys/{KEY_ID}", json={"requests_per_s": wrong}).status_code
@@ -215,7 +205,6 @@ def test_the_client_waits_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     waited: list[float] = []
     monkeypatch.setattr(time, "sleep", waited.append)
     answers = iter([httpx.Response(429, headers={"Retry-After": "2"}), httpx.Response(200)])
-    client = Client("http://127.0.0.1:1")
-    monkeypatch.setattr(client._http, "request", lambda *_call, **_options: next(answers))
+    client = Client("http://127.0.0.1:1", transport=httpx.MockTransport(lambda _: next(answers)))
     assert client.ready()
     assert waited == [2]

@@ -20,24 +20,21 @@ from sqlalchemy import Row, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from actors.messaging import broker
-from actors.messaging.broker import Publisher
-from db.blobs import Blobs
+from actors.execution.runtime import Runtime
 from db.settings import Settings
 from db.store import Store
-from services.app import Deps, create_app
 from services.http import exchange as exchanges
 from services.http import request_log
 from services.http.exchange import Exchange
 from services.http.request_log import RequestLog
 from services.processes.server import free_port
 from tests.support import accounts, recordings
+from tests.support.api import client_of
 from tests.support.cluster import Cluster, eventually
 
 pytestmark = pytest.mark.integration
 
 RECORDING = recordings.HEADER + bytes(300_000)
-Api = falcon.testing.TestClient
 
 
 class UnreliableStore(Store):
@@ -81,22 +78,6 @@ def recorded() -> Iterator[Callable[..., RequestLog]]:
         recorder.close()
 
 
-@pytest.fixture
-def api_with(memory_settings: Settings, store: Store) -> Iterator[Callable[[RequestLog], Api]]:
-    publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
-
-    def make(recorder: RequestLog, **changed: Any) -> Api:
-        settings = replace(memory_settings, **changed)
-        given = Deps(
-            settings=settings, store=store, blobs=Blobs(settings.blob_url), publisher=publisher,
-            recorder=recorder,
-        )  # fmt: skip
-        return accounts.client(create_app(given))
-
-    yield make
-    publisher.close()
-
-
 def rows(store: Store) -> Sequence[Row[Any]]:
     with store.reading() as db:
         return db.execute(text("SELECT * FROM api_requests ORDER BY received_at, id")).all()
@@ -118,10 +99,12 @@ def exchange(request_id: str = "id", **values: Any) -> Exchange:
 
 
 def test_every_request_is_a_row(
-    api_with: Callable[..., Api], recorded: Callable[..., RequestLog], store: Store
+    runtime: Runtime, recorded: Callable[..., RequestLog], store: Store
 ) -> None:
     recorder = recorded(store)
-    api = api_with(recorder, max_upload_bytes=400_000)
+    api = client_of(
+        runtime, settings=replace(runtime.settings, max_upload_bytes=400_000), recorder=recorder
+    )
     wav = {"Content-Type": "audio/wav", "X-Request-ID": "mine-1"}
     posted = api.simulate_post("/v1/sessions", body=RECORDING, headers=wav)
     path = f"/v1/sessions/{posted.json['id']}"
@@ -137,34 +120,97 @@ def test_every_request_is_a_row(
     key_id = accounts.KEY.split("_")[1]
     item = "/v1/sessions/{session_id}"
     assert [
-        (row.method, row.route, row.status, row.bytes_in, row.bytes_out, row.key_id, row.user_id,
-         row.session_id, row.request_id)
+        (
+            row.method,
+            row.route,
+            row.status,
+            row.bytes_in,
+            row.bytes_out,
+            row.key_id,
+            row.user_id,
+            row.session_id,
+            row.request_id,
+        )
         for row in rows(store)
     ] == [
-        ("POST", "/v1/sessions", 202, len(RECORDING), len(posted.content), key_id,
-         accounts.TEAM, session_id, "mine-1"),
-        ("GET", item, 200, 0, len(asked.content), key_id, accounts.TEAM, session_id,
-         asked.headers["x-request-id"]),
-        ("GET", f"{item}/levels", 409, 0, len(levels.content), key_id, accounts.TEAM,
-         session_id, levels.headers["x-request-id"]),
-        ("GET", "(unknown)", 404, 0, len(strange.content), None, None, None,
-         strange.headers["x-request-id"]),
-        ("GET", item, 401, 0, len(wrong.content), None, None, session_id,
-         wrong.headers["x-request-id"]),
-        ("DELETE", item, 405, 0, len(wrong_method.content), None, None, session_id,
-         wrong_method.headers["x-request-id"]),
-    ]  # fmt: skip
+        (
+            "POST",
+            "/v1/sessions",
+            202,
+            len(RECORDING),
+            len(posted.content),
+            key_id,
+            accounts.TEAM,
+            session_id,
+            "mine-1",
+        ),
+        (
+            "GET",
+            item,
+            200,
+            0,
+            len(asked.content),
+            key_id,
+            accounts.TEAM,
+            session_id,
+            asked.headers["x-request-id"],
+        ),
+        (
+            "GET",
+            f"{item}/levels",
+            409,
+            0,
+            len(levels.content),
+            key_id,
+            accounts.TEAM,
+            session_id,
+            levels.headers["x-request-id"],
+        ),
+        (
+            "GET",
+            "(unknown)",
+            404,
+            0,
+            len(strange.content),
+            None,
+            None,
+            None,
+            strange.headers["x-request-id"],
+        ),
+        (
+            "GET",
+            item,
+            401,
+            0,
+            len(wrong.content),
+            None,
+            None,
+            session_id,
+            wrong.headers["x-request-id"],
+        ),
+        (
+            "DELETE",
+            item,
+            405,
+            0,
+            len(wrong_method.content),
+            None,
+            None,
+            session_id,
+            wrong_method.headers["x-request-id"],
+        ),
+    ]
     assert all(0 < row.duration_s < 60 for row in rows(store))
 
 
 def test_a_full_queue_keeps_nobody_waiting(
-    api_with: Callable[..., Api],
+    runtime: Runtime,
     recorded: Callable[..., RequestLog],
     unreliable: UnreliableStore,
     store: Store,
 ) -> None:
     recorder = recorded(unreliable, most_waiting=10)
-    api = api_with(recorder)
+    api = client_of(runtime, recorder=recorder)
     unreliable.open.clear()
     # Each request is answered while the writer is blocked.
     for _ in range(25):
@@ -266,8 +312,10 @@ def test_an_exchange_ends_with_its_last_piece_or_when_it_is_broken_off() -> None
     broken.close()
     begin().close()
     assert [(each.bytes_out, each.is_whole) for each in told.all] == [
-        (5, True), (2, False), (0, False),
-    ]  # fmt: skip
+        (5, True),
+        (2, False),
+        (0, False),
+    ]
     with pytest.raises(KeyboardInterrupt):
         app(falcon.testing.create_environ("/pieces", method="PUT"), lambda *_head: None)
     assert told.all[-1].status == 500
@@ -275,12 +323,12 @@ def test_an_exchange_ends_with_its_last_piece_or_when_it_is_broken_off() -> None
 
 
 def test_a_line_tells_no_secrets(
-    api_with: Callable[..., Api],
+    runtime: Runtime,
     recorded: Callable[..., RequestLog],
     store: Store,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    api = api_with(recorded(store))
+    api = client_of(runtime, recorder=recorded(store))
     asked = api.simulate_get("/v1/sessions/" + str(uuid.uuid4()), query_string="token=hush")
     api.simulate_get("/health/live")
     lines = capsys.readouterr().err.splitlines()
@@ -290,20 +338,28 @@ def test_a_line_tells_no_secrets(
     session_id = line.pop("session_id")
     assert uuid.UUID(session_id)
     assert line == {
-        "event": "request", "level": "info", "logger": "services.http.access_log", "method": "GET",
-        "route": "/v1/sessions/{session_id}", "status": asked.status_code, "bytes_in": 0,
-        "bytes_out": len(asked.content), "key_id": accounts.KEY.split("_")[1],
+        "event": "request",
+        "level": "info",
+        "logger": "services.http.access_log",
+        "method": "GET",
+        "route": "/v1/sessions/{session_id}",
+        "status": asked.status_code,
+        "bytes_in": 0,
+        "bytes_out": len(asked.content),
+        "key_id": accounts.KEY.split("_")[1],
         "request_id": asked.headers["x-request-id"],
-    }  # fmt: skip
+    }
     for quiet in ({"access_log": False}, {"log_level": "WARNING"}):
-        api_with(recorded(store), **quiet).simulate_get("/nowhere")
+        settings = replace(runtime.settings, **quiet)
+        api = client_of(runtime, settings=settings, recorder=recorded(store))
+        api.simulate_get("/nowhere")
         assert '"request"' not in capsys.readouterr().err
 
 
 def test_requests_are_counted_and_timed_by_route(
-    api_with: Callable[..., Api], recorded: Callable[..., RequestLog], store: Store
+    runtime: Runtime, recorded: Callable[..., RequestLog], store: Store
 ) -> None:
-    api = api_with(recorded(store))
+    api = client_of(runtime, recorder=recorded(store))
     for path in ("/v1/sessions/" + str(uuid.uuid4()), "/a", "/b", "/health/live"):
         api.simulate_get(path)
     with warnings.catch_warnings():
@@ -312,12 +368,14 @@ def test_requests_are_counted_and_timed_by_route(
         api.simulate_request("BREW", "/pot")
     told = api.simulate_get("/metrics").text
     samples = {
-        (sample.name, *(sample.labels.get(label) for label in ("route", "method", "status"))):
-        sample.value
+        (
+            sample.name,
+            *(sample.labels.get(label) for label in ("route", "method", "status")),
+        ): sample.value
         for family in text_string_to_metric_families(told)
         for sample in family.samples
         if "le" not in sample.labels
-    }  # fmt: skip
+    }
     requests, timed = "clamor_http_requests_total", "clamor_http_request_duration_seconds_count"
     item = "/v1/sessions/{session_id}"
     assert samples[requests, item, "GET", "4xx"] == 1

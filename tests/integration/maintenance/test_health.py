@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-import falcon.testing
 import pytest
 from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
 from actors.messaging.messages import CheckHealth
-from db.blobs import Blobs, BlobsAway, Room
+from db.blob_errors import StorageUnavailable
+from db.blobs import Blobs, Room
 from db.settings import Settings
 from services.api.admin import metrics
-from services.app import Deps, create_app
 from services.cli import main as cli
+from tests.support.api import client_of
 from tests.support.clock import ask, findings
 from tests.support.pipeline import add
 
@@ -37,9 +36,17 @@ def test_all_is_well(runtime: Runtime) -> None:
     assert found["healthy"], found
     assert found["faults"] == {}
     assert {name for name, each in found["checks"].items() if each["ok"]} == {
-        "database", "broker", "queues", "blobs", "installation", "disk", "model", "backbone",
-        "scheduler", "partitions",
-    }  # fmt: skip
+        "database",
+        "broker",
+        "queues",
+        "blobs",
+        "installation",
+        "disk",
+        "model",
+        "backbone",
+        "scheduler",
+        "partitions",
+    }
     assert found["checks"]["disk"]["free_bytes"] > 0
     assert found["checks"]["model"]["model_id"] == str(runtime.shipped_model_id)
     assert found["checks"]["database"]["oldest_unfinished_s"] >= 0
@@ -51,7 +58,7 @@ def full_disk(_runtime: Runtime, patch: pytest.MonkeyPatch) -> None:
 
 def blobs_away(_runtime: Runtime, patch: pytest.MonkeyPatch) -> None:
     def away(_self: Blobs) -> None:
-        raise BlobsAway("the folder /somewhere/secret is not there")
+        raise StorageUnavailable("the folder /somewhere/secret is not there")
 
     patch.setattr(Blobs, "check", away)
 
@@ -88,7 +95,7 @@ def no_partition(runtime: Runtime, _patch: pytest.MonkeyPatch) -> None:
         (full_disk, "disk", "1.0 GiB are free"),
         (blobs_away, "blobs", "the blob store is unavailable"),
         (damaged_model, "model", "its hash does not fit"),
-        (late_work, "queues", "waiting for too long: queued"),
+        (late_work, "queues", "waiting for too long: audio.process"),
         (no_partition, "partitions", "no partition ahead: by_time"),
     ],
 )
@@ -178,14 +185,7 @@ def test_the_figures_are_there_for_prometheus(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metrics, "FRESH_S", 0.0)
-    api = falcon.testing.TestClient(
-        create_app(
-            Deps(
-                settings=replace(runtime.settings), store=runtime.store, blobs=runtime.blobs,
-                publisher=runtime.publisher,
-            )
-        )
-    )  # fmt: skip
+    api = client_of(runtime)
     assert "clamor_health_ok" not in api.simulate_get("/metrics").text
     full_disk(runtime, monkeypatch)
     check(runtime)

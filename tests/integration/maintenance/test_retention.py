@@ -22,8 +22,8 @@ from db.queries import batch_queries, retention_queries, session_queries, span_q
 from db.queries.retention_queries import Past
 from db.tables.retention import KeptClip
 from db.tables.sessions import AudioSession
-from services.app import Deps, create_app
 from tests.support import accounts, recordings
+from tests.support.api import Api
 from tests.support.clock import ask, clean_up_twice, findings
 
 pytestmark = pytest.mark.integration
@@ -47,9 +47,14 @@ def add(
     runtime.blobs.put(f"{session_prefix(session_id)}levels-1", b"levels")
     with runtime.store.transaction() as db:
         row = session_queries.add_session(
-            db, id=session_id, user_id=accounts.TEAM, file_name="a.wav",
-            size_bytes=len(content), recording_key=key, **values,
-        )  # fmt: skip
+            db,
+            id=session_id,
+            user_id=accounts.TEAM,
+            file_name="a.wav",
+            size_bytes=len(content),
+            recording_key=key,
+            **values,
+        )
         now = session_queries.clock(db)
         row.state = state
         row.created_at = now - timedelta_days(sent_days_ago)
@@ -131,20 +136,16 @@ def test_a_dry_run_counts_and_removes_nothing(runtime: Runtime) -> None:
     add(runtime, ended_days_ago=10)
     found = result(runtime, CleanUpOldSessions(), dry_run=True)
     assert {name: found[name] for name in ("sessions", "duration_s", "size_bytes", "dry_run")} == {
-        "sessions": 1, "duration_s": 10.0, "size_bytes": 5, "dry_run": True
-    }  # fmt: skip
+        "sessions": 1,
+        "duration_s": 10.0,
+        "size_bytes": 5,
+        "dry_run": True,
+    }
     assert len(left(runtime)) == 2
     assert result(runtime, CleanUpOldSessions(), dry_run=True, older_than_days=5)["sessions"] == 2
 
 
-def test_a_held_session_stays_until_the_hold_is_lifted(runtime: Runtime) -> None:
-    app = create_app(
-        Deps(
-            settings=runtime.settings, store=runtime.store, blobs=runtime.blobs,
-            publisher=runtime.publisher,
-        )
-    )  # fmt: skip
-    admin = accounts.client(app, accounts.ADMIN_KEY)
+def test_a_held_session_stays_until_the_hold_is_lifted(admin: Api, runtime: Runtime) -> None:
     old, failed = add(runtime), add(runtime, state="failed")
     for each in (old, failed):
         held = admin.simulate_put(f"/v1/sessions/{each}/hold")
@@ -197,8 +198,15 @@ def test_an_item_of_a_batch_says_that_its_session_is_gone(runtime: Runtime) -> N
 def test_the_surest_clips_of_each_type_are_kept(runtime: Runtime) -> None:
     sound = recordings.encode(recordings.demo()[: 6 * SECOND])
     first = add(runtime, content=sound)
-    detect(runtime, first, ("rain", 0.5, 1.0), ("rain", 0.9, 2.0), ("rain", 0.7, 3.0),
-           ("siren_sweep", 0.6, 4.0), ("unclassified", 1.0, 0.0))  # fmt: skip
+    detect(
+        runtime,
+        first,
+        ("rain", 0.5, 1.0),
+        ("rain", 0.9, 2.0),
+        ("rain", 0.7, 3.0),
+        ("siren_sweep", 0.6, 4.0),
+        ("unclassified", 1.0, 0.0),
+    )
     found = result(runtime, CleanUpOldSessions(), keep_best=2)
     assert (found["sessions"], found["kept_clips"]) == (1, 3)
 

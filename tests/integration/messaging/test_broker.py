@@ -10,7 +10,7 @@ import pika
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from actors.messaging import broker, messages
+from actors.messaging import broker, kinds, messages
 from actors.messaging.broker import Publisher
 from actors.messaging.messages import DetectSpan, SplitRecording
 from db.settings import Settings
@@ -105,7 +105,7 @@ def test_the_queue_is_made_again_when_it_was_removed(rabbit_settings: Settings) 
     def counted() -> bool:
         return bool(rabbit.get_queue_message_counts(queue)[0] == 1)
 
-    eventually(counted, timeout_s=10, what="the message in the new queue")
+    eventually(counted, timeout_s=60, what="the message in the new queue")
     publisher.close()
     rabbit.close()
 
@@ -113,4 +113,4 @@ def test_the_queue_is_made_again_when_it_was_removed(rabbit_settings: Settings) 
 def test_memory_broker_has_the_same_queues(memory_settings: Settings) -> None:
     memory = broker.setup(memory_settings)
     assert isinstance(memory, StubBroker)
-    assert {queue_of(nudge, memory_settings) for nudge in messages.ALL} <= set(memory.queues)
+    assert {queue_of(kind.message, memory_settings) for kind in kinds.KINDS} <= set(memory.queues)

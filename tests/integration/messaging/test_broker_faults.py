@@ -50,8 +50,11 @@ def settings(memory_settings: Settings, rabbitmq: servers.PrivateRabbitmq) -> Se
     prefix = f"test-{uuid.uuid4().hex[:12]}"
     return replace(
         memory_settings,
-        amqp_url=rabbitmq.url, queue_prefix=prefix, lease_s=1.0, recovery_s=0.2,
-    )  # fmt: skip
+        amqp_url=rabbitmq.url,
+        queue_prefix=prefix,
+        lease_s=1.0,
+        recovery_s=0.2,
+    )
 
 
 @contextmanager

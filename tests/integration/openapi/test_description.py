@@ -16,15 +16,13 @@ import schemathesis
 from hypothesis import strategies
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
+from actors.execution.runtime import Runtime
 from actors.messaging import broker
-from actors.messaging.broker import Publisher
-from db.blobs import Blobs
 from db.settings import Settings
-from db.store import Store
-from services.app import Deps, create_app
-from services.cli.openapi_command import unconnected_routes
+from services.cli.actions.openapi import unconnected_routes
 from services.openapi import document as openapi
 from tests.support import accounts, example_rows, servers
+from tests.support.api import App, app_of
 
 pytestmark = pytest.mark.integration
 
@@ -84,7 +82,7 @@ class Late:
     """Stands for an application that is created only when the tests run."""
 
     def __init__(self) -> None:
-        self.app: falcon.App[Any, Any] | None = None
+        self.app: App | None = None
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer as the application does."""
@@ -136,13 +134,11 @@ def served(
         key_pepper=accounts.PEPPER,
         rate_limit_per_s=0,
     )
-    store, blobs = Store(settings.database_url, pool_size=5), Blobs(settings.blob_url)
-    publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
-    example_rows.add(store, blobs)
-    LATE.app = create_app(Deps(settings=settings, store=store, blobs=blobs, publisher=publisher))
+    runtime = Runtime(settings, broker.setup(settings))
+    example_rows.add(runtime.store, runtime.blobs)
+    LATE.app = app_of(runtime)
     yield
-    publisher.close()
-    store.close()
+    runtime.close()
     drop_later(settings.database_url)
 
 

@@ -10,41 +10,19 @@ from contextlib import ExitStack
 from typing import Literal
 from urllib.parse import urlsplit
 
-import falcon.testing
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Route
 
-from actors.messaging import broker
-from actors.messaging.broker import Publisher
-from db.blobs import Blobs
-from db.settings import Settings
-from db.store import Store
-from services.app import Deps, create_app
 from services.http import errors
 from tests.support import servers
+from tests.support.api import Api
 from tests.support.browser import chromium
 
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture
-def anyone(memory_settings: Settings, store: Store) -> Iterator[falcon.testing.TestClient]:
-    """A client without a key."""
-    publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
-    app = create_app(
-        Deps(
-            settings=memory_settings,
-            store=store,
-            blobs=Blobs(memory_settings.blob_url),
-            publisher=publisher,
-        )
-    )
-    yield falcon.testing.TestClient(app)
-    publisher.close()
-
-
-def test_anyone_may_read_it_and_it_is_sent_once(anyone: falcon.testing.TestClient) -> None:
+def test_anyone_may_read_it_and_it_is_sent_once(anyone: Api) -> None:
     first = anyone.simulate_get("/openapi.json")
     assert first.status_code == 200
     assert first.headers["content-type"] == "application/json"
@@ -59,7 +37,7 @@ def test_anyone_may_read_it_and_it_is_sent_once(anyone: falcon.testing.TestClien
     assert other.content == first.content
 
 
-def test_the_command_prints_what_is_served(anyone: falcon.testing.TestClient) -> None:
+def test_the_command_prints_what_is_served(anyone: Api) -> None:
     printed = subprocess.run(
         [sys.executable, "-m", "services.cli", "openapi"], capture_output=True, check=True
     )
@@ -67,7 +45,7 @@ def test_the_command_prints_what_is_served(anyone: falcon.testing.TestClient) ->
 
 
 def test_the_documentation_is_served_with_a_strict_policy(
-    anyone: falcon.testing.TestClient,
+    anyone: Api,
 ) -> None:
     for path in ("/docs", "/problems", *(f"/problems/{kind.name}" for kind in errors.kinds())):
         page = anyone.simulate_get(path)
@@ -93,7 +71,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_browser_shows_the_documentation(
-    anyone: falcon.testing.TestClient, browser: Browser, scheme: Literal["light", "dark"]
+    anyone: Api, browser: Browser, scheme: Literal["light", "dark"]
 ) -> None:
     def answered(route: Route) -> None:
         address = urlsplit(route.request.url)

@@ -13,6 +13,7 @@ from sqlalchemy import select, text
 
 from actors.execution.failures import Permanent
 from actors.execution.runtime import Runtime
+from actors.messaging import kinds
 from actors.messaging.messages import CheckHealth
 from actors.recovery import Recovery, take_stalled
 from actors.scheduling import job_runs, jobs
@@ -119,10 +120,10 @@ def test_a_slot_that_was_missed_is_filled_and_nudged(runtime: Runtime) -> None:
     found = rows(runtime)
     assert [(row.source, row.state) for row in found] == [("steward", "pending")]
     with runtime.store.transaction() as db:
-        quiet = take_stalled(db, quiet_s=0, limit=10)
-    nudges = {type(job_runs.NUDGES[work.name]()) for work in quiet if hasattr(work, "name")}
-    # A new installation has missed nothing; only the health check is due.
-    assert nudges == {CheckHealth}
+        # A new installation has missed nothing; only the health check is due.
+        assert take_stalled(db, quiet_s=0, limit=10) == [CheckHealth()]
+        waits = {name for name, each in kinds.backlogs(db).items() if each.oldest_s is not None}
+        assert waits == {CheckHealth.queue}
     with runtime.store.transaction() as db:
         latest = job_run_queries.latest_runs(db)
     assert {job.name for job in jobs.JOBS} == set(latest)
@@ -170,8 +171,9 @@ def test_a_run_that_fails_is_tried_again_and_ends(runtime: Runtime) -> None:
     job_runs.run(runtime, TICK, permanent)
     failed, waiting = rows(runtime)
     assert (failed.state, failed.problem) == (
-        "failed", {"code": "no-use", "detail": "it is of no use"}
-    )  # fmt: skip
+        "failed",
+        {"code": "no-use", "detail": "it is of no use"},
+    )
     assert waiting.state == "pending"
     job_runs.run(runtime, TICK, doing(done))
     assert rows(runtime)[1].state == "completed"

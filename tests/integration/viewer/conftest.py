@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
-import falcon
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
 from db.settings import Settings
-from services.app import Deps, create_app
+from services.app import create_app
+from services.http.deps import Deps
 from tests.support import accounts, servers
+from tests.support.api import App, deps_of
 from tests.support.browser import chromium, served
 
 #: Generous: a test waits this long only if something is wrong.
@@ -55,23 +55,18 @@ def runtime(
 
 
 @pytest.fixture(scope="module")
-def given(runtime: Runtime) -> Deps:
-    return Deps(
-        settings=runtime.settings,
-        store=runtime.store,
-        blobs=runtime.blobs,
-        publisher=runtime.publisher,
-    )
+def deps(runtime: Runtime) -> Deps:
+    return deps_of(runtime)
 
 
 @pytest.fixture(scope="module")
-def app(given: Deps) -> falcon.App[Any, Any]:
-    return create_app(given)
+def app(deps: Deps) -> App:
+    return create_app(deps)
 
 
 @pytest.fixture(scope="module")
-def url(app: falcon.App[Any, Any], given: Deps) -> Iterator[str]:
-    with served(app, given.stopping) as url:
+def url(app: App, deps: Deps) -> Iterator[str]:
+    with served(app, deps.stopping) as url:
         yield url
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 import uuid
 from importlib.metadata import version
-from typing import Any
 
-import falcon
-import falcon.testing
 import pytest
 
+from actors.execution.runtime import Runtime
 from db.settings import Settings
-from services.app import Deps
 from services.http import errors
+from tests.support.api import Api
 
 pytestmark = pytest.mark.integration
 
@@ -24,14 +22,8 @@ BROWSER = (
 )
 
 
-@pytest.fixture
-def anyone(app: falcon.App[Any, Any]) -> falcon.testing.TestClient:
-    """A client without a key."""
-    return falcon.testing.TestClient(app)
-
-
 @pytest.mark.parametrize("accept", [BROWSER, "text/html", "text/html, application/json;q=0.9"])
-def test_a_browser_is_led_to_the_start_page(anyone: falcon.testing.TestClient, accept: str) -> None:
+def test_a_browser_is_led_to_the_start_page(anyone: Api, accept: str) -> None:
     led = anyone.simulate_get("/", headers={"Accept": accept})
     assert (led.status_code, led.headers["location"]) == (303, "/sessions")
     assert led.headers["vary"] == "Accept"
@@ -45,16 +37,14 @@ def test_a_browser_is_led_to_the_start_page(anyone: falcon.testing.TestClient, a
     "accept",
     ["*/*", "application/json", "application/json, text/html", "image/png", "nonsense", ""],
 )
-def test_a_program_gets_a_short_index(
-    anyone: falcon.testing.TestClient, given: Deps, accept: str
-) -> None:
+def test_a_program_gets_a_short_index(anyone: Api, runtime: Runtime, accept: str) -> None:
     index = anyone.simulate_get("/", headers={"Accept": accept})
     assert index.status_code == 200
     assert index.headers["content-type"] == "application/json"
     assert index.headers["vary"] == "Accept"
     assert index.json["name"] == "Clamor"
     assert index.json["version"] == version("clamor")
-    assert index.json["limits"] == {"max_upload_bytes": given.settings.max_upload_bytes}
+    assert index.json["limits"] == {"max_upload_bytes": runtime.settings.max_upload_bytes}
     for path in index.json["links"].values():
         # Some require a key, and all exist.
         assert anyone.simulate_get(path).status_code in (200, 401, 503), path
@@ -68,13 +58,13 @@ def test_a_program_gets_a_short_index(
     assert (head.status_code, head.content) == (200, b"")
 
 
-def test_the_index_has_no_secret(anyone: falcon.testing.TestClient, given: Deps) -> None:
-    settings: Settings = given.settings
+def test_the_index_has_no_secret(anyone: Api, runtime: Runtime) -> None:
+    settings: Settings = runtime.settings
     for secret in (settings.database_url, settings.key_pepper, settings.blob_url):
         assert secret not in anyone.simulate_get("/").text
 
 
-def test_filters_in_the_address_are_left_to_the_page(anyone: falcon.testing.TestClient) -> None:
+def test_filters_in_the_address_are_left_to_the_page(anyone: Api) -> None:
     plain = anyone.simulate_get("/sessions")
     filtered = anyone.simulate_get("/sessions?state=failed&state=partial&utm_source=mail")
     assert (filtered.status_code, filtered.content) == (200, plain.content)
@@ -83,7 +73,7 @@ def test_filters_in_the_address_are_left_to_the_page(anyone: falcon.testing.Test
 
 
 @pytest.mark.parametrize("path", ["/sessions", f"/sessions/{uuid.UUID(int=0)}"])
-def test_a_page_lets_nothing_else_in(anyone: falcon.testing.TestClient, path: str) -> None:
+def test_a_page_lets_nothing_else_in(anyone: Api, path: str) -> None:
     page = anyone.simulate_get(path)
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     # Every file that it names exists; it has no inline script or style.
@@ -110,12 +100,12 @@ def test_a_page_lets_nothing_else_in(anyone: falcon.testing.TestClient, path: st
         assert anyone.simulate_get(link).status_code == 200, link
 
 
-def test_there_is_a_remedy_for_every_kind_of_problem(anyone: falcon.testing.TestClient) -> None:
+def test_there_is_a_remedy_for_every_kind_of_problem(anyone: Api) -> None:
     remedies = anyone.simulate_get("/page/remedies.json").json
     assert remedies.keys() == {kind.name for kind in errors.kinds()}
     assert "``" not in "".join(remedies.values())
 
 
 @pytest.mark.parametrize("path", ["/page/nothing.js", "/page/..%2Fapp.py", "/sessions/7"])
-def test_nothing_else_is_there(anyone: falcon.testing.TestClient, path: str) -> None:
+def test_nothing_else_is_there(anyone: Api, path: str) -> None:
     assert anyone.simulate_get(path).status_code == 404

@@ -57,9 +57,14 @@ def add(runtime: Runtime, holder: Holder, content: bytes, name: str, **values: A
     runtime.blobs.put(recording_key(session_id), content)
     with runtime.store.transaction() as db:
         session_queries.add_session(
-            db, id=session_id, user_id=holder.user_id, file_name=name, size_bytes=len(content),
-            recording_key=recording_key(session_id), **values,
-        )  # fmt: skip
+            db,
+            id=session_id,
+            user_id=holder.user_id,
+            file_name=name,
+            size_bytes=len(content),
+            recording_key=recording_key(session_id),
+            **values,
+        )
     return session_id
 
 
@@ -271,8 +276,14 @@ def test_uploads_end_when_they_are_cancelled_or_their_key_is_forgotten(
 
 
 def test_filters_stand_in_the_address(page: Page, runtime: Runtime, holder: Holder) -> None:
-    heard = add(runtime, holder, SHORT, "heard.flac", user_metadata={"site": "roof"},
-                recorded_at=datetime(2026, 3, 1, 12, tzinfo=UTC))  # fmt: skip
+    heard = add(
+        runtime,
+        holder,
+        SHORT,
+        "heard.flac",
+        user_metadata={"site": "roof"},
+        recorded_at=datetime(2026, 3, 1, 12, tzinfo=UTC),
+    )
     add(runtime, holder, NO_AUDIO, "failed.wav")
     noise_type = next(iter(summary_of(run_to_the_end(runtime, heard)).noise_types))
     add(runtime, holder, SHORT, "waiting.flac")
@@ -313,11 +324,17 @@ def test_filters_stand_in_the_address(page: Page, runtime: Runtime, holder: Hold
         show.press("Enter")
     query = parse_qs(urlsplit(asked.value.url).query)
     assert query == {
-        "noise_type": [noise_type], "min_confidence": ["0.125"], "file_name": ["heard.flac"],
-        "created_from": ["2020-01-01T00:00:00.000Z"], "created_to": ["2100-01-01T00:00:00.000Z"],
-        "recorded_from": ["2026-03-01T12:00:00.000Z"], "recorded_to": ["2026-03-01T12:00:01.000Z"],
-        "metadata": ['{"site": "roof"}'], "sort": ["-duration_s"], "limit": ["10"],
-    }  # fmt: skip
+        "noise_type": [noise_type],
+        "min_confidence": ["0.125"],
+        "file_name": ["heard.flac"],
+        "created_from": ["2020-01-01T00:00:00.000Z"],
+        "created_to": ["2100-01-01T00:00:00.000Z"],
+        "recorded_from": ["2026-03-01T12:00:00.000Z"],
+        "recorded_to": ["2026-03-01T12:00:01.000Z"],
+        "metadata": ['{"site": "roof"}'],
+        "sort": ["-duration_s"],
+        "limit": ["10"],
+    }
     expect(page.get_by_role("link", name="heard.flac")).to_be_visible()
     assert named(page) == ["heard.flac"]
     # A search without a match says so and links back.

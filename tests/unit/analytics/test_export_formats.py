@@ -51,10 +51,25 @@ from services.api.exports.schemas import Format
 #: Possible file names of clients and noise types of users' models: any text except U+0000, which
 #: Postgres does not store.
 TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1)
-ODD = ["=1+1", "-2", "@x", "+y", "'quoted", 'a "b" c', "tab\there", "two\r\nlines", "a,b;c",
-       "ÄÖ 犬.wav",
-       "\uff1dwide", " space ", "%20", ";;comment", "<NA>", "\u2028x",
-       "../../etc/passwd"]  # fmt: skip
+ODD = [
+    "=1+1",
+    "-2",
+    "@x",
+    "+y",
+    "'quoted",
+    'a "b" c',
+    "tab\there",
+    "two\r\nlines",
+    "a,b;c",
+    "ÄÖ 犬.wav",
+    "\uff1dwide",
+    " space ",
+    "%20",
+    ";;comment",
+    "<NA>",
+    "\u2028x",
+    "../../etc/passwd",
+]
 #: Group and AudioSet class of some types.
 TABLE = {"dog_bark": ("nature", "/m/0bt9lr"), "siren_sweep": ("other", None)}
 NAMES = st.one_of(st.sampled_from(ODD), TEXTS)
@@ -110,26 +125,38 @@ def written(make: Callable[[IO[bytes]], Writer], rows: Rows) -> bytes:
 def flat(rows: Rows, *, text: Callable[[str], str] = str) -> list[dict[str, Any]]:
     return [
         {
-            "session_id": str(recording.session_id), "file_name": text(recording.file_name),
-            "recorded_at": recording.recorded_at, "event_index": event.event_index,
-            "start_s": event.start_s, "end_s": event.end_s, "noise_type": text(event.noise_type),
-            "confidence": event.confidence, "laeq_db": event.laeq_db,
-            "lafmax_db": event.lafmax_db, "level_reference": recording.level_reference,
-            **dict(zip(("group", "audioset_id"), TABLE.get(event.noise_type, (None, None)),
-                       strict=True)),
+            "session_id": str(recording.session_id),
+            "file_name": text(recording.file_name),
+            "recorded_at": recording.recorded_at,
+            "event_index": event.event_index,
+            "start_s": event.start_s,
+            "end_s": event.end_s,
+            "noise_type": text(event.noise_type),
+            "confidence": event.confidence,
+            "laeq_db": event.laeq_db,
+            "lafmax_db": event.lafmax_db,
+            "level_reference": recording.level_reference,
+            **dict(
+                zip(
+                    ("group", "audioset_id"), TABLE.get(event.noise_type, (None, None)), strict=True
+                )
+            ),
         }
         for recording, events in rows
         for event in events
-    ]  # fmt: skip
+    ]
 
 
 def one(
     *events: ExportedEvent, file_name: str = "street.wav", rate_hz: int | None = 48_000
 ) -> Rows:
     recording = Recording(
-        session_id=uuid.uuid4(), file_name=file_name, recorded_at=None, rate_hz=rate_hz,
+        session_id=uuid.uuid4(),
+        file_name=file_name,
+        recorded_at=None,
+        rate_hz=rate_hz,
         level_reference="dBFS",
-    )  # fmt: skip
+    )
     return [(recording, events)]
 
 
@@ -193,11 +220,14 @@ def test_csv_is_read_by_arrow_and_by_python(rows: Rows) -> None:
         io.BytesIO(data),
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
         convert_options=pyarrow.csv.ConvertOptions(
-            column_types=types | {"recorded_at": pyarrow.timestamp("us", tz="UTC"),
-                                  "level_reference": pyarrow.string()},
+            column_types=types
+            | {
+                "recorded_at": pyarrow.timestamp("us", tz="UTC"),
+                "level_reference": pyarrow.string(),
+            },
             strings_can_be_null=False,
         ),
-    )  # fmt: skip
+    )
     assert tuple(table.column_names) == COLUMNS
     assert table.to_pylist() == wanted
     # One line a row, each terminated as in RFC 4180.
@@ -270,12 +300,10 @@ def test_raven_has_a_line_an_event(rows: Rows) -> None:
     for recording, events in rows:
         header, *read = lines_of(written(Raven, [(recording, events)]))
         found = [dict(zip(header, line, strict=True)) for line in read]
-        assert [
-            (row["Selection"], row["Begin File"], row["Annotation"]) for row in found
-        ] == [
+        assert [(row["Selection"], row["Begin File"], row["Annotation"]) for row in found] == [
             (str(place), cell(recording.file_name), cell(event.noise_type))
             for place, event in enumerate(events, 1)
-        ]  # fmt: skip
+        ]
 
 
 def test_raven_is_read_by_crowsetta(tmp_path: Path) -> None:
@@ -283,8 +311,9 @@ def test_raven_is_read_by_crowsetta(tmp_path: Path) -> None:
     path.write_bytes(written(Raven, one(DOG, RAIN)))
     boxes = crowsetta.formats.bbox.Raven.from_file(path).to_bbox()
     assert [(box.onset, box.offset, box.label) for box in boxes] == [
-        (1.5, 2.25, "dog_bark"), (3.0, 60.0, "rain"),
-    ]  # fmt: skip
+        (1.5, 2.25, "dog_bark"),
+        (3.0, 60.0, "rain"),
+    ]
     assert {(box.low_freq, box.high_freq) for box in boxes} == {(0.0, 24_000.0)}
 
 
@@ -293,8 +322,9 @@ def test_raven_has_the_group_and_the_audioset_class() -> None:
     header, *lines = lines_of(written(Raven, one(DOG, mine)))
     found = [dict(zip(header, line, strict=True)) for line in lines]
     assert [(row["Group"], row["AudioSet ID"]) for row in found] == [
-        ("nature", "/m/0bt9lr"), ("", ""),
-    ]  # fmt: skip
+        ("nature", "/m/0bt9lr"),
+        ("", ""),
+    ]
 
 
 def test_dcase_is_read_by_sed_eval_and_can_be_scored(tmp_path: Path) -> None:

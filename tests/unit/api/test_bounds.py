@@ -13,10 +13,10 @@ from falcon import testing
 from msgspec import inspect
 
 from services.api.models import manifests
-from services.cli.openapi_command import unconnected_routes
+from services.cli.actions.openapi import unconnected_routes
 from services.http import operations
 from services.http.bodies import MOST_TYPE_CHARS, media_type_of
-from services.http.errors import BodyTooLarge, InvalidHeader
+from services.http.request_errors import BodyTooLarge, InvalidHeader
 
 
 def body_kinds() -> dict[str, type[msgspec.Struct]]:

@@ -12,7 +12,7 @@ from actors.execution import failures
 from actors.execution.failures import DeadlineExceeded, Permanent
 from actors.outbound.errors import Unwell
 from actors.science.errors import Undecodable
-from db.blobs import BlobMissing, BlobsAway, BlobsFull
+from db.blob_errors import BlobMissing, StorageFull, StorageUnavailable
 
 #: Stands in the text of every error below.
 FOREIGN = "cannot fit 'int' into /secret/place of example.org"
@@ -22,7 +22,7 @@ PASSING = [
     ConnectionResetError(errno.ECONNRESET, FOREIGN),
     TimeoutError(FOREIGN),
     OSError(FOREIGN),
-    BlobsAway(f"the blob store failed: {FOREIGN}"),
+    StorageUnavailable(f"the blob store failed: {FOREIGN}"),
     sqlalchemy.exc.OperationalError(FOREIGN, {}, Exception(FOREIGN)),
     sqlalchemy.exc.IntegrityError(FOREIGN, {}, Exception(FOREIGN)),
     RuntimeError(FOREIGN),
@@ -95,7 +95,7 @@ def test_own_words_are_kept_as_they_are() -> None:
         OSError(errno.ENOSPC, "No space left on device"),
         OSError(errno.EDQUOT, "Disk quota exceeded"),
         OSError(errno.EFBIG, "File too large"),
-        BlobsFull(),
+        StorageFull(),
     ],
 )
 def test_a_full_disk_is_named(error: Exception) -> None:

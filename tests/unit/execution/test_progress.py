@@ -25,9 +25,13 @@ def row(state: str, **values: object) -> AudioSession:
 
 def detecting(finished: int, *, of: int = 60, told_s: float) -> AudioSession:
     return row(
-        "detecting", spans_total=of, spans_finished=finished, duration_s=of * 60.0,
-        stage_since=at(0), stage_told_at=at(told_s),
-    )  # fmt: skip
+        "detecting",
+        spans_total=of,
+        spans_finished=finished,
+        duration_s=of * 60.0,
+        stage_since=at(0),
+        stage_told_at=at(told_s),
+    )
 
 
 def test_every_stage_of_a_living_session_is_known() -> None:
@@ -45,11 +49,13 @@ def test_percent_never_falls(shares: list[tuple[str, float]], spans_total: int) 
     seen = sorted(shares, key=lambda each: (UNFINISHED_STATES.index(each[0]), each[1]))
     rows = [
         row(
-            state, stage_share=share if state != "detecting" else 0.0,
-            spans_total=spans_total, spans_finished=int(share * spans_total),
+            state,
+            stage_share=share if state != "detecting" else 0.0,
+            spans_total=spans_total,
+            spans_finished=int(share * spans_total),
         )
         for state, share in seen
-    ]  # fmt: skip
+    ]
     percents = [Progress.of(each, now=at(0)).percent for each in rows]
     assert percents == sorted(percents)
     assert percents[0] >= 0
@@ -129,8 +135,6 @@ def test_of_a_steady_worker_the_rest_is_told_exactly(
     """At any time between two spans, for any number of them."""
     for finished in {1, n_spans // 2, n_spans - 1} - {0}:
         worked_s, quiet_s = finished * span_s, moment * span_s
-        pace = Pace(
-            share=finished / n_spans, worked_s=worked_s, quiet_s=quiet_s, gap_s=span_s
-        )  # fmt: skip
+        pace = Pace(share=finished / n_spans, worked_s=worked_s, quiet_s=quiet_s, gap_s=span_s)
         true_s = n_spans * span_s - worked_s - quiet_s
         assert pace.stage_left_s == pytest.approx(true_s, rel=1e-6, abs=1e-6)

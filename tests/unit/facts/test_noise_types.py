@@ -10,10 +10,22 @@ from actors.science.detection import classifier
 
 #: Names under which callers know the types of the first release.
 FIRST_TYPES = {
-    "alarm_tone", "baby_cry", "broadband_hiss", "chainsaw", "clock_tick", "dog_bark",
-    "fire_crackling", "hammering", "helicopter", "mains_hum", "rain", "rooster", "sea_waves",
-    "siren_sweep", "sneeze",
-}  # fmt: skip
+    "alarm_tone",
+    "baby_cry",
+    "broadband_hiss",
+    "chainsaw",
+    "clock_tick",
+    "dog_bark",
+    "fire_crackling",
+    "hammering",
+    "helicopter",
+    "mains_hum",
+    "rain",
+    "rooster",
+    "sea_waves",
+    "siren_sweep",
+    "sneeze",
+}
 
 
 def test_first_types_keep_their_names() -> None:
@@ -113,8 +125,11 @@ def documented() -> str:
             depth, parent = depth + 1, table[parent].parent
         name = f"**`{row.name}`**" if depth == 0 else "&emsp;" * (depth - 1) + f"`{row.name}`"
         cells = (
-            name, row.names["en"], " ".join(row.audioset_ids), row.urban_sound_taxonomy,
+            name,
+            row.names["en"],
+            " ".join(row.audioset_ids),
+            row.urban_sound_taxonomy,
             row.noise_directive,
-        )  # fmt: skip
+        )
         lines.append("| " + " | ".join(cells).replace("  ", " ") + " |")
     return "\n".join(lines) + "\n"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.http.errors import InvalidBody
 from services.http.operations import json_of
+from services.http.request_errors import InvalidBody
 
 
 class Part(msgspec.Struct, forbid_unknown_fields=True):

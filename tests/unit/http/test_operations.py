@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from falcon import testing
 
-from services.http.errors import InvalidParameter
 from services.http.operations import Parameters, operation, query_of
+from services.http.request_errors import InvalidParameter
 
 
 class Query(msgspec.Struct, kw_only=True):

@@ -38,8 +38,3 @@ def test_what_is_not_a_message_is_refused(payload: dict[str, object]) -> None:
 def test_a_field_that_a_newer_release_added_is_passed_over() -> None:
     payload = {"session_id": str(SESSION), "of_tomorrow": True}
     assert messages.SplitRecording.parse(payload).session_id == SESSION
-
-
-def test_no_two_messages_share_an_actor_or_a_queue() -> None:
-    assert len({nudge.actor for nudge in messages.ALL}) == len(messages.ALL)
-    assert len({nudge.queue for nudge in messages.ALL}) == len(messages.ALL)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from services.cli.openapi_command import unconnected_routes
+from services.cli.actions.openapi import unconnected_routes
 from services.http import errors
 from services.openapi import document as openapi
 from services.openapi.documentation import curl, markup, pages, problem_pages, reference, schemas

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import schemathesis
 
-from services.cli.openapi_command import unconnected_routes
+from services.cli.actions.openapi import unconnected_routes
 from services.http import operations
 from services.http.operations import Operation
 from services.openapi import document as openapi
@@ -137,8 +137,11 @@ def test_what_is_written_of_an_operation(document: dict[str, Any]) -> None:
     detections = document["paths"]["/v1/sessions/{session_id}/detections"]["get"]
     (limit,) = (each for each in detections["parameters"] if each["name"] == "limit")
     assert limit["schema"] | {"default": 0} == {
-        "type": "integer", "minimum": 1, "maximum": 10_000, "default": 0,
-    }  # fmt: skip
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 10_000,
+        "default": 0,
+    }
     assert document["paths"]["/health/live"]["get"]["security"] == []
 
 

@@ -50,10 +50,17 @@ def get(
 @pytest.mark.parametrize(
     "answers",
     [
-        ["127.0.0.1"], ["::1"], ["10.0.0.1"], ["169.254.169.254"], ["::ffff:127.0.0.1"],
-        [PUBLIC, "127.0.0.1"], ["127.0.0.1", PUBLIC], [PUBLIC, "fe80::1%eth0"], ["64:ff9b::7f00:1"],
+        ["127.0.0.1"],
+        ["::1"],
+        ["10.0.0.1"],
+        ["169.254.169.254"],
+        ["::ffff:127.0.0.1"],
+        [PUBLIC, "127.0.0.1"],
+        ["127.0.0.1", PUBLIC],
+        [PUBLIC, "fe80::1%eth0"],
+        ["64:ff9b::7f00:1"],
     ],
-)  # fmt: skip
+)
 def test_a_name_with_an_address_that_is_not_public_is_refused(
     site: Web, answers: list[str]
 ) -> None:
@@ -124,8 +131,11 @@ def test_a_resolver_that_hangs_is_not_waited_for() -> None:
         return [host]
 
     with pytest.raises(TookTooLong):
-        get("http://example.org/", outbound=Outbound(resolve=resolve),
-            limits=Limits(total_s=0.2, most_bytes=1))  # fmt: skip
+        get(
+            "http://example.org/",
+            outbound=Outbound(resolve=resolve),
+            limits=Limits(total_s=0.2, most_bytes=1),
+        )
     go_on.set()
 
 
@@ -157,12 +167,21 @@ def test_redirects_are_followed(site: Web, status: int) -> None:
 @pytest.mark.parametrize(
     "to",
     [
-        "http://10.0.0.1/", "http://169.254.169.254/latest/meta-data/", "//10.0.0.1/",
-        "http://[::ffff:10.0.0.1]/", "http://inside.example/", "http://2130706433/",
-        "http://127.0.0.1:22/", "file:///etc/passwd", "gopher://127.0.0.1/", "ftp://a.example/",
-        "http://user:secret@recorder.example/", "http://recorder.example\\@10.0.0.1/", "http://[",
+        "http://10.0.0.1/",
+        "http://169.254.169.254/latest/meta-data/",
+        "//10.0.0.1/",
+        "http://[::ffff:10.0.0.1]/",
+        "http://inside.example/",
+        "http://2130706433/",
+        "http://127.0.0.1:22/",
+        "file:///etc/passwd",
+        "gopher://127.0.0.1/",
+        "ftp://a.example/",
+        "http://user:secret@recorder.example/",
+        "http://recorder.example\\@10.0.0.1/",
+        "http://[",
     ],
-)  # fmt: skip
+)
 def test_a_redirect_is_looked_at_as_the_first_url(site: Web, to: str) -> None:
     names = Names(recorder_example=[["127.0.0.1"]], inside_example=[["10.0.0.1"]])
     site.pages["/"] = moves_to(to)
@@ -193,11 +212,20 @@ def test_a_circle_ends(site: Web, to: str) -> None:
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (404, Missing), (410, Missing), (400, Rejected), (401, Rejected), (403, Rejected),
-        (300, Rejected), (304, Rejected), (408, Unwell), (429, Unwell), (500, Unwell),
-        (502, Unwell), (503, Unwell),
+        (404, Missing),
+        (410, Missing),
+        (400, Rejected),
+        (401, Rejected),
+        (403, Rejected),
+        (300, Rejected),
+        (304, Rejected),
+        (408, Unwell),
+        (429, Unwell),
+        (500, Unwell),
+        (502, Unwell),
+        (503, Unwell),
     ],
-)  # fmt: skip
+)
 def test_a_status_tells_whether_another_try_helps(
     site: Web, status: int, error: type[OutboundError]
 ) -> None:
@@ -233,15 +261,18 @@ def test_compression_is_not_asked_for_and_not_taken(site: Web) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        b"", b"hello", b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"",
+        b"hello",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
-        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", b"HTTP/1.1 999999 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 999999 OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"a" * 200_000 + b"\r\n\r\n",
     ],
-)  # fmt: skip
+)
 def test_what_breaks_off_or_is_no_http_is_told_so(site: Web, answer: bytes) -> None:
     site.pages["/"] = lambda request: request.raw(answer)
     with pytest.raises(BrokenOff):

@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from periodiq import cron
 
-from actors.execution import watchdog
-from actors.messaging import broker, messages
+from actors.messaging import broker, kinds, messages
 from actors.scheduling import jobs
 from actors.scheduling.jobs import JOBS, SATURDAY, SUNDAY, Job
 
@@ -50,8 +49,11 @@ def test_what_was_missed_is_made_good_as_far_as_it_matters(
     job: Job, now: datetime, n_missed: int
 ) -> None:
     newest = job.latest_slot(now) - n_missed * job.period
-    patient = Job(**{name: getattr(job, name) for name in ("nudge", "minute", "hour", "weekday")},
-                  why=job.why, catch_up=5)  # fmt: skip
+    patient = Job(
+        **{name: getattr(job, name) for name in ("nudge", "minute", "hour", "weekday")},
+        why=job.why,
+        catch_up=5,
+    )
     missed = patient.missed(newest, now=now)
     assert missed == [job.latest_slot(now) - i * job.period for i in range(min(n_missed, 5))][::-1]
     assert job.missed(newest, now=now) == missed[-1:]
@@ -74,8 +76,7 @@ def test_every_job_is_known_and_may_take_its_time() -> None:
     assert len({job.name for job in JOBS}) == len(JOBS)
     for job in JOBS:
         assert jobs.job_named(job.name) is job
-        assert job.nudge in messages.ALL
-        assert watchdog.DEADLINES_S[job.nudge] < job.period.total_seconds()
+        assert kinds.kind_of(job.nudge).deadline_s < job.period.total_seconds()
         assert jobs.options_for(job.nudge)
         assert job.why
     assert jobs.job_named("no such job") is None
@@ -108,11 +109,13 @@ def test_the_scheduler_itself_ticks_at_every_slot_and_at_no_other_time(
     ticking = StubBroker(middleware=broker.middleware())
     actors = [
         dramatiq.actor(
-            broker=ticking, actor_name=job.name, queue_name=job.nudge.queue,
+            broker=ticking,
+            actor_name=job.name,
+            queue_name=job.nudge.queue,
             **jobs.options_for(job.nudge),
         )(lambda: None)
         for job in JOBS
-    ]  # fmt: skip
+    ]
     scheduler = periodiq.Scheduler(actors=actors)
 
     def alarm(seconds: int) -> None:

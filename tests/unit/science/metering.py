@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 from actors.science.levels.meter import LevelMeter
 from actors.science.levels.totals import Totals
 
@@ -39,7 +39,7 @@ def metered(
     *,
     cuts: Sequence[int] = (),
     third_octaves: bool = False,
-) -> tuple[LevelSeries, Totals]:
+) -> tuple[LevelHistory, Totals]:
     """Return both results of the meter, with the samples cut into blocks."""
     block = samples.astype(np.float32)
     block = block[:, None] if block.ndim == 1 else block
@@ -49,7 +49,7 @@ def metered(
     return meter.finish(), meter.totals()
 
 
-def measure(samples: NDArray[np.floating[Any]], rate_hz: int) -> LevelSeries:
+def measure(samples: NDArray[np.floating[Any]], rate_hz: int) -> LevelHistory:
     """Return the level over time."""
     return metered(samples, rate_hz)[0]
 

@@ -18,7 +18,7 @@ BELOW = (
 
 
 def test_science_imports_nothing_of_the_shell() -> None:
-    for path in Path(actors.science.__path__[0]).glob("*.py"):
+    for path in Path(actors.science.__path__[0]).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names: list[str] = []
             if isinstance(node, ast.Import):

@@ -7,16 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
+from sklearn.ensemble import RandomForestClassifier
 
 from actors.science.detection import ensemble
 from actors.science.detection.ensemble import Estimator
-from actors.training import algorithms, tree_export
-from actors.training.algorithms import HeldOut
+from actors.training import algorithms, calibration, tree_export
+from actors.training.calibration import HeldOut
 
 N_FEATURES = 12
 NAMES = ("bark", "rain", "siren")
@@ -27,11 +23,10 @@ Names = NDArray[np.str_]
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use few trees, networks and rounds: enough for these problems, and fast."""
+    """Use few trees and networks: enough for these problems, and fast."""
     monkeypatch.setattr(algorithms, "N_TREES", 20)
     monkeypatch.setattr(algorithms, "N_NETWORKS", 2)
     monkeypatch.setattr(algorithms, "N_FOURIER", 200)
-    monkeypatch.setattr(algorithms, "BOOSTING", {**algorithms.BOOSTING, "max_iter": 20})
 
 
 def problem(n_rows: int, *, n_classes: int = 3, spread: float = 0.6, seed: int = 0) -> Any:
@@ -50,13 +45,12 @@ def probabilities(voters: list[Estimator], rows: Rows) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("kind", [RandomForestClassifier, ExtraTreesClassifier])
-def test_a_forest_answers_as_scikit_learns(kind: Any, n_classes: int) -> None:
+def test_a_forest_answers_as_scikit_learns(n_classes: int) -> None:
     rows, labels, _ = problem(300, n_classes=n_classes, spread=2.0)
-    grown = kind(n_estimators=20, min_samples_leaf=3, random_state=0).fit(rows, labels)
-    forest = tree_export.of_shares(
-        (each.tree_ for each in grown.estimators_), n_features=N_FEATURES
+    grown = RandomForestClassifier(n_estimators=20, min_samples_leaf=3, random_state=0).fit(
+        rows, labels
     )
+    forest = tree_export.forest((each.tree_ for each in grown.estimators_), n_features=N_FEATURES)
     others = problem(500, n_classes=n_classes, spread=3.0, seed=1)[0]
     np.testing.assert_allclose(
         probabilities([forest], others), grown.predict_proba(others), atol=5e-4
@@ -69,19 +63,8 @@ def test_rows_on_a_threshold_go_where_scikit_learn_sends_them() -> None:
     rows = np.concatenate([rows, np.nextafter(rows, np.float32(9))])
     labels = np.tile(problem(300)[1], 2)
     grown = RandomForestClassifier(n_estimators=10, random_state=0).fit(rows, labels)
-    forest = tree_export.of_shares(
-        (each.tree_ for each in grown.estimators_), n_features=N_FEATURES
-    )
+    forest = tree_export.forest((each.tree_ for each in grown.estimators_), n_features=N_FEATURES)
     np.testing.assert_allclose(probabilities([forest], rows), grown.predict_proba(rows), atol=5e-4)
-
-
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_boosting_answers_as_scikit_learns(n_classes: int) -> None:
-    rows, labels, groups = problem(400, n_classes=n_classes, spread=2.0)
-    found = algorithms.fit("gradient_boosting", rows, labels, groups=groups, seed=3)
-    grown = HistGradientBoostingClassifier(**algorithms.BOOSTING, random_state=3).fit(rows, labels)
-    others = problem(500, n_classes=n_classes, spread=3.0, seed=1)[0]
-    np.testing.assert_allclose(probabilities(found, others), grown.predict_proba(others), atol=1e-5)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -159,7 +142,7 @@ def test_calibration_finds_the_temperature(true_factor: float) -> None:
     voters = algorithms.fit("lda", rows, labels, groups=groups, seed=0)
     many = problem(20_000, spread=2.0, seed=1)[0]
     logits = [member.logits(many) for member in voters]
-    drawn = ensemble.vote(algorithms.warmer(voters, true_factor), logits)
+    drawn = ensemble.vote(calibration.warmer(voters, true_factor), logits)
     truth = (drawn.cumsum(axis=1) < rng.random((len(many), 1))).sum(axis=1).clip(max=2)
-    found = algorithms.calibration([HeldOut(voters, logits, truth)])
+    found = calibration.factor([HeldOut(voters, logits, truth)])
     assert found == pytest.approx(true_factor, rel=0.12)

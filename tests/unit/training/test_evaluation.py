@@ -12,21 +12,22 @@ from actors.science.detection import classifier, inference
 from actors.science.detection.chunks import RATE_HZ
 from actors.science.types import BACKGROUND
 from actors.training import evaluation
+from db.tables.training import LabelledRecording
 from tests.support import labelled, networks
 
 
 def of_clips(model: classifier.Model, *clips: tuple[str, NDArray[np.float32]]) -> dict[str, Any]:
-    recordings = {index: {"label": label} for index, (label, _) in enumerate(clips)}
+    recordings = {index: LabelledRecording(label=label) for index, (label, _) in enumerate(clips)}
     samples = {index: samples for index, (_, samples) in enumerate(clips)}
     return evaluation.of_clips(
-        evaluation.Listener(model), recordings, samples, on_progress=lambda _: None
+        evaluation.EvaluatedModel(model), recordings, samples, on_progress=lambda _: None
     )
 
 
 def of_events(model: classifier.Model, samples: NDArray[np.float32], *events: Any) -> Any:
-    recordings = {0: {"events": list(events)}}
+    recordings = {0: LabelledRecording(events=events)}
     return evaluation.of_events(
-        evaluation.Listener(model), recordings, {0: samples}, on_progress=lambda _: None
+        evaluation.EvaluatedModel(model), recordings, {0: samples}, on_progress=lambda _: None
     )
 
 

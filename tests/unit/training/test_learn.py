@@ -21,11 +21,13 @@ from actors.training import (
     algorithms,
     cross_validation,
     feature_augmentation,
-    few,
     learn,
+    linear_head,
     waveform_trainer,
 )
-from actors.training.learn import LabelledClip, Learnt, OneClassOnly, TooFewExamples
+from actors.training.clip_checks import OneClassOnly, TooFewExamples
+from actors.training.dataset import LabelledClip
+from actors.training.learn import Learnt
 
 
 def clips_of(label: str, how_many: int, *, seconds: float = 1.5, seed: int = 0) -> list[Any]:
@@ -202,7 +204,7 @@ def test_an_unknown_algorithm_is_refused() -> None:
     with pytest.raises(ValueError, match="algorithm"):
         learnt(CLIPS, algorithm="magic")
     assert learn.DEFAULT_ALGORITHM in learn.ALGORITHMS
-    every = {*algorithms.ALGORITHMS, *waveform_trainer.ALGORITHMS, few.ALGORITHM}
+    every = {*algorithms.ALGORITHMS, *waveform_trainer.ALGORITHMS, linear_head.ALGORITHM}
     assert set(learn.ALGORITHMS) == every
     assert all(learn.ALGORITHMS.values())
 

@@ -11,6 +11,7 @@ from actors.science.detection.chunks import RATE_HZ, STEP
 from actors.training import mixtures
 from actors.training.dataset import LabelledClip
 from actors.training.mixtures import BACKGROUND_STEP, N_SAMPLES, N_STEPS, SOUND, UNSURE, Scene
+from actors.training.shipped_model import recipe
 
 
 def clip(name: str, *, seed: int = 0, start_s: float = 1.0, end_s: float = 2.5) -> LabelledClip:
@@ -23,7 +24,8 @@ def clip(name: str, *, seed: int = 0, start_s: float = 1.0, end_s: float = 2.5) 
 
 
 def made(labelled: LabelledClip, *, copies: int, seed: int = 0) -> list[Scene]:
-    return list(mixtures.of_clip(labelled, np.random.default_rng(seed), copies=copies))
+    rng = np.random.default_rng(seed)
+    return [mixtures.of_clip(labelled, rng, is_plain=number == 0) for number in range(copies)]
 
 
 def white(rng: np.random.Generator, n_samples: int, _rate_hz: int) -> NDArray[np.float32]:
@@ -123,9 +125,9 @@ def test_a_seed_makes_the_same_scenes() -> None:
     assert not any(np.array_equal(a.samples, b.samples) for a, b in zip(first, others, strict=True))
 
 
-def test_a_silent_clip_makes_no_scene() -> None:
+def test_a_silent_clip_makes_no_scene_of_the_recipe() -> None:
     silent = LabelledClip("a", "rain", "1", np.zeros(N_SAMPLES, dtype=np.float32))
-    assert made(silent, copies=5) == []
+    assert list(recipe.copies(silent, np.random.default_rng(0))) == []
 
 
 def test_a_bed_is_background_all_along() -> None:

@@ -19,11 +19,13 @@ from actors.science.detection.ensemble import Estimator
 from actors.science.detection.features import N_FEATURES
 from actors.science.detection.textures import N_TEXTURES
 from actors.science.types import BACKGROUND
-from actors.training import cross_validation, learn, mixtures, recipe, waveform_trainer
-from actors.training.learn import LabelledClip, Learnt, TooFewExamples
+from actors.training import cross_validation, learn, mixtures, partners, waveform_trainer
+from actors.training.clip_checks import OneClassOnly, TooFewExamples
+from actors.training.dataset import LabelledClip
+from actors.training.learn import Learnt
 from actors.training.mixtures import N_SAMPLES, SOUND
 from actors.training.network import Course
-from actors.training.waveform_trainer import Effort, Material
+from actors.training.waveform_trainer import Effort, TrainingMixtures
 
 #: Small enough for a test: it suffices to separate a hum from a hiss.
 EFFORT = Effort(
@@ -60,21 +62,21 @@ N_CLASSES = len(LABELS) + 1
 
 def made(
     clips: Sequence[LabelledClip] = CLIPS, *, algorithm: str = "cnn", effort: Effort = EFFORT
-) -> Material:
+) -> TrainingMixtures:
     return waveform_trainer.make(
         clips, algorithm=algorithm, seed=0, effort=effort, tell=lambda _part: None
     )
 
 
 @pytest.fixture(scope="module")
-def material() -> Material:
+def material() -> TrainingMixtures:
     return made(algorithm="cnn_vote")
 
 
 # --- training data -----------------------------------------------------------------------------
 
 
-def test_each_class_has_its_share_of_the_scenes(material: Material) -> None:
+def test_each_class_has_its_share_of_the_scenes(material: TrainingMixtures) -> None:
     counts = Counter(material.labels[material.clips >= 0].tolist())
     # There is only one background clip.
     share = EFFORT.n_scenes // N_CLASSES
@@ -94,7 +96,7 @@ def test_no_number_of_clips_makes_more_scenes() -> None:
     assert len(set(few.clips.tolist())) == 11
 
 
-def test_background_counts_as_background_wherever_it_comes_from(material: Material) -> None:
+def test_background_counts_as_background_wherever_it_comes_from(material: TrainingMixtures) -> None:
     targets = material.spectra.targets.numpy()
     background = material.classes.index(BACKGROUND)
     is_background = material.labels == BACKGROUND
@@ -123,7 +125,7 @@ def test_a_long_clip_is_learnt_where_its_sound_is() -> None:
     assert len(list(waveform_trainer._pieces(replace(sound, label=BACKGROUND)))) == 12
 
 
-def test_only_a_vote_takes_looks_at_the_sounds(material: Material) -> None:
+def test_only_a_vote_takes_looks_at_the_sounds(material: TrainingMixtures) -> None:
     assert all(len(rows) == 0 for rows in made().looks.values())
     assert {view: rows.shape[1] for view, rows in material.looks.items()} == {
         "features": N_FEATURES,
@@ -136,7 +138,7 @@ def test_only_a_vote_takes_looks_at_the_sounds(material: Material) -> None:
     assert bool((made().log_mel == material.log_mel).all())
 
 
-def test_what_is_held_out_is_gone_and_the_rest_is_as_it_was(material: Material) -> None:
+def test_what_is_held_out_is_gone_and_the_rest_is_as_it_was(material: TrainingMixtures) -> None:
     held_out = np.array([clip.label == "mains_hum" for clip in CLIPS])
     held_out[0] = True
     left = material.without(held_out)
@@ -157,14 +159,14 @@ def test_what_is_held_out_is_gone_and_the_rest_is_as_it_was(material: Material) 
 
 
 def test_clips_are_named_by_what_never_heard_their_group(
-    material: Material, monkeypatch: pytest.MonkeyPatch
+    material: TrainingMixtures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learnt_from: list[set[int]] = []
     named: list[tuple[int, int]] = []
     best: dict[int, str] = {}
     fit, name_clip = waveform_trainer.fit, inference.name_clip
 
-    def noted_fit(given: Material, **options: Any) -> list[Estimator]:
+    def noted_fit(given: TrainingMixtures, **options: Any) -> list[Estimator]:
         learnt_from.append(set(given.clips.tolist()))
         return fit(given, **options)
 
@@ -197,7 +199,7 @@ def test_clips_are_named_by_what_never_heard_their_group(
 
 @pytest.mark.parametrize("algorithm", waveform_trainer.ALGORITHMS)
 def test_a_class_that_a_fold_never_heard_is_told_wrongly(
-    material: Material, algorithm: str
+    material: TrainingMixtures, algorithm: str
 ) -> None:
     """One fold has all training data of the class, so its clips get a model that lacks it."""
     folds = cross_validation.deal(CLIPS, seed=0, most=2)
@@ -277,7 +279,7 @@ def test_the_vote_is_that_of_the_shipped_model(results: dict[str, Learnt]) -> No
     first, *others = results["cnn_vote"].model.members
     assert isinstance(network, Convolutional)
     assert isinstance(first, Convolutional)
-    assert [each.needs for each in others] == [each.view for each in recipe.PARTNERS.values()]
+    assert [each.needs for each in others] == [each.view for each in partners.PARTNERS.values()]
     assert {each.weight for each in (first, *others)} == {1.0}
     for name, values in network.arrays.items():
         np.testing.assert_array_equal(values, first.arrays[name])
@@ -361,7 +363,7 @@ def test_classes_that_drown_in_every_scene_are_named(monkeypatch: pytest.MonkeyP
 
 def test_too_little_is_refused_before_any_scene_is_made() -> None:
     told: list[float] = []
-    for clips, error in ((CLIPS[:4], learn.OneClassOnly), (CLIPS[:6], TooFewExamples)):
+    for clips, error in ((CLIPS[:4], OneClassOnly), (CLIPS[:6], TooFewExamples)):
         with pytest.raises(error):
             learnt("cnn", clips, on_progress=lambda part, _stage: told.append(part))
     assert not told

@@ -4,55 +4,37 @@ from __future__ import annotations
 
 import stat
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import falcon.testing
 import pytest
 from sqlalchemy import text
 
-from actors.messaging import broker
-from actors.messaging.broker import Publisher
-from db.blobs import Blobs
 from db.settings import Settings, SettingsError
 from db.store import Store
-from services.app import Deps, create_app
 from services.cli import main as cli
 from services.http import keys
 from services.processes import first_key
 from tests.support import accounts
-from tests.support.accounts import ADMIN_KEY, PEPPER, TEAM, bearer
+from tests.support.accounts import PEPPER, TEAM, bearer
+from tests.support.api import Api, App
 
 pytestmark = pytest.mark.integration
 
 READ = {"name": "reader", "scopes": ["sessions:read"]}
 
 
-@pytest.fixture
-def app(memory_settings: Settings, store: Store) -> Iterator[Any]:
-    publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
-    blobs = Blobs(memory_settings.blob_url)
-    yield create_app(Deps(settings=memory_settings, store=store, blobs=blobs, publisher=publisher))
-    publisher.close()
-
-
-@pytest.fixture
-def admin(app: Any) -> falcon.testing.TestClient:
-    return accounts.client(app, ADMIN_KEY)
-
-
-def is_taken(app: Any, secret: str) -> bool:
+def is_taken(app: App, secret: str) -> bool:
     got = accounts.client(app, secret).simulate_get("/v1/models")
     assert got.status_code in (200, 401)
     return got.status_code == 200
 
 
-def make_key(admin: falcon.testing.TestClient, user_id: str, **asked: Any) -> Any:
+def make_key(admin: Api, user_id: str, **asked: Any) -> Any:
     return admin.simulate_post(f"/v1/users/{user_id}/keys", json=READ | asked)
 
 
-def test_a_user_a_key_and_its_end(app: Any, admin: falcon.testing.TestClient) -> None:
+def test_a_user_a_key_and_its_end(app: App, admin: Api) -> None:
     posted = admin.simulate_post("/v1/users", json={"email": "a@example.org", "name": "A"})
     assert posted.status_code == 201
     user = posted.json
@@ -78,7 +60,7 @@ def test_a_user_a_key_and_its_end(app: Any, admin: falcon.testing.TestClient) ->
     assert admin.simulate_delete(f"/v1/keys/{key['id']}").json == revoked.json
 
 
-def test_a_key_gives_way_to_another_one(app: Any, admin: falcon.testing.TestClient) -> None:
+def test_a_key_gives_way_to_another_one(app: App, admin: Api) -> None:
     old = make_key(admin, str(TEAM)).json
     path = f"/v1/keys/{old['key']['id']}"
     new = admin.simulate_post(f"{path}/rotate", json={"overlap_hours": 1}).json
@@ -109,14 +91,14 @@ def test_a_key_gives_way_to_another_one(app: Any, admin: falcon.testing.TestClie
     ],
 )
 def test_what_cannot_be_made_names_the_field(
-    admin: falcon.testing.TestClient, path: str, body: dict[str, Any], fields: list[str]
+    admin: Api, path: str, body: dict[str, Any], fields: list[str]
 ) -> None:
     got = admin.simulate_post(path, json=body)
     assert (got.status_code, got.json["type"]) == (400, "/problems/invalid-body")
     assert [each["field"] for each in got.json["errors"]] == fields
 
 
-def test_what_is_not_there_or_is_there_twice(admin: falcon.testing.TestClient) -> None:
+def test_what_is_not_there_or_is_there_twice(admin: Api) -> None:
     nobody = uuid.uuid4()
     for method, path in (
         ("GET", f"/v1/users/{nobody}"),
@@ -133,7 +115,7 @@ def test_what_is_not_there_or_is_there_twice(admin: falcon.testing.TestClient) -
     assert (got.status_code, got.json["type"]) == (409, "/problems/user-exists")
 
 
-def test_the_database_has_no_secret(store: Store, admin: falcon.testing.TestClient) -> None:
+def test_the_database_has_no_secret(store: Store, admin: Api) -> None:
     secret = accounts.secret_of(make_key(admin, str(TEAM)).json["secret"])
     with store.transaction() as db:
         rows = db.scalars(text("SELECT api_keys::text FROM api_keys")).all()
@@ -142,7 +124,7 @@ def test_the_database_has_no_secret(store: Store, admin: falcon.testing.TestClie
 
 
 def test_the_operators_commands(
-    app: Any,
+    app: App,
     memory_settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -187,7 +169,7 @@ def test_the_operators_commands(
 
 
 def test_the_first_key_is_made_once_and_again_if_it_is_lost(
-    app: Any, store: Store, tmp_path: Path
+    app: App, store: Store, tmp_path: Path
 ) -> None:
     hasher = keys.Hasher(PEPPER)
     made = first_key.ensure(tmp_path, store, hasher)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import falcon.testing
 import pytest
 
 from actors.execution.runtime import Runtime
@@ -13,9 +12,8 @@ from actors.messaging.messages import CheckHealth
 from actors.scheduling import jobs
 from db.queries import job_run_queries, session_queries
 from db.settings import Settings
-from services.app import Deps, create_app
 from services.cli import main as cli
-from tests.support import accounts
+from tests.support.api import Api
 from tests.support.pipeline import handle
 
 pytestmark = pytest.mark.integration
@@ -27,27 +25,12 @@ def no_clock() -> None:
 
 
 @pytest.fixture
-def admin(runtime: Runtime) -> falcon.testing.TestClient:
-    app = create_app(
-        Deps(
-            settings=runtime.settings,
-            store=runtime.store,
-            blobs=runtime.blobs,
-            publisher=runtime.publisher,
-        )
-    )
-    return accounts.client(app, accounts.ADMIN_KEY)
-
-
-@pytest.fixture
 def environment(memory_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("database_url", "amqp_url", "blob_url"):
         monkeypatch.setenv(name.upper(), getattr(memory_settings, name))
 
 
-def test_jobs_are_listed_run_and_looked_at(
-    admin: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_jobs_are_listed_run_and_looked_at(admin: Api, runtime: Runtime) -> None:
     listed = admin.simulate_get("/v1/jobs").json["items"]
     assert [each["name"] for each in listed] == [job.name for job in jobs.JOBS]
     assert {each["latest_run"] for each in listed} == {None}
@@ -65,13 +48,14 @@ def test_jobs_are_listed_run_and_looked_at(
     newest = admin.simulate_get(asked.headers["location"], params={"limit": 1})
     assert newest.json["items"] == runs[:1]
     [health] = [
-        each for each in admin.simulate_get("/v1/jobs").json["items"]
+        each
+        for each in admin.simulate_get("/v1/jobs").json["items"]
         if each["name"] == "health_check"
-    ]  # fmt: skip
+    ]
     assert health["latest_run"] == runs[0]
 
 
-def test_a_job_that_is_not_there_is_not_found(admin: falcon.testing.TestClient) -> None:
+def test_a_job_that_is_not_there_is_not_found(admin: Api) -> None:
     for method in ("GET", "POST"):
         got = admin.simulate_request(method, "/v1/jobs/make_coffee/runs")
         assert (got.status_code, got.json["type"]) == (404, "/problems/job-not-found")

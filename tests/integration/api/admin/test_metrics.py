@@ -13,25 +13,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-import falcon.testing
 import pika
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from actors.execution.runtime import Runtime
-from actors.messaging import broker, messages
-from actors.messaging.broker import Publisher
+from actors.messaging import broker, kinds, messages
 from actors.messaging.messages import ProcessAudioFile
-from db.blobs import Blobs, recording_key
+from db.blobs import recording_key
 from db.queries import session_queries
 from db.settings import Settings
 from db.store import Store
 from services.api.admin import metrics
-from services.app import Deps, create_app
 from services.http import cached_probe
 from services.http.cached_probe import CachedProbe
 from services.processes.server import free_port
 from tests.support import accounts, recordings
+from tests.support.api import Api, app_of
 from tests.support.clock import ask
 from tests.support.cluster import eventually
 
@@ -39,7 +37,6 @@ pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[4]
 
-Api = falcon.testing.TestClient
 Samples = dict[tuple[str, str], float]
 
 
@@ -49,15 +46,10 @@ def api_over() -> Iterator[Callable[[Settings], Api]]:
     with ExitStack() as stack:
 
         def make(settings: Settings) -> Api:
-            publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
-            store = Store(settings.database_url)
-            stack.callback(publisher.broker.close)
-            stack.callback(store.close)
-            stack.callback(publisher.close)
-            blobs = Blobs(settings.blob_url)
-            return Api(
-                create_app(Deps(settings=settings, store=store, blobs=blobs, publisher=publisher))
-            )
+            runtime = Runtime(settings, broker.setup(settings))
+            stack.callback(runtime.publisher.broker.close)
+            stack.callback(runtime.close)
+            return Api(app_of(runtime))
 
         yield make
 
@@ -139,8 +131,14 @@ def test_queues_and_sessions_are_told(
     found = scrape(api)
     assert found["clamor_broker_up", ""] == 1
     assert found["clamor_database_up", ""] == 1
-    queues = {nudge.queue for nudge in messages.ALL}
-    for name in ("clamor_queue_ready", "clamor_queue_dead", "clamor_queue_consumers"):
+    queues = {kind.message.queue for kind in kinds.KINDS}
+    for name in (
+        "clamor_queue_ready",
+        "clamor_queue_dead",
+        "clamor_queue_consumers",
+        "clamor_queue_held",
+        "clamor_queue_oldest_seconds",
+    ):
         assert {label for each, label in found if each == name} == queues
     assert found["clamor_queue_ready", "audio.process"] == 2
     assert found["clamor_queue_ready", "audio.detect"] == 0

@@ -3,56 +3,33 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import falcon.testing
 import pytest
 from sqlalchemy import text
 
 from actors.audio import split as split_step
 from actors.execution.runtime import Runtime
 from actors.maintenance import cleanup
-from actors.messaging import broker
-from actors.messaging.broker import Publisher
 from actors.messaging.messages import CleanUp, ProcessAudioFile, SplitRecording
 from db.blobs import Blobs
 from db.queries import request_queries, usage_limit_queries
 from db.queries.request_queries import Request
 from db.settings import Settings
 from db.store import Store
-from services.app import Deps, create_app
 from tests.support import accounts, recordings
 from tests.support.accounts import TEAM
+from tests.support.api import App, app_of
 from tests.support.pipeline import add, handle, run_to_the_end, session, split
 
 pytestmark = pytest.mark.integration
 
-Api = falcon.testing.TestClient
 KEY_ID = accounts.KEY.split("_")[1]
 RECORDING = recordings.HEADER + bytes(2_000)
 WAV = {"Content-Type": "audio/wav"}
 NAMES = {"keys": ["inbox/a.wav"]}
-
-
-@pytest.fixture
-def app_with(memory_settings: Settings, store: Store) -> Iterator[Callable[..., Any]]:
-    publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
-
-    def make(**changed: Any) -> Any:
-        settings = replace(memory_settings, **changed)
-        blobs = Blobs(settings.blob_url)
-        return create_app(Deps(settings=settings, store=store, blobs=blobs, publisher=publisher))
-
-    yield make
-    publisher.close()
-
-
-@pytest.fixture
-def app(app_with: Callable[..., Any]) -> Any:
-    return app_with()
 
 
 def use(store: Store, audio_s: float, *, days_ago: int = 0) -> None:
@@ -73,7 +50,7 @@ def used(store: Store) -> list[tuple[float, int]]:
     return [(round(row.audio_s, 3), row.sessions) for row in rows]
 
 
-def post(app: Any, key: str = accounts.KEY) -> Any:
+def post(app: App, key: str = accounts.KEY) -> Any:
     return accounts.client(app, key).simulate_post("/v1/sessions", body=RECORDING, headers=WAV)
 
 
@@ -83,7 +60,7 @@ def next_month() -> str:
 
 
 def test_who_has_used_up_the_month_is_told_so_before_anything_is_stored(
-    app: Any, store: Store, memory_settings: Settings
+    app: App, store: Store, memory_settings: Settings
 ) -> None:
     admin = accounts.client(app, accounts.ADMIN_KEY)
     limited = admin.simulate_patch(f"/v1/users/{TEAM}", json={"max_audio_s_per_month": 100})
@@ -109,7 +86,7 @@ def test_who_has_used_up_the_month_is_told_so_before_anything_is_stored(
     assert post(app).status_code == 202
 
 
-def test_what_was_taken_before_is_answered_again(app: Any, store: Store) -> None:
+def test_what_was_taken_before_is_answered_again(app: App, store: Store) -> None:
     admin = accounts.client(app, accounts.ADMIN_KEY)
     admin.simulate_patch(f"/v1/users/{TEAM}", json={"max_audio_s_per_month": 100})
 
@@ -128,8 +105,8 @@ def test_what_was_taken_before_is_answered_again(app: Any, store: Store) -> None
     assert post_as("other").status_code == 202
 
 
-def test_an_installation_has_a_limit_for_all(app_with: Callable[..., Any], store: Store) -> None:
-    app = app_with(max_audio_s_per_month=50.0)
+def test_an_installation_has_a_limit_for_all(runtime: Runtime, store: Store) -> None:
+    app = app_of(runtime, settings=replace(runtime.settings, max_audio_s_per_month=50.0))
     assert post(app).status_code == 202
     use(store, 50)
     assert post(app).status_code == 403
@@ -193,15 +170,23 @@ def test_a_recording_counts_for_the_month_that_it_was_posted_in(runtime: Runtime
 
 def record(store: Store, *, status: int = 200, user_id: uuid.UUID = TEAM, **values: Any) -> None:
     row = Request(
-        request_id="id", method="GET", route="/", status=status, duration_s=0.1, bytes_in=3,
-        bytes_out=5, key_id=KEY_ID, user_id=user_id, session_id=None,
+        request_id="id",
+        method="GET",
+        route="/",
+        status=status,
+        duration_s=0.1,
+        bytes_in=3,
+        bytes_out=5,
+        key_id=KEY_ID,
+        user_id=user_id,
+        session_id=None,
         received_at=datetime.now(UTC) - timedelta(hours=1),
-    )  # fmt: skip
+    )
     with store.transaction() as db:
         request_queries.add_requests(db, [row._replace(**values)])
 
 
-def test_usage_is_told_by_month_and_by_key(app: Any, store: Store) -> None:
+def test_usage_is_told_by_month_and_by_key(app: App, store: Store) -> None:
     use(store, 12.5)
     use(store, 30, days_ago=40)
     record(store)
@@ -220,17 +205,22 @@ def test_usage_is_told_by_month_and_by_key(app: Any, store: Store) -> None:
     ]
     assert told["months"][0]["month"] == f"{datetime.now(UTC):%Y-%m}"
     assert told["keys"] == [
-        {"key_id": KEY_ID, "name": "a key", "requests": 2, "errors": 1, "bytes_in": 6,
-         "bytes_out": 10},
-        {"key_id": "gone", "name": None, "requests": 1, "errors": 1, "bytes_in": 3,
-         "bytes_out": 5},
-    ]  # fmt: skip
+        {
+            "key_id": KEY_ID,
+            "name": "a key",
+            "requests": 2,
+            "errors": 1,
+            "bytes_in": 6,
+            "bytes_out": 10,
+        },
+        {"key_id": "gone", "name": None, "requests": 1, "errors": 1, "bytes_in": 3, "bytes_out": 5},
+    ]
     since = (datetime.now(UTC) - timedelta(days=3)).isoformat().replace("+00:00", "Z")
     earlier = accounts.client(app).simulate_get("/v1/usage", params={"since": since}).json
     assert [key["requests"] for key in earlier["keys"]] == [3, 1]
 
 
-def test_administrators_see_anybodys_usage_and_others_their_own(app: Any) -> None:
+def test_administrators_see_anybodys_usage_and_others_their_own(app: App) -> None:
     api, admin = accounts.client(app), accounts.client(app, accounts.ADMIN_KEY)
     of_team = {"user_id": str(TEAM)}
     assert admin.simulate_get("/v1/usage").json["user_id"] == str(accounts.ADMIN)
@@ -252,7 +242,7 @@ def test_administrators_see_anybodys_usage_and_others_their_own(app: Any) -> Non
         {"since": "yesterday"},
     ],
 )
-def test_a_period_that_is_none_or_too_long_is_refused(app: Any, period: dict[str, str]) -> None:
+def test_a_period_that_is_none_or_too_long_is_refused(app: App, period: dict[str, str]) -> None:
     refused = accounts.client(app).simulate_get("/v1/usage", params=period)
     assert refused.status_code == 400
     assert refused.json["errors"][0]["field"] == "since"

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import falcon.testing
 import pytest
 
 from actors.facts import noise_types
-from actors.messaging import broker
-from actors.messaging.broker import Publisher
-from db.blobs import Blobs
-from db.settings import Settings
-from db.store import Store
-from services.app import Deps, create_app
 from services.openapi.examples import EXAMPLES
-from tests.support import accounts
+from tests.support.api import Api
 
 pytestmark = pytest.mark.integration
 
 PATH = "/v1/noise-types"
 
 
-@pytest.fixture
-def api(memory_settings: Settings, store: Store) -> Iterator[falcon.testing.TestClient]:
-    publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
-    blobs = Blobs(memory_settings.blob_url)
-    yield accounts.client(
-        create_app(Deps(settings=memory_settings, store=store, blobs=blobs, publisher=publisher))
-    )
-    publisher.close()
-
-
-def test_the_whole_tree_is_answered_in_its_order(api: falcon.testing.TestClient) -> None:
+def test_the_whole_tree_is_answered_in_its_order(api: Api) -> None:
     answered = api.simulate_get(PATH)
     assert answered.status_code == 200
     assert (answered.json["version"], answered.json["language"]) == ("1", "en")
@@ -60,7 +41,7 @@ def test_the_whole_tree_is_answered_in_its_order(api: falcon.testing.TestClient)
     ],
 )
 def test_labels_are_in_the_language_of_the_caller(
-    api: falcon.testing.TestClient, asked: str, language: str, label: str
+    api: Api, asked: str, language: str, label: str
 ) -> None:
     answered = api.simulate_get(PATH, headers={"Accept-Language": asked})
     assert answered.headers["content-language"] == answered.json["language"] == language
@@ -70,7 +51,7 @@ def test_labels_are_in_the_language_of_the_caller(
 
 
 def test_what_a_caller_has_is_not_sent_again_unless_in_another_language(
-    api: falcon.testing.TestClient,
+    api: Api,
 ) -> None:
     german = {"Accept-Language": "de"}
     first = api.simulate_get(PATH, headers=german)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import falcon.testing
 import httpx
 import pytest
 from sqlalchemy import text
@@ -17,8 +16,8 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import ProcessAudioFile
 from db.blobs import Blobs, upload_key
 from db.settings import Settings
-from services.app import Deps, create_app
 from tests.support import accounts, recordings, s3
+from tests.support.api import Api, client_of
 from tests.support.clock import clean_up_twice
 from tests.support.cluster import eventually
 from tests.support.pipeline import handle, run_to_the_end, session
@@ -44,25 +43,7 @@ def memory_settings(memory_settings: Settings, bucket: None) -> Settings:
     return replace(memory_settings, blob_url=url, max_upload_bytes=1_000_000)
 
 
-def client_of(runtime: Runtime, settings: Settings) -> falcon.testing.TestClient:
-    return accounts.client(
-        create_app(
-            Deps(
-                settings=settings,
-                store=runtime.store,
-                blobs=Blobs(settings.blob_url),
-                publisher=runtime.publisher,
-            )
-        )
-    )
-
-
-@pytest.fixture
-def api(runtime: Runtime) -> falcon.testing.TestClient:
-    return client_of(runtime, runtime.settings)
-
-
-def put(api: falcon.testing.TestClient, content: bytes = DEMO) -> Any:
+def put(api: Api, content: bytes = DEMO) -> Any:
     """Create an upload and put its bytes into the store."""
     made = api.simulate_post("/v1/uploads")
     assert made.status_code == 200, made.text
@@ -77,7 +58,7 @@ def _put_to(upload: Any, content: bytes) -> None:
     sent.raise_for_status()
 
 
-def claim(api: falcon.testing.TestClient, upload_id: str, **options: Any) -> Any:
+def claim(api: Api, upload_id: str, **options: Any) -> Any:
     return api.simulate_post("/v1/sessions", json={"upload_id": upload_id}, **options)
 
 
@@ -85,9 +66,7 @@ def assert_problem(result: Any, status: int, name: str) -> None:
     assert (result.status_code, result.json["type"]) == (status, f"/problems/{name}")
 
 
-def test_what_was_put_into_the_store_becomes_a_session(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_what_was_put_into_the_store_becomes_a_session(api: Api, runtime: Runtime) -> None:
     upload = put(api)
     expires_at = datetime.fromisoformat(upload["expires_at"])
     assert timedelta() < expires_at - datetime.now(UTC) <= timedelta(hours=1)
@@ -96,8 +75,12 @@ def test_what_was_put_into_the_store_becomes_a_session(
     )
     assert claimed.status_code == 202
     told = {name: claimed.json[name] for name in ("state", "file_name", "bands", "size_bytes")}
-    assert told == {"state": "queued", "file_name": "street.flac", "bands": "third_octave",
-                    "size_bytes": None}  # fmt: skip
+    assert told == {
+        "state": "queued",
+        "file_name": "street.flac",
+        "bands": "third_octave",
+        "size_bytes": None,
+    }
     # Repeated claims return the same session, before and after the recording is accepted.
     assert claim(api, upload["upload_id"]).json == claimed.json
     session_id = uuid.UUID(claimed.json["id"])
@@ -109,9 +92,7 @@ def test_what_was_put_into_the_store_becomes_a_session(
     assert run_to_the_end(runtime, session_id).state == "completed"
 
 
-def test_an_address_is_good_for_one_upload_alone(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_an_address_is_good_for_one_upload_alone(api: Api, runtime: Runtime) -> None:
     upload = put(api)
     url, upload_id = upload["url"], upload["upload_id"]
     assert upload_id in url
@@ -121,9 +102,7 @@ def test_an_address_is_good_for_one_upload_alone(
     assert len(runtime.blobs.keys("uploads/")) == 1
 
 
-def test_what_is_put_there_later_changes_nothing(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_what_is_put_there_later_changes_nothing(api: Api, runtime: Runtime) -> None:
     """The upload URL stays valid for an hour, whatever happens to the upload."""
     upload = put(api)
     session_id = uuid.UUID(claim(api, upload["upload_id"]).json["id"])
@@ -136,7 +115,7 @@ def test_what_is_put_there_later_changes_nothing(
     ("content", "code"), [(bytes(1_000_001), "source-too-large"), (b"", "source-empty")]
 )
 def test_what_is_put_there_before_it_is_taken_is_looked_at_again(
-    api: falcon.testing.TestClient, runtime: Runtime, content: bytes, code: str
+    api: Api, runtime: Runtime, content: bytes, code: str
 ) -> None:
     upload = put(api)
     session_id = uuid.UUID(claim(api, upload["upload_id"]).json["id"])
@@ -149,7 +128,7 @@ def test_what_is_put_there_before_it_is_taken_is_looked_at_again(
 
 
 def test_only_what_is_there_and_the_callers_own_becomes_a_session(
-    api: falcon.testing.TestClient, runtime: Runtime
+    api: Api, runtime: Runtime
 ) -> None:
     nothing = api.simulate_post("/v1/uploads").json["upload_id"]
     assert_problem(claim(api, nothing), 404, "upload-not-found")
@@ -168,9 +147,7 @@ def test_only_what_is_there_and_the_callers_own_becomes_a_session(
     assert_problem(claim(api, posted), 404, "upload-not-found")
 
 
-def test_what_is_too_large_or_empty_or_no_recording_is_refused(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_what_is_too_large_or_empty_or_no_recording_is_refused(api: Api, runtime: Runtime) -> None:
     large, empty, page = (put(api, each) for each in (bytes(1_000_001), b"", b"<html>"))
     assert_problem(claim(api, page["upload_id"]), 415, "unknown-format")
     assert_problem(claim(api, large["upload_id"]), 413, "upload-too-large")
@@ -179,9 +156,7 @@ def test_what_is_too_large_or_empty_or_no_recording_is_refused(
         assert db.execute(text("SELECT count(*) FROM audio_sessions")).scalar_one() == 0
 
 
-def test_what_nobody_claims_is_removed_once_it_is_old(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_what_nobody_claims_is_removed_once_it_is_old(api: Api, runtime: Runtime) -> None:
     forgotten, claimed, cancelled = (put(api)["upload_id"] for _ in range(3))
     for each in (claimed, cancelled):
         assert claim(api, each).status_code == 202
@@ -206,7 +181,8 @@ def test_a_folder_has_no_addresses_and_says_what_to_do(
     runtime: Runtime, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("blobs").as_uri()
-    api = client_of(runtime, replace(runtime.settings, blob_url=folder))
+    settings = replace(runtime.settings, blob_url=folder)
+    api = client_of(runtime, settings=settings, blobs=Blobs(folder))
     refused = api.simulate_post("/v1/uploads")
     assert_problem(refused, 409, "no-direct-uploads")
     assert "/v1/sessions" in refused.json["detail"]

@@ -26,10 +26,12 @@ from db.queue import claims
 from db.queue.claims import Work
 from db.settings import Settings
 from db.store import Store
-from services.api.sessions import events, schemas
+from services.api.sessions import events
+from services.api.sessions.errors import TooManyStreams
 from services.app import SERVER_THREADS
 from services.client import Client
-from services.http.errors import Stopping, TooManyStreams
+from services.client.wire.sessions import Session
+from services.http.server_errors import Stopping
 from services.processes.server import free_port
 from tests.support import accounts, servers
 from tests.support.cluster import Cluster, Process, eventually
@@ -61,9 +63,13 @@ class Api:
         session_id = uuid.uuid4()
         with self.store.transaction() as db:
             session_queries.add_session(
-                db, id=session_id, user_id=accounts.TEAM, file_name="a.wav", size_bytes=1,
+                db,
+                id=session_id,
+                user_id=accounts.TEAM,
+                file_name="a.wav",
+                size_bytes=1,
                 recording_key="k",
-            )  # fmt: skip
+            )
             queued = Work(session_id=session_id, state="queued")
             assert claims.this(queued, db, lease_s=600)
             assert claims.advance(db, queued, attempt=1, to="splitting")
@@ -234,9 +240,13 @@ def test_a_stream_ends_after_a_while_and_a_place_is_given_back_once(
     session_id = uuid.uuid4()
     with store.transaction() as db:
         session_queries.add_session(
-            db, id=session_id, user_id=accounts.TEAM, file_name="a.wav", size_bytes=1,
-                recording_key="k",
-        )  # fmt: skip
+            db,
+            id=session_id,
+            user_id=accounts.TEAM,
+            file_name="a.wav",
+            size_bytes=1,
+            recording_key="k",
+        )
     stopping = threading.Event()
     places = events.Places(1, stopping=stopping)
     # Closed before it started, as by a client that has already disconnected.
@@ -326,9 +336,9 @@ class Waiting:
     """A client that waits in its own thread."""
 
     client: Client
-    session: schemas.Session
-    seen: list[schemas.Session] = field(default_factory=list)
-    ended: list[schemas.Session] = field(default_factory=list)
+    session: Session
+    seen: list[Session] = field(default_factory=list)
+    ended: list[Session] = field(default_factory=list)
 
     def __enter__(self) -> Waiting:
         self._thread = threading.Thread(

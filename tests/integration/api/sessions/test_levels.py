@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import dramatiq
-import falcon.testing
 import msgspec
 import numpy as np
 import pytest
@@ -19,16 +17,14 @@ from sqlalchemy.exc import IntegrityError
 
 from actors import worker
 from actors.execution.runtime import Runtime
-from actors.messaging import broker
 from actors.recovery import Recovery
 from actors.science import synth
 from db.blobs import recording_key
 from db.documents.sessions import Levels
 from db.queries import session_queries
-from db.settings import Settings
 from db.tables.sessions import AudioSession
-from services.app import Deps, create_app
-from tests.support import accounts, recordings
+from tests.support import recordings
+from tests.support.api import Api
 from tests.support.cluster import eventually
 
 pytestmark = pytest.mark.integration
@@ -38,51 +34,32 @@ RATE_HZ = synth.DEMO_RATE_HZ
 FULL_SCALE_DB = 120.0
 
 
-@pytest.fixture
-def runtime(memory_settings: Settings) -> Iterator[Runtime]:
-    """A worker in this process."""
-    memory = broker.setup(memory_settings)
-    assert isinstance(memory, StubBroker)
-    runtime = Runtime(memory_settings, memory)
+@pytest.fixture(autouse=True)
+def working(runtime: Runtime, memory: StubBroker) -> Iterator[None]:
+    """Let the worker consume the broker."""
     worker.declare(memory, runtime)
     working = dramatiq.Worker(memory, worker_threads=1, worker_timeout=50)
     working.start()
-    yield runtime
+    yield
     working.stop()
-    runtime.close()
 
 
-@pytest.fixture
-def api(runtime: Runtime) -> falcon.testing.TestClient:
-    return accounts.client(
-        create_app(
-            Deps(
-                settings=runtime.settings,
-                store=runtime.store,
-                blobs=runtime.blobs,
-                publisher=runtime.publisher,
-            )
-        )
-    )
-
-
-def post(api: falcon.testing.TestClient, content: bytes, **params: object) -> Any:
+def post(api: Api, content: bytes, **params: object) -> Any:
     return api.simulate_post(
         "/v1/sessions", body=content, headers={"Content-Type": "audio/wav"}, params=params
     )
 
 
-def finished(api: falcon.testing.TestClient, content: bytes, **params: object) -> dict[str, Any]:
+def finished(api: Api, content: bytes, **params: object) -> dict[str, Any]:
     """Post a recording and return its finished session."""
     posted = post(api, content, **params)
     assert posted.status_code == 202, posted.json
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
+
+    def ended() -> dict[str, Any] | None:
         session: dict[str, Any] = api.simulate_get(posted.headers["location"]).json
-        if session["finished_at"] is not None:
-            return session
-        time.sleep(0.05)
-    raise AssertionError(session)
+        return session if session["finished_at"] is not None else None
+
+    return eventually(ended, timeout_s=120, what="the end of the session")
 
 
 def sine(level_spl_db: float, *, hz: float = 1000.0, seconds: float = 6.0) -> bytes:
@@ -92,12 +69,12 @@ def sine(level_spl_db: float, *, hz: float = 1000.0, seconds: float = 6.0) -> by
     return recordings.encode(samples.astype(np.float32), container="WAV", subtype="FLOAT")
 
 
-def levels(api: falcon.testing.TestClient, session: dict[str, Any]) -> Any:
+def levels(api: Api, session: dict[str, Any]) -> Any:
     return api.simulate_get(f"/v1/sessions/{session['id']}/levels")
 
 
 def test_a_calibrator_and_then_a_recording_with_what_it_said(
-    api: falcon.testing.TestClient,
+    api: Api,
 ) -> None:
     tone = finished(api, sine(94.0), calibration_tone_db=94)
     assert tone["state"] == "completed"
@@ -116,7 +93,7 @@ def test_a_calibrator_and_then_a_recording_with_what_it_said(
     assert summary["lae_db"] == pytest.approx(80 + 7.78, abs=0.05)
 
 
-def test_detections_bear_the_calibration(api: falcon.testing.TestClient) -> None:
+def test_detections_bear_the_calibration(api: Api) -> None:
     content = recordings.encode(recordings.demo())
     plain, loud = finished(api, content), finished(api, content, calibration_db="100.5")
     pages = [
@@ -133,7 +110,7 @@ def test_detections_bear_the_calibration(api: falcon.testing.TestClient) -> None
     assert loud["summary"]["laeq_db"] == pytest.approx(plain["summary"]["laeq_db"] + 100.5)
 
 
-def test_the_levels_of_a_recording(api: falcon.testing.TestClient, runtime: Runtime) -> None:
+def test_the_levels_of_a_recording(api: Api, runtime: Runtime) -> None:
     content = recordings.encode(recordings.demo())
     session = finished(api, content, calibration_db=94, bands="third_octave")
     answered = levels(api, session)
@@ -174,7 +151,7 @@ def test_the_levels_of_a_recording(api: falcon.testing.TestClient, runtime: Runt
     assert levels(api, finished(api, sine(80.0))).json["third_octaves"] is None
 
 
-def test_inverted_channels_are_analysed_by_the_loudest(api: falcon.testing.TestClient) -> None:
+def test_inverted_channels_are_analysed_by_the_loudest(api: Api) -> None:
     """The channels' mean is silence, which left a siren unclassified and made a dog a chain saw."""
     sound = synth.SOUNDS["siren_sweep"](np.random.default_rng(1), 5 * RATE_HZ, RATE_HZ)
     sound = (0.1 * sound).astype(np.float32)
@@ -191,7 +168,7 @@ def test_inverted_channels_are_analysed_by_the_loudest(api: falcon.testing.TestC
     )
 
 
-def test_silence_has_levels_that_are_null(api: falcon.testing.TestClient) -> None:
+def test_silence_has_levels_that_are_null(api: Api) -> None:
     content = recordings.encode(np.zeros(2 * RATE_HZ, dtype=np.float32))
     found = levels(api, finished(api, content, calibration_db=94, bands="third_octave")).json
     assert set(found["overall"].values()) == {None}
@@ -203,9 +180,7 @@ def test_silence_has_levels_that_are_null(api: falcon.testing.TestClient) -> Non
     ("content", "code"),
     [(sine(94.0, hz=700), "tone-missing"), (sine(94.0, seconds=1), "tone-too-short")],
 )
-def test_what_is_no_calibrator_fails_with_its_reason(
-    api: falcon.testing.TestClient, content: bytes, code: str
-) -> None:
+def test_what_is_no_calibrator_fails_with_its_reason(api: Api, content: bytes, code: str) -> None:
     session = finished(api, content, calibration_tone_db=94)
     assert session["state"] == "failed"
     assert session["problem"]["code"] == code
@@ -218,14 +193,21 @@ def test_what_is_no_calibrator_fails_with_its_reason(
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("calibration_db", "'NaN'"), ("calibration_db", "251"), ("calibration_tone_db", "100"),
-     ("bands", "'octave'")],
-)  # fmt: skip
+    [
+        ("calibration_db", "'NaN'"),
+        ("calibration_db", "251"),
+        ("calibration_tone_db", "100"),
+        ("bands", "'octave'"),
+    ],
+)
 def test_the_table_refuses_what_the_api_refuses(runtime: Runtime, column: str, value: str) -> None:
     with pytest.raises(IntegrityError), runtime.store.transaction() as db:
         db.execute(
             insert(AudioSession).values(
-                id=uuid.uuid4(), state="queued", file_name="a", recording_key="nowhere",
+                id=uuid.uuid4(),
+                state="queued",
+                file_name="a",
+                recording_key="nowhere",
                 **{column: text(value)},
             )
-        )  # fmt: skip
+        )

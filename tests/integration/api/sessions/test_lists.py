@@ -1,4 +1,4 @@
-"""Lists page through the same rows that plain Python filters and sorts, for any query."""
+"""Lists of sessions and of detections page through the rows that plain Python filters."""
 
 from __future__ import annotations
 
@@ -7,125 +7,39 @@ import itertools
 import random
 import re
 import uuid
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
 
-import falcon.testing
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import insert
 
-from actors.messaging import broker
-from actors.messaging.broker import Publisher
-from db.blobs import Blobs
-from db.queries import batch_queries, model_queries, session_queries
-from db.queries.model_queries import NewTrainingClipRow
-from db.settings import Settings
+from db.queries import batch_queries
 from db.store import Store
-from db.tables.batches import Batch, BatchItem
-from db.tables.models import NoiseModel
-from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES, AudioSession, NoiseDetection
-from db.tables.training import TrainingJob, Validation
-from services.app import Deps, create_app
+from db.tables.sessions import AudioSession, NoiseDetection
+from tests.integration.api.sessions.listed import (
+    MIDDLE,
+    STRANGER,
+    Row,
+    add_stranger,
+    ids,
+    one_session,
+    sorted_by,
+    walk,
+)
 from tests.support import accounts
 from tests.support.accounts import ADMIN_KEY, TEAM
+from tests.support.api import Api, App
 
 pytestmark = pytest.mark.integration
 
-STRANGER = uuid.UUID("33333333-3333-4333-8333-333333333333")
-BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
-MIDDLE = BEGIN + timedelta(seconds=7)
 TYPES = ("rain", "siren", "dog_bark", "helicopter", "a_type_of_mine")
 NATURE = ("rain", "dog_bark")
-Row = dict[str, Any]
 
 
 @pytest.fixture
-def app(memory_settings: Settings, store: Store) -> Iterator[Any]:
-    publisher = Publisher(broker.setup(memory_settings), prefix=memory_settings.queue_prefix)
-    blobs = Blobs(memory_settings.blob_url)
-    yield create_app(Deps(settings=memory_settings, store=store, blobs=blobs, publisher=publisher))
-    publisher.close()
-
-
-@pytest.fixture
-def api(app: Any, store: Store) -> falcon.testing.TestClient:
-    with store.transaction() as db:
-        accounts.add_user(db, STRANGER, "stranger@example.org")
-    return accounts.client(app)
-
-
-def walk(
-    api: falcon.testing.TestClient,
-    path: str,
-    *,
-    limit: int = 7,
-    between: Callable[[], object] = lambda: None,
-    **asked: Any,
-) -> list[Row]:
-    """Return a whole list by following the links from page to page."""
-    items: list[Row] = []
-    target = f"{path}?{urlencode({'limit': limit, **asked}, doseq=True)}"
-    while True:
-        page = api.simulate_get(target)
-        assert page.status_code == 200, page.text
-        items += page.json["items"]
-        cursor = page.json["next_cursor"]
-        if cursor is None:
-            assert "link" not in page.headers
-            return items
-        assert len(page.json["items"]) == limit
-        link = re.fullmatch(r'<(/[^>]*)>; rel="next"', page.headers["link"])
-        assert link is not None
-        assert cursor in link[1]
-        target = link[1]
-        between()
-
-
-def sorted_by(rows: list[Row], sort: str, *unique: str) -> list[Row]:
-    """Sort rows as lists do: nulls last in either direction."""
-    name = sort.removeprefix("-")
-
-    def key(row: Row) -> tuple[Any, ...]:
-        return tuple(row[each] for each in (name, *unique))
-
-    known = [row for row in rows if row[name] is not None]
-    unknown = [row | {name: 0} for row in rows if row[name] is None]
-    reverse = sort.startswith("-")
-    return sorted(known, key=key, reverse=reverse) + sorted(unknown, key=key, reverse=reverse)
-
-
-def ids(rows: list[Row]) -> list[str]:
-    return [str(row["id"]) for row in rows]
-
-
-def one_session(rng: random.Random, n: int, **values: Any) -> Row:
-    """Return a session's row, with ties in every sort key."""
-    state = rng.choice(SESSION_STATES)
-    created_at = BEGIN + timedelta(seconds=rng.randrange(20))
-    return {
-        "id": uuid.UUID(int=rng.getrandbits(128), version=4),
-        "user_id": TEAM,
-        "state": state,
-        "file_name": rng.choice(("a.wav", "b.wav", "c d&e=f.wav")),
-        "recording_key": f"sessions/{n}",
-        "size_bytes": n,
-        "created_at": created_at,
-        "recorded_at": rng.choice((None, BEGIN, MIDDLE, MIDDLE + timedelta(microseconds=1))),
-        "user_metadata": rng.choice(
-            ({}, {"site": "roof"}, {"site": "roof", "floor": 3, "x": None})
-        ),
-        "duration_s": rng.choice((None, 0.1, 0.30000000000000004, 60.0)),
-        "finished_at": None
-        if state in UNFINISHED_STATES
-        else created_at + timedelta(microseconds=rng.randrange(3)),
-    } | values
-
-
-@pytest.fixture
-def rows(api: falcon.testing.TestClient, store: Store) -> list[Row]:
+def rows(api: Api, store: Store) -> list[Row]:
     """Add the team's sessions with their detections in ``events``, and as many of a stranger."""
+    add_stranger(store)
     rng = random.Random(5)
     batch_id = uuid.uuid4()
     sessions = [one_session(rng, n, batch_id=rng.choice((None, batch_id))) for n in range(60)]
@@ -163,9 +77,15 @@ def rows(api: falcon.testing.TestClient, store: Store) -> list[Row]:
 
 
 SORTS = (
-    "created_at", "-created_at", "recorded_at", "-recorded_at", "duration_s", "-duration_s",
-    "finished_at", "-finished_at",
-)  # fmt: skip
+    "created_at",
+    "-created_at",
+    "recorded_at",
+    "-recorded_at",
+    "duration_s",
+    "-duration_s",
+    "finished_at",
+    "-finished_at",
+)
 
 
 def is_heard(row: Row, wanted: Callable[[Row], bool]) -> bool:
@@ -215,9 +135,7 @@ FILTERS: list[tuple[Row, Callable[[Row], bool]]] = [
 ]
 
 
-def test_sessions_are_walked_in_every_order_under_every_filter(
-    api: falcon.testing.TestClient, rows: list[Row]
-) -> None:
+def test_sessions_are_walked_in_every_order_under_every_filter(api: Api, rows: list[Row]) -> None:
     for sort, (asked, wanted) in itertools.product(SORTS, FILTERS):
         expected = sorted_by([row for row in rows if wanted(row)], sort, "id")
         for limit in (7,) if asked else (1, 7, 1_000):
@@ -229,9 +147,7 @@ def test_sessions_are_walked_in_every_order_under_every_filter(
         assert ids(walk(api, "/v1/sessions", sort=sort, batch_id=batch_id)) == ids(expected)
 
 
-def test_an_administrator_walks_through_what_all_have(
-    app: Any, api: falcon.testing.TestClient, rows: list[Row]
-) -> None:
+def test_an_administrator_walks_through_what_all_have(app: App, api: Api, rows: list[Row]) -> None:
     own = {*ids(walk(api, "/v1/sessions"))}
     assert own == {*ids(rows)}
     everybodys = ids(walk(accounts.client(app, ADMIN_KEY), "/v1/sessions", sort="duration_s"))
@@ -240,7 +156,7 @@ def test_an_administrator_walks_through_what_all_have(
 
 
 def test_a_walk_meets_each_row_once_while_others_come(
-    api: falcon.testing.TestClient, rows: list[Row], store: Store
+    api: Api, rows: list[Row], store: Store
 ) -> None:
     rng = random.Random(6)
     added: list[str] = []
@@ -259,13 +175,19 @@ def test_a_walk_meets_each_row_once_while_others_come(
 
 
 DETECTION_SORTS = (
-    "start_s", "-start_s", "confidence", "-confidence", "laeq_db", "-laeq_db", "lafmax_db",
+    "start_s",
+    "-start_s",
+    "confidence",
+    "-confidence",
+    "laeq_db",
+    "-laeq_db",
+    "lafmax_db",
     "-lafmax_db",
-)  # fmt: skip
+)
 
 
 def test_events_of_a_session_are_walked_in_every_order_under_every_filter(
-    api: falcon.testing.TestClient, rows: list[Row]
+    api: Api, rows: list[Row]
 ) -> None:
     session = rows[-1]
     path = f"/v1/sessions/{session['id']}/detections"
@@ -283,9 +205,7 @@ def test_events_of_a_session_are_walked_in_every_order_under_every_filter(
         assert [each["start_s"] for each in walked] == [each["start_s"] for each in expected]
 
 
-def test_events_of_all_sessions_are_walked_from_the_newest_on(
-    api: falcon.testing.TestClient, rows: list[Row]
-) -> None:
+def test_events_of_all_sessions_are_walked_from_the_newest_on(api: Api, rows: list[Row]) -> None:
     filters: list[tuple[Row, Callable[[Row, Row], bool]]] = [
         ({}, lambda _row, _event: True),
         ({"noise_type": "siren"}, lambda _row, event: event["noise_type"] == "siren"),
@@ -307,87 +227,7 @@ def test_events_of_all_sessions_are_walked_from_the_newest_on(
         assert {each["level_reference"] for each in walked} <= {"dBFS"}
 
 
-def test_batches_and_their_items(api: falcon.testing.TestClient, store: Store) -> None:
-    rng = random.Random(3)
-    states = ("receiving", "expanding", "taken", "failed", "cancelled")
-    batches = [
-        {"id": uuid.uuid4(), "user_id": TEAM, "state": rng.choice(states), "options": {},
-         "items_total": 2, "created_at": BEGIN + timedelta(seconds=rng.randrange(5))}
-        for _ in range(20)
-    ]  # fmt: skip
-    items = [
-        {"batch_id": batches[0]["id"], "item_index": n, "file_name": f"{n}.wav", "source_key": None}
-        for n in range(30)
-    ]
-    session = one_session(rng, 1, batch_id=batches[0]["id"], state="detecting")
-    with store.transaction() as db:
-        db.execute(insert(Batch), batches)
-        db.execute(insert(Batch), [batches[1] | {"id": uuid.uuid4(), "user_id": STRANGER}])
-        db.execute(insert(AudioSession), [session])
-        db.execute(insert(BatchItem), items)
-        for batch in batches[1:10]:
-            taken = Batch(priority=1, **batch)
-            batch_queries.take_item(db, taken, 0, file_name="a", size_bytes=1, key="b")
-    # The state is the one that the batch itself shows.
-    shown = {
-        str(batch["id"]): api.simulate_get(f"/v1/batches/{batch['id']}").json for batch in batches
-    }
-    for sort in ("created_at", "-created_at"):
-        expected = ids(sorted_by(batches, sort, "id"))
-        walked = walk(api, "/v1/batches", sort=sort)
-        assert ids(walked) == expected
-        assert {each["id"]: each["state"] for each in walked} == {
-            batch_id: batch["state"] for batch_id, batch in shown.items()
-        }
-        for state in ("processing", "finished", "cancelled"):
-            wanted = [each for each in expected if shown[each]["state"] == state]
-            assert ids(walk(api, "/v1/batches", sort=sort, state=state)) == wanted
-    path = f"/v1/batches/{batches[0]['id']}/items"
-    walked = walk(api, path)
-    assert [each["index"] for each in walked] == list(range(30))
-    state = walked[0]["state"]
-    assert walk(api, path, state=[state, "refused"]) == walked
-    assert walk(api, path, state="refused") == []
-
-
-def test_models_trainings_and_validations(api: falcon.testing.TestClient, store: Store) -> None:
-    rng = random.Random(4)
-
-    def some(n_rows: int, **values: Any) -> list[Row]:
-        return [
-            {"id": uuid.uuid4(), "user_id": TEAM, "created_at": BEGIN + timedelta(days=k % 4)}
-            | {name: value(k) if callable(value) else value for name, value in values.items()}
-            for k in range(n_rows)
-        ]
-
-    models = some(15, name="m", version=str, sha256=lambda k: f"{k:064}", header={"classes": ["a"]})
-    jobs: dict[str, Any] = {"state": lambda _: rng.choice(("pending", "completed", "failed"))}
-    trainings = some(15, name="m", version=lambda k: k + 1, seed=0, **jobs)
-    validations = some(15, model_id=models[0]["id"], **jobs)
-    with store.transaction() as db:
-        db.execute(insert(NoiseModel), models)
-        db.execute(insert(TrainingJob), trainings)
-        db.execute(insert(Validation), validations)
-        other = {"id": uuid.uuid4(), "user_id": STRANGER}
-        db.execute(insert(NoiseModel), [models[0] | other | {"sha256": "1" * 64, "version": "x"}])
-        db.execute(insert(TrainingJob), [trainings[0] | other | {"version": 99}])
-        db.execute(insert(Validation), [validations[0] | other])
-    for name, made in (
-        ("models", models), ("trainings", trainings), ("validations", validations)
-    ):  # fmt: skip
-        for sort in ("created_at", "-created_at"):
-            expected = sorted_by(made, sort, "id")
-            assert ids(walk(api, f"/v1/{name}", sort=sort)) == ids(expected)
-            if name != "models":
-                failed = [each for each in expected if each["state"] == "failed"]
-                assert ids(walk(api, f"/v1/{name}", sort=sort, state="failed")) == ids(failed)
-    with store.reading() as db:
-        assert model_queries.model_in_use(db) is None
-
-
-def test_a_cursor_is_of_its_list_its_filters_and_its_order(
-    api: falcon.testing.TestClient, rows: list[Row]
-) -> None:
+def test_a_cursor_is_of_its_list_its_filters_and_its_order(api: Api, rows: list[Row]) -> None:
     first = api.simulate_get("/v1/sessions?limit=2&state=failed&state=completed")
     cursor = first.json["next_cursor"]
     assert re.fullmatch(r"[A-Za-z0-9_-]+", cursor)
@@ -413,90 +253,18 @@ def test_a_cursor_is_of_its_list_its_filters_and_its_order(
 
     opened = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
     for made_up in (
-        b"", b"[]", b"7", b"\xff", opened[:-1], opened.replace(b"[1,", b"[2,", 1), b"[" * 5_000,
-        re.sub(rb'\["2026[^"]*"', b'["never"', opened), re.sub(rb'\["2026[^"]*"', b"[null", opened),
+        b"",
+        b"[]",
+        b"7",
+        b"\xff",
+        opened[:-1],
+        opened.replace(b"[1,", b"[2,", 1),
+        b"[" * 5_000,
+        re.sub(rb'\["2026[^"]*"', b'["never"', opened),
+        re.sub(rb'\["2026[^"]*"', b"[null", opened),
         re.sub(rb'\["2026[^"]*"', b'["2026-03-01T00:00:00"', opened),
-    ):  # fmt: skip
+    ):
         text = base64.urlsafe_b64encode(made_up).decode().rstrip("=")
         refused("/v1/sessions", cursor=text, state=["failed", "completed"])
     for nonsense in ("", "-1", "0", "ä", "a" * 4_000, f"{cursor}!", f"{cursor}\x00"):
         refused("/v1/sessions", cursor=nonsense, state=["failed", "completed"])
-
-
-REFUSED = (
-    ("/v1/sessions", "sort=size_bytes", "sort"),
-    ("/v1/sessions", "state=done", "state"),
-    ("/v1/sessions", "state=failed&state=done", "state"),
-    ("/v1/sessions", "limit=0", "limit"),
-    ("/v1/sessions", "limit=1001", "limit"),
-    ("/v1/sessions", "created_from=2026-03-01", "created_from"),
-    ("/v1/sessions", "created_from=2026-03-01T00:00:00", "created_from"),
-    ("/v1/sessions", "min_confidence=1.5", "min_confidence"),
-    ("/v1/sessions", "batch_id=7", "batch_id"),
-    ("/v1/sessions", "offset=10", "offset"),
-    ("/v1/sessions", "file_name=a&file_name=b", "file_name"),
-    ("/v1/sessions", "file_name=%00", "file_name"),
-    ("/v1/sessions", "metadata=7", "metadata"),
-    ("/v1/sessions", 'metadata={"a":"%5Cu0000"}', "metadata"),
-    ("/v1/sessions", 'metadata={"a":["nested"]}', "metadata"),
-    ("/v1/detections", "noise_type=%00", "noise_type"),
-    ("/v1/batches", "state=taken", "state"),
-    ("/v1/trainings", "state=queued", "state"),
-    ("/v1/validations", "created_to=now", "created_to"),
-    ("/v1/models", "sort=name", "sort"),
-)
-
-
-def test_what_a_list_cannot_be_asked_is_named(api: falcon.testing.TestClient) -> None:
-    for path, query, field in REFUSED:
-        refused = api.simulate_get(path, query_string=query)
-        assert refused.status_code == 400, query
-        assert [each["field"] for each in refused.json["errors"]] == [field]
-        assert "array" not in refused.json["detail"], query
-
-
-def test_what_has_not_changed_is_not_sent_again(
-    api: falcon.testing.TestClient, store: Store
-) -> None:
-    session_id, batch_id, training_id, validation_id = (uuid.uuid4() for _ in range(4))
-    clip = NewTrainingClipRow(file_name="a", label="a", source="a")
-    with store.transaction() as db:
-        batch_queries.add_batch(db, id=batch_id, user_id=TEAM, state="taken", options={})
-        session_queries.add_session(
-            db, id=session_id, batch_id=batch_id, user_id=TEAM, file_name="a", size_bytes=1,
-            recording_key="b",
-        )  # fmt: skip
-        model_queries.add_training(
-            db, [clip], id=training_id, user_id=TEAM, name="m", algorithm=None, seed=0
-        )
-        model_queries.add_validation(db, id=validation_id, user_id=TEAM, file_key="c")
-    looks: dict[str, Any] = {
-        f"/v1/sessions/{session_id}": AudioSession,
-        f"/v1/batches/{batch_id}": Batch,
-        f"/v1/trainings/{training_id}": TrainingJob,
-        f"/v1/validations/{validation_id}": Validation,
-    }
-    for path, table in looks.items():
-        first = api.simulate_get(path)
-        tag = first.headers["etag"]
-        assert re.fullmatch(r'"[0-9a-f]{24}"', tag)
-        assert first.headers["cache-control"] == "private, no-cache"
-        for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
-            again = api.simulate_get(path, headers={"If-None-Match": known})
-            assert (again.status_code, again.content) == (304, b"")
-            assert again.headers["etag"] == tag
-        other = api.simulate_get(path, headers={"If-None-Match": '"other"'})
-        assert (other.status_code, other.json) == (200, first.json)
-        head = api.simulate_head(path)
-        assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", tag)
-        assert head.headers["content-length"] == str(len(first.content))
-        with store.transaction() as db:
-            problem = {"code": "lost", "detail": "changed"}
-            db.execute(update(table).values(problem=problem))
-        changed = api.simulate_get(path, headers={"If-None-Match": tag})
-        assert changed.status_code == 200
-        assert changed.headers["etag"] != tag
-        stranger = api.simulate_get(path, headers={"If-None-Match": "*"} | accounts.bearer("no"))
-        assert stranger.status_code == 401
-    nowhere = api.simulate_get(f"/v1/sessions/{uuid.uuid4()}", headers={"If-None-Match": "*"})
-    assert nowhere.status_code == 404

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from typing import Any
 
-import falcon.testing
 import pytest
 from PIL import Image
 
@@ -13,8 +12,8 @@ from actors.execution.runtime import Runtime
 from actors.recovery import Recovery
 from actors.science.audio_io.spectrogram import N_BANDS
 from db.blobs import recording_key
-from services.app import Deps, create_app
-from tests.support import accounts, recordings
+from tests.support import recordings
+from tests.support.api import Api
 from tests.support.pipeline import add, run_to_the_end, split
 
 pytestmark = pytest.mark.integration
@@ -22,28 +21,12 @@ pytestmark = pytest.mark.integration
 DEMO = recordings.encode(recordings.demo())
 
 
-@pytest.fixture
-def api(runtime: Runtime) -> falcon.testing.TestClient:
-    return accounts.client(
-        create_app(
-            Deps(
-                settings=runtime.settings,
-                store=runtime.store,
-                blobs=runtime.blobs,
-                publisher=runtime.publisher,
-            )
-        )
-    )
-
-
-def get(api: falcon.testing.TestClient, session_id: object, what: str, **headers: str) -> Any:
+def get(api: Api, session_id: object, what: str, **headers: str) -> Any:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return api.simulate_get(f"/v1/sessions/{session_id}/{what}", headers=named)
 
 
-def test_the_bytes_are_those_that_were_sent(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_the_bytes_are_those_that_were_sent(api: Api, runtime: Runtime) -> None:
     session_id = add(runtime, DEMO)
     unknown = get(api, session_id, "recording")
     # Not decoded yet, so the format is only the sender's claim.
@@ -74,7 +57,7 @@ def test_the_bytes_are_those_that_were_sent(
     ],
 )
 def test_a_part_is_answered_alone(
-    api: falcon.testing.TestClient, runtime: Runtime, asked: str, start: int, stop: int
+    api: Api, runtime: Runtime, asked: str, start: int, stop: int
 ) -> None:
     part = get(api, add(runtime, DEMO), "recording", Range=asked)
     assert part.status_code == 206
@@ -83,9 +66,7 @@ def test_a_part_is_answered_alone(
     assert part.headers["content-length"] == str(stop - start)
 
 
-def test_what_is_no_part_is_refused_or_the_whole(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_what_is_no_part_is_refused_or_the_whole(api: Api, runtime: Runtime) -> None:
     session_id = add(runtime, DEMO)
     for behind in (f"bytes={len(DEMO)}-", f"bytes={10**17}-{10**17}", "bytes=-0"):
         refused = get(api, session_id, "recording", Range=behind)
@@ -101,7 +82,7 @@ def test_what_is_no_part_is_refused_or_the_whole(
     assert (changed.status_code, changed.content) == (200, DEMO)
 
 
-def test_a_name_stays_within_its_quotes(api: falcon.testing.TestClient) -> None:
+def test_a_name_stays_within_its_quotes(api: Api) -> None:
     posted = api.simulate_post(
         "/v1/sessions",
         body=DEMO,
@@ -115,9 +96,7 @@ def test_a_name_stays_within_its_quotes(api: falcon.testing.TestClient) -> None:
     assert "\\" not in told
 
 
-def test_a_recording_that_is_gone_is_not_found(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_a_recording_that_is_gone_is_not_found(api: Api, runtime: Runtime) -> None:
     session_id = add(runtime, DEMO)
     runtime.blobs.delete(recording_key(session_id))
     gone = get(api, session_id, "recording")
@@ -125,7 +104,7 @@ def test_a_recording_that_is_gone_is_not_found(
 
 
 def test_the_picture_is_there_once_the_recording_is_decoded_and_stays(
-    api: falcon.testing.TestClient, runtime: Runtime
+    api: Api, runtime: Runtime
 ) -> None:
     session_id = split(runtime, DEMO)
     early = get(api, session_id, "spectrogram.png")
@@ -144,9 +123,7 @@ def test_the_picture_is_there_once_the_recording_is_decoded_and_stays(
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_a_session_that_failed_has_no_picture_but_its_bytes(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_a_session_that_failed_has_no_picture_but_its_bytes(api: Api, runtime: Runtime) -> None:
     nonsense = b"this is no recording at all"
     session_id = add(runtime, nonsense)
     waiting = get(api, session_id, "spectrogram.png")

@@ -8,7 +8,6 @@ import uuid
 from typing import Any
 from urllib.parse import urlencode
 
-import falcon.testing
 import pytest
 
 from actors.execution.runtime import Runtime
@@ -18,8 +17,8 @@ from actors.science.detection.classifier import Model
 from actors.science.types import UNCLASSIFIED
 from db.queries import model_queries
 from db.tables.sessions import NoiseDetection
-from services.app import Deps, create_app
 from tests.support import accounts, networks, recordings
+from tests.support.api import Api
 from tests.support.pipeline import add, detections_of, handle, run_to_the_end, session, summary_of
 
 pytestmark = pytest.mark.integration
@@ -27,25 +26,13 @@ pytestmark = pytest.mark.integration
 STRANGER = uuid.UUID("33333333-3333-4333-8333-333333333333")
 
 
-@pytest.fixture
-def api(runtime: Runtime) -> falcon.testing.TestClient:
-    return accounts.client(
-        create_app(
-            Deps(
-                settings=runtime.settings,
-                store=runtime.store,
-                blobs=runtime.blobs,
-                publisher=runtime.publisher,
-            )
-        )
-    )
-
-
-def post(api: falcon.testing.TestClient, body: bytes = recordings.HEADER, **params: Any) -> Any:
+def post(api: Api, body: bytes = recordings.HEADER, **params: Any) -> Any:
     return api.simulate_post(
-        "/v1/sessions", body=body, headers={"Content-Type": "audio/flac"},
+        "/v1/sessions",
+        body=body,
+        headers={"Content-Type": "audio/flac"},
         query_string=urlencode(params, doseq=True),
-    )  # fmt: skip
+    )
 
 
 def refusal(result: Any, status: int, name: str) -> str:
@@ -60,9 +47,14 @@ def register(runtime: Runtime, model: Model, *, user_id: uuid.UUID = accounts.TE
     runtime.blobs.put(key, data)
     with runtime.store.transaction() as db:
         return model_queries.register_model(
-            db, blob_key=key, name="small", version="1", sha256=sha256, user_id=user_id,
+            db,
+            blob_key=key,
+            name="small",
+            version="1",
+            sha256=sha256,
+            user_id=user_id,
             header=dict(model.header),
-        )  # fmt: skip
+        )
 
 
 def heard(runtime: Runtime, session_id: uuid.UUID) -> list[NoiseDetection]:
@@ -73,9 +65,7 @@ def heard(runtime: Runtime, session_id: uuid.UUID) -> list[NoiseDetection]:
 # --- the API -----------------------------------------------------------------------------------
 
 
-def test_what_it_is_posted_with_is_kept_and_shown(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_what_it_is_posted_with_is_kept_and_shown(api: Api, runtime: Runtime) -> None:
     model_id = register(runtime, networks.hearer())
     own = {
         "site": "7",
@@ -86,10 +76,15 @@ def test_what_it_is_posted_with_is_kept_and_shown(
         "ö": "\U0001f6a7",
     }
     posted = post(
-        api, model=model_id, threshold=["rain:0.7", "unclassified:0.5"], time_zone="Asia/Tokyo",
+        api,
+        model=model_id,
+        threshold=["rain:0.7", "unclassified:0.5"],
+        time_zone="Asia/Tokyo",
         types=["traffic", "unclassified", "traffic"],
-        recorded_at="2026-03-29T02:30:00+09:00", metadata=json.dumps(own), file_name="x/a.flac",
-    )  # fmt: skip
+        recorded_at="2026-03-29T02:30:00+09:00",
+        metadata=json.dumps(own),
+        file_name="x/a.flac",
+    )
     assert posted.status_code == 202, posted.text
     shown = api.simulate_get(posted.headers["location"]).json
     assert shown == posted.json
@@ -105,7 +100,7 @@ def test_what_it_is_posted_with_is_kept_and_shown(
 
 
 def test_a_model_or_a_noise_type_that_is_not_known_is_refused_before_anything_is_kept(
-    api: falcon.testing.TestClient, runtime: Runtime
+    api: Api, runtime: Runtime
 ) -> None:
     with runtime.store.transaction() as db:
         accounts.add_user(db, STRANGER, "stranger@example.org")
@@ -114,8 +109,11 @@ def test_a_model_or_a_noise_type_that_is_not_known_is_refused_before_anything_is
     for model_id in (theirs, uuid.uuid4()):
         refusal(post(api, model=model_id), 404, "model-not-found")
     _ = runtime.shipped_model_id
-    for params in ({"threshold": "gong:0.5"}, {"model": ours, "threshold": "gong:0.5"},
-                   {"model": ours, "threshold": "background:0.5"}):  # fmt: skip
+    for params in (
+        {"threshold": "gong:0.5"},
+        {"model": ours, "threshold": "gong:0.5"},
+        {"model": ours, "threshold": "background:0.5"},
+    ):
         told = refusal(post(api, **params), 400, "invalid-parameter")
         assert str(params["threshold"]).partition(":")[0] in told
         assert "rain" in told
@@ -127,7 +125,7 @@ def test_a_model_or_a_noise_type_that_is_not_known_is_refused_before_anything_is
 
 
 def test_thresholds_stay_with_the_model_that_they_were_compared_with(
-    api: falcon.testing.TestClient, runtime: Runtime
+    api: Api, runtime: Runtime
 ) -> None:
     assert post(api, threshold="rain:0.5").json["model_id"] is None
     shipped = runtime.shipped_model_id
@@ -138,9 +136,7 @@ def test_thresholds_stay_with_the_model_that_they_were_compared_with(
 @pytest.mark.parametrize(
     "name", ["threshold", "types", "privacy", "metadata", "model", "recorded_at", "time_zone"]
 )
-def test_an_option_is_no_field_of_a_form(
-    api: falcon.testing.TestClient, runtime: Runtime, name: str
-) -> None:
+def test_an_option_is_no_field_of_a_form(api: Api, runtime: Runtime, name: str) -> None:
     body = (
         b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
         + recordings.HEADER
@@ -156,18 +152,27 @@ def test_an_option_is_no_field_of_a_form(
 
 @pytest.mark.parametrize(
     "body",
-    [b"x", b"this is no recording", b"RIFF\x10\0\0\0AVI " + bytes(100), b"%PDF-1.7\n" * 20,
-     b"<html>" + bytes(200), b"PK\x03\x04" + bytes(300_000), b"\xff\xff\xff\xff", bytes(64)],
-)  # fmt: skip
+    [
+        b"x",
+        b"this is no recording",
+        b"RIFF\x10\0\0\0AVI " + bytes(100),
+        b"%PDF-1.7\n" * 20,
+        b"<html>" + bytes(200),
+        b"PK\x03\x04" + bytes(300_000),
+        b"\xff\xff\xff\xff",
+        bytes(64),
+    ],
+)
 def test_what_cannot_be_a_recording_is_refused_by_its_first_bytes(
-    api: falcon.testing.TestClient, runtime: Runtime, body: bytes
+    api: Api, runtime: Runtime, body: bytes
 ) -> None:
     refusal(post(api, body), 415, "unknown-format")
     form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
     refused = api.simulate_post(
-        "/v1/sessions", body=form + body + b"\r\n--x--\r\n",
+        "/v1/sessions",
+        body=form + body + b"\r\n--x--\r\n",
         headers={"Content-Type": "multipart/form-data; boundary=x"},
-    )  # fmt: skip
+    )
     refusal(refused, 415, "unknown-format")
     assert runtime.blobs.keys("sessions/") == []
 
@@ -175,9 +180,7 @@ def test_what_cannot_be_a_recording_is_refused_by_its_first_bytes(
 # --- the pipeline ------------------------------------------------------------------------------
 
 
-def test_the_model_that_was_asked_for_is_the_one_that_hears(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_the_model_that_was_asked_for_is_the_one_that_hears(api: Api, runtime: Runtime) -> None:
     deaf = register(runtime, networks.deaf())
     content = recordings.encode(recordings.demo())
     by_deaf = uuid.UUID(post(api, content, model=deaf).json["id"])
@@ -217,9 +220,7 @@ def test_events_below_a_threshold_are_not_reported(runtime: Runtime) -> None:
     assert all(event.confidence == 1.0 for event in heard(runtime, none_id))
 
 
-def test_a_threshold_may_be_of_any_name_in_the_table(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_a_threshold_may_be_of_any_name_in_the_table(api: Api, runtime: Runtime) -> None:
     ours = register(runtime, networks.hearer())
     wanted = {"traffic": 0.5, "train": 0.7, "other": 0.25}
     asked = [f"{name}:{least}" for name, least in wanted.items()]
@@ -233,7 +234,7 @@ def test_a_threshold_may_be_of_any_name_in_the_table(
 
 
 def test_types_and_thresholds_that_are_not_known_are_refused_together(
-    api: falcon.testing.TestClient, runtime: Runtime
+    api: Api, runtime: Runtime
 ) -> None:
     ours = register(runtime, networks.hearer())
     refused = post(api, model=ours, types=["rain", "spech"], threshold="gong:0.5")
@@ -273,9 +274,13 @@ def test_only_types_of_interest_are_reported(runtime: Runtime) -> None:
 def _told(event: NoiseDetection) -> tuple[Any, ...]:
     """Return an event without its position among the others."""
     return (
-        event.noise_type, event.start_s, event.end_s, event.confidence, event.laeq_db,
+        event.noise_type,
+        event.start_s,
+        event.end_s,
+        event.confidence,
+        event.laeq_db,
         event.candidates,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("options", [{"thresholds": {"gong": 0.5}}, {"types": ["gong"]}])
@@ -290,23 +295,27 @@ def test_a_name_that_the_model_does_not_know_fails_the_session(
     assert "gong" in ended.problem["detail"]
 
 
-def test_each_recording_of_a_batch_has_the_batchs_options(
-    api: falcon.testing.TestClient, runtime: Runtime
-) -> None:
+def test_each_recording_of_a_batch_has_the_batchs_options(api: Api, runtime: Runtime) -> None:
     model_id = register(runtime, networks.hearer())
     runtime.blobs.put("inbox/a.flac", recordings.HEADER)
     params = {
-        "model": str(model_id), "threshold": "rain:0.25", "metadata": '{"site": 7}',
-        "time_zone": "UTC", "types": ["nature", "siren"], "privacy": "discard_audio",
-    }  # fmt: skip
+        "model": str(model_id),
+        "threshold": "rain:0.25",
+        "metadata": '{"site": 7}',
+        "time_zone": "UTC",
+        "types": ["nature", "siren"],
+        "privacy": "discard_audio",
+    }
     named = api.simulate_post("/v1/batches", json={"keys": ["inbox/a.flac"]}, params=params)
     assert named.status_code == 202, named.text
     handle(runtime, BatchProcessFiles(batch_id=uuid.UUID(named.json["id"])))
     form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     sent = api.simulate_post(
-        "/v1/batches", body=form + recordings.HEADER + b"\r\n--x--\r\n", params=params,
+        "/v1/batches",
+        body=form + recordings.HEADER + b"\r\n--x--\r\n",
+        params=params,
         headers={"Content-Type": "multipart/form-data; boundary=x"},
-    )  # fmt: skip
+    )
     for batch in (named, sent):
         items = api.simulate_get(f"/v1/batches/{batch.json['id']}/items").json["items"]
         shown = api.simulate_get(f"/v1/sessions/{items[0]['session_id']}").json

@@ -7,7 +7,6 @@ import uuid
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import falcon.testing
 import pytest
 from sqlalchemy import text
 
@@ -16,17 +15,12 @@ from actors.messaging.messages import GenerateDailyReport
 from db.blobs import export_prefix, training_prefix
 from db.queries import export_queries, model_queries, report_queries
 from tests.support import accounts, labelled, outages, recordings
-from tests.support.pipeline import add, api_of, handle, run_to_the_end
+from tests.support.api import Api
+from tests.support.pipeline import add, handle, run_to_the_end
 
 pytestmark = pytest.mark.integration
 
 SHORT = recordings.encode(recordings.demo())
-Api = falcon.testing.TestClient
-
-
-@pytest.fixture
-def api(runtime: Runtime) -> Api:
-    return api_of(runtime)
 
 
 def add_model(runtime: Runtime) -> uuid.UUID:
@@ -37,10 +31,15 @@ def add_model(runtime: Runtime) -> uuid.UUID:
     runtime.blobs.put(f"{prefix}confusion-1.png", b"\x89PNG")
     with runtime.store.transaction() as db:
         return model_queries.register_model(
-            db, name="m", version="1", sha256=hashlib.sha256(data).hexdigest(),
-            header={"classes": ["a"]}, user_id=accounts.TEAM, blob_key=f"{prefix}model-1",
+            db,
+            name="m",
+            version="1",
+            sha256=hashlib.sha256(data).hexdigest(),
+            header={"classes": ["a"]},
+            user_id=accounts.TEAM,
+            blob_key=f"{prefix}model-1",
             confusion_key=f"{prefix}confusion-1.png",
-        )  # fmt: skip
+        )
 
 
 def add_export(runtime: Runtime) -> uuid.UUID:
@@ -49,9 +48,13 @@ def add_export(runtime: Runtime) -> uuid.UUID:
     runtime.blobs.put(key, b"rows")
     with runtime.store.transaction() as db:
         export_queries.add_export(
-            db, id=export_id, user_id=accounts.TEAM, format="csv", selection={},
+            db,
+            id=export_id,
+            user_id=accounts.TEAM,
+            format="csv",
+            selection={},
             expires_at=datetime.now(UTC) + timedelta(days=1),
-        )  # fmt: skip
+        )
         db.execute(
             text("UPDATE exports SET state = 'completed', blob_key = :key, size_bytes = 4"),
             {"key": key},
@@ -62,9 +65,14 @@ def add_export(runtime: Runtime) -> uuid.UUID:
 def add_report(runtime: Runtime) -> uuid.UUID:
     with runtime.store.transaction() as db:
         report_id = report_queries.ask_for_report(
-            db, id=uuid.uuid4(), day=date(2026, 3, 14), time_zone="UTC", user_id=accounts.TEAM,
-            starts_at=datetime(2026, 3, 14, tzinfo=UTC), ends_at=datetime(2026, 3, 15, tzinfo=UTC),
-        )  # fmt: skip
+            db,
+            id=uuid.uuid4(),
+            day=date(2026, 3, 14),
+            time_zone="UTC",
+            user_id=accounts.TEAM,
+            starts_at=datetime(2026, 3, 14, tzinfo=UTC),
+            ends_at=datetime(2026, 3, 15, tzinfo=UTC),
+        )
     handle(runtime, GenerateDailyReport(report_id=report_id))
     return report_id
 

@@ -25,10 +25,10 @@ from db.tables.sessions import (
     PRIVACY,
 )
 from services.api.sessions.options import NAMES, BatchOptions, SessionOptions
-from services.cli import processing
-from services.cli.arguments import parser
+from services.cli.actions import processing
+from services.cli.main import parser
 from services.http import operations
-from services.http.errors import InvalidParameter
+from services.http.request_errors import InvalidParameter
 
 
 class Options:
@@ -84,11 +84,31 @@ def test_thresholds(query: str, wanted: dict[str, float]) -> None:
 
 def test_what_a_command_is_given_is_read_as_it_was_meant() -> None:
     given_options = parser().parse_args(
-        ["process", "a.flac", "--model", str(uuid.UUID(int=7)), "--threshold", "rain=0.7",
-         "--threshold", "a=b=1", "--time-zone", "Asia/Tokyo", "--metadata", "site=7",
-         "--metadata", "note=a=b", "--priority", "low", "--types", "traffic", "--types", "rain",
-         "--privacy", "mute"]
-    )  # fmt: skip
+        [
+            "process",
+            "a.flac",
+            "--model",
+            str(uuid.UUID(int=7)),
+            "--threshold",
+            "rain=0.7",
+            "--threshold",
+            "a=b=1",
+            "--time-zone",
+            "Asia/Tokyo",
+            "--metadata",
+            "site=7",
+            "--metadata",
+            "note=a=b",
+            "--priority",
+            "low",
+            "--types",
+            "traffic",
+            "--types",
+            "rain",
+            "--privacy",
+            "mute",
+        ]
+    )
     asked = read(urlencode(processing.parameters(given_options, calibration_db=-3.5), doseq=True))
     assert (asked.model, asked.priority, asked.calibration_db) == (uuid.UUID(int=7), "low", -3.5)
     assert asked.thresholds() == {"rain": 0.7, "a=b": 1.0}
@@ -112,25 +132,48 @@ def test_zones(zone: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("model", "the-best"), ("model", ""),
-        ("threshold", "rain"), ("threshold", "rain:"), ("threshold", "rain:loud"),
-        ("threshold", "rain:1.1"), ("threshold", "rain:-0.1"), ("threshold", "rain:nan"),
-        ("threshold", ":0.5"), ("threshold", ""), ("threshold", "a\0b:1"),
-        ("recorded_at", "yesterday"), ("recorded_at", "2026-11-28"),
-        ("recorded_at", "2026-11-28T09:30:00"), ("recorded_at", "1859-12-31T23:59:59Z"),
-        ("recorded_at", "2200-01-01T00:00:00Z"), ("recorded_at", "0001-01-01T00:00:00+14:00"),
-        ("time_zone", "Mars/Olympus"), ("time_zone", "Europe"), ("time_zone", ""),
-        ("time_zone", "../etc/passwd"), ("time_zone", "localtime"), ("time_zone", "/UTC"),
-        ("metadata", "site=7"), ("metadata", ""), ("metadata", "[]"), ("metadata", '"a"'),
-        ("metadata", '{"a": {}}'), ("metadata", '{"a": [1]}'), ("metadata", '{"": 1}'),
-        ("metadata", '{"a": "\\u0000"}'), ("metadata", '{"\\u0000": 1}'),
-        ("metadata", '{"a": "\\ud800"}'), ("metadata", '{"a": NaN}'), ("metadata", '{"a": 1e300}'),
-        ("metadata", '{"a": 1' + "0" * 30 + "}"), ("metadata", json.dumps({"n" * 65: 1})),
+        ("model", "the-best"),
+        ("model", ""),
+        ("threshold", "rain"),
+        ("threshold", "rain:"),
+        ("threshold", "rain:loud"),
+        ("threshold", "rain:1.1"),
+        ("threshold", "rain:-0.1"),
+        ("threshold", "rain:nan"),
+        ("threshold", ":0.5"),
+        ("threshold", ""),
+        ("threshold", "a\0b:1"),
+        ("recorded_at", "yesterday"),
+        ("recorded_at", "2026-11-28"),
+        ("recorded_at", "2026-11-28T09:30:00"),
+        ("recorded_at", "1859-12-31T23:59:59Z"),
+        ("recorded_at", "2200-01-01T00:00:00Z"),
+        ("recorded_at", "0001-01-01T00:00:00+14:00"),
+        ("time_zone", "Mars/Olympus"),
+        ("time_zone", "Europe"),
+        ("time_zone", ""),
+        ("time_zone", "../etc/passwd"),
+        ("time_zone", "localtime"),
+        ("time_zone", "/UTC"),
+        ("metadata", "site=7"),
+        ("metadata", ""),
+        ("metadata", "[]"),
+        ("metadata", '"a"'),
+        ("metadata", '{"a": {}}'),
+        ("metadata", '{"a": [1]}'),
+        ("metadata", '{"": 1}'),
+        ("metadata", '{"a": "\\u0000"}'),
+        ("metadata", '{"\\u0000": 1}'),
+        ("metadata", '{"a": "\\ud800"}'),
+        ("metadata", '{"a": NaN}'),
+        ("metadata", '{"a": 1e300}'),
+        ("metadata", '{"a": 1' + "0" * 30 + "}"),
+        ("metadata", json.dumps({"n" * 65: 1})),
         ("metadata", json.dumps({str(n): n for n in range(METADATA_KEYS + 1)})),
         ("metadata", json.dumps({"a": "ä" * (METADATA_BYTES // 2)}, ensure_ascii=False)),
         ("metadata", "[" * 4_000),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_such_value_is_named(name: str, value: str) -> None:
     with pytest.raises(InvalidParameter) as refused:
         read(urlencode({name: value}))
@@ -148,12 +191,14 @@ def test_every_fault_is_told_at_once() -> None:
 @given(
     st.dictionaries(
         st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=64),
-        st.none() | st.booleans() | st.integers(-(2**53), 2**53)
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**53), 2**53)
         | st.floats(-(2**53), 2**53, allow_nan=False)
         | st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20),
         max_size=10,
     )
-)  # fmt: skip
+)
 def test_metadata_comes_back_as_it_was_sent(own: dict[str, Any]) -> None:
     assert read(urlencode({"metadata": json.dumps(own, ensure_ascii=False)})).own_metadata() == own
 

@@ -19,7 +19,7 @@ from actors.science.errors import (
     NonFiniteSamples,
     RecordingError,
     Undecodable,
-    UnknownFormat,
+    UnknownAudioFormat,
     UnsupportedLayout,
 )
 from actors.science.types import AudioFormat
@@ -190,7 +190,7 @@ def test_samples_that_are_no_audio_are_told_with_their_second(bad: float) -> Non
     ],
 )
 def test_other_files_are_of_no_known_format(content: bytes) -> None:
-    with pytest.raises(UnknownFormat), open_recording(io.BytesIO(content)):
+    with pytest.raises(UnknownAudioFormat), open_recording(io.BytesIO(content)):
         pass
 
 

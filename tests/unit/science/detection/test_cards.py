@@ -9,7 +9,7 @@ import struct
 import numpy as np
 import pytest
 
-from actors.science.detection import cards, classifier, integrity
+from actors.science.detection import cards, classifier, integrity, model_file
 from actors.science.plotting import confusion
 from tests.support import networks
 
@@ -40,8 +40,12 @@ def test_a_card_counts_and_is_plain_json() -> None:
     assert isinstance(classes, list)
     by_name = {each["name"]: each for each in classes}
     assert by_name["rain"] == {
-        "name": "rain", "n_clips": 2, "precision": 1.0, "recall": 0.5, "f1": 0.6667,
-    }  # fmt: skip
+        "name": "rain",
+        "n_clips": 2,
+        "precision": 1.0,
+        "recall": 0.5,
+        "f1": 0.6667,
+    }
     assert by_name["rooster"]["precision"] == 0.5
     assert by_name["helicopter"]["recall"] is None
     matrix = np.array(built["confusion"])
@@ -145,8 +149,8 @@ def test_classes_must_be_those_registered() -> None:
 def changed(**header: object) -> bytes:
     """Return the file of the shipped model with another header and a valid checksum."""
     data = classifier.shipped().to_bytes()
-    start = len(classifier.MAGIC) + 4
-    (length,) = struct.unpack_from("<I", data, len(classifier.MAGIC))
+    start = len(model_file.MAGIC) + 4
+    (length,) = struct.unpack_from("<I", data, len(model_file.MAGIC))
     raw = json.dumps({**json.loads(data[start : start + length]), **header}).encode()
-    body = classifier.MAGIC + struct.pack("<I", len(raw)) + raw + data[start + length : -32]
+    body = model_file.MAGIC + struct.pack("<I", len(raw)) + raw + data[start + length : -32]
     return body + hashlib.sha256(body).digest()

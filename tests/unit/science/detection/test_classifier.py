@@ -14,13 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.science import synth
-from actors.science.detection.classifier import MAGIC, Model, shipped
+from actors.science.detection.classifier import Model, shipped
 from actors.science.detection.cnn import Convolutional, Layers
-from actors.science.detection.ensemble import LEAF, AnyArray, Forest, Layer, Network
+from actors.science.detection.ensemble import Layer, Network
 from actors.science.detection.features import FEATURE_VERSION, N_FEATURES
+from actors.science.detection.forest import LEAF, Forest
+from actors.science.detection.model_file import MAGIC
 from actors.science.detection.textures import N_TEXTURES
 from actors.science.errors import ModelError
-from actors.science.types import BACKGROUND
+from actors.science.types import BACKGROUND, AnyArray
 
 CLASSES = ["background", "bark", "rain"]
 

@@ -17,9 +17,9 @@ from actors.science.detection import ensemble
 from actors.science.detection.chunks import HOP, RATE_HZ, STEP
 from actors.science.detection.classifier import Model
 from actors.science.detection.cnn import N_MELS, REACH, Convolutional, Layers, log_mel, relative
-from actors.science.detection.ensemble import AnyArray
 from actors.science.detection.features import FEATURE_VERSION
 from actors.science.errors import ModelError
+from actors.science.types import AnyArray
 from tests.unit.science.sounds import EXTREMES, extreme
 
 WIDTHS, HIDDEN = (4, 6, 8), 10

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from actors.science.detection import ensemble
-from actors.science.detection.ensemble import LEAF, AnyArray, Forest, Network
+from actors.science.detection.ensemble import Network
+from actors.science.detection.forest import LEAF, Forest
 from actors.science.errors import ModelError
+from actors.science.types import AnyArray
 
 N_IN = 7
 
@@ -46,9 +48,6 @@ def test_a_tree_asks_its_way_to_a_leaf() -> None:
     rows = np.array([[0.0, 0.5], [-1, 0.6], [0.1, 0]], dtype=np.float32)
     expected = (np.array([[1, 0], [0.25, 0.75], [0, 1]]) + 0.5) / 2
     np.testing.assert_allclose(ensemble.vote([forest], [forest.logits(rows)]), expected, atol=1e-5)
-    bias = np.array([0.5, -2], dtype=np.float32)
-    added = Forest(arrays=trees(bias=bias), combine="sum", n_features=2)
-    np.testing.assert_allclose(added.logits(rows), 2 * expected + bias, atol=1e-6)
 
 
 def test_many_rows_are_as_each_alone() -> None:
@@ -104,10 +103,7 @@ def of(values: Any, dtype: str) -> AnyArray:
         ({}, {"n_features": 0}),
         ({}, {"n_features": True}),
         ({}, {"n_features": "2"}),
-        ({}, {"combine": "eval"}),
-        ({}, {"combine": "sum"}),
         ({"bias": of([0, 0], "f4")}, {}),
-        ({"bias": of([0, 0, 0], "f4")}, {"combine": "sum"}),
         ({"roots": of([1, 5], "i4")}, {}),
         ({"roots": of([0, 0], "i4")}, {}),
         ({"roots": of([0, 6], "i4")}, {}),

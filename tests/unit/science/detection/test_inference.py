@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from actors.science import synth
-from actors.science.detection import inference
+from actors.science.detection import inference, segment_views
 from actors.science.detection.chunks import (
     CHUNK_STEP,
     MIN_CHUNK,
@@ -25,7 +26,7 @@ from actors.science.detection.chunks import (
 from actors.science.detection.classifier import Model, shipped
 from actors.science.detection.cnn import Convolutional, Layers, log_mel, relative
 from actors.science.detection.ensemble import Estimator
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 from actors.science.levels.meter import LevelMeter
 from actors.science.types import Event
 
@@ -36,6 +37,7 @@ N_SAMPLES = 72 * RATE_HZ + 777
 SHORT = 14 * RATE_HZ + 777
 
 
+@lru_cache
 def noise(n_samples: int, *, seed: int = 0) -> Samples:
     """Return a bed with a varying level, with a siren in the middle."""
     rng = np.random.default_rng(seed)
@@ -46,14 +48,16 @@ def noise(n_samples: int, *, seed: int = 0) -> Samples:
     return bed.astype(np.float32)
 
 
+@lru_cache
 def untrained(n_classes: int) -> Convolutional:
     """Return a network of random parameters with batch statistics of noise."""
     torch.manual_seed(0)
     layers = Layers(widths=(4, 6, 8), hidden=8, n_classes=n_classes)
     with torch.no_grad():
         layers.scores.weight.mul_(5)
+        spectrum = relative(log_mel(noise(SHORT))[None])
         for _ in range(60):
-            layers(relative(log_mel(noise(SHORT))[None]))
+            layers(spectrum)
     return Convolutional.of(layers, widths=(4, 6, 8), hidden=8)
 
 
@@ -73,7 +77,7 @@ MODELS = {"features": voting("features"), "samples": voting("samples")}
 BOTH = voting("samples", "features", "textures")
 
 
-def levels(samples: Samples) -> LevelSeries:
+def levels(samples: Samples) -> LevelHistory:
     meter = LevelMeter(rate_hz=RATE_HZ, n_channels=1)
     meter.push(samples[:, None])
     return meter.finish()
@@ -197,7 +201,7 @@ def test_the_second_look_without_features_is_the_mean_of_the_first() -> None:
     """It is the mean of the logarithms; repeating a frame has no effect."""
     model = MODELS["samples"]
     row = np.random.default_rng(1).dirichlet(np.ones(len(model.classes))).astype(np.float32)
-    part = np.zeros(MIN_CHUNK + 2 * inference.MARGIN, dtype=np.float32)
+    part = np.zeros(MIN_CHUNK + 2 * segment_views.MARGIN, dtype=np.float32)
     found = inference.second_look(model, [part], first=np.tile(row, (7, 1)))
     np.testing.assert_allclose(found, np.maximum(row, 1e-4), rtol=2e-3)
 
@@ -229,17 +233,17 @@ def test_the_second_look_takes_the_stretch_and_enough_around_it(
     n_steps = count_steps(n_samples)
     first = data.draw(st.integers(0, n_steps - 1))
     stop = data.draw(st.integers(first + 1, n_steps))
-    chunks = inference.chunks_of(first * STEP, stop * STEP, n_samples=n_samples)
+    chunks = segment_views.chunks_of(first * STEP, stop * STEP, n_samples=n_samples)
     assert 0 <= chunks[0][0] <= first * STEP
     # Equal parts lose less than one sample each.
     assert min(stop * STEP, n_samples) - len(chunks) < chunks[-1][1] <= n_samples
     for start, end in chunks:
-        assert min(MIN_CHUNK, n_samples) <= end - start <= inference.PART + MIN_CHUNK
+        assert min(MIN_CHUNK, n_samples) <= end - start <= segment_views.PART + MIN_CHUNK
     assert all(a[1] <= b[0] for a, b in pairwise(chunks))
 
 
 def test_of_a_sound_of_hours_only_a_few_parts_are_read() -> None:
-    chunks = inference.chunks_of(0, 10 * 3_600 * RATE_HZ, n_samples=11 * 3_600 * RATE_HZ)
+    chunks = segment_views.chunks_of(0, 10 * 3_600 * RATE_HZ, n_samples=11 * 3_600 * RATE_HZ)
     assert len(chunks) <= 12
     assert sum(end - start for start, end in chunks) <= 30 * RATE_HZ
 

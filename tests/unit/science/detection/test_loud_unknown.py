@@ -19,16 +19,16 @@ from actors.science.detection.loud_unknown import (
     background_db,
     find,
 )
-from actors.science.levels.levels import STEPS_PER_S, LevelSeries
+from actors.science.levels.levels import STEPS_PER_S, LevelHistory
 
 
-def levels(level_db: Sequence[float]) -> LevelSeries:
+def levels(level_db: Sequence[float]) -> LevelHistory:
     mean_square = np.power(10.0, np.array(level_db) / 10).astype(np.float32)
     mean_square = np.repeat(mean_square, round(STEP_S * STEPS_PER_S))
-    return LevelSeries(8_000, 800 * len(level_db), mean_square, 2 * mean_square)
+    return LevelHistory(8_000, 800 * len(level_db), mean_square, 2 * mean_square)
 
 
-def over_noise(*parts: tuple[int, int, float], n_steps: int = 400, seed: int = 0) -> LevelSeries:
+def over_noise(*parts: tuple[int, int, float], n_steps: int = 400, seed: int = 0) -> LevelHistory:
     """Return steady noise around -60 dB with ``(first frame, frames, dB above it)`` parts."""
     level_db = -60.0 + np.random.default_rng(seed).normal(0, 0.5, n_steps)
     for first, length, above_db in parts:

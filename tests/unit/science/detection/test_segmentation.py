@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from actors.science.detection import segmentation
 from actors.science.detection.chunks import STEP_S
+from actors.science.detection.decoding import Segment
 from actors.science.detection.segmentation import (
     LONGEST_GAP_S,
     SHORTEST_S,
     THRESHOLD,
     Named,
-    Segment,
     likeliest,
     merge,
 )
-from actors.science.levels.levels import STEPS_PER_S, LevelSeries
+from actors.science.levels.levels import STEPS_PER_S, LevelHistory
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Candidate, Event
 
 CLASSES = (BACKGROUND, "bark", "rain", "siren", "engine", "wind", "horn")
@@ -52,14 +52,14 @@ def scores(pattern: str) -> NDArray[np.float32]:
     return rows
 
 
-def levels(level_db: Sequence[float], *, duration_s: float | None = None) -> LevelSeries:
+def levels(level_db: Sequence[float], *, duration_s: float | None = None) -> LevelHistory:
     """Return levels with one value per frame."""
     mean_square = np.power(10.0, np.array(level_db) / 10).astype(np.float32)
     seconds = len(level_db) * STEP_S if duration_s is None else duration_s
     n_frames = round(seconds * RATE_HZ)
     mean_square = np.repeat(mean_square, round(STEP_S * STEPS_PER_S))
     mean_square = mean_square[: -(-n_frames * STEPS_PER_S // RATE_HZ)]
-    return LevelSeries(RATE_HZ, n_frames, mean_square, 2 * mean_square)
+    return LevelHistory(RATE_HZ, n_frames, mean_square, 2 * mean_square)
 
 
 def heard(
@@ -102,10 +102,9 @@ def times(found: Sequence[Event]) -> list[tuple[str, float, float]]:
         ("..." + "b" * 8 + "....", [("bark", 0.3, 1.1)]),
         ("b" * 8 + "r" * 8, [("bark", 0.0, 0.8), ("rain", 0.8, 1.6)]),
         ("b" * 8 + "." * 3 + "r" * 8, [("bark", 0.0, 0.8), ("rain", 1.1, 1.9)]),
-        ("b" * 8 + "r" * 8 + "b" * 8,
-         [("bark", 0.0, 0.8), ("rain", 0.8, 1.6), ("bark", 1.6, 2.4)]),
+        ("b" * 8 + "r" * 8 + "b" * 8, [("bark", 0.0, 0.8), ("rain", 0.8, 1.6), ("bark", 1.6, 2.4)]),
     ],
-)  # fmt: skip
+)
 def test_stretches_become_events(pattern: str, expected: list[tuple[str, float, float]]) -> None:
     assert times(heard(scores(pattern))) == expected
 

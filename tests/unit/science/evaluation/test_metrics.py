@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.science.evaluation.labelled_events import LabelledEvent, Recordings
 from actors.science.evaluation.metrics import (
-    LabelledEvent,
-    Recordings,
     Score,
     Scores,
     SegmentScore,

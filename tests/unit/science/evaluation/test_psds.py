@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.science.evaluation.metrics import LabelledEvent, Recordings
+from actors.science.evaluation.labelled_events import LabelledEvent, Recordings
 from actors.science.evaluation.psds import DCASE_1, DCASE_2, Scenario, psds
 
 CASES = json.loads((Path(__file__).parents[1] / "data" / "sound_event_metrics.json").read_text())

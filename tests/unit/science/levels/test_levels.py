@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.science.levels.levels import STEP_S, LevelDataError, LevelSeries, step_start
+from actors.science.levels.levels import STEP_S, LevelDataError, LevelHistory, step_start
 from tests.unit.science.metering import measure, sine
 
 
@@ -38,7 +38,7 @@ def test_silence_and_nothing_have_no_level() -> None:
 
 def test_half_a_step_counts_as_half() -> None:
     mean_square = np.array([1.0, 0.01, 0.01], dtype=np.float32)
-    levels = LevelSeries(1_000, 30, mean_square, mean_square)
+    levels = LevelHistory(1_000, 30, mean_square, mean_square)
     expected_db = 10 * math.log10((0.005 * 1.0 + 0.01 * 0.01) / 0.015)
     assert levels.laeq_db(0.005, 0.02) == pytest.approx(expected_db, abs=1e-6)
     assert levels.lafmax_db(0.01, 0.03) == pytest.approx(-20.0, abs=1e-5)
@@ -87,7 +87,7 @@ def test_a_grid_of_its_own_steps_is_the_levels_themselves() -> None:
 
 def test_levels_survive_storage() -> None:
     levels = measure(np.random.default_rng(1).normal(0, 0.1, 30_011), 16_000)
-    again = LevelSeries.from_bytes(levels.to_bytes())
+    again = LevelHistory.from_bytes(levels.to_bytes())
     assert (again.rate_hz, again.n_frames) == (16_000, 30_011)
     np.testing.assert_array_equal(again.mean_square, levels.mean_square)
     np.testing.assert_array_equal(again.fast_max, levels.fast_max)
@@ -100,4 +100,4 @@ def test_damaged_levels_are_refused(damage: bytes | str) -> None:
     if isinstance(damage, str):
         damage = data[:-1] if damage == "short" else data + b"\0"
     with pytest.raises(LevelDataError):
-        LevelSeries.from_bytes(damage)
+        LevelHistory.from_bytes(damage)

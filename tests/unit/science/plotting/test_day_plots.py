@@ -30,8 +30,11 @@ def test_a_bar_lies_between_the_names_of_its_hour_and_the_next(
     size_in: tuple[float, float],
 ) -> None:
     figure = day_plots.events_figure({"dog": [0] * 8 + [3] + [0] * 15}, LABELS, size_in=size_in)
-    [bar] = [each for each in figure.axes[0].patches
-             if isinstance(each, Rectangle) and each.get_height() == 3]  # fmt: skip
+    [bar] = [
+        each
+        for each in figure.axes[0].patches
+        if isinstance(each, Rectangle) and each.get_height() == 3
+    ]
     names = named_at(figure)
     assert names["08:00"] < bar.get_x() < bar.get_x() + bar.get_width() < names["08:00"] + 1
     assert names["12:00"] - names["08:00"] == 4
@@ -51,10 +54,12 @@ def test_levels_and_periods_begin_at_the_names_of_their_hours(
     [line] = [np.asarray(each) for each in lines.get_segments() if len(each)]
     assert line[:, 0].tolist() == [names["08:00"], names["08:00"] + 1]
     nights = [
-        each.get_x() for each in axes.patches
-        if isinstance(each, Rectangle) and each.get_height() == 1
+        each.get_x()
+        for each in axes.patches
+        if isinstance(each, Rectangle)
+        and each.get_height() == 1
         and to_hex(each.get_facecolor()) == NIGHT
-    ]  # fmt: skip
+    ]
     # From midnight until seven, and from eleven at night on, without an offset of half an hour.
     assert sorted(nights) == [0, 1, 2, 3, 4, 5, 6, 23]
     assert names["00:00"] == 0

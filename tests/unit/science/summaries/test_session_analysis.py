@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from numpy.typing import NDArray
 
-from actors.science.levels.levels import LevelSeries
+from actors.science.levels.levels import LevelHistory
 from actors.science.summaries import session_analysis
 from actors.science.summaries.intervals import Stretches
 from actors.science.summaries.session_analysis import Events
@@ -31,13 +31,13 @@ def events_of(rows: list[Row]) -> Events:
     return Events.of(**dict(zip(COLUMNS, columns, strict=True)))
 
 
-def levels(mean_square: NDArray[np.float64]) -> LevelSeries:
+def levels(mean_square: NDArray[np.float64]) -> LevelHistory:
     """Return levels in steps of 10 ms, at a rate of one frame per step."""
     steps = mean_square.astype(np.float32)
-    return LevelSeries(RATE_HZ, steps.size, steps, steps)
+    return LevelHistory(RATE_HZ, steps.size, steps, steps)
 
 
-def some_levels(seed: int = 0) -> LevelSeries:
+def some_levels(seed: int = 0) -> LevelHistory:
     """Return levels spread over 60 dB, more than in any recording."""
     rng = np.random.default_rng(seed)
     return levels(10 ** rng.uniform(-9, -3, int(DURATION_S * RATE_HZ)))

@@ -1,0 +1,128 @@
+"""Problems of recordings and their sessions."""
+
+from __future__ import annotations
+
+from services.http.errors import RETRY_AFTER_S, InvalidFields, ServiceError
+
+
+class EmptyUpload(ServiceError):
+    """The body is empty, or the form has no file in its field ``file``."""
+
+    status, name, title = 400, "empty-upload", "The request contains no recording"
+    advice = "Send the recording as the raw body, or as a file in the form field ``file``."
+
+
+class IncompleteUpload(ServiceError):
+    """The body ended before the announced length. Nothing was stored."""
+
+    status, name, title = 400, "incomplete-upload", "Incomplete upload"
+    advice = "The connection broke, or ``Content-Length`` was wrong. Send the recording again."
+
+
+class SourceRefused(InvalidFields):
+    """The server does not fetch recordings from this address: it is not an http or https URL, has
+    a user name or a password, uses a port of a non-web service, or is not a public address.
+    """
+
+    status, name, title = 400, "source-refused", "Source address not allowed"
+    advice = (
+        "Use a publicly reachable address, or upload the recording itself. An operator can allow "
+        "private networks (``CLAMOR_ALLOW_PRIVATE_ADDRESSES``)."
+    )
+
+
+class NoLevels(ServiceError):
+    """The session ended without levels, because it failed or was cancelled before they were
+    measured, or the levels are no longer stored.
+    """
+
+    status, name, title = 404, "no-levels", "The session has no levels"
+    advice = "Read the session to see how it ended."
+
+
+class NoRecording(ServiceError):
+    """The recording of the session is no longer stored. Recordings are kept for a limited time;
+    with ``privacy`` they are not kept at all, or only as a copy without speech.
+    """
+
+    status, name, title = 404, "no-recording", "The recording is no longer stored"
+    advice = "The results are still available from the session and its detections."
+
+
+class NoSpectrogram(ServiceError):
+    """The session ended without a spectrogram: it failed or was cancelled before one was drawn,
+    its ``privacy`` does not allow one, or it is older than the feature.
+    """
+
+    status, name, title = 404, "no-spectrogram", "The session has no spectrogram"
+    advice = "Read the session to see how it ended."
+
+
+class AlreadyFinished(ServiceError):
+    """A session or batch that has finished cannot be cancelled."""
+
+    status, name, title = 409, "already-finished", "Already finished"
+    advice = "No action is needed."
+
+
+class NotFinished(ServiceError):
+    """The requested data becomes available when processing has finished."""
+
+    status, name, title = 409, "not-finished", "Not finished yet"
+    advice = "Poll until processing has finished, then repeat the request."
+
+
+class NotGivenUp(ServiceError):
+    """Only a session that was given up can be retried: one that ended as ``failed`` with the code
+    ``given-up`` or ``nothing-heard``. With ``privacy``, the recording is gone and cannot be
+    processed again.
+    """
+
+    status, name, title = 409, "not-given-up", "The session cannot be retried"
+    advice = "To process the recording again, post it as a new session."
+
+
+class NoDirectUploads(ServiceError):
+    """This installation stores recordings in a folder, which has no upload addresses."""
+
+    status, name, title = 409, "no-direct-uploads", "Direct uploads are not available"
+    advice = "Post the recording itself to ``/v1/sessions``."
+
+
+class UploadTooLarge(ServiceError):
+    """The recording, or the files of a form together, are larger than this server accepts."""
+
+    status, name, title = 413, "upload-too-large", "Upload too large"
+    advice = "Send a compressed format such as FLAC, or split the recording."
+
+
+class UnknownFormat(ServiceError):
+    """The first bytes of the recording match no supported audio format; its name and media type
+    are not considered. Nothing was stored.
+    """
+
+    status, name, title = 415, "unknown-format", "Unknown audio format"
+    advice = (
+        "Send WAV, RF64, W64, AIFF, FLAC, Ogg, MP3, MP4/M4A, AAC or WebM. A form needs the media "
+        "type ``multipart/form-data``, and JSON ``application/json``."
+    )
+
+
+class RangeNotSatisfiable(ServiceError):
+    """The ``Range`` header selects no part of the recording."""
+
+    status, name = 416, "range-not-satisfiable"
+    title = "Range not satisfiable: it starts past the end of the file"
+    advice = "Request a range within the size given in the ``Content-Range`` header."
+
+    def __init__(self, detail: str, *, size_bytes: int) -> None:
+        super().__init__(detail)
+        self.headers = {"Content-Range": f"bytes */{size_bytes}"}
+
+
+class TooManyStreams(ServiceError):
+    """This process has reached its maximum number of open event streams."""
+
+    status, name, title = 503, "too-many-streams", "Too many event streams"
+    advice = "Poll the session instead, or retry after ``Retry-After`` seconds."
+    retry_after_s = RETRY_AFTER_S

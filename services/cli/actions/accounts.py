@@ -1,0 +1,155 @@
+"""``clamor user`` and ``clamor key``, for operators with access to the database and the pepper."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from rich.console import Console
+from rich.table import Table
+
+from db.queries import account_queries, session_queries
+from db.settings import Settings
+from db.store import Store
+from services.api.accounts import resources as accounts
+from services.api.accounts import schemas
+from services.http import keys
+from services.http.errors import ServiceError, UserError
+
+
+@contextmanager
+def _store(settings: Settings) -> Iterator[Store]:
+    store = Store(settings.database_url, pool_size=1)
+    try:
+        yield store
+    except ServiceError as error:
+        raise UserError(str(error)) from error
+    finally:
+        store.close()
+
+
+def create_user(
+    settings: Settings, email: str, *, name: str | None, max_audio_s_per_month: float | None
+) -> int:
+    """Create a user, and print the ID."""
+    with _store(settings) as store, store.transaction() as db:
+        user = accounts.make_user(
+            db, uuid.uuid4(), email=email, name=name or email,
+            max_audio_s_per_month=max_audio_s_per_month,
+        )  # fmt: skip
+    print(user.id)
+    return 0
+
+
+def show_users(settings: Settings) -> int:
+    """List the users."""
+    with _store(settings) as store, store.reading() as db:
+        rows = account_queries.users(db, limit=accounts.LISTED)
+    _table(
+        ("id", "email", "name", "created", "disabled"),
+        [(row.id, row.email, row.name, row.created_at, row.disabled_at) for row in rows],
+    )
+    return 0
+
+
+def switch_user(settings: Settings, user: str, *, disabled: bool) -> int:
+    """Disable or re-enable a user."""
+    with _store(settings) as store, store.transaction() as db:
+        account_queries.disable_user(db, _user_id(store, user), disabled=disabled)
+    return 0
+
+
+def create_key(
+    settings: Settings,
+    user: str,
+    *,
+    name: str,
+    scopes: Sequence[str],
+    days: int | None,
+    requests_per_s: float | None,
+) -> int:
+    """Create a key, and print it on standard output, this one time."""
+    hasher = keys.Hasher(settings.key_pepper)
+    with _store(settings) as store:
+        user_id = _user_id(store, user)
+        with store.transaction() as db:
+            expires_at = None if days is None else session_queries.clock(db) + timedelta(days=days)
+            made = accounts.make_key(
+                db, user_id, hasher, name=name, scopes=scopes, expires_at=expires_at,
+                requests_per_s=requests_per_s,
+            )  # fmt: skip
+    return _show_once(made)
+
+
+def rotate_key(settings: Settings, key_id: str, *, overlap_hours: int) -> int:
+    """Create a key that replaces another, and print it, this one time."""
+    hasher = keys.Hasher(settings.key_pepper)
+    with _store(settings) as store, store.transaction() as db:
+        made = accounts.rotate_key(db, key_id, hasher, overlap_hours=overlap_hours)
+    print(f"{key_id} stays valid for {overlap_hours} hours", file=sys.stderr)
+    return _show_once(made)
+
+
+def revoke_key(settings: Settings, key_id: str) -> int:
+    """Revoke a key."""
+    with _store(settings) as store, store.transaction() as db:
+        accounts.get_key_or_404(db, key_id)
+        account_queries.revoke_key(db, key_id)
+    return 0
+
+
+def show_keys(settings: Settings, user: str) -> int:
+    """List a user's keys, without their secrets."""
+    with _store(settings) as store:
+        user_id = _user_id(store, user)
+        with store.reading() as db:
+            rows = account_queries.keys_of(db, user_id)
+    _table(
+        ("id", "name", "scopes", "created", "expires", "revoked"),
+        [
+            (each.id, each.name, " ".join(each.scopes), each.created_at, each.expires_at,
+             each.revoked_at)
+            for each in rows
+        ],
+    )  # fmt: skip
+    return 0
+
+
+def _user_id(store: Store, user: str) -> uuid.UUID:
+    """Return the ID of the user with an email address or an ID."""
+    with store.reading() as db:
+        if "@" in user:
+            row = account_queries.find_user(db, user)
+        else:
+            try:
+                row = account_queries.get_user(db, uuid.UUID(user))
+            except ValueError:
+                raise UserError(f"{user!r} is neither an email address nor an ID") from None
+    if row is None:
+        raise UserError(f"no such user: {user}")
+    return row.id
+
+
+def _show_once(made: schemas.MadeKey) -> int:
+    print(f"Key {made.key.id}; save it now, it is not shown again:", file=sys.stderr)
+    print(made.secret)
+    return 0
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    table = Table(*headings)
+    for column in table.columns[:2]:
+        # IDs and names must stay whole, to be copied.
+        column.no_wrap = True
+    for row in rows:
+        table.add_row(*(_told(value) for value in row))
+    Console().print(table)
+
+
+def _told(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return "" if value is None else str(value)

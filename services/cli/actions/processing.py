@@ -1,0 +1,221 @@
+"""``clamor process``: send files, show a bar for each, and print their detections."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, TaskID, TextColumn
+from rich.table import Table
+
+from services.cli.actions.bars import Bars
+from services.client import ApiError, Client, Options
+from services.client.wire.sessions import Detection, Session
+
+#: Files in flight at once, so that one uploads while others are being processed.
+FILES_AT_ONCE = 4
+#: The upload's share of a file's bar, in percent.
+UPLOAD_PERCENT = 10
+
+
+@dataclass
+class Result:
+    """The result of one file."""
+
+    file: str
+    session: Session | None = None
+    detections: list[Detection] = field(default_factory=list)
+    #: Why processing failed; None if it succeeded.
+    error: str | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the file's entry in the ``--json`` output."""
+        entry: dict[str, object] = {
+            "file": self.file,
+            "session": msgspec.to_builtins(self.session),
+            "detections": msgspec.to_builtins(self.detections),
+        }
+        return entry if self.error is None else entry | {"error": self.error}
+
+
+def parameters(
+    options: argparse.Namespace, *, calibration_db: float | None
+) -> dict[str, str | list[str]]:
+    """Return the upload parameters for the options of a command."""
+    asked: dict[str, str | list[str]] = {"priority": options.priority}
+    if calibration_db is not None:
+        asked["calibration_db"] = f"{calibration_db}"
+    if options.model is not None:
+        asked["model"] = str(options.model)
+    if options.thresholds:
+        asked["threshold"] = options.thresholds
+    if options.types:
+        asked["types"] = options.types
+    if options.privacy != "keep":
+        asked["privacy"] = options.privacy
+    if options.time_zone is not None:
+        asked["time_zone"] = options.time_zone
+    if options.metadata:
+        asked["metadata"] = json.dumps(dict(options.metadata))
+    return asked
+
+
+def calibrate(client: Client, file: Path, *, tone_db: float, bars: Console) -> float:
+    """Send a calibrator's recording, and return the calibration in dB.
+
+    Raises
+    ------
+    ApiError
+        If the file cannot be read or sent, or is not a calibrator's recording.
+    """
+    [result] = process(client, [file], options={"calibration_tone_db": f"{tone_db:g}"}, bars=bars)
+    if result.error is not None:
+        raise ApiError(f"{file}: {result.error}")
+    assert result.session is not None
+    assert result.session.calibration_db is not None
+    bars.print(f"{file}: 0 dBFS is {result.session.calibration_db:.2f} dB SPL", markup=False)
+    return result.session.calibration_db
+
+
+def process(
+    client: Client,
+    files: Sequence[Path],
+    *,
+    options: Options | None = None,
+    bars: Console,
+) -> list[Result]:
+    """Send every file and wait for its result; a bad file does not stop the others.
+
+    ``options`` are parameters of each upload.
+    """
+    with (
+        Bars(bars, TextColumn("{task.fields[pace]}", markup=False)) as progress,
+        ThreadPoolExecutor(FILES_AT_ONCE) as pool,
+    ):
+        tasks = [
+            progress.add_task(file.name, total=100, stage="waiting", pace="") for file in files
+        ]
+        return list(
+            pool.map(
+                lambda file, bar: _process_one(client, file, options or {}, progress, bar),
+                files,
+                tasks,
+            )
+        )
+
+
+def _process_one(
+    client: Client, file: Path, options: Options, progress: Progress, bar: TaskID
+) -> Result:
+    result = Result(file=str(file))
+
+    def show(session: Session) -> None:
+        percent = UPLOAD_PERCENT + session.percent * (100 - UPLOAD_PERCENT) / 100
+        progress.update(bar, completed=percent, stage=session.stage, pace=pace(session))
+
+    try:
+        share = UPLOAD_PERCENT / max(file.stat().st_size, 1)
+        progress.update(bar, stage="uploading")
+        session = client.upload(
+            file,
+            options=options,
+            on_bytes=lambda n_bytes: progress.advance(bar, n_bytes * share),
+        )
+        result.session = client.wait(session, on_change=show)
+        show(result.session)
+        result.detections = client.detections(session.id)
+        if result.session.state not in ("completed", "partial"):
+            problem = result.session.problem
+            result.error = problem.detail if problem else f"the session is {result.session.state}"
+    except ApiError as error:
+        result.error = str(error)
+    except OSError as error:
+        result.error = error.strerror or "the file cannot be read"
+    if result.error is not None:
+        progress.update(bar, stage="failed", pace="")
+    return result
+
+
+def pace(session: Session) -> str:
+    """Return a session's speed and remaining time, for the end of its bar."""
+    told = []
+    if session.speed is not None:
+        told.append(f"{session.speed:.0f}x" if session.speed >= 10 else f"{session.speed:.1f}x")
+    if session.time_left_s is not None:
+        told.append(f"{_whole_clock(session.time_left_s)} left")
+    return ", ".join(told)
+
+
+def print_table(result: Result) -> None:
+    """Show one file's events."""
+    console = Console()
+    session = result.session
+    assert session is not None
+    summary = session.summary
+    reference = summary.level_reference if summary else ""
+    table = Table(title=escape(result.file), title_justify="left", title_style="bold")
+    for heading, justify in (
+        ("start", "right"), ("end", "right"), ("noise type", "left"),
+        ("confidence", "right"), (f"LAeq {reference}", "right"),
+        (f"LAFmax {reference}", "right"),
+    ):  # fmt: skip
+        table.add_column(heading, justify="right" if justify == "right" else "left")
+    for event in result.detections:
+        table.add_row(
+            _clock(event.start_s), _clock(event.end_s), escape(event.noise_type),
+            f"{event.confidence:.0%}", _level(event.laeq_db), _level(event.lafmax_db),
+        )  # fmt: skip
+    console.print(table)
+    laeq_db = summary.laeq_db if summary else None
+    console.print(
+        f"{len(result.detections)} events in {session.duration_s or 0:.1f} s; "
+        f"whole recording LAeq {_level(laeq_db)} {reference}"
+    )
+    if summary is not None:
+        console.print(_named_by(summary.model), markup=False)
+        if summary.unused_types:
+            console.print(
+                f"not detected: {', '.join(summary.unused_types)}; the model's own types need "
+                "its backbone: run `clamor model fetch` and restart the workers",
+                style="yellow",
+                markup=False,
+            )
+    if session.problem is not None:
+        kind = "note" if session.state == "completed" else "incomplete"
+        console.print(f"{kind}: {session.problem.detail}", style="yellow", markup=False)
+        for part in session.problem.missing:
+            console.print(
+                f"  {_clock(part.start_s)} to {_clock(part.end_s)}: {part.reason}", markup=False
+            )
+
+
+def _named_by(model: Mapping[str, str | None]) -> str:
+    backbone = model.get("backbone")
+    beside = f"with the backbone {backbone}" if backbone else "without a backbone"
+    remedy = "" if backbone else "; `clamor model fetch` installs one for everyday noise"
+    return f"classified by {model['name']} {model['version']}, {beside}{remedy}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:05.2f}" if hours else f"{minutes}:{rest:05.2f}"
+
+
+def _whole_clock(seconds: float) -> str:
+    """Return a remaining time in whole seconds, rounded up."""
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _level(level_db: float | None) -> str:
+    return "silent" if level_db is None else f"{level_db:.1f}"

@@ -1,0 +1,44 @@
+"""What a command addresses: an API, or an installation."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from rich.console import Console
+
+from db.settings import Settings, home_folder
+from services.client import Client
+from services.processes import homes
+
+#: The API key for ``--api``. Not an argument, since every user of the machine can see arguments.
+KEY_VARIABLE = "CLAMOR_API_KEY"
+
+
+@contextmanager
+def api(args: argparse.Namespace, *, quiet: bool = False) -> Iterator[tuple[Client, Console]]:
+    """Yield a client and a console for progress, on standard error.
+
+    The client is one of ``--api``, or of the standalone service, started if it does not run.
+    """
+    bars = Console(file=sys.stderr, quiet=quiet)
+    if args.api is None:
+        # Imported only here, because it loads the whole application.
+        from services.processes import standalone
+
+        home = args.home or home_folder()
+        bars.print(f"Using the standalone service of {home} ...", markup=False)
+        with standalone.running(home=home, log=home / "up.log") as client:
+            yield client, bars
+        return
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    with closing(Client(args.api, key=key)) as client:
+        yield client, bars
+
+
+def settings(args: argparse.Namespace) -> Settings:
+    """Return the settings of the installation that an operator's command addresses."""
+    return homes.installation(args.home)[0]

@@ -1,0 +1,77 @@
+"""Sessions of a day, and reports about it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+from sqlalchemy import text
+
+from actors.execution.runtime import Runtime
+from actors.messaging.messages import GenerateDailyReport
+from tests.support.accounts import TEAM
+from tests.support.api import Api
+from tests.support.pipeline import handle
+
+BERLIN = {"day": "2026-10-25", "time_zone": "Europe/Berlin"}
+
+
+def session(
+    runtime: Runtime,
+    at: str | None,
+    *,
+    minutes: float = 30,
+    user_id: uuid.UUID = TEAM,
+    state: str = "completed",
+    events: dict[str, list[float]] | None = None,
+    created_at: str | None = None,
+    **values: Any,
+) -> uuid.UUID:
+    """Add a session recorded at ``at``; ``events`` maps each type to its onsets."""
+    ended = state in ("completed", "partial")
+    row = {
+        "id": uuid.uuid4(),
+        "user_id": user_id,
+        "state": state,
+        "at": at,
+        "created_at": created_at or at,
+        "duration_s": 60 * minutes if ended else None,
+        "calibration_db": None,
+        "problem": None,
+        "quarters": None,
+        "laeq_db": -30.0,
+        "took_s": 12.0,
+    } | values
+    with runtime.store.transaction() as db:
+        db.execute(
+            text("""
+                INSERT INTO audio_sessions (id, user_id, lane, file_name, recording_key, state,
+                    recorded_at, created_at, finished_at, duration_s, calibration_db, problem,
+                    quarter_mean_squares, summary)
+                VALUES (:id, :user_id, :id, 'a.wav', 'x', :state, :at, :created_at,
+                    CAST(:created_at AS timestamptz) + make_interval(secs => :took_s),
+                    :duration_s, :calibration_db, CAST(:problem AS jsonb), :quarters,
+                    jsonb_build_object('laeq_db', CAST(:laeq_db AS float)))"""),
+            row | {"problem": row["problem"] and json.dumps(row["problem"])},
+        )
+        onsets = [(kind, at_s) for kind, some in (events or {}).items() for at_s in some]
+        for index, (kind, start_s) in enumerate(onsets):
+            db.execute(
+                text("""
+                    INSERT INTO noise_detections (session_id, event_index, start_s, end_s,
+                        noise_type, confidence)
+                    VALUES (:id, :index, :start, :start + 2, :kind, 0.9)"""),
+                {"id": row["id"], "index": index, "start": start_s, "kind": kind},
+            )
+    return uuid.UUID(str(row["id"]))
+
+
+def made(api: Api, runtime: Runtime, **asked: Any) -> dict[str, Any]:
+    """Request a report, generate it and return it."""
+    answered = api.simulate_post("/v1/reports", json=BERLIN | asked)
+    assert answered.status_code == 202, answered.json
+    handle(runtime, GenerateDailyReport(report_id=uuid.UUID(answered.json["id"])))
+    found: dict[str, Any] = api.simulate_get(answered.headers["location"]).json
+    assert (found["state"], found["percent"], found["problem"]) == ("completed", 100, None)
+    return found
