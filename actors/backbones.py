@@ -56,7 +56,7 @@ def log_refused(path: Path, reason: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class WeightsSource:
     """A weight file and the place it is fetched from.
 
     Attributes
@@ -101,7 +101,7 @@ class Source:
 
 
 #: The weights that the shipped base types were trained on.
-PUBLISHED = Source(
+PUBLISHED = WeightsSource(
     place="https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/mn04_as_mAP_432.pt",
     file_name="mn04_as_mAP_432.pt",
     sha256="899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c",
@@ -109,7 +109,7 @@ PUBLISHED = Source(
 )
 
 
-def source(setting: str) -> Source | None:
+def source(setting: str) -> WeightsSource | None:
     """Return the file that a value of ``CLAMOR_BACKBONE_URL`` stands for; None for ``off``."""
     if setting.lower() == BACKBONE_OFF:
         return None
@@ -119,7 +119,7 @@ def source(setting: str) -> Source | None:
     last = PurePath(urlsplit(place).path if "://" in place else place).name
     # A folder does not name the file.
     file_name = last if last.endswith(".pt") else f"{sha256[:12].lower()}.pt"
-    return Source(place=place, file_name=file_name, sha256=sha256.lower())
+    return WeightsSource(place=place, file_name=file_name, sha256=sha256.lower())
 
 
 def data_folder() -> Path:
@@ -127,23 +127,23 @@ def data_folder() -> Path:
     return home_folder() / "models"
 
 
-def places(wanted: Source) -> list[Path]:
+def places(wanted: WeightsSource) -> list[Path]:
     """Return the paths where a weight file may be, in the order of the search."""
     return [folder / wanted.kept_name for folder in (BESIDE_MODEL, data_folder())]
 
 
-def is_there(wanted: Source) -> bool:
+def is_there(wanted: WeightsSource) -> bool:
     """Whether a file with this name and size exists. Its content is not read."""
     return any(_fits_by_size(wanted, path) for path in places(wanted))
 
 
-def find(wanted: Source) -> bytes | None:
+def find(wanted: WeightsSource) -> bytes | None:
     """Return the stored weights, or None if there are none. Log a file that does not match."""
     found = (read(path, wanted) for path in places(wanted))
     return next((data for data in found if data is not None), None)
 
 
-def read(path: Path, wanted: Source, *, complain: Complain = log_refused) -> bytes | None:
+def read(path: Path, wanted: WeightsSource, *, complain: Complain = log_refused) -> bytes | None:
     """Return the content of a file; None if it is missing or its size or hash differs."""
     try:
         if not path.is_file():
@@ -160,7 +160,7 @@ def read(path: Path, wanted: Source, *, complain: Complain = log_refused) -> byt
 
 
 def fetch(
-    wanted: Source,
+    wanted: WeightsSource,
     folder: Path,
     *,
     on_bytes: OnBytes = lambda _n_bytes, _total: None,
@@ -205,7 +205,7 @@ class _Unfit(Exception):
 
 
 def _keep(
-    wanted: Source, path: Path, pieces: Iterable[bytes], on_bytes: Callable[[int], object]
+    wanted: WeightsSource, path: Path, pieces: Iterable[bytes], on_bytes: Callable[[int], object]
 ) -> None:
     """Write a file piece by piece; it appears under its name only if its hash matches."""
     digest, n_bytes, most_bytes = hashlib.sha256(), 0, _most_bytes(wanted)
@@ -223,7 +223,9 @@ def _keep(
 
 
 @contextmanager
-def _opened(wanted: Source, *, deadline: float) -> Iterator[tuple[int | None, Iterator[bytes]]]:
+def _opened(
+    wanted: WeightsSource, *, deadline: float
+) -> Iterator[tuple[int | None, Iterator[bytes]]]:
     """Open a source. Yield its size, if that is known, and an iterator over its bytes."""
     if wanted.is_remote:
         try:
@@ -279,18 +281,18 @@ def _until(deadline: float, pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-def _most_bytes(wanted: Source) -> int:
+def _most_bytes(wanted: WeightsSource) -> int:
     return MOST_BYTES if wanted.n_bytes is None else wanted.n_bytes
 
 
-def _check_size(wanted: Source, n_bytes: int) -> None:
+def _check_size(wanted: WeightsSource, n_bytes: int) -> None:
     """Reject a source by its announced size, before it is read."""
     reason = _wrong_size(wanted, n_bytes)
     if reason is not None:
         raise _Unfit(reason)
 
 
-def _misfit(wanted: Source, n_bytes: int, sha256: str) -> str | None:
+def _misfit(wanted: WeightsSource, n_bytes: int, sha256: str) -> str | None:
     """Return why a file is not the wanted one; None if it is."""
     reason = _wrong_size(wanted, n_bytes)
     if reason is None and sha256 != wanted.sha256:
@@ -298,13 +300,13 @@ def _misfit(wanted: Source, n_bytes: int, sha256: str) -> str | None:
     return reason
 
 
-def _wrong_size(wanted: Source, n_bytes: int) -> str | None:
+def _wrong_size(wanted: WeightsSource, n_bytes: int) -> str | None:
     if wanted.n_bytes not in (None, n_bytes):
         return f"it has {n_bytes} bytes instead of {wanted.n_bytes}"
     return f"it has more than {MOST_BYTES} bytes" if n_bytes > MOST_BYTES else None
 
 
-def _fits_by_size(wanted: Source, path: Path) -> bool:
+def _fits_by_size(wanted: WeightsSource, path: Path) -> bool:
     try:
         n_bytes = path.stat().st_size if path.is_file() else 0
     except OSError:

@@ -31,7 +31,7 @@ ROWS_A_ROUND = 200
 LATE_S = 60.0
 
 
-def take_stalled(db: Session, *, quiet_s: float, limit: int) -> list[Nudge]:
+def take_stalled(tx: Session, *, quiet_s: float, limit: int) -> list[Nudge]:
     """Return nudges for the rows that are unfinished, due and not nudged recently; mark the rows.
 
     At most ``limit`` per kind of work: a long backlog of one kind must not hide the rows of
@@ -41,7 +41,7 @@ def take_stalled(db: Session, *, quiet_s: float, limit: int) -> list[Nudge]:
     return [
         kind.message(**names)
         for kind in kinds.KINDS
-        for names in queue_queries.take_stalled(db, kind.rows, quiet_s=quiet_s, limit=limit)
+        for names in queue_queries.take_stalled(tx, kind.rows, quiet_s=quiet_s, limit=limit)
     ]
 
 
@@ -67,14 +67,14 @@ class Recovery:
 
     def round(self) -> list[Nudge]:
         """Run one round and return the nudges that were sent."""
-        with self._runtime.store.transaction() as db:
-            if not session_queries.try_recovery_lock(db):
+        with self._runtime.store.transaction() as tx:
+            if not session_queries.try_recovery_lock(tx):
                 return []
-            job_runs.fill_missed(db, late_s=self._late_s)
+            job_runs.fill_missed(tx, late_s=self._late_s)
             quiet_s = self._runtime.settings.lease_s
-            nudges = take_stalled(db, quiet_s=quiet_s, limit=ROWS_A_ROUND)
+            nudges = take_stalled(tx, quiet_s=quiet_s, limit=ROWS_A_ROUND)
             untidy = leftover_queries.sessions_to_tidy(
-                db, silent_after_s=self._silent_after_s, limit=ROWS_A_ROUND
+                tx, silent_after_s=self._silent_after_s, limit=ROWS_A_ROUND
             )
         if nudges:
             log.info("recovery_nudges", rows=len(nudges))
@@ -87,13 +87,13 @@ class Recovery:
         """Remove the blobs that an ended session no longer needs, then record the removal."""
         blobs, store = self._runtime.blobs, self._runtime.store
         keys = blobs.keys(session_prefix(untidy.session_id))
-        with store.reading() as db:
+        with store.reading() as tx:
             # The session may have been retried since. A retry writes none of the keys listed above.
-            if not leftover_queries.has_ended(db, untidy.session_id):
+            if not leftover_queries.has_ended(tx, untidy.session_id):
                 return
         blobs.delete(*(key for key in keys if key not in untidy.kept), *untidy.unneeded)
-        with store.transaction() as db:
-            leftover_queries.note_tidied(db, untidy.session_id, silent_after_s=self._silent_after_s)
+        with store.transaction() as tx:
+            leftover_queries.note_tidied(tx, untidy.session_id, silent_after_s=self._silent_after_s)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._runtime.settings.recovery_s):

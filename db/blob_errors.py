@@ -104,7 +104,7 @@ class Body:
         self.raised = error
 
 
-class Pieces(Body):
+class BlobPieces(Body):
     """The pieces of a blob on their way to the store."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
@@ -115,7 +115,7 @@ class Pieces(Body):
             yield from self._pieces
 
 
-class Writer:
+class BlobWriter:
     """Wraps the library's writer to raise the errors of this module."""
 
     def __init__(self, writer: Any) -> None:

@@ -177,7 +177,7 @@ class Blobs:
                 for piece in [content] if isinstance(content, bytes) else content:
                     file.write(piece)
             return
-        pieces = None if isinstance(content, bytes) else blob_errors.Pieces(content)
+        pieces = None if isinstance(content, bytes) else blob_errors.BlobPieces(content)
         with writing(pieces):
             obstore.put(
                 self._store, key, content if pieces is None else pieces, chunk_size=PART_BYTES,
@@ -190,7 +190,7 @@ class Blobs:
         self._require_folder()
         body = blob_errors.Body()
         with writing(body), self._opened(key) as file, body:
-            yield cast(IO[bytes], blob_errors.Writer(file))
+            yield cast(IO[bytes], blob_errors.BlobWriter(file))
 
     def _opened(self, key: str) -> AbstractContextManager[Any]:
         if self._folder is not None:

@@ -59,7 +59,7 @@ ROUTES: dict[str, type[Resource]] = {
     "/v1/sessions/{session_id:uuid}/cancel": sessions.SessionCancel,
     "/v1/sessions/{session_id:uuid}/retry": retries.SessionRetry,
     "/sessions": viewer.StartPage,
-    "/sessions/{session_id:uuid}": viewer.SessionPage,
+    "/sessions/{session_id:uuid}": viewer.SessionHtml,
     "/page/{name}": viewer.PageFiles,
     "/v1/detections": detections.DetectionList,
     "/v1/noise-types": noise_types.NoiseTypeList,

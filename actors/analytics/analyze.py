@@ -49,15 +49,15 @@ def _analyze(runtime: Runtime, work: AnalysisWork) -> runner.Task:
 
 
 def _read(runtime: Runtime, session_id: uuid.UUID) -> Given:
-    with runtime.store.transaction() as db:
-        session = session_queries.get_session(db, session_id)
-        analysis = analysis_queries.get_analysis(db, session_id)
+    with runtime.store.transaction() as tx:
+        session = session_queries.get_session(tx, session_id)
+        analysis = analysis_queries.get_analysis(tx, session_id)
         if session is None or analysis is None:
             # The session was removed, and its analysis with it.
             raise ClaimLost
-        events = Events.of(**analysis_queries.event_columns(db, session_id))
-        runs = analysis_queries.runs_of(db, session_id)
-        n_failed = analysis_queries.count_failed_spans(db, session_id)
+        events = Events.of(**analysis_queries.event_columns(tx, session_id))
+        runs = analysis_queries.runs_of(tx, session_id)
+        n_failed = analysis_queries.count_failed_spans(tx, session_id)
     return Given(
         session=session,
         limits_db=analysis.limits_db,

@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from actors.analytics.formats.rows import Recording
+from actors.analytics.formats.rows import ExportedRecording
 from db.queries import export_queries
-from db.queries.export_queries import ExportedEvent, ExportedSession, Place, Selection
+from db.queries.export_queries import DetectionSelection, ExportedEvent, ExportedSession, Place
 from db.store import Store
 from db.tables.sessions import level_reference
 
@@ -21,7 +21,7 @@ PAGE_EVENTS = 5_000
 class Piece:
     """Some detections of one recording."""
 
-    recording: Recording
+    recording: ExportedRecording
     #: The blob to cut clips from; None if there is none.
     audio_key: str | None
     events: Sequence[ExportedEvent]
@@ -32,12 +32,14 @@ class Piece:
 class Selected:
     """The detections of a selection."""
 
-    def __init__(self, store: Store, selection: Selection, *, with_candidates: bool) -> None:
+    def __init__(
+        self, store: Store, selection: DetectionSelection, *, with_candidates: bool
+    ) -> None:
         self._store = store
         self._selection = selection
         self._with_candidates = with_candidates
-        with store.reading() as db:
-            self.n_sessions = export_queries.count_sessions(db, selection)
+        with store.reading() as tx:
+            self.n_sessions = export_queries.count_sessions(tx, selection)
         self._n_done = 0
 
     def pieces(self) -> Iterator[Piece]:
@@ -73,9 +75,9 @@ class Selected:
     def _sessions(self) -> Iterator[Sequence[ExportedSession]]:
         after: Place | None = None
         while True:
-            with self._store.reading() as db:
+            with self._store.reading() as tx:
                 page = export_queries.sessions_behind(
-                    db, self._selection, after, limit=PAGE_SESSIONS
+                    tx, self._selection, after, limit=PAGE_SESSIONS
                 )
             if page:
                 yield page
@@ -84,16 +86,16 @@ class Selected:
             after = page[-1].created_at, page[-1].id
 
     def _counts(self, page: Sequence[ExportedSession]) -> Mapping[uuid.UUID, int]:
-        with self._store.reading() as db:
-            return export_queries.count_events(db, self._selection, [row.id for row in page])
+        with self._store.reading() as tx:
+            return export_queries.count_events(tx, self._selection, [row.id for row in page])
 
     def _of_few(self, rows: Sequence[ExportedSession]) -> Iterator[Piece]:
         """Yield pieces of sessions that fit into one page of detections together."""
         if not rows:
             return
-        with self._store.reading() as db:
+        with self._store.reading() as tx:
             found = export_queries.events_of(
-                db, self._selection, [row.id for row in rows],
+                tx, self._selection, [row.id for row in rows],
                 with_candidates=self._with_candidates,
             )  # fmt: skip
         for row in rows:
@@ -104,9 +106,9 @@ class Selected:
         """Yield pieces of a session with more than a page of detections."""
         after, n_read = -1, 0
         while True:
-            with self._store.reading() as db:
+            with self._store.reading() as tx:
                 page = export_queries.events_behind(
-                    db, self._selection, row.id, after, limit=PAGE_EVENTS,
+                    tx, self._selection, row.id, after, limit=PAGE_EVENTS,
                     with_candidates=self._with_candidates,
                 )  # fmt: skip
             n_read += len(page)
@@ -120,7 +122,7 @@ class Selected:
     def _piece(
         self, row: ExportedSession, events: Sequence[ExportedEvent], *, done: float
     ) -> Piece:
-        recording = Recording(
+        recording = ExportedRecording(
             session_id=row.id,
             file_name=row.file_name,
             recorded_at=row.recorded_at,

@@ -20,7 +20,7 @@ from actors.analytics.formats.dcase import Dcase
 from actors.analytics.formats.ndjson import NdJson
 from actors.analytics.formats.parquet import Parquet
 from actors.analytics.formats.raven import Raven
-from actors.analytics.formats.rows import Sink, Writer
+from actors.analytics.formats.rows import FormatWriter, Sink
 from actors.analytics.formats.rttm import Rttm
 from actors.execution import runner
 from actors.execution.failures import ClaimLost, Permanent
@@ -35,7 +35,7 @@ from actors.science.errors import RecordingError
 from db.blob_errors import BlobMissing
 from db.blobs import export_prefix
 from db.queries import export_queries
-from db.queries.export_queries import ExportDone, Selection
+from db.queries.export_queries import DetectionSelection, ExportDone
 from db.queries.model_queries import JobWork
 from db.queue import claims
 from db.tables.exports import Export
@@ -43,7 +43,7 @@ from db.tables.exports import Export
 log = structlog.get_logger(__name__)
 
 #: The writer of each format. Clips also need audio, see :func:`_write_clips`.
-WRITERS: dict[str, Callable[[IO[bytes]], Writer]] = {
+WRITERS: dict[str, Callable[[IO[bytes]], FormatWriter]] = {
     "csv": CsvTable,
     "ndjson": NdJson,
     "parquet": Parquet,
@@ -66,13 +66,13 @@ def export_session_data(runtime: Runtime, nudge: ExportSessionData) -> None:
 
 def _export(runtime: Runtime, work: JobWork) -> runner.Task:
     def perform(lease: Lease) -> runner.Result:
-        with runtime.store.reading() as db:
-            row = export_queries.get_export(db, work.id)
+        with runtime.store.reading() as tx:
+            row = export_queries.get_export(tx, work.id)
         if row is None:
             raise ClaimLost
         bar = Bar(runtime, work, lease)
         bar.tell(0.0, "finding detections")
-        asked = Selection.of(row)
+        asked = DetectionSelection.of(row)
         selection = replace(asked, noise_types=with_below(asked.noise_types))
         selected = Selected(runtime.store, selection, with_candidates=row.format == "ndjson")
         # A key per attempt: a worker that was considered dead writes to another one.
@@ -93,7 +93,7 @@ def _export(runtime: Runtime, work: JobWork) -> runner.Task:
     return runner.Task(name="export", work=work, perform=perform, give_up=runner.fail(work))
 
 
-def _writer(row: Export, out: IO[bytes], selected: Selected) -> Writer:
+def _writer(row: Export, out: IO[bytes], selected: Selected) -> FormatWriter:
     """Return the writer of a format: an archive for several recordings in separate files."""
     make = WRITERS[row.format]
     if not export_formats.is_archive(row.format, is_single=row.session_id is not None):
@@ -107,7 +107,7 @@ def _writer(row: Export, out: IO[bytes], selected: Selected) -> Writer:
     return Archive(out, make, extension=export_formats.FORMATS[row.format].extension)
 
 
-def _write(writer: Writer, selected: Selected, bar: Bar) -> int:
+def _write(writer: FormatWriter, selected: Selected, bar: Bar) -> int:
     """Write all detections; return their number."""
     n_rows = 0
     for piece in selected.pieces():

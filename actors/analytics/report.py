@@ -16,7 +16,7 @@ from actors.execution.progress import Bar
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import GenerateDailyReport, StartDailyReports
 from actors.scheduling import job_runs
-from actors.scheduling.job_runs import Turn
+from actors.scheduling.job_runs import ScheduledRun
 from actors.science.summaries import local_day
 from actors.science.summaries.local_day import Day
 from db.blobs import report_key
@@ -42,12 +42,12 @@ def start_daily_reports(runtime: Runtime, nudge: StartDailyReports) -> None:
     job_runs.run(runtime, nudge, _start)
 
 
-def _start(turn: Turn) -> StartReportsResult:
+def _start(turn: ScheduledRun) -> StartReportsResult:
     yesterday = turn.slot.astimezone(UTC).date() - timedelta(days=1)
     its = local_day.day_of(yesterday, CLOCK_ZONE)
-    with turn.runtime.store.transaction() as db:
+    with turn.runtime.store.transaction() as tx:
         ids = report_queries.start_reports(
-            db, yesterday, CLOCK_ZONE, starts_at=its.begin, ends_at=its.end
+            tx, yesterday, CLOCK_ZONE, starts_at=its.begin, ends_at=its.end
         )
     # If the process dies before this, recovery finds the rows.
     turn.runtime.publisher.send(*(GenerateDailyReport(report_id=each) for each in ids))
@@ -58,13 +58,13 @@ def _report(runtime: Runtime, work: JobWork) -> runner.Task:
     def perform(lease: Lease) -> runner.Result:
         bar = Bar(runtime, work, lease)
         bar.tell(0.0, "reading")
-        with runtime.store.transaction() as db:
+        with runtime.store.transaction() as tx:
             # All statements must see the same rows.
-            db.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            row = db.get_one(DailyReport, work.id)
+            tx.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            row = tx.get_one(DailyReport, work.id)
             whole, before = days(row)
-            made_from = report_queries.word(db, row)
-            found = report_figures.ask(db, row.user_id, whole, before)
+            made_from = report_queries.word(tx, row)
+            found = report_figures.ask(tx, row.user_id, whole, before)
         bar.tell(0.5, "summing up")
         report = report_figures.document(found, whole, before)
         bar.tell(0.7, "drawing")

@@ -62,21 +62,21 @@ class Found:
     usage: Sequence[UsedKey]
 
 
-def ask(db: Session, user_id: uuid.UUID | None, whole: Day, before: Sequence[Day]) -> Found:
+def ask(tx: Session, user_id: uuid.UUID | None, whole: Day, before: Sequence[Day]) -> Found:
     """Query the rows of the day and of the adjacent days before it."""
     begin_s, end_s = whole.begin.timestamp(), whole.end.timestamp()
     earlier_s = [each.begin.timestamp() for each in before]
     within = {"begin_s": begin_s, "end_s": end_s}
     first_s = min([*earlier_s, begin_s])
     return Found(
-        sessions=report_figure_queries.sessions_by_state(db, user_id, [*earlier_s, begin_s, end_s]),
+        sessions=report_figure_queries.sessions_by_state(tx, user_id, [*earlier_s, begin_s, end_s]),
         events=report_figure_queries.events_by_type(
-            db, user_id, [*earlier_s, *whole.edges_s.tolist()]
+            tx, user_id, [*earlier_s, *whole.edges_s.tolist()]
         ),
-        levels=report_figure_queries.levels_of(db, user_id, begin_s=first_s, end_s=end_s),
-        problems=report_figure_queries.problems(db, user_id, **within),
-        latency=report_figure_queries.latency(db, user_id, **within),
-        usage=request_queries.usage_of_keys(db, user_id, since=whole.begin, until=whole.end),
+        levels=report_figure_queries.levels_of(tx, user_id, begin_s=first_s, end_s=end_s),
+        problems=report_figure_queries.problems(tx, user_id, **within),
+        latency=report_figure_queries.latency(tx, user_id, **within),
+        usage=request_queries.usage_of_keys(tx, user_id, since=whole.begin, until=whole.end),
     )
 
 

@@ -22,7 +22,7 @@ from actors.facts import noise_types, rounding
 from actors.messaging.messages import AggregateSession, AnalyzeSession, Nudge
 from actors.science.detection import inference
 from actors.science.detection.chunks import RATE_HZ, Grid, count_steps
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.levels.levels import LevelHistory
 from actors.science.levels.totals import Totals, calibrated
@@ -51,9 +51,9 @@ def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
 
 def _aggregate(runtime: Runtime, work: Work) -> runner.Task:
     def perform(lease: Lease) -> runner.Result:
-        with runtime.store.transaction() as db:
-            session = session_queries.get_session(db, work.session_id)
-            spans = span_queries.spans_of(db, work.session_id)
+        with runtime.store.transaction() as tx:
+            session = session_queries.get_session(tx, work.session_id)
+            spans = span_queries.spans_of(tx, work.session_id)
         assert session is not None
         if not any(span.state == "done" for span in spans):
             raise Permanent(
@@ -176,7 +176,7 @@ def _of_interest(found: Sequence[Event], types: Sequence[str]) -> list[Event]:
     return [event for event in found if not wanted or event.noise_type in wanted]
 
 
-def _unused(model: Model, opinion: SecondOpinion | None) -> list[str]:
+def _unused(model: Classifier, opinion: SecondOpinion | None) -> list[str]:
     """Return the trained types of a model that were not detected for want of its backbone."""
     is_used = opinion is not None and opinion.tagger.head is model.head
     return [] if is_used else list(model.trained_types)
@@ -223,7 +223,7 @@ def _summary(
     session: AudioSession,
     heard: Sequence[Event],
     totals: Totals,
-    model: Model,
+    model: Classifier,
     *,
     backbone: str | None,
     unused_types: list[str],
@@ -266,14 +266,14 @@ def _ending(
         then=[AnalyzeSession(session_id=work.session_id)],
     )
 
-    def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
-        nudges = move_on(db, attempt)
+    def write(tx: Session, attempt: int) -> Sequence[Nudge] | None:
+        nudges = move_on(tx, attempt)
         if nudges is not None:
             session_queries.add_detections(
-                db, work.session_id, [_columns(event) for event in heard]
+                tx, work.session_id, [_columns(event) for event in heard]
             )
             analysis_queries.ask_analysis(
-                db, work.session_id, asking_id=uuid.uuid4(), traceparent=session.traceparent
+                tx, work.session_id, asking_id=uuid.uuid4(), traceparent=session.traceparent
             )
         return nudges
 

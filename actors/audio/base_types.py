@@ -14,7 +14,7 @@ from actors.audio import pcm
 from actors.execution.failures import BackboneElsewhere
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.tagging.tagger import Tagger
 from db.queries import session_queries
@@ -36,7 +36,7 @@ def of_split(tagger: Tagger | None) -> BackboneOfSplit:
 
 
 def opinion_of(
-    runtime: Runtime, session: AudioSession, model: Model, lease: Lease
+    runtime: Runtime, session: AudioSession, model: Classifier, lease: Lease
 ) -> SecondOpinion | None:
     """Return the second opinion by the backbone that the session was split for.
 
@@ -54,8 +54,8 @@ def opinion_of(
     if tagger is not None and session.backbone_sha256 in (None, _sha256(tagger)):
         read, n_samples = pcm.wide_reader(runtime.blobs, session, lease)
         return SecondOpinion(tagger, read, n_samples)
-    with runtime.store.transaction() as db:
-        waited_s = session_queries.waited_for_backbone_s(db, session.id)
+    with runtime.store.transaction() as tx:
+        waited_s = session_queries.waited_for_backbone_s(tx, session.id)
     if waited_s < PATIENCE_S:
         raise BackboneElsewhere(
             f"its worker does not have the backbone {session.backbone}, which others may have"

@@ -38,31 +38,31 @@ def _detect(runtime: Runtime, work: Work) -> runner.Task:
     session_id, span_index = work.session_id, work.span_index
     aggregate = AggregateSession(session_id=session_id)
 
-    def finish(db: Session, attempt: int, **values: Unpack[DetectDone]) -> Sequence[Nudge] | None:
-        was_last = span_queries.finish_span(db, work, attempt=attempt, values=values)
+    def finish(tx: Session, attempt: int, **values: Unpack[DetectDone]) -> Sequence[Nudge] | None:
+        was_last = span_queries.finish_span(tx, work, attempt=attempt, values=values)
         if was_last is None:
             return None
         return [aggregate] if was_last else []
 
     def perform(lease: Lease) -> runner.Result:
-        with runtime.store.transaction() as db:
-            session = session_queries.get_session(db, session_id)
-            span = span_queries.get_span(db, session_id, span_index)
+        with runtime.store.transaction() as tx:
+            session = session_queries.get_session(tx, session_id)
+            span = span_queries.get_span(tx, session_id, span_index)
         if session is None or span is None:
             raise Permanent("session-removed", "the session was removed while it ran")
         try:
             scores = _listen(runtime, session, span, lease).astype(SCORES).tobytes()
         except BlobMissing as missing:
             return resplit.instead(runtime, session, work, missing)
-        return runner.Result(lambda db, attempt: finish(db, attempt, state="done", scores=scores))
+        return runner.Result(lambda tx, attempt: finish(tx, attempt, state="done", scores=scores))
 
     return runner.Task(
         name="detect",
         work=work,
         perform=perform,
         # A lost span counts as finished, so that the detections of the others are kept.
-        give_up=lambda db, attempt, problem: finish(
-            db, attempt, state="failed", last_error=problem.detail
+        give_up=lambda tx, attempt, problem: finish(
+            tx, attempt, state="failed", last_error=problem.detail
         ),
     )
 

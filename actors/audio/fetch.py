@@ -17,7 +17,7 @@ from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.facts import formats
 from actors.outbound import errors
-from actors.outbound.pinning import Limits
+from actors.outbound.pinning import ExchangeLimits
 from actors.science.errors import UnknownAudioFormat
 from db.blobs import product_key
 from db.queries import session_queries
@@ -62,9 +62,9 @@ def recording(runtime: Runtime, session: AudioSession, work: Work, lease: Lease)
         _download(runtime, session, key, lease))  # fmt: skip
     lease.check()
     lease.release(key)
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         held = session_queries.note_brought(
-            db, work, attempt=lease.attempt, key=key, size_bytes=size_bytes
+            tx, work, attempt=lease.attempt, key=key, size_bytes=size_bytes
         )
     if not held:
         runtime.blobs.delete(key)
@@ -77,7 +77,7 @@ def recording(runtime: Runtime, session: AudioSession, work: Work, lease: Lease)
 def _download(runtime: Runtime, session: AudioSession, key: str, lease: Lease) -> int:
     """Download a recording; return its size."""
     assert session.source_url is not None
-    limits = Limits(
+    limits = ExchangeLimits(
         total_s=min(MOST_S, lease.deadline_s * FETCH_SHARE),
         most_bytes=runtime.settings.max_upload_bytes,
         least_bytes_s=LEAST_BYTES_S,

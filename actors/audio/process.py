@@ -13,7 +13,7 @@ from actors.execution.runtime import Runtime
 from actors.facts import noise_types
 from actors.messaging.messages import ProcessAudioFile, SplitRecording
 from actors.science.audio_io import decode
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from db.queries import session_queries
 from db.queries.stage_results import ProcessDone
 from db.queue import fair_order
@@ -31,8 +31,8 @@ def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
 
 def _process(runtime: Runtime, work: Work) -> runner.Task:
     def perform(lease: Lease) -> runner.Result:
-        with runtime.store.reading() as db:
-            session = session_queries.get_session(db, work.session_id)
+        with runtime.store.reading() as tx:
+            session = session_queries.get_session(tx, work.session_id)
         assert session is not None
         with (
             privacy.audio_is_needed(session),
@@ -63,7 +63,7 @@ def _process(runtime: Runtime, work: Work) -> runner.Task:
     return runner.Task(name="process", work=work, perform=perform, give_up=runner.fail(work))
 
 
-def _check_known(names: Iterable[str], model: Model) -> None:
+def _check_known(names: Iterable[str], model: Classifier) -> None:
     """Reject names that are neither in the table of noise types nor reported by the model.
 
     The API has already checked them, unless no model was registered then.

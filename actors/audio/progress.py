@@ -21,7 +21,7 @@ def of_stage(runtime: Runtime, work: Work, lease: Lease) -> Callable[[float], No
     def tell(share: float) -> None:
         share = min(max(share, 0.0), 1.0)
         teller.tell(
-            lambda db: session_queries.note_share(db, work, attempt=lease.attempt, share=share)
+            lambda tx: session_queries.note_share(tx, work, attempt=lease.attempt, share=share)
         )
 
     return tell

@@ -51,8 +51,8 @@ def instead(
         )
     log.warning("product_missing", session_id=str(session.id), key=str(missing))
 
-    def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
-        if not span_queries.split_again(db, work, attempt=attempt):
+    def write(tx: Session, attempt: int) -> Sequence[Nudge] | None:
+        if not span_queries.split_again(tx, work, attempt=attempt):
             return None
         return [SplitRecording(session_id=work.session_id)]
 

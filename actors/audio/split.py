@@ -52,8 +52,8 @@ def _split(runtime: Runtime, work: Work) -> runner.Task:
     session_id = work.session_id
 
     def perform(lease: Lease) -> runner.Result:
-        with runtime.store.transaction() as db:
-            session = session_queries.get_session(db, session_id)
+        with runtime.store.transaction() as tx:
+            session = session_queries.get_session(tx, session_id)
         assert session is not None
         privacy.require_mutable(session, runtime.tagger)
         with privacy.audio_is_needed(session):
@@ -95,16 +95,16 @@ def _split(runtime: Runtime, work: Work) -> runner.Task:
             then=[DetectSpan(session_id=session_id, span_index=span.index) for span in spans],
         )
 
-        def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
-            nudges = move_on(db, attempt)
+        def write(tx: Session, attempt: int) -> Sequence[Nudge] | None:
+            nudges = move_on(tx, attempt)
             if nudges is not None:
                 span_queries.add_spans(
-                    db, session_id, [(span.index, span.start, span.stop) for span in spans]
+                    tx, session_id, [(span.index, span.start, span.stop) for span in spans]
                 )
                 # Behind the fence, so that a recording counts once, however many attempts it takes.
                 # One that was decoded, given up and then retried has already been counted.
                 if session.duration_s is None:
-                    usage_limit_queries.count_audio(db, session_id, audio_s=prepared.duration_s)
+                    usage_limit_queries.count_audio(tx, session_id, audio_s=prepared.duration_s)
             return nudges
 
         return runner.Result(write)

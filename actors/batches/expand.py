@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from actors.execution import runner
-from actors.execution.failures import Permanent, Problem
+from actors.execution.failures import FailureProblem, Permanent
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import BatchProcessFiles, Nudge, ProcessAudioFile
@@ -19,7 +19,7 @@ from db.blob_errors import BlobMissing, StorageUnavailable
 from db.blobs import INBOX, recording_key
 from db.queries import batch_queries
 from db.queries.batch_queries import BatchDone, BatchWork
-from db.tables.batches import Batch, BatchItem
+from db.tables.batches import AudioBatch, AudioBatchItem
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ def _task(runtime: Runtime, work: BatchWork) -> runner.Task:
 
 def _close(_runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Result:
     """End a batch whose upload has stalled because its server process is gone."""
-    problem = Problem(
+    problem = FailureProblem(
         code="upload-broken-off", detail="the upload broke off; what had arrived was taken"
     )
     return runner.Result(
@@ -49,8 +49,8 @@ def _close(_runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Result:
 
 def _list(runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Result:
     """Record the keys below the batch's prefix."""
-    with runtime.store.transaction() as db:
-        batch = _batch(db, work)
+    with runtime.store.transaction() as tx:
+        batch = _batch(tx, work)
     assert batch.prefix is not None
     most = runtime.settings.max_batch_items
     keys = sorted(runtime.blobs.keys(batch.prefix, limit=most + 1))
@@ -62,12 +62,12 @@ def _list(runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Result:
             f"there are more than {most} files below {batch.prefix!r}; use a longer prefix",
         )
 
-    def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
+    def write(tx: Session, attempt: int) -> Sequence[Nudge] | None:
         more = [BatchProcessFiles(batch_id=work.id)]
         values = BatchDone(items_total=len(keys))
-        moved = runner.move_on(work, to="expanding", values=values, then=more)(db, attempt)
+        moved = runner.move_on(work, to="expanding", values=values, then=more)(tx, attempt)
         if moved is not None:
-            batch_queries.add_keys(db, work.id, keys)
+            batch_queries.add_keys(tx, work.id, keys)
         return moved
 
     return runner.Result(write)
@@ -88,12 +88,12 @@ def _expand(runtime: Runtime, work: BatchWork, lease: Lease) -> runner.Result:
     to the same keys, so nothing may be removed. If the batch was cancelled, the copies will never
     be used and are removed.
     """
-    with runtime.store.transaction() as db:
-        batch = _batch(db, work)
-        items = batch_queries.next_items(db, work.id)
+    with runtime.store.transaction() as tx:
+        batch = _batch(tx, work)
+        items = batch_queries.next_items(tx, work.id)
     found = _copy_all(runtime, items, lease)
 
-    def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
+    def write(tx: Session, attempt: int) -> Sequence[Nudge] | None:
         next_item = work.next_item + len(items)
         is_last = next_item == batch.items_total
         then = [] if is_last else [BatchProcessFiles(batch_id=work.id)]
@@ -103,34 +103,36 @@ def _expand(runtime: Runtime, work: BatchWork, lease: Lease) -> runner.Result:
             values=BatchDone(next_item=next_item),
             then=then,
         )
-        if move_on(db, attempt) is None:
-            now = batch_queries.get_batch(db, work.id)
-            if now is None or now.state not in Batch.unfinished:
+        if move_on(tx, attempt) is None:
+            now = batch_queries.get_batch(tx, work.id)
+            if now is None or now.state not in AudioBatch.unfinished:
                 runtime.blobs.delete(*(each.key for each in found if isinstance(each, _Copied)))
             return None
-        return [*_write_page(db, batch, items, found), *then]
+        return [*_write_page(tx, batch, items, found), *then]
 
     return runner.Result(write)
 
 
 def _write_page(
-    db: Session, batch: Batch, items: Sequence[BatchItem], found: Sequence[_Copied | str]
+    tx: Session, batch: AudioBatch, items: Sequence[AudioBatchItem], found: Sequence[_Copied | str]
 ) -> list[Nudge]:
     """Create sessions for copied recordings, and record the reasons for the others."""
     nudges: list[Nudge] = []
     for item, copied in zip(items, found, strict=True):
         index, name = item.item_index, item.file_name
         if isinstance(copied, str):
-            batch_queries.refuse_item(db, batch, index, file_name=name, reason=copied)
+            batch_queries.refuse_item(tx, batch, index, file_name=name, reason=copied)
             continue
         session_id = batch_queries.take_item(
-            db, batch, index, file_name=name, size_bytes=copied.size_bytes, key=copied.key
+            tx, batch, index, file_name=name, size_bytes=copied.size_bytes, key=copied.key
         )
         nudges.append(ProcessAudioFile(session_id=session_id))
     return nudges
 
 
-def _copy_all(runtime: Runtime, items: Sequence[BatchItem], lease: Lease) -> list[_Copied | str]:
+def _copy_all(
+    runtime: Runtime, items: Sequence[AudioBatchItem], lease: Lease
+) -> list[_Copied | str]:
     """Copy each recording, or return why it cannot be copied.
 
     A passing failure is retried with the whole page. In the last attempt it is attributed to its
@@ -158,7 +160,7 @@ def _copy_all(runtime: Runtime, items: Sequence[BatchItem], lease: Lease) -> lis
     return found
 
 
-def _copy(runtime: Runtime, item: BatchItem) -> _Copied | str:
+def _copy(runtime: Runtime, item: AudioBatchItem) -> _Copied | str:
     assert item.source_key is not None
     key = recording_key(batch_queries.session_id_of(item.batch_id, item.item_index))
     most_bytes = runtime.settings.max_upload_bytes
@@ -174,7 +176,7 @@ def _copy(runtime: Runtime, item: BatchItem) -> _Copied | str:
     return _Copied(key, runtime.blobs.size(key))
 
 
-def _batch(db: Session, work: BatchWork) -> Batch:
-    batch = batch_queries.get_batch(db, work.id)
+def _batch(tx: Session, work: BatchWork) -> AudioBatch:
+    batch = batch_queries.get_batch(tx, work.id)
     assert batch is not None
     return batch

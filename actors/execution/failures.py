@@ -64,7 +64,7 @@ RAISED = (Exception, Interrupt)
 _random = random.SystemRandom()
 
 
-class Problem(msgspec.Struct, frozen=True):
+class FailureProblem(msgspec.Struct, frozen=True):
     """A failure for the caller to read: a stable code and a sentence."""
 
     code: str
@@ -76,7 +76,7 @@ class Permanent(Exception):
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
-        self.problem = Problem(code=code, detail=detail)
+        self.problem = FailureProblem(code=code, detail=detail)
 
 
 class BackboneElsewhere(Exception):
@@ -112,7 +112,7 @@ class Failure:
     #: One line for the log: the class of the error and its message.
     logged: str
     #: For the caller, if the failure is permanent; None if it is transient.
-    problem: Problem | None = None
+    problem: FailureProblem | None = None
     #: What the work item waits for, if the attempt does not count.
     wait: Wait | None = None
 
@@ -160,18 +160,18 @@ def delay_s(n_failures: int, *, most_s: float = RETRY_MAX_S) -> float:
     return wait_s * _random.uniform(1 - RETRY_JITTER, 1 + RETRY_JITTER)
 
 
-def _by_itself(error: BaseException) -> Problem:
+def _by_itself(error: BaseException) -> FailureProblem:
     assert isinstance(error, Permanent)
     return error.problem
 
 
-def _by_science(error: BaseException) -> Problem:
+def _by_science(error: BaseException) -> FailureProblem:
     assert isinstance(error, ScienceError)
-    return Problem(code=error.code, detail=str(error))
+    return FailureProblem(code=error.code, detail=str(error))
 
 
-def _missing(_error: BaseException) -> Problem:
-    return Problem(code="recording-missing", detail="the recording is no longer stored")
+def _missing(_error: BaseException) -> FailureProblem:
+    return FailureProblem(code="recording-missing", detail="the recording is no longer stored")
 
 
 def _of_the_system(error: BaseException) -> str:
@@ -181,7 +181,7 @@ def _of_the_system(error: BaseException) -> str:
     return "a file could not be read or written, or a connection failed"
 
 
-_PERMANENT: tuple[tuple[type[Exception], Callable[[BaseException], Problem]], ...] = (
+_PERMANENT: tuple[tuple[type[Exception], Callable[[BaseException], FailureProblem]], ...] = (
     (Permanent, _by_itself),
     (ScienceError, _by_science),
     (BlobMissing, _missing),
@@ -190,7 +190,7 @@ _PERMANENT: tuple[tuple[type[Exception], Callable[[BaseException], Problem]], ..
 #: Errors that the same input raises again. Others, such as a LookupError, may not occur in another
 #: worker or at a later time.
 _REPEATED = (ValueError, ArithmeticError)
-_FAULT = Problem(
+_FAULT = FailureProblem(
     code=INTERNAL,
     detail="this is a bug in Clamor that a retry would hit again; "
     "please report it with the line from the worker's log",

@@ -118,9 +118,9 @@ class Lease:
                 return
 
     def _renew(self) -> bool:
-        with self._store.transaction() as db:
-            return claims.extend_lease(db, self._work, attempt=self.attempt, lease_s=self._lease_s)
+        with self._store.transaction() as tx:
+            return claims.extend_lease(tx, self._work, attempt=self.attempt, lease_s=self._lease_s)
 
     def _look(self) -> bool:
-        with self._store.transaction() as db:
-            return claims.is_held(db, self._work, attempt=self.attempt)
+        with self._store.transaction() as tx:
+            return claims.is_held(tx, self._work, attempt=self.attempt)

@@ -37,8 +37,8 @@ class Teller:
         if time.monotonic() < self._next_at and not at_once:
             return
         try:
-            with self._runtime.store.transaction() as db:
-                held = note(db)
+            with self._runtime.store.transaction() as tx:
+                held = note(tx)
         except Exception as error:
             # Postgres is unavailable: the work continues, and a later update may succeed.
             log.warning("progress_not_told", error=type(error).__name__)
@@ -63,8 +63,8 @@ class Bar:
         is_new, self._stage = stage != self._stage, stage
         percent = round(100 * min(max(fraction, 0.0), 1.0))
         self._teller.tell(
-            lambda db: model_queries.note_progress(
-                db, self._work, attempt=self._attempt, percent=percent, stage=stage
+            lambda tx: model_queries.note_progress(
+                tx, self._work, attempt=self._attempt, percent=percent, stage=stage
             ),
             at_once=is_new,
         )

@@ -47,7 +47,7 @@ LEVELS = {
 }
 
 
-class Run:
+class ActorRun:
     """One run of an actor. Only its first end is logged."""
 
     def __init__(self, actor: str, ids: dict[str, object]) -> None:
@@ -103,13 +103,13 @@ class Run:
 
 
 @contextmanager
-def recorded(actor: str, **ids: object) -> Iterator[Run]:
+def recorded(actor: str, **ids: object) -> Iterator[ActorRun]:
     """Log a run however it ends.
 
     Exceptions of the block are caught here, as no caller could do more about them: the message is
     acked, and recovery finds the row that it named.
     """
-    run = Run(actor, ids)
+    run = ActorRun(actor, ids)
     try:
         yield run
     except failures.RAISED as error:

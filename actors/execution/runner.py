@@ -17,9 +17,9 @@ import structlog
 from sqlalchemy.orm import Session
 
 from actors.execution import failures, run_log, watchdog
-from actors.execution.failures import ClaimLost, Failure, Problem, Wait
+from actors.execution.failures import ClaimLost, Failure, FailureProblem, Wait
 from actors.execution.lease import Lease
-from actors.execution.run_log import Run
+from actors.execution.run_log import ActorRun
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge
 from actors.observability import tracing
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 #: commit, or None if the claim was lost.
 Write = Callable[[Session, int], Sequence[Nudge] | None]
 #: The same for a failure.
-GiveUp = Callable[[Session, int, Problem], Sequence[Nudge] | None]
+GiveUp = Callable[[Session, int, FailureProblem], Sequence[Nudge] | None]
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Task:
 def move_on(work: Unit, *, to: str, values: JsonObject, then: Sequence[Nudge] = ()) -> Write:
     """Return a ``write`` that moves a session or a job to its next state."""
 
-    def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
-        moved = claims.advance(db, work, attempt=attempt, to=to, values=values)
+    def write(tx: Session, attempt: int) -> Sequence[Nudge] | None:
+        moved = claims.advance(tx, work, attempt=attempt, to=to, values=values)
         return then if moved else None
 
     return write
@@ -70,9 +70,9 @@ def move_on(work: Unit, *, to: str, values: JsonObject, then: Sequence[Nudge] = 
 def fail(work: Unit) -> GiveUp:
     """Return a ``give_up`` that ends a session or a job."""
 
-    def give_up(db: Session, attempt: int, problem: Problem) -> Sequence[Nudge] | None:
+    def give_up(tx: Session, attempt: int, problem: FailureProblem) -> Sequence[Nudge] | None:
         values = {"problem": msgspec.to_builtins(problem)}
-        return move_on(work, to="failed", values=values)(db, attempt)
+        return move_on(work, to="failed", values=values)(tx, attempt)
 
     return give_up
 
@@ -88,9 +88,9 @@ def run(
     """
     settings = runtime.settings
     with run_log.recorded(nudge.actor, **nudge.payload()) as run:
-        with runtime.store.transaction() as db:
-            claim = take(db, lease_s=settings.lease_s)
-            traceparent = claims.traceparent(db, claim.work) if claim and tracing.is_on() else None
+        with runtime.store.transaction() as tx:
+            claim = take(tx, lease_s=settings.lease_s)
+            traceparent = claims.traceparent(tx, claim.work) if claim and tracing.is_on() else None
         if claim is None:
             run.end("nothing_to_do")
             return
@@ -113,26 +113,26 @@ def run(
             _fail(runtime, task, run, lease, error, may_be_written=result is not None)
 
 
-def _perform(runtime: Runtime, task: Task, run: Run, lease: Lease) -> Result:
+def _perform(runtime: Runtime, task: Task, run: ActorRun, lease: Lease) -> Result:
     """Do the work, unless it has used up its attempts: it may be what kills its workers."""
     if lease.counted > runtime.settings.max_attempts:
-        with runtime.store.transaction() as db:
-            reason = claims.last_error(db, task.work)
+        with runtime.store.transaction() as tx:
+            reason = claims.last_error(tx, task.work)
         raise failures.given_up(task.name, attempts=lease.counted - 1, reason=reason)
 
     def give_back(reason: str) -> None:
-        with runtime.store.transaction() as db:
-            _retry_later(db, task, lease, Failure(reason=reason, logged=reason))
+        with runtime.store.transaction() as tx:
+            _retry_later(tx, task, lease, Failure(reason=reason, logged=reason))
 
     with runtime.watchdog.over(run, lease.deadline_s, give_back), lease:
         return task.perform(lease)
 
 
-def _commit(runtime: Runtime, task: Task, run: Run, lease: Lease, result: Result) -> None:
-    with runtime.store.transaction() as db:
-        nudges = result.write(db, lease.attempt)
-        logged = result.logged if nudges is not None else _lost(db, task)
-        _record(db, task, run, logged)
+def _commit(runtime: Runtime, task: Task, run: ActorRun, lease: Lease, result: Result) -> None:
+    with runtime.store.transaction() as tx:
+        nudges = result.write(tx, lease.attempt)
+        logged = result.logged if nudges is not None else _lost(tx, task)
+        _record(tx, task, run, logged)
     if nudges is None:
         _discard(runtime, lease)
     else:
@@ -143,7 +143,7 @@ def _commit(runtime: Runtime, task: Task, run: Run, lease: Lease, result: Result
 def _fail(
     runtime: Runtime,
     task: Task,
-    run: Run,
+    run: ActorRun,
     lease: Lease,
     error: BaseException,
     *,
@@ -159,17 +159,17 @@ def _fail(
         ).problem
     nudges: Sequence[Nudge] | None = None
     try:
-        with runtime.store.transaction() as db:
+        with runtime.store.transaction() as tx:
             if isinstance(error, ClaimLost):
                 held = False
             elif problem is not None:
-                nudges = task.give_up(db, lease.attempt, problem)
+                nudges = task.give_up(tx, lease.attempt, problem)
                 held = nudges is not None
             else:
-                held = _retry_later(db, task, lease, failure)
-            result = _failed(problem) if held else _lost(db, task)
+                held = _retry_later(tx, task, lease, failure)
+            result = _failed(problem) if held else _lost(tx, task)
             if failure.wait is None or lease.uncounted < failures.UNCOUNTED_RUNS_KEPT:
-                _record(db, task, run, result)
+                _record(tx, task, run, result)
         may_be_written = may_be_written and not held
     finally:
         if not may_be_written:
@@ -181,15 +181,15 @@ def _fail(
         run.end(result, error=failure.logged, raised=None if failure.is_foreseen else error)
 
 
-def _failed(problem: Problem | None) -> str:
+def _failed(problem: FailureProblem | None) -> str:
     if problem is None:
         return "retried"
     return "given_up" if problem.code == failures.GIVEN_UP else "failed"
 
 
-def _lost(db: Session, task: Task) -> str:
+def _lost(tx: Session, task: Task) -> str:
     """Return the result to log for a run whose claim was lost."""
-    return "cancelled" if claims.is_cancelled(db, task.work) else "superseded"
+    return "cancelled" if claims.is_cancelled(tx, task.work) else "superseded"
 
 
 #: The function that gives a claim back, by the resource that the work waits for.
@@ -200,13 +200,13 @@ _GIVE_BACK = {
 }
 
 
-def _retry_later(db: Session, task: Task, lease: Lease, failure: Failure) -> bool:
+def _retry_later(tx: Session, task: Task, lease: Lease, failure: Failure) -> bool:
     give_back = _GIVE_BACK[failure.wait]
     if failure.wait is None:
         delay_s = failures.delay_s(lease.counted)
     else:
         delay_s = failures.delay_s(lease.uncounted + 1, most_s=failure.wait.most_s)
-    return give_back(db, task.work, attempt=lease.attempt, delay_s=delay_s, error=failure.reason)
+    return give_back(tx, task.work, attempt=lease.attempt, delay_s=delay_s, error=failure.reason)
 
 
 def _discard(runtime: Runtime, lease: Lease) -> None:
@@ -217,10 +217,10 @@ def _discard(runtime: Runtime, lease: Lease) -> None:
         log.warning("blobs_not_removed", keys=lease.keys, error=type(error).__name__)
 
 
-def _record(db: Session, task: Task, run: Run, result: str) -> None:
+def _record(tx: Session, task: Task, run: ActorRun, result: str) -> None:
     assert run.attempt is not None
     session_queries.add_metric(
-        db,
+        tx,
         task.work,
         step=task.name,
         attempt=run.attempt,

@@ -18,7 +18,7 @@ from actors.outbound.client import Outbound
 from actors.science.detection import classifier
 from actors.science.errors import ModelError
 from actors.science.tagging import tagger
-from actors.science.tagging.backbone import Backbone
+from actors.science.tagging.backbone import BackboneNetwork
 from actors.science.tagging.tagger import Tagger
 from db.blob_errors import BlobMissing
 from db.blobs import Blobs, shipped_key
@@ -28,7 +28,7 @@ from db.store import Store
 from db.tables.models import NoiseModel
 
 if TYPE_CHECKING:
-    from actors.science.detection.classifier import Model
+    from actors.science.detection.classifier import Classifier
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,7 @@ class Runtime:
         """The tagger of the base types; None if the backbone is missing or not used."""
         return self._tagger[0]
 
-    def tagger_for(self, model: Model) -> Tagger | None:
+    def tagger_for(self, model: Classifier) -> Tagger | None:
         """Return the tagger for a model: with its own head, if it was trained on this backbone.
 
         Raises
@@ -98,8 +98,8 @@ class Runtime:
 
         Queried each time, so that a promotion takes effect without a restart.
         """
-        with self.store.transaction() as db:
-            promoted = model_queries.promoted_model_id(db)
+        with self.store.transaction() as tx:
+            promoted = model_queries.promoted_model_id(tx)
         return promoted or self.shipped_model_id
 
     @cached_property
@@ -110,9 +110,9 @@ class Runtime:
         assert hashlib.sha256(data).hexdigest() == model.sha256
         key = shipped_key(model.sha256)
         self.blobs.put(key, data)
-        with self.store.transaction() as db:
+        with self.store.transaction() as tx:
             return model_queries.register_shipped(
-                db,
+                tx,
                 blob_key=key,
                 name=str(model.header["name"]),
                 version=str(model.header["version"]),
@@ -120,10 +120,10 @@ class Runtime:
                 header=dict(model.header),
             )
 
-    def read_model(self, model_id: uuid.UUID) -> Model:
+    def read_model(self, model_id: uuid.UUID) -> Classifier:
         """Load a model from storage; raise if it is incomplete."""
-        with self.store.transaction() as db:
-            row = model_queries.get_model(db, model_id)
+        with self.store.transaction() as tx:
+            row = model_queries.get_model(tx, model_id)
         if row is None:
             raise Permanent("unknown-model", f"no model has the id {model_id}")
         if row.blob_key is None:
@@ -139,10 +139,10 @@ class Runtime:
                 f"the file of model {row.name} {row.version} is not the one that was registered: "
                 "its hash does not fit"
             )
-        return classifier.Model.from_bytes(data)
+        return classifier.Classifier.from_bytes(data)
 
 
-def _of_this_release(row: NoiseModel) -> Model:
+def _of_this_release(row: NoiseModel) -> Classifier:
     model = classifier.shipped()
     if model.sha256 != row.sha256:
         # During an update, workers of two releases ship two models: another worker has this one.
@@ -150,7 +150,7 @@ def _of_this_release(row: NoiseModel) -> Model:
     return model
 
 
-def _read_tagger(wanted: backbones.Source | None) -> tuple[Tagger | None, str]:
+def _read_tagger(wanted: backbones.WeightsSource | None) -> tuple[Tagger | None, str]:
     """Load the backbone and the shipped head; None, and the reason, if they cannot be used."""
     if wanted is None:
         return None, "none is used, by CLAMOR_BACKBONE_URL"
@@ -161,6 +161,6 @@ def _read_tagger(wanted: backbones.Source | None) -> tuple[Tagger | None, str]:
     if head.header["backbone_sha256"] != wanted.sha256:
         return None, f"{wanted.name} is not used: the base types were trained on another backbone"
     try:
-        return Tagger(Backbone.from_bytes(data), head), f"{wanted.name} is used"
+        return Tagger(BackboneNetwork.from_bytes(data), head), f"{wanted.name} is used"
     except ModelError as error:
         return None, f"{wanted.name} is not used: {error}"

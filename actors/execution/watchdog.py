@@ -28,7 +28,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from actors.execution.run_log import Run
+from actors.execution.run_log import ActorRun
 from actors.messaging import kinds
 from actors.messaging.messages import Nudge
 from db.settings import Settings
@@ -72,7 +72,7 @@ class Watchdog:
 
     @contextmanager
     def over(
-        self, run: Run, deadline_s: float, give_back: Callable[[str], object] | None = None
+        self, run: ActorRun, deadline_s: float, give_back: Callable[[str], object] | None = None
     ) -> Iterator[None]:
         """Watch over a block. ``give_back`` stores the reason in the row, if there is one."""
         timer = threading.Timer(deadline_s + GRACE_S, self._bite, (run, deadline_s, give_back))
@@ -87,7 +87,9 @@ class Watchdog:
             if self._leaves:
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
-    def _bite(self, run: Run, deadline_s: float, give_back: Callable[[str], object] | None) -> None:
+    def _bite(
+        self, run: ActorRun, deadline_s: float, give_back: Callable[[str], object] | None
+    ) -> None:
         reason = f"it did not end within {deadline_s:g} s, and did not yield"
         run.end("stuck", error=reason, leaves=self._leaves)
         if give_back is not None:

@@ -20,7 +20,7 @@ from actors.execution.runtime import Runtime
 from actors.maintenance import orphans, ownership
 from actors.messaging.messages import CleanUp
 from actors.scheduling import job_runs
-from actors.scheduling.job_runs import Turn
+from actors.scheduling.job_runs import ScheduledRun
 from db.blobs import export_prefix
 from db.documents.job_results import CleanUpResult
 from db.queries import delivery_queries, export_queries, idempotency_queries, request_queries
@@ -45,7 +45,7 @@ def clean_up(runtime: Runtime, nudge: CleanUp) -> None:
     job_runs.run(runtime, nudge, _clean_up)
 
 
-def _clean_up(turn: Turn) -> CleanUpResult:
+def _clean_up(turn: ScheduledRun) -> CleanUpResult:
     runtime, force = turn.runtime, turn.asked(CleanUpOptions).force
     deliveries = _remove_rows(
         runtime, delivery_queries.remove_old_deliveries, older_than_s=DELIVERIES_KEPT_S
@@ -69,27 +69,27 @@ def _clean_up(turn: Turn) -> CleanUpResult:
 class _Remove(Protocol):
     """Removes some rows older than this; returns their number."""
 
-    def __call__(self, db: Session, *, older_than_s: float, limit: int) -> int: ...
+    def __call__(self, tx: Session, *, older_than_s: float, limit: int) -> int: ...
 
 
 def _remove_rows(runtime: Runtime, remove: _Remove, *, older_than_s: float) -> int:
     """Remove old rows, a page at a time; return their number."""
     removed = 0
     while True:
-        with runtime.store.transaction() as db:
-            n_page = remove(db, older_than_s=older_than_s, limit=PAGE_ROWS)
+        with runtime.store.transaction() as tx:
+            n_page = remove(tx, older_than_s=older_than_s, limit=PAGE_ROWS)
         removed += n_page
         if n_page < PAGE_ROWS:
             return removed
 
 
-def _remove_exports(turn: Turn) -> int:
+def _remove_exports(turn: ScheduledRun) -> int:
     """Remove expired exports with their files; return their number."""
     runtime, removed = turn.runtime, 0
     while True:
         turn.lease.check()
-        with runtime.store.transaction() as db:
-            page = export_queries.remove_expired(db, limit=PAGE_ROWS)
+        with runtime.store.transaction() as tx:
+            page = export_queries.remove_expired(tx, limit=PAGE_ROWS)
         for export_id in page:
             runtime.blobs.delete(*runtime.blobs.keys(export_prefix(export_id)))
         removed += len(page)

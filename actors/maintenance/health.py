@@ -17,7 +17,7 @@ from actors.maintenance import ownership
 from actors.messaging import kinds, queues
 from actors.messaging.messages import CheckHealth, CleanUp
 from actors.scheduling import job_runs
-from actors.scheduling.job_runs import Turn
+from actors.scheduling.job_runs import ScheduledRun
 from db.documents.job_results import HealthResult
 from db.queries import job_run_queries, retention_queries, session_queries
 from db.tables.base import JsonObject
@@ -48,7 +48,7 @@ def health_check(runtime: Runtime, nudge: CheckHealth) -> None:
     job_runs.run(runtime, nudge, _check_all)
 
 
-def _check_all(turn: Turn) -> HealthResult:
+def _check_all(turn: ScheduledRun) -> HealthResult:
     checks: dict[str, JsonObject] = {}
     for index, (name, check) in enumerate(CHECKS.items()):
         turn.bar.tell(index / len(CHECKS), f"checking {name}")
@@ -75,8 +75,8 @@ def _outcome(runtime: Runtime, check: Callable[[Runtime], JsonObject]) -> JsonOb
 
 def _database(runtime: Runtime) -> JsonObject:
     """Check that the database responds, and return the age of the oldest unfinished session."""
-    with runtime.store.transaction() as db:
-        oldest_s = session_queries.oldest_unfinished_s(db)
+    with runtime.store.transaction() as tx:
+        oldest_s = session_queries.oldest_unfinished_s(tx)
     return {"oldest_unfinished_s": oldest_s}
 
 
@@ -91,8 +91,8 @@ def _broker(runtime: Runtime) -> JsonObject:
 
 def _queues(runtime: Runtime) -> JsonObject:
     """Check that no row has been due and unclaimed for too long."""
-    with runtime.store.transaction() as db:
-        backlogs = kinds.backlogs(db)
+    with runtime.store.transaction() as tx:
+        backlogs = kinds.backlogs(tx)
     oldest_s = {queue: each.oldest_s for queue, each in backlogs.items() if each.oldest_s}
     late = [queue for queue, age_s in oldest_s.items() if age_s > WAITING_TOO_LONG_S]
     if late:
@@ -112,8 +112,8 @@ def _installation(runtime: Runtime) -> JsonObject:
         is_settled = ownership.settle(runtime)
     except ownership.NotOurs as error:
         raise Fault(str(error)) from error
-    with runtime.store.transaction() as db:
-        latest = job_run_queries.latest_result(db, CleanUp.actor)
+    with runtime.store.transaction() as tx:
+        latest = job_run_queries.latest_result(tx, CleanUp.actor)
     if latest is not None and latest.problem is not None:
         raise Fault(f"the latest {CleanUp.actor} failed: {latest.problem['detail']}")
     return {"owns_blobs": is_settled}
@@ -146,9 +146,9 @@ def _scheduler(runtime: Runtime) -> JsonObject:
     """Check that the scheduler has sent a tick recently. The standalone service has none."""
     if runtime.settings.in_memory_broker:
         return {}
-    with runtime.store.transaction() as db:
-        now, tick = session_queries.clock(db), job_run_queries.latest_tick(db)
-        since = tick or job_run_queries.first_run_at(db) or now
+    with runtime.store.transaction() as tx:
+        now, tick = session_queries.clock(tx), job_run_queries.latest_tick(tx)
+        since = tick or job_run_queries.first_run_at(tx) or now
     facts = {"latest_tick": None if tick is None else tick.isoformat()}
     if now - since > SILENT_SCHEDULER:
         raise Fault("the scheduler is silent; recovery fills its slots meanwhile", **facts)
@@ -157,8 +157,8 @@ def _scheduler(runtime: Runtime) -> JsonObject:
 
 def _partitions(runtime: Runtime) -> JsonObject:
     """Check that partitioned tables, if there are any, have partitions ahead."""
-    with runtime.store.transaction() as db:
-        until, now = retention_queries.partitions_until(db), session_queries.clock(db)
+    with runtime.store.transaction() as tx:
+        until, now = retention_queries.partitions_until(tx), session_queries.clock(tx)
     late = [name for name, end in until.items() if not _is_ahead(end, now)]
     if late:
         raise Fault(f"no partition ahead: {', '.join(sorted(late))}", until=until)

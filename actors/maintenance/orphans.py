@@ -21,7 +21,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from actors.execution.failures import Permanent
 from actors.execution.runtime import Runtime
-from actors.scheduling.job_runs import Turn
+from actors.scheduling.job_runs import ScheduledRun
 from db.blobs import CLIPS, EXPORTS, REPORTS, SESSIONS, TRAININGS, UPLOADS, VALIDATIONS
 from db.queries import (
     export_queries,
@@ -62,7 +62,7 @@ class Place:
     counts: bool = True
 
 
-def remove(turn: Turn, *, force: bool) -> tuple[int, int]:
+def remove(turn: ScheduledRun, *, force: bool) -> tuple[int, int]:
     """Mark the old blobs that no row names, and remove those whose mark is old.
 
     Return how many were marked, and how many were removed.
@@ -74,20 +74,20 @@ def remove(turn: Turn, *, force: bool) -> tuple[int, int]:
         marked or removed then.
     """
     store = turn.runtime.store
-    with store.transaction() as db:
-        began_at = session_queries.clock(db)
+    with store.transaction() as tx:
+        began_at = session_queries.clock(tx)
     n_files = n_new = 0
     for index, place in enumerate(PLACES):
         turn.bar.tell(index / len(PLACES), f"scanning {place.prefix}")
         for page in old_keys(turn.runtime, place):
             turn.lease.check()
             found = unknown(turn.runtime, place, page)
-            with store.transaction() as db:
-                unmarked = orphan_queries.note_orphans(db, found, seen_at=began_at)
+            with store.transaction() as tx:
+                unmarked = orphan_queries.note_orphans(tx, found, seen_at=began_at)
             n_files += len(page) * place.counts
             n_new += unmarked * place.counts
-    with store.transaction() as db:
-        orphan_queries.forget_others(db, seen_at=began_at)
+    with store.transaction() as tx:
+        orphan_queries.forget_others(tx, seen_at=began_at)
     if not force and n_new > max(MOST_FILES, MOST_SHARE * n_files):
         raise Permanent(
             "too-many-orphans",
@@ -95,8 +95,8 @@ def remove(turn: Turn, *, force: bool) -> tuple[int, int]:
             " lack rows; nothing was removed. Their keys are in the table orphan_blobs; if they"
             " are not needed: clamor schedule run clean_up --force",
         )
-    with store.transaction() as db:
-        marked = orphan_queries.mark_orphans(db, seen_at=began_at)
+    with store.transaction() as tx:
+        marked = orphan_queries.mark_orphans(tx, seen_at=began_at)
     return marked, _remove_marked(turn, began_at)
 
 
@@ -109,8 +109,8 @@ def unknown(runtime: Runtime, place: Place, page: Iterable[str]) -> list[str]:
     for key in page:
         with suppress(ValueError):
             folders[uuid.UUID(key.split("/")[1])].append(key)
-    with runtime.store.transaction() as db:
-        known = place.known(db, folders)
+    with runtime.store.transaction() as tx:
+        known = place.known(tx, folders)
     return [key for keys in folders.values() for key in keys if key not in known]
 
 
@@ -119,15 +119,15 @@ def old_keys(runtime: Runtime, place: Place) -> Iterator[list[str]]:
     return runtime.blobs.keys_older_than(runtime.settings.orphan_s * place.ages, place.prefix)
 
 
-def _remove_marked(turn: Turn, began_at: datetime) -> int:
+def _remove_marked(turn: ScheduledRun, began_at: datetime) -> int:
     """Remove blobs whose mark is old and that this run found without a row; return their number."""
     runtime, removed = turn.runtime, 0
     kept_s = runtime.settings.keep_orphans_days * DAY_S
     while True:
         turn.lease.check()
-        with runtime.store.transaction() as db:
+        with runtime.store.transaction() as tx:
             page = orphan_queries.page_marked(
-                db, older_than_s=kept_s, seen_at=began_at, limit=PAGE_KEYS
+                tx, older_than_s=kept_s, seen_at=began_at, limit=PAGE_KEYS
             )
         if not page:
             return removed
@@ -138,31 +138,31 @@ def _remove_marked(turn: Turn, began_at: datetime) -> int:
             for key in unknown(runtime, place, (k for k in page if k.startswith(place.prefix)))
         ]
         runtime.blobs.delete(*still)
-        with runtime.store.transaction() as db:
-            orphan_queries.forget(db, page)
+        with runtime.store.transaction() as tx:
+            orphan_queries.forget(tx, page)
         removed += len(still)
 
 
 def _in_folders_of(
     column: InstrumentedAttribute[uuid.UUID],
-    db: Session,
+    tx: Session,
     folders: Folders,
     *,
     where: ColumnElement[bool] | None = None,
 ) -> set[str]:
     """Return all keys in folders whose ID is in the column, in the rows selected by ``where``."""
-    known = session_queries.known_ids(db, column, folders, where=where)
+    known = session_queries.known_ids(tx, column, folders, where=where)
     return {key for each in known for key in folders[each]}
 
 
-def _kept_clips(db: Session, folders: Folders) -> set[str]:
+def _kept_clips(tx: Session, folders: Folders) -> set[str]:
     """Return the kept clips."""
-    return retention_queries.kept_keys(db, (key for keys in folders.values() for key in keys))
+    return retention_queries.kept_keys(tx, (key for keys in folders.values() for key in keys))
 
 
-def _report_pages(db: Session, folders: Folders) -> set[str]:
+def _report_pages(tx: Session, folders: Folders) -> set[str]:
     """Return the current page of each report. Earlier ones are not needed."""
-    return report_queries.known_pages(db, list(folders))
+    return report_queries.known_pages(tx, list(folders))
 
 
 PLACES = (

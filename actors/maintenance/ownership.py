@@ -61,8 +61,8 @@ def settle(runtime: Runtime, *, force: bool = False) -> bool:
         _require(ours, found)
         if not _knows_its_files(runtime):
             return False
-    with runtime.store.transaction() as db:
-        orphan_queries.forget_all(db)
+    with runtime.store.transaction() as tx:
+        orphan_queries.forget_all(tx)
     runtime.blobs.put(OWNER, msgspec.json.encode(ours))
     log.warning("blob_store_taken", by=msgspec.to_builtins(ours), before=msgspec.to_builtins(found))
     return True
@@ -87,8 +87,8 @@ def _require(ours: Owner, found: Owner | None) -> None:
 
 
 def _ours(runtime: Runtime) -> Owner:
-    with runtime.store.transaction() as db:
-        return Owner(*orphan_queries.identity(db))
+    with runtime.store.transaction() as tx:
+        return Owner(*orphan_queries.identity(tx))
 
 
 def _found(runtime: Runtime) -> Owner | None:

@@ -20,7 +20,7 @@ from actors.execution.runtime import Runtime
 from actors.maintenance import ownership
 from actors.messaging.messages import CleanUpFailedSessions, CleanUpOldSessions
 from actors.scheduling import job_runs
-from actors.scheduling.job_runs import Turn
+from actors.scheduling.job_runs import ScheduledRun
 from actors.science.audio_io import clips, decode
 from actors.science.errors import RecordingError
 from db.blob_errors import BlobMissing
@@ -71,12 +71,12 @@ def cleanup_failed_sessions(runtime: Runtime, nudge: CleanUpFailedSessions) -> N
     job_runs.run(runtime, nudge, partial(_clean_up, failed=True))
 
 
-def _clean_up(turn: Turn, *, failed: bool) -> RetentionResult:
+def _clean_up(turn: ScheduledRun, *, failed: bool) -> RetentionResult:
     runtime, options = turn.runtime, turn.asked(RetentionOptions)
     past = _past(runtime, options, failed=failed)
     keep_best = runtime.settings.keep_best if options.keep_best is None else options.keep_best
-    with runtime.store.transaction() as db:
-        n_sessions, duration_s, size_bytes = retention_queries.count_past(db, past)
+    with runtime.store.transaction() as tx:
+        n_sessions, duration_s, size_bytes = retention_queries.count_past(tx, past)
     found = RetentionResult(
         older_than_s=past.older_than_s,
         dry_run=options.dry_run,
@@ -105,25 +105,25 @@ def _past(runtime: Runtime, options: RetentionOptions, *, failed: bool) -> Past:
     return Past((runtime.settings.keep_days if days is None else days) * DAY_S)
 
 
-def _remove_page(turn: Turn, past: Past, *, keep_best: int) -> tuple[int, int]:
+def _remove_page(turn: ScheduledRun, past: Past, *, keep_best: int) -> tuple[int, int]:
     """Remove a page of sessions; return their number and that of the clips kept."""
     turn.lease.check()
     runtime = turn.runtime
-    with runtime.store.transaction() as db:
-        ids = retention_queries.page_past(db, past, limit=PAGE_SESSIONS, most_spans=PAGE_SPANS)
-        events = _worth_keeping(db, ids, most=keep_best) if keep_best else []
+    with runtime.store.transaction() as tx:
+        ids = retention_queries.page_past(tx, past, limit=PAGE_SESSIONS, most_spans=PAGE_SPANS)
+        events = _worth_keeping(tx, ids, most=keep_best) if keep_best else []
     # Outside any transaction, since decoding takes longer than a lock should be held.
     clip_rows = _cut(runtime, events)
     dropped: list[str] = []
     try:
-        with runtime.store.transaction() as db:
-            removed = retention_queries.remove_past(db, past, ids)
-            exports = export_queries.remove_of_sessions(db, removed)
+        with runtime.store.transaction() as tx:
+            removed = retention_queries.remove_past(tx, past, ids)
+            exports = export_queries.remove_of_sessions(tx, removed)
             kept = [values for values in clip_rows if values["session_id"] in removed]
             for values in kept:
-                retention_queries.keep_clip(db, **values)
+                retention_queries.keep_clip(tx, **values)
             if keep_best:
-                dropped = retention_queries.drop_clips(db, most=keep_best)
+                dropped = retention_queries.drop_clips(tx, most=keep_best)
     except Exception:
         # If the commit succeeded anyway, the clips are needed; else ``clean_up`` removes them.
         log.warning("page_not_removed", sessions=len(ids), clips=len(clip_rows))
@@ -138,12 +138,12 @@ def _remove_page(turn: Turn, past: Past, *, keep_best: int) -> tuple[int, int]:
     return len(removed), len(kept)
 
 
-def _worth_keeping(db: Session, ids: Sequence[uuid.UUID], *, most: int) -> list[RankedEvent]:
+def _worth_keeping(tx: Session, ids: Sequence[uuid.UUID], *, most: int) -> list[RankedEvent]:
     """Return the detections that are more confident than the least confident clip kept."""
-    least = retention_queries.least_kept(db, most=most)
+    least = retention_queries.least_kept(tx, most=most)
     return [
         event
-        for event in retention_queries.best_events(db, ids, most=most)
+        for event in retention_queries.best_events(tx, ids, most=most)
         if event.confidence > least.get((event.user_id, event.noise_type), -1.0)
     ]
 

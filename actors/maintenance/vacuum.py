@@ -10,7 +10,7 @@ from actors.execution.failures import Permanent
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import VacuumDatabase
 from actors.scheduling import job_runs
-from actors.scheduling.job_runs import Turn
+from actors.scheduling.job_runs import ScheduledRun
 from db.documents.job_results import VacuumedTable, VacuumResult
 from db.queries import retention_queries
 from db.store import make_engine
@@ -26,11 +26,11 @@ def vacuum_database(runtime: Runtime, nudge: VacuumDatabase) -> None:
     job_runs.run(runtime, nudge, _vacuum)
 
 
-def _vacuum(turn: Turn) -> VacuumResult:
+def _vacuum(turn: ScheduledRun) -> VacuumResult:
     runtime = turn.runtime
-    with runtime.store.transaction() as db:
-        before = retention_queries.tables(db)
-        counts = retention_queries.vacuum_counts(db)
+    with runtime.store.transaction() as tx:
+        before = retention_queries.tables(tx)
+        counts = retention_queries.vacuum_counts(tx)
     engine = make_engine(
         runtime.settings.database_url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, pool_size=1
     )
@@ -47,9 +47,9 @@ def _vacuum(turn: Turn) -> VacuumResult:
         connection.close()
     finally:
         engine.dispose()
-    with runtime.store.transaction() as db:
-        after = retention_queries.tables(db)
-        counts_after = retention_queries.vacuum_counts(db)
+    with runtime.store.transaction() as tx:
+        after = retention_queries.tables(tx)
+        counts_after = retention_queries.vacuum_counts(tx)
     _refuse_skipped([name for name, count in counts.items() if counts_after.get(name) == count])
     return VacuumResult(
         tables={

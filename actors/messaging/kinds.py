@@ -15,7 +15,7 @@ from actors.messaging import messages
 from actors.messaging.messages import Nudge
 from db.queries import queue_queries
 from db.queries.queue_queries import Backlog, WorkRows
-from db.tables.analyses import Analysis
+from db.tables.analyses import AnalysisJob
 from db.tables.exports import Export
 from db.tables.reports import DailyReport
 from db.tables.training import TrainingJob, Validation
@@ -57,7 +57,7 @@ KINDS: tuple[WorkKind, ...] = (
     WorkKind(
         messages.AnalyzeSession,
         deadline_s=120.0,
-        rows=queue_queries.pending(Analysis, session_id=Analysis.id),
+        rows=queue_queries.pending(AnalysisJob, session_id=AnalysisJob.id),
     ),
     # Copies a page of recordings.
     WorkKind(messages.BatchProcessFiles, deadline_s=1_500.0, rows=queue_queries.BATCHES),
@@ -98,6 +98,6 @@ def kind_of(message: type[Nudge]) -> WorkKind:
     return next(kind for kind in KINDS if kind.message is message)
 
 
-def backlogs(db: Session) -> dict[str, Backlog]:
+def backlogs(tx: Session) -> dict[str, Backlog]:
     """Return the unfinished rows of each kind, by its queue."""
-    return queue_queries.backlogs(db, {kind.message.queue: kind.rows for kind in KINDS})
+    return queue_queries.backlogs(tx, {kind.message.queue: kind.rows for kind in KINDS})

@@ -27,7 +27,7 @@ import httpx
 from actors.outbound import addresses
 from actors.outbound.addresses import Address, BadUrl, Network
 from actors.outbound.errors import Missing, Refused, Rejected, TooLarge, Unreachable, Unwell
-from actors.outbound.pinning import Clock, Limits, Pinned, told
+from actors.outbound.pinning import Clock, ExchangeLimits, Pinned, told
 
 #: Returns the addresses of a name, as text.
 Resolve = Callable[[str, int], Sequence[str]]
@@ -123,7 +123,7 @@ class Outbound:
         return parsed
 
     @contextmanager
-    def get(self, url: str, *, limits: Limits) -> Iterator[Answer]:
+    def get(self, url: str, *, limits: ExchangeLimits) -> Iterator[Answer]:
         """GET a URL, following redirects. The response has any other status.
 
         Raises
@@ -143,7 +143,7 @@ class Outbound:
 
     @contextmanager
     def post(
-        self, url: str, content: bytes, *, headers: Mapping[str, str], limits: Limits
+        self, url: str, content: bytes, *, headers: Mapping[str, str], limits: ExchangeLimits
     ) -> Iterator[Answer]:
         """POST to a URL. Redirects are not followed.
 

@@ -25,7 +25,7 @@ PATIENT_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class ExchangeLimits:
     """The limits of one exchange, redirects included."""
 
     total_s: float
@@ -39,7 +39,7 @@ class Limits:
 class Clock:
     """The remaining time of an exchange."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ExchangeLimits) -> None:
         self.limits = limits
         self._ends_at = time.monotonic() + limits.total_s
         self._is_last_wait = False

@@ -22,21 +22,21 @@ from actors.execution.progress import Bar
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge
 from actors.scheduling import jobs
-from actors.scheduling.jobs import Job
+from actors.scheduling.jobs import PeriodicJob
 from db.queries import job_run_queries, session_queries
 from db.queries.model_queries import JobWork
 from db.queue.claims import Claim
 from db.tables.base import JsonObject
 
 #: Performs a run of a job according to its options, and returns its result.
-Perform = Callable[["Turn"], JsonObject]
+Perform = Callable[["ScheduledRun"], JsonObject]
 
 #: The options of a job, which override its defaults for one run.
 Options = TypeVar("Options", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True)
-class Turn:
+class ScheduledRun:
     """One run of a job."""
 
     runtime: Runtime
@@ -63,20 +63,20 @@ def run(runtime: Runtime, nudge: Nudge, perform: Perform) -> None:
     runner.run(runtime, nudge, partial(_take, job), partial(_task, runtime, job, perform))
 
 
-def _take(job: Job, db: Session, *, lease_s: float) -> Claim[JobWork] | None:
+def _take(job: PeriodicJob, tx: Session, *, lease_s: float) -> Claim[JobWork] | None:
     """Record the latest slot, unless another worker has, and claim the oldest run."""
-    slot = job.latest_slot(session_queries.clock(db))
-    job_run_queries.add_run(db, job.name, slot, source="clock")
-    return job_run_queries.take_run(job.name, db, lease_s=lease_s)
+    slot = job.latest_slot(session_queries.clock(tx))
+    job_run_queries.add_run(tx, job.name, slot, source="clock")
+    return job_run_queries.take_run(job.name, tx, lease_s=lease_s)
 
 
-def _task(runtime: Runtime, job: Job, perform: Perform, work: JobWork) -> runner.Task:
+def _task(runtime: Runtime, job: PeriodicJob, perform: Perform, work: JobWork) -> runner.Task:
     def performed(lease: Lease) -> runner.Result:
-        with runtime.store.transaction() as db:
-            row = job_run_queries.get_run(db, work.id)
+        with runtime.store.transaction() as tx:
+            row = job_run_queries.get_run(tx, work.id)
         assert row is not None
         bar = Bar(runtime, work, lease)
-        result = perform(Turn(runtime, lease, bar, row.slot, row.options))
+        result = perform(ScheduledRun(runtime, lease, bar, row.slot, row.options))
         values = {"percent": 100, "stage": "done", "result": result}
         # Other runs of the job may have been waiting for this one to end.
         then = [job.nudge()]
@@ -85,14 +85,14 @@ def _task(runtime: Runtime, job: Job, perform: Perform, work: JobWork) -> runner
     return runner.Task(name=job.name, work=work, perform=performed, give_up=runner.fail(work))
 
 
-def fill_missed(db: Session, *, late_s: float) -> list[str]:
+def fill_missed(tx: Session, *, late_s: float) -> list[str]:
     """Record slots without a tick for ``late_s`` seconds; return the names of their jobs."""
-    now = session_queries.clock(db) - timedelta(seconds=late_s)
-    newest = job_run_queries.newest_slots(db)
+    now = session_queries.clock(tx) - timedelta(seconds=late_s)
+    newest = job_run_queries.newest_slots(tx)
     missed = [
         (job, slot) for job in jobs.JOBS for slot in job.missed(newest.get(job.name), now=now)
     ]
     # A new installation has missed nothing: there was no work before it.
     before = [(job, slot) for job, slot in missed if job.name not in newest and not job.at_once]
-    job_run_queries.skip(db, ((job.name, slot) for job, slot in before))
-    return job_run_queries.fill(db, ((job.name, slot) for job, slot in missed))
+    job_run_queries.skip(tx, ((job.name, slot) for job, slot in before))
+    return job_run_queries.fill(tx, ((job.name, slot) for job, slot in missed))

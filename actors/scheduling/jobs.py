@@ -28,7 +28,7 @@ SUNDAY, SATURDAY = 7, 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class PeriodicJob:
     """A job that runs every hour, day or week."""
 
     nudge: type[Nudge]
@@ -93,28 +93,28 @@ class Job:
 
 
 JOBS = (
-    Job(
+    PeriodicJob(
         nudge=messages.CheckHealth, at_once=True,
         why="an operator hears of a fault within the hour",
     ),
-    Job(
+    PeriodicJob(
         nudge=messages.StartDailyReports, hour=1, catch_up=31,
         why="yesterday's reports are ready in the morning",
     ),
-    Job(
+    PeriodicJob(
         nudge=messages.CleanUpOldSessions, hour=2, weekday=SUNDAY,
         why="recordings, which may contain speech, are not kept for longer than needed",
     ),
-    Job(
+    PeriodicJob(
         nudge=messages.CleanUpFailedSessions, hour=3,
         why="failed sessions are useless and take up space",
     ),
-    Job(
+    PeriodicJob(
         nudge=messages.VacuumDatabase, hour=4, weekday=SATURDAY,
         why="tables stay small and their statistics current; runs in the quietest night",
     ),
     # Not on the hour, when most scheduled jobs run.
-    Job(
+    PeriodicJob(
         nudge=messages.CleanUp, hour=3, minute=23,
         why="the disk does not fill up with orphaned files",
     ),
@@ -123,7 +123,7 @@ JOBS = (
 _BY_NAME = {job.name: job for job in JOBS}
 
 
-def job_named(name: str) -> Job | None:
+def job_named(name: str) -> PeriodicJob | None:
     """Return the job with a name, or None."""
     return _BY_NAME.get(name)
 

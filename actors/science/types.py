@@ -14,11 +14,11 @@ __all__ = [
     "UNCLASSIFIED",
     "AnyArray",
     "AudioFormat",
-    "Candidate",
     "Chunk",
     "Event",
     "JsonObject",
     "Span",
+    "TypeProbability",
 ]
 
 #: An array of any type, such as one of a file before it is checked.
@@ -61,7 +61,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class TypeProbability:
     """A possible noise type of an event, and its probability."""
 
     noise_type: str
@@ -83,4 +83,4 @@ class Event:
     confidence: float
     laeq_db: float | None
     lafmax_db: float | None
-    candidates: tuple[Candidate, ...] = ()
+    candidates: tuple[TypeProbability, ...] = ()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from actors.science.detection import cards, inference, second_opinion
 from actors.science.detection.cards import number
 from actors.science.detection.chunks import RATE_HZ
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.evaluation import metrics, psds
 from actors.science.evaluation.labelled_events import LabelledEvent, Recordings
@@ -37,7 +37,7 @@ class EvaluatedModel:
         The model's head over its backbone; None for a model trained on classes alone.
     """
 
-    model: Model
+    model: Classifier
     tagger: Tagger | None = None
 
     @property

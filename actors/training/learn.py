@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.science.detection import chunks, classifier, second_opinion
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.detection.ensemble import Estimator
 from actors.science.detection.features import FEATURE_VERSION
 from actors.science.tagging import backbone
@@ -70,7 +70,7 @@ class Learnt:
         all but clips of background. Rows sum to 1, or to less if the head has other types.
     """
 
-    model: Model
+    model: Classifier
     names: tuple[str, ...]
     truth: NDArray[np.str_]
     columns: tuple[str, ...]
@@ -151,7 +151,7 @@ def learn(
         "vote_temperature": taught.vote_temperature,
         **taught.fields,
     }
-    model = Model.make(header, members=taught.voters, head=taught.head)
+    model = Classifier.make(header, members=taught.voters, head=taught.head)
     tell(1.0, "done")
     names = tuple(clip.name for clip in clips)
     return Learnt(model, names, truth, tuple(columns), taught.scores)

@@ -18,7 +18,7 @@ from actors.facts import noise_types
 from actors.science.detection import second_opinion
 from actors.science.errors import ScienceError
 from actors.science.tagging import tagger
-from actors.science.tagging.backbone import Array, Backbone
+from actors.science.tagging.backbone import Array, BackboneNetwork
 from actors.science.tagging.tagger import Head, Tagger
 from actors.science.types import BACKGROUND, UNCLASSIFIED
 from actors.training import cross_validation, head_fitting, negatives, sounds
@@ -138,7 +138,7 @@ def teach(
 
 
 def embed(
-    clips: Sequence[LabelledClip], backbone: Backbone, *, seed: int, tell: Tell
+    clips: Sequence[LabelledClip], backbone: BackboneNetwork, *, seed: int, tell: Tell
 ) -> ClipEmbeddings:
     """Embed each clip, piece by piece, and copies of its pieces."""
     rng = np.random.default_rng(seed)

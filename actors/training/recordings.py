@@ -116,8 +116,8 @@ def _keys(runtime: Runtime, wanted: Sequence[Wanted]) -> list[str | None]:
     session_ids = {each.session_id for each in wanted if each.session_id}
     known: dict[uuid.UUID, str | None] = {}
     if session_ids:
-        with runtime.store.reading() as db:
-            known = session_queries.served_keys(db, session_ids)
+        with runtime.store.reading() as tx:
+            known = session_queries.served_keys(tx, session_ids)
     # The recording of a deleted session is deleted, too.
     return [
         known.get(each.session_id, recording_key(each.session_id))

@@ -12,13 +12,13 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from actors.execution import runner
-from actors.execution.failures import Permanent, Problem
+from actors.execution.failures import FailureProblem, Permanent
 from actors.execution.lease import Lease
 from actors.execution.progress import Bar
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge, TrainNoiseClassifier
 from actors.science.detection import cards
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.errors import ScienceError
 from actors.science.plotting import confusion
 from actors.science.tagging.tagger import Tagger
@@ -48,9 +48,9 @@ def _train(runtime: Runtime, work: JobWork) -> runner.Task:
     refused: dict[int, str] = {}
 
     def perform(lease: Lease) -> runner.Result:
-        with runtime.store.transaction() as db:
-            job = model_queries.get_training(db, work.id)
-            rows = model_queries.clips_of(db, work.id)
+        with runtime.store.transaction() as tx:
+            job = model_queries.get_training(tx, work.id)
+            rows = model_queries.clips_of(tx, work.id)
         assert job is not None
         algorithm = _algorithm(job)
         beside = needed_backbone(runtime, algorithm) if learn.needs_backbone(algorithm) else None
@@ -68,10 +68,10 @@ def _train(runtime: Runtime, work: JobWork) -> runner.Task:
             user_id=job.user_id,
         )  # fmt: skip
 
-    def give_up(db: Session, attempt: int, problem: Problem) -> Sequence[Nudge] | None:
-        nudges = runner.fail(work)(db, attempt, problem)
+    def give_up(tx: Session, attempt: int, problem: FailureProblem) -> Sequence[Nudge] | None:
+        nudges = runner.fail(work)(tx, attempt, problem)
         if nudges is not None:
-            model_queries.note_outcomes(db, work.id, refused)
+            model_queries.note_outcomes(tx, work.id, refused)
         return nudges
 
     return runner.Task(name="train", work=work, perform=perform, give_up=give_up)
@@ -161,7 +161,7 @@ def _result(
     work: JobWork,
     lease: Lease,
     *,
-    model: Model,
+    model: Classifier,
     card: JsonObject,
     outcomes: dict[int, str | None],
     user_id: uuid.UUID | None,
@@ -179,12 +179,12 @@ def _result(
     runtime.blobs.put(picture_key, picture)
     move_on = runner.move_on(work, to="completed", values={"percent": 100, "stage": "done"})
 
-    def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
-        nudges = move_on(db, attempt)
+    def write(tx: Session, attempt: int) -> Sequence[Nudge] | None:
+        nudges = move_on(tx, attempt)
         if nudges is not None:
-            model_queries.note_outcomes(db, work.id, outcomes)
+            model_queries.note_outcomes(tx, work.id, outcomes)
             model_id = model_queries.register_model(
-                db,
+                tx,
                 name=card["name"],
                 version=card["version"],
                 sha256=model.sha256,
@@ -194,7 +194,7 @@ def _result(
                 confusion_key=picture_key,
                 user_id=user_id,
             )
-            model_queries.name_model(db, work, model_id)
+            model_queries.name_model(tx, work, model_id)
         return nudges
 
     return runner.Result(write)

@@ -16,7 +16,7 @@ from actors.execution.progress import Bar
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge, ValidateModel
 from actors.science.detection import integrity
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.detection.integrity import Check
 from actors.science.types import JsonObject
 from actors.training import evaluation, recordings
@@ -42,10 +42,10 @@ def validate_model(runtime: Runtime, nudge: ValidateModel) -> None:
 
 def _validate(runtime: Runtime, work: JobWork) -> runner.Task:
     def perform(lease: Lease) -> runner.Result:
-        with runtime.store.transaction() as db:
-            row = model_queries.get_validation(db, work.id)
+        with runtime.store.transaction() as tx:
+            row = model_queries.get_validation(tx, work.id)
             assert row is not None
-            registered = model_queries.get_model(db, row.model_id) if row.model_id else None
+            registered = model_queries.get_model(tx, row.model_id) if row.model_id else None
         bar = Bar(runtime, work, lease)
         bar.tell(0.0, "checking the file")
         checks, model = _checks(runtime, row, registered)
@@ -63,7 +63,7 @@ def _validate(runtime: Runtime, work: JobWork) -> runner.Task:
 
 def _checks(
     runtime: Runtime, row: Validation, registered: NoiseModel | None
-) -> tuple[list[Check], Model | None]:
+) -> tuple[list[Check], Classifier | None]:
     key = row.file_key if registered is None else registered.blob_key
     try:
         if key is None:
@@ -81,7 +81,7 @@ def _checks(
     )
 
 
-def _quality(runtime: Runtime, model: Model, labelled: LabelledSet, bar: Bar) -> JsonObject:
+def _quality(runtime: Runtime, model: Classifier, labelled: LabelledSet, bar: Bar) -> JsonObject:
     """Return the part of the report on a labelled set."""
     every, evaluated = labelled["recordings"], _evaluated(runtime, model)
     tell_read, tell_heard = bar.part(0.0, READ_SHARE), bar.part(READ_SHARE, 1.0)
@@ -112,7 +112,7 @@ def _quality(runtime: Runtime, model: Model, labelled: LabelledSet, bar: Bar) ->
     return measured | {"n_recordings": len(read.samples), "refused": refused}
 
 
-def _evaluated(runtime: Runtime, model: Model) -> EvaluatedModel:
+def _evaluated(runtime: Runtime, model: Classifier) -> EvaluatedModel:
     """Return the model, with its head if it has one."""
     if model.head is None:
         return EvaluatedModel(model)
@@ -137,17 +137,17 @@ def _wanted(recording: LabelledRecording) -> Wanted:
 
 
 def _ending(
-    work: JobWork, row: Validation, report: JsonObject, passed: Model | None
+    work: JobWork, row: Validation, report: JsonObject, passed: Classifier | None
 ) -> runner.Write:
     move_on = runner.move_on(
         work, to="completed", values={"percent": 100, "stage": "done", "report": report}
     )
 
-    def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
-        nudges = move_on(db, attempt)
+    def write(tx: Session, attempt: int) -> Sequence[Nudge] | None:
+        nudges = move_on(tx, attempt)
         if nudges is not None and passed is not None and row.model_id is None:
             model_id = model_queries.register_model(
-                db,
+                tx,
                 name=str(passed.header["name"]),
                 version=str(passed.header["version"]),
                 sha256=passed.sha256,
@@ -155,7 +155,7 @@ def _ending(
                 blob_key=row.file_key,
                 user_id=row.user_id,
             )
-            model_queries.name_model(db, work, model_id)
+            model_queries.name_model(tx, work, model_id)
         return nudges
 
     return write

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from actors.science.detection import cnn, inference, segment_views
 from actors.science.detection.chunks import STEP
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.detection.ensemble import Estimator
 from actors.science.detection.features import FEATURE_VERSION
 from actors.science.types import BACKGROUND
@@ -291,7 +291,7 @@ def _scenes(
         yield mixtures.of_bed(f"bed-{number}", "", rng, label=BACKGROUND)
 
 
-def _model(voters: Sequence[Estimator], classes: Sequence[str], *, algorithm: str) -> Model:
+def _model(voters: Sequence[Estimator], classes: Sequence[str], *, algorithm: str) -> Classifier:
     header = {
         "name": "held out",
         "version": "0",
@@ -299,7 +299,7 @@ def _model(voters: Sequence[Estimator], classes: Sequence[str], *, algorithm: st
         "feature_version": FEATURE_VERSION,
         "classes": list(classes),
     }
-    return Model.make(header, members=voters)
+    return Classifier.make(header, members=voters)
 
 
 def _part(tell: Callable[[float], None], start: float, stop: float) -> Tell:

@@ -22,23 +22,23 @@ from sqlalchemy.orm import Session
 from standardwebhooks import Webhook as Signer
 
 from actors.execution import failures, runner
-from actors.execution.failures import Permanent, Problem
+from actors.execution.failures import FailureProblem, Permanent
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import DeliverWebhook, Nudge
 from actors.outbound.client import Outbound
 from actors.outbound.errors import OutboundError
-from actors.outbound.pinning import Limits
+from actors.outbound.pinning import ExchangeLimits
 from db.documents.webhooks import Try
 from db.queries import delivery_queries, session_queries, webhook_queries
 from db.queries.webhook_queries import DeliveryValues, DeliveryWork, WebhookValues
 from db.tables.base import JsonObject, StoredProblem
 from db.tables.sessions import AudioSession
-from db.tables.webhooks import PING, TRIES_KEPT, Webhook, WebhookDelivery
+from db.tables.webhooks import PING, TRIES_KEPT, WebhookDelivery, WebhookEndpoint
 
 #: The limits of one request, including DNS resolution. Longer tolerates slow receivers; but a
 #: worker does nothing else meanwhile. Only the status of the response is read.
-LIMITS = Limits(total_s=10.0, most_bytes=0)
+LIMITS = ExchangeLimits(total_s=10.0, most_bytes=0)
 #: The delay after each try of a delivery, as in Standard Webhooks: about two days in total.
 PAUSES_S = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0)
 #: Each delay is longer by up to this share, so that deliveries that failed together are not retried
@@ -94,38 +94,38 @@ def deliver_webhook(runtime: Runtime, nudge: DeliverWebhook) -> None:
 
 def _deliver(runtime: Runtime, work: DeliveryWork) -> runner.Task:
     def perform(_hold: Lease) -> runner.Result:
-        with runtime.store.transaction() as db:
-            webhook = _webhook(db, work)
-            delivery = _delivery(db, work)
-            body = msgspec.json.encode(_event(db, delivery))
-            secrets = _secrets(webhook, now=session_queries.clock(db))
+        with runtime.store.transaction() as tx:
+            webhook = _webhook(tx, work)
+            delivery = _delivery(tx, work)
+            body = msgspec.json.encode(_event(tx, delivery))
+            secrets = _secrets(webhook, now=session_queries.clock(tx))
         tried = post(runtime.outbound, webhook.url, delivery.id, body, secrets=secrets)
         return runner.Result(_write(work, tried))
 
     return runner.Task(name="notify", work=work, perform=perform, give_up=_give_up(work))
 
 
-def _webhook(db: Session, work: DeliveryWork) -> Webhook:
-    webhook = webhook_queries.get_webhook(db, work.webhook_id)
+def _webhook(tx: Session, work: DeliveryWork) -> WebhookEndpoint:
+    webhook = webhook_queries.get_webhook(tx, work.webhook_id)
     if webhook is None:
         # Removed since it was claimed.
         raise failures.ClaimLost
     return webhook
 
 
-def _delivery(db: Session, work: DeliveryWork) -> WebhookDelivery:
+def _delivery(tx: Session, work: DeliveryWork) -> WebhookDelivery:
     assert work.delivery_id is not None
-    delivery = delivery_queries.get_delivery(db, work.delivery_id)
+    delivery = delivery_queries.get_delivery(tx, work.delivery_id)
     if delivery is None:
         raise failures.ClaimLost
     return delivery
 
 
-def _event(db: Session, delivery: WebhookDelivery) -> WebhookEvent:
+def _event(tx: Session, delivery: WebhookDelivery) -> WebhookEvent:
     """Return the payload, which is the same for every try: an ended session does not change."""
     if delivery.session_id is None:
         return WebhookEvent(type=PING, timestamp=delivery.created_at, data={})
-    session = session_queries.get_session(db, delivery.session_id)
+    session = session_queries.get_session(tx, delivery.session_id)
     if session is None:
         raise Permanent("session-removed", "the session is no longer stored")
     return WebhookEvent(type=delivery.type, timestamp=delivery.created_at, data=_ended(session))
@@ -145,7 +145,7 @@ def _ended(session: AudioSession) -> EndedSession:
     )
 
 
-def _secrets(webhook: Webhook, *, now: datetime) -> list[str]:
+def _secrets(webhook: WebhookEndpoint, *, now: datetime) -> list[str]:
     """Return the signing secrets: for a while after a rotation, also the previous one."""
     overlaps = webhook.old_secret_until is not None and now < webhook.old_secret_until
     return [webhook.secret, *([webhook.old_secret] if overlaps and webhook.old_secret else [])]
@@ -175,29 +175,29 @@ def post(
 
 
 def _write(work: DeliveryWork, tried: Try) -> runner.Write:
-    def write(db: Session, attempt: int) -> Sequence[Nudge] | None:
+    def write(tx: Session, attempt: int) -> Sequence[Nudge] | None:
         # Locked first, in the same order as a replay of the delivery or a removal of the webhook.
-        webhook = webhook_queries.lock_webhook(db, work.webhook_id)
+        webhook = webhook_queries.lock_webhook(tx, work.webhook_id)
         if webhook is None:
             return None
-        now = session_queries.clock(db)
+        now = session_queries.clock(tx)
         held = webhook_queries.end_try(
-            db,
+            tx,
             work,
             attempt=attempt,
             webhook=_of_webhook(webhook, tried, now=now),
             rest_s=_rest_s(webhook, tried),
-            delivery=_of_delivery(_delivery(db, work), tried, now=now),
+            delivery=_of_delivery(_delivery(tx, work), tried, now=now),
         )
         if not held:
             return None
-        more = webhook_queries.is_due_again(db, work.webhook_id)
+        more = webhook_queries.is_due_again(tx, work.webhook_id)
         return [DeliverWebhook(webhook_id=work.webhook_id)] if more else []
 
     return write
 
 
-def _of_webhook(webhook: Webhook, tried: Try, *, now: datetime) -> WebhookValues:
+def _of_webhook(webhook: WebhookEndpoint, tried: Try, *, now: datetime) -> WebhookValues:
     """Return the columns of the webhook that a try changes."""
     if tried.error is None:
         return WebhookValues(failures=0, failing_since=None)
@@ -230,7 +230,7 @@ def _log(delivery: WebhookDelivery, tried: Try) -> list[JsonObject]:
     return [*delivery.log, msgspec.to_builtins(tried)][-TRIES_KEPT:]
 
 
-def _rest_s(webhook: Webhook, tried: Try) -> float:
+def _rest_s(webhook: WebhookEndpoint, tried: Try) -> float:
     """Return how long a webhook rests after a try.
 
     The rest grows with the number of consecutive failures and with the duration of the try.
@@ -247,15 +247,15 @@ def _give_up(work: DeliveryWork) -> runner.GiveUp:
     It does not count as a failure of the receiver.
     """
 
-    def give_up(db: Session, attempt: int, problem: Problem) -> Sequence[Nudge] | None:
-        if webhook_queries.lock_webhook(db, work.webhook_id) is None:
+    def give_up(tx: Session, attempt: int, problem: FailureProblem) -> Sequence[Nudge] | None:
+        if webhook_queries.lock_webhook(tx, work.webhook_id) is None:
             return None
-        now = session_queries.clock(db)
+        now = session_queries.clock(tx)
         tried = Try(at=now, status=None, duration_s=0.0, error=problem.detail)
-        log = _log(_delivery(db, work), tried)
+        log = _log(_delivery(tx, work), tried)
         ended = DeliveryValues(log=log, state="failed", finished_at=now)
         held = webhook_queries.end_try(
-            db, work, attempt=attempt, webhook={}, rest_s=0.0, delivery=ended
+            tx, work, attempt=attempt, webhook={}, rest_s=0.0, delivery=ended
         )
         return [] if held else None
 

@@ -67,46 +67,46 @@ class NewUserRow(TypedDict):
     max_audio_s_per_month: NotRequired[float | None]
 
 
-def add_user(db: Session, **values: Unpack[NewUserRow]) -> User:
+def add_user(tx: Session, **values: Unpack[NewUserRow]) -> User:
     """Add a user. The table rejects an email address that is taken."""
-    return db.execute(insert(User).values(**values).returning(User)).scalar_one()
+    return tx.execute(insert(User).values(**values).returning(User)).scalar_one()
 
 
-def get_user(db: Session, user_id: uuid.UUID) -> User | None:
+def get_user(tx: Session, user_id: uuid.UUID) -> User | None:
     """Return a user, or None."""
-    return db.get(User, user_id)
+    return tx.get(User, user_id)
 
 
-def find_user(db: Session, email: str) -> User | None:
+def find_user(tx: Session, email: str) -> User | None:
     """Return the user with an email address, or None."""
-    return db.scalars(select(User).where(User.email == email)).one_or_none()
+    return tx.scalars(select(User).where(User.email == email)).one_or_none()
 
 
-def lock_user(db: Session, user_id: uuid.UUID) -> User | None:
+def lock_user(tx: Session, user_id: uuid.UUID) -> User | None:
     """Return a user, locked so that no other transaction adds keys until the end of this one."""
-    return db.scalars(select(User).where(User.id == user_id).with_for_update()).one_or_none()
+    return tx.scalars(select(User).where(User.id == user_id).with_for_update()).one_or_none()
 
 
-def users(db: Session, *, limit: int) -> Sequence[User]:
+def users(tx: Session, *, limit: int) -> Sequence[User]:
     """Return the users, newest first."""
-    return db.scalars(select(User).order_by(User.created_at.desc(), User.id).limit(limit)).all()
+    return tx.scalars(select(User).order_by(User.created_at.desc(), User.id).limit(limit)).all()
 
 
 def change_user(
-    db: Session, user_id: uuid.UUID, *, max_audio_s_per_month: float | UnsetType | None = UNSET
+    tx: Session, user_id: uuid.UUID, *, max_audio_s_per_month: float | UnsetType | None = UNSET
 ) -> User | None:
     """Change a user's quota, if one is given; return None if there is no such user."""
-    user = get_user(db, user_id)
+    user = get_user(tx, user_id)
     if user is not None and max_audio_s_per_month is not UNSET:
         user.max_audio_s_per_month = max_audio_s_per_month
-        db.flush()
+        tx.flush()
     return user
 
 
-def disable_user(db: Session, user_id: uuid.UUID, *, disabled: bool) -> User | None:
+def disable_user(tx: Session, user_id: uuid.UUID, *, disabled: bool) -> User | None:
     """Disable or re-enable a user, and so all of their keys; None if there is no such user."""
     disabled_at = func.coalesce(User.disabled_at, func.now()) if disabled else None
-    return db.execute(
+    return tx.execute(
         update(User).where(User.id == user_id).values(disabled_at=disabled_at).returning(User)
     ).scalar_one_or_none()
 
@@ -124,37 +124,37 @@ class NewKeyRow(TypedDict):
     requests_per_s: NotRequired[float | None]
 
 
-def add_key(db: Session, **values: Unpack[NewKeyRow]) -> ApiKey:
+def add_key(tx: Session, **values: Unpack[NewKeyRow]) -> ApiKey:
     """Add a key."""
-    return db.execute(insert(ApiKey).values(**values).returning(ApiKey)).scalar_one()
+    return tx.execute(insert(ApiKey).values(**values).returning(ApiKey)).scalar_one()
 
 
-def get_key(db: Session, key_id: str) -> ApiKey | None:
+def get_key(tx: Session, key_id: str) -> ApiKey | None:
     """Return a key, or None."""
-    return db.get(ApiKey, key_id)
+    return tx.get(ApiKey, key_id)
 
 
-def keys_of(db: Session, user_id: uuid.UUID) -> Sequence[ApiKey]:
+def keys_of(tx: Session, user_id: uuid.UUID) -> Sequence[ApiKey]:
     """Return a user's keys, newest first."""
-    return db.scalars(
+    return tx.scalars(
         select(ApiKey)
         .where(ApiKey.user_id == user_id)
         .order_by(ApiKey.created_at.desc(), ApiKey.id)
     ).all()
 
 
-def count_active(db: Session, user_id: uuid.UUID, name: str) -> int:
+def count_active(tx: Session, user_id: uuid.UUID, name: str) -> int:
     """Count a user's active keys of a name."""
-    return db.execute(
+    return tx.execute(
         select(func.count())
         .select_from(ApiKey)
         .where(ApiKey.user_id == user_id, ApiKey.name == name, is_active())
     ).scalar_one()
 
 
-def expire_key(db: Session, key_id: str, at: datetime) -> None:
+def expire_key(tx: Session, key_id: str, at: datetime) -> None:
     """Let a key expire at a time, unless it expires earlier."""
-    db.execute(
+    tx.execute(
         update(ApiKey)
         .where(ApiKey.id == key_id)
         .values(expires_at=func.least(func.coalesce(ApiKey.expires_at, at), at))
@@ -162,19 +162,19 @@ def expire_key(db: Session, key_id: str, at: datetime) -> None:
 
 
 def change_key(
-    db: Session, key_id: str, *, requests_per_s: float | UnsetType | None = UNSET
+    tx: Session, key_id: str, *, requests_per_s: float | UnsetType | None = UNSET
 ) -> ApiKey:
     """Change the rate limit of an existing key, if one is given."""
-    key = db.get_one(ApiKey, key_id)
+    key = tx.get_one(ApiKey, key_id)
     if requests_per_s is not UNSET:
         key.requests_per_s = requests_per_s
-        db.flush()
+        tx.flush()
     return key
 
 
-def revoke_key(db: Session, key_id: str) -> ApiKey | None:
+def revoke_key(tx: Session, key_id: str) -> ApiKey | None:
     """Revoke a key; repeating this changes nothing. Return None if there is no such key."""
-    return db.execute(
+    return tx.execute(
         update(ApiKey)
         .where(ApiKey.id == key_id)
         .values(revoked_at=func.coalesce(ApiKey.revoked_at, func.now()))

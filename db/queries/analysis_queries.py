@@ -16,8 +16,8 @@ from db.queries.model_queries import JobDone, JobWork
 from db.queries.session_queries import is_of
 from db.queue import claims
 from db.queue.claims import Claim
-from db.tables.analyses import Analysis
-from db.tables.base import Job, JsonObject
+from db.tables.analyses import AnalysisJob
+from db.tables.base import JobRow, JsonObject
 from db.tables.sessions import AudioSession, NoiseDetection, ProcessingMetric, SessionSpan
 
 #: The name of the step in the metrics.
@@ -28,7 +28,7 @@ STEP = "analyze"
 class AnalysisWork(JobWork):
     """A session's analysis, as last requested."""
 
-    job: type[Job] = Analysis
+    job: type[JobRow] = AnalysisJob
     asking_id: uuid.UUID
 
     @property
@@ -36,7 +36,7 @@ class AnalysisWork(JobWork):
         return {"session_id": self.id}
 
     def waits(self) -> ColumnElement[bool]:
-        return and_(super().waits(), Analysis.asking_id == self.asking_id)
+        return and_(super().waits(), AnalysisJob.asking_id == self.asking_id)
 
 
 class AnalysisDone(JobDone):
@@ -47,69 +47,71 @@ class AnalysisDone(JobDone):
 
 
 def ask_analysis(
-    db: Session,
+    tx: Session,
     session_id: uuid.UUID,
     *,
     asking_id: uuid.UUID,
     limits_db: Mapping[str, Sequence[float]] | None = None,
     traceparent: str | None,
-) -> Analysis | None:
+) -> AnalysisJob | None:
     """Request an analysis, new or again. Work on an earlier request becomes outdated.
 
     Return None if the session was removed meanwhile.
     """
     # The same lock that the foreign key would take a moment later.
     lasting = select(AudioSession.id).where(AudioSession.id == session_id)
-    if db.scalars(lasting.with_for_update(read=True, key_share=True)).one_or_none() is None:
+    if tx.scalars(lasting.with_for_update(read=True, key_share=True)).one_or_none() is None:
         return None
     fresh: dict[str, object] = {
-        **claims.at_move(Analysis), "asking_id": asking_id, "state": "pending",
+        **claims.at_move(AnalysisJob), "asking_id": asking_id, "state": "pending",
         "percent": 0, "stage": "waiting",
         "limits_db": dict(limits_db or {}), "traceparent": traceparent,
         "result": null(), "problem": null(),
         "created_at": func.now(), "started_at": None, "finished_at": None,
     }  # fmt: skip
-    return db.scalars(
-        postgresql.insert(Analysis)
+    return tx.scalars(
+        postgresql.insert(AnalysisJob)
         .values(id=session_id, **fresh)
         .on_conflict_do_update(index_elements=["session_id"], set_=fresh)
-        .returning(Analysis),
+        .returning(AnalysisJob),
         execution_options={"populate_existing": True},
     ).one()
 
 
 def take_analysis(
-    session_id: uuid.UUID, db: Session, *, lease_s: float
+    session_id: uuid.UUID, tx: Session, *, lease_s: float
 ) -> Claim[AnalysisWork] | None:
     """Claim a session's analysis, if it is pending."""
-    asking_id = db.execute(
-        select(Analysis.asking_id).where(Analysis.id == session_id, Analysis.state == "pending")
+    asking_id = tx.execute(
+        select(AnalysisJob.asking_id).where(
+            AnalysisJob.id == session_id, AnalysisJob.state == "pending"
+        )
     ).scalar_one_or_none()
     if asking_id is None:
         return None
     work = AnalysisWork(id=session_id, asking_id=asking_id)
-    return claims.this(work, db, lease_s=lease_s)
+    return claims.this(work, tx, lease_s=lease_s)
 
 
 def asked_analysis(
-    db: Session, asking_id: uuid.UUID, *, owner: uuid.UUID | None = None
-) -> Analysis | None:
+    tx: Session, asking_id: uuid.UUID, *, owner: uuid.UUID | None = None
+) -> AnalysisJob | None:
     """Return the analysis whose latest request has an ID; with an owner only if it is theirs."""
-    return db.scalars(
-        select(Analysis)
-        .join(AudioSession, AudioSession.id == Analysis.id)
-        .where(Analysis.asking_id == asking_id, is_of(AudioSession, owner))
+    return tx.scalars(
+        select(AnalysisJob)
+        .join(AudioSession, AudioSession.id == AnalysisJob.id)
+        .where(AnalysisJob.asking_id == asking_id, is_of(AudioSession, owner))
     ).one_or_none()
 
 
 def get_analysis(
-    db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None
-) -> Analysis | None:
+    tx: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None
+) -> AnalysisJob | None:
     """Return the analysis of a session; with an owner only if the session is theirs."""
-    return db.scalars(
-        select(Analysis)
-        .join(AudioSession, AudioSession.id == Analysis.id)
-        .where(Analysis.id == session_id, is_of(AudioSession, owner))
+    return tx.scalars(
+        select(AnalysisJob)
+        .join(AudioSession, AudioSession.id == AnalysisJob.id)
+        .where(AnalysisJob.id == session_id, is_of(AudioSession, owner))
     ).one_or_none()
 
 
@@ -127,14 +129,14 @@ class EventColumns(TypedDict):
     lafmax_db: Sequence[float | None]
 
 
-def event_columns(db: Session, session_id: uuid.UUID) -> EventColumns:
+def event_columns(tx: Session, session_id: uuid.UUID) -> EventColumns:
     """Return the detections of a session by column, unordered, in a seventh of the time of rows."""
     event = NoiseDetection
     columns = (
         event.start_s, event.end_s, event.noise_type, event.confidence, event.laeq_db,
         event.lafmax_db,
     )  # fmt: skip
-    row = db.execute(
+    row = tx.execute(
         select(*(func.array_agg(column).label(column.key) for column in columns)).where(
             event.session_id == session_id
         )
@@ -159,10 +161,10 @@ class StepRuns(NamedTuple):
     longest_s: float
 
 
-def runs_of(db: Session, session_id: uuid.UUID) -> list[StepRuns]:
+def runs_of(tx: Session, session_id: uuid.UUID) -> list[StepRuns]:
     """Return the runs of a session's steps by result, in the order of the first ones."""
     metric = ProcessingMetric
-    rows = db.execute(
+    rows = tx.execute(
         select(
             metric.step, metric.result, func.count().label("runs"),
             func.sum(metric.duration_s).label("total_s"),
@@ -175,9 +177,9 @@ def runs_of(db: Session, session_id: uuid.UUID) -> list[StepRuns]:
     return [StepRuns(*row) for row in rows]
 
 
-def count_failed_spans(db: Session, session_id: uuid.UUID) -> int:
+def count_failed_spans(tx: Session, session_id: uuid.UUID) -> int:
     """Count the spans of a session that were given up."""
-    return db.execute(
+    return tx.execute(
         select(func.count()).where(
             SessionSpan.session_id == session_id, SessionSpan.state == "failed"
         )

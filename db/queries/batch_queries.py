@@ -21,7 +21,7 @@ from db.queries.session_queries import OptionColumns
 from db.queue import claims
 from db.queue.claims import Claim
 from db.tables.base import StoredProblem
-from db.tables.batches import OPEN_STATES, Batch, BatchItem, StoredOptions
+from db.tables.batches import OPEN_STATES, AudioBatch, AudioBatchItem, StoredOptions
 from db.tables.sessions import UNFINISHED_STATES, AudioSession
 
 #: Items per message. More means larger transactions, and more copies to repeat if a worker dies.
@@ -43,20 +43,22 @@ class BatchWork(claims.Unit):
     next_item: int = 0
 
     @property
-    def table(self) -> type[Batch]:
-        return Batch
+    def table(self) -> type[AudioBatch]:
+        return AudioBatch
 
     @property
     def names(self) -> dict[str, uuid.UUID]:
         return {"job_id": self.id}
 
     @property
-    def origin(self) -> tuple[type[Batch], uuid.UUID]:
-        return Batch, self.id
+    def origin(self) -> tuple[type[AudioBatch], uuid.UUID]:
+        return AudioBatch, self.id
 
     def waits(self) -> ColumnElement[bool]:
         return and_(
-            Batch.id == self.id, Batch.state == self.state, Batch.next_item == self.next_item
+            AudioBatch.id == self.id,
+            AudioBatch.state == self.state,
+            AudioBatch.next_item == self.next_item,
         )
 
 
@@ -96,21 +98,21 @@ class BatchDone(TypedDict, total=False):
 
 
 def add_batch(
-    db: Session, *, keys: Sequence[str] = (), **values: Unpack[NewBatchRow]
-) -> Batch | None:
+    tx: Session, *, keys: Sequence[str] = (), **values: Unpack[NewBatchRow]
+) -> AudioBatch | None:
     """Add a batch and the objects that it names; return None if its ID exists."""
-    batch = db.execute(
-        postgresql.insert(Batch)
+    batch = tx.execute(
+        postgresql.insert(AudioBatch)
         .values(items_total=len(keys), **values)
         .on_conflict_do_nothing(index_elements=["id"])
-        .returning(Batch)
+        .returning(AudioBatch)
     ).scalar_one_or_none()
     if batch is not None:
-        add_keys(db, batch.id, keys)
+        add_keys(tx, batch.id, keys)
     return batch
 
 
-def add_keys(db: Session, batch_id: uuid.UUID, keys: Sequence[str]) -> None:
+def add_keys(tx: Session, batch_id: uuid.UUID, keys: Sequence[str]) -> None:
     """Add objects as items of a batch. The file name is the last segment of the key.
 
     Inserted in pages, as ten thousand rows of long keys would take tens of megabytes.
@@ -121,29 +123,29 @@ def add_keys(db: Session, batch_id: uuid.UUID, keys: Sequence[str]) -> None:
         for index, key in enumerate(keys)
     )  # fmt: skip
     while page := list(itertools.islice(rows, INSERT_ITEMS)):
-        db.execute(insert(BatchItem), page)
+        tx.execute(insert(AudioBatchItem), page)
 
 
-def take_batch(batch_id: uuid.UUID, db: Session, *, lease_s: float) -> Claim[BatchWork] | None:
+def take_batch(batch_id: uuid.UUID, tx: Session, *, lease_s: float) -> Claim[BatchWork] | None:
     """Claim a batch at its next item."""
-    batch = db.get(Batch, batch_id)
+    batch = tx.get(AudioBatch, batch_id)
     if batch is None or batch.state not in OPEN_STATES:
         return None
-    return claims.this(work_on(batch), db, lease_s=lease_s)
+    return claims.this(work_on(batch), tx, lease_s=lease_s)
 
 
-def work_on(batch: Batch) -> BatchWork:
+def work_on(batch: AudioBatch) -> BatchWork:
     """Return the work item of a batch in its current state."""
     return BatchWork(id=batch.id, state=batch.state, next_item=batch.next_item)
 
 
 def take_item(
-    db: Session, batch: Batch, item_index: int, *, file_name: str, size_bytes: int, key: str
+    tx: Session, batch: AudioBatch, item_index: int, *, file_name: str, size_bytes: int, key: str
 ) -> uuid.UUID:
     """Create the session of an item, and record it. Fails if it exists already."""
     session_id = session_id_of(batch.id, item_index)
     session_queries.add_session(
-        db,
+        tx,
         id=session_id,
         batch_id=batch.id,
         user_id=batch.user_id,
@@ -154,17 +156,19 @@ def take_item(
         recording_key=key,
         **msgspec.convert(batch.options, OptionColumns),
     )
-    _note(db, batch.id, item_index, file_name, outcome="taken", session_id=session_id)
+    _note(tx, batch.id, item_index, file_name, outcome="taken", session_id=session_id)
     return session_id
 
 
-def refuse_item(db: Session, batch: Batch, item_index: int, *, file_name: str, reason: str) -> None:
+def refuse_item(
+    tx: Session, batch: AudioBatch, item_index: int, *, file_name: str, reason: str
+) -> None:
     """Record why an item has no session."""
-    _note(db, batch.id, item_index, file_name, outcome="refused", reason=reason)
+    _note(tx, batch.id, item_index, file_name, outcome="refused", reason=reason)
 
 
 def refuse_items(
-    db: Session, batch: Batch, first_index: int, refused: Sequence[tuple[str, str]]
+    tx: Session, batch: AudioBatch, first_index: int, refused: Sequence[tuple[str, str]]
 ) -> None:
     """Record uploaded items without sessions, as ``(file_name, reason)``, in their order."""
     rows = [
@@ -173,7 +177,7 @@ def refuse_items(
         for index, (name, reason) in enumerate(refused, first_index)
     ]  # fmt: skip
     if rows:
-        db.execute(insert(BatchItem), rows)
+        tx.execute(insert(AudioBatchItem), rows)
 
 
 class _ItemDone(TypedDict):
@@ -183,11 +187,11 @@ class _ItemDone(TypedDict):
 
 
 def _note(
-    db: Session, batch_id: uuid.UUID, index: int, file_name: str, **found: Unpack[_ItemDone]
+    tx: Session, batch_id: uuid.UUID, index: int, file_name: str, **found: Unpack[_ItemDone]
 ) -> None:
     """Write the outcome of an item. A named item has a row already, an uploaded one does not."""
-    db.execute(
-        postgresql.insert(BatchItem)
+    tx.execute(
+        postgresql.insert(AudioBatchItem)
         .values(batch_id=batch_id, item_index=index, file_name=file_name, **found)
         .on_conflict_do_update(index_elements=["batch_id", "item_index"], set_=found)
     )
@@ -196,14 +200,16 @@ def _note(
 # --- cancelling --------------------------------------------------------------------------------
 
 
-def lock_batch(db: Session, batch_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> Batch | None:
+def lock_batch(
+    tx: Session, batch_id: uuid.UUID, *, owner: uuid.UUID | None = None
+) -> AudioBatch | None:
     """Return a batch, locked so that no other transaction creates sessions of its items."""
-    return db.scalars(_batch(batch_id, owner).with_for_update(key_share=True)).one_or_none()
+    return tx.scalars(_batch(batch_id, owner).with_for_update(key_share=True)).one_or_none()
 
 
-def cancel_batch(db: Session, batch: Batch) -> bool:
+def cancel_batch(tx: Session, batch: AudioBatch) -> bool:
     """Cancel a locked batch and all of its unfinished sessions; False if nothing was unfinished."""
-    ended = db.scalars(
+    ended = tx.scalars(
         update(AudioSession)
         .where(AudioSession.batch_id == batch.id, AudioSession.state.in_(UNFINISHED_STATES))
         .values(state="cancelled", finished_at=func.clock_timestamp())
@@ -212,9 +218,9 @@ def cancel_batch(db: Session, batch: Batch) -> bool:
     ).all()
     if not ended and batch.state not in OPEN_STATES:
         return False
-    db.execute(
-        update(Batch)
-        .where(Batch.id == batch.id)
+    tx.execute(
+        update(AudioBatch)
+        .where(AudioBatch.id == batch.id)
         .values(state="cancelled", finished_at=func.clock_timestamp()),
         execution_options={"synchronize_session": False},
     )
@@ -224,22 +230,26 @@ def cancel_batch(db: Session, batch: Batch) -> bool:
 # --- reading -----------------------------------------------------------------------------------
 
 
-def get_batch(db: Session, batch_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> Batch | None:
+def get_batch(
+    tx: Session, batch_id: uuid.UUID, *, owner: uuid.UUID | None = None
+) -> AudioBatch | None:
     """Return a batch, or None; with an owner only if it is theirs."""
-    return db.scalars(_batch(batch_id, owner)).one_or_none()
+    return tx.scalars(_batch(batch_id, owner)).one_or_none()
 
 
-def _batch(batch_id: uuid.UUID, owner: uuid.UUID | None) -> Select[Batch]:
-    return select(Batch).where(Batch.id == batch_id, session_queries.is_of(Batch, owner))
+def _batch(batch_id: uuid.UUID, owner: uuid.UUID | None) -> Select[AudioBatch]:
+    return select(AudioBatch).where(
+        AudioBatch.id == batch_id, session_queries.is_of(AudioBatch, owner)
+    )
 
 
-def next_items(db: Session, batch_id: uuid.UUID) -> Sequence[BatchItem]:
+def next_items(tx: Session, batch_id: uuid.UUID) -> Sequence[AudioBatchItem]:
     """Return the next page of a batch: the first items without an outcome."""
-    return db.scalars(
-        select(BatchItem)
-        .join(Batch)
-        .where(Batch.id == batch_id, BatchItem.item_index >= Batch.next_item)
-        .order_by(BatchItem.item_index)
+    return tx.scalars(
+        select(AudioBatchItem)
+        .join(AudioBatch)
+        .where(AudioBatch.id == batch_id, AudioBatchItem.item_index >= AudioBatch.next_item)
+        .order_by(AudioBatchItem.item_index)
         .limit(PAGE_ITEMS)
     ).all()
 
@@ -247,32 +257,32 @@ def next_items(db: Session, batch_id: uuid.UUID) -> Sequence[BatchItem]:
 def item_state() -> ColumnElement[str]:
     """Return the state of an item: that of its session, or why it has none."""
     return case(
-        (BatchItem.outcome == "refused", "refused"),
+        (AudioBatchItem.outcome == "refused", "refused"),
         (AudioSession.state.is_not(None), AudioSession.state),
-        (BatchItem.outcome == "taken", "removed"),
-        (Batch.state.in_(OPEN_STATES), "waiting"),
+        (AudioBatchItem.outcome == "taken", "removed"),
+        (AudioBatch.state.in_(OPEN_STATES), "waiting"),
         else_="not_taken",
     )
 
 
-def count_items(db: Session, batch_id: uuid.UUID) -> tuple[dict[str, int], float]:
+def count_items(tx: Session, batch_id: uuid.UUID) -> tuple[dict[str, int], float]:
     """Return the number of items in each state, and their total seconds of audio so far."""
     state = item_state().label("state")
-    rows = db.execute(
+    rows = tx.execute(
         select(state, func.count(), func.coalesce(func.sum(AudioSession.duration_s), 0.0))
-        .select_from(BatchItem)
-        .join(Batch)
-        .outerjoin(AudioSession, AudioSession.id == BatchItem.session_id)
-        .where(BatchItem.batch_id == batch_id)
+        .select_from(AudioBatchItem)
+        .join(AudioBatch)
+        .outerjoin(AudioSession, AudioSession.id == AudioBatchItem.session_id)
+        .where(AudioBatchItem.batch_id == batch_id)
         .group_by(text("1"))
     ).all()
     counts = {name: count for name, count, _ in rows}
     return counts, sum(seconds or 0.0 for _, _, seconds in rows)
 
 
-def noise_types_of(db: Session, batch_id: uuid.UUID) -> dict[str, NoiseTypeSummary]:
+def noise_types_of(tx: Session, batch_id: uuid.UUID) -> dict[str, NoiseTypeSummary]:
     """Return the noise types of a batch's finished sessions, summed up, most detections first."""
-    rows = db.execute(_NOISE_TYPES, {"batch_id": batch_id})
+    rows = tx.execute(_NOISE_TYPES, {"batch_id": batch_id})
     return {
         row.noise_type: NoiseTypeSummary(
             events=row.events, total_s=row.total_s, max_confidence=row.max_confidence
@@ -300,19 +310,19 @@ def items_of(
     """Return the query for a batch's items and their outcomes."""
     return (
         select(
-            BatchItem.item_index.label("index"),
-            BatchItem.file_name,
-            BatchItem.source_key.label("key"),
-            BatchItem.session_id,
+            AudioBatchItem.item_index.label("index"),
+            AudioBatchItem.file_name,
+            AudioBatchItem.source_key.label("key"),
+            AudioBatchItem.session_id,
             item_state().label("state"),
             AudioSession.duration_s,
             AudioSession.summary["events"].as_integer().label("events"),
-            func.coalesce(BatchItem.reason, AudioSession.problem["detail"].as_string()).label(
+            func.coalesce(AudioBatchItem.reason, AudioSession.problem["detail"].as_string()).label(
                 "reason"
             ),
         )
-        .select_from(BatchItem)
-        .join(Batch)
-        .outerjoin(AudioSession, AudioSession.id == BatchItem.session_id)
-        .where(BatchItem.batch_id == batch_id)
+        .select_from(AudioBatchItem)
+        .join(AudioBatch)
+        .outerjoin(AudioSession, AudioSession.id == AudioBatchItem.session_id)
+        .where(AudioBatchItem.batch_id == batch_id)
     )

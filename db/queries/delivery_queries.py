@@ -14,24 +14,24 @@ from db.queue import claims
 from db.tables.webhooks import PING, WebhookDelivery
 
 
-def add_ping(db: Session, webhook_id: uuid.UUID, *, ping_id: uuid.UUID) -> WebhookDelivery:
+def add_ping(tx: Session, webhook_id: uuid.UUID, *, ping_id: uuid.UUID) -> WebhookDelivery:
     """Add a ping for a locked webhook, due at once."""
-    change_webhook(db, webhook_id, {})
-    return db.execute(
+    change_webhook(tx, webhook_id, {})
+    return tx.execute(
         insert(WebhookDelivery)
         .values(id=ping_id, webhook_id=webhook_id, type=PING)
         .returning(WebhookDelivery)
     ).scalar_one()
 
 
-def replay(db: Session, webhook_id: uuid.UUID, delivery_id: uuid.UUID) -> WebhookDelivery | None:
+def replay(tx: Session, webhook_id: uuid.UUID, delivery_id: uuid.UUID) -> WebhookDelivery | None:
     """Replay a delivery of a locked webhook at once, with a new round of tries.
 
     Return None if there is no such delivery. One that waits for its next try becomes due; one that
     is being tried continues.
     """
-    change_webhook(db, webhook_id, {})
-    return db.execute(
+    change_webhook(tx, webhook_id, {})
+    return tx.execute(
         update(WebhookDelivery)
         .where(WebhookDelivery.id == delivery_id, WebhookDelivery.webhook_id == webhook_id)
         .values(
@@ -49,19 +49,19 @@ DELIVERIES = Order((WebhookDelivery.created_at, WebhookDelivery.id), descending=
 
 
 def deliveries(
-    db: Session, webhook_id: uuid.UUID, *, after: Keys | None, limit: int
+    tx: Session, webhook_id: uuid.UUID, *, after: Keys | None, limit: int
 ) -> Page[Row[Any]]:
     """Return a page of a webhook's deliveries."""
     of_webhook = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
-    return DELIVERIES.page(db, of_webhook, after=after, limit=limit)
+    return DELIVERIES.page(tx, of_webhook, after=after, limit=limit)
 
 
-def get_delivery(db: Session, delivery_id: uuid.UUID) -> WebhookDelivery | None:
+def get_delivery(tx: Session, delivery_id: uuid.UUID) -> WebhookDelivery | None:
     """Return a delivery, or None."""
-    return db.get(WebhookDelivery, delivery_id)
+    return tx.get(WebhookDelivery, delivery_id)
 
 
-def remove_old_deliveries(db: Session, *, older_than_s: float, limit: int) -> int:
+def remove_old_deliveries(tx: Session, *, older_than_s: float, limit: int) -> int:
     """Remove some deliveries older than this, whatever their state; return their number."""
     old = (
         select(WebhookDelivery.id)
@@ -69,7 +69,7 @@ def remove_old_deliveries(db: Session, *, older_than_s: float, limit: int) -> in
         .order_by(WebhookDelivery.created_at)
         .limit(limit)
     )
-    removed = db.scalars(
+    removed = tx.scalars(
         delete(WebhookDelivery).where(WebhookDelivery.id.in_(old)).returning(WebhookDelivery.id),
         execution_options={"synchronize_session": False},
     )

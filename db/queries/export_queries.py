@@ -28,7 +28,7 @@ ANSWERED = ("completed", "partial")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection:
+class DetectionSelection:
     """Filters for sessions and their detections. None or empty means no filter."""
 
     owner: uuid.UUID | None
@@ -41,7 +41,7 @@ class Selection:
     min_confidence: float | None = None
 
     @classmethod
-    def of(cls, row: Export) -> Selection:
+    def of(cls, row: Export) -> DetectionSelection:
         """Return the selection of an export."""
         # An export whose user was removed covers no sessions, rather than all.
         owner = None if row.all_users else row.user_id or NOBODY
@@ -101,14 +101,14 @@ class ExportedEvent(NamedTuple):
     candidates: Sequence[StoredCandidate] = ()
 
 
-def count_sessions(db: Session, selection: Selection) -> int:
+def count_sessions(tx: Session, selection: DetectionSelection) -> int:
     """Count the sessions of an export."""
     statement = select(func.count()).select_from(AudioSession).where(*selection.sessions())
-    return db.execute(statement).scalar_one()
+    return tx.execute(statement).scalar_one()
 
 
 def sessions_behind(
-    db: Session, selection: Selection, after: Place | None, *, limit: int
+    tx: Session, selection: DetectionSelection, after: Place | None, *, limit: int
 ) -> list[ExportedSession]:
     """Return the next sessions of an export, the oldest first."""
     statement = select(
@@ -121,15 +121,15 @@ def sessions_behind(
             *(literal(key, column.type) for column, key in zip(keys, after, strict=True))
         )
         statement = statement.where(tuple_(*keys) > place)
-    rows = db.execute(statement.order_by(*keys).limit(limit))
+    rows = tx.execute(statement.order_by(*keys).limit(limit))
     return [ExportedSession(*row) for row in rows]
 
 
 def count_events(
-    db: Session, selection: Selection, session_ids: Collection[uuid.UUID]
+    tx: Session, selection: DetectionSelection, session_ids: Collection[uuid.UUID]
 ) -> Mapping[uuid.UUID, int]:
     """Count the selected detections of each session; sessions without any are omitted."""
-    rows = db.execute(
+    rows = tx.execute(
         select(NoiseDetection.session_id, func.count())
         .where(NoiseDetection.session_id.in_(session_ids), *selection.events())
         .group_by(NoiseDetection.session_id)
@@ -138,7 +138,7 @@ def count_events(
 
 
 def _events(
-    selection: Selection, *, with_candidates: bool
+    selection: DetectionSelection, *, with_candidates: bool
 ) -> Select[int, float, float, str, float, float | None, float | None]:
     statement = select(
         NoiseDetection.event_index, NoiseDetection.start_s, NoiseDetection.end_s,
@@ -149,8 +149,8 @@ def _events(
 
 
 def events_of(
-    db: Session,
-    selection: Selection,
+    tx: Session,
+    selection: DetectionSelection,
     session_ids: Collection[uuid.UUID],
     *,
     with_candidates: bool = False,
@@ -158,7 +158,7 @@ def events_of(
     """Return the detections of sessions with few of them, in the order of their onsets."""
     statement = _events(selection, with_candidates=with_candidates)
     found: dict[uuid.UUID, list[ExportedEvent]] = {session_id: [] for session_id in session_ids}
-    rows = db.execute(
+    rows = tx.execute(
         statement.add_columns(NoiseDetection.session_id)
         .where(NoiseDetection.session_id.in_(session_ids))
         .order_by(NoiseDetection.session_id, NoiseDetection.event_index)
@@ -169,8 +169,8 @@ def events_of(
 
 
 def events_behind(
-    db: Session,
-    selection: Selection,
+    tx: Session,
+    selection: DetectionSelection,
     session_id: uuid.UUID,
     after: int,
     *,
@@ -178,7 +178,7 @@ def events_behind(
     with_candidates: bool = False,
 ) -> list[ExportedEvent]:
     """Return the next detections of one session, after the one with the index ``after``."""
-    rows = db.execute(
+    rows = tx.execute(
         _events(selection, with_candidates=with_candidates)
         .where(NoiseDetection.session_id == session_id, NoiseDetection.event_index > after)
         .order_by(NoiseDetection.event_index)
@@ -211,9 +211,9 @@ class ExportDone(JobDone):
     blob_key: str
 
 
-def add_export(db: Session, **values: Unpack[NewExportRow]) -> Export:
+def add_export(tx: Session, **values: Unpack[NewExportRow]) -> Export:
     """Add an export to be written."""
-    return db.execute(
+    return tx.execute(
         insert(Export).values(state="pending", **values).returning(Export)
     ).scalar_one()
 
@@ -228,24 +228,24 @@ def shown_to(owner: uuid.UUID | None) -> list[ColumnElement[bool]]:
 
 
 def get_export(
-    db: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None = None
+    tx: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None = None
 ) -> Export | None:
     """Return an export, or None; with an owner only if it is theirs."""
-    return db.scalars(select(Export).where(Export.id == export_id, *shown_to(owner))).one_or_none()
+    return tx.scalars(select(Export).where(Export.id == export_id, *shown_to(owner))).one_or_none()
 
 
-def remove_export(db: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None) -> bool:
+def remove_export(tx: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None) -> bool:
     """Remove an export; False if there is none. A worker that is writing it loses its claim."""
-    removed = _remove(db, Export.id == export_id, *shown_to(owner))
+    removed = _remove(tx, Export.id == export_id, *shown_to(owner))
     return bool(removed)
 
 
-def remove_of_sessions(db: Session, session_ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
+def remove_of_sessions(tx: Session, session_ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
     """Remove the exports that cover exactly one of these sessions; return their IDs."""
-    return _remove(db, Export.session_id.in_(session_ids)) if session_ids else []
+    return _remove(tx, Export.session_id.in_(session_ids)) if session_ids else []
 
 
-def remove_expired(db: Session, *, limit: int) -> list[uuid.UUID]:
+def remove_expired(tx: Session, *, limit: int) -> list[uuid.UUID]:
     """Remove some expired exports; return their IDs."""
     expired = (
         select(Export.id)
@@ -255,24 +255,24 @@ def remove_expired(db: Session, *, limit: int) -> list[uuid.UUID]:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return _remove(db, Export.id.in_(expired))
+    return _remove(tx, Export.id.in_(expired))
 
 
-def needed_keys(db: Session, folders: Mapping[uuid.UUID, Sequence[str]]) -> set[str]:
+def needed_keys(tx: Session, folders: Mapping[uuid.UUID, Sequence[str]]) -> set[str]:
     """Return the needed blobs in the folders of exports.
 
     These are the file of an export, or, until it has one, all blobs, as a worker may be writing
     them.
     """
-    rows = db.execute(select(Export.id, Export.blob_key).where(Export.id.in_(list(folders)))).all()
+    rows = tx.execute(select(Export.id, Export.blob_key).where(Export.id.in_(list(folders)))).all()
     return {
         key for export_id, blob_key in rows for key in folders[export_id] if blob_key in (None, key)
     }
 
 
-def _remove(db: Session, *which: ColumnElement[bool]) -> list[uuid.UUID]:
+def _remove(tx: Session, *which: ColumnElement[bool]) -> list[uuid.UUID]:
     return list(
-        db.scalars(
+        tx.scalars(
             delete(Export).where(*which).returning(Export.id),
             execution_options={"synchronize_session": False},
         )

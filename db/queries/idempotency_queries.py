@@ -76,7 +76,7 @@ _REMOVE_OLD = text("""
 
 
 def claim_request(
-    db: Session,
+    tx: Session,
     user_id: uuid.UUID,
     key: str,
     *,
@@ -92,31 +92,31 @@ def claim_request(
         "user_id": user_id, "key": key, "head_sha256": head_sha256, "made_id": made_id,
         "lease_s": lease_s, "kept_s": KEPT_S,
     }  # fmt: skip
-    row = db.execute(_CLAIM, values).one_or_none()
+    row = tx.execute(_CLAIM, values).one_or_none()
     return None if row is None else ClaimedRow(*row)
 
 
-def known_request(db: Session, user_id: uuid.UUID, key: str) -> IdempotentRequest | None:
+def known_request(tx: Session, user_id: uuid.UUID, key: str) -> IdempotentRequest | None:
     """Return the request with a user's key, or None."""
-    return db.get(IdempotentRequest, (user_id, key))
+    return tx.get(IdempotentRequest, (user_id, key))
 
 
-def renew_requests(db: Session, held: Sequence[Claimed], *, lease_s: float) -> None:
+def renew_requests(tx: Session, held: Sequence[Claimed], *, lease_s: float) -> None:
     """Extend the claims of requests in progress."""
     mine = tuple_(IdempotentRequest.user_id, IdempotentRequest.key, IdempotentRequest.attempt)
-    db.execute(
+    tx.execute(
         update(IdempotentRequest)
         .where(mine.in_(held), IdempotentRequest.status.is_(None))
         .values(due_at=seconds_from_now(lease_s))
     )
 
 
-def answer_request(db: Session, claimed: Claimed, **values: Unpack[StoredAnswer]) -> None:
+def answer_request(tx: Session, claimed: Claimed, **values: Unpack[StoredAnswer]) -> None:
     """Store the response to a request, unless another process has claimed it meanwhile."""
-    db.execute(update(IdempotentRequest).where(_is_held(claimed)).values(**values))
+    tx.execute(update(IdempotentRequest).where(_is_held(claimed)).values(**values))
 
 
-def release_request(db: Session, claimed: Claimed, *, was_refused: bool) -> None:
+def release_request(tx: Session, claimed: Claimed, *, was_refused: bool) -> None:
     """Release a request to be claimed again at once.
 
     After a rejection the key accepts any request, since the caller may have corrected it.
@@ -124,12 +124,12 @@ def release_request(db: Session, claimed: Claimed, *, was_refused: bool) -> None
     values: dict[str, object] = {"due_at": seconds_from_now(0)}
     if was_refused:
         values["head_sha256"] = None
-    db.execute(update(IdempotentRequest).where(_is_held(claimed)).values(**values))
+    tx.execute(update(IdempotentRequest).where(_is_held(claimed)).values(**values))
 
 
-def remove_old_answers(db: Session, *, older_than_s: float, limit: int) -> int:
+def remove_old_answers(tx: Session, *, older_than_s: float, limit: int) -> int:
     """Remove some responses older than this; return their number."""
-    removed = db.execute(_REMOVE_OLD, {"kept_s": older_than_s, "limit": limit})
+    removed = tx.execute(_REMOVE_OLD, {"kept_s": older_than_s, "limit": limit})
     return int(removed.rowcount)  # type: ignore[attr-defined]
 
 

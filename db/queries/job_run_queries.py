@@ -21,7 +21,7 @@ JOB_LOCK = 0x636C6F63
 
 
 def add_run(
-    db: Session,
+    tx: Session,
     job: str,
     slot: datetime,
     *,
@@ -31,7 +31,7 @@ def add_run(
     **values: Any,
 ) -> uuid.UUID | None:
     """Add a run, with a new ID or a given one; return None if its slot has a run already."""
-    return db.execute(
+    return tx.execute(
         postgresql.insert(JobRun)
         .values(
             id=run_id or uuid.uuid4(), state="pending", job=job, slot=slot, source=source,
@@ -42,9 +42,9 @@ def add_run(
     ).scalar_one_or_none()  # fmt: skip
 
 
-def newest_slots(db: Session) -> dict[str, datetime]:
+def newest_slots(tx: Session) -> dict[str, datetime]:
     """Return the newest scheduled slot of each job."""
-    rows = db.execute(
+    rows = tx.execute(
         select(JobRun.job, func.max(JobRun.slot))
         .where(JobRun.source != "person")
         .group_by(JobRun.job)
@@ -52,31 +52,31 @@ def newest_slots(db: Session) -> dict[str, datetime]:
     return dict(rows.all())
 
 
-def take_run(job: str, db: Session, *, lease_s: float) -> Claim[JobWork] | None:
+def take_run(job: str, tx: Session, *, lease_s: float) -> Claim[JobWork] | None:
     """Claim the oldest due run of a job, unless another run of it is active.
 
     A run that failed and waits for its next try is active too. Claims of a job are serialised, so
     that two workers cannot begin two runs at once.
     """
-    db.execute(select(func.pg_advisory_xact_lock(JOB_LOCK, func.hashtext(job))))
+    tx.execute(select(func.pg_advisory_xact_lock(JOB_LOCK, func.hashtext(job))))
     waiting = select(JobRun).where(JobRun.job == job, JobRun.state == "pending")
     under_way = waiting.where(JobRun.attempt > 0, JobRun.due_at > func.clock_timestamp())
-    if db.scalars(under_way.limit(1)).first() is not None:
+    if tx.scalars(under_way.limit(1)).first() is not None:
         return None
-    run = db.scalars(waiting.where(claims.due(JobRun)).order_by(JobRun.slot).limit(1)).first()
+    run = tx.scalars(waiting.where(claims.due(JobRun)).order_by(JobRun.slot).limit(1)).first()
     if run is None:
         return None
-    return claims.this(JobWork(job=JobRun, id=run.id), db, lease_s=lease_s)
+    return claims.this(JobWork(job=JobRun, id=run.id), tx, lease_s=lease_s)
 
 
-def get_run(db: Session, run_id: uuid.UUID) -> JobRun | None:
+def get_run(tx: Session, run_id: uuid.UUID) -> JobRun | None:
     """Return a run, or None."""
-    return db.get(JobRun, run_id)
+    return tx.get(JobRun, run_id)
 
 
-def latest_runs(db: Session) -> dict[str, JobRun]:
+def latest_runs(tx: Session) -> dict[str, JobRun]:
     """Return the newest run of each job, whatever its origin."""
-    rows = db.scalars(
+    rows = tx.scalars(
         select(JobRun)
         .ext(postgresql.distinct_on(JobRun.job))
         .order_by(JobRun.job, JobRun.slot.desc())
@@ -84,16 +84,16 @@ def latest_runs(db: Session) -> dict[str, JobRun]:
     return {row.job: row for row in rows}
 
 
-def runs_of(db: Session, job: str, *, limit: int) -> Sequence[JobRun]:
+def runs_of(tx: Session, job: str, *, limit: int) -> Sequence[JobRun]:
     """Return the newest runs of a job, newest first."""
-    return db.scalars(
+    return tx.scalars(
         select(JobRun).where(JobRun.job == job).order_by(JobRun.slot.desc()).limit(limit)
     ).all()
 
 
-def latest_result(db: Session, job: str) -> JobRun | None:
+def latest_result(tx: Session, job: str) -> JobRun | None:
     """Return the newest finished run of a job, or None."""
-    return db.scalars(
+    return tx.scalars(
         select(JobRun)
         .where(JobRun.job == job, JobRun.finished_at.is_not(None))
         .order_by(JobRun.slot.desc())
@@ -101,28 +101,28 @@ def latest_result(db: Session, job: str) -> JobRun | None:
     ).one_or_none()
 
 
-def latest_tick(db: Session) -> datetime | None:
+def latest_tick(tx: Session) -> datetime | None:
     """Return the latest slot for which the scheduler sent a tick."""
-    return db.execute(select(func.max(JobRun.slot)).where(JobRun.source == "clock")).scalar_one()
+    return tx.execute(select(func.max(JobRun.slot)).where(JobRun.source == "clock")).scalar_one()
 
 
-def first_run_at(db: Session) -> datetime | None:
+def first_run_at(tx: Session) -> datetime | None:
     """Return when the first run was recorded."""
-    return db.execute(select(func.min(JobRun.created_at))).scalar_one()
+    return tx.execute(select(func.min(JobRun.created_at))).scalar_one()
 
 
-def skip(db: Session, slots: Iterable[tuple[str, datetime]]) -> None:
+def skip(tx: Session, slots: Iterable[tuple[str, datetime]]) -> None:
     """Record slots before the start of an installation as done."""
     for job, slot in slots:
-        run_id = add_run(db, job, slot, source="steward")
+        run_id = add_run(tx, job, slot, source="steward")
         if run_id is not None:
-            db.execute(
+            tx.execute(
                 update(JobRun)
                 .where(JobRun.id == run_id)
                 .values(state="completed", result={"skipped": "a new installation"})
             )
 
 
-def fill(db: Session, missed: Iterable[tuple[str, datetime]]) -> list[str]:
+def fill(tx: Session, missed: Iterable[tuple[str, datetime]]) -> list[str]:
     """Record slots without a tick; return the jobs of those that were missing."""
-    return [job for job, slot in missed if add_run(db, job, slot, source="steward") is not None]
+    return [job for job, slot in missed if add_run(tx, job, slot, source="steward") is not None]

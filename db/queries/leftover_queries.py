@@ -26,7 +26,7 @@ class Untidy:
     unneeded: tuple[str, ...]
 
 
-def sessions_to_tidy(db: Session, *, silent_after_s: float, limit: int) -> Sequence[Untidy]:
+def sessions_to_tidy(tx: Session, *, silent_after_s: float, limit: int) -> Sequence[Untidy]:
     """Return ended sessions with blobs that they do not need.
 
     Decoded audio, the largest part, is removed at once, as is audio that must not be kept. Each
@@ -53,7 +53,7 @@ def sessions_to_tidy(db: Session, *, silent_after_s: float, limit: int) -> Seque
     )
     # The order makes Postgres use the partial index, as it overestimates the number of these rows.
     private = ended.where(_must_lose_audio()).order_by(AudioSession.finished_at)
-    rows = db.execute(union(left_over.limit(limit), private.limit(limit)))
+    rows = tx.execute(union(left_over.limit(limit), private.limit(limit)))
     return [
         Untidy(
             session_id=session_id,
@@ -73,16 +73,16 @@ def _must_lose_audio() -> ColumnElement[bool]:
     )
 
 
-def has_ended(db: Session, session_id: uuid.UUID) -> bool:
+def has_ended(tx: Session, session_id: uuid.UUID) -> bool:
     """Whether a session has ended and is not being retried."""
     ended = select(AudioSession.finished_at).where(AudioSession.id == session_id)
-    return db.execute(ended).scalar_one_or_none() is not None
+    return tx.execute(ended).scalar_one_or_none() is not None
 
 
-def note_tidied(db: Session, session_id: uuid.UUID, *, silent_after_s: float) -> None:
+def note_tidied(tx: Session, session_id: uuid.UUID, *, silent_after_s: float) -> None:
     """Record that the blobs which an ended session does not need are removed."""
     is_last = AudioSession.finished_at <= claims.seconds_ago(silent_after_s)
-    db.execute(
+    tx.execute(
         update(AudioSession)
         .where(AudioSession.id == session_id, AudioSession.finished_at.is_not(None))
         .values(

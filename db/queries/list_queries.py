@@ -19,7 +19,7 @@ from db.queries import batch_queries, model_queries, session_queries
 from db.queries.paging import Keys, Order, Page, orders
 from db.queries.session_view_queries import SESSION_VIEW_COLUMNS, SessionView
 from db.tables.base import JsonObject
-from db.tables.batches import OPEN_STATES, Batch, BatchItem
+from db.tables.batches import OPEN_STATES, AudioBatch, AudioBatchItem
 from db.tables.exports import Export
 from db.tables.models import NoiseModel
 from db.tables.sessions import UNFINISHED_STATES, AudioSession, NoiseDetection
@@ -52,8 +52,8 @@ DETECTIONS = {
 ALL_DETECTIONS = Order(
     (AudioSession.created_at, AudioSession.id, NoiseDetection.event_index), descending=True
 )
-BATCHES = orders({"created_at": Batch.created_at}, Batch.id)
-BATCH_ITEMS = Order((BatchItem.item_index,))
+BATCHES = orders({"created_at": AudioBatch.created_at}, AudioBatch.id)
+BATCH_ITEMS = Order((AudioBatchItem.item_index,))
 MODELS = orders({"created_at": NoiseModel.created_at}, NoiseModel.id)
 TRAININGS = orders({"created_at": TrainingJob.created_at}, TrainingJob.id)
 VALIDATIONS = orders({"created_at": Validation.created_at}, Validation.id)
@@ -92,7 +92,7 @@ def _heard(noise_types: Sequence[str], min_confidence: float | None) -> list[Col
 
 
 def sessions(
-    db: Session,
+    tx: Session,
     *,
     owner: uuid.UUID | None,
     order: Order,
@@ -129,13 +129,13 @@ def sessions(
     if file_name is not None:
         where.append(AudioSession.file_name == file_name)
     chosen = select(AudioSession.id).where(*where)
-    page = order.page(db, chosen, after=after, limit=limit, shown=SESSION_VIEW_COLUMNS)
+    page = order.page(tx, chosen, after=after, limit=limit, shown=SESSION_VIEW_COLUMNS)
     n_columns = len(SESSION_VIEW_COLUMNS)
     return Page([SessionView(*row[:n_columns]) for row in page.rows], next=page.next)
 
 
 def detections(
-    db: Session,
+    tx: Session,
     session_id: uuid.UUID,
     *,
     order: Order,
@@ -152,11 +152,11 @@ def detections(
         where.append(NoiseDetection.end_s > from_s)
     if to_s is not None:
         where.append(NoiseDetection.start_s < to_s)
-    return order.page(db, select(NoiseDetection).where(*where), after=after, limit=limit)
+    return order.page(tx, select(NoiseDetection).where(*where), after=after, limit=limit)
 
 
 def all_detections(
-    db: Session,
+    tx: Session,
     *,
     owner: uuid.UUID | None,
     after: Keys | None,
@@ -175,24 +175,24 @@ def all_detections(
             *_heard(noise_types, min_confidence),
         )
     )
-    return ALL_DETECTIONS.page(db, statement, after=after, limit=limit)
+    return ALL_DETECTIONS.page(tx, statement, after=after, limit=limit)
 
 
 def _batch_state() -> ColumnElement[str]:
     """Return the state of a batch: its own while it is filled, then that of its sessions."""
     is_at_work = exists().where(
-        AudioSession.batch_id == Batch.id, AudioSession.state.in_(UNFINISHED_STATES)
+        AudioSession.batch_id == AudioBatch.id, AudioSession.state.in_(UNFINISHED_STATES)
     )
     return case(
-        (Batch.state.in_(OPEN_STATES), Batch.state),
+        (AudioBatch.state.in_(OPEN_STATES), AudioBatch.state),
         (is_at_work, "processing"),
-        (Batch.state == "taken", "finished"),
-        else_=Batch.state,
+        (AudioBatch.state == "taken", "finished"),
+        else_=AudioBatch.state,
     )
 
 
 def batches(
-    db: Session,
+    tx: Session,
     *,
     owner: uuid.UUID | None,
     order: Order,
@@ -204,33 +204,33 @@ def batches(
     """Return a page of batches, without the counts of their sessions."""
     state = _batch_state()
     statement = select(
-        Batch.id, state.label("state"), Batch.priority, Batch.created_at, Batch.items_total,
-        Batch.problem,
+        AudioBatch.id, state.label("state"), AudioBatch.priority, AudioBatch.created_at, AudioBatch.items_total,
+        AudioBatch.problem,
     ).where(
-        session_queries.is_of(Batch, owner),
-        *_within(Batch.created_at, *created), *_one_of(state, states),
+        session_queries.is_of(AudioBatch, owner),
+        *_within(AudioBatch.created_at, *created), *_one_of(state, states),
     )  # fmt: skip
-    return order.page(db, statement, after=after, limit=limit)
+    return order.page(tx, statement, after=after, limit=limit)
 
 
 def batch_items(
-    db: Session, batch_id: uuid.UUID, *, after: Keys | None, limit: int, states: Sequence[str] = ()
+    tx: Session, batch_id: uuid.UUID, *, after: Keys | None, limit: int, states: Sequence[str] = ()
 ) -> Page[Row[Any]]:
     """Return a page of a batch's items with their outcomes, in their order."""
     statement = batch_queries.items_of(batch_id).where(*_one_of(batch_queries.item_state(), states))
-    return BATCH_ITEMS.page(db, statement, after=after, limit=limit)
+    return BATCH_ITEMS.page(tx, statement, after=after, limit=limit)
 
 
 def models(
-    db: Session, *, owner: uuid.UUID | None, order: Order, after: Keys | None, limit: int
+    tx: Session, *, owner: uuid.UUID | None, order: Order, after: Keys | None, limit: int
 ) -> Page[Row[Any]]:
     """Return a page of the models that a user may see."""
     statement = select(NoiseModel).where(model_queries.is_seen_by(owner))
-    return order.page(db, statement, after=after, limit=limit)
+    return order.page(tx, statement, after=after, limit=limit)
 
 
 def jobs(
-    db: Session,
+    tx: Session,
     job: type[TrainingJob] | type[Validation] | type[Export],
     *,
     owner: uuid.UUID | None,
@@ -246,4 +246,4 @@ def jobs(
         session_queries.is_of(job, owner), *_one_of(job.state, states),
         *_within(job.created_at, *created), *where,
     )  # fmt: skip
-    return order.page(db, statement, after=after, limit=limit)
+    return order.page(tx, statement, after=after, limit=limit)

@@ -14,7 +14,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from db.queries.session_queries import is_of
 from db.queue import claims
-from db.tables.base import Job, JsonObject
+from db.tables.base import JobRow, JsonObject
 from db.tables.models import NoiseModel, Promotion
 from db.tables.training import LabelledSet, TrainingClip, TrainingJob, Validation
 
@@ -23,12 +23,12 @@ from db.tables.training import LabelledSet, TrainingClip, TrainingJob, Validatio
 class JobWork(claims.Unit):
     """A training, a validation, or another work item with a row in a table of jobs."""
 
-    job: type[Job]
+    job: type[JobRow]
     id: uuid.UUID
     state: str = "pending"
 
     @property
-    def table(self) -> type[Job]:
+    def table(self) -> type[JobRow]:
         return self.job
 
     @property
@@ -36,7 +36,7 @@ class JobWork(claims.Unit):
         return {"job_id": self.id}
 
     @property
-    def origin(self) -> tuple[type[Job], uuid.UUID]:
+    def origin(self) -> tuple[type[JobRow], uuid.UUID]:
         return self.job, self.id
 
     def waits(self) -> ColumnElement[bool]:
@@ -53,14 +53,14 @@ class JobDone(TypedDict):
 # --- trainings and validations -----------------------------------------------------------------
 
 
-def note_progress(db: Session, work: JobWork, *, attempt: int, percent: int, stage: str) -> bool:
+def note_progress(tx: Session, work: JobWork, *, attempt: int, percent: int, stage: str) -> bool:
     """Write the progress of a job; False if the claim was lost."""
-    return claims.update_held(db, work, attempt, {"percent": percent, "stage": stage})
+    return claims.update_held(tx, work, attempt, {"percent": percent, "stage": stage})
 
 
-def name_model(db: Session, work: JobWork, model_id: uuid.UUID) -> None:
+def name_model(tx: Session, work: JobWork, model_id: uuid.UUID) -> None:
     """Set the model of a finished job."""
-    db.execute(update(work.job).where(work.job.id == work.id).values(model_id=model_id))
+    tx.execute(update(work.job).where(work.job.id == work.id).values(model_id=model_id))
 
 
 class NewTrainingRow(TypedDict):
@@ -86,7 +86,7 @@ class NewTrainingClipRow(TypedDict):
 
 
 def add_training(
-    db: Session,
+    tx: Session,
     clips: Sequence[NewTrainingClipRow],
     *,
     name: str,
@@ -94,17 +94,17 @@ def add_training(
 ) -> TrainingJob:
     """Add a training with its clips, as the next version of its name."""
     # Concurrent trainings of one name get their numbers one after the other.
-    db.execute(select(func.pg_advisory_xact_lock(VERSION_LOCK, func.hashtext(name))))
+    tx.execute(select(func.pg_advisory_xact_lock(VERSION_LOCK, func.hashtext(name))))
     newest = select(func.coalesce(func.max(TrainingJob.version), 0) + 1).where(
         TrainingJob.name == name
     )
-    job = db.execute(
+    job = tx.execute(
         insert(TrainingJob)
         .values(state="pending", name=name, version=newest.scalar_subquery(), **values)
         .returning(TrainingJob)
     ).scalar_one()
     rows = [{"job_id": job.id, "clip_index": index, **clip} for index, clip in enumerate(clips)]
-    db.execute(insert(TrainingClip), rows)
+    tx.execute(insert(TrainingClip), rows)
     return job
 
 
@@ -113,38 +113,38 @@ VERSION_LOCK = 0x76657273
 
 
 def get_training(
-    db: Session, job_id: uuid.UUID, *, owner: uuid.UUID | None = None
+    tx: Session, job_id: uuid.UUID, *, owner: uuid.UUID | None = None
 ) -> TrainingJob | None:
     """Return a training, or None; with an owner only if it is theirs."""
-    return db.scalars(
+    return tx.scalars(
         select(TrainingJob).where(TrainingJob.id == job_id, is_of(TrainingJob, owner))
     ).one_or_none()
 
 
-def clips_of(db: Session, job_id: uuid.UUID) -> Sequence[TrainingClip]:
+def clips_of(tx: Session, job_id: uuid.UUID) -> Sequence[TrainingClip]:
     """Return the clips of a training, in the order of its manifest."""
-    return db.scalars(
+    return tx.scalars(
         select(TrainingClip).where(TrainingClip.job_id == job_id).order_by(TrainingClip.clip_index)
     ).all()
 
 
-def count_clips(db: Session, job_id: uuid.UUID) -> int:
+def count_clips(tx: Session, job_id: uuid.UUID) -> int:
     """Count the clips of a training."""
-    return db.execute(
+    return tx.execute(
         select(func.count()).select_from(TrainingClip).where(TrainingClip.job_id == job_id)
     ).scalar_one()
 
 
-def refused_clips(db: Session, job_id: uuid.UUID) -> Sequence[TrainingClip]:
+def refused_clips(tx: Session, job_id: uuid.UUID) -> Sequence[TrainingClip]:
     """Return the refused clips of a training, in the order of its manifest."""
-    return db.scalars(
+    return tx.scalars(
         select(TrainingClip)
         .where(TrainingClip.job_id == job_id, TrainingClip.outcome == "refused")
         .order_by(TrainingClip.clip_index)
     ).all()
 
 
-def note_outcomes(db: Session, job_id: uuid.UUID, reasons: Mapping[int, str | None]) -> None:
+def note_outcomes(tx: Session, job_id: uuid.UUID, reasons: Mapping[int, str | None]) -> None:
     """Write the outcome of each clip: None if it was used, else why it was refused."""
     rows = [
         {
@@ -156,7 +156,7 @@ def note_outcomes(db: Session, job_id: uuid.UUID, reasons: Mapping[int, str | No
         for index, reason in reasons.items()
     ]
     if rows:
-        db.execute(update(TrainingClip), rows)
+        tx.execute(update(TrainingClip), rows)
 
 
 class RequestedValidation(TypedDict, total=False):
@@ -182,23 +182,23 @@ class ValidateDone(JobDone):
     report: JsonObject
 
 
-def add_validation(db: Session, **values: Unpack[NewValidationRow]) -> Validation:
+def add_validation(tx: Session, **values: Unpack[NewValidationRow]) -> Validation:
     """Add a validation to be done."""
-    return db.execute(
+    return tx.execute(
         insert(Validation).values(state="pending", **values).returning(Validation)
     ).scalar_one()
 
 
 def get_validation(
-    db: Session, validation_id: uuid.UUID, *, owner: uuid.UUID | None = None
+    tx: Session, validation_id: uuid.UUID, *, owner: uuid.UUID | None = None
 ) -> Validation | None:
     """Return a validation, or None; with an owner only if it is theirs."""
-    return db.scalars(
+    return tx.scalars(
         select(Validation).where(Validation.id == validation_id, is_of(Validation, owner))
     ).one_or_none()
 
 
-def named_keys(db: Session, folders: Mapping[uuid.UUID, Sequence[str]]) -> set[str]:
+def named_keys(tx: Session, folders: Mapping[uuid.UUID, Sequence[str]]) -> set[str]:
     """Return the blobs in the folders of trainings that a clip or a model names."""
     keys = [key for of_job in folders.values() for key in of_job]
     clips = select(TrainingClip.blob_key).where(TrainingClip.job_id.in_(list(folders)))
@@ -206,7 +206,7 @@ def named_keys(db: Session, folders: Mapping[uuid.UUID, Sequence[str]]) -> set[s
         select(column).where(column.in_(keys))
         for column in (NoiseModel.blob_key, NoiseModel.confusion_key)
     )
-    return {key for key in db.scalars(clips.union(*models)) if key is not None}
+    return {key for key in tx.scalars(clips.union(*models)) if key is not None}
 
 
 # --- models and promotions ---------------------------------------------------------------------
@@ -226,27 +226,27 @@ class NewModelRow(TypedDict):
     is_shipped: NotRequired[bool]
 
 
-def register_model(db: Session, **values: Unpack[NewModelRow]) -> uuid.UUID:
+def register_model(tx: Session, **values: Unpack[NewModelRow]) -> uuid.UUID:
     """Register a model unless its hash exists; return the ID of the model with this hash."""
-    db.execute(
+    tx.execute(
         postgresql.insert(NoiseModel)
         .values(id=uuid.uuid4(), **values)
         .on_conflict_do_nothing(index_elements=["sha256"])
     )
-    return db.execute(
+    return tx.execute(
         select(NoiseModel.id).where(NoiseModel.sha256 == values["sha256"])
     ).scalar_one()
 
 
 def register_shipped(
-    db: Session, *, blob_key: str, name: str, version: str, sha256: str, header: JsonObject
+    tx: Session, *, blob_key: str, name: str, version: str, sha256: str, header: JsonObject
 ) -> uuid.UUID:
     """Register a shipped model, and add the file that an earlier release did not store."""
     model_id = register_model(
-        db, name=name, version=version, sha256=sha256, header=header, blob_key=blob_key,
+        tx, name=name, version=version, sha256=sha256, header=header, blob_key=blob_key,
         is_shipped=True,
     )  # fmt: skip
-    db.execute(
+    tx.execute(
         update(NoiseModel)
         .where(NoiseModel.id == model_id, NoiseModel.blob_key.is_(None))
         .values(blob_key=blob_key, is_shipped=True)
@@ -266,31 +266,31 @@ def is_seen_by(owner: uuid.UUID | None) -> ColumnElement[bool]:
 
 
 def get_model(
-    db: Session, model_id: uuid.UUID, *, owner: uuid.UUID | None = None
+    tx: Session, model_id: uuid.UUID, *, owner: uuid.UUID | None = None
 ) -> NoiseModel | None:
     """Return a model, or None; with an owner only if they may see it."""
-    return db.scalars(
+    return tx.scalars(
         select(NoiseModel).where(NoiseModel.id == model_id, is_seen_by(owner))
     ).one_or_none()
 
 
-def latest_promotion(db: Session) -> Promotion | None:
+def latest_promotion(tx: Session) -> Promotion | None:
     """Return the latest promotion, which is in effect."""
-    return db.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(1)).one_or_none()
+    return tx.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(1)).one_or_none()
 
 
-def promoted_model_id(db: Session) -> uuid.UUID | None:
+def promoted_model_id(tx: Session) -> uuid.UUID | None:
     """Return the ID of the model promoted last, or None."""
-    promotion = latest_promotion(db)
+    promotion = latest_promotion(tx)
     return None if promotion is None else promotion.model_id
 
 
-def model_in_use(db: Session) -> NoiseModel | None:
+def model_in_use(tx: Session) -> NoiseModel | None:
     """Return the model for new sessions: the promoted one, else the newest shipped one."""
-    promoted = promoted_model_id(db)
+    promoted = promoted_model_id(tx)
     if promoted is not None:
-        return db.get(NoiseModel, promoted)
-    return db.scalars(
+        return tx.get(NoiseModel, promoted)
+    return tx.scalars(
         select(NoiseModel)
         .where(NoiseModel.is_shipped)
         .order_by(NoiseModel.created_at.desc())
@@ -302,16 +302,16 @@ def model_in_use(db: Session) -> NoiseModel | None:
 PROMOTION_LOCK = 0x70726F6D6F7465
 
 
-def lock_promotions(db: Session) -> None:
+def lock_promotions(tx: Session) -> None:
     """Lock promotions until the end of the transaction."""
-    db.execute(select(func.pg_advisory_xact_lock(PROMOTION_LOCK)))
+    tx.execute(select(func.pg_advisory_xact_lock(PROMOTION_LOCK)))
 
 
 def add_promotion(
-    db: Session, *, model_id: uuid.UUID, forced: bool, comparison: JsonObject
+    tx: Session, *, model_id: uuid.UUID, forced: bool, comparison: JsonObject
 ) -> Promotion:
     """Promote a model."""
-    return db.execute(
+    return tx.execute(
         insert(Promotion)
         .values(model_id=model_id, forced=forced, comparison=comparison)
         .returning(Promotion)
@@ -319,10 +319,10 @@ def add_promotion(
 
 
 def shared_validations(
-    db: Session, one: uuid.UUID, other: uuid.UUID
+    tx: Session, one: uuid.UUID, other: uuid.UUID
 ) -> tuple[Validation, Validation] | None:
     """Return the newest results of two models on the labelled set last used for both."""
-    newest = {model_id: _newest_by_set(db, model_id) for model_id in (one, other)}
+    newest = {model_id: _newest_by_set(tx, model_id) for model_id in (one, other)}
     pairs = [
         (newest[one][sha256], newest[other][sha256])
         for sha256 in newest[one].keys() & newest[other].keys()
@@ -334,8 +334,8 @@ def shared_validations(
     )
 
 
-def _newest_by_set(db: Session, model_id: uuid.UUID) -> dict[str, Validation]:
-    rows = db.scalars(
+def _newest_by_set(tx: Session, model_id: uuid.UUID) -> dict[str, Validation]:
+    rows = tx.scalars(
         select(Validation)
         .ext(postgresql.distinct_on(Validation.set_sha256))
         .where(

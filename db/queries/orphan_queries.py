@@ -21,19 +21,19 @@ DATABASE = text("""
 """)
 
 
-def identity(db: Session) -> tuple[uuid.UUID, str]:
+def identity(tx: Session) -> tuple[uuid.UUID, str]:
     """Return the ID of the installation, and what distinguishes this database from its copies."""
-    installation_id = db.scalars(select(Installation.id)).one()
-    return installation_id, db.execute(DATABASE).scalar_one()
+    installation_id = tx.scalars(select(Installation.id)).one()
+    return installation_id, tx.execute(DATABASE).scalar_one()
 
 
-def note_orphans(db: Session, keys: Iterable[str], *, seen_at: datetime) -> int:
+def note_orphans(tx: Session, keys: Iterable[str], *, seen_at: datetime) -> int:
     """Record blobs that no row names; return how many of them are not marked yet."""
     rows = [{"key": key, "seen_at": seen_at} for key in keys]
     if not rows:
         return 0
     noted = postgresql.insert(OrphanBlob).values(rows)
-    marked = db.scalars(
+    marked = tx.scalars(
         noted.on_conflict_do_update(
             index_elements=["key"], set_={"seen_at": noted.excluded.seen_at}
         ).returning(OrphanBlob.marked_at)
@@ -41,20 +41,20 @@ def note_orphans(db: Session, keys: Iterable[str], *, seen_at: datetime) -> int:
     return sum(at is None for at in marked)
 
 
-def forget_others(db: Session, *, seen_at: datetime) -> None:
+def forget_others(tx: Session, *, seen_at: datetime) -> None:
     """Remove the records, with their marks, of blobs that a run did not find as orphans.
 
     These blobs have a row again, were written again, or no longer exist.
     """
-    db.execute(
+    tx.execute(
         delete(OrphanBlob).where(OrphanBlob.seen_at < seen_at),
         execution_options={"synchronize_session": False},
     )
 
 
-def mark_orphans(db: Session, *, seen_at: datetime) -> int:
+def mark_orphans(tx: Session, *, seen_at: datetime) -> int:
     """Mark the blobs that a run found; return how many were not marked before."""
-    marked = db.execute(
+    marked = tx.execute(
         update(OrphanBlob)
         .where(OrphanBlob.seen_at == seen_at, OrphanBlob.marked_at.is_(None))
         .values(marked_at=seen_at),
@@ -65,10 +65,10 @@ def mark_orphans(db: Session, *, seen_at: datetime) -> int:
 
 
 def page_marked(
-    db: Session, *, older_than_s: float, seen_at: datetime, limit: int
+    tx: Session, *, older_than_s: float, seen_at: datetime, limit: int
 ) -> Sequence[str]:
     """Return a page of blobs whose marks are old and that a run has found as orphans again."""
-    return db.scalars(
+    return tx.scalars(
         select(OrphanBlob.key)
         .where(
             OrphanBlob.marked_at < claims.seconds_ago(older_than_s),
@@ -79,14 +79,14 @@ def page_marked(
     ).all()
 
 
-def forget(db: Session, keys: Sequence[str]) -> None:
+def forget(tx: Session, keys: Sequence[str]) -> None:
     """Remove the records of some blobs, marked or not."""
-    db.execute(
+    tx.execute(
         delete(OrphanBlob).where(OrphanBlob.key.in_(keys)),
         execution_options={"synchronize_session": False},
     )
 
 
-def forget_all(db: Session) -> None:
+def forget_all(tx: Session) -> None:
     """Remove the records of all blobs, because their marks were made by another database."""
-    db.execute(delete(OrphanBlob))
+    tx.execute(delete(OrphanBlob))

@@ -53,7 +53,7 @@ class Order:
 
     def page(
         self,
-        db: Session,
+        tx: Session,
         statement: Select[*tuple[Any, ...]],
         *,
         after: Keys | None,
@@ -75,7 +75,7 @@ class Order:
             page = chosen.where(*part).order_by(*order).limit(n_wanted)
             if shown:
                 page = select(*shown, *self.columns).where(key.in_(page)).order_by(*order)
-            rows += db.execute(page).all()
+            rows += tx.execute(page).all()
             if len(rows) > limit:
                 # One more row than the limit, so there is a next page.
                 return Page(rows[:limit], next=tuple(rows[limit - 1][-n_keys:]))

@@ -29,11 +29,11 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, join
 
 from db.queries.webhook_queries import has_something_due, is_told
 from db.queue import claims
-from db.tables.base import Claimable, Job
-from db.tables.batches import OPEN_STATES, Batch
+from db.tables.base import Claimable, JobRow
+from db.tables.batches import OPEN_STATES, AudioBatch
 from db.tables.job_runs import JobRun
 from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES, AudioSession, SessionSpan
-from db.tables.webhooks import Webhook, WebhookDelivery
+from db.tables.webhooks import WebhookDelivery, WebhookEndpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def sessions_in(state: str) -> WorkRows:
     )
 
 
-def pending(table: type[Job], **names: InstrumentedAttribute[uuid.UUID]) -> WorkRows:
+def pending(table: type[JobRow], **names: InstrumentedAttribute[uuid.UUID]) -> WorkRows:
     """Return the jobs of a table, which a message names by one field."""
     return WorkRows(table=table, waits=table.state == "pending", names=names)
 
@@ -90,15 +90,15 @@ def runs_of(job: str) -> WorkRows:
 def _webhook_backlog() -> Select[int, float | None]:
     """Return the backlog of webhooks: those that have a due delivery and do not rest."""
     now = func.now()
-    held = select(func.count()).where(Webhook.attempt > 0, Webhook.due_at > now)
-    oldest = func.min(func.greatest(Webhook.due_at, WebhookDelivery.next_at))
+    held = select(func.count()).where(WebhookEndpoint.attempt > 0, WebhookEndpoint.due_at > now)
+    oldest = func.min(func.greatest(WebhookEndpoint.due_at, WebhookDelivery.next_at))
     return (
         select(held.scalar_subquery(), func.extract("epoch", now - oldest))
-        .select_from(Webhook)
+        .select_from(WebhookEndpoint)
         .join(WebhookDelivery)
         .where(
             is_told(),
-            Webhook.due_at <= now,
+            WebhookEndpoint.due_at <= now,
             WebhookDelivery.state == "pending",
             WebhookDelivery.next_at <= now,
         )
@@ -111,12 +111,14 @@ SPANS = WorkRows(
     names={"session_id": SessionSpan.session_id, "span_index": SessionSpan.span_index},
     source=join(SessionSpan, AudioSession, AudioSession.id == SessionSpan.session_id),
 )
-BATCHES = WorkRows(table=Batch, waits=Batch.state.in_(OPEN_STATES), names={"batch_id": Batch.id})
+BATCHES = WorkRows(
+    table=AudioBatch, waits=AudioBatch.state.in_(OPEN_STATES), names={"batch_id": AudioBatch.id}
+)
 #: A webhook is the item, not its delivery: so a receiver gets one request at a time.
 WEBHOOKS = WorkRows(
-    table=Webhook,
+    table=WebhookEndpoint,
     waits=has_something_due(),
-    names={"webhook_id": Webhook.id},
+    names={"webhook_id": WebhookEndpoint.id},
     backlog=_webhook_backlog(),
 )
 
@@ -125,7 +127,7 @@ WEBHOOKS = WorkRows(
 
 
 def take_stalled(
-    db: Session, rows: WorkRows, *, quiet_s: float, limit: int
+    tx: Session, rows: WorkRows, *, quiet_s: float, limit: int
 ) -> list[dict[str, Any]]:
     """Return the names of rows that are due and not nudged recently; mark them as nudged."""
     table = rows.table
@@ -144,7 +146,7 @@ def take_stalled(
         .order_by(table.due_at)
         .limit(limit)
     )
-    found = db.execute(
+    found = tx.execute(
         update(table)
         .where(tuple_(*key).in_(waiting))
         .values(nudged_at=func.clock_timestamp())
@@ -158,9 +160,9 @@ def take_stalled(
 # --- the backlog -------------------------------------------------------------------------------
 
 
-def backlogs(db: Session, kinds: Mapping[str, WorkRows]) -> dict[str, Backlog]:
+def backlogs(tx: Session, kinds: Mapping[str, WorkRows]) -> dict[str, Backlog]:
     """Return the unfinished rows by kind, read from the partial indexes of unfinished rows."""
-    rows = db.execute(
+    rows = tx.execute(
         union_all(*(_backlog(rows).add_columns(literal(kind)) for kind, rows in kinds.items()))
     )
     return {
@@ -187,21 +189,21 @@ def _backlog(rows: WorkRows) -> Select[*tuple[Any, ...]]:
 # --- sessions by state -------------------------------------------------------------------------
 
 
-def count_unfinished(db: Session) -> dict[str, int]:
+def count_unfinished(tx: Session) -> dict[str, int]:
     """Count the sessions in each unfinished state."""
     return dict.fromkeys(UNFINISHED_STATES, 0) | _count(
-        db, AudioSession.state.in_(UNFINISHED_STATES)
+        tx, AudioSession.state.in_(UNFINISHED_STATES)
     )
 
 
-def count_finished(db: Session) -> dict[str, int]:
+def count_finished(tx: Session) -> dict[str, int]:
     """Count the sessions in each final state. Reads the whole table."""
     ended = [state for state in SESSION_STATES if state not in UNFINISHED_STATES]
-    return dict.fromkeys(ended, 0) | _count(db, AudioSession.state.in_(ended))
+    return dict.fromkeys(ended, 0) | _count(tx, AudioSession.state.in_(ended))
 
 
-def _count(db: Session, which: ColumnElement[bool]) -> dict[str, int]:
-    rows = db.execute(
+def _count(tx: Session, which: ColumnElement[bool]) -> dict[str, int]:
+    rows = tx.execute(
         select(AudioSession.state, func.count()).where(which).group_by(AudioSession.state)
     )
     return dict(rows.all())

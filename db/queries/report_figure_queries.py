@@ -31,11 +31,11 @@ class StateCount(NamedTuple):
 
 
 def sessions_by_state(
-    db: Session, user_id: uuid.UUID | None, edges_s: Sequence[float]
+    tx: Session, user_id: uuid.UUID | None, edges_s: Sequence[float]
 ) -> list[StateCount]:
     """Return the sessions between consecutive times."""
     at = func.width_bucket(_BEGUN_S, _array(edges_s)).label("at")
-    rows = db.execute(
+    rows = tx.execute(
         select(
             at,
             AudioSession.state,
@@ -59,13 +59,13 @@ class TypeCount(NamedTuple):
 
 
 def events_by_type(
-    db: Session, user_id: uuid.UUID | None, edges_s: Sequence[float]
+    tx: Session, user_id: uuid.UUID | None, edges_s: Sequence[float]
 ) -> list[TypeCount]:
     """Return the detections between consecutive times."""
     begun_s = _BEGUN_S + NoiseDetection.start_s
     at = func.width_bucket(begun_s, _array(edges_s)).label("at")
     length_s = NoiseDetection.end_s - NoiseDetection.start_s
-    rows = db.execute(
+    rows = tx.execute(
         select(
             at,
             NoiseDetection.noise_type,
@@ -97,10 +97,10 @@ class RecordedLevels(NamedTuple):
 
 
 def levels_of(
-    db: Session, user_id: uuid.UUID | None, *, begin_s: float, end_s: float
+    tx: Session, user_id: uuid.UUID | None, *, begin_s: float, end_s: float
 ) -> list[RecordedLevels]:
     """Return the levels of recordings with a known time that may overlap an interval."""
-    rows = db.execute(
+    rows = tx.execute(
         select(
             _BEGUN_S.label("begin_s"),
             AudioSession.duration_s,
@@ -128,11 +128,11 @@ class ProblemCount(NamedTuple):
 
 
 def problems(
-    db: Session, user_id: uuid.UUID | None, *, begin_s: float, end_s: float
+    tx: Session, user_id: uuid.UUID | None, *, begin_s: float, end_s: float
 ) -> list[ProblemCount]:
     """Return the problems of an interval's sessions, the most frequent first."""
     code = AudioSession.problem["code"].astext.label("code")
-    rows = db.execute(
+    rows = tx.execute(
         select(code, func.count().label("sessions"))
         .where(
             _begun_within(begin_s, end_s),
@@ -155,11 +155,11 @@ class Latency(NamedTuple):
     times_real_time_p50: float | None
 
 
-def latency(db: Session, user_id: uuid.UUID | None, *, begin_s: float, end_s: float) -> Latency:
+def latency(tx: Session, user_id: uuid.UUID | None, *, begin_s: float, end_s: float) -> Latency:
     """Return the latency of an interval's sessions."""
     took_s = cast(func.extract("epoch", AudioSession.finished_at - AudioSession.created_at), Double)
     speed = AudioSession.duration_s / func.nullif(took_s, 0)
-    row = db.execute(
+    row = tx.execute(
         select(
             func.count().label("sessions"),
             func.percentile_cont(0.5).within_group(took_s).label("p50_s"),

@@ -46,7 +46,7 @@ ORDERS = paging.orders({"created_at": DailyReport.created_at}, DailyReport.id)
 
 
 def ask_for_report(
-    db: Session, *, id: uuid.UUID, day: date, time_zone: str, user_id: uuid.UUID | None,
+    tx: Session, *, id: uuid.UUID, day: date, time_zone: str, user_id: uuid.UUID | None,
     starts_at: datetime, ends_at: datetime, traceparent: str | None = None,
 ) -> uuid.UUID:  # fmt: skip
     """Request a report, new or again, unless it is pending already; return its ID.
@@ -73,10 +73,10 @@ def ask_for_report(
         )
         .returning(DailyReport.id)
     )  # fmt: skip
-    found = db.execute(written).scalar_one_or_none()
+    found = tx.execute(written).scalar_one_or_none()
     if found is not None:
         return found
-    return db.execute(
+    return tx.execute(
         select(DailyReport.id).where(
             DailyReport.day == day,
             DailyReport.time_zone == time_zone,
@@ -95,13 +95,13 @@ class ReportDone(JobDone):
 
 
 def start_reports(
-    db: Session, day: date, time_zone: str, *, starts_at: datetime, ends_at: datetime
+    tx: Session, day: date, time_zone: str, *, starts_at: datetime, ends_at: datetime
 ) -> list[uuid.UUID]:
     """Request the missing reports of a day: that of all users, and of each user with sessions.
 
     Return their IDs.
     """
-    users = db.scalars(
+    users = tx.scalars(
         select(AudioSession.user_id)
         .where(
             heard_at >= starts_at, heard_at < ends_at, AudioSession.user_id.is_not(None)
@@ -114,7 +114,7 @@ def start_reports(
         for user_id in (None, *users)
     ]
     return list(
-        db.scalars(
+        tx.scalars(
             postgresql.insert(DailyReport)
             .on_conflict_do_nothing(index_elements=["day", "time_zone", "user_id"])
             .returning(DailyReport.id),
@@ -124,10 +124,10 @@ def start_reports(
 
 
 def get_report(
-    db: Session, report_id: uuid.UUID, *, owner: uuid.UUID | None = None
+    tx: Session, report_id: uuid.UUID, *, owner: uuid.UUID | None = None
 ) -> tuple[DailyReport, bool] | None:
     """Return a report, and whether it is stale; with an owner only if it is theirs."""
-    row = db.execute(
+    row = tx.execute(
         select(DailyReport, _is_stale()).where(
             DailyReport.id == report_id, session_queries.is_of(DailyReport, owner)
         )
@@ -136,7 +136,7 @@ def get_report(
 
 
 def reports(
-    db: Session, *, owner: uuid.UUID | None, order: Order, after: Keys | None, limit: int,
+    tx: Session, *, owner: uuid.UUID | None, order: Order, after: Keys | None, limit: int,
     day: date | None = None,
 ) -> Page[Row[Any]]:  # fmt: skip
     """Return a page of reports without their contents, and whether each is stale."""
@@ -147,12 +147,12 @@ def reports(
     )
     if day is not None:
         statement = statement.where(DailyReport.day == day)
-    return order.page(db, statement, after=after, limit=limit)
+    return order.page(tx, statement, after=after, limit=limit)
 
 
-def known_pages(db: Session, report_ids: Sequence[uuid.UUID]) -> set[str]:
+def known_pages(tx: Session, report_ids: Sequence[uuid.UUID]) -> set[str]:
     """Return the keys of the pages of some reports."""
-    rows = db.scalars(
+    rows = tx.scalars(
         select(DailyReport.html_key).where(
             DailyReport.id.in_(report_ids), DailyReport.html_key.is_not(None)
         )
@@ -192,6 +192,6 @@ def _word() -> ScalarSelect[str]:
     )
 
 
-def word(db: Session, row: DailyReport) -> str:
+def word(tx: Session, row: DailyReport) -> str:
     """Return the current version token of the sessions of a report's day."""
-    return db.execute(select(_word()).where(DailyReport.id == row.id)).scalar_one()
+    return tx.execute(select(_word()).where(DailyReport.id == row.id)).scalar_one()

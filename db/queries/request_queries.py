@@ -17,7 +17,7 @@ from db.tables.accounts import ApiKey
 from db.tables.requests import APIRequest
 
 
-class Request(NamedTuple):
+class RequestRow(NamedTuple):
     """One row of ``api_requests``, with its columns in the order of the COPY statement."""
 
     request_id: str
@@ -33,12 +33,12 @@ class Request(NamedTuple):
     received_at: datetime
 
 
-_COPY = f"COPY api_requests ({', '.join(Request._fields)}) FROM STDIN"
+_COPY = f"COPY api_requests ({', '.join(RequestRow._fields)}) FROM STDIN"
 
 
-def add_requests(db: Session, rows: Iterable[Request]) -> None:
+def add_requests(tx: Session, rows: Iterable[RequestRow]) -> None:
     """Write requests, all of them or none. Exceptions of the driver propagate unchanged."""
-    driver = db.connection().connection.driver_connection
+    driver = tx.connection().connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
     with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
         for row in rows:
@@ -57,7 +57,7 @@ class UsedKey(NamedTuple):
 
 
 def usage_of_keys(
-    db: Session, user_id: uuid.UUID | None, *, since: datetime, until: datetime
+    tx: Session, user_id: uuid.UUID | None, *, since: datetime, until: datetime
 ) -> list[UsedKey]:
     """Return the usage of each key of a user, or of all users, in a period, the most used first."""
     used = (
@@ -76,7 +76,7 @@ def usage_of_keys(
         .group_by(APIRequest.key_id)
         .subquery()
     )
-    rows = db.execute(
+    rows = tx.execute(
         select(used, ApiKey.name)
         .outerjoin(ApiKey, ApiKey.id == used.c.key_id)
         .order_by(used.c.requests.desc(), used.c.key_id)
@@ -84,7 +84,7 @@ def usage_of_keys(
     return [UsedKey(*row) for row in rows]
 
 
-def remove_old_requests(db: Session, *, older_than_s: float, limit: int) -> int:
+def remove_old_requests(tx: Session, *, older_than_s: float, limit: int) -> int:
     """Remove some requests older than this from the log; return their number."""
     old = (
         select(APIRequest.id)
@@ -92,7 +92,7 @@ def remove_old_requests(db: Session, *, older_than_s: float, limit: int) -> int:
         .order_by(APIRequest.received_at)
         .limit(limit)
     )
-    removed = db.execute(
+    removed = tx.execute(
         delete(APIRequest).where(APIRequest.id.in_(old)),
         execution_options={"synchronize_session": False},
     )

@@ -44,11 +44,11 @@ class Past:
         return (AudioSession.created_at < cutoff) & or_(AudioSession.state == "failed", is_stuck)
 
 
-def count_past(db: Session, past: Past) -> tuple[int, float, int]:
+def count_past(tx: Session, past: Past) -> tuple[int, float, int]:
     """Return the number of sessions past their retention, their seconds of audio, and the bytes of
     their uploads.
     """
-    n_sessions, duration_s, size_bytes = db.execute(
+    n_sessions, duration_s, size_bytes = tx.execute(
         select(
             func.count(), func.sum(AudioSession.duration_s), func.sum(AudioSession.size_bytes)
         ).where(past.condition(), ~AudioSession.legal_hold)
@@ -56,14 +56,14 @@ def count_past(db: Session, past: Past) -> tuple[int, float, int]:
     return n_sessions, float(duration_s or 0.0), int(size_bytes or 0)
 
 
-def page_past(db: Session, past: Past, *, limit: int, most_spans: int) -> Sequence[uuid.UUID]:
+def page_past(tx: Session, past: Past, *, limit: int, most_spans: int) -> Sequence[uuid.UUID]:
     """Return some sessions past their retention, the oldest first.
 
     Together they have at most ``most_spans`` spans, except that there is always at least one
     session.
     """
     by = AudioSession.created_at if past.failed else AudioSession.finished_at
-    rows = db.execute(
+    rows = tx.execute(
         select(AudioSession.id, AudioSession.spans_total)
         .where(past.condition(), ~AudioSession.legal_hold)
         .order_by(by)
@@ -77,7 +77,7 @@ def page_past(db: Session, past: Past, *, limit: int, most_spans: int) -> Sequen
     ]
 
 
-def remove_past(db: Session, past: Past, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+def remove_past(tx: Session, past: Past, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
     """Remove those of some sessions that are still past their retention, with all of their rows.
 
     Sessions locked by other transactions are skipped, to be found again later.
@@ -88,7 +88,7 @@ def remove_past(db: Session, past: Past, ids: Collection[uuid.UUID]) -> set[uuid
         .with_for_update(skip_locked=True)
     )
     return set(
-        db.scalars(
+        tx.scalars(
             delete(AudioSession).where(AudioSession.id.in_(locked)).returning(AudioSession.id),
             execution_options={"synchronize_session": False},
         )
@@ -96,12 +96,12 @@ def remove_past(db: Session, past: Past, ids: Collection[uuid.UUID]) -> set[uuid
 
 
 def hold_session(
-    db: Session, session_id: uuid.UUID, *, held: bool, owner: uuid.UUID | None
+    tx: Session, session_id: uuid.UUID, *, held: bool, owner: uuid.UUID | None
 ) -> bool:
     """Set or lift the legal hold of a session; False if there is no such session."""
     of_owner = () if owner is None else (AudioSession.user_id == owner,)
     return claims.changed(
-        db.execute(
+        tx.execute(
             update(AudioSession)
             .where(AudioSession.id == session_id, *of_owner)
             .values(legal_hold=held),
@@ -128,7 +128,7 @@ class RankedEvent(NamedTuple):
     rank: int
 
 
-def best_events(db: Session, ids: Iterable[uuid.UUID], *, most: int) -> list[RankedEvent]:
+def best_events(tx: Session, ids: Iterable[uuid.UUID], *, most: int) -> list[RankedEvent]:
     """Return the most confident detections of sessions with audio, at most ``most`` per user and
     noise type.
     """
@@ -151,15 +151,15 @@ def best_events(db: Session, ids: Iterable[uuid.UUID], *, most: int) -> list[Ran
         )
         .subquery()
     )  # fmt: skip
-    rows = db.execute(
+    rows = tx.execute(
         select(ranked).where(ranked.c.rank <= most).order_by(ranked.c.session_id, ranked.c.start_s)
     )
     return [RankedEvent(*row) for row in rows]
 
 
-def least_kept(db: Session, *, most: int) -> Mapping[tuple[uuid.UUID | None, str], float]:
+def least_kept(tx: Session, *, most: int) -> Mapping[tuple[uuid.UUID | None, str], float]:
     """Return the least confidence of kept clips, by user and type, where ``most`` are kept."""
-    rows = db.execute(
+    rows = tx.execute(
         select(KeptClip.user_id, KeptClip.noise_type, func.min(KeptClip.confidence))
         .group_by(KeptClip.user_id, KeptClip.noise_type)
         .having(func.count() >= most)
@@ -182,12 +182,12 @@ class NewClipRow(TypedDict):
     sent_at: datetime
 
 
-def keep_clip(db: Session, **values: Unpack[NewClipRow]) -> None:
+def keep_clip(tx: Session, **values: Unpack[NewClipRow]) -> None:
     """Add a kept clip."""
-    db.execute(insert(KeptClip).values(**values))
+    tx.execute(insert(KeptClip).values(**values))
 
 
-def drop_clips(db: Session, *, most: int) -> list[str]:
+def drop_clips(tx: Session, *, most: int) -> list[str]:
     """Remove the clips beyond ``most`` per user and type; return the keys of their blobs."""
     rank = func.row_number().over(
         partition_by=(KeptClip.user_id, KeptClip.noise_type),
@@ -196,16 +196,16 @@ def drop_clips(db: Session, *, most: int) -> list[str]:
     ranked = select(KeptClip.id, rank.label("rank")).subquery()
     beyond = select(ranked.c.id).where(ranked.c.rank > most)
     return list(
-        db.scalars(
+        tx.scalars(
             delete(KeptClip).where(KeptClip.id.in_(beyond)).returning(KeptClip.blob_key),
             execution_options={"synchronize_session": False},
         )
     )
 
 
-def kept_keys(db: Session, keys: Iterable[str]) -> set[str]:
+def kept_keys(tx: Session, keys: Iterable[str]) -> set[str]:
     """Return those of some keys that belong to kept clips."""
-    return set(db.scalars(select(KeptClip.blob_key).where(KeptClip.blob_key.in_(list(keys)))))
+    return set(tx.scalars(select(KeptClip.blob_key).where(KeptClip.blob_key.in_(list(keys)))))
 
 
 # --- the tables themselves ---------------------------------------------------------------------
@@ -219,13 +219,13 @@ _TABLES = text("""
 """)
 
 
-def tables(db: Session) -> dict[str, TableSize]:
+def tables(tx: Session) -> dict[str, TableSize]:
     """Return live rows, dead rows and bytes, with indexes, of every table by the statistics."""
     return {
         row.name: TableSize(
             live_rows=row.live_rows, dead_rows=row.dead_rows, size_bytes=row.size_bytes
         )
-        for row in db.execute(_TABLES)
+        for row in tx.execute(_TABLES)
     }
 
 
@@ -237,12 +237,12 @@ _VACUUM_COUNTS = text("""
 """)
 
 
-def vacuum_counts(db: Session) -> dict[str, int]:
+def vacuum_counts(tx: Session) -> dict[str, int]:
     """Return how often VACUUM has been run on each table, without autovacuum's runs.
 
     Partitioned tables are omitted: Postgres counts only for their partitions.
     """
-    return dict(db.execute(_VACUUM_COUNTS).all())
+    return dict(tx.execute(_VACUUM_COUNTS).all())
 
 
 _PARTITIONS = text("""
@@ -258,6 +258,6 @@ _PARTITIONS = text("""
 """)
 
 
-def partitions_until(db: Session) -> dict[str, str | None]:
+def partitions_until(tx: Session) -> dict[str, str | None]:
     """Return the end of the last partition of each range-partitioned table."""
-    return dict(db.execute(_PARTITIONS).all())
+    return dict(tx.execute(_PARTITIONS).all())

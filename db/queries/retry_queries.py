@@ -19,7 +19,7 @@ RETRIABLE = ("given-up", "nothing-heard")
 CLAIM_NUMBERS = 16_000
 
 
-def retry_session(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> bool:
+def retry_session(tx: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> bool:
     """Restart a session that was given up; False if it cannot be retried.
 
     Its claims continue from a number that no earlier claim has had. So a worker that was considered
@@ -40,7 +40,7 @@ def retry_session(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None
         "problem": null(),
     }  # fmt: skip
     retried = claims.changed(
-        db.execute(
+        tx.execute(
             update(AudioSession)
             .where(
                 AudioSession.id == session_id,
@@ -55,5 +55,5 @@ def retry_session(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None
         )
     )
     if retried:
-        db.execute(delete(SessionSpan).where(SessionSpan.session_id == session_id))
+        tx.execute(delete(SessionSpan).where(SessionSpan.session_id == session_id))
     return retried

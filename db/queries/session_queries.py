@@ -81,10 +81,10 @@ class NewSessionRow(RequestedColumns, total=False):
     created_at: datetime
 
 
-def add_session(db: Session, **values: Unpack[NewSessionRow]) -> AudioSession:
+def add_session(tx: Session, **values: Unpack[NewSessionRow]) -> AudioSession:
     """Add a session for a new recording, queued in its lane."""
     lane = values.get("user_id") or values.get("batch_id") or NO_LANE
-    return db.execute(
+    return tx.execute(
         insert(AudioSession).values(state="queued", lane=lane, **values).returning(AudioSession)
     ).scalar_one()
 
@@ -95,36 +95,36 @@ def is_of(table: type[Owned], owner: uuid.UUID | None) -> ColumnElement[bool]:
 
 
 def get_session(
-    db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None
+    tx: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None
 ) -> AudioSession | None:
     """Return a session, or None; with an owner only if it is theirs."""
-    return db.scalars(
+    return tx.scalars(
         select(AudioSession).where(AudioSession.id == session_id, is_of(AudioSession, owner))
     ).one_or_none()
 
 
-def session_version(db: Session, session_id: uuid.UUID) -> str | None:
+def session_version(tx: Session, session_id: uuid.UUID) -> str | None:
     """Return a version token that changes whenever the session's row changes; None without a row.
 
     It is the row's ``xmin``: the cheapest check that misses nothing, since everything shown of a
     session is written together with its row.
     """
-    return db.execute(
+    return tx.execute(
         select(literal_column("audio_sessions.xmin::text")).where(AudioSession.id == session_id)
     ).scalar_one_or_none()
 
 
-def clock(db: Session) -> datetime:
+def clock(tx: Session) -> datetime:
     """Return the current time by the database's clock."""
-    now: datetime = db.execute(select(func.clock_timestamp())).scalar_one()
+    now: datetime = tx.execute(select(func.clock_timestamp())).scalar_one()
     return now
 
 
-def note_share(db: Session, work: Work, *, attempt: int, share: float) -> bool:
+def note_share(tx: Session, work: Work, *, attempt: int, share: float) -> bool:
     """Write the share of a session's stage that is done; False if the claim was lost."""
     grows = AudioSession.stage_share < share
     return claims.update_held(
-        db,
+        tx,
         work,
         attempt,
         {
@@ -136,19 +136,19 @@ def note_share(db: Session, work: Work, *, attempt: int, share: float) -> bool:
     )
 
 
-def note_brought(db: Session, work: Work, *, attempt: int, key: str, size_bytes: int) -> bool:
+def note_brought(tx: Session, work: Work, *, attempt: int, key: str, size_bytes: int) -> bool:
     """Record the key and size of a fetched recording; False if the claim was lost."""
     return claims.update_held(
-        db,
+        tx,
         work,
         attempt,
         {"recording_key": key, "size_bytes": size_bytes, "source_url": SOURCE_ADDRESS},
     )
 
 
-def served_keys(db: Session, session_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, str | None]:
+def served_keys(tx: Session, session_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, str | None]:
     """Return the keys of the audio of some sessions that may be used for training."""
-    rows = db.execute(
+    rows = tx.execute(
         select(AudioSession.id, AudioSession.served_key).where(
             AudioSession.id.in_(list(session_ids))
         )
@@ -156,10 +156,10 @@ def served_keys(db: Session, session_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID
     return dict(rows.all())
 
 
-def cancel_session(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> bool:
+def cancel_session(tx: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> bool:
     """Cancel an unfinished session; False if there was nothing to cancel."""
     return claims.changed(
-        db.execute(
+        tx.execute(
             update(AudioSession)
             .where(
                 AudioSession.id == session_id,
@@ -172,10 +172,10 @@ def cancel_session(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | Non
     )
 
 
-def waited_for_backbone_s(db: Session, session_id: uuid.UUID) -> float:
+def waited_for_backbone_s(tx: Session, session_id: uuid.UUID) -> float:
     """Return how long a session has waited for a worker with its backbone, in seconds."""
     waited = func.clock_timestamp() - AudioSession.backbone_missed_at
-    found = db.execute(
+    found = tx.execute(
         select(func.extract("epoch", waited)).where(AudioSession.id == session_id)
     ).scalar_one_or_none()
     return float(found or 0.0)
@@ -196,21 +196,21 @@ class NewDetectionRow(TypedDict):
     candidates: NotRequired[Sequence[StoredCandidate]]
 
 
-def add_detections(db: Session, session_id: uuid.UUID, events: Sequence[NewDetectionRow]) -> None:
+def add_detections(tx: Session, session_id: uuid.UUID, events: Sequence[NewDetectionRow]) -> None:
     """Add the detections of a session, all of them at once."""
     rows = [
         {"session_id": session_id, "event_index": index, **event}
         for index, event in enumerate(events)
     ]
     if rows:
-        db.execute(insert(NoiseDetection), rows)
+        tx.execute(insert(NoiseDetection), rows)
 
 
 # --- metrics -----------------------------------------------------------------------------------
 
 
 def add_metric(
-    db: Session, work: Unit, *, step: str, attempt: int, result: str, duration_s: float
+    tx: Session, work: Unit, *, step: str, attempt: int, result: str, duration_s: float
 ) -> None:
     """Add the metric of one run of a step; nothing if the session was removed meanwhile."""
     row = {
@@ -218,13 +218,13 @@ def add_metric(
     }  # fmt: skip
     session_id = row.get("session_id")
     if session_id is None:
-        db.execute(insert(ProcessingMetric).values(**row))
+        tx.execute(insert(ProcessingMetric).values(**row))
         return
     columns = ProcessingMetric.__table__.columns
     told = select(*(literal(value, columns[name].type) for name, value in row.items()))
     # The same lock that the foreign key would take a moment later.
     lasting = told.where(AudioSession.id == session_id).with_for_update(read=True, key_share=True)
-    db.execute(insert(ProcessingMetric).from_select(list(row), lasting))
+    tx.execute(insert(ProcessingMetric).from_select(list(row), lasting))
 
 
 # --- recovery ----------------------------------------------------------------------------------
@@ -233,13 +233,13 @@ def add_metric(
 RECOVERY_LOCK = 0x636C616D6F72
 
 
-def try_recovery_lock(db: Session) -> bool:
+def try_recovery_lock(tx: Session) -> bool:
     """Take the recovery lock until the end of the transaction; False if it is taken."""
-    return bool(db.execute(select(func.pg_try_advisory_xact_lock(RECOVERY_LOCK))).scalar_one())
+    return bool(tx.execute(select(func.pg_try_advisory_xact_lock(RECOVERY_LOCK))).scalar_one())
 
 
 def known_ids(
-    db: Session,
+    tx: Session,
     column: InstrumentedAttribute[uuid.UUID],
     ids: Iterable[uuid.UUID],
     *,
@@ -247,12 +247,12 @@ def known_ids(
 ) -> set[uuid.UUID]:
     """Return those of some IDs that a column contains, in the rows selected by ``where``."""
     asked = true() if where is None else where
-    return set(db.scalars(select(column).where(column.in_(list(ids)), asked)))
+    return set(tx.scalars(select(column).where(column.in_(list(ids)), asked)))
 
 
-def oldest_unfinished_s(db: Session) -> float | None:
+def oldest_unfinished_s(tx: Session) -> float | None:
     """Return the age of the oldest unfinished session in seconds, or None."""
-    age = db.execute(
+    age = tx.execute(
         select(
             func.extract("epoch", func.clock_timestamp() - func.min(AudioSession.created_at))
         ).where(AudioSession.state.in_(UNFINISHED_STATES))

@@ -14,7 +14,7 @@ from db.queue.claims import Work
 from db.tables.sessions import AudioSession, SessionSpan
 
 
-def add_spans(db: Session, session_id: uuid.UUID, spans: Iterable[tuple[int, int, int]]) -> None:
+def add_spans(tx: Session, session_id: uuid.UUID, spans: Iterable[tuple[int, int, int]]) -> None:
     """Add the spans of a session, as ``(index, start_sample, stop_sample)``."""
     rows = [
         {
@@ -26,22 +26,22 @@ def add_spans(db: Session, session_id: uuid.UUID, spans: Iterable[tuple[int, int
         }
         for index, start, stop in spans
     ]
-    db.execute(insert(SessionSpan), rows)
+    tx.execute(insert(SessionSpan), rows)
 
 
-def get_span(db: Session, session_id: uuid.UUID, span_index: int) -> SessionSpan | None:
+def get_span(tx: Session, session_id: uuid.UUID, span_index: int) -> SessionSpan | None:
     """Return a span, or None."""
-    return db.get(SessionSpan, (session_id, span_index))
+    return tx.get(SessionSpan, (session_id, span_index))
 
 
-def finish_span(db: Session, work: Work, *, attempt: int, values: DetectDone) -> bool | None:
+def finish_span(tx: Session, work: Work, *, attempt: int, values: DetectDone) -> bool | None:
     """Finish a span and count it; True if it was the session's last, None if the claim was lost.
 
     The barrier: the count is in the session's row and is raised under its lock, in the transaction
     that finishes the span, behind the span's fence. Exactly one caller can see it reach the total,
     and that one moves the session to its next state.
     """
-    if not claims.update_held(db, work, attempt, values):
+    if not claims.update_held(tx, work, attempt, values):
         return None
     n_finished = AudioSession.spans_finished + 1
     is_last = n_finished >= AudioSession.spans_total
@@ -49,7 +49,7 @@ def finish_span(db: Session, work: Work, *, attempt: int, values: DetectDone) ->
     begun = select(SessionSpan.started_at).where(
         SessionSpan.session_id == work.session_id, SessionSpan.span_index == work.span_index
     )
-    state_after = db.execute(
+    state_after = tx.execute(
         update(AudioSession)
         .where(
             AudioSession.id == work.session_id,
@@ -77,23 +77,23 @@ def finish_span(db: Session, work: Work, *, attempt: int, values: DetectDone) ->
     return state_after == "aggregating"
 
 
-def split_again(db: Session, work: Work, *, attempt: int) -> bool:
+def split_again(tx: Session, work: Work, *, attempt: int) -> bool:
     """Send a detecting or aggregating session back to be split; False if the claim was lost.
 
     Its spans and their count are removed: the next split plans them again.
     """
     # As in finish_span, spans are locked before their session, and here in a fixed order, so that
     # transactions cannot deadlock.
-    db.execute(
+    tx.execute(
         select(SessionSpan.span_index)
         .where(SessionSpan.session_id == work.session_id)
         .order_by(SessionSpan.span_index)
         .with_for_update()
     )
-    if not claims.is_held(db, work, attempt=attempt):
+    if not claims.is_held(tx, work, attempt=attempt):
         return False
     state = AudioSession.state == (work.state if work.span_index is None else "detecting")
-    moved = db.execute(
+    moved = tx.execute(
         update(AudioSession)
         .where(AudioSession.id == work.session_id, state, AudioSession.resplits == work.resplits)
         .values(
@@ -111,16 +111,16 @@ def split_again(db: Session, work: Work, *, attempt: int) -> bool:
     )
     if not claims.changed(moved):
         return False
-    db.execute(
+    tx.execute(
         delete(SessionSpan).where(SessionSpan.session_id == work.session_id),
         execution_options={"synchronize_session": False},
     )
     return True
 
 
-def spans_of(db: Session, session_id: uuid.UUID) -> Sequence[SessionSpan]:
+def spans_of(tx: Session, session_id: uuid.UUID) -> Sequence[SessionSpan]:
     """Return the spans of a session, in chronological order."""
-    return db.scalars(
+    return tx.scalars(
         select(SessionSpan)
         .where(SessionSpan.session_id == session_id)
         .order_by(SessionSpan.span_index)

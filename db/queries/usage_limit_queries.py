@@ -43,9 +43,9 @@ _SETTLE = text("""
 """)
 
 
-def settle_buckets(db: Session, spent: Sequence[Spent]) -> dict[str, float]:
+def settle_buckets(tx: Session, spent: Sequence[Spent]) -> dict[str, float]:
     """Subtract spent tokens from the buckets; return the balance of each."""
-    rows = db.execute(
+    rows = tx.execute(
         _SETTLE,
         {
             "key_ids": [each.key_id for each in spent],
@@ -67,9 +67,9 @@ _COUNT_AUDIO = text("""
 """)
 
 
-def count_audio(db: Session, session_id: uuid.UUID, *, audio_s: float) -> None:
+def count_audio(tx: Session, session_id: uuid.UUID, *, audio_s: float) -> None:
     """Count a recording for its user, in the transaction that writes its duration."""
-    db.execute(_COUNT_AUDIO, {"session_id": session_id, "audio_s": audio_s})
+    tx.execute(_COUNT_AUDIO, {"session_id": session_id, "audio_s": audio_s})
 
 
 _USED = text("""
@@ -82,15 +82,15 @@ _USED = text("""
 """)
 
 
-def used_this_month(db: Session, user_id: uuid.UUID) -> tuple[float, datetime]:
+def used_this_month(tx: Session, user_id: uuid.UUID) -> tuple[float, datetime]:
     """Return the seconds of audio that a user has used this month, and the start of the next."""
-    row = db.execute(_USED, {"user_id": user_id}).one()
+    row = tx.execute(_USED, {"user_id": user_id}).one()
     return row.used_s, row.renews_at
 
 
-def months_of(db: Session, user_id: uuid.UUID, *, limit: int) -> Sequence[UsageMonth]:
+def months_of(tx: Session, user_id: uuid.UUID, *, limit: int) -> Sequence[UsageMonth]:
     """Return the usage of a user by month, the newest first."""
-    return db.scalars(
+    return tx.scalars(
         select(UsageMonth)
         .where(UsageMonth.user_id == user_id)
         .order_by(UsageMonth.month.desc())

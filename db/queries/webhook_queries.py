@@ -31,7 +31,7 @@ from db.queue.claims import Claim
 from db.tables.accounts import User
 from db.tables.base import JsonObject
 from db.tables.sessions import AudioSession
-from db.tables.webhooks import OVERLAP_S, Webhook, WebhookDelivery
+from db.tables.webhooks import OVERLAP_S, WebhookDelivery, WebhookEndpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ class DeliveryWork(claims.Unit):
     state: str = "active"
 
     @property
-    def table(self) -> type[Webhook]:
-        return Webhook
+    def table(self) -> type[WebhookEndpoint]:
+        return WebhookEndpoint
 
     @property
     def names(self) -> dict[str, uuid.UUID | None]:
@@ -68,7 +68,9 @@ class DeliveryWork(claims.Unit):
             WebhookDelivery.state == "pending",
             WebhookDelivery.tries == self.tries,
         )
-        return and_(Webhook.id == self.webhook_id, Webhook.state == self.state, pending)
+        return and_(
+            WebhookEndpoint.id == self.webhook_id, WebhookEndpoint.state == self.state, pending
+        )
 
 
 # --- webhooks ----------------------------------------------------------------------------------
@@ -108,64 +110,66 @@ class DeliveryValues(TypedDict):
     next_at: NotRequired[datetime]
 
 
-def add_webhook(db: Session, **values: Unpack[NewWebhookRow]) -> Webhook:
+def add_webhook(tx: Session, **values: Unpack[NewWebhookRow]) -> WebhookEndpoint:
     """Add a webhook.
 
     It counts as not nudged, so that its first delivery does not wait for a nudge that might be in
     flight.
     """
-    return db.execute(
-        insert(Webhook)
+    return tx.execute(
+        insert(WebhookEndpoint)
         .values(state="active", nudged_at=claims.seconds_from_now(-1), **values)
-        .returning(Webhook)
+        .returning(WebhookEndpoint)
     ).scalar_one()
 
 
-def count_webhooks(db: Session, user_id: uuid.UUID) -> int:
+def count_webhooks(tx: Session, user_id: uuid.UUID) -> int:
     """Count the webhooks of a user."""
-    return db.execute(
-        select(func.count()).select_from(Webhook).where(Webhook.user_id == user_id)
+    return tx.execute(
+        select(func.count()).select_from(WebhookEndpoint).where(WebhookEndpoint.user_id == user_id)
     ).scalar_one()
 
 
-def webhooks(db: Session, *, owner: uuid.UUID | None, limit: int) -> Sequence[Webhook]:
+def webhooks(tx: Session, *, owner: uuid.UUID | None, limit: int) -> Sequence[WebhookEndpoint]:
     """Return the newest webhooks that an owner may see, newest first."""
-    return db.scalars(
-        select(Webhook)
+    return tx.scalars(
+        select(WebhookEndpoint)
         .where(_is_of(owner))
-        .order_by(Webhook.created_at.desc(), Webhook.id)
+        .order_by(WebhookEndpoint.created_at.desc(), WebhookEndpoint.id)
         .limit(limit)
     ).all()
 
 
 def get_webhook(
-    db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None = None
-) -> Webhook | None:
+    tx: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None = None
+) -> WebhookEndpoint | None:
     """Return a webhook, or None; with an owner only if it is theirs."""
-    return db.scalars(select(Webhook).where(Webhook.id == webhook_id, _is_of(owner))).one_or_none()
+    return tx.scalars(
+        select(WebhookEndpoint).where(WebhookEndpoint.id == webhook_id, _is_of(owner))
+    ).one_or_none()
 
 
 def lock_webhook(
-    db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None = None
-) -> Webhook | None:
+    tx: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None = None
+) -> WebhookEndpoint | None:
     """Return a webhook as `get_webhook` does, locked for a change until the end of the transaction.
 
     Sessions can end meanwhile: the key lock of the trigger is compatible with this one.
     """
-    return db.scalars(
-        select(Webhook)
-        .where(Webhook.id == webhook_id, _is_of(owner))
+    return tx.scalars(
+        select(WebhookEndpoint)
+        .where(WebhookEndpoint.id == webhook_id, _is_of(owner))
         .with_for_update(key_share=True)
     ).one_or_none()
 
 
-def change_webhook(db: Session, webhook_id: uuid.UUID, values: WebhookValues) -> Webhook:
+def change_webhook(tx: Session, webhook_id: uuid.UUID, values: WebhookValues) -> WebhookEndpoint:
     """Change a locked webhook, and make it due at once."""
-    return db.execute(
-        update(Webhook)
-        .where(Webhook.id == webhook_id)
+    return tx.execute(
+        update(WebhookEndpoint)
+        .where(WebhookEndpoint.id == webhook_id)
         .values(**values, due_at=_unless_held(func.clock_timestamp()))
-        .returning(Webhook),
+        .returning(WebhookEndpoint),
         execution_options={"synchronize_session": False, "populate_existing": True},
     ).scalar_one()
 
@@ -185,33 +189,33 @@ def as_disabled(reason: str) -> WebhookValues:
     return {"state": "disabled", "disabled_at": func.now(), "disabled_reason": reason}
 
 
-def rotate_secret(db: Session, webhook_id: uuid.UUID, secret: str) -> Webhook:
+def rotate_secret(tx: Session, webhook_id: uuid.UUID, secret: str) -> WebhookEndpoint:
     """Give a locked webhook a new secret. The previous one also signs for a while."""
     return change_webhook(
-        db,
+        tx,
         webhook_id,
         {
-            "old_secret": Webhook.secret,
+            "old_secret": WebhookEndpoint.secret,
             "old_secret_until": claims.seconds_from_now(OVERLAP_S),
             "secret": secret,
         },
     )
 
 
-def remove_webhook(db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> bool:
+def remove_webhook(tx: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> bool:
     """Remove a webhook with all of its deliveries; False if there is none."""
     return claims.changed(
-        db.execute(delete(Webhook).where(Webhook.id == webhook_id, _is_of(owner)))
+        tx.execute(delete(WebhookEndpoint).where(WebhookEndpoint.id == webhook_id, _is_of(owner)))
     )
 
 
 def _is_of(owner: uuid.UUID | None) -> ColumnElement[bool]:
-    return true() if owner is None else Webhook.user_id == owner
+    return true() if owner is None else WebhookEndpoint.user_id == owner
 
 
 def _unless_held(due_at: ColumnElement[datetime]) -> ColumnElement[datetime]:
     """Return the new ``due_at`` of a webhook, which does not change while a worker holds it."""
-    return case((Webhook.attempt == 0, due_at), else_=Webhook.due_at)
+    return case((WebhookEndpoint.attempt == 0, due_at), else_=WebhookEndpoint.due_at)
 
 
 # --- the next delivery -------------------------------------------------------------------------
@@ -222,13 +226,13 @@ def _due_deliveries() -> Select[uuid.UUID, int, uuid.UUID | None]:
     return (
         select(WebhookDelivery.id, WebhookDelivery.tries, WebhookDelivery.session_id)
         .where(
-            WebhookDelivery.webhook_id == Webhook.id,
+            WebhookDelivery.webhook_id == WebhookEndpoint.id,
             WebhookDelivery.state == "pending",
             # Not clock_timestamp(): a condition of the index must not change while it is read.
             WebhookDelivery.next_at <= func.now(),
         )
         .order_by(WebhookDelivery.next_at, WebhookDelivery.id)
-        .correlate(Webhook)
+        .correlate(WebhookEndpoint)
     )
 
 
@@ -236,8 +240,8 @@ def is_told() -> ColumnElement[bool]:
     """Return the condition of webhooks that get deliveries: neither they nor their users are
     disabled.
     """
-    is_disabled = exists().where(User.id == Webhook.user_id, User.disabled_at.is_not(None))
-    return and_(Webhook.state == "active", ~is_disabled)
+    is_disabled = exists().where(User.id == WebhookEndpoint.user_id, User.disabled_at.is_not(None))
+    return and_(WebhookEndpoint.state == "active", ~is_disabled)
 
 
 def has_something_due() -> ColumnElement[bool]:
@@ -246,15 +250,15 @@ def has_something_due() -> ColumnElement[bool]:
 
 
 def take_delivery(
-    webhook_id: uuid.UUID, db: Session, *, lease_s: float
+    webhook_id: uuid.UUID, tx: Session, *, lease_s: float
 ) -> Claim[DeliveryWork] | None:
     """Claim a webhook for the next of its deliveries."""
     due = _due_deliveries().limit(1).lateral()
-    found = db.execute(
+    found = tx.execute(
         select(due)
-        .select_from(Webhook)
+        .select_from(WebhookEndpoint)
         .join(due, true())
-        .where(Webhook.id == webhook_id, has_something_due())
+        .where(WebhookEndpoint.id == webhook_id, has_something_due())
     ).one_or_none()
     if found is None:
         return None
@@ -264,11 +268,11 @@ def take_delivery(
         tries=found.tries,
         session_id=found.session_id,
     )
-    return claims.this(work, db, lease_s=lease_s)
+    return claims.this(work, tx, lease_s=lease_s)
 
 
 def end_try(
-    db: Session,
+    tx: Session,
     work: DeliveryWork,
     *,
     attempt: int,
@@ -282,9 +286,9 @@ def end_try(
     """
     due_at = claims.seconds_from_now(rest_s)
     values = {**webhook, **claims.UNTRIED, "due_at": due_at}
-    if not claims.update_held(db, work, attempt, values):
+    if not claims.update_held(tx, work, attempt, values):
         return False
-    db.execute(
+    tx.execute(
         update(WebhookDelivery)
         .where(WebhookDelivery.id == work.delivery_id)
         .values(tries=WebhookDelivery.tries + 1, **delivery),
@@ -293,12 +297,14 @@ def end_try(
     return True
 
 
-def is_due_again(db: Session, webhook_id: uuid.UUID) -> bool:
+def is_due_again(tx: Session, webhook_id: uuid.UUID) -> bool:
     """Whether a released webhook has another due delivery. If so, the caller must nudge."""
     return claims.changed(
-        db.execute(
-            update(Webhook)
-            .where(Webhook.id == webhook_id, claims.due(Webhook), has_something_due())
+        tx.execute(
+            update(WebhookEndpoint)
+            .where(
+                WebhookEndpoint.id == webhook_id, claims.due(WebhookEndpoint), has_something_due()
+            )
             .values(nudged_at=func.clock_timestamp()),
             execution_options={"synchronize_session": False},
         )

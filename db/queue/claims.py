@@ -113,7 +113,7 @@ class Claim(Generic[Taken]):
 class Take(Protocol[Taken]):
     """Claims a row for ``lease_s`` seconds; returns None if none is available."""
 
-    def __call__(self, db: Session, *, lease_s: float) -> Claim[Taken] | None: ...
+    def __call__(self, tx: Session, *, lease_s: float) -> Claim[Taken] | None: ...
 
 
 def seconds_from_now(seconds: float) -> ColumnElement[datetime]:
@@ -133,14 +133,14 @@ def seconds_ago(seconds: float) -> ColumnElement[datetime]:
 # --- claims ------------------------------------------------------------------------------------
 
 
-def this(work: SomeUnit, db: Session, *, lease_s: float) -> Claim[SomeUnit] | None:
+def this(work: SomeUnit, tx: Session, *, lease_s: float) -> Claim[SomeUnit] | None:
     """Claim this row and no other, if it is due.
 
     If several workers try at once, exactly one gets the row: the others wait for the row's lock,
     check again, and find it no longer due.
     """
     table = work.table
-    row = db.execute(
+    row = tx.execute(
         update(table)
         .where(work.waits(), due(table))
         .values(**at_claim(table, lease_s=lease_s))
@@ -185,27 +185,27 @@ def at_move(table: type[Claimable]) -> dict[str, Any]:
     return values
 
 
-def extend_lease(db: Session, work: Unit, *, attempt: int, lease_s: float) -> bool:
+def extend_lease(tx: Session, work: Unit, *, attempt: int, lease_s: float) -> bool:
     """Extend a claim; False if it was lost."""
-    return update_held(db, work, attempt, {"due_at": seconds_from_now(lease_s)})
+    return update_held(tx, work, attempt, {"due_at": seconds_from_now(lease_s)})
 
 
-def retry_later(db: Session, work: Unit, *, attempt: int, delay_s: float, error: str) -> bool:
+def retry_later(tx: Session, work: Unit, *, attempt: int, delay_s: float, error: str) -> bool:
     """Give a claim back, with the reason, to be retried after ``delay_s`` seconds."""
     return update_held(
-        db, work, attempt, {"due_at": seconds_from_now(delay_s), "last_error": error}
+        tx, work, attempt, {"due_at": seconds_from_now(delay_s), "last_error": error}
     )
 
 
-def wait_for_storage(db: Session, work: Unit, *, attempt: int, delay_s: float, error: str) -> bool:
+def wait_for_storage(tx: Session, work: Unit, *, attempt: int, delay_s: float, error: str) -> bool:
     """Give a claim back because the blob store failed. It does not count as an attempt."""
     values = {"waits_for_storage": True}
     held = _give_back_uncounted(
-        db, work, attempt=attempt, delay_s=delay_s, error=error, values=values
+        tx, work, attempt=attempt, delay_s=delay_s, error=error, values=values
     )
     if held and isinstance(work, Work) and work.span_index is not None:
         # The session shows that its spans wait, until the next span is finished.
-        db.execute(
+        tx.execute(
             update(AudioSession)
             .where(AudioSession.id == work.session_id, AudioSession.state == "detecting")
             .values(waits_for_storage=True),
@@ -214,7 +214,7 @@ def wait_for_storage(db: Session, work: Unit, *, attempt: int, delay_s: float, e
     return held
 
 
-def wait_for_backbone(db: Session, work: Unit, *, attempt: int, delay_s: float, error: str) -> bool:
+def wait_for_backbone(tx: Session, work: Unit, *, attempt: int, delay_s: float, error: str) -> bool:
     """Give the claim of a session back for workers that have its backbone.
 
     It does not count as an attempt.
@@ -222,12 +222,12 @@ def wait_for_backbone(db: Session, work: Unit, *, attempt: int, delay_s: float, 
     since = func.coalesce(AudioSession.backbone_missed_at, func.clock_timestamp())
     values = {"backbone_missed_at": since}
     return _give_back_uncounted(
-        db, work, attempt=attempt, delay_s=delay_s, error=error, values=values
+        tx, work, attempt=attempt, delay_s=delay_s, error=error, values=values
     )
 
 
 def _give_back_uncounted(
-    db: Session,
+    tx: Session,
     work: Unit,
     *,
     attempt: int,
@@ -242,11 +242,11 @@ def _give_back_uncounted(
     }
     if attempt >= MOST_CLAIMS:
         given_back |= {"attempt": 0, "uncounted": 0}
-    return update_held(db, work, attempt, given_back | dict(values))
+    return update_held(tx, work, attempt, given_back | dict(values))
 
 
 def advance(
-    db: Session, work: Unit, *, attempt: int, to: str, values: Mapping[str, Any] | None = None
+    tx: Session, work: Unit, *, attempt: int, to: str, values: Mapping[str, Any] | None = None
 ) -> bool:
     """Move a session or a job to its next state, if this claim still holds it.
 
@@ -255,14 +255,14 @@ def advance(
     fresh = {"state": to, **at_move(work.table)}
     if to not in work.table.unfinished:
         fresh["finished_at"] = func.clock_timestamp()
-    return update_held(db, work, attempt, fresh | dict(values or {}))
+    return update_held(tx, work, attempt, fresh | dict(values or {}))
 
 
-def update_held(db: Session, work: Unit, attempt: int, values: Mapping[str, Any]) -> bool:
+def update_held(tx: Session, work: Unit, attempt: int, values: Mapping[str, Any]) -> bool:
     """Write to a row behind the fence: only if the claim has the row's attempt number."""
     table = work.table
     return changed(
-        db.execute(
+        tx.execute(
             update(table).where(work.waits(), table.attempt == attempt).values(**values),
             execution_options={"synchronize_session": False},
         )
@@ -275,28 +275,28 @@ def changed(result: Any) -> bool:
     return bool(result.rowcount == 1)
 
 
-def is_held(db: Session, work: Unit, *, attempt: int) -> bool:
+def is_held(tx: Session, work: Unit, *, attempt: int) -> bool:
     """Whether a claim still holds its row."""
     row = select(work.table.attempt).where(work.waits(), work.table.attempt == attempt)
-    return db.execute(row).scalar_one_or_none() is not None
+    return tx.execute(row).scalar_one_or_none() is not None
 
 
-def is_cancelled(db: Session, work: Unit) -> bool:
+def is_cancelled(tx: Session, work: Unit) -> bool:
     """Whether the session of a work item was cancelled."""
     cancelled = exists().where(
         AudioSession.id == work.names.get("session_id"), AudioSession.state == "cancelled"
     )
-    return bool(db.execute(select(cancelled)).scalar_one())
+    return bool(tx.execute(select(cancelled)).scalar_one())
 
 
-def traceparent(db: Session, work: Unit) -> str | None:
+def traceparent(tx: Session, work: Unit) -> str | None:
     """Return the trace that the work continues."""
     table, row_id = work.origin
-    return db.execute(
+    return tx.execute(
         select(table.traceparent).where(table.id == row_id)  # type: ignore[attr-defined]
     ).scalar_one_or_none()
 
 
-def last_error(db: Session, work: Unit) -> str | None:
+def last_error(tx: Session, work: Unit) -> str | None:
     """Return the last recorded reason of a failure."""
-    return db.execute(select(work.table.last_error).where(work.waits())).scalar_one_or_none()
+    return tx.execute(select(work.table.last_error).where(work.waits())).scalar_one_or_none()

@@ -45,18 +45,18 @@ LOWEST, HIGHEST = uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)
 _chance = SystemRandom()
 
 
-def next_session(db: Session, *, state: str, lease_s: float) -> Claim[Work] | None:
+def next_session(tx: Session, *, state: str, lease_s: float) -> Claim[Work] | None:
     """Claim the next session in a state."""
-    row = _take(db, NEXT_SESSION, state, lease_s=lease_s)
+    row = _take(tx, NEXT_SESSION, state, lease_s=lease_s)
     if row is None:
         return None
     work = Work(session_id=row.id, state=state, resplits=row.resplits)
     return Claim(work, row.attempt, row.uncounted)
 
 
-def next_span(db: Session, *, lease_s: float) -> Claim[Work] | None:
+def next_span(tx: Session, *, lease_s: float) -> Claim[Work] | None:
     """Claim the next span."""
-    row = _take(db, NEXT_SPAN, "detecting", lease_s=lease_s)
+    row = _take(tx, NEXT_SPAN, "detecting", lease_s=lease_s)
     if row is None:
         return None
     work = Work(
@@ -66,23 +66,23 @@ def next_span(db: Session, *, lease_s: float) -> Claim[Work] | None:
     return Claim(work, row.attempt, row.uncounted)
 
 
-def _take(db: Session, statement: TextClause, state: str, *, lease_s: float) -> Row[Any] | None:
+def _take(tx: Session, statement: TextClause, state: str, *, lease_s: float) -> Row[Any] | None:
     """Run a claim, and record whose turn it was."""
-    parameters = stretches(db, state) | {"state": state, "lease_s": lease_s}
-    row = db.execute(statement, parameters).one_or_none()
+    parameters = stretches(tx, state) | {"state": state, "lease_s": lease_s}
+    row = tx.execute(statement, parameters).one_or_none()
     if row is not None:
-        db.execute(SERVED, {"state": state, "priority": row.priority, "lane": row.lane})
+        tx.execute(SERVED, {"state": state, "priority": row.priority, "lane": row.lane})
     return row
 
 
-def stretches(db: Session, state: str) -> dict[str, list[Any]]:
+def stretches(tx: Session, state: str) -> dict[str, list[Any]]:
     """Return the ranges of lanes to search for the next work item, in order.
 
     For each priority, first the lanes after the one served last, then the others from the start.
     """
     last = {
         turn.priority: turn.lane
-        for turn in db.execute(select(Turn.priority, Turn.lane).where(Turn.state == state))
+        for turn in tx.execute(select(Turn.priority, Turn.lane).where(Turn.state == state))
     }
     found: list[tuple[int, uuid.UUID, uuid.UUID]] = []
     for priority in _priorities():

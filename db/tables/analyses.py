@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, tex
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.base import JOB_STATES, Base, Job, JsonObject, one_of
+from db.tables.base import JOB_STATES, Base, JobRow, JsonObject, one_of
 
 #: The one-second levels that limits may be set for: equivalent level, and maximum level F.
 LIMITED = ("LAeq", "LAFmax")
@@ -18,7 +18,7 @@ MOST_LIMITS = 20
 LIMIT_RANGE_DB = (-200.0, 250.0)
 
 
-class Analysis(Job, Base):
+class AnalysisJob(JobRow, Base):
     """A session's analysis. Created at the session's end, and computed again on request."""
 
     __tablename__ = "analyses"

@@ -112,7 +112,7 @@ class Traced:
 JOB_STATES = ("pending", "completed", "failed")
 
 
-class Job(Claimable, Traced):
+class JobRow(Claimable, Traced):
     """A claimable row that is one piece of work, with its progress."""
 
     id: Mapped[uuid.UUID]

@@ -44,7 +44,7 @@ class StoredOptions(TypedDict, total=False):
     user_metadata: JsonObject
 
 
-class Batch(Claimable, Owned, Traced, Base):
+class AudioBatch(Claimable, Owned, Traced, Base):
     """Recordings that were uploaded or named in one call."""
 
     __tablename__ = "batches"
@@ -75,7 +75,7 @@ class Batch(Claimable, Owned, Traced, Base):
     problem: Mapped[StoredProblem | None] = mapped_column(JSONB)
 
 
-class BatchItem(Base):
+class AudioBatchItem(Base):
     """One recording of a batch: its session, or the reason why there is none."""
 
     __tablename__ = "batch_items"

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.base import JOB_STATES, Base, Job, Owned, one_of
+from db.tables.base import JOB_STATES, Base, JobRow, Owned, one_of
 
 #: The formats of exports; docs/exports.md describes them.
 EXPORT_FORMATS = ("csv", "ndjson", "parquet", "audacity", "raven", "dcase", "rttm", "clips")
@@ -28,7 +28,7 @@ class StoredSelection(TypedDict, total=False):
     min_confidence: float
 
 
-class Export(Job, Owned, Base):
+class Export(JobRow, Owned, Base):
     """A selection of detections to write to a file, and the file."""
 
     __tablename__ = "exports"
@@ -49,7 +49,7 @@ class Export(Job, Owned, Base):
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     format: Mapped[str]
-    #: The sessions and detections, as read by :class:`db.queries.export_queries.Selection`.
+    #: The sessions and detections, as read by :class:`db.queries.export_queries.DetectionSelection`.
     selection: Mapped[StoredSelection] = mapped_column(JSONB)
     #: Whether it may cover the sessions of all users rather than only the user's own.
     all_users: Mapped[bool] = mapped_column(server_default=text("false"))

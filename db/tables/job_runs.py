@@ -9,13 +9,13 @@ from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.base import JOB_STATES, Base, Job, JsonObject, one_of
+from db.tables.base import JOB_STATES, Base, JobRow, JsonObject, one_of
 
 #: The origin of a run: the scheduler's tick, recovery, which fills missed slots, or a person.
 RUN_SOURCES = ("clock", "steward", "person")
 
 
-class JobRun(Job, Base):
+class JobRun(JobRow, Base):
     """One run of a periodic job. There is one per job and slot, whatever its origin."""
 
     __tablename__ = "job_runs"

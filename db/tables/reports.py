@@ -9,10 +9,10 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, tex
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.base import JOB_STATES, Base, Job, JsonObject, Owned, one_of
+from db.tables.base import JOB_STATES, Base, JobRow, JsonObject, Owned, one_of
 
 
-class DailyReport(Job, Owned, Base):
+class DailyReport(JobRow, Owned, Base):
     """The report of one day in one time zone. There is one per day, zone and user.
 
     When requested again it is ``pending`` and keeps the previous report until the new one is ready.

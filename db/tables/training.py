@@ -16,12 +16,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.base import JOB_STATES, Base, Job, JsonObject, Owned, one_of
+from db.tables.base import JOB_STATES, Base, JobRow, JsonObject, Owned, one_of
 
 CLIP_OUTCOMES = ("used", "refused")
 
 
-class TrainingJob(Job, Owned, Base):
+class TrainingJob(JobRow, Owned, Base):
     """The training of a model on labelled recordings."""
 
     __tablename__ = "training_jobs"
@@ -105,7 +105,7 @@ class LabelledSet(TypedDict):
     recordings: list[LabelledRecording]
 
 
-class Validation(Job, Owned, Base):
+class Validation(JobRow, Owned, Base):
     """The validation of a model or of a model file."""
 
     __tablename__ = "validations"

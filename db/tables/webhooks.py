@@ -28,7 +28,7 @@ OVERLAP_S = 86_400.0
 TRIES_KEPT = 20
 
 
-class Webhook(Claimable, Base):
+class WebhookEndpoint(Claimable, Base):
     """A user's URL that is notified of the end of their sessions.
 
     The webhook is the work item: the worker that claims it sends its next due delivery. So a

@@ -16,7 +16,7 @@ OnBytes = Callable[[int], object]
 Part = tuple[str, tuple[str, "IO[bytes] | bytes"]]
 
 
-class Pieces:
+class FilePieces:
     """A file in pieces, from its beginning at each iteration."""
 
     def __init__(self, path: Path, on_bytes: OnBytes | None) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from services.client import polling
-from services.client.bodies import READ_BYTES, OnBytes, Pieces, file_part, labelled_parts
+from services.client.bodies import READ_BYTES, FilePieces, OnBytes, file_part, labelled_parts
 from services.client.errors import ApiError
 from services.client.wire.analyses import Analysis
 from services.client.wire.batches import Batch, BatchItem, BatchItemPage
@@ -71,7 +71,7 @@ class Client:
         return self._connection.post(
             "/v1/sessions",
             Session,
-            content=Pieces(path, on_bytes),
+            content=FilePieces(path, on_bytes),
             params={"file_name": path.name, **(options or {})},
             headers={
                 "Content-Type": "application/octet-stream",

@@ -23,7 +23,7 @@ Answer = TypeVar("Answer")
 Item = TypeVar("Item", covariant=True)
 
 
-class Page(Protocol[Item]):
+class PageOf(Protocol[Item]):
     """A page of a list."""
 
     @property
@@ -35,7 +35,7 @@ class Page(Protocol[Item]):
         """The cursor of the next page; None on the last one."""
 
 
-class Request(TypedDict, total=False):
+class RequestParts(TypedDict, total=False):
     """The query, headers and body of a request, as httpx takes them."""
 
     params: Mapping[str, str | Sequence[str]]
@@ -67,13 +67,13 @@ class Connection:
         return msgspec.json.decode(self.call("GET", path).content, type=kind)
 
     def post(
-        self, path: str, kind: type[Answer], *, again: bool = True, **request: Unpack[Request]
+        self, path: str, kind: type[Answer], *, again: bool = True, **request: Unpack[RequestParts]
     ) -> Answer:
         """Send a request, and return its answer, decoded as ``kind``; see :meth:`call`."""
         response = self.call("POST", path, again=again, **request)
         return msgspec.json.decode(response.content, type=kind)
 
-    def walk(self, path: str, kind: type[Page[Item]], **filters: str) -> list[Item]:
+    def walk(self, path: str, kind: type[PageOf[Item]], **filters: str) -> list[Item]:
         """Return all items of a paged list."""
         items: list[Item] = []
         params = filters
@@ -85,7 +85,7 @@ class Connection:
             params = filters | {"cursor": page.next_cursor}
 
     def call(
-        self, method: str, path: str, *, again: bool = True, **request: Unpack[Request]
+        self, method: str, path: str, *, again: bool = True, **request: Unpack[RequestParts]
     ) -> httpx.Response:
         """Send a request, and return the response.
 
@@ -133,7 +133,7 @@ class Connection:
         except httpx.TransportError as error:
             raise ApiError(f"the connection to {self.url} was lost ({error})") from error
 
-    def _ask(self, method: str, path: str, request: Request) -> httpx.Response:
+    def _ask(self, method: str, path: str, request: RequestParts) -> httpx.Response:
         try:
             response = self._http.request(method, path, **request)
             # A body read from a file is not sent again.

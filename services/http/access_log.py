@@ -15,7 +15,7 @@ import msgspec
 from services.http.exchange import PROBES, Exchange
 
 
-class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
+class AccessLine(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One line of the access log."""
 
     method: str
@@ -48,7 +48,7 @@ class AccessLog:
         """Write the line in a single call."""
         if exchange.route in PROBES:
             return
-        line = Line(
+        line = AccessLine(
             method=exchange.method,
             route=exchange.route,
             status=exchange.status,

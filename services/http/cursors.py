@@ -25,7 +25,7 @@ from services.http.request_errors import InvalidParameter
 VERSION = 1
 
 
-class Page(msgspec.Struct, kw_only=True):
+class PageQuery(msgspec.Struct, kw_only=True):
     """The paging parameters that every list accepts."""
 
     #: Maximum number of items per page.
@@ -34,10 +34,10 @@ class Page(msgspec.Struct, kw_only=True):
     cursor: str | None = None
 
 
-Asked = TypeVar("Asked", bound=Page)
+Asked = TypeVar("Asked", bound=PageQuery)
 
 
-def after(req: falcon.Request, asked: Page, order: Order) -> Keys | None:
+def after(req: falcon.Request, asked: PageQuery, order: Order) -> Keys | None:
     """Return the keys of the row after which the page begins; None for the first page.
 
     Raises
@@ -60,7 +60,7 @@ def after(req: falcon.Request, asked: Page, order: Order) -> Keys | None:
 
 
 def following(
-    req: falcon.Request, resp: falcon.Response, asked: Page, keys: Keys | None
+    req: falcon.Request, resp: falcon.Response, asked: PageQuery, keys: Keys | None
 ) -> str | None:
     """Return the cursor of the next page and set its ``Link`` header; None on the last page."""
     if keys is None:
@@ -73,7 +73,7 @@ def following(
     return cursor
 
 
-def _word(req: falcon.Request, asked: Page) -> str:
+def _word(req: falcon.Request, asked: PageQuery) -> str:
     """Return the fingerprint of a list, its filters and its order; paging does not count."""
     what: dict[str, Any] = msgspec.structs.asdict(asked)
     del what["cursor"], what["limit"]

@@ -49,6 +49,6 @@ class Deps:
         return Quota(self.store, limit_s=self.settings.max_audio_s_per_month)
 
     @cached_property
-    def backbone(self) -> backbones.Source | None:
+    def backbone(self) -> backbones.WeightsSource | None:
         """The backbone of the installation, without which speech cannot be muted; None if off."""
         return backbones.source(self.settings.backbone_url)

@@ -39,7 +39,7 @@ MOST_TOLD_CHARS = 100
 _OTHER = "this value is not allowed"
 
 
-class Refused(msgspec.ValidationError):
+class RefusedValue(msgspec.ValidationError):
     """An invalid value with a message that is ready for the caller."""
 
 
@@ -111,7 +111,7 @@ def field_error(error: msgspec.ValidationError) -> FieldError:
     found = _MESSAGE.fullmatch(str(error))
     assert found is not None
     # A check in a struct raises ValueError with its own message, which msgspec passes on.
-    is_ours = isinstance(error, Refused) or isinstance(error.__cause__, ValueError)
+    is_ours = isinstance(error, RefusedValue) or isinstance(error.__cause__, ValueError)
     return FieldError(
         field=(found["place"] or "").removeprefix("."),
         detail=found["what"] if is_ours else words_of(found["what"]),

@@ -70,7 +70,7 @@ class Replayable(Protocol):
         """Answer with the result of an earlier attempt; raises `NotFound` if there is none."""
 
 
-class Claim:
+class RequestClaim:
     """A request that this process is handling."""
 
     def __init__(self, claimed: Claimed, made_id: uuid.UUID, body: _Hashed) -> None:
@@ -81,7 +81,7 @@ class Claim:
 
 def new_id(req: falcon.Request) -> uuid.UUID:
     """Return the ID for the new resource; a repeated request gets the same one each time."""
-    claim: Claim | None = getattr(req.context, "claim", None)
+    claim: RequestClaim | None = getattr(req.context, "claim", None)
     return uuid.uuid4() if claim is None else claim.made_id
 
 
@@ -122,18 +122,18 @@ class Idempotency:
         key, user_id, head = key_of(given), principal(req).user_id, _head_sha256(req)
         # Hash everything that is read of the body from here on.
         req.stream = req.env["wsgi.input"] = body = _Hashed(req.stream, _boundary(req))
-        with self._store.transaction() as db:
+        with self._store.transaction() as tx:
             row = idempotency_queries.claim_request(
-                db, user_id, key,
+                tx, user_id, key,
                 head_sha256=head, made_id=uuid.uuid4(), lease_s=self._lease_s,
             )  # fmt: skip
             known = None
             if row is None:
-                known = idempotency_queries.known_request(db, user_id, key)
+                known = idempotency_queries.known_request(tx, user_id, key)
         if row is None:
             _replay(req, resp, known, head=head, body=body)
             return
-        claim = Claim(Claimed(user_id, key, row.attempt), row.made_id, body)
+        claim = RequestClaim(Claimed(user_id, key, row.attempt), row.made_id, body)
         self._leases.hold(claim.claimed)
         req.context.claim = claim
         if row.attempt > 1 and isinstance(resource, Replayable):
@@ -147,7 +147,7 @@ class Idempotency:
         self, req: falcon.Request, resp: falcon.Response, resource: object, is_served: bool
     ) -> None:
         """Store the response, or release the claim."""
-        claim: Claim | None = getattr(req.context, "claim", None)
+        claim: RequestClaim | None = getattr(req.context, "claim", None)
         if claim is None:
             return
         try:
@@ -157,9 +157,9 @@ class Idempotency:
                 is_secret = operation is not None and operation.secret
                 self._keep(req, resp, claim, is_secret=is_secret)
             else:
-                with self._store.transaction() as db:
+                with self._store.transaction() as tx:
                     idempotency_queries.release_request(
-                        db, claim.claimed, was_refused=400 <= resp.status_code < 500
+                        tx, claim.claimed, was_refused=400 <= resp.status_code < 500
                     )
         except (SQLAlchemyError, OSError, falcon.HTTPError) as error:
             # The work is done, so still send the response. The next attempt finds the result.
@@ -168,12 +168,12 @@ class Idempotency:
             self._leases.drop(claim.claimed)
 
     def _keep(
-        self, req: falcon.Request, resp: falcon.Response, claim: Claim, *, is_secret: bool
+        self, req: falcon.Request, resp: falcon.Response, claim: RequestClaim, *, is_secret: bool
     ) -> None:
         headers = resp.headers
-        with self._store.transaction() as db:
+        with self._store.transaction() as tx:
             idempotency_queries.answer_request(
-                db,
+                tx,
                 claim.claimed,
                 head_sha256=_head_sha256(req),
                 body_sha256=claim.body.digest(),
@@ -318,7 +318,7 @@ class _Leases:
                     self._is_renewing = False
                     return
             try:
-                with self._store.transaction() as db:
-                    idempotency_queries.renew_requests(db, held, lease_s=self._lease_s)
+                with self._store.transaction() as tx:
+                    idempotency_queries.renew_requests(tx, held, lease_s=self._lease_s)
             except SQLAlchemyError as error:
                 log.warning("leases_not_renewed", error=type(error).__name__)

@@ -16,12 +16,12 @@ from db.queries import paging
 from db.queries.paging import Keys, Order
 from services.http import cursors
 from services.http.access import owner
-from services.http.cursors import Page
+from services.http.cursors import PageQuery
 from services.http.operations import operation, query_of
 from services.http.resource import Resource
 from services.http.responses import answer
 
-Asked = TypeVar("Asked", bound=Page)
+Asked = TypeVar("Asked", bound=PageQuery)
 SomeResource = TypeVar("SomeResource", bound=Resource)
 SomeRow = TypeVar("SomeRow")
 Path = ParamSpec("Path")
@@ -85,8 +85,8 @@ def listing(
             asked = query_of(req, query)
             order = orders if isinstance(orders, Order) else orders[asked.sort]  # type: ignore[attr-defined]
             part = Part(order=order, after=cursors.after(req, asked, order), limit=asked.limit)
-            with self._store.reading() as db:
-                listed = rows(self, db, asked, part, owner(req), *args, **path)
+            with self._store.reading() as tx:
+                listed = rows(self, tx, asked, part, owner(req), *args, **path)
             items = [listed.view(row) for row in listed.page.rows]
             cursor = cursors.following(req, resp, asked, listed.page.next)
             answer(resp, answer_type(items=items, next_cursor=cursor, **listed.members))

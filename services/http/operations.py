@@ -23,7 +23,7 @@ import msgspec
 
 from services.http.bodies import discard, media_type_of
 from services.http.errors import FieldError, InvalidFields, ServiceError
-from services.http.field_errors import MOST_TOLD_CHARS, Refused, field_error, no_json
+from services.http.field_errors import MOST_TOLD_CHARS, RefusedValue, field_error, no_json
 from services.http.request_errors import (
     BodyTooLarge,
     InvalidBody,
@@ -202,7 +202,7 @@ def _has_time(kind: Any) -> bool:
 def _convert(given: str | list[str], kind: Any) -> Any:
     """Convert a parameter: strings to numbers, and a single value to a list."""
     if any("\x00" in each for each in ([given] if isinstance(given, str) else given)):
-        raise Refused(_NO_NUL)
+        raise RefusedValue(_NO_NUL)
     kind, strict = _reading(kind)
     if isinstance(given, list):
         try:
@@ -210,7 +210,7 @@ def _convert(given: str | list[str], kind: Any) -> Any:
         except msgspec.ValidationError as error:
             if "got `array`" not in str(error):
                 raise
-            raise Refused("must be given only once") from None
+            raise RefusedValue("must be given only once") from None
     # A plus sign in a query means a space; in numbers and times a literal plus was meant.
     readings = (given, given.strip(" +"), given.replace(" ", "+"), [given])
     errors = []

@@ -54,5 +54,5 @@ class Quota:
 
     def used(self, user_id: uuid.UUID) -> tuple[float, datetime]:
         """Return the seconds of audio used this month, and the start of the next month."""
-        with self._store.reading() as db:
-            return usage_limit_queries.used_this_month(db, user_id)
+        with self._store.reading() as tx:
+            return usage_limit_queries.used_this_month(tx, user_id)

@@ -133,8 +133,8 @@ class RateLimiter:
         if not spent:
             self._forget()
             return
-        with self._store.transaction() as db:
-            left = usage_limit_queries.settle_buckets(db, spent)
+        with self._store.transaction() as tx:
+            left = usage_limit_queries.settle_buckets(tx, spent)
         now_s = self._clock()
         with self._lock:
             for each in spent:

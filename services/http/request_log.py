@@ -20,7 +20,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from db.queries import request_queries
-from db.queries.request_queries import Request
+from db.queries.request_queries import RequestRow
 from db.store import Store
 from services.http.exchange import PROBES, Exchange
 
@@ -131,8 +131,8 @@ class RequestLog(Collector):
         with self._lock:
             batch = list(islice(self._waiting, self._batch_rows))
         try:
-            with self._store.transaction() as db:
-                request_queries.add_requests(db, map(_row, batch))
+            with self._store.transaction() as tx:
+                request_queries.add_requests(tx, map(_row, batch))
             self._n_written += len(batch)
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             if len(batch) > 1:
@@ -153,8 +153,8 @@ class RequestLog(Collector):
             self._tell_at_s = time.monotonic() + TELL_S
 
 
-def _row(exchange: Exchange) -> Request:
-    return Request(
+def _row(exchange: Exchange) -> RequestRow:
+    return RequestRow(
         request_id=exchange.request_id,
         method=exchange.method,
         route=exchange.route,

@@ -52,7 +52,7 @@ PID_LINE, SOCKETS_LINE = 0, 4
 Found = TypeVar("Found")
 
 
-class Wait:
+class StartupWait:
     """The wait for a start: prints progress, and fails when there is none."""
 
     def __init__(
@@ -170,7 +170,9 @@ class _Cluster:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other processes from starting and stopping the server."""
-        wait = Wait("Waiting for another process that starts or stops Postgres", log=self._log)
+        wait = StartupWait(
+            "Waiting for another process that starts or stops Postgres", log=self._log
+        )
         with private(self._home / "postgres.lock") as lock:
             while True:
                 try:
@@ -191,7 +193,7 @@ class _Cluster:
         programs = _programs(self._home, is_root=self._user is not None)
         if not (self._data / "PG_VERSION").exists():
             self._make_data(programs)
-        wait = Wait("Starting Postgres", log=self._log)
+        wait = StartupWait("Starting Postgres", log=self._log)
         process = self._started = self._spawn(
             programs / "postgres", "-D", self._data, "-h", "", "-p", "5432",
             "-k", self._socket_folder(),
@@ -218,7 +220,7 @@ class _Cluster:
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
         self._give(new)
-        wait = Wait("Creating the database", log=self._log)
+        wait = StartupWait("Creating the database", log=self._log)
         process = self._spawn(
             # No system locale: the one that the environment names may not be installed.
             programs / "initdb", "-D", new, "-U", "postgres", "--auth=trust", "--encoding=UTF8",
@@ -265,7 +267,11 @@ class _Cluster:
             )  # fmt: skip
 
     def _await(
-        self, process: subprocess.Popen[bytes], wait: Wait, *, until: Callable[[], Found | None]
+        self,
+        process: subprocess.Popen[bytes],
+        wait: StartupWait,
+        *,
+        until: Callable[[], Found | None],
     ) -> Found:
         """Return the result of ``until`` as soon as it is true.
 

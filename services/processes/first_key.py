@@ -40,13 +40,13 @@ def ensure(home: Path, store: Store, hasher: keys.Hasher) -> str:
     ):
         return str(kept)
     made = keys.new()
-    with store.transaction() as db:
-        user = account_queries.find_user(db, EMAIL) or account_queries.add_user(
-            db, id=uuid.uuid4(), email=EMAIL, name="This machine"
+    with store.transaction() as tx:
+        user = account_queries.find_user(tx, EMAIL) or account_queries.add_user(
+            tx, id=uuid.uuid4(), email=EMAIL, name="This machine"
         )
-        account_queries.disable_user(db, user.id, disabled=False)
+        account_queries.disable_user(tx, user.id, disabled=False)
         account_queries.add_key(
-            db, id=made.id, user_id=user.id, name=NAME, secret_hash=hasher.of(made),
+            tx, id=made.id, user_id=user.id, name=NAME, secret_hash=hasher.of(made),
             scopes=list(SCOPES),
         )  # fmt: skip
     # After the commit, so that a stored key is always valid.

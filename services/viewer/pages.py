@@ -76,7 +76,7 @@ class StartPage(Resource):
         answer(req, resp, files()["start.html"], name="start.html")
 
 
-class SessionPage(Resource):
+class SessionHtml(Resource):
     """``GET /sessions/{session_id}``."""
 
     @operation(scope=None, media=falcon.MEDIA_HTML, also={304: None}, is_described=False)

@@ -89,8 +89,8 @@ def test_a_worker_killed_in_the_middle_of_ten_minutes(
         assert finished.state == "completed"
         assert finished.spans_finished == finished.spans_total == 10
         assert client.detections(session.id) == wanted
-    with store.transaction() as db:
-        aggregated = db.execute(
+    with store.transaction() as tx:
+        aggregated = tx.execute(
             text(
                 "SELECT count(*) FROM processing_metrics"
                 " WHERE session_id = :id AND step = 'aggregate' AND result = 'done'"

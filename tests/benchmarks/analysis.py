@@ -53,16 +53,16 @@ def main() -> int:
         took_s: list[float] = []
         worked_s: list[float] = []
         for _ in range(options.runs):
-            with runtime.store.transaction() as db:
+            with runtime.store.transaction() as tx:
                 analysis_queries.ask_analysis(
-                    db, session_id, asking_id=uuid.uuid4(), limits_db=LIMITS_DB, traceparent=None
+                    tx, session_id, asking_id=uuid.uuid4(), limits_db=LIMITS_DB, traceparent=None
                 )
             began_s, worked_from_s = time.perf_counter(), time.process_time()
             analyze_session_data(runtime, AnalyzeSession(session_id=session_id))
             took_s.append(time.perf_counter() - began_s)
             worked_s.append(time.process_time() - worked_from_s)
-        with runtime.store.transaction() as db:
-            n_bytes = db.scalars(text("SELECT length(result::text) FROM analyses")).one()
+        with runtime.store.transaction() as tx:
+            n_bytes = tx.scalars(text("SELECT length(result::text) FROM analyses")).one()
         runtime.close()
     print(
         f"{N_EVENTS:,} events in {HOURS} h: {statistics.median(took_s):.2f} s "
@@ -96,8 +96,8 @@ def _session(runtime: Runtime) -> uuid.UUID:
         }
         for index in range(N_EVENTS)
     ]
-    with runtime.store.transaction() as db:
-        db.add(
+    with runtime.store.transaction() as tx:
+        tx.add(
             AudioSession(
                 id=session_id,
                 state="completed",
@@ -109,10 +109,10 @@ def _session(runtime: Runtime) -> uuid.UUID:
                 calibration_db=100.0,
             )
         )
-        db.flush()
-        db.execute(insert(NoiseDetection), events)
-    with runtime.store.transaction() as db:
-        db.execute(text("ANALYZE noise_detections"))
+        tx.flush()
+        tx.execute(insert(NoiseDetection), events)
+    with runtime.store.transaction() as tx:
+        tx.execute(text("ANALYZE noise_detections"))
     return session_id
 
 

@@ -158,9 +158,9 @@ def add_session(database_url: str) -> uuid.UUID:
     levels += ["l5", "l10", "l50", "l90", "l95"]
     heard = {"rain": {"events": 3, "total_s": 12.5, "max_confidence": 0.93}}
     model = {"name": "base", "version": "2.1.0"}
-    with store.transaction() as db:
+    with store.transaction() as tx:
         row = session_queries.add_session(
-            db,
+            tx,
             id=session_id,
             user_id=accounts.TEAM,
             file_name="street.flac",
@@ -178,8 +178,8 @@ def add_session(database_url: str) -> uuid.UUID:
             "model": model,
             **{f"{name}_db": -40.0 for name in levels},
         }
-        db.add(row)
-        span_queries.add_spans(db, session_id, [(0, 0, 960_000)])
+        tx.add(row)
+        span_queries.add_spans(tx, session_id, [(0, 0, 960_000)])
     store.close()
     return session_id
 

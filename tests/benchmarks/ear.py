@@ -32,7 +32,7 @@ from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.levels.meter import LevelMeter
 from actors.science.tagging import tagger
 from actors.science.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
-from actors.science.tagging.backbone import Backbone
+from actors.science.tagging.backbone import BackboneNetwork
 from actors.science.tagging.tagger import Tagger
 from actors.science.types import Event
 from tests.benchmarks import scene
@@ -57,7 +57,7 @@ def main() -> int:
         content, what = options.file.read_bytes(), options.file.name
     beside = None
     if options.backbone is not None and options.backbone.is_file():
-        network = Backbone.from_bytes(options.backbone.read_bytes())
+        network = BackboneNetwork.from_bytes(options.backbone.read_bytes())
         beside = Tagger(network, tagger.shipped_head())
     else:
         console.print("Without the backbone: its weights are missing; see `clamor model fetch`")
@@ -200,17 +200,17 @@ def _opinion(beside: Tagger | None, wide: Samples) -> SecondOpinion | None:
 @contextmanager
 def _noted(pieces: list[Samples]) -> Iterator[None]:
     """Collect the samples that are embedded within the block."""
-    frames = Backbone.frames
+    frames = BackboneNetwork.frames
 
-    def noting(self: Backbone, samples: Samples) -> Samples:
+    def noting(self: BackboneNetwork, samples: Samples) -> Samples:
         pieces.append(samples)
         return frames(self, samples)
 
-    Backbone.frames = noting  # type: ignore[method-assign]
+    BackboneNetwork.frames = noting  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Backbone.frames = frames  # type: ignore[method-assign]
+        BackboneNetwork.frames = frames  # type: ignore[method-assign]
 
 
 def _in_turns(stages: Mapping[str, Callable[[], object]], *, runs: int) -> dict[str, list[float]]:

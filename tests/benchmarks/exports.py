@@ -98,18 +98,18 @@ def _one(name: str, url: str, folder: str) -> None:
 
     def run(format_name: str, selection: StoredSelection) -> Export:
         export_id = uuid.uuid4()
-        with runtime.store.transaction() as db:
+        with runtime.store.transaction() as tx:
             export_queries.add_export(
-                db,
+                tx,
                 id=export_id,
                 user_id=accounts.TEAM,
                 format=format_name,
                 selection=selection,
-                expires_at=session_queries.clock(db),
+                expires_at=session_queries.clock(tx),
             )
         export_session_data(runtime, ExportSessionData(export_id=export_id))
-        with runtime.store.transaction() as db:
-            row = export_queries.get_export(db, export_id)
+        with runtime.store.transaction() as tx:
+            row = export_queries.get_export(tx, export_id)
         assert row is not None
         assert row.state == "completed", row.problem
         return row

@@ -89,8 +89,8 @@ class Bench:
         self._publisher = publisher
         self._clip = recordings.encode(recordings.demo()[: CLIP_S * recordings.RATE_HZ])
         self.callers = [uuid.uuid4() for _ in range(2)]
-        with store.transaction() as db:
-            db.execute(
+        with store.transaction() as tx:
+            tx.execute(
                 insert(User), [{"id": i, "email": f"{i}@x", "name": "x"} for i in self.callers]
             )
 
@@ -111,9 +111,9 @@ class Bench:
         session_id = uuid.uuid4()
         key = recording_key(session_id)
         self._blobs.put(key, self._clip)
-        with self._store.transaction() as db:
+        with self._store.transaction() as tx:
             session_queries.add_session(
-                db,
+                tx,
                 id=session_id,
                 file_name="clip.flac",
                 recording_key=key,
@@ -124,8 +124,8 @@ class Bench:
         return session_id
 
     def _finished(self, *session_ids: uuid.UUID) -> int:
-        with self._store.transaction() as db:
-            n_finished: int = db.execute(
+        with self._store.transaction() as tx:
+            n_finished: int = tx.execute(
                 text(
                     "SELECT count(*) FROM audio_sessions"
                     " WHERE id = ANY(:ids) AND finished_at IS NOT NULL"
@@ -180,8 +180,8 @@ def claim_costs(url: str, *, n_sessions: int, n_spans: int) -> tuple[float, floa
     """
     migrate.upgrade(url)
     store = Store(url)
-    with store.transaction() as db:
-        db.execute(
+    with store.transaction() as tx:
+        tx.execute(
             text(
                 "INSERT INTO audio_sessions (id, file_name, recording_key, size_bytes, state,"
                 " priority, lane, created_at, spans_total)"
@@ -191,7 +191,7 @@ def claim_costs(url: str, *, n_sessions: int, n_spans: int) -> tuple[float, floa
             ),
             {"lanes": LANES, "sessions": n_sessions, "spans": n_spans},
         )
-        db.execute(
+        tx.execute(
             text(
                 "INSERT INTO session_spans (session_id, span_index, start_sample, stop_sample,"
                 " state) SELECT id, i, i, i + 1, 'pending'"
@@ -199,15 +199,15 @@ def claim_costs(url: str, *, n_sessions: int, n_spans: int) -> tuple[float, floa
             ),
             {"spans": n_spans},
         )
-        db.execute(text("ANALYZE audio_sessions, session_spans"))
+        tx.execute(text("ANALYZE audio_sessions, session_spans"))
 
     def claim() -> None:
-        with store.transaction() as db:
-            assert fair_order.next_span(db, lease_s=3_600)
+        with store.transaction() as tx:
+            assert fair_order.next_span(tx, lease_s=3_600)
 
     def commit() -> None:
-        with store.transaction() as db:
-            db.execute(text("UPDATE turns SET lane = lane WHERE state = 'queued'"))
+        with store.transaction() as tx:
+            tx.execute(text("UPDATE turns SET lane = lane WHERE state = 'queued'"))
 
     try:
         in_postgres_s = statistics.median(_claim_s(store) for _ in range(CLAIMS))
@@ -219,9 +219,9 @@ def claim_costs(url: str, *, n_sessions: int, n_spans: int) -> tuple[float, floa
 def _claim_s(store: Store) -> float:
     """Return the time of a claim by Postgres' measurement, including planning."""
     explain = fair_order.claim("EXPLAIN (ANALYZE, FORMAT JSON) " + fair_order.NEXT_SPAN.text)
-    with store.transaction() as db:
-        parameters = fair_order.stretches(db, "detecting") | {"lease_s": 3_600.0}
-        [plan] = db.execute(explain, parameters).scalar_one()
+    with store.transaction() as tx:
+        parameters = fair_order.stretches(tx, "detecting") | {"lease_s": 3_600.0}
+        [plan] = tx.execute(explain, parameters).scalar_one()
     return float(plan["Planning Time"] + plan["Execution Time"]) / 1e3
 
 

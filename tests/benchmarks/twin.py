@@ -90,21 +90,21 @@ async def name_request(
 
 def get_db() -> Iterator[DatabaseSession]:
     """Provide a database session for one request."""
-    with make_session() as db:
-        yield db
+    with make_session() as tx:
+        yield tx
 
 
 Db = Annotated[DatabaseSession, Depends(get_db)]
 
 
 def get_user(
-    shown: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())], db: Db
+    shown: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())], tx: Db
 ) -> uuid.UUID:
     """Return the user ID of a request's key."""
     key = keys.parse(shown.credentials)
     if key is None:
         raise HTTPException(401)
-    found = db.execute(
+    found = tx.execute(
         select(ApiKey, User.disabled_at, account_queries.is_active())
         .join(User, User.id == ApiKey.user_id)
         .where(ApiKey.id == key.id)
@@ -121,14 +121,14 @@ def get_user(
 Caller = Annotated[uuid.UUID, Depends(get_user)]
 
 
-def shown(db: DatabaseSession, session_id: uuid.UUID, owner: uuid.UUID) -> Session:
+def shown(tx: DatabaseSession, session_id: uuid.UUID, owner: uuid.UUID) -> Session:
     """Return a session of an owner, also in one statement."""
     failed = (
         select(func.count())
         .where(SessionSpan.session_id == AudioSession.id, SessionSpan.state == "failed")
         .scalar_subquery()
     )
-    found = db.execute(
+    found = tx.execute(
         select(AudioSession, failed, func.clock_timestamp()).where(
             AudioSession.id == session_id, AudioSession.user_id == owner
         )
@@ -148,28 +148,28 @@ def shown(db: DatabaseSession, session_id: uuid.UUID, owner: uuid.UUID) -> Sessi
 
 
 @app.get("/v1/sessions/{session_id}")
-def read_session(session_id: uuid.UUID, caller: Caller, db: Db) -> Session:
+def read_session(session_id: uuid.UUID, caller: Caller, tx: Db) -> Session:
     """Return the current state of a session."""
-    return shown(db, session_id, caller)
+    return shown(tx, session_id, caller)
 
 
 @app.post("/v1/sessions", status_code=202)
-def create_session(file: UploadFile, caller: Caller, db: Db) -> Session:
+def create_session(file: UploadFile, caller: Caller, tx: Db) -> Session:
     """Accept a recording."""
     session_id = uuid.uuid4()
     key = recording_key(session_id)
     blobs.put(key, iter(lambda: file.file.read(256 * 1024), b""))
     session_queries.add_session(
-        db,
+        tx,
         id=session_id,
         user_id=caller,
         file_name=file.filename or "recording",
         size_bytes=file.size or 0,
         recording_key=key,
     )
-    db.commit()
+    tx.commit()
     publisher.send(ProcessAudioFile(session_id=session_id))
-    return shown(db, session_id, caller)
+    return shown(tx, session_id, caller)
 
 
 assert os.environ.get("WEB_CONCURRENCY", "1") == "1"

@@ -67,13 +67,13 @@ def fill(url: str, plan: Plan, *, tell: Tell = lambda _share, _what: None) -> No
     tell(1.0, "done")
 
 
-def _add_callers_and_model(url: str, model: classifier.Model) -> None:
+def _add_callers_and_model(url: str, model: classifier.Classifier) -> None:
     store = Store(url, pool_size=1)
-    with store.transaction() as db:
+    with store.transaction() as tx:
         for caller in CALLERS[1:]:
-            accounts.add_user(db, caller.id, f"{caller.zone.lower().replace('/', '.')}@example.org")
+            accounts.add_user(tx, caller.id, f"{caller.zone.lower().replace('/', '.')}@example.org")
         model_queries.register_shipped(
-            db,
+            tx,
             blob_key=f"models/{model.sha256}",
             name=str(model.header["name"]),
             version=str(model.header["version"]),

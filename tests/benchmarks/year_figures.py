@@ -113,8 +113,8 @@ def lists(bench: Bench) -> Iterator[Line]:
         ):
             yield timed(f"GET {path}{who}", _asks(client, path))
         yield timed(f"GET /v1/sessions of a day{who}", _asks(client, f"/v1/sessions?{a_day}"))
-    with bench.runtime.store.reading() as db:
-        longest = db.scalars(
+    with bench.runtime.store.reading() as tx:
+        longest = tx.scalars(
             select(AudioSession.id)
             .where(AudioSession.user_id == accounts.TEAM, AudioSession.summary.is_not(None))
             .order_by(AudioSession.duration_s.desc())
@@ -146,18 +146,18 @@ def rounds(bench: Bench) -> Iterator[Line]:
 
     def round_of(ask_for: Callable[[Any], object]) -> Callable[[], object]:
         def action() -> None:
-            with store.transaction() as db:
-                ask_for(db)
+            with store.transaction() as tx:
+                ask_for(tx)
                 # Keep the data unchanged for the next run.
-                db.rollback()
+                tx.rollback()
 
         return action
 
     asked: dict[str, Callable[[Any], object]] = {
-        "recovery: stalled work": lambda db: recovery.take_stalled(db, quiet_s=30, limit=200),
-        "recovery: missed slots": lambda db: job_runs.fill_missed(db, late_s=60),
-        "recovery: sessions to tidy": lambda db: leftover_queries.sessions_to_tidy(
-            db, silent_after_s=7_200, limit=200
+        "recovery: stalled work": lambda tx: recovery.take_stalled(tx, quiet_s=30, limit=200),
+        "recovery: missed slots": lambda tx: job_runs.fill_missed(tx, late_s=60),
+        "recovery: sessions to tidy": lambda tx: leftover_queries.sessions_to_tidy(
+            tx, silent_after_s=7_200, limit=200
         ),
         "metrics: backlogs": kinds.backlogs,
         "metrics: unfinished": queue_queries.count_unfinished,
@@ -170,8 +170,8 @@ def rounds(bench: Bench) -> Iterator[Line]:
 
 def analyses(bench: Bench) -> Iterator[Line]:
     """Time the analyses of the longest session and a typical one, from message to commit."""
-    with bench.runtime.store.reading() as db:
-        rows = db.scalars(
+    with bench.runtime.store.reading() as tx:
+        rows = tx.scalars(
             select(AudioSession)
             .where(AudioSession.user_id == accounts.TEAM, AudioSession.state == "completed")
             .order_by(AudioSession.duration_s.desc())
@@ -250,9 +250,9 @@ def reports(bench: Bench) -> Iterator[Line]:
         def make(zone: str = zone, user_id: Any = user_id, days_back: Any = days_back) -> None:
             date = (bench.plan.until - timedelta(days=next(days_back))).date()
             its = local_day.day_of(date, zone)
-            with store.transaction() as db:
+            with store.transaction() as tx:
                 report_id = report_queries.ask_for_report(
-                    db,
+                    tx,
                     id=uuid.uuid4(),
                     day=date,
                     time_zone=zone,
@@ -261,8 +261,8 @@ def reports(bench: Bench) -> Iterator[Line]:
                     ends_at=its.end,
                 )
             generate_daily_report(bench.runtime, GenerateDailyReport(report_id=report_id))
-            with store.reading() as db:
-                found = report_queries.get_report(db, report_id)
+            with store.reading() as tx:
+                found = report_queries.get_report(tx, report_id)
             assert found, "there is a row"
             assert found[0].state == "completed", found[0].last_error
             assert found[0].report, "the report has contents"
@@ -274,11 +274,11 @@ def reports(bench: Bench) -> Iterator[Line]:
 
 def cleanup(bench: Bench) -> Iterator[Line]:
     """Time the removal of the oldest month, by the actor that runs every week."""
-    with bench.runtime.store.reading() as db:
-        oldest, now = db.execute(
+    with bench.runtime.store.reading() as tx:
+        oldest, now = tx.execute(
             select(func.min(AudioSession.finished_at), func.clock_timestamp())
         ).one()
-        rows = db.execute(
+        rows = tx.execute(
             select(AudioSession.recording_key, AudioSession.levels_key).where(
                 AudioSession.finished_at < oldest + MONTH
             )
@@ -355,16 +355,16 @@ def arrivals(bench: Bench, meanwhile: Callable[[], object]) -> Arrivals:
 def _arrive(url: str, told: Connection) -> None:
     """Write recordings with their spans in sequence, until a message arrives."""
     store = Store(url, pool_size=1)
-    with store.transaction() as db:
-        told.send(db.execute(text("SELECT pg_backend_pid()")).scalar_one())
+    with store.transaction() as tx:
+        told.send(tx.execute(text("SELECT pg_backend_pid()")).scalar_one())
     told.recv()
     taken_s, ids = [], []
     while not told.poll():
         session_id = uuid.uuid4()
         began = time.perf_counter()
-        with store.transaction() as db:
+        with store.transaction() as tx:
             session_queries.add_session(
-                db,
+                tx,
                 id=session_id,
                 user_id=accounts.TEAM,
                 file_name="street.flac",
@@ -372,13 +372,13 @@ def _arrive(url: str, told: Connection) -> None:
                 recording_key=f"sessions/{session_id}/recording",
             )
             span_queries.add_spans(
-                db, session_id, [(i, i * 960_000, (i + 1) * 960_000) for i in range(SPANS)]
+                tx, session_id, [(i, i * 960_000, (i + 1) * 960_000) for i in range(SPANS)]
             )
         taken_s.append(time.perf_counter() - began)
         ids.append(session_id)
         time.sleep(PAUSE_S)
-    with store.transaction() as db:
-        db.execute(delete(AudioSession).where(AudioSession.id.in_(ids)))
+    with store.transaction() as tx:
+        tx.execute(delete(AudioSession).where(AudioSession.id.in_(ids)))
     store.close()
     told.send(taken_s)
 

@@ -92,7 +92,7 @@ class Writer:
         connection: psycopg.Connection[Any],
         plan: Plan,
         rng: np.random.Generator,
-        model: classifier.Model,
+        model: classifier.Classifier,
     ) -> None:
         self._connection = connection
         self._plan = plan

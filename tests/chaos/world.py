@@ -111,9 +111,9 @@ class World:
     def ask(self, nudge: messages.Nudge, **options: Any) -> None:
         """Request a run of a periodic job, as an operator does."""
         store = Store(self.settings.database_url, pool_size=1)
-        with store.transaction() as db:
+        with store.transaction() as tx:
             job_run_queries.add_run(
-                db, nudge.actor, session_queries.clock(db), source="person", options=options
+                tx, nudge.actor, session_queries.clock(tx), source="person", options=options
             )
         store.close()
         self.send(nudge)

@@ -29,21 +29,21 @@ KEY, ADMIN_KEY = str(_TEAM_KEY), str(_ADMIN_KEY)
 def add_first(database_url: str) -> None:
     """Add the team and the administrator, with their keys."""
     store = Store(database_url, pool_size=1)
-    with store.transaction() as db:
-        add_user(db, TEAM, "team@example.org")
-        add_user(db, ADMIN, "admin@example.org")
-        add_key(db, TEAM, TEAM_SCOPES, key=_TEAM_KEY)
-        add_key(db, ADMIN, ("admin",), key=_ADMIN_KEY)
+    with store.transaction() as tx:
+        add_user(tx, TEAM, "team@example.org")
+        add_user(tx, ADMIN, "admin@example.org")
+        add_key(tx, TEAM, TEAM_SCOPES, key=_TEAM_KEY)
+        add_key(tx, ADMIN, ("admin",), key=_ADMIN_KEY)
     store.close()
 
 
-def add_user(db: Session, user_id: uuid.UUID, email: str) -> uuid.UUID:
+def add_user(tx: Session, user_id: uuid.UUID, email: str) -> uuid.UUID:
     """Add a user."""
-    return account_queries.add_user(db, id=user_id, email=email, name=email.partition("@")[0]).id
+    return account_queries.add_user(tx, id=user_id, email=email, name=email.partition("@")[0]).id
 
 
 def add_key(
-    db: Session,
+    tx: Session,
     user_id: uuid.UUID,
     scopes: Sequence[str] = TEAM_SCOPES,
     *,
@@ -53,7 +53,7 @@ def add_key(
     """Add a key; return it as its holder presents it."""
     made = key or keys.new()
     values = {"name": "a key", "secret_hash": keys.Hasher(PEPPER).of(made)} | values
-    account_queries.add_key(db, id=made.id, user_id=user_id, scopes=list(scopes), **values)
+    account_queries.add_key(tx, id=made.id, user_id=user_id, scopes=list(scopes), **values)
     return str(made)
 
 

@@ -18,17 +18,17 @@ def ask(runtime: Runtime, nudge: Nudge, **options: Any) -> JobRun:
     """Request a run of a job, and perform it; return its outcome."""
     job = jobs.job_named(nudge.actor)
     assert job is not None
-    with runtime.store.transaction() as db:
-        now = session_queries.clock(db)
+    with runtime.store.transaction() as tx:
+        now = session_queries.clock(tx)
         # Mark the slot of the schedule as done: it is not under test.
-        slot_id = job_run_queries.add_run(db, job.name, job.latest_slot(now), source="clock")
+        slot_id = job_run_queries.add_run(tx, job.name, job.latest_slot(now), source="clock")
         if slot_id is not None:
-            db.execute(update(JobRun).where(JobRun.id == slot_id).values(state="completed"))
-        run_id = job_run_queries.add_run(db, job.name, now, source="person", options=options)
+            tx.execute(update(JobRun).where(JobRun.id == slot_id).values(state="completed"))
+        run_id = job_run_queries.add_run(tx, job.name, now, source="person", options=options)
     assert run_id is not None
     handle(runtime, nudge)
-    with runtime.store.transaction() as db:
-        row = job_run_queries.get_run(db, run_id)
+    with runtime.store.transaction() as tx:
+        row = job_run_queries.get_run(tx, run_id)
     assert row is not None
     return row
 
@@ -41,8 +41,8 @@ def findings(run: JobRun) -> dict[str, Any]:
 
 def pass_days(runtime: Runtime, days: float) -> None:
     """Age the marks of blobs by some days."""
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             text("UPDATE orphan_blobs SET marked_at = marked_at - make_interval(secs => :s)"),
             {"s": days * 86_400},
         )

@@ -13,15 +13,15 @@ from db.blobs import Blobs, recording_key
 from db.queries import session_queries
 from db.store import Store
 from db.tables.accounts import ApiKey, User
-from db.tables.analyses import Analysis
+from db.tables.analyses import AnalysisJob
 from db.tables.base import Base
-from db.tables.batches import Batch, BatchItem
+from db.tables.batches import AudioBatch, AudioBatchItem
 from db.tables.exports import Export
 from db.tables.models import NoiseModel
 from db.tables.reports import DailyReport
 from db.tables.sessions import AudioSession, NoiseDetection
 from db.tables.training import TrainingJob, Validation
-from db.tables.webhooks import Webhook, WebhookDelivery
+from db.tables.webhooks import WebhookDelivery, WebhookEndpoint
 from services.openapi.examples import EXAMPLES, PARAMETERS, example
 
 SESSION, BATCH, MODEL, JOB, VALIDATION, USER, WEBHOOK, DELIVERY, EXPORT, REPORT = (
@@ -54,11 +54,11 @@ def add(store: Store, blobs: Blobs) -> None:
     blobs.put("report.html", [b"<!doctype html>"])
     for picture in ("confusion.png", "spectrogram.png"):
         blobs.put(picture, [b"\x89PNG\r\n\x1a\n"])
-    with store.transaction() as db:
-        for row in _rows(session_queries.clock(db)):
-            db.add(row)
+    with store.transaction() as tx:
+        for row in _rows(session_queries.clock(tx)):
+            tx.add(row)
             # In this order: no row refers to a later one.
-            db.flush()
+            tx.flush()
 
 
 def _rows(now: datetime) -> Iterator[Base]:
@@ -77,9 +77,9 @@ def _rows(now: datetime) -> Iterator[Base]:
     yield User(id=USER, email="noise@example.org", name="Noise team")
     yield ApiKey(id=PARAMETERS["key_id"], user_id=USER, secret_hash=bytes(32), **key)
     yield _model()
-    yield Batch(id=BATCH, state="taken", options={}, items_total=1, next_item=1, user_id=USER)
+    yield AudioBatch(id=BATCH, state="taken", options={}, items_total=1, next_item=1, user_id=USER)
     yield _session(started_at=now, finished_at=now + timedelta(seconds=2))
-    yield BatchItem(batch_id=BATCH, item_index=0, file_name="a", session_id=SESSION)
+    yield AudioBatchItem(batch_id=BATCH, item_index=0, file_name="a", session_id=SESSION)
     yield NoiseDetection(session_id=SESSION, event_index=0, **event)
     yield _analysis()
     yield TrainingJob(id=JOB, name="site-7", version=1, seed=0, **ended)
@@ -100,7 +100,7 @@ def _rows(now: datetime) -> Iterator[Base]:
         expires_at=now + timedelta(days=7),
     )
     yield _report(made_at=now, started_at=now, finished_at=now)
-    yield Webhook(id=WEBHOOK, user_id=USER, secret="whsec_c2hv", state="active", **told)
+    yield WebhookEndpoint(id=WEBHOOK, user_id=USER, secret="whsec_c2hv", state="active", **told)
     yield WebhookDelivery(
         id=DELIVERY, webhook_id=WEBHOOK, session_id=SESSION, finished_at=now, **delivered
     )
@@ -146,10 +146,10 @@ def _model() -> NoiseModel:
     )
 
 
-def _analysis() -> Analysis:
+def _analysis() -> AnalysisJob:
     told = _answer("GET /v1/sessions/{session_id:uuid}/analysis")
     own = ("state", "stage", "percent", "limits_db", "result")
-    return Analysis(id=SESSION, asking_id=uuid.uuid4(), **{name: told[name] for name in own})
+    return AnalysisJob(id=SESSION, asking_id=uuid.uuid4(), **{name: told[name] for name in own})
 
 
 def _session(**times: Any) -> AudioSession:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.detection.cnn import Convolutional, Layers
 from actors.science.detection.features import FEATURE_VERSION
 from actors.science.types import BACKGROUND
@@ -15,7 +15,9 @@ from actors.science.types import BACKGROUND
 WIDTHS, HIDDEN = (4, 4, 4), 8
 
 
-def hearer(classes: Sequence[str] = ("background", "rain", "sneeze"), *, seed: int = 0) -> Model:
+def hearer(
+    classes: Sequence[str] = ("background", "rain", "sneeze"), *, seed: int = 0
+) -> Classifier:
     """Return a model of one untrained network: meaningless output that depends on the sound."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -27,7 +29,7 @@ def hearer(classes: Sequence[str] = ("background", "rain", "sneeze"), *, seed: i
     return _model(layers, classes)
 
 
-def deaf(classes: Sequence[str] = ("background", "rain")) -> Model:
+def deaf(classes: Sequence[str] = ("background", "rain")) -> Classifier:
     """Return a model that classifies everything as background."""
     layers = _layers(classes)
     assert layers.scores.bias is not None
@@ -41,7 +43,7 @@ def _layers(classes: Sequence[str]) -> Layers:
     return Layers(widths=WIDTHS, hidden=HIDDEN, n_classes=len(classes)).eval()
 
 
-def _model(layers: Layers, classes: Sequence[str]) -> Model:
+def _model(layers: Layers, classes: Sequence[str]) -> Classifier:
     header = {
         "name": "small",
         "version": "1",
@@ -49,4 +51,4 @@ def _model(layers: Layers, classes: Sequence[str]) -> Model:
         "feature_version": FEATURE_VERSION,
         "classes": list(classes),
     }
-    return Model.make(header, members=[Convolutional.of(layers, widths=WIDTHS, hidden=HIDDEN)])
+    return Classifier.make(header, members=[Convolutional.of(layers, widths=WIDTHS, hidden=HIDDEN)])

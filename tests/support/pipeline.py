@@ -23,9 +23,9 @@ def add(runtime: Runtime, content: bytes, **values: Any) -> uuid.UUID:
     """Add a session as after an upload, with the values of the request."""
     session_id = uuid.uuid4()
     runtime.blobs.put(recording_key(session_id), content)
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         session_queries.add_session(
-            db,
+            tx,
             id=session_id,
             user_id=accounts.TEAM,
             file_name="a.flac",
@@ -41,26 +41,26 @@ def summary_of(session: AudioSession) -> Summary:
     return msgspec.convert(session.summary, Summary)
 
 
-def detections_of(db: Session, session_id: uuid.UUID) -> list[NoiseDetection]:
+def detections_of(tx: Session, session_id: uuid.UUID) -> list[NoiseDetection]:
     """Return a session's events in order of their onsets."""
     page = list_queries.detections(
-        db, session_id, order=list_queries.DETECTIONS["start_s"], after=None, limit=1_000
+        tx, session_id, order=list_queries.DETECTIONS["start_s"], after=None, limit=1_000
     )
     return [row[0] for row in page.rows]
 
 
 def session(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
     """Return the current row of a session."""
-    with runtime.store.transaction() as db:
-        found = session_queries.get_session(db, session_id)
+    with runtime.store.transaction() as tx:
+        found = session_queries.get_session(tx, session_id)
     assert found is not None
     return found
 
 
 def span(runtime: Runtime, session_id: uuid.UUID, index: int) -> SessionSpan:
     """Return the current row of a span."""
-    with runtime.store.transaction() as db:
-        found = span_queries.get_span(db, session_id, index)
+    with runtime.store.transaction() as tx:
+        found = span_queries.get_span(tx, session_id, index)
     assert found is not None
     return found
 
@@ -82,8 +82,8 @@ def split(runtime: Runtime, content: bytes) -> uuid.UUID:
 def run_to_the_end(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
     """Handle every nudge twice, in the order of the rows, until none is left."""
     for _ in range(20):
-        with runtime.store.transaction() as db:
-            found = take_stalled(db, quiet_s=0, limit=100)
+        with runtime.store.transaction() as tx:
+            found = take_stalled(tx, quiet_s=0, limit=100)
         for nudge in found * 2:
             handle(runtime, nudge)
         if not found:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from actors.science.tagging import speech
-from actors.science.tagging.backbone import FRAME, RATE_HZ, Array, Backbone
+from actors.science.tagging.backbone import FRAME, RATE_HZ, Array, BackboneNetwork
 from tests.support import weights
 
 Samples = NDArray[np.float32]
@@ -57,7 +57,7 @@ def hiss(seconds: float, *, rate_hz: int = RATE_HZ, seed: int = 0) -> Samples:
     return np.asarray(0.001 * rng.standard_normal(round(seconds * rate_hz)), dtype=np.float32)
 
 
-class Voices(Backbone):
+class Voices(BackboneNetwork):
     """A network that detects a `voice` by its bands; all other outputs are those of its weights.
 
     The first column of its embeddings indicates a voice.
@@ -81,5 +81,5 @@ class Voices(Backbone):
 
 def network() -> Voices:
     """Make the network over random weights."""
-    backbone = Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4)))
+    backbone = BackboneNetwork.from_bytes(weights.file_of(weights.random_state(width=0.4)))
     return Voices(backbone.layers, backbone.network)

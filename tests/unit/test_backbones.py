@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from actors import backbones
-from actors.backbones import FetchError, Source
+from actors.backbones import FetchError, WeightsSource
 from tests.support import weights
 from tests.support.web import Request, Web, serving
 
 DATA = bytes(range(256)) * 1_000
 SHA256 = hashlib.sha256(DATA).hexdigest()
-PUBLISHED = Source(
+PUBLISHED = WeightsSource(
     place="https://example.invalid/mn04_as_mAP_432.pt",
     file_name="mn04_as_mAP_432.pt",
     sha256=SHA256,
@@ -41,7 +41,7 @@ def web() -> Iterator[Web]:
         yield web
 
 
-def wanted(setting: object) -> Source:
+def wanted(setting: object) -> WeightsSource:
     found = backbones.source(str(setting))
     assert found is not None
     return found

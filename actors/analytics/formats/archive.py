@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import IO
 from uuid import UUID
 
-from actors.analytics.formats.rows import Recording, Writer
+from actors.analytics.formats.rows import ExportedRecording, FormatWriter
 from db.queries.export_queries import ExportedEvent
 
 #: Characters that are not valid in file names everywhere. They become underscores.
@@ -23,7 +23,7 @@ def member_name(text: str) -> str:
     return _NO_NAME.sub("_", text)[:_MOST_CHARS].strip(" .") or "_"
 
 
-def file_stem(recording: Recording) -> str:
+def file_stem(recording: ExportedRecording) -> str:
     """Return the stem for files of a recording: its name and its session's ID, so it is unique."""
     stem = recording.file_name.rpartition(".")[0] or recording.file_name
     return f"{member_name(stem)}-{recording.session_id}"
@@ -41,14 +41,14 @@ class Archive:
     """A file for each recording, each with its own writer."""
 
     def __init__(
-        self, out: IO[bytes], make: Callable[[IO[bytes]], Writer], *, extension: str
+        self, out: IO[bytes], make: Callable[[IO[bytes]], FormatWriter], *, extension: str
     ) -> None:
         self._zip = zipfile.ZipFile(out, "w")
         self._make = make
         self._extension = extension
-        self._open: tuple[UUID, IO[bytes], Writer] | None = None
+        self._open: tuple[UUID, IO[bytes], FormatWriter] | None = None
 
-    def add(self, recording: Recording, events: Sequence[ExportedEvent]) -> None:
+    def add(self, recording: ExportedRecording, events: Sequence[ExportedEvent]) -> None:
         if self._open is None or self._open[0] != recording.session_id:
             self._end()
             name = f"{file_stem(recording)}.{self._extension}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import IO
 
-from actors.analytics.formats.rows import Recording, cell
+from actors.analytics.formats.rows import ExportedRecording, cell
 from db.queries.export_queries import ExportedEvent
 
 
@@ -15,7 +15,7 @@ class Audacity:
     def __init__(self, out: IO[bytes]) -> None:
         self._out = out
 
-    def add(self, _recording: Recording, events: Sequence[ExportedEvent]) -> None:
+    def add(self, _recording: ExportedRecording, events: Sequence[ExportedEvent]) -> None:
         lines = (
             f"{event.start_s:.6f}\t{event.end_s:.6f}\t{cell(event.noise_type)}\n"
             for event in events

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from actors.analytics.formats.archive import file_stem, member, member_name
 from actors.analytics.formats.csv_table import CsvTable
-from actors.analytics.formats.rows import Recording
+from actors.analytics.formats.rows import ExportedRecording
 from actors.science.audio_io import clips
 from actors.science.plotting import plots
 from db.queries.export_queries import ExportedEvent
@@ -29,11 +29,11 @@ class Clips:
 
     def __init__(self, out: IO[bytes]) -> None:
         self._zip = zipfile.ZipFile(out, "w")
-        self._rows: list[tuple[Recording, ExportedEvent, str, str]] = []
+        self._rows: list[tuple[ExportedRecording, ExportedEvent, str, str]] = []
 
     def add(
         self,
-        recording: Recording,
+        recording: ExportedRecording,
         event: ExportedEvent,
         samples: NDArray[np.float32] | None,
         rate_hz: int,

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import IO
 
-from actors.analytics.formats.rows import Recording, iso
+from actors.analytics.formats.rows import ExportedRecording, iso
 from actors.facts.noise_types import audioset_id_of, group_of
 from db.queries.export_queries import ExportedEvent
 
@@ -36,10 +36,10 @@ class CsvTable:
         self._out = out
         self._write([[*COLUMNS, *more]])
 
-    def add(self, recording: Recording, events: Sequence[ExportedEvent]) -> None:
+    def add(self, recording: ExportedRecording, events: Sequence[ExportedEvent]) -> None:
         self._write([_row(recording, event) for event in events])
 
-    def add_one(self, recording: Recording, event: ExportedEvent, *more: str) -> None:
+    def add_one(self, recording: ExportedRecording, event: ExportedEvent, *more: str) -> None:
         """Write one detection and the values of the additional columns."""
         self._write([[*_row(recording, event), *map(safe, more)]])
 
@@ -52,7 +52,7 @@ class CsvTable:
         self._out.write(text.getvalue().encode())
 
 
-def _row(recording: Recording, event: ExportedEvent) -> list[object]:
+def _row(recording: ExportedRecording, event: ExportedEvent) -> list[object]:
     return [
         recording.session_id, safe(recording.file_name), iso(recording.recorded_at),
         event.event_index, event.start_s, event.end_s, safe(event.noise_type), event.confidence,

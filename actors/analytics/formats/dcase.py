@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import IO
 
-from actors.analytics.formats.rows import Names, Recording, cell
+from actors.analytics.formats.rows import ExportedRecording, Names, cell
 from db.queries.export_queries import ExportedEvent
 
 
@@ -20,7 +20,7 @@ class Dcase:
         self._out = out
         self._names = Names(cell)
 
-    def add(self, recording: Recording, events: Sequence[ExportedEvent]) -> None:
+    def add(self, recording: ExportedRecording, events: Sequence[ExportedEvent]) -> None:
         file = self._names.of(recording)
         lines = [
             f"{file}\t{event.start_s:.6f}\t{event.end_s:.6f}\t{cell(event.noise_type)}\n"

@@ -7,7 +7,7 @@ from typing import IO
 
 import msgspec
 
-from actors.analytics.formats.rows import Recording
+from actors.analytics.formats.rows import ExportedRecording
 from actors.facts.noise_types import audioset_id_of, group_of
 from db.queries.export_queries import ExportedEvent
 
@@ -19,7 +19,7 @@ class NdJson:
         self._out = out
         self._encoder = msgspec.json.Encoder()
 
-    def add(self, recording: Recording, events: Sequence[ExportedEvent]) -> None:
+    def add(self, recording: ExportedRecording, events: Sequence[ExportedEvent]) -> None:
         about = {
             "session_id": recording.session_id,
             "file_name": recording.file_name,

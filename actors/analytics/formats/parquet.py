@@ -8,7 +8,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.analytics.formats.rows import Recording
+from actors.analytics.formats.rows import ExportedRecording
 from actors.facts.noise_types import audioset_id_of, group_of
 from db.queries.export_queries import ExportedEvent
 
@@ -53,7 +53,7 @@ class Parquet:
         self._batches: list[Any] = []
         self._n_rows = 0
 
-    def add(self, recording: Recording, events: Sequence[ExportedEvent]) -> None:
+    def add(self, recording: ExportedRecording, events: Sequence[ExportedEvent]) -> None:
         session_id = str(recording.session_id)
         for event in events:
             self._rows.append(

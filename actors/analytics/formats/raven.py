@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import IO
 
-from actors.analytics.formats.rows import Recording, cell
+from actors.analytics.formats.rows import ExportedRecording, cell
 from actors.facts.noise_types import audioset_id_of, group_of
 from db.queries.export_queries import ExportedEvent
 
@@ -30,13 +30,13 @@ class Raven:
         self._n_selections = 0
         self._write([COLUMNS])
 
-    def add(self, recording: Recording, events: Sequence[ExportedEvent]) -> None:
+    def add(self, recording: ExportedRecording, events: Sequence[ExportedEvent]) -> None:
         self._write([self._line(recording, event) for event in events])
 
     def close(self) -> None:
         """Do nothing: all lines are written."""
 
-    def _line(self, recording: Recording, event: ExportedEvent) -> Sequence[str]:
+    def _line(self, recording: ExportedRecording, event: ExportedEvent) -> Sequence[str]:
         self._n_selections += 1
         levels = (
             "" if level_db is None else f"{level_db:.2f}"

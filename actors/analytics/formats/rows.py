@@ -14,7 +14,7 @@ from db.queries.export_queries import ExportedEvent
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recording:
+class ExportedRecording:
     """The recording of detections."""
 
     session_id: uuid.UUID
@@ -28,10 +28,10 @@ class Recording:
     level_reference: str
 
 
-class Writer(Protocol):
+class FormatWriter(Protocol):
     """Writes one format, in bounded memory."""
 
-    def add(self, recording: Recording, events: Sequence[ExportedEvent]) -> None:
+    def add(self, recording: ExportedRecording, events: Sequence[ExportedEvent]) -> None:
         """Write detections in the order of their onsets.
 
         A recording with many detections is added in several consecutive calls; one without any in
@@ -90,7 +90,7 @@ class Names:
         self._given: set[str] = set()
         self._latest: tuple[uuid.UUID, str] | None = None
 
-    def of(self, recording: Recording) -> str:
+    def of(self, recording: ExportedRecording) -> str:
         """Return the escaped name of a recording. Calls for one recording are consecutive."""
         if self._latest is None or self._latest[0] != recording.session_id:
             self._latest = recording.session_id, self._new(self._escape(recording.file_name))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import IO
 from urllib.parse import quote
 
-from actors.analytics.formats.rows import Names, Recording
+from actors.analytics.formats.rows import ExportedRecording, Names
 from db.queries.export_queries import ExportedEvent
 
 #: Matches what ends a field or a line, the escape character, and the start of a comment or
@@ -33,7 +33,7 @@ class Rttm:
         self._out = out
         self._names = Names(field)
 
-    def add(self, recording: Recording, events: Sequence[ExportedEvent]) -> None:
+    def add(self, recording: ExportedRecording, events: Sequence[ExportedEvent]) -> None:
         file = self._names.of(recording)
         lines = (
             f"SPEAKER {file} 1 {event.start_s:.6f} {event.end_s - event.start_s:.6f} {MISSING}"

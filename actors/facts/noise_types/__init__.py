@@ -29,7 +29,7 @@ LANGUAGES = ("en", "de", "fr", "es", "zh")
 
 
 @dataclass(frozen=True, slots=True)
-class NoiseType:
+class TypeEntry:
     """A row of the table.
 
     Attributes
@@ -62,13 +62,13 @@ class NoiseType:
 
 
 @cache
-def table() -> Mapping[str, NoiseType]:
+def table() -> Mapping[str, TypeEntry]:
     """Read the table: every type and group by its name, parents before their children."""
     text = (resources.files(__package__) / "table.csv").read_text(encoding="utf-8")
-    found: dict[str, NoiseType] = {}
+    found: dict[str, TypeEntry] = {}
     for row in csv.DictReader(text.splitlines()):
         name, parent = row["name"], row["parent"] or None
-        found[name] = NoiseType(
+        found[name] = TypeEntry(
             name=name,
             parent=parent,
             group=name if parent is None else found[parent].group,

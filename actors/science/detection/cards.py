@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from actors.facts import rounding
 from actors.science.detection import inference
 from actors.science.detection.chunks import RATE_HZ, Grid
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.evaluation import clip_metrics
 from actors.science.types import JsonObject
 
@@ -24,7 +24,7 @@ PROBE_SEED = 16_000
 
 
 def build(
-    model: Model,
+    model: Classifier,
     *,
     columns: Sequence[str],
     truth: NDArray[np.str_],
@@ -122,7 +122,7 @@ def probe() -> NDArray[np.float32]:
     return sound.astype(np.float32)
 
 
-def probe_scores(model: Model) -> NDArray[np.float32]:
+def probe_scores(model: Classifier) -> NDArray[np.float32]:
     """Return a model's scores of `probe` [shape=(n_steps + 1, n_classes)].
 
     The framewise scores, then the classification of the whole probe as one segment. The segments of

@@ -20,7 +20,7 @@ from actors.science.types import JsonObject
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class Classifier:
     """A classifier that is ready to use.
 
     Attributes
@@ -99,7 +99,7 @@ class Model:
     @classmethod
     def make(
         cls, header: Mapping[str, object], *, members: Sequence[Estimator], head: Head | None = None
-    ) -> Model:
+    ) -> Classifier:
         """Make a model from its parts.
 
         Parameters
@@ -119,7 +119,7 @@ class Model:
         return cls.from_bytes(model_file.encode(header, members, head))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Model:
+    def from_bytes(cls, data: bytes) -> Classifier:
         """Read a model file.
 
         Raises
@@ -133,7 +133,7 @@ class Model:
 
 
 @cache
-def shipped() -> Model:
+def shipped() -> Classifier:
     """Read the model that comes with the package.
 
     Raises
@@ -141,6 +141,6 @@ def shipped() -> Model:
     ModelError
         If the package's own file is damaged.
     """
-    return Model.from_bytes(
+    return Classifier.from_bytes(
         (resources.files("actors.science") / "model" / "base.clamor").read_bytes()
     )

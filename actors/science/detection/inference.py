@@ -26,7 +26,7 @@ from actors.science.detection.chunks import (
     plan_chunks,
     plan_spans,
 )
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.detection.decoding import find_segments
 from actors.science.detection.ensemble import Array
 from actors.science.detection.second_opinion import SecondOpinion
@@ -46,7 +46,7 @@ _LEAST_PROBABILITY = 1e-4
 Read = Callable[[int, int], Array]
 
 
-def first_look(model: Model, samples: Array, *, before: int, n_samples: int) -> Array:
+def first_look(model: Classifier, samples: Array, *, before: int, n_samples: int) -> Array:
     """Compute the class probabilities of every frame of a slice of a recording.
 
     Parameters
@@ -79,7 +79,7 @@ def first_look(model: Model, samples: Array, *, before: int, n_samples: int) -> 
     return ensemble.vote(networks, logits).astype(np.float32)
 
 
-def look_at(model: Model, read: Read, start: int, stop: int, *, grid: Grid) -> Array:
+def look_at(model: Classifier, read: Read, start: int, stop: int, *, grid: Grid) -> Array:
     """Score the samples ``[start, stop)`` of a grid framewise, with the context this needs.
 
     Both are multiples of `CHUNK_STEP`, unless ``stop`` is the end of the grid. Returns
@@ -90,7 +90,7 @@ def look_at(model: Model, read: Read, start: int, stop: int, *, grid: Grid) -> A
     return first_look(model, samples, before=start - first, n_samples=stop - start)
 
 
-def listen(model: Model, samples: Array, *, lead: int = 0) -> Array:
+def listen(model: Classifier, samples: Array, *, lead: int = 0) -> Array:
     """Score a whole recording in memory framewise, span by span.
 
     Takes samples [shape=(n,)] at 16 kHz whose grid begins ``lead`` samples before them, returns
@@ -104,7 +104,7 @@ def listen(model: Model, samples: Array, *, lead: int = 0) -> Array:
 
 
 def hear(
-    model: Model,
+    model: Classifier,
     samples: Array,
     *,
     levels: LevelHistory | None = None,
@@ -144,7 +144,7 @@ def hear(
 
 
 def find_events(
-    model: Model,
+    model: Classifier,
     scores: Array,
     *,
     read: Read,
@@ -176,7 +176,7 @@ def find_events(
     return [event for event in found if event.confidence >= asked.get(event.noise_type, 0.0)]
 
 
-def name_clip(model: Model, samples: Array) -> Array:
+def name_clip(model: Classifier, samples: Array) -> Array:
     """Return the class probabilities of a clip with at most one sound [shape=(n_classes,)].
 
     Classifies the part from the start of the first segment to the end of the last; the whole clip
@@ -190,7 +190,7 @@ def name_clip(model: Model, samples: Array) -> Array:
     return second_look(model, _parts(read, first, stop, grid=Grid(samples.size)), first=heard)
 
 
-def blur_s(model: Model) -> float:
+def blur_s(model: Classifier) -> float:
     """Return how far framewise scores may extend beyond a sound, in seconds.
 
     Half a chunk and a frame for a model that classifies chunks; a frame for one with a network.
@@ -199,7 +199,7 @@ def blur_s(model: Model) -> float:
     return (STEP + by_chunks * CHUNK // 2) / RATE_HZ
 
 
-def looker(model: Model, scores: Array, *, read: Read, grid: Grid) -> naming.Look:
+def looker(model: Classifier, scores: Array, *, read: Read, grid: Grid) -> naming.Look:
     """Return a function that classifies segments of a recording by the model.
 
     ``scores`` are the framewise scores of the whole recording, on its grid.
@@ -222,7 +222,7 @@ def in_memory(samples: Array) -> Read:
     return read
 
 
-def second_look(model: Model, parts: Sequence[Array], *, first: Array) -> Array:
+def second_look(model: Classifier, parts: Sequence[Array], *, first: Array) -> Array:
     """Compute the class probabilities of a segment.
 
     Parameters
@@ -273,7 +273,7 @@ def _pooled(rows: NDArray[np.floating]) -> NDArray[np.float64]:
     return shares
 
 
-def _by_chunks(model: Model, samples: Array, *, before: int, n_samples: int) -> Array:
+def _by_chunks(model: Classifier, samples: Array, *, before: int, n_samples: int) -> Array:
     """Framewise scores of a model that uses only features of chunks."""
     # Chunks begin up to half a chunk before the slice.
     shift = CHUNK // 2

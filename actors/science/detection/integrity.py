@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.science.detection import cards
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.errors import ModelError
 
 #: Largest accepted difference from a recorded probability. Other processors and libraries sum in a
@@ -41,7 +41,7 @@ def check(
     sha256: str | None = None,
     classes: Sequence[str] | None = None,
     card: Mapping[str, object] | None = None,
-) -> tuple[list[Check], Model | None]:
+) -> tuple[list[Check], Classifier | None]:
     """Run all checks on a model file.
 
     Parameters
@@ -65,7 +65,7 @@ def check(
     if fits is False:
         return checks, None
     try:
-        model = Model.from_bytes(data)
+        model = Classifier.from_bytes(data)
     except ModelError as error:
         return [*checks, Check("schema", False, str(error))], None
     schema = _schema(model)
@@ -75,7 +75,7 @@ def check(
     return [*checks, _classes(model, classes), *_outputs(model, card)], model
 
 
-def _schema(model: Model) -> Check:
+def _schema(model: Classifier) -> Check:
     """Check that the header can be displayed and stored."""
     try:
         text = json.dumps(dict(model.header), allow_nan=False)
@@ -92,20 +92,20 @@ def _is_name(name: object) -> bool:
     return isinstance(name, str) and name.isprintable() and 0 < len(name) <= MOST_CHARS
 
 
-def _classes(model: Model, registered: Sequence[str] | None) -> Check:
+def _classes(model: Classifier, registered: Sequence[str] | None) -> Check:
     if registered is not None and list(registered) != list(model.classes):
         return Check("classes", False, "not the classes that were registered")
     return Check("classes", True, ", ".join(model.classes))
 
 
-def _outputs(model: Model, card: Mapping[str, object] | None) -> list[Check]:
+def _outputs(model: Classifier, card: Mapping[str, object] | None) -> list[Check]:
     scores = cards.probe_scores(model)
     are_shares = (
         np.isfinite(scores).all()
         and (scores >= 0).all()
         and np.allclose(scores.sum(axis=1), 1.0, atol=SUM_TOLERANCE)
     )
-    is_same = Model.from_bytes(model.to_bytes()).sha256 == model.sha256
+    is_same = Classifier.from_bytes(model.to_bytes()).sha256 == model.sha256
     return [
         Check("outputs", bool(are_shares), "finite, in [0, 1], rows sum to 1"),
         Check("round_trip", is_same, "written and read again, it is the same"),

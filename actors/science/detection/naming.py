@@ -7,18 +7,18 @@ from dataclasses import replace
 
 from actors.science.detection import second_opinion, segmentation
 from actors.science.detection.chunks import RATE_HZ, STEP, Grid
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.detection.decoding import Segment
 from actors.science.detection.ensemble import Array
 from actors.science.detection.second_opinion import Opinion, SecondOpinion
 from actors.science.tagging import backbone
-from actors.science.types import Candidate
+from actors.science.types import TypeProbability
 
 #: Returns the class probabilities [shape=(n_classes,)] of the frames ``[first, stop)``.
 Look = Callable[[int, int], Array]
 
 
-def least_of(model: Model, *, with_base_types: bool) -> dict[str, float]:
+def least_of(model: Classifier, *, with_base_types: bool) -> dict[str, float]:
     """Return the minimum confidence of an event, for every type that it may have."""
     own = dict.fromkeys(model.classes, segmentation.THRESHOLD) | dict(model.thresholds)
     if not with_base_types:
@@ -28,7 +28,11 @@ def least_of(model: Model, *, with_base_types: bool) -> dict[str, float]:
 
 
 def looks(
-    look: Look, model: Model, opinion: SecondOpinion | None, least: Mapping[str, float], grid: Grid
+    look: Look,
+    model: Classifier,
+    opinion: SecondOpinion | None,
+    least: Mapping[str, float],
+    grid: Grid,
 ) -> tuple[segmentation.SecondLook, segmentation.SecondLook | None]:
     """Return the classifier of segments, and that of steady sound if there are base types."""
     if opinion is None:
@@ -36,7 +40,7 @@ def looks(
     return by_both(look, model, opinion, least, grid), by_base_types(opinion, least, grid)
 
 
-def by_model(look: Look, model: Model, least: Mapping[str, float]) -> segmentation.SecondLook:
+def by_model(look: Look, model: Classifier, least: Mapping[str, float]) -> segmentation.SecondLook:
     """Classify a segment as the model's most probable class, if that reaches its threshold."""
 
     def name(first: int, stop: int) -> segmentation.Named:
@@ -46,7 +50,7 @@ def by_model(look: Look, model: Model, least: Mapping[str, float]) -> segmentati
 
 
 def by_both(
-    look: Look, model: Model, opinion: SecondOpinion, least: Mapping[str, float], grid: Grid
+    look: Look, model: Classifier, opinion: SecondOpinion, least: Mapping[str, float], grid: Grid
 ) -> segmentation.SecondLook:
     """Classify a segment by the model and by the base types."""
 
@@ -87,7 +91,7 @@ def _with_overlays(named: segmentation.Named, base: Opinion, grid: Grid) -> segm
     overlays = [
         (
             Segment((each.start + lead) // per_step, -(-(each.stop + lead) // per_step)),
-            Candidate(each.noise_type, each.probability),
+            TypeProbability(each.noise_type, each.probability),
         )
         for each in second_opinion.apart(base.overlays, named.answers)
     ]

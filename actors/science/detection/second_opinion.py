@@ -18,7 +18,7 @@ from actors.science.detection.segmentation import Named, in_order
 from actors.science.tagging import tagger
 from actors.science.tagging.backbone import FRAME
 from actors.science.tagging.tagger import Tagger
-from actors.science.types import BACKGROUND, Candidate
+from actors.science.types import BACKGROUND, TypeProbability
 
 Floats = NDArray[np.float64]
 
@@ -178,7 +178,7 @@ def named(likely: Mapping[str, float], least: Mapping[str, float]) -> Named:
         return Named([special[0], *further], found)
     for name in (*noise_types.above(found[0].noise_type), *_groups(likely)):
         if any_of(name, likely) >= least.get(name, np.inf):
-            return Named([Candidate(name, any_of(name, likely))], found)
+            return Named([TypeProbability(name, any_of(name, likely))], found)
     return Named((), found)
 
 
@@ -192,7 +192,7 @@ def exclusive(likely: Mapping[str, float]) -> dict[str, float]:
     return {name: each / total for name, each in {**likely, BACKGROUND: none}.items()}
 
 
-def apart(overlays: Sequence[Overlay], answers: Sequence[Candidate]) -> list[Overlay]:
+def apart(overlays: Sequence[Overlay], answers: Sequence[TypeProbability]) -> list[Overlay]:
     """Select the overlays that differ from the answers for the whole segment.
 
     Of several that overlap, the most probable is kept: one sound raises the probability of more

@@ -17,7 +17,7 @@ from actors.science.detection import loud_unknown
 from actors.science.detection.chunks import STEP_S
 from actors.science.detection.decoding import Scores, Segment, find_segments, quiet_windows
 from actors.science.levels.levels import LevelHistory
-from actors.science.types import BACKGROUND, UNCLASSIFIED, Candidate, Event
+from actors.science.types import BACKGROUND, UNCLASSIFIED, Event, TypeProbability
 
 #: Minimum confidence of an event, unless the model's file sets another one for its class.
 THRESHOLD = 0.35
@@ -59,18 +59,20 @@ class Named:
         Sounds in parts of the segment, in addition to the answers.
     """
 
-    answers: Sequence[Candidate] = ()
-    candidates: Sequence[Candidate] = ()
-    overlays: Sequence[tuple[Segment, Candidate]] = ()
+    answers: Sequence[TypeProbability] = ()
+    candidates: Sequence[TypeProbability] = ()
+    overlays: Sequence[tuple[Segment, TypeProbability]] = ()
 
 
 #: Classifies the frames ``[first, stop)``.
 SecondLook = Callable[[int, int], Named]
 
 
-def in_order(likely: Mapping[str, float]) -> list[Candidate]:
+def in_order(likely: Mapping[str, float]) -> list[TypeProbability]:
     """Sort types by probability, in descending order."""
-    return [Candidate(name, p) for name, p in sorted(likely.items(), key=lambda each: -each[1])]
+    return [
+        TypeProbability(name, p) for name, p in sorted(likely.items(), key=lambda each: -each[1])
+    ]
 
 
 def likeliest(
@@ -142,7 +144,7 @@ def merge(
     lasting = (event for event in _measured(joined, levels) if _lasts(event))
     audible = [event for event in lasting if _is_audible(event)]
     unnamed = [
-        _moved(_event(segment, Candidate(UNCLASSIFIED, 0.0), found.candidates), -lead_s)
+        _moved(_event(segment, TypeProbability(UNCLASSIFIED, 0.0), found.candidates), -lead_s)
         for segment, found in looked
         if not found.answers
     ]
@@ -160,7 +162,9 @@ def _events(segment: Segment, named: Named) -> Iterable[Event]:
         yield _event(part, found, [found])
 
 
-def _event(segment: Segment, answer: Candidate, candidates: Sequence[Candidate]) -> Event:
+def _event(
+    segment: Segment, answer: TypeProbability, candidates: Sequence[TypeProbability]
+) -> Event:
     return Event(
         start_s=round(segment.first * STEP_S, 3),
         end_s=round(segment.stop * STEP_S, 3),

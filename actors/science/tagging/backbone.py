@@ -50,14 +50,14 @@ _WIDEST = 4.0
 
 
 @dataclass(frozen=True, eq=False)
-class Backbone:
+class BackboneNetwork:
     """Loaded weights, made by `from_bytes`."""
 
     layers: MobileNet
     network: Step
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Backbone:
+    def from_bytes(cls, data: bytes) -> BackboneNetwork:
         """Read a weight file.
 
         Raises

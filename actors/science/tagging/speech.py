@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from actors.science.tagging.backbone import FRAME, RATE_HZ, SHORTEST, Array, Backbone
+from actors.science.tagging.backbone import FRAME, RATE_HZ, SHORTEST, Array, BackboneNetwork
 
 #: The AudioSet classes with intelligible words: Speech and its children (outputs 0 to 7), shouting
 #: (8 to 14) and whispering (15). Singing is not among them.
@@ -33,7 +33,7 @@ Intervals = list[tuple[float, float]]
 
 
 def find(
-    backbone: Backbone,
+    backbone: BackboneNetwork,
     read: Read,
     n_samples: int,
     *,
@@ -89,7 +89,7 @@ def union(*sets: Iterable[tuple[float, float]]) -> Intervals:
     return found
 
 
-def embedded(backbone: Backbone, samples: Array) -> Array:
+def embedded(backbone: BackboneNetwork, samples: Array) -> Array:
     """Embed the frames of a window, each with its neighbours [shape=(n_frames, n_embedding)]."""
     frames = backbone.frames(samples)[: -(-samples.size // FRAME)]
     return np.stack([frames[max(0, at - 1) : at + 2].mean(axis=0) for at in range(len(frames))])

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from actors.facts import noise_types
 from actors.science.errors import ModelError
-from actors.science.tagging.backbone import RATE_HZ, SHORTEST, Array, Backbone
+from actors.science.tagging.backbone import RATE_HZ, SHORTEST, Array, BackboneNetwork
 from actors.science.tagging.mobilenet import N_TAGS
 from actors.science.types import AnyArray
 
@@ -98,7 +98,7 @@ class Head:
 class Tagger:
     """The backbone with its head."""
 
-    backbone: Backbone
+    backbone: BackboneNetwork
     head: Head
 
     @property

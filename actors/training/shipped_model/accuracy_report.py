@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from actors.science.detection import classifier
-from actors.science.detection.classifier import Model
-from actors.science.tagging.backbone import Backbone
+from actors.science.detection.classifier import Classifier
+from actors.science.tagging.backbone import BackboneNetwork
 from actors.training.dataset import LabelledClip
 from actors.training.shipped_model import (
     answers,
@@ -88,7 +88,7 @@ def write(data: Path, given: Sequence[Sound], by: Conditions, kept_in: Path | No
 
 def _judges(folder: Path, weights: bytes) -> tuple[list[Sound], Judges]:
     """Read the recordings, and train base types without each group of them."""
-    backbone = Backbone.from_bytes(weights)
+    backbone = BackboneNetwork.from_bytes(weights)
     learnt, given = base_type_examples.learn_from(folder, backbone)
     header, groups = base_types.header_of(weights), {*learnt.groups}
     heads = {
@@ -133,7 +133,7 @@ def _held_out(data: Path, clips: Sequence[Sound], by: Conditions, kept_in: Path)
 def _soundscapes(
     folder: Path,
     clips: Sequence[LabelledClip],
-    models: Mapping[str, Model],
+    models: Mapping[str, Classifier],
     by: Conditions,
 ) -> list[str]:
     recordings = list(held_out.read_soundscapes(folder, clips))
@@ -176,7 +176,7 @@ def _through_codecs(sounds: Sequence[Sound]) -> dict[str, Sequence[Sound]]:
 
 
 def _by_condition(
-    sets: Mapping[str, Sequence[Sound]], model_of: Callable[[Sound], Model], by: Conditions
+    sets: Mapping[str, Sequence[Sound]], model_of: Callable[[Sound], Classifier], by: Conditions
 ) -> dict[str, dict[str, list[JudgedAnswer]]]:
     """Judge each set of sounds, with and without the backbone."""
     return {

@@ -18,10 +18,10 @@ from actors.facts import noise_types
 from actors.science import synth
 from actors.science.detection import inference
 from actors.science.detection.chunks import RATE_HZ as MODEL_RATE_HZ
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.evaluation import clip_metrics
-from actors.science.tagging.backbone import RATE_HZ, Array, Backbone
+from actors.science.tagging.backbone import RATE_HZ, Array, BackboneNetwork
 from actors.science.tagging.tagger import Head, Tagger
 from actors.science.types import UNCLASSIFIED, Event
 from actors.training import sounds
@@ -45,7 +45,7 @@ NOISY_DB = 10.0
 class Judges:
     """Base types that were trained without each group; None measures the model alone."""
 
-    backbone: Backbone
+    backbone: BackboneNetwork
     heads: Mapping[str, Head]
 
     def of(self, group: str, samples: Array) -> SecondOpinion:
@@ -54,7 +54,7 @@ class Judges:
         return SecondOpinion(tagger, inference.in_memory(samples), samples.size)
 
 
-def hear(model: Model, sound: Sound, judges: Judges | None) -> list[Event]:
+def hear(model: Classifier, sound: Sound, judges: Judges | None) -> list[Event]:
     """Detect the events of a sound, as the pipeline does."""
     narrow = soxr.resample(sound.samples, RATE_HZ, MODEL_RATE_HZ)
     opinion = None if judges is None else judges.of(sound.group, sound.samples)
@@ -113,7 +113,7 @@ class JudgedAnswer:
 
 
 def judged(
-    sounds: Iterable[Sound], model_of: Callable[[Sound], Model], judges: Judges | None
+    sounds: Iterable[Sound], model_of: Callable[[Sound], Classifier], judges: Judges | None
 ) -> list[JudgedAnswer]:
     """Classify sounds, each by its model, and judge the answers."""
     found = []
@@ -174,7 +174,7 @@ def coded(sounds: Iterable[Sound], codec: str) -> list[Sound]:
 
 
 def false_alarms(
-    beds: Sequence[Sound], model: Model, judges: Judges | None
+    beds: Sequence[Sound], model: Classifier, judges: Judges | None
 ) -> tuple[float, Counter[str]]:
     """Return the rate per hour of events of types that real background lacks, and their types."""
     wrong: Counter[str] = Counter()
@@ -187,7 +187,7 @@ def false_alarms(
 
 
 def soundscapes(
-    models: Mapping[str, Model],
+    models: Mapping[str, Classifier],
     recordings: Sequence[Soundscape],
     folder: Path,
     judges: Judges | None,

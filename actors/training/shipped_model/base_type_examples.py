@@ -10,7 +10,7 @@ import numpy as np
 
 from actors.science import synth
 from actors.science.tagging import tagger
-from actors.science.tagging.backbone import RATE_HZ, SHORTEST, Array, Backbone
+from actors.science.tagging.backbone import RATE_HZ, SHORTEST, Array, BackboneNetwork
 from actors.science.tagging.tagger import PIECE
 from actors.training import sounds
 from actors.training.linear_head import COPIES
@@ -50,7 +50,7 @@ class EmbeddedSounds:
     also: list[tuple[str, ...]] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
 
-    def add(self, backbone: Backbone, sound: Sound) -> None:
+    def add(self, backbone: BackboneNetwork, sound: Sound) -> None:
         """Embed a sound, up to the length of a piece."""
         self.embeddings.append(backbone.embed(sound.samples[: tagger.PIECE]))
         self.types.append(sound.types)
@@ -72,7 +72,7 @@ class EmbeddedSounds:
         )
 
 
-def learn_from(folder: Path, backbone: Backbone) -> tuple[EmbeddedSounds, list[Sound]]:
+def learn_from(folder: Path, backbone: BackboneNetwork) -> tuple[EmbeddedSounds, list[Sound]]:
     """Embed all training data; also return the sounds."""
     rng = np.random.default_rng(SEED)
     given = [*data_folder.sounds(folder), *synthesised(rng)]

@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 
 from actors.facts import noise_types
 from actors.science.tagging import tagger
-from actors.science.tagging.backbone import Backbone
+from actors.science.tagging.backbone import BackboneNetwork
 from actors.science.tagging.tagger import Floats, Head
 from actors.science.types import JsonObject
 from actors.training import head_fitting, negatives
@@ -44,7 +44,7 @@ def types_of_head() -> tuple[str, ...]:
     return tuple(name for name, row in noise_types.table().items() if row.parent is not None)
 
 
-def fit(backbone: Backbone, given: EmbeddedSounds, *, header: JsonObject) -> Head:
+def fit(backbone: BackboneNetwork, given: EmbeddedSounds, *, header: JsonObject) -> Head:
     """Train the head: logistic regressions beside the tags, with penalised weights and biases.
 
     The types of a row should be probable, and more so than all others; types that are merely
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--head", type=Path, help="write the head to this file")
     options = parser.parse_args(arguments)
     data = options.backbone.read_bytes()
-    backbone = Backbone.from_bytes(data)
+    backbone = BackboneNetwork.from_bytes(data)
     learnt, _ = learn_from(options.data, backbone)
     header = header_of(data)
     groups = sorted(set(learnt.groups))
@@ -203,7 +203,7 @@ def credits_text(rows: Sequence[dict[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def accuracy(head: Head, backbone: Backbone, given: EmbeddedSounds) -> float:
+def accuracy(head: Head, backbone: BackboneNetwork, given: EmbeddedSounds) -> float:
     """Compute the fraction of sounds whose most probable type is correct."""
     embeddings = np.stack(given.embeddings)
     best = head.logits(embeddings, backbone.tags(embeddings)).argmax(axis=1)

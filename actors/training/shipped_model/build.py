@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.detection.ensemble import Estimator
 from actors.science.detection.features import FEATURE_VERSION
 from actors.science.errors import ModelError
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(folds: Mapping[str, Model], clips: Sequence[LabelledClip]) -> Measured:
+def measure(folds: Mapping[str, Classifier], clips: Sequence[LabelledClip]) -> Measured:
     """Measure models that were each trained without one fold, and fit their temperature."""
     named = {
         voters: {
@@ -80,7 +80,7 @@ def measure(folds: Mapping[str, Model], clips: Sequence[LabelledClip]) -> Measur
     )
 
 
-def kept_models(folder: Path, folds: Iterable[str]) -> dict[str, Model]:
+def kept_models(folder: Path, folds: Iterable[str]) -> dict[str, Classifier]:
     """Read the models that were kept without each fold; their temperature is not set yet.
 
     Raises
@@ -88,15 +88,15 @@ def kept_models(folder: Path, folds: Iterable[str]) -> dict[str, Model]:
     OSError, ModelError
         If one of them is missing or damaged.
     """
-    return {fold: Model.from_bytes(_file(folder, fold).read_bytes()) for fold in folds}
+    return {fold: Classifier.from_bytes(_file(folder, fold).read_bytes()) for fold in folds}
 
 
-def at_temperature(model: Model, temperature: float) -> Model:
+def at_temperature(model: Classifier, temperature: float) -> Classifier:
     """Return a model with its vote calibrated."""
     return _with(model, vote_temperature=temperature)
 
 
-def finish(model: Model, measured: Measured) -> Model:
+def finish(model: Classifier, measured: Measured) -> Classifier:
     """Return the model that ships: calibrated, with its accuracy in the header."""
     clean, noisy = (
         measured.named[estimator_report.VOTE][name] for name in estimator_report.CONDITIONS
@@ -159,16 +159,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _models(given: RecipeData, *, header: JsonObject, kept_in: Path | None) -> dict[str, Model]:
+def _models(
+    given: RecipeData, *, header: JsonObject, kept_in: Path | None
+) -> dict[str, Classifier]:
     """Train a model without each fold, and one on everything."""
     wanted = [*sorted(set(given.groups.tolist())), EVERYTHING]
     networks = {name: found for name in wanted if (found := _kept(kept_in, name))}
     lacking = [name for name in wanted if name not in networks]
     networks |= recipe.networks(given, without=lacking) if lacking else {}
-    models: dict[str, Model] = {}
+    models: dict[str, Classifier] = {}
     for name in wanted:
         voters: list[Estimator] = [*networks[name], *recipe.fit_partners(given, without=name)]
-        models[name] = Model.make({**header, "classes": list(given.classes)}, members=voters)
+        models[name] = Classifier.make({**header, "classes": list(given.classes)}, members=voters)
         if kept_in is not None:
             kept_in.mkdir(parents=True, exist_ok=True)
             _file(kept_in, name).write_bytes(models[name].to_bytes())
@@ -178,7 +180,7 @@ def _models(given: RecipeData, *, header: JsonObject, kept_in: Path | None) -> d
 def _kept(folder: Path | None, name: str) -> list[Estimator]:
     """Return the networks of a stored model; none if there is no such model."""
     try:
-        kept = None if folder is None else Model.from_bytes(_file(folder, name).read_bytes())
+        kept = None if folder is None else Classifier.from_bytes(_file(folder, name).read_bytes())
     except (OSError, ModelError):
         return []
     return [] if kept is None else [each for each in kept.members if each.needs == "samples"]
@@ -188,17 +190,17 @@ def _file(folder: Path, name: str) -> Path:
     return folder / (f"without-{name}.clamor" if name else "everything.clamor")
 
 
-def _only(folds: Mapping[str, Model], voters: str) -> dict[str, Model]:
+def _only(folds: Mapping[str, Classifier], voters: str) -> dict[str, Classifier]:
     """Return the models with only some of their estimators."""
     return {
-        fold: Model.make(model.header, members=kept)
+        fold: Classifier.make(model.header, members=kept)
         for fold, model in folds.items()
         if (kept := estimator_report.VOTERS[voters](model.members))
     }
 
 
-def _with(model: Model, **changes: object) -> Model:
-    return Model.make({**model.header, **changes}, members=model.members)
+def _with(model: Classifier, **changes: object) -> Classifier:
+    return Classifier.make({**model.header, **changes}, members=model.members)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.detection.features import FEATURE_VERSION
 from actors.science.types import BACKGROUND
 from actors.training import algorithms, cross_validation, dataset, feature_augmentation
@@ -137,7 +137,7 @@ def _cost(fold: Fold, heard: ConditionWindows, *, classes: Sequence[str]) -> tup
         "feature_version": FEATURE_VERSION,
         "classes": list(classes),
     }
-    model = Model.make(header, members=list(fold.voters))
+    model = Classifier.make(header, members=list(fold.voters))
     row = heard.windows[0].features[:1]
     times: list[float] = []
     for _ in range(50):

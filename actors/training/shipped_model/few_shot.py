@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.science.tagging import tagger
-from actors.science.tagging.backbone import Array, Backbone
+from actors.science.tagging.backbone import Array, BackboneNetwork
 from actors.science.tagging.tagger import Head, Tagger
 from actors.training import head_fitting, linear_head
 from actors.training.dataset import LabelledClip
@@ -127,7 +127,7 @@ def _drawn(
 
 def prepare(data: bytes, folder: Path) -> tuple[list[FewShotFold], ClipEmbeddings, list[str]]:
     """Embed all sounds, and train base types without the ten classes and each fold."""
-    backbone = Backbone.from_bytes(data)
+    backbone = BackboneNetwork.from_bytes(data)
     examples, sounds = base_type_examples.learn_from(folder, backbone)
     clips = [each for each in sounds if each.origin == "esc10"]
     ten = sorted({name for clip in clips for name in clip.types})
@@ -154,7 +154,7 @@ def prepare(data: bytes, folder: Path) -> tuple[list[FewShotFold], ClipEmbedding
     return folds, material, [_NEW + name for name in ten]
 
 
-def _judged(backbone: Backbone, sounds: Sequence[Sound], group: str) -> HeldOutSounds:
+def _judged(backbone: BackboneNetwork, sounds: Sequence[Sound], group: str) -> HeldOutSounds:
     own = [each for each in sounds if each.group == group]
     types = [(*each.types, *each.also) for each in own]
     return HeldOutSounds(

@@ -17,7 +17,7 @@ from actors.science.audio_io import decode
 from actors.science.audio_io.prepare import pcm_to_float, prepare
 from actors.science.detection import inference, naming, segmentation
 from actors.science.detection.chunks import RATE_HZ, STEP_S, Grid
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.evaluation import clip_metrics, metrics
 from actors.science.evaluation.labelled_events import LabelledEvent
@@ -82,7 +82,7 @@ class SoundscapeEvents:
 
 
 def name_clips(
-    models: Mapping[str, Model], clips: Sequence[LabelledClip], *, snr_db: float | None
+    models: Mapping[str, Classifier], clips: Sequence[LabelledClip], *, snr_db: float | None
 ) -> ClipScores:
     """Classify every clip by the model of its fold, with a background bed if ``snr_db`` is set."""
     rng = np.random.default_rng(_SEED)
@@ -148,7 +148,7 @@ def by_snr(
 
 
 def hear_soundscapes(
-    models: Mapping[str, Model],
+    models: Mapping[str, Classifier],
     recordings: Sequence[Soundscape],
     *,
     opinions: Callable[[Soundscape], Mapping[str, SecondOpinion]] | None = None,
@@ -169,7 +169,7 @@ def hear_soundscapes(
 
 
 def _hear(
-    models: Mapping[str, Model],
+    models: Mapping[str, Classifier],
     recording: Soundscape,
     *,
     opinions: Mapping[str, SecondOpinion] | None,

@@ -35,27 +35,27 @@ MOST_ACTIVE = 2
 
 
 def make_user(
-    db: Session,
+    tx: Session,
     user_id: uuid.UUID,
     *,
     email: str,
     name: str,
     max_audio_s_per_month: float | None = None,
-) -> schemas.User:
+) -> schemas.UserAccount:
     """Create a user; raises :class:`UserExists`."""
     try:
-        with db.begin_nested():
+        with tx.begin_nested():
             row = account_queries.add_user(
-                db, id=user_id, email=email, name=name,
+                tx, id=user_id, email=email, name=name,
                 max_audio_s_per_month=max_audio_s_per_month,
             )  # fmt: skip
     except IntegrityError:
         raise UserExists(f"a user with the address {email} already exists") from None
-    return schemas.User.of(row)
+    return schemas.UserAccount.of(row)
 
 
 def make_key(
-    db: Session,
+    tx: Session,
     user_id: uuid.UUID,
     hasher: keys.Hasher,
     *,
@@ -67,21 +67,21 @@ def make_key(
 ) -> schemas.MadeKey:
     """Create a key for a user; raises :class:`NotFound` or :class:`TooManyKeys`."""
     # Lock the user, so that concurrent requests cannot exceed the limit.
-    or_404(account_queries.lock_user(db, user_id), "user", user_id)
-    if account_queries.count_active(db, user_id, name) >= MOST_ACTIVE:
+    or_404(account_queries.lock_user(tx, user_id), "user", user_id)
+    if account_queries.count_active(tx, user_id, name) >= MOST_ACTIVE:
         raise TooManyKeys(
             f"there are already {MOST_ACTIVE} active keys named {name!r}; revoke one first"
         )
     shown = keys.new(key_id)
     row = account_queries.add_key(
-        db, id=shown.id, user_id=user_id, name=name, secret_hash=hasher.of(shown),
+        tx, id=shown.id, user_id=user_id, name=name, secret_hash=hasher.of(shown),
         scopes=sorted(set(scopes)), expires_at=expires_at, requests_per_s=requests_per_s,
     )  # fmt: skip
     return schemas.MadeKey(key=schemas.Key.of(row), secret=str(shown))
 
 
 def rotate_key(
-    db: Session,
+    tx: Session,
     key_id: str,
     hasher: keys.Hasher,
     *,
@@ -94,16 +94,16 @@ def rotate_key(
     ------
     NotFound, TooManyKeys
     """
-    old = get_key_or_404(db, key_id)
+    old = get_key_or_404(tx, key_id)
     # The new key gets the full lifetime of the old one, counted from now.
     life = None if old.expires_at is None else old.expires_at - old.created_at
-    now = session_queries.clock(db)
+    now = session_queries.clock(tx)
     made = make_key(
-        db, old.user_id, hasher, name=old.name, scopes=old.scopes,
+        tx, old.user_id, hasher, name=old.name, scopes=old.scopes,
         expires_at=None if life is None else now + life, requests_per_s=old.requests_per_s,
         key_id=new_id,
     )  # fmt: skip
-    account_queries.expire_key(db, key_id, now + timedelta(hours=overlap_hours))
+    account_queries.expire_key(tx, key_id, now + timedelta(hours=overlap_hours))
     return made
 
 
@@ -117,15 +117,15 @@ def refuse_to_replay(store: Store, resp: falcon.Response, made_id: uuid.UUID) ->
     SecretNotShown
     """
     key_id = keys.id_of(made_id)
-    with store.reading() as db:
-        get_key_or_404(db, key_id)
+    with store.reading() as tx:
+        get_key_or_404(tx, key_id)
     resp.location = f"/v1/keys/{key_id}"
     raise SecretNotShown(f"an earlier attempt at this request created the key {key_id}")
 
 
-def get_key_or_404(db: Session, key_id: str) -> ApiKey:
+def get_key_or_404(tx: Session, key_id: str) -> ApiKey:
     """Return the row of a key; raises :class:`NotFound`."""
-    return or_404(account_queries.get_key(db, key_id), "key", key_id)
+    return or_404(account_queries.get_key(tx, key_id), "key", key_id)
 
 
 class UserList(Resource):
@@ -134,58 +134,58 @@ class UserList(Resource):
     @operation(scope=ADMIN, answer=schemas.UserPage)
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """List users, newest first."""
-        with self._store.reading() as db:
-            rows = account_queries.users(db, limit=LISTED)
-        answer(resp, schemas.UserPage(items=[schemas.User.of(row) for row in rows]))
+        with self._store.reading() as tx:
+            rows = account_queries.users(tx, limit=LISTED)
+        answer(resp, schemas.UserPage(items=[schemas.UserAccount.of(row) for row in rows]))
 
     @operation(
         scope=ADMIN,
         body=schemas.NewUser,
-        answer=schemas.User,
+        answer=schemas.UserAccount,
         status=201,
         problems=(UserExists,),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Create a user, without a key."""
         asked = body_of(req, schemas.NewUser)
-        with self._store.transaction() as db:
+        with self._store.transaction() as tx:
             user = make_user(
-                db, idempotency.new_id(req), email=asked.email, name=asked.name,
+                tx, idempotency.new_id(req), email=asked.email, name=asked.name,
                 max_audio_s_per_month=asked.max_audio_s_per_month,
             )  # fmt: skip
         answer(resp, user, status=201, location=f"/v1/users/{user.id}")
 
     def replay(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the user that an earlier attempt of this request created."""
-        with self._store.reading() as db:
-            row = or_404(account_queries.get_user(db, made_id), "user", made_id)
-        answer(resp, schemas.User.of(row), status=201, location=f"/v1/users/{made_id}")
+        with self._store.reading() as tx:
+            row = or_404(account_queries.get_user(tx, made_id), "user", made_id)
+        answer(resp, schemas.UserAccount.of(row), status=201, location=f"/v1/users/{made_id}")
 
 
 class UserItem(Resource):
     """``/v1/users/{user_id}``."""
 
-    @operation(scope=ADMIN, answer=schemas.User, problems=(NotFound.of("user"),))
+    @operation(scope=ADMIN, answer=schemas.UserAccount, problems=(NotFound.of("user"),))
     def on_get(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """Return a user."""
-        with self._store.reading() as db:
-            row = or_404(account_queries.get_user(db, user_id), "user", user_id)
-        answer(resp, schemas.User.of(row))
+        with self._store.reading() as tx:
+            row = or_404(account_queries.get_user(tx, user_id), "user", user_id)
+        answer(resp, schemas.UserAccount.of(row))
 
     @operation(
         scope=ADMIN,
         body=schemas.UserChange,
-        answer=schemas.User,
+        answer=schemas.UserAccount,
         problems=(NotFound.of("user"),),
     )
     def on_patch(self, req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """Change a user's monthly quota of audio."""
         asked = body_of(req, schemas.UserChange)
-        with self._store.transaction() as db:
+        with self._store.transaction() as tx:
             row = account_queries.change_user(
-                db, user_id, max_audio_s_per_month=asked.max_audio_s_per_month
+                tx, user_id, max_audio_s_per_month=asked.max_audio_s_per_month
             )
-        answer(resp, schemas.User.of(or_404(row, "user", user_id)))
+        answer(resp, schemas.UserAccount.of(or_404(row, "user", user_id)))
 
 
 class UserSwitch(Resource):
@@ -193,12 +193,12 @@ class UserSwitch(Resource):
 
     disables: ClassVar[bool]
 
-    @operation(scope=ADMIN, answer=schemas.User, problems=(NotFound.of("user"),))
+    @operation(scope=ADMIN, answer=schemas.UserAccount, problems=(NotFound.of("user"),))
     def on_post(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """Disable or re-enable a user. A disabled user's keys are rejected; their data is kept."""
-        with self._store.transaction() as db:
-            row = account_queries.disable_user(db, user_id, disabled=self.disables)
-        answer(resp, schemas.User.of(or_404(row, "user", user_id)))
+        with self._store.transaction() as tx:
+            row = account_queries.disable_user(tx, user_id, disabled=self.disables)
+        answer(resp, schemas.UserAccount.of(or_404(row, "user", user_id)))
 
 
 class UserDisable(UserSwitch):
@@ -219,9 +219,9 @@ class UserKeys(Resource):
     @operation(scope=ADMIN, answer=schemas.KeyPage, problems=(NotFound.of("user"),))
     def on_get(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """List a user's keys, newest first, without their secrets."""
-        with self._store.transaction() as db:
-            or_404(account_queries.get_user(db, user_id), "user", user_id)
-            rows = account_queries.keys_of(db, user_id)
+        with self._store.transaction() as tx:
+            or_404(account_queries.get_user(tx, user_id), "user", user_id)
+            rows = account_queries.keys_of(tx, user_id)
         answer(resp, schemas.KeyPage(items=[schemas.Key.of(row) for row in rows]))
 
     @operation(
@@ -235,12 +235,12 @@ class UserKeys(Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """Create a key. Its secret is returned only in this answer."""
         asked = body_of(req, schemas.NewKey)
-        with self._store.transaction() as db:
+        with self._store.transaction() as tx:
             days = asked.expires_in_days
             made = make_key(
-                db, user_id, self._deps.hasher, name=asked.name, scopes=asked.scopes,
+                tx, user_id, self._deps.hasher, name=asked.name, scopes=asked.scopes,
                 expires_at=(
-                    None if days is None else session_queries.clock(db) + timedelta(days=days)
+                    None if days is None else session_queries.clock(tx) + timedelta(days=days)
                 ),
                 requests_per_s=asked.requests_per_s,
                 key_id=keys.id_of(idempotency.new_id(req)),
@@ -258,8 +258,8 @@ class KeyItem(Resource):
     @operation(scope=ADMIN, answer=schemas.Key, problems=(NotFound.of("key"),))
     def on_get(self, _req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         """Return a key, without its secret."""
-        with self._store.reading() as db:
-            row = get_key_or_404(db, key_id)
+        with self._store.reading() as tx:
+            row = get_key_or_404(tx, key_id)
         answer(resp, schemas.Key.of(row))
 
     @operation(
@@ -271,17 +271,17 @@ class KeyItem(Resource):
     def on_patch(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         """Change the rate limit of a key. It takes effect within about a second."""
         asked = body_of(req, schemas.KeyChange)
-        with self._store.transaction() as db:
-            get_key_or_404(db, key_id)
-            row = account_queries.change_key(db, key_id, requests_per_s=asked.requests_per_s)
+        with self._store.transaction() as tx:
+            get_key_or_404(tx, key_id)
+            row = account_queries.change_key(tx, key_id, requests_per_s=asked.requests_per_s)
         answer(resp, schemas.Key.of(row))
 
     @operation(scope=ADMIN, answer=schemas.Key, problems=(NotFound.of("key"),))
     def on_delete(self, _req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         """Revoke a key, effective with the next request. Revoking it again changes nothing."""
-        with self._store.transaction() as db:
-            get_key_or_404(db, key_id)
-            row = account_queries.revoke_key(db, key_id)
+        with self._store.transaction() as tx:
+            get_key_or_404(tx, key_id)
+            row = account_queries.revoke_key(tx, key_id)
         assert row is not None
         answer(resp, schemas.Key.of(row))
 
@@ -302,9 +302,9 @@ class KeyRotate(Resource):
         ``overlap_hours``.
         """
         asked = body_of(req, schemas.Rotation)
-        with self._store.transaction() as db:
+        with self._store.transaction() as tx:
             made = rotate_key(
-                db, key_id, self._deps.hasher,
+                tx, key_id, self._deps.hasher,
                 overlap_hours=asked.overlap_hours, new_id=keys.id_of(idempotency.new_id(req)),
             )  # fmt: skip
         answer(resp, made, status=201, location=f"/v1/keys/{made.key.id}")

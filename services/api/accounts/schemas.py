@@ -49,7 +49,7 @@ class UserChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     max_audio_s_per_month: Seconds | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class User(msgspec.Struct, kw_only=True):
+class UserAccount(msgspec.Struct, kw_only=True):
     """A user, who owns recordings and keys."""
 
     id: uuid.UUID
@@ -62,7 +62,7 @@ class User(msgspec.Struct, kw_only=True):
     max_audio_s_per_month: float | None
 
     @classmethod
-    def of(cls, row: UserRow) -> User:
+    def of(cls, row: UserRow) -> UserAccount:
         """Convert a row to a user."""
         return msgspec.convert(row, cls, from_attributes=True)
 
@@ -70,7 +70,7 @@ class User(msgspec.Struct, kw_only=True):
 class UserPage(msgspec.Struct, kw_only=True):
     """The users, newest first."""
 
-    items: list[User]
+    items: list[UserAccount]
 
 
 class NewKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

@@ -12,13 +12,13 @@ import msgspec
 from actors.messaging.broker import Publisher
 from actors.observability import tracing
 from actors.scheduling import jobs as schedule
-from actors.scheduling.jobs import Job as ScheduledJob
+from actors.scheduling.jobs import PeriodicJob as ScheduledJob
 from db.queries import job_run_queries, session_queries
 from db.queue import claims
 from db.store import Store
 from db.tables.job_runs import JobRun
 from services.api.sessions.list_schemas import Few
-from services.api.sessions.schemas import Problem, Task
+from services.api.sessions.schemas import AsyncTask, Problem
 from services.http import idempotency
 from services.http.access import ADMIN
 from services.http.not_found import NotFound, or_404
@@ -31,7 +31,7 @@ PAGE_ITEMS = 50
 MAX_PAGE_ITEMS = 1_000
 
 
-class Run(Task, kw_only=True):
+class Run(AsyncTask, kw_only=True):
     """One run of a periodic job: ``pending``, then ``completed`` or ``failed``."""
 
     #: The name of the job.
@@ -104,8 +104,8 @@ class RunQuery(msgspec.Struct, kw_only=True):
 
 def jobs(store: Store) -> JobPage:
     """Return every job with its latest run."""
-    with store.transaction() as db:
-        latest, now = job_run_queries.latest_runs(db), session_queries.clock(db)
+    with store.transaction() as tx:
+        latest, now = job_run_queries.latest_runs(tx), session_queries.clock(tx)
     return JobPage(items=[Job.of(job, latest.get(job.name), now=now) for job in schedule.JOBS])
 
 
@@ -123,14 +123,14 @@ def ask(
     """
     job = _job_or_404(name)
     values = {} if publisher else {"nudged_at": claims.seconds_from_now(-1)}
-    with store.transaction() as db:
+    with store.transaction() as tx:
         run_id = job_run_queries.add_run(
-            db, name, session_queries.clock(db), source="person", options=options, run_id=run_id,
+            tx, name, session_queries.clock(tx), source="person", options=options, run_id=run_id,
             traceparent=tracing.current(), **values,
         )  # fmt: skip
         # Only a slot that exists is refused, and `clock` returns the current time of each call.
         assert run_id is not None
-        row = job_run_queries.get_run(db, run_id)
+        row = job_run_queries.get_run(tx, run_id)
         assert row is not None
         run = Run.of(row)
     if publisher is not None:
@@ -163,8 +163,8 @@ class JobRuns(Resource):
         """List the latest runs of a job, newest first."""
         asked = query_of(req, RunQuery)
         _job_or_404(job)
-        with self._store.reading() as db:
-            rows = job_run_queries.runs_of(db, job, limit=asked.limit)
+        with self._store.reading() as tx:
+            rows = job_run_queries.runs_of(tx, job, limit=asked.limit)
         answer(resp, RunPage(items=[Run.of(row) for row in rows]))
 
     @operation(scope=ADMIN, body=NewRun, answer=Run, status=202, problems=(NotFound.of("job"),))
@@ -176,8 +176,8 @@ class JobRuns(Resource):
 
     def replay(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the run that an earlier attempt of this request created."""
-        with self._store.reading() as db:
-            row = or_404(job_run_queries.get_run(db, made_id), "job", made_id)
+        with self._store.reading() as tx:
+            row = or_404(job_run_queries.get_run(tx, made_id), "job", made_id)
         _answer(resp, Run.of(row))
 
 

@@ -89,17 +89,17 @@ class Figures(Collector):
                 yield from _of_health(rows.health)
 
     def _read_rows(self) -> Rows:
-        with self._store.transaction() as db:
+        with self._store.transaction() as tx:
             return Rows(
-                backlogs=kinds.backlogs(db),
-                unfinished=queue_queries.count_unfinished(db),
-                oldest_unfinished_s=session_queries.oldest_unfinished_s(db),
-                health=job_run_queries.latest_result(db, "health_check"),
+                backlogs=kinds.backlogs(tx),
+                unfinished=queue_queries.count_unfinished(tx),
+                oldest_unfinished_s=session_queries.oldest_unfinished_s(tx),
+                health=job_run_queries.latest_result(tx, "health_check"),
             )
 
     def _count_ended(self) -> dict[str, int]:
-        with self._store.transaction() as db:
-            return queue_queries.count_finished(db)
+        with self._store.transaction() as tx:
+            return queue_queries.count_finished(tx)
 
 
 def _of_broker(depths: list[Depth]) -> Iterator[Metric]:

@@ -93,14 +93,14 @@ class UsageItem(Resource):
         asked = query_of(req, UsageQuery)
         caller = principal(req)
         user_id = asked.user_id or caller.user_id
-        with self._store.transaction() as db:
+        with self._store.transaction() as tx:
             is_visible = caller.is_admin or user_id == caller.user_id
-            found = account_queries.get_user(db, user_id) if is_visible else None
+            found = account_queries.get_user(tx, user_id) if is_visible else None
             user = or_404(found, "user", user_id)
-            since, until = _period(asked, now=session_queries.clock(db))
-            used_s, renews_at = usage_limit_queries.used_this_month(db, user_id)
-            months = usage_limit_queries.months_of(db, user_id, limit=MOST_MONTHS)
-            keys = request_queries.usage_of_keys(db, user_id, since=since, until=until)
+            since, until = _period(asked, now=session_queries.clock(tx))
+            used_s, renews_at = usage_limit_queries.used_this_month(tx, user_id)
+            months = usage_limit_queries.months_of(tx, user_id, limit=MOST_MONTHS)
+            keys = request_queries.usage_of_keys(tx, user_id, since=since, until=until)
         told = Usage(
             user_id=user_id,
             limit_s=self._deps.quota.limit_s(user.max_audio_s_per_month),

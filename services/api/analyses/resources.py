@@ -38,10 +38,10 @@ class SessionAnalysis(Resource):
         statistics. It is computed without limits when a session finishes ``completed`` or
         ``partial``.
         """
-        with self._store.transaction() as db:
-            row = analysis_queries.get_analysis(db, session_id, owner=owner(req))
+        with self._store.transaction() as tx:
+            row = analysis_queries.get_analysis(tx, session_id, owner=owner(req))
             if row is None:
-                session = get_or_404(db, session_id, owner=owner(req))
+                session = get_or_404(tx, session_id, owner=owner(req))
                 raise NoAnalysis(f"the session is {session.state}")
             analysis = Analysis.of(row)
         responses.conditional(req, resp, analysis)
@@ -56,12 +56,12 @@ class SessionAnalysis(Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Recompute the analysis of a session, with limits to compare its levels with."""
         asked = body_of(req, NewAnalysis)
-        with self._store.transaction() as db:
-            session = get_or_404(db, session_id, owner=owner(req))
+        with self._store.transaction() as tx:
+            session = get_or_404(tx, session_id, owner=owner(req))
             if session.state in UNFINISHED_STATES:
                 raise NotFinished(f"the session is {session.state}")
             row = analysis_queries.ask_analysis(
-                db, session_id, asking_id=idempotency.new_id(req),
+                tx, session_id, asking_id=idempotency.new_id(req),
                 limits_db=asked.limits_db.listed(), traceparent=tracing.current(),
             )  # fmt: skip
             # None if the session was removed in the meantime.
@@ -71,8 +71,8 @@ class SessionAnalysis(Resource):
 
     def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the analysis that an earlier attempt of this request started."""
-        with self._store.reading() as db:
-            row = analysis_queries.asked_analysis(db, made_id, owner=owner(req))
+        with self._store.reading() as tx:
+            row = analysis_queries.asked_analysis(tx, made_id, owner=owner(req))
         _answer(resp, Analysis.of(or_404(row, "session", made_id)))
 
 

@@ -9,7 +9,7 @@ import msgspec
 from db.documents.analyses import AnalysisResult
 from db.tables import analyses as analysis_models
 from db.tables.analyses import LIMIT_RANGE_DB, MOST_LIMITS
-from services.api.sessions.schemas import Task, task_of
+from services.api.sessions.schemas import AsyncTask, task_of
 
 _LEAST_DB, _MOST_DB = LIMIT_RANGE_DB
 LimitDb = Annotated[float, msgspec.Meta(ge=_LEAST_DB, le=_MOST_DB)]
@@ -42,7 +42,7 @@ class NewAnalysis(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     limits_db: Limits = msgspec.field(default_factory=Limits)
 
 
-class Analysis(Task, kw_only=True):
+class Analysis(AsyncTask, kw_only=True):
     """An analysis of a session: ``pending``, then ``completed`` or ``failed``. Its ``id`` is the
     session's.
     """
@@ -53,7 +53,7 @@ class Analysis(Task, kw_only=True):
     result: AnalysisResult | None
 
     @classmethod
-    def of(cls, row: analysis_models.Analysis) -> Analysis:
+    def of(cls, row: analysis_models.AnalysisJob) -> Analysis:
         """Convert a row to an analysis."""
         return cls(
             **task_of(row),

@@ -48,10 +48,10 @@ MOST_NAMED = 5
 
 def fetch_view(store: Store, batch_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Batch:
     """Return a batch as the API shows it to its owner; raises :class:`NotFound`."""
-    with store.transaction() as db:
-        row = or_404(batch_queries.get_batch(db, batch_id, owner=owner), "batch", batch_id)
-        files, duration_s = batch_queries.count_items(db, batch_id)
-        noise_types = batch_queries.noise_types_of(db, batch_id)
+    with store.transaction() as tx:
+        row = or_404(batch_queries.get_batch(tx, batch_id, owner=owner), "batch", batch_id)
+        files, duration_s = batch_queries.count_items(tx, batch_id)
+        noise_types = batch_queries.noise_types_of(tx, batch_id)
     return schemas.Batch.of(row, files=files, duration_s=duration_s, noise_types=noise_types)
 
 
@@ -64,11 +64,11 @@ class BatchList(Resource):
         orders=list_queries.BATCHES,
     )
     def on_get(
-        self, db: Session, asked: schemas.BatchQuery, part: Part, owner: uuid.UUID | None
+        self, tx: Session, asked: schemas.BatchQuery, part: Part, owner: uuid.UUID | None
     ) -> Listed:
         """List batches, newest first by default."""
         page = list_queries.batches(
-            db, owner=owner, states=asked.state, created=asked.created, **part
+            tx, owner=owner, states=asked.state, created=asked.created, **part
         )
         return Listed(page, schemas.ListedBatch.of)
 
@@ -146,12 +146,12 @@ class BatchList(Resource):
 
     def _take_names(self, req: falcon.Request, values: RequestedBatch) -> None:
         named = self._named(req)
-        with self._store.transaction() as db:
+        with self._store.transaction() as tx:
             if named.prefix is None:
                 keys = named.keys or []
-                batch = batch_queries.add_batch(db, keys=keys, state="expanding", **values)
+                batch = batch_queries.add_batch(tx, keys=keys, state="expanding", **values)
             else:
-                batch = batch_queries.add_batch(db, state="listing", prefix=named.prefix, **values)
+                batch = batch_queries.add_batch(tx, state="listing", prefix=named.prefix, **values)
             if batch is None:
                 raise BatchExists(f"another batch has the ID {values['id']}")
         self._publisher.send(BatchProcessFiles(batch_id=values["id"]))
@@ -182,16 +182,16 @@ class BatchItems(Resource):
     )
     def on_get(
         self,
-        db: Session,
+        tx: Session,
         asked: schemas.BatchItemQuery,
         part: Part,
         owner: uuid.UUID | None,
         batch_id: uuid.UUID,
     ) -> Listed:
         """List the files of a batch with their results, in the order of their upload."""
-        or_404(batch_queries.get_batch(db, batch_id, owner=owner), "batch", batch_id)
+        or_404(batch_queries.get_batch(tx, batch_id, owner=owner), "batch", batch_id)
         page = list_queries.batch_items(
-            db, batch_id, after=part["after"], limit=part["limit"], states=asked.state
+            tx, batch_id, after=part["after"], limit=part["limit"], states=asked.state
         )
         return Listed(page, schemas.BatchItem.of)
 
@@ -206,13 +206,13 @@ class BatchCancel(Resource):
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
         """Cancel a batch and all of its sessions. Cancelling it again changes nothing."""
-        with self._store.transaction() as db:
+        with self._store.transaction() as tx:
             row = or_404(
-                batch_queries.lock_batch(db, batch_id, owner=owner(req)), "batch", batch_id
+                batch_queries.lock_batch(tx, batch_id, owner=owner(req)), "batch", batch_id
             )
             was_open = row.state in OPEN_STATES
-            copied = batch_queries.next_items(db, batch_id) if was_open else ()
-            cancelled = batch_queries.cancel_batch(db, row)
+            copied = batch_queries.next_items(tx, batch_id) if was_open else ()
+            cancelled = batch_queries.cancel_batch(tx, row)
         batch = fetch_view(self._store, batch_id, owner=owner(req))
         if not cancelled and batch.state != "cancelled":
             raise AlreadyFinished(f"the batch is {batch.state}")

@@ -18,7 +18,7 @@ from db.tables.sessions import PRIORITIES, UNFINISHED_STATES
 from services.api.sessions.list_schemas import ByTime, CreatedPage, Few, SessionState
 from services.api.sessions.progress import STAGES
 from services.api.sessions.schemas import Problem
-from services.http.cursors import Page
+from services.http.cursors import PageQuery
 
 BatchState = Literal[
     "receiving", "listing", "expanding", "processing", "finished", "failed", "cancelled"
@@ -70,7 +70,7 @@ class Batch(msgspec.Struct, kw_only=True):
     @classmethod
     def of(
         cls,
-        row: models.Batch,
+        row: models.AudioBatch,
         *,
         files: Mapping[str, int],
         duration_s: float,
@@ -166,7 +166,7 @@ class BatchPage(msgspec.Struct, kw_only=True):
     next_cursor: str | None
 
 
-class BatchItemQuery(Page, kw_only=True):
+class BatchItemQuery(PageQuery, kw_only=True):
     """Filters of the list of a batch's recordings."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000

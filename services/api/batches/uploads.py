@@ -22,7 +22,7 @@ from db.queries import batch_queries
 from db.queries.batch_queries import BatchWork, RequestedBatch
 from db.queue import claims
 from db.store import Store
-from db.tables.batches import Batch
+from db.tables.batches import AudioBatch
 from services.api.batches.errors import BatchClosed, BatchExists, TooManyFiles
 from services.api.sessions import schemas, uploads
 from services.api.sessions.errors import EmptyUpload, UnknownFormat, UploadTooLarge
@@ -53,9 +53,9 @@ def receive(req: falcon.Request, deps: Deps, values: RequestedBatch) -> None:
     parts = _Files(req, most_files=max_items)
     if parts.current is None:
         raise EmptyUpload(f"the form has no field '{FIELD}'; send each recording in one")
-    with deps.store.transaction() as db:
+    with deps.store.transaction() as tx:
         batch = batch_queries.add_batch(
-            db, state="receiving", due_at=claims.seconds_from_now(SILENT_S), **values
+            tx, state="receiving", due_at=claims.seconds_from_now(SILENT_S), **values
         )
     if batch is None:
         raise BatchExists(f"another batch has the ID {values['id']}")
@@ -92,8 +92,8 @@ def _receive_one(deps: Deps, items: _Items, parts: _Files) -> None:
             parts.advance()
         items.refuse(name, reason)
         return
-    with uploads.row_of(key, store=deps.store, blobs=deps.blobs) as db:
-        session_id = items.take(db, upload, key=key)
+    with uploads.row_of(key, store=deps.store, blobs=deps.blobs) as tx:
+        session_id = items.take(tx, upload, key=key)
     items.settle()
     deps.publisher.send(ProcessAudioFile(session_id=session_id))
 
@@ -105,7 +105,7 @@ class _Items:
     for the disk: a form of 10,000 empty files would otherwise block its thread for minutes.
     """
 
-    def __init__(self, store: Store, batch: Batch) -> None:
+    def __init__(self, store: Store, batch: AudioBatch) -> None:
         self._store = store
         self._batch = batch
         #: Number of committed items.
@@ -125,7 +125,7 @@ class _Items:
         """Return the ID of the next file's session."""
         return batch_queries.session_id_of(self._batch.id, self.n_items)
 
-    def take(self, db: Session, upload: uploads.Upload, *, key: str) -> uuid.UUID:
+    def take(self, tx: Session, upload: uploads.Upload, *, key: str) -> uuid.UUID:
         """Write the session of a file and all refusals before it; call `settle` after the commit.
 
         Raises
@@ -134,9 +134,9 @@ class _Items:
             If the batch was cancelled or closed in the meantime.
         """
         index = self.n_items
-        self._write(db, n_items=index + 1)
+        self._write(tx, n_items=index + 1)
         return batch_queries.take_item(
-            db, self._batch, index,
+            tx, self._batch, index,
             file_name=upload.file_name, size_bytes=upload.size_bytes, key=key,
         )  # fmt: skip
 
@@ -148,8 +148,8 @@ class _Items:
         self._refused.append((file_name, reason))
         is_old = now_s - self._refused_since_s > REFUSED_WAIT_S
         if is_old or len(self._refused) >= batch_queries.PAGE_ITEMS:
-            with self._store.transaction() as db:
-                self._write(db, n_items=self.n_items)
+            with self._store.transaction() as tx:
+                self._write(tx, n_items=self.n_items)
             self.settle()
 
     def settle(self) -> None:
@@ -162,28 +162,28 @@ class _Items:
         found = None
         if problem is not None:
             found = msgspec.to_builtins(schemas.Problem(code="not-all-taken", detail=problem))
-        with self._store.transaction() as db:
+        with self._store.transaction() as tx:
             with suppress(BatchClosed):
-                self._write(db, n_items=self.n_items)
+                self._write(tx, n_items=self.n_items)
             work = _receiving(self._batch, self.n_items)
-            claims.advance(db, work, attempt=0, to="taken", values={"problem": found})
+            claims.advance(tx, work, attempt=0, to="taken", values={"problem": found})
 
-    def _write(self, db: Session, *, n_items: int) -> None:
+    def _write(self, tx: Session, *, n_items: int) -> None:
         """Update the count under the fence, which also extends the deadline; write the refusals."""
         values = {
             "items_total": n_items,
             "next_item": n_items,
             "due_at": claims.seconds_from_now(SILENT_S),
         }
-        if not claims.update_held(db, _receiving(self._batch, self._n_written), 0, values):
+        if not claims.update_held(tx, _receiving(self._batch, self._n_written), 0, values):
             raise BatchClosed(
                 f"{self._n_written} recordings were accepted before the batch was closed"
             )
-        batch_queries.refuse_items(db, self._batch, self._n_written, self._refused)
+        batch_queries.refuse_items(tx, self._batch, self._n_written, self._refused)
         self._n_uncommitted = n_items
 
 
-def _receiving(batch: Batch, index: int) -> BatchWork:
+def _receiving(batch: AudioBatch, index: int) -> BatchWork:
     return BatchWork(id=batch.id, state="receiving", next_item=index)
 
 

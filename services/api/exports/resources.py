@@ -35,11 +35,11 @@ class ExportList(Resource):
 
     @listing(query=ExportQuery, answer_type=ExportPage, orders=list_queries.EXPORTS)
     def on_get(
-        self, db: Session, asked: ExportQuery, part: Part, owner: uuid.UUID | None
+        self, tx: Session, asked: ExportQuery, part: Part, owner: uuid.UUID | None
     ) -> Listed:
         """List exports, newest first by default."""
         page = list_queries.jobs(
-            db, Export, owner=owner, states=asked.state, created=asked.created,
+            tx, Export, owner=owner, states=asked.state, created=asked.created,
             where=export_queries.shown_to(owner), **part,
         )  # fmt: skip
         return Listed(page, lambda row: ExportTask.of(row[0]))
@@ -55,10 +55,10 @@ class ExportList(Resource):
         """Export detections to a file: of sessions, of a batch, or of all that match a filter."""
         asked = body_of(req, NewExport)
         session_ids = sorted(set(asked.session_ids))
-        with self._store.transaction() as db:
-            _check_selection(db, req, asked)
+        with self._store.transaction() as tx:
+            _check_selection(tx, req, asked)
             row = export_queries.add_export(
-                db,
+                tx,
                 id=idempotency.new_id(req),
                 user_id=principal(req).user_id,
                 all_users=principal(req).is_admin,
@@ -66,7 +66,7 @@ class ExportList(Resource):
                 format=asked.format,
                 selection=schemas.stored(asked),
                 session_id=session_ids[0] if len(session_ids) == 1 else None,
-                expires_at=session_queries.clock(db) + timedelta(days=self._settings.export_days),
+                expires_at=session_queries.clock(tx) + timedelta(days=self._settings.export_days),
             )
             made = ExportTask.of(row)
         self._publisher.send(ExportSessionData(export_id=made.id))
@@ -74,8 +74,8 @@ class ExportList(Resource):
 
     def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the export that an earlier attempt of this request created."""
-        with self._store.reading() as db:
-            row = _get_or_404(db, made_id, owner=owner(req))
+        with self._store.reading() as tx:
+            row = _get_or_404(tx, made_id, owner=owner(req))
         _answer(resp, ExportTask.of(row))
 
 
@@ -90,15 +90,15 @@ class ExportItem(Resource):
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
         """Return an export: its progress and, once completed, its number of detections and size."""
-        with self._store.reading() as db:
-            row = _get_or_404(db, export_id, owner=owner(req))
+        with self._store.reading() as tx:
+            row = _get_or_404(tx, export_id, owner=owner(req))
         responses.conditional(req, resp, ExportTask.of(row))
 
     @operation(scope="sessions:read", status=204, problems=(NotFound.of("export"),))
     def on_delete(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
         """Delete an export and its file. An export in progress is stopped."""
-        with self._store.transaction() as db:
-            removed = export_queries.remove_export(db, export_id, owner=owner(req))
+        with self._store.transaction() as tx:
+            removed = export_queries.remove_export(tx, export_id, owner=owner(req))
             or_404(removed, "export", export_id)
         with left_to_clean_up("export_not_removed", export_id=str(export_id)):
             self._blobs.delete(*self._blobs.keys(export_prefix(export_id)))
@@ -115,8 +115,8 @@ class ExportFile(Resource):
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
         """Download the file of an export."""
-        with self._store.reading() as db:
-            row = _get_or_404(db, export_id, owner=owner(req))
+        with self._store.reading() as tx:
+            row = _get_or_404(tx, export_id, owner=owner(req))
         if row.expires_at <= datetime.now(UTC):
             raise ExportExpired(f"the export expired at {row.expires_at:%Y-%m-%dT%H:%M:%SZ}")
         if row.blob_key is None or row.size_bytes is None:
@@ -137,12 +137,12 @@ class ExportFile(Resource):
         resp.set_stream(FileRange(stored, 0, row.size_bytes), row.size_bytes)
 
 
-def _get_or_404(db: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None) -> Export:
+def _get_or_404(tx: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None) -> Export:
     """Return the row of an export; raises :class:`NotFound`, also for one of another user."""
-    return or_404(export_queries.get_export(db, export_id, owner=owner), "export", export_id)
+    return or_404(export_queries.get_export(tx, export_id, owner=owner), "export", export_id)
 
 
-def _check_selection(db: Session, req: falcon.Request, asked: Selection) -> None:
+def _check_selection(tx: Session, req: falcon.Request, asked: Selection) -> None:
     """Check that the sessions and the batch belong to the caller and that the sessions finished.
 
     Raises
@@ -150,11 +150,11 @@ def _check_selection(db: Session, req: falcon.Request, asked: Selection) -> None
     NotFound, NotFinished
     """
     for session_id in asked.session_ids:
-        session = sessions.get_or_404(db, session_id, owner=owner(req))
+        session = sessions.get_or_404(tx, session_id, owner=owner(req))
         if session.state in UNFINISHED_STATES:
             raise NotFinished(f"the session {session_id} is {session.state}")
     if asked.batch_id is not None:
-        batch = batch_queries.get_batch(db, asked.batch_id, owner=owner(req))
+        batch = batch_queries.get_batch(tx, asked.batch_id, owner=owner(req))
         or_404(batch, "batch", asked.batch_id)
 
 

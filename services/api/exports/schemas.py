@@ -66,7 +66,7 @@ class ExportQuery(CreatedPage, kw_only=True):
     sort: ByTime = "-created_at"
 
 
-class ExportTask(schemas.Task, kw_only=True):
+class ExportTask(schemas.AsyncTask, kw_only=True):
     """An export: ``pending``, then ``completed`` or ``failed``."""
 
     format: str

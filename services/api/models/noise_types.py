@@ -32,7 +32,7 @@ class NoiseType(msgspec.Struct, kw_only=True):
     noise_directive: str | None
 
     @classmethod
-    def of(cls, row: noise_types.NoiseType, *, language: str) -> NoiseType:
+    def of(cls, row: noise_types.TypeEntry, *, language: str) -> NoiseType:
         """Convert a row of the table to a noise type."""
         return cls(
             name=row.name,

@@ -38,14 +38,14 @@ class ModelList(Resource):
 
     @listing(query=schemas.ModelQuery, answer_type=schemas.ModelPage, orders=list_queries.MODELS)
     def on_get(
-        self, db: Session, asked: schemas.ModelQuery, part: Part, owner: uuid.UUID | None
+        self, tx: Session, asked: schemas.ModelQuery, part: Part, owner: uuid.UUID | None
     ) -> Listed:
         """List models, newest first by default. ``in_use`` marks the model in use, and ``backbone``
         shows whether the weights of the backbone are present.
         """
-        in_use = model_queries.model_in_use(db)
+        in_use = model_queries.model_in_use(tx)
         return Listed(
-            list_queries.models(db, owner=owner, **part),
+            list_queries.models(tx, owner=owner, **part),
             lambda row: schemas.Model.of(
                 row[0], in_use=in_use is not None and row[0].id == in_use.id
             ),
@@ -68,7 +68,7 @@ class ModelList(Resource):
         _answer_training(resp, trainings.fetch_view(self._store, made_id, owner=owner(req)))
 
 
-def _backbone(wanted: backbones.Source | None) -> schemas.Backbone | None:
+def _backbone(wanted: backbones.WeightsSource | None) -> schemas.Backbone | None:
     if wanted is None:
         return None
     return schemas.Backbone(
@@ -86,9 +86,9 @@ class ModelItem(Resource):
     @operation(scope="sessions:read", answer=schemas.Model, problems=(NotFound.of("model"),))
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """Return a model with its card."""
-        with self._store.transaction() as db:
-            row = get_or_404(db, model_id, owner=owner(req))
-            in_use = model_queries.model_in_use(db)
+        with self._store.transaction() as tx:
+            row = get_or_404(tx, model_id, owner=owner(req))
+            in_use = model_queries.model_in_use(tx)
         is_in_use = in_use is not None and row.id == in_use.id
         answer(resp, schemas.Model.of(row, in_use=is_in_use, with_card=True))
 
@@ -104,8 +104,8 @@ class ModelConfusion(Resource):
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """Return the confusion matrix of a model as a picture."""
-        with self._store.transaction() as db:
-            row = get_or_404(db, model_id, owner=owner(req))
+        with self._store.transaction() as tx:
+            row = get_or_404(tx, model_id, owner=owner(req))
         key = row.confusion_key
         if key is None:
             raise NotFound.of("model")(
@@ -129,8 +129,8 @@ class ModelFile(Resource):
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """Download the file of a model, after checking its hash."""
-        with self._store.transaction() as db:
-            row = get_or_404(db, model_id, owner=owner(req))
+        with self._store.transaction() as tx:
+            row = get_or_404(tx, model_id, owner=owner(req))
         if responses.is_current(req, resp, tag=row.sha256):
             return
         resp.data = _file(self._blobs, row)
@@ -155,18 +155,18 @@ class ModelPromote(Resource):
         calibration or another metric is worse. Promoting the model in use changes nothing.
         """
         force = body_of(req, Force).force
-        with self._store.transaction() as db:
-            model_queries.lock_promotions(db)
-            row = get_or_404(db, model_id, owner=owner(req))
-            latest = model_queries.latest_promotion(db)
+        with self._store.transaction() as tx:
+            model_queries.lock_promotions(tx)
+            row = get_or_404(tx, model_id, owner=owner(req))
+            latest = model_queries.latest_promotion(tx)
             if latest is not None and latest.model_id == model_id:
                 answer(resp, schemas.PromotionRecord.of(latest))
                 return
             # `force` does not skip this check: with a damaged file every session would fail.
             _file(self._blobs, row)
-            in_use = model_queries.model_in_use(db)
+            in_use = model_queries.model_in_use(tx)
             shared = (
-                model_queries.shared_validations(db, model_id, in_use.id)
+                model_queries.shared_validations(tx, model_id, in_use.id)
                 if in_use is not None
                 else None
             )
@@ -175,15 +175,15 @@ class ModelPromote(Resource):
             if comparison.is_regression and not force:
                 raise Regression(comparison.reason(), comparison=figures)
             made = model_queries.add_promotion(
-                db, model_id=model_id, forced=comparison.is_regression, comparison=figures
+                tx, model_id=model_id, forced=comparison.is_regression, comparison=figures
             )
             record = schemas.PromotionRecord.of(made)
         answer(resp, record)
 
 
-def get_or_404(db: Session, model_id: uuid.UUID, *, owner: uuid.UUID | None) -> NoiseModel:
+def get_or_404(tx: Session, model_id: uuid.UUID, *, owner: uuid.UUID | None) -> NoiseModel:
     """Return the row of a model; raises :class:`NotFound`, also for one of another user."""
-    return or_404(model_queries.get_model(db, model_id, owner=owner), "model", model_id)
+    return or_404(model_queries.get_model(tx, model_id, owner=owner), "model", model_id)
 
 
 def _file(blobs: Blobs, row: NoiseModel) -> bytes:

@@ -15,8 +15,8 @@ from actors.facts import rounding
 from db.tables.models import NoiseModel, Promotion
 from db.tables.training import TrainingClip, TrainingJob, Validation
 from services.api.sessions.list_schemas import ByTime, CreatedPage, Few, JobState
-from services.api.sessions.schemas import Task, task_of
-from services.http.cursors import Page
+from services.api.sessions.schemas import AsyncTask, task_of
+from services.http.cursors import PageQuery
 
 
 class Model(msgspec.Struct, kw_only=True):
@@ -86,7 +86,7 @@ class RefusedClip(msgspec.Struct, kw_only=True):
     reason: str
 
 
-class Training(Task, kw_only=True):
+class Training(AsyncTask, kw_only=True):
     """The training of a model: ``pending``, then ``completed`` or ``failed``."""
 
     name: str
@@ -129,7 +129,7 @@ class Training(Task, kw_only=True):
         )
 
 
-class ValidationReport(Task, kw_only=True):
+class ValidationReport(AsyncTask, kw_only=True):
     """The validation of a model: ``pending``, then ``completed`` or ``failed``.
 
     ``report`` contains ``passed`` and ``checks`` and, if a labelled set was sent, ``figures`` and
@@ -163,7 +163,7 @@ class PromotionRecord(msgspec.Struct, kw_only=True):
         return cls(**{name: getattr(row, name) for name in cls.__struct_fields__})
 
 
-class ModelQuery(Page, kw_only=True):
+class ModelQuery(PageQuery, kw_only=True):
     """Order of the list of models."""
 
     #: The field to sort by; ``-`` sorts descending.
@@ -179,7 +179,7 @@ class JobQuery(CreatedPage, kw_only=True):
     sort: ByTime = "-created_at"
 
 
-class ListedTraining(Task, kw_only=True):
+class ListedTraining(AsyncTask, kw_only=True):
     """A training without its clips; ``GET /v1/trainings/{job_id}`` returns those too."""
 
     name: str
@@ -202,7 +202,7 @@ class TrainingPage(msgspec.Struct, kw_only=True):
     next_cursor: str | None
 
 
-class ListedValidation(Task, kw_only=True):
+class ListedValidation(AsyncTask, kw_only=True):
     """A validation without its report; ``GET /v1/validations/{validation_id}`` returns it too."""
 
     model_id: uuid.UUID | None

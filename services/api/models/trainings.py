@@ -84,12 +84,12 @@ def start(req: falcon.Request, deps: Deps) -> schemas.Training:
     ) as form:
         options = _options(form.texts.get("options", b"{}"))
         clips = _clips(form)
-    with uploads.row_of(*form.keys(), store=deps.store, blobs=deps.blobs) as db:
-        sessions = visible_session_ids(db, req, (clip["session_id"] for clip in clips))
+    with uploads.row_of(*form.keys(), store=deps.store, blobs=deps.blobs) as tx:
+        sessions = visible_session_ids(tx, req, (clip["session_id"] for clip in clips))
         for clip in clips:
             clip["session_id"] = sessions[clip["session_id"]]
         job = model_queries.add_training(
-            db,
+            tx,
             clips,
             id=job_id,
             user_id=principal(req).user_id,
@@ -112,11 +112,11 @@ class TrainingList(Resource):
         orders=list_queries.TRAININGS,
     )
     def on_get(
-        self, db: Session, asked: schemas.JobQuery, part: Part, owner: uuid.UUID | None
+        self, tx: Session, asked: schemas.JobQuery, part: Part, owner: uuid.UUID | None
     ) -> Listed:
         """List trainings, newest first by default."""
         page = list_queries.jobs(
-            db, TrainingJob, owner=owner, states=asked.state, created=asked.created, **part
+            tx, TrainingJob, owner=owner, states=asked.state, created=asked.created, **part
         )
         return Listed(page, lambda row: schemas.ListedTraining.of(row[0]))
 
@@ -139,13 +139,13 @@ class TrainingItem(Resource):
 
 def fetch_view(store: Store, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Training:
     """Return a training as the API shows it to its owner; raises :class:`NotFound`."""
-    with store.transaction() as db:
-        job = or_404(model_queries.get_training(db, job_id, owner=owner), "training", job_id)
+    with store.transaction() as tx:
+        job = or_404(model_queries.get_training(tx, job_id, owner=owner), "training", job_id)
         return schemas.Training.of(
             job,
-            n_clips=model_queries.count_clips(db, job_id),
-            refused=model_queries.refused_clips(db, job_id),
-            model=None if job.model_id is None else model_queries.get_model(db, job.model_id),
+            n_clips=model_queries.count_clips(tx, job_id),
+            refused=model_queries.refused_clips(tx, job_id),
+            model=None if job.model_id is None else model_queries.get_model(tx, job.model_id),
         )
 
 
@@ -159,7 +159,7 @@ def _options(data: bytes) -> Options:
 
 
 def visible_session_ids(
-    db: Session, req: falcon.Request, session_ids: Iterable[uuid.UUID | None]
+    tx: Session, req: falcon.Request, session_ids: Iterable[uuid.UUID | None]
 ) -> dict[uuid.UUID | None, uuid.UUID | None]:
     """Map the session IDs of a manifest to those of the caller; all others map to `NOWHERE`.
 
@@ -167,7 +167,7 @@ def visible_session_ids(
     """
     named = set(session_ids)
     known = session_queries.known_ids(
-        db,
+        tx,
         AudioSession.id,
         filter(None, named),
         where=session_queries.is_of(AudioSession, owner(req)),

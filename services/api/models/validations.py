@@ -66,8 +66,8 @@ class ValidationStart(Resource):
     ) -> None:
         """Validate a model. If a labelled set is sent, measure the model on it."""
         if model_id is not None:
-            with self._store.transaction() as db:
-                models.get_or_404(db, model_id, owner=owner(req))
+            with self._store.transaction() as tx:
+                models.get_or_404(tx, model_id, owner=owner(req))
         validation_id = idempotency.new_id(req)
         if model_id is not None and not req.content_type:
             validation = self._add(req, validation_id, model_id=model_id)
@@ -107,16 +107,16 @@ class ValidationStart(Resource):
         *keys: str,
         **values: Unpack[RequestedValidation],
     ) -> schemas.ValidationReport:
-        with uploads.row_of(*keys, store=self._store, blobs=self._blobs) as db:
+        with uploads.row_of(*keys, store=self._store, blobs=self._blobs) as tx:
             recordings = values["labelled"]["recordings"] if "labelled" in values else []
             given = [each for each in recordings if each["session_id"] is not None]
             sessions = visible_session_ids(
-                db, req, (uuid.UUID(each["session_id"]) for each in given)
+                tx, req, (uuid.UUID(each["session_id"]) for each in given)
             )
             for each in given:
                 each["session_id"] = str(sessions[uuid.UUID(each["session_id"])])
             row = model_queries.add_validation(
-                db,
+                tx,
                 id=validation_id,
                 user_id=principal(req).user_id,
                 traceparent=tracing.current(),
@@ -134,11 +134,11 @@ class ValidationList(ValidationStart):
         orders=list_queries.VALIDATIONS,
     )
     def on_get(
-        self, db: Session, asked: schemas.JobQuery, part: Part, owner: uuid.UUID | None
+        self, tx: Session, asked: schemas.JobQuery, part: Part, owner: uuid.UUID | None
     ) -> Listed:
         """List validations, newest first by default."""
         page = list_queries.jobs(
-            db, Validation, owner=owner, states=asked.state, created=asked.created, **part
+            tx, Validation, owner=owner, states=asked.state, created=asked.created, **part
         )
         return Listed(page, lambda row: schemas.ListedValidation.of(row[0]))
 
@@ -161,8 +161,8 @@ def fetch_view(
     store: Store, validation_id: uuid.UUID, *, owner: uuid.UUID | None
 ) -> schemas.ValidationReport:
     """Return a validation as the API shows it to its owner; raises :class:`NotFound`."""
-    with store.reading() as db:
-        row = model_queries.get_validation(db, validation_id, owner=owner)
+    with store.reading() as tx:
+        row = model_queries.get_validation(tx, validation_id, owner=owner)
     return schemas.ValidationReport.of(or_404(row, "validation", validation_id))
 
 

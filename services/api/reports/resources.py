@@ -60,10 +60,10 @@ class ReportList(Resource):
 
     @listing(scope=SCOPE, query=ReportQuery, answer_type=ReportPage, orders=report_queries.ORDERS)
     def on_get(
-        self, db: Session, asked: ReportQuery, part: Part, owner: uuid.UUID | None
+        self, tx: Session, asked: ReportQuery, part: Part, owner: uuid.UUID | None
     ) -> Listed:
         """List reports, newest first by default."""
-        page = report_queries.reports(db, owner=owner, day=asked.day, **part)
+        page = report_queries.reports(tx, owner=owner, day=asked.day, **part)
         return Listed(page, lambda row: ListedReport.listed(row[0], is_stale=row.is_stale))
 
     @operation(
@@ -81,10 +81,10 @@ class ReportList(Resource):
         caller = principal(req)
         if asked.all_users and not caller.is_admin:
             raise MissingScope(f"a report on all users requires a key with the scope {ADMIN}")
-        with self._store.transaction() as db:
-            starts_at, ends_at = _bounds(asked, now=session_queries.clock(db))
+        with self._store.transaction() as tx:
+            starts_at, ends_at = _bounds(asked, now=session_queries.clock(tx))
             report_id = report_queries.ask_for_report(
-                db,
+                tx,
                 id=idempotency.new_id(req),
                 day=asked.day,
                 time_zone=asked.time_zone,
@@ -148,8 +148,8 @@ def _get_or_404(
     store: Store, report_id: uuid.UUID, *, owner: uuid.UUID | None
 ) -> tuple[DailyReport, bool]:
     """Return a report and whether it is stale; raises :class:`NotFound`."""
-    with store.reading() as db:
-        return or_404(report_queries.get_report(db, report_id, owner=owner), "report", report_id)
+    with store.reading() as tx:
+        return or_404(report_queries.get_report(tx, report_id, owner=owner), "report", report_id)
 
 
 def _bounds(asked: NewReport, *, now: datetime) -> tuple[datetime, datetime]:

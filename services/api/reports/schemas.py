@@ -13,7 +13,7 @@ import msgspec
 from db.tables.reports import DailyReport
 from services.api.sessions import schemas
 from services.api.sessions.list_schemas import ByTime
-from services.http.cursors import Page
+from services.http.cursors import PageQuery
 
 
 class NewReport(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -27,7 +27,7 @@ class NewReport(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     all_users: bool = False
 
 
-class ReportQuery(Page, kw_only=True):
+class ReportQuery(PageQuery, kw_only=True):
     """Filters and order of the list of reports."""
 
     #: Only reports of this day.
@@ -36,7 +36,7 @@ class ReportQuery(Page, kw_only=True):
     sort: ByTime = "-created_at"
 
 
-class ListedReport(schemas.Task, kw_only=True):
+class ListedReport(schemas.AsyncTask, kw_only=True):
     """A report without its contents: ``pending``, then ``completed`` or ``failed``."""
 
     day: date

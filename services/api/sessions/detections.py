@@ -27,7 +27,7 @@ class SessionDetections(Resource):
     )
     def on_get(
         self,
-        db: Session,
+        tx: Session,
         asked: DetectionQuery,
         part: Part,
         owner: uuid.UUID | None,
@@ -37,11 +37,11 @@ class SessionDetections(Resource):
         session has finished.
         """
         page = list_queries.detections(
-            db, session_id, noise_types=with_below(asked.noise_type),
+            tx, session_id, noise_types=with_below(asked.noise_type),
             min_confidence=asked.min_confidence, from_s=asked.from_s, to_s=asked.to_s, **part,
         )  # fmt: skip
         # Read the session after its detections: their calibration is known by then.
-        session = get_or_404(db, session_id, owner=owner)
+        session = get_or_404(tx, session_id, owner=owner)
         return Listed(
             page,
             lambda row: schemas.Detection.of(row[0]),
@@ -58,11 +58,11 @@ class DetectionList(Resource):
         orders=list_queries.ALL_DETECTIONS,
     )
     def on_get(
-        self, db: Session, asked: AllDetectionsQuery, part: Part, owner: uuid.UUID | None
+        self, tx: Session, asked: AllDetectionsQuery, part: Part, owner: uuid.UUID | None
     ) -> Listed:
         """List the detections of all sessions: newest session first, last detection first."""
         page = list_queries.all_detections(
-            db, owner=owner, after=part["after"], limit=part["limit"],
+            tx, owner=owner, after=part["after"], limit=part["limit"],
             noise_types=with_below(asked.noise_type), min_confidence=asked.min_confidence,
             created=asked.created,
         )  # fmt: skip

@@ -159,8 +159,8 @@ class Stream(Iterator[bytes]):
 
         Unless ``afresh``, an unchanged version of the row is enough to return None.
         """
-        with self._store.transaction() as db:
-            version = (session_queries.session_version(db, self._session_id) or "").encode()
+        with self._store.transaction() as tx:
+            version = (session_queries.session_version(tx, self._session_id) or "").encode()
         if version == self._version and not afresh:
             return None
         session = fetch_view(self._store, self._session_id, owner=self._owner)

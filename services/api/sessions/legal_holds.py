@@ -40,7 +40,7 @@ class SessionHold(Resource):
     def _set(
         self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID, *, held: bool
     ) -> None:
-        with self._store.transaction() as db:
-            known = retention_queries.hold_session(db, session_id, held=held, owner=owner(req))
+        with self._store.transaction() as tx:
+            known = retention_queries.hold_session(tx, session_id, held=held, owner=owner(req))
             or_404(known, "session", session_id)
         answer(resp, Hold(session_id=session_id, legal_hold=held))

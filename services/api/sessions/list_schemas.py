@@ -11,7 +11,7 @@ import msgspec
 from db.tables.sessions import level_reference
 from services.api.sessions import schemas
 from services.api.sessions.options import Metadata, read_metadata
-from services.http.cursors import Page
+from services.http.cursors import PageQuery
 from services.http.errors import FieldError
 from services.http.request_errors import InvalidParameter
 
@@ -26,7 +26,7 @@ ByTime = Literal["created_at", "-created_at"]
 Few = msgspec.Meta(max_length=50)
 
 
-class CreatedPage(Page, kw_only=True):
+class CreatedPage(PageQuery, kw_only=True):
     """A query that filters by the time of creation."""
 
     #: Only items created at this time or later.
@@ -100,7 +100,7 @@ class SessionPage(msgspec.Struct, kw_only=True):
     next_cursor: str | None
 
 
-class DetectionQuery(Page, kw_only=True):
+class DetectionQuery(PageQuery, kw_only=True):
     """Filters and order of the list of a session's detections."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000

@@ -62,8 +62,8 @@ class SessionRecording(Resource):
         With ``privacy=mute`` it is a FLAC file in which speech is replaced by noise, available once
         the session has finished. With ``privacy=discard_audio`` there is no recording.
         """
-        with self._store.reading() as db:
-            session = sessions.get_or_404(db, session_id, owner=owner(req))
+        with self._store.reading() as tx:
+            session = sessions.get_or_404(tx, session_id, owner=owner(req))
         _require_served(session, NoRecording)
         if session.size_bytes is None and session.state in UNFINISHED_STATES:
             raise NotFinished("the recording has not been fetched yet")
@@ -110,8 +110,8 @@ class SessionSpectrogram(Resource):
         logarithmic scale. With ``privacy=mute`` it shows noise in place of speech and is available
         once the session has finished. With ``privacy=discard_audio`` there is no spectrogram.
         """
-        with self._store.reading() as db:
-            session = sessions.get_or_404(db, session_id, owner=owner(req))
+        with self._store.reading() as tx:
+            session = sessions.get_or_404(tx, session_id, owner=owner(req))
         _require_served(session, NoSpectrogram)
         key = session.spectrogram_key
         if key is None and session.state in UNFINISHED_STATES:

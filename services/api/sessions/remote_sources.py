@@ -95,9 +95,9 @@ def _of_url(
     except Refused as error:
         raise SourceRefused.of([FieldError(field="source_url", detail=str(error))]) from None
     session_id = idempotency.new_id(req)
-    with deps.store.transaction() as db:
+    with deps.store.transaction() as tx:
         session_queries.add_session(
-            db, id=session_id, file_name=uploads.display_name(file_name or url.path),
+            tx, id=session_id, file_name=uploads.display_name(file_name or url.path),
             recording_key=recording_key(session_id), source_url=str(url),
             user_id=principal(req).user_id, traceparent=tracing.current(), **asked,
         )  # fmt: skip
@@ -110,8 +110,8 @@ def _of_upload(
     user_id = principal(req).user_id
     # The key contains the user, so a user cannot use the upload of another.
     key = upload_key(upload_id, user_id)
-    with deps.store.reading() as db:
-        session = session_queries.get_session(db, upload_id, owner=user_id)
+    with deps.store.reading() as tx:
+        session = session_queries.get_session(tx, upload_id, owner=user_id)
     if session is not None and session.source_key == key:
         return upload_id
     with if_missing(
@@ -128,9 +128,9 @@ def _of_upload(
     if formats.container_of(head) is None:
         raise UnknownFormat(uploads.UNKNOWN)
     # An integrity error means that a concurrent identical request has created the session.
-    with suppress(IntegrityError), deps.store.transaction() as db:
+    with suppress(IntegrityError), deps.store.transaction() as tx:
         session_queries.add_session(
-            db, id=upload_id, file_name=uploads.display_name(file_name),
+            tx, id=upload_id, file_name=uploads.display_name(file_name),
             recording_key=recording_key(upload_id), source_key=key, user_id=user_id,
             traceparent=tracing.current(), **asked,
         )  # fmt: skip

@@ -47,9 +47,9 @@ def fetch_view(store: Store, session_id: uuid.UUID, *, owner: uuid.UUID | None) 
     return schemas.Session.of(or_404(row, "session", session_id))
 
 
-def get_or_404(db: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> AudioSession:
+def get_or_404(tx: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> AudioSession:
     """Return the row of a session; raises :class:`NotFound`, also for one of another user."""
-    row = session_queries.get_session(db, session_id, owner=owner)
+    row = session_queries.get_session(tx, session_id, owner=owner)
     return or_404(row, "session", session_id)
 
 
@@ -63,14 +63,14 @@ class SessionList(Resource):
     )
     def on_get(
         self,
-        db: Session,
+        tx: Session,
         asked: list_schemas.SessionQuery,
         part: Part,
         owner: uuid.UUID | None,
     ) -> Listed:
         """List sessions, newest first by default."""
         page = list_queries.sessions(
-            db, owner=owner, states=asked.state, noise_types=with_below(asked.noise_type),
+            tx, owner=owner, states=asked.state, noise_types=with_below(asked.noise_type),
             min_confidence=asked.min_confidence, created=asked.created,
             batch_id=asked.batch_id, file_name=asked.file_name, recorded=asked.recorded,
             metadata=asked.own_metadata(), **part,
@@ -131,9 +131,9 @@ class SessionList(Resource):
             req, blobs=self._blobs, key=key, max_bytes=self._settings.max_upload_bytes,
             file_name=file_name,
         )  # fmt: skip
-        with uploads.row_of(key, store=self._store, blobs=self._blobs) as db:
+        with uploads.row_of(key, store=self._store, blobs=self._blobs) as tx:
             session_queries.add_session(
-                db, id=session_id, file_name=upload.file_name, size_bytes=upload.size_bytes,
+                tx, id=session_id, file_name=upload.file_name, size_bytes=upload.size_bytes,
                 recording_key=key, user_id=principal(req).user_id,
                 traceparent=tracing.current(), **columns,
             )  # fmt: skip
@@ -164,8 +164,8 @@ class SessionCancel(Resource):
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Cancel a session. Cancelling it again changes nothing."""
-        with self._store.transaction() as db:
-            cancelled = session_queries.cancel_session(db, session_id, owner=owner(req))
+        with self._store.transaction() as tx:
+            cancelled = session_queries.cancel_session(tx, session_id, owner=owner(req))
         session = fetch_view(self._store, session_id, owner=owner(req))
         if not cancelled and session.state != "cancelled":
             raise AlreadyFinished(f"the session is {session.state}")
@@ -182,8 +182,8 @@ class SessionLevels(Resource):
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Return the levels of the recording, overall and over time."""
-        with self._store.transaction() as db:
-            session = get_or_404(db, session_id, owner=owner(req))
+        with self._store.transaction() as tx:
+            session = get_or_404(tx, session_id, owner=owner(req))
         if session.state in UNFINISHED_STATES:
             raise NotFinished(f"the session is {session.state}")
         if session.levels_answer_key is None:

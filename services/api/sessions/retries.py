@@ -34,8 +34,8 @@ class SessionRetry(Resource):
         audio does not count towards the quota a second time. Webhooks are notified of the new end
         as well.
         """
-        with self._store.transaction() as db:
-            retried = retry_queries.retry_session(db, session_id, owner=owner(req))
+        with self._store.transaction() as tx:
+            retried = retry_queries.retry_session(tx, session_id, owner=owner(req))
         session = sessions.fetch_view(self._store, session_id, owner=owner(req))
         if not retried and session.finished:
             if session.privacy != KEEP:

@@ -13,7 +13,7 @@ import msgspec
 from actors.facts import rounding
 from db.documents.sessions import Summary
 from db.queries.session_view_queries import SessionView
-from db.tables.base import Job
+from db.tables.base import JobRow
 from db.tables.sessions import PRIORITIES, UNFINISHED_STATES, WAITING_FOR_STORAGE, NoiseDetection
 from services.api.sessions.progress import Progress
 
@@ -187,7 +187,7 @@ class RecordingForm(msgspec.Struct, kw_only=True):
     file: bytes
 
 
-class Task(msgspec.Struct, kw_only=True):
+class AsyncTask(msgspec.Struct, kw_only=True):
     """An asynchronous task."""
 
     id: uuid.UUID
@@ -205,10 +205,10 @@ class Task(msgspec.Struct, kw_only=True):
         return self.state != "pending"
 
 
-def task_of(row: Job) -> dict[str, Any]:
+def task_of(row: JobRow) -> dict[str, Any]:
     """Return the fields that all tasks share, from a row."""
     read = ("problem", "stage")
-    values = {name: getattr(row, name) for name in Task.__struct_fields__ if name not in read}
+    values = {name: getattr(row, name) for name in AsyncTask.__struct_fields__ if name not in read}
     return values | {
         "problem": msgspec.convert(row.problem, Problem | None),
         "stage": WAITING_FOR_STORAGE if row.waits_for_storage else row.stage,

@@ -84,10 +84,10 @@ def option_columns(
 
 def _model(store: Store, asked: RecordingOptions, *, owner: uuid.UUID | None) -> NoiseModel | None:
     """Return the requested model, or the one in use; None before the first worker ran."""
-    with store.transaction() as db:
+    with store.transaction() as tx:
         if asked.model is None:
-            return model_queries.model_in_use(db)
-        return or_404(model_queries.get_model(db, asked.model, owner=owner), "model", asked.model)
+            return model_queries.model_in_use(tx)
+        return or_404(model_queries.get_model(tx, asked.model, owner=owner), "model", asked.model)
 
 
 def _check_known(names: Mapping[str, Iterable[str]], model: NoiseModel) -> None:
@@ -109,6 +109,6 @@ def _check_known(names: Mapping[str, Iterable[str]], model: NoiseModel) -> None:
 
 def _check_own_webhook(webhook_id: uuid.UUID, store: Store, *, user_id: uuid.UUID) -> None:
     """Refuse a webhook of another user, to administrators too: it would never be notified."""
-    with store.reading() as db:
-        if webhook_queries.get_webhook(db, webhook_id, owner=user_id) is None:
+    with store.reading() as tx:
+        if webhook_queries.get_webhook(tx, webhook_id, owner=user_id) is None:
             raise NotFound.of("webhook")(f"you have no webhook with the ID {webhook_id}")

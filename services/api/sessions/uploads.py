@@ -102,8 +102,8 @@ def row_of(*keys: str, store: Store, blobs: Blobs) -> Iterator[Session]:
     """
     at_commit = False
     try:
-        with store.transaction() as db:
-            yield db
+        with store.transaction() as tx:
+            yield tx
             at_commit = True
     except IntegrityError:
         raise

@@ -15,13 +15,13 @@ from actors.outbound.client import Outbound
 from actors.outbound.errors import Refused
 from db.queries import account_queries, delivery_queries, webhook_queries
 from db.queries.webhook_queries import WebhookValues
-from db.tables.webhooks import Webhook
+from db.tables.webhooks import WebhookEndpoint
 from services.api.webhooks import schemas
 from services.api.webhooks.errors import TooManyWebhooks, WebhookDisabled
 from services.http import idempotency
 from services.http.access import owner, principal
 from services.http.caller_errors import SecretNotShown
-from services.http.cursors import Page
+from services.http.cursors import PageQuery
 from services.http.errors import FieldError
 from services.http.lists import Listed, Part, listing
 from services.http.not_found import NotFound, or_404
@@ -43,15 +43,17 @@ def new_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
-def _lock_or_404(db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> Webhook:
+def _lock_or_404(tx: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> WebhookEndpoint:
     """Lock a webhook for a change; raises :class:`NotFound`, also for one of another user."""
-    row = webhook_queries.lock_webhook(db, webhook_id, owner=owner)
+    row = webhook_queries.lock_webhook(tx, webhook_id, owner=owner)
     return or_404(row, "webhook", webhook_id)
 
 
-def _lock_enabled(db: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> Webhook:
+def _lock_enabled(
+    tx: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None
+) -> WebhookEndpoint:
     """Lock an enabled webhook; raises :class:`WebhookDisabled` too."""
-    row = _lock_or_404(db, webhook_id, owner=owner)
+    row = _lock_or_404(tx, webhook_id, owner=owner)
     if row.state == "disabled":
         raise WebhookDisabled(f"the webhook is disabled ({row.disabled_reason}); enable it first")
     return row
@@ -71,8 +73,8 @@ class WebhookList(Resource):
     @operation(scope="sessions:read", answer=schemas.WebhookPage)
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """List webhooks, newest first."""
-        with self._store.reading() as db:
-            rows = webhook_queries.webhooks(db, owner=owner(req), limit=LISTED)
+        with self._store.reading() as tx:
+            rows = webhook_queries.webhooks(tx, owner=owner(req), limit=LISTED)
         answer(resp, schemas.WebhookPage(items=[schemas.Webhook.of(row) for row in rows]))
 
     @operation(
@@ -88,13 +90,13 @@ class WebhookList(Resource):
         asked = body_of(req, schemas.NewWebhook)
         url = checked(self._deps.outbound, asked.url)
         user_id, secret = principal(req).user_id, new_secret()
-        with self._store.transaction() as db:
+        with self._store.transaction() as tx:
             # Lock the user, so that concurrent requests cannot exceed the limit.
-            account_queries.lock_user(db, user_id)
-            if webhook_queries.count_webhooks(db, user_id) >= MOST_WEBHOOKS:
+            account_queries.lock_user(tx, user_id)
+            if webhook_queries.count_webhooks(tx, user_id) >= MOST_WEBHOOKS:
                 raise TooManyWebhooks(f"a user may have at most {MOST_WEBHOOKS} webhooks")
             row = webhook_queries.add_webhook(
-                db, id=idempotency.new_id(req), user_id=user_id, url=url, secret=secret,
+                tx, id=idempotency.new_id(req), user_id=user_id, url=url, secret=secret,
                 all_sessions=asked.all_sessions,
             )  # fmt: skip
         made = schemas.MadeWebhook(webhook=schemas.Webhook.of(row), secret=secret)
@@ -102,8 +104,8 @@ class WebhookList(Resource):
 
     def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Refuse to show the secret of a webhook that an earlier attempt of the request created."""
-        with self._store.reading() as db:
-            or_404(webhook_queries.get_webhook(db, made_id, owner=owner(req)), "webhook", made_id)
+        with self._store.reading() as tx:
+            or_404(webhook_queries.get_webhook(tx, made_id, owner=owner(req)), "webhook", made_id)
         resp.location = f"/v1/webhooks/{made_id}"
         raise SecretNotShown("an earlier attempt at this request created the webhook")
 
@@ -114,8 +116,8 @@ class WebhookItem(Resource):
     @operation(scope="sessions:read", answer=schemas.Webhook, problems=(NotFound.of("webhook"),))
     def on_get(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """Return a webhook, with its state and the reason if it is disabled."""
-        with self._store.reading() as db:
-            row = webhook_queries.get_webhook(db, webhook_id, owner=owner(req))
+        with self._store.reading() as tx:
+            row = webhook_queries.get_webhook(tx, webhook_id, owner=owner(req))
         answer(resp, schemas.Webhook.of(or_404(row, "webhook", webhook_id)))
 
     @operation(
@@ -140,17 +142,17 @@ class WebhookItem(Resource):
                 if asked.enabled
                 else webhook_queries.as_disabled("turned off by its owner")
             )
-        with self._store.transaction() as db:
-            _lock_or_404(db, webhook_id, owner=owner(req))
-            row = webhook_queries.change_webhook(db, webhook_id, values)
+        with self._store.transaction() as tx:
+            _lock_or_404(tx, webhook_id, owner=owner(req))
+            row = webhook_queries.change_webhook(tx, webhook_id, values)
         self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
         answer(resp, schemas.Webhook.of(row))
 
     @operation(scope="sessions:write", status=204, problems=(NotFound.of("webhook"),))
     def on_delete(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """Delete a webhook and its deliveries. Pending deliveries are not sent."""
-        with self._store.transaction() as db:
-            removed = webhook_queries.remove_webhook(db, webhook_id, owner=owner(req))
+        with self._store.transaction() as tx:
+            removed = webhook_queries.remove_webhook(tx, webhook_id, owner=owner(req))
         or_404(removed, "webhook", webhook_id)
         resp.status = 204
 
@@ -169,9 +171,9 @@ class WebhookRotate(Resource):
         day, deliveries are signed with the old secret too.
         """
         secret = new_secret()
-        with self._store.transaction() as db:
-            _lock_or_404(db, webhook_id, owner=owner(req))
-            row = webhook_queries.rotate_secret(db, webhook_id, secret)
+        with self._store.transaction() as tx:
+            _lock_or_404(tx, webhook_id, owner=owner(req))
+            row = webhook_queries.rotate_secret(tx, webhook_id, secret)
         answer(resp, schemas.MadeWebhook(webhook=schemas.Webhook.of(row), secret=secret))
 
 
@@ -186,16 +188,16 @@ class WebhookTest(Resource):
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """Send a ping to a webhook. It is tried once; the list of deliveries shows the result."""
-        with self._store.transaction() as db:
-            _lock_enabled(db, webhook_id, owner=owner(req))
-            row = delivery_queries.add_ping(db, webhook_id, ping_id=idempotency.new_id(req))
+        with self._store.transaction() as tx:
+            _lock_enabled(tx, webhook_id, owner=owner(req))
+            row = delivery_queries.add_ping(tx, webhook_id, ping_id=idempotency.new_id(req))
         self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
         answer(resp, schemas.Delivery.of(row), status=202)
 
     def replay(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the ping that an earlier attempt of this request created."""
-        with self._store.reading() as db:
-            row = or_404(delivery_queries.get_delivery(db, made_id), "delivery", made_id)
+        with self._store.reading() as tx:
+            row = or_404(delivery_queries.get_delivery(tx, made_id), "delivery", made_id)
         answer(resp, schemas.Delivery.of(row), status=202)
 
 
@@ -203,22 +205,22 @@ class WebhookDeliveries(Resource):
     """``GET /v1/webhooks/{webhook_id}/deliveries``."""
 
     @listing(
-        query=Page,
+        query=PageQuery,
         answer_type=schemas.DeliveryPage,
         orders=delivery_queries.DELIVERIES,
         problems=(NotFound.of("webhook"),),
     )
     def on_get(
         self,
-        db: Session,
-        _asked: Page,
+        tx: Session,
+        _asked: PageQuery,
         part: Part,
         owner: uuid.UUID | None,
         webhook_id: uuid.UUID,
     ) -> Listed:
         """List the deliveries of a webhook with their tries, newest first."""
-        or_404(webhook_queries.get_webhook(db, webhook_id, owner=owner), "webhook", webhook_id)
-        page = delivery_queries.deliveries(db, webhook_id, after=part["after"], limit=part["limit"])
+        or_404(webhook_queries.get_webhook(tx, webhook_id, owner=owner), "webhook", webhook_id)
+        page = delivery_queries.deliveries(tx, webhook_id, after=part["after"], limit=part["limit"])
         return Listed(page, lambda row: schemas.Delivery.of(row[0]))
 
 
@@ -239,9 +241,9 @@ class DeliveryReplay(Resource):
         delivery_id: uuid.UUID,
     ) -> None:
         """Repeat a delivery, immediately, with the same ID and as many tries as a new one."""
-        with self._store.transaction() as db:
-            _lock_enabled(db, webhook_id, owner=owner(req))
-            row = delivery_queries.replay(db, webhook_id, delivery_id)
+        with self._store.transaction() as tx:
+            _lock_enabled(tx, webhook_id, owner=owner(req))
+            row = delivery_queries.replay(tx, webhook_id, delivery_id)
             delivery = or_404(row, "delivery", delivery_id)
         self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
         answer(resp, schemas.Delivery.of(delivery), status=202)

@@ -55,7 +55,7 @@ class Webhook(msgspec.Struct, kw_only=True):
     disabled_reason: str | None
 
     @classmethod
-    def of(cls, row: webhook_models.Webhook) -> Webhook:
+    def of(cls, row: webhook_models.WebhookEndpoint) -> Webhook:
         """Convert a row to a webhook."""
         return msgspec.convert(row, cls, from_attributes=True)
 

@@ -35,9 +35,9 @@ def create_user(
     settings: Settings, email: str, *, name: str | None, max_audio_s_per_month: float | None
 ) -> int:
     """Create a user, and print the ID."""
-    with _store(settings) as store, store.transaction() as db:
+    with _store(settings) as store, store.transaction() as tx:
         user = accounts.make_user(
-            db, uuid.uuid4(), email=email, name=name or email,
+            tx, uuid.uuid4(), email=email, name=name or email,
             max_audio_s_per_month=max_audio_s_per_month,
         )  # fmt: skip
     print(user.id)
@@ -46,8 +46,8 @@ def create_user(
 
 def show_users(settings: Settings) -> int:
     """List the users."""
-    with _store(settings) as store, store.reading() as db:
-        rows = account_queries.users(db, limit=accounts.LISTED)
+    with _store(settings) as store, store.reading() as tx:
+        rows = account_queries.users(tx, limit=accounts.LISTED)
     _table(
         ("id", "email", "name", "created", "disabled"),
         [(row.id, row.email, row.name, row.created_at, row.disabled_at) for row in rows],
@@ -57,8 +57,8 @@ def show_users(settings: Settings) -> int:
 
 def switch_user(settings: Settings, user: str, *, disabled: bool) -> int:
     """Disable or re-enable a user."""
-    with _store(settings) as store, store.transaction() as db:
-        account_queries.disable_user(db, _user_id(store, user), disabled=disabled)
+    with _store(settings) as store, store.transaction() as tx:
+        account_queries.disable_user(tx, _user_id(store, user), disabled=disabled)
     return 0
 
 
@@ -75,10 +75,10 @@ def create_key(
     hasher = keys.Hasher(settings.key_pepper)
     with _store(settings) as store:
         user_id = _user_id(store, user)
-        with store.transaction() as db:
-            expires_at = None if days is None else session_queries.clock(db) + timedelta(days=days)
+        with store.transaction() as tx:
+            expires_at = None if days is None else session_queries.clock(tx) + timedelta(days=days)
             made = accounts.make_key(
-                db, user_id, hasher, name=name, scopes=scopes, expires_at=expires_at,
+                tx, user_id, hasher, name=name, scopes=scopes, expires_at=expires_at,
                 requests_per_s=requests_per_s,
             )  # fmt: skip
     return _show_once(made)
@@ -87,17 +87,17 @@ def create_key(
 def rotate_key(settings: Settings, key_id: str, *, overlap_hours: int) -> int:
     """Create a key that replaces another, and print it, this one time."""
     hasher = keys.Hasher(settings.key_pepper)
-    with _store(settings) as store, store.transaction() as db:
-        made = accounts.rotate_key(db, key_id, hasher, overlap_hours=overlap_hours)
+    with _store(settings) as store, store.transaction() as tx:
+        made = accounts.rotate_key(tx, key_id, hasher, overlap_hours=overlap_hours)
     print(f"{key_id} stays valid for {overlap_hours} hours", file=sys.stderr)
     return _show_once(made)
 
 
 def revoke_key(settings: Settings, key_id: str) -> int:
     """Revoke a key."""
-    with _store(settings) as store, store.transaction() as db:
-        accounts.get_key_or_404(db, key_id)
-        account_queries.revoke_key(db, key_id)
+    with _store(settings) as store, store.transaction() as tx:
+        accounts.get_key_or_404(tx, key_id)
+        account_queries.revoke_key(tx, key_id)
     return 0
 
 
@@ -105,8 +105,8 @@ def show_keys(settings: Settings, user: str) -> int:
     """List a user's keys, without their secrets."""
     with _store(settings) as store:
         user_id = _user_id(store, user)
-        with store.reading() as db:
-            rows = account_queries.keys_of(db, user_id)
+        with store.reading() as tx:
+            rows = account_queries.keys_of(tx, user_id)
     _table(
         ("id", "name", "scopes", "created", "expires", "revoked"),
         [
@@ -120,12 +120,12 @@ def show_keys(settings: Settings, user: str) -> int:
 
 def _user_id(store: Store, user: str) -> uuid.UUID:
     """Return the ID of the user with an email address or an ID."""
-    with store.reading() as db:
+    with store.reading() as tx:
         if "@" in user:
-            row = account_queries.find_user(db, user)
+            row = account_queries.find_user(tx, user)
         else:
             try:
-                row = account_queries.get_user(db, uuid.UUID(user))
+                row = account_queries.get_user(tx, uuid.UUID(user))
             except ValueError:
                 raise UserError(f"{user!r} is neither an email address nor an ID") from None
     if row is None:

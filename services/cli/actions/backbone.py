@@ -38,7 +38,7 @@ def fetch(setting: str, *, beside_model: bool, limit_s: float) -> int:
     return 0
 
 
-def _fetch(wanted: backbones.Source, folder: Path, *, limit_s: float) -> Path:
+def _fetch(wanted: backbones.WeightsSource, folder: Path, *, limit_s: float) -> Path:
     with Bars(Console(file=sys.stderr)) as progress:
         bar = progress.add_task(wanted.name, total=100, stage="fetching")
 

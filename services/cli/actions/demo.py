@@ -55,7 +55,7 @@ def _make_recording(file: Path, console: Console) -> None:
         console.print(f"  {event.noise_type:<15} {event.start_s:5.1f} s to {event.end_s:5.1f} s")
 
 
-def _draw(result: processing.Result, file: Path, picture: Path) -> None:
+def _draw(result: processing.FileResult, file: Path, picture: Path) -> None:
     events = [msgspec.convert(msgspec.to_builtins(item), Event) for item in result.detections]
     with file.open("rb") as audio, decode.open_recording(audio) as decoder:
         picture.write_bytes(plots.draw(decoder, events, title=file.name))

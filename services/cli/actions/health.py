@@ -26,8 +26,8 @@ def show(settings: Settings, *, as_json: bool) -> int:
     """Show the latest check; return 1 if a check failed or if the result is too old."""
     store = Store(settings.database_url, pool_size=1)
     try:
-        with store.transaction() as db:
-            run, now = job_run_queries.latest_result(db, JOB), session_queries.clock(db)
+        with store.transaction() as tx:
+            run, now = job_run_queries.latest_result(tx, JOB), session_queries.clock(tx)
     finally:
         store.close()
     if run is None or run.result is None or run.finished_at is None:

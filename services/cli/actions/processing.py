@@ -27,7 +27,7 @@ UPLOAD_PERCENT = 10
 
 
 @dataclass
-class Result:
+class FileResult:
     """The result of one file."""
 
     file: str
@@ -91,7 +91,7 @@ def process(
     *,
     options: Options | None = None,
     bars: Console,
-) -> list[Result]:
+) -> list[FileResult]:
     """Send every file and wait for its result; a bad file does not stop the others.
 
     ``options`` are parameters of each upload.
@@ -114,8 +114,8 @@ def process(
 
 def _process_one(
     client: Client, file: Path, options: Options, progress: Progress, bar: TaskID
-) -> Result:
-    result = Result(file=str(file))
+) -> FileResult:
+    result = FileResult(file=str(file))
 
     def show(session: Session) -> None:
         percent = UPLOAD_PERCENT + session.percent * (100 - UPLOAD_PERCENT) / 100
@@ -154,7 +154,7 @@ def pace(session: Session) -> str:
     return ", ".join(told)
 
 
-def print_table(result: Result) -> None:
+def print_table(result: FileResult) -> None:
     """Show one file's events."""
     console = Console()
     session = result.session

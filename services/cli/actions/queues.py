@@ -42,7 +42,7 @@ IN_MEMORY = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class QueueLine:
     """The state of one queue."""
 
     queue: str
@@ -60,7 +60,7 @@ class Line:
     oldest_dead_s: float | None
 
     @classmethod
-    def of(cls, depth: Depth, backlog: Backlog | None, oldest_dead: DeadLetter | None) -> Line:
+    def of(cls, depth: Depth, backlog: Backlog | None, oldest_dead: DeadLetter | None) -> QueueLine:
         """Combine the figures of the broker and the database."""
         died_at = (oldest_dead.died_at or oldest_dead.sent_at) if oldest_dead else None
         return cls(
@@ -103,13 +103,13 @@ def overview(settings: Settings, service: Service | None, *, as_json: bool) -> i
     return 1 if any(line.dead for line in lines) else 0
 
 
-def _of_broker(settings: Settings) -> list[Line]:
+def _of_broker(settings: Settings) -> list[QueueLine]:
     with _broker(settings) as rabbit:
         prefix = settings.queue_prefix
         depths = queues.depths(rabbit, prefix=prefix, api_url=settings.rabbitmq_api_url)
         backlogs = _backlogs(settings)
         return [
-            Line.of(
+            QueueLine.of(
                 depth,
                 backlogs.get(depth.nudge.queue),
                 _oldest_dead(rabbit, depth, prefix=prefix),
@@ -118,7 +118,7 @@ def _of_broker(settings: Settings) -> list[Line]:
         ]
 
 
-def _of_service(settings: Settings, service: Service) -> list[Line]:
+def _of_service(settings: Settings, service: Service) -> list[QueueLine]:
     try:
         answer = httpx.get(f"{service.url}/metrics", timeout=SERVICE_TIMEOUT_S).raise_for_status()
     except httpx.HTTPError as error:
@@ -138,7 +138,7 @@ def _of_service(settings: Settings, service: Service) -> list[Line]:
         figures = ("ready", "unacked", "dead", "consumers")
         of_queue = {name: counts[name, kind.message.queue] for name in figures}
         depth = Depth(nudge=kind.message, **of_queue)
-        line = Line.of(depth, backlogs.get(depth.nudge.queue), None)
+        line = QueueLine.of(depth, backlogs.get(depth.nudge.queue), None)
         lines.append(replace(line, consumers=None))
     return lines
 
@@ -146,8 +146,8 @@ def _of_service(settings: Settings, service: Service) -> list[Line]:
 def _backlogs(settings: Settings) -> dict[str, Backlog]:
     store = Store(settings.database_url, pool_size=1)
     try:
-        with store.transaction() as db:
-            return kinds.backlogs(db)
+        with store.transaction() as tx:
+            return kinds.backlogs(tx)
     except OperationalError:
         print("clamor: the database does not answer: 'held' and 'oldest' are unknown",
               file=sys.stderr)  # fmt: skip
@@ -162,7 +162,7 @@ def _oldest_dead(rabbit: dramatiq.Broker, depth: Depth, *, prefix: str) -> DeadL
     return next(iter(dead_letters.look(rabbit, depth.nudge, prefix=prefix, limit=1)), None)
 
 
-def table(lines: Sequence[Line]) -> Table:
+def table(lines: Sequence[QueueLine]) -> Table:
     """Return the overview as a table."""
     shown = Table(caption=(
         "held: rows that a worker holds, or that wait for their next try\n"

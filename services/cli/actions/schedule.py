@@ -79,8 +79,8 @@ def _wait(store: Store, run: jobs.Run) -> jobs.Run:
         task = bars.add_task(run.job, total=100, stage=run.stage)
         while not run.finished:
             time.sleep(POLL_S)
-            with store.transaction() as db:
-                row = job_run_queries.get_run(db, run.id)
+            with store.transaction() as tx:
+                row = job_run_queries.get_run(tx, run.id)
             if row is None:
                 raise UserError("the run was removed")
             run = jobs.Run.of(row)

@@ -32,14 +32,14 @@ def add(
 ) -> uuid.UUID:
     """Add an ended session with one detection at each of the given seconds."""
     session_id = pipeline.add(runtime, content)
-    with runtime.store.transaction() as db:
-        now = session_queries.clock(db)
+    with runtime.store.transaction() as tx:
+        now = session_queries.clock(tx)
         ended = {"state": state, "finished_at": now, "rate_hz": 44_100}
-        db.execute(
+        tx.execute(
             update(AudioSession).where(AudioSession.id == session_id).values(**(ended | values))
         )
         session_queries.add_detections(
-            db,
+            tx,
             session_id,
             [
                 {
@@ -81,8 +81,8 @@ def ids(*session_ids: uuid.UUID) -> list[str]:
 
 
 def get(runtime: Runtime, export_id: object) -> Export | None:
-    with runtime.store.transaction() as db:
-        return export_queries.get_export(db, uuid.UUID(str(export_id)))
+    with runtime.store.transaction() as tx:
+        return export_queries.get_export(tx, uuid.UUID(str(export_id)))
 
 
 def left(runtime: Runtime) -> list[str]:

@@ -43,8 +43,8 @@ def session(
         "laeq_db": -30.0,
         "took_s": 12.0,
     } | values
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             text("""
                 INSERT INTO audio_sessions (id, user_id, lane, file_name, recording_key, state,
                     recorded_at, created_at, finished_at, duration_s, calibration_db, problem,
@@ -57,7 +57,7 @@ def session(
         )
         onsets = [(kind, at_s) for kind, some in (events or {}).items() for at_s in some]
         for index, (kind, start_s) in enumerate(onsets):
-            db.execute(
+            tx.execute(
                 text("""
                     INSERT INTO noise_detections (session_id, event_index, start_s, end_s,
                         noise_type, confidence)

@@ -35,10 +35,10 @@ CALIBRATION_DB = 100.0
 def ended(runtime: Runtime, state: str = "completed", **values: Any) -> uuid.UUID:
     """Add an ended session that has no analysis yet."""
     session_id = pipeline.add(runtime, b"fLaC")
-    with runtime.store.transaction() as db:
-        session = session_queries.get_session(db, session_id)
+    with runtime.store.transaction() as tx:
+        session = session_queries.get_session(tx, session_id)
         assert session is not None
-        now = session_queries.clock(db)
+        now = session_queries.clock(tx)
         for name, value in {
             "state": state,
             "finished_at": now,
@@ -58,8 +58,8 @@ def look(api: Api, session_id: uuid.UUID) -> Any:
 
 
 def runs(runtime: Runtime) -> list[tuple[str, str]]:
-    with runtime.store.reading() as db:
-        rows = db.execute(text("SELECT step, result FROM processing_metrics ORDER BY id"))
+    with runtime.store.reading() as tx:
+        rows = tx.execute(text("SELECT step, result FROM processing_metrics ORDER BY id"))
         return [(step, result) for step, result in rows]
 
 
@@ -101,8 +101,8 @@ def test_a_recording_through_the_pipeline(runtime: Runtime, api: Api) -> None:
     alone = sum(10 ** (part["laeq_db"] / 10) for part in parts if part["laeq_db"] is not None)
     assert 10 * np.log10(alone) == pytest.approx(energy["laeq_db"], abs=0.02)
 
-    with runtime.store.reading() as db:
-        loudest = max(event.lafmax_db or 0 for event in pipeline.detections_of(db, session_id))
+    with runtime.store.reading() as tx:
+        loudest = max(event.lafmax_db or 0 for event in pipeline.detections_of(tx, session_id))
     assert result["loudest"][0]["lafmax_db"] == pytest.approx(loudest, abs=0.006)
     steps = {stage["step"]: stage for stage in result["processing"]["stages"]}
     assert list(steps) == ["process", "split", "detect", "aggregate"]
@@ -110,8 +110,8 @@ def test_a_recording_through_the_pipeline(runtime: Runtime, api: Api) -> None:
     assert result["processing"]["times_real_time"] > 0
 
     # Analyses stored before groups existed are still served.
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE analyses SET result = result #- '{noise_types,0,group}'"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE analyses SET result = result #- '{noise_types,0,group}'"))
     again = look(api, session_id)
     assert again.status_code == 200
     assert again.json["result"]["noise_types"][0]["group"] is None
@@ -169,9 +169,9 @@ def test_a_session_that_has_not_ended(runtime: Runtime, api: Api) -> None:
 def test_a_session_of_somebody_else(runtime: Runtime, api: Api) -> None:
     session_id = ended(runtime)
     assert ask(api, session_id).status_code == 202
-    with runtime.store.transaction() as db:
-        other = accounts.add_user(db, uuid.uuid4(), "other@example.org")
-        db.execute(text("UPDATE audio_sessions SET user_id = :id"), {"id": other})
+    with runtime.store.transaction() as tx:
+        other = accounts.add_user(tx, uuid.uuid4(), "other@example.org")
+        tx.execute(text("UPDATE audio_sessions SET user_id = :id"), {"id": other})
     for refused in (look(api, session_id), ask(api, session_id)):
         assert (refused.status_code, refused.json["type"]) == (404, "/problems/session-not-found")
 
@@ -188,8 +188,8 @@ def test_a_session_that_failed_has_no_sound_of_anybodys(runtime: Runtime, api: A
 
 def test_what_was_lost_is_nobodys_sound(runtime: Runtime, api: Api) -> None:
     session_id = pipeline.split(runtime, recordings.encode(recordings.long(2.2)))
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE session_spans SET attempt = 99 WHERE span_index = 1"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE session_spans SET attempt = 99 WHERE span_index = 1"))
     session = pipeline.run_to_the_end(runtime, session_id)
     assert session.state == "partial"
     result = look(api, session_id).json["result"]
@@ -201,8 +201,8 @@ def test_what_was_lost_is_nobodys_sound(runtime: Runtime, api: Api) -> None:
 def test_recovery_has_an_analysis_made_of_which_no_message_came(runtime: Runtime, api: Api) -> None:
     session_id = ended(runtime)
     ask(api, session_id)
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE analyses SET nudged_at = now() - interval '1 hour'"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE analyses SET nudged_at = now() - interval '1 hour'"))
     nudges = Recovery(runtime).round()
     assert AnalyzeSession(session_id=session_id) in nudges
     handle(runtime, AnalyzeSession(session_id=session_id))
@@ -222,8 +222,8 @@ def test_who_began_before_the_analysis_was_asked_for_again_is_too_late(
         monkeypatch.undo()
         assert ask(api, session_id, limits_db={"LAeq": 50}).status_code == 202
         # Another worker claims it, so both hold the number of the first attempt.
-        with runtime.store.transaction() as db:
-            assert analysis_queries.take_analysis(session_id, db, lease_s=0.0) is not None
+        with runtime.store.transaction() as tx:
+            assert analysis_queries.take_analysis(session_id, tx, lease_s=0.0) is not None
         return reckon(given)
 
     monkeypatch.setattr(analysis_answer, "document", asked_again)
@@ -243,8 +243,8 @@ def test_a_session_that_is_removed_meanwhile_takes_its_analysis_with_it(
     reckon = analysis_answer.document
 
     def removed(given: Any) -> Any:
-        with runtime.store.transaction() as db:
-            db.execute(delete(AudioSession).where(AudioSession.id == session_id))
+        with runtime.store.transaction() as tx:
+            tx.execute(delete(AudioSession).where(AudioSession.id == session_id))
         return reckon(given)
 
     monkeypatch.setattr(analysis_answer, "document", removed)
@@ -254,11 +254,11 @@ def test_a_session_that_is_removed_meanwhile_takes_its_analysis_with_it(
     told = [line["result"] for line in logs if line["event"] == "actor_run"]
     assert told == ["superseded", "nothing_to_do"]
     assert runs(runtime) == []
-    with runtime.store.reading() as db:
-        assert db.execute(text("SELECT count(*) FROM analyses")).scalar_one() == 0
-    with runtime.store.transaction() as db:
+    with runtime.store.reading() as tx:
+        assert tx.execute(text("SELECT count(*) FROM analyses")).scalar_one() == 0
+    with runtime.store.transaction() as tx:
         assert (
-            analysis_queries.ask_analysis(db, session_id, asking_id=uuid.uuid4(), traceparent=None)
+            analysis_queries.ask_analysis(tx, session_id, asking_id=uuid.uuid4(), traceparent=None)
             is None
         )
 
@@ -274,26 +274,26 @@ def test_events_are_read_as_they_stand(runtime: Runtime) -> None:
         lafmax_db=-3.0,
         candidates=[],
     )
-    with runtime.store.transaction() as db:
-        session_queries.add_detections(db, session_id, [event])
-        events = Events.of(**analysis_queries.event_columns(db, session_id))
+    with runtime.store.transaction() as tx:
+        session_queries.add_detections(tx, session_id, [event])
+        events = Events.of(**analysis_queries.event_columns(tx, session_id))
     assert (events.types, events.lafmax_db.tolist()) == (("rain",), [-3.0])
     assert np.isnan(events.laeq_db).all()
 
 
 def test_an_asking_is_known_again_until_the_next(runtime: Runtime) -> None:
     session_id, first, second = ended(runtime), uuid.uuid4(), uuid.uuid4()
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         for asking_id in (first, second):
             asked = analysis_queries.ask_analysis(
-                db, session_id, asking_id=asking_id, traceparent=None
+                tx, session_id, asking_id=asking_id, traceparent=None
             )
             assert asked is not None
-            known = analysis_queries.asked_analysis(db, asking_id, owner=accounts.TEAM)
+            known = analysis_queries.asked_analysis(tx, asking_id, owner=accounts.TEAM)
             assert known is not None
             assert known.id == session_id
-        assert analysis_queries.asked_analysis(db, first) is None
-        assert analysis_queries.asked_analysis(db, second, owner=accounts.ADMIN) is None
+        assert analysis_queries.asked_analysis(tx, first) is None
+        assert analysis_queries.asked_analysis(tx, second, owner=accounts.ADMIN) is None
 
 
 def test_the_command_prints_tables_and_asks_where_there_is_nothing_to_print(
@@ -301,8 +301,8 @@ def test_the_command_prints_tables_and_asks_where_there_is_nothing_to_print(
 ) -> None:
     session_id = pipeline.split(runtime, recordings.encode(recordings.demo()))
     pipeline.run_to_the_end(runtime, session_id)
-    with runtime.store.transaction() as db:
-        db.execute(text("DELETE FROM analyses"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("DELETE FROM analyses"))
     client = Client("http://clamor", key=accounts.KEY, transport=httpx.WSGITransport(api.app))
     look_once = client.analysis
 

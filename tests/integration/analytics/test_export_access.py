@@ -24,9 +24,9 @@ pytestmark = pytest.mark.integration
 
 def test_a_foreign_key_sees_nothing(api: Api, app: App, runtime: Runtime) -> None:
     stranger_id = uuid.uuid4()
-    with runtime.store.transaction() as db:
-        accounts.add_user(db, stranger_id, "stranger@example.org")
-        key = accounts.add_key(db, stranger_id)
+    with runtime.store.transaction() as tx:
+        accounts.add_user(tx, stranger_id, "stranger@example.org")
+        key = accounts.add_key(tx, stranger_id)
     stranger = accounts.client(app, key)
     session_id = add(runtime, 1.0)
     done = made(api, runtime, session_ids=ids(session_id))
@@ -46,8 +46,8 @@ def test_a_foreign_key_sees_nothing(api: Api, app: App, runtime: Runtime) -> Non
     assert [row["session_id"] for row in rows_of(admin, made(admin, runtime))] == ids(session_id)
     assert api.simulate_get(path).status_code == 200
     # A key of the same user without the admin scope cannot read an export of all users' data.
-    with runtime.store.transaction() as db:
-        lesser = accounts.client(app, accounts.add_key(db, accounts.ADMIN))
+    with runtime.store.transaction() as tx:
+        lesser = accounts.client(app, accounts.add_key(tx, accounts.ADMIN))
     of_all = made(admin, runtime)
     path = f"/v1/exports/{of_all['id']}"
     for method, each in (("GET", path), ("GET", f"{path}/file"), ("DELETE", path)):
@@ -59,8 +59,8 @@ def test_a_foreign_key_sees_nothing(api: Api, app: App, runtime: Runtime) -> Non
 def test_whose_user_is_gone_is_of_nobody(api: Api, runtime: Runtime) -> None:
     add(runtime, 1.0)
     asked = api.simulate_post("/v1/exports", json={"format": "csv"}).json
-    with runtime.store.transaction() as db:
-        db.execute(update(Export).values(user_id=None))
+    with runtime.store.transaction() as tx:
+        tx.execute(update(Export).values(user_id=None))
     handle(runtime, ExportSessionData(export_id=uuid.UUID(asked["id"])))
     row = get(runtime, asked["id"])
     assert row is not None
@@ -112,11 +112,11 @@ def test_a_file_is_there_when_it_is_done_and_until_it_expires(api: Api, runtime:
 
 
 def expire(runtime: Runtime, export_id: object) -> None:
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             update(Export)
             .where(Export.id == uuid.UUID(str(export_id)))
-            .values(expires_at=session_queries.clock(db))
+            .values(expires_at=session_queries.clock(tx))
         )
 
 
@@ -132,8 +132,8 @@ def test_exports_of_a_session_go_with_it(api: Api, runtime: Runtime) -> None:
     old, young = add(runtime, 1.0), add(runtime, 2.0)
     alone = made(api, runtime, session_ids=ids(old))
     both = made(api, runtime, session_ids=ids(old, young))
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             text("UPDATE audio_sessions SET finished_at = now() - interval '40 d' WHERE id = :id"),
             {"id": old},
         )

@@ -47,9 +47,9 @@ def test_a_worker_that_dies_in_between_is_followed_by_another(
     runtime.blobs.put(stale, b"half a fi")
     handle(runtime, nudge)
     assert file_of(api, asked).status_code == 409
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE exports SET due_at = now(), nudged_at = now() - interval '1 h'"))
-        nudges = take_stalled(db, quiet_s=0, limit=10)
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE exports SET due_at = now(), nudged_at = now() - interval '1 h'"))
+        nudges = take_stalled(tx, quiet_s=0, limit=10)
     assert nudges == [nudge]
     handle(runtime, nudges[0])
     row = get(runtime, asked["id"])
@@ -92,7 +92,7 @@ def test_a_store_that_fails_is_tried_again(
         patch.setattr(CsvTable, "close", full)
         handle(runtime, ExportSessionData(export_id=uuid.UUID(asked["id"])))
     assert left(runtime) == []
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE exports SET due_at = now()"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE exports SET due_at = now()"))
     handle(runtime, ExportSessionData(export_id=uuid.UUID(asked["id"])))
     assert len(rows_of(api, asked)) == 1

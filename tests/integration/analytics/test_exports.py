@@ -101,8 +101,8 @@ def test_events_come_in_pages_and_each_once(
 
 def test_a_selection_narrows_what_is_written(api: Api, runtime: Runtime) -> None:
     batch_id = uuid.uuid4()
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             text(
                 "INSERT INTO batches (id, state, options, user_id) VALUES (:id, 'taken', '{}', :u)"
             ),
@@ -153,8 +153,8 @@ def test_clips_are_cut_of_what_is_stored(
     samples = recordings.demo()[: 10 * rate_hz]
     session_id = add(runtime, 1.0, 9.8, content=recordings.encode(samples))
     gone = add(runtime, 3.0)
-    with runtime.store.transaction() as db:
-        row = session_queries.get_session(db, gone)
+    with runtime.store.transaction() as tx:
+        row = session_queries.get_session(tx, gone)
         assert row is not None
     runtime.blobs.delete(row.recording_key)
     broken = add(runtime, 4.0, content=b"no recording at all")

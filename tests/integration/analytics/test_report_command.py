@@ -74,5 +74,5 @@ def test_the_command_asks_and_shows(
 
 
 def _stalled(runtime: Runtime) -> list[messages.Nudge]:
-    with runtime.store.transaction() as db:
-        return take_stalled(db, quiet_s=0, limit=10)
+    with runtime.store.transaction() as tx:
+        return take_stalled(tx, quiet_s=0, limit=10)

@@ -15,7 +15,7 @@ from actors.execution.runtime import Runtime
 from actors.science.levels import totals
 from db.blobs import report_key
 from db.queries import request_queries
-from db.queries.request_queries import Request
+from db.queries.request_queries import RequestRow
 from tests.integration.analytics.reported import BERLIN, made, session
 from tests.support import recordings
 from tests.support.accounts import TEAM
@@ -55,12 +55,12 @@ def test_the_page_is_one_file_in_which_names_are_text(api: Api, runtime: Runtime
         problem={"code": EVIL, "detail": ""},
         state="partial",
     )
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE api_keys SET name = :name"), {"name": EVIL})
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE api_keys SET name = :name"), {"name": EVIL})
         request_queries.add_requests(
-            db,
+            tx,
             [
-                Request(
+                RequestRow(
                     "r",
                     "GET",
                     "/v1/usage",
@@ -92,8 +92,8 @@ def test_a_page_that_is_not_there_is_said(api: Api, runtime: Runtime) -> None:
     early = api.simulate_get(f"/v1/reports/{asked['id']}/html")
     assert (early.status_code, early.json["type"]) == (409, "/problems/not-finished")
     found = made(api, runtime)
-    with runtime.store.transaction() as db:
-        key = db.execute(text("SELECT html_key FROM daily_reports")).scalar_one()
+    with runtime.store.transaction() as tx:
+        key = tx.execute(text("SELECT html_key FROM daily_reports")).scalar_one()
     runtime.blobs.delete(key)
     gone = api.simulate_get(f"/v1/reports/{found['id']}/html")
     assert gone.status_code == 409

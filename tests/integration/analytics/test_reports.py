@@ -18,7 +18,7 @@ from actors.scheduling import jobs
 from actors.science.summaries import local_day
 from db.documents.sessions import Summary
 from db.queries import report_queries, request_queries
-from db.queries.request_queries import Request
+from db.queries.request_queries import RequestRow
 from tests.integration.analytics.reported import BERLIN, made, session
 from tests.support import accounts
 from tests.support.accounts import ADMIN_KEY, TEAM
@@ -44,8 +44,8 @@ def test_noise_types_stand_by_falling_number_of_events_then_by_name(
     ]
     assert sum(groups["nature"]["by_hour"]) == 4
     # Reports stored before group sums existed are still served.
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE daily_reports SET report = report #- '{detections,by_group}'"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE daily_reports SET report = report #- '{detections,by_group}'"))
     address = f"/v1/reports/{api.simulate_get('/v1/reports').json['items'][0]['id']}"
     assert list(api.simulate_get(address).json["report"]["detections"]["by_type"]) == wanted
     page = api.simulate_get("/v1/reports").json["items"][0]["id"]
@@ -63,8 +63,8 @@ def test_noise_types_stand_by_falling_number_of_events_then_by_name(
         "model": {},
         "unused_types": [],
     }
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             text("UPDATE audio_sessions SET summary = CAST(:summary AS jsonb) WHERE id = :id"),
             {"summary": json.dumps(summary), "id": session_id},
         )
@@ -98,10 +98,10 @@ def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
     session(runtime, "2026-10-18T10:00Z", events={"dog": [0, 9]}, laeq_db=-20.0)
     session(runtime, "2026-10-24T10:00Z", minutes=60, laeq_db=-20.0)
     received = datetime(2026, 10, 25, 22, 59, tzinfo=UTC)
-    asked = Request("r", "GET", "/v1/usage", 404, 0.1, 5, 7, "1" * 16, TEAM, None, received)
-    with runtime.store.transaction() as db:
+    asked = RequestRow("r", "GET", "/v1/usage", 404, 0.1, 5, 7, "1" * 16, TEAM, None, received)
+    with runtime.store.transaction() as tx:
         later = asked._replace(received_at=received + timedelta(minutes=1))
-        request_queries.add_requests(db, [asked, asked, later])
+        request_queries.add_requests(tx, [asked, asked, later])
 
     found = made(api, runtime)
     assert (found["starts_at"], found["ends_at"]) == (
@@ -208,9 +208,9 @@ def test_there_is_one_report_of_a_day_a_zone_and_a_user(runtime: Runtime) -> Non
     its = local_day.day_of(date(2026, 3, 14), "UTC")
 
     def ask(index: int) -> uuid.UUID:
-        with runtime.store.transaction() as db:
+        with runtime.store.transaction() as tx:
             return report_queries.ask_for_report(
-                db,
+                tx,
                 id=uuid.uuid4(),
                 day=its.date,
                 time_zone="UTC",
@@ -224,8 +224,8 @@ def test_there_is_one_report_of_a_day_a_zone_and_a_user(runtime: Runtime) -> Non
     assert len(set(ids)) == 2
     for each in ids[:2] * 2:
         handle(runtime, GenerateDailyReport(report_id=each))
-    with runtime.store.transaction() as db:
-        runs = db.execute(text("SELECT job_id, result FROM processing_metrics")).all()
+    with runtime.store.transaction() as tx:
+        runs = tx.execute(text("SELECT job_id, result FROM processing_metrics")).all()
     # One run each: a repeated message finds nothing to do.
     assert sorted(runs) == sorted((each, "done") for each in ids[:2])
 
@@ -242,8 +242,8 @@ def test_late_data_makes_a_report_stale(api: Api, runtime: Runtime) -> None:
         return bool(one["is_stale"])
 
     def change(statement: str, of: uuid.UUID) -> None:
-        with runtime.store.transaction() as db:
-            db.execute(text(f"{statement} WHERE id = :id"), {"id": of})
+        with runtime.store.transaction() as tx:
+            tx.execute(text(f"{statement} WHERE id = :id"), {"id": of})
 
     first = made(api, runtime)
     assert not is_stale()
@@ -279,8 +279,8 @@ def test_a_report_of_a_day_that_goes_on_is_stale(api: Api, runtime: Runtime) -> 
 
 def test_a_lost_message_and_a_dead_worker_are_made_good(api: Api, runtime: Runtime) -> None:
     asked = api.simulate_post("/v1/reports", json=BERLIN).json
-    with runtime.store.transaction() as db:
-        found = take_stalled(db, quiet_s=0, limit=10)
+    with runtime.store.transaction() as tx:
+        found = take_stalled(tx, quiet_s=0, limit=10)
     assert found == [GenerateDailyReport(report_id=uuid.UUID(asked["id"]))]
     handle(runtime, found[0])
     assert api.simulate_get(f"/v1/reports/{asked['id']}").json["state"] == "completed"
@@ -288,15 +288,15 @@ def test_a_lost_message_and_a_dead_worker_are_made_good(api: Api, runtime: Runti
 
 def test_reports_go_with_their_user(runtime: Runtime, app: App) -> None:
     somebody = uuid.uuid4()
-    with runtime.store.transaction() as db:
-        accounts.add_user(db, somebody, "somebody@example.org")
-        api = accounts.client(app, accounts.add_key(db, somebody, ("reports:read",)))
+    with runtime.store.transaction() as tx:
+        accounts.add_user(tx, somebody, "somebody@example.org")
+        api = accounts.client(app, accounts.add_key(tx, somebody, ("reports:read",)))
     made(api, runtime)
     made(accounts.client(app, ADMIN_KEY), runtime, all_users=True)
-    with runtime.store.transaction() as db:
-        db.execute(text("DELETE FROM users WHERE id = :id"), {"id": somebody})
+    with runtime.store.transaction() as tx:
+        tx.execute(text("DELETE FROM users WHERE id = :id"), {"id": somebody})
         # The report for all users stays; the deleted user's has not become a second one.
-        assert db.execute(text("SELECT user_id FROM daily_reports")).scalars().all() == [None]
+        assert tx.execute(text("SELECT user_id FROM daily_reports")).scalars().all() == [None]
 
 
 def test_the_clock_has_yesterdays_reports_made(
@@ -309,17 +309,17 @@ def test_the_clock_has_yesterdays_reports_made(
     assert (job.cron, job.catch_up) == ("0 1 * * *", 31)
     sent: list[messages.Nudge] = []
     monkeypatch.setattr(runtime.publisher, "send", lambda *nudges: sent.extend(nudges))
-    monkeypatch.setattr(jobs.Job, "latest_slot", lambda _job, _now: slot)
+    monkeypatch.setattr(jobs.PeriodicJob, "latest_slot", lambda _job, _now: slot)
     handle(runtime, StartDailyReports())
     nudges = [nudge for nudge in sent if isinstance(nudge, GenerateDailyReport)]
     assert len(nudges) == 2
     for nudge in nudges:
         handle(runtime, nudge)
-    with runtime.store.transaction() as db:
-        rows = db.execute(
+    with runtime.store.transaction() as tx:
+        rows = tx.execute(
             text("SELECT day, time_zone, user_id, state FROM daily_reports ORDER BY user_id")
         ).all()
-        result = db.execute(text("SELECT result FROM job_runs")).scalar_one()
+        result = tx.execute(text("SELECT result FROM job_runs")).scalar_one()
     assert rows == [
         (yesterday.date(), "UTC", TEAM, "completed"),
         (yesterday.date(), "UTC", None, "completed"),

@@ -75,17 +75,17 @@ def test_it_keeps_to_every_constraint_and_is_the_same_each_time(filled: str, sto
     # Foreign keys and indexes match the models; they were rebuilt after the rows were loaded.
     assert migrate.drift(filled) == []
     again = year_plan.plan_recordings(PLAN, year_plan.generator(PLAN))
-    with store.transaction() as db:
-        found = db.execute(text("SELECT id FROM audio_sessions ORDER BY created_at, id")).scalars()
+    with store.transaction() as tx:
+        found = tx.execute(text("SELECT id FROM audio_sessions ORDER BY created_at, id")).scalars()
         assert sorted(found) == sorted(recording.id for recording in again)
-        used = db.execute(text("SELECT sum(sessions) FROM usage_months")).scalar_one()
+        used = tx.execute(text("SELECT sum(sessions) FROM usage_months")).scalar_one()
         assert 0 < used <= PLAN.n_sessions
 
 
 def test_no_row_is_looked_for_in_a_whole_table_when_another_goes(store: Store) -> None:
     """An index starts with each foreign key, so cascades need no table scan."""
-    with store.transaction() as db:
-        without = db.execute(
+    with store.transaction() as tx:
+        without = tx.execute(
             text("""
             SELECT conname FROM pg_constraint
             WHERE contype = 'f' AND NOT EXISTS (
@@ -99,11 +99,11 @@ def test_no_row_is_looked_for_in_a_whole_table_when_another_goes(store: Store) -
 
 
 def test_its_levels_are_as_long_and_as_loud_as_its_rows_say(filled: str, runtime: Runtime) -> None:
-    with runtime.store.transaction() as db:
-        session_id: uuid.UUID = db.execute(
+    with runtime.store.transaction() as tx:
+        session_id: uuid.UUID = tx.execute(
             text("SELECT id FROM audio_sessions WHERE quarter_mean_squares IS NOT NULL LIMIT 1")
         ).scalar_one()
-        row = session_queries.get_session(db, session_id)
+        row = session_queries.get_session(tx, session_id)
     assert row is not None
     assert row.summary is not None
     year.write_blobs(runtime.blobs, [row])

@@ -15,7 +15,7 @@ from actors.messaging.messages import AggregateSession, DetectSpan
 from actors.recovery import Recovery
 from actors.science.audio_io.prepare import PCM_BYTES
 from actors.science.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
-from actors.science.tagging.backbone import Backbone
+from actors.science.tagging.backbone import BackboneNetwork
 from actors.science.tagging.tagger import Tagger
 from actors.science.types import UNCLASSIFIED
 from tests.support import recordings, weights
@@ -32,11 +32,11 @@ from tests.support.pipeline import (
 
 pytestmark = pytest.mark.integration
 
-NETWORK = Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4)))
+NETWORK = BackboneNetwork.from_bytes(weights.file_of(weights.random_state(width=0.4)))
 TAGGER = Tagger(NETWORK, weights.random_head("1" * 64))
 #: Another network and its head.
 OTHER = Tagger(
-    Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4, seed=1))),
+    BackboneNetwork.from_bytes(weights.file_of(weights.random_state(width=0.4, seed=1))),
     weights.random_head("2" * 64, seed=1),
 )
 
@@ -59,8 +59,8 @@ def test_a_session_says_which_backbone_named_it(tagging: Runtime) -> None:
     assert (done.state, done.backbone) == ("completed", TAGGER.name)
     answered = client_of(tagging).simulate_get(f"/v1/sessions/{session_id}").json
     assert answered["summary"]["model"]["backbone"] == TAGGER.name
-    with tagging.store.transaction() as db:
-        found = {event.noise_type for event in detections_of(db, session_id)}
+    with tagging.store.transaction() as tx:
+        found = {event.noise_type for event in detections_of(tx, session_id)}
     assert found <= {*noise_types.table(), UNCLASSIFIED}
 
 
@@ -106,13 +106,13 @@ def test_a_worker_without_the_sessions_backbone_leaves_it_to_others_at_no_cost(
         assert (waiting.attempt, waiting.uncounted) == (times, times)
         assert waiting.last_error is not None
         assert TAGGER.name in waiting.last_error
-        with tagging.store.transaction() as db:
-            wait_s = db.execute(
+        with tagging.store.transaction() as tx:
+            wait_s = tx.execute(
                 text("SELECT extract(epoch FROM due_at - clock_timestamp()) FROM audio_sessions")
             ).scalar_one()
         assert wait_s <= 1.25 * failures.BACKBONE_RETRY_MAX_S
-    with tagging.store.transaction() as db:
-        kept = db.execute(
+    with tagging.store.transaction() as tx:
+        kept = tx.execute(
             text("SELECT count(*) FROM processing_metrics WHERE result = 'retried'")
         ).scalar_one()
     assert kept == failures.UNCOUNTED_RUNS_KEPT
@@ -168,8 +168,8 @@ def test_what_was_split_without_the_backbone_is_named_without_it_and_says_so(
 
 def test_a_session_of_the_release_before_is_named_by_any_backbone(tagging: Runtime) -> None:
     session_id = _heard(tagging)
-    with tagging.store.transaction() as db:
-        db.execute(text("UPDATE audio_sessions SET backbone_sha256 = NULL"))
+    with tagging.store.transaction() as tx:
+        tx.execute(text("UPDATE audio_sessions SET backbone_sha256 = NULL"))
     use(tagging, OTHER)
     _try(tagging, session_id)
     done = session(tagging, session_id)
@@ -200,23 +200,23 @@ def _try(runtime: Runtime, session_id: uuid.UUID) -> None:
 
 
 def _make_due(runtime: Runtime) -> None:
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE audio_sessions SET due_at = now()"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE audio_sessions SET due_at = now()"))
 
 
 def _wait(runtime: Runtime, *, seconds: float) -> None:
     """Backdate the start of the wait for the backbone."""
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         earlier = "backbone_missed_at - make_interval(secs => :seconds)"
-        db.execute(
+        tx.execute(
             text(f"UPDATE audio_sessions SET backbone_missed_at = {earlier}"),  # noqa: S608
             {"seconds": seconds},
         )
 
 
 def _events(runtime: Runtime, session_id: uuid.UUID) -> list[tuple[float, float, str, float]]:
-    with runtime.store.transaction() as db:
-        events = detections_of(db, session_id)
+    with runtime.store.transaction() as tx:
+        events = detections_of(tx, session_id)
         return [(e.start_s, e.end_s, e.noise_type, e.confidence) for e in events]
 
 

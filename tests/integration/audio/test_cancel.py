@@ -52,9 +52,9 @@ def run_span(runtime: Runtime, session_id: uuid.UUID, perform: Callable[[Lease],
     """Run a custom task on the first span of a session."""
     work = Work(session_id=session_id, span_index=0, state="pending")
 
-    def give_up(db: Any, attempt: int, problem: Any) -> Any:
+    def give_up(tx: Any, attempt: int, problem: Any) -> Any:
         values = DetectDone(state="failed", last_error=problem.detail)
-        return span_queries.finish_span(db, work, attempt=attempt, values=values)
+        return span_queries.finish_span(tx, work, attempt=attempt, values=values)
 
     runner.run(
         runtime,
@@ -89,8 +89,8 @@ def background(work: Callable[[], None]) -> Iterator[threading.Thread]:
 
 
 def cancel(runtime: Runtime, session_id: uuid.UUID) -> None:
-    with runtime.store.transaction() as db:
-        assert session_queries.cancel_session(db, session_id)
+    with runtime.store.transaction() as tx:
+        assert session_queries.cancel_session(tx, session_id)
 
 
 def runs(logs: Any) -> list[Any]:
@@ -134,8 +134,8 @@ def test_a_cancel_stops_the_span_that_runs_and_no_further_one_is_run(runtime: Ru
             handle(runtime, DetectSpan(session_id=session_id, span_index=index))
     assert [line["result"] for line in runs(logs)] == ["cancelled"] + 3 * ["nothing_to_do"]
     assert [span(runtime, session_id, index).attempt for index in range(3)] == [1, 0, 0]
-    with runtime.store.transaction() as db:
-        recorded = db.execute(
+    with runtime.store.transaction() as tx:
+        recorded = tx.execute(
             text("SELECT result FROM processing_metrics WHERE step = 'detect'")
         ).scalars()
         assert list(recorded) == ["cancelled"]
@@ -148,8 +148,8 @@ def test_work_whose_claim_went_to_another_stops(runtime: Runtime) -> None:
         background(lambda: run_span(runtime, session_id, until_told)),
     ):
         eventually(lambda: span(runtime, session_id, 0).attempt, what="the claim")
-        with runtime.store.transaction() as db:
-            db.execute(text("UPDATE session_spans SET attempt = 2"))
+        with runtime.store.transaction() as tx:
+            tx.execute(text("UPDATE session_spans SET attempt = 2"))
     assert [line["result"] for line in runs(logs)] == ["superseded"]
     assert span(runtime, session_id, 0).state == "pending"
 
@@ -161,11 +161,11 @@ def test_a_lease_is_renewed_while_the_work_goes_on(runtime: Runtime, memory: Stu
     def perform(lease: Lease) -> Result:
         for _ in range(4):
             lease.check()
-            with runtime.store.transaction() as db:
+            with runtime.store.transaction() as tx:
                 due_in = text(
                     "SELECT extract(epoch FROM due_at - clock_timestamp()) FROM session_spans"
                 )
-                seen.append(float(db.execute(due_in).scalar_one()))
+                seen.append(float(tx.execute(due_in).scalar_one()))
             time.sleep(0.4)
         return Result(lambda _db, _attempt: [])
 
@@ -198,16 +198,16 @@ def test_a_training_asks_at_each_step_of_its_bar(runtime: Runtime, memory: StubB
         key = f"{training_prefix(job_id)}{len(rows)}"
         runtime.blobs.put(key, files[name])
         rows.append({"file_name": name, "label": label, "source": name, "blob_key": key})
-    with runtime.store.transaction() as db:
-        model_queries.add_training(db, rows, id=job_id, name="hums", seed=0)
+    with runtime.store.transaction() as tx:
+        model_queries.add_training(tx, rows, id=job_id, name="hums", seed=0)
     with (
         with_settings(runtime.settings, memory, deadline_s=0.1) as short,
         capture_logs() as logs,
     ):
         handle(short, TrainNoiseClassifier(job_id=job_id))
     assert [line["result"] for line in runs(logs)] == ["retried"]
-    with runtime.store.transaction() as db:
-        job = model_queries.get_training(db, job_id)
+    with runtime.store.transaction() as tx:
+        job = model_queries.get_training(tx, job_id)
     assert job is not None
     assert (job.state, job.percent < 100) == ("pending", True)
     assert job.last_error == "it ran for longer than 0.1 s"
@@ -255,7 +255,7 @@ def test_where_the_process_is_shared_a_stuck_step_is_told_of_and_given_to_anothe
     def stuck(_hold: Lease) -> Result:
         # Waits in the C library, which Python's exceptions do not reach.
         ctypes.CDLL(None).usleep(1_500_000)
-        return Result(lambda db, attempt: None)
+        return Result(lambda tx, attempt: None)
 
     with (
         with_settings(runtime.settings, memory, deadline_s=0.2) as short,

@@ -77,8 +77,8 @@ def run_to_the_end(runtime: Runtime) -> list[AudioSession]:
     """Handle the rows' nudges until every session has ended; return all sessions, oldest first."""
 
     def ended() -> list[AudioSession] | None:
-        with runtime.store.transaction() as db:
-            found = take_stalled(db, quiet_s=0, limit=100)
+        with runtime.store.transaction() as tx:
+            found = take_stalled(tx, quiet_s=0, limit=100)
         for nudge in found:
             handle(runtime, nudge)
         rows = sessions(runtime)
@@ -88,14 +88,14 @@ def run_to_the_end(runtime: Runtime) -> list[AudioSession]:
 
 
 def sessions(runtime: Runtime) -> list[AudioSession]:
-    with runtime.store.transaction() as db:
-        return list(db.query(AudioSession).order_by(AudioSession.created_at))
+    with runtime.store.transaction() as tx:
+        return list(tx.query(AudioSession).order_by(AudioSession.created_at))
 
 
 def runs(runtime: Runtime) -> Counter[tuple[str, str]]:
     """Count the runs by step and result."""
-    with runtime.store.transaction() as db:
-        rows = db.execute(text("SELECT step, result FROM processing_metrics"))
+    with runtime.store.transaction() as tx:
+        rows = tx.execute(text("SELECT step, result FROM processing_metrics"))
         return Counter((step, result) for step, result in rows)
 
 
@@ -141,8 +141,8 @@ def test_a_training_whose_commit_was_not_answered_keeps_its_clips(
     cable.lose_commit(after="INSERT INTO training_clips")
     assert api.simulate_post("/v1/models", body=body, headers=headers).status_code == 503
     assert cable.lost.is_set()
-    with other.store.transaction() as db:
-        [key] = db.scalars(text("SELECT blob_key FROM training_clips"))
+    with other.store.transaction() as tx:
+        [key] = tx.scalars(text("SELECT blob_key FROM training_clips"))
     assert other.blobs.get(key) == DEMO
 
 
@@ -203,12 +203,12 @@ def test_files_of_jobs_that_no_row_names_are_removed_once_they_are_old(runtime: 
     """A worker that dies at the end of a training leaves a model that was never registered."""
     job, stranger = uuid.uuid4(), uuid.uuid4()
     prefix = training_prefix(job)
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         key = f"{prefix}clips/0"
         clip = NewTrainingClipRow(file_name="a", label="x", source="a", blob_key=key)
-        model_queries.add_training(db, [clip], id=job, name="x", algorithm="lda", seed=0)
+        model_queries.add_training(tx, [clip], id=job, name="x", algorithm="lda", seed=0)
         model_queries.register_model(
-            db,
+            tx,
             name="x",
             version="1",
             sha256="0" * 64,
@@ -216,7 +216,7 @@ def test_files_of_jobs_that_no_row_names_are_removed_once_they_are_old(runtime: 
             blob_key=f"{prefix}model-2",
             confusion_key=f"{prefix}confusion-2.png",
         )
-        validation = model_queries.add_validation(db, id=uuid.uuid4(), file_key="a model").id
+        validation = model_queries.add_validation(tx, id=uuid.uuid4(), file_key="a model").id
     named = {f"{prefix}{name}" for name in ("clips/0", "model-2", "confusion-2.png")}
     named.add(f"{validation_prefix(validation)}clips/0")
     lost = {
@@ -355,8 +355,8 @@ def test_a_zombies_late_commit_is_refused(
 
 
 def detections(runtime: Runtime, session_id: uuid.UUID) -> list[tuple[Any, ...]]:
-    with runtime.store.transaction() as db:
-        events = detections_of(db, session_id)
+    with runtime.store.transaction() as tx:
+        events = detections_of(tx, session_id)
         return [(event.start_s, event.end_s, event.noise_type) for event in events]
 
 
@@ -386,7 +386,7 @@ def test_a_lease_outlives_a_postgres_that_is_away_for_less(
 
 
 def due_at(runtime: Runtime, work: Work) -> Any:
-    with runtime.store.transaction() as db:
-        row = session_queries.get_session(db, work.session_id)
+    with runtime.store.transaction() as tx:
+        row = session_queries.get_session(tx, work.session_id)
     assert row is not None
     return row.due_at

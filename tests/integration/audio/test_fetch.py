@@ -60,8 +60,8 @@ def process(runtime: Runtime, session_id: uuid.UUID) -> None:
 
 
 def make_due(runtime: Runtime, session_id: uuid.UUID) -> None:
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             text("UPDATE audio_sessions SET due_at = now() WHERE id = :id"), {"id": session_id}
         )
 
@@ -142,8 +142,8 @@ def test_what_can_never_be_fetched_is_refused_at_once(api: Api, runtime: Runtime
     assert (refused.status_code, refused.json["type"]) == (400, "/problems/source-refused")
     assert [each["field"] for each in refused.json["errors"]] == ["source_url"]
     assert SECRET not in refused.text
-    with runtime.store.transaction() as db:
-        assert db.execute(text("SELECT count(*) FROM audio_sessions")).scalar_one() == 0
+    with runtime.store.transaction() as tx:
+        assert tx.execute(text("SELECT count(*) FROM audio_sessions")).scalar_one() == 0
 
 
 @pytest.mark.parametrize(
@@ -276,10 +276,10 @@ def test_a_commit_that_was_not_answered_loses_nothing(
     """As when the worker dies there: recorded files are not fetched again, the others are."""
     note = session_queries.note_brought
 
-    def broken(db: Any, *given: Any, **values: Any) -> bool:
+    def broken(tx: Any, *given: Any, **values: Any) -> bool:
         if is_written:
-            assert note(db, *given, **values)
-            db.commit()
+            assert note(tx, *given, **values)
+            tx.commit()
         raise OperationalError("gone", None, Exception("gone"))
 
     session_id = of_url(api, site.url("/audio/street.flac"))
@@ -358,11 +358,11 @@ def test_the_query_of_an_address_is_seen_nowhere_and_not_kept(
     told = capfd.readouterr()
     assert "actor_run" in told.out + told.err + caplog.text
     assert SECRET not in told.out + told.err + caplog.text
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE audio_sessions SET finished_at = now() - interval '1 day'"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE audio_sessions SET finished_at = now() - interval '1 day'"))
     Recovery(runtime).round()
-    with runtime.store.transaction() as db:
-        rows = db.scalars(text("SELECT s::text FROM audio_sessions s")).all()
+    with runtime.store.transaction() as tx:
+        rows = tx.scalars(text("SELECT s::text FROM audio_sessions s")).all()
     assert len(rows) == 2
     assert not any(SECRET in row for row in rows)
     assert all("http://127.0.0.1" in row for row in rows)

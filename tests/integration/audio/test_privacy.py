@@ -93,8 +93,8 @@ def blobs_of(runtime: Runtime, session_id: uuid.UUID) -> set[str]:
 
 
 def events_of(runtime: Runtime, session_id: uuid.UUID) -> list[tuple[Any, ...]]:
-    with runtime.store.transaction() as db:
-        return [_told(event) for event in detections_of(db, session_id)]
+    with runtime.store.transaction() as tx:
+        return [_told(event) for event in detections_of(tx, session_id)]
 
 
 def _told(event: NoiseDetection) -> tuple[Any, ...]:
@@ -124,8 +124,8 @@ def likeness(first: Samples, second: Samples) -> float:
 
 
 def lease_has_ended(runtime: Runtime) -> None:
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE audio_sessions SET due_at = now()"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE audio_sessions SET due_at = now()"))
 
 
 def until_aggregating(runtime: Runtime, session_id: uuid.UUID) -> None:
@@ -360,9 +360,9 @@ def test_a_session_that_is_cancelled_early_loses_its_audio_too(
     kept = add(runtime, CONTENT)
     put = upload_key(uuid.uuid4(), accounts.TEAM)
     runtime.blobs.put(put, CONTENT)
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         session_queries.add_session(
-            db,
+            tx,
             id=(uploaded := uuid.uuid4()),
             user_id=accounts.TEAM,
             file_name="a",
@@ -385,8 +385,8 @@ def test_a_session_that_is_cancelled_early_loses_its_audio_too(
 def test_a_session_whose_audio_is_removed_is_not_retried(runtime: Runtime) -> None:
     session_id = add(runtime, CONTENT, privacy="discard_audio")
     problem = {"code": "given-up", "detail": "its worker was killed"}
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             update(AudioSession)
             .where(AudioSession.id == session_id)
             .values(state="failed", problem=problem, finished_at=func.now())
@@ -421,11 +421,11 @@ def with_an_event(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
     """Add a detection where the voice is to an ended session."""
     done = run_to_the_end(runtime, session_id)
     assert done.state == "completed"
-    with runtime.store.transaction() as db:
-        db.execute(text("DELETE FROM noise_detections WHERE session_id = :id"), {"id": session_id})
+    with runtime.store.transaction() as tx:
+        tx.execute(text("DELETE FROM noise_detections WHERE session_id = :id"), {"id": session_id})
         start_s, end_s = SPOKEN_S
         event = NewDetectionRow(noise_type="speech", confidence=0.9, start_s=start_s, end_s=end_s)
-        session_queries.add_detections(db, session_id, [event])
+        session_queries.add_detections(tx, session_id, [event])
     return done
 
 
@@ -466,13 +466,13 @@ def test_clips_that_outlive_their_session_have_noise_in_place_of_speech(voiced: 
     }
     for session_id in ids:
         with_an_event(voiced, session_id)
-    with voiced.store.transaction() as db:
-        db.execute(text("UPDATE audio_sessions SET finished_at = now() - interval '90 days'"))
+    with voiced.store.transaction() as tx:
+        tx.execute(text("UPDATE audio_sessions SET finished_at = now() - interval '90 days'"))
     run = ask(voiced, CleanUpOldSessions(), keep_best=10)
     assert run.result is not None, run.problem
     assert (run.result["sessions"], run.result["kept_clips"]) == (3, 2)
-    with voiced.store.transaction() as db:
-        rows = db.execute(text("SELECT session_id, blob_key FROM kept_clips")).all()
+    with voiced.store.transaction() as tx:
+        rows = tx.execute(text("SELECT session_id, blob_key FROM kept_clips")).all()
     assert {ids[row.session_id] for row in rows} == {"keep", "mute"}
     spoken = part(SCENE, SPOKEN_S)[:, 0]
     for row in rows:

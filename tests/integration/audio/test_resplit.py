@@ -33,8 +33,8 @@ THREE_SPANS = recordings.encode(recordings.long(2.5))
 
 
 def answer(runtime: Runtime, session_id: Any) -> list[tuple[Any, ...]]:
-    with runtime.store.transaction() as db:
-        events = detections_of(db, session_id)
+    with runtime.store.transaction() as tx:
+        events = detections_of(tx, session_id)
         return [(e.start_s, e.end_s, e.noise_type, e.confidence, e.laeq_db) for e in events]
 
 
@@ -45,8 +45,8 @@ def remove(runtime: Runtime, session_id: Any, product: str) -> None:
 
 
 def runs(runtime: Runtime, step: str) -> list[str]:
-    with runtime.store.transaction() as db:
-        rows = db.execute(
+    with runtime.store.transaction() as tx:
+        rows = tx.execute(
             text("SELECT result FROM processing_metrics WHERE step = :step ORDER BY id"),
             {"step": step},
         )
@@ -70,8 +70,8 @@ def test_decoded_audio_that_is_missing_at_detect_is_decoded_again(
     assert (back.state, back.resplits, back.attempt) == ("splitting", 1, 0)
     assert (back.spans_total, back.spans_finished) == (0, 0)
     assert (back.pcm_key, back.levels_key, back.spectrogram_key) == (None, None, None)
-    with runtime.store.transaction() as db:
-        assert span_queries.spans_of(db, session_id) == []
+    with runtime.store.transaction() as tx:
+        assert span_queries.spans_of(tx, session_id) == []
     assert runs(runtime, "detect")[-1] == "sent_back"
 
     ended = run_to_the_end(runtime, session_id)
@@ -81,8 +81,8 @@ def test_decoded_audio_that_is_missing_at_detect_is_decoded_again(
     assert answer(runtime, session_id) == answer(runtime, whole)
     assert runs(runtime, "aggregate") == ["done", "done"]
     # The recording counts once against its user's quota.
-    with runtime.store.transaction() as db:
-        counted = db.execute(text("SELECT sum(audio_s) FROM usage_months")).scalar_one()
+    with runtime.store.transaction() as tx:
+        counted = tx.execute(text("SELECT sum(audio_s) FROM usage_months")).scalar_one()
     assert counted == pytest.approx(2 * (ended.duration_s or 0.0))
     # The first split's products are removed with the decoded audio of the second.
     Recovery(runtime).round()
@@ -158,24 +158,24 @@ def test_a_store_that_goes_on_losing_files_does_not_have_it_decoded_for_ever(
 def test_workers_of_before_can_write_nothing_into_the_second_round(runtime: Runtime) -> None:
     """Attempts start again at one, so the attempt number alone would not fence them off."""
     session_id = split(runtime, THREE_SPANS)
-    with runtime.store.transaction() as db:
-        late, finder = fair_order.next_span(db, lease_s=60), fair_order.next_span(db, lease_s=60)
+    with runtime.store.transaction() as tx:
+        late, finder = fair_order.next_span(tx, lease_s=60), fair_order.next_span(tx, lease_s=60)
     assert late is not None
     assert finder is not None
     remove(runtime, session_id, "pcm")
     handle(runtime, DetectSpan(session_id=session_id, span_index=2))
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         # Another worker that also found it missing does not send the session back again.
-        assert not span_queries.split_again(db, finder.work, attempt=finder.attempt)
-        assert span_queries.finish_span(db, late.work, attempt=1, values={"state": "done"}) is None
+        assert not span_queries.split_again(tx, finder.work, attempt=finder.attempt)
+        assert span_queries.finish_span(tx, late.work, attempt=1, values={"state": "done"}) is None
     handle(runtime, SplitRecording(session_id=session_id))
-    with runtime.store.transaction() as db:
-        again = fair_order.next_span(db, lease_s=60)
+    with runtime.store.transaction() as tx:
+        again = fair_order.next_span(tx, lease_s=60)
         assert again is not None
         assert (again.work.span_index, again.attempt) == (late.work.span_index, late.attempt)
-        assert span_queries.finish_span(db, late.work, attempt=1, values={"state": "done"}) is None
+        assert span_queries.finish_span(tx, late.work, attempt=1, values={"state": "done"}) is None
         assert (
-            span_queries.finish_span(db, again.work, attempt=1, values={"state": "done"}) is False
+            span_queries.finish_span(tx, again.work, attempt=1, values={"state": "done"}) is False
         )
     assert session(runtime, session_id).spans_finished == 1
     # They also do not remove a product of the second round as their own discarded output.
@@ -185,12 +185,12 @@ def test_workers_of_before_can_write_nothing_into_the_second_round(runtime: Runt
 
 def test_a_cancelled_session_stays_cancelled(runtime: Runtime) -> None:
     session_id = split(runtime, THREE_SPANS)
-    with runtime.store.transaction() as db:
-        claim = fair_order.next_span(db, lease_s=60)
+    with runtime.store.transaction() as tx:
+        claim = fair_order.next_span(tx, lease_s=60)
         assert claim is not None
-        assert session_queries.cancel_session(db, session_id)
-    with runtime.store.transaction() as db:
-        assert not span_queries.split_again(db, claim.work, attempt=claim.attempt)
+        assert session_queries.cancel_session(tx, session_id)
+    with runtime.store.transaction() as tx:
+        assert not span_queries.split_again(tx, claim.work, attempt=claim.attempt)
     assert session(runtime, session_id).state == "cancelled"
     assert span(runtime, session_id, 0).state == "pending"
 
@@ -198,8 +198,8 @@ def test_a_cancelled_session_stays_cancelled(runtime: Runtime) -> None:
 def test_spans_that_all_find_it_missing_at_once_send_it_back_once(runtime: Runtime) -> None:
     """Each locks spans and session; no order of them deadlocks."""
     session_id = split(runtime, recordings.encode(recordings.long(8)))
-    with runtime.store.transaction() as db:
-        claimed = [fair_order.next_span(db, lease_s=60) for _ in range(8)]
+    with runtime.store.transaction() as tx:
+        claimed = [fair_order.next_span(tx, lease_s=60) for _ in range(8)]
     outcomes: list[object] = []
     start = threading.Barrier(len(claimed))
 
@@ -208,11 +208,11 @@ def test_spans_that_all_find_it_missing_at_once_send_it_back_once(runtime: Runti
         assert claim is not None
         start.wait()
         try:
-            with runtime.store.transaction() as db:
+            with runtime.store.transaction() as tx:
                 if index % 2:
-                    span_queries.finish_span(db, claim.work, attempt=1, values={"state": "done"})
+                    span_queries.finish_span(tx, claim.work, attempt=1, values={"state": "done"})
                 else:
-                    outcomes.append(span_queries.split_again(db, claim.work, attempt=1))
+                    outcomes.append(span_queries.split_again(tx, claim.work, attempt=1))
         except Exception as error:
             outcomes.append(error)
 

@@ -36,8 +36,8 @@ SHORT = recordings.encode(recordings.demo())
 
 def exhaust(runtime: Runtime, table: str) -> None:
     """Make the row look as if each of its attempts had killed a worker."""
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             text(f"UPDATE {table} SET attempt = :most, due_at = now(), last_error = 'OSError'"),  # noqa: S608
             {"most": runtime.settings.max_attempts},
         )
@@ -87,12 +87,12 @@ def test_a_session_that_was_given_up_completes(
     assert (ended.state, ended.problem) == ("completed", None)
     undisturbed = add(runtime, SHORT)
     run_to_the_end(runtime, undisturbed)
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         heard, usual = (
-            [(each.start_s, each.end_s, each.noise_type) for each in detections_of(db, each_id)]
+            [(each.start_s, each.end_s, each.noise_type) for each in detections_of(tx, each_id)]
             for each_id in (session_id, undisturbed)
         )
-        counted = db.execute(text("SELECT sessions FROM usage_months")).scalar_one()
+        counted = tx.execute(text("SELECT sessions FROM usage_months")).scalar_one()
     assert heard == usual != []
     # Each recording counts once, however often it was decoded.
     assert counted == 2
@@ -134,8 +134,8 @@ def test_a_worker_of_before_cannot_write_for_a_retried_session(runtime: Runtime,
     most = runtime.settings.max_attempts
     work = Work(session_id=session_id, state="splitting")
     for attempt in range(1, most + 2):
-        with runtime.store.transaction() as db:
-            assert not advance(db, work, attempt=attempt, to="detecting")
+        with runtime.store.transaction() as tx:
+            assert not advance(tx, work, attempt=attempt, to="detecting")
     assert session(runtime, session_id).attempt > most
     assert run_to_the_end(runtime, session_id).state == "completed"
 
@@ -157,8 +157,8 @@ def test_tidying_up_leaves_a_session_alone_that_is_retried_meanwhile(
     monkeypatch.undo()
     assert listed(f"sessions/{session_id}/") == before
     assert session(runtime, session_id).state == "queued"
-    with runtime.store.transaction() as db:
-        leftover_queries.note_tidied(db, session_id, silent_after_s=0)
+    with runtime.store.transaction() as tx:
+        leftover_queries.note_tidied(tx, session_id, silent_after_s=0)
     assert session(runtime, session_id).tidied_at is None
 
 
@@ -186,9 +186,9 @@ def test_the_command_retries_all_that_was_given_up(
 
 def test_claims_begin_behind_all_of_before_and_stay_small(runtime: Runtime) -> None:
     session_id = given_up_at_once(runtime)
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE processing_metrics SET attempt = 15999"))
-        assert retry_queries.retry_session(db, session_id)
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE processing_metrics SET attempt = 15999"))
+        assert retry_queries.retry_session(tx, session_id)
     assert session(runtime, session_id).first_claim == 0
 
 

@@ -58,13 +58,13 @@ SHORT = recordings.encode(recordings.demo())
 
 def row(runtime: Runtime, table: str) -> Any:
     """Return the only row of a table."""
-    with runtime.store.transaction() as db:
-        return db.execute(text(f"SELECT *, clock_timestamp() AS now FROM {table}")).one()  # noqa: S608
+    with runtime.store.transaction() as tx:
+        return tx.execute(text(f"SELECT *, clock_timestamp() AS now FROM {table}")).one()  # noqa: S608
 
 
 def make_due(runtime: Runtime, table: str) -> None:
-    with runtime.store.transaction() as db:
-        db.execute(text(f"UPDATE {table} SET due_at = now()"))  # noqa: S608
+    with runtime.store.transaction() as tx:
+        tx.execute(text(f"UPDATE {table} SET due_at = now()"))  # noqa: S608
 
 
 def try_again(runtime: Runtime, table: str, nudge: Nudge) -> None:
@@ -99,23 +99,23 @@ def of_aggregate(runtime: Runtime) -> Nudge:
 def of_analysis(runtime: Runtime) -> Nudge:
     session_id = add(runtime, b"fLaC")
     runtime.blobs.put(f"sessions/{session_id}/levels-1", b"levels")
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             text(
                 "UPDATE audio_sessions SET state = 'completed', finished_at = now(),"
                 " levels_key = 'sessions/' || id || '/levels-1'"
             )
         )
-        analysis_queries.ask_analysis(db, session_id, asking_id=uuid.uuid4(), traceparent=None)
+        analysis_queries.ask_analysis(tx, session_id, asking_id=uuid.uuid4(), traceparent=None)
     return AnalyzeSession(session_id=session_id)
 
 
 def of_batch(runtime: Runtime) -> Nudge:
     runtime.blobs.put("inbox/a.flac", SHORT)
     batch_id = uuid.uuid4()
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         batch_queries.add_batch(
-            db,
+            tx,
             id=batch_id,
             user_id=accounts.TEAM,
             state="expanding",
@@ -130,27 +130,27 @@ def of_training(runtime: Runtime) -> Nudge:
     job_id = uuid.uuid4()
     key = "trainings/a/clips/0"
     clip = NewTrainingClipRow(file_name="a", label="a", source="a", blob_key=key)
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         model_queries.add_training(
-            db, [clip], id=job_id, user_id=accounts.TEAM, name="m", algorithm=None, seed=0
+            tx, [clip], id=job_id, user_id=accounts.TEAM, name="m", algorithm=None, seed=0
         )
     return TrainNoiseClassifier(job_id=job_id)
 
 
 def of_validation(runtime: Runtime) -> Nudge:
     validation_id = uuid.uuid4()
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         model_queries.add_validation(
-            db, id=validation_id, user_id=accounts.TEAM, model_id=runtime.shipped_model_id
+            tx, id=validation_id, user_id=accounts.TEAM, model_id=runtime.shipped_model_id
         )
     return ValidateModel(validation_id=validation_id)
 
 
 def of_export(runtime: Runtime) -> Nudge:
     export_id = uuid.uuid4()
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         export_queries.add_export(
-            db,
+            tx,
             id=export_id,
             user_id=accounts.TEAM,
             format="csv",
@@ -161,9 +161,9 @@ def of_export(runtime: Runtime) -> Nudge:
 
 
 def of_report(runtime: Runtime) -> Nudge:
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         report_id = report_queries.ask_for_report(
-            db,
+            tx,
             id=uuid.uuid4(),
             day=date(2026, 3, 14),
             time_zone="UTC",
@@ -204,8 +204,8 @@ def test_work_of_every_kind_waits_for_a_store_that_is_away(
             wait_s = (now.due_at - now.now).total_seconds()
             longest_s = min(2.0 * 4.0 ** (times - 1), failures.STORAGE_RETRY_MAX_S)
             assert 0.75 * longest_s - 2 < wait_s <= 1.25 * longest_s
-    with runtime.store.transaction() as db:
-        kept = db.execute(
+    with runtime.store.transaction() as tx:
+        kept = tx.execute(
             text("SELECT count(*) FROM processing_metrics WHERE result = 'retried'")
         ).scalar_one()
     assert kept == failures.UNCOUNTED_RUNS_KEPT < TIMES
@@ -330,8 +330,8 @@ def test_what_kills_its_workers_is_given_up_though_it_waited_for_storage(runtime
     work = Work(session_id=session_id, state="queued")
     for killed in range(1, most + 1):
         make_due(runtime, "audio_sessions")
-        with runtime.store.transaction() as db:
-            claim = claims.this(work, db, lease_s=0)
+        with runtime.store.transaction() as tx:
+            claim = claims.this(work, tx, lease_s=0)
         assert claim is not None
         assert (claim.attempt, claim.uncounted) == (TIMES + killed, TIMES)
     handle(runtime, nudge)
@@ -347,24 +347,24 @@ def test_one_blob_that_cannot_be_read_is_given_up(runtime: Runtime, tmp_path: Pa
     (tmp_path / "blobs" / "inbox" / "loop.flac").symlink_to("loop.flac")
     batch_id = uuid.uuid4()
     keys = ["inbox/good.flac", "inbox/loop.flac"]
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         batch_queries.add_batch(
-            db, id=batch_id, user_id=accounts.TEAM, state="expanding", options={}, keys=keys
+            tx, id=batch_id, user_id=accounts.TEAM, state="expanding", options={}, keys=keys
         )
     for _ in range(runtime.settings.max_attempts):
         try_again(runtime, "batches", BatchProcessFiles(batch_id=batch_id))
     assert row(runtime, "batches").state == "taken"
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         reasons = (
-            db.execute(text("SELECT reason FROM batch_items ORDER BY item_index")).scalars().all()
+            tx.execute(text("SELECT reason FROM batch_items ORDER BY item_index")).scalars().all()
         )
     assert reasons == [None, "it could not be read from the blob store"]
 
 
 def test_the_count_of_claims_starts_again_before_its_column_is_full(runtime: Runtime) -> None:
     session_id = add(runtime, SHORT)
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             text("UPDATE audio_sessions SET attempt = :most - 1, uncounted = :most - 3"),
             {"most": claims.MOST_CLAIMS},
         )

@@ -27,8 +27,8 @@ def leave_behind(runtime: Runtime, session_id: uuid.UUID) -> None:
 
 
 def ended(runtime: Runtime, session_id: uuid.UUID, state: str, *, ago_s: float) -> None:
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             text(
                 "UPDATE audio_sessions SET state = :state,"
                 " finished_at = now() - make_interval(secs => :ago_s) WHERE id = :id"
@@ -107,8 +107,8 @@ def test_a_blob_store_that_is_away_is_tidied_by_a_later_round(
 
 def test_recovery_asks_by_index(runtime: Runtime) -> None:
     """A long history of finished sessions costs a recovery round nothing."""
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             text(
                 "INSERT INTO audio_sessions (id, file_name, recording_key, size_bytes, state,"
                 " finished_at, tidied_at, privacy, audio_removed_at)"
@@ -117,12 +117,12 @@ def test_recovery_asks_by_index(runtime: Runtime) -> None:
                 " CASE WHEN n % 3 = 0 THEN now() END FROM generate_series(1, 20000) AS n"
             )
         )
-        db.execute(text("ANALYZE audio_sessions"))
-        seen = db.execute(
+        tx.execute(text("ANALYZE audio_sessions"))
+        seen = tx.execute(
             text("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'audio_sessions'")
         ).scalar_one()
-        assert leftover_queries.sessions_to_tidy(db, silent_after_s=60, limit=200) == []
-        then = db.execute(
+        assert leftover_queries.sessions_to_tidy(tx, silent_after_s=60, limit=200) == []
+        then = tx.execute(
             text("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'audio_sessions'")
         ).scalar_one()
     assert then == seen

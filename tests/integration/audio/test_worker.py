@@ -35,9 +35,9 @@ def test_every_message_twice_changes_nothing(runtime: Runtime) -> None:
     assert done.state == "completed"
     assert (done.spans_finished, done.spans_total) == (3, 3)
     assert done.summary is not None
-    with runtime.store.transaction() as db:
-        events = detections_of(db, session_id)
-        rows = db.execute(
+    with runtime.store.transaction() as tx:
+        events = detections_of(tx, session_id)
+        rows = tx.execute(
             text(
                 "SELECT step, count(*) FROM processing_metrics WHERE result = 'done' GROUP BY step"
             )
@@ -70,9 +70,9 @@ def test_recovery_tidies_up_behind_a_finished_session(runtime: Runtime) -> None:
 def test_a_poison_session_is_given_up_without_being_run_again(runtime: Runtime) -> None:
     session_id = add(runtime, recordings.encode(recordings.demo()))
     for _ in range(runtime.settings.max_attempts):
-        with runtime.store.transaction() as db:
+        with runtime.store.transaction() as tx:
             # A worker that dies: it claims, and then disappears.
-            assert fair_order.next_session(db, state="queued", lease_s=0)
+            assert fair_order.next_session(tx, state="queued", lease_s=0)
     runtime.blobs.delete(recording_key(session_id))
     process_audio_file(runtime, ProcessAudioFile(session_id=session_id))
     ended = session(runtime, session_id)
@@ -87,8 +87,8 @@ def test_a_lost_span_leaves_a_partial_session_that_says_what_is_missing(runtime:
     handle(runtime, SplitRecording(session_id=session_id))
     detect_span(runtime, DetectSpan(session_id=session_id, span_index=0))
     for _ in range(runtime.settings.max_attempts):
-        with runtime.store.transaction() as db:
-            claim = fair_order.next_span(db, lease_s=0)
+        with runtime.store.transaction() as tx:
+            claim = fair_order.next_span(tx, lease_s=0)
             assert claim is not None
             assert claim.work.span_index == 1
     detect_span(runtime, DetectSpan(session_id=session_id, span_index=1))
@@ -100,8 +100,8 @@ def test_a_lost_span_leaves_a_partial_session_that_says_what_is_missing(runtime:
     assert (missing["start_s"], missing["end_s"]) == pytest.approx((60.0, 120.0), abs=0.2)
     assert missing["end_s"] - missing["start_s"] == pytest.approx(60.0)
     assert "given up" in missing["reason"]
-    with runtime.store.transaction() as db:
-        events = detections_of(db, session_id)
+    with runtime.store.transaction() as tx:
+        events = detections_of(tx, session_id)
     assert events
     assert not [event for event in events if 60.5 < event.start_s < 119.5]
 
@@ -123,8 +123,8 @@ def test_a_failure_that_may_pass_is_tried_again_later(
     assert waiting.last_error == "no space is left to write"
     assert waiting.due_at > waiting.nudged_at
     monkeypatch.setattr(failures, "RETRY_BASE_S", 0)
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE audio_sessions SET due_at = now()"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE audio_sessions SET due_at = now()"))
     assert run_to_the_end(runtime, session_id).state == "completed"
 
 
@@ -165,9 +165,9 @@ def test_a_stage_tells_how_far_it_is(
     """By the duration in the header (FLAC), or by the bytes read (Opus)."""
     told: dict[str, list[float]] = {}
 
-    def spy(db: Session, work: Work, *, attempt: int, share: float) -> bool:
+    def spy(tx: Session, work: Work, *, attempt: int, share: float) -> bool:
         told.setdefault(work.state, []).append(share)
-        return note(db, work, attempt=attempt, share=share)
+        return note(tx, work, attempt=attempt, share=share)
 
     note = session_queries.note_share
     monkeypatch.setattr(session_queries, "note_share", spy)
@@ -190,11 +190,11 @@ def test_a_cancelled_recording_is_not_decoded_to_its_end(
 ) -> None:
     told: list[float] = []
 
-    def cancel_after_the_third(db: Session, work: Work, *, attempt: int, share: float) -> bool:
+    def cancel_after_the_third(tx: Session, work: Work, *, attempt: int, share: float) -> bool:
         told.append(share)
         if len(told) == 3:
-            session_queries.cancel_session(db, work.session_id)
-        return note(db, work, attempt=attempt, share=share)
+            session_queries.cancel_session(tx, work.session_id)
+        return note(tx, work, attempt=attempt, share=share)
 
     note = session_queries.note_share
     monkeypatch.setattr(session_queries, "note_share", cancel_after_the_third)
@@ -208,8 +208,8 @@ def test_a_cancelled_recording_is_not_decoded_to_its_end(
 def test_the_work_goes_on_where_progress_cannot_be_told(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(db: Session, *_: object, **__: object) -> bool:
-        return bool(db.execute(text("SELECT pg_terminate_backend(pg_backend_pid())")))
+    def away(tx: Session, *_: object, **__: object) -> bool:
+        return bool(tx.execute(text("SELECT pg_terminate_backend(pg_backend_pid())")))
 
     monkeypatch.setattr(session_queries, "note_share", away)
     session_id = add(runtime, recordings.encode(recordings.demo()))

@@ -42,8 +42,8 @@ def clip() -> bytes:
 def work(runtime: Runtime) -> None:
     """Handle every nudge twice until no work item is due."""
     for _ in range(30):
-        with runtime.store.transaction() as db:
-            found = take_stalled(db, quiet_s=0, limit=1_000)
+        with runtime.store.transaction() as tx:
+            found = take_stalled(tx, quiet_s=0, limit=1_000)
         for nudge in found * 2:
             worker.HANDLERS[type(nudge)](runtime, nudge)
         if not found:
@@ -91,8 +91,8 @@ def assert_problem(result: Any, status: int, problem: str) -> str:
 
 
 def count_sessions(runtime: Runtime) -> int:
-    with runtime.store.transaction() as db:
-        return int(db.execute(text("SELECT count(*) FROM audio_sessions")).scalar_one())
+    with runtime.store.transaction() as tx:
+        return int(tx.execute(text("SELECT count(*) FROM audio_sessions")).scalar_one())
 
 
 # --- uploads -----------------------------------------------------------------------------------
@@ -172,9 +172,9 @@ def test_a_batch_that_is_too_long_keeps_what_came_before(api: Api, runtime: Runt
 def test_a_server_that_died_while_it_received_leaves_a_batch_that_is_closed(
     api: Api, runtime: Runtime
 ) -> None:
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         batch = batch_queries.add_batch(
-            db, id=uuid.uuid4(), user_id=accounts.TEAM, state="receiving", options={}
+            tx, id=uuid.uuid4(), user_id=accounts.TEAM, state="receiving", options={}
         )
     assert batch is not None
     work(runtime)
@@ -341,8 +341,8 @@ def test_a_worker_killed_in_the_middle_makes_each_session_once(
                 patched.setattr(runtime.publisher, "send", dies)
             with pytest.raises(KeyboardInterrupt):
                 expand(runtime, batch)
-        with runtime.store.transaction() as db:
-            db.execute(text("UPDATE batches SET due_at = now()"))
+        with runtime.store.transaction() as tx:
+            tx.execute(text("UPDATE batches SET due_at = now()"))
     for _ in range(6):
         expand(runtime, batch)
     assert count_sessions(runtime) == n_files
@@ -365,11 +365,11 @@ def test_a_worker_that_was_thought_dead_writes_nothing_over_its_successor(
     def slow(*given: Any, **options: Any) -> Any:
         monkeypatch.setattr(batch_actor, "_copy_all", real)
         found = real(*given, **options)
-        with runtime.store.transaction() as db:
-            db.execute(text("UPDATE batches SET due_at = now() - interval '1 s'"))
+        with runtime.store.transaction() as tx:
+            tx.execute(text("UPDATE batches SET due_at = now() - interval '1 s'"))
         expand(runtime, batch)
-        with runtime.store.transaction() as db:
-            claim = batch_queries.take_batch(uuid.UUID(batch["id"]), db, lease_s=30)
+        with runtime.store.transaction() as tx:
+            claim = batch_queries.take_batch(uuid.UUID(batch["id"]), tx, lease_s=30)
             # Its attempt number equals that of the slow worker.
             assert claim is not None
             assert claim.attempt == 1
@@ -398,8 +398,8 @@ def test_a_store_that_fails_for_a_while_delays_and_a_file_that_always_fails_is_r
     for _ in range(runtime.settings.max_attempts):
         assert count_sessions(runtime) == 0
         expand(runtime, batch)
-        with runtime.store.transaction() as db:
-            db.execute(text("UPDATE batches SET due_at = now()"))
+        with runtime.store.transaction() as tx:
+            tx.execute(text("UPDATE batches SET due_at = now()"))
     assert [item["state"] for item in items(api, batch)] == ["queued", "refused", "queued"]
 
 
@@ -413,15 +413,15 @@ def test_cancel_ends_all_sessions_and_stops_the_expansion(
     batch = name(api, {"prefix": "inbox/week 7"}).json
     expand(runtime, batch)
     expand(runtime, batch)
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         # One session has ended already, one is being worked on.
-        done = fair_order.next_session(db, state="queued", lease_s=30)
+        done = fair_order.next_session(tx, state="queued", lease_s=30)
         assert done is not None
-        db.execute(
+        tx.execute(
             text("UPDATE audio_sessions SET state = 'completed' WHERE id = :id"),
             {"id": done.work.session_id},
         )
-        assert fair_order.next_session(db, state="queued", lease_s=30)
+        assert fair_order.next_session(tx, state="queued", lease_s=30)
     path = f"/v1/batches/{batch['id']}/cancel"
     for _ in range(2):
         cancelled = api.simulate_post(path)
@@ -430,8 +430,8 @@ def test_cancel_ends_all_sessions_and_stops_the_expansion(
         assert cancelled.json["files"] == {"completed": 1, "cancelled": PAGE - 1, "not_taken": 5}
     expand(runtime, batch)
     assert count_sessions(runtime) == PAGE
-    with runtime.store.transaction() as db:
-        assert fair_order.next_session(db, state="queued", lease_s=30) is None
+    with runtime.store.transaction() as tx:
+        assert fair_order.next_session(tx, state="queued", lease_s=30) is None
 
 
 def test_cancel_while_a_page_is_copied_leaves_no_copies(
@@ -472,8 +472,8 @@ def test_a_batch_keeps_no_other_caller_waiting(api: Api, runtime: Runtime) -> No
         )
         .json
     )
-    with runtime.store.transaction() as db:
-        found = [fair_order.next_session(db, state="queued", lease_s=30) for _ in range(2)]
+    with runtime.store.transaction() as tx:
+        found = [fair_order.next_session(tx, state="queued", lease_s=30) for _ in range(2)]
     assert single["id"] in [str(claim.work.session_id) for claim in found if claim]
 
 

@@ -31,32 +31,32 @@ THREADS = 8
 
 
 def make_session(store: Store, *, state: str = "queued", spans: int = 0) -> uuid.UUID:
-    with store.transaction() as db:
-        return add_session(db, state=state, spans=spans)
+    with store.transaction() as tx:
+        return add_session(tx, state=state, spans=spans)
 
 
-def add_session(db: Session, *, state: str, spans: int) -> uuid.UUID:
+def add_session(tx: Session, *, state: str, spans: int) -> uuid.UUID:
     session_id = uuid.uuid4()
     session_queries.add_session(
-        db,
+        tx,
         id=session_id,
         file_name="a.wav",
         size_bytes=1,
         recording_key="k",
     )
-    db.execute(
+    tx.execute(
         text("UPDATE audio_sessions SET state = :state, spans_total = :spans WHERE id = :id"),
         {"state": state, "spans": spans, "id": session_id},
     )
     if spans:
-        span_queries.add_spans(db, session_id, [(i, i * 10, i * 10 + 10) for i in range(spans)])
+        span_queries.add_spans(tx, session_id, [(i, i * 10, i * 10 + 10) for i in range(spans)])
     return session_id
 
 
 def claim(store: Store, work: Work, lease_s: float = 30.0) -> int | None:
     """Claim a row by its name; return the number of the attempt."""
-    with store.transaction() as db:
-        claimed = claims.this(work, db, lease_s=lease_s)
+    with store.transaction() as tx:
+        claimed = claims.this(work, tx, lease_s=lease_s)
     return claimed.attempt if claimed else None
 
 
@@ -77,11 +77,11 @@ def test_a_lease_that_ended_is_given_to_the_next_and_fences_off_the_first(store:
     work = Work(session_id=make_session(store), state="queued")
     assert claim(store, work, lease_s=0) == 1
     assert claim(store, work) == 2
-    with store.transaction() as db:
-        assert not claims.advance(db, work, attempt=1, to="splitting")
-        assert not claims.extend_lease(db, work, attempt=1, lease_s=30)
-        assert claims.extend_lease(db, work, attempt=2, lease_s=30)
-        assert claims.advance(db, work, attempt=2, to="splitting")
+    with store.transaction() as tx:
+        assert not claims.advance(tx, work, attempt=1, to="splitting")
+        assert not claims.extend_lease(tx, work, attempt=1, lease_s=30)
+        assert claims.extend_lease(tx, work, attempt=2, lease_s=30)
+        assert claims.advance(tx, work, attempt=2, to="splitting")
     assert claim(store, work) is None
 
 
@@ -89,21 +89,21 @@ def test_a_late_claim_of_an_earlier_stage_cannot_write_in_a_later_one(store: Sto
     session_id = make_session(store)
     first = Work(session_id=session_id, state="queued")
     assert claim(store, first) == 1
-    with store.transaction() as db:
-        assert claims.advance(db, first, attempt=1, to="splitting")
+    with store.transaction() as tx:
+        assert claims.advance(tx, first, attempt=1, to="splitting")
     assert claim(store, Work(session_id=session_id, state="splitting")) == 1
-    with store.transaction() as db:
-        assert not claims.advance(db, first, attempt=1, to="failed")
+    with store.transaction() as tx:
+        assert not claims.advance(tx, first, attempt=1, to="failed")
 
 
 def test_a_failure_that_may_pass_is_due_later_with_its_reason(store: Store) -> None:
     work = Work(session_id=make_session(store), state="queued")
     assert claim(store, work) == 1
-    with store.transaction() as db:
-        assert claims.retry_later(db, work, attempt=1, delay_s=60, error="the store is away")
+    with store.transaction() as tx:
+        assert claims.retry_later(tx, work, attempt=1, delay_s=60, error="the store is away")
     assert claim(store, work) is None
-    with store.transaction() as db:
-        session = session_queries.get_session(db, work.session_id)
+    with store.transaction() as tx:
+        session = session_queries.get_session(tx, work.session_id)
         assert session is not None
         assert session.last_error == "the store is away"
 
@@ -112,12 +112,12 @@ def test_spans_of_a_cancelled_session_are_no_work(store: Store) -> None:
     session_id = make_session(store, state="detecting", spans=2)
     first, second = (Work(session_id=session_id, span_index=i, state="pending") for i in (0, 1))
     assert claim(store, first) == 1
-    with store.transaction() as db:
-        assert session_queries.cancel_session(db, session_id)
-        assert not session_queries.cancel_session(db, session_id)
+    with store.transaction() as tx:
+        assert session_queries.cancel_session(tx, session_id)
+        assert not session_queries.cancel_session(tx, session_id)
     assert claim(store, second) is None
-    with store.transaction() as db:
-        assert span_queries.finish_span(db, first, attempt=1, values={"state": "done"}) is None
+    with store.transaction() as tx:
+        assert span_queries.finish_span(tx, first, attempt=1, values={"state": "done"}) is None
 
 
 def test_the_barrier_fires_once_in_each_of_400_races_with_duplicates(store: Store) -> None:
@@ -127,9 +127,9 @@ def test_the_barrier_fires_once_in_each_of_400_races_with_duplicates(store: Stor
     rng, waves, at_once = random.Random(11), 200, THREADS // 2
     do_not_wait_for_the_disk(store)
     n_spans = [at_once - sum(rng.random() < 0.15 for _ in range(3)) for _ in range(2 * waves)]
-    with store.transaction() as db:
-        sessions = [add_session(db, state="detecting", spans=spans) for spans in n_spans]
-        db.execute(text("UPDATE session_spans SET attempt = 1"))
+    with store.transaction() as tx:
+        sessions = [add_session(tx, state="detecting", spans=spans) for spans in n_spans]
+        tx.execute(text("UPDATE session_spans SET attempt = 1"))
     with ThreadPoolExecutor(THREADS) as pool:
         for wave in range(waves):
             together = threading.Barrier(THREADS)
@@ -137,9 +137,9 @@ def test_the_barrier_fires_once_in_each_of_400_races_with_duplicates(store: Stor
             def finish(race: int, index: int, together: threading.Barrier = together) -> Any:
                 span = span_of(sessions[race], index)
                 together.wait(60)
-                with store.transaction() as db:
+                with store.transaction() as tx:
                     return race, span_queries.finish_span(
-                        db, span, attempt=1, values={"state": "done"}
+                        tx, span, attempt=1, values={"state": "done"}
                     )
 
             pair = (2 * wave, 2 * wave + 1)
@@ -150,16 +150,16 @@ def test_the_barrier_fires_once_in_each_of_400_races_with_duplicates(store: Stor
                 assert ended[race, True] == 1
                 assert ended[race, False] == n_spans[race] - 1
                 assert ended[race, None] == at_once - n_spans[race]
-    with store.transaction() as db:
-        rows = db.execute(text("SELECT state, spans_finished = spans_total FROM audio_sessions"))
+    with store.transaction() as tx:
+        rows = tx.execute(text("SELECT state, spans_finished = spans_total FROM audio_sessions"))
         assert set(rows) == {("aggregating", True)}
 
 
 def do_not_wait_for_the_disk(store: Store) -> None:
     """Turn off synchronous commits: a few thousand then take seconds; visibility is the same."""
-    with store.transaction() as db:
-        name = db.execute(text("SELECT current_database()")).scalar_one()
-        db.execute(text(f"ALTER DATABASE {name} SET synchronous_commit = off"))
+    with store.transaction() as tx:
+        name = tx.execute(text("SELECT current_database()")).scalar_one()
+        tx.execute(text(f"ALTER DATABASE {name} SET synchronous_commit = off"))
     store.engine.dispose()
 
 
@@ -172,9 +172,9 @@ def test_a_zombie_that_finishes_its_span_at_last_is_not_counted(store: Store) ->
         assert claim(store, span) == 2
         ends = []
         for attempt in (1, 2) if zombie_first else (2, 1):
-            with store.transaction() as db:
+            with store.transaction() as tx:
                 ends.append(
-                    span_queries.finish_span(db, span, attempt=attempt, values={"state": "done"})
+                    span_queries.finish_span(tx, span, attempt=attempt, values={"state": "done"})
                 )
         assert ends == ([None, False] if zombie_first else [False, None])
         assert state_of(store, session_id) == ("detecting", 1)
@@ -185,8 +185,8 @@ def span_of(session_id: uuid.UUID, index: int) -> Work:
 
 
 def state_of(store: Store, session_id: uuid.UUID) -> tuple[str, int]:
-    with store.transaction() as db:
-        session = session_queries.get_session(db, session_id)
+    with store.transaction() as tx:
+        session = session_queries.get_session(tx, session_id)
         assert session is not None
         return session.state, session.spans_finished
 
@@ -196,9 +196,9 @@ def test_recovery_finds_what_is_due_and_quiet_and_nothing_else(store: Store) -> 
     lost = make_session(store)
     dead = make_session(store, state="detecting", spans=2)
     cancelled = make_session(store, state="cancelled")
-    with store.transaction() as db:
+    with store.transaction() as tx:
         for session_id in (lost, cancelled):
-            db.execute(
+            tx.execute(
                 text(
                     "UPDATE audio_sessions SET nudged_at = now() - interval '1 hour' WHERE id = :id"
                 ),
@@ -206,12 +206,12 @@ def test_recovery_finds_what_is_due_and_quiet_and_nothing_else(store: Store) -> 
             )
     # Span 0 was claimed by a worker that died; span 1 waits for its message.
     assert claim(store, Work(session_id=dead, span_index=0, state="pending"), lease_s=0) == 1
-    with store.transaction() as db:
-        found = take_stalled(db, quiet_s=30, limit=10)
+    with store.transaction() as tx:
+        found = take_stalled(tx, quiet_s=30, limit=10)
     assert found == [ProcessAudioFile(session_id=lost), DetectSpan(session_id=dead, span_index=0)]
     assert fresh != lost
-    with store.transaction() as db:
-        assert take_stalled(db, quiet_s=30, limit=10) == []
+    with store.transaction() as tx:
+        assert take_stalled(tx, quiet_s=30, limit=10) == []
 
 
 def test_trainings_of_one_name_that_come_at_once_get_different_versions(store: Store) -> None:
@@ -220,8 +220,8 @@ def test_trainings_of_one_name_that_come_at_once_get_different_versions(store: S
 
     def add(_: int) -> int:
         start.wait()
-        with store.transaction() as db:
-            job = model_queries.add_training(db, [clip], id=uuid.uuid4(), name="hums", seed=0)
+        with store.transaction() as tx:
+            job = model_queries.add_training(tx, [clip], id=uuid.uuid4(), name="hums", seed=0)
             return job.version
 
     with ThreadPoolExecutor(8) as pool:
@@ -229,26 +229,26 @@ def test_trainings_of_one_name_that_come_at_once_get_different_versions(store: S
 
 
 def test_of_many_workers_one_claims_a_training(store: Store) -> None:
-    with store.transaction() as db:
+    with store.transaction() as tx:
         clip = NewTrainingClipRow(file_name="a.wav", label="x", source="a", blob_key="k")
-        job = model_queries.add_training(db, [clip], id=uuid.uuid4(), name="hums", seed=0)
+        job = model_queries.add_training(tx, [clip], id=uuid.uuid4(), name="hums", seed=0)
     work = JobWork(job=TrainingJob, id=job.id)
     start = threading.Barrier(8)
 
     def race(_: int) -> int | None:
         start.wait()
-        with store.transaction() as db:
-            claimed = claims.this(work, db, lease_s=30.0)
+        with store.transaction() as tx:
+            claimed = claims.this(work, tx, lease_s=30.0)
             return claimed.attempt if claimed else None
 
     with ThreadPoolExecutor(8) as pool:
         attempts = list(pool.map(race, range(8)))
     assert sorted(attempts, key=str) == [1] + [None] * 7
-    with store.transaction() as db:
-        assert take_stalled(db, quiet_s=0, limit=10) == []
-        db.execute(text("UPDATE training_jobs SET due_at = now()"))
-    with store.transaction() as db:
-        assert take_stalled(db, quiet_s=0, limit=10) == [TrainNoiseClassifier(job_id=job.id)]
+    with store.transaction() as tx:
+        assert take_stalled(tx, quiet_s=0, limit=10) == []
+        tx.execute(text("UPDATE training_jobs SET due_at = now()"))
+    with store.transaction() as tx:
+        assert take_stalled(tx, quiet_s=0, limit=10) == [TrainNoiseClassifier(job_id=job.id)]
 
 
 def test_one_recovery_at_a_time(store: Store) -> None:
@@ -263,12 +263,12 @@ def test_a_share_grows_and_a_zombie_cannot_write_it(store: Store) -> None:
     work = Work(session_id=session_id, state="splitting")
 
     def note(attempt: int, share: float) -> bool:
-        with store.transaction() as db:
-            return session_queries.note_share(db, work, attempt=attempt, share=share)
+        with store.transaction() as tx:
+            return session_queries.note_share(tx, work, attempt=attempt, share=share)
 
     def row() -> AudioSession:
-        with store.transaction() as db:
-            session = session_queries.get_session(db, session_id)
+        with store.transaction() as tx:
+            session = session_queries.get_session(tx, session_id)
         assert session is not None
         return session
 
@@ -284,8 +284,8 @@ def test_a_share_grows_and_a_zombie_cannot_write_it(store: Store) -> None:
     assert note(2, 0.5)
     assert row().stage_share == 0.5
     assert row().stage_told_at > told_at  # type: ignore[operator]
-    with store.transaction() as db:
-        assert claims.advance(db, work, attempt=2, to="detecting")
+    with store.transaction() as tx:
+        assert claims.advance(tx, work, attempt=2, to="detecting")
     assert (row().stage_share, row().stage_told_at, row().stage_since) == (0, None, None)
     assert not note(2, 0.9)
 
@@ -297,13 +297,13 @@ def test_spans_tell_since_when_the_session_is_heard(store: Store) -> None:
         work = Work(session_id=session_id, span_index=index, state="pending")
         attempt = claim(store, work)
         assert attempt
-        with store.transaction() as db:
-            span = span_queries.get_span(db, session_id, index)
+        with store.transaction() as tx:
+            span = span_queries.get_span(tx, session_id, index)
             assert span is not None
             begun.append(span.started_at)
-            span_queries.finish_span(db, work, attempt=attempt, values={"state": "done"})
-        with store.transaction() as db:
-            session = session_queries.get_session(db, session_id)
+            span_queries.finish_span(tx, work, attempt=attempt, values={"state": "done"})
+        with store.transaction() as tx:
+            session = session_queries.get_session(tx, session_id)
             assert session is not None
             told.append((session.stage_since, session.stage_told_at))
     assert [since for since, _ in told] == [begun[0], begun[0], None]
@@ -317,19 +317,19 @@ def test_every_change_gives_a_session_another_version(store: Store) -> None:
     work = Work(session_id=session_id, state="splitting")
     versions = []
     changes: tuple[Callable[[Session], object], ...] = (
-        lambda db: claims.this(work, db, lease_s=30),
-        lambda db: session_queries.note_share(db, work, attempt=1, share=0.5),
-        lambda db: session_queries.cancel_session(db, session_id),
+        lambda tx: claims.this(work, tx, lease_s=30),
+        lambda tx: session_queries.note_share(tx, work, attempt=1, share=0.5),
+        lambda tx: session_queries.cancel_session(tx, session_id),
     )
     for change in changes:
-        with store.transaction() as db:
-            versions.append(session_queries.session_version(db, session_id))
-        with store.transaction() as db:
-            versions.append(session_queries.session_version(db, session_id))
-            assert change(db)
-    with store.transaction() as db:
-        versions.append(session_queries.session_version(db, session_id))
-        assert session_queries.session_version(db, uuid.uuid4()) is None
+        with store.transaction() as tx:
+            versions.append(session_queries.session_version(tx, session_id))
+        with store.transaction() as tx:
+            versions.append(session_queries.session_version(tx, session_id))
+            assert change(tx)
+    with store.transaction() as tx:
+        versions.append(session_queries.session_version(tx, session_id))
+        assert session_queries.session_version(tx, uuid.uuid4()) is None
     assert versions[0::2] == [*versions[1::2], versions[-1]]
     assert len(set(versions)) == 4
 
@@ -341,11 +341,11 @@ def test_a_recovery_whose_process_dies_is_followed_by_another(store: Store) -> N
             select(func.pg_try_advisory_xact_lock(session_queries.RECOVERY_LOCK))
         ).scalar()
         backend = dying.execute(text("SELECT pg_backend_pid()")).scalar_one()
-        with store.transaction() as db:
-            assert not session_queries.try_recovery_lock(db)
-            db.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": backend})
-        with store.transaction() as db:
-            assert session_queries.try_recovery_lock(db)
+        with store.transaction() as tx:
+            assert not session_queries.try_recovery_lock(tx)
+            tx.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": backend})
+        with store.transaction() as tx:
+            assert session_queries.try_recovery_lock(tx)
         dying.invalidate()
 
 
@@ -359,9 +359,9 @@ def test_leases_and_waits_are_reckoned_by_the_clock_of_the_database(
     monkeypatch.setattr(time, "time", lambda: a_day_ahead)
     assert claim(store, held) is None
     assert claim(store, free, lease_s=30) == 1
-    with store.transaction() as db:
-        assert claims.extend_lease(db, free, attempt=1, lease_s=60)
-        due_in_s = db.execute(
+    with store.transaction() as tx:
+        assert claims.extend_lease(tx, free, attempt=1, lease_s=60)
+        due_in_s = tx.execute(
             text(
                 "SELECT extract(epoch FROM due_at - clock_timestamp()) FROM audio_sessions"
                 " WHERE id = :id"

@@ -62,8 +62,8 @@ def power_may_fail_at_each_commit(disk: Disk) -> Iterator[list[str]]:
 def work(runtime: Runtime) -> None:
     """Handle every nudge until no work item is due."""
     for _ in range(40):
-        with runtime.store.transaction() as db:
-            found = take_stalled(db, quiet_s=0, limit=100)
+        with runtime.store.transaction() as tx:
+            found = take_stalled(tx, quiet_s=0, limit=100)
         if not found:
             return
         for nudge in found:
@@ -98,8 +98,8 @@ def test_no_row_is_committed_before_its_blob_is_on_disk(
             admin.simulate_post("/v1/reports", json={"day": "2024-05-06", "time_zone": "UTC"})
         )
         work(runtime)
-        with runtime.store.transaction() as db:
-            db.execute(text("UPDATE audio_sessions SET finished_at = now() - interval '40 days'"))
+        with runtime.store.transaction() as tx:
+            tx.execute(text("UPDATE audio_sessions SET finished_at = now() - interval '40 days'"))
         assert ask(runtime, CleanUpOldSessions(), keep_best=1).state == "completed"
     assert [each.status_code for each in answers] == [202] * 6
     assert lost == []

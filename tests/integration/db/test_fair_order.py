@@ -44,11 +44,11 @@ def add(
 ) -> uuid.UUID:
     """Add a session to a tenant's lane; each is younger than the one before."""
     session_id = uuid.uuid4()
-    with store.transaction() as db:
+    with store.transaction() as tx:
         session_queries.add_session(
-            db, id=session_id, file_name="a", size_bytes=1, recording_key="k", priority=priority
+            tx, id=session_id, file_name="a", size_bytes=1, recording_key="k", priority=priority
         )
-        db.execute(
+        tx.execute(
             text(
                 "UPDATE audio_sessions SET state = :state, spans_total = :spans,"
                 " lane = coalesce(:lane, lane) WHERE id = :id"
@@ -56,16 +56,16 @@ def add(
             {"state": state, "spans": spans, "lane": lane, "id": session_id},
         )
         if spans:
-            span_queries.add_spans(db, session_id, [(i, i * 10, i * 10 + 10) for i in range(spans)])
+            span_queries.add_spans(tx, session_id, [(i, i * 10, i * 10 + 10) for i in range(spans)])
     return session_id
 
 
 def take(store: Store, *, state: str = "queued", lease_s: float = 30.0) -> Claim[Work] | None:
     """Claim the next session in a state, or the next span for `detecting`."""
-    with store.transaction() as db:
+    with store.transaction() as tx:
         if state == "detecting":
-            return fair_order.next_span(db, lease_s=lease_s)
-        return fair_order.next_session(db, state=state, lease_s=lease_s)
+            return fair_order.next_span(tx, lease_s=lease_s)
+        return fair_order.next_session(tx, state=state, lease_s=lease_s)
 
 
 def drain(store: Store, *, state: str = "queued") -> Iterator[Work]:
@@ -134,8 +134,8 @@ def test_spans_of_one_session_take_turns_with_those_of_another(
 def test_a_cancelled_session_takes_its_spans_along(store: Store, lanes: list[uuid.UUID]) -> None:
     cancelled = add(store, lanes[0], state="detecting", spans=3)
     other = add(store, lanes[0], state="detecting", spans=1)
-    with store.transaction() as db:
-        assert session_queries.cancel_session(db, cancelled)
+    with store.transaction() as tx:
+        assert session_queries.cancel_session(tx, cancelled)
     assert [work.session_id for work in drain(store, state="detecting")] == [other]
 
 
@@ -146,8 +146,8 @@ def test_a_row_that_is_held_or_not_yet_due_is_passed_over(
         add(store, lanes[0])
     first = take(store)
     assert first is not None
-    with store.transaction() as db:
-        claims.retry_later(db, first.work, attempt=1, delay_s=600, error="away")
+    with store.transaction() as tx:
+        claims.retry_later(tx, first.work, attempt=1, delay_s=600, error="away")
     second = take(store, lease_s=0)
     assert second is not None
     # Its lease ended at once, so it is claimed again before the one behind it.
@@ -173,16 +173,16 @@ def test_low_gets_on_behind_a_high_that_never_ends(store: Store, lanes: list[uui
     add(store, lanes[1], priority=NORMAL)
     for _ in range(400):
         add(store, lanes[2], priority=HIGH)
-    with store.transaction() as db:
-        db.execute(text("CREATE TEMPORARY TABLE seen (priority int) ON COMMIT DROP"))
+    with store.transaction() as tx:
+        tx.execute(text("CREATE TEMPORARY TABLE seen (priority int) ON COMMIT DROP"))
         for _ in range(400):
-            claim = fair_order.next_session(db, state="queued", lease_s=600)
+            claim = fair_order.next_session(tx, state="queued", lease_s=600)
             assert claim is not None
-            db.execute(
+            tx.execute(
                 text("INSERT INTO seen SELECT priority FROM audio_sessions WHERE id = :id"),
                 {"id": claim.work.session_id},
             )
-        seen = Counter(db.execute(text("SELECT priority FROM seen")).scalars())
+        seen = Counter(tx.execute(text("SELECT priority FROM seen")).scalars())
     assert seen == {HIGH: 398, NORMAL: 1, LOW: 1}
 
 
@@ -213,7 +213,7 @@ def test_a_worker_that_claims_does_not_wait_for_one_that_has_not_committed(store
     first, second = add(store), add(store)
     with store.transaction() as one, store.transaction() as other:
         other.execute(text("SET LOCAL lock_timeout = '1ms'"))
-        found = [fair_order.next_session(db, state="queued", lease_s=30) for db in (one, other)]
+        found = [fair_order.next_session(tx, state="queued", lease_s=30) for tx in (one, other)]
         assert [claim.work.session_id for claim in found if claim] == [first, second]
 
 
@@ -221,8 +221,8 @@ def test_a_row_that_another_one_refers_to_meanwhile_can_be_claimed(store: Store)
     """Writing a run locks the key of its session; the claim must not skip the session for that."""
     session_id = add(store)
     work = Work(session_id=session_id, state="queued")
-    with store.transaction() as db:
-        session_queries.add_metric(db, work, step="x", attempt=1, result="done", duration_s=1.0)
+    with store.transaction() as tx:
+        session_queries.add_metric(tx, work, step="x", attempt=1, result="done", duration_s=1.0)
         claim = take(store)
     assert claim is not None
     assert claim.work == work

@@ -29,9 +29,9 @@ def test_every_check_of_the_models_is_in_the_catalog(store: Store) -> None:
         for constraint in table.constraints
         if isinstance(constraint, CheckConstraint)
     }
-    with store.transaction() as db:
+    with store.transaction() as tx:
         found = set(
-            db.execute(
+            tx.execute(
                 text(
                     "SELECT conname FROM pg_constraint WHERE contype = 'c'"
                     " AND connamespace = 'public'::regnamespace"

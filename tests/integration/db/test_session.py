@@ -81,19 +81,19 @@ def test_engines_are_made_in_one_place() -> None:
 
 
 def backend(store: Store) -> int:
-    with store.reading() as db:
-        return int(db.execute(text("SELECT pg_backend_pid()")).scalar_one())
+    with store.reading() as tx:
+        return int(tx.execute(text("SELECT pg_backend_pid()")).scalar_one())
 
 
 def end(pid: int, *, by: Store) -> None:
     """Terminate a connection's backend and wait until it is gone."""
-    with by.transaction() as db:
-        db.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+    with by.transaction() as tx:
+        tx.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
 
     def is_gone() -> bool:
-        with by.transaction() as db:
+        with by.transaction() as tx:
             found = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
-            return bool(db.execute(found, {"pid": pid}).scalar_one() == 0)
+            return bool(tx.execute(found, {"pid": pid}).scalar_one() == 0)
 
     eventually(is_gone, what="the end of a connection")
 
@@ -149,21 +149,21 @@ def test_a_connection_that_idled_is_asked_whether_it_answers(
 def test_what_reads_begins_no_transaction_and_what_writes_does(database_url: str) -> None:
     own = Store(database_url, pool_size=1)
     in_progress = text("SELECT now() <> statement_timestamp() FROM pg_sleep(0.001)")
-    with own.transaction() as db:
-        db.execute(text("CREATE TABLE kept (x int)"))
+    with own.transaction() as tx:
+        tx.execute(text("CREATE TABLE kept (x int)"))
     for _ in range(2):
-        with pytest.raises(sqlalchemy.exc.ProgrammingError), own.reading() as db:
-            db.execute(text("SELECT * FROM nothing"))
-        with suppress(ZeroDivisionError), own.reading() as db:
-            assert db.execute(in_progress).scalar_one() is False
-            assert db.execute(in_progress).scalar_one() is False
+        with pytest.raises(sqlalchemy.exc.ProgrammingError), own.reading() as tx:
+            tx.execute(text("SELECT * FROM nothing"))
+        with suppress(ZeroDivisionError), own.reading() as tx:
+            assert tx.execute(in_progress).scalar_one() is False
+            assert tx.execute(in_progress).scalar_one() is False
             raise ZeroDivisionError
-        with suppress(ZeroDivisionError), own.transaction() as db:
-            db.execute(text("INSERT INTO kept VALUES (1)"))
-            assert db.execute(in_progress).scalar_one() is True
+        with suppress(ZeroDivisionError), own.transaction() as tx:
+            tx.execute(text("INSERT INTO kept VALUES (1)"))
+            assert tx.execute(in_progress).scalar_one() is True
             raise ZeroDivisionError
-    with own.reading() as db:
-        assert db.execute(text("SELECT count(*) FROM kept")).scalar_one() == 0
+    with own.reading() as tx:
+        assert tx.execute(text("SELECT count(*) FROM kept")).scalar_one() == 0
     own.close()
 
 

@@ -34,8 +34,8 @@ def in_a_fork(work: Callable[[], None]) -> int:
 
 
 def ask(store: Store, value: int) -> int:
-    with store.transaction() as db:
-        return int(db.execute(text("SELECT :value"), {"value": value}).scalar_one())
+    with store.transaction() as tx:
+        return int(tx.execute(text("SELECT :value"), {"value": value}).scalar_one())
 
 
 def test_a_store_that_was_made_before_a_fork_is_refused_in_the_child(store: Store) -> None:
@@ -52,11 +52,11 @@ def test_a_store_that_was_made_before_a_fork_is_refused_in_the_child(store: Stor
 
 
 def test_a_child_that_closes_its_copy_leaves_the_parents_connections_alone(store: Store) -> None:
-    with store.transaction() as db:
-        backend = db.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    with store.transaction() as tx:
+        backend = tx.execute(text("SELECT pg_backend_pid()")).scalar_one()
         assert in_a_fork(store.close) == 0
         # The same connection, in the same transaction.
-        assert db.execute(text("SELECT pg_backend_pid()")).scalar_one() == backend
+        assert tx.execute(text("SELECT pg_backend_pid()")).scalar_one() == backend
 
 
 def test_a_child_makes_a_store_of_its_own(store: Store, database_url: str) -> None:

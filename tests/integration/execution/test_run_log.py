@@ -63,9 +63,9 @@ def raising(error: BaseException) -> Perform:
 
 
 def due(runtime: Runtime, session_id: uuid.UUID) -> None:
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         for table, column in (("audio_sessions", "id"), ("session_spans", "session_id")):
-            db.execute(
+            tx.execute(
                 text(f"UPDATE {table} SET due_at = now() WHERE {column} = :id"),  # noqa: S608
                 {"id": session_id},
             )
@@ -147,10 +147,10 @@ def test_a_span_that_kills_its_workers_is_given_up_with_the_last_reason_that_was
     session_id = split(runtime, recordings.encode(recordings.long(2.5)))
     work = Work(session_id=session_id, span_index=1, state="pending")
     for attempt in range(1, runtime.settings.max_attempts + 1):
-        with runtime.store.transaction() as db:
-            assert claims.this(work, db, lease_s=0) == Claim(work, attempt)
+        with runtime.store.transaction() as tx:
+            assert claims.this(work, tx, lease_s=0) == Claim(work, attempt)
             if attempt == 2:
-                assert claims.retry_later(db, work, attempt=2, delay_s=0, error="the disk failed")
+                assert claims.retry_later(tx, work, attempt=2, delay_s=0, error="the disk failed")
     # The first span is served first.
     handle(runtime, DetectSpan(session_id=session_id, span_index=0))
     with one_line() as line:
@@ -185,8 +185,8 @@ def test_a_full_disk_is_tried_again_later_and_later(runtime: Runtime, tmp_path: 
         waiting = session(runtime, session_id)
         assert waiting.last_error == "the blob store is full"
         assert "StorageFull" in line["error"]
-        with runtime.store.transaction() as db:
-            wait = waiting.due_at - db.execute(text("SELECT clock_timestamp()")).scalar_one()
+        with runtime.store.transaction() as tx:
+            wait = waiting.due_at - tx.execute(text("SELECT clock_timestamp()")).scalar_one()
         longest = wanted_s * (1 + failures.RETRY_JITTER)
         assert timedelta(seconds=wanted_s * (1 - failures.RETRY_JITTER) - 1) < wait
         assert wait <= timedelta(seconds=longest)
@@ -247,8 +247,8 @@ def test_a_claim_that_went_to_another_is_superseded_and_leaves_no_blobs(runtime:
     def perform(lease: Lease) -> Result:
         mine = lease.own(product_key(session_id, "pcm", attempt=lease.attempt))
         runtime.blobs.put(mine, b"in vain")
-        with runtime.store.transaction() as db:
-            db.execute(text("UPDATE audio_sessions SET attempt = attempt + 1"))
+        with runtime.store.transaction() as tx:
+            tx.execute(text("UPDATE audio_sessions SET attempt = attempt + 1"))
         return Result(runner.move_on(work, to="splitting", values={}))
 
     session_id = add(runtime, b"x")
@@ -268,9 +268,9 @@ def test_a_commit_of_which_nobody_knows_keeps_its_blobs(runtime: Runtime) -> Non
         runtime.blobs.put(key, b"needed")
         move_on = runner.move_on(work, to="splitting", values={"pcm_key": key})
 
-        def write(db: Any, attempt: int) -> Any:
-            assert move_on(db, attempt) is not None
-            db.commit()
+        def write(tx: Any, attempt: int) -> Any:
+            assert move_on(tx, attempt) is not None
+            tx.commit()
             raise ConnectionResetError(104, "Connection reset by peer")
 
         return Result(write)

@@ -52,9 +52,9 @@ class Place:
         """Insert the rows."""
         names = ("session_id", "batch_id", "model_id", "job_id", "validation_id", "webhook_id")
         ids = {name: uuid.uuid4() for name in names}
-        with self.store.transaction() as db:
+        with self.store.transaction() as tx:
             session_queries.add_session(
-                db,
+                tx,
                 id=ids["session_id"],
                 user_id=TEAM,
                 file_name="a.wav",
@@ -62,20 +62,20 @@ class Place:
                 recording_key="sessions/a",
             )
             batch_queries.add_batch(
-                db, id=ids["batch_id"], user_id=TEAM, state="receiving", options={}
+                tx, id=ids["batch_id"], user_id=TEAM, state="receiving", options={}
             )
             ids["model_id"] = model_queries.register_model(
-                db, name="m", version="1", sha256="0" * 64, header={"classes": ["a"]}, user_id=TEAM
+                tx, name="m", version="1", sha256="0" * 64, header={"classes": ["a"]}, user_id=TEAM
             )
             clip = NewTrainingClipRow(file_name="a", label="a", source="a")
             model_queries.add_training(
-                db, [clip], id=ids["job_id"], user_id=TEAM, name="m", algorithm=None, seed=0
+                tx, [clip], id=ids["job_id"], user_id=TEAM, name="m", algorithm=None, seed=0
             )
             model_queries.add_validation(
-                db, id=ids["validation_id"], user_id=TEAM, model_id=ids["model_id"]
+                tx, id=ids["validation_id"], user_id=TEAM, model_id=ids["model_id"]
             )
             webhook_queries.add_webhook(
-                db,
+                tx,
                 id=ids["webhook_id"],
                 user_id=TEAM,
                 url="https://example.org/",
@@ -84,15 +84,15 @@ class Place:
             )
             ids["export_id"] = uuid.uuid4()
             export_queries.add_export(
-                db,
+                tx,
                 id=ids["export_id"],
                 user_id=TEAM,
                 format="csv",
                 selection={},
-                expires_at=session_queries.clock(db),
+                expires_at=session_queries.clock(tx),
             )
             ids["report_id"] = report_queries.ask_for_report(
-                db,
+                tx,
                 id=uuid.uuid4(),
                 day=date(2026, 3, 14),
                 time_zone="UTC",
@@ -101,9 +101,9 @@ class Place:
                 ends_at=datetime(2026, 3, 15, tzinfo=UTC),
             )
             ids["delivery_id"] = uuid.uuid4()
-            delivery_queries.add_ping(db, ids["webhook_id"], ping_id=ids["delivery_id"])
-            accounts.add_user(db, STRANGER, "stranger@example.org")
-            key = keys.parse(accounts.add_key(db, TEAM, name="looked at"))
+            delivery_queries.add_ping(tx, ids["webhook_id"], ping_id=ids["delivery_id"])
+            accounts.add_user(tx, STRANGER, "stranger@example.org")
+            key = keys.parse(accounts.add_key(tx, TEAM, name="looked at"))
         assert key is not None
         self.rows = {name: str(each) for name, each in ids.items()}
         self.rows |= {"user_id": str(TEAM), "job": "health_check", "key_id": key.id}
@@ -130,12 +130,12 @@ class Place:
 
     def tables(self) -> dict[str, str]:
         """Return a version token that changes whenever the content of a table changes."""
-        with self.store.transaction() as db:
-            names = db.scalars(
+        with self.store.transaction() as tx:
+            names = tx.scalars(
                 text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
             ).all()
             word = "SELECT md5(coalesce(string_agg(t::text, '' ORDER BY t::text), '')) FROM {} t"
-            return {name: db.execute(text(word.format(name))).scalar_one() for name in names}
+            return {name: tx.execute(text(word.format(name))).scalar_one() for name in names}
 
 
 @pytest.fixture
@@ -186,29 +186,29 @@ def wrong_secret(_store: Store) -> dict[str, str]:
 def another_pepper(store: Store) -> dict[str, str]:
     made = keys.new()
     stolen = keys.Hasher("another pepper, of another installation")
-    with store.transaction() as db:
-        accounts.add_key(db, TEAM, key=made, secret_hash=stolen.of(made))
+    with store.transaction() as tx:
+        accounts.add_key(tx, TEAM, key=made, secret_hash=stolen.of(made))
     return bearer(str(made))
 
 
 def revoked(store: Store) -> dict[str, str]:
-    with store.transaction() as db:
-        shown = accounts.add_key(db, TEAM, SCOPES)
+    with store.transaction() as tx:
+        shown = accounts.add_key(tx, TEAM, SCOPES)
         parsed = keys.parse(shown)
         assert parsed is not None
-        account_queries.revoke_key(db, parsed.id)
+        account_queries.revoke_key(tx, parsed.id)
     return bearer(shown)
 
 
 def expired(store: Store) -> dict[str, str]:
-    with store.transaction() as db:
-        return bearer(accounts.add_key(db, TEAM, SCOPES, expires_at=session_queries.clock(db)))
+    with store.transaction() as tx:
+        return bearer(accounts.add_key(tx, TEAM, SCOPES, expires_at=session_queries.clock(tx)))
 
 
 def disabled(store: Store) -> dict[str, str]:
-    with store.transaction() as db:
-        shown = accounts.add_key(db, STRANGER, SCOPES)
-        account_queries.disable_user(db, STRANGER, disabled=True)
+    with store.transaction() as tx:
+        shown = accounts.add_key(tx, STRANGER, SCOPES)
+        account_queries.disable_user(tx, STRANGER, disabled=True)
     return bearer(shown)
 
 
@@ -240,8 +240,8 @@ def test_there_are_endpoints_of_every_scope(place: Place) -> None:
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_key_may_do_what_its_scope_says_and_no_more(place: Place, scope: str) -> None:
-    with place.store.transaction() as db:
-        key = accounts.add_key(db, TEAM, [scope])
+    with place.store.transaction() as tx:
+        key = accounts.add_key(tx, TEAM, [scope])
     before = place.tables()
     client = falcon.testing.TestClient(place.app, headers=bearer(key))
     bad = []
@@ -262,8 +262,8 @@ def test_a_key_may_do_what_its_scope_says_and_no_more(place: Place, scope: str) 
 
 
 def test_nobody_sees_or_changes_what_is_somebody_elses(place: Place) -> None:
-    with place.store.transaction() as db:
-        key = accounts.add_key(db, STRANGER, TEAM_SCOPES)
+    with place.store.transaction() as tx:
+        key = accounts.add_key(tx, STRANGER, TEAM_SCOPES)
     before = place.tables()
     stranger = falcon.testing.TestClient(place.app, headers=bearer(key))
     bad = []

@@ -60,8 +60,8 @@ def kind(result: Any) -> tuple[int, str]:
 
 
 def count(store: Store, table: str = "audio_sessions") -> int:
-    with store.transaction() as db:
-        return db.execute(select(func.count()).select_from(sql_table(table))).scalar_one()
+    with store.transaction() as tx:
+        return tx.execute(select(func.count()).select_from(sql_table(table))).scalar_one()
 
 
 def is_replayed(result: Any) -> bool:
@@ -72,8 +72,8 @@ def test_the_same_upload_gives_the_same_session(api: Api, runtime: Runtime) -> N
     first = post(api, '"a-1"', query_string="priority=high")
     assert (first.status_code, is_replayed(first)) == (202, False)
     # Later changes to the session do not change the stored answer.
-    with runtime.store.transaction() as db:
-        session_queries.cancel_session(db, uuid.UUID(first.json["id"]))
+    with runtime.store.transaction() as tx:
+        session_queries.cancel_session(tx, uuid.UUID(first.json["id"]))
     # An unquoted key equals the quoted one.
     for key in ('"a-1"', "a-1"):
         again = post(api, key, query_string="priority=high")
@@ -96,9 +96,9 @@ def test_a_key_belongs_to_its_request_and_its_user(api: Api, runtime: Runtime) -
     assert kind(post(api, "a", headers={"Content-Type": "audio/flac"})) == reused
     assert kind(post(api, "a", b"", path=f"/v1/sessions/{first.json['id']}/cancel")) == reused
     assert count(runtime.store) == 1
-    with runtime.store.transaction() as db:
-        other = accounts.add_user(db, uuid.uuid4(), "other@example.org")
-        key = accounts.add_key(db, other)
+    with runtime.store.transaction() as tx:
+        other = accounts.add_user(tx, uuid.uuid4(), "other@example.org")
+        key = accounts.add_key(tx, other)
     theirs = post(accounts.client(api.app, key), "a")
     assert theirs.status_code == 202
     assert theirs.json["id"] != first.json["id"]
@@ -328,11 +328,11 @@ def test_two_attempts_that_are_both_alive_make_one_session_and_keep_its_recordin
 ) -> None:
     add = session_queries.add_session
 
-    def add_twice(db: Session, **values: Any) -> Any:
+    def add_twice(tx: Session, **values: Any) -> Any:
         # Another process, which was presumed dead, is slightly faster.
         with runtime.store.transaction() as other:
             add(other, **values)
-        return add(db, **values)
+        return add(tx, **values)
 
     with monkeypatch.context() as patch:
         patch.setattr(session_queries, "add_session", add_twice)
@@ -352,8 +352,8 @@ def test_a_secret_is_neither_kept_nor_told_twice(admin: Api, runtime: Runtime) -
     assert kind(again) == (409, "secret-not-shown")
     assert is_replayed(again)
     assert again.headers["location"] == f"/v1/keys/{first.json['key']['id']}"
-    with runtime.store.transaction() as db:
-        kept = db.execute(text("SELECT idempotent_requests::text FROM idempotent_requests")).all()
+    with runtime.store.transaction() as tx:
+        kept = tx.execute(text("SELECT idempotent_requests::text FROM idempotent_requests")).all()
     assert accounts.secret_of(first.json["secret"]) not in str(kept)
     other = json.dumps({"name": "other", "scopes": ["admin"]}).encode()
     assert kind(post(admin, "a", other, path=path, headers=JSON))[0] == 422
@@ -373,9 +373,9 @@ def test_an_action_that_makes_nothing_is_answered_again_too(
 def test_a_record_is_forgotten_after_a_day(api: Api, runtime: Runtime) -> None:
     first = post(api, "a")
     claim = Claimed(accounts.TEAM, "other", 1)
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         idempotency_queries.claim_request(
-            db,
+            tx,
             claim.user_id,
             claim.key,
             head_sha256=bytes(32),
@@ -383,18 +383,18 @@ def test_a_record_is_forgotten_after_a_day(api: Api, runtime: Runtime) -> None:
             lease_s=600,
         )
         day_s = idempotency_queries.KEPT_S
-        assert idempotency_queries.remove_old_answers(db, older_than_s=day_s, limit=9) == 0
+        assert idempotency_queries.remove_old_answers(tx, older_than_s=day_s, limit=9) == 0
         age = text("UPDATE idempotent_requests SET created_at = created_at - interval '25 hours'")
-        db.execute(age)
+        tx.execute(age)
     # Expired, although the clean-up has not run yet.
     second = post(api, "a", RECORDING + b"x")
     assert second.status_code == 202
     assert second.json["id"] != first.json["id"]
-    with runtime.store.transaction() as db:
-        db.execute(age)
+    with runtime.store.transaction() as tx:
+        tx.execute(age)
         # Unfinished requests stay.
-        assert idempotency_queries.remove_old_answers(db, older_than_s=day_s, limit=9) == 1
-        assert idempotency_queries.known_request(db, *claim[:2]) is not None
+        assert idempotency_queries.remove_old_answers(tx, older_than_s=day_s, limit=9) == 1
+        assert idempotency_queries.known_request(tx, *claim[:2]) is not None
 
 
 def test_a_server_that_is_killed_before_it_answers_has_made_one_session(
@@ -437,25 +437,25 @@ def test_a_server_that_is_killed_before_it_answers_has_made_one_session(
 
 
 def _ids(store: Store) -> list[str]:
-    with store.transaction() as db:
-        return [str(each) for each in db.scalars(text("SELECT id FROM audio_sessions"))]
+    with store.transaction() as tx:
+        return [str(each) for each in tx.scalars(text("SELECT id FROM audio_sessions"))]
 
 
 def test_the_clean_up_of_the_night_forgets_page_by_page(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cleanup, "PAGE_ROWS", 2)
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         for index in range(6):
             idempotency_queries.claim_request(
-                db,
+                tx,
                 accounts.TEAM,
                 f"key-{index}",
                 head_sha256=bytes(32),
                 made_id=uuid.uuid4(),
                 lease_s=0,
             )
-        db.execute(
+        tx.execute(
             text(
                 "UPDATE idempotent_requests SET created_at = now() - interval '25 hours'"
                 " WHERE key <> 'key-0'"

@@ -21,7 +21,7 @@ from db.blob_errors import StorageFull, StorageUnavailable
 from db.blobs import Blobs
 from db.settings import Settings
 from db.store import Store
-from db.tables.batches import Batch
+from db.tables.batches import AudioBatch
 from services.app import create_app
 from services.cli.actions.openapi import unconnected_routes
 from services.http import operations
@@ -111,9 +111,9 @@ def place(
     store, blobs = Store(settings.database_url, pool_size=5), Blobs(settings.blob_url)
     publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
     example_rows.add(store, blobs)
-    with store.transaction() as db:
+    with store.transaction() as tx:
         # So that it can be cancelled.
-        db.execute(update(Batch).values(state="expanding"))
+        tx.execute(update(AudioBatch).values(state="expanding"))
     deps = Deps(settings=settings, store=store, blobs=blobs, publisher=publisher)
     failing = FailingBlobs(settings.blob_url)
     yield Place(

@@ -43,15 +43,15 @@ class World:
 
     def wait(self, seconds: float) -> None:
         self.now_s += seconds
-        with self.store.transaction() as db:
-            db.execute(
+        with self.store.transaction() as tx:
+            tx.execute(
                 text("UPDATE rate_buckets SET settled_at = settled_at - make_interval(secs => :s)"),
                 {"s": seconds},
             )
 
     def tokens(self) -> float:
-        with self.store.reading() as db:
-            return float(db.execute(text("SELECT sum(tokens) FROM rate_buckets")).scalar() or 0)
+        with self.store.reading() as tx:
+            return float(tx.execute(text("SELECT sum(tokens) FROM rate_buckets")).scalar() or 0)
 
 
 @pytest.fixture
@@ -118,8 +118,8 @@ class AwayStore(Store):
     def transaction(self) -> Iterator[Session]:
         if self.is_away:
             raise OperationalError("UPDATE", {}, Exception("away"))
-        with super().transaction() as db:
-            yield db
+        with super().transaction() as tx:
+            yield tx
 
 
 def test_a_database_that_is_away_refuses_nobody_and_is_told_later(database_url: str) -> None:
@@ -147,8 +147,8 @@ def test_a_limiter_settles_by_itself(store: Store) -> None:
     limiter.start()
     assert granted(limiter, 60) == 60
     eventually(lambda: round(World(store).tokens()) == 40, what="the settlement")
-    with store.transaction() as db:
-        db.execute(text("UPDATE rate_buckets SET tokens = 0"))
+    with store.transaction() as tx:
+        tx.execute(text("UPDATE rate_buckets SET tokens = 0"))
     granted(limiter, 1)
     eventually(lambda: granted(limiter, 1) == 0, what="what another process had taken")
     limiter.close()

@@ -52,8 +52,8 @@ class UnreliableStore(Store):
         if self.failures:
             self.failures -= 1
             raise OperationalError("COPY", {}, Exception("away"))
-        with super().transaction() as db:
-            yield db
+        with super().transaction() as tx:
+            yield tx
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ def recorded() -> Iterator[Callable[..., RequestLog]]:
 
 
 def rows(store: Store) -> Sequence[Row[Any]]:
-    with store.reading() as db:
-        return db.execute(text("SELECT * FROM api_requests ORDER BY received_at, id")).all()
+    with store.reading() as tx:
+        return tx.execute(text("SELECT * FROM api_requests ORDER BY received_at, id")).all()
 
 
 def figures(recorder: RequestLog) -> dict[str, float]:

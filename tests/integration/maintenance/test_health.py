@@ -67,21 +67,21 @@ def damaged_model(runtime: Runtime, _patch: pytest.MonkeyPatch) -> None:
     model_id = runtime.shipped_model_id
     # Cached first: the check must read the stored model, not the copy in memory.
     runtime.model(model_id)
-    with runtime.store.transaction() as db:
-        key = db.execute(text("SELECT blob_key FROM noise_models")).scalar_one()
+    with runtime.store.transaction() as tx:
+        key = tx.execute(text("SELECT blob_key FROM noise_models")).scalar_one()
     runtime.blobs.put(key, runtime.blobs.get(key)[:-1] + b"?")
 
 
 def late_work(runtime: Runtime, _patch: pytest.MonkeyPatch) -> None:
     add(runtime, b"x")
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE audio_sessions SET due_at = now() - interval '2 hours'"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE audio_sessions SET due_at = now() - interval '2 hours'"))
 
 
 def no_partition(runtime: Runtime, _patch: pytest.MonkeyPatch) -> None:
-    with runtime.store.transaction() as db:
-        db.execute(text("CREATE TABLE by_time (at timestamptz) PARTITION BY RANGE (at)"))
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(text("CREATE TABLE by_time (at timestamptz) PARTITION BY RANGE (at)"))
+        tx.execute(
             text(
                 "CREATE TABLE by_time_1 PARTITION OF by_time"
                 " FOR VALUES FROM ('2020-01-01') TO ('2020-02-01')"
@@ -116,8 +116,8 @@ def test_what_is_wrong_is_told(
 
 def test_partitions_that_reach_far_enough_are_well(runtime: Runtime) -> None:
     no_partition(runtime, pytest.MonkeyPatch())
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             text(
                 "CREATE TABLE by_time_2 PARTITION OF by_time"
                 " FOR VALUES FROM ('2020-02-01') TO ('2120-01-01')"
@@ -129,8 +129,8 @@ def test_partitions_that_reach_far_enough_are_well(runtime: Runtime) -> None:
 def test_a_scheduler_that_is_silent_is_told(rabbit_settings: Settings) -> None:
     runtime = Runtime(rabbit_settings, broker.setup(rabbit_settings))
     assert check(runtime)["healthy"]
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             text(
                 "UPDATE job_runs SET slot = slot - interval '3 hours',"
                 " source = CASE source WHEN 'clock' THEN 'steward' ELSE source END,"
@@ -138,7 +138,7 @@ def test_a_scheduler_that_is_silent_is_told(rabbit_settings: Settings) -> None:
             )
         )
         # Recovery filled the current slot, as it did the others.
-        db.execute(
+        tx.execute(
             text(
                 "INSERT INTO job_runs (id, job, slot, source, state)"
                 " VALUES (gen_random_uuid(), 'health_check', date_trunc('hour', now()),"
@@ -174,8 +174,8 @@ def test_the_command_says_it_by_its_exit_code(
     shown = json.loads(capsys.readouterr().out)
     assert list(shown["faults"]) == ["disk"]
     check(runtime)
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE job_runs SET finished_at = finished_at - interval '3 hours'"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE job_runs SET finished_at = finished_at - interval '3 hours'"))
     capsys.readouterr()
     assert cli.main(["health"]) == 1
     assert "too old" in capsys.readouterr().err

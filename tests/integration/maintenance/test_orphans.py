@@ -71,8 +71,8 @@ def fresh(
     """A worker of a new installation whose BLOB_URL points to the first one's store."""
     url = servers.new_database(postgres_url, copy_of=migrated_url)
     made = another(runtime, url)
-    with made.store.transaction() as db:
-        db.execute(text("UPDATE installation SET id = gen_random_uuid()"))
+    with made.store.transaction() as tx:
+        tx.execute(text("UPDATE installation SET id = gen_random_uuid()"))
     yield made
     made.close()
     drop_later(url)
@@ -129,15 +129,15 @@ def test_an_orphan_is_marked_first_and_removed_a_week_later(runtime: Runtime) ->
     pass_days(runtime, 0.2)
     assert cleaned(runtime) == (0, 1)
     assert stored(runtime) == kept
-    with runtime.store.transaction() as db:
-        assert db.execute(text("SELECT count(*) FROM orphan_blobs")).scalar_one() == 0
+    with runtime.store.transaction() as tx:
+        assert tx.execute(text("SELECT count(*) FROM orphan_blobs")).scalar_one() == 0
 
 
 def test_a_blob_whose_row_is_there_again_loses_its_mark(runtime: Runtime) -> None:
     sessions = [add(runtime, b"x") for _ in range(10)]
     assert cleaned(runtime) == (0, 0)
-    with runtime.store.transaction() as db:
-        [row] = db.execute(
+    with runtime.store.transaction() as tx:
+        [row] = tx.execute(
             text("DELETE FROM audio_sessions WHERE id = :id RETURNING *"), {"id": sessions[0]}
         ).mappings()
         kept = dict(row)
@@ -146,11 +146,11 @@ def test_a_blob_whose_row_is_there_again_loses_its_mark(runtime: Runtime) -> Non
     back = {name: json.dumps(v) if isinstance(v, dict) else v for name, v in kept.items()}
     names = ", ".join(back)
     insert = f"INSERT INTO audio_sessions ({names}) VALUES (:{', :'.join(back)})"  # noqa: S608
-    with runtime.store.transaction() as db:
-        db.execute(text(insert), back)
+    with runtime.store.transaction() as tx:
+        tx.execute(text(insert), back)
     assert cleaned(runtime) == (0, 0)
-    with runtime.store.transaction() as db:
-        db.execute(text("DELETE FROM audio_sessions WHERE id = :id"), {"id": sessions[0]})
+    with runtime.store.transaction() as tx:
+        tx.execute(text("DELETE FROM audio_sessions WHERE id = :id"), {"id": sessions[0]})
     # Its days are counted from here.
     assert cleaned(runtime) == (1, 0)
     pass_days(runtime, 5)
@@ -190,11 +190,11 @@ def test_a_run_that_died_in_the_middle_has_marked_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(runtime.blobs, "keys_older_than", die)
         assert ask(runtime, CleanUp()).state == "pending"
-    with runtime.store.transaction() as db:
-        found, marked = db.execute(
+    with runtime.store.transaction() as tx:
+        found, marked = tx.execute(
             text("SELECT count(*), count(marked_at) FROM orphan_blobs")
         ).one()
-        db.execute(text("UPDATE job_runs SET state = 'failed' WHERE state = 'pending'"))
+        tx.execute(text("UPDATE job_runs SET state = 'failed' WHERE state = 'pending'"))
     assert (found, marked) == (40, 0)
     assert refusal(runtime) == "too-many-orphans"
 
@@ -257,8 +257,8 @@ def test_leftovers_that_are_usual_do_not_count(runtime: Runtime) -> None:
 
 def test_the_first_look_at_an_empty_store_makes_it_ours(runtime: Runtime, fresh: Runtime) -> None:
     assert health(runtime)["healthy"]
-    with runtime.store.transaction() as db:
-        installation = db.execute(text("SELECT id FROM installation")).scalar_one()
+    with runtime.store.transaction() as tx:
+        installation = tx.execute(text("SELECT id FROM installation")).scalar_one()
     assert json.loads(runtime.blobs.get(OWNER))["installation_id"] == str(installation)
     # An empty store that is claimed still belongs to its first claimant.
     assert refusal(fresh) == "blob-store-not-ours"

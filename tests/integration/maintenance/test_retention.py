@@ -45,9 +45,9 @@ def add(
     key = recording_key(session_id)
     runtime.blobs.put(key, content)
     runtime.blobs.put(f"{session_prefix(session_id)}levels-1", b"levels")
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         row = session_queries.add_session(
-            db,
+            tx,
             id=session_id,
             user_id=accounts.TEAM,
             file_name="a.wav",
@@ -55,12 +55,12 @@ def add(
             recording_key=key,
             **values,
         )
-        now = session_queries.clock(db)
+        now = session_queries.clock(tx)
         row.state = state
         row.created_at = now - timedelta_days(sent_days_ago)
         if ended_days_ago is not None:
             row.finished_at = now - timedelta_days(ended_days_ago)
-        span_queries.add_spans(db, session_id, [(0, 0, 100)])
+        span_queries.add_spans(tx, session_id, [(0, 0, 100)])
     return session_id
 
 
@@ -69,9 +69,9 @@ def timedelta_days(days: float) -> timedelta:
 
 
 def detect(runtime: Runtime, session_id: uuid.UUID, *events: tuple[str, float, float]) -> None:
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         session_queries.add_detections(
-            db,
+            tx,
             session_id,
             [
                 {"noise_type": kind, "confidence": confidence, "start_s": at, "end_s": at + 0.5}
@@ -81,8 +81,8 @@ def detect(runtime: Runtime, session_id: uuid.UUID, *events: tuple[str, float, f
 
 
 def left(runtime: Runtime) -> set[uuid.UUID]:
-    with runtime.store.transaction() as db:
-        return set(db.scalars(select(AudioSession.id)))
+    with runtime.store.transaction() as tx:
+        return set(tx.scalars(select(AudioSession.id)))
 
 
 def result(runtime: Runtime, nudge: Nudge, **options: Any) -> dict[str, Any]:
@@ -105,9 +105,9 @@ def test_old_sessions_go_with_all_that_is_theirs(
     keys = runtime.blobs.keys("sessions/")
     assert {key.split("/")[1] for key in keys} == {str(young), str(running)}
     assert len(keys) == 4
-    with runtime.store.transaction() as db:
-        assert db.execute(text("SELECT count(*) FROM noise_detections")).scalar_one() == 0
-        assert db.execute(text("SELECT count(*) FROM session_spans")).scalar_one() == 2
+    with runtime.store.transaction() as tx:
+        assert tx.execute(text("SELECT count(*) FROM noise_detections")).scalar_one() == 0
+        assert tx.execute(text("SELECT count(*) FROM session_spans")).scalar_one() == 2
     # A repetition changes nothing.
     assert result(runtime, CleanUpOldSessions())["sessions"] == 0
 
@@ -121,9 +121,9 @@ def test_a_page_ends_where_its_recordings_get_long(
     pages = []
     remove = retention_queries.remove_past
 
-    def remembered(db: Session, past: Past, page: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    def remembered(tx: Session, past: Past, page: Sequence[uuid.UUID]) -> set[uuid.UUID]:
         pages.append(list(page))
-        return remove(db, past, page)
+        return remove(tx, past, page)
 
     monkeypatch.setattr(retention_queries, "remove_past", remembered)
     assert result(runtime, CleanUpOldSessions())["sessions"] == 4
@@ -179,20 +179,20 @@ def test_failed_and_stuck_sessions_go_after_a_day(runtime: Runtime) -> None:
 
 def test_an_item_of_a_batch_says_that_its_session_is_gone(runtime: Runtime) -> None:
     batch_id = uuid.uuid4()
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         batch = batch_queries.add_batch(
-            db, id=batch_id, user_id=accounts.TEAM, state="receiving", options={}
+            tx, id=batch_id, user_id=accounts.TEAM, state="receiving", options={}
         )
         assert batch is not None
         session_id = batch_queries.take_item(
-            db, batch, 0, file_name="a", size_bytes=1, key="nowhere"
+            tx, batch, 0, file_name="a", size_bytes=1, key="nowhere"
         )
-        row = db.get(AudioSession, session_id)
+        row = tx.get(AudioSession, session_id)
         assert row is not None
-        row.state, row.finished_at = "completed", session_queries.clock(db) - timedelta_days(40)
+        row.state, row.finished_at = "completed", session_queries.clock(tx) - timedelta_days(40)
     assert result(runtime, CleanUpOldSessions())["sessions"] == 1
-    with runtime.store.transaction() as db:
-        assert batch_queries.count_items(db, batch_id)[0] == {"removed": 1}
+    with runtime.store.transaction() as tx:
+        assert batch_queries.count_items(tx, batch_id)[0] == {"removed": 1}
 
 
 def test_the_surest_clips_of_each_type_are_kept(runtime: Runtime) -> None:
@@ -211,8 +211,8 @@ def test_the_surest_clips_of_each_type_are_kept(runtime: Runtime) -> None:
     assert (found["sessions"], found["kept_clips"]) == (1, 3)
 
     def kept() -> list[tuple[str, float]]:
-        with runtime.store.transaction() as db:
-            rows = db.scalars(
+        with runtime.store.transaction() as tx:
+            rows = tx.scalars(
                 select(KeptClip).order_by(KeptClip.noise_type, KeptClip.confidence.desc())
             ).all()
         assert {row.blob_key for row in rows} == set(runtime.blobs.keys("clips/"))
@@ -299,8 +299,8 @@ def test_a_hold_that_comes_in_the_middle_is_heeded(
     cut: Callable[..., Any] = retention._cut
 
     def hold_meanwhile(*given: Any) -> Any:
-        with runtime.store.transaction() as db:
-            assert retention_queries.hold_session(db, session_id, held=True, owner=None)
+        with runtime.store.transaction() as tx:
+            assert retention_queries.hold_session(tx, session_id, held=True, owner=None)
         return cut(*given)
 
     monkeypatch.setattr(retention, "_cut", hold_meanwhile)

@@ -66,9 +66,9 @@ def memory_settings(database_url: str, tmp_path: Path) -> Settings:
 def test_dead_rows_are_removed_and_told(runtime: Runtime) -> None:
     for _ in range(20):
         add(runtime, b"x")
-    with runtime.store.transaction() as db:
-        db.execute(text("DELETE FROM audio_sessions"))
-        db.execute(text("SELECT pg_stat_force_next_flush()"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("DELETE FROM audio_sessions"))
+        tx.execute(text("SELECT pg_stat_force_next_flush()"))
     run = ask(runtime, VacuumDatabase())
     assert run.state == "completed", run.problem
     told = findings(run)["tables"]
@@ -76,8 +76,8 @@ def test_dead_rows_are_removed_and_told(runtime: Runtime) -> None:
     assert told["audio_sessions"]["before"]["dead_rows"] >= 20
     assert told["audio_sessions"]["after"]["dead_rows"] == 0
     assert told["audio_sessions"]["after"]["size_bytes"] > 0
-    with runtime.store.transaction() as db:
-        row = db.execute(
+    with runtime.store.transaction() as tx:
+        row = tx.execute(
             text(
                 "SELECT last_vacuum, last_analyze FROM pg_stat_user_tables"
                 " WHERE relname = 'audio_sessions'"
@@ -119,8 +119,8 @@ def vacuumed_by(runtime: Runtime, url: str) -> JobRun:
 
 
 def vacuum_count(runtime: Runtime, table: str) -> int:
-    with runtime.store.transaction() as db:
-        return retention_queries.vacuum_counts(db)[table]
+    with runtime.store.transaction() as tx:
+        return retention_queries.vacuum_counts(tx)[table]
 
 
 def test_a_table_that_is_passed_over_is_an_error(runtime: Runtime, stranger: str) -> None:

@@ -178,8 +178,8 @@ def test_recovery_nudges_again_what_it_could_not_send(
     runtime = Runtime(settings, rabbit)
     recovery = Recovery(runtime)
     session_id = add(runtime)
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE audio_sessions SET nudged_at = now() - interval '1 hour'"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE audio_sessions SET nudged_at = now() - interval '1 hour'"))
     with out_of_memory(rabbitmq), structlog.testing.capture_logs() as logs:
         assert recovery.round() == [ProcessAudioFile(session_id=session_id)]
         eventually(lambda: gave_up(logs), timeout_s=120, what="a failure")
@@ -203,9 +203,9 @@ def add(runtime: Runtime) -> uuid.UUID:
     """Add a session as an upload leaves it."""
     session_id, content = uuid.uuid4(), recordings.encode(recordings.demo())
     runtime.blobs.put(recording_key(session_id), content)
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         session_queries.add_session(
-            db,
+            tx,
             id=session_id,
             file_name="a.flac",
             size_bytes=len(content),
@@ -216,6 +216,6 @@ def add(runtime: Runtime) -> uuid.UUID:
 
 def runs(runtime: Runtime) -> Counter[tuple[str, str]]:
     """Count the runs by step and result."""
-    with runtime.store.transaction() as db:
-        rows = db.execute(text("SELECT step, result FROM processing_metrics"))
+    with runtime.store.transaction() as tx:
+        rows = tx.execute(text("SELECT step, result FROM processing_metrics"))
         return Counter((step, result) for step, result in rows)

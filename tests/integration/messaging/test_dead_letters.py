@@ -226,9 +226,9 @@ def test_a_session_whose_every_message_died_completes_and_replaying_changes_noth
     content = recordings.encode(recordings.long(2.5))
     session_id = uuid.uuid4()
     runtime.blobs.put(recording_key(session_id), content)
-    with store.transaction() as db:
+    with store.transaction() as tx:
         session_queries.add_session(
-            db,
+            tx,
             id=session_id,
             file_name="a.flac",
             size_bytes=len(content),
@@ -239,18 +239,18 @@ def test_a_session_whose_every_message_died_completes_and_replaying_changes_noth
     working.start()
 
     def state() -> str:
-        with store.transaction() as db:
-            found = session_queries.get_session(db, session_id)
+        with store.transaction() as tx:
+            found = session_queries.get_session(tx, session_id)
         assert found is not None
         return found.state
 
     def rows() -> list[Any]:
         """Return the session's rows in the store, without the `pcm_key` that recovery clears."""
-        with store.transaction() as db:
+        with store.transaction() as tx:
             return [
-                db.execute(text(f"SELECT t::text FROM {table} t ORDER BY 1")).all()  # noqa: S608
+                tx.execute(text(f"SELECT t::text FROM {table} t ORDER BY 1")).all()  # noqa: S608
                 for table in ("session_spans", "noise_detections", "processing_metrics")
-            ] + [db.execute(text("SELECT to_jsonb(t) - 'pcm_key' FROM audio_sessions t")).all()]
+            ] + [tx.execute(text("SELECT to_jsonb(t) - 'pcm_key' FROM audio_sessions t")).all()]
 
     def dead() -> int:
         found = queues.depths(consuming, prefix=settings.queue_prefix)

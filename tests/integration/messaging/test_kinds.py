@@ -25,7 +25,7 @@ from db.queries.model_queries import JobWork
 from db.queue import claims
 from db.settings import Settings
 from db.store import Store
-from db.tables.base import Base, Job
+from db.tables.base import Base, JobRow
 from services.cli.main import main
 from tests.support.cluster import eventually
 
@@ -39,7 +39,7 @@ class MadeUpBase(DeclarativeBase):
     type_annotation_map = Base.type_annotation_map
 
 
-class Errand(Job, MadeUpBase):
+class Errand(JobRow, MadeUpBase):
     """The table of a made-up kind of work."""
 
     __tablename__ = "errands"
@@ -95,9 +95,9 @@ def errand(store: Store) -> uuid.UUID:
     """Add a work item whose message was lost a minute ago."""
     MadeUpBase.metadata.create_all(store.engine)
     errand_id = uuid.uuid4()
-    with store.transaction() as db:
+    with store.transaction() as tx:
         long_ago = claims.seconds_ago(60)
-        db.execute(
+        tx.execute(
             insert(Errand).values(
                 id=errand_id, state="pending", due_at=long_ago, nudged_at=long_ago
             )
@@ -123,8 +123,8 @@ def test_a_made_up_kind_is_claimed_handled_recovered_and_shown(
         return dict(line)
 
     def backlog() -> queue_queries.Backlog:
-        with runtime.store.transaction() as db:
-            return kinds.backlogs(db)["errands.run"]
+        with runtime.store.transaction() as tx:
+            return kinds.backlogs(tx)["errands.run"]
 
     errand_id = errand(runtime.store)
     nudge = RunErrand(errand_id=errand_id)
@@ -144,17 +144,17 @@ def test_a_made_up_kind_is_claimed_handled_recovered_and_shown(
     assert (line["ready"], line["dead"], line["held"]) == (1, 0, 0)
     assert line["oldest_s"] >= 60
 
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         work = JobWork(job=Errand, id=errand_id)
-        claim = claims.this(work, db, lease_s=60)
+        claim = claims.this(work, tx, lease_s=60)
     assert claim is not None
     assert (backlog().held, shown()["held"], shown()["oldest_s"]) == (1, 1, None)
-    with runtime.store.transaction() as db:
-        assert claims.retry_later(db, work, attempt=claim.attempt, delay_s=0, error="x")
+    with runtime.store.transaction() as tx:
+        assert claims.retry_later(tx, work, attempt=claim.attempt, delay_s=0, error="x")
 
     rabbit.get_actor("run_errand")(**nudge.payload())
-    with runtime.store.transaction() as db:
-        row = db.get(Errand, errand_id)
+    with runtime.store.transaction() as tx:
+        row = tx.get(Errand, errand_id)
     assert row is not None
     assert (row.state, row.percent, row.attempt) == ("completed", 100, 0)
     assert backlog() == queue_queries.Backlog()

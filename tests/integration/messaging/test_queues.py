@@ -89,48 +89,48 @@ def test_the_memory_broker_knows_its_queues_exactly(memory_settings: Settings) -
 
 def test_the_oldest_row_and_those_that_are_held_are_counted_by_kind(store: Store) -> None:
     ids = [uuid.uuid4() for _ in range(3)]
-    with store.transaction() as db:
+    with store.transaction() as tx:
         for each in ids:
             session_queries.add_session(
-                db, id=each, file_name="a", size_bytes=1, recording_key=recording_key(each)
+                tx, id=each, file_name="a", size_bytes=1, recording_key=recording_key(each)
             )
-        db.execute(
+        tx.execute(
             text("UPDATE audio_sessions SET due_at = now() - interval '100 s' WHERE id = :id"),
             {"id": ids[0]},
         )
-        db.execute(
+        tx.execute(
             text(
                 "UPDATE audio_sessions SET state = 'detecting', spans_total = 1,"
                 " due_at = now() - interval '9 h' WHERE id = :id"
             ),
             {"id": ids[1]},
         )
-        span_queries.add_spans(db, ids[1], [(0, 0, 10), (1, 10, 20)])
-    with store.transaction() as db:
-        found = kinds.backlogs(db)
+        span_queries.add_spans(tx, ids[1], [(0, 0, 10), (1, 10, 20)])
+    with store.transaction() as tx:
+        found = kinds.backlogs(tx)
         assert found["audio.process"].oldest_s == pytest.approx(100, abs=20)
         assert found["audio.process"].held == 0
         # A session in `detecting` is not itself a work item.
         assert found["audio.detect"].oldest_s == pytest.approx(0, abs=20)
-        assert claims.this(Work(session_id=ids[0], state="queued"), db, lease_s=30)
+        assert claims.this(Work(session_id=ids[0], state="queued"), tx, lease_s=30)
         span = Work(session_id=ids[1], span_index=1, state="pending")
-        assert claims.this(span, db, lease_s=30)
-    with store.transaction() as db:
-        found = kinds.backlogs(db)
+        assert claims.this(span, tx, lease_s=30)
+    with store.transaction() as tx:
+        found = kinds.backlogs(tx)
         assert found["audio.process"].held == 1
         assert found["audio.process"].oldest_s == pytest.approx(0, abs=20)
         assert found["audio.detect"].held == 1
         assert (found["training.train"].held, found["training.train"].oldest_s) == (0, None)
-        assert queue_queries.count_unfinished(db) == {
+        assert queue_queries.count_unfinished(tx) == {
             "queued": 2,
             "splitting": 0,
             "detecting": 1,
             "aggregating": 0,
         }
-        assert session_queries.cancel_session(db, ids[1])
-    with store.transaction() as db:
-        assert kinds.backlogs(db)["audio.detect"].held == 0
-        assert queue_queries.count_finished(db) == {
+        assert session_queries.cancel_session(tx, ids[1])
+    with store.transaction() as tx:
+        assert kinds.backlogs(tx)["audio.detect"].held == 0
+        assert queue_queries.count_finished(tx) == {
             "completed": 0,
             "partial": 0,
             "failed": 0,

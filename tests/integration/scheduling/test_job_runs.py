@@ -17,7 +17,7 @@ from actors.messaging import kinds
 from actors.messaging.messages import CheckHealth
 from actors.recovery import Recovery, take_stalled
 from actors.scheduling import job_runs, jobs
-from actors.scheduling.job_runs import Turn
+from actors.scheduling.job_runs import ScheduledRun
 from db.queries import job_run_queries, session_queries
 from db.tables.job_runs import JobRun
 
@@ -34,24 +34,24 @@ JOB = jobs.JOBS[0]
 
 
 def rows(runtime: Runtime) -> list[JobRun]:
-    with runtime.store.transaction() as db:
-        return list(db.scalars(select(JobRun).where(JobRun.job == JOB.name).order_by(JobRun.slot)))
+    with runtime.store.transaction() as tx:
+        return list(tx.scalars(select(JobRun).where(JobRun.job == JOB.name).order_by(JobRun.slot)))
 
 
 def now(runtime: Runtime) -> datetime:
-    with runtime.store.transaction() as db:
-        return session_queries.clock(db)
+    with runtime.store.transaction() as tx:
+        return session_queries.clock(tx)
 
 
 def ask(runtime: Runtime, *, slot: datetime | None = None, **options: Any) -> None:
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         assert job_run_queries.add_run(
-            db, JOB.name, slot or session_queries.clock(db), source="person", options=options
+            tx, JOB.name, slot or session_queries.clock(tx), source="person", options=options
         )
 
 
-def doing(results: list[Turn]) -> Callable[[Turn], dict[str, Any]]:
-    def perform(turn: Turn) -> dict[str, Any]:
+def doing(results: list[ScheduledRun]) -> Callable[[ScheduledRun], dict[str, Any]]:
+    def perform(turn: ScheduledRun) -> dict[str, Any]:
         results.append(turn)
         return {"number": len(results)}
 
@@ -59,7 +59,7 @@ def doing(results: list[Turn]) -> Callable[[Turn], dict[str, Any]]:
 
 
 def test_two_schedulers_do_no_harm(runtime: Runtime) -> None:
-    done: list[Turn] = []
+    done: list[ScheduledRun] = []
     for _ in range(3):
         job_runs.run(runtime, TICK, doing(done))
     assert len(done) == 1
@@ -72,7 +72,7 @@ def test_two_schedulers_do_no_harm(runtime: Runtime) -> None:
 def test_a_run_that_is_under_way_is_not_started_twice(runtime: Runtime) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow(_turn: Turn) -> dict[str, Any]:
+    def slow(_turn: ScheduledRun) -> dict[str, Any]:
         begun.set()
         assert go_on.wait(30)
         return {}
@@ -82,7 +82,7 @@ def test_a_run_that_is_under_way_is_not_started_twice(runtime: Runtime) -> None:
     try:
         assert begun.wait(30)
         ask(runtime)
-        done: list[Turn] = []
+        done: list[ScheduledRun] = []
         job_runs.run(runtime, TICK, doing(done))
         assert done == []
     finally:
@@ -94,7 +94,7 @@ def test_a_run_that_is_under_way_is_not_started_twice(runtime: Runtime) -> None:
 
 
 def test_two_workers_at_once_begin_one_run(runtime: Runtime) -> None:
-    done: list[Turn] = []
+    done: list[ScheduledRun] = []
     ask(runtime)
     together = threading.Barrier(4)
 
@@ -119,38 +119,38 @@ def test_a_slot_that_was_missed_is_filled_and_nudged(runtime: Runtime) -> None:
     recovery.round()
     found = rows(runtime)
     assert [(row.source, row.state) for row in found] == [("steward", "pending")]
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         # A new installation has missed nothing; only the health check is due.
-        assert take_stalled(db, quiet_s=0, limit=10) == [CheckHealth()]
-        waits = {name for name, each in kinds.backlogs(db).items() if each.oldest_s is not None}
+        assert take_stalled(tx, quiet_s=0, limit=10) == [CheckHealth()]
+        waits = {name for name, each in kinds.backlogs(tx).items() if each.oldest_s is not None}
         assert waits == {CheckHealth.queue}
-    with runtime.store.transaction() as db:
-        latest = job_run_queries.latest_runs(db)
+    with runtime.store.transaction() as tx:
+        latest = job_run_queries.latest_runs(tx)
     assert {job.name for job in jobs.JOBS} == set(latest)
     assert {name for name, run in latest.items() if run.state == "pending"} == {JOB.name}
     others = [run for name, run in latest.items() if name != JOB.name]
     assert {str(run.result) for run in others} == {"{'skipped': 'a new installation'}"}
-    done: list[Turn] = []
+    done: list[ScheduledRun] = []
     job_runs.run(runtime, TICK, doing(done))
     recovery.round()
     assert [(row.source, row.state) for row in rows(runtime)] == [("steward", "completed")]
 
 
 def test_a_slot_is_not_filled_while_its_tick_may_come(runtime: Runtime) -> None:
-    with runtime.store.transaction() as db:
-        job_runs.fill_missed(db, late_s=2 * JOB.period.total_seconds())
+    with runtime.store.transaction() as tx:
+        job_runs.fill_missed(tx, late_s=2 * JOB.period.total_seconds())
     [row] = rows(runtime)
     assert row.slot == JOB.latest_slot(now(runtime)) - 2 * JOB.period
-    with runtime.store.transaction() as db:
-        filled = job_runs.fill_missed(db, late_s=0)
+    with runtime.store.transaction() as tx:
+        filled = job_runs.fill_missed(tx, late_s=0)
         assert JOB.name in filled
-        assert job_runs.fill_missed(db, late_s=0) == []
+        assert job_runs.fill_missed(tx, late_s=0) == []
     # Two periods have passed, and only the latest counts.
     assert len(rows(runtime)) == 2
 
 
 def test_a_run_that_fails_is_tried_again_and_ends(runtime: Runtime) -> None:
-    def passing(_turn: Turn) -> dict[str, Any]:
+    def passing(_turn: ScheduledRun) -> dict[str, Any]:
         raise OSError(errno.EIO, "Input/output error")
 
     job_runs.run(runtime, TICK, passing)
@@ -159,15 +159,15 @@ def test_a_run_that_fails_is_tried_again_and_ends(runtime: Runtime) -> None:
     assert "could not be read" in (row.last_error or "")
     # It waits for its next attempt, so no other run of the job starts.
     ask(runtime)
-    done: list[Turn] = []
+    done: list[ScheduledRun] = []
     job_runs.run(runtime, TICK, doing(done))
     assert done == []
 
-    def permanent(_turn: Turn) -> dict[str, Any]:
+    def permanent(_turn: ScheduledRun) -> dict[str, Any]:
         raise Permanent("no-use", "it is of no use")
 
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE job_runs SET due_at = now() WHERE attempt > 0"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE job_runs SET due_at = now() WHERE attempt > 0"))
     job_runs.run(runtime, TICK, permanent)
     failed, waiting = rows(runtime)
     assert (failed.state, failed.problem) == (
@@ -183,15 +183,15 @@ def test_options_reach_the_job_and_the_oldest_comes_first(runtime: Runtime) -> N
     at = now(runtime)
     ask(runtime, slot=at - timedelta(days=2), dry_run=True)
     ask(runtime, slot=at - timedelta(days=1))
-    done: list[Turn] = []
+    done: list[ScheduledRun] = []
     for _ in range(3):
         job_runs.run(runtime, TICK, doing(done))
     assert [turn.options for turn in done] == [{"dry_run": True}, {}, {}]
     assert [turn.slot for turn in done] == sorted(turn.slot for turn in done)
-    with runtime.store.transaction() as db:
-        latest = job_run_queries.latest_result(db, JOB.name)
+    with runtime.store.transaction() as tx:
+        latest = job_run_queries.latest_result(tx, JOB.name)
         assert latest is not None
         assert latest.result == {"number": 3}
-        assert job_run_queries.latest_tick(db) == JOB.latest_slot(at)
-        assert job_run_queries.latest_runs(db)[JOB.name].id == latest.id
-        assert len(job_run_queries.runs_of(db, JOB.name, limit=2)) == 2
+        assert job_run_queries.latest_tick(tx) == JOB.latest_slot(at)
+        assert job_run_queries.latest_runs(tx)[JOB.name].id == latest.id
+        assert len(job_run_queries.runs_of(tx, JOB.name, limit=2)) == 2

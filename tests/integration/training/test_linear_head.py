@@ -13,9 +13,9 @@ from actors.execution.failures import Permanent
 from actors.execution.runtime import Runtime
 from actors.science import synth
 from actors.science.detection import classifier
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.errors import ModelError
-from actors.science.tagging.backbone import RATE_HZ, Backbone
+from actors.science.tagging.backbone import RATE_HZ, BackboneNetwork
 from actors.science.tagging.tagger import Tagger
 from actors.training import linear_head
 from actors.training import recordings as training_recordings
@@ -35,7 +35,7 @@ from tests.support.api import Api
 
 pytestmark = pytest.mark.integration
 
-NETWORK = Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4)))
+NETWORK = BackboneNetwork.from_bytes(weights.file_of(weights.random_state(width=0.4)))
 OURS = "our_pump"
 
 
@@ -187,7 +187,7 @@ def test_the_file_of_such_a_model_is_registered_elsewhere(admin: Api, runtime: R
 def test_a_head_that_takes_other_embeddings_is_refused(runtime: Runtime) -> None:
     shipped = classifier.shipped()
     narrow = weights.random_head(n_embedding=8)
-    model = Model.make(shipped.header, members=shipped.members, head=narrow)
+    model = Classifier.make(shipped.header, members=shipped.members, head=narrow)
     with pytest.raises(ModelError, match="does not fit the backbone"):
         runtime.tagger_for(model)
     assert runtime.tagger_for(shipped) is TAGGER

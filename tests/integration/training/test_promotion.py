@@ -42,8 +42,8 @@ def test_a_promoted_model_hears_the_next_session_without_a_restart(
     # The shipped model can be promoted back.
     assert promote(admin, str(runtime.shipped_model_id), force=True).status_code == 200
     assert listen(admin, runtime)["summary"]["model"]["name"] == "clamor-base"
-    with runtime.store.transaction() as db:
-        assert db.execute(text("SELECT count(*) FROM promotions")).scalar_one() == 2
+    with runtime.store.transaction() as tx:
+        assert tx.execute(text("SELECT count(*) FROM promotions")).scalar_one() == 2
 
 
 def test_a_regression_is_refused_with_the_figures_unless_forced(
@@ -72,8 +72,8 @@ def test_a_regression_is_refused_with_the_figures_unless_forced(
     forced = promote(admin, worse["model_id"], force=True).json
     assert forced["forced"]
     assert forced["comparison"]["figures"] == comparison["figures"]
-    with runtime.store.transaction() as db:
-        rows = db.execute(text("SELECT forced FROM promotions ORDER BY id")).scalars().all()
+    with runtime.store.transaction() as tx:
+        rows = tx.execute(text("SELECT forced FROM promotions ORDER BY id")).scalars().all()
     # No worker had registered the shipped model, so the first promotion had no comparison.
     assert rows == [False, True]
 
@@ -96,8 +96,8 @@ def test_without_a_shared_set_cross_validated_accuracy_is_compared(
     again = train(admin, runtime, *labelled.clips(), name="hums")
     validate(admin, runtime, again["model_id"], *labelled.clips(seed=50))
     promote(admin, trained["model_id"], force=True)
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             text(
                 "UPDATE noise_models SET card = jsonb_set(card, '{clip_accuracy}', '0.5')"
                 " WHERE id = :id"
@@ -111,8 +111,8 @@ def test_without_a_shared_set_cross_validated_accuracy_is_compared(
 
 def tamper(runtime: Runtime, model_id: str) -> None:
     """Flip one byte of a model's file."""
-    with runtime.store.transaction() as db:
-        row = model_queries.get_model(db, uuid.UUID(model_id))
+    with runtime.store.transaction() as tx:
+        row = model_queries.get_model(tx, uuid.UUID(model_id))
     assert row is not None
     assert row.blob_key
     data = bytearray(runtime.blobs.get(row.blob_key))

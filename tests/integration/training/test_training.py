@@ -49,10 +49,10 @@ def test_labelled_clips_become_a_model_with_a_card(
     assert picture.headers["content-type"] == "image/png"
     assert picture.content.startswith(b"\x89PNG")
     file = admin.simulate_get(f"{path}/file")
-    assert classifier.Model.from_bytes(file.content).sha256 == model["sha256"]
+    assert classifier.Classifier.from_bytes(file.content).sha256 == model["sha256"]
     assert "hums-1.clamor" in file.headers["content-disposition"]
-    with runtime.store.transaction() as db:
-        runs = db.execute(text("SELECT job_id, step, result FROM processing_metrics")).all()
+    with runtime.store.transaction() as tx:
+        runs = tx.execute(text("SELECT job_id, step, result FROM processing_metrics")).all()
     # Every message came twice.
     assert runs == [(uuid.UUID(trained["id"]), "train", "done")]
 
@@ -202,9 +202,9 @@ def test_a_poison_training_is_given_up(admin: Api, runtime: Runtime) -> None:
     job = post(admin, "/v1/models", {"manifest": manifest}, files).json
     unit = JobWork(job=TrainingJob, id=uuid.UUID(job["id"]))
     for _ in range(runtime.settings.max_attempts):
-        with runtime.store.transaction() as db:
+        with runtime.store.transaction() as tx:
             # A worker that dies: it claims, and then disappears.
-            assert claims.this(unit, db, lease_s=0)
+            assert claims.this(unit, tx, lease_s=0)
     work(runtime)
     failed = admin.simulate_get(f"/v1/trainings/{job['id']}").json
     assert (failed["state"], failed["problem"]["code"]) == ("failed", "given-up")
@@ -221,10 +221,10 @@ def test_a_training_that_was_taken_over_stops_and_leaves_nothing(
 
     def slow(*args: Any, **options: Any) -> Any:
         learnt = real(*args, **{**options, "on_progress": None})
-        with runtime.store.transaction() as db:
-            db.execute(text("UPDATE training_jobs SET due_at = now() - interval '1 s'"))
-        with runtime.store.transaction() as db:
-            assert claims.this(unit, db, lease_s=30) == claims.Claim(unit, 2)
+        with runtime.store.transaction() as tx:
+            tx.execute(text("UPDATE training_jobs SET due_at = now() - interval '1 s'"))
+        with runtime.store.transaction() as tx:
+            assert claims.this(unit, tx, lease_s=30) == claims.Claim(unit, 2)
         return learnt
 
     monkeypatch.setattr(learn, "learn", slow)

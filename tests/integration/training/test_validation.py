@@ -102,11 +102,11 @@ def test_overlapping_events_of_one_label_are_refused(admin: Api, trained: Any) -
 
 def test_progress_is_told(admin: Api, runtime: Runtime, trained: Any) -> None:
     unit = JobWork(job=Validation, id=uuid.uuid4())
-    with runtime.store.transaction() as db:
-        model_queries.add_validation(db, id=unit.id, model_id=uuid.UUID(trained["model_id"]))
-        assert claims.this(unit, db, lease_s=30)
-        assert model_queries.note_progress(db, unit, attempt=1, percent=40, stage="listening")
-        assert not model_queries.note_progress(db, unit, attempt=2, percent=50, stage="listening")
+    with runtime.store.transaction() as tx:
+        model_queries.add_validation(tx, id=unit.id, model_id=uuid.UUID(trained["model_id"]))
+        assert claims.this(unit, tx, lease_s=30)
+        assert model_queries.note_progress(tx, unit, attempt=1, percent=40, stage="listening")
+        assert not model_queries.note_progress(tx, unit, attempt=2, percent=50, stage="listening")
     shown = admin.simulate_get(f"/v1/validations/{unit.id}").json
     assert (shown["state"], shown["percent"], shown["stage"]) == ("pending", 40, "listening")
     assert shown["started_at"]

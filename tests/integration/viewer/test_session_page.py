@@ -40,8 +40,8 @@ def show(page: Page, session_id: uuid.UUID, *, key: str = accounts.KEY) -> None:
 
 
 def heard(runtime: Runtime, session_id: uuid.UUID) -> list[NoiseDetection]:
-    with runtime.store.reading() as db:
-        return detections_of(db, session_id)
+    with runtime.store.reading() as tx:
+        return detections_of(tx, session_id)
 
 
 def position(page: Page) -> float:
@@ -214,10 +214,10 @@ def test_many_events_are_shown_a_part_at_a_time(page: Page, finished: uuid.UUID)
 def test_a_key_that_is_not_taken_is_told_and_another_one_asked_for(
     page: Page, runtime: Runtime, finished: uuid.UUID
 ) -> None:
-    with runtime.store.transaction() as db:
-        writer = accounts.add_key(db, accounts.TEAM, ("sessions:write",))
-        stranger = accounts.add_user(db, uuid.uuid4(), "stranger@example.org")
-        foreign = accounts.add_key(db, stranger)
+    with runtime.store.transaction() as tx:
+        writer = accounts.add_key(tx, accounts.TEAM, ("sessions:write",))
+        stranger = accounts.add_user(tx, uuid.uuid4(), "stranger@example.org")
+        foreign = accounts.add_key(tx, stranger)
     show(page, finished, key="clamor_nonsense")
     refused = page.get_by_role("alert")
     expect(refused).to_contain_text("The key was not accepted")

@@ -46,18 +46,18 @@ def holder(runtime: Runtime) -> Holder:
 
 
 def new_holder(runtime: Runtime, scopes: Sequence[str] = accounts.TEAM_SCOPES) -> Holder:
-    with runtime.store.transaction() as db:
-        user_id = accounts.add_user(db, made := uuid.uuid4(), f"{made}@example.org")
-        return Holder(user_id, accounts.add_key(db, user_id, scopes))
+    with runtime.store.transaction() as tx:
+        user_id = accounts.add_user(tx, made := uuid.uuid4(), f"{made}@example.org")
+        return Holder(user_id, accounts.add_key(tx, user_id, scopes))
 
 
 def add(runtime: Runtime, holder: Holder, content: bytes, name: str, **values: Any) -> uuid.UUID:
     """Add a session of the holder's as an upload leaves it."""
     session_id = uuid.uuid4()
     runtime.blobs.put(recording_key(session_id), content)
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         session_queries.add_session(
-            db,
+            tx,
             id=session_id,
             user_id=holder.user_id,
             file_name=name,
@@ -69,8 +69,8 @@ def add(runtime: Runtime, holder: Holder, content: bytes, name: str, **values: A
 
 
 def sessions_of(runtime: Runtime, holder: Holder) -> list[AudioSession]:
-    with runtime.store.reading() as db:
-        return list(db.scalars(select(AudioSession).where(AudioSession.user_id == holder.user_id)))
+    with runtime.store.reading() as tx:
+        return list(tx.scalars(select(AudioSession).where(AudioSession.user_id == holder.user_id)))
 
 
 def sign_in(page: Page, key: str, path: str = "/sessions") -> None:

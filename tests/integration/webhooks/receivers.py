@@ -34,24 +34,24 @@ def path_of(hook: Any, *more: str) -> str:
 def cancelled(runtime: Runtime, **values: Any) -> uuid.UUID:
     """Add a cancelled session."""
     session_id = uuid.uuid4()
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         session_queries.add_session(
-            db,
+            tx,
             id=session_id,
             file_name="a.wav",
             size_bytes=1,
             recording_key="k",
             **{"user_id": accounts.TEAM} | values,
         )
-        assert session_queries.cancel_session(db, session_id)
+        assert session_queries.cancel_session(tx, session_id)
     return session_id
 
 
 def tell(runtime: Runtime) -> None:
     """Deliver everything that is due."""
     for _ in range(50):
-        with runtime.store.transaction() as db:
-            found = queue_queries.take_stalled(db, WEBHOOKS, quiet_s=0, limit=100)
+        with runtime.store.transaction() as tx:
+            found = queue_queries.take_stalled(tx, WEBHOOKS, quiet_s=0, limit=100)
         for names in found:
             pipeline.handle(runtime, DeliverWebhook(**names))
         if not found:
@@ -61,9 +61,9 @@ def tell(runtime: Runtime) -> None:
 
 def pass_time(runtime: Runtime) -> None:
     """Let every pause be over."""
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE webhooks SET due_at = now()"))
-        db.execute(text("UPDATE webhook_deliveries SET next_at = now() WHERE state = 'pending'"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE webhooks SET due_at = now()"))
+        tx.execute(text("UPDATE webhook_deliveries SET next_at = now() WHERE state = 'pending'"))
 
 
 def deliveries(api: Api, hook: Any) -> Any:

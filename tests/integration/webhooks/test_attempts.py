@@ -13,7 +13,7 @@ from sqlalchemy import text
 from actors.execution.runtime import Runtime
 from actors.messaging import kinds
 from actors.messaging.messages import DeliverWebhook
-from actors.outbound.pinning import Limits
+from actors.outbound.pinning import ExchangeLimits
 from actors.recovery import take_stalled
 from actors.webhooks import deliver as notify
 from db.queries import webhook_queries
@@ -72,9 +72,9 @@ def test_tries_end_after_two_days(api: Api, runtime: Runtime, web: Web, hook: An
     waited_s = 0.0
     for _ in range(20):
         tell(runtime)
-        with runtime.store.transaction() as db:
+        with runtime.store.transaction() as tx:
             waited_s += float(
-                db.execute(
+                tx.execute(
                     text(
                         "SELECT extract(epoch FROM next_at - now()) FROM webhook_deliveries"
                         " WHERE state = 'pending'"
@@ -103,7 +103,7 @@ def test_a_receiver_that_does_not_answer_in_time_is_left_and_rests(
     hook: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(notify, "LIMITS", Limits(total_s=1.2, most_bytes=0))
+    monkeypatch.setattr(notify, "LIMITS", ExchangeLimits(total_s=1.2, most_bytes=0))
     web.pages[PATH] = lambda _request: web.ends.wait()
     for _ in range(3):
         cancelled(runtime)
@@ -113,9 +113,9 @@ def test_a_receiver_that_does_not_answer_in_time_is_left_and_rests(
     told_of = [each for each in deliveries(api, hook) if each["tries"]]
     assert [each["log"][0]["status"] for each in told_of] == [None]
     assert "it took longer than 1.2 s" in told_of[0]["log"][0]["error"]
-    with runtime.store.transaction() as db:
-        due_at = db.execute(text("SELECT due_at FROM webhooks")).scalar_one()
-        backlog = kinds.backlogs(db)["webhooks.deliver"]
+    with runtime.store.transaction() as tx:
+        due_at = tx.execute(text("SELECT due_at FROM webhooks")).scalar_one()
+        backlog = kinds.backlogs(tx)["webhooks.deliver"]
     rests_s = (due_at - datetime.fromisoformat(told_of[0]["log"][0]["at"])).total_seconds()
     assert rests_s > (1 + notify.RESTS) * 1.2
     # The receiver causes the wait, so it is not a backlog to alert on.
@@ -140,8 +140,8 @@ def test_one_receiver_is_asked_one_thing_at_a_time_and_keeps_no_other_waiting(
     thread = threading.Thread(target=pipeline.handle, args=(runtime, nudge))
     thread.start()
     assert asked.wait(60)
-    with runtime.store.transaction() as db:
-        assert kinds.backlogs(db)["webhooks.deliver"].held == 1
+    with runtime.store.transaction() as tx:
+        assert kinds.backlogs(tx)["webhooks.deliver"].held == 1
     pipeline.handle(runtime, nudge)
     tell(runtime)
     states = [each["state"] for each in deliveries(api, hook)]
@@ -185,8 +185,8 @@ def test_a_delivery_that_kills_its_workers_is_given_up_and_keeps_nothing_from_be
     api: Api, runtime: Runtime, web: Web, hook: Any
 ) -> None:
     cancelled(runtime)
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE webhooks SET attempt = 99"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE webhooks SET attempt = 99"))
     tell(runtime)
     assert web.asked == []
     [delivery] = deliveries(api, hook)
@@ -201,8 +201,8 @@ def test_a_try_that_is_behind_by_now_writes_nothing(api: Api, runtime: Runtime, 
     """The worker was presumed dead, and its delivery has since been tried and replayed."""
     cancelled(runtime)
     webhook_id = uuid.UUID(hook["webhook"]["id"])
-    with runtime.store.transaction() as db:
-        claim = webhook_queries.take_delivery(webhook_id, db, lease_s=30)
+    with runtime.store.transaction() as tx:
+        claim = webhook_queries.take_delivery(webhook_id, tx, lease_s=30)
         assert claim is not None
     pass_time(runtime)
     tell(runtime)
@@ -210,12 +210,12 @@ def test_a_try_that_is_behind_by_now_writes_nothing(api: Api, runtime: Runtime, 
     assert (
         api.simulate_post(path_of(hook, "deliveries", delivery["id"], "replay")).status_code == 202
     )
-    with runtime.store.transaction() as db:
-        again = webhook_queries.take_delivery(webhook_id, db, lease_s=30)
+    with runtime.store.transaction() as tx:
+        again = webhook_queries.take_delivery(webhook_id, tx, lease_s=30)
         assert again is not None
         assert (again.attempt, again.work.delivery_id) == (claim.attempt, claim.work.delivery_id)
         late: dict[str, Any] = {"webhook": {}, "rest_s": 0.0, "delivery": {"state": "failed"}}
-        assert not webhook_queries.end_try(db, claim.work, attempt=claim.attempt, **late)
+        assert not webhook_queries.end_try(tx, claim.work, attempt=claim.attempt, **late)
 
 
 def test_the_log_of_a_delivery_is_bounded(
@@ -241,13 +241,13 @@ def test_recovery_nudges_a_webhook_once_for_all_that_it_is_to_be_told(
 ) -> None:
     for _ in range(3):
         cancelled(runtime)
-    with runtime.store.transaction() as db:
-        backlog = kinds.backlogs(db)["webhooks.deliver"]
+    with runtime.store.transaction() as tx:
+        backlog = kinds.backlogs(tx)["webhooks.deliver"]
     assert backlog.oldest_s is not None
     assert 0 <= backlog.oldest_s < 60
-    with runtime.store.transaction() as db:
-        [nudge] = take_stalled(db, quiet_s=30, limit=9)
-        assert take_stalled(db, quiet_s=30, limit=9) == []
+    with runtime.store.transaction() as tx:
+        [nudge] = take_stalled(tx, quiet_s=30, limit=9)
+        assert take_stalled(tx, quiet_s=30, limit=9) == []
     webhook_id = uuid.UUID(hook["webhook"]["id"])
     assert nudge == DeliverWebhook(webhook_id=webhook_id)
     sent: list[Any] = []

@@ -78,10 +78,10 @@ def ended_by_an_actor(state: str) -> Callable[[Runtime], uuid.UUID]:
     def end(runtime: Runtime) -> uuid.UUID:
         session_id = pipeline.add(runtime, b"x")
         work = Work(session_id=session_id, state="queued")
-        with runtime.store.transaction() as db:
-            claim = claims.this(work, db, lease_s=30)
+        with runtime.store.transaction() as tx:
+            claim = claims.this(work, tx, lease_s=30)
             assert claim is not None
-            assert claims.advance(db, work, attempt=claim.attempt, to=state)
+            assert claims.advance(tx, work, attempt=claim.attempt, to=state)
         return session_id
 
     return end
@@ -95,16 +95,16 @@ def failed_at_once(runtime: Runtime) -> uuid.UUID:
 
 def given_up(runtime: Runtime) -> uuid.UUID:
     session_id = pipeline.add(runtime, b"x")
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE audio_sessions SET attempt = 99"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE audio_sessions SET attempt = 99"))
     pipeline.handle(runtime, ProcessAudioFile(session_id=session_id))
     return session_id
 
 
 def cancelled_by_a_batch(runtime: Runtime) -> uuid.UUID:
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         batch = add_batch(
-            db,
+            tx,
             id=uuid.uuid4(),
             user_id=accounts.TEAM,
             state="taken",
@@ -112,8 +112,8 @@ def cancelled_by_a_batch(runtime: Runtime) -> uuid.UUID:
             keys=["inbox/a"],
         )
         assert batch is not None
-        session_id = take_item(db, batch, 0, file_name="a", size_bytes=1, key="k")
-        assert cancel_batch(db, batch)
+        session_id = take_item(tx, batch, 0, file_name="a", size_bytes=1, key="k")
+        assert cancel_batch(tx, batch)
     return session_id
 
 
@@ -145,9 +145,9 @@ def test_an_end_that_is_not_committed_is_told_to_nobody(
 ) -> None:
     session_id = pipeline.add(runtime, b"x")
     webhook_id = uuid.UUID(hook["webhook"]["id"])
-    with suppress(RuntimeError), runtime.store.transaction() as db:
-        assert session_queries.cancel_session(db, session_id)
-        [row] = delivery_queries.deliveries(db, webhook_id, after=None, limit=9).rows
+    with suppress(RuntimeError), runtime.store.transaction() as tx:
+        assert session_queries.cancel_session(tx, session_id)
+        [row] = delivery_queries.deliveries(tx, webhook_id, after=None, limit=9).rows
         assert row[0].session_id == session_id
         raise RuntimeError
     assert deliveries(api, hook) == []
@@ -205,14 +205,14 @@ def test_a_webhook_that_is_removed_while_a_session_ends_does_not_hinder_it(
     ended = threading.Event()
 
     def end() -> None:
-        with runtime.store.transaction() as db:
-            assert session_queries.cancel_session(db, session_id)
+        with runtime.store.transaction() as tx:
+            assert session_queries.cancel_session(tx, session_id)
         ended.set()
 
     def waits() -> bool:
-        with runtime.store.transaction() as db:
+        with runtime.store.transaction() as tx:
             return bool(
-                db.execute(
+                tx.execute(
                     text(
                         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
                         " AND datname = current_database()"
@@ -220,9 +220,9 @@ def test_a_webhook_that_is_removed_while_a_session_ends_does_not_hinder_it(
                 ).scalar_one()
             )
 
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         webhook_id = uuid.UUID(hook["webhook"]["id"])
-        assert webhook_queries.remove_webhook(db, webhook_id, owner=None)
+        assert webhook_queries.remove_webhook(tx, webhook_id, owner=None)
         thread = threading.Thread(target=end)
         thread.start()
         eventually(waits, what="the session's end, which waits for the webhook's")
@@ -234,9 +234,9 @@ def test_a_webhook_that_is_removed_while_a_session_ends_does_not_hinder_it(
 def test_a_webhook_that_is_changed_does_not_let_a_session_wait(
     runtime: Runtime, hook: Any, api: Api
 ) -> None:
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         webhook_id = uuid.UUID(hook["webhook"]["id"])
-        assert webhook_queries.lock_webhook(db, webhook_id) is not None
-        webhook_queries.change_webhook(db, webhook_id, {"all_sessions": True})
+        assert webhook_queries.lock_webhook(tx, webhook_id) is not None
+        webhook_queries.change_webhook(tx, webhook_id, {"all_sessions": True})
         cancelled(runtime)
     assert len(deliveries(api, hook)) == 1

@@ -66,8 +66,8 @@ def test_failures_in_a_row_over_two_days_disable_it_and_tell_why(
     answers(web, 500, 500, 200)
     cancelled(runtime)
     for n_failures, days, state in ((7, 3, "active"), (8, 3, "disabled")):
-        with runtime.store.transaction() as db:
-            db.execute(
+        with runtime.store.transaction() as tx:
+            tx.execute(
                 text(
                     "UPDATE webhooks SET failures = :n,"
                     " failing_since = now() - make_interval(days => :days)"
@@ -106,8 +106,8 @@ def test_a_removed_webhook_is_told_nothing_and_leaves_nothing(
     tell(runtime)
     pipeline.handle(runtime, DeliverWebhook(webhook_id=uuid.UUID(hook["webhook"]["id"])))
     assert web.asked == []
-    with runtime.store.transaction() as db:
-        assert db.execute(text("SELECT count(*) FROM webhook_deliveries")).scalar_one() == 0
+    with runtime.store.transaction() as tx:
+        assert tx.execute(text("SELECT count(*) FROM webhook_deliveries")).scalar_one() == 0
     assert_problem(api.simulate_delete(path_of(hook)), 404, "webhook-not-found")
 
 
@@ -121,6 +121,6 @@ def test_a_webhook_that_is_removed_during_a_try_is_no_failure(
     web.pages[PATH] = remove
     cancelled(runtime)
     tell(runtime)
-    with runtime.store.transaction() as db:
-        results = db.execute(text("SELECT result FROM processing_metrics")).scalars().all()
+    with runtime.store.transaction() as tx:
+        results = tx.execute(text("SELECT result FROM processing_metrics")).scalars().all()
     assert results == ["superseded"]

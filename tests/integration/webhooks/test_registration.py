@@ -84,8 +84,8 @@ def test_a_name_that_leads_to_a_private_address_is_refused_at_delivery(
 def test_a_foreign_webhook_is_not_there(api: Api, app: App, runtime: Runtime, hook: Any) -> None:
     cancelled(runtime)
     [delivery] = deliveries(api, hook)
-    with runtime.store.transaction() as db:
-        key = accounts.add_key(db, accounts.add_user(db, uuid.uuid4(), "other@example.org"))
+    with runtime.store.transaction() as tx:
+        key = accounts.add_key(tx, accounts.add_user(tx, uuid.uuid4(), "other@example.org"))
     other = accounts.client(app, key)
     assert other.simulate_get("/v1/webhooks").json["items"] == []
     for result in (
@@ -136,8 +136,8 @@ def test_what_was_told_long_ago_is_forgotten(
 ) -> None:
     monkeypatch.setattr(cleanup, "PAGE_ROWS", 2)
     kept = [cancelled(runtime) for _ in range(6)][-1]
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             text(
                 "UPDATE webhook_deliveries SET created_at = now() - interval '31 days'"
                 " WHERE session_id <> :kept"

@@ -106,8 +106,8 @@ def test_after_a_rotation_both_secrets_sign_for_a_while(
     tell(runtime)
     for secret in (hook["secret"], rotated["secret"]):
         assert told(web, secret)["type"] == "session.cancelled"
-    with runtime.store.transaction() as db:
-        db.execute(text("UPDATE webhooks SET old_secret_until = now()"))
+    with runtime.store.transaction() as tx:
+        tx.execute(text("UPDATE webhooks SET old_secret_until = now()"))
     cancelled(runtime)
     tell(runtime)
     assert told(web, rotated["secret"])

@@ -40,7 +40,7 @@ from actors.analytics.formats.dcase import Dcase
 from actors.analytics.formats.ndjson import NdJson
 from actors.analytics.formats.parquet import Parquet
 from actors.analytics.formats.raven import Raven
-from actors.analytics.formats.rows import Recording, Sink, Writer, cell
+from actors.analytics.formats.rows import ExportedRecording, FormatWriter, Sink, cell
 from actors.analytics.formats.rttm import Rttm
 from actors.facts import export_formats
 from actors.science.audio_io import clips
@@ -77,10 +77,10 @@ LEVELS = st.none() | st.floats(-120, 140)
 
 
 @st.composite
-def some_rows(draw: Any) -> list[tuple[Recording, list[ExportedEvent]]]:
+def some_rows(draw: Any) -> list[tuple[ExportedRecording, list[ExportedEvent]]]:
     found = []
     for _ in range(draw(st.integers(0, 3))):
-        recording = Recording(
+        recording = ExportedRecording(
             session_id=draw(st.uuids()),
             file_name=draw(NAMES),
             recorded_at=draw(st.none() | st.just(datetime(2026, 3, 1, 2, 3, 4, 5, tzinfo=UTC))),
@@ -107,11 +107,11 @@ def some_rows(draw: Any) -> list[tuple[Recording, list[ExportedEvent]]]:
     return found
 
 
-Rows = Sequence[tuple[Recording, Sequence[ExportedEvent]]]
+Rows = Sequence[tuple[ExportedRecording, Sequence[ExportedEvent]]]
 many = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def written(make: Callable[[IO[bytes]], Writer], rows: Rows) -> bytes:
+def written(make: Callable[[IO[bytes]], FormatWriter], rows: Rows) -> bytes:
     out = io.BytesIO()
     writer = make(Sink(out))  # type: ignore[arg-type]
     for recording, events in rows:
@@ -150,7 +150,7 @@ def flat(rows: Rows, *, text: Callable[[str], str] = str) -> list[dict[str, Any]
 def one(
     *events: ExportedEvent, file_name: str = "street.wav", rate_hz: int | None = 48_000
 ) -> Rows:
-    recording = Recording(
+    recording = ExportedRecording(
         session_id=uuid.uuid4(),
         file_name=file_name,
         recorded_at=None,

@@ -21,9 +21,9 @@ from db.queries import (
     webhook_queries,
 )
 from db.tables.accounts import ApiKey, User
-from db.tables.analyses import Analysis
+from db.tables.analyses import AnalysisJob
 from db.tables.base import Base
-from db.tables.batches import Batch, StoredOptions
+from db.tables.batches import AudioBatch, StoredOptions
 from db.tables.exports import Export
 from db.tables.idempotency import IdempotentRequest
 from db.tables.models import NoiseModel
@@ -31,14 +31,14 @@ from db.tables.reports import DailyReport
 from db.tables.retention import KeptClip
 from db.tables.sessions import AudioSession, NoiseDetection, SessionSpan
 from db.tables.training import TrainingClip, TrainingJob, Validation
-from db.tables.webhooks import Webhook, WebhookDelivery
+from db.tables.webhooks import WebhookDelivery, WebhookEndpoint
 
 COLUMNS = [
     (account_queries.NewUserRow, User),
     (account_queries.NewKeyRow, ApiKey),
-    (analysis_queries.AnalysisDone, Analysis),
-    (batch_queries.NewBatchRow, Batch),
-    (batch_queries.BatchDone, Batch),
+    (analysis_queries.AnalysisDone, AnalysisJob),
+    (batch_queries.NewBatchRow, AudioBatch),
+    (batch_queries.BatchDone, AudioBatch),
     (export_queries.NewExportRow, Export),
     (export_queries.ExportDone, Export),
     (idempotency_queries.StoredAnswer, IdempotentRequest),
@@ -55,8 +55,8 @@ COLUMNS = [
     (stage_results.SplitDone, AudioSession),
     (stage_results.DetectDone, SessionSpan),
     (stage_results.AggregateDone, AudioSession),
-    (webhook_queries.NewWebhookRow, Webhook),
-    (webhook_queries.WebhookValues, Webhook),
+    (webhook_queries.NewWebhookRow, WebhookEndpoint),
+    (webhook_queries.WebhookValues, WebhookEndpoint),
     (webhook_queries.DeliveryValues, WebhookDelivery),
 ]
 

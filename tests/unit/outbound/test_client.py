@@ -21,12 +21,12 @@ from actors.outbound.errors import (
     Unreachable,
     Unwell,
 )
-from actors.outbound.pinning import Limits
+from actors.outbound.pinning import ExchangeLimits
 from tests.support import web
 from tests.support.web import LOOPBACK, Names, Request, Web
 
 #: For servers that answer at once; the machine may be busy.
-LIMITS = Limits(total_s=60, silence_s=60, most_bytes=100_000)
+LIMITS = ExchangeLimits(total_s=60, silence_s=60, most_bytes=100_000)
 PUBLIC = "93.184.216.34"
 
 
@@ -37,7 +37,7 @@ def site() -> Iterator[Web]:
 
 
 def get(
-    url: str, *, limits: Limits = LIMITS, outbound: Outbound | None = None
+    url: str, *, limits: ExchangeLimits = LIMITS, outbound: Outbound | None = None
 ) -> tuple[int, bytes]:
     with (outbound or Outbound(LOOPBACK)).get(url, limits=limits) as answer:
         answer.require_success()
@@ -134,7 +134,7 @@ def test_a_resolver_that_hangs_is_not_waited_for() -> None:
         get(
             "http://example.org/",
             outbound=Outbound(resolve=resolve),
-            limits=Limits(total_s=0.2, most_bytes=1),
+            limits=ExchangeLimits(total_s=0.2, most_bytes=1),
         )
     go_on.set()
 
@@ -299,7 +299,7 @@ def test_a_server_that_drips_is_cut_off(site: Web, head: bytes) -> None:
 
     site.pages["/"] = drip
     with pytest.raises(TookTooLong) as caught:
-        get(site.url("/"), limits=Limits(total_s=0.5, silence_s=60, most_bytes=100_000))
+        get(site.url("/"), limits=ExchangeLimits(total_s=0.5, silence_s=60, most_bytes=100_000))
     assert caught.value.whole
 
 
@@ -314,7 +314,7 @@ def test_a_server_that_is_too_slow_is_left_before_its_time(
     monkeypatch.setattr(pinning, "PATIENT_S", 0.2)
     site.pages["/"] = drip
     site.pages["/fast"] = lambda request: request.answer(bytes(50_000))
-    limits = Limits(total_s=600, silence_s=60, most_bytes=100_000, least_bytes_s=1_000_000)
+    limits = ExchangeLimits(total_s=600, silence_s=60, most_bytes=100_000, least_bytes_s=1_000_000)
     with pytest.raises(TookTooLong, match="less than 1000000 bytes a second") as caught:
         get(site.url("/"), limits=limits)
     assert caught.value.whole
@@ -330,7 +330,7 @@ def test_a_server_that_falls_silent_is_left(site: Web) -> None:
 
     site.pages["/"] = wait
     with pytest.raises(TookTooLong) as caught:
-        get(site.url("/"), limits=Limits(total_s=600, silence_s=0.2, most_bytes=100_000))
+        get(site.url("/"), limits=ExchangeLimits(total_s=600, silence_s=0.2, most_bytes=100_000))
     assert not caught.value.whole
 
 

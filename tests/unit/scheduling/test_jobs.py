@@ -17,14 +17,17 @@ from periodiq import cron
 
 from actors.messaging import broker, kinds, messages
 from actors.scheduling import jobs
-from actors.scheduling.jobs import JOBS, SATURDAY, SUNDAY, Job
+from actors.scheduling.jobs import JOBS, SATURDAY, SUNDAY, PeriodicJob
 
 EXAMPLES = (
-    Job(nudge=messages.CheckHealth, why="hourly"),
-    Job(nudge=messages.CheckHealth, minute=5, why="hourly"),
-    Job(nudge=messages.CheckHealth, hour=1, why="daily"),
-    Job(nudge=messages.CheckHealth, hour=3, minute=23, why="daily"),
-    *(Job(nudge=messages.CheckHealth, hour=2, weekday=day, why="weekly") for day in range(1, 8)),
+    PeriodicJob(nudge=messages.CheckHealth, why="hourly"),
+    PeriodicJob(nudge=messages.CheckHealth, minute=5, why="hourly"),
+    PeriodicJob(nudge=messages.CheckHealth, hour=1, why="daily"),
+    PeriodicJob(nudge=messages.CheckHealth, hour=3, minute=23, why="daily"),
+    *(
+        PeriodicJob(nudge=messages.CheckHealth, hour=2, weekday=day, why="weekly")
+        for day in range(1, 8)
+    ),
 )
 TIMES = st.datetimes(
     min_value=datetime(2024, 1, 1), max_value=datetime(2027, 12, 31), timezones=st.just(UTC)
@@ -32,7 +35,7 @@ TIMES = st.datetimes(
 
 
 @given(st.sampled_from(EXAMPLES), TIMES)
-def test_a_slot_is_a_time_of_the_schedule(job: Job, now: datetime) -> None:
+def test_a_slot_is_a_time_of_the_schedule(job: PeriodicJob, now: datetime) -> None:
     latest, following = job.latest_slot(now), job.next_slot(now)
     assert latest <= now < following
     assert following - latest == job.period
@@ -46,10 +49,10 @@ def test_a_slot_is_a_time_of_the_schedule(job: Job, now: datetime) -> None:
 
 @given(st.sampled_from(EXAMPLES), TIMES, st.integers(0, 12))
 def test_what_was_missed_is_made_good_as_far_as_it_matters(
-    job: Job, now: datetime, n_missed: int
+    job: PeriodicJob, now: datetime, n_missed: int
 ) -> None:
     newest = job.latest_slot(now) - n_missed * job.period
-    patient = Job(
+    patient = PeriodicJob(
         **{name: getattr(job, name) for name in ("nudge", "minute", "hour", "weekday")},
         why=job.why,
         catch_up=5,

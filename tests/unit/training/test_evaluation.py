@@ -16,7 +16,9 @@ from db.tables.training import LabelledRecording
 from tests.support import labelled, networks
 
 
-def of_clips(model: classifier.Model, *clips: tuple[str, NDArray[np.float32]]) -> dict[str, Any]:
+def of_clips(
+    model: classifier.Classifier, *clips: tuple[str, NDArray[np.float32]]
+) -> dict[str, Any]:
     recordings = {index: LabelledRecording(label=label) for index, (label, _) in enumerate(clips)}
     samples = {index: samples for index, (_, samples) in enumerate(clips)}
     return evaluation.of_clips(
@@ -24,7 +26,7 @@ def of_clips(model: classifier.Model, *clips: tuple[str, NDArray[np.float32]]) -
     )
 
 
-def of_events(model: classifier.Model, samples: NDArray[np.float32], *events: Any) -> Any:
+def of_events(model: classifier.Classifier, samples: NDArray[np.float32], *events: Any) -> Any:
     recordings = {0: LabelledRecording(events=events)}
     return evaluation.of_events(
         evaluation.EvaluatedModel(model), recordings, {0: samples}, on_progress=lambda _: None

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from actors.science import synth
 from actors.science.detection import features
 from actors.science.detection.chunks import RATE_HZ
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.types import BACKGROUND
 from actors.training import (
     algorithms,
@@ -97,7 +97,7 @@ def test_held_out_clips_are_told_apart(result: Learnt) -> None:
 
 
 def test_the_model_hears_what_it_learnt(result: Learnt) -> None:
-    model = Model.from_bytes(result.model.to_bytes())
+    model = Classifier.from_bytes(result.model.to_bytes())
     for clip in clips_of("hammering", 3, seed=1) + clips_of("siren_sweep", 3, seed=1):
         windows = cross_validation.windows_of(clip.samples)
         scores = cross_validation.clip_scores(

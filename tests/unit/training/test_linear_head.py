@@ -12,9 +12,9 @@ import pytest
 from actors.facts import noise_types
 from actors.science import synth
 from actors.science.detection import classifier, second_opinion
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.tagging import tagger
-from actors.science.tagging.backbone import RATE_HZ, Backbone
+from actors.science.tagging.backbone import RATE_HZ, BackboneNetwork
 from actors.science.tagging.tagger import Tagger
 from actors.science.types import BACKGROUND
 from actors.training import learn, linear_head, negatives
@@ -28,7 +28,7 @@ from actors.training.shipped_model.base_types import types_of_head
 from actors.training.sounds import Sound
 from tests.support import weights
 
-NETWORK = Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4)))
+NETWORK = BackboneNetwork.from_bytes(weights.file_of(weights.random_state(width=0.4)))
 
 
 def sounds_of(make: Any, how_many: int, *, seed: int = 0) -> list[np.ndarray]:
@@ -89,7 +89,7 @@ def result() -> Learnt:
     return learnt(CLIPS)
 
 
-def head_of(model: Model) -> tagger.Head:
+def head_of(model: Classifier) -> tagger.Head:
     assert model.head is not None
     return model.head
 
@@ -120,7 +120,7 @@ def test_the_base_types_keep_their_rows(result: Learnt) -> None:
 
 
 def test_the_new_types_join_the_shipped_model(result: Learnt) -> None:
-    shipped, model = classifier.shipped(), Model.from_bytes(result.model.to_bytes())
+    shipped, model = classifier.shipped(), Classifier.from_bytes(result.model.to_bytes())
     assert model.classes == shipped.classes
     assert [each.kind for each in model.members] == [each.kind for each in shipped.members]
     assert model.trained_types == ("broadband_hiss", "our_pump")

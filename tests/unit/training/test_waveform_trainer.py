@@ -13,7 +13,7 @@ import pytest
 from actors.science import synth
 from actors.science.detection import cards, cnn, inference, integrity
 from actors.science.detection.chunks import RATE_HZ, STEP
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.detection.cnn import Convolutional
 from actors.science.detection.ensemble import Estimator
 from actors.science.detection.features import N_FEATURES
@@ -170,7 +170,7 @@ def test_clips_are_named_by_what_never_heard_their_group(
         learnt_from.append(set(given.clips.tolist()))
         return fit(given, **options)
 
-    def noted_name(model: Model, samples: Any) -> Any:
+    def noted_name(model: Classifier, samples: Any) -> Any:
         shares = name_clip(model, samples)
         for row, clip in enumerate(CLIPS):
             if np.array_equal(clip.samples, samples):

@@ -117,8 +117,8 @@ def test_what_is_not_there_or_is_there_twice(admin: Api) -> None:
 
 def test_the_database_has_no_secret(store: Store, admin: Api) -> None:
     secret = accounts.secret_of(make_key(admin, str(TEAM)).json["secret"])
-    with store.transaction() as db:
-        rows = db.scalars(text("SELECT api_keys::text FROM api_keys")).all()
+    with store.transaction() as tx:
+        rows = tx.scalars(text("SELECT api_keys::text FROM api_keys")).all()
     assert len(rows) == 3
     assert not [row for row in rows if secret in row or secret.encode().hex() in row]
 
@@ -181,8 +181,8 @@ def test_the_first_key_is_made_once_and_again_if_it_is_lost(
     pepper = first_key.pepper(tmp_path)
     assert first_key.pepper(tmp_path) == pepper
     assert stat.S_IMODE((tmp_path / first_key.PEPPER_FILE).stat().st_mode) == 0o600
-    with store.transaction() as db:
-        db.execute(text("UPDATE api_keys SET revoked_at = now()"))
+    with store.transaction() as tx:
+        tx.execute(text("UPDATE api_keys SET revoked_at = now()"))
     again = first_key.ensure(tmp_path, store, hasher)
     assert again != made
     assert is_taken(app, again)

@@ -76,9 +76,9 @@ def test_the_operator_sees_the_schedule(
     listed: list[Any] = json.loads(capsys.readouterr().out)
     [health] = [each for each in listed if each["name"] == "health_check"]
     assert (health["latest_run"]["state"], health["cron"]) == ("completed", "0 * * * *")
-    with runtime.store.transaction() as db:
-        run_id = job_run_queries.add_run(db, "clean_up", session_queries.clock(db), source="person")
-        row = job_run_queries.get_run(db, run_id) if run_id else None
+    with runtime.store.transaction() as tx:
+        run_id = job_run_queries.add_run(tx, "clean_up", session_queries.clock(tx), source="person")
+        row = job_run_queries.get_run(tx, run_id) if run_id else None
         assert row is not None
         row.state, row.problem = "failed", {"code": "x", "detail": "the disk is full"}
     assert cli.main(["schedule", "--json"]) == 1

@@ -68,9 +68,9 @@ def scrape(api: Api) -> Samples:
 
 def add_session(store: Store) -> uuid.UUID:
     session_id = uuid.uuid4()
-    with store.transaction() as db:
+    with store.transaction() as tx:
         session_queries.add_session(
-            db, id=session_id, file_name="a", size_bytes=1, recording_key=recording_key(session_id)
+            tx, id=session_id, file_name="a", size_bytes=1, recording_key=recording_key(session_id)
         )
     return session_id
 
@@ -120,8 +120,8 @@ def test_queues_and_sessions_are_told(
 ) -> None:
     add_session(store)
     cancelled = add_session(store)
-    with store.transaction() as db:
-        session_queries.cancel_session(db, cancelled)
+    with store.transaction() as tx:
+        session_queries.cancel_session(tx, cancelled)
     rabbit = broker.setup(rabbit_settings)
     prefix = rabbit_settings.queue_prefix
     for _ in range(2):

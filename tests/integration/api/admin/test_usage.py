@@ -16,7 +16,7 @@ from actors.maintenance import cleanup
 from actors.messaging.messages import CleanUp, ProcessAudioFile, SplitRecording
 from db.blobs import Blobs
 from db.queries import request_queries, usage_limit_queries
-from db.queries.request_queries import Request
+from db.queries.request_queries import RequestRow
 from db.settings import Settings
 from db.store import Store
 from tests.support import accounts, recordings
@@ -34,8 +34,8 @@ NAMES = {"keys": ["inbox/a.wav"]}
 
 def use(store: Store, audio_s: float, *, days_ago: int = 0) -> None:
     """Record an amount of audio as used by the team."""
-    with store.transaction() as db:
-        db.execute(
+    with store.transaction() as tx:
+        tx.execute(
             text(
                 "INSERT INTO usage_months (user_id, month, audio_s, sessions) VALUES (:user_id,"
                 " date_trunc('month', now() - make_interval(days => :ago), 'UTC'), :audio_s, 1)"
@@ -45,8 +45,8 @@ def use(store: Store, audio_s: float, *, days_ago: int = 0) -> None:
 
 
 def used(store: Store) -> list[tuple[float, int]]:
-    with store.reading() as db:
-        rows = usage_limit_queries.months_of(db, TEAM, limit=12)
+    with store.reading() as tx:
+        rows = usage_limit_queries.months_of(tx, TEAM, limit=12)
     return [(round(row.audio_s, 3), row.sessions) for row in rows]
 
 
@@ -138,8 +138,8 @@ def test_a_recording_counts_once(runtime: Runtime, monkeypatch: pytest.MonkeyPat
     def overtaken(*given: Any, **more: Any) -> Any:
         calls.append(given)
         if len(calls) == 1:
-            with runtime.store.transaction() as db:
-                db.execute(text("UPDATE audio_sessions SET due_at = now() - interval '1 s'"))
+            with runtime.store.transaction() as tx:
+                tx.execute(text("UPDATE audio_sessions SET due_at = now() - interval '1 s'"))
             handle(runtime, SplitRecording(session_id=late))
             assert session(runtime, late).state == "detecting"
         return decode(*given, **more)
@@ -153,23 +153,23 @@ def test_a_recording_counts_once(runtime: Runtime, monkeypatch: pytest.MonkeyPat
 def test_a_recording_counts_for_the_month_that_it_was_posted_in(runtime: Runtime) -> None:
     session_id = add(runtime, recordings.encode(recordings.demo()))
     nobodys = add(runtime, recordings.encode(recordings.demo()))
-    with runtime.store.transaction() as db:
-        db.execute(
+    with runtime.store.transaction() as tx:
+        tx.execute(
             text("UPDATE audio_sessions SET created_at = '2025-01-31 23:59:59Z' WHERE id = :id"),
             {"id": session_id},
         )
-        db.execute(text("UPDATE audio_sessions SET user_id = NULL WHERE id = :id"), {"id": nobodys})
+        tx.execute(text("UPDATE audio_sessions SET user_id = NULL WHERE id = :id"), {"id": nobodys})
     for _ in range(2):
         handle(runtime, ProcessAudioFile(session_id=session_id))
         handle(runtime, SplitRecording(session_id=session_id))
     assert session(runtime, nobodys).state == "detecting"
-    with runtime.store.reading() as db:
-        (month,) = usage_limit_queries.months_of(db, TEAM, limit=12)
+    with runtime.store.reading() as tx:
+        (month,) = usage_limit_queries.months_of(tx, TEAM, limit=12)
     assert (f"{month.month}", month.sessions) == ("2025-01-01", 1)
 
 
 def record(store: Store, *, status: int = 200, user_id: uuid.UUID = TEAM, **values: Any) -> None:
-    row = Request(
+    row = RequestRow(
         request_id="id",
         method="GET",
         route="/",
@@ -182,8 +182,8 @@ def record(store: Store, *, status: int = 200, user_id: uuid.UUID = TEAM, **valu
         session_id=None,
         received_at=datetime.now(UTC) - timedelta(hours=1),
     )
-    with store.transaction() as db:
-        request_queries.add_requests(db, [row._replace(**values)])
+    with store.transaction() as tx:
+        request_queries.add_requests(tx, [row._replace(**values)])
 
 
 def test_usage_is_told_by_month_and_by_key(app: App, store: Store) -> None:
@@ -254,6 +254,6 @@ def test_records_of_long_ago_are_removed(runtime: Runtime, monkeypatch: pytest.M
     for days in (0, 9, 11, 12, 13, 14, 15):
         record(runtime.store, received_at=datetime.now(UTC) - timedelta(days=days))
     handle(runtime, CleanUp())
-    with runtime.store.reading() as db:
-        rows = db.execute(text("SELECT received_at > now() - interval '10 days' FROM api_requests"))
+    with runtime.store.reading() as tx:
+        rows = tx.execute(text("SELECT received_at > now() - interval '10 days' FROM api_requests"))
         assert rows.scalars().all() == [True, True]

@@ -23,8 +23,8 @@ Row = dict[str, Any]
 
 
 def add_stranger(store: Store) -> None:
-    with store.transaction() as db:
-        accounts.add_user(db, STRANGER, "stranger@example.org")
+    with store.transaction() as tx:
+        accounts.add_user(tx, STRANGER, "stranger@example.org")
 
 
 def walk(

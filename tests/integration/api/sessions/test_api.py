@@ -83,8 +83,8 @@ def test_what_is_not_a_recording_is_refused_and_nothing_kept(api: Api, runtime: 
     cut_off = {"Content-Type": "multipart/form-data; boundary=x"}
     assert post(api, b"--x\r\nnonsense", headers=cut_off).status_code == 400
     assert runtime.blobs.keys("sessions/") == []
-    with runtime.store.transaction() as db:
-        assert db.execute(text("SELECT count(*) FROM audio_sessions")).scalar_one() == 0
+    with runtime.store.transaction() as tx:
+        assert tx.execute(text("SELECT count(*) FROM audio_sessions")).scalar_one() == 0
 
 
 @pytest.mark.parametrize(
@@ -253,9 +253,9 @@ def test_cancel_is_repeatable_and_refused_at_the_end(api: Api, runtime: Runtime)
         assert cancelled.json["percent"] == 100
     other = post(api)
     work = Work(session_id=uuid.UUID(other.json["id"]), state="queued")
-    with runtime.store.transaction() as db:
-        assert claims.this(work, db, lease_s=30)
-        assert claims.advance(db, work, attempt=1, to="failed")
+    with runtime.store.transaction() as tx:
+        assert claims.this(work, tx, lease_s=30)
+        assert claims.advance(tx, work, attempt=1, to="failed")
     refused = api.simulate_post(f"{other.headers['location']}/cancel")
     assert_problem(refused, 409, "already-finished")
 
@@ -283,8 +283,8 @@ def test_detections_are_paged_in_order(api: Api, runtime: Runtime) -> None:
         }
         for i in range(5)
     ]
-    with runtime.store.transaction() as db:
-        session_queries.add_detections(db, session_id, events)
+    with runtime.store.transaction() as tx:
+        session_queries.add_detections(tx, session_id, events)
     seen, cursor = [], ""
     for wanted in (2, 2, 1):
         page = api.simulate_get(path, params={"limit": 2} | ({"cursor": cursor} if cursor else {}))
@@ -315,8 +315,8 @@ def test_only_a_schema_that_is_too_old_makes_unready(
     api: Api, runtime: Runtime, change: str, status: int
 ) -> None:
     """A later release's migrations leave a schema that this release can still use."""
-    with runtime.store.transaction() as db:
-        db.execute(text(change))
+    with runtime.store.transaction() as tx:
+        tx.execute(text(change))
     answered = api.simulate_get("/health/ready")
     assert answered.status_code == status
     told = answered.json["checks"]["database"]

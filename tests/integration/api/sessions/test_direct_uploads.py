@@ -133,9 +133,9 @@ def test_only_what_is_there_and_the_callers_own_becomes_a_session(
     nothing = api.simulate_post("/v1/uploads").json["upload_id"]
     assert_problem(claim(api, nothing), 404, "upload-not-found")
     assert_problem(claim(api, str(uuid.uuid4())), 404, "upload-not-found")
-    with runtime.store.transaction() as db:
-        accounts.add_user(db, STRANGER, "stranger@example.org")
-        keys = [accounts.add_key(db, STRANGER), accounts.ADMIN_KEY]
+    with runtime.store.transaction() as tx:
+        accounts.add_user(tx, STRANGER, "stranger@example.org")
+        keys = [accounts.add_key(tx, STRANGER), accounts.ADMIN_KEY]
     upload = put(api)["upload_id"]
     for key in keys:
         assert_problem(claim(api, upload, headers=accounts.bearer(key)), 404, "upload-not-found")
@@ -152,8 +152,8 @@ def test_what_is_too_large_or_empty_or_no_recording_is_refused(api: Api, runtime
     assert_problem(claim(api, page["upload_id"]), 415, "unknown-format")
     assert_problem(claim(api, large["upload_id"]), 413, "upload-too-large")
     assert_problem(claim(api, empty["upload_id"]), 400, "empty-upload")
-    with runtime.store.transaction() as db:
-        assert db.execute(text("SELECT count(*) FROM audio_sessions")).scalar_one() == 0
+    with runtime.store.transaction() as tx:
+        assert tx.execute(text("SELECT count(*) FROM audio_sessions")).scalar_one() == 0
 
 
 def test_what_nobody_claims_is_removed_once_it_is_old(api: Api, runtime: Runtime) -> None:

@@ -61,9 +61,9 @@ class Api:
     def add(self) -> uuid.UUID:
         """Add a session in `splitting`."""
         session_id = uuid.uuid4()
-        with self.store.transaction() as db:
+        with self.store.transaction() as tx:
             session_queries.add_session(
-                db,
+                tx,
                 id=session_id,
                 user_id=accounts.TEAM,
                 file_name="a.wav",
@@ -71,18 +71,18 @@ class Api:
                 recording_key="k",
             )
             queued = Work(session_id=session_id, state="queued")
-            assert claims.this(queued, db, lease_s=600)
-            assert claims.advance(db, queued, attempt=1, to="splitting")
-            assert claims.this(work(session_id), db, lease_s=600)
+            assert claims.this(queued, tx, lease_s=600)
+            assert claims.advance(tx, queued, attempt=1, to="splitting")
+            assert claims.this(work(session_id), tx, lease_s=600)
         return session_id
 
     def tell(self, session_id: uuid.UUID, share: float) -> None:
-        with self.store.transaction() as db:
-            assert session_queries.note_share(db, work(session_id), attempt=1, share=share)
+        with self.store.transaction() as tx:
+            assert session_queries.note_share(tx, work(session_id), attempt=1, share=share)
 
     def cancel(self, session_id: uuid.UUID) -> None:
-        with self.store.transaction() as db:
-            assert session_queries.cancel_session(db, session_id)
+        with self.store.transaction() as tx:
+            assert session_queries.cancel_session(tx, session_id)
 
     @contextmanager
     def stream(self, session_id: uuid.UUID, **headers: str) -> Iterator[Iterator[Event]]:
@@ -189,8 +189,8 @@ def test_a_session_that_is_removed_ends_its_stream(start: Starter) -> None:
     session_id = api.add()
     with api.stream(session_id) as seen:
         next(seen)
-        with api.store.transaction() as db:
-            db.delete(session_queries.get_session(db, session_id))
+        with api.store.transaction() as tx:
+            tx.delete(session_queries.get_session(tx, session_id))
         assert list(seen) == []
 
 
@@ -238,9 +238,9 @@ def test_a_stream_ends_after_a_while_and_a_place_is_given_back_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session_id = uuid.uuid4()
-    with store.transaction() as db:
+    with store.transaction() as tx:
         session_queries.add_session(
-            db,
+            tx,
             id=session_id,
             user_id=accounts.TEAM,
             file_name="a.wav",

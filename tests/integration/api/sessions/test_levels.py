@@ -140,8 +140,8 @@ def test_the_levels_of_a_recording(api: Api, runtime: Runtime) -> None:
     def tidied() -> AudioSession | None:
         # The worker's own recovery may hold the lock; then this one does nothing.
         Recovery(runtime).round()
-        with runtime.store.transaction() as db:
-            row = session_queries.get_session(db, uuid.UUID(session["id"]))
+        with runtime.store.transaction() as tx:
+            row = session_queries.get_session(tx, uuid.UUID(session["id"]))
         return row if row is not None and row.pcm_key is None else None
 
     row = eventually(tidied, what="nothing to tidy")
@@ -201,8 +201,8 @@ def test_what_is_no_calibrator_fails_with_its_reason(api: Api, content: bytes, c
     ],
 )
 def test_the_table_refuses_what_the_api_refuses(runtime: Runtime, column: str, value: str) -> None:
-    with pytest.raises(IntegrityError), runtime.store.transaction() as db:
-        db.execute(
+    with pytest.raises(IntegrityError), runtime.store.transaction() as tx:
+        tx.execute(
             insert(AudioSession).values(
                 id=uuid.uuid4(),
                 state="queued",

@@ -12,7 +12,7 @@ from sqlalchemy import update
 from db.queries import batch_queries, model_queries, session_queries
 from db.queries.model_queries import NewTrainingClipRow
 from db.store import Store
-from db.tables.batches import Batch
+from db.tables.batches import AudioBatch
 from db.tables.sessions import AudioSession
 from db.tables.training import TrainingJob, Validation
 from tests.support import accounts
@@ -56,10 +56,10 @@ def test_what_a_list_cannot_be_asked_is_named(api: Api) -> None:
 def test_what_has_not_changed_is_not_sent_again(api: Api, store: Store) -> None:
     session_id, batch_id, training_id, validation_id = (uuid.uuid4() for _ in range(4))
     clip = NewTrainingClipRow(file_name="a", label="a", source="a")
-    with store.transaction() as db:
-        batch_queries.add_batch(db, id=batch_id, user_id=TEAM, state="taken", options={})
+    with store.transaction() as tx:
+        batch_queries.add_batch(tx, id=batch_id, user_id=TEAM, state="taken", options={})
         session_queries.add_session(
-            db,
+            tx,
             id=session_id,
             batch_id=batch_id,
             user_id=TEAM,
@@ -68,12 +68,12 @@ def test_what_has_not_changed_is_not_sent_again(api: Api, store: Store) -> None:
             recording_key="b",
         )
         model_queries.add_training(
-            db, [clip], id=training_id, user_id=TEAM, name="m", algorithm=None, seed=0
+            tx, [clip], id=training_id, user_id=TEAM, name="m", algorithm=None, seed=0
         )
-        model_queries.add_validation(db, id=validation_id, user_id=TEAM, file_key="c")
+        model_queries.add_validation(tx, id=validation_id, user_id=TEAM, file_key="c")
     looks: dict[str, Any] = {
         f"/v1/sessions/{session_id}": AudioSession,
-        f"/v1/batches/{batch_id}": Batch,
+        f"/v1/batches/{batch_id}": AudioBatch,
         f"/v1/trainings/{training_id}": TrainingJob,
         f"/v1/validations/{validation_id}": Validation,
     }
@@ -91,9 +91,9 @@ def test_what_has_not_changed_is_not_sent_again(api: Api, store: Store) -> None:
         head = api.simulate_head(path)
         assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", tag)
         assert head.headers["content-length"] == str(len(first.content))
-        with store.transaction() as db:
+        with store.transaction() as tx:
             problem = {"code": "lost", "detail": "changed"}
-            db.execute(update(table).values(problem=problem))
+            tx.execute(update(table).values(problem=problem))
         changed = api.simulate_get(path, headers={"If-None-Match": tag})
         assert changed.status_code == 200
         assert changed.headers["etag"] != tag

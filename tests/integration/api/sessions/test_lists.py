@@ -67,10 +67,10 @@ def rows(api: Api, store: Store) -> list[Row]:
         | {"confidence": rng.random(), "laeq_db": rng.choice((None, -30.5, -20.0, -7.25))}
         for index in range(40)
     ]
-    with store.transaction() as db:
-        batch_queries.add_batch(db, id=batch_id, user_id=TEAM, state="taken", options={})
-        db.execute(insert(AudioSession), [*sessions, *others])
-        db.execute(insert(NoiseDetection), events)
+    with store.transaction() as tx:
+        batch_queries.add_batch(tx, id=batch_id, user_id=TEAM, state="taken", options={})
+        tx.execute(insert(AudioSession), [*sessions, *others])
+        tx.execute(insert(NoiseDetection), events)
     for session in sessions:
         session["events"] = [each for each in events if each["session_id"] == session["id"]]
     return sessions
@@ -163,8 +163,8 @@ def test_a_walk_meets_each_row_once_while_others_come(
 
     def add() -> None:
         new = [one_session(rng, n) for n in range(3)]
-        with store.transaction() as db:
-            db.execute(insert(AudioSession), new)
+        with store.transaction() as tx:
+            tx.execute(insert(AudioSession), new)
         added.extend(ids(new))
 
     for sort in SORTS:

@@ -12,7 +12,7 @@ from sqlalchemy import insert
 
 from db.queries import batch_queries, model_queries
 from db.store import Store
-from db.tables.batches import Batch, BatchItem
+from db.tables.batches import AudioBatch, AudioBatchItem
 from db.tables.models import NoiseModel
 from db.tables.sessions import AudioSession
 from db.tables.training import TrainingJob, Validation
@@ -52,14 +52,14 @@ def test_batches_and_their_items(api: Api, store: Store) -> None:
         for n in range(30)
     ]
     session = one_session(rng, 1, batch_id=batches[0]["id"], state="detecting")
-    with store.transaction() as db:
-        db.execute(insert(Batch), batches)
-        db.execute(insert(Batch), [batches[1] | {"id": uuid.uuid4(), "user_id": STRANGER}])
-        db.execute(insert(AudioSession), [session])
-        db.execute(insert(BatchItem), items)
+    with store.transaction() as tx:
+        tx.execute(insert(AudioBatch), batches)
+        tx.execute(insert(AudioBatch), [batches[1] | {"id": uuid.uuid4(), "user_id": STRANGER}])
+        tx.execute(insert(AudioSession), [session])
+        tx.execute(insert(AudioBatchItem), items)
         for batch in batches[1:10]:
-            taken = Batch(priority=1, **batch)
-            batch_queries.take_item(db, taken, 0, file_name="a", size_bytes=1, key="b")
+            taken = AudioBatch(priority=1, **batch)
+            batch_queries.take_item(tx, taken, 0, file_name="a", size_bytes=1, key="b")
     # The state is the one that the batch itself shows.
     shown = {
         str(batch["id"]): api.simulate_get(f"/v1/batches/{batch['id']}").json for batch in batches
@@ -97,14 +97,14 @@ def test_models_trainings_and_validations(api: Api, store: Store) -> None:
     jobs: dict[str, Any] = {"state": lambda _: rng.choice(("pending", "completed", "failed"))}
     trainings = some(15, name="m", version=lambda k: k + 1, seed=0, **jobs)
     validations = some(15, model_id=models[0]["id"], **jobs)
-    with store.transaction() as db:
-        db.execute(insert(NoiseModel), models)
-        db.execute(insert(TrainingJob), trainings)
-        db.execute(insert(Validation), validations)
+    with store.transaction() as tx:
+        tx.execute(insert(NoiseModel), models)
+        tx.execute(insert(TrainingJob), trainings)
+        tx.execute(insert(Validation), validations)
         other = {"id": uuid.uuid4(), "user_id": STRANGER}
-        db.execute(insert(NoiseModel), [models[0] | other | {"sha256": "1" * 64, "version": "x"}])
-        db.execute(insert(TrainingJob), [trainings[0] | other | {"version": 99}])
-        db.execute(insert(Validation), [validations[0] | other])
+        tx.execute(insert(NoiseModel), [models[0] | other | {"sha256": "1" * 64, "version": "x"}])
+        tx.execute(insert(TrainingJob), [trainings[0] | other | {"version": 99}])
+        tx.execute(insert(Validation), [validations[0] | other])
     for name, made in (("models", models), ("trainings", trainings), ("validations", validations)):
         for sort in ("created_at", "-created_at"):
             expected = sorted_by(made, sort, "id")
@@ -112,5 +112,5 @@ def test_models_trainings_and_validations(api: Api, store: Store) -> None:
             if name != "models":
                 failed = [each for each in expected if each["state"] == "failed"]
                 assert ids(walk(api, f"/v1/{name}", sort=sort, state="failed")) == ids(failed)
-    with store.reading() as db:
-        assert model_queries.model_in_use(db) is None
+    with store.reading() as tx:
+        assert model_queries.model_in_use(tx) is None

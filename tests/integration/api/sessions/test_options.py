@@ -13,7 +13,7 @@ import pytest
 from actors.execution.runtime import Runtime
 from actors.facts.noise_types import group_of, with_below
 from actors.messaging.messages import BatchProcessFiles
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.types import UNCLASSIFIED
 from db.queries import model_queries
 from db.tables.sessions import NoiseDetection
@@ -40,14 +40,16 @@ def refusal(result: Any, status: int, name: str) -> str:
     return str(result.json["detail"])
 
 
-def register(runtime: Runtime, model: Model, *, user_id: uuid.UUID = accounts.TEAM) -> uuid.UUID:
+def register(
+    runtime: Runtime, model: Classifier, *, user_id: uuid.UUID = accounts.TEAM
+) -> uuid.UUID:
     data = model.to_bytes()
     sha256 = hashlib.sha256(data).hexdigest()
     key = f"models/{sha256}"
     runtime.blobs.put(key, data)
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         return model_queries.register_model(
-            db,
+            tx,
             blob_key=key,
             name="small",
             version="1",
@@ -58,8 +60,8 @@ def register(runtime: Runtime, model: Model, *, user_id: uuid.UUID = accounts.TE
 
 
 def heard(runtime: Runtime, session_id: uuid.UUID) -> list[NoiseDetection]:
-    with runtime.store.transaction() as db:
-        return detections_of(db, session_id)
+    with runtime.store.transaction() as tx:
+        return detections_of(tx, session_id)
 
 
 # --- the API -----------------------------------------------------------------------------------
@@ -102,8 +104,8 @@ def test_what_it_is_posted_with_is_kept_and_shown(api: Api, runtime: Runtime) ->
 def test_a_model_or_a_noise_type_that_is_not_known_is_refused_before_anything_is_kept(
     api: Api, runtime: Runtime
 ) -> None:
-    with runtime.store.transaction() as db:
-        accounts.add_user(db, STRANGER, "stranger@example.org")
+    with runtime.store.transaction() as tx:
+        accounts.add_user(tx, STRANGER, "stranger@example.org")
     ours = register(runtime, networks.hearer())
     theirs = register(runtime, networks.deaf(), user_id=STRANGER)
     for model_id in (theirs, uuid.uuid4()):

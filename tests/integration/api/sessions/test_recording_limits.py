@@ -71,8 +71,8 @@ def test_what_a_header_announces_is_refused_before_it_is_decoded(
     # Refused by the header alone, before splitting.
     [announced] = decoded_s
     assert announced > LONGEST_S
-    with runtime.store.transaction() as db:
-        steps = db.execute(text("SELECT step FROM processing_metrics")).scalars()
+    with runtime.store.transaction() as tx:
+        steps = tx.execute(text("SELECT step FROM processing_metrics")).scalars()
         assert list(steps) == ["process"]
     assert len(kept(runtime)) == 1
 

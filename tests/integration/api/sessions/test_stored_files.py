@@ -29,9 +29,9 @@ def add_model(runtime: Runtime) -> uuid.UUID:
     prefix = training_prefix(uuid.uuid4())
     runtime.blobs.put(f"{prefix}model-1", data)
     runtime.blobs.put(f"{prefix}confusion-1.png", b"\x89PNG")
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         return model_queries.register_model(
-            db,
+            tx,
             name="m",
             version="1",
             sha256=hashlib.sha256(data).hexdigest(),
@@ -46,16 +46,16 @@ def add_export(runtime: Runtime) -> uuid.UUID:
     export_id = uuid.uuid4()
     key = f"{export_prefix(export_id)}1"
     runtime.blobs.put(key, b"rows")
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         export_queries.add_export(
-            db,
+            tx,
             id=export_id,
             user_id=accounts.TEAM,
             format="csv",
             selection={},
             expires_at=datetime.now(UTC) + timedelta(days=1),
         )
-        db.execute(
+        tx.execute(
             text("UPDATE exports SET state = 'completed', blob_key = :key, size_bytes = 4"),
             {"key": key},
         )
@@ -63,9 +63,9 @@ def add_export(runtime: Runtime) -> uuid.UUID:
 
 
 def add_report(runtime: Runtime) -> uuid.UUID:
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         report_id = report_queries.ask_for_report(
-            db,
+            tx,
             id=uuid.uuid4(),
             day=date(2026, 3, 14),
             time_zone="UTC",
@@ -125,9 +125,9 @@ def test_what_cannot_be_written_is_sent_again_later(runtime: Runtime, api: Api) 
         assert_away(api.simulate_post("/v1/models", body=clips, headers=of_clips), "training")
         posted = api.simulate_post("/v1/validations", body=model, headers=of_model)
         assert_away(posted, "validation")
-    with runtime.store.transaction() as db:
+    with runtime.store.transaction() as tx:
         for table in ("audio_sessions", "training_jobs", "validations"):
-            assert db.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() == 0  # noqa: S608
+            assert tx.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() == 0  # noqa: S608
 
 
 @pytest.mark.parametrize("what", ["recording", "spectrogram", "model", "confusion"])

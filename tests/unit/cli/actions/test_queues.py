@@ -17,13 +17,13 @@ from actors.messaging.queues import Depth
 from db.queries.queue_queries import Backlog
 from db.settings import Settings, from_environment
 from services.cli.actions import queues as queue_actions
-from services.cli.actions.queues import Line
+from services.cli.actions.queues import QueueLine
 from services.http.errors import UserError
 
 DETECT = Depth(nudge=DetectSpan, ready=3, dead=0, consumers=2, unacked=None)
 
 
-def drawn(*lines: Line) -> list[str]:
+def drawn(*lines: QueueLine) -> list[str]:
     console = Console(width=100, no_color=True)
     with console.capture() as captured:
         console.print(queue_actions.table(lines))
@@ -39,27 +39,29 @@ def test_a_line_is_made_of_what_is_known() -> None:
     letter = DeadLetter(
         nudge=None, problem="x", sent_at=died_at - timedelta(hours=1), died_at=died_at, cause="x"
     )
-    line = Line.of(replace(DETECT, dead=1), Backlog(held=2, oldest_s=61.0), letter)
+    line = QueueLine.of(replace(DETECT, dead=1), Backlog(held=2, oldest_s=61.0), letter)
     assert (line.queue, line.ready, line.held, line.dead) == ("audio.detect", 3, 2, 1)
     assert line.oldest_s == 61.0
     assert line.oldest_dead_s == pytest.approx(300, abs=30)
     # Put there by hand: it has no time of death, only a sending time.
-    by_hand = Line.of(DETECT, None, replace(letter, died_at=None))
+    by_hand = QueueLine.of(DETECT, None, replace(letter, died_at=None))
     assert by_hand.oldest_dead_s == pytest.approx(3_900, abs=30)
-    ahead = Line.of(DETECT, None, replace(letter, died_at=datetime.now(UTC) + timedelta(hours=1)))
+    ahead = QueueLine.of(
+        DETECT, None, replace(letter, died_at=datetime.now(UTC) + timedelta(hours=1))
+    )
     assert ahead.oldest_dead_s == 0
-    unknown = Line.of(DETECT, None, None)
+    unknown = QueueLine.of(DETECT, None, None)
     assert (unknown.held, unknown.oldest_s, unknown.oldest_dead_s) == (None, None, None)
 
 
 def test_the_table_tells_unacked_only_where_it_is_known() -> None:
-    line = Line.of(DETECT, Backlog(held=2, oldest_s=61.0), None)
+    line = QueueLine.of(DETECT, Backlog(held=2, oldest_s=61.0), None)
     rows = [cells(row) for row in drawn(line) if "│" in row or "┃" in row]
     assert rows == [
         ["queue", "ready", "held", "oldest", "dead", "oldest dead", "workers"],
         ["audio.detect", "3", "2", "61 s", "0", "-", "2"],
     ]
-    known = Line.of(replace(DETECT, unacked=1), None, None)
+    known = QueueLine.of(replace(DETECT, unacked=1), None, None)
     rows = [cells(row) for row in drawn(known, line) if "│" in row or "┃" in row]
     assert rows[0][:4] == ["queue", "ready", "unacked", "held"]
     assert rows[1][:4] == ["audio.detect", "3", "1", "-"]

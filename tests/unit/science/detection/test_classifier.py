@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.science import synth
-from actors.science.detection.classifier import Model, shipped
+from actors.science.detection.classifier import Classifier, shipped
 from actors.science.detection.cnn import Convolutional, Layers
 from actors.science.detection.ensemble import Layer, Network
 from actors.science.detection.features import FEATURE_VERSION, N_FEATURES
@@ -64,8 +64,8 @@ def forest() -> Forest:
     return Forest(arrays=arrays, n_features=N_FEATURES)
 
 
-def model() -> Model:
-    return Model.make(header(), members=[network(), replace(forest(), weight=0.5)])
+def model() -> Classifier:
+    return Classifier.make(header(), members=[network(), replace(forest(), weight=0.5)])
 
 
 def inputs(n_rows: int) -> Any:
@@ -80,7 +80,7 @@ def sealed(text: bytes, body: bytes = b"") -> bytes:
 
 def test_a_model_survives_its_file() -> None:
     data = model().to_bytes()
-    again = Model.from_bytes(data)
+    again = Classifier.from_bytes(data)
     assert again.to_bytes() == data
     assert again.sha256 == hashlib.sha256(data).hexdigest()
     assert again.classes == tuple(CLASSES)
@@ -105,7 +105,9 @@ def test_scores_are_probabilities() -> None:
 
 
 def test_members_vote_by_their_weights() -> None:
-    alone = [Model.make(header(), members=[each]).scores(inputs(20)) for each in model().members]
+    alone = [
+        Classifier.make(header(), members=[each]).scores(inputs(20)) for each in model().members
+    ]
     np.testing.assert_allclose(
         model().scores(inputs(20)), (alone[0] + 0.5 * alone[1]) / 1.5, atol=1e-6
     )
@@ -119,8 +121,8 @@ def network_that_hears() -> Convolutional:
 def test_a_model_says_what_it_needs() -> None:
     hearing = network_that_hears()
     assert model().needs == {"features"}
-    assert Model.make(header(), members=[hearing, network()]).needs == {"features", "samples"}
-    deaf = Model.make(header(), members=[hearing])
+    assert Classifier.make(header(), members=[hearing, network()]).needs == {"features", "samples"}
+    deaf = Classifier.make(header(), members=[hearing])
     assert deaf.needs == {"samples"}
     with pytest.raises(ValueError, match="no member"):
         deaf.scores(inputs(3))
@@ -128,28 +130,28 @@ def test_a_model_says_what_it_needs() -> None:
 
 def test_a_network_may_look_at_textures() -> None:
     woven = replace(network(width=N_TEXTURES), view="textures")
-    both = Model.make(header(), members=[network(), woven])
+    both = Classifier.make(header(), members=[network(), woven])
     assert both.needs == {"features", "textures"}
-    again = Model.from_bytes(both.to_bytes())
+    again = Classifier.from_bytes(both.to_bytes())
     assert again.to_bytes() == both.to_bytes()
     assert [each.needs for each in again.members] == ["features", "textures"]
-    alone = Model.make(header(), members=[network()])
+    alone = Classifier.make(header(), members=[network()])
     np.testing.assert_array_equal(both.scores(inputs(9)), alone.scores(inputs(9)))
 
 
 def test_who_cannot_be_asked_is_refused() -> None:
     woven = replace(network(width=N_TEXTURES), view="textures")
     with pytest.raises(ModelError, match="where something sounds"):
-        Model.make(header(), members=[woven])
+        Classifier.make(header(), members=[woven])
     with pytest.raises(ModelError, match="other textures"):
-        Model.make(header(), members=[network(), replace(network(), view="textures")])
+        Classifier.make(header(), members=[network(), replace(network(), view="textures")])
     with pytest.raises(ModelError, match="features or textures"):
         replace(network(), view="samples")
 
 
 def test_chunks_are_scored_by_the_members_that_look_at_features() -> None:
-    both = Model.make(header(), members=[network_that_hears(), network()])
-    alone = Model.make(header(), members=[network()])
+    both = Classifier.make(header(), members=[network_that_hears(), network()])
+    alone = Classifier.make(header(), members=[network()])
     np.testing.assert_array_equal(both.scores(inputs(9)), alone.scores(inputs(9)))
 
 
@@ -157,7 +159,7 @@ def test_thresholds_and_the_votes_temperature_come_from_the_header() -> None:
     assert model().thresholds == {}
     assert model().vote_temperature == 1.0
     fields = header(thresholds={"bark": 0.5, "background": 0}, vote_temperature=0.4)
-    again = Model.from_bytes(Model.make(fields, members=[network()]).to_bytes())
+    again = Classifier.from_bytes(Classifier.make(fields, members=[network()]).to_bytes())
     assert again.thresholds == {"bark": 0.5, "background": 0.0}
     assert again.vote_temperature == 0.4
 
@@ -169,7 +171,7 @@ def test_any_changed_byte_is_noticed(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(raw) - 1))
     raw[at] ^= data.draw(st.integers(1, 255))
     with pytest.raises(ModelError):
-        Model.from_bytes(bytes(raw))
+        Classifier.from_bytes(bytes(raw))
 
 
 @settings(max_examples=30)
@@ -177,9 +179,9 @@ def test_any_changed_byte_is_noticed(data: st.DataObject) -> None:
 def test_any_cut_is_noticed(cut: int) -> None:
     raw = model().to_bytes()
     with pytest.raises(ModelError):
-        Model.from_bytes(raw[:cut])
+        Classifier.from_bytes(raw[:cut])
     with pytest.raises(ModelError):
-        Model.from_bytes(raw + b"x" * (cut + 1))
+        Classifier.from_bytes(raw + b"x" * (cut + 1))
 
 
 @pytest.mark.parametrize(
@@ -210,17 +212,17 @@ def test_any_cut_is_noticed(cut: int) -> None:
 )
 def test_headers_that_do_not_fit_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ModelError):
-        Model.make(header(**changes), members=[network()])
+        Classifier.make(header(**changes), members=[network()])
 
 
 def test_members_that_do_not_fit_the_classes_are_refused() -> None:
     with pytest.raises(ModelError, match="classes"):
-        Model.make(header(classes=[*CLASSES, "siren"]), members=[network()])
+        Classifier.make(header(classes=[*CLASSES, "siren"]), members=[network()])
     narrow = replace(forest(), n_features=N_FEATURES - 1)
     with pytest.raises(ModelError, match="features"):
-        Model.make(header(), members=[narrow])
+        Classifier.make(header(), members=[narrow])
     with pytest.raises(ModelError, match="votes"):
-        Model.make(header(), members=[])
+        Classifier.make(header(), members=[])
 
 
 MEMBER = {"kind": "network", "weight": 1.0, "temperature": 1.0}
@@ -249,13 +251,13 @@ MEMBER = {"kind": "network", "weight": 1.0, "temperature": 1.0}
     ],
 )
 def test_crafted_members_are_refused(members: object) -> None:
-    data = Model.make(header(), members=[network()]).to_bytes()
+    data = Classifier.make(header(), members=[network()]).to_bytes()
     (length,) = struct.unpack_from("<I", data, len(MAGIC))
     start = len(MAGIC) + 4
     layout = json.loads(data[start : start + length])
     text = json.dumps({**layout, "members": members}).encode()
     with pytest.raises(ModelError):
-        Model.from_bytes(sealed(text, data[start + length : -32]))
+        Classifier.from_bytes(sealed(text, data[start + length : -32]))
 
 
 @pytest.mark.parametrize(
@@ -279,7 +281,7 @@ def test_crafted_members_are_refused(members: object) -> None:
 )
 def test_crafted_headers_are_refused(text: bytes) -> None:
     with pytest.raises(ModelError):
-        Model.from_bytes(sealed(text))
+        Classifier.from_bytes(sealed(text))
 
 
 def test_the_shipped_model_fits_this_release() -> None:

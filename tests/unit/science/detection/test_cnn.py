@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from actors.science import synth
 from actors.science.detection import ensemble
 from actors.science.detection.chunks import HOP, RATE_HZ, STEP
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.detection.cnn import N_MELS, REACH, Convolutional, Layers, log_mel, relative
 from actors.science.detection.features import FEATURE_VERSION
 from actors.science.errors import ModelError
@@ -64,9 +64,9 @@ def crafted(**changes: Any) -> dict[str, AnyArray]:
 
 def test_a_network_survives_its_file() -> None:
     """Parameters have half precision from the start, so storing them loses nothing."""
-    model = Model.make(HEADER, members=[replace(NETWORK, weight=0.5)])
+    model = Classifier.make(HEADER, members=[replace(NETWORK, weight=0.5)])
     data = model.to_bytes()
-    [again] = Model.from_bytes(data).members
+    [again] = Classifier.from_bytes(data).members
     assert isinstance(again, Convolutional)
     assert (again.widths, again.hidden, again.weight) == (WIDTHS, HIDDEN, 0.5)
     assert again.n_classes == len(CLASSES)
@@ -75,7 +75,7 @@ def test_a_network_survives_its_file() -> None:
         assert values.dtype == (np.float32 if "running" in name else np.float16)
     samples = sound(5 * RATE_HZ)
     np.testing.assert_array_equal(again.logits(samples), NETWORK.logits(samples))
-    assert Model.make(HEADER, members=[again]).to_bytes() == data
+    assert Classifier.make(HEADER, members=[again]).to_bytes() == data
 
 
 def test_half_precision_costs_little() -> None:
@@ -186,7 +186,7 @@ def test_crafted_arrays_are_refused(changes: dict[str, AnyArray]) -> None:
     with pytest.raises(ModelError):
         Convolutional(arrays=crafted(**changes), widths=WIDTHS, hidden=HIDDEN)
     with pytest.raises(ModelError):
-        Model.make(HEADER, members=[unchecked(crafted(**changes))])
+        Classifier.make(HEADER, members=[unchecked(crafted(**changes))])
 
 
 def test_shapes_are_compared_before_memory_is_taken() -> None:

@@ -20,7 +20,7 @@ from actors.science.audio_io.prepare import pcm_to_float, prepare, write_channel
 from actors.science.detection import classifier, inference
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.tagging import tagger
-from actors.science.tagging.backbone import Backbone
+from actors.science.tagging.backbone import BackboneNetwork
 from actors.science.tagging.tagger import Tagger
 from actors.science.types import Event
 from tests.support import weights
@@ -38,7 +38,7 @@ both = pytest.mark.parametrize("beside", [False, True], ids=["alone", "with the 
 
 @cache
 def published_tagger() -> Tagger:
-    return Tagger(Backbone.from_bytes(weights.published()), tagger.shipped_head())
+    return Tagger(BackboneNetwork.from_bytes(weights.published()), tagger.shipped_head())
 
 
 def hear(content: bytes, *, beside: bool) -> tuple[list[Event], int | None]:

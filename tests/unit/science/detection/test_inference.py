@@ -23,7 +23,7 @@ from actors.science.detection.chunks import (
     count_steps,
     plan_spans,
 )
-from actors.science.detection.classifier import Model, shipped
+from actors.science.detection.classifier import Classifier, shipped
 from actors.science.detection.cnn import Convolutional, Layers, log_mel, relative
 from actors.science.detection.ensemble import Estimator
 from actors.science.levels.levels import LevelHistory
@@ -61,7 +61,7 @@ def untrained(n_classes: int) -> Convolutional:
     return Convolutional.of(layers, widths=(4, 6, 8), hidden=8)
 
 
-def voting(*kinds: str) -> Model:
+def voting(*kinds: str) -> Classifier:
     """Return a model of some kinds of the shipped one's estimators; its network is untrained."""
     plain = shipped()
     of_kind: dict[str, list[Estimator]] = {
@@ -70,7 +70,7 @@ def voting(*kinds: str) -> Model:
         "samples": [untrained(len(plain.classes))],
     }
     header = {**plain.header, "vote_temperature": 1.0}
-    return Model.make(header, members=[each for kind in kinds for each in of_kind[kind]])
+    return Classifier.make(header, members=[each for kind in kinds for each in of_kind[kind]])
 
 
 MODELS = {"features": voting("features"), "samples": voting("samples")}
@@ -83,11 +83,11 @@ def levels(samples: Samples) -> LevelHistory:
     return meter.finish()
 
 
-def heard(samples: Samples, *, model: Model | None = None) -> list[Event]:
+def heard(samples: Samples, *, model: Classifier | None = None) -> list[Event]:
     return inference.hear(model or shipped(), samples, levels=levels(samples))
 
 
-def looked_at(model: Model, samples: Samples, start: int, stop: int) -> Samples:
+def looked_at(model: Classifier, samples: Samples, start: int, stop: int) -> Samples:
     """Return the framewise scores of a slice with its context, as a worker computes them."""
     first = max(0, start - inference.CONTEXT)
     piece = samples[first : stop + inference.CONTEXT]
@@ -172,7 +172,7 @@ def test_gain_changes_nothing_but_levels(gain_db: float) -> None:
         )
 
 
-def second(model: Model, samples: Samples, first: int, stop: int, *, seed: int = 0) -> Samples:
+def second(model: Classifier, samples: Samples, first: int, stop: int, *, seed: int = 0) -> Samples:
     """Return the classification of the frames ``[first, stop)`` of a recording."""
     scores = np.zeros((count_steps(samples.size), len(model.classes)), dtype=np.float32)
     rng = np.random.default_rng(seed)
@@ -188,7 +188,7 @@ def second(model: Model, samples: Samples, first: int, stop: int, *, seed: int =
     [(0, 1), (50, 51), (0, 4), (40, 45), (696, 721), (720, 721), (0, 721), (10, 330), (100, 150)],
 )
 def test_the_second_look_gives_probabilities_of_any_stretch(
-    model: Model, first: int, stop: int
+    model: Classifier, first: int, stop: int
 ) -> None:
     shares = second(model, noise(N_SAMPLES), first, stop)
     assert shares.shape == (len(model.classes),)
@@ -217,7 +217,7 @@ def test_the_second_look_hears_one_long_sound_at_any_length() -> None:
 
 def test_the_votes_temperature_makes_it_surer_and_keeps_the_order() -> None:
     plain = MODELS["features"]
-    sharp = Model.make({**plain.header, "vote_temperature": 0.5}, members=plain.members)
+    sharp = Classifier.make({**plain.header, "vote_temperature": 0.5}, members=plain.members)
     samples = noise(SHORT)
     usual, surer = second(plain, samples, 50, 90), second(sharp, samples, 50, 90)
     np.testing.assert_array_equal(np.argmax(surer), np.argmax(usual))
@@ -250,7 +250,7 @@ def test_of_a_sound_of_hours_only_a_few_parts_are_read() -> None:
 
 @pytest.mark.parametrize("n_samples", [1, 799, 1_600, 1_601, 7_999, 8_000, 23_999])
 @pytest.mark.parametrize("model", [*MODELS.values(), BOTH])
-def test_recordings_of_any_length_are_heard(model: Model, n_samples: int) -> None:
+def test_recordings_of_any_length_are_heard(model: Classifier, n_samples: int) -> None:
     samples = noise(3 * n_samples + 10)[n_samples : 2 * n_samples]
     scores = inference.listen(model, samples)
     assert scores.shape == (count_steps(n_samples), len(model.classes))

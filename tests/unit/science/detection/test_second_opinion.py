@@ -21,7 +21,7 @@ from actors.science.detection.second_opinion import (
 )
 from actors.science.tagging.backbone import FRAME
 from actors.science.tagging.tagger import Tagger
-from actors.science.types import BACKGROUND, Candidate
+from actors.science.types import BACKGROUND, TypeProbability
 
 CLASSES = ("background", "rain", "sea_waves", "my_machine")
 LEAST = second_opinion.thresholds() | {"my_machine": 0.35}
@@ -152,7 +152,7 @@ def test_what_sounds_over_a_part_of_a_stretch_is_found_with_its_edges() -> None:
     found = opinion_of((1.0, 4), (1.5, 12), (1.0, 8))
     assert found.likely["road_traffic"] > 0.99
     assert found.likely["birds"] < 0.5
-    (birds,) = apart(found.overlays, [Candidate("road_traffic", 0.99)])
+    (birds,) = apart(found.overlays, [TypeProbability("road_traffic", 0.99)])
     assert (birds.noise_type, birds.start, birds.stop) == ("birds", 4 * FRAME, 16 * FRAME)
     assert birds.probability >= second_opinion.LEAST_OF_OVERLAY
 
@@ -160,7 +160,7 @@ def test_what_sounds_over_a_part_of_a_stretch_is_found_with_its_edges() -> None:
 def test_what_is_said_of_the_whole_stretch_is_not_said_again_of_a_part() -> None:
     found = opinion_of((1.5, 24))
     assert {each.noise_type for each in found.overlays} == {"birds", "road_traffic"}
-    answers = [Candidate("birds", 0.99), Candidate("traffic", 0.99)]
+    answers = [TypeProbability("birds", 0.99), TypeProbability("traffic", 0.99)]
     assert apart(found.overlays, answers) == []
 
 

@@ -23,7 +23,7 @@ from actors.science.detection.segmentation import (
     merge,
 )
 from actors.science.levels.levels import STEPS_PER_S, LevelHistory
-from actors.science.types import BACKGROUND, UNCLASSIFIED, Candidate, Event
+from actors.science.types import BACKGROUND, UNCLASSIFIED, Event, TypeProbability
 
 CLASSES = (BACKGROUND, "bark", "rain", "siren", "engine", "wind", "horn")
 RATE_HZ = 8_000
@@ -315,8 +315,8 @@ def test_scores_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 
 
 def several(*answers: tuple[str, float]) -> Named:
-    found = [Candidate(name, score) for name, score in answers]
-    return Named(found, [*found, Candidate("wind", 0.1)])
+    found = [TypeProbability(name, score) for name, score in answers]
+    return Named(found, [*found, TypeProbability("wind", 0.1)])
 
 
 def test_a_stretch_may_hold_several_types_at_once() -> None:
@@ -348,11 +348,11 @@ def test_what_sounds_on_below_another_sound_is_one_event() -> None:
 
 
 def test_what_sounds_in_a_part_of_a_stretch_is_an_event_beside_it() -> None:
-    part = Segment(14, 18), Candidate("horn", 0.97)
+    part = Segment(14, 18), TypeProbability("horn", 0.97)
     found = merge(
         scores("." * 10 + "b" * 20 + "." * 10),
         classes=CLASSES,
-        look=lambda _first, _stop: Named([Candidate("bark", 0.9)], [], [part]),
+        look=lambda _first, _stop: Named([TypeProbability("bark", 0.9)], [], [part]),
         levels=levels([-30.0] * 40),
         blur_s=BLUR_S,
     )
@@ -365,7 +365,9 @@ def test_a_loud_sound_without_a_name_has_what_it_may_be() -> None:
     found = merge(
         scores("." * 30 + "b" * 20 + "." * 50),
         classes=CLASSES,
-        look=lambda _first, _stop: Named([], [Candidate("bark", 0.2), Candidate("horn", 0.1)]),
+        look=lambda _first, _stop: Named(
+            [], [TypeProbability("bark", 0.2), TypeProbability("horn", 0.1)]
+        ),
         levels=levels(level_db),
         blur_s=BLUR_S,
     )

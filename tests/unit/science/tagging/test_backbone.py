@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actors.science.errors import ModelError
-from actors.science.tagging.backbone import FRAME, HOP, N_MELS, RATE_HZ, Backbone, log_mel
+from actors.science.tagging.backbone import FRAME, HOP, N_MELS, RATE_HZ, BackboneNetwork, log_mel
 from actors.science.tagging.mobilenet import N_TAGS
 from tests.support import weights
 
@@ -26,7 +26,7 @@ State = dict[str, Tensor]
 
 
 STATE = weights.random_state(width=WIDTH)
-NETWORK = Backbone.from_bytes(weights.file_of(STATE))
+NETWORK = BackboneNetwork.from_bytes(weights.file_of(STATE))
 
 
 def sound(n_samples: int, *, seed: int = 0) -> NDArray[np.float32]:
@@ -130,7 +130,7 @@ def test_network_is_that_of_the_definition_in_any_width(width: float) -> None:
     state = weights.random_state(width=width, seed=1)
     samples = sound(2 * RATE_HZ)
     wanted = reference(state, samples)
-    found = Backbone.from_bytes(weights.file_of(state)).frames(samples)
+    found = BackboneNetwork.from_bytes(weights.file_of(state)).frames(samples)
     assert found.shape == wanted.shape
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
 
@@ -169,7 +169,7 @@ def chirp() -> NDArray[np.float32]:
 
 
 def test_published_weights_give_the_stored_vectors() -> None:
-    published = Backbone.from_bytes(weights.published())
+    published = BackboneNetwork.from_bytes(weights.published())
     stored = np.loadtxt(VECTORS, delimiter=",", comments="#")
     embedding = published.embed(chirp())
     np.testing.assert_allclose(embedding, stored[: published.n_embedding], atol=1e-5)
@@ -202,7 +202,7 @@ CRAFTED: dict[str, Any] = {
 @pytest.mark.parametrize("what", CRAFTED)
 def test_file_that_differs_is_refused(what: str) -> None:
     with pytest.raises(ModelError):
-        Backbone.from_bytes(weights.file_of(CRAFTED[what]))
+        BackboneNetwork.from_bytes(weights.file_of(CRAFTED[what]))
 
 
 class Command:
@@ -215,9 +215,9 @@ class Command:
 @pytest.mark.parametrize("data", [b"", b"no state dict", weights.file_of(STATE)[:-5_000]])
 def test_damaged_file_is_refused(data: bytes) -> None:
     with pytest.raises(ModelError):
-        Backbone.from_bytes(data)
+        BackboneNetwork.from_bytes(data)
 
 
 def test_nothing_in_a_file_is_executed() -> None:
     with pytest.raises(ModelError):
-        Backbone.from_bytes(weights.file_of({"features.16.0.weight": Command()}))
+        BackboneNetwork.from_bytes(weights.file_of({"features.16.0.weight": Command()}))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from actors.science.detection import classifier, integrity
-from actors.science.detection.classifier import Model
+from actors.science.detection.classifier import Classifier
 from actors.science.errors import ModelError
 from actors.science.tagging.tagger import Head
 from tests.support import weights
@@ -34,13 +34,13 @@ def head(**changes: Any) -> Head:
     return Head((*BASE.types, "our_pump"), BASE.header, {**arrays, **changes})
 
 
-def made(given: Head | None, **changes: Any) -> Model:
-    return Model.make(header(**changes), members=classifier.shipped().members, head=given)
+def made(given: Head | None, **changes: Any) -> Classifier:
+    return Classifier.make(header(**changes), members=classifier.shipped().members, head=given)
 
 
 def test_a_head_survives_its_file() -> None:
     model = made(head(), thresholds={"our_pump": 0.4})
-    again = Model.from_bytes(model.to_bytes())
+    again = Classifier.from_bytes(model.to_bytes())
     assert again.head is not None
     assert (again.sha256, again.trained_types) == (model.sha256, ("our_pump",))
     assert (again.head.types, again.head.header) == (head().types, dict(BASE.header))

@@ -15,7 +15,7 @@ from actors.science.audio_io import decode
 from actors.science.audio_io.prepare import MonoResampler
 from actors.science.detection import inference
 from actors.science.tagging import speech
-from actors.science.tagging.backbone import RATE_HZ, Array, Backbone
+from actors.science.tagging.backbone import RATE_HZ, Array, BackboneNetwork
 from tests.support import voices, weights
 
 #: Real recordings of everyday noise beside a checkout; see tests/support/weights.py.
@@ -26,7 +26,7 @@ NETWORK = voices.network()
 BLUR_S = 0.64
 
 
-def find(samples: Array, backbone: Backbone = NETWORK) -> speech.Intervals:
+def find(samples: Array, backbone: BackboneNetwork = NETWORK) -> speech.Intervals:
     return speech.find(backbone, inference.in_memory(samples), samples.size)
 
 
@@ -93,7 +93,7 @@ def test_intervals_are_widened_and_joined() -> None:
 
 def test_the_published_weights_find_real_speech() -> None:
     """Nearly all recordings of speech are detected, and almost none of the others."""
-    network = Backbone.from_bytes(weights.published())
+    network = BackboneNetwork.from_bytes(weights.published())
     if not EVERYDAY.is_dir():
         pytest.skip("the recordings of everyday noise are not beside this checkout")
     human = {"speech", "shouting", "laughter", "crowd", "baby_cry", "children_playing", "music"}
@@ -107,7 +107,7 @@ def test_the_published_weights_find_real_speech() -> None:
     assert np.mean(_shares(network, others)) < 0.1
 
 
-def _shares(network: Backbone, files: list[str]) -> list[float]:
+def _shares(network: BackboneNetwork, files: list[str]) -> list[float]:
     """Return the fraction of each recording that is classified as speech."""
     shares = []
     for name in files:

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.science.errors import ModelError
-from actors.science.tagging.backbone import RATE_HZ, SHORTEST, Backbone
+from actors.science.tagging.backbone import RATE_HZ, SHORTEST, BackboneNetwork
 from actors.science.tagging.tagger import PIECE, Head, Tagger, of_types, pieces_of
 from tests.support import weights
 
-NETWORK = Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4)))
+NETWORK = BackboneNetwork.from_bytes(weights.file_of(weights.random_state(width=0.4)))
 HEAD = weights.random_head()
 
 

@@ -10,7 +10,7 @@ import soundfile
 
 from actors.science import synth
 from actors.science.detection.classifier import shipped
-from actors.science.tagging.backbone import RATE_HZ, Backbone
+from actors.science.tagging.backbone import RATE_HZ, BackboneNetwork
 from actors.training.shipped_model import accuracy_report, build, codecs
 from actors.training.shipped_model.answers import OUTCOMES, Judges
 from actors.training.sounds import Sound
@@ -47,7 +47,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def judges() -> Judges:
-    backbone = Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4)))
+    backbone = BackboneNetwork.from_bytes(weights.file_of(weights.random_state(width=0.4)))
     return Judges(backbone, {group: weights.random_head() for group in GROUPS})
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from actors.science.tagging.backbone import RATE_HZ
-from actors.science.types import UNCLASSIFIED, Candidate, Event
+from actors.science.types import UNCLASSIFIED, Event, TypeProbability
 from actors.training.shipped_model import codecs
 from actors.training.shipped_model.answers import (
     JudgedAnswer,
@@ -28,7 +28,7 @@ def event(noise_type: str, start_s: float, end_s: float, *candidates: str) -> Ev
         confidence=0.8,
         laeq_db=-30.0,
         lafmax_db=-25.0,
-        candidates=tuple(Candidate(name, 0.1) for name in candidates),
+        candidates=tuple(TypeProbability(name, 0.1) for name in candidates),
     )
 
 

@@ -7,14 +7,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from actors.science.tagging.backbone import RATE_HZ, Backbone
+from actors.science.tagging.backbone import RATE_HZ, BackboneNetwork
 from actors.training import linear_head
 from actors.training.shipped_model import base_type_examples, base_types
 from actors.training.shipped_model.base_type_examples import EmbeddedSounds
 from actors.training.sounds import Sound
 from tests.support import weights
 
-NETWORK = Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4)))
+NETWORK = BackboneNetwork.from_bytes(weights.file_of(weights.random_state(width=0.4)))
 
 
 def tone(hz: float, seconds: float = 2.0) -> np.ndarray:

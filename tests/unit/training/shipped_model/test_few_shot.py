@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from actors.science.tagging.backbone import Backbone
+from actors.science.tagging.backbone import BackboneNetwork
 from actors.science.tagging.tagger import Tagger
 from actors.training.head_fitting import ClipEmbeddings
 from actors.training.shipped_model import base_type_examples, base_types, few_shot
@@ -13,7 +13,7 @@ from actors.training.shipped_model.base_type_examples import EmbeddedSounds
 from actors.training.shipped_model.few_shot import FewShotFold, HeldOutSounds
 from tests.support import weights
 
-NETWORK = Backbone.from_bytes(weights.file_of(weights.random_state(width=0.4)))
+NETWORK = BackboneNetwork.from_bytes(weights.file_of(weights.random_state(width=0.4)))
 NEW = ["new a", "new b"]
 DIRECTIONS = dict(
     zip(
