@@ -180,9 +180,12 @@ class Blobs:
         pieces = None if isinstance(content, bytes) else blob_errors.BlobPieces(content)
         with writing(pieces):
             obstore.put(
-                self._store, key, content if pieces is None else pieces, chunk_size=PART_BYTES,
+                self._store,
+                key,
+                content if pieces is None else pieces,
+                chunk_size=PART_BYTES,
                 max_concurrency=PARTS_AT_ONCE,
-            )  # fmt: skip
+            )
 
     @contextmanager
     def writer(self, key: str) -> Iterator[IO[bytes]]:

@@ -282,9 +282,13 @@ def fetch_backbone() -> None:
     command = [str(VENV / "bin" / "clamor"), "model", "fetch", "--limit-s", str(FETCH_S)]
     try:
         ended = subprocess.run(
-            command, check=False, env=environment(), text=True, capture_output=True,
+            command,
+            check=False,
+            env=environment(),
+            text=True,
+            capture_output=True,
             timeout=2 * FETCH_S,
-        )  # fmt: skip
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         say(f"no backbone: `clamor model fetch` failed ({type(error).__name__})")
         return

@@ -68,8 +68,11 @@ def files() -> Iterator[Path]:
     """Yield the project's own Python files and documents."""
     listed = subprocess.run(
         ["git", "ls-files", "*.py", "*.md"],  # noqa: S607
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.splitlines()  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
     for name in listed:
         if not name.startswith(LEFT_OUT) and (ROOT / name).exists():
             yield ROOT / name

@@ -95,9 +95,11 @@ class Selected:
             return
         with self._store.reading() as tx:
             found = export_queries.events_of(
-                tx, self._selection, [row.id for row in rows],
+                tx,
+                self._selection,
+                [row.id for row in rows],
                 with_candidates=self._with_candidates,
-            )  # fmt: skip
+            )
         for row in rows:
             self._n_done += 1
             yield self._piece(row, found[row.id], done=0.0)
@@ -108,9 +110,13 @@ class Selected:
         while True:
             with self._store.reading() as tx:
                 page = export_queries.events_behind(
-                    tx, self._selection, row.id, after, limit=PAGE_EVENTS,
+                    tx,
+                    self._selection,
+                    row.id,
+                    after,
+                    limit=PAGE_EVENTS,
                     with_candidates=self._with_candidates,
-                )  # fmt: skip
+                )
             n_read += len(page)
             if page:
                 yield self._piece(row, page, done=min(n_read / n_events, 1.0))

@@ -85,9 +85,12 @@ def _export(runtime: Runtime, work: JobWork) -> runner.Task:
             else:
                 n_rows = _write(_writer(row, file, selected), selected, bar)
         values = ExportDone(
-            percent=100, stage="done", rows_written=n_rows, size_bytes=sink.size_bytes,
+            percent=100,
+            stage="done",
+            rows_written=n_rows,
+            size_bytes=sink.size_bytes,
             blob_key=key,
-        )  # fmt: skip
+        )
         return runner.Result(runner.move_on(work, to="completed", values=values))
 
     return runner.Task(name="export", work=work, perform=perform, give_up=runner.fail(work))

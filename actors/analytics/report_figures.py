@@ -86,8 +86,9 @@ def document(found: Found, whole: Day, before: Sequence[Day]) -> ReportDocument:
     sounds = {reference: local_day.sound(whole, each) for reference, each in recorded.items()}
     today = [row for row in found.sessions if row.at == len(before) + 1]
     events = _events(found.events, n_before=len(before), n_hours=len(whole.hours))
-    by_hour = [sum(of_type["by_hour"][at] for of_type in events.values())
-               for at in range(len(whole.hours))]  # fmt: skip
+    by_hour = [
+        sum(of_type["by_hour"][at] for of_type in events.values()) for at in range(len(whole.hours))
+    ]
     return ReportDocument(
         version=VERSION,
         day=whole.date.isoformat(),

@@ -55,9 +55,12 @@ _NAMES: dict[LevelName, str] = {
     "lden_db": "Lden",
 }
 _COVERED: dict[LevelName, str] = {
-    "laeq_db": "whole", "lday_db": "day", "levening_db": "evening", "lnight_db": "night",
+    "laeq_db": "whole",
+    "lday_db": "day",
+    "levening_db": "evening",
+    "lnight_db": "night",
     "lden_db": "whole",
-}  # fmt: skip
+}
 
 
 def page(report: ReportDocument, *, everybody: bool) -> bytes:
@@ -153,12 +156,15 @@ def _sound(report: ReportDocument) -> str:
             )
         )
     if len(found) == 1:
-        found.append("<p>No recording of this day has both a known time of recording and "
-                     "levels.</p>")  # fmt: skip
+        found.append(
+            "<p>No recording of this day has both a known time of recording and levels.</p>"
+        )
     without = report["sessions"]["without_recorded_at"]
     if without:
-        found.append(f"<p class=quiet>{without} of the sessions have no time of recording: these "
-                     "levels exclude them.</p>")  # fmt: skip
+        found.append(
+            f"<p class=quiet>{without} of the sessions have no time of recording: these "
+            "levels exclude them.</p>"
+        )
     return "".join(found)
 
 
@@ -176,8 +182,9 @@ def _heard(report: ReportDocument) -> str:
     found = ["<h2>What was heard</h2>"]
     if not by_type:
         return found[0] + "<p>Nothing.</p>"
-    busiest = ", ".join(f"{each['label']} ({each['detections']})"
-                        for each in report["busiest_hours"])  # fmt: skip
+    busiest = ", ".join(
+        f"{each['label']} ({each['detections']})" for each in report["busiest_hours"]
+    )
     found.append(f"<p>Busiest hours: {escape(busiest)}.</p>")
     found.append(
         _picture(
@@ -201,10 +208,13 @@ def _heard(report: ReportDocument) -> str:
     )
     sounds = [each for each in report["sound"] if each["covered"]["whole"] > 0]
     rows = [
-        (hour["label"], f"{hour['detections']:,}",
-         *(_level(sound["hours"][at]["laeq_db"]) for sound in sounds))
+        (
+            hour["label"],
+            f"{hour['detections']:,}",
+            *(_level(sound["hours"][at]["laeq_db"]) for sound in sounds),
+        )
         for at, hour in enumerate(report["hours"])
-    ]  # fmt: skip
+    ]
     heads = ("hour", "events", *(f"LAeq in {each['level_reference']}" for each in sounds))
     found.append("<h2>Hour by hour</h2>" + _table(heads, rows, n_text=1))
     return "".join(found)
@@ -237,10 +247,15 @@ def _usage(report: ReportDocument) -> str:
     if not report["api_usage"]:
         return "<h2>Requests</h2><p>None.</p>"
     rows = [
-        (each["name"] or each["key_id"] or "no key", f"{each['requests']:,}", f"{each['errors']:,}",
-         f"{each['bytes_in'] / 1e6:,.1f}", f"{each['bytes_out'] / 1e6:,.1f}")
+        (
+            each["name"] or each["key_id"] or "no key",
+            f"{each['requests']:,}",
+            f"{each['errors']:,}",
+            f"{each['bytes_in'] / 1e6:,.1f}",
+            f"{each['bytes_out'] / 1e6:,.1f}",
+        )
         for each in report["api_usage"]
-    ]  # fmt: skip
+    ]
     heads = ("key", "requests", "errors", "MB in", "MB out")
     return "<h2>Requests</h2>" + _table(heads, rows, n_text=1)
 
@@ -249,10 +264,14 @@ def _table(heads: Iterable[str], rows: Iterable[Sequence[str]], *, n_text: int) 
     """Return a table whose first ``n_text`` columns are text and the others numbers."""
 
     def line(tag: str, cells: Iterable[str]) -> str:
-        return "<tr>" + "".join(
-            f"<{tag}{' class=n' if at >= n_text else ''}>{escape(cell)}</{tag}>"
-            for at, cell in enumerate(cells)
-        ) + "</tr>"  # fmt: skip
+        return (
+            "<tr>"
+            + "".join(
+                f"<{tag}{' class=n' if at >= n_text else ''}>{escape(cell)}</{tag}>"
+                for at, cell in enumerate(cells)
+            )
+            + "</tr>"
+        )
 
     heads = list(heads)
     body = "".join(line("td", row) for row in rows)

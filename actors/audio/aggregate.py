@@ -82,15 +82,24 @@ def _result(
     named_share = NAMED_SHARE if is_muted else 1.0
     opinion = base_types.opinion_of(runtime, session, model, lease)
     found = _merge(
-        runtime, session, spans, levels, lease,
-        opinion=opinion, tell=lambda share: tell(share * named_share),
-    )  # fmt: skip
+        runtime,
+        session,
+        spans,
+        levels,
+        lease,
+        opinion=opinion,
+        tell=lambda share: tell(share * named_share),
+    )
     muted: MutedAudio | None = None
     if is_muted:
         muted = privacy.mute(
-            runtime, session, work, lease, found,
+            runtime,
+            session,
+            work,
+            lease,
+            found,
             tell=lambda share: tell(named_share + share * (1.0 - named_share)),
-        )  # fmt: skip
+        )
     heard = _as_shown(_of_interest(found, session.types), session.calibration_db)
     answer_key = lease.own(
         product_key(session.id, "levels-answer", attempt=lease.attempt, resplits=work.resplits)

@@ -58,8 +58,11 @@ def recording(runtime: Runtime, session: AudioSession, work: Work, lease: Lease)
     if session.size_bytes is not None:
         return session.recording_key
     key = lease.own(product_key(work.session_id, "recording", attempt=lease.attempt))
-    size_bytes = _copy(runtime, session, key) if session.source_key else (
-        _download(runtime, session, key, lease))  # fmt: skip
+    size_bytes = (
+        _copy(runtime, session, key)
+        if session.source_key
+        else (_download(runtime, session, key, lease))
+    )
     lease.check()
     lease.release(key)
     with runtime.store.transaction() as tx:

@@ -151,8 +151,12 @@ def _copy_all(
         except Exception as error:
             if not is_last_try:
                 raise
-            log.warning("batch_item_not_copied", batch_id=str(item.batch_id),
-                        item=item.item_index, exc_info=error)  # fmt: skip
+            log.warning(
+                "batch_item_not_copied",
+                batch_id=str(item.batch_id),
+                item=item.item_index,
+                exc_info=error,
+            )
             failures.append(error)
             found.append("it could not be read from the blob store")
     if failures and len(failures) == len(items):

@@ -69,9 +69,11 @@ class ActorRun:
         self.ids = ids
         if tracing.is_on():
             self._span = tracing.started(
-                self.actor, parent=traceparent, kind=SpanKind.CONSUMER,
+                self.actor,
+                parent=traceparent,
+                kind=SpanKind.CONSUMER,
                 attributes=ids | {"attempt": attempt},
-            )  # fmt: skip
+            )
 
     @property
     def duration_s(self) -> float:
@@ -96,10 +98,17 @@ class ActorRun:
             tracing.end(self._span, result=result, failed=told)
         ids = {name: _loggable(value) for name, value in self.ids.items()}
         log.log(
-            LEVELS[result], "actor_run", actor=self.actor, **ids, attempt=self.attempt,
-            result=result, duration_s=round(self.duration_s, 3), error=error, **more,
+            LEVELS[result],
+            "actor_run",
+            actor=self.actor,
+            **ids,
+            attempt=self.attempt,
+            result=result,
+            duration_s=round(self.duration_s, 3),
+            error=error,
+            **more,
             **({} if raised is None else {"exc_info": raised}),
-        )  # fmt: skip
+        )
 
 
 @contextmanager

@@ -51,9 +51,10 @@ def _clean_up(turn: ScheduledRun) -> CleanUpResult:
         runtime, delivery_queries.remove_old_deliveries, older_than_s=DELIVERIES_KEPT_S
     )
     requests = _remove_rows(
-        runtime, request_queries.remove_old_requests,
+        runtime,
+        request_queries.remove_old_requests,
         older_than_s=runtime.settings.keep_requests_days * DAY_S,
-    )  # fmt: skip
+    )
     answers = _remove_rows(
         runtime, idempotency_queries.remove_old_answers, older_than_s=idempotency_queries.KEPT_S
     )

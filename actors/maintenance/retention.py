@@ -170,10 +170,16 @@ def _cut(runtime: Runtime, events: Sequence[RankedEvent]) -> list[NewClipRow]:
             runtime.blobs.put(clip_key(clip_id), clips.to_flac(samples, rate_hz))
             rows.append(
                 NewClipRow(
-                    id=clip_id, blob_key=clip_key(clip_id), user_id=event.user_id,
-                    noise_type=event.noise_type, confidence=event.confidence,
-                    session_id=event.session_id, file_name=event.file_name,
-                    start_s=event.start_s, end_s=event.end_s, sent_at=event.sent_at,
+                    id=clip_id,
+                    blob_key=clip_key(clip_id),
+                    user_id=event.user_id,
+                    noise_type=event.noise_type,
+                    confidence=event.confidence,
+                    session_id=event.session_id,
+                    file_name=event.file_name,
+                    start_s=event.start_s,
+                    end_s=event.end_s,
+                    sent_at=event.sent_at,
                 )
-            )  # fmt: skip
+            )
     return rows

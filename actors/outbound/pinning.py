@@ -89,9 +89,11 @@ class Pinned(httpcore.SyncBackend):
         for address in found:
             try:
                 stream = super().connect_tcp(
-                    str(address), port, timeout=self._clock.patience_s(),
+                    str(address),
+                    port,
+                    timeout=self._clock.patience_s(),
                     socket_options=options.get("socket_options"),
-                )  # fmt: skip
+                )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failed = error
                 continue
@@ -140,8 +142,11 @@ def told(clock: Clock) -> Iterator[None]:
         raise clock.too_long() from None
     except httpcore.ConnectError as error:
         # The cause is from the system or OpenSSL; neither names the host.
-        what = "its certificate is not valid" if "CERTIFICATE_VERIFY" in str(error) else (
-            "it cannot be connected to")  # fmt: skip
+        what = (
+            "its certificate is not valid"
+            if "CERTIFICATE_VERIFY" in str(error)
+            else ("it cannot be connected to")
+        )
         raise Unreachable(what) from None
     except httpcore.ProtocolError:
         raise BrokenOff("what the server sent is no HTTP, or is not all of it") from None

@@ -67,8 +67,10 @@ class PeriodicJob:
         now = now.astimezone(UTC)
         slot = now.replace(
             hour=now.hour if self.hour is None else self.hour,
-            minute=self.minute, second=0, microsecond=0,
-        )  # fmt: skip
+            minute=self.minute,
+            second=0,
+            microsecond=0,
+        )
         if self.weekday is not None:
             slot -= timedelta(days=(slot.isoweekday() - self.weekday) % 7)
         return slot if slot <= now else slot - self.period
@@ -94,31 +96,41 @@ class PeriodicJob:
 
 JOBS = (
     PeriodicJob(
-        nudge=messages.CheckHealth, at_once=True,
+        nudge=messages.CheckHealth,
+        at_once=True,
         why="an operator hears of a fault within the hour",
     ),
     PeriodicJob(
-        nudge=messages.StartDailyReports, hour=1, catch_up=31,
+        nudge=messages.StartDailyReports,
+        hour=1,
+        catch_up=31,
         why="yesterday's reports are ready in the morning",
     ),
     PeriodicJob(
-        nudge=messages.CleanUpOldSessions, hour=2, weekday=SUNDAY,
+        nudge=messages.CleanUpOldSessions,
+        hour=2,
+        weekday=SUNDAY,
         why="recordings, which may contain speech, are not kept for longer than needed",
     ),
     PeriodicJob(
-        nudge=messages.CleanUpFailedSessions, hour=3,
+        nudge=messages.CleanUpFailedSessions,
+        hour=3,
         why="failed sessions are useless and take up space",
     ),
     PeriodicJob(
-        nudge=messages.VacuumDatabase, hour=4, weekday=SATURDAY,
+        nudge=messages.VacuumDatabase,
+        hour=4,
+        weekday=SATURDAY,
         why="tables stay small and their statistics current; runs in the quietest night",
     ),
     # Not on the hour, when most scheduled jobs run.
     PeriodicJob(
-        nudge=messages.CleanUp, hour=3, minute=23,
+        nudge=messages.CleanUp,
+        hour=3,
+        minute=23,
         why="the disk does not fill up with orphaned files",
     ),
-)  # fmt: skip
+)
 
 _BY_NAME = {job.name: job for job in JOBS}
 

@@ -137,8 +137,11 @@ def _placed(
             sound = _excerpt(sound, rng)
         if rng.random() < 0.5:
             is_long = sound.size > N_SAMPLES // 2
-            offset = int(rng.uniform(-0.3, 0.6) * N_SAMPLES if is_long
-                         else rng.uniform(0, N_SAMPLES - sound.size))  # fmt: skip
+            offset = int(
+                rng.uniform(-0.3, 0.6) * N_SAMPLES
+                if is_long
+                else rng.uniform(0, N_SAMPLES - sound.size)
+            )
     scene = np.zeros(N_SAMPLES)
     first, stop = max(0, offset), min(N_SAMPLES, offset + sound.size)
     scene[first:stop] = sound[first - offset : stop - offset]
@@ -204,9 +207,9 @@ def _powers(samples: NDArray[np.floating]) -> Tensor:
 
 def _below_top_db(power: Tensor) -> Tensor:
     """Return how far the level over 0.1 s is below its maximum [shape=(n_frames,)]."""
-    level = functional.avg_pool1d(
-        power.sum(dim=1)[None, None], 9, 1, 4, count_include_pad=False
-    )[0, 0]  # fmt: skip
+    level = functional.avg_pool1d(power.sum(dim=1)[None, None], 9, 1, 4, count_include_pad=False)[
+        0, 0
+    ]
     return 10.0 * (level.max() / (level + 1e-14)).log10()
 
 

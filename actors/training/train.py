@@ -64,9 +64,14 @@ def _train(runtime: Runtime, work: JobWork) -> runner.Task:
         ]
         outcomes = {row.clip_index: refused.get(row.clip_index) for row in rows}
         return _result(
-            runtime, work, lease, model=learnt.model, card=card, outcomes=outcomes,
+            runtime,
+            work,
+            lease,
+            model=learnt.model,
+            card=card,
+            outcomes=outcomes,
             user_id=job.user_id,
-        )  # fmt: skip
+        )
 
     def give_up(tx: Session, attempt: int, problem: FailureProblem) -> Sequence[Nudge] | None:
         nudges = runner.fail(work)(tx, attempt, problem)

@@ -63,12 +63,19 @@ def ask_analysis(
     if tx.scalars(lasting.with_for_update(read=True, key_share=True)).one_or_none() is None:
         return None
     fresh: dict[str, object] = {
-        **claims.at_move(AnalysisJob), "asking_id": asking_id, "state": "pending",
-        "percent": 0, "stage": "waiting",
-        "limits_db": dict(limits_db or {}), "traceparent": traceparent,
-        "result": null(), "problem": null(),
-        "created_at": func.now(), "started_at": None, "finished_at": None,
-    }  # fmt: skip
+        **claims.at_move(AnalysisJob),
+        "asking_id": asking_id,
+        "state": "pending",
+        "percent": 0,
+        "stage": "waiting",
+        "limits_db": dict(limits_db or {}),
+        "traceparent": traceparent,
+        "result": null(),
+        "problem": null(),
+        "created_at": func.now(),
+        "started_at": None,
+        "finished_at": None,
+    }
     return tx.scalars(
         postgresql.insert(AnalysisJob)
         .values(id=session_id, **fresh)
@@ -133,9 +140,13 @@ def event_columns(tx: Session, session_id: uuid.UUID) -> EventColumns:
     """Return the detections of a session by column, unordered, in a seventh of the time of rows."""
     event = NoiseDetection
     columns = (
-        event.start_s, event.end_s, event.noise_type, event.confidence, event.laeq_db,
+        event.start_s,
+        event.end_s,
+        event.noise_type,
+        event.confidence,
+        event.laeq_db,
         event.lafmax_db,
-    )  # fmt: skip
+    )
     row = tx.execute(
         select(*(func.array_agg(column).label(column.key) for column in columns)).where(
             event.session_id == session_id
@@ -166,14 +177,16 @@ def runs_of(tx: Session, session_id: uuid.UUID) -> list[StepRuns]:
     metric = ProcessingMetric
     rows = tx.execute(
         select(
-            metric.step, metric.result, func.count().label("runs"),
+            metric.step,
+            metric.result,
+            func.count().label("runs"),
             func.sum(metric.duration_s).label("total_s"),
             func.max(metric.duration_s).label("longest_s"),
         )
         .where(metric.session_id == session_id, metric.step != STEP)
         .group_by(metric.step, metric.result)
         .order_by(func.min(metric.id))
-    )  # fmt: skip
+    )
     return [StepRuns(*row) for row in rows]
 
 

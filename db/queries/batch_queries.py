@@ -118,10 +118,14 @@ def add_keys(tx: Session, batch_id: uuid.UUID, keys: Sequence[str]) -> None:
     Inserted in pages, as ten thousand rows of long keys would take tens of megabytes.
     """
     rows = (
-        {"batch_id": batch_id, "item_index": index, "file_name": key.rpartition("/")[2],
-         "source_key": key}
+        {
+            "batch_id": batch_id,
+            "item_index": index,
+            "file_name": key.rpartition("/")[2],
+            "source_key": key,
+        }
         for index, key in enumerate(keys)
-    )  # fmt: skip
+    )
     while page := list(itertools.islice(rows, INSERT_ITEMS)):
         tx.execute(insert(AudioBatchItem), page)
 
@@ -172,10 +176,15 @@ def refuse_items(
 ) -> None:
     """Record uploaded items without sessions, as ``(file_name, reason)``, in their order."""
     rows = [
-        {"batch_id": batch.id, "item_index": index, "file_name": name, "outcome": "refused",
-         "reason": reason}
+        {
+            "batch_id": batch.id,
+            "item_index": index,
+            "file_name": name,
+            "outcome": "refused",
+            "reason": reason,
+        }
         for index, (name, reason) in enumerate(refused, first_index)
-    ]  # fmt: skip
+    ]
     if rows:
         tx.execute(insert(AudioBatchItem), rows)
 

@@ -112,9 +112,14 @@ def sessions_behind(
 ) -> list[ExportedSession]:
     """Return the next sessions of an export, the oldest first."""
     statement = select(
-        AudioSession.id, AudioSession.file_name, AudioSession.created_at, AudioSession.recorded_at,
-        AudioSession.rate_hz, AudioSession.calibration_db, AudioSession.served_key,
-    ).where(*selection.sessions())  # fmt: skip
+        AudioSession.id,
+        AudioSession.file_name,
+        AudioSession.created_at,
+        AudioSession.recorded_at,
+        AudioSession.rate_hz,
+        AudioSession.calibration_db,
+        AudioSession.served_key,
+    ).where(*selection.sessions())
     keys = (AudioSession.created_at, AudioSession.id)
     if after is not None:
         place = tuple_(
@@ -141,10 +146,14 @@ def _events(
     selection: DetectionSelection, *, with_candidates: bool
 ) -> Select[int, float, float, str, float, float | None, float | None]:
     statement = select(
-        NoiseDetection.event_index, NoiseDetection.start_s, NoiseDetection.end_s,
-        NoiseDetection.noise_type, NoiseDetection.confidence, NoiseDetection.laeq_db,
+        NoiseDetection.event_index,
+        NoiseDetection.start_s,
+        NoiseDetection.end_s,
+        NoiseDetection.noise_type,
+        NoiseDetection.confidence,
+        NoiseDetection.laeq_db,
         NoiseDetection.lafmax_db,
-    ).where(*selection.events())  # fmt: skip
+    ).where(*selection.events())
     return statement.add_columns(NoiseDetection.candidates) if with_candidates else statement
 
 

@@ -89,9 +89,13 @@ def claim_request(
     None if it is finished or in progress, or if the key belongs to a different request.
     """
     values = {
-        "user_id": user_id, "key": key, "head_sha256": head_sha256, "made_id": made_id,
-        "lease_s": lease_s, "kept_s": KEPT_S,
-    }  # fmt: skip
+        "user_id": user_id,
+        "key": key,
+        "head_sha256": head_sha256,
+        "made_id": made_id,
+        "lease_s": lease_s,
+        "kept_s": KEPT_S,
+    }
     row = tx.execute(_CLAIM, values).one_or_none()
     return None if row is None else ClaimedRow(*row)
 

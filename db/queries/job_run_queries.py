@@ -34,12 +34,17 @@ def add_run(
     return tx.execute(
         postgresql.insert(JobRun)
         .values(
-            id=run_id or uuid.uuid4(), state="pending", job=job, slot=slot, source=source,
-            options=dict(options or {}), **values,
+            id=run_id or uuid.uuid4(),
+            state="pending",
+            job=job,
+            slot=slot,
+            source=source,
+            options=dict(options or {}),
+            **values,
         )
         .on_conflict_do_nothing(index_elements=["job", "slot"])
         .returning(JobRun.id)
-    ).scalar_one_or_none()  # fmt: skip
+    ).scalar_one_or_none()
 
 
 def newest_slots(tx: Session) -> dict[str, datetime]:

@@ -204,12 +204,17 @@ def batches(
     """Return a page of batches, without the counts of their sessions."""
     state = _batch_state()
     statement = select(
-        AudioBatch.id, state.label("state"), AudioBatch.priority, AudioBatch.created_at, AudioBatch.items_total,
+        AudioBatch.id,
+        state.label("state"),
+        AudioBatch.priority,
+        AudioBatch.created_at,
+        AudioBatch.items_total,
         AudioBatch.problem,
     ).where(
         session_queries.is_of(AudioBatch, owner),
-        *_within(AudioBatch.created_at, *created), *_one_of(state, states),
-    )  # fmt: skip
+        *_within(AudioBatch.created_at, *created),
+        *_one_of(state, states),
+    )
     return order.page(tx, statement, after=after, limit=limit)
 
 
@@ -243,7 +248,9 @@ def jobs(
 ) -> Page[Row[Any]]:
     """Return a page of trainings, validations or exports. ``where`` adds conditions."""
     statement: Select[Any] = select(job).where(
-        session_queries.is_of(job, owner), *_one_of(job.state, states),
-        *_within(job.created_at, *created), *where,
-    )  # fmt: skip
+        session_queries.is_of(job, owner),
+        *_one_of(job.state, states),
+        *_within(job.created_at, *created),
+        *where,
+    )
     return order.page(tx, statement, after=after, limit=limit)

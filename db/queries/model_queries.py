@@ -243,9 +243,14 @@ def register_shipped(
 ) -> uuid.UUID:
     """Register a shipped model, and add the file that an earlier release did not store."""
     model_id = register_model(
-        tx, name=name, version=version, sha256=sha256, header=header, blob_key=blob_key,
+        tx,
+        name=name,
+        version=version,
+        sha256=sha256,
+        header=header,
+        blob_key=blob_key,
         is_shipped=True,
-    )  # fmt: skip
+    )
     tx.execute(
         update(NoiseModel)
         .where(NoiseModel.id == model_id, NoiseModel.blob_key.is_(None))

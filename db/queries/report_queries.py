@@ -46,9 +46,16 @@ ORDERS = paging.orders({"created_at": DailyReport.created_at}, DailyReport.id)
 
 
 def ask_for_report(
-    tx: Session, *, id: uuid.UUID, day: date, time_zone: str, user_id: uuid.UUID | None,
-    starts_at: datetime, ends_at: datetime, traceparent: str | None = None,
-) -> uuid.UUID:  # fmt: skip
+    tx: Session,
+    *,
+    id: uuid.UUID,
+    day: date,
+    time_zone: str,
+    user_id: uuid.UUID | None,
+    starts_at: datetime,
+    ends_at: datetime,
+    traceparent: str | None = None,
+) -> uuid.UUID:
     """Request a report, new or again, unless it is pending already; return its ID.
 
     The attempts of a row that is requested again count from 1, so an earlier worker that was
@@ -56,15 +63,28 @@ def ask_for_report(
     which shows whether it is stale.
     """
     again = {
-        **claims.UNTRIED, "state": "pending", "due_at": func.now(), "nudged_at": func.now(),
-        "started_at": None, "finished_at": None, "percent": 0,
-        "stage": "waiting", "problem": None, "traceparent": traceparent,
-    }  # fmt: skip
+        **claims.UNTRIED,
+        "state": "pending",
+        "due_at": func.now(),
+        "nudged_at": func.now(),
+        "started_at": None,
+        "finished_at": None,
+        "percent": 0,
+        "stage": "waiting",
+        "problem": None,
+        "traceparent": traceparent,
+    }
     written = (
         postgresql.insert(DailyReport)
         .values(
-            id=id, state="pending", day=day, time_zone=time_zone, user_id=user_id,
-            starts_at=starts_at, ends_at=ends_at, traceparent=traceparent,
+            id=id,
+            state="pending",
+            day=day,
+            time_zone=time_zone,
+            user_id=user_id,
+            starts_at=starts_at,
+            ends_at=ends_at,
+            traceparent=traceparent,
         )
         .on_conflict_do_update(
             index_elements=["day", "time_zone", "user_id"],
@@ -72,7 +92,7 @@ def ask_for_report(
             where=DailyReport.state != "pending",
         )
         .returning(DailyReport.id)
-    )  # fmt: skip
+    )
     found = tx.execute(written).scalar_one_or_none()
     if found is not None:
         return found
@@ -103,11 +123,9 @@ def start_reports(
     """
     users = tx.scalars(
         select(AudioSession.user_id)
-        .where(
-            heard_at >= starts_at, heard_at < ends_at, AudioSession.user_id.is_not(None)
-        )
+        .where(heard_at >= starts_at, heard_at < ends_at, AudioSession.user_id.is_not(None))
         .distinct()
-    ).all()  # fmt: skip
+    ).all()
     values = {"day": day, "time_zone": time_zone, "starts_at": starts_at, "ends_at": ends_at}
     rows = [
         {"id": uuid.uuid4(), "state": "pending", "user_id": user_id, **values}
@@ -136,9 +154,14 @@ def get_report(
 
 
 def reports(
-    tx: Session, *, owner: uuid.UUID | None, order: Order, after: Keys | None, limit: int,
+    tx: Session,
+    *,
+    owner: uuid.UUID | None,
+    order: Order,
+    after: Keys | None,
+    limit: int,
     day: date | None = None,
-) -> Page[Row[Any]]:  # fmt: skip
+) -> Page[Row[Any]]:
     """Return a page of reports without their contents, and whether each is stale."""
     statement = (
         select(DailyReport, _is_stale().label("is_stale"))

@@ -138,10 +138,16 @@ def best_events(tx: Session, ids: Iterable[uuid.UUID], *, most: int) -> list[Ran
     )
     ranked = (
         select(
-            AudioSession.id.label("session_id"), AudioSession.user_id, AudioSession.file_name,
-            AudioSession.created_at.label("sent_at"), AudioSession.served_key,
-            NoiseDetection.noise_type, NoiseDetection.confidence, NoiseDetection.start_s,
-            NoiseDetection.end_s, rank.label("rank"),
+            AudioSession.id.label("session_id"),
+            AudioSession.user_id,
+            AudioSession.file_name,
+            AudioSession.created_at.label("sent_at"),
+            AudioSession.served_key,
+            NoiseDetection.noise_type,
+            NoiseDetection.confidence,
+            NoiseDetection.start_s,
+            NoiseDetection.end_s,
+            rank.label("rank"),
         )
         .join(NoiseDetection, NoiseDetection.session_id == AudioSession.id)
         .where(
@@ -150,7 +156,7 @@ def best_events(tx: Session, ids: Iterable[uuid.UUID], *, most: int) -> list[Ran
             NoiseDetection.noise_type != "unclassified",
         )
         .subquery()
-    )  # fmt: skip
+    )
     rows = tx.execute(
         select(ranked).where(ranked.c.rank <= most).order_by(ranked.c.session_id, ranked.c.start_s)
     )

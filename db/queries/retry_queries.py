@@ -32,13 +32,24 @@ def retry_session(tx: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None
     )
     claimed = func.mod(used, CLAIM_NUMBERS)
     fresh = {
-        "state": "queued", **claims.at_move(AudioSession),
-        "attempt": claimed, "uncounted": claimed, "first_claim": claimed,
-        "started_at": None, "finished_at": None, "tidied_at": None,
-        "pcm_key": None, "levels_key": None, "spectrogram_key": None, "levels_answer_key": None,
-        "spans_total": 0, "spans_finished": 0, "totals": null(), "summary": null(),
+        "state": "queued",
+        **claims.at_move(AudioSession),
+        "attempt": claimed,
+        "uncounted": claimed,
+        "first_claim": claimed,
+        "started_at": None,
+        "finished_at": None,
+        "tidied_at": None,
+        "pcm_key": None,
+        "levels_key": None,
+        "spectrogram_key": None,
+        "levels_answer_key": None,
+        "spans_total": 0,
+        "spans_finished": 0,
+        "totals": null(),
+        "summary": null(),
         "problem": null(),
-    }  # fmt: skip
+    }
     retried = claims.changed(
         tx.execute(
             update(AudioSession)

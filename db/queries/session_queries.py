@@ -214,8 +214,12 @@ def add_metric(
 ) -> None:
     """Add the metric of one run of a step; nothing if the session was removed meanwhile."""
     row = {
-        **work.names, "step": step, "attempt": attempt, "result": result, "duration_s": duration_s,
-    }  # fmt: skip
+        **work.names,
+        "step": step,
+        "attempt": attempt,
+        "result": result,
+        "duration_s": duration_s,
+    }
     session_id = row.get("session_id")
     if session_id is None:
         tx.execute(insert(ProcessingMetric).values(**row))

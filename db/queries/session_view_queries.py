@@ -15,15 +15,35 @@ from db.tables.sessions import AudioSession, SessionSpan
 #: The columns of a session that the API shows or computes from. JSON columns are returned as text,
 #: which the API decodes directly into its response types.
 SESSION_VIEW_COLUMNS = (
-    AudioSession.id, AudioSession.state, AudioSession.file_name, AudioSession.size_bytes,
-    AudioSession.container, AudioSession.codec, AudioSession.rate_hz, AudioSession.n_channels,
-    AudioSession.duration_s, AudioSession.calibration_db, AudioSession.calibration_tone_db,
-    AudioSession.bands, AudioSession.model_id, AudioSession.types, AudioSession.privacy,
-    AudioSession.audio_removed_at, AudioSession.recorded_at, AudioSession.time_zone,
-    AudioSession.priority, AudioSession.batch_id, AudioSession.webhook_id, AudioSession.spans_total,
-    AudioSession.spans_finished, AudioSession.stage_share, AudioSession.stage_since,
-    AudioSession.stage_told_at, AudioSession.waits_for_storage,
-    AudioSession.created_at, AudioSession.started_at,
+    AudioSession.id,
+    AudioSession.state,
+    AudioSession.file_name,
+    AudioSession.size_bytes,
+    AudioSession.container,
+    AudioSession.codec,
+    AudioSession.rate_hz,
+    AudioSession.n_channels,
+    AudioSession.duration_s,
+    AudioSession.calibration_db,
+    AudioSession.calibration_tone_db,
+    AudioSession.bands,
+    AudioSession.model_id,
+    AudioSession.types,
+    AudioSession.privacy,
+    AudioSession.audio_removed_at,
+    AudioSession.recorded_at,
+    AudioSession.time_zone,
+    AudioSession.priority,
+    AudioSession.batch_id,
+    AudioSession.webhook_id,
+    AudioSession.spans_total,
+    AudioSession.spans_finished,
+    AudioSession.stage_share,
+    AudioSession.stage_since,
+    AudioSession.stage_told_at,
+    AudioSession.waits_for_storage,
+    AudioSession.created_at,
+    AudioSession.started_at,
     AudioSession.finished_at,
     SOURCE_ADDRESS.label("source_url"),
     cast(AudioSession.thresholds, Text).label("thresholds"),
@@ -36,7 +56,7 @@ SESSION_VIEW_COLUMNS = (
     .scalar_subquery()
     .label("spans_failed"),
     func.clock_timestamp().label("now"),
-)  # fmt: skip
+)
 _OWNER = bindparam("owner", type_=Uuid)
 
 

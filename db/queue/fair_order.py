@@ -60,9 +60,11 @@ def next_span(tx: Session, *, lease_s: float) -> Claim[Work] | None:
     if row is None:
         return None
     work = Work(
-        session_id=row.session_id, span_index=row.span_index, state="pending",
+        session_id=row.session_id,
+        span_index=row.span_index,
+        state="pending",
         resplits=row.resplits,
-    )  # fmt: skip
+    )
     return Claim(work, row.attempt, row.uncounted)
 
 

@@ -49,7 +49,7 @@ class Export(JobRow, Owned, Base):
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     format: Mapped[str]
-    #: The sessions and detections, as read by :class:`db.queries.export_queries.DetectionSelection`.
+    #: The sessions and detections, as read by `db.queries.export_queries.DetectionSelection`.
     selection: Mapped[StoredSelection] = mapped_column(JSONB)
     #: Whether it may cover the sessions of all users rather than only the user's own.
     all_users: Mapped[bool] = mapped_column(server_default=text("false"))

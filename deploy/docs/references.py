@@ -30,9 +30,13 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 START, END = "<!-- generated: make references -->\n", "<!-- end -->\n"
 #: The unit of a setting, by the end of its name in the code.
 UNITS = {
-    "_per_s": "per second", "_s_per_month": "seconds", "_s": "seconds", "_days": "days",
-    "_bytes": "bytes", "_hz": "Hz",
-}  # fmt: skip
+    "_per_s": "per second",
+    "_s_per_month": "seconds",
+    "_s": "seconds",
+    "_days": "days",
+    "_bytes": "bytes",
+    "_hz": "Hz",
+}
 #: Answers that every request may have, and parameters that many have: docs/api.md explains them.
 COMMON_STATUSES = {"400", "401", "403", "429", "500", "503"}
 COMMON_PARAMETERS = {"Idempotency-Key", "If-None-Match"}
@@ -46,9 +50,11 @@ def main() -> int:
     stale = []
     api = openapi()
     written = {
-        "settings": settings(), "commands": commands(),
-        "endpoints": requests(api), "objects": objects(api),
-    }  # fmt: skip
+        "settings": settings(),
+        "commands": commands(),
+        "endpoints": requests(api),
+        "objects": objects(api),
+    }
     for name, text in written.items():
         path = DOCS / f"{name}.md"
         before = path.read_text(encoding="utf-8")
@@ -202,11 +208,15 @@ def described(operation: Schema) -> Iterator[str]:
         for it in body["content"].values():
             if "properties" in it["schema"]:
                 yield from ("", *fields_of(it["schema"]))
-    yield "\nAnswers: " + ", ".join(
-        answer(status, it)
-        for status, it in operation["responses"].items()
-        if status not in COMMON_STATUSES
-    ) + "."  # fmt: skip
+    yield (
+        "\nAnswers: "
+        + ", ".join(
+            answer(status, it)
+            for status, it in operation["responses"].items()
+            if status not in COMMON_STATUSES
+        )
+        + "."
+    )
 
 
 def answer(status: str, response: Schema) -> str:

@@ -32,18 +32,24 @@ class HttpMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._process = str(os.getpid())
         self._requests = Counter(
-            "clamor_http_requests", "Requests answered",
-            ["route", "method", "status", "process"], registry=registry,
-        )  # fmt: skip
+            "clamor_http_requests",
+            "Requests answered",
+            ["route", "method", "status", "process"],
+            registry=registry,
+        )
         self._durations_s = Histogram(
             "clamor_http_request_duration_seconds",
             "Time from the arrival of a request to the end of its response",
-            ["route", "process"], buckets=DURATION_BOUNDS_S, registry=registry,
-        )  # fmt: skip
+            ["route", "process"],
+            buckets=DURATION_BOUNDS_S,
+            registry=registry,
+        )
         self._in_progress = Gauge(
-            "clamor_http_requests_in_progress", "Requests in progress",
-            ["process"], registry=registry,
-        ).labels(self._process)  # fmt: skip
+            "clamor_http_requests_in_progress",
+            "Requests in progress",
+            ["process"],
+            registry=registry,
+        ).labels(self._process)
         # Looking up a child by its labels takes as long as all the rest; there are few children.
         self._counters: dict[tuple[str, str, int], Counter] = {}
         self._histograms: dict[str, Histogram] = {}

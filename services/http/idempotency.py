@@ -124,9 +124,13 @@ class Idempotency:
         req.stream = req.env["wsgi.input"] = body = _Hashed(req.stream, _boundary(req))
         with self._store.transaction() as tx:
             row = idempotency_queries.claim_request(
-                tx, user_id, key,
-                head_sha256=head, made_id=uuid.uuid4(), lease_s=self._lease_s,
-            )  # fmt: skip
+                tx,
+                user_id,
+                key,
+                head_sha256=head,
+                made_id=uuid.uuid4(),
+                lease_s=self._lease_s,
+            )
             known = None
             if row is None:
                 known = idempotency_queries.known_request(tx, user_id, key)

@@ -90,18 +90,20 @@ class RequestLog(Collector):
     def collect(self) -> Iterator[Metric]:
         """Collect the numbers of waiting, written and dropped rows."""
         yield GaugeMetricFamily(
-            "clamor_request_records_waiting", "Rows of the request log waiting to be written",
+            "clamor_request_records_waiting",
+            "Rows of the request log waiting to be written",
             value=len(self._waiting),
-        )  # fmt: skip
+        )
         yield CounterMetricFamily(
-            "clamor_request_records_written", "Rows of the request log written",
+            "clamor_request_records_written",
+            "Rows of the request log written",
             value=self._n_written,
-        )  # fmt: skip
+        )
         yield CounterMetricFamily(
             "clamor_request_records_dropped",
             "Rows of the request log that did not fit into memory or were rejected by the database",
             value=self._n_dropped,
-        )  # fmt: skip
+        )
 
     def _run(self) -> None:
         pause_s = WRITE_S

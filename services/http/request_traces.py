@@ -20,9 +20,11 @@ class Traces:
         if req.path.startswith(UNTRACED):
             return
         span = tracing.started(
-            f"{req.method} (unknown)", parent=req.get_header("traceparent"), kind=SpanKind.SERVER,
+            f"{req.method} (unknown)",
+            parent=req.get_header("traceparent"),
+            kind=SpanKind.SERVER,
             attributes={"http.request.method": req.method},
-        )  # fmt: skip
+        )
         req.context.span = span
         req.context.span_token = context.attach(trace.set_span_in_context(span))
 

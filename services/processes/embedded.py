@@ -195,9 +195,16 @@ class _Cluster:
             self._make_data(programs)
         wait = StartupWait("Starting Postgres", log=self._log)
         process = self._started = self._spawn(
-            programs / "postgres", "-D", self._data, "-h", "", "-p", "5432",
-            "-k", self._socket_folder(),
-        )  # fmt: skip
+            programs / "postgres",
+            "-D",
+            self._data,
+            "-h",
+            "",
+            "-p",
+            "5432",
+            "-k",
+            self._socket_folder(),
+        )
 
         def found() -> Server | None:
             server = self.find()
@@ -223,10 +230,18 @@ class _Cluster:
         wait = StartupWait("Creating the database", log=self._log)
         process = self._spawn(
             # No system locale: the one that the environment names may not be installed.
-            programs / "initdb", "-D", new, "-U", "postgres", "--auth=trust", "--encoding=UTF8",
-            "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
+            programs / "initdb",
+            "-D",
+            new,
+            "-U",
+            "postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
             "--no-instructions",
-        )  # fmt: skip
+        )
         self._await(process, wait, until=lambda: process.poll() == 0)
         new.rename(self._data)
 
@@ -260,11 +275,16 @@ class _Cluster:
         user = self._user
         with private(self._log) as log:
             return subprocess.Popen(
-                list(map(str, command)), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                cwd="/", start_new_session=True,
-                user=user and user.pw_uid, group=user and user.pw_gid,
+                list(map(str, command)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+                user=user and user.pw_uid,
+                group=user and user.pw_gid,
                 extra_groups=None if user is None else [],
-            )  # fmt: skip
+            )
 
     def _await(
         self,
@@ -310,8 +330,10 @@ def _system_user(home: Path) -> pwd.struct_passwd:
     try:
         subprocess.run(
             ["useradd", "--system", "--shell", "/usr/sbin/nologin", SYSTEM_USER],  # noqa: S607
-            check=True, capture_output=True, text=True,
-        )  # fmt: skip
+            check=True,
+            capture_output=True,
+            text=True,
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         raise StandaloneError(
             f"the user {SYSTEM_USER} for Postgres cannot be created ({error}); create it, or run "

@@ -46,9 +46,13 @@ def ensure(home: Path, store: Store, hasher: keys.Hasher) -> str:
         )
         account_queries.disable_user(tx, user.id, disabled=False)
         account_queries.add_key(
-            tx, id=made.id, user_id=user.id, name=NAME, secret_hash=hasher.of(made),
+            tx,
+            id=made.id,
+            user_id=user.id,
+            name=NAME,
+            secret_hash=hasher.of(made),
             scopes=list(SCOPES),
-        )  # fmt: skip
+        )
     # After the commit, so that a stored key is always valid.
     return _keep(home / KEY_FILE, str(made))
 

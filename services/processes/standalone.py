@@ -263,10 +263,22 @@ def running(*, home: Path, log: Path) -> Iterator[Client]:
             "Starting Clamor", log=log, silent_s=math.inf, shown=sys.stderr.isatty()
         )
         process = subprocess.Popen(
-            [sys.executable, "-m", "services.cli", "up", "--home", str(home),
-             "--port", str(port), "--until-eof"],
-            stdin=subprocess.PIPE, stdout=log_file, stderr=log_file, start_new_session=True,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "services.cli",
+                "up",
+                "--home",
+                str(home),
+                "--port",
+                str(port),
+                "--until-eof",
+            ],
+            stdin=subprocess.PIPE,
+            stdout=log_file,
+            stderr=log_file,
+            start_new_session=True,
+        )
     url = f"http://127.0.0.1:{port}"
     try:
         _await_ready(process, url, wait)

@@ -55,9 +55,11 @@ class Clips:
         self._zip.writestr(member(sound, packed=False), clips.to_flac(samples, rate_hz))
         starts_s = max(event.start_s - clips.MARGIN_S, 0.0)
         drawn = plots.draw_clip(
-            samples, rate_hz, event_s=(event.start_s - starts_s, event.end_s - starts_s),
+            samples,
+            rate_hz,
+            event_s=(event.start_s - starts_s, event.end_s - starts_s),
             title=f"{event.noise_type.replace('_', ' ')}, {event.confidence:.0%}",
-        )  # fmt: skip
+        )
         self._zip.writestr(member(picture, packed=False), drawn)
         self._rows.append((recording, event, sound, picture))
 

@@ -12,9 +12,20 @@ from actors.facts.noise_types import audioset_id_of, group_of
 from db.queries.export_queries import ExportedEvent
 
 COLUMNS = (
-    "session_id", "file_name", "recorded_at", "event_index", "start_s", "end_s", "noise_type",
-    "confidence", "laeq_db", "lafmax_db", "level_reference", "group", "audioset_id",
-)  # fmt: skip
+    "session_id",
+    "file_name",
+    "recorded_at",
+    "event_index",
+    "start_s",
+    "end_s",
+    "noise_type",
+    "confidence",
+    "laeq_db",
+    "lafmax_db",
+    "level_reference",
+    "group",
+    "audioset_id",
+)
 
 #: Characters that start a formula in a spreadsheet, with their full-width forms, and the apostrophe
 #: that marks text.
@@ -54,8 +65,17 @@ class CsvTable:
 
 def _row(recording: ExportedRecording, event: ExportedEvent) -> list[object]:
     return [
-        recording.session_id, safe(recording.file_name), iso(recording.recorded_at),
-        event.event_index, event.start_s, event.end_s, safe(event.noise_type), event.confidence,
-        event.laeq_db, event.lafmax_db, recording.level_reference, group_of(event.noise_type),
+        recording.session_id,
+        safe(recording.file_name),
+        iso(recording.recorded_at),
+        event.event_index,
+        event.start_s,
+        event.end_s,
+        safe(event.noise_type),
+        event.confidence,
+        event.laeq_db,
+        event.lafmax_db,
+        recording.level_reference,
+        group_of(event.noise_type),
         audioset_id_of(event.noise_type),
-    ]  # fmt: skip
+    ]

@@ -58,12 +58,21 @@ class Parquet:
         for event in events:
             self._rows.append(
                 (
-                    session_id, recording.file_name, recording.recorded_at, event.event_index,
-                    event.start_s, event.end_s, event.noise_type, event.confidence,
-                    event.laeq_db, event.lafmax_db, recording.level_reference,
-                    group_of(event.noise_type), audioset_id_of(event.noise_type),
+                    session_id,
+                    recording.file_name,
+                    recording.recorded_at,
+                    event.event_index,
+                    event.start_s,
+                    event.end_s,
+                    event.noise_type,
+                    event.confidence,
+                    event.laeq_db,
+                    event.lafmax_db,
+                    recording.level_reference,
+                    group_of(event.noise_type),
+                    audioset_id_of(event.noise_type),
                 )
-            )  # fmt: skip
+            )
             if len(self._rows) == _BATCH_ROWS:
                 self._pack()
 

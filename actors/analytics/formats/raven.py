@@ -14,10 +14,22 @@ from actors.facts.noise_types import audioset_id_of, group_of
 from db.queries.export_queries import ExportedEvent
 
 COLUMNS = (
-    "Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)",
-    "High Freq (Hz)", "Begin File", "Annotation", "Confidence", "LAeq (dB)", "LAFmax (dB)",
-    "Level Reference", "Group", "AudioSet ID",
-)  # fmt: skip
+    "Selection",
+    "View",
+    "Channel",
+    "Begin Time (s)",
+    "End Time (s)",
+    "Low Freq (Hz)",
+    "High Freq (Hz)",
+    "Begin File",
+    "Annotation",
+    "Confidence",
+    "LAeq (dB)",
+    "LAFmax (dB)",
+    "Level Reference",
+    "Group",
+    "AudioSet ID",
+)
 #: For recordings of unknown sample rate.
 _USUAL_RATE_HZ = 48_000
 
@@ -43,12 +55,21 @@ class Raven:
             for level_db in (event.laeq_db, event.lafmax_db)
         )
         return (
-            str(self._n_selections), "Spectrogram 1", "1", f"{event.start_s:.6f}",
-            f"{event.end_s:.6f}", "0.0", f"{(recording.rate_hz or _USUAL_RATE_HZ) / 2:.1f}",
-            cell(recording.file_name), cell(event.noise_type), f"{event.confidence:.6f}",
-            *levels, recording.level_reference, group_of(event.noise_type) or "",
+            str(self._n_selections),
+            "Spectrogram 1",
+            "1",
+            f"{event.start_s:.6f}",
+            f"{event.end_s:.6f}",
+            "0.0",
+            f"{(recording.rate_hz or _USUAL_RATE_HZ) / 2:.1f}",
+            cell(recording.file_name),
+            cell(event.noise_type),
+            f"{event.confidence:.6f}",
+            *levels,
+            recording.level_reference,
+            group_of(event.noise_type) or "",
             audioset_id_of(event.noise_type) or "",
-        )  # fmt: skip
+        )
 
     def _write(self, lines: Sequence[Sequence[str]]) -> None:
         self._out.write("".join("\t".join(line) + "\n" for line in lines).encode())

@@ -186,8 +186,11 @@ def _aiff(file: BinaryIO, name: str) -> Container:
 
 #: The containers whose chunks are parsed.
 _WALKS: dict[str, Callable[[BinaryIO, str], Container]] = {
-    "wav": _wave, "rf64": _wave, "w64": _w64, "aiff": _aiff,
-}  # fmt: skip
+    "wav": _wave,
+    "rf64": _wave,
+    "w64": _w64,
+    "aiff": _aiff,
+}
 
 
 def _walk(

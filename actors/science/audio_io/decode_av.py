@@ -80,9 +80,12 @@ class AvBackend:
         _limit_blocks()
         try:
             self._container = av.open(
-                source, mode="r", format=container.demuxer, metadata_errors="ignore",
+                source,
+                mode="r",
+                format=container.demuxer,
+                metadata_errors="ignore",
                 options={"max_streams": str(_MOST_TRACKS)},
-            )  # fmt: skip
+            )
         except _FAILURES as error:
             source.reraise()
             raise BrokenAudio from error

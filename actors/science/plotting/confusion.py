@@ -40,16 +40,22 @@ def draw(matrix: NDArray[np.int64], classes: Sequence[str], *, title: str) -> by
     totals = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
     side_in = 2.6 + 0.44 * n_classes
-    figure = Figure(figsize=(max(side_in + 0.9, 5.5), max(side_in, 4.2)), dpi=_DPI,
-                    layout="constrained")  # fmt: skip
+    figure = Figure(
+        figsize=(max(side_in + 0.9, 5.5), max(side_in, 4.2)), dpi=_DPI, layout="constrained"
+    )
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
     for row, column in zip(*np.nonzero(matrix), strict=True):
         axes.text(
-            column, row, str(matrix[row, column]), ha="center", va="center", fontsize=9,
+            column,
+            row,
+            str(matrix[row, column]),
+            ha="center",
+            va="center",
+            fontsize=9,
             color="white" if shares[row, column] > 0.55 else "black",
-        )  # fmt: skip
+        )
     names = [shorten(name.replace("_", " "), _MOST_CHARS, placeholder=" ...") for name in classes]
     with_counts = [f"{name} ({total})" for name, total in zip(names, totals[:, 0], strict=True)]
     axes.set_xticks(

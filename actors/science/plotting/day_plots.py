@@ -44,15 +44,23 @@ def events_figure(
     figure, axes = _figure(size_in)
     names = list(by_type)
     shown, rest = names[: len(_COLOURS)], names[len(_COLOURS) :]
-    parts = [(name, np.array(by_type[name]), colour)
-             for name, colour in zip(shown, _COLOURS, strict=False)]  # fmt: skip
+    parts = [
+        (name, np.array(by_type[name]), colour)
+        for name, colour in zip(shown, _COLOURS, strict=False)
+    ]
     if rest:
         parts.append((f"{len(rest)} more", np.sum([by_type[name] for name in rest], axis=0), _REST))
     bottom = np.zeros(len(labels))
     for name, counts, colour in parts:
         text = shorten(name.replace("_", " "), _MOST_CHARS, placeholder=" ...")
-        axes.bar(np.arange(len(labels)) + 0.5, counts, bottom=bottom, color=colour,
-                 width=_BAR_WIDTH, label=text)  # fmt: skip
+        axes.bar(
+            np.arange(len(labels)) + 0.5,
+            counts,
+            bottom=bottom,
+            color=colour,
+            width=_BAR_WIDTH,
+            label=text,
+        )
         bottom += counts
     axes.set_ylabel("events")
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -67,24 +75,33 @@ def events_figure(
 
 
 def draw_levels(
-    levels_db: Sequence[float | None], labels: Sequence[str], periods: Sequence[str], *,
-    unit: str, size_in: tuple[float, float],
-) -> bytes:  # fmt: skip
+    levels_db: Sequence[float | None],
+    labels: Sequence[str],
+    periods: Sequence[str],
+    *,
+    unit: str,
+    size_in: tuple[float, float],
+) -> bytes:
     """Draw the level of each hour, over the periods of the day; hours without a level are empty."""
     return _png(levels_figure(levels_db, labels, periods, unit=unit, size_in=size_in))
 
 
 def levels_figure(
-    levels_db: Sequence[float | None], labels: Sequence[str], periods: Sequence[str], *,
-    unit: str, size_in: tuple[float, float],
-) -> Figure:  # fmt: skip
+    levels_db: Sequence[float | None],
+    labels: Sequence[str],
+    periods: Sequence[str],
+    *,
+    unit: str,
+    size_in: tuple[float, float],
+) -> Figure:
     """Return the figure of `draw_levels`."""
     figure, axes = _figure(size_in)
     for at, period in enumerate(periods):
         axes.axvspan(at, at + 1, color=_PERIODS[period], linewidth=0)
     known = np.array([np.nan if each is None else each for each in levels_db])
-    axes.hlines(known, np.arange(known.size), np.arange(known.size) + 1,
-                color=_COLOURS[0], linewidth=2.4)  # fmt: skip
+    axes.hlines(
+        known, np.arange(known.size), np.arange(known.size) + 1, color=_COLOURS[0], linewidth=2.4
+    )
     axes.set_ylabel(f"LAeq ({unit})")
     if np.isfinite(known).any():
         axes.set_ylim(np.nanmin(known) - 4.0, np.nanmax(known) + 4.0)

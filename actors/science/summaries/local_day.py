@@ -115,12 +115,13 @@ def day_of(day: date, zone: str) -> Day:
         raise NoSuchDay(f"there was no {day} in {zone}")
     ends = [*(begin for begin, _, _ in hours[1:]), end]
     return Day(
-        day, zone,
+        day,
+        zone,
         tuple(
             Hour(begin, end, label, hour)
             for (begin, label, hour), end in zip(hours, ends, strict=True)
         ),
-    )  # fmt: skip
+    )
 
 
 def _shown(moment: datetime, local: ZoneInfo) -> tuple[int, timedelta]:

@@ -200,13 +200,18 @@ def energy_shares(
     split_until = np.append(0.0, np.cumsum(np.where(n_types > 0, energies / n_types.clip(1), 0.0)))
     return EnergyShares(
         by_type={
-            name: float((split_until[_at(bounds_s, part.end_s)]
-                         - split_until[_at(bounds_s, part.start_s)]).sum()) / total
+            name: float(
+                (
+                    split_until[_at(bounds_s, part.end_s)]
+                    - split_until[_at(bounds_s, part.start_s)]
+                ).sum()
+            )
+            / total
             for name, part in heard.items()
         },
         background=float(energies[(n_types == 0) & ~is_lost].sum()) / total,
         unheard=float(energies[(n_types == 0) & is_lost].sum()) / total,
-    )  # fmt: skip
+    )
 
 
 def _count(bounds_s: NDArray[np.float64], parts: Iterable[Stretches]) -> NDArray[np.int64]:

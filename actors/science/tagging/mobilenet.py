@@ -167,8 +167,9 @@ def compiled(layers: MobileNet) -> Step:
     It takes a spectrogram [shape=(n_mels, n_columns)] and returns embeddings [shape=(n_frames,
     n_embedding)]. Normalisations are folded into the convolutions. Channels come last in memory.
     """
-    whole = _chain([_block(part) if isinstance(part, _Block) else _convolve(part)
-                    for part in layers.features])  # fmt: skip
+    whole = _chain(
+        [_block(part) if isinstance(part, _Block) else _convolve(part) for part in layers.features]
+    )
 
     def network(spectrogram: Tensor) -> Tensor:
         return whole(spectrogram[None, :, :, None])[0].mean(dim=0)
@@ -186,9 +187,12 @@ def _chain(steps: Sequence[Step]) -> Step:
 
 
 def _block(block: _Block) -> Step:
-    inner = _chain([
-        _excite(part) if isinstance(part, _Excitation) else _convolve(part) for part in block.block
-    ])  # fmt: skip
+    inner = _chain(
+        [
+            _excite(part) if isinstance(part, _Excitation) else _convolve(part)
+            for part in block.block
+        ]
+    )
     return (lambda maps: inner(maps).add_(maps)) if block.adds else inner
 
 

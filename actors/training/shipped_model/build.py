@@ -153,9 +153,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder of the recordings")
     parser.add_argument("--model", type=Path, help="write the model to this file")
     parser.add_argument(
-        "--keep", type=Path, metavar="DIR",
+        "--keep",
+        type=Path,
+        metavar="DIR",
         help="keep the models here, and do not train again the networks of those that are here",
-    )  # fmt: skip
+    )
     return parser
 
 

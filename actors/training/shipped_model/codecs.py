@@ -44,9 +44,13 @@ def coded(samples: Array, codec: Codec, *, level: float) -> Array:
     slow = soxr.resample(samples, RATE_HZ, codec.rate_hz)
     file = io.BytesIO()
     soundfile.write(
-        file, slow, codec.rate_hz, format=codec.container, subtype=codec.coding,
+        file,
+        slow,
+        codec.rate_hz,
+        format=codec.container,
+        subtype=codec.coding,
         compression_level=level,
-    )  # fmt: skip
+    )
     file.seek(0)
     decoded, _ = soundfile.read(file, dtype="float32")
     back: Array = soxr.resample(decoded, codec.rate_hz, RATE_HZ)

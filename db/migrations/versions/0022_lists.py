@@ -28,16 +28,41 @@ NEW = (
     ("ix_audio_sessions_user_created", "audio_sessions", ["user_id", "created_at", "id"], None),
     ("ix_audio_sessions_user_duration", "audio_sessions", ["user_id", "duration_s", "id"], None),
     ("ix_audio_sessions_user_finished", "audio_sessions", ["user_id", "finished_at", "id"], None),
-    ("ix_audio_sessions_user_state", "audio_sessions", ["user_id", "state", "created_at", "id"], None),
-    ("ix_audio_sessions_user_file", "audio_sessions", ["user_id", "file_name", "created_at", "id"], None),
-    ("ix_audio_sessions_batch_created", "audio_sessions", ["batch_id", "created_at", "id"], "batch_id IS NOT NULL"),
-    ("ix_audio_sessions_batch_unfinished", "audio_sessions", ["batch_id"], f"batch_id IS NOT NULL AND {UNFINISHED}"),
+    (
+        "ix_audio_sessions_user_state",
+        "audio_sessions",
+        ["user_id", "state", "created_at", "id"],
+        None,
+    ),
+    (
+        "ix_audio_sessions_user_file",
+        "audio_sessions",
+        ["user_id", "file_name", "created_at", "id"],
+        None,
+    ),
+    (
+        "ix_audio_sessions_batch_created",
+        "audio_sessions",
+        ["batch_id", "created_at", "id"],
+        "batch_id IS NOT NULL",
+    ),
+    (
+        "ix_audio_sessions_batch_unfinished",
+        "audio_sessions",
+        ["batch_id"],
+        f"batch_id IS NOT NULL AND {UNFINISHED}",
+    ),
     ("ix_session_spans_failed", "session_spans", ["session_id"], "state = 'failed'"),
-    ("ix_noise_detections_heard", "noise_detections", ["noise_type", "session_id", "confidence"], None),
+    (
+        "ix_noise_detections_heard",
+        "noise_detections",
+        ["noise_type", "session_id", "confidence"],
+        None,
+    ),
     ("ix_batches_user_created", "batches", ["user_id", "created_at", "id"], None),
     ("ix_training_jobs_user_created", "training_jobs", ["user_id", "created_at", "id"], None),
     ("ix_validations_user_created", "validations", ["user_id", "created_at", "id"], None),
-)  # fmt: skip
+)
 OLD = (
     ("ix_audio_sessions_user_id", "audio_sessions", ["user_id"], None),
     ("ix_audio_sessions_batch_id", "audio_sessions", ["batch_id"], "batch_id IS NOT NULL"),

@@ -84,17 +84,22 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_daily_reports")),
         sa.UniqueConstraint(
-            "day", "time_zone", "user_id",
-            name=op.f("uq_daily_reports_day"), postgresql_nulls_not_distinct=True,
+            "day",
+            "time_zone",
+            "user_id",
+            name=op.f("uq_daily_reports_day"),
+            postgresql_nulls_not_distinct=True,
         ),
-    )  # fmt: skip
+    )
     op.create_index(
         "ix_daily_reports_user_created", "daily_reports", ["user_id", "created_at", "id"]
     )
     op.create_index(
-        "ix_daily_reports_unfinished", "daily_reports", ["due_at"],
+        "ix_daily_reports_unfinished",
+        "daily_reports",
+        ["due_at"],
         postgresql_where=sa.text("state = 'pending'"),
-    )  # fmt: skip
+    )
 
 
 def downgrade() -> None:

@@ -46,9 +46,12 @@ def make_user(
     try:
         with tx.begin_nested():
             row = account_queries.add_user(
-                tx, id=user_id, email=email, name=name,
+                tx,
+                id=user_id,
+                email=email,
+                name=name,
                 max_audio_s_per_month=max_audio_s_per_month,
-            )  # fmt: skip
+            )
     except IntegrityError:
         raise UserExists(f"a user with the address {email} already exists") from None
     return schemas.UserAccount.of(row)
@@ -74,9 +77,15 @@ def make_key(
         )
     shown = keys.new(key_id)
     row = account_queries.add_key(
-        tx, id=shown.id, user_id=user_id, name=name, secret_hash=hasher.of(shown),
-        scopes=sorted(set(scopes)), expires_at=expires_at, requests_per_s=requests_per_s,
-    )  # fmt: skip
+        tx,
+        id=shown.id,
+        user_id=user_id,
+        name=name,
+        secret_hash=hasher.of(shown),
+        scopes=sorted(set(scopes)),
+        expires_at=expires_at,
+        requests_per_s=requests_per_s,
+    )
     return schemas.MadeKey(key=schemas.Key.of(row), secret=str(shown))
 
 
@@ -99,10 +108,15 @@ def rotate_key(
     life = None if old.expires_at is None else old.expires_at - old.created_at
     now = session_queries.clock(tx)
     made = make_key(
-        tx, old.user_id, hasher, name=old.name, scopes=old.scopes,
-        expires_at=None if life is None else now + life, requests_per_s=old.requests_per_s,
+        tx,
+        old.user_id,
+        hasher,
+        name=old.name,
+        scopes=old.scopes,
+        expires_at=None if life is None else now + life,
+        requests_per_s=old.requests_per_s,
         key_id=new_id,
-    )  # fmt: skip
+    )
     account_queries.expire_key(tx, key_id, now + timedelta(hours=overlap_hours))
     return made
 
@@ -150,9 +164,12 @@ class UserList(Resource):
         asked = body_of(req, schemas.NewUser)
         with self._store.transaction() as tx:
             user = make_user(
-                tx, idempotency.new_id(req), email=asked.email, name=asked.name,
+                tx,
+                idempotency.new_id(req),
+                email=asked.email,
+                name=asked.name,
                 max_audio_s_per_month=asked.max_audio_s_per_month,
-            )  # fmt: skip
+            )
         answer(resp, user, status=201, location=f"/v1/users/{user.id}")
 
     def replay(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
@@ -238,13 +255,17 @@ class UserKeys(Resource):
         with self._store.transaction() as tx:
             days = asked.expires_in_days
             made = make_key(
-                tx, user_id, self._deps.hasher, name=asked.name, scopes=asked.scopes,
+                tx,
+                user_id,
+                self._deps.hasher,
+                name=asked.name,
+                scopes=asked.scopes,
                 expires_at=(
                     None if days is None else session_queries.clock(tx) + timedelta(days=days)
                 ),
                 requests_per_s=asked.requests_per_s,
                 key_id=keys.id_of(idempotency.new_id(req)),
-            )  # fmt: skip
+            )
         answer(resp, made, status=201, location=f"/v1/keys/{made.key.id}")
 
     def replay(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
@@ -304,9 +325,12 @@ class KeyRotate(Resource):
         asked = body_of(req, schemas.Rotation)
         with self._store.transaction() as tx:
             made = rotate_key(
-                tx, key_id, self._deps.hasher,
-                overlap_hours=asked.overlap_hours, new_id=keys.id_of(idempotency.new_id(req)),
-            )  # fmt: skip
+                tx,
+                key_id,
+                self._deps.hasher,
+                overlap_hours=asked.overlap_hours,
+                new_id=keys.id_of(idempotency.new_id(req)),
+            )
         answer(resp, made, status=201, location=f"/v1/keys/{made.key.id}")
 
     def replay(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:

@@ -125,9 +125,15 @@ def ask(
     values = {} if publisher else {"nudged_at": claims.seconds_from_now(-1)}
     with store.transaction() as tx:
         run_id = job_run_queries.add_run(
-            tx, name, session_queries.clock(tx), source="person", options=options, run_id=run_id,
-            traceparent=tracing.current(), **values,
-        )  # fmt: skip
+            tx,
+            name,
+            session_queries.clock(tx),
+            source="person",
+            options=options,
+            run_id=run_id,
+            traceparent=tracing.current(),
+            **values,
+        )
         # Only a slot that exists is refused, and `clock` returns the current time of each call.
         assert run_id is not None
         row = job_run_queries.get_run(tx, run_id)

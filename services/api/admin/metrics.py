@@ -105,17 +105,23 @@ class Figures(Collector):
 def _of_broker(depths: list[Depth]) -> Iterator[Metric]:
     by_queue = {depth.nudge.queue: depth for depth in depths}
     yield _each(
-        "queue_ready", "Messages that wait for a worker", "queue",
+        "queue_ready",
+        "Messages that wait for a worker",
+        "queue",
         {queue: depth.ready for queue, depth in by_queue.items()},
-    )  # fmt: skip
+    )
     yield _each(
-        "queue_dead", "Dead letters, kept for inspection and replay", "queue",
+        "queue_dead",
+        "Dead letters, kept for inspection and replay",
+        "queue",
         {queue: depth.dead for queue, depth in by_queue.items()},
-    )  # fmt: skip
+    )
     yield _each(
-        "queue_consumers", "Worker processes that consume the queue", "queue",
+        "queue_consumers",
+        "Worker processes that consume the queue",
+        "queue",
         {queue: depth.consumers for queue, depth in by_queue.items()},
-    )  # fmt: skip
+    )
     yield _each(
         "queue_unacked",
         "Messages that workers have not acknowledged (with CLAMOR_RABBITMQ_API_URL)",
@@ -126,18 +132,23 @@ def _of_broker(depths: list[Depth]) -> Iterator[Metric]:
 
 def _of_rows(rows: Rows, finished: dict[str, int]) -> Iterator[Metric]:
     yield _each(
-        "queue_held", "Rows that workers have claimed, or that wait for a retry", "queue",
+        "queue_held",
+        "Rows that workers have claimed, or that wait for a retry",
+        "queue",
         {queue: backlog.held for queue, backlog in rows.backlogs.items()},
-    )  # fmt: skip
+    )
     yield _each(
-        "queue_oldest_seconds", "How long the oldest row has been waiting for a worker", "queue",
+        "queue_oldest_seconds",
+        "How long the oldest row has been waiting for a worker",
+        "queue",
         {queue: backlog.oldest_s or 0.0 for queue, backlog in rows.backlogs.items()},
-    )  # fmt: skip
+    )
     yield _each("sessions", "Sessions by their state", "state", rows.unfinished | finished)
     yield _one(
-        "unfinished_oldest_seconds", "Age of the oldest unfinished session",
+        "unfinished_oldest_seconds",
+        "Age of the oldest unfinished session",
         rows.oldest_unfinished_s or 0.0,
-    )  # fmt: skip
+    )
 
 
 def _of_health(run: JobRun) -> Iterator[Metric]:
@@ -146,9 +157,11 @@ def _of_health(run: JobRun) -> Iterator[Metric]:
         yield _one("health_checked_timestamp_seconds", "When the latest health check ended", at)
     checks = {} if run.result is None else msgspec.convert(run.result, HealthResult)["checks"]
     yield _each(
-        "health_ok", "Whether a part passed the latest health check", "part",
+        "health_ok",
+        "Whether a part passed the latest health check",
+        "part",
         {name: float(check["ok"] is True) for name, check in checks.items()},
-    )  # fmt: skip
+    )
 
 
 def _one(name: str, meaning: str, value: float) -> Metric:

@@ -83,9 +83,11 @@ class UsageItem(Resource):
     """``GET /v1/usage``."""
 
     @operation(
-        scope="sessions:read", query=UsageQuery, answer=Usage,
+        scope="sessions:read",
+        query=UsageQuery,
+        answer=Usage,
         problems=(NotFound.of("user"),),
-    )  # fmt: skip
+    )
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Return seconds of audio by month and requests by key. Requests are counted with a delay
         of about a second.
@@ -137,6 +139,10 @@ def _period(asked: UsageQuery, *, now: datetime) -> tuple[datetime, datetime]:
 
 def _key_usage(row: UsedKey) -> KeyUsage:
     return KeyUsage(
-        key_id=row.key_id, name=row.name, requests=row.requests, errors=row.errors,
-        bytes_in=int(row.bytes_in), bytes_out=int(row.bytes_out),
-    )  # fmt: skip
+        key_id=row.key_id,
+        name=row.name,
+        requests=row.requests,
+        errors=row.errors,
+        bytes_in=int(row.bytes_in),
+        bytes_out=int(row.bytes_out),
+    )

@@ -61,9 +61,12 @@ class SessionAnalysis(Resource):
             if session.state in UNFINISHED_STATES:
                 raise NotFinished(f"the session is {session.state}")
             row = analysis_queries.ask_analysis(
-                tx, session_id, asking_id=idempotency.new_id(req),
-                limits_db=asked.limits_db.listed(), traceparent=tracing.current(),
-            )  # fmt: skip
+                tx,
+                session_id,
+                asking_id=idempotency.new_id(req),
+                limits_db=asked.limits_db.listed(),
+                traceparent=tracing.current(),
+            )
             # None if the session was removed in the meantime.
             analysis = Analysis.of(or_404(row, "session", session_id))
         self._publisher.send(AnalyzeSession(session_id=session_id))

@@ -81,10 +81,15 @@ class BatchList(Resource):
         status=202,
         takes_audio=True,
         problems=(
-            BatchClosed, BatchExists, EmptyUpload, NotFound.of("model"), TooManyFiles,
-            UnsupportedUpload, NotFound.of("webhook"),
+            BatchClosed,
+            BatchExists,
+            EmptyUpload,
+            NotFound.of("model"),
+            TooManyFiles,
+            UnsupportedUpload,
+            NotFound.of("webhook"),
         ),
-    )  # fmt: skip
+    )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Submit a batch of recordings: a form of files, or JSON that names files in the inbox."""
         asked = query_of(req, BatchOptions)

@@ -80,9 +80,12 @@ def _receive_one(deps: Deps, items: _Items, parts: _Files) -> None:
     try:
         # Only what follows a part shows that it is complete.
         upload = uploads.receive_part(
-            part, blobs=deps.blobs, key=key, max_bytes=deps.settings.max_upload_bytes,
+            part,
+            blobs=deps.blobs,
+            key=key,
+            max_bytes=deps.settings.max_upload_bytes,
             check_end=lambda _n_bytes: parts.advance(),
-        )  # fmt: skip
+        )
     except (EmptyUpload, UnknownFormat, UploadTooLarge, BlobError) as error:
         # The message of the store is not for callers.
         is_store = isinstance(error, BlobError)
@@ -136,9 +139,13 @@ class _Items:
         index = self.n_items
         self._write(tx, n_items=index + 1)
         return batch_queries.take_item(
-            tx, self._batch, index,
-            file_name=upload.file_name, size_bytes=upload.size_bytes, key=key,
-        )  # fmt: skip
+            tx,
+            self._batch,
+            index,
+            file_name=upload.file_name,
+            size_bytes=upload.size_bytes,
+            key=key,
+        )
 
     def refuse(self, file_name: str, reason: str) -> None:
         """Record why a file is refused; raises :class:`BatchClosed` as `take` does."""

@@ -39,9 +39,14 @@ class ExportList(Resource):
     ) -> Listed:
         """List exports, newest first by default."""
         page = list_queries.jobs(
-            tx, Export, owner=owner, states=asked.state, created=asked.created,
-            where=export_queries.shown_to(owner), **part,
-        )  # fmt: skip
+            tx,
+            Export,
+            owner=owner,
+            states=asked.state,
+            created=asked.created,
+            where=export_queries.shown_to(owner),
+            **part,
+        )
         return Listed(page, lambda row: ExportTask.of(row[0]))
 
     @operation(

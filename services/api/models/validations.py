@@ -60,7 +60,7 @@ class ValidationStart(Resource):
         answer=schemas.ValidationReport,
         status=202,
         problems=(InvalidManifest, NotFound.of("model"), UnsupportedUpload, UploadTooLarge),
-    )  # fmt: skip
+    )
     def on_post(
         self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID | None = None
     ) -> None:

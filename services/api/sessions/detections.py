@@ -37,9 +37,14 @@ class SessionDetections(Resource):
         session has finished.
         """
         page = list_queries.detections(
-            tx, session_id, noise_types=with_below(asked.noise_type),
-            min_confidence=asked.min_confidence, from_s=asked.from_s, to_s=asked.to_s, **part,
-        )  # fmt: skip
+            tx,
+            session_id,
+            noise_types=with_below(asked.noise_type),
+            min_confidence=asked.min_confidence,
+            from_s=asked.from_s,
+            to_s=asked.to_s,
+            **part,
+        )
         # Read the session after its detections: their calibration is known by then.
         session = get_or_404(tx, session_id, owner=owner)
         return Listed(
@@ -62,8 +67,12 @@ class DetectionList(Resource):
     ) -> Listed:
         """List the detections of all sessions: newest session first, last detection first."""
         page = list_queries.all_detections(
-            tx, owner=owner, after=part["after"], limit=part["limit"],
-            noise_types=with_below(asked.noise_type), min_confidence=asked.min_confidence,
+            tx,
+            owner=owner,
+            after=part["after"],
+            limit=part["limit"],
+            noise_types=with_below(asked.noise_type),
+            min_confidence=asked.min_confidence,
             created=asked.created,
-        )  # fmt: skip
+        )
         return Listed(page, FoundDetection.found)

@@ -72,9 +72,15 @@ class SessionQuery(HeardPage, kw_only=True):
     ) = None
     #: The field to sort by; ``-`` sorts descending. Null values come last.
     sort: Literal[
-        "created_at", "-created_at", "recorded_at", "-recorded_at", "duration_s", "-duration_s",
-        "finished_at", "-finished_at",
-    ] = "-created_at"  # fmt: skip
+        "created_at",
+        "-created_at",
+        "recorded_at",
+        "-recorded_at",
+        "duration_s",
+        "-duration_s",
+        "finished_at",
+        "-finished_at",
+    ] = "-created_at"
 
     def __post_init__(self) -> None:
         """Check what can be checked from the parameters alone."""
@@ -114,9 +120,15 @@ class DetectionQuery(PageQuery, kw_only=True):
     to_s: float | None = None
     #: The field to sort by; ``-`` sorts descending. Null values come last.
     sort: Literal[
-        "start_s", "-start_s", "confidence", "-confidence", "laeq_db", "-laeq_db", "lafmax_db",
+        "start_s",
+        "-start_s",
+        "confidence",
+        "-confidence",
+        "laeq_db",
+        "-laeq_db",
+        "lafmax_db",
         "-lafmax_db",
-    ] = "start_s"  # fmt: skip
+    ] = "start_s"
 
 
 class AllDetectionsQuery(HeardPage, kw_only=True):

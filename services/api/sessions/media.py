@@ -53,9 +53,12 @@ class SessionRecording(Resource):
         media="audio/*",
         also={206: bytes, 304: None},
         problems=(
-            NotFound.of("session"), NotFinished, NoRecording, RangeNotSatisfiable,
+            NotFound.of("session"),
+            NotFinished,
+            NoRecording,
+            RangeNotSatisfiable,
         ),
-    )  # fmt: skip
+    )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Download the recording exactly as uploaded, or the part that ``Range`` requests.
 

@@ -97,10 +97,15 @@ def _of_url(
     session_id = idempotency.new_id(req)
     with deps.store.transaction() as tx:
         session_queries.add_session(
-            tx, id=session_id, file_name=uploads.display_name(file_name or url.path),
-            recording_key=recording_key(session_id), source_url=str(url),
-            user_id=principal(req).user_id, traceparent=tracing.current(), **asked,
-        )  # fmt: skip
+            tx,
+            id=session_id,
+            file_name=uploads.display_name(file_name or url.path),
+            recording_key=recording_key(session_id),
+            source_url=str(url),
+            user_id=principal(req).user_id,
+            traceparent=tracing.current(),
+            **asked,
+        )
     return session_id
 
 
@@ -130,10 +135,15 @@ def _of_upload(
     # An integrity error means that a concurrent identical request has created the session.
     with suppress(IntegrityError), deps.store.transaction() as tx:
         session_queries.add_session(
-            tx, id=upload_id, file_name=uploads.display_name(file_name),
-            recording_key=recording_key(upload_id), source_key=key, user_id=user_id,
-            traceparent=tracing.current(), **asked,
-        )  # fmt: skip
+            tx,
+            id=upload_id,
+            file_name=uploads.display_name(file_name),
+            recording_key=recording_key(upload_id),
+            source_key=key,
+            user_id=user_id,
+            traceparent=tracing.current(),
+            **asked,
+        )
     return upload_id
 
 

@@ -70,11 +70,18 @@ class SessionList(Resource):
     ) -> Listed:
         """List sessions, newest first by default."""
         page = list_queries.sessions(
-            tx, owner=owner, states=asked.state, noise_types=with_below(asked.noise_type),
-            min_confidence=asked.min_confidence, created=asked.created,
-            batch_id=asked.batch_id, file_name=asked.file_name, recorded=asked.recorded,
-            metadata=asked.own_metadata(), **part,
-        )  # fmt: skip
+            tx,
+            owner=owner,
+            states=asked.state,
+            noise_types=with_below(asked.noise_type),
+            min_confidence=asked.min_confidence,
+            created=asked.created,
+            batch_id=asked.batch_id,
+            file_name=asked.file_name,
+            recorded=asked.recorded,
+            metadata=asked.own_metadata(),
+            **part,
+        )
         return Listed(page, schemas.Session.of)
 
     @operation(
@@ -90,10 +97,17 @@ class SessionList(Resource):
         status=202,
         takes_audio=True,
         problems=(
-            EmptyUpload, IncompleteUpload, LengthRequired, NotFound.of("model"), SourceRefused,
-            UnknownFormat, NotFound.of("upload"), UploadTooLarge, NotFound.of("webhook"),
+            EmptyUpload,
+            IncompleteUpload,
+            LengthRequired,
+            NotFound.of("model"),
+            SourceRefused,
+            UnknownFormat,
+            NotFound.of("upload"),
+            UploadTooLarge,
+            NotFound.of("webhook"),
         ),
-    )  # fmt: skip
+    )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Submit a recording for analysis: the recording itself, or its source. The session in the
         answer shows its progress.
@@ -128,15 +142,23 @@ class SessionList(Resource):
         session_id = idempotency.new_id(req)
         key = recording_key(session_id)
         upload = uploads.receive(
-            req, blobs=self._blobs, key=key, max_bytes=self._settings.max_upload_bytes,
+            req,
+            blobs=self._blobs,
+            key=key,
+            max_bytes=self._settings.max_upload_bytes,
             file_name=file_name,
-        )  # fmt: skip
+        )
         with uploads.row_of(key, store=self._store, blobs=self._blobs) as tx:
             session_queries.add_session(
-                tx, id=session_id, file_name=upload.file_name, size_bytes=upload.size_bytes,
-                recording_key=key, user_id=principal(req).user_id,
-                traceparent=tracing.current(), **columns,
-            )  # fmt: skip
+                tx,
+                id=session_id,
+                file_name=upload.file_name,
+                size_bytes=upload.size_bytes,
+                recording_key=key,
+                user_id=principal(req).user_id,
+                traceparent=tracing.current(),
+                **columns,
+            )
         return session_id
 
 

@@ -96,9 +96,13 @@ class WebhookList(Resource):
             if webhook_queries.count_webhooks(tx, user_id) >= MOST_WEBHOOKS:
                 raise TooManyWebhooks(f"a user may have at most {MOST_WEBHOOKS} webhooks")
             row = webhook_queries.add_webhook(
-                tx, id=idempotency.new_id(req), user_id=user_id, url=url, secret=secret,
+                tx,
+                id=idempotency.new_id(req),
+                user_id=user_id,
+                url=url,
+                secret=secret,
                 all_sessions=asked.all_sessions,
-            )  # fmt: skip
+            )
         made = schemas.MadeWebhook(webhook=schemas.Webhook.of(row), secret=secret)
         answer(resp, made, status=201, location=f"/v1/webhooks/{row.id}")
 

@@ -37,9 +37,12 @@ def create_user(
     """Create a user, and print the ID."""
     with _store(settings) as store, store.transaction() as tx:
         user = accounts.make_user(
-            tx, uuid.uuid4(), email=email, name=name or email,
+            tx,
+            uuid.uuid4(),
+            email=email,
+            name=name or email,
             max_audio_s_per_month=max_audio_s_per_month,
-        )  # fmt: skip
+        )
     print(user.id)
     return 0
 
@@ -78,9 +81,14 @@ def create_key(
         with store.transaction() as tx:
             expires_at = None if days is None else session_queries.clock(tx) + timedelta(days=days)
             made = accounts.make_key(
-                tx, user_id, hasher, name=name, scopes=scopes, expires_at=expires_at,
+                tx,
+                user_id,
+                hasher,
+                name=name,
+                scopes=scopes,
+                expires_at=expires_at,
                 requests_per_s=requests_per_s,
-            )  # fmt: skip
+            )
     return _show_once(made)
 
 
@@ -110,11 +118,17 @@ def show_keys(settings: Settings, user: str) -> int:
     _table(
         ("id", "name", "scopes", "created", "expires", "revoked"),
         [
-            (each.id, each.name, " ".join(each.scopes), each.created_at, each.expires_at,
-             each.revoked_at)
+            (
+                each.id,
+                each.name,
+                " ".join(each.scopes),
+                each.created_at,
+                each.expires_at,
+                each.revoked_at,
+            )
             for each in rows
         ],
-    )  # fmt: skip
+    )
     return 0
 
 

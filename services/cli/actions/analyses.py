@@ -75,17 +75,26 @@ def _types(result: AnalysisResult) -> Table:
     energy = result.energy
     parts = {each.noise_type: each for each in energy.noise_types} if energy else {}
     table = _table(
-        "noise type", "events", "detected", "of the time", "confidence", "of the energy",
-        f"LAeq alone, {reference}", title="Noise types, by time and by sound energy",
-    )  # fmt: skip
+        "noise type",
+        "events",
+        "detected",
+        "of the time",
+        "confidence",
+        "of the energy",
+        f"LAeq alone, {reference}",
+        title="Noise types, by time and by sound energy",
+    )
     for each in result.noise_types:
         part = parts.get(each.noise_type)
         table.add_row(
-            escape(each.noise_type), f"{each.events}", f"{each.heard_s:.1f} s",
+            escape(each.noise_type),
+            f"{each.events}",
+            f"{each.heard_s:.1f} s",
             f"{each.heard_share:.1%}",
             f"{each.mean_confidence:.0%} ({each.min_confidence:.0%} to {each.max_confidence:.0%})",
-            f"{part.share:.1%}" if part else "", _level(part.laeq_db if part else None),
-        )  # fmt: skip
+            f"{part.share:.1%}" if part else "",
+            _level(part.laeq_db if part else None),
+        )
     if energy is not None:
         rest = [("background", energy.background)]
         rest += [("not analysed", energy.unheard)] if energy.unheard.share else []
@@ -97,14 +106,21 @@ def _types(result: AnalysisResult) -> Table:
 def _loudest(result: AnalysisResult) -> Table:
     reference = result.level_reference
     table = _table(
-        "noise type", "start", "end", f"LAFmax {reference}", f"LAeq {reference}",
+        "noise type",
+        "start",
+        "end",
+        f"LAFmax {reference}",
+        f"LAeq {reference}",
         title="The loudest events",
-    )  # fmt: skip
+    )
     for event in result.loudest:
         table.add_row(
-            escape(event.noise_type), f"{event.start_s:.1f} s", f"{event.end_s:.1f} s",
-            _level(event.lafmax_db), _level(event.laeq_db),
-        )  # fmt: skip
+            escape(event.noise_type),
+            f"{event.start_s:.1f} s",
+            f"{event.end_s:.1f} s",
+            _level(event.lafmax_db),
+            _level(event.laeq_db),
+        )
     return table
 
 
@@ -117,9 +133,11 @@ def _exceedances(result: AnalysisResult) -> Table:
         heard = ", ".join(f"{name} {during_s:.1f} s" for name, during_s in most_first)
         table.add_row(
             f"{over.level} {over.limit_db:g} {result.level_reference}",
-            f"{over.above_s:.1f} s ({over.above_share:.1%})", f"{over.exceedances}",
-            f"{over.longest_s:.1f} s", escape(heard),
-        )  # fmt: skip
+            f"{over.above_s:.1f} s ({over.above_share:.1%})",
+            f"{over.exceedances}",
+            f"{over.longest_s:.1f} s",
+            escape(heard),
+        )
     return table
 
 
@@ -129,9 +147,12 @@ def _processing(result: AnalysisResult) -> Table:
     for stage in went.stages:
         runs = ", ".join(f"{count} {name}" for name, count in stage.runs.items())
         table.add_row(
-            stage.step, runs, f"{stage.total_s:.2f} s", f"{stage.longest_s:.2f} s",
+            stage.step,
+            runs,
+            f"{stage.total_s:.2f} s",
+            f"{stage.longest_s:.2f} s",
             "" if stage.times_real_time is None else f"{stage.times_real_time:g}",
-        )  # fmt: skip
+        )
     return table
 
 

@@ -82,8 +82,13 @@ def _shower(progress: Progress, bar: TaskID, sent_percent: int) -> Callable[[Bat
 
 def _print(batch: Batch, items: Sequence[BatchItem], out: Console) -> None:
     table = Table()
-    for heading, justify in (("file", "left"), ("state", "left"), ("s", "right"),
-                             ("events", "right"), ("reason", "left")):  # fmt: skip
+    for heading, justify in (
+        ("file", "left"),
+        ("state", "left"),
+        ("s", "right"),
+        ("events", "right"),
+        ("reason", "left"),
+    ):
         table.add_column(
             heading, justify="right" if justify == "right" else "left", overflow="fold"
         )

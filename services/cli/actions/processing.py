@@ -163,16 +163,23 @@ def print_table(result: FileResult) -> None:
     reference = summary.level_reference if summary else ""
     table = Table(title=escape(result.file), title_justify="left", title_style="bold")
     for heading, justify in (
-        ("start", "right"), ("end", "right"), ("noise type", "left"),
-        ("confidence", "right"), (f"LAeq {reference}", "right"),
+        ("start", "right"),
+        ("end", "right"),
+        ("noise type", "left"),
+        ("confidence", "right"),
+        (f"LAeq {reference}", "right"),
         (f"LAFmax {reference}", "right"),
-    ):  # fmt: skip
+    ):
         table.add_column(heading, justify="right" if justify == "right" else "left")
     for event in result.detections:
         table.add_row(
-            _clock(event.start_s), _clock(event.end_s), escape(event.noise_type),
-            f"{event.confidence:.0%}", _level(event.laeq_db), _level(event.lafmax_db),
-        )  # fmt: skip
+            _clock(event.start_s),
+            _clock(event.end_s),
+            escape(event.noise_type),
+            f"{event.confidence:.0%}",
+            _level(event.laeq_db),
+            _level(event.lafmax_db),
+        )
     console.print(table)
     laeq_db = summary.laeq_db if summary else None
     console.print(

@@ -130,9 +130,11 @@ def _of_service(settings: Settings, service: Service) -> list[QueueLine]:
         for sample in family.samples
     }
     backlogs = _backlogs(settings)
-    print(f"The service at {service.url} keeps its messages in memory and loses them when it "
-          "stops; their work items are in the database and are sent again.",
-          file=sys.stderr)  # fmt: skip
+    print(
+        f"The service at {service.url} keeps its messages in memory and loses them when it "
+        "stops; their work items are in the database and are sent again.",
+        file=sys.stderr,
+    )
     lines = []
     for kind in kinds.KINDS:
         figures = ("ready", "unacked", "dead", "consumers")
@@ -149,8 +151,9 @@ def _backlogs(settings: Settings) -> dict[str, Backlog]:
         with store.transaction() as tx:
             return kinds.backlogs(tx)
     except OperationalError:
-        print("clamor: the database does not answer: 'held' and 'oldest' are unknown",
-              file=sys.stderr)  # fmt: skip
+        print(
+            "clamor: the database does not answer: 'held' and 'oldest' are unknown", file=sys.stderr
+        )
         return {}
     finally:
         store.close()
@@ -164,10 +167,13 @@ def _oldest_dead(rabbit: dramatiq.Broker, depth: Depth, *, prefix: str) -> DeadL
 
 def table(lines: Sequence[QueueLine]) -> Table:
     """Return the overview as a table."""
-    shown = Table(caption=(
-        "held: rows that a worker holds, or that wait for their next try\n"
-        "oldest: how long the oldest row has been waiting for a worker"
-    ), caption_justify="left")  # fmt: skip
+    shown = Table(
+        caption=(
+            "held: rows that a worker holds, or that wait for their next try\n"
+            "oldest: how long the oldest row has been waiting for a worker"
+        ),
+        caption_justify="left",
+    )
     shown.add_column("queue", no_wrap=True)
     with_unacked = any(line.unacked is not None for line in lines)
     columns = ["ready", *["unacked"][:with_unacked], "held", "oldest", "dead", "oldest dead"]
@@ -176,10 +182,15 @@ def table(lines: Sequence[QueueLine]) -> Table:
     for line in lines:
         unacked = [_number(line.unacked)][:with_unacked]
         shown.add_row(
-            line.queue, str(line.ready), *unacked, _number(line.held), age(line.oldest_s),
-            Text(str(line.dead), style="bold red" if line.dead else ""), age(line.oldest_dead_s),
+            line.queue,
+            str(line.ready),
+            *unacked,
+            _number(line.held),
+            age(line.oldest_s),
+            Text(str(line.dead), style="bold red" if line.dead else ""),
+            age(line.oldest_dead_s),
             _number(line.consumers),
-        )  # fmt: skip
+        )
     return shown
 
 
@@ -246,9 +257,12 @@ def replay(
         for nudge in wanted:
             left = None if limit is None else limit - fates[Fate.REPLAYED]
             letters = dead_letters.replay(
-                rabbit, nudge, prefix=settings.queue_prefix, limit=left,
+                rabbit,
+                nudge,
+                prefix=settings.queue_prefix,
+                limit=left,
                 drop_unreadable=drop_unreadable,
-            )  # fmt: skip
+            )
             here: Counter[Fate] = Counter()
             try:
                 with closing(letters):
