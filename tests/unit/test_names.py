@@ -1,0 +1,31 @@
+"""A public class name stands once in the product, so that a search finds one thing."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("services", "actors", "db")
+#: The structs of the client have the names of the answers that they mirror, and are checked against
+#: them (tests/unit/client/test_wire.py).
+MIRRORS = ROOT / "services" / "client" / "wire"
+
+
+def public_classes() -> dict[str, list[str]]:
+    """Return the modules that define each public class."""
+    found: dict[str, list[str]] = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if MIRRORS in path.parents:
+                continue
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    found.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    return found
+
+
+def test_a_public_class_name_stands_once() -> None:
+    classes = public_classes()
+    assert {"AudioSession", "Runtime"} <= classes.keys()
+    assert {name: paths for name, paths in classes.items() if len(paths) > 1} == {}
