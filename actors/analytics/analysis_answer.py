@@ -16,7 +16,7 @@ from actors.facts.noise_types import BACKGROUND, group_of
 from actors.science.levels.levels import EnergyCurve, LevelHistory
 from actors.science.levels.totals import SILENCE
 from actors.science.summaries import session_analysis
-from actors.science.summaries.intervals import Stretches
+from actors.science.summaries.intervals import Intervals
 from actors.science.summaries.session_analysis import EnergyShares, Events
 from db.documents.analyses import (
     AnalysisResult,
@@ -82,7 +82,7 @@ class Given:
 def document(given: Given) -> AnalysisResult:
     """Return the result of an analysis."""
     heard = session_analysis.heard(given.events, duration_s=given.duration_s)
-    every = Stretches.all_of(heard.values(), duration_s=given.duration_s)
+    every = Intervals.all_of(heard.values(), duration_s=given.duration_s)
     counts = session_analysis.confidence_counts(given.events.confidence)
     return AnalysisResult(
         duration_s=rounding.seconds(given.duration_s),
@@ -102,7 +102,7 @@ def document(given: Given) -> AnalysisResult:
     )
 
 
-def _types(given: Given, heard: Mapping[str, Stretches]) -> list[TypeHeard]:
+def _types(given: Given, heard: Mapping[str, Intervals]) -> list[TypeHeard]:
     """Return the noise types, by total duration, the longest first."""
     events = given.events
     found = []
@@ -126,7 +126,7 @@ def _types(given: Given, heard: Mapping[str, Stretches]) -> list[TypeHeard]:
     return sorted(found, key=lambda each: (-each.heard_s, each.noise_type))
 
 
-def _minutes(given: Given, heard: Mapping[str, Stretches]) -> Minutes:
+def _minutes(given: Given, heard: Mapping[str, Intervals]) -> Minutes:
     bounds_s = session_analysis.bounds_of(given.duration_s, step_s=session_analysis.MINUTE_S)
     n_minutes = bounds_s.size - 1
     levels_db: list[float | None] = [None] * n_minutes
@@ -162,14 +162,14 @@ def _loudest(events: Events) -> list[LoudEvent]:
     ]
 
 
-def _energy(given: Given, heard: Mapping[str, Stretches]) -> Energy | None:
+def _energy(given: Given, heard: Mapping[str, Intervals]) -> Energy | None:
     """Attribute the sound energy to noise types; None without levels and for digital silence."""
     if given.energy is None:
         return None
     lost = given.missing
     if given.session.state in UNHEARD:
         lost = [MissingPart(start_s=0.0, end_s=given.duration_s, reason=given.session.state)]
-    unheard = Stretches.union(
+    unheard = Intervals.union(
         np.array([part["start_s"] for part in lost]),
         np.array([part["end_s"] for part in lost]),
         duration_s=given.duration_s,
@@ -208,7 +208,7 @@ def _main_source(shares: EnergyShares) -> str:
     return max(parts, key=lambda name: (parts[name], name))
 
 
-def _exceedances(given: Given, heard: Mapping[str, Stretches]) -> list[Exceedance] | None:
+def _exceedances(given: Given, heard: Mapping[str, Intervals]) -> list[Exceedance] | None:
     """Return the exceedances of the requested limits; None if no levels are stored."""
     if given.levels is None or given.energy is None:
         return None

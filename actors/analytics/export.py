@@ -159,7 +159,7 @@ def _cut(runtime: Runtime, piece: Piece) -> Iterator[tuple[int, NDArray[np.float
     """Yield the index, the samples and the rate of each detection's audio in one recording."""
     if not piece.events or piece.audio_key is None:
         return
-    stretches = [(event.start_s, event.end_s) for event in piece.events]
+    intervals = [(event.start_s, event.end_s) for event in piece.events]
     with runtime.blobs.open(piece.audio_key) as file, decode.open_recording(file) as decoder:
-        for index, samples in clips.each(decoder, stretches):
+        for index, samples in clips.each(decoder, intervals):
             yield index, samples, decoder.format.rate_hz

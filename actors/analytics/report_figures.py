@@ -30,7 +30,7 @@ from actors.analytics.report_document import (
 from actors.facts import rounding
 from actors.facts.noise_types import group_of
 from actors.science.summaries import local_day
-from actors.science.summaries.local_day import Day, Stretch
+from actors.science.summaries.local_day import Day, RecordedInterval
 from db.queries import report_figure_queries, request_queries
 from db.queries.report_figure_queries import (
     Latency,
@@ -136,13 +136,13 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
-def _stretches(rows: Iterable[RecordedLevels]) -> dict[str, list[Stretch]]:
+def _stretches(rows: Iterable[RecordedLevels]) -> dict[str, list[RecordedInterval]]:
     """Return the recorded intervals by the reference of their levels."""
-    found: defaultdict[str, list[Stretch]] = defaultdict(list)
+    found: defaultdict[str, list[RecordedInterval]] = defaultdict(list)
     for row in rows:
         gain = 10 ** ((row.calibration_db or 0.0) / 10)
         quarters = row.quarter_mean_squares
-        found[level_reference(row.calibration_db)] += local_day.stretches(
+        found[level_reference(row.calibration_db)] += local_day.recorded_intervals(
             row.begin_s,
             row.duration_s,
             None if quarters is None else [gain * each for each in quarters],
@@ -216,7 +216,9 @@ def _hours(rows: Iterable[StateCount]) -> float:
     return round(sum(float(row.audio_s) for row in rows) / 3_600, 3)
 
 
-def _compared(found: Found, before: Sequence[Day], recorded: dict[str, list[Stretch]]) -> Compared:
+def _compared(
+    found: Found, before: Sequence[Day], recorded: dict[str, list[RecordedInterval]]
+) -> Compared:
     """Return the same figures of a week ago, and their mean over the days before with activity."""
     events: Counter[int] = Counter()
     for row in found.events:

@@ -35,7 +35,7 @@ from db.queries import analysis_queries, session_queries, span_queries
 from db.queries.session_queries import NewDetectionRow
 from db.queries.stage_results import AggregateDone, MutedAudio
 from db.queue import fair_order
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 from db.tables.base import MissingPart, StoredProblem
 from db.tables.sessions import MUTE, AudioSession, SessionSpan, StoredCandidate
 
@@ -49,7 +49,7 @@ def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
     runner.run(runtime, nudge, take, partial(_aggregate, runtime))
 
 
-def _aggregate(runtime: Runtime, work: Work) -> runner.Task:
+def _aggregate(runtime: Runtime, work: SessionWork) -> runner.Task:
     def perform(lease: Lease) -> runner.Result:
         with runtime.store.transaction() as tx:
             session = session_queries.get_session(tx, work.session_id)
@@ -69,7 +69,11 @@ def _aggregate(runtime: Runtime, work: Work) -> runner.Task:
 
 
 def _result(
-    runtime: Runtime, work: Work, session: AudioSession, spans: Sequence[SessionSpan], lease: Lease
+    runtime: Runtime,
+    work: SessionWork,
+    session: AudioSession,
+    spans: Sequence[SessionSpan],
+    lease: Lease,
 ) -> runner.Result:
     """Compute the answer of a session; raise :class:`BlobMissing` if a product is missing."""
     assert session.model_id
@@ -261,7 +265,7 @@ def _summary(
 
 
 def _ending(
-    work: Work,
+    work: SessionWork,
     session: AudioSession,
     values: AggregateDone,
     heard: Sequence[Event],

@@ -21,7 +21,7 @@ from db.blob_errors import BlobMissing
 from db.queries import session_queries, span_queries
 from db.queries.stage_results import DetectDone
 from db.queue import fair_order
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 from db.tables.sessions import AudioSession, SessionSpan
 
 #: The type of probabilities in a span's row: half precision is finer than their accuracy.
@@ -33,7 +33,7 @@ def detect_span(runtime: Runtime, nudge: DetectSpan) -> None:
     runner.run(runtime, nudge, fair_order.next_span, partial(_detect, runtime))
 
 
-def _detect(runtime: Runtime, work: Work) -> runner.Task:
+def _detect(runtime: Runtime, work: SessionWork) -> runner.Task:
     assert work.span_index is not None
     session_id, span_index = work.session_id, work.span_index
     aggregate = AggregateSession(session_id=session_id)
@@ -72,7 +72,7 @@ def _listen(
 ) -> NDArray[np.float32]:
     """Return the class probabilities [shape=(n_steps, n_classes)] of a span's frames."""
     assert session.model_id
-    return inference.look_at(
+    return inference.score_span(
         runtime.model(session.model_id),
         pcm.reader(runtime.blobs, session, lease),
         span.start_sample,

@@ -21,7 +21,7 @@ from actors.outbound.pinning import ExchangeLimits
 from actors.science.errors import UnknownAudioFormat
 from db.blobs import product_key
 from db.queries import session_queries
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 from db.tables.sessions import AudioSession
 
 log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ _CODES: Mapping[type[errors.OutboundError], str] = {
 }
 
 
-def recording(runtime: Runtime, session: AudioSession, work: Work, lease: Lease) -> str:
+def recording(runtime: Runtime, session: AudioSession, work: SessionWork, lease: Lease) -> str:
     """Return the key of a session's recording, after fetching it if necessary.
 
     Raises

@@ -24,7 +24,7 @@ from actors.science.types import Event
 from db.blob_errors import BlobMissing
 from db.blobs import product_key
 from db.queries.stage_results import MutedAudio
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 from db.tables.sessions import KEEP, MUTE, AudioSession
 
 #: The progress of muting once speech is found, and once the copy is written.
@@ -82,7 +82,7 @@ def audio_is_needed(session: AudioSession) -> Iterator[None]:
 def mute(
     runtime: Runtime,
     session: AudioSession,
-    work: Work,
+    work: SessionWork,
     lease: Lease,
     events: Iterable[Event],
     *,

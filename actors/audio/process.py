@@ -17,7 +17,7 @@ from actors.science.detection.classifier import Classifier
 from db.queries import session_queries
 from db.queries.stage_results import ProcessDone
 from db.queue import fair_order
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 
 
 def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
@@ -29,7 +29,7 @@ def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
     runner.run(runtime, nudge, take, partial(_process, runtime))
 
 
-def _process(runtime: Runtime, work: Work) -> runner.Task:
+def _process(runtime: Runtime, work: SessionWork) -> runner.Task:
     def perform(lease: Lease) -> runner.Result:
         with runtime.store.reading() as tx:
             session = session_queries.get_session(tx, work.session_id)

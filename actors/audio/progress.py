@@ -8,10 +8,10 @@ from actors.execution.lease import Lease
 from actors.execution.progress import Teller
 from actors.execution.runtime import Runtime
 from db.queries import session_queries
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 
 
-def of_stage(runtime: Runtime, work: Work, lease: Lease) -> Callable[[float], None]:
+def of_stage(runtime: Runtime, work: SessionWork, lease: Lease) -> Callable[[float], None]:
     """Return a function that reports the share of a stage that is done, in [0, 1].
 
     It may be called often. It also stops work that is no longer needed (:meth:`Lease.check`).

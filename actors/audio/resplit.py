@@ -18,7 +18,7 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge, SplitRecording
 from db.blob_errors import BlobMissing
 from db.queries import span_queries
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 from db.tables.sessions import AudioSession
 
 log = structlog.get_logger(__name__)
@@ -29,7 +29,7 @@ MOST_RESPLITS = 2
 
 
 def instead(
-    runtime: Runtime, session: AudioSession, work: Work, missing: BlobMissing
+    runtime: Runtime, session: AudioSession, work: SessionWork, missing: BlobMissing
 ) -> runner.Result:
     """Return the result of a task with a missing product, which splits the session again.
 

@@ -27,7 +27,7 @@ from db.blobs import product_key
 from db.queries import session_queries, span_queries, usage_limit_queries
 from db.queries.stage_results import SplitDone
 from db.queue import fair_order
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 from db.tables.sessions import KEEP, AudioSession
 
 Samples = NDArray[np.float32]
@@ -48,7 +48,7 @@ def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
     runner.run(runtime, nudge, take, partial(_split, runtime))
 
 
-def _split(runtime: Runtime, work: Work) -> runner.Task:
+def _split(runtime: Runtime, work: SessionWork) -> runner.Task:
     session_id = work.session_id
 
     def perform(lease: Lease) -> runner.Result:

@@ -11,7 +11,7 @@ import structlog
 
 from actors.execution.failures import ClaimLost, DeadlineExceeded
 from db.queue import claims
-from db.queue.claims import Unit
+from db.queue.claims import WorkItem
 from db.store import Store
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ class Lease:
     def __init__(
         self,
         store: Store,
-        work: Unit,
+        work: WorkItem,
         *,
         attempt: int,
         lease_s: float,

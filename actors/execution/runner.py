@@ -25,7 +25,7 @@ from actors.messaging.messages import Nudge
 from actors.observability import tracing
 from db.queries import session_queries
 from db.queue import claims
-from db.queue.claims import SomeUnit, Take, Unit
+from db.queue.claims import SomeUnit, Take, WorkItem
 from db.tables.base import JsonObject
 
 log = structlog.get_logger(__name__)
@@ -50,14 +50,14 @@ class Task:
     """What to do with a claimed row."""
 
     name: str
-    work: Unit
+    work: WorkItem
     #: Does the work. Takes the lease, to check that the claim is still held.
     perform: Callable[[Lease], Result]
     #: Writes the failure that ends the row.
     give_up: GiveUp
 
 
-def move_on(work: Unit, *, to: str, values: JsonObject, then: Sequence[Nudge] = ()) -> Write:
+def move_on(work: WorkItem, *, to: str, values: JsonObject, then: Sequence[Nudge] = ()) -> Write:
     """Return a ``write`` that moves a session or a job to its next state."""
 
     def write(tx: Session, attempt: int) -> Sequence[Nudge] | None:
@@ -67,7 +67,7 @@ def move_on(work: Unit, *, to: str, values: JsonObject, then: Sequence[Nudge] = 
     return write
 
 
-def fail(work: Unit) -> GiveUp:
+def fail(work: WorkItem) -> GiveUp:
     """Return a ``give_up`` that ends a session or a job."""
 
     def give_up(tx: Session, attempt: int, problem: FailureProblem) -> Sequence[Nudge] | None:

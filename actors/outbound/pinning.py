@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 #: Bytes per write. The time limit is checked after each, to notice a server that reads slowly.
 WRITE_BYTES = 16 * 1024
-#: How long a server may be slower than `Limits.least_bytes_s`.
+#: How long a server may be slower than `ExchangeLimits.least_bytes_s`.
 PATIENT_S = 30.0
 
 

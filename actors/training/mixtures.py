@@ -52,7 +52,7 @@ _LEVEL_DB = (-55.0, -15.0)
 
 
 #: Inputs of segment classification, by the names of `VIEWS`.
-Look = dict[str, NDArray[np.float32]]
+SegmentViews = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ def of_bed(name: str, group: str, rng: np.random.Generator, *, label: str) -> Sc
     return Scene(_digitised(bed), label, group, name, steps, None)
 
 
-def looks(scene: Scene, rng: np.random.Generator) -> list[Look]:
+def views_of(scene: Scene, rng: np.random.Generator) -> list[SegmentViews]:
     """Return inputs of segment classification for a mixture's sound, or for a part of a bed."""
     if scene.extent is not None:
         start, stop = scene.extent

@@ -33,7 +33,7 @@ PARTNERS: Mapping[str, Partner] = {
 
 def fit(
     wanted: Iterable[Partner],
-    looks: Mapping[str, NDArray[np.float32]],
+    views: Mapping[str, NDArray[np.float32]],
     labels: NDArray[np.str_],
     *,
     groups: NDArray[np.str_],
@@ -42,7 +42,7 @@ def fit(
     """Train partners, each on the view that it uses; see `algorithms.Fit`."""
     voters: list[Estimator] = []
     for algorithm, view in wanted:
-        for member in algorithms.fit(algorithm, looks[view], labels, groups=groups, seed=seed):
-            assert isinstance(member, Network), "a forest looks at features only"
+        for member in algorithms.fit(algorithm, views[view], labels, groups=groups, seed=seed):
+            assert isinstance(member, Network), "a forest takes features only"
             voters.append(replace(member, view=view))
     return voters

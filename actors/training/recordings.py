@@ -142,8 +142,8 @@ def _read_one(
     ``tell`` is called before each block.
     """
     tell()
-    stretches = {
-        index: _Stretch(
+    excerpts = {
+        index: _Excerpt(
             start=round(each.start_s * rate_hz),
             stop=round((each.start_s + longest_s if each.end_s is None else each.end_s) * rate_hz),
             is_open=each.end_s is None,
@@ -151,14 +151,14 @@ def _read_one(
         )
         for index, each in wanted.items()
     }
-    last = max(each.stop for each in stretches.values())
+    last = max(each.stop for each in excerpts.values())
     n_samples = 0
     try:
         with runtime.blobs.open(key) as file:
             for block in read_mono(file, until_s=last / rate_hz, to_hz=rate_hz):
                 tell()
-                for stretch in stretches.values():
-                    stretch.take(block, at=n_samples)
+                for excerpt in excerpts.values():
+                    excerpt.take(block, at=n_samples)
                 n_samples += block.size
                 if n_samples > last:
                     break
@@ -170,19 +170,19 @@ def _read_one(
     except BlobMissing:
         result.refused |= dict.fromkeys(wanted, "the recording is not stored")
         return
-    for index, stretch in stretches.items():
-        reason = stretch.refusal(n_samples, longest_s=longest_s)
+    for index, excerpt in excerpts.items():
+        reason = excerpt.refusal(n_samples, longest_s=longest_s)
         if reason is not None:
             result.refused[index] = reason
             continue
-        result.samples[index] = stretch.samples()
+        result.samples[index] = excerpt.samples()
         result.total_s += result.samples[index].size / rate_hz
         most_s = MOST_TOTAL_S * RATE_HZ / rate_hz
         if result.total_s > most_s:
             raise Permanent("too-much-audio", f"more than {most_s:g} s of labelled audio at once")
 
 
-class _Stretch:
+class _Excerpt:
     """Samples ``[start, stop)`` of a recording that is read block by block."""
 
     def __init__(self, *, start: int, stop: int, is_open: bool, rate_hz: int) -> None:

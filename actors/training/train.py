@@ -115,8 +115,8 @@ def _read(
 
 def _name(row: TrainingClip) -> str:
     """Return a name that is unique among the clips of the job."""
-    stretch = "" if row.end_s is None else f" {row.start_s:g}-{row.end_s:g} s"
-    return f"{row.clip_index}: {row.file_name}{stretch}"
+    place = "" if row.end_s is None else f" {row.start_s:g}-{row.end_s:g} s"
+    return f"{row.clip_index}: {row.file_name}{place}"
 
 
 def _learn(

@@ -32,7 +32,7 @@ from actors.training import (
 from actors.training.calibration import ClipScores
 from actors.training.cross_validation import Scores, Tell
 from actors.training.dataset import LabelledClip
-from actors.training.mixtures import Look, Scene
+from actors.training.mixtures import Scene, SegmentViews
 from actors.training.network import Course, Spectra
 from actors.training.partners import Partner
 
@@ -107,10 +107,10 @@ class TrainingMixtures:
     labels, clips
         The class of each mixture, and the row of its clip; beds of background have no clip, and are
         never held out.
-    looks
+    views
         Inputs of segment classification: for each of `segment_views.VIEWS` an array with a row per
         chunk. Empty for algorithms without partners.
-    scenes : numpy.ndarray [shape=(n_looks,)]
+    scenes : numpy.ndarray [shape=(n_rows,)]
         The mixture of each of these rows.
     """
 
@@ -118,7 +118,7 @@ class TrainingMixtures:
     steps: NDArray[np.int8]
     labels: NDArray[np.str_]
     clips: NDArray[np.intp]
-    looks: Mapping[str, NDArray[np.float32]]
+    views: Mapping[str, NDArray[np.float32]]
     scenes: NDArray[np.intp]
 
     @property
@@ -142,7 +142,7 @@ class TrainingMixtures:
             self.steps[kept],
             self.labels[kept],
             self.clips[kept],
-            {view: rows[seen] for view, rows in self.looks.items()},
+            {view: rows[seen] for view, rows in self.views.items()},
             (np.cumsum(kept) - 1)[self.scenes[seen]],
         )
 
@@ -155,29 +155,29 @@ def make(
     ``tell`` receives the fraction that is done before each mixture; an exception from it stops the
     work.
     """
-    rng, look_rng = np.random.default_rng(seed), np.random.default_rng([seed, 1])
+    rng, view_rng = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     taken = list(_taken(clips, rng, effort))
     log_mel: list[Tensor] = []
     steps: list[NDArray[np.int8]] = []
     labels: list[str] = []
-    looks: list[list[Look]] = []
+    seen: list[list[SegmentViews]] = []
     # One at a time: the samples of all mixtures together would take ten times the memory.
     for scene in _scenes([piece for _, piece in taken], rng, n_beds=effort.n_beds):
         tell(len(labels) / (len(taken) + effort.n_beds))
         log_mel.append(cnn.log_mel(scene.samples).half())
         steps.append(scene.steps)
         labels.append(scene.label)
-        looks.append(mixtures.looks(scene, look_rng) if ALGORITHMS[algorithm].partners else [])
+        seen.append(mixtures.views_of(scene, view_rng) if ALGORITHMS[algorithm].partners else [])
     return TrainingMixtures(
         torch.stack(log_mel),
         np.stack(steps),
         np.array(labels),
         np.array([row for row, _ in taken] + [_NO_CLIP] * effort.n_beds),
         {
-            view: np.array([look[view] for each in looks for look in each])
+            view: np.array([views[view] for each in seen for views in each])
             for view in segment_views.VIEWS
         },
-        np.repeat(np.arange(len(looks)), [len(each) for each in looks]),
+        np.repeat(np.arange(len(seen)), [len(each) for each in seen]),
     )
 
 
@@ -253,7 +253,7 @@ def fit(
     wanted = ALGORITHMS[algorithm].partners
     return [
         found,
-        *partners.fit(wanted, given.looks, labels, groups=groups, seed=seed),
+        *partners.fit(wanted, given.views, labels, groups=groups, seed=seed),
     ]
 
 

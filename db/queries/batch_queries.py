@@ -31,7 +31,7 @@ INSERT_ITEMS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchWork(claims.Unit):
+class BatchWork(claims.WorkItem):
     """A batch at one of its items, from which the next sessions are created.
 
     The item is part of the address because the count of attempts restarts with each page: otherwise

@@ -20,7 +20,7 @@ from db.tables.training import LabelledSet, TrainingClip, TrainingJob, Validatio
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobWork(claims.Unit):
+class JobWork(claims.WorkItem):
     """A training, a validation, or another work item with a row in a table of jobs."""
 
     job: type[JobRow]

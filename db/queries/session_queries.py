@@ -25,7 +25,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.queue import claims
-from db.queue.claims import Unit, Work
+from db.queue.claims import SessionWork, WorkItem
 from db.tables.base import JsonObject, Owned
 from db.tables.sessions import (
     NO_LANE,
@@ -120,7 +120,7 @@ def clock(tx: Session) -> datetime:
     return now
 
 
-def note_share(tx: Session, work: Work, *, attempt: int, share: float) -> bool:
+def note_share(tx: Session, work: SessionWork, *, attempt: int, share: float) -> bool:
     """Write the share of a session's stage that is done; False if the claim was lost."""
     grows = AudioSession.stage_share < share
     return claims.update_held(
@@ -136,7 +136,9 @@ def note_share(tx: Session, work: Work, *, attempt: int, share: float) -> bool:
     )
 
 
-def note_brought(tx: Session, work: Work, *, attempt: int, key: str, size_bytes: int) -> bool:
+def note_brought(
+    tx: Session, work: SessionWork, *, attempt: int, key: str, size_bytes: int
+) -> bool:
     """Record the key and size of a fetched recording; False if the claim was lost."""
     return claims.update_held(
         tx,
@@ -210,7 +212,7 @@ def add_detections(tx: Session, session_id: uuid.UUID, events: Sequence[NewDetec
 
 
 def add_metric(
-    tx: Session, work: Unit, *, step: str, attempt: int, result: str, duration_s: float
+    tx: Session, work: WorkItem, *, step: str, attempt: int, result: str, duration_s: float
 ) -> None:
     """Add the metric of one run of a step; nothing if the session was removed meanwhile."""
     row = {

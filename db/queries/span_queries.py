@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from db.queries.stage_results import DetectDone
 from db.queue import claims
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 from db.tables.sessions import AudioSession, SessionSpan
 
 
@@ -34,7 +34,7 @@ def get_span(tx: Session, session_id: uuid.UUID, span_index: int) -> SessionSpan
     return tx.get(SessionSpan, (session_id, span_index))
 
 
-def finish_span(tx: Session, work: Work, *, attempt: int, values: DetectDone) -> bool | None:
+def finish_span(tx: Session, work: SessionWork, *, attempt: int, values: DetectDone) -> bool | None:
     """Finish a span and count it; True if it was the session's last, None if the claim was lost.
 
     The barrier: the count is in the session's row and is raised under its lock, in the transaction
@@ -77,7 +77,7 @@ def finish_span(tx: Session, work: Work, *, attempt: int, values: DetectDone) ->
     return state_after == "aggregating"
 
 
-def split_again(tx: Session, work: Work, *, attempt: int) -> bool:
+def split_again(tx: Session, work: SessionWork, *, attempt: int) -> bool:
     """Send a detecting or aggregating session back to be split; False if the claim was lost.
 
     Its spans and their count are removed: the next split plans them again.

@@ -35,7 +35,7 @@ from db.tables.webhooks import OVERLAP_S, WebhookDelivery, WebhookEndpoint
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeliveryWork(claims.Unit):
+class DeliveryWork(claims.WorkItem):
     """A webhook at one try of one delivery.
 
     The number of tries is part of the address, so that a worker that was considered dead cannot

@@ -21,7 +21,7 @@ from db.tables.base import Claimable, Traced
 from db.tables.sessions import AudioSession, SessionSpan
 
 
-class Unit(ABC):
+class WorkItem(ABC):
     """The address of a claimable row: a work item."""
 
     #: The state in which the row waits for a worker.
@@ -48,7 +48,7 @@ class Unit(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work(Unit):
+class SessionWork(WorkItem):
     """A session in one of its stages, or one of its spans."""
 
     session_id: uuid.UUID
@@ -96,8 +96,8 @@ UNTRIED: Mapping[str, Any] = {
 #: the count restarts, since the column is a small integer.
 MOST_CLAIMS = 32_000
 
-SomeUnit = TypeVar("SomeUnit", bound=Unit)
-Taken = TypeVar("Taken", bound=Unit, covariant=True)
+SomeUnit = TypeVar("SomeUnit", bound=WorkItem)
+Taken = TypeVar("Taken", bound=WorkItem, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -185,25 +185,27 @@ def at_move(table: type[Claimable]) -> dict[str, Any]:
     return values
 
 
-def extend_lease(tx: Session, work: Unit, *, attempt: int, lease_s: float) -> bool:
+def extend_lease(tx: Session, work: WorkItem, *, attempt: int, lease_s: float) -> bool:
     """Extend a claim; False if it was lost."""
     return update_held(tx, work, attempt, {"due_at": seconds_from_now(lease_s)})
 
 
-def retry_later(tx: Session, work: Unit, *, attempt: int, delay_s: float, error: str) -> bool:
+def retry_later(tx: Session, work: WorkItem, *, attempt: int, delay_s: float, error: str) -> bool:
     """Give a claim back, with the reason, to be retried after ``delay_s`` seconds."""
     return update_held(
         tx, work, attempt, {"due_at": seconds_from_now(delay_s), "last_error": error}
     )
 
 
-def wait_for_storage(tx: Session, work: Unit, *, attempt: int, delay_s: float, error: str) -> bool:
+def wait_for_storage(
+    tx: Session, work: WorkItem, *, attempt: int, delay_s: float, error: str
+) -> bool:
     """Give a claim back because the blob store failed. It does not count as an attempt."""
     values = {"waits_for_storage": True}
     held = _give_back_uncounted(
         tx, work, attempt=attempt, delay_s=delay_s, error=error, values=values
     )
-    if held and isinstance(work, Work) and work.span_index is not None:
+    if held and isinstance(work, SessionWork) and work.span_index is not None:
         # The session shows that its spans wait, until the next span is finished.
         tx.execute(
             update(AudioSession)
@@ -214,7 +216,9 @@ def wait_for_storage(tx: Session, work: Unit, *, attempt: int, delay_s: float, e
     return held
 
 
-def wait_for_backbone(tx: Session, work: Unit, *, attempt: int, delay_s: float, error: str) -> bool:
+def wait_for_backbone(
+    tx: Session, work: WorkItem, *, attempt: int, delay_s: float, error: str
+) -> bool:
     """Give the claim of a session back for workers that have its backbone.
 
     It does not count as an attempt.
@@ -228,7 +232,7 @@ def wait_for_backbone(tx: Session, work: Unit, *, attempt: int, delay_s: float, 
 
 def _give_back_uncounted(
     tx: Session,
-    work: Unit,
+    work: WorkItem,
     *,
     attempt: int,
     delay_s: float,
@@ -246,7 +250,7 @@ def _give_back_uncounted(
 
 
 def advance(
-    tx: Session, work: Unit, *, attempt: int, to: str, values: Mapping[str, Any] | None = None
+    tx: Session, work: WorkItem, *, attempt: int, to: str, values: Mapping[str, Any] | None = None
 ) -> bool:
     """Move a session or a job to its next state, if this claim still holds it.
 
@@ -258,7 +262,7 @@ def advance(
     return update_held(tx, work, attempt, fresh | dict(values or {}))
 
 
-def update_held(tx: Session, work: Unit, attempt: int, values: Mapping[str, Any]) -> bool:
+def update_held(tx: Session, work: WorkItem, attempt: int, values: Mapping[str, Any]) -> bool:
     """Write to a row behind the fence: only if the claim has the row's attempt number."""
     table = work.table
     return changed(
@@ -275,13 +279,13 @@ def changed(result: Any) -> bool:
     return bool(result.rowcount == 1)
 
 
-def is_held(tx: Session, work: Unit, *, attempt: int) -> bool:
+def is_held(tx: Session, work: WorkItem, *, attempt: int) -> bool:
     """Whether a claim still holds its row."""
     row = select(work.table.attempt).where(work.waits(), work.table.attempt == attempt)
     return tx.execute(row).scalar_one_or_none() is not None
 
 
-def is_cancelled(tx: Session, work: Unit) -> bool:
+def is_cancelled(tx: Session, work: WorkItem) -> bool:
     """Whether the session of a work item was cancelled."""
     cancelled = exists().where(
         AudioSession.id == work.names.get("session_id"), AudioSession.state == "cancelled"
@@ -289,7 +293,7 @@ def is_cancelled(tx: Session, work: Unit) -> bool:
     return bool(tx.execute(select(cancelled)).scalar_one())
 
 
-def traceparent(tx: Session, work: Unit) -> str | None:
+def traceparent(tx: Session, work: WorkItem) -> str | None:
     """Return the trace that the work continues."""
     table, row_id = work.origin
     return tx.execute(
@@ -297,6 +301,6 @@ def traceparent(tx: Session, work: Unit) -> str | None:
     ).scalar_one_or_none()
 
 
-def last_error(tx: Session, work: Unit) -> str | None:
+def last_error(tx: Session, work: WorkItem) -> str | None:
     """Return the last recorded reason of a failure."""
     return tx.execute(select(work.table.last_error).where(work.waits())).scalar_one_or_none()

@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from db.queue.claims import Claim, Work
+from db.queue.claims import Claim, SessionWork
 from db.tables.sessions import PRIORITIES, Turn
 
 #: One claim in this many begins with ``normal``, and one with ``low``. A smaller number weakens
@@ -45,21 +45,21 @@ LOWEST, HIGHEST = uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)
 _chance = SystemRandom()
 
 
-def next_session(tx: Session, *, state: str, lease_s: float) -> Claim[Work] | None:
+def next_session(tx: Session, *, state: str, lease_s: float) -> Claim[SessionWork] | None:
     """Claim the next session in a state."""
     row = _take(tx, NEXT_SESSION, state, lease_s=lease_s)
     if row is None:
         return None
-    work = Work(session_id=row.id, state=state, resplits=row.resplits)
+    work = SessionWork(session_id=row.id, state=state, resplits=row.resplits)
     return Claim(work, row.attempt, row.uncounted)
 
 
-def next_span(tx: Session, *, lease_s: float) -> Claim[Work] | None:
+def next_span(tx: Session, *, lease_s: float) -> Claim[SessionWork] | None:
     """Claim the next span."""
     row = _take(tx, NEXT_SPAN, "detecting", lease_s=lease_s)
     if row is None:
         return None
-    work = Work(
+    work = SessionWork(
         session_id=row.session_id,
         span_index=row.span_index,
         state="pending",
@@ -70,14 +70,14 @@ def next_span(tx: Session, *, lease_s: float) -> Claim[Work] | None:
 
 def _take(tx: Session, statement: TextClause, state: str, *, lease_s: float) -> Row[Any] | None:
     """Run a claim, and record whose turn it was."""
-    parameters = stretches(tx, state) | {"state": state, "lease_s": lease_s}
+    parameters = search_ranges(tx, state) | {"state": state, "lease_s": lease_s}
     row = tx.execute(statement, parameters).one_or_none()
     if row is not None:
         tx.execute(SERVED, {"state": state, "priority": row.priority, "lane": row.lane})
     return row
 
 
-def stretches(tx: Session, state: str) -> dict[str, list[Any]]:
+def search_ranges(tx: Session, state: str) -> dict[str, list[Any]]:
     """Return the ranges of lanes to search for the next work item, in order.
 
     For each priority, first the lanes after the one served last, then the others from the start.
@@ -118,14 +118,14 @@ def claim(sql: str) -> TextClause:
 #: partial index for any parameter.
 NEXT_SESSION = claim("""
     WITH found AS (
-        SELECT stretch.priority, session.lane, session.id
-        FROM unnest(:priorities, :lowest, :highest) AS stretch (priority, lowest, highest)
+        SELECT wanted.priority, session.lane, session.id
+        FROM unnest(:priorities, :lowest, :highest) AS wanted (priority, lowest, highest)
         CROSS JOIN LATERAL (
             SELECT lane, id
             FROM audio_sessions
             WHERE state = :state AND state IN ('queued', 'splitting', 'aggregating')
-              AND priority = stretch.priority
-              AND lane BETWEEN stretch.lowest AND stretch.highest
+              AND priority = wanted.priority
+              AND lane BETWEEN wanted.lowest AND wanted.highest
               AND due_at <= clock_timestamp()
             ORDER BY lane, created_at, id
             LIMIT 1
@@ -148,14 +148,14 @@ NEXT_SESSION = claim("""
 #: Claims the first span found, range by range and session by session.
 NEXT_SPAN = claim("""
     WITH found AS (
-        SELECT stretch.priority, session.lane, session.resplits, span.session_id, span.span_index
-        FROM unnest(:priorities, :lowest, :highest) AS stretch (priority, lowest, highest)
+        SELECT wanted.priority, session.lane, session.resplits, span.session_id, span.span_index
+        FROM unnest(:priorities, :lowest, :highest) AS wanted (priority, lowest, highest)
         CROSS JOIN LATERAL (
             SELECT lane, id, resplits
             FROM audio_sessions
             WHERE state = 'detecting'
-              AND priority = stretch.priority
-              AND lane BETWEEN stretch.lowest AND stretch.highest
+              AND priority = wanted.priority
+              AND lane BETWEEN wanted.lowest AND wanted.highest
             ORDER BY lane, created_at, id
         ) AS session
         CROSS JOIN LATERAL (

@@ -220,7 +220,7 @@ def _claim_s(store: Store) -> float:
     """Return the time of a claim by Postgres' measurement, including planning."""
     explain = fair_order.claim("EXPLAIN (ANALYZE, FORMAT JSON) " + fair_order.NEXT_SPAN.text)
     with store.transaction() as tx:
-        parameters = fair_order.stretches(tx, "detecting") | {"lease_s": 3_600.0}
+        parameters = fair_order.search_ranges(tx, "detecting") | {"lease_s": 3_600.0}
         [plan] = tx.execute(explain, parameters).scalar_one()
     return float(plan["Planning Time"] + plan["Execution Time"]) / 1e3
 

@@ -130,10 +130,10 @@ def probe_scores(model: Classifier) -> NDArray[np.float32]:
     """
     samples = probe()
     steps = inference.listen(model, samples)
-    look = inference.looker(
+    score = inference.segment_classifier(
         model, steps, read=inference.in_memory(samples), grid=Grid(samples.size)
     )
-    return np.vstack([steps, look(0, len(steps))])
+    return np.vstack([steps, score(0, len(steps))])
 
 
 def number(value: float) -> float | None:

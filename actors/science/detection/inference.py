@@ -46,7 +46,7 @@ _LEAST_PROBABILITY = 1e-4
 Read = Callable[[int, int], Array]
 
 
-def first_look(model: Classifier, samples: Array, *, before: int, n_samples: int) -> Array:
+def score_frames(model: Classifier, samples: Array, *, before: int, n_samples: int) -> Array:
     """Compute the class probabilities of every frame of a slice of a recording.
 
     Parameters
@@ -79,7 +79,7 @@ def first_look(model: Classifier, samples: Array, *, before: int, n_samples: int
     return ensemble.vote(networks, logits).astype(np.float32)
 
 
-def look_at(model: Classifier, read: Read, start: int, stop: int, *, grid: Grid) -> Array:
+def score_span(model: Classifier, read: Read, start: int, stop: int, *, grid: Grid) -> Array:
     """Score the samples ``[start, stop)`` of a grid framewise, with the context this needs.
 
     Both are multiples of `CHUNK_STEP`, unless ``stop`` is the end of the grid. Returns
@@ -87,7 +87,7 @@ def look_at(model: Classifier, read: Read, start: int, stop: int, *, grid: Grid)
     """
     first, last = max(0, start - CONTEXT), min(stop + CONTEXT, grid.length)
     samples = read(first - grid.lead, last - grid.lead)
-    return first_look(model, samples, before=start - first, n_samples=stop - start)
+    return score_frames(model, samples, before=start - first, n_samples=stop - start)
 
 
 def listen(model: Classifier, samples: Array, *, lead: int = 0) -> Array:
@@ -99,7 +99,10 @@ def listen(model: Classifier, samples: Array, *, lead: int = 0) -> Array:
     """
     grid, read = Grid(samples.size, lead=lead), in_memory(samples)
     return np.concatenate(
-        [look_at(model, read, span.start, span.stop, grid=grid) for span in plan_spans(grid.length)]
+        [
+            score_span(model, read, span.start, span.stop, grid=grid)
+            for span in plan_spans(grid.length)
+        ]
     )
 
 
@@ -162,16 +165,16 @@ def find_events(
     asked = thresholds or {}
     least = naming.least_of(model, with_base_types=opinion is not None)
     least |= {name: min(p, least.get(name, segmentation.THRESHOLD)) for name, p in asked.items()}
-    own = looker(model, scores, read=read, grid=grid)
-    look, steady_look = naming.looks(own, model, opinion, least, grid)
+    own = segment_classifier(model, scores, read=read, grid=grid)
+    classify, classify_steady = naming.classifiers(own, model, opinion, least, grid)
     found = segmentation.merge(
         scores,
         classes=model.classes,
-        look=look,
+        classify=classify,
         levels=levels,
         blur_s=blur_s(model),
         lead_s=grid.lead_s,
-        steady_look=steady_look,
+        classify_steady=classify_steady,
     )
     return [event for event in found if event.confidence >= asked.get(event.noise_type, 0.0)]
 
@@ -187,7 +190,7 @@ def name_clip(model: Classifier, samples: Array) -> Array:
     first, stop = (found[0].first, found[-1].stop) if found else (0, len(scores))
     heard = np.concatenate([scores[each.first : each.stop] for each in found] or [scores])
     read = in_memory(samples)
-    return second_look(model, _parts(read, first, stop, grid=Grid(samples.size)), first=heard)
+    return classify_segment(model, _parts(read, first, stop, grid=Grid(samples.size)), first=heard)
 
 
 def blur_s(model: Classifier) -> float:
@@ -199,17 +202,19 @@ def blur_s(model: Classifier) -> float:
     return (STEP + by_chunks * CHUNK // 2) / RATE_HZ
 
 
-def looker(model: Classifier, scores: Array, *, read: Read, grid: Grid) -> naming.Look:
+def segment_classifier(
+    model: Classifier, scores: Array, *, read: Read, grid: Grid
+) -> naming.ScoreSegment:
     """Return a function that classifies segments of a recording by the model.
 
     ``scores`` are the framewise scores of the whole recording, on its grid.
     """
 
-    def look(first: int, stop: int) -> Array:
+    def score(first: int, stop: int) -> Array:
         parts = _parts(read, first, stop, grid=grid)
-        return second_look(model, parts, first=scores[first:stop])
+        return classify_segment(model, parts, first=scores[first:stop])
 
-    return look
+    return score
 
 
 def in_memory(samples: Array) -> Read:
@@ -222,7 +227,7 @@ def in_memory(samples: Array) -> Read:
     return read
 
 
-def second_look(model: Classifier, parts: Sequence[Array], *, first: Array) -> Array:
+def classify_segment(model: Classifier, parts: Sequence[Array], *, first: Array) -> Array:
     """Compute the class probabilities of a segment.
 
     Parameters
@@ -241,7 +246,7 @@ def second_look(model: Classifier, parts: Sequence[Array], *, first: Array) -> A
         Sums to 1.
     """
     weights = [member.weight for member in model.members]
-    looks = {
+    views = {
         view: np.stack([extract(part) for part in parts])
         for view, extract in VIEWS.items()
         if view in model.needs
@@ -249,7 +254,7 @@ def second_look(model: Classifier, parts: Sequence[Array], *, first: Array) -> A
     opinions = [
         _pooled(first)
         if member.needs == "samples"
-        else _pooled(ensemble.vote([member], [member.logits(looks[member.needs])]))
+        else _pooled(ensemble.vote([member], [member.logits(views[member.needs])]))
         for member in model.members
     ]
     voted = np.average(opinions, axis=0, weights=weights)

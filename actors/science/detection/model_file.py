@@ -45,7 +45,7 @@ _DTYPES = ("f2", "f4", "i2", "i4")
 _LENGTH = struct.Struct("<I")
 _DIGEST_BYTES = 32
 _REQUIRED = ("name", "version", "algorithm", "feature_version", "classes")
-#: Fields of a file's header that describe its layout; they are not part of `Model.header`.
+#: Fields of a file's header that describe its layout; they are not part of `Classifier.header`.
 _LAYOUT = ("arrays", "members", "head")
 
 

@@ -15,7 +15,7 @@ from actors.science.tagging import backbone
 from actors.science.types import TypeProbability
 
 #: Returns the class probabilities [shape=(n_classes,)] of the frames ``[first, stop)``.
-Look = Callable[[int, int], Array]
+ScoreSegment = Callable[[int, int], Array]
 
 
 def least_of(model: Classifier, *, with_base_types: bool) -> dict[str, float]:
@@ -27,37 +27,43 @@ def least_of(model: Classifier, *, with_base_types: bool) -> dict[str, float]:
     return base | {name: p for name, p in own.items() if name not in base}
 
 
-def looks(
-    look: Look,
+def classifiers(
+    score: ScoreSegment,
     model: Classifier,
     opinion: SecondOpinion | None,
     least: Mapping[str, float],
     grid: Grid,
-) -> tuple[segmentation.SecondLook, segmentation.SecondLook | None]:
+) -> tuple[segmentation.ClassifySegment, segmentation.ClassifySegment | None]:
     """Return the classifier of segments, and that of steady sound if there are base types."""
     if opinion is None:
-        return by_model(look, model, least), None
-    return by_both(look, model, opinion, least, grid), by_base_types(opinion, least, grid)
+        return by_model(score, model, least), None
+    return by_both(score, model, opinion, least, grid), by_base_types(opinion, least, grid)
 
 
-def by_model(look: Look, model: Classifier, least: Mapping[str, float]) -> segmentation.SecondLook:
+def by_model(
+    score: ScoreSegment, model: Classifier, least: Mapping[str, float]
+) -> segmentation.ClassifySegment:
     """Classify a segment as the model's most probable class, if that reaches its threshold."""
 
     def name(first: int, stop: int) -> segmentation.Named:
-        return segmentation.likeliest(look(first, stop), classes=model.classes, least=least)
+        return segmentation.likeliest(score(first, stop), classes=model.classes, least=least)
 
     return name
 
 
 def by_both(
-    look: Look, model: Classifier, opinion: SecondOpinion, least: Mapping[str, float], grid: Grid
-) -> segmentation.SecondLook:
+    score: ScoreSegment,
+    model: Classifier,
+    opinion: SecondOpinion,
+    least: Mapping[str, float],
+    grid: Grid,
+) -> segmentation.ClassifySegment:
     """Classify a segment by the model and by the base types."""
 
     def name(first: int, stop: int) -> segmentation.Named:
         base = opinion.of(*_wide(first, stop, grid))
         likely = second_opinion.combined(
-            look(first, stop), base.likely, classes=model.classes, trained=model.trained_types
+            score(first, stop), base.likely, classes=model.classes, trained=model.trained_types
         )
         return _with_overlays(second_opinion.named(likely, least), base, grid)
 
@@ -66,7 +72,7 @@ def by_both(
 
 def by_base_types(
     opinion: SecondOpinion, least: Mapping[str, float], grid: Grid
-) -> segmentation.SecondLook:
+) -> segmentation.ClassifySegment:
     """Classify steady sound by the base types alone.
 
     Groups are never reported, and types only above a raised threshold: most steady sound of which

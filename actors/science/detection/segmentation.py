@@ -65,7 +65,7 @@ class Named:
 
 
 #: Classifies the frames ``[first, stop)``.
-SecondLook = Callable[[int, int], Named]
+ClassifySegment = Callable[[int, int], Named]
 
 
 def in_order(likely: Mapping[str, float]) -> list[TypeProbability]:
@@ -94,11 +94,11 @@ def merge(
     scores: Scores,
     *,
     classes: Sequence[str],
-    look: SecondLook,
+    classify: ClassifySegment,
     levels: LevelHistory,
     blur_s: float,
     lead_s: float = 0.0,
-    steady_look: SecondLook | None = None,
+    classify_steady: ClassifySegment | None = None,
 ) -> list[Event]:
     """Turn the framewise scores of a whole recording into events.
 
@@ -108,7 +108,7 @@ def merge(
         Class probabilities of every frame of `STEP_S`.
     classes
         Names of the columns; `BACKGROUND` is one of them.
-    look
+    classify
         Classifies a segment; see `inference.looker`.
     levels
         Levels of the same recording, in dBFS. No event ends after the recording.
@@ -116,7 +116,7 @@ def merge(
         How far the scores may extend beyond a sound: edges are moved inwards by at most this.
     lead_s
         Time from the start of the scores' grid to that of the recording.
-    steady_look
+    classify_steady
         Classifies a window without segments; without it such windows have no events.
 
     Returns
@@ -134,18 +134,18 @@ def merge(
     if scores.ndim != 2 or scores.shape[1] != len(classes):
         raise ValueError("there is a column of scores for each class")
     segments = find_segments(scores, classes=classes)
-    looked = [(each, look(each.first, each.stop)) for each in segments]
-    if steady_look is not None:
+    classified = [(each, classify(each.first, each.stop)) for each in segments]
+    if classify_steady is not None:
         quiet = quiet_windows(segments, n_steps=len(scores))
-        looked += [(each, steady_look(each.first, each.stop)) for each in quiet]
-    named = [event for segment, found in looked for event in _events(segment, found)]
+        classified += [(each, classify_steady(each.first, each.stop)) for each in quiet]
+    named = [event for segment, found in classified for event in _events(segment, found)]
     edges = _Edges(levels, blur_s=blur_s, lead_s=lead_s)
     joined = (_moved(edges.refined(event), -lead_s) for event in _joined(named))
     lasting = (event for event in _measured(joined, levels) if _lasts(event))
     audible = [event for event in lasting if _is_audible(event)]
     unnamed = [
         _moved(_event(segment, TypeProbability(UNCLASSIFIED, 0.0), found.candidates), -lead_s)
-        for segment, found in looked
+        for segment, found in classified
         if not found.answers
     ]
     loud = _unexplained(loud_unknown.find(levels, lead_s=lead_s), audible, unnamed, levels)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
-class Stretches:
+class Intervals:
     """Intervals ``[start_s, end_s)`` that neither overlap nor touch, in order, in seconds."""
 
     start_s: NDArray[np.float64]
@@ -33,7 +33,7 @@ class Stretches:
         return cls(start_s[begins], covered_until[lasts])
 
     @classmethod
-    def all_of(cls, parts: Iterable[Stretches], *, duration_s: float) -> Self:
+    def all_of(cls, parts: Iterable[Intervals], *, duration_s: float) -> Self:
         """Return the union of some unions."""
         every = list(parts)
         nothing = np.zeros(0)

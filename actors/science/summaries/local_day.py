@@ -137,7 +137,7 @@ def _offset(offset: timedelta) -> str:
 # --- sound -------------------------------------------------------------------------------------
 
 
-class Stretch(NamedTuple):
+class RecordedInterval(NamedTuple):
     """An interval of a recording, in seconds since 1970, and its A-weighted mean square."""
 
     begin_s: float
@@ -145,9 +145,9 @@ class Stretch(NamedTuple):
     mean_square: float
 
 
-def stretches(
+def recorded_intervals(
     begin_s: float, duration_s: float, quarters: Sequence[float] | None, *, whole: float
-) -> list[Stretch]:
+) -> list[RecordedInterval]:
     """Return the intervals of a recording.
 
     Parameters
@@ -161,10 +161,12 @@ def stretches(
     """
     end_s = begin_s + duration_s
     if quarters is None:
-        return [Stretch(begin_s, end_s, whole)]
+        return [RecordedInterval(begin_s, end_s, whole)]
     first = math.floor(begin_s / QUARTER_S)
     return [
-        Stretch(max(begin_s, at * QUARTER_S), min(end_s, (at + 1) * QUARTER_S), mean_square)
+        RecordedInterval(
+            max(begin_s, at * QUARTER_S), min(end_s, (at + 1) * QUARTER_S), mean_square
+        )
         for at, mean_square in enumerate(quarters, first)
         if at * QUARTER_S < end_s
     ]
@@ -194,7 +196,7 @@ class DaySound(TypedDict):
     hours: list[HourSound]
 
 
-def sound(day: Day, recorded: Sequence[Stretch]) -> DaySound:
+def sound(day: Day, recorded: Sequence[RecordedInterval]) -> DaySound:
     """Return the levels of a day, and the share of the day that they cover.
 
     Levels are energy means over the recorded seconds, in dB relative to the reference of the mean
@@ -237,7 +239,7 @@ def mean_db(levels_db: Iterable[float | None]) -> float | None:
 
 
 def _by_hour(
-    edges_s: NDArray[np.float64], recorded: Sequence[Stretch]
+    edges_s: NDArray[np.float64], recorded: Sequence[RecordedInterval]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return energy and recorded seconds between each two edges."""
     table = np.array(recorded, dtype=np.float64).reshape(-1, 3)
@@ -247,9 +249,11 @@ def _by_hour(
     return mean_squares @ inside, inside.sum(axis=0)
 
 
-def _covered_s(edges_s: NDArray[np.float64], recorded: Sequence[Stretch]) -> NDArray[np.float64]:
+def _covered_s(
+    edges_s: NDArray[np.float64], recorded: Sequence[RecordedInterval]
+) -> NDArray[np.float64]:
     """Return the seconds with at least one recording between each two edges."""
-    merged: list[Stretch] = []
+    merged: list[RecordedInterval] = []
     for each in sorted(recorded):
         if merged and each.begin_s <= merged[-1].end_s:
             merged[-1] = merged[-1]._replace(end_s=max(merged[-1].end_s, each.end_s))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from actors.science.levels.levels import EnergyCurve
 from actors.science.levels.totals import SILENCE
-from actors.science.summaries.intervals import Stretches
+from actors.science.summaries.intervals import Intervals
 
 #: Classes of the histogram of confidence, which lies in [0, 1].
 CONFIDENCE_CLASSES = 10
@@ -100,10 +100,10 @@ class Events:
         return heard[:count]
 
 
-def heard(events: Events, *, duration_s: float) -> dict[str, Stretches]:
+def heard(events: Events, *, duration_s: float) -> dict[str, Intervals]:
     """Return the intervals of each noise type: the union of its events."""
     return {
-        name: Stretches.union(events.start_s[places], events.end_s[places], duration_s=duration_s)
+        name: Intervals.union(events.start_s[places], events.end_s[places], duration_s=duration_s)
         for name, places in events.by_type().items()
     }
 
@@ -160,7 +160,7 @@ class EnergyShares:
 
 
 def energy_shares(
-    heard: Mapping[str, Stretches], energy: EnergyCurve, *, unheard: Stretches
+    heard: Mapping[str, Intervals], energy: EnergyCurve, *, unheard: Intervals
 ) -> EnergyShares | None:
     """Split the sound energy of a recording between its noise types.
 
@@ -214,7 +214,7 @@ def energy_shares(
     )
 
 
-def _count(bounds_s: NDArray[np.float64], parts: Iterable[Stretches]) -> NDArray[np.int64]:
+def _count(bounds_s: NDArray[np.float64], parts: Iterable[Intervals]) -> NDArray[np.int64]:
     """Count the unions that cover each interval between two bounds [shape=(n_bounds-1,)]."""
     change = np.zeros(bounds_s.size, dtype=np.int64)
     for part in parts:
@@ -263,7 +263,7 @@ def exceedances(
     limit_db: float,
     *,
     duration_s: float,
-    heard: Mapping[str, Stretches],
+    heard: Mapping[str, Intervals],
 ) -> Exceedances:
     """Find the seconds whose level exceeds a limit.
 
@@ -275,9 +275,9 @@ def exceedances(
     """
     above = np.concatenate([[False], second_db > limit_db, [False]])
     edges = np.flatnonzero(np.diff(above.astype(np.int8))).astype(np.float64)
-    over = Stretches(edges[::2], np.minimum(edges[1::2], duration_s))
+    over = Intervals(edges[::2], np.minimum(edges[1::2], duration_s))
     lengths_s = over.end_s - over.start_s
-    every = Stretches.all_of(heard.values(), duration_s=duration_s)
+    every = Intervals.all_of(heard.values(), duration_s=duration_s)
     return Exceedances(
         above_s=over.total_s,
         count=lengths_s.size,
@@ -292,7 +292,7 @@ def exceedances(
     )
 
 
-def _during_s(part: Stretches, over: Stretches) -> float:
+def _during_s(part: Intervals, over: Intervals) -> float:
     """Return the seconds of one union that are inside another."""
     bounds_s = np.column_stack([over.start_s, over.end_s]).ravel()
     return float(part.between_s(bounds_s)[::2].sum())

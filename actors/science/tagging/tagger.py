@@ -112,7 +112,7 @@ class Tagger:
         return self.head.types
 
     def frames(self, piece: Array) -> Array:
-        """Embed a piece of sound [shape=(n,)] at 32 kHz; see `Backbone.frames`.
+        """Embed a piece of sound [shape=(n,)] at 32 kHz; see `BackboneNetwork.frames`.
 
         A constant offset is removed, which would otherwise be classified as a hum.
         """

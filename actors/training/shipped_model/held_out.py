@@ -183,25 +183,27 @@ def _hear(
     judges = [recording.fold_at((step + 0.5) * STEP_S - grid.lead_s) for step in range(n_steps)]
     scores = np.stack([by_fold[fold][step] for step, fold in enumerate(judges)])
     read = inference.in_memory(recording.samples)
-    named: dict[str, segmentation.SecondLook] = {}
-    steady: dict[str, segmentation.SecondLook] = {}
+    named: dict[str, segmentation.ClassifySegment] = {}
+    steady: dict[str, segmentation.ClassifySegment] = {}
     for fold, model in models.items():
-        own = inference.looker(model, scores, read=read, grid=grid)
+        own = inference.segment_classifier(model, scores, read=read, grid=grid)
         least = naming.least_of(model, with_base_types=opinions is not None)
         opinion = None if opinions is None else opinions[fold]
-        named[fold], steady_look = naming.looks(own, model, opinion, least, grid)
-        if steady_look is not None:
-            steady[fold] = steady_look
+        named[fold], classify_steady = naming.classifiers(own, model, opinion, least, grid)
+        if classify_steady is not None:
+            steady[fold] = classify_steady
 
-    def by_judge(looks: Mapping[str, segmentation.SecondLook]) -> segmentation.SecondLook:
-        return lambda first, stop: looks[judges[(first + stop) // 2]](first, stop)
+    def by_judge(
+        answers: Mapping[str, segmentation.ClassifySegment],
+    ) -> segmentation.ClassifySegment:
+        return lambda first, stop: answers[judges[(first + stop) // 2]](first, stop)
 
     return segmentation.merge(
         scores,
         classes=classes,
-        look=by_judge(named),
+        classify=by_judge(named),
         levels=recording.levels,
         blur_s=inference.blur_s(next(iter(models.values()))),
         lead_s=grid.lead_s,
-        steady_look=by_judge(steady) if steady else None,
+        classify_steady=by_judge(steady) if steady else None,
     )

@@ -49,17 +49,17 @@ EVERYTHING = ""
 class RecipeData:
     """All training data.
 
-    ``spectra`` holds the mixtures, in the order of ``groups``. ``looks`` are the inputs of segment
+    ``spectra`` holds the mixtures, in the order of ``groups``. ``views`` are the inputs of segment
     classification for the sounds in them: for each of `segment_views.VIEWS` an array with a row per
-    chunk, with ``labels`` and ``look_groups``.
+    chunk, with ``labels`` and ``view_groups``.
     """
 
     classes: tuple[str, ...]
     spectra: Spectra
     groups: NDArray[np.str_]
-    looks: Mapping[str, NDArray[np.float32]]
+    views: Mapping[str, NDArray[np.float32]]
     labels: NDArray[np.str_]
-    look_groups: NDArray[np.str_]
+    view_groups: NDArray[np.str_]
     n_clips: int
 
 
@@ -68,12 +68,12 @@ def material(clips: Sequence[LabelledClip]) -> RecipeData:
     made = list(_scenes(clips))
     classes = tuple(sorted({scene.label for scene in made}))
     rng = np.random.default_rng(SEED + 1)
-    seen = [(scene, look) for scene in made for look in mixtures.looks(scene, rng)]
+    seen = [(scene, views) for scene in made for views in mixtures.views_of(scene, rng)]
     return RecipeData(
         classes,
         network.spectra(made, classes=classes, real={clip.name for clip in clips}),
         np.array([scene.group for scene in made]),
-        {view: np.stack([look[view] for _, look in seen]) for view in segment_views.VIEWS},
+        {view: np.stack([views[view] for _, views in seen]) for view in segment_views.VIEWS},
         np.array([scene.label for scene, _ in seen]),
         np.array([scene.group for scene, _ in seen]),
         len(clips),
@@ -82,13 +82,13 @@ def material(clips: Sequence[LabelledClip]) -> RecipeData:
 
 def fit_partners(given: RecipeData, *, without: str) -> list[Estimator]:
     """Train the partners of the networks without the sounds of a group."""
-    kept = given.look_groups != without
-    looks = {view: rows[kept] for view, rows in given.looks.items()}
+    kept = given.view_groups != without
+    views = {view: rows[kept] for view, rows in given.views.items()}
     return partners.fit(
         partners.PARTNERS.values(),
-        looks,
+        views,
         given.labels[kept],
-        groups=given.look_groups[kept],
+        groups=given.view_groups[kept],
         seed=SEED,
     )
 

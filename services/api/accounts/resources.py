@@ -1,6 +1,6 @@
 """``/v1/users`` and ``/v1/keys``: users and their API keys. For administrators.
 
-The functions at the top are shared with the commands (``account_commands.py``). They take a
+The functions at the top are shared with the commands (`services.cli.actions.accounts`). They take a
 database session, as the queries do, and never commit.
 """
 

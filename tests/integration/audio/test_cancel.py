@@ -36,7 +36,7 @@ from db.queries import model_queries, session_queries, span_queries
 from db.queries.model_queries import NewTrainingClipRow
 from db.queries.stage_results import DetectDone
 from db.queue import claims
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 from db.settings import Settings
 from tests.support import labelled, recordings
 from tests.support.cluster import eventually
@@ -50,7 +50,7 @@ NOTICED_S = 3.0
 
 def run_span(runtime: Runtime, session_id: uuid.UUID, perform: Callable[[Lease], Result]) -> None:
     """Run a custom task on the first span of a session."""
-    work = Work(session_id=session_id, span_index=0, state="pending")
+    work = SessionWork(session_id=session_id, span_index=0, state="pending")
 
     def give_up(tx: Any, attempt: int, problem: Any) -> Any:
         values = DetectDone(state="failed", last_error=problem.detail)

@@ -30,7 +30,7 @@ from actors.recovery import Recovery, take_stalled
 from db.blobs import OWNER, recording_key, training_prefix, validation_prefix
 from db.queries import model_queries, session_queries
 from db.queries.model_queries import NewTrainingClipRow
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 from db.settings import Settings
 from db.tables.sessions import AudioSession
 from tests.support import labelled, recordings
@@ -367,7 +367,7 @@ def test_a_lease_outlives_a_postgres_that_is_away_for_less(
     runtime.settings = replace(runtime.settings, lease_s=6.0)
     session_id = add(runtime, DEMO)
     handle(runtime, ProcessAudioFile(session_id=session_id))
-    work = Work(session_id=session_id, state="splitting")
+    work = SessionWork(session_id=session_id, state="splitting")
     open_blob = runtime.blobs.open
 
     def meanwhile(key: str) -> Any:
@@ -385,7 +385,7 @@ def test_a_lease_outlives_a_postgres_that_is_away_for_less(
     assert runs(other) == {("process", "done"): 1, ("split", "done"): 1}
 
 
-def due_at(runtime: Runtime, work: Work) -> Any:
+def due_at(runtime: Runtime, work: SessionWork) -> Any:
     with runtime.store.transaction() as tx:
         row = session_queries.get_session(tx, work.session_id)
     assert row is not None

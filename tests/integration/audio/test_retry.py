@@ -14,7 +14,7 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import DetectSpan, ProcessAudioFile, SplitRecording
 from actors.recovery import Recovery
 from db.queries import leftover_queries, retry_queries
-from db.queue.claims import Work, advance
+from db.queue.claims import SessionWork, advance
 from services.cli import main as cli
 from services.cli.actions import retries
 from services.client import Client
@@ -132,7 +132,7 @@ def test_a_worker_of_before_cannot_write_for_a_retried_session(runtime: Runtime,
     retry(api, session_id)
     handle(runtime, ProcessAudioFile(session_id=session_id))
     most = runtime.settings.max_attempts
-    work = Work(session_id=session_id, state="splitting")
+    work = SessionWork(session_id=session_id, state="splitting")
     for attempt in range(1, most + 2):
         with runtime.store.transaction() as tx:
             assert not advance(tx, work, attempt=attempt, to="detecting")

@@ -41,7 +41,7 @@ from db.queries import (
 )
 from db.queries.model_queries import NewTrainingClipRow
 from db.queue import claims
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 from db.settings import Settings
 from db.tables.sessions import WAITING_FOR_STORAGE
 from tests.chaos.stores import FolderStore
@@ -327,7 +327,7 @@ def test_what_kills_its_workers_is_given_up_though_it_waited_for_storage(runtime
         for _ in range(TIMES):
             try_again(runtime, "audio_sessions", nudge)
     most = runtime.settings.max_attempts
-    work = Work(session_id=session_id, state="queued")
+    work = SessionWork(session_id=session_id, state="queued")
     for killed in range(1, most + 1):
         make_due(runtime, "audio_sessions")
         with runtime.store.transaction() as tx:
@@ -368,7 +368,7 @@ def test_the_count_of_claims_starts_again_before_its_column_is_full(runtime: Run
             text("UPDATE audio_sessions SET attempt = :most - 1, uncounted = :most - 3"),
             {"most": claims.MOST_CLAIMS},
         )
-    work = Work(session_id=session_id, state="queued")
+    work = SessionWork(session_id=session_id, state="queued")
 
     def perform(_hold: Lease) -> runner.Result:
         raise StorageUnavailable("the blob store failed")

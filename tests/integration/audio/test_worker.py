@@ -22,7 +22,7 @@ from actors.science.types import UNCLASSIFIED
 from db.blobs import recording_key
 from db.queries import session_queries
 from db.queue import fair_order
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 from tests.support import recordings
 from tests.support.pipeline import add, detections_of, handle, run_to_the_end, session, summary_of
 
@@ -165,7 +165,7 @@ def test_a_stage_tells_how_far_it_is(
     """By the duration in the header (FLAC), or by the bytes read (Opus)."""
     told: dict[str, list[float]] = {}
 
-    def spy(tx: Session, work: Work, *, attempt: int, share: float) -> bool:
+    def spy(tx: Session, work: SessionWork, *, attempt: int, share: float) -> bool:
         told.setdefault(work.state, []).append(share)
         return note(tx, work, attempt=attempt, share=share)
 
@@ -190,7 +190,9 @@ def test_a_cancelled_recording_is_not_decoded_to_its_end(
 ) -> None:
     told: list[float] = []
 
-    def cancel_after_the_third(tx: Session, work: Work, *, attempt: int, share: float) -> bool:
+    def cancel_after_the_third(
+        tx: Session, work: SessionWork, *, attempt: int, share: float
+    ) -> bool:
         told.append(share)
         if len(told) == 3:
             session_queries.cancel_session(tx, work.session_id)

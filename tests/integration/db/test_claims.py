@@ -20,7 +20,7 @@ from actors.recovery import take_stalled
 from db.queries import model_queries, session_queries, span_queries
 from db.queries.model_queries import JobWork, NewTrainingClipRow
 from db.queue import claims
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 from db.store import Store
 from db.tables.sessions import AudioSession
 from db.tables.training import TrainingJob
@@ -53,7 +53,7 @@ def add_session(tx: Session, *, state: str, spans: int) -> uuid.UUID:
     return session_id
 
 
-def claim(store: Store, work: Work, lease_s: float = 30.0) -> int | None:
+def claim(store: Store, work: SessionWork, lease_s: float = 30.0) -> int | None:
     """Claim a row by its name; return the number of the attempt."""
     with store.transaction() as tx:
         claimed = claims.this(work, tx, lease_s=lease_s)
@@ -61,7 +61,7 @@ def claim(store: Store, work: Work, lease_s: float = 30.0) -> int | None:
 
 
 def test_of_many_workers_one_claims(store: Store) -> None:
-    work = Work(session_id=make_session(store), state="queued")
+    work = SessionWork(session_id=make_session(store), state="queued")
     start = threading.Barrier(8)
 
     def race(_: int) -> int | None:
@@ -74,7 +74,7 @@ def test_of_many_workers_one_claims(store: Store) -> None:
 
 
 def test_a_lease_that_ended_is_given_to_the_next_and_fences_off_the_first(store: Store) -> None:
-    work = Work(session_id=make_session(store), state="queued")
+    work = SessionWork(session_id=make_session(store), state="queued")
     assert claim(store, work, lease_s=0) == 1
     assert claim(store, work) == 2
     with store.transaction() as tx:
@@ -87,17 +87,17 @@ def test_a_lease_that_ended_is_given_to_the_next_and_fences_off_the_first(store:
 
 def test_a_late_claim_of_an_earlier_stage_cannot_write_in_a_later_one(store: Store) -> None:
     session_id = make_session(store)
-    first = Work(session_id=session_id, state="queued")
+    first = SessionWork(session_id=session_id, state="queued")
     assert claim(store, first) == 1
     with store.transaction() as tx:
         assert claims.advance(tx, first, attempt=1, to="splitting")
-    assert claim(store, Work(session_id=session_id, state="splitting")) == 1
+    assert claim(store, SessionWork(session_id=session_id, state="splitting")) == 1
     with store.transaction() as tx:
         assert not claims.advance(tx, first, attempt=1, to="failed")
 
 
 def test_a_failure_that_may_pass_is_due_later_with_its_reason(store: Store) -> None:
-    work = Work(session_id=make_session(store), state="queued")
+    work = SessionWork(session_id=make_session(store), state="queued")
     assert claim(store, work) == 1
     with store.transaction() as tx:
         assert claims.retry_later(tx, work, attempt=1, delay_s=60, error="the store is away")
@@ -110,7 +110,9 @@ def test_a_failure_that_may_pass_is_due_later_with_its_reason(store: Store) -> N
 
 def test_spans_of_a_cancelled_session_are_no_work(store: Store) -> None:
     session_id = make_session(store, state="detecting", spans=2)
-    first, second = (Work(session_id=session_id, span_index=i, state="pending") for i in (0, 1))
+    first, second = (
+        SessionWork(session_id=session_id, span_index=i, state="pending") for i in (0, 1)
+    )
     assert claim(store, first) == 1
     with store.transaction() as tx:
         assert session_queries.cancel_session(tx, session_id)
@@ -180,8 +182,8 @@ def test_a_zombie_that_finishes_its_span_at_last_is_not_counted(store: Store) ->
         assert state_of(store, session_id) == ("detecting", 1)
 
 
-def span_of(session_id: uuid.UUID, index: int) -> Work:
-    return Work(session_id=session_id, span_index=index, state="pending")
+def span_of(session_id: uuid.UUID, index: int) -> SessionWork:
+    return SessionWork(session_id=session_id, span_index=index, state="pending")
 
 
 def state_of(store: Store, session_id: uuid.UUID) -> tuple[str, int]:
@@ -205,7 +207,7 @@ def test_recovery_finds_what_is_due_and_quiet_and_nothing_else(store: Store) -> 
                 {"id": session_id},
             )
     # Span 0 was claimed by a worker that died; span 1 waits for its message.
-    assert claim(store, Work(session_id=dead, span_index=0, state="pending"), lease_s=0) == 1
+    assert claim(store, SessionWork(session_id=dead, span_index=0, state="pending"), lease_s=0) == 1
     with store.transaction() as tx:
         found = take_stalled(tx, quiet_s=30, limit=10)
     assert found == [ProcessAudioFile(session_id=lost), DetectSpan(session_id=dead, span_index=0)]
@@ -260,7 +262,7 @@ def test_one_recovery_at_a_time(store: Store) -> None:
 def test_a_share_grows_and_a_zombie_cannot_write_it(store: Store) -> None:
     """A second attempt writes nothing until it passes the first; the first is fenced off."""
     session_id = make_session(store, state="splitting")
-    work = Work(session_id=session_id, state="splitting")
+    work = SessionWork(session_id=session_id, state="splitting")
 
     def note(attempt: int, share: float) -> bool:
         with store.transaction() as tx:
@@ -294,7 +296,7 @@ def test_spans_tell_since_when_the_session_is_heard(store: Store) -> None:
     session_id = make_session(store, state="detecting", spans=3)
     begun, told = [], []
     for index in range(3):
-        work = Work(session_id=session_id, span_index=index, state="pending")
+        work = SessionWork(session_id=session_id, span_index=index, state="pending")
         attempt = claim(store, work)
         assert attempt
         with store.transaction() as tx:
@@ -314,7 +316,7 @@ def test_spans_tell_since_when_the_session_is_heard(store: Store) -> None:
 
 def test_every_change_gives_a_session_another_version(store: Store) -> None:
     session_id = make_session(store, state="splitting")
-    work = Work(session_id=session_id, state="splitting")
+    work = SessionWork(session_id=session_id, state="splitting")
     versions = []
     changes: tuple[Callable[[Session], object], ...] = (
         lambda tx: claims.this(work, tx, lease_s=30),
@@ -353,7 +355,7 @@ def test_leases_and_waits_are_reckoned_by_the_clock_of_the_database(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker whose clock is a day ahead neither takes others' claims nor makes lasting ones."""
-    held, free = (Work(session_id=make_session(store), state="queued") for _ in range(2))
+    held, free = (SessionWork(session_id=make_session(store), state="queued") for _ in range(2))
     assert claim(store, held) == 1
     a_day_ahead = time.time() + 86_400
     monkeypatch.setattr(time, "time", lambda: a_day_ahead)

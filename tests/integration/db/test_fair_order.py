@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from db.queries import session_queries, span_queries
 from db.queue import claims, fair_order
-from db.queue.claims import Claim, Work
+from db.queue.claims import Claim, SessionWork
 from db.store import Store
 from db.tables.sessions import PRIORITIES
 
@@ -60,7 +60,9 @@ def add(
     return session_id
 
 
-def take(store: Store, *, state: str = "queued", lease_s: float = 30.0) -> Claim[Work] | None:
+def take(
+    store: Store, *, state: str = "queued", lease_s: float = 30.0
+) -> Claim[SessionWork] | None:
     """Claim the next session in a state, or the next span for `detecting`."""
     with store.transaction() as tx:
         if state == "detecting":
@@ -68,7 +70,7 @@ def take(store: Store, *, state: str = "queued", lease_s: float = 30.0) -> Claim
         return fair_order.next_session(tx, state=state, lease_s=lease_s)
 
 
-def drain(store: Store, *, state: str = "queued") -> Iterator[Work]:
+def drain(store: Store, *, state: str = "queued") -> Iterator[SessionWork]:
     """Yield all work in order."""
     while claim := take(store, state=state):
         assert claim.attempt == 1
@@ -163,7 +165,7 @@ def test_one_stage_is_not_the_next(store: Store, lanes: list[uuid.UUID]) -> None
     assert take(store) is None
     assert take(store, state="aggregating") is None
     claim = take(store, state="splitting")
-    assert claim == Claim(Work(session_id=splitting, state="splitting"), 1)
+    assert claim == Claim(SessionWork(session_id=splitting, state="splitting"), 1)
 
 
 @pytest.mark.by_chance
@@ -220,7 +222,7 @@ def test_a_worker_that_claims_does_not_wait_for_one_that_has_not_committed(store
 def test_a_row_that_another_one_refers_to_meanwhile_can_be_claimed(store: Store) -> None:
     """Writing a run locks the key of its session; the claim must not skip the session for that."""
     session_id = add(store)
-    work = Work(session_id=session_id, state="queued")
+    work = SessionWork(session_id=session_id, state="queued")
     with store.transaction() as tx:
         session_queries.add_metric(tx, work, step="x", attempt=1, result="done", duration_s=1.0)
         claim = take(store)

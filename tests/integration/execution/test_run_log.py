@@ -30,7 +30,7 @@ from actors.messaging.messages import CheckHealth, DetectSpan, ProcessAudioFile,
 from actors.recovery import Recovery
 from db.blobs import product_key, recording_key
 from db.queue import claims
-from db.queue.claims import Claim, Work
+from db.queue.claims import Claim, SessionWork
 from db.settings import Settings
 from tests.support import recordings
 from tests.support.clock import ask, findings
@@ -45,7 +45,7 @@ Perform = Callable[[Lease], Result]
 def queued(runtime: Runtime, perform: Perform, session_id: uuid.UUID | None = None) -> uuid.UUID:
     """Run a custom task on a queued session."""
     session_id = session_id or add(runtime, b"x")
-    work = Work(session_id=session_id, state="queued")
+    work = SessionWork(session_id=session_id, state="queued")
     runner.run(
         runtime,
         ProcessAudioFile(session_id=session_id),
@@ -145,7 +145,7 @@ def test_a_span_that_kills_its_workers_is_given_up_with_the_last_reason_that_was
     runtime: Runtime,
 ) -> None:
     session_id = split(runtime, recordings.encode(recordings.long(2.5)))
-    work = Work(session_id=session_id, span_index=1, state="pending")
+    work = SessionWork(session_id=session_id, span_index=1, state="pending")
     for attempt in range(1, runtime.settings.max_attempts + 1):
         with runtime.store.transaction() as tx:
             assert claims.this(work, tx, lease_s=0) == Claim(work, attempt)
@@ -252,7 +252,7 @@ def test_a_claim_that_went_to_another_is_superseded_and_leaves_no_blobs(runtime:
         return Result(runner.move_on(work, to="splitting", values={}))
 
     session_id = add(runtime, b"x")
-    work = Work(session_id=session_id, state="queued")
+    work = SessionWork(session_id=session_id, state="queued")
     with one_line() as line:
         queued(runtime, perform, session_id)
     assert line["result"] == "superseded"
@@ -276,7 +276,7 @@ def test_a_commit_of_which_nobody_knows_keeps_its_blobs(runtime: Runtime) -> Non
         return Result(write)
 
     session_id = add(runtime, b"x")
-    work = Work(session_id=session_id, state="queued")
+    work = SessionWork(session_id=session_id, state="queued")
     with one_line():
         queued(runtime, perform, session_id)
     key = session(runtime, session_id).pcm_key

@@ -15,7 +15,7 @@ from actors.messaging.messages import DetectSpan
 from db.blobs import recording_key
 from db.queries import queue_queries, session_queries, span_queries
 from db.queue import claims
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 from db.settings import Settings
 from db.store import Store
 from tests.integration.messaging.dead_letters import UNREADABLE, bury, depth, queue_of, span, take
@@ -112,8 +112,8 @@ def test_the_oldest_row_and_those_that_are_held_are_counted_by_kind(store: Store
         assert found["audio.process"].held == 0
         # A session in `detecting` is not itself a work item.
         assert found["audio.detect"].oldest_s == pytest.approx(0, abs=20)
-        assert claims.this(Work(session_id=ids[0], state="queued"), tx, lease_s=30)
-        span = Work(session_id=ids[1], span_index=1, state="pending")
+        assert claims.this(SessionWork(session_id=ids[0], state="queued"), tx, lease_s=30)
+        span = SessionWork(session_id=ids[1], span_index=1, state="pending")
         assert claims.this(span, tx, lease_s=30)
     with store.transaction() as tx:
         found = kinds.backlogs(tx)

@@ -18,7 +18,7 @@ from actors.messaging.messages import BatchProcessFiles, ProcessAudioFile
 from db.queries import delivery_queries, session_queries, webhook_queries
 from db.queries.batch_queries import add_batch, cancel_batch, take_item
 from db.queue import claims
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 from tests.integration.webhooks.receivers import (
     PATH,
     assert_problem,
@@ -77,7 +77,7 @@ def test_a_completed_session_is_told_and_the_published_library_takes_the_signatu
 def ended_by_an_actor(state: str) -> Callable[[Runtime], uuid.UUID]:
     def end(runtime: Runtime) -> uuid.UUID:
         session_id = pipeline.add(runtime, b"x")
-        work = Work(session_id=session_id, state="queued")
+        work = SessionWork(session_id=session_id, state="queued")
         with runtime.store.transaction() as tx:
             claim = claims.this(work, tx, lease_s=30)
             assert claim is not None

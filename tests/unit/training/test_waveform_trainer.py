@@ -126,12 +126,12 @@ def test_a_long_clip_is_learnt_where_its_sound_is() -> None:
 
 
 def test_only_a_vote_takes_looks_at_the_sounds(material: TrainingMixtures) -> None:
-    assert all(len(rows) == 0 for rows in made().looks.values())
-    assert {view: rows.shape[1] for view, rows in material.looks.items()} == {
+    assert all(len(rows) == 0 for rows in made().views.values())
+    assert {view: rows.shape[1] for view, rows in material.views.items()} == {
         "features": N_FEATURES,
         "textures": N_TEXTURES,
     }
-    assert all(np.isfinite(rows).all() for rows in material.looks.values())
+    assert all(np.isfinite(rows).all() for rows in material.views.values())
     labels = material.labels[material.scenes]
     assert set(labels.tolist()) == set(material.classes)
     # Both use the same mixtures: computing the views does not draw from the mixtures' generator.
@@ -150,8 +150,8 @@ def test_what_is_held_out_is_gone_and_the_rest_is_as_it_was(material: TrainingMi
     kept = (material.clips < 0) | ~held_out[material.clips]
     np.testing.assert_array_equal(left.log_mel.numpy(), material.log_mel.numpy()[kept])
     seen = kept[material.scenes]
-    for view, rows in left.looks.items():
-        np.testing.assert_array_equal(rows, material.looks[view][seen])
+    for view, rows in left.views.items():
+        np.testing.assert_array_equal(rows, material.views[view][seen])
     np.testing.assert_array_equal(left.labels[left.scenes], material.labels[material.scenes][seen])
 
 
@@ -307,7 +307,7 @@ def test_the_model_is_whole_and_hears(results: dict[str, Learnt], algorithm: str
         ("hash", "schema", "classes", "outputs", "round_trip", "known_vectors"), True
     )
     samples = clip_of("broadband_hiss", 9, seconds=3.0).samples
-    steps = inference.first_look(model, samples, before=0, n_samples=samples.size)
+    steps = inference.score_frames(model, samples, before=0, n_samples=samples.size)
     assert steps.shape == (30, N_CLASSES)
     # The network decides, at every frame.
     assert len(np.unique(steps.round(6), axis=0)) > 20

@@ -15,7 +15,7 @@ from db.blobs import recording_key
 from db.queries import session_queries
 from db.queries.session_queries import NewDetectionRow
 from db.queue import claims
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 from db.settings import Settings
 from db.store import Store
 from services.processes.server import free_port
@@ -252,7 +252,7 @@ def test_cancel_is_repeatable_and_refused_at_the_end(api: Api, runtime: Runtime)
         assert cancelled.json["state"] == "cancelled"
         assert cancelled.json["percent"] == 100
     other = post(api)
-    work = Work(session_id=uuid.UUID(other.json["id"]), state="queued")
+    work = SessionWork(session_id=uuid.UUID(other.json["id"]), state="queued")
     with runtime.store.transaction() as tx:
         assert claims.this(work, tx, lease_s=30)
         assert claims.advance(tx, work, attempt=1, to="failed")

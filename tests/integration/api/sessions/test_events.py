@@ -23,7 +23,7 @@ import pytest
 from db import migrate
 from db.queries import session_queries
 from db.queue import claims
-from db.queue.claims import Work
+from db.queue.claims import SessionWork
 from db.settings import Settings
 from db.store import Store
 from services.api.sessions import events
@@ -70,7 +70,7 @@ class Api:
                 size_bytes=1,
                 recording_key="k",
             )
-            queued = Work(session_id=session_id, state="queued")
+            queued = SessionWork(session_id=session_id, state="queued")
             assert claims.this(queued, tx, lease_s=600)
             assert claims.advance(tx, queued, attempt=1, to="splitting")
             assert claims.this(work(session_id), tx, lease_s=600)
@@ -103,8 +103,8 @@ class Api:
         return f"{self.url}/v1/sessions/{session_id}/events"
 
 
-def work(session_id: uuid.UUID) -> Work:
-    return Work(session_id=session_id, state="splitting")
+def work(session_id: uuid.UUID) -> SessionWork:
+    return SessionWork(session_id=session_id, state="splitting")
 
 
 def parsed(response: httpx.Response) -> Iterator[Event]:

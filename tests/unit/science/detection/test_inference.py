@@ -91,7 +91,7 @@ def looked_at(model: Classifier, samples: Samples, start: int, stop: int) -> Sam
     """Return the framewise scores of a slice with its context, as a worker computes them."""
     first = max(0, start - inference.CONTEXT)
     piece = samples[first : stop + inference.CONTEXT]
-    return inference.first_look(model, piece, before=start - first, n_samples=stop - start)
+    return inference.score_frames(model, piece, before=start - first, n_samples=stop - start)
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
@@ -99,7 +99,7 @@ def test_listening_span_by_span_is_as_in_one_go(kind: str) -> None:
     samples = noise(N_SAMPLES)
     spans = plan_spans(samples.size)
     by_span = [looked_at(MODELS[kind], samples, span.start, span.stop) for span in spans]
-    whole = inference.first_look(MODELS[kind], samples, before=0, n_samples=samples.size)
+    whole = inference.score_frames(MODELS[kind], samples, before=0, n_samples=samples.size)
     assert len(spans) == 2
     assert whole.shape == (count_steps(N_SAMPLES), len(MODELS[kind].classes))
     assert whole.std(axis=0).max() > 0.1
@@ -114,7 +114,7 @@ def test_no_cut_changes_a_score(kind: str, cuts: set[int]) -> None:
     samples = noise(SHORT)
     bounds = [0, *(cut * CHUNK_STEP for cut in sorted(cuts)), SHORT]
     by_slice = [looked_at(MODELS[kind], samples, first, last) for first, last in pairwise(bounds)]
-    whole = inference.first_look(MODELS[kind], samples, before=0, n_samples=SHORT)
+    whole = inference.score_frames(MODELS[kind], samples, before=0, n_samples=SHORT)
     np.testing.assert_allclose(np.concatenate(by_slice), whole, atol=1e-4)
 
 
@@ -178,8 +178,8 @@ def second(model: Classifier, samples: Samples, first: int, stop: int, *, seed: 
     rng = np.random.default_rng(seed)
     scores[first:stop] = rng.dirichlet(np.ones(len(model.classes)), stop - first)
     read = inference.in_memory(samples)
-    look = inference.looker(model, scores, read=read, grid=Grid(samples.size))
-    return look(first, stop)
+    score = inference.segment_classifier(model, scores, read=read, grid=Grid(samples.size))
+    return score(first, stop)
 
 
 @pytest.mark.parametrize("model", [*MODELS.values(), BOTH])
@@ -202,7 +202,7 @@ def test_the_second_look_without_features_is_the_mean_of_the_first() -> None:
     model = MODELS["samples"]
     row = np.random.default_rng(1).dirichlet(np.ones(len(model.classes))).astype(np.float32)
     part = np.zeros(MIN_CHUNK + 2 * segment_views.MARGIN, dtype=np.float32)
-    found = inference.second_look(model, [part], first=np.tile(row, (7, 1)))
+    found = inference.classify_segment(model, [part], first=np.tile(row, (7, 1)))
     np.testing.assert_allclose(found, np.maximum(row, 1e-4), rtol=2e-3)
 
 

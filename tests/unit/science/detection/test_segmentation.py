@@ -73,7 +73,7 @@ def heard(
 ) -> list[Event]:
     """Return the events of scores; segments get ``shares``, by default the mean of their scores."""
 
-    def look(first: int, stop: int) -> Named:
+    def classify(first: int, stop: int) -> Named:
         assert 0 <= first < stop <= len(rows)
         found = rows[first:stop].mean(axis=0) if shares is None else np.array(shares)
         return likeliest(found, classes=CLASSES, least=thresholds or {})
@@ -82,7 +82,7 @@ def heard(
     return merge(
         rows,
         classes=CLASSES,
-        look=look,
+        classify=classify,
         levels=levels(series, duration_s=duration_s),
         blur_s=BLUR_S,
         lead_s=lead_s,
@@ -323,7 +323,7 @@ def test_a_stretch_may_hold_several_types_at_once() -> None:
     found = merge(
         scores("." * 10 + "b" * 10 + "." * 10),
         classes=CLASSES,
-        look=lambda _first, _stop: several(("bark", 0.9), ("rain", 0.7)),
+        classify=lambda _first, _stop: several(("bark", 0.9), ("rain", 0.7)),
         levels=levels([-30.0] * 30),
         blur_s=BLUR_S,
     )
@@ -338,8 +338,8 @@ def test_what_sounds_on_below_another_sound_is_one_event() -> None:
     found = merge(
         rows,
         classes=CLASSES,
-        look=lambda _first, _stop: several(("bark", 0.9), ("rain", 0.6)),
-        steady_look=lambda _first, _stop: several(("rain", 0.8)),
+        classify=lambda _first, _stop: several(("bark", 0.9), ("rain", 0.6)),
+        classify_steady=lambda _first, _stop: several(("rain", 0.8)),
         levels=levels([-30.0] * 90),
         blur_s=BLUR_S,
     )
@@ -352,7 +352,7 @@ def test_what_sounds_in_a_part_of_a_stretch_is_an_event_beside_it() -> None:
     found = merge(
         scores("." * 10 + "b" * 20 + "." * 10),
         classes=CLASSES,
-        look=lambda _first, _stop: Named([TypeProbability("bark", 0.9)], [], [part]),
+        classify=lambda _first, _stop: Named([TypeProbability("bark", 0.9)], [], [part]),
         levels=levels([-30.0] * 40),
         blur_s=BLUR_S,
     )
@@ -365,7 +365,7 @@ def test_a_loud_sound_without_a_name_has_what_it_may_be() -> None:
     found = merge(
         scores("." * 30 + "b" * 20 + "." * 50),
         classes=CLASSES,
-        look=lambda _first, _stop: Named(
+        classify=lambda _first, _stop: Named(
             [], [TypeProbability("bark", 0.2), TypeProbability("horn", 0.1)]
         ),
         levels=levels(level_db),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.science.summaries import local_day
-from actors.science.summaries.local_day import NoSuchDay, Stretch
+from actors.science.summaries.local_day import NoSuchDay, RecordedInterval
 
 #: Day, zone, its start and end in UTC, its number of hours, and some of their labels with their
 #: length in minutes: worked out by hand.
@@ -107,7 +107,9 @@ def test_a_day_that_was_left_out_is_none() -> None:
 def test_a_constant_level_is_told_as_it_is(on: str, zone: str, level_db: float) -> None:
     made = local_day.day_of(date.fromisoformat(on), zone)
     begin_s, end_s = made.begin.timestamp(), made.end.timestamp()
-    found = local_day.sound(made, [Stretch(begin_s - 500, end_s + 900, 10 ** (level_db / 10))])
+    found = local_day.sound(
+        made, [RecordedInterval(begin_s - 500, end_s + 900, 10 ** (level_db / 10))]
+    )
     for name in ("laeq_db", "lday_db", "levening_db", "lnight_db"):
         assert found[name] == pytest.approx(level_db, abs=0.006)
     # (12 + 4 * 10^0.5 + 8 * 10) / 24 is 4.3604, which is 6.395 dB.
@@ -123,9 +125,9 @@ def test_levels_are_means_of_energy_over_what_is_recorded() -> None:
     found = local_day.sound(
         made,
         [
-            Stretch(begin_s + 8 * 3_600, begin_s + 9 * 3_600, 1e6),
-            Stretch(begin_s + 18.75 * 3_600, begin_s + 19.5 * 3_600, 1e4),
-            Stretch(begin_s - 900, begin_s + 7_200, 1e3),
+            RecordedInterval(begin_s + 8 * 3_600, begin_s + 9 * 3_600, 1e6),
+            RecordedInterval(begin_s + 18.75 * 3_600, begin_s + 19.5 * 3_600, 1e4),
+            RecordedInterval(begin_s - 900, begin_s + 7_200, 1e3),
         ],
     )
     assert found["lday_db"] == pytest.approx(10 * math.log10((1e6 + 0.25e4) / 1.25), abs=0.006)
@@ -141,7 +143,11 @@ def test_what_is_recorded_twice_is_covered_once() -> None:
     made = local_day.day_of(date(2026, 3, 14), "UTC")
     at_s = made.begin.timestamp() + 3_600
     found = local_day.sound(
-        made, [Stretch(at_s, at_s + 1_800, 1.0), Stretch(at_s + 900, at_s + 2_700, 3.0)]
+        made,
+        [
+            RecordedInterval(at_s, at_s + 1_800, 1.0),
+            RecordedInterval(at_s + 900, at_s + 2_700, 3.0),
+        ],
     )
     assert found["hours"][1] == {"laeq_db": 3.01, "covered": 0.75}
 
@@ -151,13 +157,17 @@ def test_silence_and_nothing_have_no_level() -> None:
     begin_s = made.begin.timestamp()
     nothing = local_day.sound(made, [])
     assert (nothing["laeq_db"], nothing["lden_db"], nothing["covered"]["whole"]) == (None, None, 0)
-    silent = local_day.sound(made, [Stretch(begin_s, begin_s + 86_400, 0.0)])
+    silent = local_day.sound(made, [RecordedInterval(begin_s, begin_s + 86_400, 0.0)])
     assert (silent["laeq_db"], silent["lden_db"], silent["covered"]["whole"]) == (None, None, 1)
     # A silent night leaves the levels of day and evening.
     at = [begin_s + hour * 3_600 for hour in (0, 7, 23, 24)]
     quiet_night = local_day.sound(
         made,
-        [Stretch(at[0], at[1], 0.0), Stretch(at[1], at[2], 1e6), Stretch(at[2], at[3], 0.0)],
+        [
+            RecordedInterval(at[0], at[1], 0.0),
+            RecordedInterval(at[1], at[2], 1e6),
+            RecordedInterval(at[2], at[3], 0.0),
+        ],
     )
     assert quiet_night["lnight_db"] is None
     expected = 60 + 10 * math.log10((12 + 4 * 10**0.5) / 24)
@@ -169,7 +179,7 @@ def test_the_quarters_of_a_recording_are_all_of_it(offset_s: int, duration_s: in
     begin_s = 1_700_000_000 + offset_s
     lead_s = local_day.lead_s(datetime.fromtimestamp(begin_s, UTC))
     n_quarters = math.ceil(round((lead_s + duration_s) / local_day.QUARTER_S, 6))
-    parts = local_day.stretches(begin_s, duration_s, [1.0] * n_quarters, whole=9.0)
+    parts = local_day.recorded_intervals(begin_s, duration_s, [1.0] * n_quarters, whole=9.0)
     assert (parts[0].begin_s, parts[-1].end_s) == (begin_s, begin_s + duration_s)
     for part, following in itertools.pairwise(parts):
         assert part.end_s == following.begin_s
@@ -178,7 +188,9 @@ def test_the_quarters_of_a_recording_are_all_of_it(offset_s: int, duration_s: in
 
 
 def test_a_recording_whose_quarters_are_not_known_is_as_loud_throughout() -> None:
-    assert local_day.stretches(10.0, 5.0, None, whole=2.0) == [Stretch(10.0, 15.0, 2.0)]
+    assert local_day.recorded_intervals(10.0, 5.0, None, whole=2.0) == [
+        RecordedInterval(10.0, 15.0, 2.0)
+    ]
 
 
 def test_the_mean_of_levels_is_of_their_energy() -> None:

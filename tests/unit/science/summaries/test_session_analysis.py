@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from actors.science.levels.levels import LevelHistory
 from actors.science.summaries import session_analysis
-from actors.science.summaries.intervals import Stretches
+from actors.science.summaries.intervals import Intervals
 from actors.science.summaries.session_analysis import Events
 
 TYPES = ("dog_bark", "rain", "siren")
@@ -65,15 +65,15 @@ def rows(draw: st.DrawFn) -> list[Row]:
     return found
 
 
-def heard(events: Events) -> dict[str, Stretches]:
+def heard(events: Events) -> dict[str, Intervals]:
     return session_analysis.heard(events, duration_s=DURATION_S)
 
 
-def stretch(start_s: float, end_s: float) -> Stretches:
-    return Stretches(np.array([start_s]), np.array([end_s]))
+def stretch(start_s: float, end_s: float) -> Intervals:
+    return Intervals(np.array([start_s]), np.array([end_s]))
 
 
-NOTHING = Stretches(np.zeros(0), np.zeros(0))
+NOTHING = Intervals(np.zeros(0), np.zeros(0))
 
 
 @given(rows(), st.integers(0, 1_400), st.integers(1, 900))
@@ -81,7 +81,7 @@ def test_the_shares_of_the_sound_are_one_together(
     given_rows: list[Row], lost_tenths: int, n_lost: int
 ) -> None:
     lost_s = lost_tenths / 10
-    unheard = Stretches.union(
+    unheard = Intervals.union(
         np.array([lost_s]), np.array([lost_s + n_lost / 10]), duration_s=DURATION_S
     )
     shares = session_analysis.energy_shares(
