@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 import structlog
 
-from db import durable
+from db.blobs import durable
 from db.settings import BACKBONE_MARK, BACKBONE_OFF, home_folder
 
 log = structlog.get_logger(__name__)

@@ -17,7 +17,7 @@ from actors.execution.runtime import Runtime
 from actors.messaging import kinds
 from actors.messaging.messages import Nudge
 from actors.scheduling import job_runs
-from db.blobs import session_prefix
+from db.blobs.keys import session_prefix
 from db.queries import leftover_queries, queue_queries, session_queries
 from db.queries.leftover_queries import Untidy
 

@@ -13,7 +13,7 @@ from actors.messaging.broker import Publisher
 from actors.observability import tracing
 from actors.observability.logs import configure
 from actors.parent import end_with_parent
-from db.blobs import Blobs
+from db.blobs.blob_store import Blobs
 from db.settings import Settings, from_environment
 from db.store import Store
 from services.api.accounts import resources as accounts

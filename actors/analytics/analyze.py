@@ -17,8 +17,8 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import AnalyzeSession
 from actors.science.levels.levels import LevelHistory
 from actors.science.summaries.session_analysis import Events
-from db.blob_errors import BlobMissing
-from db.blobs import Blobs
+from db.blobs.blob_store import Blobs
+from db.blobs.errors import BlobMissing
 from db.queries import analysis_queries, session_queries
 from db.queries.analysis_queries import STEP, AnalysisDone, AnalysisWork
 

@@ -32,8 +32,8 @@ from actors.facts.noise_types import with_below
 from actors.messaging.messages import ExportSessionData
 from actors.science.audio_io import clips, decode
 from actors.science.errors import RecordingError
-from db.blob_errors import BlobMissing
-from db.blobs import export_prefix
+from db.blobs.errors import BlobMissing
+from db.blobs.keys import export_prefix
 from db.queries import export_queries
 from db.queries.export_queries import DetectionSelection, ExportDone
 from db.queries.model_queries import JobWork

@@ -19,7 +19,7 @@ from actors.scheduling import job_runs
 from actors.scheduling.job_runs import ScheduledRun
 from actors.science.summaries import local_day
 from actors.science.summaries.local_day import Day
-from db.blobs import report_key
+from db.blobs.keys import report_key
 from db.documents.job_results import StartReportsResult
 from db.queries import report_queries
 from db.queries.model_queries import JobWork

@@ -28,8 +28,8 @@ from actors.science.levels.levels import LevelHistory
 from actors.science.levels.totals import Totals, calibrated
 from actors.science.summaries import local_day
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
-from db.blob_errors import BlobMissing
-from db.blobs import product_key
+from db.blobs.errors import BlobMissing
+from db.blobs.keys import product_key
 from db.documents.sessions import NoiseTypeSummary, Summary
 from db.queries import analysis_queries, session_queries, span_queries
 from db.queries.session_queries import NewDetectionRow

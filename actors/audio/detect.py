@@ -17,7 +17,7 @@ from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import AggregateSession, DetectSpan, Nudge
 from actors.science.detection import inference
-from db.blob_errors import BlobMissing
+from db.blobs.errors import BlobMissing
 from db.queries import session_queries, span_queries
 from db.queries.stage_results import DetectDone
 from db.queue import fair_order

@@ -19,7 +19,7 @@ from actors.facts import formats
 from actors.outbound import errors
 from actors.outbound.pinning import ExchangeLimits
 from actors.science.errors import UnknownAudioFormat
-from db.blobs import product_key
+from db.blobs.keys import product_key
 from db.queries import session_queries
 from db.queue.claims import SessionWork
 from db.tables.sessions import AudioSession

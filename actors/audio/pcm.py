@@ -11,7 +11,7 @@ from actors.execution.lease import Lease
 from actors.science.audio_io.prepare import PCM_BYTES, pcm_to_float
 from actors.science.detection import inference
 from actors.science.detection.chunks import RATE_HZ, Grid
-from db.blobs import Blobs
+from db.blobs.blob_store import Blobs
 from db.tables.sessions import AudioSession
 
 #: Samples per read when the whole recording is read.

@@ -21,8 +21,8 @@ from actors.science.detection.chunks import RATE_HZ
 from actors.science.tagging import speech
 from actors.science.tagging.tagger import Tagger
 from actors.science.types import Event
-from db.blob_errors import BlobMissing
-from db.blobs import product_key
+from db.blobs.errors import BlobMissing
+from db.blobs.keys import product_key
 from db.queries.stage_results import MutedAudio
 from db.queue.claims import SessionWork
 from db.tables.sessions import KEEP, MUTE, AudioSession

@@ -16,7 +16,7 @@ from actors.execution import runner
 from actors.execution.failures import Permanent
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge, SplitRecording
-from db.blob_errors import BlobMissing
+from db.blobs.errors import BlobMissing
 from db.queries import span_queries
 from db.queue.claims import SessionWork
 from db.tables.sessions import AudioSession

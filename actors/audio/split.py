@@ -23,7 +23,7 @@ from actors.science.audio_io.prepare import Prepared, prepare, write_channel
 from actors.science.audio_io.spectrogram import Spectrogram
 from actors.science.detection import chunks
 from actors.science.levels import calibration
-from db.blobs import product_key
+from db.blobs.keys import product_key
 from db.queries import session_queries, span_queries, usage_limit_queries
 from db.queries.stage_results import SplitDone
 from db.queue import fair_order

@@ -15,8 +15,8 @@ from actors.execution.failures import FailureProblem, Permanent
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import BatchProcessFiles, Nudge, ProcessAudioFile
-from db.blob_errors import BlobMissing, StorageUnavailable
-from db.blobs import INBOX, recording_key
+from db.blobs.errors import BlobMissing, StorageUnavailable
+from db.blobs.keys import INBOX, recording_key
 from db.queries import batch_queries
 from db.queries.batch_queries import BatchDone, BatchWork
 from db.tables.batches import AudioBatch, AudioBatchItem

@@ -28,7 +28,7 @@ from dramatiq.middleware import Interrupt, Shutdown, TimeLimitExceeded
 
 from actors.outbound.errors import OutboundError
 from actors.science.errors import ScienceError
-from db.blob_errors import BlobError, BlobMissing, StorageFull, StorageUnavailable
+from db.blobs.errors import BlobError, BlobMissing, StorageFull, StorageUnavailable
 
 #: Wait before the first retry, and the factor for each further one: the first retry comes soon, and
 #: five attempts survive two minutes without a store.

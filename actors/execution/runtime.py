@@ -20,8 +20,9 @@ from actors.science.errors import ModelError
 from actors.science.tagging import tagger
 from actors.science.tagging.backbone import BackboneNetwork
 from actors.science.tagging.tagger import Tagger
-from db.blob_errors import BlobMissing
-from db.blobs import Blobs, shipped_key
+from db.blobs.blob_store import Blobs
+from db.blobs.errors import BlobMissing
+from db.blobs.keys import shipped_key
 from db.queries import model_queries
 from db.settings import Settings
 from db.store import Store

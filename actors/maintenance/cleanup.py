@@ -21,7 +21,7 @@ from actors.maintenance import orphans, ownership
 from actors.messaging.messages import CleanUp
 from actors.scheduling import job_runs
 from actors.scheduling.job_runs import ScheduledRun
-from db.blobs import export_prefix
+from db.blobs.keys import export_prefix
 from db.documents.job_results import CleanUpResult
 from db.queries import delivery_queries, export_queries, idempotency_queries, request_queries
 

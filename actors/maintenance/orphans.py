@@ -22,7 +22,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from actors.execution.failures import Permanent
 from actors.execution.runtime import Runtime
 from actors.scheduling.job_runs import ScheduledRun
-from db.blobs import CLIPS, EXPORTS, REPORTS, SESSIONS, TRAININGS, UPLOADS, VALIDATIONS
+from db.blobs.keys import CLIPS, EXPORTS, REPORTS, SESSIONS, TRAININGS, UPLOADS, VALIDATIONS
 from db.queries import (
     export_queries,
     model_queries,

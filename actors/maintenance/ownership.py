@@ -15,8 +15,8 @@ import structlog
 from actors.execution.failures import Permanent
 from actors.execution.runtime import Runtime
 from actors.maintenance import orphans
-from db.blob_errors import BlobMissing
-from db.blobs import OWNER
+from db.blobs.errors import BlobMissing
+from db.blobs.keys import OWNER
 from db.queries import orphan_queries
 
 log = structlog.get_logger(__name__)

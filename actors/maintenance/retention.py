@@ -23,8 +23,8 @@ from actors.scheduling import job_runs
 from actors.scheduling.job_runs import ScheduledRun
 from actors.science.audio_io import clips, decode
 from actors.science.errors import RecordingError
-from db.blob_errors import BlobMissing
-from db.blobs import clip_key, export_prefix, session_prefix
+from db.blobs.errors import BlobMissing
+from db.blobs.keys import clip_key, export_prefix, session_prefix
 from db.documents.job_results import RetentionResult
 from db.queries import export_queries, retention_queries
 from db.queries.retention_queries import NewClipRow, Past, RankedEvent

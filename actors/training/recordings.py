@@ -16,8 +16,8 @@ from actors.execution.runtime import Runtime
 from actors.science.audio_io.prepare import read_mono
 from actors.science.detection.chunks import RATE_HZ
 from actors.science.errors import EmptyRecording, RecordingError
-from db.blob_errors import BlobMissing
-from db.blobs import recording_key
+from db.blobs.errors import BlobMissing
+from db.blobs.keys import recording_key
 from db.queries import session_queries
 
 #: Maximum audio of one job in memory, in seconds: 64 kB each, so about 460 MB. Half as many at

@@ -28,7 +28,7 @@ from actors.training.dataset import LabelledClip
 from actors.training.learn import Learnt
 from actors.training.needed import needed_backbone
 from actors.training.recordings import Wanted
-from db.blobs import training_prefix
+from db.blobs.keys import training_prefix
 from db.queries import model_queries
 from db.queries.model_queries import JobWork
 from db.queue import claims

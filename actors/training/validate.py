@@ -23,7 +23,7 @@ from actors.training import evaluation, recordings
 from actors.training.evaluation import EvaluatedModel
 from actors.training.needed import needed_backbone
 from actors.training.recordings import Wanted
-from db.blob_errors import BlobMissing
+from db.blobs.errors import BlobMissing
 from db.queries import model_queries
 from db.queries.model_queries import JobWork
 from db.queue import claims

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from db.blob_errors import BlobError
+from db.blobs.errors import BlobError
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from actors import backbones
 from actors.messaging.broker import Publisher
 from actors.outbound.client import Outbound
-from db.blobs import Blobs
+from db.blobs.blob_store import Blobs
 from db.settings import Settings
 from db.store import Store
 from services.http import keys

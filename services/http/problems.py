@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from db.blob_errors import BlobError, StorageFull
+from db.blobs.errors import BlobError, StorageFull
 from services.http import request_ids
 from services.http.caller_errors import RequestUnderWay
 from services.http.errors import FieldError, ServiceError

@@ -16,8 +16,8 @@ from io import BufferedReader
 import falcon
 import msgspec
 
-from db.blob_errors import BlobMissing
-from db.blobs import READ_BYTES
+from db.blobs.blob_store import READ_BYTES
+from db.blobs.errors import BlobMissing
 from services.http.errors import ServiceError
 
 

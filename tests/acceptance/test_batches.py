@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from db.blobs import Blobs
+from db.blobs.blob_store import Blobs
 from db.settings import Settings
 from tests.support import recordings
 from tests.support.cluster import Cluster, eventually

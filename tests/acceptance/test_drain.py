@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from db.blobs import Blobs, recording_key
+from db.blobs.blob_store import Blobs
+from db.blobs.keys import recording_key
 from db.settings import Settings
 from services.processes.server import free_port
 from tests.support import recordings

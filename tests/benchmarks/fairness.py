@@ -26,7 +26,8 @@ from sqlalchemy import insert, text
 from actors.messaging import broker, kinds, messages
 from actors.messaging.broker import Publisher
 from db import migrate
-from db.blobs import Blobs, recording_key
+from db.blobs.blob_store import Blobs
+from db.blobs.keys import recording_key
 from db.queries import session_queries
 from db.queue import fair_order
 from db.settings import Settings

@@ -21,7 +21,7 @@ import pytest
 from actors.messaging import broker
 from actors.messaging.broker import Publisher
 from db import migrate
-from db.blobs import Blobs
+from db.blobs.blob_store import Blobs
 from db.settings import Settings
 from db.store import Store
 from services.app import create_app

@@ -27,7 +27,8 @@ from actors.messaging import broker
 from actors.messaging.broker import Publisher
 from actors.messaging.messages import ProcessAudioFile
 from actors.observability.logs import configure
-from db.blobs import Blobs, recording_key
+from db.blobs.blob_store import Blobs
+from db.blobs.keys import recording_key
 from db.queries import account_queries, session_queries
 from db.settings import from_environment
 from db.store import make_engine

@@ -21,7 +21,7 @@ import psycopg
 
 from actors.science.detection import classifier
 from actors.science.levels.levels import STEPS_PER_S, LevelHistory
-from db.blobs import Blobs
+from db.blobs.blob_store import Blobs
 from db.queries import model_queries
 from db.store import Store
 from db.tables.sessions import NORMAL

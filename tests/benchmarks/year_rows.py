@@ -19,7 +19,7 @@ from actors.science.detection import chunks, classifier
 from actors.science.levels.totals import CLASS_DB, FIRST_DB, N_CLASSES, Histogram, Totals
 from actors.science.summaries import local_day
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Span
-from db.blobs import product_key, recording_key
+from db.blobs.keys import product_key, recording_key
 from db.tables.sessions import NORMAL, level_reference
 from tests.benchmarks.year_plan import RATE_HZ, Plan, Recording
 

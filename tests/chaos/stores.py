@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
-from db.blobs import Blobs
+from db.blobs.blob_store import Blobs
 from tests.support import s3
 
 #: Size of a disk that a run fills up: several times the data that a run stores.

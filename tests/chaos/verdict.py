@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from actors.messaging.messages import CleanUp
-from db.blobs import OWNER
+from db.blobs.keys import OWNER
 from services.client import ApiError
 from tests.chaos.world import World
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from db.durable import UNFINISHED
+from db.blobs.durable import UNFINISHED
 
 
 class Disk:

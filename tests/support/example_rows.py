@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from db.blobs import Blobs, recording_key
+from db.blobs.blob_store import Blobs
+from db.blobs.keys import recording_key
 from db.queries import session_queries
 from db.store import Store
 from db.tables.accounts import ApiKey, User

@@ -12,7 +12,7 @@ from actors import worker
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge, ProcessAudioFile, SplitRecording
 from actors.recovery import take_stalled
-from db.blobs import recording_key
+from db.blobs.keys import recording_key
 from db.documents.sessions import Summary
 from db.queries import list_queries, session_queries, span_queries
 from db.tables.sessions import AudioSession, NoiseDetection, SessionSpan

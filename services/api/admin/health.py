@@ -10,7 +10,7 @@ import msgspec
 
 from actors.messaging import queues
 from db import migrate
-from db.blob_errors import StorageFull
+from db.blobs.errors import StorageFull
 from services.http.cached_probe import CachedProbe
 from services.http.deps import Deps
 from services.http.operations import operation

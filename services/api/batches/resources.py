@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from actors.messaging.messages import BatchProcessFiles
 from actors.observability import tracing
-from db.blobs import INBOX, MOST_KEY_BYTES, is_inbox_key, recording_key
+from db.blobs.keys import INBOX, MOST_KEY_BYTES, is_inbox_key, recording_key
 from db.queries import batch_queries, list_queries
 from db.queries.batch_queries import RequestedBatch
 from db.store import Store

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from actors.facts import rounding
-from db.blobs import MOST_KEY_BYTES
+from db.blobs.keys import MOST_KEY_BYTES
 from db.documents.sessions import NoiseTypeSummary
 from db.settings import MOST_BATCH_ITEMS
 from db.tables import batches as models

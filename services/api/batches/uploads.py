@@ -16,8 +16,8 @@ from falcon.media.multipart import BodyPart
 from sqlalchemy.orm import Session
 
 from actors.messaging.messages import ProcessAudioFile
-from db.blob_errors import BlobError
-from db.blobs import recording_key
+from db.blobs.errors import BlobError
+from db.blobs.keys import recording_key
 from db.queries import batch_queries
 from db.queries.batch_queries import BatchWork, RequestedBatch
 from db.queue import claims

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from actors.facts import export_formats
 from actors.messaging.messages import ExportSessionData
 from actors.observability import tracing
-from db.blobs import export_prefix
+from db.blobs.keys import export_prefix
 from db.queries import batch_queries, export_queries, list_queries, session_queries
 from db.tables.exports import Export
 from db.tables.sessions import UNFINISHED_STATES

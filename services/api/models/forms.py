@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 import falcon
 import msgspec
 
-from db.blobs import Blobs
+from db.blobs.blob_store import Blobs
 from services.api.models import manifests
 from services.api.models.errors import InvalidManifest
 from services.api.models.manifests import MOST_TOLD, ClipRow, ManifestError, Recording

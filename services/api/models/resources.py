@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from actors import backbones
-from db.blobs import Blobs
+from db.blobs.blob_store import Blobs
 from db.queries import list_queries, model_queries
 from db.tables.models import NoiseModel
 from services.api.models import promotion, schemas, trainings

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from actors.messaging.messages import TrainNoiseClassifier
 from actors.observability import tracing
-from db.blobs import training_prefix
+from db.blobs.keys import training_prefix
 from db.queries import list_queries, model_queries, session_queries
 from db.queries.model_queries import NewTrainingClipRow
 from db.store import Store

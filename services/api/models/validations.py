@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from actors.messaging.messages import ValidateModel
 from actors.observability import tracing
-from db.blobs import validation_prefix
+from db.blobs.keys import validation_prefix
 from db.queries import list_queries, model_queries
 from db.queries.model_queries import RequestedValidation
 from db.store import Store

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from actors.messaging.messages import GenerateDailyReport
 from actors.observability import tracing
-from db.blob_errors import BlobMissing
+from db.blobs.errors import BlobMissing
 from db.queries import report_queries, session_queries
 from db.store import Store
 from db.tables.reports import DailyReport

@@ -19,7 +19,7 @@ from actors.facts import formats
 from actors.observability import tracing
 from actors.outbound.addresses import MOST_URL_CHARS
 from actors.outbound.errors import Refused
-from db.blobs import recording_key, upload_key
+from db.blobs.keys import recording_key, upload_key
 from db.queries import session_queries
 from db.queries.session_queries import RequestedColumns
 from services.api.sessions import uploads

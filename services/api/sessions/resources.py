@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from actors.facts.noise_types import with_below
 from actors.messaging.messages import ProcessAudioFile
 from actors.observability import tracing
-from db.blobs import recording_key
+from db.blobs.keys import recording_key
 from db.documents.sessions import Levels
 from db.queries import list_queries, session_queries, session_view_queries
 from db.queries.session_queries import RequestedColumns

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from actors.facts import formats
-from db.blobs import Blobs
+from db.blobs.blob_store import Blobs
 from db.store import Store
 from services.api.sessions import options
 from services.api.sessions.errors import (

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from actors.messaging import broker
 from actors.messaging.broker import Publisher
-from db.blobs import Blobs
+from db.blobs.blob_store import Blobs
 from db.settings import Settings
 from db.store import Store
 from services import app

@@ -12,7 +12,7 @@ from actors.analytics.formats.csv_table import CsvTable
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import ExportSessionData
 from actors.recovery import take_stalled
-from db.blobs import export_prefix
+from db.blobs.keys import export_prefix
 from tests.integration.analytics.exported import add, file_of, get, left, rows_of
 from tests.support.api import Api
 from tests.support.clock import clean_up_twice

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
 from actors.science.levels import totals
-from db.blobs import report_key
+from db.blobs.keys import report_key
 from db.queries import request_queries
 from db.queries.request_queries import RequestRow
 from tests.integration.analytics.reported import BERLIN, made, session

@@ -31,7 +31,7 @@ from actors.messaging.messages import (
     SplitRecording,
     TrainNoiseClassifier,
 )
-from db.blobs import training_prefix
+from db.blobs.keys import training_prefix
 from db.queries import model_queries, session_queries, span_queries
 from db.queries.model_queries import NewTrainingClipRow
 from db.queries.stage_results import DetectDone

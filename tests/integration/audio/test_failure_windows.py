@@ -27,7 +27,7 @@ from actors.messaging.messages import (
     SplitRecording,
 )
 from actors.recovery import Recovery, take_stalled
-from db.blobs import OWNER, recording_key, training_prefix, validation_prefix
+from db.blobs.keys import OWNER, recording_key, training_prefix, validation_prefix
 from db.queries import model_queries, session_queries
 from db.queries.model_queries import NewTrainingClipRow
 from db.queue.claims import SessionWork

@@ -17,7 +17,7 @@ from actors.messaging.messages import ProcessAudioFile
 from actors.recovery import Recovery
 from actors.training import recordings as clips
 from actors.training.recordings import Wanted
-from db.blobs import recording_key
+from db.blobs.keys import recording_key
 from db.queries import session_queries
 from db.settings import Settings
 from tests.support import recordings, web

@@ -31,7 +31,7 @@ from actors.science.levels.bands import NOMINAL_HZ
 from actors.science.tagging.tagger import Tagger
 from actors.training import recordings as training_recordings
 from actors.training.recordings import Wanted
-from db.blobs import product_key, recording_key, upload_key
+from db.blobs.keys import product_key, recording_key, upload_key
 from db.queries import session_queries
 from db.queries.session_queries import NewDetectionRow
 from db.tables.sessions import AudioSession, NoiseDetection

@@ -12,7 +12,7 @@ from actors.audio.resplit import MOST_RESPLITS
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import AggregateSession, DetectSpan, SplitRecording
 from actors.recovery import Recovery
-from db.blobs import product_key, recording_key
+from db.blobs.keys import product_key, recording_key
 from db.queries import session_queries, span_queries
 from db.queue import fair_order
 from tests.support import recordings

@@ -30,8 +30,8 @@ from actors.messaging.messages import (
     TrainNoiseClassifier,
     ValidateModel,
 )
-from db.blob_errors import StorageFull, StorageUnavailable
-from db.blobs import Blobs
+from db.blobs.blob_store import Blobs
+from db.blobs.errors import StorageFull, StorageUnavailable
 from db.queries import (
     analysis_queries,
     batch_queries,

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from actors.execution import watchdog
 from actors.execution.runtime import Runtime
 from actors.recovery import Recovery
-from db.blobs import product_key, recording_key
+from db.blobs.keys import product_key, recording_key
 from db.queries import leftover_queries
 from tests.support import recordings
 from tests.support.pipeline import add, run_to_the_end, session

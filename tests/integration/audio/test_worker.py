@@ -19,7 +19,7 @@ from actors.messaging import messages
 from actors.messaging.messages import DetectSpan, ProcessAudioFile, SplitRecording
 from actors.recovery import Recovery
 from actors.science.types import UNCLASSIFIED
-from db.blobs import recording_key
+from db.blobs.keys import recording_key
 from db.queries import session_queries
 from db.queue import fair_order
 from db.queue.claims import SessionWork

@@ -17,7 +17,7 @@ from actors.batches.expand import batch_process_files
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import BatchProcessFiles
 from actors.recovery import take_stalled
-from db.blobs import is_inbox_key, recording_key
+from db.blobs.keys import is_inbox_key, recording_key
 from db.queries import batch_queries
 from db.queue import fair_order
 from db.settings import Settings

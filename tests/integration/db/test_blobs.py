@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from obstore.exceptions import PermissionDeniedError
 
-from db.blob_errors import BlobError, BlobMissing, StorageUnavailable
-from db.blobs import PART_BYTES, Blobs, product_key, recording_key, session_prefix
+from db.blobs.blob_store import PART_BYTES, Blobs
+from db.blobs.errors import BlobError, BlobMissing, StorageUnavailable
+from db.blobs.keys import product_key, recording_key, session_prefix
 from tests.support import s3
 
 pytestmark = pytest.mark.integration
@@ -151,7 +152,7 @@ def write(blobs: Blobs) -> None:
 
 def test_a_store_that_is_away_is_away_for_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
     patience: dict[str, Any] = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
-    monkeypatch.setattr("db.blobs.PATIENCE", patience)
+    monkeypatch.setattr("db.blobs.blob_store.PATIENCE", patience)
     with s3.private_s3() as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)

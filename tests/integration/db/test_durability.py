@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event, text
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import CleanUpOldSessions
 from actors.recovery import take_stalled
-from db.blobs import Blobs
+from db.blobs.blob_store import Blobs
 from db.settings import Settings
 from tests.support import labelled, recordings
 from tests.support.api import Api

@@ -28,7 +28,7 @@ from actors.execution.runner import Result, Task
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import CheckHealth, DetectSpan, ProcessAudioFile, SplitRecording
 from actors.recovery import Recovery
-from db.blobs import product_key, recording_key
+from db.blobs.keys import product_key, recording_key
 from db.queue import claims
 from db.queue.claims import Claim, SessionWork
 from db.settings import Settings

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from actors.execution.runtime import Runtime
 from actors.maintenance import cleanup
 from actors.messaging.messages import CleanUp
-from db.blobs import recording_key
+from db.blobs.keys import recording_key
 from db.queries import idempotency_queries, session_queries
 from db.queries.idempotency_queries import Claimed
 from db.settings import Settings

@@ -17,8 +17,8 @@ from sqlalchemy import update
 
 from actors.messaging import broker
 from actors.messaging.broker import Publisher
-from db.blob_errors import StorageFull, StorageUnavailable
-from db.blobs import Blobs
+from db.blobs.blob_store import Blobs
+from db.blobs.errors import StorageFull, StorageUnavailable
 from db.settings import Settings
 from db.store import Store
 from db.tables.batches import AudioBatch

@@ -12,8 +12,8 @@ from sqlalchemy import text
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
 from actors.messaging.messages import CheckHealth
-from db.blob_errors import StorageUnavailable
-from db.blobs import Blobs, Room
+from db.blobs.blob_store import Blobs, Room
+from db.blobs.errors import StorageUnavailable
 from db.settings import Settings
 from services.api.admin import metrics
 from services.cli import main as cli

@@ -22,7 +22,7 @@ from actors.messaging.messages import (
     CleanUpFailedSessions,
     CleanUpOldSessions,
 )
-from db.blobs import OWNER, clip_key, recording_key, report_key, upload_key
+from db.blobs.keys import OWNER, clip_key, recording_key, report_key, upload_key
 from db.queries import orphan_queries
 from db.settings import Settings
 from services.cli import main as cli

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from actors.execution.runtime import Runtime
 from actors.maintenance import retention
 from actors.messaging.messages import CleanUpFailedSessions, CleanUpOldSessions, Nudge
-from db.blobs import clip_key, recording_key, session_prefix
+from db.blobs.keys import clip_key, recording_key, session_prefix
 from db.queries import batch_queries, retention_queries, session_queries, span_queries
 from db.queries.retention_queries import Past
 from db.tables.retention import KeptClip

@@ -23,7 +23,7 @@ from actors.messaging import broker, messages
 from actors.messaging.broker import Publisher
 from actors.messaging.messages import DetectSpan, ProcessAudioFile
 from actors.recovery import Recovery
-from db.blobs import recording_key
+from db.blobs.keys import recording_key
 from db.queries import session_queries
 from db.settings import Settings
 from tests.support import recordings, servers

@@ -21,7 +21,7 @@ from actors.execution.runtime import Runtime
 from actors.messaging import broker, dead_letters, messages, queues
 from actors.messaging.dead_letters import Fate
 from actors.messaging.messages import DetectSpan, ProcessAudioFile
-from db.blobs import recording_key
+from db.blobs.keys import recording_key
 from db.queries import session_queries
 from db.settings import Settings
 from db.store import Store

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from actors.messaging import broker, kinds, messages, queues
 from actors.messaging.messages import DetectSpan
-from db.blobs import recording_key
+from db.blobs.keys import recording_key
 from db.queries import queue_queries, session_queries, span_queries
 from db.queue import claims
 from db.queue.claims import SessionWork

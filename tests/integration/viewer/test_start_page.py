@@ -16,7 +16,7 @@ from playwright.sync_api import FilePayload, Page, Request, Route, expect
 from sqlalchemy import select
 
 from actors.execution.runtime import Runtime
-from db.blobs import recording_key
+from db.blobs.keys import recording_key
 from db.queries import session_queries
 from db.tables.sessions import AudioSession
 from tests.support import accounts, recordings

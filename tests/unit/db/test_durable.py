@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from db import durable
-from db.blobs import Blobs
+from db.blobs import durable
+from db.blobs.blob_store import Blobs
 from tests.support.disk import Disk
 
 

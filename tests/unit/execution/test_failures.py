@@ -12,7 +12,7 @@ from actors.execution import failures
 from actors.execution.failures import DeadlineExceeded, Permanent
 from actors.outbound.errors import Unwell
 from actors.science.errors import Undecodable
-from db.blob_errors import BlobMissing, StorageFull, StorageUnavailable
+from db.blobs.errors import BlobMissing, StorageFull, StorageUnavailable
 
 #: Stands in the text of every error below.
 FOREIGN = "cannot fit 'int' into /secret/place of example.org"

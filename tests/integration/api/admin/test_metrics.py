@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from actors.execution.runtime import Runtime
 from actors.messaging import broker, kinds, messages
 from actors.messaging.messages import ProcessAudioFile
-from db.blobs import recording_key
+from db.blobs.keys import recording_key
 from db.queries import session_queries
 from db.settings import Settings
 from db.store import Store

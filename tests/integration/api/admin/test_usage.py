@@ -14,7 +14,7 @@ from actors.audio import split as split_step
 from actors.execution.runtime import Runtime
 from actors.maintenance import cleanup
 from actors.messaging.messages import CleanUp, ProcessAudioFile, SplitRecording
-from db.blobs import Blobs
+from db.blobs.blob_store import Blobs
 from db.queries import request_queries, usage_limit_queries
 from db.queries.request_queries import RequestRow
 from db.settings import Settings

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
 from actors.facts import formats
-from db.blobs import recording_key
+from db.blobs.keys import recording_key
 from db.queries import session_queries
 from db.queries.session_queries import NewDetectionRow
 from db.queue import claims

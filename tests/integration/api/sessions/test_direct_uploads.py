@@ -14,7 +14,8 @@ from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import ProcessAudioFile
-from db.blobs import Blobs, upload_key
+from db.blobs.blob_store import Blobs
+from db.blobs.keys import upload_key
 from db.settings import Settings
 from tests.support import accounts, recordings, s3
 from tests.support.api import Api, client_of

@@ -19,7 +19,7 @@ from actors import worker
 from actors.execution.runtime import Runtime
 from actors.recovery import Recovery
 from actors.science import synth
-from db.blobs import recording_key
+from db.blobs.keys import recording_key
 from db.documents.sessions import Levels
 from db.queries import session_queries
 from db.tables.sessions import AudioSession

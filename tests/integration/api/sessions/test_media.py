@@ -11,7 +11,7 @@ from PIL import Image
 from actors.execution.runtime import Runtime
 from actors.recovery import Recovery
 from actors.science.audio_io.spectrogram import N_BANDS
-from db.blobs import recording_key
+from db.blobs.keys import recording_key
 from tests.support import recordings
 from tests.support.api import Api
 from tests.support.pipeline import add, run_to_the_end, split

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import GenerateDailyReport
-from db.blobs import export_prefix, training_prefix
+from db.blobs.keys import export_prefix, training_prefix
 from db.queries import export_queries, model_queries, report_queries
 from tests.support import accounts, labelled, outages, recordings
 from tests.support.api import Api

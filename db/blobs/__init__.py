@@ -1,0 +1,1 @@
+"""The blob store: recordings and what is made of them."""

@@ -1,0 +1,103 @@
+"""The keys of blobs.
+
+They are made from identifiers; no input of a client becomes part of one. Clients may only name keys
+below the inbox, where the operator puts recordings for reading.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+#: Each contains a folder for each session, training or validation, named by its ID.
+SESSIONS, TRAININGS, VALIDATIONS = "sessions/", "trainings/", "validations/"
+
+
+def session_prefix(session_id: uuid.UUID) -> str:
+    """Return the prefix of all blobs of a session."""
+    return f"{SESSIONS}{session_id}/"
+
+
+def recording_key(session_id: uuid.UUID) -> str:
+    """Return the key of a session's recording."""
+    return f"{session_prefix(session_id)}recording"
+
+
+#: Direct uploads of callers, by signed URLs: a folder for each upload, named by its ID.
+UPLOADS = "uploads/"
+
+
+def upload_key(upload_id: uuid.UUID, user_id: uuid.UUID) -> str:
+    """Return the key of a user's direct upload, where it stays until copied to its session."""
+    return f"{UPLOADS}{upload_id}/{user_id}"
+
+
+#: Clips that outlive their recordings.
+CLIPS = "clips/"
+
+
+def clip_key(clip_id: uuid.UUID) -> str:
+    """Return the key of a kept clip."""
+    return f"{CLIPS}{clip_id}/clip.flac"
+
+
+#: Files for download.
+EXPORTS = "exports/"
+
+
+def export_prefix(export_id: uuid.UUID) -> str:
+    """Return the prefix of all blobs of an export."""
+    return f"{EXPORTS}{export_id}/"
+
+
+def training_prefix(job_id: uuid.UUID) -> str:
+    """Return the prefix of all blobs of a training, including its model."""
+    return f"{TRAININGS}{job_id}/"
+
+
+def validation_prefix(validation_id: uuid.UUID) -> str:
+    """Return the prefix of all blobs of a validation."""
+    return f"{VALIDATIONS}{validation_id}/"
+
+
+#: Pages of daily reports, in a folder for each report.
+REPORTS = "reports/"
+
+
+def report_key(report_id: uuid.UUID, made_id: uuid.UUID) -> str:
+    """Return the key of a daily report's page. A report generated again has another key."""
+    return f"{REPORTS}{report_id}/{made_id}.html"
+
+
+#: Names the installation that the store belongs to, and the database of it.
+OWNER = "installation.json"
+
+#: Recordings that the operator provides and callers may name. Clamor only reads here.
+INBOX = "inbox/"
+
+#: A name below the inbox: no empty segments, control characters or backslashes.
+_INBOX_NAME = re.compile(r"[^/\\\x00-\x1f\x7f]+(/[^/\\\x00-\x1f\x7f]+)*")
+#: The longest key in UTF-8 that S3 allows.
+MOST_KEY_BYTES = 1024
+
+
+def is_inbox_key(key: str) -> bool:
+    """Whether a caller may name this key: it is below the inbox and cannot lead out of it."""
+    name = key.removeprefix(INBOX)
+    return (
+        key.startswith(INBOX)
+        and len(key.encode(errors="replace")) <= MOST_KEY_BYTES
+        and _INBOX_NAME.fullmatch(name) is not None
+        and not {".", ".."} & set(name.split("/"))
+    )
+
+
+def shipped_key(sha256: str) -> str:
+    """Return the key of a shipped model. The same file has the same key."""
+    return f"models/{sha256}"
+
+
+def product_key(session_id: uuid.UUID, name: str, *, attempt: int, resplits: int = 0) -> str:
+    """Return the key of an attempt's product, so a late worker cannot overwrite its successor's."""
+    number = f"{resplits}.{attempt}" if resplits else f"{attempt}"
+    return f"{session_prefix(session_id)}{name}-{number}"
