@@ -39,7 +39,7 @@ ALL_TESTS := -n logical --maxprocesses 4 --no-loadscope-reorder
 test: programs ## Run the tests, or some of them: make test [ARGS="-k span -x"]
 	@$(BIN)/python -m pytest $(or $(ARGS),$(ALL_TESTS))
 
-test-unit: ready ## Run the tests that need no server; half a minute on two cores
+test-unit: ready ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit -q $(ALL_TESTS) $(ARGS)
 
 SEED ?= 1

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pika
 import pytest
 import structlog
@@ -25,6 +26,10 @@ from tests.support.folders import passable_folder
 # Answers in tests, and of the processes that they start, do not depend on the weights of the
 # backbone that this machine has.
 os.environ["CLAMOR_BACKBONE_URL"] = "off"
+
+# An example that takes long on a busy machine is no failure.
+hypothesis.settings.register_profile("clamor", deadline=None)
+hypothesis.settings.load_profile("clamor")
 
 
 class OneServiceAtATime(LoadFileScheduling):  # type: ignore[misc]

@@ -50,7 +50,7 @@ def _vacuum(turn: ScheduledRun) -> VacuumResult:
     with runtime.store.transaction() as tx:
         after = retention_queries.tables(tx)
         counts_after = retention_queries.vacuum_counts(tx)
-    _refuse_skipped([name for name, count in counts.items() if counts_after.get(name) == count])
+    refuse_skipped([name for name, count in counts.items() if counts_after.get(name) == count])
     return VacuumResult(
         tables={
             name: VacuumedTable(before=before[name], after=after[name])
@@ -76,7 +76,7 @@ def _vacuum_one(driver: psycopg.Connection[tuple[object, ...]], name: str) -> No
         driver.remove_notice_handler(note)
 
 
-def _refuse_skipped(skipped: list[str]) -> None:
+def refuse_skipped(skipped: list[str]) -> None:
     """Raise if tables were not vacuumed.
 
     VACUUM succeeds with a warning if the role may not vacuum a table. The wording of the warning

@@ -35,7 +35,7 @@ def make(clips: Sequence[LabelledClip], *, seed: int, tell: Callable[[float], No
     work.
     """
     rng = np.random.default_rng(seed)
-    taken = list(_taken(clips, rng))
+    taken = list(balanced(clips, rng))
     n_beds = max(FEWEST_BEDS, round(BED_SHARE * len(taken)))
     groups = sorted({clip.group for clip in clips})
     parts: list[Examples] = []
@@ -48,11 +48,14 @@ def make(clips: Sequence[LabelledClip], *, seed: int, tell: Callable[[float], No
     return dataset.joined(parts)
 
 
-def _taken(clips: Sequence[LabelledClip], rng: np.random.Generator) -> Iterator[LabelledClip]:
-    """Repeat every class's pieces until it has its share of the duration."""
+def balanced(clips: Sequence[LabelledClip], rng: np.random.Generator) -> Iterator[LabelledClip]:
+    """Repeat every class's pieces in random order until it has its share of `LEARNT_S`.
+
+    No piece is taken more than `MOST_COPIES` times; a class with many clips loses some.
+    """
     by_class: dict[str, list[LabelledClip]] = defaultdict(list)
     for clip in clips:
-        by_class[clip.label].extend(_pieces(clip))
+        by_class[clip.label].extend(split(clip))
     for label in sorted(by_class):
         pieces = by_class[label]
         total_s = sum(piece.samples.size for piece in pieces) / RATE_HZ
@@ -70,7 +73,8 @@ def rounds(
         yield pieces[number]
 
 
-def _pieces(clip: LabelledClip) -> Iterator[LabelledClip]:
+def split(clip: LabelledClip) -> Iterator[LabelledClip]:
+    """Return the pieces of `PIECE` samples in which the clip's sound is audible."""
     return parts(clip, starts=range(0, clip.samples.size, PIECE), length=PIECE)
 
 

@@ -142,7 +142,7 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, RATE, total_steps=course.epochs * course.n_batches, pct_start=0.15
     )
-    batches = _Batches(examples, classes=classes, chance=chance, course=course)
+    batches = Batches(examples, classes=classes, chance=chance, course=course)
     for epoch in range(course.epochs):
         layers.train()
         losses: list[float] = []
@@ -175,8 +175,8 @@ def _untrained(course: Course, *, n_classes: int, seed: int) -> Layers:
     return layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-class _Batches:
-    """Draws augmented batches: shifted in time, mixed in pairs, with masked bands."""
+class Batches:
+    """Draw augmented batches: shifted in time, mixed in pairs, with masked bands."""
 
     def __init__(
         self, examples: Spectra, *, classes: Sequence[str], chance: torch.Generator, course: Course

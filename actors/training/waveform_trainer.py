@@ -263,7 +263,7 @@ def _taken(
     """Repeat every class's pieces until it has its share; also return the rows of their clips."""
     by_class: dict[str, list[tuple[int, LabelledClip]]] = defaultdict(list)
     for row, clip in enumerate(clips):
-        by_class[clip.label] += [(row, piece) for piece in _pieces(clip)]
+        by_class[clip.label] += [(row, piece) for piece in split(clip)]
     for label in sorted(by_class):
         pieces = by_class[label]
         share = effort.n_scenes / len(by_class) / max(1, len(pieces))
@@ -272,7 +272,7 @@ def _taken(
         )
 
 
-def _pieces(clip: LabelledClip) -> Iterator[LabelledClip]:
+def split(clip: LabelledClip) -> Iterator[LabelledClip]:
     """Return the clip, or pieces that cover all but a frame of it and may overlap."""
     n_pieces = max(1, -(-(clip.samples.size - STEP) // mixtures.N_SAMPLES))
     last = max(0, clip.samples.size - mixtures.N_SAMPLES)

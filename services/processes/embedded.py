@@ -142,7 +142,7 @@ def running(home: Path) -> Iterator[Server]:
     StandaloneError
         If it does not start; the message ends with the last lines of its log.
     """
-    cluster = _Cluster(home)
+    cluster = Cluster(home)
     with private(home / "postgres.users") as users:
         with cluster.alone():
             server = cluster.find() or cluster.start()
@@ -156,7 +156,7 @@ def running(home: Path) -> Iterator[Server]:
             cluster.forget()
 
 
-class _Cluster:
+class Cluster:
     """The database in a folder, and the means to start a server for it."""
 
     def __init__(self, home: Path) -> None:
@@ -190,7 +190,7 @@ class _Cluster:
 
     def start(self) -> Server:
         """Start a server, after creating the data if there are none, and wait until it answers."""
-        programs = _programs(self._home, is_root=self._user is not None)
+        programs = postgres_programs(self._home, is_root=self._user is not None)
         if not (self._data / "PG_VERSION").exists():
             self._make_data(programs)
         wait = StartupWait("Starting Postgres", log=self._log)
@@ -347,7 +347,7 @@ def _closed(path: Path) -> Path | None:
     return next((each for each in path.parents if not each.stat().st_mode & stat.S_IXOTH), None)
 
 
-def _programs(home: Path, *, is_root: bool) -> Path:
+def postgres_programs(home: Path, *, is_root: bool) -> Path:
     """Return the folder of Postgres' programs, copied if the server's user cannot reach it."""
     # Imported here: only this mode needs it, and images are built without it.
     with warnings.catch_warnings(action="ignore"):

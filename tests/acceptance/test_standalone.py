@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -30,7 +31,7 @@ import sys
 from pathlib import Path
 from services.cli import main as cli
 from services.processes import embedded
-embedded._programs = lambda home, *, is_root: Path({programs!r})
+embedded.postgres_programs = lambda home, *, is_root: Path({programs!r})
 sys.exit(cli.main(sys.argv[1:]))
 """
 #: For tests of the programs as root, whose server runs as another user.
@@ -41,7 +42,7 @@ def programs(folder: Path, *, before_postgres: str) -> Path:
     """Return Postgres programs whose server first runs a line of shell."""
     folder.mkdir()
     # As in the product: root's server cannot reach a checkout below a closed folder.
-    real = embedded._programs(folder, is_root=os.geteuid() == 0)
+    real = embedded.postgres_programs(folder, is_root=os.geteuid() == 0)
     for name, before in (("postgres", before_postgres), ("initdb", ":")):
         file = folder / name
         file.write_text(f'#!/bin/sh\n{before}\nexec "{real / name}" "$@"\n')
@@ -85,15 +86,15 @@ def test_what_postgres_writes_before_the_first_look_is_shown(
     with embedded.running(home):
         pass
     broken = programs(tmp_path / "bin", before_postgres="echo FATAL: broken >&2; exit 1")
-    monkeypatch.setattr(embedded, "_programs", lambda _home, *, is_root: broken)
-    spawn = embedded._Cluster._spawn
+    monkeypatch.setattr(embedded, "postgres_programs", lambda _home, *, is_root: broken)
+    popen = subprocess.Popen
 
-    def slow_spawn(cluster: embedded._Cluster, *command: str | Path) -> subprocess.Popen[bytes]:
-        process = spawn(cluster, *command)
+    def slow_start(*command: Any, **options: Any) -> subprocess.Popen[bytes]:
+        process = popen(*command, **options)
         process.wait()
         return process
 
-    monkeypatch.setattr(embedded._Cluster, "_spawn", slow_spawn)
+    monkeypatch.setattr(subprocess, "Popen", slow_start)
     with pytest.raises(StandaloneError, match="FATAL: broken"), embedded.running(home):
         pass
 
@@ -105,7 +106,7 @@ def test_a_postgres_that_makes_no_progress_is_given_up(
     with embedded.running(home):
         pass
     stuck = programs(tmp_path / "bin", before_postgres="echo pid $$ >&2; exec sleep 1000")
-    monkeypatch.setattr(embedded, "_programs", lambda _home, *, is_root: stuck)
+    monkeypatch.setattr(embedded, "postgres_programs", lambda _home, *, is_root: stuck)
     monkeypatch.setattr(embedded, "SILENT_S", 2.0)
     with (
         pytest.raises(StandaloneError, match=r"shows no progress for 2 s.*ends:\n"),
@@ -133,7 +134,7 @@ def test_a_file_that_is_half_written_leads_to_no_server(tmp_path: Path, lines: l
     (home / "postgres").mkdir()
     text = "\n".join(lines).format(pid=os.getpid())
     (home / "postgres" / "postmaster.pid").write_text(text)
-    assert embedded._Cluster(home).find() is None
+    assert embedded.Cluster(home).find() is None
 
 
 def test_the_working_folder_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

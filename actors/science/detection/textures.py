@@ -24,25 +24,25 @@ from torch.nn import functional
 from actors.science.detection.cnn import N_MELS, log_mel, scaled
 
 #: Width of a pattern, in frames and in bands.
-_SIZE = 7
+PATTERN_SIZE = 7
 
 #: Spacing of a pattern's points, in frames and in bands: from sharp edges to slow sweeps.
-_DILATIONS = ((1, 1), (2, 1), (4, 2))
+DILATIONS = ((1, 1), (2, 1), (4, 2))
 
 #: Stride of a pattern, in frames and in bands.
 _TIME_STRIDE, _BAND_STRIDE = 4, 2
 
 #: Zones of the spectrum, from low to high, each with separate statistics.
-_ZONES = 4
+ZONES = 4
 
 #: Statistics of a pattern in a zone: rate of occurrence, that of its negative, and strength.
-_STATISTICS = 3
+STATISTICS = 3
 
 #: A pattern occurs where its response exceeds this, about one standard deviation.
 _THRESHOLD = 0.45
 
 #: Length of a vector of textures.
-N_TEXTURES = (_SIZE**2 - 1) * len(_DILATIONS) * _ZONES * _STATISTICS
+N_TEXTURES = (PATTERN_SIZE**2 - 1) * len(DILATIONS) * ZONES * STATISTICS
 
 
 def extract(samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -60,7 +60,7 @@ def extract(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     with torch.inference_mode():
         frames = _relative(log_mel(samples))
-        found = [_statistics(_responses(frames, *dilation)) for dilation in _DILATIONS]
+        found = [_statistics(pattern_responses(frames, *dilation)) for dilation in DILATIONS]
         textures: NDArray[np.float32] = torch.cat(found).numpy()
     return textures
 
@@ -71,19 +71,21 @@ def _relative(log_power: Tensor) -> Tensor:
     return scaled(log_power - 10.0 * mean.log10())
 
 
-def _responses(frames: Tensor, over_time: int, over_bands: int) -> Tensor:
-    """Compute the response of each pattern at each place [shape=(_SIZE, n_times, n_bands, _SIZE)].
+def pattern_responses(frames: Tensor, over_time: int, over_bands: int) -> Tensor:
+    """Compute the response of each pattern at each place.
+
+    The result has the shape (PATTERN_SIZE, n_times, n_bands, PATTERN_SIZE).
 
     The first axis is the order of the cosine over time, the last that over bands. A pattern is the
     product of two cosines; applying them one after the other takes a seventh of the time.
     """
-    reach = _SIZE // 2 * over_time
+    reach = PATTERN_SIZE // 2 * over_time
     rows = functional.pad(frames @ _cosines_over_bands(over_bands), (0, 0, reach, reach))
     n_times = -(-len(frames) // _TIME_STRIDE)
-    starts = [tap * over_time for tap in range(_SIZE)]
+    starts = [tap * over_time for tap in range(PATTERN_SIZE)]
     taps = [rows[start::_TIME_STRIDE][:n_times] for start in starts]
-    found = _cosines() @ torch.stack(taps).flatten(1)
-    return found.reshape(_SIZE, n_times, -1, _SIZE)
+    found = cosine_basis() @ torch.stack(taps).flatten(1)
+    return found.reshape(PATTERN_SIZE, n_times, -1, PATTERN_SIZE)
 
 
 def _statistics(responses: Tensor) -> Tensor:
@@ -95,16 +97,19 @@ def _statistics(responses: Tensor) -> Tensor:
 
 
 def _by_zone(values: Tensor) -> Tensor:
-    """Average over time and each zone of the spectrum [shape=(n_patterns * _ZONES,)]."""
-    zones = values.mean(dim=1).reshape(_SIZE, _ZONES, -1, _SIZE).mean(dim=2)
+    """Average over time and each zone of the spectrum [shape=(n_patterns * ZONES,)]."""
+    zones = values.mean(dim=1).reshape(PATTERN_SIZE, ZONES, -1, PATTERN_SIZE).mean(dim=2)
     # The pattern that is flat over time and bands only measures the level; it is left out.
-    return zones.transpose(1, 2).reshape(_SIZE**2, _ZONES)[1:].flatten()
+    return zones.transpose(1, 2).reshape(PATTERN_SIZE**2, ZONES)[1:].flatten()
 
 
 @cache
-def _cosines() -> Tensor:
-    """Return cosines by order [shape=(_SIZE, _SIZE)], of norm 1; all but the first have mean 0."""
-    order, place = np.arange(_SIZE)[:, None], (np.arange(_SIZE) + 0.5) / _SIZE
+def cosine_basis() -> Tensor:
+    """Return cosines by order [shape=(PATTERN_SIZE, PATTERN_SIZE)], of norm 1.
+
+    All but the first have mean 0.
+    """
+    order, place = np.arange(PATTERN_SIZE)[:, None], (np.arange(PATTERN_SIZE) + 0.5) / PATTERN_SIZE
     cosines = np.cos(np.pi * order * place)
     cosines /= np.linalg.norm(cosines, axis=1, keepdims=True)
     return torch.from_numpy(cosines.astype(np.float32))
@@ -112,15 +117,15 @@ def _cosines() -> Tensor:
 
 @cache
 def _cosines_over_bands(dilation: int) -> Tensor:
-    """Return each cosine at each place among the bands [shape=(N_MELS, n_bands * _SIZE)].
+    """Return each cosine at each place among the bands [shape=(N_MELS, n_bands * PATTERN_SIZE)].
 
     Bands beyond the lowest and the highest count as 0.
     """
     n_bands = N_MELS // _BAND_STRIDE
-    found = torch.zeros(N_MELS, n_bands, _SIZE)
+    found = torch.zeros(N_MELS, n_bands, PATTERN_SIZE)
     for place in range(n_bands):
-        for tap in range(_SIZE):
-            band = _BAND_STRIDE * place + (tap - _SIZE // 2) * dilation
+        for tap in range(PATTERN_SIZE):
+            band = _BAND_STRIDE * place + (tap - PATTERN_SIZE // 2) * dilation
             if 0 <= band < N_MELS:
-                found[band, place] = _cosines()[:, tap]
+                found[band, place] = cosine_basis()[:, tap]
     return found.flatten(1)

@@ -55,7 +55,7 @@ def fit(backbone: BackboneNetwork, given: EmbeddedSounds, *, header: JsonObject)
     mean, spread = embeddings.mean(axis=0), embeddings.std()
     tags = tagger.of_types(backbone.tags(embeddings), types)
     prior = tags.mean(axis=0)
-    present, allowed = _targets(given, types)
+    present, allowed = targets(given, types)
     counts = Counter(given.types)
     rarity = np.array([counts[row] ** -BALANCE for row in given.types])
     scale, bias, learnt = _descend(
@@ -77,7 +77,7 @@ def fit(backbone: BackboneNetwork, given: EmbeddedSounds, *, header: JsonObject)
     )
 
 
-def _targets(
+def targets(
     given: EmbeddedSounds, types: Sequence[str]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return the types in each row, and the types accepted in it [both shape=(n, n_types)]."""

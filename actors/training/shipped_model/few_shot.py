@@ -38,7 +38,7 @@ _NEW = "new "
 
 _TITLE = "## Types from a handful of examples"
 
-_COLUMNS = (
+COLUMNS = (
     "examples of each type",
     "right of the ten",
     f"at {answers.NOISY_DB:g} dB",
@@ -87,10 +87,10 @@ class FewShotFold:
 def measure(
     folds: Sequence[FewShotFold], given: ClipEmbeddings, names: Sequence[str]
 ) -> Iterator[list[float]]:
-    """Compute the shares of `_COLUMNS` for each of `COUNTS`, over all folds and draws."""
+    """Compute the shares of `COLUMNS` for each of `COUNTS`, over all folds and draws."""
     every = frozenset(names)
     for count in COUNTS:
-        found: list[list[bool]] = [[] for _ in _COLUMNS[1:]]
+        found: list[list[bool]] = [[] for _ in COLUMNS[1:]]
         for draw in range(DRAWS):
             rng = np.random.default_rng([draw, count])
             for fold in folds:
@@ -142,7 +142,9 @@ def prepare(data: bytes, folder: Path) -> tuple[list[FewShotFold], ClipEmbedding
     folds = []
     for group in sorted({clip.group for clip in clips}):
         known = _without(examples, group, ten)
-        head = _columns(base_types.fit(backbone, known, header=base_types.header_of(data)), ten)
+        head = without_types(
+            base_types.fit(backbone, known, header=base_types.header_of(data)), ten
+        )
         folds.append(
             FewShotFold(
                 Tagger(backbone, head),
@@ -169,7 +171,7 @@ def _without(given: EmbeddedSounds, group: str, types: Sequence[str]) -> Embedde
     return rest.rows(row for row, own in enumerate(rest.types) if not {*own} & {*types})
 
 
-def _columns(head: Head, without: Sequence[str]) -> Head:
+def without_types(head: Head, without: Sequence[str]) -> Head:
     """Return a head without some of its types."""
     kept = [column for column, name in enumerate(head.types) if name not in without]
     by_type = ("prior", "scale", "bias", "weights")
@@ -191,8 +193,8 @@ def section(rows: Sequence[Sequence[float]]) -> str:
         "recordings of other types whose likeliest type is right: by the base types, with one of",
         f"the ten, and with all ten. Each number of examples was drawn {DRAWS} times.",
         "",
-        f"| {' | '.join(_COLUMNS)} |",
-        f"|{'---|' * len(_COLUMNS)}",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{'---|' * len(COLUMNS)}",
     ]
     for count, shares in zip(COUNTS, rows, strict=True):
         lines.append(f"| {count} | {' | '.join(f'{share:.1%}' for share in shares)} |")

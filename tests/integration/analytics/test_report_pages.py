@@ -96,8 +96,7 @@ def test_a_page_that_is_not_there_is_said(api: Api, runtime: Runtime) -> None:
         key = tx.execute(text("SELECT html_key FROM daily_reports")).scalar_one()
     runtime.blobs.delete(key)
     gone = api.simulate_get(f"/v1/reports/{found['id']}/html")
-    assert gone.status_code == 409
-    assert "request the report again" in gone.json["detail"]
+    assert (gone.status_code, gone.json["type"]) == (409, "/problems/not-finished")
 
 
 def test_pages_of_before_are_removed_and_those_of_now_stay(

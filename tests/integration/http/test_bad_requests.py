@@ -17,7 +17,8 @@ from db.settings import Settings
 from services.processes.server import free_port
 from tests.support import accounts, recordings
 from tests.support.cluster import Cluster
-from tests.support.malformed_requests import Answer, MalformedRequests, Request, routes_of, send
+from tests.support.malformed_requests import MalformedRequests, routes_of
+from tests.support.raw_http import Answer, Request, send
 
 pytestmark = pytest.mark.integration
 

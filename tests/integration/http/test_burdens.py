@@ -86,7 +86,6 @@ def test_lists_of_keys_cost_no_more_memory_than_their_bytes(server: Server) -> N
             )
         for status, problem in answers:
             assert (status, problem["type"]) == (413, "/problems/too-many-files")
-            assert f"at most {MOST_ITEMS} recordings" in problem["detail"]
         # The bytes may be copied on the way; a text object for each key took 50 bytes more.
         assert peak[0] < AT_ONCE * 3 * n_bytes
     longest = [f"inbox/{number:08d}".ljust(1_024, "x") for number in range(MOST_ITEMS)]

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from actors.execution.runtime import Runtime
 from actors.maintenance import retention
 from actors.messaging.messages import CleanUpFailedSessions, CleanUpOldSessions, Nudge
+from actors.science.audio_io import clips
 from db.blobs.keys import clip_key, recording_key, session_prefix
 from db.queries import batch_queries, retention_queries, session_queries, span_queries
 from db.queries.retention_queries import Past
@@ -296,14 +297,14 @@ def test_a_hold_that_comes_in_the_middle_is_heeded(
 ) -> None:
     session_id = add(runtime, content=recordings.encode(recordings.demo()[: 3 * SECOND]))
     detect(runtime, session_id, ("rain", 0.9, 1.0))
-    cut: Callable[..., Any] = retention._cut
+    cut: Callable[..., Any] = clips.cut
 
     def hold_meanwhile(*given: Any) -> Any:
         with runtime.store.transaction() as tx:
             assert retention_queries.hold_session(tx, session_id, held=True, owner=None)
         return cut(*given)
 
-    monkeypatch.setattr(retention, "_cut", hold_meanwhile)
+    monkeypatch.setattr(clips, "cut", hold_meanwhile)
     found = result(runtime, CleanUpOldSessions(), keep_best=2)
     assert (found["sessions"], found["kept_clips"]) == (0, 0)
     assert left(runtime) == {session_id}

@@ -146,8 +146,6 @@ def served(
 @hypothesis.settings(
     derandomize=True,
     database=None,
-    # Nothing depends on the speed of the machine.
-    deadline=None,
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 def test_the_api_is_what_it_says(case: schemathesis.Case[Any]) -> None:

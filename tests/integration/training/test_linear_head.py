@@ -152,7 +152,6 @@ def test_without_the_backbone_nothing_is_trained(admin: Api, runtime: Runtime) -
     use(runtime, None)
     failed = learnt(admin, runtime)
     assert (failed["state"], failed["problem"]["code"]) == ("failed", "no-backbone")
-    assert "clamor model fetch" in failed["problem"]["detail"]
     # It fails before a clip is read.
     assert failed["stage"] == "waiting"
 
@@ -160,7 +159,6 @@ def test_without_the_backbone_nothing_is_trained(admin: Api, runtime: Runtime) -
 def test_two_clips_are_too_few(admin: Api, runtime: Runtime) -> None:
     failed = learnt(admin, runtime, each=2)
     assert failed["problem"]["code"] == "too-few-examples"
-    assert "needs 3 clips" in failed["problem"]["detail"]
 
 
 def test_a_model_with_types_of_its_own_is_validated_with_them(admin: Api, runtime: Runtime) -> None:

@@ -127,7 +127,6 @@ def test_a_tampered_file_is_refused_everywhere(admin: Api, runtime: Runtime, tra
     session = listen(admin, runtime)
     assert session["state"] == "failed"
     assert session["problem"]["code"] == "bad-model"
-    assert "its hash does not fit" in session["problem"]["detail"]
     assert_problem(admin.simulate_get(f"/v1/models/{model_id}/file"), 409, "model-damaged")
     report = validate(admin, runtime, model_id)["report"]
     assert not report["passed"]

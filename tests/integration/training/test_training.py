@@ -138,7 +138,6 @@ def test_too_little_to_learn_from_is_told_with_classes_and_counts(
 def test_a_training_that_fails_still_names_the_clips(admin: Api, runtime: Runtime) -> None:
     failed = train(admin, runtime, "file,label\na.wav,x\nb.wav,y", {"a.wav": b"?", "b.wav": b"?"})
     assert failed["problem"]["code"] == "no-clips"
-    assert "none of the 2 clips" in failed["problem"]["detail"]
     assert [clip["file"] for clip in failed["clips_refused"]] == ["a.wav", "b.wav"]
 
 

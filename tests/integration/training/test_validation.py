@@ -89,7 +89,7 @@ def test_a_set_of_which_nothing_can_be_used_fails(
 ) -> None:
     done = validate(admin, runtime, trained["model_id"], "file,label\na.wav,x", {"a.wav": b"?"})
     assert done["state"] == "failed"
-    assert "a.wav: The file is not in a known audio format" in done["problem"]["detail"]
+    assert done["problem"]["code"] == "nothing-to-hear"
 
 
 def test_overlapping_events_of_one_label_are_refused(admin: Api, trained: Any) -> None:
@@ -97,7 +97,7 @@ def test_overlapping_events_of_one_label_are_refused(admin: Api, trained: Any) -
     refused = post(
         admin, f"/v1/models/{trained['model_id']}/validate", {"manifest": manifest}, {"a.wav": b"?"}
     )
-    assert "two x events overlap at 1 s" in assert_problem(refused, 400, "invalid-manifest")
+    assert_problem(refused, 400, "invalid-manifest")
 
 
 def test_progress_is_told(admin: Api, runtime: Runtime, trained: Any) -> None:

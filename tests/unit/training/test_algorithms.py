@@ -24,9 +24,9 @@ Names = NDArray[np.str_]
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Use few trees and networks: enough for these problems, and fast."""
-    monkeypatch.setattr(algorithms, "N_TREES", 20)
+    monkeypatch.setattr(algorithms, "N_TREES", 10)
     monkeypatch.setattr(algorithms, "N_NETWORKS", 2)
-    monkeypatch.setattr(algorithms, "N_FOURIER", 200)
+    monkeypatch.setattr(algorithms, "N_FOURIER", 100)
 
 
 def problem(n_rows: int, *, n_classes: int = 3, spread: float = 0.6, seed: int = 0) -> Any:

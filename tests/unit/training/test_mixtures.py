@@ -69,8 +69,8 @@ def test_the_label_is_where_the_sound_is_in_copies(monkeypatch: pytest.MonkeyPat
 
 
 def test_scenes_are_what_they_promise() -> None:
-    found = made(clip("hammering"), copies=40)
-    assert len(found) == 40
+    found = made(clip("hammering"), copies=20)
+    assert len(found) == 20
     for scene in found:
         assert scene.samples.shape == (N_SAMPLES,)
         assert scene.samples.dtype == np.float32
@@ -84,7 +84,7 @@ def test_scenes_are_what_they_promise() -> None:
         assert scene.extent == expected
     levels = [level_db(scene.samples) for scene in found]
     assert max(levels) - min(levels) > 20
-    assert sum(scene.extent is not None for scene in found) > 30
+    assert sum(scene.extent is not None for scene in found) > 15
 
 
 @pytest.mark.parametrize("snr_db", [-10.0, 0.0, 20.0])
@@ -142,6 +142,6 @@ def test_a_bed_is_background_all_along() -> None:
 @pytest.mark.parametrize("n_samples", [1, 100, 799, 801, 5_000, N_SAMPLES + 1, 3 * N_SAMPLES])
 def test_clips_of_any_length_make_scenes(n_samples: int) -> None:
     samples = np.random.default_rng(0).normal(0, 0.1, n_samples).astype(np.float32)
-    found = made(LabelledClip("a", "rain", "1", samples), copies=20)
-    assert len(found) == 20
+    found = made(LabelledClip("a", "rain", "1", samples), copies=8)
+    assert len(found) == 8
     assert all(np.isfinite(scene.samples).all() for scene in found)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from actors.audio import split as split_step
 from actors.execution.runtime import Runtime
 from actors.maintenance import cleanup
 from actors.messaging.messages import CleanUp, ProcessAudioFile, SplitRecording
+from actors.science.audio_io import decode
 from db.blobs.blob_store import Blobs
 from db.queries import request_queries, usage_limit_queries
 from db.queries.request_queries import RequestRow
@@ -133,7 +133,7 @@ def test_a_recording_counts_once(runtime: Runtime, monkeypatch: pytest.MonkeyPat
     # A worker presumed dead and its successor both finish.
     late = add(runtime, content)
     handle(runtime, ProcessAudioFile(session_id=late))
-    decode, calls = split_step._decode, []
+    open_recording, calls = decode.open_recording, []
 
     def overtaken(*given: Any, **more: Any) -> Any:
         calls.append(given)
@@ -142,9 +142,9 @@ def test_a_recording_counts_once(runtime: Runtime, monkeypatch: pytest.MonkeyPat
                 tx.execute(text("UPDATE audio_sessions SET due_at = now() - interval '1 s'"))
             handle(runtime, SplitRecording(session_id=late))
             assert session(runtime, late).state == "detecting"
-        return decode(*given, **more)
+        return open_recording(*given, **more)
 
-    monkeypatch.setattr(split_step, "_decode", overtaken)
+    monkeypatch.setattr(decode, "open_recording", overtaken)
     handle(runtime, SplitRecording(session_id=late))
     assert len(calls) == 2
     assert used(runtime.store) == [(round(2 * duration_s, 3), 2)]

@@ -117,7 +117,6 @@ def test_a_body_is_taken_by_its_first_bytes_whatever_its_media_type(
         refused = api.simulate_post("/v1/sessions", body=body, headers=headers)
         assert_problem(refused, 415, "unknown-format")
         assert all(name in refused.json["detail"] for name in formats.NAMES)
-        assert "application/json" in refused.json["detail"]
     assert len(runtime.blobs.keys("sessions/")) == 1
 
 

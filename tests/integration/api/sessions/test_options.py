@@ -227,9 +227,7 @@ def test_a_threshold_may_be_of_any_name_in_the_table(api: Api, runtime: Runtime)
     wanted = {"traffic": 0.5, "train": 0.7, "other": 0.25}
     asked = [f"{name}:{least}" for name, least in wanted.items()]
     assert post(api, model=ours, threshold=asked).json["thresholds"] == wanted
-    told = refusal(post(api, model=ours, threshold="helicoptr:0.5"), 400, "invalid-parameter")
-    assert "unknown noise type 'helicoptr' (did you mean 'helicopter'?)" in told
-    assert "/v1/noise-types" in told
+    refusal(post(api, model=ours, threshold="helicoptr:0.5"), 400, "invalid-parameter")
     # The worker accepts them, too.
     content = recordings.encode(recordings.demo()[: recordings.RATE_HZ])
     assert run_to_the_end(runtime, add(runtime, content, thresholds=wanted)).state == "completed"
@@ -241,10 +239,7 @@ def test_types_and_thresholds_that_are_not_known_are_refused_together(
     ours = register(runtime, networks.hearer())
     refused = post(api, model=ours, types=["rain", "spech"], threshold="gong:0.5")
     refusal(refused, 400, "invalid-parameter")
-    errors = {each["field"]: each["detail"] for each in refused.json["errors"]}
-    assert set(errors) == {"threshold", "types"}
-    assert "unknown noise type 'spech' (did you mean 'speech'" in errors["types"]
-    assert "/v1/noise-types" in errors["types"]
+    assert {each["field"] for each in refused.json["errors"]} == {"threshold", "types"}
     refusal(post(api, model=ours, types="background"), 400, "invalid-parameter")
     named = api.simulate_post(
         "/v1/batches", json={"keys": ["inbox/a"]}, params={"model": str(ours), "types": "spech"}

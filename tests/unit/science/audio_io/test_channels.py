@@ -86,7 +86,7 @@ def test_one_channel_is_itself() -> None:
     assert chosen(siren()) is None
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(cuts=st.lists(st.integers(0, 24_000), max_size=8), share=st.floats(-1.0, 1.0))
 def test_any_cut_into_blocks_chooses_the_same(cuts: list[int], share: float) -> None:
     sound = siren(rate_hz=11_025)
@@ -101,7 +101,7 @@ def test_any_cut_into_blocks_chooses_the_same(cuts: list[int], share: float) -> 
     assert cut.totals().to_json() == whole.totals().to_json()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     starts=st.lists(st.integers(0, 3_000), min_size=2, max_size=4),
     cuts=st.lists(st.integers(0, 3_000), max_size=5),

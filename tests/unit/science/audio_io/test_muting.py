@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import signal
@@ -50,6 +50,7 @@ def test_all_outside_of_the_intervals_stays_as_it_is() -> None:
     assert (muted(SCENE) == SCENE).all()
 
 
+@settings(max_examples=25)
 @given(cuts=st.lists(st.integers(0, len(SCENE)), max_size=6).map(sorted))
 def test_the_cuts_into_blocks_do_not_matter(cuts: list[int]) -> None:
     whole = muted(SCENE, (0.0, 0.7), (1.5, 4.0), (5.5, 6.5), cuts=[])

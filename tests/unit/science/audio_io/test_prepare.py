@@ -80,20 +80,20 @@ def test_the_loudest_frame_is_found_whatever_the_blocks(
     assert loudest.frame == at % n_frames
 
 
-@pytest.mark.parametrize("lead", [1, 137, 799, 5_000, 15_999])
-def test_a_recording_that_begins_earlier_has_the_same_events(lead: int) -> None:
+def test_a_recording_that_begins_earlier_has_the_same_events() -> None:
     """The shift is any number of the recording's own samples, and may be fractional at 16 kHz."""
     rate_hz = 44_100
     sound, _ = synth.demo_recording(3)
     sound = sound[: 20 * rate_hz, None]
     assert rate_hz == synth.DEMO_RATE_HZ
     late = heard(encoded(sound[16_000:], rate_hz=rate_hz, kind="FLAC"))
-    early = heard(encoded(sound[16_000 - lead :], rate_hz=rate_hz, kind="FLAC"))
     assert len(late) >= 2
-    assert [event.noise_type for event in early] == [event.noise_type for event in late]
-    for ours, theirs in zip(early, late, strict=True):
-        assert ours.start_s - lead / rate_hz == pytest.approx(theirs.start_s, abs=0.002)
-        assert ours.end_s - lead / rate_hz == pytest.approx(theirs.end_s, abs=0.002)
+    for lead in (1, 137, 799, 5_000, 15_999):
+        early = heard(encoded(sound[16_000 - lead :], rate_hz=rate_hz, kind="FLAC"))
+        assert [event.noise_type for event in early] == [event.noise_type for event in late]
+        for ours, theirs in zip(early, late, strict=True):
+            assert ours.start_s - lead / rate_hz == pytest.approx(theirs.start_s, abs=0.002)
+            assert ours.end_s - lead / rate_hz == pytest.approx(theirs.end_s, abs=0.002)
 
 
 def test_channels_are_mixed_to_their_mean() -> None:
@@ -167,14 +167,14 @@ def test_the_demonstration_is_the_same_for_a_seed() -> None:
 @pytest.mark.parametrize("name", sorted(synth.SOUNDS))
 @pytest.mark.parametrize("rate_hz", [16_000, 44_100])
 def test_synthesised_sounds_are_sound(name: str, rate_hz: int) -> None:
-    for seed in range(8):
+    for seed in range(4):
         sound = synth.SOUNDS[name](np.random.default_rng(seed), rate_hz, rate_hz)
         assert sound.shape == (rate_hz,)
         assert sound.dtype == np.float32
         assert float(np.sqrt((sound**2).mean())) == pytest.approx(1.0, rel=1e-3)
 
 
-@pytest.mark.parametrize("n_samples", [1, 4_000, 400_000])
+@pytest.mark.parametrize("n_samples", [1, 4_000, 160_000])
 def test_a_picture_is_drawn_of_any_length(n_samples: int) -> None:
     data = encoded(noise(n_samples), rate_hz=16_000, kind="WAV")
     event = Event(0.0, n_samples / 16_000, "rain", 0.5, None, None)

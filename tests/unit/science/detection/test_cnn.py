@@ -96,7 +96,7 @@ def test_fused_layers_are_the_same_function() -> None:
     np.testing.assert_allclose(NETWORK.logits(samples), unfused, atol=1e-4)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(first=st.integers(0, 100), n_steps=st.integers(1, 40))
 def test_the_context_is_enough(first: int, n_steps: int) -> None:
     samples = sound(15 * RATE_HZ)

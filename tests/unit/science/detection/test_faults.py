@@ -99,7 +99,7 @@ def steady(exponent: float, *, seconds: int, seed: int) -> Samples:
 @pytest.mark.parametrize("kind", ["WAV", "MP3"])
 def test_steady_noise_is_never_surely_rain_with_the_backbone(exponent: float, kind: str) -> None:
     """White noise after MP3 is close to rain; its confidence must not be high."""
-    noise = steady(exponent, seconds=60, seed=0)
+    noise = steady(exponent, seconds=30, seed=0)
     events, _ = hear(file_of(noise, SLOW_HZ, kind), beside=True)
     assert [event for event in events if event.confidence >= 0.75] == []
     if kind == "WAV":
@@ -110,7 +110,7 @@ def test_steady_noise_is_never_surely_rain_with_the_backbone(exponent: float, ki
     strict=True, reason="the shipped model has learnt no sound that has been through a codec"
 )
 def test_steady_noise_through_an_mp3_is_never_surely_rain_without_it() -> None:
-    events, _ = hear(file_of(steady(1.0, seconds=60, seed=0), SLOW_HZ, "MP3"), beside=False)
+    events, _ = hear(file_of(steady(1.0, seconds=30, seed=0), SLOW_HZ, "MP3"), beside=False)
     assert [event for event in events if event.confidence >= 0.75] == []
 
 

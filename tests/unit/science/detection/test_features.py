@@ -33,7 +33,7 @@ def features_of(start: int, stop: int, *, chunk: int) -> NDArray[np.float32]:
     return extract(SOUND[start : stop + 2 * MARGIN], ranges)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data(), chunk=st.integers(MIN_CHUNK // HOP, MAX_CHUNK // HOP).map(lambda n: n * HOP))
 def test_any_cut_into_slices_gives_the_same_features(data: st.DataObject, chunk: int) -> None:
     stop = N_SAMPLES // chunk * chunk

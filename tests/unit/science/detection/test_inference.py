@@ -108,7 +108,7 @@ def test_listening_span_by_span_is_as_in_one_go(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8)
 @given(cuts=st.sets(st.integers(1, SHORT // CHUNK_STEP), max_size=4))
 def test_no_cut_changes_a_score(kind: str, cuts: set[int]) -> None:
     samples = noise(SHORT)
@@ -226,7 +226,7 @@ def test_the_votes_temperature_makes_it_surer_and_keeps_the_order() -> None:
 
 
 @given(data=st.data(), n_samples=st.integers(1, 10 * RATE_HZ))
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_the_second_look_takes_the_stretch_and_enough_around_it(
     data: st.DataObject, n_samples: int
 ) -> None:

@@ -174,10 +174,12 @@ def test_a_short_stretch_has_no_parts() -> None:
     assert opinion_of((1.5, second_opinion.OVERLAY_FRAMES)).overlays == []
 
 
-@given(st.lists(st.booleans(), max_size=20))
-def test_runs_are_where_a_mask_is_true(mask: list[bool]) -> None:
-    found = np.zeros(len(mask), dtype=bool)
-    for first, stop in second_opinion._runs(np.array(mask, dtype=bool)):
-        assert first < stop
-        found[first:stop] = True
-    assert found.tolist() == mask
+@given(parts=st.lists(st.booleans(), min_size=2, max_size=2), gap=st.integers(7, 9))
+def test_every_part_with_a_sound_is_an_overlay(parts: list[bool], gap: int) -> None:
+    """At the start, at the end, both or none; a gap of seven frames separates them."""
+    before, after = (1.5 if is_on else 1.0 for is_on in parts)
+    overlays = opinion_of((before, 11), (1.0, gap), (after, 11)).overlays
+    found = {(each.start, each.stop) for each in overlays if each.noise_type == "birds"}
+    n_frames = 22 + gap
+    expected = [(0, 11 * FRAME), ((n_frames - 11) * FRAME, n_frames * FRAME)]
+    assert found == {span for span, is_on in zip(expected, parts, strict=True) if is_on}

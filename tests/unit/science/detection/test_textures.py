@@ -17,7 +17,7 @@ from actors.science.detection.textures import N_TEXTURES, extract
 from tests.unit.science.sounds import EXTREMES, extreme
 
 #: Axes of a vector of textures.
-SHAPE = (len(textures._DILATIONS), textures._STATISTICS, textures._SIZE**2 - 1, textures._ZONES)
+SHAPE = (len(textures.DILATIONS), textures.STATISTICS, textures.PATTERN_SIZE**2 - 1, textures.ZONES)
 
 
 def sound(n_samples: int = 2 * RATE_HZ) -> NDArray[np.float32]:
@@ -36,7 +36,7 @@ def test_textures_are_finite_whatever_comes(length: int, kind: str) -> None:
     assert np.isfinite(found).all()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(gain_db=st.floats(-30.0, 20.0))
 def test_gain_changes_nothing(gain_db: float) -> None:
     samples = sound()
@@ -46,8 +46,8 @@ def test_gain_changes_nothing(gain_db: float) -> None:
 
 def test_what_is_flat_has_no_pattern() -> None:
     """Except at the edges, where the padding begins."""
-    for over_time, over_bands in textures._DILATIONS:
-        responses = textures._responses(torch.ones(200, N_MELS), over_time, over_bands)
+    for over_time, over_bands in textures.DILATIONS:
+        responses = textures.pattern_responses(torch.ones(200, N_MELS), over_time, over_bands)
         inner = responses[:, 6:-6, 4:-4].clone()
         inner[0, :, :, 0] = 0.0
         assert float(inner.abs().max()) < 1e-5
@@ -55,15 +55,15 @@ def test_what_is_flat_has_no_pattern() -> None:
 
 def test_responses_are_products_with_patterns() -> None:
     """Responses match their definition at each place."""
-    size, half = textures._SIZE, textures._SIZE // 2
+    size, half = textures.PATTERN_SIZE, textures.PATTERN_SIZE // 2
     frames = torch.randn(90, N_MELS, generator=torch.Generator().manual_seed(1))
-    cosines = textures._cosines().double()
+    cosines = textures.cosine_basis().double()
     torch.testing.assert_close(
         cosines @ cosines.T, torch.eye(size, dtype=torch.float64), atol=1e-6, rtol=0.0
     )
-    patterns = torch.einsum("it,jf->itfj", textures._cosines(), textures._cosines())
-    for over_time, over_bands in textures._DILATIONS:
-        found = textures._responses(frames, over_time, over_bands)
+    patterns = torch.einsum("it,jf->itfj", textures.cosine_basis(), textures.cosine_basis())
+    for over_time, over_bands in textures.DILATIONS:
+        found = textures.pattern_responses(frames, over_time, over_bands)
         padded = torch.nn.functional.pad(frames, [half * over_bands] * 2 + [half * over_time] * 2)
         assert found.shape == (size, 23, N_MELS // 2, size)
         for time, band in ((0, 0), (5, 7), (22, 31)):

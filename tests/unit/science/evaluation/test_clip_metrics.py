@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -44,6 +44,7 @@ def test_labels_are_counted() -> None:
     assert math.isnan(scores["horn"].precision)
 
 
+@settings(max_examples=50)
 @given(pairs=_pairs)
 def test_the_matrix_holds_the_other_scores(pairs: list[tuple[str, str]]) -> None:
     truth, predicted = [a for a, _ in pairs], [b for _, b in pairs]

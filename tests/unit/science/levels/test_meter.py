@@ -31,10 +31,10 @@ def exact(quantity: str, contains: str = "") -> tuple[float, float]:
     return float(row["expected"]), float(row["tolerance"])
 
 
-def tone(level_db: float, seconds: float, *, full_scale_db: float = 100.0) -> NDArray[np.float64]:
-    """Return 1 kHz at a rate of 8 kHz, with a level for a calibration of ``full_scale_db``."""
-    peak = math.sqrt(2) * 10 ** ((level_db - full_scale_db) / 20)
-    return sine(8_000, hz=1000, seconds=seconds, peak=peak)
+def tone(level_db: float, seconds: float, *, rate_hz: int = 8_000) -> NDArray[np.float64]:
+    """Return 1 kHz with a level for a calibration of 100 dB."""
+    peak = math.sqrt(2) * 10 ** ((level_db - 100) / 20)
+    return sine(rate_hz, hz=1000, seconds=seconds, peak=peak)
 
 
 @pytest.mark.parametrize("rate_hz", [11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000])
@@ -69,7 +69,7 @@ def test_c_peaks_keep_class_1(rate_hz: int, row: dict[str, str], offset: float) 
     at_s = (np.arange(rate_hz) - offset) / rate_hz - 0.5
     inside = (at_s >= 0) & (at_s < n_cycles / hz)
     pulse = np.where(inside, sign * np.sin(2 * np.pi * hz * at_s), 0.0)
-    steady_db = overall(sine(rate_hz, hz=hz, seconds=10), rate_hz)["lceq_db"]
+    steady_db = overall(sine(rate_hz, hz=hz, seconds=4), rate_hz)["lceq_db"]
     off_db = overall(pulse, rate_hz)["lcpeak_db"] - steady_db - float(row["lcpeak_minus_lc_db"])
     assert abs(off_db) <= float(row["tolerance_db"])
 
@@ -113,8 +113,9 @@ def test_a_sine_has_its_root_mean_square() -> None:
 )
 def test_equivalent_levels_with_closed_forms(name: str, parts: list[tuple[float, float]]) -> None:
     expected, tolerance = exact("leq_db", name)
-    samples = np.concatenate([tone(level_db, seconds) for level_db, seconds in parts])
-    found = overall(samples, 8_000, calibration_db=100)
+    # The lowest rate at which an hour of 1 kHz is still measured.
+    samples = np.concatenate([tone(level_db, s, rate_hz=4_000) for level_db, s in parts])
+    found = overall(samples, 4_000, calibration_db=100)
     for level in ("laeq_db", "lceq_db", "lzeq_db"):
         assert found[level] == pytest.approx(expected, abs=tolerance), level
 
@@ -162,7 +163,7 @@ def test_the_minimum_is_not_the_start_from_silence() -> None:
     assert set(short.percentiles_db().values()) == {None}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15)
 @given(
     rate_hz=st.sampled_from([4_000, 4_007, 11_025, 22_050, 44_100, 96_000]),
     seconds=st.floats(0.001, 2.5),

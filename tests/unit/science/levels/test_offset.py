@@ -103,7 +103,7 @@ def test_every_channel_has_its_own_offset() -> None:
     assert found == pytest.approx(answers(sound, 16_000), abs=LIMIT_DB)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     offset=st.sampled_from(OFFSETS),
     seconds=st.floats(0.02, 2.5),

@@ -135,7 +135,7 @@ def test_network_is_that_of_the_definition_in_any_width(width: float) -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(n_samples=st.integers(0, 3 * RATE_HZ))
 def test_a_frame_each_third_of_a_second(n_samples: int) -> None:
     frames = NETWORK.frames(sound(n_samples))

@@ -62,7 +62,7 @@ def examples(n: int) -> EmbeddedSounds:
 
 
 def test_the_head_learns_what_sounds_be_it_several_types_or_none() -> None:
-    given = examples(240)
+    given = examples(120)
     header = {"backbone": "random", "backbone_sha256": ""}
     head = base_types.fit(NETWORK, given.where({"0", "1"}), header=header)
     judged = given.where({"2", "3"})
@@ -81,7 +81,7 @@ def test_the_head_learns_what_sounds_be_it_several_types_or_none() -> None:
 def test_a_type_that_would_be_no_mistake_counts_neither_way() -> None:
     given = EmbeddedSounds(also=[("siren",)], types=[("alarm_tone",)], groups=["1"])
     types = base_types.types_of_head()
-    present, allowed = base_types._targets(given, types)
+    present, allowed = base_types.targets(given, types)
     names = np.array(types)
     assert names[present[0]].tolist() == ["alarm_tone"]
     assert set(names[allowed[0]]) == {"siren", "siren_sweep", "alarm", "alarm_tone"}

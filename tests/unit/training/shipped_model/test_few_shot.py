@@ -45,7 +45,7 @@ def fold() -> FewShotFold:
         known.also += [()] * 10
         known.groups += ["1"] * 10
     head = base_types.fit(NETWORK, known, header={"backbone": "random", "backbone_sha256": ""})
-    head = few_shot._columns(head, ["rain", "sneeze"])
+    head = few_shot.without_types(head, ["rain", "sneeze"])
     assert not {"rain", "sneeze"} & set(head.types)
     against = base_type_examples.choose_negatives(known, head.types, backbone_sha256="")
     clean, everyday = judged(*NEW), judged("birds", "train")
@@ -67,7 +67,7 @@ def material() -> ClipEmbeddings:
 def test_types_are_learnt_from_the_other_folds_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(few_shot, "COUNTS", (3,))
     [shares] = few_shot.measure([fold()], material(), NEW)
-    assert len(shares) == len(few_shot._COLUMNS) - 1
+    assert len(shares) == len(few_shot.COLUMNS) - 1
     assert shares == [1.0] * 7
 
 

@@ -141,7 +141,7 @@ def test_a_course_says_how_much_is_learned_from() -> None:
     assert replace(COURSE, n_real=540, batch=32).n_batches == 20
     assert replace(COURSE, n_real=1).n_batches == 1
     for is_kept in (np.arange(len(SCENES)) % 4 == 0, np.ones(len(SCENES), bool)):
-        batches = network._Batches(
+        batches = network.Batches(
             EXAMPLES.where(is_kept),
             classes=CLASSES,
             chance=torch.Generator().manual_seed(0),

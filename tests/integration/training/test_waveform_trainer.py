@@ -109,7 +109,7 @@ def test_background_counts_as_background_wherever_it_comes_from(material: Traini
 @pytest.mark.parametrize(("seconds", "n_pieces"), [(0.1, 1), (5.0, 1), (5.05, 1), (31.0, 7)])
 def test_a_long_clip_is_learnt_from_all_over(seconds: float, n_pieces: int) -> None:
     samples = np.linspace(0.1, 0.2, int(seconds * RATE_HZ), dtype=np.float32)
-    pieces = list(waveform_trainer._pieces(LabelledClip("long", "mains_hum", "a", samples)))
+    pieces = list(waveform_trainer.split(LabelledClip("long", "mains_hum", "a", samples)))
     assert len(pieces) == n_pieces
     assert all(piece.samples.size == min(samples.size, N_SAMPLES) for piece in pieces)
     heard = np.unique(np.concatenate([piece.samples for piece in pieces]))
@@ -120,9 +120,9 @@ def test_a_long_clip_is_learnt_where_its_sound_is() -> None:
     samples = 1e-4 * np.random.default_rng(0).normal(size=60 * RATE_HZ).astype(np.float32)
     samples[33 * RATE_HZ : 34 * RATE_HZ] += clip_of("mains_hum", 0).samples
     sound = LabelledClip("rare", "mains_hum", "a", samples)
-    [piece] = waveform_trainer._pieces(sound)
+    [piece] = waveform_trainer.split(sound)
     np.testing.assert_array_equal(piece.samples, samples[30 * RATE_HZ : 35 * RATE_HZ])
-    assert len(list(waveform_trainer._pieces(replace(sound, label=BACKGROUND)))) == 12
+    assert len(list(waveform_trainer.split(replace(sound, label=BACKGROUND)))) == 12
 
 
 def test_only_a_vote_takes_looks_at_the_sounds(material: TrainingMixtures) -> None:
