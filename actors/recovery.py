@@ -19,7 +19,7 @@ from actors.messaging.messages import Nudge
 from actors.scheduling import job_runs
 from db.blobs.keys import session_prefix
 from db.queries import leftover_queries, queue_queries, session_queries
-from db.queries.leftover_queries import Untidy
+from db.queries.leftover_queries import Leftovers
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ ROWS_A_ROUND = 200
 LATE_S = 60.0
 
 
-def take_stalled(tx: Session, *, quiet_s: float, limit: int) -> list[Nudge]:
+def take_stalled(tx: Session, *, unnudged_s: float, limit: int) -> list[Nudge]:
     """Return nudges for the rows that are unfinished, due and not nudged recently; mark the rows.
 
     At most ``limit`` per kind of work: a long backlog of one kind must not hide the rows of
@@ -41,7 +41,7 @@ def take_stalled(tx: Session, *, quiet_s: float, limit: int) -> list[Nudge]:
     return [
         kind.message(**names)
         for kind in kinds.KINDS
-        for names in queue_queries.take_stalled(tx, kind.rows, quiet_s=quiet_s, limit=limit)
+        for names in queue_queries.take_stalled(tx, kind.rows, unnudged_s=unnudged_s, limit=limit)
     ]
 
 
@@ -71,29 +71,29 @@ class Recovery:
             if not session_queries.try_recovery_lock(tx):
                 return []
             job_runs.fill_missed(tx, late_s=self._late_s)
-            quiet_s = self._runtime.settings.lease_s
-            nudges = take_stalled(tx, quiet_s=quiet_s, limit=ROWS_A_ROUND)
-            untidy = leftover_queries.sessions_to_tidy(
+            unnudged_s = self._runtime.settings.lease_s
+            nudges = take_stalled(tx, unnudged_s=unnudged_s, limit=ROWS_A_ROUND)
+            left = leftover_queries.sessions_with_leftovers(
                 tx, silent_after_s=self._silent_after_s, limit=ROWS_A_ROUND
             )
         if nudges:
             log.info("recovery_nudges", rows=len(nudges))
             self._runtime.publisher.send(*nudges)
-        for each in untidy:
-            self._tidy(each)
+        for each in left:
+            self._purge(each)
         return nudges
 
-    def _tidy(self, untidy: Untidy) -> None:
+    def _purge(self, left: Leftovers) -> None:
         """Remove the blobs that an ended session no longer needs, then record the removal."""
         blobs, store = self._runtime.blobs, self._runtime.store
-        keys = blobs.keys(session_prefix(untidy.session_id))
+        keys = blobs.keys(session_prefix(left.session_id))
         with store.reading() as tx:
             # The session may have been retried since. A retry writes none of the keys listed above.
-            if not leftover_queries.has_ended(tx, untidy.session_id):
+            if not leftover_queries.has_ended(tx, left.session_id):
                 return
-        blobs.delete(*(key for key in keys if key not in untidy.kept), *untidy.unneeded)
+        blobs.delete(*(key for key in keys if key not in left.kept), *left.unneeded)
         with store.transaction() as tx:
-            leftover_queries.note_tidied(tx, untidy.session_id, silent_after_s=self._silent_after_s)
+            leftover_queries.note_purged(tx, left.session_id, silent_after_s=self._silent_after_s)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._runtime.settings.recovery_s):

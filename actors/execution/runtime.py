@@ -1,4 +1,4 @@
-"""The collaborators of a worker process: store, blob store, publisher and models."""
+"""The dependencies of a worker process: store, blob store, publisher and models."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MODELS_KEPT = 4
 
 
 class Runtime:
-    """The collaborators of the actors. Created once per process, after the fork.
+    """The dependencies of the actors. Created once per process, after the fork.
 
     ``owns_process``: the process runs only actors, one run at a time, and may exit when a run is
     stuck.

@@ -158,8 +158,8 @@ def boot() -> None:
             actor_name=job.name,
             queue_name=messages.queue_name(job.nudge, prefix=settings.queue_prefix),
             **options_for(job.nudge),
-        )(_elsewhere)
+        )(_handled_by_workers)
 
 
-def _elsewhere() -> None:
+def _handled_by_workers() -> None:
     """Placeholder for the worker's function, which the scheduler never calls."""

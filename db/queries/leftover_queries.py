@@ -16,7 +16,7 @@ from db.tables.sessions import KEEP, UNFINISHED_STATES, AudioSession
 
 
 @dataclass(frozen=True, kw_only=True)
-class Untidy:
+class Leftovers:
     """An ended session with blobs that it does not need."""
 
     session_id: uuid.UUID
@@ -26,7 +26,9 @@ class Untidy:
     unneeded: tuple[str, ...]
 
 
-def sessions_to_tidy(tx: Session, *, silent_after_s: float, limit: int) -> Sequence[Untidy]:
+def sessions_with_leftovers(
+    tx: Session, *, silent_after_s: float, limit: int
+) -> Sequence[Leftovers]:
     """Return ended sessions with blobs that they do not need.
 
     Decoded audio, the largest part, is removed at once, as is audio that must not be kept. Each
@@ -55,7 +57,7 @@ def sessions_to_tidy(tx: Session, *, silent_after_s: float, limit: int) -> Seque
     private = ended.where(_must_lose_audio()).order_by(AudioSession.finished_at)
     rows = tx.execute(union(left_over.limit(limit), private.limit(limit)))
     return [
-        Untidy(
+        Leftovers(
             session_id=session_id,
             kept=frozenset(keys),
             unneeded=() if upload is None else (upload,),
@@ -79,7 +81,7 @@ def has_ended(tx: Session, session_id: uuid.UUID) -> bool:
     return tx.execute(ended).scalar_one_or_none() is not None
 
 
-def note_tidied(tx: Session, session_id: uuid.UUID, *, silent_after_s: float) -> None:
+def note_purged(tx: Session, session_id: uuid.UUID, *, silent_after_s: float) -> None:
     """Record that the blobs which an ended session does not need are removed."""
     is_last = AudioSession.finished_at <= claims.seconds_ago(silent_after_s)
     tx.execute(

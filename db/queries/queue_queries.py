@@ -127,7 +127,7 @@ WEBHOOKS = WorkRows(
 
 
 def take_stalled(
-    tx: Session, rows: WorkRows, *, quiet_s: float, limit: int
+    tx: Session, rows: WorkRows, *, unnudged_s: float, limit: int
 ) -> list[dict[str, Any]]:
     """Return the names of rows that are due and not nudged recently; mark them as nudged."""
     table = rows.table
@@ -140,7 +140,7 @@ def take_stalled(
             claims.due(table),
             or_(
                 table.nudged_at < table.due_at,
-                table.nudged_at <= claims.seconds_from_now(-quiet_s),
+                table.nudged_at <= claims.seconds_from_now(-unnudged_s),
             ),
         )
         .order_by(table.due_at)

@@ -154,9 +154,9 @@ def rounds(bench: Bench) -> Iterator[Line]:
         return action
 
     asked: dict[str, Callable[[Any], object]] = {
-        "recovery: stalled work": lambda tx: recovery.take_stalled(tx, quiet_s=30, limit=200),
+        "recovery: stalled work": lambda tx: recovery.take_stalled(tx, unnudged_s=30, limit=200),
         "recovery: missed slots": lambda tx: job_runs.fill_missed(tx, late_s=60),
-        "recovery: sessions to tidy": lambda tx: leftover_queries.sessions_to_tidy(
+        "recovery: sessions to tidy": lambda tx: leftover_queries.sessions_with_leftovers(
             tx, silent_after_s=7_200, limit=200
         ),
         "metrics: backlogs": kinds.backlogs,

@@ -83,7 +83,7 @@ def run_to_the_end(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
     """Handle every nudge twice, in the order of the rows, until none is left."""
     for _ in range(20):
         with runtime.store.transaction() as tx:
-            found = take_stalled(tx, quiet_s=0, limit=100)
+            found = take_stalled(tx, unnudged_s=0, limit=100)
         for nudge in found * 2:
             handle(runtime, nudge)
         if not found:

@@ -49,7 +49,7 @@ def test_a_worker_that_dies_in_between_is_followed_by_another(
     assert file_of(api, asked).status_code == 409
     with runtime.store.transaction() as tx:
         tx.execute(text("UPDATE exports SET due_at = now(), nudged_at = now() - interval '1 h'"))
-        nudges = take_stalled(tx, quiet_s=0, limit=10)
+        nudges = take_stalled(tx, unnudged_s=0, limit=10)
     assert nudges == [nudge]
     handle(runtime, nudges[0])
     row = get(runtime, asked["id"])

@@ -75,4 +75,4 @@ def test_the_command_asks_and_shows(
 
 def _stalled(runtime: Runtime) -> list[messages.Nudge]:
     with runtime.store.transaction() as tx:
-        return take_stalled(tx, quiet_s=0, limit=10)
+        return take_stalled(tx, unnudged_s=0, limit=10)

@@ -280,7 +280,7 @@ def test_a_report_of_a_day_that_goes_on_is_stale(api: Api, runtime: Runtime) -> 
 def test_a_lost_message_and_a_dead_worker_are_made_good(api: Api, runtime: Runtime) -> None:
     asked = api.simulate_post("/v1/reports", json=BERLIN).json
     with runtime.store.transaction() as tx:
-        found = take_stalled(tx, quiet_s=0, limit=10)
+        found = take_stalled(tx, unnudged_s=0, limit=10)
     assert found == [GenerateDailyReport(report_id=uuid.UUID(asked["id"]))]
     handle(runtime, found[0])
     assert api.simulate_get(f"/v1/reports/{asked['id']}").json["state"] == "completed"

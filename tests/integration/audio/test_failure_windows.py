@@ -78,7 +78,7 @@ def run_to_the_end(runtime: Runtime) -> list[AudioSession]:
 
     def ended() -> list[AudioSession] | None:
         with runtime.store.transaction() as tx:
-            found = take_stalled(tx, quiet_s=0, limit=100)
+            found = take_stalled(tx, unnudged_s=0, limit=100)
         for nudge in found:
             handle(runtime, nudge)
         rows = sessions(runtime)

@@ -158,7 +158,7 @@ def test_tidying_up_leaves_a_session_alone_that_is_retried_meanwhile(
     assert listed(f"sessions/{session_id}/") == before
     assert session(runtime, session_id).state == "queued"
     with runtime.store.transaction() as tx:
-        leftover_queries.note_tidied(tx, session_id, silent_after_s=0)
+        leftover_queries.note_purged(tx, session_id, silent_after_s=0)
     assert session(runtime, session_id).tidied_at is None
 
 

@@ -42,7 +42,7 @@ def work(runtime: Runtime) -> None:
     """Handle every nudge twice until no work item is due."""
     for _ in range(30):
         with runtime.store.transaction() as tx:
-            found = take_stalled(tx, quiet_s=0, limit=1_000)
+            found = take_stalled(tx, unnudged_s=0, limit=1_000)
         for nudge in found * 2:
             worker.HANDLERS[type(nudge)](runtime, nudge)
         if not found:

@@ -209,11 +209,11 @@ def test_recovery_finds_what_is_due_and_quiet_and_nothing_else(store: Store) -> 
     # Span 0 was claimed by a worker that died; span 1 waits for its message.
     assert claim(store, SessionWork(session_id=dead, span_index=0, state="pending"), lease_s=0) == 1
     with store.transaction() as tx:
-        found = take_stalled(tx, quiet_s=30, limit=10)
+        found = take_stalled(tx, unnudged_s=30, limit=10)
     assert found == [ProcessAudioFile(session_id=lost), DetectSpan(session_id=dead, span_index=0)]
     assert fresh != lost
     with store.transaction() as tx:
-        assert take_stalled(tx, quiet_s=30, limit=10) == []
+        assert take_stalled(tx, unnudged_s=30, limit=10) == []
 
 
 def test_trainings_of_one_name_that_come_at_once_get_different_versions(store: Store) -> None:
@@ -247,10 +247,10 @@ def test_of_many_workers_one_claims_a_training(store: Store) -> None:
         attempts = list(pool.map(race, range(8)))
     assert sorted(attempts, key=str) == [1] + [None] * 7
     with store.transaction() as tx:
-        assert take_stalled(tx, quiet_s=0, limit=10) == []
+        assert take_stalled(tx, unnudged_s=0, limit=10) == []
         tx.execute(text("UPDATE training_jobs SET due_at = now()"))
     with store.transaction() as tx:
-        assert take_stalled(tx, quiet_s=0, limit=10) == [TrainNoiseClassifier(job_id=job.id)]
+        assert take_stalled(tx, unnudged_s=0, limit=10) == [TrainNoiseClassifier(job_id=job.id)]
 
 
 def test_one_recovery_at_a_time(store: Store) -> None:

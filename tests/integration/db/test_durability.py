@@ -63,7 +63,7 @@ def work(runtime: Runtime) -> None:
     """Handle every nudge until no work item is due."""
     for _ in range(40):
         with runtime.store.transaction() as tx:
-            found = take_stalled(tx, quiet_s=0, limit=100)
+            found = take_stalled(tx, unnudged_s=0, limit=100)
         if not found:
             return
         for nudge in found:

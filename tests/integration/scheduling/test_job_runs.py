@@ -121,7 +121,7 @@ def test_a_slot_that_was_missed_is_filled_and_nudged(runtime: Runtime) -> None:
     assert [(row.source, row.state) for row in found] == [("steward", "pending")]
     with runtime.store.transaction() as tx:
         # A new installation has missed nothing; only the health check is due.
-        assert take_stalled(tx, quiet_s=0, limit=10) == [CheckHealth()]
+        assert take_stalled(tx, unnudged_s=0, limit=10) == [CheckHealth()]
         waits = {name for name, each in kinds.backlogs(tx).items() if each.oldest_s is not None}
         assert waits == {CheckHealth.queue}
     with runtime.store.transaction() as tx:

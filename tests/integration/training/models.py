@@ -16,7 +16,7 @@ def work(runtime: Runtime) -> None:
     """Handle every nudge twice until no work item is due."""
     for _ in range(20):
         with runtime.store.transaction() as tx:
-            found = take_stalled(tx, quiet_s=0, limit=100)
+            found = take_stalled(tx, unnudged_s=0, limit=100)
         for nudge in found * 2:
             worker.HANDLERS[type(nudge)](runtime, nudge)
         if not found:

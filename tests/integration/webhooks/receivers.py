@@ -51,7 +51,7 @@ def tell(runtime: Runtime) -> None:
     """Deliver everything that is due."""
     for _ in range(50):
         with runtime.store.transaction() as tx:
-            found = queue_queries.take_stalled(tx, WEBHOOKS, quiet_s=0, limit=100)
+            found = queue_queries.take_stalled(tx, WEBHOOKS, unnudged_s=0, limit=100)
         for names in found:
             pipeline.handle(runtime, DeliverWebhook(**names))
         if not found:

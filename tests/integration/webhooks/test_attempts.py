@@ -246,8 +246,8 @@ def test_recovery_nudges_a_webhook_once_for_all_that_it_is_to_be_told(
     assert backlog.oldest_s is not None
     assert 0 <= backlog.oldest_s < 60
     with runtime.store.transaction() as tx:
-        [nudge] = take_stalled(tx, quiet_s=30, limit=9)
-        assert take_stalled(tx, quiet_s=30, limit=9) == []
+        [nudge] = take_stalled(tx, unnudged_s=30, limit=9)
+        assert take_stalled(tx, unnudged_s=30, limit=9) == []
     webhook_id = uuid.UUID(hook["webhook"]["id"])
     assert nudge == DeliverWebhook(webhook_id=webhook_id)
     sent: list[Any] = []

@@ -121,7 +121,7 @@ def test_recovery_asks_by_index(runtime: Runtime) -> None:
         seen = tx.execute(
             text("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'audio_sessions'")
         ).scalar_one()
-        assert leftover_queries.sessions_to_tidy(tx, silent_after_s=60, limit=200) == []
+        assert leftover_queries.sessions_with_leftovers(tx, silent_after_s=60, limit=200) == []
         then = tx.execute(
             text("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'audio_sessions'")
         ).scalar_one()
