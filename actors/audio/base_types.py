@@ -11,7 +11,7 @@ from __future__ import annotations
 import structlog
 
 from actors.audio import pcm
-from actors.execution.failures import BackboneMissing
+from actors.execution.failures import BackboneOnOtherWorker
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.science.detection.classifier import Classifier
@@ -45,7 +45,7 @@ def opinion_of(
 
     Raises
     ------
-    BackboneMissing
+    BackboneOnOtherWorker
         If this worker lacks the backbone and another may have it.
     """
     if session.wide_pcm_key is None:
@@ -57,7 +57,7 @@ def opinion_of(
     with runtime.store.transaction() as tx:
         waited_s = session_queries.waited_for_backbone_s(tx, session.id)
     if waited_s < PATIENCE_S:
-        raise BackboneMissing(
+        raise BackboneOnOtherWorker(
             f"its worker does not have the backbone {session.backbone}, which others may have"
         )
     log.warning("backbone_not_found", session_id=str(session.id), backbone=session.backbone)

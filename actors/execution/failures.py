@@ -79,7 +79,7 @@ class Permanent(Exception):
         self.problem = FailureProblem(code=code, detail=detail)
 
 
-class BackboneMissing(Exception):
+class BackboneOnOtherWorker(Exception):
     """This worker lacks the backbone of the session; the message is for the caller."""
 
 
@@ -197,7 +197,7 @@ _FAULT = FailureProblem(
 )
 
 _PASSING: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException], str]], ...] = (
-    ((DeadlineExceeded, OutboundError, BackboneMissing), str),
+    ((DeadlineExceeded, OutboundError, BackboneOnOtherWorker), str),
     (
         (
             sqlalchemy.exc.OperationalError,
@@ -216,7 +216,7 @@ _PASSING: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException],
     ((Shutdown,), lambda _error: "the worker was stopped"),
 )
 
-_WAITS = ((StorageUnavailable, Wait.STORAGE), (BackboneMissing, Wait.BACKBONE))
+_WAITS = ((StorageUnavailable, Wait.STORAGE), (BackboneOnOtherWorker, Wait.BACKBONE))
 
 
 def _one_line(what: str) -> str:

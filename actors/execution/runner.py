@@ -25,7 +25,7 @@ from actors.messaging.messages import Nudge
 from actors.observability import tracing
 from db.queries import session_queries
 from db.queue import claims
-from db.queue.claims import SomeUnit, Take, WorkItem
+from db.queue.claims import SomeItem, Take, WorkItem
 from db.tables.base import JsonObject
 
 log = structlog.get_logger(__name__)
@@ -78,7 +78,7 @@ def fail(work: WorkItem) -> GiveUp:
 
 
 def run(
-    runtime: Runtime, nudge: Nudge, take: Take[SomeUnit], task_of: Callable[[SomeUnit], Task]
+    runtime: Runtime, nudge: Nudge, take: Take[SomeItem], task_of: Callable[[SomeItem], Task]
 ) -> None:
     """Claim a row, if one is available, and run its task.
 

@@ -20,7 +20,7 @@ from dramatiq.common import xq_name
 from dramatiq.middleware import Middleware, ShutdownNotifications, TimeLimit
 from periodiq import PeriodiqMiddleware
 
-from actors.messaging import kinds, messages
+from actors.messaging import messages
 from db.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
@@ -164,8 +164,8 @@ def setup(settings: Settings) -> dramatiq.Broker:
         parameters.stack_timeout = 2 * SOCKET_TIMEOUT_S
         broker = QuorumBroker(confirm_delivery=True, middleware=middleware())
         broker.parameters = parameters
-    for kind in kinds.KINDS:
-        broker.declare_queue(messages.queue_name(kind.message, prefix=settings.queue_prefix))
+    for message in messages.every():
+        broker.declare_queue(messages.queue_name(message, prefix=settings.queue_prefix))
     return broker
 
 

@@ -176,6 +176,11 @@ class VacuumDatabase(Nudge, frozen=True, kw_only=True):
     queue: ClassVar[str] = "maintenance.vacuum"
 
 
+def every() -> list[type[Nudge]]:
+    """Return the messages of this module, in its order."""
+    return [each for each in Nudge.__subclasses__() if each.__module__ == __name__]
+
+
 def queue_name(nudge: type[Nudge], *, prefix: str) -> str:
     """Return the queue's full name on the broker."""
     return f"{prefix}.{nudge.queue}"

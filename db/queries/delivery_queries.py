@@ -49,11 +49,11 @@ DELIVERIES = Order((WebhookDelivery.created_at, WebhookDelivery.id), descending=
 
 
 def deliveries(
-    tx: Session, webhook_id: uuid.UUID, *, after: Keys | None, limit: int
+    tx: Session, webhook_id: uuid.UUID, *, order: Order, after: Keys | None, limit: int
 ) -> Page[Row[Any]]:
     """Return a page of a webhook's deliveries."""
     of_webhook = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
-    return DELIVERIES.page(tx, of_webhook, after=after, limit=limit)
+    return order.page(tx, of_webhook, after=after, limit=limit)
 
 
 def get_delivery(tx: Session, delivery_id: uuid.UUID) -> WebhookDelivery | None:

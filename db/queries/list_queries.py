@@ -159,6 +159,7 @@ def all_detections(
     tx: Session,
     *,
     owner: uuid.UUID | None,
+    order: Order,
     after: Keys | None,
     limit: int,
     noise_types: Sequence[str] = (),
@@ -175,7 +176,7 @@ def all_detections(
             *_heard(noise_types, min_confidence),
         )
     )
-    return ALL_DETECTIONS.page(tx, statement, after=after, limit=limit)
+    return order.page(tx, statement, after=after, limit=limit)
 
 
 def _batch_state() -> ColumnElement[str]:
@@ -219,11 +220,17 @@ def batches(
 
 
 def batch_items(
-    tx: Session, batch_id: uuid.UUID, *, after: Keys | None, limit: int, states: Sequence[str] = ()
+    tx: Session,
+    batch_id: uuid.UUID,
+    *,
+    order: Order,
+    after: Keys | None,
+    limit: int,
+    states: Sequence[str] = (),
 ) -> Page[Row[Any]]:
     """Return a page of a batch's items with their outcomes, in their order."""
     statement = batch_queries.items_of(batch_id).where(*_one_of(batch_queries.item_state(), states))
-    return BATCH_ITEMS.page(tx, statement, after=after, limit=limit)
+    return order.page(tx, statement, after=after, limit=limit)
 
 
 def models(

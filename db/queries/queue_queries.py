@@ -16,6 +16,7 @@ from sqlalchemy import (
     FromClause,
     Select,
     and_,
+    case,
     func,
     inspect,
     literal,
@@ -82,9 +83,18 @@ def pending(table: type[JobRow], **names: InstrumentedAttribute[uuid.UUID]) -> W
 
 def runs_of(job: str) -> WorkRows:
     """Return the runs of a periodic job, whose message names none of them."""
-    return WorkRows(
-        table=JobRun, waits=and_(JobRun.job == job, JobRun.state == "pending"), names={}
-    )
+    waits = and_(JobRun.job == job, JobRun.state == "pending")
+    return WorkRows(table=JobRun, waits=waits, names={}, backlog=_run_backlog(waits))
+
+
+def _run_backlog(waits: ColumnElement[bool]) -> Select[int, float | None]:
+    """Return the backlog of a job: a run waits for a worker only while no other is active."""
+    now = func.now()
+    active = func.count().filter(JobRun.due_at > now, JobRun.attempt > 0)
+    oldest = func.min(JobRun.due_at).filter(JobRun.due_at <= now)
+    return select(
+        active, case((active > 0, None), else_=func.extract("epoch", now - oldest))
+    ).where(waits)
 
 
 def _webhook_backlog() -> Select[int, float | None]:

@@ -96,7 +96,7 @@ UNTRIED: Mapping[str, Any] = {
 #: the count restarts, since the column is a small integer.
 MOST_CLAIMS = 32_000
 
-SomeUnit = TypeVar("SomeUnit", bound=WorkItem)
+SomeItem = TypeVar("SomeItem", bound=WorkItem)
 Taken = TypeVar("Taken", bound=WorkItem, covariant=True)
 
 
@@ -133,7 +133,7 @@ def seconds_ago(seconds: float) -> ColumnElement[datetime]:
 # --- claims ------------------------------------------------------------------------------------
 
 
-def this(work: SomeUnit, tx: Session, *, lease_s: float) -> Claim[SomeUnit] | None:
+def this(work: SomeItem, tx: Session, *, lease_s: float) -> Claim[SomeItem] | None:
     """Claim this row and no other, if it is due.
 
     If several workers try at once, exactly one gets the row: the others wait for the row's lock,

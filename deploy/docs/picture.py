@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from services.cli import demo
+from services.cli.actions import demo
 from services.processes.first_key import key_of
 from tests.support import recordings
 from tests.support.browser import chromium

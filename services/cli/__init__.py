@@ -1,5 +1,5 @@
-"""The command line: a file a command here, and in ``actions/`` what the commands do.
+"""The command line: one file per command here, and in ``actions/`` what the commands do.
 
-A command's file has ``add_parser`` and ``run``. Its top imports only the standard library and
-``options``, so that ``clamor --help`` loads nothing heavy; ``run`` imports from ``actions``.
+A command's file has ``add_parser`` and a function for each command, which imports from ``actions``.
+Its top imports nothing heavy, so that ``clamor --help`` needs no library.
 """

@@ -26,8 +26,10 @@ def add_parser(commands: options.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Promote the model; return 1 if it is worse and nobody confirmed."""
+    """Promote the model; return 1 if it is worse and was not confirmed."""
+    from rich.console import Console
+
     from services.cli.actions import models, targets
 
     with targets.api(args) as (client, _):
-        return models.put_to_use(client, args.model, force=args.force)
+        return models.put_to_use(client, args.model, force=args.force, out=Console())

@@ -73,7 +73,7 @@ class LazyFile:
 
 def file_part(field: str, path: Path, on_bytes: OnBytes | None, *, name: str = "") -> Part:
     """Return a file as a part of a form, with ``name`` in place of its own."""
-    # httpx only reads, seeks and tells.
+    # httpx calls only read(), seek() and tell().
     content = cast("IO[bytes]", LazyFile(path, on_bytes))
     return field, (name or path.name, content)
 

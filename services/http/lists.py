@@ -1,5 +1,5 @@
-"""Lists in pages. A list states its parameters, its query and the view of a row; what all lists do
-with them is here.
+"""Lists in pages. A list states its parameters, its query and the view of a row; this module does
+the rest: cursor, owner, page and answer.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def listing(
     query: type[Asked],
     answer_type: type[msgspec.Struct],
     orders: Order | Mapping[str, Order],
-    scope: str = "sessions:read",
+    scope: str,
     **promise: Any,
 ) -> Callable[
     [Callable[Concatenate[SomeResource, Session, Asked, Part, uuid.UUID | None, Path], Listed]],

@@ -21,7 +21,7 @@ from obstore.store import S3Store
 
 from services.processes.server import free_ports
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 #: A free port may be taken before the server listens on it; then other ports are tried.
 START_TRIES = 3
 BUCKET = "clamor"
@@ -122,7 +122,7 @@ class PrivateS3:
         )
         url = obstore.sign(store, "PUT", "", timedelta(minutes=1))
         try:
-            urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=60)
+            urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=15)
         except urllib.error.HTTPError as answer:
             # It already exists: another PUT of it is refused.
             return answer.code == 409

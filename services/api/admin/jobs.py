@@ -12,7 +12,7 @@ import msgspec
 from actors.messaging.broker import Publisher
 from actors.observability import tracing
 from actors.scheduling import jobs as schedule
-from actors.scheduling.jobs import PeriodicJob as ScheduledJob
+from actors.scheduling.jobs import PeriodicJob
 from db.queries import job_run_queries, session_queries
 from db.queue import claims
 from db.store import Store
@@ -62,7 +62,7 @@ class Job(msgspec.Struct, kw_only=True):
     latest_run: Run | None
 
     @classmethod
-    def of(cls, job: ScheduledJob, latest: JobRun | None, *, now: datetime) -> Job:
+    def of(cls, job: PeriodicJob, latest: JobRun | None, *, now: datetime) -> Job:
         """Combine a scheduled job with its latest run."""
         return cls(
             name=job.name,
@@ -144,7 +144,7 @@ def ask(
     return run
 
 
-def _job_or_404(name: str) -> ScheduledJob:
+def _job_or_404(name: str) -> PeriodicJob:
     """Return the job with a name; raises :class:`NotFound`."""
     job = schedule.job_named(name)
     if job is None:

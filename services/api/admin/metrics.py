@@ -155,7 +155,9 @@ def _of_health(run: JobRun) -> Iterator[Metric]:
     if run.finished_at is not None:
         at = run.finished_at.timestamp()
         yield _one("health_checked_timestamp_seconds", "When the latest health check ended", at)
-    checks = {} if run.result is None else msgspec.convert(run.result, HealthResult)["checks"]
+    # A run that was skipped has no checks.
+    is_complete = run.result is not None and "checks" in run.result
+    checks = msgspec.convert(run.result, HealthResult)["checks"] if is_complete else {}
     yield _each(
         "health_ok",
         "Whether a part passed the latest health check",

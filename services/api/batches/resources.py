@@ -19,8 +19,8 @@ from db.tables.sessions import PRIORITIES
 from services.api.batches import schemas, uploads
 from services.api.batches.errors import BatchClosed, BatchExists, TooManyFiles
 from services.api.sessions.errors import AlreadyFinished, EmptyUpload
+from services.api.sessions.option_columns import option_columns
 from services.api.sessions.options import BatchOptions
-from services.api.sessions.service import option_columns
 from services.http import idempotency, responses
 from services.http.access import owner, principal
 from services.http.blob_removal import left_to_clean_up
@@ -59,6 +59,7 @@ class BatchList(Resource):
     """``/v1/batches``."""
 
     @listing(
+        scope="sessions:read",
         query=schemas.BatchQuery,
         answer_type=schemas.BatchPage,
         orders=list_queries.BATCHES,
@@ -118,9 +119,13 @@ class BatchList(Resource):
     def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the batch that an earlier attempt created, even if it is incomplete.
 
-        A batch whose ID the caller chose is not found by ``made_id``: the request is refused with
-        :class:`BatchExists`.
+        A batch whose ID the caller chose is not found by ``made_id``, and another attempt may have
+        made a batch without one: the request is handled again, and refused with
+        :class:`BatchExists` if that batch exists.
         """
+        chosen = query_of(req, BatchOptions).batch_id
+        if chosen is not None:
+            raise NotFound.of("batch")(f"the request names its batch: {chosen}")
         batch = fetch_view(self._store, made_id, owner=owner(req))
         answer(resp, batch, status=202, location=f"/v1/batches/{made_id}")
 
@@ -180,6 +185,7 @@ class BatchItems(Resource):
     """``GET /v1/batches/{batch_id}/items``."""
 
     @listing(
+        scope="sessions:read",
         query=schemas.BatchItemQuery,
         answer_type=schemas.BatchItemPage,
         orders=list_queries.BATCH_ITEMS,
@@ -195,9 +201,7 @@ class BatchItems(Resource):
     ) -> Listed:
         """List the files of a batch with their results, in the order of their upload."""
         or_404(batch_queries.get_batch(tx, batch_id, owner=owner), "batch", batch_id)
-        page = list_queries.batch_items(
-            tx, batch_id, after=part["after"], limit=part["limit"], states=asked.state
-        )
+        page = list_queries.batch_items(tx, batch_id, states=asked.state, **part)
         return Listed(page, schemas.BatchItem.of)
 
 

@@ -33,7 +33,12 @@ from services.http.responses import FileRange, answer, if_missing
 class ExportList(Resource):
     """``/v1/exports``."""
 
-    @listing(query=ExportQuery, answer_type=ExportPage, orders=list_queries.EXPORTS)
+    @listing(
+        scope="sessions:read",
+        query=ExportQuery,
+        answer_type=ExportPage,
+        orders=list_queries.EXPORTS,
+    )
     def on_get(
         self, tx: Session, asked: ExportQuery, part: Part, owner: uuid.UUID | None
     ) -> Listed:

@@ -36,7 +36,12 @@ class Force(msgspec.Struct, forbid_unknown_fields=True):
 class ModelList(Resource):
     """``GET /v1/models``; ``POST /v1/models`` trains a new one."""
 
-    @listing(query=schemas.ModelQuery, answer_type=schemas.ModelPage, orders=list_queries.MODELS)
+    @listing(
+        scope="sessions:read",
+        query=schemas.ModelQuery,
+        answer_type=schemas.ModelPage,
+        orders=list_queries.MODELS,
+    )
     def on_get(
         self, tx: Session, asked: schemas.ModelQuery, part: Part, owner: uuid.UUID | None
     ) -> Listed:

@@ -107,6 +107,7 @@ class TrainingList(Resource):
     """``GET /v1/trainings``; ``POST /v1/models`` makes one."""
 
     @listing(
+        scope="sessions:read",
         query=schemas.JobQuery,
         answer_type=schemas.TrainingPage,
         orders=list_queries.TRAININGS,

@@ -129,6 +129,7 @@ class ValidationList(ValidationStart):
     """``/v1/validations``."""
 
     @listing(
+        scope="sessions:read",
         query=schemas.JobQuery,
         answer_type=schemas.ValidationPage,
         orders=list_queries.VALIDATIONS,

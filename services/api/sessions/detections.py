@@ -20,6 +20,7 @@ class SessionDetections(Resource):
     """``GET /v1/sessions/{session_id}/detections``."""
 
     @listing(
+        scope="sessions:read",
         query=DetectionQuery,
         answer_type=schemas.DetectionPage,
         orders=list_queries.DETECTIONS,
@@ -58,6 +59,7 @@ class DetectionList(Resource):
     """``GET /v1/detections``."""
 
     @listing(
+        scope="sessions:read",
         query=AllDetectionsQuery,
         answer_type=list_schemas.FoundDetectionPage,
         orders=list_queries.ALL_DETECTIONS,
@@ -69,8 +71,7 @@ class DetectionList(Resource):
         page = list_queries.all_detections(
             tx,
             owner=owner,
-            after=part["after"],
-            limit=part["limit"],
+            **part,
             noise_types=with_below(asked.noise_type),
             min_confidence=asked.min_confidence,
             created=asked.created,

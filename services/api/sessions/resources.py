@@ -28,9 +28,9 @@ from services.api.sessions.errors import (
     UnknownFormat,
     UploadTooLarge,
 )
+from services.api.sessions.option_columns import session_columns
 from services.api.sessions.options import SessionOptions
 from services.api.sessions.remote_sources import Source, is_source_request
-from services.api.sessions.service import session_columns
 from services.http import idempotency, responses
 from services.http.access import owner, principal
 from services.http.lists import Listed, Part, listing
@@ -57,6 +57,7 @@ class SessionList(Resource):
     """``/v1/sessions``."""
 
     @listing(
+        scope="sessions:read",
         query=list_schemas.SessionQuery,
         answer_type=list_schemas.SessionPage,
         orders=list_queries.SESSIONS,

@@ -209,6 +209,7 @@ class WebhookDeliveries(Resource):
     """``GET /v1/webhooks/{webhook_id}/deliveries``."""
 
     @listing(
+        scope="sessions:read",
         query=PageQuery,
         answer_type=schemas.DeliveryPage,
         orders=delivery_queries.DELIVERIES,
@@ -224,7 +225,7 @@ class WebhookDeliveries(Resource):
     ) -> Listed:
         """List the deliveries of a webhook with their tries, newest first."""
         or_404(webhook_queries.get_webhook(tx, webhook_id, owner=owner), "webhook", webhook_id)
-        page = delivery_queries.deliveries(tx, webhook_id, after=part["after"], limit=part["limit"])
+        page = delivery_queries.deliveries(tx, webhook_id, **part)
         return Listed(page, lambda row: schemas.Delivery.of(row[0]))
 
 
@@ -248,6 +249,9 @@ class DeliveryReplay(Resource):
         with self._store.transaction() as tx:
             _lock_enabled(tx, webhook_id, owner=owner(req))
             row = delivery_queries.replay(tx, webhook_id, delivery_id)
-            delivery = or_404(row, "delivery", delivery_id)
+            if row is None:
+                raise NotFound.of("delivery")(
+                    f"the webhook has no delivery with the ID {delivery_id}"
+                )
         self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
-        answer(resp, schemas.Delivery.of(delivery), status=202)
+        answer(resp, schemas.Delivery.of(row), status=202)

@@ -33,12 +33,12 @@ def show(settings: Settings, *, as_json: bool) -> int:
     if run is None or run.result is None or run.finished_at is None:
         print("clamor: no health check has run yet; see clamor schedule", file=sys.stderr)
         return UNWELL
+    found = msgspec.convert(run.result, HealthResult)
     is_old = now - run.finished_at > OLDEST
     if as_json:
         print(json.dumps({"checked_at": run.finished_at.isoformat(), **run.result}))
     else:
         table = Table("part", "", "what", title=f"checked at {run.finished_at:%Y-%m-%d %H:%M} UTC")
-        found = msgspec.convert(run.result, HealthResult)
         for name, check in found["checks"].items():
             what = found["faults"].get(name) or ", ".join(
                 f"{key} {value}" for key, value in check.items() if key != "ok" and value
@@ -47,4 +47,4 @@ def show(settings: Settings, *, as_json: bool) -> int:
         Console().print(table)
     if is_old:
         print("clamor: the latest health check is too old; see clamor schedule", file=sys.stderr)
-    return WELL if run.result["healthy"] and not is_old else UNWELL
+    return WELL if found["healthy"] and not is_old else UNWELL

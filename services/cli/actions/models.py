@@ -78,7 +78,7 @@ def train(
     model = client.model(training.model_id)
     print_card(model, out)
     if promote:
-        return put_to_use(client, model.id, force=force)
+        return put_to_use(client, model.id, force=force, out=Console())
     out.print(f"To use it: clamor promote {model.id}")
     return 0
 
@@ -110,12 +110,11 @@ def show_models(client: Client) -> int:
     return 0
 
 
-def put_to_use(client: Client, model_id: object, *, force: bool, out: Console | None = None) -> int:
+def put_to_use(client: Client, model_id: object, *, force: bool, out: Console) -> int:
     """Promote a model, show the comparison, and return the exit code.
 
     If noise types are lost or figures get worse, ask at a terminal; elsewhere require ``force``.
     """
-    out = out or Console()
     try:
         record = client.promote(model_id, force=force)
     except ApiError as error:

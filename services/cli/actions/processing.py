@@ -47,24 +47,24 @@ class FileResult:
 
 
 def parameters(
-    options: argparse.Namespace, *, calibration_db: float | None
+    args: argparse.Namespace, *, calibration_db: float | None
 ) -> dict[str, str | list[str]]:
-    """Return the upload parameters for the options of a command."""
-    asked: dict[str, str | list[str]] = {"priority": options.priority}
+    """Return the upload parameters for the arguments of a command."""
+    asked: dict[str, str | list[str]] = {"priority": args.priority}
     if calibration_db is not None:
         asked["calibration_db"] = f"{calibration_db}"
-    if options.model is not None:
-        asked["model"] = str(options.model)
-    if options.thresholds:
-        asked["threshold"] = options.thresholds
-    if options.types:
-        asked["types"] = options.types
-    if options.privacy != "keep":
-        asked["privacy"] = options.privacy
-    if options.time_zone is not None:
-        asked["time_zone"] = options.time_zone
-    if options.metadata:
-        asked["metadata"] = json.dumps(dict(options.metadata))
+    if args.model is not None:
+        asked["model"] = str(args.model)
+    if args.thresholds:
+        asked["threshold"] = args.thresholds
+    if args.types:
+        asked["types"] = args.types
+    if args.privacy != "keep":
+        asked["privacy"] = args.privacy
+    if args.time_zone is not None:
+        asked["time_zone"] = args.time_zone
+    if args.metadata:
+        asked["metadata"] = json.dumps(dict(args.metadata))
     return asked
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from services.client.wire.tasks import Task
+from services.client.wire.tasks import AsyncTask
 
 
 class TypeHeard(msgspec.Struct, kw_only=True):
@@ -126,7 +126,7 @@ class AnalysisResult(msgspec.Struct, kw_only=True):
     processing: Processing
 
 
-class Analysis(Task, kw_only=True):
+class Analysis(AsyncTask, kw_only=True):
     """An analysis of a session; its ``id`` is the session's."""
 
     limits_db: dict[str, list[float]]

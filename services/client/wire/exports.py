@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from services.client.wire.tasks import Task
+from services.client.wire.tasks import AsyncTask
 
 
 class Selection(msgspec.Struct, kw_only=True):
@@ -22,7 +22,7 @@ class Selection(msgspec.Struct, kw_only=True):
     min_confidence: float | None = None
 
 
-class ExportTask(Task, kw_only=True):
+class ExportTask(AsyncTask, kw_only=True):
     """An export: ``pending``, then ``completed`` or ``failed``."""
 
     format: str

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from services.client.wire.tasks import Task
+from services.client.wire.tasks import AsyncTask
 
 
 class Model(msgspec.Struct, kw_only=True):
@@ -53,7 +53,7 @@ class RefusedClip(msgspec.Struct, kw_only=True):
     reason: str
 
 
-class Training(Task, kw_only=True):
+class Training(AsyncTask, kw_only=True):
     """The training of a model: ``pending``, then ``completed`` or ``failed``."""
 
     name: str
@@ -65,7 +65,7 @@ class Training(Task, kw_only=True):
     warnings: list[str]
 
 
-class ValidationReport(Task, kw_only=True):
+class ValidationReport(AsyncTask, kw_only=True):
     """The validation of a model: ``pending``, then ``completed`` or ``failed``."""
 
     model_id: uuid.UUID | None

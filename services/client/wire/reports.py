@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from datetime import date, datetime
 
-from services.client.wire.tasks import Task
+from services.client.wire.tasks import AsyncTask
 
 
-class ListedReport(Task, kw_only=True):
+class ListedReport(AsyncTask, kw_only=True):
     """A report without its contents: ``pending``, then ``completed`` or ``failed``."""
 
     day: date

@@ -24,7 +24,7 @@ class Problem(msgspec.Struct, kw_only=True):
     missing: list[Missing] = []
 
 
-class Task(msgspec.Struct, kw_only=True):
+class AsyncTask(msgspec.Struct, kw_only=True):
     """An asynchronous task: the fields that trainings, exports, reports and so on share."""
 
     id: uuid.UUID

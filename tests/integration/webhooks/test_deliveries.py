@@ -147,7 +147,9 @@ def test_an_end_that_is_not_committed_is_told_to_nobody(
     webhook_id = uuid.UUID(hook["webhook"]["id"])
     with suppress(RuntimeError), runtime.store.transaction() as tx:
         assert session_queries.cancel_session(tx, session_id)
-        [row] = delivery_queries.deliveries(tx, webhook_id, after=None, limit=9).rows
+        [row] = delivery_queries.deliveries(
+            tx, webhook_id, order=delivery_queries.DELIVERIES, after=None, limit=9
+        ).rows
         assert row[0].session_id == session_id
         raise RuntimeError
     assert deliveries(api, hook) == []

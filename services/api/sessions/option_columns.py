@@ -1,4 +1,4 @@
-"""Turn the options of a request into columns, which takes queries."""
+"""Check the options of a request against the database, and return them as columns."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def option_columns(
     Raises
     ------
     NotFound
-        Also for one of another user.
+        If the model or the webhook does not exist or belongs to another user.
     InvalidParameter
         If a threshold or a type has a name that is neither in the table of noise types nor
         reported by the model, or if speech cannot be muted.
