@@ -54,7 +54,7 @@ class DeliveryWork(claims.WorkItem):
         return WebhookEndpoint
 
     @property
-    def names(self) -> dict[str, uuid.UUID | None]:
+    def names(self) -> dict[str, uuid.UUID]:
         return {"job_id": self.delivery_id}
 
     @property
