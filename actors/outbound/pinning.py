@@ -145,7 +145,7 @@ def told(clock: Clock) -> Iterator[None]:
         what = (
             "its certificate is not valid"
             if "CERTIFICATE_VERIFY" in str(error)
-            else ("it cannot be connected to")
+            else "it cannot be connected to"
         )
         raise Unreachable(what) from None
     except httpcore.ProtocolError:

@@ -70,7 +70,7 @@ class Estimator(ABC):
             raise ModelError("the model lacks an array") from error
 
     @property
-    def needs(self) -> str:
+    def input_kind(self) -> str:
         """The input it is evaluated on: ``features`` or ``textures`` of chunks, or ``samples``."""
         return "features"
 
@@ -141,7 +141,7 @@ class Network(Estimator):
         return self.layers[-1][1].size
 
     @property
-    def needs(self) -> str:
+    def input_kind(self) -> str:
         return self.view
 
     @property

@@ -198,9 +198,9 @@ def _members_of(
     for member in voters:
         if member.n_classes != n_classes:
             raise ModelError("the model's members do not end in its classes")
-        if member.width != _WIDTHS[member.needs]:
-            raise ModelError(f"the model's members look at other {member.needs}")
-    if all(member.needs == "textures" for member in voters):
+        if member.width != _WIDTHS[member.input_kind]:
+            raise ModelError(f"the model's members look at other {member.input_kind}")
+    if all(member.input_kind == "textures" for member in voters):
         raise ModelError("no member of the model can tell where something sounds")
     return tuple(voters)
 

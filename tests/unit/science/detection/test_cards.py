@@ -122,7 +122,7 @@ def test_a_model_that_answers_otherwise_than_where_it_was_made_is_found() -> Non
     ]
 
 
-@pytest.mark.parametrize("model", [classifier.shipped(), networks.hearer()])
+@pytest.mark.parametrize("model", [classifier.shipped(), networks.untrained()])
 def test_every_kind_of_model_answers_the_probe(model: classifier.Classifier) -> None:
     scores = cards.probe_scores(model)
     # Forty frames, and the whole.

@@ -120,10 +120,13 @@ def network_that_hears() -> Convolutional:
 
 def test_a_model_says_what_it_needs() -> None:
     hearing = network_that_hears()
-    assert model().needs == {"features"}
-    assert Classifier.make(header(), members=[hearing, network()]).needs == {"features", "samples"}
+    assert model().input_kinds == {"features"}
+    assert Classifier.make(header(), members=[hearing, network()]).input_kinds == {
+        "features",
+        "samples",
+    }
     deaf = Classifier.make(header(), members=[hearing])
-    assert deaf.needs == {"samples"}
+    assert deaf.input_kinds == {"samples"}
     with pytest.raises(ValueError, match="no member"):
         deaf.scores(inputs(3))
 
@@ -131,10 +134,10 @@ def test_a_model_says_what_it_needs() -> None:
 def test_a_network_may_look_at_textures() -> None:
     woven = replace(network(width=N_TEXTURES), view="textures")
     both = Classifier.make(header(), members=[network(), woven])
-    assert both.needs == {"features", "textures"}
+    assert both.input_kinds == {"features", "textures"}
     again = Classifier.from_bytes(both.to_bytes())
     assert again.to_bytes() == both.to_bytes()
-    assert [each.needs for each in again.members] == ["features", "textures"]
+    assert [each.input_kind for each in again.members] == ["features", "textures"]
     alone = Classifier.make(header(), members=[network()])
     np.testing.assert_array_equal(both.scores(inputs(9)), alone.scores(inputs(9)))
 
