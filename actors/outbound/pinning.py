@@ -149,7 +149,7 @@ def told(clock: Clock) -> Iterator[None]:
         )
         raise Unreachable(what) from None
     except httpcore.ProtocolError:
-        raise BrokenOff("what the server sent is no HTTP, or is not all of it") from None
+        raise BrokenOff("the server sent an invalid or incomplete HTTP response") from None
     except httpcore.NetworkError:
         raise BrokenOff("the connection broke off") from None
 

@@ -48,7 +48,7 @@ class NetworkAlgorithm:
 #: The algorithms by name. The shipped model uses the second one.
 ALGORITHMS: Mapping[str, NetworkAlgorithm] = {
     "cnn": NetworkAlgorithm(
-        "a convolutional network that hears every tenth of a second; the slowest"
+        "a convolutional network that scores every tenth of a second; the slowest"
     ),
     "cnn_vote": NetworkAlgorithm(
         "that network, with lda and svm in its vote, which also look at textures; the slowest",

@@ -85,7 +85,7 @@ class Classifier:
         """
         voters = [member for member in self.members if member.input_kind == "features"]
         if not voters:
-            raise ValueError("no member of the model looks at features")
+            raise ValueError("no estimator of the model uses features")
         width = voters[0].width
         if features.ndim != 2 or features.shape[1] != width:
             raise ValueError(f"features have the shape (n_chunks, {width})")

@@ -100,7 +100,7 @@ def test_a_flipped_byte_is_found_with_and_without_the_hash(position: int) -> Non
 def test_a_pickle_is_no_model() -> None:
     checks, read = integrity.check(b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix.")
     assert read is None
-    assert checks[-1].detail == "this is no model file"
+    assert checks[-1].detail == "the file is not a model file of Clamor"
 
 
 @pytest.mark.parametrize(

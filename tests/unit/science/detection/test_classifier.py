@@ -127,7 +127,7 @@ def test_a_model_says_what_it_needs() -> None:
     }
     deaf = Classifier.make(header(), members=[hearing])
     assert deaf.input_kinds == {"samples"}
-    with pytest.raises(ValueError, match="no member"):
+    with pytest.raises(ValueError, match="no estimator"):
         deaf.scores(inputs(3))
 
 
@@ -144,9 +144,9 @@ def test_a_network_may_look_at_textures() -> None:
 
 def test_who_cannot_be_asked_is_refused() -> None:
     woven = replace(network(width=N_TEXTURES), view="textures")
-    with pytest.raises(ModelError, match="where something sounds"):
+    with pytest.raises(ModelError, match="to locate sounds"):
         Classifier.make(header(), members=[woven])
-    with pytest.raises(ModelError, match="other textures"):
+    with pytest.raises(ModelError, match="number of textures"):
         Classifier.make(header(), members=[network(), replace(network(), view="textures")])
     with pytest.raises(ModelError, match="features or textures"):
         replace(network(), view="samples")
@@ -224,7 +224,7 @@ def test_members_that_do_not_fit_the_classes_are_refused() -> None:
     narrow = replace(forest(), n_features=N_FEATURES - 1)
     with pytest.raises(ModelError, match="features"):
         Classifier.make(header(), members=[narrow])
-    with pytest.raises(ModelError, match="votes"):
+    with pytest.raises(ModelError, match="estimators"):
         Classifier.make(header(), members=[])
 
 
