@@ -63,7 +63,7 @@ def _report(runtime: Runtime, work: JobWork) -> runner.Task:
             tx.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             row = tx.get_one(DailyReport, work.id)
             whole, before = days(row)
-            made_from = report_queries.word(tx, row)
+            made_from = report_queries.sessions_version(tx, row)
             found = report_figures.ask(tx, row.user_id, whole, before)
         bar.tell(0.5, "summing up")
         report = report_figures.document(found, whole, before)
