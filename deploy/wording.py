@@ -1,7 +1,8 @@
 """Count words that make the project's prose hard to read; `make check` fails when there are many.
 
-Counts docstrings, comments and documents. Each limit is a number per 10,000 words, near what
-well-known Python projects have; `python deploy/wording.py --show` prints where the words are.
+Counts docstrings, comments, string literals and documents. Each limit is a number per 10,000 words,
+near that of well-known Python projects; `python deploy/wording.py --show` prints where the words
+are.
 """
 
 from __future__ import annotations
@@ -52,16 +53,14 @@ def _of_document(path: Path) -> Iterator[tuple[int, str]]:
 
 def _of_code(path: Path) -> Iterator[tuple[int, str]]:
     text = path.read_text(encoding="utf-8")
-    lines = text.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string.lstrip("#: ")
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, documented) and ast.get_docstring(node) is not None:
-            first, last = node.body[0].lineno, node.body[0].end_lineno
-            for number in range(first, (last or first) + 1):
-                yield number, lines[number - 1].strip(' "')
+        # Docstrings and texts, such as messages. A string without a blank is a name.
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            for number, line in enumerate(node.value.splitlines(), node.lineno):
+                yield number, line.strip()
 
 
 def files() -> Iterator[Path]:

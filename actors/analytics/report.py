@@ -42,15 +42,15 @@ def start_daily_reports(runtime: Runtime, nudge: StartDailyReports) -> None:
     job_runs.run(runtime, nudge, _start)
 
 
-def _start(turn: ScheduledRun) -> StartReportsResult:
-    yesterday = turn.slot.astimezone(UTC).date() - timedelta(days=1)
+def _start(run: ScheduledRun) -> StartReportsResult:
+    yesterday = run.slot.astimezone(UTC).date() - timedelta(days=1)
     its = local_day.day_of(yesterday, CLOCK_ZONE)
-    with turn.runtime.store.transaction() as tx:
+    with run.runtime.store.transaction() as tx:
         ids = report_queries.start_reports(
             tx, yesterday, CLOCK_ZONE, starts_at=its.begin, ends_at=its.end
         )
     # If the process dies before this, recovery finds the rows.
-    turn.runtime.publisher.send(*(GenerateDailyReport(report_id=each) for each in ids))
+    run.runtime.publisher.send(*(GenerateDailyReport(report_id=each) for each in ids))
     return StartReportsResult(day=yesterday.isoformat(), reports=len(ids))
 
 
@@ -63,7 +63,7 @@ def _report(runtime: Runtime, work: JobWork) -> runner.Task:
             tx.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             row = tx.get_one(DailyReport, work.id)
             whole, before = days(row)
-            made_from = report_queries.word(tx, row)
+            made_from = report_queries.sessions_version(tx, row)
             found = report_figures.ask(tx, row.user_id, whole, before)
         bar.tell(0.5, "summing up")
         report = report_figures.document(found, whole, before)

@@ -82,7 +82,7 @@ def ask(tx: Session, user_id: uuid.UUID | None, whole: Day, before: Sequence[Day
 
 def document(found: Found, whole: Day, before: Sequence[Day]) -> ReportDocument:
     """Return the report."""
-    recorded = _stretches(found.levels)
+    recorded = _recorded_intervals(found.levels)
     sounds = {reference: local_day.sound(whole, each) for reference, each in recorded.items()}
     today = [row for row in found.sessions if row.at == len(before) + 1]
     events = _events(found.events, n_before=len(before), n_hours=len(whole.hours))
@@ -136,7 +136,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
-def _stretches(rows: Iterable[RecordedLevels]) -> dict[str, list[RecordedInterval]]:
+def _recorded_intervals(rows: Iterable[RecordedLevels]) -> dict[str, list[RecordedInterval]]:
     """Return the recorded intervals by the reference of their levels."""
     found: defaultdict[str, list[RecordedInterval]] = defaultdict(list)
     for row in rows:

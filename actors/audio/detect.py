@@ -51,7 +51,7 @@ def _detect(runtime: Runtime, work: SessionWork) -> runner.Task:
         if session is None or span is None:
             raise Permanent("session-removed", "the session was removed while it ran")
         try:
-            scores = _listen(runtime, session, span, lease).astype(SCORES).tobytes()
+            scores = _score(runtime, session, span, lease).astype(SCORES).tobytes()
         except BlobMissing as missing:
             return resplit.instead(runtime, session, work, missing)
         return runner.Result(lambda tx, attempt: finish(tx, attempt, state="done", scores=scores))
@@ -62,12 +62,12 @@ def _detect(runtime: Runtime, work: SessionWork) -> runner.Task:
         perform=perform,
         # A lost span counts as finished, so that the detections of the others are kept.
         give_up=lambda tx, attempt, problem: finish(
-            tx, attempt, state="failed", last_error=problem.detail
+            tx, attempt, state="failed", last_error=problem["detail"]
         ),
     )
 
 
-def _listen(
+def _score(
     runtime: Runtime, session: AudioSession, span: SessionSpan, lease: Lease
 ) -> NDArray[np.float32]:
     """Return the class probabilities [shape=(n_steps, n_classes)] of a span's frames."""

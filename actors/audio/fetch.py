@@ -61,7 +61,7 @@ def recording(runtime: Runtime, session: AudioSession, work: SessionWork, lease:
     size_bytes = (
         _copy(runtime, session, key)
         if session.source_key
-        else (_download(runtime, session, key, lease))
+        else _download(runtime, session, key, lease)
     )
     lease.check()
     lease.release(key)

@@ -56,4 +56,4 @@ def instead(
             return None
         return [SplitRecording(session_id=work.session_id)]
 
-    return runner.Result(write, logged="sent_back")
+    return runner.Result(write, outcome="sent_back")

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import msgspec
 import structlog
 from sqlalchemy.orm import Session
 
 from actors.execution import runner
-from actors.execution.failures import FailureProblem, Permanent
+from actors.execution.failures import Permanent
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import BatchProcessFiles, Nudge, ProcessAudioFile
@@ -19,6 +18,7 @@ from db.blobs.errors import BlobMissing, StorageUnavailable
 from db.blobs.keys import INBOX, recording_key
 from db.queries import batch_queries
 from db.queries.batch_queries import BatchDone, BatchWork
+from db.tables.base import StoredProblem
 from db.tables.batches import AudioBatch, AudioBatchItem
 
 log = structlog.get_logger(__name__)
@@ -39,12 +39,10 @@ def _task(runtime: Runtime, work: BatchWork) -> runner.Task:
 
 def _close(_runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Result:
     """End a batch whose upload has stalled because its server process is gone."""
-    problem = FailureProblem(
+    problem = StoredProblem(
         code="upload-broken-off", detail="the upload broke off; what had arrived was taken"
     )
-    return runner.Result(
-        runner.move_on(work, to="taken", values=BatchDone(problem=msgspec.to_builtins(problem)))
-    )
+    return runner.Result(runner.move_on(work, to="taken", values=BatchDone(problem=problem)))
 
 
 def _list(runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Result:

@@ -22,13 +22,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-import msgspec
 import sqlalchemy.exc
 from dramatiq.middleware import Interrupt, Shutdown, TimeLimitExceeded
 
 from actors.outbound.errors import OutboundError
 from actors.science.errors import ScienceError
 from db.blobs.errors import BlobError, BlobMissing, StorageFull, StorageUnavailable
+from db.tables.base import StoredProblem
 
 #: Wait before the first retry, and the factor for each further one: the first retry comes soon, and
 #: five attempts survive two minutes without a store.
@@ -64,19 +64,12 @@ RAISED = (Exception, Interrupt)
 _random = random.SystemRandom()
 
 
-class FailureProblem(msgspec.Struct, frozen=True):
-    """A failure for the caller to read: a stable code and a sentence."""
-
-    code: str
-    detail: str
-
-
 class Permanent(Exception):
     """A failure that a retry cannot resolve."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
-        self.problem = FailureProblem(code=code, detail=detail)
+        self.problem = StoredProblem(code=code, detail=detail)
 
 
 class BackboneOnOtherWorker(Exception):
@@ -112,7 +105,7 @@ class Failure:
     #: One line for the log: the class of the error and its message.
     logged: str
     #: For the caller, if the failure is permanent; None if it is transient.
-    problem: FailureProblem | None = None
+    problem: StoredProblem | None = None
     #: What the work item waits for, if the attempt does not count.
     wait: Wait | None = None
 
@@ -121,7 +114,7 @@ class Failure:
         """Whether the reason is complete, so that the log needs no traceback."""
         if self.problem is None:
             return self.wait is Wait.BACKBONE
-        return self.problem.code != INTERNAL
+        return self.problem["code"] != INTERNAL
 
 
 def judge(error: BaseException) -> Failure:
@@ -129,7 +122,7 @@ def judge(error: BaseException) -> Failure:
     for kind, make in _PERMANENT:
         if isinstance(error, kind):
             problem = make(error)
-            return Failure(reason=problem.detail, logged=problem.detail, problem=problem)
+            return Failure(reason=problem["detail"], logged=problem["detail"], problem=problem)
     logged = _one_line(f"{type(error).__name__}: {error}")
     for kinds, say in _PASSING:
         if isinstance(error, kinds):
@@ -139,7 +132,7 @@ def judge(error: BaseException) -> Failure:
                 wait=next((wait for kind, wait in _WAITS if isinstance(error, kind)), None),
             )
     if isinstance(error, _REPEATED):
-        return Failure(reason=_FAULT.detail, logged=logged, problem=_FAULT)
+        return Failure(reason=_FAULT["detail"], logged=logged, problem=_FAULT)
     return Failure(reason="an unexpected error; see the worker's log", logged=logged)
 
 
@@ -160,18 +153,18 @@ def delay_s(n_failures: int, *, most_s: float = RETRY_MAX_S) -> float:
     return wait_s * _random.uniform(1 - RETRY_JITTER, 1 + RETRY_JITTER)
 
 
-def _by_itself(error: BaseException) -> FailureProblem:
+def _by_itself(error: BaseException) -> StoredProblem:
     assert isinstance(error, Permanent)
     return error.problem
 
 
-def _by_science(error: BaseException) -> FailureProblem:
+def _by_science(error: BaseException) -> StoredProblem:
     assert isinstance(error, ScienceError)
-    return FailureProblem(code=error.code, detail=str(error))
+    return StoredProblem(code=error.code, detail=str(error))
 
 
-def _missing(_error: BaseException) -> FailureProblem:
-    return FailureProblem(code="recording-missing", detail="the recording is no longer stored")
+def _missing(_error: BaseException) -> StoredProblem:
+    return StoredProblem(code="recording-missing", detail="the recording is no longer stored")
 
 
 def _of_the_system(error: BaseException) -> str:
@@ -181,7 +174,7 @@ def _of_the_system(error: BaseException) -> str:
     return "a file could not be read or written, or a connection failed"
 
 
-_PERMANENT: tuple[tuple[type[Exception], Callable[[BaseException], FailureProblem]], ...] = (
+_PERMANENT: tuple[tuple[type[Exception], Callable[[BaseException], StoredProblem]], ...] = (
     (Permanent, _by_itself),
     (ScienceError, _by_science),
     (BlobMissing, _missing),
@@ -190,7 +183,7 @@ _PERMANENT: tuple[tuple[type[Exception], Callable[[BaseException], FailureProble
 #: Errors that the same input raises again. Others, such as a LookupError, may not occur in another
 #: worker or at a later time.
 _REPEATED = (ValueError, ArithmeticError)
-_FAULT = FailureProblem(
+_FAULT = StoredProblem(
     code=INTERNAL,
     detail="this is a bug in Clamor that a retry would hit again; "
     "please report it with the line from the worker's log",

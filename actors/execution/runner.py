@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import msgspec
 import structlog
 from sqlalchemy.orm import Session
 
 from actors.execution import failures, run_log, watchdog
-from actors.execution.failures import ClaimLost, Failure, FailureProblem, Wait
+from actors.execution.failures import ClaimLost, Failure, Wait
 from actors.execution.lease import Lease
 from actors.execution.run_log import ActorRun
 from actors.execution.runtime import Runtime
@@ -26,7 +25,7 @@ from actors.observability import tracing
 from db.queries import session_queries
 from db.queue import claims
 from db.queue.claims import SomeItem, Take, WorkItem
-from db.tables.base import JsonObject
+from db.tables.base import JsonObject, StoredProblem
 
 log = structlog.get_logger(__name__)
 
@@ -34,15 +33,15 @@ log = structlog.get_logger(__name__)
 #: commit, or None if the claim was lost.
 Write = Callable[[Session, int], Sequence[Nudge] | None]
 #: The same for a failure.
-GiveUp = Callable[[Session, int, FailureProblem], Sequence[Nudge] | None]
+GiveUp = Callable[[Session, int, StoredProblem], Sequence[Nudge] | None]
 
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a task: a function that writes it, and its name in the log."""
+    """The result of a task: a function that writes it, and its outcome in the log."""
 
     write: Write
-    logged: str = "done"
+    outcome: str = "done"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +69,8 @@ def move_on(work: WorkItem, *, to: str, values: JsonObject, then: Sequence[Nudge
 def fail(work: WorkItem) -> GiveUp:
     """Return a ``give_up`` that ends a session or a job."""
 
-    def give_up(tx: Session, attempt: int, problem: FailureProblem) -> Sequence[Nudge] | None:
-        values = {"problem": msgspec.to_builtins(problem)}
-        return move_on(work, to="failed", values=values)(tx, attempt)
+    def give_up(tx: Session, attempt: int, problem: StoredProblem) -> Sequence[Nudge] | None:
+        return move_on(work, to="failed", values={"problem": problem})(tx, attempt)
 
     return give_up
 
@@ -131,13 +129,13 @@ def _perform(runtime: Runtime, task: Task, run: ActorRun, lease: Lease) -> Resul
 def _commit(runtime: Runtime, task: Task, run: ActorRun, lease: Lease, result: Result) -> None:
     with runtime.store.transaction() as tx:
         nudges = result.write(tx, lease.attempt)
-        logged = result.logged if nudges is not None else _lost(tx, task)
-        _record(tx, task, run, logged)
+        outcome = result.outcome if nudges is not None else _lost(tx, task)
+        _record(tx, task, run, outcome)
     if nudges is None:
         _discard(runtime, lease)
     else:
         runtime.publisher.send(*nudges)
-    run.end(logged)
+    run.end(outcome)
 
 
 def _fail(
@@ -167,28 +165,28 @@ def _fail(
                 held = nudges is not None
             else:
                 held = _retry_later(tx, task, lease, failure)
-            result = _failed(problem) if held else _lost(tx, task)
+            outcome = _failed(problem) if held else _lost(tx, task)
             if failure.wait is None or lease.uncounted < failures.UNCOUNTED_RUNS_KEPT:
-                _record(tx, task, run, result)
+                _record(tx, task, run, outcome)
         may_be_written = may_be_written and not held
     finally:
         if not may_be_written:
             _discard(runtime, lease)
     runtime.publisher.send(*(nudges or ()))
     if not held:
-        run.end(result)
+        run.end(outcome)
     else:
-        run.end(result, error=failure.logged, raised=None if failure.is_foreseen else error)
+        run.end(outcome, error=failure.logged, raised=None if failure.is_foreseen else error)
 
 
-def _failed(problem: FailureProblem | None) -> str:
+def _failed(problem: StoredProblem | None) -> str:
     if problem is None:
         return "retried"
-    return "given_up" if problem.code == failures.GIVEN_UP else "failed"
+    return "given_up" if problem["code"] == failures.GIVEN_UP else "failed"
 
 
 def _lost(tx: Session, task: Task) -> str:
-    """Return the result to log for a run whose claim was lost."""
+    """Return the outcome of a run whose claim was lost."""
     return "cancelled" if claims.is_cancelled(tx, task.work) else "superseded"
 
 
@@ -217,13 +215,13 @@ def _discard(runtime: Runtime, lease: Lease) -> None:
         log.warning("blobs_not_removed", keys=lease.keys, error=type(error).__name__)
 
 
-def _record(tx: Session, task: Task, run: ActorRun, result: str) -> None:
+def _record(tx: Session, task: Task, run: ActorRun, outcome: str) -> None:
     assert run.attempt is not None
     session_queries.add_metric(
         tx,
         task.work,
         step=task.name,
         attempt=run.attempt,
-        result=result,
+        result=outcome,
         duration_s=run.duration_s,
     )

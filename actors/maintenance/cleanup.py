@@ -45,8 +45,8 @@ def clean_up(runtime: Runtime, nudge: CleanUp) -> None:
     job_runs.run(runtime, nudge, _clean_up)
 
 
-def _clean_up(turn: ScheduledRun) -> CleanUpResult:
-    runtime, force = turn.runtime, turn.asked(CleanUpOptions).force
+def _clean_up(run: ScheduledRun) -> CleanUpResult:
+    runtime, force = run.runtime, run.asked(CleanUpOptions).force
     deliveries = _remove_rows(
         runtime, delivery_queries.remove_old_deliveries, older_than_s=DELIVERIES_KEPT_S
     )
@@ -61,9 +61,9 @@ def _clean_up(turn: ScheduledRun) -> CleanUpResult:
     result = CleanUpResult(deliveries=deliveries, requests=requests, answers=answers)
     # While the owner of the store is undecided, nothing in it is old enough to be removed.
     if ownership.settle(runtime, force=force):
-        result["exports"] = _remove_exports(turn)
+        result["exports"] = _remove_exports(run)
         result["unfinished"] = runtime.blobs.remove_unfinished(age_s=runtime.settings.orphan_s)
-        result["marked"], result["orphans"] = orphans.remove(turn, force=force)
+        result["marked"], result["orphans"] = orphans.remove(run, force=force)
     return result
 
 
@@ -84,11 +84,11 @@ def _remove_rows(runtime: Runtime, remove: _Remove, *, older_than_s: float) -> i
             return removed
 
 
-def _remove_exports(turn: ScheduledRun) -> int:
+def _remove_exports(run: ScheduledRun) -> int:
     """Remove expired exports with their files; return their number."""
-    runtime, removed = turn.runtime, 0
+    runtime, removed = run.runtime, 0
     while True:
-        turn.lease.check()
+        run.lease.check()
         with runtime.store.transaction() as tx:
             page = export_queries.remove_expired(tx, limit=PAGE_ROWS)
         for export_id in page:

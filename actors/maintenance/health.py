@@ -48,11 +48,11 @@ def health_check(runtime: Runtime, nudge: CheckHealth) -> None:
     job_runs.run(runtime, nudge, _check_all)
 
 
-def _check_all(turn: ScheduledRun) -> HealthResult:
+def _check_all(run: ScheduledRun) -> HealthResult:
     checks: dict[str, JsonObject] = {}
     for index, (name, check) in enumerate(CHECKS.items()):
-        turn.bar.tell(index / len(CHECKS), f"checking {name}")
-        checks[name] = _outcome(turn.runtime, check)
+        run.bar.tell(index / len(CHECKS), f"checking {name}")
+        checks[name] = _outcome(run.runtime, check)
     faults = {name: str(each["fault"]) for name, each in checks.items() if not each["ok"]}
     if faults:
         log.error("unhealthy", faults=faults)

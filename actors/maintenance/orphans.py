@@ -62,7 +62,7 @@ class Place:
     counts: bool = True
 
 
-def remove(turn: ScheduledRun, *, force: bool) -> tuple[int, int]:
+def remove(run: ScheduledRun, *, force: bool) -> tuple[int, int]:
     """Mark the old blobs that no row names, and remove those whose mark is old.
 
     Return how many were marked, and how many were removed.
@@ -73,15 +73,15 @@ def remove(turn: ScheduledRun, *, force: bool) -> tuple[int, int]:
         ``too-many-orphans`` if there are too many new ones, unless ``force`` is set. Nothing is
         marked or removed then.
     """
-    store = turn.runtime.store
+    store = run.runtime.store
     with store.transaction() as tx:
         began_at = session_queries.clock(tx)
     n_files = n_new = 0
     for index, place in enumerate(PLACES):
-        turn.bar.tell(index / len(PLACES), f"scanning {place.prefix}")
-        for page in old_keys(turn.runtime, place):
-            turn.lease.check()
-            found = unknown(turn.runtime, place, page)
+        run.bar.tell(index / len(PLACES), f"scanning {place.prefix}")
+        for page in old_keys(run.runtime, place):
+            run.lease.check()
+            found = unknown(run.runtime, place, page)
             with store.transaction() as tx:
                 unmarked = orphan_queries.note_orphans(tx, found, seen_at=began_at)
             n_files += len(page) * place.counts
@@ -97,7 +97,7 @@ def remove(turn: ScheduledRun, *, force: bool) -> tuple[int, int]:
         )
     with store.transaction() as tx:
         marked = orphan_queries.mark_orphans(tx, seen_at=began_at)
-    return marked, _remove_marked(turn, began_at)
+    return marked, _remove_marked(run, began_at)
 
 
 def unknown(runtime: Runtime, place: Place, page: Iterable[str]) -> list[str]:
@@ -119,12 +119,12 @@ def old_keys(runtime: Runtime, place: Place) -> Iterator[list[str]]:
     return runtime.blobs.keys_older_than(runtime.settings.orphan_s * place.ages, place.prefix)
 
 
-def _remove_marked(turn: ScheduledRun, began_at: datetime) -> int:
+def _remove_marked(run: ScheduledRun, began_at: datetime) -> int:
     """Remove blobs whose mark is old and that this run found without a row; return their number."""
-    runtime, removed = turn.runtime, 0
+    runtime, removed = run.runtime, 0
     kept_s = runtime.settings.keep_orphans_days * DAY_S
     while True:
-        turn.lease.check()
+        run.lease.check()
         with runtime.store.transaction() as tx:
             page = orphan_queries.page_marked(
                 tx, older_than_s=kept_s, seen_at=began_at, limit=PAGE_KEYS

@@ -71,8 +71,8 @@ def cleanup_failed_sessions(runtime: Runtime, nudge: CleanUpFailedSessions) -> N
     job_runs.run(runtime, nudge, partial(_clean_up, failed=True))
 
 
-def _clean_up(turn: ScheduledRun, *, failed: bool) -> RetentionResult:
-    runtime, options = turn.runtime, turn.asked(RetentionOptions)
+def _clean_up(run: ScheduledRun, *, failed: bool) -> RetentionResult:
+    runtime, options = run.runtime, run.asked(RetentionOptions)
     past = _past(runtime, options, failed=failed)
     keep_best = runtime.settings.keep_best if options.keep_best is None else options.keep_best
     with runtime.store.transaction() as tx:
@@ -89,12 +89,12 @@ def _clean_up(turn: ScheduledRun, *, failed: bool) -> RetentionResult:
     ownership.require(runtime)
     removed = kept = 0
     while True:
-        n_removed, n_kept = _remove_page(turn, past, keep_best=0 if failed else keep_best)
+        n_removed, n_kept = _remove_page(run, past, keep_best=0 if failed else keep_best)
         if not n_removed:
             found["sessions"], found["kept_clips"] = removed, kept
             return found
         removed, kept = removed + n_removed, kept + n_kept
-        turn.bar.tell(min(removed / max(n_sessions, 1), 1.0), "removing sessions")
+        run.bar.tell(min(removed / max(n_sessions, 1), 1.0), "removing sessions")
 
 
 def _past(runtime: Runtime, options: RetentionOptions, *, failed: bool) -> Past:
@@ -105,10 +105,10 @@ def _past(runtime: Runtime, options: RetentionOptions, *, failed: bool) -> Past:
     return Past((runtime.settings.keep_days if days is None else days) * DAY_S)
 
 
-def _remove_page(turn: ScheduledRun, past: Past, *, keep_best: int) -> tuple[int, int]:
+def _remove_page(run: ScheduledRun, past: Past, *, keep_best: int) -> tuple[int, int]:
     """Remove a page of sessions; return their number and that of the clips kept."""
-    turn.lease.check()
-    runtime = turn.runtime
+    run.lease.check()
+    runtime = run.runtime
     with runtime.store.transaction() as tx:
         ids = retention_queries.page_past(tx, past, limit=PAGE_SESSIONS, most_spans=PAGE_SPANS)
         events = _worth_keeping(tx, ids, most=keep_best) if keep_best else []

@@ -26,8 +26,8 @@ def vacuum_database(runtime: Runtime, nudge: VacuumDatabase) -> None:
     job_runs.run(runtime, nudge, _vacuum)
 
 
-def _vacuum(turn: ScheduledRun) -> VacuumResult:
-    runtime = turn.runtime
+def _vacuum(run: ScheduledRun) -> VacuumResult:
+    runtime = run.runtime
     with runtime.store.transaction() as tx:
         before = retention_queries.tables(tx)
         counts = retention_queries.vacuum_counts(tx)
@@ -41,7 +41,7 @@ def _vacuum(turn: ScheduledRun) -> VacuumResult:
         # VACUUM cannot run inside a transaction.
         driver.autocommit = True
         for index, name in enumerate(before):
-            turn.bar.tell(index / len(before), f"vacuuming {name}")
+            run.bar.tell(index / len(before), f"vacuuming {name}")
             _vacuum_one(driver, name)
         driver.autocommit = False
         connection.close()

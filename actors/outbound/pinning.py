@@ -145,11 +145,11 @@ def told(clock: Clock) -> Iterator[None]:
         what = (
             "its certificate is not valid"
             if "CERTIFICATE_VERIFY" in str(error)
-            else ("it cannot be connected to")
+            else "it cannot be connected to"
         )
         raise Unreachable(what) from None
     except httpcore.ProtocolError:
-        raise BrokenOff("what the server sent is no HTTP, or is not all of it") from None
+        raise BrokenOff("the server sent an invalid or incomplete HTTP response") from None
     except httpcore.NetworkError:
         raise BrokenOff("the connection broke off") from None
 

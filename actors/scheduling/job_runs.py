@@ -24,6 +24,7 @@ from actors.messaging.messages import Nudge
 from actors.scheduling import jobs
 from actors.scheduling.jobs import PeriodicJob
 from db.queries import job_run_queries, session_queries
+from db.queries.job_run_queries import RunDone
 from db.queries.model_queries import JobWork
 from db.queue.claims import Claim
 from db.tables.base import JsonObject
@@ -77,7 +78,7 @@ def _task(runtime: Runtime, job: PeriodicJob, perform: Perform, work: JobWork) -
         assert row is not None
         bar = Bar(runtime, work, lease)
         result = perform(ScheduledRun(runtime, lease, bar, row.slot, row.options))
-        values = {"percent": 100, "stage": "done", "result": result}
+        values = RunDone(percent=100, stage="done", result=result)
         # Other runs of the job may have been waiting for this one to end.
         then = [job.nudge()]
         return runner.Result(runner.move_on(work, to="completed", values=values, then=then))

@@ -98,7 +98,7 @@ JOBS = (
     PeriodicJob(
         nudge=messages.CheckHealth,
         at_once=True,
-        why="an operator hears of a fault within the hour",
+        why="operators see a fault within the hour",
     ),
     PeriodicJob(
         nudge=messages.StartDailyReports,

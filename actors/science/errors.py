@@ -10,7 +10,7 @@ class ScienceError(Exception):
 
         ScienceError
         |-- RecordingError            the recording itself is at fault; a retry cannot help
-        |   |-- UnknownAudioFormat         no known audio container
+        |   |-- UnknownAudioFormat    no known audio container
         |   |-- Undecodable           a known container whose audio cannot be decoded
         |   |-- EmptyRecording        no samples
         |   |-- NonFiniteSamples      NaN, infinity, or values beyond any audio scale

@@ -168,13 +168,13 @@ def _mlp(features: Features, labels: Names, *, groups: Names, seed: int) -> list
 
 def _vote(features: Features, labels: Names, *, groups: Names, seed: int) -> list[Estimator]:
     """Train several algorithms with equal weights, each calibrated on held-out windows."""
-    learns, hears = _split(labels, groups=groups, seed=seed)
-    truth = np.unique(labels, return_inverse=True)[1][hears]
+    training, testing = _split(labels, groups=groups, seed=seed)
+    truth = np.unique(labels, return_inverse=True)[1][testing]
     voters: list[Estimator] = []
     for name in VOTERS:
         each = ALGORITHMS[name].fit
-        tried = each(features[learns], labels[learns], groups=groups[learns], seed=seed)
-        logits = [member.logits(features[hears]) for member in tried]
+        tried = each(features[training], labels[training], groups=groups[training], seed=seed)
+        logits = [member.logits(features[testing]) for member in tried]
         factor = calibration.factor([HeldOut(tried, logits, truth)])
         final = calibration.warmer(each(features, labels, groups=groups, seed=seed), factor)
         voters += [replace(member, weight=1.0 / len(final)) for member in final]
@@ -186,9 +186,9 @@ def _split(labels: Names, *, groups: Names, seed: int) -> tuple[NDArray[np.intp]
     n_classes, n_groups = np.unique(labels).size, np.unique(groups).size
     if n_groups > 1:
         folds = StratifiedGroupKFold(min(3, n_groups), shuffle=True, random_state=seed)
-        for learns, hears in folds.split(labels, labels, groups):
-            if hears.size and np.unique(labels[learns]).size == n_classes:
-                return learns, hears
+        for training, testing in folds.split(labels, labels, groups):
+            if testing.size and np.unique(labels[training]).size == n_classes:
+                return training, testing
     # Too few groups to hold any out. Probabilities of the training examples are overconfident; the
     # temperature of the whole vote corrects that.
     everything = np.arange(len(labels))

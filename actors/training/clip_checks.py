@@ -57,4 +57,7 @@ def check(
 def check_heard(clips: Sequence[LabelledClip], heard: Sequence[str]) -> None:
     """Reject clips of a class that yield no examples."""
     if unheard := {clip.label for clip in clips} - set(heard):
-        raise TooFewExamples(f"nothing is to be heard in the clips of {', '.join(sorted(unheard))}")
+        raise TooFewExamples(
+            f"no sound was found in the clips of {', '.join(sorted(unheard))}: replace them with "
+            "clips with audible sound"
+        )

@@ -112,8 +112,10 @@ def deal(clips: Sequence[LabelledClip], *, seed: int, most: int = MOST_FOLDS) ->
             # background.
             warnings.simplefilter("ignore", UserWarning)
             splits = list(folds.split(labels, labels, groups))
-        found = {str(groups[row]): fold for fold, (_, hears) in enumerate(splits) for row in hears}
-        if all(sounds <= set(labels[learns].tolist()) for learns, _ in splits):
+        found = {
+            str(groups[row]): fold for fold, (_, testing) in enumerate(splits) for row in testing
+        }
+        if all(sounds <= set(labels[training].tolist()) for training, _ in splits):
             break
     return found
 
@@ -137,16 +139,16 @@ def train(
     order = sorted(set(folds.values()))
     for done, fold in enumerate(order):
         tell(done / len(order))
-        learns = examples.where(number != fold)
+        training = examples.where(number != fold)
         voters = algorithms.fit(
-            algorithm, learns.features, learns.labels, groups=learns.groups, seed=seed
+            algorithm, training.features, training.labels, groups=training.groups, seed=seed
         )
-        known = np.unique(learns.labels)
+        known = np.unique(training.labels)
         found[fold] = Fold(voters, np.searchsorted(classes, known))
         # A window of a class that is missing from this fold's training says nothing of calibration.
-        hears = (number == fold) & np.isin(columns, found[fold].columns)
-        logits = [member.logits(examples.features[hears]) for member in voters]
-        truth = np.searchsorted(known, examples.labels[hears])
+        testing = (number == fold) & np.isin(columns, found[fold].columns)
+        logits = [member.logits(examples.features[testing]) for member in voters]
+        truth = np.searchsorted(known, examples.labels[testing])
         held_out.append(HeldOut(voters, logits, truth))
     return found, calibration.factor(held_out)
 

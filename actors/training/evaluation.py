@@ -47,18 +47,18 @@ class EvaluatedModel:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns of `name`."""
+        """Names of the columns of `classify_clip`."""
         if self.tagger is None:
             return self.model.classes
         return tuple(dict.fromkeys((*self.model.classes, *self.tagger.types)))
 
-    def hear(self, samples: Samples) -> list[Event]:
+    def detect(self, samples: Samples) -> list[Event]:
         """Find the events of a recording [shape=(n,)], as the pipeline does."""
-        return inference.hear(self.model, self._narrow(samples), opinion=self._opinion(samples))
+        return inference.detect(self.model, self._narrow(samples), opinion=self._opinion(samples))
 
-    def name(self, samples: Samples) -> NDArray[np.floating]:
+    def classify_clip(self, samples: Samples) -> NDArray[np.floating]:
         """Compute probabilities [shape=(n_columns,)] of a clip with at most one sound."""
-        own = inference.name_clip(self.model, self._narrow(samples))
+        own = inference.classify_clip(self.model, self._narrow(samples))
         opinion = self._opinion(samples)
         if opinion is None:
             return own
@@ -111,7 +111,7 @@ def of_clips(
         scores[row] = _clip_scores(evaluated, samples[index], label=truth[row])
         if truth[row] == BACKGROUND:
             background[str(index)] = [
-                LabelledEvent.of(each) for each in evaluated.hear(samples[index])
+                LabelledEvent.of(each) for each in evaluated.detect(samples[index])
             ]
             durations_s[str(index)] = samples[index].size / evaluated.rate_hz
     predicted = [evaluated.columns[column] for column in scores.argmax(axis=1)]
@@ -156,7 +156,7 @@ def of_events(
     for number_, (index, recording) in enumerate(recordings.items()):
         on_progress(number_ / len(recordings))
         name = str(index)
-        heard = evaluated.hear(samples[index])
+        heard = evaluated.detect(samples[index])
         reference[name] = [LabelledEvent(*event) for event in recording["events"]]
         estimated[name] = [LabelledEvent.of(each) for each in heard]
         confidences[name] = [event.confidence for event in heard]
@@ -198,7 +198,7 @@ def _shown(evaluated: EvaluatedModel, truth: Sequence[str], predicted: Sequence[
 def _clip_scores(
     evaluated: EvaluatedModel, samples: Samples, *, label: str
 ) -> NDArray[np.floating]:
-    shares = evaluated.name(samples)
+    shares = evaluated.classify_clip(samples)
     if label == BACKGROUND:
         return shares
     return cross_validation.given_sound(shares, classes=evaluated.columns)

@@ -103,9 +103,8 @@ def learn(
     ----------
     clips
         At the algorithm's `rate_hz`. At least `clip_checks.FEWEST_CLIPS` of each class, from
-        `clip_checks.FEWEST_GROUPS` groups; for `linear_head.ALGORITHM`,
-        `linear_head.FEWEST_CLIPS` of each type. The class
-        ``background`` always exists, and may have clips as well.
+        `clip_checks.FEWEST_GROUPS` groups; for `linear_head.ALGORITHM`, `linear_head.FEWEST_CLIPS`
+        of each type. The class ``background`` always exists, and may have clips as well.
     algorithm
         One of `ALGORITHMS`.
     name, version

@@ -123,8 +123,8 @@ def teach(
     for done, fold in enumerate(numbers):
         tell(_EMBEDDED + (1.0 - _EMBEDDED) * done / (len(numbers) + 1))
         held_out = np.arange(len(against.labels)) % len(numbers) == done
-        learns = material.where(fold_of[material.clips] != fold)
-        head = head_fitting.fit(beside, learns, against.where(~held_out), labels)
+        training = material.where(fold_of[material.clips] != fold)
+        head = head_fitting.fit(beside, training, against.where(~held_out), labels)
         rights.append(_rights(beside, head, against.where(held_out)))
         for row in np.flatnonzero(fold_of == fold).tolist():
             own = material.of_clip(row)

@@ -12,7 +12,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from actors.execution import runner
-from actors.execution.failures import FailureProblem, Permanent
+from actors.execution.failures import Permanent
 from actors.execution.lease import Lease
 from actors.execution.progress import Bar
 from actors.execution.runtime import Runtime
@@ -30,8 +30,9 @@ from actors.training.needed import needed_backbone
 from actors.training.recordings import Wanted
 from db.blobs.keys import training_prefix
 from db.queries import model_queries
-from db.queries.model_queries import JobWork
+from db.queries.model_queries import JobDone, JobWork
 from db.queue import claims
+from db.tables.base import StoredProblem
 from db.tables.training import TrainingClip, TrainingJob
 
 #: Progress at the end of reading, and at the end of training.
@@ -73,7 +74,7 @@ def _train(runtime: Runtime, work: JobWork) -> runner.Task:
             user_id=job.user_id,
         )
 
-    def give_up(tx: Session, attempt: int, problem: FailureProblem) -> Sequence[Nudge] | None:
+    def give_up(tx: Session, attempt: int, problem: StoredProblem) -> Sequence[Nudge] | None:
         nudges = runner.fail(work)(tx, attempt, problem)
         if nudges is not None:
             model_queries.note_outcomes(tx, work.id, refused)
@@ -182,7 +183,7 @@ def _result(
         title=f"{card['name']} {card['version']}: {card['clip_accuracy']:.1%} of clips, held out",
     )
     runtime.blobs.put(picture_key, picture)
-    move_on = runner.move_on(work, to="completed", values={"percent": 100, "stage": "done"})
+    move_on = runner.move_on(work, to="completed", values=JobDone(percent=100, stage="done"))
 
     def write(tx: Session, attempt: int) -> Sequence[Nudge] | None:
         nudges = move_on(tx, attempt)

@@ -25,7 +25,7 @@ from actors.training.needed import needed_backbone
 from actors.training.recordings import Wanted
 from db.blobs.errors import BlobMissing
 from db.queries import model_queries
-from db.queries.model_queries import JobWork
+from db.queries.model_queries import JobWork, ValidateDone
 from db.queue import claims
 from db.tables.models import NoiseModel
 from db.tables.training import LabelledRecording, LabelledSet, Validation
@@ -139,9 +139,8 @@ def _wanted(recording: LabelledRecording) -> Wanted:
 def _ending(
     work: JobWork, row: Validation, report: JsonObject, passed: Classifier | None
 ) -> runner.Write:
-    move_on = runner.move_on(
-        work, to="completed", values={"percent": 100, "stage": "done", "report": report}
-    )
+    values = ValidateDone(percent=100, stage="done", report=report)
+    move_on = runner.move_on(work, to="completed", values=values)
 
     def write(tx: Session, attempt: int) -> Sequence[Nudge] | None:
         nudges = move_on(tx, attempt)

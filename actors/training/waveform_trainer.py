@@ -48,7 +48,7 @@ class NetworkAlgorithm:
 #: The algorithms by name. The shipped model uses the second one.
 ALGORITHMS: Mapping[str, NetworkAlgorithm] = {
     "cnn": NetworkAlgorithm(
-        "a convolutional network that hears every tenth of a second; the slowest"
+        "a convolutional network that scores every tenth of a second; the slowest"
     ),
     "cnn_vote": NetworkAlgorithm(
         "that network, with lda and svm in its vote, which also look at textures; the slowest",
@@ -210,23 +210,23 @@ def validate(
     for done, fold in enumerate(every):
         tell_fold = _part(tell, done / len(every), (done + 1) / len(every))
         own = folds == fold
-        learns = given.without(own)
+        training = given.without(own)
         voters = fit(
-            learns,
+            training,
             algorithm=algorithm,
             seed=seed,
             course=effort.course,
             tell=_part(tell_fold, 0.0, 1.0 - _NAMING),
         )
-        says &= ~own | np.isin(truth, learns.classes)
+        says &= ~own | np.isin(truth, training.classes)
         rows = np.flatnonzero(own).tolist()
-        columns = np.searchsorted(classes, learns.classes)
-        model = _model(voters, learns.classes, algorithm=algorithm)
+        columns = np.searchsorted(classes, training.classes)
+        model = _model(voters, training.classes, algorithm=algorithm)
         for number, row in enumerate(rows):
             tell_fold(1.0 - _NAMING * (1.0 - number / len(rows)))
             # An empty clip is classified as silence: a recording has at least one sample.
             samples = np.pad(clips[row].samples, (0, clips[row].samples.size == 0))
-            raw[row, columns] = inference.name_clip(model, samples)
+            raw[row, columns] = inference.classify_clip(model, samples)
     named = ClipScores(truth, folds.astype(str), raw, tuple(classes))
     temperature = calibration.fit_temperature([named.where(says)])
     # The probability of a class that is missing from a fold's training is exactly 0.

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from standardwebhooks import Webhook as Signer
 
 from actors.execution import failures, runner
-from actors.execution.failures import FailureProblem, Permanent
+from actors.execution.failures import Permanent
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import DeliverWebhook, Nudge
@@ -114,7 +114,6 @@ def _webhook(tx: Session, work: DeliveryWork) -> WebhookEndpoint:
 
 
 def _delivery(tx: Session, work: DeliveryWork) -> WebhookDelivery:
-    assert work.delivery_id is not None
     delivery = delivery_queries.get_delivery(tx, work.delivery_id)
     if delivery is None:
         raise failures.ClaimLost
@@ -247,11 +246,11 @@ def _give_up(work: DeliveryWork) -> runner.GiveUp:
     It does not count as a failure of the receiver.
     """
 
-    def give_up(tx: Session, attempt: int, problem: FailureProblem) -> Sequence[Nudge] | None:
+    def give_up(tx: Session, attempt: int, problem: StoredProblem) -> Sequence[Nudge] | None:
         if webhook_queries.lock_webhook(tx, work.webhook_id) is None:
             return None
         now = session_queries.clock(tx)
-        tried = Try(at=now, status=None, duration_s=0.0, error=problem.detail)
+        tried = Try(at=now, status=None, duration_s=0.0, error=problem["detail"])
         log = _log(_delivery(tx, work), tried)
         ended = DeliveryValues(log=log, state="failed", finished_at=now)
         held = webhook_queries.end_try(

@@ -9,14 +9,14 @@ from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from db.queries.paging import Keys, Order, Page
-from db.queries.webhook_queries import change_webhook
+from db.queries.webhook_queries import make_due
 from db.queue import claims
 from db.tables.webhooks import PING, WebhookDelivery
 
 
 def add_ping(tx: Session, webhook_id: uuid.UUID, *, ping_id: uuid.UUID) -> WebhookDelivery:
     """Add a ping for a locked webhook, due at once."""
-    change_webhook(tx, webhook_id, {})
+    make_due(tx, webhook_id)
     return tx.execute(
         insert(WebhookDelivery)
         .values(id=ping_id, webhook_id=webhook_id, type=PING)
@@ -30,7 +30,7 @@ def replay(tx: Session, webhook_id: uuid.UUID, delivery_id: uuid.UUID) -> Webhoo
     Return None if there is no such delivery. One that waits for its next try becomes due; one that
     is being tried continues.
     """
-    change_webhook(tx, webhook_id, {})
+    make_due(tx, webhook_id)
     return tx.execute(
         update(WebhookDelivery)
         .where(WebhookDelivery.id == delivery_id, WebhookDelivery.webhook_id == webhook_id)

@@ -5,19 +5,33 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from db.queries.model_queries import JobWork
+from db.queries.model_queries import JobDone, JobWork
 from db.queue import claims
 from db.queue.claims import Claim
+from db.tables.base import JsonObject
 from db.tables.job_runs import JobRun
 
 #: The first half of the advisory locks that serialise the claims of a job's runs.
 JOB_LOCK = 0x636C6F63
+
+
+class RequestedRun(TypedDict, total=False):
+    """The columns of a new run that its request sets."""
+
+    traceparent: str | None
+    nudged_at: ColumnElement[datetime]
+
+
+class RunDone(JobDone):
+    """What a run writes at its end."""
+
+    result: JsonObject
 
 
 def add_run(
@@ -28,7 +42,7 @@ def add_run(
     source: str,
     options: Mapping[str, Any] | None = None,
     run_id: uuid.UUID | None = None,
-    **values: Any,
+    **values: Unpack[RequestedRun],
 ) -> uuid.UUID | None:
     """Add a run, with a new ID or a given one; return None if its slot has a run already."""
     return tx.execute(

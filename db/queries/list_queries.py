@@ -83,7 +83,9 @@ def _one_of(
     return [column.in_(values)] if values else []
 
 
-def _heard(noise_types: Sequence[str], min_confidence: float | None) -> list[ColumnElement[bool]]:
+def _matching_detections(
+    noise_types: Sequence[str], min_confidence: float | None
+) -> list[ColumnElement[bool]]:
     """Return the conditions of detections of some types with enough confidence."""
     wanted = _one_of(NoiseDetection.noise_type, noise_types)
     if min_confidence is not None:
@@ -121,9 +123,9 @@ def sessions(
         # The index is partial; Postgres only uses it if the query repeats its condition.
         where.append(AudioSession.user_metadata.contains(metadata))
         where.append(literal_column("audio_sessions.user_metadata <> '{}'", type_=Boolean))
-    heard = _heard(noise_types, min_confidence)
-    if heard:
-        where.append(exists().where(NoiseDetection.session_id == AudioSession.id, *heard))
+    matching = _matching_detections(noise_types, min_confidence)
+    if matching:
+        where.append(exists().where(NoiseDetection.session_id == AudioSession.id, *matching))
     if batch_id is not None:
         where.append(AudioSession.batch_id == batch_id)
     if file_name is not None:
@@ -147,7 +149,10 @@ def detections(
     to_s: float | None = None,
 ) -> Page[Row[Any]]:
     """Return a page of detections of one session; with times, those that overlap the interval."""
-    where = [NoiseDetection.session_id == session_id, *_heard(noise_types, min_confidence)]
+    where = [
+        NoiseDetection.session_id == session_id,
+        *_matching_detections(noise_types, min_confidence),
+    ]
     if from_s is not None:
         where.append(NoiseDetection.end_s > from_s)
     if to_s is not None:
@@ -173,7 +178,7 @@ def all_detections(
         .where(
             session_queries.is_of(AudioSession, owner),
             *_within(AudioSession.created_at, *created),
-            *_heard(noise_types, min_confidence),
+            *_matching_detections(noise_types, min_confidence),
         )
     )
     return order.page(tx, statement, after=after, limit=limit)

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute, Session, join
 
-from db.queries.webhook_queries import has_something_due, is_told
+from db.queries.webhook_queries import has_something_due, receives_deliveries
 from db.queue import claims
 from db.tables.base import Claimable, JobRow
 from db.tables.batches import OPEN_STATES, AudioBatch
@@ -107,7 +107,7 @@ def _webhook_backlog() -> Select[int, float | None]:
         .select_from(WebhookEndpoint)
         .join(WebhookDelivery)
         .where(
-            is_told(),
+            receives_deliveries(),
             WebhookEndpoint.due_at <= now,
             WebhookDelivery.state == "pending",
             WebhookDelivery.next_at <= now,
@@ -173,7 +173,9 @@ def take_stalled(
 def backlogs(tx: Session, kinds: Mapping[str, WorkRows]) -> dict[str, Backlog]:
     """Return the unfinished rows by kind, read from the partial indexes of unfinished rows."""
     rows = tx.execute(
-        union_all(*(_backlog(rows).add_columns(literal(kind)) for kind, rows in kinds.items()))
+        union_all(
+            *(_backlog(of_kind).add_columns(literal(kind)) for kind, of_kind in kinds.items())
+        )
     )
     return {
         kind: Backlog(held=held, oldest_s=None if oldest_s is None else float(oldest_s))

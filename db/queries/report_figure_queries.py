@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.queries import session_queries
-from db.queries.report_queries import LONGEST, heard_at
+from db.queries.report_queries import LONGEST, began_at
 from db.tables.sessions import AudioSession, NoiseDetection
 
-_BEGUN_S: ColumnElement[float] = cast(func.extract("epoch", heard_at), Double)
+_BEGUN_S: ColumnElement[float] = cast(func.extract("epoch", began_at), Double)
 _HAS_EVENTS = AudioSession.state.in_(("completed", "partial"))
 
 
@@ -181,8 +181,8 @@ def _time(seconds: float) -> ColumnElement[datetime]:
 
 
 def _begun_within(begin_s: float, end_s: float) -> ColumnElement[bool]:
-    return and_(heard_at >= _time(begin_s), heard_at < _time(end_s))
+    return and_(began_at >= _time(begin_s), began_at < _time(end_s))
 
 
 def _may_reach_into(begin_s: float, end_s: float) -> ColumnElement[bool]:
-    return and_(heard_at >= _time(begin_s) - LONGEST, heard_at < _time(end_s))
+    return and_(began_at >= _time(begin_s) - LONGEST, began_at < _time(end_s))

@@ -1,7 +1,7 @@
 """Queries for daily reports and their figures.
 
 A session belongs to the day on which its recording began, or, if that is unknown, on which it was
-posted (`heard_at`).
+posted (`began_at`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from db.tables.reports import DailyReport
 from db.tables.sessions import AudioSession
 
 #: When the recording of a session began, or else when it was posted; there is an index on it.
-heard_at: ColumnElement[datetime] = func.coalesce(AudioSession.recorded_at, AudioSession.created_at)
+began_at: ColumnElement[datetime] = func.coalesce(AudioSession.recorded_at, AudioSession.created_at)
 #: The longest recording; one that began earlier does not reach into a day.
 LONGEST: ColumnElement[timedelta] = literal_column("interval '24 hours'")
 
@@ -123,7 +123,7 @@ def start_reports(
     """
     users = tx.scalars(
         select(AudioSession.user_id)
-        .where(heard_at >= starts_at, heard_at < ends_at, AudioSession.user_id.is_not(None))
+        .where(began_at >= starts_at, began_at < ends_at, AudioSession.user_id.is_not(None))
         .distinct()
     ).all()
     values = {"day": day, "time_zone": time_zone, "starts_at": starts_at, "ends_at": ends_at}
@@ -191,11 +191,13 @@ def _is_stale() -> ColumnElement[bool]:
     """
     return and_(
         DailyReport.made_at.is_not(None),
-        or_(DailyReport.made_at < DailyReport.ends_at, DailyReport.made_from != _word()),
+        or_(
+            DailyReport.made_at < DailyReport.ends_at, DailyReport.made_from != _sessions_version()
+        ),
     )
 
 
-def _word() -> ScalarSelect[str]:
+def _sessions_version() -> ScalarSelect[str]:
     """Return a version token of a day's sessions, which changes if one is added, ends or is gone.
 
     Everything in a report about a session is written together with its state, or earlier.
@@ -206,15 +208,15 @@ def _word() -> ScalarSelect[str]:
     return (
         select(func.concat(func.count(), ":", func.sum(each)))
         .where(
-            heard_at >= starts_at - LONGEST,
-            heard_at < ends_at,
-            or_(heard_at >= starts_at, heard_at + length > starts_at),
+            began_at >= starts_at - LONGEST,
+            began_at < ends_at,
+            or_(began_at >= starts_at, began_at + length > starts_at),
             or_(user_id.is_(None), AudioSession.user_id == user_id),
         )
         .scalar_subquery()
     )
 
 
-def word(tx: Session, row: DailyReport) -> str:
+def sessions_version(tx: Session, row: DailyReport) -> str:
     """Return the current version token of the sessions of a report's day."""
-    return tx.execute(select(_word()).where(DailyReport.id == row.id)).scalar_one()
+    return tx.execute(select(_sessions_version()).where(DailyReport.id == row.id)).scalar_one()

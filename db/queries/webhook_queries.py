@@ -54,7 +54,7 @@ class DeliveryWork(claims.WorkItem):
         return WebhookEndpoint
 
     @property
-    def names(self) -> dict[str, uuid.UUID | None]:
+    def names(self) -> dict[str, uuid.UUID]:
         return {"job_id": self.delivery_id}
 
     @property
@@ -174,6 +174,11 @@ def change_webhook(tx: Session, webhook_id: uuid.UUID, values: WebhookValues) ->
     ).scalar_one()
 
 
+def make_due(tx: Session, webhook_id: uuid.UUID) -> None:
+    """Make a locked webhook due at once, unless a worker holds it."""
+    change_webhook(tx, webhook_id, {})
+
+
 #: The values of a webhook that was enabled or got another URL.
 FRESH: WebhookValues = {
     "state": "active",
@@ -236,7 +241,7 @@ def _due_deliveries() -> Select[uuid.UUID, int, uuid.UUID | None]:
     )
 
 
-def is_told() -> ColumnElement[bool]:
+def receives_deliveries() -> ColumnElement[bool]:
     """Return the condition of webhooks that get deliveries: neither they nor their users are
     disabled.
     """
@@ -246,7 +251,7 @@ def is_told() -> ColumnElement[bool]:
 
 def has_something_due() -> ColumnElement[bool]:
     """Return the condition of webhooks with a due delivery, whether or not they still rest."""
-    return and_(is_told(), _due_deliveries().exists())
+    return and_(receives_deliveries(), _due_deliveries().exists())
 
 
 def take_delivery(

@@ -103,7 +103,7 @@ def _priorities() -> list[int]:
 
 
 def claim(sql: str) -> TextClause:
-    """Return a statement that searches the ranges of :func:`stretches`."""
+    """Return a statement that searches the ranges of `search_ranges`."""
     return text(sql).bindparams(
         bindparam("priorities", type_=ARRAY(SmallInteger)),
         bindparam("lowest", type_=ARRAY(Uuid)),

@@ -47,7 +47,7 @@ class DailyReport(JobRow, Owned, Base):
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime]
     #: The report, when it was generated, a version token of the sessions that it is based on
-    #: (``db.queries.report_queries.word``), and the key of its page in the blob store.
+    #: (``db.queries.report_queries.sessions_version``), and the key of its page in the blob store.
     report: Mapped[JsonObject | None] = mapped_column(JSONB)
     made_at: Mapped[datetime | None]
     made_from: Mapped[str | None]

@@ -157,7 +157,7 @@ class Bench:
         return features.extract(self._padded, ranges)
 
     def _look(self) -> Samples:
-        return inference.listen(self._model, self._samples, lead=self._prepared.grid.lead)
+        return inference.score_recording(self._model, self._samples, lead=self._prepared.grid.lead)
 
     def _name(self, beside: Tagger | None) -> list[Event]:
         return inference.find_events(
@@ -184,7 +184,7 @@ class Bench:
 
     def _whole(self, beside: Tagger | None) -> list[Event]:
         prepared, samples, wide = self._prepare(is_wide=beside is not None)
-        return inference.hear(
+        return inference.detect(
             self._model,
             samples,
             levels=prepared.levels,

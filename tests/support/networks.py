@@ -15,7 +15,7 @@ from actors.science.types import BACKGROUND
 WIDTHS, HIDDEN = (4, 4, 4), 8
 
 
-def hearer(
+def untrained(
     classes: Sequence[str] = ("background", "rain", "sneeze"), *, seed: int = 0
 ) -> Classifier:
     """Return a model of one untrained network: meaningless output that depends on the sound."""
@@ -29,7 +29,7 @@ def hearer(
     return _model(layers, classes)
 
 
-def deaf(classes: Sequence[str] = ("background", "rain")) -> Classifier:
+def background_only(classes: Sequence[str] = ("background", "rain")) -> Classifier:
     """Return a model that classifies everything as background."""
     layers = _layers(classes)
     assert layers.scores.bias is not None

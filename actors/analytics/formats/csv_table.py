@@ -7,8 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import IO
 
-from actors.analytics.formats.rows import ExportedRecording, iso
-from actors.facts.noise_types import audioset_id_of, group_of
+from actors.analytics.formats.rows import ExportedRecording, Taxonomy, iso
 from db.queries.export_queries import ExportedEvent
 
 COLUMNS = (
@@ -76,6 +75,5 @@ def _row(recording: ExportedRecording, event: ExportedEvent) -> list[object]:
         event.laeq_db,
         event.lafmax_db,
         recording.level_reference,
-        group_of(event.noise_type),
-        audioset_id_of(event.noise_type),
+        *Taxonomy.of(event),
     ]

@@ -7,8 +7,7 @@ from typing import IO
 
 import msgspec
 
-from actors.analytics.formats.rows import ExportedRecording
-from actors.facts.noise_types import audioset_id_of, group_of
+from actors.analytics.formats.rows import ExportedRecording, Taxonomy
 from db.queries.export_queries import ExportedEvent
 
 
@@ -26,12 +25,7 @@ class NdJson:
             "recorded_at": recording.recorded_at,
             "level_reference": recording.level_reference,
         }
-        lines = [
-            about
-            | event._asdict()
-            | {"group": group_of(event.noise_type), "audioset_id": audioset_id_of(event.noise_type)}
-            for event in events
-        ]
+        lines = [about | event._asdict() | Taxonomy.of(event)._asdict() for event in events]
         self._out.write(self._encoder.encode_lines(lines))
 
     def close(self) -> None:

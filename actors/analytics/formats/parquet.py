@@ -8,8 +8,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.analytics.formats.rows import ExportedRecording
-from actors.facts.noise_types import audioset_id_of, group_of
+from actors.analytics.formats.rows import ExportedRecording, Taxonomy
 from db.queries.export_queries import ExportedEvent
 
 #: Rows per group. Larger groups are read a little faster, but each is held in memory once.
@@ -69,8 +68,7 @@ class Parquet:
                     event.laeq_db,
                     event.lafmax_db,
                     recording.level_reference,
-                    group_of(event.noise_type),
-                    audioset_id_of(event.noise_type),
+                    *Taxonomy.of(event),
                 )
             )
             if len(self._rows) == _BATCH_ROWS:

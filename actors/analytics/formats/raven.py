@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import IO
 
-from actors.analytics.formats.rows import ExportedRecording, cell
-from actors.facts.noise_types import audioset_id_of, group_of
+from actors.analytics.formats.rows import ExportedRecording, Taxonomy, cell
 from db.queries.export_queries import ExportedEvent
 
 COLUMNS = (
@@ -67,8 +66,7 @@ class Raven:
             f"{event.confidence:.6f}",
             *levels,
             recording.level_reference,
-            group_of(event.noise_type) or "",
-            audioset_id_of(event.noise_type) or "",
+            *(each or "" for each in Taxonomy.of(event)),
         )
 
     def _write(self, lines: Sequence[Sequence[str]]) -> None:

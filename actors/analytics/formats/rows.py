@@ -8,8 +8,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
+from actors.facts import noise_types
 from db.queries.export_queries import ExportedEvent
 
 
@@ -26,6 +27,19 @@ class ExportedRecording:
     rate_hz: int | None
     #: The reference of its levels: ``dBFS`` or ``dB SPL``.
     level_reference: str
+
+
+class Taxonomy(NamedTuple):
+    """The place of a noise type among the others; None where it has none."""
+
+    group: str | None
+    audioset_id: str | None
+
+    @classmethod
+    def of(cls, event: ExportedEvent) -> Taxonomy:
+        """Return the taxonomy of the type of a detection."""
+        name = event.noise_type
+        return cls(noise_types.group_of(name), noise_types.audioset_id_of(name))
 
 
 class FormatWriter(Protocol):

@@ -74,7 +74,7 @@ class Spectrogram:
         self._n_samples += samples.size
         self._wait(samples)
         if self._n_waiting >= _BATCH:
-            self._listen()
+            self._process()
 
     def finish(self) -> NDArray[np.float32]:
         """Return band powers in dB [shape=(N_BANDS, n_columns)], the lowest band first.
@@ -82,7 +82,7 @@ class Spectrogram:
         The columns are of equal length and cover the recording from its start to its end.
         """
         self._wait(np.zeros(_N_FFT // 2, dtype=np.float32))
-        self._listen()
+        self._process()
         if len(self._open):
             self._add(self._open.max(axis=0, keepdims=True))
         # The last column may extend beyond the end; that is corrected here.
@@ -96,7 +96,7 @@ class Spectrogram:
         self._waiting.append(samples)
         self._n_waiting += samples.size
 
-    def _listen(self) -> None:
+    def _process(self) -> None:
         """Process all waiting samples except those that the next frame needs, too."""
         waiting = np.concatenate(self._waiting)
         n_frames = max(0, (waiting.size - _N_FFT) // _HOP + 1)

@@ -129,7 +129,7 @@ def probe_scores(model: Classifier) -> NDArray[np.float32]:
     the framewise scores are not used: rounding may move them by a frame.
     """
     samples = probe()
-    steps = inference.listen(model, samples)
+    steps = inference.score_recording(model, samples)
     score = inference.segment_classifier(
         model, steps, read=inference.in_memory(samples), grid=Grid(samples.size)
     )

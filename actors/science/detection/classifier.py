@@ -46,9 +46,9 @@ class Classifier:
     head: Head | None = None
 
     @property
-    def needs(self) -> frozenset[str]:
+    def input_kinds(self) -> frozenset[str]:
         """The inputs of the estimators: ``features``, ``textures``, ``samples``."""
-        return frozenset(member.needs for member in self.members)
+        return frozenset(member.input_kind for member in self.members)
 
     @property
     def trained_types(self) -> tuple[str, ...]:
@@ -83,9 +83,9 @@ class Classifier:
         ValueError
             If the features do not have the model's width, or no estimator uses features.
         """
-        voters = [member for member in self.members if member.needs == "features"]
+        voters = [member for member in self.members if member.input_kind == "features"]
         if not voters:
-            raise ValueError("no member of the model looks at features")
+            raise ValueError("no estimator of the model uses features")
         width = voters[0].width
         if features.ndim != 2 or features.shape[1] != width:
             raise ValueError(f"features have the shape (n_chunks, {width})")

@@ -178,7 +178,7 @@ class Convolutional(Estimator):
         return cls(arrays=arrays, widths=widths, hidden=hidden)
 
     @property
-    def needs(self) -> str:
+    def input_kind(self) -> str:
         return "samples"
 
     @property

@@ -60,7 +60,10 @@ class Estimator(ABC):
     def __post_init__(self) -> None:
         for number in (self.weight, self.temperature):
             if type(number) is not float or not 1 / _LARGEST_FACTOR <= number <= _LARGEST_FACTOR:
-                raise ModelError("a member's weight and temperature are moderate numbers above 0")
+                raise ModelError(
+                    "an estimator's weight and temperature must be floating-point numbers "
+                    f"from {1 / _LARGEST_FACTOR:g} to {_LARGEST_FACTOR:g}"
+                )
         for values in self.arrays.values():
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise ModelError("the model holds numbers that are not finite")
@@ -70,7 +73,7 @@ class Estimator(ABC):
             raise ModelError("the model lacks an array") from error
 
     @property
-    def needs(self) -> str:
+    def input_kind(self) -> str:
         """The input it is evaluated on: ``features`` or ``textures`` of chunks, or ``samples``."""
         return "features"
 
@@ -141,7 +144,7 @@ class Network(Estimator):
         return self.layers[-1][1].size
 
     @property
-    def needs(self) -> str:
+    def input_kind(self) -> str:
         return self.view
 
     @property
@@ -155,7 +158,7 @@ class Network(Estimator):
 
     def check(self) -> None:
         if not isinstance(self.view, str) or self.view not in _VIEWS:
-            raise ModelError(f"a network looks at {' or '.join(_VIEWS)}")
+            raise ModelError(f"the view of a network must be {' or '.join(_VIEWS)}")
         if not isinstance(self.activation, str) or self.activation not in _ACTIVATIONS:
             raise ModelError(f"a network's activation is one of {', '.join(_ACTIVATIONS)}")
         if any(values.dtype != np.float32 for values in self.arrays.values()):

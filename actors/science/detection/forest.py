@@ -127,14 +127,15 @@ def _check_trees(arrays: Mapping[str, AnyArray], *, n_features: int) -> None:
     """Reject nodes that do not form trees: each has one parent, before it and in the same tree."""
     roots, feature, right = arrays["roots"], arrays["feature"], arrays["right"]
     n_nodes = feature.size
-    if type(n_features) is not int or not 0 < n_features <= np.iinfo(np.int16).max:
-        raise ModelError("a forest looks at a number of features")
+    most = np.iinfo(np.int16).max
+    if type(n_features) is not int or not 0 < n_features <= most:
+        raise ModelError(f"the number of features of a forest must be from 1 to {most}")
     if any(arrays[name].shape != (n_nodes,) for name in ("feature", "threshold", "right")):
         raise ModelError("the nodes of a forest do not fit each other")
     if roots.ndim != 1 or roots[0] != 0 or (np.diff(roots) <= 0).any() or roots[-1] >= n_nodes:
         raise ModelError("the roots of a forest are wrong")
     if feature.min() < LEAF or feature.max() >= n_features:
-        raise ModelError("a tree of the model looks at a feature that there is not")
+        raise ModelError("a tree of the model uses a feature that does not exist")
     is_leaf = feature == LEAF
     rows = right[is_leaf]
     if not rows.size or rows.min() < 0 or rows.max() >= len(arrays["values"]):

@@ -90,7 +90,7 @@ def score_span(model: Classifier, read: Read, start: int, stop: int, *, grid: Gr
     return score_frames(model, samples, before=start - first, n_samples=stop - start)
 
 
-def listen(model: Classifier, samples: Array, *, lead: int = 0) -> Array:
+def score_recording(model: Classifier, samples: Array, *, lead: int = 0) -> Array:
     """Score a whole recording in memory framewise, span by span.
 
     Takes samples [shape=(n,)] at 16 kHz whose grid begins ``lead`` samples before them, returns
@@ -106,7 +106,7 @@ def listen(model: Classifier, samples: Array, *, lead: int = 0) -> Array:
     )
 
 
-def hear(
+def detect(
     model: Classifier,
     samples: Array,
     *,
@@ -138,7 +138,7 @@ def hear(
         levels = meter.finish()
     return find_events(
         model,
-        listen(model, samples, lead=grid.lead),
+        score_recording(model, samples, lead=grid.lead),
         read=in_memory(samples),
         grid=grid,
         levels=levels,
@@ -179,13 +179,13 @@ def find_events(
     return [event for event in found if event.confidence >= asked.get(event.noise_type, 0.0)]
 
 
-def name_clip(model: Classifier, samples: Array) -> Array:
+def classify_clip(model: Classifier, samples: Array) -> Array:
     """Return the class probabilities of a clip with at most one sound [shape=(n_classes,)].
 
     Classifies the part from the start of the first segment to the end of the last; the whole clip
     if there is no segment.
     """
-    scores = listen(model, samples)
+    scores = score_recording(model, samples)
     found = find_segments(scores, classes=model.classes)
     first, stop = (found[0].first, found[-1].stop) if found else (0, len(scores))
     heard = np.concatenate([scores[each.first : each.stop] for each in found] or [scores])
@@ -198,7 +198,7 @@ def blur_s(model: Classifier) -> float:
 
     Half a chunk and a frame for a model that classifies chunks; a frame for one with a network.
     """
-    by_chunks = "samples" not in model.needs
+    by_chunks = "samples" not in model.input_kinds
     return (STEP + by_chunks * CHUNK // 2) / RATE_HZ
 
 
@@ -249,12 +249,12 @@ def classify_segment(model: Classifier, parts: Sequence[Array], *, first: Array)
     views = {
         view: np.stack([extract(part) for part in parts])
         for view, extract in VIEWS.items()
-        if view in model.needs
+        if view in model.input_kinds
     }
     opinions = [
         _pooled(first)
-        if member.needs == "samples"
-        else _pooled(ensemble.vote([member], [member.logits(views[member.needs])]))
+        if member.input_kind == "samples"
+        else _pooled(ensemble.vote([member], [member.logits(views[member.input_kind])]))
         for member in model.members
     ]
     voted = np.average(opinions, axis=0, weights=weights)

@@ -16,9 +16,9 @@ from actors.science.errors import ModelError
 
 #: Largest accepted difference from a recorded probability. Other processors and libraries sum in a
 #: different order, so features differ in their last digits; where one is that close to the
-#: threshold of a tree, the tree takes the other branch and moves the vote by its share: noise 100
-#: dB below the sound moved a forest of 100 trees by 0.01. A misread model, or features computed
-#: differently, deviate by more than this.
+#: threshold of a tree, the tree takes the other branch: noise 100 dB below the sound moved the vote
+#: by one tree's share, 0.01. A misread model, or features computed differently, deviate by more
+#: than this.
 TOLERANCE = 0.02
 #: Largest accepted deviation from 1 of a frame's summed probabilities.
 SUM_TOLERANCE = 1e-3

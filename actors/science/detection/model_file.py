@@ -101,7 +101,7 @@ def decode(data: bytes) -> Parts:
 def _checked_header(data: bytes) -> tuple[JsonObject, int]:
     """Return the header, and the offset of the arrays."""
     if data[: len(MAGIC) - 1] != MAGIC[:-1]:
-        raise ModelError("this is no model file")
+        raise ModelError("the file is not a model file of Clamor")
     if data[: len(MAGIC)] != MAGIC:
         raise ModelError("the model file is of another version of the format")
     if len(data) > MOST_BYTES:
@@ -131,7 +131,9 @@ def _with_fields(header: object) -> JsonObject:
     if not is_list or len(classes) < 2 or len(set(classes)) != len(classes):
         raise ModelError("a model has at least two classes with different names")
     if BACKGROUND not in classes or UNCLASSIFIED in classes:
-        raise ModelError(f"a model knows {BACKGROUND}, and no class is called {UNCLASSIFIED}")
+        raise ModelError(
+            f"a model must have the class {BACKGROUND}, and none called {UNCLASSIFIED}"
+        )
     thresholds = header.get("thresholds", {})
     trained = header.get("trained_types", [])
     if not isinstance(trained, list) or not all(isinstance(each, str) for each in trained):
@@ -155,20 +157,20 @@ def _arrays_of(table: object, *, data: bytes, offset: int) -> dict[str, AnyArray
     end = len(data) - _DIGEST_BYTES
     arrays: dict[str, AnyArray] = {}
     if not isinstance(table, list):
-        raise ModelError("the model file does not say which arrays it holds")
+        raise ModelError("the header of the model file lists no arrays")
     for entry in table:
         name, dtype, shape = _entry(entry)
         count = math.prod(shape)
         if name in arrays:
             raise ModelError("the model file holds an array twice")
         if offset + count * dtype.itemsize > end:
-            raise ModelError("the model file holds less than its header tells")
+            raise ModelError("the model file is shorter than its header declares")
         values = np.frombuffer(data, dtype=dtype, count=count, offset=offset)
         # A copy, in native byte order and aligned.
         arrays[name] = values.astype(dtype.newbyteorder("=")).reshape(shape)
         offset += values.nbytes
     if offset != end:
-        raise ModelError("the model file holds more than its header tells")
+        raise ModelError("the model file is longer than its header declares")
     return arrays
 
 
@@ -180,36 +182,36 @@ def _entry(entry: object) -> tuple[str, np.dtype[np.generic], tuple[int, ...]]:
         )
         if isinstance(name, str) and dtype in _DTYPES and is_shape:
             return name, np.dtype(f"<{dtype}"), tuple(shape)
-    raise ModelError("the model file describes an array wrongly")
+    raise ModelError("the header of the model file has an invalid description of an array")
 
 
 def _members_of(
     described: object, arrays: Mapping[str, AnyArray], *, n_classes: int
 ) -> tuple[Estimator, ...]:
     if not isinstance(described, list) or not described:
-        raise ModelError("the model file does not say who votes")
+        raise ModelError("the header of the model file lists no estimators")
     voters: list[Estimator] = []
     for number, fields in enumerate(described):
         parts = (name.partition(".") for name in arrays)
         own = {rest: arrays[f"{first}.{rest}"] for first, _, rest in parts if first == str(number)}
         voters.append(_member(fields, arrays=own))
     if sum(len(member.arrays) for member in voters) != len(arrays):
-        raise ModelError("the model file holds arrays that belong to nobody")
+        raise ModelError("the model file contains arrays that no estimator uses")
     for member in voters:
         if member.n_classes != n_classes:
-            raise ModelError("the model's members do not end in its classes")
-        if member.width != _WIDTHS[member.needs]:
-            raise ModelError(f"the model's members look at other {member.needs}")
-    if all(member.needs == "textures" for member in voters):
-        raise ModelError("no member of the model can tell where something sounds")
+            raise ModelError("an estimator of the model has another number of classes")
+        if member.width != _WIDTHS[member.input_kind]:
+            raise ModelError(f"an estimator of the model has another number of {member.input_kind}")
+    if all(member.input_kind == "textures" for member in voters):
+        raise ModelError("the model needs an estimator over features or samples to locate sounds")
     return tuple(voters)
 
 
 def _member(fields: object, *, arrays: Mapping[str, AnyArray]) -> Estimator:
     if not isinstance(fields, dict) or fields.get("kind") not in tuple(KINDS):
-        raise ModelError(f"a member of a model is one of {', '.join(KINDS)}")
+        raise ModelError(f"an estimator must be one of {', '.join(KINDS)}")
     settings = {name: value for name, value in fields.items() if name != "kind"}
     try:
         return KINDS[fields["kind"]](arrays=arrays, **settings)
     except TypeError as error:
-        raise ModelError("a member of the model has fields that it cannot have") from error
+        raise ModelError("an estimator of the model has invalid fields") from error

@@ -109,7 +109,7 @@ def merge(
     classes
         Names of the columns; `BACKGROUND` is one of them.
     classify
-        Classifies a segment; see `inference.looker`.
+        Classifies a segment; see `inference.segment_classifier`.
     levels
         Levels of the same recording, in dBFS. No event ends after the recording.
     blur_s

@@ -74,7 +74,7 @@ def draw(decoder: Decoder, events: Sequence[Event], *, title: str) -> bytes:
     RecordingError
         As `Decoder.blocks`.
     """
-    picture = _listen(decoder)
+    picture = _measure(decoder)
     types = sorted({event.noise_type for event in events})
     lanes_in = 0.24 * max(len(types), 1)
     figure = Figure(figsize=(12.0, 5.6 + lanes_in), dpi=_DPI, layout="constrained")
@@ -223,7 +223,7 @@ def _draw_level(axes: Axes, levels: LevelHistory) -> None:
     axes.set_axisbelow(True)
 
 
-def _listen(decoder: Decoder) -> _Picture:
+def _measure(decoder: Decoder) -> _Picture:
     """Stream a recording into band powers and levels."""
     audio = decoder.format
     meter = LevelMeter(rate_hz=audio.rate_hz, n_channels=audio.n_channels)

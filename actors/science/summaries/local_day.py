@@ -99,7 +99,7 @@ def day_of(day: date, zone: str) -> Day:
         begin = datetime.combine(day, time(), local).astimezone(UTC)
         end = datetime.combine(day + timedelta(days=1), time(), local).astimezone(UTC)
     except OverflowError:
-        raise NoSuchDay(f"nobody can tell when {day} was") from None
+        raise NoSuchDay(f"the date {day} is out of range") from None
     # Clock changes only happen at the start of a minute, except those from local mean time, where
     # an hour may end some seconds late.
     minutes = [

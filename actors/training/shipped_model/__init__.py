@@ -1,1 +1,1 @@
-"""What makes the shipped model and measures its accuracy. It is no part of the product."""
+"""Make the shipped model, and measure its accuracy. The image does not contain this package."""

@@ -54,11 +54,11 @@ class Judges:
         return SecondOpinion(tagger, inference.in_memory(samples), samples.size)
 
 
-def hear(model: Classifier, sound: Sound, judges: Judges | None) -> list[Event]:
+def detect(model: Classifier, sound: Sound, judges: Judges | None) -> list[Event]:
     """Detect the events of a sound, as the pipeline does."""
     narrow = soxr.resample(sound.samples, RATE_HZ, MODEL_RATE_HZ)
     opinion = None if judges is None else judges.of(sound.group, sound.samples)
-    return inference.hear(model, narrow, opinion=opinion)
+    return inference.detect(model, narrow, opinion=opinion)
 
 
 def answer(heard: Iterable[Event]) -> Event | None:
@@ -118,7 +118,7 @@ def judged(
     """Classify sounds, each by its model, and judge the answers."""
     found = []
     for sound in sounds:
-        heard = hear(model_of(sound), sound, judges)
+        heard = detect(model_of(sound), sound, judges)
         name, is_near = outcome(answer(heard), sound)
         reported = tuple(
             (event.confidence, is_true(event, sound))
@@ -180,7 +180,7 @@ def false_alarms(
     wrong: Counter[str] = Counter()
     for bed in beds:
         allowed = {*bed.right, UNCLASSIFIED, *map(noise_types.group_of, bed.right)}
-        found = (event.noise_type for event in hear(model, bed, judges))
+        found = (event.noise_type for event in detect(model, bed, judges))
         wrong.update(name for name in found if name not in allowed)
     hours = sum(bed.samples.size for bed in beds) / RATE_HZ / 3_600
     return wrong.total() / hours, wrong

@@ -64,7 +64,7 @@ def measure(folds: Mapping[str, Classifier], clips: Sequence[LabelledClip]) -> M
     """Measure models that were each trained without one fold, and fit their temperature."""
     named = {
         voters: {
-            condition: held_out.name_clips(_only(folds, voters), clips, snr_db=snr_db)
+            condition: held_out.classify_clips(_only(folds, voters), clips, snr_db=snr_db)
             for condition, snr_db in estimator_report.CONDITIONS.items()
         }
         for voters in estimator_report.VOTERS
@@ -185,7 +185,7 @@ def _kept(folder: Path | None, name: str) -> list[Estimator]:
         kept = None if folder is None else Classifier.from_bytes(_file(folder, name).read_bytes())
     except (OSError, ModelError):
         return []
-    return [] if kept is None else [each for each in kept.members if each.needs == "samples"]
+    return [] if kept is None else [each for each in kept.members if each.input_kind == "samples"]
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -81,7 +81,7 @@ class SoundscapeEvents:
         return SoundscapeEvents(*kept)  # type: ignore[arg-type]
 
 
-def name_clips(
+def classify_clips(
     models: Mapping[str, Classifier], clips: Sequence[LabelledClip], *, snr_db: float | None
 ) -> ClipScores:
     """Classify every clip by the model of its fold, with a background bed if ``snr_db`` is set."""
@@ -92,7 +92,7 @@ def name_clips(
         samples = clip.samples.astype(np.float64)
         if snr_db is not None:
             samples = np.sum(mixtures.mixed(samples, snr_db=snr_db, rng=rng), axis=0)
-        rows.append(inference.name_clip(models[clip.group], samples.astype(np.float32)))
+        rows.append(inference.classify_clip(models[clip.group], samples.astype(np.float32)))
     return ClipScores(
         np.array([clip.label for clip in clips]),
         np.array([clip.group for clip in clips]),
@@ -176,7 +176,7 @@ def _hear(
 ) -> list[Event]:
     grid = recording.grid
     by_fold = {
-        fold: inference.listen(model, recording.samples, lead=grid.lead)
+        fold: inference.score_recording(model, recording.samples, lead=grid.lead)
         for fold, model in models.items()
     }
     classes, n_steps = next(iter(models.values())).classes, len(next(iter(by_fold.values())))

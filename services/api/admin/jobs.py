@@ -14,6 +14,7 @@ from actors.observability import tracing
 from actors.scheduling import jobs as schedule
 from actors.scheduling.jobs import PeriodicJob
 from db.queries import job_run_queries, session_queries
+from db.queries.job_run_queries import RequestedRun
 from db.queue import claims
 from db.store import Store
 from db.tables.job_runs import JobRun
@@ -122,7 +123,9 @@ def ask(
     Without a publisher, recovery sends the nudge in its next round.
     """
     job = _job_or_404(name)
-    values = {} if publisher else {"nudged_at": claims.seconds_from_now(-1)}
+    values = RequestedRun(traceparent=tracing.current())
+    if publisher is None:
+        values["nudged_at"] = claims.seconds_from_now(-1)
     with store.transaction() as tx:
         run_id = job_run_queries.add_run(
             tx,
@@ -131,7 +134,6 @@ def ask(
             source="person",
             options=options,
             run_id=run_id,
-            traceparent=tracing.current(),
             **values,
         )
         # Only a slot that exists is refused, and `clock` returns the current time of each call.

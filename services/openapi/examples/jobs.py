@@ -27,7 +27,7 @@ _RUN: dict[str, object] = {
 _JOB: dict[str, object] = {
     "name": "health_check",
     "cron": "0 * * * *",
-    "why": "an operator hears of a fault within the hour",
+    "why": "operators see a fault within the hour",
     "next_at": "2026-03-14T09:00:00Z",
     "latest_run": _RUN,
 }

@@ -53,7 +53,7 @@ def run_span(runtime: Runtime, session_id: uuid.UUID, perform: Callable[[Lease],
     work = SessionWork(session_id=session_id, span_index=0, state="pending")
 
     def give_up(tx: Any, attempt: int, problem: Any) -> Any:
-        values = DetectDone(state="failed", last_error=problem.detail)
+        values = DetectDone(state="failed", last_error=problem["detail"])
         return span_queries.finish_span(tx, work, attempt=attempt, values=values)
 
     runner.run(

@@ -238,7 +238,10 @@ def test_a_failure_that_may_pass_is_tried_again_later(
 
     site.pages["/"] = answer
     session_id = of_url(api, site.url(f"/?sig={SECRET}"))
-    for reason in ("the server answered 503", "what the server sent is no HTTP"):
+    for reason in (
+        "the server answered 503",
+        "the server sent an invalid or incomplete HTTP response",
+    ):
         process(runtime, session_id)
         waiting = session(runtime, session_id)
         assert waiting.state == "queued"

@@ -168,6 +168,26 @@ def test_a_batch_that_is_too_long_keeps_what_came_before(api: Api, runtime: Runt
     assert batch["problem"]["code"] == "not-all-taken"
 
 
+@pytest.mark.parametrize("fault", ["too long", "broken off"])
+def test_a_batch_with_an_id_is_not_answered_with_that_of_a_refused_attempt(
+    api: Api, runtime: Runtime, clip: bytes, fault: str
+) -> None:
+    good = form([("a.flac", clip), ("b.flac", clip)])
+    too_long = form([("a", recordings.HEADER)] * (runtime.settings.max_batch_items + 1))
+    bad = too_long if fault == "too long" else good[: -len(clip) // 2]
+    headers = FORM | {"Idempotency-Key": "a"}
+    refused = api.simulate_post("/v1/batches", body=bad, headers=headers)
+    assert refused.status_code == (413 if fault == "too long" else 400)
+    chosen = str(uuid.uuid4())
+    posted = api.simulate_post(
+        "/v1/batches", body=good, headers=headers, query_string=f"batch_id={chosen}"
+    )
+    assert (posted.status_code, posted.json["id"]) == (202, chosen)
+    assert [each["file_name"] for each in items(api, posted.json)] == ["a.flac", "b.flac"]
+    # The batch of the refused attempt keeps what had arrived.
+    assert api.simulate_get(refused.headers["location"]).json["files_total"] > 0
+
+
 def test_a_server_that_died_while_it_received_leaves_a_batch_that_is_closed(
     api: Api, runtime: Runtime
 ) -> None:

@@ -19,6 +19,8 @@ from actors.recovery import Recovery, take_stalled
 from actors.scheduling import job_runs, jobs
 from actors.scheduling.job_runs import ScheduledRun
 from db.queries import job_run_queries, session_queries
+from db.queries.queue_queries import Backlog
+from db.queue import claims
 from db.tables.job_runs import JobRun
 
 pytestmark = pytest.mark.integration
@@ -112,6 +114,23 @@ def test_two_workers_at_once_begin_one_run(runtime: Runtime) -> None:
     assert len(done) == states.count("completed")
     assert len(done) >= 1
     assert {row.attempt for row in rows(runtime)} == {0}
+
+
+def test_a_run_waits_for_a_worker_only_while_none_is_active(runtime: Runtime) -> None:
+    def backlog() -> Backlog:
+        with runtime.store.transaction() as tx:
+            return kinds.backlogs(tx)[CheckHealth.queue]
+
+    ask(runtime)
+    ask(runtime)
+    assert (backlog().held, backlog().oldest_s is None) == (0, False)
+    with runtime.store.transaction() as tx:
+        claim = job_run_queries.take_run(JOB.name, tx, lease_s=60)
+    assert claim is not None
+    assert backlog() == Backlog(held=1, oldest_s=None)
+    with runtime.store.transaction() as tx:
+        assert claims.advance(tx, claim.work, attempt=claim.attempt, to="completed", values={})
+    assert (backlog().held, backlog().oldest_s is None) == (0, False)
 
 
 def test_a_slot_that_was_missed_is_filled_and_nudged(runtime: Runtime) -> None:

@@ -164,14 +164,14 @@ def test_clips_are_named_by_what_never_heard_their_group(
     learnt_from: list[set[int]] = []
     named: list[tuple[int, int]] = []
     best: dict[int, str] = {}
-    fit, name_clip = waveform_trainer.fit, inference.name_clip
+    fit, classify_clip = waveform_trainer.fit, inference.classify_clip
 
     def noted_fit(given: TrainingMixtures, **options: Any) -> list[Estimator]:
         learnt_from.append(set(given.clips.tolist()))
         return fit(given, **options)
 
     def noted_name(model: Classifier, samples: Any) -> Any:
-        shares = name_clip(model, samples)
+        shares = classify_clip(model, samples)
         for row, clip in enumerate(CLIPS):
             if np.array_equal(clip.samples, samples):
                 named.append((row, len(learnt_from) - 1))
@@ -180,7 +180,7 @@ def test_clips_are_named_by_what_never_heard_their_group(
         return shares
 
     monkeypatch.setattr(waveform_trainer, "fit", noted_fit)
-    monkeypatch.setattr(inference, "name_clip", noted_name)
+    monkeypatch.setattr(inference, "classify_clip", noted_name)
     effort = replace(EFFORT, course=replace(EFFORT.course, epochs=1))
     scores, _ = waveform_trainer.validate(
         CLIPS, material, algorithm="cnn", seed=0, effort=effort, tell=lambda _part: None
@@ -279,7 +279,9 @@ def test_the_vote_is_that_of_the_shipped_model(results: dict[str, Learnt]) -> No
     first, *others = results["cnn_vote"].model.members
     assert isinstance(network, Convolutional)
     assert isinstance(first, Convolutional)
-    assert [each.needs for each in others] == [each.view for each in partners.PARTNERS.values()]
+    assert [each.input_kind for each in others] == [
+        each.view for each in partners.PARTNERS.values()
+    ]
     assert {each.weight for each in (first, *others)} == {1.0}
     for name, values in network.arrays.items():
         np.testing.assert_array_equal(values, first.arrays[name])
@@ -311,7 +313,7 @@ def test_the_model_is_whole_and_hears(results: dict[str, Learnt], algorithm: str
     assert steps.shape == (30, N_CLASSES)
     # The network decides, at every frame.
     assert len(np.unique(steps.round(6), axis=0)) > 20
-    for event in inference.hear(model, samples):
+    for event in inference.detect(model, samples):
         assert event.noise_type in {*LABELS, "unclassified"}
     assert isinstance(model.members[0], cnn.Convolutional)
 
@@ -357,7 +359,7 @@ def test_the_same_seed_gives_the_same_model(results: dict[str, Learnt]) -> None:
 def test_classes_that_drown_in_every_scene_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mixtures, "SNR_DB", (-120.0, -110.0))
     monkeypatch.setattr(mixtures, "CLEAN_DB", (-120.0, -110.0))
-    with pytest.raises(TooFewExamples, match="heard in the clips of broadband_hiss, mains_hum"):
+    with pytest.raises(TooFewExamples, match="found in the clips of broadband_hiss, mains_hum"):
         learnt("cnn")
 
 

@@ -13,6 +13,7 @@ from db.queries import (
     batch_queries,
     export_queries,
     idempotency_queries,
+    job_run_queries,
     model_queries,
     report_queries,
     retention_queries,
@@ -26,6 +27,7 @@ from db.tables.base import Base
 from db.tables.batches import AudioBatch, StoredOptions
 from db.tables.exports import Export
 from db.tables.idempotency import IdempotentRequest
+from db.tables.job_runs import JobRun
 from db.tables.models import NoiseModel
 from db.tables.reports import DailyReport
 from db.tables.retention import KeptClip
@@ -42,7 +44,10 @@ COLUMNS = [
     (export_queries.NewExportRow, Export),
     (export_queries.ExportDone, Export),
     (idempotency_queries.StoredAnswer, IdempotentRequest),
+    (job_run_queries.RequestedRun, JobRun),
+    (job_run_queries.RunDone, JobRun),
     (model_queries.NewTrainingRow, TrainingJob),
+    (model_queries.JobDone, TrainingJob),
     (model_queries.NewTrainingClipRow, TrainingClip),
     (model_queries.NewValidationRow, Validation),
     (model_queries.ValidateDone, Validation),

@@ -44,7 +44,7 @@ def test_what_may_pass_is_kept_in_own_words(error: BaseException) -> None:
     assert type(error).__name__ not in failure.reason
     assert failure.logged.startswith(type(error).__name__)
     given_up = failures.given_up("split", attempts=5, reason=failure.reason)
-    assert FOREIGN not in given_up.problem.detail
+    assert FOREIGN not in given_up.problem["detail"]
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_what_may_pass_is_kept_in_own_words(error: BaseException) -> None:
 def test_what_would_come_again_is_permanent_at_once(error: Exception) -> None:
     failure = failures.judge(error)
     assert failure.problem is not None
-    assert failure.problem.code == "internal-error"
-    assert FOREIGN not in failure.problem.detail
-    assert type(error).__name__ not in failure.problem.detail
+    assert failure.problem["code"] == "internal-error"
+    assert FOREIGN not in failure.problem["detail"]
+    assert type(error).__name__ not in failure.problem["detail"]
     # The log has the details that a report needs.
     assert failure.logged.startswith(type(error).__name__)
 
@@ -79,8 +79,8 @@ def test_what_would_come_again_is_permanent_at_once(error: Exception) -> None:
 def test_what_is_known_to_be_permanent_has_its_code(error: Exception, code: str) -> None:
     failure = failures.judge(error)
     assert failure.problem is not None
-    assert failure.problem.code == code
-    assert failure.reason == failure.problem.detail
+    assert failure.problem["code"] == code
+    assert failure.reason == failure.problem["detail"]
     assert FOREIGN not in failure.reason
 
 

@@ -48,9 +48,9 @@ def test_clips_are_told_and_counted() -> None:
 
 
 def test_only_a_clip_that_is_labelled_background_is_told_to_be_it() -> None:
-    model = networks.deaf()
+    model = networks.background_only()
     noise = labelled.sound(BACKGROUND, seconds=2)
-    assert model.classes[inference.name_clip(model, noise).argmax()] == BACKGROUND
+    assert model.classes[inference.classify_clip(model, noise).argmax()] == BACKGROUND
     told = of_clips(model, ("rain", noise), (BACKGROUND, noise))
     assert told["figures"]["clip_accuracy"] == 1.0
     assert told["clips"]["confusion"] == [[1, 0], [0, 1]]
@@ -69,9 +69,9 @@ def test_events_are_heard_as_the_pipeline_hears_them() -> None:
 def test_what_is_loud_and_nothing_known_is_an_activity_without_a_type() -> None:
     burst = 0.3 * np.random.default_rng(0).standard_normal(2 * RATE_HZ).astype(np.float32)
     samples = mixed(burst=burst, at_s=5)
-    report = of_events(networks.deaf(), samples, (5.0, 7.0, "rain"))
+    report = of_events(networks.background_only(), samples, (5.0, 7.0, "rain"))
     assert report["activity"]["recall"] == 1.0
     assert report["events"]["per_class"].keys() == {"rain"}
     assert (report["events"]["n_estimated"], report["figures"]["segment_f1"]) == (0, 0.0)
-    alone = of_events(networks.deaf(), samples)
+    alone = of_events(networks.background_only(), samples)
     assert alone["figures"]["false_alarms_per_hour"] == pytest.approx(3600 / 12)

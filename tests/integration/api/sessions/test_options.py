@@ -68,7 +68,7 @@ def heard(runtime: Runtime, session_id: uuid.UUID) -> list[NoiseDetection]:
 
 
 def test_what_it_is_posted_with_is_kept_and_shown(api: Api, runtime: Runtime) -> None:
-    model_id = register(runtime, networks.hearer())
+    model_id = register(runtime, networks.untrained())
     own = {
         "site": "7",
         "floor": 3,
@@ -106,8 +106,8 @@ def test_a_model_or_a_noise_type_that_is_not_known_is_refused_before_anything_is
 ) -> None:
     with runtime.store.transaction() as tx:
         accounts.add_user(tx, STRANGER, "stranger@example.org")
-    ours = register(runtime, networks.hearer())
-    theirs = register(runtime, networks.deaf(), user_id=STRANGER)
+    ours = register(runtime, networks.untrained())
+    theirs = register(runtime, networks.background_only(), user_id=STRANGER)
     for model_id in (theirs, uuid.uuid4()):
         refusal(post(api, model=model_id), 404, "model-not-found")
     _ = runtime.shipped_model_id
@@ -183,7 +183,7 @@ def test_what_cannot_be_a_recording_is_refused_by_its_first_bytes(
 
 
 def test_the_model_that_was_asked_for_is_the_one_that_hears(api: Api, runtime: Runtime) -> None:
-    deaf = register(runtime, networks.deaf())
+    deaf = register(runtime, networks.background_only())
     content = recordings.encode(recordings.demo())
     by_deaf = uuid.UUID(post(api, content, model=deaf).json["id"])
     by_shipped = uuid.UUID(post(api, content).json["id"])
@@ -223,7 +223,7 @@ def test_events_below_a_threshold_are_not_reported(runtime: Runtime) -> None:
 
 
 def test_a_threshold_may_be_of_any_name_in_the_table(api: Api, runtime: Runtime) -> None:
-    ours = register(runtime, networks.hearer())
+    ours = register(runtime, networks.untrained())
     wanted = {"traffic": 0.5, "train": 0.7, "other": 0.25}
     asked = [f"{name}:{least}" for name, least in wanted.items()]
     assert post(api, model=ours, threshold=asked).json["thresholds"] == wanted
@@ -236,7 +236,7 @@ def test_a_threshold_may_be_of_any_name_in_the_table(api: Api, runtime: Runtime)
 def test_types_and_thresholds_that_are_not_known_are_refused_together(
     api: Api, runtime: Runtime
 ) -> None:
-    ours = register(runtime, networks.hearer())
+    ours = register(runtime, networks.untrained())
     refused = post(api, model=ours, types=["rain", "spech"], threshold="gong:0.5")
     refusal(refused, 400, "invalid-parameter")
     assert {each["field"] for each in refused.json["errors"]} == {"threshold", "types"}
@@ -293,7 +293,7 @@ def test_a_name_that_the_model_does_not_know_fails_the_session(
 
 
 def test_each_recording_of_a_batch_has_the_batchs_options(api: Api, runtime: Runtime) -> None:
-    model_id = register(runtime, networks.hearer())
+    model_id = register(runtime, networks.untrained())
     runtime.blobs.put("inbox/a.flac", recordings.HEADER)
     params = {
         "model": str(model_id),

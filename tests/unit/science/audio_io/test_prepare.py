@@ -37,7 +37,7 @@ def prepared(data: bytes) -> tuple[Prepared, NDArray[np.float32]]:
 
 def heard(data: bytes) -> list[Event]:
     result, samples = prepared(data)
-    return inference.hear(classifier.shipped(), samples, levels=result.levels, grid=result.grid)
+    return inference.detect(classifier.shipped(), samples, levels=result.levels, grid=result.grid)
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050, 44_100, 48_000])

@@ -100,7 +100,7 @@ def test_a_flipped_byte_is_found_with_and_without_the_hash(position: int) -> Non
 def test_a_pickle_is_no_model() -> None:
     checks, read = integrity.check(b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix.")
     assert read is None
-    assert checks[-1].detail == "this is no model file"
+    assert checks[-1].detail == "the file is not a model file of Clamor"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_model_that_answers_otherwise_than_where_it_was_made_is_found() -> Non
     ]
 
 
-@pytest.mark.parametrize("model", [classifier.shipped(), networks.hearer()])
+@pytest.mark.parametrize("model", [classifier.shipped(), networks.untrained()])
 def test_every_kind_of_model_answers_the_probe(model: classifier.Classifier) -> None:
     scores = cards.probe_scores(model)
     # Forty frames, and the whole.

@@ -120,30 +120,33 @@ def network_that_hears() -> Convolutional:
 
 def test_a_model_says_what_it_needs() -> None:
     hearing = network_that_hears()
-    assert model().needs == {"features"}
-    assert Classifier.make(header(), members=[hearing, network()]).needs == {"features", "samples"}
+    assert model().input_kinds == {"features"}
+    assert Classifier.make(header(), members=[hearing, network()]).input_kinds == {
+        "features",
+        "samples",
+    }
     deaf = Classifier.make(header(), members=[hearing])
-    assert deaf.needs == {"samples"}
-    with pytest.raises(ValueError, match="no member"):
+    assert deaf.input_kinds == {"samples"}
+    with pytest.raises(ValueError, match="no estimator"):
         deaf.scores(inputs(3))
 
 
 def test_a_network_may_look_at_textures() -> None:
     woven = replace(network(width=N_TEXTURES), view="textures")
     both = Classifier.make(header(), members=[network(), woven])
-    assert both.needs == {"features", "textures"}
+    assert both.input_kinds == {"features", "textures"}
     again = Classifier.from_bytes(both.to_bytes())
     assert again.to_bytes() == both.to_bytes()
-    assert [each.needs for each in again.members] == ["features", "textures"]
+    assert [each.input_kind for each in again.members] == ["features", "textures"]
     alone = Classifier.make(header(), members=[network()])
     np.testing.assert_array_equal(both.scores(inputs(9)), alone.scores(inputs(9)))
 
 
 def test_who_cannot_be_asked_is_refused() -> None:
     woven = replace(network(width=N_TEXTURES), view="textures")
-    with pytest.raises(ModelError, match="where something sounds"):
+    with pytest.raises(ModelError, match="to locate sounds"):
         Classifier.make(header(), members=[woven])
-    with pytest.raises(ModelError, match="other textures"):
+    with pytest.raises(ModelError, match="number of textures"):
         Classifier.make(header(), members=[network(), replace(network(), view="textures")])
     with pytest.raises(ModelError, match="features or textures"):
         replace(network(), view="samples")
@@ -221,7 +224,7 @@ def test_members_that_do_not_fit_the_classes_are_refused() -> None:
     narrow = replace(forest(), n_features=N_FEATURES - 1)
     with pytest.raises(ModelError, match="features"):
         Classifier.make(header(), members=[narrow])
-    with pytest.raises(ModelError, match="votes"):
+    with pytest.raises(ModelError, match="estimators"):
         Classifier.make(header(), members=[])
 
 

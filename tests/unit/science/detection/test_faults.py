@@ -55,7 +55,7 @@ def hear(content: bytes, *, beside: bool) -> tuple[list[Event], int | None]:
     if beside:
         samples = pcm_to_float(bytes(wide))
         opinion = SecondOpinion(published_tagger(), inference.in_memory(samples), samples.size)
-    events = inference.hear(
+    events = inference.detect(
         classifier.shipped(),
         pcm_to_float(bytes(pcm)),
         levels=prepared.levels,

@@ -65,8 +65,8 @@ def voting(*kinds: str) -> Classifier:
     """Return a model of some kinds of the shipped one's estimators; its network is untrained."""
     plain = shipped()
     of_kind: dict[str, list[Estimator]] = {
-        "features": [each for each in plain.members if each.needs == "features"],
-        "textures": [each for each in plain.members if each.needs == "textures"],
+        "features": [each for each in plain.members if each.input_kind == "features"],
+        "textures": [each for each in plain.members if each.input_kind == "textures"],
         "samples": [untrained(len(plain.classes))],
     }
     header = {**plain.header, "vote_temperature": 1.0}
@@ -84,7 +84,7 @@ def levels(samples: Samples) -> LevelHistory:
 
 
 def heard(samples: Samples, *, model: Classifier | None = None) -> list[Event]:
-    return inference.hear(model or shipped(), samples, levels=levels(samples))
+    return inference.detect(model or shipped(), samples, levels=levels(samples))
 
 
 def looked_at(model: Classifier, samples: Samples, start: int, stop: int) -> Samples:
@@ -104,7 +104,7 @@ def test_listening_span_by_span_is_as_in_one_go(kind: str) -> None:
     assert whole.shape == (count_steps(N_SAMPLES), len(MODELS[kind].classes))
     assert whole.std(axis=0).max() > 0.1
     np.testing.assert_allclose(np.concatenate(by_span), whole, atol=1e-4)
-    np.testing.assert_allclose(inference.listen(MODELS[kind], samples), whole, atol=1e-4)
+    np.testing.assert_allclose(inference.score_recording(MODELS[kind], samples), whole, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
@@ -168,7 +168,9 @@ def test_gain_changes_nothing_but_levels(gain_db: float) -> None:
     samples = noise(SHORT)
     for model in MODELS.values():
         np.testing.assert_allclose(
-            inference.listen(model, samples * gain), inference.listen(model, samples), atol=0.02
+            inference.score_recording(model, samples * gain),
+            inference.score_recording(model, samples),
+            atol=0.02,
         )
 
 
@@ -252,12 +254,12 @@ def test_of_a_sound_of_hours_only_a_few_parts_are_read() -> None:
 @pytest.mark.parametrize("model", [*MODELS.values(), BOTH])
 def test_recordings_of_any_length_are_heard(model: Classifier, n_samples: int) -> None:
     samples = noise(3 * n_samples + 10)[n_samples : 2 * n_samples]
-    scores = inference.listen(model, samples)
+    scores = inference.score_recording(model, samples)
     assert scores.shape == (count_steps(n_samples), len(model.classes))
     np.testing.assert_allclose(scores.sum(axis=1), 1.0, atol=1e-5)
     found = heard(samples, model=model)
     assert all(0 <= each.start_s < each.end_s <= n_samples / RATE_HZ for each in found)
-    shares = inference.name_clip(model, samples)
+    shares = inference.classify_clip(model, samples)
     assert shares.shape == (len(model.classes),)
     assert float(shares.sum()) == pytest.approx(1.0, abs=1e-5)
 
@@ -267,11 +269,11 @@ def test_a_clip_is_named_by_the_sound_in_it(name: str) -> None:
     rng = np.random.default_rng(11)
     clip = synth.background_bed(rng, 5 * RATE_HZ, RATE_HZ) * 10 ** (-60 / 20)
     clip[RATE_HZ : 4 * RATE_HZ] += 0.1 * synth.SOUNDS[name](rng, 3 * RATE_HZ, RATE_HZ)
-    shares = inference.name_clip(shipped(), clip.astype(np.float32))
+    shares = inference.classify_clip(shipped(), clip.astype(np.float32))
     assert shipped().classes[int(shares.argmax())] == name
 
 
 def test_a_clip_of_nothing_is_background() -> None:
     for clip in (np.zeros(5 * RATE_HZ, dtype=np.float32), scene(0, lead=0)[: RATE_HZ // 2 * 3]):
-        shares = inference.name_clip(shipped(), clip)
+        shares = inference.classify_clip(shipped(), clip)
         assert shipped().classes[int(shares.argmax())] == "background"
