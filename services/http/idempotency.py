@@ -20,15 +20,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
 import uuid
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 import falcon
 import structlog
-from falcon.typing import ReadableIO
 from falcon.util import mediatypes
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -45,7 +42,9 @@ from services.http.caller_errors import (
     RequestUnderWay,
     SecretNotShown,
 )
+from services.http.hashed_body import HashedBody
 from services.http.not_found import NotFound
+from services.http.request_leases import RequestLeases
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +72,7 @@ class Replayable(Protocol):
 class RequestClaim:
     """A request that this process is handling."""
 
-    def __init__(self, claimed: Claimed, made_id: uuid.UUID, body: _Hashed) -> None:
+    def __init__(self, claimed: Claimed, made_id: uuid.UUID, body: HashedBody) -> None:
         self.claimed = claimed
         self.made_id = made_id
         self.body = body
@@ -102,7 +101,7 @@ class Idempotency:
     def __init__(self, store: Store, *, lease_s: float) -> None:
         self._store = store
         self._lease_s = lease_s
-        self._leases = _Leases(store, lease_s=lease_s)
+        self._leases = RequestLeases(store, lease_s=lease_s)
 
     def process_resource(
         self, req: falcon.Request, resp: falcon.Response, resource: object, _params: object
@@ -121,7 +120,7 @@ class Idempotency:
             return
         key, user_id, head = key_of(given), principal(req).user_id, _head_sha256(req)
         # Hash everything that is read of the body from here on.
-        req.stream = req.env["wsgi.input"] = body = _Hashed(req.stream, _boundary(req))
+        req.stream = req.env["wsgi.input"] = body = HashedBody(req.stream, _boundary(req))
         with self._store.transaction() as tx:
             row = idempotency_queries.claim_request(
                 tx,
@@ -193,7 +192,7 @@ def _replay(
     known: IdempotentRequest | None,
     *,
     head: bytes,
-    body: _Hashed,
+    body: HashedBody,
 ) -> None:
     """Replay the stored response if the request is the same."""
     if known is None:
@@ -238,91 +237,3 @@ def _drain(req: falcon.Request) -> None:
     rest = req.stream if is_chunked else req.bounded_stream
     while rest.read(PIECE_BYTES):
         pass
-
-
-class _Hashed:
-    """A request's body, hashed as it is read. Every form boundary is hashed as the same mark,
-    however the body is split into pieces.
-    """
-
-    _MARK = b"\0boundary\0"
-
-    def __init__(self, body: ReadableIO, boundary: bytes) -> None:
-        self._body = body
-        self._boundary = boundary
-        self._sha256 = hashlib.sha256()
-        #: Unhashed bytes that may be the start of a boundary.
-        self._held = b""
-
-    def read(self, *size: int | None) -> bytes:
-        return self._seen(self._body.read(*size))
-
-    def readline(self, *size: int) -> bytes:
-        return self._seen(self._body.readline(*size))  # type: ignore[attr-defined]
-
-    def readlines(self, *hint: int) -> list[bytes]:
-        return [self._seen(line) for line in self._body.readlines(*hint)]  # type: ignore[attr-defined]
-
-    def __iter__(self) -> Iterator[bytes]:
-        return map(self._seen, self._body)  # type: ignore[no-any-return, call-overload]
-
-    def digest(self) -> bytes:
-        """Return the hash of everything read so far."""
-        whole = self._sha256.copy()
-        whole.update(self._held)
-        return whole.digest()
-
-    def _seen(self, piece: bytes) -> bytes:
-        if not self._boundary:
-            self._sha256.update(piece)
-            return piece
-        *parts, last = (self._held + piece).split(self._boundary)
-        for part in parts:
-            self._sha256.update(part)
-            self._sha256.update(self._MARK)
-        cut = max(len(last) - len(self._boundary) + 1, 0)
-        self._sha256.update(last[:cut])
-        self._held = last[cut:]
-        return piece
-
-
-class _Leases:
-    """Renews the leases of the requests that this process is handling, in one thread that runs
-    while there are any.
-    """
-
-    def __init__(self, store: Store, *, lease_s: float) -> None:
-        self._store = store
-        self._lease_s = lease_s
-        self._lock = threading.Lock()
-        self._held: set[Claimed] = set()
-        self._is_renewing = False
-
-    def hold(self, claimed: Claimed) -> None:
-        """Renew a lease until :meth:`drop`."""
-        with self._lock:
-            self._held.add(claimed)
-            begins = not self._is_renewing
-            self._is_renewing = True
-        if begins:
-            threading.Thread(target=self._renew, name="idempotency-leases", daemon=True).start()
-
-    def drop(self, claimed: Claimed) -> None:
-        """Stop renewing a lease."""
-        with self._lock:
-            self._held.discard(claimed)
-
-    def _renew(self) -> None:
-        pause = threading.Event()
-        while True:
-            pause.wait(self._lease_s / 3)
-            with self._lock:
-                held = list(self._held)
-                if not held:
-                    self._is_renewing = False
-                    return
-            try:
-                with self._store.transaction() as tx:
-                    idempotency_queries.renew_requests(tx, held, lease_s=self._lease_s)
-            except SQLAlchemyError as error:
-                log.warning("leases_not_renewed", error=type(error).__name__)

@@ -45,7 +45,7 @@ def components(kinds: Sequence[type[msgspec.Struct]]) -> dict[str, SchemaObject]
         comments = comments_of(kind)
         for field in msgspec.structs.fields(kind):
             told = schema["properties"][field.encode_name]
-            _date(told, field.type)
+            add_format(told, field.type)
             if field.name in comments and "description" not in told:
                 schema["properties"][field.encode_name] = told | {
                     "description": comments[field.name]
@@ -118,7 +118,7 @@ def _structs_in(kind: object) -> list[type[msgspec.Struct]]:
     return [each for part in getattr(kind, "__args__", ()) for each in _structs_in(part)]
 
 
-def _date(schema: SchemaObject, kind: object) -> None:
+def add_format(schema: SchemaObject, kind: object) -> None:
     """Set the format of times; msgspec sets it only for those that require a time zone."""
     if kind is datetime:
         schema["format"] = "date-time"

@@ -14,7 +14,7 @@ from db.queries.export_queries import ExportedEvent
 #: Rows per group. Larger groups are read a little faster, but each is held in memory once.
 GROUP_ROWS = 65_536
 #: Rows held as Python objects, which take ten times the memory.
-_BATCH_ROWS = 4_096
+BATCH_ROWS = 4_096
 
 
 def _field(name: str, kind: Any, *, unit: str | None = None, nullable: bool = False) -> Any:
@@ -71,7 +71,7 @@ class Parquet:
                     *Taxonomy.of(event),
                 )
             )
-            if len(self._rows) == _BATCH_ROWS:
+            if len(self._rows) == BATCH_ROWS:
                 self._pack()
 
     def close(self) -> None:

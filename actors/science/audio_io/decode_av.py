@@ -35,7 +35,7 @@ _SELF_SYNCHRONISING = frozenset({"mp3", "aac"})
 # A crafted file of a few kilobytes can request gigabytes: by a packet that declares millions of
 # frames, or by tables for samples that do not exist. Limits that no genuine file reaches:
 #: Frames per packet; encoders pack thousands.
-_MOST_FRAMES = 1 << 18
+MOST_FRAMES = 1 << 18
 #: Bytes of a single allocation: an index of five million packets, 24 hours of most codecs.
 _MOST_BLOCK_BYTES = 1 << 27
 #: Tracks, each of which has an index.
@@ -98,7 +98,7 @@ class AvBackend:
         if cast(object, self._stream.codec_context) is None:
             self._container.close()
             raise BrokenAudio
-        self._stream.codec_context.options = {"max_samples": str(_MOST_FRAMES)}
+        self._stream.codec_context.options = {"max_samples": str(MOST_FRAMES)}
         self._skips_errors = container.name in _SELF_SYNCHRONISING
         self._frames = self._decoded()
         try:

@@ -27,7 +27,7 @@ _FIRST_PAGE = re.compile(rb"OggS\x00[\x02\x03\x06\x07]\x00{8}")
 _MARK_BYTES = 14
 #: Length of a page's header up to the segment table; its last byte is the table's length.
 _HEADER_BYTES = 27
-_BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 20
 
 
 class Opened(Protocol):
@@ -71,7 +71,7 @@ def _first_pages(file: BinaryIO) -> Iterator[int]:
     position, kept = 0, b""
     while True:
         file.seek(position)
-        data = file.read(_BLOCK_BYTES)
+        data = file.read(BLOCK_BYTES)
         if not data:
             return
         block = kept + data

@@ -305,7 +305,8 @@ def test_the_clock_has_yesterdays_reports_made(
     slot = datetime.now(UTC).replace(hour=1, minute=0, second=0, microsecond=0)
     yesterday = slot - timedelta(days=1)
     session(runtime, yesterday.replace(hour=10).isoformat())
-    [job] = [each for each in jobs._BY_NAME.values() if each.nudge is StartDailyReports]
+    job = jobs.job_named(StartDailyReports.actor)
+    assert job is not None
     assert (job.cron, job.catch_up) == ("0 1 * * *", 31)
     sent: list[messages.Nudge] = []
     monkeypatch.setattr(runtime.publisher, "send", lambda *nudges: sent.extend(nudges))

@@ -30,6 +30,8 @@ from db.store import Store
 from services.cli.actions.openapi import unconnected_routes
 from services.http import idempotency, operations
 from services.http.caller_errors import InvalidIdempotencyKey
+from services.http.hashed_body import HashedBody
+from services.http.request_leases import RequestLeases
 from services.processes.server import free_port
 from tests.support import accounts, recordings
 from tests.support.api import Api
@@ -128,13 +130,13 @@ def test_the_hash_of_a_form_is_the_same_however_it_is_cut() -> None:
     for boundary in (b"--xx", b"----", b""):
         hashes = set()
         for _ in range(50):
-            hashed = idempotency._Hashed(io.BytesIO(content), boundary)
+            hashed = HashedBody(io.BytesIO(content), boundary)
             while hashed.read(rng.randint(1, 40)):
                 pass
             hashes.add(hashed.digest())
         assert len(hashes) == 1
     one, other = (
-        idempotency._Hashed(io.BytesIO(form(name)["body"]), f"--{name}".encode())
+        HashedBody(io.BytesIO(form(name)["body"]), f"--{name}".encode())
         for name in ("b-1", "another-2")
     )
     one.read()
@@ -303,7 +305,7 @@ def test_what_was_made_and_not_told_is_not_made_again(
     with monkeypatch.context() as patch:
         patch.setattr(idempotency_queries, "answer_request", die)
         # A dead process renews nothing.
-        patch.setattr(idempotency._Leases, "hold", lambda *_: None)
+        patch.setattr(RequestLeases, "hold", lambda *_: None)
         with pytest.raises(Died):
             post(admin, "a", path=path, **dict(request))
     assert count(runtime.store, table) == before + 1

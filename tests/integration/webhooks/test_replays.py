@@ -11,7 +11,7 @@ from standardwebhooks import WebhookVerificationError
 
 from actors.execution.runtime import Runtime
 from db.queries import idempotency_queries
-from services.http import idempotency
+from services.http.request_leases import RequestLeases
 from tests.integration.webhooks.receivers import (
     Killed,
     answers,
@@ -86,7 +86,7 @@ def test_a_ping_that_was_made_and_not_told_is_not_made_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(idempotency_queries, "answer_request", die)
-        patch.setattr(idempotency._Leases, "hold", lambda *_: None)
+        patch.setattr(RequestLeases, "hold", lambda *_: None)
         with pytest.raises(Killed):
             ask()
     [made] = deliveries(api, hook)

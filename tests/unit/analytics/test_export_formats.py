@@ -184,7 +184,7 @@ def test_parquet_is_read_by_arrow(rows: Rows) -> None:
 
 def test_parquet_has_groups_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "GROUP_ROWS", 1_000)
-    monkeypatch.setattr(parquet, "_BATCH_ROWS", 300)
+    monkeypatch.setattr(parquet, "BATCH_ROWS", 300)
     events = [DOG._replace(event_index=index) for index in range(3_500)]
     out = io.BytesIO()
     writer = Parquet(Sink(out))  # type: ignore[arg-type]

@@ -41,7 +41,9 @@ def schemas(kinds: Sequence[type[msgspec.Struct]]) -> dict[str, Schema]:
     )
     for kind in kinds:
         for field in msgspec.structs.fields(kind):
-            json_schemas._date(found[kind.__name__]["properties"][field.encode_name], field.type)
+            json_schemas.add_format(
+                found[kind.__name__]["properties"][field.encode_name], field.type
+            )
     return found
 
 

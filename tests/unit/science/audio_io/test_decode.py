@@ -324,6 +324,6 @@ def test_a_packet_stands_for_no_more_than_any_encoder_makes(
 ) -> None:
     content = decompression_bombs.m4a(1)
     assert listen(content)[0].size
-    monkeypatch.setattr(decode_av, "_MOST_FRAMES", 512)
+    monkeypatch.setattr(decode_av, "MOST_FRAMES", 512)
     with pytest.raises(Undecodable):
         listen(content)

@@ -111,7 +111,7 @@ def test_first_pages_are_found_across_the_blocks_of_a_read(monkeypatch: pytest.M
     one = link(1.0)
     wanted = [range(0, len(one)), range(len(one), 2 * len(one))]
     for n_bytes in (15, 64, len(one) - 3, len(one), len(one) + 5):
-        monkeypatch.setattr(ogg, "_BLOCK_BYTES", n_bytes)
+        monkeypatch.setattr(ogg, "BLOCK_BYTES", n_bytes)
         assert ogg.links(io.BytesIO(one * 2)) == wanted
 
 
