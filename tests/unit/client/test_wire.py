@@ -30,7 +30,7 @@ def structs() -> Iterator[type[msgspec.Struct]]:
 
 
 #: What all tasks share has no schema, and the interval of a problem is any object there.
-WITHOUT_A_SCHEMA = {"Task", "Missing"}
+WITHOUT_A_SCHEMA = {"AsyncTask", "Missing"}
 KINDS = {kind.__name__: kind for kind in structs() if kind.__name__ not in WITHOUT_A_SCHEMA}
 
 
