@@ -48,6 +48,8 @@ class WorkRows:
     names: Mapping[str, InstrumentedAttribute[Any]]
     #: The joined tables that ``waits`` refers to, if it needs more than ``table``.
     source: FromClause | None = None
+    #: Whether a due row waits for another one that is held rather than for a worker.
+    is_one_at_a_time: bool = False
     #: Selects the figures of :class:`Backlog`, if ``due_at`` alone does not decide when a row
     #: waits for a worker.
     backlog: Select[int, float | None] | None = None
@@ -84,17 +86,7 @@ def pending(table: type[JobRow], **names: InstrumentedAttribute[uuid.UUID]) -> W
 def runs_of(job: str) -> WorkRows:
     """Return the runs of a periodic job, whose message names none of them."""
     waits = and_(JobRun.job == job, JobRun.state == "pending")
-    return WorkRows(table=JobRun, waits=waits, names={}, backlog=_run_backlog(waits))
-
-
-def _run_backlog(waits: ColumnElement[bool]) -> Select[int, float | None]:
-    """Return the backlog of a job: a run waits for a worker only while no other is active."""
-    now = func.now()
-    active = func.count().filter(JobRun.due_at > now, JobRun.attempt > 0)
-    oldest = func.min(JobRun.due_at).filter(JobRun.due_at <= now)
-    return select(
-        active, case((active > 0, None), else_=func.extract("epoch", now - oldest))
-    ).where(waits)
+    return WorkRows(table=JobRun, waits=waits, names={}, is_one_at_a_time=True)
 
 
 def _webhook_backlog() -> Select[int, float | None]:
@@ -187,12 +179,11 @@ def _backlog(rows: WorkRows) -> Select[*tuple[Any, ...]]:
     if rows.backlog is not None:
         return rows.backlog
     table, now = rows.table, func.now()
+    held = func.count().filter(table.due_at > now, table.attempt > 0)
     oldest = func.min(table.due_at).filter(table.due_at <= now)
+    oldest_s = func.extract("epoch", now - oldest)
     return (
-        select(
-            func.count().filter(table.due_at > now, table.attempt > 0),
-            func.extract("epoch", now - oldest),
-        )
+        select(held, case((held > 0, None), else_=oldest_s) if rows.is_one_at_a_time else oldest_s)
         .select_from(table if rows.source is None else rows.source)
         .where(rows.waits)
     )
