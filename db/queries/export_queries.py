@@ -22,7 +22,7 @@ from db.tables.exports import Export, StoredSelection
 from db.tables.sessions import AudioSession, NoiseDetection, StoredCandidate
 
 #: An ID that no user has.
-NOBODY = uuid.UUID(int=0)
+NO_USER = uuid.UUID(int=0)
 #: The states of sessions with an answer to export.
 ANSWERED = ("completed", "partial")
 
@@ -44,7 +44,7 @@ class DetectionSelection:
     def of(cls, row: Export) -> DetectionSelection:
         """Return the selection of an export."""
         # An export whose user was removed covers no sessions, rather than all.
-        owner = None if row.all_users else row.user_id or NOBODY
+        owner = None if row.all_users else row.user_id or NO_USER
         return msgspec.convert({**row.selection, "owner": owner}, cls)
 
     def sessions(self) -> list[ColumnElement[bool]]:

@@ -63,20 +63,20 @@ class NoiseModel(Owned, Base):
     @property
     def clip_accuracy(self) -> float | None:
         """The share of held-out clips classified correctly in cross-validation; None if unknown."""
-        told = self._trained.get("clip_accuracy", self._trained.get("accuracy"))
-        return float(told) if isinstance(told, int | float) and 0 <= told <= 1 else None
+        stored = self._trained.get("clip_accuracy", self._trained.get("accuracy"))
+        return float(stored) if isinstance(stored, int | float) and 0 <= stored <= 1 else None
 
     @property
     def data_sha256(self) -> str | None:
         """The hash of the clips that it was trained on; None if unknown."""
-        told = self._trained.get("data_sha256")
-        return told if isinstance(told, str) else None
+        stored = self._trained.get("data_sha256")
+        return stored if isinstance(stored, str) else None
 
     @property
     def _trained(self) -> JsonObject:
         """Its card; for a model that was not trained here, the training section of its file."""
-        told = self.card or self.header.get("training")
-        return told if isinstance(told, Mapping) else {}
+        stored = self.card or self.header.get("training")
+        return stored if isinstance(stored, Mapping) else {}
 
 
 class Promotion(Base):

@@ -2,8 +2,7 @@
 
 Deploy rule: migrations run before the new code. The old code must work on what this leaves
 behind, so first expand (add, nullable or with a default), and contract in a later release. This
-one contracts at once, since there is no release before it: the models that still list the columns
-were never released.
+one contracts at once, since the code that lists the columns was never released.
 
 Dropping a column rewrites no row, but takes an ACCESS EXCLUSIVE lock of its table for an instant,
 and queries queue behind a migration that waits for it (5 s at most, by `db.migrate`). Each drop is
