@@ -19,6 +19,7 @@ from actors.audio.process import process_audio_file
 from actors.audio.split import split_recording
 from actors.batches.expand import batch_process_files
 from actors.execution import watchdog
+from actors.execution.parent import end_with_parent
 from actors.execution.runtime import Runtime
 from actors.maintenance.cleanup import clean_up
 from actors.maintenance.health import health_check
@@ -28,7 +29,6 @@ from actors.messaging import broker, kinds, messages
 from actors.messaging.messages import Nudge
 from actors.observability import tracing
 from actors.observability.logs import configure
-from actors.parent import end_with_parent
 from actors.recovery import Recovery
 from actors.scheduling import jobs
 from actors.training.train import train_noise_classifier

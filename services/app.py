@@ -8,11 +8,11 @@ from typing import Any
 import falcon
 from prometheus_client import CollectorRegistry
 
+from actors.execution.parent import end_with_parent
 from actors.messaging import broker
 from actors.messaging.broker import Publisher
 from actors.observability import tracing
 from actors.observability.logs import configure
-from actors.parent import end_with_parent
 from db.blobs.blob_store import Blobs
 from db.settings import Settings, from_environment
 from db.store import Store

@@ -18,7 +18,9 @@ from actors.science.levels.totals import SILENCE
 from actors.science.summaries import session_analysis
 from actors.science.summaries.intervals import Intervals
 from actors.science.summaries.session_analysis import EnergyShares, Events
-from db.documents.analyses import (
+from db.queries.analysis_queries import StepRuns
+from db.tables.base import MissingPart
+from db.tables.documents.analyses import (
     AnalysisResult,
     Confidence,
     Energy,
@@ -31,8 +33,6 @@ from db.documents.analyses import (
     TypeEnergy,
     TypeHeard,
 )
-from db.queries.analysis_queries import StepRuns
-from db.tables.base import MissingPart
 from db.tables.sessions import AudioSession
 
 #: How many of the loudest detections are listed.

@@ -20,11 +20,11 @@ from actors.scheduling.job_runs import ScheduledRun
 from actors.science.summaries import local_day
 from actors.science.summaries.local_day import Day
 from db.blobs.keys import report_key
-from db.documents.job_results import StartReportsResult
 from db.queries import report_queries
 from db.queries.model_queries import JobWork
 from db.queries.report_queries import ReportDone
 from db.queue import claims
+from db.tables.documents.job_results import StartReportsResult
 from db.tables.reports import DailyReport
 
 #: The time zone of scheduled reports: that of the schedule.

@@ -30,13 +30,13 @@ from actors.science.summaries import local_day
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
 from db.blobs.errors import BlobMissing
 from db.blobs.keys import product_key
-from db.documents.sessions import NoiseTypeSummary, Summary
 from db.queries import analysis_queries, session_queries, span_queries
 from db.queries.session_queries import NewDetectionRow
 from db.queries.stage_results import AggregateDone, MutedAudio
 from db.queue import fair_order
 from db.queue.claims import SessionWork
 from db.tables.base import MissingPart, StoredProblem
+from db.tables.documents.sessions import NoiseTypeSummary, Summary
 from db.tables.sessions import MUTE, AudioSession, SessionSpan, StoredCandidate
 
 #: The share of the stage that naming takes if speech is muted afterwards.

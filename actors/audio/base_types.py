@@ -16,7 +16,7 @@ from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.science.detection.classifier import Classifier
 from actors.science.detection.second_opinion import SecondOpinion
-from actors.science.tagging.tagger import Tagger
+from actors.science.detection.tagging.tagger import Tagger
 from db.queries import session_queries
 from db.queries.stage_results import BackboneOfSplit
 from db.tables.sessions import AudioSession

@@ -10,7 +10,7 @@ from actors.facts import rounding
 from actors.science.levels.levels import LevelHistory
 from actors.science.levels.totals import SILENCE, Totals
 from actors.science.levels.weighting import supported_hz
-from db.documents.sessions import Band, Levels, LevelSeries
+from db.tables.documents.sessions import Band, Levels, LevelSeries
 from db.tables.sessions import AudioSession
 
 

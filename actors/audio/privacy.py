@@ -18,8 +18,8 @@ from actors.facts import noise_types
 from actors.science.audio_io import decode, flac, muting, spectrogram
 from actors.science.audio_io.spectrogram import Spectrogram
 from actors.science.detection.chunks import RATE_HZ
-from actors.science.tagging import speech
-from actors.science.tagging.tagger import Tagger
+from actors.science.detection.tagging import speech
+from actors.science.detection.tagging.tagger import Tagger
 from actors.science.types import Event
 from db.blobs.errors import BlobMissing
 from db.blobs.keys import product_key

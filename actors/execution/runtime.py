@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import dramatiq
 import structlog
 
-from actors import backbones
 from actors.execution.failures import Permanent
 from actors.execution.watchdog import Watchdog
 from actors.messaging.broker import Publisher
+from actors.outbound import backbones
 from actors.outbound.client import Outbound
 from actors.science.detection import classifier
+from actors.science.detection.tagging import tagger
+from actors.science.detection.tagging.backbone import BackboneNetwork
+from actors.science.detection.tagging.tagger import Tagger
 from actors.science.errors import ModelError
-from actors.science.tagging import tagger
-from actors.science.tagging.backbone import BackboneNetwork
-from actors.science.tagging.tagger import Tagger
 from db.blobs.blob_store import Blobs
 from db.blobs.errors import BlobMissing
 from db.blobs.keys import shipped_key

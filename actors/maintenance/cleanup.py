@@ -22,8 +22,8 @@ from actors.messaging.messages import CleanUp
 from actors.scheduling import job_runs
 from actors.scheduling.job_runs import ScheduledRun
 from db.blobs.keys import export_prefix
-from db.documents.job_results import CleanUpResult
 from db.queries import delivery_queries, export_queries, idempotency_queries, request_queries
+from db.tables.documents.job_results import CleanUpResult
 
 DAY_S = 86_400.0
 #: How long webhook deliveries are kept.

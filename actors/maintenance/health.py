@@ -18,9 +18,9 @@ from actors.messaging import kinds, queues
 from actors.messaging.messages import CheckHealth, CleanUp
 from actors.scheduling import job_runs
 from actors.scheduling.job_runs import ScheduledRun
-from db.documents.job_results import HealthResult
 from db.queries import job_run_queries, retention_queries, session_queries
 from db.tables.base import JsonObject
+from db.tables.documents.job_results import HealthResult
 
 log = structlog.get_logger(__name__)
 

@@ -25,9 +25,9 @@ from actors.science.audio_io import clips, decode
 from actors.science.errors import RecordingError
 from db.blobs.errors import BlobMissing
 from db.blobs.keys import clip_key, export_prefix, session_prefix
-from db.documents.job_results import RetentionResult
 from db.queries import export_queries, retention_queries
 from db.queries.retention_queries import NewClipRow, Past, RankedEvent
+from db.tables.documents.job_results import RetentionResult
 
 log = structlog.get_logger(__name__)
 

@@ -11,9 +11,9 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import VacuumDatabase
 from actors.scheduling import job_runs
 from actors.scheduling.job_runs import ScheduledRun
-from db.documents.job_results import VacuumedTable, VacuumResult
 from db.queries import retention_queries
 from db.store import make_engine
+from db.tables.documents.job_results import VacuumedTable, VacuumResult
 
 log = structlog.get_logger(__name__)
 

@@ -14,11 +14,11 @@ from actors.science.detection.cards import number
 from actors.science.detection.chunks import RATE_HZ
 from actors.science.detection.classifier import Classifier
 from actors.science.detection.second_opinion import SecondOpinion
+from actors.science.detection.tagging import backbone
+from actors.science.detection.tagging.tagger import Tagger
 from actors.science.evaluation import metrics, psds
 from actors.science.evaluation.labelled_events import LabelledEvent, Recordings
 from actors.science.evaluation.metrics import AnyScore, Score, Scores
-from actors.science.tagging import backbone
-from actors.science.tagging.tagger import Tagger
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event, JsonObject
 from actors.training import cross_validation
 from db.tables.training import LabelledRecording

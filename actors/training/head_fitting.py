@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actors.science.tagging import tagger
-from actors.science.tagging.backbone import Array
-from actors.science.tagging.mobilenet import N_TAGS
-from actors.science.tagging.tagger import Floats, Head, Tagger
+from actors.science.detection.tagging import tagger
+from actors.science.detection.tagging.backbone import Array
+from actors.science.detection.tagging.mobilenet import N_TAGS
+from actors.science.detection.tagging.tagger import Floats, Head, Tagger
 from actors.science.types import BACKGROUND
 from actors.training.negatives import Negatives
 

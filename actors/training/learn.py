@@ -16,8 +16,8 @@ from actors.science.detection import chunks, classifier, second_opinion
 from actors.science.detection.classifier import Classifier
 from actors.science.detection.ensemble import Estimator
 from actors.science.detection.features import FEATURE_VERSION
-from actors.science.tagging import backbone
-from actors.science.tagging.tagger import Head, Tagger
+from actors.science.detection.tagging import backbone
+from actors.science.detection.tagging.tagger import Head, Tagger
 from actors.science.types import BACKGROUND, JsonObject
 from actors.training import (
     algorithms,

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from actors.facts import noise_types
 from actors.science.detection import second_opinion
+from actors.science.detection.tagging import tagger
+from actors.science.detection.tagging.backbone import Array, BackboneNetwork
+from actors.science.detection.tagging.tagger import Head, Tagger
 from actors.science.errors import ScienceError
-from actors.science.tagging import tagger
-from actors.science.tagging.backbone import Array, BackboneNetwork
-from actors.science.tagging.tagger import Head, Tagger
 from actors.science.types import BACKGROUND, UNCLASSIFIED
 from actors.training import cross_validation, head_fitting, negatives, sounds
 from actors.training.cross_validation import Scores, Tell

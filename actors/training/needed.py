@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from actors.execution.failures import Permanent
 from actors.execution.runtime import Runtime
-from actors.science.tagging.tagger import Tagger
+from actors.science.detection.tagging.tagger import Tagger
 
 
 def needed_backbone(runtime: Runtime, what: str) -> Tagger:

@@ -9,8 +9,8 @@ import numpy as np
 
 from actors.facts import noise_types
 from actors.science import synth
-from actors.science.tagging.backbone import RATE_HZ, SHORTEST, Array
-from actors.science.tagging.tagger import Floats
+from actors.science.detection.tagging.backbone import RATE_HZ, SHORTEST, Array
+from actors.science.detection.tagging.tagger import Floats
 
 #: Signal-to-noise ratios of the copies, in dB, and their gains.
 SNR_DB, GAIN_DB = (0.0, 20.0), (-15.0, 0.0)

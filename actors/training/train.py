@@ -19,9 +19,9 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge, TrainNoiseClassifier
 from actors.science.detection import cards
 from actors.science.detection.classifier import Classifier
+from actors.science.detection.tagging.tagger import Tagger
 from actors.science.errors import ScienceError
 from actors.science.plotting import confusion
-from actors.science.tagging.tagger import Tagger
 from actors.science.types import JsonObject
 from actors.training import learn, recordings
 from actors.training.dataset import LabelledClip

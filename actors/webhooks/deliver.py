@@ -29,10 +29,10 @@ from actors.messaging.messages import DeliverWebhook, Nudge
 from actors.outbound.client import Outbound
 from actors.outbound.errors import OutboundError
 from actors.outbound.pinning import ExchangeLimits
-from db.documents.webhooks import Try
 from db.queries import delivery_queries, session_queries, webhook_queries
 from db.queries.webhook_queries import DeliveryValues, DeliveryWork, WebhookValues
 from db.tables.base import JsonObject, StoredProblem
+from db.tables.documents.webhooks import Try
 from db.tables.sessions import AudioSession
 from db.tables.webhooks import PING, TRIES_KEPT, WebhookDelivery, WebhookEndpoint
 

@@ -15,13 +15,13 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
-from db.documents.sessions import NoiseTypeSummary
 from db.queries import session_queries
 from db.queries.session_queries import OptionColumns
 from db.queue import claims
 from db.queue.claims import Claim
 from db.tables.base import StoredProblem
 from db.tables.batches import OPEN_STATES, AudioBatch, AudioBatchItem, StoredOptions
+from db.tables.documents.sessions import NoiseTypeSummary
 from db.tables.sessions import UNFINISHED_STATES, AudioSession
 
 #: Items per message. More means larger transactions, and more copies to repeat if a worker dies.

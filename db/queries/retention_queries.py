@@ -13,8 +13,8 @@ from sqlalchemy import and_, delete, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
-from db.documents.job_results import TableSize
 from db.queue import claims
+from db.tables.documents.job_results import TableSize
 from db.tables.retention import KeptClip
 from db.tables.sessions import UNFINISHED_STATES, AudioSession, NoiseDetection
 

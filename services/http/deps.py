@@ -6,8 +6,8 @@ import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from actors import backbones
 from actors.messaging.broker import Publisher
+from actors.outbound import backbones
 from actors.outbound.client import Outbound
 from db.blobs.blob_store import Blobs
 from db.settings import Settings

@@ -27,10 +27,10 @@ import dramatiq
 import falcon
 import httpx
 
+from actors.execution.parent import end_with_parent
 from actors.messaging import broker
 from actors.observability import tracing
 from actors.observability.logs import configure
-from actors.parent import end_with_parent
 from db import migrate
 from db.settings import from_environment
 from db.store import Store

@@ -22,7 +22,7 @@ import soundfile
 from rich.console import Console
 from rich.table import Table
 
-from actors import backbones
+from actors.outbound import backbones
 from services.client import Client
 from tests.benchmarks import scene
 from tests.support.standalone import Up, up

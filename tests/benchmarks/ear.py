@@ -29,11 +29,11 @@ from actors.science.audio_io.prepare import MonoResampler, Prepared, pcm_to_floa
 from actors.science.audio_io.spectrogram import Spectrogram
 from actors.science.detection import chunks, classifier, cnn, features, inference
 from actors.science.detection.second_opinion import SecondOpinion
+from actors.science.detection.tagging import tagger
+from actors.science.detection.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
+from actors.science.detection.tagging.backbone import BackboneNetwork
+from actors.science.detection.tagging.tagger import Tagger
 from actors.science.levels.meter import LevelMeter
-from actors.science.tagging import tagger
-from actors.science.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
-from actors.science.tagging.backbone import BackboneNetwork
-from actors.science.tagging.tagger import Tagger
 from actors.science.types import Event
 from tests.benchmarks import scene
 

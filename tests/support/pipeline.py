@@ -13,8 +13,8 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge, ProcessAudioFile, SplitRecording
 from actors.recovery import take_stalled
 from db.blobs.keys import recording_key
-from db.documents.sessions import Summary
 from db.queries import list_queries, session_queries, span_queries
+from db.tables.documents.sessions import Summary
 from db.tables.sessions import AudioSession, NoiseDetection, SessionSpan
 from tests.support import accounts
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from actors.science.tagging import speech
-from actors.science.tagging.backbone import FRAME, RATE_HZ, Array, BackboneNetwork
+from actors.science.detection.tagging import speech
+from actors.science.detection.tagging.backbone import FRAME, RATE_HZ, Array, BackboneNetwork
 from tests.support import weights
 
 Samples = NDArray[np.float32]

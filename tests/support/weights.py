@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from actors.science.tagging.mobilenet import MobileNet
-from actors.science.tagging.tagger import Head
+from actors.science.detection.tagging.mobilenet import MobileNet
+from actors.science.detection.tagging.tagger import Head
 from actors.training.shipped_model import base_types
 
 State = dict[str, Tensor]

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from actors.science.audio_io.decode import Decoder, open_recording
 from actors.science.audio_io.spectrogram import Spectrogram
 from actors.science.detection.chunks import RATE_HZ, Grid
+from actors.science.detection.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
 from actors.science.errors import EmptyRecording
 from actors.science.levels.levels import LevelHistory
 from actors.science.levels.meter import LevelMeter, lone_channel
 from actors.science.levels.totals import Totals
-from actors.science.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
 from actors.science.types import AudioFormat
 
 #: Bytes per sample of the written PCM: int16, little endian.

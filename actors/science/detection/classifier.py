@@ -15,7 +15,7 @@ import numpy as np
 
 from actors.science.detection import ensemble, model_file
 from actors.science.detection.ensemble import Array, Estimator
-from actors.science.tagging.tagger import Head
+from actors.science.detection.tagging.tagger import Head
 from actors.science.types import JsonObject
 
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from actors.science.detection.chunks import HOP, RATE_HZ, STEP
 from actors.science.detection.ensemble import Array, Estimator, Logits
+from actors.science.detection.tagging.torchaudio_cpu import transforms
 from actors.science.errors import ModelError
-from actors.science.tagging.torchaudio_cpu import transforms
 from actors.science.types import AnyArray
 
 #: Columns of the spectrogram per frame of the scores.

@@ -21,7 +21,7 @@ from torch import Tensor
 from actors.science.detection import modulation
 from actors.science.detection.chunks import HOP, MIN_CHUNK, RATE_HZ
 from actors.science.detection.modulation import squared, std
-from actors.science.tagging.torchaudio_cpu import functional, transforms
+from actors.science.detection.tagging.torchaudio_cpu import functional, transforms
 
 #: Changes with every change of a feature or a texture; a model only works with the version that it
 #: was trained with.

@@ -19,10 +19,10 @@ from actors.science.detection.cnn import Convolutional
 from actors.science.detection.ensemble import Estimator, Network
 from actors.science.detection.features import FEATURE_VERSION, N_FEATURES
 from actors.science.detection.forest import Forest
+from actors.science.detection.tagging import heads
+from actors.science.detection.tagging.tagger import Head
 from actors.science.detection.textures import N_TEXTURES
 from actors.science.errors import ModelError
-from actors.science.tagging import heads
-from actors.science.tagging.tagger import Head
 from actors.science.types import BACKGROUND, UNCLASSIFIED, AnyArray, JsonObject
 
 #: First bytes of a model file; the last one is the version of the format.

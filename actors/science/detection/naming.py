@@ -11,7 +11,7 @@ from actors.science.detection.classifier import Classifier
 from actors.science.detection.decoding import Segment
 from actors.science.detection.ensemble import Array
 from actors.science.detection.second_opinion import Opinion, SecondOpinion
-from actors.science.tagging import backbone
+from actors.science.detection.tagging import backbone
 from actors.science.types import TypeProbability
 
 #: Returns the class probabilities [shape=(n_classes,)] of the frames ``[first, stop)``.

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from actors.facts import noise_types
 from actors.science.detection.segmentation import Named, in_order
-from actors.science.tagging import tagger
-from actors.science.tagging.backbone import FRAME
-from actors.science.tagging.tagger import Tagger
+from actors.science.detection.tagging import tagger
+from actors.science.detection.tagging.backbone import FRAME
+from actors.science.detection.tagging.tagger import Tagger
 from actors.science.types import BACKGROUND, TypeProbability
 
 Floats = NDArray[np.float64]

@@ -22,7 +22,7 @@ import numpy as np
 
 from actors.science.detection import classifier
 from actors.science.detection.classifier import Classifier
-from actors.science.tagging.backbone import BackboneNetwork
+from actors.science.detection.tagging.backbone import BackboneNetwork
 from actors.training.dataset import LabelledClip
 from actors.training.shipped_model import (
     answers,

@@ -20,9 +20,9 @@ from actors.science.detection import inference
 from actors.science.detection.chunks import RATE_HZ as MODEL_RATE_HZ
 from actors.science.detection.classifier import Classifier
 from actors.science.detection.second_opinion import SecondOpinion
+from actors.science.detection.tagging.backbone import RATE_HZ, Array, BackboneNetwork
+from actors.science.detection.tagging.tagger import Head, Tagger
 from actors.science.evaluation import clip_metrics
-from actors.science.tagging.backbone import RATE_HZ, Array, BackboneNetwork
-from actors.science.tagging.tagger import Head, Tagger
 from actors.science.types import UNCLASSIFIED, Event
 from actors.training import sounds
 from actors.training.shipped_model import codecs, data_folder, held_out

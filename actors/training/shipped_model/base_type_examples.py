@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from actors.science import synth
-from actors.science.tagging import tagger
-from actors.science.tagging.backbone import RATE_HZ, SHORTEST, Array, BackboneNetwork
-from actors.science.tagging.tagger import PIECE
+from actors.science.detection.tagging import tagger
+from actors.science.detection.tagging.backbone import RATE_HZ, SHORTEST, Array, BackboneNetwork
+from actors.science.detection.tagging.tagger import PIECE
 from actors.training import sounds
 from actors.training.linear_head import COPIES
 from actors.training.negatives import Negatives

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from actors.facts import noise_types
-from actors.science.tagging import tagger
-from actors.science.tagging.backbone import BackboneNetwork
-from actors.science.tagging.tagger import Floats, Head
+from actors.science.detection.tagging import tagger
+from actors.science.detection.tagging.backbone import BackboneNetwork
+from actors.science.detection.tagging.tagger import Floats, Head
 from actors.science.types import JsonObject
 from actors.training import head_fitting, negatives
 from actors.training.shipped_model import data_folder

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from actors.science.tagging.backbone import RATE_HZ, Array
+from actors.science.detection.tagging.backbone import RATE_HZ, Array
 
 
 class Codec(NamedTuple):

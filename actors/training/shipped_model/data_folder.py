@@ -17,7 +17,7 @@ import soxr
 
 from actors.science.audio_io import decode
 from actors.science.audio_io.prepare import read_mono
-from actors.science.tagging.backbone import RATE_HZ, Array
+from actors.science.detection.tagging.backbone import RATE_HZ, Array
 from actors.training.dataset import LabelledClip, Samples
 from actors.training.sounds import Sound
 

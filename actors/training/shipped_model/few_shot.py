@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science.tagging import tagger
-from actors.science.tagging.backbone import Array, BackboneNetwork
-from actors.science.tagging.tagger import Head, Tagger
+from actors.science.detection.tagging import tagger
+from actors.science.detection.tagging.backbone import Array, BackboneNetwork
+from actors.science.detection.tagging.tagger import Head, Tagger
 from actors.training import head_fitting, linear_head
 from actors.training.dataset import LabelledClip
 from actors.training.head_fitting import ClipEmbeddings

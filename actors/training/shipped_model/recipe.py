@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actors.parent import end_with_parent
+from actors.execution.parent import end_with_parent
 from actors.science import synth
 from actors.science.detection import segment_views
 from actors.science.detection.chunks import RATE_HZ

@@ -22,11 +22,11 @@ from prometheus_client.registry import Collector
 
 from actors.messaging import kinds, queues
 from actors.messaging.queues import Depth
-from db.documents.job_results import HealthResult
 from db.queries import job_run_queries, queue_queries, session_queries
 from db.queries.queue_queries import Backlog
 from db.settings import Settings
 from db.store import Store
+from db.tables.documents.job_results import HealthResult
 from db.tables.job_runs import JobRun
 from services.http.cached_probe import CachedProbe
 from services.http.deps import Deps

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import msgspec
 
-from db.documents.analyses import AnalysisResult
 from db.tables import analyses as analysis_models
 from db.tables.analyses import LIMIT_RANGE_DB, MOST_LIMITS
+from db.tables.documents.analyses import AnalysisResult
 from services.api.sessions.schemas import AsyncTask, task_of
 
 _LEAST_DB, _MOST_DB = LIMIT_RANGE_DB

@@ -11,9 +11,9 @@ import msgspec
 
 from actors.facts import rounding
 from db.blobs.keys import MOST_KEY_BYTES
-from db.documents.sessions import NoiseTypeSummary
 from db.settings import MOST_BATCH_ITEMS
 from db.tables import batches as models
+from db.tables.documents.sessions import NoiseTypeSummary
 from db.tables.sessions import PRIORITIES, UNFINISHED_STATES
 from services.api.sessions.list_schemas import ByTime, CreatedPage, Few, SessionState
 from services.api.sessions.progress import STAGES

@@ -9,7 +9,7 @@ import falcon
 import msgspec
 from sqlalchemy.orm import Session
 
-from actors import backbones
+from actors.outbound import backbones
 from db.blobs.blob_store import Blobs
 from db.queries import list_queries, model_queries
 from db.tables.models import NoiseModel

@@ -12,10 +12,10 @@ from actors.facts.noise_types import with_below
 from actors.messaging.messages import ProcessAudioFile
 from actors.observability import tracing
 from db.blobs.keys import recording_key
-from db.documents.sessions import Levels
 from db.queries import list_queries, session_queries, session_view_queries
 from db.queries.session_queries import RequestedColumns
 from db.store import Store
+from db.tables.documents.sessions import Levels
 from db.tables.sessions import UNFINISHED_STATES, AudioSession
 from services.api.sessions import list_schemas, remote_sources, schemas, uploads
 from services.api.sessions.errors import (

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from actors.facts import rounding
-from db.documents.sessions import Summary
 from db.queries.session_view_queries import SessionView
 from db.tables.base import JobRow
+from db.tables.documents.sessions import Summary
 from db.tables.sessions import PRIORITIES, UNFINISHED_STATES, WAITING_FOR_STORAGE, NoiseDetection
 from services.api.sessions.progress import Progress
 

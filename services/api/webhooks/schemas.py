@@ -10,8 +10,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from actors.outbound.addresses import MOST_URL_CHARS
-from db.documents.webhooks import Try
 from db.tables import webhooks as webhook_models
+from db.tables.documents.webhooks import Try
 
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_URL_CHARS)]
 

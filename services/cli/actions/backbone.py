@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from actors import backbones
+from actors.outbound import backbones
 from services.cli.actions.bars import Bars
 from services.http.errors import UserError
 

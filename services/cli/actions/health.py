@@ -10,10 +10,10 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from db.documents.job_results import HealthResult
 from db.queries import job_run_queries, session_queries
 from db.settings import Settings
 from db.store import Store
+from db.tables.documents.job_results import HealthResult
 
 JOB = "health_check"
 #: The health check runs every hour; an older result no longer describes the present.

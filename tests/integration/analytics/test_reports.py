@@ -16,9 +16,9 @@ from actors.messaging.messages import GenerateDailyReport, StartDailyReports
 from actors.recovery import take_stalled
 from actors.scheduling import jobs
 from actors.science.summaries import local_day
-from db.documents.sessions import Summary
 from db.queries import report_queries, request_queries
 from db.queries.request_queries import RequestRow
+from db.tables.documents.sessions import Summary
 from tests.integration.analytics.reported import BERLIN, made, session
 from tests.support import accounts
 from tests.support.accounts import ADMIN_KEY, TEAM

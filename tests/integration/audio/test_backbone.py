@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from actors import backbones
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import CheckHealth
-from actors.science.tagging import tagger
-from actors.science.tagging.backbone import RATE_HZ
+from actors.outbound import backbones
+from actors.science.detection.tagging import tagger
+from actors.science.detection.tagging.backbone import RATE_HZ
 from db.settings import Settings
 from tests.support import weights
 from tests.support.api import client_of

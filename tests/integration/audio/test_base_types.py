@@ -14,9 +14,9 @@ from actors.facts import noise_types
 from actors.messaging.messages import AggregateSession, DetectSpan
 from actors.recovery import Recovery
 from actors.science.audio_io.prepare import PCM_BYTES
-from actors.science.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
-from actors.science.tagging.backbone import BackboneNetwork
-from actors.science.tagging.tagger import Tagger
+from actors.science.detection.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
+from actors.science.detection.tagging.backbone import BackboneNetwork
+from actors.science.detection.tagging.tagger import Tagger
 from actors.science.types import UNCLASSIFIED
 from tests.support import recordings, weights
 from tests.support.api import client_of

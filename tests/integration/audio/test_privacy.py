@@ -27,8 +27,8 @@ from actors.messaging.messages import (
 )
 from actors.recovery import Recovery
 from actors.science.audio_io import flac
+from actors.science.detection.tagging.tagger import Tagger
 from actors.science.levels.bands import NOMINAL_HZ
-from actors.science.tagging.tagger import Tagger
 from actors.training import recordings as training_recordings
 from actors.training.recordings import Wanted
 from db.blobs.keys import product_key, recording_key, upload_key

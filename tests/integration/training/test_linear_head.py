@@ -14,9 +14,9 @@ from actors.execution.runtime import Runtime
 from actors.science import synth
 from actors.science.detection import classifier
 from actors.science.detection.classifier import Classifier
+from actors.science.detection.tagging.backbone import RATE_HZ, BackboneNetwork
+from actors.science.detection.tagging.tagger import Tagger
 from actors.science.errors import ModelError
-from actors.science.tagging.backbone import RATE_HZ, BackboneNetwork
-from actors.science.tagging.tagger import Tagger
 from actors.training import linear_head
 from actors.training import recordings as training_recordings
 from actors.training.dataset import LabelledClip

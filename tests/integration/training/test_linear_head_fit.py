@@ -13,9 +13,9 @@ from actors.facts import noise_types
 from actors.science import synth
 from actors.science.detection import classifier, second_opinion
 from actors.science.detection.classifier import Classifier
-from actors.science.tagging import tagger
-from actors.science.tagging.backbone import RATE_HZ, BackboneNetwork
-from actors.science.tagging.tagger import Tagger
+from actors.science.detection.tagging import tagger
+from actors.science.detection.tagging.backbone import RATE_HZ, BackboneNetwork
+from actors.science.detection.tagging.tagger import Tagger
 from actors.science.types import BACKGROUND
 from actors.training import learn, linear_head, negatives
 from actors.training.clip_checks import OneClassOnly, TooFewExamples

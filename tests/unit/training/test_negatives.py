@@ -6,7 +6,7 @@ from importlib import resources
 
 import numpy as np
 
-from actors.science.tagging import tagger
+from actors.science.detection.tagging import tagger
 from actors.training import negatives
 from actors.training.negatives import Negatives
 from actors.training.shipped_model import base_type_examples

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from actors.science.tagging.backbone import RATE_HZ, SHORTEST
-from actors.science.tagging.tagger import PIECE
+from actors.science.detection.tagging.backbone import RATE_HZ, SHORTEST
+from actors.science.detection.tagging.tagger import PIECE
 from actors.training import sounds
 from actors.training.shipped_model import base_type_examples, codecs
 from actors.training.sounds import Sound

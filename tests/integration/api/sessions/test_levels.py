@@ -20,8 +20,8 @@ from actors.execution.runtime import Runtime
 from actors.recovery import Recovery
 from actors.science import synth
 from db.blobs.keys import recording_key
-from db.documents.sessions import Levels
 from db.queries import session_queries
+from db.tables.documents.sessions import Levels
 from db.tables.sessions import AudioSession
 from tests.support import recordings
 from tests.support.api import Api

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from actors import backbones
+from actors.outbound import backbones
 from deploy import bootstrap
 from services.cli import main as cli
 from tests.support.web import Request, Web, serving

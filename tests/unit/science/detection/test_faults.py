@@ -19,9 +19,9 @@ from actors.science.audio_io import decode
 from actors.science.audio_io.prepare import pcm_to_float, prepare, write_channel
 from actors.science.detection import classifier, inference
 from actors.science.detection.second_opinion import SecondOpinion
-from actors.science.tagging import tagger
-from actors.science.tagging.backbone import BackboneNetwork
-from actors.science.tagging.tagger import Tagger
+from actors.science.detection.tagging import tagger
+from actors.science.detection.tagging.backbone import BackboneNetwork
+from actors.science.detection.tagging.tagger import Tagger
 from actors.science.types import Event
 from tests.support import weights
 

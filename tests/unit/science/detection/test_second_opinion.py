@@ -19,8 +19,8 @@ from actors.science.detection.second_opinion import (
     combined,
     named,
 )
-from actors.science.tagging.backbone import FRAME
-from actors.science.tagging.tagger import Tagger
+from actors.science.detection.tagging.backbone import FRAME
+from actors.science.detection.tagging.tagger import Tagger
 from actors.science.types import BACKGROUND, TypeProbability
 
 CLASSES = ("background", "rain", "sea_waves", "my_machine")

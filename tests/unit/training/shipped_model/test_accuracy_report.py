@@ -10,7 +10,7 @@ import soundfile
 
 from actors.science import synth
 from actors.science.detection.classifier import shipped
-from actors.science.tagging.backbone import RATE_HZ, BackboneNetwork
+from actors.science.detection.tagging.backbone import RATE_HZ, BackboneNetwork
 from actors.training.shipped_model import accuracy_report, build, codecs
 from actors.training.shipped_model.answers import OUTCOMES, Judges
 from actors.training.sounds import Sound

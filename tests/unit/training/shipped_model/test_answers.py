@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from actors.science.tagging.backbone import RATE_HZ
+from actors.science.detection.tagging.backbone import RATE_HZ
 from actors.science.types import UNCLASSIFIED, Event, TypeProbability
 from actors.training.shipped_model import codecs
 from actors.training.shipped_model.answers import (

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from actors.science.tagging.backbone import RATE_HZ, BackboneNetwork
+from actors.science.detection.tagging.backbone import RATE_HZ, BackboneNetwork
 from actors.training import linear_head
 from actors.training.shipped_model import base_type_examples, base_types
 from actors.training.shipped_model.base_type_examples import EmbeddedSounds

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from actors.science.tagging.backbone import BackboneNetwork
-from actors.science.tagging.tagger import Tagger
+from actors.science.detection.tagging.backbone import BackboneNetwork
+from actors.science.detection.tagging.tagger import Tagger
 from actors.training.head_fitting import ClipEmbeddings
 from actors.training.shipped_model import base_type_examples, base_types, few_shot
 from actors.training.shipped_model.base_type_examples import EmbeddedSounds

@@ -11,8 +11,8 @@ from collections.abc import Mapping, MutableMapping
 import numpy as np
 
 from actors.facts import noise_types
+from actors.science.detection.tagging.tagger import Head
 from actors.science.errors import ModelError
-from actors.science.tagging.tagger import Head
 from actors.science.types import BACKGROUND, UNCLASSIFIED, AnyArray, JsonObject
 
 #: Prefix of a head's array names in a model file.

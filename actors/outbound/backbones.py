@@ -4,7 +4,7 @@ The weights are not part of the package. `fetch` downloads them from their offic
 from ``CLAMOR_BACKBONE_URL`` and stores them under their hash, in the user's data folder or beside
 the shipped model. A file whose size or hash differs is never used.
 
-Light: the HTTP process imports this. `actors.science.tagging.backbone` parses the bytes.
+Light: the HTTP process imports this. `actors.science.detection.tagging.backbone` parses the bytes.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ ABANDONED_S = 3_600.0
 _PIECE_BYTES = 64 * 1024
 
 #: The folder of the shipped model. A container image keeps the weights there.
-BESIDE_MODEL = Path(__file__).parent / "science" / "model"
+BESIDE_MODEL = Path(__file__).parents[1] / "science" / "model"
 #: A folder beside a checkout, checked before any source.
-BESIDE_CHECKOUT = Path(__file__).parents[2] / "shared" / "models"
+BESIDE_CHECKOUT = Path(__file__).parents[3] / "shared" / "models"
 
 #: Called with the number of bytes fetched so far, and the total if it is known.
 OnBytes = Callable[[int, int | None], object]

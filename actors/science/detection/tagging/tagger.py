@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.facts import noise_types
+from actors.science.detection.tagging.backbone import RATE_HZ, SHORTEST, Array, BackboneNetwork
+from actors.science.detection.tagging.mobilenet import N_TAGS
 from actors.science.errors import ModelError
-from actors.science.tagging.backbone import RATE_HZ, SHORTEST, Array, BackboneNetwork
-from actors.science.tagging.mobilenet import N_TAGS
 from actors.science.types import AnyArray
 
 Floats = NDArray[np.float64]

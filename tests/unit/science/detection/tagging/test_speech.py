@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from actors.science.audio_io import decode
 from actors.science.audio_io.prepare import MonoResampler
 from actors.science.detection import inference
-from actors.science.tagging import speech
-from actors.science.tagging.backbone import RATE_HZ, Array, BackboneNetwork
+from actors.science.detection.tagging import speech
+from actors.science.detection.tagging.backbone import RATE_HZ, Array, BackboneNetwork
 from tests.support import voices, weights
 
 #: Real recordings of everyday noise beside a checkout; see tests/support/weights.py.
-EVERYDAY = Path(__file__).resolve().parents[4].parent / "shared" / "data" / "everyday"
+EVERYDAY = Path(__file__).resolve().parents[5].parent / "shared" / "data" / "everyday"
 
 NETWORK = voices.network()
 #: A frame is classified together with its neighbours.

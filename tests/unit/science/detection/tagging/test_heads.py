@@ -10,8 +10,8 @@ import pytest
 
 from actors.science.detection import classifier, integrity
 from actors.science.detection.classifier import Classifier
+from actors.science.detection.tagging.tagger import Head
 from actors.science.errors import ModelError
-from actors.science.tagging.tagger import Head
 from tests.support import weights
 
 BASE = weights.random_head("ab", n_embedding=8)

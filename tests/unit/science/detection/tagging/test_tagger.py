@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.science.detection.tagging.backbone import RATE_HZ, SHORTEST, BackboneNetwork
+from actors.science.detection.tagging.tagger import PIECE, Head, Tagger, of_types, pieces_of
 from actors.science.errors import ModelError
-from actors.science.tagging.backbone import RATE_HZ, SHORTEST, BackboneNetwork
-from actors.science.tagging.tagger import PIECE, Head, Tagger, of_types, pieces_of
 from tests.support import weights
 
 NETWORK = BackboneNetwork.from_bytes(weights.file_of(weights.random_state(width=0.4)))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from actors import backbones
-from actors.backbones import FetchError, WeightsSource
+from actors.outbound import backbones
+from actors.outbound.backbones import FetchError, WeightsSource
 from tests.support import weights
 from tests.support.web import Request, Web, serving
 

@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from actors.science.tagging.backbone import FRAME, RATE_HZ, SHORTEST, Array, BackboneNetwork
+from actors.science.detection.tagging.backbone import (
+    FRAME,
+    RATE_HZ,
+    SHORTEST,
+    Array,
+    BackboneNetwork,
+)
 
 #: The AudioSet classes with intelligible words: Speech and its children (outputs 0 to 7), shouting
 #: (8 to 14) and whispering (15). Singing is not among them.

@@ -22,10 +22,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from actors.science.detection.tagging import mobilenet
+from actors.science.detection.tagging.mobilenet import LAST, WIDTH_BY, MobileNet, Step
+from actors.science.detection.tagging.torchaudio_cpu import mel_banks
 from actors.science.errors import ModelError
-from actors.science.tagging import mobilenet
-from actors.science.tagging.mobilenet import LAST, WIDTH_BY, MobileNet, Step
-from actors.science.tagging.torchaudio_cpu import mel_banks
 
 Array = NDArray[np.float32]
 

@@ -14,14 +14,21 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from actors.science.detection.tagging.backbone import (
+    FRAME,
+    HOP,
+    N_MELS,
+    RATE_HZ,
+    BackboneNetwork,
+    log_mel,
+)
+from actors.science.detection.tagging.mobilenet import N_TAGS
 from actors.science.errors import ModelError
-from actors.science.tagging.backbone import FRAME, HOP, N_MELS, RATE_HZ, BackboneNetwork, log_mel
-from actors.science.tagging.mobilenet import N_TAGS
 from tests.support import weights
 
 WIDTH = 0.4
 #: The embedding and the tags of `chirp`, by the published weights of ``mn04_as``.
-VECTORS = Path(__file__).parents[1] / "data" / "mn04_as.csv"
+VECTORS = Path(__file__).parents[2] / "data" / "mn04_as.csv"
 State = dict[str, Tensor]
 
 
