@@ -271,5 +271,5 @@ def _training(
         "n_clips": len(clips),
         "clips_by_class": dict(sorted(Counter(labels).items())),
         "seed": seed,
-        "accuracy": round(float(hits.mean()), 4),
+        "clip_accuracy": round(float(hits.mean()), 4),
     }

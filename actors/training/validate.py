@@ -65,9 +65,8 @@ def _checks(
     runtime: Runtime, row: Validation, registered: NoiseModel | None
 ) -> tuple[list[Check], Classifier | None]:
     key = row.file_key if registered is None else registered.blob_key
+    assert key
     try:
-        if key is None:
-            raise BlobMissing
         data = runtime.blobs.get(key)
     except BlobMissing:
         return [Check("hash", False, "the file is not stored")], None
@@ -145,6 +144,7 @@ def _ending(
     def write(tx: Session, attempt: int) -> Sequence[Nudge] | None:
         nudges = move_on(tx, attempt)
         if nudges is not None and passed is not None and row.model_id is None:
+            assert row.file_key
             model_id = model_queries.register_model(
                 tx,
                 name=str(passed.header["name"]),
