@@ -23,7 +23,8 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from db.queries import session_queries
 from db.queries.report_queries import LONGEST, began_at
-from db.tables.sessions import AudioSession, NoiseDetection
+from db.tables.detections import NoiseDetection
+from db.tables.sessions import AudioSession
 
 _BEGUN_S: ColumnElement[float] = cast(func.extract("epoch", began_at), Double)
 _HAS_EVENTS = AudioSession.state.in_(("completed", "partial"))
