@@ -141,13 +141,10 @@ def _recorded_intervals(rows: Iterable[RecordedLevels]) -> dict[str, list[Record
     found: defaultdict[str, list[RecordedInterval]] = defaultdict(list)
     for row in rows:
         gain = 10 ** ((row.calibration_db or 0.0) / 10)
-        quarters = row.quarter_mean_squares
         found[level_reference(row.calibration_db)] += local_day.recorded_intervals(
             row.begin_s,
             row.duration_s,
-            None if quarters is None else [gain * each for each in quarters],
-            # LAeq is already calibrated; digital silence has none.
-            whole=0.0 if row.laeq_db is None else 10 ** (row.laeq_db / 10),
+            [gain * each for each in row.quarter_mean_squares],
         )
     return dict(found)
 

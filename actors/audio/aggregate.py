@@ -36,8 +36,10 @@ from db.queries.stage_results import AggregateDone, MutedAudio
 from db.queue import fair_order
 from db.queue.claims import SessionWork
 from db.tables.base import MissingPart, StoredProblem
+from db.tables.detections import StoredCandidate
 from db.tables.documents.sessions import NoiseTypeSummary, Summary
-from db.tables.sessions import MUTE, AudioSession, SessionSpan, StoredCandidate
+from db.tables.sessions import MUTE, AudioSession
+from db.tables.spans import SessionSpan
 
 #: The share of the stage that naming takes if speech is muted afterwards.
 NAMED_SHARE = 0.3

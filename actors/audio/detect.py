@@ -22,7 +22,8 @@ from db.queries import session_queries, span_queries
 from db.queries.stage_results import DetectDone
 from db.queue import fair_order
 from db.queue.claims import SessionWork
-from db.tables.sessions import AudioSession, SessionSpan
+from db.tables.sessions import AudioSession
+from db.tables.spans import SessionSpan
 
 #: The type of probabilities in a span's row: half precision is finer than their accuracy.
 SCORES = "<f2"

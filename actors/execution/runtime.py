@@ -26,7 +26,6 @@ from db.blobs.keys import shipped_key
 from db.queries import model_queries
 from db.settings import Settings
 from db.store import Store
-from db.tables.models import NoiseModel
 
 if TYPE_CHECKING:
     from actors.science.detection.classifier import Classifier
@@ -112,13 +111,14 @@ class Runtime:
         key = shipped_key(model.sha256)
         self.blobs.put(key, data)
         with self.store.transaction() as tx:
-            return model_queries.register_shipped(
+            return model_queries.register_model(
                 tx,
                 blob_key=key,
                 name=str(model.header["name"]),
                 version=str(model.header["version"]),
                 sha256=model.sha256,
                 header=dict(model.header),
+                is_shipped=True,
             )
 
     def read_model(self, model_id: uuid.UUID) -> Classifier:
@@ -127,8 +127,6 @@ class Runtime:
             row = model_queries.get_model(tx, model_id)
         if row is None:
             raise Permanent("unknown-model", f"no model has the id {model_id}")
-        if row.blob_key is None:
-            return _of_this_release(row)
         try:
             data = self.blobs.get(row.blob_key)
         except BlobMissing:
@@ -141,14 +139,6 @@ class Runtime:
                 "its hash does not fit"
             )
         return classifier.Classifier.from_bytes(data)
-
-
-def _of_this_release(row: NoiseModel) -> Classifier:
-    model = classifier.shipped()
-    if model.sha256 != row.sha256:
-        # During an update, workers of two releases ship two models: another worker has this one.
-        raise LookupError(f"model {row.name} {row.version} is not in this worker")
-    return model
 
 
 def _read_tagger(wanted: backbones.WeightsSource | None) -> tuple[Tagger | None, str]:

@@ -16,7 +16,7 @@ __all__ = [
     "AudioFormat",
     "Chunk",
     "Event",
-    "JsonObject",
+    "JsonDict",
     "Span",
     "TypeProbability",
 ]
@@ -25,7 +25,7 @@ __all__ = [
 AnyArray = NDArray[Any]
 
 #: A JSON object; its values are checked where they are read from a file or a request.
-JsonObject = dict[str, Any]
+JsonDict = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from actors.science.detection.tagging.tagger import Tagger
 from actors.science.evaluation import metrics, psds
 from actors.science.evaluation.labelled_events import LabelledEvent, Recordings
 from actors.science.evaluation.metrics import AnyScore, Score, Scores
-from actors.science.types import BACKGROUND, UNCLASSIFIED, Event, JsonObject
+from actors.science.types import BACKGROUND, UNCLASSIFIED, Event, JsonDict
 from actors.training import cross_validation
 from db.tables.training import LabelledRecording
 
@@ -91,7 +91,7 @@ def of_clips(
     samples: Mapping[int, Samples],
     *,
     on_progress: Callable[[float], None],
-) -> JsonObject:
+) -> JsonDict:
     """Measure accuracy and calibration on clips with one ``label`` each, and false alarms.
 
     As in cross-validation, a clip with another label than background is never classified as
@@ -137,7 +137,7 @@ def of_events(
     samples: Mapping[int, Samples],
     *,
     on_progress: Callable[[float], None],
-) -> JsonObject:
+) -> JsonDict:
     """Measure segment, event and activity F1, PSDS and false alarms on recordings with ``events``.
 
     Recordings without events are background: any detection in them is a false alarm. `UNCLASSIFIED`
@@ -232,11 +232,11 @@ def _psds(
     return number(psds.psds(reference, points, durations_s=durations_s).value)
 
 
-def _scores(scores: Scores[AnyScore]) -> JsonObject:
+def _scores(scores: Scores[AnyScore]) -> JsonDict:
     per_class = {name: _score(score) for name, score in scores.per_class.items()}
     return {**_score(scores.micro), "per_class": per_class}
 
 
-def _score(score: Score) -> JsonObject:
+def _score(score: Score) -> JsonDict:
     ratios = {name: number(getattr(score, name)) for name in ("precision", "recall", "f1")}
     return {**ratios, **asdict(score)}

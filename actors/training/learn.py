@@ -18,7 +18,7 @@ from actors.science.detection.ensemble import Estimator
 from actors.science.detection.features import FEATURE_VERSION
 from actors.science.detection.tagging import backbone
 from actors.science.detection.tagging.tagger import Head, Tagger
-from actors.science.types import BACKGROUND, JsonObject
+from actors.science.types import BACKGROUND, JsonDict
 from actors.training import (
     algorithms,
     calibration,
@@ -170,7 +170,7 @@ class _Taught:
     vote_temperature: float = 1.0
     columns: list[str] | None = None
     head: Head | None = None
-    training: JsonObject = field(default_factory=dict)
+    training: JsonDict = field(default_factory=dict)
     fields: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -258,7 +258,7 @@ def _by_samples(
 
 def _training(
     clips: Sequence[LabelledClip], *, scores: Scores, classes: Sequence[str], seed: int
-) -> JsonObject:
+) -> JsonDict:
     """Return the training data, seed and accuracy for the model's header."""
     labels = [clip.label for clip in clips]
     digest = hashlib.sha256()
@@ -271,5 +271,5 @@ def _training(
         "n_clips": len(clips),
         "clips_by_class": dict(sorted(Counter(labels).items())),
         "seed": seed,
-        "accuracy": round(float(hits.mean()), 4),
+        "clip_accuracy": round(float(hits.mean()), 4),
     }

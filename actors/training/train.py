@@ -22,7 +22,7 @@ from actors.science.detection.classifier import Classifier
 from actors.science.detection.tagging.tagger import Tagger
 from actors.science.errors import ScienceError
 from actors.science.plotting import confusion
-from actors.science.types import JsonObject
+from actors.science.types import JsonDict
 from actors.training import learn, recordings
 from actors.training.dataset import LabelledClip
 from actors.training.learn import Learnt
@@ -146,7 +146,7 @@ def _learn(
         raise Permanent(error.code, f"{error} (clips: {told}{more})") from error
 
 
-def _card(learnt: Learnt, clips: Sequence[LabelledClip]) -> JsonObject:
+def _card(learnt: Learnt, clips: Sequence[LabelledClip]) -> JsonDict:
     # Hash contents, so that the hash is independent of the names and the order of clips.
     hashes = sorted(
         hashlib.sha256(f"{clip.label}\n{clip.group}\n".encode() + clip.samples.tobytes()).digest()
@@ -168,7 +168,7 @@ def _result(
     lease: Lease,
     *,
     model: Classifier,
-    card: JsonObject,
+    card: JsonDict,
     outcomes: dict[int, str | None],
     user_id: uuid.UUID | None,
 ) -> runner.Result:

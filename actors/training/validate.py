@@ -18,7 +18,7 @@ from actors.messaging.messages import Nudge, ValidateModel
 from actors.science.detection import integrity
 from actors.science.detection.classifier import Classifier
 from actors.science.detection.integrity import Check
-from actors.science.types import JsonObject
+from actors.science.types import JsonDict
 from actors.training import evaluation, recordings
 from actors.training.evaluation import EvaluatedModel
 from actors.training.needed import needed_backbone
@@ -50,7 +50,7 @@ def _validate(runtime: Runtime, work: JobWork) -> runner.Task:
         bar.tell(0.0, "checking the file")
         checks, model = _checks(runtime, row, registered)
         passed = model is not None and all(check.passed is not False for check in checks)
-        report: JsonObject = {
+        report: JsonDict = {
             "passed": passed,
             "checks": [dataclasses.asdict(check) for check in checks],
         }
@@ -65,9 +65,8 @@ def _checks(
     runtime: Runtime, row: Validation, registered: NoiseModel | None
 ) -> tuple[list[Check], Classifier | None]:
     key = row.file_key if registered is None else registered.blob_key
+    assert key
     try:
-        if key is None:
-            raise BlobMissing
         data = runtime.blobs.get(key)
     except BlobMissing:
         return [Check("hash", False, "the file is not stored")], None
@@ -81,7 +80,7 @@ def _checks(
     )
 
 
-def _quality(runtime: Runtime, model: Classifier, labelled: LabelledSet, bar: Bar) -> JsonObject:
+def _quality(runtime: Runtime, model: Classifier, labelled: LabelledSet, bar: Bar) -> JsonDict:
     """Return the part of the report on a labelled set."""
     every, evaluated = labelled["recordings"], _evaluated(runtime, model)
     tell_read, tell_heard = bar.part(0.0, READ_SHARE), bar.part(READ_SHARE, 1.0)
@@ -137,7 +136,7 @@ def _wanted(recording: LabelledRecording) -> Wanted:
 
 
 def _ending(
-    work: JobWork, row: Validation, report: JsonObject, passed: Classifier | None
+    work: JobWork, row: Validation, report: JsonDict, passed: Classifier | None
 ) -> runner.Write:
     values = ValidateDone(percent=100, stage="done", report=report)
     move_on = runner.move_on(work, to="completed", values=values)
@@ -145,6 +144,7 @@ def _ending(
     def write(tx: Session, attempt: int) -> Sequence[Nudge] | None:
         nudges = move_on(tx, attempt)
         if nudges is not None and passed is not None and row.model_id is None:
+            assert row.file_key
             model_id = model_queries.register_model(
                 tx,
                 name=str(passed.header["name"]),

@@ -18,7 +18,10 @@ from db.queue import claims
 from db.queue.claims import Claim
 from db.tables.analyses import AnalysisJob
 from db.tables.base import JobRow, JsonObject
-from db.tables.sessions import AudioSession, NoiseDetection, ProcessingMetric, SessionSpan
+from db.tables.detections import NoiseDetection
+from db.tables.metrics import ProcessingMetric
+from db.tables.sessions import AudioSession
+from db.tables.spans import SessionSpan
 
 #: The name of the step in the metrics.
 STEP = "analyze"

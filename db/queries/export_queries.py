@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session
 
 from db.queries.model_queries import JobDone
 from db.queries.session_queries import is_of
+from db.tables.detections import NoiseDetection, StoredCandidate
 from db.tables.exports import Export, StoredSelection
-from db.tables.sessions import AudioSession, NoiseDetection, StoredCandidate
+from db.tables.sessions import AudioSession
 
 #: An ID that no user has.
 NO_USER = uuid.UUID(int=0)

@@ -20,9 +20,10 @@ from db.queries.paging import Keys, Order, Page, orders
 from db.queries.session_view_queries import SESSION_VIEW_COLUMNS, SessionView
 from db.tables.base import JsonObject
 from db.tables.batches import OPEN_STATES, AudioBatch, AudioBatchItem
+from db.tables.detections import NoiseDetection
 from db.tables.exports import Export
 from db.tables.models import NoiseModel
-from db.tables.sessions import UNFINISHED_STATES, AudioSession, NoiseDetection
+from db.tables.sessions import UNFINISHED_STATES, AudioSession
 from db.tables.training import TrainingJob, Validation
 
 SESSIONS = orders(

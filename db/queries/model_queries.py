@@ -219,7 +219,7 @@ class NewModelRow(TypedDict):
     version: str
     sha256: str
     header: JsonObject
-    blob_key: NotRequired[str | None]
+    blob_key: str
     card: NotRequired[JsonObject | None]
     confusion_key: NotRequired[str]
     user_id: NotRequired[uuid.UUID | None]
@@ -236,27 +236,6 @@ def register_model(tx: Session, **values: Unpack[NewModelRow]) -> uuid.UUID:
     return tx.execute(
         select(NoiseModel.id).where(NoiseModel.sha256 == values["sha256"])
     ).scalar_one()
-
-
-def register_shipped(
-    tx: Session, *, blob_key: str, name: str, version: str, sha256: str, header: JsonObject
-) -> uuid.UUID:
-    """Register a shipped model, and add the file that an earlier release did not store."""
-    model_id = register_model(
-        tx,
-        name=name,
-        version=version,
-        sha256=sha256,
-        header=header,
-        blob_key=blob_key,
-        is_shipped=True,
-    )
-    tx.execute(
-        update(NoiseModel)
-        .where(NoiseModel.id == model_id, NoiseModel.blob_key.is_(None))
-        .values(blob_key=blob_key, is_shipped=True)
-    )
-    return model_id
 
 
 def is_seen_by(owner: uuid.UUID | None) -> ColumnElement[bool]:

@@ -33,7 +33,8 @@ from db.queue import claims
 from db.tables.base import Claimable, JobRow
 from db.tables.batches import OPEN_STATES, AudioBatch
 from db.tables.job_runs import JobRun
-from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES, AudioSession, SessionSpan
+from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES, AudioSession
+from db.tables.spans import SessionSpan
 from db.tables.webhooks import WebhookDelivery, WebhookEndpoint
 
 

@@ -7,13 +7,24 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import ARRAY, Double, and_, cast, func, literal, literal_column, select
+from sqlalchemy import (
+    ARRAY,
+    Double,
+    and_,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+    type_coerce,
+)
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.queries import session_queries
 from db.queries.report_queries import LONGEST, began_at
-from db.tables.sessions import AudioSession, NoiseDetection
+from db.tables.detections import NoiseDetection
+from db.tables.sessions import AudioSession
 
 _BEGUN_S: ColumnElement[float] = cast(func.extract("epoch", began_at), Double)
 _HAS_EVENTS = AudioSession.state.in_(("completed", "partial"))
@@ -85,15 +96,14 @@ def events_by_type(
 
 
 class RecordedLevels(NamedTuple):
-    """The levels of a recording: of its quarters of an hour, and of all of it."""
+    """The levels of a recording, by quarters of an hour."""
 
     #: Seconds since 1970.
     begin_s: float
     duration_s: float
     calibration_db: float | None
-    quarter_mean_squares: list[float] | None
-    #: Calibrated.
-    laeq_db: float | None
+    #: Not calibrated.
+    quarter_mean_squares: Sequence[float]
 
 
 def levels_of(
@@ -103,18 +113,15 @@ def levels_of(
     rows = tx.execute(
         select(
             _BEGUN_S.label("begin_s"),
-            AudioSession.duration_s,
+            # Never null where the levels are not.
+            type_coerce(AudioSession.duration_s, Double),
             AudioSession.calibration_db,
-            AudioSession.quarter_mean_squares,
-            cast(AudioSession.summary["laeq_db"].astext, Double).label("laeq_db"),
+            type_coerce(AudioSession.quarter_mean_squares, ARRAY(Double)),
         ).where(
             _may_reach_into(begin_s, end_s),
             session_queries.is_of(AudioSession, user_id),
             _HAS_EVENTS,
-            AudioSession.recorded_at.is_not(None),
-            AudioSession.duration_s > 0,
-            # Sessions of releases that measured no levels have none.
-            AudioSession.summary.has_key("laeq_db"),
+            AudioSession.quarter_mean_squares.is_not(None),
         )
     )
     return [RecordedLevels(*row) for row in rows]

@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.queue import claims
+from db.tables.detections import NoiseDetection
 from db.tables.documents.job_results import TableSize
 from db.tables.retention import KeptClip
-from db.tables.sessions import UNFINISHED_STATES, AudioSession, NoiseDetection
+from db.tables.sessions import UNFINISHED_STATES, AudioSession
 
 # --- sessions past their retention -------------------------------------------------------------
 

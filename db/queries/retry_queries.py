@@ -9,7 +9,9 @@ from sqlalchemy.orm import Session
 
 from db.queries import session_queries
 from db.queue import claims
-from db.tables.sessions import KEEP, AudioSession, ProcessingMetric, SessionSpan
+from db.tables.metrics import ProcessingMetric
+from db.tables.sessions import KEEP, AudioSession
+from db.tables.spans import SessionSpan
 
 #: The codes of sessions that may be retried: those that were given up, and those without a single
 #: analysed span.

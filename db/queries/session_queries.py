@@ -27,14 +27,9 @@ from sqlalchemy.sql.elements import ColumnElement
 from db.queue import claims
 from db.queue.claims import SessionWork, WorkItem
 from db.tables.base import JsonObject, Owned
-from db.tables.sessions import (
-    NO_LANE,
-    UNFINISHED_STATES,
-    AudioSession,
-    NoiseDetection,
-    ProcessingMetric,
-    StoredCandidate,
-)
+from db.tables.detections import NoiseDetection, StoredCandidate
+from db.tables.metrics import ProcessingMetric
+from db.tables.sessions import NO_LANE, UNFINISHED_STATES, AudioSession
 
 #: The source URL of a session's recording without its query, which may contain a secret.
 SOURCE_ADDRESS = func.split_part(

@@ -10,7 +10,8 @@ from sqlalchemy import Text, Uuid, bindparam, cast, func, literal_column, or_, s
 
 from db.queries.session_queries import SOURCE_ADDRESS
 from db.store import CompiledQuery, Store
-from db.tables.sessions import AudioSession, SessionSpan
+from db.tables.sessions import AudioSession
+from db.tables.spans import SessionSpan
 
 #: The columns of a session that the API shows or computes from. JSON columns are returned as text,
 #: which the API decodes directly into its response types.

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from db.queries.stage_results import DetectDone
 from db.queue import claims
 from db.queue.claims import SessionWork
-from db.tables.sessions import AudioSession, SessionSpan
+from db.tables.sessions import AudioSession
+from db.tables.spans import SessionSpan
 
 
 def add_spans(tx: Session, session_id: uuid.UUID, spans: Iterable[tuple[int, int, int]]) -> None:

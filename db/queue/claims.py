@@ -18,7 +18,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.tables.base import Claimable, Traced
-from db.tables.sessions import AudioSession, SessionSpan
+from db.tables.sessions import AudioSession
+from db.tables.spans import SessionSpan
 
 
 class WorkItem(ABC):

@@ -95,7 +95,7 @@ class Claimable:
 
 
 class Owned:
-    """A row that belongs to a user; null if it is older than users, or its user was removed."""
+    """A row that belongs to a user; null for shipped models, or if its user was removed."""
 
     user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
 

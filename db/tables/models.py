@@ -48,8 +48,8 @@ class NoiseModel(Owned, Base):
     name: Mapped[str]
     version: Mapped[str]
     sha256: Mapped[str]
-    #: The key of the file. Null only for a model shipped with a release that did not store it yet.
-    blob_key: Mapped[str | None]
+    #: The key of the file.
+    blob_key: Mapped[str]
     header: Mapped[ModelHeader] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     #: Whether it came with a release of the package. The newest such model is used until one is
@@ -63,7 +63,7 @@ class NoiseModel(Owned, Base):
     @property
     def clip_accuracy(self) -> float | None:
         """The share of held-out clips classified correctly in cross-validation; None if unknown."""
-        stored = self._trained.get("clip_accuracy", self._trained.get("accuracy"))
+        stored = self._trained.get("clip_accuracy")
         return float(stored) if isinstance(stored, int | float) and 0 <= stored <= 1 else None
 
     @property

@@ -1,10 +1,9 @@
-"""The tables of sessions, their spans and their detections."""
+"""The table of sessions, and the turns of their lanes."""
 
 from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import TypedDict
 
 from sqlalchemy import (
     ARRAY,
@@ -38,7 +37,6 @@ SESSION_STATES = (
     "cancelled",
 )
 UNFINISHED_STATES = SESSION_STATES[:4]
-SPAN_STATES = ("pending", "done", "failed")
 
 #: The stage of work whose latest try ended because the blob store was unavailable or full.
 WAITING_FOR_STORAGE = "waiting for storage"
@@ -288,49 +286,6 @@ class AudioSession(Claimable, Owned, Traced, Base):
         return case((cls.privacy == KEEP, cls.recording_key), else_=cls.muted_key)
 
 
-class SessionSpan(Claimable, Base):
-    """About a minute of one recording: the unit of a message.
-
-    ``scores`` holds the class probabilities of the span's frames of 0.1 s, little-endian float16
-    ``[n_steps, n_classes]`` in the order of the model's classes.
-    """
-
-    __tablename__ = "session_spans"
-    __table_args__ = (
-        CheckConstraint(one_of("state", SPAN_STATES), name="state"),
-        CheckConstraint("stop_sample > start_sample", name="samples"),
-        Index(
-            "ix_session_spans_unfinished",
-            "due_at",
-            postgresql_where=text("state = 'pending'"),
-        ),
-        # The first pending span of a session; the primary key also has the finished ones.
-        Index(
-            "ix_session_spans_pending",
-            "session_id",
-            "span_index",
-            postgresql_where=text("state = 'pending'"),
-        ),
-        # The number of failed spans of a session, of which there are few.
-        Index(
-            "ix_session_spans_failed",
-            "session_id",
-            postgresql_where=text("state = 'failed'"),
-        ),
-    )
-
-    session_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("audio_sessions.id", ondelete="CASCADE"), primary_key=True
-    )
-    span_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    #: Half-open range of 16 kHz samples on the session's grid.
-    start_sample: Mapped[int] = mapped_column(BigInteger)
-    stop_sample: Mapped[int] = mapped_column(BigInteger)
-    #: When a worker first claimed it.
-    started_at: Mapped[datetime | None]
-    scores: Mapped[bytes | None]
-
-
 class Turn(Base):
     """The lane served last, for each state and priority of sessions.
 
@@ -342,63 +297,3 @@ class Turn(Base):
     state: Mapped[str] = mapped_column(primary_key=True)
     priority: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     lane: Mapped[uuid.UUID] = mapped_column(server_default=text(f"'{NO_LANE}'"))
-
-
-class StoredCandidate(TypedDict):
-    """A possible noise type of a detection, and its probability."""
-
-    noise_type: str
-    score: float
-
-
-class NoiseDetection(Base):
-    """One detection: noise type, time, levels and confidence."""
-
-    __tablename__ = "noise_detections"
-    __table_args__ = (
-        CheckConstraint("end_s > start_s", name="times"),
-        CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence"),
-        # The sessions with a noise type, by confidence.
-        Index("ix_noise_detections_heard", "noise_type", "session_id", "confidence"),
-    )
-
-    session_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("audio_sessions.id", ondelete="CASCADE"), primary_key=True
-    )
-    #: 0, 1, 2, ... in the order of the onsets.
-    event_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    start_s: Mapped[float]
-    end_s: Mapped[float]
-    noise_type: Mapped[str]
-    confidence: Mapped[float]
-    #: dB re the session's ``level_reference``; null for digital silence.
-    laeq_db: Mapped[float | None]
-    lafmax_db: Mapped[float | None]
-    #: The most likely types, at most five, in descending order.
-    candidates: Mapped[list[StoredCandidate]] = mapped_column(JSONB, server_default=text("'[]'"))
-
-
-class ProcessingMetric(Base):
-    """One run of one step: its duration and its result."""
-
-    __tablename__ = "processing_metrics"
-    __table_args__ = (
-        Index("ix_processing_metrics_session_id", "session_id"),
-        Index("ix_processing_metrics_recorded_at", "recorded_at"),
-        CheckConstraint("num_nonnulls(session_id, job_id) = 1", name="subject"),
-    )
-
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    session_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("audio_sessions.id", ondelete="CASCADE")
-    )
-    #: The ID of a training, a validation, a batch or the like. The step determines its table, so
-    #: there is no foreign key.
-    job_id: Mapped[uuid.UUID | None]
-    step: Mapped[str]
-    span_index: Mapped[int | None]
-    attempt: Mapped[int] = mapped_column(SmallInteger)
-    #: As in the log; ``actors/execution/run_log.py`` explains the values.
-    result: Mapped[str]
-    duration_s: Mapped[float]
-    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -38,7 +38,7 @@ from services.app import create_app, start_background
 from services.client import ApiError, Client
 from services.http import keys, shutdown
 from services.http.deps import Deps
-from services.processes import embedded, first_key, homes, server
+from services.processes import embedded, first_key, homes, server, startup
 from services.processes.homes import Service, StandaloneError
 
 #: Worker threads share one interpreter, so more of them would only wait for each other.
@@ -124,12 +124,12 @@ class _Watch:
     def __init__(self, database: embedded.Server) -> None:
         self._database = database
         self._ended = threading.Event()
-        self._expected: tuple[str, Callable[[], None], embedded.StartupWait] | None = None
+        self._expected: tuple[str, Callable[[], None], startup.StartupWait] | None = None
         self._fault: StandaloneError | None = None
 
     def expect(self, url: str, on_answer: Callable[[], None]) -> None:
         """Call a function once the API answers."""
-        wait = embedded.StartupWait("Starting the API", log=None, silent_s=API_START_S)
+        wait = startup.StartupWait("Starting the API", log=None, silent_s=API_START_S)
         self._expected = url, on_answer, wait
 
     @contextmanager
@@ -259,7 +259,7 @@ def running(*, home: Path, log: Path) -> Iterator[Client]:
         return
     port = server.free_port()
     with embedded.private(log) as log_file:
-        wait = embedded.StartupWait(
+        wait = startup.StartupWait(
             "Starting Clamor", log=log, silent_s=math.inf, shown=sys.stderr.isatty()
         )
         process = subprocess.Popen(
@@ -307,7 +307,7 @@ def stop_at_eof() -> None:
     threading.Thread(target=watch, name="until-eof", daemon=True).start()
 
 
-def _await_ready(process: subprocess.Popen[bytes], url: str, wait: embedded.StartupWait) -> None:
+def _await_ready(process: subprocess.Popen[bytes], url: str, wait: startup.StartupWait) -> None:
     """Wait until a service answers. A service without progress ends by itself."""
     with closing(Client(url)) as client:
         while process.poll() is None:

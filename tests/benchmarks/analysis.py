@@ -26,7 +26,8 @@ from actors.science.levels.levels import LevelHistory
 from db import migrate
 from db.queries import analysis_queries
 from db.settings import Settings
-from db.tables.sessions import AudioSession, NoiseDetection
+from db.tables.detections import NoiseDetection
+from db.tables.sessions import AudioSession
 from tests.support import servers
 
 HOURS, N_EVENTS = 24, 100_000

@@ -33,7 +33,8 @@ from db.queries import account_queries, session_queries
 from db.settings import from_environment
 from db.store import make_engine
 from db.tables.accounts import ApiKey, User
-from db.tables.sessions import PRIORITIES, AudioSession, SessionSpan
+from db.tables.sessions import PRIORITIES, AudioSession
+from db.tables.spans import SessionSpan
 from services.api.sessions.progress import Progress
 from services.app import SERVER_THREADS
 from services.http import keys

@@ -72,13 +72,14 @@ def _add_callers_and_model(url: str, model: classifier.Classifier) -> None:
     with store.transaction() as tx:
         for caller in CALLERS[1:]:
             accounts.add_user(tx, caller.id, f"{caller.zone.lower().replace('/', '.')}@example.org")
-        model_queries.register_shipped(
+        model_queries.register_model(
             tx,
             blob_key=f"models/{model.sha256}",
             name=str(model.header["name"]),
             version=str(model.header["version"]),
             sha256=model.sha256,
             header=dict(model.header),
+            is_shipped=True,
         )
     store.close()
 

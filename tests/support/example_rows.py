@@ -17,10 +17,11 @@ from db.tables.accounts import ApiKey, User
 from db.tables.analyses import AnalysisJob
 from db.tables.base import Base
 from db.tables.batches import AudioBatch, AudioBatchItem
+from db.tables.detections import NoiseDetection
 from db.tables.exports import Export
 from db.tables.models import NoiseModel
 from db.tables.reports import DailyReport
-from db.tables.sessions import AudioSession, NoiseDetection
+from db.tables.sessions import AudioSession
 from db.tables.training import TrainingJob, Validation
 from db.tables.webhooks import WebhookDelivery, WebhookEndpoint
 from services.openapi.examples import EXAMPLES, PARAMETERS, example

@@ -14,8 +14,10 @@ from actors.messaging.messages import Nudge, ProcessAudioFile, SplitRecording
 from actors.recovery import take_stalled
 from db.blobs.keys import recording_key
 from db.queries import list_queries, session_queries, span_queries
+from db.tables.detections import NoiseDetection
 from db.tables.documents.sessions import Summary
-from db.tables.sessions import AudioSession, NoiseDetection, SessionSpan
+from db.tables.sessions import AudioSession
+from db.tables.spans import SessionSpan
 from tests.support import accounts
 
 

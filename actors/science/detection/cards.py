@@ -15,7 +15,7 @@ from actors.science.detection import inference
 from actors.science.detection.chunks import RATE_HZ, Grid
 from actors.science.detection.classifier import Classifier
 from actors.science.evaluation import clip_metrics
-from actors.science.types import JsonObject
+from actors.science.types import JsonDict
 
 #: Duration of the probe sound whose scores the card records, so that a later release or another
 #: machine can verify that the model gives the same output.
@@ -31,7 +31,7 @@ def build(
     scores: NDArray[np.float32],
     sources: Sequence[str],
     data_sha256: str,
-) -> JsonObject:
+) -> JsonDict:
     """Build a model's card.
 
     Parameters
@@ -78,7 +78,7 @@ def quality(
     *,
     scores: NDArray[np.float32],
     classes: Sequence[str],
-) -> JsonObject:
+) -> JsonDict:
     """Compute the accuracy of clip labels and the calibration of their probabilities.
 
     ``truth`` may hold labels that are not classes of the model: those clips count as errors, and
@@ -143,7 +143,7 @@ def number(value: float) -> float | None:
 
 def _calibration(
     truth: Sequence[str], scores: NDArray[np.float32], classes: Sequence[str]
-) -> JsonObject | None:
+) -> JsonDict | None:
     known = [index for index, label in enumerate(truth) if label in classes]
     if not known:
         return None

@@ -16,7 +16,7 @@ import numpy as np
 from actors.science.detection import ensemble, model_file
 from actors.science.detection.ensemble import Array, Estimator
 from actors.science.detection.tagging.tagger import Head
-from actors.science.types import JsonObject
+from actors.science.types import JsonDict
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Classifier:
         a model trained on classes alone.
     """
 
-    header: JsonObject
+    header: JsonDict
     classes: tuple[str, ...]
     sha256: str
     members: tuple[Estimator, ...]

@@ -23,7 +23,7 @@ from actors.science.detection.tagging import heads
 from actors.science.detection.tagging.tagger import Head
 from actors.science.detection.textures import N_TEXTURES
 from actors.science.errors import ModelError
-from actors.science.types import BACKGROUND, UNCLASSIFIED, AnyArray, JsonObject
+from actors.science.types import BACKGROUND, UNCLASSIFIED, AnyArray, JsonDict
 
 #: First bytes of a model file; the last one is the version of the format.
 MAGIC = b"CLAMOR\x00\x02"
@@ -77,7 +77,7 @@ def encode(header: Mapping[str, object], members: Sequence[Estimator], head: Hea
 class Parts(NamedTuple):
     """What a model file holds: the header without its layout, the estimators, and the head."""
 
-    header: JsonObject
+    header: JsonDict
     members: tuple[Estimator, ...]
     head: Head | None
 
@@ -98,7 +98,7 @@ def decode(data: bytes) -> Parts:
     return Parts(plain, members, head)
 
 
-def _checked_header(data: bytes) -> tuple[JsonObject, int]:
+def _checked_header(data: bytes) -> tuple[JsonDict, int]:
     """Return the header, and the offset of the arrays."""
     if data[: len(MAGIC) - 1] != MAGIC[:-1]:
         raise ModelError("the file is not a model file of Clamor")
@@ -118,7 +118,7 @@ def _checked_header(data: bytes) -> tuple[JsonObject, int]:
     return _with_fields(header), start + length
 
 
-def _with_fields(header: object) -> JsonObject:
+def _with_fields(header: object) -> JsonDict:
     if not isinstance(header, dict) or any(field not in header for field in _REQUIRED):
         raise ModelError(f"a model's header has {', '.join(_REQUIRED)}")
     if header["feature_version"] != FEATURE_VERSION:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.science.levels import bands
-from actors.science.types import JsonObject
+from actors.science.types import JsonDict
 
 #: Mean squares below this (-200 dB) are digital silence; they come from decaying filters.
 SILENCE = 1e-20
@@ -148,7 +148,7 @@ class Totals:
             for band, mean_square in self.band_mean_squares.items()
         ]
 
-    def to_json(self) -> JsonObject:
+    def to_json(self) -> JsonDict:
         """Return plain data, with only the classes of the histogram that occurred."""
         return vars(self) | {
             "histogram": [
@@ -161,7 +161,7 @@ class Totals:
         }
 
     @classmethod
-    def from_json(cls, data: JsonObject) -> Totals:
+    def from_json(cls, data: JsonDict) -> Totals:
         """Read the output of `to_json`."""
         counts = np.zeros(N_CLASSES, dtype=np.int64)
         for index, count in data["histogram"]:

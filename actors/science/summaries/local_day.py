@@ -146,7 +146,7 @@ class RecordedInterval(NamedTuple):
 
 
 def recorded_intervals(
-    begin_s: float, duration_s: float, quarters: Sequence[float] | None, *, whole: float
+    begin_s: float, duration_s: float, quarters: Sequence[float]
 ) -> list[RecordedInterval]:
     """Return the intervals of a recording.
 
@@ -156,12 +156,8 @@ def recorded_intervals(
         Start of the recording, in seconds since 1970, and its duration.
     quarters
         Mean squares of the quarters of an hour that it touches, over the recorded part of each.
-    whole
-        The mean square of the whole recording, for recordings without quarters.
     """
     end_s = begin_s + duration_s
-    if quarters is None:
-        return [RecordedInterval(begin_s, end_s, whole)]
     first = math.floor(begin_s / QUARTER_S)
     return [
         RecordedInterval(

@@ -23,7 +23,7 @@ from actors.facts import noise_types
 from actors.science.detection.tagging import tagger
 from actors.science.detection.tagging.backbone import BackboneNetwork
 from actors.science.detection.tagging.tagger import Floats, Head
-from actors.science.types import JsonObject
+from actors.science.types import JsonDict
 from actors.training import head_fitting, negatives
 from actors.training.shipped_model import data_folder
 from actors.training.shipped_model.base_type_examples import (
@@ -44,7 +44,7 @@ def types_of_head() -> tuple[str, ...]:
     return tuple(name for name, row in noise_types.table().items() if row.parent is not None)
 
 
-def fit(backbone: BackboneNetwork, given: EmbeddedSounds, *, header: JsonObject) -> Head:
+def fit(backbone: BackboneNetwork, given: EmbeddedSounds, *, header: JsonDict) -> Head:
     """Train the head: logistic regressions beside the tags, with penalised weights and biases.
 
     The types of a row should be probable, and more so than all others; types that are merely
@@ -143,7 +143,7 @@ def _descend(
     return scale.item(), biases, masked.detach().numpy()
 
 
-def header_of(data: bytes) -> JsonObject:
+def header_of(data: bytes) -> JsonDict:
     """Return the header fields that identify the backbone of a weight file."""
     return {"backbone": "mn04_as", "backbone_sha256": hashlib.sha256(data).hexdigest()}
 

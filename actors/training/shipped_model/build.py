@@ -19,7 +19,7 @@ from actors.science.detection.classifier import Classifier
 from actors.science.detection.ensemble import Estimator
 from actors.science.detection.features import FEATURE_VERSION
 from actors.science.errors import ModelError
-from actors.science.types import JsonObject
+from actors.science.types import JsonDict
 from actors.training import calibration
 from actors.training.dataset import LabelledClip
 from actors.training.partners import PARTNERS
@@ -109,7 +109,7 @@ def finish(model: Classifier, measured: Measured) -> Classifier:
     return _with(model, vote_temperature=measured.temperature, training=training)
 
 
-def make_header(*, data_sha256: str, clips: Sequence[LabelledClip]) -> JsonObject:
+def make_header(*, data_sha256: str, clips: Sequence[LabelledClip]) -> JsonDict:
     """Make the header of the model file."""
     libraries = ("numpy", "scikit-learn", "scipy", "soxr", "torch", "torchaudio")
     return {
@@ -161,9 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _models(
-    given: RecipeData, *, header: JsonObject, kept_in: Path | None
-) -> dict[str, Classifier]:
+def _models(given: RecipeData, *, header: JsonDict, kept_in: Path | None) -> dict[str, Classifier]:
     """Train a model without each fold, and one on everything."""
     wanted = [*sorted(set(given.groups.tolist())), EVERYTHING]
     networks = {name: found for name in wanted if (found := _kept(kept_in, name))}

@@ -193,10 +193,7 @@ def get_or_404(tx: Session, model_id: uuid.UUID, *, owner: uuid.UUID | None) -> 
 
 def _file(blobs: Blobs, row: NoiseModel) -> bytes:
     """Return the file of a model; raises :class:`ModelDamaged` if its hash does not match."""
-    is_gone = ModelDamaged(f"the file of {row.name} {row.version} is not stored")
-    if row.blob_key is None:
-        raise is_gone
-    with if_missing(is_gone):
+    with if_missing(ModelDamaged(f"the file of {row.name} {row.version} is not stored")):
         data = blobs.get(row.blob_key)
     if hashlib.sha256(data).hexdigest() != row.sha256:
         raise ModelDamaged(

@@ -86,8 +86,6 @@ def _ordered(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
     ordered = {
         name: schemas.most_events_first(detections[name], events=itemgetter("events"))
         for name in ("by_type", "by_group")
-        # Reports of earlier releases have no groups.
-        if name in detections
     }
     return {**report, "detections": detections | ordered}
 

@@ -51,7 +51,7 @@ class NoRecording(ServiceError):
 
 class NoSpectrogram(ServiceError):
     """The session ended without a spectrogram: it failed or was cancelled before one was drawn,
-    its ``privacy`` does not allow one, or it is older than the feature.
+    or its ``privacy`` does not allow one.
     """
 
     status, name, title = 404, "no-spectrogram", "The session has no spectrogram"

@@ -13,8 +13,9 @@ import msgspec
 from actors.facts import rounding
 from db.queries.session_view_queries import SessionView
 from db.tables.base import JobRow
+from db.tables.detections import NoiseDetection
 from db.tables.documents.sessions import Summary
-from db.tables.sessions import PRIORITIES, UNFINISHED_STATES, WAITING_FOR_STORAGE, NoiseDetection
+from db.tables.sessions import PRIORITIES, UNFINISHED_STATES, WAITING_FOR_STORAGE
 from services.api.sessions.progress import Progress
 
 SomeHeard = TypeVar("SomeHeard")

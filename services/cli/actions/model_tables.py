@@ -57,8 +57,7 @@ class _Card(msgspec.Struct, kw_only=True):
     n_clips: int
     n_sources: int
     calibration: _Calibration | None
-    #: Cards of earlier releases have none.
-    warnings: list[str] = []
+    warnings: list[str]
 
 
 class _Check(msgspec.Struct):

@@ -239,7 +239,7 @@ async function fetchSpectrogram(signal) {
   try {
     picture.image = await urlOf("spectrogram.png", signal);
   } catch (error) {
-    // Sessions of earlier releases have no spectrogram: draw events on an empty background.
+    // With privacy=discard_audio there is no spectrogram: draw events on an empty background.
     if (!(error instanceof Refusal && error.status === 404)) throw error;
   }
 }

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import uuid
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import GenerateDailyReport
+from actors.science.summaries import local_day
 from tests.support.accounts import TEAM
 from tests.support.api import Api
 from tests.support.pipeline import handle
@@ -26,11 +29,12 @@ def session(
     state: str = "completed",
     events: dict[str, list[float]] | None = None,
     created_at: str | None = None,
+    laeq_db: float = -30.0,
     **values: Any,
 ) -> uuid.UUID:
-    """Add a session recorded at ``at``; ``events`` maps each type to its onsets."""
+    """Add a session recorded at ``at``, of one level; ``events`` maps each type to its onsets."""
     ended = state in ("completed", "partial")
-    row = {
+    row: dict[str, Any] = {
         "id": uuid.uuid4(),
         "user_id": user_id,
         "state": state,
@@ -40,19 +44,21 @@ def session(
         "calibration_db": None,
         "problem": None,
         "quarters": None,
-        "laeq_db": -30.0,
         "took_s": 12.0,
     } | values
+    if ended and at is not None and row["quarters"] is None:
+        lead_s = local_day.lead_s(datetime.fromisoformat(at))
+        n_quarters = math.ceil((lead_s + 60 * minutes) / local_day.QUARTER_S)
+        row["quarters"] = n_quarters * [10 ** ((laeq_db - (row["calibration_db"] or 0.0)) / 10)]
     with runtime.store.transaction() as tx:
         tx.execute(
             text("""
                 INSERT INTO audio_sessions (id, user_id, lane, file_name, recording_key, state,
                     recorded_at, created_at, finished_at, duration_s, calibration_db, problem,
-                    quarter_mean_squares, summary)
+                    quarter_mean_squares)
                 VALUES (:id, :user_id, :id, 'a.wav', 'x', :state, :at, :created_at,
                     CAST(:created_at AS timestamptz) + make_interval(secs => :took_s),
-                    :duration_s, :calibration_db, CAST(:problem AS jsonb), :quarters,
-                    jsonb_build_object('laeq_db', CAST(:laeq_db AS float)))"""),
+                    :duration_s, :calibration_db, CAST(:problem AS jsonb), :quarters)"""),
             row | {"problem": row["problem"] and json.dumps(row["problem"])},
         )
         onsets = [(kind, at_s) for kind, some in (events or {}).items() for at_s in some]

@@ -34,7 +34,8 @@ from actors.training.recordings import Wanted
 from db.blobs.keys import product_key, recording_key, upload_key
 from db.queries import session_queries
 from db.queries.session_queries import NewDetectionRow
-from db.tables.sessions import AudioSession, NoiseDetection
+from db.tables.detections import NoiseDetection
+from db.tables.sessions import AudioSession
 from tests.support import accounts, recordings, voices, weights
 from tests.support.api import Api, client_of
 from tests.support.clock import ask

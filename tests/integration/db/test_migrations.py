@@ -7,7 +7,11 @@ import sqlalchemy
 from alembic import command
 from sqlalchemy import CheckConstraint, text
 
+from actors.execution.runtime import Runtime
+from actors.science.detection import classifier
+from actors.science.errors import ModelError
 from db import migrate
+from db.blobs.keys import shipped_key
 from db.store import Store, driver_url
 from db.tables.base import Base
 
@@ -15,6 +19,8 @@ pytestmark = pytest.mark.integration
 
 #: The revision before sessions could be without a size.
 BEFORE_FETCHING = "0014"
+#: The last revision with models without a file, and with documents without some fields.
+BEFORE_FILES = "0032"
 
 
 def test_no_drift(database_url: str) -> None:
@@ -110,6 +116,122 @@ def test_what_was_not_fetched_ends_when_the_old_code_comes_back(database_url: st
         connection.commit()
     engine.dispose()
     assert sorted(map(tuple, states)) == [("cancelled", 0), ("failed", 0)]
+
+
+#: What an interrupted run of the migration leaves behind.
+UNVALIDATED = (
+    "ALTER TABLE noise_models ADD CONSTRAINT ck_noise_models_blob_key"
+    " CHECK (blob_key IS NOT NULL) NOT VALID"
+)
+
+
+def test_models_without_a_file_get_the_key_of_the_shipped_file(database_url: str) -> None:
+    """Also after a run that was interrupted, and in use by a session that keeps its model."""
+    engine = sqlalchemy.create_engine(driver_url(database_url))
+    with engine.connect() as connection:
+        command.downgrade(migrate.config(connection), BEFORE_FILES)
+        connection.execute(
+            text(
+                """
+                INSERT INTO noise_models (id, name, version, sha256, blob_key, header, card)
+                VALUES
+                    (gen_random_uuid(), 'm', 'shipped', 'aa', NULL,
+                        '{"training": {"accuracy": 0.5, "seed": 1}}', NULL),
+                    (gen_random_uuid(), 'm', 'trained', 'bb', 'trainings/b', '{}',
+                        '{"n_clips": 4}'),
+                    (gen_random_uuid(), 'm', 'new', 'cc', 'trainings/c',
+                        '{"training": {"clip_accuracy": 0.9}}', '{"warnings": ["few"]}')
+                """
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO audio_sessions (id, file_name, recording_key, state, model_id)"
+                " SELECT gen_random_uuid(), 'a', 'b', 'queued', id FROM noise_models"
+                " WHERE blob_key IS NULL"
+            )
+        )
+        connection.execute(text(UNVALIDATED))
+        connection.commit()
+        command.upgrade(migrate.config(connection), "head")
+        connection.commit()
+        rows = connection.execute(
+            text("SELECT version, blob_key, is_shipped, header, card FROM noise_models")
+        )
+        models = {version: tuple(columns) for version, *columns in rows}
+        n_kept = connection.execute(
+            text("SELECT count(*) FROM audio_sessions JOIN noise_models m ON m.id = model_id")
+        ).scalar_one()
+        with pytest.raises(sqlalchemy.exc.IntegrityError):
+            connection.execute(text("UPDATE noise_models SET blob_key = NULL"))
+    engine.dispose()
+    assert models == {
+        "shipped": (shipped_key("aa"), True, {"training": {"clip_accuracy": 0.5, "seed": 1}}, None),
+        "trained": ("trainings/b", False, {}, {"n_clips": 4, "warnings": []}),
+        "new": (
+            "trainings/c",
+            False,
+            {"training": {"clip_accuracy": 0.9}},
+            {"warnings": ["few"]},
+        ),
+    }
+    assert n_kept == 1
+    assert migrate.drift(database_url) == []
+
+
+def test_a_worker_stores_the_file_of_a_model_without_one(
+    database_url: str, runtime: Runtime
+) -> None:
+    engine = sqlalchemy.create_engine(driver_url(database_url))
+    with engine.connect() as connection:
+        command.downgrade(migrate.config(connection), BEFORE_FILES)
+        added = text(
+            "INSERT INTO noise_models (id, name, version, sha256, header)"
+            " VALUES (gen_random_uuid(), 'm', '1', :sha256, '{}') RETURNING id"
+        )
+        shipped_id, other_id = (
+            connection.execute(added, {"sha256": sha256}).scalar_one()
+            for sha256 in (classifier.shipped().sha256, "aa")
+        )
+        connection.commit()
+        command.upgrade(migrate.config(connection), "head")
+        connection.commit()
+    engine.dispose()
+    assert runtime.shipped_model_id == shipped_id
+    assert runtime.read_model(shipped_id).sha256 == classifier.shipped().sha256
+    with pytest.raises(ModelError):
+        runtime.read_model(other_id)
+
+
+def test_reports_without_sums_by_group_become_stale(database_url: str) -> None:
+    engine = sqlalchemy.create_engine(driver_url(database_url))
+    with engine.connect() as connection:
+        command.downgrade(migrate.config(connection), BEFORE_FILES)
+        connection.execute(
+            text(
+                """
+                INSERT INTO daily_reports (id, state, day, time_zone, starts_at, ends_at, report,
+                    made_at, made_from, html_key)
+                SELECT gen_random_uuid(), 'completed', day, 'UTC', now() - interval '1 day', now(),
+                    CAST(report AS jsonb), now(), '1:1', 'page'
+                FROM (VALUES
+                    (DATE '2026-01-01', '{"detections": {"by_type": {}}}'),
+                    ('2026-01-02', '{"detections": {"by_type": {}, "by_group": {"other": {}}}}')
+                ) AS reports (day, report)
+                """
+            )
+        )
+        connection.commit()
+        command.upgrade(migrate.config(connection), "head")
+        connection.commit()
+        rows = connection.execute(
+            text("SELECT report -> 'detections', made_from FROM daily_reports ORDER BY day")
+        ).all()
+    engine.dispose()
+    assert [tuple(row) for row in rows] == [
+        ({"by_type": {}, "by_group": {}}, ""),
+        ({"by_type": {}, "by_group": {"other": {}}}, "1:1"),
+    ]
 
 
 def test_the_sql_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,7 +65,13 @@ class Place:
                 tx, id=ids["batch_id"], user_id=TEAM, state="receiving", options={}
             )
             ids["model_id"] = model_queries.register_model(
-                tx, name="m", version="1", sha256="0" * 64, header={"classes": ["a"]}, user_id=TEAM
+                tx,
+                name="m",
+                version="1",
+                sha256="0" * 64,
+                header={"classes": ["a"]},
+                blob_key="models/m",
+                user_id=TEAM,
             )
             clip = NewTrainingClipRow(file_name="a", label="a", source="a")
             model_queries.add_training(

@@ -270,7 +270,9 @@ def test_a_model_comes_with_the_scores_of_held_out_clips(
         assert (found[:8] == result.truth[:8]).mean() > 0.8
     header = result.model.header
     assert (header["name"], header["version"], header["algorithm"]) == ("ours", "3", algorithm)
-    assert header["training"]["accuracy"] == pytest.approx((found == result.truth).mean(), abs=1e-4)
+    assert header["training"]["clip_accuracy"] == pytest.approx(
+        (found == result.truth).mean(), abs=1e-4
+    )
     assert header["vote_temperature"] == result.model.vote_temperature != 1.0
 
 

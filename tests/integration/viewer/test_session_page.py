@@ -10,7 +10,7 @@ from playwright.sync_api import FloatRect, Page, Route, expect
 
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import ProcessAudioFile, SplitRecording
-from db.tables.sessions import NoiseDetection
+from db.tables.detections import NoiseDetection
 from tests.support import accounts, recordings
 from tests.support.api import App
 from tests.support.browser import assert_accessible

@@ -25,13 +25,15 @@ from db.tables.accounts import ApiKey, User
 from db.tables.analyses import AnalysisJob
 from db.tables.base import Base
 from db.tables.batches import AudioBatch, StoredOptions
+from db.tables.detections import NoiseDetection
 from db.tables.exports import Export
 from db.tables.idempotency import IdempotentRequest
 from db.tables.job_runs import JobRun
 from db.tables.models import NoiseModel
 from db.tables.reports import DailyReport
 from db.tables.retention import KeptClip
-from db.tables.sessions import AudioSession, NoiseDetection, SessionSpan
+from db.tables.sessions import AudioSession
+from db.tables.spans import SessionSpan
 from db.tables.training import TrainingClip, TrainingJob, Validation
 from db.tables.webhooks import WebhookDelivery, WebhookEndpoint
 

@@ -122,7 +122,7 @@ def test_the_header_says_how_it_was_made(result: Learnt) -> None:
     assert training["clips_by_class"] == Counter(clip.label for clip in CLIPS)
     assert len(training["data_sha256"]) == 64
     found = np.array(result.model.classes)[result.scores.argmax(axis=1)]
-    assert training["accuracy"] == pytest.approx((found == result.truth).mean(), abs=1e-4)
+    assert training["clip_accuracy"] == pytest.approx((found == result.truth).mean(), abs=1e-4)
     assert {"numpy", "scikit-learn", "torch"} <= set(header["libraries"])
 
 

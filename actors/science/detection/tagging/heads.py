@@ -13,7 +13,7 @@ import numpy as np
 from actors.facts import noise_types
 from actors.science.detection.tagging.tagger import Head
 from actors.science.errors import ModelError
-from actors.science.types import BACKGROUND, UNCLASSIFIED, AnyArray, JsonObject
+from actors.science.types import BACKGROUND, UNCLASSIFIED, AnyArray, JsonDict
 
 #: Prefix of a head's array names in a model file.
 PREFIX = "head."
@@ -32,7 +32,7 @@ def arrays_of(head: Head | None) -> dict[str, AnyArray]:
     return {} if head is None else {PREFIX + name: each for name, each in head.arrays.items()}
 
 
-def described(head: Head | None) -> JsonObject:
+def described(head: Head | None) -> JsonDict:
     """Return the header fields that describe a head in a model file."""
     return {} if head is None else {"head": {**head.header, "types": list(head.types)}}
 

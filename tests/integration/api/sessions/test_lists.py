@@ -15,7 +15,8 @@ from sqlalchemy import insert
 
 from db.queries import batch_queries
 from db.store import Store
-from db.tables.sessions import AudioSession, NoiseDetection
+from db.tables.detections import NoiseDetection
+from db.tables.sessions import AudioSession
 from tests.integration.api.sessions.listed import (
     MIDDLE,
     STRANGER,

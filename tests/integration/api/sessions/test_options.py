@@ -16,7 +16,7 @@ from actors.messaging.messages import BatchProcessFiles
 from actors.science.detection.classifier import Classifier
 from actors.science.types import UNCLASSIFIED
 from db.queries import model_queries
-from db.tables.sessions import NoiseDetection
+from db.tables.detections import NoiseDetection
 from tests.support import accounts, networks, recordings
 from tests.support.api import Api
 from tests.support.pipeline import add, detections_of, handle, run_to_the_end, session, summary_of

@@ -179,18 +179,12 @@ def test_the_quarters_of_a_recording_are_all_of_it(offset_s: int, duration_s: in
     begin_s = 1_700_000_000 + offset_s
     lead_s = local_day.lead_s(datetime.fromtimestamp(begin_s, UTC))
     n_quarters = math.ceil(round((lead_s + duration_s) / local_day.QUARTER_S, 6))
-    parts = local_day.recorded_intervals(begin_s, duration_s, [1.0] * n_quarters, whole=9.0)
+    parts = local_day.recorded_intervals(begin_s, duration_s, [1.0] * n_quarters)
     assert (parts[0].begin_s, parts[-1].end_s) == (begin_s, begin_s + duration_s)
     for part, following in itertools.pairwise(parts):
         assert part.end_s == following.begin_s
         assert part.end_s % local_day.QUARTER_S == 0
     assert all(0 < part.end_s - part.begin_s <= local_day.QUARTER_S for part in parts)
-
-
-def test_a_recording_whose_quarters_are_not_known_is_as_loud_throughout() -> None:
-    assert local_day.recorded_intervals(10.0, 5.0, None, whole=2.0) == [
-        RecordedInterval(10.0, 15.0, 2.0)
-    ]
 
 
 def test_the_mean_of_levels_is_of_their_energy() -> None:

@@ -1,0 +1,56 @@
+"""The table of the spans of sessions."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.tables.base import Base, Claimable, one_of
+
+SPAN_STATES = ("pending", "done", "failed")
+
+
+class SessionSpan(Claimable, Base):
+    """About a minute of one recording: the unit of a message.
+
+    ``scores`` holds the class probabilities of the span's frames of 0.1 s, little-endian float16
+    ``[n_steps, n_classes]`` in the order of the model's classes.
+    """
+
+    __tablename__ = "session_spans"
+    __table_args__ = (
+        CheckConstraint(one_of("state", SPAN_STATES), name="state"),
+        CheckConstraint("stop_sample > start_sample", name="samples"),
+        Index(
+            "ix_session_spans_unfinished",
+            "due_at",
+            postgresql_where=text("state = 'pending'"),
+        ),
+        # The first pending span of a session; the primary key also has the finished ones.
+        Index(
+            "ix_session_spans_pending",
+            "session_id",
+            "span_index",
+            postgresql_where=text("state = 'pending'"),
+        ),
+        # The number of failed spans of a session, of which there are few.
+        Index(
+            "ix_session_spans_failed",
+            "session_id",
+            postgresql_where=text("state = 'failed'"),
+        ),
+    )
+
+    session_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("audio_sessions.id", ondelete="CASCADE"), primary_key=True
+    )
+    span_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    #: Half-open range of 16 kHz samples on the session's grid.
+    start_sample: Mapped[int] = mapped_column(BigInteger)
+    stop_sample: Mapped[int] = mapped_column(BigInteger)
+    #: When a worker first claimed it.
+    started_at: Mapped[datetime | None]
+    scores: Mapped[bytes | None]
