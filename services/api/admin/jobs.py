@@ -18,8 +18,8 @@ from db.queries.job_run_queries import RequestedRun
 from db.queue import claims
 from db.store import Store
 from db.tables.job_runs import JobRun
-from services.api.sessions.list_schemas import Few
-from services.api.sessions.schemas import AsyncTask, Problem
+from services.api.common.parameters import Few
+from services.api.common.schemas import AsyncTask, Problem
 from services.http import idempotency
 from services.http.access import ADMIN
 from services.http.not_found import NotFound, or_404

@@ -18,7 +18,7 @@ from db.tables.batches import OPEN_STATES
 from db.tables.sessions import PRIORITIES
 from services.api.batches import schemas, uploads
 from services.api.batches.errors import BatchClosed, BatchExists, TooManyFiles
-from services.api.sessions.errors import AlreadyFinished, EmptyUpload
+from services.api.common.errors import AlreadyFinished, EmptyUpload
 from services.api.sessions.option_columns import option_columns
 from services.api.sessions.options import BatchOptions
 from services.http import idempotency, responses

@@ -15,11 +15,10 @@ from db.blobs.keys import export_prefix
 from db.queries import batch_queries, export_queries, list_queries, session_queries
 from db.tables.exports import Export
 from db.tables.sessions import UNFINISHED_STATES
+from services.api.common.errors import NotFinished
 from services.api.exports import schemas
 from services.api.exports.errors import ExportExpired, ExportNotDone
 from services.api.exports.schemas import ExportPage, ExportQuery, ExportTask, NewExport, Selection
-from services.api.sessions import resources as sessions
-from services.api.sessions.errors import NotFinished
 from services.http import idempotency, responses
 from services.http.access import owner, principal
 from services.http.blob_removal import left_to_clean_up
@@ -160,7 +159,8 @@ def _check_selection(tx: Session, req: falcon.Request, asked: Selection) -> None
     NotFound, NotFinished
     """
     for session_id in asked.session_ids:
-        session = sessions.get_or_404(tx, session_id, owner=owner(req))
+        row = session_queries.get_session(tx, session_id, owner=owner(req))
+        session = or_404(row, "session", session_id)
         if session.state in UNFINISHED_STATES:
             raise NotFinished(f"the session {session_id} is {session.state}")
     if asked.batch_id is not None:

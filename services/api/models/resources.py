@@ -13,9 +13,9 @@ from actors.outbound import backbones
 from db.blobs.blob_store import Blobs
 from db.queries import list_queries, model_queries
 from db.tables.models import NoiseModel
+from services.api.common.errors import UploadTooLarge
 from services.api.models import promotion, schemas, trainings
 from services.api.models.errors import InvalidManifest, InvalidOptions, ModelDamaged, Regression
-from services.api.sessions.errors import UploadTooLarge
 from services.http import responses
 from services.http.access import ADMIN, owner
 from services.http.lists import Listed, Part, listing

@@ -17,14 +17,14 @@ from db.queries import list_queries, model_queries
 from db.queries.model_queries import RequestedValidation
 from db.store import Store
 from db.tables.training import LabelledRecording, Validation
+from services.api.common import files
+from services.api.common.errors import UploadTooLarge
 from services.api.models import forms, manifests, schemas
 from services.api.models import resources as models
 from services.api.models.errors import InvalidManifest
 from services.api.models.forms import Form
 from services.api.models.manifests import ClipRow
 from services.api.models.trainings import visible_session_ids
-from services.api.sessions import uploads
-from services.api.sessions.errors import UploadTooLarge
 from services.http import idempotency, responses
 from services.http.access import owner, principal
 from services.http.errors import FieldError
@@ -107,7 +107,7 @@ class ValidationStart(Resource):
         *keys: str,
         **values: Unpack[RequestedValidation],
     ) -> schemas.ValidationReport:
-        with uploads.row_of(*keys, store=self._store, blobs=self._blobs) as tx:
+        with files.row_of(*keys, store=self._store, blobs=self._blobs) as tx:
             recordings = values["labelled"]["recordings"] if "labelled" in values else []
             given = [each for each in recordings if each["session_id"] is not None]
             sessions = visible_session_ids(

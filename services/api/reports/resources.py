@@ -18,9 +18,9 @@ from db.blobs.errors import BlobMissing
 from db.queries import report_queries, session_queries
 from db.store import Store
 from db.tables.reports import DailyReport
+from services.api.common.errors import NotFinished
+from services.api.common.parameters import is_zone
 from services.api.reports.schemas import ListedReport, NewReport, Report, ReportPage, ReportQuery
-from services.api.sessions import options
-from services.api.sessions.errors import NotFinished
 from services.http import idempotency, responses
 from services.http.access import ADMIN, owner, principal
 from services.http.caller_errors import MissingScope
@@ -154,7 +154,7 @@ def _get_or_404(
 
 def _bounds(asked: NewReport, *, now: datetime) -> tuple[datetime, datetime]:
     """Return the start and end of the requested day; raises :class:`InvalidBody`."""
-    if not options.is_zone(asked.time_zone):
+    if not is_zone(asked.time_zone):
         raise _refused("time_zone", "must be an IANA name, such as Europe/Berlin")
     local = ZoneInfo(asked.time_zone)
     try:

@@ -9,13 +9,9 @@ import uuid
 import falcon
 
 from db.tables.sessions import KEEP, UNFINISHED_STATES, AudioSession
+from services.api.common.errors import NotFinished
 from services.api.sessions import resources as sessions
-from services.api.sessions.errors import (
-    NoRecording,
-    NoSpectrogram,
-    NotFinished,
-    RangeNotSatisfiable,
-)
+from services.api.sessions.errors import NoRecording, NoSpectrogram, RangeNotSatisfiable
 from services.http import responses
 from services.http.access import owner
 from services.http.not_found import NotFound

@@ -17,17 +17,16 @@ from db.queries.session_queries import RequestedColumns
 from db.store import Store
 from db.tables.documents.sessions import Levels
 from db.tables.sessions import UNFINISHED_STATES, AudioSession
-from services.api.sessions import list_schemas, remote_sources, schemas, uploads
-from services.api.sessions.errors import (
+from services.api.common import files
+from services.api.common.errors import (
     AlreadyFinished,
     EmptyUpload,
-    IncompleteUpload,
-    NoLevels,
     NotFinished,
-    SourceRefused,
     UnknownFormat,
     UploadTooLarge,
 )
+from services.api.sessions import list_schemas, remote_sources, schemas, uploads
+from services.api.sessions.errors import IncompleteUpload, NoLevels, SourceRefused
 from services.api.sessions.option_columns import session_columns
 from services.api.sessions.options import SessionOptions
 from services.api.sessions.remote_sources import Source, is_source_request
@@ -149,7 +148,7 @@ class SessionList(Resource):
             max_bytes=self._settings.max_upload_bytes,
             file_name=file_name,
         )
-        with uploads.row_of(key, store=self._store, blobs=self._blobs) as tx:
+        with files.row_of(key, store=self._store, blobs=self._blobs) as tx:
             session_queries.add_session(
                 tx,
                 id=session_id,
