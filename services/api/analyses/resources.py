@@ -37,7 +37,7 @@ class SessionAnalysis(Resource):
         statistics. It is computed without limits when a session finishes ``completed`` or
         ``partial``.
         """
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             row = analysis_queries.get_analysis(tx, session_id, owner=owner(req))
             if row is None:
                 found = session_queries.get_session(tx, session_id, owner=owner(req))
@@ -56,7 +56,7 @@ class SessionAnalysis(Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Recompute the analysis of a session, with limits to compare its levels with."""
         asked = body_of(req, NewAnalysis)
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             found = session_queries.get_session(tx, session_id, owner=owner(req))
             session = or_404(found, "session", session_id)
             if session.state in UNFINISHED_STATES:
@@ -70,12 +70,12 @@ class SessionAnalysis(Resource):
             )
             # None if the session was removed in the meantime.
             analysis = Analysis.of(or_404(row, "session", session_id))
-        self._publisher.send(AnalyzeSession(session_id=session_id))
+        self.deps.publisher.send(AnalyzeSession(session_id=session_id))
         _answer(resp, analysis)
 
     def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the analysis that an earlier attempt of this request started."""
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             row = analysis_queries.asked_analysis(tx, made_id, owner=owner(req))
         _answer(resp, Analysis.of(or_404(row, "session", made_id)))
 

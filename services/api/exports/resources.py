@@ -64,7 +64,7 @@ class ExportList(Resource):
         """Export detections to a file: of sessions, of a batch, or of all that match a filter."""
         asked = body_of(req, NewExport)
         session_ids = sorted(set(asked.session_ids))
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             _check_selection(tx, req, asked)
             row = export_queries.add_export(
                 tx,
@@ -75,15 +75,16 @@ class ExportList(Resource):
                 format=asked.format,
                 selection=schemas.stored(asked),
                 session_id=session_ids[0] if len(session_ids) == 1 else None,
-                expires_at=session_queries.clock(tx) + timedelta(days=self._settings.export_days),
+                expires_at=session_queries.clock(tx)
+                + timedelta(days=self.deps.settings.export_days),
             )
             made = ExportTask.of(row)
-        self._publisher.send(ExportSessionData(export_id=made.id))
+        self.deps.publisher.send(ExportSessionData(export_id=made.id))
         _answer(resp, made)
 
     def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the export that an earlier attempt of this request created."""
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             row = _get_or_404(tx, made_id, owner=owner(req))
         _answer(resp, ExportTask.of(row))
 
@@ -99,18 +100,18 @@ class ExportItem(Resource):
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
         """Return an export: its progress and, once completed, its number of detections and size."""
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             row = _get_or_404(tx, export_id, owner=owner(req))
         responses.conditional(req, resp, ExportTask.of(row))
 
     @operation(scope="sessions:read", status=204, problems=(NotFound.of("export"),))
     def on_delete(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
         """Delete an export and its file. An export in progress is stopped."""
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             removed = export_queries.remove_export(tx, export_id, owner=owner(req))
             or_404(removed, "export", export_id)
         with left_to_clean_up("export_not_removed", export_id=str(export_id)):
-            self._blobs.delete(*self._blobs.keys(export_prefix(export_id)))
+            self.deps.blobs.delete(*self.deps.blobs.keys(export_prefix(export_id)))
         resp.status = falcon.HTTP_204
 
 
@@ -124,7 +125,7 @@ class ExportFile(Resource):
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
         """Download the file of an export."""
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             row = _get_or_404(tx, export_id, owner=owner(req))
         if row.expires_at <= datetime.now(UTC):
             raise ExportExpired(f"the export expired at {row.expires_at:%Y-%m-%dT%H:%M:%SZ}")
@@ -135,7 +136,7 @@ class ExportFile(Resource):
                 else f"the export failed: {row.problem['detail']}"
             )
         with if_missing(ExportExpired("the export's file is no longer stored")):
-            stored = self._blobs.open(row.blob_key)
+            stored = self.deps.blobs.open(row.blob_key)
         extension, media_type = export_formats.file_of(
             row.format, is_single=row.session_id is not None
         )

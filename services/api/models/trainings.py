@@ -135,7 +135,7 @@ class TrainingItem(Resource):
         """Return the state and progress of a training, the refused clips with reasons and, once
         completed, the model.
         """
-        responses.conditional(req, resp, fetch_view(self._store, job_id, owner=owner(req)))
+        responses.conditional(req, resp, fetch_view(self.deps.store, job_id, owner=owner(req)))
 
 
 def fetch_view(store: Store, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Training:

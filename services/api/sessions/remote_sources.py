@@ -156,7 +156,7 @@ class UploadList(Resource):
         """Create a URL to upload a recording directly to the blob store."""
         upload_id = uuid.uuid4()
         expires_at = datetime.now(UTC) + SIGNED_FOR
-        url = self._blobs.signed_put(
+        url = self.deps.blobs.signed_put(
             upload_key(upload_id, principal(req).user_id), expires_in=SIGNED_FOR
         )
         if url is None:
