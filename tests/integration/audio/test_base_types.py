@@ -50,7 +50,7 @@ def tagging(runtime: Runtime) -> Runtime:
 
 def use(runtime: Runtime, tagger: Tagger | None) -> None:
     """Give a worker this backbone, or none, whatever the machine has."""
-    runtime.__dict__["_tagger"] = (tagger, "as the test has it")
+    runtime.loaded_tagger = (tagger, "as the test has it")
 
 
 def test_a_session_says_which_backbone_named_it(tagging: Runtime) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +31,7 @@ from db.blobs.keys import product_key, recording_key
 from db.queue import claims
 from db.queue.claims import Claim, SessionWork
 from db.settings import Settings
-from tests.support import recordings
+from tests.support import outages, recordings
 from tests.support.clock import ask, findings
 from tests.support.cluster import eventually
 from tests.support.pipeline import add, handle, run_to_the_end, session, span, split
@@ -171,16 +170,11 @@ def test_a_full_disk_is_tried_again_later_and_later(runtime: Runtime, tmp_path: 
     session_id = add(runtime, recordings.encode(recordings.long(2)))
     handle(runtime, ProcessAudioFile(session_id=session_id))
     before = sorted(path for path in (tmp_path / "blobs").rglob("*") if path.is_file())
-    _soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     wanted_s = failures.RETRY_BASE_S
     for _ in range(3):
         due(runtime, session_id)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
-        try:
-            with one_line() as line:
-                handle(runtime, SplitRecording(session_id=session_id))
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        with outages.small_files(1_000_000), one_line() as line:
+            handle(runtime, SplitRecording(session_id=session_id))
         assert line["result"] == "retried"
         waiting = session(runtime, session_id)
         assert waiting.last_error == "the blob store is full"
