@@ -62,7 +62,7 @@ class Runtime:
     @property
     def tagger(self) -> Tagger | None:
         """The tagger of the base types; None if the backbone is missing or not used."""
-        return self._tagger[0]
+        return self.loaded_tagger[0]
 
     def tagger_for(self, model: Classifier) -> Tagger | None:
         """Return the tagger for a model: with its own head, if it was trained on this backbone.
@@ -84,10 +84,10 @@ class Runtime:
     @property
     def backbone_state(self) -> str:
         """One line that says whether the backbone is used, and why not."""
-        return self._tagger[1]
+        return self.loaded_tagger[1]
 
     @cached_property
-    def _tagger(self) -> tuple[Tagger | None, str]:
+    def loaded_tagger(self) -> tuple[Tagger | None, str]:
         """The tagger and its state. The state is logged once."""
         found, state = _read_tagger(backbones.source(self.settings.backbone_url))
         log.info("backbone", is_used=found is not None, state=state)

@@ -85,7 +85,7 @@ def listing(
             asked = query_of(req, query)
             order = orders if isinstance(orders, Order) else orders[asked.sort]  # type: ignore[attr-defined]
             part = Part(order=order, after=cursors.after(req, asked, order), limit=asked.limit)
-            with self._store.reading() as tx:
+            with self.deps.store.reading() as tx:
                 listed = rows(self, tx, asked, part, owner(req), *args, **path)
             items = [listed.view(row) for row in listed.page.rows]
             cursor = cursors.following(req, resp, asked, listed.page.next)

@@ -15,11 +15,7 @@ class Resource:
     """One route of the API; its responders are decorated with `services.http.operations`."""
 
     def __init__(self, deps: Deps) -> None:
-        self._deps = deps
-        self._settings = deps.settings
-        self._store = deps.store
-        self._blobs = deps.blobs
-        self._publisher = deps.publisher
+        self.deps = deps
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Derive ``on_head`` from ``on_get``."""

@@ -55,7 +55,7 @@ class IndexItem(Resource):
         index = Index(
             name="Clamor",
             version=version("clamor"),
-            limits=UploadLimits(max_upload_bytes=self._settings.max_upload_bytes),
+            limits=UploadLimits(max_upload_bytes=self.deps.settings.max_upload_bytes),
             links=LINKS,
         )
         return msgspec.json.encode(index)

@@ -76,10 +76,10 @@ def test_queues_are_shown_and_their_memory_is_named(service: Up) -> None:
     assert lines["audio.detect"]["ready"] == lines["audio.detect"]["dead"] == 0
     assert lines["audio.detect"]["held"] == 0
     assert lines["audio.detect"]["consumers"] is None
-    assert "keeps its messages in memory" in shown.stderr
+    assert "memory" in shown.stderr
     for command in (("show", "audio.detect"), ("replay",)):
         refused = clamor("queues", *command, "--home", service.home, exit_code=2)
-        assert "They need no replay" in refused.stderr
+        assert "no replay" in refused.stderr
 
 
 def test_a_command_that_sends_uses_the_service_that_runs(service: Up) -> None:
@@ -100,17 +100,15 @@ def test_without_a_service_the_remedy_is_named(
     monkeypatch.setenv("CLAMOR_HOME", str(tmp_path / "empty"))
     assert cli.main(command.split()) == 2
     told = capsys.readouterr().err
-    assert f"no service runs in {tmp_path / 'empty'}" in told
-    assert "Start `clamor up`" in told
+    assert str(tmp_path / "empty") in told
+    assert "`clamor up`" in told
 
 
 def test_a_folder_has_one_service(service: Up) -> None:
     with up(service.home) as second:
         assert second.process.wait(timeout=60) == 2
-        assert (
-            f"already runs in {service.home} at {service.url} (process {service.process.pid})"
-            in second.says()
-        )
+        for found in (service.home, service.url, service.process.pid):
+            assert str(found) in second.says()
     assert homes.find(service.home) is not None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from actors.execution import watchdog
+from actors.execution import failures, watchdog
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
 from db.settings import Settings
@@ -116,6 +116,5 @@ def test_a_stuck_span_is_left_run_again_and_given_up_with_its_reason(
     assert ended.state == "failed"
     assert ended.problem is not None
     assert ended.problem["code"] == "nothing-heard"
-    assert ended.problem["detail"].endswith(
-        f"detect was given up after 2 attempts; the last error: {reason}"
-    )
+    lost = failures.given_up("detect", attempts=2, reason=reason)
+    assert ended.problem["detail"].endswith(str(lost))

@@ -1,7 +1,8 @@
-"""A blob store in a folder that becomes unavailable, and one on a full disk."""
+"""A blob store in a folder that becomes unavailable, and one on a full disk or a small one."""
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,3 +44,14 @@ def full(disk: stores.FolderStore) -> Iterator[None]:
         yield
     finally:
         disk.empty()
+
+
+@contextmanager
+def small_files(most_bytes: int) -> Iterator[None]:
+    """Let the system refuse larger files to this process, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

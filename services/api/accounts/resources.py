@@ -148,7 +148,7 @@ class UserList(Resource):
     @operation(scope=ADMIN, answer=schemas.UserPage)
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """List users, newest first."""
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             rows = account_queries.users(tx, limit=LISTED)
         answer(resp, schemas.UserPage(items=[schemas.UserAccount.of(row) for row in rows]))
 
@@ -162,7 +162,7 @@ class UserList(Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Create a user, without a key."""
         asked = body_of(req, schemas.NewUser)
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             user = make_user(
                 tx,
                 idempotency.new_id(req),
@@ -174,7 +174,7 @@ class UserList(Resource):
 
     def replay(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the user that an earlier attempt of this request created."""
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             row = or_404(account_queries.get_user(tx, made_id), "user", made_id)
         answer(resp, schemas.UserAccount.of(row), status=201, location=f"/v1/users/{made_id}")
 
@@ -185,7 +185,7 @@ class UserItem(Resource):
     @operation(scope=ADMIN, answer=schemas.UserAccount, problems=(NotFound.of("user"),))
     def on_get(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """Return a user."""
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             row = or_404(account_queries.get_user(tx, user_id), "user", user_id)
         answer(resp, schemas.UserAccount.of(row))
 
@@ -198,7 +198,7 @@ class UserItem(Resource):
     def on_patch(self, req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """Change a user's monthly quota of audio."""
         asked = body_of(req, schemas.UserChange)
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             row = account_queries.change_user(
                 tx, user_id, max_audio_s_per_month=asked.max_audio_s_per_month
             )
@@ -213,7 +213,7 @@ class UserSwitch(Resource):
     @operation(scope=ADMIN, answer=schemas.UserAccount, problems=(NotFound.of("user"),))
     def on_post(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """Disable or re-enable a user. A disabled user's keys are rejected; their data is kept."""
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             row = account_queries.disable_user(tx, user_id, disabled=self.disables)
         answer(resp, schemas.UserAccount.of(or_404(row, "user", user_id)))
 
@@ -236,7 +236,7 @@ class UserKeys(Resource):
     @operation(scope=ADMIN, answer=schemas.KeyPage, problems=(NotFound.of("user"),))
     def on_get(self, _req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """List a user's keys, newest first, without their secrets."""
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             or_404(account_queries.get_user(tx, user_id), "user", user_id)
             rows = account_queries.keys_of(tx, user_id)
         answer(resp, schemas.KeyPage(items=[schemas.Key.of(row) for row in rows]))
@@ -252,12 +252,12 @@ class UserKeys(Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
         """Create a key. Its secret is returned only in this answer."""
         asked = body_of(req, schemas.NewKey)
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             days = asked.expires_in_days
             made = make_key(
                 tx,
                 user_id,
-                self._deps.hasher,
+                self.deps.hasher,
                 name=asked.name,
                 scopes=asked.scopes,
                 expires_at=(
@@ -270,7 +270,7 @@ class UserKeys(Resource):
 
     def replay(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Refuse to show the secret of a key that an earlier attempt of this request created."""
-        refuse_to_replay(self._store, resp, made_id)
+        refuse_to_replay(self.deps.store, resp, made_id)
 
 
 class KeyItem(Resource):
@@ -279,7 +279,7 @@ class KeyItem(Resource):
     @operation(scope=ADMIN, answer=schemas.Key, problems=(NotFound.of("key"),))
     def on_get(self, _req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         """Return a key, without its secret."""
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             row = get_key_or_404(tx, key_id)
         answer(resp, schemas.Key.of(row))
 
@@ -292,7 +292,7 @@ class KeyItem(Resource):
     def on_patch(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         """Change the rate limit of a key. It takes effect within about a second."""
         asked = body_of(req, schemas.KeyChange)
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             get_key_or_404(tx, key_id)
             row = account_queries.change_key(tx, key_id, requests_per_s=asked.requests_per_s)
         answer(resp, schemas.Key.of(row))
@@ -300,7 +300,7 @@ class KeyItem(Resource):
     @operation(scope=ADMIN, answer=schemas.Key, problems=(NotFound.of("key"),))
     def on_delete(self, _req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         """Revoke a key, effective with the next request. Revoking it again changes nothing."""
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             get_key_or_404(tx, key_id)
             row = account_queries.revoke_key(tx, key_id)
         assert row is not None
@@ -323,11 +323,11 @@ class KeyRotate(Resource):
         ``overlap_hours``.
         """
         asked = body_of(req, schemas.Rotation)
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             made = rotate_key(
                 tx,
                 key_id,
-                self._deps.hasher,
+                self.deps.hasher,
                 overlap_hours=asked.overlap_hours,
                 new_id=keys.id_of(idempotency.new_id(req)),
             )
@@ -335,4 +335,4 @@ class KeyRotate(Resource):
 
     def replay(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Refuse to show the secret of a key that an earlier attempt of this request created."""
-        refuse_to_replay(self._store, resp, made_id)
+        refuse_to_replay(self.deps.store, resp, made_id)

@@ -70,7 +70,7 @@ class Ready(Resource):
         )
 
     def _check_database(self) -> None:
-        with self._store.engine.connect() as connection:
+        with self.deps.store.engine.connect() as connection:
             migrate.require(connection)
 
 

@@ -18,8 +18,8 @@ from db.queries.job_run_queries import RequestedRun
 from db.queue import claims
 from db.store import Store
 from db.tables.job_runs import JobRun
-from services.api.sessions.list_schemas import Few
-from services.api.sessions.schemas import AsyncTask, Problem
+from services.api.common.parameters import Few
+from services.api.common.schemas import AsyncTask, Problem
 from services.http import idempotency
 from services.http.access import ADMIN
 from services.http.not_found import NotFound, or_404
@@ -160,7 +160,7 @@ class JobList(Resource):
     @operation(scope=ADMIN, answer=JobPage)
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """List the periodic jobs, each with its next run time and the result of its latest run."""
-        answer(resp, jobs(self._store))
+        answer(resp, jobs(self.deps.store))
 
 
 class JobRuns(Resource):
@@ -171,7 +171,7 @@ class JobRuns(Resource):
         """List the latest runs of a job, newest first."""
         asked = query_of(req, RunQuery)
         _job_or_404(job)
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             rows = job_run_queries.runs_of(tx, job, limit=asked.limit)
         answer(resp, RunPage(items=[Run.of(row) for row in rows]))
 
@@ -179,12 +179,14 @@ class JobRuns(Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, job: str) -> None:
         """Run a job now. If a run of the same job is in progress, the new one waits for it."""
         asked = body_of(req, NewRun)
-        run = ask(self._store, self._publisher, job, asked.options, run_id=idempotency.new_id(req))
+        run = ask(
+            self.deps.store, self.deps.publisher, job, asked.options, run_id=idempotency.new_id(req)
+        )
         _answer(resp, run)
 
     def replay(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the run that an earlier attempt of this request created."""
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             row = or_404(job_run_queries.get_run(tx, made_id), "job", made_id)
         _answer(resp, Run.of(row))
 

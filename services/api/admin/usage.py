@@ -95,7 +95,7 @@ class UsageItem(Resource):
         asked = query_of(req, UsageQuery)
         caller = principal(req)
         user_id = asked.user_id or caller.user_id
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             is_visible = caller.is_admin or user_id == caller.user_id
             found = account_queries.get_user(tx, user_id) if is_visible else None
             user = or_404(found, "user", user_id)
@@ -105,7 +105,7 @@ class UsageItem(Resource):
             keys = request_queries.usage_of_keys(tx, user_id, since=since, until=until)
         told = Usage(
             user_id=user_id,
-            limit_s=self._deps.quota.limit_s(user.max_audio_s_per_month),
+            limit_s=self.deps.quota.limit_s(user.max_audio_s_per_month),
             used_s=rounding.seconds(used_s),
             renews_at=renews_at,
             months=[

@@ -8,12 +8,11 @@ import falcon
 
 from actors.messaging.messages import AnalyzeSession
 from actors.observability import tracing
-from db.queries import analysis_queries
+from db.queries import analysis_queries, session_queries
 from db.tables.sessions import UNFINISHED_STATES
 from services.api.analyses.errors import NoAnalysis
 from services.api.analyses.schemas import Analysis, NewAnalysis
-from services.api.sessions.errors import NotFinished
-from services.api.sessions.resources import get_or_404
+from services.api.common.errors import NotFinished
 from services.http import idempotency, responses
 from services.http.access import owner
 from services.http.not_found import NotFound, or_404
@@ -38,10 +37,11 @@ class SessionAnalysis(Resource):
         statistics. It is computed without limits when a session finishes ``completed`` or
         ``partial``.
         """
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             row = analysis_queries.get_analysis(tx, session_id, owner=owner(req))
             if row is None:
-                session = get_or_404(tx, session_id, owner=owner(req))
+                found = session_queries.get_session(tx, session_id, owner=owner(req))
+                session = or_404(found, "session", session_id)
                 raise NoAnalysis(f"the session is {session.state}")
             analysis = Analysis.of(row)
         responses.conditional(req, resp, analysis)
@@ -56,8 +56,9 @@ class SessionAnalysis(Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Recompute the analysis of a session, with limits to compare its levels with."""
         asked = body_of(req, NewAnalysis)
-        with self._store.transaction() as tx:
-            session = get_or_404(tx, session_id, owner=owner(req))
+        with self.deps.store.transaction() as tx:
+            found = session_queries.get_session(tx, session_id, owner=owner(req))
+            session = or_404(found, "session", session_id)
             if session.state in UNFINISHED_STATES:
                 raise NotFinished(f"the session is {session.state}")
             row = analysis_queries.ask_analysis(
@@ -69,12 +70,12 @@ class SessionAnalysis(Resource):
             )
             # None if the session was removed in the meantime.
             analysis = Analysis.of(or_404(row, "session", session_id))
-        self._publisher.send(AnalyzeSession(session_id=session_id))
+        self.deps.publisher.send(AnalyzeSession(session_id=session_id))
         _answer(resp, analysis)
 
     def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the analysis that an earlier attempt of this request started."""
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             row = analysis_queries.asked_analysis(tx, made_id, owner=owner(req))
         _answer(resp, Analysis.of(or_404(row, "session", made_id)))
 

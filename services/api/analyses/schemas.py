@@ -9,7 +9,7 @@ import msgspec
 from db.tables import analyses as analysis_models
 from db.tables.analyses import LIMIT_RANGE_DB, MOST_LIMITS
 from db.tables.documents.analyses import AnalysisResult
-from services.api.sessions.schemas import AsyncTask, task_of
+from services.api.common.schemas import AsyncTask, task_of
 
 _LEAST_DB, _MOST_DB = LIMIT_RANGE_DB
 LimitDb = Annotated[float, msgspec.Meta(ge=_LEAST_DB, le=_MOST_DB)]

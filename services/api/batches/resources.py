@@ -18,7 +18,7 @@ from db.tables.batches import OPEN_STATES
 from db.tables.sessions import PRIORITIES
 from services.api.batches import schemas, uploads
 from services.api.batches.errors import BatchClosed, BatchExists, TooManyFiles
-from services.api.sessions.errors import AlreadyFinished, EmptyUpload
+from services.api.common.errors import AlreadyFinished, EmptyUpload
 from services.api.sessions.option_columns import option_columns
 from services.api.sessions.options import BatchOptions
 from services.http import idempotency, responses
@@ -96,10 +96,10 @@ class BatchList(Resource):
         asked = query_of(req, BatchOptions)
         columns = option_columns(
             asked,
-            self._store,
+            self.deps.store,
             user_id=principal(req).user_id,
             owner=owner(req),
-            can_mute=self._deps.backbone is not None,
+            can_mute=self.deps.backbone is not None,
         )
         values = RequestedBatch(
             id=asked.batch_id or idempotency.new_id(req),
@@ -113,8 +113,8 @@ class BatchList(Resource):
         if media_type_of(req) == falcon.MEDIA_JSON:
             self._take_names(req, values)
         else:
-            uploads.receive(req, self._deps, values)
-        answer(resp, fetch_view(self._store, values["id"], owner=owner(req)), status=202)
+            uploads.receive(req, self.deps, values)
+        answer(resp, fetch_view(self.deps.store, values["id"], owner=owner(req)), status=202)
 
     def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the batch that an earlier attempt created, even if it is incomplete.
@@ -126,7 +126,7 @@ class BatchList(Resource):
         chosen = query_of(req, BatchOptions).batch_id
         if chosen is not None:
             raise NotFound.of("batch")(f"the request names its batch: {chosen}")
-        batch = fetch_view(self._store, made_id, owner=owner(req))
+        batch = fetch_view(self.deps.store, made_id, owner=owner(req))
         answer(resp, batch, status=202, location=f"/v1/batches/{made_id}")
 
     def _named(self, req: falcon.Request) -> schemas.NamedRecordings:
@@ -136,7 +136,7 @@ class BatchList(Resource):
         ------
         InvalidBody, TooManyFiles
         """
-        most = self._settings.max_batch_items
+        most = self.deps.settings.max_batch_items
         try:
             named = body_of(
                 req,
@@ -156,7 +156,7 @@ class BatchList(Resource):
 
     def _take_names(self, req: falcon.Request, values: RequestedBatch) -> None:
         named = self._named(req)
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             if named.prefix is None:
                 keys = named.keys or []
                 batch = batch_queries.add_batch(tx, keys=keys, state="expanding", **values)
@@ -164,7 +164,7 @@ class BatchList(Resource):
                 batch = batch_queries.add_batch(tx, state="listing", prefix=named.prefix, **values)
             if batch is None:
                 raise BatchExists(f"another batch has the ID {values['id']}")
-        self._publisher.send(BatchProcessFiles(batch_id=values["id"]))
+        self.deps.publisher.send(BatchProcessFiles(batch_id=values["id"]))
 
 
 class BatchResource(Resource):
@@ -178,7 +178,7 @@ class BatchResource(Resource):
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
         """Return a batch: its progress, the number of files by state, and the detections so far."""
-        responses.conditional(req, resp, fetch_view(self._store, batch_id, owner=owner(req)))
+        responses.conditional(req, resp, fetch_view(self.deps.store, batch_id, owner=owner(req)))
 
 
 class BatchItems(Resource):
@@ -215,20 +215,20 @@ class BatchCancel(Resource):
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
         """Cancel a batch and all of its sessions. Cancelling it again changes nothing."""
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             row = or_404(
                 batch_queries.lock_batch(tx, batch_id, owner=owner(req)), "batch", batch_id
             )
             was_open = row.state in OPEN_STATES
             copied = batch_queries.next_items(tx, batch_id) if was_open else ()
             cancelled = batch_queries.cancel_batch(tx, row)
-        batch = fetch_view(self._store, batch_id, owner=owner(req))
+        batch = fetch_view(self.deps.store, batch_id, owner=owner(req))
         if not cancelled and batch.state != "cancelled":
             raise AlreadyFinished(f"the batch is {batch.state}")
         # A worker that died may have copied recordings that do not become sessions any more.
         unused = [batch_queries.session_id_of(batch_id, item.item_index) for item in copied]
         with left_to_clean_up("copies_not_removed", batch_id=str(batch_id)):
-            self._blobs.delete(*(recording_key(session_id) for session_id in unused))
+            self.deps.blobs.delete(*(recording_key(session_id) for session_id in unused))
         answer(resp, batch)
 
 

@@ -1,4 +1,4 @@
-"""Requests and answers of ``/v1/batches``; see :mod:`services.api.sessions.schemas`."""
+"""Requests and answers of ``/v1/batches``; see :mod:`services.api.common.schemas`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from db.settings import MOST_BATCH_ITEMS
 from db.tables import batches as models
 from db.tables.documents.sessions import NoiseTypeSummary
 from db.tables.sessions import PRIORITIES, UNFINISHED_STATES
-from services.api.sessions.list_schemas import ByTime, CreatedPage, Few, SessionState
+from services.api.common.parameters import ByTime, CreatedPage, Few
+from services.api.common.schemas import Problem
+from services.api.sessions.list_schemas import SessionState
 from services.api.sessions.progress import STAGES
-from services.api.sessions.schemas import Problem
 from services.http.cursors import PageQuery
 
 BatchState = Literal[

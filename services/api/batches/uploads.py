@@ -24,8 +24,10 @@ from db.queue import claims
 from db.store import Store
 from db.tables.batches import AudioBatch
 from services.api.batches.errors import BatchClosed, BatchExists, TooManyFiles
-from services.api.sessions import schemas, uploads
-from services.api.sessions.errors import EmptyUpload, UnknownFormat, UploadTooLarge
+from services.api.common import files
+from services.api.common.errors import EmptyUpload, UnknownFormat, UploadTooLarge
+from services.api.common.schemas import Problem
+from services.api.sessions import uploads
 from services.api.sessions.uploads import FIELD
 from services.http.bodies import is_form, parts_of
 from services.http.deps import Deps
@@ -90,12 +92,12 @@ def _receive_one(deps: Deps, items: _Items, parts: _Files) -> None:
         # The message of the store is not for callers.
         is_store = isinstance(error, BlobError)
         reason = "the recording could not be stored" if is_store else str(error)
-        name = uploads.display_name(part.filename or "")
+        name = files.display_name(part.filename or "")
         if parts.current is part:
             parts.advance()
         items.refuse(name, reason)
         return
-    with uploads.row_of(key, store=deps.store, blobs=deps.blobs) as tx:
+    with files.row_of(key, store=deps.store, blobs=deps.blobs) as tx:
         session_id = items.take(tx, upload, key=key)
     items.settle()
     deps.publisher.send(ProcessAudioFile(session_id=session_id))
@@ -168,7 +170,7 @@ class _Items:
         """Write the remaining refusals and end the upload; ``problem`` is why files are missing."""
         found = None
         if problem is not None:
-            found = msgspec.to_builtins(schemas.Problem(code="not-all-taken", detail=problem))
+            found = msgspec.to_builtins(Problem(code="not-all-taken", detail=problem))
         with self._store.transaction() as tx:
             with suppress(BatchClosed):
                 self._write(tx, n_items=self.n_items)

@@ -15,11 +15,10 @@ from db.blobs.keys import export_prefix
 from db.queries import batch_queries, export_queries, list_queries, session_queries
 from db.tables.exports import Export
 from db.tables.sessions import UNFINISHED_STATES
+from services.api.common.errors import NotFinished
 from services.api.exports import schemas
 from services.api.exports.errors import ExportExpired, ExportNotDone
 from services.api.exports.schemas import ExportPage, ExportQuery, ExportTask, NewExport, Selection
-from services.api.sessions import resources as sessions
-from services.api.sessions.errors import NotFinished
 from services.http import idempotency, responses
 from services.http.access import owner, principal
 from services.http.blob_removal import left_to_clean_up
@@ -65,7 +64,7 @@ class ExportList(Resource):
         """Export detections to a file: of sessions, of a batch, or of all that match a filter."""
         asked = body_of(req, NewExport)
         session_ids = sorted(set(asked.session_ids))
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             _check_selection(tx, req, asked)
             row = export_queries.add_export(
                 tx,
@@ -76,15 +75,16 @@ class ExportList(Resource):
                 format=asked.format,
                 selection=schemas.stored(asked),
                 session_id=session_ids[0] if len(session_ids) == 1 else None,
-                expires_at=session_queries.clock(tx) + timedelta(days=self._settings.export_days),
+                expires_at=session_queries.clock(tx)
+                + timedelta(days=self.deps.settings.export_days),
             )
             made = ExportTask.of(row)
-        self._publisher.send(ExportSessionData(export_id=made.id))
+        self.deps.publisher.send(ExportSessionData(export_id=made.id))
         _answer(resp, made)
 
     def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the export that an earlier attempt of this request created."""
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             row = _get_or_404(tx, made_id, owner=owner(req))
         _answer(resp, ExportTask.of(row))
 
@@ -100,18 +100,18 @@ class ExportItem(Resource):
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
         """Return an export: its progress and, once completed, its number of detections and size."""
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             row = _get_or_404(tx, export_id, owner=owner(req))
         responses.conditional(req, resp, ExportTask.of(row))
 
     @operation(scope="sessions:read", status=204, problems=(NotFound.of("export"),))
     def on_delete(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
         """Delete an export and its file. An export in progress is stopped."""
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             removed = export_queries.remove_export(tx, export_id, owner=owner(req))
             or_404(removed, "export", export_id)
         with left_to_clean_up("export_not_removed", export_id=str(export_id)):
-            self._blobs.delete(*self._blobs.keys(export_prefix(export_id)))
+            self.deps.blobs.delete(*self.deps.blobs.keys(export_prefix(export_id)))
         resp.status = falcon.HTTP_204
 
 
@@ -125,7 +125,7 @@ class ExportFile(Resource):
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
         """Download the file of an export."""
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             row = _get_or_404(tx, export_id, owner=owner(req))
         if row.expires_at <= datetime.now(UTC):
             raise ExportExpired(f"the export expired at {row.expires_at:%Y-%m-%dT%H:%M:%SZ}")
@@ -136,7 +136,7 @@ class ExportFile(Resource):
                 else f"the export failed: {row.problem['detail']}"
             )
         with if_missing(ExportExpired("the export's file is no longer stored")):
-            stored = self._blobs.open(row.blob_key)
+            stored = self.deps.blobs.open(row.blob_key)
         extension, media_type = export_formats.file_of(
             row.format, is_single=row.session_id is not None
         )
@@ -160,7 +160,8 @@ def _check_selection(tx: Session, req: falcon.Request, asked: Selection) -> None
     NotFound, NotFinished
     """
     for session_id in asked.session_ids:
-        session = sessions.get_or_404(tx, session_id, owner=owner(req))
+        row = session_queries.get_session(tx, session_id, owner=owner(req))
+        session = or_404(row, "session", session_id)
         if session.state in UNFINISHED_STATES:
             raise NotFinished(f"the session {session_id} is {session.state}")
     if asked.batch_id is not None:

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from db.tables.exports import Export, StoredSelection
-from services.api.sessions import schemas
-from services.api.sessions.list_schemas import ByTime, Confidence, CreatedPage, Few, JobState, Time
+from services.api.common.parameters import ByTime, Confidence, CreatedPage, Few, JobState, Time
+from services.api.common.schemas import AsyncTask, task_of
 
 Format = Literal["csv", "ndjson", "parquet", "audacity", "raven", "dcase", "rttm", "clips"]
 EndState = Literal["completed", "partial", "failed", "cancelled"]
@@ -66,7 +66,7 @@ class ExportQuery(CreatedPage, kw_only=True):
     sort: ByTime = "-created_at"
 
 
-class ExportTask(schemas.AsyncTask, kw_only=True):
+class ExportTask(AsyncTask, kw_only=True):
     """An export: ``pending``, then ``completed`` or ``failed``."""
 
     format: str
@@ -83,7 +83,7 @@ class ExportTask(schemas.AsyncTask, kw_only=True):
         """Convert a row to an export."""
         own = ("format", "rows_written", "size_bytes", "expires_at")
         return cls(
-            **schemas.task_of(row),
+            **task_of(row),
             **{name: getattr(row, name) for name in own},
             selection=msgspec.convert(row.selection, Selection),
         )

@@ -13,9 +13,9 @@ from actors.outbound import backbones
 from db.blobs.blob_store import Blobs
 from db.queries import list_queries, model_queries
 from db.tables.models import NoiseModel
+from services.api.common.errors import UploadTooLarge
 from services.api.models import promotion, schemas, trainings
 from services.api.models.errors import InvalidManifest, InvalidOptions, ModelDamaged, Regression
-from services.api.sessions.errors import UploadTooLarge
 from services.http import responses
 from services.http.access import ADMIN, owner
 from services.http.lists import Listed, Part, listing
@@ -54,7 +54,7 @@ class ModelList(Resource):
             lambda row: schemas.Model.of(
                 row[0], in_use=in_use is not None and row[0].id == in_use.id
             ),
-            backbone=_backbone(self._deps.backbone),
+            backbone=_backbone(self.deps.backbone),
         )
 
     @operation(
@@ -66,11 +66,11 @@ class ModelList(Resource):
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Train a model on labelled recordings. A worker does the training."""
-        _answer_training(resp, trainings.start(req, self._deps))
+        _answer_training(resp, trainings.start(req, self.deps))
 
     def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the training that an earlier attempt of this request created."""
-        _answer_training(resp, trainings.fetch_view(self._store, made_id, owner=owner(req)))
+        _answer_training(resp, trainings.fetch_view(self.deps.store, made_id, owner=owner(req)))
 
 
 def _backbone(wanted: backbones.WeightsSource | None) -> schemas.Backbone | None:
@@ -91,7 +91,7 @@ class ModelItem(Resource):
     @operation(scope="sessions:read", answer=schemas.Model, problems=(NotFound.of("model"),))
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """Return a model with its card."""
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             row = get_or_404(tx, model_id, owner=owner(req))
             in_use = model_queries.model_in_use(tx)
         is_in_use = in_use is not None and row.id == in_use.id
@@ -109,7 +109,7 @@ class ModelConfusion(Resource):
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """Return the confusion matrix of a model as a picture."""
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             row = get_or_404(tx, model_id, owner=owner(req))
         key = row.confusion_key
         if key is None:
@@ -120,7 +120,7 @@ class ModelConfusion(Resource):
             return
         resp.content_type = falcon.MEDIA_PNG
         with if_missing(NotFound.of("model")("the confusion matrix is no longer stored")):
-            resp.data = self._blobs.get(key)
+            resp.data = self.deps.blobs.get(key)
 
 
 class ModelFile(Resource):
@@ -134,11 +134,11 @@ class ModelFile(Resource):
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
         """Download the file of a model, after checking its hash."""
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             row = get_or_404(tx, model_id, owner=owner(req))
         if responses.is_current(req, resp, tag=row.sha256):
             return
-        resp.data = _file(self._blobs, row)
+        resp.data = _file(self.deps.blobs, row)
         resp.content_type = "application/octet-stream"
         resp.downloadable_as = f"{row.name}-{row.version}.clamor"
 
@@ -160,7 +160,7 @@ class ModelPromote(Resource):
         calibration or another metric is worse. Promoting the model in use changes nothing.
         """
         force = body_of(req, Force).force
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             model_queries.lock_promotions(tx)
             row = get_or_404(tx, model_id, owner=owner(req))
             latest = model_queries.latest_promotion(tx)
@@ -168,7 +168,7 @@ class ModelPromote(Resource):
                 answer(resp, schemas.PromotionRecord.of(latest))
                 return
             # `force` does not skip this check: with a damaged file every session would fail.
-            _file(self._blobs, row)
+            _file(self.deps.blobs, row)
             in_use = model_queries.model_in_use(tx)
             shared = (
                 model_queries.shared_validations(tx, model_id, in_use.id)

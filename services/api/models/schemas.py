@@ -1,5 +1,5 @@
 """Requests and answers of ``/v1/models``, ``/v1/trainings`` and ``/v1/validations``; see
-:mod:`services.api.sessions.schemas`.
+:mod:`services.api.common.schemas`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import msgspec
 from actors.facts import rounding
 from db.tables.models import NoiseModel, Promotion
 from db.tables.training import TrainingClip, TrainingJob, Validation
-from services.api.sessions.list_schemas import ByTime, CreatedPage, Few, JobState
-from services.api.sessions.schemas import AsyncTask, task_of
+from services.api.common.parameters import ByTime, CreatedPage, Few, JobState
+from services.api.common.schemas import AsyncTask, task_of
 from services.http.cursors import PageQuery
 
 

@@ -19,10 +19,10 @@ from db.queries.model_queries import NewTrainingClipRow
 from db.store import Store
 from db.tables.sessions import AudioSession
 from db.tables.training import TrainingJob
+from services.api.common import files
 from services.api.models import forms, manifests, schemas
 from services.api.models.errors import InvalidOptions
 from services.api.models.forms import Form
-from services.api.sessions import uploads
 from services.http import idempotency, responses
 from services.http.access import owner, principal
 from services.http.deps import Deps
@@ -84,7 +84,7 @@ def start(req: falcon.Request, deps: Deps) -> schemas.Training:
     ) as form:
         options = _options(form.texts.get("options", b"{}"))
         clips = _clips(form)
-    with uploads.row_of(*form.keys(), store=deps.store, blobs=deps.blobs) as tx:
+    with files.row_of(*form.keys(), store=deps.store, blobs=deps.blobs) as tx:
         sessions = visible_session_ids(tx, req, (clip["session_id"] for clip in clips))
         for clip in clips:
             clip["session_id"] = sessions[clip["session_id"]]
@@ -135,7 +135,7 @@ class TrainingItem(Resource):
         """Return the state and progress of a training, the refused clips with reasons and, once
         completed, the model.
         """
-        responses.conditional(req, resp, fetch_view(self._store, job_id, owner=owner(req)))
+        responses.conditional(req, resp, fetch_view(self.deps.store, job_id, owner=owner(req)))
 
 
 def fetch_view(store: Store, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Training:

@@ -17,14 +17,14 @@ from db.queries import list_queries, model_queries
 from db.queries.model_queries import RequestedValidation
 from db.store import Store
 from db.tables.training import LabelledRecording, Validation
+from services.api.common import files
+from services.api.common.errors import UploadTooLarge
 from services.api.models import forms, manifests, schemas
 from services.api.models import resources as models
 from services.api.models.errors import InvalidManifest
 from services.api.models.forms import Form
 from services.api.models.manifests import ClipRow
 from services.api.models.trainings import visible_session_ids
-from services.api.sessions import uploads
-from services.api.sessions.errors import UploadTooLarge
 from services.http import idempotency, responses
 from services.http.access import owner, principal
 from services.http.errors import FieldError
@@ -66,19 +66,19 @@ class ValidationStart(Resource):
     ) -> None:
         """Validate a model. If a labelled set is sent, measure the model on it."""
         if model_id is not None:
-            with self._store.transaction() as tx:
+            with self.deps.store.transaction() as tx:
                 models.get_or_404(tx, model_id, owner=owner(req))
         validation_id = idempotency.new_id(req)
         if model_id is not None and not req.content_type:
             validation = self._add(req, validation_id, model_id=model_id)
         else:
             validation = self._receive(req, validation_id, model_id)
-        self._publisher.send(ValidateModel(validation_id=validation_id))
+        self.deps.publisher.send(ValidateModel(validation_id=validation_id))
         _answer(resp, validation)
 
     def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the validation that an earlier attempt of this request created."""
-        _answer(resp, fetch_view(self._store, made_id, owner=owner(req)))
+        _answer(resp, fetch_view(self.deps.store, made_id, owner=owner(req)))
 
     def _receive(
         self, req: falcon.Request, validation_id: uuid.UUID, model_id: uuid.UUID | None
@@ -86,9 +86,9 @@ class ValidationStart(Resource):
         fields: tuple[str, ...] = ("manifest", forms.CLIP)
         with forms.received(
             req,
-            blobs=self._blobs,
+            blobs=self.deps.blobs,
             prefix=validation_prefix(validation_id),
-            max_bytes=self._settings.max_upload_bytes,
+            max_bytes=self.deps.settings.max_upload_bytes,
             fields=fields if model_id is not None else (*fields, forms.MODEL),
         ) as form:
             values = _labelled(form)
@@ -107,7 +107,7 @@ class ValidationStart(Resource):
         *keys: str,
         **values: Unpack[RequestedValidation],
     ) -> schemas.ValidationReport:
-        with uploads.row_of(*keys, store=self._store, blobs=self._blobs) as tx:
+        with files.row_of(*keys, store=self.deps.store, blobs=self.deps.blobs) as tx:
             recordings = values["labelled"]["recordings"] if "labelled" in values else []
             given = [each for each in recordings if each["session_id"] is not None]
             sessions = visible_session_ids(
@@ -155,7 +155,9 @@ class ValidationItem(Resource):
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, validation_id: uuid.UUID) -> None:
         """Return the state and progress of a validation and, once completed, its report."""
-        responses.conditional(req, resp, fetch_view(self._store, validation_id, owner=owner(req)))
+        responses.conditional(
+            req, resp, fetch_view(self.deps.store, validation_id, owner=owner(req))
+        )
 
 
 def fetch_view(

@@ -18,9 +18,9 @@ from db.blobs.errors import BlobMissing
 from db.queries import report_queries, session_queries
 from db.store import Store
 from db.tables.reports import DailyReport
+from services.api.common.errors import NotFinished
+from services.api.common.parameters import is_zone
 from services.api.reports.schemas import ListedReport, NewReport, Report, ReportPage, ReportQuery
-from services.api.sessions import options
-from services.api.sessions.errors import NotFinished
 from services.http import idempotency, responses
 from services.http.access import ADMIN, owner, principal
 from services.http.caller_errors import MissingScope
@@ -81,7 +81,7 @@ class ReportList(Resource):
         caller = principal(req)
         if asked.all_users and not caller.is_admin:
             raise MissingScope(f"a report on all users requires a key with the scope {ADMIN}")
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             starts_at, ends_at = _bounds(asked, now=session_queries.clock(tx))
             report_id = report_queries.ask_for_report(
                 tx,
@@ -93,14 +93,14 @@ class ReportList(Resource):
                 ends_at=ends_at,
                 traceparent=tracing.current(),
             )
-        self._publisher.send(GenerateDailyReport(report_id=report_id))
+        self.deps.publisher.send(GenerateDailyReport(report_id=report_id))
         self.replay(req, resp, report_id)
 
     def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the report that this request, or an earlier attempt of it, created."""
         # Without the contents: the answer to a POST is stored and replayed to any key of the user,
         # including keys that may not read reports of all users.
-        row, is_stale = _get_or_404(self._store, made_id, owner=owner(req))
+        row, is_stale = _get_or_404(self.deps.store, made_id, owner=owner(req))
         listed = ListedReport.listed(row, is_stale=is_stale)
         answer(resp, listed, status=202, location=f"/v1/reports/{row.id}")
 
@@ -111,7 +111,7 @@ class ReportItem(Resource):
     @operation(scope=SCOPE, answer=Report, also={304: None}, problems=(NotFound.of("report"),))
     def on_get(self, req: falcon.Request, resp: falcon.Response, report_id: uuid.UUID) -> None:
         """Return a report: its state and progress, its contents, and whether these are stale."""
-        row, is_stale = _get_or_404(self._store, report_id, owner=owner(req))
+        row, is_stale = _get_or_404(self.deps.store, report_id, owner=owner(req))
         responses.conditional(req, resp, Report.of(row, is_stale=is_stale))
 
 
@@ -129,12 +129,12 @@ class ReportHtml(Resource):
         version is returned.
         """
         for _ in range(2):
-            row, _ = _get_or_404(self._store, report_id, owner=owner(req))
+            row, _ = _get_or_404(self.deps.store, report_id, owner=owner(req))
             key = row.html_key
             if key is None:
                 raise NotFinished("the report is not ready yet")
             try:
-                resp.data = self._blobs.get(key)
+                resp.data = self.deps.blobs.get(key)
             except BlobMissing:
                 # An update replaced the page in the meantime: read the row again.
                 continue
@@ -154,7 +154,7 @@ def _get_or_404(
 
 def _bounds(asked: NewReport, *, now: datetime) -> tuple[datetime, datetime]:
     """Return the start and end of the requested day; raises :class:`InvalidBody`."""
-    if not options.is_zone(asked.time_zone):
+    if not is_zone(asked.time_zone):
         raise _refused("time_zone", "must be an IANA name, such as Europe/Berlin")
     local = ZoneInfo(asked.time_zone)
     try:

@@ -1,4 +1,4 @@
-"""Requests and answers of ``/v1/reports``; see :mod:`services.api.sessions.schemas`."""
+"""Requests and answers of ``/v1/reports``; see :mod:`services.api.common.schemas`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import msgspec
 
 from db.tables.reports import DailyReport
-from services.api.sessions import schemas
-from services.api.sessions.list_schemas import ByTime
+from services.api.common.parameters import ByTime
+from services.api.common.schemas import AsyncTask, most_events_first, task_of
 from services.http.cursors import PageQuery
 
 
@@ -36,7 +36,7 @@ class ReportQuery(PageQuery, kw_only=True):
     sort: ByTime = "-created_at"
 
 
-class ListedReport(schemas.AsyncTask, kw_only=True):
+class ListedReport(AsyncTask, kw_only=True):
     """A report without its contents: ``pending``, then ``completed`` or ``failed``."""
 
     day: date
@@ -84,7 +84,7 @@ def _ordered(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     detections = report["detections"]
     ordered = {
-        name: schemas.most_events_first(detections[name], events=itemgetter("events"))
+        name: most_events_first(detections[name], events=itemgetter("events"))
         for name in ("by_type", "by_group")
     }
     return {**report, "detections": detections | ordered}
@@ -92,4 +92,4 @@ def _ordered(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def _shown(row: DailyReport) -> dict[str, Any]:
     own = ("day", "time_zone", "user_id", "starts_at", "ends_at", "made_at")
-    return schemas.task_of(row) | {name: getattr(row, name) for name in own}
+    return task_of(row) | {name: getattr(row, name) for name in own}

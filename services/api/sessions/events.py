@@ -84,12 +84,12 @@ class SessionEvents(Resource):
 
         ``Last-Event-ID`` is ignored: a stream always starts with the current state of the session.
         """
-        fetch_view(self._store, session_id, owner=owner(req))
+        fetch_view(self.deps.store, session_id, owner=owner(req))
         resp.content_type = "text/event-stream"
         resp.cache_control = ["no-cache"]
         # Disables the buffering of the response in nginx.
         resp.set_header("X-Accel-Buffering", "no")
-        resp.stream = Stream(self._store, session_id, self._places, owner=owner(req))
+        resp.stream = Stream(self.deps.store, session_id, self._places, owner=owner(req))
 
 
 class Stream(Iterator[bytes]):

@@ -40,7 +40,7 @@ class SessionHold(Resource):
     def _set(
         self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID, *, held: bool
     ) -> None:
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             known = retention_queries.hold_session(tx, session_id, held=held, owner=owner(req))
             or_404(known, "session", session_id)
         answer(resp, Hold(session_id=session_id, legal_hold=held))

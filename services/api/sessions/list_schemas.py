@@ -9,35 +9,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from db.tables.sessions import level_reference
+from services.api.common.parameters import Confidence, CreatedPage, Few, Time
 from services.api.sessions import schemas
 from services.api.sessions.options import Metadata, read_metadata
 from services.http.cursors import PageQuery
 from services.http.errors import FieldError
 from services.http.request_errors import InvalidParameter
 
-Confidence = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Time = Annotated[datetime, msgspec.Meta(tz=True)]
 SessionState = Literal[
     "queued", "splitting", "detecting", "aggregating", "completed", "partial", "failed", "cancelled"
 ]
-JobState = Literal["pending", "completed", "failed"]
-ByTime = Literal["created_at", "-created_at"]
-#: Upper bound on repeated query parameters, to keep queries cheap.
-Few = msgspec.Meta(max_length=50)
-
-
-class CreatedPage(PageQuery, kw_only=True):
-    """A query that filters by the time of creation."""
-
-    #: Only items created at this time or later.
-    created_from: Time | None = None
-    #: Only items created before this time.
-    created_to: Time | None = None
-
-    @property
-    def created(self) -> tuple[datetime | None, datetime | None]:
-        """The range of creation times."""
-        return self.created_from, self.created_to
 
 
 class HeardPage(CreatedPage, kw_only=True):

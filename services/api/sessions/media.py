@@ -9,13 +9,9 @@ import uuid
 import falcon
 
 from db.tables.sessions import KEEP, UNFINISHED_STATES, AudioSession
+from services.api.common.errors import NotFinished
 from services.api.sessions import resources as sessions
-from services.api.sessions.errors import (
-    NoRecording,
-    NoSpectrogram,
-    NotFinished,
-    RangeNotSatisfiable,
-)
+from services.api.sessions.errors import NoRecording, NoSpectrogram, RangeNotSatisfiable
 from services.http import responses
 from services.http.access import owner
 from services.http.not_found import NotFound
@@ -65,7 +61,7 @@ class SessionRecording(Resource):
         With ``privacy=mute`` it is a FLAC file in which speech is replaced by noise, available once
         the session has finished. With ``privacy=discard_audio`` there is no recording.
         """
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             session = sessions.get_or_404(tx, session_id, owner=owner(req))
         _require_served(session, NoRecording)
         if session.size_bytes is None and session.state in UNFINISHED_STATES:
@@ -79,7 +75,7 @@ class SessionRecording(Resource):
             return
         assert session.served_key is not None
         with if_missing(NoRecording("the recording is no longer stored")):
-            stored = self._blobs.open(session.served_key)
+            stored = self.deps.blobs.open(session.served_key)
         is_as_sent = session.privacy == KEEP
         size_bytes = session.size_bytes if is_as_sent else stored.seek(0, io.SEEK_END)
         start, stop = 0, size_bytes
@@ -113,7 +109,7 @@ class SessionSpectrogram(Resource):
         logarithmic scale. With ``privacy=mute`` it shows noise in place of speech and is available
         once the session has finished. With ``privacy=discard_audio`` there is no spectrogram.
         """
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             session = sessions.get_or_404(tx, session_id, owner=owner(req))
         _require_served(session, NoSpectrogram)
         key = session.spectrogram_key
@@ -125,7 +121,7 @@ class SessionSpectrogram(Resource):
             return
         resp.content_type = falcon.MEDIA_PNG
         with if_missing(NoSpectrogram("the spectrogram is no longer stored")):
-            resp.data = self._blobs.get(key)
+            resp.data = self.deps.blobs.get(key)
 
 
 def _require_served(session: AudioSession, error: type[NoRecording] | type[NoSpectrogram]) -> None:

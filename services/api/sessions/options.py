@@ -5,11 +5,8 @@ They are checked as far as possible before any byte of the recording is stored.
 
 from __future__ import annotations
 
-import functools
 import uuid
-import zoneinfo
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
@@ -21,6 +18,7 @@ from db.tables.sessions import (
     RECORDED_FROM,
     RECORDED_TO,
 )
+from services.api.common.parameters import Confidence, Time, is_zone
 from services.http.errors import FieldError
 from services.http.request_errors import InvalidParameter
 
@@ -31,9 +29,6 @@ METADATA_KEY_CHARS = 64
 #: Largest absolute value of a number in the caller's metadata that is sure to come back unchanged:
 #: beyond it, JSON parsers may round, and the database writes out all digits.
 METADATA_NUMBER = 2.0**53
-
-#: Names that are not time zones, or stand for a different one on each machine.
-_NO_ZONES = frozenset({"localtime", "Factory"})
 
 Metadata = dict[str, str | int | float | bool | None]
 
@@ -124,7 +119,7 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
         for given in self.threshold:
             noise_type, _, least = given.rpartition(":")
             try:
-                confidence = msgspec.convert(least, _Confidence, strict=False)
+                confidence = msgspec.convert(least, Confidence, strict=False)
             except msgspec.ValidationError:
                 confidence = None
             if not noise_type or confidence is None:
@@ -147,7 +142,7 @@ class SessionOptions(RecordingOptions, kw_only=True):
     #: Name of the recording. Default: for a form, the name of the file.
     file_name: str = ""
     #: Start of the recording, with the offset from UTC: ``2026-11-28T09:30:00+01:00``.
-    recorded_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    recorded_at: Time | None = None
 
     def _errors(self) -> Iterator[FieldError]:
         yield from super()._errors()
@@ -174,16 +169,3 @@ NAMES = frozenset(
     for kind in (SessionOptions, BatchOptions)
     for field in msgspec.structs.fields(kind)
 )
-
-_Confidence = Annotated[float, msgspec.Meta(ge=0, le=1)]
-
-
-def is_zone(name: str) -> bool:
-    """Return whether ``name`` is the IANA name of a time zone."""
-    return name in _zones()
-
-
-@functools.cache
-def _zones() -> frozenset[str]:
-    """Return the names of all time zones; finding them takes a few hundredths of a second."""
-    return frozenset(zoneinfo.available_timezones()) - _NO_ZONES

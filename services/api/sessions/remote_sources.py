@@ -22,14 +22,10 @@ from actors.outbound.errors import Refused
 from db.blobs.keys import recording_key, upload_key
 from db.queries import session_queries
 from db.queries.session_queries import RequestedColumns
+from services.api.common.errors import EmptyUpload, UnknownFormat, UploadTooLarge
+from services.api.common.files import display_name
 from services.api.sessions import uploads
-from services.api.sessions.errors import (
-    EmptyUpload,
-    NoDirectUploads,
-    SourceRefused,
-    UnknownFormat,
-    UploadTooLarge,
-)
+from services.api.sessions.errors import NoDirectUploads, SourceRefused
 from services.http import idempotency
 from services.http.access import principal
 from services.http.bodies import media_type_of
@@ -99,7 +95,7 @@ def _of_url(
         session_queries.add_session(
             tx,
             id=session_id,
-            file_name=uploads.display_name(file_name or url.path),
+            file_name=display_name(file_name or url.path),
             recording_key=recording_key(session_id),
             source_url=str(url),
             user_id=principal(req).user_id,
@@ -137,7 +133,7 @@ def _of_upload(
         session_queries.add_session(
             tx,
             id=upload_id,
-            file_name=uploads.display_name(file_name),
+            file_name=display_name(file_name),
             recording_key=recording_key(upload_id),
             source_key=key,
             user_id=user_id,
@@ -160,7 +156,7 @@ class UploadList(Resource):
         """Create a URL to upload a recording directly to the blob store."""
         upload_id = uuid.uuid4()
         expires_at = datetime.now(UTC) + SIGNED_FOR
-        url = self._blobs.signed_put(
+        url = self.deps.blobs.signed_put(
             upload_key(upload_id, principal(req).user_id), expires_in=SIGNED_FOR
         )
         if url is None:

@@ -17,17 +17,16 @@ from db.queries.session_queries import RequestedColumns
 from db.store import Store
 from db.tables.documents.sessions import Levels
 from db.tables.sessions import UNFINISHED_STATES, AudioSession
-from services.api.sessions import list_schemas, remote_sources, schemas, uploads
-from services.api.sessions.errors import (
+from services.api.common import files
+from services.api.common.errors import (
     AlreadyFinished,
     EmptyUpload,
-    IncompleteUpload,
-    NoLevels,
     NotFinished,
-    SourceRefused,
     UnknownFormat,
     UploadTooLarge,
 )
+from services.api.sessions import list_schemas, remote_sources, schemas, uploads
+from services.api.sessions.errors import IncompleteUpload, NoLevels, SourceRefused
 from services.api.sessions.option_columns import session_columns
 from services.api.sessions.options import SessionOptions
 from services.api.sessions.remote_sources import Source, is_source_request
@@ -119,23 +118,23 @@ class SessionList(Resource):
         asked = query_of(req, SessionOptions)
         columns = session_columns(
             asked,
-            self._store,
+            self.deps.store,
             user_id=principal(req).user_id,
             owner=owner(req),
-            can_mute=self._deps.backbone is not None,
+            can_mute=self.deps.backbone is not None,
         )
         if is_source_request(req):
             session_id = remote_sources.add(
-                req, self._deps, file_name=asked.file_name, asked=columns
+                req, self.deps, file_name=asked.file_name, asked=columns
             )
         else:
             session_id = self._add(req, columns, file_name=asked.file_name)
-        self._publisher.send(ProcessAudioFile(session_id=session_id))
+        self.deps.publisher.send(ProcessAudioFile(session_id=session_id))
         self.replay(req, resp, session_id)
 
     def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the session that this request, or an earlier attempt of it, created."""
-        session = fetch_view(self._store, made_id, owner=owner(req))
+        session = fetch_view(self.deps.store, made_id, owner=owner(req))
         answer(resp, session, status=202, location=f"/v1/sessions/{made_id}")
 
     def _add(self, req: falcon.Request, columns: RequestedColumns, *, file_name: str) -> uuid.UUID:
@@ -144,12 +143,12 @@ class SessionList(Resource):
         key = recording_key(session_id)
         upload = uploads.receive(
             req,
-            blobs=self._blobs,
+            blobs=self.deps.blobs,
             key=key,
-            max_bytes=self._settings.max_upload_bytes,
+            max_bytes=self.deps.settings.max_upload_bytes,
             file_name=file_name,
         )
-        with uploads.row_of(key, store=self._store, blobs=self._blobs) as tx:
+        with files.row_of(key, store=self.deps.store, blobs=self.deps.blobs) as tx:
             session_queries.add_session(
                 tx,
                 id=session_id,
@@ -174,7 +173,7 @@ class SessionItem(Resource):
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Return a session: its state and progress and, once finished, its summary."""
-        responses.conditional(req, resp, fetch_view(self._store, session_id, owner=owner(req)))
+        responses.conditional(req, resp, fetch_view(self.deps.store, session_id, owner=owner(req)))
 
 
 class SessionCancel(Resource):
@@ -187,9 +186,9 @@ class SessionCancel(Resource):
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Cancel a session. Cancelling it again changes nothing."""
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             cancelled = session_queries.cancel_session(tx, session_id, owner=owner(req))
-        session = fetch_view(self._store, session_id, owner=owner(req))
+        session = fetch_view(self.deps.store, session_id, owner=owner(req))
         if not cancelled and session.state != "cancelled":
             raise AlreadyFinished(f"the session is {session.state}")
         answer(resp, session)
@@ -205,14 +204,14 @@ class SessionLevels(Resource):
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Return the levels of the recording, overall and over time."""
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             session = get_or_404(tx, session_id, owner=owner(req))
         if session.state in UNFINISHED_STATES:
             raise NotFinished(f"the session is {session.state}")
         if session.levels_answer_key is None:
             raise NoLevels(f"the session is {session.state}")
         with if_missing(NoLevels("the levels are no longer stored")):
-            stored = self._blobs.open(session.levels_answer_key)
+            stored = self.deps.blobs.open(session.levels_answer_key)
             n_bytes = stored.seek(0, io.SEEK_END)
             stored.seek(0)
         resp.content_type = falcon.MEDIA_JSON

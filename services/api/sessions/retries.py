@@ -34,9 +34,9 @@ class SessionRetry(Resource):
         audio does not count towards the quota a second time. Webhooks are notified of the new end
         as well.
         """
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             retried = retry_queries.retry_session(tx, session_id, owner=owner(req))
-        session = sessions.fetch_view(self._store, session_id, owner=owner(req))
+        session = sessions.fetch_view(self.deps.store, session_id, owner=owner(req))
         if not retried and session.finished:
             if session.privacy != KEEP:
                 raise NotGivenUp(
@@ -46,5 +46,5 @@ class SessionRetry(Resource):
             reason = session.problem and session.problem.code
             raise NotGivenUp(f"the session is {session.state}" + (f" ({reason})" if reason else ""))
         if retried:
-            self._publisher.send(ProcessAudioFile(session_id=session_id))
+            self.deps.publisher.send(ProcessAudioFile(session_id=session_id))
         answer(resp, session)

@@ -1,33 +1,21 @@
-"""Answers of the API. Field names contain units; null means "not known yet" or "none"."""
+"""Answers about sessions and their detections; see :mod:`services.api.common.schemas`."""
 
 from __future__ import annotations
 
 import operator
 import uuid
-from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from actors.facts import rounding
 from db.queries.session_view_queries import SessionView
-from db.tables.base import JobRow
 from db.tables.detections import NoiseDetection
 from db.tables.documents.sessions import Summary
-from db.tables.sessions import PRIORITIES, UNFINISHED_STATES, WAITING_FOR_STORAGE
+from db.tables.sessions import PRIORITIES, UNFINISHED_STATES
+from services.api.common.schemas import Problem, most_events_first
 from services.api.sessions.progress import Progress
-
-SomeHeard = TypeVar("SomeHeard")
-
-
-class Problem(msgspec.Struct, kw_only=True):
-    """The reason for a failure or for missing results."""
-
-    code: str
-    detail: str
-    #: Intervals that are missing from the result: ``start_s``, ``end_s``, ``reason``.
-    missing: list[dict[str, Any]] = []
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -127,16 +115,6 @@ _summary = msgspec.json.Decoder(Summary | None).decode
 _problem = msgspec.json.Decoder(Problem | None).decode
 
 
-def most_events_first(
-    noise_types: Mapping[str, SomeHeard], *, events: Callable[[SomeHeard], int]
-) -> dict[str, SomeHeard]:
-    """Sort noise types for an answer: by descending number of events, then by name.
-
-    The database does not keep the order of JSON fields.
-    """
-    return dict(sorted(noise_types.items(), key=lambda each: (-events(each[1]), each[0])))
-
-
 def _ordered(summary: Summary | None) -> Summary | None:
     if summary is not None:
         summary.noise_types = most_events_first(
@@ -186,31 +164,3 @@ class RecordingForm(msgspec.Struct, kw_only=True):
 
     #: The recording. Its file name is stored for display.
     file: bytes
-
-
-class AsyncTask(msgspec.Struct, kw_only=True):
-    """An asynchronous task."""
-
-    id: uuid.UUID
-    state: str
-    stage: str
-    percent: int
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    problem: Problem | None
-
-    @property
-    def finished(self) -> bool:
-        """Whether the task has ended, successfully or not."""
-        return self.state != "pending"
-
-
-def task_of(row: JobRow) -> dict[str, Any]:
-    """Return the fields that all tasks share, from a row."""
-    read = ("problem", "stage")
-    values = {name: getattr(row, name) for name in AsyncTask.__struct_fields__ if name not in read}
-    return values | {
-        "problem": msgspec.convert(row.problem, Problem | None),
-        "stage": WAITING_FOR_STORAGE if row.waits_for_storage else row.stage,
-    }

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import falcon
 from falcon.typing import ReadableIO
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from actors.facts import formats
 from db.blobs.blob_store import Blobs
-from db.store import Store
+from services.api.common.errors import EmptyUpload, UnknownFormat, UploadTooLarge
+from services.api.common.files import PIECE_BYTES, display_name
 from services.api.sessions import options
-from services.api.sessions.errors import (
-    EmptyUpload,
-    IncompleteUpload,
-    UnknownFormat,
-    UploadTooLarge,
-)
-from services.http.blob_removal import left_to_clean_up
+from services.api.sessions.errors import IncompleteUpload
 from services.http.bodies import is_form, parts_of
 from services.http.request_errors import InvalidParameter, LengthRequired
 
-#: Bytes per read.
-PIECE_BYTES = 256 * 1024
 #: The name of the multipart field with the recording.
 FIELD = "file"
-#: File names are cut to this length for display.
-NAME_CHARS = 200
-DEFAULT_NAME = "recording"
 #: Message for a file that is not a recording, and its addition for a body.
 UNKNOWN = f"the first bytes match no supported format ({', '.join(formats.NAMES)})"
 OTHER_BODIES = "send a form as Content-Type: multipart/form-data, and JSON as application/json"
@@ -90,37 +76,6 @@ def receive_part(
     counted = _Counted(source, max_bytes)
     blobs.put(key, counted)
     return Upload(file_name=display_name(source.name), size_bytes=counted.n_bytes)
-
-
-@contextmanager
-def row_of(*keys: str, store: Store, blobs: Blobs) -> Iterator[Session]:
-    """Open the transaction that writes the row for blobs stored under ``keys``.
-
-    If it fails before the commit, the blobs are removed: no row refers to them. If the commit
-    itself fails, the row may exist, so the blobs are left to ``clean_up``. If a row with the same
-    ID exists (from an earlier attempt of the same request), the blobs belong to that row.
-    """
-    at_commit = False
-    try:
-        with store.transaction() as tx:
-            yield tx
-            at_commit = True
-    except IntegrityError:
-        raise
-    except Exception:
-        if not at_commit:
-            with left_to_clean_up("upload_not_removed", keys=keys):
-                blobs.delete(*keys)
-        raise
-
-
-def display_name(name: str) -> str:
-    """Return a client's file name for display: its last part, on one line, of bounded length."""
-    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    printable = "".join(
-        character if unicodedata.category(character)[0] != "C" else " " for character in last
-    )
-    return " ".join(printable.split())[:NAME_CHARS] or DEFAULT_NAME
 
 
 @dataclass(frozen=True)

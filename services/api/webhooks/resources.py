@@ -73,7 +73,7 @@ class WebhookList(Resource):
     @operation(scope="sessions:read", answer=schemas.WebhookPage)
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """List webhooks, newest first."""
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             rows = webhook_queries.webhooks(tx, owner=owner(req), limit=LISTED)
         answer(resp, schemas.WebhookPage(items=[schemas.Webhook.of(row) for row in rows]))
 
@@ -88,9 +88,9 @@ class WebhookList(Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Create a webhook. Its secret is returned only in this answer."""
         asked = body_of(req, schemas.NewWebhook)
-        url = checked(self._deps.outbound, asked.url)
+        url = checked(self.deps.outbound, asked.url)
         user_id, secret = principal(req).user_id, new_secret()
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             # Lock the user, so that concurrent requests cannot exceed the limit.
             account_queries.lock_user(tx, user_id)
             if webhook_queries.count_webhooks(tx, user_id) >= MOST_WEBHOOKS:
@@ -108,7 +108,7 @@ class WebhookList(Resource):
 
     def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Refuse to show the secret of a webhook that an earlier attempt of the request created."""
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             or_404(webhook_queries.get_webhook(tx, made_id, owner=owner(req)), "webhook", made_id)
         resp.location = f"/v1/webhooks/{made_id}"
         raise SecretNotShown("an earlier attempt at this request created the webhook")
@@ -120,7 +120,7 @@ class WebhookItem(Resource):
     @operation(scope="sessions:read", answer=schemas.Webhook, problems=(NotFound.of("webhook"),))
     def on_get(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """Return a webhook, with its state and the reason if it is disabled."""
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             row = webhook_queries.get_webhook(tx, webhook_id, owner=owner(req))
         answer(resp, schemas.Webhook.of(or_404(row, "webhook", webhook_id)))
 
@@ -135,7 +135,7 @@ class WebhookItem(Resource):
         asked = body_of(req, schemas.WebhookChange)
         values: WebhookValues = {}
         if asked.url is not UNSET:
-            values["url"] = checked(self._deps.outbound, asked.url)
+            values["url"] = checked(self.deps.outbound, asked.url)
             # A new URL starts without failures.
             values["failures"], values["failing_since"] = 0, None
         if asked.all_sessions is not UNSET:
@@ -146,16 +146,16 @@ class WebhookItem(Resource):
                 if asked.enabled
                 else webhook_queries.as_disabled("turned off by its owner")
             )
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             _lock_or_404(tx, webhook_id, owner=owner(req))
             row = webhook_queries.change_webhook(tx, webhook_id, values)
-        self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
+        self.deps.publisher.send(DeliverWebhook(webhook_id=webhook_id))
         answer(resp, schemas.Webhook.of(row))
 
     @operation(scope="sessions:write", status=204, problems=(NotFound.of("webhook"),))
     def on_delete(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """Delete a webhook and its deliveries. Pending deliveries are not sent."""
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             removed = webhook_queries.remove_webhook(tx, webhook_id, owner=owner(req))
         or_404(removed, "webhook", webhook_id)
         resp.status = 204
@@ -175,7 +175,7 @@ class WebhookRotate(Resource):
         day, deliveries are signed with the old secret too.
         """
         secret = new_secret()
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             _lock_or_404(tx, webhook_id, owner=owner(req))
             row = webhook_queries.rotate_secret(tx, webhook_id, secret)
         answer(resp, schemas.MadeWebhook(webhook=schemas.Webhook.of(row), secret=secret))
@@ -192,15 +192,15 @@ class WebhookTest(Resource):
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: uuid.UUID) -> None:
         """Send a ping to a webhook. It is tried once; the list of deliveries shows the result."""
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             _lock_enabled(tx, webhook_id, owner=owner(req))
             row = delivery_queries.add_ping(tx, webhook_id, ping_id=idempotency.new_id(req))
-        self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
+        self.deps.publisher.send(DeliverWebhook(webhook_id=webhook_id))
         answer(resp, schemas.Delivery.of(row), status=202)
 
     def replay(self, _req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
         """Answer with the ping that an earlier attempt of this request created."""
-        with self._store.reading() as tx:
+        with self.deps.store.reading() as tx:
             row = or_404(delivery_queries.get_delivery(tx, made_id), "delivery", made_id)
         answer(resp, schemas.Delivery.of(row), status=202)
 
@@ -246,12 +246,12 @@ class DeliveryReplay(Resource):
         delivery_id: uuid.UUID,
     ) -> None:
         """Repeat a delivery, immediately, with the same ID and as many tries as a new one."""
-        with self._store.transaction() as tx:
+        with self.deps.store.transaction() as tx:
             _lock_enabled(tx, webhook_id, owner=owner(req))
             row = delivery_queries.replay(tx, webhook_id, delivery_id)
             if row is None:
                 raise NotFound.of("delivery")(
                     f"the webhook has no delivery with the ID {delivery_id}"
                 )
-        self._publisher.send(DeliverWebhook(webhook_id=webhook_id))
+        self.deps.publisher.send(DeliverWebhook(webhook_id=webhook_id))
         answer(resp, schemas.Delivery.of(row), status=202)

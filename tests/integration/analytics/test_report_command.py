@@ -55,7 +55,7 @@ def test_the_command_asks_and_shows(
     assert done == 0
     shown = capsys.readouterr()
     assert "dog_bark" in shown.out
-    assert "this key's user; --all-users" in " ".join(shown.err.split())
+    assert "--all-users" in shown.err
     client = Client("http://nowhere", key=ADMIN_KEY, transport=Working(app))
     done = report_actions.run(
         client,
@@ -68,7 +68,7 @@ def test_the_command_asks_and_shows(
     )
     shown = capsys.readouterr()
     assert done == 0
-    assert "the sessions of all users" in " ".join(shown.err.split())
+    assert "all users" in " ".join(shown.err.split())
     assert json.loads(shown.out.splitlines()[-1])["day"] == "2026-10-25"
     assert file.read_bytes().startswith(b"<!doctype html>")
 

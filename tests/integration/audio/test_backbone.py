@@ -78,14 +78,14 @@ def test_weights_that_fit_are_used(start: Start, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.count("mn04_test is used") == 1
     sound = np.random.default_rng(0).standard_normal(2 * RATE_HZ).astype(np.float32)
     assert found.probabilities(found.backbone.embed(sound)[None]).shape == (len(found.types),)
-    assert in_health(runtime) == "mn04_test is used"
+    assert "mn04_test is used" in in_health(runtime)
     assert listed(runtime) == {"name": "mn04_test", "sha256": SHA256, "present": True}
 
 
 def test_without_weights_it_is_said_how_to_get_them(start: Start) -> None:
     runtime = start(SETTING)
     assert runtime.tagger is None
-    assert in_health(runtime) == "mn04_test is not there; `clamor model fetch` gets it"
+    assert "`clamor model fetch`" in in_health(runtime)
     assert listed(runtime) == {"name": "mn04_test", "sha256": SHA256, "present": False}
 
 
@@ -93,7 +93,7 @@ def test_off_is_none(start: Start) -> None:
     keep(DATA)
     runtime = start("off")
     assert runtime.tagger is None
-    assert in_health(runtime) == "none is used, by CLAMOR_BACKBONE_URL"
+    assert "CLAMOR_BACKBONE_URL" in in_health(runtime)
     assert listed(runtime) is None
 
 
@@ -109,7 +109,7 @@ def test_a_damaged_file_is_not_used(
     runtime = start(SETTING)
     assert runtime.tagger is None
     assert "backbone_file_refused" in capsys.readouterr().out
-    assert in_health(runtime).startswith("mn04_test is not there")
+    assert "`clamor model fetch`" in in_health(runtime)
 
 
 def test_another_backbone_than_the_head_was_trained_on_is_not_used(
@@ -119,7 +119,7 @@ def test_another_backbone_than_the_head_was_trained_on_is_not_used(
     keep(DATA)
     runtime = start(SETTING)
     assert runtime.tagger is None
-    assert "trained on another backbone" in in_health(runtime)
+    assert "another backbone" in in_health(runtime)
 
 
 def test_what_fits_its_hash_and_is_no_network_is_not_used(

@@ -120,7 +120,7 @@ def test_what_was_not_given_up_is_not_retried(runtime: Runtime, api: Api, conten
     state = run_to_the_end(runtime, session_id).state
     refused = retry(api, session_id)
     assert (refused.status_code, refused.json["type"]) == (409, "/problems/not-given-up")
-    assert refused.json["detail"].startswith(f"the session is {state}")
+    assert state in refused.json["detail"]
     assert session(runtime, session_id).state == state
     unknown = retry(api, uuid.uuid4())
     assert (unknown.status_code, unknown.json["type"]) == (404, "/problems/session-not-found")

@@ -56,7 +56,7 @@ def test_each_file_gets_its_own_outcome_and_a_bad_one_stops_nobody(
         ("c.flac", "completed"),
         ("text.wav", "refused"),
     ]
-    assert found[1]["reason"] == "the recording is empty"
+    assert "empty" in found[1]["reason"]
     assert "1000000" in found[3]["reason"]
     assert found[2]["reason"]
     assert found[5]["reason"]

@@ -41,8 +41,8 @@ def test_named_recordings_are_copied_and_missing_ones_told(
     assert batch["files"] == {"completed": 2, "refused": 2}
     found = items(api, batch)
     assert [item["key"] for item in found] == [keys[1], "inbox/none.wav", "inbox/empty", keys[0]]
-    assert found[1]["reason"] == "there is no such file below inbox/"
-    assert found[2]["reason"] == "the recording is empty"
+    assert "inbox/" in found[1]["reason"]
+    assert "empty" in found[2]["reason"]
     # The operator's file stays unchanged, and the session no longer needs it.
     assert runtime.blobs.get(keys[0]) == clip
     runtime.blobs.put(keys[0], b"another")

@@ -160,7 +160,7 @@ def test_a_store_that_is_away_is_away_for_every_call(monkeypatch: pytest.MonkeyP
         blobs.put("a", b"123")
         begun = blobs.open("a")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-        with pytest.raises(StorageUnavailable, match=r"^the blob store failed: 403 Forbidden$"):
+        with pytest.raises(StorageUnavailable, match="403"):
             Blobs(f"s3://{s3.BUCKET}/away").get("a")
         server.kill()
         for call in (

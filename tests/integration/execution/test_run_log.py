@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,11 +27,12 @@ from actors.execution.runner import Result, Task
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import CheckHealth, DetectSpan, ProcessAudioFile, SplitRecording
 from actors.recovery import Recovery
+from db.blobs.errors import StorageFull, StorageUnavailable
 from db.blobs.keys import product_key, recording_key
 from db.queue import claims
 from db.queue.claims import Claim, SessionWork
 from db.settings import Settings
-from tests.support import recordings
+from tests.support import outages, recordings
 from tests.support.clock import ask, findings
 from tests.support.cluster import eventually
 from tests.support.pipeline import add, handle, run_to_the_end, session, span, split
@@ -135,10 +135,8 @@ def test_the_run_that_gives_up_is_critical_and_keeps_the_last_reason(runtime: Ru
     assert ended.state == "failed"
     assert ended.problem is not None
     assert ended.problem["code"] == "given-up"
-    assert ended.problem["detail"] == (
-        f"process was given up after {most} attempts; "
-        "the last error: an unexpected error; see the worker's log"
-    )
+    last = failures.judge(RuntimeError()).reason
+    assert ended.problem == failures.given_up("process", attempts=most, reason=last).problem
 
 
 def test_a_span_that_kills_its_workers_is_given_up_with_the_last_reason_that_was_kept(
@@ -161,9 +159,9 @@ def test_a_span_that_kills_its_workers_is_given_up_with_the_last_reason_that_was
     assert done.problem is not None
     [missing] = done.problem["missing"]
     assert missing["end_s"] - missing["start_s"] == pytest.approx(60.0)
-    assert missing["reason"] == (
-        "detect was given up after 5 attempts; the last error: the disk failed"
-    )
+    most = runtime.settings.max_attempts
+    ended = failures.given_up("detect", attempts=most, reason="the disk failed")
+    assert missing["reason"] == str(ended)
 
 
 def test_a_full_disk_is_tried_again_later_and_later(runtime: Runtime, tmp_path: Path) -> None:
@@ -171,19 +169,14 @@ def test_a_full_disk_is_tried_again_later_and_later(runtime: Runtime, tmp_path: 
     session_id = add(runtime, recordings.encode(recordings.long(2)))
     handle(runtime, ProcessAudioFile(session_id=session_id))
     before = sorted(path for path in (tmp_path / "blobs").rglob("*") if path.is_file())
-    _soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     wanted_s = failures.RETRY_BASE_S
     for _ in range(3):
         due(runtime, session_id)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
-        try:
-            with one_line() as line:
-                handle(runtime, SplitRecording(session_id=session_id))
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        with outages.small_files(1_000_000), one_line() as line:
+            handle(runtime, SplitRecording(session_id=session_id))
         assert line["result"] == "retried"
         waiting = session(runtime, session_id)
-        assert waiting.last_error == "the blob store is full"
+        assert waiting.last_error == failures.judge(StorageFull()).reason
         assert "StorageFull" in line["error"]
         with runtime.store.transaction() as tx:
             wait = waiting.due_at - tx.execute(text("SELECT clock_timestamp()")).scalar_one()
@@ -218,8 +211,8 @@ def test_a_blob_store_that_is_away_is_no_missing_recording(runtime: Runtime) -> 
         away.rename(folder)
     assert line["result"] == "retried"
     told = session(runtime, session_id).last_error
-    assert told == "the blob store is unavailable or rejected a request"
-    assert "the folder of the blob store is not there" in line["error"]
+    assert told == failures.judge(StorageUnavailable()).reason
+    assert "folder" in line["error"]
     assert not health["healthy"]
     assert "blob store" in health["faults"]["blobs"]
     due(runtime, session_id)
@@ -240,7 +233,7 @@ def test_an_interrupt_is_a_failure_like_any_other(runtime: Runtime) -> None:
     with one_line() as line:
         session_id = queued(runtime, raising(Shutdown()))
     assert line["result"] == "retried"
-    assert session(runtime, session_id).last_error == "the worker was stopped"
+    assert session(runtime, session_id).last_error == failures.judge(Shutdown()).reason
 
 
 def test_a_claim_that_went_to_another_is_superseded_and_leaves_no_blobs(runtime: Runtime) -> None:

@@ -6,6 +6,7 @@ names of the cases below; those of the problem types are in `tests.unit.http.tes
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,24 +29,28 @@ from db.tables.sessions import AudioSession
 from tests.integration.analytics.reported import made
 from tests.integration.audio.test_base_types import TAGGER, use
 from tests.integration.audio.test_resplit import remove
+from tests.integration.batches import calls
 from tests.integration.training.models import listen, promote, train, validate
 from tests.integration.training.test_promotion import tamper
-from tests.support import labelled, recordings
+from tests.integration.webhooks import receivers
+from tests.support import decompression_bombs, golden, labelled, recordings
 from tests.support.api import Api
 from tests.support.pipeline import add, handle, run_to_the_end, split
+from tests.support.web import LOOPBACK, serving
 
 pytestmark = pytest.mark.integration
 
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 
 
-GOLDEN = Path(__file__).parent / "golden" / "details.txt"
-SENTENCES = dict(case.split("\n", 1) for case in GOLDEN.read_text().strip().split("\n\n"))
+SENTENCES = golden.read(Path(__file__).parent / "golden" / "details.txt")
 
 
 @pytest.fixture
 def memory_settings(memory_settings: Settings) -> Settings:
-    return replace(memory_settings, max_batch_items=2)
+    return replace(
+        memory_settings, max_batch_items=2, max_duration_s=60.0, private_networks=LOOPBACK
+    )
 
 
 def part(name: str, more: str = "", content: bytes = b"") -> bytes:
@@ -201,6 +206,35 @@ def store_loses_files(_admin: Api, runtime: Runtime) -> str:
     return detail_of(run_to_the_end(runtime, session_id))
 
 
+def too_long(_admin: Api, runtime: Runtime) -> str:
+    content = decompression_bombs.long_silence(60)
+    return detail_of(run_to_the_end(runtime, add(runtime, content)))
+
+
+def named_files(admin: Api, runtime: Runtime) -> str:
+    runtime.blobs.put("inbox/empty", b"")
+    batch = calls.name(admin, {"keys": ["inbox/none.wav", "inbox/empty"]}).json
+    calls.expand(runtime, batch)
+    return "\n".join(item["reason"] for item in calls.items(admin, batch))
+
+
+def refused_clips(admin: Api, runtime: Runtime) -> str:
+    lines = ("a.txt,x,,,", "none.wav,x,,,", "b.flac,x,1,9,", f",y,0,1,{uuid.UUID(int=1)}")
+    manifest = "\n".join(["file,label,start_s,end_s,session_id", *lines])
+    sound = recordings.encode(labelled.sound("mains_hum"), rate_hz=16_000)
+    done = train(admin, runtime, manifest, {"a.txt": b"?", "b.flac": sound})
+    return "\n".join(clip["reason"] for clip in done["clips_refused"])
+
+
+def gone_receiver(admin: Api, runtime: Runtime) -> str:
+    with serving() as web:
+        hook = receivers.register(admin, web)
+        receivers.answers(web, 410)
+        assert admin.simulate_post(receivers.path_of(hook, "test")).status_code == 202
+        receivers.tell(runtime)
+    return str(admin.simulate_get(receivers.path_of(hook)).json["disabled_reason"])
+
+
 #: Work that fails, from its request on.
 WORK: dict[str, Callable[[Api, Runtime], str]] = {
     "no clip can be used": no_clips,
@@ -214,6 +248,10 @@ WORK: dict[str, Callable[[Api, Runtime], str]] = {
     "a batch that was cut short": cut_short,
     "a recording that is gone": recording_is_gone,
     "a store that loses files": store_loses_files,
+    "a recording that is too long": too_long,
+    "files of the inbox that cannot be used": named_files,
+    "clips that cannot be used": refused_clips,
+    "a receiver that is gone": gone_receiver,
 }
 
 

@@ -153,7 +153,7 @@ def test_one_table_that_is_passed_over_keeps_no_other_from_being_vacuumed(
                 sql.SQL("REASSIGN OWNED BY {} TO {}").format(role, sql.Identifier(owner))
             )
     assert run.problem is not None
-    assert run.problem["detail"].startswith("not vacuumed: webhooks.")
+    assert "webhooks" in run.problem["detail"]
     assert vacuum_count(runtime, "audio_sessions") == before + 1
 
 

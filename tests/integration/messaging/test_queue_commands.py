@@ -55,13 +55,15 @@ def test_the_command_shows_and_replays(
     assert "span_index=4" in shown
 
     assert main(["queues", "replay", "audio.split"]) == 0
-    assert capsys.readouterr().out == "there are no dead letters\n"
+    assert "no dead letters" in capsys.readouterr().out
     assert main(["queues", "replay", "audio.detect"]) == 1
-    assert capsys.readouterr().out.startswith("audio.detect: 1 replayed, 1 left in place")
+    outcome = capsys.readouterr().out
+    assert "audio.detect: 1 replayed" in outcome
+    assert "1 left" in outcome
     assert main(["queues", "replay", "--drop-unreadable"]) == 0
     assert main(["queues"]) == 0
     assert main(["queues", "replay", "audio.nothing"]) == 2
-    assert "no such queue: 'audio.nothing'" in capsys.readouterr().err
+    assert "'audio.nothing'" in capsys.readouterr().err
 
 
 def test_a_database_that_is_away_leaves_what_the_broker_knows(
@@ -75,7 +77,7 @@ def test_a_database_that_is_away_leaves_what_the_broker_knows(
     monkeypatch.setenv("DATABASE_URL", "postgresql://postgres@127.0.0.1:9/none")
     assert main(["queues", "--json"]) == 1
     told = capsys.readouterr()
-    assert "the database does not answer" in told.err
+    assert "database" in told.err
     [line] = [line for line in json.loads(told.out) if line["dead"]]
     assert (line["held"], line["oldest_s"]) == (None, None)
 
@@ -83,10 +85,10 @@ def test_a_database_that_is_away_leaves_what_the_broker_knows(
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("amqp://u:topsecret@127.0.0.1:9/", "RabbitMQ at 127.0.0.1:9 does not answer"),
-        ("amqp://u:topsecret@nowhere.invalid/", "RabbitMQ at nowhere.invalid:5672 does not answer"),
-        ("amqp://u:top/secret@127.0.0.1/", "AMQP_URL cannot be read"),
-        ("topsecret", "AMQP_URL cannot be read"),
+        ("amqp://u:topsecret@127.0.0.1:9/", "127.0.0.1:9"),
+        ("amqp://u:topsecret@nowhere.invalid/", "nowhere.invalid:5672"),
+        ("amqp://u:top/secret@127.0.0.1/", "AMQP_URL"),
+        ("topsecret", "AMQP_URL"),
         ("memory://", "/metrics"),
     ],
 )
@@ -142,6 +144,8 @@ def test_the_hourly_look_warns_of_dead_letters(
     [line] = [each for each in warned if each["event"] == "dead_letters"]
     assert (line["log_level"], line["queues"]) == ("warning", {"audio.detect": 1})
     assert unwell is not None
-    assert unwell["faults"] == {"broker": "RabbitMQ at 127.0.0.1:9 does not answer"}
+    faults: Any = unwell["faults"]
+    assert faults.keys() == {"broker"}
+    assert "127.0.0.1:9" in faults["broker"]
     [line] = [each for each in away if each["event"] == "unhealthy"]
-    assert (line["log_level"], line["faults"]) == ("error", unwell["faults"])
+    assert (line["log_level"], line["faults"]) == ("error", faults)

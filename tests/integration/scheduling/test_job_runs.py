@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from actors.execution.failures import Permanent
+from actors.execution.failures import Permanent, judge
 from actors.execution.runtime import Runtime
 from actors.messaging import kinds
 from actors.messaging.messages import CheckHealth
@@ -175,7 +175,7 @@ def test_a_run_that_fails_is_tried_again_and_ends(runtime: Runtime) -> None:
     job_runs.run(runtime, TICK, passing)
     [row] = rows(runtime)
     assert (row.state, row.attempt) == ("pending", 1)
-    assert "could not be read" in (row.last_error or "")
+    assert row.last_error == judge(OSError(errno.EIO, "")).reason
     # It waits for its next attempt, so no other run of the job starts.
     ask(runtime)
     done: list[ScheduledRun] = []

@@ -152,10 +152,10 @@ def test_clips_of_one_group_are_held_out_one_by_one_with_a_warning(result: Learn
     assert "broadband_hiss (6), our_pump (6)" in result.model.header["warnings"][0]
     alone = learnt(clips_of("our_pump", synth.mains_hum, 8, per_group=8)).model.header["warnings"]
     assert len(alone) == 1
-    assert alone[0].startswith("all clips of our_pump are of one group")
+    assert "one group" in alone[0]
     ungrouped = learnt(clips_of("our_pump", synth.mains_hum, 8)).model.header["warnings"]
     assert len(ungrouped) == 1
-    assert ungrouped[0].startswith("each clip is a group by itself")
+    assert "by itself" in ungrouped[0]
     assert not learnt(clips_of("our_pump", synth.mains_hum, 8, per_group=2)).model.header[
         "warnings"
     ]
@@ -212,9 +212,9 @@ def test_silence_teaches_nothing() -> None:
 @pytest.mark.parametrize(
     ("clips", "error", "told"),
     [
-        (clips_of("our_pump", synth.mains_hum, 2), TooFewExamples, r"needs 3 clips with sound; .*"),
-        (clips_of("traffic", synth.mains_hum, 4), NotAType, "traffic cannot be trained"),
-        (clips_of("unclassified", synth.mains_hum, 4), NotAType, "unclassified cannot be trained"),
+        (clips_of("our_pump", synth.mains_hum, 2), TooFewExamples, "3 clips"),
+        (clips_of("traffic", synth.mains_hum, 4), NotAType, "traffic"),
+        (clips_of("unclassified", synth.mains_hum, 4), NotAType, "unclassified"),
         (clips_of(BACKGROUND, synth.background_bed, 4), OneClassOnly, "one class"),
     ],
     ids=["few", "group", "unclassified", "background"],

@@ -89,13 +89,11 @@ def test_clips_that_cannot_be_used_are_named_and_the_rest_kept(
     assert done["state"] == "completed"
     assert done["clips_total"] == 14
     refused = {clip["file"]: clip["reason"] for clip in done["clips_refused"]}
-    assert refused == {
-        "noise.txt": "The file is not in a known audio format",
-        "empty.wav": refused["empty.wav"],
-        "forgotten.wav": "the file was not sent",
-        "mains_hum/0.flac": "ends at 9 s, but the recording lasts 1.50 s",
-        str(nobody): "the recording is not stored",
-    }
+    unused = {"noise.txt", "empty.wav", "forgotten.wav", "mains_hum/0.flac", str(nobody)}
+    assert refused.keys() == unused
+    assert all(refused.values())
+    for figure in ("9 s", "1.50 s"):
+        assert figure in refused["mains_hum/0.flac"]
     card = admin.simulate_get(f"/v1/models/{done['model_id']}").json["card"]
     assert {each["file"] for each in card["refused"]} == set(refused)
     # The part of a file that exists is a clip of the same source.
@@ -160,11 +158,9 @@ def test_stretches_are_cut_to_the_sample_and_long_ones_refused(runtime: Runtime)
         Wanted("a", None, 2.95, 3.0),
     ]
     read = training_recordings.read(runtime, wanted, longest_s=2.0)
-    assert read.refused == {
-        1: "lasts longer than 2 s",
-        2: "lasts longer than 2 s",
-        4: "lasts less than 0.1 s",
-    }
+    assert read.refused.keys() == {1, 2, 4}
+    for index, limit in ((1, "2 s"), (2, "2 s"), (4, "0.1 s")):
+        assert limit in read.refused[index]
     np.testing.assert_allclose(read.samples[0], samples[8_000:20_000], atol=2**-15)
     assert read.samples[3].size == 16_000
     assert read.total_s == pytest.approx(1.75)

@@ -10,6 +10,7 @@ import pytest
 from actors.execution.runtime import Runtime
 from actors.science import synth
 from actors.science.detection import classifier
+from actors.science.errors import UnknownAudioFormat
 from db.queries import model_queries
 from db.queries.model_queries import JobWork
 from db.queue import claims
@@ -42,9 +43,7 @@ def test_a_set_of_clips_measures_accuracy_and_false_alarms(
     assert report["figures"]["clip_accuracy"] > 0.6
     assert report["figures"]["false_alarms_per_hour"] >= 0
     assert report["n_recordings"] == 12
-    assert report["refused"] == [
-        {"file": "x.wav", "reason": "The file is not in a known audio format"}
-    ]
+    assert report["refused"] == [{"file": "x.wav", "reason": str(UnknownAudioFormat())}]
 
 
 def test_a_set_of_events_measures_them(admin: Api, runtime: Runtime) -> None:

@@ -57,11 +57,10 @@ def test_a_delivery_that_fails_is_tried_again_later_under_the_same_id(
     assert told(web, hook["secret"])["type"] == "session.cancelled"
     [delivery] = deliveries(api, hook)
     assert (delivery["state"], delivery["tries"]) == ("delivered", 3)
-    assert [(each["status"], each["error"]) for each in delivery["log"]] == [
-        (500, "the server answered 500"),
-        (302, "the server answered 302"),
-        (200, None),
-    ]
+    *failed, last = delivery["log"]
+    assert [each["status"] for each in failed] == [500, 302]
+    assert all(str(each["status"]) in each["error"] for each in failed)
+    assert (last["status"], last["error"]) == (200, None)
     shown = api.simulate_get(path_of(hook)).json
     assert (shown["failures"], shown["failing_since"], shown["state"]) == (0, None, "active")
 
@@ -112,7 +111,7 @@ def test_a_receiver_that_does_not_answer_in_time_is_left_and_rests(
     assert len(web.asked) == 1
     told_of = [each for each in deliveries(api, hook) if each["tries"]]
     assert [each["log"][0]["status"] for each in told_of] == [None]
-    assert "it took longer than 1.2 s" in told_of[0]["log"][0]["error"]
+    assert "1.2 s" in told_of[0]["log"][0]["error"]
     with runtime.store.transaction() as tx:
         due_at = tx.execute(text("SELECT due_at FROM webhooks")).scalar_one()
         backlog = kinds.backlogs(tx)["webhooks.deliver"]

@@ -36,10 +36,8 @@ def test_a_receiver_that_is_gone_is_told_nothing_more_until_it_is_enabled(
     second = cancelled(runtime)
     tell(runtime)
     shown = api.simulate_get(path_of(hook)).json
-    assert (shown["state"], shown["disabled_reason"]) == (
-        "disabled",
-        "the receiver answered 410 Gone",
-    )
+    assert shown["state"] == "disabled"
+    assert "410" in shown["disabled_reason"]
     cancelled(runtime)
     pass_time(runtime)
     tell(runtime)
@@ -47,7 +45,7 @@ def test_a_receiver_that_is_gone_is_told_nothing_more_until_it_is_enabled(
     states = {each["session_id"]: each["state"] for each in deliveries(api, hook)}
     assert states == {str(first): "failed", str(second): "pending"}
     for more in (["test"], ["deliveries", deliveries(api, hook)[0]["id"], "replay"]):
-        assert "410 Gone" in assert_problem(
+        assert shown["disabled_reason"] in assert_problem(
             api.simulate_post(path_of(hook, *more)), 409, "webhook-disabled"
         )
     enabled = api.simulate_patch(path_of(hook), json={"enabled": True}).json
@@ -78,8 +76,8 @@ def test_failures_in_a_row_over_two_days_disable_it_and_tell_why(
         pass_time(runtime)
         assert api.simulate_get(path_of(hook)).json["state"] == state
     reason = api.simulate_get(path_of(hook)).json["disabled_reason"]
-    assert reason.startswith("9 tries in a row failed since 20")
-    assert reason.endswith("the last one: the server answered 500")
+    assert reason.startswith("9 tries")
+    assert "500" in reason
 
 
 def test_a_disabled_users_deliveries_wait_and_nothing_new_is_written(

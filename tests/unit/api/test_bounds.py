@@ -95,13 +95,13 @@ def request(body: bytes, **headers: str) -> falcon.Request:
 def test_a_body_with_too_many_texts_is_refused_before_it_is_decoded() -> None:
     body = b'{"words": ["a", "say \\"b\\"", "c, d", "\\\\"]}'
     assert operations.body_of(request(body), Words, most_texts=5).words[1] == 'say "b"'
-    with pytest.raises(BodyTooLarge, match="at most 4 strings"):
+    with pytest.raises(BodyTooLarge, match="4 strings"):
         operations.body_of(request(body), Words, most_texts=4)
 
 
 def test_a_body_that_is_too_large_is_read_to_its_end_and_not_kept() -> None:
     req = request(b'{"words": ["' + b"a" * 2_000_000 + b'"]}')
-    with pytest.raises(BodyTooLarge, match="at most 65536 bytes"):
+    with pytest.raises(BodyTooLarge, match="65536 bytes"):
         operations.body_of(req, Words)
     assert req.bounded_stream.read() == b""
 
@@ -116,8 +116,8 @@ def test_a_media_type_has_a_bound() -> None:
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b"file,label\n" + b"a,b\n" * 500_000, "at most 5000 lines"),
-        (b"file,label" + b",c" * 500_000 + b"\na,b\n", "at most 20 columns"),
+        (b"file,label\n" + b"a,b\n" * 500_000, "5000 lines"),
+        (b"file,label" + b",c" * 500_000 + b"\na,b\n", "20 columns"),
         (b"file," + b"l" * 100_000 + b"\na,b\n", "columns file, l"),
     ],
     ids=["lines", "columns", "name"],

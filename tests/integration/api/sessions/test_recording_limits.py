@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -67,7 +68,8 @@ def test_what_a_header_announces_is_refused_before_it_is_decoded(
     session_id = add(runtime, content)
     handle(runtime, ProcessAudioFile(session_id=session_id))
     code, detail = refusal(session(runtime, session_id))
-    assert (code, detail) == ("too-long", "the recording is longer than 60 seconds")
+    assert code == "too-long"
+    assert "60 s" in detail
     # Refused by the header alone, before splitting.
     [announced] = decoded_s
     assert announced > LONGEST_S
@@ -115,15 +117,15 @@ def test_what_is_as_long_as_may_be_is_taken(runtime: Runtime) -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_channels", "rate_hz", "code", "told"),
+    ("n_channels", "rate_hz", "code", "figures"),
     [
-        (2, 48_000, None, ""),
-        (3, 48_000, "too-many-channels", "3 channels; at most 2"),
-        (1, 48_001, "rate-too-high", "48001 Hz; at most 48000 Hz"),
+        (2, 48_000, None, ()),
+        (3, 48_000, "too-many-channels", ("3", "2")),
+        (1, 48_001, "rate-too-high", ("48001", "48000")),
     ],
 )
 def test_channels_and_rates(
-    runtime: Runtime, n_channels: int, rate_hz: int, code: str | None, told: str
+    runtime: Runtime, n_channels: int, rate_hz: int, code: str | None, figures: tuple[str, ...]
 ) -> None:
     sound = recordings.demo()[: 4_800 * n_channels].reshape(-1, n_channels)
     content = recordings.encode(sound, rate_hz=rate_hz, container="WAV")
@@ -133,7 +135,7 @@ def test_channels_and_rates(
         return
     found, detail = refusal(ended)
     assert found == code
-    assert told in detail
+    assert tuple(re.findall(r"\d+", detail))[: len(figures)] == figures
 
 
 def test_tables_that_count_what_is_not_there_cost_no_worker(

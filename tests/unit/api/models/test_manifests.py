@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 
 import pytest
 
 from services.api.models import manifests
 from services.api.models.manifests import ClipRow, ManifestError, Recording
+from tests.support import golden
 
 SESSION = uuid.UUID("6f0b8f1e-5f5b-4f5a-9d0e-2f6f3c7d1a11")
+
+SENTENCES = golden.read(Path(__file__).parent / "golden" / "manifests.txt")
 
 
 def test_the_shortest_manifest() -> None:
@@ -47,45 +51,52 @@ def test_a_set_without_onsets_is_one_of_clips() -> None:
     assert manifests.parse_set(b"file,label\na,x\n") == manifests.parse_clips(b"file,label\na,x\n")
 
 
-@pytest.mark.parametrize(
-    ("data", "told"),
-    [
-        (b"", "a header and at least one line"),
-        (b"file,label", "a header and at least one line"),
-        (b"\xff\xfe\x00", "must be UTF-8"),
-        (b'file,label\n"a,x\n', "not valid CSV"),
-        (b"file,name\na,x", "required are file, label"),
-        (b"file,label,label\na,x,x", "columns"),
-        (b"file,label\na,x,y\nb,x\nc", "lines 2, 4 of the manifest do not have 2 columns"),
-        (b"file,label\n,x", "line 2: file must not be empty"),
-        (b"file,label\na,\nb,y\nc,", "line 2: label must not be empty; line 4: label must"),
-        (b"file,label\na,\x07x", "line 2: label must be a single line"),
-        (b"file,label,start_s,end_s\na,x,1,", "line 2: start_s and end_s must be seconds"),
-        (b"file,label,start_s,end_s\na,x,-1,2", "line 2: start_s must be 0 or more"),
-        (b"file,label,start_s,end_s\na,x,1,inf", "line 2: start_s must be 0 or more"),
-        (b"file,label,start_s,end_s\na,x,nan,2", "line 2: start_s must be 0 or more"),
-        (b"file,label,session_id\na,x,nobody", "line 2: session_id must be a UUID"),
-        (b"file,label\n" + b"a,\n" * 40, "and 30 more"),
-        (b"file,label\n" + b"a,x\n" * (manifests.MOST_ROWS + 1), "at most 5000 lines"),
-    ],
-)
-def test_what_cannot_be_used_is_told_by_its_line(data: bytes, told: str) -> None:
+#: Lists of clips that cannot be used.
+CLIPS = {
+    "nothing": b"",
+    "a header alone": b"file,label",
+    "no text": b"\xff\xfe\x00",
+    "no CSV": b'file,label\n"a,x\n',
+    "a column that is missing": b"file,name\na,x",
+    "a column that comes twice": b"file,label,label\na,x,x",
+    "lines of other lengths": b"file,label\na,x,y\nb,x\nc",
+    "no file": b"file,label\n,x",
+    "no label": b"file,label\na,\nb,y\nc,",
+    "a label with a control character": b"file,label\na,\x07x",
+    "a start alone": b"file,label,start_s,end_s\na,x,1,",
+    "a start before the file": b"file,label,start_s,end_s\na,x,-1,2",
+    "an end without bounds": b"file,label,start_s,end_s\na,x,1,inf",
+    "a start that is no number": b"file,label,start_s,end_s\na,x,nan,2",
+    "a session that is none": b"file,label,session_id\na,x,nobody",
+    "too many errors": b"file,label\n" + b"a,\n" * 40,
+    "too many lines": b"file,label\n" + b"a,x\n" * (manifests.MOST_ROWS + 1),
+}
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_what_cannot_be_used_is_told_by_its_line(name: str) -> None:
     with pytest.raises(ManifestError) as caught:
-        manifests.parse_clips(data)
-    assert told in str(caught.value)
+        manifests.parse_clips(CLIPS[name])
+    assert str(caught.value) == SENTENCES[name]
 
 
-@pytest.mark.parametrize(
-    ("lines", "told"),
-    [
-        ("a,,,x", "an event requires onset_s and offset_s"),
-        ("a,1,2,", "label must not be empty"),
-        ("a,0,2,x\na,1,3,x", "two x events overlap at 1 s"),
-    ],
-)
-def test_events_that_cannot_be_used(lines: str, told: str) -> None:
-    with pytest.raises(ManifestError, match=told):
-        manifests.parse_set(f"file,onset_s,offset_s,label\n{lines}".encode())
+#: Lists of events that cannot be used.
+EVENTS = {
+    "an event without times": "a,,,x",
+    "an event without a label": "a,1,2,",
+    "events that overlap": "a,0,2,x\na,1,3,x",
+}
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_events_that_cannot_be_used(name: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        manifests.parse_set(f"file,onset_s,offset_s,label\n{EVENTS[name]}".encode())
+    assert str(caught.value) == SENTENCES[name]
+
+
+def test_no_sentence_is_without_a_case() -> None:
+    assert SENTENCES.keys() == {*CLIPS, *EVENTS}
 
 
 def test_events_of_two_labels_may_overlap_and_of_one_may_touch() -> None:

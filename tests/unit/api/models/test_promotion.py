@@ -59,7 +59,8 @@ def test_a_worse_accuracy_of_other_clips_counts_and_is_called_so() -> None:
         assert comparison.basis == promotion.NOTHING
         [figure] = comparison.figures
         assert (figure.candidate, figure.in_use, figure.is_worse) == (0.5, 0.9, True)
-        assert "clip_accuracy 0.500 instead of 0.900" in comparison.reason()
+        assert "clip_accuracy 0.500" in comparison.reason()
+        assert "0.900" in comparison.reason()
         assert "different clips" in comparison.reason()
 
 
@@ -74,8 +75,9 @@ def test_the_base_model_of_94_percent_is_not_replaced_by_one_of_92_5_with_ten_ty
     [figure] = comparison.worse
     assert (figure.candidate, figure.in_use) == (0.925, 0.9403)
     reason = comparison.reason()
-    assert "no longer be detected (10): alarm_tone, baby_cry, " in reason
-    assert "clip_accuracy 0.925 instead of 0.940" in reason
+    assert "(10): alarm_tone, baby_cry, " in reason
+    assert "clip_accuracy 0.925" in reason
+    assert "0.940" in reason
     # More types and a higher accuracy are no regression.
     more = model(0.95, data="own", classes=(*base.classes, "wind"))
     assert not promotion.compare(more, in_use, None).is_regression
@@ -137,6 +139,7 @@ def test_a_hair_is_no_regression_and_missing_figures_are_not_compared() -> None:
 
 def test_the_reason_names_the_figures() -> None:
     reason = promotion.compare(model(0.5), model(0.9), None).reason()
-    assert "clip_accuracy 0.500 instead of 0.900" in reason
-    assert "on the same clips" in reason
+    assert "clip_accuracy 0.500" in reason
+    assert "0.900" in reason
+    assert "the same clips" in reason
     assert "force" in reason

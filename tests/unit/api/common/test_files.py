@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api.sessions.uploads import DEFAULT_NAME, NAME_CHARS, display_name
+from services.api.common.files import DEFAULT_NAME, NAME_CHARS, display_name
 
 
 @pytest.mark.parametrize(

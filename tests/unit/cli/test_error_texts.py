@@ -1,0 +1,53 @@
+"""The errors of commands, in one place for review.
+
+Other tests assert exit codes and figures. The sentences are in ``golden/errors.txt``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.cli.main import USAGE_ERROR, main
+from tests.support import golden
+
+GOLDEN = Path(__file__).parent / "golden" / "errors.txt"
+SENTENCES = golden.read(GOLDEN)
+
+#: Nothing listens at these addresses.
+ENVIRONMENT = {
+    "DATABASE_URL": "postgresql://postgres@127.0.0.1:9/none",
+    "AMQP_URL": "amqp://guest:guest@127.0.0.1:9/",
+    "BLOB_URL": "file:///nowhere",
+}
+SERVER = ("--api", "http://127.0.0.1:9")
+
+#: Commands that fail, with what differs in their environment.
+COMMANDS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "an unknown queue": (("queues", "replay", "audio.nothing"), {}),
+    "a broker that does not answer": (("queues", "replay"), {}),
+    "a URL of no broker": (("queues",), {"AMQP_URL": "topsecret"}),
+    "a broker in memory": (("queues", "replay"), {"AMQP_URL": "memory://"}),
+    "a setting that is no number": (("queues",), {"CLAMOR_LEASE_S": "x"}),
+    "an unknown job": (("schedule", "run", "make_coffee"), {}),
+    "an option without a value": (("schedule", "run", "clean_up", "--option", "x"), {}),
+    "no model": (("validate", "/nowhere.model", *SERVER), {}),
+    "half a calibration": (("process", "a.wav", "--tone-db", "94", *SERVER), {}),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_that_fails_says_what_to_do(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, environment = COMMANDS[name]
+    for variable, value in (ENVIRONMENT | environment).items():
+        monkeypatch.setenv(variable, value)
+    assert main(arguments) == USAGE_ERROR
+    printed = capsys.readouterr()
+    assert printed.err.splitlines() == [f"clamor: {SENTENCES[name]}"]
+
+
+def test_no_sentence_is_without_a_case() -> None:
+    assert SENTENCES.keys() == COMMANDS.keys()
