@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -27,8 +28,11 @@ from tests.support.folders import passable_folder
 # backbone that this machine has.
 os.environ["CLAMOR_BACKBONE_URL"] = "off"
 
-# An example that takes long on a busy machine is no failure.
-hypothesis.settings.register_profile("clamor", deadline=None)
+# An example that takes long on a busy machine is no failure. Every run draws other examples, so a
+# developer's many runs try fewer each than CI's few.
+hypothesis.settings.register_profile(
+    "clamor", deadline=None, max_examples=100 if os.environ.get("CI") == "true" else 50
+)
 hypothesis.settings.load_profile("clamor")
 
 
@@ -53,6 +57,17 @@ def _url(server: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
         except servers.ServerUnavailable as reason:
             servers.unavailable(reason)
         yield url
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from walking what tests import: those objects stay anyway."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

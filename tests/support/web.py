@@ -87,7 +87,8 @@ def serving(certificate: Path | None = None) -> Iterator[Web]:
         context.load_cert_chain(certificate)
         server.socket = context.wrap_socket(server.socket, server_side=True)
     web = Handler.web = Web(server.server_address[1])
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    # A short poll, since the end of every test waits for the next one.
+    thread = threading.Thread(target=server.serve_forever, args=(0.005,))
     thread.start()
     try:
         yield web

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("services", "actors", "db")
+#: A public class at any depth. Much faster than to parse all modules.
+DEFINED = re.compile(r"^ *class ([^\W_]\w*)(?=[(:\[])", re.MULTILINE)
 #: The structs of the client have the names of the answers that they mirror, and are checked against
 #: them (tests/unit/client/test_wire.py).
 MIRRORS = ROOT / "services" / "client" / "wire"
@@ -19,9 +21,8 @@ def public_classes() -> dict[str, list[str]]:
         for path in sorted((ROOT / package).rglob("*.py")):
             if MIRRORS in path.parents:
                 continue
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                    found.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+            for name in DEFINED.findall(path.read_text()):
+                found.setdefault(name, []).append(str(path.relative_to(ROOT)))
     return found
 
 

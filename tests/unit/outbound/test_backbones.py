@@ -332,7 +332,7 @@ def test_a_server_that_answers_otherwise_is_refused(web: Web, how: str) -> None:
 def test_a_slow_server_is_left(web: Web, page: Callable[[Request], object]) -> None:
     web.pages["/x.pt"] = page
     began = time.monotonic()
-    refused(web.url("/x.pt"), "takes too long|timed out", limit_s=0.5)
+    refused(web.url("/x.pt"), "takes too long|timed out", limit_s=0.1)
     assert time.monotonic() - began < 10
 
 

@@ -134,7 +134,7 @@ def test_a_resolver_that_hangs_is_not_waited_for() -> None:
         get(
             "http://example.org/",
             outbound=Outbound(resolve=resolve),
-            limits=ExchangeLimits(total_s=0.2, most_bytes=1),
+            limits=ExchangeLimits(total_s=0.1, most_bytes=1),
         )
     go_on.set()
 
@@ -299,7 +299,7 @@ def test_a_server_that_drips_is_cut_off(site: Web, head: bytes) -> None:
 
     site.pages["/"] = drip
     with pytest.raises(TookTooLong) as caught:
-        get(site.url("/"), limits=ExchangeLimits(total_s=0.5, silence_s=60, most_bytes=100_000))
+        get(site.url("/"), limits=ExchangeLimits(total_s=0.15, silence_s=60, most_bytes=100_000))
     assert caught.value.whole
 
 
@@ -311,7 +311,7 @@ def test_a_server_that_is_too_slow_is_left_before_its_time(
         while not site.ends.wait(0.02):
             request.raw(b"x")
 
-    monkeypatch.setattr(pinning, "PATIENT_S", 0.2)
+    monkeypatch.setattr(pinning, "PATIENT_S", 0.1)
     site.pages["/"] = drip
     site.pages["/fast"] = lambda request: request.answer(bytes(50_000))
     limits = ExchangeLimits(total_s=600, silence_s=60, most_bytes=100_000, least_bytes_s=1_000_000)
@@ -330,7 +330,7 @@ def test_a_server_that_falls_silent_is_left(site: Web) -> None:
 
     site.pages["/"] = wait
     with pytest.raises(TookTooLong) as caught:
-        get(site.url("/"), limits=ExchangeLimits(total_s=600, silence_s=0.2, most_bytes=100_000))
+        get(site.url("/"), limits=ExchangeLimits(total_s=600, silence_s=0.1, most_bytes=100_000))
     assert not caught.value.whole
 
 

@@ -23,9 +23,11 @@ Names = NDArray[np.str_]
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use few trees and networks: enough for these problems, and fast."""
+    """Use few trees and small networks: enough for these problems, and fast."""
     monkeypatch.setattr(algorithms, "N_TREES", 10)
     monkeypatch.setattr(algorithms, "N_NETWORKS", 2)
+    monkeypatch.setattr(algorithms, "HIDDEN", 48)
+    monkeypatch.setattr(algorithms, "_LEAST_MOVES", 120)
     monkeypatch.setattr(algorithms, "N_FOURIER", 100)
 
 

@@ -70,7 +70,7 @@ def _few_copies() -> Iterator[None]:
     """Make only as many copies as these sounds need to be separated; the tests should be fast."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature_augmentation, "MOST_COPIES", 3)
-        patch.setattr(feature_augmentation, "FEWEST_BEDS", 12)
+        patch.setattr(feature_augmentation, "FEWEST_BEDS", 6)
         yield
 
 

@@ -116,12 +116,12 @@ def test_a_sound_far_below_its_bed_is_background(monkeypatch: pytest.MonkeyPatch
 
 def test_a_seed_makes_the_same_scenes() -> None:
     labelled = clip("alarm_tone")
-    first, again = made(labelled, copies=6, seed=3), made(labelled, copies=6, seed=3)
+    first, again = made(labelled, copies=3, seed=3), made(labelled, copies=3, seed=3)
     for ours, theirs in zip(first, again, strict=True):
         np.testing.assert_array_equal(ours.samples, theirs.samples)
         np.testing.assert_array_equal(ours.steps, theirs.steps)
         assert ours.extent == theirs.extent
-    others = made(labelled, copies=6, seed=4)
+    others = made(labelled, copies=3, seed=4)
     assert not any(np.array_equal(a.samples, b.samples) for a, b in zip(first, others, strict=True))
 
 
@@ -142,6 +142,6 @@ def test_a_bed_is_background_all_along() -> None:
 @pytest.mark.parametrize("n_samples", [1, 100, 799, 801, 5_000, N_SAMPLES + 1, 3 * N_SAMPLES])
 def test_clips_of_any_length_make_scenes(n_samples: int) -> None:
     samples = np.random.default_rng(0).normal(0, 0.1, n_samples).astype(np.float32)
-    found = made(LabelledClip("a", "rain", "1", samples), copies=8)
-    assert len(found) == 8
+    found = made(LabelledClip("a", "rain", "1", samples), copies=4)
+    assert len(found) == 4
     assert all(np.isfinite(scene.samples).all() for scene in found)

@@ -166,7 +166,7 @@ def test_setup_does_not_wait_for_long(
     hangs.write_text("#!/bin/sh\nexec sleep 60\n")
     hangs.chmod(0o755)
     monkeypatch.setattr(bootstrap, "VENV", tmp_path)
-    monkeypatch.setattr(bootstrap, "FETCH_S", 0.2)
+    monkeypatch.setattr(bootstrap, "FETCH_S", 0.05)
     bootstrap.fetch_backbone()
     assert "no backbone" in capsys.readouterr().out
     hangs.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 
 import numpy as np
 import pytest
@@ -33,6 +34,10 @@ def prepared(data: bytes) -> tuple[Prepared, NDArray[np.float32]]:
         result = prepare(decoder, write=pcm.write)
     assert len(pcm.getvalue()) == result.grid.n_samples * PCM_BYTES
     return result, pcm_to_float(pcm.getvalue())
+
+
+#: Made once, since it takes longer than to analyse it.
+demonstration = cache(synth.demo_recording)
 
 
 def heard(data: bytes) -> list[Event]:
@@ -83,12 +88,12 @@ def test_the_loudest_frame_is_found_whatever_the_blocks(
 def test_a_recording_that_begins_earlier_has_the_same_events() -> None:
     """The shift is any number of the recording's own samples, and may be fractional at 16 kHz."""
     rate_hz = 44_100
-    sound, _ = synth.demo_recording(3)
+    sound, _ = demonstration(3)
     sound = sound[: 20 * rate_hz, None]
     assert rate_hz == synth.DEMO_RATE_HZ
     late = heard(encoded(sound[16_000:], rate_hz=rate_hz, kind="FLAC"))
     assert len(late) >= 2
-    for lead in (1, 137, 799, 5_000, 15_999):
+    for lead in (1, 799, 15_999):
         early = heard(encoded(sound[16_000 - lead :], rate_hz=rate_hz, kind="FLAC"))
         assert [event.noise_type for event in early] == [event.noise_type for event in late]
         for ours, theirs in zip(early, late, strict=True):
@@ -136,11 +141,11 @@ def test_too_little_for_one_sample_is_an_empty_recording() -> None:
 
 @pytest.mark.parametrize("seed", [1, 7, 101, 102])
 def test_the_demonstration_is_heard(seed: int) -> None:
-    samples, truth = synth.demo_recording(seed)
+    samples, truth = demonstration(seed)
     assert samples.dtype == np.float32
     assert samples.size == pytest.approx(30 * synth.DEMO_RATE_HZ)
     assert float(np.abs(samples).max()) <= 1.0
-    found = heard(encoded(samples[:, None], rate_hz=synth.DEMO_RATE_HZ, kind="FLAC"))
+    found = heard(encoded(samples[:, None], rate_hz=synth.DEMO_RATE_HZ, kind="WAV"))
     for start_s, end_s, noise_type in truth:
         inside = [
             min(event.end_s, end_s) - max(event.start_s, start_s)
@@ -157,11 +162,11 @@ def test_silence_of_any_length_has_no_events(n_samples: int) -> None:
 
 
 def test_the_demonstration_is_the_same_for_a_seed() -> None:
-    first, truth = synth.demo_recording(3)
+    first, truth = demonstration(3)
     again, same = synth.demo_recording(3)
     np.testing.assert_array_equal(first, again)
     assert truth == same
-    assert not np.array_equal(first, synth.demo_recording(4)[0])
+    assert not np.array_equal(first, demonstration(1)[0])
 
 
 @pytest.mark.parametrize("name", sorted(synth.SOUNDS))
@@ -178,6 +183,11 @@ def test_synthesised_sounds_are_sound(name: str, rate_hz: int) -> None:
 def test_a_picture_is_drawn_of_any_length(n_samples: int) -> None:
     data = encoded(noise(n_samples), rate_hz=16_000, kind="WAV")
     event = Event(0.0, n_samples / 16_000, "rain", 0.5, None, None)
-    for found in ([], [event]):
-        with open_recording(io.BytesIO(data)) as decoder:
-            assert plots.draw(decoder, found, title="A title").startswith(b"\x89PNG")
+    with open_recording(io.BytesIO(data)) as decoder:
+        assert plots.draw(decoder, [event], title="A title").startswith(b"\x89PNG")
+
+
+def test_a_picture_is_drawn_without_an_event() -> None:
+    data = encoded(noise(16_000), rate_hz=16_000, kind="WAV")
+    with open_recording(io.BytesIO(data)) as decoder:
+        assert plots.draw(decoder, [], title="A title").startswith(b"\x89PNG")

@@ -46,7 +46,7 @@ def test_the_columns_cover_the_recording_and_no_more(seconds: float) -> None:
     """A tone from a quarter to a half of the recording is visible there, to within a column."""
     samples = np.zeros(round(seconds * RATE_HZ), dtype=np.float32)
     quarter = samples.size // 4
-    samples[quarter : 2 * quarter] = tone(1_000, seconds=seconds)[:quarter]
+    samples[quarter : 2 * quarter] = tone(1_000, seconds=quarter / RATE_HZ)
     bands_db = drawn(samples)
     height, width = bands_db.shape
     assert height == N_BANDS

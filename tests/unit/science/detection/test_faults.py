@@ -99,7 +99,7 @@ def steady(exponent: float, *, seconds: int, seed: int) -> Samples:
 @pytest.mark.parametrize("kind", ["WAV", "MP3"])
 def test_steady_noise_is_never_surely_rain_with_the_backbone(exponent: float, kind: str) -> None:
     """White noise after MP3 is close to rain; its confidence must not be high."""
-    noise = steady(exponent, seconds=30, seed=0)
+    noise = steady(exponent, seconds=15, seed=0)
     events, _ = hear(file_of(noise, SLOW_HZ, kind), beside=True)
     assert [event for event in events if event.confidence >= 0.75] == []
     if kind == "WAV":

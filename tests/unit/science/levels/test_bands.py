@@ -42,9 +42,9 @@ def attenuation_db(band: int, hz: NDArray[np.float64], *, rate_hz: int) -> NDArr
 def test_every_band_keeps_class_1(rate_hz: int) -> None:
     for band in bands.bands_at(rate_hz):
         midband_hz = bands.exact_hz(band)
-        at = np.exp(np.concatenate([AXIS, np.linspace(0, AXIS[-1] * 1.2, 400)]))
+        at = np.exp(np.concatenate([AXIS, np.linspace(0, AXIS[-1] * 1.2, 100)]))
         hz = midband_hz * np.concatenate([1 / at, at])
-        hz = np.concatenate([hz[hz < rate_hz / 2], np.geomspace(1, rate_hz / 2 - 1, 2_000)])
+        hz = np.concatenate([hz[hz < rate_hz / 2], np.geomspace(1, rate_hz / 2 - 1, 500)])
         off_db = attenuation_db(band, hz, rate_hz=rate_hz)
         off_db = off_db - attenuation_db(band, np.array([midband_hz]), rate_hz=rate_hz)
         least, most = limits(hz / midband_hz)
@@ -64,7 +64,7 @@ def test_midbands_are_the_nominal_ones() -> None:
 @pytest.mark.parametrize("rate_hz", [44_100, 48_000, 96_000])
 def test_a_measured_sine_is_in_its_band_and_no_other(rate_hz: int) -> None:
     """Sines at the points of the mask, measured by the meter, with fades to avoid clicks."""
-    seconds = 4
+    seconds = 2
     n_frames = rate_hz * seconds
     fade = np.minimum(1.0, np.arange(n_frames) / rate_hz)
     fade = np.sin(fade * fade[::-1] * np.pi / 2) ** 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -78,30 +80,29 @@ def fading() -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize(
-    ("samples", "error"),
+    ("make", "error"),
     [
-        (np.zeros(RATE_HZ * 5), ToneMissing),
-        (np.zeros(100), ToneMissing),
-        (np.random.default_rng(3).normal(0, 0.1, RATE_HZ * 5), ToneMissing),
-        (calibrator(hz=440.0), ToneMissing),
-        (calibrator(hz=1100.0), ToneMissing),
-        (calibrator(noise=0.05), ToneMissing),
-        (calibrator(noise=0.012), ToneTooFaint),
-        (calibrator(peak=1e-5, noise=1e-9), ToneTooFaint),
-        (calibrator(seconds=1.5), ToneTooShort),
-        (calibrator(seconds=2.2), ToneTooShort),
-        (wobbling(), ToneUnsteady),
-        (fading(), ToneUnsteady),
-        (np.clip(calibrator(peak=1.05), -1, 1), ToneClipped),
-        (np.clip(calibrator(peak=3.0), -0.9995, 0.9995), ToneClipped),
+        (lambda: np.zeros(RATE_HZ * 5), ToneMissing),
+        (lambda: np.zeros(100), ToneMissing),
+        (lambda: np.random.default_rng(3).normal(0, 0.1, RATE_HZ * 5), ToneMissing),
+        (lambda: calibrator(hz=440.0), ToneMissing),
+        (lambda: calibrator(hz=1100.0), ToneMissing),
+        (lambda: calibrator(noise=0.05), ToneMissing),
+        (lambda: calibrator(noise=0.012), ToneTooFaint),
+        (lambda: calibrator(peak=1e-5, noise=1e-9), ToneTooFaint),
+        (lambda: calibrator(seconds=1.5), ToneTooShort),
+        (lambda: calibrator(seconds=2.2), ToneTooShort),
+        (wobbling, ToneUnsteady),
+        (fading, ToneUnsteady),
+        (lambda: np.clip(calibrator(peak=1.05), -1, 1), ToneClipped),
+        (lambda: np.clip(calibrator(peak=3.0), -0.9995, 0.9995), ToneClipped),
     ],
-    ids=str,
 )
 def test_what_is_no_steady_tone_is_refused(
-    samples: NDArray[np.float64], error: type[NoCalibratorTone]
+    make: Callable[[], NDArray[np.float64]], error: type[NoCalibratorTone]
 ) -> None:
     with pytest.raises(NoCalibratorTone) as raised:
-        find(samples)
+        find(make())
     assert type(raised.value) is error
     assert isinstance(raised.value, RecordingError)
     assert raised.value.code == error.code

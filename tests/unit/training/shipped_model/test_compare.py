@@ -28,6 +28,7 @@ def test_the_table_has_a_row_for_each_algorithm(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("actors.training.feature_augmentation.MOST_COPIES", 2)
+    monkeypatch.setattr("actors.training.feature_augmentation.FEWEST_BEDS", 10)
     rng = np.random.default_rng(0)
     (tmp_path / "clips").mkdir()
     rows: list[tuple[str, str, int]] = []
