@@ -11,12 +11,13 @@ from typing import Annotated, TypeVar
 import falcon
 import msgspec
 
+from actors.facts.display_names import display_name
 from db.blobs.blob_store import Blobs
 from services.api.models import manifests
 from services.api.models.errors import InvalidManifest
 from services.api.models.manifests import MOST_TOLD, ClipRow, ManifestError, Recording
 from services.api.sessions.errors import UploadTooLarge
-from services.api.sessions.uploads import PIECE_BYTES, display_name
+from services.api.sessions.uploads import PIECE_BYTES
 from services.http.blob_removal import left_to_clean_up
 from services.http.bodies import MOST_TEXT_BYTES, is_form, parts_of
 from services.http.errors import FieldError

@@ -16,6 +16,7 @@ import msgspec
 from sqlalchemy.exc import IntegrityError
 
 from actors.facts import formats
+from actors.facts.display_names import display_name
 from actors.observability import tracing
 from actors.outbound.addresses import MOST_URL_CHARS
 from actors.outbound.errors import Refused
@@ -99,7 +100,7 @@ def _of_url(
         session_queries.add_session(
             tx,
             id=session_id,
-            file_name=uploads.display_name(file_name or url.path),
+            file_name=display_name(file_name or url.path),
             recording_key=recording_key(session_id),
             source_url=str(url),
             user_id=principal(req).user_id,
@@ -137,7 +138,7 @@ def _of_upload(
         session_queries.add_session(
             tx,
             id=upload_id,
-            file_name=uploads.display_name(file_name),
+            file_name=display_name(file_name),
             recording_key=recording_key(upload_id),
             source_key=key,
             user_id=user_id,

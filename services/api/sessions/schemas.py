@@ -29,6 +29,24 @@ class Problem(msgspec.Struct, kw_only=True):
     missing: list[dict[str, Any]] = []
 
 
+class RecordedAtSource(msgspec.Struct, kw_only=True):
+    """What states when a recording began."""
+
+    #: ``caller``, or what states it in the file: ``guano``, ``bext``, ``ixml``, ``comment``,
+    #: ``wamd``, ``tag``, ``file_name`` or ``mp4``.
+    origin: str = msgspec.field(name="from")
+    #: How the time got its offset from UTC: ``given`` by the caller, from the ``file``, from the
+    #: session's ``time_zone``, or ``assumed_utc`` without either.
+    zone: str
+
+    @classmethod
+    def of(cls, row: SessionView) -> RecordedAtSource | None:
+        """Return the source of a session's time. A time without a source is of the caller."""
+        if row.recorded_at is None:
+            return None
+        return cls(origin=row.recorded_at_from or "caller", zone=row.recorded_at_zone or "given")
+
+
 class Session(msgspec.Struct, kw_only=True):
     """One recording, from upload to result."""
 
@@ -64,8 +82,10 @@ class Session(msgspec.Struct, kw_only=True):
     #: When the audio was removed because of ``privacy``, except for the copy without speech. Null
     #: until then, and with ``keep``.
     audio_removed_at: datetime | None
-    #: Start of the recording, as given by the caller.
+    #: Start of the recording, as given by the caller, else as its file states it.
     recorded_at: datetime | None
+    #: What states ``recorded_at``; null if it is unknown.
+    recorded_at_source: RecordedAtSource | None
     #: Time zone of the recording, as given by the caller.
     time_zone: str | None
     #: Metadata provided by the caller.
@@ -99,6 +119,7 @@ class Session(msgspec.Struct, kw_only=True):
             time_left_s=progress.time_left_s,
             priority=PRIORITIES[row.priority],
             duration_s=None if row.duration_s is None else rounding.seconds(row.duration_s),
+            recorded_at_source=RecordedAtSource.of(row),
             thresholds=_thresholds(row.thresholds),
             metadata=_metadata(row.metadata),
             summary=_ordered(_summary(row.summary or "null")),
@@ -112,7 +133,15 @@ class Session(msgspec.Struct, kw_only=True):
 
 
 #: Fields that are stored as JSON or need a conversion.
-_READ = ("duration_s", "priority", "thresholds", "metadata", "summary", "problem")
+_READ = (
+    "duration_s",
+    "priority",
+    "recorded_at_source",
+    "thresholds",
+    "metadata",
+    "summary",
+    "problem",
+)
 #: Fields that are copied from the row.
 _COPIED = tuple(
     name

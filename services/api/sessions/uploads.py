@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from actors.facts import formats
+from actors.facts.display_names import display_name
 from db.blobs.blob_store import Blobs
 from db.store import Store
 from services.api.sessions import options
@@ -30,9 +30,6 @@ from services.http.request_errors import InvalidParameter, LengthRequired
 PIECE_BYTES = 256 * 1024
 #: The name of the multipart field with the recording.
 FIELD = "file"
-#: File names are cut to this length for display.
-NAME_CHARS = 200
-DEFAULT_NAME = "recording"
 #: Message for a file that is not a recording, and its addition for a body.
 UNKNOWN = f"the first bytes match no supported format ({', '.join(formats.NAMES)})"
 OTHER_BODIES = "send a form as Content-Type: multipart/form-data, and JSON as application/json"
@@ -112,15 +109,6 @@ def row_of(*keys: str, store: Store, blobs: Blobs) -> Iterator[Session]:
             with left_to_clean_up("upload_not_removed", keys=keys):
                 blobs.delete(*keys)
         raise
-
-
-def display_name(name: str) -> str:
-    """Return a client's file name for display: its last part, on one line, of bounded length."""
-    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    printable = "".join(
-        character if unicodedata.category(character)[0] != "C" else " " for character in last
-    )
-    return " ".join(printable.split())[:NAME_CHARS] or DEFAULT_NAME
 
 
 @dataclass(frozen=True)
