@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
+import httpx
 import structlog
 
 from actors.execution.failures import ClaimLost, Permanent
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.facts import formats
+from actors.facts.display_names import attachment_name, display_name
 from actors.outbound import errors
 from actors.outbound.pinning import ExchangeLimits
 from actors.science.errors import UnknownAudioFormat
@@ -44,8 +47,17 @@ _CODES: Mapping[type[errors.OutboundError], str] = {
 }
 
 
-def recording(runtime: Runtime, session: AudioSession, work: SessionWork, lease: Lease) -> str:
-    """Return the key of a session's recording, after fetching it if necessary.
+class FetchedRecording(NamedTuple):
+    """A recording in the blob store."""
+
+    key: str
+    file_name: str
+
+
+def recording(
+    runtime: Runtime, session: AudioSession, work: SessionWork, lease: Lease
+) -> FetchedRecording:
+    """Return a session's recording, after fetching it if necessary.
 
     Raises
     ------
@@ -56,29 +68,34 @@ def recording(runtime: Runtime, session: AudioSession, work: SessionWork, lease:
         If the content of a URL does not begin like a recording.
     """
     if session.size_bytes is not None:
-        return session.recording_key
+        return FetchedRecording(session.recording_key, session.file_name)
     key = lease.own(product_key(work.session_id, "recording", attempt=lease.attempt))
-    size_bytes = (
-        _copy(runtime, session, key)
-        if session.source_key
-        else _download(runtime, session, key, lease)
-    )
+    file_name = session.file_name
+    if session.source_key:
+        size_bytes = _copy(runtime, session, key)
+    else:
+        size_bytes, file_name = _download(runtime, session, key, lease)
     lease.check()
     lease.release(key)
     with runtime.store.transaction() as tx:
         held = session_queries.note_brought(
-            tx, work, attempt=lease.attempt, key=key, size_bytes=size_bytes
+            tx,
+            work,
+            attempt=lease.attempt,
+            key=key,
+            size_bytes=size_bytes,
+            file_name=file_name,
         )
     if not held:
         runtime.blobs.delete(key)
         raise ClaimLost
     if session.source_key:
         _forget(runtime, session.source_key)
-    return key
+    return FetchedRecording(key, file_name)
 
 
-def _download(runtime: Runtime, session: AudioSession, key: str, lease: Lease) -> int:
-    """Download a recording; return its size."""
+def _download(runtime: Runtime, session: AudioSession, key: str, lease: Lease) -> tuple[int, str]:
+    """Download a recording; return its size and its name."""
     assert session.source_url is not None
     limits = ExchangeLimits(
         total_s=min(MOST_S, lease.deadline_s * FETCH_SHARE),
@@ -90,6 +107,7 @@ def _download(runtime: Runtime, session: AudioSession, key: str, lease: Lease) -
             answer.require_success()
             counted = _Counted(answer, lease.check)
             runtime.blobs.put(key, counted)
+            file_name = _name(session, answer.headers.get("content-disposition", ""))
     except errors.Final as error:
         raise Permanent(_CODES[type(error)], str(error)) from None
     except errors.TookTooLong as error:
@@ -97,7 +115,17 @@ def _download(runtime: Runtime, session: AudioSession, key: str, lease: Lease) -
             raise
         # The download used up its time, and the next try would have no more.
         raise Permanent("source-too-slow", str(error)) from None
-    return counted.n_bytes
+    return counted.n_bytes, file_name
+
+
+def _name(session: AudioSession, disposition: str) -> str:
+    """Return the name of a downloaded recording: the caller's, else the server's, else the URL's.
+
+    A name that is that of the URL was not given by the caller.
+    """
+    of_url = display_name(httpx.URL(session.source_url or "").path)
+    given = session.file_name if session.file_name != of_url else None
+    return given or attachment_name(disposition) or of_url
 
 
 def _copy(runtime: Runtime, session: AudioSession, key: str) -> int:

@@ -1,9 +1,11 @@
-"""``process_audio_file``: check a recording and start the pipeline."""
+"""``process_audio_file``: check a recording, find when it began, and start the pipeline."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from functools import partial
+from typing import BinaryIO
 
 from actors.audio import fetch, limits, privacy
 from actors.execution import runner
@@ -14,10 +16,17 @@ from actors.facts import noise_types
 from actors.messaging.messages import ProcessAudioFile, SplitRecording
 from actors.science.audio_io import decode
 from actors.science.detection.classifier import Classifier
+from actors.science.recording_time import finder
+from actors.science.types import AudioFormat
 from db.queries import session_queries
-from db.queries.stage_results import ProcessDone
+from db.queries.stage_results import ProcessDone, RecordedAtFound
 from db.queue import fair_order
 from db.queue.claims import SessionWork
+from db.tables.sessions import AudioSession
+
+#: How long after its post a recording may have begun by the clock of its recorder. A time zone that
+#: is assumed wrongly makes half a day.
+MAX_CLOCK_ERROR = timedelta(days=1)
 
 
 def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
@@ -34,13 +43,13 @@ def _process(runtime: Runtime, work: SessionWork) -> runner.Task:
         with runtime.store.reading() as tx:
             session = session_queries.get_session(tx, work.session_id)
         assert session is not None
-        with (
-            privacy.audio_is_needed(session),
-            runtime.blobs.open(fetch.recording(runtime, session, work, lease)) as file,
-            decode.open_recording(file) as decoder,
-        ):
-            audio = decoder.format
-        limits.check_format(audio, runtime.settings)
+        with privacy.audio_is_needed(session):
+            recording = fetch.recording(runtime, session, work, lease)
+            with runtime.blobs.open(recording.key) as file:
+                with decode.open_recording(file) as decoder:
+                    audio = decoder.format
+                limits.check_format(audio, runtime.settings)
+                recorded_at = _recorded_at(session, recording.file_name, audio, file)
         lease.check()
         model_id = session.model_id or runtime.current_model_id()
         # An unusable model fails here, rather than in every span.
@@ -55,12 +64,34 @@ def _process(runtime: Runtime, work: SessionWork) -> runner.Task:
                     codec=audio.codec,
                     rate_hz=audio.rate_hz,
                     n_channels=audio.n_channels,
+                    **recorded_at,
                 ),
                 then=[SplitRecording(session_id=work.session_id)],
             )
         )
 
     return runner.Task(name="process", work=work, perform=perform, give_up=runner.fail(work))
+
+
+def _recorded_at(
+    session: AudioSession, file_name: str, audio: AudioFormat, file: BinaryIO
+) -> RecordedAtFound:
+    """Return when the recording began, according to its file, unless the caller said so."""
+    if session.recorded_at is not None and session.recorded_at_from is None:
+        return {}
+    found = finder.find(
+        file,
+        container=audio.container,
+        rate_hz=audio.rate_hz,
+        file_name=file_name,
+        time_zone=session.time_zone,
+        not_after=session.created_at + MAX_CLOCK_ERROR,
+    )
+    if found is None:
+        return {}
+    return RecordedAtFound(
+        recorded_at=found.at, recorded_at_from=found.origin, recorded_at_zone=found.zone
+    )
 
 
 def _check_known(names: Iterable[str], model: Classifier) -> None:

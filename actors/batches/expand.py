@@ -65,7 +65,7 @@ def _list(runtime: Runtime, work: BatchWork, _hold: Lease) -> runner.Result:
         values = BatchDone(items_total=len(keys))
         moved = runner.move_on(work, to="expanding", values=values, then=more)(tx, attempt)
         if moved is not None:
-            batch_queries.add_keys(tx, work.id, keys)
+            batch_queries.add_keys(tx, work.id, ((key, None) for key in keys))
         return moved
 
     return runner.Result(write)
@@ -122,7 +122,13 @@ def _write_page(
             batch_queries.refuse_item(tx, batch, index, file_name=name, reason=copied)
             continue
         session_id = batch_queries.take_item(
-            tx, batch, index, file_name=name, size_bytes=copied.size_bytes, key=copied.key
+            tx,
+            batch,
+            index,
+            file_name=name,
+            size_bytes=copied.size_bytes,
+            key=copied.key,
+            recorded_at=item.recorded_at,
         )
         nudges.append(ProcessAudioFile(session_id=session_id))
     return nudges

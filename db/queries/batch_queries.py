@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NotRequired, TypedDict, Unpack
@@ -81,9 +81,10 @@ class RequestedBatch(TypedDict):
 
 
 class NewBatchRow(RequestedBatch):
-    """The columns of a new batch, besides the number of its items."""
+    """The columns of a new batch."""
 
     state: str
+    items_total: NotRequired[int]
     prefix: NotRequired[str]
     due_at: NotRequired[ColumnElement[datetime]]
     finished_at: NotRequired[datetime]
@@ -97,25 +98,23 @@ class BatchDone(TypedDict, total=False):
     problem: StoredProblem | None
 
 
-def add_batch(
-    tx: Session, *, keys: Sequence[str] = (), **values: Unpack[NewBatchRow]
-) -> AudioBatch | None:
-    """Add a batch and the objects that it names; return None if its ID exists."""
-    batch = tx.execute(
+def add_batch(tx: Session, **values: Unpack[NewBatchRow]) -> AudioBatch | None:
+    """Add a batch; return None if its ID exists."""
+    return tx.execute(
         postgresql.insert(AudioBatch)
-        .values(items_total=len(keys), **values)
+        .values(**values)
         .on_conflict_do_nothing(index_elements=["id"])
         .returning(AudioBatch)
     ).scalar_one_or_none()
-    if batch is not None:
-        add_keys(tx, batch.id, keys)
-    return batch
 
 
-def add_keys(tx: Session, batch_id: uuid.UUID, keys: Sequence[str]) -> None:
-    """Add objects as items of a batch. The file name is the last segment of the key.
+def add_keys(
+    tx: Session, batch_id: uuid.UUID, named: Iterable[tuple[str, datetime | None]]
+) -> None:
+    """Add objects, each a key and a time of recording if the caller gave it, as items of a batch.
 
-    Inserted in pages, as ten thousand rows of long keys would take tens of megabytes.
+    The file name is the last segment of the key. Inserted in pages, as ten thousand rows of long
+    keys would take tens of megabytes.
     """
     rows = (
         {
@@ -123,8 +122,9 @@ def add_keys(tx: Session, batch_id: uuid.UUID, keys: Sequence[str]) -> None:
             "item_index": index,
             "file_name": key.rpartition("/")[2],
             "source_key": key,
+            "recorded_at": recorded_at,
         }
-        for index, key in enumerate(keys)
+        for index, (key, recorded_at) in enumerate(named)
     )
     while page := list(itertools.islice(rows, INSERT_ITEMS)):
         tx.execute(insert(AudioBatchItem), page)
@@ -144,7 +144,14 @@ def work_on(batch: AudioBatch) -> BatchWork:
 
 
 def take_item(
-    tx: Session, batch: AudioBatch, item_index: int, *, file_name: str, size_bytes: int, key: str
+    tx: Session,
+    batch: AudioBatch,
+    item_index: int,
+    *,
+    file_name: str,
+    size_bytes: int,
+    key: str,
+    recorded_at: datetime | None = None,
 ) -> uuid.UUID:
     """Create the session of an item, and record it. Fails if it exists already."""
     session_id = session_id_of(batch.id, item_index)
@@ -158,6 +165,7 @@ def take_item(
         file_name=file_name,
         size_bytes=size_bytes,
         recording_key=key,
+        recorded_at=recorded_at,
         **msgspec.convert(batch.options, OptionColumns),
     )
     _note(tx, batch.id, item_index, file_name, outcome="taken", session_id=session_id)
@@ -315,7 +323,7 @@ _NOISE_TYPES = text("""
 
 def items_of(
     batch_id: uuid.UUID,
-) -> Select[int, str, str | None, uuid.UUID | None, str, float | None, int, str]:
+) -> Select[int, str, str | None, uuid.UUID | None, str, datetime | None, float | None, int, str]:
     """Return the query for a batch's items and their outcomes."""
     return (
         select(
@@ -324,6 +332,9 @@ def items_of(
             AudioBatchItem.source_key.label("key"),
             AudioBatchItem.session_id,
             item_state().label("state"),
+            func.coalesce(AudioSession.recorded_at, AudioBatchItem.recorded_at).label(
+                "recorded_at"
+            ),
             AudioSession.duration_s,
             AudioSession.summary["events"].as_integer().label("events"),
             func.coalesce(AudioBatchItem.reason, AudioSession.problem["detail"].as_string()).label(

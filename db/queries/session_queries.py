@@ -132,14 +132,19 @@ def note_share(tx: Session, work: SessionWork, *, attempt: int, share: float) ->
 
 
 def note_brought(
-    tx: Session, work: SessionWork, *, attempt: int, key: str, size_bytes: int
+    tx: Session, work: SessionWork, *, attempt: int, key: str, size_bytes: int, file_name: str
 ) -> bool:
-    """Record the key and size of a fetched recording; False if the claim was lost."""
+    """Record the key, size and name of a fetched recording; False if the claim was lost."""
     return claims.update_held(
         tx,
         work,
         attempt,
-        {"recording_key": key, "size_bytes": size_bytes, "source_url": SOURCE_ADDRESS},
+        {
+            "recording_key": key,
+            "size_bytes": size_bytes,
+            "file_name": file_name,
+            "source_url": SOURCE_ADDRESS,
+        },
     )
 
 

@@ -33,6 +33,8 @@ SESSION_VIEW_COLUMNS = (
     AudioSession.privacy,
     AudioSession.audio_removed_at,
     AudioSession.recorded_at,
+    AudioSession.recorded_at_from,
+    AudioSession.recorded_at_zone,
     AudioSession.time_zone,
     AudioSession.priority,
     AudioSession.batch_id,
@@ -81,6 +83,8 @@ class SessionView(NamedTuple):
     privacy: str
     audio_removed_at: datetime | None
     recorded_at: datetime | None
+    recorded_at_from: str | None
+    recorded_at_zone: str | None
     time_zone: str | None
     priority: int
     batch_id: uuid.UUID | None

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import NotRequired, TypedDict
 
 from db.tables.base import JsonObject, StoredProblem
 
 
-class ProcessDone(TypedDict):
-    """What ``process`` writes: the model, and the format of the recording."""
+class RecordedAtFound(TypedDict, total=False):
+    """When the recording began, according to its file; nothing if the caller's time stands."""
+
+    recorded_at: datetime
+    recorded_at_from: str
+    recorded_at_zone: str
+
+
+class ProcessDone(RecordedAtFound):
+    """What ``process`` writes: the model, the format of the recording, and when it began."""
 
     model_id: uuid.UUID
     container: str

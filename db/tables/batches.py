@@ -95,6 +95,8 @@ class AudioBatchItem(Base):
     file_name: Mapped[str]
     #: The object that the recording is copied from; null if it was uploaded.
     source_key: Mapped[str | None]
+    #: When the recording began, as given by the caller.
+    recorded_at: Mapped[datetime | None]
     #: Null until decided.
     outcome: Mapped[str | None]
     reason: Mapped[str | None]

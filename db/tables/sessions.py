@@ -58,6 +58,10 @@ KEEP, MUTE, DISCARD_AUDIO = PRIVACY = ("keep", "mute", "discard_audio")
 #: The range of recording times: from the first sound recordings to beyond any clock error.
 RECORDED_FROM = datetime(1860, 1, 1, tzinfo=UTC)
 RECORDED_TO = datetime(2200, 1, 1, tzinfo=UTC)
+#: What states when a recording began, if its caller does not, in the order of trust.
+RECORDED_AT_ORIGINS = ("guano", "bext", "ixml", "comment", "wamd", "tag", "file_name", "mp4")
+#: How such a time got its offset from UTC: from the file, by `time_zone`, or without either.
+RECORDED_AT_ZONES = ("file", "time_zone", "assumed_utc")
 #: Limits of the caller's metadata per session.
 METADATA_KEYS, METADATA_BYTES = 50, 4_096
 
@@ -88,6 +92,13 @@ class AudioSession(Claimable, Owned, Traced, Base):
         CheckConstraint(
             f"recorded_at >= '{RECORDED_FROM}' AND recorded_at < '{RECORDED_TO}'",
             name="recorded_at",
+        ),
+        CheckConstraint(one_of("recorded_at_from", RECORDED_AT_ORIGINS), name="recorded_at_from"),
+        CheckConstraint(one_of("recorded_at_zone", RECORDED_AT_ZONES), name="recorded_at_zone"),
+        CheckConstraint(
+            "num_nonnulls(recorded_at_from, recorded_at_zone) = 0"
+            " OR num_nulls(recorded_at, recorded_at_from, recorded_at_zone) = 0",
+            name="recorded_at_source",
         ),
         CheckConstraint("length(time_zone) BETWEEN 1 AND 64", name="time_zone"),
         CheckConstraint("jsonb_typeof(user_metadata) = 'object'", name="user_metadata"),
@@ -207,8 +218,13 @@ class AudioSession(Claimable, Owned, Traced, Base):
     types: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     #: One of `PRIVACY`.
     privacy: Mapped[str] = mapped_column(server_default=text("'keep'"))
-    #: When the recording began and in which zone, as given by the caller.
+    #: When the recording began: as given by the caller, else as ``process`` finds it in the file.
     recorded_at: Mapped[datetime | None]
+    #: What states the time that ``process`` found, and how it got its offset: one of
+    #: `RECORDED_AT_ORIGINS` and of `RECORDED_AT_ZONES`. Null for a time of the caller's.
+    recorded_at_from: Mapped[str | None]
+    recorded_at_zone: Mapped[str | None]
+    #: The zone in which it was recorded, as given by the caller.
     time_zone: Mapped[str | None]
     #: The caller's metadata: a flat JSON object.
     user_metadata: Mapped[JsonObject] = mapped_column(JSONB, server_default=text("'{}'"))

@@ -107,7 +107,11 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
         default="keep",
         help="keep the recording, replace its speech with noise, or remove the recording",
     )
-    parser.add_argument("--time-zone", metavar="ZONE", help="local time zone: Europe/Berlin")
+    parser.add_argument(
+        "--time-zone",
+        metavar="ZONE",
+        help="local time zone, also of times in files that state none: Europe/Berlin",
+    )
     parser.add_argument(
         "--metadata",
         type=_metadata,

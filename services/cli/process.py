@@ -33,7 +33,8 @@ def add_parser(commands: options.Commands) -> None:
     parser.add_argument(
         "--recorded-at",
         metavar="TIME",
-        help="when the recording began, with UTC offset: 2026-11-28T09:30:00+01:00",
+        help="when the recording began, with UTC offset: 2026-11-28T09:30:00+01:00 (default: as "
+        "its file states it)",
     )
     options.add_json(parser)
     options.add_api(parser)

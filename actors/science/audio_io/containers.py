@@ -133,7 +133,7 @@ def _ogg_codec(head: bytes) -> str:
 def _wave(file: BinaryIO, name: str) -> Container:
     file_bytes = file.seek(0, 2)
     long_size = long_sizes_at = 0
-    for chunk, offset, size in _walk(file, 12, file_bytes, layout="<4sI"):
+    for chunk, offset, size in walk(file, 12, file_bytes, layout="<4sI"):
         if chunk == b"ds64":
             file.seek(offset)
             body = file.read(16)
@@ -164,7 +164,7 @@ def _wave(file: BinaryIO, name: str) -> Container:
 
 def _w64(file: BinaryIO, name: str) -> Container:
     file_bytes = file.seek(0, 2)
-    for chunk, offset, size in _walk(file, 40, file_bytes, layout="<16sQ"):
+    for chunk, offset, size in walk(file, 40, file_bytes, layout="<16sQ"):
         if chunk[:4] != b"data":
             continue
         held = file_bytes - offset
@@ -177,7 +177,7 @@ def _w64(file: BinaryIO, name: str) -> Container:
 
 def _aiff(file: BinaryIO, name: str) -> Container:
     file_bytes = file.seek(0, 2)
-    for chunk, offset, size in _walk(file, 12, file_bytes, layout=">4sI"):
+    for chunk, offset, size in walk(file, 12, file_bytes, layout=">4sI"):
         if chunk == b"SSND":
             share = None if _is_unknown(size) else _share(file_bytes - offset, size)
             return Container(name, "aiff", held_share=share)
@@ -193,7 +193,7 @@ _WALKS: dict[str, Callable[[BinaryIO, str], Container]] = {
 }
 
 
-def _walk(
+def walk(
     file: BinaryIO, offset: int, file_bytes: int, *, layout: str
 ) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, content offset and size of each chunk.

@@ -15,7 +15,7 @@ from db.queries import batch_queries, list_queries
 from db.queries.batch_queries import RequestedBatch
 from db.store import Store
 from db.tables.batches import OPEN_STATES
-from db.tables.sessions import PRIORITIES
+from db.tables.sessions import PRIORITIES, RECORDED_FROM, RECORDED_TO
 from services.api.batches import schemas, uploads
 from services.api.batches.errors import BatchClosed, BatchExists, TooManyFiles
 from services.api.common.errors import AlreadyFinished, EmptyUpload
@@ -37,10 +37,12 @@ from services.http.request_errors import (
 from services.http.resource import Resource
 from services.http.responses import answer
 
-#: JSON overhead in bytes per key (quotes, comma, blank), and of the rest of the body.
+#: JSON overhead in bytes per key (quotes, comma, blank), the bytes of the longest time with its
+#: marks, and those of the rest of the body.
 KEY_MARKS_BYTES = 4
+TIME_BYTES = 48
 LIST_MARKS_BYTES = 1_024
-#: Strings of a body besides the keys.
+#: Strings of a body besides the keys and the times.
 FIELD_NAMES = 4
 #: Invalid keys named in one error.
 MOST_NAMED = 5
@@ -141,8 +143,10 @@ class BatchList(Resource):
             named = body_of(
                 req,
                 schemas.NamedRecordings,
-                most_bytes=most * (MOST_KEY_BYTES + KEY_MARKS_BYTES) + LIST_MARKS_BYTES,
-                most_texts=most + FIELD_NAMES,
+                most_bytes=most * (MOST_KEY_BYTES + KEY_MARKS_BYTES + TIME_BYTES)
+                + LIST_MARKS_BYTES,
+                # A key and a time.
+                most_texts=2 * most + FIELD_NAMES,
             )
         except BodyTooLarge:
             named = None
@@ -159,7 +163,12 @@ class BatchList(Resource):
         with self.deps.store.transaction() as tx:
             if named.prefix is None:
                 keys = named.keys or []
-                batch = batch_queries.add_batch(tx, keys=keys, state="expanding", **values)
+                batch = batch_queries.add_batch(
+                    tx, items_total=len(keys), state="expanding", **values
+                )
+                if batch is not None:
+                    times = named.recorded_at or [None] * len(keys)
+                    batch_queries.add_keys(tx, batch.id, zip(keys, times, strict=True))
             else:
                 batch = batch_queries.add_batch(tx, state="listing", prefix=named.prefix, **values)
             if batch is None:
@@ -242,11 +251,26 @@ def _check_named(named: schemas.NamedRecordings) -> None:
         raise _refused("prefix", f"must be {INBOX} or a folder below it")
     if named.keys is not None and not named.keys:
         raise _refused("keys", "must name at least one recording")
+    _check_times(named)
     bad = [key for key in named.keys or [] if not is_inbox_key(key)]
     if bad:
         shown = ", ".join(repr(key[:100]) for key in bad[:MOST_NAMED])
         more = f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
         raise _refused("keys", f"must name files below {INBOX}, not {shown}{more}")
+
+
+def _check_times(named: schemas.NamedRecordings) -> None:
+    """Refuse times of recording that belong to no key, or are out of range."""
+    times = named.recorded_at
+    if times is None:
+        return
+    if len(times) != len(named.keys or []):
+        raise _refused("recorded_at", "requires 'keys', and must have an entry for each of them")
+    bad = [at for at in times if at is not None and not RECORDED_FROM <= at < RECORDED_TO]
+    if bad:
+        raise _refused(
+            "recorded_at", f"must be in the years {RECORDED_FROM.year} to {RECORDED_TO.year - 1}"
+        )
 
 
 def _refused(field: str, detail: str) -> InvalidBody:

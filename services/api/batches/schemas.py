@@ -27,6 +27,7 @@ BatchState = Literal[
 ItemState = SessionState | Literal["waiting", "refused", "not_taken", "removed"]
 #: The key of a recording in the blob store. The limit is in bytes; a character has one or more.
 Key = Annotated[str, msgspec.Meta(max_length=MOST_KEY_BYTES)]
+AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class NamedRecordings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -34,6 +35,11 @@ class NamedRecordings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     #: The key of each recording, ``inbox/...``.
     keys: Annotated[list[Key], msgspec.Meta(max_length=MOST_BATCH_ITEMS)] | None = None
+    #: When each of ``keys`` began, in their order, with the offset from UTC; null to take it from
+    #: the file.
+    recorded_at: (
+        Annotated[list[AwareTime | None], msgspec.Meta(max_length=MOST_BATCH_ITEMS)] | None
+    ) = None
     #: All recordings below this prefix: ``inbox/`` or a folder in it.
     prefix: Key | None = None
 
@@ -107,6 +113,8 @@ class BatchItem(msgspec.Struct, kw_only=True):
     key: str | None
     session_id: uuid.UUID | None
     state: str
+    #: When the recording began, as given by the caller, else as its file states it.
+    recorded_at: datetime | None
     duration_s: float | None
     events: int | None
     #: Why the recording was refused, or what is missing from its result.

@@ -15,6 +15,7 @@ import msgspec
 from falcon.media.multipart import BodyPart
 from sqlalchemy.orm import Session
 
+from actors.facts.display_names import display_name
 from actors.messaging.messages import ProcessAudioFile
 from db.blobs.errors import BlobError
 from db.blobs.keys import recording_key
@@ -92,7 +93,7 @@ def _receive_one(deps: Deps, items: _Items, parts: _Files) -> None:
         # The message of the store is not for callers.
         is_store = isinstance(error, BlobError)
         reason = "the recording could not be stored" if is_store else str(error)
-        name = files.display_name(part.filename or "")
+        name = display_name(part.filename or "")
         if parts.current is part:
             parts.advance()
         items.refuse(name, reason)

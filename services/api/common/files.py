@@ -1,8 +1,7 @@
-"""Files that a request uploads: their names, and the row that refers to them."""
+"""Files that a request uploads, and the row that refers to them."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,18 +14,6 @@ from services.http.blob_removal import left_to_clean_up
 
 #: Bytes per read.
 PIECE_BYTES = 256 * 1024
-#: File names are cut to this length for display.
-NAME_CHARS = 200
-DEFAULT_NAME = "recording"
-
-
-def display_name(name: str) -> str:
-    """Return a client's file name for display: its last part, on one line, of bounded length."""
-    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    printable = "".join(
-        character if unicodedata.category(character)[0] != "C" else " " for character in last
-    )
-    return " ".join(printable.split())[:NAME_CHARS] or DEFAULT_NAME
 
 
 @contextmanager

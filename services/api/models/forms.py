@@ -11,9 +11,10 @@ from typing import Annotated, TypeVar
 import falcon
 import msgspec
 
+from actors.facts.display_names import display_name
 from db.blobs.blob_store import Blobs
 from services.api.common.errors import UploadTooLarge
-from services.api.common.files import PIECE_BYTES, display_name
+from services.api.common.files import PIECE_BYTES
 from services.api.models import manifests
 from services.api.models.errors import InvalidManifest
 from services.api.models.manifests import MOST_TOLD, ClipRow, ManifestError, Recording

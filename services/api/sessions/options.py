@@ -82,7 +82,8 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
     #: What happens to the recording when the session ends: ``keep`` it, ``mute`` its speech, or
     #: ``discard_audio``.
     privacy: Literal["keep", "mute", "discard_audio"] = "keep"
-    #: Time zone of the recording, as an IANA name such as ``Europe/Berlin``.
+    #: Time zone of the recording, as an IANA name such as ``Europe/Berlin``; also of a time that
+    #: its file states without an offset from UTC. Default: such a time is taken as UTC.
     time_zone: str | None = None
     #: Metadata to store with the session, as a flat JSON object.
     metadata: (
@@ -141,7 +142,8 @@ class SessionOptions(RecordingOptions, kw_only=True):
 
     #: Name of the recording. Default: for a form, the name of the file.
     file_name: str = ""
-    #: Start of the recording, with the offset from UTC: ``2026-11-28T09:30:00+01:00``.
+    #: Start of the recording, with the offset from UTC: ``2026-11-28T09:30:00+01:00``. Default: as
+    #: its metadata or its name state it.
     recorded_at: Time | None = None
 
     def _errors(self) -> Iterator[FieldError]:
@@ -156,7 +158,8 @@ class SessionOptions(RecordingOptions, kw_only=True):
 class BatchOptions(RecordingOptions, kw_only=True):
     """Options of a batch and of each of its recordings.
 
-    There is no file name or start time: they differ between recordings.
+    There is no file name or start time: they differ between recordings, and each file states its
+    own.
     """
 
     #: The ID of the batch, chosen by the caller to find it again if the answer is lost.

@@ -16,6 +16,7 @@ import msgspec
 from sqlalchemy.exc import IntegrityError
 
 from actors.facts import formats
+from actors.facts.display_names import display_name
 from actors.observability import tracing
 from actors.outbound.addresses import MOST_URL_CHARS
 from actors.outbound.errors import Refused
@@ -23,7 +24,6 @@ from db.blobs.keys import recording_key, upload_key
 from db.queries import session_queries
 from db.queries.session_queries import RequestedColumns
 from services.api.common.errors import EmptyUpload, UnknownFormat, UploadTooLarge
-from services.api.common.files import display_name
 from services.api.sessions import uploads
 from services.api.sessions.errors import NoDirectUploads, SourceRefused
 from services.http import idempotency

@@ -18,6 +18,24 @@ from services.api.common.schemas import Problem, most_events_first
 from services.api.sessions.progress import Progress
 
 
+class RecordedAtSource(msgspec.Struct, kw_only=True):
+    """What states when a recording began."""
+
+    #: ``caller``, or what states it in the file: ``guano``, ``bext``, ``ixml``, ``comment``,
+    #: ``wamd``, ``tag``, ``file_name`` or ``mp4``.
+    origin: str = msgspec.field(name="from")
+    #: How the time got its offset from UTC: ``given`` by the caller, from the ``file``, from the
+    #: session's ``time_zone``, or ``assumed_utc`` without either.
+    zone: str
+
+    @classmethod
+    def of(cls, row: SessionView) -> RecordedAtSource | None:
+        """Return the source of a session's time. A time without a source is of the caller."""
+        if row.recorded_at is None:
+            return None
+        return cls(origin=row.recorded_at_from or "caller", zone=row.recorded_at_zone or "given")
+
+
 class Session(msgspec.Struct, kw_only=True):
     """One recording, from upload to result."""
 
@@ -53,8 +71,10 @@ class Session(msgspec.Struct, kw_only=True):
     #: When the audio was removed because of ``privacy``, except for the copy without speech. Null
     #: until then, and with ``keep``.
     audio_removed_at: datetime | None
-    #: Start of the recording, as given by the caller.
+    #: Start of the recording, as given by the caller, else as its file states it.
     recorded_at: datetime | None
+    #: What states ``recorded_at``; null if it is unknown.
+    recorded_at_source: RecordedAtSource | None
     #: Time zone of the recording, as given by the caller.
     time_zone: str | None
     #: Metadata provided by the caller.
@@ -88,6 +108,7 @@ class Session(msgspec.Struct, kw_only=True):
             time_left_s=progress.time_left_s,
             priority=PRIORITIES[row.priority],
             duration_s=None if row.duration_s is None else rounding.seconds(row.duration_s),
+            recorded_at_source=RecordedAtSource.of(row),
             thresholds=_thresholds(row.thresholds),
             metadata=_metadata(row.metadata),
             summary=_ordered(_summary(row.summary or "null")),
@@ -101,7 +122,15 @@ class Session(msgspec.Struct, kw_only=True):
 
 
 #: Fields that are stored as JSON or need a conversion.
-_READ = ("duration_s", "priority", "thresholds", "metadata", "summary", "problem")
+_READ = (
+    "duration_s",
+    "priority",
+    "recorded_at_source",
+    "thresholds",
+    "metadata",
+    "summary",
+    "problem",
+)
 #: Fields that are copied from the row.
 _COPIED = tuple(
     name

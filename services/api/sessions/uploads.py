@@ -9,9 +9,10 @@ import falcon
 from falcon.typing import ReadableIO
 
 from actors.facts import formats
+from actors.facts.display_names import display_name
 from db.blobs.blob_store import Blobs
 from services.api.common.errors import EmptyUpload, UnknownFormat, UploadTooLarge
-from services.api.common.files import PIECE_BYTES, display_name
+from services.api.common.files import PIECE_BYTES
 from services.api.sessions import options
 from services.api.sessions.errors import IncompleteUpload
 from services.http.bodies import is_form, parts_of

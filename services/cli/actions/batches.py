@@ -85,6 +85,7 @@ def _print(batch: Batch, items: Sequence[BatchItem], out: Console) -> None:
     for heading, justify in (
         ("file", "left"),
         ("state", "left"),
+        ("recorded", "left"),
         ("s", "right"),
         ("events", "right"),
         ("reason", "left"),
@@ -96,6 +97,7 @@ def _print(batch: Batch, items: Sequence[BatchItem], out: Console) -> None:
         table.add_row(
             escape(item.file_name),
             item.state,
+            "" if item.recorded_at is None else f"{item.recorded_at:%Y-%m-%d %H:%M:%S}Z",
             "" if item.duration_s is None else f"{item.duration_s:.1f}",
             "" if item.events is None else str(item.events),
             escape(item.reason or ""),

@@ -181,6 +181,13 @@ def print_table(result: FileResult) -> None:
             _level(event.lafmax_db),
         )
     console.print(table)
+    if session.recorded_at is not None and session.recorded_at_source is not None:
+        source = session.recorded_at_source
+        console.print(
+            f"recorded at {session.recorded_at:%Y-%m-%d %H:%M:%S}Z"
+            f" (from: {source.origin}, zone: {source.zone})",
+            markup=False,
+        )
     laeq_db = summary.laeq_db if summary else None
     console.print(
         f"{len(result.detections)} events in {session.duration_s or 0:.1f} s; "

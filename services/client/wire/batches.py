@@ -42,6 +42,7 @@ class BatchItem(msgspec.Struct, kw_only=True):
     key: str | None
     session_id: uuid.UUID | None
     state: str
+    recorded_at: datetime | None
     duration_s: float | None
     events: int | None
     reason: str | None

@@ -45,6 +45,13 @@ class Summary(msgspec.Struct, kw_only=True):
     unused_types: list[str] = []
 
 
+class RecordedAtSource(msgspec.Struct, kw_only=True):
+    """What states when a recording began."""
+
+    origin: str = msgspec.field(name="from")
+    zone: str
+
+
 class Session(msgspec.Struct, kw_only=True):
     """One recording, from upload to result."""
 
@@ -71,6 +78,7 @@ class Session(msgspec.Struct, kw_only=True):
     privacy: str
     audio_removed_at: datetime | None
     recorded_at: datetime | None
+    recorded_at_source: RecordedAtSource | None
     time_zone: str | None
     metadata: dict[str, object]
     priority: str

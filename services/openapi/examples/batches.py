@@ -35,7 +35,10 @@ EXAMPLES: dict[str, Example] = {
         },
     ),
     "POST /v1/batches": Example(
-        request={"keys": ["inbox/site-7/street.flac", "inbox/site-7/yard.flac"]},
+        request={
+            "keys": ["inbox/site-7/street.flac", "inbox/site-7/yard.flac"],
+            "recorded_at": ["2026-03-14T09:00:00+01:00", None],
+        },
         form={"file": ["@street.flac", "@yard.flac"]},
         answer=_EXPANDING,
     ),
@@ -59,6 +62,7 @@ EXAMPLES: dict[str, Example] = {
                     "key": "inbox/site-7/street.flac",
                     "session_id": SESSION_ID,
                     "state": "completed",
+                    "recorded_at": "2026-03-14T08:00:00Z",
                     "duration_s": 30.0,
                     "events": 1,
                     "reason": None,
@@ -69,6 +73,7 @@ EXAMPLES: dict[str, Example] = {
                     "key": "inbox/site-7/yard.flac",
                     "session_id": None,
                     "state": "refused",
+                    "recorded_at": None,
                     "duration_s": None,
                     "events": None,
                     "reason": "there is no such file",

@@ -44,6 +44,7 @@ QUEUED: dict[str, object] = {
     "privacy": "keep",
     "audio_removed_at": None,
     "recorded_at": "2026-03-14T08:00:00Z",
+    "recorded_at_source": {"from": "caller", "zone": "given"},
     "time_zone": "Europe/Berlin",
     "metadata": {"site": "bridge", "floor": 3},
     "priority": "normal",

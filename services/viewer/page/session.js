@@ -18,6 +18,17 @@ const PRIVACY = {
   mute: "speech in the recording is replaced by noise",
   discard_audio: "the recording is removed when the session ends",
 };
+/** What states when a recording began, if its caller did not. */
+const STATED_BY = {
+  guano: "GUANO metadata",
+  bext: "broadcast metadata",
+  ixml: "iXML metadata",
+  comment: "the recorder's comment",
+  wamd: "Wildlife Acoustics metadata",
+  tag: "a tag",
+  file_name: "the file name",
+  mp4: "the MP4 creation time",
+};
 /** Recordings up to this size are fetched automatically; they are held in memory. */
 const SOUND_BYTES = 50_000_000;
 const SPECTROGRAM = "Spectrogram: lighter is louder, down to 75 dB below the loudest.";
@@ -117,6 +128,13 @@ function refuse(error) {
   } else {
     showTrouble(ids, error.title, closed(error.message), { again: true });
   }
+}
+
+/** Returns what states when a recording began; null for a time of the caller's. */
+function statedBy(source) {
+  const origin = STATED_BY[source?.from];
+  if (!origin) return null;
+  return source.zone === "assumed_utc" ? `${origin}, assumed to be in UTC` : origin;
 }
 
 function show(next) {
@@ -293,6 +311,7 @@ function showFacts() {
     ["Privacy", PRIVACY[session.privacy]],
     ["Fetched from", session.source_url],
     ["Recorded", session.recorded_at && moment(session.recorded_at, session.time_zone)],
+    ["Time from", statedBy(session.recorded_at_source)],
     ["Received", moment(session.created_at)],
     ["Finished", session.finished_at && moment(session.finished_at)],
     ["Calibration", session.calibration_db !== null

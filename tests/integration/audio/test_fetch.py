@@ -116,6 +116,23 @@ def test_an_address_is_written_down_fetched_and_listened_to(
     assert clips.read(runtime, [Wanted(session_id=session_id)]).samples[0].size
 
 
+@pytest.mark.parametrize(
+    ("given_name", "shown", "at"),
+    [("", "20240702_064404.flac", "2024-07-02T06:44:04Z"), ("mine.flac", "mine.flac", None)],
+)
+def test_a_server_may_name_what_it_sends(
+    api: Api, runtime: Runtime, site: Web, given_name: str, shown: str, at: str | None
+) -> None:
+    disposition = 'attachment; filename="20240702_064404.flac"'
+    site.pages["/download"] = lambda request: request.answer(DEMO, Content_Disposition=disposition)
+    query = f"file_name={given_name}" if given_name else ""
+    posted = post(api, {"source_url": site.url("/download")}, query_string=query)
+    assert posted.json["file_name"] == (given_name or "download")
+    process(runtime, uuid.UUID(posted.json["id"]))
+    found = api.simulate_get(posted.headers["location"]).json
+    assert (found["file_name"], found["recorded_at"]) == (shown, at)
+
+
 def test_a_name_of_the_callers_own_is_taken(api: Api, site: Web) -> None:
     posted = post(api, {"source_url": site.url("/")}, query_string="file_name=x%2Fmine.wav")
     assert posted.json["file_name"] == "mine.wav"

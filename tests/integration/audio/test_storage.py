@@ -121,8 +121,9 @@ def of_batch(runtime: Runtime) -> Nudge:
             user_id=accounts.TEAM,
             state="expanding",
             options={},
-            keys=["inbox/a.flac"],
+            items_total=1,
         )
+        batch_queries.add_keys(tx, batch_id, [("inbox/a.flac", None)])
     return BatchProcessFiles(batch_id=batch_id)
 
 
@@ -351,8 +352,9 @@ def test_one_blob_that_cannot_be_read_is_given_up(runtime: Runtime, tmp_path: Pa
     keys = ["inbox/good.flac", "inbox/loop.flac"]
     with runtime.store.transaction() as tx:
         batch_queries.add_batch(
-            tx, id=batch_id, user_id=accounts.TEAM, state="expanding", options={}, keys=keys
+            tx, id=batch_id, user_id=accounts.TEAM, state="expanding", options={}, items_total=2
         )
+        batch_queries.add_keys(tx, batch_id, ((key, None) for key in keys))
     for _ in range(runtime.settings.max_attempts):
         try_again(runtime, "batches", BatchProcessFiles(batch_id=batch_id))
     assert row(runtime, "batches").state == "taken"

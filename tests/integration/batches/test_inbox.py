@@ -49,6 +49,42 @@ def test_named_recordings_are_copied_and_missing_ones_told(
     assert runtime.blobs.get(recording_key(uuid.UUID(found[3]["session_id"]))) == clip
 
 
+def test_named_recordings_have_the_times_that_are_given(
+    api: Api, runtime: Runtime, clip: bytes
+) -> None:
+    keys = fill(runtime, 3, clip)
+    runtime.blobs.put("inbox/20240702_064404.flac", clip)
+    keys[2] = "inbox/20240702_064404.flac"
+    times = ["2026-03-14T09:00:00+01:00", None, None]
+    posted = name(api, {"keys": keys, "recorded_at": times})
+    assert posted.status_code == 202, posted.text
+    waiting = [item["recorded_at"] for item in items(api, posted.json)]
+    assert waiting == ["2026-03-14T08:00:00Z", None, None]
+    work(runtime)
+    # The others are looked for in the files.
+    found = ["2026-03-14T08:00:00Z", None, "2024-07-02T06:44:04Z"]
+    assert [item["recorded_at"] for item in items(api, posted.json)] == found
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"keys": ["inbox/a", "inbox/b"], "recorded_at": [None]},
+        {"prefix": "inbox/", "recorded_at": [None]},
+        {"keys": ["inbox/a"], "recorded_at": ["2026-03-14T09:00:00"]},
+        {"keys": ["inbox/a"], "recorded_at": ["1859-03-14T09:00:00Z"]},
+        {"keys": ["inbox/a"], "recorded_at": ["yesterday"]},
+    ],
+)
+def test_times_that_fit_no_recording_are_refused(
+    api: Api, runtime: Runtime, body: dict[str, Any]
+) -> None:
+    refused = name(api, body)
+    assert_problem(refused, 400, "invalid-body")
+    assert refused.json["errors"][0]["field"].startswith("recorded_at")
+    assert count_sessions(runtime) == 0
+
+
 def test_a_prefix_is_a_folder_and_may_not_be_empty_or_too_full(api: Api, runtime: Runtime) -> None:
     keys = fill(runtime, 3, folder="a")
     fill(runtime, runtime.settings.max_batch_items + 1, folder="ab")

@@ -16,7 +16,7 @@ from standardwebhooks import WebhookVerificationError
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import BatchProcessFiles, ProcessAudioFile
 from db.queries import delivery_queries, session_queries, webhook_queries
-from db.queries.batch_queries import add_batch, cancel_batch, take_item
+from db.queries.batch_queries import add_batch, add_keys, cancel_batch, take_item
 from db.queue import claims
 from db.queue.claims import SessionWork
 from tests.integration.webhooks.receivers import (
@@ -109,9 +109,10 @@ def cancelled_by_a_batch(runtime: Runtime) -> uuid.UUID:
             user_id=accounts.TEAM,
             state="taken",
             options={},
-            keys=["inbox/a"],
+            items_total=1,
         )
         assert batch is not None
+        add_keys(tx, batch.id, [("inbox/a", None)])
         session_id = take_item(tx, batch, 0, file_name="a", size_bytes=1, key="k")
         assert cancel_batch(tx, batch)
     return session_id

@@ -1,0 +1,1 @@
+"""When a recording began, according to its file: its metadata, or its name."""

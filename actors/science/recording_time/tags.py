@@ -1,0 +1,204 @@
+"""The tags of FLAC, Ogg, MP3 and MP4 files, as far as they may contain a time.
+
+Nothing here trusts a size: at most `MOST_BYTES` of a tag are read, and a limited number of parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import BinaryIO
+
+from actors.facts import formats
+from actors.science.recording_time import riff_chunks
+from actors.science.recording_time.riff_chunks import MOST_BYTES
+
+#: A tag: its name in lower case, and its text.
+Tag = tuple[str, str]
+
+#: Most blocks of a FLAC file, boxes of a level of an MP4 file, or tags.
+_MOST_PARTS = 200
+#: How much of the text of a tag in an MP4 file is read.
+_MOST_TEXT_BYTES = 1_024
+
+#: Where the comments of an Ogg stream begin: Vorbis, Opus.
+_OGG_COMMENTS = (b"\x03vorbis", b"OpusTags")
+_FLAC_APPLICATION, _FLAC_COMMENTS = 2, 4
+
+#: Encodings of the texts of ID3, by their first byte.
+_ID3_ENCODINGS = ("latin-1", "utf-16", "utf-16-be", "utf-8")
+#: The first bytes of a frame of comments: its encoding and language.
+_ID3_COMMENT_BYTES = 4
+
+_EPOCH_1904 = datetime(1904, 1, 1, tzinfo=UTC)
+
+
+def id3_bytes(head: bytes) -> int:
+    """Return the length of the ID3 tag that a file begins with; 0 without one."""
+    if len(head) < 10 or head[:3] != formats.TAG:
+        return 0
+    return 10 + _seven_bits(head[6:10])
+
+
+def _seven_bits(size: bytes) -> int:
+    """Return a size with seven bits per byte."""
+    number = 0
+    for byte in size:
+        number = number << 7 | byte & 0x7F
+    return number
+
+
+def id3(body: bytes) -> list[Tag]:
+    """Return the texts and comments of an ID3 tag, version 2.3 or 2.4."""
+    found: list[Tag] = []
+    if len(body) < 10 or body[:3] != formats.TAG or body[3] not in (3, 4):
+        return found
+    position = 10
+    if body[5] & 0x40:
+        # An extended header; only in version 2.4 its size includes itself.
+        size = body[10:14]
+        position += _seven_bits(size) if body[3] == 4 else int.from_bytes(size, "big") + 4
+    while position + 10 < len(body) and len(found) < _MOST_PARTS:
+        name, raw_size = body[position : position + 4], body[position + 4 : position + 8]
+        size_bytes = _seven_bits(raw_size) if body[3] == 4 else int.from_bytes(raw_size, "big")
+        content = body[position + 10 : position + 10 + size_bytes]
+        if not size_bytes or not name.isalnum():
+            break
+        if content and content[0] < len(_ID3_ENCODINGS) and name[:1] in (b"T", b"C"):
+            text = content[_ID3_COMMENT_BYTES if name == b"COMM" else 1 :]
+            decoded = text.decode(_ID3_ENCODINGS[content[0]], errors="replace")
+            found.append((name.decode().lower(), decoded.rstrip("\0")))
+        position += 10 + size_bytes
+    return found
+
+
+def vorbis_comments(body: bytes) -> list[Tag]:
+    """Return the comments of a block of Vorbis comments."""
+    found: list[Tag] = []
+    position = 4 + int.from_bytes(body[:4], "little") + 4
+    while position + 4 <= len(body) and len(found) < _MOST_PARTS:
+        size = int.from_bytes(body[position : position + 4], "little")
+        text = body[position + 4 : position + 4 + size].decode(errors="replace")
+        key, is_comment, value = text.partition("=")
+        if is_comment:
+            found.append((key.lower(), value))
+        position += 4 + size
+    return found
+
+
+def flac(file: BinaryIO, start: int) -> tuple[list[Tag], dict[bytes, bytes]]:
+    """Return the comments of a FLAC file, and the chunks of the WAVE file that it was made from.
+
+    ``flac --keep-foreign-metadata`` stores each chunk with its header in a block for applications.
+    """
+    tags: list[Tag] = []
+    chunks: dict[bytes, bytes] = {}
+    position = start + len(b"fLaC")
+    for _ in range(_MOST_PARTS):
+        file.seek(position)
+        head = file.read(4)
+        if len(head) < 4:
+            break
+        kind, size = head[0] & 0x7F, int.from_bytes(head[1:], "big")
+        end = position + 4 + size
+        if kind == _FLAC_COMMENTS and not tags:
+            tags = vorbis_comments(file.read(min(size, MOST_BYTES)))
+        elif kind == _FLAC_APPLICATION and file.read(4) == b"riff":
+            name = file.read(8)[:4].lower()
+            name = riff_chunks.kind_of_list(file) if name == b"list" else name
+            if name in riff_chunks.KINDS and name not in chunks:
+                chunks[name] = file.read(max(0, min(end - file.tell(), MOST_BYTES)))
+        if head[0] & 0x80:
+            break
+        position = end
+    return tags, chunks
+
+
+def ogg(file: BinaryIO) -> list[Tag]:
+    """Return the comments of an Ogg file with Vorbis or Opus.
+
+    They are in the second packet, near the beginning of the file.
+    """
+    file.seek(0)
+    head = file.read(MOST_BYTES)
+    for mark in _OGG_COMMENTS:
+        at = head.find(mark)
+        if at >= 0:
+            return vorbis_comments(head[at + len(mark) :])
+    return []
+
+
+def mp4(file: BinaryIO) -> tuple[list[Tag], datetime | None]:
+    """Return the tags of an MP4 or MOV file, and the time of its creation."""
+    whole = range(file.seek(0, 2))
+    movie = _boxes(file, _boxes(file, whole).get(b"moov", range(0)))
+    user = _boxes(file, movie.get(b"udta", range(0)))
+    found = [
+        tag
+        for boxes in (movie, user)
+        if b"meta" in boxes
+        for tag in _mp4_tags(file, boxes[b"meta"])
+    ]
+    return found, _created(file, movie[b"mvhd"]) if b"mvhd" in movie else None
+
+
+def _boxes(file: BinaryIO, part: range) -> dict[bytes, range]:
+    """Return where the contents of the boxes in a part of a file are: the first of each kind."""
+    found: dict[bytes, range] = {}
+    for kind, contents in _all_boxes(file, part):
+        found.setdefault(kind, contents)
+    return found
+
+
+def _all_boxes(file: BinaryIO, part: range) -> Iterator[tuple[bytes, range]]:
+    start = part.start
+    for _ in range(_MOST_PARTS):
+        if start + 8 > part.stop:
+            return
+        file.seek(start)
+        head = file.read(16)
+        if len(head) < 8:
+            return
+        size, kind, header_bytes = int.from_bytes(head[:4], "big"), head[4:8], 8
+        if size == 1:
+            size, header_bytes = int.from_bytes(head[8:16], "big"), 16
+        elif size == 0:
+            size = part.stop - start
+        if size < header_bytes:
+            return
+        yield kind, range(start + header_bytes, min(start + size, part.stop))
+        start += size
+
+
+def _created(file: BinaryIO, header: range) -> datetime | None:
+    file.seek(header.start)
+    body = file.read(12)
+    seconds = int.from_bytes(body[4:12] if body[:1] == b"\1" else body[4:8], "big")
+    try:
+        return _EPOCH_1904 + timedelta(seconds=seconds) if seconds else None
+    except OverflowError:
+        return None
+
+
+def _mp4_tags(file: BinaryIO, meta: range) -> list[Tag]:
+    """Return the tags of a ``meta`` box, whose contents begin with a version, except in MOV files.
+
+    The name of a tag is that of its box, or the box has the number of a name in ``keys``.
+    """
+    file.seek(meta.start + 4)
+    is_mov = file.read(4) == b"hdlr"
+    boxes = _boxes(file, meta if is_mov else range(meta.start + 4, max(meta.start + 4, meta.stop)))
+    keys = boxes.get(b"keys", range(0))
+    names = [_text(file, each) for _, each in _all_boxes(file, range(keys.start + 8, keys.stop))]
+    found: list[Tag] = []
+    for item, contents in _all_boxes(file, boxes.get(b"ilst", range(0))):
+        index = int.from_bytes(item, "big") - 1
+        name = names[index] if 0 <= index < len(names) else item.decode("latin-1")
+        # The header of a box, a type and a language precede the text.
+        found.append((name.lower(), _text(file, range(contents.start + 16, contents.stop))))
+    return found
+
+
+def _text(file: BinaryIO, part: range) -> str:
+    file.seek(part.start)
+    return file.read(min(len(part), _MOST_TEXT_BYTES)).decode(errors="replace")
