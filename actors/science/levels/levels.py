@@ -83,7 +83,7 @@ class LevelHistory:
         A partially covered step is weighted by the covered part. ``None`` for digital silence and
         where there is no audio.
         """
-        first, last, weights = self._steps(start_s, end_s)
+        first, last, weights = self.steps(start_s, end_s)
         total = float(weights.sum())
         if total <= 0:
             return None
@@ -94,9 +94,23 @@ class LevelHistory:
 
         ``None`` for digital silence and where there is no audio.
         """
-        first, last, weights = self._steps(start_s, end_s)
-        touched = self.fast_max[first:last][weights > 0]
-        return to_db(float(touched.max())) if touched.size else None
+        first, last = self.steps(start_s, end_s)[:2]
+        return to_db(float(self.fast_max[first:last].max())) if last > first else None
+
+    def steps(self, start_s: float, end_s: float | None) -> tuple[int, int, NDArray[np.float64]]:
+        """Return the first step, the step past the last, and the frames of each in the interval."""
+        start = min(max(round(start_s * self.rate_hz), 0), self.n_frames)
+        end = self.n_frames if end_s is None else round(end_s * self.rate_hz)
+        end = min(max(end, start), self.n_frames)
+        first = max(start * STEPS_PER_S // self.rate_hz - 1, 0)
+        last = min(end * STEPS_PER_S // self.rate_hz + 2, self.mean_square.size)
+        bounds = step_starts(first, last, rate_hz=self.rate_hz)
+        n_frames = np.diff(np.clip(bounds, start, end)).astype(np.float64)
+        [inside] = n_frames.nonzero()
+        if not inside.size:
+            return first, first, np.zeros(0)
+        begin, stop = int(inside[0]), int(inside[-1]) + 1
+        return first + begin, first + stop, n_frames[begin:stop]
 
     def seconds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the A-weighted mean square and the greatest fast-weighted one of each second.
@@ -205,17 +219,6 @@ class LevelHistory:
         np.multiply(np.diff(bounds), self.mean_square, out=energy_until[1:])
         np.cumsum(energy_until, out=energy_until)
         return bounds, energy_until
-
-    def _steps(self, start_s: float, end_s: float | None) -> tuple[int, int, NDArray[np.float64]]:
-        """Return the first step, the step past the last, and the frames of each in the interval."""
-        start = min(max(round(start_s * self.rate_hz), 0), self.n_frames)
-        end = self.n_frames if end_s is None else round(end_s * self.rate_hz)
-        end = min(max(end, start), self.n_frames)
-        first = max(start * STEPS_PER_S // self.rate_hz - 1, 0)
-        last = min(end * STEPS_PER_S // self.rate_hz + 2, self.mean_square.size)
-        bounds = step_starts(first, last, rate_hz=self.rate_hz)
-        inside = np.clip(bounds, start, end)
-        return first, last, np.diff(inside).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
