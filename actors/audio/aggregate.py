@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from actors.audio import base_types, level_answer, pcm, privacy, progress, resplit
+from actors.audio import base_types, detection_rows, level_answer, pcm, privacy, progress, resplit
 from actors.audio.detect import SCORES
 from actors.execution import runner
 from actors.execution.failures import Permanent
@@ -24,19 +23,18 @@ from actors.science.detection import inference
 from actors.science.detection.chunks import RATE_HZ, Grid, count_steps
 from actors.science.detection.classifier import Classifier
 from actors.science.detection.second_opinion import SecondOpinion
+from actors.science.levels import event_levels
 from actors.science.levels.levels import LevelHistory
-from actors.science.levels.totals import Totals, calibrated
+from actors.science.levels.totals import Totals
 from actors.science.summaries import local_day
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
 from db.blobs.errors import BlobMissing
 from db.blobs.keys import product_key
 from db.queries import analysis_queries, session_queries, span_queries
-from db.queries.session_queries import NewDetectionRow
 from db.queries.stage_results import AggregateDone, MutedAudio
 from db.queue import fair_order
 from db.queue.claims import SessionWork
 from db.tables.base import MissingPart, StoredProblem
-from db.tables.detections import StoredCandidate
 from db.tables.documents.sessions import NoiseTypeSummary, Summary
 from db.tables.sessions import MUTE, AudioSession
 from db.tables.spans import SessionSpan
@@ -92,6 +90,7 @@ def _result(
         session,
         spans,
         levels,
+        totals,
         lease,
         opinion=opinion,
         tell=lambda share: tell(share * named_share),
@@ -106,7 +105,7 @@ def _result(
             found,
             tell=lambda share: tell(named_share + share * (1.0 - named_share)),
         )
-    heard = _as_shown(_of_interest(found, session.types), session.calibration_db)
+    heard = detection_rows.as_shown(_of_interest(found, session.types), session.calibration_db)
     answer_key = lease.own(
         product_key(session.id, "levels-answer", attempt=lease.attempt, resplits=work.resplits)
     )
@@ -144,6 +143,7 @@ def _merge(
     session: AudioSession,
     spans: Sequence[SessionSpan],
     levels: LevelHistory,
+    totals: Totals,
     lease: Lease,
     *,
     opinion: SecondOpinion | None,
@@ -174,12 +174,13 @@ def _merge(
     )
     # Lost spans are missing from the answer, not unclassified.
     lost = [_times(span, grid) for span in spans if span.scores is None]
-    return [
+    kept = [
         event
         for event in found
         if event.noise_type != UNCLASSIFIED
         or not any(event.start_s < end_s and start_s < event.end_s for start_s, end_s in lost)
     ]
+    return event_levels.measured(kept, levels, totals, unheard=lost)
 
 
 def _of_interest(found: Sequence[Event], types: Sequence[str]) -> list[Event]:
@@ -195,26 +196,6 @@ def _unused(model: Classifier, opinion: SecondOpinion | None) -> list[str]:
     """Return the trained types of a model that were not detected for want of its backbone."""
     is_used = opinion is not None and opinion.tagger.head is model.head
     return [] if is_used else list(model.trained_types)
-
-
-def _as_shown(heard: Sequence[Event], calibration_db: float | None) -> list[Event]:
-    """Return detections with calibrated levels, rounded as in responses."""
-    return [
-        dataclasses.replace(
-            event,
-            start_s=rounding.seconds(event.start_s),
-            end_s=rounding.seconds(event.end_s),
-            # Rows have the same decimals, so that a filter by confidence matches what is shown.
-            confidence=rounding.share(event.confidence),
-            candidates=tuple(
-                dataclasses.replace(each, score=rounding.share(each.score))
-                for each in event.candidates
-            ),
-            laeq_db=rounding.level(calibrated(event.laeq_db, calibration_db or 0.0)),
-            lafmax_db=rounding.level(calibrated(event.lafmax_db, calibration_db or 0.0)),
-        )
-        for event in heard
-    ]
 
 
 def _times(span: SessionSpan, grid: Grid) -> tuple[float, float]:
@@ -285,7 +266,7 @@ def _ending(
         nudges = move_on(tx, attempt)
         if nudges is not None:
             session_queries.add_detections(
-                tx, work.session_id, [_columns(event) for event in heard]
+                tx, work.session_id, [detection_rows.columns(event) for event in heard]
             )
             analysis_queries.ask_analysis(
                 tx, work.session_id, asking_id=uuid.uuid4(), traceparent=session.traceparent
@@ -293,21 +274,6 @@ def _ending(
         return nudges
 
     return write
-
-
-def _columns(event: Event) -> NewDetectionRow:
-    return NewDetectionRow(
-        start_s=event.start_s,
-        end_s=event.end_s,
-        noise_type=event.noise_type,
-        confidence=event.confidence,
-        laeq_db=event.laeq_db,
-        lafmax_db=event.lafmax_db,
-        candidates=[
-            StoredCandidate(noise_type=each.noise_type, score=each.score)
-            for each in event.candidates
-        ],
-    )
 
 
 def _problem(missing: list[MissingPart], note: str | None) -> StoredProblem | None:

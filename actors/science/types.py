@@ -73,8 +73,9 @@ class Event:
     """An interval of one noise type.
 
     ``confidence`` is in [0, 1]; ``candidates`` are the most probable types with their
-    probabilities, in descending order. Levels are A-weighted, in dB re digital full scale (a
-    full-scale sine is -3.01 dB) unless calibrated, and ``None`` where nothing could be measured.
+    probabilities, in descending order. Levels are in dB re digital full scale (a full-scale sine is
+    -3.01 dB) unless calibrated, and ``None`` where nothing could be measured. Those after
+    ``candidates`` are measured by `event_levels` once all events are known.
     """
 
     start_s: float
@@ -84,3 +85,9 @@ class Event:
     laeq_db: float | None
     lafmax_db: float | None
     candidates: tuple[TypeProbability, ...] = ()
+    lae_db: float | None = None
+    lasmax_db: float | None = None
+    lcpeak_db: float | None = None
+    background_la90_db: float | None = None
+    emergence_db: float | None = None
+    above_background_s: float | None = None

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, NotRequired, TypedDict, Unpack
+from typing import Any, NamedTuple, NotRequired, TypedDict, Unpack
 
 import msgspec
 from sqlalchemy import ColumnElement, Select, delete, func, insert, literal, select, tuple_
@@ -99,6 +99,12 @@ class ExportedEvent(NamedTuple):
     confidence: float
     laeq_db: float | None
     lafmax_db: float | None
+    lae_db: float | None = None
+    lasmax_db: float | None = None
+    lcpeak_db: float | None = None
+    background_la90_db: float | None = None
+    emergence_db: float | None = None
+    above_background_s: float | None = None
     candidates: Sequence[StoredCandidate] = ()
 
 
@@ -143,9 +149,7 @@ def count_events(
     return dict(rows.all())
 
 
-def _events(
-    selection: DetectionSelection, *, with_candidates: bool
-) -> Select[int, float, float, str, float, float | None, float | None]:
+def _events(selection: DetectionSelection, *, with_candidates: bool) -> Select[*tuple[Any, ...]]:
     statement = select(
         NoiseDetection.event_index,
         NoiseDetection.start_s,
@@ -154,6 +158,12 @@ def _events(
         NoiseDetection.confidence,
         NoiseDetection.laeq_db,
         NoiseDetection.lafmax_db,
+        NoiseDetection.lae_db,
+        NoiseDetection.lasmax_db,
+        NoiseDetection.lcpeak_db,
+        NoiseDetection.background_la90_db,
+        NoiseDetection.emergence_db,
+        NoiseDetection.above_background_s,
     ).where(*selection.events())
     return statement.add_columns(NoiseDetection.candidates) if with_candidates else statement
 

@@ -45,9 +45,11 @@ DETECTIONS = {
         "confidence": NoiseDetection.confidence,
         "laeq_db": NoiseDetection.laeq_db,
         "lafmax_db": NoiseDetection.lafmax_db,
+        "lae_db": NoiseDetection.lae_db,
+        "emergence_db": NoiseDetection.emergence_db,
     },
     NoiseDetection.event_index,
-    nullable=("laeq_db", "lafmax_db"),
+    nullable=("laeq_db", "lafmax_db", "lae_db", "emergence_db"),
 )
 #: Of all sessions: the newest session first, and its last detection first.
 ALL_DETECTIONS = Order(

@@ -195,6 +195,12 @@ class NewDetectionRow(TypedDict):
     confidence: float
     laeq_db: NotRequired[float | None]
     lafmax_db: NotRequired[float | None]
+    lae_db: NotRequired[float | None]
+    lasmax_db: NotRequired[float | None]
+    lcpeak_db: NotRequired[float | None]
+    background_la90_db: NotRequired[float | None]
+    emergence_db: NotRequired[float | None]
+    above_background_s: NotRequired[float | None]
     candidates: NotRequired[Sequence[StoredCandidate]]
 
 

@@ -42,5 +42,14 @@ class NoiseDetection(Base):
     #: dB re the session's ``level_reference``; null for digital silence.
     laeq_db: Mapped[float | None]
     lafmax_db: Mapped[float | None]
+    #: These six are null in rows of releases that did not measure them, too.
+    lae_db: Mapped[float | None]
+    lasmax_db: Mapped[float | None]
+    lcpeak_db: Mapped[float | None]
+    #: The background before the onset and how the detection stands out from it; null where too
+    #: little undisturbed sound precedes it.
+    background_la90_db: Mapped[float | None]
+    emergence_db: Mapped[float | None]
+    above_background_s: Mapped[float | None]
     #: The most likely types, at most five, in descending order.
     candidates: Mapped[list[StoredCandidate]] = mapped_column(JSONB, server_default=text("'[]'"))

@@ -24,6 +24,12 @@ COLUMNS = (
     "level_reference",
     "group",
     "audioset_id",
+    "lae_db",
+    "lasmax_db",
+    "lcpeak_db",
+    "background_la90_db",
+    "emergence_db",
+    "above_background_s",
 )
 
 #: Characters that start a formula in a spreadsheet, with their full-width forms, and the apostrophe
@@ -76,4 +82,10 @@ def _row(recording: ExportedRecording, event: ExportedEvent) -> list[object]:
         event.lafmax_db,
         recording.level_reference,
         *Taxonomy.of(event),
+        event.lae_db,
+        event.lasmax_db,
+        event.lcpeak_db,
+        event.background_la90_db,
+        event.emergence_db,
+        event.above_background_s,
     ]

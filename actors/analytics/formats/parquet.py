@@ -12,7 +12,7 @@ from actors.analytics.formats.rows import ExportedRecording, Taxonomy
 from db.queries.export_queries import ExportedEvent
 
 #: Rows per group. Larger groups are read a little faster, but each is held in memory once.
-GROUP_ROWS = 65_536
+GROUP_ROWS = 32_768
 #: Rows held as Python objects, which take ten times the memory.
 BATCH_ROWS = 4_096
 
@@ -38,6 +38,12 @@ SCHEMA = pa.schema(
         _field("level_reference", pa.string()),
         _field("group", pa.string(), nullable=True),
         _field("audioset_id", pa.string(), nullable=True),
+        _field("lae_db", pa.float64(), unit="dB re level_reference", nullable=True),
+        _field("lasmax_db", pa.float64(), unit="dB re level_reference", nullable=True),
+        _field("lcpeak_db", pa.float64(), unit="dB re level_reference", nullable=True),
+        _field("background_la90_db", pa.float64(), unit="dB re level_reference", nullable=True),
+        _field("emergence_db", pa.float64(), unit="dB", nullable=True),
+        _field("above_background_s", pa.float64(), unit="s", nullable=True),
     ],
     metadata={"clamor.schema": "1", "clamor.content": "noise events"},
 )
@@ -69,6 +75,12 @@ class Parquet:
                     event.lafmax_db,
                     recording.level_reference,
                     *Taxonomy.of(event),
+                    event.lae_db,
+                    event.lasmax_db,
+                    event.lcpeak_db,
+                    event.background_la90_db,
+                    event.emergence_db,
+                    event.above_background_s,
                 )
             )
             if len(self._rows) == BATCH_ROWS:

@@ -28,6 +28,12 @@ COLUMNS = (
     "Level Reference",
     "Group",
     "AudioSet ID",
+    "LAE (dB)",
+    "LASmax (dB)",
+    "LCpeak (dB)",
+    "Background LA90 (dB)",
+    "Emergence (dB)",
+    "Above Background (s)",
 )
 #: For recordings of unknown sample rate.
 _USUAL_RATE_HZ = 48_000
@@ -49,10 +55,6 @@ class Raven:
 
     def _line(self, recording: ExportedRecording, event: ExportedEvent) -> Sequence[str]:
         self._n_selections += 1
-        levels = (
-            "" if level_db is None else f"{level_db:.2f}"
-            for level_db in (event.laeq_db, event.lafmax_db)
-        )
         return (
             str(self._n_selections),
             "Spectrogram 1",
@@ -64,10 +66,21 @@ class Raven:
             cell(recording.file_name),
             cell(event.noise_type),
             f"{event.confidence:.6f}",
-            *levels,
+            _number(event.laeq_db),
+            _number(event.lafmax_db),
             recording.level_reference,
             *(each or "" for each in Taxonomy.of(event)),
+            _number(event.lae_db),
+            _number(event.lasmax_db),
+            _number(event.lcpeak_db),
+            _number(event.background_la90_db),
+            _number(event.emergence_db),
+            _number(event.above_background_s),
         )
 
     def _write(self, lines: Sequence[Sequence[str]]) -> None:
         self._out.write("".join("\t".join(line) + "\n" for line in lines).encode())
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.science.errors import ScienceError
-from actors.science.levels.totals import to_db
+from actors.science.levels.totals import SILENCE, to_db
 
 #: Step of stored levels. A finer one costs memory; a coarser one blurs the ends of events, and
 #: reduces the accuracy on grids with another origin, see `LevelHistory.on_grid`.
@@ -24,9 +24,14 @@ STEP_S = 0.01
 #: Steps per second: the inverse of `STEP_S` as an integer, for exact arithmetic.
 STEPS_PER_S = 100
 
+#: The stored value of a step that is digital silence, see `in_hundredths`.
+SILENT = -32_768
+
 _MAGIC = b"CLLV"
 _HEADER = struct.Struct("<4sHHIQI")
-_VERSION = 1
+
+#: Version 1 has the first two arrays only. Sessions that an older release measured have it.
+_VERSIONS = (1, 2)
 
 
 class LevelDataError(ScienceError):
@@ -48,12 +53,24 @@ class LevelHistory:
         A-weighted mean square, averaged over channels, full scale = 1.
     fast_max [shape=(n_steps,)]
         Greatest fast-weighted mean square in the step.
+    slow_max [shape=(n_steps,)]
+        Greatest slow-weighted level in the step, as `in_hundredths` stores it.
+    c_peak [shape=(n_steps,)]
+        Greatest C-weighted amplitude of any channel around the greatest sample of the step, also
+        between samples; as `in_hundredths` stores its square.
+    overloaded [shape=(n_steps,)]
+        Whether a channel is overloaded in the step.
+
+    The last three are ``None`` if version 1 of the format was read, which does not have them.
     """
 
     rate_hz: int
     n_frames: int
     mean_square: NDArray[np.float32]
     fast_max: NDArray[np.float32]
+    slow_max: NDArray[np.int16] | None = None
+    c_peak: NDArray[np.int16] | None = None
+    overloaded: NDArray[np.bool_] | None = None
 
     @property
     def duration_s(self) -> float:
@@ -66,7 +83,7 @@ class LevelHistory:
         A partially covered step is weighted by the covered part. ``None`` for digital silence and
         where there is no audio.
         """
-        first, last, weights = self._steps(start_s, end_s)
+        first, last, weights = self.steps(start_s, end_s)
         total = float(weights.sum())
         if total <= 0:
             return None
@@ -77,9 +94,23 @@ class LevelHistory:
 
         ``None`` for digital silence and where there is no audio.
         """
-        first, last, weights = self._steps(start_s, end_s)
-        touched = self.fast_max[first:last][weights > 0]
-        return to_db(float(touched.max())) if touched.size else None
+        first, last = self.steps(start_s, end_s)[:2]
+        return to_db(float(self.fast_max[first:last].max())) if last > first else None
+
+    def steps(self, start_s: float, end_s: float | None) -> tuple[int, int, NDArray[np.float64]]:
+        """Return the first step, the step past the last, and the frames of each in the interval."""
+        start = min(max(round(start_s * self.rate_hz), 0), self.n_frames)
+        end = self.n_frames if end_s is None else round(end_s * self.rate_hz)
+        end = min(max(end, start), self.n_frames)
+        first = max(start * STEPS_PER_S // self.rate_hz - 1, 0)
+        last = min(end * STEPS_PER_S // self.rate_hz + 2, self.mean_square.size)
+        bounds = step_starts(first, last, rate_hz=self.rate_hz)
+        n_frames = np.diff(np.clip(bounds, start, end)).astype(np.float64)
+        [inside] = n_frames.nonzero()
+        if not inside.size:
+            return first, first, np.zeros(0)
+        begin, stop = int(inside[0]), int(inside[-1]) + 1
+        return first + begin, first + stop, n_frames[begin:stop]
 
     def seconds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the A-weighted mean square and the greatest fast-weighted one of each second.
@@ -121,17 +152,27 @@ class LevelHistory:
         return EnergyCurve(self.rate_hz, *self._energy())
 
     def to_bytes(self) -> bytes:
-        """Encode as a small header and the two arrays as little-endian float32."""
-        header = _HEADER.pack(
-            _MAGIC, _VERSION, STEPS_PER_S, self.rate_hz, self.n_frames, self.mean_square.size
-        )
-        return header + b"".join(
-            part.astype("<f4").tobytes() for part in (self.mean_square, self.fast_max)
-        )
+        """Encode as a small header, the arrays in little-endian order, and the bits of overload."""
+        parts = [
+            self.mean_square.astype("<f4", copy=False),
+            self.fast_max.astype("<f4", copy=False),
+        ]
+        version = 1
+        if self.slow_max is not None and self.c_peak is not None and self.overloaded is not None:
+            version = 2
+            parts += [
+                self.slow_max.astype("<i2", copy=False),
+                self.c_peak.astype("<i2", copy=False),
+            ]
+            parts.append(np.packbits(self.overloaded))
+        n_steps = self.mean_square.size
+        header = _HEADER.pack(_MAGIC, version, STEPS_PER_S, self.rate_hz, self.n_frames, n_steps)
+        # Joined as they are: a copy of each would double the memory of a long recording.
+        return b"".join([header, *(np.ascontiguousarray(part).data for part in parts)])
 
     @classmethod
     def from_bytes(cls, data: bytes) -> LevelHistory:
-        """Read the output of `to_bytes`.
+        """Read the output of `to_bytes`, of this release or an older one.
 
         Raises
         ------
@@ -141,14 +182,27 @@ class LevelHistory:
         if len(data) < _HEADER.size:
             raise LevelDataError
         magic, version, steps_per_s, rate_hz, n_frames, n_steps = _HEADER.unpack_from(data)
-        if (magic, version, steps_per_s) != (_MAGIC, _VERSION, STEPS_PER_S) or rate_hz == 0:
+        if (magic, steps_per_s) != (_MAGIC, STEPS_PER_S) or version not in _VERSIONS:
             raise LevelDataError
-        if len(data) != _HEADER.size + 8 * n_steps:
+        middle = _HEADER.size + 8 * n_steps
+        size = middle if version == 1 else middle + 4 * n_steps + math.ceil(n_steps / 8)
+        if len(data) != size or rate_hz == 0:
             raise LevelDataError
-        arrays = np.frombuffer(data, dtype="<f4", offset=_HEADER.size).astype(
-            np.float32, copy=False
+        floats = np.frombuffer(data, "<f4", 2 * n_steps, _HEADER.size)
+        floats = floats.astype(np.float32, copy=False)
+        energies = floats[:n_steps], floats[n_steps:]
+        if version == 1:
+            return cls(rate_hz, n_frames, *energies)
+        hundredths = np.frombuffer(data, "<i2", 2 * n_steps, middle).astype(np.int16, copy=False)
+        bits = np.frombuffer(data, np.uint8, offset=middle + 4 * n_steps)
+        return cls(
+            rate_hz,
+            n_frames,
+            *energies,
+            slow_max=hundredths[:n_steps],
+            c_peak=hundredths[n_steps:],
+            overloaded=np.unpackbits(bits, count=n_steps).view(np.bool_),
         )
-        return cls(rate_hz, n_frames, arrays[:n_steps], arrays[n_steps:])
 
     def _energy(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the bounds of the steps in frames, and mean square times frames up to each."""
@@ -165,17 +219,6 @@ class LevelHistory:
         np.multiply(np.diff(bounds), self.mean_square, out=energy_until[1:])
         np.cumsum(energy_until, out=energy_until)
         return bounds, energy_until
-
-    def _steps(self, start_s: float, end_s: float | None) -> tuple[int, int, NDArray[np.float64]]:
-        """Return the first step, the step past the last, and the frames of each in the interval."""
-        start = min(max(round(start_s * self.rate_hz), 0), self.n_frames)
-        end = self.n_frames if end_s is None else round(end_s * self.rate_hz)
-        end = min(max(end, start), self.n_frames)
-        first = max(start * STEPS_PER_S // self.rate_hz - 1, 0)
-        last = min(end * STEPS_PER_S // self.rate_hz + 2, self.mean_square.size)
-        bounds = step_starts(first, last, rate_hz=self.rate_hz)
-        inside = np.clip(bounds, start, end)
-        return first, last, np.diff(inside).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,6 +255,17 @@ class EnergyCurve:
         """Return the mean square between each bound and the next [shape=(n_bounds-1,)]."""
         found: NDArray[np.float64] = np.diff(self.until(bounds_s)) / np.diff(bounds_s)
         return found
+
+
+def in_hundredths(mean_squares: NDArray[np.float64]) -> NDArray[np.int16]:
+    """Convert mean squares to hundredths of a dB re full scale, `SILENT` for digital silence.
+
+    They have half the size of floats, and are exact to 0.005 dB.
+    """
+    level_db: NDArray[np.float64] = 10 * np.log10(np.maximum(mean_squares, SILENCE))
+    rounded = np.rint(100 * level_db).astype(np.int16)
+    rounded[mean_squares <= SILENCE] = SILENT
+    return rounded
 
 
 def step_start(step: int, *, rate_hz: int) -> int:

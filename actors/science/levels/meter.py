@@ -8,7 +8,7 @@ a fixed length, so the result does not depend on the division into blocks.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,12 @@ from scipy import signal
 
 from actors.science.levels import weighting
 from actors.science.levels.bands import BandMeter, settled
-from actors.science.levels.levels import STEPS_PER_S, LevelHistory, step_starts
+from actors.science.levels.levels import (
+    STEPS_PER_S,
+    LevelHistory,
+    in_hundredths,
+    step_starts,
+)
 from actors.science.levels.peak import PeakMeter
 from actors.science.levels.totals import Histogram, Totals
 
@@ -74,8 +79,12 @@ class LevelMeter:
         self._times = TimeWeighting(rate_hz=rate_hz, n_frames=n_frames)
         self._n_frames = 0
         self._mix_energy = 0.0
-        self._mean_squares: list[NDArray[np.float32]] = []
-        self._fast_maxima: list[NDArray[np.float32]] = []
+        # The arrays of `LevelHistory`, as bytes: arrays of a second, or copies to join them, would
+        # double the memory of a day.
+        self._mean_squares, self._fast_maxima = bytearray(), bytearray()
+        self._slow_maxima, self._c_peaks = bytearray(), bytearray()
+        self._overloaded = bytearray()
+        self._c_peak = 0.0
 
     def push(self, block: NDArray[np.float32]) -> None:
         """Measure the next frames [shape=(n, n_channels)], full scale = 1.
@@ -102,12 +111,15 @@ class LevelMeter:
         if self._n_waiting:
             self._measure(self._block[: self._n_waiting])
             self._n_waiting = 0
-        nothing = [np.zeros(0, dtype=np.float32)]
+        self._keep_peaks([channel.peak.finish() for channel in self._channels])
         return LevelHistory(
             rate_hz=self._rate_hz,
             n_frames=self._n_frames,
-            mean_square=np.concatenate(self._mean_squares or nothing),
-            fast_max=np.concatenate(self._fast_maxima or nothing),
+            mean_square=np.frombuffer(self._mean_squares, np.float32),
+            fast_max=np.frombuffer(self._fast_maxima, np.float32),
+            slow_max=np.frombuffer(self._slow_maxima, np.int16),
+            c_peak=np.frombuffer(self._c_peaks, np.int16),
+            overloaded=np.frombuffer(self._overloaded, np.bool_),
         )
 
     def totals(self) -> Totals:
@@ -128,7 +140,7 @@ class LevelMeter:
             fast_max=times.fast_max,
             slow_max=times.slow_max,
             fast_min=None if math.isinf(times.fast_min) else times.fast_min,
-            c_peak=max(each.peak.finish() for each in channels),
+            c_peak=self._c_peak,
             histogram=times.histogram,
             tick_s=times.tick_s,
             band_mean_squares=of_bands,
@@ -143,21 +155,32 @@ class LevelMeter:
         return int(np.argmax(energies))
 
     def _measure(self, block: NDArray[np.float32]) -> None:
-        mix = self._channels[0].measure(block[:, 0])
+        starts = self._steps[self._steps < len(block)]
+        peaks = [np.zeros(0)] * len(self._channels)
+        mix, peaks[0] = self._channels[0].measure(block[:, 0], starts)
         squares = mix * mix
         for index, channel in enumerate(self._channels[1:], start=1):
-            weighted = channel.measure(block[:, index])
+            weighted, peaks[index] = channel.measure(block[:, index], starts)
             mix += weighted
             squares += np.multiply(weighted, weighted, out=weighted)
         # A-weighting is linear: the weighted mix is the sum of the weighted channels.
         self._mix_energy += float(mix @ mix)
         squares /= len(self._channels)
-        starts = self._steps[self._steps < len(block)]
+        self._keep_peaks(peaks)
         lengths = np.diff(starts, append=len(block))
         sums = np.add.reduceat(squares, starts)
-        self._mean_squares.append((sums / lengths).astype(np.float32))
-        self._fast_maxima.append(self._times.push(squares, starts).astype(np.float32))
+        self._mean_squares += (sums / lengths).astype(np.float32).tobytes()
+        fast, slow = self._times.push(squares, starts)
+        self._fast_maxima += fast.astype(np.float32).tobytes()
+        self._slow_maxima += in_hundredths(slow).tobytes()
+        self._overloaded += np.zeros(len(starts), dtype=np.bool_).tobytes()
         self._n_frames += len(block)
+
+    def _keep_peaks(self, of_channels: Sequence[NDArray[np.float64]]) -> None:
+        """Add the steps whose peaks are known: they are a step behind the other arrays."""
+        peaks = np.max(of_channels, axis=0)
+        self._c_peak = max(self._c_peak, float(peaks.max(initial=0.0)))
+        self._c_peaks += in_hundredths(peaks**2).tobytes()
 
 
 def lone_channel(
@@ -189,8 +212,14 @@ class _Channel:
         self.peak = PeakMeter()
         self.bands = BandMeter(rate_hz=rate_hz) if third_octaves else None
 
-    def measure(self, samples: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Take the next samples [shape=(n,)]; return them A-weighted [shape=(n,)]."""
+    def measure(
+        self, samples: NDArray[np.float32], starts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Take the next samples [shape=(n,)], whose steps begin at ``starts``.
+
+        Return them A-weighted [shape=(n,)], and the C peaks of the steps that are finished, as
+        `PeakMeter.push`.
+        """
         if self._offset is None:
             self._offset = _resting_value(samples, n_step=self._n_step)
         flat = np.subtract(samples, self._offset, dtype=np.float64)
@@ -201,11 +230,11 @@ class _Channel:
         weighted, state = signal.sosfilt(self._c_sections, flat, zi=self._c_state)
         self._c_state = settled(state)
         self.c_energy += float(weighted @ weighted)
-        self.peak.push(weighted)
+        peaks = self.peak.push(weighted, starts)
         weighted, state = signal.sosfilt(self._a_section, weighted, zi=self._a_state)
         self._a_state = settled(state)
         self.a_energy += float(weighted @ weighted)
-        return np.asarray(weighted, dtype=np.float64)
+        return np.asarray(weighted, dtype=np.float64), peaks
 
     def z_energy(self, n_frames: int) -> float:
         """Return the sum of squares without the constant part, which is an offset and not sound."""
@@ -245,8 +274,10 @@ class TimeWeighting:
         self.fast_min = math.inf
         self.histogram = Histogram.of(np.zeros(0))
 
-    def push(self, squares: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Process squares [shape=(n,)]; return the greatest F in each step.
+    def push(
+        self, squares: NDArray[np.float64], starts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Process squares [shape=(n,)]; return the greatest F and the greatest S in each step.
 
         Steps begin at ``starts``. A tick belongs to the step in which it ends.
         """
@@ -256,16 +287,17 @@ class TimeWeighting:
             squares = np.concatenate([squares, np.zeros(self._tick - rest)])
         sums = squares.reshape(-1, self._tick) @ self._weights
         fast, slow = (self._weighted(sums[:, which], which) for which in (0, 1))
-        self.fast_max = max(self.fast_max, float(fast.max()))
-        self.slow_max = max(self.slow_max, float(slow.max()))
         steady = fast[min(self._until_steady, n_whole) : n_whole]
         self._until_steady = max(self._until_steady - n_whole, 0)
         if steady.size:
             self.fast_min = min(self.fast_min, float(steady.min()))
             self.histogram += Histogram.of(steady)
         first_ticks = np.minimum(starts // self._tick, fast.size - 1)
-        maxima: NDArray[np.float64] = np.maximum.reduceat(fast, first_ticks)
-        return maxima
+        fast_maxima: NDArray[np.float64] = np.maximum.reduceat(fast, first_ticks)
+        slow_maxima: NDArray[np.float64] = np.maximum.reduceat(slow, first_ticks)
+        self.fast_max = max(self.fast_max, float(fast_maxima.max()))
+        self.slow_max = max(self.slow_max, float(slow_maxima.max()))
+        return fast_maxima, slow_maxima
 
     def _weighted(self, sums: NDArray[np.float64], which: int) -> NDArray[np.float64]:
         levels, state = signal.lfilter(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 #: Samples on either side of a peak that are used for interpolation.
@@ -30,35 +31,74 @@ _INTERPOLATOR = _interpolator()
 
 
 class PeakMeter:
-    """Measures the peak of samples that arrive in blocks.
+    """Measures the peak of each step of samples that arrive in blocks.
 
     All samples of a signal may miss its peaks: at a quarter of the sample rate by up to 3 dB. So
-    the signal is interpolated around the greatest sample of each block. A peak can only be missed
-    if its own samples are smaller than another's in its block.
+    the signal is interpolated around the greatest sample of each step. A peak can only be missed
+    if its own samples are smaller than another's in its step. The first and the last `_REACH`
+    samples of a recording are not interpolated.
+
+    The last step of a block is held back until its next samples have come.
     """
 
     def __init__(self) -> None:
-        self._greatest = 0.0
-        # The last samples, which are searched again together with those that follow.
-        self._tail = np.zeros(0)
+        # The step that is held back, up to `_REACH` samples before it, and where it begins in them.
+        self._held: NDArray[np.float64] | None = None
+        self._start = 0
 
-    def push(self, samples: NDArray[np.float64]) -> None:
-        """Take the next samples [shape=(n,)]."""
-        self._look(np.concatenate([self._tail, samples[: 2 * _REACH]]))
-        self._look(samples)
-        self._tail = np.concatenate([self._tail, samples[-2 * _REACH :]])[-2 * _REACH :]
+    def push(self, samples: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Take the next samples [shape=(n,)], whose steps begin at ``starts``.
 
-    def finish(self) -> float:
-        """Return the peak of all pushed samples."""
-        return self._greatest
+        Return the peaks of the steps that are finished: the one held back, and all but the last of
+        these.
+        """
+        bounds = np.append(starts, samples.size)
+        found = []
+        if self._held is not None:
+            # The steps on either side of the seam are interpolated across it.
+            seam = np.concatenate([self._held, samples[: bounds[1] + _REACH]])
+            bounds += self._held.size
+            found.append(_peaks(seam, np.array([self._start, *bounds[: min(starts.size, 2)]])))
+            if starts.size == 1:
+                samples = seam
+            else:
+                bounds = bounds[1:] - self._held.size
+        found.append(_peaks(samples, bounds[:-1]))
+        first = max(int(bounds[-2]) - _REACH, 0)
+        self._held, self._start = samples[first:].copy(), int(bounds[-2]) - first
+        return np.concatenate(found)
 
-    def _look(self, samples: NDArray[np.float64]) -> None:
-        if not samples.size:
-            return
-        # Maximum and minimum, to avoid an array of absolute values.
-        highest, lowest = int(samples.argmax()), int(samples.argmin())
-        at = highest if samples[highest] >= -samples[lowest] else lowest
-        self._greatest = max(self._greatest, abs(float(samples[at])))
-        if _REACH <= at < samples.size - _REACH:
-            around = _INTERPOLATOR @ samples[at - _REACH : at + _REACH + 1]
-            self._greatest = max(self._greatest, float(np.abs(around).max()))
+    def finish(self) -> NDArray[np.float64]:
+        """Return the peak of the step that was held back, if there are any samples."""
+        if self._held is None:
+            return np.zeros(0)
+        return _peaks(self._held, np.array([self._start, self._held.size]))
+
+
+def _peaks(samples: NDArray[np.float64], bounds: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the peak between each bound and the next [shape=(n_bounds-1,)].
+
+    The distances of the bounds differ by one at most.
+    """
+    if bounds.size < 2:
+        return np.zeros(0)
+    starts, lengths = bounds[:-1], np.diff(bounds)
+    shortest = int(lengths.min())
+    if lengths.max() == shortest:
+        steps = samples[bounds[0] : bounds[-1]].reshape(-1, shortest)
+    else:
+        steps = sliding_window_view(samples, shortest)[starts]
+    # Maximum and minimum, to avoid an array of absolute values. The last sample is for longer
+    # steps, which are not in `steps` as a whole.
+    places = np.stack(
+        [starts + steps.argmax(axis=1), starts + steps.argmin(axis=1), bounds[1:] - 1]
+    )
+    amplitudes = np.abs(samples[places])
+    which = amplitudes.argmax(axis=0), np.arange(starts.size)
+    at, peaks = places[which], np.asarray(amplitudes[which])
+    inside = (at >= _REACH) & (at < samples.size - _REACH)
+    if inside.any():
+        around = sliding_window_view(samples, 2 * _REACH + 1)[at[inside] - _REACH]
+        between = np.abs(around @ _INTERPOLATOR.T).max(axis=1)
+        peaks[inside] = np.maximum(peaks[inside], between)
+    return peaks

@@ -109,6 +109,10 @@ class DetectionQuery(PageQuery, kw_only=True):
         "-laeq_db",
         "lafmax_db",
         "-lafmax_db",
+        "lae_db",
+        "-lae_db",
+        "emergence_db",
+        "-emergence_db",
     ] = "start_s"
 
 

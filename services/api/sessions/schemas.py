@@ -172,6 +172,18 @@ class Detection(msgspec.Struct, kw_only=True):
     confidence: float
     laeq_db: float | None
     lafmax_db: float | None
+    #: Sound exposure level: LAeq plus 10 lg of the duration in seconds.
+    lae_db: float | None
+    #: Greatest LAS; null for sessions of releases that did not measure it.
+    lasmax_db: float | None
+    #: C-weighted peak; null for sessions of releases that did not measure it.
+    lcpeak_db: float | None
+    #: LA90 of the last 30 s of undisturbed sound before the onset; null if there are less than 5 s.
+    background_la90_db: float | None
+    #: LAeq of the detection minus `background_la90_db`, in dB.
+    emergence_db: float | None
+    #: Seconds of the detection in which LAF is more than 3 dB above `background_la90_db`.
+    above_background_s: float | None
     candidates: list[Candidate]
 
     @classmethod

@@ -122,6 +122,12 @@ class Detection(msgspec.Struct, kw_only=True):
     confidence: float
     laeq_db: float | None
     lafmax_db: float | None
+    lae_db: float | None
+    lasmax_db: float | None
+    lcpeak_db: float | None
+    background_la90_db: float | None
+    emergence_db: float | None
+    above_background_s: float | None
     candidates: list[Candidate]
 
 

@@ -111,6 +111,12 @@ _DETECTION: dict[str, object] = {
     "confidence": 0.94,
     "laeq_db": 68.1,
     "lafmax_db": 74.3,
+    "lae_db": 69.86,
+    "lasmax_db": 69.2,
+    "lcpeak_db": 88.9,
+    "background_la90_db": 52.4,
+    "emergence_db": 15.7,
+    "above_background_s": 1.29,
     "candidates": [
         {"noise_type": "dog_bark", "score": 0.94},
         {"noise_type": "rooster", "score": 0.03},

@@ -1,7 +1,7 @@
 // The table of events, with its filters and its order.
 
 import { swatch } from "./styles.js";
-import { clock, count, level, percent, typeName } from "./text.js";
+import { clock, count, decibels, level, percent, typeName } from "./text.js";
 
 /** Rows drawn at once; a button shows more. */
 const ROWS = 200;
@@ -69,6 +69,9 @@ export class EventTable {
   choose(event) {
     this.#chosen = event;
     for (const [each, row] of this.#rows) row.classList.toggle("chosen", each === event);
+    const levels = event ? moreLevels(event, this.#reference) : "";
+    this.#ids("event-levels").textContent = levels;
+    this.#ids("event-levels").hidden = !levels;
   }
 
   #draw() {
@@ -160,4 +163,20 @@ export class EventTable {
 
 function classes({ number, wide }) {
   return [number && "number", wide && "wide"].filter(Boolean).join(" ");
+}
+
+/** The levels of an event that have no column; empty if none were measured. */
+function moreLevels(event, reference) {
+  const parts = [
+    ["LAE", event.lae_db],
+    ["LASmax", event.lasmax_db],
+    ["LCpeak", event.lcpeak_db],
+    ["LA90 before", event.background_la90_db],
+  ].filter(([, db]) => db !== null).map(([name, db]) => `${name} ${level(db)} ${reference}`);
+  if (event.emergence_db !== null) {
+    parts.push(`emergence ${decibels(event.emergence_db.toFixed(1))} dB`,
+      `${event.above_background_s.toFixed(1)} s above the background`);
+  }
+  if (!parts.length) return "";
+  return `${typeName(event.noise_type)}, ${clock(event.start_s)}: ${parts.join(" · ")}`;
 }

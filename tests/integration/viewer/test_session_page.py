@@ -113,6 +113,8 @@ def test_the_player_seeks_and_plays(page: Page, runtime: Runtime, finished: uuid
     )
     expect(page.locator("#rows tr.chosen")).to_have_count(1)
     expect(page.locator("#readout")).to_contain_text(events[2].noise_type.replace("_", " "))
+    exposure_db = f"{events[2].lae_db:.1f}".replace("-", "\u2212")
+    expect(page.locator("#event-levels")).to_contain_text(f"LAE {exposure_db} dBFS")
     # The position is a slider.
     page.get_by_role("slider", name="Position").press("ArrowRight")
     eventually(

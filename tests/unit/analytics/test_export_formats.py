@@ -73,6 +73,15 @@ ODD = [
 TABLE = {"dog_bark": ("nature", "/m/0bt9lr"), "siren_sweep": ("other", None)}
 NAMES = st.one_of(st.sampled_from(ODD), TEXTS)
 LEVELS = st.none() | st.floats(-120, 140)
+#: Null in the rows of older releases.
+MORE_LEVELS = (
+    "lae_db",
+    "lasmax_db",
+    "lcpeak_db",
+    "background_la90_db",
+    "emergence_db",
+    "above_background_s",
+)
 
 
 @st.composite
@@ -99,7 +108,8 @@ def some_rows(draw: Any) -> list[tuple[ExportedRecording, list[ExportedEvent]]]:
                     draw(st.floats(0, 1)),
                     draw(LEVELS),
                     draw(LEVELS),
-                    [{"noise_type": "rain", "score": 0.5}],
+                    **{name: draw(LEVELS) for name in MORE_LEVELS},
+                    candidates=[{"noise_type": "rain", "score": 0.5}],
                 )
             )
         found.append((recording, events))
@@ -140,6 +150,7 @@ def flat(rows: Rows, *, text: Callable[[str], str] = str) -> list[dict[str, Any]
                     ("group", "audioset_id"), TABLE.get(event.noise_type, (None, None)), strict=True
                 )
             ),
+            **{name: getattr(event, name) for name in MORE_LEVELS},
         }
         for recording, events in rows
         for event in events
@@ -214,7 +225,7 @@ def test_csv_is_read_by_arrow_and_by_python(rows: Rows) -> None:
     texts = ("session_id", "file_name", "noise_type", "group", "audioset_id")
     types = {name: pyarrow.string() for name in texts}
     types |= {name: pyarrow.float64() for name in ("start_s", "end_s", "confidence")}
-    types |= {"laeq_db": pyarrow.float64(), "lafmax_db": pyarrow.float64()}
+    types |= {name: pyarrow.float64() for name in ("laeq_db", "lafmax_db", *MORE_LEVELS)}
     table = pyarrow.csv.read_csv(
         io.BytesIO(data),
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),

@@ -104,10 +104,30 @@ def test_detections_bear_the_calibration(api: Api) -> None:
     assert pages[0]["items"]
     for one, other in zip(pages[0]["items"], pages[1]["items"], strict=True):
         assert one["noise_type"] == other["noise_type"]
-        for name in ("laeq_db", "lafmax_db"):
-            assert other[name] == pytest.approx(one[name] + 100.5)
+        for name in ("laeq_db", "lafmax_db", "lae_db", "lasmax_db", "lcpeak_db"):
+            assert other[name] == pytest.approx(one[name] + 100.5, abs=0.011)
+        for name in ("emergence_db", "above_background_s"):
+            assert other[name] == one[name]
     assert plain["summary"]["level_reference"] == "dBFS"
     assert loud["summary"]["laeq_db"] == pytest.approx(plain["summary"]["laeq_db"] + 100.5)
+
+
+def test_a_detection_has_its_own_levels_and_those_of_the_background_before_it(api: Api) -> None:
+    rng = np.random.default_rng(1)
+    sound = rng.normal(0, 0.001, 14 * RATE_HZ)
+    sound[10 * RATE_HZ : 12 * RATE_HZ] *= 100
+    content = recordings.encode(sound.astype(np.float32), container="WAV", subtype="FLOAT")
+    session = finished(api, content, calibration_db="100.004")
+    items = api.simulate_get(f"/v1/sessions/{session['id']}/detections").json["items"]
+    event = max(items, key=lambda each: each["laeq_db"])
+    length_s = event["end_s"] - event["start_s"]
+    assert event["lae_db"] == pytest.approx(event["laeq_db"] + 10 * np.log10(length_s), abs=0.02)
+    assert event["emergence_db"] == pytest.approx(40, abs=1.5)
+    assert event["background_la90_db"] == pytest.approx(session["summary"]["l90_db"], abs=0.3)
+    assert 2.0 <= event["above_background_s"] <= length_s
+    # It holds the maxima of the recording, which it does not exceed by rounding.
+    for name in ("lasmax_db", "lcpeak_db"):
+        assert event[name] == session["summary"][name]
 
 
 def test_the_levels_of_a_recording(api: Api, runtime: Runtime) -> None:

@@ -55,6 +55,8 @@ def rows(api: Api, store: Store) -> list[Row]:
             "confidence": rng.choice((0.25, 0.5, 0.75)),
             "laeq_db": rng.choice((None, -30.5, -20.0)),
             "lafmax_db": rng.choice((None, -10.0)),
+            "lae_db": rng.choice((None, -5.0, -4.5)),
+            "emergence_db": rng.choice((None, -1.0, 20.5)),
         }
         for session in (*sessions, *others)
         for index in range(rng.randrange(3))
@@ -66,6 +68,7 @@ def rows(api: Api, store: Store) -> list[Row]:
         | {"session_id": sessions[-1]["id"], "event_index": index, "start_s": float(index)}
         | {"end_s": index + rng.choice((0.5, 3.0)), "noise_type": rng.choice(TYPES)}
         | {"confidence": rng.random(), "laeq_db": rng.choice((None, -30.5, -20.0, -7.25))}
+        | {"lae_db": rng.choice((None, -5.0)), "emergence_db": rng.choice((None, 3.0, 20.5))}
         for index in range(40)
     ]
     with store.transaction() as tx:
@@ -184,6 +187,10 @@ DETECTION_SORTS = (
     "-laeq_db",
     "lafmax_db",
     "-lafmax_db",
+    "lae_db",
+    "-lae_db",
+    "emergence_db",
+    "-emergence_db",
 )
 
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+import struct
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.science.levels.levels import STEP_S, LevelDataError, LevelHistory, step_start
+from actors.science.levels.levels import (
+    SILENT,
+    STEP_S,
+    LevelDataError,
+    LevelHistory,
+    in_hundredths,
+    step_start,
+)
 from tests.unit.science.metering import measure, sine
 
 
@@ -85,19 +93,46 @@ def test_a_grid_of_its_own_steps_is_the_levels_themselves() -> None:
     )
 
 
-def test_levels_survive_storage() -> None:
-    levels = measure(np.random.default_rng(1).normal(0, 0.1, 30_011), 16_000)
+@pytest.mark.parametrize("n_samples", [0, 100, 30_011])
+def test_levels_survive_storage(n_samples: int) -> None:
+    levels = measure(np.random.default_rng(1).normal(0, 0.1, n_samples), 16_000)
+    assert levels.overloaded is not None
+    levels.overloaded[::3] = True
     again = LevelHistory.from_bytes(levels.to_bytes())
-    assert (again.rate_hz, again.n_frames) == (16_000, 30_011)
-    np.testing.assert_array_equal(again.mean_square, levels.mean_square)
-    np.testing.assert_array_equal(again.fast_max, levels.fast_max)
+    assert (again.rate_hz, again.n_frames) == (16_000, n_samples)
+    for name in ("mean_square", "fast_max", "slow_max", "c_peak", "overloaded"):
+        stored, measured = getattr(again, name), getattr(levels, name)
+        np.testing.assert_array_equal(stored, measured)
+        assert stored.dtype == measured.dtype
     assert again.laeq_db(0.3, 1.1) == levels.laeq_db(0.3, 1.1)
+    assert again.to_bytes() == levels.to_bytes()
 
 
-@pytest.mark.parametrize("damage", [b"", b"nonsense" * 9, "short", "long"])
+def test_levels_of_an_older_release_are_read() -> None:
+    mean_square = np.array([0.5, 0.25, 0.125], dtype="<f4")
+    header = struct.pack("<4sHHIQI", b"CLLV", 1, 100, 16_000, 480, 3)
+    old = LevelHistory.from_bytes(header + mean_square.tobytes() + (2 * mean_square).tobytes())
+    assert (old.rate_hz, old.n_frames) == (16_000, 480)
+    np.testing.assert_array_equal(old.mean_square, mean_square)
+    np.testing.assert_array_equal(old.fast_max, 2 * mean_square)
+    assert (old.slow_max, old.c_peak, old.overloaded) == (None, None, None)
+
+
+def test_hundredths_are_as_exact_as_they_say() -> None:
+    mean_squares = np.random.default_rng(5).uniform(-199.9, 60, 1_000)
+    stored = in_hundredths(10 ** (mean_squares / 10))
+    assert np.abs(stored / 100 - mean_squares).max() <= 0.005 + 1e-9
+    assert in_hundredths(np.array([0.0, 1e-21])).tolist() == [SILENT, SILENT]
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense" * 9, "short", "long", "newer"])
 def test_damaged_levels_are_refused(damage: bytes | str) -> None:
     data = measure(np.ones(16_000), 16_000).to_bytes()
     if isinstance(damage, str):
-        damage = data[:-1] if damage == "short" else data + b"\0"
+        damage = {
+            "short": data[:-1],
+            "long": data + b"\0",
+            "newer": data[:4] + b"\3\0" + data[6:],
+        }[damage]
     with pytest.raises(LevelDataError):
         LevelHistory.from_bytes(damage)

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import signal
 
 from actors.science.levels import meter
-from actors.science.levels.levels import STEPS_PER_S, step_start
+from actors.science.levels.levels import STEPS_PER_S, step_start, step_starts
 from actors.science.levels.meter import LevelMeter, TimeWeighting
+from actors.science.levels.peak import PeakMeter
 from actors.science.levels.totals import to_db
 from tests.unit.science.metering import measure, metered, overall, rows, sine, table
 
@@ -179,16 +181,22 @@ def test_any_cut_into_blocks_gives_the_same_levels(
     cuts = sorted(data.draw(st.lists(st.integers(0, n_frames), max_size=12)))
     whole, whole_totals = metered(samples, rate_hz, third_octaves=True)
     cut, cut_totals = metered(samples, rate_hz, cuts=cuts, third_octaves=True)
-    np.testing.assert_array_equal(cut.mean_square, whole.mean_square)
-    np.testing.assert_array_equal(cut.fast_max, whole.fast_max)
+    assert cut.to_bytes() == whole.to_bytes()
     assert cut_totals.to_json() == whole_totals.to_json()
     n_steps = sum(1 for k in range(1_000) if step_start(k, rate_hz=rate_hz) < n_frames)
-    assert whole.mean_square.size == n_steps
+    for array in (whole.mean_square, whole.fast_max, whole.slow_max, whole.c_peak):
+        assert array is not None
+        assert array.size == n_steps
+    assert whole.overloaded is not None
+    assert whole.overloaded.size == n_steps
     assert whole.n_frames == n_frames
     # Both results are of the same recording.
     in_total = whole_totals.overall_db()
     assert whole.laeq_db() == pytest.approx(in_total["laeq_db"], abs=1e-4)
     assert whole.lafmax_db() == pytest.approx(in_total["lafmax_db"], abs=1e-4)
+    for steps, name in ((whole.slow_max, "lasmax_db"), (whole.c_peak, "lcpeak_db")):
+        assert steps is not None
+        assert steps.max() / 100 == pytest.approx(in_total[name], abs=0.005 + 1e-9)
 
 
 def test_many_channels_are_measured_in_shorter_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,32 +209,62 @@ def test_many_channels_are_measured_in_shorter_blocks(monkeypatch: pytest.Monkey
     shorter, in_halves = metered(samples, 32_000, third_octaves=True)
     np.testing.assert_allclose(shorter.mean_square, series.mean_square, rtol=1e-6)
     np.testing.assert_allclose(shorter.fast_max, series.fast_max, rtol=1e-6)
+    for one, other in ((shorter.slow_max, series.slow_max), (shorter.c_peak, series.c_peak)):
+        assert one is not None
+        assert other is not None
+        assert np.abs(one - other).max() <= 1
     assert in_halves.percentiles_db() == pytest.approx(totals.percentiles_db(), abs=0.01)
     assert in_halves.overall_db() == pytest.approx(totals.overall_db(), abs=0.01)
     assert in_halves.band_mean_squares == pytest.approx(totals.band_mean_squares)
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 44_100])
-def test_fast_maxima_are_those_of_every_sample(rate_hz: int) -> None:
+@pytest.mark.parametrize(("which", "tau_s"), [(0, 0.125), (1, 1.0)], ids=["fast", "slow"])
+def test_maxima_of_steps_are_those_of_every_sample(rate_hz: int, which: int, tau_s: float) -> None:
     """The textbook recursion, sample by sample, on the same squares as the meter's."""
     rng = np.random.default_rng(3)
     squares = rng.normal(0, 0.1, 2 * rate_hz) ** 2
     squares[rate_hz : rate_hz + 40] = 1.0
-    decay = math.exp(-1 / (rate_hz * 0.125))
-    fast, level = [], 0.0
+    decay = math.exp(-1 / (rate_hz * tau_s))
+    weighted, level = [], 0.0
     for square in squares:
         level = decay * level + (1 - decay) * float(square)
-        fast.append(level)
+        weighted.append(level)
     weighting = TimeWeighting(rate_hz=rate_hz, n_frames=rate_hz)
     starts = np.array([step_start(k, rate_hz=rate_hz) for k in range(STEPS_PER_S)])
-    maxima = [weighting.push(squares[:rate_hz], starts), weighting.push(squares[rate_hz:], starts)]
+    halves = squares[:rate_hz], squares[rate_hz:]
+    maxima = [weighting.push(half, starts)[which] for half in halves]
     bounds = [step_start(k, rate_hz=rate_hz) for k in range(2 * STEPS_PER_S + 1)]
-    wanted = [max(fast[a:b]) for a, b in itertools.pairwise(bounds)]
+    wanted = [max(weighted[a:b]) for a, b in itertools.pairwise(bounds)]
     off_db = 10 * np.log10(np.concatenate(maxima) / np.array(wanted))
-    # F rises by more within a tick when it has just left silence.
+    # The level rises by more within a tick when it has just left silence.
     assert np.abs(off_db[5:]).max() < 0.05
     assert np.abs(off_db).max() < 0.1
-    assert 10 * math.log10(weighting.fast_max / max(fast)) == pytest.approx(0, abs=0.02)
+    greatest = (weighting.fast_max, weighting.slow_max)[which]
+    assert 10 * math.log10(greatest / max(weighted)) == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.parametrize("rate_hz", [4_007, 16_000, 22_050])
+def test_peaks_of_steps_are_those_of_the_curve_between_samples(rate_hz: int) -> None:
+    """Each step against sixteenfold oversampling of the whole; blocks have no effect."""
+    noise = np.random.default_rng(6).normal(0, 0.1, 3 * rate_hz)
+    samples = np.asarray(signal.sosfilt(signal.butter(4, 0.5, output="sos"), noise))
+    starts = step_starts(0, STEPS_PER_S, rate_hz=rate_hz)[:-1]
+    peak = PeakMeter()
+    found = [peak.push(part, starts) for part in np.split(samples, 3)]
+    peaks = np.concatenate([*found, peak.finish()])
+    bounds = step_starts(0, 3 * STEPS_PER_S, rate_hz=rate_hz)
+    magnitudes, dense = np.abs(samples), np.abs(signal.resample(samples, 16 * samples.size))
+    steps = list(itertools.pairwise(bounds))[1:-1]
+    exact = np.array([dense[16 * a : 16 * b].max() for a, b in steps])
+    assert np.median(np.abs(20 * np.log10(peaks[1:-1] / exact))) < 0.02
+    # No less than any sample, and no more than the curve from a sample before to a sample after.
+    assert (peaks[1:-1] >= [magnitudes[a:b].max() for a, b in steps]).all()
+    around = np.array([dense[16 * (a - 1) : 16 * (b + 1)].max() for a, b in steps])
+    assert (20 * np.log10(peaks[1:-1] / around)).max() < 0.02
+    whole = PeakMeter()
+    at_once = np.concatenate([whole.push(samples, bounds[:-1]), whole.finish()])
+    np.testing.assert_allclose(at_once, peaks, rtol=1e-12)
 
 
 def test_channels_are_averaged_as_powers() -> None:
