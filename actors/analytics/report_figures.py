@@ -148,8 +148,14 @@ def _recorded_intervals(rows: Iterable[RecordedLevels]) -> dict[str, list[Record
             None if quarters is None else [gain * each for each in quarters],
             # LAeq is already calibrated; digital silence has none.
             whole=0.0 if row.laeq_db is None else 10 ** (row.laeq_db / 10),
+            overloads=_overloads(row),
         )
     return dict(found)
+
+
+def _overloads(row: RecordedLevels) -> list[tuple[float, float]] | None:
+    times, energies = row.quarter_overloads, row.quarter_overload_energies
+    return None if times is None or energies is None else [*zip(times, energies, strict=True)]
 
 
 def _events(rows: Iterable[TypeCount], *, n_before: int, n_hours: int) -> dict[str, TypeEvents]:

@@ -75,6 +75,7 @@ class Event:
     ``confidence`` is in [0, 1]; ``candidates`` are the most probable types with their
     probabilities, in descending order. Levels are A-weighted, in dB re digital full scale (a
     full-scale sine is -3.01 dB) unless calibrated, and ``None`` where nothing could be measured.
+    If the recording is ``overloaded`` in it, they are lower bounds.
     """
 
     start_s: float
@@ -84,3 +85,4 @@ class Event:
     laeq_db: float | None
     lafmax_db: float | None
     candidates: tuple[TypeProbability, ...] = ()
+    overloaded: bool | None = None

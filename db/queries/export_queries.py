@@ -98,6 +98,7 @@ class ExportedEvent(NamedTuple):
     confidence: float
     laeq_db: float | None
     lafmax_db: float | None
+    overloaded: bool | None = None
     candidates: Sequence[StoredCandidate] = ()
 
 
@@ -144,7 +145,7 @@ def count_events(
 
 def _events(
     selection: DetectionSelection, *, with_candidates: bool
-) -> Select[int, float, float, str, float, float | None, float | None]:
+) -> Select[int, float, float, str, float, float | None, float | None, bool | None]:
     statement = select(
         NoiseDetection.event_index,
         NoiseDetection.start_s,
@@ -153,6 +154,7 @@ def _events(
         NoiseDetection.confidence,
         NoiseDetection.laeq_db,
         NoiseDetection.lafmax_db,
+        NoiseDetection.overloaded,
     ).where(*selection.events())
     return statement.add_columns(NoiseDetection.candidates) if with_candidates else statement
 

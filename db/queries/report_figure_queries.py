@@ -92,6 +92,8 @@ class RecordedLevels(NamedTuple):
     duration_s: float
     calibration_db: float | None
     quarter_mean_squares: list[float] | None
+    quarter_overloads: list[float] | None
+    quarter_overload_energies: list[float] | None
     #: Calibrated.
     laeq_db: float | None
 
@@ -106,6 +108,8 @@ def levels_of(
             AudioSession.duration_s,
             AudioSession.calibration_db,
             AudioSession.quarter_mean_squares,
+            AudioSession.quarter_overloads,
+            AudioSession.quarter_overload_energies,
             cast(AudioSession.summary["laeq_db"].astext, Double).label("laeq_db"),
         ).where(
             _may_reach_into(begin_s, end_s),

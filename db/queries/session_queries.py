@@ -50,6 +50,7 @@ class OptionColumns(TypedDict, total=False):
     calibration_db: float | None
     calibration_tone_db: float | None
     bands: str | None
+    noise_floor_db: float | None
     model_id: uuid.UUID | None
     webhook_id: uuid.UUID | None
     thresholds: dict[str, float]
@@ -195,6 +196,7 @@ class NewDetectionRow(TypedDict):
     confidence: float
     laeq_db: NotRequired[float | None]
     lafmax_db: NotRequired[float | None]
+    overloaded: NotRequired[bool | None]
     candidates: NotRequired[Sequence[StoredCandidate]]
 
 

@@ -107,6 +107,13 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
         default="keep",
         help="keep the recording, replace its speech with noise, or remove the recording",
     )
+    parser.add_argument(
+        "--noise-floor-db",
+        type=float,
+        metavar="DB",
+        help="A-weighted self-noise of the instrument in dB SPL, with a calibration: marks levels "
+        "that it raises",
+    )
     parser.add_argument("--time-zone", metavar="ZONE", help="local time zone: Europe/Berlin")
     parser.add_argument(
         "--metadata",

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import IO
 
-from actors.analytics.formats.rows import ExportedRecording, Taxonomy, iso
+from actors.analytics.formats.rows import ExportedRecording, Taxonomy, flag, iso
 from db.queries.export_queries import ExportedEvent
 
 COLUMNS = (
@@ -24,6 +24,7 @@ COLUMNS = (
     "level_reference",
     "group",
     "audioset_id",
+    "overloaded",
 )
 
 #: Characters that start a formula in a spreadsheet, with their full-width forms, and the apostrophe
@@ -76,4 +77,5 @@ def _row(recording: ExportedRecording, event: ExportedEvent) -> list[object]:
         event.lafmax_db,
         recording.level_reference,
         *Taxonomy.of(event),
+        flag(event.overloaded),
     ]

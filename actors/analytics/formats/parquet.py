@@ -38,6 +38,7 @@ SCHEMA = pa.schema(
         _field("level_reference", pa.string()),
         _field("group", pa.string(), nullable=True),
         _field("audioset_id", pa.string(), nullable=True),
+        _field("overloaded", pa.bool_(), nullable=True),
     ],
     metadata={"clamor.schema": "1", "clamor.content": "noise events"},
 )
@@ -69,6 +70,7 @@ class Parquet:
                     event.lafmax_db,
                     recording.level_reference,
                     *Taxonomy.of(event),
+                    event.overloaded,
                 )
             )
             if len(self._rows) == BATCH_ROWS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import IO
 
-from actors.analytics.formats.rows import ExportedRecording, Taxonomy, cell
+from actors.analytics.formats.rows import ExportedRecording, Taxonomy, cell, flag
 from db.queries.export_queries import ExportedEvent
 
 COLUMNS = (
@@ -28,6 +28,7 @@ COLUMNS = (
     "Level Reference",
     "Group",
     "AudioSet ID",
+    "Overloaded",
 )
 #: For recordings of unknown sample rate.
 _USUAL_RATE_HZ = 48_000
@@ -67,6 +68,7 @@ class Raven:
             *levels,
             recording.level_reference,
             *(each or "" for each in Taxonomy.of(event)),
+            flag(event.overloaded),
         )
 
     def _write(self, lines: Sequence[Sequence[str]]) -> None:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 Samples = NDArray[np.float32]
 Indices = NDArray[np.intp]
 
-#: A ceiling is at least this share of the greatest sample of its block, or of the recent past. The
-#: past loses 0.5 % in each block, so that a click at the start does not matter for long.
+#: A band in which crests pile up is at least at this share of the greatest sample of its block, and
+#: of the recent past. The past loses 0.5 % in each block, so that a click does not matter for long.
 OF_GREATEST = 0.7
 _FORGETTING = 0.995
 
@@ -120,7 +120,7 @@ def _cut_off(samples: Samples, polarity: _Polarity) -> Indices:
     """Return the indices of the samples of one polarity that are cut off."""
     greatest = float(samples.max() if polarity.sign > 0 else -samples.min())
     polarity.greatest = max(polarity.greatest * _FORGETTING, greatest)
-    if greatest <= 0 or greatest < OF_GREATEST * polarity.greatest:
+    if greatest <= 0:
         return _none()
     floor = np.float32(_FLOOR * greatest)
     at = np.flatnonzero(samples > floor if polarity.sign > 0 else samples < -floor)
@@ -128,7 +128,7 @@ def _cut_off(samples: Samples, polarity: _Polarity) -> Indices:
         return _none()
     top = _Top(samples, at, np.abs(samples[at]), greatest)
     found = _equal_tips(top)
-    if not found.size:
+    if not found.size and greatest >= OF_GREATEST * polarity.greatest:
         found = _piled_up(top, polarity.ceiling)
     if found.size:
         polarity.ceiling = float(np.median(np.abs(samples[found])))

@@ -40,6 +40,8 @@ def session(
         "calibration_db": None,
         "problem": None,
         "quarters": None,
+        "overloads": None,
+        "overload_energies": None,
         "laeq_db": -30.0,
         "took_s": 12.0,
     } | values
@@ -48,10 +50,11 @@ def session(
             text("""
                 INSERT INTO audio_sessions (id, user_id, lane, file_name, recording_key, state,
                     recorded_at, created_at, finished_at, duration_s, calibration_db, problem,
-                    quarter_mean_squares, summary)
+                    quarter_mean_squares, quarter_overloads, quarter_overload_energies, summary)
                 VALUES (:id, :user_id, :id, 'a.wav', 'x', :state, :at, :created_at,
                     CAST(:created_at AS timestamptz) + make_interval(secs => :took_s),
                     :duration_s, :calibration_db, CAST(:problem AS jsonb), :quarters,
+                    :overloads, :overload_energies,
                     jsonb_build_object('laeq_db', CAST(:laeq_db AS float)))"""),
             row | {"problem": row["problem"] and json.dumps(row["problem"])},
         )

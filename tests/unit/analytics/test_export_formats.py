@@ -99,6 +99,7 @@ def some_rows(draw: Any) -> list[tuple[ExportedRecording, list[ExportedEvent]]]:
                     draw(st.floats(0, 1)),
                     draw(LEVELS),
                     draw(LEVELS),
+                    draw(st.none() | st.booleans()),
                     [{"noise_type": "rain", "score": 0.5}],
                 )
             )
@@ -140,6 +141,7 @@ def flat(rows: Rows, *, text: Callable[[str], str] = str) -> list[dict[str, Any]
                     ("group", "audioset_id"), TABLE.get(event.noise_type, (None, None)), strict=True
                 )
             ),
+            "overloaded": event.overloaded,
         }
         for recording, events in rows
         for event in events
