@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from actors.facts import rounding
 from actors.facts.noise_types import BACKGROUND, group_of
+from actors.science.levels.indications import is_overloaded, overloaded_steps
 from actors.science.levels.levels import EnergyCurve, LevelHistory
 from actors.science.levels.totals import SILENCE
 from actors.science.summaries import session_analysis
@@ -33,6 +35,7 @@ from db.tables.documents.analyses import (
     TypeEnergy,
     TypeHeard,
 )
+from db.tables.documents.sessions import Overload
 from db.tables.sessions import AudioSession
 
 #: How many of the loudest detections are listed.
@@ -87,6 +90,7 @@ def document(given: Given) -> AnalysisResult:
     return AnalysisResult(
         duration_s=rounding.seconds(given.duration_s),
         level_reference=given.session.level_reference,
+        overload=_overload(given.session),
         events=len(given.events),
         heard_s=rounding.seconds(every.total_s),
         heard_share=_share(every.total_s, given.duration_s),
@@ -95,11 +99,15 @@ def document(given: Given) -> AnalysisResult:
             class_width=1 / session_analysis.CONFIDENCE_CLASSES, events=counts.tolist()
         ),
         minutes=_minutes(given, heard),
-        loudest=_loudest(given.events),
+        loudest=_loudest(given.events, given.levels),
         energy=_energy(given, heard),
         exceedances=_exceedances(given, heard),
         processing=_processing(given),
     )
+
+
+def _overload(session: AudioSession) -> Overload | None:
+    return msgspec.convert((session.summary or {}).get("overload"), Overload | None)
 
 
 def _types(given: Given, heard: Mapping[str, Intervals]) -> list[TypeHeard]:
@@ -133,10 +141,16 @@ def _minutes(given: Given, heard: Mapping[str, Intervals]) -> Minutes:
     if given.energy is not None:
         minute_db = _in_db(given.energy.mean_squares(bounds_s), given.calibration_db)
         levels_db = [rounding.level(level_db) for level_db in minute_db.tolist()]
+    overloaded_s = None
+    if given.levels is not None:
+        overloaded_s = overloaded_steps(given.levels, step_s=session_analysis.MINUTE_S)
     starts = given.events.start_s
     return Minutes(
         step_s=session_analysis.MINUTE_S,
         laeq_db=levels_db,
+        overloaded_s=None
+        if overloaded_s is None
+        else overloaded_s.round(rounding.SECOND_DECIMALS).tolist(),
         events_begun={
             name: session_analysis.begun(starts[places], n_minutes=n_minutes).tolist()
             for name, places in given.events.by_type().items()
@@ -148,7 +162,7 @@ def _minutes(given: Given, heard: Mapping[str, Intervals]) -> Minutes:
     )
 
 
-def _loudest(events: Events) -> list[LoudEvent]:
+def _loudest(events: Events, levels: LevelHistory | None) -> list[LoudEvent]:
     return [
         LoudEvent(
             start_s=rounding.seconds(events.start_s[place]),
@@ -157,6 +171,9 @@ def _loudest(events: Events) -> list[LoudEvent]:
             confidence=rounding.share(events.confidence[place]),
             laeq_db=rounding.level(events.laeq_db[place]),
             lafmax_db=rounding.level(events.lafmax_db[place]),
+            overloaded=None
+            if levels is None
+            else is_overloaded(levels, float(events.start_s[place]), float(events.end_s[place])),
         )
         for place in events.loudest(LOUDEST).tolist()
     ]

@@ -145,8 +145,14 @@ def _recorded_intervals(rows: Iterable[RecordedLevels]) -> dict[str, list[Record
             row.begin_s,
             row.duration_s,
             [gain * each for each in row.quarter_mean_squares],
+            overloads=_overloads(row),
         )
     return dict(found)
+
+
+def _overloads(row: RecordedLevels) -> list[tuple[float, float]] | None:
+    times, energies = row.quarter_overloads, row.quarter_overload_energies
+    return None if times is None or energies is None else [*zip(times, energies, strict=True)]
 
 
 def _events(rows: Iterable[TypeCount], *, n_before: int, n_hours: int) -> dict[str, TypeEvents]:

@@ -21,7 +21,7 @@ from actors.analytics.report_document import (
     ReportDocument,
 )
 from actors.science.plotting import day_plots
-from actors.science.summaries.local_day import PERIODS
+from actors.science.summaries.local_day import PERIODS, DayOverload
 
 STYLE = """
 body { margin: 0 auto; max-width: 60rem; padding: 1rem; background: #fff; color: #1c1c1c;
@@ -141,6 +141,7 @@ def _sound(report: ReportDocument) -> str:
             for name in LEVELS
         ]
         found.append(_table(("level", f"in {reference}", "share of it recorded"), rows, n_text=1))
+        found.append(_overload(sound["overload"]))
         levels = [hour["laeq_db"] for hour in sound["hours"]]
         labels = [hour["label"] for hour in report["hours"]]
         found.append(
@@ -166,6 +167,20 @@ def _sound(report: ReportDocument) -> str:
             "levels exclude them.</p>"
         )
     return "".join(found)
+
+
+def _overload(overload: DayOverload) -> str:
+    """Return a sentence about the overloaded part of the day; nothing if it was not measured."""
+    overloaded_s, energy_share = overload["overloaded_s"], overload["energy_share"]
+    if overloaded_s is None:
+        return ""
+    if overloaded_s == 0:
+        return "<p class=quiet>No recording is overloaded.</p>"
+    energy = "" if energy_share is None else f", with {energy_share:.1%} of the sound energy"
+    return (
+        f"<p>Overload: {overloaded_s:,.1f} s, {overload['share']:.2%} of the recorded time"
+        f"{energy}. These levels are lower bounds.</p>"
+    )
 
 
 def _period(label: str) -> str:

@@ -26,7 +26,6 @@ from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.levels import event_levels
 from actors.science.levels.levels import LevelHistory
 from actors.science.levels.totals import Totals
-from actors.science.summaries import local_day
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
 from db.blobs.errors import BlobMissing
 from db.blobs.keys import product_key
@@ -35,7 +34,7 @@ from db.queries.stage_results import AggregateDone, MutedAudio
 from db.queue import fair_order
 from db.queue.claims import SessionWork
 from db.tables.base import MissingPart, StoredProblem
-from db.tables.documents.sessions import NoiseTypeSummary, Summary
+from db.tables.documents.sessions import Levels, NoiseTypeSummary, Summary
 from db.tables.sessions import MUTE, AudioSession
 from db.tables.spans import SessionSpan
 
@@ -114,28 +113,28 @@ def _result(
     backbone = None if opinion is None else opinion.tagger.name
     missing = _missing(session, spans)
     summary = _summary(
-        session, heard, totals, model, backbone=backbone, unused_types=_unused(model, opinion)
+        session,
+        heard,
+        answer,
+        model,
+        lone_channel=totals.lone_channel,
+        backbone=backbone,
+        unused_types=_unused(model, opinion),
     )
+    quarters = level_answer.by_quarters(session, levels)
     values = AggregateDone(
         summary=msgspec.to_builtins(summary),
         backbone=backbone,
         levels_answer_key=answer_key,
-        quarter_mean_squares=_by_quarters(session, levels),
+        quarter_mean_squares=quarters["quarter_mean_squares"],
+        quarter_overloads=quarters["quarter_overloads"],
+        quarter_overload_energies=quarters["quarter_overload_energies"],
         problem=_problem(missing, base_types.note_of(runtime, session, opinion)),
     )
     if muted is not None:
         values["muted_key"] = muted["muted_key"]
         values["spectrogram_key"] = muted["spectrogram_key"]
     return runner.Result(_ending(work, session, values, heard, to_partial=bool(missing)))
-
-
-def _by_quarters(session: AudioSession, levels: LevelHistory) -> list[float] | None:
-    """Return the mean squares for daily levels; None without a time of recording."""
-    if session.recorded_at is None:
-        return None
-    begun_s = local_day.lead_s(session.recorded_at)
-    quarters: list[float] = levels.on_grid(step_s=local_day.QUARTER_S, lead_s=begun_s).tolist()
-    return quarters
 
 
 def _merge(
@@ -218,9 +217,10 @@ def _scores(span: SessionSpan, classes: Sequence[str]) -> NDArray[np.float32]:
 def _summary(
     session: AudioSession,
     heard: Sequence[Event],
-    totals: Totals,
+    answer: Levels,
     model: Classifier,
     *,
+    lone_channel: int | None,
     backbone: str | None,
     unused_types: list[str],
 ) -> Summary:
@@ -236,14 +236,16 @@ def _summary(
         events=len(heard),
         noise_types=by_type,
         level_reference=session.level_reference,
-        analysed_channel=None if totals.lone_channel is None else totals.lone_channel + 1,
+        analysed_channel=None if lone_channel is None else lone_channel + 1,
         model={
             "name": model.header["name"],
             "version": model.header["version"],
             "backbone": backbone,
         },
         unused_types=unused_types,
-        **level_answer.of_the_whole(totals, session.calibration_db or 0.0),
+        **answer.overall,
+        overload=answer.overload,
+        under_range=answer.under_range,
     )
 
 

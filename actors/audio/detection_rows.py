@@ -59,6 +59,7 @@ def columns(event: Event) -> NewDetectionRow:
         background_la90_db=event.background_la90_db,
         emergence_db=event.emergence_db,
         above_background_s=event.above_background_s,
+        overloaded=event.overloaded,
         candidates=[
             StoredCandidate(noise_type=each.noise_type, score=each.score)
             for each in event.candidates

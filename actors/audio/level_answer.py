@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from actors.facts import rounding
+from actors.science.levels import indications
 from actors.science.levels.levels import LevelHistory
-from actors.science.levels.totals import SILENCE, Totals
+from actors.science.levels.totals import PERCENTS, SILENCE, Totals
 from actors.science.levels.weighting import supported_hz
-from db.tables.documents.sessions import Band, Levels, LevelSeries
+from actors.science.summaries import local_day
+from db.queries.stage_results import QuarterColumns
+from db.tables.documents.sessions import Band, Levels, LevelSeries, Overload, UnderRange
 from db.tables.sessions import AudioSession
+
+#: The levels that can be compared with an A-weighted noise floor; the others are not A-weighted, or
+#: are of one second.
+_A_WEIGHTED = frozenset(
+    {"laeq_db", "lafmax_db", "lasmax_db", "lafmin_db", *(f"l{each}_db" for each in PERCENTS)}
+)
 
 
 def of_the_whole(totals: Totals, calibration_db: float) -> dict[str, float | None]:
@@ -24,6 +35,9 @@ def document(session: AudioSession, levels: LevelHistory, totals: Totals) -> Lev
     """Return the response of ``GET /v1/sessions/{id}/levels``."""
     calibration_db = session.calibration_db or 0.0
     mean_square, fast_max = levels.seconds()
+    overloaded = indications.overloaded_steps(levels, step_s=1.0)
+    least_db = _least_in_range_db(session)
+    level_db = _in_db(mean_square, calibration_db)
     return Levels(
         unit="dB",
         level_reference=session.level_reference,
@@ -31,14 +45,78 @@ def document(session: AudioSession, levels: LevelHistory, totals: Totals) -> Lev
         duration_s=rounding.seconds(levels.duration_s),
         supported_hz=supported_hz(levels.rate_hz),
         overall=of_the_whole(totals, calibration_db),
+        overload=overload(levels),
+        under_range=under_range(session, levels, totals),
         laf_interval_s=totals.tick_s,
         third_octaves=_bands(totals, calibration_db),
         series=LevelSeries(
             step_s=1.0,
-            laeq_db=_in_db(mean_square, calibration_db),
+            laeq_db=level_db,
             lafmax_db=_in_db(fast_max, calibration_db),
+            overloaded=None if overloaded is None else (overloaded > 0).tolist(),
+            under_range=None if least_db is None else _below(level_db, least_db),
         ),
     )
+
+
+def overload(levels: LevelHistory) -> Overload | None:
+    """Return the overloaded part of a recording; None if it was not measured."""
+    found = indications.overloaded_time(levels)
+    if found is None:
+        return None
+    return Overload(
+        overloaded_s=rounding.seconds(found.total_s),
+        share=rounding.share(found.total_s / levels.duration_s),
+        first_s=None if found.first_s is None else rounding.seconds(found.first_s),
+    )
+
+
+def under_range(session: AudioSession, levels: LevelHistory, totals: Totals) -> UnderRange | None:
+    """Return the part of a recording that is under-range; None without a noise floor."""
+    least_db = _least_in_range_db(session)
+    if least_db is None:
+        return None
+    calibration_db = session.calibration_db or 0.0
+    mean_square, _ = levels.seconds()
+    n_below = sum(_below(_in_db(mean_square, calibration_db), least_db))
+    below_s = min(float(n_below), levels.duration_s)
+    return UnderRange(
+        limit_db=round(least_db, rounding.LEVEL_DECIMALS),
+        under_range_s=rounding.seconds(below_s),
+        share=rounding.share(below_s / levels.duration_s),
+        upper_bounds=[
+            name
+            for name, level_db in of_the_whole(totals, calibration_db).items()
+            if name in _A_WEIGHTED and level_db is not None and level_db < least_db
+        ],
+    )
+
+
+def by_quarters(session: AudioSession, levels: LevelHistory) -> QuarterColumns:
+    """Return the figures for daily reports; None without a time of recording."""
+    if session.recorded_at is None:
+        return QuarterColumns(
+            quarter_mean_squares=None, quarter_overloads=None, quarter_overload_energies=None
+        )
+    begun_s = local_day.lead_s(session.recorded_at)
+    shares = indications.overload_on_grid(levels, step_s=local_day.QUARTER_S, lead_s=begun_s)
+    return QuarterColumns(
+        quarter_mean_squares=levels.on_grid(step_s=local_day.QUARTER_S, lead_s=begun_s).tolist(),
+        quarter_overloads=None if shares is None else shares.time.tolist(),
+        quarter_overload_energies=None if shares is None else shares.energy.tolist(),
+    )
+
+
+def _least_in_range_db(session: AudioSession) -> float | None:
+    """Return the lowest level in range in dB SPL; None without a noise floor and a calibration."""
+    if session.noise_floor_db is None or session.calibration_db is None:
+        return None
+    return indications.least_in_range_db(session.noise_floor_db)
+
+
+def _below(levels_db: Sequence[float | None], least_db: float) -> list[bool]:
+    """Return which levels are below a limit, as digital silence is."""
+    return [level_db is None or level_db < least_db for level_db in levels_db]
 
 
 def _bands(totals: Totals, calibration_db: float) -> list[Band] | None:

@@ -74,8 +74,9 @@ class Event:
 
     ``confidence`` is in [0, 1]; ``candidates`` are the most probable types with their
     probabilities, in descending order. Levels are in dB re digital full scale (a full-scale sine is
-    -3.01 dB) unless calibrated, and ``None`` where nothing could be measured. Those after
-    ``candidates`` are measured by `event_levels` once all events are known.
+    -3.01 dB) unless calibrated, and ``None`` where nothing could be measured. If the recording is
+    ``overloaded`` in it, they are lower bounds. Those after ``candidates`` are measured by
+    `event_levels` once all events are known.
     """
 
     start_s: float
@@ -91,3 +92,4 @@ class Event:
     background_la90_db: float | None = None
     emergence_db: float | None = None
     above_background_s: float | None = None
+    overloaded: bool | None = None

@@ -105,6 +105,7 @@ class ExportedEvent(NamedTuple):
     background_la90_db: float | None = None
     emergence_db: float | None = None
     above_background_s: float | None = None
+    overloaded: bool | None = None
     candidates: Sequence[StoredCandidate] = ()
 
 
@@ -164,6 +165,7 @@ def _events(selection: DetectionSelection, *, with_candidates: bool) -> Select[*
         NoiseDetection.background_la90_db,
         NoiseDetection.emergence_db,
         NoiseDetection.above_background_s,
+        NoiseDetection.overloaded,
     ).where(*selection.events())
     return statement.add_columns(NoiseDetection.candidates) if with_candidates else statement
 

@@ -104,6 +104,8 @@ class RecordedLevels(NamedTuple):
     calibration_db: float | None
     #: Not calibrated.
     quarter_mean_squares: Sequence[float]
+    quarter_overloads: list[float] | None
+    quarter_overload_energies: list[float] | None
 
 
 def levels_of(
@@ -117,6 +119,8 @@ def levels_of(
             type_coerce(AudioSession.duration_s, Double),
             AudioSession.calibration_db,
             type_coerce(AudioSession.quarter_mean_squares, ARRAY(Double)),
+            AudioSession.quarter_overloads,
+            AudioSession.quarter_overload_energies,
         ).where(
             _may_reach_into(begin_s, end_s),
             session_queries.is_of(AudioSession, user_id),

@@ -45,6 +45,7 @@ class OptionColumns(TypedDict, total=False):
     calibration_db: float | None
     calibration_tone_db: float | None
     bands: str | None
+    noise_floor_db: float | None
     model_id: uuid.UUID | None
     webhook_id: uuid.UUID | None
     thresholds: dict[str, float]
@@ -201,6 +202,7 @@ class NewDetectionRow(TypedDict):
     background_la90_db: NotRequired[float | None]
     emergence_db: NotRequired[float | None]
     above_background_s: NotRequired[float | None]
+    overloaded: NotRequired[bool | None]
     candidates: NotRequired[Sequence[StoredCandidate]]
 
 

@@ -28,6 +28,7 @@ SESSION_VIEW_COLUMNS = (
     AudioSession.calibration_db,
     AudioSession.calibration_tone_db,
     AudioSession.bands,
+    AudioSession.noise_floor_db,
     AudioSession.model_id,
     AudioSession.types,
     AudioSession.privacy,
@@ -78,6 +79,7 @@ class SessionView(NamedTuple):
     calibration_db: float | None
     calibration_tone_db: float | None
     bands: str | None
+    noise_floor_db: float | None
     model_id: uuid.UUID | None
     types: list[str]
     privacy: str

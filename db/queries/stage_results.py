@@ -65,14 +65,21 @@ class MutedAudio(TypedDict):
     spectrogram_key: str
 
 
-class AggregateDone(TypedDict):
+class QuarterColumns(TypedDict):
+    """The figures of the quarter hours that a recording covers; null without its time."""
+
+    quarter_mean_squares: list[float] | None
+    quarter_overloads: list[float] | None
+    quarter_overload_energies: list[float] | None
+
+
+class AggregateDone(QuarterColumns):
     """What ``aggregate`` writes: the answer, what it lacks, and audio without speech."""
 
     #: A `Summary`.
     summary: JsonObject
     backbone: str | None
     levels_answer_key: str
-    quarter_mean_squares: list[float] | None
     problem: StoredProblem | None
     muted_key: NotRequired[str]
     spectrogram_key: NotRequired[str]

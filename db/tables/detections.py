@@ -51,5 +51,7 @@ class NoiseDetection(Base):
     background_la90_db: Mapped[float | None]
     emergence_db: Mapped[float | None]
     above_background_s: Mapped[float | None]
+    #: Whether the recording is overloaded in it; null where that was not measured.
+    overloaded: Mapped[bool | None]
     #: The most likely types, at most five, in descending order.
     candidates: Mapped[list[StoredCandidate]] = mapped_column(JSONB, server_default=text("'[]'"))

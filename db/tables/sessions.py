@@ -52,6 +52,8 @@ NO_LANE = uuid.UUID(int=0)
 CALIBRATION_RANGE_DB = (-100.0, 250.0)
 CALIBRATION_TONES_DB = (94.0, 114.0)
 BANDS = ("third_octave",)
+#: The range of the A-weighted self-noise of an instrument in dB SPL.
+NOISE_FLOOR_RANGE_DB = (-50.0, 150.0)
 #: What is kept of a recording after its session: the original, a copy in which speech is replaced
 #: by noise, or nothing.
 KEEP, MUTE, DISCARD_AUDIO = PRIVACY = ("keep", "mute", "discard_audio")
@@ -85,6 +87,9 @@ class AudioSession(Claimable, Owned, Traced, Base):
         ),
         CheckConstraint(one_of("calibration_tone_db", CALIBRATION_TONES_DB), name="tone"),
         CheckConstraint(one_of("bands", BANDS), name="bands"),
+        CheckConstraint(
+            "noise_floor_db BETWEEN {} AND {}".format(*NOISE_FLOOR_RANGE_DB), name="noise_floor"
+        ),
         CheckConstraint(one_of("privacy", PRIVACY), name="privacy"),
         CheckConstraint(one_of("priority", tuple(range(len(PRIORITIES)))), name="priority"),
         CheckConstraint("num_nonnulls(source_url, source_key) <= 1", name="source"),
@@ -211,6 +216,8 @@ class AudioSession(Claimable, Owned, Traced, Base):
     calibration_db: Mapped[float | None]
     calibration_tone_db: Mapped[float | None]
     bands: Mapped[str | None]
+    #: The A-weighted self-noise of the instrument in dB SPL; null where the caller gave none.
+    noise_floor_db: Mapped[float | None]
     #: By noise type, the confidence below which detections are not reported.
     thresholds: Mapped[dict[str, float]] = mapped_column(JSONB, server_default=text("'{}'"))
     #: Noise types and groups: only detections of these and of types below them are reported. Empty
@@ -259,6 +266,10 @@ class AudioSession(Claimable, Owned, Traced, Base):
     #: A-weighted mean squares of the quarter hours (UTC) that it covers, re full scale, set at the
     #: end; null without ``recorded_at``.
     quarter_mean_squares: Mapped[list[float] | None] = mapped_column(ARRAY(Double))
+    #: The overloaded shares of the time and of the energy of each of these quarters; null also
+    #: where overload was not measured.
+    quarter_overloads: Mapped[list[float] | None] = mapped_column(ARRAY(Double))
+    quarter_overload_energies: Mapped[list[float] | None] = mapped_column(ARRAY(Double))
     spans_total: Mapped[int] = mapped_column(server_default=text("0"))
     spans_finished: Mapped[int] = mapped_column(server_default=text("0"))
     #: How often it was decoded again because decoded audio was missing. Attempts restart at 1 each

@@ -108,6 +108,13 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
         help="keep the recording, replace its speech with noise, or remove the recording",
     )
     parser.add_argument(
+        "--noise-floor-db",
+        type=float,
+        metavar="DB",
+        help="A-weighted self-noise of the instrument in dB SPL, with a calibration: marks levels "
+        "that it raises",
+    )
+    parser.add_argument(
         "--time-zone",
         metavar="ZONE",
         help="local time zone, also of times in files that state none: Europe/Berlin",

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import IO
 
-from actors.analytics.formats.rows import ExportedRecording, Taxonomy, iso
+from actors.analytics.formats.rows import ExportedRecording, Taxonomy, flag, iso
 from db.queries.export_queries import ExportedEvent
 
 COLUMNS = (
@@ -30,6 +30,7 @@ COLUMNS = (
     "background_la90_db",
     "emergence_db",
     "above_background_s",
+    "overloaded",
 )
 
 #: Characters that start a formula in a spreadsheet, with their full-width forms, and the apostrophe
@@ -88,4 +89,5 @@ def _row(recording: ExportedRecording, event: ExportedEvent) -> list[object]:
         event.background_la90_db,
         event.emergence_db,
         event.above_background_s,
+        flag(event.overloaded),
     ]

@@ -44,6 +44,7 @@ SCHEMA = pa.schema(
         _field("background_la90_db", pa.float64(), unit="dB re level_reference", nullable=True),
         _field("emergence_db", pa.float64(), unit="dB", nullable=True),
         _field("above_background_s", pa.float64(), unit="s", nullable=True),
+        _field("overloaded", pa.bool_(), nullable=True),
     ],
     metadata={"clamor.schema": "1", "clamor.content": "noise events"},
 )
@@ -81,6 +82,7 @@ class Parquet:
                     event.background_la90_db,
                     event.emergence_db,
                     event.above_background_s,
+                    event.overloaded,
                 )
             )
             if len(self._rows) == BATCH_ROWS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import IO
 
-from actors.analytics.formats.rows import ExportedRecording, Taxonomy, cell
+from actors.analytics.formats.rows import ExportedRecording, Taxonomy, cell, flag
 from db.queries.export_queries import ExportedEvent
 
 COLUMNS = (
@@ -34,6 +34,7 @@ COLUMNS = (
     "Background LA90 (dB)",
     "Emergence (dB)",
     "Above Background (s)",
+    "Overloaded",
 )
 #: For recordings of unknown sample rate.
 _USUAL_RATE_HZ = 48_000
@@ -76,6 +77,7 @@ class Raven:
             _number(event.background_la90_db),
             _number(event.emergence_db),
             _number(event.above_background_s),
+            flag(event.overloaded),
         )
 
     def _write(self, lines: Sequence[Sequence[str]]) -> None:

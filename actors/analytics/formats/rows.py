@@ -76,6 +76,11 @@ class Sink(io.RawIOBase):
         return self.size_bytes
 
 
+def flag(value: bool | None) -> str:
+    """Return ``true`` or ``false`` as text; empty if unknown."""
+    return "" if value is None else str(value).lower()
+
+
 def iso(moment: datetime | None) -> str | None:
     """Return a time in UTC in ISO 8601 format."""
     return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from actors.science.detection import loud_unknown
 from actors.science.detection.chunks import STEP_S
 from actors.science.detection.decoding import Scores, Segment, find_segments, quiet_windows
+from actors.science.levels.indications import is_overloaded
 from actors.science.levels.levels import LevelHistory
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event, TypeProbability
 
@@ -244,6 +245,7 @@ def _measured(found: Iterable[Event], levels: LevelHistory) -> Iterable[Event]:
                 end_s=end_s,
                 laeq_db=levels.laeq_db(event.start_s, end_s),
                 lafmax_db=levels.lafmax_db(event.start_s, end_s),
+                overloaded=is_overloaded(levels, event.start_s, end_s),
             )
 
 

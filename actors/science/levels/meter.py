@@ -1,8 +1,8 @@
 """A sound level meter for recordings that arrive in blocks of any size.
 
-It follows IEC 61672-1: frequency weightings A, C and Z, time weightings F and S, peak C. All levels
-are measured at the recording's own rate, with continuous filter states. Blocks are first joined to
-a fixed length, so the result does not depend on the division into blocks.
+It follows IEC 61672-1: frequency weightings A, C and Z, time weightings F and S, peak C, and
+overload. All levels are measured at the recording's own rate, with continuous filter states. Blocks
+are first joined to a fixed length, so the result does not depend on the division into blocks.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from actors.science.levels.levels import (
     in_hundredths,
     step_starts,
 )
+from actors.science.levels.overload import OverloadMeter
 from actors.science.levels.peak import PeakMeter
 from actors.science.levels.totals import Histogram, Totals
 
@@ -77,6 +78,7 @@ class LevelMeter:
             _Channel(rate_hz=rate_hz, third_octaves=third_octaves) for _ in range(n_channels)
         ]
         self._times = TimeWeighting(rate_hz=rate_hz, n_frames=n_frames)
+        self._overload = OverloadMeter(n_channels=n_channels)
         self._n_frames = 0
         self._mix_energy = 0.0
         # The arrays of `LevelHistory`, as bytes: arrays of a second, or copies to join them, would
@@ -173,7 +175,7 @@ class LevelMeter:
         fast, slow = self._times.push(squares, starts)
         self._fast_maxima += fast.astype(np.float32).tobytes()
         self._slow_maxima += in_hundredths(slow).tobytes()
-        self._overloaded += np.zeros(len(starts), dtype=np.bool_).tobytes()
+        self._overloaded += self._overload.push(block, starts).tobytes()
         self._n_frames += len(block)
 
     def _keep_peaks(self, of_channels: Sequence[NDArray[np.float64]]) -> None:

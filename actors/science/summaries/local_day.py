@@ -138,15 +138,25 @@ def _offset(offset: timedelta) -> str:
 
 
 class RecordedInterval(NamedTuple):
-    """An interval of a recording, in seconds since 1970, and its A-weighted mean square."""
+    """An interval of a recording, in seconds since 1970, and its A-weighted mean square.
+
+    ``overload`` and ``overload_energy`` are the overloaded shares of its time and of its energy;
+    NaN if they were not measured.
+    """
 
     begin_s: float
     end_s: float
     mean_square: float
+    overload: float = math.nan
+    overload_energy: float = math.nan
 
 
 def recorded_intervals(
-    begin_s: float, duration_s: float, quarters: Sequence[float]
+    begin_s: float,
+    duration_s: float,
+    quarters: Sequence[float],
+    *,
+    overloads: Sequence[tuple[float, float]] | None = None,
 ) -> list[RecordedInterval]:
     """Return the intervals of a recording.
 
@@ -156,14 +166,17 @@ def recorded_intervals(
         Start of the recording, in seconds since 1970, and its duration.
     quarters
         Mean squares of the quarters of an hour that it touches, over the recorded part of each.
+    overloads
+        The overloaded shares of the time and of the energy of these quarters, if measured.
     """
     end_s = begin_s + duration_s
     first = math.floor(begin_s / QUARTER_S)
+    shares = [(math.nan, math.nan)] * len(quarters) if overloads is None else overloads
     return [
         RecordedInterval(
-            max(begin_s, at * QUARTER_S), min(end_s, (at + 1) * QUARTER_S), mean_square
+            max(begin_s, at * QUARTER_S), min(end_s, (at + 1) * QUARTER_S), mean_square, *share
         )
-        for at, mean_square in enumerate(quarters, first)
+        for at, (mean_square, share) in enumerate(zip(quarters, shares, strict=True), first)
         if at * QUARTER_S < end_s
     ]
 
@@ -180,6 +193,18 @@ class HourSound(TypedDict):
     covered: float
 
 
+class DayOverload(TypedDict):
+    """The overloaded seconds of a day, and their shares of its recorded time and energy.
+
+    Of the recordings in which overload was measured; null without any, and the share of the energy
+    also for digital silence.
+    """
+
+    overloaded_s: float | None
+    share: float | None
+    energy_share: float | None
+
+
 class DaySound(TypedDict):
     """The levels of a day, and the shares of its periods and of the whole that were recorded."""
 
@@ -189,6 +214,7 @@ class DaySound(TypedDict):
     lnight_db: float | None
     lden_db: float | None
     covered: dict[str, float]
+    overload: DayOverload
     hours: list[HourSound]
 
 
@@ -218,6 +244,7 @@ def sound(day: Day, recorded: Sequence[RecordedInterval]) -> DaySound:
             name: rounding.share(covered_s[at].sum() / max(lengths_s[at].sum(), 1.0))
             for name, at in in_period.items()
         },
+        overload=_overload(edges_s, recorded),
         hours=[
             HourSound(
                 laeq_db=_rounded(_mean(energies[at : at + 1], seconds[at : at + 1])),
@@ -226,6 +253,26 @@ def sound(day: Day, recorded: Sequence[RecordedInterval]) -> DaySound:
             for at in range(len(day.hours))
         ],
     )
+
+
+def _overload(edges_s: NDArray[np.float64], recorded: Sequence[RecordedInterval]) -> DayOverload:
+    """Return the overloaded shares between the first edge and the last."""
+    table = np.array(recorded, dtype=np.float64).reshape(-1, len(RecordedInterval._fields))
+    table = table[~np.isnan(table[:, 3])]
+    inside_s = np.minimum(table[:, 1], edges_s[-1]) - np.maximum(table[:, 0], edges_s[0])
+    inside_s = np.maximum(inside_s, 0.0)
+    energies = table[:, 2] * inside_s
+    overloaded_s = rounding.seconds(float(table[:, 3] @ inside_s))
+    return DayOverload(
+        overloaded_s=overloaded_s if inside_s.any() else None,
+        share=_weighted(table[:, 3], inside_s),
+        energy_share=_weighted(table[:, 4], energies),
+    )
+
+
+def _weighted(shares: NDArray[np.float64], weights: NDArray[np.float64]) -> float | None:
+    total = float(weights.sum())
+    return rounding.share(float(shares @ weights) / total) if total > 0 else None
 
 
 def mean_db(levels_db: Iterable[float | None]) -> float | None:
@@ -238,7 +285,7 @@ def _by_hour(
     edges_s: NDArray[np.float64], recorded: Sequence[RecordedInterval]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return energy and recorded seconds between each two edges."""
-    table = np.array(recorded, dtype=np.float64).reshape(-1, 3)
+    table = np.array(recorded, dtype=np.float64).reshape(-1, len(RecordedInterval._fields))
     begins, ends, mean_squares = table[:, 0, None], table[:, 1, None], table[:, 2]
     inside = np.minimum(ends, edges_s[1:]) - np.maximum(begins, edges_s[:-1])
     inside = np.maximum(inside, 0.0)

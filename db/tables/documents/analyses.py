@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from db.tables.documents.sessions import Overload
+
 
 class TypeHeard(msgspec.Struct, kw_only=True):
     """Statistics of one noise type."""
@@ -38,6 +40,8 @@ class Minutes(msgspec.Struct, kw_only=True):
     step_s: float
     #: LAeq; null for digital silence, and where no levels are stored.
     laeq_db: list[float | None]
+    #: The overloaded seconds of each; null where overload was not measured.
+    overloaded_s: list[float] | None = None
     #: By noise type: the number of detections that start in the minute.
     events_begun: dict[str, list[int]]
     #: By noise type: the seconds during which it was detected.
@@ -53,6 +57,8 @@ class LoudEvent(msgspec.Struct, kw_only=True):
     confidence: float
     laeq_db: float | None
     lafmax_db: float | None
+    #: Whether its levels are lower bounds; null where overload was not measured.
+    overloaded: bool | None = None
 
 
 class EnergyPart(msgspec.Struct, kw_only=True):
@@ -141,6 +147,8 @@ class AnalysisResult(msgspec.Struct, kw_only=True):
     duration_s: float
     #: The reference of all levels and limits.
     level_reference: str
+    #: As in the summary of the session.
+    overload: Overload | None = None
     events: int
     #: Duration during which anything was detected: overlaps count once.
     heard_s: float

@@ -13,6 +13,32 @@ class NoiseTypeSummary(msgspec.Struct, kw_only=True):
     max_confidence: float
 
 
+class Overload(msgspec.Struct, kw_only=True):
+    """The overloaded part of a recording, in which its waveform is cut off.
+
+    Unless it is empty, all levels of the recording are lower bounds.
+    """
+
+    overloaded_s: float
+    #: ``overloaded_s`` as a share of the recording.
+    share: float
+    #: Start of the first overloaded step of 10 ms; null if there is none.
+    first_s: float | None
+
+
+class UnderRange(msgspec.Struct, kw_only=True):
+    """The part of a recording whose levels the self-noise of the instrument raises."""
+
+    #: Levels below this are too high by more than 0.8 dB.
+    limit_db: float
+    #: Sum of the seconds with an LAeq below the limit.
+    under_range_s: float
+    #: ``under_range_s`` as a share of the recording.
+    share: float
+    #: Names of the levels of the recording that are below the limit: they are upper bounds.
+    upper_bounds: list[str]
+
+
 class Summary(msgspec.Struct, kw_only=True):
     """Summary of a session. ``level_reference`` is the reference of all levels."""
 
@@ -33,6 +59,10 @@ class Summary(msgspec.Struct, kw_only=True):
     l90_db: float | None
     l95_db: float | None
     level_reference: str
+    #: Null if the recording was measured by a release without it.
+    overload: Overload | None = None
+    #: Null unless ``noise_floor_db`` was given.
+    under_range: UnderRange | None = None
     #: The channel that was analysed, counted from 1; null for the mean of all channels. The loudest
     #: channel is used if channels cancel each other in the mean, as inverted ones do.
     analysed_channel: int | None = None
@@ -58,6 +88,12 @@ class LevelSeries(msgspec.Struct, kw_only=True):
     step_s: float
     laeq_db: list[float | None]
     lafmax_db: list[float | None]
+    #: Whether the second contains overload, so that its levels are lower bounds. Null if the
+    #: recording was measured by a release without it.
+    overloaded: list[bool] | None = None
+    #: Whether LAeq is below ``under_range.limit_db``, so that it is an upper bound. Null unless
+    #: ``noise_floor_db`` was given.
+    under_range: list[bool] | None = None
 
 
 class Levels(msgspec.Struct, kw_only=True):
@@ -71,6 +107,10 @@ class Levels(msgspec.Struct, kw_only=True):
     supported_hz: tuple[float, float]
     #: Levels of the whole recording, by the names used in the summary of a session.
     overall: dict[str, float | None]
+    #: As in the summary of a session.
+    overload: Overload | None = None
+    #: As in the summary of a session.
+    under_range: UnderRange | None = None
     #: Interval at which LAF is sampled.
     laf_interval_s: float
     #: Null unless ``bands=third_octave`` was requested.

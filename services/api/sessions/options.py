@@ -15,6 +15,7 @@ from db.tables.sessions import (
     CALIBRATION_RANGE_DB,
     METADATA_BYTES,
     METADATA_KEYS,
+    NOISE_FLOOR_RANGE_DB,
     RECORDED_FROM,
     RECORDED_TO,
 )
@@ -69,6 +70,12 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
     calibration_tone_db: Literal[94, 114] | None = None
     #: Frequency bands to measure in addition to the levels.
     bands: Literal["third_octave"] | None = None
+    #: The A-weighted self-noise of the instrument in dB SPL, with a calibration: levels that it
+    #: raises by more than 0.8 dB are marked as under-range.
+    noise_floor_db: (
+        Annotated[float, msgspec.Meta(ge=NOISE_FLOOR_RANGE_DB[0], le=NOISE_FLOOR_RANGE_DB[1])]
+        | None
+    ) = None
     #: The model to use. Default: the model in use.
     model: uuid.UUID | None = None
     #: A webhook of the caller's to notify when the session ends. Webhooks for all sessions are
@@ -103,6 +110,12 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
                 field="calibration_db",
                 detail="cannot be combined with 'calibration_tone_db', which takes the calibration"
                 " from the recording",
+            )
+        is_calibrated = self.calibration_db is not None or self.calibration_tone_db is not None
+        if self.noise_floor_db is not None and not is_calibrated:
+            yield FieldError(
+                field="noise_floor_db",
+                detail="needs 'calibration_db' or 'calibration_tone_db', since it is in dB SPL",
             )
         if self.time_zone is not None and not is_zone(self.time_zone):
             yield FieldError(

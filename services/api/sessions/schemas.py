@@ -60,6 +60,8 @@ class Session(msgspec.Struct, kw_only=True):
     calibration_db: float | None
     calibration_tone_db: float | None
     bands: str | None
+    #: The A-weighted self-noise of the instrument in dB SPL, as given by the caller.
+    noise_floor_db: float | None
     #: The model that classifies the recording; null until known.
     model_id: uuid.UUID | None
     #: By noise type, the confidence below which detections are not reported.
@@ -184,6 +186,9 @@ class Detection(msgspec.Struct, kw_only=True):
     emergence_db: float | None
     #: Seconds of the detection in which LAF is more than 3 dB above `background_la90_db`.
     above_background_s: float | None
+    #: Whether the recording is overloaded in the detection, so that its levels are lower bounds.
+    #: Null if the recording was measured by a release without it.
+    overloaded: bool | None
     candidates: list[Candidate]
 
     @classmethod

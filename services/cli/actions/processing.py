@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from rich.table import Table
 
 from services.cli.actions.bars import Bars
 from services.client import ApiError, Client, Options
-from services.client.wire.sessions import Detection, Session
+from services.client.wire.sessions import Detection, Session, Summary
 
 #: Files in flight at once, so that one uploads while others are being processed.
 FILES_AT_ONCE = 4
@@ -61,6 +61,8 @@ def parameters(
         asked["types"] = args.types
     if args.privacy != "keep":
         asked["privacy"] = args.privacy
+    if args.noise_floor_db is not None:
+        asked["noise_floor_db"] = f"{args.noise_floor_db}"
     if args.time_zone is not None:
         asked["time_zone"] = args.time_zone
     if args.metadata:
@@ -194,6 +196,8 @@ def print_table(result: FileResult) -> None:
         f"whole recording LAeq {_level(laeq_db)} {reference}"
     )
     if summary is not None:
+        for line in _bounds(summary):
+            console.print(line, style="yellow", markup=False)
         console.print(_named_by(summary.model), markup=False)
         if summary.unused_types:
             console.print(
@@ -209,6 +213,22 @@ def print_table(result: FileResult) -> None:
             console.print(
                 f"  {_clock(part.start_s)} to {_clock(part.end_s)}: {part.reason}", markup=False
             )
+
+
+def _bounds(summary: Summary) -> Iterator[str]:
+    """Yield a line for each reason why levels are bounds."""
+    overload, under_range = summary.overload, summary.under_range
+    if overload is not None and overload.first_s is not None:
+        yield (
+            f"overloaded for {overload.overloaded_s:.2f} s, first at {_clock(overload.first_s)}: "
+            "levels are lower bounds; record with less gain"
+        )
+    if under_range is not None and under_range.under_range_s > 0:
+        names = ", ".join(under_range.upper_bounds) or "none of the whole recording"
+        yield (
+            f"{under_range.share:.0%} of the time is below {under_range.limit_db:.1f} dB, where "
+            f"the instrument's noise raises levels; upper bounds: {names}"
+        )
 
 
 def _named_by(model: Mapping[str, str | None]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from services.client.wire.sessions import Overload
 from services.client.wire.tasks import AsyncTask
 
 
@@ -34,6 +35,7 @@ class Minutes(msgspec.Struct, kw_only=True):
 
     step_s: float
     laeq_db: list[float | None]
+    overloaded_s: list[float] | None = None
     events_begun: dict[str, list[int]]
     heard_s: dict[str, list[float]]
 
@@ -47,6 +49,7 @@ class LoudEvent(msgspec.Struct, kw_only=True):
     confidence: float
     laeq_db: float | None
     lafmax_db: float | None
+    overloaded: bool | None = None
 
 
 class EnergyPart(msgspec.Struct, kw_only=True):
@@ -114,6 +117,7 @@ class AnalysisResult(msgspec.Struct, kw_only=True):
 
     duration_s: float
     level_reference: str
+    overload: Overload | None = None
     events: int
     heard_s: float
     heard_share: float

@@ -21,6 +21,23 @@ class NoiseTypeSummary(msgspec.Struct, kw_only=True):
     max_confidence: float
 
 
+class Overload(msgspec.Struct, kw_only=True):
+    """The overloaded part of a recording: unless it is empty, its levels are lower bounds."""
+
+    overloaded_s: float
+    share: float
+    first_s: float | None
+
+
+class UnderRange(msgspec.Struct, kw_only=True):
+    """The part of a recording below ``limit_db``; the ``upper_bounds`` are levels below it."""
+
+    limit_db: float
+    under_range_s: float
+    share: float
+    upper_bounds: list[str]
+
+
 class Summary(msgspec.Struct, kw_only=True):
     """Summary of a session. ``level_reference`` is the reference of all levels."""
 
@@ -40,6 +57,8 @@ class Summary(msgspec.Struct, kw_only=True):
     l90_db: float | None
     l95_db: float | None
     level_reference: str
+    overload: Overload | None = None
+    under_range: UnderRange | None = None
     analysed_channel: int | None = None
     model: dict[str, str | None]
     unused_types: list[str] = []
@@ -72,6 +91,7 @@ class Session(msgspec.Struct, kw_only=True):
     calibration_db: float | None
     calibration_tone_db: float | None
     bands: str | None
+    noise_floor_db: float | None
     model_id: uuid.UUID | None
     thresholds: dict[str, float]
     types: list[str]
@@ -128,6 +148,7 @@ class Detection(msgspec.Struct, kw_only=True):
     background_la90_db: float | None
     emergence_db: float | None
     above_background_s: float | None
+    overloaded: bool | None
     candidates: list[Candidate]
 
 

@@ -7,6 +7,7 @@ from services.openapi.examples.example import SESSION_ID, Example
 _RESULT: dict[str, object] = {
     "duration_s": 30.0,
     "level_reference": "dB SPL",
+    "overload": {"overloaded_s": 0.27, "share": 0.009, "first_s": 12.61},
     "events": 1,
     "heard_s": 1.5,
     "heard_share": 0.05,
@@ -28,6 +29,7 @@ _RESULT: dict[str, object] = {
     "minutes": {
         "step_s": 60.0,
         "laeq_db": [61.2],
+        "overloaded_s": [0.27],
         "events_begun": {"dog_bark": [1]},
         "heard_s": {"dog_bark": [1.5]},
     },
@@ -39,6 +41,7 @@ _RESULT: dict[str, object] = {
             "confidence": 0.94,
             "laeq_db": 68.1,
             "lafmax_db": 74.3,
+            "overloaded": True,
         }
     ],
     "energy": {

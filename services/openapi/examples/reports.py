@@ -70,6 +70,7 @@ _REPORT: dict[str, object] = _LISTED | {
                 "level_reference": "dB SPL",
                 **_LEVELS,
                 "covered": {"day": 1.0, "evening": 1.0, "night": 0.875, "whole": 0.9583},
+                "overload": {"overloaded_s": 24.84, "share": 0.0003, "energy_share": 0.0841},
                 "hours": [{"laeq_db": 52.6, "covered": 1.0}],
             }
         ],

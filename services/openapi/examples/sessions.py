@@ -20,6 +20,16 @@ _LEVELS_DB = {
     "l95_db": 48.8,
 }
 
+_BOUNDS: dict[str, object] = {
+    "overload": {"overloaded_s": 0.27, "share": 0.009, "first_s": 12.61},
+    "under_range": {
+        "limit_db": 49.74,
+        "under_range_s": 2.0,
+        "share": 0.0667,
+        "upper_bounds": ["lafmin_db", "l95_db"],
+    },
+}
+
 QUEUED: dict[str, object] = {
     "id": SESSION_ID,
     "state": "queued",
@@ -38,6 +48,7 @@ QUEUED: dict[str, object] = {
     "calibration_db": 119.87,
     "calibration_tone_db": None,
     "bands": None,
+    "noise_floor_db": 42.0,
     "model_id": None,
     "thresholds": {},
     "types": [],
@@ -79,6 +90,7 @@ COMPLETED: dict[str, object] = QUEUED | {
         "noise_types": {"dog_bark": {"events": 1, "total_s": 1.5, "max_confidence": 0.94}},
         **_LEVELS_DB,
         "level_reference": "dB SPL",
+        **_BOUNDS,
         "analysed_channel": None,
         "model": {"id": MODEL_ID, "name": "clamor-base", "version": "5"},
         "unused_types": [],
@@ -117,6 +129,7 @@ _DETECTION: dict[str, object] = {
     "background_la90_db": 52.4,
     "emergence_db": 15.7,
     "above_background_s": 1.29,
+    "overloaded": True,
     "candidates": [
         {"noise_type": "dog_bark", "score": 0.94},
         {"noise_type": "rooster", "score": 0.03},
@@ -138,6 +151,7 @@ EXAMPLES: dict[str, Example] = {
     "POST /v1/sessions": Example(
         query={
             "calibration_db": 119.87,
+            "noise_floor_db": 42.0,
             "recorded_at": "2026-03-14T09:00:00+01:00",
             "time_zone": "Europe/Berlin",
             "metadata": '{"site": "bridge", "floor": 3}',
@@ -196,6 +210,7 @@ EXAMPLES: dict[str, Example] = {
             "duration_s": 3.0,
             "supported_hz": [10.0, 20_000.0],
             "overall": _LEVELS_DB,
+            **_BOUNDS,
             "laf_interval_s": 0.0005,
             "third_octaves": [
                 {"nominal_hz": 25.0, "exact_hz": 25.1189, "lzeq_db": 41.3},
@@ -205,6 +220,8 @@ EXAMPLES: dict[str, Example] = {
                 "step_s": 1.0,
                 "laeq_db": [60.9, 62.2, 59.8],
                 "lafmax_db": [64.0, 66.1, 63.3],
+                "overloaded": [False, True, False],
+                "under_range": [False, False, False],
             },
         }
     ),

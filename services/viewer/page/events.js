@@ -1,7 +1,7 @@
 // The table of events, with its filters and its order.
 
 import { swatch } from "./styles.js";
-import { clock, count, decibels, level, percent, typeName } from "./text.js";
+import { bound, clock, count, decibels, level, percent, typeName } from "./text.js";
 
 /** Rows drawn at once; a button shows more. */
 const ROWS = 200;
@@ -13,9 +13,9 @@ const COLUMNS = [
     cell: (event) => `${(event.end_s - event.start_s).toFixed(1)} s` },
   { name: "Confidence", of: (event) => event.confidence, number: true, cell: null },
   { name: "LAeq", of: (event) => event.laeq_db ?? -Infinity, number: true,
-    cell: (event) => level(event.laeq_db) },
+    cell: (event) => bound(event.laeq_db, event.overloaded) },
   { name: "LAFmax", of: (event) => event.lafmax_db ?? -Infinity, number: true, wide: true,
-    cell: (event) => level(event.lafmax_db) },
+    cell: (event) => bound(event.lafmax_db, event.overloaded) },
 ];
 
 export class EventTable {
@@ -93,7 +93,9 @@ export class EventTable {
     const told = shown.length === this.#events.length
       ? count(shown.length, "event")
       : `${shown.length} of ${count(this.#events.length, "event")}`;
-    this.#ids("count").textContent = `${told}, levels in ${this.#reference}`;
+    const bounds = shown.some((event) => event.overloaded)
+      ? "; \u2265 marks lower bounds, where the recording is overloaded" : "";
+    this.#ids("count").textContent = `${told}, levels in ${this.#reference}${bounds}`;
     const rest = sorted.length - this.#rows.size;
     this.#ids("more").hidden = rest <= 0;
     this.#ids("more").textContent = `Show ${Math.min(rest, ROWS)} more`;

@@ -1,6 +1,7 @@
 // The picture of a session, over one time axis: a row for each noise type, the spectrogram, and the
 // level.
 
+import { pooled, spansOf } from "./series.js";
 import { definitions, svg } from "./styles.js";
 import { clock, count, decibels, percent, typeName } from "./text.js";
 
@@ -193,11 +194,19 @@ export class Picture {
         fill: styles.get(event.noise_type).fill,
       }));
     });
+    const marks = (values, name, at_y, height_px, why) => spansOf(values ?? [], series.step_s)
+      .map(({ start_s, end_s }) => svg("rect", {
+        ...this.#span({ start_s, end_s: Math.min(end_s, levels.duration_s) }),
+        y: at_y, height: height_px, class: name,
+      }, svg("title", {}, why)));
     const line = (values, name) => svg("path", {
       class: name, d: staircase(values, series.step_s, this.#place.x, at, levels.duration_s),
     });
     return [
       ...ticks, ...bands, line(series.lafmax_db, "lafmax"), line(series.laeq_db, "laeq"), frame,
+      ...marks(series.overloaded, "overload", y, 7, "Overload: levels are lower bounds"),
+      ...marks(series.under_range, "under-range", y + height - 4, 4,
+        "Under-range: levels are upper bounds"),
       sideways(levels.level_reference, y + height / 2, this.#place.gutter),
     ];
   }
@@ -248,6 +257,11 @@ export class Picture {
     return this.#head;
   }
 
+  #span(part) {
+    const { from, length } = this.#stretch(part);
+    return { x: from, width: length };
+  }
+
   #stretch(event) {
     const from = this.#place.x(event.start_s);
     return { from, length: Math.max(this.#place.x(event.end_s) - from, 2) };
@@ -274,27 +288,6 @@ export class Picture {
 /** Return the end of the time axis, including missing parts after the end, within limits. */
 export function endOf(duration, missing) {
   return Math.max(0.1, Math.min(Math.max(duration, ...missing.map((part) => part.end_s)), 2 * duration));
-}
-
-/** Reduce levels to at most `most` steps: the mean power and the highest maximum of each. */
-function pooled({ step_s, laeq_db, lafmax_db }, most) {
-  const each = Math.ceil(laeq_db.length / most);
-  if (each <= 1) return { step_s, laeq_db, lafmax_db };
-  const pool = (values, join) => {
-    const joined = [];
-    for (let start = 0; start < values.length; start += each) {
-      const heard = values.slice(start, start + each).filter((db) => db !== null);
-      joined.push(heard.length ? join(heard) : null);
-    }
-    return joined;
-  };
-  const mean = (levels) => 10 * Math.log10(
-    levels.reduce((sum, db) => sum + 10 ** (db / 10), 0) / levels.length);
-  return {
-    step_s: step_s * each,
-    laeq_db: pool(laeq_db, mean),
-    lafmax_db: pool(lafmax_db, (levels) => Math.max(...levels)),
-  };
 }
 
 /** Return a path with a step for each value, and gaps for null. */

@@ -8,7 +8,7 @@ import { endOf, Picture } from "./picture.js";
 import { Player } from "./player.js";
 import { stylesOf } from "./styles.js";
 import {
-  bytes, clock, closed, count, decibels, level, moment, percent, sentence, typeName,
+  bound, bytes, clock, closed, count, decibels, level, moment, percent, sentence, typeName,
 } from "./text.js";
 import { hideTrouble, showTrouble } from "./trouble.js";
 import { isFinished, watch } from "./watch.js";
@@ -146,7 +146,8 @@ function show(next) {
   ids("subtitle").textContent = [
     session.duration_s === null ? null : clock(session.duration_s),
     session.summary && count(session.summary.events, "event"),
-    session.summary && `LAeq ${level(session.summary.laeq_db)} ${session.summary.level_reference}`,
+    session.summary && `LAeq ${bound(session.summary.laeq_db, isOverloaded(session.summary))} ${
+      session.summary.level_reference}`,
     session.recorded_at
       ? `recorded ${moment(session.recorded_at, session.time_zone)}`
       : `received ${moment(session.created_at)}`,
@@ -205,13 +206,24 @@ async function finish(signal) {
   const heard = session.state === "completed" || session.state === "partial";
   ids("events").hidden = !heard;
   if (heard) {
-    ids("legend").textContent = levels
-      ? `${SPECTROGRAM} Level: LAeq (thick line) and LAFmax (dashed) of each second, in ${
-        levels.level_reference}.`
-      : SPECTROGRAM;
+    ids("legend").textContent = [SPECTROGRAM, ...(levels ? legendOf(levels) : [])].join(" ");
     table.show(events, styles, session.summary.level_reference);
   }
   say(ids("status"), ending);
+}
+
+function legendOf({ level_reference: reference, series }) {
+  return [
+    `Level: LAeq (thick line) and LAFmax (dashed) of each second, in ${reference}.`,
+    series.overloaded?.includes(true)
+      && "Bars at the top mark overload: these levels are lower bounds.",
+    series.under_range?.includes(true)
+      && "Lines at the bottom mark under-range: these levels are upper bounds.",
+  ].filter(Boolean);
+}
+
+function isOverloaded(summary) {
+  return summary.overload?.overloaded_s > 0;
 }
 
 function draw() {
@@ -235,8 +247,9 @@ function readOut(seconds) {
   const parts = [`${clock(seconds)} of ${clock(session.duration_s)}`];
   const second = Math.floor(seconds);
   if (levels && second < levels.series.laeq_db.length) {
-    parts.push(`LAeq ${level(levels.series.laeq_db[second])}`,
-      `LAFmax ${level(levels.series.lafmax_db[second])} ${levels.level_reference}`);
+    const { laeq_db: laeq, lafmax_db: lafmax, overloaded } = levels.series;
+    parts.push(`LAeq ${bound(laeq[second], overloaded?.[second])}`,
+      `LAFmax ${bound(lafmax[second], overloaded?.[second])} ${levels.level_reference}`);
   }
   const here = shown.filter((event) => event.start_s <= seconds && seconds < event.end_s);
   parts.push(...here.map((event) => `${typeName(event.noise_type)} ${percent(event.confidence)}`));
@@ -316,6 +329,12 @@ function showFacts() {
     ["Finished", session.finished_at && moment(session.finished_at)],
     ["Calibration", session.calibration_db !== null
       && `0 dBFS is ${decibels(session.calibration_db.toFixed(2))} dB SPL`],
+    ["Overload", summary && isOverloaded(summary)
+      && `${summary.overload.overloaded_s.toFixed(2)} s, first at ${
+        clock(summary.overload.first_s)}: all levels are lower bounds`],
+    ["Under-range", summary?.under_range?.under_range_s > 0
+      && `${percent(summary.under_range.share)} of the time below ${
+        decibels(summary.under_range.limit_db.toFixed(1))} dB: upper bounds, too high by over 0.8 dB`],
     ["LAeq", summary && db(summary.laeq_db)],
     ["LAFmax", summary && db(summary.lafmax_db)],
     ["LCpeak", summary && db(summary.lcpeak_db)],

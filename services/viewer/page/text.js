@@ -20,6 +20,11 @@ export function level(db) {
   return db === null || db === undefined ? "silent" : decibels(db.toFixed(1));
 }
 
+/** Format a level, which is a lower bound if it contains overload. */
+export function bound(db, overloaded) {
+  return overloaded && typeof db === "number" ? `\u2265 ${level(db)}` : level(db);
+}
+
 /** Format a number of dB with a true minus sign. */
 export function decibels(number) {
   return String(number).replace("-", "\u2212");

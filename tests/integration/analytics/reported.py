@@ -44,6 +44,8 @@ def session(
         "calibration_db": None,
         "problem": None,
         "quarters": None,
+        "overloads": None,
+        "overload_energies": None,
         "took_s": 12.0,
     } | values
     if ended and at is not None and row["quarters"] is None:
@@ -55,10 +57,11 @@ def session(
             text("""
                 INSERT INTO audio_sessions (id, user_id, lane, file_name, recording_key, state,
                     recorded_at, created_at, finished_at, duration_s, calibration_db, problem,
-                    quarter_mean_squares)
+                    quarter_mean_squares, quarter_overloads, quarter_overload_energies)
                 VALUES (:id, :user_id, :id, 'a.wav', 'x', :state, :at, :created_at,
                     CAST(:created_at AS timestamptz) + make_interval(secs => :took_s),
-                    :duration_s, :calibration_db, CAST(:problem AS jsonb), :quarters)"""),
+                    :duration_s, :calibration_db, CAST(:problem AS jsonb), :quarters,
+                    :overloads, :overload_energies)"""),
             row | {"problem": row["problem"] and json.dumps(row["problem"])},
         )
         onsets = [(kind, at_s) for kind, some in (events or {}).items() for at_s in some]

@@ -69,6 +69,20 @@ def test_noise_types_stand_by_falling_number_of_events_then_by_name(
     assert list(listed["summary"]["noise_types"]) == wanted
 
 
+def test_a_report_has_the_overload_of_the_day(api: Api, runtime: Runtime) -> None:
+    session(
+        runtime,
+        "2026-10-25T08:00Z",
+        quarters=[1e-4, 1e-4],
+        overloads=[0.1, 0.0],
+        overload_energies=[0.5, 0.0],
+    )
+    # One that was measured by an older release.
+    session(runtime, "2026-10-25T10:00Z", quarters=[1e-4, 1e-4])
+    [sound] = made(api, runtime)["report"]["sound"]
+    assert sound["overload"] == {"overloaded_s": 90.0, "share": 0.05, "energy_share": 0.25}
+
+
 def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
     # The hour from two to three occurs twice on this day; one recording is in the second.
     session(runtime, "2026-10-25T00:30Z", events={"siren": [0, 1_790]}, laeq_db=-40.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 
+import numpy as np
 import pytest
 from playwright.sync_api import FloatRect, Page, Route, expect
 
@@ -211,6 +212,26 @@ def test_many_events_are_shown_a_part_at_a_time(page: Page, finished: uuid.UUID)
     expect(page.locator("#rows tr")).to_have_count(400)
     expect(page.locator("#rows button").nth(200)).to_be_focused()
     assert rows(page)[0][-2:] == ["silent", "\u221220.5"]
+
+
+def test_overload_and_under_range_are_marked(page: Page, runtime: Runtime) -> None:
+    samples = np.array(recordings.demo())
+    loud = slice(10 * recordings.RATE_HZ, 20 * recordings.RATE_HZ)
+    samples[loud] = np.clip(10 * samples[loud], -0.5, 0.5)
+    content = recordings.encode(samples)
+    session_id = add(runtime, content, calibration_db=100.0, noise_floor_db=50.0)
+    run_to_the_end(runtime, session_id)
+    show(page, session_id)
+    mark, plot = box(page, "#picture .overload"), box(page, "#picture .laeq")
+    assert mark["x"] > plot["x"] + 0.3 * plot["width"]
+    assert mark["x"] + mark["width"] < plot["x"] + 0.7 * plot["width"]
+    assert page.locator("#picture .under-range").count() > 0
+    bounds = ["\u2265" in cells[-2] for cells in rows(page)]
+    assert bounds == [event.overloaded for event in heard(runtime, session_id)]
+    assert any(bounds)
+    expect(page.locator("#facts")).to_contain_text("Overload")
+    expect(page.locator("#facts")).to_contain_text("Under-range")
+    assert_accessible(page)
 
 
 def test_a_key_that_is_not_taken_is_told_and_another_one_asked_for(

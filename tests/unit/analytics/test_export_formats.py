@@ -108,6 +108,7 @@ def some_rows(draw: Any) -> list[tuple[ExportedRecording, list[ExportedEvent]]]:
                     draw(st.floats(0, 1)),
                     draw(LEVELS),
                     draw(LEVELS),
+                    overloaded=draw(st.none() | st.booleans()),
                     **{name: draw(LEVELS) for name in MORE_LEVELS},
                     candidates=[{"noise_type": "rain", "score": 0.5}],
                 )
@@ -151,6 +152,7 @@ def flat(rows: Rows, *, text: Callable[[str], str] = str) -> list[dict[str, Any]
                 )
             ),
             **{name: getattr(event, name) for name in MORE_LEVELS},
+            "overloaded": event.overloaded,
         }
         for recording, events in rows
         for event in events

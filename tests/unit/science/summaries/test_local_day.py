@@ -152,6 +152,25 @@ def test_what_is_recorded_twice_is_covered_once() -> None:
     assert found["hours"][1] == {"laeq_db": 3.01, "covered": 0.75}
 
 
+def test_overload_is_a_share_of_the_recordings_in_which_it_was_measured() -> None:
+    made = local_day.day_of(date(2026, 3, 14), "UTC")
+    at_s = made.begin.timestamp()
+    found = local_day.sound(
+        made,
+        [
+            # Half of it is on the day before.
+            RecordedInterval(at_s - 900, at_s + 900, 1.0, 0.5, 0.9),
+            RecordedInterval(at_s + 900, at_s + 1_800, 3.0, 0.0, 0.0),
+            RecordedInterval(at_s + 3_600, at_s + 7_200, 9.0),
+        ],
+    )
+    assert found["overload"] == {"overloaded_s": 450.0, "share": 0.25, "energy_share": 0.225}
+    unknown = local_day.sound(made, [RecordedInterval(at_s, at_s + 900, 1.0)])
+    assert set(unknown["overload"].values()) == {None}
+    silent = local_day.sound(made, [RecordedInterval(at_s, at_s + 900, 0.0, 0.0, 0.0)])
+    assert silent["overload"] == {"overloaded_s": 0.0, "share": 0.0, "energy_share": None}
+
+
 def test_silence_and_nothing_have_no_level() -> None:
     made = local_day.day_of(date(2026, 3, 14), "UTC")
     begin_s = made.begin.timestamp()
