@@ -253,7 +253,7 @@ def _summary(
         events=len(heard),
         noise_types=by_type,
         level_reference=session.level_reference,
-        analysed_channel=None if totals.lone_channel is None else totals.lone_channel + 1,
+        channels=level_answer.channel_summary(totals),
         model={
             "name": model.header["name"],
             "version": model.header["version"],

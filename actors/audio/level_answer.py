@@ -7,10 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.facts import rounding
+from actors.science.levels import channels
 from actors.science.levels.levels import LevelHistory
 from actors.science.levels.totals import SILENCE, Totals
 from actors.science.levels.weighting import supported_hz
-from db.tables.documents.sessions import Band, Levels, LevelSeries
+from db.tables.documents.sessions import (
+    Band,
+    ChannelLevels,
+    ChannelSummary,
+    Levels,
+    LevelSeries,
+)
 from db.tables.sessions import AudioSession
 
 
@@ -32,6 +39,7 @@ def document(session: AudioSession, levels: LevelHistory, totals: Totals) -> Lev
         supported_hz=supported_hz(levels.rate_hz),
         overall=of_the_whole(totals, calibration_db),
         laf_interval_s=totals.tick_s,
+        channels=_channels(totals, calibration_db),
         third_octaves=_bands(totals, calibration_db),
         series=LevelSeries(
             step_s=1.0,
@@ -39,6 +47,38 @@ def document(session: AudioSession, levels: LevelHistory, totals: Totals) -> Lev
             lafmax_db=_in_db(fast_max, calibration_db),
         ),
     )
+
+
+def channel_summary(totals: Totals) -> ChannelSummary | None:
+    """Return which channels are used, and why the others may not be; None for a single channel."""
+    if len(totals.channels) < 2:
+        return None
+
+    def numbers(state: str) -> list[int]:
+        return [number for number, each in enumerate(totals.channels, 1) if each.state == state]
+
+    return ChannelSummary(
+        used=[index + 1 for index in totals.used],
+        silent=numbers(channels.SILENT),
+        identical=numbers(channels.IDENTICAL),
+        inverted=numbers(channels.INVERTED),
+    )
+
+
+def _channels(totals: Totals, calibration_db: float) -> list[ChannelLevels]:
+    return [
+        ChannelLevels(
+            channel=index + 1,
+            is_used=index in totals.used,
+            state=each.state,
+            other_channel=None if each.other is None else each.other + 1,
+            **{
+                name: rounding.level(level_db)
+                for name, level_db in each.overall_db(calibration_db).items()
+            },
+        )
+        for index, each in enumerate(totals.channels)
+    ]
 
 
 def _bands(totals: Totals, calibration_db: float) -> list[Band] | None:

@@ -14,6 +14,7 @@ from actors.facts import noise_types
 from actors.messaging.messages import ProcessAudioFile, SplitRecording
 from actors.science.audio_io import decode
 from actors.science.detection.classifier import Classifier
+from actors.science.levels import channels
 from db.queries import session_queries
 from db.queries.stage_results import ProcessDone
 from db.queue import fair_order
@@ -41,6 +42,7 @@ def _process(runtime: Runtime, work: SessionWork) -> runner.Task:
         ):
             audio = decoder.format
         limits.check_format(audio, runtime.settings)
+        channels.check(session.channel, n_channels=audio.n_channels)
         lease.check()
         model_id = session.model_id or runtime.current_model_id()
         # An unusable model fails here, rather than in every span.

@@ -27,6 +27,7 @@ SESSION_VIEW_COLUMNS = (
     AudioSession.calibration_db,
     AudioSession.calibration_tone_db,
     AudioSession.bands,
+    AudioSession.channel,
     AudioSession.model_id,
     AudioSession.types,
     AudioSession.privacy,
@@ -75,6 +76,7 @@ class SessionView(NamedTuple):
     calibration_db: float | None
     calibration_tone_db: float | None
     bands: str | None
+    channel: str
     model_id: uuid.UUID | None
     types: list[str]
     privacy: str

@@ -35,6 +35,7 @@ class StoredOptions(TypedDict, total=False):
     calibration_db: float | None
     calibration_tone_db: float | None
     bands: str | None
+    channel: str
     model_id: str | None
     webhook_id: str | None
     thresholds: dict[str, float]

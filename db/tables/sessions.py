@@ -83,6 +83,7 @@ class AudioSession(Claimable, Owned, Traced, Base):
         ),
         CheckConstraint(one_of("calibration_tone_db", CALIBRATION_TONES_DB), name="tone"),
         CheckConstraint(one_of("bands", BANDS), name="bands"),
+        CheckConstraint("channel ~ '^(energy_mean|loudest|[1-9][0-9]?)$'", name="channel"),
         CheckConstraint(one_of("privacy", PRIVACY), name="privacy"),
         CheckConstraint(one_of("priority", tuple(range(len(PRIORITIES)))), name="priority"),
         CheckConstraint("num_nonnulls(source_url, source_key) <= 1", name="source"),
@@ -202,6 +203,9 @@ class AudioSession(Claimable, Owned, Traced, Base):
     calibration_db: Mapped[float | None]
     calibration_tone_db: Mapped[float | None]
     bands: Mapped[str | None]
+    #: The channels that are measured and analysed: ``energy_mean``, ``loudest``, or a number, from
+    #: 1 on.
+    channel: Mapped[str] = mapped_column(server_default=text("'energy_mean'"))
     #: By noise type, the confidence below which detections are not reported.
     thresholds: Mapped[dict[str, float]] = mapped_column(JSONB, server_default=text("'{}'"))
     #: Noise types and groups: only detections of these and of types below them are reported. Empty

@@ -8,17 +8,17 @@ a fixed length, so the result does not depend on the division into blocks.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from actors.science.levels import weighting
+from actors.science.levels import channels, weighting
 from actors.science.levels.bands import BandMeter, settled
 from actors.science.levels.levels import STEPS_PER_S, LevelHistory, step_starts
 from actors.science.levels.peak import PeakMeter
-from actors.science.levels.totals import Histogram, Totals
+from actors.science.levels.totals import ChannelTotals, Histogram, Totals
 
 #: Time constants of the time weightings F and S, IEC 61672-1:2013 section 5.8.
 FAST_TAU_S = 0.125
@@ -36,15 +36,12 @@ START_UP_S = 8 * FAST_TAU_S
 #: channels (32 MB), rounded down to whole steps.
 LARGEST_BLOCK = 8_000_000
 
-#: The powers of unrelated channels add up in their sum. If its power is below this share of that,
-#: channels cancel each other: two of the same level have a correlation below -0.5.
-CANCELLED_SHARE = 0.5
-
 
 class LevelMeter:
     """Measures the levels of a recording.
 
-    Channels are weighted separately and averaged as powers; the peak is the maximum over channels.
+    Channels are weighted separately. The powers of the used channels are averaged, and their peak
+    is the maximum; every channel has levels of its own in `Totals.channels`.
 
     Parameters
     ----------
@@ -55,9 +52,18 @@ class LevelMeter:
     third_octaves
         Whether to measure third-octave bands too, which costs several times as much as all the
         rest.
+    used
+        Indices of the channels to average. Default: all.
     """
 
-    def __init__(self, *, rate_hz: int, n_channels: int, third_octaves: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        rate_hz: int,
+        n_channels: int,
+        third_octaves: bool = False,
+        used: Sequence[int] | None = None,
+    ) -> None:
         self._rate_hz = rate_hz
         n_steps = STEPS_PER_S
         if rate_hz % STEPS_PER_S == 0:
@@ -68,12 +74,16 @@ class LevelMeter:
         self._n_waiting = 0
         # Starts of the steps in a block, which is a whole number of steps.
         self._steps = step_starts(0, n_steps, rate_hz=rate_hz)
+        self._used = list(range(n_channels) if used is None else used)
         self._channels = [
-            _Channel(rate_hz=rate_hz, third_octaves=third_octaves) for _ in range(n_channels)
+            _Channel(rate_hz=rate_hz, third_octaves=third_octaves and index in self._used)
+            for index in range(n_channels)
         ]
+        #: The A-weighted block of each channel, and the sums of products of any two.
+        self._weighted = np.zeros((n_channels, n_frames), dtype=np.float32)
+        self._products = np.zeros((n_channels, n_channels))
         self._times = TimeWeighting(rate_hz=rate_hz, n_frames=n_frames)
         self._n_frames = 0
-        self._mix_energy = 0.0
         self._mean_squares: list[NDArray[np.float32]] = []
         self._fast_maxima: list[NDArray[np.float32]] = []
 
@@ -112,65 +122,62 @@ class LevelMeter:
 
     def totals(self) -> Totals:
         """Return the levels of the whole recording, after `finish`."""
-        n_values = max(self._n_frames * len(self._channels), 1)
-        channels, times = self._channels, self._times
+        n_frames, times = self._n_frames, self._times
+        n_values = max(n_frames * len(self._used), 1)
+        used = [self._channels[index] for index in self._used]
         of_bands = None
-        if channels[0].bands is not None:
-            energies = [each.bands.energies for each in channels if each.bands is not None]
+        if used[0].bands is not None:
+            energies = [each.bands.energies for each in used if each.bands is not None]
             of_bands = {
                 band: sum(each[band] for each in energies) / n_values for band in energies[0]
             }
         return Totals(
-            duration_s=self._n_frames / self._rate_hz,
-            a_mean_square=sum(each.a_energy for each in channels) / n_values,
-            c_mean_square=sum(each.c_energy for each in channels) / n_values,
-            z_mean_square=sum(each.z_energy(self._n_frames) for each in channels) / n_values,
+            duration_s=n_frames / self._rate_hz,
+            a_mean_square=sum(each.a_energy for each in used) / n_values,
+            c_mean_square=sum(each.c_energy for each in used) / n_values,
+            z_mean_square=sum(each.z_energy(n_frames) for each in used) / n_values,
             fast_max=times.fast_max,
             slow_max=times.slow_max,
             fast_min=None if math.isinf(times.fast_min) else times.fast_min,
-            c_peak=max(each.peak.finish() for each in channels),
+            c_peak=max(each.peak.finish() for each in used),
             histogram=times.histogram,
             tick_s=times.tick_s,
             band_mean_squares=of_bands,
-            lone_channel=self._lone_channel(),
+            channels=self._by_channel(),
+            used=self._used,
         )
 
-    def _lone_channel(self) -> int | None:
-        """Return the index of the loudest channel if channels cancel each other in their mean."""
-        energies = [each.a_energy for each in self._channels]
-        if self._mix_energy >= CANCELLED_SHARE * sum(energies):
-            return None
-        return int(np.argmax(energies))
+    def _by_channel(self) -> list[ChannelTotals]:
+        n_frames = max(self._n_frames, 1)
+        found = channels.states(self._products, n_frames=n_frames)
+        return [
+            ChannelTotals(
+                a_mean_square=channel.a_energy / n_frames,
+                c_mean_square=channel.c_energy / n_frames,
+                z_mean_square=channel.z_energy(n_frames) / n_frames,
+                c_peak=channel.peak.finish(),
+                state=state,
+                other=other,
+            )
+            for channel, (state, other) in zip(self._channels, found, strict=True)
+        ]
 
     def _measure(self, block: NDArray[np.float32]) -> None:
-        mix = self._channels[0].measure(block[:, 0])
-        squares = mix * mix
-        for index, channel in enumerate(self._channels[1:], start=1):
+        squares = np.zeros(len(block))
+        for index, channel in enumerate(self._channels):
             weighted = channel.measure(block[:, index])
-            mix += weighted
-            squares += np.multiply(weighted, weighted, out=weighted)
-        # A-weighting is linear: the weighted mix is the sum of the weighted channels.
-        self._mix_energy += float(mix @ mix)
-        squares /= len(self._channels)
+            self._weighted[index, : len(block)] = weighted
+            if index in self._used:
+                squares += np.multiply(weighted, weighted, out=weighted)
+        rows = self._weighted[:, : len(block)]
+        self._products += rows @ rows.T
+        squares /= len(self._used)
         starts = self._steps[self._steps < len(block)]
         lengths = np.diff(starts, append=len(block))
         sums = np.add.reduceat(squares, starts)
         self._mean_squares.append((sums / lengths).astype(np.float32))
         self._fast_maxima.append(self._times.push(squares, starts).astype(np.float32))
         self._n_frames += len(block)
-
-
-def lone_channel(
-    blocks: Iterable[NDArray[np.float32]], *, rate_hz: int, n_channels: int
-) -> int | None:
-    """Return the channel to analyse alone, as `Totals.lone_channel` of the same blocks."""
-    if n_channels == 1:
-        return None
-    meter = LevelMeter(rate_hz=rate_hz, n_channels=n_channels)
-    for block in blocks:
-        meter.push(block)
-    meter.finish()
-    return meter.totals().lone_channel
 
 
 class _Channel:

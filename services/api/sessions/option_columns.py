@@ -70,6 +70,7 @@ def option_columns(
         calibration_db=asked.calibration_db,
         calibration_tone_db=asked.calibration_tone_db,
         bands=asked.bands,
+        channel=str(asked.channel),
         # Pin the model that the names were checked against, even if another one is promoted before
         # a worker starts the session.
         model_id=None if model is None else model.id,

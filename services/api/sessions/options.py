@@ -74,6 +74,11 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
     calibration_tone_db: Literal[94, 114] | None = None
     #: Frequency bands to measure in addition to the levels.
     bands: Literal["third_octave"] | None = None
+    #: The channels to measure and to analyse: ``energy_mean`` of those that are not silent, the
+    #: ``loudest``, or one by its number, counted from 1.
+    channel: Literal["energy_mean", "loudest"] | Annotated[int, msgspec.Meta(ge=1, le=64)] = (
+        "energy_mean"
+    )
     #: The model to use. Default: the model in use.
     model: uuid.UUID | None = None
     #: A webhook of the caller's to notify when the session ends. Webhooks for all sessions are

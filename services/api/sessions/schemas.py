@@ -53,6 +53,8 @@ class Session(msgspec.Struct, kw_only=True):
     calibration_db: float | None
     calibration_tone_db: float | None
     bands: str | None
+    #: The channels that are measured and analysed: energy_mean, loudest, or a number from 1.
+    channel: str
     #: The model that classifies the recording; null until known.
     model_id: uuid.UUID | None
     #: By noise type, the confidence below which detections are not reported.

@@ -21,6 +21,15 @@ class NoiseTypeSummary(msgspec.Struct, kw_only=True):
     max_confidence: float
 
 
+class ChannelSummary(msgspec.Struct, kw_only=True):
+    """The channels of a recording, counted from 1; those in no other list are live."""
+
+    used: list[int]
+    silent: list[int]
+    identical: list[int]
+    inverted: list[int]
+
+
 class Summary(msgspec.Struct, kw_only=True):
     """Summary of a session. ``level_reference`` is the reference of all levels."""
 
@@ -40,7 +49,7 @@ class Summary(msgspec.Struct, kw_only=True):
     l90_db: float | None
     l95_db: float | None
     level_reference: str
-    analysed_channel: int | None = None
+    channels: ChannelSummary | None = None
     model: dict[str, str | None]
     unused_types: list[str] = []
 
@@ -65,6 +74,7 @@ class Session(msgspec.Struct, kw_only=True):
     calibration_db: float | None
     calibration_tone_db: float | None
     bands: str | None
+    channel: str
     model_id: uuid.UUID | None
     thresholds: dict[str, float]
     types: list[str]
