@@ -34,7 +34,7 @@ from db.queries.stage_results import AggregateDone, MutedAudio
 from db.queue import fair_order
 from db.queue.claims import SessionWork
 from db.tables.base import MissingPart, StoredProblem
-from db.tables.documents.sessions import Levels, NoiseTypeSummary, Summary
+from db.tables.documents.sessions import ChannelSummary, Levels, NoiseTypeSummary, Summary
 from db.tables.sessions import MUTE, AudioSession
 from db.tables.spans import SessionSpan
 
@@ -117,7 +117,7 @@ def _result(
         heard,
         answer,
         model,
-        lone_channel=totals.lone_channel,
+        channels=level_answer.channel_summary(totals),
         backbone=backbone,
         unused_types=_unused(model, opinion),
     )
@@ -220,7 +220,7 @@ def _summary(
     answer: Levels,
     model: Classifier,
     *,
-    lone_channel: int | None,
+    channels: ChannelSummary | None,
     backbone: str | None,
     unused_types: list[str],
 ) -> Summary:
@@ -236,7 +236,7 @@ def _summary(
         events=len(heard),
         noise_types=by_type,
         level_reference=session.level_reference,
-        analysed_channel=None if lone_channel is None else lone_channel + 1,
+        channels=channels,
         model={
             "name": model.header["name"],
             "version": model.header["version"],

@@ -9,13 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.facts import rounding
-from actors.science.levels import indications
+from actors.science.levels import channels, indications
 from actors.science.levels.levels import LevelHistory
 from actors.science.levels.totals import PERCENTS, SILENCE, Totals
 from actors.science.levels.weighting import supported_hz
 from actors.science.summaries import local_day
 from db.queries.stage_results import QuarterColumns
-from db.tables.documents.sessions import Band, Levels, LevelSeries, Overload, UnderRange
+from db.tables.documents.sessions import (
+    Band,
+    ChannelLevels,
+    ChannelSummary,
+    Levels,
+    LevelSeries,
+    Overload,
+    UnderRange,
+)
 from db.tables.sessions import AudioSession
 
 #: The levels that can be compared with an A-weighted noise floor; the others are not A-weighted, or
@@ -48,6 +56,7 @@ def document(session: AudioSession, levels: LevelHistory, totals: Totals) -> Lev
         overload=overload(levels),
         under_range=under_range(session, levels, totals),
         laf_interval_s=totals.tick_s,
+        channels=_channels(totals, calibration_db),
         third_octaves=_bands(totals, calibration_db),
         series=LevelSeries(
             step_s=1.0,
@@ -117,6 +126,38 @@ def _least_in_range_db(session: AudioSession) -> float | None:
 def _below(levels_db: Sequence[float | None], least_db: float) -> list[bool]:
     """Return which levels are below a limit, as digital silence is."""
     return [level_db is None or level_db < least_db for level_db in levels_db]
+
+
+def channel_summary(totals: Totals) -> ChannelSummary | None:
+    """Return which channels are used, and why the others may not be; None for a single channel."""
+    if len(totals.channels) < 2:
+        return None
+
+    def numbers(state: str) -> list[int]:
+        return [number for number, each in enumerate(totals.channels, 1) if each.state == state]
+
+    return ChannelSummary(
+        used=[index + 1 for index in totals.used],
+        silent=numbers(channels.SILENT),
+        identical=numbers(channels.IDENTICAL),
+        inverted=numbers(channels.INVERTED),
+    )
+
+
+def _channels(totals: Totals, calibration_db: float) -> list[ChannelLevels]:
+    return [
+        ChannelLevels(
+            channel=index + 1,
+            is_used=index in totals.used,
+            state=each.state,
+            other_channel=None if each.other is None else each.other + 1,
+            **{
+                name: rounding.level(level_db)
+                for name, level_db in each.overall_db(calibration_db).items()
+            },
+        )
+        for index, each in enumerate(totals.channels)
+    ]
 
 
 def _bands(totals: Totals, calibration_db: float) -> list[Band] | None:

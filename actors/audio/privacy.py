@@ -7,7 +7,7 @@ audio that the row does not name. So it does not matter when a worker dies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from actors.audio import pcm
@@ -20,6 +20,7 @@ from actors.science.audio_io.spectrogram import Spectrogram
 from actors.science.detection.chunks import RATE_HZ
 from actors.science.detection.tagging import speech
 from actors.science.detection.tagging.tagger import Tagger
+from actors.science.levels.totals import Totals
 from actors.science.types import Event
 from db.blobs.errors import BlobMissing
 from db.blobs.keys import product_key
@@ -149,6 +150,10 @@ def _write_copy(
     tell: Callable[[float], None],
 ) -> None:
     assert session.duration_s is not None
+    assert session.totals
+    totals = Totals.from_json(dict(session.totals))
+    # Speech was searched for in the used channels only, so the others are not copied.
+    unused = [index for index in range(len(totals.channels)) if index not in totals.used]
     with (
         runtime.blobs.open(session.recording_key) as file,
         decode.open_recording(file) as decoder,
@@ -163,6 +168,15 @@ def _write_copy(
                 n_passed += len(block)
                 share = n_passed / n_frames
                 tell(FOUND_SHARE + share * (COPIED_SHARE - FOUND_SHARE))
-                yield block
+                yield _without(block, unused)
 
         flac.write(counted(), out, rate_hz=rate_hz, n_channels=n_channels, n_frames=n_frames)
+
+
+def _without(block: muting.Block, channels: Sequence[int]) -> muting.Block:
+    """Replace some channels of a block by silence."""
+    if not channels:
+        return block
+    rest = block.copy()
+    rest[:, channels] = 0.0
+    return rest

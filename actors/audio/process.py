@@ -16,6 +16,7 @@ from actors.facts import noise_types
 from actors.messaging.messages import ProcessAudioFile, SplitRecording
 from actors.science.audio_io import decode
 from actors.science.detection.classifier import Classifier
+from actors.science.levels import channels
 from actors.science.recording_time import finder
 from actors.science.types import AudioFormat
 from db.queries import session_queries
@@ -49,6 +50,7 @@ def _process(runtime: Runtime, work: SessionWork) -> runner.Task:
                 with decode.open_recording(file) as decoder:
                     audio = decoder.format
                 limits.check_format(audio, runtime.settings)
+                channels.check(session.channel, n_channels=audio.n_channels)
                 recorded_at = _recorded_at(session, recording.file_name, audio, file)
         lease.check()
         model_id = session.model_id or runtime.current_model_id()

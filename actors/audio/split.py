@@ -1,4 +1,4 @@
-"""``split_recording``: decode once, measure levels, store 16 kHz mono audio, draw, plan spans."""
+"""``split_recording``: decode, measure levels, store 16 kHz mono audio, draw, plan spans."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import BinaryIO
 
 import numpy as np
 import structlog
@@ -19,10 +18,10 @@ from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import DetectSpan, Nudge, SplitRecording
 from actors.science.audio_io import decode, spectrogram
-from actors.science.audio_io.prepare import Prepared, prepare, write_channel
+from actors.science.audio_io.prepare import Prepared, prepare
 from actors.science.audio_io.spectrogram import Spectrogram
 from actors.science.detection import chunks
-from actors.science.levels import calibration
+from actors.science.levels import calibration, channels
 from db.blobs.keys import product_key
 from db.queries import session_queries, span_queries, usage_limit_queries
 from db.queries.stage_results import SplitDone
@@ -57,8 +56,6 @@ def _split(runtime: Runtime, work: SessionWork) -> runner.Task:
         assert session is not None
         privacy.require_mutable(session, runtime.tagger)
         with privacy.audio_is_needed(session):
-            # First, since an invalid recording of a calibrator fails the session.
-            calibration_db = _calibration_db(runtime, session, lease)
             pcm_key, wide_key, levels_key, picture_key = (
                 lease.own(
                     product_key(session_id, name, attempt=lease.attempt, resplits=work.resplits)
@@ -69,6 +66,7 @@ def _split(runtime: Runtime, work: SessionWork) -> runner.Task:
             keys = (pcm_key, None if tagger is None else wide_key)
             tell = progress.of_stage(runtime, work, lease)
             prepared, picture = _decode(runtime, session, keys, tell=tell)
+            calibration_db = _calibration_db(runtime, session, prepared.totals.used, lease)
         runtime.blobs.put(levels_key, prepared.levels.to_bytes())
         # With privacy the spectrogram is drawn at the end, without speech, or not at all.
         is_drawn = session.privacy == KEEP
@@ -112,8 +110,13 @@ def _split(runtime: Runtime, work: SessionWork) -> runner.Task:
     return runner.Task(name="split", work=work, perform=perform, give_up=runner.fail(work))
 
 
-def _calibration_db(runtime: Runtime, session: AudioSession, lease: Lease) -> float | None:
-    """Return the calibration of the session: as posted, or measured from its calibrator tone."""
+def _calibration_db(
+    runtime: Runtime, session: AudioSession, used: Sequence[int], lease: Lease
+) -> float | None:
+    """Return the calibration of the session: as posted, or measured from its calibrator tone.
+
+    The tone is that of the used channels: an input without a microphone has none.
+    """
     if session.calibration_tone_db is None:
         return session.calibration_db
     with (
@@ -122,7 +125,7 @@ def _calibration_db(runtime: Runtime, session: AudioSession, lease: Lease) -> fl
     ):
         rate_hz = decoder.format.rate_hz
         found = calibration.from_tone(
-            _checked(decoder.blocks(calibration.frame_length(rate_hz)), lease),
+            _checked(decoder.blocks(calibration.frame_length(rate_hz)), used, lease),
             rate_hz=rate_hz,
             tone_spl_db=session.calibration_tone_db,
         )
@@ -130,33 +133,27 @@ def _calibration_db(runtime: Runtime, session: AudioSession, lease: Lease) -> fl
     return round(found.calibration_db, CALIBRATION_DECIMALS)
 
 
-def _checked(blocks: Iterable[Samples], lease: Lease) -> Iterator[Samples]:
+def _checked(blocks: Iterable[Samples], used: Sequence[int], lease: Lease) -> Iterator[Samples]:
     for block in blocks:
         lease.check()
-        yield block
+        yield block[:, used]
 
 
 def _decode(
     runtime: Runtime, session: AudioSession, keys: PcmKeys, *, tell: Callable[[float], None]
 ) -> tuple[Prepared, Spectrogram]:
-    """Decode a recording into audio and a spectrogram; ``tell`` takes the share decoded so far."""
-    with runtime.blobs.open(session.recording_key) as file:
-        prepared, picture = _decode_mean(runtime, session, file, keys, tell=tell)
-        channel = prepared.totals.lone_channel
-        if channel is None:
-            return prepared, picture
-        log.info("channels_cancel", session_id=str(session.id), analysed_channel=channel + 1)
-        picture = Spectrogram()
-        with decode.open_recording(file) as decoder, _writers(runtime, keys) as (write, write_wide):
-            write_channel(
-                decoder,
-                channel=channel,
-                write=write,
-                write_wide=write_wide,
-                spectrogram=picture,
-                on_block=partial(tell, 1.0),
-            )
-    return prepared, picture
+    """Decode a recording into audio and a spectrogram; ``tell`` takes the share decoded so far.
+
+    It is decoded again if the levels show that other channels are to be used than was assumed.
+    """
+    assert session.n_channels is not None
+    used = channels.assumed(session.channel, n_channels=session.n_channels)
+    prepared, picture = _decode_channels(runtime, session, keys, used, tell=tell)
+    chosen = channels.chosen(session.channel, prepared.totals.channels)
+    if chosen == used:
+        return prepared, picture
+    log.info("channels_chosen", session_id=str(session.id), used=chosen)
+    return _decode_channels(runtime, session, keys, chosen, tell=tell)
 
 
 @contextmanager
@@ -171,15 +168,19 @@ def _writers(runtime: Runtime, keys: PcmKeys) -> Iterator[tuple[Write, Write | N
             yield write, stack.enter_context(runtime.blobs.writer(wide)).write
 
 
-def _decode_mean(
+def _decode_channels(
     runtime: Runtime,
     session: AudioSession,
-    file: BinaryIO,
     keys: PcmKeys,
+    used: Sequence[int],
     *,
     tell: Callable[[float], None],
 ) -> tuple[Prepared, Spectrogram]:
-    with decode.open_recording(file) as decoder, _writers(runtime, keys) as (write, write_wide):
+    with (
+        runtime.blobs.open(session.recording_key) as file,
+        decode.open_recording(file) as decoder,
+        _writers(runtime, keys) as (write, write_wide),
+    ):
         promised = decoder.format.n_frames
         picture = Spectrogram()
 
@@ -194,6 +195,7 @@ def _decode_mean(
 
         prepared = prepare(
             decoder,
+            used=used,
             write=write,
             write_wide=write_wide,
             third_octaves=session.bands == "third_octave",

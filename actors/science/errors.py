@@ -15,6 +15,7 @@ class ScienceError(Exception):
         |   |-- EmptyRecording        no samples
         |   |-- NonFiniteSamples      NaN, infinity, or values beyond any audio scale
         |   |-- UnsupportedLayout     a rate or a number of channels outside the limits
+        |   |-- NoSuchChannel         the requested channel does not exist
         |   `-- NoCalibratorTone      unsuitable for calibration; the code says why
         `-- ModelError                a model file that is damaged or does not fit this release
 
@@ -71,6 +72,12 @@ class UnsupportedLayout(RecordingError):
     code = "unsupported-layout"
 
 
+class NoSuchChannel(RecordingError):
+    """The recording does not have the requested channel."""
+
+    code = "no-such-channel"
+
+
 class NoCalibratorTone(RecordingError):
     """The recording is not one of a calibrator.
 
@@ -119,7 +126,7 @@ class ToneTooFaint(NoCalibratorTone):
 
 
 class ToneChannels(NoCalibratorTone):
-    """The channels differ: send only the channel of the calibrated microphone."""
+    """The tones of the channels differ: name that of the calibrated microphone with ``channel``."""
 
     code = "tone-channels"
 

@@ -16,9 +16,11 @@ from actors.execution.runtime import Runtime
 from actors.science.audio_io.prepare import read_mono
 from actors.science.detection.chunks import RATE_HZ
 from actors.science.errors import EmptyRecording, RecordingError
+from actors.science.levels.channels import ENERGY_MEAN
 from db.blobs.errors import BlobMissing
 from db.blobs.keys import recording_key
 from db.queries import session_queries
+from db.queries.session_queries import ServedAudio
 
 #: Maximum audio of one job in memory, in seconds: 64 kB each, so about 460 MB. Half as many at
 #: twice the rate.
@@ -86,9 +88,9 @@ def read(
         If the total is too long.
     """
     result = Read()
-    by_key: dict[str, list[int]] = defaultdict(list)
-    for index, (each, key) in enumerate(zip(wanted, _keys(runtime, wanted), strict=True)):
-        if key is None:
+    by_audio: dict[ServedAudio, list[int]] = defaultdict(list)
+    for index, (each, audio) in enumerate(zip(wanted, _audio(runtime, wanted), strict=True)):
+        if audio.key is None:
             result.refused[index] = (
                 "the file was not sent"
                 if each.session_id is None
@@ -97,39 +99,39 @@ def read(
         elif (each.end_s or 0.0) - each.start_s > longest_s:
             result.refused[index] = f"lasts longer than {longest_s:g} s"
         else:
-            by_key[key].append(index)
-    for number, (key, members) in enumerate(by_key.items()):
+            by_audio[audio].append(index)
+    for number, (audio, members) in enumerate(by_audio.items()):
         _read_one(
             runtime,
-            key,
+            audio,
             {index: wanted[index] for index in members},
             longest_s,
             result,
             rate_hz=rate_hz,
-            tell=partial(on_progress, number / len(by_key)),
+            tell=partial(on_progress, number / len(by_audio)),
         )
     return result
 
 
-def _keys(runtime: Runtime, wanted: Sequence[Wanted]) -> list[str | None]:
-    """Return the blob key of each recording; None if there is none."""
+def _audio(runtime: Runtime, wanted: Sequence[Wanted]) -> list[ServedAudio]:
+    """Return the audio of each recording, and which of its channels to use."""
     session_ids = {each.session_id for each in wanted if each.session_id}
-    known: dict[uuid.UUID, str | None] = {}
+    known: dict[uuid.UUID, ServedAudio] = {}
     if session_ids:
         with runtime.store.reading() as tx:
-            known = session_queries.served_keys(tx, session_ids)
+            known = session_queries.served_audio(tx, session_ids)
     # The recording of a deleted session is deleted, too.
     return [
-        known.get(each.session_id, recording_key(each.session_id))
+        known.get(each.session_id, ServedAudio(recording_key(each.session_id), ENERGY_MEAN))
         if each.session_id
-        else each.blob_key
+        else ServedAudio(each.blob_key, ENERGY_MEAN)
         for each in wanted
     ]
 
 
 def _read_one(
     runtime: Runtime,
-    key: str,
+    audio: ServedAudio,
     wanted: dict[int, Wanted],
     longest_s: float,
     result: Read,
@@ -153,9 +155,12 @@ def _read_one(
     }
     last = max(each.stop for each in excerpts.values())
     n_samples = 0
+    assert audio.key is not None
     try:
-        with runtime.blobs.open(key) as file:
-            for block in read_mono(file, until_s=last / rate_hz, to_hz=rate_hz):
+        with runtime.blobs.open(audio.key) as file:
+            for block in read_mono(
+                file, channel=audio.channel, until_s=last / rate_hz, to_hz=rate_hz
+            ):
                 tell()
                 for excerpt in excerpts.values():
                     excerpt.take(block, at=n_samples)

@@ -85,6 +85,7 @@ class ExportedSession(NamedTuple):
     created_at: datetime
     recorded_at: datetime | None
     rate_hz: int | None
+    channel: str
     calibration_db: float | None
     served_key: str | None
 
@@ -125,6 +126,7 @@ def sessions_behind(
         AudioSession.created_at,
         AudioSession.recorded_at,
         AudioSession.rate_hz,
+        AudioSession.channel,
         AudioSession.calibration_db,
         AudioSession.served_key,
     ).where(*selection.sessions())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import NotRequired, Required, TypedDict, Unpack
+from typing import NamedTuple, NotRequired, Required, TypedDict, Unpack
 
 from sqlalchemy import (
     case,
@@ -46,6 +46,7 @@ class OptionColumns(TypedDict, total=False):
     calibration_tone_db: float | None
     bands: str | None
     noise_floor_db: float | None
+    channel: str
     model_id: uuid.UUID | None
     webhook_id: uuid.UUID | None
     thresholds: dict[str, float]
@@ -149,14 +150,21 @@ def note_brought(
     )
 
 
-def served_keys(tx: Session, session_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, str | None]:
-    """Return the keys of the audio of some sessions that may be used for training."""
+class ServedAudio(NamedTuple):
+    """The audio of a session that may be used for training, and its option ``channel``."""
+
+    key: str | None
+    channel: str
+
+
+def served_audio(tx: Session, session_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, ServedAudio]:
+    """Return the audio of some sessions that may be used for training."""
     rows = tx.execute(
-        select(AudioSession.id, AudioSession.served_key).where(
+        select(AudioSession.id, AudioSession.served_key, AudioSession.channel).where(
             AudioSession.id.in_(list(session_ids))
         )
     )
-    return dict(rows.all())
+    return {session_id: ServedAudio(key, channel) for session_id, key, channel in rows}
 
 
 def cancel_session(tx: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> bool:

@@ -29,6 +29,7 @@ SESSION_VIEW_COLUMNS = (
     AudioSession.calibration_tone_db,
     AudioSession.bands,
     AudioSession.noise_floor_db,
+    AudioSession.channel,
     AudioSession.model_id,
     AudioSession.types,
     AudioSession.privacy,
@@ -80,6 +81,7 @@ class SessionView(NamedTuple):
     calibration_tone_db: float | None
     bands: str | None
     noise_floor_db: float | None
+    channel: str
     model_id: uuid.UUID | None
     types: list[str]
     privacy: str

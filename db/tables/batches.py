@@ -36,6 +36,7 @@ class StoredOptions(TypedDict, total=False):
     calibration_tone_db: float | None
     bands: str | None
     noise_floor_db: float | None
+    channel: str
     model_id: str | None
     webhook_id: str | None
     thresholds: dict[str, float]

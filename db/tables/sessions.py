@@ -90,6 +90,7 @@ class AudioSession(Claimable, Owned, Traced, Base):
         CheckConstraint(
             "noise_floor_db BETWEEN {} AND {}".format(*NOISE_FLOOR_RANGE_DB), name="noise_floor"
         ),
+        CheckConstraint("channel ~ '^(energy_mean|loudest|[1-9][0-9]?)$'", name="channel"),
         CheckConstraint(one_of("privacy", PRIVACY), name="privacy"),
         CheckConstraint(one_of("priority", tuple(range(len(PRIORITIES)))), name="priority"),
         CheckConstraint("num_nonnulls(source_url, source_key) <= 1", name="source"),
@@ -218,6 +219,9 @@ class AudioSession(Claimable, Owned, Traced, Base):
     bands: Mapped[str | None]
     #: The A-weighted self-noise of the instrument in dB SPL; null where the caller gave none.
     noise_floor_db: Mapped[float | None]
+    #: The channels that are measured and analysed: ``energy_mean``, ``loudest``, or a number, from
+    #: 1 on.
+    channel: Mapped[str] = mapped_column(server_default=text("'energy_mean'"))
     #: By noise type, the confidence below which detections are not reported.
     thresholds: Mapped[dict[str, float]] = mapped_column(JSONB, server_default=text("'{}'"))
     #: Noise types and groups: only detections of these and of types below them are reported. Empty

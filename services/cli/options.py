@@ -86,6 +86,14 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
         "--model", type=uuid.UUID, metavar="MODEL_ID", help="(default: the model in use)"
     )
     parser.add_argument(
+        "--channel",
+        type=_channel,
+        default="energy_mean",
+        metavar="CHANNEL",
+        help="channels to measure and analyse: a number from 1, loudest, or energy_mean (the "
+        "default), which leaves out silent ones",
+    )
+    parser.add_argument(
         "--threshold",
         type=_threshold,
         action="append",
@@ -134,6 +142,12 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("must be a whole number of at least 1")
     return int(text)
+
+
+def _channel(text: str) -> str:
+    if text not in ("energy_mean", "loudest") and not text.isdecimal():
+        raise argparse.ArgumentTypeError("must be a number from 1, loudest, or energy_mean")
+    return text
 
 
 def _threshold(text: str) -> str:

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     with targets.api(args, quiet=args.json and not sys.stderr.isatty()) as (client, bars):
         if args.calibration_tone is not None:
             calibration_db = processing.calibrate(
-                client, args.calibration_tone, tone_db=args.tone_db, bars=bars
+                client, args.calibration_tone, tone_db=args.tone_db, channel=args.channel, bars=bars
             )
         asked = processing.parameters(args, calibration_db=calibration_db)
         if args.recorded_at is not None:

@@ -139,7 +139,8 @@ class Bench:
         return meter.finish()
 
     def _resample(self, to_hz: int) -> None:
-        resampler = MonoResampler(rate_hz=self._rate_hz, to_hz=to_hz)
+        used = range(self._n_channels)
+        resampler = MonoResampler(rate_hz=self._rate_hz, used=used, to_hz=to_hz)
         for block in self._blocks:
             resampler.push(block)
         resampler.finish()

@@ -57,6 +57,7 @@ class Clips:
         drawn = plots.draw_clip(
             samples,
             rate_hz,
+            channel=recording.channel,
             event_s=(event.start_s - starts_s, event.end_s - starts_s),
             title=f"{event.noise_type.replace('_', ' ')}, {event.confidence:.0%}",
         )

@@ -8,6 +8,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from actors.science.audio_io.downmix import Downmix
 from actors.science.types import AudioFormat
 
 
@@ -26,13 +27,17 @@ class Layout(NamedTuple):
 class LayoutConverter:
     """Converts blocks from one layout to another.
 
-    A different rate is resampled. If the number of channels differs, every channel becomes the mean
-    of the input channels, which preserves the level.
+    A different rate is resampled. If the number of channels differs, every channel becomes the mono
+    mix of the input channels, which has the level of their energy mean.
     """
 
     def __init__(self, given: Layout, wanted: Layout) -> None:
         self._n_channels = wanted.n_channels
-        self._is_same = given.n_channels == wanted.n_channels
+        self._downmix = (
+            None
+            if given.n_channels == wanted.n_channels
+            else Downmix(rate_hz=given.rate_hz, used=range(given.n_channels))
+        )
         self._stream = (
             None
             if given.rate_hz == wanted.rate_hz
@@ -41,15 +46,18 @@ class LayoutConverter:
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take frames [shape=(n, given)], return the available output [shape=(m, wanted)]."""
-        if not self._is_same:
-            mean = block.mean(axis=1, keepdims=True, dtype=np.float32)
-            block = np.repeat(mean, self._n_channels, axis=1)
+        if self._downmix is not None:
+            block = self._spread(self._downmix.push(block))
         return block if self._stream is None else self._resampled(block, last=False)
 
     def finish(self) -> NDArray[np.float32]:
-        """Return the rest of the resampler's output."""
-        nothing = np.zeros((0, self._n_channels), dtype=np.float32)
-        return nothing if self._stream is None else self._resampled(nothing, last=True)
+        """Return the rest of the output."""
+        mono = np.zeros(0, dtype=np.float32) if self._downmix is None else self._downmix.finish()
+        rest = self._spread(mono)
+        return rest if self._stream is None else self._resampled(rest, last=True)
+
+    def _spread(self, mono: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.repeat(mono[:, None], self._n_channels, axis=1)
 
     def _resampled(self, block: NDArray[np.float32], *, last: bool) -> NDArray[np.float32]:
         assert self._stream is not None

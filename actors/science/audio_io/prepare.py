@@ -1,13 +1,14 @@
 """The split step: decode once, measure at the native rate, and write 16 kHz mono PCM.
 
-The mean of the channels is analysed. If they cancel each other in it, which is only known after the
-whole recording is measured, the recording is decoded a second time, for its loudest channel.
+Which channels are used may depend on their levels, which are only known after the whole recording
+is measured. If the choice differs from the channels that were assumed, the recording is decoded
+again with the right ones.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
@@ -17,12 +18,14 @@ import soxr
 from numpy.typing import NDArray
 
 from actors.science.audio_io.decode import Decoder, open_recording
+from actors.science.audio_io.downmix import Downmix
 from actors.science.audio_io.spectrogram import Spectrogram
 from actors.science.detection.chunks import RATE_HZ, Grid
 from actors.science.detection.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
 from actors.science.errors import EmptyRecording
+from actors.science.levels import channels
 from actors.science.levels.levels import LevelHistory
-from actors.science.levels.meter import LevelMeter, lone_channel
+from actors.science.levels.meter import LevelMeter
 from actors.science.levels.totals import Totals
 from actors.science.types import AudioFormat
 
@@ -53,6 +56,7 @@ class Prepared:
 def prepare(
     decoder: Decoder,
     *,
+    used: Sequence[int] | None = None,
     write: Callable[[bytes], object],
     write_wide: Callable[[bytes], object] | None = None,
     third_octaves: bool = False,
@@ -65,6 +69,8 @@ def prepare(
     ----------
     decoder
         An opened recording, not read yet.
+    used
+        Indices of the channels to measure and to mix. Default: all.
     write
         Receives the mono mix at 16 kHz as int16 little-endian PCM, piece by piece.
     write_wide
@@ -82,12 +88,16 @@ def prepare(
         As `Decoder.blocks`, and EmptyRecording if the audio is too short for a single sample.
     """
     audio = decoder.format
+    used = range(audio.n_channels) if used is None else used
     meter = LevelMeter(
-        rate_hz=audio.rate_hz, n_channels=audio.n_channels, third_octaves=third_octaves
+        rate_hz=audio.rate_hz,
+        n_channels=audio.n_channels,
+        third_octaves=third_octaves,
+        used=used,
     )
-    loudest = Loudest()
+    loudest = Loudest(used)
     mono = _MonoWriter(
-        audio.rate_hz, None, write=write, write_wide=write_wide, spectrogram=spectrogram
+        audio.rate_hz, used, write=write, write_wide=write_wide, spectrogram=spectrogram
     )
     n_frames = 0
     for block in decoder.blocks():
@@ -109,185 +119,161 @@ def prepare(
     )
 
 
-def write_channel(
-    decoder: Decoder,
-    *,
-    channel: int,
-    write: Callable[[bytes], object],
-    write_wide: Callable[[bytes], object] | None = None,
-    spectrogram: Spectrogram | None = None,
-    on_block: Callable[[], object] | None = None,
-) -> None:
-    """Write one channel to replace the mean that `prepare` wrote, on the same grid.
+def used_channels(file: BinaryIO, channel: str, *, until_s: float | None = None) -> list[int]:
+    """Return the indices of the channels that the option ``channel`` names in a recording.
 
-    Parameters
-    ----------
-    decoder
-        The same recording, opened again.
-    channel
-        Its index: ``totals.lone_channel`` of the result of `prepare`.
-    write, write_wide, spectrogram
-        As for `prepare`.
-    on_block
-        Called after each block; an exception from it stops the work.
-    """
-    mono = _MonoWriter(
-        decoder.format.rate_hz,
-        channel,
-        write=write,
-        write_wide=write_wide,
-        spectrogram=spectrogram,
-    )
-    for block in decoder.blocks():
-        mono.push(block)
-        if on_block is not None:
-            on_block()
-    mono.finish()
-
-
-def read_mono(
-    file: BinaryIO, *, until_s: float | None = None, to_hz: int = RATE_HZ
-) -> Iterator[NDArray[np.float32]]:
-    """Yield a recording as the split step writes it: mono at 16 kHz or another rate, in pieces.
-
-    With ``until_s`` only the audio before that time is checked for channels that cancel each other,
-    for callers that need no more than that; the pieces still continue to the end.
+    The recording is only measured if the option depends on levels; with ``until_s`` only the audio
+    before that time.
 
     Raises
     ------
     RecordingError
-        As `decode.open_recording` and `Decoder.blocks`.
+        As `decode.open_recording` and `Decoder.blocks`, and NoSuchChannel.
     """
     with open_recording(file) as decoder:
         audio = decoder.format
+        used = channels.assumed(channel, n_channels=audio.n_channels)
+        if len(used) == 1:
+            return used
+        meter = LevelMeter(rate_hz=audio.rate_hz, n_channels=audio.n_channels)
         seconds = decoder.blocks(audio.rate_hz)
-        channel = lone_channel(
-            islice(seconds, None if until_s is None else math.ceil(until_s)),
-            rate_hz=audio.rate_hz,
-            n_channels=audio.n_channels,
-        )
+        for block in islice(seconds, None if until_s is None else math.ceil(until_s)):
+            meter.push(block)
+        meter.finish()
+        return channels.chosen(channel, meter.totals().channels)
+
+
+def read_mono(
+    file: BinaryIO,
+    *,
+    channel: str = channels.ENERGY_MEAN,
+    until_s: float | None = None,
+    to_hz: int = RATE_HZ,
+) -> Iterator[NDArray[np.float32]]:
+    """Yield a recording as the split step writes it: mono at 16 kHz or another rate, in pieces.
+
+    With ``until_s`` only the audio before that time decides about the channels, for callers that
+    need no more than that; the pieces still continue to the end.
+
+    Raises
+    ------
+    RecordingError
+        As `used_channels`.
+    """
+    used = used_channels(file, channel, until_s=until_s)
     with open_recording(file) as decoder:
-        resampler = MonoResampler(rate_hz=audio.rate_hz, channel=channel, to_hz=to_hz)
+        resampler = MonoResampler(rate_hz=decoder.format.rate_hz, used=used, to_hz=to_hz)
         for block in decoder.blocks():
             yield resampler.push(block)
         yield resampler.finish()
 
 
 class _MonoWriter:
-    """Resamples blocks to mono and writes them as PCM and to the spectrogram."""
+    """Mixes blocks to mono, resamples them and writes them as PCM and to the spectrogram."""
 
     def __init__(
         self,
         rate_hz: int,
-        channel: int | None,
+        used: Sequence[int],
         *,
         write: Callable[[bytes], object],
         write_wide: Callable[[bytes], object] | None,
         spectrogram: Spectrogram | None,
     ) -> None:
         self.n_samples = 0
-        self._resampler = MonoResampler(rate_hz=rate_hz, channel=channel)
+        self._downmix = Downmix(rate_hz=rate_hz, used=used)
+        self._resampler = Resampler(rate_hz=rate_hz)
         self._wide = (
             None
             if write_wide is None
-            else (MonoResampler(rate_hz=rate_hz, channel=channel, to_hz=WIDE_RATE_HZ), write_wide)
+            else (Resampler(rate_hz=rate_hz, to_hz=WIDE_RATE_HZ), write_wide)
         )
         self._write = write
         self._spectrogram = spectrogram
 
     def push(self, block: NDArray[np.float32]) -> None:
         """Take frames [shape=(n, n_channels)]."""
-        self._keep(self._resampler.push(block))
-        if self._wide is not None:
-            resampler, write = self._wide
-            write(float_to_pcm(resampler.push(block)))
+        self._resample(self._downmix.push(block), last=False)
 
     def finish(self) -> int:
         """Write the rest; return the total number of samples."""
-        self._keep(self._resampler.finish())
-        if self._wide is not None:
-            resampler, write = self._wide
-            write(float_to_pcm(resampler.finish()))
+        self._resample(self._downmix.finish(), last=True)
         return self.n_samples
 
-    def _keep(self, samples: NDArray[np.float32]) -> None:
+    def _resample(self, mono: NDArray[np.float32], *, last: bool) -> None:
+        samples = self._resampler.push(mono, last=last)
         self.n_samples += samples.size
         if self._spectrogram is not None:
             self._spectrogram.push(samples)
         self._write(float_to_pcm(samples))
+        if self._wide is not None:
+            resampler, write = self._wide
+            write(float_to_pcm(resampler.push(mono, last=last)))
 
 
 class Loudest:
-    """Finds the loudest frame of a recording, block by block; the first one of equal frames."""
+    """Finds the loudest frame of some channels, block by block; the first one of equal frames."""
 
-    def __init__(self) -> None:
+    def __init__(self, used: Sequence[int]) -> None:
         self.frame = 0
+        self._used = list(used)
         self._peak = 0.0
         self._n_frames = 0
 
     def push(self, block: NDArray[np.float32]) -> None:
         """Take frames [shape=(n, n_channels)]."""
         if block.size:
-            magnitudes = np.abs(block)
+            magnitudes = np.abs(block[:, self._used])
             found = int(magnitudes.argmax())
             peak = float(magnitudes.flat[found])
             if peak > self._peak:
                 self._peak = peak
-                self.frame = self._n_frames + found // block.shape[1]
+                self.frame = self._n_frames + found // len(self._used)
         self._n_frames += len(block)
 
 
-class MonoResampler:
-    """Mixes channels down to their mean and resamples to 16 kHz or another rate, block by block.
+class Resampler:
+    """Resamples mono audio to 16 kHz or another rate, block by block.
 
-    A channel is included from its first non-zero sample on, so that a dead channel does not lower
-    the mean. The result does not depend on the division into blocks.
+    The result does not depend on the division into blocks. At the same rate the samples are passed
+    on unchanged, bit by bit.
+    """
+
+    def __init__(self, *, rate_hz: int, to_hz: int = RATE_HZ) -> None:
+        self._stream = None if rate_hz == to_hz else soxr.ResampleStream(rate_hz, to_hz, 1)
+
+    def push(self, mono: NDArray[np.float32], *, last: bool) -> NDArray[np.float32]:
+        """Take samples [shape=(n,)], return the available output, or all the rest if ``last``."""
+        mono = np.ascontiguousarray(mono)
+        if self._stream is None:
+            return mono
+        return np.asarray(self._stream.resample_chunk(mono, last=last), dtype=np.float32)
+
+
+class MonoResampler:
+    """Mixes channels to mono and resamples to 16 kHz or another rate, block by block.
 
     Parameters
     ----------
     rate_hz
         Sample rate of the blocks.
-    channel
-        Index of the channel to use instead of the mean.
+    used
+        Indices of the channels to mix.
     to_hz
         Sample rate of the result.
     """
 
-    def __init__(self, *, rate_hz: int, channel: int | None = None, to_hz: int = RATE_HZ) -> None:
-        self._channel = channel
-        # The channels with non-zero samples so far; set with the first block.
-        self._awake: NDArray[np.bool_] | None = None
-        # At the same rate the samples are passed on unchanged, bit by bit.
-        self._stream = None if rate_hz == to_hz else soxr.ResampleStream(rate_hz, to_hz, 1)
+    def __init__(self, *, rate_hz: int, used: Sequence[int], to_hz: int = RATE_HZ) -> None:
+        self._downmix = Downmix(rate_hz=rate_hz, used=used)
+        self._resampler = Resampler(rate_hz=rate_hz, to_hz=to_hz)
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take frames [shape=(n, n_channels)], return the available output [shape=(m,)]."""
-        mono = np.ascontiguousarray(self._mixed(block), dtype=np.float32)
-        return mono if self._stream is None else self._resampled(mono, last=False)
+        return self._resampler.push(self._downmix.push(block), last=False)
 
     def finish(self) -> NDArray[np.float32]:
-        """Return the rest of the resampler's output [shape=(m,)]."""
-        nothing = np.zeros(0, dtype=np.float32)
-        return nothing if self._stream is None else self._resampled(nothing, last=True)
-
-    def _mixed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        n_channels = block.shape[1]
-        if self._channel is not None or n_channels == 1:
-            return block[:, self._channel or 0]
-        if self._awake is None:
-            self._awake = np.zeros(n_channels, dtype=np.bool_)
-        n_awake: NDArray[np.float32] | np.float32
-        if not self._awake.all() and block[:, ~self._awake].any():
-            counts = np.logical_or.accumulate(block != 0, axis=0) | self._awake
-            self._awake = counts[-1]
-            n_awake = np.maximum(counts.sum(axis=1), 1).astype(np.float32)
-        else:
-            n_awake = np.float32(max(int(self._awake.sum()), 1))
-        return np.asarray(block.sum(axis=1, dtype=np.float32) / n_awake)
-
-    def _resampled(self, mono: NDArray[np.float32], *, last: bool) -> NDArray[np.float32]:
-        assert self._stream is not None
-        return np.asarray(self._stream.resample_chunk(mono, last=last), dtype=np.float32)
+        """Return the rest of the output [shape=(m,)]."""
+        return self._resampler.push(self._downmix.finish(), last=True)
 
 
 def float_to_pcm(samples: NDArray[np.float32]) -> bytes:

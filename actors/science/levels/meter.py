@@ -8,13 +8,13 @@ are first joined to a fixed length, so the result does not depend on the divisio
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from actors.science.levels import weighting
+from actors.science.levels import channels, weighting
 from actors.science.levels.bands import BandMeter, settled
 from actors.science.levels.levels import (
     STEPS_PER_S,
@@ -24,7 +24,7 @@ from actors.science.levels.levels import (
 )
 from actors.science.levels.overload import OverloadMeter
 from actors.science.levels.peak import PeakMeter
-from actors.science.levels.totals import Histogram, Totals
+from actors.science.levels.totals import ChannelTotals, Histogram, Totals
 
 #: Time constants of the time weightings F and S, IEC 61672-1:2013 section 5.8.
 FAST_TAU_S = 0.125
@@ -42,15 +42,12 @@ START_UP_S = 8 * FAST_TAU_S
 #: channels (32 MB), rounded down to whole steps.
 LARGEST_BLOCK = 8_000_000
 
-#: The powers of unrelated channels add up in their sum. If its power is below this share of that,
-#: channels cancel each other: two of the same level have a correlation below -0.5.
-CANCELLED_SHARE = 0.5
-
 
 class LevelMeter:
     """Measures the levels of a recording.
 
-    Channels are weighted separately and averaged as powers; the peak is the maximum over channels.
+    Channels are weighted separately. The powers of the used channels are averaged, and their peak
+    is the maximum; every channel has levels of its own in `Totals.channels`.
 
     Parameters
     ----------
@@ -61,9 +58,18 @@ class LevelMeter:
     third_octaves
         Whether to measure third-octave bands too, which costs several times as much as all the
         rest.
+    used
+        Indices of the channels to average. Default: all.
     """
 
-    def __init__(self, *, rate_hz: int, n_channels: int, third_octaves: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        rate_hz: int,
+        n_channels: int,
+        third_octaves: bool = False,
+        used: Sequence[int] | None = None,
+    ) -> None:
         self._rate_hz = rate_hz
         n_steps = STEPS_PER_S
         if rate_hz % STEPS_PER_S == 0:
@@ -74,19 +80,22 @@ class LevelMeter:
         self._n_waiting = 0
         # Starts of the steps in a block, which is a whole number of steps.
         self._steps = step_starts(0, n_steps, rate_hz=rate_hz)
+        self._used = list(range(n_channels) if used is None else used)
         self._channels = [
-            _Channel(rate_hz=rate_hz, third_octaves=third_octaves) for _ in range(n_channels)
+            _Channel(rate_hz=rate_hz, third_octaves=third_octaves and index in self._used)
+            for index in range(n_channels)
         ]
+        #: The A-weighted block of each channel, and the sums of products of any two.
+        self._weighted = np.zeros((n_channels, n_frames), dtype=np.float32)
+        self._products = np.zeros((n_channels, n_channels))
         self._times = TimeWeighting(rate_hz=rate_hz, n_frames=n_frames)
-        self._overload = OverloadMeter(n_channels=n_channels)
+        self._overload = OverloadMeter(n_channels=len(self._used))
         self._n_frames = 0
-        self._mix_energy = 0.0
         # The arrays of `LevelHistory`, as bytes: arrays of a second, or copies to join them, would
         # double the memory of a day.
         self._mean_squares, self._fast_maxima = bytearray(), bytearray()
         self._slow_maxima, self._c_peaks = bytearray(), bytearray()
         self._overloaded = bytearray()
-        self._c_peak = 0.0
 
     def push(self, block: NDArray[np.float32]) -> None:
         """Measure the next frames [shape=(n, n_channels)], full scale = 1.
@@ -113,7 +122,8 @@ class LevelMeter:
         if self._n_waiting:
             self._measure(self._block[: self._n_waiting])
             self._n_waiting = 0
-        self._keep_peaks([channel.peak.finish() for channel in self._channels])
+        peaks = [channel.finish() for channel in self._channels]
+        self._keep_peaks([peaks[index] for index in self._used])
         return LevelHistory(
             rate_hz=self._rate_hz,
             n_frames=self._n_frames,
@@ -126,48 +136,59 @@ class LevelMeter:
 
     def totals(self) -> Totals:
         """Return the levels of the whole recording, after `finish`."""
-        n_values = max(self._n_frames * len(self._channels), 1)
-        channels, times = self._channels, self._times
+        n_frames, times = self._n_frames, self._times
+        n_values = max(n_frames * len(self._used), 1)
+        used = [self._channels[index] for index in self._used]
         of_bands = None
-        if channels[0].bands is not None:
-            energies = [each.bands.energies for each in channels if each.bands is not None]
+        if used[0].bands is not None:
+            energies = [each.bands.energies for each in used if each.bands is not None]
             of_bands = {
                 band: sum(each[band] for each in energies) / n_values for band in energies[0]
             }
         return Totals(
-            duration_s=self._n_frames / self._rate_hz,
-            a_mean_square=sum(each.a_energy for each in channels) / n_values,
-            c_mean_square=sum(each.c_energy for each in channels) / n_values,
-            z_mean_square=sum(each.z_energy(self._n_frames) for each in channels) / n_values,
+            duration_s=n_frames / self._rate_hz,
+            a_mean_square=sum(each.a_energy for each in used) / n_values,
+            c_mean_square=sum(each.c_energy for each in used) / n_values,
+            z_mean_square=sum(each.z_energy(n_frames) for each in used) / n_values,
             fast_max=times.fast_max,
             slow_max=times.slow_max,
             fast_min=None if math.isinf(times.fast_min) else times.fast_min,
-            c_peak=self._c_peak,
+            c_peak=max(each.c_peak for each in used),
             histogram=times.histogram,
             tick_s=times.tick_s,
             band_mean_squares=of_bands,
-            lone_channel=self._lone_channel(),
+            channels=self._by_channel(),
+            used=self._used,
         )
 
-    def _lone_channel(self) -> int | None:
-        """Return the index of the loudest channel if channels cancel each other in their mean."""
-        energies = [each.a_energy for each in self._channels]
-        if self._mix_energy >= CANCELLED_SHARE * sum(energies):
-            return None
-        return int(np.argmax(energies))
+    def _by_channel(self) -> list[ChannelTotals]:
+        n_frames = max(self._n_frames, 1)
+        found = channels.states(self._products, n_frames=n_frames)
+        return [
+            ChannelTotals(
+                a_mean_square=channel.a_energy / n_frames,
+                c_mean_square=channel.c_energy / n_frames,
+                z_mean_square=channel.z_energy(n_frames) / n_frames,
+                c_peak=channel.c_peak,
+                state=state,
+                other=other,
+            )
+            for channel, (state, other) in zip(self._channels, found, strict=True)
+        ]
 
     def _measure(self, block: NDArray[np.float32]) -> None:
         starts = self._steps[self._steps < len(block)]
-        peaks = [np.zeros(0)] * len(self._channels)
-        mix, peaks[0] = self._channels[0].measure(block[:, 0], starts)
-        squares = mix * mix
-        for index, channel in enumerate(self._channels[1:], start=1):
-            weighted, peaks[index] = channel.measure(block[:, index], starts)
-            mix += weighted
-            squares += np.multiply(weighted, weighted, out=weighted)
-        # A-weighting is linear: the weighted mix is the sum of the weighted channels.
-        self._mix_energy += float(mix @ mix)
-        squares /= len(self._channels)
+        squares = np.zeros(len(block))
+        peaks = []
+        for index, channel in enumerate(self._channels):
+            weighted, of_channel = channel.measure(block[:, index], starts)
+            self._weighted[index, : len(block)] = weighted
+            if index in self._used:
+                squares += np.multiply(weighted, weighted, out=weighted)
+                peaks.append(of_channel)
+        rows = self._weighted[:, : len(block)]
+        self._products += rows @ rows.T
+        squares /= len(self._used)
         self._keep_peaks(peaks)
         lengths = np.diff(starts, append=len(block))
         sums = np.add.reduceat(squares, starts)
@@ -175,27 +196,12 @@ class LevelMeter:
         fast, slow = self._times.push(squares, starts)
         self._fast_maxima += fast.astype(np.float32).tobytes()
         self._slow_maxima += in_hundredths(slow).tobytes()
-        self._overloaded += self._overload.push(block, starts).tobytes()
+        self._overloaded += self._overload.push(block[:, self._used], starts).tobytes()
         self._n_frames += len(block)
 
     def _keep_peaks(self, of_channels: Sequence[NDArray[np.float64]]) -> None:
         """Add the steps whose peaks are known: they are a step behind the other arrays."""
-        peaks = np.max(of_channels, axis=0)
-        self._c_peak = max(self._c_peak, float(peaks.max(initial=0.0)))
-        self._c_peaks += in_hundredths(peaks**2).tobytes()
-
-
-def lone_channel(
-    blocks: Iterable[NDArray[np.float32]], *, rate_hz: int, n_channels: int
-) -> int | None:
-    """Return the channel to analyse alone, as `Totals.lone_channel` of the same blocks."""
-    if n_channels == 1:
-        return None
-    meter = LevelMeter(rate_hz=rate_hz, n_channels=n_channels)
-    for block in blocks:
-        meter.push(block)
-    meter.finish()
-    return meter.totals().lone_channel
+        self._c_peaks += in_hundredths(np.max(of_channels, axis=0) ** 2).tobytes()
 
 
 class _Channel:
@@ -211,7 +217,8 @@ class _Channel:
         self._offset: float | None = None
         self.a_energy = self.c_energy = 0.0
         self._energy = self._sum = 0.0
-        self.peak = PeakMeter()
+        self.c_peak = 0.0
+        self._peak = PeakMeter()
         self.bands = BandMeter(rate_hz=rate_hz) if third_octaves else None
 
     def measure(
@@ -232,11 +239,19 @@ class _Channel:
         weighted, state = signal.sosfilt(self._c_sections, flat, zi=self._c_state)
         self._c_state = settled(state)
         self.c_energy += float(weighted @ weighted)
-        peaks = self.peak.push(weighted, starts)
+        peaks = self._kept(self._peak.push(weighted, starts))
         weighted, state = signal.sosfilt(self._a_section, weighted, zi=self._a_state)
         self._a_state = settled(state)
         self.a_energy += float(weighted @ weighted)
         return np.asarray(weighted, dtype=np.float64), peaks
+
+    def finish(self) -> NDArray[np.float64]:
+        """Return the C peak of the last step, as `PeakMeter.finish`."""
+        return self._kept(self._peak.finish())
+
+    def _kept(self, peaks: NDArray[np.float64]) -> NDArray[np.float64]:
+        self.c_peak = max(self.c_peak, float(peaks.max(initial=0.0)))
+        return peaks
 
     def z_energy(self, n_frames: int) -> float:
         """Return the sum of squares without the constant part, which is an offset and not sound."""

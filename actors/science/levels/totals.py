@@ -7,7 +7,7 @@ come from a histogram: percentiles of parts cannot be averaged, but histograms c
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,32 @@ class Histogram:
         return FIRST_DB + CLASS_DB * (index + 1 - share)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChannelTotals:
+    """The levels of one channel over a whole recording, full scale = 1, and its state.
+
+    ``state`` is one of those of `levels.channels`; ``other`` is the index of the channel that it
+    refers to.
+    """
+
+    a_mean_square: float
+    c_mean_square: float
+    z_mean_square: float
+    c_peak: float
+    state: str
+    other: int | None
+
+    def overall_db(self, calibration_db: float = 0.0) -> dict[str, float | None]:
+        """Return the levels by name."""
+        found = {
+            "laeq_db": to_db(self.a_mean_square),
+            "lceq_db": to_db(self.c_mean_square),
+            "lzeq_db": to_db(self.z_mean_square),
+            "lcpeak_db": to_db(self.c_peak**2),
+        }
+        return {name: calibrated(level_db, calibration_db) for name, level_db in found.items()}
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Totals:
     """A meter's sums over a whole recording; full scale is 1.
@@ -83,22 +109,23 @@ class Totals:
     duration_s
         Length of the recording.
     a_mean_square, c_mean_square, z_mean_square
-        Over the whole recording, averaged over channels. Z is without the constant part.
+        Over the whole recording, averaged over the used channels. Z is without the constant part.
     fast_max, slow_max
         Greatest A-weighted mean square with time weighting F and S, both of which start from
         silence, like an instrument that is switched on.
     fast_min
         Minimum with time weighting F, after the start-up; ``None`` if the recording is shorter.
     c_peak
-        Greatest C-weighted amplitude of any channel.
+        Greatest C-weighted amplitude of any used channel.
     histogram, tick_s
         Histogram of LAF, sampled every ``tick_s`` after the start-up.
     band_mean_squares
-        Mean square of each third-octave band by number, averaged over channels; ``None`` if not
-        measured.
-    lone_channel
-        Index of the channel with the greatest A-weighted power if channels cancel each other in
-        their mean, as inverted ones do; it is analysed in place of the mean. Otherwise ``None``.
+        Mean square of each third-octave band by number, averaged over the used channels; ``None``
+        if not measured.
+    channels
+        All channels, whether used or not; empty in totals that were stored before they were kept.
+    used
+        Indices of the used channels, which all other attributes are of.
     """
 
     duration_s: float
@@ -112,7 +139,8 @@ class Totals:
     histogram: Histogram
     tick_s: float
     band_mean_squares: dict[int, float] | None = None
-    lone_channel: int | None = None
+    channels: list[ChannelTotals] = field(default_factory=list)
+    used: list[int] = field(default_factory=list)
 
     def overall_db(self, calibration_db: float = 0.0) -> dict[str, float | None]:
         """Return the levels of the whole recording by name."""
@@ -158,6 +186,7 @@ class Totals:
             "band_mean_squares": None
             if self.band_mean_squares is None
             else {str(band): value for band, value in self.band_mean_squares.items()},
+            "channels": [vars(each) for each in self.channels],
         }
 
     @classmethod
@@ -170,7 +199,10 @@ class Totals:
         if of_bands is not None:
             # JSON in a database does not preserve the order of keys.
             of_bands = {band: of_bands[str(band)] for band in sorted(map(int, of_bands))}
-        return cls(**data | {"histogram": Histogram(counts), "band_mean_squares": of_bands})
+        channels = [ChannelTotals(**each) for each in data.get("channels", ())]
+        read = {"histogram": Histogram(counts), "band_mean_squares": of_bands, "channels": channels}
+        known = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
+        return cls(**known | read)
 
 
 def lden_db(day_db: float, evening_db: float, night_db: float) -> float:

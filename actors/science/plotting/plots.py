@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator, NullFormatter
 from numpy.typing import NDArray
 
-from actors.science.audio_io.decode import Decoder
-from actors.science.audio_io.prepare import MonoResampler
+from actors.science.audio_io.decode import open_recording
+from actors.science.audio_io.prepare import MonoResampler, prepare, used_channels
 from actors.science.audio_io.spectrogram import (
     DYNAMIC_DB,
     HIGHEST_HZ,
@@ -23,8 +24,9 @@ from actors.science.audio_io.spectrogram import (
     Spectrogram,
     band_edges_hz,
 )
+from actors.science.levels import channels
 from actors.science.levels.levels import STEP_S, LevelHistory
-from actors.science.levels.meter import LevelMeter, lone_channel
+from actors.science.levels.meter import LevelMeter
 from actors.science.types import Event
 
 #: Colours that are distinguishable with any colour vision (Okabe and Ito), lighter ones first,
@@ -50,14 +52,13 @@ class _Picture:
     levels: LevelHistory
 
 
-def draw(decoder: Decoder, events: Sequence[Event], *, title: str) -> bytes:
+def draw(file: BinaryIO, events: Sequence[Event], *, title: str) -> bytes:
     """Draw a recording and its events.
 
     Parameters
     ----------
-    decoder
-        An opened recording, not read yet. It is streamed: two hours take no more memory than two
-        minutes.
+    file
+        A recording, seekable. It is streamed: two hours take no more memory than two minutes.
     events
         The detected events; each noise type has a colour and a row.
     title
@@ -72,9 +73,9 @@ def draw(decoder: Decoder, events: Sequence[Event], *, title: str) -> bytes:
     Raises
     ------
     RecordingError
-        As `Decoder.blocks`.
+        As `prepare`.
     """
-    picture = _measure(decoder)
+    picture = _measure(file)
     types = sorted({event.noise_type for event in events})
     lanes_in = 0.24 * max(len(types), 1)
     figure = Figure(figsize=(12.0, 5.6 + lanes_in), dpi=_DPI, layout="constrained")
@@ -108,7 +109,12 @@ def draw(decoder: Decoder, events: Sequence[Event], *, title: str) -> bytes:
 
 
 def draw_clip(
-    samples: NDArray[np.float32], rate_hz: int, *, event_s: tuple[float, float], title: str
+    samples: NDArray[np.float32],
+    rate_hz: int,
+    *,
+    channel: str,
+    event_s: tuple[float, float],
+    title: str,
 ) -> bytes:
     """Draw the spectrogram of a clip, with the start and end of its event.
 
@@ -116,6 +122,8 @@ def draw_clip(
     ----------
     samples
         [shape=(n, n_channels)], full scale = 1.0, with at least one sample.
+    channel
+        The option ``channel`` of its recording.
     event_s
         Start and end of the event within the clip.
 
@@ -124,8 +132,11 @@ def draw_clip(
     bytes
         A PNG file.
     """
-    channel = lone_channel([samples], rate_hz=rate_hz, n_channels=samples.shape[1])
-    resampler, spectrogram = MonoResampler(rate_hz=rate_hz, channel=channel), Spectrogram()
+    meter = LevelMeter(rate_hz=rate_hz, n_channels=samples.shape[1])
+    meter.push(samples)
+    meter.finish()
+    used = channels.chosen(channel, meter.totals().channels)
+    resampler, spectrogram = MonoResampler(rate_hz=rate_hz, used=used), Spectrogram()
     spectrogram.push(resampler.push(samples))
     spectrogram.push(resampler.finish())
     duration_s = len(samples) / rate_hz
@@ -223,17 +234,12 @@ def _draw_level(axes: Axes, levels: LevelHistory) -> None:
     axes.set_axisbelow(True)
 
 
-def _measure(decoder: Decoder) -> _Picture:
+def _measure(file: BinaryIO) -> _Picture:
     """Stream a recording into band powers and levels."""
-    audio = decoder.format
-    meter = LevelMeter(rate_hz=audio.rate_hz, n_channels=audio.n_channels)
-    resampler = MonoResampler(rate_hz=audio.rate_hz)
-    spectrogram = Spectrogram()
-    for block in decoder.blocks():
-        meter.push(block)
-        spectrogram.push(resampler.push(block))
-    spectrogram.push(resampler.finish())
-    return _Picture(spectrogram.finish(), meter.finish())
+    used, spectrogram = used_channels(file, channels.ENERGY_MEAN), Spectrogram()
+    with open_recording(file) as decoder:
+        prepared = prepare(decoder, used=used, write=lambda _: None, spectrogram=spectrogram)
+    return _Picture(spectrogram.finish(), prepared.levels)
 
 
 def _hertz(value: float, _position: int | None = None) -> str:

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soxr
 
-from actors.science.audio_io import decode
 from actors.science.audio_io.prepare import read_mono
 from actors.science.detection.tagging.backbone import RATE_HZ, Array
 from actors.training.dataset import LabelledClip, Samples
@@ -79,12 +77,9 @@ def load_mono(path: Path) -> Samples:
 
 
 def load(path: Path) -> Array:
-    """Read a recording as mono at 32 kHz."""
-    with path.open("rb") as file, decode.open_recording(file) as decoder:
-        rate_hz = decoder.format.rate_hz
-        mono = np.concatenate([block.mean(axis=1) for block in decoder.blocks()])
-    resampled: Array = soxr.resample(mono.astype(np.float32), rate_hz, RATE_HZ)
-    return resampled
+    """Read a recording as mono at 32 kHz, as the split step does."""
+    with path.open("rb") as file:
+        return np.concatenate(list(read_mono(file, to_hz=RATE_HZ)))
 
 
 def sounds(folder: Path) -> Iterator[Sound]:

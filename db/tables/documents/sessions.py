@@ -39,6 +39,19 @@ class UnderRange(msgspec.Struct, kw_only=True):
     upper_bounds: list[str]
 
 
+class ChannelSummary(msgspec.Struct, kw_only=True):
+    """The channels of a recording, counted from 1; those in no other list are live."""
+
+    #: The channels that the levels and the detections are of.
+    used: list[int]
+    #: Channels without sound: at least 30 dB (A-weighted) below the loudest one.
+    silent: list[int]
+    #: Channels with the same sound as an earlier one.
+    identical: list[int]
+    #: Channels that are inverted copies of an earlier one.
+    inverted: list[int]
+
+
 class Summary(msgspec.Struct, kw_only=True):
     """Summary of a session. ``level_reference`` is the reference of all levels."""
 
@@ -63,9 +76,8 @@ class Summary(msgspec.Struct, kw_only=True):
     overload: Overload | None = None
     #: Null unless ``noise_floor_db`` was given.
     under_range: UnderRange | None = None
-    #: The channel that was analysed, counted from 1; null for the mean of all channels. The loudest
-    #: channel is used if channels cancel each other in the mean, as inverted ones do.
-    analysed_channel: int | None = None
+    #: Which channels the levels and the detections are of; null for a recording of one channel.
+    channels: ChannelSummary | None = None
     #: Name and version of the model, and the backbone, which detects all base types. The backbone
     #: is null if the model was used without it because no worker had its weights.
     model: dict[str, str | None]
@@ -80,6 +92,23 @@ class Band(msgspec.Struct, kw_only=True):
     nominal_hz: float
     exact_hz: float
     lzeq_db: float | None
+
+
+class ChannelLevels(msgspec.Struct, kw_only=True):
+    """The levels of one channel over the whole recording."""
+
+    #: Its number, counted from 1.
+    channel: int
+    #: Whether the levels and the detections of the recording are of this channel, among others.
+    is_used: bool
+    #: ``live``, ``silent``, ``identical`` or ``inverted``.
+    state: str
+    #: The channel that it is identical to, or an inverted copy of; otherwise null.
+    other_channel: int | None
+    laeq_db: float | None
+    lceq_db: float | None
+    lzeq_db: float | None
+    lcpeak_db: float | None
 
 
 class LevelSeries(msgspec.Struct, kw_only=True):
@@ -111,6 +140,9 @@ class Levels(msgspec.Struct, kw_only=True):
     overload: Overload | None = None
     #: As in the summary of a session.
     under_range: UnderRange | None = None
+    #: The levels of each channel, whether used or not. Missing for recordings that were measured
+    #: before these were kept.
+    channels: list[ChannelLevels] = []
     #: Interval at which LAF is sampled.
     laf_interval_s: float
     #: Null unless ``bands=third_octave`` was requested.

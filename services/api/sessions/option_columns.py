@@ -71,6 +71,7 @@ def option_columns(
         calibration_tone_db=asked.calibration_tone_db,
         bands=asked.bands,
         noise_floor_db=asked.noise_floor_db,
+        channel=str(asked.channel),
         # Pin the model that the names were checked against, even if another one is promoted before
         # a worker starts the session.
         model_id=None if model is None else model.id,

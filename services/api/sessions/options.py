@@ -76,6 +76,11 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
         Annotated[float, msgspec.Meta(ge=NOISE_FLOOR_RANGE_DB[0], le=NOISE_FLOOR_RANGE_DB[1])]
         | None
     ) = None
+    #: The channels to measure and to analyse: ``energy_mean`` of those that are not silent, the
+    #: ``loudest``, or one by its number, counted from 1.
+    channel: Literal["energy_mean", "loudest"] | Annotated[int, msgspec.Meta(ge=1, le=64)] = (
+        "energy_mean"
+    )
     #: The model to use. Default: the model in use.
     model: uuid.UUID | None = None
     #: A webhook of the caller's to notify when the session ends. Webhooks for all sessions are

@@ -62,6 +62,8 @@ class Session(msgspec.Struct, kw_only=True):
     bands: str | None
     #: The A-weighted self-noise of the instrument in dB SPL, as given by the caller.
     noise_floor_db: float | None
+    #: The channels that are measured and analysed: energy_mean, loudest, or a number from 1.
+    channel: str
     #: The model that classifies the recording; null until known.
     model_id: uuid.UUID | None
     #: By noise type, the confidence below which detections are not reported.

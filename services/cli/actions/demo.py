@@ -13,7 +13,6 @@ import soundfile
 from rich.console import Console
 
 from actors.science import synth
-from actors.science.audio_io import decode
 from actors.science.plotting import plots
 from actors.science.types import Event
 from services.cli.actions import processing
@@ -57,5 +56,5 @@ def _make_recording(file: Path, console: Console) -> None:
 
 def _draw(result: processing.FileResult, file: Path, picture: Path) -> None:
     events = [msgspec.convert(msgspec.to_builtins(item), Event) for item in result.detections]
-    with file.open("rb") as audio, decode.open_recording(audio) as decoder:
-        picture.write_bytes(plots.draw(decoder, events, title=file.name))
+    with file.open("rb") as audio:
+        picture.write_bytes(plots.draw(audio, events, title=file.name))

@@ -53,6 +53,8 @@ def parameters(
     asked: dict[str, str | list[str]] = {"priority": args.priority}
     if calibration_db is not None:
         asked["calibration_db"] = f"{calibration_db}"
+    if args.channel != "energy_mean":
+        asked["channel"] = args.channel
     if args.model is not None:
         asked["model"] = str(args.model)
     if args.thresholds:
@@ -70,15 +72,16 @@ def parameters(
     return asked
 
 
-def calibrate(client: Client, file: Path, *, tone_db: float, bars: Console) -> float:
-    """Send a calibrator's recording, and return the calibration in dB.
+def calibrate(client: Client, file: Path, *, tone_db: float, channel: str, bars: Console) -> float:
+    """Send a calibrator's recording, and return the calibration of its channel in dB.
 
     Raises
     ------
     ApiError
         If the file cannot be read or sent, or is not a calibrator's recording.
     """
-    [result] = process(client, [file], options={"calibration_tone_db": f"{tone_db:g}"}, bars=bars)
+    options = {"calibration_tone_db": f"{tone_db:g}", "channel": channel}
+    [result] = process(client, [file], options=options, bars=bars)
     if result.error is not None:
         raise ApiError(f"{file}: {result.error}")
     assert result.session is not None
@@ -196,6 +199,8 @@ def print_table(result: FileResult) -> None:
         f"whole recording LAeq {_level(laeq_db)} {reference}"
     )
     if summary is not None:
+        if (line := _of_channels(session)) is not None:
+            console.print(line, markup=False)
         for line in _bounds(summary):
             console.print(line, style="yellow", markup=False)
         console.print(_named_by(summary.model), markup=False)
@@ -229,6 +234,22 @@ def _bounds(summary: Summary) -> Iterator[str]:
             f"{under_range.share:.0%} of the time is below {under_range.limit_db:.1f} dB, where "
             f"the instrument's noise raises levels; upper bounds: {names}"
         )
+
+
+def _of_channels(session: Session) -> str | None:
+    """Return a line about the channels; None if all are used and live."""
+    found = session.summary.channels if session.summary else None
+    if found is None:
+        return None
+    states = {"silent": found.silent, "identical": found.identical, "inverted": found.inverted}
+    if len(found.used) == session.n_channels and not any(states.values()):
+        return None
+    parts = [
+        f"{', '.join(map(str, channels))} {state}"
+        for state, channels in ({"used": found.used} | states).items()
+        if channels
+    ]
+    return f"channels: {'; '.join(parts)}"
 
 
 def _named_by(model: Mapping[str, str | None]) -> str:

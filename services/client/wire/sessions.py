@@ -38,6 +38,15 @@ class UnderRange(msgspec.Struct, kw_only=True):
     upper_bounds: list[str]
 
 
+class ChannelSummary(msgspec.Struct, kw_only=True):
+    """The channels of a recording, counted from 1; those in no other list are live."""
+
+    used: list[int]
+    silent: list[int]
+    identical: list[int]
+    inverted: list[int]
+
+
 class Summary(msgspec.Struct, kw_only=True):
     """Summary of a session. ``level_reference`` is the reference of all levels."""
 
@@ -59,7 +68,7 @@ class Summary(msgspec.Struct, kw_only=True):
     level_reference: str
     overload: Overload | None = None
     under_range: UnderRange | None = None
-    analysed_channel: int | None = None
+    channels: ChannelSummary | None = None
     model: dict[str, str | None]
     unused_types: list[str] = []
 
@@ -92,6 +101,7 @@ class Session(msgspec.Struct, kw_only=True):
     calibration_tone_db: float | None
     bands: str | None
     noise_floor_db: float | None
+    channel: str
     model_id: uuid.UUID | None
     thresholds: dict[str, float]
     types: list[str]

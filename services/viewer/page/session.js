@@ -309,6 +309,12 @@ function soundNote(what) {
   ids("sound-note").hidden = false;
 }
 
+// Which channels the answer is of, and which of all are silent, identical or inverted.
+function channelStates(states) {
+  return Object.entries(states).filter(([, channels]) => channels.length)
+    .map(([state, channels]) => `${channels.join(", ")} ${state}`).join("; ");
+}
+
 function showFacts() {
   const summary = session.summary;
   const db = (value) => `${level(value)} ${summary.level_reference}`;
@@ -317,8 +323,7 @@ function showFacts() {
     ["Format", session.container && `${session.container} (${session.codec})`],
     ["Sampling", session.rate_hz
       && `${(session.rate_hz / 1000).toLocaleString("en")} kHz, ${count(session.n_channels, "channel")}`],
-    ["Analysed", summary?.analysed_channel
-      && `channel ${summary.analysed_channel} only: the channels cancel each other out`],
+    ["Channels", summary?.channels && channelStates(summary.channels)],
     ["Length", session.duration_s !== null && clock(session.duration_s)],
     ["Size", session.size_bytes !== null && bytes(session.size_bytes)],
     ["Privacy", PRIVACY[session.privacy]],

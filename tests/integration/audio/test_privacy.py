@@ -168,6 +168,20 @@ def test_speech_is_muted_and_all_that_was_measured_stays_as_it_is(voiced: Runtim
     assert ranged.headers["content-range"] == f"bytes 10-19/{len(answered.content)}"
 
 
+def test_a_channel_that_was_not_searched_for_speech_is_not_copied(voiced: Runtime) -> None:
+    silent = np.zeros_like(SCENE[:, :1])
+    content = recordings.encode(
+        np.concatenate([silent, SCENE], axis=1), rate_hz=RATE_HZ, subtype="PCM_24"
+    )
+    muted = add(voiced, content, privacy="mute", channel="2")
+    assert run_to_the_end(voiced, muted).state == "completed"
+    found = read(get(voiced, muted, "recording").content)
+    assert found.shape == (len(SCENE), 3)
+    assert not found[:, [0, 2]].any()
+    before = part(found, (0.0, MUTED_S[0]))[:, 1]
+    assert np.abs(before - part(SCENE, (0.0, MUTED_S[0]))[:, 0]).max() <= 2.0**-22
+
+
 def _assert_levels_are_alike(spoken: Samples, noise: Samples) -> None:
     """Check each third-octave band of the voice to within 1 dB; see the unit tests of muting."""
     before, after = (

@@ -93,6 +93,7 @@ def some_rows(draw: Any) -> list[tuple[ExportedRecording, list[ExportedEvent]]]:
             file_name=draw(NAMES),
             recorded_at=draw(st.none() | st.just(datetime(2026, 3, 1, 2, 3, 4, 5, tzinfo=UTC))),
             rate_hz=draw(st.none() | st.just(44_100)),
+            channel="energy_mean",
             level_reference=draw(st.sampled_from(["dBFS", "dB SPL"])),
         )
         events, at_s = [], 0.0
@@ -167,6 +168,7 @@ def one(
         file_name=file_name,
         recorded_at=None,
         rate_hz=rate_hz,
+        channel="energy_mean",
         level_reference="dBFS",
     )
     return [(recording, events)]

@@ -171,23 +171,6 @@ def test_the_levels_of_a_recording(api: Api, runtime: Runtime) -> None:
     assert levels(api, finished(api, sine(80.0))).json["third_octaves"] is None
 
 
-def test_inverted_channels_are_analysed_by_the_loudest(api: Api) -> None:
-    """The channels' mean is silence, which left a siren unclassified and made a dog a chain saw."""
-    sound = synth.SOUNDS["siren_sweep"](np.random.default_rng(1), 5 * RATE_HZ, RATE_HZ)
-    sound = (0.1 * sound).astype(np.float32)
-    alone = finished(api, recordings.encode(sound))
-    both = finished(api, recordings.encode(np.stack([0.9 * sound, -sound], axis=1)))
-    assert alone["summary"]["analysed_channel"] is None
-    assert both["summary"]["analysed_channel"] == 2
-    assert set(alone["summary"]["noise_types"]) == {"siren_sweep"}
-    assert set(both["summary"]["noise_types"]) == {"siren_sweep"}
-    # The level is still the power mean of both channels.
-    mean_db = 10 * np.log10((1 + 0.9**2) / 2)
-    assert both["summary"]["laeq_db"] - alone["summary"]["laeq_db"] == pytest.approx(
-        mean_db, abs=0.02
-    )
-
-
 def test_silence_has_levels_that_are_null(api: Api) -> None:
     content = recordings.encode(np.zeros(2 * RATE_HZ, dtype=np.float32))
     found = levels(api, finished(api, content, calibration_db=94, bands="third_octave")).json
@@ -218,6 +201,8 @@ def test_what_is_no_calibrator_fails_with_its_reason(api: Api, content: bytes, c
         ("calibration_db", "251"),
         ("calibration_tone_db", "100"),
         ("bands", "'octave'"),
+        ("channel", "'0'"),
+        ("channel", "'left'"),
     ],
 )
 def test_the_table_refuses_what_the_api_refuses(runtime: Runtime, column: str, value: str) -> None:

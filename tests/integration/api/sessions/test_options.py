@@ -98,7 +98,7 @@ def test_what_it_is_posted_with_is_kept_and_shown(api: Api, runtime: Runtime) ->
     plain = post(api).json
     assert (plain["model_id"], plain["recorded_at"], plain["time_zone"]) == (None, None, None)
     assert (plain["thresholds"], plain["types"], plain["metadata"]) == ({}, [], {})
-    assert plain["privacy"] == "keep"
+    assert (plain["privacy"], plain["channel"]) == ("keep", "energy_mean")
 
 
 def test_a_model_or_a_noise_type_that_is_not_known_is_refused_before_anything_is_kept(
@@ -302,6 +302,7 @@ def test_each_recording_of_a_batch_has_the_batchs_options(api: Api, runtime: Run
         "time_zone": "UTC",
         "types": ["nature", "siren"],
         "privacy": "discard_audio",
+        "channel": "2",
     }
     named = api.simulate_post("/v1/batches", json={"keys": ["inbox/a.flac"]}, params=params)
     assert named.status_code == 202, named.text
@@ -318,7 +319,7 @@ def test_each_recording_of_a_batch_has_the_batchs_options(api: Api, runtime: Run
         shown = api.simulate_get(f"/v1/sessions/{items[0]['session_id']}").json
         assert (shown["model_id"], shown["thresholds"]) == (str(model_id), {"rain": 0.25})
         assert shown["types"] == ["nature", "siren"]
-        assert shown["privacy"] == "discard_audio"
+        assert (shown["privacy"], shown["channel"]) == ("discard_audio", "2")
         assert (shown["metadata"], shown["time_zone"]) == ({"site": 7}, "UTC")
     whole = api.simulate_post(
         "/v1/batches",

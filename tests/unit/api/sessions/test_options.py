@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.science.levels.channels import ENERGY_MEAN, LOUDEST
 from db.tables.sessions import (
     BANDS,
     CALIBRATION_TONES_DB,
@@ -55,6 +56,7 @@ def values(kind: type[msgspec.Struct], field: str) -> set[Any]:
 def test_the_choices_are_those_of_the_table() -> None:
     assert values(SessionOptions, "priority") == set(PRIORITIES)
     assert values(SessionOptions, "privacy") == set(PRIVACY)
+    assert values(SessionOptions, "channel") == {ENERGY_MEAN, LOUDEST}
     assert values(SessionOptions, "bands") - {None} == set(BANDS)
     assert values(SessionOptions, "calibration_tone_db") - {None} == set(CALIBRATION_TONES_DB)
 
@@ -107,6 +109,8 @@ def test_what_a_command_is_given_is_read_as_it_was_meant() -> None:
             "rain",
             "--privacy",
             "mute",
+            "--channel",
+            "2",
         ]
     )
     asked = read(urlencode(processing.parameters(given_options, calibration_db=-3.5), doseq=True))
@@ -115,6 +119,7 @@ def test_what_a_command_is_given_is_read_as_it_was_meant() -> None:
     assert asked.own_metadata() == {"site": "7", "note": "a=b"}
     assert asked.time_zone == "Asia/Tokyo"
     assert (asked.types, asked.privacy) == (["traffic", "rain"], "mute")
+    assert asked.channel == 2
 
 
 @pytest.mark.parametrize("offset", ["+01:00", "%2B01:00"])
@@ -134,6 +139,11 @@ def test_zones(zone: str) -> None:
     [
         ("model", "the-best"),
         ("model", ""),
+        ("channel", "0"),
+        ("channel", "65"),
+        ("channel", "left"),
+        ("channel", ""),
+        ("channel", "1,2"),
         ("threshold", "rain"),
         ("threshold", "rain:"),
         ("threshold", "rain:loud"),

@@ -79,7 +79,7 @@ def test_the_loudest_frame_is_found_whatever_the_blocks(
     """The first one of several equally loud frames."""
     sound = noise(n_frames, n_channels=n_channels)
     sound[at % n_frames :: 700, -1] = -2.0
-    loudest = Loudest()
+    loudest = Loudest(range(n_channels))
     for block in np.split(sound.astype(np.float32), sorted(cuts)):
         loudest.push(block)
     assert loudest.frame == at % n_frames
@@ -99,12 +99,6 @@ def test_a_recording_that_begins_earlier_has_the_same_events() -> None:
         for ours, theirs in zip(early, late, strict=True):
             assert ours.start_s - lead / rate_hz == pytest.approx(theirs.start_s, abs=0.002)
             assert ours.end_s - lead / rate_hz == pytest.approx(theirs.end_s, abs=0.002)
-
-
-def test_channels_are_mixed_to_their_mean() -> None:
-    sound = noise(20_000, n_channels=2)
-    _, samples = prepared(encoded(sound, rate_hz=16_000, kind="WAV", subtype="FLOAT"))
-    np.testing.assert_allclose(samples, sound.mean(axis=1), atol=2**-15)
 
 
 def test_what_is_too_loud_is_clipped() -> None:
@@ -183,11 +177,9 @@ def test_synthesised_sounds_are_sound(name: str, rate_hz: int) -> None:
 def test_a_picture_is_drawn_of_any_length(n_samples: int) -> None:
     data = encoded(noise(n_samples), rate_hz=16_000, kind="WAV")
     event = Event(0.0, n_samples / 16_000, "rain", 0.5, None, None)
-    with open_recording(io.BytesIO(data)) as decoder:
-        assert plots.draw(decoder, [event], title="A title").startswith(b"\x89PNG")
+    assert plots.draw(io.BytesIO(data), [event], title="A title").startswith(b"\x89PNG")
 
 
 def test_a_picture_is_drawn_without_an_event() -> None:
     data = encoded(noise(16_000), rate_hz=16_000, kind="WAV")
-    with open_recording(io.BytesIO(data)) as decoder:
-        assert plots.draw(decoder, [], title="A title").startswith(b"\x89PNG")
+    assert plots.draw(io.BytesIO(data), [], title="A title").startswith(b"\x89PNG")

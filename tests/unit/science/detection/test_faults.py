@@ -16,12 +16,14 @@ from scipy.signal import butter, sosfilt
 
 from actors.science import synth
 from actors.science.audio_io import decode
-from actors.science.audio_io.prepare import pcm_to_float, prepare, write_channel
+from actors.science.audio_io.prepare import pcm_to_float, prepare, used_channels
 from actors.science.detection import classifier, inference
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.detection.tagging import tagger
 from actors.science.detection.tagging.backbone import BackboneNetwork
 from actors.science.detection.tagging.tagger import Tagger
+from actors.science.levels.channels import ENERGY_MEAN
+from actors.science.levels.totals import Totals
 from actors.science.types import Event
 from tests.support import weights
 
@@ -41,16 +43,12 @@ def published_tagger() -> Tagger:
     return Tagger(BackboneNetwork.from_bytes(weights.published()), tagger.shipped_head())
 
 
-def hear(content: bytes, *, beside: bool) -> tuple[list[Event], int | None]:
-    """Return the events of a recording as in the pipeline, and the analysed channel."""
-    pcm, wide = bytearray(), bytearray()
-    with decode.open_recording(io.BytesIO(content)) as decoder:
-        prepared = prepare(decoder, write=pcm.extend, write_wide=wide.extend)
-    channel = prepared.totals.lone_channel
-    if channel is not None:
-        pcm, wide = bytearray(), bytearray()
-        with decode.open_recording(io.BytesIO(content)) as decoder:
-            write_channel(decoder, channel=channel, write=pcm.extend, write_wide=wide.extend)
+def hear(content: bytes, *, beside: bool) -> tuple[list[Event], Totals]:
+    """Return the events and the levels of a recording as in the pipeline."""
+    pcm, wide, file = bytearray(), bytearray(), io.BytesIO(content)
+    used = used_channels(file, ENERGY_MEAN)
+    with decode.open_recording(file) as decoder:
+        prepared = prepare(decoder, used=used, write=pcm.extend, write_wide=wide.extend)
     opinion = None
     if beside:
         samples = pcm_to_float(bytes(wide))
@@ -62,7 +60,7 @@ def hear(content: bytes, *, beside: bool) -> tuple[list[Event], int | None]:
         grid=prepared.grid,
         opinion=opinion,
     )
-    return events, channel
+    return events, prepared.totals
 
 
 def file_of(samples: Samples, rate_hz: int, kind: str = "FLAC") -> bytes:
@@ -164,17 +162,53 @@ def test_the_sea_that_fills_a_recording_has_its_name(beside: bool) -> None:
     assert shares(events, soundfile.info(path).duration).get("sea_waves", 0.0) > 0.8
 
 
-# -- Channels that cancel each other ------------------------------------------------------------
+# -- Channels -----------------------------------------------------------------------------------
+
+
+def cabled(sound: Samples, cabling: str) -> Samples:
+    """Return a sound as two microphones, or one, may be recorded [shape=(n, n_channels)]."""
+    n = sound.size
+    late = {f"{ms} ms late": np.pad(sound, (ms * RATE_HZ // 1_000, 0))[:n] for ms in (1, 5, 20)}
+    is_second_half = np.arange(n) >= n // 2
+    is_odd = np.arange(n) // (RATE_HZ // 2) % 2 == 1
+    noise = steady(0.0, seconds=20, seed=3)[:n]
+    channels = {
+        "inverted": [sound, -0.8 * sound],
+        "dead": [0 * sound, sound],
+        "one of eight": [0 * sound] * 6 + [sound, 0 * sound],
+        "swapped": [np.where(is_second_half, 0, sound), np.where(is_second_half, sound, 0)],
+        "inverted at times": [sound, np.where(is_odd, -sound, sound)],
+        "in one only": [noise, sound],
+    } | {name: [sound, other] for name, other in late.items()}
+    return np.stack(channels[cabling], axis=1).astype(np.float32)
 
 
 @both
-@pytest.mark.parametrize("louder", [0, 1])
-def test_inverted_stereo_is_named_by_its_louder_channel(beside: bool, louder: int) -> None:
+@pytest.mark.parametrize(
+    "cabling",
+    [
+        "inverted",
+        "dead",
+        "one of eight",
+        "swapped",
+        "inverted at times",
+        "in one only",
+        "1 ms late",
+        "5 ms late",
+        "20 ms late",
+    ],
+)
+def test_a_siren_has_its_name_however_it_is_cabled(beside: bool, cabling: str) -> None:
     siren = 0.05 * synth.siren_sweep(np.random.default_rng(1), 4 * RATE_HZ, RATE_HZ)
     whole = np.pad(siren, RATE_HZ).astype(np.float32)
     whole += steady(1.0, seconds=20, seed=2)[: whole.size] / 10
-    stereo = np.stack([whole, -whole], axis=1) * np.float32(0.8)
-    stereo[:, louder] /= np.float32(0.8)
-    events, channel = hear(file_of(stereo, RATE_HZ), beside=beside)
-    assert channel == louder
+    alone, wanted = hear(file_of(whole, RATE_HZ), beside=beside)
+    events, found = hear(file_of(cabled(whole, cabling), RATE_HZ), beside=beside)
+    assert {event.noise_type for event in alone} == {"siren_sweep"}
     assert {event.noise_type for event in events} == {"siren_sweep"}
+    # A sound in one of two live channels has half the energy in their mean.
+    is_halved = cabling in ("swapped", "in one only")
+    off_db = {"inverted": 10 * np.log10((1 + 0.8**2) / 2)}.get(cabling, -3.01 * is_halved)
+    assert found.a_mean_square == pytest.approx(
+        wanted.a_mean_square * 10 ** (off_db / 10), rel=0.02
+    )

@@ -121,6 +121,7 @@ def _shares(network: BackboneNetwork, files: list[str]) -> list[float]:
 
 def _read(path: Path) -> Array:
     with path.open("rb") as file, decode.open_recording(file) as decoder:
-        resampler = MonoResampler(rate_hz=decoder.format.rate_hz, to_hz=RATE_HZ)
+        used = range(decoder.format.n_channels)
+        resampler = MonoResampler(rate_hz=decoder.format.rate_hz, used=used, to_hz=RATE_HZ)
         pieces = [resampler.push(block) for block in decoder.blocks()]
         return np.concatenate([*pieces, resampler.finish()])
