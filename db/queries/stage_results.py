@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import NotRequired, TypedDict
 
-from db.tables.base import JsonObject, StoredProblem
+from db.tables.base import JsonObject, StoredHole, StoredProblem
 
 
 class ProcessDone(TypedDict):
@@ -30,6 +30,7 @@ class SplitDone(BackboneOfSplit):
 
     duration_s: float
     missing_s: float
+    holes: list[StoredHole]
     calibration_db: float | None
     totals: JsonObject
     n_samples: int

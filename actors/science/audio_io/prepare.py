@@ -24,7 +24,7 @@ from actors.science.errors import EmptyRecording
 from actors.science.levels.levels import LevelHistory
 from actors.science.levels.meter import LevelMeter, lone_channel
 from actors.science.levels.totals import Totals
-from actors.science.types import AudioFormat
+from actors.science.types import AudioFormat, Hole
 
 #: Bytes per sample of the written PCM: int16, little endian.
 PCM_BYTES = 2
@@ -39,7 +39,7 @@ class Prepared:
 
     ``grid`` is that of the written samples at 16 kHz; ``duration_s``, ``levels`` and ``totals`` are
     of the recording at its own rate; ``missing_s`` is the rest of the length that its header
-    declares.
+    declares, and ``holes`` are the intervals without audio.
     """
 
     format: AudioFormat
@@ -48,6 +48,7 @@ class Prepared:
     levels: LevelHistory
     totals: Totals
     missing_s: float
+    holes: list[Hole]
 
 
 def prepare(
@@ -93,6 +94,7 @@ def prepare(
     for block in decoder.blocks():
         n_frames += len(block)
         loudest.push(block)
+        meter.holes = decoder.holes
         meter.push(block)
         mono.push(block)
         if on_progress is not None:
@@ -106,6 +108,7 @@ def prepare(
         levels=meter.finish(),
         totals=meter.totals(),
         missing_s=decoder.missing_s,
+        holes=decoder.holes,
     )
 
 

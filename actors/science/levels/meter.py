@@ -8,7 +8,8 @@ a fixed length, so the result does not depend on the division into blocks.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from actors.science.levels.bands import BandMeter, settled
 from actors.science.levels.levels import STEPS_PER_S, LevelHistory, step_starts
 from actors.science.levels.peak import PeakMeter
 from actors.science.levels.totals import Histogram, Totals
+from actors.science.types import Hole
 
 #: Time constants of the time weightings F and S, IEC 61672-1:2013 section 5.8.
 FAST_TAU_S = 0.125
@@ -72,10 +74,13 @@ class LevelMeter:
             _Channel(rate_hz=rate_hz, third_octaves=third_octaves) for _ in range(n_channels)
         ]
         self._times = TimeWeighting(rate_hz=rate_hz, n_frames=n_frames)
-        self._n_frames = 0
+        self._n_frames = self._n_excluded = 0
         self._mix_energy = 0.0
         self._mean_squares: list[NDArray[np.float32]] = []
         self._fast_maxima: list[NDArray[np.float32]] = []
+
+        #: The holes of all frames that were pushed: they count in no average or distribution.
+        self.holes: Sequence[Hole] = ()
 
     def push(self, block: NDArray[np.float32]) -> None:
         """Measure the next frames [shape=(n, n_channels)], full scale = 1.
@@ -112,7 +117,8 @@ class LevelMeter:
 
     def totals(self) -> Totals:
         """Return the levels of the whole recording, after `finish`."""
-        n_values = max(self._n_frames * len(self._channels), 1)
+        n_frames = self._n_frames - self._n_excluded
+        n_values = max(n_frames * len(self._channels), 1)
         channels, times = self._channels, self._times
         of_bands = None
         if channels[0].bands is not None:
@@ -121,10 +127,10 @@ class LevelMeter:
                 band: sum(each[band] for each in energies) / n_values for band in energies[0]
             }
         return Totals(
-            duration_s=self._n_frames / self._rate_hz,
+            duration_s=n_frames / self._rate_hz,
             a_mean_square=sum(each.a_energy for each in channels) / n_values,
             c_mean_square=sum(each.c_energy for each in channels) / n_values,
-            z_mean_square=sum(each.z_energy(self._n_frames) for each in channels) / n_values,
+            z_mean_square=sum(each.z_energy(n_frames) for each in channels) / n_values,
             fast_max=times.fast_max,
             slow_max=times.slow_max,
             fast_min=None if math.isinf(times.fast_min) else times.fast_min,
@@ -143,10 +149,12 @@ class LevelMeter:
         return int(np.argmax(energies))
 
     def _measure(self, block: NDArray[np.float32]) -> None:
-        mix = self._channels[0].measure(block[:, 0])
+        holes = _holes_in(self.holes, self._n_frames, len(block)) if self.holes else []
+        self._n_excluded += sum(hole.stop - max(hole.start, 0) for hole in holes)
+        mix = self._channels[0].measure(block[:, 0], holes)
         squares = mix * mix
         for index, channel in enumerate(self._channels[1:], start=1):
-            weighted = channel.measure(block[:, index])
+            weighted = channel.measure(block[:, index], holes)
             mix += weighted
             squares += np.multiply(weighted, weighted, out=weighted)
         # A-weighting is linear: the weighted mix is the sum of the weighted channels.
@@ -156,7 +164,7 @@ class LevelMeter:
         lengths = np.diff(starts, append=len(block))
         sums = np.add.reduceat(squares, starts)
         self._mean_squares.append((sums / lengths).astype(np.float32))
-        self._fast_maxima.append(self._times.push(squares, starts).astype(np.float32))
+        self._fast_maxima.append(self._times.push(squares, starts, holes).astype(np.float32))
         self._n_frames += len(block)
 
 
@@ -171,6 +179,16 @@ def lone_channel(
         meter.push(block)
     meter.finish()
     return meter.totals().lone_channel
+
+
+def _holes_in(holes: Sequence[Hole], begin: int, n_frames: int) -> list[Hole]:
+    """Return the holes in a block, relative to its begin; the first one may begin before it."""
+    found: list[Hole] = []
+    for hole in holes[bisect_right(holes, begin, key=lambda each: each.stop) :]:
+        if hole.start >= begin + n_frames:
+            break
+        found.append(Hole(hole.start - begin, min(hole.stop - begin, n_frames), hole.kind))
+    return found
 
 
 class _Channel:
@@ -189,11 +207,18 @@ class _Channel:
         self.peak = PeakMeter()
         self.bands = BandMeter(rate_hz=rate_hz) if third_octaves else None
 
-    def measure(self, samples: NDArray[np.float32]) -> NDArray[np.float64]:
+    def measure(
+        self, samples: NDArray[np.float32], holes: Sequence[Hole] = ()
+    ) -> NDArray[np.float64]:
         """Take the next samples [shape=(n,)]; return them A-weighted [shape=(n,)]."""
         if self._offset is None:
-            self._offset = _resting_value(samples, n_step=self._n_step)
-        flat = np.subtract(samples, self._offset, dtype=np.float64)
+            begins = holes[0].stop if holes and holes[0].start <= 0 else 0
+            if begins < samples.size:
+                self._offset = _resting_value(samples[begins:], n_step=self._n_step)
+        flat = np.subtract(samples, self._offset or 0.0, dtype=np.float64)
+        for hole in holes:
+            # At rest, so that the edges of a hole are no clicks.
+            flat[max(hole.start, 0) : hole.stop] = 0.0
         self._energy += float(flat @ flat)
         self._sum += float(flat.sum())
         if self.bands is not None:
@@ -245,10 +270,16 @@ class TimeWeighting:
         self.fast_min = math.inf
         self.histogram = Histogram.of(np.zeros(0))
 
-    def push(self, squares: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
+    def push(
+        self,
+        squares: NDArray[np.float64],
+        starts: NDArray[np.int64],
+        holes: Sequence[Hole] = (),
+    ) -> NDArray[np.float64]:
         """Process squares [shape=(n,)]; return the greatest F in each step.
 
-        Steps begin at ``starts``. A tick belongs to the step in which it ends.
+        Steps begin at ``starts``. A tick belongs to the step in which it ends. Minimum and
+        percentiles exclude ``holes``, and the time after each in which F rises again.
         """
         n_whole = squares.size // self._tick
         if rest := squares.size % self._tick:
@@ -258,14 +289,31 @@ class TimeWeighting:
         fast, slow = (self._weighted(sums[:, which], which) for which in (0, 1))
         self.fast_max = max(self.fast_max, float(fast.max()))
         self.slow_max = max(self.slow_max, float(slow.max()))
-        steady = fast[min(self._until_steady, n_whole) : n_whole]
-        self._until_steady = max(self._until_steady - n_whole, 0)
+        steady = fast[:n_whole][self._is_steady(n_whole, holes)]
         if steady.size:
             self.fast_min = min(self.fast_min, float(steady.min()))
             self.histogram += Histogram.of(steady)
         first_ticks = np.minimum(starts // self._tick, fast.size - 1)
         maxima: NDArray[np.float64] = np.maximum.reduceat(fast, first_ticks)
         return maxima
+
+    def _is_steady(self, n_ticks: int, holes: Sequence[Hole]) -> NDArray[np.bool_] | slice:
+        """Return which of the next ticks are neither in a hole nor in a start-up."""
+        first = min(self._until_steady, n_ticks)
+        if not holes:
+            self._until_steady -= first
+            return slice(first, n_ticks)
+        is_steady = np.ones(n_ticks, dtype=np.bool_)
+        is_steady[:first] = False
+        for hole in holes:
+            # F falls in the hole. What it lacks then decays, to the same as after the start-up.
+            lacks = -math.expm1(-hole.n_frames * self.tick_s / self._tick / FAST_TAU_S)
+            recovery_s = max(START_UP_S + FAST_TAU_S * math.log(lacks), 0.0)
+            until = math.ceil(hole.stop / self._tick + recovery_s / self.tick_s)
+            is_steady[max(hole.start, 0) // self._tick : until] = False
+            self._until_steady = max(self._until_steady, until)
+        self._until_steady = max(self._until_steady - n_ticks, 0)
+        return is_steady
 
     def _weighted(self, sums: NDArray[np.float64], which: int) -> NDArray[np.float64]:
         levels, state = signal.lfilter(

@@ -81,7 +81,7 @@ class Totals:
     Attributes
     ----------
     duration_s
-        Length of the recording.
+        Length of the recording without its holes.
     a_mean_square, c_mean_square, z_mean_square
         Over the whole recording, averaged over channels. Z is without the constant part.
     fast_max, slow_max

@@ -43,6 +43,7 @@ class Summary(msgspec.Struct, kw_only=True):
     analysed_channel: int | None = None
     model: dict[str, str | None]
     unused_types: list[str] = []
+    audio_begins_s: float = 0.0
 
 
 class Session(msgspec.Struct, kw_only=True):

@@ -81,6 +81,7 @@ COMPLETED: dict[str, object] = QUEUED | {
         "analysed_channel": None,
         "model": {"id": MODEL_ID, "name": "clamor-base", "version": "5"},
         "unused_types": [],
+        "audio_begins_s": 0.0,
     },
 }
 

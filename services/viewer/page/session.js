@@ -288,6 +288,7 @@ function showFacts() {
       && `${(session.rate_hz / 1000).toLocaleString("en")} kHz, ${count(session.n_channels, "channel")}`],
     ["Analysed", summary?.analysed_channel
       && `channel ${summary.analysed_channel} only: the channels cancel each other out`],
+    ["Audio begins", summary?.audio_begins_s > 0 && `${clock(summary.audio_begins_s)} after the file`],
     ["Length", session.duration_s !== null && clock(session.duration_s)],
     ["Size", session.size_bytes !== null && bytes(session.size_bytes)],
     ["Privacy", PRIVACY[session.privacy]],
