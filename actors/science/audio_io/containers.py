@@ -45,6 +45,8 @@ class Container:
         The length in the first frame of an MP3 file; ``None`` if there is none.
     patches
         Replacements for header bytes of the file, by offset from ``start``.
+    audiomoth_start
+        As in `headers.Audio`.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Container:
     held_share: float | None = None
     promised_frames: int | None = None
     patches: dict[int, bytes] = field(default_factory=dict)
+    audiomoth_start: int | None = None
 
 
 class _Kind(NamedTuple):
@@ -133,7 +136,14 @@ def recognise(file: BinaryIO) -> Container:
         visible = PatchedFile(file, patches={}, part=range(start, file.seek(0, 2)))
         audio = find_audio(cast(BinaryIO, visible))
         visible.reraise()
-        return Container(name, demuxer, "", start, audio.held_share, patches=audio.patches)
+        return Container(
+            name,
+            demuxer,
+            start=start,
+            held_share=audio.held_share,
+            patches=audio.patches,
+            audiomoth_start=audio.audiomoth_start,
+        )
     if name == "ogg":
         return Container(name, demuxer, _ogg_codec(head), start)
     first = frames.find(head, is_whole=len(head) < formats.HEAD_BYTES)

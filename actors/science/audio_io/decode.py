@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science.audio_io import containers, ogg
+from actors.science.audio_io import audiomoth, containers, ogg
 from actors.science.audio_io.bad_samples import BadSamples, merged
 from actors.science.audio_io.containers import Container
 from actors.science.audio_io.decode_av import AvBackend
@@ -226,6 +226,7 @@ def _open(source: PatchedFile, container: Container) -> tuple[Backend, Decoder]:
         try:
             backend = make(source, container)
             _check_layout(backend.format)
+            backend = _expanded(backend, container)
             return backend, Decoder(backend, container=container)
         except BrokenAudio:
             failure = Undecodable()
@@ -238,6 +239,15 @@ def _open(source: PatchedFile, container: Container) -> tuple[Backend, Decoder]:
         if backend is not None:
             backend.close()
     raise failure
+
+
+def _expanded(backend: Backend, container: Container) -> Backend:
+    """Return the backend with the times that AudioMoth did not record."""
+    start = container.audiomoth_start
+    if start is None or backend.format.codec != "pcm_16" or backend.format.n_channels != 1:
+        return backend
+    n_before = -start // 2 % audiomoth.BLOCK
+    return audiomoth.Untriggered(backend, n_before=n_before)
 
 
 def _candidates(container: Container) -> list[type[SoundFileBackend] | type[AvBackend]]:

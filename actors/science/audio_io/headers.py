@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, NamedTuple
 
 from actors.science.errors import Undecodable
@@ -29,6 +29,9 @@ _LEAST_UNKNOWN_LONG = 1 << 40
 #: Where the size of the audio is unknown, the bytes at the end of the file in which chunks behind
 #: the audio are searched for.
 _TAIL_BYTES = 1 << 20
+
+#: Bytes before the audio in which the comment of the recorder is searched for.
+_MOST_NOTE_BYTES = 4_096
 
 #: Names of chunks that recorders and editors write behind the audio.
 _TRAILING = tuple(
@@ -75,14 +78,25 @@ class Audio:
         header declares no size.
     patches
         Replacements for header bytes of the file, by offset.
+    audiomoth_start
+        The position of the audio in a file of AudioMoth, whose blocks are aligned to the file.
     """
 
     held_share: float | None = None
     patches: dict[int, bytes] = field(default_factory=dict)
+    audiomoth_start: int | None = None
 
 
 def wave(file: BinaryIO) -> Audio:
     """Find the audio of a RIFF, RIFX, RF64 or BW64 file; raise Undecodable without any."""
+    audio, start = _wave(file)
+    file.seek(0)
+    is_audiomoth = b"AudioMoth" in file.read(min(start, _MOST_NOTE_BYTES))
+    return replace(audio, audiomoth_start=start) if is_audiomoth else audio
+
+
+def _wave(file: BinaryIO) -> tuple[Audio, int]:
+    """Return the audio of a WAVE file and its position."""
     file.seek(0)
     kind = file.read(4)
     layout = _RIFX if kind == b"RIFX" else _RIFF
@@ -99,23 +113,23 @@ def wave(file: BinaryIO) -> Audio:
         if chunk != b"data":
             continue
         if is_long and size == 0xFFFF_FFFF and not _is_unknown_long(long_size):
-            return Audio(_share(file_bytes - offset, long_size))
+            return Audio(_share(file_bytes - offset, long_size)), offset
         if not _is_unknown(size):
             # Decoders prefer a long size, even if it is wrong.
             long_sizes = struct.pack("<QQ", file_bytes - 8, size)
             patches = {long_sizes_at: long_sizes} if long_sizes_at else {}
-            return Audio(_share(file_bytes - offset, size), patches)
+            return Audio(_share(file_bytes - offset, size), patches), offset
         held = _end_of_audio(file, offset, file_bytes, layout) - offset
         if long_sizes_at:
             sizes = struct.pack("<QQ", file_bytes - 8, held)
-            return Audio(None, {long_sizes_at: sizes, offset - 4: b"\xff\xff\xff\xff"})
+            return Audio(None, {long_sizes_at: sizes, offset - 4: b"\xff\xff\xff\xff"}), offset
         # Decoders take a size of 0 literally.
         patches = {offset - 4: struct.pack(order + "I", min(held, 0xFFFF_FFFF))}
         if is_long:
             # Without its long sizes it is a RIFF file.
             patches[0] = b"RIFF"
         patches[4] = struct.pack(order + "I", min(file_bytes - 8, 0xFFFF_FFFF))
-        return Audio(None, patches)
+        return Audio(None, patches), offset
     raise Undecodable("the WAVE file has no data chunk")
 
 
