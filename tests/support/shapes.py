@@ -118,6 +118,14 @@ def by_ffmpeg(kind: str, codec: str, rate_hz: int, **track: Unpack[Track]) -> by
     return file.getvalue()
 
 
+def pictures(kind: str, *, seconds: float) -> bytes:
+    """Return a video without audio."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=kind) as container:
+        _add_pictures(container, _video(container, kind), seconds=seconds)
+    return file.getvalue()
+
+
 def _video(container: av.container.OutputContainer, kind: str) -> av.VideoStream:
     codecs = {"mpeg": "mpeg2video", "mpegts": "mpeg2video", "flv": "flv", "webm": "libvpx"}
     stream = container.add_stream(codecs.get(kind, "mpeg4"), rate=25)

@@ -102,6 +102,8 @@ class AvBackend:
         self._source = source
         self.holes: list[Hole] = []
         self._n_frames = 0
+        #: The error of the latest packet that failed.
+        self._failure: Exception | None = None
         self._packed: av.AudioResampler | None = None
         # Input of the resamplers: sample format, channels and rate.
         self._given: tuple[object, ...] = ()
@@ -171,9 +173,11 @@ class AvBackend:
         stop = self._n_frames + round(gap_s * rate_hz)
         if stop == self._n_frames:
             return
-        kind = HoleKind.GAP if self._n_frames else HoleKind.LATE_START
+        # Packets that failed before the first frame are lost; they do not begin late.
+        is_late = not self._n_frames and self._failure is None
+        kind = HoleKind.LATE_START if is_late else HoleKind.GAP
         self.holes.append(Hole(self._n_frames, stop, kind))
-        if kind is HoleKind.LATE_START and self.promised and self._stream.duration:
+        if is_late and self.promised and self._stream.duration:
             # The header has the length of the track, which excludes the time before it.
             self.promised += stop
         while self._n_frames < stop:
@@ -207,7 +211,6 @@ class AvBackend:
         return None
 
     def _decoded(self) -> Iterator[AudioFrame]:
-        failure: Exception | None = None
         has_decoded = False
         for packet in self._packets():
             try:
@@ -216,13 +219,13 @@ class AvBackend:
                 self._source.reraise()
                 if not self._skips_errors:
                     raise BrokenAudio from error
-                failure = error
+                self._failure = error
                 continue
             for frame in frames:
                 has_decoded = True
                 yield frame
-        if failure is not None and not has_decoded:
-            raise BrokenAudio from failure
+        if self._failure is not None and not has_decoded:
+            raise BrokenAudio from self._failure
 
     def _packets(self) -> Iterator[Packet[AudioStream]]:
         try:

@@ -128,6 +128,15 @@ def test_one_lost_packet_is_no_gap_but_many_are() -> None:
     assert listen(make(without=range(10, 60)))[1]
 
 
+def test_a_damaged_first_packet_is_lost_rather_than_late() -> None:
+    data = bytearray(by_ffmpeg("mp4", "flac", 48_000, video_s=1.0))
+    at = data.index(b"\xff\xf8", data.index(b"mdat"))
+    data[at : at + 20_000] = bytes(20_000)
+    _, found, _ = listen(bytes(data))
+    assert found[0][0] == 0
+    assert [kind for _, _, kind in found] == [HoleKind.GAP]
+
+
 @pytest.mark.parametrize("is_zero", [True, False])
 @pytest.mark.parametrize(
     ("kind", "codec"), [("mp4", "aac"), ("mp4", "flac"), ("wv", "wavpack"), ("tta", "tta")]
