@@ -207,6 +207,10 @@ def _of_sizes() -> Iterator[Shape]:
         )
         au = partial(by_libsndfile, "AU", "PCM_16", 16_000)
         yield Shape(f"au-{size:x}", partial(changed, au, (b".snd", 8, big)), "au", 16_000)
+
+
+def _of_long_sizes() -> Iterator[Shape]:
+    """The same with 64-bit sizes."""
     w64, rf64, caf = (
         partial(by_libsndfile, kind, "PCM_16", 16_000) for kind in ("W64", "RF64", "CAF")
     )
@@ -237,6 +241,11 @@ def _of_sizes() -> Iterator[Shape]:
             "caf",
             16_000,
         )
+
+
+def _of_wrong_sizes() -> Iterator[Shape]:
+    """Headers whose sizes are possible, but wrong."""
+    rf64 = partial(by_libsndfile, "RF64", "PCM_16", 16_000)
     yield Shape("bw64", partial(changed, rf64, (b"RF64", 0, b"BW64")), "rf64", 16_000)
     yield Shape(
         "wav-smaller-riff", partial(changed, _wav(), (b"RIFF", 4, b"\x64\0\0\0")), "wav", 16_000
@@ -332,4 +341,11 @@ def _of_videos() -> Iterator[Shape]:
             )
 
 
-SHAPES = (*_containers(), *_of_sizes(), *_of_beginnings(), *_of_videos())
+SHAPES = (
+    *_containers(),
+    *_of_sizes(),
+    *_of_long_sizes(),
+    *_of_wrong_sizes(),
+    *_of_beginnings(),
+    *_of_videos(),
+)

@@ -120,16 +120,7 @@ class AvBackend:
             source.reraise()
             raise BrokenAudio from error
         source.reraise()
-        tracks = self._container.streams.audio
-        if not tracks:
-            self._container.close()
-            raise Undecodable("the file has no audio track; send one that has")
-        # The codec is None, despite its type annotation, if FFmpeg has no decoder for it.
-        usable = [track for track in tracks if cast(object, track.codec_context) is not None]
-        if not usable:
-            self._container.close()
-            raise BrokenAudio
-        self._stream = next(filter(_is_default, usable), usable[0])
+        self._stream = self._chosen_track()
         starts_at = self._container.start_time
         self._timeline = Timeline(
             container.name, begin_s=None if starts_at is None else starts_at / av.time_base
@@ -148,6 +139,16 @@ class AvBackend:
         except Exception:
             self._container.close()
             raise
+
+    def _chosen_track(self) -> AudioStream:
+        """Return the track to decode; without any, close the file and raise."""
+        tracks = self._container.streams.audio
+        # The codec is None, despite its type annotation, if FFmpeg has no decoder for it.
+        usable = [track for track in tracks if cast(object, track.codec_context) is not None]
+        if usable:
+            return next(filter(_is_default, usable), usable[0])
+        self._container.close()
+        raise BrokenAudio if tracks else Undecodable("the file has no audio track")
 
     def pieces(self) -> Iterator[NDArray[np.float32]]:
         frame = self._first
