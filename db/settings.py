@@ -194,7 +194,7 @@ class Settings:
     max_channels: int = _setting("CLAMOR_MAX_CHANNELS", 32, parse=_positive_int)
     #: A recording with a higher sample rate is rejected by its header. The decoders never accept
     #: more than 768 kHz.
-    max_rate_hz: int = _setting("CLAMOR_MAX_RATE_HZ", 384_000, parse=_positive_int)
+    max_rate_hz: int = _setting("CLAMOR_MAX_RATE_HZ", 768_000, parse=_positive_int)
     #: A batch with more recordings is rejected. More takes more memory at once: a list of keys may
     #: have a kilobyte for each (docs/limits.md#bodies).
     max_batch_items: int = _setting("CLAMOR_MAX_BATCH_ITEMS", 10_000, parse=_batch_items)

@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from actors.audio import base_types, detection_rows, level_answer, pcm, privacy, progress, resplit
+from actors.audio import (
+    base_types,
+    detection_rows,
+    level_answer,
+    missing,
+    pcm,
+    privacy,
+    progress,
+    resplit,
+)
 from actors.audio.detect import SCORES
 from actors.execution import runner
 from actors.execution.failures import Permanent
@@ -33,7 +42,6 @@ from db.queries import analysis_queries, session_queries, span_queries
 from db.queries.stage_results import AggregateDone, MutedAudio
 from db.queue import fair_order
 from db.queue.claims import SessionWork
-from db.tables.base import MissingPart, StoredProblem
 from db.tables.documents.sessions import ChannelSummary, Levels, NoiseTypeSummary, Summary
 from db.tables.sessions import MUTE, AudioSession
 from db.tables.spans import SessionSpan
@@ -111,7 +119,7 @@ def _result(
     answer = level_answer.document(session, levels, totals)
     runtime.blobs.put(answer_key, msgspec.json.encode(answer))
     backbone = None if opinion is None else opinion.tagger.name
-    missing = _missing(session, spans)
+    lost = missing.parts(session, _failed(session, spans))
     summary = _summary(
         session,
         heard,
@@ -129,12 +137,12 @@ def _result(
         quarter_mean_squares=quarters["quarter_mean_squares"],
         quarter_overloads=quarters["quarter_overloads"],
         quarter_overload_energies=quarters["quarter_overload_energies"],
-        problem=_problem(missing, base_types.note_of(runtime, session, opinion)),
+        problem=missing.problem(lost, base_types.note_of(runtime, session, opinion)),
     )
     if muted is not None:
         values["muted_key"] = muted["muted_key"]
         values["spectrogram_key"] = muted["spectrogram_key"]
-    return runner.Result(_ending(work, session, values, heard, to_partial=bool(missing)))
+    return runner.Result(_ending(work, session, values, heard, to_partial=bool(lost)))
 
 
 def _merge(
@@ -203,6 +211,14 @@ def _times(span: SessionSpan, grid: Grid) -> tuple[float, float]:
     return max(0.0, start_s - grid.lead_s), end_s - grid.lead_s
 
 
+def _failed(
+    session: AudioSession, spans: Sequence[SessionSpan]
+) -> list[tuple[float, float, str | None]]:
+    """Return start, end and reason of each span that was given up."""
+    grid = pcm.grid_of(session)
+    return [(*_times(span, grid), span.last_error) for span in spans if span.state == "failed"]
+
+
 def _scores(span: SessionSpan, classes: Sequence[str]) -> NDArray[np.float32]:
     """Return the scores of a span [shape=(n_steps, n_classes)]; background only if it was lost."""
     n_steps = count_steps(span.stop_sample - span.start_sample)
@@ -243,6 +259,7 @@ def _summary(
             "backbone": backbone,
         },
         unused_types=unused_types,
+        audio_begins_s=missing.audio_begins_s(session),
         **answer.overall,
         overload=answer.overload,
         under_range=answer.under_range,
@@ -276,40 +293,3 @@ def _ending(
         return nudges
 
     return write
-
-
-def _problem(missing: list[MissingPart], note: str | None) -> StoredProblem | None:
-    """Describe what the answer lacks: seconds, or names by the backbone, as ``note`` explains."""
-    if not missing:
-        return None if note is None else StoredProblem(code="backbone-missing", detail=note)
-    lost_s = sum(part["end_s"] - part["start_s"] for part in missing)
-    lost = f"{lost_s:.2f} s of the recording are missing from the answer"
-    return StoredProblem(
-        code="seconds-missing",
-        detail="; ".join([lost, *([] if note is None else [note])]),
-        missing=missing,
-    )
-
-
-def _missing(session: AudioSession, spans: Sequence[SessionSpan]) -> list[MissingPart]:
-    """Return the seconds that are missing from the answer, with reasons."""
-    assert session.duration_s is not None
-    missing = [
-        MissingPart(
-            start_s=rounding.seconds(start_s),
-            end_s=rounding.seconds(min(end_s, session.duration_s)),
-            reason=span.last_error or "unknown",
-        )
-        for span in spans
-        if span.state == "failed"
-        for start_s, end_s in [_times(span, pcm.grid_of(session))]
-    ]
-    if session.missing_s:
-        missing.append(
-            MissingPart(
-                start_s=rounding.seconds(session.duration_s),
-                end_s=rounding.seconds(session.duration_s + session.missing_s),
-                reason="the file holds less audio than its header promises",
-            )
-        )
-    return missing

@@ -51,11 +51,13 @@ def require_mutable(session: AudioSession, tagger: Tagger | None) -> None:
         )
     assert session.n_channels is not None
     assert session.rate_hz is not None
-    if session.n_channels > flac.MOST_CHANNELS or session.rate_hz > flac.HIGHEST_RATE_HZ:
+    is_writable = flac.writable_hz(session.rate_hz) == session.rate_hz
+    if session.n_channels > flac.MOST_CHANNELS or not is_writable:
         raise Permanent(
             "cannot-mute",
             f"speech can be muted in recordings of up to {flac.MOST_CHANNELS} channels and"
-            f" {flac.HIGHEST_RATE_HZ} Hz: send this one with privacy=discard_audio",
+            f" {flac.HIGHEST_RATE_HZ} Hz (in steps of 10 Hz from 65536 Hz on): send this one with"
+            " privacy=discard_audio",
         )
 
 

@@ -22,11 +22,13 @@ from actors.science.audio_io.prepare import Prepared, prepare
 from actors.science.audio_io.spectrogram import Spectrogram
 from actors.science.detection import chunks
 from actors.science.levels import calibration, channels
+from actors.science.types import Hole
 from db.blobs.keys import product_key
 from db.queries import session_queries, span_queries, usage_limit_queries
 from db.queries.stage_results import SplitDone
 from db.queue import fair_order
 from db.queue.claims import SessionWork
+from db.tables.base import StoredHole
 from db.tables.sessions import KEEP, AudioSession
 
 Samples = NDArray[np.float32]
@@ -79,6 +81,7 @@ def _split(runtime: Runtime, work: SessionWork) -> runner.Task:
             values=SplitDone(
                 duration_s=prepared.duration_s,
                 missing_s=prepared.missing_s,
+                holes=[_stored(hole, prepared.format.rate_hz) for hole in prepared.holes],
                 calibration_db=calibration_db,
                 totals=prepared.totals.to_json(),
                 n_samples=prepared.grid.n_samples,
@@ -108,6 +111,10 @@ def _split(runtime: Runtime, work: SessionWork) -> runner.Task:
         return runner.Result(write)
 
     return runner.Task(name="split", work=work, perform=perform, give_up=runner.fail(work))
+
+
+def _stored(hole: Hole, rate_hz: int) -> StoredHole:
+    return StoredHole(start_s=hole.start / rate_hz, end_s=hole.stop / rate_hz, kind=hole.kind.value)
 
 
 def _calibration_db(

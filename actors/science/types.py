@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ __all__ = [
     "AudioFormat",
     "Chunk",
     "Event",
+    "Hole",
+    "HoleKind",
     "JsonDict",
     "Span",
     "TypeProbability",
@@ -93,3 +96,30 @@ class Event:
     emergence_db: float | None = None
     above_background_s: float | None = None
     overloaded: bool | None = None
+
+
+class HoleKind(StrEnum):
+    """The reason for a hole. Its value is stored with the session."""
+
+    #: The audio track begins later than the file, as in many videos.
+    LATE_START = "late-start"
+    #: The times of the packets skip an interval.
+    GAP = "gap"
+    #: The samples are not numbers, or absurdly large.
+    BAD_SAMPLES = "bad-samples"
+    #: The recorder did not write what was below its trigger.
+    NOT_TRIGGERED = "not-triggered"
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A half-open interval of frames without audio, which are decoded as zeros."""
+
+    start: int
+    stop: int
+    kind: HoleKind
+
+    @property
+    def n_frames(self) -> int:
+        """Its length."""
+        return self.stop - self.start

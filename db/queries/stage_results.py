@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import NotRequired, TypedDict
 
-from db.tables.base import JsonObject, StoredProblem
+from db.tables.base import JsonObject, StoredHole, StoredProblem
 
 
 class RecordedAtFound(TypedDict, total=False):
@@ -39,6 +39,7 @@ class SplitDone(BackboneOfSplit):
 
     duration_s: float
     missing_s: float
+    holes: list[StoredHole]
     calibration_db: float | None
     totals: JsonObject
     n_samples: int

@@ -61,6 +61,14 @@ class MissingPart(TypedDict):
     reason: str
 
 
+class StoredHole(TypedDict):
+    """An interval of a recording without audio, in seconds. Its kind is a `HoleKind`."""
+
+    start_s: float
+    end_s: float
+    kind: str
+
+
 class StoredProblem(TypedDict):
     """The reason for a missing or incomplete result: a stable code and a sentence."""
 

@@ -23,7 +23,16 @@ from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql.elements import ColumnElement
 
-from db.tables.base import Base, Claimable, JsonObject, Owned, StoredProblem, Traced, one_of
+from db.tables.base import (
+    Base,
+    Claimable,
+    JsonObject,
+    Owned,
+    StoredHole,
+    StoredProblem,
+    Traced,
+    one_of,
+)
 
 #: The states of a session. The first four are unfinished, the others final.
 SESSION_STATES = (
@@ -251,6 +260,8 @@ class AudioSession(Claimable, Owned, Traced, Base):
     #: Set by ``split``: the decoded recording.
     duration_s: Mapped[float | None]
     missing_s: Mapped[float | None]
+    #: The intervals without audio; null if the code that split it did not look for them.
+    holes: Mapped[list[StoredHole] | None] = mapped_column(JSONB)
     #: Length at 16 kHz, and how many samples before the recording its grid begins.
     n_samples: Mapped[int | None] = mapped_column(BigInteger)
     grid_lead: Mapped[int] = mapped_column(server_default=text("0"))

@@ -13,6 +13,7 @@ from db.settings import Settings
 from services.client import ApiError
 from tests.support import recordings
 from tests.support.cluster import Cluster
+from tests.support.shapes import pictures
 
 pytestmark = pytest.mark.acceptance
 
@@ -27,8 +28,12 @@ def wav_that_promises_too_much() -> bytes:
 
 def nan_in_the_middle() -> bytes:
     samples = NOISE.copy()
-    samples[3 * SECOND] = np.nan
+    samples[3 * SECOND : 6 * SECOND] = np.nan
     return recordings.encode(samples, container="WAV", subtype="FLOAT")
+
+
+def only_nan() -> bytes:
+    return recordings.encode(NOISE * np.float32(np.nan), container="WAV", subtype="FLOAT")
 
 
 def truncated_flac() -> bytes:
@@ -50,7 +55,9 @@ CASES = {
     "truncated.flac": (truncated_flac(), "partial", "seconds-missing"),
     "promises.wav": (wav_that_promises_too_much(), "partial", "seconds-missing"),
     "zero.wav": (recordings.encode(NOISE[:0], container="WAV"), "failed", "empty-recording"),
-    "nan.wav": (nan_in_the_middle(), "failed", "non-finite-samples"),
+    "nan.wav": (nan_in_the_middle(), "partial", "seconds-missing"),
+    "nans.wav": (only_nan(), "failed", "non-finite-samples"),
+    "pictures.mp4": (pictures("mp4", seconds=1.0), "failed", "undecodable"),
     "header-only.flac": (recordings.encode(NOISE)[:60], "failed", "undecodable"),
     "8bit.wav": (eight_bits(), "completed", None),
     "6ch.wav": (six_channels(), "completed", None),

@@ -11,7 +11,7 @@ import soxr
 from numpy.typing import NDArray
 
 from actors.science.audio_io.decode import Decoder
-from actors.science.audio_io.flac import HIGHEST_RATE_HZ, MOST_CHANNELS
+from actors.science.audio_io.flac import MOST_CHANNELS, writable_hz
 
 #: Sound before and after an event, so that its beginning and end are audible.
 MARGIN_S = 0.5
@@ -90,11 +90,12 @@ def to_flac(samples: NDArray[np.float32], rate_hz: int) -> bytes:
     Parameters
     ----------
     samples
-        [shape=(n, n_channels)], full scale = 1.0; louder samples are clipped. A rate above
-        `HIGHEST_RATE_HZ` is halved, and only the first `MOST_CHANNELS` channels are written.
+        [shape=(n, n_channels)], full scale = 1.0; louder samples are clipped. A rate that FLAC
+        cannot have is lowered, and only the first `MOST_CHANNELS` channels are written.
     """
     file = io.BytesIO()
-    if rate_hz > HIGHEST_RATE_HZ:
-        samples, rate_hz = soxr.resample(samples, rate_hz, rate_hz / 2), rate_hz // 2
+    given_hz, rate_hz = rate_hz, writable_hz(rate_hz)
+    if rate_hz != given_hz:
+        samples = soxr.resample(samples, given_hz, rate_hz)
     soundfile.write(file, samples[:, :MOST_CHANNELS], rate_hz, format="FLAC", subtype="PCM_24")
     return file.getvalue()

@@ -1,7 +1,7 @@
 """Decoding of recordings to float blocks, for any container, in bounded memory.
 
-WAVE, AIFF, FLAC and Ogg Vorbis are read by libsndfile; MP3, MP4, AAC, WebM and Opus, and anything
-that libsndfile cannot open, by FFmpeg. (libsndfile stops at the length that it estimates from the
+WAVE, AIFF, CAF, AU, FLAC and Ogg Vorbis are read by libsndfile; all others, and anything that
+libsndfile cannot open, by FFmpeg. (libsndfile stops at the length that it estimates from the
 first frame of an MP3 file, and silently loses half of a file that was joined from two.) Chained Ogg
 files are first split, by `ogg`. File names are never passed to the libraries, and their messages
 are never passed on: both libraries quote paths.
@@ -15,12 +15,13 @@ from functools import partial
 from typing import BinaryIO, Protocol, cast
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from actors.science.audio_io import containers, ogg
+from actors.science.audio_io import audiomoth, containers, ogg
+from actors.science.audio_io.bad_samples import BadSamples, merged
 from actors.science.audio_io.containers import Container
 from actors.science.audio_io.decode_av import AvBackend
+from actors.science.audio_io.decode_soundfile import SoundFileBackend
 from actors.science.audio_io.patched_file import BrokenAudio, PatchedFile
 from actors.science.errors import (
     EmptyRecording,
@@ -28,7 +29,7 @@ from actors.science.errors import (
     Undecodable,
     UnsupportedLayout,
 )
-from actors.science.types import AudioFormat
+from actors.science.types import AudioFormat, Hole
 
 #: Supported sample rates; others are from damaged headers or not from sound recorders.
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 768_000
@@ -36,11 +37,11 @@ MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 768_000
 #: More channels than any microphone array in use for noise; also bounds the memory.
 MAX_CHANNELS = 64
 
-#: Samples beyond this (120 dB over full scale) are garbage that was interpreted as floating point.
-MAX_AMPLITUDE = 1e6
+#: A recording of which more than this share has to be replaced was not decoded correctly.
+MOST_BAD_SHARE = 0.5
 
 #: Containers and codecs that libsndfile reads well.
-_LIBSNDFILE_CONTAINERS = frozenset({"wav", "rf64", "w64", "aiff", "flac"})
+_LIBSNDFILE_CONTAINERS = frozenset({"wav", "rf64", "w64", "aiff", "caf", "au", "flac", "nist"})
 _LIBSNDFILE_OGG_CODECS = frozenset({"vorbis", "flac"})
 
 #: Lossy codecs pad both ends of a stream, and containers may or may not count that padding. A
@@ -50,15 +51,14 @@ LOSSY_TOLERANCE_S = 0.25
 #: The same for lossless codecs: a header that is off by a few frames is negligible.
 LOSSLESS_TOLERANCE_S = 0.01
 
-#: A length from libsndfile beyond this means that it is unknown.
-_UNKNOWN_FRAMES = 1 << 40
-
 
 class Backend(Protocol):
     """Interface of the decoding libraries' wrappers."""
 
     format: AudioFormat
     is_lossy: bool
+    #: The holes of the audio that was yielded; its frames are zeros.
+    holes: list[Hole]
 
     @property
     def promised(self) -> int | None:
@@ -91,6 +91,13 @@ class Decoder:
         self._pieces = backend.pieces()
         self._first = self._next_piece(is_first=True)
         self._n_frames = 0
+        self._bad = BadSamples(self.format.rate_hz)
+
+    @property
+    def holes(self) -> list[Hole]:
+        """The intervals without audio, in order; those of all blocks that were yielded."""
+        found = [*self._backend.holes, *self._bad.holes]
+        return merged(found, n_apart=1) if found else found
 
     def blocks(self, n_frames: int = 65_536) -> Iterator[NDArray[np.float32]]:
         """Yield the audio from its beginning; it can be read once.
@@ -108,13 +115,13 @@ class Decoder:
         Raises
         ------
         NonFiniteSamples
-            For samples that are not finite, or absurdly large; the message contains the time.
+            If most samples are not finite, or absurdly large. Fewer are holes.
         """
         if n_frames < 1:
             raise ValueError("a block has at least one frame")
         held: list[NDArray[np.float32]] = []
         n_held = 0
-        for piece in self._checked():
+        for piece in filter(len, self._checked()):
             held.append(piece)
             n_held += len(piece)
             if n_held < n_frames:
@@ -132,16 +139,18 @@ class Decoder:
     def _checked(self) -> Iterator[NDArray[np.float32]]:
         piece: NDArray[np.float32] | None = self._first
         while piece is not None:
-            # A comparison with NaN is false, so this one test detects all three.
-            if not float(np.abs(piece).max()) <= MAX_AMPLITUDE:
-                is_bad = ~(np.abs(piece) <= MAX_AMPLITUDE).all(axis=1)
-                at_s = (self._n_frames + int(is_bad.argmax())) / self.format.rate_hz
-                raise NonFiniteSamples(
-                    f"the recording holds a sample that is not a finite number at {at_s:.3f} s"
-                )
             self._n_frames += len(piece)
-            yield piece
+            yield self._bad.push(piece)
             piece = self._next_piece()
+        held = self._bad.finish()
+        if held is not None:
+            yield held
+        if self._bad.n_bad > MOST_BAD_SHARE * self._n_frames:
+            at_s = self._bad.holes[0].start / self.format.rate_hz
+            raise NonFiniteSamples(
+                "most samples of the recording are not finite numbers or are absurdly large, the"
+                f" first one at {at_s:.3f} s"
+            )
 
     def _next_piece(self, *, is_first: bool = False) -> NDArray[np.float32] | None:
         try:
@@ -194,7 +203,9 @@ def open_recording(file: BinaryIO) -> Iterator[Decoder]:
         backend: Backend = ogg.Chain(parts, partial(_open_link, file))
         decoder = Decoder(backend, container=container)
     else:
-        backend, decoder = _open(PatchedFile(file, patches=container.patches), container)
+        visible = range(container.start, file.seek(0, 2))
+        source = PatchedFile(file, patches=container.patches, part=visible)
+        backend, decoder = _open(source, container)
     try:
         yield decoder
     finally:
@@ -215,6 +226,7 @@ def _open(source: PatchedFile, container: Container) -> tuple[Backend, Decoder]:
         try:
             backend = make(source, container)
             _check_layout(backend.format)
+            backend = _expanded(backend, container)
             return backend, Decoder(backend, container=container)
         except BrokenAudio:
             failure = Undecodable()
@@ -227,6 +239,15 @@ def _open(source: PatchedFile, container: Container) -> tuple[Backend, Decoder]:
         if backend is not None:
             backend.close()
     raise failure
+
+
+def _expanded(backend: Backend, container: Container) -> Backend:
+    """Return the backend with the times that AudioMoth did not record."""
+    start = container.audiomoth_start
+    if start is None or backend.format.codec != "pcm_16" or backend.format.n_channels != 1:
+        return backend
+    n_before = -start // 2 % audiomoth.BLOCK
+    return audiomoth.Untriggered(backend, n_before=n_before)
 
 
 def _candidates(container: Container) -> list[type[SoundFileBackend] | type[AvBackend]]:
@@ -245,53 +266,3 @@ def _check_layout(audio: AudioFormat) -> None:
         raise UnsupportedLayout(
             f"the recording has {audio.n_channels} channels; 1 to {MAX_CHANNELS} can be used"
         )
-
-
-class SoundFileBackend:
-    """libsndfile as a backend of the decoder."""
-
-    #: Maximum frames per read; fewer for many channels, so that a read stays within 8 MB.
-    _FRAMES = 65_536
-
-    def __init__(self, source: PatchedFile, container: Container) -> None:
-        self._source = source
-        try:
-            self._file = soundfile.SoundFile(source)
-        except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
-            source.reraise()
-            raise BrokenAudio from error
-        source.reraise()
-        known = 0 < self._file.frames < _UNKNOWN_FRAMES
-        self.promised = int(self._file.frames) if known else None
-        self.is_lossy = container.name == "ogg"
-        self.format = AudioFormat(
-            container=container.name,
-            codec=self._file.subtype.lower(),
-            rate_hz=int(self._file.samplerate),
-            n_channels=int(self._file.channels),
-            n_frames=self.promised,
-        )
-
-    def pieces(self) -> Iterator[NDArray[np.float32]]:
-        n_channels = self.format.n_channels
-        n_frames = min(self._FRAMES, max(1, 2_000_000 // n_channels))
-        while True:
-            # libsndfile reports failure of a whole read although it decoded a part of it. That part
-            # is found as the frames where it overwrote the NaN.
-            piece = np.full((n_frames, n_channels), np.nan, dtype=np.float32)
-            try:
-                n_read = len(self._file.read(out=piece))
-            except (soundfile.SoundFileError, RuntimeError) as error:
-                self._source.reraise()
-                written = ~np.isnan(piece).all(axis=1)
-                n_read = n_frames if written.all() else int(written.argmin())
-                if n_read:
-                    yield piece[:n_read]
-                raise BrokenAudio from error
-            self._source.reraise()
-            if not n_read:
-                return
-            yield piece[:n_read]
-
-    def close(self) -> None:
-        self._file.close()

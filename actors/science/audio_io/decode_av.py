@@ -14,23 +14,47 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.packet import Packet
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 from actors.science.audio_io.containers import Container
 from actors.science.audio_io.layout import Layout, LayoutConverter
 from actors.science.audio_io.patched_file import BrokenAudio, PatchedFile
+from actors.science.audio_io.timeline import TIMED, Timeline
 from actors.science.errors import EmptyRecording, Undecodable
-from actors.science.types import AudioFormat
+from actors.science.types import AudioFormat, Hole, HoleKind
 
 #: Lossless codecs, which do not pad.
 _LOSSLESS = ("pcm_", "flac", "alac", "wavpack", "tta")
 
+#: Codecs whose checksums are verified. FFmpeg would decode damaged frames to noise at full scale.
+#: (Some encoders write wrong checksums into MP3 files.)
+_HAVE_CHECKSUMS = frozenset({"wavpack", "tta", "flac"})
+
 #: Containers with the length in the header. For the others FFmpeg estimates it from the bit rate.
-_KNOW_LENGTH = frozenset({"mp4", "webm", "flac", "aiff"})
+_KNOW_LENGTH = frozenset(
+    {
+        "mp4",
+        "webm",
+        "matroska",
+        "flac",
+        "aiff",
+        "caf",
+        "wavpack",
+        "tta",
+        "ape",
+        "dsf",
+        "dff",
+        "mpc8",
+    }
+)
 
 #: Streams of self-delimiting frames: decoding resumes after a bad frame, such as a tag in the
-#: middle of a joined file.
-_SELF_SYNCHRONISING = frozenset({"mp3", "aac"})
+#: middle of a joined file. Where packets have times, the bad one leaves a gap.
+_SELF_SYNCHRONISING = TIMED | {"mp3", "aac", "latm", "ac3", "eac3"}
+
+#: Longest piece of zeros for a gap, so that it takes little memory.
+_MOST_ZEROS = 65_536
 
 # A crafted file of a few kilobytes can request gigabytes: by a packet that declares millions of
 # frames, or by tables for samples that do not exist. Limits that no genuine file reaches:
@@ -40,8 +64,6 @@ MOST_FRAMES = 1 << 18
 _MOST_BLOCK_BYTES = 1 << 27
 #: Tracks, each of which has an index.
 _MOST_TRACKS = 16
-
-_FAILURES = (av.FFmpegError, ValueError, EOFError)
 
 
 @functools.cache
@@ -56,8 +78,12 @@ def _limit_blocks() -> None:
         ctypes.CDLL(library).av_max_alloc(ctypes.c_size_t(_MOST_BLOCK_BYTES))
 
 
+def _is_default(track: AudioStream) -> bool:
+    return bool(track.disposition & Disposition.default)
+
+
 class AvBackend:
-    """The first audio track of a file, decoded by FFmpeg.
+    """The default audio track of a file, else its first one, decoded by FFmpeg.
 
     The first frame is decoded immediately: with spectral band replication the header has half of
     the actual sample rate, which only the decoder can determine.
@@ -74,6 +100,10 @@ class AvBackend:
 
     def __init__(self, source: PatchedFile, container: Container) -> None:
         self._source = source
+        self.holes: list[Hole] = []
+        self._n_frames = 0
+        #: The error of the latest packet that failed.
+        self._failure: Exception | None = None
         self._packed: av.AudioResampler | None = None
         # Input of the resamplers: sample format, channels and rate.
         self._given: tuple[object, ...] = ()
@@ -86,19 +116,19 @@ class AvBackend:
                 metadata_errors="ignore",
                 options={"max_streams": str(_MOST_TRACKS)},
             )
-        except _FAILURES as error:
+        except Exception as error:
             source.reraise()
             raise BrokenAudio from error
         source.reraise()
-        if not self._container.streams.audio:
-            self._container.close()
-            raise Undecodable("the file has no audio track")
-        self._stream = self._container.streams.audio[0]
-        # None, despite its type annotation, if FFmpeg has no decoder for the codec.
-        if cast(object, self._stream.codec_context) is None:
-            self._container.close()
-            raise BrokenAudio
-        self._stream.codec_context.options = {"max_samples": str(MOST_FRAMES)}
+        self._stream = self._chosen_track()
+        starts_at = self._container.start_time
+        self._timeline = Timeline(
+            container.name, begin_s=None if starts_at is None else starts_at / av.time_base
+        )
+        options = {"max_samples": str(MOST_FRAMES)}
+        if self._stream.codec_context.name in _HAVE_CHECKSUMS:
+            options["err_detect"] = "crccheck+explode"
+        self._stream.codec_context.options = options
         self._skips_errors = container.name in _SELF_SYNCHRONISING
         self._frames = self._decoded()
         try:
@@ -110,12 +140,51 @@ class AvBackend:
             self._container.close()
             raise
 
+    def _chosen_track(self) -> AudioStream:
+        """Return the track to decode; without any, close the file and raise."""
+        tracks = self._container.streams.audio
+        # The codec is None, despite its type annotation, if FFmpeg has no decoder for it.
+        usable = [track for track in tracks if cast(object, track.codec_context) is not None]
+        if usable:
+            return next(filter(_is_default, usable), usable[0])
+        self._container.close()
+        raise BrokenAudio if tracks else Undecodable("the file has no audio track")
+
     def pieces(self) -> Iterator[NDArray[np.float32]]:
         frame = self._first
         while frame is not None:
-            yield from self._repacked(frame)
+            yield from self._zeros_before(frame)
+            yield from self._counted(self._repacked(frame))
             frame = next(self._frames, None)
-        yield from self._rest()
+        yield from self._counted(self._rest())
+
+    def _counted(self, pieces: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        for piece in pieces:
+            self._n_frames += len(piece)
+            yield piece
+
+    def _zeros_before(self, frame: AudioFrame) -> Iterator[NDArray[np.float32]]:
+        """Yield zeros for the time between the audio so far and a frame."""
+        rate_hz = self.format.rate_hz
+        gap_s = self._timeline.gap_s(
+            frame.time,
+            lasts_s=frame.samples / frame.sample_rate,
+            audio_s=self._n_frames / rate_hz,
+        )
+        stop = self._n_frames + round(gap_s * rate_hz)
+        if stop == self._n_frames:
+            return
+        # Packets that failed before the first frame are lost; they do not begin late.
+        is_late = not self._n_frames and self._failure is None
+        kind = HoleKind.LATE_START if is_late else HoleKind.GAP
+        self.holes.append(Hole(self._n_frames, stop, kind))
+        if is_late and self.promised and self._stream.duration:
+            # The header has the length of the track, which excludes the time before it.
+            self.promised += stop
+        while self._n_frames < stop:
+            n_zeros = min(stop - self._n_frames, _MOST_ZEROS)
+            self._n_frames += n_zeros
+            yield np.zeros((n_zeros, self.format.n_channels), dtype=np.float32)
 
     def close(self) -> None:
         self._container.close()
@@ -137,7 +206,8 @@ class AvBackend:
     def _promised_s(self) -> Fraction | None:
         if self._stream.duration and self._stream.time_base:
             return self._stream.duration * Fraction(self._stream.time_base)
-        if self._container.duration:
+        # That of the longest track, if there are several.
+        if self._container.duration and len(self._container.streams) == 1:
             return Fraction(self._container.duration, av.time_base)
         return None
 
@@ -146,19 +216,22 @@ class AvBackend:
         for packet in self._packets():
             try:
                 frames = packet.decode()
-            except _FAILURES as error:
+            except Exception as error:
                 self._source.reraise()
-                if self._skips_errors and has_decoded:
-                    continue
-                raise BrokenAudio from error
+                if not self._skips_errors:
+                    raise BrokenAudio from error
+                self._failure = error
+                continue
             for frame in frames:
                 has_decoded = True
                 yield frame
+        if self._failure is not None and not has_decoded:
+            raise BrokenAudio from self._failure
 
     def _packets(self) -> Iterator[Packet[AudioStream]]:
         try:
             yield from self._container.demux(self._stream)
-        except _FAILURES as error:
+        except Exception as error:
             self._source.reraise()
             raise BrokenAudio from error
         self._source.reraise()
@@ -189,7 +262,7 @@ class AvBackend:
         assert self._packed is not None
         try:
             packed = self._packed.resample(frame)
-        except _FAILURES as error:
+        except Exception as error:
             raise BrokenAudio from error
         for each in packed:
             samples = each.to_ndarray().reshape(-1, self._given_layout.n_channels)

@@ -16,10 +16,18 @@ from numpy.typing import NDArray
 #: Limits of FLAC.
 HIGHEST_RATE_HZ = 655_350
 MOST_CHANNELS = 8
+#: Higher rates are written in units of 10 Hz.
+_HIGHEST_EXACT_HZ = 65_535
 
 #: Position of the number of frames in the header (RFC 9639, 8.2): the last 36 bits of these bytes.
 _LENGTH = slice(21, 26)
 _LENGTH_BITS = 36
+
+
+def writable_hz(rate_hz: int) -> int:
+    """Return the highest rate that FLAC can have, not above a rate or, beyond the limit, half."""
+    wanted_hz = rate_hz if rate_hz <= HIGHEST_RATE_HZ else rate_hz // 2
+    return wanted_hz if wanted_hz <= _HIGHEST_EXACT_HZ else wanted_hz // 10 * 10
 
 
 def write(
@@ -39,7 +47,7 @@ def write(
     file
         Receives the bytes; it is not closed.
     rate_hz, n_channels
-        At most `HIGHEST_RATE_HZ` and `MOST_CHANNELS`.
+        A rate of `writable_hz`, and at most `MOST_CHANNELS`.
     n_frames
         The total length of the blocks.
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from actors.science.audio_io.layout import Layout, LayoutConverter
 from actors.science.errors import EmptyRecording, RecordingError, Undecodable
-from actors.science.types import AudioFormat
+from actors.science.types import AudioFormat, Hole
 
 #: Maximum number of links: a stream of a day has hundreds, a crafted file could have millions.
 MOST_LINKS = 10_000
@@ -35,6 +35,10 @@ class Opened(Protocol):
 
     format: AudioFormat
     missing_s: float
+
+    @property
+    def holes(self) -> list[Hole]:
+        """The intervals without audio."""
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield the audio [shape=(n, n_channels)]."""
@@ -103,6 +107,7 @@ class Chain:
     is_lossy = True
 
     def __init__(self, parts: list[range], open_link: OpenLink) -> None:
+        self.holes: list[Hole] = []
         self._parts = iter(parts)
         self._open_link = open_link
         self._bytes = 0
@@ -130,10 +135,19 @@ class Chain:
         link: Opened | None = self._first
         while link is not None:
             converter = LayoutConverter(Layout.of(link.format), Layout.of(self.format))
+            begin, scale = self._n_frames, self.format.rate_hz / link.format.rate_hz
             for block in link.blocks():
                 yield self._counted(converter.push(block))
             yield self._counted(converter.finish())
             self._lost_s += link.missing_s
+            self.holes += [
+                replace(
+                    hole,
+                    start=begin + round(hole.start * scale),
+                    stop=begin + round(hole.stop * scale),
+                )
+                for hole in link.holes
+            ]
             self.close()
             link = self._next()
 

@@ -27,7 +27,7 @@ from actors.science.levels import channels
 from actors.science.levels.levels import LevelHistory
 from actors.science.levels.meter import LevelMeter
 from actors.science.levels.totals import Totals
-from actors.science.types import AudioFormat
+from actors.science.types import AudioFormat, Hole
 
 #: Bytes per sample of the written PCM: int16, little endian.
 PCM_BYTES = 2
@@ -42,7 +42,7 @@ class Prepared:
 
     ``grid`` is that of the written samples at 16 kHz; ``duration_s``, ``levels`` and ``totals`` are
     of the recording at its own rate; ``missing_s`` is the rest of the length that its header
-    declares.
+    declares, and ``holes`` are the intervals without audio.
     """
 
     format: AudioFormat
@@ -51,6 +51,7 @@ class Prepared:
     levels: LevelHistory
     totals: Totals
     missing_s: float
+    holes: list[Hole]
 
 
 def prepare(
@@ -103,6 +104,7 @@ def prepare(
     for block in decoder.blocks():
         n_frames += len(block)
         loudest.push(block)
+        meter.holes = decoder.holes
         meter.push(block)
         mono.push(block)
         if on_progress is not None:
@@ -116,6 +118,7 @@ def prepare(
         levels=meter.finish(),
         totals=meter.totals(),
         missing_s=decoder.missing_s,
+        holes=decoder.holes,
     )
 
 

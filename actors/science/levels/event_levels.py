@@ -17,7 +17,7 @@ from scipy import signal
 
 from actors.science.levels.bands import settled
 from actors.science.levels.levels import SILENT, STEP_S, STEPS_PER_S, LevelHistory
-from actors.science.levels.meter import FAST_TAU_S, START_UP_S
+from actors.science.levels.time_weighting import FAST_TAU_S, START_UP_S
 from actors.science.levels.totals import Totals, to_db
 from actors.science.types import Event
 

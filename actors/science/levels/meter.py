@@ -8,6 +8,7 @@ are first joined to a fixed length, so the result does not depend on the divisio
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,19 +25,9 @@ from actors.science.levels.levels import (
 )
 from actors.science.levels.overload import OverloadMeter
 from actors.science.levels.peak import PeakMeter
-from actors.science.levels.totals import ChannelTotals, Histogram, Totals
-
-#: Time constants of the time weightings F and S, IEC 61672-1:2013 section 5.8.
-FAST_TAU_S = 0.125
-SLOW_TAU_S = 1.0
-
-#: Maximum interval between evaluations of the time weightings. F falls by 0.02 dB in between, so no
-#: maximum is missed by more. The values are exact: every sample has its own weight.
-LONGEST_TICK_S = 0.0005
-
-#: Minimum and percentiles of F exclude this start-up time. F starts from silence; after eight time
-#: constants the remaining error is below 0.002 dB.
-START_UP_S = 8 * FAST_TAU_S
+from actors.science.levels.time_weighting import TimeWeighting
+from actors.science.levels.totals import ChannelTotals, Totals
+from actors.science.types import Hole
 
 #: Blocks are one second, to amortise the cost of calls, but have at most this many samples over all
 #: channels (32 MB), rounded down to whole steps.
@@ -90,12 +81,15 @@ class LevelMeter:
         self._products = np.zeros((n_channels, n_channels))
         self._times = TimeWeighting(rate_hz=rate_hz, n_frames=n_frames)
         self._overload = OverloadMeter(n_channels=len(self._used))
-        self._n_frames = 0
+        self._n_frames = self._n_excluded = 0
         # The arrays of `LevelHistory`, as bytes: arrays of a second, or copies to join them, would
         # double the memory of a day.
         self._mean_squares, self._fast_maxima = bytearray(), bytearray()
         self._slow_maxima, self._c_peaks = bytearray(), bytearray()
         self._overloaded = bytearray()
+
+        #: The holes of all frames that were pushed: they count in no average or distribution.
+        self.holes: Sequence[Hole] = ()
 
     def push(self, block: NDArray[np.float32]) -> None:
         """Measure the next frames [shape=(n, n_channels)], full scale = 1.
@@ -136,7 +130,7 @@ class LevelMeter:
 
     def totals(self) -> Totals:
         """Return the levels of the whole recording, after `finish`."""
-        n_frames, times = self._n_frames, self._times
+        n_frames, times = self._n_frames - self._n_excluded, self._times
         n_values = max(n_frames * len(self._used), 1)
         used = [self._channels[index] for index in self._used]
         of_bands = None
@@ -162,7 +156,7 @@ class LevelMeter:
         )
 
     def _by_channel(self) -> list[ChannelTotals]:
-        n_frames = max(self._n_frames, 1)
+        n_frames = max(self._n_frames - self._n_excluded, 1)
         found = channels.states(self._products, n_frames=n_frames)
         return [
             ChannelTotals(
@@ -177,11 +171,13 @@ class LevelMeter:
         ]
 
     def _measure(self, block: NDArray[np.float32]) -> None:
+        holes = _holes_in(self.holes, self._n_frames, len(block)) if self.holes else []
+        self._n_excluded += sum(hole.stop - max(hole.start, 0) for hole in holes)
         starts = self._steps[self._steps < len(block)]
         squares = np.zeros(len(block))
         peaks = []
         for index, channel in enumerate(self._channels):
-            weighted, of_channel = channel.measure(block[:, index], starts)
+            weighted, of_channel = channel.measure(block[:, index], starts, holes)
             self._weighted[index, : len(block)] = weighted
             if index in self._used:
                 squares += np.multiply(weighted, weighted, out=weighted)
@@ -193,7 +189,7 @@ class LevelMeter:
         lengths = np.diff(starts, append=len(block))
         sums = np.add.reduceat(squares, starts)
         self._mean_squares += (sums / lengths).astype(np.float32).tobytes()
-        fast, slow = self._times.push(squares, starts)
+        fast, slow = self._times.push(squares, starts, holes)
         self._fast_maxima += fast.astype(np.float32).tobytes()
         self._slow_maxima += in_hundredths(slow).tobytes()
         self._overloaded += self._overload.push(block[:, self._used], starts).tobytes()
@@ -202,6 +198,16 @@ class LevelMeter:
     def _keep_peaks(self, of_channels: Sequence[NDArray[np.float64]]) -> None:
         """Add the steps whose peaks are known: they are a step behind the other arrays."""
         self._c_peaks += in_hundredths(np.max(of_channels, axis=0) ** 2).tobytes()
+
+
+def _holes_in(holes: Sequence[Hole], begin: int, n_frames: int) -> list[Hole]:
+    """Return the holes in a block, relative to its begin; the first one may begin before it."""
+    found: list[Hole] = []
+    for hole in holes[bisect_right(holes, begin, key=lambda each: each.stop) :]:
+        if hole.start >= begin + n_frames:
+            break
+        found.append(Hole(hole.start - begin, min(hole.stop - begin, n_frames), hole.kind))
+    return found
 
 
 class _Channel:
@@ -222,7 +228,10 @@ class _Channel:
         self.bands = BandMeter(rate_hz=rate_hz) if third_octaves else None
 
     def measure(
-        self, samples: NDArray[np.float32], starts: NDArray[np.int64]
+        self,
+        samples: NDArray[np.float32],
+        starts: NDArray[np.int64],
+        holes: Sequence[Hole] = (),
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Take the next samples [shape=(n,)], whose steps begin at ``starts``.
 
@@ -230,8 +239,13 @@ class _Channel:
         `PeakMeter.push`.
         """
         if self._offset is None:
-            self._offset = _resting_value(samples, n_step=self._n_step)
-        flat = np.subtract(samples, self._offset, dtype=np.float64)
+            begins = holes[0].stop if holes and holes[0].start <= 0 else 0
+            if begins < samples.size:
+                self._offset = _resting_value(samples[begins:], n_step=self._n_step)
+        flat = np.subtract(samples, self._offset or 0.0, dtype=np.float64)
+        for hole in holes:
+            # At rest, so that the edges of a hole are no clicks.
+            flat[max(hole.start, 0) : hole.stop] = 0.0
         self._energy += float(flat @ flat)
         self._sum += float(flat.sum())
         if self.bands is not None:
@@ -268,57 +282,3 @@ def _resting_value(samples: NDArray[np.float32], *, n_step: int) -> float:
     digital silence has no offset, whatever follows.
     """
     return float(samples.mean(dtype=np.float64)) if samples[:n_step].any() else 0.0
-
-
-class TimeWeighting:
-    """Time weightings F and S of squared samples, at ticks: their extremes and their histogram.
-
-    Between two ticks the squares are summed with their weights at the second one, for both
-    weightings in one matrix product; the recursion then runs over ticks only.
-    """
-
-    def __init__(self, *, rate_hz: int, n_frames: int) -> None:
-        longest = max(int(rate_hz * LONGEST_TICK_S), 1)
-        self._tick = next(n for n in range(longest, 0, -1) if n_frames % n == 0)
-        self.tick_s = self._tick / rate_hz
-        age = np.arange(self._tick)[::-1, None]
-        decay = np.exp(-1.0 / (rate_hz * np.array([FAST_TAU_S, SLOW_TAU_S])))
-        self._weights = (1 - decay) * decay**age
-        self._decays = decay**self._tick
-        self._states = [np.zeros(1), np.zeros(1)]
-        self._until_steady = math.ceil(START_UP_S / self.tick_s)
-        self.fast_max = self.slow_max = 0.0
-        self.fast_min = math.inf
-        self.histogram = Histogram.of(np.zeros(0))
-
-    def push(
-        self, squares: NDArray[np.float64], starts: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Process squares [shape=(n,)]; return the greatest F and the greatest S in each step.
-
-        Steps begin at ``starts``. A tick belongs to the step in which it ends.
-        """
-        n_whole = squares.size // self._tick
-        if rest := squares.size % self._tick:
-            # Only at the end of a recording, which is followed by silence.
-            squares = np.concatenate([squares, np.zeros(self._tick - rest)])
-        sums = squares.reshape(-1, self._tick) @ self._weights
-        fast, slow = (self._weighted(sums[:, which], which) for which in (0, 1))
-        steady = fast[min(self._until_steady, n_whole) : n_whole]
-        self._until_steady = max(self._until_steady - n_whole, 0)
-        if steady.size:
-            self.fast_min = min(self.fast_min, float(steady.min()))
-            self.histogram += Histogram.of(steady)
-        first_ticks = np.minimum(starts // self._tick, fast.size - 1)
-        fast_maxima: NDArray[np.float64] = np.maximum.reduceat(fast, first_ticks)
-        slow_maxima: NDArray[np.float64] = np.maximum.reduceat(slow, first_ticks)
-        self.fast_max = max(self.fast_max, float(fast_maxima.max()))
-        self.slow_max = max(self.slow_max, float(slow_maxima.max()))
-        return fast_maxima, slow_maxima
-
-    def _weighted(self, sums: NDArray[np.float64], which: int) -> NDArray[np.float64]:
-        levels, state = signal.lfilter(
-            [1.0], [1.0, -self._decays[which]], sums, zi=self._states[which]
-        )
-        self._states[which] = settled(state)
-        return np.asarray(levels, dtype=np.float64)

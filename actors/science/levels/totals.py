@@ -107,7 +107,7 @@ class Totals:
     Attributes
     ----------
     duration_s
-        Length of the recording.
+        Length of the recording without its holes.
     a_mean_square, c_mean_square, z_mean_square
         Over the whole recording, averaged over the used channels. Z is without the constant part.
     fast_max, slow_max

@@ -15,22 +15,21 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import BinaryIO
 
-from actors.science.audio_io import containers
+from actors.science.audio_io import headers
 from actors.science.recording_time import clocks
 
 #: How much of a chunk or a tag is read. Real ones have a few hundred bytes, iXML a few thousand.
 MOST_BYTES = 64 * 1024
 
-#: Where the chunks begin, and the layout of their headers.
+#: Where the chunks begin, and their layout.
 _LAYOUTS = {
-    "wav": (12, "<4sI"),
-    "rf64": (12, "<4sI"),
-    "w64": (40, "<16sQ"),
-    "aiff": (12, ">4sI"),
+    "wav": (12, headers.RIFF),
+    "rf64": (12, headers.RIFF),
+    "w64": (40, headers.W64),
+    "aiff": (12, headers.RIFX),
 }
 #: The chunks that are read, in lower case. ``info`` is a list of texts of a WAVE file.
 KINDS = frozenset({b"guan", b"bext", b"ixml", b"info", b"wamd", b"id3 ", b"anno"})
-_W64_HEADER_BYTES = 24
 
 _ORIGINATION_DATE = re.compile(r"(\d{4})[-_:. /](\d\d)[-_:. /](\d\d)", re.ASCII)
 _ORIGINATION_TIME = re.compile(r"(\d\d)[-_:. ](\d\d)[-_:. ](\d\d)", re.ASCII)
@@ -76,7 +75,7 @@ def _chunks(file: BinaryIO, container: str) -> Iterator[tuple[bytes, int, int]]:
     # Twice: behind the audio of an RF64 file, whose size is in another chunk, it starts again.
     for _ in range(2):
         resume = None
-        for full_name, offset, size in containers.walk(file, start, file_bytes, layout=layout):
+        for full_name, offset, size in headers.walk(file, start, file_bytes, layout):
             name = full_name[:4].lower()
             if name == b"ds64":
                 file.seek(offset + 8)
@@ -87,7 +86,7 @@ def _chunks(file: BinaryIO, container: str) -> Iterator[tuple[bytes, int, int]]:
             if name == b"data" and not size:
                 # The recorder never wrote the size, so the audio lasts to the end.
                 return
-            yield name, offset, size - (_W64_HEADER_BYTES if container == "w64" else 0)
+            yield name, offset, size - (layout.header.size if layout.counts_header else 0)
         if resume is None or resume >= file_bytes:
             return
         start = resume

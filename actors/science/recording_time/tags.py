@@ -35,7 +35,7 @@ _EPOCH_1904 = datetime(1904, 1, 1, tzinfo=UTC)
 
 def id3_bytes(head: bytes) -> int:
     """Return the length of the ID3 tag that a file begins with; 0 without one."""
-    if len(head) < 10 or head[:3] != formats.TAG:
+    if len(head) < 10 or head[:3] != formats.ID3:
         return 0
     return 10 + _seven_bits(head[6:10])
 
@@ -51,7 +51,7 @@ def _seven_bits(size: bytes) -> int:
 def id3(body: bytes) -> list[Tag]:
     """Return the texts and comments of an ID3 tag, version 2.3 or 2.4."""
     found: list[Tag] = []
-    if len(body) < 10 or body[:3] != formats.TAG or body[3] not in (3, 4):
+    if len(body) < 10 or body[:3] != formats.ID3 or body[3] not in (3, 4):
         return found
     position = 10
     if body[5] & 0x40:

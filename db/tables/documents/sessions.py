@@ -84,6 +84,9 @@ class Summary(msgspec.Struct, kw_only=True):
     #: Types that the model was trained on in addition to the base types, but that were not detected
     #: because its backbone was missing.
     unused_types: list[str] = []
+    #: Seconds from the beginning of the file to the beginning of its audio, which starts late in
+    #: many videos. Times are on the clock of the file; levels exclude the time before.
+    audio_begins_s: float = 0.0
 
 
 class Band(msgspec.Struct, kw_only=True):

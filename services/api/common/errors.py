@@ -40,6 +40,6 @@ class UnknownFormat(ServiceError):
 
     status, name, title = 415, "unknown-format", "Unknown audio format"
     advice = (
-        "Send WAV, RF64, W64, AIFF, FLAC, Ogg, MP3, MP4/M4A, AAC or WebM. A form needs the media "
-        "type ``multipart/form-data``, and JSON ``application/json``."
+        "Convert the recording to one of the formats that ``detail`` lists, such as FLAC. A form "
+        "needs the media type ``multipart/form-data``, and JSON ``application/json``."
     )

@@ -33,7 +33,7 @@ from services.http.deps import Deps
 from services.http.errors import FieldError
 from services.http.not_found import NotFound
 from services.http.operations import body_of, operation
-from services.http.request_errors import InvalidBody
+from services.http.request_errors import BodyTooLarge, InvalidBody
 from services.http.resource import Resource
 from services.http.responses import answer, if_missing
 
@@ -71,9 +71,13 @@ def add(req: falcon.Request, deps: Deps, *, file_name: str, asked: RequestedColu
 
     Raises
     ------
-    EmptyUpload, InvalidBody, NotFound, SourceRefused, UnknownFormat, UploadTooLarge
+    BodyTooLarge, EmptyUpload, InvalidBody, NotFound, SourceRefused, UnknownFormat, UploadTooLarge
     """
-    source = body_of(req, Source)
+    try:
+        source = body_of(req, Source)
+    except BodyTooLarge as error:
+        hint = "send a recording with its own Content-Type, such as audio/wav, or without one"
+        raise BodyTooLarge(f"{error}; {hint}") from None
     if source.source_url is not None and source.upload_id is None:
         return _of_url(req, deps, source.source_url, file_name, asked)
     if source.upload_id is not None and source.source_url is None:

@@ -20,9 +20,11 @@ from services.http.request_errors import InvalidParameter, LengthRequired
 
 #: The name of the multipart field with the recording.
 FIELD = "file"
-#: Message for a file that is not a recording, and its addition for a body.
-UNKNOWN = f"the first bytes match no supported format ({', '.join(formats.NAMES)})"
-OTHER_BODIES = "send a form as Content-Type: multipart/form-data, and JSON as application/json"
+#: Message for a file that is not a recording.
+UNKNOWN = (
+    f"the first bytes match no supported format ({', '.join(formats.NAMES)}); convert the recording"
+    " to one of them, such as FLAC"
+)
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,21 @@ def receive(
     try:
         blobs.put(key, counted)
     except UnknownFormat as error:
-        raise error if has_form else UnknownFormat(f"{error}; {OTHER_BODIES}") from None
+        hint = "" if has_form else _other_body(counted.head)
+        raise UnknownFormat(f"{hint}{error}") from None
     return Upload(file_name=display_name(file_name or source.name), size_bytes=counted.n_bytes)
+
+
+def _other_body(head: bytes) -> str:
+    """Return what a body without the media type for it seems to be; empty for anything else."""
+    if head.lstrip()[:1] in (b"{", b"["):
+        return "the body looks like JSON, which needs Content-Type: application/json; "
+    if head.startswith(b"--") and b"content-disposition:" in head.lower():
+        return (
+            "the body looks like a form, which needs Content-Type: multipart/form-data with its"
+            " boundary; "
+        )
+    return ""
 
 
 def receive_part(
@@ -136,6 +151,8 @@ class _Counted:
         self._source = source
         self._max_bytes = max_bytes
         self.n_bytes = 0
+        #: The first bytes, if they are not those of a recording.
+        self.head = b""
 
     def __iter__(self) -> Iterator[bytes]:
         piece = self._first_piece()
@@ -159,5 +176,6 @@ class _Counted:
         if not piece:
             raise EmptyUpload("the recording is empty")
         if formats.container_of(piece[: formats.HEAD_BYTES]) is None:
+            self.head = piece[: formats.HEAD_BYTES]
             raise UnknownFormat(UNKNOWN)
         return piece

@@ -71,6 +71,7 @@ class Summary(msgspec.Struct, kw_only=True):
     channels: ChannelSummary | None = None
     model: dict[str, str | None]
     unused_types: list[str] = []
+    audio_begins_s: float = 0.0
 
 
 class RecordedAtSource(msgspec.Struct, kw_only=True):

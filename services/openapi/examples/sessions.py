@@ -95,6 +95,7 @@ COMPLETED: dict[str, object] = QUEUED | {
         "channels": {"used": [1], "silent": [2], "identical": [], "inverted": []},
         "model": {"id": MODEL_ID, "name": "clamor-base", "version": "5"},
         "unused_types": [],
+        "audio_begins_s": 0.0,
     },
 }
 

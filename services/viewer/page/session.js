@@ -324,6 +324,7 @@ function showFacts() {
     ["Sampling", session.rate_hz
       && `${(session.rate_hz / 1000).toLocaleString("en")} kHz, ${count(session.n_channels, "channel")}`],
     ["Channels", summary?.channels && channelStates(summary.channels)],
+    ["Audio begins", summary?.audio_begins_s > 0 && `${clock(summary.audio_begins_s)} after the file`],
     ["Length", session.duration_s !== null && clock(session.duration_s)],
     ["Size", session.size_bytes !== null && bytes(session.size_bytes)],
     ["Privacy", PRIVACY[session.privacy]],

@@ -11,6 +11,7 @@ FORBIDDEN = {"dramatiq", "sqlalchemy", "falcon", "db", "services", "pickle", "lo
 #: Modules of the other actors that it may import: lower-level tables that the API reads, too.
 BELOW = (
     "actors.facts.formats",
+    "actors.facts.frames",
     "actors.facts.noise_types",
     "actors.facts.rounding",
     "actors.science",

@@ -117,6 +117,11 @@ def test_a_body_is_taken_by_its_first_bytes_whatever_its_media_type(
         refused = api.simulate_post("/v1/sessions", body=body, headers=headers)
         assert_problem(refused, 415, "unknown-format")
         assert all(name in refused.json["detail"] for name in formats.NAMES)
+        # The answer names the media type of such a body.
+        named = [
+            kind for kind in ("application/json", "form-data") if kind in refused.json["detail"]
+        ]
+        assert named == {b"{": ["application/json"], b"-": ["form-data"]}.get(body[:1], [])
     assert len(runtime.blobs.keys("sessions/")) == 1
 
 

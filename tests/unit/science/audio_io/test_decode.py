@@ -17,7 +17,6 @@ from actors.science.audio_io import decode_av
 from actors.science.audio_io.decode import open_recording
 from actors.science.errors import (
     EmptyRecording,
-    NonFiniteSamples,
     RecordingError,
     Undecodable,
     UnknownAudioFormat,
@@ -166,15 +165,6 @@ def test_an_id3_tag_is_stepped_over() -> None:
         assert len(samples) == N_FRAMES
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e20])
-def test_samples_that_are_no_audio_are_told_with_their_second(bad: float) -> None:
-    sound = noise(N_FRAMES, n_channels=2)
-    sound[RATE_HZ * 2, 1] = bad
-    data = encoded(sound, rate_hz=RATE_HZ, kind="WAV", subtype="FLOAT")
-    with pytest.raises(NonFiniteSamples, match=r"at 2\.000 s"):
-        listen(data)
-
-
 @pytest.mark.parametrize(
     "content",
     [
@@ -186,7 +176,7 @@ def test_samples_that_are_no_audio_are_told_with_their_second(bad: float) -> Non
         b"PK\x03\x04" + bytes(100),
         b"#EXTM3U\nhttp://example.org/a.ts\n",
         b"ffconcat version 1.0\nfile other.wav\n",
-        b"RIFF\x10\0\0\0AVI " + bytes(50),
+        b"RIFF\x10\0\0\0WEBP" + bytes(50),
         b"\0",
     ],
 )
@@ -202,10 +192,10 @@ def test_other_files_are_of_no_known_format(content: bytes) -> None:
         b"OggS\0\x02",
         b"OggS\0\x02" + bytes(20) + b"\x01\x13OpusHead",
         b"\0\0\0\x20ftypM4A ",
-        b"\x1a\x45\xdf\xa3",
-        b"\xff\xf1\x50\x80",
-        b"\xff\xfb\x90\xc4",
-        b"ID3\x04\0\0\0\0\0\0",
+        b"\x1a\x45\xdf\xa3\x93\x42\x82\x88matroska\x42\x87\x81\x04",
+        b"RIFF\x10\0\0\0AVI ",
+        b"\0\0\1\xba",
+        b"\0\0\0\x08wide\0\0\0\0mdat",
     ],
 )
 def test_garbage_behind_a_good_start_cannot_be_decoded(start: bytes) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from actors.science.audio_io import flac
+from actors.science.audio_io import clips, flac
 
 NOISE = np.random.default_rng(3).uniform(-1, 1, (100_000, 2)).astype(np.float32)
 #: One step of 24 bits.
@@ -40,6 +40,18 @@ def test_its_header_has_the_length_and_its_samples_are_those_that_were_written(
     assert (told.format, told.subtype) == ("FLAC", "PCM_24")
     samples, _ = soundfile.read(io.BytesIO(content), dtype="float32")
     assert np.abs(samples - NOISE).max() <= STEP
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "writable_hz"),
+    [(8_001, 8_001), (65_535, 65_535), (96_001, 96_000), (500_000, 500_000), (768_000, 384_000)],
+)
+def test_a_rate_that_flac_cannot_have_is_lowered(rate_hz: int, writable_hz: int) -> None:
+    assert flac.writable_hz(rate_hz) == writable_hz
+    clip = clips.to_flac(NOISE, rate_hz)
+    found = soundfile.info(io.BytesIO(clip))
+    assert found.samplerate == writable_hz
+    assert found.duration == pytest.approx(len(NOISE) / rate_hz, rel=1e-3)
 
 
 def test_what_is_louder_than_full_scale_is_clipped() -> None:

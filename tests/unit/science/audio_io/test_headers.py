@@ -89,3 +89,18 @@ def test_a_damaged_header_raises_nothing_but_own_errors(kind: str) -> None:
         except RecordingError as error:
             outcomes.add(error.code)
     assert {"undecodable", "unknown-format"} <= outcomes
+
+
+def test_only_whole_chunks_at_the_end_are_not_sound() -> None:
+    """Audio that happens to contain the name of a chunk is kept."""
+    data = bytearray(encoded(SOUND, rate_hz=RATE_HZ, kind="WAV", subtype="PCM_16"))
+    at = data.find(b"data") + 4
+    data[at : at + 4] = bytes(4)
+    held = len(data) - at - 4
+    for place, size in ((held - 100, 89), (held - 100, 93), (held // 2, 0), (held - 8, 1)):
+        changed = bytearray(data)
+        changed[at + 4 + place : at + 12 + place] = b"LIST" + struct.pack("<I", size)
+        assert listen(bytes(changed)) == (SECONDS, 0)
+    chunk = b"LIST" + struct.pack("<I", 92) + bytes(92)
+    assert listen(bytes(data) + chunk + chunk) == (SECONDS, 0)
+    assert listen(bytes(data) + chunk + chunk[:-2]) == (SECONDS + 99 / RATE_HZ, 0)

@@ -14,8 +14,9 @@ from scipy import signal
 
 from actors.science.levels import meter
 from actors.science.levels.levels import STEPS_PER_S, step_start, step_starts
-from actors.science.levels.meter import LevelMeter, TimeWeighting
+from actors.science.levels.meter import LevelMeter
 from actors.science.levels.peak import PeakMeter
+from actors.science.levels.time_weighting import TimeWeighting
 from actors.science.levels.totals import to_db
 from tests.unit.science.metering import measure, metered, overall, rows, sine, table
 

@@ -1,0 +1,103 @@
+"""Samples that are not audio become holes in the recording."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.science.types import Hole, HoleKind
+
+#: Samples beyond this (120 dB over full scale) are garbage that was interpreted as floating point.
+MAX_AMPLITUDE = 1e6
+
+#: Bad samples less than this apart are one hole: what is between them is hardly sound.
+MERGED_S = 0.01
+
+#: Maximum number of holes that are reported one by one. Beyond it, holes that are close to each
+#: other are reported as one.
+MOST_HOLES = 1_000
+
+
+class BadSamples:
+    """Replaces samples that are not audio by zeros, in all channels, piece by piece.
+
+    Bad samples less than `MERGED_S` apart are one hole. So the frames after a bad one are held back
+    until it is known whether another one follows. The result does not depend on the division into
+    pieces.
+
+    Attributes
+    ----------
+    holes : list of Hole
+        The holes of all returned pieces, in order, at most about `MOST_HOLES`.
+    n_bad : int
+        The number of replaced frames.
+    """
+
+    def __init__(self, rate_hz: int) -> None:
+        self.holes: list[Hole] = []
+        self.n_bad = 0
+        self._n_apart = max(round(MERGED_S * rate_hz), 1)
+        self._n_reported_apart = self._n_apart
+        #: The frames after the last bad one that are held back; None if none was near.
+        self._held: NDArray[np.float32] | None = None
+        #: The position of the next frame to return.
+        self._at = 0
+
+    def push(self, piece: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take frames [shape=(n, n_channels)], n > 0; return frames, perhaps none."""
+        is_open = self._held is not None
+        if self._held is not None:
+            piece = np.concatenate([self._held, piece])
+            self._held = None
+        # A comparison with NaN is false, so this one test detects all three.
+        if float(np.abs(piece).max()) <= MAX_AMPLITUDE:
+            if is_open and len(piece) < self._n_apart:
+                self._held = piece
+                return piece[:0]
+            self._at += len(piece)
+            return piece
+        bad = np.flatnonzero(~(np.abs(piece) <= MAX_AMPLITUDE).all(axis=1))
+        ends = np.flatnonzero(np.diff(bad) > self._n_apart)
+        starts = bad[np.concatenate([[0], ends + 1])]
+        stops = bad[np.concatenate([ends, [bad.size - 1]])] + 1
+        if is_open and starts[0] < self._n_apart:
+            starts[0] = 0
+        piece = piece.copy()
+        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+            piece[start:stop] = 0.0
+            self._add(self._at + start, self._at + stop)
+        n_ready = int(stops[-1])
+        if len(piece) - n_ready >= self._n_apart:
+            n_ready = len(piece)
+        else:
+            self._held = piece[n_ready:]
+        self._at += n_ready
+        return piece[:n_ready]
+
+    def finish(self) -> NDArray[np.float32] | None:
+        """Return the frames that are still held back."""
+        held, self._held = self._held, None
+        return held
+
+    def _add(self, start: int, stop: int) -> None:
+        self.n_bad += stop - start
+        last = self.holes[-1] if self.holes else None
+        if last is not None and start - last.stop < self._n_reported_apart:
+            self.holes[-1] = Hole(last.start, stop, last.kind)
+        else:
+            self.holes.append(Hole(start, stop, HoleKind.BAD_SAMPLES))
+        while len(self.holes) > MOST_HOLES:
+            self._n_reported_apart *= 2
+            self.holes = merged(self.holes, n_apart=self._n_reported_apart)
+
+
+def merged(holes: list[Hole], *, n_apart: int) -> list[Hole]:
+    """Return holes in order, where those of a kind less than ``n_apart`` frames apart are one."""
+    found: list[Hole] = []
+    for hole in sorted(holes, key=lambda each: each.start):
+        last = found[-1] if found else None
+        if last is not None and last.kind == hole.kind and hole.start - last.stop < n_apart:
+            found[-1] = Hole(last.start, max(last.stop, hole.stop), last.kind)
+        else:
+            found.append(hole)
+    return found

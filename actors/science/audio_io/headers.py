@@ -1,0 +1,252 @@
+"""The position and the size of the audio in files of chunks: WAVE, Wave64, AIFF, CAF and AU.
+
+Decoders silently shorten the length in the header to that of the file, so that a truncated
+recording would appear complete. They take other wrong sizes literally: a recorder that writes into
+a pipe, or is switched off, leaves 0, -1 or a maximum there. So chunks are parsed here, and wrong
+sizes are replaced.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, NamedTuple
+
+from actors.science.errors import Undecodable
+
+#: Maximum number of chunks before the audio; a crafted file could have millions.
+_MOST_CHUNKS = 1_000
+
+#: Sizes from here up to 2 GiB, and just below 4 GiB, are written by recorders that cannot go back
+#: to the header: no file is likely to have exactly these sizes.
+_UNKNOWN_SIZES = (range(0x7FFF_0000, 0x8000_0001), range(0xFFFF_0000, 0x1_0000_0000))
+
+#: 64-bit sizes from here on, a terabyte, mean the same: no recording is that large.
+_LEAST_UNKNOWN_LONG = 1 << 40
+
+#: Where the size of the audio is unknown, the bytes at the end of the file in which chunks behind
+#: the audio are searched for.
+_TAIL_BYTES = 1 << 20
+
+#: Bytes before the audio in which the comment of the recorder is searched for.
+_MOST_NOTE_BYTES = 4_096
+
+#: Names of chunks that recorders and editors write behind the audio.
+_TRAILING = tuple(
+    name.encode()
+    for name in (
+        # RIFF and Wave64; GUANO, BWF and Wildlife Acoustics among them.
+        *("LIST", "guan", "wamd", "bext", "iXML", "axml", "_PMX", "id3 ", "ID3 ", "cue ", "fact"),
+        *("smpl", "inst", "acid", "PEAK", "levl", "umid", "qlty", "list", "junk", "JUNK", "FLLR"),
+        # AIFF and CAF.
+        *("NAME", "AUTH", "ANNO", "(c) ", "COMT", "MARK", "INST", "APPL", "MIDI", "AESD"),
+        *("info", "strg", "mark", "regn", "uuid", "free", "chan", "midi", "ovvw"),
+    )
+)
+_TRAILING_MARK = re.compile(b"|".join(map(re.escape, _TRAILING)))
+
+
+class ChunkLayout(NamedTuple):
+    """The layout of chunk headers: RIFF, RIFX and AIFF, Wave64, or CAF."""
+
+    header: struct.Struct
+    #: Chunks are padded to a multiple of this length.
+    padded_to: int = 2
+    #: Whether the size of a chunk includes its header.
+    counts_header: bool = False
+
+
+RIFF = ChunkLayout(struct.Struct("<4sI"))
+RIFX = ChunkLayout(struct.Struct(">4sI"))
+W64 = ChunkLayout(struct.Struct("<16sQ"), padded_to=8, counts_header=True)
+_CAF = ChunkLayout(struct.Struct(">4sq"), padded_to=1)
+
+#: The fixed part of the GUIDs of Wave64 chunks, after the name.
+_W64_GUID = bytes.fromhex("f3acd3118cd100c04f8edb8a")
+
+
+@dataclass(frozen=True)
+class Audio:
+    """The audio of a file of chunks.
+
+    Attributes
+    ----------
+    held_share
+        The fraction of the declared audio bytes that is in the file, at most 1; ``None`` if the
+        header declares no size.
+    patches
+        Replacements for header bytes of the file, by offset.
+    audiomoth_start
+        The position of the audio in a file of AudioMoth, whose blocks are aligned to the file.
+    """
+
+    held_share: float | None = None
+    patches: dict[int, bytes] = field(default_factory=dict)
+    audiomoth_start: int | None = None
+
+
+def wave(file: BinaryIO) -> Audio:
+    """Find the audio of a RIFF, RIFX, RF64 or BW64 file; raise Undecodable without any."""
+    audio, start = _wave(file)
+    file.seek(0)
+    is_audiomoth = b"AudioMoth" in file.read(min(start, _MOST_NOTE_BYTES))
+    return replace(audio, audiomoth_start=start) if is_audiomoth else audio
+
+
+def _wave(file: BinaryIO) -> tuple[Audio, int]:
+    """Return the audio of a WAVE file and its position."""
+    file.seek(0)
+    kind = file.read(4)
+    layout = RIFX if kind == b"RIFX" else RIFF
+    is_long = kind in (b"RF64", b"BW64")
+    order = layout.header.format[0]
+    file_bytes = file.seek(0, 2)
+    long_size = long_sizes_at = 0
+    for chunk, offset, size in walk(file, 12, file_bytes, layout):
+        if chunk == b"ds64":
+            file.seek(offset)
+            body = file.read(16)
+            if len(body) == 16:
+                long_size, long_sizes_at = struct.unpack_from("<Q", body, 8)[0], offset
+        if chunk != b"data":
+            continue
+        if is_long and size == 0xFFFF_FFFF and not _is_unknown_long(long_size):
+            return Audio(_share(file_bytes - offset, long_size)), offset
+        if not _is_unknown(size):
+            # Decoders prefer a long size, even if it is wrong.
+            long_sizes = struct.pack("<QQ", file_bytes - 8, size)
+            patches = {long_sizes_at: long_sizes} if long_sizes_at else {}
+            return Audio(_share(file_bytes - offset, size), patches), offset
+        held = _end_of_audio(file, offset, file_bytes, layout) - offset
+        if long_sizes_at:
+            sizes = struct.pack("<QQ", file_bytes - 8, held)
+            return Audio(None, {long_sizes_at: sizes, offset - 4: b"\xff\xff\xff\xff"}), offset
+        # Decoders take a size of 0 literally.
+        patches = {offset - 4: struct.pack(order + "I", min(held, 0xFFFF_FFFF))}
+        if is_long:
+            # Without its long sizes it is a RIFF file.
+            patches[0] = b"RIFF"
+        patches[4] = struct.pack(order + "I", min(file_bytes - 8, 0xFFFF_FFFF))
+        return Audio(None, patches), offset
+    raise Undecodable("the WAVE file has no data chunk")
+
+
+def w64(file: BinaryIO) -> Audio:
+    """Find the audio of a Wave64 file; raise Undecodable without any."""
+    file_bytes = file.seek(0, 2)
+    for chunk, offset, size in walk(file, 40, file_bytes, W64):
+        if chunk[:4] != b"data":
+            continue
+        if size > W64.header.size and not _is_unknown_long(size):
+            return Audio(_share(file_bytes - offset, size - W64.header.size))
+        held = _end_of_audio(file, offset, file_bytes, W64) - offset
+        sizes = [struct.pack("<Q", n_bytes) for n_bytes in (file_bytes, held + W64.header.size)]
+        return Audio(None, {16: sizes[0], offset - 8: sizes[1]})
+    raise Undecodable("the Wave64 file has no data chunk")
+
+
+def aiff(file: BinaryIO) -> Audio:
+    """Find the audio of an AIFF file; raise Undecodable without any."""
+    file_bytes = file.seek(0, 2)
+    for chunk, offset, size in walk(file, 12, file_bytes, RIFX):
+        if chunk != b"SSND":
+            continue
+        if not _is_unknown(size):
+            return Audio(_share(file_bytes - offset, size))
+        held = _end_of_audio(file, offset, file_bytes, RIFX) - offset
+        return Audio(None, {offset - 4: struct.pack(">I", min(held, 0xFFFF_FFFF))})
+    raise Undecodable("the AIFF file has no sound chunk")
+
+
+def caf(file: BinaryIO) -> Audio:
+    """Find the audio of a CAF file; raise Undecodable without any."""
+    file_bytes = file.seek(0, 2)
+    for chunk, offset, size in walk(file, 8, file_bytes, _CAF):
+        if chunk != b"data":
+            continue
+        held, share = file_bytes - offset, None
+        if size <= 4 or _is_unknown_long(size):
+            held = _end_of_audio(file, offset, file_bytes, _CAF) - offset
+        elif size > held:
+            share = _share(held, size)
+        else:
+            return Audio(1.0)
+        # libsndfile loses some frames if the size is beyond the end.
+        return Audio(share, {offset - 8: struct.pack(">q", held)})
+    raise Undecodable("the CAF file has no data chunk")
+
+
+def au(file: BinaryIO) -> Audio:
+    """Find the audio of an AU file; raise Undecodable if its header is incomplete."""
+    file_bytes = file.seek(0, 2)
+    file.seek(4)
+    sizes = file.read(8)
+    if len(sizes) < 8:
+        raise Undecodable("the AU file has no complete header")
+    offset, size = struct.unpack(">II", sizes)
+    held = max(file_bytes - offset, 0)
+    if not _is_unknown(size):
+        return Audio(_share(held, size))
+    return Audio(None, {8: struct.pack(">I", min(held, 0xFFFF_FFFF))})
+
+
+def walk(
+    file: BinaryIO, offset: int, file_bytes: int, layout: ChunkLayout
+) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, content offset and declared size of each chunk."""
+    for _ in range(_MOST_CHUNKS):
+        file.seek(offset)
+        raw = file.read(layout.header.size)
+        if len(raw) < layout.header.size:
+            return
+        name, size = layout.header.unpack(raw)
+        yield name, offset + layout.header.size, size
+        offset = _next_chunk(offset, size, layout)
+        if offset >= file_bytes:
+            return
+
+
+def _next_chunk(offset: int, size: int, layout: ChunkLayout) -> int:
+    """Return the position after a chunk at ``offset``."""
+    content = size - layout.header.size if layout.counts_header else size
+    padded = -(-max(content, 0) // layout.padded_to) * layout.padded_to
+    return offset + layout.header.size + padded
+
+
+def _end_of_audio(file: BinaryIO, start: int, file_bytes: int, layout: ChunkLayout) -> int:
+    """Return the end of audio of unknown size: the end of the file, or of the chunks before it.
+
+    Trailing chunks have known names, and their sizes add up to the end of the file exactly (but for
+    padding); anything else is taken for audio.
+    """
+    first = max(start, file_bytes - _TAIL_BYTES)
+    file.seek(first)
+    tail = file.read(file_bytes - first)
+    for found in _TRAILING_MARK.finditer(tail):
+        at, n_chunks = found.start(), 0
+        while _is_trailing(tail, at, layout):
+            _, size = layout.header.unpack_from(tail, at)
+            at, n_chunks = _next_chunk(at, size, layout), n_chunks + 1
+        if n_chunks and at - layout.padded_to < len(tail) <= at:
+            return first + found.start()
+    return file_bytes
+
+
+def _is_trailing(tail: bytes, at: int, layout: ChunkLayout) -> bool:
+    if at + layout.header.size > len(tail) or tail[at : at + 4] not in _TRAILING:
+        return False
+    return layout is not W64 or tail[at + 4 : at + 16] == _W64_GUID
+
+
+def _is_unknown(size: int) -> bool:
+    return size == 0 or any(size in sizes for sizes in _UNKNOWN_SIZES)
+
+
+def _is_unknown_long(size: int) -> bool:
+    return size <= 0 or size >= _LEAST_UNKNOWN_LONG
+
+
+def _share(held: int, promised: int) -> float | None:
+    return min(max(held, 0) / promised, 1.0) if promised > 0 else None

@@ -1,0 +1,85 @@
+"""Recordings with holes: what their sessions report as missing, and what not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from actors.execution.runtime import Runtime
+from tests.support import recordings
+from tests.support.pipeline import add, detections_of, run_to_the_end, summary_of
+from tests.support.shapes import by_ffmpeg
+
+pytestmark = pytest.mark.integration
+
+RATE_HZ = recordings.RATE_HZ
+
+
+def test_bad_samples_are_missing_and_the_rest_is_analysed(runtime: Runtime) -> None:
+    sound = recordings.demo().copy()
+    whole = run_to_the_end(
+        runtime, add(runtime, recordings.encode(sound, container="WAV", subtype="FLOAT"))
+    )
+    sound[3 * RATE_HZ : 4 * RATE_HZ] = np.nan
+    sound[100] = np.inf
+    done = run_to_the_end(
+        runtime, add(runtime, recordings.encode(sound, container="WAV", subtype="FLOAT"))
+    )
+    assert whole.state == "completed"
+    assert done.state == "partial"
+    assert done.problem is not None
+    assert done.problem["code"] == "seconds-missing"
+    missing = [(part["start_s"], part["end_s"]) for part in done.problem["missing"]]
+    assert missing == [(0.002, 0.003), (3.0, 4.0)]
+    assert done.duration_s == whole.duration_s
+    with runtime.store.transaction() as tx:
+        assert detections_of(tx, done.id)
+
+
+def test_mostly_bad_samples_fail_without_a_retry(runtime: Runtime) -> None:
+    sound = np.full((2 * RATE_HZ, 1), np.nan, dtype=np.float32)
+    done = run_to_the_end(
+        runtime, add(runtime, recordings.encode(sound, container="WAV", subtype="FLOAT"))
+    )
+    assert done.state == "failed"
+    assert done.problem is not None
+    assert done.problem["code"] == "non-finite-samples"
+
+
+def test_a_late_start_is_shown_and_nothing_is_missing(runtime: Runtime) -> None:
+    late = by_ffmpeg("mp4", "aac", 48_000, video_s=6.0, begins_s=2.0)
+    done = run_to_the_end(runtime, add(runtime, late))
+    assert (done.state, done.problem) == ("completed", None)
+    assert done.duration_s == pytest.approx(5.0, abs=0.1)
+    summary = summary_of(done)
+    assert summary.audio_begins_s == pytest.approx(2.0, abs=0.05)
+    with runtime.store.transaction() as tx:
+        starts_s = [event.start_s for event in detections_of(tx, done.id)]
+    assert starts_s
+    assert min(starts_s) == pytest.approx(3.2, abs=0.3)
+    # The level is that of the audio, whatever comes before it.
+    prompt = run_to_the_end(runtime, add(runtime, by_ffmpeg("mp4", "aac", 48_000)))
+    assert summary_of(prompt).audio_begins_s == 0.0
+    for name in ("laeq_db", "lae_db", "l50_db", "lafmin_db"):
+        level_db = getattr(summary_of(prompt), name)
+        assert getattr(summary, name) == pytest.approx(level_db, abs=0.7), name
+
+
+def test_lost_packets_are_missing(runtime: Runtime) -> None:
+    lossy = by_ffmpeg("mp4", "aac", 48_000, without=range(10, 35))
+    done = run_to_the_end(runtime, add(runtime, lossy))
+    assert done.state == "partial"
+    assert done.problem is not None
+    [part] = done.problem["missing"]
+    assert part["end_s"] - part["start_s"] == pytest.approx(25 * 1_024 / 48_000, abs=0.03)
+
+
+def test_a_session_of_former_code_has_no_holes(runtime: Runtime) -> None:
+    done = run_to_the_end(runtime, add(runtime, recordings.encode(recordings.demo())))
+    assert done.holes == []
+    with runtime.store.transaction() as tx:
+        tx.execute(
+            text("UPDATE audio_sessions SET holes = NULL, summary = summary - 'audio_begins_s'")
+        )
+    assert summary_of(done).audio_begins_s == 0.0

@@ -1,0 +1,153 @@
+"""Holes: samples that are no audio, and the times that a file skips."""
+
+from __future__ import annotations
+
+import io
+from functools import partial
+
+import numpy as np
+import pytest
+
+from actors.science.audio_io import bad_samples
+from actors.science.audio_io.bad_samples import BadSamples
+from actors.science.audio_io.decode import open_recording
+from actors.science.errors import NonFiniteSamples
+from actors.science.types import Hole, HoleKind
+from tests.support.shapes import Samples, by_ffmpeg
+from tests.unit.science.sounds import encoded, noise
+
+RATE_HZ = 16_000
+N_FRAMES = 3 * RATE_HZ + 17
+
+
+def listen(data: bytes) -> tuple[Samples, list[tuple[int, int, HoleKind]], float]:
+    with open_recording(io.BytesIO(data)) as decoder:
+        samples = np.concatenate(list(decoder.blocks(4_001)))
+        found = [(hole.start, hole.stop, hole.kind) for hole in decoder.holes]
+        return samples, found, decoder.missing_s
+
+
+def with_bad(*bad: slice, value: float = np.nan) -> bytes:
+    sound = noise(N_FRAMES, n_channels=2)
+    for each in bad:
+        sound[each, 1] = value
+    return encoded(sound, rate_hz=RATE_HZ, kind="WAV", subtype="FLOAT")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e20])
+def test_bad_samples_are_a_hole_and_the_others_are_kept(value: float) -> None:
+    samples, found, missing_s = listen(with_bad(slice(32_000, 32_050), value=value))
+    assert found == [(32_000, 32_050, HoleKind.BAD_SAMPLES)]
+    assert missing_s == 0
+    sound = noise(N_FRAMES, n_channels=2)
+    sound[32_000:32_050] = 0.0
+    np.testing.assert_allclose(samples, sound, atol=1e-7)
+
+
+def test_bad_samples_near_each_other_are_one_hole() -> None:
+    near, far = 100, 400
+    bad = [slice(at, at + 1) for at in (0, near, near + far, N_FRAMES - 1)]
+    _, found, _ = listen(with_bad(*bad))
+    assert [(start, stop) for start, stop, _ in found] == [
+        (0, near + 1),
+        (near + far, near + far + 1),
+        (N_FRAMES - 1, N_FRAMES),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_holes_do_not_depend_on_the_pieces(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    sound = rng.normal(size=(4_000, 2)).astype(np.float32)
+    for at in rng.integers(0, len(sound), 30):
+        sound[at : at + int(rng.integers(1, 120)), int(rng.integers(0, 2))] = np.nan
+
+    def replaced(pieces: list[Samples]) -> tuple[Samples, list[Hole], int]:
+        bad = BadSamples(RATE_HZ)
+        given = [bad.push(piece) for piece in pieces if len(piece)]
+        held = bad.finish()
+        return np.concatenate([*given, *([] if held is None else [held])]), bad.holes, bad.n_bad
+
+    whole = replaced([sound])
+    assert len(whole[0]) == len(sound)
+    assert np.isfinite(whole[0]).all()
+    for hole in whole[1]:
+        assert not whole[0][hole.start : hole.stop].any()
+    for cuts in (rng.integers(0, len(sound), 40), np.arange(len(sound))):
+        cut = replaced(np.split(sound, np.sort(cuts)))
+        np.testing.assert_array_equal(cut[0], whole[0])
+        assert cut[1:] == whole[1:]
+
+
+def test_the_number_of_holes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bad_samples, "MOST_HOLES", 20)
+    bad = BadSamples(RATE_HZ)
+    sound = np.zeros((200_000, 1), dtype=np.float32)
+    sound[::500] = np.nan
+    bad.push(sound)
+    assert 1 <= len(bad.holes) <= 20
+    assert bad.n_bad == 400
+    assert (bad.holes[0].start, bad.holes[-1].stop) == (0, 199_501)
+
+
+def test_a_recording_that_is_mostly_bad_is_refused() -> None:
+    assert listen(with_bad(slice(0, N_FRAMES // 2 - 1)))[1]
+    with pytest.raises(NonFiniteSamples):
+        listen(with_bad(slice(100, N_FRAMES // 2 + 200)))
+    with pytest.raises(NonFiniteSamples):
+        listen(with_bad(slice(None)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec", "rate_hz", "n_packet"),
+    [
+        ("mp4", "aac", 48_000, 1_024),
+        ("matroska", "flac", 48_000, 4_608),
+        ("webm", "libopus", 48_000, 960),
+        ("mpegts", "mp2", 48_000, 1_152),
+        ("flv", "libmp3lame", 44_100, 1_152),
+    ],
+)
+def test_lost_packets_leave_a_gap(kind: str, codec: str, rate_hz: int, n_packet: int) -> None:
+    make = partial(by_ffmpeg, kind, codec, rate_hz)
+    lost = range(10, 10 + rate_hz // 2 // n_packet)
+    whole, _, _ = listen(make())
+    samples, found, missing_s = listen(make(without=lost))
+    assert len(samples) == pytest.approx(len(whole), abs=0.05 * rate_hz)
+    assert [kind for _, _, kind in found] == [HoleKind.GAP]
+    start, stop, _ = found[0]
+    assert start == pytest.approx(10 * n_packet, abs=1.2 * n_packet)
+    assert stop - start == pytest.approx(len(lost) * n_packet, abs=1.2 * n_packet)
+    assert not samples[start:stop].any()
+    assert missing_s == 0
+
+
+def test_one_lost_packet_is_no_gap_but_many_are() -> None:
+    make = partial(by_ffmpeg, "matroska", "libopus", 48_000)
+    assert listen(make(without=range(10, 12)))[1] == []
+    assert listen(make(without=range(10, 60)))[1]
+
+
+def test_a_damaged_first_packet_is_lost_rather_than_late() -> None:
+    data = bytearray(by_ffmpeg("mp4", "flac", 48_000, video_s=1.0))
+    at = data.index(b"\xff\xf8", data.index(b"mdat"))
+    data[at : at + 20_000] = bytes(20_000)
+    _, found, _ = listen(bytes(data))
+    assert found[0][0] == 0
+    assert [kind for _, _, kind in found] == [HoleKind.GAP]
+
+
+@pytest.mark.parametrize("is_zero", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "codec"), [("mp4", "aac"), ("mp4", "flac"), ("wv", "wavpack"), ("tta", "tta")]
+)
+def test_a_damaged_packet_leaves_a_gap(kind: str, codec: str, is_zero: bool) -> None:
+    """Decoders would give noise at full scale in its place."""
+    data = bytearray(by_ffmpeg(kind, codec, 48_000))
+    at = len(data) // 2
+    data[at : at + 1_500] = bytes(1_500) if is_zero else np.random.default_rng(0).bytes(1_500)
+    samples, found, missing_s = listen(bytes(data))
+    assert [kind for _, _, kind in found] == [HoleKind.GAP]
+    assert missing_s == 0
+    assert len(samples) / 48_000 == pytest.approx(3.0, abs=0.1)
+    assert float(np.abs(samples).max()) < 0.4
