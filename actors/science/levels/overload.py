@@ -221,22 +221,28 @@ def _equal_tips(top: _Top) -> Indices:
 
 def _piled_up(top: _Top, known: float | None) -> Indices:
     """Return the samples in a band in which crests pile up; ``known`` is an earlier ceiling."""
+    n_least = LEAST_SAMPLES if known is None else _SAMPLES_AT_KNOWN
+    if top.values.size < n_least:
+        return _none()
     depth = ((1 - top.values / np.float32(top.greatest)) * np.float32(1 / _CLASS)).astype(np.intp)
     until = np.zeros(_N_CLASSES + 1, dtype=np.intp)
     np.cumsum(np.bincount(depth, minlength=_N_CLASSES)[:_N_CLASSES], out=until[1:])
     n_deepest = round((1 - OF_GREATEST) / _CLASS)
     for width in _BANDS:
-        first = np.arange(min(_N_CLASSES - 2 * width, n_deepest))
-        n_above = until[first]
-        n_in = until[first + width] - n_above
-        n_below = until[first + 2 * width] - until[first + width]
-        is_piled = (n_in >= LEAST_RATIO * n_below) & (n_above <= _OVERSHOOT * n_in)
+        n_first = min(_N_CLASSES - 2 * width, n_deepest)
+        n_above, n_until = until[:n_first], until[width : width + n_first]
+        n_in = n_until - n_above
+        is_piled = n_in >= LEAST_RATIO * (until[2 * width : 2 * width + n_first] - n_until)
+        is_piled &= n_above <= _OVERSHOOT * n_in
+        is_piled &= n_in >= n_least
         best = int(np.argmax(n_in * is_piled))
+        if not is_piled[best]:
+            continue
         low = top.greatest * (1 - (best + width) * _CLASS)
         ceiling = low + 0.5 * width * _CLASS * top.greatest
         is_known = known is not None and abs(ceiling / known - 1) < _KNOWN_WITHIN
-        n_best = int(n_in[best]) if is_piled[best] else 0
-        if n_best < (_SAMPLES_AT_KNOWN if is_known else LEAST_SAMPLES):
+        n_best = int(n_in[best])
+        if n_best < LEAST_SAMPLES and not is_known:
             continue
         n_crests = top.crests(low)
         if n_crests < (1 if is_known else LEAST_CRESTS) or n_best < _SAMPLES_PER_CREST * n_crests:
