@@ -57,6 +57,7 @@ def test_noise_types_stand_by_falling_number_of_events_then_by_name(
         "level_reference": "dBFS",
         "model": {},
         "unused_types": [],
+        "audio_begins_s": 0.0,
     }
     with runtime.store.transaction() as tx:
         tx.execute(

@@ -180,7 +180,7 @@ def test_what_is_refused_says_why_and_what_to_do(
     drop(page, {"notes.txt": b"<b>no audio</b>" * 9, "empty.wav": b"", "long.wav": SHORT + b"\0"})
     notes, empty, long = (uploads(page).nth(index) for index in range(3))
     expect(notes).to_contain_text("Unknown audio format")
-    expect(notes).to_contain_text("Send WAV")
+    expect(notes).to_contain_text("Convert the recording")
     expect(notes.get_by_role("link", name="About this problem")).to_have_attribute(
         "href", "/problems/unknown-format"
     )

@@ -93,7 +93,14 @@ def test_models_trainings_and_validations(api: Api, store: Store) -> None:
             for k in range(n_rows)
         ]
 
-    models = some(15, name="m", version=str, sha256=lambda k: f"{k:064}", header={"classes": ["a"]})
+    models = some(
+        15,
+        name="m",
+        version=str,
+        sha256=lambda k: f"{k:064}",
+        blob_key="models/x",
+        header={"classes": ["a"]},
+    )
     jobs: dict[str, Any] = {"state": lambda _: rng.choice(("pending", "completed", "failed"))}
     trainings = some(15, name="m", version=lambda k: k + 1, seed=0, **jobs)
     validations = some(15, model_id=models[0]["id"], **jobs)

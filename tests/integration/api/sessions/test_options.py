@@ -157,7 +157,7 @@ def test_an_option_is_no_field_of_a_form(api: Api, runtime: Runtime, name: str) 
     [
         b"x",
         b"this is no recording",
-        b"RIFF\x10\0\0\0AVI " + bytes(100),
+        b"RIFF\x10\0\0\0WEBP" + bytes(100),
         b"%PDF-1.7\n" * 20,
         b"<html>" + bytes(200),
         b"PK\x03\x04" + bytes(300_000),
