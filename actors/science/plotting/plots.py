@@ -26,7 +26,6 @@ from actors.science.audio_io.spectrogram import (
 )
 from actors.science.levels import channels
 from actors.science.levels.levels import STEP_S, LevelHistory
-from actors.science.levels.meter import LevelMeter
 from actors.science.types import Event
 
 #: Colours that are distinguishable with any colour vision (Okabe and Ito), lighter ones first,
@@ -112,7 +111,7 @@ def draw_clip(
     samples: NDArray[np.float32],
     rate_hz: int,
     *,
-    channel: str,
+    used: Sequence[int],
     event_s: tuple[float, float],
     title: str,
 ) -> bytes:
@@ -122,8 +121,8 @@ def draw_clip(
     ----------
     samples
         [shape=(n, n_channels)], full scale = 1.0, with at least one sample.
-    channel
-        The option ``channel`` of its recording.
+    used
+        Indices of the channels that were analysed; empty if unknown: then all are drawn.
     event_s
         Start and end of the event within the clip.
 
@@ -132,11 +131,8 @@ def draw_clip(
     bytes
         A PNG file.
     """
-    meter = LevelMeter(rate_hz=rate_hz, n_channels=samples.shape[1])
-    meter.push(samples)
-    meter.finish()
-    used = channels.chosen(channel, meter.totals().channels)
-    resampler, spectrogram = MonoResampler(rate_hz=rate_hz, used=used), Spectrogram()
+    drawn = used or range(samples.shape[1])
+    resampler, spectrogram = MonoResampler(rate_hz=rate_hz, used=drawn), Spectrogram()
     spectrogram.push(resampler.push(samples))
     spectrogram.push(resampler.finish())
     duration_s = len(samples) / rate_hz

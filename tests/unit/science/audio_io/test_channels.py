@@ -88,12 +88,12 @@ def test_the_audio_before_a_time_decides() -> None:
 def test_a_clip_and_a_recording_are_drawn_of_what_is_analysed() -> None:
     sound = siren()
     both = np.stack([sound, -sound, 0 * sound], axis=1)
-    clips = [
-        plots.draw_clip(each, RATE_HZ, channel=ENERGY_MEAN, event_s=(0.5, 1.0), title="Siren")
-        for each in (both[:, [0, 0]], sound[:, None])
-    ]
-    assert clips[0] == clips[1]
-    third = plots.draw_clip(both, RATE_HZ, channel="3", event_s=(0.5, 1.0), title="Siren")
-    assert third != clips[0]
+    first, third, alone, unknown = (
+        plots.draw_clip(each, RATE_HZ, used=used, event_s=(0.5, 1.0), title="Siren")
+        for each, used in ((both, [0]), (both, [2]), (sound[:, None], [0]), (sound[:, None], []))
+    )
+    assert first == alone == unknown
+    # What was analysed is drawn, although this channel is silent in the clip.
+    assert third != first
     drawn = [plots.draw(file_of(*each), [], title="") for each in ([sound], [0 * sound, sound])]
     assert drawn[0] == drawn[1]
