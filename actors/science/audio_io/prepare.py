@@ -1,8 +1,8 @@
-"""The split step: decode once, measure at the native rate, and write 16 kHz mono PCM.
+"""The split step: decode, measure at the native rate, and write 16 kHz mono PCM.
 
 Which channels are used may depend on their levels, which are only known after the whole recording
-is measured. If the choice differs from the channels that were assumed, the recording is decoded
-again with the right ones.
+is measured. If the choice differs from the channels that were assumed, the recording is decoded a
+second time with the right ones.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def prepare(
     spectrogram: Spectrogram | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> Prepared:
-    """Decode a recording once, in bounded memory.
+    """Decode and measure a recording in one pass, in bounded memory.
 
     Parameters
     ----------

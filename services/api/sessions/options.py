@@ -176,8 +176,8 @@ class SessionOptions(RecordingOptions, kw_only=True):
 class BatchOptions(RecordingOptions, kw_only=True):
     """Options of a batch and of each of its recordings.
 
-    There is no file name or start time: they differ between recordings, and each file states its
-    own.
+    There is no file name, since each file has its own, and no start time, since it differs between
+    recordings: a JSON body lists those of its keys as ``recorded_at``.
     """
 
     #: The ID of the batch, chosen by the caller to find it again if the answer is lost.

@@ -178,9 +178,9 @@ class Detection(msgspec.Struct, kw_only=True):
     lafmax_db: float | None
     #: Sound exposure level: LAeq plus 10 lg of the duration in seconds.
     lae_db: float | None
-    #: Greatest LAS; null for sessions of releases that did not measure it.
+    #: Greatest LAS; null for sessions processed before it was measured.
     lasmax_db: float | None
-    #: C-weighted peak; null for sessions of releases that did not measure it.
+    #: C-weighted peak; null for sessions processed before it was measured.
     lcpeak_db: float | None
     #: LA90 of the last 30 s of undisturbed sound before the onset; null if there are less than 5 s.
     background_la90_db: float | None
@@ -189,7 +189,7 @@ class Detection(msgspec.Struct, kw_only=True):
     #: Seconds of the detection in which LAF is more than 3 dB above `background_la90_db`.
     above_background_s: float | None
     #: Whether the recording is overloaded in the detection, so that its levels are lower bounds.
-    #: Null if the recording was measured by a release without it.
+    #: Null for sessions processed before it was measured.
     overloaded: bool | None
     candidates: list[Candidate]
 

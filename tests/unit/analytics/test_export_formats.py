@@ -73,7 +73,7 @@ ODD = [
 TABLE = {"dog_bark": ("nature", "/m/0bt9lr"), "siren_sweep": ("other", None)}
 NAMES = st.one_of(st.sampled_from(ODD), TEXTS)
 LEVELS = st.none() | st.floats(-120, 140)
-#: Null in the rows of older releases.
+#: Null for sessions processed before they were measured.
 MORE_LEVELS = (
     "lae_db",
     "lasmax_db",
