@@ -17,6 +17,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from actors.facts.channel_rules import ENERGY_MEAN
 from actors.science.audio_io.decode import Decoder, open_recording
 from actors.science.audio_io.downmix import Downmix
 from actors.science.audio_io.spectrogram import Spectrogram
@@ -149,7 +150,7 @@ def used_channels(file: BinaryIO, channel: str, *, until_s: float | None = None)
 def read_mono(
     file: BinaryIO,
     *,
-    channel: str = channels.ENERGY_MEAN,
+    channel: str = ENERGY_MEAN,
     until_s: float | None = None,
     to_hz: int = RATE_HZ,
 ) -> Iterator[NDArray[np.float32]]:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator, NullFormatter
 from numpy.typing import NDArray
 
+from actors.facts.channel_rules import ENERGY_MEAN
 from actors.science.audio_io.decode import open_recording
 from actors.science.audio_io.prepare import MonoResampler, prepare, used_channels
 from actors.science.audio_io.spectrogram import (
@@ -24,7 +25,6 @@ from actors.science.audio_io.spectrogram import (
     Spectrogram,
     band_edges_hz,
 )
-from actors.science.levels import channels
 from actors.science.levels.levels import STEP_S, LevelHistory
 from actors.science.types import Event
 
@@ -232,7 +232,7 @@ def _draw_level(axes: Axes, levels: LevelHistory) -> None:
 
 def _measure(file: BinaryIO) -> _Picture:
     """Stream a recording into band powers and levels."""
-    used, spectrogram = used_channels(file, channels.ENERGY_MEAN), Spectrogram()
+    used, spectrogram = used_channels(file, ENERGY_MEAN), Spectrogram()
     with open_recording(file) as decoder:
         prepared = prepare(decoder, used=used, write=lambda _: None, spectrogram=spectrogram)
     return _Picture(spectrogram.finish(), prepared.levels)

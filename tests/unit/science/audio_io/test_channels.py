@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from actors.facts.channel_rules import ENERGY_MEAN, LOUDEST
 from actors.science import synth
 from actors.science.audio_io.decode import open_recording
 from actors.science.audio_io.prepare import (
@@ -20,7 +21,6 @@ from actors.science.audio_io.prepare import (
 from actors.science.detection.chunks import RATE_HZ
 from actors.science.errors import NoSuchChannel
 from actors.science.levels import channels
-from actors.science.levels.channels import ENERGY_MEAN, LOUDEST
 from actors.science.plotting import plots
 from tests.unit.science.sounds import encoded
 
