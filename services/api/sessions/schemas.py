@@ -19,9 +19,9 @@ from services.api.sessions.progress import Progress
 
 
 class RecordedAtSource(msgspec.Struct, kw_only=True):
-    """What states when a recording began."""
+    """Source of the recording time."""
 
-    #: ``caller``, or what states it in the file: ``guano``, ``bext``, ``ixml``, ``comment``,
+    #: ``caller``, or its source in the file: ``guano``, ``bext``, ``ixml``, ``comment``,
     #: ``wamd``, ``tag``, ``file_name`` or ``mp4``.
     origin: str = msgspec.field(name="from")
     #: How the time got its offset from UTC: ``given`` by the caller, from the ``file``, from the
@@ -77,7 +77,7 @@ class Session(msgspec.Struct, kw_only=True):
     audio_removed_at: datetime | None
     #: Start of the recording, as given by the caller, else as its file states it.
     recorded_at: datetime | None
-    #: What states ``recorded_at``; null if it is unknown.
+    #: Source of ``recorded_at``; null if that is unknown.
     recorded_at_source: RecordedAtSource | None
     #: Time zone of the recording, as given by the caller.
     time_zone: str | None
