@@ -304,6 +304,7 @@ def test_detections_are_paged_in_order(api: Api, runtime: Runtime) -> None:
         "background_la90_db",
         "emergence_db",
         "above_background_s",
+        "overloaded",
     )
     assert seen == [event | dict.fromkeys(later) for event in events]
     assert_problem(api.simulate_get(path, params={"cursor": "-1"}), 400, "invalid-parameter")
