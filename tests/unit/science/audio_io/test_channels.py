@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from actors.science.audio_io.prepare import (
 from actors.science.detection.chunks import RATE_HZ
 from actors.science.errors import NoSuchChannel
 from actors.science.levels import channels
+from actors.science.levels.meter import LevelMeter
+from actors.science.levels.totals import ChannelTotals
 from actors.science.plotting import plots
 from tests.unit.science.sounds import encoded
 
@@ -38,11 +41,19 @@ def file_of(*each: Samples, rate_hz: int = RATE_HZ) -> io.BytesIO:
     return io.BytesIO(encoded(np.stack(each, axis=1), rate_hz=rate_hz, kind="FLAC"))
 
 
-def split(file: io.BytesIO, *, used: list[int] | None = None) -> tuple[Prepared, Samples]:
+def split(
+    file: io.BytesIO,
+    *,
+    used: list[int] | None = None,
+    measured: Sequence[ChannelTotals] = (),
+    third_octaves: bool = False,
+) -> tuple[Prepared, Samples]:
     """Return the result of the split step, and the written audio."""
     pcm = io.BytesIO()
     with open_recording(file) as decoder:
-        result = prepare(decoder, used=used, write=pcm.write)
+        result = prepare(
+            decoder, used=used, measured=measured, write=pcm.write, third_octaves=third_octaves
+        )
     return result, pcm_to_float(pcm.getvalue())
 
 
@@ -64,6 +75,30 @@ def test_a_dead_channel_changes_neither_levels_nor_audio(rate_hz: int) -> None:
         assert found.grid == wanted.grid
         # The second pass chooses the same again.
         assert channels.chosen(ENERGY_MEAN, found.totals.channels) == chosen
+
+
+@pytest.mark.parametrize("used", [[1], [0, 2]])
+def test_a_second_pass_finds_the_same_with_fewer_measurements(
+    used: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = siren()
+    file = file_of(0.4 * sound, np.roll(sound, 900), -sound)
+    wanted, audio = split(file, used=used, third_octaves=True)
+    measured = []
+    meter = LevelMeter.push
+
+    def counted(self: LevelMeter, block: Samples) -> None:
+        measured.append(block.shape[1])
+        meter(self, block)
+
+    monkeypatch.setattr(LevelMeter, "push", counted)
+    found, again = split(
+        file, used=used, measured=split(file)[0].totals.channels, third_octaves=True
+    )
+    assert measured[-1] == len(used)
+    np.testing.assert_array_equal(again, audio)
+    assert found.levels.to_bytes() == wanted.levels.to_bytes()
+    assert found.totals.to_json() == wanted.totals.to_json()
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 44_100])
