@@ -133,7 +133,7 @@ class Selected:
             file_name=row.file_name,
             recorded_at=row.recorded_at,
             rate_hz=row.rate_hz,
-            channel=row.channel,
+            used=row.used or (),
             level_reference=level_reference(row.calibration_db),
         )
         return Piece(

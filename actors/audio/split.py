@@ -22,6 +22,7 @@ from actors.science.audio_io.prepare import Prepared, prepare
 from actors.science.audio_io.spectrogram import Spectrogram
 from actors.science.detection import chunks
 from actors.science.levels import calibration, channels
+from actors.science.levels.totals import ChannelTotals
 from actors.science.types import Hole
 from db.blobs.keys import product_key
 from db.queries import session_queries, span_queries, usage_limit_queries
@@ -151,7 +152,8 @@ def _decode(
 ) -> tuple[Prepared, Spectrogram]:
     """Decode a recording into audio and a spectrogram; ``tell`` takes the share decoded so far.
 
-    It is decoded again if the levels show that other channels are to be used than was assumed.
+    It is decoded again if the levels show that other channels are to be used than was assumed. Then
+    only these are measured: the levels of the others are known.
     """
     assert session.n_channels is not None
     used = channels.assumed(session.channel, n_channels=session.n_channels)
@@ -160,7 +162,9 @@ def _decode(
     if chosen == used:
         return prepared, picture
     log.info("channels_chosen", session_id=str(session.id), used=chosen)
-    return _decode_channels(runtime, session, keys, chosen, tell=tell)
+    return _decode_channels(
+        runtime, session, keys, chosen, measured=prepared.totals.channels, tell=tell
+    )
 
 
 @contextmanager
@@ -181,6 +185,7 @@ def _decode_channels(
     keys: PcmKeys,
     used: Sequence[int],
     *,
+    measured: Sequence[ChannelTotals] = (),
     tell: Callable[[float], None],
 ) -> tuple[Prepared, Spectrogram]:
     with (
@@ -203,6 +208,7 @@ def _decode_channels(
         prepared = prepare(
             decoder,
             used=used,
+            measured=measured,
             write=write,
             write_wide=write_wide,
             third_octaves=session.bands == "third_octave",

@@ -167,7 +167,8 @@ def _cut(runtime: Runtime, events: Sequence[RankedEvent]) -> list[NewClipRow]:
             if not len(samples):
                 continue
             clip_id = uuid.uuid4()
-            runtime.blobs.put(clip_key(clip_id), clips.to_flac(samples, rate_hz))
+            content = clips.to_flac(samples, rate_hz, used=event.used or ())
+            runtime.blobs.put(clip_key(clip_id), content)
             rows.append(
                 NewClipRow(
                     id=clip_id,

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from actors.execution.failures import Permanent
 from actors.execution.runtime import Runtime
+from actors.facts.channel_rules import ENERGY_MEAN
 from actors.science.audio_io.prepare import read_mono
 from actors.science.detection.chunks import RATE_HZ
 from actors.science.errors import EmptyRecording, RecordingError
-from actors.science.levels.channels import ENERGY_MEAN
 from db.blobs.errors import BlobMissing
 from db.blobs.keys import recording_key
 from db.queries import session_queries

@@ -78,14 +78,18 @@ Place = tuple[datetime, uuid.UUID]
 
 
 class ExportedSession(NamedTuple):
-    """A session of an export; ``served_key`` is the audio to cut clips from, if there is any."""
+    """A session of an export.
+
+    ``served_key`` is the audio to cut clips from, if there is any. ``used`` are the indices of the
+    channels that were analysed; None if that is unknown.
+    """
 
     id: uuid.UUID
     file_name: str
     created_at: datetime
     recorded_at: datetime | None
     rate_hz: int | None
-    channel: str
+    used: Sequence[int] | None
     calibration_db: float | None
     served_key: str | None
 
@@ -126,7 +130,7 @@ def sessions_behind(
         AudioSession.created_at,
         AudioSession.recorded_at,
         AudioSession.rate_hz,
-        AudioSession.channel,
+        AudioSession.totals["used"],
         AudioSession.calibration_db,
         AudioSession.served_key,
     ).where(*selection.sessions())

@@ -115,13 +115,17 @@ def hold_session(
 
 
 class RankedEvent(NamedTuple):
-    """A detection of a session with audio, and its rank by confidence for its user and type."""
+    """A detection of a session with audio, and its rank by confidence for its user and type.
+
+    ``used`` are the indices of the channels that were analysed; None if that is unknown.
+    """
 
     session_id: uuid.UUID
     user_id: uuid.UUID | None
     file_name: str
     sent_at: datetime
     served_key: str
+    used: Sequence[int] | None
     noise_type: str
     confidence: float
     start_s: float
@@ -144,6 +148,7 @@ def best_events(tx: Session, ids: Iterable[uuid.UUID], *, most: int) -> list[Ran
             AudioSession.file_name,
             AudioSession.created_at.label("sent_at"),
             AudioSession.served_key,
+            AudioSession.totals["used"].label("used"),
             NoiseDetection.noise_type,
             NoiseDetection.confidence,
             NoiseDetection.start_s,

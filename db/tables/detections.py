@@ -42,7 +42,7 @@ class NoiseDetection(Base):
     #: dB re the session's ``level_reference``; null for digital silence.
     laeq_db: Mapped[float | None]
     lafmax_db: Mapped[float | None]
-    #: These six are null in rows of releases that did not measure them, too.
+    #: These six are null in sessions processed before they were measured, too.
     lae_db: Mapped[float | None]
     lasmax_db: Mapped[float | None]
     lcpeak_db: Mapped[float | None]

@@ -69,7 +69,7 @@ KEEP, MUTE, DISCARD_AUDIO = PRIVACY = ("keep", "mute", "discard_audio")
 #: The range of recording times: from the first sound recordings to beyond any clock error.
 RECORDED_FROM = datetime(1860, 1, 1, tzinfo=UTC)
 RECORDED_TO = datetime(2200, 1, 1, tzinfo=UTC)
-#: What states when a recording began, if its caller does not, in the order of trust.
+#: Source of the recording time, if its caller did not give it, in the order of trust.
 RECORDED_AT_ORIGINS = ("guano", "bext", "ixml", "comment", "wamd", "tag", "file_name", "mp4")
 #: How such a time got its offset from UTC: from the file, by `time_zone`, or without either.
 RECORDED_AT_ZONES = ("file", "time_zone", "assumed_utc")
@@ -240,7 +240,7 @@ class AudioSession(Claimable, Owned, Traced, Base):
     privacy: Mapped[str] = mapped_column(server_default=text("'keep'"))
     #: When the recording began: as given by the caller, else as ``process`` finds it in the file.
     recorded_at: Mapped[datetime | None]
-    #: What states the time that ``process`` found, and how it got its offset: one of
+    #: Source of the time that ``process`` found, and how it got its offset: one of
     #: `RECORDED_AT_ORIGINS` and of `RECORDED_AT_ZONES`. Null for a time of the caller's.
     recorded_at_from: Mapped[str | None]
     recorded_at_zone: Mapped[str | None]

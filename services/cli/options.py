@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from actors.facts.channel_rules import ENERGY_MEAN, LOUDEST
+
 #: What a command's ``add_parser`` adds its parser to.
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -85,13 +87,44 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=uuid.UUID, metavar="MODEL_ID", help="(default: the model in use)"
     )
+    _add_analysis(parser)
+    parser.add_argument(
+        "--privacy",
+        choices=PRIVACY,
+        default="keep",
+        help="keep the recording, replace its speech with noise, or remove the recording",
+    )
+    parser.add_argument(
+        "--time-zone",
+        metavar="ZONE",
+        help="local time zone, also of times in files that state none: Europe/Berlin",
+    )
+    parser.add_argument(
+        "--metadata",
+        type=_metadata,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="your own data, stored with the session",
+    )
+
+
+def _add_analysis(parser: argparse.ArgumentParser) -> None:
+    """Add the parameters of the measurement and of the detection."""
     parser.add_argument(
         "--channel",
         type=_channel,
-        default="energy_mean",
+        default=ENERGY_MEAN,
         metavar="CHANNEL",
-        help="channels to measure and analyse: a number from 1, loudest, or energy_mean (the "
+        help=f"channels to measure and analyse: a number from 1, {LOUDEST}, or {ENERGY_MEAN} (the "
         "default), which leaves out silent ones",
+    )
+    parser.add_argument(
+        "--noise-floor-db",
+        type=float,
+        metavar="DB",
+        help="A-weighted self-noise of the instrument in dB SPL, with a calibration: marks levels "
+        "that it raises",
     )
     parser.add_argument(
         "--threshold",
@@ -109,32 +142,6 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE",
         help="report only this noise type or group, with all types below it; may be repeated",
     )
-    parser.add_argument(
-        "--privacy",
-        choices=PRIVACY,
-        default="keep",
-        help="keep the recording, replace its speech with noise, or remove the recording",
-    )
-    parser.add_argument(
-        "--noise-floor-db",
-        type=float,
-        metavar="DB",
-        help="A-weighted self-noise of the instrument in dB SPL, with a calibration: marks levels "
-        "that it raises",
-    )
-    parser.add_argument(
-        "--time-zone",
-        metavar="ZONE",
-        help="local time zone, also of times in files that state none: Europe/Berlin",
-    )
-    parser.add_argument(
-        "--metadata",
-        type=_metadata,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="your own data, stored with the session",
-    )
 
 
 def count(text: str) -> int:
@@ -145,8 +152,8 @@ def count(text: str) -> int:
 
 
 def _channel(text: str) -> str:
-    if text not in ("energy_mean", "loudest") and not text.isdecimal():
-        raise argparse.ArgumentTypeError("must be a number from 1, loudest, or energy_mean")
+    if text not in (ENERGY_MEAN, LOUDEST) and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a number from 1, {LOUDEST}, or {ENERGY_MEAN}")
     return text
 
 

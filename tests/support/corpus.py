@@ -293,17 +293,11 @@ def _of_beginnings() -> Iterator[Shape]:
     ):
         yield Shape(f"aac-{name}", make, "aac", 44_100, late_s=0.06, error_db=0.6, longer_s=0.2)
     ts = partial(by_ffmpeg, "mpegts", "aac", 48_000)
-    yield Shape(
-        "ts-cut-in-packet",
-        partial(cut, ts, 100),
-        "ts",
-        48_000,
-        late_s=0.06,
-        error_db=0.6,
-        longer_s=0.2,
-    )
-    blu_ray = partial(ts, options={"mpegts_m2ts_mode": "1"})
-    yield Shape("ts-192", blu_ray, "ts", 48_000, late_s=0.06, error_db=0.6, longer_s=0.2)
+    for name, make in (
+        ("cut-in-packet", partial(cut, ts, 100)),
+        ("192", partial(ts, options={"mpegts_m2ts_mode": "1"})),
+    ):
+        yield Shape(f"ts-{name}", make, "ts", 48_000, late_s=0.06, error_db=0.6, longer_s=0.2)
     mov = partial(by_ffmpeg, "mov", "pcm_s16le", 48_000)
     # Without the type, a file begins with an atom of no content and the media.
     yield Shape("mov-without-type", partial(changed, mov, (b"ftyp", 0, b"free")), "mp4", 48_000)

@@ -40,6 +40,13 @@ def encode(
     return file.getvalue()
 
 
+def on_channel(number: int, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return samples as the last of ``number`` channels, the others silent."""
+    channels = np.zeros((len(samples), number), dtype=np.float32)
+    channels[:, -1] = samples
+    return channels
+
+
 def write(path: Path, content: bytes) -> Path:
     """Write a recording to a file."""
     path.write_bytes(content)

@@ -52,12 +52,13 @@ class Clips:
         name = f"{file_stem(recording)}-{event.event_index:05}-{member_name(event.noise_type)}"
         sound, picture = f"clips/{name}.flac", f"pictures/{name}.png"
         # Both are compressed already.
-        self._zip.writestr(member(sound, packed=False), clips.to_flac(samples, rate_hz))
+        content = clips.to_flac(samples, rate_hz, used=recording.used)
+        self._zip.writestr(member(sound, packed=False), content)
         starts_s = max(event.start_s - clips.MARGIN_S, 0.0)
         drawn = plots.draw_clip(
             samples,
             rate_hz,
-            channel=recording.channel,
+            used=recording.used,
             event_s=(event.start_s - starts_s, event.end_s - starts_s),
             title=f"{event.noise_type.replace('_', ' ')}, {event.confidence:.0%}",
         )

@@ -25,8 +25,8 @@ class ExportedRecording:
     recorded_at: datetime | None
     #: Sample rate; None if it was never decoded.
     rate_hz: int | None
-    #: The option of its session: the channels that were analysed.
-    channel: str
+    #: Indices of the channels that were analysed; empty if unknown.
+    used: Sequence[int]
     #: The reference of its levels: ``dBFS`` or ``dB SPL``.
     level_reference: str
 

@@ -84,18 +84,26 @@ def each(
         yield index, held[max(start - at, 0) : max(stop - at, 0)].copy()
 
 
-def to_flac(samples: NDArray[np.float32], rate_hz: int) -> bytes:
+def to_flac(samples: NDArray[np.float32], rate_hz: int, *, used: Sequence[int]) -> bytes:
     """Encode a clip as a 24-bit FLAC file.
 
     Parameters
     ----------
     samples
         [shape=(n, n_channels)], full scale = 1.0; louder samples are clipped. A rate that FLAC
-        cannot have is lowered, and only the first `MOST_CHANNELS` channels are written.
+        cannot have is lowered. Of more than `MOST_CHANNELS` channels the used ones are written
+        first, and then as many others as fit.
+    used
+        Indices of the channels that were analysed; empty if unknown.
     """
+    n_channels = samples.shape[1]
+    if n_channels > MOST_CHANNELS:
+        # The order is stable: used and other channels each keep their order.
+        order = sorted(range(n_channels), key=lambda index: index not in used)
+        samples = samples[:, order[:MOST_CHANNELS]]
     file = io.BytesIO()
     given_hz, rate_hz = rate_hz, writable_hz(rate_hz)
     if rate_hz != given_hz:
         samples = soxr.resample(samples, given_hz, rate_hz)
-    soundfile.write(file, samples[:, :MOST_CHANNELS], rate_hz, format="FLAC", subtype="PCM_24")
+    soundfile.write(file, samples, rate_hz, format="FLAC", subtype="PCM_24")
     return file.getvalue()

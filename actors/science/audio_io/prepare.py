@@ -1,15 +1,15 @@
-"""The split step: decode once, measure at the native rate, and write 16 kHz mono PCM.
+"""The split step: decode, measure at the native rate, and write 16 kHz mono PCM.
 
 Which channels are used may depend on their levels, which are only known after the whole recording
-is measured. If the choice differs from the channels that were assumed, the recording is decoded
-again with the right ones.
+is measured. If the choice differs from the channels that were assumed, the recording is decoded a
+second time with the right ones.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import BinaryIO
 
@@ -17,6 +17,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from actors.facts.channel_rules import ENERGY_MEAN
 from actors.science.audio_io.decode import Decoder, open_recording
 from actors.science.audio_io.downmix import Downmix
 from actors.science.audio_io.spectrogram import Spectrogram
@@ -26,7 +27,7 @@ from actors.science.errors import EmptyRecording
 from actors.science.levels import channels
 from actors.science.levels.levels import LevelHistory
 from actors.science.levels.meter import LevelMeter
-from actors.science.levels.totals import Totals
+from actors.science.levels.totals import ChannelTotals, Totals
 from actors.science.types import AudioFormat, Hole
 
 #: Bytes per sample of the written PCM: int16, little endian.
@@ -58,13 +59,14 @@ def prepare(
     decoder: Decoder,
     *,
     used: Sequence[int] | None = None,
+    measured: Sequence[ChannelTotals] = (),
     write: Callable[[bytes], object],
     write_wide: Callable[[bytes], object] | None = None,
     third_octaves: bool = False,
     spectrogram: Spectrogram | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> Prepared:
-    """Decode a recording once, in bounded memory.
+    """Decode and measure a recording in one pass, in bounded memory.
 
     Parameters
     ----------
@@ -72,6 +74,9 @@ def prepare(
         An opened recording, not read yet.
     used
         Indices of the channels to measure and to mix. Default: all.
+    measured
+        The levels of all channels, if an earlier pass has measured them: then only the used ones
+        are measured again.
     write
         Receives the mono mix at 16 kHz as int16 little-endian PCM, piece by piece.
     write_wide
@@ -92,9 +97,9 @@ def prepare(
     used = range(audio.n_channels) if used is None else used
     meter = LevelMeter(
         rate_hz=audio.rate_hz,
-        n_channels=audio.n_channels,
+        n_channels=len(used) if measured else audio.n_channels,
         third_octaves=third_octaves,
-        used=used,
+        used=None if measured else used,
     )
     loudest = Loudest(used)
     mono = _MonoWriter(
@@ -105,18 +110,21 @@ def prepare(
         n_frames += len(block)
         loudest.push(block)
         meter.holes = decoder.holes
-        meter.push(block)
+        meter.push(block[:, used] if measured else block)
         mono.push(block)
         if on_progress is not None:
             on_progress(n_frames / audio.rate_hz)
     if not mono.finish():
         raise EmptyRecording
+    levels, totals = meter.finish(), meter.totals()
+    if measured:
+        totals = replace(totals, channels=list(measured), used=list(used))
     return Prepared(
         format=audio,
         grid=Grid.hung_on(loudest.frame / audio.rate_hz, n_samples=mono.n_samples),
         duration_s=n_frames / audio.rate_hz,
-        levels=meter.finish(),
-        totals=meter.totals(),
+        levels=levels,
+        totals=totals,
         missing_s=decoder.missing_s,
         holes=decoder.holes,
     )
@@ -149,7 +157,7 @@ def used_channels(file: BinaryIO, channel: str, *, until_s: float | None = None)
 def read_mono(
     file: BinaryIO,
     *,
-    channel: str = channels.ENERGY_MEAN,
+    channel: str = ENERGY_MEAN,
     until_s: float | None = None,
     to_hz: int = RATE_HZ,
 ) -> Iterator[NDArray[np.float32]]:

@@ -7,12 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.facts.channel_rules import ENERGY_MEAN, LOUDEST
 from actors.science.errors import NoSuchChannel
 from actors.science.levels.totals import SILENCE, ChannelTotals
-
-#: The values of the option ``channel``, besides the number of a channel, counted from 1: the energy
-#: mean of all channels that are not silent, or the channel with the greatest A-weighted energy.
-ENERGY_MEAN, LOUDEST = "energy_mean", "loudest"
 
 #: The states of a channel. ``IDENTICAL`` and ``INVERTED`` refer to an earlier channel.
 LIVE, SILENT, IDENTICAL, INVERTED = "live", "silent", "identical", "inverted"

@@ -30,7 +30,7 @@ SILENT = -32_768
 _MAGIC = b"CLLV"
 _HEADER = struct.Struct("<4sHHIQI")
 
-#: Version 1 has the first two arrays only. Sessions that an older release measured have it.
+#: Version 1 has the first two arrays only: that of sessions processed before the others were kept.
 _VERSIONS = (1, 2)
 
 
@@ -172,7 +172,7 @@ class LevelHistory:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> LevelHistory:
-        """Read the output of `to_bytes`, of this release or an older one.
+        """Read the output of `to_bytes`, of any version.
 
         Raises
         ------

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator, NullFormatter
 from numpy.typing import NDArray
 
+from actors.facts.channel_rules import ENERGY_MEAN
 from actors.science.audio_io.decode import open_recording
 from actors.science.audio_io.prepare import MonoResampler, prepare, used_channels
 from actors.science.audio_io.spectrogram import (
@@ -24,9 +25,7 @@ from actors.science.audio_io.spectrogram import (
     Spectrogram,
     band_edges_hz,
 )
-from actors.science.levels import channels
 from actors.science.levels.levels import STEP_S, LevelHistory
-from actors.science.levels.meter import LevelMeter
 from actors.science.types import Event
 
 #: Colours that are distinguishable with any colour vision (Okabe and Ito), lighter ones first,
@@ -112,7 +111,7 @@ def draw_clip(
     samples: NDArray[np.float32],
     rate_hz: int,
     *,
-    channel: str,
+    used: Sequence[int],
     event_s: tuple[float, float],
     title: str,
 ) -> bytes:
@@ -122,8 +121,8 @@ def draw_clip(
     ----------
     samples
         [shape=(n, n_channels)], full scale = 1.0, with at least one sample.
-    channel
-        The option ``channel`` of its recording.
+    used
+        Indices of the channels that were analysed; empty if unknown: then all are drawn.
     event_s
         Start and end of the event within the clip.
 
@@ -132,11 +131,8 @@ def draw_clip(
     bytes
         A PNG file.
     """
-    meter = LevelMeter(rate_hz=rate_hz, n_channels=samples.shape[1])
-    meter.push(samples)
-    meter.finish()
-    used = channels.chosen(channel, meter.totals().channels)
-    resampler, spectrogram = MonoResampler(rate_hz=rate_hz, used=used), Spectrogram()
+    drawn = used or range(samples.shape[1])
+    resampler, spectrogram = MonoResampler(rate_hz=rate_hz, used=drawn), Spectrogram()
     spectrogram.push(resampler.push(samples))
     spectrogram.push(resampler.finish())
     duration_s = len(samples) / rate_hz
@@ -236,7 +232,7 @@ def _draw_level(axes: Axes, levels: LevelHistory) -> None:
 
 def _measure(file: BinaryIO) -> _Picture:
     """Stream a recording into band powers and levels."""
-    used, spectrogram = used_channels(file, channels.ENERGY_MEAN), Spectrogram()
+    used, spectrogram = used_channels(file, ENERGY_MEAN), Spectrogram()
     with open_recording(file) as decoder:
         prepared = prepare(decoder, used=used, write=lambda _: None, spectrogram=spectrogram)
     return _Picture(spectrogram.finish(), prepared.levels)

@@ -1,4 +1,4 @@
-"""Find when a recording began: by the most trustworthy statement of its file.
+"""Find when a recording began: by the most trustworthy source in its file.
 
 A recorder's own metadata goes first, then the name, which people change, and last the creation time
 of an MP4 file, which many phones set when a recording ends.
@@ -15,7 +15,7 @@ from actors.facts import formats
 from actors.science.recording_time import clocks, file_names, riff_chunks, tags
 from actors.science.recording_time.clocks import Zone
 
-#: What states the time, in the order of trust.
+#: Sources of the recording time, in the order of trust.
 Origin = Literal["guano", "bext", "ixml", "comment", "wamd", "tag", "file_name", "mp4"]
 
 #: Earlier times are of clocks that were not set: they start in 1904, 1970 or 1980.
@@ -27,15 +27,15 @@ _DATE_TAGS = frozenset(
     {"date", "recordingstart", "tdrc", "\xa9day", "com.apple.quicktime.creationdate"}
 )
 
-#: Two statements of a file within this time are of one clock.
+#: Two candidates of a file within this time are of one clock.
 _SAME_CLOCK_S = 2.0
 
-_Statement = tuple[Origin, datetime | None]
+_Candidate = tuple[Origin, datetime | None]
 
 
 @dataclass(frozen=True)
 class FoundTime:
-    """When a recording began, in UTC, what states it, and how it got its offset from UTC."""
+    """When a recording began, in UTC, the source of this, and how it got its offset from UTC."""
 
     at: datetime
     origin: Origin
@@ -65,14 +65,14 @@ def find(
     not_after
         Later times, and those before 1990, are of a wrong clock and are passed over.
     """
-    stated = [
+    candidates = [
         (origin, shown)
-        for origin, shown in _statements(file, container, rate_hz, file_name)
+        for origin, shown in _candidates(file, container, rate_hz, file_name)
         if shown is not None
     ]
-    for origin, shown in stated:
+    for origin, shown in candidates:
         placed = clocks.to_utc(
-            _with_offset(shown, [other for _, other in stated]), time_zone=time_zone
+            _with_offset(shown, [other for _, other in candidates]), time_zone=time_zone
         )
         if placed is not None and EARLIEST <= placed[0] <= not_after:
             return FoundTime(placed[0], origin, placed[1])
@@ -80,7 +80,7 @@ def find(
 
 
 def _with_offset(shown: datetime, others: list[datetime]) -> datetime:
-    """Return a time with its offset, or that of another statement with the same clock time."""
+    """Return a time with its offset, or that of another candidate with the same clock time."""
     if shown.tzinfo is not None:
         return shown
     for other in others:
@@ -90,9 +90,9 @@ def _with_offset(shown: datetime, others: list[datetime]) -> datetime:
     return shown
 
 
-def _statements(
+def _candidates(
     file: BinaryIO, container: str, rate_hz: int, file_name: str
-) -> Iterator[_Statement]:
+) -> Iterator[_Candidate]:
     chunks = riff_chunks.read(file, container)
     found = tags.id3(chunks.get(b"id3 ", b""))
     created = None

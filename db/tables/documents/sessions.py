@@ -72,7 +72,7 @@ class Summary(msgspec.Struct, kw_only=True):
     l90_db: float | None
     l95_db: float | None
     level_reference: str
-    #: Null if the recording was measured by a release without it.
+    #: Null for sessions processed before it was measured.
     overload: Overload | None = None
     #: Null unless ``noise_floor_db`` was given.
     under_range: UnderRange | None = None
@@ -120,8 +120,8 @@ class LevelSeries(msgspec.Struct, kw_only=True):
     step_s: float
     laeq_db: list[float | None]
     lafmax_db: list[float | None]
-    #: Whether the second contains overload, so that its levels are lower bounds. Null if the
-    #: recording was measured by a release without it.
+    #: Whether the second contains overload, so that its levels are lower bounds. Null for
+    #: sessions processed before it was measured.
     overloaded: list[bool] | None = None
     #: Whether LAeq is below ``under_range.limit_db``, so that it is an upper bound. Null unless
     #: ``noise_floor_db`` was given.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
-from typing import Annotated
 
 import falcon
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from actors.facts import rounding
 from db.queries import account_queries, request_queries, session_queries, usage_limit_queries
 from db.queries.request_queries import UsedKey
+from services.api.common.parameters import Time
 from services.http.access import principal
 from services.http.errors import FieldError
 from services.http.not_found import NotFound, or_404
@@ -25,8 +25,6 @@ MOST_MONTHS = 12
 #: Longest period of request counts: summing a million requests took 0.4 s.
 LONGEST_DAYS = 31
 
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-
 
 class UsageQuery(msgspec.Struct, kw_only=True):
     """The user and the period to report."""
@@ -34,9 +32,9 @@ class UsageQuery(msgspec.Struct, kw_only=True):
     #: Another user, for administrators. Default: the caller.
     user_id: uuid.UUID | None = None
     #: Start of the period of the request counts. Default: one day before ``until``.
-    since: Moment | None = None
+    since: Time | None = None
     #: End of the period. Default: now. The period is at most 31 days.
-    until: Moment | None = None
+    until: Time | None = None
 
 
 class MonthUsage(msgspec.Struct, kw_only=True):

@@ -8,10 +8,11 @@ import falcon
 
 from actors.messaging.messages import AnalyzeSession
 from actors.observability import tracing
-from db.queries import analysis_queries, session_queries
+from db.queries import analysis_queries
 from db.tables.sessions import UNFINISHED_STATES
 from services.api.analyses.errors import NoAnalysis
 from services.api.analyses.schemas import Analysis, NewAnalysis
+from services.api.common import sessions
 from services.api.common.errors import NotFinished
 from services.http import idempotency, responses
 from services.http.access import owner
@@ -40,8 +41,7 @@ class SessionAnalysis(Resource):
         with self.deps.store.transaction() as tx:
             row = analysis_queries.get_analysis(tx, session_id, owner=owner(req))
             if row is None:
-                found = session_queries.get_session(tx, session_id, owner=owner(req))
-                session = or_404(found, "session", session_id)
+                session = sessions.get_or_404(tx, session_id, owner=owner(req))
                 raise NoAnalysis(f"the session is {session.state}")
             analysis = Analysis.of(row)
         responses.conditional(req, resp, analysis)
@@ -57,8 +57,7 @@ class SessionAnalysis(Resource):
         """Recompute the analysis of a session, with limits to compare its levels with."""
         asked = body_of(req, NewAnalysis)
         with self.deps.store.transaction() as tx:
-            found = session_queries.get_session(tx, session_id, owner=owner(req))
-            session = or_404(found, "session", session_id)
+            session = sessions.get_or_404(tx, session_id, owner=owner(req))
             if session.state in UNFINISHED_STATES:
                 raise NotFinished(f"the session is {session.state}")
             row = analysis_queries.ask_analysis(

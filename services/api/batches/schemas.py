@@ -15,7 +15,7 @@ from db.settings import MOST_BATCH_ITEMS
 from db.tables import batches as models
 from db.tables.documents.sessions import NoiseTypeSummary
 from db.tables.sessions import PRIORITIES, UNFINISHED_STATES
-from services.api.common.parameters import ByTime, CreatedPage, Few
+from services.api.common.parameters import ByTime, CreatedPage, Few, Time
 from services.api.common.schemas import Problem
 from services.api.sessions.list_schemas import SessionState
 from services.api.sessions.progress import STAGES
@@ -27,7 +27,6 @@ BatchState = Literal[
 ItemState = SessionState | Literal["waiting", "refused", "not_taken", "removed"]
 #: The key of a recording in the blob store. The limit is in bytes; a character has one or more.
 Key = Annotated[str, msgspec.Meta(max_length=MOST_KEY_BYTES)]
-AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class NamedRecordings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -37,9 +36,9 @@ class NamedRecordings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     keys: Annotated[list[Key], msgspec.Meta(max_length=MOST_BATCH_ITEMS)] | None = None
     #: When each of ``keys`` began, in their order, with the offset from UTC; null to take it from
     #: the file.
-    recorded_at: (
-        Annotated[list[AwareTime | None], msgspec.Meta(max_length=MOST_BATCH_ITEMS)] | None
-    ) = None
+    recorded_at: Annotated[list[Time | None], msgspec.Meta(max_length=MOST_BATCH_ITEMS)] | None = (
+        None
+    )
     #: All recordings below this prefix: ``inbox/`` or a folder in it.
     prefix: Key | None = None
 

@@ -15,6 +15,7 @@ from db.blobs.keys import export_prefix
 from db.queries import batch_queries, export_queries, list_queries, session_queries
 from db.tables.exports import Export
 from db.tables.sessions import UNFINISHED_STATES
+from services.api.common import sessions
 from services.api.common.errors import NotFinished
 from services.api.exports import schemas
 from services.api.exports.errors import ExportExpired, ExportNotDone
@@ -160,8 +161,7 @@ def _check_selection(tx: Session, req: falcon.Request, asked: Selection) -> None
     NotFound, NotFinished
     """
     for session_id in asked.session_ids:
-        row = session_queries.get_session(tx, session_id, owner=owner(req))
-        session = or_404(row, "session", session_id)
+        session = sessions.get_or_404(tx, session_id, owner=owner(req))
         if session.state in UNFINISHED_STATES:
             raise NotFinished(f"the session {session_id} is {session.state}")
     if asked.batch_id is not None:

@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 
 from actors.facts.noise_types import with_below
 from db.queries import list_queries
+from services.api.common import sessions
 from services.api.sessions import list_schemas, schemas
 from services.api.sessions.list_schemas import AllDetectionsQuery, DetectionQuery, FoundDetection
-from services.api.sessions.resources import get_or_404
 from services.http.lists import Listed, Part, listing
 from services.http.not_found import NotFound
 from services.http.resource import Resource
@@ -47,7 +47,7 @@ class SessionDetections(Resource):
             **part,
         )
         # Read the session after its detections: their calibration is known by then.
-        session = get_or_404(tx, session_id, owner=owner)
+        session = sessions.get_or_404(tx, session_id, owner=owner)
         return Listed(
             page,
             lambda row: schemas.Detection.of(row[0]),

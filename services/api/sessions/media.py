@@ -9,8 +9,8 @@ import uuid
 import falcon
 
 from db.tables.sessions import KEEP, UNFINISHED_STATES, AudioSession
+from services.api.common import sessions
 from services.api.common.errors import NotFinished
-from services.api.sessions import resources as sessions
 from services.api.sessions.errors import NoRecording, NoSpectrogram, RangeNotSatisfiable
 from services.http import responses
 from services.http.access import owner

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
+from actors.facts.channel_rules import ENERGY_MEAN, ChannelRule
 from db.tables.sessions import (
     CALIBRATION_RANGE_DB,
     METADATA_BYTES,
@@ -78,9 +79,7 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
     ) = None
     #: The channels to measure and to analyse: ``energy_mean`` of those that are not silent, the
     #: ``loudest``, or one by its number, counted from 1.
-    channel: Literal["energy_mean", "loudest"] | Annotated[int, msgspec.Meta(ge=1, le=64)] = (
-        "energy_mean"
-    )
+    channel: ChannelRule | Annotated[int, msgspec.Meta(ge=1, le=64)] = ENERGY_MEAN
     #: The model to use. Default: the model in use.
     model: uuid.UUID | None = None
     #: A webhook of the caller's to notify when the session ends. Webhooks for all sessions are
@@ -176,8 +175,8 @@ class SessionOptions(RecordingOptions, kw_only=True):
 class BatchOptions(RecordingOptions, kw_only=True):
     """Options of a batch and of each of its recordings.
 
-    There is no file name or start time: they differ between recordings, and each file states its
-    own.
+    There is no file name, since each file has its own, and no start time, since it differs between
+    recordings: a JSON body lists those of its keys as ``recorded_at``.
     """
 
     #: The ID of the batch, chosen by the caller to find it again if the answer is lost.

@@ -16,8 +16,8 @@ from db.queries import list_queries, session_queries, session_view_queries
 from db.queries.session_queries import RequestedColumns
 from db.store import Store
 from db.tables.documents.sessions import Levels
-from db.tables.sessions import UNFINISHED_STATES, AudioSession
-from services.api.common import files
+from db.tables.sessions import UNFINISHED_STATES
+from services.api.common import files, sessions
 from services.api.common.errors import (
     AlreadyFinished,
     EmptyUpload,
@@ -44,12 +44,6 @@ def fetch_view(store: Store, session_id: uuid.UUID, *, owner: uuid.UUID | None) 
     """Return a session as the API shows it to its owner; raises :class:`NotFound`."""
     row = session_view_queries.session_view(store, session_id, owner=owner)
     return schemas.Session.of(or_404(row, "session", session_id))
-
-
-def get_or_404(tx: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None) -> AudioSession:
-    """Return the row of a session; raises :class:`NotFound`, also for one of another user."""
-    row = session_queries.get_session(tx, session_id, owner=owner)
-    return or_404(row, "session", session_id)
 
 
 class SessionList(Resource):
@@ -205,7 +199,7 @@ class SessionLevels(Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Return the levels of the recording, overall and over time."""
         with self.deps.store.transaction() as tx:
-            session = get_or_404(tx, session_id, owner=owner(req))
+            session = sessions.get_or_404(tx, session_id, owner=owner(req))
         if session.state in UNFINISHED_STATES:
             raise NotFinished(f"the session is {session.state}")
         if session.levels_answer_key is None:

@@ -19,9 +19,9 @@ from services.api.sessions.progress import Progress
 
 
 class RecordedAtSource(msgspec.Struct, kw_only=True):
-    """What states when a recording began."""
+    """Source of the recording time."""
 
-    #: ``caller``, or what states it in the file: ``guano``, ``bext``, ``ixml``, ``comment``,
+    #: ``caller``, or its source in the file: ``guano``, ``bext``, ``ixml``, ``comment``,
     #: ``wamd``, ``tag``, ``file_name`` or ``mp4``.
     origin: str = msgspec.field(name="from")
     #: How the time got its offset from UTC: ``given`` by the caller, from the ``file``, from the
@@ -77,7 +77,7 @@ class Session(msgspec.Struct, kw_only=True):
     audio_removed_at: datetime | None
     #: Start of the recording, as given by the caller, else as its file states it.
     recorded_at: datetime | None
-    #: What states ``recorded_at``; null if it is unknown.
+    #: Source of ``recorded_at``; null if that is unknown.
     recorded_at_source: RecordedAtSource | None
     #: Time zone of the recording, as given by the caller.
     time_zone: str | None
@@ -178,9 +178,9 @@ class Detection(msgspec.Struct, kw_only=True):
     lafmax_db: float | None
     #: Sound exposure level: LAeq plus 10 lg of the duration in seconds.
     lae_db: float | None
-    #: Greatest LAS; null for sessions of releases that did not measure it.
+    #: Greatest LAS; null for sessions processed before it was measured.
     lasmax_db: float | None
-    #: C-weighted peak; null for sessions of releases that did not measure it.
+    #: C-weighted peak; null for sessions processed before it was measured.
     lcpeak_db: float | None
     #: LA90 of the last 30 s of undisturbed sound before the onset; null if there are less than 5 s.
     background_la90_db: float | None
@@ -189,7 +189,7 @@ class Detection(msgspec.Struct, kw_only=True):
     #: Seconds of the detection in which LAF is more than 3 dB above `background_la90_db`.
     above_background_s: float | None
     #: Whether the recording is overloaded in the detection, so that its levels are lower bounds.
-    #: Null if the recording was measured by a release without it.
+    #: Null for sessions processed before it was measured.
     overloaded: bool | None
     candidates: list[Candidate]
 

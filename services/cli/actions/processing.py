@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import Progress, TaskID, TextColumn
 from rich.table import Table
 
+from actors.facts.channel_rules import ENERGY_MEAN
 from services.cli.actions.bars import Bars
 from services.client import ApiError, Client, Options
 from services.client.wire.sessions import Detection, Session, Summary
@@ -53,7 +54,7 @@ def parameters(
     asked: dict[str, str | list[str]] = {"priority": args.priority}
     if calibration_db is not None:
         asked["calibration_db"] = f"{calibration_db}"
-    if args.channel != "energy_mean":
+    if args.channel != ENERGY_MEAN:
         asked["channel"] = args.channel
     if args.model is not None:
         asked["model"] = str(args.model)
@@ -160,12 +161,38 @@ def pace(session: Session) -> str:
 
 
 def print_table(result: FileResult) -> None:
-    """Show one file's events."""
+    """Show one file's events, and what is known of its recording."""
     console = Console()
     session = result.session
     assert session is not None
     summary = session.summary
     reference = summary.level_reference if summary else ""
+    console.print(_events(result, reference))
+    if session.recorded_at is not None and session.recorded_at_source is not None:
+        source = session.recorded_at_source
+        console.print(
+            f"recorded at {session.recorded_at:%Y-%m-%d %H:%M:%S}Z"
+            f" (from: {source.origin}, zone: {source.zone})",
+            markup=False,
+        )
+    laeq_db = summary.laeq_db if summary else None
+    console.print(
+        f"{len(result.detections)} events in {session.duration_s or 0:.1f} s; "
+        f"whole recording LAeq {_level(laeq_db)} {reference}"
+    )
+    if summary is not None:
+        _print_summary(console, session, summary)
+    if session.problem is not None:
+        kind = "note" if session.state == "completed" else "incomplete"
+        console.print(f"{kind}: {session.problem.detail}", style="yellow", markup=False)
+        for part in session.problem.missing:
+            console.print(
+                f"  {_clock(part.start_s)} to {_clock(part.end_s)}: {part.reason}", markup=False
+            )
+
+
+def _events(result: FileResult, reference: str) -> Table:
+    """Return the table of a file's events; ``reference`` is that of their levels."""
     table = Table(title=escape(result.file), title_justify="left", title_style="bold")
     for heading, justify in (
         ("start", "right"),
@@ -185,39 +212,23 @@ def print_table(result: FileResult) -> None:
             _level(event.laeq_db),
             _level(event.lafmax_db),
         )
-    console.print(table)
-    if session.recorded_at is not None and session.recorded_at_source is not None:
-        source = session.recorded_at_source
+    return table
+
+
+def _print_summary(console: Console, session: Session, summary: Summary) -> None:
+    """Show the channels, the reasons why levels are bounds, and the model."""
+    if (line := _of_channels(session)) is not None:
+        console.print(line, markup=False)
+    for line in _bounds(summary):
+        console.print(line, style="yellow", markup=False)
+    console.print(_named_by(summary.model), markup=False)
+    if summary.unused_types:
         console.print(
-            f"recorded at {session.recorded_at:%Y-%m-%d %H:%M:%S}Z"
-            f" (from: {source.origin}, zone: {source.zone})",
+            f"not detected: {', '.join(summary.unused_types)}; the model's own types need "
+            "its backbone: run `clamor model fetch` and restart the workers",
+            style="yellow",
             markup=False,
         )
-    laeq_db = summary.laeq_db if summary else None
-    console.print(
-        f"{len(result.detections)} events in {session.duration_s or 0:.1f} s; "
-        f"whole recording LAeq {_level(laeq_db)} {reference}"
-    )
-    if summary is not None:
-        if (line := _of_channels(session)) is not None:
-            console.print(line, markup=False)
-        for line in _bounds(summary):
-            console.print(line, style="yellow", markup=False)
-        console.print(_named_by(summary.model), markup=False)
-        if summary.unused_types:
-            console.print(
-                f"not detected: {', '.join(summary.unused_types)}; the model's own types need "
-                "its backbone: run `clamor model fetch` and restart the workers",
-                style="yellow",
-                markup=False,
-            )
-    if session.problem is not None:
-        kind = "note" if session.state == "completed" else "incomplete"
-        console.print(f"{kind}: {session.problem.detail}", style="yellow", markup=False)
-        for part in session.problem.missing:
-            console.print(
-                f"  {_clock(part.start_s)} to {_clock(part.end_s)}: {part.reason}", markup=False
-            )
 
 
 def _bounds(summary: Summary) -> Iterator[str]:

@@ -75,7 +75,7 @@ class Summary(msgspec.Struct, kw_only=True):
 
 
 class RecordedAtSource(msgspec.Struct, kw_only=True):
-    """What states when a recording began."""
+    """Source of the recording time."""
 
     origin: str = msgspec.field(name="from")
     zone: str

@@ -1,6 +1,7 @@
 // The page of one session: sign-in, progress, and results.
 
 import { Api, Refusal } from "./api.js";
+import { channelStates, legend, sourceOf } from "./descriptions.js";
 import { ids, say } from "./dom.js";
 import { EventTable } from "./events.js";
 import { KeyForm } from "./key.js";
@@ -18,20 +19,8 @@ const PRIVACY = {
   mute: "speech in the recording is replaced by noise",
   discard_audio: "the recording is removed when the session ends",
 };
-/** What states when a recording began, if its caller did not. */
-const STATED_BY = {
-  guano: "GUANO metadata",
-  bext: "broadcast metadata",
-  ixml: "iXML metadata",
-  comment: "the recorder's comment",
-  wamd: "Wildlife Acoustics metadata",
-  tag: "a tag",
-  file_name: "the file name",
-  mp4: "the MP4 creation time",
-};
 /** Recordings up to this size are fetched automatically; they are held in memory. */
 const SOUND_BYTES = 50_000_000;
-const SPECTROGRAM = "Spectrogram: lighter is louder, down to 75 dB below the loudest.";
 const DECODED = new Set(["detecting", "aggregating", "completed", "partial"]);
 
 const path = `/v1/sessions/${location.pathname.split("/").at(-1)}`;
@@ -130,13 +119,6 @@ function refuse(error) {
   }
 }
 
-/** Returns what states when a recording began; null for a time of the caller's. */
-function statedBy(source) {
-  const origin = STATED_BY[source?.from];
-  if (!origin) return null;
-  return source.zone === "assumed_utc" ? `${origin}, assumed to be in UTC` : origin;
-}
-
 function show(next) {
   session = next;
   hideTrouble(ids);
@@ -206,20 +188,10 @@ async function finish(signal) {
   const heard = session.state === "completed" || session.state === "partial";
   ids("events").hidden = !heard;
   if (heard) {
-    ids("legend").textContent = [SPECTROGRAM, ...(levels ? legendOf(levels) : [])].join(" ");
+    ids("legend").textContent = legend(levels);
     table.show(events, styles, session.summary.level_reference);
   }
   say(ids("status"), ending);
-}
-
-function legendOf({ level_reference: reference, series }) {
-  return [
-    `Level: LAeq (thick line) and LAFmax (dashed) of each second, in ${reference}.`,
-    series.overloaded?.includes(true)
-      && "Bars at the top mark overload: these levels are lower bounds.",
-    series.under_range?.includes(true)
-      && "Lines at the bottom mark under-range: these levels are upper bounds.",
-  ].filter(Boolean);
 }
 
 function isOverloaded(summary) {
@@ -309,12 +281,6 @@ function soundNote(what) {
   ids("sound-note").hidden = false;
 }
 
-// Which channels the answer is of, and which of all are silent, identical or inverted.
-function channelStates(states) {
-  return Object.entries(states).filter(([, channels]) => channels.length)
-    .map(([state, channels]) => `${channels.join(", ")} ${state}`).join("; ");
-}
-
 function showFacts() {
   const summary = session.summary;
   const db = (value) => `${level(value)} ${summary.level_reference}`;
@@ -330,7 +296,7 @@ function showFacts() {
     ["Privacy", PRIVACY[session.privacy]],
     ["Fetched from", session.source_url],
     ["Recorded", session.recorded_at && moment(session.recorded_at, session.time_zone)],
-    ["Time from", statedBy(session.recorded_at_source)],
+    ["Time from", sourceOf(session.recorded_at_source)],
     ["Received", moment(session.created_at)],
     ["Finished", session.finished_at && moment(session.finished_at)],
     ["Calibration", session.calibration_db !== null

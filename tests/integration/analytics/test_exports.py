@@ -146,6 +146,23 @@ def test_a_group_stays_in_the_selection_as_it_was_asked_for(api: Api, runtime: R
     )
 
 
+def test_clips_and_pictures_have_the_channel_that_was_analysed(api: Api, runtime: Runtime) -> None:
+    rate_hz = recordings.RATE_HZ
+    sound = recordings.demo()[: 3 * rate_hz]
+    alone = add(runtime, 1.0, content=recordings.encode(sound, container="WAV"))
+    ninth = recordings.encode(recordings.on_channel(9, sound), container="WAV")
+    add(runtime, 1.0, content=ninth, totals={"used": [8]})
+    done = made(api, runtime, format="clips")
+    with zipfile.ZipFile(io.BytesIO(file_of(api, done).content)) as found:
+        rows = list(csv.DictReader(io.TextIOWrapper(found.open("events.csv"), newline="")))
+        assert [row["session_id"] == str(alone) for row in rows] == [True, False]
+        pictures = [found.read(row["picture"]) for row in rows]
+        assert pictures[0] == pictures[1]
+        heard, _ = soundfile.read(io.BytesIO(found.read(rows[1]["clip"])), dtype="float32")
+        np.testing.assert_allclose(heard[:, 0], sound[rate_hz // 2 : 2 * rate_hz], atol=1e-4)
+        assert not heard[:, 1:].any()
+
+
 def test_clips_are_cut_of_what_is_stored(
     api: Api, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,7 +78,7 @@ def test_a_report_has_the_overload_of_the_day(api: Api, runtime: Runtime) -> Non
         overloads=[0.1, 0.0],
         overload_energies=[0.5, 0.0],
     )
-    # One that was measured by an older release.
+    # One that was processed before overload was measured.
     session(runtime, "2026-10-25T10:00Z", quarters=[1e-4, 1e-4])
     [sound] = made(api, runtime)["report"]["sound"]
     assert sound["overload"] == {"overloaded_s": 90.0, "share": 0.05, "energy_share": 0.25}

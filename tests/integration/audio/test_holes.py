@@ -75,7 +75,7 @@ def test_lost_packets_are_missing(runtime: Runtime) -> None:
     assert part["end_s"] - part["start_s"] == pytest.approx(25 * 1_024 / 48_000, abs=0.03)
 
 
-def test_a_session_of_former_code_has_no_holes(runtime: Runtime) -> None:
+def test_a_session_processed_before_holes_were_stored_has_none(runtime: Runtime) -> None:
     done = run_to_the_end(runtime, add(runtime, recordings.encode(recordings.demo())))
     assert done.holes == []
     with runtime.store.transaction() as tx:

@@ -102,7 +102,7 @@ def test_another_attempt_finds_the_same_and_keeps_what_the_caller_gave(
     api: Api, runtime: Runtime, given: datetime | None
 ) -> None:
     session_id = add(runtime, AUDIOMOTH, recorded_at=given)
-    # The row is as one of the release before, which had no source.
+    # The row is as one of a session processed before sources were stored.
     source = {"from": "caller", "zone": "given"}
     assert shown(api, session_id)[1] == (None if given is None else source)
     answers = []

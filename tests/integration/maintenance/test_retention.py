@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 from sqlalchemy import select, text
@@ -290,6 +291,21 @@ def test_options_that_mean_nothing_remove_nothing(
     assert run.problem is not None
     assert run.problem["code"] == "bad-options"
     assert len(left(runtime)) == 1
+
+
+def test_a_kept_clip_has_the_channel_that_was_analysed(runtime: Runtime) -> None:
+    sound = recordings.demo()[: 3 * SECOND]
+    content = recordings.encode(recordings.on_channel(9, sound), container="WAV")
+    session_id = add(runtime, content=content, totals={"used": [8]})
+    # One that was measured before the channels were stored.
+    older = add(runtime, content=recordings.encode(sound), totals={})
+    for each in (session_id, older):
+        detect(runtime, each, ("rain", 0.9, 1.0))
+    assert result(runtime, CleanUpOldSessions(), keep_best=2)["kept_clips"] == 2
+    for key in runtime.blobs.keys("clips/"):
+        samples, _ = soundfile.read(io.BytesIO(runtime.blobs.get(key)), always_2d=True)
+        np.testing.assert_allclose(samples[:, 0], sound[SECOND // 2 : 2 * SECOND], atol=1e-4)
+        assert not samples[:, 1:].any()
 
 
 def test_a_hold_that_comes_in_the_middle_is_heeded(

@@ -296,7 +296,7 @@ def test_detections_are_paged_in_order(api: Api, runtime: Runtime) -> None:
         seen += page.json["items"]
         cursor = page.json["next_cursor"]
     assert cursor is None
-    # Sessions that were processed before these were measured have none.
+    # Sessions processed before these levels were measured have no value for them.
     later = (
         "lae_db",
         "lasmax_db",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlencode
 
 import falcon
@@ -14,8 +14,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import CheckConstraint, DefaultClause, Table
 
-from actors.science.levels.channels import ENERGY_MEAN, LOUDEST
+from actors.facts.channel_rules import ENERGY_MEAN, LOUDEST, ChannelRule
 from db.tables.sessions import (
     BANDS,
     CALIBRATION_TONES_DB,
@@ -24,6 +25,7 @@ from db.tables.sessions import (
     NORMAL,
     PRIORITIES,
     PRIVACY,
+    AudioSession,
 )
 from services.api.sessions.options import NAMES, BatchOptions, SessionOptions
 from services.cli.actions import processing
@@ -59,6 +61,20 @@ def test_the_choices_are_those_of_the_table() -> None:
     assert values(SessionOptions, "channel") == {ENERGY_MEAN, LOUDEST}
     assert values(SessionOptions, "bands") - {None} == set(BANDS)
     assert values(SessionOptions, "calibration_tone_db") - {None} == set(CALIBRATION_TONES_DB)
+
+
+def test_the_table_has_the_rules_for_channels() -> None:
+    table = AudioSession.__table__
+    assert isinstance(table, Table)
+    default = table.c.channel.server_default
+    assert isinstance(default, DefaultClause)
+    assert str(default.arg) == f"'{ENERGY_MEAN}'"
+    [check] = [
+        str(each.sqltext)
+        for each in table.constraints
+        if isinstance(each, CheckConstraint) and "channel ~" in str(each.sqltext)
+    ]
+    assert f"({'|'.join(get_args(ChannelRule))}|" in check
 
 
 def test_nothing_is_asked_by_default() -> None:

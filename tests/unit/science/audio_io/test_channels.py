@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from actors.facts.channel_rules import ENERGY_MEAN, LOUDEST
 from actors.science import synth
 from actors.science.audio_io.decode import open_recording
 from actors.science.audio_io.prepare import (
@@ -20,7 +22,8 @@ from actors.science.audio_io.prepare import (
 from actors.science.detection.chunks import RATE_HZ
 from actors.science.errors import NoSuchChannel
 from actors.science.levels import channels
-from actors.science.levels.channels import ENERGY_MEAN, LOUDEST
+from actors.science.levels.meter import LevelMeter
+from actors.science.levels.totals import ChannelTotals
 from actors.science.plotting import plots
 from tests.unit.science.sounds import encoded
 
@@ -38,11 +41,19 @@ def file_of(*each: Samples, rate_hz: int = RATE_HZ) -> io.BytesIO:
     return io.BytesIO(encoded(np.stack(each, axis=1), rate_hz=rate_hz, kind="FLAC"))
 
 
-def split(file: io.BytesIO, *, used: list[int] | None = None) -> tuple[Prepared, Samples]:
+def split(
+    file: io.BytesIO,
+    *,
+    used: list[int] | None = None,
+    measured: Sequence[ChannelTotals] = (),
+    third_octaves: bool = False,
+) -> tuple[Prepared, Samples]:
     """Return the result of the split step, and the written audio."""
     pcm = io.BytesIO()
     with open_recording(file) as decoder:
-        result = prepare(decoder, used=used, write=pcm.write)
+        result = prepare(
+            decoder, used=used, measured=measured, write=pcm.write, third_octaves=third_octaves
+        )
     return result, pcm_to_float(pcm.getvalue())
 
 
@@ -64,6 +75,30 @@ def test_a_dead_channel_changes_neither_levels_nor_audio(rate_hz: int) -> None:
         assert found.grid == wanted.grid
         # The second pass chooses the same again.
         assert channels.chosen(ENERGY_MEAN, found.totals.channels) == chosen
+
+
+@pytest.mark.parametrize("used", [[1], [0, 2]])
+def test_a_second_pass_finds_the_same_with_fewer_measurements(
+    used: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = siren()
+    file = file_of(0.4 * sound, np.roll(sound, 900), -sound)
+    wanted, audio = split(file, used=used, third_octaves=True)
+    measured = []
+    meter = LevelMeter.push
+
+    def counted(self: LevelMeter, block: Samples) -> None:
+        measured.append(block.shape[1])
+        meter(self, block)
+
+    monkeypatch.setattr(LevelMeter, "push", counted)
+    found, again = split(
+        file, used=used, measured=split(file)[0].totals.channels, third_octaves=True
+    )
+    assert measured[-1] == len(used)
+    np.testing.assert_array_equal(again, audio)
+    assert found.levels.to_bytes() == wanted.levels.to_bytes()
+    assert found.totals.to_json() == wanted.totals.to_json()
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 44_100])
@@ -88,12 +123,12 @@ def test_the_audio_before_a_time_decides() -> None:
 def test_a_clip_and_a_recording_are_drawn_of_what_is_analysed() -> None:
     sound = siren()
     both = np.stack([sound, -sound, 0 * sound], axis=1)
-    clips = [
-        plots.draw_clip(each, RATE_HZ, channel=ENERGY_MEAN, event_s=(0.5, 1.0), title="Siren")
-        for each in (both[:, [0, 0]], sound[:, None])
-    ]
-    assert clips[0] == clips[1]
-    third = plots.draw_clip(both, RATE_HZ, channel="3", event_s=(0.5, 1.0), title="Siren")
-    assert third != clips[0]
+    first, third, alone, unknown = (
+        plots.draw_clip(each, RATE_HZ, used=used, event_s=(0.5, 1.0), title="Siren")
+        for each, used in ((both, [0]), (both, [2]), (sound[:, None], [0]), (sound[:, None], []))
+    )
+    assert first == alone == unknown
+    # What was analysed is drawn, although this channel is silent in the clip.
+    assert third != first
     drawn = [plots.draw(file_of(*each), [], title="") for each in ([sound], [0 * sound, sound])]
     assert drawn[0] == drawn[1]

@@ -48,10 +48,26 @@ def test_its_header_has_the_length_and_its_samples_are_those_that_were_written(
 )
 def test_a_rate_that_flac_cannot_have_is_lowered(rate_hz: int, writable_hz: int) -> None:
     assert flac.writable_hz(rate_hz) == writable_hz
-    clip = clips.to_flac(NOISE, rate_hz)
+    clip = clips.to_flac(NOISE, rate_hz, used=())
     found = soundfile.info(io.BytesIO(clip))
     assert found.samplerate == writable_hz
     assert found.duration == pytest.approx(len(NOISE) / rate_hz, rel=1e-3)
+
+
+def test_a_clip_of_many_channels_has_those_that_were_analysed() -> None:
+    numbers = np.tile(np.arange(10) / 16, (100, 1)).astype(np.float32)
+    for used, kept in (
+        ([], [0, 1, 2, 3, 4, 5, 6, 7]),
+        ([8], [8, 0, 1, 2, 3, 4, 5, 6]),
+        ([0, 8, 9], [0, 8, 9, 1, 2, 3, 4, 5]),
+        (range(10), [0, 1, 2, 3, 4, 5, 6, 7]),
+    ):
+        clip = clips.to_flac(numbers, 8_000, used=used)
+        samples, _ = soundfile.read(io.BytesIO(clip))
+        assert (samples[0] * 16).round().tolist() == kept
+    # With eight or fewer, each keeps its place.
+    samples, _ = soundfile.read(io.BytesIO(clips.to_flac(numbers[:, :8], 8_000, used=[7])))
+    np.testing.assert_array_equal(samples, numbers[:, :8])
 
 
 def test_what_is_louder_than_full_scale_is_clipped() -> None:

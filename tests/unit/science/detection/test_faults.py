@@ -14,6 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
+from actors.facts.channel_rules import ENERGY_MEAN
 from actors.science import synth
 from actors.science.audio_io import decode
 from actors.science.audio_io.prepare import pcm_to_float, prepare, used_channels
@@ -22,7 +23,6 @@ from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.detection.tagging import tagger
 from actors.science.detection.tagging.backbone import BackboneNetwork
 from actors.science.detection.tagging.tagger import Tagger
-from actors.science.levels.channels import ENERGY_MEAN
 from actors.science.levels.totals import Totals
 from actors.science.types import Event
 from tests.support import weights

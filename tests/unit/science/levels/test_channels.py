@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from actors.facts.channel_rules import ENERGY_MEAN, LOUDEST
 from actors.science.errors import NoSuchChannel
 from actors.science.levels import channels
 from actors.science.levels.channels import IDENTICAL, INVERTED, LIVE, SILENT
@@ -79,18 +80,18 @@ def test_copies_refer_to_the_first_of_them() -> None:
 def test_silence_has_silent_channels_and_uses_all() -> None:
     silence = totals_of(NOTHING, NOTHING)
     assert [each.state for each in silence.channels] == [SILENT, SILENT]
-    for option in (channels.ENERGY_MEAN, "2", channels.LOUDEST):
+    for option in (ENERGY_MEAN, "2", LOUDEST):
         assert channels.chosen(option, silence.channels)
-    assert channels.chosen(channels.ENERGY_MEAN, silence.channels) == [0, 1]
+    assert channels.chosen(ENERGY_MEAN, silence.channels) == [0, 1]
 
 
 def test_the_option_chooses() -> None:
     found = totals_of(0.5 * SOUND, NOTHING, OTHER, -0.5 * SOUND).channels
-    assert channels.chosen(channels.ENERGY_MEAN, found) == [0, 2, 3]
-    assert channels.chosen(channels.LOUDEST, found) == [2]
+    assert channels.chosen(ENERGY_MEAN, found) == [0, 2, 3]
+    assert channels.chosen(LOUDEST, found) == [2]
     assert channels.chosen("2", found) == [1]
     assert channels.assumed("4", n_channels=4) == [3]
-    assert channels.assumed(channels.LOUDEST, n_channels=3) == [0, 1, 2]
+    assert channels.assumed(LOUDEST, n_channels=3) == [0, 1, 2]
     for n_channels in (1, 4):
         with pytest.raises(NoSuchChannel, match=f"has {n_channels} channel"):
             channels.assumed("5", n_channels=n_channels)
@@ -100,7 +101,7 @@ def test_the_loudest_is_so_by_a_weighted_energy() -> None:
     rumble = 0.5 * np.sin(2 * np.pi * 30 * np.arange(SOUND.size) / RATE_HZ)
     found = totals_of(rumble.astype(np.float32), SOUND).channels
     assert found[0].z_mean_square > found[1].z_mean_square
-    assert channels.chosen(channels.LOUDEST, found) == [1]
+    assert channels.chosen(LOUDEST, found) == [1]
 
 
 @pytest.mark.parametrize("used", [[0], [1], [0, 2]])
@@ -122,7 +123,7 @@ def test_the_levels_are_those_of_the_used_channels_alone(used: list[int]) -> Non
 
 def test_one_live_channel_has_the_level_of_mono() -> None:
     for each in ([NOTHING, SOUND], [NOTHING] * 5 + [SOUND] + [NOTHING] * 2):
-        found = channels.chosen(channels.ENERGY_MEAN, totals_of(*each).channels)
+        found = channels.chosen(ENERGY_MEAN, totals_of(*each).channels)
         assert totals_of(*each, used=found).overall_db() == totals_of(SOUND).overall_db()
 
 
