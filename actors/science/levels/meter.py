@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from actors.science.levels import channels, weighting
+from actors.science.levels import channels, recorded, weighting
 from actors.science.levels.bands import BandMeter, settled
 from actors.science.levels.levels import (
     STEPS_PER_S,
@@ -81,7 +81,7 @@ class LevelMeter:
         self._products = np.zeros((n_channels, n_channels))
         self._times = TimeWeighting(rate_hz=rate_hz, n_frames=n_frames)
         self._overload = OverloadMeter(n_channels=len(self._used))
-        self._n_frames = self._n_excluded = 0
+        self._n_frames = self._n_recorded = 0
         # The arrays of `LevelHistory`, as bytes: arrays of a second, or copies to join them, would
         # double the memory of a day.
         self._mean_squares, self._fast_maxima = bytearray(), bytearray()
@@ -126,11 +126,12 @@ class LevelMeter:
             slow_max=np.frombuffer(self._slow_maxima, np.int16),
             c_peak=np.frombuffer(self._c_peaks, np.int16),
             overloaded=np.frombuffer(self._overloaded, np.bool_),
+            holes=recorded.bounds_of(_holes_in(self.holes, 0, self._n_frames)),
         )
 
     def totals(self) -> Totals:
         """Return the levels of the whole recording, after `finish`."""
-        n_frames, times = self._n_frames - self._n_excluded, self._times
+        n_frames, times = self._n_recorded, self._times
         n_values = max(n_frames * len(self._used), 1)
         used = [self._channels[index] for index in self._used]
         of_bands = None
@@ -156,7 +157,7 @@ class LevelMeter:
         )
 
     def _by_channel(self) -> list[ChannelTotals]:
-        n_frames = max(self._n_frames - self._n_excluded, 1)
+        n_frames = max(self._n_recorded, 1)
         found = channels.states(self._products, n_frames=n_frames)
         return [
             ChannelTotals(
@@ -172,7 +173,6 @@ class LevelMeter:
 
     def _measure(self, block: NDArray[np.float32]) -> None:
         holes = _holes_in(self.holes, self._n_frames, len(block)) if self.holes else []
-        self._n_excluded += sum(hole.stop - max(hole.start, 0) for hole in holes)
         starts = self._steps[self._steps < len(block)]
         squares = np.zeros(len(block))
         peaks = []
@@ -186,9 +186,12 @@ class LevelMeter:
         self._products += rows @ rows.T
         squares /= len(self._used)
         self._keep_peaks(peaks)
-        lengths = np.diff(starts, append=len(block))
-        sums = np.add.reduceat(squares, starts)
-        self._mean_squares += (sums / lengths).astype(np.float32).tobytes()
+        lengths = np.diff(
+            recorded.frames_until(np.append(starts, len(block)), recorded.bounds_of(holes))
+        )
+        self._n_recorded += round(lengths.sum())
+        mean_squares = np.add.reduceat(squares, starts) / np.maximum(lengths, 1.0)
+        self._mean_squares += mean_squares.astype(np.float32).tobytes()
         fast, slow = self._times.push(squares, starts, holes)
         self._fast_maxima += fast.astype(np.float32).tobytes()
         self._slow_maxima += in_hundredths(slow).tobytes()
@@ -208,6 +211,12 @@ def _holes_in(holes: Sequence[Hole], begin: int, n_frames: int) -> list[Hole]:
             break
         found.append(Hole(hole.start - begin, min(hole.stop - begin, n_frames), hole.kind))
     return found
+
+
+def _clear(samples: NDArray[np.float64], holes: Sequence[Hole]) -> None:
+    """Set the samples in holes to 0: what filters hold from before is not recorded there."""
+    for hole in holes:
+        samples[max(hole.start, 0) : hole.stop] = 0.0
 
 
 class _Channel:
@@ -243,19 +252,20 @@ class _Channel:
             if begins < samples.size:
                 self._offset = _resting_value(samples[begins:], n_step=self._n_step)
         flat = np.subtract(samples, self._offset or 0.0, dtype=np.float64)
-        for hole in holes:
-            # At rest, so that the edges of a hole are no clicks.
-            flat[max(hole.start, 0) : hole.stop] = 0.0
+        # At rest, so that the edges of a hole are no clicks.
+        _clear(flat, holes)
         self._energy += float(flat @ flat)
         self._sum += float(flat.sum())
         if self.bands is not None:
             self.bands.push(flat)
         weighted, state = signal.sosfilt(self._c_sections, flat, zi=self._c_state)
         self._c_state = settled(state)
+        _clear(weighted, holes)
         self.c_energy += float(weighted @ weighted)
         peaks = self._kept(self._peak.push(weighted, starts))
         weighted, state = signal.sosfilt(self._a_section, weighted, zi=self._a_state)
         self._a_state = settled(state)
+        _clear(weighted, holes)
         self.a_energy += float(weighted @ weighted)
         return np.asarray(weighted, dtype=np.float64), peaks
 
